@@ -1,0 +1,58 @@
+"""skiptool: how far a domain shift reaches into a U-net, and which skip connection carries it.
+
+The functions behind the subcommands, loaded on first use (``import skiptool`` stays cheap):
+
+>>> import skiptool
+>>> "measure_shift" in dir(skiptool)
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skiptool.steps.extract import extract_images
+    from skiptool.steps.features import extract_features
+    from skiptool.steps.hellinger import measure_shift
+    from skiptool.steps.info import describe
+    from skiptool.steps.load import load_model
+    from skiptool.steps.predict import predict_dataset
+    from skiptool.steps.report import write_report
+    from skiptool.steps.synth import synthesise_dataset
+    from skiptool.steps.train import train_models
+
+__all__ = [
+    "describe",
+    "extract_features",
+    "extract_images",
+    "load_model",
+    "measure_shift",
+    "predict_dataset",
+    "synthesise_dataset",
+    "train_models",
+    "write_report",
+]
+
+_ROOMS = {
+    "describe": "skiptool.steps.info",
+    "extract_features": "skiptool.steps.features",
+    "extract_images": "skiptool.steps.extract",
+    "load_model": "skiptool.steps.load",
+    "measure_shift": "skiptool.steps.hellinger",
+    "predict_dataset": "skiptool.steps.predict",
+    "synthesise_dataset": "skiptool.steps.synth",
+    "train_models": "skiptool.steps.train",
+    "write_report": "skiptool.steps.report",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'skiptool' has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,139 @@
+"""One image in, one value or image out: grey values, colour distances, Otsu's threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from skiptool.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from skiptool.records import Float32, Int64, UInt8
+
+__all__ = ["GREY_LEVELS", "GREY_WEIGHTS", "colour_distance", "grey", "otsu"]
+
+GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in the grey value g(x), as eqs. (2) and (3) need it."""
+
+GREY_LEVELS: Final = 256
+
+_BLOCK: Final = 16384
+"""Pixels converted at once: the temporaries stay in the second-level cache (3 times faster)."""
+
+
+def grey(image: UInt8) -> UInt8:
+    """Grey value g(x) of each pixel, floor(0.2989 R + 0.587 G + 0.114 B).
+
+    Parameters
+    ----------
+    image : uint8, shape (..., 3)
+        Red, green and blue in 0..255, any number of leading axes.
+
+    Returns
+    -------
+    uint8, shape (...)
+        In 0..254, because the three weights add up to 0.9999.
+
+    Raises
+    ------
+    ArgumentError
+        If the image is not uint8 or its last axis is not of length 3.
+
+    Notes
+    -----
+    Summed as torchvision sums it, in float32 with fused multiply-adds, so that all 16,777,216
+    colours agree with it to the bit. In three of them, (250, 9, 228), (250, 13, 146) and
+    (250, 47, 199), the exact sum is a whole number and the rounded one falls just below it.
+
+    Examples
+    --------
+    >>> grey(np.array([[255, 0, 0], [100, 100, 100]], dtype=np.uint8)).tolist()
+    [76, 99]
+    """
+    if image.dtype != np.uint8 or image.ndim == 0 or image.shape[-1] != len(GREY_WEIGHTS):
+        raise ArgumentError(
+            f"grey: image has shape {image.shape} and type {image.dtype}; expected uint8 "
+            "(..., 3), red, green, blue"
+        )
+    pixels = image.reshape(-1, len(GREY_WEIGHTS))
+    values = np.empty(len(pixels), dtype=np.uint8)
+    for start in range(0, len(pixels), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        values[block] = _weighted_sum(pixels[block]).astype(np.uint8)
+    return values.reshape(image.shape[:-1])
+
+
+def _weighted_sum(pixels: UInt8) -> Float32:
+    """Sum in float32; a float32 product is exact in float64, so each step rounds once (FMA)."""
+    red, green, blue = np.array(GREY_WEIGHTS, dtype=np.float32)
+    total: Float32 = pixels[:, 0] * red
+    total = (total + np.float64(green) * pixels[:, 1]).astype(np.float32)
+    return (total + np.float64(blue) * pixels[:, 2]).astype(np.float32)
+
+
+def colour_distance(image: UInt8, colour: UInt8) -> UInt8:
+    """Grey levels by which each pixel differs from a colour, in the channel that differs most.
+
+    Parameters
+    ----------
+    image : uint8, shape (H, W, C)
+    colour : uint8, shape (C,)
+
+    Returns
+    -------
+    uint8, shape (H, W)
+
+    Examples
+    --------
+    >>> pixels = np.array([[[10, 20, 30], [0, 255, 0]]], dtype=np.uint8)
+    >>> colour_distance(pixels, np.array([10, 25, 28], dtype=np.uint8)).tolist()
+    [[5, 230]]
+    """
+    distance: UInt8 = (np.maximum(image, colour) - np.minimum(image, colour)).max(axis=-1)
+    return distance
+
+
+def otsu(values: UInt8) -> int:
+    """Threshold of Otsu (1979): the one that leaves the largest variance between two classes.
+
+    Parameters
+    ----------
+    values : uint8, any shape, not empty
+        Grey levels.
+
+    Returns
+    -------
+    int
+        The classes are ``values <= threshold`` and ``values > threshold``. The lowest of equally
+        good thresholds; the value itself where all values are equal (nothing lies above it).
+
+    Raises
+    ------
+    ArgumentError
+        If there are no values or they are not uint8.
+
+    References
+    ----------
+    N. Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
+
+    Examples
+    --------
+    >>> otsu(np.array([10, 10, 12, 200, 201], dtype=np.uint8))
+    12
+    """
+    if values.dtype != np.uint8 or values.size == 0:
+        raise ArgumentError(
+            f"otsu: {values.size} values of type {values.dtype}; expected at least one, uint8"
+        )
+    counts: Int64 = np.bincount(values.ravel(), minlength=GREY_LEVELS)
+    if np.count_nonzero(counts) == 1:
+        return int(counts.argmax())
+    below = np.cumsum(counts)[:-1].astype(np.float64)
+    sums = np.cumsum(counts * np.arange(GREY_LEVELS))
+    above = values.size - below
+    spread = sums[-1] / values.size * below - sums[:-1]
+    between = np.divide(
+        spread**2, below * above, out=np.zeros_like(below), where=(below > 0) & (above > 0)
+    )
+    return int(between.argmax())

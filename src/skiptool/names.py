@@ -1,0 +1,112 @@
+"""Closed vocabularies: the words that may be typed on a command line and stand in tables.
+
+One name for one thing everywhere: option, function, column, attribute. Names that another
+library owns (encoders of segmentation-models-pytorch) are checked where a model is built.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+__all__ = [
+    "IGNORE",
+    "LAYERS",
+    "SKIP_LEVELS",
+    "Kind",
+    "Loss",
+    "Metric",
+    "PictureFormat",
+    "Precision",
+    "RangeRule",
+    "ShiftKind",
+    "Split",
+]
+
+IGNORE: Final = 255
+"""Label of pixels that no loss and no count looks at."""
+
+SKIP_LEVELS: Final = (1, 2, 3, 4)
+"""Levels of the skip connections of a five-stage U-net; level l joins ``enc{l}`` to ``dec{l}``."""
+
+LAYERS: Final = (
+    "input",
+    "enc1",
+    "enc2",
+    "enc3",
+    "enc4",
+    "enc5",
+    "dec4",
+    "dec3",
+    "dec2",
+    "dec1",
+    "dec0",
+    "head",
+)
+"""Layers in the order of data flow; the number is log2 of the stride to the input."""
+
+
+class Split(StrEnum):
+    """Which part of a dataset a sample belongs to."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+class ShiftKind(StrEnum):
+    """Controlled shifts of eqs. (1) to (3), and ``original`` for none."""
+
+    ORIGINAL = "original"
+    BRIGHTNESS = "brightness"
+    CONTRAST = "contrast"
+    SATURATION = "saturation"
+
+
+class Metric(StrEnum):
+    """Distances between two distributions of activations."""
+
+    HELLINGER = "hellinger"
+
+
+class RangeRule(StrEnum):
+    """How the value range of a channel is divided into bins."""
+
+    MINMAX = "minmax"
+
+
+class Loss(StrEnum):
+    """Training losses: cross-entropy alone or with one of two Dice losses."""
+
+    CE_GDICE = "ce+gdice"
+    CE_DICE = "ce+dice"
+    CE = "ce"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a network in training and prediction."""
+
+    AUTO = "auto"
+    FLOAT32 = "32"
+    BFLOAT16 = "bf16"
+    FLOAT16 = "16"
+
+
+class PictureFormat(StrEnum):
+    """File formats of figures."""
+
+    PDF = "pdf"
+    SVG = "svg"
+    PNG = "png"
+
+
+class Kind(StrEnum):
+    """What an artifact is: the format tag in its lineage."""
+
+    DATASET = "dataset"
+    FEATURES = "features"
+    MODEL = "model"
+    HISTORY = "history"
+    PREDICTIONS = "predictions"
+    MASKS = "masks"
+    SHIFT = "shift"
+    REPORT = "report"

@@ -1,0 +1,326 @@
+"""The frozen records and small protocols that travel between rooms.
+
+Array aliases are for type checkers only: importing this file imports the standard library.
+Axes are named by one letter each: N images, H x W pixels, C image channels, D feature channels,
+K vectors per image, B bins, J classes (0 = background).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from skiptool.errors import ArgumentError, near
+from skiptool.names import SKIP_LEVELS, Loss, Precision, ShiftKind, Split
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    UInt8 = NDArray[np.uint8]
+    Int64 = NDArray[np.int64]
+    Float16 = NDArray[np.float16]
+    Float32 = NDArray[np.float32]
+    Float64 = NDArray[np.float64]
+    Bool = NDArray[np.bool_]
+    AnyArray = NDArray[Any]
+    Image = NDArray[np.uint8] | NDArray[np.float32]
+
+__all__ = [
+    "ORIGINAL",
+    "PAPER_SWEEP",
+    "SILENT",
+    "Architecture",
+    "Outcome",
+    "Progress",
+    "Sample",
+    "SampleReader",
+    "Shift",
+    "Table",
+    "Task",
+    "Training",
+    "check_name",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its mask and where it comes from.
+
+    Attributes
+    ----------
+    id : str
+        Unique within its domain; equal ids in two domains are the same place seen twice.
+    image : uint8 (H, W, 3) or float32 (H, W, 1) in [0, 1]
+    mask : uint8 (H, W)
+        Labels, index into the classes; 255 is ignored everywhere.
+    subject : str
+        Unit of splits and of statistics (patient, slide; for synthetic images the image).
+    domain : str
+        Scanner, vendor or site.
+    split : Split
+    fold : int
+        Validation fold, -1 for test samples.
+    columns : mapping
+        The source's own columns (cells, x, y, mpp, slice ...), one value each.
+    """
+
+    id: str
+    image: Image
+    mask: UInt8
+    subject: str
+    domain: str
+    split: Split
+    fold: int = -1
+    columns: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A controlled shift: a kind and its factor (None for the original image).
+
+    Examples
+    --------
+    >>> Shift.parse("brightness=0.75")
+    Shift(kind=<ShiftKind.BRIGHTNESS: 'brightness'>, factor=0.75)
+    >>> str(Shift.parse("saturation=0")), str(Shift.parse("original"))
+    ('saturation=0', 'original')
+    """
+
+    kind: ShiftKind
+    factor: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> Shift:
+        """Read ``KIND=FACTOR`` or ``original``.
+
+        Raises
+        ------
+        ArgumentError
+            If the kind is unknown, or the factor is missing, no number, negative or not finite.
+        """
+        name, _, number = text.partition("=")
+        kinds = [kind.value for kind in ShiftKind]
+        if name not in kinds:
+            raise ArgumentError(
+                f"shift {text!r}: unknown kind {name!r}, expected one of {', '.join(kinds)}"
+                f"{near(name, kinds)}"
+            )
+        kind = ShiftKind(name)
+        if kind is ShiftKind.ORIGINAL:
+            if number:
+                raise ArgumentError(f"shift {text!r}: 'original' takes no factor; write 'original'")
+            return cls(kind, None)
+        return cls(kind, _factor(text, number))
+
+    def __str__(self) -> str:
+        return self.kind.value if self.factor is None else f"{self.kind.value}={self.factor:g}"
+
+
+def _factor(text: str, number: str) -> float:
+    try:
+        factor = float(number)
+    except ValueError:
+        raise ArgumentError(
+            f"shift {text!r}: factor {number!r} is no number; write KIND=FACTOR, brightness=0.75"
+        ) from None
+    if not 0.0 <= factor <= MAX_FACTOR:
+        raise ArgumentError(
+            f"shift {text!r}: factor {number} is out of range; expected 0 <= factor <= "
+            f"{MAX_FACTOR:g} (1 leaves the image as it is)"
+        )
+    return factor
+
+
+MAX_FACTOR = 100.0
+"""Largest factor accepted: beyond it every non-black pixel is saturated."""
+
+ORIGINAL = Shift(ShiftKind.ORIGINAL, None)
+
+PAPER_SWEEP = (
+    ORIGINAL,
+    *(Shift(ShiftKind.BRIGHTNESS, factor) for factor in (0.5, 0.75, 1.25, 1.5, 1.75)),
+    *(Shift(ShiftKind.CONTRAST, factor) for factor in (0.5, 0.75, 1.25, 1.5, 1.75)),
+    *(Shift(ShiftKind.SATURATION, factor) for factor in (0.0, 0.25, 0.5, 0.75)),
+)
+"""The grid of Fig. 7, the unshifted image first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What a network is made of, enough to build it again.
+
+    Attributes
+    ----------
+    encoder : str
+        Name of an encoder of segmentation-models-pytorch with five stages.
+    skips : tuple of int
+        Skip levels that stay: ``(1, 2, 3, 4)`` is the baseline, ``(2, 3, 4)`` L1-pruned,
+        ``()`` L4-pruned; any subset is legal.
+    classes : tuple of str
+        Class names, index = label, background first.
+    channels : int
+        Image channels C: 3 for colour, 1 for MR.
+
+    Examples
+    --------
+    >>> Architecture("resnet18", (2, 3, 4), ("background", "cell")).pruning
+    'L1-pruned'
+    >>> Architecture("resnet18", (1, 3), ("background", "cell")).folder
+    'resnet18-skips-1+3'
+    """
+
+    encoder: str
+    skips: tuple[int, ...]
+    classes: tuple[str, ...]
+    channels: int = 3
+    arch: str = "unet"
+
+    def __post_init__(self) -> None:
+        unknown = [level for level in self.skips if level not in SKIP_LEVELS]
+        if unknown or tuple(sorted(set(self.skips))) != self.skips:
+            raise ArgumentError(
+                f"skips {self.skips}: expected different levels out of {SKIP_LEVELS} in rising "
+                "order; level 1 is the uppermost"
+            )
+
+    @property
+    def pruned(self) -> int | None:
+        """Number k of uppermost skips removed (the paper's Lk), None for another subset."""
+        count = len(SKIP_LEVELS) - len(self.skips)
+        return count if self.skips == SKIP_LEVELS[count:] else None
+
+    @property
+    def pruning(self) -> str:
+        """Label in tables: ``baseline``, ``L1-pruned`` ..., ``skips-1+3`` for other subsets."""
+        if self.pruned is None:
+            return "skips-" + "+".join(map(str, self.skips))
+        return f"L{self.pruned}-pruned" if self.pruned else "baseline"
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder: ``resnet18-L1``, ``resnet18-skips-1+3``."""
+        tail = self.pruning if self.pruned is None else f"L{self.pruned}"
+        head = "" if self.arch == "unet" else f"{self.arch}-"
+        return f"{head}{self.encoder.replace('/', '_')}-{tail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Protocol of section IV.C; what the paper leaves open is recorded by name here."""
+
+    fold: int
+    epochs: int = 50
+    batch_size: int = 8
+    lr: float = 1e-4
+    lr_step: int = 15
+    lr_gamma: float = 0.1
+    loss: Loss = Loss.CE_GDICE
+    encoder_weights: str = "imagenet"
+    precision: Precision = Precision.AUTO
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A small table for people: what ``hellinger`` prints, the summary of ``predict``.
+
+    ``columns`` maps a header to its cells; all columns have the same length.
+    """
+
+    title: str
+    columns: Mapping[str, Sequence[str | int | float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step did.
+
+    Attributes
+    ----------
+    outputs : tuple of Path
+        The main artifacts, in the order of their making.
+    side_outputs : tuple of Path
+        Exports, masks, figures.
+    summary : mapping
+        Numbers for people and for ``--json``; JSON types only.
+    failures : tuple of str
+        One line for each input that failed while the rest went on.
+    tables : tuple of Table
+        What the command prints.
+    text : str
+        What the command prints as it stands (``info``).
+    """
+
+    outputs: tuple[Path, ...] = ()
+    side_outputs: tuple[Path, ...] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    text: str = ""
+
+
+class Task(Protocol):
+    """One running piece of work on a progress display."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count ``steps`` as done and show ``note`` (loss, file) beside the bar."""
+
+
+class Progress(Protocol):
+    """Where a step shows how far it is; the command line gives a bar, the API nothing."""
+
+    def task(self, text: str, total: int) -> AbstractContextManager[Task]:
+        """Open a task of ``total`` steps, closed when the context ends."""
+
+    def warn(self, line: str) -> None:
+        """Show one line that the user should read."""
+
+
+class _Silent:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+    def task(self, text: str, total: int) -> AbstractContextManager[Task]:
+        return nullcontext(self)
+
+    def warn(self, line: str) -> None:
+        pass
+
+
+SILENT: Progress = _Silent()
+
+
+class SampleReader(Protocol):
+    """Images and masks by index, as training and prediction read them.
+
+    Implementations can be pickled (loader workers are spawned) and open their store lazily.
+    """
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> tuple[Image, UInt8]:
+        """Return image (H, W, C) uint8 or float32 and mask (H, W) uint8 of one sample."""
+
+
+_SAFE_NAME = re.compile(r"^(?!\.{1,2}$)[^/\\\x00-\x1f]+$")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return ``name`` if it can be a group in a store and a part of a file name.
+
+    Raises
+    ------
+    ArgumentError
+        If it is empty, ``.`` or ``..``, or holds a slash or a control character.
+    """
+    if not _SAFE_NAME.match(name):
+        raise ArgumentError(
+            f"{what} {name!r}: a name may not be empty, '.' or '..', nor hold '/', '\\' or "
+            "control characters; rename it"
+        )
+    return name

@@ -1,0 +1,209 @@
+"""Splits by subject, stratified: a hold-out for testing and folds for cross-validation.
+
+All samples of a subject (patient, slide) stay together: slices or patches of one subject on both
+sides of a split would measure memory, not segmentation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skiptool.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Bool, Int64
+
+__all__ = ["assign_folds", "hold_out", "split_hash"]
+
+
+def hold_out(
+    subjects: Sequence[str] | AnyArray,
+    strata: Sequence[float] | Sequence[str] | AnyArray,
+    fraction: float,
+    seed: int,
+) -> Bool:
+    """Choose the subjects of the test split, spread evenly over the strata.
+
+    Parameters
+    ----------
+    subjects : str, shape (N,)
+        Subject of each sample.
+    strata : numbers or str, shape (N,)
+        What is to be equally distributed in both parts. A subject's stratum is the mean of its
+        samples' numbers, or their most frequent word.
+    fraction : float
+        Share of the subjects to hold out, above 0 and below 1; rounded to whole subjects, at
+        least one and not all.
+    seed : int
+
+    Returns
+    -------
+    bool, shape (N,)
+        True for test samples. The order in which samples are given does not matter.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer than two subjects, ``fraction`` is out of range, lengths differ or a
+        stratum is not finite.
+
+    Notes
+    -----
+    Subjects are sorted by stratum and cut into as many consecutive blocks as are to be held out;
+    one of each block is drawn. Words instead are sampled systematically: the number held out of
+    a word's subjects is its share, rounded up or down.
+
+    Examples
+    --------
+    >>> hold_out(["a", "a", "b", "c", "c"], [1, 1, 5, 9, 9], fraction=0.3, seed=0)
+    array([ True,  True, False, False, False])
+    """
+    if not 0.0 < fraction < 1.0:
+        raise ArgumentError(f"test fraction {fraction}: expected above 0 and below 1, say 0.2")
+    ranked, numeric, rng = _rank(subjects, strata, seed)
+    size = len(ranked)
+    if size < 2:
+        raise ArgumentError(
+            f"hold-out of {size} subjects: expected at least 2, one for each side; leave the test "
+            "split out or give more subjects"
+        )
+    held = min(max(round(fraction * size), 1), size - 1)
+    if numeric:
+        edges = np.arange(held + 1) * size // held
+        drawn = rng.integers(edges[:-1], edges[1:])
+    else:
+        drawn = np.floor((np.arange(held) + rng.random()) * size / held).astype(np.int64)
+    test = {ranked[position] for position in drawn.tolist()}
+    return np.array([subject in test for subject in subjects], dtype=np.bool_)
+
+
+def assign_folds(
+    subjects: Sequence[str] | AnyArray,
+    strata: Sequence[float] | Sequence[str] | AnyArray,
+    folds: int,
+    seed: int,
+) -> Int64:
+    """Deal the subjects out to folds, each with the same distribution of strata.
+
+    Parameters
+    ----------
+    subjects, strata : shape (N,)
+        As of ``hold_out``.
+    folds : int
+        Number F of folds, from 1 to the number of subjects.
+    seed : int
+
+    Returns
+    -------
+    int64, shape (N,)
+        Fold 0..F-1 of each sample. The order in which samples are given does not matter.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more folds than subjects, or none, lengths differ or a stratum is not finite.
+
+    Notes
+    -----
+    Subjects are sorted by stratum and dealt out in consecutive blocks of F: folds differ by at
+    most one subject. For numbers each block is shuffled first, and with m whole blocks the mean
+    strata of two folds differ by at most range / m (by less than 2 range / m if F does not
+    divide the number of subjects): for 1..100 cells on 1000 images in 5 folds, by half a cell.
+    For words, the folds differ by at most one subject of each.
+
+    Examples
+    --------
+    >>> sorted(assign_folds(["a", "b", "c", "d"], [1, 2, 8, 9], folds=2, seed=0)[:2].tolist())
+    [0, 1]
+    """
+    ranked, numeric, rng = _rank(subjects, strata, seed)
+    if not 1 <= folds <= len(ranked):
+        raise ArgumentError(
+            f"{folds} folds of {len(ranked)} subjects: expected 1 to {len(ranked)}; give fewer "
+            "folds or more subjects"
+        )
+    hands = rng.permutation(folds)
+    fold: dict[str, int] = {}
+    for start in range(0, len(ranked), folds):
+        block = ranked[start : start + folds]
+        if numeric:
+            block = [block[index] for index in rng.permutation(len(block)).tolist()]
+        fold.update(zip(block, hands.tolist(), strict=False))
+    return np.array([fold[subject] for subject in subjects], dtype=np.int64)
+
+
+def split_hash(
+    ids: Sequence[str] | AnyArray,
+    subjects: Sequence[str] | AnyArray,
+    folds: Sequence[int] | Int64,
+) -> str:
+    """Digest of a split, for the record of a model.
+
+    Parameters
+    ----------
+    ids, subjects : str, shape (N,)
+    folds : int, shape (N,)
+        Fold of each sample, -1 for test samples.
+
+    Returns
+    -------
+    str
+        SHA-256 in hex of the samples sorted by id; their order does not matter.
+
+    Raises
+    ------
+    ArgumentError
+        If the lengths differ.
+    """
+    _check_lengths(ids=ids, subjects=subjects, folds=folds)
+    rows = sorted(
+        (str(name), str(subject), int(fold))
+        for name, subject, fold in zip(ids, subjects, folds, strict=True)
+    )
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
+def _rank(
+    subjects: Sequence[str] | AnyArray,
+    strata: Sequence[float] | Sequence[str] | AnyArray,
+    seed: int,
+) -> tuple[list[str], bool, np.random.Generator]:
+    """Sort subjects by stratum, equal ones shuffled; say whether strata are numbers."""
+    _check_lengths(subjects=subjects, strata=strata)
+    values = np.asarray(strata)
+    numeric = values.dtype.kind in "biuf"
+    if numeric and not np.isfinite(values).all():
+        raise ArgumentError("strata: a number is NaN or infinite; leave such samples out")
+    samples: dict[str, list[Any]] = {}
+    for subject, value in zip(subjects, values.tolist(), strict=True):
+        samples.setdefault(subject, []).append(value)
+    level: Callable[[list[Any]], Any] = _mean if numeric else _most_frequent
+    levels = {subject: level(found) for subject, found in samples.items()}
+    rng = np.random.default_rng(seed)
+    known = sorted(samples)
+    shuffled = [known[index] for index in rng.permutation(len(known)).tolist()]
+    return sorted(shuffled, key=levels.__getitem__), numeric, rng
+
+
+def _mean(numbers: list[float]) -> float:
+    """Mean that does not depend on the order of its numbers, as a plain sum would."""
+    return math.fsum(numbers) / len(numbers)
+
+
+def _most_frequent(words: list[str]) -> str:
+    counts = Counter(words)
+    return min(counts, key=lambda word: (-counts[word], word))
+
+
+def _check_lengths(**columns: Sequence[object] | AnyArray) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise ArgumentError(f"split: {found}; expected one of each for every sample")
