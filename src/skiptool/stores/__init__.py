@@ -1,0 +1,1 @@
+"""The file formats of skiptool: each file here is the specification of one format."""

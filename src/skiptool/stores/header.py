@@ -1,0 +1,234 @@
+"""Lineage: the header that every artifact carries.
+
+The same eight keys stand in the root attributes of a Zarr store, under the key ``skiptool`` of a
+Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
+
+    kind              format tag: dataset, features, model, history, predictions, masks, shift
+    format_version    integer; a reader refuses a version above its own
+    skiptool_version  version of skiptool that wrote it
+    command           shell command that makes it again
+    parameters        every parameter that shapes the content, defaults included
+    created           UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` fixes it
+    id                32 hex digits, a hash of what determines the content
+    inputs            {role: id} of the artifacts it was made from
+
+``command``, ``parameters`` and ``created`` are about the making, not the content: no id depends
+on them, so equal content has equal ids wherever and whenever it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from skiptool.errors import ExistsError, FormatError
+from skiptool.names import Kind
+
+__all__ = [
+    "FORMAT_VERSIONS",
+    "Lineage",
+    "Making",
+    "check_same",
+    "digest",
+    "identifier",
+    "lineage",
+    "parse_lineage",
+]
+
+FORMAT_VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1)
+"""Version of each format this code writes, and the highest it reads."""
+
+ID_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a step was called.
+
+    Attributes
+    ----------
+    step : str
+        Name of the command.
+    arguments : sequence
+        Its inputs in order.
+    parameters : mapping
+        Named parameters that determine the content; compared when a run is resumed.
+    placement : mapping
+        Named parameters that do not: where the output goes, workers, device.
+    inputs : mapping
+        Role to id of each artifact read.
+
+    Examples
+    --------
+    >>> Making("synth", (), {"n": 40, "cells": None}, {"out": "a b.zarr"}).command
+    "skiptool synth --n 40 --out 'a b.zarr'"
+    """
+
+    step: str
+    arguments: Sequence[str | Path] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def determinants(self) -> dict[str, Any]:
+        """What must be equal for an interrupted run to be resumed, as JSON types."""
+        return {"parameters": _jsonable(self.parameters), "inputs": _jsonable(self.inputs)}
+
+    @property
+    def command(self) -> str:
+        """The shell command that makes the artifact again."""
+        words = ["skiptool", *self.step.split(), *map(str, self.arguments)]
+        for name, value in {**self.parameters, **self.placement}.items():
+            option = f"--{name.replace('_', '-')}"
+            if value is True:
+                words.append(option)
+            elif isinstance(value, list | tuple):
+                words += [word for item in value for word in (option, str(item))]
+            elif value is not None and value is not False:
+                words += [option, str(value)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What made an artifact; see the module's docstring for the keys."""
+
+    kind: Kind
+    format_version: int
+    skiptool_version: str
+    command: str
+    parameters: Mapping[str, Any]
+    created: str
+    id: str
+    inputs: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the header as JSON types."""
+        return {key: _jsonable(value) for key, value in asdict(self).items()}
+
+
+def lineage(kind: Kind, making: Making, identity: object) -> Lineage:
+    """Write a header now.
+
+    Parameters
+    ----------
+    kind : Kind
+        Format tag.
+    making : Making
+        How the step was called.
+    identity : JSON-able object
+        All that determines the content; its hash is the id.
+
+    Returns
+    -------
+    Lineage
+    """
+    return Lineage(
+        kind=kind,
+        format_version=FORMAT_VERSIONS[kind],
+        skiptool_version=version("skiptool"),
+        command=making.command,
+        **making.determinants,
+        created=_now(),
+        id=digest([kind.value, FORMAT_VERSIONS[kind], identity]),
+    )
+
+
+def digest(value: object) -> str:
+    """Hash a JSON-able value in canonical form (sorted keys, no spaces) to 32 hex digits.
+
+    Examples
+    --------
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(_jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return identifier(text.encode())
+
+
+def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
+    """Check a header read from a file and return it typed.
+
+    Raises
+    ------
+    FormatError
+        If it is no skiptool header, of another kind, of a later version, or incomplete.
+    """
+    if not isinstance(found, Mapping) or "kind" not in found or "format_version" not in found:
+        raise FormatError(f"{where}: not made by skiptool, expected a {kind.value} artifact")
+    if found["kind"] != kind.value:
+        raise FormatError(
+            f"{where}: is of kind {found['kind']!r}, expected {kind.value!r}; 'skiptool info' "
+            "says what a path holds"
+        )
+    _check_version(found["format_version"], where, kind)
+    missing = [key for key in Lineage.__dataclass_fields__ if key not in found]
+    if missing:
+        raise FormatError(f"{where}: header lacks {', '.join(missing)}; make the artifact again")
+    values = {key: found[key] for key in Lineage.__dataclass_fields__}
+    return Lineage(**{**values, "kind": kind})
+
+
+def identifier(*parts: bytes) -> str:
+    """Hash bytes to 32 hex digits; the parts count as one run of bytes."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()[:ID_DIGITS]
+
+
+def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
+    """Compare the determinants of an earlier run with those of the run that resumes it.
+
+    Raises
+    ------
+    ExistsError
+        If any differs; the message shows each old and new value.
+    """
+    changed = []
+    for part, asked in making.determinants.items():
+        old = found[part]
+        changed += [
+            f"{name} was {old.get(name)!r}, now {asked.get(name)!r}"
+            for name in sorted({*old, *asked})
+            if old.get(name) != asked.get(name)
+        ]
+    if changed:
+        raise ExistsError(
+            f"{where}: was begun with other parameters ({'; '.join(changed)}); repeat the old "
+            "ones to resume, or give --overwrite to start again"
+        )
+
+
+def _check_version(found: object, where: str, kind: Kind) -> None:
+    known = FORMAT_VERSIONS[kind]
+    if not isinstance(found, int) or not 1 <= found <= known:
+        raise FormatError(
+            f"{where}: format version {found!r} of {kind.value}, this skiptool "
+            f"({version('skiptool')}) reads up to {known}; use a newer skiptool"
+        )
+
+
+def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _now() -> str:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
+    return moment.isoformat(timespec="seconds")

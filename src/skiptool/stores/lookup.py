@@ -1,0 +1,72 @@
+"""Any artifact by its path: which kind it is, its header, and whether it is what is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from skiptool.errors import ExistsError, FormatError
+from skiptool.names import Kind
+from skiptool.stores.checkpoint import CONFIG, open_model
+from skiptool.stores.header import Lineage, Making, check_same, parse_lineage
+from skiptool.stores.tables import open_table, table_kind
+from skiptool.stores.zarrs import open_root
+
+__all__ = ["finished", "kind_of", "lineage_of"]
+
+
+def kind_of(path: Path) -> Kind:
+    """Return what kind of artifact stands at a path.
+
+    Raises
+    ------
+    FormatError
+        If nothing is there, or it was not made by skiptool.
+    """
+    if not path.exists():
+        raise FormatError(f"{path}: no such file or folder; check the path")
+    if path.is_file():
+        return table_kind(path)
+    if (path / CONFIG).is_file():
+        return Kind.MODEL
+    if not (path / "zarr.json").is_file():
+        raise FormatError(f"{path}: a folder that is neither a store nor a model of skiptool")
+    found = open_root(path, "skiptool").attrs.get("kind")
+    if found not in list(Kind):
+        raise FormatError(f"{path}: a Zarr store, but not made by skiptool (kind {found!r})")
+    return Kind(str(found))
+
+
+def lineage_of(path: Path) -> Lineage | None:
+    """Return the header of the artifact at a path, None for a foreign model folder.
+
+    Raises
+    ------
+    FormatError
+        As :func:`kind_of`, or if the header is damaged.
+    """
+    kind = kind_of(path)
+    if kind is Kind.MODEL:
+        return open_model(path).lineage
+    if path.is_file():
+        return open_table(path, kind).lineage
+    attributes: Mapping[str, object] = dict(open_root(path, kind.value).attrs)
+    return parse_lineage(json.loads(json.dumps(attributes)), str(path), kind)
+
+
+def finished(out: Path, making: Making, *, resume: bool) -> bool:
+    """Say whether a resumed run finds its output whole already.
+
+    Raises
+    ------
+    ExistsError
+        If the output is there but was made with other parameters or from other inputs.
+    """
+    if not (resume and out.exists()):
+        return False
+    header = lineage_of(out)
+    if header is None:
+        raise ExistsError(f"{out}: exists already and was not made by skiptool; give --overwrite")
+    check_same({"parameters": header.parameters, "inputs": header.inputs}, making, str(out))
+    return True

@@ -1,0 +1,134 @@
+"""Predicted masks. Format ``masks``, version 1.
+
+::
+
+    masks.zarr/                     Zarr format 3
+      zarr.json                     attributes: the header (see ``header``), ``classes``
+      <number>/                     one group for each model, domain and shift, from 0
+        zarr.json                   attributes: ``model``, ``model_id``, ``domain``, ``shift``,
+                                    ``factor`` (null for original)
+        labels      (N, H, W)       uint8, predicted label of every pixel
+        samples/id  (N,)            string, ids of the dataset's samples
+
+Inner chunk: one image, shards of 16, LZ4 and CRC-32C as in the dataset store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from skiptool.errors import FormatError
+from skiptool.names import Kind
+from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.zarrs import create_array, open_root, write_columns
+
+if TYPE_CHECKING:
+    from skiptool.records import UInt8
+
+__all__ = ["MaskStore", "MaskWriter", "open_masks"]
+
+SHARD = 16
+
+
+class MaskWriter:
+    """Append predicted masks, in order, to one growing entry for each model, domain and shift."""
+
+    def __init__(self, path: Path, header: Lineage, classes: Sequence[str]) -> None:
+        self._root = zarr.open_group(path, mode="w", zarr_format=3)
+        self._root.attrs.update({**header.as_json(), "classes": list(classes)})
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._waiting: dict[str, list[UInt8]] = {}
+        self._filled: dict[str, int] = {}
+
+    def begin(self, facts: Mapping[str, Any], ids: Sequence[str], size: tuple[int, int]) -> str:
+        """Open an entry and return its name.
+
+        Parameters
+        ----------
+        facts : mapping
+            ``model``, ``model_id``, ``domain``, ``shift``, ``factor``.
+        ids : sequence of str, length N
+        size : (H, W)
+        """
+        name = str(len(self._arrays))
+        group = self._root.create_group(name, attributes=dict(facts))
+        write_columns(group, {"id": ids})
+        shape = (len(ids), *size)
+        self._arrays[name] = create_array(group, "labels", shape, "uint8", chunk=1, shard=SHARD)
+        self._waiting[name], self._filled[name] = [], 0
+        return name
+
+    def append(self, name: str, labels: UInt8) -> None:
+        """Add labels (n, H, W) to an entry; whole shards are written as they fill."""
+        self._waiting[name] += list(labels)
+        full = self._filled[name] + len(self._waiting[name]) == self._arrays[name].shape[0]
+        while len(self._waiting[name]) >= SHARD or (full and self._waiting[name]):
+            block = self._waiting[name][:SHARD]
+            start = self._filled[name]
+            self._arrays[name][start : start + len(block)] = np.stack(block)
+            self._filled[name] += len(block)
+            self._waiting[name] = self._waiting[name][SHARD:]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskStore:
+    """An open store of predicted masks."""
+
+    path: Path
+    root: zarr.Group
+
+    def names(self) -> list[str]:
+        """Return the names of the entries in the order of their making."""
+        return sorted(self.root.group_keys(), key=int)
+
+    def entries(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
+        """Return facts and shape (N, H, W) of every entry."""
+        found = []
+        for name in self.names():
+            found.append((dict(self.root[name].attrs), self._labels(name).shape))
+        return found
+
+    def read(self, name: str) -> UInt8:
+        """Return the labels (N, H, W) of an entry.
+
+        Raises
+        ------
+        FormatError
+            If a chunk is missing or damaged.
+        """
+        try:
+            return np.asarray(self._labels(name)[:])
+        except (ValueError, RuntimeError) as error:
+            raise FormatError(
+                f"{self.path}: entry {name} cannot be read ({error}); predict again"
+            ) from error
+
+    def read_all(self) -> None:
+        """Read every entry, to check it; raises as :meth:`read`."""
+        for name in self.names():
+            self.read(name)
+
+    def _labels(self, name: str) -> zarr.Array[Any]:
+        found = self.root.get(f"{name}/labels")
+        if not isinstance(found, zarr.Array):
+            raise FormatError(f"{self.path}: entry {name} has no labels; predict again")
+        return found
+
+
+def open_masks(path: Path) -> MaskStore:
+    """Open a store of predicted masks.
+
+    Raises
+    ------
+    FormatError
+        If there is none at ``path``, or it is of another kind or version.
+    """
+    root = open_root(path, "mask")
+    parse_lineage(dict(root.attrs), str(path), Kind.MASKS)
+    return MaskStore(path, root)

@@ -1,0 +1,60 @@
+"""Rows of a prediction table from confusion counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skiptool.records import Shift
+from skiptool.stores.checkpoint import StoredModel
+from skiptool.stores.dataset import DatasetStore, Domain
+
+if TYPE_CHECKING:
+    from skiptool.records import Int64
+
+__all__ = ["prediction_columns"]
+
+
+def prediction_columns(
+    model: StoredModel,
+    store: DatasetStore,
+    domain: Domain,
+    shift: Shift,
+    indices: Sequence[int],
+    matrices: Int64,
+) -> Mapping[str, Any]:
+    """Lay out the counts of one model, domain and shift as columns of the table.
+
+    Parameters
+    ----------
+    model : StoredModel
+    store : DatasetStore
+    domain : Domain
+    shift : Shift
+    indices : sequence of int, length N
+        Samples of the domain.
+    matrices : int64 (N, J, J)
+        Pixels by truth and prediction; one row of the table each.
+
+    Returns
+    -------
+    mapping of column name to values
+        N x J x J each, or one value for all.
+    """
+    names = np.array(store.classes, dtype=object)
+    images, classes = matrices.shape[:2]
+    each = classes * classes
+    rows = list(indices)
+    return {
+        **model.facts(),
+        **{"dataset": store.path.name, "dataset_id": store.lineage.id},
+        **{"domain": domain.name, "shift": shift.kind.value, "factor": shift.factor},
+        "split": np.repeat(domain.columns["split"][rows], each),
+        "sample": np.repeat(domain.columns["id"][rows], each),
+        "subject": np.repeat(domain.columns["subject"][rows], each),
+        "truth": np.tile(np.repeat(names, classes), images),
+        "predicted": np.tile(names, images * classes),
+        "pixels": matrices.ravel(),
+    }

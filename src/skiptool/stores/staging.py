@@ -1,0 +1,108 @@
+"""Atomic outputs: everything is made beside its final name and renamed when whole.
+
+An output ``dir/name`` grows as ``dir/.name.partial``. A process killed on the way leaves that
+hidden sibling and nothing under the final name; ``--resume`` goes on in it, ``--overwrite``
+starts again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skiptool.errors import ExistsError, SourceError
+
+__all__ = ["check_free", "partial_of", "staged"]
+
+
+def partial_of(out: Path) -> Path:
+    """Return the hidden sibling in which ``out`` grows."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse an output that cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    out : Path
+        Final name of the output.
+    overwrite : bool
+        What is there may be replaced.
+    resume : bool
+        What is there may be gone on with.
+
+    Raises
+    ------
+    SourceError
+        If the parent folder is missing, or the name cannot be a file.
+    ExistsError
+        If the output or a leftover of an interrupted run is there.
+    """
+    if not out.name:
+        raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
+    if not out.parent.is_dir():
+        raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
+    if not os.access(out.parent, os.W_OK):
+        raise SourceError(f"{out}: the folder {out.parent} may not be written; choose another")
+    if overwrite or resume:
+        return
+    if out.exists():
+        raise ExistsError(
+            f"{out}: exists already; give another --out, or --overwrite to replace it"
+        )
+    if partial_of(out).exists():
+        raise ExistsError(
+            f"{out}: {partial_of(out).name} is left of an interrupted run, or another process "
+            "writes it now; give --resume to go on with it or --overwrite to start again"
+        )
+
+
+@contextmanager
+def staged(out: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
+    """Yield the hidden sibling of ``out``; rename it to ``out`` when the block ends well.
+
+    The leftover is kept after Ctrl-C and after an error of the system (a full disk), so that
+    ``--resume`` can go on; after any other error it is removed.
+
+    Raises
+    ------
+    SourceError, ExistsError
+        As :func:`check_free`.
+    """
+    check_free(out, overwrite=overwrite, resume=resume)
+    partial = partial_of(out)
+    if not resume:
+        remove(partial)
+    try:
+        yield partial
+    except (KeyboardInterrupt, OSError):
+        raise
+    except BaseException:
+        remove(partial)
+        raise
+    _put_in_place(partial, out)
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    # A folder cannot be renamed over another: the old one steps aside first, so that at every
+    # moment one whole artifact stands under the final name or under its '.old' name.
+    if out.is_dir() and not out.is_symlink():
+        old = out.with_name(f".{out.name}.old")
+        remove(old)
+        out.rename(old)
+        partial.rename(out)
+        remove(old)
+    else:
+        partial.replace(out)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with what is in it; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
