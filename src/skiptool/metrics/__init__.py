@@ -1,0 +1,1 @@
+"""Pixel counts and the scores derived from them."""

@@ -1,0 +1,96 @@
+"""IoU by model, domain and shift from the totals of a prediction table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skiptool.metrics.overlap import mean_iou
+from skiptool.names import ShiftKind
+from skiptool.records import Shift
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64
+
+__all__ = ["KEYS", "Score", "mean_and_spread", "scores"]
+
+KEYS = (
+    *("dataset", "dataset_id", "domain", "split", "encoder", "pruning", "fold", "model_id"),
+    *("shift", "factor", "truth", "predicted"),
+)
+"""Columns that the totals are taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean IoU of one model on one split of a domain under one shift.
+
+    Attributes
+    ----------
+    dataset, dataset_id, domain, split, encoder, pruning, model_id : str
+    fold : int or None
+    shift : Shift
+    classes : tuple of str
+        Foreground classes that the mean is taken over.
+    miou : float
+        From counts accumulated over the split (section V); NaN where no class is there.
+    """
+
+    dataset: str
+    dataset_id: str
+    domain: str
+    split: str
+    encoder: str
+    pruning: str
+    fold: int | None
+    model_id: str
+    shift: Shift
+    classes: tuple[str, ...]
+    miou: float
+
+
+def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:
+    """Turn total pixel counts into scores.
+
+    Parameters
+    ----------
+    totals : mapping of column name to values
+        The columns :data:`KEYS` and ``pixels``, a row for each group of them; the truths of a
+        group stand in the order of their labels, background first.
+
+    Returns
+    -------
+    list of Score
+        In the order of first appearance.
+    """
+    groups: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
+    rows = zip(*(totals[key] for key in (*KEYS, "pixels")), strict=True)
+    for *key, truth, predicted, pixels in rows:
+        groups.setdefault(tuple(key), {})[truth, predicted] = pixels
+    return [_score(key, cells) for key, cells in groups.items()]
+
+
+def _score(key: tuple[Any, ...], cells: Mapping[tuple[str, str], int]) -> Score:
+    names = list(dict.fromkeys(truth for truth, _ in cells))
+    matrix = np.array([[cells.get((a, b), 0) for b in names] for a in names], dtype=np.int64)
+    facts = dict(zip(KEYS, key, strict=False))
+    shift = Shift(ShiftKind(facts.pop("shift")), facts.pop("factor"))
+    return Score(**facts, shift=shift, classes=tuple(names[1:]), miou=float(mean_iou(matrix)))
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation (n - 1) over folds; NaN left out.
+
+    Examples
+    --------
+    >>> mean_and_spread([0.5, 0.75, 1.0])
+    (0.75, 0.25)
+    >>> mean_and_spread([0.5])
+    (0.5, nan)
+    """
+    found: Float64 = np.array([value for value in values if not np.isnan(value)])
+    mean = float(found.mean()) if found.size else float("nan")
+    return mean, float(found.std(ddof=1)) if found.size > 1 else float("nan")

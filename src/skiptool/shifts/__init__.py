@@ -1,0 +1,1 @@
+"""Controlled domain shifts of single images."""

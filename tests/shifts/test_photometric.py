@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as tv
+
+from skiptool.errors import ArgumentError
+from skiptool.images import grey
+from skiptool.names import ShiftKind
+from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
+from skiptool.shifts.photometric import apply, apply_all
+from strategies import FACTORS, colour_images
+
+Array = NDArray[Any]
+
+ORACLES = {
+    ShiftKind.BRIGHTNESS: tv.adjust_brightness,
+    ShiftKind.CONTRAST: tv.adjust_contrast,
+    ShiftKind.SATURATION: tv.adjust_saturation,
+}
+CONTROLLED = sorted(ORACLES)
+
+
+def torchvision(image: Array, shift: Shift) -> Array:
+    planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    shifted: Array = ORACLES[shift.kind](planes, shift.factor).permute(1, 2, 0).numpy()
+    return shifted
+
+
+def by_the_equations(image: Array, shift: Shift) -> Array:
+    """Eqs. (1) to (3), pixel by pixel in float64; before truncation."""
+    factor = float(shift.factor or 0)
+    mean = np.mean([[float(grey(pixel)) for pixel in row] for row in image])
+    shifted = np.empty(image.shape)
+    for place in np.ndindex(image.shape):
+        other = {
+            ShiftKind.BRIGHTNESS: 0.0,
+            ShiftKind.CONTRAST: mean,
+            ShiftKind.SATURATION: float(grey(image[place[:2]])),
+        }[shift.kind]
+        shifted[place] = factor * float(image[place]) + (1 - factor) * other
+    return np.clip(shifted, 0, 255)
+
+
+def test_brightness_by_hand() -> None:
+    image = np.array([[[0, 101, 200]]], dtype=np.uint8)
+    assert apply(image, Shift.parse("brightness=0.5")).tolist() == [[[0, 50, 100]]]
+    assert apply(image, Shift.parse("brightness=1.5")).tolist() == [[[0, 151, 255]]]
+
+
+def test_contrast_by_hand() -> None:
+    # Grey values 99 and 199 (the weights add up to 0.9999), mean 149.
+    image = np.array([[[100, 100, 100], [200, 200, 200]]], dtype=np.uint8)
+    assert apply(image, Shift.parse("contrast=0")).tolist() == [[[149] * 3, [149] * 3]]
+    assert apply(image, Shift.parse("contrast=0.5")).tolist() == [[[124] * 3, [174] * 3]]
+    assert apply(image, Shift.parse("contrast=3")).tolist() == [[[2] * 3, [255] * 3]]
+
+
+def test_saturation_by_hand() -> None:
+    # Grey value floor(0.2989 * 200 + 0.587 * 100 + 0.114 * 50) = 124.
+    image = np.array([[[200, 100, 50]]], dtype=np.uint8)
+    assert apply(image, Shift.parse("saturation=0")).tolist() == [[[124] * 3]]
+    assert apply(image, Shift.parse("saturation=0.5")).tolist() == [[[162, 112, 87]]]
+
+
+@given(image=colour_images(), factor=FACTORS)
+@pytest.mark.parametrize("kind", [ShiftKind.BRIGHTNESS, ShiftKind.SATURATION])
+def test_equals_torchvision_to_the_bit(kind: ShiftKind, image: Array, factor: float) -> None:
+    shift = Shift(kind, factor)
+    np.testing.assert_array_equal(apply(image, shift), torchvision(image, shift))
+
+
+@given(image=colour_images(width=32), factor=FACTORS)
+def test_contrast_equals_torchvision_to_the_bit(image: Array, factor: float) -> None:
+    # At widths that leave torch no remainder of its loop over vectors (see the docstring).
+    shift = Shift(ShiftKind.CONTRAST, factor)
+    np.testing.assert_array_equal(apply(image, shift), torchvision(image, shift))
+
+
+@given(image=colour_images(), factor=FACTORS)
+def test_contrast_departs_from_torchvision_in_its_remainder_only(
+    image: Array, factor: float
+) -> None:
+    shift = Shift(ShiftKind.CONTRAST, factor)
+    ours = apply(image, shift).transpose(2, 0, 1).ravel().astype(int)
+    theirs = torchvision(image, shift).transpose(2, 0, 1).ravel().astype(int)
+    whole = ours.size // 32 * 32
+    np.testing.assert_array_equal(ours[:whole], theirs[:whole])
+    assert np.abs(ours - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("shift", PAPER_SWEEP[1:], ids=str)
+def test_equals_torchvision_on_a_large_image(shift: Shift) -> None:
+    image = np.random.default_rng(7).integers(90, 256, (512, 512, 3), dtype=np.uint8)
+    ours, theirs = apply(image, shift), torchvision(image, shift)
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+    if shift.kind is not ShiftKind.CONTRAST:
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@given(factor=FACTORS)
+def test_contrast_of_a_large_image_equals_torchvision_given_the_exact_mean(factor: float) -> None:
+    # 290 x 320 pixels of about 200 add up to more than 2**24, where float32 sums lose units.
+    image = np.random.default_rng(3).integers(170, 240, (290, 320, 3), dtype=np.uint8)
+    values = grey(image)
+    total = np.float32(values.sum(dtype=np.int64))
+    assert total > 2**24
+    mean = torch.full((3, 290, 320), float(total / np.float32(values.size)))
+    planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    blended = planes.mul(factor).add_(mean, alpha=1.0 - factor).clamp_(0, 255).to(torch.uint8)
+    shifted = apply(image, Shift(ShiftKind.CONTRAST, factor))
+    np.testing.assert_array_equal(shifted, blended.permute(1, 2, 0).numpy())
+
+
+@given(image=colour_images(max_side=4), factor=FACTORS)
+@pytest.mark.parametrize("kind", CONTROLLED)
+def test_follows_the_equations(kind: ShiftKind, image: Array, factor: float) -> None:
+    shift = Shift(kind, factor)
+    expected = by_the_equations(image, shift)
+    shifted = apply(image, shift).astype(float)
+    assert (shifted <= expected + 0.01).all()
+    assert (shifted > expected - 1.01).all()
+
+
+@given(image=colour_images())
+@pytest.mark.parametrize("kind", CONTROLLED)
+def test_factor_one_changes_nothing(kind: ShiftKind, image: Array) -> None:
+    np.testing.assert_array_equal(apply(image, Shift(kind, 1.0)), image)
+
+
+@pytest.mark.parametrize("kind", CONTROLLED)
+def test_leaves_the_input_alone_and_takes_any_memory_layout(kind: ShiftKind) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    image.setflags(write=False)
+    shift = Shift(kind, 0.6)
+    turned = np.rot90(image)
+    np.testing.assert_array_equal(apply(turned, shift), apply(turned.copy(), shift))
+
+
+def test_original_is_the_image_itself() -> None:
+    image = np.zeros((2, 2, 3), dtype=np.uint8)
+    assert apply(image, ORIGINAL) is image
+
+
+@pytest.mark.parametrize("shift", PAPER_SWEEP, ids=str)
+def test_several_images_are_shifted_alone(shift: Shift) -> None:
+    images = np.random.default_rng(8).integers(0, 256, (3, 9, 11, 3), dtype=np.uint8)
+    images[1] //= 2
+    shifted = apply_all(images, shift)
+    assert (shifted.shape, shifted.dtype) == (images.shape, images.dtype)
+    for image, found in zip(images, shifted, strict=True):
+        np.testing.assert_array_equal(found, apply(image, shift))
+
+
+def test_one_channel_by_hand() -> None:
+    image = np.array([[[0.25], [0.75]]], dtype=np.float32)
+    brighter = apply(image, Shift.parse("brightness=1.5"))
+    assert brighter.dtype == np.float32
+    assert brighter.tolist() == [[[0.375], [1.0]]]
+    assert apply(image, Shift.parse("contrast=0.5")).tolist() == [[[0.375], [0.625]]]
+    assert apply(image, Shift.parse("contrast=4")).tolist() == [[[0.0], [1.0]]]
+    assert apply(image, ORIGINAL) is image
+
+
+@given(factor=FACTORS)
+@pytest.mark.parametrize("kind", [ShiftKind.BRIGHTNESS, ShiftKind.CONTRAST])
+def test_one_channel_agrees_with_torchvision(kind: ShiftKind, factor: float) -> None:
+    image = np.random.default_rng(5).random((17, 23, 1), dtype=np.float32)
+    shift = Shift(kind, factor)
+    theirs = torchvision(image, shift)
+    np.testing.assert_allclose(apply(image, shift), theirs, atol=2e-7 * max(1.0, factor))
+
+
+def test_one_channel_has_no_saturation() -> None:
+    image = np.zeros((2, 2, 1), dtype=np.float32)
+    with pytest.raises(ArgumentError, match=r"saturation=0\.5: .*no colour; use brightness"):
+        apply(image, Shift.parse("saturation=0.5"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((4, 4), np.uint8),
+        ((4, 4, 1), np.uint8),
+        ((4, 4, 4), np.uint8),
+        ((4, 4, 3), np.float32),
+        ((4, 4, 1), np.float64),
+        ((0, 4, 3), np.uint8),
+        ((2, 4, 4, 3), np.uint8),
+    ],
+)
+@pytest.mark.parametrize("shift", ["brightness=0.5", "original"])
+def test_refuses_other_arrays(shift: str, shape: tuple[int, ...], dtype: type) -> None:
+    with pytest.raises(ArgumentError, match=r"expected uint8 \(H, W, 3\) or float32 \(H, W, 1\)"):
+        apply(np.zeros(shape, dtype=dtype), Shift.parse(shift))
+
+
+@pytest.mark.parametrize("factor", [None, -0.5, float("nan")])
+def test_refuses_a_missing_or_negative_factor(factor: float | None) -> None:
+    with pytest.raises(ArgumentError, match=r"expected a number >= 0; write contrast=0\.75"):
+        apply(np.zeros((2, 2, 3), dtype=np.uint8), Shift(ShiftKind.CONTRAST, factor))

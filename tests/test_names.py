@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from enum import StrEnum
+
+import pytest
+
+from skiptool import names
+from skiptool.names import IGNORE, LAYERS, SKIP_LEVELS, ShiftKind, Split
+
+
+def test_layers_follow_the_data() -> None:
+    assert (
+        *("input", "enc1", "enc2", "enc3", "enc4", "enc5"),
+        *("dec4", "dec3", "dec2", "dec1", "dec0", "head"),
+    ) == LAYERS
+
+
+def test_every_skip_level_joins_two_layers() -> None:
+    assert SKIP_LEVELS == (1, 2, 3, 4)
+    for level in SKIP_LEVELS:
+        assert LAYERS.index(f"enc{level}") < LAYERS.index(f"dec{level}")
+
+
+def test_words_that_stand_in_files() -> None:
+    assert IGNORE == 255
+    assert [split.value for split in Split] == ["train", "test"]
+    assert [kind.value for kind in ShiftKind] == [
+        *("original", "brightness", "contrast", "saturation")
+    ]
+
+
+@pytest.mark.parametrize("name", names.__all__)
+def test_all_names_exist_and_words_are_unique(name: str) -> None:
+    found = getattr(names, name)
+    if isinstance(found, type) and issubclass(found, StrEnum):
+        assert len(set(found)) == len(found.__members__)
+        assert all(word == word.lower() for word in found)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pickle
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptool.errors import ArgumentError
+from skiptool.names import Loss, Precision, ShiftKind
+from skiptool.records import (
+    MAX_FACTOR,
+    ORIGINAL,
+    PAPER_SWEEP,
+    SILENT,
+    Architecture,
+    Outcome,
+    Shift,
+    Training,
+    check_name,
+)
+
+TRAILING = pytest.param(
+    "a\n", marks=pytest.mark.xfail(strict=True, reason="'$' of the pattern allows a last newline")
+)
+CLASSES = ("background", "cell")
+# Subset that stays -> uppermost levels removed, label in tables, tail of the folder.
+SUBSETS: dict[tuple[int, ...], tuple[int | None, str, str]] = {
+    (1, 2, 3, 4): (0, "baseline", "L0"),
+    (2, 3, 4): (1, "L1-pruned", "L1"),
+    (3, 4): (2, "L2-pruned", "L2"),
+    (4,): (3, "L3-pruned", "L3"),
+    (): (4, "L4-pruned", "L4"),
+    (1,): (None, "skips-1", "skips-1"),
+    (2,): (None, "skips-2", "skips-2"),
+    (3,): (None, "skips-3", "skips-3"),
+    (1, 2): (None, "skips-1+2", "skips-1+2"),
+    (1, 3): (None, "skips-1+3", "skips-1+3"),
+    (1, 4): (None, "skips-1+4", "skips-1+4"),
+    (2, 3): (None, "skips-2+3", "skips-2+3"),
+    (2, 4): (None, "skips-2+4", "skips-2+4"),
+    (1, 2, 3): (None, "skips-1+2+3", "skips-1+2+3"),
+    (1, 2, 4): (None, "skips-1+2+4", "skips-1+2+4"),
+    (1, 3, 4): (None, "skips-1+3+4", "skips-1+3+4"),
+}
+
+
+def test_the_golden_table_holds_every_subset() -> None:
+    assert set(SUBSETS) == {s for size in range(5) for s in combinations((1, 2, 3, 4), size)}
+
+
+@pytest.mark.parametrize("skips", SUBSETS, ids=str)
+def test_labels_of_an_architecture(skips: tuple[int, ...]) -> None:
+    pruned, pruning, tail = SUBSETS[skips]
+    architecture = Architecture("resnet18", skips, CLASSES)
+    assert architecture.pruned == pruned
+    assert architecture.pruning == pruning
+    assert architecture.folder == f"resnet18-{tail}"
+
+
+def test_folder_of_another_arch_or_an_encoder_with_a_slash() -> None:
+    skips = (1, 2, 3, 4)
+    assert Architecture("tu-timm/x", skips, CLASSES).folder == "tu-timm_x-L0"
+    plusplus = Architecture("resnet18", skips, CLASSES, arch="unetplusplus")
+    assert plusplus.folder == "unetplusplus-resnet18-L0"
+
+
+@pytest.mark.parametrize("skips", [(0,), (5,), (2, 1), (1, 1), (-1, 2)])
+def test_refuses_skips_that_are_no_rising_levels(skips: tuple[int, ...]) -> None:
+    with pytest.raises(ArgumentError, match=r"expected different levels out of \(1, 2, 3, 4\)"):
+        Architecture("resnet18", skips, CLASSES)
+
+
+@pytest.mark.parametrize("kind", [k for k in ShiftKind if k is not ShiftKind.ORIGINAL])
+@pytest.mark.parametrize(
+    ("number", "factor"), [("0.75", 0.75), ("0", 0.0), ("1e2", MAX_FACTOR), ("-0", 0.0)]
+)
+def test_parses_a_shift(kind: ShiftKind, number: str, factor: float) -> None:
+    assert Shift.parse(f"{kind}={number}") == Shift(kind, factor)
+
+
+def test_paper_sweep_is_the_grid_of_figure_7() -> None:
+    assert [str(shift) for shift in PAPER_SWEEP] == [
+        "original",
+        *(f"brightness={factor}" for factor in ("0.5", "0.75", "1.25", "1.5", "1.75")),
+        *(f"contrast={factor}" for factor in ("0.5", "0.75", "1.25", "1.5", "1.75")),
+        *(f"saturation={factor}" for factor in ("0", "0.25", "0.5", "0.75")),
+    ]
+
+
+def test_parses_the_original() -> None:
+    assert Shift.parse("original") == ORIGINAL
+    assert str(ORIGINAL) == "original"
+
+
+@given(
+    kind=st.sampled_from([kind for kind in ShiftKind if kind is not ShiftKind.ORIGINAL]),
+    factor=st.integers(0, 2000).map(lambda step: step / 20),
+)
+def test_a_shift_reads_what_it_writes(kind: ShiftKind, factor: float) -> None:
+    shift = Shift(kind, factor)
+    assert Shift.parse(str(shift)) == shift
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("brightnes=0.5", r"unknown kind 'brightnes'.*; did you mean brightness\?$"),
+        ("hue=0.5", r"unknown kind 'hue', expected one of original, brightness, contrast"),
+        ("", r"unknown kind ''"),
+        ("brightness", r"factor '' is no number; write KIND=FACTOR"),
+        ("brightness=", r"factor '' is no number"),
+        ("contrast=much", r"factor 'much' is no number"),
+        ("contrast=1=2", r"factor '1=2' is no number"),
+        ("contrast=-0.5", r"factor -0.5 is out of range; expected 0 <= factor <= 100"),
+        ("saturation=101", r"factor 101 is out of range"),
+        ("saturation=nan", r"factor nan is out of range"),
+        ("saturation=inf", r"factor inf is out of range"),
+        ("original=1", r"'original' takes no factor; write 'original'"),
+    ],
+)
+def test_refuses_other_shifts(text: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message) as caught:
+        Shift.parse(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["A", "Aperio ScanScope CS2", "..a", "a.b", "Übergröße", "-"])
+def test_accepts_names_of_groups_and_files(name: str) -> None:
+    assert check_name(name, "domain") == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\nb", TRAILING, "\x00", "\x1f"])
+def test_refuses_names_that_are_paths(name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"domain .*: a name may not be empty"):
+        check_name(name, "domain")
+
+
+def test_training_is_the_protocol_of_section_4c() -> None:
+    training = Training(fold=2)
+    assert (training.epochs, training.batch_size, training.lr) == (50, 8, 1e-4)
+    assert (training.lr_step, training.lr_gamma, training.seed) == (15, 0.1, 0)
+    assert (training.loss, training.precision) == (Loss.CE_GDICE, Precision.AUTO)
+
+
+def test_records_travel_between_processes() -> None:
+    architecture = Architecture("resnet18", (2, 3), CLASSES)
+    for record in (ORIGINAL, architecture, Training(0), Outcome((Path("a"),))):
+        assert pickle.loads(pickle.dumps(record)) == record
+
+
+def test_the_silent_progress_takes_everything() -> None:
+    with SILENT.task("work", 3) as task:
+        task.advance()
+        task.advance(2, note="done")
+    SILENT.warn("nobody hears")
