@@ -1,0 +1,202 @@
+"""The report page: one HTML file that needs nothing but itself.
+
+No request leaves it (its content security policy forbids them), its only script is the few
+lines of the template that sort tables, and whatever comes from data is escaped. It is read
+without that script as well.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Final, TypeAlias
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from skiptool.errors import ArgumentError
+from skiptool.records import Table
+
+__all__ = ["Exhibit", "Origin", "Section", "render_page"]
+
+_ANCHOR: Final = re.compile(r"[a-z][a-z0-9-]*")
+_RESERVED: Final = ("contents", "how")
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
+)
+_Value: TypeAlias = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A numbered figure or table with its caption.
+
+    Attributes
+    ----------
+    caption : str
+        What is seen, with n, folds, shift, B and units.
+    figure : Markup, optional
+        What :func:`skiptool.figures.inline.as_svg` returned; a plain string would be escaped.
+    table : Table, optional
+        Alone it is a numbered table; beside a figure it holds the figure's numbers, folded.
+    """
+
+    caption: str
+    figure: Markup | None = None
+    table: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page under its own heading.
+
+    Attributes
+    ----------
+    anchor : str
+        Where the contents lead: small letters, digits and hyphens, once a page.
+    title : str
+    paragraphs : tuple of str
+        Plain text before the exhibits.
+    exhibits : tuple of Exhibit
+    """
+
+    anchor: str
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    exhibits: tuple[Exhibit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How one artifact behind the page was made: its lineage, in words for people."""
+
+    name: str
+    kind: str
+    id: str
+    command: str
+    version: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    key: str | None  # what a numeric column is sorted by; None sorts last
+
+
+def render_page(
+    title: str,
+    sections: Sequence[Section],
+    lineage: Sequence[Origin],
+    *,
+    summary: Sequence[str] = (),
+    facts: Mapping[str, str] | None = None,
+) -> str:
+    """Render the report as one HTML document.
+
+    Parameters
+    ----------
+    title : str
+    sections : sequence of Section
+    lineage : sequence of Origin
+        The report itself first, then what it was made from.
+    summary : sequence of str
+        Paragraphs below the title: the outcome in words.
+    facts : mapping of str to str, optional
+        What the whole page rests on (dataset, images, folds, bins), by name.
+
+    Returns
+    -------
+    str
+        To be written as UTF-8; the same arguments give the same text.
+
+    Raises
+    ------
+    ArgumentError
+        If an anchor is used twice, is taken by the page or could not stand in a link.
+    """
+    _check([section.anchor for section in sections])
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["rows"] = _rows
+    environment.filters["heads"] = _heads
+    environment.filters["sha256"] = _digest
+    source = files("skiptool.figures").joinpath("page.html.j2").read_text("utf-8")
+    return environment.from_string(source).render(
+        title=title, sections=sections, lineage=lineage, summary=summary, facts=facts or {}
+    )
+
+
+def _check(anchors: list[str]) -> None:
+    for place, anchor in enumerate(anchors):
+        if not _ANCHOR.fullmatch(anchor) or anchor in (*_RESERVED, *anchors[:place]):
+            raise ArgumentError(
+                f"section {anchor!r}: expected an anchor of small letters, digits and hyphens, "
+                f"none of {', '.join(_RESERVED)}, each once a page; choose another"
+            )
+
+
+def _printable(value: object) -> object:
+    """Drop what HTML cannot hold and what turns the direction of the text around it."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _UNPRINTABLE.sub("", value)
+    return value
+
+
+def _digest(script: str) -> str:
+    """Hash by which the page's security policy knows its own script."""
+    return b64encode(sha256(script.encode()).digest()).decode()
+
+
+def _rows(table: Table) -> list[list[_Cell]]:
+    columns = [_column(cells) for cells in table.columns.values()]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _heads(table: Table) -> list[tuple[str, bool]]:
+    """Name of each column, and whether it holds numbers."""
+    return [(name, _numeric(cells)) for name, cells in table.columns.items()]
+
+
+def _numeric(cells: Sequence[_Value]) -> bool:
+    return all(cell is None or isinstance(cell, int | float) for cell in cells)
+
+
+def _column(cells: Sequence[_Value]) -> list[_Cell]:
+    keyed = _numeric(cells)
+    return [_Cell(_text(cell), _key(cell) if keyed else None) for cell in cells]
+
+
+def _missing(value: _Value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: _Value) -> str:
+    """Write a cell: thousands apart, three digits where a score needs them.
+
+    Examples
+    --------
+    >>> [_text(value) for value in (14328354, 0.9437, 0.00042, None, float("nan"), "fold 1")]
+    ['14,328,354', '0.944', '0.00042', '–', '–', 'fold 1']
+    """
+    if value is None or _missing(value):
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+def _key(value: _Value) -> str:
+    return "" if _missing(value) else str(value)

@@ -1,0 +1,138 @@
+"""Distances by layer from the rows of shift tables (Fig. 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skiptool.figures.channels import LayerChannels, Network
+from skiptool.figures.violin import layer_violins
+from skiptool.names import SKIP_LEVELS
+from skiptool.records import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Comparison", "comparisons"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """One shift against its reference, for all architectures measured under it.
+
+    Attributes
+    ----------
+    title, caption : str
+    bins : int
+    networks : tuple of Network
+        Folds pooled: the channels of all of them, and the mean of their means.
+    """
+
+    title: str
+    caption: str
+    bins: int
+    networks: tuple[Network, ...]
+
+    def draw(self) -> Figure:
+        """Draw the violins, Fig. 8."""
+        return layer_violins(self.networks, title=f"{self.title}, B = {self.bins}")
+
+    def table(self) -> Table:
+        """Return the layers' means, eq. (10), as a table."""
+        first = self.networks[0].layers
+        columns: dict[str, list[str | int | float | None]] = {"layer": [c.layer for c in first]}
+        for network in self.networks:
+            means = {channels.layer: channels.centre() for channels in network.layers}
+            columns[f"{network.encoder} {network.pruning}"] = [
+                means.get(str(layer)) for layer in columns["layer"]
+            ]
+        return Table(f"Hellinger distance: {self.title}", columns)
+
+    def paragraphs(self) -> tuple[str, ...]:
+        """Say in words where along each network the distance is highest and lowest."""
+        sentences = []
+        for network in self.networks:
+            inner = [found for found in network.layers if found.layer != "input"]
+            if not inner:
+                continue
+            high = max(inner, key=LayerChannels.centre)
+            low = min(inner, key=LayerChannels.centre)
+            sentences.append(
+                f"{network.encoder} {network.pruning}: highest at {high.layer} "
+                f"({high.centre():.3f}), lowest at {low.layer} ({low.centre():.3f})."
+            )
+        return tuple(sentences)
+
+
+def comparisons(rows: Mapping[str, Sequence[Any]]) -> list[Comparison]:
+    """Group the rows of shift tables by what is compared.
+
+    Parameters
+    ----------
+    rows : mapping of column name to values
+        Columns of shift tables, a row for each layer and channel.
+
+    Returns
+    -------
+    list of Comparison
+        In the order of first appearance.
+    """
+    names = list(rows)
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for values in zip(*(rows[name] for name in names), strict=True):
+        row = dict(zip(names, values, strict=True))
+        key = tuple(row[name] for name in _COMPARED)
+        groups.setdefault(key, []).append(row)
+    return [_comparison(group) for group in groups.values()]
+
+
+_COMPARED = (
+    *("reference_domain", "reference_shift", "reference_factor"),
+    *("domain", "shift", "factor", "metric", "bins"),
+)
+
+
+def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
+    first = group[0]
+    here = _name(first["domain"], first["shift"], first["factor"])
+    there = _name(first["reference_domain"], first["reference_shift"], first["reference_factor"])
+    keys = list(dict.fromkeys((row["encoder"], row["pruning"]) for row in group))
+    networks = tuple(
+        _network(key, [row for row in group if (row["encoder"], row["pruning"]) == key])
+        for key in keys
+    )
+    folds = len({(row["encoder"], row["pruning"], row["fold"]) for row in group}) // len(keys)
+    caption = (
+        f"Hellinger distance of each feature channel between {there} and {here}, layers in the "
+        f"order of data flow; {first['n_reference']} and {first['n_other']} images, B = "
+        f"{first['bins']} bins over the joint range of each channel, {folds} fold"
+        f"{'' if folds == 1 else 's'}. It is never 0 on a finite sample, also without a shift."
+    )
+    return Comparison(f"{here} against {there}", caption, int(first["bins"]), networks)
+
+
+def _name(domain: str, shift: str, factor: float | None) -> str:
+    return f"{domain} {shift}" if factor is None else f"{domain} {shift} {factor:g}"
+
+
+def _network(key: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> Network:
+    encoder, pruning = key
+    layers = []
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        here = [row for row in rows if row["layer"] == layer]
+        channels = np.array([row["value"] for row in here if row["channel"] is not None])
+        means = [row["value"] for row in here if row["channel"] is None]
+        layers.append(LayerChannels(layer, channels, mean=float(np.mean(means))))
+    return Network(pruning, encoder, _skips(pruning), tuple(layers))
+
+
+def _skips(pruning: str) -> tuple[int, ...]:
+    """Levels that stay, from the label that tables carry."""
+    if pruning == "baseline":
+        return SKIP_LEVELS
+    if pruning.startswith("skips-"):
+        return tuple(int(level) for level in pruning.removeprefix("skips-").split("+"))
+    return SKIP_LEVELS[int(pruning[1]) :]

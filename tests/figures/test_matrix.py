@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.matrix import Column, Row, iou_matrix
+from skiptool.figures.style import PictureFormat, picture
+
+Check = Callable[[Figure], list[str]]
+RNG = np.random.default_rng(0)
+SWEEP = [Column("original")] + [
+    Column(f"{factor:g}", f"{kind} factor")
+    for kind in ("brightness", "contrast", "saturation")
+    for factor in (0.5, 0.75, 1.25, 1.5, 1.75)
+]
+
+
+def rows(count: int, encoders: int = 1) -> list[Row]:
+    return [Row(f"L{row}-pruned", f"resnet{e}") for e in range(encoders) for row in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "encoders", "columns"),
+    [
+        (1, 1, [Column("original")]),
+        (5, 1, SWEEP),
+        (5, 3, SWEEP[:8]),
+        (20, 1, [Column(f"{place / 4:g}", f"block {place // 8}") for place in range(30)]),
+        (2, 1, [Column("Aperio ScanScope CS2", "in"), Column("Pannoramic 250 Flash III", "out")]),
+    ],
+)
+@pytest.mark.parametrize("spread", [False, True])
+def test_every_label_has_its_own_place_on_the_sheet(
+    labels: Check, count: int, encoders: int, columns: list[Column], spread: bool
+) -> None:
+    values = RNG.random((count * encoders, len(columns)))
+    texts = labels(
+        iou_matrix(values, rows(count, encoders), columns, spread=values / 10 if spread else None)
+    )
+    assert texts.count("L0-pruned") == encoders
+    assert [text for text in texts if text.startswith("resnet")] == [
+        f"resnet{encoder}" for encoder in range(encoders)
+    ]
+    written = sorted(f"{value:.2f}" for value in values.flat)
+    assert sorted(set(texts) & set(written)) == sorted(set(written))
+    assert sum(text.startswith("±") for text in texts) == (values.size if spread else 0)
+
+
+def test_values_stand_in_their_cells() -> None:
+    values = np.array([[0.11, 0.22], [0.33, 0.44]])
+    figure = iou_matrix(values, rows(2), [Column("a"), Column("b")])
+    places = {text.get_text(): text.get_position() for text in figure.findobj(Text)}
+    assert places["0.11"][0] == places["0.33"][0] == places["a"][0]
+    assert places["0.22"][0] == places["0.44"][0] == places["b"][0]
+    assert places["0.11"][1] == places["0.22"][1] == places["L0-pruned"][1]
+    assert places["0.11"][1] < places["0.33"][1]  # inches from the upper edge
+
+
+def test_a_missing_value_is_a_dash_and_a_missing_spread_is_left_out(labels: Check) -> None:
+    values = np.array([[np.nan, 0.25, 1.0]])
+    spread = np.array([[0.1, np.nan, 0.0]])
+    texts = labels(iou_matrix(values, rows(1), SWEEP[:3], spread=spread, label="cell IoU"))
+    assert texts.count("–") == 1
+    assert [text for text in texts if text.startswith("±")] == ["±0.00"]
+    assert "nan" not in " ".join(texts)
+    assert "cell IoU" in texts
+
+
+def test_all_values_missing(labels: Check) -> None:
+    assert labels(iou_matrix(np.full((2, 2), np.nan), rows(2), SWEEP[:2])).count("–") == 4
+
+
+def luminance(colour: object) -> float:
+    rgb = np.array(to_rgb(colour))  # type: ignore[arg-type]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_numbers_can_be_read_on_every_colour() -> None:
+    values = np.linspace(0.0, 1.0, 20).reshape(1, -1)
+    columns = [Column(str(place)) for place in range(20)]
+    figure = iou_matrix(values, rows(1), columns)
+    grounds = figure.axes[0].collections[0].get_facecolor()
+    written = [text for text in figure.findobj(Text) if "." in text.get_text()]
+    numbers = [text for text in written if text.get_fontsize() == 6.5]
+    assert len(numbers) == len(grounds) == 20
+    for ground, number in zip(grounds, numbers, strict=True):
+        dark, light = sorted([luminance(ground), luminance(number.get_color())])
+        assert (light + 0.05) / (dark + 0.05) >= 4.0
+
+
+def test_names_from_data_cannot_break_it(labels: Check) -> None:
+    names = ["<script>alert(1)</script>", "x" * 200, "two\nlines", "a$b$c_{", "nul\x00"]
+    values = np.full((5, 5), 0.5)
+    figure = iou_matrix(values, [Row(name) for name in names], [Column(name) for name in names])
+    assert max(map(len, labels(figure))) <= 32
+    svg = picture(figure, PictureFormat.SVG)
+    assert b"<script" not in svg
+    assert b"&lt;script&gt;" in svg
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ArgumentError, match=r"values of a matrix: found shape \(2, 2\), expected"):
+        iou_matrix(np.zeros((2, 2)), rows(1), SWEEP[:2])
+    with pytest.raises(ArgumentError, match="spread of a matrix"):
+        iou_matrix(np.zeros((1, 2)), rows(1), SWEEP[:2], spread=np.zeros((2, 1)))
+    with pytest.raises(ArgumentError, match="at least one of each"):
+        iou_matrix(np.zeros((0, 2)), [], SWEEP[:2])

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.inline import as_svg
+from skiptool.figures.matrix import Column, Row, iou_matrix
+from skiptool.figures.page import Exhibit, Origin, Section, render_page
+from skiptool.records import Table
+
+EVIL = "<script>alert('x')</script>\"&\x00\u202e\ud800"
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text; fails on a tag closed out of turn."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert "svg" in self.open, f"<{tag}/> closes itself outside of a figure"
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append((self.open[-1] if self.open else "", data.strip()))
+
+    def within(self, tag: str) -> list[str]:
+        return [text for inside, text in self.text if inside == tag and text]
+
+
+def matrix(value: float) -> Exhibit:
+    figure = iou_matrix(np.array([[value]]), [Row(EVIL, EVIL)], [Column(EVIL)])
+    table = Table(EVIL, {EVIL: [EVIL], "IoU": [value]})
+    return Exhibit(f"n = 24 {EVIL}", as_svg(figure, EVIL, EVIL), table)
+
+
+COUNTS = Table("counts", {"architecture": ["baseline", "L1"], "resnet18": [14_328_354, None]})
+
+
+def page() -> str:
+    return render_page(
+        EVIL,
+        [
+            Section("iou", f"IoU {EVIL}", (EVIL,), (matrix(0.25), matrix(0.75))),
+            Section("parameters", "Parameters", (), (Exhibit("Table II", None, COUNTS),)),
+        ],
+        [Origin(EVIL, "report", "a1b2", f"skiptool report {EVIL}", "0.1.0", "2026-11-22")],
+        summary=[EVIL],
+        facts={EVIL: EVIL},
+    )
+
+
+def test_tags_are_balanced_and_ids_are_unique() -> None:
+    ids = [attrs["id"] for _, attrs in Reader(page()).tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {"iou", "parameters", "how", "figure-1", "figure-2", "table-1"} <= set(ids)
+
+
+def test_nothing_from_data_becomes_markup_or_breaks_the_encoding() -> None:
+    text = page()
+    text.encode()
+    assert "\x00" not in text
+    assert "\u202e" not in text
+    assert "<script>alert" not in text
+    assert [tag for tag, _ in Reader(text).tags].count("script") == 1
+
+
+def test_a_plain_string_is_no_figure() -> None:
+    fake = Exhibit("c", "<img src=x onerror=alert(1)>")  # type: ignore[arg-type]
+    assert "<img" not in render_page("t", [Section("a", "A", (), (fake,))], [])
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    reader = Reader(page())
+    links = [
+        value or ""
+        for _, attrs in reader.tags
+        for name, value in attrs.items()
+        if name in ("src", "href", "xlink:href", "srcset", "action", "data")
+    ]
+    assert links
+    assert all(link.startswith("#") or link == "data:," for link in links)
+    assert set(re.findall(r"https?://[^\s\"'<)]*", page())) == {"http://www.w3.org/2000/svg"}
+    assert "@import" not in page()
+    assert "url(http" not in page()
+
+
+def test_contents_lead_to_the_sections() -> None:
+    reader = Reader(page())
+    ids = {attrs.get("id") for _, attrs in reader.tags}
+    targets = [attrs["href"] for tag, attrs in reader.tags if tag == "a"]
+    assert targets == ["#iou", "#parameters", "#how"]
+    assert {str(target)[1:] for target in targets} <= ids
+
+
+def test_the_security_policy_knows_the_script_and_forbids_the_rest() -> None:
+    reader = Reader(page())
+    (script,) = re.findall(r"<script>(.*?)</script>", page(), flags=re.DOTALL)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = next(str(attrs["content"]) for _, attrs in reader.tags if "http-equiv" in attrs)
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_figures_and_tables_are_numbered_each_for_itself() -> None:
+    assert Reader(page()).within("b") == ["Figure 1.", "Figure 2.", "Table 1."]
+
+
+def test_figures_have_a_name_for_those_who_do_not_see_them() -> None:
+    reader = Reader(page())
+    pictures = [attrs for tag, attrs in reader.tags if tag == "svg"]
+    ids = {attrs.get("id") for _, attrs in reader.tags}
+    assert len(pictures) == 2
+    for attrs in pictures:
+        assert attrs["role"] == "img"
+        assert set(str(attrs["aria-labelledby"]).split()) <= ids
+
+
+def test_numbers_carry_what_they_are_sorted_by() -> None:
+    table = Table("t", {"name": ["b", "a"], "IoU": [0.94371, float("nan")], "n": [1_234_567, None]})
+    section = Section("t", "T", (), (Exhibit("c", None, table),))
+    text = render_page("t", [section], [])
+    assert "<td>b</td>" in text
+    assert '<td class="number" data-key="0.94371">0.944</td>' in text
+    assert '<td class="number" data-key="1234567">1,234,567</td>' in text
+    assert text.count('data-key="">–</td>') == 2
+    assert '<th scope="col" class="number">IoU</th>' in text
+    assert '<th scope="col">name</th>' in text
+
+
+def test_dark_light_print_and_small_screens_are_provided_for() -> None:
+    text = page()
+    for rule in ("prefers-color-scheme: dark", "@media print", "width=device-width"):
+        assert rule in text
+    for tone in set(re.findall(r"var\(--figure-(\w+)", text)):
+        assert text.count(f"--figure-{tone}:") == 3
+
+
+def test_a_page_without_anything_stands() -> None:
+    assert Reader(render_page("empty", [], [])).within("h1") == ["empty"]
+
+
+def test_same_arguments_same_text() -> None:
+    assert page() == page()
+
+
+@pytest.mark.parametrize("anchor", ["", "how", "IoU", "a b", 'x"', "1a"])
+def test_an_anchor_must_stand_in_a_link(anchor: str) -> None:
+    with pytest.raises(ArgumentError, match="expected an anchor"):
+        render_page("t", [Section(anchor, "A")], [])
+
+
+def test_an_anchor_is_used_once() -> None:
+    with pytest.raises(ArgumentError, match="section 'a'"):
+        render_page("t", [Section("a", "A"), Section("a", "B")], [])

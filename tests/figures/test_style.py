@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.style import (
+    architecture_colours,
+    drawing,
+    in_paper_order,
+    inch_axes,
+    picture,
+    readable,
+    save,
+    text_width,
+)
+from skiptool.names import PictureFormat
+
+FIVE = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
+SIGHTS = {
+    "full": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+         [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+         [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+         [0.004733, 0.691367, 0.303900]]
+    ),
+}  # fmt: skip
+
+
+def seen(colour: str, sight: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65) of a colour as seen with a sight."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = to_xyz @ np.clip(sight @ linear, 0.0, 1.0) / (0.9505, 1.0, 1.089)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_five_colours_stay_apart_for_every_sight(sight: str) -> None:
+    colours = architecture_colours(FIVE).values()
+    seen_colours = [seen(colour, SIGHTS[sight]) for colour in colours]
+    nearest = min(np.linalg.norm(a - b) for a, b in combinations(seen_colours, 2))
+    assert nearest > 20.0  # about ten just noticeable differences
+
+
+def test_a_colour_does_not_depend_on_who_else_is_drawn() -> None:
+    everyone = architecture_colours([*FIVE, "skips-1", "skips-1+3"])
+    for name in FIVE:
+        assert architecture_colours([name]) == {name: everyone[name]}
+
+
+def test_further_subsets_take_colours_by_name_and_come_round() -> None:
+    names = [f"skips-{letter}" for letter in "hgfedcba"]
+    colours = architecture_colours(names)
+    assert list(colours) == sorted(names)
+    assert len(set(colours.values())) == 6
+    assert colours["skips-a"] == colours["skips-g"]
+    assert not set(colours.values()) & set(architecture_colours(FIVE).values())
+
+
+@given(st.permutations([*FIVE, "skips-1", "skips-1+3"]))
+def test_paper_order_is_one(names: list[str]) -> None:
+    assert in_paper_order(names) == [*FIVE, "skips-1", "skips-1+3"]
+
+
+@given(st.text(), st.integers(5, 40))
+def test_labels_are_one_short_line_that_xml_can_hold(text: str, limit: int) -> None:
+    label = readable(text, limit)
+    assert len(label) <= limit
+    assert len(label.splitlines()) <= 1
+    assert all(character >= " " for character in label)
+    label.encode()  # no lone surrogates
+
+
+def test_long_labels_keep_both_ends() -> None:
+    assert readable("a" * 100 + "z" * 100, 11) == "aaaaa…zzzzz"
+
+
+def test_text_width_is_that_of_the_widest_and_grows_with_the_size() -> None:
+    assert text_width([], 7.0) == 0.0
+    assert text_width(["i", "mmm"], 7.0) == text_width(["mmm"], 7.0) > text_width(["i"], 7.0)
+    assert text_width(["mmm"], 14.0) == pytest.approx(2 * text_width(["mmm"], 7.0))
+
+
+def sheet() -> Figure:
+    with drawing():
+        figure, axes = inch_axes(2.0, 1.0)
+        axes.text(0.5, 0.5, "cost $5 in 東京", rotation=90)
+        axes.plot([0.0, 1.0], [0.0, 1.0])
+    return figure
+
+
+@pytest.mark.parametrize("kind", PictureFormat)
+def test_same_figure_same_bytes(kind: PictureFormat) -> None:
+    first = picture(sheet(), kind)
+    assert first == picture(sheet(), kind)
+    for trace in (b"Matplotlib v", b"matplotlib.org", b"CreationDate", b"dc:date", b"Producer"):
+        assert trace not in first
+
+
+def test_settings_of_the_user_neither_show_nor_suffer() -> None:
+    plain = picture(sheet(), PictureFormat.SVG)
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        before = dict(matplotlib.rcParams)
+        assert picture(sheet(), PictureFormat.SVG) == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("PNG", b"\x89PNG")]
+)
+def test_save_goes_by_the_suffix(tmp_path: Path, suffix: str, magic: bytes) -> None:
+    path = tmp_path / f"figure.{suffix}"
+    save(sheet(), path)
+    assert path.read_bytes().startswith(magic)
+
+
+def test_pdf_embeds_truetype_and_svg_keeps_text() -> None:
+    assert b"/FontFile2" in picture(sheet(), PictureFormat.PDF)
+    assert "cost $5 in 東京</text>".encode() in picture(sheet(), PictureFormat.SVG)
+
+
+def test_save_names_the_formats(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"unknown picture format 'gif'.*pdf, svg, png"):
+        save(sheet(), tmp_path / "figure.gif")
+    assert not list(tmp_path.iterdir())

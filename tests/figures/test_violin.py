@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.style import PictureFormat, architecture_colours, picture
+from skiptool.figures.violin import LayerChannels, Network, layer_violins
+from skiptool.names import LAYERS
+
+Check = Callable[[Figure], list[str]]
+CHANNELS = dict(zip(LAYERS, (3, 64, 64, 128, 256, 512, 256, 128, 64, 32, 16, 2), strict=True))
+SKIPS = {"baseline": (1, 2, 3, 4), "L1-pruned": (2, 3, 4), "L4-pruned": ()}
+
+
+def network(pruning: str, encoder: str = "resnet18", **more: tuple[float, float]) -> Network:
+    rng = np.random.default_rng(len(pruning))
+    layers = (LayerChannels(k, rng.beta(3, 9, d), **more) for k, d in CHANNELS.items())  # type: ignore[arg-type]
+    return Network(pruning, encoder, SKIPS.get(pruning, (1, 3)), tuple(layers))
+
+
+@pytest.mark.parametrize("encoders", [1, 2, 3])
+@pytest.mark.parametrize("prunings", [["baseline"], list(SKIPS)])
+def test_every_label_has_its_own_place_on_the_sheet(
+    labels: Check, encoders: int, prunings: list[str]
+) -> None:
+    nets = [network(p, f"resnet{e}") for e in range(encoders) for p in prunings]
+    texts = labels(layer_violins(nets, title="brightness 0.75, B = 100"))
+    assert "brightness 0.75, B = 100" in texts
+    assert {*LAYERS, *prunings, *(f"resnet{e}" for e in range(encoders))} <= set(texts)
+    assert texts.count("enc5") == encoders
+
+
+def test_many_networks_stand_in_two_columns(labels: Check) -> None:
+    nets = [network(f"skips-{place}") for place in range(9)]
+    figure = layer_violins(nets, title="t")
+    assert len(figure.axes) == 9
+    assert labels(figure).count("enc5") == 2
+
+
+def test_panels_share_one_scale_that_holds_every_value() -> None:
+    nets = [network("baseline"), network("L1-pruned")]
+    nets[1].layers[5].values[0] = 0.93
+    figure = layer_violins(nets, title="t")
+    assert {axes.get_ylim() for axes in figure.axes} == {(0.0, 1.02)}
+    assert {axes.get_xlim() for axes in figure.axes} == {(-0.7, 11.7)}
+
+
+def test_a_violin_is_as_long_as_its_values_and_stands_on_its_layer() -> None:
+    net = network("L1-pruned")
+    axes = layer_violins([net], title="t").axes[0]
+    shapes = [patch for patch in axes.patches if isinstance(patch, Polygon)]
+    many = [layer for layer in net.layers if layer.values.size >= 8]
+    assert len(shapes) == len(many) == 10
+    for place, (shape, layer) in enumerate(zip(shapes, many, strict=True), start=1):
+        corners = shape.get_xy()
+        assert corners[:, 1].min() == pytest.approx(layer.values.min())
+        assert corners[:, 1].max() == pytest.approx(layer.values.max())
+        assert corners[:, 0].min() == pytest.approx(place - 0.4)
+        assert corners[:, 0].max() == pytest.approx(place + 0.4)
+
+
+def test_few_channels_are_shown_one_by_one() -> None:
+    net = Network("baseline", "r", (), (LayerChannels("input", np.array([0.3, 0.1, 0.2])),))
+    axes = layer_violins([net], title="t").axes[0]
+    points, mean = axes.lines
+    assert list(points.get_ydata()) == [0.1, 0.2, 0.3]
+    assert mean.get_ydata() == pytest.approx([0.2])
+
+
+def test_skips_that_stay_are_joined_and_no_others() -> None:
+    nets = [network(pruning) for pruning in SKIPS]
+    figure = layer_violins(nets, title="t")
+    colours = architecture_colours(SKIPS)
+    for axes, net in zip(figure.axes, nets, strict=True):
+        below = [line for line in axes.lines if len(line.get_xdata()) == 4]
+        ends = [(line.get_xdata()[0], line.get_xdata()[-1]) for line in below]
+        assert ends == [(level, 10 - level) for level in net.skips]
+        assert {line.get_color() for line in below} <= {colours[net.pruning]}
+
+
+def test_means_of_the_baseline_stand_in_the_other_panels_of_its_encoder() -> None:
+    nets = [network("baseline"), network("L1-pruned"), network("L1-pruned", "resnet34")]
+    figure = layer_violins(nets, title="t")
+    colour = architecture_colours(["baseline"])["baseline"]
+    marks = [
+        sum(line.get_linewidth() == 0.9 and line.get_color() == colour for line in axes.lines)
+        for axes in figure.axes
+    ]
+    assert marks == [0, 12, 0]
+
+
+def test_interval_and_null_are_drawn_only_if_given(labels: Check) -> None:
+    bare = labels(layer_violins([network("baseline")], title="t"))
+    full = network("baseline", interval=(0.2, 0.3), null=(0.0, 0.05))
+    named = labels(layer_violins([full], title="t"))
+    assert set(named) - set(bare) == {"interval of the mean", "expected without a shift"}
+
+
+@pytest.mark.parametrize("values", [[0.0] * 64, [1.0] * 64, [0.5], [np.nan, np.nan], [], [0, 1]])
+def test_degenerate_layers(labels: Check, values: list[float]) -> None:
+    layer = LayerChannels("enc1", np.array(values, dtype=np.float64))
+    figure = layer_violins([Network("L1-pruned", "", (1,), (layer,))], title="t")
+    assert "skip connection" not in labels(figure)  # dec1 is not there to be joined
+
+
+def test_no_shift_at_all_has_an_axis() -> None:
+    layers = tuple(LayerChannels(name, np.zeros(64)) for name in LAYERS)
+    figure = layer_violins([Network("baseline", "r", (1,), layers)], title="t")
+    assert figure.axes[0].get_ylim()[1] > 0.0
+
+
+def test_module_names_stand_upright(labels: Check) -> None:
+    names = [f"encoder.layer{place}.0.conv1" for place in range(1, 9)]
+    layers = tuple(LayerChannels(name, np.array([0.1, 0.2])) for name in names)
+    assert set(names) <= set(labels(layer_violins([Network("x", "r", (), layers)], title="t")))
+
+
+def test_same_networks_same_bytes() -> None:
+    first, second = (
+        picture(layer_violins([network("baseline")], title="t"), PictureFormat.SVG)
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_folds_must_be_pooled_first() -> None:
+    with pytest.raises(ArgumentError, match="pool the folds first"):
+        layer_violins([network("baseline"), network("baseline")], title="t")
