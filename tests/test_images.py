@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from torchvision.transforms.v2 import functional
 
 from skiptool.errors import ArgumentError
-from skiptool.images import GREY_WEIGHTS, grey, otsu
+from skiptool.images import GREY_WEIGHTS, colour_distance, grey, otsu
 
 IMAGES = npst.arrays(np.uint8, npst.array_shapes(min_dims=1, max_dims=2).map(lambda s: (*s, 3)))
 VALUES = npst.arrays(np.uint8, npst.array_shapes(max_dims=2, max_side=12))
@@ -95,3 +95,9 @@ def test_otsu_equals_opencv(seed: int) -> None:
 def test_otsu_refuses_what_it_cannot_part(values: np.ndarray) -> None:
     with pytest.raises(ArgumentError, match="expected at least one, uint8"):
         otsu(values)
+
+
+@given(npst.arrays(np.uint8, (3, 4, 3)), npst.arrays(np.uint8, (3,)))
+def test_colour_distance_is_the_largest_difference(image: np.ndarray, colour: np.ndarray) -> None:
+    expected = np.abs(image.astype(int) - colour.astype(int)).max(axis=2)
+    assert np.array_equal(colour_distance(image, colour), expected)

@@ -99,7 +99,7 @@ def test_hold_out_takes_one_subject_of_each_block(
 
 @pytest.mark.parametrize("seed", range(20))
 def test_balance_of_the_paper_sized_dataset(seed: int) -> None:
-    """1000 images with 1..100 cells: test split within 1, folds within half a cell in the mean."""
+    """1000 images with 1..100 cells: means of test and training within 1, of folds within 0.62."""
     cells = np.random.default_rng(seed).integers(1, 101, 1000)
     images = np.array([f"{index:05d}" for index in range(1000)], dtype=object)
     test = hold_out(images, cells, 0.2, seed)

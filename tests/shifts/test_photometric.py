@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as tv
 
@@ -103,18 +103,35 @@ def test_equals_torchvision_on_a_large_image(shift: Shift) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+@settings(max_examples=25)
 @given(factor=FACTORS)
 def test_contrast_of_a_large_image_equals_torchvision_given_the_exact_mean(factor: float) -> None:
     # 290 x 320 pixels of about 200 add up to more than 2**24, where float32 sums lose units.
     image = np.random.default_rng(3).integers(170, 240, (290, 320, 3), dtype=np.uint8)
     values = grey(image)
-    total = np.float32(values.sum(dtype=np.int64))
-    assert total > 2**24
-    mean = torch.full((3, 290, 320), float(total / np.float32(values.size)))
+    assert values.sum(dtype=np.int64) > 2**24
+    mean = torch.full((3, 290, 320), float(np.float32(values.mean(dtype=np.float64))))
     planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
     blended = planes.mul(factor).add_(mean, alpha=1.0 - factor).clamp_(0, 255).to(torch.uint8)
     shifted = apply(image, Shift(ShiftKind.CONTRAST, factor))
     np.testing.assert_array_equal(shifted, blended.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(("seed", "factor"), [(2, 1.6), (31, 0.1), (78, 1.75), (88, 1.75)])
+def test_means_that_float32_cannot_hold_are_rounded_as_in_torchvision(
+    seed: int, factor: float
+) -> None:
+    # Means in 96ths; here a mean in float64 puts a pixel on the other side of a whole number.
+    image = np.random.default_rng(seed).integers(0, 256, (3, 32, 3), dtype=np.uint8)
+    shift = Shift(ShiftKind.CONTRAST, factor)
+    np.testing.assert_array_equal(apply(image, shift), torchvision(image, shift))
+
+
+@pytest.mark.parametrize("level", [60, 64, 71, 79, 111])
+def test_contrast_of_a_large_flat_image_is_its_grey_value(level: int) -> None:
+    # Here float32 sums of the grey values end in a mean just below the grey value.
+    image = np.full((701, 703, 3), level, dtype=np.uint8)
+    assert np.unique(apply(image, Shift(ShiftKind.CONTRAST, 0.0))).tolist() == [level - 1]
 
 
 @given(image=colour_images(max_side=4), factor=FACTORS)

@@ -56,7 +56,7 @@ def apply(image: Image, shift: Shift) -> Image:
     pixels whose result is a whole number. Its mean sums grey values in float32, exact below
     2**24 (66,000 pixels); above, it depends on the number of threads and the memory layout.
     And the last values of a tensor (the remainder of a loop over vectors) are computed without
-    fusing. Here the sum is exact and all values are fused.
+    fusing. Here the mean is rounded once and all values are fused.
 
     One channel in float32: brightness is ``factor * x``, contrast blends with the mean of the
     image, both clamped to [0, 1]; without colour there is no saturation.
@@ -109,8 +109,7 @@ def _brightness(image: UInt8, factor: float) -> UInt8:
 
 def _contrast(image: UInt8, factor: float) -> UInt8:
     """Eq. (2), with the look-up table that the paper prints."""
-    values = grey(image)
-    mean = np.float32(values.sum(dtype=np.int64)) / np.float32(values.size)
+    mean = np.float32(grey(image).mean(dtype=np.float64))  # the sum is exact
     return _looked_up(image, mean, factor)
 
 

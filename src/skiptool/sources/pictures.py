@@ -1,0 +1,242 @@
+"""Pictures and label masks as files: PNG, TIFF and JPEG through Pillow, one small door for all.
+
+A picture is uint8 (H, W, 3), red, green, blue. A mask keeps the numbers that stand in the file:
+palette indices, grey values, bits; never the colours they are shown in. EXIF orientation is not
+applied, as a mask beside the picture would not follow it.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from skiptool.errors import ArgumentError, SourceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skiptool.records import AnyArray, UInt8
+
+    Labels = NDArray[np.uint8] | NDArray[np.uint16]
+
+__all__ = ["PICTURE_SUFFIXES", "read_mask", "read_picture", "write_mask", "write_picture"]
+
+PICTURE_SUFFIXES: Final = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+"""Suffixes that ``write_picture`` knows, and what to look for in a folder of pictures."""
+
+_FORMATS: Final = ("PNG", "TIFF", "JPEG")
+_COLOUR_MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa")
+_GREY_STEP: Final = {"L;2": 85, "L;4": 17}
+"""Pillow spreads grey values of 2 and 4 bits over 0..255; this many levels apart."""
+
+_WHITE: Final = (255, 255, 255, 255)
+_BROKEN: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    KeyError,
+    IndexError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's readers raise on files that are cut off or damaged."""
+
+
+def read_picture(path: Path) -> UInt8:
+    """Read a colour picture; grey ones are repeated, transparency is laid over white.
+
+    Parameters
+    ----------
+    path : Path
+        PNG, TIFF (one page) or JPEG with at most 8 bits a channel; told by content, not suffix.
+
+    Returns
+    -------
+    uint8, shape (H, W, 3)
+        Red, green, blue, 0..255.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, no such picture, cut off, too large to be a patch (beyond about
+        89 million pixels), of several pages, or of more than 8 bits a channel.
+    """
+    picture, _ = _load(path)
+    return _colours(picture, path)
+
+
+def read_mask(path: Path) -> Labels:
+    """Read the labels of a mask exactly as they are stored.
+
+    Parameters
+    ----------
+    path : Path
+        PNG or TIFF: palette (the indices are the labels), grey of 1, 2, 4, 8 or 16 bits, or RGB
+        whose three channels are equal.
+
+    Returns
+    -------
+    uint8 or uint16, shape (H, W)
+        uint16 only where the file has 16 bits.
+
+    Raises
+    ------
+    SourceError
+        As for `read_picture`, and if the picture is coloured, or a JPEG (which blurs labels).
+    """
+    picture, packing = _load(path)
+    return _labels(picture, packing, path)
+
+
+def write_picture(path: Path, image: UInt8) -> None:
+    """Write uint8 (H, W, 3) as PNG, TIFF or JPEG, told by the suffix.
+
+    Raises
+    ------
+    ArgumentError
+        If the image is no uint8 (H, W, 3), or the suffix or folder is unknown.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ArgumentError(
+            f"{path}: image has shape {image.shape} and type {image.dtype}; expected uint8 "
+            "(H, W, 3)"
+        )
+    _check_place(path, PICTURE_SUFFIXES)
+    Image.fromarray(image).save(path)
+
+
+def write_mask(path: Path, labels: UInt8, colours: Sequence[tuple[int, int, int]]) -> None:
+    """Write a mask as palette PNG: the values are the labels, the palette is for the eye.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.png``.
+    labels : uint8, shape (H, W)
+    colours : sequence of (red, green, blue)
+        Colour of label 0, 1, ...; labels beyond are shown in the grey of their number.
+
+    Raises
+    ------
+    ArgumentError
+        If the labels are no uint8 (H, W), there are more than 256 colours, or the suffix or
+        folder is unknown.
+    """
+    if labels.dtype != np.uint8 or labels.ndim != 2 or len(colours) > 256:
+        raise ArgumentError(
+            f"{path}: labels have shape {labels.shape} and type {labels.dtype}, {len(colours)} "
+            "colours; expected uint8 (H, W) and at most 256 colours"
+        )
+    _check_place(path, (".png",))
+    greys = [(level, level, level) for level in range(len(colours), 256)]
+    picture = Image.fromarray(labels).convert("L")
+    picture.putpalette([value for colour in (*colours, *greys) for value in colour])
+    picture.save(path)
+
+
+def _check_place(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise ArgumentError(
+            f"{path}: cannot write a picture that ends in {path.suffix!r}; expected one of "
+            f"{', '.join(suffixes)}"
+        )
+    if not path.parent.is_dir():
+        raise ArgumentError(f"{path.parent}: no such folder; create it first")
+
+
+def _load(path: Path) -> tuple[Image.Image, str]:
+    """Decode one picture; beside it how its pixels were packed, which Pillow then forgets."""
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; expected a PNG, TIFF or JPEG picture")
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns above its limit; a picture that large is refused before decoding.
+            # What it warns of in damaged metadata either does no harm or ends in an error.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as picture:
+                _check_pages(picture, path)
+                packing = str(picture.tile[0][3]) if picture.tile else ""
+                picture.load()
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise SourceError(
+            f"{path}: more pixels than the {Image.MAX_IMAGE_PIXELS:,} that a picture may have; "
+            "cut it into patches, or read it as a slide"
+        ) from None
+    except UnidentifiedImageError:
+        raise SourceError(
+            f"{path}: no picture that can be read; expected a PNG, TIFF or JPEG that is whole"
+        ) from None
+    except _BROKEN as error:
+        raise SourceError(
+            f"{path}: the picture is cut off or damaged ({error}); copy it again from its source"
+        ) from None
+    return picture, packing
+
+
+def _check_pages(picture: Image.Image, path: Path) -> None:
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1:
+        raise SourceError(
+            f"{path}: {pages} pages in one file; expected one picture. Split it into its pages, "
+            "or read a pyramid as a slide"
+        )
+
+
+def _colours(picture: Image.Image, path: Path) -> UInt8:
+    if picture.mode not in _COLOUR_MODES:
+        raise SourceError(
+            f"{path}: a picture of mode {picture.mode!r}; expected grey, palette or RGB with at "
+            "most 8 bits a channel; convert it first"
+        )
+    if picture.has_transparency_data:
+        overlay = picture.convert("RGBA")
+        paper = Image.new("RGBA", picture.size, _WHITE)
+        picture = Image.alpha_composite(paper, overlay)
+    return np.array(picture.convert("RGB"))
+
+
+def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
+    if picture.format == "JPEG":
+        raise SourceError(
+            f"{path}: a mask as JPEG, whose compression blurs labels; expected PNG or TIFF"
+        )
+    if picture.mode == "RGB":
+        return _equal_channels(np.array(picture), path)
+    if picture.mode not in ("1", "L", "P") and not picture.mode.startswith("I"):
+        raise SourceError(
+            f"{path}: a mask of mode {picture.mode!r}; expected palette or grey values, one label "
+            "a pixel"
+        )
+    values = np.array(picture)
+    if picture.mode.startswith("I"):
+        return _narrow(values, path)
+    return values.astype(np.uint8) // np.uint8(_GREY_STEP.get(packing, 1))
+
+
+def _equal_channels(values: UInt8, path: Path) -> UInt8:
+    if (values != values[..., :1]).any():
+        raise SourceError(
+            f"{path}: a coloured mask; expected palette or grey values, one label a pixel. "
+            "Save it as palette PNG"
+        )
+    return values[..., 0].copy()
+
+
+def _narrow(values: AnyArray, path: Path) -> Labels:
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest < 0 or highest > np.iinfo(np.uint16).max:
+        raise SourceError(
+            f"{path}: mask values from {lowest} to {highest}; expected labels within 16 bits"
+        )
+    return values.astype(np.uint16)

@@ -1,0 +1,164 @@
+"""Pictures and masks: what is written is read again, what is broken is refused in one line."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.extra import numpy as npst
+from PIL import Image
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.sources.pictures import read_mask, read_picture, write_mask, write_picture
+
+SIDES = npst.array_shapes(min_dims=2, max_dims=2, max_side=9)
+IN_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+
+
+def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
+    """Assemble a PNG by hand, so that bit depths that Pillow does not write can be read."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
+@given(image=npst.arrays(np.uint8, SIDES.map(lambda s: (*s, 3))))
+@IN_FOLDER
+def test_a_picture_is_read_as_it_was_written(
+    tmp_path: Path, suffix: str, image: np.ndarray
+) -> None:
+    write_picture(tmp_path / f"a{suffix}", image)
+    assert np.array_equal(read_picture(tmp_path / f"a{suffix}"), image)
+
+
+@given(labels=npst.arrays(np.uint8, SIDES))
+@IN_FOLDER
+def test_a_mask_is_read_as_it_was_written(tmp_path: Path, labels: np.ndarray) -> None:
+    write_mask(tmp_path / "m.png", labels, [(0, 0, 0), (255, 0, 0)])
+    found = read_mask(tmp_path / "m.png")
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, labels)
+
+
+def test_a_written_mask_shows_its_colours(tmp_path: Path) -> None:
+    write_mask(tmp_path / "m.png", np.array([[0, 1], [2, 255]], np.uint8), [(9, 8, 7), (1, 2, 3)])
+    shown = read_picture(tmp_path / "m.png")
+    assert shown.tolist() == [[[9, 8, 7], [1, 2, 3]], [[2, 2, 2], [255, 255, 255]]]
+
+
+def test_jpeg_pictures_are_close_to_what_was_written(tmp_path: Path) -> None:
+    image = np.full((32, 32, 3), (200, 120, 40), np.uint8)
+    write_picture(tmp_path / "a.jpg", image)
+    assert np.abs(read_picture(tmp_path / "a.jpg").astype(int) - image).max() <= 4
+
+
+def test_grey_is_repeated_and_transparency_laid_over_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[7, 250]], np.uint8)).save(tmp_path / "grey.png")
+    assert read_picture(tmp_path / "grey.png").tolist() == [[[7] * 3, [250] * 3]]
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "clear.png")
+    assert read_picture(tmp_path / "clear.png").tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "expected"),
+    [(1, b"\x00\xa0", [1, 0, 1]), (2, b"\x00\x1b", [0, 1, 2]), (4, b"\x00\x1a\xf0", [1, 10, 15])],
+)
+def test_masks_of_few_bits_keep_their_raw_values(
+    tmp_path: Path, depth: int, row: bytes, expected: list[int]
+) -> None:
+    (tmp_path / "m.png").write_bytes(png(3, 1, depth, 0, row))
+    assert read_mask(tmp_path / "m.png").tolist() == [expected]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_masks_of_16_bits(tmp_path: Path, suffix: str) -> None:
+    labels = np.array([[0, 300], [65535, 1]], np.uint16)
+    Image.fromarray(labels).save(tmp_path / f"m.{suffix}")
+    found = read_mask(tmp_path / f"m.{suffix}")
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, labels)
+
+
+def test_a_mask_in_three_equal_channels_is_one(tmp_path: Path) -> None:
+    labels = np.array([[0, 1, 2]], np.uint8)
+    write_picture(tmp_path / "m.png", np.repeat(labels[..., None], 3, axis=2))
+    assert np.array_equal(read_mask(tmp_path / "m.png"), labels)
+
+
+def test_masks_that_hold_no_labels_are_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    write_picture(tmp_path / "colour.png", noise)
+    with pytest.raises(SourceError, match=r"colour\.png: a coloured mask"):
+        read_mask(tmp_path / "colour.png")
+    write_picture(tmp_path / "lossy.jpg", noise)
+    with pytest.raises(SourceError, match=r"lossy\.jpg: a mask as JPEG"):
+        read_mask(tmp_path / "lossy.jpg")
+    Image.fromarray(np.zeros((2, 2, 4), np.uint8)).save(tmp_path / "alpha.png")
+    with pytest.raises(SourceError, match="mode 'RGBA'"):
+        read_mask(tmp_path / "alpha.png")
+    Image.fromarray(np.array([[-3, 4]], np.int32)).save(tmp_path / "signed.tif")
+    with pytest.raises(SourceError, match="values from -3 to 4"):
+        read_mask(tmp_path / "signed.tif")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_a_file_that_was_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    write_picture(path, np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    whole = path.read_bytes()
+    for length in (0, 5, 60, len(whole) // 2, len(whole) - 200):
+        path.write_bytes(whole[:length])
+        with pytest.raises(SourceError, match=rf"cut\.{suffix}: ") as caught:
+            read_picture(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_picture_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"none\.png: no such file"):
+        read_picture(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(SourceError, match=r"text\.png: no picture that can be read"):
+        read_picture(tmp_path / "text.png")
+    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(SourceError, match="at most 8 bits"):
+        read_picture(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("side", [10_000, 30_000])
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
+    (tmp_path / "bomb.png").write_bytes(png(side, side, 8, 2, b""))
+    with pytest.raises(SourceError, match=r"bomb\.png: more pixels than the 89,478,485"):
+        read_picture(tmp_path / "bomb.png")
+
+
+def test_a_file_of_several_pages_is_refused(tmp_path: Path) -> None:
+    page = Image.new("RGB", (4, 4))
+    page.save(tmp_path / "two.tif", save_all=True, append_images=[page])
+    with pytest.raises(SourceError, match="2 pages in one file"):
+        read_picture(tmp_path / "two.tif")
+
+
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    image, labels = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)
+    with pytest.raises(ArgumentError, match=r"ends in '\.bmp'"):
+        write_picture(tmp_path / "a.bmp", image)
+    with pytest.raises(ArgumentError, match="no such folder"):
+        write_picture(tmp_path / "none" / "a.png", image)
+    with pytest.raises(ArgumentError, match=r"expected uint8 \(H, W, 3\)"):
+        write_picture(tmp_path / "a.png", labels)
+    with pytest.raises(ArgumentError, match=r"ends in '\.tif'"):
+        write_mask(tmp_path / "a.tif", labels, [])
+    with pytest.raises(ArgumentError, match=r"expected uint8 \(H, W\) and at most 256"):
+        write_mask(tmp_path / "a.png", labels.astype(np.int64), [])
