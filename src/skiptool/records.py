@@ -307,7 +307,7 @@ class SampleReader(Protocol):
         """Return image (H, W, C) uint8 or float32 and mask (H, W) uint8 of one sample."""
 
 
-_SAFE_NAME = re.compile(r"^(?!\.{1,2}$)[^/\\\x00-\x1f]+$")
+_SAFE_NAME = re.compile(r"(?!\.{1,2}\Z)[^/\\\x00-\x1f]+")
 
 
 def check_name(name: str, what: str) -> str:
@@ -318,7 +318,7 @@ def check_name(name: str, what: str) -> str:
     ArgumentError
         If it is empty, ``.`` or ``..``, or holds a slash or a control character.
     """
-    if not _SAFE_NAME.match(name):
+    if not _SAFE_NAME.fullmatch(name):
         raise ArgumentError(
             f"{what} {name!r}: a name may not be empty, '.' or '..', nor hold '/', '\\' or "
             "control characters; rename it"

@@ -113,6 +113,7 @@ def test_masks_that_hold_no_labels_are_refused(tmp_path: Path) -> None:
         read_mask(tmp_path / "signed.tif")
 
 
+@pytest.mark.filterwarnings("ignore:Truncated File Read:UserWarning")
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
 def test_a_file_that_was_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.{suffix}"

@@ -7,8 +7,8 @@ applied, as a mask beside the picture would not follow it.
 
 from __future__ import annotations
 
+import math
 import struct
-import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -159,15 +159,14 @@ def _load(path: Path) -> tuple[Image.Image, str]:
     if not path.is_file():
         raise SourceError(f"{path}: no such file; expected a PNG, TIFF or JPEG picture")
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns above its limit; a picture that large is refused before decoding.
-            # What it warns of in damaged metadata either does no harm or ends in an error.
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as picture:
-                _check_pages(picture, path)
-                packing = str(picture.tile[0][3]) if picture.tile else ""
-                picture.load()
+        # No catch_warnings here: pictures are read in threads, and filters belong to all of them.
+        with Image.open(path, formats=_FORMATS) as picture:
+            # Pillow only warns up to twice its limit; we refuse before anything is decoded.
+            if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError
+            _check_pages(picture, path)
+            packing = str(picture.tile[0][3]) if picture.tile else ""
+            picture.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise SourceError(
             f"{path}: more pixels than the {Image.MAX_IMAGE_PIXELS:,} that a picture may have; "

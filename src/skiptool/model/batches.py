@@ -1,0 +1,167 @@
+"""From samples to batches: epochs shuffled and augmented the same whatever the workers do.
+
+The sampler hands each worker the epoch beside the index, so what becomes of a sample depends on
+(seed, epoch, index) alone. Batches travel as (N, H, W, C) in their stored dtype, a quarter of the
+size of floats; `as_input` makes the network's input of them on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from skiptool.errors import SkiptoolError
+from skiptool.model.augment import apply, draw
+from skiptool.model.seeds import Stream, generator
+
+if TYPE_CHECKING:
+    from skiptool.records import Image, SampleReader, UInt8
+
+    Item = tuple[Image, UInt8] | SkiptoolError
+    Batch = tuple[torch.Tensor, torch.Tensor] | SkiptoolError
+
+__all__ = ["as_input", "training_batches", "validation_batches"]
+
+
+def as_input(images: torch.Tensor) -> torch.Tensor:
+    """Turn stored images into the network's input, without any other normalisation.
+
+    Parameters
+    ----------
+    images : uint8 or float32, shape (N, H, W, C)
+
+    Returns
+    -------
+    float32, shape (N, C, H, W)
+        uint8 divided by 255, float32 as it is; in memory channels stay last.
+    """
+    scaled = images.float() / 255 if images.dtype == torch.uint8 else images
+    return scaled.permute(0, 3, 1, 2)
+
+
+def training_batches(
+    reader: SampleReader, batch_size: int, seed: int, workers: int = 0, pin: bool = False
+) -> DataLoader[Any]:
+    """Return shuffled, augmented batches; the order is new in each epoch.
+
+    Parameters
+    ----------
+    reader : SampleReader
+        All images of one size. With workers it is pickled into them.
+    batch_size : int
+    seed : int
+    workers : int
+        Processes that read and augment (spawned: a store's threads do not survive a fork); 0 does
+        it in this one.
+    pin : bool
+        Page-locked memory, for faster copies to a GPU.
+
+    Returns
+    -------
+    DataLoader
+        Batches (images (N, H, W, C), masks (N, H, W)), or the `SkiptoolError` that reading raised,
+        which would lose its one-line message on the way out of a worker.
+
+    Notes
+    -----
+    A last batch of a single image is left out of its epoch: batch normalisation has no variance
+    where the bottleneck is one pixel. Which image that is changes with the epoch.
+    """
+    alone = len(reader) % batch_size == 1 and len(reader) > 1 and batch_size > 1
+    return _loader(
+        _Samples(reader, seed), _Shuffle(len(reader), seed), batch_size, workers, pin, alone
+    )
+
+
+def validation_batches(
+    reader: SampleReader, batch_size: int, workers: int = 0, pin: bool = False
+) -> DataLoader[Any]:
+    """Return all samples as they are and in order, in batches as `training_batches` makes them."""
+    return _loader(_Samples(reader, None), _InOrder(len(reader)), batch_size, workers, pin, False)
+
+
+def _loader(
+    samples: _Samples,
+    sampler: _Shuffle | _InOrder,
+    batch_size: int,
+    workers: int,
+    pin: bool,
+    drop_last: bool,
+) -> DataLoader[Any]:
+    return DataLoader(
+        samples,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=drop_last,
+        collate_fn=_stack,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context="spawn" if workers else None,
+        generator=torch.Generator(),  # the loader's own draws must not move the global one
+        pin_memory=pin,
+    )
+
+
+class _Samples(Dataset["Item"]):
+    """Samples by (epoch, index), augmented where there is a seed."""
+
+    def __init__(self, reader: SampleReader, seed: int | None) -> None:
+        self.reader = reader
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        epoch, index = key
+        try:
+            image, mask = self.reader.read(index)
+        except SkiptoolError as error:
+            return error
+        if self.seed is None:
+            return image, mask
+        return apply(draw(generator(Stream.AUGMENT, self.seed, epoch, index)), image, mask)
+
+
+class _Shuffle(Sampler[tuple[int, int]]):
+    """All indices in an order of (seed, epoch); Lightning tells it the epoch."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = generator(Stream.SHUFFLE, self.seed, self.epoch).permutation(self.count)
+        return iter([(self.epoch, index) for index in order.tolist()])
+
+
+class _InOrder(Sampler[tuple[int, int]]):
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter([(0, index) for index in range(self.count)])
+
+
+def _stack(items: Sequence[Item]) -> Batch:
+    read = []
+    for item in items:
+        if isinstance(item, SkiptoolError):
+            return item
+        read.append(item)
+    images, masks = zip(*read, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))

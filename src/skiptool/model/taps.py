@@ -1,0 +1,223 @@
+"""Activations of named layers, average-pooled on the way, section IV.B.
+
+Layers are the twelve of `skiptool.names.LAYERS` or any module of the network by its own name. A
+module that runs several times a forward pass (the ReLU of a residual block runs twice) means its
+first call; ``name@2`` is the second.
+
+Pooling happens inside the hook. SMP's ReLUs work in place, so an output that a hook only keeps a
+reference to is overwritten by what comes after it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+from torch.utils.hooks import RemovableHandle
+
+from skiptool.errors import ArgumentError, near
+from skiptool.model.hardware import autocast, exact_float32
+from skiptool.model.infer import place, to_device
+from skiptool.names import LAYERS, Precision
+
+if TYPE_CHECKING:
+    import segmentation_models_pytorch as smp
+
+    from skiptool.records import Float32, Image
+
+__all__ = ["Taps", "existing_layers", "grid", "tap"]
+
+STRIDE = 32
+INPUT = "input"
+
+
+def grid(height: int, width: int) -> tuple[int, int]:
+    """Return the size activations are pooled to: 1/32 of the image, rounded up.
+
+    Examples
+    --------
+    >>> grid(512, 240)
+    (16, 8)
+    """
+    return -(-height // STRIDE), -(-width // STRIDE)
+
+
+def existing_layers(network: smp.Unet) -> tuple[str, ...]:
+    """Name the layers of this network in the order of data flow.
+
+    All twelve, save ``enc1`` where the encoder has no channels there (mit_b0).
+    """
+    return tuple(layer for layer in LAYERS if not _is_empty(network, layer))
+
+
+def _is_empty(network: smp.Unet, layer: str) -> bool:
+    return layer in _stages() and network.encoder.out_channels[_stages()[layer]] == 0
+
+
+def _stages() -> dict[str, int]:
+    return {layer: int(layer[3:]) for layer in LAYERS if layer.startswith("enc")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tap:
+    """Where a layer's activations come out: which module, call, and item of its output."""
+
+    layer: str
+    module: torch.nn.Module
+    call: int = 1
+    item: int | None = None
+
+
+class Taps:
+    """Hooks on the layers of a network while the context is open.
+
+    Parameters
+    ----------
+    network : smp.Unet
+    layers : sequence of str
+
+    Raises
+    ------
+    ArgumentError
+        If a layer is unknown, or has no channels in this network.
+
+    Examples
+    --------
+    >>> from skiptool.model.unet import build
+    >>> from skiptool.records import Architecture
+    >>> network = build(Architecture("resnet18", (), ("background", "cell"))).eval()
+    >>> with Taps(network, ("enc1", "head")) as taps:
+    ...     pooled = taps.collect(torch.zeros(1, 3, 64, 96))
+    >>> {layer: tuple(vectors.shape) for layer, vectors in pooled.items()}
+    {'enc1': (1, 64, 6), 'head': (1, 2, 6)}
+    """
+
+    def __init__(self, network: smp.Unet, layers: Sequence[str]) -> None:
+        self.network = network
+        self.layers = tuple(layers)
+        self._taps = [_find(network, layer) for layer in self.layers if layer != INPUT]
+        self._handles: list[RemovableHandle] = []
+        self._calls: Counter[str] = Counter()
+        self._pooled: dict[str, torch.Tensor] = {}
+        self._grid = (1, 1)
+
+    def __enter__(self) -> Self:
+        for tap in self._taps:
+            self._handles.append(tap.module.register_forward_hook(self._hook(tap)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def collect(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Run the network on one batch and return what the hooks pooled.
+
+        Parameters
+        ----------
+        images : float32, shape (N, C, H, W)
+
+        Returns
+        -------
+        dict of str to float32, shape (N, D, K)
+            In the order of ``layers``; K = ceil(H/32) * ceil(W/32) vectors, row by row. Where 32
+            divides H and W this is plain average pooling; elsewhere windows are as even as can be.
+
+        Raises
+        ------
+        ArgumentError
+            If a module's output is no (N, D, h, w) tensor, or it ran less often than asked.
+        """
+        self._calls.clear()
+        self._grid = grid(*images.shape[2:])
+        self._pooled = {INPUT: self._pool(images)}
+        self.network(images)
+        for tap in self._taps:
+            if tap.layer not in self._pooled:
+                raise ArgumentError(
+                    f"layer {tap.layer!r}: its module ran {self._calls[tap.layer]} times in a "
+                    f"forward pass, expected at least {tap.call}; ask for another"
+                )
+        return {layer: self._pooled[layer] for layer in self.layers}
+
+    def _hook(self, tap: _Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
+        def pool(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401
+            self._calls[tap.layer] += 1
+            if self._calls[tap.layer] == tap.call:
+                activations = output if tap.item is None else output[tap.item]
+                _check(activations, tap.layer)
+                self._pooled[tap.layer] = self._pool(activations)
+
+        return pool
+
+    def _pool(self, activations: torch.Tensor) -> torch.Tensor:
+        pooled = adaptive_avg_pool2d(activations.detach().float(), self._grid)
+        return pooled.flatten(2).contiguous()
+
+
+def _check(activations: object, layer: str) -> None:
+    if not isinstance(activations, torch.Tensor) or activations.dim() != 4:
+        found = (
+            f"of shape {tuple(activations.shape)}"
+            if isinstance(activations, torch.Tensor)
+            else f"a {type(activations).__name__}"
+        )
+        raise ArgumentError(
+            f"layer {layer!r}: its output is {found}, expected a tensor of shape (N, D, h, w); "
+            "ask for a convolutional module"
+        )
+
+
+def _find(network: smp.Unet, layer: str) -> _Tap:
+    if _is_empty(network, layer):
+        raise ArgumentError(f"layer {layer!r}: the encoder has no channels there; leave it out")
+    if layer in _stages():
+        return _Tap(layer, network.encoder, item=_stages()[layer])
+    if layer == "head":
+        return _Tap(layer, network.segmentation_head)
+    if layer in LAYERS:
+        return _Tap(layer, network.decoder.blocks[4 - int(layer.removeprefix("dec"))])
+    return _find_module(network, layer)
+
+
+def _find_module(network: smp.Unet, layer: str) -> _Tap:
+    name, _, call = layer.partition("@")
+    modules: Mapping[str, torch.nn.Module] = dict(network.named_modules())
+    if name not in modules or not name or (call and not call.isdecimal()):
+        raise ArgumentError(
+            f"layer {layer!r}: not in this network, expected one of {', '.join(LAYERS)} or the "
+            f"name of a module, NAME@2 for its second call{near(name, [*LAYERS, *modules])}"
+        )
+    return _Tap(layer, modules[name], call=int(call or 1))
+
+
+def tap(network: smp.Unet, images: Image, layers: Sequence[str], device: str) -> dict[str, Float32]:
+    """Compute the pooled activations of one batch of images, in float32 throughout.
+
+    Parameters
+    ----------
+    network : smp.Unet
+        Is put on ``device`` and into evaluation mode.
+    images : uint8 or float32, shape (N, H, W, C)
+    layers : sequence of str
+    device : str
+
+    Returns
+    -------
+    dict of str to float32, shape (N, D, K)
+        As `Taps.collect` returns them; NaN and infinity are passed on.
+
+    Raises
+    ------
+    ArgumentError
+        As `Taps` and `Taps.collect`.
+    """
+    place(network, device)
+    plain = autocast(Precision.FLOAT32, device)
+    with Taps(network, layers) as taps, torch.inference_mode(), exact_float32(device), plain:
+        pooled = taps.collect(to_device(images, device))
+        return {layer: vectors.cpu().numpy() for layer, vectors in pooled.items()}

@@ -1,0 +1,170 @@
+"""What is kept of a training: its history, the best weights, a checkpoint to go on from."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from lightning.pytorch import Callback
+
+from skiptool.errors import ArgumentError
+from skiptool.model.unet import state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning.pytorch import LightningModule, Trainer
+
+    from skiptool.model.segmenter import Segmenter, Tally
+    from skiptool.records import AnyArray, Task
+
+__all__ = ["Epoch", "Watch"]
+
+SAVE_SECONDS = 60.0
+"""A killed training loses at most so much work, and the epoch it was in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One row of the history table.
+
+    Attributes
+    ----------
+    epoch : int
+        From 0.
+    split : str
+        ``train`` (augmented images, weights still moving) or ``validation``.
+    loss : float
+        Mean over images.
+    miou : float
+        Mean IoU of the foreground classes from counts over the whole split; NaN where training
+        images show none.
+    lr : float
+        Learning rate of the epoch.
+    seconds : float
+    """
+
+    epoch: int
+    split: Literal["train", "validation"]
+    loss: float
+    miou: float
+    lr: float
+    seconds: float
+
+
+class Watch(Callback):
+    """Keep the history, the best weights and ``last.ckpt``, and move the progress display.
+
+    Best is the highest validation mIoU; of equal ones the earliest.
+
+    Parameters
+    ----------
+    task : Task
+    epochs : int
+    steps : int
+        Batches of one epoch, training and validation.
+    checkpoint : Path
+        Lightning checkpoint of the last epoch, replaced whole; it holds the best weights and the
+        history too.
+    """
+
+    def __init__(self, task: Task, epochs: int, steps: int, checkpoint: Path) -> None:
+        self.task = task
+        self.epochs = epochs
+        self.steps = steps
+        self.checkpoint = checkpoint
+        self.history: list[Epoch] = []
+        self.best: dict[str, AnyArray] = {}
+        self.best_epoch = -1
+        self.best_miou = -math.inf
+        self.interrupted = False
+        self._note = ""
+        self._lr = math.nan
+        self._began = self._trained = self._saved = time.perf_counter()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what a resumed training has done already."""
+        self._show(trainer, trainer.current_epoch * self.steps)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the watch."""
+        self._began = time.perf_counter()
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Move the display."""
+        self._show(trainer, 1)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the training's time."""
+        self._trained = time.perf_counter()
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Move the display."""
+        self._show(trainer, 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the epoch, its validation included, and keep the weights if they are better."""
+        segmenter = cast("Segmenter", pl_module)
+        now = time.perf_counter()
+        self._record(trainer, "train", segmenter.trained, self._trained - self._began)
+        row = self._record(trainer, "validation", segmenter.validated, now - self._trained)
+        if row.miou > self.best_miou:
+            self.best_epoch, self.best_miou = row.epoch, row.miou
+            self.best = state(segmenter.network)
+        self._note = f", mIoU {row.miou:.3f}, best {self.best_miou:.3f}"
+        self._show(trainer, 0)
+        if now - self._saved > SAVE_SECONDS:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last epoch."""
+        self._save(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Remember Ctrl-C, which Lightning turns into an exit."""
+        self.interrupted = isinstance(exception, KeyboardInterrupt)
+
+    def _show(self, trainer: Trainer, steps: int) -> None:
+        self.task.advance(steps, f"epoch {trainer.current_epoch + 1}/{self.epochs}{self._note}")
+
+    def _record(
+        self, trainer: Trainer, split: Literal["train", "validation"], tally: Tally, seconds: float
+    ) -> Epoch:
+        loss, miou = tally.result()
+        epoch = trainer.current_epoch
+        if not math.isfinite(loss):
+            raise ArgumentError(
+                f"training diverged: the {split} loss of epoch {epoch + 1} is {loss}; lower the "
+                "learning rate or train in precision 32"
+            )
+        self.history.append(Epoch(epoch, split, loss, miou, self._lr, seconds))
+        return self.history[-1]
+
+    def _save(self, trainer: Trainer) -> None:
+        part = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
+        trainer.save_checkpoint(part)
+        os.replace(part, self.checkpoint)
+        self._saved = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the checkpoint keeps, in types that are read without executing anything."""
+        return {
+            "history": [asdict(row) for row in self.history],
+            "best": {name: torch.from_numpy(array) for name, array in self.best.items()},
+            "best_epoch": self.best_epoch,
+            "best_miou": self.best_miou,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint kept."""
+        self.history = [Epoch(**row) for row in state_dict["history"]]
+        self.best = {name: tensor.numpy() for name, tensor in state_dict["best"].items()}
+        self.best_epoch = state_dict["best_epoch"]
+        self.best_miou = state_dict["best_miou"]

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skiptool.errors import FormatError
+from skiptool.model.batches import as_input, training_batches, validation_batches
+
+
+def epoch(loader: Any, number: int) -> list[Any]:  # noqa: ANN401 - a DataLoader
+    loader.sampler.set_epoch(number)
+    return list(loader)
+
+
+def same(left: list[Any], right: list[Any]) -> bool:
+    return len(left) == len(right) and all(
+        torch.equal(a, b)
+        for x, y in zip(left, right, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
+
+
+def test_uint8_is_divided_by_255_and_nothing_else() -> None:
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(2, 16, 16, 3)
+    found = as_input(images)
+    assert found.shape == (2, 3, 16, 16)
+    expected = np.arange(256, dtype=np.float32) / np.float32(255)
+    np.testing.assert_array_equal(found[1, 2].reshape(-1).numpy(), expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_floats_stay() -> None:
+    images = torch.rand(2, 5, 4, 1)
+    assert torch.equal(as_input(images), images.permute(0, 3, 1, 2))
+
+
+def test_an_epoch_holds_every_sample_once_in_a_new_order(readers: ModuleType) -> None:
+    loader = training_batches(readers.Squares(20), 8, seed=0)
+    orders = []
+    for number in range(3):
+        loader.sampler.set_epoch(number)
+        keys = list(loader.sampler)
+        assert [key[0] for key in keys] == [number] * 20
+        orders.append([key[1] for key in keys])
+        assert sorted(orders[-1]) == list(range(20))
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_epochs_are_reproducible_and_differ(readers: ModuleType) -> None:
+    loader, again = (training_batches(readers.Squares(9), 4, seed=1) for _ in range(2))
+    first = epoch(loader, 0)
+    second = epoch(loader, 1)
+    assert same(second, epoch(again, 1))  # whatever went before
+    assert same(first, epoch(loader, 0))
+    assert not same(first, second)
+    assert not same(first, epoch(training_batches(readers.Squares(9), 4, seed=2), 0))
+
+
+def test_each_epoch_changes_a_sample_in_its_own_way(readers: ModuleType) -> None:
+    samples = training_batches(readers.Squares(6), 2, seed=0).dataset
+    for index in range(6):
+        seen = {samples[number, index][0].tobytes() for number in range(6)}
+        assert len(seen) > 3
+        again = samples[2, index][0]
+        assert again.tobytes() == samples[2, index][0].tobytes()
+
+
+def test_loading_leaves_the_random_state_alone(readers: ModuleType) -> None:
+    before = torch.get_rng_state()
+    epoch(training_batches(readers.Squares(4), 2, seed=1), 0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "expected"),
+    [(17, 8, [8, 8]), (18, 8, [8, 8, 2]), (3, 8, [3]), (1, 8, [1]), (3, 1, [1, 1, 1])],
+)
+def test_a_last_batch_of_one_is_left_out(
+    readers: ModuleType, count: int, batch_size: int, expected: list[int]
+) -> None:
+    loader = training_batches(readers.Squares(count, size=32), batch_size, seed=0)
+    assert [len(masks) for _, masks in loader] == expected
+    assert len(loader) == len(expected)
+
+
+def test_validation_is_all_in_order_and_unchanged(readers: ModuleType) -> None:
+    reader = readers.Squares(9)
+    batches = list(validation_batches(reader, 4))
+    assert [len(masks) for _, masks in batches] == [4, 4, 1]
+    for index in range(9):
+        image, mask = reader.read(index)
+        images, masks = batches[index // 4]
+        np.testing.assert_array_equal(images[index % 4].numpy(), image)
+        np.testing.assert_array_equal(masks[index % 4].numpy(), mask)
+        assert images.dtype == masks.dtype == torch.uint8
+
+
+def test_an_unreadable_sample_comes_as_its_error(readers: ModuleType) -> None:
+    found = list(validation_batches(readers.Squares(4, broken=3), 2))
+    assert isinstance(found[1], FormatError)
+    assert str(found[1]) == "squares: sample 3 is damaged"
+
+
+def test_workers_change_nothing(readers: ModuleType) -> None:
+    """Two epochs, so that persistent workers are told the second; and errors stay one line."""
+    plain, spawned = (
+        training_batches(readers.Squares(12, broken=7), 4, seed=3, workers=workers)
+        for workers in (0, 2)
+    )
+    for number in (0, 1):
+        expected, found = epoch(plain, number), epoch(spawned, number)
+        errors = [batch for batch in expected if isinstance(batch, FormatError)]
+        assert [str(error) for error in errors] == ["squares: sample 7 is damaged"]
+        place = expected.index(errors[0])
+        assert str(found.pop(place)) == str(expected.pop(place))
+        assert same(expected, found)
+    spawned._iterator._shutdown_workers()

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skiptool.errors import ArgumentError, FormatError, SourceError
+from skiptool.metrics import confusion
+from skiptool.metrics.overlap import mean_iou
+from skiptool.model import watch
+from skiptool.model.fit import LAST, Fitted, fit
+from skiptool.model.infer import predict_labels
+from skiptool.model.unet import restore
+from skiptool.names import Precision
+from skiptool.records import Architecture, SampleReader, Training
+
+L1 = Architecture("resnet18", (2, 3, 4), ("background", "square"))
+PROTOCOL = Training(
+    fold=0,
+    epochs=3,
+    batch_size=4,
+    lr=2e-3,
+    lr_step=2,
+    encoder_weights="none",
+    precision=Precision.FLOAT32,
+    seed=5,
+)
+
+
+class Counting:
+    """A progress display that adds up."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.total = self.done = 0
+        self.notes: list[str] = []
+
+    @contextmanager
+    def task(self, text: str, total: int) -> Iterator[Counting]:
+        self.text, self.total = text, total
+        yield self
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        self.notes.append(note)
+
+    def warn(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+@pytest.fixture(scope="module")
+def shown() -> Counting:
+    return Counting()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fit")
+
+
+@pytest.fixture(scope="module")
+def fitted(readers: ModuleType, folder: Path, shown: Counting) -> Fitted:
+    """Train for three epochs on 13 images: the last batch would hold one."""
+    train, validation = readers.Squares(13), readers.Squares(6, seed=1)
+    return fit(L1, PROTOCOL, train, validation, folder, progress=shown)
+
+
+def same(left: Fitted, right: Fitted) -> bool:
+    return left.tensors.keys() == right.tensors.keys() and all(
+        np.array_equal(array, right.tensors[name]) for name, array in left.tensors.items()
+    )
+
+
+def scores(run: Fitted) -> list[tuple[int, str, float, float, float]]:
+    return [(row.epoch, row.split, row.loss, row.miou, row.lr) for row in run.history]
+
+
+def test_the_history(fitted: Fitted) -> None:
+    keys = [(row.epoch, row.split) for row in fitted.history]
+    assert keys == [(epoch, split) for epoch in range(3) for split in ("train", "validation")]
+    rates = [row.lr for row in fitted.history]
+    assert rates == pytest.approx([2e-3] * 4 + [2e-4] * 2)
+    validation = [row.miou for row in fitted.history if row.split == "validation"]
+    assert fitted.best_miou == max(validation)
+    assert fitted.best_epoch == validation.index(max(validation))
+    train = [row.loss for row in fitted.history if row.split == "train"]
+    assert train[-1] < train[0]
+
+
+def test_what_was_computed_with_is_recorded(fitted: Fitted) -> None:
+    assert fitted.precision is Precision.FLOAT32
+    assert (fitted.device, fitted.threads) == ("cpu", torch.get_num_threads())
+    assert (fitted.encoder_weights.source, fitted.encoder_weights.digest) == ("none", None)
+
+
+def test_the_best_tensors_score_what_the_history_says(fitted: Fitted, readers: ModuleType) -> None:
+    network = restore(L1, fitted.tensors)
+    reader = readers.Squares(6, seed=1)
+    counts = np.zeros((2, 2), np.int64)
+    for index in range(6):
+        image, mask = reader.read(index)
+        predicted = predict_labels(network, image[None], "cpu", Precision.FLOAT32)[0]
+        counts += confusion.count(mask, predicted, 2)
+    assert float(mean_iou(counts)) == pytest.approx(fitted.best_miou, abs=1e-3)
+
+
+def test_progress_reaches_its_total(fitted: Fitted, shown: Counting) -> None:
+    assert shown.text == "resnet18-L1 fold 0"
+    assert shown.done == shown.total == 3 * (3 + 2)
+    assert shown.notes[0] == "epoch 1/3"
+    assert shown.notes[-1].startswith("epoch 3/3, mIoU ")
+    assert shown.notes[-1].endswith(f", best {fitted.best_miou:.3f}")
+
+
+def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) -> None:
+    kept = torch.load(folder / LAST, weights_only=True)
+    assert kept["epoch"] == 3  # done
+    assert {name.removeprefix("network.") for name in kept["state_dict"]} == set(fitted.tensors)
+    assert [path.name for path in folder.iterdir()] == [LAST]
+
+
+def test_same_seed_same_bits_and_another_seed_others(
+    fitted: Fitted, readers: ModuleType, tmp_path: Path
+) -> None:
+    train, validation = readers.Squares(13), readers.Squares(6, seed=1)
+    torch.manual_seed(99)
+    again = fit(L1, PROTOCOL, train, validation, tmp_path)
+    assert same(fitted, again)
+    assert scores(fitted) == scores(again)
+    other = fit(L1, replace(PROTOCOL, seed=6, epochs=1), train, validation, tmp_path)
+    assert not same(fitted, other)
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_been(
+    fitted: Fitted, readers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(readers.Squares):  # type: ignore[name-defined, misc]
+        reads = 0
+
+        def read(self, index: int) -> tuple[Any, Any]:
+            self.reads += 1
+            if self.reads > 2 + 2 * 12 + 5:  # in the third epoch
+                raise KeyboardInterrupt
+            return super().read(index)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(watch, "SAVE_SECONDS", -1.0)
+    validation = readers.Squares(6, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(L1, PROTOCOL, Killed(13), validation, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+    shown = Counting()
+    train = readers.Squares(13)
+    resumed = fit(L1, PROTOCOL, train, validation, tmp_path, resume=True, progress=shown)
+    assert same(fitted, resumed)
+    assert scores(fitted) == scores(resumed)
+    assert shown.done == shown.total
+    done = fit(L1, PROTOCOL, train, validation, tmp_path, resume=True)
+    assert same(fitted, done)
+    assert done.history == resumed.history
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(fitted: Fitted, readers: ModuleType, tmp_path: Path) -> None:
+    train, validation = readers.Squares(13), readers.Squares(6, seed=1)
+    spawned = fit(L1, PROTOCOL, train, validation, tmp_path, workers=2)
+    assert same(fitted, spawned)
+    assert scores(fitted) == scores(spawned)
+
+
+@pytest.mark.slow
+def test_it_learns(readers: ModuleType, tmp_path: Path) -> None:
+    protocol = replace(PROTOCOL, epochs=12, lr_step=15, batch_size=8, precision=Precision.AUTO)
+    found = fit(L1, protocol, readers.Squares(48), readers.Squares(8, seed=1), tmp_path)
+    assert found.best_miou > 0.85
+
+
+def test_grey_images_in_bfloat16_and_a_batch_beyond_the_data(
+    readers: ModuleType, tmp_path: Path
+) -> None:
+    architecture = Architecture("resnet18", (), ("background", "square"), channels=1)
+    protocol = replace(PROTOCOL, epochs=1, batch_size=64, precision=Precision.BFLOAT16)
+    found = fit(architecture, protocol, readers.Grey(3), readers.Grey(2), tmp_path)
+    assert found.precision is Precision.BFLOAT16
+    assert found.tensors["encoder.conv1.weight"].shape == (64, 1, 7, 7)
+    assert found.tensors["encoder.conv1.weight"].dtype == np.float32
+
+
+def test_images_of_one_bottleneck_pixel(readers: ModuleType, tmp_path: Path) -> None:
+    """Five images in batches of four leave one over, which could not be normalised."""
+    train, validation = readers.Squares(5, size=32), readers.Squares(2, size=32)
+    found = fit(L1, replace(PROTOCOL, epochs=1), train, validation, tmp_path)
+    assert len(found.history) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "train", "validation", "expected"),
+    [
+        ({"epochs": 0}, "Squares", "Squares", "epochs is 0"),
+        ({"precision": Precision.FLOAT16}, "Squares", "Squares", "float16 needs a GPU"),
+        ({}, "Empty", "Squares", "training data: no pixel"),
+        ({}, "Squares", "Empty", "validation data: no pixel"),
+        ({}, "Squares", "Grey", "validation data: images have 1 channels"),
+        ({"encoder_weights": "imagnet"}, "Squares", "Squares", "did you mean imagenet"),
+    ],
+)
+def test_refusals(
+    readers: ModuleType,
+    tmp_path: Path,
+    change: dict[str, Any],
+    train: str,
+    validation: str,
+    expected: str,
+) -> None:
+    left: SampleReader = getattr(readers, train)(3)
+    right: SampleReader = getattr(readers, validation)(3)
+    with pytest.raises(ArgumentError, match=expected):
+        fit(L1, replace(PROTOCOL, **change), left, right, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_reading_and_of_weights(readers: ModuleType, tmp_path: Path) -> None:
+    good = readers.Squares(3)
+    with pytest.raises(FormatError, match=r"^squares: sample 2 is damaged$"):
+        fit(L1, PROTOCOL, readers.Squares(4, broken=2), good, tmp_path)
+    with pytest.raises(SourceError, match="no such file"):
+        fit(L1, replace(PROTOCOL, encoder_weights="gone.pth"), good, good, tmp_path)

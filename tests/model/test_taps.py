@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+
+from skiptool.errors import ArgumentError
+from skiptool.model.taps import Taps, existing_layers, grid, tap
+from skiptool.model.unet import build
+from skiptool.names import LAYERS
+from skiptool.records import Architecture
+
+if TYPE_CHECKING:
+    from skiptool.records import UInt8
+
+
+def pooled(activations: torch.Tensor, rows: int, columns: int) -> np.ndarray[Any, Any]:
+    """Average windows from floor(i h / rows) to ceil((i + 1) h / rows), one by one."""
+    values = activations.double().numpy()
+    count, channels, height, width = values.shape
+    result = np.empty((count, channels, rows * columns))
+    for row in range(rows):
+        for column in range(columns):
+            top, bottom = row * height // rows, -(-(row + 1) * height // rows)
+            left, right = column * width // columns, -(-(column + 1) * width // columns)
+            window = values[:, :, top:bottom, left:right]
+            result[:, :, row * columns + column] = window.mean(axis=(2, 3))
+    return result
+
+
+def plain_forward(network: smp.Unet, images: UInt8) -> dict[str, torch.Tensor]:
+    """Compute the twelve layers without hooks, from the parts of the network."""
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        features = network.encoder(inputs)
+        layers = {"input": inputs, **{f"enc{level}": features[level] for level in range(1, 6)}}
+        below = features[5]
+        for index, block in enumerate(network.decoder.blocks):
+            size = features[4 - index].shape[2:]
+            skip = features[4 - index] if index < 4 else None
+            below = block(below, *size, skip)
+            layers[f"dec{4 - index}"] = below
+        return {**layers, "head": network.segmentation_head(below)}
+
+
+def test_grid_rounds_up() -> None:
+    assert grid(96, 64) == (3, 2)
+    assert grid(240, 33) == (8, 2)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (80, 50)], ids=str)
+def test_the_twelve_layers(baseline: smp.Unet, size: tuple[int, int]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    found = tap(baseline, images, LAYERS, "cpu")
+    assert tuple(found) == LAYERS
+    for layer, activations in plain_forward(baseline, images).items():
+        assert found[layer].dtype == np.float32
+        assert found[layer].flags.c_contiguous
+        np.testing.assert_allclose(
+            found[layer], pooled(activations, *grid(*size)), rtol=2e-4, atol=2e-5, err_msg=layer
+        )
+
+
+def test_the_input_is_the_image(baseline: smp.Unet, images: UInt8) -> None:
+    found = tap(baseline, images, ["input"], "cpu")["input"]
+    blocks = images.reshape(2, 3, 32, 2, 32, 3).mean(axis=(2, 4)) / 255
+    np.testing.assert_allclose(found, blocks.reshape(2, 6, 3).transpose(0, 2, 1), rtol=1e-5)
+
+
+def test_float_images_are_taken_as_they_are(grey_pruned: smp.Unet) -> None:
+    images = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
+    found = tap(grey_pruned, images, ["input", "head"], "cpu")
+    expected = images.astype(np.float64).reshape(2, 32, 2, 32).mean(axis=(1, 3)).ravel()
+    np.testing.assert_allclose(found["input"][0, 0], expected, rtol=1e-5)
+    assert found["head"].shape == (1, 3, 4)
+
+
+def test_layers_come_in_the_order_asked(baseline: smp.Unet, images: UInt8) -> None:
+    assert list(tap(baseline, images, ["head", "input", "dec3"], "cpu")) == [
+        "head",
+        "input",
+        "dec3",
+    ]
+
+
+def test_what_works_in_place_does_not_overwrite(baseline: smp.Unet, images: UInt8) -> None:
+    """The ReLU after ``bn1``, and the sum after ``bn2``, change those outputs in place."""
+    names = ["encoder.bn1", "encoder.layer4.1.bn2"]
+    kept: dict[str, torch.Tensor] = {}
+    modules = dict(baseline.named_modules())
+    handles = []
+    for name in names:
+
+        def keep(_: object, __: object, output: torch.Tensor, name: str = name) -> None:
+            kept[name] = output
+            kept[f"{name} copied"] = output.clone()
+
+        handles.append(modules[name].register_forward_hook(keep))
+    found = tap(baseline, images, names, "cpu")
+    for handle in handles:
+        handle.remove()
+    for name in names:
+        right = pooled(kept[f"{name} copied"], 3, 2)
+        np.testing.assert_allclose(found[name], right, rtol=2e-4, atol=2e-5)
+        assert np.abs(pooled(kept[name], 3, 2) - right).max() > 0.01
+
+
+def test_second_calls(baseline: smp.Unet, images: UInt8) -> None:
+    name = "encoder.layer1.0.relu"
+    found = tap(baseline, images, [f"{name}@2", name, "encoder.layer1.0"], "cpu")
+    np.testing.assert_array_equal(found[f"{name}@2"], found["encoder.layer1.0"])
+    assert (found[name] != found[f"{name}@2"]).any()
+
+
+def test_one_opening_serves_many_batches(baseline: smp.Unet, images: UInt8) -> None:
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with Taps(baseline, ["encoder.layer1.0.relu@2", "enc1"]) as taps, torch.no_grad():
+        first = taps.collect(inputs)
+        second = taps.collect(inputs.flip(0))
+    for layer, vectors in first.items():
+        torch.testing.assert_close(second[layer].flip(0), vectors)
+
+
+def hooks(network: smp.Unet) -> int:
+    return sum(len(module._forward_hooks) for module in network.modules())
+
+
+def test_no_hook_stays(baseline: smp.Unet, images: UInt8) -> None:
+    with Taps(baseline, LAYERS):
+        assert hooks(baseline) == 11
+    assert hooks(baseline) == 0
+    with pytest.raises(ArgumentError):
+        tap(baseline, images, ["enc1", "encoder"], "cpu")
+    assert hooks(baseline) == 0
+
+
+def test_float32_even_where_mixed_precision_is_on(baseline: smp.Unet, images: UInt8) -> None:
+    expected = tap(baseline, images, ["head"], "cpu")["head"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_array_equal(tap(baseline, images, ["head"], "cpu")["head"], expected)
+
+
+def test_a_stage_without_channels() -> None:
+    network = build(Architecture("mit_b0", (2, 3, 4), ("background", "cell")))
+    layers = existing_layers(network)
+    assert layers == tuple(layer for layer in LAYERS if layer != "enc1")
+    images = np.zeros((1, 64, 64, 3), np.uint8)
+    assert list(tap(network, images, layers, "cpu")) == list(layers)
+    with pytest.raises(ArgumentError, match="'enc1': the encoder has no channels there"):
+        tap(network, images, ["enc1"], "cpu")
+
+
+def test_all_layers_exist_in_a_resnet(baseline: smp.Unet) -> None:
+    assert existing_layers(baseline) == LAYERS
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ("enc6", "did you mean enc"),
+        ("encoder.layer5", "did you mean encoder.layer4"),
+        ("", "not in this network"),
+        ("encoder.conv1@x", "not in this network"),
+        ("encoder.conv1@2", "ran 1 times in a forward pass, expected at least 2"),
+        ("encoder", "is a list"),
+    ],
+)
+def test_unknown_layers(baseline: smp.Unet, images: UInt8, layer: str, expected: str) -> None:
+    with pytest.raises(ArgumentError, match=expected):
+        tap(baseline, images, [layer], "cpu")
+
+
+def test_outputs_without_rows_and_columns() -> None:
+    network = build(Architecture("mit_b0", (), ("background", "cell")))
+    with pytest.raises(ArgumentError, match=r"of shape \(1, 256, 32\), expected a tensor"):
+        tap(network, np.zeros((1, 64, 64, 3), np.uint8), ["encoder.block1.0.attn"], "cpu")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skiptool.errors import ArgumentError
+from skiptool.model.segmenter import Tally
+from skiptool.model.watch import Watch
+from skiptool.records import SILENT
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Watch:
+    with SILENT.task("", 1) as task:
+        return Watch(task, epochs=9, steps=3, checkpoint=tmp_path / "last.ckpt")
+
+
+def tally(right: int, wrong: int, loss: float) -> Tally:
+    """Count a background pixel, and ``right`` and ``wrong`` ones of the foreground."""
+    counted = Tally(2, torch.device("cpu"))
+    truth = torch.tensor([[[0] + [1] * (right + wrong)]])
+    predicted = torch.tensor([[[0] + [1] * right + [0] * wrong]])
+    logits = torch.nn.functional.one_hot(predicted, 2).permute(0, 3, 1, 2).float()
+    counted.add(logits, truth, torch.tensor(loss))
+    return counted
+
+
+def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0) -> None:
+    """Let an epoch end whose foreground IoU is ``right`` / 10."""
+    segmenter: Any = SimpleNamespace(
+        network=torch.nn.Conv2d(1, 1, 1),
+        trained=tally(5, 5, 2.0),
+        validated=tally(right, 10 - right, loss),
+    )
+    torch.nn.init.constant_(segmenter.network.weight, epoch)
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer: Any = SimpleNamespace(current_epoch=epoch, optimizers=[optimizer])
+    watch.on_train_epoch_start(trainer, segmenter)
+    watch.on_validation_start(trainer, segmenter)
+    watch.on_train_epoch_end(trainer, segmenter)
+
+
+def test_the_best_is_the_earliest_of_the_highest(watch: Watch) -> None:
+    for epoch, right in enumerate([2, 7, 7, 3]):
+        end_epoch(watch, epoch, right)
+    assert watch.best_epoch == 1
+    assert watch.best_miou == pytest.approx(0.7)
+    assert watch.best["weight"].item() == 1
+
+
+def test_the_history_has_two_rows_an_epoch(watch: Watch) -> None:
+    end_epoch(watch, 0, 2, loss=0.5)
+    train, validation = watch.history
+    assert (train.epoch, train.split, train.loss, train.lr) == (0, "train", 2.0, 0.1)
+    assert (validation.split, validation.loss) == ("validation", 0.5)
+    assert (train.miou, validation.miou) == (0.5, pytest.approx(0.2))
+    assert min(train.seconds, validation.seconds) >= 0
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_training_that_diverges_ends(watch: Watch, loss: float) -> None:
+    with pytest.raises(ArgumentError, match=r"the validation loss of epoch 4 is .* lower the"):
+        end_epoch(watch, 3, 5, loss)
+
+
+def test_what_is_kept_comes_back(watch: Watch, tmp_path: Path) -> None:
+    for epoch, right in enumerate([3, 4, 2]):
+        end_epoch(watch, epoch, right)
+    torch.save(watch.state_dict(), tmp_path / "state")
+    with SILENT.task("", 1) as task:
+        again = Watch(task, epochs=9, steps=3, checkpoint=tmp_path / "last.ckpt")
+    again.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert again.history == watch.history
+    assert (again.best_epoch, again.best_miou) == (1, watch.best_miou)
+    np.testing.assert_array_equal(again.best["weight"], watch.best["weight"])
+
+
+def test_ctrl_c_is_remembered(watch: Watch) -> None:
+    nothing: Any = None
+    watch.on_exception(nothing, nothing, ValueError())
+    assert not watch.interrupted
+    watch.on_exception(nothing, nothing, KeyboardInterrupt())
+    assert watch.interrupted

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+import torchvision
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.model import weights
+from skiptool.model.unet import build, state
+from skiptool.model.weights import load_encoder_weights
+from skiptool.records import Architecture
+
+CLASSES = ("background", "cell")
+Tensors = dict[str, torch.Tensor]
+
+
+def network(channels: int = 3, encoder: str = "resnet18") -> smp.Unet:
+    return build(Architecture(encoder, (), CLASSES, channels), seed=1)
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Tensors:
+    """Tensors of torchvision's classifier, as in resnet18-f37072fd.pth: with ``fc``."""
+    return dict(torchvision.models.resnet18(weights=None).state_dict())
+
+
+@pytest.fixture
+def silent_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put a server in the hub's place that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(weights.hub, "hf_hub_url", lambda *_, **__: f"{url}/model.safetensors")
+        monkeypatch.setattr(weights, "SECONDS", 0.2)
+        monkeypatch.setattr(weights.hub, "try_to_load_from_cache", lambda *_, **__: None)
+        yield
+
+
+def assert_loaded(unet: smp.Unet, expected: Tensors) -> None:
+    found = unet.encoder.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_none_leaves_the_network_alone() -> None:
+    unet = network()
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    found = load_encoder_weights(unet, "resnet18", "none")
+    assert (found.source, found.digest) == ("none", None)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder.", "model.resnet."])
+def test_a_state_dict_of_torchvision(tmp_path: Path, theirs: Tensors, prefix: str) -> None:
+    path = tmp_path / "resnet18-f37072fd.pth"
+    torch.save({prefix + name: tensor for name, tensor in theirs.items()}, path)
+    unet = network()
+    found = load_encoder_weights(unet, "resnet18", str(path))
+    assert found.source == path.name
+    assert_loaded(unet, theirs)
+
+
+def test_a_safetensors_file_gives_the_same_digest_as_a_pickled_one(
+    tmp_path: Path, theirs: Tensors
+) -> None:
+    torch.save({"epoch": 3, "state_dict": theirs}, tmp_path / "a.pt")
+    save_file(theirs, tmp_path / "b.safetensors")
+    digests = [
+        load_encoder_weights(network(), "resnet18", str(tmp_path / name)).digest
+        for name in ("a.pt", "b.safetensors")
+    ]
+    assert digests[0] == digests[1]
+    theirs = {**theirs, "bn1.bias": theirs["bn1.bias"] + 1}
+    save_file(theirs, tmp_path / "c.safetensors")
+    other = load_encoder_weights(network(), "resnet18", str(tmp_path / "c.safetensors"))
+    assert other.digest != digests[0]
+
+
+def test_a_network_of_our_own(tmp_path: Path, baseline: smp.Unet) -> None:
+    save_arrays(state(baseline), tmp_path / "model.safetensors")
+    unet = network()
+    load_encoder_weights(unet, "resnet18", str(tmp_path / "model.safetensors"))
+    assert_loaded(unet, baseline.encoder.state_dict())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_other_channels_are_adapted_as_smp_does(
+    tmp_path: Path, theirs: Tensors, channels: int
+) -> None:
+    torch.save(theirs, tmp_path / "a.pth")
+    oracle = smp.encoders.get_encoder("resnet18", in_channels=3, weights=None)
+    oracle.load_state_dict(dict(theirs))
+    oracle.set_in_channels(channels, pretrained=True)
+    unet = network(channels)
+    load_encoder_weights(unet, "resnet18", str(tmp_path / "a.pth"))
+    torch.testing.assert_close(unet.encoder.conv1.weight, oracle.conv1.weight)
+    assert torch.equal(unet.encoder.layer4[1].conv2.weight, theirs["layer4.1.conv2.weight"])
+
+
+def test_old_files_without_counters_and_with_dotted_names(tmp_path: Path) -> None:
+    theirs = torchvision.models.densenet121(weights=None).state_dict()
+    old = {
+        name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): tensor
+        for name, tensor in theirs.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    torch.save(old, tmp_path / "densenet121-a639ec97.pth")
+    unet = network(encoder="densenet121")
+    path = str(tmp_path / "densenet121-a639ec97.pth")
+    load_encoder_weights(unet, "densenet121", path)
+    name = "features.denseblock3.denselayer7.conv2.weight"
+    assert torch.equal(unet.encoder.state_dict()[name], theirs[name])
+
+
+def test_a_file_of_timm(tmp_path: Path) -> None:
+    theirs = weights.timm.create_model("convnext_atto", pretrained=False).state_dict()
+    torch.save(theirs, tmp_path / "convnext.bin")
+    unet = network(encoder="tu-convnext_atto")
+    load_encoder_weights(unet, "tu-convnext_atto", str(tmp_path / "convnext.bin"))
+    found = unet.encoder.model.state_dict()["stages_1.blocks.0.conv_dw.weight"]
+    assert torch.equal(found, theirs["stages.1.blocks.0.conv_dw.weight"])
+
+
+def test_weights_of_another_encoder(tmp_path: Path, theirs: Tensors) -> None:
+    torch.save(theirs, tmp_path / "a.pth")
+    with pytest.raises(SourceError, match=r"layer1.2.conv1.weight is missing \(and \d+ more\)"):
+        load_encoder_weights(network(encoder="resnet34"), "resnet34", str(tmp_path / "a.pth"))
+    torch.save({**theirs, "bn1.bias": torch.zeros(3)}, tmp_path / "b.pth")
+    with pytest.raises(SourceError, match=r"bn1.bias has shape \(3,\), expected \(64,\); use"):
+        load_encoder_weights(network(), "resnet18", str(tmp_path / "b.pth"))
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, ("sprung",)
+
+
+def test_a_pickle_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"conv1.weight": Trap()}, tmp_path / "trap.pth")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="cannot be read as weights"):
+        load_encoder_weights(network(), "resnet18", "trap.pth")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "weights"])
+def test_a_damaged_file_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x10\0\0\0\0\0\0\0 nonsense and more of it")
+    with pytest.raises(SourceError, match="cannot be read as weights") as caught:
+        load_encoder_weights(network(), "resnet18", str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
+    torch.save([torch.zeros(2)], tmp_path / "a.pt")
+    with pytest.raises(SourceError, match="holds a list, expected a state dict"):
+        load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pt"))
+
+
+def test_neither_name_nor_file() -> None:
+    with pytest.raises(ArgumentError, match="did you mean imagenet"):
+        load_encoder_weights(network(), "resnet18", "imagnet")
+    with pytest.raises(SourceError, match="no such file"):
+        load_encoder_weights(network(), "resnet18", "missing.pth")
+
+
+@pytest.mark.usefixtures("silent_hub")
+@pytest.mark.parametrize(
+    ("encoder", "repository"),
+    [("resnet18", "smp-hub/resnet18.imagenet"), ("tu-resnet10t", "timm/resnet10t.c3_in1k")],
+)
+def test_a_hub_that_never_answers_fails_at_once(encoder: str, repository: str) -> None:
+    unet = network(encoder=encoder)
+    began = time.perf_counter()
+    with pytest.raises(SourceError, match=f"hf download {repository} model.safetensors") as caught:
+        load_encoder_weights(unet, encoder, "imagenet")
+    assert time.perf_counter() - began < 5
+    assert "\n" not in str(caught.value)
+
+
+def test_the_cache_is_used_without_network(
+    tmp_path: Path, theirs: Tensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def cached(repository: str, name: str, revision: str) -> str:
+        asked.append((repository, name, revision))
+        return str(tmp_path / "model.safetensors")
+
+    monkeypatch.setattr(weights.hub, "try_to_load_from_cache", cached)
+    save_file(theirs, tmp_path / "model.safetensors")
+    unet = network()
+    found = load_encoder_weights(unet, "resnet18", "imagenet")
+    settings = smp.encoders.encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    assert asked == [(settings["repo_id"], "model.safetensors", settings["revision"])]
+    assert found.source == "imagenet"
+    assert_loaded(unet, theirs)
+    assert np.isfinite(unet.encoder.conv1.weight.detach().numpy()).all()
