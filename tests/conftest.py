@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,3 +17,63 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared real data (../shared/data) is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """One tiny experiment, made once: every artifact that a command reads, by name.
+
+    ``data`` (24 images of 64 px), ``baseline`` and ``pruned`` (L1; one epoch), ``predictions`` and
+    ``masks`` (of both, original and brightness 0.5), ``features`` (folder with ``plain``, ``dark``
+    of the baseline and ``plain_pruned``, ``dark_pruned``), ``shift`` (plain against dark).
+    """
+    import torch
+
+    import skiptool
+    from skiptool.names import Precision
+    from skiptool.records import ORIGINAL, Shift, Training
+
+    torch.set_num_threads(1)  # networks are tiny: several threads only wait for each other
+    folder = tmp_path_factory.mktemp("experiment")
+    data, dark = folder / "s.zarr", Shift.parse("brightness=0.5")
+    skiptool.synthesise_dataset(data, n=24, size=64, canvas=300, cells=(1, 4), folds=3)
+    protocol = Training(fold=0, epochs=1, encoder_weights="none", precision=Precision.FLOAT32)
+    levels = [(1, 2, 3, 4), (2, 3, 4)]
+    trained = skiptool.train_models(
+        data, folder / "runs", skips=levels, fold=[0], protocol=protocol
+    )
+    both, shifts = trained.outputs, (ORIGINAL, dark)
+    names = {"predictions": "p.parquet", "masks": "m.zarr", "shift": "shift.parquet"}
+    made = {"data": data, "baseline": both[0], "pruned": both[1], "features": folder / "features"}
+    made |= {name: folder / file for name, file in names.items()}
+    skiptool.predict_dataset(
+        both,
+        data,
+        made["predictions"],
+        shifts=shifts,
+        masks=made["masks"],
+        precision=Precision.FLOAT32,
+    )
+    stores = skiptool.extract_features(both, data, made["features"], shifts=shifts).outputs
+    made |= dict(zip(("plain", "dark", "plain_pruned", "dark_pruned"), stores, strict=True))
+    skiptool.measure_shift(made["plain"], [made["dark"]], made["shift"])
+    return SimpleNamespace(folder=folder, **made)
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Return a function: bytes of every file of a folder, lineage about the making left out."""
+    return _contents
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    root = json.loads(found["zarr.json"])
+    for key in ("command", "created"):
+        root["attributes"].pop(key)
+    found["zarr.json"] = json.dumps(root, sort_keys=True).encode()
+    return found

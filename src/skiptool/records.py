@@ -1,5 +1,7 @@
 """The frozen records and small protocols that travel between rooms.
 
+Longer than 250 lines: half of it is documentation, and what every room shares has one address.
+
 Array aliases are for type checkers only: importing this file imports the standard library.
 Axes are named by one letter each: N images, H x W pixels, C image channels, D feature channels,
 K vectors per image, B bins, J classes (0 = background).

@@ -76,11 +76,13 @@ class ScoreMatrix:
             if np.isnan(values).all() or np.isnan(values[0]):
                 continue
             worst = int(np.nanargmin(values))
-            column = self.columns[worst]
-            name = f"{column.block} {column.label}".strip()
+            begin, end = (
+                f"{column.block} {column.label}".strip()
+                for column in (self.columns[0], self.columns[worst])
+            )
             sentences.append(
-                f"{row.group} {row.label}: {values[0]:.2f} ({self.columns[0].label}), lowest "
-                f"{values[worst]:.2f} ({name})."
+                f"{row.group} {row.label}: {values[0]:.2f} ({begin}), lowest {values[worst]:.2f} "
+                f"({end})."
             )
         return tuple(sentences)
 
@@ -92,9 +94,8 @@ def by_shift(found: Sequence[Score]) -> list[ScoreMatrix]:
         shifts = sorted({score.shift for score in group}, key=_shift_order)
         if len(shifts) > 1 or shifts[0].kind is not ShiftKind.ORIGINAL:
             columns = tuple(_shift_column(shift) for shift in shifts)
-            keys = [str(shift) for shift in shifts]
             title = f"IoU under shift, {group[0].domain}"
-            matrices.append(_matrix(group, title, "shift", columns, keys))
+            matrices.append(_matrix(group, title, "shift", columns, shifts))
     return matrices
 
 
@@ -102,7 +103,11 @@ def by_domain(found: Sequence[Score]) -> list[ScoreMatrix]:
     """Make one matrix for each dataset and split: unshifted images by domain."""
     matrices = []
     plain = [score for score in found if score.shift.kind is ShiftKind.ORIGINAL]
-    shifted = {(score.dataset_id, score.domain) for score in found if score not in plain}
+    shifted = {
+        (score.dataset_id, score.domain)
+        for score in found
+        if score.shift.kind is not ShiftKind.ORIGINAL
+    }
     for group in _groups(plain, lambda score: (score.dataset_id, score.split)):
         domains = sorted({score.domain for score in group})
         if len(domains) > 1 or (group[0].dataset_id, domains[0]) not in shifted:
@@ -134,7 +139,7 @@ def _matrix(
     title: str,
     across: str,
     columns: tuple[Column, ...],
-    keys: Sequence[str],
+    keys: Sequence[Shift | str],
 ) -> ScoreMatrix:
     encoders = list(dict.fromkeys(score.encoder for score in group))
     rows = tuple(
@@ -142,9 +147,9 @@ def _matrix(
         for encoder in encoders
         for pruning in in_paper_order({s.pruning for s in group if s.encoder == encoder})
     )
-    cells: dict[tuple[str, str, str], dict[str, float]] = {}
+    cells: dict[tuple[str, str, Shift | str], dict[str, float]] = {}
     for score in group:
-        place = (score.encoder, score.pruning, str(getattr(score, across)))
+        place = (score.encoder, score.pruning, getattr(score, across))
         # By model, so that a model measured in two tables counts once.
         cells.setdefault(place, {})[score.model_id] = score.miou
     stats = np.array(

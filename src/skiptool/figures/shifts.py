@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.figures.channels import LayerChannels, Network
+from skiptool.figures.channels import LayerChannels, Network, layer_order
 from skiptool.figures.violin import layer_violins
 from skiptool.names import SKIP_LEVELS
 from skiptool.records import Table
@@ -42,13 +44,11 @@ class Comparison:
 
     def table(self) -> Table:
         """Return the layers' means, eq. (10), as a table."""
-        first = self.networks[0].layers
-        columns: dict[str, list[str | int | float | None]] = {"layer": [c.layer for c in first]}
+        order = list(layer_order(self.networks))
+        columns: dict[str, list[str | int | float | None]] = {"layer": [*order]}
         for network in self.networks:
             means = {channels.layer: channels.centre() for channels in network.layers}
-            columns[f"{network.encoder} {network.pruning}"] = [
-                means.get(str(layer)) for layer in columns["layer"]
-            ]
+            columns[f"{network.encoder} {network.pruning}"] = [means.get(layer) for layer in order]
         return Table(f"Hellinger distance: {self.title}", columns)
 
     def paragraphs(self) -> tuple[str, ...]:
@@ -73,7 +73,8 @@ def comparisons(rows: Mapping[str, Sequence[Any]]) -> list[Comparison]:
     Parameters
     ----------
     rows : mapping of column name to values
-        Columns of shift tables, a row for each layer and channel.
+        Columns of shift tables, a row for each layer and channel. What was measured in two
+        tables counts once.
 
     Returns
     -------
@@ -81,18 +82,22 @@ def comparisons(rows: Mapping[str, Sequence[Any]]) -> list[Comparison]:
         In the order of first appearance.
     """
     names = list(rows)
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], dict[str, Any]]] = {}
     for values in zip(*(rows[name] for name in names), strict=True):
         row = dict(zip(names, values, strict=True))
-        key = tuple(row[name] for name in _COMPARED)
-        groups.setdefault(key, []).append(row)
-    return [_comparison(group) for group in groups.values()]
+        key, place = (tuple(row.get(name) for name in part) for part in (_COMPARED, _MEASURED))
+        groups.setdefault(key, {})[place] = row
+    return [_comparison(list(group.values())) for group in groups.values()]
 
 
 _COMPARED = (
-    *("reference_domain", "reference_shift", "reference_factor"),
-    *("domain", "shift", "factor", "metric", "bins"),
+    *("dataset", "reference_domain", "reference_shift", "reference_factor"),
+    *("domain", "shift", "factor", "metric", "bins", "range_rule"),
 )
+"""Columns that make rows one comparison, as far as they are given."""
+
+_MEASURED = ("reference_id", "other_id", "layer", "channel")
+"""Columns that tell the rows of one comparison apart."""
 
 
 def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
@@ -104,7 +109,8 @@ def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
         _network(key, [row for row in group if (row["encoder"], row["pruning"]) == key])
         for key in keys
     )
-    folds = len({(row["encoder"], row["pruning"], row["fold"]) for row in group}) // len(keys)
+    pairs = {(r["encoder"], r["pruning"], r["reference_id"], r["other_id"]) for r in group}
+    folds = max(Counter(pair[:2] for pair in pairs).values())
     caption = (
         f"Hellinger distance of each feature channel between {there} and {here}, layers in the "
         f"order of data flow; {first['n_reference']} and {first['n_other']} images, B = "
@@ -123,16 +129,23 @@ def _network(key: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> Network
     layers = []
     for layer in dict.fromkeys(row["layer"] for row in rows):
         here = [row for row in rows if row["layer"] == layer]
-        channels = np.array([row["value"] for row in here if row["channel"] is not None])
+        channels = [row["value"] for row in here if row["channel"] is not None]
         means = [row["value"] for row in here if row["channel"] is None]
-        layers.append(LayerChannels(layer, channels, mean=float(np.mean(means))))
+        mean = float(np.mean(means)) if means else None
+        layers.append(LayerChannels(layer, np.array(channels, dtype=np.float64), mean=mean))
     return Network(pruning, encoder, _skips(pruning), tuple(layers))
 
 
+_LABEL = re.compile(r"L([1-4])-pruned|skips-([1-4](?:\+[1-4])*)")
+
+
 def _skips(pruning: str) -> tuple[int, ...]:
-    """Levels that stay, from the label that tables carry."""
+    """Levels that stay, from the label that tables carry; none are known of another label."""
     if pruning == "baseline":
         return SKIP_LEVELS
-    if pruning.startswith("skips-"):
-        return tuple(int(level) for level in pruning.removeprefix("skips-").split("+"))
-    return SKIP_LEVELS[int(pruning[1]) :]
+    found = _LABEL.fullmatch(pruning)
+    if found is None:
+        return ()
+    if found[1]:
+        return SKIP_LEVELS[int(found[1]) :]
+    return tuple(int(level) for level in found[2].split("+"))

@@ -19,7 +19,7 @@ __all__ = ["KEYS", "Score", "mean_and_spread", "scores"]
 
 KEYS = (
     *("dataset", "dataset_id", "domain", "split", "encoder", "pruning", "fold", "model_id"),
-    *("shift", "factor", "truth", "predicted"),
+    *("shift", "factor", "clean_skips", "truth", "predicted"),
 )
 """Columns that the totals are taken over."""
 
@@ -64,17 +64,19 @@ def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:
     Returns
     -------
     list of Score
-        In the order of first appearance.
+        In the order of first appearance. Rows with ``clean_skips`` are of another experiment and
+        are passed over.
     """
     groups: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
     rows = zip(*(totals[key] for key in (*KEYS, "pixels")), strict=True)
-    for *key, truth, predicted, pixels in rows:
-        groups.setdefault(tuple(key), {})[truth, predicted] = pixels
+    for *key, clean_skips, truth, predicted, pixels in rows:
+        if clean_skips is None:
+            groups.setdefault(tuple(key), {})[truth, predicted] = pixels
     return [_score(key, cells) for key, cells in groups.items()]
 
 
 def _score(key: tuple[Any, ...], cells: Mapping[tuple[str, str], int]) -> Score:
-    names = list(dict.fromkeys(truth for truth, _ in cells))
+    names = list(dict.fromkeys([*(truth for truth, _ in cells), *(other for _, other in cells)]))
     matrix = np.array([[cells.get((a, b), 0) for b in names] for a in names], dtype=np.int64)
     facts = dict(zip(KEYS, key, strict=False))
     shift = Shift(ShiftKind(facts.pop("shift")), facts.pop("factor"))

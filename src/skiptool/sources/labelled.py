@@ -93,7 +93,8 @@ def label_map(classes: tuple[str, ...], labels: Mapping[int, str] | None) -> Lab
     Raises
     ------
     ArgumentError
-        If a class is named twice or is not among ``classes``, or there are not 2 to 255.
+        If a class is named twice or is not among ``classes``, there are not 2 to 255, or a value
+        is none that a mask can hold.
     """
     if len(set(classes)) < len(classes) or not 2 <= len(classes) <= IGNORE:
         raise ArgumentError(
@@ -107,6 +108,10 @@ def label_map(classes: tuple[str, ...], labels: Mapping[int, str] | None) -> Lab
     for value, name in (labels or {}).items():
         if name not in classes:
             raise ArgumentError(f"--labels {value}={name}: not in --classes {','.join(classes)}")
+        if not 0 <= value < len(table):
+            raise ArgumentError(
+                f"--labels {value}={name}: masks hold values from 0 to {len(table) - 1}"
+            )
         table[value] = classes.index(name)
     return LabelMap(classes, table)
 
@@ -117,12 +122,15 @@ def survey(row: Row, labels: LabelMap) -> Item:
     Raises
     ------
     SourceError
-        If a file is missing or broken, sizes differ, or a value has no label.
+        If a file is missing or broken, sizes differ, a value has no label, or the split that the
+        row asks for is none.
     """
     mask = _mask(row, labels, read_picture(Path(row["image"])).shape[:2])
     known = mask != IGNORE
     share = float((mask[known] > 0).mean()) if known.any() else 0.0
-    return Item(row, share, float(1 - known.mean()))
+    item = Item(row, share, float((~known).mean()))
+    _ = item.split  # raises here, where one row may fail while the rest goes on
+    return item
 
 
 def read_sample(item: Item, labels: LabelMap, fold: int) -> Sample:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skiptool.errors import SourceError, near
+from skiptool.sources.pictures import PICTURE_SUFFIXES
 
 __all__ = ["Row", "pair_folders", "parse_manifest", "read_manifest"]
 
@@ -15,7 +16,6 @@ Row = Mapping[str, str]
 """One line of a manifest: column name to text, paths made absolute or relative to its folder."""
 
 DELIMITERS = "\t;,"
-PICTURES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg"})
 
 
 def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> list[Row]:
@@ -51,27 +51,35 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
 def parse_manifest(
     text: str, where: str, folder: Path, required: Sequence[str], files: Sequence[str]
 ) -> list[Row]:
-    """Read a manifest's text; see :func:`read_manifest`."""
-    header = text.lstrip("\ufeff").split("\n", 1)[0]
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), delimiter=delimiter, strict=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    missing = [name for name in required if name not in names]
-    if missing:
-        raise SourceError(
-            f"{where}: has no column {', '.join(missing)} (columns: {', '.join(names) or 'none'})"
-            f"{near(missing[0], names)}"
-        )
+    """Read a manifest's text; see :func:`read_manifest`. Lines without any value are passed over.
+
+    Raises
+    ------
+    SourceError
+        As :func:`read_manifest`; where a line is at fault, with its number.
+    """
+    text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        raise SourceError(f"{where}: holds NUL characters, so it is no table; save it as CSV")
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(DELIMITERS, key=first.count)
+    # newline="" leaves line ends to the csv module, which knows them all
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[Row] = []
+    names: list[str] | None = None
     try:
-        rows = [_row(found, folder, files) for found in reader]
+        for values in ([value.strip() for value in line] for line in reader):
+            if not any(values):
+                continue
+            if names is None:
+                names = _header(values, where, required)
+            else:
+                place = f"{where}, line {reader.line_num}"
+                rows.append(_row(names, values, place, folder, required, files))
     except csv.Error as error:
         raise SourceError(f"{where}, line {reader.line_num}: {error}; mend the table") from error
     if not rows:
-        raise SourceError(f"{where}: has a header but no rows; add one a sample")
-    for number, row in enumerate(rows, start=2):
-        empty = [name for name in required if not row[name]]
-        if empty:
-            raise SourceError(f"{where}, line {number}: {', '.join(empty)} is empty; fill it in")
+        raise SourceError(f"{where}: holds no rows; it needs a header and a line for each sample")
     return rows
 
 
@@ -111,12 +119,37 @@ def pair_folders(images: Path, masks: Path, domain: str) -> tuple[list[Row], lis
     return rows, failures
 
 
-def _row(found: Mapping[str | None, object], folder: Path, files: Sequence[str]) -> Row:
-    row = {
-        name.strip(): (value.strip() if isinstance(value, str) else "")
-        for name, value in found.items()
-        if name is not None
-    }
+def _header(names: list[str], where: str, required: Sequence[str]) -> list[str]:
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise SourceError(
+            f"{where}: has no column {', '.join(missing)} (columns: {', '.join(names) or 'none'})"
+            f"{near(missing[0], names)}"
+        )
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise SourceError(f"{where}: column {twice[0]} is there twice; rename or remove one")
+    return names
+
+
+def _row(
+    names: Sequence[str],
+    values: Sequence[str],
+    where: str,
+    folder: Path,
+    required: Sequence[str],
+    files: Sequence[str],
+) -> Row:
+    if any(values[len(names) :]):
+        raise SourceError(
+            f"{where}: {len(values)} values in {len(names)} columns; put values that hold the "
+            "delimiter in quotes"
+        )
+    filled = (*values, *[""] * (len(names) - len(values)))
+    row = {name: value for name, value in zip(names, filled, strict=False) if name}
+    empty = [name for name in required if not row[name]]
+    if empty:
+        raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
     return {
         name: str(folder / value) if name in files and value else value
         for name, value in row.items()
@@ -128,11 +161,13 @@ def _pictures(folder: Path) -> dict[str, Path]:
         raise SourceError(f"{folder}: no such folder; check the path")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in PICTURES:
+        # names with a dot in front are other programs' notes, as '._a.png' of macOS
+        hidden = path.name.startswith(".")
+        if hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
             continue
         if path.stem in found:
             raise SourceError(f"{path}: same stem as {found[path.stem].name}; rename one")
         found[path.stem] = path
     if not found:
-        raise SourceError(f"{folder}: holds no picture ({', '.join(sorted(PICTURES))})")
+        raise SourceError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)})")
     return found

@@ -12,24 +12,32 @@
       last.ckpt           to resume training (not kept with --no-keep-last)
 
 A folder written by that library's own ``save_pretrained`` is read too: it has all skips, classes
-named by number, no fold, and an id from its weights. Nothing here is ever unpickled.
+named by number, no fold, and an id from its weights; its parameters are counted. Its activation is
+left out: we work on logits. Nothing here is ever unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+import numpy as np
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from skiptool.errors import FormatError, MismatchError, SkiptoolError
-from skiptool.names import SKIP_LEVELS, Kind
+from skiptool.errors import FormatError, MismatchError
+from skiptool.names import Kind
 from skiptool.records import Architecture
+from skiptool.stores.configuration import (
+    configuration,
+    read_architecture,
+    read_config,
+    read_count,
+    write_config,
+)
 from skiptool.stores.header import ID_DIGITS, Lineage, digest, parse_lineage
 
 if TYPE_CHECKING:
@@ -39,6 +47,9 @@ __all__ = ["StoredModel", "model_identity", "open_model", "write_model"]
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""How the names of tensors end that are no parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,8 @@ class StoredModel:
     fold : int or None
         None for a foreign folder.
     parameter_count : int or None
-        Trainable parameters (Table II).
+        Trainable parameters (Table II); of a foreign folder the sizes of all its tensors but the
+        running statistics of batch norm.
     config : mapping
         All of ``config.json``.
     lineage : Lineage or None
@@ -145,27 +157,12 @@ def write_model(
         Of kind ``model``.
     extra : mapping
         Further JSON-able keys of ``config.json``: ``training``, ``fold``, ``parameter_count`` ...
+        Numbers that JSON does not have (NaN) become null.
     """
-    config = {
-        "_model_class": "Unet",
-        "encoder_name": architecture.encoder,
-        "encoder_depth": 5,
-        "encoder_weights": None,
-        "decoder_use_norm": "batchnorm",
-        "decoder_channels": [256, 128, 64, 32, 16],
-        "decoder_attention_type": None,
-        "decoder_interpolation": "nearest",
-        "in_channels": architecture.channels,
-        "classes": len(architecture.classes),
-        "activation": None,
-        "aux_params": None,
-        "skips": list(architecture.skips),
-        "class_names": list(architecture.classes),
-        **extra,
-        "lineage": header.as_json(),
-    }
-    save_file(dict(tensors), folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    # safetensors writes the memory of an array as it lies there, whatever its order
+    save_file({name: np.asarray(a, order="C") for name, a in tensors.items()}, folder / WEIGHTS)
+    config = {**configuration(architecture), **extra, "lineage": header.as_json()}
+    write_config(folder / CONFIG, config)
 
 
 def open_model(path: Path) -> StoredModel:
@@ -174,65 +171,53 @@ def open_model(path: Path) -> StoredModel:
     Raises
     ------
     FormatError
-        If files are missing, the configuration is no U-net this code can build, or its header
-        is of another kind or version.
+        If files are missing or cut short, the configuration is no U-net this code can build, or
+        its header is of another kind or version.
     """
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
             raise FormatError(f"{path}: no model folder, it has no {name}; check the path")
-    config = _read_config(path / CONFIG)
-    architecture = _architecture(path, config)
+    config = read_config(path / CONFIG)
+    architecture = read_architecture(path / CONFIG, config)
     header = config.get("lineage")
     if header is None:
-        identity = model_identity(architecture, _load(path))
-        return StoredModel(
-            path, path.name, digest(identity), architecture, None, None, config, None
-        )
-    lineage = parse_lineage(header, str(path), Kind.MODEL)
-    fold, count = config.get("fold"), config.get("parameter_count")
+        return _open_foreign(path, architecture, config)
+    lineage = parse_lineage(header, str(path / CONFIG), Kind.MODEL)
+    fold, count = (read_count(path / CONFIG, config, key) for key in ("fold", "parameter_count"))
     name = architecture.folder if fold is None else f"{architecture.folder}/fold{fold}"
+    try:
+        with safe_open(path / WEIGHTS, "numpy"):  # its header says how long the file must be
+            pass
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
     return StoredModel(path, name, lineage.id, architecture, fold, count, config, lineage)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: no readable JSON ({error}); the file is damaged") from error
-    if not isinstance(config, dict):
-        raise FormatError(f"{path}: holds no JSON object, expected a model's configuration")
-    return config
-
-
-def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
-    where = path / CONFIG
-    built = {"_model_class": "Unet", "encoder_depth": 5, "decoder_attention_type": None}
-    for key, expected in built.items():
-        if config.get(key, expected) != expected:
-            raise FormatError(
-                f"{where}: {key} is {config[key]!r}, this skiptool builds {expected!r} only"
-            )
-    channels = config.get("decoder_channels", [256, 128, 64, 32, 16])
-    if list(channels) != [256, 128, 64, 32, 16]:
-        raise FormatError(f"{where}: decoder_channels {channels}, expected [256, 128, 64, 32, 16]")
-    count = config.get("classes", 1)
-    names = config.get("class_names", ["background", *(f"class{i}" for i in range(1, count))])
-    try:
-        return Architecture(
-            encoder=str(config["encoder_name"]),
-            skips=tuple(int(level) for level in config.get("skips", SKIP_LEVELS)),
-            classes=tuple(str(name) for name in names),
-            channels=int(config.get("in_channels", 3)),
-        )
-    except (KeyError, TypeError, ValueError, SkiptoolError) as error:
-        raise FormatError(f"{where}: describes no network ({error}); train it again") from error
+def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, Any]) -> StoredModel:
+    tensors = _load(path)
+    parameters = (a.size for name, a in tensors.items() if not name.endswith(_STATISTICS))
+    return StoredModel(
+        path,
+        path.name or architecture.folder,
+        digest(model_identity(architecture, tensors)),
+        architecture,
+        fold=None,
+        parameter_count=sum(parameters),
+        config=config,
+        lineage=None,
+    )
 
 
 def _load(path: Path) -> dict[str, AnyArray]:
     try:
         tensors: dict[str, AnyArray] = load_file(path / WEIGHTS)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FormatError(
-            f"{path / WEIGHTS}: cannot be read ({error}); the file is damaged or no safetensors"
-        ) from error
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise _damaged(path, error) from error
     return tensors
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    return FormatError(
+        f"{path / WEIGHTS}: cannot be read ({error}); the file is damaged, or no safetensors of "
+        "types that NumPy has"
+    )

@@ -13,12 +13,13 @@
           subject (N,) string       unit of splits and statistics
           split   (N,) string       train, test
           fold    (N,) int64        validation fold, -1 for test
-          digest  (N,) string       hash of the sample's image and mask
+          digest  (N,) string       hash of the sample's image and mask (other writers may leave
+                                    it out)
           ...     (N,)              columns of the source (cells, x, y, mpp, slice ...)
 
 Inner chunk: one image. Shards of 16 images, each written once by one writer; chunks are
-compressed with LZ4 and end in a CRC-32C. The id is the hash of classes and of the ``samples``
-columns above, hence of the pixels, in order.
+compressed with LZ4 and end in a CRC-32C. The id is the hash of the classes and, domain by domain,
+of size, type and all columns under ``samples``, hence of the pixels, in order.
 """
 
 from __future__ import annotations
@@ -32,17 +33,36 @@ import numpy as np
 import zarr
 
 from skiptool.errors import ArgumentError, FormatError, near
-from skiptool.names import IGNORE, Kind
+from skiptool.names import IGNORE, Kind, Split
 from skiptool.stores.header import Lineage, parse_lineage
-from skiptool.stores.zarrs import open_root, read_columns
+from skiptool.stores.zarrs import (
+    member_names,
+    open_array,
+    open_group,
+    open_root,
+    read_columns,
+    read_rows,
+)
 
 if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
 
-__all__ = ["IDENTITY_COLUMNS", "DatasetStore", "Domain", "StoredSamples", "open_dataset"]
+    Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
+
+__all__ = [
+    "IDENTITY_COLUMNS",
+    "IMAGE_FORMS",
+    "DatasetStore",
+    "Domain",
+    "StoredSamples",
+    "open_dataset",
+]
 
 IDENTITY_COLUMNS = ("id", "subject", "split", "fold", "digest")
-"""Columns under ``samples/`` that every dataset has and that its id is made of."""
+"""Columns under ``samples/`` that every dataset has; other writers may leave out the last."""
+
+IMAGE_FORMS = (("uint8", 3), ("float32", 1))
+"""Data type and channels C that images may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +129,7 @@ class StoredSamples:
     path: Path
     domain: str
     indices: tuple[int, ...]
-    _arrays: tuple[zarr.Array[Any], zarr.Array[Any]] | None = None
+    _arrays: Arrays | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -133,28 +153,23 @@ class StoredSamples:
         return image[0], mask[0]
 
     def read_many(self, positions: Sequence[int]) -> tuple[Image, UInt8]:
-        """Return images (n, H, W, C) and masks (n, H, W) of several samples."""
-        images, masks = self._open()
+        """Return images (n, H, W, C) and masks (n, H, W) of several samples, n > 0."""
         rows = [self.indices[position] for position in positions]
-        try:
-            if rows == list(range(rows[0], rows[0] + len(rows))):
-                block = slice(rows[0], rows[0] + len(rows))
-                return np.asarray(images[block]), np.asarray(masks[block])
-            picked = [np.asarray(images[row]) for row in rows]
-            return np.stack(picked), np.stack([np.asarray(masks[row]) for row in rows])
-        except (ValueError, RuntimeError) as error:
-            raise FormatError(
-                f"{self.path}: domain {self.domain}, samples {rows[0]} to {rows[-1]} cannot be "
-                f"read ({error}); the file is damaged, make the store again"
-            ) from error
+        images, masks = (self._rows(array, rows) for array in self._open())
+        return images, masks
 
-    def _open(self) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    def _rows(self, array: zarr.Array[Any], rows: list[int]) -> Any:  # noqa: ANN401 - either type
+        if rows == list(range(rows[0], rows[0] + len(rows))):
+            # whole shards are read in one go
+            where = f"{self.path}: domain {self.domain}, samples {rows[0]} to {rows[-1]}"
+            return read_rows(array, slice(rows[0], rows[-1] + 1), where)
+        where = f"{self.path}: domain {self.domain}, sample"
+        return np.stack([read_rows(array, row, f"{where} {row}") for row in rows])
+
+    def _open(self) -> Arrays:
         if self._arrays is None:
-            group = zarr.open_group(self.path, mode="r")
-            images, masks = group[f"{self.domain}/images"], group[f"{self.domain}/masks"]
-            if not isinstance(images, zarr.Array) or not isinstance(masks, zarr.Array):
-                raise FormatError(f"{self.path}: domain {self.domain} holds no images and masks")
-            self._arrays = images, masks
+            group = open_group(open_root(self.path, "dataset"), self.domain, str(self.path))
+            self._arrays = _open_pixels(group, f"{self.path}: domain {self.domain}")
         return self._arrays
 
 
@@ -164,37 +179,65 @@ def open_dataset(path: Path) -> DatasetStore:
     Raises
     ------
     FormatError
-        If there is none at ``path``, it is of another kind or version, or its arrays disagree.
+        If there is none at ``path``, it is of another kind or version, something is missing from
+        it, or its arrays disagree.
     """
     root = open_root(path, "dataset")
-    attributes = dict(root.attrs)
+    attributes: dict[str, Any] = dict(root.attrs)
     lineage = parse_lineage(attributes, str(path), Kind.DATASET)
-    names = attributes.get("classes")
-    if attributes.get("ignore_index") != IGNORE or not isinstance(names, list):
-        raise FormatError(f"{path}: attributes lack 'classes' or 'ignore_index' {IGNORE}")
-    classes = tuple(str(name) for name in names)
+    classes = attributes.get("classes")
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if attributes.get("ignore_index") != IGNORE or not named or not classes:
+        raise FormatError(
+            f"{path}: attributes lack 'classes' (names) or 'ignore_index' {IGNORE}; make the "
+            "dataset again"
+        )
     domains = {
-        name: _open_domain(path, name, group) for name, group in sorted(dict(root.groups()).items())
+        name: _open_domain(path, name, open_group(root, name, str(path)))
+        for name in member_names(root)
     }
     if not domains:
         raise FormatError(f"{path}: holds no domain; make the dataset again")
-    return DatasetStore(path, lineage, classes, domains)
+    return DatasetStore(path, lineage, tuple(classes), domains)
 
 
 def _open_domain(path: Path, name: str, group: zarr.Group) -> Domain:
     where = f"{path}: domain {name}"
-    try:
-        images, masks = group["images"], group["masks"]
-        columns = read_columns(group, where)
-    except KeyError as error:
-        raise FormatError(f"{where}: has no {error}; make the dataset again") from error
-    if not isinstance(images, zarr.Array) or not isinstance(masks, zarr.Array):
-        raise FormatError(f"{where}: 'images' and 'masks' must be arrays")
-    missing = [column for column in IDENTITY_COLUMNS if column not in columns]
-    lengths = {images.shape[0], masks.shape[0], *map(len, columns.values())}
-    if missing or len(lengths) != 1 or images.ndim != 4 or images.shape[:3] != masks.shape:
+    images, _ = _open_pixels(group, where)
+    columns = read_columns(group, where)
+    missing = [column for column in IDENTITY_COLUMNS[:-1] if column not in columns]
+    if missing:
+        raise FormatError(f"{where}: has no column {', '.join(missing)}; make the dataset again")
+    wrong = [name for name, values in columns.items() if len(values) != len(columns["id"])]
+    if wrong or images.shape[0] != len(columns["id"]) or not images.shape[0]:
         raise FormatError(
-            f"{where}: images {images.shape}, masks {masks.shape} and the samples' columns do not "
-            f"fit together{' (no ' + ', '.join(missing) + ')' if missing else ''}; make it again"
+            f"{where}: {images.shape[0]} images, {len(columns['id'])} ids"
+            + "".join(f", {len(columns[name])} of column {name}" for name in wrong)
+            + "; expected one of each for every sample, at least one; make the dataset again"
         )
+    _check_columns(columns, where)
     return Domain(name, images.shape[1], images.shape[2], images.shape[3], columns)
+
+
+def _open_pixels(group: zarr.Group, where: str) -> Arrays:
+    images = open_array(group, "images", where, 4, [dtype for dtype, _ in IMAGE_FORMS])
+    masks = open_array(group, "masks", where, 3, ["uint8"])
+    if (str(images.dtype), images.shape[3]) not in IMAGE_FORMS or images.shape[:3] != masks.shape:
+        raise FormatError(
+            f"{where}: images are {images.shape} {images.dtype}, masks {masks.shape}; expected "
+            "(N, H, W, 3) uint8 or (N, H, W, 1) float32, and (N, H, W); make the dataset again"
+        )
+    return images, masks
+
+
+def _check_columns(columns: Mapping[str, Any], where: str) -> None:
+    texts = [name for name in IDENTITY_COLUMNS if name != "fold" and name in columns]
+    wrong = [name for name in texts if columns[name].dtype != object]
+    if columns["fold"].dtype.kind != "i":
+        wrong.append("fold")
+    elif not wrong and not set(columns["split"]) <= set(Split):
+        wrong.append("split")
+    if wrong:
+        raise FormatError(
+            f"{where}: column {wrong[0]} holds something else than it should; make it again"
+        )

@@ -1,33 +1,31 @@
-"""Writing dataset stores: whole shards, appended in order, resumable.
-
-While a store grows, ``rows.jsonl`` in it holds the columns of every sample whose shard is
-written; a resumed run goes on behind the last row. The file is gone when the store is whole.
-"""
+"""Writing dataset stores: whole shards, appended in order, resumable (see ``journal``)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import IGNORE, Kind
-from skiptool.records import Sample, check_name
-from skiptool.stores.dataset import IDENTITY_COLUMNS
-from skiptool.stores.header import Lineage, Making, check_same, identifier, lineage
-from skiptool.stores.zarrs import create_array, write_columns
+from skiptool.records import Sample
+from skiptool.stores.header import Lineage, Making, lineage
+from skiptool.stores.journal import Journal
+from skiptool.stores.samples import check_sample, column_kinds, row_of
+from skiptool.stores.zarrs import create_array, sweep, write_columns
+
+if TYPE_CHECKING:
+    Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
 __all__ = ["SHARD", "DatasetWriter"]
 
 SHARD = 16
 """Images in one shard: the unit of writing and of resuming."""
 
-ROWS = "rows.jsonl"
-PLAN = "plan.json"
+PARTS = ("images", "masks")
 
 
 class DatasetWriter:
@@ -46,6 +44,8 @@ class DatasetWriter:
     ------
     ExistsError
         If ``path`` holds a store begun with other parameters.
+    FormatError
+        If ``path`` holds a store that is not what its journal says.
     """
 
     def __init__(self, path: Path, classes: Sequence[str], making: Making) -> None:
@@ -53,13 +53,16 @@ class DatasetWriter:
         self._classes = tuple(classes)
         self._making = making
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._arrays: dict[str, Arrays] = {}
         self._buffers: dict[str, list[Sample]] = {}
-        self._sizes: dict[str, tuple[tuple[int, ...], np.dtype[Any], str]] = {}
-        self._ids: dict[str, set[str]] = {}
-        if (path / PLAN).exists():
+        self._places: dict[str, dict[str, int]] = {}
+        self._journal = Journal(path, making)
+        if self._journal.begun:
+            self._root = zarr.open_group(path, mode="a", zarr_format=3)
             self._resume()
-        self._root = zarr.open_group(path, mode="a", zarr_format=3)
-        (path / PLAN).write_text(json.dumps(making.determinants))
+        else:
+            self._root = zarr.open_group(path, mode="w", zarr_format=3)
+            self._journal.begin()
 
     def written(self, domain: str) -> int:
         """Return how many samples of a domain are safely in the store."""
@@ -70,14 +73,19 @@ class DatasetWriter:
 
         Raises
         ------
+        ArgumentError
+            If the sample is not what :class:`~skiptool.records.Sample` says, or a name in it
+            cannot stand in a store.
         MismatchError
-            If its size or type differs from the domain's, its id is there already, or its mask
-            holds a label beyond the classes.
+            If its size, type or columns differ from the domain's, its id is there already, or
+            its mask holds a label beyond the classes.
         """
-        if sample.domain not in self._sizes:
-            self._begin(sample)
-        self._check(sample)
-        buffer = self._buffers[sample.domain]
+        check_sample(sample, self._classes)
+        if sample.domain not in self._arrays:
+            self._begin(sample.domain, _create(self._root.require_group(sample.domain), sample))
+        self._check_fits(sample)
+        places, buffer = self._places[sample.domain], self._buffers[sample.domain]
+        places[sample.id] = len(places)
         buffer.append(sample)
         if len(buffer) == SHARD:
             self._flush(sample.domain)
@@ -90,95 +98,94 @@ class DatasetWriter:
         FormatError
             If nothing was appended.
         """
-        if not self._rows:
+        if not self._arrays:
             raise FormatError("no sample at all: the dataset would be empty; check the inputs")
-        for domain in self._buffers:
+        domains = {}
+        for domain, (images, _) in self._arrays.items():
             self._flush(domain)
-        identity: dict[str, Any] = {"classes": self._classes}
-        for domain, rows in self._rows.items():
+            rows = self._rows[domain]
             columns = {name: [row[name] for row in rows] for name in rows[0]}
-            write_columns(self._group(domain), columns)
-            identity[domain] = [[row[name] for name in IDENTITY_COLUMNS] for row in rows]
+            write_columns(self._root.require_group(domain), columns)
+            domains[domain] = {"size": images.shape[1:], "dtype": str(images.dtype), "rows": rows}
+        identity = {"classes": self._classes, "domains": domains}
         header = lineage(Kind.DATASET, self._making, identity)
-        self._root.attrs.update(
+        self._root.update_attributes(
             {**header.as_json(), "classes": list(self._classes), "ignore_index": IGNORE}
         )
-        (self._path / ROWS).unlink()
-        (self._path / PLAN).unlink()
+        self._journal.remove()
         return header
 
     def _resume(self) -> None:
-        found = json.loads((self._path / PLAN).read_text())
-        check_same(found, self._making, str(self._path))
-        if (self._path / ROWS).exists():
-            for line in (self._path / ROWS).read_text().splitlines():
-                entry = json.loads(line)
-                self._rows.setdefault(entry["domain"], []).extend(entry["rows"])
+        sweep(self._path)
+        for entry in self._journal.entries:
+            self._rows.setdefault(entry["domain"], []).extend(entry["rows"])
+        for domain, rows in self._rows.items():
+            images, masks = (_cut(self._root.get(f"{domain}/{name}"), len(rows)) for name in PARTS)
+            if images is None or masks is None:
+                raise FormatError(
+                    f"{self._path}: domain {domain} is not what was noted of it; give --overwrite "
+                    "to start again"
+                )
+            self._begin(domain, (images, masks))
 
-    def _begin(self, sample: Sample) -> None:
-        domain = check_name(sample.domain, "domain")
-        self._sizes[domain] = (sample.image.shape, sample.image.dtype, sample.id)
+    def _begin(self, domain: str, arrays: Arrays) -> None:
+        self._arrays[domain] = arrays
         self._buffers[domain] = []
-        self._rows.setdefault(domain, [])
-        self._ids[domain] = {row["id"] for row in self._rows[domain]}
-        group = self._root.require_group(domain)
-        if "images" not in group:
-            for name, array in (("images", sample.image), ("masks", sample.mask)):
-                shape = (0, *array.shape)
-                create_array(group, name, shape, str(array.dtype), chunk=1, shard=SHARD)
+        rows = self._rows.setdefault(domain, [])
+        self._places[domain] = {row["id"]: place for place, row in enumerate(rows)}
 
-    def _check(self, sample: Sample) -> None:
-        where = f"domain {sample.domain}, sample {sample.id}"
-        shape, dtype, first = self._sizes[sample.domain]
-        if sample.image.shape != shape or sample.image.dtype != dtype:
+    def _check_fits(self, sample: Sample) -> None:
+        where, places = f"domain {sample.domain}, sample {sample.id}", self._places[sample.domain]
+        if not places:
+            return
+        first, (images, _) = next(iter(places)), self._arrays[sample.domain]
+        if sample.image.shape != images.shape[1:] or sample.image.dtype != images.dtype:
             raise MismatchError(
                 f"{where}: image is {sample.image.shape} {sample.image.dtype}, but {first} is "
-                f"{shape} {dtype}; images of one domain have one size: crop them, or give them "
-                "another domain"
+                f"{images.shape[1:]} {images.dtype}; images of one domain have one size: crop "
+                "them, or give them another domain"
             )
-        if sample.mask.shape != sample.image.shape[:2]:
+        if sample.id in places:
             raise MismatchError(
-                f"{where}: mask is {sample.mask.shape}, image is {sample.image.shape[:2]}; both "
-                "must have one height and width"
+                f"{where}: is number {len(places)} of its domain, and number {places[sample.id]} "
+                "has the same id; ids are unique in a domain, rename one"
             )
-        if sample.id in self._ids[sample.domain]:
-            raise MismatchError(f"{where}: this id is there twice; ids are unique in a domain")
-        labels = np.bincount(sample.mask.ravel(), minlength=IGNORE + 1)[len(self._classes) : IGNORE]
-        if labels.any():
+        written, waiting = self._rows[sample.domain], self._buffers[sample.domain]
+        found = column_kinds(sample.columns)
+        known = column_kinds(written[0] if written else waiting[0].columns)
+        if found != known:
             raise MismatchError(
-                f"{where}: mask holds label {len(self._classes) + int(labels.argmax())}, the "
-                f"classes are 0 to {len(self._classes) - 1} ({', '.join(self._classes)}) and "
-                f"{IGNORE} for ignored; name every class or correct the mask"
+                f"{where}: has columns {found}, but {first} has {known}; samples of one domain "
+                "have the same columns"
             )
-        self._ids[sample.domain].add(sample.id)
 
     def _flush(self, domain: str) -> None:
         buffer, self._buffers[domain] = self._buffers[domain], []
         if not buffer:
             return
-        group, start = self._group(domain), len(self._rows[domain])
-        for name in ("images", "masks"):
-            array = group[name]
-            if not isinstance(array, zarr.Array):
-                raise FormatError(f"{self._path}: {domain}/{name} is no array; start again")
-            parts = [sample.image if name == "images" else sample.mask for sample in buffer]
+        start, (images, masks) = len(self._rows[domain]), self._arrays[domain]
+        for array, blocks in (
+            (images, [sample.image for sample in buffer]),
+            (masks, [sample.mask for sample in buffer]),
+        ):
             array.resize((start + len(buffer), *array.shape[1:]))
-            array[start : start + len(buffer)] = np.stack(parts)
-        rows = [_row(sample) for sample in buffer]
-        with (self._path / ROWS).open("a") as file:
-            file.write(json.dumps({"domain": domain, "rows": rows}) + "\n")
+            array[start:] = np.stack(blocks)
+        rows = [row_of(sample) for sample in buffer]
+        self._journal.note({"domain": domain, "rows": rows})
         self._rows[domain].extend(rows)
 
-    def _group(self, domain: str) -> zarr.Group:
-        return self._root.require_group(domain)
+
+def _create(group: zarr.Group, sample: Sample) -> Arrays:
+    images, masks = (
+        create_array(group, name, (0, *array.shape), str(array.dtype), chunk=1, shard=SHARD)
+        for name, array in zip(PARTS, (sample.image, sample.mask), strict=True)
+    )
+    return images, masks
 
 
-def _row(sample: Sample) -> dict[str, Any]:
-    return {
-        "id": sample.id,
-        "subject": sample.subject,
-        "split": sample.split.value,
-        "fold": sample.fold,
-        "digest": identifier(sample.image.tobytes(), sample.mask.tobytes()),
-        **sample.columns,
-    }
+def _cut(array: zarr.Array[Any] | zarr.Group | None, rows: int) -> zarr.Array[Any] | None:
+    """Take back what was written of an array without being noted; None if more was noted."""
+    if not isinstance(array, zarr.Array) or array.shape[0] < rows:
+        return None
+    array.resize((rows, *array.shape[1:]))
+    return array

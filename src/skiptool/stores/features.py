@@ -24,18 +24,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import zarr
 
 from skiptool.errors import ArgumentError, FormatError, near
 from skiptool.names import Kind
 from skiptool.stores.header import Lineage, parse_lineage
-from skiptool.stores.zarrs import open_root, read_columns
+from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
+
+    Arrays = Mapping[str, zarr.Array[Any]]
 
 __all__ = ["FACTS", "FeatureStore", "open_features"]
 
@@ -44,6 +46,13 @@ FACTS = (
     *("dataset", "domain", "split", "shift", "factor", "patch_size", "grid", "pooling"),
 )
 """Attributes beside the header that say what the activations are of."""
+
+_NUMBERS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("fold", "parameter_count"), int),
+    "factor": (int, float),
+    **dict.fromkeys(("patch_size", "grid"), list),
+}
+"""Facts that are no text; any may be null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +64,14 @@ class FeatureStore:
     facts: Mapping[str, Any]
     layers: tuple[str, ...]
     columns: Mapping[str, Any]
-    root: zarr.Group
+    arrays: Mapping[str, Arrays]
 
     def __len__(self) -> int:
         return len(self.columns["id"])
 
     def shape(self, layer: str) -> tuple[int, int, int]:
         """Return (N, D, K) of a layer."""
-        images, channels, vectors = self._layer(layer).shape
+        images, channels, vectors = self._arrays(layer)["values"].shape
         return images, channels, vectors
 
     def blocks(self, layer: str) -> Iterator[tuple[int, AnyArray]]:
@@ -71,12 +80,14 @@ class FeatureStore:
         Raises
         ------
         FormatError
-            If a chunk is missing or damaged.
+            If a chunk is damaged.
         """
-        array = self._layer(layer)
+        array = self._arrays(layer)["values"]
         step = array.chunks[0]
         for start in range(0, array.shape[0], step):
-            yield start, _block(array, slice(start, start + step), f"{self.path}: layer {layer}")
+            stop = min(start + step, array.shape[0])
+            where = f"{self.path}: layer {layer}, images {start} to {stop - 1}"
+            yield start, read_rows(array, slice(start, stop), where)
 
     def ranges(self, layer: str) -> tuple[AnyArray, AnyArray]:
         """Return low and high, each float32 (N, D), of the stored values of a layer.
@@ -84,27 +95,21 @@ class FeatureStore:
         Raises
         ------
         FormatError
-            If they are missing or damaged.
+            If they are damaged.
         """
-        where = f"{self.path}: range of layer {layer}"
-        found = []
-        for name in ("low", "high"):
-            array = self.root.get(f"ranges/{layer}/{name}")
-            if not isinstance(array, zarr.Array):
-                raise FormatError(f"{where}: no array '{name}'; extract the features again")
-            found.append(_block(array, slice(None), where))
-        return found[0], found[1]
+        low, high = (
+            read_rows(self._arrays(layer)[name], slice(None), f"{self.path}: {name} of {layer}")
+            for name in ("low", "high")
+        )
+        return low, high
 
-    def _layer(self, layer: str) -> zarr.Array[Any]:
-        if layer not in self.layers:
+    def _arrays(self, layer: str) -> Arrays:
+        if layer not in self.arrays:
             raise ArgumentError(
                 f"{self.path}: has no layer {layer!r}, it has {', '.join(self.layers)}"
                 f"{near(layer, self.layers)}"
             )
-        array = self.root.get(f"layers/{layer}")
-        if not isinstance(array, zarr.Array) or array.ndim != 3:
-            raise FormatError(f"{self.path}: layer {layer} is no (N, D, K) array; extract again")
-        return array
+        return self.arrays[layer]
 
 
 def open_features(path: Path) -> FeatureStore:
@@ -116,31 +121,49 @@ def open_features(path: Path) -> FeatureStore:
         If there is none at ``path``, it is of another kind or version, or is empty or torn.
     """
     root = open_root(path, "feature")
-    attributes = dict(root.attrs)
+    attributes: dict[str, Any] = dict(root.attrs)
     lineage = parse_lineage(attributes, str(path), Kind.FEATURES)
-    facts = {name: attributes.get(name) for name in FACTS}
     layers = attributes.get("layers")
-    if not isinstance(layers, list) or not layers:
+    named = isinstance(layers, list) and all(isinstance(name, str) for name in layers)
+    if not layers or not named:
         raise FormatError(f"{path}: attributes name no layers; extract the features again")
-    try:
-        columns = read_columns(root, str(path))
-    except KeyError:
-        raise FormatError(f"{path}: has no samples; extract the features again") from None
-    store = FeatureStore(path, lineage, facts, tuple(map(str, layers)), columns, root)
-    for layer in store.layers:
-        if store.shape(layer)[0] != len(store) or len(store) == 0:
+    facts = {name: attributes.get(name) for name in FACTS}
+    for name, value in facts.items():
+        if value is not None and not isinstance(value, _NUMBERS.get(name, str)):
             raise FormatError(
-                f"{path}: layer {layer} holds {store.shape(layer)[0]} images, the samples are "
-                f"{len(store)}; extract the features again"
+                f"{path}: attribute {name} is {brief(value)}; extract the features again"
             )
-    return store
+    columns = read_columns(root, str(path))
+    if not len(columns.get("id", ())):
+        raise FormatError(f"{path}: holds no image; extract the features again")
+    arrays = {layer: _open_layer(root, path, layer) for layer in layers}
+    _check_lengths(columns, arrays, path)
+    return FeatureStore(path, lineage, facts, tuple(layers), columns, arrays)
 
 
-def _block(array: zarr.Array[Any], rows: slice, where: str) -> AnyArray:
-    try:
-        return np.asarray(array[rows])
-    except (ValueError, RuntimeError) as error:
-        images = "" if rows.start is None else f", images {rows.start} to {rows.stop - 1}"
-        raise FormatError(
-            f"{where}{images}: cannot be read ({error}); the file is damaged, extract again"
-        ) from error
+def _open_layer(root: zarr.Group, path: Path, layer: str) -> Arrays:
+    values = open_array(
+        open_group(root, "layers", str(path)), layer, f"{path}: layers", 3, ["float16", "float32"]
+    )
+    arrays = {"values": values}
+    ranges = open_group(root, "ranges", str(path))
+    for name in ("low", "high"):
+        found = open_array(ranges, f"{layer}/{name}", f"{path}: ranges", 2, ["float32"])
+        if found.shape != values.shape[:2]:
+            raise FormatError(
+                f"{path}: {name} of layer {layer} is {found.shape}, the layer {values.shape}; "
+                "extract the features again"
+            )
+        arrays[name] = found
+    return arrays
+
+
+def _check_lengths(columns: Mapping[str, Any], arrays: Mapping[str, Arrays], path: Path) -> None:
+    lengths = {f"column {name}": len(values) for name, values in columns.items()}
+    lengths |= {f"layer {layer}": found["values"].shape[0] for layer, found in arrays.items()}
+    for name, length in lengths.items():
+        if length != len(columns["id"]):
+            raise FormatError(
+                f"{path}: {name} holds {length} images, the samples are {len(columns['id'])}; "
+                "extract the features again"
+            )

@@ -1,12 +1,11 @@
-"""Writing feature stores: whole chunks of images, appended in order, resumable.
+"""Writing feature stores: whole chunks of images, appended in order, resumable (see ``journal``).
 
-While a store grows, ``done.json`` in it says how many images are whole in every layer.
+Parts are noted when they are whole in every layer.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +13,20 @@ import numpy as np
 import zarr
 
 from skiptool.errors import ArgumentError, FormatError
-from skiptool.names import Kind
-from skiptool.stores.header import Making, check_same, lineage
-from skiptool.stores.zarrs import create_array, write_columns
+from skiptool.names import LAYERS, Kind
+from skiptool.stores.header import Making, lineage
+from skiptool.stores.journal import Journal
+from skiptool.stores.zarrs import create_array, sweep, write_columns
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32
+
+    Arrays = tuple[zarr.Array[Any], zarr.Array[Any], zarr.Array[Any]]
 
 __all__ = ["CHUNK", "FeatureWriter"]
 
 CHUNK = 16
 """Images in one chunk of every layer: the unit of writing and of resuming."""
-
-DONE = "done.json"
 
 
 class FeatureWriter:
@@ -47,10 +47,17 @@ class FeatureWriter:
     dtype : str
         ``float16`` or ``float32``.
 
+    Attributes
+    ----------
+    written : int
+        Images that are safely in the store, whole chunks of them: where to go on.
+
     Raises
     ------
     ExistsError
         If ``path`` holds a store begun with other parameters.
+    FormatError
+        If ``path`` holds a store that is not what its journal says.
     """
 
     def __init__(
@@ -63,18 +70,22 @@ class FeatureWriter:
         dtype: str = "float16",
     ) -> None:
         self._path = path
-        self._making = making
         self._header = lineage(Kind.FEATURES, making, identity)
         self._facts = dict(facts)
         self._columns = columns
         self._dtype = dtype
-        self._layers: dict[str, zarr.Array[Any]] = {}
-        self._ranges: dict[str, tuple[zarr.Array[Any], zarr.Array[Any]]] = {}
-        self.written = self._resume() if (path / DONE).exists() else 0
-        if self.written == 0:
-            self._root = zarr.open_group(path, mode="w", zarr_format=3)
+        self._layers: dict[str, Arrays] = {}
+        self._journal = Journal(path, making)
+        last: dict[str, Any] = {"written": 0, "layers": []}
+        last |= self._journal.entries[-1] if self._journal.entries else {}
+        # Only whole chunks are kept: the last one may be short and is cheap to make again.
+        self.written = int(last["written"]) // CHUNK * CHUNK
+        self._root = zarr.open_group(path, mode="a" if self.written else "w", zarr_format=3)
+        if self.written:
+            sweep(path)
+            self._layers = {layer: self._reopen(layer) for layer in last["layers"]}
         else:
-            self._root = zarr.open_group(path, mode="a", zarr_format=3)
+            self._journal.begin()
 
     def append(self, blocks: Mapping[str, Float32]) -> None:
         """Add the activations of up to :data:`CHUNK` images.
@@ -87,53 +98,81 @@ class FeatureWriter:
         Raises
         ------
         FormatError
-            If a value is not finite, or is beyond float16 where that is the dtype.
+            If a value is not finite.
+        ArgumentError
+            If a value is beyond float16 where that is the dtype, or blocks are not as said above.
         """
+        rows = self._check(blocks)
+        stored = {layer: self._narrow(layer, block) for layer, block in blocks.items()}
         if not self._layers:
-            self._begin(blocks)
-        rows = slice(self.written, self.written + len(next(iter(blocks.values()))))
-        for layer, block in blocks.items():
-            stored = self._narrow(layer, block)
-            self._layers[layer][rows] = stored
-            low, high = self._ranges[layer]
-            low[rows] = stored.min(axis=2).astype(np.float32)
-            high[rows] = stored.max(axis=2).astype(np.float32)
+            self._layers = {layer: self._create(layer, stored[layer]) for layer in _ordered(stored)}
+        for layer, block in stored.items():
+            values, low, high = self._layers[layer]
+            values[rows] = block
+            low[rows] = block.min(axis=2).astype(np.float32)
+            high[rows] = block.max(axis=2).astype(np.float32)
         self.written = rows.stop
-        done = {"written": self.written, **self._making.determinants}
-        temporary = self._path / f".{DONE}"
-        temporary.write_text(json.dumps(done))
-        temporary.replace(self._path / DONE)
+        self._journal.note({"written": self.written, "layers": list(self._layers)})
 
     def finish(self) -> None:
-        """Write the samples' columns and the header: from here on the store is whole."""
+        """Write the samples' columns and the header: from here on the store is whole.
+
+        Raises
+        ------
+        FormatError
+            If images are missing.
+        """
+        if self.written < self._images or not self._layers:
+            raise FormatError(
+                f"{self._path}: {self.written} of {self._images} images are written; append the "
+                "rest first"
+            )
         write_columns(self._root, self._columns)
         attributes = {**self._header.as_json(), **self._facts, "layers": list(self._layers)}
-        self._root.attrs.update(attributes)
-        (self._path / DONE).unlink()
+        self._root.update_attributes(attributes)
+        self._journal.remove()
 
-    def _resume(self) -> int:
-        found = json.loads((self._path / DONE).read_text())
-        check_same(found, self._making, str(self._path))
-        # Only whole chunks are kept: the last one may be short and is cheap to make again.
-        return int(found["written"]) // CHUNK * CHUNK
+    @property
+    def _images(self) -> int:
+        return len(self._columns["id"])
 
-    def _begin(self, blocks: Mapping[str, Float32]) -> None:
-        images = len(self._columns["id"])
-        for layer, block in blocks.items():
-            channels, vectors = block.shape[1:]
-            where = self._root.require_group("layers")
-            spans = self._root.require_group(f"ranges/{layer}")
-            if self.written:
-                self._layers[layer] = _array(where, layer)
-                self._ranges[layer] = (_array(spans, "low"), _array(spans, "high"))
-                continue
-            shape = (images, channels, vectors)
-            self._layers[layer] = create_array(where, layer, shape, self._dtype, chunk=CHUNK)
-            low, high = (
-                create_array(spans, name, (images, channels), "float32", chunk=CHUNK * CHUNK)
-                for name in ("low", "high")
+    def _check(self, blocks: Mapping[str, Float32]) -> slice:
+        """Return the images that blocks are of."""
+        left = min(CHUNK, self._images - self.written)
+        found = {layer: block.shape for layer, block in blocks.items()}
+        known = {layer: (left, *arrays[0].shape[1:]) for layer, arrays in self._layers.items()}
+        fresh = all(len(shape) == 3 and shape[0] == left for shape in found.values())
+        if not left or not found or (found != known if known else not fresh):
+            raise ArgumentError(
+                f"features {found}: expected (n, D, K) of {left} images"
+                + (f", as before: {known}" if known else "")
             )
-            self._ranges[layer] = (low, high)
+        return slice(self.written, self.written + left)
+
+    def _create(self, layer: str, block: AnyArray) -> Arrays:
+        shape = (self._images, *block.shape[1:])
+        layers = self._root.require_group("layers")
+        ranges = self._root.require_group(f"ranges/{layer}")
+        values = create_array(layers, layer, shape, self._dtype, chunk=CHUNK)
+        low, high = (
+            create_array(ranges, name, shape[:2], "float32", chunk=CHUNK * CHUNK)
+            for name in ("low", "high")
+        )
+        return values, low, high
+
+    def _reopen(self, layer: str) -> Arrays:
+        names = f"layers/{layer}", f"ranges/{layer}/low", f"ranges/{layer}/high"
+        values, low, high = (self._root.get(name) for name in names)
+        if not (
+            isinstance(values, zarr.Array)
+            and isinstance(low, zarr.Array)
+            and isinstance(high, zarr.Array)
+        ):
+            raise FormatError(
+                f"{self._path}: layer {layer} is not what was noted of it; give --overwrite to "
+                "start again"
+            )
+        return values, low, high
 
     def _narrow(self, layer: str, block: Float32) -> AnyArray:
         if not np.isfinite(block).all():
@@ -156,8 +195,7 @@ class FeatureWriter:
         return str(self._columns["id"][self.written + first])
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    found = group[name]
-    if not isinstance(found, zarr.Array):
-        raise FormatError(f"{group.path}/{name}: is no array; start again with --overwrite")
-    return found
+def _ordered(layers: Iterable[str]) -> list[str]:
+    """Sort layers by data flow, module names behind the twelve."""
+    rank = {name: place for place, name in enumerate(LAYERS)}
+    return sorted(layers, key=lambda name: rank.get(name, len(rank)))

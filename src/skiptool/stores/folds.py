@@ -79,7 +79,8 @@ def training_folds(
     Raises
     ------
     ArgumentError
-        If the domain is unknown or ambiguous, or there are fewer subjects than folds.
+        If the domain is unknown or ambiguous, holds no training samples, or there are fewer
+        subjects than folds.
     """
     holding = [name for name, found in store.domains.items() if found.select("train")]
     if domain is None and len(holding) != 1:
@@ -89,6 +90,11 @@ def training_folds(
         )
     chosen = store.domain(holding[0] if domain is None else domain)
     train = chosen.columns["split"] == Split.TRAIN.value
+    if not train.any():
+        raise ArgumentError(
+            f"{store.path}: domain {chosen.name} holds no training samples; those that do: "
+            f"{', '.join(holding) or 'none'}"
+        )
     fold = np.where(train, chosen.columns["fold"], -1).astype(np.int64)
     if folds is not None:
         strata = chosen.columns.get("cells", chosen.columns.get("foreground"))

@@ -8,7 +8,7 @@ Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
     skiptool_version  version of skiptool that wrote it
     command           shell command that makes it again
     parameters        every parameter that shapes the content, defaults included
-    created           UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` fixes it
+    created           UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` (whole seconds) fixes it
     id                32 hex digits, a hash of what determines the content
     inputs            {role: id} of the artifacts it was made from
 
@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 from skiptool.errors import ExistsError, FormatError
@@ -47,6 +48,11 @@ FORMAT_VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1)
 """Version of each format this code writes, and the highest it reads."""
 
 ID_DIGITS = 32
+
+_FORMS: Mapping[str, type] = {
+    **dict.fromkeys(("skiptool_version", "command", "created", "id"), str),
+    **dict.fromkeys(("parameters", "inputs"), Mapping),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
         raise FormatError(f"{where}: not made by skiptool, expected a {kind.value} artifact")
     if found["kind"] != kind.value:
         raise FormatError(
-            f"{where}: is of kind {found['kind']!r}, expected {kind.value!r}; 'skiptool info' "
+            f"{where}: is of kind {brief(found['kind'])}, expected {kind.value!r}; 'skiptool info' "
             "says what a path holds"
         )
     _check_version(found["format_version"], where, kind)
@@ -175,6 +181,9 @@ def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
     if missing:
         raise FormatError(f"{where}: header lacks {', '.join(missing)}; make the artifact again")
     values = {key: found[key] for key in Lineage.__dataclass_fields__}
+    wrong = [key for key, form in _FORMS.items() if not isinstance(values[key], form)]
+    if wrong:
+        raise FormatError(f"{where}: header is damaged in {', '.join(wrong)}; make it again")
     return Lineage(**{**values, "kind": kind})
 
 
@@ -196,7 +205,7 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
     """
     changed = []
     for part, asked in making.determinants.items():
-        old = found[part]
+        old = found.get(part) or {}
         changed += [
             f"{name} was {old.get(name)!r}, now {asked.get(name)!r}"
             for name in sorted({*old, *asked})
@@ -211,9 +220,9 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
 
 def _check_version(found: object, where: str, kind: Kind) -> None:
     known = FORMAT_VERSIONS[kind]
-    if not isinstance(found, int) or not 1 <= found <= known:
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= known:
         raise FormatError(
-            f"{where}: format version {found!r} of {kind.value}, this skiptool "
+            f"{where}: format version {brief(found)} of {kind.value}, this skiptool "
             f"({version('skiptool')}) reads up to {known}; use a newer skiptool"
         )
 
@@ -230,5 +239,8 @@ def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
 
 def _now() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
+    try:
+        moment = datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError):  # not set, or no time at all
+        moment = datetime.now(UTC)
     return moment.isoformat(timespec="seconds")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as brief
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind
@@ -14,6 +13,9 @@ from skiptool.stores.tables import open_table, table_kind
 from skiptool.stores.zarrs import open_root
 
 __all__ = ["finished", "kind_of", "lineage_of"]
+
+STORES = (Kind.DATASET, Kind.FEATURES, Kind.MASKS)
+"""Kinds that are Zarr stores."""
 
 
 def kind_of(path: Path) -> Kind:
@@ -33,8 +35,8 @@ def kind_of(path: Path) -> Kind:
     if not (path / "zarr.json").is_file():
         raise FormatError(f"{path}: a folder that is neither a store nor a model of skiptool")
     found = open_root(path, "skiptool").attrs.get("kind")
-    if found not in list(Kind):
-        raise FormatError(f"{path}: a Zarr store, but not made by skiptool (kind {found!r})")
+    if found not in STORES:
+        raise FormatError(f"{path}: a Zarr store, but not made by skiptool (kind {brief(found)})")
     return Kind(str(found))
 
 
@@ -51,8 +53,7 @@ def lineage_of(path: Path) -> Lineage | None:
         return open_model(path).lineage
     if path.is_file():
         return open_table(path, kind).lineage
-    attributes: Mapping[str, object] = dict(open_root(path, kind.value).attrs)
-    return parse_lineage(json.loads(json.dumps(attributes)), str(path), kind)
+    return parse_lineage(dict(open_root(path, kind.value).attrs), str(path), kind)
 
 
 def finished(out: Path, making: Making, *, resume: bool) -> bool:
@@ -61,11 +62,18 @@ def finished(out: Path, making: Making, *, resume: bool) -> bool:
     Raises
     ------
     ExistsError
-        If the output is there but was made with other parameters or from other inputs.
+        If the output is there but was made with other parameters or from other inputs, or is
+        nothing that was made by skiptool.
     """
     if not (resume and out.exists()):
         return False
-    header = lineage_of(out)
+    try:
+        header = lineage_of(out)
+    except FormatError as error:
+        raise ExistsError(
+            f"{out}: exists already and is nothing to resume ({error}); give another --out, or "
+            "--overwrite to replace it"
+        ) from error
     if header is None:
         raise ExistsError(f"{out}: exists already and was not made by skiptool; give --overwrite")
     check_same({"parameters": header.parameters, "inputs": header.inputs}, making, str(out))

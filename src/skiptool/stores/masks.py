@@ -23,10 +23,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from skiptool.errors import FormatError
+from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import Lineage, parse_lineage
-from skiptool.stores.zarrs import create_array, open_root, write_columns
+from skiptool.stores.zarrs import (
+    create_array,
+    member_names,
+    open_array,
+    open_group,
+    open_root,
+    read_rows,
+    write_columns,
+)
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8
@@ -41,7 +49,7 @@ class MaskWriter:
 
     def __init__(self, path: Path, header: Lineage, classes: Sequence[str]) -> None:
         self._root = zarr.open_group(path, mode="w", zarr_format=3)
-        self._root.attrs.update({**header.as_json(), "classes": list(classes)})
+        self._root.update_attributes({**header.as_json(), "classes": list(classes)})
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._waiting: dict[str, list[UInt8]] = {}
         self._filled: dict[str, int] = {}
@@ -65,9 +73,22 @@ class MaskWriter:
         return name
 
     def append(self, name: str, labels: UInt8) -> None:
-        """Add labels (n, H, W) to an entry; whole shards are written as they fill."""
+        """Add labels (n, H, W) to an entry; whole shards are written as they fill.
+
+        Raises
+        ------
+        ArgumentError
+            If they are not uint8 of the entry's size, or more than its ids.
+        """
+        images, *size = self._arrays[name].shape
+        left = images - self._filled[name] - len(self._waiting[name])
+        if labels.dtype != np.uint8 or [*labels.shape[1:]] != size or len(labels) > left:
+            raise ArgumentError(
+                f"labels are {labels.shape} {labels.dtype}; expected uint8 of {size[0]} x "
+                f"{size[1]} pixels and at most {left} images"
+            )
         self._waiting[name] += list(labels)
-        full = self._filled[name] + len(self._waiting[name]) == self._arrays[name].shape[0]
+        full = len(labels) == left
         while len(self._waiting[name]) >= SHARD or (full and self._waiting[name]):
             block = self._waiting[name][:SHARD]
             start = self._filled[name]
@@ -84,15 +105,22 @@ class MaskStore:
     root: zarr.Group
 
     def names(self) -> list[str]:
-        """Return the names of the entries in the order of their making."""
-        return sorted(self.root.group_keys(), key=int)
+        """Return the names of the entries in the order of their making.
+
+        Raises
+        ------
+        FormatError
+            If a name is no number.
+        """
+        found = member_names(self.root)
+        wrong = [name for name in found if not (name.isascii() and name.isdigit())]
+        if wrong:
+            raise FormatError(f"{self.path}: entry {wrong[0]!r} is no number; predict again")
+        return sorted(found, key=int)
 
     def entries(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
-        """Return facts and shape (N, H, W) of every entry."""
-        found = []
-        for name in self.names():
-            found.append((dict(self.root[name].attrs), self._labels(name).shape))
-        return found
+        """Return facts and shape (N, H, W) of every entry; raises as :meth:`read`."""
+        return [(dict(self._group(name).attrs), self._labels(name).shape) for name in self.names()]
 
     def read(self, name: str) -> UInt8:
         """Return the labels (N, H, W) of an entry.
@@ -100,25 +128,20 @@ class MaskStore:
         Raises
         ------
         FormatError
-            If a chunk is missing or damaged.
+            If it or a chunk of it is missing or damaged.
         """
-        try:
-            return np.asarray(self._labels(name)[:])
-        except (ValueError, RuntimeError) as error:
-            raise FormatError(
-                f"{self.path}: entry {name} cannot be read ({error}); predict again"
-            ) from error
+        return read_rows(self._labels(name), slice(None), f"{self.path}: entry {name}")
 
     def read_all(self) -> None:
         """Read every entry, to check it; raises as :meth:`read`."""
         for name in self.names():
             self.read(name)
 
+    def _group(self, name: str) -> zarr.Group:
+        return open_group(self.root, name, str(self.path))
+
     def _labels(self, name: str) -> zarr.Array[Any]:
-        found = self.root.get(f"{name}/labels")
-        if not isinstance(found, zarr.Array):
-            raise FormatError(f"{self.path}: entry {name} has no labels; predict again")
-        return found
+        return open_array(self._group(name), "labels", f"{self.path}: entry {name}", 3, ["uint8"])
 
 
 def open_masks(path: Path) -> MaskStore:

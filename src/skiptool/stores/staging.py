@@ -40,21 +40,25 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     SourceError
         If the parent folder is missing, or the name cannot be a file.
     ExistsError
-        If the output or a leftover of an interrupted run is there.
+        If the output or a leftover of an interrupted run is there; or if what would be replaced
+        is a folder of the user's: neither a Zarr store, nor a model, nor empty.
     """
-    if not out.name:
+    if out.name in ("", ".."):
         raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
     if not out.parent.is_dir():
         raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
         raise SourceError(f"{out}: the folder {out.parent} may not be written; choose another")
-    if overwrite or resume:
+    if resume:
         return
-    if out.exists():
+    if overwrite:
+        _check_replaceable(out)
+        return
+    if os.path.lexists(out):
         raise ExistsError(
             f"{out}: exists already; give another --out, or --overwrite to replace it"
         )
-    if partial_of(out).exists():
+    if os.path.lexists(partial_of(out)):
         raise ExistsError(
             f"{out}: {partial_of(out).name} is left of an interrupted run, or another process "
             "writes it now; give --resume to go on with it or --overwrite to start again"
@@ -65,8 +69,8 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
 def staged(out: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """Yield the hidden sibling of ``out``; rename it to ``out`` when the block ends well.
 
-    The leftover is kept after Ctrl-C and after an error of the system (a full disk), so that
-    ``--resume`` can go on; after any other error it is removed.
+    The leftover is kept after Ctrl-C and after an error of the system (a full disk, no memory), so
+    that ``--resume`` can go on; after any other error it is removed.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def staged(out: Path, *, overwrite: bool = False, resume: bool = False) -> Itera
         remove(partial)
     try:
         yield partial
-    except (KeyboardInterrupt, OSError):
+    except (KeyboardInterrupt, OSError, MemoryError):
         raise
     except BaseException:
         remove(partial)
@@ -87,17 +91,31 @@ def staged(out: Path, *, overwrite: bool = False, resume: bool = False) -> Itera
     _put_in_place(partial, out)
 
 
+def _check_replaceable(out: Path) -> None:
+    """Keep ``--overwrite`` from deleting a folder that somebody else filled."""
+    if not out.is_dir() or out.is_symlink():
+        return
+    ours = any((out / name).is_file() for name in ("zarr.json", "config.json"))
+    if not ours and any(out.iterdir()):
+        raise ExistsError(
+            f"{out}: is a folder with other things in it, and --overwrite replaces stores and "
+            "models only; give another --out, or remove the folder yourself"
+        )
+
+
 def _put_in_place(partial: Path, out: Path) -> None:
-    # A folder cannot be renamed over another: the old one steps aside first, so that at every
-    # moment one whole artifact stands under the final name or under its '.old' name.
-    if out.is_dir() and not out.is_symlink():
-        old = out.with_name(f".{out.name}.old")
+    # A folder cannot be renamed over anything, nor anything over a folder: then the old one steps
+    # aside first, so that at every moment one whole artifact stands under the final name or under
+    # that of the old one.
+    partial.lstat()  # where nothing was made, fail before the old one is touched
+    old = out.with_name(f".{out.name}.replaced")
+    if os.path.lexists(out) and (partial.is_dir() or out.is_dir()):
         remove(old)
         out.rename(old)
         partial.rename(out)
-        remove(old)
     else:
         partial.replace(out)
+    remove(old)
 
 
 def remove(path: Path) -> None:

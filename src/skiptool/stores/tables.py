@@ -16,7 +16,8 @@ and :data:`HISTORY` below; their meaning:
 ``history`` (version 1)
     One row for each epoch and split of a training run; ``seconds`` is wall time.
 
-The header (see ``header``) is JSON under the key ``skiptool`` of the file's metadata.
+The header (see ``header``) is JSON under the key ``skiptool`` of the file's metadata. Pages carry
+checksums. A reader takes columns of any type that can be turned into ours without loss.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skiptool.errors import FormatError
+from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import Lineage, parse_lineage
 
@@ -45,77 +47,38 @@ __all__ = [
     "write_table",
 ]
 
-_TEXT = pa.string()
+_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
 _MODEL = {
-    "model": _TEXT,
-    "model_id": _TEXT,
-    "arch": _TEXT,
-    "encoder": _TEXT,
-    "pruning": _TEXT,
-    "fold": pa.int64(),
-    "parameter_count": pa.int64(),
+    **dict.fromkeys(("model", "model_id", "arch", "encoder", "pruning"), _TEXT),
+    **dict.fromkeys(("fold", "parameter_count"), _INT),
 }
 
 PREDICTIONS: Mapping[str, pa.DataType] = {
     **_MODEL,
-    "dataset": _TEXT,
-    "dataset_id": _TEXT,
-    "domain": _TEXT,
-    "split": _TEXT,
-    "shift": _TEXT,
-    "factor": pa.float64(),
-    "clean_skips": _TEXT,
-    "sample": _TEXT,
-    "subject": _TEXT,
-    "truth": _TEXT,
-    "predicted": _TEXT,
-    "pixels": pa.int64(),
+    **dict.fromkeys(("dataset", "dataset_id", "domain", "split", "shift"), _TEXT),
+    "factor": _FLOAT,
+    **dict.fromkeys(("clean_skips", "sample", "subject", "truth", "predicted"), _TEXT),
+    "pixels": _INT,
 }
 
 SHIFT: Mapping[str, pa.DataType] = {
-    "reference": _TEXT,
-    "reference_id": _TEXT,
-    "other": _TEXT,
-    "other_id": _TEXT,
+    **dict.fromkeys(("reference", "reference_id", "other", "other_id"), _TEXT),
     **_MODEL,
-    "dataset": _TEXT,
-    "reference_domain": _TEXT,
-    "reference_shift": _TEXT,
-    "reference_factor": pa.float64(),
-    "domain": _TEXT,
-    "shift": _TEXT,
-    "factor": pa.float64(),
-    "layer": _TEXT,
-    "layer_index": pa.int64(),
-    "channel": pa.int64(),
-    "metric": _TEXT,
-    "bins": pa.int64(),
-    "range_rule": _TEXT,
-    "value": pa.float64(),
-    "value_live": pa.float64(),
-    "corrected": pa.float64(),
-    "ci_low": pa.float64(),
-    "ci_high": pa.float64(),
-    "null_mean": pa.float64(),
-    "null_high": pa.float64(),
-    "p_value": pa.float64(),
-    "p_adjusted": pa.float64(),
-    "paired": pa.bool_(),
-    "effective_bins": pa.float64(),
-    "range_used": pa.float64(),
-    "n_reference": pa.int64(),
-    "n_other": pa.int64(),
-    "constant_channels": pa.int64(),
+    **dict.fromkeys(("dataset", "reference_domain", "reference_shift"), _TEXT),
+    "reference_factor": _FLOAT,
+    **dict.fromkeys(("domain", "shift"), _TEXT),
+    **{"factor": _FLOAT, "layer": _TEXT, "layer_index": _INT, "channel": _INT},
+    **{"metric": _TEXT, "bins": _INT, "range_rule": _TEXT},
+    **dict.fromkeys(("value", "value_live", "corrected", "ci_low", "ci_high"), _FLOAT),
+    **dict.fromkeys(("null_mean", "null_high", "p_value", "p_adjusted"), _FLOAT),
+    **{"paired": pa.bool_(), "effective_bins": _FLOAT, "range_used": _FLOAT},
+    **dict.fromkeys(("n_reference", "n_other", "constant_channels"), _INT),
 }
 
 HISTORY: Mapping[str, pa.DataType] = {
-    "epoch": pa.int64(),
-    "split": _TEXT,
-    "loss": pa.float64(),
-    "mIoU": pa.float64(),
-    "lr": pa.float64(),
-    "seconds": pa.float64(),
+    **{"epoch": _INT, "split": _TEXT},
+    **dict.fromkeys(("loss", "mIoU", "lr", "seconds"), _FLOAT),
 }
 
 _SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
@@ -165,7 +128,9 @@ class TableWriter:
     def __init__(self, path: Path, header: Lineage) -> None:
         metadata = {_KEY: json.dumps(header.as_json()).encode()}
         self._schema = pa.schema(list(_SCHEMAS[header.kind].items()), metadata=metadata)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            path, self._schema, compression="zstd", write_page_checksum=True
+        )
 
     def __enter__(self) -> TableWriter:
         return self
@@ -177,8 +142,16 @@ class TableWriter:
         """Add rows; a column is a sequence or array of them, or one value for all.
 
         Columns that are left out are null.
+
+        Raises
+        ------
+        ArgumentError
+            If the table has no such column, or a column is not ``rows`` long or not of its type.
         """
-        arrays = [_column(columns.get(field.name), field.type, rows) for field in self._schema]
+        unknown = [name for name in columns if name not in self._schema.names]
+        if unknown:
+            raise ArgumentError(f"table has no column {', '.join(unknown)}")
+        arrays = [_column(columns.get(field.name), field, rows) for field in self._schema]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
 
@@ -210,13 +183,23 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
     _, header = _read_header(path)
     parsed = parse_lineage(header, str(path), kind)
     try:
-        data = pq.read_table(path, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{path}: cannot be read ({error}); the file is damaged") from error
+        data = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        return MetricTable(path, parsed, _typed(data, kind, path))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FormatError(
+            f"{path}: cannot be read ({_told(error)}); the file is damaged, make it again"
+        ) from error
+
+
+def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:
     missing = [name for name in _SCHEMAS[kind] if name not in data.column_names]
     if missing:
         raise FormatError(f"{path}: {kind.value} table lacks {', '.join(missing)}; make it again")
-    return MetricTable(path, parsed, data)
+    for name, dtype in _SCHEMAS[kind].items():
+        place = data.column_names.index(name)
+        if data.schema.field(place).type != dtype:
+            data = data.set_column(place, name, data.column(place).cast(dtype))
+    return data
 
 
 def _read_header(path: Path) -> tuple[Kind, object]:
@@ -224,15 +207,34 @@ def _read_header(path: Path) -> tuple[Kind, object]:
         raise FormatError(f"{path}: no such table; check the path")
     try:
         metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FormatError(f"{path}: no Parquet file, or cut short ({_told(error)})") from error
+    try:
         header = json.loads(metadata[_KEY])
-        return Kind(header["kind"]), header
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{path}: no Parquet file, or cut short ({error})") from error
-    except (KeyError, ValueError, TypeError):
+        kind = Kind(header["kind"])
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise FormatError(f"{path}: a Parquet file, but not made by skiptool") from None
+    if kind not in _SCHEMAS:
+        raise FormatError(f"{path}: a Parquet file that says it is of kind {kind.value!r}")
+    return kind, header
 
 
-def _column(values: Any, dtype: pa.DataType, rows: int) -> pa.Array:  # noqa: ANN401 - any column
-    if values is None or isinstance(values, str | int | float):
-        return pa.repeat(pa.scalar(values, dtype), rows)
-    return pa.array(values, dtype)
+def _column(values: Any, field: pa.Field, rows: int) -> pa.Array:  # noqa: ANN401 - any column
+    alone = values is None or isinstance(values, str | int | float | np.generic)
+    try:
+        found = pa.array([values] if alone else values, None if field.type == _INT else field.type)
+        found = found.cast(field.type)  # pa.array alone would cut 1.5 to 1 for a column of _INT
+    except (pa.ArrowException, TypeError) as error:
+        raise ArgumentError(
+            f"column {field.name}: not of type {field.type} ({_told(error)})"
+        ) from error
+    if alone:
+        return pa.repeat(found[0], rows)
+    if len(found) != rows:
+        raise ArgumentError(f"column {field.name}: has {len(found)} rows, expected {rows}")
+    return found
+
+
+def _told(error: Exception) -> str:
+    """Say in one line what Arrow may say in several."""
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+complete --command skiptool --no-files --arguments "(env _SKIPTOOL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) skiptool)" --condition "env _SKIPTOOL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) skiptool"

@@ -1,0 +1,97 @@
+"""The command line: one file per subcommand, a thin shell over the steps."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from typer.completion import completion_init  # type: ignore[attr-defined] # not re-exported
+from typer.exceptions import TyperException
+
+from skiptool.cli.console import complain, open_streams, show_help
+from skiptool.cli.extract import extract
+from skiptool.cli.features import features
+from skiptool.cli.hellinger import hellinger
+from skiptool.cli.info import info
+from skiptool.cli.predict import predict
+from skiptool.cli.report import report
+from skiptool.cli.synth import synth
+from skiptool.cli.train import train
+
+__all__ = ["app", "main"]
+
+COMPLETION = "_SKIPTOOL_COMPLETE"
+
+app = typer.Typer(
+    name="skiptool",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How far a domain shift reaches into a U-net, which skip connection carries it to the "
+    "decoder, and whether the network segments better without it.",
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"skiptool {version('skiptool')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    show_help(context)
+
+
+app.command()(synth)
+app.add_typer(extract)
+for subcommand in (train, predict, features, hellinger, report, info):
+    app.command()(subcommand)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words behind ``skiptool``; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 wrong command line, 3 some inputs failed, 4 output exists, 130 Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
+    if COMPLETION in os.environ:
+        # typer's own --show-completion prints bash for every shell; this protocol is right.
+        completion_init()
+    if "--debug" not in words:
+        # Libraries warn about themselves; a user reads lines she can act on.
+        warnings.simplefilter("ignore")
+    try:
+        code = app(words, prog_name="skiptool", standalone_mode=False)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        path = "skiptool" if context is None else str(context.command_path)
+        name = path.removeprefix("skiptool").strip()
+        complain(name, f"{error.format_message().rstrip('. ')} (see '{path} --help')")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    return int(code or 0)

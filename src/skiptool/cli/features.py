@@ -1,0 +1,64 @@
+"""``skiptool features``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skiptool.cli import inputs, options
+from skiptool.cli.console import command
+from skiptool.records import Outcome, Progress
+
+
+@command
+def features(
+    models: options.Models,
+    data: options.Data,
+    shift: options.Shifts = None,
+    sweep: options.Sweep = None,
+    split: options.SplitOption = "test",
+    domain: options.Domains = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="enc1,...", help="Layers, or module names [default: all twelve]."),
+    ] = None,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", metavar="PATH", help="One store (*.zarr), or a folder for several."
+        ),
+    ] = "feats.zarr",
+    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
+    *,
+    progress: Progress,
+) -> Outcome:
+    """Extract pooled activations of named layers, for analysis without a GPU later.
+
+    Example: skiptool features runs/resnet18-L0/fold0 --data synth.zarr --shift original
+    --shift brightness=0.75 -o feats
+    """
+    found = inputs.paths(models)
+    shifts = options.shifts(shift, sweep)
+    from skiptool.steps.features import extract_features
+
+    return extract_features(
+        found,
+        data,
+        Path(out),
+        shifts=shifts,
+        domains=domain or (),
+        split=split,
+        layers=options.listed(layers),
+        dtype=dtype,
+        device=device,
+        overwrite=overwrite,
+        resume=resume,
+        dry_run=dry_run,
+        progress=progress,
+    )

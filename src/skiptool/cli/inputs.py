@@ -1,0 +1,69 @@
+"""Input paths as they are typed, or piped in: ``-`` stands for stdin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from skiptool.errors import ArgumentError
+
+__all__ = ["one_path", "paths", "stdin_text"]
+
+
+def paths(words: Sequence[str]) -> list[Path]:
+    """Return input paths; ``-`` stands for newline-separated paths on stdin.
+
+    Raises
+    ------
+    ArgumentError
+        If ``-`` is given and stdin is a terminal or holds no path, or a word is empty.
+    """
+    found: list[Path] = []
+    for word in words:
+        if not word:
+            raise ArgumentError("an empty path is given; is a variable of the shell not set?")
+        found += _from_stdin() if word == "-" else [Path(word)]
+    return found
+
+
+def one_path(word: str, what: str) -> Path:
+    """Return the one path that a word or stdin names.
+
+    Raises
+    ------
+    ArgumentError
+        If stdin names several.
+    """
+    found = paths([word])
+    if len(found) != 1:
+        raise ArgumentError(f"stdin names {len(found)} paths, expected one {what}")
+    return found[0]
+
+
+def _from_stdin() -> list[Path]:
+    lines = [line.rstrip("\r") for line in stdin_text("paths").split("\n")]
+    found = [Path(line) for line in lines if line.strip()]
+    if not found:
+        raise ArgumentError("'-': stdin holds no path; did the command before it fail?")
+    return found
+
+
+def stdin_text(what: str) -> str:
+    """Read all of stdin.
+
+    Raises
+    ------
+    ArgumentError
+        If stdin is a terminal, which is never waited for, is closed, or holds no text.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise ArgumentError(f"'-' reads {what} from stdin, but stdin is {state}; give it a pipe")
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ArgumentError(f"'-' reads {what} from stdin, but stdin holds no text; name the file")
+    return text

@@ -1,0 +1,198 @@
+"""Options that several subcommands share: one definition each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from skiptool.errors import ArgumentError
+from skiptool.names import SKIP_LEVELS, Precision
+from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
+
+__all__ = [
+    "Data",
+    "Device",
+    "Domains",
+    "DryRun",
+    "Models",
+    "Overwrite",
+    "PrecisionOption",
+    "Resume",
+    "Seed",
+    "Shifts",
+    "SplitOption",
+    "Sweep",
+    "Workers",
+    "choices",
+    "export_folder",
+    "listed",
+    "shifts",
+    "skips",
+    "span",
+    "values",
+]
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where an interrupted run of the same stopped.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Open every input, say what would be made, write nothing.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, help="Threads or processes [default: all usable cores]."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="auto: bf16 where the hardware has it, else 32.")
+]
+Models = Annotated[list[str], typer.Argument(help="Model folders, or - for paths on stdin.")]
+Data = Annotated[Path, typer.Option("--data", help="Dataset store.")]
+Domains = Annotated[
+    list[str] | None, typer.Option("--domain", help="Domain to read, repeatable [default: all].")
+]
+Shifts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shift",
+        metavar="KIND=FACTOR",
+        help="Shift of the images, repeatable: brightness, contrast, saturation; or original.",
+    ),
+]
+Sweep = Annotated[
+    str | None, typer.Option("--sweep", help="A set of shifts by name: paper (Fig. 7).")
+]
+SplitOption = Annotated[str, typer.Option("--split", help="Samples to read: train, test or all.")]
+
+
+def listed(words: Sequence[str] | None) -> tuple[str, ...]:
+    """Split repeated and comma-separated values into one flat tuple.
+
+    Examples
+    --------
+    >>> listed(["enc1,enc2", "head"])
+    ('enc1', 'enc2', 'head')
+    """
+    parts = [part.strip() for word in words or () for part in word.split(",")]
+    return tuple(part for part in parts if part)
+
+
+def span(text: str, option: str) -> tuple[int, int]:
+    """Read ``LOW:HIGH``, or one number for both.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not of that form.
+
+    Examples
+    --------
+    >>> span("1:100", "--cells"), span("20", "--cells")
+    ((1, 100), (20, 20))
+    """
+    low, _, high = text.partition(":")
+    try:
+        return int(low), int(high or low)
+    except ValueError:
+        raise ArgumentError(f"{option} {text!r}: expected LOW:HIGH, such as 1:100") from None
+
+
+def export_folder(given: tuple[str, Path] | None) -> Path | None:
+    """Return the folder of ``--export png DIR``.
+
+    Raises
+    ------
+    ArgumentError
+        If the format is not png.
+    """
+    if given is None:
+        return None
+    if given[0] != "png":
+        raise ArgumentError(f"--export {given[0]}: unknown format; write --export png DIR")
+    return given[1]
+
+
+def values(words: Sequence[str] | None, option: str) -> dict[int, str]:
+    """Read repeated ``VALUE=CLASS``.
+
+    Raises
+    ------
+    ArgumentError
+        If one is not of that form, or a value is no label of 8 or 16 bits.
+    """
+    found: dict[int, str] = {}
+    for word in listed(words):
+        number, _, name = word.partition("=")
+        if not (number.isdecimal() and int(number) < 1 << 16 and name):
+            raise ArgumentError(f"{option} {word!r}: expected VALUE=CLASS, such as 255=cell")
+        if int(number) in found:
+            raise ArgumentError(f"{option} {word!r}: the value {number} is given a class twice")
+        found[int(number)] = name
+    return found
+
+
+def shifts(words: Sequence[str] | None, sweep: str | None) -> tuple[Shift, ...]:
+    """Return the shifts of ``--shift`` and ``--sweep``; the original image where neither is given.
+
+    Raises
+    ------
+    ArgumentError
+        If a shift or the sweep is unknown.
+    """
+    named = tuple(Shift.parse(word) for word in listed(words))
+    if sweep is None:
+        return named or (ORIGINAL,)
+    if sweep != "paper":
+        raise ArgumentError(f"--sweep {sweep}: unknown; expected paper")
+    return tuple(dict.fromkeys((*PAPER_SWEEP, *named)))
+
+
+def skips(prune: Sequence[int] | None, kept: Sequence[str] | None) -> tuple[tuple[int, ...], ...]:
+    """Return the subsets of skip levels that ``--prune`` and ``--skips`` name.
+
+    Raises
+    ------
+    ArgumentError
+        If a level or a number of levels does not exist.
+
+    Examples
+    --------
+    >>> skips([0, 1], ["1,3", "none"])
+    ((1, 2, 3, 4), (2, 3, 4), (1, 3), ())
+    """
+    found: list[tuple[int, ...]] = []
+    for count in prune or (() if kept else (0,)):
+        if not 0 <= count <= len(SKIP_LEVELS):
+            raise ArgumentError(
+                f"--prune {count}: expected 0 (baseline) to {len(SKIP_LEVELS)} (all removed)"
+            )
+        found.append(SKIP_LEVELS[count:])
+    for word in kept or ():
+        levels = () if word == "none" else word.split(",")
+        if not all(level in map(str, SKIP_LEVELS) for level in levels):
+            raise ArgumentError(f"--skips {word}: expected levels out of 1,2,3,4, or none")
+        found.append(tuple(sorted({int(level) for level in levels})))
+    return tuple(dict.fromkeys(found))
+
+
+def choices(text: str, known: type[Choice], option: str) -> tuple[Choice, ...]:
+    """Read a comma-separated list of the values of an enumeration.
+
+    Raises
+    ------
+    ArgumentError
+        If one is unknown.
+    """
+    found = listed([text])
+    unknown = [word for word in found if word not in list(known)]
+    if unknown or not found:
+        raise ArgumentError(f"{option} {text!r}: expected some of {', '.join(known)}")
+    return tuple(known(word) for word in dict.fromkeys(found))

@@ -1,0 +1,60 @@
+"""``skiptool report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skiptool.cli import inputs, options
+from skiptool.cli.console import command
+from skiptool.names import PictureFormat
+from skiptool.records import Outcome, Progress
+
+PAGE = "report.html"
+
+
+@command
+def report(
+    tables: Annotated[
+        list[str],
+        typer.Argument(help="Tables of 'predict' and 'hellinger'; or - for paths on stdin."),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            *("--out", "-o"),
+            metavar="PATH",
+            help="HTML page [default: print the numbers; report.html at the end of a pipe].",
+        ),
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files.")] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Formats of the figures: pdf,svg,png.")
+    ] = "pdf",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "skiptool report",
+    overwrite: options.Overwrite = False,
+    *,
+    progress: Progress,
+) -> Outcome:
+    """Draw what the metric tables allow: IoU under shift, distance by layer, parameters.
+
+    Example: skiptool report predictions.parquet shift.parquet -o report.html
+    """
+    found = inputs.paths(tables)
+    chosen = options.choices(formats, PictureFormat, "--format")
+    if out is None and figures is None and "-" in tables:
+        # The last command of a pipe has nobody to read its numbers: it leaves the page.
+        out = PAGE
+    from skiptool.steps.report import write_report
+
+    return write_report(
+        found,
+        None if out is None else Path(out),
+        figures=figures,
+        formats=chosen,
+        title=title,
+        overwrite=overwrite,
+        progress=progress,
+    )

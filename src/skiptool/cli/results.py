@@ -1,0 +1,131 @@
+"""What goes to stdout: paths, tables or one JSON object, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from skiptool.records import Outcome, Table
+
+__all__ = ["as_given", "grid", "print_result", "visible"]
+
+
+def print_result(
+    name: str, outcome: Outcome, out: str | None, as_json: bool, seconds: float
+) -> None:
+    """Print the result of a command on stdout.
+
+    Parameters
+    ----------
+    name : str
+        Of the command.
+    outcome : Outcome
+    out : str or None
+        What the user typed behind ``--out``; outputs are printed in that spelling.
+    as_json : bool
+    seconds : float
+    """
+    paths = [as_given(path, out) for path in outcome.outputs]
+    if as_json:
+        found = {
+            "command": name,
+            "version": version("skiptool"),
+            "outputs": paths,
+            "side_outputs": [str(path) for path in outcome.side_outputs],
+            "summary": _json(outcome.summary),
+            "failures": list(outcome.failures),
+            "tables": [
+                {"title": table.title, "columns": _json(table.columns)} for table in outcome.tables
+            ],
+            "seconds": round(seconds, 3),
+        }
+        print(json.dumps(found, allow_nan=False))
+    elif outcome.text or paths:
+        print(outcome.text or "\n".join(paths))
+    else:
+        _print_tables(outcome.tables)
+    sys.stdout.flush()
+
+
+def as_given(path: Path, out: str | None) -> str:
+    """Spell a path below ``out`` as the user did; ``pathlib`` drops ``./`` and doubled slashes.
+
+    Examples
+    --------
+    >>> as_given(Path("runs/resnet18-L0/fold0"), "./runs/"), as_given(Path("s.zarr"), None)
+    ('./runs/resnet18-L0/fold0', 's.zarr')
+    """
+    if out is None or not path.is_relative_to(Path(out)):
+        return str(path)
+    below = path.relative_to(Path(out))
+    return f"{out.rstrip('/')}/{below}" if below.parts else out
+
+
+def visible(text: str) -> str:
+    r"""Spell out control characters: names come from data and could rewrite the terminal.
+
+    Examples
+    --------
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def grid(table: Table) -> Grid:
+    """Lay a table out for people: numbers right, four decimals."""
+    found = Grid(title=escape(visible(table.title)), title_justify="left")
+    for header, cells in table.columns.items():
+        number = any(isinstance(value, int | float) for value in cells)
+        found.add_column(escape(visible(header)), justify="right" if number else "left")
+    for row in zip(*table.columns.values(), strict=True):
+        found.add_row(*(escape(visible(_short(value))) for value in row))
+    return found
+
+
+def _print_tables(tables: Sequence[Table]) -> None:
+    """Print rich tables on a terminal, elsewhere TSV blocks with an empty line between them.
+
+    Floats in TSV are exact. Where there are several tables a first column says which it is.
+    """
+    for number, table in enumerate(tables):
+        if sys.stdout.isatty():
+            Console(highlight=False).print(grid(table))
+            continue
+        if number:
+            print()
+        rows = zip(*table.columns.values(), strict=True)
+        before = [("table", table.title)] if len(tables) > 1 else []
+        print("\t".join(visible(name) for name in [*dict(before), *table.columns]))
+        for row in rows:
+            print("\t".join(visible(_exact(value)) for value in [*dict(before).values(), *row]))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.4f}"
+    return _exact(value)
+
+
+def _exact(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value)
+
+
+def _json(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    """Return JSON types; what JSON has no number for (NaN, infinity) is null."""
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,100 @@
+"""``skiptool train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skiptool.cli import inputs, options
+from skiptool.cli.console import command
+from skiptool.names import Loss, Precision
+from skiptool.records import Outcome, Progress, Training
+
+
+@command
+def train(
+    data: Annotated[str, typer.Argument(help="Dataset store, or - for its path on stdin.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="PATH", help="Folder of runs.")
+    ] = "runs",
+    domain: Annotated[
+        str | None, typer.Option(help="Domain to train on, if several have training samples.")
+    ] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Encoder, repeatable [default: resnet18].")
+    ] = None,
+    prune: Annotated[
+        list[int] | None,
+        typer.Option(help="Remove the uppermost K skip connections, repeatable [default: 0]."),
+    ] = None,
+    skips: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LEVELS", help="Or: the levels that stay, 2,3,4 or none; repeatable."),
+    ] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="Validation fold, repeatable [default: all].")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Derive so many folds instead of the stored ones.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 8,
+    lr: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 1e-4,
+    lr_step: Annotated[int, typer.Option(min=1, help="Epochs between decays.")] = 15,
+    lr_gamma: Annotated[float, typer.Option(help="Factor of a decay.")] = 0.1,
+    loss: Annotated[Loss, typer.Option(help="Loss.")] = Loss.CE_GDICE,
+    encoder_weights: Annotated[
+        str, typer.Option(metavar="imagenet|none|FILE", help="Weights the encoder starts from.")
+    ] = "imagenet",
+    last: Annotated[
+        bool, typer.Option("--keep-last/--no-keep-last", help="Keep last.ckpt beside the best.")
+    ] = True,
+    precision: options.PrecisionOption = Precision.AUTO,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
+    *,
+    progress: Progress,
+) -> Outcome:
+    """Train a U-net for each encoder, choice of skip connections and validation fold.
+
+    Example: skiptool train synth.zarr --prune 0 --prune 1 --fold 0 -o runs
+    """
+    path = inputs.one_path(data, "dataset store")
+    kept = options.skips(prune, skips)
+    protocol = Training(
+        fold=0,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        lr_step=lr_step,
+        lr_gamma=lr_gamma,
+        loss=loss,
+        encoder_weights=encoder_weights,
+        precision=precision,
+        seed=seed,
+    )
+    from skiptool.steps.train import train_models
+
+    return train_models(
+        path,
+        Path(out),
+        domain=domain,
+        encoders=encoder or ("resnet18",),
+        skips=kept,
+        fold=fold or (),
+        folds=folds,
+        protocol=protocol,
+        device=device,
+        workers=workers,
+        keep_last=last,
+        overwrite=overwrite,
+        resume=resume,
+        dry_run=dry_run,
+        progress=progress,
+    )

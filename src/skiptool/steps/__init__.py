@@ -1,0 +1,1 @@
+"""One room per subcommand: files in, files out; the only hall that joins the wings."""

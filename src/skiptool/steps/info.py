@@ -1,0 +1,240 @@
+"""``skiptool info``: what an artifact is, what made it, and whether every byte is sound."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from skiptool.errors import FormatError, SkiptoolError
+from skiptool.names import Kind
+from skiptool.records import SILENT, Outcome, Progress
+from skiptool.stores.checkpoint import model_identity, open_model
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.failures import kept_failures
+from skiptool.stores.features import open_features
+from skiptool.stores.header import digest, identifier
+from skiptool.stores.lookup import kind_of, lineage_of
+from skiptool.stores.masks import open_masks
+from skiptool.stores.tables import open_table
+from skiptool.stores.zarrs import open_group, read_columns
+
+__all__ = ["describe"]
+
+BLOCK = 16
+HISTORY, CHECKPOINT = "history.parquet", "last.ckpt"
+
+
+def describe(
+    paths: Sequence[Path],
+    *,
+    command: bool = False,
+    check: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Describe artifacts.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Stores, tables, model folders.
+    command : bool
+        Print only the command that would make each again.
+    check : bool
+        Read every byte and compare checksums and ids.
+    progress : Progress
+
+    Returns
+    -------
+    Outcome
+        Text: key and value lines for each path. Summary: the same as JSON types, by path.
+        Failures: paths that could not be described, or whose check failed.
+
+    Raises
+    ------
+    FormatError
+        If no path could be described.
+    """
+    found: dict[str, Any] = {}
+    failures: list[str] = []
+    with progress.task("info", len(paths)) as task:
+        for path in paths:
+            try:
+                found[str(path)] = _describe(path, check)
+            except SkiptoolError as error:
+                failures.append(str(error))
+            task.advance(note=path.name)
+    if not found:
+        raise FormatError("; ".join(failures))
+    text = "\n\n".join(
+        _command(entry) if command else _lines(path, entry) for path, entry in found.items()
+    )
+    return Outcome(summary=found, failures=tuple(failures), text=text)
+
+
+def _describe(path: Path, check: bool) -> dict[str, Any]:
+    kind = kind_of(path)
+    if kind not in _INSIDE:
+        raise FormatError(f"{path}: says that it is a {kind.value}, which is no store or table")
+    header = lineage_of(path)
+    inside, verify = _INSIDE[kind](path)
+    entry: dict[str, Any] = {"kind": kind.value, **inside}
+    entry["lineage"] = None if header is None else header.as_json()
+    if check:
+        verify()
+        entry["check"] = "every byte read, checksums hold"
+    return entry
+
+
+def _dataset(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    store = open_dataset(path)
+    inside = {
+        "classes": list(store.classes),
+        "domains": {
+            name: {
+                "samples": len(domain),
+                "train": len(domain.select("train")),
+                "test": len(domain.select("test")),
+                "size": [domain.height, domain.width, domain.channels],
+                "folds": sorted({int(fold) for fold in domain.columns["fold"] if fold >= 0}),
+                "subjects": len(set(domain.columns["subject"])),
+            }
+            for name, domain in store.domains.items()
+        },
+        "failures": kept_failures(path) or None,
+    }
+
+    def verify() -> None:
+        for name, domain in store.domains.items():
+            reader = store.samples(name, range(len(domain)))
+            for start in range(0, len(domain), BLOCK):
+                rows = range(start, min(start + BLOCK, len(domain)))
+                images, masks = reader.read_many(rows)
+                for row, image, mask in zip(rows, images, masks, strict=True):
+                    if identifier(image.tobytes(), mask.tobytes()) != domain.columns["digest"][row]:
+                        raise FormatError(
+                            f"{path}: domain {name}, sample {domain.columns['id'][row]}: pixels "
+                            "are not those that were written; make the store again"
+                        )
+
+    return inside, verify
+
+
+def _features(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    store = open_features(path)
+    inside = {
+        **store.facts,
+        "images": len(store),
+        "layers": {layer: list(store.shape(layer)) for layer in store.layers},
+    }
+
+    def verify() -> None:
+        for layer in store.layers:
+            low, high = store.ranges(layer)
+            for start, block in store.blocks(layer):
+                rows = slice(start, start + len(block))
+                if (block.min(axis=2) != low[rows]).any() or (
+                    block.max(axis=2) != high[rows]
+                ).any():
+                    raise FormatError(
+                        f"{path}: layer {layer}, images from {start}: values are outside the range "
+                        "stored beside them; extract the features again"
+                    )
+
+    return inside, verify
+
+
+def _model(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    stored = open_model(path)
+    facts = {key: value for key, value in stored.facts().items() if key != "model_id"}
+    inside = {
+        **facts,
+        "id": stored.id,
+        "skips": list(stored.architecture.skips),
+        "classes": list(stored.architecture.classes),
+        "channels": stored.architecture.channels,
+        "training": stored.config.get("training"),
+        "best_epoch": stored.config.get("best_epoch"),
+        "best_mIoU": stored.config.get("best_mIoU"),
+    }
+
+    def verify() -> None:
+        identity = model_identity(stored.architecture, stored.tensors())
+        if stored.lineage is None:
+            return
+        if digest([Kind.MODEL.value, stored.lineage.format_version, identity]) != stored.id:
+            raise FormatError(f"{path}: weights are not those that were written; train it again")
+        open_table(path / HISTORY, Kind.HISTORY)
+        if (path / CHECKPOINT).exists():
+            _check_archive(path / CHECKPOINT)
+
+    return inside, verify
+
+
+def _check_archive(path: Path) -> None:
+    """Compare the CRC-32 of every file in a checkpoint, a ZIP archive; unpickle nothing."""
+    try:
+        with ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (BadZipFile, OSError, ValueError, zlib.error) as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise FormatError(f"{path}: is damaged ({damaged}); remove it, the model does not need it")
+
+
+def _table(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    table = open_table(path, kind_of(path))
+    # Opening read and decoded every page of the file.
+    return {"rows": len(table), "columns": list(table.data.column_names)}, lambda: None
+
+
+def _masks(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    store = open_masks(path)
+    inside = {"entries": [{**facts, "images": shape[0]} for facts, shape in store.entries()]}
+
+    def verify() -> None:
+        store.read_all()
+        for name in store.names():
+            read_columns(open_group(store.root, name, str(path)), f"{path}: entry {name}")
+
+    return inside, verify
+
+
+_INSIDE: Mapping[Kind, Callable[[Path], tuple[dict[str, Any], Callable[[], None]]]] = {
+    Kind.DATASET: _dataset,
+    Kind.FEATURES: _features,
+    Kind.MODEL: _model,
+    Kind.HISTORY: _table,
+    Kind.PREDICTIONS: _table,
+    Kind.SHIFT: _table,
+    Kind.MASKS: _masks,
+}
+
+
+def _command(entry: Mapping[str, Any]) -> str:
+    lineage = entry["lineage"]
+    return "# not made by skiptool" if lineage is None else str(lineage["command"])
+
+
+def _lines(path: str, entry: Mapping[str, Any]) -> str:
+    lines = [path]
+    lineage = entry["lineage"] or {}
+    for key, value in {**entry, **lineage, "lineage": None}.items():
+        if value is None:
+            continue
+        if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+            lines += [f"  {key} {name}: {_inline(item)}" for name, item in value.items()]
+        else:
+            lines.append(f"  {key}: {_inline(value)}")
+    return "\n".join(lines)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_inline(item)}" for key, item in value.items())
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        return f"{value:,}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,201 @@
+"""``skiptool report``: figures and one self-contained page from metric tables."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skiptool.errors import FormatError
+from skiptool.figures.inline import as_svg
+from skiptool.figures.page import Exhibit, Origin, Section, render_page
+from skiptool.figures.parameters import parameter_table
+from skiptool.figures.scores import ScoreMatrix, by_domain, by_shift
+from skiptool.figures.shifts import Comparison, comparisons
+from skiptool.figures.style import save
+from skiptool.metrics.scores import KEYS, Score, scores
+from skiptool.names import Kind, PictureFormat
+from skiptool.records import SILENT, Outcome, Progress, Table
+from skiptool.stores.header import Lineage, Making, lineage
+from skiptool.stores.lookup import kind_of
+from skiptool.stores.staging import check_free, staged
+from skiptool.stores.tables import MetricTable, open_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["write_report"]
+
+SHIFT_COLUMNS = (
+    *("reference_id", "other_id", "encoder", "pruning", "fold", "reference_domain"),
+    *("reference_shift", "reference_factor", "domain", "shift", "factor", "layer", "channel"),
+    *("metric", "bins", "value", "n_reference", "n_other", "constant_channels"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What the tables hold, each table once."""
+
+    tables: Sequence[MetricTable]
+    matrices: Sequence[ScoreMatrix] = ()
+    comparisons: Sequence[Comparison] = ()
+    parameters: Table | None = None
+    figures: list[tuple[str, Figure]] = field(default_factory=list)
+
+
+def write_report(
+    tables: Sequence[Path],
+    out: Path | None = None,
+    *,
+    figures: Path | None = None,
+    formats: Sequence[PictureFormat] = (PictureFormat.PDF,),
+    title: str = "skiptool report",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Draw what metric tables allow: Figs. 7 to 9 and Table II of the paper.
+
+    Parameters
+    ----------
+    tables : sequence of Path
+        Prediction tables and shift tables, in any mixture.
+    out : Path, optional
+        HTML page to write; without it the outcome's tables hold the numbers.
+    figures : Path, optional
+        Folder for the figures as files; made if its parent exists.
+    formats : sequence of PictureFormat
+    title : str
+    overwrite : bool
+    progress : Progress
+
+    Returns
+    -------
+    Outcome
+        Output: the page. Side outputs: the figures. Tables: IoU and distances by layer.
+
+    Raises
+    ------
+    FormatError
+        If a table is missing, damaged, or of a kind that has no figure.
+    ExistsError
+        If an output exists.
+    """
+    if out is not None:
+        check_free(out, overwrite=overwrite, resume=False)
+    material = _read(tables)
+    drawn = out is not None or figures is not None
+    sections = _sections(material, progress) if drawn else []
+    side = () if figures is None else _save(material, figures, formats, overwrite)
+    printed = tuple(
+        [matrix.table() for matrix in material.matrices]
+        + [comparison.table() for comparison in material.comparisons]
+    )
+    if out is None:
+        return Outcome((), side, tables=printed)
+    making = Making("report", tuple(tables), {"title": title}, {"out": out})
+    header = lineage(Kind.REPORT, making, [table.lineage.id for table in material.tables])
+    origins = [_origin(out.name, header)]
+    origins += [_origin(table.path.name, table.lineage) for table in material.tables]
+    with staged(out, overwrite=overwrite) as partial:
+        partial.write_text(render_page(title, sections, origins), encoding="utf-8")
+    return Outcome((out,), side, tables=printed)
+
+
+def _read(paths: Sequence[Path]) -> _Material:
+    found: dict[str, MetricTable] = {}
+    for path in paths:
+        kind = kind_of(path)
+        if kind not in (Kind.PREDICTIONS, Kind.SHIFT):
+            raise FormatError(
+                f"{path}: of kind {kind.value}, which has no figure; give tables of 'skiptool "
+                "predict' and 'skiptool hellinger'"
+            )
+        table = open_table(path, kind)
+        found.setdefault(table.lineage.id, table)
+    tables = list(found.values())
+    rated: list[Score] = []
+    rows: dict[str, list[object]] = {name: [] for name in SHIFT_COLUMNS}
+    for table in tables:
+        if table.lineage.kind is Kind.PREDICTIONS:
+            rated += scores(table.totals(KEYS, "pixels"))
+        else:
+            for name, values in table.columns(SHIFT_COLUMNS).items():
+                rows[name] += values
+    matrices = [*by_shift(rated), *by_domain(rated)]
+    return _Material(tables, matrices, comparisons(rows), _parameters(tables))
+
+
+def _parameters(tables: Sequence[MetricTable]) -> Table | None:
+    counts: dict[tuple[str, str], int] = {}
+    for table in tables:
+        names = ("encoder", "pruning", "parameter_count")
+        groups = table.totals(names, "pixels" if "pixels" in table.data.column_names else "bins")
+        for encoder, pruning, count in zip(*(groups[name] for name in names), strict=True):
+            if count is not None:
+                counts[encoder, pruning] = count
+    return parameter_table(counts) if counts else None
+
+
+def _sections(material: _Material, progress: Progress) -> list[Section]:
+    with progress.task("figures", len(material.matrices) + len(material.comparisons)) as task:
+        found: list[Section] = []
+        for number, matrix in enumerate(material.matrices, start=1):
+            figure = matrix.draw()
+            name = f"iou-{number}"
+            material.figures.append((name, figure))
+            picture = as_svg(figure, matrix.title, matrix.caption)
+            exhibit = Exhibit(matrix.caption, picture, matrix.table())
+            found.append(Section(name, matrix.title, matrix.paragraphs(), (exhibit,)))
+            task.advance()
+        for number, comparison in enumerate(material.comparisons, start=1):
+            figure = comparison.draw()
+            name = f"distance-{number}"
+            material.figures.append((name, figure))
+            picture = as_svg(figure, comparison.title, comparison.caption)
+            exhibit = Exhibit(comparison.caption, picture, comparison.table())
+            found.append(Section(name, comparison.title, comparison.paragraphs(), (exhibit,)))
+            task.advance()
+    if material.parameters is not None:
+        caption = (
+            "Trainable parameters of each network (Table II of the paper): a pruned level loses "
+            "the skip's input channels of one convolution and nothing else."
+        )
+        exhibit = Exhibit(caption, table=material.parameters)
+        found.append(Section("parameters", "Parameters", (), (exhibit,)))
+    return found
+
+
+def _save(
+    material: _Material, folder: Path, formats: Sequence[PictureFormat], overwrite: bool
+) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        check_free(folder, overwrite=False, resume=False)
+        folder.mkdir()
+    paths = [
+        (folder / f"{name}.{kind.value}", figure)
+        for name, figure in material.figures
+        for kind in formats
+    ]
+    for path, _ in paths:
+        check_free(path, overwrite=overwrite, resume=False)
+    for path, figure in paths:
+        save(figure, path)
+    return tuple(path for path, _ in paths)
+
+
+def _origin(name: str, header: Lineage) -> Origin:
+    command = shlex.join(map(_without_folders, shlex.split(header.command)))
+    return Origin(
+        name, header.kind.value, header.id, command, header.skiptool_version, header.created
+    )
+
+
+def _without_folders(word: str) -> str:
+    """Name a path by its last part, a model by its run and fold: pages travel, folders are ours."""
+    if "/" not in word:
+        return word
+    parts = Path(word).parts
+    return "/".join(parts[-2 if parts[-1].startswith("fold") else -1 :])

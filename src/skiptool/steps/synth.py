@@ -1,0 +1,247 @@
+"""``skiptool synth``: the synthetic malaria dataset of section III.A."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.engine import available_cores, mapped
+from skiptool.errors import ArgumentError
+from skiptool.model.resize import resize_images, resize_masks
+from skiptool.names import Split
+from skiptool.records import SILENT, Outcome, Progress, Sample
+from skiptool.sources.cutouts import Templates, load_templates, save_templates
+from skiptool.sources.cutting import cut_templates
+from skiptool.sources.malaria import SceneSettings, Stage, cell_count, compose, prepare
+from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.splits import assign_folds, hold_out
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.header import Making
+from skiptool.stores.lookup import finished
+from skiptool.stores.staging import check_free, staged
+
+if TYPE_CHECKING:
+    from skiptool.records import Int64
+
+__all__ = ["CLASSES", "DOMAIN", "synthesise_dataset"]
+
+CLASSES = ("background", "cell")
+DOMAIN = "synthetic"
+COLOURS = ((0, 0, 0), (255, 255, 255))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    stage: Stage
+    size: int
+    seed: int
+    folds: Int64
+
+    def render(self, index: int) -> Sample:
+        scene = compose(self.stage, self.seed, index)
+        image = resize_images(scene.image[None], self.size)[0]
+        mask = resize_masks(scene.mask[None], self.size)[0]
+        fold = int(self.folds[index])
+        return Sample(
+            id=f"{index:05d}",
+            image=image,
+            mask=mask,
+            subject=f"{index:05d}",
+            domain=DOMAIN,
+            split=Split.TEST if fold < 0 else Split.TRAIN,
+            fold=fold,
+            columns={"cells": scene.cells, "foreground": float((mask == 1).mean())},
+        )
+
+
+def synthesise_dataset(
+    out: Path,
+    *,
+    n: int = 1000,
+    templates: Path | None = None,
+    source: Path | None = None,
+    annotations: Path | None = None,
+    size: int = 512,
+    canvas: int = 1500,
+    cells: tuple[int, int] = (1, 100),
+    artifacts: int = 3,
+    test_fraction: float = 0.2,
+    folds: int = 5,
+    seed: int = 0,
+    workers: int | None = None,
+    export: Path | None = None,
+    save_templates_to: Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Compose ``n`` synthetic blood smears with their masks, section III.A, steps 1 to 4.
+
+    Parameters
+    ----------
+    out : Path
+        Dataset store to write.
+    n : int
+        Number of images.
+    templates : Path, optional
+        Folder with background*.png, cell*.png, artifact*.png; the built-in ones by default.
+    source, annotations : Path, optional
+        A BBBC041 image and its training.json, from which the templates are cut.
+    size, canvas : int
+        Side of the final and of the composed image, pixels.
+    cells : (int, int)
+        Fewest and most cells in an image.
+    artifacts : int
+        Artifacts in an image.
+    test_fraction : float
+        Share of hold-out test images; equal distribution of cell numbers as in the rest.
+    folds : int
+        Validation folds of the training images, likewise balanced.
+    seed : int
+        Same seed, same pixels, whatever ``workers``.
+    workers : int, optional
+        Threads; all usable cores by default.
+    export : Path, optional
+        Folder to which image and mask are also written as PNG pairs.
+    save_templates_to : Path, optional
+        Folder to which the templates used are written.
+    overwrite, resume : bool
+        Replace an existing output, or go on where an interrupted run stopped.
+    progress : Progress
+
+    Returns
+    -------
+    Outcome
+        Output: the store.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is outside what is possible, or sources contradict each other.
+    SourceError
+        If templates, image or annotations are missing or unusable.
+    ExistsError
+        If the output exists, or a resumed run has other parameters.
+    """
+    _check(n, size, templates, source, annotations)
+    found = _templates(templates, source, annotations, progress)
+    settings = SceneSettings(canvas=canvas, cells=cells, artifacts=artifacts)
+    making = Making(
+        "synth",
+        (),
+        {
+            **{"n": n, "size": size, "canvas": canvas, "cells": f"{cells[0]}:{cells[1]}"},
+            **{"artifacts": artifacts, "test_fraction": test_fraction, "folds": folds},
+            **{"seed": seed},
+        },
+        {"templates": templates, "source": source, "annotations": annotations, "out": out},
+        {"templates": found.digest[:32]},
+    )
+    whole = finished(out, making, resume=resume)
+    check_free(out, overwrite=overwrite, resume=resume)
+    for folder in filter(None, (export, save_templates_to)):
+        if not folder.is_dir() or any(folder.iterdir()):
+            check_free(folder, overwrite=overwrite, resume=resume)
+    if not whole:
+        assigned = _assign(settings, n, test_fraction, folds, seed)
+        plan = _Plan(prepare(found, settings), size, seed, assigned)
+        _write(plan, making, out, workers, (overwrite, resume), progress)
+    side = _side_outputs(out, found, export, save_templates_to, progress)
+    domain = open_dataset(out).domain(DOMAIN)
+    summary = {
+        "images": len(domain),
+        "train": len(domain.select("train")),
+        "test": len(domain.select("test")),
+        "cells": int(domain.columns["cells"].sum()),
+    }
+    return Outcome((out,), side, summary)
+
+
+def _check(
+    n: int, size: int, templates: Path | None, source: Path | None, annotations: Path | None
+) -> None:
+    if n < 1 or size < 1:
+        raise ArgumentError(f"--n {n}, --size {size}: both must be at least 1")
+    if (source is None) != (annotations is None):
+        raise ArgumentError("--source and --annotations belong together; give both or neither")
+    if templates is not None and source is not None:
+        raise ArgumentError("--templates and --source exclude each other; give one")
+
+
+def _templates(
+    folder: Path | None, source: Path | None, annotations: Path | None, progress: Progress
+) -> Templates:
+    if source is None or annotations is None:
+        return load_templates(folder)
+    found, warnings = cut_templates(source, annotations)
+    for line in warnings:
+        progress.warn(line)
+    return found
+
+
+def _assign(settings: SceneSettings, n: int, test_fraction: float, folds: int, seed: int) -> Int64:
+    """Fold of each image, -1 for test; both splits balanced by the number of cells."""
+    ids = np.array([f"{index:05d}" for index in range(n)], dtype=object)
+    density = np.array([cell_count(settings, seed, index) for index in range(n)], dtype=np.float64)
+    fold = np.full(n, -1, dtype=np.int64)
+    test = np.zeros(n, dtype=bool)
+    if test_fraction != 0:
+        test = hold_out(ids, density, test_fraction, seed)
+    fold[~test] = assign_folds(ids[~test], density[~test], folds, seed)
+    return fold
+
+
+def _write(
+    plan: _Plan,
+    making: Making,
+    out: Path,
+    workers: int | None,
+    how: tuple[bool, bool],
+    progress: Progress,
+) -> None:
+    n = len(plan.folds)
+    with staged(out, overwrite=how[0], resume=how[1]) as partial:
+        writer = DatasetWriter(partial, CLASSES, making)
+        done = writer.written(DOMAIN)
+        threads = available_cores() if workers is None else workers
+        with progress.task("synth", n) as task:
+            task.advance(done)
+            for sample in mapped(plan.render, range(done, n), threads):
+                writer.append(sample)
+                task.advance()
+        writer.finish()
+
+
+def _side_outputs(
+    out: Path, templates: Templates, export: Path | None, saved: Path | None, progress: Progress
+) -> tuple[Path, ...]:
+    if saved is not None and not _holds(saved, templates):
+        save_templates(templates, saved)
+    if export is not None:
+        _export(out, export, progress)
+    return tuple(filter(None, (saved, export)))
+
+
+def _holds(folder: Path, templates: Templates) -> bool:
+    """Say whether these very templates are there already, of the run that is resumed."""
+    known = folder.is_dir() and any(folder.iterdir())
+    return known and load_templates(folder).digest == templates.digest
+
+
+def _export(out: Path, folder: Path, progress: Progress) -> None:
+    store = open_dataset(out)
+    ids: Sequence[str] = list(store.domain(DOMAIN).columns["id"])
+    reader = store.samples(DOMAIN, range(len(ids)))
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    with progress.task("export", len(ids)) as task:
+        for index, name in enumerate(ids):
+            image, mask = reader.read(index)
+            write_picture(folder / "images" / f"{name}.png", np.asarray(image, dtype=np.uint8))
+            write_mask(folder / "masks" / f"{name}.png", mask, COLOURS)
+            task.advance()

@@ -1,0 +1,149 @@
+"""``config.json`` of a model folder: what network its weights are of.
+
+The keys that segmentation-models-pytorch needs to build it, and ours: see ``checkpoint``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from reprlib import repr as brief
+from typing import Any
+
+from skiptool.errors import FormatError, SkiptoolError
+from skiptool.names import IGNORE, SKIP_LEVELS
+from skiptool.records import Architecture
+
+__all__ = ["configuration", "read_architecture", "read_config", "read_count", "write_config"]
+
+BUILT: Mapping[str, Sequence[object]] = {
+    "_model_class": ("Unet",),
+    "encoder_depth": (5,),
+    "decoder_use_norm": ("batchnorm", True),
+    "decoder_use_batchnorm": (True,),
+    "decoder_channels": ([256, 128, 64, 32, 16],),
+    "decoder_attention_type": (None,),
+    "decoder_interpolation": ("nearest",),
+    "aux_params": (None,),
+}
+"""Keys of the library's configuration that have one meaning here; where absent they have it too.
+
+With another value the weights might fit all the same, and mean something else.
+"""
+
+MAX_CHANNELS = 64
+
+
+def configuration(architecture: Architecture) -> dict[str, Any]:
+    """Return the keys that describe a network."""
+    return {
+        "_model_class": "Unet",
+        "encoder_name": architecture.encoder,
+        "encoder_depth": 5,
+        "encoder_weights": None,
+        "decoder_use_norm": "batchnorm",
+        "decoder_channels": [256, 128, 64, 32, 16],
+        "decoder_attention_type": None,
+        "decoder_interpolation": "nearest",
+        "in_channels": architecture.channels,
+        "classes": len(architecture.classes),
+        "activation": None,
+        "aux_params": None,
+        "skips": list(architecture.skips),
+        "class_names": list(architecture.classes),
+    }
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Write a configuration; numbers that JSON does not have (NaN) become null."""
+    text = json.dumps(_finite(config), indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read or is no JSON object.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: no readable JSON ({error}); the file is damaged") from error
+    if not isinstance(config, dict):
+        raise FormatError(f"{path}: holds no JSON object, expected a model's configuration")
+    return config
+
+
+def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
+    """Return the network that a configuration describes.
+
+    Raises
+    ------
+    FormatError
+        If it is none, or none that is built here.
+    """
+    for key, accepted in BUILT.items():
+        if config.get(key, accepted[0]) not in accepted:
+            raise FormatError(
+                f"{where}: {key} is {brief(config[key])}, expected {accepted[0]!r}; no other "
+                "network is built here"
+            )
+    encoder = config.get("encoder_name")
+    count = config.get("classes", 1)
+    channels = config.get("in_channels", 3)
+    skips = config.get("skips", list(SKIP_LEVELS))
+    if not (
+        isinstance(encoder, str)
+        and _within(channels, 1, MAX_CHANNELS)
+        and _within(count, 1, IGNORE)
+    ):
+        raise FormatError(
+            f"{where}: encoder_name {brief(encoder)}, in_channels {brief(channels)}, classes "
+            f"{brief(count)} "
+            "describe no network; train it again"
+        )
+    names = config.get("class_names", ["background", *(f"class{i}" for i in range(1, count))])
+    if not _all(names, str) or len(names) != count or not _all(skips, int):
+        raise FormatError(
+            f"{where}: class_names {brief(names)} and skips {brief(skips)}, expected {count} "
+            "names and levels; train it again"
+        )
+    try:
+        return Architecture(encoder, tuple(skips), tuple(names), channels)
+    except SkiptoolError as error:
+        raise FormatError(f"{where}: describes no network ({error}); train it again") from error
+
+
+def read_count(where: Path, config: Mapping[str, Any], key: str) -> int | None:
+    """Return a whole number of a configuration, None where it is absent.
+
+    Raises
+    ------
+    FormatError
+        If it is something else.
+    """
+    found = config.get(key)
+    if found is not None and not _within(found, 0, 2**62):
+        raise FormatError(f"{where}: {key} is {brief(found)}, expected a count; train it again")
+    return found
+
+
+def _within(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _all(values: object, form: type) -> bool:
+    return isinstance(values, list) and all(type(value) is form for value in values)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

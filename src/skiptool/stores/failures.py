@@ -1,0 +1,36 @@
+"""Inputs that a dataset was made without: the attribute ``failures`` at the root of its store.
+
+A list of lines for people, one for each input that failed while the rest went on; absent where
+none did. It is about the making, not the content: no id depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import zarr
+
+from skiptool.stores.zarrs import open_root
+
+__all__ = ["keep_failures", "kept_failures"]
+
+ATTRIBUTE = "failures"
+
+
+def keep_failures(path: Path, failures: Sequence[str]) -> None:
+    """Note in a whole store what it was made without; nothing is written where nothing failed."""
+    if failures:
+        zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = list(failures)
+
+
+def kept_failures(path: Path) -> list[str]:
+    """Return what the store at ``path`` was made without.
+
+    Raises
+    ------
+    FormatError
+        If there is no store.
+    """
+    found = open_root(path, "dataset").attrs.get(ATTRIBUTE, [])
+    return [str(line) for line in found] if isinstance(found, list) else []

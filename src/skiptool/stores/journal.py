@@ -1,0 +1,86 @@
+"""Journal of a growing store: what is made, and how far it is.
+
+``journal.jsonl`` stands in the store while it grows: a line with what determines the content, then
+a line for each part that is safely written. A resumed run goes on behind the last whole line. The
+journal is removed when the store is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skiptool.errors import FormatError
+from skiptool.stores.header import Making, check_same
+
+__all__ = ["JOURNAL", "Journal"]
+
+JOURNAL = "journal.jsonl"
+
+
+class Journal:
+    """Read what an interrupted run has noted, and note what this one writes.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder in which the store grows; it need not be there.
+    making : Making
+        How the step was called.
+
+    Attributes
+    ----------
+    begun : bool
+        A run of the same parameters has begun the store.
+    entries : list of mapping
+        What it noted, part by part.
+
+    Raises
+    ------
+    ExistsError
+        If the store was begun with other parameters.
+    FormatError
+        If the journal is no journal.
+    """
+
+    def __init__(self, folder: Path, making: Making) -> None:
+        self._file = folder / JOURNAL
+        self._making = making
+        self.entries: list[dict[str, Any]] = []
+        lines = self._whole_lines() if self._file.is_file() else []
+        self.begun = bool(lines)
+        if self.begun:
+            check_same(lines[0], making, str(folder))
+            self.entries = lines[1:]
+
+    def begin(self) -> None:
+        """Start a new journal; the folder must be there."""
+        self.entries = []
+        self._file.write_text(json.dumps(self._making.determinants) + "\n")
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Note that a part is written."""
+        with self._file.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def remove(self) -> None:
+        """Say that the store is whole."""
+        self._file.unlink()
+
+    def _whole_lines(self) -> list[dict[str, Any]]:
+        """Parse the journal and cut off a last line that was torn when its process was killed."""
+        text = self._file.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        os.truncate(self._file, len(whole))
+        try:
+            lines = [json.loads(line) for line in whole.splitlines()]
+        except (ValueError, RecursionError) as error:
+            raise FormatError(
+                f"{self._file}: is damaged ({error}); give --overwrite to start again"
+            ) from error
+        if not all(isinstance(line, dict) for line in lines):
+            raise FormatError(f"{self._file}: is damaged; give --overwrite to start again")
+        return lines

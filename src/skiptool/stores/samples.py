@@ -1,0 +1,112 @@
+"""What a sample must be to stand in a dataset store, and the row that it leaves there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skiptool.errors import ArgumentError, MismatchError
+from skiptool.names import IGNORE
+from skiptool.records import Sample, check_name
+from skiptool.stores.dataset import IDENTITY_COLUMNS, IMAGE_FORMS
+from skiptool.stores.header import identifier
+from skiptool.stores.journal import JOURNAL
+
+__all__ = ["check_sample", "column_kinds", "row_of"]
+
+TAKEN = (JOURNAL, "zarr.json")
+"""Names at the root that no domain can have."""
+
+
+def check_sample(sample: Sample, classes: Sequence[str]) -> None:
+    """Check a sample by itself.
+
+    Raises
+    ------
+    ArgumentError
+        If the image or mask is not what :class:`~skiptool.records.Sample` says, or a name in it
+        cannot stand in a store.
+    MismatchError
+        If image and mask differ in size, or the mask holds a label beyond the classes.
+    """
+    where = f"domain {sample.domain}, sample {sample.id}"
+    _check_names(sample, where)
+    _check_pixels(sample, where)
+    labels = np.bincount(sample.mask.ravel(), minlength=IGNORE + 1)[len(classes) : IGNORE]
+    if labels.any():
+        raise MismatchError(
+            f"{where}: mask holds label {len(classes) + int(labels.argmax())}, the classes are 0 "
+            f"to {len(classes) - 1} ({', '.join(classes)}) and {IGNORE} for ignored; name every "
+            "class or correct the mask"
+        )
+
+
+def column_kinds(columns: Mapping[str, Any]) -> dict[str, str]:
+    """Say which of the source's columns a row has, and whether each holds text or a number.
+
+    Examples
+    --------
+    >>> column_kinds({"id": "a", "mpp": 0.25, "organ": "skin"})
+    {'mpp': 'number', 'organ': 'text'}
+    """
+    return {
+        name: "text" if isinstance(columns[name], str) else "number"
+        for name in sorted(set(columns) - set(IDENTITY_COLUMNS))
+    }
+
+
+def row_of(sample: Sample) -> dict[str, Any]:
+    """Return the columns of a sample as JSON types, with the hash of its pixels."""
+    return {
+        "id": sample.id,
+        "subject": sample.subject,
+        "split": sample.split.value,
+        "fold": int(sample.fold),
+        "digest": identifier(sample.image.tobytes(), sample.mask.tobytes()),
+        **{
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in sample.columns.items()
+        },
+    }
+
+
+def _check_names(sample: Sample, where: str) -> None:
+    check_name(sample.domain, "domain")
+    for name in sample.columns:
+        check_name(name, f"{where}: column")
+    taken = [name for name in sample.columns if name in (*IDENTITY_COLUMNS, *TAKEN)]
+    taken += [name for name in TAKEN if name == sample.domain]
+    if taken:
+        raise ArgumentError(
+            f"{where}: {taken[0]!r} means something else in a store; choose another name"
+        )
+    texts = [value for value in sample.columns.values() if isinstance(value, str)]
+    try:
+        "".join([sample.domain, sample.id, sample.subject, *sample.columns, *texts]).encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"domain {sample.domain!r}, sample {sample.id!r}: a name or text is no Unicode "
+            f"({error.reason}); rename the file or mend the table that it comes from"
+        ) from None
+
+
+def _check_pixels(sample: Sample, where: str) -> None:
+    image, mask = sample.image, sample.mask
+    form = (str(image.dtype), *image.shape[2:])
+    if image.ndim != 3 or form not in IMAGE_FORMS or mask.dtype != np.uint8:
+        raise ArgumentError(
+            f"{where}: image is {image.shape} {image.dtype}, mask {mask.shape} {mask.dtype}; "
+            "expected uint8 (H, W, 3) or float32 (H, W, 1), and uint8 (H, W)"
+        )
+    if mask.shape != image.shape[:2] or not image.size:
+        raise MismatchError(
+            f"{where}: mask is {mask.shape}, image is {image.shape[:2]}; both must have one "
+            "height and width, above 0"
+        )
+    if image.dtype == np.float32 and not (image.min() >= 0.0 and image.max() <= 1.0):
+        raise ArgumentError(
+            f"{where}: image holds {image.min():g} to {image.max():g}, expected grey values in "
+            "[0, 1]; scale it first"
+        )

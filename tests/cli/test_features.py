@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from skiptool.stores.features import open_features
+
+Run = Callable[..., Any]
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+def test_one_store(
+    run: Run,
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("features", experiment.baseline, "--data", experiment.data)
+    found = run(*words, "--shift", "brightness=0.5")
+    assert (found.code, found.out) == (0, "feats.zarr\n")
+    assert contents(tmp_path / "feats.zarr") == contents(experiment.dark)
+    assert run(*words, "--shift", "brightness=0.5", "--resume").lines == ["feats.zarr"]
+    other = run(*words, "--resume")
+    assert (other.code, "now 'original'" in other.line()) == (4, True)
+    assert run(*words, "--layers", "head", "--overwrite").code == 0
+    assert open_features(tmp_path / "feats.zarr").layers == ("head",)
+
+
+def test_folder_of_stores(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("features", "-", "--data", experiment.data, "--layers", "enc1,head", "-o", "./f/")
+    models = f"{experiment.baseline}\n{experiment.pruned}/\n"
+    found = run(*words, "--shift", "original", "--shift", "contrast=2", "--json", stdin=models)
+    assert found.code == 0
+    names = [
+        f"./f/resnet18-L{level}-fold0_synthetic_{shift}.zarr"
+        for level in (0, 1)
+        for shift in ("original", "contrast-2")
+    ]
+    assert found.json["outputs"] == names
+    assert found.json["summary"] == {"stores": 4}
+    for name in names:
+        assert open_features(Path(name)).layers == ("enc1", "head")
+
+
+def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
+    words = ("features", experiment.baseline, "--data", experiment.data, "--dry-run")
+    found = run(*words, "-o", tmp_path / "f", "--sweep", "paper")
+    assert (found.code, found.out) == (0, "")
+    assert "stores: 15" in found.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_of_a_store_makes_it_again(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    words = shlex.split(run("info", "--command", experiment.dark_pruned).lines[0])[1:]
+    words[words.index("--out") + 1] = str(tmp_path / "again.zarr")
+    assert run(*words).code == 0
+    again, first = open_features(tmp_path / "again.zarr"), open_features(experiment.dark_pruned)
+    assert again.lineage.id == first.lineage.id

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from skiptool.steps import synth
+
+Run = Callable[..., Any]
+Contents = Callable[[Path], dict[str, bytes]]
+
+COMMANDS = ("synth", "extract", "train", "predict", "features", "hellinger", "report", "info")
+SMALL = ("--size", "64", "--canvas", "300", "--cells", "1:4")
+
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def test_help_names_every_subcommand(run: Run) -> None:
+    for words in (["--help"], ["-h"]):
+        found = run(*words)
+        assert found.code == 0
+        assert found.err == ""
+        for name in COMMANDS:
+            assert f"\n  {name} " in found.out
+
+
+@pytest.mark.parametrize("words", [[], ["extract"]])
+def test_nothing_asked_for(words: list[str], run: Run) -> None:
+    found = run(*words)
+    assert found.code == 2
+    assert found.out == ""
+    assert found.err.startswith("Usage: skiptool")
+    assert "Commands:" in found.err
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == run("--version")
+    assert run("--version").out == "skiptool 0.1.0\n"
+
+
+def test_module_is_the_command() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "skiptool", "sinth"], capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert found.stderr.count("\n") == 1
+
+
+def test_warnings_of_libraries_are_not_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warns(*_: object, **__: object) -> None:
+        import warnings
+
+        warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+        raise synth.ArgumentError("as it was")
+
+    monkeypatch.setattr(synth, "synthesise_dataset", warns)
+    assert run("synth").line() == "skiptool synth: as it was"
+
+
+@pytest.mark.parametrize("stage", ["argument", "work"])
+def test_unexpected_errors_are_one_line(
+    stage: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if stage == "work":
+        monkeypatch.setattr(synth, "compose", None)
+    else:
+        monkeypatch.setattr(synth, "SceneSettings", None)
+    found = run("synth", "--n", "8", "--folds", "2", *SMALL)
+    assert found.code == 1
+    assert "unexpected TypeError" in found.line()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_says_how_to_go_on(
+    run: Run,
+    tmp_path: Path,
+    experiment: SimpleNamespace,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compose, calls = synth.compose, []
+
+    def interrupted(*words: Any) -> Any:  # noqa: ANN401 - stands for another function
+        calls.append(words)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return compose(*words)
+
+    words = ("synth", "--n", "24", *SMALL, "--folds", "3", "--workers", "1")
+    out = tmp_path / "s.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr(synth, "compose", interrupted)
+        found = run(*words, "-o", out)
+    assert found.code == 130
+    assert found.line() == "skiptool synth: interrupted; give --resume to go on where it stopped"
+    assert not out.exists()
+    assert run(*words, "-o", out).code == 4
+    again = run(*words, "-o", out, "--resume")
+    assert (again.code, again.out) == (0, f"{out}\n")
+    assert contents(out) == contents(experiment.data)
+
+
+def test_killed_run_goes_on(run: Run, tmp_path: Path, contents: Contents) -> None:
+    words = ["synth", "--n", "150", *SMALL, "--workers", "1"]
+    out, whole = tmp_path / "s.zarr", tmp_path / "whole.zarr"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skiptool", *words, "-o", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    partial = tmp_path / ".s.zarr.partial" / "synthetic" / "images" / "c"
+    while process.poll() is None and not (partial / "1").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not out.exists()
+    assert run(*words, "-o", out, "--resume").code == 0
+    assert run(*words, "-o", whole).code == 0
+    assert contents(out) == contents(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.zarr", "whole.zarr"]
+
+
+@pytest.mark.slow
+def test_whole_experiment_in_one_pipe(tmp_path: Path) -> None:
+    line = (
+        "set -o pipefail; skiptool synth --n 40 -o s.zarr | tee 1 | "
+        "skiptool train - --epochs 1 --folds 2 --fold 0 --prune 0 --prune 1 "
+        "--encoder-weights none -o runs | tee 2 | "
+        "skiptool predict - --data s.zarr -o p.parquet | tee 3 | skiptool report -"
+    )
+    found = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "report.html\n"
+    assert (tmp_path / "1").read_text() == "s.zarr\n"
+    assert (tmp_path / "2").read_text() == "runs/resnet18-L0/fold0\nruns/resnet18-L1/fold0\n"
+    assert (tmp_path / "3").read_text() == "p.parquet\n"
+    assert "cell IoU" in (tmp_path / "report.html").read_text()
+    names = {"1", "2", "3", "s.zarr", "runs", "p.parquet", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == names

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skiptool.cli import options
+from skiptool.errors import ArgumentError
+from skiptool.names import PictureFormat
+from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1:100", (1, 100)), ("0:0", (0, 0)), ("7", (7, 7)), (" 1 : 2 ", (1, 2))]
+)
+def test_span(text: str, expected: tuple[int, int]) -> None:
+    assert options.span(text, "--cells") == expected
+
+
+@pytest.mark.parametrize("text", ["", ":", "a:b", "1:2:3", "1.5:2"])
+def test_span_of_another_form(text: str) -> None:
+    with pytest.raises(ArgumentError, match="expected LOW:HIGH"):
+        options.span(text, "--cells")
+
+
+def test_listed() -> None:
+    assert options.listed(None) == ()
+    assert options.listed(["a, b", "c,,", ""]) == ("a", "b", "c")
+
+
+def test_values() -> None:
+    assert options.values(None, "--labels") == {}
+    found = options.values(["0=background,1=cell", "65535=cell"], "--labels")
+    assert found == {0: "background", 1: "cell", 65535: "cell"}
+    assert options.values(["1=a=b"], "--labels") == {1: "a=b"}
+
+
+@pytest.mark.parametrize("word", ["=a", "1", "1=", "x=a", "-1=a", "1.0=a", "65536=a", "²=a"])
+def test_values_of_another_form(word: str) -> None:
+    with pytest.raises(ArgumentError, match="--labels"):
+        options.values([word], "--labels")
+
+
+def test_values_given_twice() -> None:
+    with pytest.raises(ArgumentError, match="value 1 is given a class twice"):
+        options.values(["1=a", "1=b"], "--labels")
+
+
+def test_shifts() -> None:
+    half = Shift.parse("brightness=0.5")
+    assert options.shifts(None, None) == (ORIGINAL,)
+    assert options.shifts(["brightness=0.5"], None) == (half,)
+    assert options.shifts(["original,brightness=0.5"], None) == (ORIGINAL, half)
+    assert options.shifts(None, "paper") == PAPER_SWEEP
+    far = Shift.parse("contrast=3")
+    assert options.shifts(["brightness=0.5", "contrast=3"], "paper") == (*PAPER_SWEEP, far)
+
+
+def test_paper_sweep_is_the_grid_of_fig_7() -> None:
+    found = {str(shift) for shift in options.shifts(None, "paper")}
+    kinds = {"brightness": "0.5 0.75 1.25 1.5 1.75", "contrast": "0.5 0.75 1.25 1.5 1.75"}
+    kinds["saturation"] = "0 0.25 0.5 0.75"
+    assert found == {"original"} | {f"{k}={f}" for k, fs in kinds.items() for f in fs.split()}
+
+
+def test_skips() -> None:
+    assert options.skips(None, None) == ((1, 2, 3, 4),)
+    assert options.skips([0, 1, 2, 3, 4], None) == (*((1, 2, 3, 4), (2, 3, 4), (3, 4), (4,), ()),)
+    assert options.skips(None, ["3,1", "none"]) == ((1, 3), ())
+    assert options.skips([1], ["2,3,4", "1"]) == ((2, 3, 4), (1,))  # one network, once
+
+
+@pytest.mark.parametrize("count", [-1, 5])
+def test_prune_out_of_range(count: int) -> None:
+    with pytest.raises(ArgumentError, match=rf"--prune {count}: expected 0"):
+        options.skips([count], None)
+
+
+@pytest.mark.parametrize("word", ["", "0", "5", "1+3", "1,", "all"])
+def test_skips_of_another_form(word: str) -> None:
+    with pytest.raises(ArgumentError, match="expected levels out of 1,2,3,4"):
+        options.skips(None, [word])
+
+
+def test_export_folder() -> None:
+    assert options.export_folder(None) is None
+    assert options.export_folder(("png", Path("d"))) == Path("d")
+    with pytest.raises(ArgumentError, match="--export tiff: unknown format"):
+        options.export_folder(("tiff", Path("d")))
+
+
+def test_choices() -> None:
+    found = options.choices("pdf, png,pdf", PictureFormat, "--format")
+    assert found == (PictureFormat.PDF, PictureFormat.PNG)
+    for text in ("", "gif", "pdf,gif"):
+        with pytest.raises(ArgumentError, match="expected some of pdf, svg, png"):
+            options.choices(text, PictureFormat, "--format")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from skiptool.cli.results import as_given, print_result, visible
+from skiptool.records import Outcome, Table
+
+TABLE = Table("A title", {"layer": ["enc1", None], "value": [0.123456789012345, float("nan")]})
+
+
+@pytest.mark.parametrize(
+    ("path", "out", "expected"),
+    [
+        ("s.zarr", "s.zarr", "s.zarr"),
+        ("s.zarr", "./s.zarr", "./s.zarr"),
+        ("s.zarr", "s.zarr/", "s.zarr/"),
+        ("a/b.zarr", "a//b.zarr", "a//b.zarr"),
+        ("runs/r/fold0", "runs", "runs/r/fold0"),
+        ("runs/r/fold0", "runs/", "runs/r/fold0"),
+        ("runs/r/fold0", "././runs", "././runs/r/fold0"),
+        ("r/fold0", ".", "./r/fold0"),
+        ("/r/fold0", "/", "/r/fold0"),
+        ("with space/x", "with space", "with space/x"),
+        ("elsewhere/x", "runs", "elsewhere/x"),
+        ("x", None, "x"),
+    ],
+)
+def test_paths_are_spelled_as_given(path: str, out: str | None, expected: str) -> None:
+    assert as_given(Path(path), out) == expected
+
+
+def test_paths_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = Outcome((Path("r/a"), Path("r/b")), (Path("side"),), {"n": 3}, tables=(TABLE,))
+    print_result("train", outcome, "./r", as_json=False, seconds=1.0)
+    assert capsys.readouterr() == ("./r/a\n./r/b\n", "")
+
+
+def test_text_stands_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("info", Outcome(text="a\n  b: 1"), None, as_json=False, seconds=1.0)
+    assert capsys.readouterr().out == "a\n  b: 1\n"
+
+
+def test_nothing_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("train", Outcome(summary={"models": 2}), "runs", as_json=False, seconds=1.0)
+    assert capsys.readouterr().out == ""
+
+
+def test_tsv_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("hellinger", Outcome(tables=(TABLE,)), None, as_json=False, seconds=1.0)
+    assert capsys.readouterr().out == "layer\tvalue\nenc1\t0.123456789012345\n\t\n"
+
+
+def test_several_tables_say_which_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    other = Table("B", {"x": [1]})
+    print_result("report", Outcome(tables=(TABLE, other)), None, as_json=False, seconds=1.0)
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert first.splitlines()[:2] == ["table\tlayer\tvalue", "A title\tenc1\t0.123456789012345"]
+    assert second == "table\tx\nB\t1\n"
+
+
+def test_cells_cannot_break_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("", {"a\tb": ["c\nd\te\x1b[2J"]})
+    print_result("report", Outcome(tables=(table,)), None, as_json=False, seconds=1.0)
+    assert capsys.readouterr().out == "a\\tb\nc\\nd\\te\\x1b[2J\n"
+
+
+def test_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    table = Table("[bold]A title", {"value": [0.123456789, None], "n": [3, 4]})
+    print_result("hellinger", Outcome(tables=(table,)), None, as_json=False, seconds=1.0)
+    shown = screen.getvalue()
+    assert "[bold]A title" in shown  # names are no markup
+    assert "0.1235" in shown
+    assert "\t" not in shown
+
+
+def test_json_is_one_object_with_all_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = Outcome(
+        (Path("r/a"),),
+        (Path("side.png"),),
+        {"mean": float("nan"), "each": {"A": (1, float("inf"))}},
+        ("b.png: cut off",),
+        (TABLE,),
+    )
+    print_result("extract images", outcome, "./r", as_json=True, seconds=1.23456)
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("version") == "0.1.0"
+    assert found == {
+        "command": "extract images",
+        "outputs": ["./r/a"],
+        "side_outputs": ["side.png"],
+        "summary": {"mean": None, "each": {"A": [1, None]}},
+        "failures": ["b.png: cut off"],
+        "tables": [
+            {
+                "title": "A title",
+                "columns": {"layer": ["enc1", None], "value": [0.123456789012345, None]},
+            }
+        ],
+        "seconds": 1.235,
+    }
+
+
+def test_control_characters_are_spelled_out() -> None:
+    assert visible("ä b\x1b]0;\x07\u202e") == "ä b\\x1b]0;\\x07\\u202e"

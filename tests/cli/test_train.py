@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import io
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from skiptool.model import weights
+from skiptool.names import Loss, Precision
+from skiptool.records import Outcome, Training
+from skiptool.steps import train
+
+Run = Callable[..., Any]
+
+SHORT = ("--encoder-weights", "none", "--epochs", "1", "--precision", "32")
+BOTH = ("--fold", "0", "--prune", "0", "--prune", "1")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what the step is asked for; it is not run."""
+    found: dict[str, Any] = {}
+
+    def step(data: Path, out: Path, **settings: object) -> Outcome:
+        found.update(settings, data=data, out=out)
+        return Outcome()
+
+    monkeypatch.setattr(train, "train_models", step)
+    return found
+
+
+def test_defaults_are_the_protocol_of_the_paper(run: Run, asked: dict[str, Any]) -> None:
+    assert run("train", "s.zarr").code == 0
+    assert (asked["data"], asked["out"]) == (Path("s.zarr"), Path("runs"))
+    assert asked["protocol"] == Training(fold=0)
+    protocol = asked["protocol"]
+    assert (protocol.epochs, protocol.batch_size, protocol.lr) == (50, 8, 1e-4)
+    assert (protocol.lr_step, protocol.lr_gamma) == (15, 0.1)
+    assert (protocol.loss, protocol.encoder_weights) == (Loss.CE_GDICE, "imagenet")
+    assert (asked["encoders"], asked["skips"]) == (("resnet18",), ((1, 2, 3, 4),))
+    assert (asked["fold"], asked["folds"], asked["domain"]) == ((), None, None)
+    assert asked["keep_last"]
+
+
+def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
+    several = ("--encoder", "resnet34", "--encoder", "mit_b0", "--fold", "1", "--fold", "0")
+    places = ("--domain", "A", "--folds", "4", "--device", "cpu", "--workers", "2", "--seed", "7")
+    numbers = ("--epochs", "3", "--batch-size", "2", "--lr", "1e-3", "--lr-step", "5")
+    words = ("--lr-gamma", "0.5", "--loss", "ce", "--precision", "bf16", "--no-keep-last")
+    skips = ("--prune", "1", "--skips", "none", "--encoder-weights", "w.pth", "-o", "r/")
+    assert run("train", "s", *several, *places, *numbers, *words, *skips, "--resume").code == 0
+    progress = asked.pop("progress")
+    assert callable(progress.warn)
+    protocol = Training(0, 3, 2, 1e-3, 5, 0.5, Loss.CE, "w.pth", Precision.BFLOAT16, 7)
+    assert asked == {
+        **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
+        **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
+        **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
+        **{"overwrite": False, "resume": True, "dry_run": False},
+    }
+
+
+def test_data_come_from_stdin(run: Run, asked: dict[str, Any]) -> None:
+    assert run("train", "-", stdin="a b/s.zarr\n").code == 0
+    assert asked["data"] == Path("a b/s.zarr")
+    several = run("train", "-", stdin="a\nb\n")
+    assert (several.code, "2 paths" in several.line()) == (2, True)
+    empty = run("train", "-", stdin="")
+    assert (empty.code, "holds no path" in empty.line()) == (2, True)
+
+
+def test_terminal_on_stdin_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert "stdin is a terminal" in run("train", "-").line()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_whole_runs_are_printed_as_given(
+    slash: str, run: Run, experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(experiment.folder)
+    found = run("train", "s.zarr", *SHORT, *BOTH, "-o", f"./runs{slash}", "--resume")
+    assert found.code == 0
+    assert found.lines == ["./runs/resnet18-L0/fold0", "./runs/resnet18-L1/fold0"]
+    asked = run("train", "s.zarr", *SHORT, *BOTH, "-o", "runs", "--resume", "--json").json
+    assert asked["outputs"] == ["runs/resnet18-L0/fold0", "runs/resnet18-L1/fold0"]
+    assert asked["summary"] == {"models": 2, "trained now": 0}
+    other = run("train", "s.zarr", *SHORT, *BOTH, "-o", "runs", "--resume", "--lr", "0.1")
+    assert (other.code, "lr was 0.0001, now 0.1" in other.line()) == (4, True)
+
+
+def test_command_of_a_model_is_of_the_same_parameters(
+    run: Run, experiment: SimpleNamespace
+) -> None:
+    words = shlex.split(run("info", "--command", experiment.pruned).lines[0])[1:]
+    # --resume compares every parameter with those of the model that is there.
+    assert run(*words, "--resume").lines == [str(experiment.pruned)]
+    words[words.index("--epochs") + 1] = "2"
+    other = run(*words, "--resume")
+    assert (other.code, "epochs was 1, now 2" in other.line()) == (4, True)
+
+
+def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
+    found = run("train", experiment.data, *SHORT, "-o", tmp_path / "runs", "--dry-run")
+    assert (found.code, found.out) == (0, "")
+    assert "models: 3" in found.err
+    assert "training samples: 19" in found.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreachable_hub_says_how_to_get_the_file(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no route to host\nsecond line")
+
+    monkeypatch.setattr(weights.hub, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(weights.hub, "get_hf_file_metadata", unreachable)
+    found = run("train", experiment.data, "-o", tmp_path / "runs")
+    assert found.code == 1
+    line = found.line()
+    for words in ("no route to host", "hf download", "--encoder-weights FILE", "none"):
+        assert words in line
+    assert list(tmp_path.iterdir()) == []
+    dry = run("train", experiment.data, "-o", tmp_path / "runs", "--dry-run")
+    assert dry.code == 0  # a dry run asks nobody
+
+
+def test_interrupt_keeps_what_is_whole(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    runs = tmp_path / "runs"
+    shutil.copytree(experiment.baseline, runs / "resnet18-L0" / "fold0")
+    monkeypatch.setattr(train, "fit", interrupt)
+    found = run("train", experiment.data, *SHORT, *BOTH, "-o", runs, "--resume")
+    assert found.code == 130
+    assert "--resume" in found.line()
+    assert [path.name for path in (runs / "resnet18-L0").iterdir()] == ["fold0"]
+    assert [path.name for path in (runs / "resnet18-L1").iterdir()] == [".fold0.partial"]

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from skiptool.figures.grid import Column, Row
+from skiptool.figures.scores import ScoreMatrix, by_domain, by_shift
+from skiptool.metrics.scores import Score
+from skiptool.records import ORIGINAL, Shift
+
+Check = Callable[[Figure], list[str]]
+DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
+GREY = Shift.parse("saturation=0")
+PLAIN = Score(
+    *("d.zarr", "d1", "a", "test", "resnet18", "baseline", 0, "m0"),
+    shift=ORIGINAL,
+    classes=("cell",),
+    miou=0.9,
+)
+
+
+def score(pruning: str, fold: int, shift: Shift, miou: float, **new: object) -> Score:
+    facts = {"model_id": f"{pruning} {fold}", **new}
+    return replace(PLAIN, pruning=pruning, fold=fold, shift=shift, miou=miou, **facts)
+
+
+FOUND = [
+    *(score("L1-pruned", 0, GREY, 0.5), score("L1-pruned", 0, BRIGHT, math.nan)),
+    *(score("baseline", 0, DARK, 0.1), score("baseline", 1, DARK, 0.3)),
+    *(score("baseline", 0, ORIGINAL, 0.8), score("baseline", 1, ORIGINAL, 0.9)),
+    *(score("L1-pruned", 0, ORIGINAL, 0.7), score("baseline", 1, BRIGHT, 0.6)),
+]
+
+
+def test_folds_are_averaged_by_architecture_and_shift() -> None:
+    """Worked by hand; sd of two values is their difference over the root of 2."""
+    (matrix,) = by_shift(FOUND)
+    assert matrix.rows == (Row("baseline", "resnet18"), Row("L1-pruned", "resnet18"))
+    assert matrix.columns == (
+        *(Column("original", ""), Column("0.5", "brightness"), Column("1.5", "brightness")),
+        Column("0", "saturation"),
+    )
+    nan = math.nan
+    np.testing.assert_allclose(matrix.values, [[0.85, 0.2, 0.6, nan], [0.7, nan, nan, 0.5]])
+    root = math.sqrt(2)
+    expected = [[0.1 / root, 0.2 / root, nan, nan], [nan] * 4]
+    np.testing.assert_allclose(matrix.spread, expected)
+    assert (matrix.folds, matrix.measure, matrix.across) == (2, "cell IoU", "shift")
+    assert matrix.title == "IoU under shift, a"
+    assert "mean over 2 folds" in matrix.caption
+    assert "test samples of d.zarr" in matrix.caption
+
+
+def test_a_model_in_two_tables_counts_once() -> None:
+    (once,), (twice,) = by_shift(FOUND), by_shift([*FOUND, *map(replace, FOUND)])
+    np.testing.assert_array_equal(once.values, twice.values)
+    np.testing.assert_array_equal(once.spread, twice.spread)
+    assert once.folds == twice.folds
+
+
+def test_the_table_holds_the_same_numbers() -> None:
+    table = by_shift(FOUND)[0].table()
+    assert table.title == "cell IoU: IoU under shift, a"
+    assert table.columns["shift"] == [
+        "original",
+        "brightness 0.5",
+        "brightness 1.5",
+        "saturation 0",
+    ]
+    assert table.columns["resnet18 baseline"] == pytest.approx([0.85, 0.2, 0.6, None])
+    assert table.columns["resnet18 L1-pruned"] == [0.7, None, None, 0.5]
+
+
+def test_in_words_each_architecture_is_measured_against_itself() -> None:
+    assert by_shift(FOUND)[0].paragraphs() == (
+        "resnet18 baseline: 0.85 (original), lowest 0.20 (brightness 0.5).",
+        "resnet18 L1-pruned: 0.70 (original), lowest 0.50 (saturation 0).",
+    )
+    (without,) = by_shift([score("baseline", 0, DARK, 0.4), score("baseline", 0, GREY, 0.2)])
+    assert without.paragraphs() == (
+        "resnet18 baseline: 0.40 (brightness 0.5), lowest 0.20 (saturation 0).",
+    )
+    (alone,) = by_shift([score("baseline", 0, DARK, 0.4)])
+    assert alone.paragraphs() == ()
+    (empty,) = by_shift([score("baseline", 0, shift, math.nan) for shift in (DARK, GREY)])
+    assert empty.paragraphs() == ()
+
+
+def test_datasets_domains_and_splits_have_a_matrix_each() -> None:
+    elsewhere = [
+        *(replace(each, domain="b") for each in FOUND[:3]),
+        *(replace(each, dataset_id="d2") for each in FOUND[:3]),
+        *(replace(each, split="train") for each in FOUND[:3]),
+    ]
+    assert len(by_shift([*FOUND, *elsewhere])) == 4
+
+
+def test_encoders_stand_in_groups_and_prunings_in_the_paper_s_order() -> None:
+    found = [
+        score(pruning, 0, shift, 0.5, encoder=encoder)
+        for encoder in ("resnet50", "resnet18")
+        for pruning in ("skips-1+3", "L4-pruned", "baseline")
+        for shift in (ORIGINAL, DARK)
+    ]
+    (matrix,) = by_shift(found)
+    assert [(row.group, row.label) for row in matrix.rows] == [
+        (encoder, pruning)
+        for encoder in ("resnet50", "resnet18")
+        for pruning in ("baseline", "L4-pruned", "skips-1+3")
+    ]
+
+
+def test_factors_that_look_alike_stay_apart() -> None:
+    near = Shift.parse("brightness=0.50000001")
+    (matrix,) = by_shift([score("baseline", 0, DARK, 0.4), score("baseline", 0, near, 0.2)])
+    assert matrix.values.tolist() == [[0.4, 0.2]]
+
+
+def test_several_classes_are_named() -> None:
+    found = [replace(each, classes=("cell", "debris")) for each in FOUND]
+    (matrix,) = by_shift(found)
+    assert matrix.measure == "mean IoU"
+    assert matrix.caption.startswith("Mean IoU (mean of cell, debris) from")
+
+
+def test_domains_stand_side_by_side_unshifted() -> None:
+    found = [
+        score("baseline", fold, ORIGINAL, miou, domain=domain)
+        for fold, domain, miou in ((0, "b", 0.4), (1, "b", 0.6), (0, "a", 0.9))
+    ]
+    (matrix,) = by_domain([*found, score("baseline", 0, DARK, 0.0, domain="a")])
+    assert matrix.columns == (Column("a"), Column("b"))
+    np.testing.assert_allclose(matrix.values, [[0.9, 0.5]])
+    assert matrix.title == "IoU by domain, d.zarr"
+    assert matrix.table().columns["domain"] == ["a", "b"]
+
+
+def test_one_domain_is_shown_where_no_matrix_of_shifts_shows_it() -> None:
+    plain = [each for each in FOUND if each.shift == ORIGINAL]
+    (matrix,) = by_domain(plain)
+    np.testing.assert_allclose(matrix.values, [[0.85], [0.7]])
+    assert by_shift(plain) == []
+    assert by_domain(FOUND) == []
+    assert len(by_domain([*FOUND, *(replace(each, dataset_id="d2") for each in plain)])) == 1
+    assert (by_shift([]), by_domain([])) == ([], [])
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_the_spread_is_drawn_where_there_are_several_folds(labels: Check, folds: int) -> None:
+    (matrix,) = by_shift([each for each in FOUND if each.fold is not None and each.fold < folds])
+    assert isinstance(matrix, ScoreMatrix)
+    texts = labels(matrix.draw())
+    assert "cell IoU" in texts
+    assert ("0.85" in texts) == (folds == 2)
+    assert ("one fold, hence no spread" in matrix.caption) == (folds == 1)
+    assert any("0.07" in text for text in texts) == (folds == 2)

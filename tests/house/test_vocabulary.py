@@ -1,0 +1,52 @@
+"""Every word that may be typed has something behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from skiptool.distances.binned import DISTANCES
+from skiptool.errors import SkiptoolError
+from skiptool.model.loss import SegmentationLoss
+from skiptool.names import LAYERS, Kind, Loss, Metric, ShiftKind
+from skiptool.records import Shift
+from skiptool.shifts.photometric import apply
+from skiptool.stores.header import FORMAT_VERSIONS
+
+
+@pytest.mark.parametrize("kind", ShiftKind)
+def test_every_shift_is_applied(kind: ShiftKind) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    factor = None if kind is ShiftKind.ORIGINAL else 0.5
+    changed = apply(image, Shift(kind, factor))
+    assert (changed == image).all() == (kind is ShiftKind.ORIGINAL)
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_every_metric_is_a_distance(metric: Metric) -> None:
+    p, q = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    assert DISTANCES[metric](p, p)[0] == 0 < DISTANCES[metric](p, q)[0]
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_every_loss_is_positive_where_wrong(loss: Loss) -> None:
+    logits = torch.tensor([5.0, -5.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
+    wrong = torch.ones(1, 4, 4, dtype=torch.int64)
+    measured = SegmentationLoss(loss, 2)
+    assert measured(logits, wrong) > measured(logits, 0 * wrong) >= 0
+
+
+def test_every_kind_has_a_format_version() -> None:
+    assert set(FORMAT_VERSIONS) == set(Kind)
+
+
+def test_layers_stand_in_the_order_of_data_flow() -> None:
+    down = [f"enc{level}" for level in range(1, 6)]
+    up = [f"dec{level}" for level in range(4, -1, -1)]
+    assert list(LAYERS) == ["input", *down, *up, "head"]
+
+
+def test_unknown_names_are_errors_of_ours() -> None:
+    with pytest.raises(SkiptoolError, match="did you mean brightness"):
+        Shift.parse("brightnes=1")

@@ -1,0 +1,146 @@
+"""Small stores for tests, and the damage that is done to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skiptool.names import Split
+from skiptool.records import Sample
+from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.features_writer import CHUNK, FeatureWriter
+from skiptool.stores.header import Making
+
+CLASSES = ("background", "cell", "debris")
+
+MAKING = Making("synth", (), {"n": 40, "seed": 0}, {"out": "x.zarr"}, {"templates": "ab" * 16})
+
+FACTS: dict[str, Any] = {
+    **{"model": "resnet18-L1/fold0", "arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned"},
+    **{"fold": 0, "parameter_count": 14_309_922, "dataset": "d.zarr", "domain": "a"},
+    **{"split": "test", "shift": "brightness", "factor": 0.5, "patch_size": [64, 64]},
+    **{"grid": [2, 2], "pooling": "mean"},
+}
+
+LAYERS = {"enc1": 3, "dec0": 2, "encoder.layer1.0": 1}
+"""Channels D of the layers of small feature stores."""
+
+
+def sample(
+    index: int, domain: str = "a", shape: tuple[int, ...] = (4, 6, 3), **new: object
+) -> Sample:
+    """Return a sample whose pixels follow from its number and domain."""
+    rng = np.random.default_rng([index, *domain.encode()])
+    if shape[2] == 3:
+        image = rng.integers(0, 256, shape, dtype=np.uint8)
+    else:
+        image = rng.random(shape, dtype=np.float32)
+    made = Sample(
+        id=f"{index:03d}",
+        image=image,
+        mask=rng.choice(np.array([0, 1, 2, 255], dtype=np.uint8), shape[:2]),
+        subject=f"pätient {index // 2}",
+        domain=domain,
+        split=Split.TRAIN if index % 3 else Split.TEST,
+        fold=index % 3 - 1,
+        columns={"mpp": 0.25 + index, "slice": index, "organ": f"skin {index % 2}"},
+    )
+    return replace(made, **new)
+
+
+def write_dataset(path: Path, samples: Sequence[Sample], making: Making = MAKING) -> str:
+    """Write a whole dataset and return its id."""
+    writer = DatasetWriter(path, CLASSES, making)
+    for each in samples:
+        writer.append(each)
+    return writer.finish().id
+
+
+def blocks(start: int, stop: int, layers: Mapping[str, int] = LAYERS) -> dict[str, Any]:
+    """Return activations of images, each following from its number."""
+    return {
+        layer: np.stack(
+            [
+                np.random.default_rng([image, channels]).normal(size=(channels, 4))
+                for image in range(start, stop)
+            ]
+        ).astype(np.float32)
+        for layer, channels in layers.items()
+    }
+
+
+def feature_columns(images: int) -> dict[str, Any]:
+    """Return the columns of so many samples."""
+    return {
+        "id": [f"{index:03d}" for index in range(images)],
+        "subject": np.array([f"s{index}" for index in range(images)], dtype=object),
+        "fold": np.full(images, -1),
+    }
+
+
+def feature_writer(
+    path: Path, images: int, making: Making = MAKING, dtype: str = "float16", identity: object = 1
+) -> FeatureWriter:
+    """Begin a feature store, or go on with one."""
+    return FeatureWriter(path, making, identity, FACTS, feature_columns(images), dtype)
+
+
+def write_features(path: Path, images: int, **how: object) -> Path:
+    """Write a whole feature store, going on where one was left."""
+    writer = feature_writer(path, images, **how)
+    for start in range(writer.written, images, CHUNK):
+        writer.append(blocks(start, min(start + CHUNK, images)))
+    writer.finish()
+    return path
+
+
+def flip(file: Path, position: int = -9) -> None:
+    """Turn one bit of a file round."""
+    data = bytearray(file.read_bytes())
+    data[max(position, -len(data))] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def set_json(file: Path, **values: object) -> None:
+    """Change keys of a JSON object in a file; those given as None are removed."""
+    found = {**json.loads(file.read_text()), **values}
+    file.write_text(json.dumps({key: value for key, value in found.items() if value is not None}))
+
+
+def set_attributes(path: Path, **values: object) -> None:
+    """Change attributes of a Zarr group or array; those given as None are removed."""
+    found = {**json.loads((path / "zarr.json").read_text())["attributes"], **values}
+    kept = {key: value for key, value in found.items() if value is not None}
+    set_json(path / "zarr.json", attributes=kept)
+
+
+@contextmanager
+def refused(kind: type[Exception], *words: object) -> Iterator[None]:
+    """Expect one error of exactly this kind: one line that holds all the words."""
+    with pytest.raises(kind) as caught:
+        yield
+    assert type(caught.value) is kind, caught.value
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert str(word) in message, message
+
+
+HOSTILE_JSON: dict[str, bytes] = {
+    "nothing": b"",
+    "cut": b'{"zarr_format": 3, "node_',
+    "binary": b"\xff\xfe\x00\x01",
+    "a list": b"[]",
+    "a number": b"3",
+    "null": b"null",
+    "100,000 brackets": b"[" * 100_000,
+    "100,000 objects": b'{"a":' * 100_000,
+}
+"""What may stand where a JSON object should."""

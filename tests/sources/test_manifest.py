@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptool.errors import SourceError
+from skiptool.sources.manifest import pair_folders, parse_manifest, read_manifest
+
+NEEDED = ("image", "domain", "subject")
+FILES = ("image", "mask")
+HEAD = "image,mask,domain,subject\n"
+
+
+def parse(text: str, folder: Path = Path("data")) -> list[dict[str, str]]:
+    return [dict(row) for row in parse_manifest(text, "m.csv", folder, NEEDED, FILES)]
+
+
+def test_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
+    file = tmp_path / "m.csv"
+    file.write_text(HEAD + "x/1.png,/abs/1.png,A,s1\n2.png,,B,s2\n")
+    assert read_manifest(file, NEEDED, FILES) == [
+        {
+            **{"image": str(tmp_path / "x/1.png"), "mask": "/abs/1.png"},
+            **{"domain": "A", "subject": "s1"},
+        },
+        {"image": str(tmp_path / "2.png"), "mask": "", "domain": "B", "subject": "s2"},
+    ]
+
+
+CELL = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=6
+).filter(lambda text: text.strip() == text)
+
+
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, st.just("") | CELL), min_size=1, max_size=4),
+    delimiter=st.sampled_from(",;\t"),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    mark=st.sampled_from(["", "\ufeff"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_what_other_programs_write_is_read(
+    rows: list[tuple[str, str, str]], delimiter: str, end: str, mark: str, quoting: int
+) -> None:
+    """Excel's semicolons and byte order mark, any line end, quotes or none."""
+    names = ("domain", "subject", "organ")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)
+    writer.writerows([names, *rows])
+    found = parse_manifest(mark + text.getvalue(), "m", Path(), ("domain", "subject"), ())
+    assert [tuple(row[name] for name in names) for row in found] == rows
+
+
+def test_spaces_blank_lines_and_short_lines_do_no_harm() -> None:
+    text = "\n image , domain ,subject, organ\n\n 1.png, A ,s1\n,,,\n2.png,B,s2,skin,,\n\n"
+    assert parse(text) == [
+        {"image": "data/1.png", "domain": "A", "subject": "s1", "organ": ""},
+        {"image": "data/2.png", "domain": "B", "subject": "s2", "organ": "skin"},
+    ]
+
+
+def test_a_quoted_value_may_hold_the_delimiter_and_a_line_end() -> None:
+    (row,) = parse(HEAD + '"a,b.png",,"two\nlines",s\n')
+    assert (row["image"], row["domain"]) == ("data/a,b.png", "two\nlines")
+
+
+def test_columns_without_a_name_are_left_out() -> None:
+    """As a spreadsheet leaves them behind the last column."""
+    (row,) = parse("image,domain,subject,,\n1.png,A,s,x,\n")
+    assert row == {"image": "data/1.png", "domain": "A", "subject": "s"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["no rows"]),
+        ("\n \n", ["no rows"]),
+        (HEAD, ["no rows"]),
+        (HEAD + ",,,\n", ["no rows"]),
+        ("image,domain\n1.png,A\n", ["no column subject", "image, domain"]),
+        ("image,domain,subjekt\n", ["no column subject", "did you mean subjekt?"]),
+        ("1.png,A,s1\n", ["no column image, domain, subject"]),
+        ("image,domain,subject,image\n1,A,s,2\n", ["column image is there twice"]),
+        (HEAD + "1.png,,A,s1\n\n2.png,,,s2\n", ["line 4", "domain is empty"]),
+        (HEAD + '"1.png\n",,,s1\n', ["line 3", "domain is empty"]),
+        (HEAD + "a,b.png,,A,s1\n", ["line 2", "5 values in 4 columns", "quotes"]),
+        (HEAD + '"1.png,,A,s1\n', ["line 2", "unexpected end of data"]),
+        ('"image,domain,subject\n1,A,s\n', ["line 2", "unexpected end of data"]),
+        (HEAD + '"1"x.png,,A,s1\n', ["line 2"]),
+        (HEAD + "1\x00.png,,A,s1\n", ["NUL"]),
+        (HEAD + "x" * 200_000 + ",,A,s1\n", ["line 2", "field larger than field limit"]),
+    ],
+)
+def test_what_is_no_manifest_is_refused_with_its_line(text: str, words: list[str]) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse(text)
+    for word in ("m.csv", *words):
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "utf-16.csv").write_text(HEAD, encoding="utf-16")
+    (tmp_path / "folder.csv").mkdir()
+    for name, word in (
+        ("nowhere.csv", "no such manifest"),
+        ("utf-16.csv", "no UTF-8 text"),
+        ("folder.csv", "no UTF-8 text"),
+    ):
+        with pytest.raises(SourceError, match=word) as caught:
+            read_manifest(tmp_path / name, NEEDED, FILES)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+def put(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def test_pictures_are_matched_by_their_stem(tmp_path: Path) -> None:
+    images = put(tmp_path / "i", "b.PNG", "a.jpg", "c.d.tif", "x.png", "notes.txt", "._a.png")
+    masks = put(tmp_path / "m", "a.png", "b.tiff", "c.d.png", "extra.png")
+    (images / "folder.png").mkdir()
+    rows, failures = pair_folders(images, masks, "A")
+    assert rows == [
+        {"image": str(images / name), "mask": str(masks / mask), "domain": "A", "subject": stem}
+        for name, mask, stem in [
+            ("a.jpg", "a.png", "a"),
+            ("b.PNG", "b.tiff", "b"),
+            ("c.d.tif", "c.d.png", "c.d"),
+        ]
+    ]
+    assert failures == [f"{images / 'x.png'}: no mask named x.* in {masks}"]
+
+
+def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
+    good = put(tmp_path / "good", "a.png")
+    twice = put(tmp_path / "twice", "a.png", "a.tif")
+    empty = put(tmp_path / "empty", "a.txt")
+    for images, masks, words in (
+        (tmp_path / "nowhere", good, ["nowhere", "no such folder"]),
+        (good, tmp_path / "nowhere", ["nowhere", "no such folder"]),
+        (good / "a.png", good, ["a.png", "no such folder"]),
+        (twice, good, ["a.tif", "same stem as a.png"]),
+        (good, twice, ["a.tif", "same stem as a.png"]),
+        (empty, good, ["empty", "holds no picture (.png, .tif"]),
+    ):
+        with pytest.raises(SourceError) as caught:
+            pair_folders(images, masks, "A")
+        for word in words:
+            assert word in str(caught.value)

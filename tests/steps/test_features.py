@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import avg_pool2d
+
+from skiptool.errors import ArgumentError, ExistsError, FormatError
+from skiptool.names import LAYERS
+from skiptool.records import ORIGINAL, Shift
+from skiptool.shifts.photometric import apply
+from skiptool.steps import features
+from skiptool.steps.features import extract_features
+from skiptool.stores.dataset import StoredSamples, open_dataset
+from skiptool.stores.features import FeatureStore, open_features
+
+Contents = Callable[[Path], dict[str, bytes]]
+
+DARK = Shift.parse("brightness=0.5")
+
+
+def values(store: FeatureStore, layer: str) -> np.ndarray[Any, Any]:
+    return np.concatenate([block for _, block in store.blocks(layer)])
+
+
+def forward(model: Path, images: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Run encoder, decoder and head of SMP one after the other and pool to 2 x 2; no hooks."""
+    network = smp.Unet("resnet18", encoder_weights=None, classes=2)
+    network.load_state_dict(load_file(model / "model.safetensors"))
+    network.eval()
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        stages = network.encoder(x)
+        found = dict(zip(("input", "enc1", "enc2", "enc3", "enc4", "enc5"), stages, strict=True))
+        decoded = stages[5]
+        for level in (4, 3, 2, 1, 0):
+            skip = stages[level] if level else None
+            size = stages[level].shape[2:]
+            decoded = network.decoder.blocks[4 - level](decoded, *size, skip_connection=skip)
+            found[f"dec{level}"] = decoded
+        found["head"] = network.segmentation_head(decoded)
+        pooled = {k: avg_pool2d(t, t.shape[2] // 2).flatten(2) for k, t in found.items()}
+    return {layer: vectors.numpy() for layer, vectors in pooled.items()}
+
+
+def test_values_are_pooled_activations(experiment: SimpleNamespace) -> None:
+    data = open_dataset(experiment.data)
+    indices = data.domain("synthetic").select("test")
+    images = data.samples("synthetic", indices).read_many(range(len(indices)))[0]
+    shifted = np.stack([apply(image, DARK) for image in images]).astype(np.uint8)
+    store = open_features(experiment.dark)
+    assert store.layers == LAYERS
+    expected = forward(experiment.baseline, shifted)
+    for layer in LAYERS:
+        found = values(store, layer)
+        assert found.dtype == np.float16
+        assert found.shape == (5, expected[layer].shape[1], 4)  # K = (64 / 32)^2
+        np.testing.assert_allclose(found, expected[layer], rtol=2e-3, atol=2e-3)
+        low, high = store.ranges(layer)
+        assert (low == found.min(axis=2)).all()
+        assert (high == found.max(axis=2)).all()
+
+
+def test_store_says_what_it_is_of(experiment: SimpleNamespace) -> None:
+    store, data = open_features(experiment.dark_pruned), open_dataset(experiment.data)
+    expected = {"model": "resnet18-L1/fold0", "dataset": "s.zarr", "domain": "synthetic"}
+    expected |= {"split": "test", "shift": "brightness", "pruning": "L1-pruned"}
+    assert {name: store.facts[name] for name in expected} == expected
+    assert (store.facts["factor"], store.facts["grid"]) == (0.5, [2, 2])
+    assert store.lineage.inputs["dataset"] == data.lineage.id
+    domain = data.domain("synthetic")
+    indices = domain.select("test")
+    assert set(store.columns) == set(domain.columns)
+    for name, column in domain.columns.items():
+        assert (store.columns[name] == column[indices]).all()
+    assert open_features(experiment.plain_pruned).facts["factor"] is None
+
+
+def test_same_bytes_twice(experiment: SimpleNamespace, tmp_path: Path, contents: Contents) -> None:
+    out = tmp_path / "f.zarr"
+    found = extract_features([experiment.baseline], experiment.data, out, shifts=[DARK])
+    assert found.outputs == (out,)
+    assert contents(out) == contents(experiment.dark)
+
+
+def test_layers_stand_in_the_order_of_data_flow(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    layers = ["encoder.layer1.0.relu@2", "head", "enc2", "head"]
+    extract_features([experiment.baseline], experiment.data, tmp_path / "f.zarr", layers=layers)
+    store = open_features(tmp_path / "f.zarr")
+    assert store.layers == ("enc2", "head", "encoder.layer1.0.relu@2")
+    plain = open_features(experiment.plain)
+    assert (values(store, "enc2") == values(plain, "enc2")).all()
+
+
+def test_float32_holds_more(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    how = {"layers": ["enc5"], "dtype": "float32"}
+    extract_features([experiment.baseline], experiment.data, tmp_path / "f.zarr", **how)
+    found = values(open_features(tmp_path / "f.zarr"), "enc5")
+    assert found.dtype == np.float32
+    narrow = values(open_features(experiment.plain), "enc5")
+    assert (found.astype(np.float16) == narrow).all()
+    assert (found != narrow).any()
+
+
+def test_folder_is_filled_from_one_reading(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, read = [], StoredSamples.read_many
+    monkeypatch.setattr(
+        StoredSamples, "read_many", lambda self, rows: (calls.append(rows), read(self, rows))[1]
+    )
+    both, out = [experiment.baseline, experiment.pruned], tmp_path / "stores"
+    found = extract_features(
+        both, experiment.data, out, shifts=[ORIGINAL, DARK], layers=["enc1"], split="all"
+    )
+    assert [len(rows) for rows in calls] == [16, 8]
+    assert [path.name for path in found.outputs] == [
+        f"resnet18-L{level}-fold0_synthetic_{shift}.zarr"
+        for level in (0, 1)
+        for shift in ("original", "brightness-0.5")
+    ]
+    assert sorted(out.iterdir()) == sorted(found.outputs)
+    # More stores join the folder; those that are there are refused, or skipped by --resume.
+    more = {"layers": ["enc1"], "split": "all"}
+    with pytest.raises(ExistsError):
+        extract_features(both, experiment.data, out, shifts=[DARK], **more)
+    new = Shift.parse("contrast=2")
+    extract_features(both[:1], experiment.data, out, shifts=[new], **more)
+    before = len(calls)
+    extract_features(both[:1], experiment.data, out, shifts=[DARK, new], **more, resume=True)
+    assert len(calls) == before
+    assert len(list(out.iterdir())) == 5
+
+
+def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    how = {"shifts": [ORIGINAL, DARK], "layers": ["input", "enc1"], "dry_run": True}
+    out = tmp_path / "stores"
+    found = extract_features([experiment.baseline], experiment.data, out, **how)
+    assert found.outputs == ()
+    size = 2 * 5 * (3 + 64) * 4 * 2  # stores, images, channels, vectors, bytes
+    assert found.summary == {"stores": 2, "images": 10, "bytes before compression": size}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_run_goes_on(
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    how = {"layers": ["enc1", "head"], "split": "all", "shifts": [DARK]}
+    out, whole, tap, sizes = tmp_path / "f.zarr", tmp_path / "whole.zarr", features.tap, []
+    extract_features([experiment.baseline], experiment.data, whole, **how)
+
+    def interrupted(network: Any, images: Any, *words: Any) -> Any:  # noqa: ANN401
+        sizes.append(len(images))
+        if sizes == [16, 8]:
+            raise KeyboardInterrupt
+        return tap(network, images, *words)
+
+    monkeypatch.setattr(features, "tap", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features([experiment.baseline], experiment.data, out, **how)
+    assert not out.exists()
+    with pytest.raises(ExistsError, match="interrupted run"):
+        extract_features([experiment.baseline], experiment.data, out, **how)
+    other = how | {"shifts": [ORIGINAL]}
+    with pytest.raises(ExistsError, match=r"shift was 'brightness=0\.5', now 'original'"):
+        extract_features([experiment.baseline], experiment.data, out, **other, resume=True)
+    extract_features([experiment.baseline], experiment.data, out, **how, resume=True)
+    assert sizes == [16, 8, 8]  # the first chunk was safe
+    assert contents(out) == contents(whole)
+    other = how | {"split": "test"}
+    with pytest.raises(ExistsError, match="split was 'all', now 'test'"):
+        extract_features([experiment.baseline], experiment.data, out, **other, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "reason"),
+    [(np.nan, FormatError, "not finite"), (1e6, ArgumentError, "--dtype float32")],
+)
+def test_values_that_cannot_stand_leave_nothing(
+    value: float,
+    error: type[Exception],
+    reason: str,
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_network: object, images: Any, layers: Any, _device: str) -> Any:  # noqa: ANN401
+        found = np.ones((len(images), 2, 4), dtype=np.float32)
+        found[3, 1, 2] = value
+        return dict.fromkeys(layers, found)
+
+    monkeypatch.setattr(features, "tap", broken)
+    name = open_dataset(experiment.data).domain("synthetic").select("test")[3]
+    with pytest.raises(error, match=f"layer enc1, image {name:05d}.*{reason}"):
+        extract_features(
+            [experiment.baseline], experiment.data, tmp_path / "stores", layers=["enc1"]
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "f.zarr"
+    extract_features([experiment.baseline], experiment.data, out, layers=["head"])
+    first = open_features(out).lineage.id
+    extract_features([experiment.pruned], experiment.data, out, layers=["head"], overwrite=True)
+    assert open_features(out).lineage.id != first
+    assert [path.name for path in tmp_path.iterdir()] == ["f.zarr"]

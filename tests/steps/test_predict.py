@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import load_file
+from torchvision.transforms.v2.functional import adjust_brightness
+
+from skiptool.errors import ArgumentError, ExistsError
+from skiptool.metrics.overlap import mean_iou
+from skiptool.names import Precision, Split
+from skiptool.records import ORIGINAL, Sample, Shift
+from skiptool.steps import predict
+from skiptool.steps.predict import predict_dataset
+from skiptool.stores.dataset import StoredSamples, open_dataset
+from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.header import Making
+from skiptool.stores.masks import open_masks
+
+DARK = Shift.parse("brightness=0.5")
+PLAIN: dict[str, Any] = {"precision": Precision.FLOAT32}
+
+
+def forward(model: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Label images (N, H, W, 3) by SMP alone: x / 255 in float32, no skiptool."""
+    network = smp.Unet("resnet18", encoder_weights=None, classes=2)
+    network.load_state_dict(load_file(model / "model.safetensors"))
+    network.eval()
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+    labels: np.ndarray[Any, Any] = logits.argmax(1).numpy().astype(np.uint8)
+    return labels
+
+
+def matrices(table: pa.Table, **chosen: object) -> np.ndarray[Any, Any]:
+    """Collect the counts (N, 2, 2) of some rows, samples in the order of the table."""
+    rows = [row for row in table.to_pylist() if all(row[k] == v for k, v in chosen.items())]
+    names = ["background", "cell"]
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for row in rows:
+        counts = found.setdefault(row["sample"], np.full((2, 2), -1))
+        place = names.index(row["truth"]), names.index(row["predicted"])
+        assert counts[place] == -1  # each pair once
+        counts[place] = row["pixels"]
+    return np.stack([*found.values()])
+
+
+def by_hand(truth: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    pairs = [[(truth == t) & (labels == p) for p in (0, 1)] for t in (0, 1)]
+    return np.array(pairs).sum(axis=(3, 4)).transpose(2, 0, 1)
+
+
+def test_counts_equal_a_direct_forward_pass(experiment: SimpleNamespace) -> None:
+    table = pq.read_table(experiment.predictions)
+    store = open_dataset(experiment.data)
+    indices = store.domain("synthetic").select("test")
+    images, truth = store.samples("synthetic", indices).read_many(range(len(indices)))
+    plain = by_hand(truth, forward(experiment.baseline, np.asarray(images, dtype=np.uint8)))
+    chosen = {"model": "resnet18-L0/fold0", "shift": "original"}
+    assert (matrices(table, **chosen) == plain).all()
+    # Eq. (1) by torchvision, on images whose channels come first there.
+    dark = adjust_brightness(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), 0.5)
+    shifted = by_hand(truth, forward(experiment.baseline, dark.permute(0, 2, 3, 1).numpy()))
+    chosen |= {"shift": "brightness", "factor": 0.5}
+    assert (matrices(table, **chosen) == shifted).all()
+    assert (plain != shifted).any()
+
+
+def test_table_holds_every_pair_of_every_sample(experiment: SimpleNamespace) -> None:
+    table = pq.read_table(experiment.predictions)
+    assert table.num_rows == 2 * 2 * 5 * 4  # models, shifts, samples, pairs
+    for model in ("resnet18-L0/fold0", "resnet18-L1/fold0"):
+        for shift in ("original", "brightness"):
+            assert (matrices(table, model=model, shift=shift).sum(axis=(1, 2)) == 64 * 64).all()
+    assert set(table["clean_skips"].to_pylist()) == {None}
+    assert set(table["factor"].to_pylist()) == {None, 0.5}
+    assert set(table["pruning"].to_pylist()) == {"baseline", "L1-pruned"}
+    assert set(table["dataset"].to_pylist()) == {"s.zarr"}  # names, not folders
+    assert set(table["split"].to_pylist()) == {"test"}
+
+
+def test_masks_are_what_was_counted(experiment: SimpleNamespace) -> None:
+    table, store = pq.read_table(experiment.predictions), open_dataset(experiment.data)
+    indices = store.domain("synthetic").select("test")
+    truth = store.samples("synthetic", indices).read_many(range(len(indices)))[1]
+    masks = open_masks(experiment.masks)
+    assert len(masks.names()) == 4
+    for name, (facts, shape) in zip(masks.names(), masks.entries(), strict=True):
+        assert shape == (5, 64, 64)
+        chosen = {key: facts[key] for key in ("model", "model_id", "domain", "shift", "factor")}
+        assert (matrices(table, **chosen) == by_hand(truth, masks.read(name))).all()
+
+
+def test_original_is_a_shift_of_factor_1(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "p.parquet"
+    same = [ORIGINAL, *map(Shift.parse, ("brightness=1", "contrast=1", "saturation=1"))]
+    predict_dataset([experiment.baseline], experiment.data, out, shifts=same, **PLAIN)
+    table = pq.read_table(out)
+    first = matrices(table, shift="original")
+    for kind in ("brightness", "contrast", "saturation"):
+        assert (matrices(table, shift=kind) == first).all()
+
+
+def make_dataset(path: Path, sizes: Sequence[tuple[str, int, int]]) -> None:
+    """Write domains of other sizes, a quarter of each mask ignored."""
+    writer = DatasetWriter(path, ["background", "cell"], Making("extract"))
+    rng = np.random.default_rng(0)
+    for domain, height, width in sizes:
+        for number in range(18):
+            mask = rng.choice(np.array([0, 1, 255, 255], dtype=np.uint8), (height, width))
+            image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+            name = f"{number:02d}"
+            writer.append(Sample(name, image, mask, name, domain, Split.TEST))
+    writer.finish()
+
+
+def test_ignored_pixels_are_in_no_pair(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    data, out = tmp_path / "d.zarr", tmp_path / "p.parquet"
+    make_dataset(data, [("A", 40, 72), ("B", 33, 31)])
+    found = predict_dataset([experiment.baseline], data, out, **PLAIN)
+    table, store = pq.read_table(out), open_dataset(data)
+    for domain in ("A", "B"):
+        images, truth = store.samples(domain, range(18)).read_many(range(18))
+        counts = matrices(table, domain=domain)
+        assert (counts.sum(axis=(1, 2)) == (truth != 255).sum(axis=(1, 2))).all()
+        # Batches are of 16: the last one is short.
+        labels = forward(experiment.baseline, np.asarray(images, dtype=np.uint8))
+        assert (counts == by_hand(truth, labels)).mean() > 0.99
+    (summary,) = found.tables
+    assert summary.columns["domain"] == ["A", "B"]
+    assert "cell" in summary.title
+
+
+def test_summary_is_the_iou_of_summed_counts(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    both, out = [experiment.baseline, experiment.pruned], tmp_path / "p.parquet"
+    found = predict_dataset(both, experiment.data, out, shifts=[ORIGINAL, DARK], **PLAIN)
+    (summary,) = found.tables
+    assert summary.columns["shift"] == ["original", "brightness=0.5"]
+    table = pq.read_table(out)
+    for level in (0, 1):
+        model = f"resnet18-L{level}/fold0"
+        total = matrices(table, model=model, shift="brightness").sum(axis=0)
+        assert summary.columns[f"resnet18-L{level}"][1] == pytest.approx(float(mean_iou(total)))
+    assert table.equals(pq.read_table(experiment.predictions))  # the same twice
+
+
+def test_data_are_read_once(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, read = [], StoredSamples.read_many
+    monkeypatch.setattr(
+        StoredSamples,
+        "read_many",
+        lambda self, rows: (calls.append(list(rows)), read(self, rows))[1],
+    )
+    both = [experiment.baseline, experiment.pruned]
+    predict_dataset(both, experiment.data, tmp_path / "p.parquet", shifts=[ORIGINAL, DARK], **PLAIN)
+    assert calls == [[0, 1, 2, 3, 4]]
+
+
+def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    both = [experiment.baseline, experiment.pruned]
+    out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
+    found = predict_dataset(
+        both, experiment.data, out, shifts=[ORIGINAL, DARK], masks=masks, dry_run=True
+    )
+    assert found.outputs == found.side_outputs == ()
+    expected = {"models": 2, "shifts": 2, "images": 5, "rows": 80}
+    assert found.summary == expected | {"bytes before compression": 80 * 8 + 20 * 64 * 64}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
+    models = [experiment.baseline, experiment.pruned]
+    how = {"shifts": [ORIGINAL, DARK], "masks": masks, **PLAIN}
+    labels, calls = predict.predict_labels, []
+
+    def interrupted(*words: Any) -> Any:  # noqa: ANN401 - stands for another function
+        calls.append(words)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return labels(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "predict_labels", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict_dataset(models, experiment.data, out, **how)
+    assert not out.exists()
+    assert not masks.exists()
+    with pytest.raises(ExistsError, match="interrupted run"):
+        predict_dataset(models, experiment.data, out, **how)
+    predict_dataset(models, experiment.data, out, **how, resume=True)
+    assert pq.read_table(out).equals(pq.read_table(experiment.predictions))
+    assert {path.name for path in tmp_path.iterdir()} == {"p.parquet", "m.zarr"}
+    # Whole: nothing is predicted. Other parameters: refused, for table and masks alike.
+    monkeypatch.setattr(predict, "restore", None)
+    found = predict_dataset(models, experiment.data, out, **how, resume=True)
+    assert (found.outputs, found.side_outputs) == ((out,), (masks,))
+    with pytest.raises(ExistsError, match="split was 'test', now 'all'"):
+        predict_dataset(models, experiment.data, out, **how, split="all", resume=True)
+    out.unlink()
+    with pytest.raises(ExistsError, match=r"m\.zarr.*split was 'test', now 'all'"):
+        predict_dataset(models, experiment.data, out, **how, split="all", resume=True)
+
+
+def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "p.parquet"
+    out.write_text("old")
+    with pytest.raises(ExistsError):
+        predict_dataset([experiment.baseline], experiment.data, out, **PLAIN)
+    predict_dataset([experiment.baseline], experiment.data, out, **PLAIN, overwrite=True)
+    assert pq.read_table(out).num_rows == 20
+
+
+def test_a_copy_of_a_model_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.symlink_to(experiment.baseline)
+    with pytest.raises(ArgumentError, match="a model is given twice"):
+        predict_dataset([experiment.baseline, copy], experiment.data, tmp_path / "p.parquet")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+import pytest
+
+from skiptool.errors import ExistsError, FormatError, SourceError
+from skiptool.names import PictureFormat
+from skiptool.steps.report import write_report
+
+
+class Outside(HTMLParser):
+    """Collects what a page would fetch from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href") and value and not value.startswith(("#", "data:")):
+                self.found.append(f"{tag} {name}={value}")
+
+
+def test_page_stands_alone_and_shows_both_tables(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.html"
+    found = write_report([experiment.predictions, experiment.shift], out, title="Two & <three>")
+    assert found.outputs == (out,)
+    text = out.read_text()
+    assert Outside(text).found == []
+    assert "Two &amp; &lt;three&gt;" in text
+    assert text.count("<svg") >= 2
+    for word in ("cell IoU", "Hellinger", "L1-pruned", "14,328,354", "14,309,922"):
+        assert word in text
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_page_shows_names_not_folders(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "r.html"
+    write_report([experiment.predictions, experiment.shift], out)
+    text = out.read_text()
+    assert str(experiment.folder) not in text
+    assert str(tmp_path) not in text
+    for part in (experiment.folder.name, tmp_path.name):
+        assert not re.search(rf"/{part}/", text)
+    assert "skiptool predict resnet18-L0/fold0 resnet18-L1/fold0" in text
+    assert "--data s.zarr" in text
+
+
+def test_without_page_the_numbers_come_back(experiment: SimpleNamespace) -> None:
+    found = write_report([experiment.predictions, experiment.shift])
+    assert found.outputs == found.side_outputs == ()
+    scores, distances = found.tables
+    assert list(scores.columns) == ["shift", "resnet18 baseline", "resnet18 L1-pruned"]
+    assert [word.split()[0] for word in scores.columns["shift"]] == ["original", "brightness"]
+    table = pq.read_table(experiment.shift).to_pylist()
+    means = [row["value"] for row in table if row["channel"] is None]
+    assert list(distances.columns["resnet18 baseline"]) == pytest.approx(means)
+
+
+def test_table_given_twice_counts_once(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.parquet"
+    shutil.copy(experiment.predictions, copy)
+    once, twice = (write_report(paths) for paths in ([copy], [copy, experiment.predictions]))
+    assert once.tables == twice.tables
+
+
+def test_figures_are_files_of_the_asked_formats(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    formats = (PictureFormat.PNG, PictureFormat.PDF, PictureFormat.SVG)
+    tables, folder = [experiment.predictions, experiment.shift], tmp_path / "figures"
+    found = write_report(tables, tmp_path / "r.html", figures=folder, formats=formats)
+    assert sorted(folder.iterdir()) == sorted(found.side_outputs)
+    assert len(found.side_outputs) == 2 * 3
+    magic = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+    for path in found.side_outputs:
+        assert path.read_bytes().startswith(magic[path.suffix])
+    with pytest.raises(ExistsError, match=r"figures/.*exists already"):
+        write_report(tables, figures=folder, formats=formats)
+    write_report(tables[:1], figures=folder, formats=formats, overwrite=True)
+
+
+def test_existing_figures_stop_the_page_too(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    write_report([experiment.shift], figures=folder)
+    with pytest.raises(ExistsError):
+        write_report([experiment.shift], tmp_path / "r.html", figures=folder)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    for path in (experiment.data, experiment.baseline, experiment.baseline / "history.parquet"):
+        with pytest.raises(FormatError, match="which has no figure"):
+            write_report([path])
+    with pytest.raises(FormatError, match="no such"):
+        write_report([tmp_path / "gone.parquet"])
+    with pytest.raises(SourceError, match="does not exist"):
+        write_report([experiment.shift], tmp_path / "gone" / "r.html")
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(experiment.shift.read_bytes()[:-100])
+    with pytest.raises(FormatError, match="cut short"):
+        write_report([cut])
+
+
+def test_lineage_does_not_depend_on_where_tables_lie(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.parquet"
+    shutil.copy(experiment.shift, copy)
+    assert json.loads(pq.read_schema(copy).metadata[b"skiptool"])["kind"] == "shift"
+    ids = []
+    for number, path in enumerate((copy, experiment.shift)):
+        write_report([path], tmp_path / f"{number}.html")
+        ids.append(
+            re.findall(r'class="id">([0-9a-f]{32})<', (tmp_path / f"{number}.html").read_text())
+        )
+    assert ids[0] == ids[1]
+    assert len(ids[0]) == 2

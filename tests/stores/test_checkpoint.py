@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import segmentation_models_pytorch as smp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from safetensors.torch import save_file
+
+from skiptool.errors import FormatError, MismatchError
+from skiptool.model.unet import build, parameter_count, restore, state
+from skiptool.names import Kind
+from skiptool.records import Architecture
+from skiptool.stores.checkpoint import model_identity, open_model, write_model
+from skiptool.stores.header import Making, digest, lineage
+from small_stores import HOSTILE_JSON, MAKING, refused, set_json
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray
+
+PRUNED = Architecture("resnet18", (2, 3, 4), ("background", "cell"))
+SMALL: dict[str, AnyArray] = {
+    "w": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "bn.running_mean": np.ones(3, dtype=np.float32),
+    "bn.num_batches_tracked": np.array(7),
+}
+
+
+def write(
+    folder: Path,
+    tensors: dict[str, AnyArray] = SMALL,
+    architecture: Architecture = PRUNED,
+    making: Making = MAKING,
+    **extra: object,
+) -> Path:
+    folder.mkdir()
+    header = lineage(Kind.MODEL, making, model_identity(architecture, tensors))
+    write_model(folder, architecture, tensors, header, {"fold": 1, "parameter_count": 6, **extra})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that the other library's ``save_pretrained`` wrote."""
+    folder = tmp_path_factory.mktemp("smp") / "their model"
+    torch.manual_seed(0)
+    network = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=2)
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write(tmp_path / "m")
+
+
+@given(
+    tensors=st.dictionaries(
+        st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, max_size=3),
+        npst.arrays(
+            st.sampled_from(["float32", "float16", "int64"]),
+            npst.array_shapes(min_dims=0, max_dims=3, max_side=4),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    fortran=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_model_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, AnyArray], fortran: bool
+) -> None:
+    """Whatever the order in which an array lies in memory: safetensors alone would scramble it."""
+    if fortran:
+        tensors = {name: np.asarray(array, order="F") for name, array in tensors.items()}
+    folder = write(tmp_path_factory.mktemp("m") / "m", tensors)
+    stored = open_model(folder)
+    found = stored.tensors()
+    assert sorted(found) == sorted(tensors)
+    for name, array in tensors.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    assert digest(["model", 1, model_identity(stored.architecture, found)]) == stored.id
+
+
+def test_what_is_known_of_a_model(model: Path) -> None:
+    stored = open_model(model)
+    assert stored.architecture == PRUNED
+    assert stored.facts() == {
+        **{"model": "resnet18-L1/fold1", "model_id": stored.id, "arch": "unet"},
+        **{"encoder": "resnet18", "pruning": "L1-pruned", "fold": 1, "parameter_count": 6},
+    }
+    assert stored.lineage is not None
+    assert dict(stored.lineage.parameters) == dict(MAKING.parameters)
+
+
+def test_the_id_is_of_architecture_and_weights_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    first = open_model(write(tmp_path / "1")).id
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "2")
+    assert open_model(write(tmp_path / "2", making=Making("else"), fold=4)).id == first
+    wide = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
+    more = Architecture("resnet18", (2, 3, 4), ("background", "cell", "x"))
+    others: list[dict[str, Any]] = [
+        {"tensors": {**SMALL, "w": SMALL["w"] + 1}},
+        {"tensors": {**SMALL, "w": SMALL["w"].T}},
+        {"tensors": {**SMALL, "w": SMALL["w"].astype(np.float64)}},
+        {"tensors": {"v" if name == "w" else name: array for name, array in SMALL.items()}},
+        {"architecture": wide},
+        {"architecture": more},
+    ]
+    found = {open_model(write(tmp_path / f"o{n}", **how)).id for n, how in enumerate(others)}
+    assert len(found | {first}) == 1 + len(others)
+
+
+def test_names_of_classes_are_not_in_the_id(tmp_path: Path) -> None:
+    """They are for people; a foreign folder has none and may hold the same network."""
+    renamed = Architecture("resnet18", (2, 3, 4), ("a", "b"))
+    first, other = write(tmp_path / "1"), write(tmp_path / "2", architecture=renamed)
+    assert open_model(first).id == open_model(other).id
+
+
+def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
+    stored = open_model(foreign)
+    assert stored.architecture == Architecture("resnet18", (1, 2, 3, 4), ("background", "class1"))
+    assert (stored.name, stored.fold, stored.lineage) == ("their model", None, None)
+    assert stored.parameter_count == 14_328_354  # Table II
+    assert stored.id == digest(model_identity(stored.architecture, stored.tensors()))
+    network = restore(stored.architecture, stored.tensors())
+    assert parameter_count(network) == stored.parameter_count
+    theirs = smp.from_pretrained(foreign).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(network(image), theirs(image))
+
+
+def test_our_keys_are_those_of_smp_where_they_overlap(foreign: Path, tmp_path: Path) -> None:
+    theirs = json.loads((foreign / "config.json").read_text())
+    baseline = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
+    ours = json.loads((write(tmp_path / "m", architecture=baseline) / "config.json").read_text())
+    assert {key: ours[key] for key in theirs} == theirs
+
+
+def test_smp_opens_our_baseline(tmp_path: Path) -> None:
+    baseline = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
+    network = build(baseline, seed=3).eval()
+    folder = write(tmp_path / "m", state(network), baseline)
+    theirs = smp.from_pretrained(folder).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(network(image), theirs(image))
+
+
+def test_the_parameters_of_a_pruned_network_are_counted(tmp_path: Path) -> None:
+    """A foreign folder that says which skips stay; 14,309,922 is L1 in Table II."""
+    network = build(PRUNED)
+    folder = write(tmp_path / "m", state(network))
+    set_json(folder / "config.json", lineage=None)
+    stored = open_model(folder)
+    assert stored.architecture == PRUNED
+    assert stored.parameter_count == parameter_count(network) == 14_309_922
+
+
+def test_channels_are_compared(model: Path) -> None:
+    stored = open_model(model)
+    stored.check_fits(3, "d.zarr: domain a")
+    with refused(MismatchError, "d.zarr: domain a", "1 channels", model, "takes 3"):
+        stored.check_fits(1, "d.zarr: domain a")
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(model: Path, lost: str) -> None:
+    (model / lost).unlink()
+    with refused(FormatError, model, lost):
+        open_model(model)
+    (model / lost).mkdir()
+    with refused(FormatError, model, lost):
+        open_model(model)
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path, dataset: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path, dataset):
+        with refused(FormatError, path, "no model folder"):
+            open_model(path)
+
+
+@pytest.mark.parametrize("keep_header", [True, False])
+def test_weights_cut_or_lengthened_are_refused(model: Path, keep_header: bool) -> None:
+    if not keep_header:
+        set_json(model / "config.json", lineage=None)
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    for length in range(0, len(whole), 7):
+        weights.write_bytes(whole[:length])
+        with refused(FormatError, weights, "cannot be read"):
+            open_model(model)
+    for text in (whole + b"x", b"PK\x03\x04" + whole, b"\xff" * 64, b"[" * 100_000):
+        weights.write_bytes(text)
+        with refused(FormatError, weights, "cannot be read"):
+            open_model(model)
+
+
+def test_weights_lost_after_opening_are_refused(model: Path) -> None:
+    stored = open_model(model)
+    (model / "model.safetensors").unlink()
+    with refused(FormatError, model / "model.safetensors"):
+        stored.tensors()
+
+
+def test_types_that_numpy_does_not_have_are_refused(model: Path) -> None:
+    save_file({"w": torch.zeros(3, dtype=torch.bfloat16)}, model / "model.safetensors")
+    with refused(FormatError, model / "model.safetensors", "types that NumPy has"):
+        open_model(model).tensors()
+
+
+def test_other_tensors_are_refused_where_the_network_is_built(model: Path) -> None:
+    safetensors.numpy.save_file({"else": np.zeros(3)}, model / "model.safetensors")
+    stored = open_model(model)
+    with pytest.raises(FormatError, match="is missing"):
+        restore(stored.architecture, stored.tensors())
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+def test_a_hostile_configuration_is_one_line(model: Path, text: bytes) -> None:
+    (model / "config.json").write_bytes(text)
+    with refused(FormatError, model / "config.json"):
+        open_model(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"lineage": []}, "not made by skiptool"),
+        ({"lineage": "x"}, "not made by skiptool"),
+        ({"lineage": {"kind": "dataset", "format_version": 1}}, "is of kind 'dataset'"),
+        ({"lineage": {"kind": "model", "format_version": 2}}, "use a newer skiptool"),
+        ({"lineage": {"kind": "model", "format_version": 1}}, "lacks skiptool_version"),
+        ({"fold": "0"}, "fold is '0'"),
+        ({"parameter_count": 1.5}, "parameter_count is 1.5"),
+        ({"skips": [9]}, "skips"),
+    ],
+)
+def test_hostile_values_are_one_line(model: Path, change: dict[str, object], word: str) -> None:
+    set_json(model / "config.json", **change)
+    with refused(FormatError, model / "config.json", word):
+        open_model(model)
+
+
+def test_numbers_that_json_does_not_have_are_null(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", best_mIoU=float("nan"))
+    assert open_model(folder).config["best_mIoU"] is None

@@ -1,0 +1,370 @@
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skiptool.errors import ArgumentError, FormatError
+from skiptool.names import Kind
+from skiptool.records import SampleReader
+from skiptool.stores.dataset import IDENTITY_COLUMNS, StoredSamples, open_dataset
+from skiptool.stores.zarrs import create_array, open_root, write_columns
+from small_stores import (
+    CLASSES,
+    HOSTILE_JSON,
+    MAKING,
+    flip,
+    refused,
+    sample,
+    set_attributes,
+    set_json,
+    write_dataset,
+)
+
+FEW = settings(max_examples=8, deadline=None)
+
+
+@given(
+    sizes=st.dictionaries(
+        st.sampled_from(["a", "Ö 2", "zarr", "c"]),
+        st.tuples(*(st.integers(1, most) for most in (18, 5, 5)), st.sampled_from([1, 3])),
+        min_size=1,
+        max_size=3,
+    )
+)
+@FEW
+def test_a_dataset_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, sizes: dict[str, tuple[int, int, int, int]]
+) -> None:
+    """Domains of different sizes and types, their samples appended in turns."""
+    path = tmp_path_factory.mktemp("write") / "d.zarr"
+    longest = max(images for images, *_ in sizes.values())
+    made = [
+        sample(index, domain, tuple(shape))
+        for index in range(longest)
+        for domain, (images, *shape) in sizes.items()
+        if index < images
+    ]
+    name = write_dataset(path, made)
+    store = open_dataset(path)
+    assert (store.lineage.kind, store.lineage.id, store.classes) == (Kind.DATASET, name, CLASSES)
+    assert list(store.domains) == sorted(sizes)
+    for domain, (images, *shape) in sizes.items():
+        found, here = store.domain(domain), [each for each in made if each.domain == domain]
+        assert (len(found), found.height, found.width, found.channels) == (images, *shape)
+        reader = store.samples(domain, range(images))
+        for place, each in enumerate(here):
+            image, mask = reader.read(place)
+            assert (image.dtype, mask.dtype) == (each.image.dtype, np.uint8)
+            np.testing.assert_array_equal(image, each.image)
+            np.testing.assert_array_equal(mask, each.mask)
+            row = {column: values[place] for column, values in found.columns.items()}
+            assert row.pop("digest")
+            assert row == {
+                **{"id": each.id, "subject": each.subject, "split": each.split.value},
+                **{"fold": each.fold, **each.columns},
+            }
+
+
+def test_the_layout_is_the_one_that_is_written_down(dataset: Path) -> None:
+    root = json.loads((dataset / "zarr.json").read_text())
+    assert root["zarr_format"] == 3
+    assert root["attributes"]["classes"] == list(CLASSES)
+    assert root["attributes"]["ignore_index"] == 255
+    assert set(root["attributes"]) == {
+        *("kind", "format_version", "skiptool_version", "command", "parameters", "created"),
+        *("id", "inputs", "classes", "ignore_index"),
+    }
+    assert sorted(path.name for path in dataset.iterdir()) == ["a", "b grey", "zarr.json"]
+    arrays = {
+        name: json.loads((dataset / name / "zarr.json").read_text())
+        for name in ("a/images", "a/masks", "b grey/images", "b grey/masks")
+    }
+    assert {name: (meta["shape"], meta["data_type"]) for name, meta in arrays.items()} == {
+        "a/images": ([20, 4, 6, 3], "uint8"),
+        "a/masks": ([20, 4, 6], "uint8"),
+        "b grey/images": ([3, 5, 3, 1], "float32"),
+        "b grey/masks": ([3, 5, 3], "uint8"),
+    }
+    for meta in arrays.values():
+        rest = meta["shape"][1:]
+        assert meta["chunk_grid"]["configuration"]["chunk_shape"] == [16, *rest]
+        (sharding,) = meta["codecs"]
+        assert sharding["configuration"]["chunk_shape"] == [1, *rest]
+        assert sharding["configuration"]["codecs"][-1] == {"name": "crc32c"}
+        assert sharding["configuration"]["index_codecs"][-1] == {"name": "crc32c"}
+    for column in ("id", "subject", "split", "digest", "organ"):
+        meta = json.loads((dataset / f"a/samples/{column}/zarr.json").read_text())
+        assert meta["data_type"] == "string"
+
+
+def test_the_id_is_of_the_content_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Path
+) -> None:
+    from dataclasses import replace
+
+    from skiptool.stores.header import Making
+
+    samples = [sample(index, domain) for index in range(3) for domain in ("a", "b")]
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    first = write_dataset(tmp_path / "1.zarr", samples)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "2")
+    (tmp_path / "else").mkdir()
+    making = Making("extract images", ("m.csv",), {"n": 2}, {"out": "y"}, {"files": "cd"})
+    by_domain = sorted(samples, key=lambda each: each.domain, reverse=True)
+    assert write_dataset(tmp_path / "else" / "2.zarr", by_domain, making) == first
+    one = samples[0]
+    image = one.image.copy()
+    image[0, 0, 0] ^= 1
+    for number, other in enumerate(
+        [
+            replace(one, image=image),
+            replace(one, subject="other"),
+            replace(one, fold=7),
+            replace(one, columns={**one.columns, "mpp": 0.5}),
+            replace(one, domain="c"),
+        ]
+    ):
+        assert write_dataset(tmp_path / f"o{number}.zarr", [other, *samples[1:]]) != first
+
+
+def test_the_id_knows_the_shape_of_equal_bytes(tmp_path: Path) -> None:
+    flat = [sample(0, image=np.zeros((2, 6, 3), np.uint8), mask=np.zeros((2, 6), np.uint8))]
+    tall = [sample(0, image=np.zeros((6, 2, 3), np.uint8), mask=np.zeros((6, 2), np.uint8))]
+    assert write_dataset(tmp_path / "a", flat) != write_dataset(tmp_path / "b", tall)
+
+
+def test_a_domain_called_classes_does_not_hide_the_classes(tmp_path: Path) -> None:
+    from skiptool.stores.dataset_writer import DatasetWriter
+
+    names = []
+    for number, classes in enumerate((("background", "cell", "x"), ("background", "cell", "y"))):
+        writer = DatasetWriter(tmp_path / str(number), classes, MAKING)
+        writer.append(sample(0, "classes"))
+        names.append(writer.finish().id)
+    assert names[0] != names[1]
+
+
+def test_the_clock_is_fixed_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    write_dataset(tmp_path / "d.zarr", [sample(0)])
+    assert open_dataset(tmp_path / "d.zarr").lineage.created == "1970-01-01T00:00:00+00:00"
+
+
+def test_samples_are_chosen_by_split_and_read_in_any_order(dataset: Path) -> None:
+    store = open_dataset(dataset)
+    domain = store.domain("a")
+    test = [index for index in range(20) if index % 3 == 0]
+    assert domain.select("test") == test
+    assert domain.select("train") == [index for index in range(20) if index % 3]
+    assert domain.select(None) == list(range(20))
+    for indices in (test, [19, 0, 7, 7], [3]):
+        reader = store.samples("a", indices)
+        assert len(reader) == len(indices)
+        images, masks = reader.read_many(range(len(indices)))
+        for place, index in enumerate(indices):
+            np.testing.assert_array_equal(images[place], sample(index).image)
+            np.testing.assert_array_equal(masks[place], sample(index).mask)
+
+
+def test_a_reader_is_small_to_send_and_opens_where_it_arrives(dataset: Path) -> None:
+    reader = open_dataset(dataset).samples("a", [4, 2])
+    reader.read(0)
+    sent = pickle.dumps(reader)
+    assert len(sent) < 1000
+    arrived: SampleReader = pickle.loads(sent)
+    assert len(arrived) == 2
+    np.testing.assert_array_equal(arrived.read(1)[0], sample(2).image)
+
+
+def test_an_unknown_domain_is_answered_with_the_known_ones(dataset: Path) -> None:
+    with refused(ArgumentError, dataset, "'b gray'", "a, b grey", "did you mean b grey?"):
+        open_dataset(dataset).domain("b gray")
+
+
+@pytest.mark.parametrize("lost", ["images", "masks", *IDENTITY_COLUMNS, "samples", "mpp"])
+def test_what_is_missing_is_named(dataset: Path, lost: str) -> None:
+    folder = dataset / "b grey" / (lost if lost in ("images", "masks", "samples") else "samples")
+    folder = folder if folder.name == lost else folder / lost
+    (folder / "zarr.json").unlink()
+    with refused(FormatError, dataset, "domain b grey", repr(lost)):
+        open_dataset(dataset)
+    shutil.rmtree(folder)
+    if lost in ("mpp", "digest"):  # these need not be there
+        assert lost not in open_dataset(dataset).domain("b grey").columns
+    else:
+        with refused(FormatError, dataset, "domain b grey", lost):
+            open_dataset(dataset)
+
+
+def test_a_domain_whose_metadata_is_lost_is_not_forgotten(dataset: Path) -> None:
+    (dataset / "b grey/zarr.json").unlink()
+    with refused(FormatError, dataset, "'b grey'"):
+        open_dataset(dataset)
+
+
+@pytest.mark.parametrize("array", ["images", "masks"])
+@pytest.mark.parametrize("shard", [0, 1])
+def test_a_lost_or_emptied_shard_is_found_on_opening(dataset: Path, array: str, shard: int) -> None:
+    (file,) = (path for path in (dataset / f"a/{array}/c/{shard}").rglob("*") if path.is_file())
+    file.write_bytes(b"")
+    with refused(FormatError, dataset, "domain a", array, f"c/{shard}"):
+        open_dataset(dataset)
+    file.unlink()
+    with refused(FormatError, dataset, "domain a", array, f"c/{shard}"):
+        open_dataset(dataset)
+    with refused(FormatError, dataset, "domain a", array, f"c/{shard}"):
+        StoredSamples(dataset, "a", (0,)).read(0)
+
+
+@pytest.mark.parametrize("array", ["images", "masks"])
+def test_a_flipped_bit_is_found_on_reading(dataset: Path, array: str) -> None:
+    """In a chunk only the sample concerned fails, in the index of a shard all of them do."""
+    (file,) = (path for path in (dataset / f"a/{array}/c/1").rglob("*") if path.is_file())
+    flip(file, 3)
+    store = open_dataset(dataset)
+    with refused(FormatError, dataset, "domain a", "sample 16", "damaged"):
+        store.samples("a", [16, 2]).read_many([0, 1])
+    with refused(FormatError, dataset, "domain a", "samples 16 to 19", "damaged"):
+        store.samples("a", range(20)).read_many(range(16, 20))
+    store.samples("a", range(20)).read_many(range(16))
+    store.samples("a", range(20)).read(17)
+    flip(file)
+    with refused(FormatError, dataset, "domain a", "samples 17 to 17"):
+        store.samples("a", range(20)).read(17)
+
+
+def test_a_flipped_bit_of_a_column_is_found_on_opening(dataset: Path) -> None:
+    flip(dataset / "a/samples/fold/c/0", 3)
+    with refused(FormatError, dataset, "domain a", "column fold"):
+        open_dataset(dataset)
+
+
+def test_lengths_that_differ_are_named(dataset: Path) -> None:
+    set_json(dataset / "a/masks/zarr.json", shape=[19, 4, 6])
+    with refused(FormatError, dataset, "domain a", "(20, 4, 6, 3)", "(19, 4, 6)"):
+        open_dataset(dataset)
+    set_json(dataset / "a/images/zarr.json", shape=[19, 4, 6, 3])
+    with refused(FormatError, dataset, "domain a", "19 images, 20 ids"):
+        open_dataset(dataset)
+    set_json(dataset / "a/images/zarr.json", shape=[20, 4, 6, 3])
+    set_json(dataset / "a/masks/zarr.json", shape=[20, 4, 6])
+    root = open_root(dataset, "dataset")
+    columns = {name: root[f"a/samples/{name}"][:] for name in IDENTITY_COLUMNS}
+    import zarr
+
+    group = zarr.open_group(dataset / "a", mode="r+")
+    write_columns(group, {**columns, "mpp": [0.5, 0.5]})
+    with refused(FormatError, dataset, "domain a", "2 of column mpp"):
+        open_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "word"),
+    [
+        ("fold", ["0", "1", "2"], "fold"),
+        ("fold", [0.5, 1.0, 2.0], "fold"),
+        ("id", [1, 2, 3], "id"),
+        ("split", ["train", "test", "validation"], "split"),
+    ],
+)
+def test_columns_of_another_kind_are_refused(
+    dataset: Path, column: str, values: list[object], word: str
+) -> None:
+    import zarr
+
+    group = zarr.open_group(dataset / "b grey", mode="r+")
+    columns = {name: group[f"samples/{name}"][:] for name in IDENTITY_COLUMNS}
+    write_columns(group, {**columns, column: values})
+    with refused(FormatError, dataset, "domain b grey", f"column {word}"):
+        open_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((3, 5, 3, 1), "uint8"),
+        ((3, 5, 3, 3), "float32"),
+        ((3, 5, 3, 3), "float64"),
+        ((3, 5), "uint8"),
+    ],
+)
+def test_images_of_another_kind_are_refused(
+    dataset: Path, shape: tuple[int, ...], dtype: str
+) -> None:
+    import zarr
+
+    group = zarr.open_group(dataset / "b grey", mode="r+")
+    create_array(group, "images", shape, dtype, chunk=1, shard=16)[:] = 0
+    with refused(FormatError, dataset, "domain b grey", dtype):
+        open_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "word"),
+    [
+        ({"kind": "features"}, "is of kind 'features', expected 'dataset'"),
+        ({"kind": None}, "not made by skiptool"),
+        ({"format_version": 2}, "use a newer skiptool"),
+        ({"id": 7}, "damaged in id"),
+        ({"classes": "cell"}, "classes"),
+        ({"classes": [["a"], "b"]}, "classes"),
+        ({"classes": []}, "classes"),
+        ({"ignore_index": 254}, "ignore_index"),
+    ],
+)
+def test_hostile_attributes_are_refused(
+    dataset: Path, attributes: dict[str, object], word: str
+) -> None:
+    set_attributes(dataset, **attributes)
+    with refused(FormatError, dataset, word):
+        open_dataset(dataset)
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+@pytest.mark.parametrize("place", ["", "a", "a/masks", "a/samples/id"])
+def test_damaged_metadata_is_one_line(dataset: Path, place: str, text: bytes) -> None:
+    (dataset / place / "zarr.json").write_bytes(text)
+    with refused(FormatError, dataset):
+        open_dataset(dataset)
+
+
+def test_what_is_no_dataset_is_refused(tmp_path: Path, dataset: Path, features: Path) -> None:
+    (tmp_path / "file.zarr").write_text("x")
+    (tmp_path / "folder.zarr").mkdir()
+    for name in ("nowhere", "file.zarr", "folder.zarr", "d.zarr/a/images"):
+        with refused(FormatError, tmp_path / name):
+            open_dataset(tmp_path / name)
+    with refused(FormatError, features, "'features'", "'dataset'"):
+        open_dataset(features)
+    with refused(FormatError, dataset / "a", "not made by skiptool"):
+        open_dataset(dataset / "a")
+
+
+def test_empty_stores_are_refused(dataset: Path) -> None:
+    import zarr
+
+    shutil.rmtree(dataset / "a")
+    group = zarr.open_group(dataset / "b grey", mode="r+")
+    create_array(group, "images", (0, 5, 3, 1), "float32", chunk=1, shard=16)
+    create_array(group, "masks", (0, 5, 3), "uint8", chunk=1, shard=16)
+    write_columns(
+        group,
+        {
+            "fold": np.zeros(0, np.int64),
+            **{name: np.zeros(0, object) for name in ("id", "subject", "split", "digest")},
+        },
+    )
+    with refused(FormatError, dataset, "domain b grey", "0 images, 0 ids"):
+        open_dataset(dataset)
+    shutil.rmtree(dataset / "b grey")
+    with refused(FormatError, dataset, "holds no domain"):
+        open_dataset(dataset)

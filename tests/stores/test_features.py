@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skiptool.errors import ArgumentError, FormatError
+from skiptool.names import Kind
+from skiptool.stores.features import open_features
+from skiptool.stores.zarrs import create_array, write_columns
+from small_stores import (
+    FACTS,
+    HOSTILE_JSON,
+    LAYERS,
+    MAKING,
+    blocks,
+    feature_columns,
+    feature_writer,
+    flip,
+    refused,
+    set_attributes,
+    set_json,
+    write_features,
+)
+
+ORDER = ("enc1", "dec0", "encoder.layer1.0")
+
+
+@given(images=st.integers(1, 40), dtype=st.sampled_from(["float16", "float32"]))
+@settings(max_examples=8, deadline=None)
+def test_features_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, images: int, dtype: str
+) -> None:
+    path = write_features(tmp_path_factory.mktemp("f") / "f.zarr", images, dtype=dtype)
+    store = open_features(path)
+    assert (len(store), store.layers, dict(store.facts)) == (images, ORDER, FACTS)
+    assert (store.lineage.kind, dict(store.lineage.inputs)) == (Kind.FEATURES, MAKING.inputs)
+    assert store.columns["id"].tolist() == feature_columns(images)["id"]
+    written = blocks(0, images)
+    for layer, channels in LAYERS.items():
+        assert store.shape(layer) == (images, channels, 4)
+        found = dict(store.blocks(layer))
+        assert list(found) == list(range(0, images, 16))
+        values = np.concatenate(list(found.values()))
+        assert values.dtype == dtype
+        np.testing.assert_array_equal(values, written[layer].astype(dtype))
+        low, high = store.ranges(layer)
+        assert (low.dtype, high.dtype) == (np.float32, np.float32)
+        np.testing.assert_array_equal(low, values.min(axis=2))
+        np.testing.assert_array_equal(high, values.max(axis=2))
+
+
+def test_ranges_are_of_the_stored_values(tmp_path: Path) -> None:
+    """1 + 2**-12 is no float16: its neighbour 1 is stored, and 1 is the range."""
+    writer = feature_writer(tmp_path / "f", 1)
+    writer.append({"enc1": np.float32([[[1 + 2**-12, 0.1]]])})
+    writer.finish()
+    low, high = open_features(tmp_path / "f").ranges("enc1")
+    assert high.tolist() == [[1.0]]
+    assert low.tolist() == [[float(np.float16(0.1))]]
+
+
+def test_the_layout_is_the_one_that_is_written_down(features: Path) -> None:
+    attributes = json.loads((features / "zarr.json").read_text())["attributes"]
+    assert attributes["layers"] == list(ORDER)
+    assert {name: attributes[name] for name in FACTS} == FACTS
+    assert sorted(path.name for path in features.iterdir()) == [
+        *("layers", "ranges", "samples", "zarr.json")
+    ]
+    for layer, channels in LAYERS.items():
+        meta = json.loads((features / f"layers/{layer}/zarr.json").read_text())
+        assert (meta["shape"], meta["data_type"]) == ([20, channels, 4], "float16")
+        assert meta["chunk_grid"]["configuration"]["chunk_shape"] == [16, channels, 4]
+        assert meta["codecs"][-1] == {"name": "crc32c"}
+        for name in ("low", "high"):
+            meta = json.loads((features / f"ranges/{layer}/{name}/zarr.json").read_text())
+            assert (meta["shape"], meta["data_type"]) == ([20, channels], "float32")
+            assert meta["codecs"][-1] == {"name": "crc32c"}
+
+
+def test_the_id_is_of_what_determines_the_activations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for number, identity in enumerate(({"weights": 1}, {"weights": 1}, {"weights": 2})):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(number))
+        path = write_features(tmp_path / f"{number}.zarr", 3, identity=identity)
+        ids.append(open_features(path).lineage.id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_an_unknown_layer_is_answered_with_the_known_ones(features: Path) -> None:
+    store = open_features(features)
+    for ask in (store.shape, store.ranges, lambda layer: next(store.blocks(layer))):
+        with refused(ArgumentError, features, "'enc2'", "enc1, dec0", "did you mean enc1"):
+            ask("enc2")
+
+
+@pytest.mark.parametrize("lost", ["layers/dec0", "ranges/dec0/low", "ranges/dec0/high"])
+def test_a_lost_array_or_chunk_is_named(features: Path, lost: str) -> None:
+    chunks = [path for path in (features / lost / "c").rglob("*") if path.is_file()]
+    for file in chunks:
+        whole = file.read_bytes()
+        file.write_bytes(b"")
+        with refused(FormatError, features, "dec0", "missing"):
+            open_features(features)
+        file.unlink()
+        with refused(FormatError, features, "dec0", "missing"):
+            open_features(features)
+        file.write_bytes(whole)
+    open_features(features)
+    (features / lost / "zarr.json").unlink()
+    with refused(FormatError, features, "dec0"):
+        open_features(features)
+    shutil.rmtree(features / lost)
+    with refused(FormatError, features, "dec0"):
+        open_features(features)
+
+
+@pytest.mark.parametrize("lost", ["layers", "ranges", "samples"])
+def test_a_lost_group_is_named(features: Path, lost: str) -> None:
+    shutil.rmtree(features / lost)
+    with refused(FormatError, features, repr(lost)):
+        open_features(features)
+
+
+def test_a_flipped_bit_is_found_on_reading(features: Path) -> None:
+    flip(features / "layers/dec0/c/1/0/0")
+    flip(features / "ranges/enc1/high/c/0/0")
+    store = open_features(features)
+    reading = store.blocks("dec0")
+    assert next(reading)[0] == 0
+    with refused(FormatError, features, "layer dec0", "images 16 to 19", "damaged"):
+        next(reading)
+    with refused(FormatError, features, "high of enc1", "damaged"):
+        store.ranges("enc1")
+    store.ranges("dec0")
+    flip(features / "samples/id/c/0")
+    with refused(FormatError, features, "column id"):
+        open_features(features)
+
+
+def test_lengths_that_differ_are_named(features: Path) -> None:
+    group = zarr.open_group(features, mode="r+")
+    write_columns(group, {**feature_columns(20), "extra": [1, 2]})
+    with refused(FormatError, features, "column extra holds 2", "20"):
+        open_features(features)
+    write_columns(group, feature_columns(19))
+    with refused(FormatError, features, "layer enc1 holds 20 images, the samples are 19"):
+        open_features(features)
+    write_columns(group, feature_columns(20))
+    set_json(features / "ranges/dec0/low/zarr.json", shape=[19, 2])
+    with refused(FormatError, features, "low of layer dec0 is (19, 2)", "(20, 2, 4)"):
+        open_features(features)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((20, 2), "float16"), ((20, 2, 4), "uint8"), ((20, 2, 4), "float64")]
+)
+def test_layers_of_another_kind_are_refused(
+    features: Path, shape: tuple[int, ...], dtype: str
+) -> None:
+    create_array(zarr.open_group(features / "layers", mode="r+"), "dec0", shape, dtype, chunk=16)
+    with refused(FormatError, features, "'dec0'", "expected an array of 3 axes of float16"):
+        open_features(features)
+
+
+def test_an_empty_store_is_refused(features: Path) -> None:
+    write_columns(zarr.open_group(features, mode="r+"), {"id": np.zeros(0, object)})
+    with refused(FormatError, features, "holds no image"):
+        open_features(features)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "word"),
+    [
+        ({"kind": "dataset"}, "is of kind 'dataset', expected 'features'"),
+        ({"format_version": 2}, "use a newer skiptool"),
+        ({"layers": None}, "name no layers"),
+        ({"layers": []}, "name no layers"),
+        ({"layers": "enc1"}, "name no layers"),
+        ({"layers": [1]}, "name no layers"),
+        ({"layers": ["enc1", "enc9"]}, "'enc9'"),
+        ({"layers": ["../samples"]}, "layers"),
+        ({"factor": "0.5"}, "factor is '0.5'"),
+        ({"fold": [0]}, "fold is [0]"),
+        ({"model": 3}, "model is 3"),
+        ({"grid": 4}, "grid is 4"),
+    ],
+)
+def test_hostile_attributes_are_refused(
+    features: Path, attributes: dict[str, object], word: str
+) -> None:
+    set_attributes(features, **attributes)
+    with refused(FormatError, features, word):
+        open_features(features)
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+@pytest.mark.parametrize("place", ["", "layers/enc1", "ranges/enc1/low"])
+def test_damaged_metadata_is_one_line(features: Path, place: str, text: bytes) -> None:
+    (features / place / "zarr.json").write_bytes(text)
+    with refused(FormatError, features):
+        open_features(features)
+
+
+def test_what_is_no_feature_store_is_refused(tmp_path: Path, dataset: Path) -> None:
+    (tmp_path / "file.zarr").write_text("x")
+    (tmp_path / "folder.zarr").mkdir()
+    for name in ("nowhere", "file.zarr", "folder.zarr"):
+        with refused(FormatError, tmp_path / name, "feature store"):
+            open_features(tmp_path / name)
+    with refused(FormatError, dataset, "'dataset'", "'features'"):
+        open_features(dataset)

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from skiptool.errors import ArgumentError, ExistsError, FormatError
+from skiptool.names import LAYERS as TWELVE
+from skiptool.stores.features import open_features
+from skiptool.stores.features_writer import CHUNK
+from skiptool.stores.header import Making
+from skiptool.stores.journal import JOURNAL, Journal
+from small_stores import (
+    LAYERS,
+    MAKING,
+    blocks,
+    feature_writer,
+    refused,
+    write_features,
+)
+
+Contents = Callable[[Path], dict[str, bytes]]
+IMAGES = 40
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, contents: Contents) -> dict[str, bytes]:
+    """Return the files of the store that an uninterrupted run writes."""
+    found = contents(write_features(tmp_path_factory.mktemp("whole") / "f.zarr", IMAGES))
+    assert not [name for name in found if JOURNAL in name]
+    return found
+
+
+@pytest.mark.parametrize("count", [0, 16, 32, 40])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    tmp_path: Path, whole: dict[str, bytes], contents: Contents, count: int
+) -> None:
+    path = tmp_path / "f.zarr"
+    writer = feature_writer(path, IMAGES)
+    for start in range(0, count, CHUNK):
+        writer.append(blocks(start, min(start + CHUNK, IMAGES)))
+    assert writer.written == count
+    assert feature_writer(path, IMAGES).written == count // CHUNK * CHUNK
+    write_features(path, IMAGES)
+    assert contents(path) == whole
+
+
+def test_a_run_killed_behind_its_last_whole_chunk_still_knows_its_layers(
+    tmp_path: Path, contents: Contents
+) -> None:
+    """Nothing is left to append when it goes on; the store must name its layers all the same."""
+    writer = feature_writer(tmp_path / "a", 32)
+    for start in (0, 16):
+        writer.append(blocks(start, start + CHUNK))
+    again = feature_writer(tmp_path / "a", 32)
+    assert again.written == 32
+    again.finish()
+    write_features(tmp_path / "b", 32)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert set(open_features(tmp_path / "a").layers) == set(LAYERS)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("nth", [*range(12), 23, 29])
+def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: dict[str, bytes],
+    contents: Contents,
+    nth: int,
+) -> None:
+    """The process dies when n changes of arrays and the journal are made."""
+    path = tmp_path / "f.zarr"
+    done = []
+
+    def dying(change: Callable[..., object]) -> Callable[..., object]:
+        def run(*args: object, **how: object) -> object:
+            done.append(change)
+            if len(done) > nth:
+                raise Killed
+            return change(*args, **how)
+
+        return run
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((zarr.Array, "__setitem__"), (Journal, "note")):
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        with pytest.raises(Killed):
+            write_features(path, IMAGES)
+    write_features(path, IMAGES)
+    assert contents(path) == whole
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "skiptool.stores.features_writer.write_columns",
+        "zarr.Group.update_attributes",
+        "skiptool.stores.journal.Journal.remove",
+    ],
+)
+def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: dict[str, bytes],
+    contents: Contents,
+    target: str,
+) -> None:
+    path = tmp_path / "f.zarr"
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, die)
+        with pytest.raises(Killed):
+            write_features(path, IMAGES)
+    write_features(path, IMAGES)
+    assert contents(path) == whole
+
+
+def test_arrays_further_than_the_journal_are_written_again(
+    tmp_path: Path, whole: dict[str, bytes], contents: Contents
+) -> None:
+    path = tmp_path / "f.zarr"
+    feature_writer(path, IMAGES).append(blocks(0, CHUNK))
+    root = zarr.open_group(path, mode="r+")
+    root["layers/enc1"][16:40] = 9
+    root["ranges/enc1/low"][16:40] = 9
+    (path / "layers/enc1/c/1/0" / f"0.{'0f' * 16}.partial").write_text("Zarr was writing this")
+    write_features(path, IMAGES)
+    assert contents(path) == whole
+
+
+def test_without_a_journal_nothing_is_trusted(
+    tmp_path: Path, whole: dict[str, bytes], contents: Contents
+) -> None:
+    path = tmp_path / "f.zarr"
+    feature_writer(path, IMAGES).append({"stale": np.ones((16, 1, 1), np.float32)})
+    (path / JOURNAL).unlink()
+    write_features(path, IMAGES)
+    assert contents(path) == whole
+
+
+@pytest.mark.parametrize(
+    ("making", "words"),
+    [
+        (Making("features", (), {"n": 40, "seed": 1}, {}, MAKING.inputs), ["seed was 0, now 1"]),
+        (Making("features", (), MAKING.parameters, {}, {"model": "x"}), ["model was None", "'x'"]),
+    ],
+)
+def test_a_leftover_of_other_parameters_or_inputs_is_refused(
+    tmp_path: Path, making: Making, words: list[str]
+) -> None:
+    feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
+    with refused(ExistsError, *words, "--overwrite"):
+        feature_writer(tmp_path / "f", IMAGES, making)
+    assert feature_writer(tmp_path / "f", IMAGES).written == CHUNK
+
+
+@pytest.mark.parametrize("lost", ["layers/dec0", "ranges/dec0/high"])
+def test_a_leftover_that_is_not_what_was_noted_is_refused(tmp_path: Path, lost: str) -> None:
+    feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
+    (tmp_path / "f" / lost / "zarr.json").unlink()
+    with refused(FormatError, tmp_path / "f", "layer dec0", "--overwrite"):
+        feature_writer(tmp_path / "f", IMAGES)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_what_is_not_finite_is_refused_by_layer_and_image(
+    tmp_path: Path, value: float, dtype: str
+) -> None:
+    writer = feature_writer(tmp_path / "f", IMAGES, dtype=dtype)
+    writer.append(blocks(0, 16))
+    bad = blocks(16, 32)
+    bad["dec0"][3, 1, 2] = value
+    with refused(FormatError, "layer dec0", "image 019", "not finite"):
+        writer.append(bad)
+    assert writer.written == 16
+
+
+def test_what_float16_cannot_hold_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """65520 is the smallest number that rounds to infinity; the largest float16 is 65504."""
+    bad = blocks(0, 16)
+    bad["enc1"][5, 0, 0] = 65519.0
+    half = feature_writer(tmp_path / "half", IMAGES)
+    half.append(bad)
+    bad = blocks(16, 32)
+    bad["enc1"][5, 0, 0] = -65520.0
+    with refused(ArgumentError, "layer enc1", "image 021", "65504", "--dtype float32"):
+        half.append(bad)
+    single = feature_writer(tmp_path / "single", 16, dtype="float32")
+    bad = blocks(0, 16)
+    bad["enc1"][5, 0, 0] = 3e38
+    single.append(bad)
+    single.finish()
+    assert open_features(tmp_path / "single").ranges("enc1")[1][5, 0] == np.float32(3e38)
+
+
+def test_layers_stand_in_the_order_of_data_flow(tmp_path: Path) -> None:
+    names = ["b.module", *reversed(TWELVE), "a.module"]
+    writer = feature_writer(tmp_path / "f", 2)
+    writer.append(dict.fromkeys(names, np.ones((2, 1, 1), np.float32)))
+    writer.finish()
+    assert open_features(tmp_path / "f").layers == (*TWELVE, "b.module", "a.module")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: {layer: block[:15] for layer, block in found.items()},
+        lambda found: {**found, "enc1": found["enc1"][:1]},
+        lambda found: {**found, "enc1": found["enc1"][:, :1]},
+        lambda found: {**found, "enc1": found["enc1"][:, :, :1]},
+        lambda found: {**found, "enc1": found["enc1"][:, :, 0]},
+        lambda found: {"enc1": found["enc1"]},
+        lambda found: {**found, "enc2": found["enc1"]},
+        lambda found: {},
+    ],
+)
+def test_blocks_that_would_not_align_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+) -> None:
+    """Zarr would spread a block of one image, channel or vector over all of them."""
+    writer = feature_writer(tmp_path / "f", IMAGES)
+    writer.append(blocks(0, 16))
+    with refused(ArgumentError, "of 16 images", "as before"):
+        writer.append(change(blocks(16, 32)))
+    writer.append(blocks(16, 32))
+
+
+def test_neither_more_nor_fewer_images_than_there_are_samples(tmp_path: Path) -> None:
+    writer = feature_writer(tmp_path / "f", 20)
+    with refused(FormatError, tmp_path / "f", "0 of 20 images"):
+        writer.finish()
+    writer.append(blocks(0, 16))
+    with refused(FormatError, tmp_path / "f", "16 of 20 images"):
+        writer.finish()
+    with refused(ArgumentError, "of 4 images"):
+        writer.append(blocks(16, 32))
+    writer.append(blocks(16, 20))
+    with refused(ArgumentError, "of 0 images"):
+        writer.append(blocks(20, 24))
+    writer.finish()
+    with refused(FormatError, "0 of 0 images"):
+        feature_writer(tmp_path / "none", 0).finish()

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptool.errors import ExistsError, FormatError
+from skiptool.names import Kind, Split
+from skiptool.stores.header import (
+    FORMAT_VERSIONS,
+    Making,
+    check_same,
+    digest,
+    identifier,
+    lineage,
+    parse_lineage,
+)
+from small_stores import MAKING, refused
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(value=JSON)
+def test_the_digest_of_a_value_is_32_hex_digits_and_depends_on_nothing_else(value: object) -> None:
+    assert digest(value) == digest(value)
+    assert len(digest(value)) == 32
+    assert int(digest(value), 16) >= 0
+    assert digest([value]) != digest(value)
+
+
+def test_digests_look_through_types_that_json_does_not_have() -> None:
+    assert digest({"a": (1, Path("b")), "c": Split.TEST}) == digest({"c": "test", "a": [1, "b"]})
+
+
+def test_an_identifier_is_sha256() -> None:
+    # of "abc", FIPS 180-2, appendix B.1
+    assert identifier(b"a", b"bc") == "ba7816bf8f01cfea414140de5dae2223"
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_header_is_read_as_it_was_written(kind: Kind) -> None:
+    header = lineage(kind, MAKING, {"weights": "x"})
+    assert parse_lineage(header.as_json(), "here", kind) == header
+    assert header.as_json()["inputs"] == dict(MAKING.inputs)
+    assert list(header.as_json()) == [
+        *("kind", "format_version", "skiptool_version", "command"),
+        *("parameters", "created", "id", "inputs"),
+    ]
+
+
+def test_the_id_is_of_kind_and_content_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    first = lineage(Kind.SHIFT, Making("hellinger", ("a",), {"bins": 9}, {"out": "b"}), ["x", 1])
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "2")
+    other = lineage(Kind.SHIFT, Making("hellinger", ("c",), {"bins": 7}, {"out": "d"}), ["x", 1])
+    assert first.id == other.id
+    assert first.created != other.created
+    assert lineage(Kind.MASKS, MAKING, ["x", 1]).id != first.id
+    assert lineage(Kind.SHIFT, MAKING, ["x", 2]).id != first.id
+
+
+def test_the_clock_can_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    assert lineage(Kind.MODEL, MAKING, 1).created == "2023-11-14T22:13:20+00:00"
+
+
+@pytest.mark.parametrize("epoch", ["", "soon", "²", "1e3", "9" * 30])
+def test_no_time_at_all_is_now(monkeypatch: pytest.MonkeyPatch, epoch: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    before = datetime.now(UTC).replace(microsecond=0)
+    created = datetime.fromisoformat(lineage(Kind.MODEL, MAKING, 1).created)
+    assert before <= created <= datetime.now(UTC)
+
+
+def test_the_command_can_be_typed_again() -> None:
+    making = Making(
+        "extract images",
+        (Path("my list.csv"),),
+        {"shift": ["original", "brightness=0.5"], "folds": None, "seed": 0},
+        {"keep_last": True, "overwrite": False, "out": Path("a.zarr")},
+    )
+    assert making.command == (
+        "skiptool extract images 'my list.csv' --shift original --shift brightness=0.5 --seed 0 "
+        "--keep-last --out a.zarr"
+    )
+
+
+def test_equal_determinants_pass_whatever_the_placement() -> None:
+    found = {"parameters": {"n": 1, "s": ["a"]}, "inputs": {"data": "x"}}
+    check_same(found, Making("f", (), {"n": 1, "s": ("a",)}, {"out": "b"}, {"data": "x"}), "here")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"parameters": {"n": 1}, "inputs": {"data": "x"}}, ["n was 1, now 2"]),
+        ({"parameters": {"n": 2}, "inputs": {"data": "y"}}, ["data was 'y', now 'x'"]),
+        ({"parameters": {"m": 3}, "inputs": {"data": "x"}}, ["m was 3, now None", "n was None"]),
+        ({}, ["n was None, now 2", "data was None, now 'x'"]),
+    ],
+)
+def test_other_determinants_are_shown_old_and_new(
+    found: Mapping[str, Any], words: list[str]
+) -> None:
+    with refused(ExistsError, "here", *words):
+        check_same(found, Making("f", (), {"n": 2}, {}, {"data": "x"}), "here")
+
+
+GOOD = lineage(Kind.DATASET, MAKING, 1).as_json()
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        (None, "not made by skiptool"),
+        ([], "not made by skiptool"),
+        ("dataset", "not made by skiptool"),
+        ({"kind": "dataset"}, "not made by skiptool"),
+        ({**GOOD, "kind": "features"}, "is of kind 'features', expected 'dataset'"),
+        ({**GOOD, "kind": ["dataset"]}, "is of kind ['dataset']"),
+        ({**GOOD, "format_version": FORMAT_VERSIONS[Kind.DATASET] + 1}, "use a newer skiptool"),
+        ({**GOOD, "format_version": 0}, "format version 0"),
+        ({**GOOD, "format_version": "1"}, "format version '1'"),
+        ({**GOOD, "format_version": True}, "format version True"),
+        ({key: GOOD[key] for key in GOOD if key != "inputs"}, "lacks inputs"),
+        ({**GOOD, "id": None}, "damaged in id"),
+        ({**GOOD, "parameters": [], "command": 3}, "damaged in command, parameters"),
+    ],
+)
+def test_what_is_no_header_is_refused(found: object, word: str) -> None:
+    with refused(FormatError, "x.zarr", word):
+        parse_lineage(found, "x.zarr", Kind.DATASET)

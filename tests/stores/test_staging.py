@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skiptool.errors import ExistsError, FormatError, SourceError
+from skiptool.stores.staging import check_free, partial_of, remove, staged
+from small_stores import refused
+
+Make = Callable[[Path], object]
+
+
+def make_file(path: Path) -> None:
+    path.write_text("new")
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "zarr.json").write_text("new")
+
+
+def old_file(path: Path) -> None:
+    path.write_text("old")
+
+
+def old_store(path: Path) -> None:
+    path.mkdir()
+    (path / "zarr.json").write_text("old")
+    (path / "gone").write_text("with the old one")
+
+
+def old_model(path: Path) -> None:
+    path.mkdir()
+    (path / "config.json").write_text("old")
+
+
+def link_to_file(path: Path) -> None:
+    target = path.with_name("target")
+    target.write_text("kept")
+    path.symlink_to(target)
+
+
+def link_to_folder(path: Path) -> None:
+    target = path.with_name("target")
+    target.mkdir()
+    (target / "kept").write_text("kept")
+    path.symlink_to(target)
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+OLD = [old_file, old_store, old_model, Path.mkdir, link_to_file, link_to_folder, dangling]
+
+
+def run(out: Path, make: Make, error: BaseException | None = None, **how: bool) -> None:
+    """Stage an output and make it, then fail with the error if there is one."""
+    with staged(out, **how) as partial:
+        make(partial)
+        if error is not None:
+            raise error
+
+
+def holds_new(out: Path) -> bool:
+    return (out if out.is_file() else out / "zarr.json").read_text() == "new"
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+def test_nothing_has_the_final_name_until_all_is_there(tmp_path: Path, make: Make) -> None:
+    out = tmp_path / "x.zarr"
+    with staged(out) as partial:
+        assert partial == tmp_path / ".x.zarr.partial"
+        make(partial)
+        assert not out.exists()
+    assert holds_new(out)
+    assert os.listdir(tmp_path) == ["x.zarr"]
+
+
+@pytest.mark.parametrize("old", OLD)
+def test_what_is_there_is_refused(tmp_path: Path, old: Make) -> None:
+    out = tmp_path / "x"
+    old(out)
+    with refused(ExistsError, out, "--overwrite"), staged(out):
+        pytest.fail("the block must not run")
+    with refused(ExistsError, out):
+        check_free(out, overwrite=False, resume=False)
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+@pytest.mark.parametrize("old", OLD)
+def test_overwrite_replaces_it_when_the_new_one_is_whole(
+    tmp_path: Path, old: Make, make: Make
+) -> None:
+    out = tmp_path / "x"
+    old(out)
+    before = os.path.lexists(out)
+    with staged(out, overwrite=True) as partial:
+        make(partial)
+        assert os.path.lexists(out) == before
+        assert not holds_new(out) if out.is_file() else True
+    assert holds_new(out)
+    assert not (out / "gone").exists()
+    assert not out.is_symlink()
+    assert sorted(os.listdir(tmp_path)) in (["x"], ["target", "x"])
+    target = tmp_path / "target"
+    if target.exists():
+        assert (target / "kept" if target.is_dir() else target).read_text() == "kept"
+
+
+def test_overwrite_does_not_delete_a_folder_of_the_users(tmp_path: Path) -> None:
+    out = tmp_path / "thesis"
+    (out / "chapters").mkdir(parents=True)
+    with refused(ExistsError, out, "other things in it"), staged(out, overwrite=True):
+        pytest.fail("the block must not run")
+    assert (out / "chapters").is_dir()
+
+
+def test_a_folder_stays_whole_where_nothing_was_made(tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    old_store(out)
+    with pytest.raises(FileNotFoundError), staged(out, overwrite=True):
+        pass
+    assert sorted(os.listdir(out)) == ["gone", "zarr.json"]
+
+
+def test_a_kill_between_the_two_renames_leaves_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old folder stepped aside and its process died: nothing is lost, and the next run ends."""
+    out = tmp_path / "x"
+    old_store(out)
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path == partial_of(out):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, make_folder, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == [".x.partial", ".x.replaced"]
+    run(out, make_folder, overwrite=True)
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+def test_a_leftover_needs_a_word(tmp_path: Path, make: Make) -> None:
+    out = tmp_path / "x"
+    make(partial_of(out))
+    with refused(ExistsError, out, ".x.partial", "--resume", "--overwrite"), staged(out):
+        pytest.fail("the block must not run")
+    with staged(out, resume=True) as partial:
+        assert holds_new(partial)
+    assert holds_new(out)
+
+
+def test_overwrite_starts_without_the_leftover(tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    make_folder(partial_of(out))
+    with staged(out, overwrite=True) as partial:
+        assert not partial.exists()
+        partial.write_text("new")
+    assert holds_new(out)
+
+
+@pytest.mark.parametrize("error", [FormatError("x"), ValueError("x"), SystemExit(2)])
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_error_leaves_nothing(tmp_path: Path, error: BaseException, resume: bool) -> None:
+    with pytest.raises(type(error)):
+        run(tmp_path / "x", make_folder, error, resume=resume)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(28, "disk full"), MemoryError(), ExistsError("other")]
+)
+def test_what_can_be_gone_on_with_is_kept(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        run(tmp_path / "x", make_folder, error)
+    assert os.listdir(tmp_path) == [".x.partial"]
+
+
+@pytest.mark.parametrize("out", ["nowhere/x", "file/x"])
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_missing_parent_is_refused_before_any_work(
+    tmp_path: Path, out: str, how: dict[str, bool]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with refused(SourceError, tmp_path / out, "does not exist"), staged(tmp_path / out, **how):
+        pytest.fail("the block must not run")
+
+
+@pytest.mark.parametrize("out", [Path(), Path("/"), Path("..")])
+def test_an_output_needs_a_name(out: Path) -> None:
+    with refused(SourceError, "no file name"):
+        check_free(out, overwrite=True, resume=True)
+
+
+def test_a_folder_that_may_not_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # asked of the system, so that the test means the same to root, who may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
+    with refused(SourceError, tmp_path, "may not be written"):
+        check_free(tmp_path / "x", overwrite=False, resume=False)
+
+
+def test_remove_takes_anything_and_nothing(tmp_path: Path) -> None:
+    for number, old in enumerate(OLD):
+        path = tmp_path / str(number) / "x"
+        path.parent.mkdir()
+        old(path)
+        remove(path)
+        remove(path)
+        assert not os.path.lexists(path)
+    assert (tmp_path / "4" / "target").read_text() == "kept"
+    assert (tmp_path / "5" / "target" / "kept").read_text() == "kept"

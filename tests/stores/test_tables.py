@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skiptool.errors import ArgumentError, FormatError
+from skiptool.names import Kind
+from skiptool.stores.header import lineage
+from skiptool.stores.tables import (
+    HISTORY,
+    PREDICTIONS,
+    SHIFT,
+    TableWriter,
+    open_table,
+    table_kind,
+    write_table,
+)
+from small_stores import HOSTILE_JSON, MAKING, flip, refused
+
+GOLDEN = {
+    Kind.PREDICTIONS: (
+        "model string, model_id string, arch string, encoder string, pruning string, fold int64, "
+        "parameter_count int64, dataset string, dataset_id string, domain string, split string, "
+        "shift string, factor double, clean_skips string, sample string, subject string, "
+        "truth string, predicted string, pixels int64"
+    ),
+    Kind.SHIFT: (
+        "reference string, reference_id string, other string, other_id string, model string, "
+        "model_id string, arch string, encoder string, pruning string, fold int64, "
+        "parameter_count int64, dataset string, reference_domain string, reference_shift string, "
+        "reference_factor double, domain string, shift string, factor double, layer string, "
+        "layer_index int64, channel int64, metric string, bins int64, range_rule string, "
+        "value double, value_live double, corrected double, ci_low double, ci_high double, "
+        "null_mean double, null_high double, p_value double, p_adjusted double, paired bool, "
+        "effective_bins double, range_used double, n_reference int64, n_other int64, "
+        "constant_channels int64"
+    ),
+    Kind.HISTORY: (
+        "epoch int64, split string, loss double, mIoU double, lr double, seconds double"
+    ),
+}
+SCHEMAS = {Kind.PREDICTIONS: PREDICTIONS, Kind.SHIFT: SHIFT, Kind.HISTORY: HISTORY}
+KINDS = list(GOLDEN)
+
+COUNTS: dict[str, Any] = {
+    **{"model": "m", "model_id": "1", "fold": None, "shift": "brightness", "factor": 0.5},
+    "sample": ["b", "b", "a", "a"],
+    "truth": ["background", "cell", "background", "cell"],
+    "pixels": np.array([1, 0, 2, 4]),
+}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "p.parquet"
+    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), COUNTS, 4)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_columns_are_those_that_are_written_down(kind: Kind, tmp_path: Path) -> None:
+    assert ", ".join(f"{name} {dtype}" for name, dtype in SCHEMAS[kind].items()) == GOLDEN[kind]
+    write_table(tmp_path / "t.parquet", lineage(kind, MAKING, 1), {}, 3)
+    file = pq.ParquetFile(tmp_path / "t.parquet")
+    found = ", ".join(f"{field.name} {field.type}" for field in file.schema_arrow)
+    assert found == GOLDEN[kind]
+    row = file.metadata.row_group(0)
+    assert {row.column(place).compression for place in range(row.num_columns)} == {"ZSTD"}
+    assert json.loads(file.metadata.metadata[b"skiptool"])["kind"] == kind.value
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 2**62),
+            st.sampled_from(["train", "validation", "ü"]),
+            st.none() | st.floats(),
+            st.none() | st.floats(allow_nan=False),
+        ),
+        max_size=8,
+    ),
+    cut=st.integers(0, 8),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_table_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[Any, ...]], cut: int
+) -> None:
+    """In one block or in two; null stays null and NaN stays NaN."""
+    names = ("epoch", "split", "loss", "lr")
+    path = tmp_path_factory.mktemp("t") / "h.parquet"
+    header = lineage(Kind.HISTORY, MAKING, 1)
+    with TableWriter(path, header) as writer:
+        for part in (rows[:cut], rows[cut:]):
+            columns = {name: [row[place] for row in part] for place, name in enumerate(names)}
+            writer.append(columns, len(part))
+    table = open_table(path, Kind.HISTORY)
+    assert table.lineage == header
+    assert len(table) == len(rows)
+    found = table.columns([*names, "mIoU"])
+    assert found.pop("mIoU") == [None] * len(rows)
+    for place, name in enumerate(names):
+        assert list(map(repr, found[name])) == [repr(row[place]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (0.5, 0.5),
+        (1, 1.0),
+        (np.float32(0.25), 0.25),
+        (np.float64(0.25), 0.25),
+        (np.int64(2), 2.0),
+        ([1, None, 3], [1.0, None, 3.0]),
+        (np.array([1, 2, 3]), [1.0, 2.0, 3.0]),
+        ((0.5, 1.0, 1.5), [0.5, 1.0, 1.5]),
+    ],
+    ids=repr,
+)
+def test_one_value_stands_for_all_rows(tmp_path: Path, value: object, expected: object) -> None:
+    write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), {"loss": value}, 3)
+    (found,) = open_table(tmp_path / "t", Kind.HISTORY).columns(["loss"]).values()
+    assert found == (expected if isinstance(expected, list) else [expected] * 3)
+
+
+def test_one_text_and_one_truth_value_stand_for_all_rows(tmp_path: Path) -> None:
+    columns = {"paired": np.True_, "layer": np.str_("enc1"), "domain": "a", "n_other": np.uint8(3)}
+    write_table(tmp_path / "t", lineage(Kind.SHIFT, MAKING, 1), columns, 2)
+    found = open_table(tmp_path / "t", Kind.SHIFT).columns(list(columns))
+    assert found == {
+        "paired": [True] * 2,
+        "layer": ["enc1"] * 2,
+        "domain": ["a"] * 2,
+        "n_other": [3] * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"valeu": 1.0}, ["no column valeu"]),
+        ({"loss": [1.0, 2.0]}, ["column loss", "has 2 rows, expected 3"]),
+        ({"loss": "much"}, ["column loss", "double"]),
+        ({"epoch": [1, "b", 2]}, ["column epoch", "int64"]),
+        ({"epoch": 1.5}, ["column epoch", "int64"]),
+        ({"epoch": [1, 2.5, None]}, ["column epoch", "int64"]),
+        ({"epoch": np.array([1.5, 2.0, 3.0])}, ["column epoch", "int64"]),
+        ({"split": [1, 2, 3]}, ["column split", "string"]),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(
+    tmp_path: Path, columns: dict[str, object], words: list[str]
+) -> None:
+    with refused(ArgumentError, *words):
+        write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), columns, 3)
+
+
+def test_totals_are_sums_in_the_order_of_appearance(tmp_path: Path) -> None:
+    columns = {
+        "sample": ["b", "b", "a", "a", "b"],
+        "truth": ["cell", "background", "background", "cell", "cell"],
+        "factor": [None, None, 0.5, 0.5, None],
+        "pixels": [1, 2, 2**60, 4, 5],
+    }
+    write_table(tmp_path / "t", lineage(Kind.PREDICTIONS, MAKING, 1), columns, 5)
+    table = open_table(tmp_path / "t", Kind.PREDICTIONS)
+    assert table.totals(["truth", "factor"], "pixels") == {
+        "truth": ["cell", "background", "background", "cell"],
+        "factor": [None, None, 0.5, 0.5],
+        "pixels": [6, 2, 2**60, 4],
+    }
+
+
+def test_the_kind_is_asked_for(table: Path) -> None:
+    assert table_kind(table) is Kind.PREDICTIONS
+    with refused(FormatError, table, "is of kind 'predictions', expected 'shift'"):
+        open_table(table, Kind.SHIFT)
+
+
+def rewrite(path: Path, data: pa.Table | None = None, header: object = None) -> None:
+    """Write a table as another program might: other columns, or another header."""
+    found = pq.read_table(path)
+    data = found if data is None else data
+    raw = found.schema.metadata[b"skiptool"]
+    if header is not None:
+        raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    pq.write_table(data.replace_schema_metadata({b"skiptool": raw}), path)
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    return dict(json.loads(pq.read_schema(path).metadata[b"skiptool"]))
+
+
+def test_more_columns_are_allowed_and_fewer_are_not(table: Path) -> None:
+    data = pq.read_table(table)
+    rewrite(table, data.append_column("organ", pa.array(["skin"] * 4)))
+    assert open_table(table, Kind.PREDICTIONS).columns(["organ"]) == {"organ": ["skin"] * 4}
+    rewrite(table, data.drop_columns(["pixels", "truth"]))
+    with refused(FormatError, table, "predictions table lacks truth, pixels"):
+        open_table(table, Kind.PREDICTIONS)
+
+
+def test_other_types_are_taken_where_nothing_is_lost(table: Path) -> None:
+    data = pq.read_table(table)
+    wide = data.set_column(data.column_names.index("pixels"), "pixels", data["pixels"].cast("int8"))
+    wide = wide.set_column(0, "model", data["model"].dictionary_encode())
+    rewrite(table, wide.set_column(1, "model_id", data["model_id"].cast("large_string")))
+    found = open_table(table, Kind.PREDICTIONS)
+    assert [found.data.schema.field(name).type for name in ("pixels", "model", "model_id")] == [
+        *(pa.int64(), pa.string(), pa.string())
+    ]
+    for column in (["many"] * 4, [0.5, 1.0, 2.0, 3.0], [[1]] * 4):
+        torn = data.set_column(data.column_names.index("pixels"), "pixels", pa.array(column))
+        rewrite(table, torn)
+        with refused(FormatError, table):
+            open_table(table, Kind.PREDICTIONS)
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+def test_a_hostile_header_is_one_line(table: Path, text: bytes) -> None:
+    rewrite(table, header=text or b" ")
+    for read in (table_kind, lambda path: open_table(path, Kind.PREDICTIONS)):
+        with refused(FormatError, table, "not made by skiptool"):
+            read(table)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"kind": "dataset"}, "of kind 'dataset'"),
+        ({"kind": "report"}, "of kind 'report'"),
+        ({"kind": ["shift"]}, "not made by skiptool"),
+        ({"kind": "films"}, "not made by skiptool"),
+        ({"format_version": 2}, "use a newer skiptool"),
+        ({"inputs": None}, "damaged in inputs"),
+    ],
+)
+def test_headers_of_another_kind_or_version_are_refused(
+    table: Path, change: dict[str, object], word: str
+) -> None:
+    rewrite(table, header={**header_of(table), **change})
+    with refused(FormatError, table, word):
+        open_table(table, Kind.PREDICTIONS)
+
+
+def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("model,pixels\na,1\n")
+    (tmp_path / "empty").write_bytes(b"")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other")
+    for name, word in (
+        ("nowhere", "no such table"),
+        ("", "no such table"),
+        ("text", "no Parquet file"),
+        ("empty", "no Parquet file"),
+        ("other", "not made by skiptool"),
+    ):
+        for read in (table_kind, lambda path: open_table(path, Kind.SHIFT)):
+            with refused(FormatError, tmp_path / name, word):
+                read(tmp_path / name)
+
+
+def test_a_table_cut_anywhere_is_refused(table: Path) -> None:
+    whole = table.read_bytes()
+    for length in range(0, len(whole), 61):
+        table.write_bytes(whole[:length])
+        with refused(FormatError, table):
+            open_table(table, Kind.PREDICTIONS)
+
+
+def test_a_flipped_bit_of_a_column_changes_no_number(table: Path) -> None:
+    """Zstandard alone decodes many of them to other numbers without a word.
+
+    Statistics in the header of a page are under no checksum, and nobody reads them here.
+    """
+    whole = open_table(table, Kind.PREDICTIONS).data
+    column = pq.ParquetFile(table).metadata.row_group(0).column(list(PREDICTIONS).index("pixels"))
+    start, size = column.dictionary_page_offset, column.total_compressed_size
+    found = 0
+    for position in range(start, start + size):
+        flip(table, position)
+        try:
+            assert open_table(table, Kind.PREDICTIONS).data.equals(whole)
+        except FormatError:
+            found += 1
+        flip(table, position)
+    assert found > size / 2
+
+
+def test_a_folder_called_like_a_partition_adds_no_column(tmp_path: Path, table: Path) -> None:
+    """Some versions of Arrow read ``organ=skin`` in a path as a column."""
+    folder = tmp_path / "organ=skin"
+    folder.mkdir()
+    moved = table.rename(folder / "p.parquet")
+    assert open_table(moved, Kind.PREDICTIONS).data.column_names == list(PREDICTIONS)
+
+
+def test_a_writer_that_fails_closes_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with pytest.raises(ZeroDivisionError):
+        fail(path)
+    assert len(open_table(path, Kind.HISTORY)) == 2
+    path.unlink()
+
+
+def fail(path: Path) -> None:
+    with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
+        writer.append({"loss": math.nan}, 2)
+        raise ZeroDivisionError

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from skiptool.errors import FormatError
+from skiptool.stores.zarrs import (
+    create_array,
+    member_names,
+    open_array,
+    open_group,
+    open_root,
+    read_columns,
+    read_rows,
+    sweep,
+    write_columns,
+)
+from small_stores import HOSTILE_JSON, flip, refused
+
+SMALL = settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+DTYPES = ["uint8", "float16", "float32"]
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+COLUMNS: st.SearchStrategy[dict[str, list[Any]]] = st.integers(1, 5).flatmap(
+    lambda n: st.dictionaries(
+        st.sampled_from(["id", "Größe", "b c", "d"]),
+        st.lists(TEXT, min_size=n, max_size=n)
+        | st.lists(st.integers(-(2**63), 2**63 - 1), min_size=n, max_size=n)
+        | st.lists(st.floats(), min_size=n, max_size=n),
+        min_size=1,
+    )
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> zarr.Group:
+    return zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
+
+
+@given(
+    values=st.sampled_from(DTYPES).flatmap(
+        lambda dtype: npst.arrays(dtype, npst.array_shapes(min_dims=1, max_dims=4, max_side=6))
+    ),
+    chunk=st.integers(1, 3),
+    per_shard=st.none() | st.integers(1, 3),
+)
+@SMALL
+def test_an_array_is_read_as_it_was_written(
+    root: zarr.Group, values: np.ndarray, chunk: int, per_shard: int | None
+) -> None:
+    shard = None if per_shard is None else chunk * per_shard
+    made = create_array(root, "a", values.shape, str(values.dtype), chunk=chunk, shard=shard)
+    made[:] = values
+    found = open_array(root, "a", "here", values.ndim, [str(values.dtype)])
+    np.testing.assert_array_equal(read_rows(found, slice(None), "here"), values)
+    assert found.chunks == (chunk, *values.shape[1:])
+    assert found.shards == (None if shard is None else (shard, *values.shape[1:]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_chunk_is_lz4_and_ends_in_a_checksum(root: zarr.Group, dtype: str) -> None:
+    made = create_array(root, "a", (4, 2), dtype, chunk=1)
+    blosc, checksum = made.compressors
+    assert isinstance(blosc, BloscCodec)
+    assert blosc.cname.value == "lz4"
+    assert blosc.shuffle.value == ("noshuffle" if dtype == "uint8" else "shuffle")
+    assert isinstance(checksum, Crc32cCodec)
+
+
+@given(columns=COLUMNS)
+@SMALL
+def test_columns_are_read_as_they_were_written(
+    root: zarr.Group, columns: dict[str, list[Any]]
+) -> None:
+    write_columns(root, columns)
+    found = read_columns(root, "here")
+    assert sorted(found) == sorted(columns)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(found[name], np.array(values, dtype=found[name].dtype))
+        kinds = {str: "O", int: "i", float: "f"}
+        assert found[name].dtype.kind == kinds[type(values[0])]
+
+
+def test_text_is_of_variable_length_and_numbers_have_64_bits(
+    root: zarr.Group, tmp_path: Path
+) -> None:
+    write_columns(root, {"id": ["a", "bcdé"], "n": np.uint8([1, 2]), "x": np.float32([0.5, 1])})
+    meta = {
+        name: json.loads((tmp_path / f"s.zarr/samples/{name}/zarr.json").read_text())
+        for name in ("id", "n", "x")
+    }
+    assert [meta[name]["data_type"] for name in meta] == ["string", "int64", "float64"]
+    assert all(meta[name]["codecs"][-1] == {"name": "crc32c"} for name in meta)
+
+
+def test_columns_are_written_anew(root: zarr.Group) -> None:
+    write_columns(root, {"old": [1, 2], "id": ["a", "b"]})
+    write_columns(root, {"id": ["c"]})
+    assert {name: list(values) for name, values in read_columns(root, "here").items()} == {
+        "id": ["c"]
+    }
+
+
+@pytest.mark.parametrize("shard", [None, 4])
+@pytest.mark.parametrize("lost", range(3))
+def test_a_chunk_that_is_not_there_is_no_zeros(
+    root: zarr.Group, tmp_path: Path, shard: int | None, lost: int
+) -> None:
+    """Zarr alone reads zeros in all of these cases."""
+    made = create_array(root, "a", (10, 2), "uint8", chunk=shard or 4, shard=shard)
+    made[:] = 7
+    file = tmp_path / f"s.zarr/a/c/{lost}/0"
+    whole = file.read_bytes()
+    file.unlink()
+    with refused(FormatError, "here: 'a'", f"chunk c/{lost}/0 is missing"):
+        open_array(root, "a", "here", 2)
+    file.write_bytes(b"")
+    with refused(FormatError, f"chunk c/{lost}/0 is missing"):
+        open_array(root, "a", "here", 2)
+    file.unlink()
+    file.mkdir()
+    with refused(FormatError, f"chunk c/{lost}/0 is missing"):
+        open_array(root, "a", "here", 2)
+    file.rmdir()
+    file.write_bytes(whole)
+    assert (read_rows(open_array(root, "a", "here", 2), slice(None), "here") == 7).all()
+
+
+@pytest.mark.parametrize("attributes", [{}, {"every_chunk": False}, {"every_chunk": 1}])
+def test_other_writers_may_leave_out_chunks_of_zeros_and_cut_them_as_they_like(
+    root: zarr.Group, attributes: dict[str, object]
+) -> None:
+    made = root.create_array(
+        "a", shape=(4, 3), chunks=(2, 2), dtype="uint8", fill_value=0, attributes=attributes
+    )
+    made[2:] = 5
+    found = read_rows(open_array(root, "a", "here", 2, ["uint8"]), slice(None), "here")
+    assert found.tolist() == [[0, 0, 0]] * 2 + [[5, 5, 5]] * 2
+
+
+def test_zeros_are_chunks_too(root: zarr.Group) -> None:
+    create_array(root, "a", (5, 2), "float32", chunk=2)[:] = 0
+    create_array(root, "b", (5, 2), "uint8", chunk=1, shard=2)[:] = 0
+    write_columns(root, {"fold": [0, 0], "cells": [0.0, 0.0], "organ": ["", ""]})
+    assert not read_rows(open_array(root, "a", "here", 2), slice(None), "here").any()
+    assert not read_rows(open_array(root, "b", "here", 2), slice(None), "here").any()
+    assert read_columns(root, "here")["organ"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("shard", [None, 4])
+def test_any_flipped_bit_of_a_chunk_is_found(
+    root: zarr.Group, tmp_path: Path, shard: int | None
+) -> None:
+    made = create_array(root, "a", (4, 3), "uint8", chunk=2, shard=shard)
+    made[:] = np.arange(12).reshape(4, 3)
+    file = tmp_path / "s.zarr/a/c/0/0"
+    for position in range(len(file.read_bytes())):
+        flip(file, position)
+        with refused(FormatError, "here: cannot be read"):
+            read_rows(open_array(root, "a", "here", 2), slice(None), "here")
+        flip(file, position)
+
+
+@pytest.mark.parametrize("name", ["id", "n"])
+def test_any_flipped_bit_of_a_column_is_found(root: zarr.Group, tmp_path: Path, name: str) -> None:
+    write_columns(root, {"id": ["a", "b"], "n": [1, 2]})
+    file = tmp_path / f"s.zarr/samples/{name}/c/0"
+    for position in range(len(file.read_bytes())):
+        flip(file, position)
+        with refused(FormatError, f"here: column {name}: cannot be read"):
+            read_columns(root, "here")
+        flip(file, position)
+
+
+def test_members_are_whole_or_named(root: zarr.Group, tmp_path: Path) -> None:
+    """A member whose metadata is lost is not taken for one that never was, as Zarr does."""
+    write_columns(root, {"id": ["a"], "n": [1]})
+    samples = tmp_path / "s.zarr/samples"
+    (samples / ".DS_Store").write_text("of a file browser")
+    assert member_names(root) == ["samples"]
+    assert sorted(read_columns(root, "here")) == ["id", "n"]
+    (samples / "n/zarr.json").unlink()
+    with refused(FormatError, "here: has no 'n'"):
+        read_columns(root, "here")
+    shutil.rmtree(samples)
+    with refused(FormatError, "here: has no 'samples'"):
+        read_columns(root, "here")
+
+
+def test_members_of_another_form_are_refused(root: zarr.Group) -> None:
+    create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
+    root.create_group("g")
+    with refused(FormatError, "here: 'a' is an array, expected a group"):
+        open_group(root, "a", "here")
+    with refused(FormatError, "here: 'g' is a group, expected an array of 2 axes of uint8"):
+        open_array(root, "g", "here", 2, ["uint8"])
+    with refused(FormatError, "here: 'a' is (2, 2) uint8, expected an array of 3 axes"):
+        open_array(root, "a", "here", 3)
+    with refused(FormatError, "expected an array of 2 axes of float16 or float32"):
+        open_array(root, "a", "here", 2, ["float16", "float32"])
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+def test_damaged_metadata_is_one_line(root: zarr.Group, tmp_path: Path, text: bytes) -> None:
+    create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
+    (tmp_path / "s.zarr/a/zarr.json").write_bytes(text)
+    with refused(FormatError, "here", "'a'"):
+        open_array(root, "a", "here", 2)
+    (tmp_path / "s.zarr/zarr.json").write_bytes(text)
+    with refused(FormatError, tmp_path / "s.zarr"):
+        open_root(tmp_path / "s.zarr", "dataset")
+
+
+@pytest.mark.parametrize("bad", [None, -1, "x", [], {}, 10**18, [10**18, 2], [-1, 2], ["a"]])
+@pytest.mark.parametrize("key", ["shape", "data_type", "chunk_grid", "codecs", "fill_value"])
+@pytest.mark.filterwarnings("default::RuntimeWarning")
+def test_hostile_metadata_is_refused_or_harmless(
+    root: zarr.Group, tmp_path: Path, key: str, bad: object
+) -> None:
+    create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
+    file = tmp_path / "s.zarr/a/zarr.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: bad}))
+    try:
+        values = read_rows(open_array(root, "a", "here", 2), slice(None), "here")
+    except FormatError:
+        return
+    assert values.tolist() == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("shape", [[2, 1], [0, 2], [1, 0], [10**18, 2], [1, 2, 1], [1.5, 2]])
+def test_chunks_are_whole_rows(root: zarr.Group, tmp_path: Path, shape: list[float]) -> None:
+    create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
+    file = tmp_path / "s.zarr/a/zarr.json"
+    grid = {"name": "regular", "configuration": {"chunk_shape": shape}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chunk_grid": grid}))
+    with refused(FormatError, "here"):
+        read_rows(open_array(root, "a", "here", 2), slice(None), "here")
+
+
+def test_a_store_is_a_folder_with_a_group(tmp_path: Path, root: zarr.Group) -> None:
+    create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    zarr.open_group(tmp_path / "v2.zarr", mode="w", zarr_format=2)
+    with refused(FormatError, tmp_path / "nowhere", "no such dataset store"):
+        open_root(tmp_path / "nowhere", "dataset")
+    for name in ("file", "folder", "v2.zarr", "s.zarr/a"):
+        with refused(FormatError, tmp_path / name, "expected a dataset store"):
+            open_root(tmp_path / name, "dataset")
+    assert member_names(open_root(tmp_path / "s.zarr", "dataset")) == ["a"]
+
+
+@pytest.mark.parametrize("attributes", ["x", 3, [1]])
+def test_attributes_are_an_object(tmp_path: Path, root: zarr.Group, attributes: object) -> None:
+    file = tmp_path / "s.zarr/zarr.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "attributes": attributes}))
+    with refused(FormatError, tmp_path / "s.zarr"):
+        open_root(tmp_path / "s.zarr", "dataset")
+
+
+def test_sweeping_takes_what_zarr_was_writing_and_nothing_else(tmp_path: Path) -> None:
+    store = tmp_path / "s.zarr"
+    keep = [store / "a.partial/zarr.json", store / "c/0", store / f"{'g' * 32}.partial"]
+    torn = [store / f"c/0.{'0a' * 16}.partial", store / f"zarr.{'f' * 32}.partial"]
+    for file in (*keep, *torn):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    sweep(store)
+    assert sorted(path for path in store.rglob("*") if path.is_file()) == sorted(keep)
