@@ -149,3 +149,18 @@ def test_whole_experiment_in_one_pipe(tmp_path: Path) -> None:
     assert "cell IoU" in (tmp_path / "report.html").read_text()
     names = {"1", "2", "3", "s.zarr", "runs", "p.parquet", "report.html"}
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_logs_of_libraries_are_not_shown(debug: bool) -> None:
+    script = (
+        "import logging, sys; from skiptool.cli import main; code = main(sys.argv[1:]); "
+        "logging.getLogger('asyncio').error('task destroyed'); sys.exit(code)"
+    )
+    words = ["synth", "--n", "0", *(["--debug"] if debug else [])]
+    found = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 2
+    assert ("task destroyed" in found.stderr) == debug
+    assert (found.stderr.count("\n") == 1) != debug

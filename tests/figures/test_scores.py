@@ -77,18 +77,18 @@ def test_the_table_holds_the_same_numbers() -> None:
 
 
 def test_in_words_each_architecture_is_measured_against_itself() -> None:
-    assert by_shift(FOUND)[0].paragraphs() == (
+    assert by_shift(FOUND)[0].sentences() == (
         "resnet18 baseline: 0.85 (original), lowest 0.20 (brightness 0.5).",
         "resnet18 L1-pruned: 0.70 (original), lowest 0.50 (saturation 0).",
     )
     (without,) = by_shift([score("baseline", 0, DARK, 0.4), score("baseline", 0, GREY, 0.2)])
-    assert without.paragraphs() == (
+    assert without.sentences() == (
         "resnet18 baseline: 0.40 (brightness 0.5), lowest 0.20 (saturation 0).",
     )
     (alone,) = by_shift([score("baseline", 0, DARK, 0.4)])
-    assert alone.paragraphs() == ()
+    assert alone.sentences() == ()
     (empty,) = by_shift([score("baseline", 0, shift, math.nan) for shift in (DARK, GREY)])
-    assert empty.paragraphs() == ()
+    assert empty.sentences() == ()
 
 
 def test_datasets_domains_and_splits_have_a_matrix_each() -> None:

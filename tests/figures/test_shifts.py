@@ -61,9 +61,9 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
     }
     means = {each.layer: each.centre() for each in network.layers}
     assert means == pytest.approx({"input": 0.8, "enc1": 0.5, "dec0": 0.2})
-    assert (found.title, found.bins) == ("a brightness 0.5 against a original", 100)
+    assert (found.title, found.bins) == ("brightness 0.5 against original, a", 100)
     for word in (
-        "between a original and a brightness 0.5",
+        "between original and brightness 0.5",
         "8 and 9 images",
         "B = 100",
         "2 folds.",
@@ -82,11 +82,11 @@ def test_what_stands_in_two_tables_counts_once() -> None:
 def test_one_fold_in_words() -> None:
     (found,) = comparisons(table(*TWO_FOLDS[:3]))
     assert "1 fold. It is never 0" in found.caption
-    assert found.paragraphs() == (
+    assert found.sentences() == (
         "resnet18 baseline: highest at enc1 (0.300), lowest at enc1 (0.300).",
     )
     (only,) = comparisons(table(layer("input", [0.5], 0.5)))
-    assert only.paragraphs() == ()
+    assert only.sentences() == ()
 
 
 def test_folds_are_counted_by_architecture() -> None:
@@ -108,7 +108,7 @@ def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> N
             layer("my.module", [0.5], 0.5, **pruned),
         )
     )
-    assert found.table().title == "Hellinger distance: a brightness 0.5 against a original"
+    assert found.table().title == "Hellinger distance: brightness 0.5 against original, a"
     assert found.table().columns == {
         "layer": ["enc1", "enc2", "dec0", "my.module"],
         "resnet18 baseline": [None, 0.2, 0.1, None],
@@ -176,5 +176,5 @@ def test_the_violins_are_drawn(labels: Check) -> None:
     (found,) = comparisons(table(*TWO_FOLDS, layer("enc1", many, 0.5, **pruned)))
     assert isinstance(found, Comparison)
     texts = labels(found.draw())
-    assert "a brightness 0.5 against a original, B = 100" in texts
+    assert "brightness 0.5 against original, a, B = 100" in texts
     assert {"enc1", "dec0"} <= set(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -84,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" not in words:
         # Libraries warn about themselves; a user reads lines she can act on.
         warnings.simplefilter("ignore")
+        if not logging.root.handlers:
+            logging.root.addHandler(logging.NullHandler())
     try:
         code = app(words, prog_name="skiptool", standalone_mode=False)
     except TyperException as error:

@@ -66,7 +66,7 @@ class ScoreMatrix:
             cells[f"{row.group} {row.label}"] = [*found]
         return Table(f"{self.measure}: {self.title}", cells)
 
-    def paragraphs(self) -> tuple[str, ...]:
+    def sentences(self) -> tuple[str, ...]:
         """Say in words where each architecture loses most against its own first column."""
         first = self.values[:, 0]
         if self.values.shape[1] < 2 or np.isnan(first).all():

@@ -51,7 +51,7 @@ class Comparison:
             columns[f"{network.encoder} {network.pruning}"] = [means.get(layer) for layer in order]
         return Table(f"Hellinger distance: {self.title}", columns)
 
-    def paragraphs(self) -> tuple[str, ...]:
+    def sentences(self) -> tuple[str, ...]:
         """Say in words where along each network the distance is highest and lowest."""
         sentences = []
         for network in self.networks:
@@ -102,8 +102,10 @@ _MEASURED = ("reference_id", "other_id", "layer", "channel")
 
 def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
     first = group[0]
-    here = _name(first["domain"], first["shift"], first["factor"])
-    there = _name(first["reference_domain"], first["reference_shift"], first["reference_factor"])
+    domain, reference = first["domain"], first["reference_domain"]
+    here, there = _name(first, ""), _name(first, "reference_")
+    if domain != reference:
+        here, there = f"{domain} {here}", f"{reference} {there}"
     keys = list(dict.fromkeys((row["encoder"], row["pruning"]) for row in group))
     networks = tuple(
         _network(key, [row for row in group if (row["encoder"], row["pruning"]) == key])
@@ -117,11 +119,14 @@ def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
         f"{first['bins']} bins over the joint range of each channel, {folds} fold"
         f"{'' if folds == 1 else 's'}. It is never 0 on a finite sample, also without a shift."
     )
-    return Comparison(f"{here} against {there}", caption, int(first["bins"]), networks)
+    title = f"{here} against {there}" + (f", {domain}" if domain == reference else "")
+    return Comparison(title, caption, int(first["bins"]), networks)
 
 
-def _name(domain: str, shift: str, factor: float | None) -> str:
-    return f"{domain} {shift}" if factor is None else f"{domain} {shift} {factor:g}"
+def _name(row: Mapping[str, Any], side: str) -> str:
+    """Name a shift, ``brightness 0.75``; ``side`` is the head of its columns."""
+    factor = row[f"{side}factor"]
+    return str(row[f"{side}shift"]) + ("" if factor is None else f" {factor:g}")
 
 
 def _network(key: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> Network:

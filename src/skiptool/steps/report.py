@@ -140,23 +140,21 @@ def _parameters(tables: Sequence[MetricTable]) -> Table | None:
 
 
 def _sections(material: _Material, progress: Progress) -> list[Section]:
-    with progress.task("figures", len(material.matrices) + len(material.comparisons)) as task:
-        found: list[Section] = []
-        for number, matrix in enumerate(material.matrices, start=1):
-            figure = matrix.draw()
-            name = f"iou-{number}"
+    shown: list[tuple[str, str, ScoreMatrix | Comparison]] = [
+        *((f"iou-{n}", one.title, one) for n, one in enumerate(material.matrices, start=1)),
+        *(
+            (f"distance-{n}", f"Distance by layer: {one.title}", one)
+            for n, one in enumerate(material.comparisons, start=1)
+        ),
+    ]
+    found: list[Section] = []
+    with progress.task("figures", len(shown)) as task:
+        for name, title, one in shown:
+            figure = one.draw()
             material.figures.append((name, figure))
-            picture = as_svg(figure, matrix.title, matrix.caption)
-            exhibit = Exhibit(matrix.caption, picture, matrix.table())
-            found.append(Section(name, matrix.title, matrix.paragraphs(), (exhibit,)))
-            task.advance()
-        for number, comparison in enumerate(material.comparisons, start=1):
-            figure = comparison.draw()
-            name = f"distance-{number}"
-            material.figures.append((name, figure))
-            picture = as_svg(figure, comparison.title, comparison.caption)
-            exhibit = Exhibit(comparison.caption, picture, comparison.table())
-            found.append(Section(name, comparison.title, comparison.paragraphs(), (exhibit,)))
+            exhibit = Exhibit(one.caption, as_svg(figure, title, one.caption), one.table())
+            sentences = " ".join(one.sentences())
+            found.append(Section(name, title, (sentences,) if sentences else (), (exhibit,)))
             task.advance()
     if material.parameters is not None:
         caption = (
