@@ -27,7 +27,7 @@ from small_stores import (
     write_dataset,
 )
 
-FEW = settings(max_examples=8, deadline=None)
+FEW = settings(max_examples=5, deadline=None)
 
 
 @given(
@@ -330,7 +330,7 @@ def test_hostile_attributes_are_refused(
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-@pytest.mark.parametrize("place", ["", "a", "a/masks", "a/samples/id"])
+@pytest.mark.parametrize("place", ["", "a", "a/masks"])
 def test_damaged_metadata_is_one_line(dataset: Path, place: str, text: bytes) -> None:
     (dataset / place / "zarr.json").write_bytes(text)
     with refused(FormatError, dataset):

@@ -33,7 +33,7 @@ ORDER = ("enc1", "dec0", "encoder.layer1.0")
 
 
 @given(images=st.integers(1, 40), dtype=st.sampled_from(["float16", "float32"]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_features_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, images: int, dtype: str
 ) -> None:

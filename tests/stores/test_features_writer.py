@@ -67,7 +67,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
-@pytest.mark.parametrize("nth", [*range(12), 23, 29])
+@pytest.mark.parametrize("nth", [0, 1, 2, 3, 8, 9, 10, 19, 29])
 def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -44,7 +44,7 @@ def masks(tmp_path: Path) -> Path:
         max_size=3,
     )
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_masks_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[int, int, list[int]]]
 ) -> None:
