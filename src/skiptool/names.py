@@ -69,9 +69,10 @@ class Metric(StrEnum):
 
 
 class RangeRule(StrEnum):
-    """How the value range of a channel is divided into bins."""
+    """How the value range of a channel is divided into bins; literal is eq. (5) as printed."""
 
     MINMAX = "minmax"
+    LITERAL = "literal-eq5"
 
 
 class Loss(StrEnum):

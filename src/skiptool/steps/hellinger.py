@@ -187,7 +187,7 @@ def _write(
             for layer in layers:
                 values = [layer.mean, *layer.values.tolist()]
                 columns = {
-                    **_facts(first, store, making.parameters["bins"]),
+                    **_facts(first, store, making.parameters),
                     **{"layer": layer.name, "layer_index": layer.index},
                     "channel": [None, *range(len(layer.values))],
                     "value": values,
@@ -200,7 +200,8 @@ def _write(
                 writer.append(columns, len(values))
 
 
-def _facts(first: FeatureStore, other: FeatureStore, bins: int) -> Mapping[str, Any]:
+def _facts(first: FeatureStore, other: FeatureStore, made: Mapping[str, Any]) -> dict[str, Any]:
+    rule = RangeRule.LITERAL if made["literal_eq5"] else RangeRule.MINMAX
     model = ("model", "arch", "encoder", "pruning", "fold", "parameter_count")
     return {
         "reference": first.path.name,
@@ -213,8 +214,8 @@ def _facts(first: FeatureStore, other: FeatureStore, bins: int) -> Mapping[str, 
         **{f"reference_{name}": first.facts[name] for name in ("domain", "shift", "factor")},
         **{name: other.facts[name] for name in ("domain", "shift", "factor")},
         "metric": Metric.HELLINGER.value,
-        "bins": bins,
-        "range_rule": RangeRule.MINMAX.value,
+        "bins": made["bins"],
+        "range_rule": rule.value,
         "n_reference": len(first),
         "n_other": len(other),
     }

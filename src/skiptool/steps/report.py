@@ -31,7 +31,16 @@ __all__ = ["write_report"]
 SHIFT_COLUMNS = (
     *("reference_id", "other_id", "encoder", "pruning", "fold", "reference_domain"),
     *("reference_shift", "reference_factor", "domain", "shift", "factor", "layer", "channel"),
-    *("metric", "bins", "value", "n_reference", "n_other", "constant_channels"),
+    *(
+        "dataset",
+        "range_rule",
+        "metric",
+        "bins",
+        "value",
+        "n_reference",
+        "n_other",
+        "constant_channels",
+    ),
 )
 
 

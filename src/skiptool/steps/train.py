@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,15 +19,14 @@ from skiptool.records import SILENT, Architecture, Outcome, Progress, Table, Tra
 from skiptool.stores.checkpoint import model_identity, write_model
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.folds import TrainingFolds, training_folds
-from skiptool.stores.header import Making, check_same, lineage
+from skiptool.stores.header import Making, lineage
+from skiptool.stores.journal import Journal
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.tables import write_table
 
 __all__ = ["train_models"]
-
-PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +190,10 @@ def _train(
 ) -> None:
     train, validation = plan.parts(job.training.fold)
     with parents_made(job.folder), staged(job.folder, overwrite=how[0], resume=how[1]) as partial:
-        _begin(partial, job.making)
+        journal = Journal(partial, job.making)
+        partial.mkdir(exist_ok=True)
+        if not journal.begun:
+            journal.begin()
         fitted = fit(
             job.architecture,
             job.training,
@@ -207,19 +208,7 @@ def _train(
         _write(partial, plan, job, fitted)
         if not how[2]:
             (partial / LAST).unlink(missing_ok=True)
-        (partial / PLAN).unlink()
-
-
-def _begin(partial: Path, making: Making) -> None:
-    """Note in the growing folder what is trained, or check it against what was begun there."""
-    partial.mkdir(exist_ok=True)
-    note = partial / PLAN
-    if note.exists():
-        check_same(json.loads(note.read_text()), making, str(partial))
-        return
-    growing = note.with_suffix(".part")  # a note torn by a kill could never be resumed
-    growing.write_text(json.dumps(making.determinants))
-    growing.replace(note)
+        journal.remove()
 
 
 def _write(folder: Path, plan: TrainingFolds, job: _Job, fitted: Fitted) -> None:
