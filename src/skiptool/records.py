@@ -120,7 +120,10 @@ class Shift:
         return cls(kind, _factor(text, number))
 
     def __str__(self) -> str:
-        return self.kind.value if self.factor is None else f"{self.kind.value}={self.factor:g}"
+        if self.factor is None:
+            return self.kind.value
+        # All digits: the text stands in file names and ids, where two factors must not meet.
+        return f"{self.kind.value}={repr(float(self.factor)).removesuffix('.0')}"
 
 
 def _factor(text: str, number: str) -> float:

@@ -119,6 +119,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "train prune too many": (2, (*TRAIN, "--prune", "5"), ("--prune 5",)),
     "train skips unknown": (2, (*TRAIN, "--skips", "0,1"), ("--skips 0,1",)),
     "train lr NaN": (2, (*TRAIN, "--lr", "nan"), ("learning rate is nan",)),
+    "train lr NaN, dry": (2, (*TRAIN, "--lr", "nan", "--dry-run"), ("learning rate is nan",)),
     "train lr infinite": (2, (*TRAIN, "--lr", "inf"), ("learning rate is inf",)),
     "train gamma": (2, (*TRAIN, "--lr-gamma", "0"), ("its decay is 0",)),
     "train epochs": (2, (*TRAIN, "--epochs", "0"), ("--epochs",)),

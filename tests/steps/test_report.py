@@ -14,6 +14,8 @@ from skiptool.errors import ExistsError, FormatError, SourceError
 from skiptool.names import PictureFormat
 from skiptool.steps.report import write_report
 
+IDS = re.compile(r'class="id">([0-9a-f]{32})<')
+
 
 class Outside(HTMLParser):
     """Collects what a page would fetch from elsewhere."""
@@ -72,6 +74,8 @@ def test_table_given_twice_counts_once(experiment: SimpleNamespace, tmp_path: Pa
     shutil.copy(experiment.predictions, copy)
     once, twice = (write_report(paths) for paths in ([copy], [copy, experiment.predictions]))
     assert once.tables == twice.tables
+    write_report([copy, experiment.predictions], tmp_path / "r.html")
+    assert len(IDS.findall((tmp_path / "r.html").read_text())) == 2  # the page, the table
 
 
 def test_figures_are_files_of_the_asked_formats(
@@ -121,8 +125,6 @@ def test_lineage_does_not_depend_on_where_tables_lie(
     ids = []
     for number, path in enumerate((copy, experiment.shift)):
         write_report([path], tmp_path / f"{number}.html")
-        ids.append(
-            re.findall(r'class="id">([0-9a-f]{32})<', (tmp_path / f"{number}.html").read_text())
-        )
+        ids.append(IDS.findall((tmp_path / f"{number}.html").read_text()))
     assert ids[0] == ids[1]
     assert len(ids[0]) == 2

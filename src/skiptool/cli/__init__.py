@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined] # not re-exported
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from skiptool.cli.console import complain, open_streams, show_help
@@ -28,8 +29,19 @@ __all__ = ["app", "main"]
 
 COMPLETION = "_SKIPTOOL_COMPLETE"
 
+ORDER = ("synth", "extract", "train", "predict", "features", "hellinger", "report", "info")
+
+
+class _InOrder(TyperGroup):
+    """List the subcommands in the order of work; typer puts groups behind the others."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return sorted(self.commands, key=ORDER.index)
+
+
 app = typer.Typer(
     name="skiptool",
+    cls=_InOrder,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
