@@ -176,8 +176,8 @@ def _forecast(plan: TrainingFolds, jobs: Sequence[_Job]) -> dict[str, Any]:
         "models": len(jobs),
         "folders": [str(job.folder) for job in jobs],
         "training samples": int((plan.fold >= 0).sum()),
-        # Best weights, and a checkpoint of weights and Adam's two moments, in float32.
-        "bytes": sum(job.parameter_count * 4 * 4 for job in jobs),
+        # float32: the best weights, and a checkpoint of the last, the best and two moments of Adam.
+        "bytes": sum(job.parameter_count * 4 * 5 for job in jobs),
     }
 
 
