@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from skiptool.cli.results import as_given, print_result, visible
+from skiptool.cli.results import as_given, grid, print_result, visible
 from skiptool.records import Outcome, Table
 
 TABLE = Table("A title", {"layer": ["enc1", None], "value": [0.123456789012345, float("nan")]})
@@ -113,3 +114,15 @@ def test_json_is_one_object_with_all_keys(capsys: pytest.CaptureFixture[str]) ->
 
 def test_control_characters_are_spelled_out() -> None:
     assert visible("ä b\x1b]0;\x07\u202e") == "ä b\\x1b]0;\\x07\\u202e"
+
+
+def test_names_are_written_once_and_never_cut_off() -> None:
+    name = "a-rather-long-name-of-a-feature-store.zarr"
+    table = Table("t", {"other": [name, name, "b"], "layer": ["enc1", "enc2", "enc1"]})
+    terminal = Console(width=30, record=True, file=io.StringIO())
+    terminal.print(grid(table))
+    lines = [
+        line.split("│")[1].strip() for line in terminal.export_text().splitlines() if "│" in line
+    ]
+    assert "".join(lines) == f"{name}b"
+    assert lines[-2:] == ["", "b"]

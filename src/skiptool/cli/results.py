@@ -82,13 +82,20 @@ def visible(text: str) -> str:
 
 
 def grid(table: Table) -> Grid:
-    """Lay a table out for people: numbers right, four decimals."""
+    """Lay a table out for people: numbers right, four decimals, nothing cut off."""
     found = Grid(title=escape(visible(table.title)), title_justify="left")
     for header, cells in table.columns.items():
         number = any(isinstance(value, int | float) for value in cells)
-        found.add_column(escape(visible(header)), justify="right" if number else "left")
-    for row in zip(*table.columns.values(), strict=True):
-        found.add_row(*(escape(visible(_short(value))) for value in row))
+        found.add_column(
+            escape(visible(header)), justify="right" if number else "left", overflow="fold"
+        )
+    above = None
+    for first, *rest in zip(*table.columns.values(), strict=True):
+        # A name in the first column is written once for the rows that share it.
+        texts = ["" if isinstance(first, str) and first == above else _short(first)]
+        texts += [_short(value) for value in rest]
+        found.add_row(*(escape(visible(text)) for text in texts))
+        above = first
     return found
 
 
