@@ -95,3 +95,9 @@ def test_choices() -> None:
     for text in ("", "gif", "pdf,gif"):
         with pytest.raises(ArgumentError, match="expected some of pdf, svg, png"):
             options.choices(text, PictureFormat, "--format")
+
+
+@pytest.mark.parametrize("word", ["", "1,2,3", "1,2,3,x", "5,2,5,9", "1,9,5,9", "-1,2,3,4"])
+def test_boxes_that_are_none(word: str) -> None:
+    with pytest.raises(ArgumentError, match="expected TOP,LEFT,BOTTOM,RIGHT"):
+        options.boxes([word], "--artifact-box")

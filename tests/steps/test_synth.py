@@ -175,3 +175,24 @@ def test_no_test_split(tmp_path: Path) -> None:
     assert (found.summary["train"], found.summary["test"]) == (4, 0)
     with pytest.raises(ArgumentError, match=r"test fraction -0\.5"):
         synthesise_dataset(tmp_path / "t.zarr", **few, test_fraction=-0.5)
+
+
+def test_artifacts_are_cut_where_boxes_say(shared_data: Path, tmp_path: Path) -> None:
+    (image,) = (shared_data / "bbbc041" / "images").glob("32700bc7*.png")
+    synthesise_dataset(
+        tmp_path / "s.zarr",
+        n=2,
+        size=64,
+        folds=1,
+        test_fraction=0,
+        source=image,
+        annotations=shared_data / "bbbc041" / "training_subset.json",
+        artifact_boxes=[(302, 317, 416, 422)],
+        save_templates_to=tmp_path / "cut",
+    )
+    assert len(list((tmp_path / "cut").glob("artifact*.png"))) == 1
+
+
+def test_boxes_of_artifacts_need_a_source(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="--artifact-box names a place in --source"):
+        synthesise_dataset(tmp_path / "s.zarr", n=2, artifact_boxes=[(1, 2, 30, 40)])

@@ -27,6 +27,7 @@ __all__ = [
     "SplitOption",
     "Sweep",
     "Workers",
+    "boxes",
     "choices",
     "export_folder",
     "listed",
@@ -103,6 +104,32 @@ def span(text: str, option: str) -> tuple[int, int]:
         return int(low), int(high or low)
     except ValueError:
         raise ArgumentError(f"{option} {text!r}: expected LOW:HIGH, such as 1:100") from None
+
+
+def boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int, int], ...]:
+    """Read repeated ``TOP,LEFT,BOTTOM,RIGHT``, pixels.
+
+    Raises
+    ------
+    ArgumentError
+        If one is not of that form, or empty.
+
+    Examples
+    --------
+    >>> boxes(["10,20,60,90"], "--artifact-box")
+    ((10, 20, 60, 90),)
+    """
+    found = []
+    for word in words or ():
+        numbers = [int(part) if part.strip().isdecimal() else -1 for part in word.split(",")]
+        if len(numbers) != 4 or min(numbers) < 0 or numbers[0] >= numbers[2]:
+            numbers = []
+        if not numbers or numbers[1] >= numbers[3]:
+            raise ArgumentError(
+                f"{option} {word!r}: expected TOP,LEFT,BOTTOM,RIGHT in pixels, such as 10,20,60,90"
+            )
+        found.append((numbers[0], numbers[1], numbers[2], numbers[3]))
+    return tuple(found)
 
 
 def export_folder(given: tuple[str, Path] | None) -> Path | None:

@@ -27,6 +27,10 @@ def synth(
     annotations: Annotated[
         Path | None, typer.Option(help="Its boxes: training.json of BBBC041.")
     ] = None,
+    artifact_box: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOP,LEFT,BOTTOM,RIGHT", help="Artifact in --source, repeatable."),
+    ] = None,
     size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = 512,
     canvas: Annotated[int, typer.Option(help="Side of the canvas they are composed on.")] = 1500,
     cells: Annotated[str, typer.Option(help="Fewest and most cells in an image.")] = "1:100",
@@ -59,6 +63,7 @@ def synth(
         templates=templates,
         source=source,
         annotations=annotations,
+        artifact_boxes=options.boxes(artifact_box, "--artifact-box"),
         size=size,
         canvas=canvas,
         cells=options.span(cells, "--cells"),

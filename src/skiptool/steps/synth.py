@@ -14,6 +14,7 @@ from skiptool.errors import ArgumentError
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress, Sample
+from skiptool.sources.bbbc041 import Box
 from skiptool.sources.cutouts import Templates, load_templates, save_templates
 from skiptool.sources.cutting import cut_templates
 from skiptool.sources.malaria import SceneSettings, Stage, cell_count, compose, prepare
@@ -66,6 +67,7 @@ def synthesise_dataset(
     templates: Path | None = None,
     source: Path | None = None,
     annotations: Path | None = None,
+    artifact_boxes: Sequence[tuple[int, int, int, int]] = (),
     size: int = 512,
     canvas: int = 1500,
     cells: tuple[int, int] = (1, 100),
@@ -84,32 +86,25 @@ def synthesise_dataset(
 
     Parameters
     ----------
-    out : Path
-        Dataset store to write.
-    n : int
-        Number of images.
+    out, n : Path, int
+        Dataset store to write, number of images.
     templates : Path, optional
         Folder with background*.png, cell*.png, artifact*.png; the built-in ones by default.
     source, annotations : Path, optional
         A BBBC041 image and its training.json, from which the templates are cut.
+    artifact_boxes : sequence of (top, left, bottom, right)
+        Where artifacts lie in ``source``, pixels; looked for without it.
     size, canvas : int
         Side of the final and of the composed image, pixels.
-    cells : (int, int)
-        Fewest and most cells in an image.
-    artifacts : int
-        Artifacts in an image.
-    test_fraction : float
-        Share of hold-out test images; equal distribution of cell numbers as in the rest.
-    folds : int
-        Validation folds of the training images, likewise balanced.
-    seed : int
-        Same seed, same pixels, whatever ``workers``.
-    workers : int, optional
-        Threads; all usable cores by default.
-    export : Path, optional
-        Folder to which image and mask are also written as PNG pairs.
-    save_templates_to : Path, optional
-        Folder to which the templates used are written.
+    cells, artifacts : (int, int), int
+        Fewest and most cells, and the artifacts, in an image.
+    test_fraction, folds : float, int
+        Share of hold-out test images, and validation folds of the others; both balanced by the
+        number of cells.
+    seed, workers : int
+        Same seed, same pixels, whatever the threads (all usable cores by default).
+    export, save_templates_to : Path, optional
+        Folders to which PNG pairs of image and mask, and the templates used, are also written.
     overwrite, resume : bool
         Replace an existing output, or go on where an interrupted run stopped.
     progress : Progress
@@ -129,7 +124,8 @@ def synthesise_dataset(
         If the output exists, or a resumed run has other parameters.
     """
     _check(n, size, templates, source, annotations)
-    found = _templates(templates, source, annotations, progress)
+    boxes = [Box(*corners) for corners in artifact_boxes]
+    found = _templates(templates, source, annotations, boxes, progress)
     settings = SceneSettings(canvas=canvas, cells=cells, artifacts=artifacts)
     making = Making(
         "synth",
@@ -139,7 +135,10 @@ def synthesise_dataset(
             **{"artifacts": artifacts, "test_fraction": test_fraction, "folds": folds},
             **{"seed": seed},
         },
-        {"templates": templates, "source": source, "annotations": annotations, "out": out},
+        {
+            **{"templates": templates, "source": source, "annotations": annotations},
+            **{"artifact_box": [",".join(map(str, b)) for b in artifact_boxes], "out": out},
+        },
         {"templates": found.digest[:32]},
     )
     whole = finished(out, making, resume=resume)
@@ -153,12 +152,8 @@ def synthesise_dataset(
         _write(plan, making, out, workers, (overwrite, resume), progress)
     side = _side_outputs(out, found, export, save_templates_to, progress)
     domain = open_dataset(out).domain(DOMAIN)
-    summary = {
-        "images": len(domain),
-        "train": len(domain.select("train")),
-        "test": len(domain.select("test")),
-        "cells": int(domain.columns["cells"].sum()),
-    }
+    summary = {split: len(domain.select(split)) for split in ("train", "test")}
+    summary = {"images": len(domain), **summary, "cells": int(domain.columns["cells"].sum())}
     return Outcome((out,), side, summary)
 
 
@@ -174,11 +169,17 @@ def _check(
 
 
 def _templates(
-    folder: Path | None, source: Path | None, annotations: Path | None, progress: Progress
+    folder: Path | None,
+    source: Path | None,
+    annotations: Path | None,
+    boxes: Sequence[Box],
+    progress: Progress,
 ) -> Templates:
+    if boxes and source is None:
+        raise ArgumentError("--artifact-box names a place in --source; give that too")
     if source is None or annotations is None:
         return load_templates(folder)
-    found, warnings = cut_templates(source, annotations)
+    found, warnings = cut_templates(source, annotations, artifacts=boxes)
     for line in warnings:
         progress.warn(line)
     return found
