@@ -63,15 +63,26 @@ class ShiftKind(StrEnum):
 
 
 class Metric(StrEnum):
-    """Distances between two distributions of activations."""
+    """Distances between two distributions of activations; the last two need no bins."""
 
     HELLINGER = "hellinger"
+    BHATTACHARYYA = "bhattacharyya"
+    JENSEN_SHANNON = "jensen-shannon"
+    TOTAL_VARIATION = "total-variation"
+    KL = "kl"
+    KOLMOGOROV_SMIRNOV = "kolmogorov-smirnov"
+    WASSERSTEIN = "wasserstein"
+    WASSERSTEIN_EXACT = "wasserstein-exact"
+    REPRESENTATION_SHIFT = "representation-shift"
 
 
 class RangeRule(StrEnum):
     """How the value range of a channel is divided into bins; literal is eq. (5) as printed."""
 
     MINMAX = "minmax"
+    PERCENTILES = "p0.1"
+    REFERENCE = "reference"
+    QUANTILE = "quantile"
     LITERAL = "literal-eq5"
 
 

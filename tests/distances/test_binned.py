@@ -16,25 +16,30 @@ from scipy.spatial.distance import euclidean
 from skiptool.distances.binned import (
     DISTANCES,
     bhattacharyya,
+    bhattacharyya_complement,
     hellinger,
     hellinger_literal,
     layer_mean,
 )
-from skiptool.distances.histograms import (
-    constant_channels,
-    count,
-    extent,
-    frequencies,
-    joint_range,
-)
+from skiptool.distances.binning import count, equal_width
+from skiptool.distances.histograms import constant_channels, extent, frequencies, joint_range
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric
 from strategies import feature_pairs, frequency_rows
 
 Array = NDArray[Any]
-Distance = Callable[[Array, Array], Array]
-ALL = pytest.mark.parametrize("distance", DISTANCES.values(), ids=list(DISTANCES))
+Function = Callable[[Array, Array], Array]
 TIGHT = 1e-12
+
+BIN_BY_BIN = (
+    *(Metric.HELLINGER, Metric.BHATTACHARYYA, Metric.JENSEN_SHANNON, Metric.TOTAL_VARIATION),
+    Metric.KL,
+)
+METRICS = (
+    *(Metric.HELLINGER, Metric.JENSEN_SHANNON, Metric.TOTAL_VARIATION),
+    *(Metric.KOLMOGOROV_SMIRNOV, Metric.WASSERSTEIN),
+)
+ALL = pytest.mark.parametrize("metric", DISTANCES)
 
 
 def bin_counts(values: list[Fraction], low: Fraction, high: Fraction, bins: int) -> list[int]:
@@ -69,12 +74,9 @@ def by_the_equations(x: Array, y: Array, bins: int, literal: bool = False) -> li
 
 
 def measured(x: Array, y: Array, bins: int, literal: bool = False) -> Array:
-    joint = joint_range(extent(x), extent(y))
+    binning = equal_width(joint_range(extent(x), extent(y)), bins, literal=literal)
     p, q = (
-        frequencies(
-            count(z, joint, bins, literal=literal).sum(axis=0), values=z.shape[0] * z.shape[2]
-        )
-        for z in (x, y)
+        frequencies(count(z, binning).sum(axis=0), values=z.shape[0] * z.shape[2]) for z in (x, y)
     )
     return (hellinger_literal if literal else hellinger)(p, q)
 
@@ -126,39 +128,75 @@ def test_hellinger_is_equation_9(rows: list[Array]) -> None:
     )
 
 
+@given(rows=frequency_rows(2))
+def test_bhattacharyya_complement_is_the_square_of_hellinger(rows: list[Array]) -> None:
+    values = bhattacharyya_complement(*rows)
+    np.testing.assert_allclose(values, np.square(hellinger(*rows)), rtol=1e-14)
+    np.testing.assert_allclose(values, 1.0 - bhattacharyya(*rows), rtol=0, atol=TIGHT)
+
+
 @ALL
 @given(rows=frequency_rows(1))
-def test_equal_sets_are_at_zero(distance: Distance, rows: list[Array]) -> None:
-    assert (distance(rows[0], rows[0].copy()) == 0).all()
+def test_equal_sets_are_at_zero(metric: Metric, rows: list[Array]) -> None:
+    assert (DISTANCES[metric].function(rows[0], rows[0].copy()) == 0).all()
 
 
 @ALL
 @given(rows=frequency_rows(2))
-def test_symmetric_and_between_0_and_1(distance: Distance, rows: list[Array]) -> None:
+def test_symmetric_and_bounded_as_stated(metric: Metric, rows: list[Array]) -> None:
     p, q = rows
-    values = distance(p, q)
+    distance = DISTANCES[metric]
+    values = distance.function(p, q)
+    assert values.dtype == np.float64
     assert values.shape == p.shape[:-1]
-    assert ((values >= 0) & (values <= 1)).all()
-    np.testing.assert_array_equal(values, distance(q, p))
+    assert (values >= 0).all()
+    if distance.bounded:
+        assert (values <= 1).all()
+    if distance.symmetric:
+        np.testing.assert_array_equal(values, distance.function(q, p))
 
 
-@ALL
+@pytest.mark.parametrize("metric", METRICS)
 @given(rows=frequency_rows(3))
-def test_triangle_inequality(distance: Distance, rows: list[Array]) -> None:
+def test_triangle_inequality(metric: Metric, rows: list[Array]) -> None:
     p, q, r = rows
+    distance = DISTANCES[metric].function
     assert (distance(p, r) <= distance(p, q) + distance(q, r) + TIGHT).all()
 
 
-@ALL
-def test_disjoint_sets_are_at_one(distance: Distance) -> None:
+@pytest.mark.parametrize("metric", set(DISTANCES) - {Metric.KL, Metric.WASSERSTEIN})
+def test_disjoint_sets_are_at_one(metric: Metric) -> None:
     p = np.array([[1 / 3, 2 / 3, 0.0, 0.0]])
-    np.testing.assert_allclose(distance(p, p[:, ::-1]), [1.0], rtol=0, atol=1e-15)
+    values = DISTANCES[metric].function(p, p[:, ::-1])
+    np.testing.assert_allclose(values, [1.0], rtol=0, atol=1e-15)
 
 
 @ALL
-def test_stacked_sets_are_measured_alike(distance: Distance) -> None:
+@given(rows=frequency_rows(2), seed=st.integers(0, 99))
+def test_order_of_bins_matters_to_cumulative_distances_only(
+    metric: Metric, rows: list[Array], seed: int
+) -> None:
+    order = np.random.default_rng(seed).permutation(rows[0].shape[1])
+    distance = DISTANCES[metric].function
+    if metric in BIN_BY_BIN:
+        moved = distance(rows[0][:, order], rows[1][:, order])
+        np.testing.assert_allclose(moved, distance(*rows), rtol=0, atol=TIGHT)
+    else:
+        mirrored = distance(rows[0][:, ::-1], rows[1][:, ::-1])
+        np.testing.assert_allclose(mirrored, distance(*rows), rtol=0, atol=TIGHT)
+
+
+@ALL
+def test_single_bin(metric: Metric) -> None:
+    one = np.ones((3, 2, 1))
+    assert DISTANCES[metric].function(one, one).tolist() == [[0.0] * 2] * 3
+
+
+@ALL
+def test_stacked_sets_are_measured_alike(metric: Metric) -> None:
     rng = np.random.default_rng(4)
     p, q = (rng.dirichlet(np.ones(8), size=(3, 2)) for _ in range(2))
+    distance = DISTANCES[metric].function
     each = np.stack([distance(a, b) for a, b in zip(p, q, strict=True)])
     np.testing.assert_array_equal(distance(p, q), each)
 
@@ -210,12 +248,16 @@ def test_literal_never_takes_the_root_of_a_negative_number() -> None:
     assert (hellinger_literal(p, p) >= 0).all()
 
 
-def test_every_metric_has_a_distance() -> None:
-    assert set(DISTANCES) == set(Metric)
+def test_every_metric_on_bins_has_a_distance() -> None:
+    unbinned = {Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT}
+    assert set(DISTANCES) == set(Metric) - unbinned
 
 
-@pytest.mark.parametrize("distance", [hellinger, hellinger_literal, bhattacharyya])
-def test_refuses_other_bins_counts_and_negative_shares(distance: Distance) -> None:
+FUNCTIONS = [hellinger_literal, bhattacharyya, *(each.function for each in DISTANCES.values())]
+
+
+@pytest.mark.parametrize("distance", FUNCTIONS, ids=lambda function: function.__name__)
+def test_refuses_other_bins_counts_and_negative_shares(distance: Function) -> None:
     with pytest.raises(ArgumentError, match=r"shapes \(1, 2\) and \(1, 3\)"):
         distance(np.array([[0.5, 0.5]]), np.array([[0.2, 0.3, 0.5]]))
     with pytest.raises(ArgumentError, match=r"rows sum to 4\.\.4, expected relative frequencies"):

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from skiptool.distances.cumulative import binned_wasserstein, kolmogorov_smirnov
+from skiptool.distances.divergences import jensen_shannon, kullback_leibler, total_variation
+from skiptool.distances.frequencies import RowDistance, rowwise
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64
 
-__all__ = ["DISTANCES", "bhattacharyya", "hellinger", "hellinger_literal", "layer_mean"]
+__all__ = [
+    "DISTANCES",
+    "Distance",
+    "bhattacharyya",
+    "bhattacharyya_complement",
+    "hellinger",
+    "hellinger_literal",
+    "layer_mean",
+]
 
-_TOLERANCE: Final = 1e-9
-"""How far a row of frequencies may be from a sum of 1 by rounding."""
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """A distance between binned distributions, and what statistics must know of it.
+
+    Attributes
+    ----------
+    function : callable
+        Relative frequencies (..., D, B) of the reference and of another set, float64, to values
+        (..., D), float64.
+    squared : bool
+        The square is a mean over bins, so a correction of bias works on the square; otherwise on
+        the value itself.
+    symmetric : bool
+        Swapping the sets changes nothing.
+    bounded : bool
+        Values are in [0, 1].
+    """
+
+    function: RowDistance
+    squared: bool = False
+    symmetric: bool = True
+    bounded: bool = True
 
 
+@rowwise(least=0.0)
 def bhattacharyya(p: Float64, q: Float64) -> Float64:
     """Bhattacharyya coefficient of each feature channel, eq. (8).
 
@@ -43,10 +77,43 @@ def bhattacharyya(p: Float64, q: Float64) -> Float64:
     >>> bhattacharyya(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]))
     array([1.])
     """
-    _check_frequencies(p, q, least=0.0)
     return np.asarray(np.sqrt(p * q).sum(axis=-1))
 
 
+@rowwise()
+def bhattacharyya_complement(p: Float64, q: Float64) -> Float64:
+    """Complement of the Bhattacharyya coefficient of each channel, 1 - BC of eq. (8).
+
+    Parameters
+    ----------
+    p, q : float64, shape (..., D, B)
+        Relative frequencies over the same bins; each row sums to 1.
+
+    Returns
+    -------
+    float64, shape (..., D)
+        In [0, 1], dimensionless: the square of :func:`hellinger`. Not a metric.
+
+    Raises
+    ------
+    ArgumentError
+        If the shapes differ or a row does not sum to 1.
+
+    Notes
+    -----
+    Not -log(BC), which statistics call the Bhattacharyya distance: that is infinite for a channel
+    whose sets share no bin, and one such channel would make the mean of a layer, eq. (10),
+    infinite. The drift detector of frouros reports 1 - BC under this name as well.
+
+    Examples
+    --------
+    >>> bhattacharyya_complement(np.array([[0.5, 0.5, 0.0]]), np.array([[0.5, 0.0, 0.5]]))
+    array([0.5])
+    """
+    return _half_squared_roots(p, q)
+
+
+@rowwise()
 def hellinger(p: Float64, q: Float64) -> Float64:
     """Hellinger distance of each feature channel, eqs. (8) and (9).
 
@@ -76,9 +143,7 @@ def hellinger(p: Float64, q: Float64) -> Float64:
     >>> hellinger(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))
     array([1.])
     """
-    _check_frequencies(p, q, least=1.0)
-    halved = np.square(np.sqrt(p) - np.sqrt(q)).sum(axis=-1) / 2
-    return np.asarray(np.sqrt(np.minimum(halved, 1.0)))
+    return np.asarray(np.sqrt(_half_squared_roots(p, q)))
 
 
 def hellinger_literal(p: Float64, q: Float64) -> Float64:
@@ -146,24 +211,20 @@ def layer_mean(values: Float64, constant: Bool) -> tuple[float, float]:
     return float(values.mean()), float(live.mean()) if live.size else float("nan")
 
 
-def _check_frequencies(p: Float64, q: Float64, least: float) -> None:
-    if p.shape != q.shape or p.ndim == 0:
-        raise ArgumentError(
-            f"distance: frequencies have shapes {p.shape} and {q.shape}; expected the same "
-            "(D, B); count both with the same bins"
-        )
-    for rows in (p, q):
-        sums = rows.sum(axis=-1)
-        within = (sums >= least - _TOLERANCE) & (sums <= 1.0 + _TOLERANCE)
-        if not within.all() or (rows < 0).any():
-            raise ArgumentError(
-                f"distance: rows sum to {sums.min():g}..{sums.max():g}, expected relative "
-                f"frequencies that sum to {'1' if least else 'at most 1'}; divide the counts by "
-                "their number ('frequencies')"
-            )
+def _half_squared_roots(p: Float64, q: Float64) -> Float64:
+    roots = np.sqrt(p)
+    roots -= np.sqrt(q)
+    np.square(roots, out=roots)
+    return np.asarray(np.minimum(roots.sum(axis=-1) / 2, 1.0))
 
 
-DISTANCES: Final[Mapping[Metric, Callable[[Float64, Float64], Float64]]] = {
-    Metric.HELLINGER: hellinger,
+DISTANCES: Final[Mapping[Metric, Distance]] = {
+    Metric.HELLINGER: Distance(hellinger, squared=True),
+    Metric.BHATTACHARYYA: Distance(bhattacharyya_complement),
+    Metric.JENSEN_SHANNON: Distance(jensen_shannon, squared=True),
+    Metric.TOTAL_VARIATION: Distance(total_variation),
+    Metric.KL: Distance(kullback_leibler, symmetric=False, bounded=False),
+    Metric.KOLMOGOROV_SMIRNOV: Distance(kolmogorov_smirnov),
+    Metric.WASSERSTEIN: Distance(binned_wasserstein),
 }
-"""Distances on bins: frequencies (..., D, B) of two sets to values (..., D) in [0, 1]."""
+"""Distances on bins, by name; those without bins are in ``samples`` and ``keys``."""

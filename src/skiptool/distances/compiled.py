@@ -1,0 +1,30 @@
+"""Compiling inner loops with numba, and keeping what was compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+__all__ = ["compiled"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": {"reassoc"},  # so that sums become vector instructions; NaN and infinity hold
+}
+
+
+def compiled(function: F) -> F:
+    """Compile a function of arrays on its first call, without the GIL, and cache it on disk.
+
+    The cache lies beside the installed file, or in the user's cache folder where that may not be
+    written. Where neither may (read-only installations on clusters), numba refuses to cache: then
+    each process compiles for itself. ``NUMBA_CACHE_DIR`` names another place.
+    """
+    try:
+        return cast("F", njit(cache=True, **_OPTIONS)(function))
+    except RuntimeError:  # numba: "no locator available"
+        return cast("F", njit(**_OPTIONS)(function))

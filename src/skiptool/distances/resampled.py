@@ -1,0 +1,184 @@
+"""Exact Wasserstein-1 of many subsets of the same values: permutations and leaving one out.
+
+The pooled values of a channel are sorted once. Every subset is then one walk along them: the
+distance is the sum, over neighbours, of their gap times the difference of the two distribution
+functions there, and a value moved to the other set changes that difference only from its place on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.distances.compiled import compiled
+from skiptool.distances.samples import channel_blocks, check_samples
+from skiptool.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Bool, Float64, Int64
+
+__all__ = ["leave_one_out_wasserstein", "permuted_wasserstein", "subset_wasserstein"]
+
+
+def permuted_wasserstein(pooled: AnyArray, chosen: Bool) -> Float64:
+    """Wasserstein-1 distance between the chosen values and all others, for each relabelling.
+
+    Parameters
+    ----------
+    pooled : float16, float32 or float64, shape (U, D)
+        Values of both sets, one below the other.
+    chosen : bool, shape (R, U)
+        Which values make up the first set in each of R relabellings; their number may vary.
+
+    Returns
+    -------
+    float64, shape (R, D)
+        As :func:`~skiptool.distances.samples.wasserstein` of the two parts.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape or type differs from the above, a part is empty, or a value is not finite.
+
+    Examples
+    --------
+    >>> permuted_wasserstein(np.array([[0.0], [1.0], [3.0]]), np.eye(3, dtype=bool)).ravel()
+    array([2. , 1.5, 2.5])
+    """
+    return subset_wasserstein(pooled, chosen, ~chosen)
+
+
+def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
+    """Wasserstein-1 distance between R pairs of subsets of the same values.
+
+    Parameters
+    ----------
+    pooled : float16, float32 or float64, shape (U, D)
+        Values of both sets, one below the other.
+    first, second : bool, shape (R, U)
+        Which values make up the two subsets of each pair; a value may be in neither, as when a
+        subject or a pair of images is left out.
+
+    Returns
+    -------
+    float64, shape (R, D)
+        As :func:`~skiptool.distances.samples.wasserstein` of the two subsets.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape or type differs from the above, a subset is empty, or a value is not finite.
+
+    Examples
+    --------
+    >>> pooled = np.array([[0.0], [1.0], [3.0], [4.0]])
+    >>> subset_wasserstein(pooled, np.array([[1, 0, 0, 0]]) > 0, np.array([[0, 0, 1, 1]]) > 0)
+    array([[3.5]])
+    """
+    check_samples(pooled)
+    _check_subsets(pooled, first, second)
+    n, m = (part.sum(axis=1, dtype=np.float64) for part in (first, second))
+    # Each value moves the difference of the distribution functions by 1/n or -1/m; times n m, the
+    # steps are whole numbers and add up without rounding.
+    steps = np.ascontiguousarray((first * m[:, None] - second * n[:, None]).T)
+    values = np.zeros((pooled.shape[1], len(first)))
+    for block in channel_blocks(pooled.shape[1], len(pooled)):
+        order, gaps = _order_and_gaps(pooled[:, block])
+        _walk(order, gaps, steps, values[block])
+    return np.asarray(np.ascontiguousarray(values.T) / (n * m)[:, None])
+
+
+def leave_one_out_wasserstein(x: AnyArray, y: AnyArray) -> tuple[Float64, Float64]:
+    """Wasserstein-1 distances without each one value of either set, for the jackknife.
+
+    Parameters
+    ----------
+    x, y : float16, float32 or float64, shape (n, D) and (m, D)
+        Values of the same channels, at least two in each set.
+
+    Returns
+    -------
+    without_x, without_y : float64, shape (n, D) and (m, D)
+        Row i is :func:`~skiptool.distances.samples.wasserstein` after removing row i of that set.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape or type differs from the above, or a value is not finite.
+
+    Notes
+    -----
+    One walk gives all of them. Up to the place of the value left out, the distribution functions
+    are those of n - 1 values less by none, behind it by one: both sums are cumulated once.
+
+    Examples
+    --------
+    >>> without_x, without_y = leave_one_out_wasserstein(
+    ...     np.array([[0.0], [1.0]]), np.array([[2.0], [4.0]])
+    ... )
+    >>> without_x.ravel(), without_y.ravel()
+    (array([2., 3.]), array([3.5, 1.5]))
+    """
+    check_samples(x, y)
+    if min(len(x), len(y)) < 2:
+        raise ArgumentError(
+            f"values: sets of {len(x)} and {len(y)}; expected at least 2 in each, so that one can "
+            "be left out"
+        )
+    without_x, without_y = np.empty(x.shape), np.empty(y.shape)
+    for block in channel_blocks(x.shape[1], len(x) + len(y)):
+        order, gaps = _order_and_gaps(np.concatenate([x[:, block], y[:, block]]))
+        from_x = order < len(x)
+        places = np.argsort(order, axis=1)
+        without_x[:, block] = _without_one(from_x, gaps, places[:, : len(x)]).T
+        without_y[:, block] = _without_one(~from_x, gaps, places[:, len(x) :]).T
+    return without_x, without_y
+
+
+def _order_and_gaps(pooled: AnyArray) -> tuple[Int64, Float64]:
+    """Order of the values of each channel, (D, U), and the gaps between them, (D, U - 1)."""
+    rows = pooled.T.astype(np.float64, order="C")
+    order = np.argsort(rows, axis=1)
+    return order, np.diff(np.take_along_axis(rows, order, axis=1), axis=1)
+
+
+def _without_one(own: Bool, gaps: Float64, places: Int64) -> Float64:
+    """Distances (D, n) without the values of the own set at these places of the order."""
+    n, m = places.shape[1], own.shape[1] - places.shape[1]
+    counts = np.cumsum(own[:, :-1], axis=1)
+    others = np.arange(1, own.shape[1]) - counts
+    before = np.abs(counts * m - others * (n - 1)) * gaps
+    behind = np.abs((counts - 1) * m - others * (n - 1)) * gaps
+    upto, onwards = np.zeros((2, *own.shape))
+    np.cumsum(before, axis=1, out=upto[:, 1:])
+    onwards[:, :-1] = np.cumsum(behind[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(np.take_along_axis(upto + onwards, places, axis=1) / ((n - 1) * m))
+
+
+def _check_subsets(pooled: AnyArray, first: Bool, second: Bool) -> None:
+    for part in (first, second):
+        if part.dtype != bool or part.ndim != 2 or part.shape != (len(first), len(pooled)):
+            raise ArgumentError(
+                f"subsets: shape {part.shape} and type {part.dtype}; expected bool "
+                f"(R, {len(pooled)}), one column a value"
+            )
+        empty = np.flatnonzero(~part.any(axis=1)).tolist()
+        if empty:
+            raise ArgumentError(
+                f"subsets: number {empty[0]} has an empty part; expected at least one value in each"
+            )
+
+
+@compiled
+def _walk(order: Int64, gaps: Float64, steps: Float64, values: Float64) -> None:
+    """Add up gap times difference along the order (D, U), for all steps (U, R), into (D, R)."""
+    height = np.empty(steps.shape[1])
+    for d in range(order.shape[0]):
+        height[:] = 0.0
+        for k in range(gaps.shape[1]):
+            step = steps[order[d, k]]
+            gap = gaps[d, k]
+            for r in range(height.size):
+                height[r] += step[r]
+                values[d, r] += abs(height[r]) * gap

@@ -1,0 +1,129 @@
+"""Distances of resampled sets, from counts of units: relabelled, and without one unit each.
+
+A unit is an image, or all images of a subject. Nothing is read or counted again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from skiptool.distances.binned import Distance, hellinger
+from skiptool.distances.histograms import frequencies
+from skiptool.distances.resampling_kernel import (
+    left_out_hellinger,
+    permuted_hellinger,
+    permuted_totals,
+)
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Float64
+
+__all__ = ["left_out", "permuted"]
+
+_STRETCH: Final = 256
+"""Units summed at a stretch: with 100 bins of 16 bit they fill half of a second-level cache."""
+
+_LANES: Final = 32
+"""Rows are padded to whole vectors of 32 counters of 16 bit."""
+
+
+def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> Float64:
+    """Distances between the chosen of the pooled units and the rest.
+
+    Parameters
+    ----------
+    a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
+        Counts of the units of both sets; a unit holds as many values in one channel as in all
+        others, so not literal counts.
+    chosen : int32, shape (R, n)
+        Rising numbers of units, those of ``b`` behind those of ``a``.
+    distance : Distance
+
+    Returns
+    -------
+    float64, shape (D, R)
+    """
+    units = len(a) + len(b)
+    swapped = 2 * chosen.shape[1] > units
+    if swapped:
+        chosen = _complement(chosen, units)
+    a, b = _alike(a, b)
+    bounds = _bounds(chosen, units, _stretch(a, b))
+    width = -(-a.shape[2] // _LANES) * _LANES
+    narrow = np.empty(width, a.dtype)
+    shape = (a.shape[1], len(chosen))
+    if distance.function is hellinger:
+        found = np.empty(shape)
+        permuted_hellinger(a, b, chosen, bounds, narrow, found)
+        return found
+    sums = np.empty((*shape, width), np.int64)
+    permuted_totals(a, b, chosen, bounds, narrow, sums)
+    part = sums[:, :, : a.shape[2]]
+    total = a.sum(axis=0, dtype=np.int64) + b.sum(axis=0, dtype=np.int64)
+    p, q = frequencies(part), frequencies(total[:, np.newaxis] - part)
+    return distance.function(q, p) if swapped else distance.function(p, q)
+
+
+def left_out(a: AnyArray, b: AnyArray, distance: Distance, *, paired: bool) -> tuple[Float64, ...]:
+    """Distances without each single unit, on the scale on which bias is corrected.
+
+    Parameters
+    ----------
+    a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
+    distance : Distance
+        Its ``squared`` says whether squares are returned.
+    paired : bool
+        Leave out unit i of both sets at once.
+
+    Returns
+    -------
+    tuple of float64
+        (D, U) and (D, V); of pairs one array (D, U). NaN where nothing is left of a set.
+    """
+    if distance.function is hellinger:
+        without_a = np.empty((a.shape[1], len(a)))
+        without_b = np.empty((a.shape[1], 0 if paired else len(b)))
+        left_out_hellinger(*_alike(a, b), paired, without_a, without_b)
+        return (without_a,) if paired else (without_a, without_b)
+    p, q = a.sum(axis=0, dtype=np.int64), b.sum(axis=0, dtype=np.int64)
+    pairs = [(p - a, q - b)] if paired else [(p - a, q[np.newaxis]), (p[np.newaxis], q - b)]
+    units = (len(a), len(b))
+    return tuple(
+        _scaled(first, second, distance) if size > 1 else np.full((a.shape[1], size), np.nan)
+        for size, (first, second) in zip(units, pairs, strict=False)
+    )
+
+
+def _scaled(p: AnyArray, q: AnyArray, distance: Distance) -> Float64:
+    shape = np.broadcast_shapes(p.shape, q.shape)
+    rows = [np.broadcast_to(frequencies(each), shape) for each in (p, q)]
+    found = distance.function(rows[0], rows[1]).T
+    return np.square(found) if distance.squared else found
+
+
+def _alike(a: AnyArray, b: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Bring both to one type, rows in one piece: other layouts would be summed in other orders."""
+    dtype = np.promote_types(a.dtype, b.dtype)
+    return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
+
+
+def _stretch(a: AnyArray, b: AnyArray) -> int:
+    """Units whose counts add up to no more than their type can hold."""
+    most = max(int(each[:, 0].sum(axis=-1, dtype=np.int64).max()) for each in (a, b))
+    return max(1, min(_STRETCH, int(np.iinfo(a.dtype).max) // max(1, most)))
+
+
+def _bounds(chosen: AnyArray, units: int, stretch: int) -> AnyArray:
+    """Return where stretches of units begin and end in each row of ``chosen``, (R, S + 1)."""
+    cuts = np.arange(0, units + stretch, stretch)
+    found = [np.searchsorted(row, cuts) for row in chosen]
+    return np.asarray(found, dtype=np.int32).reshape(len(chosen), len(cuts))
+
+
+def _complement(chosen: AnyArray, units: int) -> AnyArray:
+    rest = np.ones((len(chosen), units), dtype=np.bool_)
+    np.put_along_axis(rest, chosen.astype(np.int64), False, axis=1)
+    found = np.nonzero(rest)[1].reshape(len(chosen), units - chosen.shape[1])
+    return np.asarray(found, dtype=np.int32)

@@ -1,0 +1,121 @@
+"""Nulls by relabelling units, p-values, and their adjustment for several layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Float64
+
+__all__ = ["adjusted_p_values", "p_values", "relabellings"]
+
+_TIE = 1e-9
+"""Share of a value by which another may differ and be equal: sums come in another order."""
+
+
+def relabellings(
+    reference: int, other: int, permutations: int, *, paired: bool, rng: np.random.Generator
+) -> AnyArray:
+    """Draw which of the pooled units play the reference.
+
+    Parameters
+    ----------
+    reference, other : int
+        Units n and m of the two sets; the pool is the reference's 0..n-1, then the other's.
+    permutations : int
+        R.
+    paired : bool
+        Unit i of the one set belongs to unit i of the other: one of each pair is drawn, so that
+        only the two within a pair change places.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    int32, shape (R, n)
+        Rising numbers of units, each row drawn independently of the others.
+
+    Raises
+    ------
+    ArgumentError
+        If pairs are asked for and n differs from m.
+    """
+    if paired:
+        if reference != other:
+            raise ArgumentError(f"pairs: {reference} units against {other}; expected as many")
+        places = np.arange(reference) + reference * rng.integers(0, 2, (permutations, reference))
+        return np.sort(places, axis=1).astype(np.int32)
+    order = np.argsort(rng.random((permutations, reference + other)), axis=1, kind="stable")
+    return np.sort(order[:, :reference], axis=1).astype(np.int32)
+
+
+def p_values(observed: Float64, null: Float64) -> Float64:
+    """Return p = (1 + k) / (1 + R), where k of R null values are not below the observed one.
+
+    Parameters
+    ----------
+    observed : float64, shape (...)
+    null : float64, shape (..., R)
+
+    Returns
+    -------
+    float64, shape (...)
+        At least 1 / (1 + R): never 0 (Phipson and Smyth 2010). NaN where the observed value is.
+
+    Examples
+    --------
+    >>> p_values(np.array([0.5, 0.1]), np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]))
+    array([0.25, 1.  ])
+    """
+    found = _reached(observed, null, _TIE * np.abs(observed))
+    return np.asarray(np.where(np.isnan(observed), np.nan, found))
+
+
+def adjusted_p_values(observed: Float64, null: Float64) -> Float64:
+    """Adjust p-values over layers by the step-down maximum statistic of shared relabellings.
+
+    Parameters
+    ----------
+    observed : float64, shape (L,)
+        Distance of each layer.
+    null : float64, shape (L, R)
+        Of the same R relabellings in every layer.
+
+    Returns
+    -------
+    float64, shape (L,)
+        Chance, where no layer differs, of so large a value in any layer: the family-wise error
+        of the layers is held without assuming that they are independent.
+
+    Notes
+    -----
+    Layers are put on one scale by mean and standard deviation of all 1 + R values, the observed
+    one among them, which keeps it exchangeable. A layer whose values never vary is at 0.
+
+    References
+    ----------
+    P. H. Westfall and S. S. Young, Resampling-Based Multiple Testing, Wiley 1993, algorithm 4.1.
+    """
+    values = np.concatenate([observed[:, np.newaxis], null], axis=1)
+    rounding = _TIE * np.abs(values).max(axis=1, keepdims=True)
+    spread = values.std(axis=1, keepdims=True)
+    centred = values - values.mean(axis=1, keepdims=True)
+    varies = spread > rounding
+    scores = np.divide(centred, spread, out=np.zeros_like(values), where=varies)
+    ties = np.divide(rounding, spread, out=np.zeros_like(rounding), where=varies)[:, 0]
+    order = np.argsort(-scores[:, 0], kind="stable")
+    # From the least to the greatest: the maximum over a layer and all those below it.
+    highest = np.maximum.accumulate(scores[order[::-1]], axis=0)[::-1]
+    raw = _reached(scores[order, 0], highest[:, 1:], ties[order])
+    found = np.empty(len(observed))
+    found[order] = np.maximum.accumulate(raw)
+    return found
+
+
+def _reached(observed: Float64, null: Float64, tie: Float64) -> Float64:
+    """Return (1 + k) / (1 + R) with null values counted that are less than ``tie`` below."""
+    reached = (null >= (observed - tie)[..., np.newaxis]).sum(axis=-1)
+    return np.asarray((1 + reached) / (1 + null.shape[-1]))

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from skiptool.distances import kernel
+from strategies import SEEDS
+
+Array = NDArray[Any]
+PRODUCTS = pytest.mark.parametrize(
+    ("dtype", "most"), [(np.float64, 1 << 20), (np.float32, kernel._SHORT_BINS)]
+)
+
+
+def test_every_float16_is_widened() -> None:
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    bits = np.empty(len(patterns), np.int32)
+    values = bits.view(np.float32)
+    halves = patterns.view(np.float16)
+    finite = np.isfinite(halves)
+    assert kernel._widen(patterns, bits, values) == (~finite).sum()
+    np.testing.assert_array_equal(values[finite], halves[finite])
+    assert (np.signbit(values) == np.signbit(halves)).all()
+
+
+def divided(x: Array, low: float, span: float, bins: int) -> Array:
+    offset = np.clip(x.astype(np.float64) - low, 0.0, span)
+    return np.floor(offset * bins / span)
+
+
+def doubtful(
+    row: Array, low: float, span: float, bins: int, clamp: bool
+) -> tuple[int, NDArray[np.uint32]]:
+    terms, index = np.empty(10, row.dtype), np.empty(len(row), np.uint32)
+    kernel._set_terms(terms, low, span, bins, clamp)
+    return kernel._index_by_product(row, terms, index), index
+
+
+@PRODUCTS
+@pytest.mark.parametrize("clamp", [False, True])
+@given(seed=SEEDS, share=st.floats(0.0, 1.0), size=st.floats(-20.0, 20.0))
+def test_what_is_beyond_doubt_is_in_its_bin(
+    dtype: type, most: int, clamp: bool, seed: int, share: float, size: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    bins = max(1, int(most**share))
+    low, span = float(dtype(10.0**size * rng.normal())), 10.0**size
+    edges = low + span * rng.integers(0, bins + 1, 40) / bins
+    close = np.geomspace(1e-14, 1e-3, 40) * span * rng.choice([-1, 1], 40)
+    x = (edges + close).astype(dtype)
+    for value, expected in zip(x[:, np.newaxis], divided(x, low, span, bins), strict=True):
+        doubts, index = doubtful(value, low, span, bins, clamp)
+        if not doubts:
+            assert clamp or 0 <= float(value[0]) - low <= span
+            assert index[0] == expected
+
+
+@PRODUCTS
+@pytest.mark.parametrize("clamp", [False, True])
+@pytest.mark.parametrize("span", [1e-25, 1.0, 1e25])
+def test_what_is_not_finite_or_out_of_range_is_doubted(
+    dtype: type, most: int, clamp: bool, span: float
+) -> None:
+    for value in (np.nan, np.inf, -np.inf):
+        assert doubtful(np.array([value], dtype), 0.0, span, 100, clamp)[0]
+    for value in (-span, -1e-30, 2 * span):
+        assert bool(doubtful(np.array([value], dtype), 0.0, span, 100, clamp)[0]) != clamp
+
+
+@PRODUCTS
+@pytest.mark.parametrize("clamp", [False, True])
+def test_the_product_serves_most_stretches(dtype: type, most: int, clamp: bool) -> None:
+    # Zeros of a rectifier at the lower end, and what is clamped to the ends, need no division.
+    x = np.maximum(np.random.default_rng(0).normal(size=(300, kernel._STRETCH)), 0.0).astype(dtype)
+    span = 2.0 if clamp else float(x.max())
+    doubts = [doubtful(row, 0.0, span, 100, clamp)[0] > 0 for row in x]
+    assert sum(doubts) <= 30
+    assert clamp or sum(doubts) >= 1  # that of the maximum
+
+
+def test_extremes_of_rows() -> None:
+    x = np.array([[1.0, -2.0, 3.0], [np.inf, 0.0, 1.0], [1.0, 0.0, np.nan], [np.nan, 0.0, 1.0]])
+    low, high = np.empty((2, 4))
+    kernel.lowest_and_highest(x, low, high)
+    np.testing.assert_array_equal(low, [-2.0, 0.0, np.nan, np.nan])
+    np.testing.assert_array_equal(high, [3.0, np.inf, np.nan, np.nan])
