@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skiptool.cli.inputs import one_path, paths, stdin_text
+from skiptool.cli.inputs import one_path, paths, places, stdin_text
 from skiptool.errors import ArgumentError
 
 
@@ -30,6 +30,35 @@ def test_dash_stands_for_the_lines_of_stdin(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n\n  \nruns/ä\r\nlast "))
     expected = [Path("first"), Path("a b"), Path("runs/ä"), Path("last "), Path("z")]
     assert paths(["first", "-", "z"]) == expected
+
+
+def test_places_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "s3://bucket/f.zarr"
+    assert places(["a b", url]) == [Path("a b"), url]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}/\r\nb.npy\n"))
+    assert places(["-", "c"]) == [f"{url}/", Path("b.npy"), Path("c")]
+    with pytest.raises(ArgumentError, match="empty path"):
+        places([url, ""])
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://bucket/deep/f.zarr/", "s3://.../f.zarr: only 'skiptool hellinger' reads remote"),
+        ("https://me:secret@host/f.zarr?key=secret/x", "https://.../f.zarr: only"),
+        ("https://me:secret@host", "https://.../host: only"),
+    ],
+)
+def test_paths_are_no_urls_and_tell_no_secrets(
+    url: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        paths(["a", url])
+    assert str(caught.value).startswith(shown)
+    assert "secret" not in str(caught.value)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}\n"))
+    with pytest.raises(ArgumentError, match="copy it here first"):
+        one_path("-", "dataset store")
 
 
 def test_one_path(monkeypatch: pytest.MonkeyPatch) -> None:

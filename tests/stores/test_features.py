@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,51 @@ def test_features_are_read_as_they_were_written(
         np.testing.assert_array_equal(high, values.max(axis=2))
 
 
+def test_what_is_known_of_a_store(features: Path, tmp_path: Path) -> None:
+    store = open_features(str(features))
+    assert (store.name, store.where, store.place) == ("f.zarr", str(features), features)
+    assert store.id == store.lineage.id
+    assert (store.model_id, store.dataset_id) == (None, None)
+    inputs = {"model": "1" * 32, "dataset": "2" * 32}
+    write_features(tmp_path / "g.zarr", 3, making=replace(MAKING, inputs=inputs))
+    store = open_features(tmp_path / "g.zarr")
+    assert (store.model_id, store.dataset_id) == ("1" * 32, "2" * 32)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_any_rows_are_read_by_any_thread(tmp_path: Path, dtype: str) -> None:
+    store = open_features(write_features(tmp_path / "f.zarr", 40, dtype=dtype))
+    written = {layer: block.astype(dtype) for layer, block in blocks(0, 40).items()}
+    parts = [(layer, slice(row, row + 11)) for layer in store.layers for row in range(0, 40, 4)] * 3
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda part: store.read(*part), parts))
+    for (layer, rows), block in zip(parts, found, strict=True):
+        np.testing.assert_array_equal(block, written[layer][rows])
+        assert (block.dtype, store.dtype(layer), store.chunk(layer)) == (dtype, dtype, 16)
+        assert block.flags.c_contiguous
+
+
+def test_a_small_store_is_one_chunk(tmp_path: Path) -> None:
+    assert open_features(write_features(tmp_path / "f.zarr", 3)).chunk("enc1") == 3
+
+
+def test_a_store_that_is_being_written_is_refused(tmp_path: Path) -> None:
+    """Nothing under its name, its hidden sibling itself, and a copy of that."""
+    writer = feature_writer(tmp_path / ".f.zarr.partial", 20)
+    writer.append(blocks(0, 16))
+    shutil.copytree(tmp_path / ".f.zarr.partial", tmp_path / "copy.zarr")
+    for name in ("f.zarr", ".f.zarr.partial", "copy.zarr"):
+        remedy = "wait for 'skiptool features' to end, or finish it with --resume"
+        with refused(FormatError, f"{tmp_path / name}: is not finished", remedy):
+            open_features(tmp_path / name)
+    with refused(FormatError, "(.f.zarr.partial is there)"):
+        open_features(tmp_path / "f.zarr")
+    write_features(tmp_path / "f.zarr", 3)  # one that is being replaced is whole
+    assert len(open_features(tmp_path / "f.zarr")) == 3
+    with refused(FormatError, "no such feature store"):
+        open_features(tmp_path / "g.zarr")
+
+
 def test_ranges_are_of_the_stored_values(tmp_path: Path) -> None:
     """1 + 2**-12 is no float16: its neighbour 1 is stored, and 1 is the range."""
     writer = feature_writer(tmp_path / "f", 1)
@@ -97,7 +144,9 @@ def test_the_id_is_of_what_determines_the_activations(
 
 def test_an_unknown_layer_is_answered_with_the_known_ones(features: Path) -> None:
     store = open_features(features)
-    for ask in (store.shape, store.ranges, lambda layer: next(store.blocks(layer))):
+    asks = [store.shape, store.dtype, store.chunk, store.ranges]
+    asks += [lambda layer: next(store.blocks(layer)), lambda layer: store.read(layer, slice(1))]
+    for ask in asks:
         with refused(ArgumentError, features, "'enc2'", "enc1, dec0", "did you mean enc1"):
             ask("enc2")
 
@@ -123,11 +172,35 @@ def test_a_lost_array_or_chunk_is_named(features: Path, lost: str) -> None:
         open_features(features)
 
 
-@pytest.mark.parametrize("lost", ["layers", "ranges", "samples"])
+@pytest.mark.parametrize("lost", ["layers", "samples"])
 def test_a_lost_group_is_named(features: Path, lost: str) -> None:
     shutil.rmtree(features / lost)
     with refused(FormatError, features, repr(lost)):
         open_features(features)
+
+
+def test_a_store_without_ranges_is_an_old_one(features: Path) -> None:
+    shutil.rmtree(features / "ranges")
+    store = open_features(features)
+    assert [store.ranges(layer) for layer in store.layers] == [None] * 3
+    assert store.lineage is not None
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+def test_damaged_ranges_are_no_old_store(features: Path, text: bytes) -> None:
+    (features / "ranges/zarr.json").write_bytes(text)
+    with refused(FormatError, features, "'ranges'"):
+        open_features(features)
+
+
+def test_a_truncated_chunk_is_found_on_reading(features: Path) -> None:
+    file = features / "layers/dec0/c/1/0/0"
+    whole, store = file.read_bytes(), open_features(features)
+    for size in range(1, len(whole)):
+        file.write_bytes(whole[:size])
+        with refused(FormatError, features, "layer dec0, images 17 to 18", "damaged"):
+            store.read("dec0", slice(17, 19))
+    store.read("dec0", slice(0, 16))
 
 
 def test_a_flipped_bit_is_found_on_reading(features: Path) -> None:
@@ -213,7 +286,7 @@ def test_damaged_metadata_is_one_line(features: Path, place: str, text: bytes) -
 def test_what_is_no_feature_store_is_refused(tmp_path: Path, dataset: Path) -> None:
     (tmp_path / "file.zarr").write_text("x")
     (tmp_path / "folder.zarr").mkdir()
-    for name in ("nowhere", "file.zarr", "folder.zarr"):
+    for name in ("nowhere", "file.zarr", "folder.zarr", "."):
         with refused(FormatError, tmp_path / name, "feature store"):
             open_features(tmp_path / name)
     with refused(FormatError, dataset, "'dataset'", "'features'"):

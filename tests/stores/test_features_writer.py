@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import LAYERS as TWELVE
@@ -18,6 +21,7 @@ from small_stores import (
     MAKING,
     blocks,
     feature_writer,
+    flip,
     refused,
     write_features,
 )
@@ -67,7 +71,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
-@pytest.mark.parametrize("nth", [0, 1, 2, 3, 8, 9, 10, 19, 29])
+@pytest.mark.parametrize("nth", [0, 1, 2, 3, 4, 8, 9, 10, 14, 17, 18, 20])
 def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -123,6 +127,56 @@ def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
             write_features(path, IMAGES)
     write_features(path, IMAGES)
     assert contents(path) == whole
+
+
+@pytest.mark.parametrize("count", [240, 256, 272, 304])
+def test_ranges_that_were_kept_back_are_found_again(
+    tmp_path: Path, contents: Contents, count: int
+) -> None:
+    """Ranges are written for 256 images at once, however often a run was interrupted."""
+    images, layers, found = 310, {"enc1": 2}, {}
+    for name, stops in {"whole": [images], "resumed": [16, count, images]}.items():
+        for stop in stops:
+            writer = feature_writer(tmp_path / name, images)
+            for start in range(writer.written, stop, CHUNK):
+                writer.append(blocks(start, min(start + CHUNK, images), layers))
+        writer.finish()
+        found[name] = contents(tmp_path / name)
+    assert found["resumed"] == found["whole"]
+    store = open_features(tmp_path / "resumed")
+    stored = np.concatenate([block for _, block in store.blocks("enc1")])
+    low, high = store.ranges("enc1")
+    np.testing.assert_array_equal(low, stored.min(axis=2).astype(np.float32))
+    np.testing.assert_array_equal(high, stored.max(axis=2).astype(np.float32))
+
+
+@given(
+    arrays(
+        np.float32,
+        (2, 3, 4),
+        # subnormal in float16, ties of its rounding, and its largest values among them
+        elements=st.floats(-65519, 65519, width=32) | st.floats(-(2**-13), 2**-13, width=32),
+    )
+)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_ranges_are_those_of_the_stored_values(tmp_path: Path, block: np.ndarray) -> None:
+    writer = feature_writer(tmp_path / "f", 2)
+    writer.append({"enc1": block})
+    writer.finish()
+    store = open_features(tmp_path / "f")
+    (stored,) = (block for _, block in store.blocks("enc1"))
+    np.testing.assert_array_equal(stored, block.astype(np.float16))
+    for found, expected in zip(store.ranges("enc1"), (stored.min(2), stored.max(2)), strict=True):
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+def test_a_leftover_whose_chunk_is_damaged_is_refused(tmp_path: Path) -> None:
+    feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
+    flip(tmp_path / "f/layers/dec0/c/0/0/0")
+    with refused(FormatError, tmp_path / "f", "layer dec0", "damaged"):
+        feature_writer(tmp_path / "f", IMAGES)
 
 
 def test_arrays_further_than_the_journal_are_written_again(

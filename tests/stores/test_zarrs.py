@@ -104,6 +104,18 @@ def test_text_is_of_variable_length_and_numbers_have_64_bits(
     assert all(meta[name]["codecs"][-1] == {"name": "crc32c"} for name in meta)
 
 
+def test_names_of_columns_stand_in_the_group(root: zarr.Group) -> None:
+    """For hosts that list no folders; on a local disk it is the folders that count."""
+    write_columns(root, {"b": [1], "id": ["x"], "a": [2.0]})
+    assert root["samples"].attrs["columns"] == ["b", "id", "a"]
+    create_array(root["samples"], "later", (1,), "int64", chunk=1)[:] = 7
+    del root["samples/b"]
+    assert sorted(read_columns(root, "here")) == ["a", "id", "later"]
+    root["samples"].attrs["columns"] = "id"
+    with refused(FormatError, "here: attribute columns of 'samples'"):
+        read_columns(root, "here")
+
+
 def test_columns_are_written_anew(root: zarr.Group) -> None:
     write_columns(root, {"old": [1, 2], "id": ["a", "b"]})
     write_columns(root, {"id": ["c"]})
@@ -252,13 +264,14 @@ def test_a_store_is_a_folder_with_a_group(tmp_path: Path, root: zarr.Group) -> N
     create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
-    zarr.open_group(tmp_path / "v2.zarr", mode="w", zarr_format=2)
+    zarr.open_group(tmp_path / "v2.zarr", mode="w", zarr_format=2, attributes={"old": 1})
     with refused(FormatError, tmp_path / "nowhere", "no such dataset store"):
         open_root(tmp_path / "nowhere", "dataset")
     for name in ("file", "folder", "v2.zarr", "s.zarr/a"):
         with refused(FormatError, tmp_path / name, "expected a dataset store"):
             open_root(tmp_path / name, "dataset")
     assert member_names(open_root(tmp_path / "s.zarr", "dataset")) == ["a"]
+    assert dict(open_root(tmp_path / "v2.zarr", "feature", (3, 2)).attrs) == {"old": 1}
 
 
 @pytest.mark.parametrize("attributes", ["x", 3, [1]])

@@ -8,23 +8,35 @@ from pathlib import Path
 
 from skiptool.errors import ArgumentError
 
-__all__ = ["one_path", "paths", "stdin_text"]
+__all__ = ["one_path", "paths", "places", "stdin_text"]
 
 
 def paths(words: Sequence[str]) -> list[Path]:
-    """Return input paths; ``-`` stands for newline-separated paths on stdin.
+    """Return local input paths; ``-`` stands for newline-separated paths on stdin.
+
+    Raises
+    ------
+    ArgumentError
+        If ``-`` is given and stdin is a terminal or holds no path, a word is empty or a URL.
+    """
+    return [_local(place) for place in places(words)]
+
+
+def places(words: Sequence[str]) -> list[Path | str]:
+    """Return inputs that may be remote: as :func:`paths`, but a URL stays the text that it is.
 
     Raises
     ------
     ArgumentError
         If ``-`` is given and stdin is a terminal or holds no path, or a word is empty.
     """
-    found: list[Path] = []
+    found: list[str] = []
     for word in words:
         if not word:
             raise ArgumentError("an empty path is given; is a variable of the shell not set?")
-        found += _from_stdin() if word == "-" else [Path(word)]
-    return found
+        found += _from_stdin() if word == "-" else [word]
+    # A path eats one of the slashes of a URL.
+    return [word if "://" in word else Path(word) for word in found]
 
 
 def one_path(word: str, what: str) -> Path:
@@ -41,9 +53,19 @@ def one_path(word: str, what: str) -> Path:
     return found[0]
 
 
-def _from_stdin() -> list[Path]:
+def _local(place: Path | str) -> Path:
+    if isinstance(place, Path):
+        return place
+    scheme, _, rest = place.partition("://")
+    name = rest.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition("@")[2]
+    raise ArgumentError(  # without what may be a password
+        f"{scheme}://.../{name}: only 'skiptool hellinger' reads remote stores; copy it here first"
+    )
+
+
+def _from_stdin() -> list[str]:
     lines = [line.rstrip("\r") for line in stdin_text("paths").split("\n")]
-    found = [Path(line) for line in lines if line.strip()]
+    found = [line for line in lines if line.strip()]
     if not found:
         raise ArgumentError("'-': stdin holds no path; did the command before it fail?")
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+from skiptool.distances.histograms import extent
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress
@@ -136,12 +137,11 @@ def _features(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
 
     def verify() -> None:
         for layer in store.layers:
-            low, high = store.ranges(layer)
+            kept = store.ranges(layer)
             for start, block in store.blocks(layer):
                 rows = slice(start, start + len(block))
-                if (block.min(axis=2) != low[rows]).any() or (
-                    block.max(axis=2) != high[rows]
-                ).any():
+                low, high = extent(block)
+                if kept is not None and ((low != kept[0][rows]) | (high != kept[1][rows])).any():
                     raise FormatError(
                         f"{path}: layer {layer}, images from {start}: values are outside the range "
                         "stored beside them; extract the features again"

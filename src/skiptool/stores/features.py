@@ -14,6 +14,9 @@
         low, high     (N, D)        float32, of the stored values, each image and channel
       samples/        ...           all columns of the dataset's samples
 
+Stores of ours without ``ranges/`` are read too, and so are Zarr stores that others made (see
+``foreign``) and NumPy files (see ``arrays``).
+
 Chunks hold whole images, the same number in every layer (16 unless asked), compressed with LZ4
 and closed by a CRC-32C. The id is a hash of weights, data, domain, split, shift, preprocessing,
 layers, pooling and dtype: equal ids, equal activations.
@@ -21,23 +24,24 @@ layers, pooling and dtype: equal ids, equal activations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zarr
 
-from skiptool.errors import ArgumentError, FormatError, near
+from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.header import Lineage, parse_lineage
-from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
-
-if TYPE_CHECKING:
-    from skiptool.records import AnyArray
-
-    Arrays = Mapping[str, zarr.Array[Any]]
+from skiptool.stores.arrays import open_npy
+from skiptool.stores.chunks import is_lost
+from skiptool.stores.foreign import open_foreign
+from skiptool.stores.header import parse_lineage
+from skiptool.stores.journal import JOURNAL
+from skiptool.stores.layers import FeatureStore, Layer, zarr_layer
+from skiptool.stores.remote import each, last_part, located, public
+from skiptool.stores.staging import partial_of
+from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
 
 __all__ = ["FACTS", "FeatureStore", "open_features"]
 
@@ -54,116 +58,128 @@ _NUMBERS: Mapping[str, type | tuple[type, ...]] = {
 }
 """Facts that are no text; any may be null."""
 
-
-@dataclass(frozen=True, slots=True)
-class FeatureStore:
-    """An open feature store; activations are read in blocks of whole images."""
-
-    path: Path
-    lineage: Lineage
-    facts: Mapping[str, Any]
-    layers: tuple[str, ...]
-    columns: Mapping[str, Any]
-    arrays: Mapping[str, Arrays]
-
-    def __len__(self) -> int:
-        return len(self.columns["id"])
-
-    def shape(self, layer: str) -> tuple[int, int, int]:
-        """Return (N, D, K) of a layer."""
-        images, channels, vectors = self._arrays(layer)["values"].shape
-        return images, channels, vectors
-
-    def blocks(self, layer: str) -> Iterator[tuple[int, AnyArray]]:
-        """Yield ``(start, features (n, D, K))`` chunk by chunk, in order.
-
-        Raises
-        ------
-        FormatError
-            If a chunk is damaged.
-        """
-        array = self._arrays(layer)["values"]
-        step = array.chunks[0]
-        for start in range(0, array.shape[0], step):
-            stop = min(start + step, array.shape[0])
-            where = f"{self.path}: layer {layer}, images {start} to {stop - 1}"
-            yield start, read_rows(array, slice(start, stop), where)
-
-    def ranges(self, layer: str) -> tuple[AnyArray, AnyArray]:
-        """Return low and high, each float32 (N, D), of the stored values of a layer.
-
-        Raises
-        ------
-        FormatError
-            If they are damaged.
-        """
-        low, high = (
-            read_rows(self._arrays(layer)[name], slice(None), f"{self.path}: {name} of {layer}")
-            for name in ("low", "high")
-        )
-        return low, high
-
-    def _arrays(self, layer: str) -> Arrays:
-        if layer not in self.arrays:
-            raise ArgumentError(
-                f"{self.path}: has no layer {layer!r}, it has {', '.join(self.layers)}"
-                f"{near(layer, self.layers)}"
-            )
-        return self.arrays[layer]
+_HEADER = {"format_version", "skiptool_version"}
+"""Attributes that only skiptool writes: with any of them, the whole header must be right."""
 
 
-def open_features(path: Path) -> FeatureStore:
-    """Open a feature store and check its layout.
+def open_features(place: Path | str) -> FeatureStore:
+    """Open the features at a place and check their layout.
+
+    Parameters
+    ----------
+    place : Path or str
+        Local folder of a Zarr store, a file ending in ``.npy``, or the URL of a Zarr store.
 
     Raises
     ------
     FormatError
-        If there is none at ``path``, it is of another kind or version, or is empty or torn.
+        If there is none, it is of another kind or version, is empty or torn, or is being written.
+    SourceError, ArgumentError
+        If a URL cannot be read.
     """
-    root = open_root(path, "feature")
+    where, place = public(str(place)), located(place)
+    if last_part(place).endswith((".npy", ".npz")):
+        return _open_file(place, where)
+    _check_finished(place, where)
+    root = open_root(place, "feature", (3, 2))
     attributes: dict[str, Any] = dict(root.attrs)
-    lineage = parse_lineage(attributes, str(path), Kind.FEATURES)
+    if not (_HEADER & attributes.keys() or attributes.get("kind") in tuple(Kind)):
+        layers, columns = open_foreign(root, where)
+        lineage, facts = None, dict.fromkeys(FACTS)
+    else:
+        lineage = parse_lineage(attributes, where, Kind.FEATURES)
+        facts = _facts(attributes, where)
+        columns = read_columns(root, where)
+        if not len(columns.get("id", ())):
+            raise FormatError(f"{where}: holds no image; extract the features again")
+        layers = _open_layers(root, _names(attributes, where), where)
+    _check_lengths(columns, layers, where)
+    return FeatureStore(place, where, lineage, facts, tuple(layers), columns, layers)
+
+
+def _open_file(place: Path | str, where: str) -> FeatureStore:
+    if not isinstance(place, Path):
+        raise FormatError(
+            f"{where}: NumPy files are read from a local disk only; copy it here first"
+        )
+    layers = {"features": open_npy(place)}
+    return FeatureStore(place, where, None, dict.fromkeys(FACTS), tuple(layers), {}, layers)
+
+
+def _check_finished(place: Path | str, where: str) -> None:
+    """Refuse a store that still grows, or was left half written (see ``staging``)."""
+    name = last_part(place)
+    growing = name.startswith(".") and name.endswith(".partial")
+    if isinstance(place, Path) and place.name:
+        growing |= (place / JOURNAL).is_file()
+        growing |= not place.exists() and partial_of(place).exists()
+        name = partial_of(place).name if not place.exists() else name
+    if growing:
+        raise FormatError(
+            f"{where}: is not finished ({name} is there); wait for 'skiptool features' to end, or "
+            "finish it with --resume"
+        )
+
+
+def _names(attributes: Mapping[str, Any], where: str) -> list[str]:
     layers = attributes.get("layers")
-    named = isinstance(layers, list) and all(isinstance(name, str) for name in layers)
-    if not layers or not named:
-        raise FormatError(f"{path}: attributes name no layers; extract the features again")
+    if not (isinstance(layers, list) and layers and all(isinstance(name, str) for name in layers)):
+        raise FormatError(f"{where}: attributes name no layers; extract the features again")
+    return layers
+
+
+def _facts(attributes: Mapping[str, Any], where: str) -> dict[str, Any]:
     facts = {name: attributes.get(name) for name in FACTS}
     for name, value in facts.items():
         if value is not None and not isinstance(value, _NUMBERS.get(name, str)):
             raise FormatError(
-                f"{path}: attribute {name} is {brief(value)}; extract the features again"
+                f"{where}: attribute {name} is {brief(value)}; extract the features again"
             )
-    columns = read_columns(root, str(path))
-    if not len(columns.get("id", ())):
-        raise FormatError(f"{path}: holds no image; extract the features again")
-    arrays = {layer: _open_layer(root, path, layer) for layer in layers}
-    _check_lengths(columns, arrays, path)
-    return FeatureStore(path, lineage, facts, tuple(layers), columns, arrays)
+    return facts
 
 
-def _open_layer(root: zarr.Group, path: Path, layer: str) -> Arrays:
-    values = open_array(
-        open_group(root, "layers", str(path)), layer, f"{path}: layers", 3, ["float16", "float32"]
-    )
-    arrays = {"values": values}
-    ranges = open_group(root, "ranges", str(path))
-    for name in ("low", "high"):
-        found = open_array(ranges, f"{layer}/{name}", f"{path}: ranges", 2, ["float32"])
-        if found.shape != values.shape[:2]:
-            raise FormatError(
-                f"{path}: {name} of layer {layer} is {found.shape}, the layer {values.shape}; "
-                "extract the features again"
-            )
-        arrays[name] = found
-    return arrays
+def _open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
+    layers, ranges = open_group(root, "layers", where), _ranges(root, where)
+
+    def opened(name: str) -> Layer:
+        values = open_array(layers, name, f"{where}: layers", 3, ["float16", "float32"])
+        if ranges is None:
+            return zarr_layer(values, None)
+        low, high = (
+            open_array(ranges, f"{name}/{end}", f"{where}: ranges", 2, ["float32"])
+            for end in ("low", "high")
+        )
+        for end, found in (("low", low), ("high", high)):
+            if found.shape != values.shape[:2]:
+                raise FormatError(
+                    f"{where}: {end} of layer {name} is {found.shape}, the layer {values.shape}; "
+                    "extract the features again"
+                )
+        return zarr_layer(values, (low, high))
+
+    return dict(zip(names, each(root.store, opened, names), strict=True))
 
 
-def _check_lengths(columns: Mapping[str, Any], arrays: Mapping[str, Arrays], path: Path) -> None:
-    lengths = {f"column {name}": len(values) for name, values in columns.items()}
-    lengths |= {f"layer {layer}": found["values"].shape[0] for layer, found in arrays.items()}
+def _ranges(root: zarr.Group, where: str) -> zarr.Group | None:
+    """Open the group of ranges; stores of early versions have none."""
+    try:
+        root["ranges"]
+    except Exception as error:  # whatever Zarr's reader of JSON trips over
+        if is_lost(root, "ranges", error):
+            return None
+    return open_group(root, "ranges", where)
+
+
+def _check_lengths(columns: Mapping[str, Any], layers: Mapping[str, Layer], where: str) -> None:
+    lengths = {f"layer {name}": layer.shape[0] for name, layer in layers.items()}
+    lengths |= {f"column {name}": len(values) for name, values in columns.items()}
+    known, images = next(iter(lengths.items()))
+    said = f"{known} {images}"
+    if "id" in columns:
+        images = len(columns["id"])
+        said = f"the samples are {images}"
     for name, length in lengths.items():
-        if length != len(columns["id"]):
+        if length != images:
             raise FormatError(
-                f"{path}: {name} holds {length} images, the samples are {len(columns['id'])}; "
-                "extract the features again"
+                f"{where}: {name} holds {length} images, {said}; extract the features again"
             )

@@ -1,11 +1,13 @@
 """Writing feature stores: whole chunks of images, appended in order, resumable (see ``journal``).
 
-Parts are noted when they are whole in every layer.
+Parts are noted when they are whole in every layer. Ranges come in chunks of many more images: they
+are kept back until a chunk of them is full, and found again from what is stored when a run goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +18,43 @@ from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import LAYERS, Kind
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.journal import Journal
-from skiptool.stores.zarrs import create_array, sweep, write_columns
+from skiptool.stores.zarrs import create_array, read_rows, sweep, write_columns
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32
 
-    Arrays = tuple[zarr.Array[Any], zarr.Array[Any], zarr.Array[Any]]
+    Extremes = tuple[Float32, Float32]
 
-__all__ = ["CHUNK", "FeatureWriter"]
+__all__ = ["CHUNK", "FeatureWriter", "ordered"]
 
 CHUNK = 16
 """Images in one chunk of every layer: the unit of writing and of resuming."""
+
+RANGES_CHUNK = CHUNK * CHUNK
+"""Images in one chunk of the ranges."""
+
+
+@dataclass(slots=True)
+class _Layer:
+    """Arrays of one layer; lows and highs (n, D) of the images whose ranges are kept back."""
+
+    values: zarr.Array[Any]
+    low: zarr.Array[Any]
+    high: zarr.Array[Any]
+    kept: list[Extremes] = field(default_factory=list)
+
+    def recall(self, stop: int, where: str) -> None:
+        """Find the ranges again that a run which wrote images up to ``stop`` kept back."""
+        for start in range(stop // RANGES_CHUNK * RANGES_CHUNK, stop, CHUNK):
+            stored = read_rows(self.values, slice(start, start + CHUNK), where)
+            self.kept.append(_extremes(stored.astype(np.float32)))
+
+    def release(self, stop: int) -> None:
+        """Write the ranges that were kept back, of the images before ``stop``."""
+        for array, parts in zip((self.low, self.high), zip(*self.kept, strict=True), strict=True):
+            values = np.concatenate(parts)
+            array[stop - len(values) : stop] = values
+        self.kept.clear()
 
 
 class FeatureWriter:
@@ -74,7 +102,7 @@ class FeatureWriter:
         self._facts = dict(facts)
         self._columns = columns
         self._dtype = dtype
-        self._layers: dict[str, Arrays] = {}
+        self._layers: dict[str, _Layer] = {}
         self._journal = Journal(path, making)
         last: dict[str, Any] = {"written": 0, "layers": []}
         last |= self._journal.entries[-1] if self._journal.entries else {}
@@ -103,14 +131,15 @@ class FeatureWriter:
             If a value is beyond float16 where that is the dtype, or blocks are not as said above.
         """
         rows = self._check(blocks)
-        stored = {layer: self._narrow(layer, block) for layer, block in blocks.items()}
+        ranges = {layer: self._range(layer, block) for layer, block in blocks.items()}
         if not self._layers:
-            self._layers = {layer: self._create(layer, stored[layer]) for layer in _ordered(stored)}
-        for layer, block in stored.items():
-            values, low, high = self._layers[layer]
-            values[rows] = block
-            low[rows] = block.min(axis=2).astype(np.float32)
-            high[rows] = block.max(axis=2).astype(np.float32)
+            self._layers = {layer: self._create(layer, blocks[layer]) for layer in ordered(blocks)}
+        for name, block in blocks.items():
+            layer = self._layers[name]
+            layer.values[rows] = block.astype(self._dtype, copy=False)
+            layer.kept.append(ranges[name])
+            if rows.stop % RANGES_CHUNK == 0 or rows.stop == self._images:
+                layer.release(rows.stop)
         self.written = rows.stop
         self._journal.note({"written": self.written, "layers": list(self._layers)})
 
@@ -140,7 +169,7 @@ class FeatureWriter:
         """Return the images that blocks are of."""
         left = min(CHUNK, self._images - self.written)
         found = {layer: block.shape for layer, block in blocks.items()}
-        known = {layer: (left, *arrays[0].shape[1:]) for layer, arrays in self._layers.items()}
+        known = {layer: (left, *arrays.values.shape[1:]) for layer, arrays in self._layers.items()}
         fresh = all(len(shape) == 3 and shape[0] == left for shape in found.values())
         if not left or not found or (found != known if known else not fresh):
             raise ArgumentError(
@@ -149,18 +178,18 @@ class FeatureWriter:
             )
         return slice(self.written, self.written + left)
 
-    def _create(self, layer: str, block: AnyArray) -> Arrays:
+    def _create(self, layer: str, block: Float32) -> _Layer:
         shape = (self._images, *block.shape[1:])
         layers = self._root.require_group("layers")
         ranges = self._root.require_group(f"ranges/{layer}")
         values = create_array(layers, layer, shape, self._dtype, chunk=CHUNK)
         low, high = (
-            create_array(ranges, name, shape[:2], "float32", chunk=CHUNK * CHUNK)
+            create_array(ranges, name, shape[:2], "float32", chunk=RANGES_CHUNK)
             for name in ("low", "high")
         )
-        return values, low, high
+        return _Layer(values, low, high)
 
-    def _reopen(self, layer: str) -> Arrays:
+    def _reopen(self, layer: str) -> _Layer:
         names = f"layers/{layer}", f"ranges/{layer}/low", f"ranges/{layer}/high"
         values, low, high = (self._root.get(name) for name in names)
         if not (
@@ -172,30 +201,40 @@ class FeatureWriter:
                 f"{self._path}: layer {layer} is not what was noted of it; give --overwrite to "
                 "start again"
             )
-        return values, low, high
+        found = _Layer(values, low, high)
+        found.recall(self.written, f"{self._path}: layer {layer}")
+        return found
 
-    def _narrow(self, layer: str, block: Float32) -> AnyArray:
-        if not np.isfinite(block).all():
+    def _range(self, layer: str, block: Float32) -> Extremes:
+        """Return the extremes of a block as it is stored, where all of it can be stored."""
+        exact = _extremes(block)  # NaN passes through both, infinity is one of them
+        if not np.isfinite(exact).all():
             raise FormatError(
-                f"layer {layer}, image {self._name(~np.isfinite(block))}: activation is not "
-                "finite (NaN or inf), features are refused; check the model's weights and image"
+                f"layer {layer}, image {self._name(exact)}: activation is not finite (NaN or "
+                "inf), features are refused; check the model's weights and image"
             )
+        # Rounding keeps the order of values: the rounded extremes are those of the rounded values.
         with np.errstate(over="ignore"):
-            stored = block.astype(self._dtype)
-        if not np.isfinite(stored).all():
+            low, high = (values.astype(self._dtype).astype(np.float32) for values in exact)
+        if not np.isfinite((low, high)).all():
             raise ArgumentError(
-                f"layer {layer}, image {self._name(~np.isfinite(stored))}: activation beyond "
-                f"what {self._dtype} can hold ({np.finfo(self._dtype).max:g}); give "
-                "--dtype float32"
+                f"layer {layer}, image {self._name((low, high))}: activation beyond what "
+                f"{self._dtype} can hold ({np.finfo(self._dtype).max:g}); give --dtype float32"
             )
-        return stored
+        return low, high
 
-    def _name(self, wrong: AnyArray) -> str:
-        first = int(np.argwhere(wrong)[0, 0])
-        return str(self._columns["id"][self.written + first])
+    def _name(self, extremes: Extremes) -> str:
+        """Return the id of the first image whose extremes are not finite."""
+        first = np.argwhere(~np.isfinite(extremes))[:, 1].min()
+        return str(self._columns["id"][self.written + int(first)])
 
 
-def _ordered(layers: Iterable[str]) -> list[str]:
-    """Sort layers by data flow, module names behind the twelve."""
+def _extremes(block: Float32) -> Extremes:
+    """Return lowest and highest value of each image and channel, (n, D) of (n, D, K)."""
+    return block.min(axis=2), block.max(axis=2)
+
+
+def ordered(layers: Iterable[str]) -> list[str]:
+    """Sort layers as stores keep them: by data flow, module names behind the twelve."""
     rank = {name: place for place, name in enumerate(LAYERS)}
     return sorted(layers, key=lambda name: rank.get(name, len(rank)))

@@ -1,20 +1,6 @@
 """Metric tables: tidy Parquet files (zstd). Formats ``predictions``, ``shift``, ``history``.
 
-One row is one measurement. The columns and their types are :data:`PREDICTIONS`, :data:`SHIFT`
-and :data:`HISTORY` below; their meaning:
-
-``predictions`` (version 1)
-    One row for each pair of a sample's true and predicted class, classes in the order of their
-    labels: ``pixels`` (int64, zeros kept; pixels labelled 255 are in none). ``shift`` is the kind
-    or ``original``, ``factor`` null for ``original``; ``clean_skips`` null for plain predictions.
-    Names are for people, columns ending in ``_id`` are what to join on.
-``shift`` (version 1)
-    One row for each channel of a layer, and one with ``channel`` null for the layer's mean,
-    eq. (10). ``value`` is the distance, ``value_live`` the mean over channels that vary.
-    ``bins`` and ``range_rule`` stand with every value. Statistics that were not computed, or do
-    not apply to a row, are null.
-``history`` (version 1)
-    One row for each epoch and split of a training run; ``seconds`` is wall time.
+One row is one measurement; columns and their meaning stand in ``schemas``.
 
 The header (see ``header``) is JSON under the key ``skiptool`` of the file's metadata. Pages carry
 checksums. A reader takes columns of any type that can be turned into ours without loss.
@@ -35,57 +21,16 @@ import pyarrow.parquet as pq
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.schemas import OPTIONAL, SCHEMAS
 
 __all__ = [
-    "HISTORY",
-    "PREDICTIONS",
-    "SHIFT",
     "MetricTable",
     "TableWriter",
+    "as_table",
     "open_table",
     "table_kind",
     "write_table",
 ]
-
-_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
-
-_MODEL = {
-    **dict.fromkeys(("model", "model_id", "arch", "encoder", "pruning"), _TEXT),
-    **dict.fromkeys(("fold", "parameter_count"), _INT),
-}
-
-PREDICTIONS: Mapping[str, pa.DataType] = {
-    **_MODEL,
-    **dict.fromkeys(("dataset", "dataset_id", "domain", "split", "shift"), _TEXT),
-    "factor": _FLOAT,
-    **dict.fromkeys(("clean_skips", "sample", "subject", "truth", "predicted"), _TEXT),
-    "pixels": _INT,
-}
-
-SHIFT: Mapping[str, pa.DataType] = {
-    **dict.fromkeys(("reference", "reference_id", "other", "other_id"), _TEXT),
-    **_MODEL,
-    **dict.fromkeys(("dataset", "reference_domain", "reference_shift"), _TEXT),
-    "reference_factor": _FLOAT,
-    **dict.fromkeys(("domain", "shift"), _TEXT),
-    **{"factor": _FLOAT, "layer": _TEXT, "layer_index": _INT, "channel": _INT},
-    **{"metric": _TEXT, "bins": _INT, "range_rule": _TEXT},
-    **dict.fromkeys(("value", "value_live", "corrected", "ci_low", "ci_high"), _FLOAT),
-    **dict.fromkeys(("null_mean", "null_high", "p_value", "p_adjusted"), _FLOAT),
-    **{"paired": pa.bool_(), "effective_bins": _FLOAT, "range_used": _FLOAT},
-    **dict.fromkeys(("n_reference", "n_other", "constant_channels"), _INT),
-}
-
-HISTORY: Mapping[str, pa.DataType] = {
-    **{"epoch": _INT, "split": _TEXT},
-    **dict.fromkeys(("loss", "mIoU", "lr", "seconds"), _FLOAT),
-}
-
-_SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
-    Kind.PREDICTIONS: PREDICTIONS,
-    Kind.SHIFT: SHIFT,
-    Kind.HISTORY: HISTORY,
-}
 
 _KEY = b"skiptool"
 
@@ -127,7 +72,7 @@ class TableWriter:
 
     def __init__(self, path: Path, header: Lineage) -> None:
         metadata = {_KEY: json.dumps(header.as_json()).encode()}
-        self._schema = pa.schema(list(_SCHEMAS[header.kind].items()), metadata=metadata)
+        self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
         self._writer = pq.ParquetWriter(
             path, self._schema, compression="zstd", write_page_checksum=True
         )
@@ -148,11 +93,14 @@ class TableWriter:
         ArgumentError
             If the table has no such column, or a column is not ``rows`` long or not of its type.
         """
-        unknown = [name for name in columns if name not in self._schema.names]
-        if unknown:
-            raise ArgumentError(f"table has no column {', '.join(unknown)}")
-        arrays = [_column(columns.get(field.name), field, rows) for field in self._schema]
+        arrays = _arrays(columns, self._schema, rows)
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+
+def as_table(kind: Kind, columns: Mapping[str, Any], rows: int) -> pa.Table:
+    """Return rows as an Arrow table of a kind's columns; see :meth:`TableWriter.append`."""
+    schema = pa.schema(list(SCHEMAS[kind].items()))
+    return pa.Table.from_arrays(_arrays(columns, schema, rows), schema=schema)
 
 
 def write_table(path: Path, header: Lineage, columns: Mapping[str, Any], rows: int) -> None:
@@ -192,10 +140,13 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
 
 
 def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:
-    missing = [name for name in _SCHEMAS[kind] if name not in data.column_names]
+    missing = [name for name in SCHEMAS[kind] if name not in data.column_names]
+    for name in OPTIONAL.intersection(missing):
+        data = data.append_column(name, pa.nulls(data.num_rows, SCHEMAS[kind][name]))
+        missing.remove(name)
     if missing:
         raise FormatError(f"{path}: {kind.value} table lacks {', '.join(missing)}; make it again")
-    for name, dtype in _SCHEMAS[kind].items():
+    for name, dtype in SCHEMAS[kind].items():
         place = data.column_names.index(name)
         if data.schema.field(place).type != dtype:
             data = data.set_column(place, name, data.column(place).cast(dtype))
@@ -214,16 +165,25 @@ def _read_header(path: Path) -> tuple[Kind, object]:
         kind = Kind(header["kind"])
     except (KeyError, ValueError, TypeError, RecursionError):
         raise FormatError(f"{path}: a Parquet file, but not made by skiptool") from None
-    if kind not in _SCHEMAS:
+    if kind not in SCHEMAS:
         raise FormatError(f"{path}: a Parquet file that says it is of kind {kind.value!r}")
     return kind, header
+
+
+def _arrays(columns: Mapping[str, Any], schema: pa.Schema, rows: int) -> list[pa.Array]:
+    unknown = [name for name in columns if name not in schema.names]
+    if unknown:
+        raise ArgumentError(f"table has no column {', '.join(unknown)}")
+    return [_column(columns.get(field.name), field, rows) for field in schema]
 
 
 def _column(values: Any, field: pa.Field, rows: int) -> pa.Array:  # noqa: ANN401 - any column
     alone = values is None or isinstance(values, str | int | float | np.generic)
     try:
-        found = pa.array([values] if alone else values, None if field.type == _INT else field.type)
-        found = found.cast(field.type)  # pa.array alone would cut 1.5 to 1 for a column of _INT
+        found = pa.array(
+            [values] if alone else values, None if field.type == pa.int64() else field.type
+        )
+        found = found.cast(field.type)  # pa.array alone would cut 1.5 to 1 for a column of integers
     except (pa.ArrowException, TypeError) as error:
         raise ArgumentError(
             f"column {field.name}: not of type {field.type} ({_told(error)})"

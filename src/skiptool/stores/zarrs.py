@@ -1,19 +1,17 @@
 """What all Zarr stores of skiptool share: opening, codecs, reading, columns of samples.
 
-Zarr takes a chunk that is not there for its fill value and an empty shard for zeros. Arrays that
-are made here say ``"every_chunk": true`` in their attributes: all of their chunks are written, so
-one that is absent or empty means damage. :func:`open_array` looks for all of them, once (a ``stat``
-each). What is in them is checked by their CRC-32C on reading.
+Stores are local folders or, for reading, URLs (see ``remote``). Arrays that are made here are read
+as they were written or not at all: chunks that are lost are looked for (see ``chunks``), what is in
+them is checked by their CRC-32C on reading.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import zarr
@@ -22,9 +20,17 @@ from zarr.errors import ContainsArrayError, NodeNotFoundError
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError
+from skiptool.stores.chunks import check_chunks, folder_of, is_lost
+from skiptool.stores.remote import each, explained, open_store, public
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
+
+    class Rows(Protocol):
+        """Anything of which rows can be taken."""
+
+        def __getitem__(self, rows: slice | int, /) -> object: ...
+
 
 __all__ = [
     "codecs",
@@ -43,25 +49,41 @@ __all__ = [
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")
 
 
-def open_root(path: Path, what: str) -> zarr.Group:
-    """Open a local Zarr store for reading.
+def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (3,)) -> zarr.Group:
+    """Open a Zarr store for reading.
+
+    Parameters
+    ----------
+    place : Path or str
+        Local folder, or a URL (see ``remote``).
+    what : str
+        Kind of store, for messages.
+    formats : sequence of int
+        Versions of the Zarr format to look for, in this order.
 
     Raises
     ------
     FormatError
         If there is no such folder or no readable Zarr group in it.
+    SourceError, ArgumentError
+        If a URL cannot be read.
     """
-    if not path.exists():
-        raise FormatError(f"{path}: no such {what} store; check the path")
-    try:
-        root = zarr.open_group(path, mode="r", zarr_format=3)
-    except (NodeNotFoundError, ContainsArrayError, FileNotFoundError, NotADirectoryError):
-        raise FormatError(f"{path}: no Zarr group (format 3), expected a {what} store") from None
-    except Exception as error:  # whatever Zarr's reader of JSON trips over
-        raise FormatError(f"{path}: metadata cannot be read ({error}); make it again") from error
-    if not isinstance(root.metadata.attributes, dict):
-        raise FormatError(f"{path}: attributes are no JSON object; make it again")
-    return root
+    where = public(str(place))
+    if isinstance(place, Path) and not place.exists():
+        raise FormatError(f"{where}: no such {what} store; check the path")
+    store = place if isinstance(place, Path) else open_store(place)
+    for version in formats:
+        try:
+            root = zarr.open_group(store, mode="r", zarr_format=version)
+        except (NodeNotFoundError, ContainsArrayError, FileNotFoundError, NotADirectoryError):
+            continue
+        except Exception as error:  # whatever Zarr's reader of JSON trips over
+            damage = f"metadata cannot be read ({error}); make it again"
+            raise explained(error, where, damage) from error
+        if not isinstance(root.metadata.attributes, dict):
+            raise FormatError(f"{where}: attributes are no JSON object; make it again")
+        return root
+    raise FormatError(f"{where}: no Zarr group (format 3), expected a {what} store")
 
 
 def open_group(group: zarr.Group, name: str, where: str) -> zarr.Group:
@@ -100,28 +122,29 @@ def open_array(
     wanted = f"expected an array of {ndim} axes" + (f" of {' or '.join(dtypes)}" if dtypes else "")
     if not isinstance(found, zarr.Array):
         raise FormatError(f"{where}: {name!r} is a group, {wanted}; make it again")
-    if found.ndim != ndim or (dtypes and str(found.dtype) not in dtypes):
+    if found.ndim != ndim or (dtypes and found.dtype.name not in dtypes):
         raise FormatError(
             f"{where}: {name!r} is {found.shape} {found.dtype}, {wanted}; make it again"
         )
-    _check_chunks(found, f"{where}: {name!r}")
+    check_chunks(found, f"{where}: {name!r}")
     return found
 
 
-def read_rows(array: zarr.Array[Any], rows: slice | int, where: str) -> AnyArray:
+def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
     """Read rows of an array's first axis.
 
     Raises
     ------
     FormatError
-        If a chunk of them is damaged.
+        If a chunk of them is damaged, or lost in a remote store.
+    SourceError
+        If a remote store cannot be reached.
     """
     try:
         return np.asarray(array[rows])
     except Exception as error:  # whatever the codecs trip over
-        raise FormatError(
-            f"{where}: cannot be read ({error}); the file is damaged, make it again"
-        ) from error
+        damage = f"cannot be read ({error}); the file is damaged, make it again"
+        raise explained(error, where, damage) from error
 
 
 def codecs(itemsize: int) -> list[BloscCodec | Crc32cCodec]:
@@ -160,8 +183,11 @@ def create_array(
 
 
 def write_columns(group: zarr.Group, columns: Mapping[str, Sequence[Any] | AnyArray]) -> None:
-    """Write the ``samples/`` columns anew: text as variable-length strings, numbers as 64 bit."""
-    samples = group.create_group("samples", overwrite=True)
+    """Write the ``samples/`` columns anew: text as variable-length strings, numbers as 64 bit.
+
+    Their names stand in the group's attribute ``columns``: not every remote host lists folders.
+    """
+    samples = group.create_group("samples", overwrite=True, attributes={"columns": list(columns)})
     for name, values in columns.items():
         array = np.asarray(values)
         dtype = "float64" if array.dtype.kind == "f" else "int64"
@@ -179,17 +205,19 @@ def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:
         If there are none, or one is damaged.
     """
     samples = open_group(group, "samples", where)
-    columns: dict[str, AnyArray] = {}
-    for name in member_names(samples):
-        place = f"{where}: column {name}"
-        values = read_rows(open_array(samples, name, where, ndim=1), slice(None), place)
-        columns[name] = values.astype(object) if values.dtype.kind in "TU" else values
-    return columns
+    names = _column_names(samples, where)
+
+    def column(name: str) -> AnyArray:
+        array = open_array(samples, name, where, ndim=1)
+        values = read_rows(array, slice(None), f"{where}: column {name}")
+        return values.astype(object) if values.dtype.kind in "TU" else values
+
+    return dict(zip(names, each(samples.store, column, names), strict=True))
 
 
 def member_names(group: zarr.Group) -> list[str]:
     """Return the names of the folders in a group, sorted: its members, whole or damaged."""
-    with os.scandir(_folder(group)) as found:
+    with os.scandir(folder_of(group)) as found:
         return sorted(entry.name for entry in found if entry.is_dir())
 
 
@@ -204,40 +232,16 @@ def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array
     try:
         return group[name]
     except Exception as error:  # whatever Zarr's reader of JSON trips over
-        if not (_folder(group) / name / "zarr.json").is_file():
+        if is_lost(group, name, error):
             raise FormatError(f"{where}: has no {name!r}; make it again") from None
-        raise FormatError(
-            f"{where}: metadata of {name!r} cannot be read ({error}); make it again"
-        ) from error
+        damage = f"metadata of {name!r} cannot be read ({error}); make it again"
+        raise explained(error, where, damage) from error
 
 
-def _check_chunks(array: zarr.Array[Any], where: str) -> None:
-    """Look for the file of every chunk, or of every shard, where all of them were written."""
-    attributes: object = array.metadata.attributes
-    if not isinstance(attributes, dict) or attributes.get("every_chunk") is not True:
-        return
-    folder = _folder(array)
-    step, *rest = array.shards or array.chunks
-    if step < 1 or rest != [max(1, size) for size in array.shape[1:]]:
-        raise FormatError(f"{where}: chunks are no whole rows; make it again")
-    for number in range(-(-array.shape[0] // step)):
-        key = array.metadata.encode_chunk_key((number, *[0] * len(rest)))
-        if not _is_filled(f"{folder}/{key}"):
-            raise FormatError(
-                f"{where}: chunk {key} is missing; the store is damaged, make it again"
-            )
-
-
-def _is_filled(file: str) -> bool:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size > 0
-
-
-def _folder(node: zarr.Group | zarr.Array[Any]) -> Path:
-    store = node.store
-    if not isinstance(store, LocalStore):
-        raise FormatError(f"{store}: not on a local disk, where alone stores can be read")
-    return store.root / node.path
+def _column_names(samples: zarr.Group, where: str) -> list[str]:
+    noted: object = samples.metadata.attributes.get("columns", [])
+    if not isinstance(noted, list) or not all(isinstance(name, str) for name in noted):
+        raise FormatError(f"{where}: attribute columns of 'samples' is no list of names")
+    if isinstance(samples.store, LocalStore):
+        return member_names(samples)
+    return sorted(noted or samples.keys())

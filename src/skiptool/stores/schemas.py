@@ -1,0 +1,78 @@
+"""Columns of the metric tables ``predictions``, ``shift`` and ``history`` (see ``tables``).
+
+One row is one measurement. The columns and their types are :data:`PREDICTIONS`, :data:`SHIFT`
+and :data:`HISTORY` below; their meaning:
+
+``predictions`` (version 1)
+    One row for each pair of a sample's true and predicted class, classes in the order of their
+    labels: ``pixels`` (int64, zeros kept; pixels labelled 255 are in none). ``shift`` is the kind
+    or ``original``, ``factor`` null for ``original``; ``clean_skips`` null for plain predictions.
+    Names are for people, columns ending in ``_id`` are what to join on.
+``shift`` (version 1)
+    One row for each channel of a layer, and one with ``channel`` null for the layer's mean,
+    eq. (10). ``value`` is the distance, ``value_live`` the mean over channels that vary.
+    ``bins`` and ``range_rule`` stand with every value, null where the metric knows no bins.
+    ``corrected`` is the value less its bias, ``ci_low`` and ``ci_high`` the ends of its 95 %
+    interval; ``null_mean`` and ``null_high`` are mean and 95 % quantile of the value under
+    ``permutations`` relabellings of units (``unit``: images, or values of a column),
+    ``p_adjusted`` is adjusted over the layers. ``effective_bins`` hold values, ``range_used`` is
+    the share of the range that the middle 99.8 % of values span; in a layer's row both are means
+    over channels that vary. Statistics that were not computed, or do not apply, are null.
+``history`` (version 1)
+    One row for each epoch and split of a training run; ``seconds`` is wall time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from skiptool.names import Kind
+
+__all__ = ["HISTORY", "OPTIONAL", "PREDICTIONS", "SCHEMAS", "SHIFT"]
+
+_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+
+_MODEL = {
+    **dict.fromkeys(("model", "model_id", "arch", "encoder", "pruning"), _TEXT),
+    **dict.fromkeys(("fold", "parameter_count"), _INT),
+}
+
+PREDICTIONS: Mapping[str, pa.DataType] = {
+    **_MODEL,
+    **dict.fromkeys(("dataset", "dataset_id", "domain", "split", "shift"), _TEXT),
+    "factor": _FLOAT,
+    **dict.fromkeys(("clean_skips", "sample", "subject", "truth", "predicted"), _TEXT),
+    "pixels": _INT,
+}
+
+SHIFT: Mapping[str, pa.DataType] = {
+    **dict.fromkeys(("reference", "reference_id", "other", "other_id"), _TEXT),
+    **_MODEL,
+    **dict.fromkeys(("dataset", "reference_domain", "reference_shift"), _TEXT),
+    "reference_factor": _FLOAT,
+    **dict.fromkeys(("domain", "shift"), _TEXT),
+    **{"factor": _FLOAT, "layer": _TEXT, "layer_index": _INT, "channel": _INT},
+    **{"metric": _TEXT, "bins": _INT, "range_rule": _TEXT},
+    **dict.fromkeys(("value", "value_live", "corrected", "ci_low", "ci_high"), _FLOAT),
+    **dict.fromkeys(("null_mean", "null_high", "p_value", "p_adjusted"), _FLOAT),
+    **{"paired": pa.bool_(), "effective_bins": _FLOAT, "range_used": _FLOAT},
+    **dict.fromkeys(("n_reference", "n_other", "constant_channels"), _INT),
+    **{"unit": _TEXT, "units_reference": _INT, "units_other": _INT, "permutations": _INT},
+    "skiptool_version": _TEXT,
+}
+
+HISTORY: Mapping[str, pa.DataType] = {
+    **{"epoch": _INT, "split": _TEXT},
+    **dict.fromkeys(("loss", "mIoU", "lr", "seconds"), _FLOAT),
+}
+
+OPTIONAL = frozenset({"unit", "units_reference", "units_other", "permutations", "skiptool_version"})
+"""Columns that a reader takes for null where a table has none."""
+
+SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
+    Kind.PREDICTIONS: PREDICTIONS,
+    Kind.SHIFT: SHIFT,
+    Kind.HISTORY: HISTORY,
+}

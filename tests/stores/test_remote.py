@@ -1,0 +1,443 @@
+"""Stores behind URLs: fsspec's memory and file systems, a web server, an S3 server (moto)."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import LocalStore
+
+from skiptool.errors import ArgumentError, FormatError, SourceError
+from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.remote import each, explained, last_part, located, open_store, public
+from small_stores import flip, refused, set_attributes, set_json
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+fsspec = pytest.importorskip("fsspec", reason="remote stores need fsspec (extra remote)")
+pytest.importorskip("aiohttp", reason="https:// needs aiohttp (extra remote)")
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serve files and no lists of folders; every request is noted, some fail."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits for 40 ms
+
+    def do_GET(self) -> None:
+        host: Any = self.server
+        host.requests.append((self.path, self.headers.get("Authorization")))
+        for pattern, answer in host.answers.items():
+            if re.search(pattern, self.path):
+                answer(self)
+                return
+        super().do_GET()
+
+    def list_directory(self, _path: object) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_words: object) -> None:
+        pass
+
+
+def fail(status: int) -> Callable[[Handler], None]:
+    return lambda handler: handler.send_error(status)
+
+
+def break_off(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b"torn")
+    handler.close_connection = True
+
+
+@pytest.fixture
+def web(features: Path) -> Iterator[SimpleNamespace]:
+    """Serve the folder of a feature store ``f.zarr``: ``url``, ``folder``, ``answers``."""
+    handler = partial(Handler, directory=str(features.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        state: Any = server
+        state.requests, state.answers = [], {}
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        yield SimpleNamespace(
+            url=f"{url}/f.zarr", host=url, requests=state.requests, answers=state.answers
+        )
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def memory(features: Path) -> Iterator[str]:
+    """Put a feature store into fsspec's file system in memory."""
+    files = fsspec.filesystem("memory")
+    files.put(str(features), "/deep/f.zarr", recursive=True)
+    yield "memory://deep/f.zarr"
+    files.rm("/deep", recursive=True)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[AbstractFileSystem]:
+    """Return fsspec's file system of a local S3 server that has a bucket ``skiptool``."""
+    pytest.importorskip("s3fs", reason="s3:// needs s3fs (extra remote)")
+    moto = pytest.importorskip("moto.server", reason="the local S3 server needs moto[server]")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        files = fsspec.filesystem("s3")
+        files.mkdir("skiptool")
+        yield files
+    server.stop()
+
+
+@pytest.fixture
+def s3(bucket: AbstractFileSystem, features: Path) -> Iterator[str]:
+    """Put a feature store into the bucket."""
+    bucket.put(str(features), "skiptool/f.zarr", recursive=True)
+    yield "s3://skiptool/f.zarr"
+    bucket.rm("skiptool/f.zarr", recursive=True)
+    bucket.invalidate_cache()
+
+
+def check_equal(found: FeatureStore, local: FeatureStore) -> None:
+    assert (found.layers, found.lineage, found.facts) == (local.layers, local.lineage, local.facts)
+    assert (len(found), found.name, found.id) == (len(local), "f.zarr", local.id)
+    assert {name: list(values) for name, values in found.columns.items()} == {
+        name: list(values) for name, values in local.columns.items()
+    }
+    for layer in local.layers:
+        assert (found.shape(layer), found.chunk(layer)) == (local.shape(layer), 16)
+        for (start, block), (first, expected) in zip(
+            found.blocks(layer), local.blocks(layer), strict=True
+        ):
+            assert start == first
+            np.testing.assert_array_equal(block, expected)
+        np.testing.assert_array_equal(found.ranges(layer), local.ranges(layer))
+
+
+def test_web(web: SimpleNamespace, features: Path) -> None:
+    for url in (web.url, f"{web.url}/"):
+        store = open_features(url)
+        check_equal(store, open_features(features))
+        assert (store.place, store.where) == (url, url)
+
+
+def test_memory(memory: str, features: Path) -> None:
+    check_equal(open_features(memory), open_features(features))
+
+
+def test_s3(s3: str, features: Path) -> None:
+    check_equal(open_features(s3), open_features(features))
+
+
+def test_file_urls_are_local(features: Path) -> None:
+    store = open_features(f"file://{features}")
+    check_equal(store, open_features(features))
+    assert (store.place, store.where) == (features, f"file://{features}")
+    (features / "layers/enc1/c/0/0/0").unlink()
+    with refused(FormatError, f"file://{features}", "chunk c/0/0/0 is missing"):
+        open_features(f"file://{features}")
+
+
+def test_opening_asks_for_no_chunk_of_a_layer(web: SimpleNamespace) -> None:
+    open_features(web.url)
+    asked = [path for path, _ in web.requests]
+    assert any(path.endswith("samples/id/c/0") for path in asked)
+    assert not [path for path in asked if "/c/" in path and "/samples/" not in path]
+    assert len(asked) < 30
+
+
+def test_threads_read_at_the_same_time(web: SimpleNamespace, features: Path) -> None:
+    store, local = open_features(web.url), open_features(features)
+    parts = [(layer, slice(row, row + 3)) for layer in store.layers for row in range(0, 18, 3)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda part: store.read(*part), parts))
+    for part, block in zip(parts, found, strict=True):
+        np.testing.assert_array_equal(block, local.read(*part))
+
+
+def test_a_store_travels_to_other_processes(web: SimpleNamespace, features: Path) -> None:
+    check_equal(pickle.loads(pickle.dumps(open_features(web.url))), open_features(features))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")])
+def test_a_lost_chunk_is_missed_when_it_is_read(
+    web: SimpleNamespace, features: Path, damage: Callable[[Path], object]
+) -> None:
+    """Zarr alone reads zeros."""
+    damage(features / "layers/dec0/c/1/0/0")
+    damage(features / "ranges/enc1/high/c/0/0")
+    store = open_features(web.url)
+    assert store.read("dec0", slice(0, 16)).any()
+    with refused(
+        FormatError, f"{web.url}: layer dec0, images 16 to 19: chunk c/1/0/0 is missing; the store"
+    ):
+        store.read("dec0", slice(16, 20))
+    with refused(FormatError, web.url, "high of enc1", "chunk c/0/0 is missing"):
+        store.ranges("enc1")
+    damage(features / "samples/id/c/0")
+    with refused(FormatError, web.url, "column id", "chunk c/0 is missing"):
+        open_features(web.url)
+
+
+def test_a_lost_chunk_in_memory_and_s3(memory: str, s3: str, bucket: AbstractFileSystem) -> None:
+    fsspec.filesystem("memory").rm("/deep/f.zarr/layers/dec0/c/0/0/0")
+    bucket.rm("skiptool/f.zarr/layers/dec0/c/0/0/0")
+    for url in (memory, s3):
+        with refused(FormatError, url, "layer dec0, images 0 to 15", "c/0/0/0 is missing"):
+            next(open_features(url).blocks("dec0"))
+
+
+def test_a_truncated_or_flipped_chunk_is_named(web: SimpleNamespace, features: Path) -> None:
+    file = features / "layers/dec0/c/1/0/0"
+    whole, store = file.read_bytes(), open_features(web.url)
+    for size in (1, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:size])
+        with refused(FormatError, web.url, "layer dec0, images 16 to 19", "damaged"):
+            store.read("dec0", slice(16, 20))
+    file.write_bytes(whole)
+    flip(file)
+    with refused(FormatError, web.url, "layer dec0, images 16 to 19", "damaged"):
+        store.read("dec0", slice(16, 20))
+
+
+def test_a_lost_array_is_named(web: SimpleNamespace, features: Path) -> None:
+    shutil.rmtree(features / "layers/dec0")
+    with refused(FormatError, web.url, "layers: has no 'dec0'"):
+        open_features(web.url)
+    shutil.rmtree(features / "samples")
+    with refused(FormatError, web.url, "has no 'samples'"):
+        open_features(web.url)
+
+
+def test_columns_are_known_without_a_list(
+    web: SimpleNamespace, memory: str, features: Path
+) -> None:
+    """Stores of earlier versions do not note them: then the host must list folders."""
+    assert set(open_features(web.url).columns) == {"id", "subject", "fold"}
+    set_attributes(features / "samples", columns=None)
+    with refused(FormatError, web.url, "holds no image"):
+        open_features(web.url)
+    files = fsspec.filesystem("memory")
+    files.put(str(features / "samples/zarr.json"), "/deep/f.zarr/samples/zarr.json")
+    check_equal(open_features(memory), open_features(features))
+    set_attributes(features / "samples", columns=["id", 3])
+    with refused(FormatError, web.url, "attribute columns"):
+        open_features(web.url)
+
+
+def test_a_store_without_ranges(web: SimpleNamespace, features: Path) -> None:
+    shutil.rmtree(features / "ranges")
+    assert open_features(web.url).ranges("enc1") is None
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata:zarr.errors.ZarrUserWarning")
+def test_stores_of_others_need_a_list_or_consolidated_metadata(
+    web: SimpleNamespace, tmp_path: Path
+) -> None:
+    values = np.arange(24, dtype="float64").reshape(6, 4)
+    root = zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
+    root.create_array("layers/b", data=values, chunks=(4, 4))
+    root.create_array("layers/enc1", data=values, chunks=(4, 4))
+    url = f"{web.host}/o.zarr"
+    with refused(FormatError, url, "no features", "consolidate"):
+        open_features(url)
+    zarr.consolidate_metadata(tmp_path / "o.zarr")
+    store = open_features(url)
+    assert (store.layers, store.id, store.name) == (("enc1", "b"), None, "o.zarr")
+    assert store.read("b", slice(2, 5)).tolist() == values[2:5, :, None].tolist()
+    fsspec.filesystem("memory").put(str(tmp_path / "o.zarr"), "/o.zarr", recursive=True)
+    assert open_features("memory://o.zarr").layers == ("enc1", "b")
+    fsspec.filesystem("memory").rm("/o.zarr", recursive=True)
+
+
+def test_what_is_no_store_is_refused(web: SimpleNamespace, dataset: Path, s3: str) -> None:
+    for url in (f"{web.host}/nowhere.zarr", "memory://nowhere", f"{s3}/nowhere", "s3://nowhere/f"):
+        with refused(FormatError, url, "no Zarr group", "expected a feature store"):
+            open_features(url)
+    with refused(FormatError, f"{web.host}/d.zarr", "is of kind 'dataset', expected 'features'"):
+        open_features(f"{web.host}/{dataset.name}")
+    with refused(FormatError, f"{web.host}/.f.zarr.partial: is not finished"):
+        open_features(f"{web.host}/.f.zarr.partial")
+    with refused(FormatError, f"{web.host}/a.npy: NumPy files are read from a local disk only"):
+        open_features(f"{web.host}/a.npy")
+
+
+def test_damaged_metadata_is_one_line(web: SimpleNamespace, features: Path) -> None:
+    (features / "layers/enc1/zarr.json").write_text("<html>not found</html>")
+    with refused(FormatError, web.url, "'enc1'"):
+        open_features(web.url)
+    (features / "zarr.json").write_text("<html>not found</html>")
+    with refused(FormatError, web.url, "metadata cannot be read"):
+        open_features(web.url)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (fail(403), ["the server answers 403 Forbidden"]),
+        (fail(401), ["the server answers 401 Unauthorized"]),
+        (fail(500), ["the server answers 500 Internal Server Error"]),
+        (break_off, ["cannot be fetched", "not completed"]),
+    ],
+)
+def test_failures_of_a_server_are_one_line(
+    web: SimpleNamespace, answer: Callable[[Handler], None], words: list[str]
+) -> None:
+    store = open_features(web.url)
+    web.answers["/layers/dec0/"] = answer
+    with refused(SourceError, f"{web.url}: layer dec0, images 0 to 15: cannot be fetched", *words):
+        store.read("dec0", slice(0, 16))
+    with refused(SourceError, f"{web.url}: layers: cannot be fetched", "credentials", *words):
+        open_features(web.url)
+    web.answers["zarr.json"] = answer
+    with refused(SourceError, f"{web.url}: cannot be fetched", *words):
+        open_features(web.url)
+
+
+def test_a_server_that_keeps_its_lists_to_itself(web: SimpleNamespace, features: Path) -> None:
+    set_json(features / "zarr.json", attributes={})
+    web.answers[r"/f\.zarr/?$"] = fail(403)
+    with refused(SourceError, web.url, "the server answers 403"):
+        open_features(web.url)
+
+
+def test_hosts_that_are_not_there(web: SimpleNamespace) -> None:
+    with refused(SourceError, "http://127.0.0.1:1/f.zarr: cannot be fetched", "check the address"):
+        open_features("http://127.0.0.1:1/f.zarr")
+
+
+def test_a_server_that_does_not_answer(
+    web: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import aiohttp
+
+    patience = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=0.1)}}
+    monkeypatch.setitem(fsspec.config.conf, "http", patience)
+    over = threading.Event()
+    web.answers["zarr.json"] = lambda _handler: over.wait(30)
+    with refused(SourceError, web.url, "no answer in time"):
+        open_features(web.url)
+    over.set()
+
+
+def test_s3_hosts_and_keys_that_are_not_there(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = {"config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 1}}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": "http://127.0.0.1:1", **once})
+    with refused(SourceError, s3, "cannot be fetched", "127.0.0.1:1"):
+        open_features(s3)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"default_block_size": 1, **once})
+    with refused(SourceError, s3, "credentials", "FSSPEC_S3_ANON=true"):
+        open_features(s3)
+
+
+def test_credentials_go_to_the_host_and_not_into_messages(
+    web: SimpleNamespace, features: Path
+) -> None:
+    url = web.url.replace("//", "//me:secret@") + "?sig=se/cret%2B&empty="
+    store = open_features(url)
+    check_equal(store, open_features(features))
+    sent = {(path.partition("?")[2], header) for path, header in web.requests}
+    assert sent == {("sig=se/cret%2B&empty=", f"Basic {base64.b64encode(b'me:secret').decode()}")}
+    assert store.where == web.url
+    web.answers["dec0"] = fail(403)
+    (features / "layers/enc1/c/0/0/0").unlink()
+    for layer in ("dec0", "enc1"):
+        with pytest.raises((SourceError, FormatError)) as caught:
+            store.read(layer, slice(0, 16))
+        assert "cret" not in str(caught.value)
+    for wrong in (
+        "http://me:secret@127.0.0.1:1/f.zarr?sig=secret",
+        "http://me:secret@no.such.host.invalid/f.zarr?sig=secret",
+        "nonsense://me:secret@host/f.zarr?sig=secret",
+        "http://me:secret@host:port/f.zarr",
+    ):
+        with pytest.raises((SourceError, ArgumentError)) as caught:
+            open_features(wrong)
+        assert "secret" not in str(caught.value)
+        assert str(caught.value).startswith(wrong.partition("me:")[0])
+
+
+def test_protocols_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with refused(ArgumentError, "nonsense://a/b", "expected a folder, or a URL such as s3://"):
+        open_features("nonsense://a/b")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with refused(ArgumentError, "gs://a/b", "gcsfs", "pip install 'skiptool[remote]'"):
+        open_features("gs://a/b")
+
+
+def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:
+    """In a process of its own: open connections leave no complaints on stderr."""
+    code = "import sys; from skiptool.stores.features import open_features as f; f(sys.argv[1])"
+    words = [sys.executable, "-W", "error", "-c", code, web.url]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3://bucket/f.zarr", "s3://bucket/f.zarr"),
+        ("/a/b?.zarr", "/a/b?.zarr"),
+        ("a@b/c", "a@b/c"),
+        ("https://me:pa@ss@host/f@g.zarr/?a=b/c&d", "https://host/f@g.zarr/"),
+        ("cannot reach 'http://k:s@h/x?y=z': why?", "cannot reach 'http://h/x': why?"),
+        ("http://h/x?y=http://k:s@h/z and http://k@i/", "http://h/x and http://i/"),
+    ],
+)
+def test_messages_hold_no_secret(text: str, expected: str) -> None:
+    assert public(text) == expected
+
+
+def test_last_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert last_part(Path()) == tmp_path.name
+    assert last_part(Path("a/b.zarr/")) == "b.zarr"
+    assert last_part("s3://bucket/a/b.zarr//") == "b.zarr"
+    assert last_part("memory://b.zarr") == "b.zarr"
+    assert last_part("https://k:s@host?x=/y") == "host"
+
+
+def test_places_on_this_machine_are_paths() -> None:
+    assert located("a/b") == located(Path("a/b")) == Path("a/b")
+    assert located("s3://a/b") == "s3://a/b"
+
+
+def test_each_keeps_the_order(web: SimpleNamespace, features: Path) -> None:
+    names = [str(number) for number in range(20)]
+    for store in (open_store(web.url), LocalStore(features)):
+        assert each(store, int, names) == list(range(20))
+
+
+def test_explained_keeps_what_is_explained() -> None:
+    found = explained(SourceError("no answer"), "here", "is torn")
+    assert (type(found), str(found)) == (SourceError, "here: no answer")
+    found = explained(KeyError("x"), "here", "is torn")
+    assert (type(found), str(found)) == (FormatError, "here: is torn")

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from skiptool.errors import FormatError
+from skiptool.names import Kind
+from skiptool.stores.header import lineage
+from skiptool.stores.schemas import OPTIONAL, SCHEMAS, SHIFT
+from skiptool.stores.tables import open_table, write_table
+from small_stores import MAKING, refused
+
+GOLDEN = {
+    Kind.PREDICTIONS: (
+        "model string, model_id string, arch string, encoder string, pruning string, fold int64, "
+        "parameter_count int64, dataset string, dataset_id string, domain string, split string, "
+        "shift string, factor double, clean_skips string, sample string, subject string, "
+        "truth string, predicted string, pixels int64"
+    ),
+    Kind.SHIFT: (
+        "reference string, reference_id string, other string, other_id string, model string, "
+        "model_id string, arch string, encoder string, pruning string, fold int64, "
+        "parameter_count int64, dataset string, reference_domain string, reference_shift string, "
+        "reference_factor double, domain string, shift string, factor double, layer string, "
+        "layer_index int64, channel int64, metric string, bins int64, range_rule string, "
+        "value double, value_live double, corrected double, ci_low double, ci_high double, "
+        "null_mean double, null_high double, p_value double, p_adjusted double, paired bool, "
+        "effective_bins double, range_used double, n_reference int64, n_other int64, "
+        "constant_channels int64, unit string, units_reference int64, units_other int64, "
+        "permutations int64, skiptool_version string"
+    ),
+    Kind.HISTORY: (
+        "epoch int64, split string, loss double, mIoU double, lr double, seconds double"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_the_columns_are_those_that_are_written_down(kind: Kind) -> None:
+    assert ", ".join(f"{name} {dtype}" for name, dtype in SCHEMAS[kind].items()) == GOLDEN[kind]
+
+
+def without(path: Path, name: str) -> Path:
+    """Write a shift table and take a column out of it."""
+    write_table(path, lineage(Kind.SHIFT, MAKING, 1), {"layer": "enc1", "unit": "image"}, 2)
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns([name]), path)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONAL))
+def test_columns_that_came_later_are_null_where_a_table_has_none(name: str, tmp_path: Path) -> None:
+    found = open_table(without(tmp_path / "t.parquet", name), Kind.SHIFT)
+    assert found.columns([name]) == {name: [None, None]}
+    assert found.data.schema.field(name).type == SHIFT[name]
+    assert found.columns(["layer"]) == {"layer": ["enc1"] * 2}
+
+
+def test_other_columns_must_be_there(tmp_path: Path) -> None:
+    with refused(FormatError, "shift table lacks value; make it again"):
+        open_table(without(tmp_path / "t.parquet", "value"), Kind.SHIFT)
+
+
+def test_optional_columns_are_columns() -> None:
+    assert set(SHIFT) > OPTIONAL
+    assert all(isinstance(dtype, pa.DataType) for dtype in SHIFT.values())
