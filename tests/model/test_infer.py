@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,7 +8,13 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from skiptool.model.infer import place, predict_labels, to_device
+from skiptool.model.infer import (
+    forward_batches,
+    place,
+    predict_labels,
+    read_ahead,
+    to_device,
+)
 from skiptool.model.unet import build
 from skiptool.names import Precision
 from skiptool.records import Architecture
@@ -70,3 +77,45 @@ def test_to_device_takes_views(images: UInt8) -> None:
     found = to_device(images[:, ::2, ::-1], "cpu")
     expected = images[:, ::2, ::-1].transpose(0, 3, 1, 2) / np.float32(255)
     np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "expected"),
+    [
+        ((64, 64), "cpu", [16]),
+        ((128, 128), "cpu", [8, 8]),
+        ((192, 192), "cpu", [3, 3, 3, 3, 3, 1]),
+        ((512, 512), "cpu", [1] * 16),
+        ((512, 512), "cuda:0", [16]),
+    ],
+)
+def test_large_images_run_in_small_batches(
+    size: tuple[int, int], device: str, expected: list[int]
+) -> None:
+    images = np.zeros((16, *size, 1), np.float32)
+    images[:, 0, 0, 0] = np.arange(16)
+    parts = list(forward_batches(images, device))
+    assert [len(part) for part in parts] == expected
+    np.testing.assert_array_equal(np.concatenate(parts), images)
+
+
+def test_the_next_part_is_read_meanwhile_and_no_other() -> None:
+    begun = {number: threading.Event() for number in range(4)}
+
+    def read(number: int) -> int:
+        begun[number].set()
+        return -number
+
+    for number, result in enumerate(read_ahead(read, range(4))):
+        assert result == -number
+        if number < 3:
+            assert begun[number + 1].wait(timeout=10)  # nobody has asked for it yet
+        assert not any(begun[later].is_set() for later in range(number + 2, 4))
+
+
+def test_what_reading_raises_comes_where_its_result_would() -> None:
+    results = read_ahead(lambda number: 6 // number, [2, 1, 0, 3])
+    assert [next(results), next(results)] == [3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert list(read_ahead(abs, [])) == []

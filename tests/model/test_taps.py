@@ -124,6 +124,19 @@ def test_one_opening_serves_many_batches(baseline: smp.Unet, images: UInt8) -> N
         torch.testing.assert_close(second[layer].flip(0), vectors)
 
 
+def test_batches_are_cut_alike_and_joined(
+    baseline: smp.Unet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skiptool.model.infer.PIXELS", 2 * 64 * 64)
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    layers = ["input", "enc1", "head", "encoder.layer1.0.relu@2"]
+    found = tap(baseline, images, layers, "cpu")
+    parts = [tap(baseline, images[at : at + 2], layers, "cpu") for at in (0, 2, 4)]
+    for layer, vectors in found.items():
+        assert vectors.flags.c_contiguous
+        np.testing.assert_array_equal(vectors, np.concatenate([part[layer] for part in parts]))
+
+
 def hooks(network: smp.Unet) -> int:
     return sum(len(module._forward_hooks) for module in network.modules())
 

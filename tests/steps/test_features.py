@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,15 @@ from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError
-from skiptool.names import LAYERS
+from skiptool.names import LAYERS, Split
 from skiptool.records import ORIGINAL, Shift
 from skiptool.shifts.photometric import apply
 from skiptool.steps import features
 from skiptool.steps.features import extract_features
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.features_writer import FeatureWriter
+from small_stores import sample, write_dataset
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -182,6 +185,72 @@ def test_interrupted_run_goes_on(
     other = how | {"split": "test"}
     with pytest.raises(ExistsError, match="split was 'all', now 'test'"):
         extract_features([experiment.baseline], experiment.data, out, **other, resume=True)
+
+
+def test_a_full_disk_stops_the_run_and_leaves_what_is_noted(
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    how = {
+        "layers": ["head"],
+        "split": "all",
+        "shifts": [ORIGINAL, DARK, Shift.parse("contrast=2")],
+    }
+    taps, appends, tap, append = [], [], features.tap, FeatureWriter.append
+
+    def full(self: FeatureWriter, blocks: Any) -> None:  # noqa: ANN401
+        appends.append(threading.current_thread() is threading.main_thread())
+        if len(appends) == 2:
+            raise OSError(28, "No space left on device")
+        append(self, blocks)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "tap", lambda *words: (taps.append(words), tap(*words))[1])
+        patch.setattr(FeatureWriter, "append", full)
+        with pytest.raises(OSError, match="No space left"):
+            extract_features([experiment.baseline], experiment.data, tmp_path / "f", **how)
+    assert appends == [False, False]  # nothing is written behind the failed block
+    assert len(taps) == 3  # of six: the third was on its way
+    extract_features([experiment.baseline], experiment.data, tmp_path / "f", **how, resume=True)
+    extract_features([experiment.baseline], experiment.data, tmp_path / "whole", **how)
+    for path in (tmp_path / "whole").iterdir():
+        assert contents(tmp_path / "f" / path.name) == contents(path)
+
+
+def test_what_is_written_is_not_read_again(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"layers": ["head"], "split": "all"}
+    calls, read = [], StoredSamples.read_many
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureWriter, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            extract_features([experiment.baseline], experiment.data, tmp_path / "f.zarr", **how)
+    monkeypatch.setattr(
+        StoredSamples, "read_many", lambda self, rows: (calls.append(rows), read(self, rows))[1]
+    )
+    extract_features(
+        [experiment.baseline], experiment.data, tmp_path / "f.zarr", **how, resume=True
+    )
+    assert calls == [range(16, 24)]
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_sizes_that_32_does_not_divide(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    samples = [sample(index, "odd", (50, 70, 3), split=Split.TEST) for index in range(2)]
+    write_dataset(tmp_path / "d.zarr", samples)
+    extract_features([experiment.baseline], tmp_path / "d.zarr", tmp_path / "f.zarr")
+    store = open_features(tmp_path / "f.zarr")
+    assert (store.facts["patch_size"], store.facts["grid"]) == ([50, 70], [2, 3])
+    assert [values(store, layer).shape[2] for layer in LAYERS] == [6] * 12
+    # The first window of the input: rows 0 to 24, columns 0 to 23 (a third of 70, rounded up).
+    window = samples[0].image[:25, :24] / 255
+    np.testing.assert_allclose(values(store, "input")[0, :, 0], window.mean(axis=(0, 1)), rtol=2e-3)
 
 
 @pytest.mark.parametrize(

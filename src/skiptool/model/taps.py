@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from skiptool.errors import ArgumentError, near
 from skiptool.model.hardware import autocast, exact_float32
-from skiptool.model.infer import place, to_device
+from skiptool.model.infer import forward_batches, place, to_device
 from skiptool.names import LAYERS, Precision
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Taps:
         """
         self._calls.clear()
         self._grid = grid(*images.shape[2:])
-        self._pooled = {INPUT: self._pool(images)}
+        self._pooled = {INPUT: self._pool(images)} if INPUT in self.layers else {}
         self.network(images)
         for tap in self._taps:
             if tap.layer not in self._pooled:
@@ -196,7 +196,10 @@ def _find_module(network: smp.Unet, layer: str) -> _Tap:
 
 
 def tap(network: smp.Unet, images: Image, layers: Sequence[str], device: str) -> dict[str, Float32]:
-    """Compute the pooled activations of one batch of images, in float32 throughout.
+    """Compute the pooled activations of images, in float32 throughout.
+
+    The same images give the same bits: how they are cut into batches depends on their number and
+    size alone (`skiptool.model.infer.forward_batches`).
 
     Parameters
     ----------
@@ -219,5 +222,9 @@ def tap(network: smp.Unet, images: Image, layers: Sequence[str], device: str) ->
     place(network, device)
     plain = autocast(Precision.FLOAT32, device)
     with Taps(network, layers) as taps, torch.inference_mode(), exact_float32(device), plain:
-        pooled = taps.collect(to_device(images, device))
-        return {layer: vectors.cpu().numpy() for layer, vectors in pooled.items()}
+        parts = [
+            taps.collect(to_device(batch, device)) for batch in forward_batches(images, device)
+        ]
+        return {
+            layer: torch.cat([part[layer] for part in parts]).cpu().numpy() for layer in taps.layers
+        }

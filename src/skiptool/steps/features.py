@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,43 +15,36 @@ import numpy as np
 
 from skiptool.errors import ArgumentError
 from skiptool.model.hardware import choose_device
+from skiptool.model.infer import read_ahead
 from skiptool.model.taps import existing_layers, grid, tap
 from skiptool.model.unet import restore
-from skiptool.names import LAYERS
-from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift
+from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Task
 from skiptool.shifts.photometric import apply_all
 from skiptool.stores.checkpoint import StoredModel, open_model
-from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
-from skiptool.stores.features_writer import CHUNK, FeatureWriter
+from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
+from skiptool.stores.features_writer import CHUNK, FeatureWriter, ordered
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
 from skiptool.stores.staging import check_free, staged
 
 if TYPE_CHECKING:
-    from skiptool.records import Image
+    from skiptool.records import Float32, Image
+
+    _Network = tuple[StoredModel, Any, tuple[str, ...]]
 
 __all__ = ["POOLING", "extract_features"]
 
 POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
-PREPROCESSING = "x / 255"
-SPLITS = ("train", "test", "all")
-DTYPES = ("float16", "float32")
-
-
-@dataclass(frozen=True, slots=True)
-class _Network:
-    model: StoredModel
-    built: Any
-    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One store to make: a model, a domain, a shift."""
+    """One store to make: a network with its layers, a domain, a shift."""
 
     out: Path
-    network: _Network
+    network: Any
+    layers: tuple[str, ...]
     domain: Domain
     shift: Shift
     making: Making
@@ -115,14 +110,14 @@ def extract_features(
     ExistsError
         If an output exists.
     """
-    for option, word, known in (("split", split, SPLITS), ("dtype", dtype, DTYPES)):
+    splits, dtypes = ("train", "test", "all"), ("float16", "float32")
+    for option, word, known in (("split", split, splits), ("dtype", dtype, dtypes)):
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
-    target = choose_device(device)
-    store = open_dataset(data)
+    target, store = choose_device(device), open_dataset(data)
     networks = [_network(open_model(path), layers) for path in models]
     jobs = [
-        _job(network, store, store.domain(name), shift, (out, split, dtype))
+        _job(network, store.domain(name), shift, (store, out, split, dtype))
         for network in networks
         for name in domains or store.domains
         for shift in shifts
@@ -136,22 +131,19 @@ def extract_features(
         return Outcome(summary=_forecast(waiting, dtype))
     for name in dict.fromkeys(job.domain.name for job in waiting):
         here = [job for job in waiting if job.domain.name == name]
-        _run(here, store, target, (overwrite, resume), progress)
+        _run(here, store, (target, overwrite, resume), progress)
     return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)})
 
 
 def _network(model: StoredModel, layers: Sequence[str]) -> _Network:
-    built = restore(model.architecture, model.tensors())
-    # Stores keep layers in the order of data flow, modules by their own names behind them.
-    order = {name: place for place, name in enumerate(LAYERS)}
-    chosen = sorted(dict.fromkeys(layers), key=lambda name: order.get(name, len(order)))
-    return _Network(model, built, tuple(chosen) or existing_layers(built))
+    network = restore(model.architecture, model.tensors())
+    return model, network, tuple(ordered(dict.fromkeys(layers))) or existing_layers(network)
 
 
 def _job(
-    network: _Network, store: DatasetStore, domain: Domain, shift: Shift, how: tuple[Path, str, str]
+    tapped: _Network, domain: Domain, shift: Shift, how: tuple[DatasetStore, Path, str, str]
 ) -> _Job:
-    model, (out, split, dtype) = network.model, how
+    (model, network, layers), (store, out, split, dtype) = tapped, how
     model.check_fits(domain.channels, f"{store.path}: domain {domain.name}")
     name = f"{model.name.replace('/', '-')}_{domain.name}_{str(shift).replace('=', '-')}.zarr"
     path = out if out.suffix == ".zarr" else out / name
@@ -160,7 +152,7 @@ def _job(
         (model.path,),
         {
             **{"shift": str(shift), "domain": domain.name, "split": split},
-            **{"layers": ",".join(network.layers), "dtype": dtype},
+            **{"layers": ",".join(layers), "dtype": dtype},
         },
         {"data": store.path, "out": path},
         {"model": model.id, "dataset": store.lineage.id},
@@ -173,7 +165,7 @@ def _job(
         **{"grid": list(grid(domain.height, domain.width)), "pooling": POOLING},
     }
     indices = domain.select(None if split == "all" else split)
-    return _Job(path, network, domain, shift, making, facts, indices)
+    return _Job(path, network, layers, domain, shift, making, facts, indices)
 
 
 def _check(jobs: Sequence[_Job], out: Path, split: str) -> None:
@@ -199,51 +191,60 @@ def _check(jobs: Sequence[_Job], out: Path, split: str) -> None:
 def _forecast(jobs: Sequence[_Job], dtype: str) -> dict[str, Any]:
     values = 0
     for job in jobs:
-        network, channels = job.network, job.domain.channels
+        channels = job.domain.channels
         smallest = np.zeros((1, 32, 32, channels), dtype=np.uint8 if channels == 3 else np.float32)
-        pooled = tap(network.built, smallest, network.layers, "cpu")
-        depth = sum(vectors.shape[1] for vectors in pooled.values())
+        pooled = tap(job.network, smallest, job.layers, "cpu").values()
+        depth = sum(vectors.shape[1] for vectors in pooled)
         values += len(job.indices) * depth * prod(job.facts["grid"])
-    size = values * np.dtype(dtype).itemsize
-    images = sum(len(job.indices) for job in jobs)
-    return {"stores": len(jobs), "images": images, "bytes before compression": size}
+    found = {"stores": len(jobs), "images": sum(len(job.indices) for job in jobs)}
+    return found | {"bytes before compression": values * np.dtype(dtype).itemsize}
 
 
 def _run(
-    jobs: Sequence[_Job],
-    store: DatasetStore,
-    device: str,
-    how: tuple[bool, bool],
-    progress: Progress,
+    jobs: Sequence[_Job], store: DatasetStore, how: tuple[str, bool, bool], progress: Progress
 ) -> None:
     """Fill all stores of one domain in one reading of its images."""
     domain, indices = jobs[0].domain, jobs[0].indices
     columns = {name: values[indices] for name, values in domain.columns.items()}
-    reader = store.samples(domain.name, indices)
     with ExitStack() as stack, progress.task(f"features {domain.name}", len(indices)) as task:
         stack.enter_context(parents_made(jobs[0].out))
         writers = []
         for job in jobs:
-            partial = stack.enter_context(staged(job.out, overwrite=how[0], resume=how[1]))
+            partial = stack.enter_context(staged(job.out, overwrite=how[1], resume=how[2]))
             dtype = job.making.parameters["dtype"]
-            identity = {**job.making.determinants, "pooling": POOLING, "input": PREPROCESSING}
+            identity = {**job.making.determinants, "pooling": POOLING, "input": "x / 255"}
             writer = FeatureWriter(partial, job.making, identity, job.facts, columns, dtype)
             writers.append((job, writer))
-        for start in range(0, len(indices), CHUNK):
-            rows = range(start, min(start + CHUNK, len(indices)))
-            _extract(writers, reader.read_many(rows)[0], start, device)
-            task.advance(len(rows))
+        _fill(writers, store.samples(domain.name, indices), how[0], task)
         for _, writer in writers:
             writer.finish()
 
 
-def _extract(
-    writers: Sequence[tuple[_Job, FeatureWriter]], images: Image, start: int, device: str
+def _fill(
+    writers: Sequence[tuple[_Job, FeatureWriter]], reader: StoredSamples, device: str, task: Task
 ) -> None:
-    shifted: dict[Shift, Image] = {}
+    """Compute chunk by chunk while threads write the block before and read the images to come.
+
+    A block is handed over when the one before is safe; leaving waits for what is being written.
+    """
+    begin, total = min(writer.written for _, writer in writers), len(reader)
+    chunks = [range(at, min(at + CHUNK, total)) for at in range(begin, total, CHUNK)]
+    task.advance(begin)
+    with ThreadPoolExecutor(1) as beside:
+        writing = beside.submit(lambda: None)
+        for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
+            for writer, blocks in _pooled(writers, images, rows.start, device):
+                writing.result()
+                writing = beside.submit(writer.append, blocks)
+            task.advance(len(rows))
+        writing.result()
+
+
+def _pooled(
+    writers: Sequence[tuple[_Job, FeatureWriter]], images: Image, start: int, device: str
+) -> Iterator[tuple[FeatureWriter, dict[str, Float32]]]:
+    """Compute what the stores lack of one chunk, store by store."""
+    shifted = cache(partial(apply_all, images))
     for job, writer in writers:
-        if start < writer.written:
-            continue
-        if job.shift not in shifted:
-            shifted[job.shift] = apply_all(images, job.shift)
-        writer.append(tap(job.network.built, shifted[job.shift], job.network.layers, device))
+        if start >= writer.written:
+            yield writer, tap(job.network, shifted(job.shift), job.layers, device)

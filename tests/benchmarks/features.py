@@ -1,0 +1,88 @@
+"""``skiptool features`` beside a bare forward pass of the same network over the same images.
+
+Run: ``python tests/benchmarks/features.py [PIXELS [IMAGES [ROUNDS]]]`` (256, 64, 5). The resnet18
+U-net in float32, all twelve layers, the store written; opening and building are counted too. Bare
+passes run over inputs made before, in batches of 16 and in those that ``features`` itself takes.
+All run in turn. Seconds are the least of the rounds, for other work on the machine only adds to
+them; ratios are the median of those within a round.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+
+import skiptool
+from skiptool.model.infer import forward_batches, place, to_device
+from skiptool.model.unet import build
+from skiptool.records import Architecture
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.features_writer import CHUNK
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the wall seconds of a call, and those of all cores."""
+    wall, cores = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cores
+
+
+def settled(images: torch.Tensor) -> smp.Unet:
+    """Build a network whose normalisation knows the images: fresh, activations would explode."""
+    network = build(Architecture("resnet18", (1, 2, 3, 4), ("background", "cell")))
+    with torch.no_grad():
+        network.train()(images)
+    return place(network, "cpu")
+
+
+def forward(network: smp.Unet, batches: Sequence[torch.Tensor], size: int) -> None:
+    """Run the network, nothing else."""
+    with torch.inference_mode():
+        for batch in batches:
+            for part in batch.split(size):
+                network(part)
+
+
+def main() -> None:
+    """Make images and a network and time them."""
+    pixels, images, rounds = [*map(int, sys.argv[1:]), *(256, 64, 5)[len(sys.argv) - 1 :]]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        data, out, model = folder / "d.zarr", folder / "f.zarr", folder / "model"
+        skiptool.synthesise_dataset(data, n=images, size=pixels, canvas=2 * pixels, cells=(1, 20))
+        reader = open_dataset(data).samples("synthetic", range(images))
+        chunks = [range(at, min(at + CHUNK, images)) for at in range(0, images, CHUNK)]
+        batches = [to_device(reader.read_many(rows)[0], "cpu") for rows in chunks]
+        network = settled(batches[0][:4])
+        network.save_pretrained(model)
+
+        step = len(next(forward_batches(reader.read_many(chunks[0])[0], "cpu")))
+        how = {"split": "all", "device": "cpu", "overwrite": True}
+        runs: dict[str, Callable[[], object]] = {
+            f"forward, batches of {CHUNK}": lambda: forward(network, batches, CHUNK),
+            f"forward, batches of {step}": lambda: forward(network, batches, step),
+            "features": lambda: skiptool.extract_features([model], data, out, **how),
+        }
+        print_ratios(runs, rounds)
+
+
+def print_ratios(runs: dict[str, Callable[[], object]], rounds: int) -> None:
+    """Time all in turn; print the least seconds of each, and the last divided by each."""
+    times = np.array([[seconds(work) for work in runs.values()] for _ in range(rounds)])
+    least, ratios = times.min(axis=0), np.median(times[:, -1:] / times, axis=0)
+    for name, (wall, cores), (more_wall, more_cores) in zip(runs, least, ratios, strict=True):
+        print(
+            f"{name:24s} {wall:7.3f} s wall {cores:7.3f} s CPU   "
+            f"{[*runs][-1]} / this: {more_wall:5.2f} wall {more_cores:5.2f} CPU"
+        )
+
+
+if __name__ == "__main__":
+    main()
