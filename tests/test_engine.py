@@ -1,13 +1,30 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from skiptool.engine import available_cores, mapped
+from cluster_work import Deadly, divided, process, squared, together
+from skiptool import engine
+from skiptool.comparison.pairs import measure_pairs
+from skiptool.comparison.results import Measured
+from skiptool.comparison.sets import Settings
+from skiptool.engine import available_cores, dask_mapper, mapped, threaded
+from skiptool.errors import ArgumentError, FormatError
+from skiptool.names import Metric
+from skiptool.steps.hellinger import measure_shift
+from small_activations import Noted, activations, numbered, written
+from small_stores import refused
 
 WORKERS = pytest.mark.parametrize("workers", [0, 1, 2, 5])
 
@@ -113,3 +130,132 @@ def test_available_cores_are_those_of_this_process(monkeypatch: pytest.MonkeyPat
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert available_cores() == 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_need_no_merging(workers: int) -> None:
+    assert list(threaded(abs, [-1, -2], pytest.fail, workers=workers)) == [1, 2]
+
+
+Mapper = Callable[..., Iterator[Any]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Mapper]:
+    """Start a local cluster of two processes, once."""
+    pytest.importorskip("distributed", reason="needs Dask (extra dask)")
+    with dask_mapper("local", workers=2) as mapper:
+        yield mapper
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 40])
+@pytest.mark.parametrize("merge", [None, together])
+def test_a_cluster_gives_what_threads_give(
+    length: int, merge: Callable[..., Any] | None, cluster: Mapper
+) -> None:
+    found = [value for part in cluster(squared, range(length), merge) for value in part]
+    assert found == [item * item for item in range(length)]
+
+
+def test_a_cluster_works_in_other_processes(cluster: Mapper) -> None:
+    workers = set(cluster(process, range(20)))
+    assert len(workers) == 2
+    assert os.getpid() not in workers
+
+
+def test_exceptions_travel_from_a_cluster(cluster: Mapper) -> None:
+    results = cluster(divided, range(9))
+    assert [next(results) for _ in range(5)] == [12, 15, 20, 30, 60]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+SPREAD = tuple(metric for metric in Metric if metric is not Metric.WASSERSTEIN_EXACT)
+"""Metrics all of whose reading is spread; the exact distance reads in the process itself."""
+
+SETTINGS = Settings(metrics=SPREAD, bins=(10, 20), permutations=19, workers=2, group="subject")
+IMAGES = (50, 41)
+
+
+def sets(kind: Callable[..., Noted] = Noted, **how: Any) -> list[Noted]:  # noqa: ANN401
+    made = []
+    for seed, images in enumerate(IMAGES):
+        subjects = [f"s{number // 3}" for number in range(images)]
+        arrays, ids = activations(images, seed), numbered(images)
+        made.append(kind(arrays, f"x{seed}", chunk=2, id=ids, subject=subjects, **how))
+    return made
+
+
+def assert_equal(found: list[list[Measured]], known: list[list[Measured]]) -> None:
+    for one, other in zip(found[0], known[0], strict=True):
+        assert (one.layer, one.metric, one.bins, one.mean) == (
+            *(other.layer, other.metric, other.bins),
+            other.mean,
+        )
+        assert one.channels.keys() == other.channels.keys()
+        for name, column in one.channels.items():
+            np.testing.assert_array_equal(column, other.channels[name])
+
+
+def test_a_worker_that_dies_changes_nothing(cluster: Mapper, tmp_path: Path) -> None:
+    pair = sets()
+    _, known = measure_pairs(pair, [(0, 1)], SETTINGS, partial(threaded, workers=2))
+    deadly = sets(partial(Deadly, tmp_path / "died"))
+    _, found = measure_pairs(deadly, [(0, 1)], SETTINGS, cluster, keep=False)
+    assert (tmp_path / "died").exists()
+    assert deadly[0].reads == []  # all was read elsewhere
+    assert_equal(found, known)
+
+
+def test_damage_is_one_line_from_a_cluster_too(cluster: Mapper) -> None:
+    pair = sets()
+    pair[1].arrays["dec0"][30, 1, 2] = np.nan
+    lows, highs = np.zeros((IMAGES[1], 2)), np.full((IMAGES[1], 2), 9.0)
+    for kept in ({}, {"dec0": (lows, highs)}):
+        pair[1].kept = kept
+        with refused(FormatError, "x1: layer dec0, image im030, channel 1"):
+            measure_pairs(pair, [(0, 1)], SETTINGS, cluster, keep=False)
+
+
+def test_shift_table_of_a_cluster_is_equal_to_the_bit(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs Dask (extra dask)")
+    stores = [
+        written(tmp_path / f"{seed}.zarr", activations(images, seed))
+        for seed, images in enumerate(IMAGES)
+    ]
+    settings = replace(SETTINGS, metrics=tuple(Metric), group=None)
+    for name, dask in (("threads", None), ("cluster", "local")):
+        out = tmp_path / f"{name}.parquet"
+        measure_shift(stores[0], stores[1:], out, settings=settings, dask=dask)
+    tables = [pq.read_table(tmp_path / f"{name}.parquet") for name in ("threads", "cluster")]
+    assert tables[0].equals(tables[1])
+    assert tables[0].num_rows > 100
+
+
+def test_dask_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(engine, "import_module", missing)
+    with refused(ArgumentError, "--dask local", "skiptool[dask]"), dask_mapper("local"):
+        pass
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Give the address of a port that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere", "http://x", "", "silent"])
+def test_a_scheduler_that_does_not_answer_is_one_line(
+    address: str, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed", reason="needs Dask (extra dask)")
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 1)
+    address = silent if address == "silent" else address
+    begun = time.monotonic()
+    with refused(ArgumentError, f"--dask {address}: no scheduler answers"), dask_mapper(address):
+        pass
+    assert time.monotonic() - begun < 8

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skiptool.steps.compare import compare_features
     from skiptool.steps.extract import extract_images
     from skiptool.steps.features import extract_features
     from skiptool.steps.hellinger import measure_shift
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from skiptool.steps.train import train_models
 
 __all__ = [
+    "compare_features",
     "describe",
     "extract_features",
     "extract_images",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "compare_features": "skiptool.steps.compare",
     "describe": "skiptool.steps.info",
     "extract_features": "skiptool.steps.features",
     "extract_images": "skiptool.steps.extract",

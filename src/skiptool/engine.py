@@ -1,15 +1,20 @@
-"""How work is mapped over the cores of this process."""
+"""How work is mapped: over the cores of this process, or over a Dask cluster."""
 
 from __future__ import annotations
 
 import os
+from asyncio import run, wait_for
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["available_cores", "mapped"]
+from skiptool.errors import ArgumentError
+
+__all__ = ["available_cores", "dask_mapper", "mapped", "threaded"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,3 +66,103 @@ def mapped(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iter
             yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def threaded(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    merge: Callable[[Sequence[R]], R] | None = None,
+    *,
+    workers: int,
+) -> Iterator[R]:
+    """Map over threads as :func:`mapped`; within a process nothing needs to be merged."""
+    return mapped(function, items, workers)
+
+
+FAN_IN = 8
+"""Results merged into one by a task of a cluster."""
+
+CONNECT_SECONDS = 10
+"""So long a scheduler may take to answer."""
+
+
+@contextmanager
+def dask_mapper(
+    address: str, *, workers: int | None = None
+) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Connect to a Dask cluster and yield a mapper that works there.
+
+    Functions and items must be picklable. Results that may be merged are merged on the workers,
+    eight neighbours at a time, before they travel; they come in the order of the items, equal to
+    those of :func:`threaded`. What is lost with a worker is computed again by another.
+
+    Parameters
+    ----------
+    address : str
+        Of a scheduler (``tcp://host:8786``), or ``local`` for processes of this machine.
+    workers : int, optional
+        Processes of ``local``; by default as many as Dask finds cores.
+
+    Raises
+    ------
+    ArgumentError
+        If Dask is not installed or the scheduler does not answer.
+    """
+    try:
+        dask: Any = import_module("distributed")
+    except ImportError:
+        raise ArgumentError(
+            f"--dask {address}: Dask is not installed; pip install 'skiptool[dask]'"
+        ) from None
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(_connected(dask, address, workers))
+        except (OSError, ValueError) as error:
+            reason = str(error) or "what listens is silent"
+            raise ArgumentError(
+                f"--dask {address}: no scheduler answers there ({reason}); give its address, such "
+                "as tcp://host:8786, or local"
+            ) from error
+        yield lambda function, items, merge=None: _on_cluster(client, function, items, merge)
+
+
+@contextmanager
+def _connected(dask: Any, address: str, workers: int | None) -> Iterator[Any]:  # noqa: ANN401
+    with ExitStack() as stack:
+        if address == "local":
+            threads = None if workers is None else 1
+            cluster = dask.LocalCluster(
+                workers,
+                threads_per_worker=threads,
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port that is free
+            )
+            address = stack.enter_context(cluster).scheduler_address
+        _check_answer(dask, address)
+        yield stack.enter_context(dask.Client(address, timeout=CONNECT_SECONDS))
+
+
+def _check_answer(dask: Any, address: str) -> None:  # noqa: ANN401 - Dask has no types
+    """Shake hands, as Dask's own client waits forever where something else listens."""
+
+    async def greet() -> None:
+        comm = await wait_for(dask.comm.connect(address, CONNECT_SECONDS), CONNECT_SECONDS)
+        comm.abort()
+
+    with ThreadPoolExecutor(1) as pool:  # notebooks run a loop in their own thread
+        pool.submit(run, greet()).result()
+
+
+def _on_cluster(
+    client: Any,  # noqa: ANN401
+    function: Callable[[Any], R],
+    items: Iterable[Any],
+    merge: Callable[[Sequence[R]], R] | None,
+) -> Iterator[R]:
+    futures = client.map(function, list(items), pure=False)
+    if merge is not None:
+        groups = [futures[i : i + FAN_IN] for i in range(0, len(futures), FAN_IN)]
+        futures = [client.submit(merge, group, pure=False) for group in groups]
+    while futures:
+        # Given up one by one, so that the cluster can forget what has arrived.
+        yield futures.pop(0).result()

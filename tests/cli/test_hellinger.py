@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,7 +24,10 @@ def means(path: Path) -> list[float]:
 def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNamespace) -> None:
     found = run("hellinger", experiment.plain, experiment.dark)
     assert found.code == 0
-    header = ["other", "layer", "value", "value_live", "constant_channels", "channels"]
+    header = [
+        *("other", "layer", "value", "corrected", "ci_low", "ci_high", "null_mean", "p_value"),
+        *("p_adjusted", "value_live", "constant_channels"),
+    ]
     assert found.lines[0].split("\t") == header
     rows = found.rows()
     assert tuple(row["layer"] for row in rows) == LAYERS
@@ -39,7 +43,7 @@ def test_out_is_printed_and_holds_every_channel(
     out = tmp_path / "t.parquet"
     found = run("hellinger", experiment.plain, experiment.dark, "-o", out)
     assert (found.code, found.out) == (0, f"{out}\n")
-    assert "Hellinger distance by layer, B = 100" in found.err
+    assert "Distance by layer (minmax, B = 100)" in found.err
     assert pq.read_table(out).equals(pq.read_table(experiment.shift))
     assert run("hellinger", experiment.plain, experiment.dark, "-o", out).code == 4
     words = ("hellinger", experiment.plain, experiment.dark, "-o", out, "--bins", "5")
@@ -52,14 +56,16 @@ def test_json_holds_the_table(run: Run, experiment: SimpleNamespace) -> None:
     assert found["outputs"] == []
     (table,) = found["tables"]
     assert table["columns"]["value"] == means(experiment.shift)
-    assert found["summary"]["bins"] == 100
+    assert found["summary"]["bins"] == [100]
+    assert found["summary"]["paired"] == [True]
 
 
 def test_per_channel(run: Run, experiment: SimpleNamespace) -> None:
     rows = run("hellinger", experiment.plain, experiment.dark, "--per-channel").rows()
     table = pq.read_table(experiment.shift)
     assert len(rows) == table.num_rows
-    assert [float(row["value"]) for row in rows] == table["value"].to_pylist()
+    for name in ("value", "corrected", "p_value"):
+        assert [float(row[name]) for row in rows] == table[name].to_pylist()
     channels = ["" if c is None else str(c) for c in table["channel"].to_pylist()]
     assert [row["channel"] for row in rows] == channels
 
@@ -81,7 +87,16 @@ def test_literal_eq5_differs(run: Run, experiment: SimpleNamespace) -> None:
     assert all(float(row["value"]) > 0 for row in run(*words).rows())
 
 
-@pytest.mark.parametrize("more", [(), ("--bins", "7", "--literal-eq5")])
+MORE: tuple[tuple[str, ...], ...] = (
+    (),
+    ("--bins", "7", "--literal-eq5"),
+    ("--bins", "quantile:20", "--metric", "kl", "--metric", "jensen-shannon"),
+    ("--sweep-bins", "10..30", "--range", "p0.1", "--unpaired", "--seed", "3"),
+    ("--group", "subject", "--permutations", "9", "--all-pairs", "--paired"),
+)
+
+
+@pytest.mark.parametrize("more", MORE, ids=" ".join)
 def test_command_of_a_table_makes_it_again(
     more: tuple[str, ...], run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -93,3 +108,79 @@ def test_command_of_a_table_makes_it_again(
     tables = [open_table(tmp_path / name, Kind.SHIFT) for name in ("a b.parquet", "again.parquet")]
     assert tables[0].lineage.id == tables[1].lineage.id
     assert tables[0].data.equals(tables[1].data)
+
+
+@pytest.mark.parametrize(
+    ("words", "columns"),
+    [
+        (("--metric", "kl", "--metric", "hellinger"), {"metric": {"kl", "hellinger"}}),
+        (("--metric", "kl,wasserstein"), {"metric": {"kl", "wasserstein"}}),
+        (("--sweep-bins", "10..30"), {"bins": {"10", "20", "30"}}),
+        (("--permutations", "0"), {"p_value": None, "null_mean": None, "layer": set(LAYERS)}),
+        (("--permutations", "9", "--unpaired"), {"layer": set(LAYERS)}),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_options_reach_the_table(
+    words: tuple[str, ...], columns: dict[str, Any], run: Run, experiment: SimpleNamespace
+) -> None:
+    rows = run("hellinger", experiment.plain, experiment.dark, *words).rows()
+    for name, values in columns.items():
+        assert ({row[name] for row in rows} if name in rows[0] else None) == values, name
+
+
+def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> None:
+    both = experiment.plain, experiment.dark
+    assert "paired: True" in run("hellinger", *both, "--permutations", "9").err
+    assert "paired: False" in run("hellinger", *both, "--permutations", "9", "--unpaired").err
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "said"),
+    [
+        (2, ("--bins", "many"), ("--bins 'many'", "quantile:50")),
+        (2, ("--bins", "4097"), ("--bins 4097", "1 to 4096")),
+        (2, ("--bins", "quantile:50", "--range", "p0.1"), ("--bins quantile", "stands alone")),
+        (2, ("--sweep-bins", "110..10"), ("--sweep-bins '110..10'", "10..110")),
+        (2, ("--sweep-bins", "10..30", "--bins", "7"), ("--bins, --sweep-bins", "one of them")),
+        (2, ("--sweep-bins", "997,991,983"), ("least common multiple", "fewer")),
+        (2, ("--metric", "helinger"), ("--metric 'helinger'", "hellinger")),
+        (2, ("--literal-eq5", "--metric", "kl"), ("--literal-eq5", "drop --metric")),
+        (2, ("--literal-eq5", "--range", "p0.1"), ("--literal-eq5", "stands alone")),
+        (2, ("--range", "max"), ("--range 'max'", "p0.1")),
+        (2, ("--permutations", "-1"), ("--permutations -1",)),
+        (2, ("--memory", "100"), ("--memory 100", "250")),
+        (2, ("--group", "patient"), ("no column 'patient'", "it has")),
+        (2, ("--dask", "nowhere"), ("--dask nowhere", "tcp://host:8786")),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else str(each),
+)
+def test_what_cannot_be_is_one_line(
+    code: int,
+    words: tuple[str, ...],
+    said: tuple[str, ...],
+    run: Run,
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+) -> None:
+    if "--dask" in words:
+        pytest.importorskip("distributed", reason="needs Dask (extra dask)")
+    out = tmp_path / "t.parquet"
+    found = run("hellinger", experiment.plain, experiment.dark, "-o", out, *words)
+    assert found.code == code, found
+    for word in said:
+        assert word in found.line()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plain_arrays(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(30, 4)).astype(np.float32))
+    found = run("hellinger", tmp_path / "a.npy", tmp_path / "b.npy", "--bins", "5")
+    (row,) = found.rows()
+    assert (row["other"], row["layer"], found.code) == ("b.npy", "features", 0)
+    other = tmp_path / "c.npy"
+    np.save(other, rng.normal(size=(30, 5)).astype(np.float32))
+    failed = run("hellinger", tmp_path / "a.npy", other)
+    assert (failed.code, "5 channels, the reference 4" in failed.line()) == (1, True)

@@ -15,7 +15,8 @@ FACTS: dict[str, Any] = {
     **{"reference_id": "r", "other_id": "o", "encoder": "resnet18", "pruning": "baseline"},
     **{"fold": 0, "reference_domain": "a", "reference_shift": "original"},
     **{"reference_factor": None, "domain": "a", "shift": "brightness", "factor": 0.5},
-    **{"metric": "hellinger", "bins": 100, "n_reference": 8, "n_other": 9},
+    **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},
+    **{"n_reference": 8, "n_other": 9, "null_high": None, "permutations": 0},
 }
 
 
@@ -120,6 +121,7 @@ def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> N
     "change",
     [
         *({"domain": "b"}, {"shift": "contrast"}, {"factor": 0.75}, {"bins": 50}),
+        *({"range_rule": "p0.1"}, {"metric": "kl"}),
         *({"reference_domain": "b"}, {"reference_shift": "contrast", "reference_factor": 1.5}),
     ],
 )
@@ -129,15 +131,43 @@ def test_what_is_compared_differently_is_drawn_apart(change: dict[str, Any]) -> 
     assert [each.networks[0].layers[0].centre() for each in found] == [0.2, 0.4]
 
 
-@pytest.mark.parametrize("column", ["dataset", "range_rule"])
-def test_columns_that_are_given_beside_tell_comparisons_apart_too(column: str) -> None:
+def test_columns_that_are_given_beside_tell_comparisons_apart_too() -> None:
     rows = table(
-        layer("enc1", [0.2], 0.2, **{column: "x"}),
-        layer("enc1", [0.4], 0.4, other_id="o2", **{column: "y"}),
+        layer("enc1", [0.2], 0.2, dataset="x"),
+        layer("enc1", [0.4], 0.4, other_id="o2", dataset="y"),
     )
     assert len(comparisons(rows)) == 2
-    del rows[column]
+    del rows["dataset"]
     assert len(comparisons(rows)) == 1
+
+
+def test_null_is_a_band_where_every_fold_has_one() -> None:
+    nulls: dict[str, Any] = {"null_high": 0.1, "permutations": 199}
+    second: dict[str, Any] = {**SECOND, "null_high": 0.3, "permutations": 199}
+    (found,) = comparisons(
+        table(layer("enc1", [0.2], 0.2, **FIRST, **nulls), layer("enc1", [0.4], 0.4, **second))
+    )
+    assert found.networks[0].layers[0].null == (0.0, pytest.approx(0.2))
+    assert "199 relabellings" in found.caption
+    (found,) = comparisons(
+        table(layer("enc1", [0.2], 0.2, **FIRST, **nulls), layer("enc1", [0.4], 0.4, **SECOND))
+    )
+    assert found.networks[0].layers[0].null is None
+    assert "relabellings" not in found.caption
+
+
+def test_features_of_no_known_model_go_by_the_names_of_their_files() -> None:
+    unknown: dict[str, Any] = dict.fromkeys(
+        ("encoder", "pruning", "domain", "reference_domain", "shift", "reference_shift", "bins")
+    )
+    unknown |= {"reference": "a.npy", "range_rule": None, "metric": "representation-shift"}
+    first = layer("features", [0.2, 0.4], 0.3, **unknown, other="b.npy")
+    second = layer("features", [0.6, 0.8], 0.7, **unknown, other="c.npy")
+    found = comparisons(table(first, second))
+    assert [each.title for each in found] == ["b.npy against a.npy", "c.npy against a.npy"]
+    assert found[0].table().title == "Representation shift: b.npy against a.npy"
+    assert "bins" not in found[0].caption
+    found[0].draw()
 
 
 def test_a_mean_that_is_not_there_is_taken_from_the_channels() -> None:
@@ -176,5 +206,5 @@ def test_the_violins_are_drawn(labels: Check) -> None:
     (found,) = comparisons(table(*TWO_FOLDS, layer("enc1", many, 0.5, **pruned)))
     assert isinstance(found, Comparison)
     texts = labels(found.draw())
-    assert "brightness 0.5 against original, a, B = 100" in texts
+    assert "Hellinger distance: brightness 0.5 against original, a, B = 100" in texts
     assert {"enc1", "dec0"} <= set(texts)

@@ -48,7 +48,7 @@ def test_nothing_names_this_machine() -> None:
     words = ("/wo" + "rk/", "/fa" + "rm/", "pypi" + ".org", "pythonhos" + "ted")
     for pattern in ("src/**/*", "tests/**/*", "examples/*", "completions/*", "*.toml", "*.md"):
         for path in ROOT.glob(pattern):
-            if path.is_file() and path.suffix not in (".png", ".pyc"):
+            if path.is_file() and path.suffix != ".png" and "__pycache__" not in path.parts:
                 text = path.read_text(encoding="utf-8")
                 assert not [word for word in words if word in text], path
 

@@ -9,9 +9,10 @@ import torch
 from skiptool.distances.binned import DISTANCES
 from skiptool.errors import SkiptoolError
 from skiptool.model.loss import SegmentationLoss
-from skiptool.names import LAYERS, Kind, Loss, Metric, ShiftKind
+from skiptool.names import LAYERS, Kind, Loss, Metric, RangeRule, ShiftKind
 from skiptool.records import Shift
 from skiptool.shifts.photometric import apply
+from skiptool.steps.compare import compare_features
 from skiptool.stores.header import FORMAT_VERSIONS
 
 
@@ -25,8 +26,24 @@ def test_every_shift_is_applied(kind: ShiftKind) -> None:
 
 @pytest.mark.parametrize("metric", Metric)
 def test_every_metric_is_a_distance(metric: Metric) -> None:
+    x, y = np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]])
+    own, other = (compare_features(x, each, metrics=metric, permutations=0) for each in (x, y))
+    assert own["value"][0].as_py() == 0 < other["value"][0].as_py()
+
+
+def test_metrics_without_bins_are_those_that_need_none() -> None:
+    assert set(Metric) - set(DISTANCES) == {Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT}
     p, q = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
-    assert DISTANCES[metric](p, p)[0] == 0 < DISTANCES[metric](p, q)[0]
+    for distance in DISTANCES.values():
+        assert distance.function(p, p)[0] == 0 < distance.function(p, q)[0]
+
+
+@pytest.mark.parametrize("rule", RangeRule)
+def test_every_range_rule_divides(rule: RangeRule) -> None:
+    x, y = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [2.0], [3.0]])
+    table = compare_features(x, y, range_rule=rule, bins=4, permutations=0)
+    assert table["range_rule"][0].as_py() == rule.value
+    assert table["value"][0].as_py() > 0
 
 
 @pytest.mark.parametrize("loss", Loss)

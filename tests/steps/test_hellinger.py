@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,15 +10,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from skiptool.errors import ArgumentError, ExistsError, MismatchError
-from skiptool.names import LAYERS
+from definitions import DEFINITIONS
+from skiptool.comparison.rows import PRINTED
+from skiptool.comparison.sets import Settings
+from skiptool.names import LAYERS, Kind, Metric, RangeRule
+from skiptool.records import SILENT
 from skiptool.steps.hellinger import measure_shift
+from skiptool.steps.info import describe
 from skiptool.stores.features import open_features
-from skiptool.stores.features_writer import FeatureWriter
-from skiptool.stores.header import Making
+from skiptool.stores.schemas import SHIFT
+from skiptool.stores.tables import open_table
+from small_activations import activations, written
 
 COUNTS = {"input": 3, "enc1": 64, "enc2": 64, "enc3": 128, "enc4": 256, "enc5": 512}
 CHANNELS = COUNTS | {"dec4": 256, "dec3": 128, "dec2": 64, "dec1": 32, "dec0": 16, "head": 2}
+STATISTICS = ("corrected", "ci_low", "ci_high", "null_mean", "null_high", "p_value", "p_adjusted")
+QUICK = Settings(permutations=19)
 
 
 def rows(path: Path, layer: str) -> Any:  # noqa: ANN401 - an array (N * K, D) of float64
@@ -51,13 +60,18 @@ def columns(path: Path, **chosen: object) -> dict[str, list[Any]]:
     return {name: [row[name] for row in found] for name in table.column_names}
 
 
+def settings(literal: bool = False, **how: Any) -> Settings:  # noqa: ANN401
+    return Settings(**({"range_rule": RangeRule.LITERAL} if literal else {}) | how)
+
+
 @pytest.mark.parametrize("literal", [False, True])
 @pytest.mark.parametrize("bins", [100, 7])
 def test_values_follow_the_equations(
     bins: int, literal: bool, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     out = tmp_path / "t.parquet"
-    measure_shift(experiment.plain, [experiment.dark], out, bins=bins, literal_eq5=literal)
+    how = settings(literal, bins=(bins,), permutations=0)
+    measure_shift(experiment.plain, [experiment.dark], out, settings=how)
     for layer in ("input", "enc1", "enc3", "dec0", "head"):
         found = columns(out, layer=layer)
         expected = slow(rows(experiment.plain, layer), rows(experiment.dark, layer), bins, literal)
@@ -68,6 +82,7 @@ def test_values_follow_the_equations(
 
 def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace) -> None:
     table = pq.read_table(experiment.shift)
+    assert table.column_names == list(SHIFT)
     assert table.num_rows == sum(CHANNELS.values()) + len(LAYERS)
     means = columns(experiment.shift, channel=None)
     assert tuple(means["layer"]) == LAYERS
@@ -78,10 +93,28 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
         **{"dataset": "s.zarr", "domain": "synthetic", "reference_domain": "synthetic"},
         **{"shift": "brightness", "factor": 0.5, "reference_shift": "original"},
         **{"reference_factor": None, "metric": "hellinger", "bins": 100, "range_rule": "minmax"},
-        **{"n_reference": 5, "n_other": 5, "p_value": None, "corrected": None},
+        **{"n_reference": 5, "n_other": 5, "unit": "image", "permutations": 199},
+        **{"units_reference": 5, "units_other": 5, "paired": True},
     }.items():
         assert set(means[name]) == {expected}, name
-    assert means["reference_id"][0] == open_features(experiment.plain).lineage.id
+    lineage = open_features(experiment.plain).lineage
+    assert lineage is not None
+    assert means["reference_id"][0] == lineage.id
+
+
+def test_statistics_are_filled_in_every_row(experiment: SimpleNamespace) -> None:
+    every = columns(experiment.shift)
+    for name in ("value", *STATISTICS[:-1], "effective_bins", "range_used"):
+        assert None not in every[name] or name in ("effective_bins", "range_used"), name
+    means = columns(experiment.shift, channel=None)
+    for place in range(12):
+        low, middle, high = (means[name][place] for name in ("ci_low", "corrected", "ci_high"))
+        assert 0 <= low <= middle <= high <= 1
+        assert 0 < means["null_mean"][place] <= means["null_high"][place]
+        assert 1 / 200 <= means["p_value"][place] <= means["p_adjusted"][place] <= 1
+    channels = [place for place, channel in enumerate(every["channel"]) if channel is not None]
+    assert {every["p_adjusted"][place] for place in channels} == {None}
+    assert {every["value_live"][place] for place in channels} == {None}
 
 
 def test_outcome_has_one_row_a_layer(experiment: SimpleNamespace) -> None:
@@ -90,30 +123,34 @@ def test_outcome_has_one_row_a_layer(experiment: SimpleNamespace) -> None:
     (table,) = found.tables
     assert tuple(table.columns["layer"]) == LAYERS
     means = columns(experiment.shift, channel=None)
-    for name in ("value", "value_live", "constant_channels"):
+    assert list(table.columns) == [
+        "other",
+        *(name for name in PRINTED if name not in ("channel", "metric", "bins")),
+    ]
+    for name in table.columns:
         assert list(table.columns[name]) == means[name]
-    assert list(table.columns["channels"]) == list(CHANNELS.values())
-    assert all(0 <= value <= 1 for value in means["value"])
+    assert found.summary["paired"] == [True]
 
 
 def test_per_channel_lists_every_channel(experiment: SimpleNamespace) -> None:
     (table,) = measure_shift(experiment.plain, [experiment.dark], per_channel=True).tables
     found = columns(experiment.shift)
-    for name in ("layer", "channel", "value", "constant_channels"):
+    for name in ("layer", "channel", "value", "constant_channels", "p_value"):
         assert list(table.columns[name]) == found[name]
 
 
 def test_distance_is_symmetric_and_0_to_itself(experiment: SimpleNamespace) -> None:
     there, back = (
-        measure_shift(*pair).tables[0].columns["value"]
+        measure_shift(*pair, settings=QUICK).tables[0].columns["value"]
         for pair in (
             (experiment.plain, [experiment.dark]),
             (experiment.dark, [experiment.plain]),
         )
     )
     assert there == back
-    (own,) = measure_shift(experiment.plain, [experiment.plain]).tables
+    (own,) = measure_shift(experiment.plain, [experiment.plain], settings=QUICK).tables
     assert set(own.columns["value"]) == {0.0}
+    assert set(own.columns["p_value"]) == {1.0}
 
 
 def test_several_others_stand_one_behind_the_other(
@@ -123,62 +160,231 @@ def test_several_others_stand_one_behind_the_other(
     (table,) = measure_shift(experiment.plain, others, out).tables
     assert list(table.columns["other"]) == [path.name for path in others for _ in LAYERS]
     assert pq.read_table(out).num_rows == 2 * (sum(CHANNELS.values()) + 12)
-    first = columns(out, other=experiment.dark.name)["value"]
-    assert first == columns(experiment.shift)["value"]
+    first = columns(out, other=experiment.dark.name)
+    whole = columns(experiment.shift)
+    for name in ("value", *STATISTICS):
+        assert first[name] == whole[name], name
 
 
-def store(path: Path, values: Any, model: str = "m") -> Path:  # noqa: ANN401 - (N, D, K)
-    """Write a feature store of one layer by hand."""
-    making = Making("features", (), {}, {}, {"model": model})
-    facts = {"model": "m", "domain": "A", "shift": "original", "dataset": "d"}
-    ids = {"id": [f"{number}" for number in range(len(values))]}
-    writer = FeatureWriter(path, making, path.name, facts, ids)
-    writer.append({"enc1": np.asarray(values, dtype=np.float32)})
-    writer.finish()
-    return path
+@pytest.fixture
+def stores(tmp_path: Path) -> SimpleNamespace:
+    """Make stores of two layers: two of one dataset (12 images), one of another (7)."""
+    subjects = [f"s{number % 4}" for number in range(12)]
+    x, y = activations(12), activations(12, 1, 0.4)
+    made = {
+        "x": written(tmp_path / "x.zarr", x, subject=subjects),
+        "y": written(tmp_path / "y.zarr", y, subject=subjects),
+        "z": written(tmp_path / "z.zarr", activations(7, 2), dataset="e", subject=[*"aabbccd"]),
+    }
+    return SimpleNamespace(folder=tmp_path, out=tmp_path / "t.parquet", **made)
+
+
+def layers_of(path: Path, **chosen: object) -> dict[str, list[Any]]:
+    return columns(path, channel=None, **chosen)
+
+
+@pytest.mark.parametrize(("asked", "told"), [(None, True), (True, True), (False, False)])
+def test_pairs_are_found_or_declined(
+    asked: bool | None, told: bool, stores: SimpleNamespace
+) -> None:
+    how = replace(QUICK, paired=asked)
+    measure_shift(stores.x, [stores.y], stores.out, settings=how)
+    assert set(columns(stores.out)["paired"]) == {told}
+
+
+def test_other_images_are_not_paired(stores: SimpleNamespace) -> None:
+    found = measure_shift(stores.x, [stores.z, stores.y], stores.out, settings=QUICK)
+    assert found.summary["paired"] == [False, True]
+    assert set(columns(stores.out, other="z.zarr")["paired"]) == {False}
+    assert set(columns(stores.out, other="z.zarr")["n_other"]) == {7}
+
+
+def test_pairs_of_another_order_are_found(stores: SimpleNamespace, tmp_path: Path) -> None:
+    y, order = activations(12, 1, 0.4), [5, 3, 0, 1, 2, 4, 11, 10, 9, 8, 7, 6]
+    moved = {name: array[order] for name, array in y.items()}
+    ids = [f"im{number:03d}" for number in order]
+    other = written(tmp_path / "moved.zarr", moved, id=ids)
+    measure_shift(stores.x, [stores.y, other], stores.out, settings=QUICK)
+    first, second = (columns(stores.out, other=name) for name in ("y.zarr", "moved.zarr"))
+    for name in ("value", *STATISTICS, "paired"):
+        assert first[name] == second[name], name
+
+
+def test_subjects_are_units(stores: SimpleNamespace) -> None:
+    how = replace(QUICK, group="subject")
+    measure_shift(stores.x, [stores.y, stores.z], stores.out, settings=how)
+    paired, free = (layers_of(stores.out, other=name) for name in ("y.zarr", "z.zarr"))
+    assert (set(paired["unit"]), set(paired["units_other"])) == ({"subject"}, {4})
+    assert (set(free["units_reference"]), set(free["units_other"])) == ({4}, {4})
+    assert (set(paired["paired"]), set(free["paired"])) == ({True}, {False})
+    assert (set(paired["n_other"]), set(free["n_other"])) == ({12}, {7})
+    images = measure_shift(stores.x, [stores.y], settings=QUICK).tables[0].columns
+    assert list(images["value"]) == paired["value"]
+    assert list(images["ci_low"]) != paired["ci_low"]
+
+
+def test_all_pairs(stores: SimpleNamespace) -> None:
+    others = [stores.y, stores.z]
+    found = measure_shift(stores.x, others, stores.out, settings=QUICK, all_pairs=True)
+    pairs = [("x.zarr", "y.zarr"), ("x.zarr", "z.zarr"), ("y.zarr", "z.zarr")]
+    told = layers_of(stores.out)
+    assert list(dict.fromkeys(zip(told["reference"], told["other"], strict=True))) == pairs
+    shown = found.tables[0].columns
+    assert shown["reference"] == [pair[0] for pair in pairs for _ in range(2)]
+    (alone,) = measure_shift(stores.y, [stores.z], settings=QUICK).tables
+    assert list(alone.columns["p_adjusted"]) == shown["p_adjusted"][4:]
+
+
+def test_sweep_has_rows_for_each_number_of_bins(stores: SimpleNamespace) -> None:
+    how = replace(QUICK, bins=(10, 20, 30))
+    shown = measure_shift(stores.x, [stores.y], stores.out, settings=how).tables[0].columns
+    assert shown["bins"] == [10, 10, 20, 20, 30, 30]
+    for bins in how.bins:
+        alone = measure_shift(stores.x, [stores.y], settings=replace(QUICK, bins=(bins,)))
+        found = layers_of(stores.out, bins=bins)
+        for name in ("value", "corrected", "p_value", "p_adjusted"):
+            assert list(alone.tables[0].columns[name]) == found[name]
+
+
+def test_every_metric_stands_with_its_bins(stores: SimpleNamespace) -> None:
+    how = replace(QUICK, metrics=tuple(reversed(Metric)))
+    shown = measure_shift(stores.x, [stores.y], stores.out, settings=how).tables[0].columns
+    assert list(dict.fromkeys(shown["metric"])) == [metric.value for metric in reversed(Metric)]
+    for metric in Metric:
+        found = layers_of(stores.out, metric=metric.value)
+        binned = metric.value in DEFINITIONS
+        assert set(found["bins"]) == {100 if binned else None}
+        assert set(found["range_rule"]) == {"minmax" if binned else None}
+        assert None not in found["value"]
+        assert (None in found["p_value"]) == (metric is Metric.WASSERSTEIN_EXACT)
+
+
+@pytest.mark.parametrize("rule", [RangeRule.QUANTILE, RangeRule.PERCENTILES, RangeRule.REFERENCE])
+def test_range_rules_stand_with_every_value(rule: RangeRule, stores: SimpleNamespace) -> None:
+    how = replace(QUICK, range_rule=rule, bins=(50,))
+    measure_shift(stores.x, [stores.y], stores.out, settings=how)
+    found = columns(stores.out)
+    assert set(found["range_rule"]) == {rule.value}
+    assert set(found["bins"]) == {50}
+    assert (set(found["range_used"]) == {None}) == (rule is RangeRule.QUANTILE)
+    assert None not in found["p_value"]
+
+
+def test_literal_reading_has_no_statistics(stores: SimpleNamespace) -> None:
+    found = measure_shift(stores.x, [stores.y], stores.out, settings=settings(literal=True))
+    table = columns(stores.out)
+    assert set(table["range_rule"]) == {"literal-eq5"}
+    for name in (*STATISTICS, "effective_bins", "range_used"):
+        assert set(table[name]) == {None}, name
+        assert name not in found.tables[0].columns
+    assert found.summary["permutations"] == 0
+    assert "corrected" not in found.tables[0].title
+
+
+def test_types_and_numbers_of_images_may_differ(stores: SimpleNamespace, tmp_path: Path) -> None:
+    wide = written(tmp_path / "wide.zarr", activations(5, 4), dtype="float32")
+    how = replace(QUICK, metrics=tuple(Metric))
+    found = measure_shift(stores.x, [wide], stores.out, settings=how)
+    assert None not in found.tables[0].columns["value"]
+    assert set(columns(stores.out)["n_other"]) == {5}
+    halves = written(tmp_path / "halves.zarr", activations(5, 4))
+    alone = measure_shift(stores.x, [halves], settings=how).tables[0].columns["value"]
+    np.testing.assert_allclose(found.tables[0].columns["value"], alone, rtol=1e-12)
 
 
 def test_constant_channels_by_hand(tmp_path: Path) -> None:
     # Dead in both; equal but for the maximum; two different constants.
-    x = [[[0, 0, 0, 0], [0, 1, 2, 4], [5, 5, 5, 5]]]
-    y = [[[0, 0, 0, 0], [0, 1, 4, 4], [6, 6, 6, 6]]]
-    first, second = store(tmp_path / "x.zarr", x), store(tmp_path / "y.zarr", y)
+    x = np.array([[[0, 0, 0, 0], [0, 1, 2, 4], [5, 5, 5, 5]]])
+    y = np.array([[[0, 0, 0, 0], [0, 1, 4, 4], [6, 6, 6, 6]]])
+    first, second = (
+        written(tmp_path / f"{name}.zarr", {"enc1": each}) for name, each in (("x", x), ("y", y))
+    )
     out = tmp_path / "t.parquet"
     # Four bins of width 1: p = (1, 1, 1, 1) / 4, q = (1, 1, 0, 2) / 4, the last bin closed.
     middle = np.sqrt(1 - (1 / 4 + 1 / 4 + np.sqrt(2) / 4))
-    measure_shift(first, [second], out, bins=4)
+    measure_shift(first, [second], out, settings=settings(bins=(4,)))
     found = columns(out)
     np.testing.assert_allclose(found["value"], [(middle + 1) / 3, 0, middle, 1], atol=1e-12)
     assert found["value_live"] == [pytest.approx((middle + 1) / 2), None, None, None]
     assert found["constant_channels"] == [1, 1, 0, 0]
+    assert found["effective_bins"] == [3.0, 1.0, 4.0, 2.0]
+    assert found["range_used"] == [1.0, 0.25, 1.0, 1.0]
+    assert set(found["corrected"]) == {None}  # one image has no spread
     # As printed, the maximum is in no bin and a dead channel is at distance 1.
-    measure_shift(first, [second], out, bins=4, literal_eq5=True, overwrite=True)
+    measure_shift(first, [second], out, settings=settings(True, bins=(4,)), overwrite=True)
     np.testing.assert_allclose(columns(out)["value"][1:], [1, np.sqrt(1 - 1 / 2), 1], atol=1e-12)
 
 
 def test_all_channels_constant(tmp_path: Path) -> None:
-    first = store(tmp_path / "x.zarr", [[[1, 1]]])
+    first = written(tmp_path / "x.zarr", {"enc1": np.ones((1, 1, 2))})
     (table,) = measure_shift(first, [first]).tables
-    assert table.columns["value_live"] == [None]
+    assert table.columns["value"] == [0.0]
+    assert "value_live" not in table.columns  # nobody has one
     assert table.columns["constant_channels"] == [1]
 
 
-def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
-    one = store(tmp_path / "1.zarr", np.zeros((1, 2, 4)))
-    wide = store(tmp_path / "2.zarr", np.zeros((1, 3, 4)))
-    other = store(tmp_path / "3.zarr", np.zeros((1, 2, 4)), model="n")
-    with pytest.raises(MismatchError, match="layer enc1 has 3 channels, the reference 2"):
-        measure_shift(one, [wide])
-    with pytest.raises(MismatchError, match="different models"):
-        measure_shift(one, [other])
-    with pytest.raises(ArgumentError, match="--bins 0"):
-        measure_shift(one, [one], bins=0)
-    with pytest.raises(ExistsError):
-        measure_shift(one, [one], experiment.shift)
+class Warned:
+    """A progress that keeps what it is told."""
+
+    task = SILENT.task
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
 
 
-def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None:
-    out = tmp_path / "t.parquet"
-    out.write_text("old")
-    measure_shift(experiment.plain, [experiment.dark], out, overwrite=True)
-    assert columns(out)["value"] == columns(experiment.shift)["value"]
+def test_outliers_that_squeeze_the_range_are_told(stores: SimpleNamespace, tmp_path: Path) -> None:
+    x = activations(300)
+    x["enc1"][7, 2, 1] = 1000.0
+    squeezed = written(tmp_path / "squeezed.zarr", x)
+    plain = written(tmp_path / "plain.zarr", activations(300, 1))
+    warned = Warned()
+    measure_shift(plain, [squeezed], settings=QUICK, progress=warned)
+    (line,) = warned.lines
+    assert "squeezed.zarr against plain.zarr" in line
+    assert "(1 of enc1)" in line
+    assert "--range p0.1" in line
+    for rule in (RangeRule.PERCENTILES, RangeRule.QUANTILE):
+        warned = Warned()
+        how = replace(QUICK, range_rule=rule)
+        measure_shift(plain, [squeezed], settings=how, progress=warned)
+        assert warned.lines == []
+    warned = Warned()
+    measure_shift(stores.x, [stores.y], settings=QUICK, progress=warned)
+    assert warned.lines == []
+
+
+def test_command_of_the_table_makes_it_again(stores: SimpleNamespace) -> None:
+    from skiptool.cli import main
+
+    how = replace(
+        QUICK,
+        metrics=(Metric.KL, Metric.WASSERSTEIN),
+        bins=(10, 20),
+        range_rule=RangeRule.PERCENTILES,
+        group="subject",
+        paired=False,
+        seed=5,
+    )
+    measure_shift(stores.x, [stores.y, stores.z], stores.out, settings=how, all_pairs=True)
+    first = open_table(stores.out, Kind.SHIFT)
+    (line,) = describe([stores.out], command=True).text.splitlines()
+    words = shlex.split(line)
+    words[words.index("--out") + 1] = str(stores.folder / "again.parquet")
+    assert main(words[1:]) == 0
+    again = open_table(stores.folder / "again.parquet", Kind.SHIFT)
+    assert again.data.equals(first.data)
+    assert again.lineage.id == first.lineage.id
+
+
+def test_an_id_follows_what_shapes_the_table(stores: SimpleNamespace) -> None:
+    def made(how: Settings) -> str:
+        measure_shift(stores.x, [stores.y], stores.out, settings=how, overwrite=True)
+        return open_table(stores.out, Kind.SHIFT).lineage.id
+
+    known = made(QUICK)
+    assert made(replace(QUICK, memory=999, workers=2)) == known
+    for other in ({"seed": 1}, {"permutations": 20}, {"paired": False}, {"bins": (99,)}):
+        assert made(replace(QUICK, **other)) != known

@@ -28,19 +28,23 @@ class Comparison:
     Attributes
     ----------
     title, caption : str
-    bins : int
+    measure : str
+        What was measured, in words.
+    bins : int or None
     networks : tuple of Network
         Folds pooled: the channels of all of them, and the mean of their means.
     """
 
     title: str
     caption: str
-    bins: int
+    measure: str
+    bins: int | None
     networks: tuple[Network, ...]
 
     def draw(self) -> Figure:
         """Draw the violins, Fig. 8."""
-        return layer_violins(self.networks, title=f"{self.title}, B = {self.bins}")
+        bins = "" if self.bins is None else f", B = {self.bins}"
+        return layer_violins(self.networks, title=f"{self.measure}: {self.title}{bins}")
 
     def table(self) -> Table:
         """Return the layers' means, eq. (10), as a table."""
@@ -49,7 +53,7 @@ class Comparison:
         for network in self.networks:
             means = {channels.layer: channels.centre() for channels in network.layers}
             columns[f"{network.encoder} {network.pruning}"] = [means.get(layer) for layer in order]
-        return Table(f"Hellinger distance: {self.title}", columns)
+        return Table(f"{self.measure}: {self.title}", columns)
 
     def sentences(self) -> tuple[str, ...]:
         """Say in words where along each network the distance is highest and lowest."""
@@ -86,6 +90,8 @@ def comparisons(rows: Mapping[str, Sequence[Any]]) -> list[Comparison]:
     for values in zip(*(rows[name] for name in names), strict=True):
         row = dict(zip(names, values, strict=True))
         key, place = (tuple(row.get(name) for name in part) for part in (_COMPARED, _MEASURED))
+        if row.get("shift") is None:
+            key = (*key, row.get("reference"), row.get("other"))
         groups.setdefault(key, {})[place] = row
     return [_comparison(list(group.values())) for group in groups.values()]
 
@@ -100,12 +106,30 @@ _MEASURED = ("reference_id", "other_id", "layer", "channel")
 """Columns that tell the rows of one comparison apart."""
 
 
+_MEASURES = {
+    "hellinger": "Hellinger distance",
+    "bhattacharyya": "Bhattacharyya distance 1 - BC",
+    "jensen-shannon": "Jensen-Shannon distance",
+    "total-variation": "Total variation distance",
+    "kl": "Kullback-Leibler divergence",
+    "kolmogorov-smirnov": "Kolmogorov-Smirnov distance",
+    "wasserstein": "Wasserstein distance, in shares of the range",
+    "wasserstein-exact": "Wasserstein distance of activations",
+    "representation-shift": "Representation shift",
+}
+
+_RANGES = {
+    "minmax": "equal width over the joint range of each channel",
+    "p0.1": "equal width between the 0.1 % and 99.9 % quantiles of each channel",
+    "reference": "equal width over the range of the reference in each channel",
+    "quantile": "equal shares of all values of each channel",
+    "literal-eq5": "equal width, eq. (5) as printed",
+}
+
+
 def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
     first = group[0]
-    domain, reference = first["domain"], first["reference_domain"]
-    here, there = _name(first, ""), _name(first, "reference_")
-    if domain != reference:
-        here, there = f"{domain} {here}", f"{reference} {there}"
+    here, there = _sides(first)
     keys = list(dict.fromkeys((row["encoder"], row["pruning"]) for row in group))
     networks = tuple(
         _network(key, [row for row in group if (row["encoder"], row["pruning"]) == key])
@@ -113,14 +137,33 @@ def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
     )
     pairs = {(r["encoder"], r["pruning"], r["reference_id"], r["other_id"]) for r in group}
     folds = max(Counter(pair[:2] for pair in pairs).values())
+    measure = _MEASURES.get(first["metric"], str(first["metric"]))
+    bins = "" if first["bins"] is None else f", B = {first['bins']} bins of "
     caption = (
-        f"Hellinger distance of each feature channel between {there} and {here}, layers in the "
-        f"order of data flow; {first['n_reference']} and {first['n_other']} images, B = "
-        f"{first['bins']} bins over the joint range of each channel, {folds} fold"
-        f"{'' if folds == 1 else 's'}. It is never 0 on a finite sample, also without a shift."
+        f"{measure} of each feature channel between {there} and {here}, layers in the order of "
+        f"data flow; {first['n_reference']} and {first['n_other']} images"
+        f"{bins}{_RANGES.get(first['range_rule'], '')}, {folds} fold{'' if folds == 1 else 's'}. "
+        "It is never 0 on a finite sample, also without a shift"
     )
-    title = f"{here} against {there}" + (f", {domain}" if domain == reference else "")
-    return Comparison(title, caption, int(first["bins"]), networks)
+    if any(layer.null for network in networks for layer in network.layers):
+        caption += (
+            ": 95 % of the means between images whose sets were drawn by lot are within the "
+            f"shaded band ({first['permutations']} relabellings)"
+        )
+    same = first["domain"] == first["reference_domain"] and first["domain"] is not None
+    title = f"{here} against {there}" + (f", {first['domain']}" if same else "")
+    size = None if first["bins"] is None else int(first["bins"])
+    return Comparison(title, f"{caption}.", measure, size, networks)
+
+
+def _sides(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Name what is compared by its shifts, with domains that differ; else by its stores."""
+    if row["shift"] is None or row["reference_shift"] is None:
+        return str(row["other"]), str(row["reference"])
+    here, there = _name(row, ""), _name(row, "reference_")
+    if row["domain"] != row["reference_domain"]:
+        return f"{row['domain']} {here}", f"{row['reference_domain']} {there}"
+    return here, there
 
 
 def _name(row: Mapping[str, Any], side: str) -> str:
@@ -129,15 +172,19 @@ def _name(row: Mapping[str, Any], side: str) -> str:
     return str(row[f"{side}shift"]) + ("" if factor is None else f" {factor:g}")
 
 
-def _network(key: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> Network:
-    encoder, pruning = key
+def _network(key: tuple[str | None, str | None], rows: Sequence[Mapping[str, Any]]) -> Network:
+    encoder, pruning = (name or "" for name in key)
     layers = []
     for layer in dict.fromkeys(row["layer"] for row in rows):
         here = [row for row in rows if row["layer"] == layer]
         channels = [row["value"] for row in here if row["channel"] is not None]
-        means = [row["value"] for row in here if row["channel"] is None]
-        mean = float(np.mean(means)) if means else None
-        layers.append(LayerChannels(layer, np.array(channels, dtype=np.float64), mean=mean))
+        whole = [row for row in here if row["channel"] is None]
+        mean = float(np.mean([row["value"] for row in whole])) if whole else None
+        highs = [row.get("null_high") for row in whole]
+        known = [high for high in highs if high is not None]
+        null = (0.0, float(np.mean(known))) if known and len(known) == len(highs) else None
+        values = np.array(channels, dtype=np.float64)
+        layers.append(LayerChannels(layer, values, mean=mean, null=null))
     return Network(pruning, encoder, _skips(pruning), tuple(layers))
 
 

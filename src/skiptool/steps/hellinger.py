@@ -5,246 +5,230 @@ Reads feature stores only: neither torch nor the model nor the images are needed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from skiptool.distances.binned import DISTANCES, hellinger_literal, layer_mean
-from skiptool.distances.histograms import Range, constant_channels, count, frequencies, joint_range
-from skiptool.errors import ArgumentError, MismatchError
-from skiptool.names import Kind, Metric, RangeRule
+from skiptool.comparison.binned import Design
+from skiptool.comparison.pairs import Pair, measure_pairs
+from skiptool.comparison.reading import Mapper
+from skiptool.comparison.results import Measured
+from skiptool.comparison.rows import PRINTED, columns_of, in_order, scarce, squeezed
+from skiptool.comparison.sets import Settings
+from skiptool.engine import dask_mapper, threaded
+from skiptool.errors import MismatchError
+from skiptool.names import Kind, RangeRule
 from skiptool.records import SILENT, Outcome, Progress, Table
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.tables import TableWriter
 
-if TYPE_CHECKING:
-    from skiptool.records import Bool, Float64, Int64
+__all__ = ["measure_shift"]
 
-__all__ = ["BINS", "measure_shift"]
+REMOTE_READERS = 8
+"""Threads that read stores behind a URL: most of their time they wait for an answer."""
 
-BINS = 100
-"""Bins B of eq. (4); the paper does not state its number."""
+STRETCHED = (RangeRule.MINMAX, RangeRule.REFERENCE)
+"""Range rules that an outlier can stretch."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """Distances of one layer between two stores: per channel, eq. (9), and constancy.
-
-    ``mean`` is eq. (10), ``live`` the same over the channels that vary, None where none does.
-    """
-
-    name: str
-    index: int
-    values: Float64
-    constant: Bool
-    mean: float
-    live: float | None
+Place = Path | str
+Found = Sequence[tuple[Pair, Design, Sequence[Measured]]]
 
 
 def measure_shift(
-    reference: Path,
-    others: Sequence[Path],
+    reference: Place,
+    others: Sequence[Place],
     out: Path | None = None,
     *,
-    bins: int = BINS,
-    literal_eq5: bool = False,
+    settings: Settings | None = None,
+    all_pairs: bool = False,
     per_channel: bool = False,
+    dask: str | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Measure the Hellinger distance of every layer and channel, eqs. (4) to (10).
+    """Measure the distance of every layer and channel between stores, eqs. (4) to (10).
+
+    Beside each value stand its bias-corrected one with a 95 % interval, the null of relabelled
+    images and p-values, all from the same counts.
 
     Parameters
     ----------
-    reference : Path
-        Feature store of the original images (X in the paper).
-    others : sequence of Path
-        Feature stores of shifted images (X*), from the same model with the same layers.
+    reference : Path or str
+        Feature store of the original images (X in the paper): a folder, a URL, or a ``.npy`` file
+        of (N, D) or (N, D, K).
+    others : sequence of Path or str
+        The same of shifted images (X*), from the same model with the same layers.
     out : Path, optional
         Shift table to write; without it only the outcome's table is made.
-    bins : int
-        B, equal-width bins over the joint range of each channel.
-    literal_eq5 : bool
-        Read eq. (5) as printed: the joint maximum is in no bin, a channel without any spread has
-        distance 1. For audit only.
+    settings : Settings, optional
+        Metrics, bins, statistics, memory; by default the paper's distance with B = 100.
+    all_pairs : bool
+        Compare every store with every later one, not only with the reference.
     per_channel : bool
         The outcome's table lists every channel (the file always does).
+    dask : str, optional
+        Address of a scheduler, or ``local``: blocks are counted on that cluster.
     overwrite : bool
     progress : Progress
 
     Returns
     -------
     Outcome
-        Output: the shift table, if asked for. Table: one row a store and layer (and channel).
+        Output: the shift table, if asked for. Table: one row a pair and layer (and channel).
 
     Raises
     ------
-    ArgumentError
-        If ``bins`` is below 1.
     FormatError
-        If a store is missing, damaged, empty or of another kind.
+        If a store is missing, damaged, empty or of another kind, or an activation not finite.
     MismatchError
-        If the stores are of different models or layers.
+        If the stores are of different models, layers or, where paired, images.
+    ArgumentError
+        If a store lacks the column to group by, or the cluster cannot be reached.
+    SourceError
+        If the folder of ``out`` does not exist, a remote store cannot be reached, or the disk of
+        temporary files is full.
     ExistsError
         If ``out`` exists.
     """
-    if bins < 1:
-        raise ArgumentError(f"--bins {bins}: expected at least 1")
+    chosen = settings or Settings()
     if out is not None:
         check_free(out, overwrite=overwrite, resume=False)
-    first = open_features(reference)
-    stores = [open_features(path) for path in others]
-    for store in stores:
-        _check_pair(first, store)
-    measured = []
-    with progress.task("hellinger", len(stores) * len(first.layers)) as task:
-        for store in stores:
-            layers = []
-            for index, name in enumerate(first.layers):
-                layers.append(_measure(first, store, name, index, bins, literal_eq5))
-                task.advance(note=name)
-            measured.append(layers)
+    stores = [open_features(place) for place in (reference, *others)]
+    numbers = range(len(stores))
+    pairs = list(combinations(numbers, 2)) if all_pairs else [(0, i) for i in numbers[1:]]
+    for first, second in pairs:
+        _check_models(stores[first], stores[second])
+    with ExitStack() as stack:
+        remote = any(isinstance(store.place, str) for store in stores)
+        readers = max(chosen.workers, REMOTE_READERS) if remote else chosen.workers
+        mapper: Mapper = partial(threaded, workers=readers)
+        if dask is not None:
+            mapper = stack.enter_context(dask_mapper(dask, workers=chosen.workers))
+        keep = dask is None
+        designs, results = measure_pairs(stores, pairs, chosen, mapper, progress, keep=keep)
+    found = list(zip(pairs, designs, (in_order(each, chosen) for each in results), strict=True))
+    _warn(stores, found, chosen, progress)
     if out is not None:
-        making = Making(
-            "hellinger",
-            (reference, *others),
-            {"bins": bins, "literal_eq5": literal_eq5},
-            {"out": out},
-            {"reference": first.lineage.id}
-            | {f"other{i}": store.lineage.id for i, store in enumerate(stores)},
-        )
-        _write(out, making, first, stores, measured, overwrite)
+        _write(out, _making(out, stores, chosen, all_pairs), stores, found,
+               chosen, overwrite)  # fmt: skip
     return Outcome(
         () if out is None else (out,),
-        summary={"bins": bins, "range": RangeRule.MINMAX.value},
-        tables=(_table(stores, measured, bins, per_channel),),
+        summary=_summary(chosen, found),
+        tables=(_table(stores, found, chosen, per_channel),),
     )
 
 
-def _check_pair(first: FeatureStore, other: FeatureStore) -> None:
-    where = f"{other.path} against {first.path}"
-    ours, theirs = first.lineage.inputs.get("model"), other.lineage.inputs.get("model")
-    if ours != theirs:
+def _check_models(first: FeatureStore, other: FeatureStore) -> None:
+    if None not in (first.model_id, other.model_id) and first.model_id != other.model_id:
         raise MismatchError(
-            f"{where}: features are of different models ({other.facts['model']}, id {theirs}, "
-            f"and {first.facts['model']}, id {ours}); extract both with one model"
+            f"{other.where} against {first.where}: features are of different models "
+            f"({other.facts['model']}, id {other.model_id}, and {first.facts['model']}, id "
+            f"{first.model_id}); extract both with one model"
         )
-    if other.layers != first.layers:
-        missing = [name for name in first.layers if name not in other.layers]
-        extra = [name for name in other.layers if name not in first.layers]
-        raise MismatchError(
-            f"{where}: layers differ (missing: {', '.join(missing) or 'none'}; extra: "
-            f"{', '.join(extra) or 'none'}); extract both with the same --layers"
-        )
-    for name in first.layers:
-        channels = first.shape(name)[1], other.shape(name)[1]
-        if channels[0] != channels[1]:
-            raise MismatchError(
-                f"{where}: layer {name} has {channels[1]} channels, the reference {channels[0]}; "
-                "extract both with one model"
+
+
+def _warn(
+    stores: Sequence[FeatureStore], found: Found, settings: Settings, progress: Progress
+) -> None:
+    for (first, second), _, measured in found:
+        names = f"{stores[second].name} against {stores[first].name}"
+        fewest = scarce((stores[first], stores[second]), settings)
+        if fewest is not None:
+            progress.warn(
+                f"{names}: {fewest} values a channel are few for {max(settings.bins)} bins: the "
+                "correction of bias and its interval cannot be trusted; take fewer --bins, or a "
+                "metric without bins"
+            )
+        layers = squeezed(measured) if settings.range_rule in STRETCHED else {}
+        if layers:
+            told = ", ".join(f"{channels} of {layer}" for layer, channels in layers.items())
+            progress.warn(
+                f"{names}: a few outlying values stretch the range of some channels to over ten "
+                f"times what the other 99.8 % of values use ({told}), which hides shifts; compare "
+                "with --range p0.1 or --bins quantile"
             )
 
 
-def _measure(
-    first: FeatureStore, other: FeatureStore, layer: str, index: int, bins: int, literal: bool
-) -> _Layer:
-    joint = joint_range(first.ranges(layer), other.ranges(layer))
-    p, q = (
-        frequencies(_total(store, layer, joint, bins, literal), prod(store.shape(layer)[::2]))
-        for store in (first, other)
-    )
-    distance = hellinger_literal if literal else DISTANCES[Metric.HELLINGER]
-    values, constant = distance(p, q), constant_channels(joint)
-    mean, live = layer_mean(values, constant)
-    return _Layer(layer, index, values, constant, mean, None if np.isnan(live) else live)
-
-
-def _total(store: FeatureStore, layer: str, joint: Range, bins: int, literal: bool) -> Int64:
-    """Sum the counts (D, B) of a layer over its images, block by block."""
-    total = np.zeros((store.shape(layer)[1], bins), dtype=np.int64)
-    for _, block in store.blocks(layer):
-        total += count(block, joint, bins, literal=literal).sum(axis=0)
-    return total
+def _making(
+    out: Path, stores: Sequence[FeatureStore], settings: Settings, all_pairs: bool
+) -> Making:
+    roles = ["reference", *(f"other{number}" for number in range(len(stores) - 1))]
+    inputs = {role: store.id for role, store in zip(roles, stores, strict=True) if store.id}
+    asked = {**settings.asked, "all_pairs": all_pairs}
+    return Making("hellinger", [store.where for store in stores], asked, {"out": out}, inputs)
 
 
 def _write(
     out: Path,
     making: Making,
-    first: FeatureStore,
     stores: Sequence[FeatureStore],
-    measured: Sequence[Sequence[_Layer]],
+    found: Found,
+    settings: Settings,
     overwrite: bool,
 ) -> None:
     header = lineage(Kind.SHIFT, making, making.determinants)
-    with staged(out, overwrite=overwrite) as partial, TableWriter(partial, header) as writer:
-        for store, layers in zip(stores, measured, strict=True):
-            for layer in layers:
-                values = [layer.mean, *layer.values.tolist()]
-                columns = {
-                    **_facts(first, store, making.parameters),
-                    **{"layer": layer.name, "layer_index": layer.index},
-                    "channel": [None, *range(len(layer.values))],
-                    "value": values,
-                    "value_live": [layer.live, *[None] * len(layer.values)],
-                    "constant_channels": [
-                        int(layer.constant.sum()),
-                        *layer.constant.astype(int).tolist(),
-                    ],
-                }
-                writer.append(columns, len(values))
+    with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
+        for (first, second), design, measured in found:
+            facts = _facts(stores[first], stores[second])
+            for each in measured:
+                columns = columns_of(each, design, settings)
+                table.append({**facts, **columns}, len(columns["channel"]))
 
 
-def _facts(first: FeatureStore, other: FeatureStore, made: Mapping[str, Any]) -> dict[str, Any]:
-    rule = RangeRule.LITERAL if made["literal_eq5"] else RangeRule.MINMAX
+def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
     model = ("model", "arch", "encoder", "pruning", "fold", "parameter_count")
     return {
-        "reference": first.path.name,
-        "reference_id": first.lineage.id,
-        "other": other.path.name,
-        "other_id": other.lineage.id,
+        "reference": first.name,
+        "reference_id": first.id,
+        "other": other.name,
+        "other_id": other.id,
         **{name: other.facts[name] for name in model},
-        "model_id": other.lineage.inputs.get("model"),
+        "model_id": other.model_id,
         "dataset": other.facts["dataset"],
         **{f"reference_{name}": first.facts[name] for name in ("domain", "shift", "factor")},
         **{name: other.facts[name] for name in ("domain", "shift", "factor")},
-        "metric": Metric.HELLINGER.value,
-        "bins": made["bins"],
-        "range_rule": rule.value,
-        "n_reference": len(first),
-        "n_other": len(other),
+    }
+
+
+def _summary(settings: Settings, found: Found) -> dict[str, Any]:
+    return {
+        **{"pairs": len(found), "metric": [metric.value for metric in settings.metrics]},
+        **{"bins": list(settings.bins), "range": settings.range_rule.value},
+        "permutations": 0 if settings.literal else settings.permutations,
+        "paired": [design.paired for _, design, _ in found],
     }
 
 
 def _table(
-    stores: Sequence[FeatureStore],
-    measured: Sequence[Sequence[_Layer]],
-    bins: int,
-    per_channel: bool,
+    stores: Sequence[FeatureStore], found: Found, settings: Settings, per_channel: bool
 ) -> Table:
-    rows: list[tuple[str, str, int | None, float, float | None, int, int]] = []
-    for store, layers in zip(stores, measured, strict=True):
-        for layer in layers:
-            constant, size = int(layer.constant.sum()), len(layer.values)
-            mean = (layer.mean, layer.live, constant, size)
-            rows.append((store.path.name, layer.name, None, *mean))
-            if per_channel:
-                rows += [
-                    (store.path.name, layer.name, channel, float(value), None, int(dead), 1)
-                    for channel, (value, dead) in enumerate(
-                        zip(layer.values, layer.constant, strict=True)
-                    )
-                ]
-    names = ["other", "layer", "channel", "value", "value_live", "constant_channels", "channels"]
-    columns: dict[str, Sequence[Any]] = {
-        name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)
-    }
-    if not per_channel:
-        del columns["channel"]
-    title = f"Hellinger distance by layer, B = {bins}, joint range of each channel"
-    return Table(title, columns)
+    rows: list[Mapping[str, Any]] = []
+    for (first, second), design, measured in found:
+        names = {"reference": stores[first].name, "other": stores[second].name}
+        for each in measured:
+            columns = columns_of(each, design, settings)
+            for row in range(len(columns["channel"]) if per_channel else 1):
+                rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
+    shown = [name for name in ("reference", "other", *PRINTED) if _is_shown(name, rows)]
+    title = (
+        f"Distance by layer ({settings.range_rule.value}, B = {', '.join(map(str, settings.bins))})"
+        f"{'' if settings.literal else '; corrected for bias, with its 95 % interval'}"
+    )
+    return Table(title, {name: [row[name] for row in rows] for name in shown})
+
+
+def _cell(column: object, row: int) -> object:
+    return column[row] if isinstance(column, list) else column
+
+
+def _is_shown(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Leave out what says nothing here: columns of keys with one value, of numbers with none."""
+    values = {row[name] for row in rows}
+    if name in ("reference", "channel", "metric", "bins"):
+        return len(values) > 1
+    return values != {None} or name == "value"

@@ -29,18 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 SHIFT_COLUMNS = (
-    *("reference_id", "other_id", "encoder", "pruning", "fold", "reference_domain"),
-    *("reference_shift", "reference_factor", "domain", "shift", "factor", "layer", "channel"),
-    *(
-        "dataset",
-        "range_rule",
-        "metric",
-        "bins",
-        "value",
-        "n_reference",
-        "n_other",
-        "constant_channels",
-    ),
+    *("reference", "reference_id", "other", "other_id", "encoder", "pruning", "fold", "dataset"),
+    *("reference_domain", "reference_shift", "reference_factor", "domain", "shift", "factor"),
+    *("layer", "channel", "metric", "bins", "range_rule", "value", "null_high", "permutations"),
+    *("n_reference", "n_other", "constant_channels"),
 )
 
 

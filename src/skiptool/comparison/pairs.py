@@ -1,0 +1,114 @@
+"""Sets compared pair by pair, through all layers, with p-values adjusted over the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from skiptool.comparison.binned import Design
+from skiptool.comparison.kept import keeping
+from skiptool.comparison.layer import Comparison, measure_layer
+from skiptool.comparison.reading import Mapper
+from skiptool.comparison.results import Measured
+from skiptool.comparison.sets import Activations, Settings
+from skiptool.comparison.units import paired_units
+from skiptool.errors import MismatchError
+from skiptool.records import SILENT, Progress
+from skiptool.stats.permutation import adjusted_p_values, relabellings
+
+__all__ = ["Pair", "check_alike", "measure_pairs"]
+
+Pair = tuple[int, int]
+"""Places of the reference and of the other set."""
+
+
+def measure_pairs(
+    sets: Sequence[Activations],
+    pairs: Sequence[Pair],
+    settings: Settings,
+    mapper: Mapper,
+    progress: Progress = SILENT,
+    *,
+    keep: bool = True,
+) -> tuple[list[Design], list[list[Measured]]]:
+    """Measure pairs of sets: designs, and results layer by layer, in the order of the pairs.
+
+    Layers are worked off one after the other, all pairs in each, so that what one pair has read
+    serves the next as far as memory allows (unless ``keep`` is off, for other machines).
+
+    Raises
+    ------
+    MismatchError
+        If the sets of a pair have other layers or channels, or no pairs of units.
+    FormatError
+        If activations are damaged or not finite.
+    """
+    designs = []
+    for first, second in pairs:
+        check_alike(sets[first], sets[second])
+        designs.append(_design(sets[first], sets[second], settings))
+    layers = sets[0].layers
+    found: list[list[Measured]] = [[] for _ in pairs]
+    images = sum(len(sets[i]) for pair in pairs for i in pair)
+    with progress.task("hellinger", images * len(layers)) as task:
+        for layer in layers:
+            kept = keeping(sets, pairs, layer, settings.budget // 2 if keep else 0)
+            for place, (first, second) in enumerate(pairs):
+                pair = (kept[first], kept[second])
+                comparison = Comparison(pair, designs[place], settings, mapper, task)
+                found[place] += measure_layer(comparison, layer)
+    for measured in found:
+        _adjust(measured)
+    return designs, found
+
+
+def check_alike(reference: Activations, other: Activations) -> None:
+    """Refuse two sets whose layers or channels differ.
+
+    Raises
+    ------
+    MismatchError
+        Says what differs.
+    """
+    where = f"{other.where} against {reference.where}"
+    if set(other.layers) != set(reference.layers):
+        missing = [name for name in reference.layers if name not in other.layers]
+        extra = [name for name in other.layers if name not in reference.layers]
+        raise MismatchError(
+            f"{where}: layers differ (missing: {', '.join(missing) or 'none'}; extra: "
+            f"{', '.join(extra) or 'none'}); extract both with the same --layers"
+        )
+    for name in reference.layers:
+        ours, theirs = reference.shape(name)[1], other.shape(name)[1]
+        if ours != theirs:
+            raise MismatchError(
+                f"{where}: layer {name} has {theirs} channels, the reference {ours}; extract both "
+                "with one model"
+            )
+
+
+def _design(reference: Activations, other: Activations, settings: Settings) -> Design:
+    first, second, paired = paired_units(reference, other, settings)
+    # One seed for all pairs: a pair's numbers do not depend on what else is compared.
+    rng = np.random.default_rng(settings.seed)
+    permutations = 0 if settings.literal else settings.permutations
+    chosen = relabellings(len(first), len(second), permutations, paired=paired, rng=rng)
+    labelled = np.arange(len(first), dtype=np.int32)[np.newaxis]
+    return Design(first, second, paired, np.concatenate([labelled, chosen]))
+
+
+def _adjust(measured: Sequence[Measured]) -> None:
+    """Adjust p-values over the layers, for each metric and number of bins by itself."""
+
+    def family(each: Measured) -> tuple[str, int]:
+        return each.metric.value, each.bins or 0
+
+    for _, members in groupby(sorted(measured, key=family), key=family):
+        layers = [each for each in members if each.null is not None]
+        if layers:
+            null = np.stack([each.null for each in layers if each.null is not None])
+            adjusted = adjusted_p_values(null[:, 0], null[:, 1:])
+            for each, value in zip(layers, adjusted, strict=True):
+                each.mean["p_adjusted"] = float(value)

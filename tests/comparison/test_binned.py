@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from definitions import DEFINITIONS, SQUARED
+from skiptool.comparison.binned import Bins, Design, measure_channels, metrics_on_bins
+from skiptool.comparison.counts import Counts
+from skiptool.comparison.sets import Settings
+from skiptool.comparison.units import Units
+from skiptool.distances.binning import count, equal_width, quantile_bins, sweep
+from skiptool.distances.histograms import extent, joint_range
+from skiptool.names import Metric, RangeRule
+from small_activations import activations
+
+ON_BINS = tuple(Metric(name) for name in DEFINITIONS)
+
+
+def alone(images: int) -> Units:
+    return Units(np.arange(images), np.arange(images))
+
+
+def design(n: int, m: int, *labellings: list[int], paired: bool = False) -> Design:
+    rows = np.array([list(range(n)), *labellings], dtype=np.int32)
+    return Design(alone(n), alone(m), paired, rows)
+
+
+def layer(x: Any, y: Any, settings: Settings, width: int = 9, **how: Any) -> Bins:  # noqa: ANN401
+    """Count two arrays (N, D, K) as :func:`measure_channels` takes them."""
+    joint = joint_range(extent(x), extent(y))
+    many = len(settings.bins) > 1
+    binning = how.get("binning") or (
+        sweep(joint, settings.bins)
+        if many
+        else equal_width(joint, settings.bins[0], literal=settings.literal)
+    )
+    both = []
+    for each in (x, y):
+        both.append(Counts((*each.shape[:2], binning.counters), each.shape[2], width, 10**9))
+        both[-1].put(0, count(each, binning))
+    wanted = how.get("design") or design(len(x), len(y))
+    return Bins(binning, both[0], both[1], (x.shape[2], y.shape[2]), wanted, settings)
+
+
+def pair() -> tuple[Any, Any]:
+    return activations(6, 0)["enc1"], activations(4, 1, 0.5)["enc1"]
+
+
+def test_the_order_is_metrics_then_bins() -> None:
+    settings = Settings(
+        metrics=(Metric.KL, Metric.WASSERSTEIN_EXACT, Metric.HELLINGER), bins=(4, 2)
+    )
+    kl, h = Metric.KL, Metric.HELLINGER
+    assert metrics_on_bins(settings) == [(kl, 4), (kl, 2), (h, 4), (h, 2)]
+    found = measure_channels(layer(*pair(), settings), 0)
+    x, y = pair()
+    for (metric, bins), part in zip(metrics_on_bins(settings), found, strict=True):
+        single = layer(x, y, Settings(metrics=(metric,), bins=(bins,)))
+        np.testing.assert_array_equal(measure_channels(single, 0)[0].values, part.values)
+
+
+@pytest.mark.parametrize("metric", ON_BINS)
+def test_values_and_their_resampling_by_hand(metric: Metric) -> None:
+    x, y = pair()
+    rows = [[0, 1, 2, 3, 4, 9], [4, 5, 6, 7, 8, 9]]
+    settings = Settings(metrics=(metric,), bins=(5,))
+    (part,) = measure_channels(layer(x, y, settings, design=design(6, 4, *rows)), 0)
+    binning = equal_width(joint_range(extent(x), extent(y)), 5)
+    pooled = np.concatenate([count(x, binning), count(y, binning)]).astype(np.float64)
+    define = DEFINITIONS[metric.value]
+
+    def between(first: list[int], channel: int, out: tuple[int, ...] = ()) -> float:
+        p = sum(pooled[i, channel] for i in first if i not in out)
+        q = sum(pooled[i, channel] for i in range(10) if i not in first and i not in out)
+        return define(p / p.sum(), q / q.sum())
+
+    own = list(range(6))
+    assert part.null is not None
+    for channel in range(3):
+        assert part.values[channel] == pytest.approx(between(own, channel), abs=1e-12)
+        for number, row in enumerate([own, *rows]):
+            assert part.null[channel, number] == pytest.approx(between(row, channel), abs=1e-12)
+    assert part.estimate is not None
+    power = 2 if metric.value in SQUARED else 1
+    less = [[between(own, 0, (i,)) ** power for i in side] for side in (own, range(6, 10))]
+    bias = sum((len(each) - 1) * (np.mean(each) - between(own, 0) ** power) for each in less)
+    estimate = np.sign(part.estimate[0]) * abs(part.estimate[0]) ** power
+    assert estimate == pytest.approx(between(own, 0) ** power - bias, abs=1e-12)
+    assert [each.shape for each in part.replicates] == [(3, 6), (3, 4)]
+
+
+@pytest.mark.parametrize("metric", ON_BINS)
+@pytest.mark.parametrize("width", [1, 2])
+def test_blocks_of_channels_are_equal_to_the_bit(width: int, metric: Metric) -> None:
+    x, y = (np.concatenate([each] * 3, axis=1) for each in pair())
+    settings = Settings(metrics=(metric,), bins=(50,))
+    how = design(6, 4, [0, 1, 2, 3, 4, 9], [1, 3, 5, 7, 8, 9])
+    (whole,) = measure_channels(layer(x, y, settings, design=how), 0)
+    narrow = layer(x, y, settings, width, design=how)
+    parts = [measure_channels(narrow, first)[0] for first in range(0, 9, width)]
+    for name in ("values", "estimate", "null", "occupied", "used"):
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
+    for number, each in enumerate(whole.replicates):
+        joined = np.concatenate([part.replicates[number] for part in parts])
+        np.testing.assert_array_equal(joined, each)
+    # Sums over units, too: they run along memory in all blocks alike.
+    assert all(each.flags.c_contiguous for part in parts for each in part.replicates)
+
+
+@pytest.mark.parametrize("metric", ON_BINS)
+def test_a_set_of_one_image_has_no_interval(metric: Metric) -> None:
+    x, y = pair()
+    settings = Settings(metrics=(metric,), bins=(5,))
+    for n, m in ((1, 4), (6, 1), (1, 1)):
+        (part,) = measure_channels(layer(x[:n], y[:m], settings), 0)
+        assert part.estimate is not None
+        assert np.isnan(part.estimate).all()
+        assert np.isfinite(part.values).all()
+    both = design(1, 1, paired=True)
+    (part,) = measure_channels(layer(x[:1], y[:1], settings, design=both), 0)
+    assert part.estimate is not None
+    assert np.isnan(part.estimate).all()
+
+
+@pytest.mark.parametrize("metric", ON_BINS)
+def test_a_relabelling_that_changes_nothing_is_a_tie(metric: Metric) -> None:
+    """Paired sets that differ in one value: whoever plays the reference, the distance is one."""
+    x = np.abs(np.random.default_rng(0).normal(size=(40, 1, 64))).astype(np.float16)
+    y = x.copy()
+    y[3, 0, 5] *= np.float16(1.5)
+    rows = np.sort(np.arange(40) + 40 * np.random.default_rng(1).integers(0, 2, (30, 40)), axis=1)
+    settings = Settings(metrics=(metric,))
+    how = design(40, 40, *rows.tolist(), paired=True)
+    (part,) = measure_channels(layer(x, y, settings, design=how), 0)
+    assert part.null is not None
+    assert part.values[0] > 0
+    if metric is not Metric.KL:  # which is not symmetric
+        assert set(part.null[0].tolist()) == {part.null[0, 0]}
+
+
+def occupied_and_used(*values: float, bins: int = 10, **how: Any) -> tuple[float, float]:  # noqa: ANN401
+    x = np.array(values, dtype=np.float64).reshape(1, 1, -1)
+    (part,) = measure_channels(layer(x, x, Settings(bins=(bins,)), **how), 0)
+    assert part.occupied is not None
+    assert part.used is not None
+    return float(part.occupied[0]), float(part.used[0])
+
+
+def test_effective_bins_and_range_used_by_hand() -> None:
+    assert occupied_and_used(*range(11)) == (10, 1.0)
+    assert occupied_and_used(0, 0, 10, 10) == (2, 1.0)
+    assert occupied_and_used(5, 5, 5) == (1, 0.1)
+    # One of 2,000 values far away: the middle 99.8 % are in the first two bins.
+    assert occupied_and_used(*[0.0, 15.0] * 1000, 99.0) == (3, 0.2)
+    assert occupied_and_used(-99.0, *[0.0, -15.0] * 1000) == (3, 0.2)
+    # One of 500 is 0.2 % of the values: it counts.
+    assert occupied_and_used(*[0.0] * 499, 99.0) == (2, 1.0)
+
+
+def test_a_thousandth_is_left_out_on_either_side() -> None:
+    # Each of 1,000 values counts twice, so one is a thousandth of them.
+    assert occupied_and_used(*[50.0] * 999, 0.0, bins=100)[1] == 0.01
+    assert occupied_and_used(*[50.0] * 998, 0.0, 0.0, bins=100)[1] == 1.0
+
+
+def test_bins_of_equal_shares_have_no_range() -> None:
+    x, y = pair()
+    edges = np.tile(np.array([0.5, 1.0]), (3, 1))
+    settings = Settings(bins=(3,), range_rule=RangeRule.QUANTILE)
+    (part,) = measure_channels(layer(x, y, settings, binning=quantile_bins(edges)), 0)
+    assert part.used is None
+    assert part.occupied is not None
+
+
+def test_the_literal_reading_has_values_only() -> None:
+    # Four bins of width 1: p = (1, 1, 1, 0) / 4, q = (1, 1, 0, 0) / 4, the maximum is in no bin.
+    x, y = np.array([[[0.0, 1.0, 2.0, 4.0]]]), np.array([[[0.0, 1.0, 4.0, 4.0]]])
+    settings = Settings(bins=(4,), range_rule=RangeRule.LITERAL)
+    (part,) = measure_channels(layer(x, y, settings), 0)
+    np.testing.assert_allclose(part.values, [np.sqrt(1 - 2 / 4)])
+    assert (part.estimate, part.replicates, part.null, part.occupied, part.used) == (
+        None,
+        (),
+        None,
+        None,
+        None,
+    )

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skiptool.comparison.reading import counted, extents, key_totals, values_of
+from skiptool.distances.binning import count, equal_width, quantile_bins
+from skiptool.distances.histograms import joint_range
+from skiptool.distances.keys import key_counts
+from skiptool.errors import FormatError
+from small_activations import ONE, Noted, activations, extremes, numbered, threads
+from small_stores import refused
+
+IMAGES = 8
+
+
+def noted(dtype: type = np.float16, **how: Any) -> Noted:  # noqa: ANN401
+    return Noted(activations(IMAGES, dtype=dtype), "feats.zarr", id=numbered(IMAGES), **how)
+
+
+def spoilt(value: float, dtype: type = np.float16, **how: Any) -> Noted:  # noqa: ANN401
+    """One bad value in the middle of a block: image 4 of the block 3 to 6, channel 1, vector 2."""
+    found = noted(dtype, **how)
+    found.arrays["enc1"][4, 1, 2] = value
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, 100])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_image_is_counted_once_whatever_the_blocks(chunk: int, workers: int) -> None:
+    given = noted(chunk=chunk)
+    x = given.arrays["enc1"]
+    binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
+    blocks = list(counted(given, "enc1", binning, threads(workers), means=True))
+    assert [block.start for block in blocks] == list(range(0, IMAGES, chunk))
+    found = np.concatenate([block.counts for block in blocks])
+    np.testing.assert_array_equal(found, count(x, binning))
+    means = np.concatenate([block.means for block in blocks if block.means is not None])
+    np.testing.assert_allclose(means, x.astype(np.float64).mean(axis=2), rtol=1e-15)
+
+
+def test_means_are_left_out_where_nobody_asks() -> None:
+    given = noted()
+    binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
+    assert {each.means for each in counted(given, "enc1", binning, ONE, means=False)} == {None}
+
+
+@pytest.mark.parametrize("means", [True, False])
+def test_blocks_merged_on_their_way_are_the_same(means: bool) -> None:
+    given = noted(chunk=1)
+    binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
+
+    def merging(function: Any, items: Any, merge: Any) -> Any:  # noqa: ANN401
+        results = [function(item) for item in items]
+        return iter([merge(results[:3]), merge(results[3:])])
+
+    (first, second) = counted(given, "enc1", binning, merging, means=means)
+    assert (first.start, second.start) == (0, 3)
+    whole = np.concatenate([first.counts, second.counts])
+    np.testing.assert_array_equal(whole, count(given.arrays["enc1"], binning))
+    assert (first.means is not None) == means
+    if first.means is not None and second.means is not None:
+        assert (len(first.means), len(second.means)) == (3, 5)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_extents_of_a_first_pass_are_those_that_may_be_kept(dtype: type, chunk: int) -> None:
+    plain = noted(dtype, chunk=chunk)
+    kept = noted(dtype, chunk=chunk, ranges=extremes(plain.arrays))
+    for layer in plain.layers:
+        for found, stored in zip(
+            extents(plain, layer, threads(2)), extents(kept, layer, ONE), strict=True
+        ):
+            np.testing.assert_array_equal(found, stored)
+    assert plain.reads
+    assert not kept.reads
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_first_pass_names_where_a_value_is_not_finite(value: float) -> None:
+    with refused(
+        FormatError, "feats.zarr: layer enc1, image im004, channel 1:", "finite", f"{value:g}"
+    ):
+        extents(spoilt(value), "enc1", ONE)
+
+
+@pytest.mark.parametrize("end", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_kept_ranges_must_be_finite(value: float, end: int) -> None:
+    given = noted()
+    ranges = extremes(given.arrays)
+    ranges["enc1"][end][6, 2] = value
+    given.kept = ranges
+    with refused(FormatError, "image im006, channel 2", f"{value:g}"):
+        extents(given, "enc1", ONE)
+
+
+def test_kept_ranges_must_not_be_turned_round() -> None:
+    given = noted()
+    low, high = extremes(given.arrays)["enc1"]
+    given.kept = {"enc1": (high + 1, low)}
+    with refused(FormatError, "image im000, channel 0: activations range from"):
+        extents(given, "enc1", ONE)
+
+
+def test_images_without_ids_go_by_their_place() -> None:
+    given = spoilt(np.nan)
+    given.columns = {}
+    with refused(FormatError, "layer enc1, image 4, channel 1"):
+        extents(given, "enc1", ONE)
+
+
+def binnings(given: Noted) -> dict[str, Any]:
+    whole = extremes(noted(given.dtype("enc1").type).arrays)["enc1"]
+    joint = joint_range(whole)
+    edges = np.tile(np.array([0.1, 0.5, 1.0]), (3, 1))
+    return {
+        "plain": equal_width(joint, 8),
+        "clamped": equal_width(joint, 8, clamp=True),
+        "quantile": quantile_bins(edges),
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("rule", ["plain", "clamped", "quantile"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_counting_names_where_a_value_is_not_finite(
+    value: float, dtype: type, rule: str, workers: int
+) -> None:
+    given = spoilt(value, dtype)
+    found = counted(given, "enc1", binnings(given)[rule], threads(workers), means=False)
+    with refused(
+        FormatError,
+        "feats.zarr: layer enc1, image im004, channel 1:",
+        f"activation {value:g} is not finite",
+        "extract",
+    ):
+        list(found)
+
+
+def test_values_outside_of_kept_ranges_are_told() -> None:
+    given = spoilt(60.0, ranges=extremes(noted().arrays))
+    binning = equal_width(joint_range(extents(given, "enc1", ONE)), 8)
+    with refused(FormatError, "image im004, channel 1", "60 is outside of the range that is kept"):
+        list(counted(given, "enc1", binning, ONE, means=False))
+
+
+def test_an_error_can_travel_with_what_it_carries() -> None:
+    """A cluster pickles exceptions, with their causes where it can."""
+    given = spoilt(np.nan)
+    with pytest.raises(FormatError) as caught:
+        list(counted(given, "enc1", binnings(given)["plain"], ONE, means=False))
+    assert caught.value.__cause__ is None
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [slice(0, 3), slice(1, 2), slice(2, 9)])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_keys_and_values_of_some_channels(chunk: int, channels: slice) -> None:
+    given = noted(chunk=chunk)
+    x = given.arrays["enc1"][:, channels]
+    np.testing.assert_array_equal(key_totals(given, "enc1", channels), key_counts(x))
+    found = values_of(given, "enc1", channels)
+    expected = x.transpose(0, 2, 1).reshape(-1, x.shape[1])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("passing", [key_totals, values_of])
+def test_other_passes_name_the_place_too(passing: Any, value: float) -> None:  # noqa: ANN401
+    given = spoilt(value)
+    with refused(FormatError, "layer enc1, image im004, channel 1: activation", "not finite"):
+        passing(given, "enc1", slice(1, 3))
+    passing(given, "enc1", slice(2, 3))
+
+
+def test_totals_count_beyond_16_bit() -> None:
+    given = Noted({"f": np.zeros((70_000, 1, 1), np.float16)}, chunk=50_000)
+    assert key_totals(given, "f", slice(0, 1)).sum() == 70_000
+
+
+def test_work_can_be_sent_to_other_processes() -> None:
+    from skiptool.comparison.arrays import as_activations
+
+    given = as_activations(noted().arrays, "x")
+    binning = equal_width(joint_range(extremes(noted().arrays)["enc1"]), 8)
+
+    def through_pickle(function: Any, items: Any, merge: Any) -> Any:  # noqa: ANN401
+        found = pickle.loads(pickle.dumps(function))
+        parts = [pickle.loads(pickle.dumps(found(pickle.loads(pickle.dumps(i))))) for i in items]
+        return iter([pickle.loads(pickle.dumps(partial(merge, parts)))()])
+
+    (block,) = counted(given, "enc1", binning, through_pickle, means=True)
+    np.testing.assert_array_equal(block.counts, count(noted().arrays["enc1"], binning))
