@@ -234,11 +234,15 @@ class Training:
 class Table:
     """A small table for people: what ``hellinger`` prints, the summary of ``predict``.
 
-    ``columns`` maps a header to its cells; all columns have the same length.
+    ``columns`` maps a header to its cells; all columns have the same length. A terminal that is too
+    narrow leaves out, as far as needed and in this order, columns of ``uniform`` that hold one
+    value, then those of ``spare``; what is piped or saved has all.
     """
 
     title: str
     columns: Mapping[str, Sequence[str | int | float | None]]
+    uniform: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,3 +126,38 @@ def test_names_are_written_once_and_never_cut_off() -> None:
     ]
     assert "".join(lines) == f"{name}b"
     assert lines[-2:] == ["", "b"]
+
+
+WIDE = Table(
+    "t",
+    {
+        **{"metric": ["hellinger"] * 2, "other": ["b.zarr", "c.zarr"], "value": [0.5, None]},
+        **{"null_mean": [0.1, 0.2], "p_value": [None, None]},
+    },
+    uniform=("metric", "other"),
+    spare=("null_mean",),
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (None, ["metric", "other", "value", "null_mean", "p_value"]),
+        (43, ["metric", "other", "value", "null_mean"]),
+        (42, ["other", "value", "null_mean"]),
+        (31, ["other", "value", "null_mean"]),
+        (30, ["other", "value"]),
+        (5, ["other", "value"]),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_what_can_be_spared(
+    width: int | None, expected: list[str]
+) -> None:
+    found = grid(WIDE, width)
+    assert [column.header for column in found.columns] == expected
+    terminal = Console(width=width or 80, record=True, file=io.StringIO())
+    terminal.print(found)
+    text = terminal.export_text()
+    if width in (43, 31):
+        assert all(len(line) <= width for line in text.splitlines())
+        assert "c.zarr" in text

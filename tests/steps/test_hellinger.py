@@ -124,9 +124,10 @@ def test_outcome_has_one_row_a_layer(experiment: SimpleNamespace) -> None:
     assert tuple(table.columns["layer"]) == LAYERS
     means = columns(experiment.shift, channel=None)
     assert list(table.columns) == [
-        "other",
-        *(name for name in PRINTED if name not in ("channel", "metric", "bins")),
+        *("reference", "other"),
+        *(name for name in PRINTED if name != "channel"),
     ]
+    assert f"{experiment.dark.name} against {experiment.plain.name}" in table.title
     for name in table.columns:
         assert list(table.columns[name]) == means[name]
     assert found.summary["paired"] == [True]
@@ -276,7 +277,7 @@ def test_literal_reading_has_no_statistics(stores: SimpleNamespace) -> None:
     assert set(table["range_rule"]) == {"literal-eq5"}
     for name in (*STATISTICS, "effective_bins", "range_used"):
         assert set(table[name]) == {None}, name
-        assert name not in found.tables[0].columns
+        assert set(found.tables[0].columns.get(name, [None])) == {None}
     assert found.summary["permutations"] == 0
     assert "corrected" not in found.tables[0].title
 
@@ -319,7 +320,7 @@ def test_all_channels_constant(tmp_path: Path) -> None:
     first = written(tmp_path / "x.zarr", {"enc1": np.ones((1, 1, 2))})
     (table,) = measure_shift(first, [first]).tables
     assert table.columns["value"] == [0.0]
-    assert "value_live" not in table.columns  # nobody has one
+    assert table.columns["value_live"] == [None]
     assert table.columns["constant_channels"] == [1]
 
 
@@ -352,7 +353,17 @@ def test_outliers_that_squeeze_the_range_are_told(stores: SimpleNamespace, tmp_p
         measure_shift(plain, [squeezed], settings=how, progress=warned)
         assert warned.lines == []
     warned = Warned()
+    measure_shift(plain, [plain], settings=QUICK, progress=warned)
+    assert warned.lines == []
+
+
+def test_too_few_values_for_the_bins_are_told(stores: SimpleNamespace) -> None:
+    warned = Warned()
     measure_shift(stores.x, [stores.y], settings=QUICK, progress=warned)
+    (line,) = warned.lines
+    assert "48 values a channel are few for 100 bins" in line
+    warned = Warned()
+    measure_shift(stores.x, [stores.y], settings=replace(QUICK, bins=(9,)), progress=warned)
     assert warned.lines == []
 
 

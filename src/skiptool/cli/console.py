@@ -89,7 +89,7 @@ class Terminal:
                 self.say(f"{key}: {_text(value)}")
         if outcome.outputs:
             for table in outcome.tables:
-                self.console.print(grid(table))
+                self.console.print(grid(table, self.console.width))
         for line in outcome.failures:
             # Errors of single inputs: --quiet does not hide them.
             complain("", f"failed: {line}")

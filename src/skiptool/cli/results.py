@@ -81,22 +81,49 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def grid(table: Table) -> Grid:
-    """Lay a table out for people: numbers right, four decimals, nothing cut off."""
+def grid(table: Table, width: int | None = None) -> Grid:
+    """Lay a table out for people: numbers right, four decimals, nothing cut off.
+
+    Parameters
+    ----------
+    table : Table
+    width : int, optional
+        Of the terminal; columns without any value are left out, and those that can be spared.
+    """
+    columns = table.columns if width is None else _fitting(table, width)
     found = Grid(title=escape(visible(table.title)), title_justify="left")
-    for header, cells in table.columns.items():
+    for header, cells in columns.items():
         number = any(isinstance(value, int | float) for value in cells)
         found.add_column(
             escape(visible(header)), justify="right" if number else "left", overflow="fold"
         )
     above = None
-    for first, *rest in zip(*table.columns.values(), strict=True):
+    for first, *rest in zip(*columns.values(), strict=True):
         # A name in the first column is written once for the rows that share it.
         texts = ["" if isinstance(first, str) and first == above else _short(first)]
         texts += [_short(value) for value in rest]
         found.add_row(*(escape(visible(text)) for text in texts))
         above = first
     return found
+
+
+GAP = 3
+"""Columns of the terminal between two of the table, a line among them."""
+
+
+def _fitting(table: Table, width: int) -> dict[str, Sequence[str | int | float | None]]:
+    columns = {name: cells for name, cells in table.columns.items() if set(cells) != {None}}
+    for name in (*table.uniform, *table.spare):
+        if _width(columns) <= width:
+            break
+        if name in table.spare or len(set(columns.get(name, ()))) == 1:
+            columns.pop(name, None)
+    return columns
+
+
+def _width(columns: Mapping[str, Sequence[str | int | float | None]]) -> int:
+    texts = [[header, *map(_short, cells)] for header, cells in columns.items()]
+    return sum(max(len(visible(text)) for text in each) + GAP for each in texts) + 1
 
 
 def _print_tables(tables: Sequence[Table]) -> None:
@@ -106,7 +133,8 @@ def _print_tables(tables: Sequence[Table]) -> None:
     """
     for number, table in enumerate(tables):
         if sys.stdout.isatty():
-            Console(highlight=False).print(grid(table))
+            console = Console(highlight=False)
+            console.print(grid(table, console.width))
             continue
         if number:
             print()

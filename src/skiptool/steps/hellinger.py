@@ -5,7 +5,7 @@ Reads feature stores only: neither torch nor the model nor the images are needed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import combinations
@@ -171,7 +171,10 @@ def _write(
     settings: Settings,
     overwrite: bool,
 ) -> None:
-    header = lineage(Kind.SHIFT, making, making.determinants)
+    # Stores without an id are known by what was measured between them.
+    unknown = any(store.id is None for store in stores)
+    values = [each.channels["value"].tolist() for _, _, m in found for each in m] if unknown else []
+    header = lineage(Kind.SHIFT, making, {**making.determinants, "values": values})
     with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
         for (first, second), design, measured in found:
             facts = _facts(stores[first], stores[second])
@@ -214,21 +217,19 @@ def _table(
             columns = columns_of(each, design, settings)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
-    shown = [name for name in ("reference", "other", *PRINTED) if _is_shown(name, rows)]
+    shown = [name for name in ("reference", "other", *PRINTED) if per_channel or name != "channel"]
+    between = f", {rows[0]['other']} against {rows[0]['reference']}" if len(found) == 1 else ""
     title = (
         f"Distance by layer ({settings.range_rule.value}, B = {', '.join(map(str, settings.bins))})"
-        f"{'' if settings.literal else '; corrected for bias, with its 95 % interval'}"
+        f"{between}{'' if settings.literal else '; corrected for bias, with its 95 % interval'}"
     )
-    return Table(title, {name: [row[name] for row in rows] for name in shown})
+    columns = {name: [row[name] for row in rows] for name in shown}
+    return Table(title, columns, uniform=("reference", "metric", "bins", "other"), spare=SPARE)
+
+
+SPARE = ("value_live", "constant_channels", "null_mean")
+"""Columns that a narrow terminal does without, the last one last."""
 
 
 def _cell(column: object, row: int) -> object:
     return column[row] if isinstance(column, list) else column
-
-
-def _is_shown(name: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Leave out what says nothing here: columns of keys with one value, of numbers with none."""
-    values = {row[name] for row in rows}
-    if name in ("reference", "channel", "metric", "bins"):
-        return len(values) > 1
-    return values != {None} or name == "value"
