@@ -29,8 +29,8 @@ def test_every_float16_is_widened() -> None:
 
 
 def divided(x: Array, low: float, span: float, bins: int) -> Array:
-    offset = np.clip(x.astype(np.float64) - low, 0.0, span)
-    return np.floor(offset * bins / span)
+    offset = np.maximum(x.astype(np.float64) - low, 0.0)
+    return np.where(offset >= span, bins, np.floor(offset * bins / span))
 
 
 def doubtful(
@@ -58,6 +58,16 @@ def test_what_is_beyond_doubt_is_in_its_bin(
         if not doubts:
             assert clamp or 0 <= float(value[0]) - low <= span
             assert index[0] == expected
+
+
+def test_the_maximum_is_behind_the_last_bin_whatever_rounding_says() -> None:
+    spans = [span for span in np.geomspace(1e-3, 1e3, 2000) if span * 29 / span < 29]
+    assert spans
+    for span in spans:
+        index = np.empty(2, np.uint32)
+        x = np.array([span, span / 2])
+        assert kernel._index_by_division(x, 0.0, span, 29, False, index) == 0
+        assert index.tolist() == [29, 14]
 
 
 @PRODUCTS

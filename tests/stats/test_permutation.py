@@ -129,7 +129,7 @@ def step_down(observed: Array, null: Array) -> list[float]:
     seed=SEEDS,
     layers=st.integers(1, 6),
     relabelled=st.integers(1, 40),
-    shift=st.floats(0.0, 5.0),
+    shift=st.just(0.0) | st.floats(0.01, 5.0),  # never as small as what counts as a tie
     digits=st.sampled_from([1, 9]),  # with 1, ties are common
 )
 def test_adjusted_p_values_follow_the_algorithm(

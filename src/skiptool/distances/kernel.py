@@ -114,7 +114,9 @@ def _index_by_division(
         value = np.float64(row[k])
         offset = value - low
         outside += not ((offset >= least) & (offset <= greatest) & (np.abs(value) < np.inf))
-        index[k] = np.uint32(min(max(offset, 0.0), span) * bins / span)
+        # span * bins / span may round to less than bins, which is for the maximum alone.
+        place = max(offset, 0.0) * bins / span
+        index[k] = bins if offset >= span else np.uint32(place)
     return outside
 
 
