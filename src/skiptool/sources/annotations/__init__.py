@@ -1,0 +1,1 @@
+"""Readers of annotation files, each format in a file of its own."""

@@ -1,0 +1,1 @@
+"""Where patches are taken from a slide, and what their masks show."""

@@ -1,0 +1,1 @@
+"""Aligning scans of one glass slide by different scanners."""
