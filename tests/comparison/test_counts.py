@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,52 +68,6 @@ def test_the_file_has_no_name_and_goes_with_the_context(
         assert list(tmp_path.iterdir()) == []
     if before is not None:
         assert set(os.listdir("/proc/self/fd")) == before
-
-
-def no_room(*_: object) -> int:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def full_on_flush(file: Any) -> None:  # noqa: ANN401 - a binary file
-    """As a disk that only turns out to be full when buffers are emptied."""
-    file.flush = no_room
-
-
-def full_on_write(file: Any) -> None:  # noqa: ANN401
-    file.write = no_room
-
-
-@pytest.mark.parametrize("fill", [full_on_write, full_on_flush])
-def test_a_full_disk_is_one_line(
-    fill: Callable[[Any], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    real = tempfile.TemporaryFile
-
-    class Full:
-        def __init__(self, **options: str) -> None:
-            self._file = real(**options)
-            fill(self)
-
-        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-            return getattr(self._file, name)
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
-    with refused(SourceError, tmp_path, "No space left", "TMPDIR", "--memory"):
-        filled(0, 2)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_device_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
-    with refused(SourceError, "No space left", "TMPDIR"), Counts(SHAPE, 9, 2, 0) as found:
-        found.put(0, np.ones(SHAPE, np.uint16))
-
-
-def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with refused(SourceError, tmp_path / "gone", "No such file", "TMPDIR"):
-        Counts(SHAPE, 9, 1, 0)
 
 
 def test_a_file_that_was_cut_is_no_endless_loop() -> None:

@@ -6,16 +6,11 @@ the number of images. Nothing is read from a store twice for it.
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from skiptool.errors import SourceError
+from skiptool.comparison.scratch import Scratch
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -42,26 +37,20 @@ class Counts:
         self._width = width
         self._dtype = np.dtype(np.uint16 if vectors <= np.iinfo(np.uint16).max else np.uint32)
         size = images * channels * counters * self._dtype.itemsize
-        self._array: AnyArray | None = None
-        self._file: IO[bytes] | None = None
-        if size <= limit:
-            self._array = np.empty(shape, self._dtype)
-        else:
-            with _room():
-                self._file = tempfile.TemporaryFile(prefix="skiptool-")  # noqa: SIM115 - __exit__
+        self._kept: AnyArray | Scratch
+        self._kept = np.empty(shape, self._dtype) if size <= limit else Scratch()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            with suppress(OSError):  # what could not be written was told by put
-                self._file.close()
+        if isinstance(self._kept, Scratch):
+            self._kept.__exit__()
 
     @property
     def in_memory(self) -> bool:
         """Whether the counts are held in memory."""
-        return self._array is not None
+        return not isinstance(self._kept, Scratch)
 
     def put(self, start: int, counts: AnyArray) -> None:
         """Keep the counts (n, D, C) of images from ``start`` on.
@@ -71,16 +60,12 @@ class Counts:
         SourceError
             If the disk of temporary files is full.
         """
-        if self._array is not None:
-            self._array[start : start + len(counts)] = counts
+        if not isinstance(self._kept, Scratch):
+            self._kept[start : start + len(counts)] = counts
             return
-        file = self._opened()
-        with _room():
-            for first in range(0, self._shape[1], self._width):
-                part = counts[:, first : first + self._width]
-                file.seek(self._offset(first) + start * part[:1].nbytes)
-                file.write(part.tobytes())
-            file.flush()  # a full disk may show only now
+        for first in range(0, self._shape[1], self._width):
+            part = np.ascontiguousarray(counts[:, first : first + self._width])
+            self._kept.write(self._offset(first) + start * part[:1].nbytes, part)
 
     def channels(self, first: int) -> AnyArray:
         """Return the counts (N, d, C) of the block of channels that begins at ``first``.
@@ -92,40 +77,13 @@ class Counts:
         """
         images, channels, counters = self._shape
         width = min(self._width, channels - first)
-        if self._array is not None:
-            return self._array[:, first : first + width]
+        if not isinstance(self._kept, Scratch):
+            return self._kept[:, first : first + width]
         found = np.empty((images, width, counters), self._dtype)
-        # Positioned reads: several threads share the file.
-        self._read(found, self._offset(first))
+        self._kept.read(self._offset(first), found)
         return found
-
-    def _read(self, into: AnyArray, offset: int) -> None:
-        number, view, done = self._opened().fileno(), into.data.cast("B"), 0
-        with _room():
-            while done < len(view):
-                got = os.preadv(number, [view[done:]], offset + done)
-                if not got:
-                    raise OSError(errno.EIO, "the file is shorter than what was written")
-                done += got
 
     def _offset(self, channel: int) -> int:
         """Return where a block of channels begins: blocks lie one behind the other."""
         images, _, counters = self._shape
         return images * channel * counters * self._dtype.itemsize
-
-    def _opened(self) -> IO[bytes]:
-        if self._file is None:
-            raise RuntimeError("counts are in memory")
-        return self._file
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(
-            f"{tempfile.tempdir or 'TMPDIR'}: counts that exceed memory cannot be kept there "
-            f"({error.strerror or error}); set TMPDIR to a folder with room, or give a larger "
-            "--memory"
-        ) from error

@@ -1,19 +1,24 @@
-"""Blocks read once and kept for the next pair, as far as memory allows."""
+"""Blocks read once and kept for the next pair: in memory, and beyond it in a temporary file.
+
+Stores may lie behind a network, compressed; the temporary file is local and holds bare values.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from skiptool.comparison.scratch import Scratch
 from skiptool.comparison.sets import Activations
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from skiptool.records import AnyArray
 
 __all__ = ["keeping"]
@@ -21,10 +26,15 @@ __all__ = ["keeping"]
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    """A set of activations that keeps what it has read of one layer."""
+    """A set of activations that keeps what it has read of one layer.
+
+    ``blocks`` holds arrays, or None where they lie in the temporary file.
+    """
 
     source: Activations
-    blocks: dict[tuple[str, int, int], AnyArray] = field(default_factory=dict)
+    layer: str
+    scratch: Scratch | None
+    blocks: dict[tuple[int, int], AnyArray | None] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
     @property
@@ -59,20 +69,36 @@ class _Kept:
         return self.source.ranges(layer)
 
     def read(self, layer: str, rows: slice) -> AnyArray:
-        key = layer, rows.start, rows.stop
+        if layer != self.layer:
+            return self.source.read(layer, rows)
+        key = rows.start, rows.stop
         with self.lock:
-            found = self.blocks.get(key)
+            known, found = key in self.blocks, self.blocks.get(key)
         if found is None:
-            found = self.source.read(layer, rows)
-            with self.lock:
-                self.blocks[key] = found
+            found = self._from_scratch(rows) if known else self.source.read(layer, rows)
+        if not known:
+            self._keep(key, found)
+        return found
+
+    def _keep(self, key: tuple[int, int], block: AnyArray) -> None:
+        if self.scratch is not None:
+            self.scratch.write(key[0] * block[:1].nbytes, np.ascontiguousarray(block))
+        with self.lock:
+            self.blocks[key] = block if self.scratch is None else None
+
+    def _from_scratch(self, rows: slice) -> AnyArray:
+        _, channels, vectors = self.shape(self.layer)
+        found = np.empty((rows.stop - rows.start, channels, vectors), self.dtype(self.layer))
+        if self.scratch is not None:
+            self.scratch.read(rows.start * found[:1].nbytes, found)
         return found
 
 
+@contextmanager
 def keeping(
     sets: Sequence[Activations], pairs: Sequence[tuple[int, int]], layer: str, limit: int
-) -> list[Activations]:
-    """Return the sets, of which those in several pairs keep their blocks while they fit.
+) -> Iterator[list[Activations]]:
+    """Yield the sets, of which those in several pairs keep their blocks, each read once.
 
     Parameters
     ----------
@@ -82,13 +108,22 @@ def keeping(
     layer : str
         The one layer that is about to be read.
     limit : int
-        Bytes that may be kept in all; sets in more pairs go first, and none is kept in part.
+        Bytes that may be kept in memory in all; sets in more pairs go first. What is left over
+        goes to temporary files, removed at the end.
+
+    Raises
+    ------
+    SourceError
+        If the folder of temporary files cannot be written.
     """
     uses = Counter(place for pair in pairs for place in pair)
     found = list(sets)
-    for place, times in uses.most_common():
-        size = prod(sets[place].shape(layer)) * sets[place].dtype(layer).itemsize
-        if times > 1 and size <= limit:
-            limit -= size
-            found[place] = _Kept(sets[place])
-    return found
+    with ExitStack() as stack:
+        for place, times in uses.most_common():
+            if times > 1:
+                size = prod(sets[place].shape(layer)) * sets[place].dtype(layer).itemsize
+                fits = size <= limit
+                limit -= size if fits else 0
+                scratch = None if fits else stack.enter_context(Scratch())
+                found[place] = _Kept(sets[place], layer, scratch)
+        yield found

@@ -36,7 +36,7 @@ def measure_pairs(
     """Measure pairs of sets: designs, and results layer by layer, in the order of the pairs.
 
     Layers are worked off one after the other, all pairs in each, so that what one pair has read
-    serves the next as far as memory allows (unless ``keep`` is off, for other machines).
+    serves the next: every set is read once (unless ``keep`` is off, for other machines).
 
     Raises
     ------
@@ -44,6 +44,8 @@ def measure_pairs(
         If the sets of a pair have other layers or channels, or no pairs of units.
     FormatError
         If activations are damaged or not finite.
+    SourceError
+        If the disk of temporary files is full.
     """
     designs = []
     for first, second in pairs:
@@ -54,11 +56,11 @@ def measure_pairs(
     images = sum(len(sets[i]) for pair in pairs for i in pair)
     with progress.task("hellinger", images * len(layers)) as task:
         for layer in layers:
-            kept = keeping(sets, pairs, layer, settings.budget // 2 if keep else 0)
-            for place, (first, second) in enumerate(pairs):
-                pair = (kept[first], kept[second])
-                comparison = Comparison(pair, designs[place], settings, mapper, task)
-                found[place] += measure_layer(comparison, layer)
+            with keeping(sets, pairs if keep else (), layer, settings.budget // 2) as kept:
+                for place, (first, second) in enumerate(pairs):
+                    pair = (kept[first], kept[second])
+                    comparison = Comparison(pair, designs[place], settings, mapper, task)
+                    found[place] += measure_layer(comparison, layer)
     for measured in found:
         _adjust(measured)
     return designs, found
