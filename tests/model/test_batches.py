@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from skiptool.errors import FormatError
-from skiptool.model.batches import as_input, training_batches, validation_batches
+from skiptool.model.batches import (
+    as_input,
+    count_batches,
+    training_batches,
+    validation_batches,
+)
 
 
 def epoch(loader: Any, number: int) -> list[Any]:  # noqa: ANN401 - a DataLoader
@@ -50,6 +55,31 @@ def test_an_epoch_holds_every_sample_once_in_a_new_order(readers: ModuleType) ->
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
+def test_each_epoch_takes_the_next_draw(readers: ModuleType) -> None:
+    """Draws need not lie together, nor be of one size; 9 images leave one over."""
+    draws = [[1, 3, 5, 7, 9, 11, 13, 15, 17], [0, 2, 4, 6], [8, 10, 12, 14, 16]]
+    loader = training_batches(readers.Squares(18, size=32), 4, seed=2, draws=draws)
+    counts = count_batches(draws, 4, epochs=7)
+    assert counts == [2, 1, 1, 2, 1, 1, 2]
+    orders = []
+    for number in range(7):
+        assert len(epoch(loader, number)) == counts[number]
+        keys = list(loader.sampler)
+        assert {key[0] for key in keys} == {number}
+        orders.append([key[1] for key in keys])
+        left_out = set(draws[number % 3]) - set(orders[-1])
+        assert set(orders[-1]) <= set(draws[number % 3])
+        assert len(left_out) == (0 if number % 3 == 1 else 1)
+    assert orders[1] != orders[4]
+
+
+def test_one_draw_is_all_samples(readers: ModuleType) -> None:
+    reader = readers.Squares(9, size=32)
+    plain = training_batches(reader, 4, seed=1)
+    drawn = training_batches(reader, 4, seed=1, draws=[list(range(9))])
+    assert same(epoch(plain, 3), epoch(drawn, 3))
+
+
 def test_epochs_are_reproducible_and_differ(readers: ModuleType) -> None:
     loader, again = (training_batches(readers.Squares(9), 4, seed=1) for _ in range(2))
     first = epoch(loader, 0)
@@ -84,7 +114,7 @@ def test_a_last_batch_of_one_is_left_out(
 ) -> None:
     loader = training_batches(readers.Squares(count, size=32), batch_size, seed=0)
     assert [len(masks) for _, masks in loader] == expected
-    assert len(loader) == len(expected)
+    assert count_batches([range(count)], batch_size, 1) == [len(expected)]
 
 
 def test_validation_is_all_in_order_and_unchanged(readers: ModuleType) -> None:
@@ -107,8 +137,9 @@ def test_an_unreadable_sample_comes_as_its_error(readers: ModuleType) -> None:
 
 def test_workers_change_nothing(readers: ModuleType) -> None:
     """Two epochs, so that persistent workers are told the second; and errors stay one line."""
+    draws = [range(12), range(5, 13)]
     plain, spawned = (
-        training_batches(readers.Squares(12, broken=7), 4, seed=3, workers=workers)
+        training_batches(readers.Squares(13, broken=7), 4, seed=3, workers=workers, draws=draws)
         for workers in (0, 2)
     )
     for number in (0, 1):

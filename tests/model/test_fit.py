@@ -166,6 +166,69 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
     assert done.history == resumed.history
 
 
+DRAWS = ([0, 3, 6, 9, 11, 12], [1, 4, 7], [2, 5, 8, 10, 13, 14, 15, 16, 17])
+"""Of different lengths: the longest is not the first, and its last batch would hold one."""
+
+
+@pytest.fixture(scope="module")
+def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, int]]]:
+    """Train four epochs on three draws; return also what was read of either part, in order."""
+    seen: list[tuple[str, int]] = []
+
+    class Seen(readers.Squares):  # type: ignore[name-defined, misc]
+        def read(self, index: int) -> tuple[Any, Any]:
+            seen.append(("validation" if self.seed else "train", index))
+            return super().read(index)  # type: ignore[no-any-return]
+
+    train, validation = Seen(18, size=32), Seen(3, seed=1, size=32)
+    shown = Counting()
+    protocol = replace(PROTOCOL, epochs=4)
+    found = fit(L1, protocol, train, validation, folder, draws=DRAWS, progress=shown)
+    assert shown.done == shown.total == (2 + 1 + 2 + 2) + 4
+    return found, seen
+
+
+def test_each_epoch_trains_on_its_draw_and_validates_on_all(
+    drawn: tuple[Fitted, list[tuple[str, int]]],
+) -> None:
+    fitted, seen = drawn
+    epochs: list[tuple[set[int], list[int]]] = [(set(), [])]
+    for part, index in seen[3:]:  # three are read by the checks
+        if part == "train" and epochs[-1][1]:
+            epochs.append((set(), []))
+        if part == "train":
+            epochs[-1][0].add(index)
+        else:
+            epochs[-1][1].append(index)
+    assert [validation for _, validation in epochs] == [[0, 1, 2]] * 4
+    trained = [train for train, _ in epochs]
+    assert trained[0] == trained[3] == set(DRAWS[0])
+    assert trained[1] == set(DRAWS[1])
+    assert trained[2] < set(DRAWS[2])
+    assert len(trained[2]) == 8
+    rates = [row.lr for row in fitted.history]
+    assert rates == pytest.approx([2e-3] * 4 + [2e-4] * 4)  # epochs are counted, not batches
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("first", [1, 2])
+def test_more_epochs_go_on_with_the_next_draw(
+    first: int,
+    workers: int,
+    drawn: tuple[Fitted, list[tuple[str, int]]],
+    readers: ModuleType,
+    tmp_path: Path,
+) -> None:
+    train, validation = readers.Squares(18, size=32), readers.Squares(3, seed=1, size=32)
+    how = {"draws": DRAWS, "workers": workers}
+    fit(L1, replace(PROTOCOL, epochs=first), train, validation, tmp_path, **how)
+    protocol, shown = replace(PROTOCOL, epochs=4), Counting()
+    found = fit(L1, protocol, train, validation, tmp_path, resume=True, progress=shown, **how)
+    assert same(found, drawn[0])
+    assert scores(found) == scores(drawn[0])
+    assert shown.done == shown.total == 11
+
+
 @pytest.mark.slow
 def test_workers_change_nothing(fitted: Fitted, readers: ModuleType, tmp_path: Path) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
@@ -223,6 +286,12 @@ def test_refusals(
     with pytest.raises(ArgumentError, match=expected):
         fit(L1, replace(PROTOCOL, **change), left, right, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_draw_of_one_small_image_is_refused(readers: ModuleType, tmp_path: Path) -> None:
+    train, validation = readers.Squares(3, size=32), readers.Squares(2, size=32)
+    with pytest.raises(ArgumentError, match="a batch of one image of 32 x 32 px"):
+        fit(L1, PROTOCOL, train, validation, tmp_path, draws=[[0, 1], [2]])
 
 
 def test_errors_of_reading_and_of_weights(readers: ModuleType, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def start(folder: Path, train: SampleReader, validation: SampleReader) -> Watch:
     protocol = Training(fold=0, epochs=1, encoder_weights="none")
     segmenter = Segmenter(network, SegmentationLoss(Loss.CE_GDICE, 2), protocol, 2)
     with SILENT.task("", 1) as task:
-        watch = Watch(task, 1, 2, folder / "last.ckpt")
+        watch = Watch(task, [2], folder / "last.ckpt")
         batches, checks = training_batches(train, 2, seed=0), validation_batches(validation, 2)
         run(segmenter, batches, checks, watch, "cpu", Precision.BFLOAT16, resume=False)
     return watch
@@ -82,7 +82,7 @@ def test_ctrl_c_before_lightning_knows_the_handlers(tmp_path: Path) -> None:
     """It then leaves SIGINT ignored, and a second Ctrl-C would do nothing."""
     handler = signal.getsignal(signal.SIGINT)
     with SILENT.task("", 1) as task:
-        watch = Watch(task, 1, 1, tmp_path / "last.ckpt")
+        watch = Watch(task, [1], tmp_path / "last.ckpt")
 
     def leave() -> None:
         with _interruptible(watch):

@@ -18,7 +18,7 @@ from skiptool.records import SILENT
 @pytest.fixture
 def watch(tmp_path: Path) -> Watch:
     with SILENT.task("", 1) as task:
-        return Watch(task, epochs=9, steps=3, checkpoint=tmp_path / "last.ckpt")
+        return Watch(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
 
 
 def tally(right: int, wrong: int, loss: float) -> Tally:
@@ -74,11 +74,24 @@ def test_what_is_kept_comes_back(watch: Watch, tmp_path: Path) -> None:
         end_epoch(watch, epoch, right)
     torch.save(watch.state_dict(), tmp_path / "state")
     with SILENT.task("", 1) as task:
-        again = Watch(task, epochs=9, steps=3, checkpoint=tmp_path / "last.ckpt")
+        again = Watch(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
     again.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     assert again.history == watch.history
     assert (again.best_epoch, again.best_miou) == (1, watch.best_miou)
     np.testing.assert_array_equal(again.best["weight"], watch.best["weight"])
+
+
+def test_epochs_of_a_checkpoint_are_shown_as_done(tmp_path: Path) -> None:
+    advanced: list[int] = []
+    task: Any = SimpleNamespace(advance=lambda steps, note: advanced.append(steps))
+    watch = Watch(task, [5, 3, 4], tmp_path / "last.ckpt")
+    assert (watch.epochs, watch.epochs_done) == (3, 0)
+    for epoch in range(2):
+        end_epoch(watch, epoch, 2)
+    assert watch.epochs_done == 2
+    trainer: Any = SimpleNamespace(current_epoch=2)
+    watch.on_train_start(trainer, trainer)
+    assert advanced == [0, 0, 8]
 
 
 def test_ctrl_c_is_remembered(watch: Watch) -> None:

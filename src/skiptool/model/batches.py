@@ -1,8 +1,9 @@
 """From samples to batches: epochs shuffled and augmented the same whatever the workers do.
 
 The sampler hands each worker the epoch beside the index, so what becomes of a sample depends on
-(seed, epoch, index) alone. Batches travel as (N, H, W, C) in their stored dtype, a quarter of the
-size of floats; `as_input` makes the network's input of them on the device.
+(seed, epoch, index) alone. Where samples were laid down in several draws, an epoch takes one of
+them. Batches travel as (N, H, W, C) in their stored dtype, a quarter of the size of floats;
+`as_input` makes the network's input of them on the device.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Item = tuple[Image, UInt8] | SkiptoolError
     Batch = tuple[torch.Tensor, torch.Tensor] | SkiptoolError
 
-__all__ = ["as_input", "training_batches", "validation_batches"]
+__all__ = ["as_input", "count_batches", "training_batches", "validation_batches"]
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
@@ -44,7 +45,12 @@ def as_input(images: torch.Tensor) -> torch.Tensor:
 
 
 def training_batches(
-    reader: SampleReader, batch_size: int, seed: int, workers: int = 0, pin: bool = False
+    reader: SampleReader,
+    batch_size: int,
+    seed: int,
+    workers: int = 0,
+    pin: bool = False,
+    draws: Sequence[Sequence[int]] = (),
 ) -> DataLoader[Any]:
     """Return shuffled, augmented batches; the order is new in each epoch.
 
@@ -59,29 +65,43 @@ def training_batches(
         it in this one.
     pin : bool
         Page-locked memory, for faster copies to a GPU.
+    draws : sequence of sequences of int
+        Indices into ``reader`` of the samples of each of E draws, none of them empty; epoch e
+        takes draw e modulo E. By default one draw holds all.
 
     Returns
     -------
     DataLoader
         Batches (images (N, H, W, C), masks (N, H, W)), or the `SkiptoolError` that reading raised,
-        which would lose its one-line message on the way out of a worker.
+        which would lose its one-line message on the way out of a worker. It has no length:
+        Lightning would hold each epoch to that of the first; see `count_batches`.
 
     Notes
     -----
     A last batch of a single image is left out of its epoch: batch normalisation has no variance
     where the bottleneck is one pixel. Which image that is changes with the epoch.
     """
-    alone = len(reader) % batch_size == 1 and len(reader) > 1 and batch_size > 1
-    return _loader(
-        _Samples(reader, seed), _Shuffle(len(reader), seed), batch_size, workers, pin, alone
-    )
+    shuffle = _Shuffle(draws or (range(len(reader)),), batch_size, seed)
+    return _loader(_Samples(reader, seed), shuffle, batch_size, workers, pin)
+
+
+def count_batches(draws: Sequence[Sequence[int]], batch_size: int, epochs: int) -> list[int]:
+    """Count the batches that `training_batches` makes in each epoch.
+
+    Examples
+    --------
+    >>> count_batches([range(18), range(17)], batch_size=8, epochs=3)
+    [3, 2, 3]
+    """
+    counts = [-(-_in_batches(len(draw), batch_size) // batch_size) for draw in draws]
+    return [counts[epoch % len(counts)] for epoch in range(epochs)]
 
 
 def validation_batches(
     reader: SampleReader, batch_size: int, workers: int = 0, pin: bool = False
 ) -> DataLoader[Any]:
     """Return all samples as they are and in order, in batches as `training_batches` makes them."""
-    return _loader(_Samples(reader, None), _InOrder(len(reader)), batch_size, workers, pin, False)
+    return _loader(_Samples(reader, None), _InOrder(len(reader)), batch_size, workers, pin)
 
 
 def _loader(
@@ -90,13 +110,11 @@ def _loader(
     batch_size: int,
     workers: int,
     pin: bool,
-    drop_last: bool,
 ) -> DataLoader[Any]:
     return DataLoader(
         samples,
         batch_size=batch_size,
         sampler=sampler,
-        drop_last=drop_last,
         collate_fn=_stack,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -128,22 +146,27 @@ class _Samples(Dataset["Item"]):
 
 
 class _Shuffle(Sampler[tuple[int, int]]):
-    """All indices in an order of (seed, epoch); Lightning tells it the epoch."""
+    """The draw of an epoch in an order of (seed, epoch); Lightning tells it the epoch."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count = count
+    def __init__(self, draws: Sequence[Sequence[int]], batch_size: int, seed: int) -> None:
+        self.draws = draws
+        self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        return self.count
-
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = generator(Stream.SHUFFLE, self.seed, self.epoch).permutation(self.count)
-        return iter([(self.epoch, index) for index in order.tolist()])
+        draw = self.draws[self.epoch % len(self.draws)]
+        order = generator(Stream.SHUFFLE, self.seed, self.epoch).permutation(len(draw)).tolist()
+        kept = order[: _in_batches(len(draw), self.batch_size)]
+        return iter([(self.epoch, draw[position]) for position in kept])
+
+
+def _in_batches(samples: int, batch_size: int) -> int:
+    """Leave out a last batch of a single image, unless all batches are like that."""
+    return samples - (samples % batch_size == 1 and samples > 1 and batch_size > 1)
 
 
 class _InOrder(Sampler[tuple[int, int]]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from skiptool.model.batches import training_batches, validation_batches
+from skiptool.model.batches import count_batches, training_batches, validation_batches
 from skiptool.model.checks import check_batch, check_protocol, check_samples
 from skiptool.model.hardware import choose_precision
 from skiptool.model.loss import SegmentationLoss
@@ -72,6 +72,7 @@ def fit(
     workers: int = 0,
     progress: Progress = SILENT,
     class_weights: Sequence[float] | None = None,
+    draws: Sequence[Sequence[int]] = (),
     resume: bool = False,
 ) -> Fitted:
     """Train a network and choose its epoch by the validation fold.
@@ -93,6 +94,9 @@ def fit(
     progress : Progress
     class_weights : sequence of float, optional
         Weights of the classes in the cross-entropy.
+    draws : sequence of sequences of int
+        Indices into ``train`` of the samples of each of E draws, none of them empty; epoch e
+        trains on draw e modulo E. By default every epoch trains on all.
     resume : bool
         Go on from ``last.ckpt`` where there is one; the result equals the uninterrupted one.
 
@@ -114,18 +118,20 @@ def fit(
     precision = choose_precision(training.precision, device)
     check_samples(train, "training", architecture)
     check_samples(validation, "validation", architecture)
-    check_batch(train, training.batch_size)
+    draws = draws or (range(len(train)),)
+    check_batch(train, min(training.batch_size, *map(len, draws)))
     network = build(architecture, training.seed).to(memory_format=torch.channels_last)
     weights = load_encoder_weights(network, architecture.encoder, training.encoder_weights)
     classes = len(architecture.classes)
     loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
     pin = device.startswith("cuda")
-    batches = training_batches(train, training.batch_size, training.seed, workers, pin)
+    batches = training_batches(train, training.batch_size, training.seed, workers, pin, draws)
     checks = validation_batches(validation, training.batch_size, workers, pin)
-    steps = len(batches) + len(checks)
+    counts = count_batches(draws, training.batch_size, training.epochs)
+    steps = [count + len(checks) for count in counts]
     title = f"{architecture.folder} fold {training.fold}"
-    with progress.task(title, training.epochs * steps) as task:
-        watch = Watch(task, training.epochs, steps, folder / LAST)
+    with progress.task(title, sum(steps)) as task:
+        watch = Watch(task, steps, folder / LAST)
         segmenter = Segmenter(network, loss, training, classes)
         run(segmenter, batches, checks, watch, device, precision, resume)
     return Fitted(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 
 from skiptool.names import Precision
 
@@ -46,7 +47,7 @@ def run(
     ----------
     segmenter : Segmenter
     batches, checks : DataLoader
-        For training and validation.
+        For training and validation; the sampler of ``batches`` has ``set_epoch``.
     watch : Watch
         Keeps what comes out, and names the checkpoint.
     device : str
@@ -62,13 +63,17 @@ def run(
     """
     target = torch.device(device)
     checkpoint = watch.checkpoint if resume and watch.checkpoint.exists() else None
+    sampler: Any = batches.sampler
+    # Lightning tells the sampler its epoch after reading ahead: a resumed training would begin
+    # with batches of epoch 0.
+    begin = LambdaCallback(on_fit_start=lambda *_: sampler.set_epoch(watch.epochs_done))
     with _quiet(), _own_random_state(target), _interruptible(watch):
         trainer = Trainer(
             accelerator=target.type,
             devices=[target.index] if target.type == "cuda" else 1,
             precision=ARITHMETIC[precision],
             max_epochs=watch.epochs,
-            callbacks=[watch],
+            callbacks=[watch, begin],
             default_root_dir=watch.checkpoint.parent,
             logger=False,
             enable_checkpointing=False,

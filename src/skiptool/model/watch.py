@@ -15,6 +15,7 @@ from skiptool.errors import ArgumentError
 from skiptool.model.unet import state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
@@ -64,17 +65,16 @@ class Watch(Callback):
     Parameters
     ----------
     task : Task
-    epochs : int
-    steps : int
-        Batches of one epoch, training and validation.
+    steps : sequence of int
+        Batches of each epoch to be trained, training and validation.
     checkpoint : Path
         Lightning checkpoint of the last epoch, replaced whole; it holds the best weights and the
         history too.
     """
 
-    def __init__(self, task: Task, epochs: int, steps: int, checkpoint: Path) -> None:
+    def __init__(self, task: Task, steps: Sequence[int], checkpoint: Path) -> None:
         self.task = task
-        self.epochs = epochs
+        self.epochs = len(steps)
         self.steps = steps
         self.checkpoint = checkpoint
         self.history: list[Epoch] = []
@@ -86,9 +86,14 @@ class Watch(Callback):
         self._lr = math.nan
         self._began = self._trained = self._saved = time.perf_counter()
 
+    @property
+    def epochs_done(self) -> int:
+        """Epochs in the history, those of a checkpoint included."""
+        return self.history[-1].epoch + 1 if self.history else 0
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show what a resumed training has done already."""
-        self._show(trainer, trainer.current_epoch * self.steps)
+        self._show(trainer, sum(self.steps[: self.epochs_done]))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the watch."""
