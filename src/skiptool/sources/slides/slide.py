@@ -1,0 +1,247 @@
+"""Slides through OpenSlide: the only door to it.
+
+Colours are handed out as the file stores them: an ICC profile is not applied, as the paper's
+shifts between scanners are in what they store. The pictures of the glass slide's label and of the
+whole slide (``label``, ``macro``), which may show a patient's name, are never read.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupportedFormatError
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.sources.slides.content import AGAIN, check_file, content_key
+from skiptool.sources.slides.levels import Pair, level_for, true_downsamples
+from skiptool.sources.slides.pixel_size import Given, pixel_size
+from skiptool.sources.slides.sampling import WHITE, is_native, over_white, resample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from skiptool.records import UInt8
+
+__all__ = ["Slide", "TileCache", "content_key", "open_slide"]
+
+TileCache = OpenSlideCache
+"""Decoded tiles that several slides keep: ``TileCache(bytes)``."""
+
+
+def open_slide(path: Path, mpp: Given = (None, None), cache: TileCache | None = None) -> Slide:
+    """Open a slide and read what it says of itself.
+
+    Parameters
+    ----------
+    path : Path
+        The slide; its kind is told by content, not suffix.
+    mpp : (float or None, float or None)
+        Micrometres per pixel of level 0 as the manifest gives them (columns mpp and mpp_y); they
+        win over the file's.
+    cache : TileCache, optional
+        Where decoded tiles are kept; without it the slide has its own of 32 MB.
+
+    Raises
+    ------
+    SourceError
+        If there is no such file, it is a folder or empty, it is no slide or truncated, or the
+        manifest's pixel size is not within 0.05..20 um/px.
+    """
+    return Slide(path, mpp, cache)
+
+
+class Slide:
+    """One slide; several threads may read from it at once.
+
+    Attributes
+    ----------
+    path : Path
+    vendor : str
+        Kind of file as OpenSlide names it (aperio, hamamatsu, mirax, generic-tiff ...).
+    size : (int, int)
+        Width and height of level 0 in pixels.
+    level_sizes : tuple of (int, int)
+        Width and height of every level, level 0 first.
+    downsamples : tuple of (float, float)
+        Pixels of level 0 that a pixel of each level spans, horizontally and vertically.
+    mpp : (float, float) or None
+        Micrometres per pixel of level 0; None where neither manifest nor file have a sane value.
+    recorded_mpp : (str or None, str or None)
+        What the file says, sane or not.
+    bounds_offset : (int, int)
+        Left and top of the part that was scanned, in pixels of level 0 (OpenSlide's bounds).
+    key : str
+        Hash of the content, the same for a copy under another name.
+    """
+
+    def __init__(
+        self, path: Path, mpp: Given = (None, None), cache: TileCache | None = None
+    ) -> None:
+        self.path = path
+        self._cache = cache
+        self._lock = threading.Lock()
+        handle = _open(path, cache)
+        self._handle: OpenSlide | None = handle
+        facts = handle.properties
+        self.vendor = facts["openslide.vendor"]
+        self.level_sizes = handle.level_dimensions
+        self.size = self.level_sizes[0]
+        self.downsamples = true_downsamples(self.level_sizes)
+        self._steps = handle.level_downsamples
+        self.recorded_mpp = facts.get("openslide.mpp-x"), facts.get("openslide.mpp-y")
+        self.mpp = pixel_size(str(path), mpp, self.recorded_mpp)
+        self.bounds_offset = (
+            int(facts.get("openslide.bounds-x", 0)),
+            int(facts.get("openslide.bounds-y", 0)),
+        )
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the content, see `content_key`."""
+        return content_key(self.path)
+
+    def close(self) -> None:
+        """Let go of the file; threads that are reading finish, a later read opens it again."""
+        with self._lock:
+            self._handle = None  # OpenSlide closes a file with the last reference to it
+
+    def read(self, x: float, y: float, size: tuple[int, int], scale: Pair) -> UInt8:
+        """Read a patch at any resolution.
+
+        Parameters
+        ----------
+        x, y : float
+            Upper left corner in pixels of level 0; may lie outside the slide.
+        size : (int, int)
+            Width and height of the patch.
+        scale : (float, float)
+            Pixels of level 0 that one pixel of the patch spans, horizontally and vertically.
+
+        Returns
+        -------
+        uint8, shape (height, width, 3)
+            Pixel (i, j) covers ``x + j * sx .. x + (j + 1) * sx`` and ``y + i * sy ..``. The slide
+            lies on white paper: outside is 255, and transparent pixels are laid over it. As the
+            level stores them, where scale and position are a level's own; otherwise from the
+            coarsest level that is fine enough, antialiased.
+
+        Raises
+        ------
+        ArgumentError
+            If position, size or scale is no such thing.
+        SourceError
+            If the pixels cannot be read. The next read works again where the file does.
+        """
+        if not (all(map(math.isfinite, (x, y, *scale))) and min(*size, *scale) > 0):
+            raise ArgumentError(
+                f"{self.path}: cannot read {size} pixels at ({x}, {y}), scale {scale}; expected "
+                "a finite position, a size of at least 1 and a scale above 0"
+            )
+        level = level_for(self.downsamples, scale)
+        across, down = self.downsamples[level]
+        start, ratio = (x / across, y / down), (scale[0] / across, scale[1] / down)
+        if is_native(start, ratio):
+            return self._pixels(level, round(start[0]), round(start[1]), *size)[0]
+        return resample(partial(self._pixels, level), start, ratio, size)
+
+    def overview(self, longest: int) -> tuple[UInt8, Pair]:
+        """Small picture of the whole slide.
+
+        Parameters
+        ----------
+        longest : int
+            Pixels of the longer side; fewer where level 0 has fewer.
+
+        Returns
+        -------
+        image : uint8, shape (h, w, 3)
+            Antialiased, read piece by piece: a slide of a single level takes its time, not memory.
+        scale : (float, float)
+            Pixels of level 0 that one pixel of it spans, exact for either axis.
+
+        Raises
+        ------
+        ArgumentError, SourceError
+            As for `read`.
+        """
+        shrink = max(max(self.size) / longest, 1.0)
+        width, height = (max(round(side / shrink), 1) for side in self.size)
+        scale = self.size[0] / width, self.size[1] / height
+        return self.read(0, 0, (width, height), scale), scale
+
+    def _pixels(
+        self, level: int, left: int, top: int, width: int, height: int
+    ) -> tuple[UInt8, Pair]:
+        """Pixels of a level on white, and where on the level their corner truly lies."""
+        across, down = self.level_sizes[level]
+        if left >= across or top >= down or left + width <= 0 or top + height <= 0:
+            return np.full((height, width, 3), WHITE, dtype=np.uint8), (left, top)
+        # OpenSlide wants whole pixels of level 0, divides by its own downsample and interpolates
+        step = self._steps[level]
+        place = round(left * step), round(top * step)
+        picture = self._region(place, level, (width, height))
+        # ten times faster than asarray
+        rgba = np.frombuffer(picture.tobytes(), dtype=np.uint8).reshape(height, width, 4)
+        return over_white(rgba), (place[0] / step, place[1] / step)
+
+    def _region(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+        """Read a region; after an error once more with a handle of our own.
+
+        An error latches: every later call on that handle fails, and so do those that other threads
+        are in. So a failed handle is dropped, and whether it was this region's fault is told by
+        reading it with one that nobody else has.
+        """
+        handle = self._shared()
+        try:
+            return handle.read_region(place, level, size)
+        except OpenSlideError:
+            self._swap(handle, None)
+        own = _open(self.path, self._cache)
+        try:
+            picture = own.read_region(place, level, size)
+        except OpenSlideError as error:
+            raise SourceError(
+                f"{self.path}: the {size[0]} x {size[1]} pixels of level {level} at {place} (level "
+                f"0) cannot be read ({error}); the file is damaged: {AGAIN}"
+            ) from error
+        self._swap(None, own)
+        return picture
+
+    def _shared(self) -> OpenSlide:
+        with self._lock:
+            if self._handle is None:
+                self._handle = _open(self.path, self._cache)
+            return self._handle
+
+    def _swap(self, old: OpenSlide | None, new: OpenSlide | None) -> None:
+        """Put another handle in place of one, unless a thread was faster."""
+        with self._lock:
+            if self._handle is old:
+                self._handle = new
+
+
+def _open(path: Path, cache: TileCache | None) -> OpenSlide:
+    check_file(path)
+    try:
+        handle = OpenSlide(path)
+    except OpenSlideUnsupportedFormatError:
+        raise SourceError(
+            f"{path}: unsupported or truncated: not a slide that OpenSlide can read; copy it again "
+            "from its source, or convert it to a tiled, pyramidal TIFF"
+        ) from None
+    except OpenSlideError as error:
+        raise SourceError(f"{path}: the slide cannot be opened ({error}); {AGAIN}") from error
+    if cache is not None:
+        handle.set_cache(cache)
+    return handle
