@@ -12,16 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from skiptool.errors import ArgumentError, ExistsError, SourceError
+from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
+from skiptool.model import watch
 from skiptool.model.fit import LAST
 from skiptool.model.watch import Watch
-from skiptool.names import Precision
+from skiptool.names import Precision, Split
 from skiptool.records import Training
 from skiptool.splits import split_hash
 from skiptool.steps import train
 from skiptool.steps.train import train_models
 from skiptool.stores.checkpoint import open_model
-from skiptool.stores.dataset import open_dataset
+from skiptool.stores.dataset import StoredSamples, open_dataset
+from small_stores import refused, sample, write_dataset
 
 PROTOCOL = Training(fold=0, epochs=1, encoder_weights="none", precision=Precision.FLOAT32)
 """What the shared experiment's models were trained with."""
@@ -178,3 +180,91 @@ def test_folder_of_runs_may_be_there(experiment: SimpleNamespace, tmp_path: Path
     dry = {"protocol": PROTOCOL, "dry_run": True}
     assert train_models(experiment.data, tmp_path, overwrite=True, **dry).summary["models"] == 3
     assert (tmp_path / "notes.txt").read_text() == "kept"
+
+
+def draws_of(path: Path, draws: list[int | None]) -> Path:
+    """Write a dataset of two folds, a subject each, with a sample of every fold and draw."""
+    samples = [
+        sample(
+            *(2 * position + fold, "a", (32, 32, 3)),
+            **{"split": Split.TRAIN, "fold": fold, "subject": f"s{fold}"},
+            columns={} if draw is None else {"draw": draw},
+        )
+        for position, draw in enumerate(draws)
+        for fold in (0, 1)
+    ]
+    write_dataset(path, samples)
+    return path
+
+
+def tensors_of(folder: Path) -> dict[str, bytes]:
+    found = load_file(folder / "model.safetensors")
+    return {name: tensor.tobytes() for name, tensor in found.items()}
+
+
+def test_one_draw_trains_as_none(tmp_path: Path) -> None:
+    trained = []
+    for name, draw in (("none", None), ("one", 3)):
+        data = draws_of(tmp_path / f"{name}.zarr", [draw] * 3)
+        done = train_models(data, tmp_path / name, fold=[0], protocol=PROTOCOL)
+        assert "draws" not in done.summary
+        assert "draws" not in open_model(done.outputs[0]).config
+        trained.append(done.outputs[0])
+    assert tensors_of(trained[0]) == tensors_of(trained[1])
+
+
+def test_epochs_take_turns_with_the_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw 0 is samples 0 to 3, draw 1 is 4 to 9; the odd ones are of fold 1, to validate on."""
+    data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
+    protocol = replace(PROTOCOL, epochs=3)
+    read, end, seen = StoredSamples.read, Watch.on_train_epoch_end, [[]]
+
+    def note(self: StoredSamples, index: int) -> Any:  # noqa: ANN401 - an image and a mask
+        seen[-1].append(self.indices[index])
+        return read(self, index)
+
+    def turn(self: Watch, *arguments: Any) -> None:  # noqa: ANN401 - what Lightning gives
+        end(self, *arguments)
+        seen.append([])
+
+    monkeypatch.setattr(StoredSamples, "read", note)
+    monkeypatch.setattr(Watch, "on_train_epoch_end", turn)
+    found = train_models(data, tmp_path / "runs", fold=[1], protocol=protocol)
+    # What is checked before the first epoch is of draw 0, too.
+    assert [sorted({*epoch}) for epoch in seen] == [[0, 1, 2, 3], [1, 3, 4, 6, 8], [0, 1, 2, 3], []]
+    assert found.summary == {"models": 1, "trained now": 1, "draws": 2}
+    config = open_model(found.outputs[0]).config
+    assert config["draws"] == 2
+    assert "draws" not in config["lineage"]["command"]
+    dry = train_models(data, tmp_path / "r", protocol=protocol, dry_run=True)
+    assert (dry.summary["training samples"], dry.summary["draws"]) == (10, 2)
+
+
+def test_draws_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
+    how: dict[str, Any] = {"fold": [1], "protocol": replace(PROTOCOL, epochs=4)}
+    whole = train_models(data, tmp_path / "whole", **how).outputs[0]
+    begin = Watch.on_train_epoch_start
+
+    def start(self: Watch, trainer: Any, module: Any) -> None:  # noqa: ANN401 - Lightning's
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        begin(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "SAVE_SECONDS", -1.0)
+        patch.setattr(Watch, "on_train_epoch_start", start)
+        with pytest.raises(KeyboardInterrupt):
+            train_models(data, tmp_path / "runs", **how)
+    again = train_models(data, tmp_path / "runs", resume=True, **how).outputs[0]
+    assert tensors_of(again) == tensors_of(whole)
+    columns = ["epoch", "split", "loss", "mIoU", "lr"]
+    one, two = (pq.read_table(each / "history.parquet", columns=columns) for each in (whole, again))
+    assert one.equals(two)
+
+
+def test_draws_without_their_numbers_are_refused(tmp_path: Path) -> None:
+    data = draws_of(tmp_path / "d.zarr", [1, 2])
+    with refused(FormatError, data, "column draw", "[1, 2]"):
+        train_models(data, tmp_path / "runs", protocol=PROTOCOL)
+    assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Split
 from skiptool.records import Sample
 from skiptool.splits import assign_folds, split_hash
@@ -16,8 +16,11 @@ from small_stores import refused, sample, write_dataset
 TEST = {"split": Split.TEST, "fold": -1}
 
 
-def train(index: int, domain: str = "a", fold: int = 0, **columns: object) -> Sample:
-    return sample(index, domain, split=Split.TRAIN, fold=fold, columns=columns)
+def train(
+    index: int, domain: str = "a", fold: int = 0, subject: str | None = None, **columns: object
+) -> Sample:
+    named = {} if subject is None else {"subject": subject}
+    return sample(index, domain, split=Split.TRAIN, fold=fold, columns=columns, **named)
 
 
 @pytest.fixture
@@ -100,3 +103,82 @@ def test_folds_are_dealt_anew_by_subject_and_density(tmp_path: Path, column: str
     assert store.domain("a").columns["fold"][:16].tolist() == [0] * 16
     with refused(ArgumentError, "9 folds of 8 subjects"):
         training_folds(store, None, 9, seed=3)
+
+
+def drawn(path: Path, rows: list[tuple[int, int]]) -> DatasetStore:
+    """Write a dataset with a sample of each (fold, draw), and a test sample."""
+    samples = [
+        train(index, fold=fold, subject=f"s{fold}", draw=draw)
+        for index, (fold, draw) in enumerate(rows)
+    ]
+    write_dataset(path, [sample(99, columns={"draw": 7}, **TEST), *samples])
+    return open_dataset(path)
+
+
+def test_validation_stays_with_the_first_draw(tmp_path: Path) -> None:
+    """Draws may lie mixed and differ in size; those of test samples do not count."""
+    rows = [(0, 0), (0, 2), (1, 0), (0, 1), (1, 1), (1, 2), (0, 0), (1, 1)]
+    found = training_folds(drawn(tmp_path / "d.zarr", rows), None, None, seed=0)
+    assert found.draws == 3
+    assert found.draw.tolist() == [-1, 0, 2, 0, 1, 1, 2, 0, 1]
+    assert found.draw.dtype == np.int64
+    assert found.parts(0) == ([3, 5, 6, 8], [1, 7])
+    assert found.by_draw([3, 5, 6, 8]) == [[0], [1, 3], [2]]
+    assert found.parts(1) == ([1, 2, 4, 7], [3])
+    columns = found.domain.columns
+    assert found.hash == split_hash(columns["id"], columns["subject"], columns["fold"])
+
+
+def test_draws_of_a_subject_stay_together(tmp_path: Path) -> None:
+    rows = [(subject, draw) for subject in range(6) for draw in range(3)]
+    found = training_folds(drawn(tmp_path / "d.zarr", rows), None, 3, seed=1)
+    assert found.fold[0] == -1
+    folds = found.fold[1:].reshape(6, 3)
+    assert (folds == folds[:, :1]).all()
+    train, validation = found.parts(2)
+    assert (len(train), len(validation)) == (4 * 3, 2)
+    subjects = found.domain.columns["subject"]
+    assert not {*subjects[train]} & {*subjects[validation]}
+
+
+@pytest.mark.parametrize("draw", [None, 0, 5, 0.5, "first"])
+def test_one_draw_is_as_none(draw: object, tmp_path: Path) -> None:
+    columns = {} if draw is None else {"draw": draw}
+    other = {} if draw is None else {"draw": "second" if draw == "first" else 1}
+    rows = [train(0, **columns), train(1, fold=1, **columns), sample(2, columns=other, **TEST)]
+    write_dataset(tmp_path / "d.zarr", rows)
+    found = training_folds(open_dataset(tmp_path / "d.zarr"), None, None, seed=0)
+    assert (found.draws, found.draw.tolist()) == (1, [0, 0, -1])
+    assert found.parts(0) == ([1], [0])
+    assert found.by_draw([1]) == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("draws", "words"),
+    [
+        ((0, 2), ("[0, 2]", "0 to 1")),
+        ((1, 2), ("[1, 2]", "0 to 1")),
+        ((-1, 0), ("[-1, 0]", "0 to 1")),
+        ((0.0, 1.0), ("[0.0, 1.0]", "whole")),
+        (("0", "1"), ("['0', '1']", "whole")),
+        (tuple(range(0, 20, 2)), ("[0, 2, 4, 6, 8, 10, ...]", "0 to 9")),
+    ],
+)
+def test_draws_are_numbered_from_zero(
+    draws: tuple[object, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "d.zarr"
+    write_dataset(path, [train(index, draw=draw) for index, draw in enumerate(draws)])
+    with refused(FormatError, path, "domain a, column draw", *words, "extract"):
+        training_folds(open_dataset(path), None, None, seed=0)
+
+
+def test_a_fold_lacks_a_draw(tmp_path: Path) -> None:
+    store = drawn(tmp_path / "d.zarr", [(0, 0), (1, 1), (2, 0), (2, 1), (0, 0)])
+    found = training_folds(store, None, None, seed=0)
+    assert found.parts(0) == ([2, 3, 4], [1, 5])
+    with refused(FormatError, store.path, "domain a", "draw 0 has none in fold 1"):
+        found.parts(1)
+    other = drawn(tmp_path / "e.zarr", [(0, 0), (0, 1), (1, 0), (2, 0)])
+    with refused(FormatError, "draw 1 has none outside fold 0"):
+        training_folds(other, None, None, seed=0).parts(0)

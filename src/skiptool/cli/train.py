@@ -63,6 +63,9 @@ def train(
 ) -> Outcome:
     """Train a U-net for each encoder, choice of skip connections and validation fold.
 
+    Of data with E draws of training patches (extract wsi --draws E), epoch e takes draw e modulo E
+    and every validation draw 0.
+
     Example: skiptool train synth.zarr --prune 0 --prune 1 --fold 0 -o runs
     """
     path = inputs.one_path(data, "dataset store")

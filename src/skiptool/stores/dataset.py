@@ -15,7 +15,8 @@
           fold    (N,) int64        validation fold, -1 for test
           digest  (N,) string       hash of the sample's image and mask (other writers may leave
                                     it out)
-          ...     (N,)              columns of the source (cells, x, y, mpp, slice ...)
+          ...     (N,)              columns of the source (cells, x, y, mpp, slice ...); ``draw``
+                                    (int64, 0..E-1): training epoch e takes draw e modulo E
 
 Inner chunk: one image. Shards of 16 images, each written once by one writer; chunks are
 compressed with LZ4 and end in a CRC-32C. The id is the hash of the classes and, domain by domain,
