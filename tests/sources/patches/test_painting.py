@@ -1,0 +1,157 @@
+"""Masks from areas and discs, against one test a pixel."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptool.errors import ArgumentError
+from skiptool.sources.patches.painting import Areas, discs, inside, paint
+from skiptool.sources.patches.patch import Patch
+from skiptool.sources.shapes import Shape
+
+NUMBERS = st.floats(-30, 50, allow_subnormal=False)
+RINGS = st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=12).map(np.array)
+PATCHES = st.builds(
+    Patch,
+    st.floats(-20, 30),
+    st.floats(-20, 30),
+    st.integers(1, 24),
+    st.tuples(st.floats(0.3, 5), st.floats(0.3, 5)),
+)
+
+
+def area(*rings: object, name: str = "") -> Shape:
+    return Shape(name, tuple(np.array(ring, dtype=float) for ring in rings), "")
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def centres(patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+    line = np.arange(patch.size) + 0.5
+    x, y = np.meshgrid(patch.x + line * patch.scale[0], patch.y + line * patch.scale[1])
+    return x, y
+
+
+def by_pixel(ring: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+    """Send a ray from each centre alone; and tell how near the border each is."""
+    x, y = centres(patch)
+    odd, near = np.zeros(x.shape, dtype=bool), np.full(x.shape, np.inf)
+    for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        run, fall = end - start
+        across, down = x - start[0], y - start[1]
+        along = np.clip((across * run + down * fall) / max(run**2 + fall**2, 1e-300), 0, 1)
+        near = np.minimum(near, np.hypot(along * run - across, along * fall - down))
+        if fall != 0:
+            odd ^= ((start[1] > y) != (end[1] > y)) & (across < down / fall * run)
+    return odd, near
+
+
+@given(st.lists(RINGS, min_size=1, max_size=3), PATCHES)
+def test_a_pixel_is_inside_where_its_centre_is(rings: list[np.ndarray], patch: Patch) -> None:
+    (expected, near), *holes = [by_pixel(ring, patch) for ring in rings]
+    for hole, border in holes:
+        expected, near = expected & ~hole, np.minimum(near, border)
+    sure = near > 1e-9
+    assert np.array_equal(inside(Shape("", tuple(rings), ""), patch)[sure], expected[sure])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_areas_that_share_edges_neither_overlap_nor_leave_gaps(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = np.stack(np.meshgrid(np.arange(5), np.arange(5), indexing="ij"), axis=-1) * 8.0
+    corners[1:-1, 1:-1] += rng.uniform(-3, 3, (3, 3, 2))
+    cells = [
+        area([corners[i, j], corners[i + 1, j], corners[i + 1, j + 1], corners[i, j + 1]])
+        for i in range(4)
+        for j in range(4)
+    ]
+    patch = Patch(0.0, 0.0, 25, (1.28, 1.28))
+    counts = sum(inside(cell, patch).astype(int) for cell in cells)
+    assert (counts == 1).all()
+
+
+def test_borders_through_centres_count_above_and_left() -> None:
+    found = inside(area(box(0.5, 0.5, 2.5, 2.5)), Patch(0.0, 0.0, 4))
+    assert np.argwhere(found).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def test_later_areas_lie_over_earlier_ones_and_holes_show_what_lies_below() -> None:
+    base = np.full((10, 10), 255, np.uint8)
+    ring = area(box(1, 1, 9, 9), box(3, 3, 7, 7))
+    below, above = area(box(0, 0, 5, 10)), area(box(8, 0, 10, 2))
+    point = area([(2, 2)])
+    painted = paint([(below, 1), (ring, 2), (above, 0), (point, 9)], Patch(0.0, 0.0, 10), base)
+    assert painted[5].tolist() == [1, 2, 2, 1, 1, 255, 255, 2, 2, 255]
+    assert painted[1].tolist() == [1, 2, 2, 2, 2, 2, 2, 2, 0, 0]
+    assert (base == 255).all()
+
+
+def test_a_scaled_patch_shows_the_same_area() -> None:
+    shape = area(box(100, 200, 140, 220))
+    found = inside(shape, Patch(90.0, 190.0, 20, (4.0, 2.0)))
+    rows, columns = np.nonzero(found)
+    assert (rows.min(), rows.max()) == (5, 14)
+    assert (columns.min(), columns.max()) == (2, 11)
+    assert found.sum() * 8 == shape.area
+
+
+def test_only_areas_near_a_patch_are_looked_at() -> None:
+    areas = Areas.of([(area(box(i, 0, i + 1, 9)), i) for i in range(100)])
+    assert areas.near(Patch(10.0, 2.0, 4)).tolist() == [10, 11, 12, 13]
+    assert Areas.of([]).paint(Patch(0.0, 0.0, 2), np.zeros((2, 2), np.uint8)).sum() == 0
+
+
+@pytest.mark.parametrize("ring", [[(1, 1), (5, 5), (1, 1)], box(1, 2.2, 9, 2.2), [(1, 1), (9, 9)]])
+def test_an_empty_area_paints_nothing(ring: list[tuple[float, float]]) -> None:
+    assert not inside(area(ring), Patch(0.0, 0.0, 10)).any()
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=4), st.floats(0.1, 9), PATCHES)
+def test_discs_are_round_in_micrometres(
+    points: list[tuple[float, float]], radius: float, patch: Patch
+) -> None:
+    mpp = (0.25, 0.5)
+    base = np.full((patch.size, patch.size), 7, np.uint8)
+    painted = discs(np.array(points), radius, mpp, patch, base, 3)
+    x, y = centres(patch)
+    expected, sure = np.zeros(x.shape, dtype=bool), np.ones(x.shape, dtype=bool)
+    for at in points:
+        distance = np.hypot((x - at[0]) * mpp[0], (y - at[1]) * mpp[1])
+        under = (abs(x - at[0]) < patch.scale[0] / 2) & (abs(y - at[1]) < patch.scale[1] / 2)
+        expected |= (distance <= radius) | under
+        sure &= abs(distance - radius) > 1e-9
+        sure &= abs(abs(x - at[0]) - patch.scale[0] / 2) > 1e-9
+        sure &= abs(abs(y - at[1]) - patch.scale[1] / 2) > 1e-9
+    assert np.array_equal((painted == 3)[sure], expected[sure])
+
+
+def test_wrong_sizes_and_radii_are_refused() -> None:
+    base = np.zeros((4, 4), np.uint8)
+    with pytest.raises(ArgumentError, match=r"mask of shape \(4, 4\).*5 x 5"):
+        paint([], Patch(0.0, 0.0, 5), base)
+    with pytest.raises(ArgumentError, match="radius 0"):
+        discs(np.zeros((1, 2)), 0.0, (1.0, 1.0), Patch(0.0, 0.0, 4), base, 1)
+
+
+@pytest.mark.slow
+def test_many_vertices_are_painted_fast() -> None:
+    rng = np.random.default_rng(0)
+    angle = np.linspace(0, 2 * np.pi, 600, endpoint=False)
+    shapes = []
+    for x, y in rng.uniform(0, 20000, (113, 2)):
+        radius = 3000 * (1 + 0.1 * rng.standard_normal(600))
+        ring = np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1)
+        shapes.append((area(ring), 1))
+    areas, base = Areas.of(shapes), np.zeros((512, 512), np.uint8)
+    corners = rng.uniform(0, 19000, (40, 2))
+    began = time.perf_counter()
+    for x, y in corners:
+        areas.paint(Patch(x, y, 512), base)
+    assert (time.perf_counter() - began) / len(corners) < 0.02
