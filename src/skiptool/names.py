@@ -16,6 +16,7 @@ __all__ = [
     "Kind",
     "Loss",
     "Metric",
+    "PatchMode",
     "PictureFormat",
     "Precision",
     "RangeRule",
@@ -103,6 +104,14 @@ class Precision(StrEnum):
     FLOAT16 = "16"
 
 
+class PatchMode(StrEnum):
+    """Where patches are taken from a slide: sections III.B (centred) and III.C (sampled, grid)."""
+
+    GRID = "grid"
+    CENTRED = "centred"
+    SAMPLED = "sampled"
+
+
 class PictureFormat(StrEnum):
     """File formats of figures."""
 
@@ -121,4 +130,5 @@ class Kind(StrEnum):
     PREDICTIONS = "predictions"
     MASKS = "masks"
     SHIFT = "shift"
+    REGISTRATION = "registration"
     REPORT = "report"

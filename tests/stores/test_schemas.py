@@ -35,6 +35,12 @@ GOLDEN = {
     Kind.HISTORY: (
         "epoch int64, split string, loss double, mIoU double, lr double, seconds double"
     ),
+    Kind.REGISTRATION: (
+        "subject string, slide string, reference_domain string, domain string, sample string, "
+        "x double, y double, x_other double, y_other double, residual double, "
+        "residual_um double, kept bool, reason string, xx double, xy double, x0 double, "
+        "yx double, yy double, y0 double, mirrored bool, inliers int64"
+    ),
 }
 
 

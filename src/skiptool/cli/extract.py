@@ -9,6 +9,7 @@ import typer
 
 from skiptool.cli import inputs, options
 from skiptool.cli.console import command, show_help
+from skiptool.cli.extract_wsi import ExportCommand, extract_wsi
 from skiptool.records import Outcome, Progress
 
 extract = typer.Typer(
@@ -17,6 +18,7 @@ extract = typer.Typer(
     help="Bring images and masks into a dataset store.",
 )
 extract.callback(invoke_without_command=True)(show_help)
+extract.command("wsi", cls=ExportCommand)(extract_wsi)
 
 
 @extract.command("images")

@@ -212,6 +212,7 @@ _INSIDE: Mapping[Kind, Callable[[Path], tuple[dict[str, Any], Callable[[], None]
     Kind.MODEL: _model,
     Kind.HISTORY: _table,
     Kind.PREDICTIONS: _table,
+    Kind.REGISTRATION: _table,
     Kind.SHIFT: _table,
     Kind.MASKS: _masks,
 }

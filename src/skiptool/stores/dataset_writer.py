@@ -68,6 +68,10 @@ class DatasetWriter:
         """Return how many samples of a domain are safely in the store."""
         return len(self._rows.get(domain, []))
 
+    def holds(self, domain: str, name: str) -> bool:
+        """Say whether a sample of this id was appended to a domain, now or before resuming."""
+        return name in self._places.get(domain, {})
+
     def append(self, sample: Sample) -> None:
         """Add one sample behind those of its domain.
 

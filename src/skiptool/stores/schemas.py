@@ -1,7 +1,7 @@
-"""Columns of the metric tables ``predictions``, ``shift`` and ``history`` (see ``tables``).
+"""Columns of the tables ``predictions``, ``shift``, ``history``, ``registration`` (see ``tables``).
 
-One row is one measurement. The columns and their types are :data:`PREDICTIONS`, :data:`SHIFT`
-and :data:`HISTORY` below; their meaning:
+One row is one measurement. The columns and their types are :data:`PREDICTIONS`, :data:`SHIFT`,
+:data:`HISTORY` and :data:`REGISTRATION` below; their meaning:
 
 ``predictions`` (version 1)
     One row for each pair of a sample's true and predicted class, classes in the order of their
@@ -20,6 +20,15 @@ and :data:`HISTORY` below; their meaning:
     over channels that vary. Statistics that were not computed, or do not apply, are null.
 ``history`` (version 1)
     One row for each epoch and split of a training run; ``seconds`` is wall time.
+``registration`` (version 1)
+    One row for each patch of a reference slide and each other scan of it. ``x``, ``y`` and
+    ``x_other``, ``y_other`` are the patch's centre on either, in level-0 pixels; ``residual`` is
+    what is left of the misalignment there, in level-0 pixels of the reference, ``residual_um`` in
+    micrometres, null where it cannot be measured. ``kept`` is false for patches that are left out
+    in all domains, ``reason`` says why. The transform of the pair stands in every row:
+    ``[xx xy x0; yx yy y0]`` takes the reference's pixels to the other's, before the local
+    refinement; ``inliers`` are the matches that it rests on. A scan that could not be aligned has
+    one row, without a sample.
 """
 
 from __future__ import annotations
@@ -30,7 +39,7 @@ import pyarrow as pa
 
 from skiptool.names import Kind
 
-__all__ = ["HISTORY", "OPTIONAL", "PREDICTIONS", "SCHEMAS", "SHIFT"]
+__all__ = ["HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION", "SCHEMAS", "SHIFT"]
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
@@ -68,6 +77,14 @@ HISTORY: Mapping[str, pa.DataType] = {
     **dict.fromkeys(("loss", "mIoU", "lr", "seconds"), _FLOAT),
 }
 
+REGISTRATION: Mapping[str, pa.DataType] = {
+    **dict.fromkeys(("subject", "slide", "reference_domain", "domain", "sample"), _TEXT),
+    **dict.fromkeys(("x", "y", "x_other", "y_other", "residual", "residual_um"), _FLOAT),
+    **{"kept": pa.bool_(), "reason": _TEXT},
+    **dict.fromkeys(("xx", "xy", "x0", "yx", "yy", "y0"), _FLOAT),
+    **{"mirrored": pa.bool_(), "inliers": _INT},
+}
+
 OPTIONAL = frozenset({"unit", "units_reference", "units_other", "permutations", "skiptool_version"})
 """Columns that a reader takes for null where a table has none."""
 
@@ -75,4 +92,5 @@ SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
     Kind.PREDICTIONS: PREDICTIONS,
     Kind.SHIFT: SHIFT,
     Kind.HISTORY: HISTORY,
+    Kind.REGISTRATION: REGISTRATION,
 }

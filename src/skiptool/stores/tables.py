@@ -1,4 +1,4 @@
-"""Metric tables: tidy Parquet files (zstd). Formats ``predictions``, ``shift``, ``history``.
+"""Tidy Parquet files (zstd). Formats ``predictions``, ``shift``, ``history``, ``registration``.
 
 One row is one measurement; columns and their meaning stand in ``schemas``.
 

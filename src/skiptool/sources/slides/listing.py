@@ -1,0 +1,136 @@
+"""Manifests of slides: one row a scan, parsed once into what the rest of the code can trust."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from skiptool.errors import SkiptoolError, SourceError
+from skiptool.names import Split
+from skiptool.records import check_name
+from skiptool.sources.manifest import Row, parse_manifest, read_manifest
+
+__all__ = ["SlideRow", "slide_rows"]
+
+_REQUIRED = ("path", "domain", "subject")
+_FILES = ("path", "annotations")
+
+
+@dataclass(frozen=True, slots=True)
+class SlideRow:
+    """A row of a manifest of slides.
+
+    Attributes
+    ----------
+    path : Path
+    domain, subject : str
+    slide : str
+        Name of the glass slide, where one subject has several in a domain; else empty.
+    annotations : Path or None
+    annotated_as : str
+        Name of the slide in its annotation file, where it is not that of its own file.
+    split : Split or None
+    mpp : tuple of float or None
+        Micrometres per pixel of level 0, x and y, which overrule the slide's own.
+    level : int
+        Level of the pyramid that is read where no resolution is asked for.
+    offset : tuple of float
+        Level-0 pixels to add to the coordinates of the annotations, x and y.
+    label_map : str
+        Classes of this slide's annotations, overruling ``--classes``.
+    """
+
+    path: Path
+    domain: str
+    subject: str
+    slide: str = ""
+    annotations: Path | None = None
+    annotated_as: str = ""
+    split: Split | None = None
+    mpp: tuple[float | None, float | None] = (None, None)
+    level: int = 0
+    offset: tuple[float, float] = (0.0, 0.0)
+    label_map: str = ""
+
+
+def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[str]]:
+    """Read a manifest of slides.
+
+    Parameters
+    ----------
+    manifest : Path or str
+        CSV or TSV file, or (``str``) its text, with columns path, domain, subject and, if wanted,
+        slide, annotations, annotated_as, split, mpp, mpp_y, level, x_offset, y_offset, label_map.
+
+    Returns
+    -------
+    rows : list of SlideRow
+        In the manifest's order.
+    failures : list of str
+        One line for each row that cannot be used.
+
+    Raises
+    ------
+    SourceError
+        If the manifest itself is unusable.
+    """
+    if isinstance(manifest, Path):
+        found = read_manifest(manifest, _REQUIRED, _FILES)
+    else:
+        found = parse_manifest(manifest, "stdin", Path(), _REQUIRED, _FILES)
+    rows: list[SlideRow] = []
+    failures: list[str] = []
+    for row in found:
+        try:
+            rows.append(_parsed(row))
+        except SkiptoolError as error:
+            failures.append(str(error))
+    return rows, failures
+
+
+def _parsed(row: Row) -> SlideRow:
+    path = Path(row["path"])
+    annotations = row.get("annotations", "")
+    mpp = _number(row, "mpp"), _number(row, "mpp_y")
+    if mpp[0] is None and mpp[1] is not None:
+        raise SourceError(f"{path}: mpp_y is given, mpp is empty; fill in both, or mpp for both")
+    level = _number(row, "level") or 0.0
+    if level != int(level) or level < 0:
+        raise SourceError(f"{path}: level {row['level']!r}, expected a whole number from 0 on")
+    return SlideRow(
+        path=path,
+        domain=check_name(row["domain"], f"{path}: domain"),
+        subject=row["subject"],
+        slide=row.get("slide", ""),
+        annotations=Path(annotations) if annotations else None,
+        annotated_as=row.get("annotated_as", ""),
+        split=_split(row),
+        mpp=(mpp[0], mpp[0] if mpp[1] is None else mpp[1]),
+        level=int(level),
+        offset=(_number(row, "x_offset") or 0.0, _number(row, "y_offset") or 0.0),
+        label_map=row.get("label_map", ""),
+    )
+
+
+def _number(row: Row, column: str) -> float | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not isfinite(number):
+        raise SourceError(
+            f"{row['path']}: {column} {text!r} is no number (decimal point, no unit); correct the "
+            "manifest"
+        )
+    return number
+
+
+def _split(row: Row) -> Split | None:
+    asked = row.get("split", "")
+    if asked and asked not in list(Split):
+        raise SourceError(f"{row['path']}: split {asked!r}, expected train or test")
+    return Split(asked) if asked else None

@@ -1,0 +1,1 @@
+"""``skiptool extract wsi``: slides of several scanners to matched patches with masks."""

@@ -1,0 +1,177 @@
+"""Pictures to check an extraction by eye: slides, alignments, patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.errors import SkiptoolError
+from skiptool.figures.contact_sheet import contact_sheet
+from skiptool.figures.matched_sheet import matched_sheet
+from skiptool.figures.slide_overview import slide_overview
+from skiptool.figures.style import picture
+from skiptool.names import IGNORE, PictureFormat
+from skiptool.sources.pictures import write_picture
+from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.registration.overlay import overlay
+from skiptool.steps.extract_wsi.labels import Labelling
+from skiptool.steps.extract_wsi.plan import Plan
+from skiptool.steps.extract_wsi.run import Run
+from skiptool.steps.extract_wsi.survey import Surveyed
+from skiptool.stores.dataset import DatasetStore, open_dataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from skiptool.records import Int64
+
+__all__ = ["draw_pictures"]
+
+LONGEST = 2048
+"""Pixels of an overview along its longer side."""
+
+SHOWN = 48
+"""Patches on the sheet of a domain, from all parts of it."""
+
+MATCHED = 8
+"""Places on the sheet of all domains."""
+
+
+def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelling) -> None:
+    """Draw a picture a slide, one a pair of registered scans, and sheets of patches.
+
+    A picture that cannot be drawn is a warning: the store is whole already.
+
+    Parameters
+    ----------
+    run : Run
+    folder : Path
+        Where ``slide-*.png``, ``overlay-*.png``, ``patches-*.png`` and ``matched.png`` go.
+    out : Path
+        The finished store.
+    plan : Plan
+    labels : Labelling
+    """
+    used = sorted({view.slide for site in plan.sites for view in site.views})
+    pairs = [
+        (group.reference, other, alignment)
+        for group in plan.groups
+        for other, alignment in group.others.items()
+        if alignment is not None and other in used
+    ]
+    with run.progress.task("pictures", len(used) + len(pairs) + 1) as task:
+        for place in used:
+            with _told(run):
+                _draw_slide(run, folder, plan, labels, place)
+            task.advance()
+        for first, other, alignment in pairs:
+            with _told(run):
+                _draw_overlay(
+                    run, folder, plan.scenes[first].slide, plan.scenes[other].slide, alignment
+                )
+            task.advance()
+        _draw_sheets(folder, open_dataset(out))
+        task.advance()
+
+
+@contextmanager
+def _told(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except SkiptoolError as error:
+        run.progress.warn(f"a picture is left out: {error}")
+
+
+def _draw_slide(run: Run, folder: Path, plan: Plan, labels: Labelling, place: int) -> None:
+    scene = plan.scenes[place]
+    slide = scene.slide
+    with run.pool.get(slide.row.path, slide.row.mpp) as opened:
+        image, scale = opened.overview(LONGEST)
+    boxes = [view.patch.box for site in plan.sites for view in site.views if view.slide == place]
+    size = f"{slide.size[0]} x {slide.size[1]} px, {slide.mpp[0]:.4g} um/px"
+    figure = slide_overview(
+        image,
+        scale,
+        tissue=slide.tissue.mask,
+        areas=[(labels.name(label), shape.rings) for shape, label in scene.painted.shapes],
+        points=[(labels.name(label), shape.centre) for shape, label in scene.points],
+        patches=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        classes=labels.classes,
+        mpp=slide.mpp,
+        title=f"{slide.name}, {slide.row.domain}",
+        notes=f"{slide.vendor}, {size}; {len(boxes)} patches",
+    )
+    _save(figure, folder / f"slide-{_named(slide)}.png")
+
+
+def _draw_overlay(
+    run: Run, folder: Path, reference: Surveyed, other: Surveyed, alignment: Alignment
+) -> None:
+    with (
+        run.pool.get(reference.row.path, reference.row.mpp) as first,
+        run.pool.get(other.row.path, other.row.mpp) as moving,
+    ):
+        write_picture(folder / f"overlay-{_named(other)}.png", overlay(first, moving, alignment))
+
+
+def _draw_sheets(folder: Path, data: DatasetStore) -> None:
+    for name, domain in data.domains.items():
+        ids = domain.columns["id"]
+        chosen = _spread(len(ids), SHOWN)
+        reader = data.samples(name, chosen.tolist())
+        images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
+        notes = f"{len(chosen)} of {len(ids)} patches of {images[0].shape[0]} px"
+        known = any((mask != IGNORE).any() for mask in masks)
+        figure = contact_sheet(
+            images,
+            masks if known else None,
+            data.classes,
+            [str(ids[i]) for i in chosen],
+            title=name,
+            notes=notes,
+        )
+        _save(figure, folder / f"patches-{name}.png")
+    if len(data.domains) > 1:
+        _draw_matched(folder, data)
+
+
+def _draw_matched(folder: Path, data: DatasetStore) -> None:
+    """Draw places that several domains share, one row each, as Figs. 4 and 5."""
+    ids = [domain.columns["id"] for domain in data.domains.values()]
+    places = [{str(name): index for index, name in enumerate(each)} for each in ids]
+    shared = [name for name in places[0] if all(name in other for other in places[1:])]
+    if not shared:
+        return
+    chosen = [shared[i] for i in _spread(len(shared), MATCHED)]
+    columns = [
+        [data.samples(name, [found[place]]).read(0) for place in chosen]
+        for name, found in zip(data.domains, places, strict=True)
+    ]
+    rows = range(len(chosen))
+    images = [[column[row][0] for column in columns] for row in rows]
+    masks = [[column[row][1] for column in columns] for row in rows]
+    notes = f"{len(chosen)} of {len(shared)} places"
+    figure = matched_sheet(
+        images, masks, data.classes, chosen, list(data.domains), title="Same places", notes=notes
+    )
+    _save(figure, folder / "matched.png")
+
+
+def _spread(number: int, most: int) -> Int64:
+    """Return at most so many places, evenly from first to last."""
+    found: Int64 = np.unique(np.linspace(0, number - 1, min(number, most)).round().astype(np.int64))
+    return found
+
+
+def _named(slide: Surveyed) -> str:
+    """Return a part of a file name that no other slide has."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in slide.name)
+    return f"{slide.row.domain}-{safe}-{slide.key[:6]}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.write_bytes(picture(figure, PictureFormat.PNG))

@@ -1,0 +1,142 @@
+"""What is asked of an extraction, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from skiptool.errors import ArgumentError
+from skiptool.names import PatchMode
+from skiptool.sources.annotations.classes import ClassMap
+
+__all__ = ["PatchSettings"]
+
+SIZES = {PatchMode.GRID: 512, PatchMode.SAMPLED: 512, PatchMode.CENTRED: 128}
+"""Pixels along either side of a patch, sections III.B and III.C."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSettings:
+    """Which patches are taken, and what their masks show; every value that shapes the result.
+
+    Attributes
+    ----------
+    mode : PatchMode
+    patch_size : int or None
+        Pixels; None for the paper's (128 centred, 512 otherwise).
+    mpp : float or None
+        Micrometres per pixel of the patches, both axes; None for each slide's own level.
+    classes : str
+        ``CLASS=NAME,NAME;CLASS=...``: annotated names by class; empty: each name is a class.
+    mask : str or None
+        Centred: ``polygons``, ``disc:UM``, ``stain`` or ``model:FOLDER``; None draws outlines
+        where there are some, and thresholds the stain at points and boxes.
+    min_tissue : float
+        Grid: share of tissue above which a patch is taken.
+    stride : int or None
+        Grid: pixels from patch to patch; None for the patch size.
+    patches, draws : int
+        Sampled: patches a slide and draw, and number of draws of training patches.
+    background : float
+        Sampled: share of patches centred on slide background.
+    register : str or None
+        Domain whose annotations and patches are carried over to all others.
+    max_residual : float
+        Misalignment, level-0 pixels of that domain, above which a patch is left out everywhere.
+    """
+
+    mode: PatchMode = PatchMode.GRID
+    patch_size: int | None = None
+    mpp: float | None = None
+    classes: str = ""
+    mask: str | None = None
+    min_tissue: float = 0.5
+    stride: int | None = None
+    patches: int = 32
+    draws: int = 1
+    background: float = 0.1
+    register: str | None = None
+    max_residual: float = 2.0
+
+    def __post_init__(self) -> None:
+        for wrong, message in self._faults():
+            if wrong:
+                raise ArgumentError(message)
+        if self.classes:
+            ClassMap.parse(self.classes)
+
+    @property
+    def size(self) -> int:
+        """Pixels along either side of a patch."""
+        return SIZES[self.mode] if self.patch_size is None else self.patch_size
+
+    @property
+    def step(self) -> int:
+        """Pixels from one patch of the grid to the next."""
+        return self.size if self.stride is None else self.stride
+
+    @property
+    def disc(self) -> float | None:
+        """Radius of ``disc:UM`` in micrometres, None for other masks."""
+        return _radius(self.mask) if (self.mask or "").startswith("disc") else None
+
+    @property
+    def model(self) -> Path | None:
+        """Folder of ``model:FOLDER``, None for other masks."""
+        kind, _, folder = (self.mask or "").partition(":")
+        return Path(folder) if kind == "model" else None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What shapes the result, as options of the command."""
+        found: dict[str, Any] = {"mode": self.mode.value, "patch_size": self.size, "mpp": self.mpp}
+        found["classes"] = self.classes or None
+        if self.mode is PatchMode.GRID:
+            found |= {"min_tissue": self.min_tissue, "stride": self.step}
+        elif self.mode is PatchMode.SAMPLED:
+            found |= {"patches": self.patches, "draws": self.draws, "background": self.background}
+        else:
+            found["mask"] = self.mask
+        if self.register is not None:
+            found |= {"register": self.register, "max_residual": self.max_residual}
+        return found
+
+    def _faults(self) -> Iterator[tuple[bool, str]]:
+        for option, value in (
+            *(("patch-size", self.size), ("stride", self.step)),
+            *(("patches", self.patches), ("draws", self.draws)),
+        ):
+            yield value < 1, f"--{option} {value}: expected 1 or more"
+        for option, share in (("min-tissue", self.min_tissue), ("background", self.background)):
+            yield not 0.0 <= share < 1.0, f"--{option} {share}: expected 0 or more and below 1"
+        good = self.mpp is None or 0.05 <= self.mpp <= 20
+        yield not good, f"--mpp {self.mpp}: expected 0.05 to 20 micrometres per pixel"
+        yield (
+            not (isfinite(self.max_residual) and self.max_residual > 0),
+            f"--max-residual {self.max_residual}: expected above 0 pixels",
+        )
+        alone = self.mask is not None and self.mode is not PatchMode.CENTRED
+        yield alone, f"--mask goes with --mode centred, not with --mode {self.mode.value}"
+        yield (
+            self.draws > 1 and self.mode is not PatchMode.SAMPLED,
+            f"--draws goes with --mode sampled, not with --mode {self.mode.value}",
+        )
+        kind, _, rest = (self.mask or "stain").partition(":")
+        yield (
+            kind not in ("polygons", "stain", "disc", "model")
+            or (kind in ("disc", "model")) != bool(rest)
+            or (kind == "disc" and _radius(self.mask) is None),
+            f"--mask {self.mask}: expected polygons, disc:UM (radius in micrometres), stain or "
+            "model:FOLDER",
+        )
+
+
+def _radius(mask: str | None) -> float | None:
+    try:
+        radius = float((mask or "").partition(":")[2])
+    except ValueError:
+        return None
+    return radius if isfinite(radius) and radius > 0 else None

@@ -1,0 +1,231 @@
+"""``skiptool extract wsi``: slides of one or several scanners to a dataset store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from skiptool.comparison.reading import Mapper
+from skiptool.engine import available_cores, dask_mapper, threaded
+from skiptool.errors import ArgumentError, SourceError, near
+from skiptool.names import Split
+from skiptool.records import SILENT, Outcome, Progress
+from skiptool.sources.slides.content import content_key
+from skiptool.sources.slides.listing import SlideRow, slide_rows
+from skiptool.sources.slides.pool import SlidePool
+from skiptool.steps.extract_wsi.dealing import dealt
+from skiptool.steps.extract_wsi.forecast import forecast
+from skiptool.steps.extract_wsi.labels import Labelling, labelling
+from skiptool.steps.extract_wsi.pictures import draw_pictures
+from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
+from skiptool.steps.extract_wsi.run import Run
+from skiptool.steps.extract_wsi.settings import PatchSettings
+from skiptool.steps.extract_wsi.survey import Surveyed, survey
+from skiptool.steps.extract_wsi.writing import export_pairs, write_registration, write_sites
+from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.failures import keep_failures
+from skiptool.stores.header import Making, digest
+from skiptool.stores.lookup import finished
+from skiptool.stores.staging import check_free, staged
+
+__all__ = ["extract_slides"]
+
+
+def extract_slides(
+    manifest: Path | str,
+    out: Path,
+    *,
+    settings: PatchSettings | None = None,
+    split: str = "all",
+    test_fraction: float = 0.2,
+    folds: int = 5,
+    seed: int = 0,
+    qc: Path | None = None,
+    pictures: bool = True,
+    export: Path | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Cut whole-slide images into patches with masks, sections III.B and III.C.
+
+    Parameters
+    ----------
+    manifest : Path or str
+        Table of slides (see :func:`skiptool.sources.slides.listing.slide_rows`); a ``str`` is the
+        table itself.
+    out : Path
+        Dataset store to write, a group for each domain.
+    settings : PatchSettings, optional
+        Which patches, which masks; by default a grid of 512 px.
+    split : str
+        ``train``, ``test`` or ``all``: slides to take.
+    test_fraction : float
+        Share of subjects held out for testing where the manifest has no column split.
+    folds : int
+        Validation folds of the training samples, grouped by subject.
+    seed : int
+    qc : Path, optional
+        Folder of pictures to check by eye and of ``registration.parquet``; by default beside
+        ``out``, its stem with ``-qc``.
+    pictures : bool
+        Whether to draw them.
+    export : Path, optional
+        Folder for image and mask as PNG, and a manifest that takes them back.
+    workers : int, optional
+        Threads that read; all usable cores by default.
+    dask : str, optional
+        Address of a scheduler, or ``local``: slides are read on that cluster.
+    overwrite, resume, dry_run : bool
+    progress : Progress
+
+    Returns
+    -------
+    Outcome
+        Output: the store. Failures: one line for each input that was left out.
+
+    Raises
+    ------
+    SourceError
+        If the manifest is unusable or all slides fail.
+    ArgumentError
+        If options contradict each other or the manifest.
+    ExistsError
+        If the output exists.
+    """
+    chosen = settings or PatchSettings()
+    rows, failures = slide_rows(manifest)
+    _check_words(rows, chosen, split)
+    side = out.with_name(f"{out.stem}-qc") if qc is None else qc
+    making = Making(
+        "extract wsi",
+        (manifest if isinstance(manifest, Path) else "-",),
+        {
+            **chosen.asked,
+            **{"split": split, "test_fraction": test_fraction, "folds": folds, "seed": seed},
+        },
+        {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
+        {"files": _fingerprint(rows)},
+    )
+    if finished(out, making, resume=resume):
+        return Outcome((out,))
+    if not dry_run:
+        for path in filter(None, (out, export)):
+            check_free(path, overwrite=overwrite, resume=resume)
+    with ExitStack() as stack:
+        threads = available_cores() if workers is None else workers
+        pool = stack.enter_context(closing(SlidePool()))
+        mapper: Mapper = partial(threaded, workers=threads)
+        if dask is not None:
+            mapper = stack.enter_context(dask_mapper(dask, workers=threads))
+        run = Run(chosen, seed, pool, mapper, progress)
+        slides, dealing = _surveyed(run, rows, split, failures, test_fraction, folds)
+        labels = labelling(slides, chosen, progress)
+        if dry_run:
+            sites = reference_sites(slides, labels, dealing, run)
+            return forecast(slides, sites, labels, chosen, failures)
+        plan = make_plan(run, slides, rows, labels, dealing)
+        failures += plan.failures
+        _check_any(plan, failures)
+        with staged(out, overwrite=overwrite, resume=resume) as partial_out:
+            writer = DatasetWriter(partial_out, labels.classes, making)
+            failures += write_sites(run, writer, plan)
+            writer.finish()
+            keep_failures(partial_out, failures)
+        beside = _pictured(run, out, side if pictures else None, plan, labels)
+        if chosen.register is not None:
+            side.mkdir(exist_ok=True)
+            table = side / "registration.parquet"
+            beside.append(write_registration(table, making, plan.rows))
+        if export is not None:
+            beside.append(export_pairs(out, export, labels.classes, progress))
+    return Outcome((out,), tuple(beside), _summary(plan, failures), tuple(failures))
+
+
+def _pictured(
+    run: Run, out: Path, folder: Path | None, plan: Plan, labels: Labelling
+) -> list[Path]:
+    """Draw the pictures, if they are asked for."""
+    if folder is None:
+        return []
+    folder.mkdir(exist_ok=True)
+    draw_pictures(run, folder, out, plan, labels)
+    return [folder]
+
+
+def _check_words(rows: Sequence[SlideRow], settings: PatchSettings, split: str) -> None:
+    if split not in ("all", *Split):
+        raise ArgumentError(f"--split {split}: expected train, test or all")
+    domains = dict.fromkeys(row.domain for row in rows)
+    if rows and settings.register is not None and settings.register not in domains:
+        raise ArgumentError(
+            f"--register {settings.register}: the manifest's domains are {', '.join(domains)}"
+            f"{near(settings.register, domains)}"
+        )
+
+
+def _fingerprint(rows: Sequence[SlideRow]) -> str:
+    """Hash rows and files: a resumed run must find the same, wherever the files lie now."""
+    found = []
+    for row in rows:
+        facts = asdict(row) | {"path": row.path.name, "annotations": None}
+        found.append([facts, _known(row.path), _known(row.annotations)])
+    return digest(found)
+
+
+def _known(path: Path | None) -> list[str] | None:
+    """Return name and content key of a file, None where there is none to be read."""
+    try:
+        return None if path is None else [path.name, content_key(path)]
+    except SourceError:
+        return None
+
+
+def _surveyed(
+    run: Run,
+    rows: Sequence[SlideRow],
+    split: str,
+    failures: list[str],
+    test_fraction: float,
+    folds: int,
+) -> tuple[list[Surveyed], list[tuple[Split, int]]]:
+    """Survey all slides, deal them out to splits and folds, and keep those asked for."""
+    slides, failed = survey(run, rows)
+    failures += failed
+    if not slides:
+        raise SourceError(f"all {len(failures)} slides failed, the first: {failures[0]}")
+    dealing = dealt(slides, test_fraction, folds, run.seed, run.progress)
+    chosen = [i for i, (side, _) in enumerate(dealing) if split in ("all", side)]
+    if not chosen:
+        raise SourceError(f"no slide is in split {split}; see the manifest's column split")
+    return [slides[i] for i in chosen], [dealing[i] for i in chosen]
+
+
+def _check_any(plan: Plan, failures: Sequence[str]) -> None:
+    if not plan.sites:
+        first = f"; the first of {len(failures)} failures: {failures[0]}" if failures else ""
+        raise SourceError(
+            "no patch at all: no slide has annotations or tissue that the options ask for; see "
+            f"--dry-run{first}"
+        )
+
+
+def _summary(plan: Plan, failures: Sequence[str]) -> dict[str, Any]:
+    views = [view for site in plan.sites for view in site.views]
+    splits = Counter(plan.scenes[site.views[0].slide].split.value for site in plan.sites)
+    found: dict[str, Any] = {
+        "samples": dict(Counter(plan.scenes[view.slide].slide.row.domain for view in views)),
+        **{"slides": len(plan.scenes), "sites": len(plan.sites), **splits},
+    }
+    if plan.rows:
+        dropped = {row["sample"] for row in plan.rows if not row["kept"] and row["sample"]}
+        found["left out by registration"] = len(dropped)
+    return found | {"failed": len(failures)}

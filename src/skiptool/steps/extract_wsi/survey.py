@@ -1,0 +1,172 @@
+"""Look at every slide once: header, annotations, tissue; what is sound, and what fails and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from skiptool.errors import SkiptoolError, SourceError
+from skiptool.records import Progress
+from skiptool.sources.annotations.read import read_annotations
+from skiptool.sources.shapes import Shape
+from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.slides.pool import SlidePool
+from skiptool.sources.slides.resolution import scale_of
+from skiptool.sources.slides.slide import Slide
+from skiptool.sources.slides.tissue import Tissue, find_tissue
+from skiptool.steps.extract_wsi.run import Run
+from skiptool.steps.extract_wsi.settings import PatchSettings
+
+__all__ = ["Surveyed", "survey"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surveyed:
+    """A slide that can be used.
+
+    Attributes
+    ----------
+    row : SlideRow
+    name : str
+        Of the glass slide; scans of one glass slide share it. Unique among others in its domain.
+    key : str
+        Content key of the file.
+    vendor : str
+    size : tuple of int
+        Width and height of level 0.
+    levels : int
+    mpp : tuple of float
+        Micrometres per pixel of level 0, x and y.
+    scale : tuple of float
+        Level-0 pixels that a pixel of a patch spans.
+    shapes : tuple of Shape
+        Annotations in level-0 pixels, in paint order.
+    format : str or None
+        Of the annotation file, None where there is none.
+    tissue : Tissue
+    """
+
+    row: SlideRow
+    name: str
+    key: str
+    vendor: str
+    size: tuple[int, int]
+    levels: int
+    mpp: tuple[float, float]
+    scale: tuple[float, float]
+    shapes: tuple[Shape, ...]
+    format: str | None
+    tissue: Tissue
+
+    @property
+    def patch_mpp(self) -> tuple[float, float]:
+        """Micrometres per pixel of the patches, x and y."""
+        return self.mpp[0] * self.scale[0], self.mpp[1] * self.scale[1]
+
+
+def survey(run: Run, rows: Sequence[SlideRow]) -> tuple[list[Surveyed], list[str]]:
+    """Open every slide, read its annotations and find its tissue.
+
+    Returns
+    -------
+    slides : list of Surveyed
+        Those that can be used, in the order of the rows.
+    failures : list of str
+        One line for each of the others.
+    """
+    slides: list[Surveyed] = []
+    failures: list[str] = []
+    look = partial(_look, run.settings, run.pool)
+    with run.progress.task("survey", len(rows)) as task:
+        for found in run.mapper(look, rows):
+            task.advance()
+            if isinstance(found, str):
+                failures.append(found)
+            else:
+                slides.append(found)
+    return _named(slides, failures, run.progress), failures
+
+
+def _look(settings: PatchSettings, pool: SlidePool, row: SlideRow) -> Surveyed | str:
+    try:
+        with pool.get(row.path, row.mpp) as slide:
+            return _surveyed(slide, row, settings)
+    except SkiptoolError as error:
+        return str(error)
+
+
+def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
+    if slide.mpp is None:
+        raise SourceError(
+            f"{row.path}: names no plausible size of its pixels (0.05 to 20 um); fill in the "
+            "column mpp of the manifest"
+        )
+    carried = settings.register is not None and row.domain != settings.register
+    shapes, kind = ((), None) if carried else _annotated(slide, row)
+    return Surveyed(
+        row=row,
+        name=row.slide or (row.path.stem if settings.register is None else row.subject),
+        key=slide.key,
+        vendor=slide.vendor,
+        size=slide.size,
+        levels=len(slide.level_sizes),
+        mpp=slide.mpp,
+        scale=scale_of(slide, settings.mpp, row.level),
+        shapes=shapes,
+        format=kind,
+        tissue=find_tissue(slide),
+    )
+
+
+def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], str | None]:
+    if row.annotations is None:
+        return (), None
+    found = read_annotations(row.annotations, row.annotated_as or row.path.name, slide.size)
+    left, top = slide.bounds_offset if found.in_bounds else (0, 0)
+    offset = (left + row.offset[0], top + row.offset[1])
+    shapes = found.shapes
+    if offset != (0, 0):
+        shapes = tuple(shape.mapped(lambda ring: ring + offset) for shape in shapes)
+    _check_inside(shapes, slide, row)
+    return shapes, found.format
+
+
+def _check_inside(shapes: Sequence[Shape], slide: Slide, row: SlideRow) -> None:
+    """Refuse annotations of which most lie beside the slide: they are of another one."""
+    width, height = slide.size
+    outside = [
+        (x, y) for x, y in (s.centre for s in shapes) if not (0 <= x < width and 0 <= y < height)
+    ]
+    if 2 * len(outside) > len(shapes):
+        x, y = outside[0]
+        raise SourceError(
+            f"{row.annotations}: {len(outside)} of {len(shapes)} annotations lie outside of "
+            f"{row.path} ({width} x {height} pixels), the first at {x:.0f}, {y:.0f}; they are of "
+            "another slide or level, or need the columns x_offset and y_offset"
+        )
+
+
+def _named(slides: Sequence[Surveyed], failures: list[str], progress: Progress) -> list[Surveyed]:
+    """Leave out files that are listed twice, and tell apart slides that share a name."""
+    kept: dict[tuple[str, str], Surveyed] = {}
+    for slide in slides:
+        first = kept.setdefault((slide.row.domain, slide.key), slide)
+        if first is not slide:
+            failures.append(
+                f"{slide.row.path}: is the same file as {first.row.path} in domain "
+                f"{slide.row.domain}; list it once"
+            )
+    names = Counter((slide.row.domain, slide.name) for slide in kept.values())
+    found = []
+    for slide in kept.values():
+        if names[slide.row.domain, slide.name] > 1:
+            own = f"{slide.name}-{slide.key[:6]}"
+            progress.warn(
+                f"{slide.row.path}: domain {slide.row.domain} has several slides named "
+                f"{slide.name}; this one is called {own}"
+            )
+            slide = replace(slide, name=own)
+        found.append(slide)
+    return found

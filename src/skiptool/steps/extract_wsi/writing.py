@@ -1,0 +1,129 @@
+"""Sites into the store; then what lies beside it: the table of registration, PNG pairs."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skiptool.names import Kind
+from skiptool.records import Progress
+from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.steps.extract_wsi.pixels import Work, read_work
+from skiptool.steps.extract_wsi.plan import Plan
+from skiptool.steps.extract_wsi.run import Run
+from skiptool.steps.extract_wsi.sites import Site
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.header import Making, lineage
+from skiptool.stores.schemas import REGISTRATION
+from skiptool.stores.staging import staged
+from skiptool.stores.tables import write_table
+
+__all__ = ["export_pairs", "write_registration", "write_sites"]
+
+AT_ONCE = 8
+"""Sites read by one call: enough to make up for sending them, few enough to bound memory."""
+
+COLUMNS = ("image", "mask", "domain", "subject", "id", "split")
+
+
+def write_sites(run: Run, writer: DatasetWriter, plan: Plan) -> list[str]:
+    """Read all sites and append them in the order of the plan.
+
+    Returns
+    -------
+    list of str
+        One line for each slide of which sites could not be read; these are in no domain.
+    """
+    failed: Counter[int] = Counter()
+    first: dict[int, str] = {}
+    work = list(_work(writer, plan))
+    with run.progress.task("extract", len(plan.sites)) as task:
+        task.advance(len(plan.sites) - sum(len(each.sites) for each in work))
+        read = run.mapper(partial(read_work, run.settings, run.pool), work)
+        for each, results in zip(work, read, strict=True):
+            for site, found in zip(each.sites, results, strict=True):
+                place = site.views[0].slide
+                if isinstance(found, str):
+                    failed[place] += 1
+                    first.setdefault(place, found)
+                    continue
+                for sample in found:
+                    if not writer.holds(sample.domain, sample.id):
+                        writer.append(sample)
+            task.advance(len(each.sites), note=each.scenes[each.sites[0].views[0].slide].slide.name)
+    return [
+        f"{plan.scenes[place].slide.row.path}: {count} patches could not be read and are left out "
+        f"in all domains, the first: {first[place]}"
+        for place, count in failed.items()
+    ]
+
+
+def _work(writer: DatasetWriter, plan: Plan) -> Iterator[Work]:
+    """Cut what is not in the store yet into pieces; a piece is of one reference slide."""
+
+    def there(site: Site) -> bool:
+        return all(
+            writer.holds(plan.scenes[view.slide].slide.row.domain, site.id) for view in site.views
+        )
+
+    piece: list[Site] = []
+    for site in (site for site in plan.sites if not there(site)):
+        if piece and (len(piece) == AT_ONCE or piece[0].views[0].slide != site.views[0].slide):
+            yield _piece(piece, plan)
+            piece = []
+        piece.append(site)
+    if piece:
+        yield _piece(piece, plan)
+
+
+def _piece(sites: Sequence[Site], plan: Plan) -> Work:
+    places = {view.slide for site in sites for view in site.views}
+    return Work(tuple(sites), {place: plan.scenes[place] for place in sorted(places)})
+
+
+def write_registration(path: Path, making: Making, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write the table of what became of each patch on each scan."""
+    columns = {name: [row.get(name) for row in rows] for name in REGISTRATION}
+    header = lineage(Kind.REGISTRATION, making, [list(row.values()) for row in rows])
+    with staged(path, overwrite=True) as partial_path:
+        write_table(partial_path, header, columns, len(rows))
+    return path
+
+
+def export_pairs(store: Path, folder: Path, classes: Sequence[str], progress: Progress) -> Path:
+    """Write every sample as two PNG files, and the manifest by which they are taken back.
+
+    ``skiptool extract images FOLDER/manifest.csv --classes ...`` reads the corrected masks under
+    the same ids, subjects, domains and splits.
+    """
+    data = open_dataset(store)
+    rows = []
+    with (
+        staged(folder, overwrite=True) as partial_folder,
+        progress.task("export", sum(len(data.domain(name)) for name in data.domains)) as task,
+    ):
+        for domain in data.domains:
+            columns = data.domain(domain).columns
+            reader = data.samples(domain, range(len(columns["id"])))
+            for part in ("images", "masks"):
+                (partial_folder / part / domain).mkdir(parents=True)
+            for index, name in enumerate(columns["id"]):
+                image, mask = reader.read(index)
+                files = [f"{part}/{domain}/{index:06d}.png" for part in ("images", "masks")]
+                write_picture(partial_folder / files[0], np.asarray(image, dtype=np.uint8))
+                write_mask(partial_folder / files[1], mask, ())
+                rows.append(
+                    (*files, domain, columns["subject"][index], name, columns["split"][index])
+                )
+                task.advance()
+        with (partial_folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
+        (partial_folder / "classes.txt").write_text(",".join(classes) + "\n", encoding="utf-8")
+    return folder
