@@ -15,7 +15,7 @@ from skiptool.sources.slides.levels import SCALE_TOLERANCE, Pair
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-__all__ = ["WHITE", "Fetch", "is_native", "over_white", "resample"]
+__all__ = ["WHITE", "Fetch", "is_native", "on_paper", "over_white", "resample"]
 
 Fetch = Callable[[int, int, int, int], tuple["UInt8", Pair]]
 """Left, top, width and height on a level, in its pixels -> their colours, uint8 (H, W, 3), and
@@ -68,6 +68,32 @@ def _is_opaque(rgba: UInt8) -> bool:
     if np.little_endian:
         return bool(rgba.view(np.uint32).min() >= _OPAQUE)
     return bool(rgba[..., 3].min() == WHITE)
+
+
+def on_paper(part: UInt8 | None, offset: tuple[int, int], size: tuple[int, int]) -> UInt8:
+    """Put a picture on a white one.
+
+    Parameters
+    ----------
+    part : uint8, shape (h, w, 3), or None
+        Returned as it is where it has the size already; None for empty paper.
+    offset : (int, int)
+        Column and row of its upper left corner.
+    size : (int, int)
+        Width and height of the paper.
+
+    Returns
+    -------
+    uint8, shape (height, width, 3)
+    """
+    width, height = size
+    if part is not None and part.shape[:2] == (height, width):
+        return part
+    paper = np.full((height, width, 3), WHITE, dtype=np.uint8)
+    if part is not None:
+        left, top = offset
+        paper[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return paper
 
 
 def is_native(start: Pair, ratio: Pair) -> bool:

@@ -20,7 +20,7 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.slides.content import AGAIN, check_file, content_key
 from skiptool.sources.slides.levels import Pair, level_for, true_downsamples
 from skiptool.sources.slides.pixel_size import Given, pixel_size
-from skiptool.sources.slides.sampling import WHITE, is_native, over_white, resample
+from skiptool.sources.slides.sampling import is_native, on_paper, over_white, resample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -132,9 +132,8 @@ class Slide:
         -------
         uint8, shape (height, width, 3)
             Pixel (i, j) covers ``x + j * sx .. x + (j + 1) * sx`` and ``y + i * sy ..``. The slide
-            lies on white paper: outside is 255, and transparent pixels are laid over it. As the
-            level stores them, where scale and position are a level's own; otherwise from the
-            coarsest level that is fine enough, antialiased.
+            lies on white paper. As a level stores them where scale and position are its own;
+            otherwise from the coarsest level that is fine enough, antialiased.
 
         Raises
         ------
@@ -184,23 +183,29 @@ class Slide:
         self, level: int, left: int, top: int, width: int, height: int
     ) -> tuple[UInt8, Pair]:
         """Pixels of a level on white, and where on the level their corner truly lies."""
-        across, down = self.level_sizes[level]
-        if left >= across or top >= down or left + width <= 0 or top + height <= 0:
-            return np.full((height, width, 3), WHITE, dtype=np.uint8), (left, top)
-        # OpenSlide wants whole pixels of level 0, divides by its own downsample and interpolates
+        limits = self.level_sizes[level]
+        west, east = max(left, 0), min(left + width, limits[0])
+        north, south = max(top, 0), min(top + height, limits[1])
+        if west >= east or north >= south:
+            return on_paper(None, (0, 0), (width, height)), (left, top)
+        # OpenSlide wants whole pixels of level 0, divides by its own downsample and interpolates;
+        # only what lies on the level is asked of it, as it rounds positions below 0 otherwise
         step = self._steps[level]
-        place = round(left * step), round(top * step)
-        picture = self._region(place, level, (width, height))
-        # ten times faster than asarray
-        rgba = np.frombuffer(picture.tobytes(), dtype=np.uint8).reshape(height, width, 4)
-        return over_white(rgba), (place[0] / step, place[1] / step)
+        place = round(west * step), round(north * step)
+        part = self._colours(place, level, (east - west, south - north))
+        corner = place[0] / step - (west - left), place[1] / step - (north - top)
+        return on_paper(part, (west - left, north - top), (width, height)), corner
+
+    def _colours(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
+        # the bytes in one go: asarray takes ten times as long
+        rgba = np.frombuffer(self._region(place, level, size).tobytes(), dtype=np.uint8)
+        return over_white(rgba.reshape(*size[::-1], 4))
 
     def _region(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         """Read a region; after an error once more with a handle of our own.
 
-        An error latches: every later call on that handle fails, and so do those that other threads
-        are in. So a failed handle is dropped, and whether it was this region's fault is told by
-        reading it with one that nobody else has.
+        An error latches: every later call on that handle fails, and those that other threads are
+        in. So it is dropped, and one that nobody else has tells whether this region is at fault.
         """
         handle = self._shared()
         try:
@@ -212,8 +217,8 @@ class Slide:
             picture = own.read_region(place, level, size)
         except OpenSlideError as error:
             raise SourceError(
-                f"{self.path}: the {size[0]} x {size[1]} pixels of level {level} at {place} (level "
-                f"0) cannot be read ({error}); the file is damaged: {AGAIN}"
+                f"{self.path}: {size[0]} x {size[1]} pixels of level {level} at {place} cannot be "
+                f"read ({error}); the file is damaged: {AGAIN}"
             ) from error
         self._swap(None, own)
         return picture
