@@ -34,10 +34,11 @@ def check_sample(sample: Sample, classes: Sequence[str]) -> None:
     where = f"domain {sample.domain}, sample {sample.id}"
     _check_names(sample, where)
     _check_pixels(sample, where)
-    labels = np.bincount(sample.mask.ravel(), minlength=IGNORE + 1)[len(classes) : IGNORE]
-    if labels.any():
+    # One more than the highest label: IGNORE, the highest number of eight bits, becomes 0.
+    beyond = int((sample.mask + np.uint8(1)).max())
+    if beyond > len(classes):
         raise MismatchError(
-            f"{where}: mask holds label {len(classes) + int(labels.argmax())}, the classes are 0 "
+            f"{where}: mask holds label {beyond - 1}, the classes are 0 "
             f"to {len(classes) - 1} ({', '.join(classes)}) and {IGNORE} for ignored; name every "
             "class or correct the mask"
         )
