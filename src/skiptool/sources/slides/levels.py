@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,8 +46,12 @@ def true_downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[Pair, ...]:
 
 
 def _downsample(extent: int, reduced: int) -> float:
-    whole = max(round(extent / reduced), 1)
-    return float(whole) if abs(extent / whole - reduced) < 1 else extent / reduced
+    ratio = extent / reduced
+    # of a tiny level several whole numbers may be left: powers of two first, as most pyramids are
+    for whole in (2 ** round(math.log2(ratio)), max(round(ratio), 1)):
+        if abs(extent / whole - reduced) < 1:
+            return float(whole)
+    return ratio
 
 
 def level_for(downsamples: Sequence[Pair], scale: Pair) -> int:

@@ -44,13 +44,13 @@ def open_slide(path: Path, mpp: Given = (None, None), cache: TileCache | None = 
         Micrometres per pixel of level 0 as the manifest gives them (columns mpp and mpp_y); they
         win over the file's.
     cache : TileCache, optional
-        Where decoded tiles are kept; without it the slide has its own of 32 MB.
+        Where decoded tiles are kept; its own of 32 MB without it.
 
     Raises
     ------
     SourceError
-        If there is no such file, it is a folder or empty, it is no slide or truncated, or the
-        manifest's pixel size is not within 0.05..20 um/px.
+        If it is missing, empty, a folder, truncated or no slide, or the manifest's pixel size is
+        not within 0.05..20 um/px.
     """
     return Slide(path, mpp, cache)
 
@@ -66,7 +66,7 @@ class Slide:
     size : (int, int)
         Width and height of level 0 in pixels.
     level_sizes : tuple of (int, int)
-        Width and height of every level, level 0 first.
+        The same of every level.
     downsamples : tuple of (float, float)
         Pixels of level 0 that a pixel of each level spans, horizontally and vertically.
     mpp : (float, float) or None
@@ -95,10 +95,8 @@ class Slide:
         self._steps = handle.level_downsamples
         self.recorded_mpp = facts.get("openslide.mpp-x"), facts.get("openslide.mpp-y")
         self.mpp = pixel_size(str(path), mpp, self.recorded_mpp)
-        self.bounds_offset = (
-            int(facts.get("openslide.bounds-x", 0)),
-            int(facts.get("openslide.bounds-y", 0)),
-        )
+        left, top = (int(facts.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
+        self.bounds_offset = left, top
 
     def __enter__(self) -> Slide:
         return self
@@ -113,8 +111,7 @@ class Slide:
 
     def close(self) -> None:
         """Let go of the file; threads that are reading finish, a later read opens it again."""
-        with self._lock:
-            self._handle = None  # OpenSlide closes a file with the last reference to it
+        self._swap(self._handle, None)  # OpenSlide closes a file with the last reference to it
 
     def read(self, x: float, y: float, size: tuple[int, int], scale: Pair) -> UInt8:
         """Read a patch at any resolution.
@@ -140,7 +137,7 @@ class Slide:
         ArgumentError
             If position, size or scale is no such thing.
         SourceError
-            If the pixels cannot be read. The next read works again where the file does.
+            If the pixels cannot be read; others of the same slide still can.
         """
         if not (all(map(math.isfinite, (x, y, *scale))) and min(*size, *scale) > 0):
             raise ArgumentError(
