@@ -14,7 +14,7 @@ from skiptool.sources.patches.painting import Areas, discs, inside, paint
 from skiptool.sources.patches.patch import Patch
 from skiptool.sources.shapes import Shape
 
-NUMBERS = st.floats(-30, 50, allow_subnormal=False)
+NUMBERS = st.floats(-30, 50).map(lambda number: round(number, 6))
 RINGS = st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=12).map(np.array)
 PATCHES = st.builds(
     Patch,
