@@ -1,0 +1,79 @@
+"""ASAP's XML: ``ASAP_Annotations`` with ``Annotations`` and ``AnnotationGroups``.
+
+An ``Annotation`` has a ``Type`` and ``Coordinates`` of ``Coordinate`` (``Order``, ``X``, ``Y``;
+pixels of level 0, never cropped; a decimal comma is taken too), and its class is the group it is
+``PartOfGroup``; "None" is no class. Polygon, Spline (its vertices joined by straight lines, as
+ASAP's own masks are) and Rectangle are areas, Dot and PointSet points, one shape a vertex;
+Measurement is left out. Groups may be declared and unused. The order in the file is the paint
+order. The file is about one slide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import Listed, Opened
+from skiptool.sources.annotations.fields import label, records
+from skiptool.sources.annotations.outlines import box, point, polygon, vertices
+from skiptool.sources.shapes import Shape
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64
+
+__all__ = ["ROOT", "open_asap"]
+
+ROOT: Final = "ASAP_Annotations"
+"""Name of the outermost element."""
+
+_AREAS: Final = ("Polygon", "Spline", "Rectangle")
+_POINTS: Final = ("Dot", "PointSet")
+_LEFT_OUT: Final = ("Measurement", "None")
+
+
+def open_asap(root: Element, where: str) -> Opened:
+    """Take the annotations of a file."""
+    return Opened("ASAP XML", partial(_found, root, where), by_name=False)
+
+
+def _found(root: Element, where: str, slide: Listed | None) -> Iterator[Shape | None]:
+    del slide  # the file knows one slide only
+    annotations = root.findall("./Annotations/Annotation")
+    ids = records([one.get("Name") for one in annotations])
+    for record, one in zip(ids, annotations, strict=True):
+        yield from _shapes(one, record, f"{where}: annotation {record}")
+
+
+def _shapes(annotation: Element, record: str, where: str) -> Iterator[Shape | None]:
+    kind, group = annotation.get("Type"), label(annotation.get("PartOfGroup"))
+    name = "" if group == "None" else group
+    if kind in _LEFT_OUT:
+        yield None
+    elif kind in _POINTS:
+        yield from (point(name, at[None], record) for at in _coordinates(annotation, where))
+    elif kind in _AREAS:
+        corners = _coordinates(annotation, where)
+        two = kind == "Rectangle" and len(corners) == 2
+        yield box(name, corners, record) if two else polygon(name, [corners], record)
+    else:
+        raise SourceError(
+            f"{where}: is of type {kind or 'unknown'}; expected "
+            f"{', '.join((*_AREAS, *_POINTS, *_LEFT_OUT))}"
+        )
+
+
+def _coordinates(annotation: Element, where: str) -> Float64:
+    rows = [
+        [(one.get(key) or "").replace(",", ".") for key in ("Order", "X", "Y")]
+        for one in annotation.findall("./Coordinates/Coordinate")
+    ]
+    pairs = vertices([row[1:] for row in rows] or np.empty((0, 2)), where)
+    order = [row[0] for row in rows]
+    if not all(one.isdecimal() for one in order):
+        return pairs  # without numbers the order in the file is all there is
+    return pairs[np.argsort([int(one) for one in order], kind="stable")]

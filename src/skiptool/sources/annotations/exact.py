@@ -1,0 +1,165 @@
+"""Exports of the annotation server EXACT: answers of its REST interface, saved as JSON.
+
+A list of annotations, or an object with ``results`` or ``annotations``, or a list of images that
+hold their ``annotations``; beside them may stand ``images`` and ``annotation_types`` (also within
+``products``), lists that explain ids. An annotation: ``id``, ``vector`` (``{"x1": ..., "y1": ...,
+"x2": ...}``, pixels of level 0, or null), ``annotation_type`` and ``image`` (an id, or the object
+itself where the request said ``expand=annotation_type,image``), ``deleted``. Deleted ones are
+skipped.
+
+Kinds of vectors (``vector_type`` of the type): 1 and 6 box, 2 point (saved as the box of the little
+ellipse that the viewer draws: its middle is the point), 3 line, 4 polyline, 5 polygon, 7 the whole
+image; lines and the whole image are left out. Where the file does not say the kind: one vertex is a
+point, two are a box, more are a polygon. A type without name is called by its id. The server knows
+no paint order: large areas come first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import Listed, Opened
+from skiptool.sources.annotations.fields import Fields, file_name, label, records, size_of
+from skiptool.sources.annotations.outlines import box, outer_first, point, polygon, vertices
+from skiptool.sources.shapes import Shape
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64
+
+__all__ = ["is_exact", "open_exact"]
+
+_LEFT_OUT: Final = ("3", "4", "7")
+"""Vector types without area: line, polyline, the whole image."""
+
+_POINT: Final = "2"
+_POLYGON: Final = "5"
+
+
+def is_exact(content: object) -> bool:
+    """Tell an export of EXACT by the vectors of its annotations, or by an empty page of results."""
+    found = [annotation for annotation, _ in _annotations(content)]
+    if found:
+        return all("vector" in annotation for annotation in found)
+    return isinstance(content, dict) and content.get("results") == []
+
+
+def open_exact(content: object, where: str) -> Opened:
+    """Sort the annotations of an export by image; one image only is the slide, whatever its name.
+
+    Raises
+    ------
+    SourceError
+        If there are several images and one has no name.
+    """
+    pairs = list(_annotations(content))
+    ids = records([annotation.get("id") for annotation, _ in pairs])
+    explained = _by_id(content, "images")
+    images: dict[str, Fields] = {}
+    by_image = defaultdict(list)
+    for record, (annotation, around) in zip(ids, pairs, strict=True):
+        image = around or _explained(annotation.get("image"), explained)
+        key = label(image.get("id"))
+        images[key] = image
+        by_image[key].append((record, annotation))
+    images = explained | images  # those without annotations too
+    slides = tuple(Listed(_name(image), size_of(image), key) for key, image in images.items())
+    if len(slides) > 1 and not all(slide.name for slide in slides):
+        raise SourceError(
+            f"{where}: holds annotations of {len(slides)} images without the names of all; export "
+            "one image, or ask the server with expand=image,annotation_type"
+        )
+    found = partial(_found, by_image, _by_id(content, "annotation_types"), where)
+    return Opened("EXACT", found, slides, by_name=len(slides) > 1)
+
+
+def _annotations(content: object) -> Iterator[tuple[Fields, Fields | None]]:
+    """Walk through annotations, each with the image around it where there is one."""
+    if isinstance(content, dict):
+        if "vector" in content:
+            yield content, None
+        for key in ("results", "annotations", "images"):
+            yield from _annotations_of_list(content.get(key))
+    else:
+        yield from _annotations_of_list(content)
+
+
+def _annotations_of_list(entries: object) -> Iterator[tuple[Fields, Fields | None]]:
+    for entry in _objects(entries):
+        if "vector" in entry:
+            yield entry, None
+        for inner in _objects(entry.get("annotations")):
+            yield inner, entry
+
+
+def _objects(entries: object) -> list[Fields]:
+    found = entries if isinstance(entries, list) else []
+    return [entry for entry in found if isinstance(entry, dict)]
+
+
+def _by_id(content: object, key: str) -> dict[str, Fields]:
+    """Find the lists that explain ids, at the top or within products."""
+    if not isinstance(content, dict):
+        return {}
+    places = [content, *_objects(content.get("products")), *_objects(content.get("product_set"))]
+    return {label(one.get("id")): one for place in places for one in _objects(place.get(key))}
+
+
+def _explained(value: object, known: Mapping[str, Fields]) -> Fields:
+    """Return the object that an id stands for; a bare text is its own name."""
+    if isinstance(value, dict):
+        return {**known.get(label(value.get("id")), {}), **value}
+    return known.get(label(value)) or {"id": value, "name": value if isinstance(value, str) else ""}
+
+
+def _name(image: Fields) -> str:
+    return file_name(image.get("filename")) or file_name(image.get("name"))
+
+
+def _found(
+    by_image: Mapping[str, Sequence[tuple[str, Fields]]],
+    kinds: Mapping[str, Fields],
+    where: str,
+    slide: Listed | None,
+) -> list[Shape | None]:
+    entries = by_image.get(slide.key, ()) if slide else ()
+    return outer_first(
+        _shape(annotation, kinds, record, f"{where}: annotation {record}")
+        for record, annotation in entries
+        if not annotation.get("deleted")
+    )
+
+
+def _shape(
+    annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str
+) -> Shape | None:
+    kind = _explained(annotation.get("annotation_type"), kinds)
+    name = label(kind.get("name")) or label(kind.get("id"))
+    vector_type = label(kind.get("vector_type"))
+    corners = _corners(annotation["vector"], where)
+    if vector_type in _LEFT_OUT or not len(corners):
+        return None
+    if vector_type == _POINT:
+        middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
+        return point(name, middle[None], record)
+    if vector_type == _POLYGON or len(corners) > 2:
+        return polygon(name, [corners], record)
+    return point(name, corners, record) if len(corners) == 1 else box(name, corners, record)
+
+
+def _corners(vector: object, where: str) -> Float64:
+    if not isinstance(vector, dict | None):
+        raise SourceError(f"{where}: its vector is no object; expected x1, y1, x2, y2 ...")
+    numbers = vector or {}
+    pairs = [(f"x{at}", f"y{at}") for at in range(1, len(numbers) // 2 + 1)]
+    missing = next((key for pair in pairs for key in pair if key not in numbers), None)
+    if missing or len(numbers) % 2:
+        raise SourceError(
+            f"{where}: its vector lacks {missing or 'the last y'}; expected x1, y1, x2, y2 ..."
+        )
+    return vertices([[numbers[x], numbers[y]] for x, y in pairs] or np.empty((0, 2)), where)

@@ -1,0 +1,103 @@
+"""GeoJSON as QuPath writes it: a FeatureCollection, a list of Features, or one Feature.
+
+``geometry``: Polygon (rings after the first are holes), MultiPolygon, Point, MultiPoint,
+GeometryCollection; each part is a shape of its own with the id of the record. Lines are left out.
+``properties.classification``: an object with ``name`` (or ``names``, of a derived class, joined by
+": " as QuPath shows them), or a text; without it ``properties.name``. The order in the file is the
+paint order.
+
+The file is about one slide. QuPath opens slides of some scanners (MIRAX above all) cropped to
+OpenSlide's bounds and counts pixels from there, so ``in_bounds`` is always set. Adding the corner
+of the bounds is right for the others too: slides without bounds have it at (0, 0). Whoever told
+QuPath ``--no-crop`` takes it back by the offsets of the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import Listed, Opened
+from skiptool.sources.annotations.fields import Fields, label, objects, records
+from skiptool.sources.annotations.outlines import point, polygon, vertices
+from skiptool.sources.shapes import Shape
+
+__all__ = ["is_geojson", "open_geojson"]
+
+_AREAS_AND_POINTS: Final = ("Polygon", "MultiPolygon", "Point", "MultiPoint")
+_LINES: Final = ("LineString", "MultiLineString")
+
+
+def is_geojson(content: object) -> bool:
+    """Tell GeoJSON by its word ``type``; an empty list is one without features."""
+    if isinstance(content, list):
+        return all(isinstance(one, dict) and one.get("type") == "Feature" for one in content)
+    return isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature")
+
+
+def open_geojson(content: Any, where: str) -> Opened:  # noqa: ANN401
+    """Take the features of a file.
+
+    Raises
+    ------
+    SourceError
+        If a collection has no list of features.
+    """
+    if isinstance(content, dict):
+        single = content["type"] == "Feature"
+        content = [content] if single else objects(content, "features", where)
+    found = partial(_found, content, where)
+    return Opened("QuPath GeoJSON", found, by_name=False, in_bounds=True)
+
+
+def _found(features: Sequence[Fields], where: str, slide: Listed | None) -> Iterator[Shape | None]:
+    del slide  # the file knows one slide only
+    for record, feature in zip(records([one.get("id") for one in features]), features, strict=True):
+        place = f"{where}: feature {record}"
+        yield from _shapes(feature.get("geometry"), _class(feature), record, place)
+
+
+def _class(feature: Fields) -> str:
+    properties = feature.get("properties")
+    if not isinstance(properties, dict):
+        return ""
+    classification = properties.get("classification")
+    if isinstance(classification, dict):
+        parts = classification.get("names")
+        joined = ": ".join(map(label, parts)) if isinstance(parts, list) else ""
+        return label(classification.get("name")) or joined
+    return label(classification) or label(properties.get("name"))
+
+
+def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Shape | None]:  # noqa: ANN401
+    if geometry is None:
+        yield None
+        return
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if kind == "GeometryCollection":
+        for part in objects(geometry, "geometries", where):
+            yield from _shapes(part, name, record, where)
+    elif kind in _LINES:
+        yield None
+    elif kind in _AREAS_AND_POINTS:
+        yield from _parts(kind, geometry.get("coordinates"), name, record, where)
+    else:
+        raise SourceError(
+            f"{where}: its geometry is of type {kind or 'unknown'}; expected "
+            f"{', '.join(_AREAS_AND_POINTS)} or a line"
+        )
+
+
+def _parts(
+    kind: str, coordinates: object, name: str, record: str, where: str
+) -> Iterator[Shape | None]:
+    parts = coordinates if kind.startswith("Multi") else [coordinates]
+    if not isinstance(parts, list) or not all(isinstance(part, list) for part in parts):
+        raise SourceError(f"{where}: its geometry has no list of coordinates; export it again")
+    for part in parts:
+        if kind.endswith("Point"):
+            yield point(name, vertices([part] if part else [], where), record)
+        else:
+            yield polygon(name, [vertices(ring, where) for ring in part], record)

@@ -1,0 +1,157 @@
+"""Annotation files of six formats, told by their content and never by their suffix."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Final
+from xml.etree import ElementTree
+
+from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import Annotated, Listed, Opened, Size
+from skiptool.sources.annotations.asap import ROOT, open_asap
+from skiptool.sources.annotations.coco import is_coco, open_coco
+from skiptool.sources.annotations.exact import is_exact, open_exact
+from skiptool.sources.annotations.geojson import is_geojson, open_geojson
+from skiptool.sources.annotations.matching import check_size, choose
+from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
+
+__all__ = ["KNOWN", "read_annotations", "slides_in"]
+
+KNOWN: Final = (
+    "SlideRunner sqlite, MIDOG json, COCO json (CATCH), EXACT json, QuPath GeoJSON, ASAP XML"
+)
+"""The formats, for messages."""
+
+_KEPT: Final = 8
+"""So many files about several slides stay parsed: one a scanner, asked for slide by slide."""
+
+_OPENING: Final = Lock()
+"""Threads that ask for slides of one file parse it once."""
+
+
+def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annotated:
+    """Read the annotations of one slide.
+
+    Parameters
+    ----------
+    path : Path
+        A file of any format of ``KNOWN``.
+    slide : str
+        File name of the slide, with suffix. A file about several slides is searched for the name,
+        then for the name without suffix in any case, then, if it is about a single slide, taken
+        if that is of this size. GeoJSON, ASAP and an EXACT export of one image are about one slide,
+        whatever its name.
+    size : tuple of int or None
+        Width and height of the slide at level 0.
+
+    Returns
+    -------
+    Annotated
+        Without shapes where the file knows the slide and marks nothing on it.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, empty, damaged or of another format, does not know the slide, or
+        records another size for it.
+    """
+    opened = _open(path)
+    listed = _listed(opened, path, slide, size)
+    recorded = listed.size if listed else None
+    check_size(recorded, size, slide, str(path))
+    found = list(opened.found(listed))
+    shapes = tuple(shape for shape in found if shape is not None)
+    left_out = len(found) - len(shapes)
+    return Annotated(shapes, recorded, opened.in_bounds, opened.format, left_out)
+
+
+def slides_in(path: Path) -> list[str]:
+    """List the file names of the slides that a file is about; empty where its format names none.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, empty, damaged or of another format.
+    """
+    return [slide.name for slide in _open(path).slides]
+
+
+def _listed(opened: Opened, path: Path, slide: str, size: Size | None) -> Listed | None:
+    if opened.by_name:
+        return choose(opened.slides, slide, size, str(path))
+    return opened.slides[0] if opened.slides else None
+
+
+def _open(path: Path) -> Opened:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    with _OPENING:
+        opened = _parsed(path, status.st_mtime_ns, status.st_size)
+        if not opened.by_name:
+            _parsed.cache_clear()  # a file about one slide is not asked for again
+    return opened
+
+
+@lru_cache(maxsize=_KEPT)
+def _parsed(path: Path, *_: int) -> Opened:
+    """Tell the format and list the slides; kept as long as time and size of the file stay."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(MAGIC))
+            if head == MAGIC:
+                return open_sliderunner(path)
+            content = head + file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    text = content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00")
+    if not text:
+        raise SourceError(f"{path}: is empty; expected one of {KNOWN}; export it again")
+    if text.startswith(b"<"):
+        return _open_xml(content.lstrip(), path)
+    if text.startswith((b"{", b"[")):
+        return _open_json(content, path)
+    raise SourceError(f"{path}: is neither XML, JSON nor SQLite; expected one of {KNOWN}")
+
+
+def _open_xml(content: bytes, path: Path) -> Opened:
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise SourceError(
+            f"{path}: is no whole XML text ({error}); copy or export it again"
+        ) from None
+    if root.tag != ROOT:
+        raise SourceError(
+            f"{path}: is XML with outermost element {root.tag}; expected one of {KNOWN}"
+        )
+    return open_asap(root, str(path))
+
+
+def _open_json(content: bytes, path: Path) -> Opened:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:  # json and unicode errors are both ValueErrors
+        raise SourceError(
+            f"{path}: is no whole JSON text ({error}); copy or export it again"
+        ) from None
+    if is_geojson(parsed):
+        return open_geojson(parsed, str(path))
+    if is_exact(parsed):
+        return open_exact(parsed, str(path))
+    if is_coco(parsed):
+        return open_coco(parsed, str(path))
+    keys = ", ".join(map(repr, list(parsed)[:6])) if isinstance(parsed, dict) else "a list"
+    raise SourceError(
+        f"{path}: is JSON of unknown form (it holds {keys or 'nothing'}); expected one of {KNOWN}"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"{path}: cannot be read ({error.strerror}); expected a file of annotations; check the path"
+    )

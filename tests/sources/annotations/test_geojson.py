@@ -1,0 +1,170 @@
+"""GeoJSON as QuPath and its kin write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skiptool.errors import SourceError
+from skiptool.sources.annotations.geojson import is_geojson, open_geojson
+from skiptool.sources.annotations.read import read_annotations, slides_in
+
+Writer = Callable[..., Path]
+
+OUTLINE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
+HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
+
+
+def feature(
+    kind: str = "Polygon",
+    coordinates: object = (OUTLINE,),
+    **fields: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    geometry = {"type": kind, "coordinates": coordinates}
+    properties = {"classification": {"name": "Tumor", "color": [200, 0, 0]}}
+    return {
+        "type": "Feature",
+        "id": "5f-1",
+        "geometry": geometry,
+        "properties": properties,
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        feature(),
+        [feature()],
+        {"type": "FeatureCollection", "features": [feature()]},
+        {"features": [feature()], "crs": None, "type": "FeatureCollection"},
+    ],
+)
+def test_every_form_is_read(written: Writer, content: object) -> None:
+    path = written(content)
+    read = read_annotations(path, "any.mrxs", (50, 40))
+    (shape,) = read.shapes
+    assert (read.format, read.size, read.in_bounds) == ("QuPath GeoJSON", None, True)
+    assert (shape.name, shape.record, shape.area) == ("Tumor", "5f-1", 100)
+    assert len(shape.rings[0]) == 4
+    assert slides_in(path) == []
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [
+        ({"classification": {"name": "Tumor"}}, "Tumor"),
+        ({"classification": {"names": ["Tumor", "Positive"]}}, "Tumor: Positive"),
+        ({"classification": "Stroma", "name": "ROI 3"}, "Stroma"),
+        ({"name": "UT", "color": [255, 0, 0]}, "UT"),
+        ({"classification": None, "name": "UT"}, "UT"),
+        ({"classification": {}}, ""),
+        ({"objectType": "annotation"}, ""),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_the_class_is_found(written: Writer, properties: object, name: str) -> None:
+    path = written([feature(properties=properties)])
+    assert [shape.name for shape in read_annotations(path, "a").shapes] == [name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "coordinates", "areas"),
+    [
+        ("Polygon", [OUTLINE, HOLE], [96]),
+        ("MultiPolygon", [[OUTLINE, HOLE], [HOLE]], [96, 4]),
+        ("Point", [3, 4], [0]),
+        ("Point", [3, 4, 1], [0]),
+        ("MultiPoint", [[3, 4], [5, 6]], [0, 0]),
+        ("MultiPoint", [], []),
+    ],
+)
+def test_every_part_is_a_shape(
+    written: Writer, kind: str, coordinates: object, areas: list[float]
+) -> None:
+    read = read_annotations(written([feature(kind, coordinates)]), "a")
+    assert [shape.area for shape in read.shapes] == areas
+    assert all(shape.is_point == (shape.area == 0) for shape in read.shapes)
+    assert {shape.record for shape in read.shapes} <= {"5f-1"}
+
+
+def test_lines_and_slips_are_left_out(written: Writer) -> None:
+    features = [
+        feature("LineString", [[0, 0], [1, 1]]),
+        feature("MultiLineString", [[[0, 0], [1, 1]]]),
+        feature("Polygon", [[[0, 0], [1, 1], [0, 0]]]),
+        feature("Polygon", []),
+        feature("Point", []),
+        feature(geometry=None),
+        feature(),
+    ]
+    read = read_annotations(written(features), "a")
+    assert (len(read.shapes), read.left_out) == (1, 6)
+
+
+def test_collections_of_geometries_are_one_record(written: Writer) -> None:
+    parts = [
+        {"type": "Point", "coordinates": [1, 2]},
+        {"type": "Polygon", "coordinates": [OUTLINE]},
+    ]
+    geometry = {"type": "GeometryCollection", "geometries": parts}
+    shapes = read_annotations(written([feature(geometry=geometry)]), "a").shapes
+    assert [(shape.is_point, shape.record) for shape in shapes] == [(True, "5f-1"), (False, "5f-1")]
+
+
+def test_ids_that_name_a_kind_of_object_are_no_records(written: Writer) -> None:
+    features = [feature(id="PathAnnotationObject"), feature(id="PathAnnotationObject"), feature()]
+    shapes = read_annotations(written(features), "a").shapes
+    assert [shape.record for shape in shapes] == ["#0", "#1", "5f-1"]
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        ({"type": "Circle", "coordinates": []}, "its geometry is of type Circle; expected Polygon"),
+        ({"coordinates": []}, "its geometry is of type unknown"),
+        ([], "its geometry is of type unknown"),
+        ({"type": "Polygon"}, "no list of coordinates"),
+        ({"type": "MultiPolygon", "coordinates": [3]}, "no list of coordinates"),
+        ({"type": "Polygon", "coordinates": [[1, 2], 3]}, "no pairs of numbers"),
+        ({"type": "Polygon", "coordinates": OUTLINE}, None),
+        ({"type": "Point", "coordinates": ["a", 3]}, "no pairs of numbers"),
+        ({"type": "Point", "coordinates": [1, float("inf")]}, r"vertex 1 is \(1, inf\)"),
+        ({"type": "GeometryCollection"}, "holds no list 'geometries'"),
+    ],
+)
+def test_damaged_geometry_is_named(written: Writer, geometry: object, message: str | None) -> None:
+    path = written([feature(), feature(id="x7", geometry=geometry)])
+    if message is None:  # rings of two numbers are no outline
+        assert len(read_annotations(path, "a").shapes) == 1
+        return
+    with pytest.raises(SourceError, match=rf"^{path}: feature x7: .*{message}"):
+        read_annotations(path, "a")
+
+
+def test_a_collection_without_features_is_named() -> None:
+    with pytest.raises(SourceError, match=r"^f: holds no list 'features'"):
+        open_geojson({"type": "FeatureCollection"}, "f")
+
+
+def test_geojson_is_told_by_its_type() -> None:
+    assert is_geojson([])
+    assert not any(is_geojson(other) for other in ({}, [{}], [feature(), 3], 3, {"type": "Point"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "vertices"),
+    [
+        ("geojson_example.geojson", ["artifact", "unsure"], 8),
+        ("qupath05.geojson", ["UT", "I", "I"], 396),
+    ],
+)
+def test_real_files(shared_data: Path, name: str, names: list[str], vertices: int) -> None:
+    shapes = read_annotations(shared_data / "annotations" / name, "a.svs").shapes
+    assert [shape.name for shape in shapes] == names
+    assert sum(len(ring) for shape in shapes for ring in shape.rings) == vertices
+    assert len({shape.record for shape in shapes}) == len(shapes)

@@ -1,0 +1,164 @@
+"""Formats are told by content; files that are none of them, or broken, give one line each."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skiptool.errors import SourceError
+from skiptool.sources.annotations import read as reading
+from skiptool.sources.annotations.read import KNOWN, read_annotations, slides_in
+
+Writer = Callable[..., Path]
+
+BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 30, 40]}
+COCO = {
+    "images": [{"id": 1, "file_name": "a.svs"}, {"id": 2, "file_name": "b.svs"}],
+    "categories": [{"id": 1, "name": "mitosis"}],
+    "annotations": [BOX],
+}
+POINT = {"type": "Point", "coordinates": [1, 2]}
+FEATURE = {"type": "Feature", "geometry": POINT, "properties": {"name": "n\u00e4vus"}}
+EXACT = {"id": 1, "vector": {"x1": 1, "y1": 2}, "annotation_type": 3, "image": 4}
+ASAP = "<ASAP_Annotations><Annotations/></ASAP_Annotations>"
+
+
+@pytest.mark.parametrize("name", ["a.sqlite", "a.xml", "a.json", "a.geojson", "a", "a.svs"])
+@pytest.mark.parametrize(
+    ("content", "format_name"),
+    [(COCO, "COCO"), ([FEATURE], "QuPath GeoJSON"), ([EXACT], "EXACT"), (ASAP, "ASAP XML")],
+)
+def test_suffixes_are_not_believed(
+    written: Writer, name: str, content: object, format_name: str
+) -> None:
+    assert read_annotations(written(content, name), "a.svs").format == format_name
+
+
+def test_suffixes_of_databases_are_not_believed(sliderunner: Writer) -> None:
+    path = sliderunner([(1, 1, 1, 1, [(5, 6)])], name="a.json")
+    assert read_annotations(path, "a.svs").format == "SlideRunner v0"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_encodings_are_told(written: Writer, encoding: str) -> None:
+    content = f"\n {json.dumps([FEATURE], ensure_ascii=False)}\n".encode(encoding)
+    assert read_annotations(written(content), "a").shapes[0].name == "n\u00e4vus"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; expected one of"),
+        (b"\xef\xbb\xbf\r\n ", "is empty; expected one of"),
+        (b"path,domain\n", "is neither XML, JSON nor SQLite; expected one of"),
+        (b"\x89PNG\r\n\x1a\n", "is neither XML, JSON nor SQLite"),
+        (b"null", "is neither XML, JSON nor SQLite"),
+        (b"{}", r"is JSON of unknown form \(it holds nothing\); expected one of"),
+        (b"[3]", r"is JSON of unknown form \(it holds a list\); expected one of"),
+        (b'{"a": {"b": 1}, "c": 2}', r"unknown form \(it holds 'a', 'c'\); expected one of"),
+        (b'[{"image": "a.png", "objects": []}]', "is JSON of unknown form"),
+        (json.dumps(COCO).encode()[:-20], "is no whole JSON text"),
+        (b'{"images": [', "is no whole JSON text"),
+        (b'{"a\xff": 1}', "is no whole JSON text"),
+        (b"[" * 200_000, "is no whole JSON text"),
+        (b"[1" + b"0" * 5000 + b"]", "is no whole JSON text"),
+        (ASAP.encode()[:-5], "is no whole XML text"),
+        (b"<", "is no whole XML text"),
+        (b'<?xml version="1.0" encoding="klingon"?><a/>', "is no whole XML text"),
+        (b"<!DOCTYPE html><html></html>", "is XML with outermost element html; expected one of"),
+        (b"<Annotations><Annotation/></Annotations>", "is XML with outermost element Annotations"),
+        (b"SQLite format 3\x00", "is no whole SQLite database"),
+        (b"SQLite format 3\x00" + b"\x07" * 5000, "is no whole SQLite database"),
+    ],
+)
+def test_unusable_files_give_one_line(written: Writer, content: bytes, message: str) -> None:
+    path = written(content)
+    for read in (slides_in, lambda one: read_annotations(one, "a.svs")):
+        with pytest.raises(SourceError, match=rf"^{path}: .*{message}") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+        if "expected one of" in message:
+            assert KNOWN in str(caught.value)
+
+
+def test_folders_and_missing_files_give_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"cannot be read \(Is a directory\); .*check the path"):
+        read_annotations(tmp_path, "a.svs")
+    with pytest.raises(SourceError, match=r"none.json: cannot be read \(No such file"):
+        slides_in(tmp_path / "none.json")
+
+
+def test_several_slides_are_parsed_once_until_the_file_changes(
+    written: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading._parsed.cache_clear()
+    opened = []
+    monkeypatch.setattr(
+        reading,
+        "open_coco",
+        lambda *given, real=reading.open_coco: opened.append(1) or real(*given),
+    )
+    path = written(COCO)
+    assert len(read_annotations(path, "a.svs").shapes) == 1
+    assert len(read_annotations(path, "b.svs").shapes) == 0
+    assert len(opened) == 1
+    path = written({**COCO, "annotations": [{**BOX, "image_id": 2}]})
+    os.utime(path, ns=(1, 1))
+    assert len(read_annotations(path, "b.svs").shapes) == 1
+    assert len(opened) == 2
+
+
+def test_files_about_one_slide_are_not_kept(written: Writer) -> None:
+    read_annotations(written([FEATURE]), "a.svs")
+    assert reading._parsed.cache_info().currsize == 0
+
+
+def test_threads_read_the_same(written: Writer, sliderunner: Writer) -> None:
+    paths = [written(COCO), sliderunner([(1, 1, 1, 1, [(5, 6)])]), written([FEATURE], "b.json")]
+    found: list[list[int]] = []
+
+    def read() -> None:
+        found.append([len(read_annotations(path, "a.svs").shapes) for path in paths * 5])
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[1] * 15] * 4
+
+
+def test_darwin_is_refused_with_the_list_of_known_formats(shared_data: Path) -> None:
+    path = shared_data / "annotations" / "darwin_103S.json"
+    with pytest.raises(SourceError, match="SlideRunner sqlite, MIDOG json, COCO json") as caught:
+        read_annotations(path, "103S.tif")
+    assert "'schema_ref'" in str(caught.value)
+
+
+def test_every_real_file_has_been_read_or_refused(shared_data: Path) -> None:
+    files = sorted((shared_data / "annotations").iterdir())
+    refused = []
+    for path in files:
+        try:
+            for slide in slides_in(path) or ["any.svs"]:
+                read_annotations(path, slide)
+        except SourceError:
+            refused.append(path.name)
+    assert (len(files), refused) == (14, ["darwin_103S.json"])
+
+
+@pytest.mark.parametrize("name", ["MIDOG.json", "tumor_001.xml", "TUPAC_stitched.sqlite"])
+def test_real_files_cut_anywhere_give_one_line(
+    shared_data: Path, written: Writer, name: str
+) -> None:
+    whole = (shared_data / "annotations" / name).read_bytes()
+    for share in (0.02, 0.3, 0.7, 0.99):
+        path = written(whole[: int(len(whole) * share)])
+        with pytest.raises(SourceError, match=rf"^{path}: is no whole ") as caught:
+            slides_in(path)
+        assert "\n" not in str(caught.value)
