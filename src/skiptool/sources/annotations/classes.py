@@ -1,0 +1,168 @@
+"""Which annotated names are which class of the dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from skiptool.errors import ArgumentError, near
+from skiptool.sources.shapes import Shape
+
+__all__ = ["BACKGROUND", "ClassMap", "by_name", "survey"]
+
+BACKGROUND: Final = "background"
+"""Class of label 0, there even when nobody names it."""
+
+_CLASSES: Final = 250
+"""At most so many: labels are bytes, and 255 says "ignore"."""
+
+_EXAMPLE: Final = "'tumor=Melanoma,SCC;non-tumor=Dermis'"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """Classes of a dataset, and the names in annotation files that belong to each.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Index = label; ``background`` first.
+    named : mapping of str to int
+        Every source name as it was typed, and its label.
+    """
+
+    classes: tuple[str, ...]
+    named: Mapping[str, int]
+    _keys: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        keys = {_key(name): label for name, label in self.named.items()}
+        object.__setattr__(self, "_keys", keys)
+
+    @classmethod
+    def parse(cls, text: str) -> ClassMap:
+        """Read ``class=name,name;class=name``; a class without names is its own name.
+
+        Parameters
+        ----------
+        text : str
+            As typed after ``--classes``. ``background=...`` gives names label 0.
+
+        Raises
+        ------
+        ArgumentError
+            If a class or name is empty or there twice, or there are more than 250 classes.
+
+        Examples
+        --------
+        >>> mapping = ClassMap.parse("tumor=Melanoma,SCC; non-tumor=Dermis")
+        >>> mapping.classes, mapping.label("melanoma "), mapping.label("Bone")
+        (('background', 'tumor', 'non-tumor'), 1, None)
+        """
+        entries = [part.partition("=") for part in text.split(";") if part.strip()]
+        grouped = [
+            (target.strip(), [one.strip() for one in (names if equals else target).split(",")])
+            for target, equals, names in entries
+        ]
+        _check(grouped, f"classes {text!r}")
+        return _numbered(grouped)
+
+    def label(self, name: str) -> int | None:
+        """Return the label of a source name, None where it is in no class.
+
+        Upper and lower case and blanks make no difference.
+        """
+        return self._keys.get(_key(name))
+
+
+def by_name(names: Iterable[str]) -> ClassMap:
+    """Make every name its own class, in alphabetical order; names alike but for case share one.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more than 250.
+
+    Examples
+    --------
+    >>> by_name(["mitosis", "Cell", "cell", ""]).classes
+    ('background', 'Cell', 'mitosis')
+    """
+    grouped: dict[str, list[str]] = {}
+    for name in sorted({name for name in names if name.strip()}):
+        grouped.setdefault(_key(name), []).append(name)
+    if len(grouped) > _CLASSES:
+        raise ArgumentError(
+            f"classes: the annotations have {len(grouped)} names, at most {_CLASSES} can be "
+            f"classes of their own; say which belong together, as in {_EXAMPLE}"
+        )
+    return _numbered((same[0], same) for _, same in sorted(grouped.items()))
+
+
+def survey(
+    shapes_per_slide: Iterable[Iterable[Shape]], class_map: ClassMap
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Find names that are in no class, and names of classes that are nowhere.
+
+    Parameters
+    ----------
+    shapes_per_slide : iterable of iterables of Shape
+        Annotations of all slides.
+    class_map : ClassMap
+        Which names are expected.
+
+    Returns
+    -------
+    unmapped : dict of str to int
+        Annotated name in no class, with its number of shapes, most first; "" stands for shapes
+        without name.
+    nowhere : dict of str to str
+        Name in a class that no shape has, with a hint at similar ones for the end of a message.
+    """
+    counts = Counter(shape.name for shapes in shapes_per_slide for shape in shapes)
+    unmapped = {n: count for n, count in counts.most_common() if class_map.label(n) is None}
+    present = {_key(name) for name in counts}
+    nowhere = {
+        name: near(name, [one for one in counts if one])
+        for name in class_map.named
+        if _key(name) not in present
+    }
+    return unmapped, nowhere
+
+
+def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str) -> None:
+    if not grouped:
+        raise ArgumentError(f"{where}: names no class; give them as {_EXAMPLE}")
+    if len(grouped) > _CLASSES:
+        raise ArgumentError(f"{where}: are {len(grouped)}; at most {_CLASSES} fit; join some")
+    targets = [target for target, _ in grouped]
+    names = [name for _, sources in grouped for name in sources]
+    if not all((*targets, *names)):
+        raise ArgumentError(f"{where}: a class or name in it is empty; give them as {_EXAMPLE}")
+    wide = next((target for target in targets if "," in target), None)
+    if wide:
+        raise ArgumentError(f"{where}: {wide!r} says no class; put 'CLASS=' before its names")
+    for what, listed in (("class", targets), ("name", names)):
+        shared = Counter(map(_key, listed))
+        twice = next((one for one in listed if shared[_key(one)] > 1), None)
+        if twice is not None:
+            raise ArgumentError(
+                f"{where}: {what} {twice!r} is there twice; a name belongs to one class, and each "
+                "class stands once with all its names"
+            )
+
+
+def _numbered(grouped: Iterable[tuple[str, Sequence[str]]]) -> ClassMap:
+    classes, named = [BACKGROUND], dict[str, int]()
+    for target, names in grouped:
+        ground = _key(target) == BACKGROUND
+        if not ground:
+            classes.append(target)
+        named |= dict.fromkeys(names, 0 if ground else len(classes) - 1)
+    return ClassMap(tuple(classes), named)
+
+
+def _key(name: str) -> str:
+    return "".join(name.split()).casefold()

@@ -1,0 +1,126 @@
+"""Class maps: what is typed after --classes, and what annotations hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptool.errors import ArgumentError
+from skiptool.sources.annotations.classes import ClassMap, by_name, survey
+from skiptool.sources.shapes import Shape
+
+WORDS = st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=6)
+
+
+def shapes(*names: str) -> list[Shape]:
+    return [Shape(name, (np.zeros((1, 2)),), "1") for name in names]
+
+
+def test_classes_stand_in_the_order_typed() -> None:
+    mapping = ClassMap.parse("tumor=Melanoma,Mast Cell Tumor; non-tumor = Dermis ;")
+    assert mapping.classes == ("background", "tumor", "non-tumor")
+    assert mapping.named == {"Melanoma": 1, "Mast Cell Tumor": 1, "Dermis": 2}
+
+
+@pytest.mark.parametrize("name", ["Mast Cell Tumor", "mast cell tumor", " MastCell  Tumor\n"])
+def test_case_and_blanks_make_no_difference(name: str) -> None:
+    assert ClassMap.parse("a=b;tumor=Mast cell Tumor").label(name) == 2
+
+
+def test_unknown_and_empty_names_have_no_label() -> None:
+    mapping = ClassMap.parse("tumor=Melanoma")
+    assert [mapping.label(name) for name in ("tumor", "", "Melanom")] == [None] * 3
+
+
+def test_bare_classes_are_their_own_names() -> None:
+    mapping = ClassMap.parse("mitosis;look-alike=non-mitosis")
+    assert (mapping.classes, mapping.label("Mitosis")) == (
+        ("background", "mitosis", "look-alike"),
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["background=Void,Glass;tumor=SCC", "tumor=SCC;Background=Void,Glass"]
+)
+def test_background_is_label_0_wherever_it_stands(text: str) -> None:
+    mapping = ClassMap.parse(text)
+    assert mapping.classes == ("background", "tumor")
+    assert [mapping.label(name) for name in ("void", "Glass", "SCC")] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no class"),
+        (" ; ", "names no class"),
+        ("tumor=", "is empty"),
+        ("=SCC", "is empty"),
+        ("tumor=SCC,,b", "is empty"),
+        ("tumor=SCC;tumor=PNST", "class 'tumor' is there twice"),
+        ("tumor=SCC;Tumor=PNST", "class 'tumor' is there twice"),
+        ("tumor=SCC;other=scc", "name 'SCC' is there twice"),
+        ("tumor=SCC,S CC", "name 'SCC' is there twice"),
+        ("SCC;other=SCC", "name 'SCC' is there twice"),
+        ("SCC,PNST", "'SCC,PNST' says no class; put 'CLASS=' before"),
+        (";".join(f"c{at}" for at in range(251)), "are 251; at most 250"),
+    ],
+)
+def test_malformed_maps_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^classes .*{message}"):
+        ClassMap.parse(text)
+
+
+@given(st.dictionaries(WORDS, st.lists(WORDS, min_size=1), min_size=1, max_size=5))
+def test_every_name_typed_has_its_class(grouped: dict[str, list[str]]) -> None:
+    names = [name for sources in grouped.values() for name in sources]
+    text = ";".join(f"{target}={','.join(sources)}" for target, sources in grouped.items())
+    if len(set(names)) < len(names):
+        with pytest.raises(ArgumentError, match="is there twice"):
+            ClassMap.parse(text)
+        return
+    mapping = ClassMap.parse(text)
+    for target, sources in grouped.items():
+        for name in sources:
+            label = mapping.label(name.upper())
+            assert label is not None
+            assert mapping.classes[label] == target
+
+
+@given(st.lists(WORDS))
+def test_names_become_classes_in_alphabetical_order(names: list[str]) -> None:
+    mapping = by_name(names)
+    assert list(mapping.classes[1:]) == sorted({*names} - {"background"})
+    assert all(mapping.classes[mapping.label(name) or 0] == name for name in names)
+
+
+def test_names_alike_share_a_class_and_background_is_label_0() -> None:
+    mapping = by_name(["b", "Zebra", "zebra", " ", "", "Background"])
+    assert mapping.classes == ("background", "b", "Zebra")
+    assert [mapping.label(name) for name in ("zebra", "Zebra", "Background", "")] == [2, 2, 0, None]
+
+
+def test_too_many_names_are_refused() -> None:
+    by_name(str(at) for at in range(250))
+    with pytest.raises(ArgumentError, match="have 251 names, at most 250"):
+        by_name(str(at) for at in range(251))
+
+
+@pytest.mark.parametrize(
+    ("slides", "unmapped", "nowhere"),
+    [
+        ([["SCC"], ["scc", "PNST"]], {}, {}),
+        ([["SCC", "PNST"], ["Bone", "", "Bone"]], {"Bone": 2, "": 1}, {}),
+        ([["SCC", "PNTS"]], {"PNTS": 1}, {"PNST": "; did you mean PNTS?"}),
+        ([], {}, {"SCC": "", "PNST": ""}),
+    ],
+)
+def test_unmapped_and_absent_names_are_listed(
+    slides: Iterable[list[str]], unmapped: dict[str, int], nowhere: dict[str, str]
+) -> None:
+    found = survey((iter(shapes(*names)) for names in slides), ClassMap.parse("tumor=SCC,PNST"))
+    assert found == (unmapped, nowhere)
