@@ -111,7 +111,8 @@ class Slide:
 
     def close(self) -> None:
         """Let go of the file; threads that are reading finish, a later read opens it again."""
-        self._swap(self._handle, None)  # OpenSlide closes a file with the last reference to it
+        with self._lock:
+            self._handle = None  # OpenSlide closes a file with the last reference to it
 
     def read(self, x: float, y: float, size: tuple[int, int], scale: Pair) -> UInt8:
         """Read a patch at any resolution.
