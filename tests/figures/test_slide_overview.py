@@ -100,7 +100,8 @@ def test_all_lies_where_level_0_says() -> None:
 def test_the_tissue_is_outlined_without_fine_detail() -> None:
     tissue = np.zeros((550, 550), dtype=bool)
     tissue[100:200, 300:400] = True
-    tissue[150, 350] = False  # a hole that is finer than the lines
+    tissue[150:155, 350:355] = False  # a hole not much wider than the lines
+    tissue[400:405, 400:405] = True  # and such a speck
     drawn = changed(tissue=tissue)
     assert extent(drawn) == pytest.approx((600, 200, 800, 400), abs=3)
     assert not drawn[220:380, 620:780].any()

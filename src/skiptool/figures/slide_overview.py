@@ -37,7 +37,7 @@ _MARKER: Final = (4.0, 2.8)  # points; the second where there are many
 _MANY: Final = 300
 _TISSUE: Final = Pen("#565d66", "#ffffff")
 _TISSUE_WIDTH: Final = 0.35
-_DETAIL: Final = 10.0  # dots; finer holes and fringes would cover the tissue with lines
+_DETAIL: Final = 10.0  # dots; finer fringes, specks and holes would cover the tissue with lines
 _BOX: Final = Pen("#1f3fbf", "#ffffff")
 _BOX_WIDTH: Final = (0.5, 0.25)
 _FINE: Final = 40.0  # dots; boxes that are smaller are drawn with the second
@@ -163,7 +163,8 @@ def _traced(tissue: Bool, shape: tuple[int, ...]) -> list[Float64]:
     cell = (shape[1] / tissue.shape[1], shape[0] / tissue.shape[0])
     block = max(round(_DETAIL / max(cell)), 1)
     share = resized(255 * tissue[..., None].astype(np.uint8), Fraction(1, block))[..., 0]
-    return [block * ring * cell for ring in outlines(share > 127)]
+    rings = [block * ring * cell for ring in outlines(share > 127)]
+    return [ring for ring in rings if np.ptp(ring, axis=0).max() > 2.5 * _DETAIL]
 
 
 def _box_width(boxes: Float64) -> float:
