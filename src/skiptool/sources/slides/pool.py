@@ -49,9 +49,14 @@ class SlidePool:
         if limit < 1:
             raise ArgumentError(f"a pool of {limit} open slides; expected at least 1")
         self._limit = limit
+        self._cache_bytes = cache_bytes
         self._cache = TileCache(cache_bytes)
         self._lock = threading.Lock()
         self._places: OrderedDict[tuple[Path, Given], _Place] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[SlidePool], tuple[int, int]]:
+        """Travel to another process as an empty pool: handles do not."""
+        return SlidePool, (self._limit, self._cache_bytes)
 
     @contextmanager
     def get(self, path: Path, mpp: Given = (None, None)) -> Iterator[Slide]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from skiptool.sources.slides.levels import Pair
     from skiptool.sources.slides.slide import Slide
 
-__all__ = ["Tissue", "find_tissue"]
+__all__ = ["Tissue", "background", "find_tissue"]
 
 _KERNEL: Final = (5, 5)
 
@@ -94,8 +94,13 @@ class Tissue:
         -------
         bool, shape (H, W)
         """
-        bright: Bool = _smooth_grey(image) > self.threshold
-        return bright
+        return background(image, self.threshold)
+
+
+def background(image: UInt8, threshold: int) -> Bool:
+    """Return the pixels (H, W) of a patch (H, W, 3) that are brighter than a slide's threshold."""
+    bright: Bool = _smooth_grey(image) > threshold
+    return bright
 
 
 def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:

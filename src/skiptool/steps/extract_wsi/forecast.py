@@ -75,4 +75,6 @@ def _annotations(slide: Surveyed, labels: Labelling) -> str:
         label = labels.label(slide, shape)
         unknown = f"{shape.name or 'unnamed'} (no class)"
         counts[unknown if label is None else labels.classes[label]] += 1
+    if slide.left_out:
+        counts["neither point nor area"] = slide.left_out
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"

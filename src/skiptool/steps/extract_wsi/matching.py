@@ -16,10 +16,11 @@ from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.registration.residual import residual
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.sources.slides.pool import SlidePool
+from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site, View
-from skiptool.steps.extract_wsi.survey import Surveyed
+from skiptool.steps.extract_wsi.survey import Scan, Surveyed
 
 __all__ = ["Group", "aligned_groups", "carried", "grouped", "patch_at"]
 
@@ -96,17 +97,24 @@ def aligned_groups(
 ) -> tuple[list[Group], list[str]]:
     """Align all scans to their references; a glass slide with one that fails is left out."""
     pairs = [(group.reference, other) for group in groups for other in group.others]
-    work = [(slides[first].row, slides[other].row) for first, other in pairs]
     failures: list[str] = []
     done: dict[tuple[int, int], Alignment] = {}
     with run.progress.task("register", len(pairs)) as task:
+        for pair in list(pairs):
+            noted = _notes(run).known("align", *(slides[place].key for place in pair))
+            if noted is not None:
+                done[pair] = Alignment.from_json(noted)
+                pairs.remove(pair)
+                task.advance()
+        work = [(slides[first].row, slides[other].row) for first, other in pairs]
         results = run.mapper(partial(_align, run.seed, run.pool), work)
         for pair, found in zip(pairs, results, strict=True):
             task.advance(note=slides[pair[1]].row.path.name)
             if isinstance(found, str):
                 failures.append(found)
-            else:
-                done[pair] = found
+                continue
+            _notes(run).keep(found.as_json(), "align", *(slides[place].key for place in pair))
+            done[pair] = found
     whole = []
     for group in groups:
         alignments = {other: done.get((group.reference, other)) for other in group.others}
@@ -139,68 +147,93 @@ def carried(
     rows : list of dict
         Of the table ``registration``: one for each site and scan.
     """
-    scans = {place: slides[place] for place in (group.reference, *group.others)}
-    work = partial(_views, group, scans, run.settings, run.pool)
-    kept, rows = [], []
+    scans = {place: slides[place].scan for place in (group.reference, *group.others)}
+    measure = partial(_measured, group, scans, run.settings, run.pool)
+    tissue = slides[group.reference].tissue
+    key = slides[group.reference].key
+    todo = [site for site in sites if _notes(run).known("site", key, site.id) is None]
     with run.progress.task("measure", len(sites)) as task:
-        for site, (views, found) in zip(sites, run.mapper(work, sites), strict=True):
+        task.advance(len(sites) - len(todo))
+        work = [(site, tissue.share(*site.views[0].patch.box) < EMPTY) for site in todo]
+        for site, measured in zip(todo, run.mapper(measure, work), strict=True):
+            _notes(run).keep(measured, "site", key, site.id)
             task.advance()
-            if not any(row["reason"] for row in found):
-                kept.append(Site(site.id, (*site.views, *views)))
-            else:
-                found = [{**row, "kept": False} for row in found]
-            rows += found
+    kept, rows = [], []
+    for site in sites:
+        found = _notes(run).known("site", key, site.id)
+        whole = not any(row["reason"] for row in found)
+        rows += [{**row, "kept": whole} for row in found]
+        if whole:
+            kept.append(_with_views(site, group, slides, found))
     return kept, rows
 
 
-def _views(
+def _with_views(
+    site: Site, group: Group, slides: Sequence[Surveyed], rows: Sequence[Mapping[str, Any]]
+) -> Site:
+    views = []
+    for place, row in zip(group.others, rows, strict=True):
+        centre = (row["x_other"], row["y_other"])
+        patch = patch_at(centre, site.views[0].patch, slides[place])
+        views.append(View(place, patch, row["residual"]))
+    return Site(site.id, (*site.views, *views))
+
+
+def _measured(
     group: Group,
-    slides: Mapping[int, Surveyed],
+    slides: Mapping[int, Scan],
     settings: PatchSettings,
     pool: SlidePool,
-    site: Site,
-) -> tuple[list[View], list[dict[str, Any]]]:
-    views, rows = [], []
-    reference = slides[group.reference]
-    patch = site.views[0].patch
+    work: tuple[Site, bool],
+) -> list[dict[str, Any]]:
+    """Return the rows of a site, empty of tissue or not, one a scan; ``kept`` is decided later."""
+    rows = []
+    site, empty = work
+    reference, patch = slides[group.reference], site.views[0].patch
     for place, alignment in group.others.items():
         if alignment is None:
-            raise RuntimeError("views of a scan that is not aligned")
-        other = slides[place]
-        centre = alignment.to_other(np.array([patch.centre]))[0]
-        there = patch_at((float(centre[0]), float(centre[1])), patch, other)
-        left, reason = _judged(reference, other, alignment, patch, there, settings, pool)
-        views.append(View(place, there, left))
-        rows.append(_row(reference, other, alignment, site, (patch, there), left, reason))
-    return views, rows
+            raise RuntimeError("a site is carried to a scan that is not aligned")
+        x, y = alignment.to_other(np.array([patch.centre]))[0].tolist()
+        there = patch_at((x, y), patch, slides[place])
+        scans = reference, slides[place]
+        left, reason = _judged(scans, alignment, patch, there, empty, settings, pool)
+        row = _row(reference, slides[place], alignment, site, left, reason)
+        here = dict(zip(("x", "y"), patch.centre, strict=True))
+        rows.append(row | here | {"x_other": x, "y_other": y})
+    return rows
 
 
-def patch_at(centre: tuple[float, float], like: Patch, slide: Surveyed) -> Patch:
+def _notes(run: Run) -> Notes:
+    if run.notes is None:
+        raise RuntimeError("registration of what is not made")
+    return run.notes
+
+
+def patch_at(centre: tuple[float, float], like: Patch, slide: Scan) -> Patch:
     """Return a patch of the same size and columns about a point of another slide.
 
-    Where a pixel spans whole pixels of level 0 the corner is rounded, so that pixels are read as
-    they were scanned.
+    The corner is a whole number of the patch's pixels from that of the slide, so that a level is
+    read as it was scanned.
     """
-    corner = [at - like.size * by / 2 for at, by in zip(centre, slide.scale, strict=True)]
-    if all(by == int(by) for by in slide.scale):
-        corner = [float(round(at)) for at in corner]
-    return Patch(corner[0], corner[1], like.size, slide.scale, like.columns)
+    x, y = (round(at / by - like.size / 2) * by for at, by in zip(centre, slide.scale, strict=True))
+    return Patch(x, y, like.size, slide.scale, like.columns)
 
 
 def _judged(
-    reference: Surveyed,
-    other: Surveyed,
+    scans: tuple[Scan, Scan],
     alignment: Alignment,
     patch: Patch,
     there: Patch,
+    empty: bool,
     settings: PatchSettings,
     pool: SlidePool,
 ) -> tuple[float | None, str]:
     """Measure what is left of the misalignment; say why the patch cannot be kept, or nothing."""
+    reference, other = scans
     x, y = there.centre
     if not (0 <= x < other.size[0] and 0 <= y < other.size[1]):
         return None, "outside of the scan"
-    if reference.tissue.share(*patch.box) < EMPTY:
+    if empty:
         return None, ""
     with (
         pool.get(reference.row.path, reference.row.mpp) as first,
@@ -215,22 +248,18 @@ def _judged(
 
 
 def _row(
-    reference: Surveyed,
-    other: Surveyed,
+    reference: Scan,
+    other: Scan,
     alignment: Alignment,
     site: Site,
-    patches: tuple[Patch, Patch],
     left: float | None,
     reason: str,
 ) -> dict[str, Any]:
-    (x, y), (x_other, y_other) = (patch.centre for patch in patches)
     um = None if left is None else left * (reference.mpp[0] + reference.mpp[1]) / 2
-    affine = dict(zip(AFFINE, alignment.affine.ravel().tolist(), strict=True))
     return {
         **{"subject": reference.row.subject, "slide": reference.name},
         **{"reference_domain": reference.row.domain, "domain": other.row.domain},
-        **{"sample": site.id, "x": x, "y": y, "x_other": x_other, "y_other": y_other},
-        **{"residual": left, "residual_um": um, "kept": not reason, "reason": reason or None},
-        **affine,
+        **{"sample": site.id, "residual": left, "residual_um": um, "reason": reason or None},
+        **dict(zip(AFFINE, alignment.affine.ravel().tolist(), strict=True)),
         **{"mirrored": alignment.mirrored, "inliers": alignment.inliers},
     }

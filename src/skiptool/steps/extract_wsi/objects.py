@@ -29,6 +29,9 @@ __all__ = ["Segment", "outlined"]
 Segment = Callable[["UInt8"], "Bool"]
 """From an image (H, W, 3) to the pixels of all its objects (H, W)."""
 
+REACH = 3.0
+"""Micrometres by which a point may miss the object that it means."""
+
 CORNERS = 64
 """Vertices of a disc: its area is short of the circle's by 0.2 %."""
 
@@ -116,8 +119,10 @@ def _traced(
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
     x, y = shape.centre
     point = (x - patch.x) / patch.scale[0], (y - patch.y) / patch.scale[1]
-    found = None if segment is None else segment(image)
-    mask = stain_mask(image, point) if found is None else component_at(found, point)
+    if segment is None:
+        mask = stain_mask(image, point, slide.patch_mpp)
+    else:
+        mask = component_at(segment(image), point, REACH / max(slide.patch_mpp))
     return outlines(mask, patch, shape.name, shape.record) if mask.any() else ()
 
 

@@ -21,7 +21,7 @@ from skiptool.sources.registration.overlay import overlay
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.run import Run
-from skiptool.steps.extract_wsi.survey import Surveyed
+from skiptool.steps.extract_wsi.survey import Scan
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ MATCHED = 8
 """Places on the sheet of all domains."""
 
 
-def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelling) -> None:
+def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelling) -> Path:
     """Draw a picture a slide, one a pair of registered scans, and sheets of patches.
 
     A picture that cannot be drawn is a warning: the store is whole already.
@@ -55,7 +55,13 @@ def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelli
         The finished store.
     plan : Plan
     labels : Labelling
+
+    Returns
+    -------
+    Path
+        The folder.
     """
+    folder.mkdir(exist_ok=True)
     used = sorted({view.slide for site in plan.sites for view in site.views})
     pairs = [
         (group.reference, other, alignment)
@@ -70,12 +76,11 @@ def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelli
             task.advance()
         for first, other, alignment in pairs:
             with _told(run):
-                _draw_overlay(
-                    run, folder, plan.scenes[first].slide, plan.scenes[other].slide, alignment
-                )
+                _draw_overlay(run, folder, plan.slides[first], plan.slides[other], alignment)
             task.advance()
         _draw_sheets(folder, open_dataset(out))
         task.advance()
+    return folder
 
 
 @contextmanager
@@ -87,8 +92,7 @@ def _told(run: Run) -> Iterator[None]:
 
 
 def _draw_slide(run: Run, folder: Path, plan: Plan, labels: Labelling, place: int) -> None:
-    scene = plan.scenes[place]
-    slide = scene.slide
+    scene, slide = plan.scenes[place], plan.slides[place]
     with run.pool.get(slide.row.path, slide.row.mpp) as opened:
         image, scale = opened.overview(LONGEST)
     boxes = [view.patch.box for site in plan.sites for view in site.views if view.slide == place]
@@ -109,7 +113,7 @@ def _draw_slide(run: Run, folder: Path, plan: Plan, labels: Labelling, place: in
 
 
 def _draw_overlay(
-    run: Run, folder: Path, reference: Surveyed, other: Surveyed, alignment: Alignment
+    run: Run, folder: Path, reference: Scan, other: Scan, alignment: Alignment
 ) -> None:
     with (
         run.pool.get(reference.row.path, reference.row.mpp) as first,
@@ -167,7 +171,7 @@ def _spread(number: int, most: int) -> Int64:
     return found
 
 
-def _named(slide: Surveyed) -> str:
+def _named(slide: Scan) -> str:
     """Return a part of a file name that no other slide has."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in slide.name)
     return f"{slide.row.domain}-{safe}-{slide.key[:6]}"

@@ -14,9 +14,10 @@ from skiptool.records import Sample
 from skiptool.sources.patches.painting import Areas
 from skiptool.sources.shapes import Shape
 from skiptool.sources.slides.pool import SlidePool
+from skiptool.sources.slides.tissue import background
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site, View
-from skiptool.steps.extract_wsi.survey import Surveyed
+from skiptool.steps.extract_wsi.survey import Scan
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8
@@ -30,7 +31,7 @@ class Scene:
 
     Attributes
     ----------
-    slide : Surveyed
+    slide : Scan
     painted : Areas
         Areas and labels in level-0 pixels of this slide, in paint order.
     points : sequence of (Shape, int or None)
@@ -41,7 +42,7 @@ class Scene:
     fold : int
     """
 
-    slide: Surveyed
+    slide: Scan
     painted: Areas
     points: Sequence[tuple[Shape, int | None]]
     annotated: bool
@@ -107,5 +108,5 @@ def _ground(image: UInt8, scene: Scene, settings: PatchSettings) -> UInt8:
         return np.zeros(image.shape[:2], dtype=np.uint8)
     ground = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
     if scene.annotated:
-        ground[scene.slide.tissue.background(image)] = 0
+        ground[background(image, scene.slide.threshold)] = 0
     return ground

@@ -32,6 +32,7 @@ class Plan:
 
     Attributes
     ----------
+    slides : sequence of Surveyed
     scenes : dict of int to Scene
     sites : list of Site
     groups : list of Group
@@ -41,6 +42,7 @@ class Plan:
     failures : list of str
     """
 
+    slides: Sequence[Surveyed]
     scenes: dict[int, Scene]
     sites: list[Site]
     groups: list[Group]
@@ -82,7 +84,7 @@ def make_plan(
         groups, failed = aligned_groups(run, groups, slides)
         failures += failed
     segment = _segmenter(run.settings)
-    plan = Plan({}, [], groups, [], failures)
+    plan = Plan(slides, {}, [], groups, [], failures)
     for group in groups:
         shapes = _labelled(slides[group.reference], labels, run.settings)
         _add(plan, run, group, slides, shapes, dealing[group.reference], segment)
@@ -111,10 +113,12 @@ def _add(
     areas = [(shape, IGNORE if label is None else label) for shape, label in painted]
     points = [(shape, label) for shape, label in shapes if shape.is_point]
     annotated = bool(slide.shapes)
-    plan.scenes[group.reference] = Scene(slide, Areas.of(areas), points, annotated, split, fold)
+    plan.scenes[group.reference] = Scene(
+        slide.scan, Areas.of(areas), points, annotated, split, fold
+    )
     for place, alignment in group.others.items():
         there = Areas.of(_moved(areas, alignment)), _moved(points, alignment)
-        plan.scenes[place] = Scene(slides[place], *there, annotated, split, fold)
+        plan.scenes[place] = Scene(slides[place].scan, *there, annotated, split, fold)
     if group.others:
         sites, rows = carried(run, group, sites, slides)
         plan.rows.extend(rows)

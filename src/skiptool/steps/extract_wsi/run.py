@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from skiptool.comparison.reading import Mapper
 from skiptool.records import Progress
 from skiptool.sources.slides.pool import SlidePool
+from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.settings import PatchSettings
 
 __all__ = ["Run"]
@@ -25,6 +26,8 @@ class Run:
     mapper : Mapper
         How work is spread: threads of this process, or a cluster.
     progress : Progress
+    notes : Notes or None
+        What registration has found already; None where nothing is made.
     """
 
     settings: PatchSettings
@@ -32,3 +35,4 @@ class Run:
     pool: SlidePool
     mapper: Mapper
     progress: Progress
+    notes: Notes | None = None

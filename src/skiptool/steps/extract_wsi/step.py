@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,15 @@ from skiptool.sources.slides.listing import SlideRow, slide_rows
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.dealing import dealt
 from skiptool.steps.extract_wsi.forecast import forecast
-from skiptool.steps.extract_wsi.labels import Labelling, labelling
+from skiptool.steps.extract_wsi.labels import labelling
+from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.pictures import draw_pictures
 from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
 from skiptool.steps.extract_wsi.writing import export_pairs, write_registration, write_sites
+from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, digest
@@ -113,52 +115,47 @@ def extract_slides(
             **{"split": split, "test_fraction": test_fraction, "folds": folds, "seed": seed},
         },
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
-        {"files": _fingerprint(rows)},
+        _inputs(rows, chosen),
     )
     if finished(out, making, resume=resume):
         return Outcome((out,))
-    if not dry_run:
-        for path in filter(None, (out, export)):
-            check_free(path, overwrite=overwrite, resume=resume)
+    for path in () if dry_run else filter(None, (out, export)):
+        check_free(path, overwrite=overwrite, resume=resume)
     with ExitStack() as stack:
-        threads = available_cores() if workers is None else workers
-        pool = stack.enter_context(closing(SlidePool()))
-        mapper: Mapper = partial(threaded, workers=threads)
-        if dask is not None:
-            mapper = stack.enter_context(dask_mapper(dask, workers=threads))
-        run = Run(chosen, seed, pool, mapper, progress)
+        pool, mapper = stack.enter_context(SlidePool()), _mapper(stack, workers, dask)
+        notes = None if dry_run else Notes(out, making, resume=resume)
+        run = Run(chosen, seed, pool, mapper, progress, notes)
         slides, dealing = _surveyed(run, rows, split, failures, test_fraction, folds)
         labels = labelling(slides, chosen, progress)
-        if dry_run:
+        if notes is None:
             sites = reference_sites(slides, labels, dealing, run)
             return forecast(slides, sites, labels, chosen, failures)
         plan = make_plan(run, slides, rows, labels, dealing)
         failures += plan.failures
-        _check_any(plan, failures)
+        if not plan.sites:
+            notes.forget()
+            raise _nothing(failures)
         with staged(out, overwrite=overwrite, resume=resume) as partial_out:
             writer = DatasetWriter(partial_out, labels.classes, making)
             failures += write_sites(run, writer, plan)
             writer.finish()
             keep_failures(partial_out, failures)
-        beside = _pictured(run, out, side if pictures else None, plan, labels)
+        notes.forget()
+        beside = []
         if chosen.register is not None:
-            side.mkdir(exist_ok=True)
-            table = side / "registration.parquet"
-            beside.append(write_registration(table, making, plan.rows))
+            beside.append(write_registration(side, making, plan.rows))
+        if pictures:
+            beside.append(draw_pictures(run, side, out, plan, labels))
         if export is not None:
             beside.append(export_pairs(out, export, labels.classes, progress))
     return Outcome((out,), tuple(beside), _summary(plan, failures), tuple(failures))
 
 
-def _pictured(
-    run: Run, out: Path, folder: Path | None, plan: Plan, labels: Labelling
-) -> list[Path]:
-    """Draw the pictures, if they are asked for."""
-    if folder is None:
-        return []
-    folder.mkdir(exist_ok=True)
-    draw_pictures(run, folder, out, plan, labels)
-    return [folder]
+def _mapper(stack: ExitStack, workers: int | None, dask: str | None) -> Mapper:
+    threads = available_cores() if workers is None else workers
+    if dask is not None:
+        return stack.enter_context(dask_mapper(dask, workers=threads))
+    return partial(threaded, workers=threads)
 
 
 def _check_words(rows: Sequence[SlideRow], settings: PatchSettings, split: str) -> None:
@@ -170,6 +167,11 @@ def _check_words(rows: Sequence[SlideRow], settings: PatchSettings, split: str) 
             f"--register {settings.register}: the manifest's domains are {', '.join(domains)}"
             f"{near(settings.register, domains)}"
         )
+
+
+def _inputs(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, str]:
+    found = {"files": _fingerprint(rows)}
+    return found if settings.model is None else found | {"model": open_model(settings.model).id}
 
 
 def _fingerprint(rows: Sequence[SlideRow]) -> str:
@@ -209,13 +211,12 @@ def _surveyed(
     return [slides[i] for i in chosen], [dealing[i] for i in chosen]
 
 
-def _check_any(plan: Plan, failures: Sequence[str]) -> None:
-    if not plan.sites:
-        first = f"; the first of {len(failures)} failures: {failures[0]}" if failures else ""
-        raise SourceError(
-            "no patch at all: no slide has annotations or tissue that the options ask for; see "
-            f"--dry-run{first}"
-        )
+def _nothing(failures: Sequence[str]) -> SourceError:
+    first = f"; the first of {len(failures)} failures: {failures[0]}" if failures else ""
+    return SourceError(
+        "no patch at all: no slide has annotations or tissue that the options ask for; see "
+        f"--dry-run{first}"
+    )
 
 
 def _summary(plan: Plan, failures: Sequence[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from skiptool.errors import SkiptoolError, SourceError
@@ -19,12 +19,12 @@ from skiptool.sources.slides.tissue import Tissue, find_tissue
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 
-__all__ = ["Surveyed", "survey"]
+__all__ = ["Scan", "Surveyed", "survey"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surveyed:
-    """A slide that can be used.
+class Scan:
+    """What is needed of a slide to read patches of it; travels to other machines.
 
     Attributes
     ----------
@@ -33,37 +33,58 @@ class Surveyed:
         Of the glass slide; scans of one glass slide share it. Unique among others in its domain.
     key : str
         Content key of the file.
-    vendor : str
     size : tuple of int
         Width and height of level 0.
-    levels : int
     mpp : tuple of float
         Micrometres per pixel of level 0, x and y.
     scale : tuple of float
         Level-0 pixels that a pixel of a patch spans.
-    shapes : tuple of Shape
-        Annotations in level-0 pixels, in paint order.
-    format : str or None
-        Of the annotation file, None where there is none.
-    tissue : Tissue
+    threshold : int
+        Grey level above which there is no tissue.
     """
 
     row: SlideRow
     name: str
     key: str
-    vendor: str
     size: tuple[int, int]
-    levels: int
     mpp: tuple[float, float]
     scale: tuple[float, float]
-    shapes: tuple[Shape, ...]
-    format: str | None
-    tissue: Tissue
+    threshold: int
 
     @property
     def patch_mpp(self) -> tuple[float, float]:
         """Micrometres per pixel of the patches, x and y."""
         return self.mpp[0] * self.scale[0], self.mpp[1] * self.scale[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surveyed(Scan):
+    """A slide that can be used, with all that was found on it.
+
+    Attributes
+    ----------
+    vendor : str
+    levels : int
+    shapes : tuple of Shape
+        Annotations in level-0 pixels, in paint order.
+    left_out : int
+        Annotations that are neither points nor areas.
+    format : str or None
+        Of the annotation file, None where there is none.
+    tissue : Tissue
+    """
+
+    vendor: str
+    levels: int
+    shapes: tuple[Shape, ...]
+    left_out: int
+    format: str | None
+    tissue: Tissue
+
+    @property
+    def scan(self) -> Scan:
+        """What is needed to read patches."""
+        return Scan(**{field.name: getattr(self, field.name) for field in fields(Scan)})
 
 
 def survey(run: Run, rows: Sequence[SlideRow]) -> tuple[list[Surveyed], list[str]]:
@@ -86,6 +107,12 @@ def survey(run: Run, rows: Sequence[SlideRow]) -> tuple[list[Surveyed], list[str
                 failures.append(found)
             else:
                 slides.append(found)
+    for slide in slides:
+        if slide.format is not None and not slide.shapes:
+            run.progress.warn(
+                f"{slide.row.annotations}: has no annotation of {slide.row.path}; if it should, "
+                "see the column annotated_as"
+            )
     return _named(slides, failures, run.progress), failures
 
 
@@ -104,7 +131,8 @@ def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
             "column mpp of the manifest"
         )
     carried = settings.register is not None and row.domain != settings.register
-    shapes, kind = ((), None) if carried else _annotated(slide, row)
+    tissue = find_tissue(slide)
+    shapes, left_out, kind = ((), 0, None) if carried else _annotated(slide, row)
     return Surveyed(
         row=row,
         name=row.slide or (row.path.stem if settings.register is None else row.subject),
@@ -115,14 +143,16 @@ def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
         mpp=slide.mpp,
         scale=scale_of(slide, settings.mpp, row.level),
         shapes=shapes,
+        left_out=left_out,
         format=kind,
-        tissue=find_tissue(slide),
+        tissue=tissue,
+        threshold=tissue.threshold,
     )
 
 
-def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], str | None]:
+def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], int, str | None]:
     if row.annotations is None:
-        return (), None
+        return (), 0, None
     found = read_annotations(row.annotations, row.annotated_as or row.path.name, slide.size)
     left, top = slide.bounds_offset if found.in_bounds else (0, 0)
     offset = (left + row.offset[0], top + row.offset[1])
@@ -130,7 +160,7 @@ def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], str | No
     if offset != (0, 0):
         shapes = tuple(shape.mapped(lambda ring: ring + offset) for shape in shapes)
     _check_inside(shapes, slide, row)
-    return shapes, found.format
+    return shapes, found.left_out, found.format
 
 
 def _check_inside(shapes: Sequence[Shape], slide: Slide, row: SlideRow) -> None:

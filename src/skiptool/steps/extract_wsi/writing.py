@@ -88,8 +88,10 @@ def _piece(sites: Sequence[Site], plan: Plan) -> Work:
     return Work(tuple(sites), {place: plan.scenes[place] for place in sorted(places)})
 
 
-def write_registration(path: Path, making: Making, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write the table of what became of each patch on each scan."""
+def write_registration(folder: Path, making: Making, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write ``registration.parquet``: what became of each patch on each scan."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "registration.parquet"
     columns = {name: [row.get(name) for row in rows] for name in REGISTRATION}
     header = lineage(Kind.REGISTRATION, making, [list(row.values()) for row in rows])
     with staged(path, overwrite=True) as partial_path:
