@@ -43,6 +43,7 @@ def extract_slides(
     out: Path,
     *,
     settings: PatchSettings | None = None,
+    domains: Sequence[str] = (),
     split: str = "all",
     test_fraction: float = 0.2,
     folds: int = 5,
@@ -68,6 +69,8 @@ def extract_slides(
         Dataset store to write, a group for each domain.
     settings : PatchSettings, optional
         Which patches, which masks; by default a grid of 512 px.
+    domains : sequence of str
+        Domains to take; all of them by default.
     split : str
         ``train``, ``test`` or ``all``: slides to take.
     test_fraction : float
@@ -105,14 +108,21 @@ def extract_slides(
     """
     chosen = settings or PatchSettings()
     rows, failures = slide_rows(manifest)
-    _check_words(rows, chosen, split)
+    _check_words(rows, chosen, domains, split)
+    rows = [row for row in rows if row.domain in domains or not domains]
     side = out.with_name(f"{out.stem}-qc") if qc is None else qc
     making = Making(
         "extract wsi",
         (manifest if isinstance(manifest, Path) else "-",),
         {
             **chosen.asked,
-            **{"split": split, "test_fraction": test_fraction, "folds": folds, "seed": seed},
+            **{
+                "domain": list(domains),
+                "split": split,
+                "test_fraction": test_fraction,
+                "folds": folds,
+                "seed": seed,
+            },
         },
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
         _inputs(rows, chosen),
@@ -158,15 +168,22 @@ def _mapper(stack: ExitStack, workers: int | None, dask: str | None) -> Mapper:
     return partial(threaded, workers=threads)
 
 
-def _check_words(rows: Sequence[SlideRow], settings: PatchSettings, split: str) -> None:
+def _check_words(
+    rows: Sequence[SlideRow], settings: PatchSettings, wanted: Sequence[str], split: str
+) -> None:
     if split not in ("all", *Split):
         raise ArgumentError(f"--split {split}: expected train, test or all")
-    domains = dict.fromkeys(row.domain for row in rows)
-    if rows and settings.register is not None and settings.register not in domains:
-        raise ArgumentError(
-            f"--register {settings.register}: the manifest's domains are {', '.join(domains)}"
-            f"{near(settings.register, domains)}"
-        )
+    found = dict.fromkeys(row.domain for row in rows)
+    asked = [("domain", name) for name in wanted]
+    if settings.register is not None:
+        asked.append(("register", settings.register))
+    for option, name in asked if rows else ():
+        if name not in found or (wanted and name not in wanted):
+            known = [each for each in found if each in wanted or not wanted or option == "domain"]
+            raise ArgumentError(
+                f"--{option} {name}: the manifest's domains are {', '.join(known)}"
+                f"{near(name, known)}"
+            )
 
 
 def _inputs(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, str]:
