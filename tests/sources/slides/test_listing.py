@@ -1,0 +1,109 @@
+"""Manifests of slides: what each column becomes, and the one line for what cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skiptool.errors import SourceError
+from skiptool.names import Split
+from skiptool.sources.slides.listing import SlideRow, slide_rows
+from small_stores import refused
+
+FULL = (
+    "path,domain,subject,slide,annotations,annotated_as,split,mpp,mpp_y,level,x_offset,y_offset,"
+    "label_map"
+)
+
+
+def one(values: str, header: str = FULL) -> SlideRow:
+    rows, failures = slide_rows(f"{header}\n{values}\n")
+    assert failures == []
+    (row,) = rows
+    return row
+
+
+def test_every_column_is_parsed() -> None:
+    found = one('a.svs,A,s1,block 2,a.json,old.svs,test,0.25,0.26,2,-5,7.5,"t=SCC,BCC;n=Dermis"')
+    assert found == SlideRow(
+        path=Path("a.svs"),
+        domain="A",
+        subject="s1",
+        slide="block 2",
+        annotations=Path("a.json"),
+        annotated_as="old.svs",
+        split=Split.TEST,
+        mpp=(0.25, 0.26),
+        level=2,
+        offset=(-5.0, 7.5),
+        label_map="t=SCC,BCC;n=Dermis",
+    )
+
+
+@pytest.mark.parametrize("header", [FULL, "path,domain,subject"])
+def test_empty_and_absent_columns_are_the_same(header: str) -> None:
+    assert one("a.svs,A,s1", header) == SlideRow(Path("a.svs"), "A", "s1")
+
+
+def test_one_pixel_size_is_for_both_axes() -> None:
+    assert one("a.svs,A,s,0.25", "path,domain,subject,mpp").mpp == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path;domain;subject;annotations\nsub/a.svs;A;s;a.json\n",
+        "\ufeffpath\tdomain\tsubject\tannotations\r\nsub/a.svs\tA\ts\ta.json\r\n\r\n",
+        'subject,path,annotations,domain,note\n"s","sub/a.svs",a.json,A,"x, y"\n',
+    ],
+)
+def test_forms_of_tables_and_paths_beside_them(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "slides.txt"
+    path.write_text(text, encoding="utf-8")
+    (row,), failures = slide_rows(path)
+    assert failures == []
+    assert (row.path, row.annotations) == (tmp_path / "sub" / "a.svs", tmp_path / "a.json")
+    assert (row.domain, row.subject) == ("A", "s")
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    path = tmp_path / "slides.csv"
+    path.write_text(f"path,domain,subject\n{Path('/elsewhere/a.svs')},A,s\n")
+    assert slide_rows(path)[0][0].path == Path("/elsewhere/a.svs")
+
+
+BAD = {
+    "domain": ("a.svs,A/B,s,,,,", ("domain", "'A/B'")),
+    "split": ("a.svs,A,s,val,,,", ("split 'val'", "train or test")),
+    "mpp text": ("a.svs,A,s,,0.25um,,", ("mpp '0.25um' is no number",)),
+    "mpp comma": ('a.svs,A,s,,"0,25",,', ("mpp '0,25' is no number", "decimal point")),
+    "mpp infinite": ("a.svs,A,s,,inf,,", ("mpp 'inf'",)),
+    "mpp_y alone": ("a.svs,A,s,,,0.25,", ("mpp_y is given, mpp is empty",)),
+    "level half": ("a.svs,A,s,,,,0.5", ("level '0.5'", "whole number")),
+    "level negative": ("a.svs,A,s,,,,-1", ("level '-1'",)),
+    "level text": ("a.svs,A,s,,,,top", ("level 'top' is no number",)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_row_is_one_line_and_the_others_stay(name: str) -> None:
+    values, fragments = BAD[name]
+    rows, (line,) = slide_rows(
+        f"path,domain,subject,split,mpp,mpp_y,level\nz.svs,A,s\n{values}\ny.svs,A,s\n"
+    )
+    assert [row.path.name for row in rows] == ["z.svs", "y.svs"]
+    assert line.startswith("a.svs")
+    assert "\n" not in line
+    for fragment in fragments:
+        assert fragment in line
+
+
+def test_a_manifest_without_a_column_is_refused() -> None:
+    with refused(SourceError, "stdin", "no column subject", "did you mean subjects"):
+        slide_rows("path,domain,subjects\na.svs,A,s\n")
+
+
+def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
+    with refused(SourceError, "gone.csv: no such manifest"):
+        slide_rows(tmp_path / "gone.csv")
