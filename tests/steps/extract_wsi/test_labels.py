@@ -1,0 +1,96 @@
+"""Labels of annotations, for all slides together; which names are in no class or nowhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.names import PatchMode
+from skiptool.steps.extract_wsi.labels import labelling
+from skiptool.steps.extract_wsi.settings import PatchSettings
+from slide_cases import Heard, area, point, surveyed
+from small_stores import refused
+
+BOX = (0.0, 0.0, 9.0, 9.0)
+SHAPES = [area(name, BOX) for name in ("SCC", "Dermis", "Bone", "scc ")]
+PAPER = PatchSettings(classes="tumor=SCC,Melanoma;non-tumor=Dermis")
+
+
+def test_a_class_map_gives_the_labels_and_the_rest_is_told() -> None:
+    heard, slide = Heard(), surveyed(shapes=SHAPES)
+    found = labelling([slide], PAPER, heard)
+    assert found.classes == ("background", "tumor", "non-tumor")
+    assert [found.label(slide, shape) for shape in slide.shapes] == [1, 2, None, 1]
+    assert [found.name(label) for label in (0, 2, None, 255)] == [
+        *("background", "non-tumor", "in no class", "in no class")
+    ]
+    unmapped, nowhere = heard.lines
+    assert "ignored (255): Bone (1)" in unmapped
+    assert "no slide has annotations named 'Melanoma'" in nowhere
+
+
+def test_in_centred_patches_the_rest_is_background() -> None:
+    heard = Heard()
+    settings = PatchSettings(mode=PatchMode.CENTRED, classes="cell=SCC,Dermis")
+    labelling([surveyed(shapes=[*SHAPES, point("", 1, 1)])], settings, heard)
+    (line,) = heard.lines
+    assert "background: Bone (1), unnamed (1)" in line
+
+
+def test_a_near_name_is_hinted_at() -> None:
+    heard = Heard()
+    labelling([surveyed(shapes=[area("Melanoma", BOX)])], PatchSettings(classes="t=Melanom"), heard)
+    assert any("'Melanom'" in line and "did you mean Melanoma" in line for line in heard.lines)
+
+
+def test_without_a_class_map_each_name_is_a_class() -> None:
+    heard, slides = Heard(), [surveyed(shapes=SHAPES[:2]), surveyed("b", SHAPES[2:])]
+    found = labelling(slides, PatchSettings(), heard)
+    assert found.classes == ("background", "Bone", "Dermis", "SCC")
+    assert [found.label(slides[1], shape) for shape in slides[1].shapes] == [1, 3]
+    assert heard.lines == []
+
+
+def test_without_annotations_there_is_the_background_alone() -> None:
+    assert labelling([surveyed()], PatchSettings(), Heard()).classes == ("background",)
+
+
+def test_a_slide_may_have_its_own_map() -> None:
+    slides = [
+        surveyed("a", SHAPES, key="a" * 32),
+        surveyed("b", SHAPES, key="b" * 32, label_map="non-tumor=SCC;tumor=Bone"),
+    ]
+    heard = Heard()
+    found = labelling(slides, PAPER, heard)
+    labels = [[found.label(slide, shape) for shape in slide.shapes] for slide in slides]
+    assert labels == [[1, 2, None, 1], [2, None, 1, 2]]
+    assert any("Bone (1), Dermis (1)" in line for line in heard.lines)
+
+
+def test_own_maps_add_classes_where_none_are_asked_for() -> None:
+    slides = [
+        surveyed("a", SHAPES[:1], key="a" * 32),
+        surveyed("b", SHAPES[1:2], key="b" * 32, label_map="stroma=Dermis"),
+    ]
+    found = labelling(slides, PatchSettings(), Heard())
+    assert found.label(slides[1], SHAPES[1]) == found.classes.index("stroma")
+    assert found.label(slides[0], SHAPES[0]) == found.classes.index("SCC")
+    assert "Dermis" not in found.classes
+
+
+def test_a_class_that_only_a_slide_knows_is_refused() -> None:
+    slide = surveyed("b", SHAPES, label_map="tumour=SCC")
+    with refused(SourceError, "b.svs: label_map names class tumour", "background, tumor"):
+        labelling([slide], PAPER, Heard())
+
+
+def test_a_malformed_own_map_is_refused() -> None:
+    with refused(ArgumentError, "'SCC' is there twice"):
+        labelling([surveyed("b", SHAPES, label_map="t=SCC;u=SCC")], PatchSettings(), Heard())
+
+
+@pytest.mark.parametrize("classes", ["void=x;background=Bone", "void=x;Background=bone"])
+def test_names_may_be_background(classes: str) -> None:
+    slide = surveyed(shapes=SHAPES)
+    found = labelling([slide], PatchSettings(classes=classes), Heard())
+    assert found.label(slide, SHAPES[2]) == 0
