@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,9 +57,10 @@ def labelling(slides: Sequence[Surveyed], settings: PatchSettings, progress: Pro
     ArgumentError
         If a class map is malformed.
     """
-    names = [shape.name for slide in slides for shape in slide.shapes if shape.name]
-    common = ClassMap.parse(settings.classes) if settings.classes else by_name(names)
     with_own = [slide for slide in slides if slide.row.label_map]
+    plain = [slide for slide in slides if not slide.row.label_map]
+    names = [shape.name for slide in plain for shape in slide.shapes if shape.name]
+    common = ClassMap.parse(settings.classes) if settings.classes else by_name(names)
     own = {slide.key: ClassMap.parse(slide.row.label_map) for slide in with_own}
     for slide in slides:
         extra = set(own[slide.key].classes) - set(common.classes) if slide.key in own else set()
@@ -69,17 +71,23 @@ def labelling(slides: Sequence[Surveyed], settings: PatchSettings, progress: Pro
             )
     added = [name for mapping in own.values() for name in mapping.classes]
     classes = tuple(dict.fromkeys((*common.classes, *added)))
-    plain = [slide.shapes for slide in slides if slide.key not in own]
-    _tell(survey(plain, common), settings, progress)
+    unmapped, nowhere = survey((slide.shapes for slide in plain), common)
+    counts = Counter(unmapped)
+    for slide in with_own:
+        counts.update(survey([slide.shapes], own[slide.key])[0])
+    _tell(counts, nowhere, settings, progress)
     return Labelling(classes, common, own)
 
 
 def _tell(
-    found: tuple[Mapping[str, int], Mapping[str, str]], settings: PatchSettings, progress: Progress
+    unmapped: Counter[str],
+    nowhere: Mapping[str, str],
+    settings: PatchSettings,
+    progress: Progress,
 ) -> None:
-    unmapped, nowhere = found
     if unmapped:
-        listed = ", ".join(f"{name or 'unnamed'} ({count})" for name, count in unmapped.items())
+        counted = unmapped.most_common()
+        listed = ", ".join(f"{name or 'unnamed'} ({count})" for name, count in counted)
         fate = "background" if settings.mode is PatchMode.CENTRED else "ignored (255)"
         progress.warn(f"annotations in no class, whose pixels become {fate}: {listed}")
     for name, hint in nowhere.items():
