@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
-from skiptool.errors import SkiptoolError, SourceError
+from skiptool.errors import ArgumentError, SkiptoolError, SourceError
 from skiptool.records import Progress
+from skiptool.sources.annotations.classes import ClassMap
 from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.shapes import Shape
 from skiptool.sources.slides.listing import SlideRow
@@ -130,6 +131,7 @@ def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
             f"{row.path}: names no plausible size of its pixels (0.05 to 20 um); fill in the "
             "column mpp of the manifest"
         )
+    _check_map(row)
     carried = settings.register is not None and row.domain != settings.register
     tissue = find_tissue(slide)
     shapes, left_out, kind = ((), 0, None) if carried else _annotated(slide, row)
@@ -148,6 +150,14 @@ def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
         tissue=tissue,
         threshold=tissue.threshold,
     )
+
+
+def _check_map(row: SlideRow) -> None:
+    try:
+        if row.label_map:
+            ClassMap.parse(row.label_map)
+    except ArgumentError as error:
+        raise SourceError(f"{row.path}: column label_map: {error}") from None
 
 
 def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], int, str | None]:
