@@ -225,3 +225,23 @@ def make_run(pool: SlidePool | None = None, seed: int = 0, **settings: Any) -> R
         partial(threaded, workers=1),
         Heard(),
     )
+
+
+class Affine:
+    """A stand-in for the alignment of two scans: ``[xx xy x0; yx yy y0]`` and nothing else."""
+
+    mirrored = False
+    inliers = 12
+
+    def __init__(self, affine: Sequence[Sequence[float]]) -> None:
+        self.affine = np.array(affine, dtype=float)
+
+    def to_other(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return points @ self.affine[:, :2].T + self.affine[:, 2]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"affine": self.affine.tolist()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Affine:
+        return cls(found["affine"])
