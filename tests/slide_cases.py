@@ -183,10 +183,13 @@ def surveyed(
     scale: tuple[float, float] = (1.0, 1.0),
     mpp: tuple[float, float] = (0.25, 0.25),
     size: tuple[int, int] = SIZE,
+    tissue: bool = True,
     **row: Any,  # noqa: ANN401
 ) -> Surveyed:
-    """Return a surveyed slide that no file stands behind; its tissue is the block."""
-    mask = in_block(*np.meshgrid(np.arange(0, size[0], 4) + 2, np.arange(0, size[1], 4) + 2))
+    """Return a surveyed slide that no file stands behind; its tissue is the block, or none."""
+    mask = tissue & in_block(
+        *np.meshgrid(np.arange(0, size[0], 4) + 2, np.arange(0, size[1], 4) + 2)
+    )
     facts = {"path": Path(f"{name}.svs"), "domain": "A", "subject": name} | row
     return Surveyed(
         row=SlideRow(**facts),

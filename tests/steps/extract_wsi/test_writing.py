@@ -1,0 +1,154 @@
+"""Sites into a store, and what lies beside it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skiptool.names import Kind, Split
+from skiptool.records import SILENT
+from skiptool.sources.patches.painting import Areas
+from skiptool.sources.patches.patch import Patch
+from skiptool.sources.pictures import read_mask, read_picture
+from skiptool.steps.extract_wsi import writing
+from skiptool.steps.extract_wsi.pixels import Scene, Work
+from skiptool.steps.extract_wsi.plan import Plan
+from skiptool.steps.extract_wsi.sites import Site, View
+from skiptool.steps.extract_wsi.writing import export_pairs, write_registration, write_sites
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.dataset_writer import SHARD, DatasetWriter
+from skiptool.stores.header import Making
+from skiptool.stores.tables import open_table
+from slide_cases import area, make_run, surveyed, write_slide
+from small_stores import sample, write_dataset
+
+MAKING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
+CLASSES = ("background", "tumor")
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with slides a and b."""
+    folder = tmp_path_factory.mktemp("writing")
+    for seed, name in enumerate("ab"):
+        write_slide(folder / f"{name}.tiff", seed)
+    return folder
+
+
+def planned(folder: Path, sites: int = 20) -> Plan:
+    """Plan the same places on a (domain A) and b (domain B), then some on a alone."""
+    found = [surveyed(name, path=folder / f"{name}.tiff", domain=name.upper()) for name in "ab"]
+    painted = Areas.of([(area("tumor", (100, 100, 300, 300)), 1)])
+    scenes = {
+        place: Scene(slide.scan, painted, (), True, Split.TRAIN, 0)
+        for place, slide in enumerate(found)
+    }
+    patches = [Patch(80 + 10 * number, 90, 32) for number in range(sites)]
+    both = [Site(f"p{n}", (View(0, patch), View(1, patch))) for n, patch in enumerate(patches)]
+    alone = [Site(f"q{n}", (View(0, patch),)) for n, patch in enumerate(patches[:3])]
+    return Plan(found, scenes, [*both, *alone], [], [], [])
+
+
+def write(plan: Plan, out: Path) -> list[str]:
+    run = make_run()
+    with run.pool:
+        writer = DatasetWriter(out, CLASSES, MAKING)
+        failures = write_sites(run, writer, plan)
+        writer.finish()
+    return failures
+
+
+def test_every_view_is_a_sample_in_the_order_of_the_plan(slides: Path, tmp_path: Path) -> None:
+    assert write(planned(slides), tmp_path / "d.zarr") == []
+    store = open_dataset(tmp_path / "d.zarr")
+    both, alone = [f"p{n}" for n in range(20)], [f"q{n}" for n in range(3)]
+    assert list(store.domain("A").columns["id"]) == [*both, *alone]
+    assert list(store.domain("B").columns["id"]) == both
+    image, mask = store.samples("B", [2]).read(0)
+    assert image.shape == (32, 32, 3)
+    assert (mask[10:] == 1).all()
+
+
+def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None:
+    plan = planned(slides)
+    good = plan.scenes[1]
+    gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
+    plan.scenes[2] = Scene(gone.scan, good.painted, (), True, Split.TRAIN, 0)
+    for place in (3, 17):
+        first, second = plan.sites[place].views
+        plan.sites[place] = Site(plan.sites[place].id, (first, View(2, second.patch)))
+    (line,) = write(plan, tmp_path / "d.zarr")
+    assert line.startswith(f"{slides / 'a.tiff'}: 2 patches could not be read and are left out")
+    assert "gone.tiff: no such slide" in line
+    store = open_dataset(tmp_path / "d.zarr")
+    for domain in "AB":
+        ids = set(store.domain(domain).columns["id"])
+        assert not {"p3", "p17"} & ids
+        assert {"p2", "p4", "p16", "p18"} <= ids
+
+
+def test_what_is_there_is_not_read_again(
+    slides: Path,
+    tmp_path: Path,
+    contents: Callable[[Path], dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, out = tmp_path / "whole.zarr", tmp_path / "d.zarr"
+    write(planned(slides), whole)
+
+    run = make_run()
+    writer = DatasetWriter(out, CLASSES, MAKING)
+    write_sites(run, writer, planned(slides, 18))  # killed before it is finished
+
+    seen: list[str] = []
+    plain = writing.read_work
+
+    def read(settings: object, pool: object, work: Work) -> object:
+        seen.extend(site.id for site in work.sites)
+        return plain(settings, pool, work)
+
+    monkeypatch.setattr(writing, "read_work", read)
+    write(planned(slides), out)
+    # Whole shards were noted: 16 places in both domains.
+    assert seen == [f"p{n}" for n in range(SHARD, 20)] + ["q0", "q1", "q2"]
+    assert contents(out) == contents(whole)
+
+
+def test_registration_is_a_table(tmp_path: Path) -> None:
+    row = {
+        **{"subject": "s", "slide": "s", "reference_domain": "A", "domain": "B", "sample": "s-1"},
+        **{"x": 1.0, "y": 2.0, "x_other": 3.0, "y_other": 4.0},
+        **{"residual": 0.5, "residual_um": 0.1, "kept": True, "reason": None},
+        **{"xx": 1.0, "xy": 0.0, "x0": 5.0, "yx": 0.0, "yy": 1.0, "y0": 6.0},
+        **{"mirrored": False, "inliers": 12},
+    }
+    lost = row | {"residual": None, "residual_um": None, "kept": False, "reason": "outside"}
+    path = write_registration(tmp_path / "qc", MAKING, [row, lost])
+    assert path == tmp_path / "qc" / "registration.parquet"
+    found = open_table(path, Kind.REGISTRATION)
+    assert found.lineage.kind is Kind.REGISTRATION
+    # What is there already is replaced, and a table without rows is one too.
+    assert write_registration(tmp_path / "qc", MAKING, []) == path
+    assert sorted(path.name for path in (tmp_path / "qc").iterdir()) == ["registration.parquet"]
+
+
+def test_pairs_tell_all_that_takes_them_back(tmp_path: Path) -> None:
+    samples = [sample(n, domain, (8, 8, 3)) for n in range(3) for domain in "BA"]
+    write_dataset(tmp_path / "d.zarr", samples)
+    folder = export_pairs(tmp_path / "d.zarr", tmp_path / "pairs", ("background", "cell"), SILENT)
+    assert folder == tmp_path / "pairs"
+    assert (folder / "classes.txt").read_text() == "background,cell\n"
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    by_place = {(each.domain, each.id): each for each in samples}
+    for row in rows:
+        truth = by_place[row["domain"], row["id"]]
+        assert (row["subject"], row["split"]) == (truth.subject, truth.split.value)
+        assert np.array_equal(read_picture(folder / row["image"]), truth.image)
+        assert np.array_equal(read_mask(folder / row["mask"]), truth.mask)
+    assert not list(tmp_path.glob(".*"))
