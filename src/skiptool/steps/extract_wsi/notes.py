@@ -46,6 +46,14 @@ class Notes:
             self._journal.begin()
         self._known = {str(entry.get("key")): entry.get("value") for entry in self._journal.entries}
 
+    def __enter__(self) -> Notes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep the notes where a run that is resumed can go on (as ``staged`` keeps the store)."""
+        if kind is None or not issubclass(kind, KeyboardInterrupt | OSError | MemoryError):
+            self.forget()
+
     def known(self, *key: str) -> Any:  # noqa: ANN401 - whatever was kept
         """Return what was kept under a key, None if nothing was."""
         return self._known.get(_joined(key))
@@ -56,7 +64,7 @@ class Notes:
         self._journal.note({"key": _joined(key), "value": value})
 
     def forget(self) -> None:
-        """Remove the journal: the store is whole."""
+        """Remove the journal: the store is whole, or cannot be made."""
         remove(self._folder)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from skiptool.engine import available_cores, dask_mapper, threaded
 from skiptool.errors import ArgumentError, SourceError, near
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
-from skiptool.sources.slides.content import content_key
 from skiptool.sources.slides.listing import SlideRow, slide_rows
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.dealing import dealt
+from skiptool.steps.extract_wsi.fingerprint import made_from
 from skiptool.steps.extract_wsi.forecast import forecast
 from skiptool.steps.extract_wsi.labels import labelling
 from skiptool.steps.extract_wsi.notes import Notes
@@ -28,10 +27,9 @@ from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
 from skiptool.steps.extract_wsi.writing import export_pairs, write_registration, write_sites
-from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures
-from skiptool.stores.header import Making, digest
+from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import check_free, staged
 
@@ -125,25 +123,25 @@ def extract_slides(
             },
         },
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
-        _inputs(rows, chosen),
+        made_from(rows, chosen),
     )
     if finished(out, making, resume=resume):
         return Outcome((out,))
-    for path in () if dry_run else filter(None, (out, export)):
-        check_free(path, overwrite=overwrite, resume=resume)
+    if not dry_run:
+        _check_places(out, side, export, overwrite=overwrite, resume=resume)
     with ExitStack() as stack:
         pool, mapper = stack.enter_context(SlidePool()), _mapper(stack, workers, dask)
-        notes = None if dry_run else Notes(out, making, resume=resume)
+        notes = None if dry_run else stack.enter_context(Notes(out, making, resume=resume))
         run = Run(chosen, seed, pool, mapper, progress, notes)
-        slides, dealing = _surveyed(run, rows, split, failures, test_fraction, folds)
+        slides, dealing, others = _surveyed(run, rows, split, failures, test_fraction, folds)
         labels = labelling(slides, chosen, progress)
         if notes is None:
             sites = reference_sites(slides, labels, dealing, run)
             return forecast(slides, sites, labels, chosen, failures)
+        rows = [row for row in rows if row.subject not in others]
         plan = make_plan(run, slides, rows, labels, dealing)
         failures += plan.failures
         if not plan.sites:
-            notes.forget()
             raise _nothing(failures)
         with staged(out, overwrite=overwrite, resume=resume) as partial_out:
             writer = DatasetWriter(partial_out, labels.classes, making)
@@ -186,26 +184,13 @@ def _check_words(
             )
 
 
-def _inputs(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, str]:
-    found = {"files": _fingerprint(rows)}
-    return found if settings.model is None else found | {"model": open_model(settings.model).id}
-
-
-def _fingerprint(rows: Sequence[SlideRow]) -> str:
-    """Hash rows and files: a resumed run must find the same, wherever the files lie now."""
-    found = []
-    for row in rows:
-        facts = asdict(row) | {"path": row.path.name, "annotations": None}
-        found.append([facts, _known(row.path), _known(row.annotations)])
-    return digest(found)
-
-
-def _known(path: Path | None) -> list[str] | None:
-    """Return name and content key of a file, None where there is none to be read."""
-    try:
-        return None if path is None else [path.name, content_key(path)]
-    except SourceError:
-        return None
+def _check_places(
+    out: Path, side: Path, export: Path | None, *, overwrite: bool, resume: bool
+) -> None:
+    check_free(out, overwrite=overwrite, resume=resume)
+    check_free(side, overwrite=False, resume=True)  # what lies there already is added to
+    if export is not None and not (export.is_dir() and not any(export.iterdir())):
+        check_free(export, overwrite=overwrite, resume=resume)
 
 
 def _surveyed(
@@ -215,8 +200,11 @@ def _surveyed(
     failures: list[str],
     test_fraction: float,
     folds: int,
-) -> tuple[list[Surveyed], list[tuple[Split, int]]]:
-    """Survey all slides, deal them out to splits and folds, and keep those asked for."""
+) -> tuple[list[Surveyed], list[tuple[Split, int]], set[str]]:
+    """Survey all slides, deal them out to splits and folds, and keep those asked for.
+
+    Returns slides, split and fold of each, and the subjects of the other split.
+    """
     slides, failed = survey(run, rows)
     failures += failed
     if not slides:
@@ -225,7 +213,9 @@ def _surveyed(
     chosen = [i for i, (side, _) in enumerate(dealing) if split in ("all", side)]
     if not chosen:
         raise SourceError(f"no slide is in split {split}; see the manifest's column split")
-    return [slides[i] for i in chosen], [dealing[i] for i in chosen]
+    kept = [slides[i] for i in chosen]
+    others = {slide.row.subject for slide in slides} - {slide.row.subject for slide in kept}
+    return kept, [dealing[i] for i in chosen], others
 
 
 def _nothing(failures: Sequence[str]) -> SourceError:
