@@ -248,3 +248,22 @@ class Affine:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Affine:
         return cls(found["affine"])
+
+
+def true_mask(
+    x: float, y: float, size: int, scale: tuple[float, float], labels: Mapping[str, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Work out the mask of a patch of a small slide pixel by pixel, and where it is certain.
+
+    ``labels`` are those of the names of ``AREAS``; names that it lacks are ignored, and so is
+    tissue that nobody has annotated. Along the edge of the tissue the smoothed pixels decide.
+    """
+    across, down = centres(x, y, size, scale)
+    mask = np.where(in_block(across, down), 255, 0).astype(np.uint8)
+    margin = 4 * max(scale)
+    sure = in_block(across, down, margin) | ~in_block(across, down, -margin)
+    for name, rings, _ in AREAS:
+        inside = covered(rings, across, down)
+        mask[inside] = labels.get(name, 255)
+        sure |= inside
+    return mask, sure

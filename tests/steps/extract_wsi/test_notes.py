@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from skiptool.errors import ExistsError, FormatError
+import pytest
+
+from skiptool.errors import ExistsError, FormatError, SourceError
 from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.stores.header import Making
 from small_stores import refused
@@ -59,4 +61,21 @@ def test_nothing_is_left_of_forgotten_notes(tmp_path: Path) -> None:
     notes = Notes(tmp_path / "d.zarr", MAKING, resume=False)
     notes.keep(1, "a")
     notes.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(KeyboardInterrupt(), True), (OSError("disk full"), True), (SourceError("all failed"), False)],
+)
+def test_notes_stay_where_a_run_can_go_on(tmp_path: Path, error: BaseException, kept: bool) -> None:
+    with pytest.raises(type(error)), Notes(tmp_path / "d.zarr", MAKING, resume=False):
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == [".d.zarr.plan"] * kept
+
+
+def test_nothing_stays_when_all_is_done(tmp_path: Path) -> None:
+    with Notes(tmp_path / "d.zarr", MAKING, resume=False) as notes:
+        notes.keep(1, "a")
+        notes.forget()
     assert list(tmp_path.iterdir()) == []
