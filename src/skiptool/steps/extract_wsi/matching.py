@@ -107,7 +107,7 @@ def aligned_groups(
                 pairs.remove(pair)
                 task.advance()
         work = [(slides[first].row, slides[other].row) for first, other in pairs]
-        results = run.mapper(partial(_align, run.seed, run.pool), work)
+        results = run.mapper(partial(_align, run.pool), work)
         for pair, found in zip(pairs, results, strict=True):
             task.advance(note=slides[pair[1]].row.path.name)
             if isinstance(found, str):
@@ -123,14 +123,14 @@ def aligned_groups(
     return whole, failures
 
 
-def _align(seed: int, pool: SlidePool, rows: tuple[SlideRow, SlideRow]) -> Alignment | str:
+def _align(pool: SlidePool, rows: tuple[SlideRow, SlideRow]) -> Alignment | str:
     first, other = rows
     try:
         with (
             pool.get(first.path, first.mpp) as reference,
             pool.get(other.path, other.mpp) as moving,
         ):
-            return align(reference, moving, seed)
+            return align(reference, moving)
     except SkiptoolError as error:
         return f"{other.path}: not registered to {first.path}, its slide is left out ({error})"
 

@@ -1,0 +1,88 @@
+"""A picture in which misalignment can be seen: both scans in one frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.registration.textured import textured
+from skiptool.sources.registration.tiles import grey_of, on_reference
+from skiptool.sources.registration.view import View
+
+if TYPE_CHECKING:
+    from skiptool.records import UInt8
+
+__all__ = ["overlay"]
+
+WIDE: Final = 1536
+"""Pixels of the picture across."""
+
+_INSETS: Final = 3
+_FIELDS: Final = 4
+"""Fields of the chequered insets along either side."""
+
+_GAP: Final = 12
+
+
+def overlay(reference: View, other: View, alignment: Alignment) -> UInt8:
+    """Draw two aligned scans over one another.
+
+    Parameters
+    ----------
+    reference, other : View
+    alignment : Alignment
+
+    Returns
+    -------
+    uint8, shape (h, 1536, 3)
+        Above, the whole reference: what it alone shows is cyan, what the other alone shows is red,
+        what both show is grey. Below, three places at full resolution, fields of the two scans in
+        turn as on a chessboard, upper left the reference: lines run on where they are aligned.
+
+    Raises
+    ------
+    SourceError
+        If a scan cannot be read.
+    """
+    by = reference.size[0] / WIDE
+    size = (WIDE, max(round(reference.size[1] / by), 1))
+    ours = grey_of(reference.read(0, 0, size, (by, reference.size[1] / size[1])))
+    theirs = grey_of(on_reference(other, alignment, (0.0, 0.0), size, by))
+    whole = np.stack([ours, theirs, theirs], axis=-1).astype(np.uint8)
+    side = (WIDE - (_INSETS - 1) * _GAP) // _INSETS
+    row = np.full((side, WIDE, 3), 255, dtype=np.uint8)
+    for place, centre in enumerate(_chosen(reference, other, alignment, side)):
+        left = place * (side + _GAP)
+        row[:, left : left + side] = _chequered(reference, other, alignment, centre, side)
+    gap = np.full((_GAP, WIDE, 3), 255, dtype=np.uint8)
+    return np.concatenate([whole, gap, row])
+
+
+def _chosen(
+    reference: View, other: View, alignment: Alignment, side: int
+) -> list[tuple[float, float]]:
+    """Take places from all parts of the slide that both scans show."""
+    places = []
+    for centre in textured(reference, side, 9):
+        x, y = alignment.to_other(np.array([centre]))[0]
+        if 0 <= x < other.size[0] and 0 <= y < other.size[1]:
+            places.append(centre)
+    picked = np.unique(np.linspace(0, max(len(places) - 1, 0), _INSETS + 2).round().astype(int))
+    return [places[i] for i in picked[1:-1] if i < len(places)][:_INSETS] or places[:_INSETS]
+
+
+def _chequered(
+    reference: View,
+    other: View,
+    alignment: Alignment,
+    centre: tuple[float, float],
+    side: int,
+) -> UInt8:
+    corner = (float(round(centre[0] - side / 2)), float(round(centre[1] - side / 2)))
+    ours = reference.read(*corner, (side, side), (1.0, 1.0))
+    theirs = on_reference(other, alignment, corner, (side, side), 1.0)
+    field = np.arange(side) * _FIELDS // side
+    odd = (field[:, np.newaxis] + field) % 2 == 1
+    return np.where(odd[..., np.newaxis], theirs, ours)

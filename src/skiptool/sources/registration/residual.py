@@ -1,0 +1,72 @@
+"""What is left of the misalignment at a patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.registration.tiles import measured
+from skiptool.sources.registration.view import View
+
+__all__ = ["Residual", "residual"]
+
+LIKE: Final = 0.35
+"""Correlation of two tiles below which they may show different things."""
+
+CONTRAST: Final = 2.0
+"""Grey levels of standard deviation below which a tile shows nothing to measure by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """Misalignment at one place.
+
+    Attributes
+    ----------
+    px : float
+        In level-0 pixels of the reference.
+    likeness : float
+        Correlation of the two tiles once the shift is taken back.
+    """
+
+    px: float
+    likeness: float
+
+
+def residual(
+    reference: View,
+    other: View,
+    alignment: Alignment,
+    centre: tuple[float, float],
+    tile: int = 256,
+) -> Residual | None:
+    """Measure by phase correlation how far an alignment is off about a point.
+
+    Parameters
+    ----------
+    reference, other : View
+    alignment : Alignment
+    centre : (float, float)
+        In level-0 pixels of the reference.
+    tile : int
+        Side of the tiles that are compared, in the same pixels.
+
+    Returns
+    -------
+    Residual or None
+        None where it cannot be measured: a tile is empty, or the two do not look alike, as where
+        one scan is out of focus or shows something else.
+
+    Raises
+    ------
+    SourceError
+        If a scan cannot be read.
+    """
+    found = measured(reference, other, alignment, centre, tile, 1.0)
+    far = max(abs(found.x), abs(found.y)) > tile / 4
+    if found.contrast < CONTRAST or found.likeness < LIKE or far:
+        return None
+    return Residual(float(np.hypot(found.x, found.y)), found.likeness)
