@@ -1,0 +1,225 @@
+"""Extraction over registered scans: one texture scanned three times, one scan torn in a place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from pyramids import Pixels, stained, write_pyramid
+from skiptool.names import PatchMode
+from skiptool.records import Sample
+from skiptool.steps.extract_wsi import matching, step
+from skiptool.steps.extract_wsi.settings import PatchSettings
+from skiptool.steps.extract_wsi.step import extract_slides
+from skiptool.steps.info import describe
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.dataset_writer import DatasetWriter
+from slide_cases import centres, covered, write_geojson, write_manifest
+
+SIZE = (1200, 1000)
+TUMOR = [(200.0, 150.0), (700.0, 180.0), (650.0, 800.0), (220.0, 700.0)]
+TORN = (760, 420, 1120, 780)
+"""Left, top, right and bottom of what lies elsewhere on the third scan, level-0 pixels of it."""
+
+ANGLE, ZOOM = math.radians(3), 1.1
+TURNED = np.array(
+    [
+        [ZOOM * math.cos(ANGLE), -ZOOM * math.sin(ANGLE), 80.0],
+        [ZOOM * math.sin(ANGLE), ZOOM * math.cos(ANGLE), 20.0],
+    ]
+)
+MOVED = np.array([[1.0, 0.0, 25.0], [0.0, 1.0, -15.0]])
+PAIRS = {"B": TURNED, "C": MOVED}
+
+
+def glass() -> Pixels:
+    image = np.full((SIZE[1], SIZE[0], 3), (244, 243, 245), np.uint8)
+    image[60:940, 70:1130] = stained(7, 2048)(0, 0, 1060, 880)
+    return image
+
+
+def scanned(image: Pixels, affine: NDArray[Any], size: tuple[int, int]) -> Pixels:
+    """Sample an image so that its point p lies at ``affine`` p, both counted from corners."""
+    halves = affine.copy()
+    halves[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5
+    found = cv2.warpAffine(image, halves, size, flags=cv2.INTER_CUBIC, borderValue=(244, 243, 245))
+    return np.asarray(found, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a manifest of scans in A, B (finer, turned) and C (torn)."""
+    folder = tmp_path_factory.mktemp("registered")
+    image = glass()
+    third = scanned(image, MOVED, SIZE)
+    left, top, right, bottom = TORN
+    third[top:bottom, left:right] = third[top + 9 : bottom + 9, left - 12 : right - 12]
+    images = {"A": image, "B": scanned(image, TURNED, (1450, 1250)), "C": third}
+    sizes = {"A": 0.275, "B": 0.25, "C": 0.275}
+    rows: list[dict[str, Any]] = []
+    for domain, pixels in images.items():
+        path = folder / f"{domain}.tiff"
+        write_pyramid(path, pixels, levels=2, mpp=sizes[domain], quality=None)
+        rows.append({"path": path.name, "domain": domain, "subject": "s"})
+    rows[0]["annotations"] = write_geojson(folder / "a.json", [("tumor", [TUMOR], "1")]).name
+    write_manifest(folder / "slides.csv", rows)
+    return folder
+
+
+GRID = PatchSettings(patch_size=110, mpp=0.275, min_tissue=0.4, register="A", max_residual=1.0)
+
+
+@pytest.fixture(scope="module")
+def done(scans: Path) -> SimpleNamespace:
+    """Return the outcome, the store, and the rows of the table of registration."""
+    outcome = extract_slides(
+        scans / "slides.csv", scans / "d.zarr", settings=GRID, pictures=False, workers=1
+    )
+    return SimpleNamespace(
+        outcome=outcome,
+        store=open_dataset(scans / "d.zarr"),
+        table=scans / "d-qc" / "registration.parquet",
+        rows=pq.read_table(scans / "d-qc" / "registration.parquet").to_pylist(),
+    )
+
+
+def torn_share(x: float, y: float, reach: float) -> float:
+    """How much of a square about a point of the reference is torn on the third scan."""
+    shifts = (25, -15, 25, -15)
+    left, top, right, bottom = (edge - by for edge, by in zip(TORN, shifts, strict=True))
+    across = max(min(x + reach, right) - max(x - reach, left), 0)
+    down = max(min(y + reach, bottom) - max(y - reach, top), 0)
+    return across * down / (2 * reach) ** 2
+
+
+def test_a_patch_is_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
+    ids = [list(domain.columns["id"]) for domain in done.store.domains.values()]
+    assert list(done.store.domains) == ["A", "B", "C"]
+    assert ids[0] == ids[1] == ids[2]
+    assert done.outcome.failures == ()
+    lost = {row["sample"] for row in done.rows if not row["kept"]}
+    assert lost.isdisjoint(ids[0])
+    assert lost | set(ids[0]) == {row["sample"] for row in done.rows}
+    assert done.outcome.summary["left out by registration"] == len(lost)
+    assert len(lost) > 3
+    assert len(ids[0]) > 20
+
+
+def test_what_is_torn_is_left_out_with_its_reason(done: SimpleNamespace) -> None:
+    seen = set()
+    for row in done.rows:
+        if row["domain"] == "B":
+            assert row["reason"] is None
+            assert row["residual"] < 0.3
+        elif torn_share(row["x"], row["y"], 128) > 0.8:
+            seen.add(row["sample"])
+            assert row["reason"] == "residual above 1 px"
+            assert row["residual"] == pytest.approx(15, abs=1)
+            assert row["residual_um"] == pytest.approx(row["residual"] * 0.275, rel=1e-3)
+            assert not row["kept"]
+        elif torn_share(row["x"], row["y"], 256) == 0:
+            assert row["kept"]
+            assert row["residual"] < 0.3
+    assert len(seen) >= 2
+
+
+def test_the_transform_is_the_true_one(done: SimpleNamespace) -> None:
+    for row in done.rows:
+        affine = PAIRS[row["domain"]]
+        truth = affine[:, :2] @ (row["x"], row["y"]) + affine[:, 2]
+        assert math.hypot(truth[0] - row["x_other"], truth[1] - row["y_other"]) < 0.3
+        found = [row[name] for name in ("xx", "xy", "yx", "yy")]
+        assert found == pytest.approx(affine[:, :2].ravel().tolist(), abs=2e-3)
+        assert not row["mirrored"]
+        assert row["reference_domain"] == "A"
+
+
+def test_annotations_are_carried_to_the_right_pixels(done: SimpleNamespace) -> None:
+    for domain, affine in (("A", None), *PAIRS.items()):
+        columns = done.store.domain(domain).columns
+        reader = done.store.samples(domain, range(len(columns["id"])))
+        wrong, edge = 0, 0
+        for index in range(len(columns["id"])):
+            _, mask = reader.read(index)
+            scale = 0.275 / (0.25 if domain == "B" else 0.275)
+            corner = columns["x"][index], columns["y"][index]
+            points = np.stack(centres(*corner, 110, (scale, scale)), axis=-1)
+            if affine is not None:
+                points = (points - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
+            truth = covered([TUMOR], points[..., 0], points[..., 1])
+            wrong += int(((mask == 1) != truth).sum())
+            edge += int((truth[1:] != truth[:-1]).sum() + (truth[:, 1:] != truth[:, :-1]).sum())
+        assert edge > 500
+        assert wrong <= (0 if affine is None else 0.2 * edge)
+
+
+def test_the_same_field_is_seen_in_all_domains(done: SimpleNamespace) -> None:
+    columns = {name: domain.columns for name, domain in done.store.domains.items()}
+    for index in range(0, len(columns["A"]["id"]), 7):
+        images = [
+            done.store.samples(domain, [index]).read(0)[0].astype(float).mean(axis=2)
+            for domain in columns
+        ]
+        for other in images[1:]:  # the second one is turned by 3 degrees about its middle
+            middle = slice(40, 70)
+            pair = [image[middle, middle].ravel() for image in (images[0], other)]
+            assert np.corrcoef(pair)[0, 1] > 0.75
+    assert np.allclose(columns["B"]["mpp"], 0.275, rtol=1e-3)
+    assert (columns["A"]["residual"] == 0).all()
+    assert (columns["C"]["residual"] <= 1).all()
+
+
+def test_the_table_describes_itself(done: SimpleNamespace) -> None:
+    found = describe([done.table], check=True)
+    assert found.failures == ()
+    (facts,) = found.summary.values()
+    assert facts["kind"] == "registration"
+    assert facts["rows"] == len(done.rows)
+
+
+@pytest.mark.slow
+def test_an_interrupted_registration_goes_on(
+    scans: Path,
+    tmp_path: Path,
+    contents: Callable[[Path], dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = replace(GRID, mode=PatchMode.SAMPLED, patches=12, draws=1, min_tissue=0.5)
+    whole, out = tmp_path / "whole.zarr", tmp_path / "d.zarr"
+    found = extract_slides(scans / "slides.csv", whole, settings=settings, workers=2)
+    names = {path.name.partition("-")[0] for path in (tmp_path / "whole-qc").iterdir()}
+    assert names == {"slide", "overlay", "patches", "matched.png", "registration.parquet"}
+    assert found.side_outputs[0] == tmp_path / "whole-qc" / "registration.parquet"
+
+    class Interrupted(DatasetWriter):
+        def append(self, sample: Sample) -> None:
+            raise KeyboardInterrupt
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("what is noted must not be found again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "DatasetWriter", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            extract_slides(scans / "slides.csv", out, settings=settings, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(matching, "align", refuse)
+        patch.setattr(matching, "residual", refuse)
+        extract_slides(scans / "slides.csv", out, settings=settings, workers=1, resume=True)
+    assert contents(out) == contents(whole)
+    tables = [
+        pq.read_table(tmp_path / f"{name}-qc" / "registration.parquet").to_pylist()
+        for name in ("d", "whole")
+    ]
+    assert tables[0] == tables[1]
+    assert not list(tmp_path.glob(".*"))
