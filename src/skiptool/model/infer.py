@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from skiptool.names import Precision
     from skiptool.records import Image, UInt8
 
-__all__ = ["forward_batches", "place", "predict_labels", "read_ahead", "to_device"]
+__all__ = ["forward_batches", "place", "predict_labels", "read_ahead", "side_by_side", "to_device"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 PIXELS = 2**17
 """Pixels that a processor runs through a network at once: two images of 256 x 256."""
+
+LANES = 4
+"""Most batches side by side: each holds its own maps in memory, and waits for Python's lock."""
 
 
 def place(network: smp.Unet, device: str) -> smp.Unet:
@@ -92,6 +95,41 @@ def forward_batches(images: Image, device: str) -> Iterator[Image]:
     size = max(1, PIXELS // (height * width)) if device == "cpu" else len(images)
     for start in range(0, len(images), size):
         yield images[start : start + size]
+
+
+def side_by_side(work: Callable[[Image], R], batches: Sequence[Image]) -> list[R]:
+    """Call a function that runs torch for each batch, several at a time, torch's threads shared.
+
+    A network has a hundred places where threads that split one batch wait for each other, and when
+    any of them loses its core all do, for milliseconds. Batches need not wait for batches.
+
+    Parameters
+    ----------
+    work : callable
+        Is called in other threads where there are several batches; torch's modes (``no_grad``,
+        autocast) are those of a thread, so it opens them itself.
+    batches : sequence
+        How many there are and torch's number of threads alone say how many threads each gets.
+
+    Returns
+    -------
+    list
+        The results in order.
+    """
+    threads = torch.get_num_threads()
+    lanes = max(n for n in range(1, LANES + 1) if n <= len(batches) and threads % n == 0)
+    if lanes == 1:
+        return [work(batch) for batch in batches]
+
+    def share() -> None:
+        torch.get_num_threads()  # a thread takes over the common number when first asked ...
+        torch.set_num_threads(threads // lanes)  # ... and is left alone from then on
+
+    with ThreadPoolExecutor(lanes, initializer=share) as beside:
+        try:
+            return list(beside.map(work, batches))
+        finally:
+            torch.set_num_threads(threads)  # what threads to come take over
 
 
 def predict_labels(network: smp.Unet, images: Image, device: str, precision: Precision) -> UInt8:

@@ -10,9 +10,11 @@ reference to is overwritten by what comes after it.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -21,7 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from skiptool.errors import ArgumentError, near
 from skiptool.model.hardware import autocast, exact_float32
-from skiptool.model.infer import forward_batches, place, to_device
+from skiptool.model.infer import forward_batches, place, side_by_side, to_device
 from skiptool.names import LAYERS, Precision
 
 if TYPE_CHECKING:
@@ -72,8 +74,17 @@ class _Tap:
     item: int | None = None
 
 
+class _Pass(threading.local):
+    """What hooks find in one forward pass; each thread has its own."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.pooled: dict[str, torch.Tensor] = {}
+        self.grid = (1, 1)
+
+
 class Taps:
-    """Hooks on the layers of a network while the context is open.
+    """Hooks on the layers of a network while the context is open; several threads may collect.
 
     Parameters
     ----------
@@ -101,9 +112,7 @@ class Taps:
         self.layers = tuple(layers)
         self._taps = [_find(network, layer) for layer in self.layers if layer != INPUT]
         self._handles: list[RemovableHandle] = []
-        self._calls: Counter[str] = Counter()
-        self._pooled: dict[str, torch.Tensor] = {}
-        self._grid = (1, 1)
+        self._pass = _Pass()
 
     def __enter__(self) -> Self:
         for tap in self._taps:
@@ -132,31 +141,34 @@ class Taps:
         ArgumentError
             If a module's output is no (N, D, h, w) tensor, or it ran less often than asked.
         """
-        self._calls.clear()
-        self._grid = grid(*images.shape[2:])
-        self._pooled = {INPUT: self._pool(images)} if INPUT in self.layers else {}
+        found = self._pass
+        found.calls.clear()
+        found.grid = grid(*images.shape[2:])
+        found.pooled = {INPUT: _pool(images, found.grid)} if INPUT in self.layers else {}
         self.network(images)
         for tap in self._taps:
-            if tap.layer not in self._pooled:
+            if tap.layer not in found.pooled:
                 raise ArgumentError(
-                    f"layer {tap.layer!r}: its module ran {self._calls[tap.layer]} times in a "
+                    f"layer {tap.layer!r}: its module ran {found.calls[tap.layer]} times in a "
                     f"forward pass, expected at least {tap.call}; ask for another"
                 )
-        return {layer: self._pooled[layer] for layer in self.layers}
+        return {layer: found.pooled[layer] for layer in self.layers}
 
     def _hook(self, tap: _Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
         def pool(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401
-            self._calls[tap.layer] += 1
-            if self._calls[tap.layer] == tap.call:
+            found = self._pass
+            found.calls[tap.layer] += 1
+            if found.calls[tap.layer] == tap.call:
                 activations = output if tap.item is None else output[tap.item]
                 _check(activations, tap.layer)
-                self._pooled[tap.layer] = self._pool(activations)
+                found.pooled[tap.layer] = _pool(activations, found.grid)
 
         return pool
 
-    def _pool(self, activations: torch.Tensor) -> torch.Tensor:
-        pooled = adaptive_avg_pool2d(activations.detach().float(), self._grid)
-        return pooled.flatten(2).contiguous()
+
+def _pool(activations: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    pooled = adaptive_avg_pool2d(activations.detach().float(), grid)
+    return pooled.flatten(2).contiguous()
 
 
 def _check(activations: object, layer: str) -> None:
@@ -220,11 +232,14 @@ def tap(network: smp.Unet, images: Image, layers: Sequence[str], device: str) ->
         As `Taps` and `Taps.collect`.
     """
     place(network, device)
+    batches = list(forward_batches(images, device))
+    with Taps(network, layers) as taps:
+        parts = side_by_side(partial(_collect, taps, device), batches)
+    joined = {layer: torch.cat([part[layer] for part in parts]) for layer in taps.layers}
+    return {layer: vectors.cpu().numpy() for layer, vectors in joined.items()}
+
+
+def _collect(taps: Taps, device: str, images: Image) -> dict[str, torch.Tensor]:
     plain = autocast(Precision.FLOAT32, device)
-    with Taps(network, layers) as taps, torch.inference_mode(), exact_float32(device), plain:
-        parts = [
-            taps.collect(to_device(batch, device)) for batch in forward_batches(images, device)
-        ]
-        return {
-            layer: torch.cat([part[layer] for part in parts]).cpu().numpy() for layer in taps.layers
-        }
+    with torch.inference_mode(), exact_float32(device), plain:
+        return taps.collect(to_device(images, device))

@@ -101,7 +101,7 @@ def _pairs(reference: View, other: View, found: Alignment, scale: float) -> _Pai
             continue
         shift = measured(reference, other, found, centre, TILE, scale)
         far = max(abs(shift.x), abs(shift.y)) > TILE / 4
-        if shift.likeness >= LIKE and shift.contrast >= CONTRAST and not far:
+        if shift.likeness >= LIKE and min(shift.contrast) >= CONTRAST and not far:
             here.append(centre)
             moved = (centre[0] + shift.x * scale, centre[1] + shift.y * scale)
             there.append(found.to_other(np.array([moved]))[0])

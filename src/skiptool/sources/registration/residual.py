@@ -26,14 +26,18 @@ class Residual:
 
     Attributes
     ----------
-    px : float
-        In level-0 pixels of the reference.
+    px : float or None
+        In level-0 pixels of the reference; None where it cannot be measured: the place is empty,
+        or the two scans do not look alike, as where one is out of focus or shows something else.
     likeness : float
         Correlation of the two tiles once the shift is taken back.
+    empty : bool
+        Neither scan shows anything that could be misaligned.
     """
 
-    px: float
+    px: float | None
     likeness: float
+    empty: bool
 
 
 def residual(
@@ -42,7 +46,7 @@ def residual(
     alignment: Alignment,
     centre: tuple[float, float],
     tile: int = 256,
-) -> Residual | None:
+) -> Residual:
     """Measure by phase correlation how far an alignment is off about a point.
 
     Parameters
@@ -56,9 +60,7 @@ def residual(
 
     Returns
     -------
-    Residual or None
-        None where it cannot be measured: a tile is empty, or the two do not look alike, as where
-        one scan is out of focus or shows something else.
+    Residual
 
     Raises
     ------
@@ -67,6 +69,6 @@ def residual(
     """
     found = measured(reference, other, alignment, centre, tile, 1.0)
     far = max(abs(found.x), abs(found.y)) > tile / 4
-    if found.contrast < CONTRAST or found.likeness < LIKE or far:
-        return None
-    return Residual(float(np.hypot(found.x, found.y)), found.likeness)
+    unlike = min(found.contrast) < CONTRAST or found.likeness < LIKE or far
+    px = None if unlike else float(np.hypot(found.x, found.y))
+    return Residual(px, found.likeness, max(found.contrast) < CONTRAST)

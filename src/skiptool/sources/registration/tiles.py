@@ -33,14 +33,14 @@ class Shift:
         In pixels of the tile: what the reference shows at p, the other shows at p + shift.
     likeness : float
         Correlation of the grey values once the shift is taken back, at most 1.
-    contrast : float
-        Standard deviation of the grey values of the paler tile.
+    contrast : tuple of float
+        Standard deviations of the grey values of the reference's tile and of the other.
     """
 
     x: float
     y: float
     likeness: float
-    contrast: float
+    contrast: tuple[float, float]
 
 
 def measured(
@@ -139,11 +139,11 @@ def grey_of(image: UInt8) -> Float32:
 def shift_between(first: Float32, second: Float32) -> Shift:
     """Measure by phase correlation how far the second of two tiles (n, n) lies beside the first."""
     window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
-    spread = min(float(first.std()), float(second.std()))
-    if spread == 0.0:
-        return Shift(0.0, 0.0, 0.0, 0.0)
+    contrast = float(first.std()), float(second.std())
+    if min(contrast) == 0.0:
+        return Shift(0.0, 0.0, 0.0, contrast)
     (x, y), _ = cv2.phaseCorrelate(first - first.mean(), second - second.mean(), window)
-    return Shift(x, y, _likeness(first, second, np.array([x, y])), spread)
+    return Shift(x, y, _likeness(first, second, np.array([x, y])), contrast)
 
 
 def _likeness(first: Float32, second: Float32, shift: Float64) -> float:

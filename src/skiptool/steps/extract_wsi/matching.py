@@ -24,10 +24,6 @@ from skiptool.steps.extract_wsi.survey import Scan, Surveyed
 
 __all__ = ["Group", "aligned_groups", "carried", "grouped", "patch_at"]
 
-EMPTY = 0.05
-"""Share of tissue below which a patch shows nothing that could be misaligned."""
-
-
 AFFINE = ("xx", "xy", "x0", "yx", "yy", "y0")
 """Columns of the table ``registration`` that hold the transform, row by row."""
 
@@ -149,13 +145,11 @@ def carried(
     """
     scans = {place: slides[place].scan for place in (group.reference, *group.others)}
     measure = partial(_measured, group, scans, run.settings, run.pool)
-    tissue = slides[group.reference].tissue
     key = slides[group.reference].key
     todo = [site for site in sites if _notes(run).known("site", key, site.id) is None]
     with run.progress.task("measure", len(sites)) as task:
         task.advance(len(sites) - len(todo))
-        work = [(site, tissue.share(*site.views[0].patch.box) < EMPTY) for site in todo]
-        for site, measured in zip(todo, run.mapper(measure, work), strict=True):
+        for site, measured in zip(todo, run.mapper(measure, todo), strict=True):
             _notes(run).keep(measured, "site", key, site.id)
             task.advance()
     kept, rows = [], []
@@ -184,11 +178,10 @@ def _measured(
     slides: Mapping[int, Scan],
     settings: PatchSettings,
     pool: SlidePool,
-    work: tuple[Site, bool],
+    site: Site,
 ) -> list[dict[str, Any]]:
-    """Return the rows of a site, empty of tissue or not, one a scan; ``kept`` is decided later."""
+    """Return the rows of a site, one a scan; ``kept`` is decided over all of them later."""
     rows = []
-    site, empty = work
     reference, patch = slides[group.reference], site.views[0].patch
     for place, alignment in group.others.items():
         if alignment is None:
@@ -196,7 +189,7 @@ def _measured(
         x, y = alignment.to_other(np.array([patch.centre]))[0].tolist()
         there = patch_at((x, y), patch, slides[place])
         scans = reference, slides[place]
-        left, reason = _judged(scans, alignment, patch, there, empty, settings, pool)
+        left, reason = _judged(scans, alignment, patch, there, settings, pool)
         row = _row(reference, slides[place], alignment, site, left, reason)
         here = dict(zip(("x", "y"), patch.centre, strict=True))
         rows.append(row | here | {"x_other": x, "y_other": y})
@@ -224,7 +217,6 @@ def _judged(
     alignment: Alignment,
     patch: Patch,
     there: Patch,
-    empty: bool,
     settings: PatchSettings,
     pool: SlidePool,
 ) -> tuple[float | None, str]:
@@ -233,15 +225,13 @@ def _judged(
     x, y = there.centre
     if not (0 <= x < other.size[0] and 0 <= y < other.size[1]):
         return None, "outside of the scan"
-    if empty:
-        return None, ""
     with (
         pool.get(reference.row.path, reference.row.mpp) as first,
         pool.get(other.row.path, other.row.mpp) as moving,
     ):
         found = residual(first, moving, alignment, patch.centre)
-    if found is None:
-        return None, "residual cannot be measured"
+    if found.px is None:
+        return None, "" if found.empty else "residual cannot be measured"
     if found.px > settings.max_residual:
         return found.px, f"residual above {settings.max_residual:g} px"
     return found.px, ""
