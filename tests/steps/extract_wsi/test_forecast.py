@@ -71,10 +71,11 @@ def test_draws_are_named() -> None:
 
 
 def test_registered_scans_get_the_patches_of_their_reference() -> None:
+    # Slide 1 of several subjects: names are told apart by what is in the files.
     slides = [
-        replace(surveyed(name, domain=domain, subject=name), name=name)
+        replace(surveyed(domain=domain, subject=subject, slide="1"), name=f"1-{domain}{subject}")
         for domain in "AB"
-        for name in ("s", "t")
+        for subject in "st"
     ]
     outcome, table = laid_out(slides, [0, 0, 0, 1], patch_size=10, register="A")
     assert [row["patches"] for row in rows(table)] == [3, 1, 3, 1]

@@ -55,17 +55,10 @@ def forecast(
 
 
 def _in_all_domains(slides: Sequence[Surveyed], patches: Counter[int]) -> Counter[int]:
-    of_reference = {
-        (slide.row.subject, slide.name): patches[place]
-        for place, slide in enumerate(slides)
-        if patches[place]
-    }
-    return Counter(
-        {
-            place: of_reference.get((slide.row.subject, slide.name), 0)
-            for place, slide in enumerate(slides)
-        }
-    )
+    """Give all scans of a glass slide the patches of its scan in the reference domain."""
+    glass = [(slide.row.subject, slide.row.slide) for slide in slides]
+    of_reference = {glass[place]: count for place, count in patches.items()}
+    return Counter({place: of_reference.get(key, 0) for place, key in enumerate(glass)})
 
 
 def _annotations(slide: Surveyed, labels: Labelling) -> str:
