@@ -167,7 +167,7 @@ def test_a_patch_is_kept_in_all_domains_or_in_none(
     def left(scan: str, x: float) -> float | None:
         if scan == "B-s":
             return {120: 0.5, 220: 2.5, 320: 0.1}[x]
-        return {120: 1.0, 220: 0.2, 320: None}[x]
+        return {120: 1.0, 220: 0.2, 320: None, 560: 0.3}[x]
 
     seen = measured(monkeypatch, left)
     slides = [
