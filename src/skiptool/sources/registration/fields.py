@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+import cv2
 import numpy as np
 
 from skiptool.sources.registration.alignment import Field, applied
@@ -17,21 +19,31 @@ _ROUNDS: Final = 30
 _LOOSE: Final = 6.0
 """Multiples of the median misfit beyond which a pair is left out."""
 
-_FLOOR: Final = 0.05
-"""Pixels that the median misfit counts at least."""
+_FLOOR: Final = 0.5
+"""Pixels that the median misfit counts at least: where the glass is bent, all pairs miss a little,
+and none of them is wrong."""
+
+_WILD: Final = 5.0
+"""Pixels from which on a pair is no worse for missing by more."""
 
 _NODES: Final = 6
 """Nodes of the field along either side."""
 
-_PRIOR: Final = 1.0
-"""Tiles that speak for no displacement at each node."""
+_SPRING: Final = 0.4
+"""Weight of a difference between neighbouring nodes against that of a tile's misfit."""
+
+_REST: Final = 0.1
+"""Weight of a displacement itself, so that nodes far from all tiles stay at rest."""
 
 _GAIN: Final = 0.95
 """Share of the affine's misfit, on pairs not seen, that the field must get below."""
 
 
 def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
-    """Fit an affine transform by least squares, pairs that miss it by far left out in turn.
+    """Fit an affine transform by least squares to all pairs but those that miss it by far.
+
+    Starts from that of all pairs, which suits bent glass, or from that of least median misfit,
+    which wild pairs cannot spoil.
 
     Parameters
     ----------
@@ -44,13 +56,13 @@ def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
     kept : bool (T,)
         Pairs it rests on.
     """
-    weights = np.ones(len(here))
+    affine = min(_starts(here, there), key=lambda each: _cost(each, here, there))
     for _ in range(_ROUNDS):
-        affine = _least_squares(here, there, weights)
         misfit = np.hypot(*(there - applied(affine, here)).T)
         limit = _LOOSE * max(float(np.median(misfit)), _FLOOR)
         # Tukey's weights: pairs beyond the limit have no say, near it little.
         weights = np.square(np.maximum(1 - np.square(misfit / limit), 0.0))
+        affine = _least_squares(here, there, weights)
     return affine, weights > 0
 
 
@@ -71,7 +83,8 @@ def fitted_field(here: Float64, left: Float64) -> Field | None:
     """
     if len(here) < 4 * _NODES:
         return None
-    order = np.lexsort(here.T)
+    # Dealt out by lot: every second tile of a grid would be every second column.
+    order = np.random.default_rng(0).permutation(len(here))
     halves = (order[::2], order[1::2])
     plain, better = 0.0, 0.0
     for seen, unseen in (halves, halves[::-1]):
@@ -79,6 +92,18 @@ def fitted_field(here: Float64, left: Float64) -> Field | None:
         plain += float(np.hypot(*left[unseen].T).sum())
         better += float(np.hypot(*(left[unseen] - field.at(here[unseen])).T).sum())
     return _smoothed(here, left, here) if better < _GAIN * plain else None
+
+
+def _starts(here: Float64, there: Float64) -> Iterator[Float64]:
+    yield _least_squares(here, there, np.ones(len(here)))
+    found, _ = cv2.estimateAffine2D(here, there, method=cv2.LMEDS)
+    if found is not None:
+        yield np.asarray(found, dtype=np.float64)
+
+
+def _cost(affine: Float64, here: Float64, there: Float64) -> float:
+    misfit = np.hypot(*(there - applied(affine, here)).T)
+    return float(np.square(np.minimum(misfit, _WILD)).sum())
 
 
 def _least_squares(here: Float64, there: Float64, weights: Float64) -> Float64:
@@ -92,13 +117,15 @@ def _least_squares(here: Float64, there: Float64, weights: Float64) -> Float64:
 
 
 def _smoothed(here: Float64, left: Float64, extent: Float64) -> Field:
+    """Fit the nodes by least squares, neighbours held together by springs."""
     low, high = extent.min(axis=0), extent.max(axis=0)
     pitch = np.maximum(high - low, 1.0) / (_NODES - 1)
-    steps = np.arange(_NODES)
-    x, y = np.meshgrid(low[0] + steps * pitch[0], low[1] + steps * pitch[1])
-    nodes = np.stack([x, y], axis=-1)
-    apart = (nodes[:, :, np.newaxis] - here) / pitch
-    near = np.exp(-np.square(apart).sum(axis=-1) / 2)
-    displaced = near @ left / (near.sum(axis=-1, keepdims=True) + _PRIOR)
     corner, across = low.tolist(), pitch.tolist()
-    return Field((corner[0], corner[1]), (across[0], across[1]), displaced)
+    each = np.eye(_NODES * _NODES).reshape(_NODES * _NODES, _NODES, _NODES, 1)
+    place = (corner[0], corner[1]), (across[0], across[1])
+    says = np.stack([Field(*place, node).at(here)[:, 0] for node in each], axis=1)
+    springs = np.concatenate([np.diff(each, axis=axis).reshape(len(each), -1).T for axis in (1, 2)])
+    terms = np.concatenate([says, _SPRING * springs, _REST * np.eye(len(each))])
+    wanted = np.concatenate([left, np.zeros((len(terms) - len(left), 2))])
+    nodes, *_ = np.linalg.lstsq(terms, wanted, rcond=None)
+    return Field(*place, nodes.reshape(_NODES, _NODES, 2))

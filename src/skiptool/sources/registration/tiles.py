@@ -20,6 +20,8 @@ _FINER: Final = 1.5
 """Level-0 pixels of the other scan to one of the tile above which it is read coarser."""
 
 _MARGIN: Final = 3
+_UNTIL: Final = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
+_SMOOTHED: Final = 5
 _PAPER: Final = (255, 255, 255)
 
 
@@ -143,20 +145,39 @@ def shift_between(first: Float32, second: Float32) -> Shift:
     if min(contrast) == 0.0:
         return Shift(0.0, 0.0, 0.0, contrast)
     (x, y), _ = cv2.phaseCorrelate(first - first.mean(), second - second.mean(), window)
+    x, y = _sharpened(first, second, (x, y))
     return Shift(x, y, _likeness(first, second, np.array([x, y])), contrast)
+
+
+def _sharpened(first: Float32, second: Float32, shift: tuple[float, float]) -> tuple[float, float]:
+    """Refine a shift by maximising the correlation of both tiles (ECC).
+
+    Phase correlation errs by up to 0.2 pixels half-way between two. Where ECC does not converge
+    close by, its starting point is as good as it gets.
+    """
+    start = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]], dtype=np.float32)
+    try:
+        everywhere = np.ones(first.shape, dtype=np.uint8)
+        _, warp = cv2.findTransformECC(
+            first, second, start, cv2.MOTION_TRANSLATION, _UNTIL, everywhere, _SMOOTHED
+        )
+    except cv2.error:
+        return shift
+    x, y = np.asarray(warp)[:, 2].tolist()
+    return (x, y) if abs(x - shift[0]) < 1.0 and abs(y - shift[1]) < 1.0 else shift
 
 
 def _likeness(first: Float32, second: Float32, shift: Float64) -> float:
     """Correlate both where they overlap once the second is moved back."""
     height, width = first.shape
     move = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])
-    back = cv2.warpAffine(
+    moved = cv2.warpAffine(
         second, move, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
     x, y = np.ceil(np.abs(shift)).astype(int).tolist()
     if 2 * x >= width or 2 * y >= height:
         return 0.0
     inner = np.s_[y : height - y, x : width - x]
-    a, b = first[inner] - first[inner].mean(), back[inner] - back[inner].mean()
+    a, b = first[inner] - first[inner].mean(), moved[inner] - moved[inner].mean()
     norm = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
     return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from scans import Scan, glass, scanned, turned
+from skiptool.sources.registration.align import align
+from skiptool.sources.registration.alignment import Alignment, applied
+from skiptool.sources.registration.residual import residual
+from skiptool.sources.slides.slide import open_slide
+
+SCANS = {
+    "Aperio": "A_BB_563479_1.svs",
+    "AxioScan": "Z_BB_563479_1.tif",
+    "NanoZoomer2.0HT": "N2_BB_563479_1.ndpi",
+    "NanoZoomerS210": "N1_BB_563479_1.ndpi",
+}
+
+
+def grid(side: int, steps: int = 9) -> np.ndarray:
+    x, y = np.meshgrid(*[np.linspace(0.1 * side, 0.9 * side, steps)] * 2)
+    return np.column_stack([x.ravel(), y.ravel()])
+
+
+@pytest.mark.parametrize(
+    ("degrees", "scale", "mirrored"), [(2, 1.1, False), (95, 0.9, False), (3, 1.0, True)]
+)
+def test_a_known_transform_is_found_to_a_fifth_of_a_pixel(
+    degrees: float, scale: float, mirrored: bool
+) -> None:
+    image = glass(1200)
+    affine = turned(degrees, scale, (0, 0), mirrored)
+    corners = applied(affine, np.array([[0, 0], [1200, 0], [0, 1200], [1200, 1200.0]]))
+    affine[:, 2] = -corners.min(axis=0)
+    size = tuple(np.ceil(np.ptp(corners, axis=0)).astype(int).tolist())
+    found = align(Scan(image), Scan(scanned(image, affine, size)))
+    off = np.hypot(*(found.to_other(grid(1200)) - applied(affine, grid(1200))).T)
+    assert float(np.median(off)) < 0.1
+    assert off.max() < 0.2 * max(scale, 1.0)
+
+
+def bent(image: np.ndarray) -> np.ndarray:
+    """Shift pixels downwards by an arch of 6 pixels, as bent glass does."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    moved = y - arch(x / image.shape[1]).astype(np.float32)
+    return cv2.remap(image, x, moved, cv2.INTER_CUBIC, borderValue=(240, 238, 236))
+
+
+def arch(place: np.ndarray) -> np.ndarray:
+    return 24 * place * (1 - place)
+
+
+def test_a_smooth_field_is_found_where_there_is_one() -> None:
+    image = glass(1600)
+    found = align(Scan(image), Scan(bent(image)))
+    assert found.field is not None
+    points = grid(1600)
+    truth = points + np.column_stack([np.zeros(len(points)), arch(points[:, 0] / 1600)])
+    plain = np.hypot(*(applied(found.affine, points) - truth).T)
+    off = np.hypot(*(found.to_other(points) - truth).T)
+    assert np.median(off) < 0.7 * np.median(plain)
+
+
+def test_the_same_scans_give_the_same_alignment() -> None:
+    image = glass(900)
+    other = Scan(scanned(image, turned(4, 1.0, (20.0, 10.0)), (950, 950)))
+    threads = cv2.getNumThreads()
+    try:
+        found = []
+        for number in (1, 2):
+            cv2.setNumThreads(number)
+            cv2.setRNGSeed(number)
+            found.append(align(Scan(image), other).as_json())
+    finally:
+        cv2.setNumThreads(threads)
+    assert found[0] == found[1]
+
+
+def test_scans_without_enough_tiles_keep_the_coarse_alignment() -> None:
+    image = glass(300)
+    found = align(Scan(image), Scan(image))
+    assert isinstance(found, Alignment)
+    np.testing.assert_allclose(found.to_other(grid(300)), grid(300), atol=0.5)
+
+
+def misfit(folder: Path, other: Scan | None, name: str) -> np.ndarray:
+    """Residuals of all places of the Aperio scan that can be measured."""
+    first = open_slide(folder / "Aperio" / SCANS["Aperio"])
+    second = open_slide(folder / name / SCANS[name]) if other is None else other
+    found = align(first, second)
+    places = [(x, y) for x in range(328, 4800, 300) for y in range(328, 4900, 300)]
+    left = [residual(first, second, found, (float(x), float(y))).px for x, y in places]
+    return np.array([px for px in left if px is not None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SCANS if name != "Aperio"])
+def test_real_scanners_are_aligned_to_half_a_pixel(name: str, shared_data: Path) -> None:
+    left = misfit(shared_data / "multiscanner", None, name)
+    assert len(left) > 100
+    assert np.median(left) <= 0.5
+    assert np.percentile(left, 90) <= 1.0
+
+
+def turned_copies(image: np.ndarray) -> dict[str, np.ndarray]:
+    height, width = image.shape[:2]
+    seven = cv2.getRotationMatrix2D((width / 2, height / 2), 7, 1.0)
+    white = (255, 255, 255)
+    return {
+        "quarter turn": np.rot90(image),
+        "mirrored": image[:, ::-1],
+        "cropped": image[1000:4000, 700:4300],
+        "seven degrees": cv2.warpAffine(
+            image, seven, (width, height), flags=cv2.INTER_CUBIC, borderValue=white
+        ),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SCANS if name != "Aperio"])
+def test_turned_mirrored_and_cropped_copies_too(name: str, shared_data: Path) -> None:
+    folder = shared_data / "multiscanner"
+    slide = open_slide(folder / name / SCANS[name])
+    for how, copy in turned_copies(slide.read(0, 0, slide.size, (1.0, 1.0))).items():
+        left = misfit(folder, Scan(np.ascontiguousarray(copy)), name)
+        assert np.median(left) <= 0.5, how
+        assert np.percentile(left, 90) <= 1.0, how
