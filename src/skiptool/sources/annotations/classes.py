@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from skiptool.errors import ArgumentError, near
+from skiptool.names import IGNORE
 from skiptool.sources.shapes import Shape
 
-__all__ = ["BACKGROUND", "ClassMap", "by_name", "survey"]
+__all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "survey"]
 
 BACKGROUND: Final = "background"
 """Class of label 0, there even when nobody names it."""
+
+IGNORED: Final = "ignore"
+"""Class of label 255: what nobody wants to know of, and which is no class of the dataset."""
 
 _CLASSES: Final = 250
 """At most so many: labels are bytes, and 255 says "ignore"."""
@@ -48,7 +52,8 @@ class ClassMap:
         Parameters
         ----------
         text : str
-            As typed after ``--classes``. ``background=...`` gives names label 0.
+            As typed after ``--classes``. ``background=...`` gives names label 0, ``ignore=...``
+            label 255.
 
         Raises
         ------
@@ -157,10 +162,10 @@ def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str) -> None:
 def _numbered(grouped: Iterable[tuple[str, Sequence[str]]]) -> ClassMap:
     classes, named = [BACKGROUND], dict[str, int]()
     for target, names in grouped:
-        ground = _key(target) == BACKGROUND
-        if not ground:
+        if _key(target) not in (BACKGROUND, IGNORED):
             classes.append(target)
-        named |= dict.fromkeys(names, 0 if ground else len(classes) - 1)
+        label = {BACKGROUND: 0, IGNORED: IGNORE}.get(_key(target), len(classes) - 1)
+        named |= dict.fromkeys(names, label)
     return ClassMap(tuple(classes), named)
 
 

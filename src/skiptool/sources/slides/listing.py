@@ -54,7 +54,7 @@ class SlideRow:
     label_map: str = ""
 
 
-def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[str]]:
+def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], list[str]]:
     """Read a manifest of slides.
 
     Parameters
@@ -67,8 +67,10 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[str]]:
     -------
     rows : list of SlideRow
         In the manifest's order.
+    rejected : list of SlideRow
+        What is known of rows that cannot be used: path, domain, subject and slide.
     failures : list of str
-        One line for each row that cannot be used.
+        One line for each of those.
 
     Raises
     ------
@@ -80,13 +82,16 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[str]]:
     else:
         found = parse_manifest(manifest, "stdin", Path(), _REQUIRED, _FILES)
     rows: list[SlideRow] = []
+    rejected: list[SlideRow] = []
     failures: list[str] = []
     for row in found:
         try:
             rows.append(_parsed(row))
         except SkiptoolError as error:
             failures.append(str(error))
-    return rows, failures
+            known = (Path(row["path"]), row["domain"], row["subject"], row.get("slide", ""))
+            rejected.append(SlideRow(*known))
+    return rows, rejected, failures
 
 
 def _parsed(row: Row) -> SlideRow:

@@ -67,7 +67,7 @@ def _annotations(slide: Surveyed, labels: Labelling) -> str:
     for shape in slide.shapes:
         label = labels.label(slide, shape)
         unknown = f"{shape.name or 'unnamed'} (no class)"
-        counts[unknown if label is None else labels.classes[label]] += 1
+        counts[unknown if label is None else labels.name(label)] += 1
     if slide.left_out:
         counts["neither point nor area"] = slide.left_out
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skiptool.errors import SourceError
-from skiptool.names import PatchMode
+from skiptool.names import IGNORE, PatchMode
 from skiptool.records import Progress
 from skiptool.sources.annotations.classes import ClassMap, by_name, survey
 from skiptool.sources.shapes import Shape
@@ -27,28 +27,39 @@ class Labelling:
         Index = label; background first.
     common : ClassMap
         For all slides but those of ``own``.
-    own : mapping of str to ClassMap
-        By content key of the slide: its column ``label_map``.
+    own : mapping of (str, str) to ClassMap
+        By domain and content key of the slide: its column ``label_map``.
     """
 
     classes: tuple[str, ...]
     common: ClassMap
-    own: Mapping[str, ClassMap]
+    own: Mapping[tuple[str, str], ClassMap]
 
     def name(self, label: int | None) -> str:
         """Return the class of a label, for people."""
-        known = label is not None and label < len(self.classes)
-        return self.classes[label] if label is not None and known else "in no class"
+        if label is None or label >= len(self.classes):
+            return "ignored" if label == IGNORE else "in no class"
+        return self.classes[label]
 
     def label(self, slide: Surveyed, shape: Shape) -> int | None:
-        """Return the label of an annotation, None where its name is in no class."""
-        mapping = self.own.get(slide.key, self.common)
+        """Return the label of an annotation, 255 or None where it is ignored or in no class."""
+        mapping = self.own.get(_key(slide), self.common)
         found = mapping.label(shape.name)
-        return None if found is None else self.classes.index(mapping.classes[found])
+        if found is None or found == IGNORE:
+            return found
+        return self.classes.index(mapping.classes[found])
 
 
-def labelling(slides: Sequence[Surveyed], settings: PatchSettings, progress: Progress) -> Labelling:
+def labelling(
+    slides: Sequence[Surveyed], settings: PatchSettings, progress: Progress
+) -> tuple[Labelling, list[str]]:
     """Work out the classes, and tell which names are in none and which are nowhere.
+
+    Returns
+    -------
+    labelling : Labelling
+    failures : list of str
+        A line where annotations are left out because nobody has said what they are.
 
     Raises
     ------
@@ -61,9 +72,9 @@ def labelling(slides: Sequence[Surveyed], settings: PatchSettings, progress: Pro
     plain = [slide for slide in slides if not slide.row.label_map]
     names = [shape.name for slide in plain for shape in slide.shapes if shape.name]
     common = ClassMap.parse(settings.classes) if settings.classes else by_name(names)
-    own = {slide.key: ClassMap.parse(slide.row.label_map) for slide in with_own}
+    own = {_key(slide): ClassMap.parse(slide.row.label_map) for slide in with_own}
     for slide in slides:
-        extra = set(own[slide.key].classes) - set(common.classes) if slide.key in own else set()
+        extra = set(own[_key(slide)].classes) - set(common.classes) if _key(slide) in own else set()
         if extra and settings.classes:
             raise SourceError(
                 f"{slide.row.path}: label_map names class {min(extra)}, --classes has "
@@ -74,21 +85,25 @@ def labelling(slides: Sequence[Surveyed], settings: PatchSettings, progress: Pro
     unmapped, nowhere = survey((slide.shapes for slide in plain), common)
     counts = Counter(unmapped)
     for slide in with_own:
-        counts.update(survey([slide.shapes], own[slide.key])[0])
-    _tell(counts, nowhere, settings, progress)
-    return Labelling(classes, common, own)
-
-
-def _tell(
-    unmapped: Counter[str],
-    nowhere: Mapping[str, str],
-    settings: PatchSettings,
-    progress: Progress,
-) -> None:
-    if unmapped:
-        counted = unmapped.most_common()
-        listed = ", ".join(f"{name or 'unnamed'} ({count})" for name, count in counted)
-        fate = "background" if settings.mode is PatchMode.CENTRED else "ignored (255)"
-        progress.warn(f"annotations in no class, whose pixels become {fate}: {listed}")
+        counts.update(survey([slide.shapes], own[_key(slide)])[0])
     for name, hint in nowhere.items():
         progress.warn(f"--classes: no slide has annotations named {name!r}{hint}")
+    unnamed = counts.pop("", 0)
+    if unnamed:
+        progress.warn(f"{unnamed} annotations have no class in their file and are left out")
+    return Labelling(classes, common, own), _unsorted(counts, settings)
+
+
+def _key(slide: Surveyed) -> tuple[str, str]:
+    return slide.row.domain, slide.key
+
+
+def _unsorted(counts: Counter[str], settings: PatchSettings) -> list[str]:
+    if not counts:
+        return []
+    listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
+    fate = "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
+    return [
+        f"--classes: annotations in no class are {fate}: {listed}; sort them into a class, or say "
+        f"that they may be ignored: 'ignore={counts.most_common(1)[0][0]}'"
+    ]

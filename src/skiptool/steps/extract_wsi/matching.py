@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,76 +15,20 @@ from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.registration.residual import residual
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.sources.slides.pool import SlidePool
+from skiptool.steps.extract_wsi.grouping import Group
 from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site, View
 from skiptool.steps.extract_wsi.survey import Scan, Surveyed
 
-__all__ = ["Group", "aligned_groups", "carried", "grouped", "patch_at"]
+__all__ = ["aligned_groups", "carried", "patch_at"]
+
+TILES = (128, 512)
+"""Least and most level-0 pixels of the tile by which a residual is measured."""
 
 AFFINE = ("xx", "xy", "x0", "yx", "yy", "y0")
 """Columns of the table ``registration`` that hold the transform, row by row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Scans of one glass slide: places in the list of slides; the others with their alignments."""
-
-    reference: int
-    others: Mapping[int, Alignment | None]
-
-
-def grouped(
-    slides: Sequence[Surveyed], rows: Sequence[SlideRow], domain: str
-) -> tuple[list[Group], list[str]]:
-    """Gather the scans of each glass slide around that of the reference domain.
-
-    Returns
-    -------
-    groups : list of Group
-        Not aligned yet. A glass slide of which any scan is missing is left out.
-    failures : list of str
-        One line for each of those.
-    """
-    listed: dict[tuple[str, str], list[SlideRow]] = {}
-    for row in rows:
-        listed.setdefault((row.subject, row.slide or row.subject), []).append(row)
-    found: dict[tuple[str, str], dict[str, int]] = {}
-    for place, slide in enumerate(slides):
-        key = slide.row.subject, slide.row.slide or slide.row.subject
-        found.setdefault(key, {})[slide.row.domain] = place
-    groups, failures = [], []
-    for key, members in listed.items():
-        domains, have = [row.domain for row in members], found.get(key, {})
-        fault = _fault(key[1], domains, have, domain)
-        if fault:
-            failures.append(fault)
-        else:
-            others = {have[name]: None for name in dict.fromkeys(domains) if name != domain}
-            groups.append(Group(have[domain], others))
-    return groups, failures
-
-
-def _fault(name: str, domains: Sequence[str], have: Mapping[str, int], domain: str) -> str | None:
-    if domain not in domains:
-        return (
-            f"slide {name}: the manifest has no scan of it in domain {domain}, which the others "
-            "are registered to; it is left out"
-        )
-    twice = [each for each in domains if domains.count(each) > 1]
-    if twice:
-        return (
-            f"slide {name}: the manifest has {domains.count(twice[0])} scans of it in domain "
-            f"{twice[0]}; where a subject has several slides, name them in the column slide"
-        )
-    missing = [each for each in domains if each not in have]
-    if missing:
-        return (
-            f"slide {name}: its scan in domain {missing[0]} failed, and a patch is kept in all "
-            "domains or in none; the slide is left out"
-        )
-    return None
 
 
 def aligned_groups(
@@ -229,12 +172,17 @@ def _judged(
         pool.get(reference.row.path, reference.row.mpp) as first,
         pool.get(other.row.path, other.row.mpp) as moving,
     ):
-        found = residual(first, moving, alignment, patch.centre)
+        found = residual(first, moving, alignment, patch.centre, _tile(patch))
     if found.px is None:
         return None, "" if found.empty else "residual cannot be measured"
     if found.px > settings.max_residual:
         return found.px, f"residual above {settings.max_residual:g} px"
     return found.px, ""
+
+
+def _tile(patch: Patch) -> int:
+    """Return the side of what is measured: the patch, within what can be measured well."""
+    return int(min(max(round(patch.size * max(patch.scale)), TILES[0]), TILES[1]))
 
 
 def _row(

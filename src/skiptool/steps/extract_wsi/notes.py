@@ -1,7 +1,8 @@
 """What registration has found, noted so that an interrupted run need not find it again.
 
 Aligning and measuring take longer than reading. Each result is noted in a journal in the hidden
-folder ``.NAME.plan`` beside the store, which is removed when the store is whole.
+folder ``.NAME.plan`` beside the store, removed when the store and all that lies beside it are
+whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from skiptool.stores.header import Making
 from skiptool.stores.journal import Journal
 from skiptool.stores.staging import remove
 
-__all__ = ["Notes"]
+__all__ = ["Notes", "notes_of"]
+
+
+def notes_of(out: Path) -> Path:
+    """Return the hidden folder of the notes on a store; it is there as long as there is work."""
+    return out.with_name(f".{out.name}.plan")
 
 
 class Notes:
@@ -37,7 +43,7 @@ class Notes:
     """
 
     def __init__(self, out: Path, making: Making, *, resume: bool) -> None:
-        self._folder = out.with_name(f".{out.name}.plan")
+        self._folder = notes_of(out)
         if not resume:
             remove(self._folder)
         self._folder.mkdir(exist_ok=True)
@@ -64,7 +70,7 @@ class Notes:
         self._journal.note({"key": _joined(key), "value": value})
 
     def forget(self) -> None:
-        """Remove the journal: the store is whole, or cannot be made."""
+        """Remove the journal: all is made, or cannot be made."""
         remove(self._folder)
 
 

@@ -12,8 +12,9 @@ from skiptool.sources.patches.painting import Areas
 from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.shapes import Shape
 from skiptool.sources.slides.listing import SlideRow
+from skiptool.steps.extract_wsi.grouping import Group, grouped
 from skiptool.steps.extract_wsi.labels import Labelling
-from skiptool.steps.extract_wsi.matching import Group, aligned_groups, carried, grouped
+from skiptool.steps.extract_wsi.matching import aligned_groups, carried
 from skiptool.steps.extract_wsi.objects import Segment, outlined
 from skiptool.steps.extract_wsi.pixels import Scene
 from skiptool.steps.extract_wsi.run import Run
@@ -136,7 +137,7 @@ def _groups(
 def _labelled(slide: Surveyed, labels: Labelling, settings: PatchSettings) -> Labelled:
     found = [(shape, labels.label(slide, shape)) for shape in slide.shapes]
     if settings.mode is PatchMode.CENTRED:
-        return [(shape, label) for shape, label in found if label is not None]
+        return [(shape, label) for shape, label in found if label not in (None, IGNORE)]
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skiptool.names import PatchMode, Split
+from skiptool.names import IGNORE, PatchMode, Split
 from skiptool.sources.patches.centred import centred
 from skiptool.sources.patches.grid import grid
 from skiptool.sources.patches.patch import Patch
@@ -88,7 +88,7 @@ def _patches(
     for draw in range(settings.draws if split is Split.TRAIN else 1):
         found += sampled(
             [shape for shape, _ in shapes],
-            [label for _, label in shapes],
+            [None if label == IGNORE else label for _, label in shapes],
             slide.tissue,
             slide.size,
             size,

@@ -11,27 +11,27 @@ from typing import Any
 
 from skiptool.comparison.reading import Mapper
 from skiptool.engine import available_cores, dask_mapper, threaded
-from skiptool.errors import ArgumentError, SourceError, near
+from skiptool.errors import SourceError
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.sources.slides.listing import SlideRow, slide_rows
 from skiptool.sources.slides.pool import SlidePool
+from skiptool.steps.extract_wsi.checks import check_places, check_words
 from skiptool.steps.extract_wsi.dealing import dealt
 from skiptool.steps.extract_wsi.fingerprint import made_from
 from skiptool.steps.extract_wsi.forecast import forecast
-from skiptool.steps.extract_wsi.labels import labelling
-from skiptool.steps.extract_wsi.notes import Notes
+from skiptool.steps.extract_wsi.labels import Labelling, labelling
+from skiptool.steps.extract_wsi.notes import Notes, notes_of
 from skiptool.steps.extract_wsi.pictures import draw_pictures
 from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
-from skiptool.steps.extract_wsi.writing import export_pairs, write_registration, write_sites
-from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import keep_failures
+from skiptool.steps.extract_wsi.writing import export_pairs, write_dataset, write_registration
+from skiptool.stores.failures import kept_failures
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import staged
 
 __all__ = ["extract_slides"]
 
@@ -105,9 +105,10 @@ def extract_slides(
         If the output exists.
     """
     chosen = settings or PatchSettings()
-    rows, failures = slide_rows(manifest)
-    _check_words(rows, chosen, domains, split)
+    rows, rejected, failures = slide_rows(manifest)
+    check_words(rows, chosen, domains, split)
     rows = [row for row in rows if row.domain in domains or not domains]
+    rejected = [row for row in rejected if row.domain in domains or not domains]
     side = out.with_name(f"{out.stem}-qc") if qc is None else qc
     making = Making(
         "extract wsi",
@@ -125,38 +126,53 @@ def extract_slides(
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
         made_from(rows, chosen),
     )
-    if finished(out, making, resume=resume):
+    whole = finished(out, making, resume=resume)
+    if whole and not notes_of(out).exists():
         return Outcome((out,))
     if not dry_run:
-        _check_places(out, side, export, overwrite=overwrite, resume=resume)
+        check_places(out, side, export, overwrite=overwrite, resume=resume)
     with ExitStack() as stack:
         pool, mapper = stack.enter_context(SlidePool()), _mapper(stack, workers, dask)
         notes = None if dry_run else stack.enter_context(Notes(out, making, resume=resume))
         run = Run(chosen, seed, pool, mapper, progress, notes)
         slides, dealing, others = _surveyed(run, rows, split, failures, test_fraction, folds)
-        labels = labelling(slides, chosen, progress)
+        labels, unsorted = labelling(slides, chosen, progress)
+        failures += unsorted
         if notes is None:
             sites = reference_sites(slides, labels, dealing, run)
             return forecast(slides, sites, labels, chosen, failures)
-        rows = [row for row in rows if row.subject not in others]
-        plan = make_plan(run, slides, rows, labels, dealing)
+        listed = [row for row in (*rows, *rejected) if row.subject not in others]
+        plan = make_plan(run, slides, listed, labels, dealing)
         failures += plan.failures
         if not plan.sites:
             raise _nothing(failures)
-        with staged(out, overwrite=overwrite, resume=resume) as partial_out:
-            writer = DatasetWriter(partial_out, labels.classes, making)
-            failures += write_sites(run, writer, plan)
-            writer.finish()
-            keep_failures(partial_out, failures)
-        notes.forget()
-        beside = []
-        if chosen.register is not None:
-            beside.append(write_registration(side, making, plan.rows))
-        if pictures:
-            beside.append(draw_pictures(run, side, out, plan, labels))
-        if export is not None:
-            beside.append(export_pairs(out, export, labels.classes, progress))
-    return Outcome((out,), tuple(beside), _summary(plan, failures), tuple(failures))
+        if whole:
+            failures = kept_failures(out)
+        else:
+            with staged(out, overwrite=overwrite, resume=resume) as partial_out:
+                write_dataset(run, partial_out, plan, labels, making, failures)
+        folder = side if pictures else None
+        beside = _beside(run, (out, side, folder, export), making, plan, labels)
+    return Outcome((out,), beside, _summary(plan, failures), tuple(failures))
+
+
+def _beside(
+    run: Run,
+    places: tuple[Path, Path, Path | None, Path | None],
+    making: Making,
+    plan: Plan,
+    labels: Labelling,
+) -> tuple[Path, ...]:
+    """Make what lies beside the finished store: table, pictures and pairs where asked for."""
+    out, side, pictures, export = places
+    made = []
+    if run.settings.register is not None:
+        made.append(write_registration(side, making, plan.rows))
+    if pictures is not None:
+        made.append(draw_pictures(run, pictures, out, plan, labels))
+    if export is not None:
+        made.append(export_pairs(out, export, labels.classes, run.progress))
+    return tuple(made)
 
 
 def _mapper(stack: ExitStack, workers: int | None, dask: str | None) -> Mapper:
@@ -164,33 +180,6 @@ def _mapper(stack: ExitStack, workers: int | None, dask: str | None) -> Mapper:
     if dask is not None:
         return stack.enter_context(dask_mapper(dask, workers=threads))
     return partial(threaded, workers=threads)
-
-
-def _check_words(
-    rows: Sequence[SlideRow], settings: PatchSettings, wanted: Sequence[str], split: str
-) -> None:
-    if split not in ("all", *Split):
-        raise ArgumentError(f"--split {split}: expected train, test or all")
-    found = dict.fromkeys(row.domain for row in rows)
-    asked = [("domain", name) for name in wanted]
-    if settings.register is not None:
-        asked.append(("register", settings.register))
-    for option, name in asked if rows else ():
-        if name not in found or (wanted and name not in wanted):
-            known = [each for each in found if each in wanted or not wanted or option == "domain"]
-            raise ArgumentError(
-                f"--{option} {name}: the manifest's domains are {', '.join(known)}"
-                f"{near(name, known)}"
-            )
-
-
-def _check_places(
-    out: Path, side: Path, export: Path | None, *, overwrite: bool, resume: bool
-) -> None:
-    check_free(out, overwrite=overwrite, resume=resume)
-    check_free(side, overwrite=False, resume=True)  # what lies there already is added to
-    if export is not None and not (export.is_dir() and not any(export.iterdir())):
-        check_free(export, overwrite=overwrite, resume=resume)
 
 
 def _surveyed(

@@ -137,7 +137,7 @@ def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
     shapes, left_out, kind = ((), 0, None) if carried else _annotated(slide, row)
     return Surveyed(
         row=row,
-        name=row.slide or (row.path.stem if settings.register is None else row.subject),
+        name=_name(row, settings),
         key=slide.key,
         vendor=slide.vendor,
         size=slide.size,
@@ -158,6 +158,12 @@ def _check_map(row: SlideRow) -> None:
             ClassMap.parse(row.label_map)
     except ArgumentError as error:
         raise SourceError(f"{row.path}: column label_map: {error}") from None
+
+
+def _name(row: SlideRow, settings: PatchSettings) -> str:
+    if row.slide:
+        return f"{row.subject}-{row.slide}"
+    return row.path.stem if settings.register is None else row.subject
 
 
 def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], int, str | None]:

@@ -11,26 +11,53 @@ from typing import Any
 
 import numpy as np
 
+from skiptool.errors import SourceError
 from skiptool.names import Kind
 from skiptool.records import Progress
 from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.pixels import Work, read_work
 from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.sites import Site
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.schemas import REGISTRATION
 from skiptool.stores.staging import staged
 from skiptool.stores.tables import write_table
 
-__all__ = ["export_pairs", "write_registration", "write_sites"]
+__all__ = ["EXPORTED", "export_pairs", "write_dataset", "write_registration", "write_sites"]
 
 AT_ONCE = 8
 """Sites read by one call: enough to make up for sending them, few enough to bound memory."""
 
+EXPORTED = "manifest.csv"
+"""Manifest of exported pairs: the folder is whole where it is there."""
+
 COLUMNS = ("image", "mask", "domain", "subject", "id", "split")
+
+
+def write_dataset(
+    run: Run, path: Path, plan: Plan, labels: Labelling, making: Making, failures: list[str]
+) -> None:
+    """Write all sites into a growing store and close it; failures are added to the list.
+
+    Raises
+    ------
+    SourceError
+        If not a single site could be read.
+    ExistsError, FormatError, MismatchError
+        As :class:`skiptool.stores.dataset_writer.DatasetWriter`.
+    """
+    writer = DatasetWriter(path, labels.classes, making)
+    failures += write_sites(run, writer, plan)
+    domains = {scene.slide.row.domain for scene in plan.scenes.values()}
+    if not any(writer.holds(domain, site.id) for site in plan.sites for domain in domains):
+        raise SourceError(f"no patch could be read; the first failure: {failures[-1]}")
+    writer.finish()
+    keep_failures(path, failures)
 
 
 def write_sites(run: Run, writer: DatasetWriter, plan: Plan) -> list[str]:
@@ -105,6 +132,8 @@ def export_pairs(store: Path, folder: Path, classes: Sequence[str], progress: Pr
     ``skiptool extract images FOLDER/manifest.csv --classes ...`` reads the corrected masks under
     the same ids, subjects, domains and splits.
     """
+    if (folder / EXPORTED).is_file():  # of the run that is resumed
+        return folder
     data = open_dataset(store)
     rows = []
     with (
@@ -125,7 +154,7 @@ def export_pairs(store: Path, folder: Path, classes: Sequence[str], progress: Pr
                     (*files, domain, columns["subject"][index], name, columns["split"][index])
                 )
                 task.advance()
-        with (partial_folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        with (partial_folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *rows])
         (partial_folder / "classes.txt").write_text(",".join(classes) + "\n", encoding="utf-8")
     return folder
