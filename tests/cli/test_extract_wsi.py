@@ -115,7 +115,7 @@ def test_one_bad_slide_does_not_end_the_night(
 ) -> None:
     bad, words = FAULTS[name]
     manifest, out = listed(folder, [*GOOD, bad], name), tmp_path / "d.zarr"
-    found = run("extract", "wsi", manifest, "-o", out, *GRID, "--quiet")
+    found = run("extract", "wsi", manifest, "-o", out, *GRID, "--patch-size", "150", "--quiet")
     assert (found.code, found.out) == (3, f"{out}\n"), found
     (line,) = found.err.splitlines()
     assert line.startswith("skiptool: failed: ")
@@ -143,12 +143,22 @@ def test_where_nothing_is_left_nothing_is_written(
 
 
 def test_a_class_map_that_misses_a_name(run: Run, folder: Path, tmp_path: Path) -> None:
-    # Its pixels are ignored, which is said; a slide of which nothing is left to draw fails.
-    words = ("--classes", "tumor=SCC;non-tumor=Dermis")
-    found = run("extract", "wsi", folder / "slides.csv", "-o", tmp_path / "d.zarr", *GRID, *words)
-    assert found.code == 0
-    (warning,) = [line for line in found.err.splitlines() if "warning" in line]
-    assert "annotations in no class, whose pixels become ignored (255): Bone (3)" in warning
+    # Its pixels are ignored, which is a failure unless they may be; so is a slide of which nothing
+    # is left to draw.
+    words = ("--patch-size", "150", "--classes", "tumor=SCC;non-tumor=Dermis")
+    out = tmp_path / "d.zarr"
+    found = run("extract", "wsi", folder / "slides.csv", "-o", out, *GRID, *words)
+    assert (found.code, found.out) == (3, f"{out}\n")
+    (line,) = [line for line in found.err.splitlines() if line.startswith("skiptool: failed: ")]
+    assert "annotations in no class are ignored (255): Bone (3);" in line
+    assert "'ignore=Bone'" in line
+    may = f"{words[-1]};ignore=Bone"
+    over = run(
+        *("extract", "wsi", folder / "slides.csv", "-o", out, "--overwrite", *GRID, *words),
+        *("--classes", may),
+    )
+    assert (over.code, over.err.count("skiptool: failed: ")) == (0, 0)
+    assert open_dataset(out).classes == ("background", "tumor", "non-tumor")
 
     manifest = listed(folder, [*GOOD, row("s0.tiff", annotations="bone.json")], "bone")
     found = run("extract", "wsi", manifest, "-o", tmp_path / "e.zarr", *SAMPLED)
@@ -272,7 +282,9 @@ def test_dry_run_is_a_table(run: Run, folder: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [("--export",), ("--export", "png")])
+@pytest.mark.parametrize(
+    "words", [("--export", "png"), pytest.param(("--export",), marks=pytest.mark.slow)]
+)
 def test_pairs_come_back(run: Run, folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     out, pairs, back = (tmp_path / name for name in ("d.zarr", "pairs", "back.zarr"))
     found = run("extract", "wsi", folder / "slides.csv", "-o", out, *SAMPLED, *words, pairs)

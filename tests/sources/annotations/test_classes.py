@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
+from skiptool.names import IGNORE
 from skiptool.sources.annotations.classes import ClassMap, by_name, survey
 from skiptool.sources.shapes import Shape
 
@@ -53,6 +54,14 @@ def test_background_is_label_0_wherever_it_stands(text: str) -> None:
     assert [mapping.label(name) for name in ("void", "Glass", "SCC")] == [0, 0, 1]
 
 
+@pytest.mark.parametrize("text", ["ignore=Fold,Pen;tumor=SCC", "tumor=SCC;Ignore=Fold,Pen"])
+def test_ignored_names_have_label_255_and_are_no_class(text: str) -> None:
+    mapping = ClassMap.parse(text)
+    assert mapping.classes == ("background", "tumor")
+    assert [mapping.label(name) for name in ("fold", "Pen", "SCC")] == [IGNORE, IGNORE, 1]
+    assert survey([shapes("SCC", "Pen")], mapping) == ({}, {"Fold": ""})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -66,6 +75,8 @@ def test_background_is_label_0_wherever_it_stands(text: str) -> None:
         ("tumor=SCC;other=scc", "name 'SCC' is there twice"),
         ("tumor=SCC,S CC", "name 'SCC' is there twice"),
         ("SCC;other=SCC", "name 'SCC' is there twice"),
+        ("tumor=SCC;ignore=SCC", "name 'SCC' is there twice"),
+        ("tumor=SCC;ignore=", "is empty"),
         ("SCC,PNST", "'SCC,PNST' says no class; put 'CLASS=' before"),
         (";".join(f"c{at}" for at in range(251)), "are 251; at most 250"),
     ],

@@ -18,8 +18,8 @@ FULL = (
 
 
 def one(values: str, header: str = FULL) -> SlideRow:
-    rows, failures = slide_rows(f"{header}\n{values}\n")
-    assert failures == []
+    rows, rejected, failures = slide_rows(f"{header}\n{values}\n")
+    assert (rejected, failures) == ([], [])
     (row,) = rows
     return row
 
@@ -61,8 +61,8 @@ def test_one_pixel_size_is_for_both_axes() -> None:
 def test_forms_of_tables_and_paths_beside_them(tmp_path: Path, text: str) -> None:
     path = tmp_path / "slides.txt"
     path.write_text(text, encoding="utf-8")
-    (row,), failures = slide_rows(path)
-    assert failures == []
+    (row,), rejected, failures = slide_rows(path)
+    assert (rejected, failures) == ([], [])
     assert (row.path, row.annotations) == (tmp_path / "sub" / "a.svs", tmp_path / "a.json")
     assert (row.domain, row.subject) == ("A", "s")
 
@@ -89,10 +89,11 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_row_is_one_line_and_the_others_stay(name: str) -> None:
     values, fragments = BAD[name]
-    rows, (line,) = slide_rows(
+    rows, (rejected,), (line,) = slide_rows(
         f"path,domain,subject,split,mpp,mpp_y,level\nz.svs,A,s\n{values}\ny.svs,A,s\n"
     )
     assert [row.path.name for row in rows] == ["z.svs", "y.svs"]
+    assert (rejected.path.name, rejected.subject) == ("a.svs", "s")
     assert line.startswith("a.svs")
     assert "\n" not in line
     for fragment in fragments:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from skiptool.errors import FormatError
-from skiptool.names import PatchMode
+from skiptool.names import Kind, PatchMode
+from skiptool.records import Architecture
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.steps.extract_wsi.fingerprint import made_from
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.stores.checkpoint import open_model
-from small_stores import refused
+from skiptool.stores.checkpoint import model_identity, write_model
+from skiptool.stores.header import lineage
+from small_stores import MAKING, refused
 
 
 def rows(folder: Path, content: bytes = b"slide", **more: object) -> list[SlideRow]:
@@ -51,11 +53,16 @@ def test_a_missing_file_is_something_too(tmp_path: Path, missing: str) -> None:
     assert made_from(listed, PatchSettings()) != whole
 
 
-def test_a_model_is_an_input(tmp_path: Path, experiment: SimpleNamespace) -> None:
+def test_a_model_is_an_input(tmp_path: Path) -> None:
+    architecture, tensors = Architecture("resnet18", (), ("background", "cell")), {"a": np.ones(3)}
+    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    (tmp_path / "model").mkdir()
+    write_model(tmp_path / "model", architecture, tensors, header, {"fold": 0})
+
     def made(folder: Path) -> dict[str, str]:
         settings = PatchSettings(mode=PatchMode.CENTRED, mask=f"model:{folder}")
         return made_from(rows(tmp_path), settings)
 
-    assert made(experiment.baseline)["model"] == open_model(experiment.baseline).id
+    assert made(tmp_path / "model")["model"] == header.id
     with refused(FormatError, "gone"):
         made(tmp_path / "gone")

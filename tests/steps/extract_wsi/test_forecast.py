@@ -20,7 +20,7 @@ BOX = (0.0, 0.0, 9.0, 9.0)
 
 def laid_out(slides: list[Surveyed], places: list[int], **settings: Any) -> tuple[Outcome, Table]:  # noqa: ANN401
     chosen = PatchSettings(**settings)
-    labels = labelling(slides, chosen, SILENT)
+    labels, _ = labelling(slides, chosen, SILENT)
     sites = [Site(str(n), (View(place, Patch(0, 0, 1)),)) for n, place in enumerate(places)]
     outcome = forecast(slides, sites, labels, chosen, ["x.svs: no such slide"])
     (table,) = outcome.tables

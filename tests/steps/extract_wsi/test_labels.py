@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.names import PatchMode
+from skiptool.names import IGNORE, PatchMode
 from skiptool.steps.extract_wsi.labels import labelling
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from slide_cases import Heard, area, point, surveyed
@@ -18,23 +18,45 @@ PAPER = PatchSettings(classes="tumor=SCC,Melanoma;non-tumor=Dermis")
 
 def test_a_class_map_gives_the_labels_and_the_rest_is_told() -> None:
     heard, slide = Heard(), surveyed(shapes=SHAPES)
-    found = labelling([slide], PAPER, heard)
+    found, (unsorted,) = labelling([slide], PAPER, heard)
     assert found.classes == ("background", "tumor", "non-tumor")
     assert [found.label(slide, shape) for shape in slide.shapes] == [1, 2, None, 1]
-    assert [found.name(label) for label in (0, 2, None, 255)] == [
-        *("background", "non-tumor", "in no class", "in no class")
+    assert [found.name(label) for label in (0, 2, None, IGNORE)] == [
+        *("background", "non-tumor", "in no class", "ignored")
     ]
-    unmapped, nowhere = heard.lines
-    assert "ignored (255): Bone (1)" in unmapped
+    assert unsorted == (
+        "--classes: annotations in no class are ignored (255): Bone (1); sort them into a class, "
+        "or say that they may be ignored: 'ignore=Bone'"
+    )
+    (nowhere,) = heard.lines
     assert "no slide has annotations named 'Melanoma'" in nowhere
 
 
-def test_in_centred_patches_the_rest_is_background() -> None:
+def test_the_names_in_no_class_are_listed_the_most_frequent_first() -> None:
+    more = [*SHAPES, area("Fat", BOX), area("Fat", BOX)]
+    _, (line,) = labelling([surveyed(shapes=more)], PAPER, Heard())
+    assert "Fat (2), Bone (1); sort them" in line
+    assert line.endswith("'ignore=Fat'")
+
+
+def test_in_centred_patches_the_rest_is_left_out() -> None:
     heard = Heard()
     settings = PatchSettings(mode=PatchMode.CENTRED, classes="cell=SCC,Dermis")
-    labelling([surveyed(shapes=[*SHAPES, point("", 1, 1)])], settings, heard)
-    (line,) = heard.lines
-    assert "background: Bone (1), unnamed (1)" in line
+    shapes = [*SHAPES, point("", 1, 1)]
+    _, (line,) = labelling([surveyed(shapes=shapes)], settings, heard)
+    assert "annotations in no class are left out: Bone (1);" in line
+    assert heard.lines == ["1 annotations have no class in their file and are left out"]
+
+
+@pytest.mark.parametrize(
+    "classes", ["tumor=SCC;ignore=Bone,Dermis", "Ignore=bone,dermis;tumor=SCC"]
+)
+def test_what_may_be_ignored_is_no_class_and_no_failure(classes: str) -> None:
+    heard, slide = Heard(), surveyed(shapes=SHAPES)
+    found, failures = labelling([slide], PatchSettings(classes=classes), heard)
+    assert (failures, heard.lines) == ([], [])
+    assert found.classes == ("background", "tumor")
+    assert [found.label(slide, shape) for shape in slide.shapes] == [1, IGNORE, IGNORE, 1]
 
 
 def test_a_near_name_is_hinted_at() -> None:
@@ -45,14 +67,15 @@ def test_a_near_name_is_hinted_at() -> None:
 
 def test_without_a_class_map_each_name_is_a_class() -> None:
     heard, slides = Heard(), [surveyed(shapes=SHAPES[:2]), surveyed("b", SHAPES[2:])]
-    found = labelling(slides, PatchSettings(), heard)
+    found, failures = labelling(slides, PatchSettings(), heard)
     assert found.classes == ("background", "Bone", "Dermis", "SCC")
     assert [found.label(slides[1], shape) for shape in slides[1].shapes] == [1, 3]
-    assert heard.lines == []
+    assert (failures, heard.lines) == ([], [])
 
 
 def test_without_annotations_there_is_the_background_alone() -> None:
-    assert labelling([surveyed()], PatchSettings(), Heard()).classes == ("background",)
+    found, failures = labelling([surveyed()], PatchSettings(), Heard())
+    assert (found.classes, failures) == (("background",), [])
 
 
 def test_a_slide_may_have_its_own_map() -> None:
@@ -60,11 +83,21 @@ def test_a_slide_may_have_its_own_map() -> None:
         surveyed("a", SHAPES, key="a" * 32),
         surveyed("b", SHAPES, key="b" * 32, label_map="non-tumor=SCC;tumor=Bone"),
     ]
-    heard = Heard()
-    found = labelling(slides, PAPER, heard)
+    found, (line,) = labelling(slides, PAPER, Heard())
     labels = [[found.label(slide, shape) for shape in slide.shapes] for slide in slides]
     assert labels == [[1, 2, None, 1], [2, None, 1, 2]]
-    assert any("Bone (1), Dermis (1)" in line for line in heard.lines)
+    assert "Bone (1), Dermis (1)" in line
+
+
+def test_one_file_in_two_domains_may_have_two_maps() -> None:
+    slides = [
+        surveyed("a", SHAPES, label_map="tumor=SCC;ignore=Bone,Dermis"),
+        surveyed("a", SHAPES, domain="B", label_map="non-tumor=SCC,Dermis,Bone"),
+        surveyed("a", SHAPES, domain="C"),
+    ]
+    found, _ = labelling(slides, PAPER, Heard())
+    labels = [[found.label(slide, shape) for shape in SHAPES] for slide in slides]
+    assert labels == [[1, IGNORE, IGNORE, 1], [2, 2, 2, 2], [1, 2, None, 1]]
 
 
 def test_own_maps_add_classes_where_none_are_asked_for() -> None:
@@ -72,7 +105,7 @@ def test_own_maps_add_classes_where_none_are_asked_for() -> None:
         surveyed("a", SHAPES[:1], key="a" * 32),
         surveyed("b", SHAPES[1:2], key="b" * 32, label_map="stroma=Dermis"),
     ]
-    found = labelling(slides, PatchSettings(), Heard())
+    found, _ = labelling(slides, PatchSettings(), Heard())
     assert found.label(slides[1], SHAPES[1]) == found.classes.index("stroma")
     assert found.label(slides[0], SHAPES[0]) == found.classes.index("SCC")
     assert "Dermis" not in found.classes
@@ -92,5 +125,5 @@ def test_a_malformed_own_map_is_refused() -> None:
 @pytest.mark.parametrize("classes", ["void=x;background=Bone", "void=x;Background=bone"])
 def test_names_may_be_background(classes: str) -> None:
     slide = surveyed(shapes=SHAPES)
-    found = labelling([slide], PatchSettings(classes=classes), Heard())
+    found, _ = labelling([slide], PatchSettings(classes=classes), Heard())
     assert found.label(slide, SHAPES[2]) == 0

@@ -1,8 +1,8 @@
-"""Scans of one glass slide: gathered, aligned, and the patches that all of them show."""
+"""Scans of one glass slide: aligned, and the patches that all of them show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +14,9 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.patches.patch import Patch
-from skiptool.sources.slides.listing import SlideRow
 from skiptool.steps.extract_wsi import matching
-from skiptool.steps.extract_wsi.matching import (
-    Group,
-    aligned_groups,
-    carried,
-    grouped,
-    patch_at,
-)
+from skiptool.steps.extract_wsi.grouping import Group
+from skiptool.steps.extract_wsi.matching import aligned_groups, carried, patch_at
 from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.sites import Site, View
@@ -34,46 +28,11 @@ SHIFTED = [[2.0, 0.0, 10.0], [0.0, 2.0, -20.0]]
 IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
-def scan(domain: str, subject: str = "s", slide: str = "", **new: Any) -> Surveyed:  # noqa: ANN401
-    name = f"{domain}-{subject}{slide}"
-    facts = {"domain": domain, "subject": subject, "slide": slide, "path": Path(f"{name}.svs")}
+def scan(domain: str, subject: str = "s", **new: Any) -> Surveyed:  # noqa: ANN401
+    name = f"{domain}-{subject}"
+    facts = {"domain": domain, "subject": subject, "path": Path(f"{name}.svs")}
     facts["key"] = name.encode().hex().ljust(32, "0")
-    return replace(surveyed(subject, **(facts | new)), name=slide or subject)
-
-
-def rows_of(slides: Sequence[Surveyed]) -> list[SlideRow]:
-    return [slide.row for slide in slides]
-
-
-def test_scans_are_gathered_around_the_reference() -> None:
-    slides = [
-        *(scan("B"), scan("A"), scan("A", "t", "1"), scan("A", "t", "2"), scan("B", "t", "2")),
-        *(scan("C"), scan("B", "t", "1")),
-    ]
-    groups, failures = grouped(slides, rows_of(slides), "A")
-    assert failures == []
-    assert groups == [
-        Group(1, {0: None, 5: None}),
-        Group(2, {6: None}),
-        Group(3, {4: None}),
-    ]
-
-
-def test_a_slide_scanned_once_is_a_group_of_its_own() -> None:
-    assert grouped([scan("A")], [scan("A").row], "A") == ([Group(0, {})], [])
-
-
-def test_what_is_not_whole_is_left_out_and_told() -> None:
-    slides = [scan("B", "no-reference"), scan("A", "torn"), scan("A", "twice"), scan("A", "good")]
-    slides += [scan("A", "twice", path=Path("again.svs")), scan("B", "good")]
-    rows = [*rows_of(slides), scan("B", "torn").row, scan("B", "twice").row]
-    groups, failures = grouped(slides, rows, "A")
-    assert groups == [Group(3, {5: None})]
-    without, torn, twice = failures
-    assert "slide no-reference: the manifest has no scan of it in domain A" in without
-    assert "slide torn: its scan in domain B failed" in torn
-    assert "slide twice: the manifest has 2 scans of it in domain A" in twice
-    assert "column slide" in twice
+    return surveyed(subject, **(facts | new))
 
 
 @pytest.fixture
@@ -136,7 +95,7 @@ def test_scans_are_aligned_once_even_when_resumed(
 
 def measured(
     monkeypatch: pytest.MonkeyPatch, left: Callable[[str, float], float | None], empty: bool = False
-) -> list[tuple[str, tuple[float, float]]]:
+) -> list[tuple[str, tuple[float, float], int]]:
     """Let the residual be ``left(path of the scan, x of the centre)``; note what is measured."""
     seen = []
 
@@ -145,8 +104,9 @@ def measured(
         other: SimpleNamespace,
         _alignment: Affine,
         centre: tuple[float, float],
+        tile: int,
     ) -> SimpleNamespace:
-        seen.append((other.path.stem, centre))
+        seen.append((other.path.stem, centre, tile))
         return SimpleNamespace(px=left(other.path.stem, centre[0]), empty=empty)
 
     monkeypatch.setattr(matching, "residual", residual)
@@ -206,8 +166,7 @@ def test_a_patch_is_kept_in_all_domains_or_in_none(
     seen.clear()
     more = [*asked, Site("s-new", asked[0].views)]
     again, all_rows = carried(resumed(run, tmp_path), group, more, slides)
-    assert {centre for _, centre in seen} == {(120.0, 120.0)}
-    assert len(seen) == 2
+    assert seen == [("B-s", (120.0, 120.0), 128), ("C-s", (120.0, 120.0), 128)]
     assert again[:1] == kept
     assert all_rows[: len(rows)] == rows
 
@@ -223,6 +182,21 @@ def test_where_nothing_is_seen_nothing_is_misaligned(
     assert (row["kept"], row["residual"], row["residual_um"], row["reason"]) == (
         *(True, None, None, None),
     )
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize(
+    ("size", "scale", "tile"),
+    [(64, (1.0, 1.0), 128), (300, (1.0, 1.0), 300), (128, (1.5, 2.0), 256), (512, (2.0, 2.0), 512)],
+)
+def test_what_is_measured_is_the_patch_within_bounds(
+    run: Run, monkeypatch: pytest.MonkeyPatch, size: int, scale: tuple[float, float], tile: int
+) -> None:
+    seen = measured(monkeypatch, lambda *_: 0.0)
+    patch = Patch(0, 0, size, scale)
+    slides = [scan(domain, size=(2000, 2000), scale=scale) for domain in "AB"]
+    carried(run, Group(0, {1: Affine(IDENTITY)}), [Site("s-0", (View(0, patch),))], slides)
+    assert [each[2] for each in seen] == [tile]
 
 
 def test_patches_lie_on_the_pixels_of_their_level() -> None:

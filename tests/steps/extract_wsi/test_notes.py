@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import ExistsError, FormatError, SourceError
-from skiptool.steps.extract_wsi.notes import Notes
+from skiptool.steps.extract_wsi.notes import Notes, notes_of
 from skiptool.stores.header import Making
 from small_stores import refused
 
@@ -28,11 +28,19 @@ def test_what_is_kept_is_known_in_this_run_and_the_next(tmp_path: Path) -> None:
         assert each.known("align", "other", "key") is None
 
 
+def test_the_folder_is_there_as_long_as_there_is_work(tmp_path: Path) -> None:
+    folder = notes_of(tmp_path / "d.zarr")
+    assert folder == tmp_path / ".d.zarr.plan"
+    with Notes(tmp_path / "d.zarr", MAKING, resume=False):
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     notes = Notes(out, MAKING, resume=False)
     notes.keep(1, "a")
-    (journal,) = (tmp_path / ".d.zarr.plan").iterdir()
+    (journal,) = notes_of(out).iterdir()
     journal.write_bytes(journal.read_bytes() + b'{"key": "b", "val')
     again = Notes(out, MAKING, resume=True)
     assert (again.known("a"), again.known("b")) == (1, None)
@@ -50,11 +58,12 @@ def test_other_parameters_are_refused_and_a_new_run_starts_again(tmp_path: Path)
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
-    Notes(tmp_path / "d.zarr", MAKING, resume=False)
-    (journal,) = (tmp_path / ".d.zarr.plan").iterdir()
+    out = tmp_path / "d.zarr"
+    Notes(out, MAKING, resume=False)
+    (journal,) = notes_of(out).iterdir()
     journal.write_bytes(b"\xff\n" + journal.read_bytes())
     with refused(FormatError, "is damaged"):
-        Notes(tmp_path / "d.zarr", MAKING, resume=True)
+        Notes(out, MAKING, resume=True)
 
 
 def test_nothing_is_left_of_forgotten_notes(tmp_path: Path) -> None:

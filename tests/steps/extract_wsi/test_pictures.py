@@ -12,8 +12,8 @@ from skiptool.names import PatchMode, Split
 from skiptool.sources.pictures import read_picture
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.steps.extract_wsi import pictures
+from skiptool.steps.extract_wsi.grouping import Group
 from skiptool.steps.extract_wsi.labels import Labelling, labelling
-from skiptool.steps.extract_wsi.matching import Group
 from skiptool.steps.extract_wsi.pictures import draw_pictures
 from skiptool.steps.extract_wsi.plan import Plan, make_plan
 from skiptool.steps.extract_wsi.run import Run
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     ]
     run = make_run(mode=PatchMode.SAMPLED, patch_size=64, patches=6)
     slides, _ = survey(run, rows)
-    labels = labelling(slides, run.settings, run.progress)
+    labels, _ = labelling(slides, run.settings, run.progress)
     plan = make_plan(run, slides, rows, labels, [(Split.TRAIN, 0)] * 2)
     out = folder / "d.zarr"
     writer = DatasetWriter(out, labels.classes, Making("extract wsi"))
@@ -64,17 +64,16 @@ def test_slides_overlays_and_sheets_are_drawn(made: SimpleNamespace, tmp_path: P
     keys = [slide.key[:6] for slide in made.plan.slides]
     assert names == [
         "matched.png",
-        f"overlay-B-block_1-{keys[1]}.png",
+        f"overlay-B-s-block_1-{keys[1]}.png",
         *("patches-A.png", "patches-B.png"),
-        f"slide-A-block_1-{keys[0]}.png",
-        f"slide-B-block_1-{keys[1]}.png",
+        f"slide-A-s-block_1-{keys[0]}.png",
+        f"slide-B-s-block_1-{keys[1]}.png",
     ]
     for name in names:
         assert min(read_picture(tmp_path / "qc" / name).shape[:2]) > 100
-    assert draw(made, tmp_path / "qc") == names  # drawn again over the old ones
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_warning(
+def test_a_picture_that_cannot_be_drawn_is_a_warning_and_old_ones_are_replaced(
     made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
@@ -82,6 +81,9 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
 
     monkeypatch.setattr(pictures, "overlay", failing)
     made.run.progress.lines.clear()
+    (tmp_path / "qc").mkdir()
+    (tmp_path / "qc" / "patches-A.png").write_bytes(b"old")
     names = draw(made, tmp_path / "qc")
     assert len(names) == 5
+    assert read_picture(tmp_path / "qc" / "patches-A.png").ndim == 3
     assert made.run.progress.lines == ["a picture is left out: scan 1.tiff: is torn"]

@@ -31,7 +31,7 @@ TRAIN, TEST = (Split.TRAIN, 1), (Split.TEST, -1)
 
 
 def make(run: Run, slides: list[Surveyed], dealing: list[tuple[Split, int]] | None = None) -> Plan:
-    labels = labelling(slides, run.settings, run.progress)
+    labels, _ = labelling(slides, run.settings, run.progress)
     rows = [slide.row for slide in slides]
     return make_plan(run, slides, rows, labels, dealing or [TRAIN] * len(slides))
 
@@ -41,13 +41,14 @@ def sampled(**settings: Any) -> Run:  # noqa: ANN401
     return make_run(**(given | settings))
 
 
-def test_scenes_hold_what_is_painted_and_where_samples_belong() -> None:
+@pytest.mark.parametrize("classes", [CLASSES, f"{CLASSES};ignore=Bone"])
+def test_scenes_hold_what_is_painted_and_where_samples_belong(classes: str) -> None:
     slides = [surveyed("a", SHAPES), surveyed("b", SHAPES[:1], key="b" * 32)]
-    plan = make(sampled(draws=2), slides, [TRAIN, TEST])
+    plan = make(sampled(draws=2, classes=classes), slides, [TRAIN, TEST])
     assert plan.failures == []
     assert [site.views[0].slide for site in plan.sites] == [0] * 12 + [1] * 6
     scene = plan.scenes[0]
-    # Names in no class are painted as ignored; points are not painted.
+    # What is in no class or may be ignored is painted as ignored; points are not painted.
     assert [(shape.record, label) for shape, label in scene.painted.shapes] == [
         *(("1", 1), ("2", IGNORE), ("4", 0))
     ]
@@ -58,7 +59,7 @@ def test_scenes_hold_what_is_painted_and_where_samples_belong() -> None:
 
 def test_the_dry_run_plans_the_same_sites() -> None:
     run, slides = sampled(draws=3), [surveyed("a", SHAPES), surveyed("b", SHAPES, key="b" * 32)]
-    labels = labelling(slides, run.settings, run.progress)
+    labels, _ = labelling(slides, run.settings, run.progress)
     assert (
         reference_sites(slides, labels, [TRAIN, TEST], run)
         == make(run, slides, [TRAIN, TEST]).sites
@@ -72,9 +73,10 @@ def test_grid_needs_no_annotations() -> None:
     assert plan.scenes[0].painted.shapes == ()
 
 
-def test_centred_sites_and_objects_are_of_some_class() -> None:
+@pytest.mark.parametrize("classes", [CLASSES, f"{CLASSES};ignore=Bone"])
+def test_centred_sites_and_objects_are_of_some_class(classes: str) -> None:
     slide = surveyed("a", SHAPES)
-    run = make_run(mode=PatchMode.CENTRED, patch_size=32, mask="disc:2", classes=CLASSES)
+    run = make_run(mode=PatchMode.CENTRED, patch_size=32, mask="disc:2", classes=classes)
     plan = make(run, [slide])
     assert [site.id for site in plan.sites] == ["a-1", "a-3", "a-4"]
     painted = plan.scenes[0].painted.shapes
@@ -148,7 +150,7 @@ def test_the_dry_run_counts_the_sites_of_the_reference(registered: Run) -> None:
         replace(surveyed("a", SHAPES, subject="s", domain="A", key="a" * 32), name="s"),
         replace(surveyed("b", (), subject="s", domain="B", key="b" * 32), name="s"),
     ]
-    labels = labelling(slides, registered.settings, registered.progress)
+    labels, _ = labelling(slides, registered.settings, registered.progress)
     assert len(reference_sites(slides, labels, [TRAIN] * 2, registered)) == 6
 
 

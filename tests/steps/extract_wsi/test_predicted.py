@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from skiptool.errors import FormatError, MismatchError
 from skiptool.model.infer import place, predict_labels
@@ -19,9 +19,26 @@ from skiptool.stores.header import lineage
 from small_stores import MAKING, refused
 
 
-def test_a_model_marks_what_it_predicts(experiment: SimpleNamespace) -> None:
-    segment, identity = segmenter(experiment.baseline)
-    stored = open_model(experiment.baseline)
+def untrained(folder: Path, channels: int) -> Path:
+    """Write a model with random weights."""
+    torch.manual_seed(0)
+    architecture = Architecture("resnet18", (), ("background", "cell"), channels=channels)
+    tensors = state(build(architecture))
+    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    folder.mkdir()
+    write_model(folder, architecture, tensors, header, {"fold": 0})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a model of colour images."""
+    return untrained(tmp_path_factory.mktemp("predicted") / "colour", 3)
+
+
+def test_a_model_marks_what_it_predicts(model: Path) -> None:
+    segment, identity = segmenter(model)
+    stored = open_model(model)
     assert identity == stored.id
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     network = place(restore(stored.architecture, stored.tensors()), "cpu")
@@ -29,22 +46,18 @@ def test_a_model_marks_what_it_predicts(experiment: SimpleNamespace) -> None:
     found = segment(image)
     assert found.dtype == bool
     assert (found == (labels > 0)).all()
+    assert 0 < found.mean() < 1
 
 
 @pytest.mark.parametrize("size", [50, 128])
-def test_patches_of_any_size_are_segmented(experiment: SimpleNamespace, size: int) -> None:
-    segment, _ = segmenter(experiment.baseline)
+def test_patches_of_any_size_are_segmented(model: Path, size: int) -> None:
+    segment, _ = segmenter(model)
     assert segment(np.full((size, size, 3), 200, np.uint8)).shape == (size, size)
 
 
 def test_a_model_of_grey_images_is_refused(tmp_path: Path) -> None:
-    architecture = Architecture("resnet18", (), ("background", "cell"), channels=1)
-    tensors = state(build(architecture))
-    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
-    (tmp_path / "grey").mkdir()
-    write_model(tmp_path / "grey", architecture, tensors, header, {"fold": 0})
     with refused(MismatchError, "takes images of 1 channel, slides have 3"):
-        segmenter(tmp_path / "grey")
+        segmenter(untrained(tmp_path / "grey", 1))
 
 
 def test_a_missing_model_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from skiptool.names import PatchMode, Split
+from skiptool.names import IGNORE, PatchMode, Split
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site, planned
 from skiptool.steps.extract_wsi.survey import Surveyed
@@ -18,6 +18,7 @@ AREAS = [
     (area("SCC", (100, 100, 200, 200), "1"), 1),
     (area("Dermis", (300, 100, 500, 400), "2"), 2),
     (area("Bone", (90, 300, 200, 400), "3"), None),
+    (area("Fold", (300, 100, 400, 200), "4"), IGNORE),
 ]
 SAMPLED = PatchSettings(mode=PatchMode.SAMPLED, patch_size=32, patches=10, draws=3)
 
@@ -71,7 +72,7 @@ def test_training_slides_are_drawn_from_repeatedly_test_slides_once() -> None:
     assert {site.views[0].patch.columns["draw"] for site in train} == {0, 1, 2}
 
 
-def test_labels_have_equal_shares_and_names_in_no_class_none() -> None:
+def test_labels_have_equal_shares_and_what_is_ignored_none() -> None:
     drawn = [site.views[0].patch.columns["drawn"] for site in sampled(patches=100, draws=1)]
     counts = {name: drawn.count(name) for name in set(drawn)}
     assert set(counts) == {"background", "SCC", "Dermis"}

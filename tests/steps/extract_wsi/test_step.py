@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +19,11 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
 from skiptool.names import IGNORE, PatchMode
 from skiptool.records import Outcome, Sample
 from skiptool.sources.pictures import read_picture
+from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.slides.slide import Slide
 from skiptool.steps.extract import extract_images
-from skiptool.steps.extract_wsi import step
+from skiptool.steps.extract_wsi import matching, step, writing
+from skiptool.steps.extract_wsi.notes import notes_of
 from skiptool.steps.extract_wsi.pixels import Work
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.step import extract_slides
@@ -41,10 +46,11 @@ from small_stores import refused
 
 Contents = Callable[[Path], dict[str, bytes]]
 
-CLASSES = "tumor=SCC;non-tumor=Dermis"
+CLASSES = "tumor=SCC;non-tumor=Dermis;ignore=Bone"
 LABELS = {"SCC": 1, "Dermis": 2}
 
-GRID = PatchSettings(patch_size=64, min_tissue=0.3, classes=CLASSES)
+GRID = PatchSettings(patch_size=96, min_tissue=0.3, classes=CLASSES)
+COARSE = PatchSettings(patch_size=150, classes=CLASSES)
 SAMPLED = PatchSettings(mode=PatchMode.SAMPLED, patch_size=48, patches=10, draws=2, classes=CLASSES)
 
 
@@ -114,7 +120,7 @@ def test_grid(cohort: SimpleNamespace, tmp_path: Path) -> None:
     heard, out = Heard(), tmp_path / "d.zarr"
     found = extract(cohort, out, progress=heard)
     assert (found.outputs, found.side_outputs, found.failures) == ((out,), (), ())
-    assert any("ignored (255): Bone (6)" in line for line in heard.lines)
+    assert not [line for line in heard.lines if "class" in line]
     store = open_dataset(out)
     assert store.classes == ("background", "tumor", "non-tumor")
     assert list(store.domains) == ["A", "B"]
@@ -134,8 +140,23 @@ def test_grid(cohort: SimpleNamespace, tmp_path: Path) -> None:
     row, image, _ = samples(store, "A")[7]
     number = int(row["slide"][1:])
     x, y = int(row["x"]), int(row["y"])
-    there = picture(number)[y : y + 64, x : x + 64]
-    assert (image[: len(there)] == there).all()
+    there = picture(number)[y : y + 96, x : x + 96]
+    assert (image[: len(there), : there.shape[1]] == there).all()
+
+
+@pytest.mark.parametrize("settings", [GRID, SAMPLED])
+def test_names_that_nobody_sorted_are_ignored_and_told_by_the_exit_code(
+    cohort: SimpleNamespace, tmp_path: Path, settings: PatchSettings
+) -> None:
+    settings = replace(settings, classes="tumor=SCC;non-tumor=Dermis")
+    found = extract(cohort, tmp_path / "d.zarr", settings, cohort.rows[:2])
+    (line,) = found.failures
+    assert "annotations in no class are ignored (255): Bone (2)" in line
+    assert "'ignore=Bone'" in line
+    assert kept_failures(tmp_path / "d.zarr") == [line]
+    store = open_dataset(tmp_path / "d.zarr")
+    assert store.classes == ("background", "tumor", "non-tumor")
+    check_masks(store, "A")
 
 
 def test_sides_hold_in_all_domains(cohort: SimpleNamespace, tmp_path: Path) -> None:
@@ -231,9 +252,9 @@ def test_a_slide_may_have_its_own_labels_and_offset(
         for name, rings, record in AREAS
     ]
     write_geojson(cohort.folder / "moved.json", moved)
-    own = {"label_map": "non-tumor=SCC;tumor=Bone", "x_offset": 20, "y_offset": -30}
+    own = {"label_map": "non-tumor=SCC;tumor=Bone;ignore=Dermis", "x_offset": 20, "y_offset": -30}
     rows = [cohort.rows[0], cohort.rows[1] | {"annotations": "moved.json"} | own]
-    extract(cohort, tmp_path / "d.zarr", rows=rows)
+    assert extract(cohort, tmp_path / "d.zarr", rows=rows).failures == ()
     for row, image, mask in samples(open_dataset(tmp_path / "d.zarr"), "A"):
         labels = LABELS if row["slide"] == "a0" else {"SCC": 2, "Bone": 1}
         truth, sure = true_mask(row["x"], row["y"], len(image), (1.0, 1.0), labels)
@@ -295,12 +316,12 @@ def test_draws_follow_the_seed_and_the_slide_not_the_manifest(
     assert all(first[subject] != other[subject] for subject in first)
 
 
-@pytest.mark.parametrize("settings", [GRID, SAMPLED])
+@pytest.mark.parametrize("settings", [pytest.param(GRID, marks=pytest.mark.slow), SAMPLED])
 def test_workers_change_no_byte(
     cohort: SimpleNamespace, tmp_path: Path, contents: Contents, settings: PatchSettings
 ) -> None:
     for workers in (1, 2):
-        extract(cohort, tmp_path / f"{workers}.zarr", settings, workers=workers)
+        extract(cohort, tmp_path / f"{workers}.zarr", settings, cohort.rows[2:], workers=workers)
     assert contents(tmp_path / "1.zarr") == contents(tmp_path / "2.zarr")
 
 
@@ -402,8 +423,8 @@ def test_a_slide_that_breaks_while_it_is_read(
         return ["a0.tiff: is torn"] * len(work.sites)
 
     monkeypatch.setattr("skiptool.steps.extract_wsi.writing.read_work", torn)
-    with pytest.raises(FormatError, match="no sample at all"):
-        extract(cohort, tmp_path / "d.zarr", PatchSettings(patch_size=150), cohort.rows[:1])
+    with refused(SourceError, "no patch could be read; the first failure: ", "a0.tiff: is torn"):
+        extract(cohort, tmp_path / "d.zarr", COARSE, cohort.rows[:1])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -420,7 +441,7 @@ def test_dry_run_lays_out_a_table_and_writes_nothing(
     assert columns["slide"] == ["a0", "a1", "a2", "a3", "b0", "b1"]
     assert set(columns["vendor"]) == {"generic-tiff"}
     assert columns["width"][0] == SIZE[0]
-    assert columns["annotations"][0] == "Bone (no class) 1, non-tumor 1, tumor 1"
+    assert columns["annotations"][0] == "ignored 1, non-tumor 1, tumor 1"
     real = extract(cohort, tmp_path / "d.zarr", SAMPLED, rows)
     assert sum(columns["patches"]) == sum(real.summary["samples"].values())
     assert columns["bytes"] == [count * 48 * 48 * 4 for count in columns["patches"]]
@@ -436,18 +457,18 @@ def test_an_interrupted_run_goes_on(
     class Interrupted(DatasetWriter):
         def append(self, sample: Sample) -> None:
             seen.append(sample.id)
-            if len(seen) == 41:
+            if len(seen) == 31:
                 raise KeyboardInterrupt
             super().append(sample)
 
     with monkeypatch.context() as patch:
-        patch.setattr(step, "DatasetWriter", Interrupted)
+        patch.setattr(writing, "DatasetWriter", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             extract(cohort, out)
     assert not out.exists()
     with refused(ExistsError, "seed was 0, now 3"):
         extract(cohort, out, seed=3, resume=True)
-    with refused(ExistsError, "patch_size was 64, now 32"):
+    with refused(ExistsError, "patch_size was 96, now 32"):
         extract(cohort, out, PatchSettings(patch_size=32), resume=True)
     with refused(ExistsError, "--resume"):
         extract(cohort, out)
@@ -494,30 +515,111 @@ def test_what_is_exported_comes_back(cohort: SimpleNamespace, tmp_path: Path) ->
             assert (mask == mask_).all()
 
 
-def test_pairs_are_written_over_only_when_asked(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_exported_pairs_are_never_written_over(cohort: SimpleNamespace, tmp_path: Path) -> None:
     out, pairs, rows = tmp_path / "d.zarr", tmp_path / "pairs", cohort.rows[:1]
-    settings = PatchSettings(patch_size=150)
-    extract(cohort, out, settings, rows, export=pairs)
-    with refused(ExistsError, "pairs"):
-        extract(cohort, tmp_path / "e.zarr", settings, rows, export=pairs)
+    extract(cohort, out, COARSE, rows, export=pairs)
+    corrected = next((pairs / "masks" / "A").iterdir())
+    corrected.write_bytes(b"by hand")
+    with refused(ExistsError, "pairs: is there already", "corrected by hand"):
+        extract(cohort, tmp_path / "e.zarr", COARSE, rows, export=pairs)
+    with refused(ExistsError, "pairs: is there already"):
+        extract(cohort, out, COARSE, rows, export=pairs, overwrite=True)
+    assert extract(cohort, out, COARSE, rows, export=pairs, resume=True).outputs == (out,)
+    assert corrected.read_bytes() == b"by hand"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "pairs"]
 
 
 def test_pictures_lie_beside_the_store(cohort: SimpleNamespace, tmp_path: Path) -> None:
-    settings, rows = PatchSettings(patch_size=150), cohort.rows[:1]
-    found = extract(cohort, tmp_path / "d.zarr", settings, rows, pictures=True)
+    rows = cohort.rows[:1]
+    found = extract(cohort, tmp_path / "d.zarr", COARSE, rows, pictures=True)
     assert found.side_outputs == (tmp_path / "d-qc",)
     names = sorted(path.name for path in (tmp_path / "d-qc").iterdir())
     assert names[0] == "patches-A.png"
     assert names[1].startswith("slide-A-a0-")
     assert len(names) == 2
     assert read_picture(tmp_path / "d-qc" / names[1]).ndim == 3
-    again = extract(cohort, tmp_path / "e.zarr", settings, rows, pictures=True, qc=tmp_path / "qc")
+    again = extract(cohort, tmp_path / "e.zarr", COARSE, rows, pictures=True, qc=tmp_path / "qc")
     assert again.side_outputs == (tmp_path / "qc",)
 
 
 def test_points_alone_give_nothing_to_sample(cohort: SimpleNamespace, tmp_path: Path) -> None:
     write_geojson(cohort.folder / "points.json", [], POINTS)
     rows = [cohort.rows[0], cohort.rows[1] | {"annotations": "points.json"}]
-    (line,) = extract(cohort, tmp_path / "d.zarr", SAMPLED, rows).failures
+    unsorted, line = extract(cohort, tmp_path / "d.zarr", SAMPLED, rows).failures
+    assert "mitosis (1), look-alike (1)" in unsorted
     assert "a1.tiff" in line
     assert "points.json has 2 annotations" in line
+
+
+@pytest.fixture
+def aligned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give scans of B their true place on those of A; what is aligned is noted."""
+    seen: list[str] = []
+
+    def align(_reference: Slide, other: Slide) -> Alignment:
+        seen.append(other.path.name)
+        return Alignment(np.array([[1.25, 0.0, 0.0], [0.0, 1.25, 0.0]]), 9)
+
+    monkeypatch.setattr(matching, "align", align)
+    return seen
+
+
+@pytest.mark.usefixtures("aligned")
+def test_a_glass_slide_with_a_rejected_row_is_in_no_domain(
+    cohort: SimpleNamespace, tmp_path: Path
+) -> None:
+    rows = [*cohort.rows[:5], cohort.rows[5] | {"mpp": "0.2 um"}]  # the scan of s1 in B
+    settings = replace(GRID, register="A", patch_size=100)
+    rejected, left_out = extract(cohort, tmp_path / "d.zarr", settings, rows).failures
+    assert "b1.tiff: mpp '0.2 um' is no number" in rejected
+    assert left_out.startswith("slide s1: its scan in domain B failed")
+    store = open_dataset(tmp_path / "d.zarr")
+    subjects = {name: set(domain.columns["subject"]) for name, domain in store.domains.items()}
+    assert subjects == {"A": {"s0", "s2", "s3"}, "B": {"s0"}}
+    check_masks(store, "A")
+    check_masks(store, "B", 1.25)
+
+
+def test_what_lies_beside_the_store_is_resumed_too(
+    cohort: SimpleNamespace,
+    tmp_path: Path,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+    aligned: list[str],
+) -> None:
+    out, side, pairs = (tmp_path / name for name in ("d.zarr", "d-qc", "pairs"))
+    rows = [cohort.rows[0], cohort.rows[4], cohort.rows[1] | {"path": "gone.tiff"}]
+    how = {"pictures": True, "export": pairs, "test_fraction": 0.0, "folds": 1}
+    run = partial(extract, cohort, out, replace(COARSE, register="A"), rows, **how)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    stores = []
+    for number, name in enumerate(("write_registration", "draw_pictures", "export_pairs")):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(resume=number > 0)
+        assert notes_of(out).is_dir()
+        stores.append(contents(out))
+        assert (side / "registration.parquet").exists() == (number > 0)
+        assert (side / "matched.png").exists() == (number > 1)
+        assert not pairs.exists()
+    with refused(ExistsError, "d.zarr: exists already"):
+        run()
+    found = run(resume=True)
+    assert aligned == ["b0.tiff"]
+    assert (found.outputs, found.side_outputs) == (
+        (out,),
+        (side / "registration.parquet", side, pairs),
+    )
+    assert (pairs / "manifest.csv").is_file()
+    assert list(found.failures) == kept_failures(out)
+    assert "gone.tiff: no such slide" in found.failures[0]
+    assert [*stores[1:], contents(out)] == stores[:1] * 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d-qc", "d.zarr", "pairs"]
+
+    # What is whole is left alone, without a look at any slide.
+    monkeypatch.setattr(step, "survey", killed)
+    assert run(resume=True) == Outcome((out,))

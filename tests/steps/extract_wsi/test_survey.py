@@ -196,6 +196,14 @@ def test_a_file_listed_twice_is_taken_once(made: SimpleNamespace) -> None:
     assert line.startswith(f"{copy}: is the same file as {made.a}")
 
 
+def test_slides_of_one_subject_are_named_by_it_and_the_column_slide(made: SimpleNamespace) -> None:
+    rows = [row(made.a, subject="s", slide="1"), row(made.same_stem, subject="t", slide="1")]
+    for settings in ({}, {"register": "A"}):
+        slides, failures, warned = look(*rows, **settings)
+        assert (failures, warned) == ([], [])
+        assert [slide.name for slide in slides] == ["s-1", "t-1"]
+
+
 def test_scans_are_named_by_slide_or_subject_where_they_are_registered(
     made: SimpleNamespace,
 ) -> None:
@@ -205,7 +213,7 @@ def test_scans_are_named_by_slide_or_subject_where_they_are_registered(
         row(made.odd, subject="t", slide="block 2", mpp=(0.25, 0.25)),
     ]
     slides, failures, _ = look(*rows, register="A")
-    assert [slide.name for slide in slides] == ["s", "s", "block 2"]
+    assert [slide.name for slide in slides] == ["s", "s", "t-block 2"]
     # What is carried over is not read.
     assert failures == []
     assert [len(slide.shapes) for slide in slides] == [3, 0, 0]

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from skiptool.errors import SourceError
 from skiptool.names import Kind, Split
 from skiptool.records import SILENT
+from skiptool.sources.annotations.classes import by_name
 from skiptool.sources.patches.painting import Areas
 from skiptool.sources.patches.patch import Patch
 from skiptool.sources.pictures import read_mask, read_picture
 from skiptool.steps.extract_wsi import writing
+from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.pixels import Scene, Work
 from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.sites import Site, View
-from skiptool.steps.extract_wsi.writing import export_pairs, write_registration, write_sites
+from skiptool.steps.extract_wsi.writing import (
+    export_pairs,
+    write_dataset,
+    write_registration,
+    write_sites,
+)
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
+from skiptool.stores.failures import kept_failures
 from skiptool.stores.header import Making
 from skiptool.stores.tables import open_table
 from slide_cases import area, make_run, surveyed, write_slide
-from small_stores import sample, write_dataset
+from small_stores import refused, sample
+from small_stores import write_dataset as small_dataset
 
 MAKING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
 CLASSES = ("background", "tumor")
@@ -91,6 +103,36 @@ def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None
         assert {"p2", "p4", "p16", "p18"} <= ids
 
 
+def test_the_store_keeps_what_failed(slides: Path, tmp_path: Path) -> None:
+    plan, run, out, failures = planned(slides, 3), make_run(), tmp_path / "d.zarr", ["first"]
+    gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
+    plan.scenes[1] = replace(plan.scenes[1], slide=gone.scan)
+    with run.pool:
+        write_dataset(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING, failures)
+    assert failures[0] == "first"
+    assert len(failures) == 2
+    assert kept_failures(out) == failures
+    store = open_dataset(out)
+    assert store.classes == CLASSES
+    assert [(name, list(domain.columns["id"])) for name, domain in store.domains.items()] == [
+        ("A", ["q0", "q1", "q2"])
+    ]
+
+
+def test_where_not_one_site_can_be_read_the_first_cause_is_told(tmp_path: Path) -> None:
+    plan, run, failures = planned(tmp_path, 3), make_run(), ["of something else"]
+    plan.sites[3:] = [Site("r0", (View(1, Patch(0, 0, 32)),))]
+    with refused(
+        SourceError,
+        f"no patch could be read; the first failure: {tmp_path / 'a.tiff'}: 3 patches",
+        "a.tiff: no such slide",
+    ):
+        write_dataset(
+            run, tmp_path / "d.zarr", plan, Labelling(CLASSES, by_name([]), {}), MAKING, failures
+        )
+    assert len(failures) == 3
+
+
 def test_what_is_there_is_not_read_again(
     slides: Path,
     tmp_path: Path,
@@ -119,7 +161,7 @@ def test_what_is_there_is_not_read_again(
 
 
 def test_registration_is_a_table(tmp_path: Path) -> None:
-    row = {
+    row: dict[str, Any] = {
         **{"subject": "s", "slide": "s", "reference_domain": "A", "domain": "B", "sample": "s-1"},
         **{"x": 1.0, "y": 2.0, "x_other": 3.0, "y_other": 4.0},
         **{"residual": 0.5, "residual_um": 0.1, "kept": True, "reason": None},
@@ -138,7 +180,7 @@ def test_registration_is_a_table(tmp_path: Path) -> None:
 
 def test_pairs_tell_all_that_takes_them_back(tmp_path: Path) -> None:
     samples = [sample(n, domain, (8, 8, 3)) for n in range(3) for domain in "BA"]
-    write_dataset(tmp_path / "d.zarr", samples)
+    small_dataset(tmp_path / "d.zarr", samples)
     folder = export_pairs(tmp_path / "d.zarr", tmp_path / "pairs", ("background", "cell"), SILENT)
     assert folder == tmp_path / "pairs"
     assert (folder / "classes.txt").read_text() == "background,cell\n"
@@ -152,3 +194,7 @@ def test_pairs_tell_all_that_takes_them_back(tmp_path: Path) -> None:
         assert np.array_equal(read_picture(folder / row["image"]), truth.image)
         assert np.array_equal(read_mask(folder / row["mask"]), truth.mask)
     assert not list(tmp_path.glob(".*"))
+    # What is there may have been corrected by hand since.
+    (folder / rows[0]["mask"]).write_bytes(b"by hand")
+    export_pairs(tmp_path / "d.zarr", folder, ("background", "cell"), SILENT)
+    assert (folder / rows[0]["mask"]).read_bytes() == b"by hand"
