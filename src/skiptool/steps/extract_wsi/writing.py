@@ -52,10 +52,11 @@ def write_dataset(
         As :class:`skiptool.stores.dataset_writer.DatasetWriter`.
     """
     writer = DatasetWriter(path, labels.classes, making)
-    failures += write_sites(run, writer, plan)
+    unread = write_sites(run, writer, plan)
+    failures += unread
     domains = {scene.slide.row.domain for scene in plan.scenes.values()}
     if not any(writer.holds(domain, site.id) for site in plan.sites for domain in domains):
-        raise SourceError(f"no patch could be read; the first failure: {failures[-1]}")
+        raise SourceError(f"no patch could be read; the first failure: {unread[0]}")
     writer.finish()
     keep_failures(path, failures)
 
