@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from scans import Scan, glass, scanned, turned
-from skiptool.sources.registration.align import align
+from skiptool.errors import MismatchError
+from skiptool.sources.registration.align import _scales, align
 from skiptool.sources.registration.alignment import Alignment, applied
 from skiptool.sources.registration.residual import residual
 from skiptool.sources.slides.slide import open_slide
+from small_stores import refused
 
 SCANS = {
     "Aperio": "A_BB_563479_1.svs",
@@ -84,6 +86,28 @@ def test_scans_without_enough_tiles_keep_the_coarse_alignment() -> None:
     found = align(Scan(image), Scan(image))
     assert isinstance(found, Alignment)
     np.testing.assert_allclose(found.to_other(grid(300)), grid(300), atol=0.5)
+
+
+def test_sections_of_one_block_are_refused() -> None:
+    """Marks that a few features agree on, and cells that are not the same."""
+    marks = np.full((1500, 1500), 1, np.uint8)
+    marks[:, 200:] = 0
+    sections = [glass(1500, seed) for seed in (1, 2)]
+    sections[1][marks == 1] = sections[0][marks == 1]
+    with refused(MismatchError, "look alike at", "one glass slide"):
+        align(*map(Scan, sections))
+
+
+def test_the_coarsest_scale_follows_from_the_larger_scan() -> None:
+    def scales(size: int, other: int, larger: float) -> list[float]:
+        views = (Scan(np.empty((side, side, 0), np.uint8)) for side in (size, other))
+        return _scales(*views, Alignment(turned(0, larger, (0, 0)), 9))
+
+    assert scales(5000, 5000, 1.0) == [1.0]
+    assert scales(100_000, 100_000, 1.0) == [4.0, 1.0]
+    assert scales(5000, 100_000, 1.0) == [4.0, 1.0]
+    assert scales(5000, 100_000, 20.0) == [1.0]
+    assert scales(400_000, 5000, 1.0) == [16.0, 4.0, 1.0]
 
 
 def misfit(folder: Path, other: Scan | None, name: str) -> np.ndarray:

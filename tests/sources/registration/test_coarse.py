@@ -7,7 +7,7 @@ import pytest
 from scans import Scan, glass, scanned, turned
 from skiptool.errors import MismatchError
 from skiptool.sources.registration.alignment import applied
-from skiptool.sources.registration.coarse import coarse
+from skiptool.sources.registration.coarse import _features, _mirrored, coarse
 from small_stores import refused
 
 CORNERS = np.array([[100.0, 100.0], [800.0, 100.0], [100.0, 800.0], [800.0, 800.0]])
@@ -54,3 +54,25 @@ def test_a_stretch_that_no_scanner_makes_is_refused(reference: Scan) -> None:
     stretched = cv2.resize(reference.image, (900, 585), interpolation=cv2.INTER_AREA)
     with refused(MismatchError, "no two scans of a slide differ by"):
         coarse(reference, Scan(stretched))
+
+
+def test_a_mirrored_description_is_that_of_the_mirror_image(reference: Scan) -> None:
+    flipped = Scan(np.ascontiguousarray(reference.image[:, ::-1]))
+    seen, turned_round = (_features(*scan.overview(900)) for scan in (reference, flipped))
+    ours = _mirrored(seen)
+    near = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(
+        ours.descriptors, turned_round.descriptors
+    )
+    here = ours.places[[match.queryIdx for match in near]]
+    there = turned_round.places[[match.trainIdx for match in near]]
+    off = np.hypot(900 - here[:, 0] - there[:, 0], here[:, 1] - there[:, 1])
+    assert len(near) > 0.8 * len(ours.places)
+    assert (off < 1.0).mean() > 0.95
+
+
+def test_small_parts_are_found_on_a_larger_overview() -> None:
+    whole = glass(2560)
+    part = Scan(np.ascontiguousarray(whole[900:1300, 1100:1500]))
+    found = coarse(Scan(whole), part)
+    middle = np.array([[1300.0, 1100.0]])
+    np.testing.assert_allclose(found.to_other(middle), middle - [1100, 900], atol=1.5)

@@ -20,3 +20,18 @@ def test_tiles_are_taken_from_all_parts_with_texture() -> None:
 
 def test_a_slide_smaller_than_a_tile_is_one_tile() -> None:
     assert textured(Scan(glass(80)), 256, 10) == [(40.0, 40.0)]
+
+
+def test_places_differ_along_both_sides_and_lie_on_the_slide() -> None:
+    found = np.array(textured(Scan(glass(1200)), 100, 100))
+    assert len(found) == 100
+    assert found.min() >= 50
+    assert found.max() <= 1150
+    for along in found.T:
+        assert len(np.unique(along.round())) > 60
+        assert np.diff(np.unique(along)).max() < 60
+
+
+def test_there_are_never_more_than_asked_for() -> None:
+    for most in (1, 7, 30):
+        assert len(textured(Scan(glass(1200)), 100, most)) == most

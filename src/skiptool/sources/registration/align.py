@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from skiptool.errors import MismatchError
 from skiptool.sources.registration.alignment import Alignment, applied
 from skiptool.sources.registration.coarse import LONGEST, coarse
 from skiptool.sources.registration.fields import fitted_affine, fitted_field
-from skiptool.sources.registration.residual import CONTRAST, LIKE
 from skiptool.sources.registration.textured import textured
-from skiptool.sources.registration.tiles import measured
+from skiptool.sources.registration.threads import one_thread
+from skiptool.sources.registration.tiles import CONTRAST, measured
 from skiptool.sources.registration.view import View
 
 if TYPE_CHECKING:
@@ -28,11 +29,16 @@ __all__ = ["align"]
 TILE: Final = 256
 """Pixels of a tile along either side."""
 
-_TILES: Final = 196
-"""Tiles looked at on each scale."""
+_TILES: Final = (100, 289)
+"""Tiles looked at on each scale, and at last."""
 
 _STEP: Final = 4.0
 """From one scale to the next finer one."""
+
+_ALIKE: Final = 0.2
+_JUDGED: Final = 12
+"""Share of the tiles, of so many or more, that must look alike. Of scans of one slide nine tenths
+do; sections of one block, of which the features may agree, look alike nearly nowhere."""
 
 _LEAST: Final = 6
 """Tiles that a transform must rest on; with fewer the coarser one stays."""
@@ -57,7 +63,7 @@ def align(reference: View, other: View) -> Alignment:
     Returns
     -------
     Alignment
-        The same for the same scans, on any machine and number of threads.
+        The same for the same scans, whatever the number of threads.
 
     Raises
     ------
@@ -66,20 +72,29 @@ def align(reference: View, other: View) -> Alignment:
     SourceError
         If a scan cannot be read.
     """
-    found = coarse(reference, other)
-    scale = max(max(reference.size) / LONGEST / 2, 1.0)
-    while True:
-        found = _refined(reference, other, found, scale)
-        if scale == 1.0:
-            # Once more from where tiles now overlap better, with the field.
-            return _refined(reference, other, found, scale, last=True)
-        scale = max(scale / _STEP, 1.0)
+    with one_thread():
+        found = coarse(reference, other)
+        for scale in _scales(reference, other, found):
+            found = _refined(reference, other, found, scale)
+    return found
 
 
-def _refined(
-    reference: View, other: View, found: Alignment, scale: float, *, last: bool = False
-) -> Alignment:
-    pairs = _pairs(reference, other, found, scale)
+def _scales(reference: View, other: View, found: Alignment) -> list[float]:
+    """Return how many level-0 pixels a pixel of a tile spans, coarse to fine.
+
+    On the coarsest scale a tile still shows shifts of several pixels of the coarser overview.
+    """
+    larger = float(np.sqrt(abs(np.linalg.det(found.affine[:, :2]))))
+    coarsest = max(max(reference.size), max(other.size) / larger) / LONGEST[0] / _STEP**1.5
+    scales = [1.0]
+    while scales[0] * _STEP <= coarsest:
+        scales.insert(0, scales[0] * _STEP)
+    return scales
+
+
+def _refined(reference: View, other: View, found: Alignment, scale: float) -> Alignment:
+    last = scale == 1.0
+    pairs = _pairs(reference, other, found, scale, _TILES[last])
     if len(pairs.here) < _LEAST:
         return found
     affine, kept = fitted_affine(pairs.here, pairs.there)
@@ -92,17 +107,22 @@ def _refined(
     return replace(better, field=fitted_field(here, there - applied(affine, here)))
 
 
-def _pairs(reference: View, other: View, found: Alignment, scale: float) -> _Pairs:
+def _pairs(reference: View, other: View, found: Alignment, scale: float, most: int) -> _Pairs:
     """Find where the other scan shows the tiles with most texture."""
-    here, there = [], []
-    for centre in textured(reference, TILE * scale, _TILES):
+    here, there, seen = [], [], 0
+    for centre in textured(reference, TILE * scale, most):
         x, y = found.to_other(np.array([centre]))[0]
         if not (0 <= x < other.size[0] and 0 <= y < other.size[1]):
             continue
         shift = measured(reference, other, found, centre, TILE, scale)
-        far = max(abs(shift.x), abs(shift.y)) > TILE / 4
-        if shift.likeness >= LIKE and min(shift.contrast) >= CONTRAST and not far:
+        seen += min(shift.contrast) >= CONTRAST
+        if shift.is_sure(TILE):
             here.append(centre)
             moved = (centre[0] + shift.x * scale, centre[1] + shift.y * scale)
             there.append(found.to_other(np.array([moved]))[0])
+    if seen >= _JUDGED and len(here) < _ALIKE * seen:
+        raise MismatchError(
+            f"the scans look alike at {len(here)} of {seen} places with something to see, expected "
+            f"{_ALIKE:.0%} or more; are these scans of one glass slide, and are both in focus?"
+        )
     return _Pairs(np.array(here).reshape(-1, 2), np.array(there).reshape(-1, 2))

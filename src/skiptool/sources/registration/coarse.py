@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["coarse"]
 
-LONGEST: Final = 2560
-"""Pixels of an overview along its longer side."""
+LONGEST: Final = (1280, 2560)
+"""Pixels of an overview along its longer side, and where that shows too little. SIFT takes 0.3 GB
+of memory for the first and 1.1 GB for the second."""
 
-_FEATURES: Final = 8000
-_CONTRAST: Final = 0.02
+_FEATURES: Final = 5000
+_CONTRAST: Final = 0.01
 _RATIO: Final = 0.75
 """Lowe's: how much nearer the best match must be than the second."""
+
+_ROWS: Final = 4
+_TURNS: Final = 8
+"""Fields of a descriptor along either side, and directions in each."""
 
 _REACH: Final = 3.0
 """Overview pixels by which a match may miss the common transform."""
 
-_LEAST: Final = 30
+_LEAST: Final = 24
 """Features that must agree: scans of one slide have hundreds, of two slides a dozen."""
 
 _SHEAR: Final = 1.3
@@ -38,10 +43,11 @@ _SCALES: Final = (0.15, 6.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Features:
-    """Places (N, 2) in level-0 pixels and descriptors (N, 128)."""
+    """Places (N, 2) in level-0 pixels, descriptors (N, 128), level-0 pixels an overview pixel."""
 
     places: Float64
     descriptors: AnyArray
+    by: float
 
 
 def coarse(reference: View, other: View) -> Alignment:
@@ -56,15 +62,12 @@ def coarse(reference: View, other: View) -> Alignment:
     SourceError
         If a scan cannot be read.
     """
-    first, by = reference.overview(LONGEST)
-    second, other_by = other.overview(LONGEST)
-    ours = _features(first, by)
-    reach = _REACH * max(other_by)
-    found = [
-        _fitted(ours, _features(image, other_by, flipped=flipped), reach)
-        for flipped, image in ((False, second), (True, np.ascontiguousarray(second[:, ::-1])))
-    ]
-    affine, inliers = max(found, key=lambda each: each[1])
+    for longest in LONGEST:
+        ours, theirs = (_features(*scan.overview(longest)) for scan in (reference, other))
+        found = [_fitted(ours, each) for each in (theirs, _mirrored(theirs))]
+        affine, inliers = max(found, key=lambda each: each[1])
+        if inliers >= _LEAST:
+            break
     if affine is None or inliers < _LEAST:
         raise MismatchError(
             f"{inliers} features agree, expected {_LEAST} or more; are these scans of one slide?"
@@ -73,20 +76,32 @@ def coarse(reference: View, other: View) -> Alignment:
     return Alignment(affine, inliers)
 
 
-def _features(image: UInt8, by: tuple[float, float], *, flipped: bool = False) -> _Features:
+def _features(image: UInt8, by: tuple[float, float]) -> _Features:
     grey = grey_of(image)
     low, high = np.percentile(grey, [0.1, 99.9])
     stretched = np.clip((grey - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
-    finder = cv2.SIFT.create(nfeatures=_FEATURES, contrastThreshold=_CONTRAST)
+    finder = cv2.SIFT.create(
+        nfeatures=_FEATURES, contrastThreshold=_CONTRAST, enable_precise_upscale=True
+    )
     points, descriptors = finder.detectAndCompute(stretched, None)
     places = np.array([point.pt for point in points], dtype=np.float64).reshape(-1, 2) + 0.5
-    if flipped:
-        places[:, 0] = image.shape[1] - places[:, 0]
-    none = np.empty((0, 128), dtype=np.float32)
-    return _Features(places * by, none if descriptors is None else descriptors)
+    none = np.empty((0, _ROWS * _ROWS * _TURNS), dtype=np.float32)
+    return _Features(places * by, none if descriptors is None else descriptors, max(by))
 
 
-def _fitted(ours: _Features, theirs: _Features, reach: float) -> tuple[Float64 | None, int]:
+def _mirrored(features: _Features) -> _Features:
+    """Return the features as they are described on the mirror image, at the same places.
+
+    A descriptor counts gradients by direction (eighths of a turn) in a square of 4 x 4 fields that
+    is turned to the feature's own direction. In the mirror, the fields left of it are those right
+    of it and all directions turn the other way round.
+    """
+    counts = features.descriptors.reshape(-1, _ROWS, _ROWS, _TURNS)
+    turned = counts[:, ::-1, :, -np.arange(_TURNS) % _TURNS]
+    return replace(features, descriptors=turned.reshape(features.descriptors.shape))
+
+
+def _fitted(ours: _Features, theirs: _Features) -> tuple[Float64 | None, int]:
     """Match features both ways near enough, and fit an affine transform to most of them."""
     if min(len(ours.places), len(theirs.places)) < _LEAST:
         return None, 0
@@ -106,7 +121,7 @@ def _fitted(ours: _Features, theirs: _Features, reach: float) -> tuple[Float64 |
         from_places,
         to_places,
         method=cv2.RANSAC,
-        ransacReprojThreshold=reach,
+        ransacReprojThreshold=_REACH * theirs.by,
         maxIters=20_000,
         confidence=0.9999,
     )

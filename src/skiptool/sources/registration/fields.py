@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 from skiptool.sources.registration.alignment import Field, applied
 
 if TYPE_CHECKING:
-    from skiptool.records import Bool, Float64
+    from skiptool.records import Bool, Float64, Int64
 
 __all__ = ["fitted_affine", "fitted_field"]
 
@@ -26,17 +27,45 @@ and none of them is wrong."""
 _WILD: Final = 5.0
 """Pixels from which on a pair is no worse for missing by more."""
 
-_NODES: Final = 6
-"""Nodes of the field along either side."""
+_FEWEST: Final = 24
+"""Points without which nothing is said about a field."""
 
-_SPRING: Final = 0.4
-"""Weight of a difference between neighbouring nodes against that of a tile's misfit."""
-
-_REST: Final = 0.1
-"""Weight of a displacement itself, so that nodes far from all tiles stay at rest."""
+_FOLDS: Final = 5
+_ROUNDS_OF_FIELD: Final = 3
+_FLOOR_OF_FIELD: Final = 0.1
+_EXACT: Final = 1e-8
 
 _GAIN: Final = 0.95
 """Share of the affine's misfit, on pairs not seen, that the field must get below."""
+
+_REST: Final = 0.1
+"""Weight of a displacement itself against a tile's, so that nodes far from tiles stay at rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What displacements may look like.
+
+    Attributes
+    ----------
+    nodes : int
+        Along either side of the smooth part.
+    spring : float
+        Weight of a difference between neighbouring nodes of it against that of a tile's misfit.
+    strips : int
+        Nodes of a part that depends on x alone, and of one that depends on y alone; 0 for none.
+        Scanners put slides together from strips, each of which is off by its own few pixels.
+    stitch : float
+        Weight of a difference between neighbours in these.
+    """
+
+    nodes: int
+    spring: float
+    strips: int = 0
+    stitch: float = 0.3
+
+
+_FORMS: Final = (_Form(6, 0.4), _Form(12, 0.4), _Form(6, 0.6, 48))
 
 
 def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
@@ -60,8 +89,7 @@ def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
     for _ in range(_ROUNDS):
         misfit = np.hypot(*(there - applied(affine, here)).T)
         limit = _LOOSE * max(float(np.median(misfit)), _FLOOR)
-        # Tukey's weights: pairs beyond the limit have no say, near it little.
-        weights = np.square(np.maximum(1 - np.square(misfit / limit), 0.0))
+        weights = _tukey(misfit, limit)
         affine = _least_squares(here, there, weights)
     return affine, weights > 0
 
@@ -79,19 +107,29 @@ def fitted_field(here: Float64, left: Float64) -> Field | None:
     Returns
     -------
     Field or None
-        None where a field fitted to one half of the points says nothing about the other.
+        The form of field that, fitted to four fifths of the points, says most about the others;
+        None where none says anything.
     """
-    if len(here) < 4 * _NODES:
+    if len(here) < _FEWEST:
         return None
-    # Dealt out by lot: every second tile of a grid would be every second column.
-    order = np.random.default_rng(0).permutation(len(here))
-    halves = (order[::2], order[1::2])
-    plain, better = 0.0, 0.0
-    for seen, unseen in (halves, halves[::-1]):
-        field = _smoothed(here[seen], left[seen], here)
-        plain += float(np.hypot(*left[unseen].T).sum())
-        better += float(np.hypot(*(left[unseen] - field.at(here[unseen])).T).sum())
-    return _smoothed(here, left, here) if better < _GAIN * plain else None
+    # Dealt out by lot: neighbours of a grid would fall into one fold.
+    fold = np.random.default_rng(0).permutation(len(here)) % _FOLDS
+    plain = np.hypot(*left.T)
+    wild = _LOOSE * max(float(np.median(plain)), _FLOOR)
+    costs = [_unseen(form, here, left, fold, wild) for form in _FORMS]
+    if min(costs) >= _GAIN * float(np.minimum(plain, wild).mean()):
+        return None
+    return _smoothed(_FORMS[int(np.argmin(costs))], here, left, here)
+
+
+def _unseen(form: _Form, here: Float64, left: Float64, fold: Int64, wild: float) -> float:
+    """Return the mean misfit of points where the field was fitted to those of other folds."""
+    misfit = np.empty(len(here))
+    for each in range(_FOLDS):
+        seen, unseen = fold != each, fold == each
+        field = _smoothed(form, here[seen], left[seen], here)
+        misfit[unseen] = np.hypot(*(left[unseen] - field.at(here[unseen])).T)
+    return float(np.minimum(misfit, wild).mean())
 
 
 def _starts(here: Float64, there: Float64) -> Iterator[Float64]:
@@ -116,16 +154,83 @@ def _least_squares(here: Float64, there: Float64, weights: Float64) -> Float64:
     return np.column_stack([linear, found[2] - linear @ centre])
 
 
-def _smoothed(here: Float64, left: Float64, extent: Float64) -> Field:
-    """Fit the nodes by least squares, neighbours held together by springs."""
+def _smoothed(form: _Form, here: Float64, left: Float64, extent: Float64) -> Field:
+    """Fit the parts of a field by least squares, neighbours held together, wild points left out."""
     low, high = extent.min(axis=0), extent.max(axis=0)
-    pitch = np.maximum(high - low, 1.0) / (_NODES - 1)
-    corner, across = low.tolist(), pitch.tolist()
-    each = np.eye(_NODES * _NODES).reshape(_NODES * _NODES, _NODES, _NODES, 1)
-    place = (corner[0], corner[1]), (across[0], across[1])
-    says = np.stack([Field(*place, node).at(here)[:, 0] for node in each], axis=1)
-    springs = np.concatenate([np.diff(each, axis=axis).reshape(len(each), -1).T for axis in (1, 2)])
-    terms = np.concatenate([says, _SPRING * springs, _REST * np.eye(len(each))])
-    wanted = np.concatenate([left, np.zeros((len(terms) - len(left), 2))])
-    nodes, *_ = np.linalg.lstsq(terms, wanted, rcond=None)
-    return Field(*place, nodes.reshape(_NODES, _NODES, 2))
+    place = np.clip((here - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
+    says, held = _parts(form, place), _holds(form)
+    weights = np.ones(len(here))
+    for _ in range(_ROUNDS_OF_FIELD):
+        weighted = says * weights[:, np.newaxis]
+        squares, wanted = _product(weighted.T, says) + held, _product(weighted.T, left)
+        found = _solved(squares, wanted)
+        misfit = np.hypot(*(left - _product(says, found)).T)
+        weights = _tukey(misfit, _LOOSE * max(float(np.median(misfit)), _FLOOR_OF_FIELD))
+    side = max(form.strips, form.nodes)
+    y, x = np.meshgrid(*[np.linspace(0.0, 1.0, side)] * 2, indexing="ij")
+    nodes = _product(_parts(form, np.column_stack([x.ravel(), y.ravel()])), found)
+    pitch = np.maximum(high - low, 1.0) / (side - 1)
+    corner, steps = (float(low[0]), float(low[1])), (float(pitch[0]), float(pitch[1]))
+    return Field(corner, steps, nodes.reshape(side, side, 2))
+
+
+def _product(first: Float64, second: Float64) -> Float64:
+    """Multiply matrices without BLAS, whose threads take 100 times as long on a busy machine."""
+    found: Float64 = np.einsum("ij,jk->ik", first, second)
+    return found
+
+
+def _solved(matrix: Float64, right: Float64) -> Float64:
+    """Solve for all columns by conjugate gradients: the matrix is positive definite."""
+    found, rest = np.zeros_like(right), right.copy()
+    step, size = rest.copy(), np.square(right).sum(axis=0)
+    enough = _EXACT**2 * np.maximum(size, np.finfo(np.float64).tiny)
+    for _ in range(2 * len(matrix)):
+        if (size <= enough).all():
+            break
+        along = _product(matrix, step)
+        far = size / np.maximum((step * along).sum(axis=0), np.finfo(np.float64).tiny)
+        found += far * step
+        rest -= far * along
+        before, size = size, np.square(rest).sum(axis=0)
+        step = rest + step * (size / np.maximum(before, np.finfo(np.float64).tiny))
+    return found
+
+
+def _parts(form: _Form, place: Float64) -> Float64:
+    """Return what each unknown of a form adds at places (T, 2) in 0..1: (T, unknowns)."""
+    x, y = (_between(place[:, axis], form.nodes) for axis in (0, 1))
+    smooth = (y[:, :, np.newaxis] * x[:, np.newaxis]).reshape(len(place), -1)
+    if not form.strips:
+        return smooth
+    return np.hstack([*(_between(place[:, axis], form.strips) for axis in (0, 1)), smooth])
+
+
+def _between(place: Float64, nodes: int) -> Float64:
+    """Return the weights (T, nodes) of linear interpolation between equal steps from 0 to 1."""
+    apart = np.abs(place[:, np.newaxis] * (nodes - 1) - np.arange(nodes))
+    return np.maximum(1.0 - apart, 0.0)
+
+
+def _holds(form: _Form) -> Float64:
+    """Return the matrix of what it costs to bend the parts of a form and to leave rest."""
+    smooth = np.eye(form.nodes)
+    bend = _bending(form.nodes)
+    square = form.spring**2 * (np.kron(bend, smooth) + np.kron(smooth, bend))
+    lines = form.stitch**2 * np.kron(np.eye(2), _bending(form.strips))
+    held = np.zeros((len(lines) + len(square),) * 2)
+    held[: len(lines), : len(lines)] = lines
+    held[len(lines) :, len(lines) :] = square
+    held += _REST**2 * np.eye(len(held))
+    return held
+
+
+def _bending(nodes: int) -> Float64:
+    steps = np.diff(np.eye(nodes), axis=0)
+    return steps.T @ steps
+
+
+def _tukey(misfit: Float64, limit: float) -> Float64:
+    """Return weights from 1 down to 0 at a limit: what lies beyond it has no say."""
+    weights: Float64 = np.square(np.maximum(1 - np.square(misfit / limit), 0.0))
+    return weights

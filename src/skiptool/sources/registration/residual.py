@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from skiptool.sources.registration.alignment import Alignment
-from skiptool.sources.registration.tiles import measured
+from skiptool.sources.registration.threads import one_thread
+from skiptool.sources.registration.tiles import CONTRAST, measured
 from skiptool.sources.registration.view import View
 
 __all__ = ["Residual", "residual"]
-
-LIKE: Final = 0.35
-"""Correlation of two tiles below which they may show different things."""
-
-CONTRAST: Final = 2.0
-"""Grey levels of standard deviation below which a tile shows nothing to measure by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +61,7 @@ def residual(
     SourceError
         If a scan cannot be read.
     """
-    found = measured(reference, other, alignment, centre, tile, 1.0)
-    far = max(abs(found.x), abs(found.y)) > tile / 4
-    unlike = min(found.contrast) < CONTRAST or found.likeness < LIKE or far
-    px = None if unlike else float(np.hypot(found.x, found.y))
+    with one_thread():
+        found = measured(reference, other, alignment, centre, tile, 1.0)
+    px = float(np.hypot(found.x, found.y)) if found.is_sure(tile) else None
     return Residual(px, found.likeness, max(found.contrast) < CONTRAST)

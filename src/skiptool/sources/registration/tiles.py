@@ -9,19 +9,26 @@ import cv2
 import numpy as np
 
 from skiptool.sources.registration.alignment import Alignment, applied
+from skiptool.sources.registration.phase import displacement
 from skiptool.sources.registration.view import View
 
 if TYPE_CHECKING:
     from skiptool.records import Float32, Float64, UInt8
 
-__all__ = ["Shift", "grey_of", "measured", "on_reference", "shift_between"]
+__all__ = ["CONTRAST", "Shift", "grey_of", "measured", "on_reference", "shift_between"]
 
 _FINER: Final = 1.5
 """Level-0 pixels of the other scan to one of the tile above which it is read coarser."""
 
 _MARGIN: Final = 3
-_UNTIL: Final = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
-_SMOOTHED: Final = 5
+
+_RESPONSE: Final = 0.2
+_LIKE: Final = 0.35
+"""Height of the peak and correlation below which two tiles may show different things."""
+
+CONTRAST: Final = 2.0
+"""Grey levels of standard deviation below which a tile shows nothing to measure by."""
+
 _PAPER: Final = (255, 255, 255)
 
 
@@ -35,6 +42,8 @@ class Shift:
         In pixels of the tile: what the reference shows at p, the other shows at p + shift.
     likeness : float
         Correlation of the grey values once the shift is taken back, at most 1.
+    response : float
+        Height of the peak of the phase correlation, at most 1.
     contrast : tuple of float
         Standard deviations of the grey values of the reference's tile and of the other.
     """
@@ -42,7 +51,18 @@ class Shift:
     x: float
     y: float
     likeness: float
+    response: float
     contrast: tuple[float, float]
+
+    def is_sure(self, pixels: int) -> bool:
+        """Whether both tiles, of so many pixels a side, show the same thing.
+
+        Of 900 pairs of tiles from three pairs of scanners that share nothing, 2 % pass and none of
+        them with a shift below 3 pixels; of tiles with tissue that belong together 95 % pass.
+        """
+        near = max(abs(self.x), abs(self.y)) <= pixels / 4
+        alike = self.response >= _RESPONSE and self.likeness >= _LIKE
+        return near and alike and min(self.contrast) >= CONTRAST
 
 
 def measured(
@@ -140,31 +160,9 @@ def grey_of(image: UInt8) -> Float32:
 
 def shift_between(first: Float32, second: Float32) -> Shift:
     """Measure by phase correlation how far the second of two tiles (n, n) lies beside the first."""
-    window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
+    x, y, response = displacement(first, second)
     contrast = float(first.std()), float(second.std())
-    if min(contrast) == 0.0:
-        return Shift(0.0, 0.0, 0.0, contrast)
-    (x, y), _ = cv2.phaseCorrelate(first - first.mean(), second - second.mean(), window)
-    x, y = _sharpened(first, second, (x, y))
-    return Shift(x, y, _likeness(first, second, np.array([x, y])), contrast)
-
-
-def _sharpened(first: Float32, second: Float32, shift: tuple[float, float]) -> tuple[float, float]:
-    """Refine a shift by maximising the correlation of both tiles (ECC).
-
-    Phase correlation errs by up to 0.2 pixels half-way between two. Where ECC does not converge
-    close by, its starting point is as good as it gets.
-    """
-    start = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]], dtype=np.float32)
-    try:
-        everywhere = np.ones(first.shape, dtype=np.uint8)
-        _, warp = cv2.findTransformECC(
-            first, second, start, cv2.MOTION_TRANSLATION, _UNTIL, everywhere, _SMOOTHED
-        )
-    except cv2.error:
-        return shift
-    x, y = np.asarray(warp)[:, 2].tolist()
-    return (x, y) if abs(x - shift[0]) < 1.0 and abs(y - shift[1]) < 1.0 else shift
+    return Shift(x, y, _likeness(first, second, np.array([x, y])), response, contrast)
 
 
 def _likeness(first: Float32, second: Float32, shift: Float64) -> float:
