@@ -1,4 +1,4 @@
-"""The Hellinger engine beside reading the same data, NumPy's and SciPy's loops; time and memory.
+"""The Hellinger engine beside reading the same data and loops of NumPy and SciPy; and its starts.
 
 Run: ``python tests/benchmarks/hellinger.py [--large]`` (``--large`` adds stores of 2,000 images,
 2.5 GB on disk, in the folder of temporary files). Figures of one line are measured in turn in one
@@ -7,6 +7,7 @@ run, the best of several; SciPy's loop is timed on some channels and scaled.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -149,6 +150,23 @@ def stores(folder: Path, images: int, times: int) -> None:
     print(f"  peak memory {float(peak):.0f} MB")
 
 
+def starts(folder: Path) -> None:
+    """Print CPU seconds of the command on few images, before and after its loops are compiled."""
+    paths = [write_store(folder / f"few{seed}.zarr", 8, seed, 1.0) for seed in (1, 2)]
+    tool = Path(sys.executable).with_name("skiptool")
+    words = [str(tool), "hellinger", *map(str, paths), "--out", str(folder / "few.parquet")]
+    words += ["--overwrite", "--quiet"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "compiled")}
+    seconds = []
+    for _ in range(2):
+        before = os.times()
+        subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
+        after = os.times()
+        spent = after.children_user - before.children_user
+        seconds.append(spent + after.children_system - before.children_system)
+    print(f"first start {seconds[0]:.1f} s of one core, second {seconds[1]:.1f} s")
+
+
 def main() -> None:
     """Run all, or (``--peak``) one comparison whose peak memory is printed."""
     if "--peak" in sys.argv:
@@ -160,6 +178,7 @@ def main() -> None:
     for dtype in (np.float32, np.float16):
         kernel(dtype)
     with tempfile.TemporaryDirectory() as folder:
+        starts(Path(folder))
         stores(Path(folder), 200, 5)
         if "--large" in sys.argv:
             stores(Path(folder), 2000, 1)

@@ -13,7 +13,7 @@ import pytest
 from numba.core.caching import NullCache
 
 from skiptool.distances import compiled as module
-from skiptool.distances.compiled import compiled
+from skiptool.distances.compiled import compiled, inlined
 
 
 def total(x: Any) -> float:  # noqa: ANN401 - an array, here and in numba
@@ -35,6 +35,25 @@ def test_compiles_and_caches() -> None:
 def test_numbers_that_are_not_finite_hold(value: float) -> None:
     found = compiled(total)(np.array([1.0, value, 2.0]))
     np.testing.assert_equal(found, value)
+
+
+def test_division_by_zero_follows_numpy() -> None:
+    def ratio(x: Any) -> float:  # noqa: ANN401
+        return float(x[0] / x[1])
+
+    assert compiled(ratio)(np.array([1.0, 0.0])) == np.inf
+
+
+def test_inlined_functions_are_compiled_with_their_callers_alone() -> None:
+    part = inlined(total)
+
+    def twice(x: Any) -> float:  # noqa: ANN401
+        return part(x) + part(x)
+
+    assert compiled(twice)(np.arange(5.0)) == 20.0
+    dispatcher: Any = part
+    assert not dispatcher.signatures
+    assert part(np.arange(5.0)) == 10.0
 
 
 def test_works_where_no_folder_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,18 +88,21 @@ def test_numba_itself_refuses_without_a_folder(monkeypatch: pytest.MonkeyPatch) 
 
 COUNTED = """
 import numpy as np
+from numba.core import event
 from skiptool.distances import kernel
 from skiptool.distances.binning import count, equal_width
 from skiptool.distances.histograms import extent, joint_range
 x = np.arange(32, dtype=np.float16).reshape(2, 2, 8)
-counts = count(x, equal_width(joint_range(extent(x)), 4))
-stats = kernel.count_equal_width_half.stats
-print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), counts.sum())
+joint = joint_range(extent(x))
+with event.install_recorder("numba:compile") as compiled:
+    counts = count(x, equal_width(joint, 4))
+starts = sum(each.is_start for _, each in compiled.buffer)
+print(sum(kernel.count_equal_width_half.stats.cache_hits.values()), starts, counts.sum())
 """
 
 
 @pytest.mark.slow
-def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
+def test_the_first_start_compiles_one_function_and_the_second_none(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     lines = [
         subprocess.run(

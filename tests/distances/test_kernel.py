@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from skiptool.distances import kernel
+from skiptool.distances import kernel, terms
 from strategies import SEEDS
 
 Array = NDArray[Any]
 PRODUCTS = pytest.mark.parametrize(
-    ("dtype", "most"), [(np.float64, 1 << 20), (np.float32, kernel._SHORT_BINS)]
+    ("dtype", "most"), [(np.float64, 1 << 20), (np.float32, terms._SHORT_BINS)]
 )
 
 
 def test_every_float16_is_widened() -> None:
     patterns = np.arange(1 << 16, dtype=np.uint16)
-    bits = np.empty(len(patterns), np.int32)
+    bits = np.empty(len(patterns), np.uint32)
     values = bits.view(np.float32)
     halves = patterns.view(np.float16)
     finite = np.isfinite(halves)
@@ -28,24 +28,29 @@ def test_every_float16_is_widened() -> None:
     assert (np.signbit(values) == np.signbit(halves)).all()
 
 
-def divided(x: Array, low: float, span: float, bins: int) -> Array:
+def divided(x: Array, low: float, span: float, bins: int, literal: bool) -> Array:
     offset = np.maximum(x.astype(np.float64) - low, 0.0)
-    return np.where(offset >= span, bins, np.floor(offset * bins / span))
+    place = np.minimum(np.floor(offset * bins / span), bins - 1)
+    return np.where(offset >= span, bins if literal else bins - 1, place)
 
 
 def doubtful(
-    row: Array, low: float, span: float, bins: int, clamp: bool
+    row: Array, low: float, span: float, bins: int, clamp: bool, literal: bool = False
 ) -> tuple[int, NDArray[np.uint32]]:
-    terms, index = np.empty(10, row.dtype), np.empty(len(row), np.uint32)
-    kernel._set_terms(terms, low, span, bins, clamp)
-    return kernel._index_by_product(row, terms, index), index
+    index = np.empty(len(row), np.uint32)
+    rule = (np.array([low]), np.array([span]), bins, clamp, literal)
+    quick = terms.product_terms(*rule, row.dtype)[0]
+    if not quick[1]:
+        return len(row), index
+    return kernel._index_by_product(row, 0, len(row), quick, index), index
 
 
 @PRODUCTS
 @pytest.mark.parametrize("clamp", [False, True])
+@pytest.mark.parametrize("literal", [False, True])
 @given(seed=SEEDS, share=st.floats(0.0, 1.0), size=st.floats(-20.0, 20.0))
 def test_what_is_beyond_doubt_is_in_its_bin(
-    dtype: type, most: int, clamp: bool, seed: int, share: float, size: float
+    dtype: type, most: int, clamp: bool, literal: bool, seed: int, share: float, size: float
 ) -> None:
     rng = np.random.default_rng(seed)
     bins = max(1, int(most**share))
@@ -53,8 +58,8 @@ def test_what_is_beyond_doubt_is_in_its_bin(
     edges = low + span * rng.integers(0, bins + 1, 40) / bins
     close = np.geomspace(1e-14, 1e-3, 40) * span * rng.choice([-1, 1], 40)
     x = (edges + close).astype(dtype)
-    for value, expected in zip(x[:, np.newaxis], divided(x, low, span, bins), strict=True):
-        doubts, index = doubtful(value, low, span, bins, clamp)
+    for value, expected in zip(x[:, np.newaxis], divided(x, low, span, bins, literal), strict=True):
+        doubts, index = doubtful(value, low, span, bins, clamp, literal)
         if not doubts:
             assert clamp or 0 <= float(value[0]) - low <= span
             assert index[0] == expected
@@ -66,8 +71,11 @@ def test_the_maximum_is_behind_the_last_bin_whatever_rounding_says() -> None:
     for span in spans:
         index = np.empty(2, np.uint32)
         x = np.array([span, span / 2])
-        assert kernel._index_by_division(x, 0.0, span, 29, False, index) == 0
-        assert index.tolist() == [29, 14]
+        for literal, last in ((True, 29), (False, 28)):
+            rule = (np.zeros(1), np.array([span]), 29, False, literal)
+            exact = terms.division_terms(*rule)[0]
+            assert kernel._index_by_division(x, 0, 2, exact, index) == 0
+            assert index.tolist() == [last, 14]
 
 
 @PRODUCTS

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from skiptool.distances import kernel
 from skiptool.distances.histograms import Range, check_features
-from skiptool.distances.kernel import (
-    count_between_edges,
-    count_equal_width,
-    count_equal_width_half,
-)
+from skiptool.distances.terms import division_terms, product_terms
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -211,9 +208,9 @@ def count(x: AnyArray, binning: Binning) -> AnyArray:
         )
     images, channels, vectors = x.shape
     dtype = np.uint16 if vectors <= np.iinfo(np.uint16).max else np.uint32
-    counts = np.empty((images * channels, binning.counters), dtype)
+    counts = np.zeros((images * channels, binning.counters), dtype)
     # One table where clearing and adding up four would cost more than the waiting they save.
-    tables = np.empty((4 if 2 * binning.counters <= vectors else 1, binning.counters + 1), dtype)
+    tables = np.zeros((4 if 2 * binning.counters <= vectors else 1, binning.counters + 1), dtype)
     native = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
     rows = native.reshape(images * channels, vectors)
     wrong = _count_rows(rows, binning, tables, counts)
@@ -224,14 +221,18 @@ def count(x: AnyArray, binning: Binning) -> AnyArray:
 
 def _count_rows(rows: AnyArray, binning: Binning, tables: AnyArray, counts: AnyArray) -> int:
     half = rows.dtype == np.float16
-    if binning.edges is not None:
-        wide = rows.astype(np.float32) if half else rows
-        return int(count_between_edges(wide, binning.edges, tables, counts))
-    kernel = count_equal_width_half if half else count_equal_width
+    wide = np.dtype(np.float32) if half else rows.dtype
+    index, bits = np.empty((2, rows.shape[1]), np.uint32)
     cells = np.empty(0, np.int32) if binning.cells is None else binning.cells
-    seen = rows.view(np.uint16) if half else rows
-    low, span, bins = binning.low, binning.span, binning.bins
-    return int(kernel(seen, low, span, bins, binning.clamp, binning.literal, cells, tables, counts))
+    rest = (cells, index, tables, counts)
+    if binning.edges is not None:
+        return int(kernel.count_between_edges(np.asarray(rows, wide), binning.edges, *rest))
+    rule = (binning.low, binning.span, binning.bins, binning.clamp, binning.literal)
+    exact, quick = division_terms(*rule), product_terms(*rule, wide)
+    if not half:
+        return int(kernel.count_equal_width(rows, exact, quick, *rest))
+    patterns, values = rows.view(np.uint16), bits.view(np.float32)
+    return int(kernel.count_equal_width_half(patterns, bits, values, exact, quick, *rest))
 
 
 def _check_spans(joint: Range, bins: int) -> None:

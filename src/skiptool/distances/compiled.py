@@ -7,13 +7,14 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "inlined"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "fastmath": {"reassoc"},  # so that sums become vector instructions; NaN and infinity hold
+    "error_model": "numpy",  # x / 0 is infinite or NaN: loops without a way out are shorter
 }
 
 
@@ -28,3 +29,14 @@ def compiled(function: F) -> F:
         return cast("F", njit(cache=True, **_OPTIONS)(function))
     except RuntimeError:  # numba: "no locator available"
         return cast("F", njit(**_OPTIONS)(function))
+
+
+def inlined(function: F) -> F:
+    """Put the statements of a function into every compiled function that calls it.
+
+    For parts of inner loops. Compiled by itself, each would be optimized, turned into machine code
+    for callers in Python and cached, and then be optimized again within its caller: more than
+    half of a first start. It must stand in its caller's file, as numba's cache watches only that.
+    Called from Python, it is compiled alone (for tests).
+    """
+    return cast("F", njit(inline="always", **_OPTIONS)(function))

@@ -52,14 +52,15 @@ def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> 
     a, b = _alike(a, b)
     bounds = _bounds(chosen, units, _stretch(a, b))
     width = -(-a.shape[2] // _LANES) * _LANES
-    narrow = np.empty(width, a.dtype)
+    pool, narrow = np.zeros((units, width), a.dtype), np.empty(width, a.dtype)
     shape = (a.shape[1], len(chosen))
     if distance.function is hellinger:
+        sums, total = np.empty((shape[1], width), np.int64), np.empty(width, np.int64)
         found = np.empty(shape)
-        permuted_hellinger(a, b, chosen, bounds, narrow, found)
+        permuted_hellinger(a, b, chosen, bounds, pool, narrow, sums, total, found)
         return found
     sums = np.empty((*shape, width), np.int64)
-    permuted_totals(a, b, chosen, bounds, narrow, sums)
+    permuted_totals(a, b, chosen, bounds, pool, narrow, sums)
     part = sums[:, :, : a.shape[2]]
     total = a.sum(axis=0, dtype=np.int64) + b.sum(axis=0, dtype=np.int64)
     p, q = frequencies(part), frequencies(total[:, np.newaxis] - part)
@@ -83,10 +84,10 @@ def left_out(a: AnyArray, b: AnyArray, distance: Distance, *, paired: bool) -> t
         (D, U) and (D, V); of pairs one array (D, U). NaN where nothing is left of a set.
     """
     if distance.function is hellinger:
-        without_a = np.empty((a.shape[1], len(a)))
-        without_b = np.empty((a.shape[1], 0 if paired else len(b)))
-        left_out_hellinger(*_alike(a, b), paired, without_a, without_b)
-        return (without_a,) if paired else (without_a, without_b)
+        totals = np.empty((2, a.shape[2]))
+        squares = np.empty((a.shape[1], len(a) + (0 if paired else len(b))))
+        left_out_hellinger(*_alike(a, b), paired, totals[0], totals[1], squares)
+        return (squares,) if paired else (squares[:, : len(a)], squares[:, len(a) :])
     p, q = a.sum(axis=0, dtype=np.int64), b.sum(axis=0, dtype=np.int64)
     pairs = [(p - a, q - b)] if paired else [(p - a, q[np.newaxis]), (p[np.newaxis], q - b)]
     units = (len(a), len(b))

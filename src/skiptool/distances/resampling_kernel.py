@@ -1,6 +1,7 @@
 """Inner loops of resampling: sums over relabelled units, distances without one unit; by numba.
 
-Each channel is worked off by itself, in scratch that fits into a core's cache.
+Each channel is worked off by itself, in scratch that fits into a core's cache. Scratch is handed
+in, as compiling ``np.empty`` takes as long as compiling a loop.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.distances.compiled import compiled
+from skiptool.distances.compiled import compiled, inlined
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64, Int64
@@ -20,21 +21,16 @@ _SMALL = 1e-4
 """H^2 below which the root of eq. (9) shows the rounding of eq. (8), which would part ties."""
 
 
-@compiled
-def _gather(counts: AnyArray, channel: int, pool: AnyArray, first: int) -> None:
-    """Copy one channel of counts (U, D, B) into rows of the pool, from row ``first`` on."""
-    for u in range(counts.shape[0]):
-        for b in range(counts.shape[2]):
-            pool[first + u, b] = counts[u, channel, b]
+@inlined
+def _gather(a: AnyArray, b: AnyArray, channel: int, pool: AnyArray) -> None:
+    """Copy one channel of counts (U, D, B) and (V, D, B) into the rows of a pool (U + V, W)."""
+    for u in range(pool.shape[0]):
+        row = a[u, channel] if u < a.shape[0] else b[u - a.shape[0], channel]
+        for k in range(row.size):
+            pool[u, k] = row[k]
 
 
-@compiled
-def _clear(row: AnyArray) -> None:
-    for w in range(row.size):
-        row[w] = 0
-
-
-@compiled
+@inlined
 def _add_rows(pool: AnyArray, numbers: AnyArray, first: int, last: int, total: AnyArray) -> None:
     """Add the rows of a pool whose numbers stand from ``first`` to ``last``, four at a time."""
     i = first
@@ -50,7 +46,7 @@ def _add_rows(pool: AnyArray, numbers: AnyArray, first: int, last: int, total: A
         i += 1
 
 
-@compiled
+@inlined
 def _sum_chosen(
     pool: AnyArray, chosen: AnyArray, bounds: AnyArray, narrow: AnyArray, sums: Int64
 ) -> None:
@@ -60,54 +56,56 @@ def _sum_chosen(
     rows so near that they stay in the cache and so few that ``narrow`` (W), of the pool's own
     type, cannot overflow.
     """
-    for r in range(chosen.shape[0]):
-        _clear(sums[r])
+    for r in range(sums.shape[0]):
+        for w in range(narrow.size):
+            sums[r, w] = 0
     for stretch in range(bounds.shape[1] - 1):
         for r in range(chosen.shape[0]):
-            _clear(narrow)
+            for w in range(narrow.size):
+                narrow[w] = 0
             _add_rows(pool, chosen[r], bounds[r, stretch], bounds[r, stretch + 1], narrow)
             for w in range(narrow.size):
                 sums[r, w] += narrow[w]
 
 
-@compiled
-def _square(shared: float, values: float, others: float) -> float:
-    """H^2 from sums over bins, eqs. (8) and (9); NaN where a set holds nothing."""
-    if values == 0.0 or others == 0.0:
-        return np.nan
-    return float(max(1.0 - shared / np.sqrt(values * others), 0.0))
+@inlined
+def _between(part: Int64, total: Int64) -> float:
+    """Hellinger distance between part of the counts and the rest, eqs. (8) and (9).
 
-
-@compiled
-def _between(p: Int64, q: Int64) -> float:
-    """Hellinger distance of two rows of counts, eqs. (8) and (9)."""
+    NaN where one holds nothing, as 0 / 0.
+    """
     values, others, shared = 0.0, 0.0, 0.0
-    for b in range(p.size):
-        x, y = np.float64(p[b]), np.float64(q[b])
+    for b in range(part.size):
+        x, y = np.float64(part[b]), np.float64(total[b] - part[b])
         values += x
         others += y
         shared += np.sqrt(x * y)
-    square = _square(shared, values, others)
+    square = 1.0 - shared / np.sqrt(values * others)
     if square < _SMALL:
         square = 0.0
-        for b in range(p.size):
-            square += (np.sqrt(p[b] / values) - np.sqrt(q[b] / others)) ** 2 / 2.0
+        for b in range(part.size):
+            step = np.sqrt(part[b] / values) - np.sqrt((total[b] - part[b]) / others)
+            square += step * step / 2.0
     return float(np.sqrt(square))
 
 
 @compiled
 def permuted_totals(
-    a: AnyArray, b: AnyArray, chosen: AnyArray, bounds: AnyArray, narrow: AnyArray, sums: Int64
+    a: AnyArray,
+    b: AnyArray,
+    chosen: AnyArray,
+    bounds: AnyArray,
+    pool: AnyArray,
+    narrow: AnyArray,
+    sums: Int64,
 ) -> None:
     """Sum the chosen of the pooled units (a, then b) for each channel and relabelling.
 
-    ``a`` (U, D, B) and ``b`` (V, D, B) are of one unsigned type, ``narrow`` (W) too, W >= B;
-    ``sums`` is int64 (D, R, W).
+    ``a`` (U, D, B) and ``b`` (V, D, B) are of one unsigned type, as is the scratch: ``pool``
+    (U + V, W), all 0, and ``narrow`` (W), W >= B. ``sums`` is int64 (D, R, W).
     """
-    pool = np.zeros((a.shape[0] + b.shape[0], narrow.size), narrow.dtype)
     for d in range(a.shape[1]):
-        _gather(a, d, pool, 0)
-        _gather(b, d, pool, a.shape[0])
+        _gather(a, b, d, pool)
         _sum_chosen(pool, chosen, bounds, narrow, sums[d])
 
 
@@ -117,79 +115,61 @@ def permuted_hellinger(
     b: AnyArray,
     chosen: AnyArray,
     bounds: AnyArray,
+    pool: AnyArray,
     narrow: AnyArray,
+    sums: Int64,
+    total: Int64,
     distances: Float64,
 ) -> None:
-    """Write the Hellinger distance (D, R) between the chosen units and the rest."""
-    pool = np.zeros((a.shape[0] + b.shape[0], narrow.size), narrow.dtype)
-    sums = np.empty((chosen.shape[0], narrow.size), np.int64)
-    total = np.empty(narrow.size, np.int64)
-    rest = np.empty(narrow.size, np.int64)
+    """Write the Hellinger distance (D, R) between the chosen units and the rest.
+
+    As above, but for ``sums`` (R, W) and ``total`` (W), int64: scratch as well.
+    """
     for d in range(a.shape[1]):
-        _gather(a, d, pool, 0)
-        _gather(b, d, pool, a.shape[0])
-        _clear(total)
+        _gather(a, b, d, pool)
+        for w in range(total.size):
+            total[w] = 0
         for u in range(pool.shape[0]):
             for w in range(total.size):
                 total[w] += pool[u, w]
         _sum_chosen(pool, chosen, bounds, narrow, sums)
         for r in range(chosen.shape[0]):
-            for w in range(total.size):
-                rest[w] = total[w] - sums[r, w]
-            distances[d, r] = _between(sums[r], rest)
+            distances[d, r] = _between(sums[r], total)
 
 
-@compiled
-def _without(counts: AnyArray, channel: int, p: Int64, q: Int64, squares: Float64) -> None:
-    """Write H^2 (U) between p without each unit's counts and q."""
-    root = np.empty(q.size)
-    others = 0.0
-    for b in range(q.size):
-        root[b] = np.sqrt(np.float64(q[b]))
-        others += q[b]
+@inlined
+def _add_up(counts: AnyArray, channel: int, total: Float64) -> None:
+    """Write the sum of one channel of counts (U, D, B) over units."""
+    for b in range(total.size):
+        total[b] = 0.0
     for u in range(counts.shape[0]):
-        shared, values = 0.0, 0.0
-        for b in range(p.size):
-            left = np.float64(p[b] - counts[u, channel, b])
-            values += left
-            shared += np.sqrt(left) * root[b]
-        squares[u] = _square(shared, values, others)
-
-
-@compiled
-def _without_pairs(
-    a: AnyArray, b: AnyArray, channel: int, p: Int64, q: Int64, squares: Float64
-) -> None:
-    """Write H^2 (U) between p and q, each without its half of each pair of units."""
-    for u in range(a.shape[0]):
-        shared, values, others = 0.0, 0.0, 0.0
-        for k in range(p.size):
-            x = np.float64(p[k] - a[u, channel, k])
-            y = np.float64(q[k] - b[u, channel, k])
-            values += x
-            others += y
-            shared += np.sqrt(x * y)
-        squares[u] = _square(shared, values, others)
+        for b in range(total.size):
+            total[b] += counts[u, channel, b]
 
 
 @compiled
 def left_out_hellinger(
-    a: AnyArray, b: AnyArray, paired: bool, without_a: Float64, without_b: Float64
+    a: AnyArray, b: AnyArray, paired: bool, p: Float64, q: Float64, squares: Float64
 ) -> None:
-    """Write H^2 without each unit of a (D, U) and of b (D, V), of pairs only the first."""
-    p = np.empty(a.shape[2], np.int64)
-    q = np.empty(a.shape[2], np.int64)
+    """Write H^2 without each unit of a, then of b (D, U + V), or each pair of units (D, U).
+
+    NaN where nothing is left of a set. ``p`` and ``q``, float64 (B), are scratch: the totals.
+    """
+    units = a.shape[0]
     for d in range(a.shape[1]):
-        _clear(p)
-        _clear(q)
-        for u in range(a.shape[0]):
+        _add_up(a, d, p)
+        _add_up(b, d, q)
+        for u in range(squares.shape[1]):
+            own = a[u, d] if u < units else b[u - units, d]
+            partner = b[u if paired else 0, d]
+            mine = p if u < units else q
+            theirs = q if u < units else p
+            values, others, shared = 0.0, 0.0, 0.0
             for k in range(p.size):
-                p[k] += a[u, d, k]
-        for v in range(b.shape[0]):
-            for k in range(q.size):
-                q[k] += b[v, d, k]
-        if paired:
-            _without_pairs(a, b, d, p, q, without_a[d])
-        else:
-            _without(a, d, p, q, without_a[d])
-            _without(b, d, q, p, without_b[d])
+                x = mine[k] - own[k]
+                y = theirs[k] - partner[k] if paired else theirs[k]
+                values += x
+                others += y
+                shared += np.sqrt(x * y)
+            square = 1.0 - shared / np.sqrt(values * others)
+            squares[d, u] = 0.0 if square < 0.0 else square
