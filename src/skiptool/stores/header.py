@@ -188,7 +188,7 @@ def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
     return Lineage(**{**values, "kind": kind})
 
 
-def identifier(*parts: bytes) -> str:
+def identifier(*parts: bytes | memoryview) -> str:
     """Hash bytes to 32 hex digits; the parts count as one run of bytes."""
     whole = hashlib.sha256()
     for part in parts:

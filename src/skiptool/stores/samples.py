@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from skiptool.records import Sample, check_name
 from skiptool.stores.dataset import IDENTITY_COLUMNS, IMAGE_FORMS
 from skiptool.stores.header import identifier
 from skiptool.stores.journal import JOURNAL
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray
 
 __all__ = ["check_sample", "column_kinds", "row_of"]
 
@@ -65,12 +68,17 @@ def row_of(sample: Sample) -> dict[str, Any]:
         "subject": sample.subject,
         "split": sample.split.value,
         "fold": int(sample.fold),
-        "digest": identifier(sample.image.tobytes(), sample.mask.tobytes()),
+        "digest": identifier(_bytes(sample.image), _bytes(sample.mask)),
         **{
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in sample.columns.items()
         },
     }
+
+
+def _bytes(array: AnyArray) -> memoryview:
+    """Return the bytes of an array in order, copied only where they lie apart."""
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def _check_names(sample: Sample, where: str) -> None:

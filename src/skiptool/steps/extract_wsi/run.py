@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from skiptool.comparison.reading import Mapper
 from skiptool.records import Progress
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.settings import PatchSettings
+
+if TYPE_CHECKING:
+    from skiptool.comparison.reading import Mapper
 
 __all__ = ["Run"]
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skiptool.comparison.reading import Mapper
 from skiptool.engine import available_cores, dask_mapper, threaded
 from skiptool.errors import SourceError
 from skiptool.names import Split
@@ -32,6 +31,9 @@ from skiptool.stores.failures import kept_failures
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import staged
+
+if TYPE_CHECKING:
+    from skiptool.comparison.reading import Mapper
 
 __all__ = ["extract_slides"]
 

@@ -30,7 +30,7 @@ from skiptool.stores.tables import write_table
 
 __all__ = ["EXPORTED", "export_pairs", "write_dataset", "write_registration", "write_sites"]
 
-AT_ONCE = 8
+AT_ONCE = 4
 """Sites read by one call: enough to make up for sending them, few enough to bound memory."""
 
 EXPORTED = "manifest.csv"
