@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skiptool.distances.binned import DISTANCES, Distance
 from skiptool.distances.histograms import frequencies
-from skiptool.distances.resampling import left_out, permuted
+from skiptool.distances.resampling import _LANES, _LINE, _rows, left_out, permuted
 from skiptool.names import Metric
 from strategies import SEEDS
 
@@ -213,3 +213,13 @@ def test_nothing_is_left_of_a_single_unit(metric: Metric, n: int, m: int) -> Non
     (pairs,) = left_out(a[:1], b[:1], DISTANCES[metric], paired=True)
     assert pairs.shape == (2, 1)
     assert np.isnan(pairs).all()
+
+
+@TYPES
+@given(number=st.integers(1, 9), lanes=st.integers(1, 5))
+def test_rows_begin_with_cache_lines(dtype: type, number: int, lanes: int) -> None:
+    rows = _rows(number, lanes * _LANES, np.dtype(dtype))
+    assert rows.shape == (number, lanes * _LANES)
+    assert rows.flags.c_contiguous
+    assert all(row.ctypes.data % _LINE == 0 for row in rows)
+    assert not rows.any()

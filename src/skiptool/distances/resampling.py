@@ -5,7 +5,7 @@ A unit is an image, or all images of a subject. Nothing is read or counted again
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -27,6 +27,9 @@ _STRETCH: Final = 256
 
 _LANES: Final = 32
 """Rows are padded to whole vectors of 32 counters of 16 bit."""
+
+_LINE: Final = 64
+"""Bytes of a cache line, and of the longest vectors: 32 counters of 16 bit."""
 
 
 def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> Float64:
@@ -52,7 +55,8 @@ def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> 
     a, b = _alike(a, b)
     bounds = _bounds(chosen, units, _stretch(a, b))
     width = -(-a.shape[2] // _LANES) * _LANES
-    pool, narrow = np.zeros((units, width), a.dtype), np.empty(width, a.dtype)
+    rows = _rows(units + 1, width, a.dtype)
+    pool, narrow = rows[:-1], rows[-1]
     shape = (a.shape[1], len(chosen))
     if distance.function is hellinger:
         sums, total = np.empty((shape[1], width), np.int64), np.empty(width, np.int64)
@@ -121,6 +125,13 @@ def _bounds(chosen: AnyArray, units: int, stretch: int) -> AnyArray:
     cuts = np.arange(0, units + stretch, stretch)
     found = [np.searchsorted(row, cuts) for row in chosen]
     return np.asarray(found, dtype=np.int32).reshape(len(chosen), len(cuts))
+
+
+def _rows(number: int, width: int, dtype: np.dtype[Any]) -> AnyArray:
+    """Return zeros (number, width) that begin with a cache line: else sums take a third longer."""
+    room = np.zeros((number + 1) * width, dtype)
+    start = -room.ctypes.data % _LINE // room.itemsize
+    return room[start : start + number * width].reshape(number, width)
 
 
 def _complement(chosen: AnyArray, units: int) -> AnyArray:
