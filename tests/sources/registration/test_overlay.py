@@ -23,6 +23,13 @@ def test_what_both_show_is_grey_what_one_shows_is_coloured() -> None:
     np.testing.assert_array_equal(aligned[..., 1][:WIDE], aligned[..., 2][:WIDE])
 
 
+def test_bare_glass_is_white_whatever_the_lamp() -> None:
+    image = glass(600)
+    dim = Scan((image * 0.7).astype(np.uint8))
+    found = overlay(Scan(image), dim, Alignment(turned(0, 1.0, (0, 0)), 9))
+    assert np.median(found[:WIDE].min(axis=-1)) > 240
+
+
 def test_scans_that_share_nothing_still_make_a_picture() -> None:
     empty = Scan(np.full((500, 400, 3), 240, np.uint8))
     away = Alignment(turned(0, 1.0, (9000.0, 0.0)), 9)

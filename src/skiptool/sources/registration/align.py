@@ -2,7 +2,11 @@
 
 The paper used a quadtree of SIFT matches (Marzahl et al., its reference 25). Here one SIFT affine
 is followed by phase correlation of tiles, whose shifts refine the affine transform and, where that
-helps on tiles it has not seen, a smooth field of displacements on top of it.
+helps on tiles it has not seen, a field of displacements on top of it: smooth, or with the strips
+that scanners put slides together from.
+
+Between the four scans that the tests know, at tiles with tissue, 0.08 to 0.11 pixels are left
+(medians, either way round; 90th percentiles 0.18 to 0.25) in 2 to 3 seconds a pair on one core.
 """
 
 from __future__ import annotations
@@ -46,10 +50,11 @@ _LEAST: Final = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pairs:
-    """Points (T, 2) of the reference, and where they were found on the other scan."""
+    """Points (T, 2) of the reference, where they are on the other scan, and tiles looked at."""
 
     here: Float64
     there: Float64
+    seen: int
 
 
 def align(reference: View, other: View) -> Alignment:
@@ -74,8 +79,12 @@ def align(reference: View, other: View) -> Alignment:
     """
     with one_thread():
         found = coarse(reference, other)
-        for scale in _scales(reference, other, found):
-            found = _refined(reference, other, found, scale)
+        scales = _scales(reference, other, found)
+        for scale in scales:
+            pairs = _pairs(reference, other, found, scale)
+            if scale == scales[0]:  # finer ones may show nothing but blur
+                _check_alike(pairs)
+            found = _refined(found, pairs, last=scale == 1.0)
     return found
 
 
@@ -92,9 +101,7 @@ def _scales(reference: View, other: View, found: Alignment) -> list[float]:
     return scales
 
 
-def _refined(reference: View, other: View, found: Alignment, scale: float) -> Alignment:
-    last = scale == 1.0
-    pairs = _pairs(reference, other, found, scale, _TILES[last])
+def _refined(found: Alignment, pairs: _Pairs, *, last: bool) -> Alignment:
     if len(pairs.here) < _LEAST:
         return found
     affine, kept = fitted_affine(pairs.here, pairs.there)
@@ -107,10 +114,10 @@ def _refined(reference: View, other: View, found: Alignment, scale: float) -> Al
     return replace(better, field=fitted_field(here, there - applied(affine, here)))
 
 
-def _pairs(reference: View, other: View, found: Alignment, scale: float, most: int) -> _Pairs:
+def _pairs(reference: View, other: View, found: Alignment, scale: float) -> _Pairs:
     """Find where the other scan shows the tiles with most texture."""
     here, there, seen = [], [], 0
-    for centre in textured(reference, TILE * scale, most):
+    for centre in textured(reference, TILE * scale, _TILES[scale == 1.0]):
         x, y = found.to_other(np.array([centre]))[0]
         if not (0 <= x < other.size[0] and 0 <= y < other.size[1]):
             continue
@@ -120,9 +127,13 @@ def _pairs(reference: View, other: View, found: Alignment, scale: float, most: i
             here.append(centre)
             moved = (centre[0] + shift.x * scale, centre[1] + shift.y * scale)
             there.append(found.to_other(np.array([moved]))[0])
-    if seen >= _JUDGED and len(here) < _ALIKE * seen:
+    return _Pairs(np.array(here).reshape(-1, 2), np.array(there).reshape(-1, 2), seen)
+
+
+def _check_alike(pairs: _Pairs) -> None:
+    alike, seen = len(pairs.here), pairs.seen
+    if seen >= _JUDGED and alike < _ALIKE * seen:
         raise MismatchError(
-            f"the scans look alike at {len(here)} of {seen} places with something to see, expected "
+            f"the scans look alike at {alike} of {seen} places with something to see, expected "
             f"{_ALIKE:.0%} or more; are these scans of one glass slide, and are both in focus?"
         )
-    return _Pairs(np.array(here).reshape(-1, 2), np.array(there).reshape(-1, 2))

@@ -12,7 +12,7 @@ from skiptool.sources.registration.tiles import grey_of, on_reference
 from skiptool.sources.registration.view import View
 
 if TYPE_CHECKING:
-    from skiptool.records import UInt8
+    from skiptool.records import Float32, UInt8
 
 __all__ = ["overlay"]
 
@@ -50,7 +50,7 @@ def overlay(reference: View, other: View, alignment: Alignment) -> UInt8:
     size = (WIDE, max(round(reference.size[1] / by), 1))
     ours = grey_of(reference.read(0, 0, size, (by, reference.size[1] / size[1])))
     theirs = grey_of(on_reference(other, alignment, (0.0, 0.0), size, by))
-    whole = np.stack([ours, theirs, theirs], axis=-1).astype(np.uint8)
+    whole = np.stack([_lit(ours), *[_lit(theirs)] * 2], axis=-1)
     side = (WIDE - (_INSETS - 1) * _GAP) // _INSETS
     row = np.full((side, WIDE, 3), 255, dtype=np.uint8)
     for place, centre in enumerate(_chosen(reference, other, alignment, side)):
@@ -58,6 +58,14 @@ def overlay(reference: View, other: View, alignment: Alignment) -> UInt8:
         row[:, left : left + side] = _chequered(reference, other, alignment, centre, side)
     gap = np.full((_GAP, WIDE, 3), 255, dtype=np.uint8)
     return np.concatenate([whole, gap, row])
+
+
+def _lit(grey: Float32) -> UInt8:
+    """Make bare glass white, whatever the lamp: else one scan would tint the whole picture."""
+    scanned = grey[grey < 255]  # what lies outside of a scan is read as 255
+    glass = np.percentile(scanned, 90) if len(scanned) else 255.0
+    lit: UInt8 = np.minimum(grey * (255 / max(float(glass), 1.0)), 255).astype(np.uint8)
+    return lit
 
 
 def _chosen(

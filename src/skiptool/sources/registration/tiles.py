@@ -22,7 +22,7 @@ _FINER: Final = 1.5
 
 _MARGIN: Final = 3
 
-_RESPONSE: Final = 0.2
+_RESPONSE: Final = 0.27
 _LIKE: Final = 0.35
 """Height of the peak and correlation below which two tiles may show different things."""
 
@@ -57,8 +57,8 @@ class Shift:
     def is_sure(self, pixels: int) -> bool:
         """Whether both tiles, of so many pixels a side, show the same thing.
 
-        Of 900 pairs of tiles from three pairs of scanners that share nothing, 2 % pass and none of
-        them with a shift below 3 pixels; of tiles with tissue that belong together 95 % pass.
+        Of 1,777 pairs of tiles of real scans that share nothing, 8 pass and none of them with a
+        shift below 3 pixels; of 594 pairs with tissue that belong together, 580 pass.
         """
         near = max(abs(self.x), abs(self.y)) <= pixels / 4
         alike = self.response >= _RESPONSE and self.likeness >= _LIKE
