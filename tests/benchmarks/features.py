@@ -2,8 +2,9 @@
 
 Run: ``python tests/benchmarks/features.py [PIXELS [IMAGES [ROUNDS]]]`` (256, 64, 5). The resnet18
 U-net in float32, all twelve layers, the store written; opening and building are counted too. Bare
-passes run over inputs made before, in batches of 16 and in those that ``features`` itself takes.
-All run in turn. Seconds are the least of the rounds, for other work on the machine only adds to
+passes run over inputs made before: in batches of 16, in those that ``features`` itself takes, and
+in these side by side as ``features`` runs them, which leaves its own work alone to tell. All run in
+turn. Seconds are the least of the rounds, for other work on the machine only adds to
 them; ratios are the median of those within a round.
 """
 
@@ -20,7 +21,7 @@ import segmentation_models_pytorch as smp
 import torch
 
 import skiptool
-from skiptool.model.infer import forward_batches, place, to_device
+from skiptool.model.infer import forward_batches, place, side_by_side, to_device
 from skiptool.model.unet import build
 from skiptool.records import Architecture
 from skiptool.stores.dataset import open_dataset
@@ -50,6 +51,17 @@ def forward(network: smp.Unet, batches: Sequence[torch.Tensor], size: int) -> No
                 network(part)
 
 
+def forward_beside(network: smp.Unet, batches: Sequence[torch.Tensor], size: int) -> None:
+    """Run the network on several batches of a chunk at a time, nothing else."""
+
+    def run(part: torch.Tensor) -> None:
+        with torch.inference_mode():
+            network(part)
+
+    for batch in batches:
+        side_by_side(run, batch.split(size))
+
+
 def main() -> None:
     """Make images and a network and time them."""
     pixels, images, rounds = [*map(int, sys.argv[1:]), *(256, 64, 5)[len(sys.argv) - 1 :]]
@@ -68,6 +80,7 @@ def main() -> None:
         runs: dict[str, Callable[[], object]] = {
             f"forward, batches of {CHUNK}": lambda: forward(network, batches, CHUNK),
             f"forward, batches of {step}": lambda: forward(network, batches, step),
+            f"{step} side by side": lambda: forward_beside(network, batches, step),
             "features": lambda: skiptool.extract_features([model], data, out, **how),
         }
         print_ratios(runs, rounds)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from skiptool.model.infer import (
     place,
     predict_labels,
     read_ahead,
+    side_by_side,
     to_device,
 )
 from skiptool.model.unet import build
@@ -20,7 +23,7 @@ from skiptool.names import Precision
 from skiptool.records import Architecture
 
 if TYPE_CHECKING:
-    from skiptool.records import UInt8
+    from skiptool.records import Image, UInt8
 
 
 def test_labels_are_the_largest_logits(baseline: smp.Unet, images: UInt8) -> None:
@@ -119,3 +122,40 @@ def test_what_reading_raises_comes_where_its_result_would() -> None:
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert list(read_ahead(abs, [])) == []
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Set torch's number of threads, as it was before when the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("count", "batches", "lanes"),
+    [(1, 3, 1), (2, 1, 1), (2, 3, 2), (3, 4, 3), (6, 2, 2), (6, 9, 3), (16, 9, 4)],
+)
+def test_threads_are_shared_out(
+    count: int, batches: int, lanes: int, threads: Callable[[int], None]
+) -> None:
+    threads(count)
+    together = threading.Barrier(lanes, timeout=10)
+    images = np.arange(batches, dtype=np.float32).reshape(batches, 1, 1, 1, 1)
+
+    def work(batch: Image) -> tuple[float, int]:
+        if batch.item() < lanes:
+            together.wait()  # as many as that run at once
+        return batch.item(), torch.get_num_threads()
+
+    assert side_by_side(work, list(images)) == [(n, count // lanes) for n in range(batches)]
+    assert torch.get_num_threads() == count
+    with ThreadPoolExecutor(1) as later:  # threads to come are not held to a share
+        assert later.submit(torch.get_num_threads).result() == count
+
+
+def test_what_work_raises_comes_out(threads: Callable[[int], None]) -> None:
+    threads(2)
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(lambda batch: 1 // int(batch.sum()), [np.zeros((1, 1, 1, 1), np.uint8)] * 2)
+    assert torch.get_num_threads() == 2

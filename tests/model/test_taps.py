@@ -137,6 +137,23 @@ def test_batches_are_cut_alike_and_joined(
         np.testing.assert_array_equal(vectors, np.concatenate([part[layer] for part in parts]))
 
 
+def test_batches_side_by_side_do_not_mix(
+    baseline: smp.Unet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skiptool.model.infer.PIXELS", 64 * 64)
+    images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    layers = [*LAYERS, "encoder.layer1.0.relu@2"]
+    alone = tap(baseline, images, layers, "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = tap(baseline, images, layers, "cpu")
+    finally:
+        torch.set_num_threads(before)
+    for layer, vectors in alone.items():
+        np.testing.assert_array_equal(found[layer], vectors, err_msg=layer)
+
+
 def hooks(network: smp.Unet) -> int:
     return sum(len(module._forward_hooks) for module in network.modules())
 

@@ -97,7 +97,7 @@ def forward_batches(images: Image, device: str) -> Iterator[Image]:
         yield images[start : start + size]
 
 
-def side_by_side(work: Callable[[Image], R], batches: Sequence[Image]) -> list[R]:
+def side_by_side(work: Callable[[T], R], batches: Sequence[T]) -> list[R]:
     """Call a function that runs torch for each batch, several at a time, torch's threads shared.
 
     A network has a hundred places where threads that split one batch wait for each other, and when
