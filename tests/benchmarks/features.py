@@ -3,9 +3,9 @@
 Run: ``python tests/benchmarks/features.py [PIXELS [IMAGES [ROUNDS]]]`` (256, 64, 5). The resnet18
 U-net in float32, all twelve layers, the store written; opening and building are counted too. Bare
 passes run over inputs made before: in batches of 16, in those that ``features`` itself takes, and
-in these side by side as ``features`` runs them, which leaves its own work alone to tell. All run in
-turn. Seconds are the least of the rounds, for other work on the machine only adds to
-them; ratios are the median of those within a round.
+in these side by side as ``features`` runs them. All run in turn. Seconds are the least of the
+rounds, for other work on the machine only adds to them; ratios are the median of those within a
+round.
 """
 
 from __future__ import annotations

@@ -167,16 +167,11 @@ class Taps:
 
 
 def _pool(activations: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Average (N, D, h, w) over windows, (N, D, K).
-
-    Where maps lie channels last, lines of the same window are averaged first, all of their pixels
-    and channels at a time: torch's own pooling takes the D channels of one pixel at a time, which
-    is several times as slow where they are few.
-    """
     maps = activations.detach().float()
     count, depth, height, width = maps.shape
     stored = maps.permute(0, 2, 3, 1)
     if height > grid[0] and height % grid[0] == 0 and stored.is_contiguous():
+        # Lines of a window first, whole: torch's own pooling is slow where channels are few.
         lines = stored.view(count * grid[0], -1, width * depth).mean(dim=1)
         maps = lines.view(count, grid[0], width, depth).permute(0, 3, 1, 2)
     return adaptive_avg_pool2d(maps, grid).flatten(2).contiguous()
@@ -251,6 +246,5 @@ def tap(network: smp.Unet, images: Image, layers: Sequence[str], device: str) ->
 
 
 def _collect(taps: Taps, device: str, images: Image) -> dict[str, torch.Tensor]:
-    plain = autocast(Precision.FLOAT32, device)
-    with torch.inference_mode(), exact_float32(device), plain:
+    with torch.inference_mode(), exact_float32(device), autocast(Precision.FLOAT32, device):
         return taps.collect(to_device(images, device))
