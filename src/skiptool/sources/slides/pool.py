@@ -16,7 +16,7 @@ from skiptool.sources.slides.slide import Slide, TileCache, open_slide
 
 __all__ = ["SlidePool"]
 
-CACHE_BYTES: Final = 64 << 20
+CACHE_BYTES: Final = 32 << 20
 
 
 @dataclass(slots=True, eq=False)
