@@ -147,10 +147,16 @@ def _tally(cells: AnyArray, index: AnyArray, tables: AnyArray, counts: AnyArray)
         tables[3 * second, index[k + 3]] += 1
     for k in range(start, index.size):
         tables[0, index[k]] += 1
-    for t in range(tables.shape[0]):
+    if second:  # all four in one pass: a tenth of all counting
         for b in range(counts.size):
-            counts[b] += tables[t, b]
-            tables[t, b] = 0
+            counts[b] += tables[0, b] + tables[1, b] + tables[2, b] + tables[3, b]
+        for t in range(4):
+            for b in range(counts.size):
+                tables[t, b] = 0
+    else:
+        for b in range(counts.size):
+            counts[b] += tables[0, b]
+            tables[0, b] = 0
 
 
 @compiled
