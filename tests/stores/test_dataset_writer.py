@@ -10,6 +10,7 @@ import zarr
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.records import Sample
+from skiptool.stores import dataset_writer
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.header import Making
@@ -92,6 +93,7 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
         for owner, name in (
             (zarr.Array, "resize"),
             (zarr.Array, "__setitem__"),
+            (dataset_writer, "write_shard"),
             (Journal, "note"),
             (zarr.Group, "create_group"),
         ):

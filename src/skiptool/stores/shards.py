@@ -1,0 +1,88 @@
+"""Shards written whole: their chunks were compressed before, in any thread.
+
+A file is what zarr-python makes of the same samples, to the byte: chunks one after the other, then
+for each its offset and length (two uint64, all bits set where there is none) and a CRC-32C of
+that index. zarr-python itself takes every chunk through its one event loop, which would be the
+narrow place of an extraction.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import google_crc32c
+import numpy as np
+from numcodecs import Blosc
+from numcodecs.abc import Codec
+from zarr.codecs import BloscCodec, BloscShuffle
+
+from skiptool.stores.chunks import folder_of
+from skiptool.stores.zarrs import codecs
+
+if TYPE_CHECKING:
+    import zarr
+
+    from skiptool.records import AnyArray
+
+__all__ = ["compress", "write_shard"]
+
+NONE = 2**64 - 1
+"""Offset and length of a chunk that a shard does not hold."""
+
+
+def compress(array: AnyArray) -> bytes:
+    """Return the chunk that an array becomes; safe in every thread.
+
+    Examples
+    --------
+    >>> len(compress(np.zeros((64, 64), np.uint8))) < 64 * 64
+    True
+    """
+    chunk: bytes = _codec(array.itemsize).encode(np.ascontiguousarray(array))
+    return chunk + _checksum(chunk)
+
+
+def write_shard(array: zarr.Array[Any], number: int, chunks: Sequence[bytes]) -> None:
+    """Write one shard of an array that is chunked and sharded along its first axis only.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Made by :func:`skiptool.stores.zarrs.create_array`, in a local folder.
+    number : int
+        Place of the shard along the first axis.
+    chunks : sequence of bytes
+        As :func:`compress` returns them, one a row; fewer than a shard holds in the last one.
+    """
+    assert array.shards is not None
+    room = array.shards[0] // array.chunks[0]
+    index, start = [NONE] * (2 * room), 0
+    for place, chunk in enumerate(chunks):
+        index[2 * place : 2 * place + 2] = start, len(chunk)
+        start += len(chunk)
+    table = struct.pack(f"<{2 * room}Q", *index)
+    file = folder_of(array) / array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    growing = file.with_name(f"{file.name}.{uuid4().hex}.partial")  # swept if it is left behind
+    try:
+        with growing.open("wb") as stream:
+            stream.writelines((*chunks, table, _checksum(table)))
+        growing.replace(file)
+    finally:
+        growing.unlink(missing_ok=True)
+
+
+@cache
+def _codec(itemsize: int) -> Codec:
+    settings = codecs(itemsize)[0]
+    assert isinstance(settings, BloscCodec)
+    shuffle = Blosc.NOSHUFFLE if settings.shuffle == BloscShuffle.noshuffle else Blosc.SHUFFLE
+    return Blosc(settings.cname.value, settings.clevel, shuffle)
+
+
+def _checksum(data: bytes) -> bytes:
+    return struct.pack("<I", google_crc32c.value(data))
