@@ -14,7 +14,7 @@ from skiptool.records import Sample
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.journal import Journal
 from skiptool.stores.samples import Packed, column_kinds, pack
-from skiptool.stores.shards import write_shard
+from skiptool.stores.shards import keep_shards, write_shard
 from skiptool.stores.zarrs import create_array, sweep, write_columns
 
 if TYPE_CHECKING:
@@ -114,9 +114,11 @@ class DatasetWriter:
         if not self._arrays:
             raise FormatError("no sample at all: the dataset would be empty; check the inputs")
         domains = {}
-        for domain, (images, _) in self._arrays.items():
+        for domain, (images, masks) in self._arrays.items():
             self._flush(domain)
             rows = self._rows[domain]
+            for array in (images, masks):  # once: to write it anew costs as much as a shard
+                array.resize((len(rows), *array.shape[1:]))
             columns = {name: [row[name] for row in rows] for name in rows[0]}
             write_columns(self._root.require_group(domain), columns)
             domains[domain] = {"size": images.shape[1:], "dtype": str(images.dtype), "rows": rows}
@@ -129,11 +131,17 @@ class DatasetWriter:
         return header
 
     def _resume(self) -> None:
+        """Take over whole shards; a last one that is not whole is made again."""
         sweep(self._path)
+        noted: dict[str, list[dict[str, Any]]] = {}
         for entry in self._journal.entries:
-            self._rows.setdefault(entry["domain"], []).extend(entry["rows"])
-        for domain, rows in self._rows.items():
-            images, masks = (_cut(self._root.get(f"{domain}/{name}"), len(rows)) for name in PARTS)
+            rows = noted.setdefault(entry["domain"], [])
+            rows[entry["start"] :] = entry["rows"]
+        for domain, rows in noted.items():
+            whole = len(rows) // SHARD
+            self._rows[domain] = rows[: whole * SHARD]
+            arrays = [self._root.get(f"{domain}/{name}") for name in PARTS]
+            images, masks = (_cut(array, whole) for array in arrays)
             if images is None or masks is None:
                 raise FormatError(
                     f"{self._path}: domain {domain} is not what was noted of it; give --overwrite "
@@ -184,10 +192,9 @@ class DatasetWriter:
             zip(*(packed.chunks for packed in buffer), strict=True),
             strict=True,
         ):
-            array.resize((start + len(buffer), *array.shape[1:]))
             write_shard(array, start // SHARD, chunks)
         rows = [dict(packed.row) for packed in buffer]
-        self._journal.note({"domain": domain, "rows": rows})
+        self._journal.note({"domain": domain, "start": start, "rows": rows})
         self._rows[domain].extend(rows)
 
 
@@ -200,9 +207,6 @@ def _create(group: zarr.Group, packed: Packed) -> Arrays:
     return images, masks
 
 
-def _cut(array: zarr.Array[Any] | zarr.Group | None, rows: int) -> zarr.Array[Any] | None:
+def _cut(array: zarr.Array[Any] | zarr.Group | None, shards: int) -> zarr.Array[Any] | None:
     """Take back what was written of an array without being noted; None if more was noted."""
-    if not isinstance(array, zarr.Array) or array.shape[0] < rows:
-        return None
-    array.resize((rows, *array.shape[1:]))
-    return array
+    return array if isinstance(array, zarr.Array) and keep_shards(array, shards) else None

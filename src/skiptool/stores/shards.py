@@ -8,9 +8,11 @@ narrow place of an extraction.
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from skiptool.records import AnyArray
 
-__all__ = ["compress", "write_shard"]
+__all__ = ["compress", "keep_shards", "write_shard"]
 
 NONE = 2**64 - 1
 """Offset and length of a chunk that a shard does not hold."""
@@ -65,7 +67,7 @@ def write_shard(array: zarr.Array[Any], number: int, chunks: Sequence[bytes]) ->
         index[2 * place : 2 * place + 2] = start, len(chunk)
         start += len(chunk)
     table = struct.pack(f"<{2 * room}Q", *index)
-    file = folder_of(array) / array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
+    file = _file(array, number)
     file.parent.mkdir(parents=True, exist_ok=True)
     growing = file.with_name(f"{file.name}.{uuid4().hex}.partial")  # swept if it is left behind
     try:
@@ -74,6 +76,21 @@ def write_shard(array: zarr.Array[Any], number: int, chunks: Sequence[bytes]) ->
         growing.replace(file)
     finally:
         growing.unlink(missing_ok=True)
+
+
+def keep_shards(array: zarr.Array[Any], count: int) -> bool:
+    """Remove the shards behind the first ``count``; say whether these are all there."""
+    files = [_file(array, number) for number in range(count)]
+    if not all(file.is_file() for file in files):
+        return False
+    for folder in (folder_of(array) / "c").glob("*"):
+        if folder.name.isdecimal() and int(folder.name) >= count:
+            shutil.rmtree(folder)
+    return True
+
+
+def _file(array: zarr.Array[Any], number: int) -> Path:
+    return folder_of(array) / array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
 
 
 @cache
