@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
 from skiptool.stores.chunks import folder_of
-from skiptool.stores.shards import compress, write_shard
+from skiptool.stores.shards import compress, write_chunk, write_shard
 from skiptool.stores.zarrs import create_array
 
 SHARD = 4
@@ -27,7 +28,7 @@ def rows(count: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((40, 30, 3), "uint8"), ((40, 30), "uint8"), ((24, 8, 1), "float32")]
 )
-def test_files_are_those_of_zarr_python(
+def test_shards_are_those_of_zarr_python(
     tmp_path: Path, count: int, shape: tuple[int, ...], dtype: str
 ) -> None:
     values = rows(count, shape, dtype)
@@ -41,15 +42,34 @@ def test_files_are_those_of_zarr_python(
         part = values[number * SHARD : (number + 1) * SHARD]
         write_shard(ours, number, [compress(row) for row in part])
     np.testing.assert_array_equal(ours[:], values)
+    assert_same_files(ours, theirs)
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_chunks_are_those_of_zarr_python(tmp_path: Path, count: int, dtype: str) -> None:
+    values = rows(count, (5, 64), dtype)
+    root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
+    theirs, ours = (
+        create_array(root, name, values.shape, dtype, chunk=4) for name in ("theirs", "ours")
+    )
+    theirs[:] = values
+    for number in range(-(-count // 4)):
+        write_chunk(ours, number, values[number * 4 : (number + 1) * 4])
+    np.testing.assert_array_equal(ours[:], values)
+    assert_same_files(ours, theirs)
+
+
+def assert_same_files(one: zarr.Array[Any], other: zarr.Array[Any]) -> None:
+    """Compare all files of two arrays."""
     found, expected = (
         {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*")
             if path.is_file()
         }
-        for folder in (folder_of(ours), folder_of(theirs))
+        for folder in map(folder_of, (one, other))
     )
-    assert found.keys() == expected.keys()
     assert found == expected
 
 

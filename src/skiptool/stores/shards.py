@@ -1,9 +1,9 @@
-"""Shards written whole: their chunks were compressed before, in any thread.
+"""Chunks and shards written whole: what is in them was compressed before, in any thread.
 
-A file is what zarr-python makes of the same samples, to the byte: chunks one after the other, then
-for each its offset and length (two uint64, all bits set where there is none) and a CRC-32C of
-that index. zarr-python itself takes every chunk through its one event loop, which would be the
-narrow place of an extraction.
+A file is what zarr-python makes of the same values, to the byte. A shard is its chunks one after
+the other, then for each its offset and length (two uint64, all bits set where there is none) and a
+CRC-32C of that index. zarr-python itself takes every chunk through its one event loop, which would
+be the narrow place of an extraction.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from skiptool.records import AnyArray
 
-__all__ = ["compress", "keep_shards", "write_shard"]
+__all__ = ["compress", "keep_shards", "write_chunk", "write_shard"]
 
 NONE = 2**64 - 1
 """Offset and length of a chunk that a shard does not hold."""
@@ -67,15 +67,25 @@ def write_shard(array: zarr.Array[Any], number: int, chunks: Sequence[bytes]) ->
         index[2 * place : 2 * place + 2] = start, len(chunk)
         start += len(chunk)
     table = struct.pack(f"<{2 * room}Q", *index)
-    file = _file(array, number)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    growing = file.with_name(f"{file.name}.{uuid4().hex}.partial")  # swept if it is left behind
-    try:
-        with growing.open("wb") as stream:
-            stream.writelines((*chunks, table, _checksum(table)))
-        growing.replace(file)
-    finally:
-        growing.unlink(missing_ok=True)
+    _write(_file(array, number), (*chunks, table, _checksum(table)))
+
+
+def write_chunk(array: zarr.Array[Any], number: int, rows: AnyArray) -> None:
+    """Write one chunk of an array that is chunked along its first axis only and not sharded.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Made by :func:`skiptool.stores.zarrs.create_array`, in a local folder.
+    number : int
+        Place of the chunk along the first axis.
+    rows : shape (n, ...)
+        Of the array's dtype; n is less than a chunk holds in the last one only, which is filled up
+        with zeros.
+    """
+    missing = array.chunks[0] - len(rows)
+    whole = np.pad(rows, [(0, missing), *[(0, 0)] * (rows.ndim - 1)]) if missing else rows
+    _write(_file(array, number), (compress(whole),))
 
 
 def keep_shards(array: zarr.Array[Any], count: int) -> bool:
@@ -91,6 +101,18 @@ def keep_shards(array: zarr.Array[Any], count: int) -> bool:
 
 def _file(array: zarr.Array[Any], number: int) -> Path:
     return folder_of(array) / array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
+
+
+def _write(file: Path, parts: Sequence[bytes]) -> None:
+    """Write a file under another name, which is swept if it is left behind, and rename it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    growing = file.with_name(f"{file.name}.{uuid4().hex}.partial")
+    try:
+        with growing.open("wb") as stream:
+            stream.writelines(parts)
+        growing.replace(file)
+    finally:
+        growing.unlink(missing_ok=True)
 
 
 @cache
