@@ -18,8 +18,8 @@ from skiptool.errors import ArgumentError, ExistsError
 from skiptool.metrics.overlap import mean_iou
 from skiptool.names import Precision, Split
 from skiptool.records import ORIGINAL, Sample, Shift
-from skiptool.steps import predict
-from skiptool.steps.predict import predict_dataset
+from skiptool.steps.predict import counting
+from skiptool.steps.predict.step import predict_dataset
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making
@@ -184,16 +184,16 @@ def test_resume(
     out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
     models = [experiment.baseline, experiment.pruned]
     how = {"shifts": [ORIGINAL, DARK], "masks": masks, **PLAIN}
-    labels, calls = predict.predict_labels, []
+    taken, calls = counting.segment, []
 
-    def interrupted(*words: Any) -> Any:  # noqa: ANN401 - stands for another function
+    def interrupted(*words: Any, **how: Any) -> Any:  # noqa: ANN401 - stands for another function
         calls.append(words)
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise KeyboardInterrupt
-        return labels(*words)
+        return taken(*words, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "predict_labels", interrupted)
+        patch.setattr(counting, "segment", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict_dataset(models, experiment.data, out, **how)
     assert not out.exists()
@@ -204,7 +204,7 @@ def test_resume(
     assert pq.read_table(out).equals(pq.read_table(experiment.predictions))
     assert {path.name for path in tmp_path.iterdir()} == {"p.parquet", "m.zarr"}
     # Whole: nothing is predicted. Other parameters: refused, for table and masks alike.
-    monkeypatch.setattr(predict, "restore", None)
+    monkeypatch.setattr(counting, "segment", None)
     found = predict_dataset(models, experiment.data, out, **how, resume=True)
     assert (found.outputs, found.side_outputs) == ((out,), (masks,))
     with pytest.raises(ExistsError, match="split was 'test', now 'all'"):
