@@ -1,7 +1,7 @@
 """``skiptool predict`` beside bare forward passes of the same networks over the same inputs.
 
-Run: ``python tests/benchmarks/predict.py [PIXELS [IMAGES [MODELS [ROUNDS [PRECISION]]]]]`` (256, 32,
-1, 5, auto). ResNet18 U-nets under the fifteen shifts of the paper's sweep; opening the data,
+Run: ``python tests/benchmarks/predict.py [PIXELS [IMAGES [MODELS [ROUNDS [PRECISION]]]]]`` (256,
+32, 1, 5, auto). ResNet18 U-nets under the fifteen shifts of the paper's sweep; opening the data,
 reading, shifting, counting and writing the table are counted, building the networks is not (a
 sweep over thousands of images does it once). Bare passes run over inputs that were shifted and
 scaled before: in the batches that ``predict`` takes, one after the other and side by side as
@@ -98,7 +98,7 @@ def main() -> None:
         for network, place_ in zip(networks, folders, strict=True):
             network.save_pretrained(place_)
         how = {"split": "all", "device": "cpu", "overwrite": True, "precision": precision}
-        ready = iter([])
+        ready = iter(networks)
 
         def predict() -> None:
             nonlocal ready
