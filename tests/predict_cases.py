@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skiptool.names import Precision, Split
-from skiptool.records import ORIGINAL, Sample, Shift
+from skiptool.records import ORIGINAL, SILENT, Sample, Shift
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.run import Run
 from skiptool.steps.predict.selection import split_parts
@@ -16,6 +16,18 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.ensembles import fold_ensembles
 from skiptool.stores.header import Making
+
+
+class Warned:
+    """Keeps what a user would read."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    task = SILENT.task
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def make_dataset(

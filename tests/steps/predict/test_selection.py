@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predict_cases import make_dataset
+from predict_cases import Warned, make_dataset
 from skiptool.errors import ArgumentError, MismatchError, SourceError
 from skiptool.names import Split
 from skiptool.records import SILENT
@@ -19,18 +19,6 @@ from skiptool.steps.predict.selection import chosen_domains, fold_parts, split_p
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from small_models import sibling
 from small_stores import refused, sample, write_dataset
-
-
-class Warned:
-    """Keeps what a user would read."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    task = SILENT.task
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture
