@@ -82,8 +82,8 @@ def compare_masks(
         for place, mask in enumerate((truth, predicted)):
             for label in found[place]:
                 lines = [ring * factor + corner for ring in outlines(mask == label)]
-                pen, width = pens[classes[label]][place], _WIDTHS[place]
-                stroke(axes, lines, pen, width, inside=True)  # neighbours do not hide each other
+                pen, across = pens[classes[label]][place], _WIDTHS[place]
+                stroke(axes, lines, pen, across, inside=True)  # neighbours do not hide each other
     return figure
 
 
