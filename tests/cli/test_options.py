@@ -28,24 +28,6 @@ def test_listed() -> None:
     assert options.listed(["a, b", "c,,", ""]) == ("a", "b", "c")
 
 
-def test_values() -> None:
-    assert options.values(None, "--labels") == {}
-    found = options.values(["0=background,1=cell", "65535=cell"], "--labels")
-    assert found == {0: "background", 1: "cell", 65535: "cell"}
-    assert options.values(["1=a=b"], "--labels") == {1: "a=b"}
-
-
-@pytest.mark.parametrize("word", ["=a", "1", "1=", "x=a", "-1=a", "1.0=a", "65536=a", "²=a"])
-def test_values_of_another_form(word: str) -> None:
-    with pytest.raises(ArgumentError, match="--labels"):
-        options.values([word], "--labels")
-
-
-def test_values_given_twice() -> None:
-    with pytest.raises(ArgumentError, match="value 1 is given a class twice"):
-        options.values(["1=a", "1=b"], "--labels")
-
-
 def test_shifts() -> None:
     half = Shift.parse("brightness=0.5")
     assert options.shifts(None, None) == (ORIGINAL,)

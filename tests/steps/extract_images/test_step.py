@@ -1,22 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from heard import Heard
 from skiptool.errors import ExistsError, MismatchError, SourceError
-from skiptool.records import SILENT, Sample, Task
+from skiptool.records import Sample
 from skiptool.sources.pictures import read_picture, write_mask, write_picture
-from skiptool.steps import extract
-from skiptool.steps.extract import extract_images
+from skiptool.steps.extract_images import step, writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import kept_failures
 
 Contents = Callable[[Path], dict[str, bytes]]
+
+# Sheets are drawn where a test looks at them.
+extract_images = partial(step.extract_images, pictures=False)
 
 COLOURS = [(0, 0, 0), (255, 255, 255)]
 HEADER = "image,mask,domain,subject"
@@ -38,19 +41,6 @@ def manifest(folder: Path, rows: list[str], header: str = HEADER) -> Path:
     path = folder / "manifest.csv"
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
-
-
-class Heard:
-    """Progress that keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def task(self, text: str, total: int) -> AbstractContextManager[Task]:
-        return SILENT.task(text, total)
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def test_folders_become_a_store(tmp_path: Path) -> None:
@@ -200,15 +190,15 @@ def test_interrupted_run_goes_on(
             super().append(sample)
 
     with monkeypatch.context() as patch:
-        patch.setattr(extract, "DatasetWriter", Interrupted)
+        patch.setattr(step, "DatasetWriter", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             extract_images(out, **where)
     with pytest.raises(ExistsError, match="seed was 0, now 3"):
         extract_images(out, **where, seed=3, resume=True)
     read: list[str] = []
-    sample = extract.read_sample
+    samples = writing.read_samples
     monkeypatch.setattr(
-        extract, "read_sample", lambda i, *a: (read.append(i.row["subject"]), sample(i, *a))[1]
+        writing, "read_samples", lambda i, *a: (read.append(i.row["subject"]), samples(i, *a))[1]
     )
     extract_images(out, **where, resume=True)
     assert read == ["16", "17", "18", "19"]
