@@ -87,6 +87,8 @@ class Item:
         Share of the pixels not ignored that are of label 1 or above.
     ignored : float
         Share of all pixels that are ignored.
+    brightest : float
+        Largest intensity of the image, in [0, 1].
     """
 
     row: Row
@@ -95,6 +97,7 @@ class Item:
     tiles: tuple[tuple[int, int], ...] | None
     foreground: float
     ignored: float
+    brightest: float = 1.0
 
     @property
     def name(self) -> str:
@@ -147,8 +150,9 @@ def survey(row: Row, reading: Reading) -> Item:
         tiles=None if tiles is None else tuple(tiles),
         foreground=_foreground(mask),
         ignored=float((mask == IGNORE).mean()),
+        brightest=float(image.max()) / (255 if image.dtype == np.uint8 else 1),
     )
-    _ = item.fold  # raises here, where one row may fail while the rest goes on
+    _ = item.split, item.fold  # raise here, where one row may fail while the rest goes on
     return item
 
 

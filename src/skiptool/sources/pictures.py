@@ -224,7 +224,7 @@ def _equal_channels(values: UInt8, path: Path) -> UInt8:
     if (values != values[..., :1]).any():
         raise SourceError(
             f"{path}: a coloured mask; expected palette or grey values, one label a pixel. "
-            "Save it as palette PNG"
+            "Map its colours with --labels '#RRGGBB=CLASS', or save it as palette PNG"
         )
     return values[..., 0].copy()
 

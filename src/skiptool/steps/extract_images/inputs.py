@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,29 +140,39 @@ def _from_manifest(
 
 def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """Give every row an id; where stems meet in a domain, as much of the path as is needed."""
-    depth = dict.fromkeys(range(len(rows)), 0)
-    while True:
-        names = [(row["domain"], _name(row, depth[place])) for place, row in enumerate(rows)]
+    once = {(row["domain"], row["image"]): row for row in reversed(rows)}
+    failures = [
+        f"{row['image']}: is listed twice in domain {row['domain']}; list it once"
+        for row in rows
+        if once[row["domain"], row["image"]] is not row
+    ]
+    kept: dict[tuple[str, str], Row] = {}
+    for row, name in _named([row for row in rows if once[row["domain"], row["image"]] is row]):
+        first = kept.setdefault((row["domain"], name), row)
+        if first is not row:
+            failures.append(
+                f"{row['image']}: has the id {name} in domain {row['domain']}, as "
+                f"{first['image']} has; ids are unique in a domain, give it another"
+            )
+    return [{**row, "id": name} for (_, name), row in kept.items()], failures
+
+
+def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+    depth = [0] * len(rows)
+    longer: Sequence[int] = range(len(rows))
+    names: list[tuple[str, str]] = []
+    while longer:
+        names = [(row["domain"], _name(row, depth[i])) for i, row in enumerate(rows)]
         counts = Counter(names)
         longer = [
-            place
-            for place, row in enumerate(rows)
-            if counts[names[place]] > 1 and _name(row, depth[place]) != _name(row, depth[place] + 1)
+            i
+            for i, row in enumerate(rows)
+            if counts[names[i]] > 1 and _name(row, depth[i] + 1) != names[i][1]
         ]
-        if not longer:
-            break
-        depth |= {place: depth[place] + 1 for place in longer}
-    kept: dict[tuple[str, str], Row] = {}
-    failures = []
-    for (domain, name), row in zip(names, rows, strict=True):
-        first = kept.setdefault((domain, name), row)
-        if first is row:
-            continue
-        failures.append(
-            f"{row['image']}: has the id {name} in domain {domain}, as {first['image']} has; an "
-            "image is listed once, and ids are unique in a domain"
-        )
-    return [{**row, "id": name} for (_, name), row in kept.items()], failures
+        for i in longer:
+            depth[i] += 1
+    for row, (_, name) in zip(rows, names, strict=True):
+        yield row, name
 
 
 def _name(row: Row, depth: int) -> str:

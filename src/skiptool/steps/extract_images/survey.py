@@ -10,8 +10,12 @@ from skiptool.names import IGNORE
 from skiptool.records import Progress
 from skiptool.sources.labelled import Item, Reading, survey
 from skiptool.sources.manifest import Row
+from skiptool.sources.scale import FULL
 
 __all__ = ["check_forms", "survey_all"]
+
+DARK = 0.25
+"""Share of the range: where all images are darker, their scale is likely another."""
 
 
 def survey_all(
@@ -49,12 +53,22 @@ def survey_all(
                 items.append(found)
     if not items:
         raise SourceError(f"all {len(failures)} inputs failed, the first: {failures[0]}")
+    _warn(items, reading, progress)
+    return items, failures
+
+
+def _warn(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
+    brightest = max(item.brightest for item in items)
+    if brightest < DARK and reading.scale == FULL:
+        progress.warn(
+            f"no pixel is brighter than {brightest:.1%} of what the files can hold; a camera of 12 "
+            "bits counts to 4095, for example: --scale 0:4095"
+        )
     if all(item.foreground == 0 for item in items) and any(i.ignored for i in items):
         progress.warn(
             f"no mask has any foreground, but pixels of value {IGNORE}, which means 'ignored'; "
             "where it is a class, say so: --labels 255=foreground"
         )
-    return items, failures
 
 
 def check_forms(items: Sequence[Item]) -> None:
