@@ -107,3 +107,39 @@ def test_command_of_the_store_makes_it_again(run: Run, pictures: Path, tmp_path:
     assert run(*words[1:]).code == 0
     first, again = (open_dataset(tmp_path / name) for name in ("a b.zarr", "again.zarr"))
     assert first.lineage.id == again.lineage.id
+
+
+def test_every_option_shapes_the_store(run: Run, pictures: Path, tmp_path: Path) -> None:
+    folders = ("--images", pictures / "images", "--masks", pictures / "masks")
+    names = ("--pattern", "{subject}.png", "--domain", "phone")
+    values = ("--labels", "1=cell", "--channels", "3", "--scale", "10:200")
+    tiles = ("--patch-size", "10", "--stride", "5", "--folds", "2")
+    out, sheets, pairs = (tmp_path / name for name in ("d.zarr", "sheets", "Dataset001_Cells"))
+    beside = ("--qc", sheets, "--export", "nnunet", pairs)
+    found = run("extract", "images", *folders, *names, *values, *tiles, *beside, "-o", out)
+    assert (found.code, found.out) == (0, f"{out}\n")
+    assert f"wrote {sheets}\n" in found.err
+    assert f"wrote {pairs}\n" in found.err
+    assert "images: 20" in found.err
+    store = open_dataset(out)
+    domain = store.domain("phone")
+    assert (store.classes, len(domain)) == (("background", "cell"), 20 * 9)
+    assert domain.columns["id"][1] == "00-x5-y0"
+    words = shlex.split(run("info", "--command", out).lines[0])
+    words[words.index("--out") + 1] = str(tmp_path / "again.zarr")
+    assert run(*words[1:], "--no-pictures").code == 0
+    assert open_dataset(tmp_path / "again.zarr").lineage.id == store.lineage.id
+    back = run("extract", "images", pairs, "-o", tmp_path / "back.zarr", "--no-pictures")
+    assert back.code == 0
+    columns = open_dataset(tmp_path / "back.zarr").domain("phone").columns
+    assert set(columns["digest"]) == set(domain.columns["digest"])
+
+
+def test_pairs_are_taken_back_by_their_folder(run: Run, pictures: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs"
+    words = ("--classes", "glass,cell", "--folds", "3", "--no-pictures")
+    first = ("extract", "images", pictures / "manifest.csv", *words, "--export", "png", pairs)
+    assert run(*first, "-o", tmp_path / "d.zarr").code == 0
+    assert run("extract", "images", pairs, "-o", tmp_path / "e.zarr", "--no-pictures").code == 0
+    first, again = (open_dataset(tmp_path / name) for name in ("d.zarr", "e.zarr"))
+    assert first.lineage.id == again.lineage.id

@@ -6,7 +6,7 @@ import pytest
 
 from skiptool.cli import options
 from skiptool.errors import ArgumentError
-from skiptool.names import PictureFormat
+from skiptool.names import ExportFormat, PictureFormat
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
 
@@ -62,6 +62,16 @@ def test_prune_out_of_range(count: int) -> None:
 def test_skips_of_another_form(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected levels out of 1,2,3,4"):
         options.skips(None, [word])
+
+
+def test_export_form() -> None:
+    assert options.export_form(None) is None
+    for form in ExportFormat:
+        assert options.export_form((form.value, Path("d"))) == (form, Path("d"))
+    with pytest.raises(ArgumentError, match=r"--export coco: .*png DIR or --export nnunet DIR"):
+        options.export_form(("coco", Path("d")))
+    with pytest.raises(ArgumentError, match="--export nnunet: unknown format; write --export png"):
+        options.export_folder(("nnunet", Path("d")))
 
 
 def test_export_folder() -> None:

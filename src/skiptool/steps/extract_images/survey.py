@@ -15,7 +15,7 @@ from skiptool.sources.scale import FULL
 __all__ = ["check_forms", "survey_all"]
 
 DARK = 0.25
-"""Share of the range: where all images are darker, their scale is likely another."""
+"""Share of the range: where all grey images are darker, their scale is likely another."""
 
 
 def survey_all(
@@ -58,7 +58,8 @@ def survey_all(
 
 
 def _warn(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
-    brightest = max(item.brightest for item in items)
+    deep = [item.brightest for item in items if item.dtype == "float32"]
+    brightest = max(deep, default=1.0)
     if brightest < DARK and reading.scale == FULL:
         progress.warn(
             f"no pixel is brighter than {brightest:.1%} of what the files can hold; a camera of 12 "
