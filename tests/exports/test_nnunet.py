@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from heard import Heard
 from skiptool.errors import MismatchError
 from skiptool.exports.nnunet import export_nnunet
 from skiptool.names import Split
@@ -80,15 +82,10 @@ def test_what_is_exported_comes_back(tmp_path: Path, channels: int) -> None:
     assert list(first.domains) == list(second.domains)
     for name, domain in first.domains.items():
         other = second.domain(name)
-        place = {key: index for index, key in enumerate(other.columns["id"])}
-        assert set(place) == set(domain.columns["id"])
-        for index, key in enumerate(domain.columns["id"]):
-            for column in ("subject", "split", "fold", "digest"):
-                assert domain.columns[column][index] == other.columns[column][place[key]]
-            pair = [
-                store.samples(name, [where]).read(0)
-                for store, where in ((first, index), (second, place[key]))
-            ]
+        for column in ("id", "subject", "split", "fold", "digest"):
+            assert list(domain.columns[column]) == list(other.columns[column])
+        for index in range(len(domain)):
+            pair = [store.samples(name, [index]).read(0) for store in (first, second)]
             assert np.array_equal(pair[0][0], pair[1][0])
             assert np.array_equal(pair[0][1], pair[1][1])
 
@@ -102,6 +99,29 @@ def test_without_its_manifest_cases_are_who_their_names_say(tmp_path: Path) -> N
     splits = [dict(zip(c["id"], c["split"], strict=True)) for c in columns]
     assert digests[0] == digests[1]
     assert splits[0] == splits[1]
+
+
+def test_a_dataset_without_test_samples_keeps_its_folds(tmp_path: Path) -> None:
+    samples = [sample(n, "A", (8, 6, 3)) for n in range(6)]
+    folder = export(tmp_path, [each for each in samples if each.split is Split.TRAIN])
+    assert extract_images(tmp_path / "e.zarr", manifest=folder, pictures=False).failures == ()
+    folds = [
+        dict(zip(columns["id"], columns["fold"].tolist(), strict=True))
+        for columns in (
+            open_dataset(tmp_path / name).domain("A").columns for name in ("d.zarr", "e.zarr")
+        )
+    ]
+    assert folds[0] == folds[1]
+    # A case that somebody adds belongs to no fold yet.
+    for part, name in (("imagesTr", "{}_0000.png"), ("labelsTr", "{}.png")):
+        shutil.copy(folder / part / name.format("001"), folder / part / name.format("new"))
+    heard = Heard()
+    extract_images(
+        tmp_path / "f.zarr", manifest=folder, folds=2, pictures=False, domain="A", progress=heard
+    )
+    assert len(heard.lines) == 1
+    assert "manifest.csv has no fold of 1 cases; folds are dealt anew" in heard.lines[0]
+    assert set(open_dataset(tmp_path / "f.zarr").domain("A").columns["split"]) == {"train"}
 
 
 def test_a_background_of_another_name_is_kept_beside(tmp_path: Path) -> None:

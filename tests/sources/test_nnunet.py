@@ -108,9 +108,9 @@ def test_the_folders_own_manifest_says_who_the_cases_are(tmp_path: Path) -> None
         "image,mask,domain,subject,id,split,fold\n"
         "imagesTr/b_1_0000.png,labelsTr/b_1.png,B,p7,odd id,train,2\n"
     )
-    first, second = read_nnunet(folder).rows
-    assert (first["domain"], first["id"]) == ("images", "a")
-    assert (second["domain"], second["subject"], second["id"]) == ("B", "p7", "odd id")
+    known, other = read_nnunet(folder).rows
+    assert (known["domain"], known["subject"], known["id"]) == ("B", "p7", "odd id")
+    assert (other["domain"], other["id"]) == ("images", "a")
 
 
 def test_ignored_pixels_and_own_names_of_classes(tmp_path: Path) -> None:

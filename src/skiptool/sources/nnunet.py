@@ -56,7 +56,8 @@ class NnunetFolder:
     labels : dict of int to str
         Value to class, or to ``ignore``.
     rows : list of mapping
-        Columns image, mask, domain, subject, id and split; ``image_0001`` and ``image_0002`` where
+        In the order of ``manifest.csv``, others behind, by split and name. Columns image, mask,
+        domain, subject, id, split and fold; ``image_0001`` and ``image_0002`` where
         there is one file a channel.
     failures, warnings : list of str
         A line for each file that is left out, and for what a user should know.
@@ -84,7 +85,8 @@ def read_nnunet(
     Returns
     -------
     NnunetFolder
-        Cases of ``imagesTs`` are for testing. Where there is no ``imagesTs``, no split is said.
+        Cases of ``imagesTs`` are for testing, others for training. Where there is neither
+        ``imagesTs`` nor ``manifest.csv``, no split is said.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def read_nnunet(
                 found.failures.append(str(error))
                 continue
             columns = dict(zip(CHANNEL_COLUMNS, map(str, files), strict=False))
-            side = {"split": split.value} if tested else {}
+            side = {"split": split.value} if tested or known else {}
             found.rows.append({**columns, "mask": str(there.get(case, "")), **identity, **side})
         found.failures.extend(
             f"{path}: no image {case}_0000{ending} in {folder / images}"
@@ -132,7 +134,23 @@ def read_nnunet(
         lines = found.failures
         first = f"; the first of {len(lines)} failures: {lines[0]}" if lines else ""
         raise SourceError(f"{folder}: no case CASE_0000{ending} with a mask CASE{ending}{first}")
+    places = {case: place for place, case in enumerate(known)}
+    found.rows.sort(key=lambda row: places.get(_case(row), len(places)))
+    _drop_partial_folds(folder, found)
     return found
+
+
+def _drop_partial_folds(folder: Path, found: NnunetFolder) -> None:
+    """Where cases were added to an exported folder, folds are dealt anew for all."""
+    training = [row for row in found.rows if row.get("split") == Split.TRAIN]
+    added = sum(not row.get("fold") for row in training)
+    if 0 < added < len(training):
+        found.rows[:] = [
+            {name: value for name, value in row.items() if name != "fold"} for row in found.rows
+        ]
+        found.warnings.append(
+            f"{folder}: {EXPORTED} has no fold of {added} cases; folds are dealt anew for all"
+        )
 
 
 def _description(folder: Path) -> Mapping[str, Any]:
@@ -223,9 +241,9 @@ def _known(folder: Path) -> dict[str, Row]:
     if not (folder / EXPORTED).is_file():
         return {}
     rows = read_manifest(folder / EXPORTED, ("image", "domain", "subject"), ("image", "mask"))
-    return {
-        re.sub(r"_\d{4}$", "", Path(row["image"]).stem): {
-            name: row[name] for name in _IDENTITY if row.get(name)
-        }
-        for row in rows
-    }
+    return {_case(row): {name: row[name] for name in _IDENTITY if row.get(name)} for row in rows}
+
+
+def _case(row: Row) -> str:
+    """Return the name of a case from that of its first file."""
+    return re.sub(r"_\d{4}$", "", Path(row["image"]).stem)

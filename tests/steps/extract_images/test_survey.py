@@ -52,6 +52,9 @@ def test_masks_of_nothing_but_255_are_warned_of(tmp_path: Path) -> None:
     survey_all(rows(tmp_path, 2, 255), READING, 1, heard)
     assert len(heard.lines) == 1
     assert "--labels 255=foreground" in heard.lines[0]
+    unlabelled = Heard()
+    survey_all([{**row, "mask": ""} for row in rows(tmp_path, 2)], READING, 1, unlabelled)
+    assert unlabelled.lines == []
 
 
 @pytest.mark.parametrize(

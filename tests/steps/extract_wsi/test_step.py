@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from skiptool.steps.extract import extract_images
 
 from heard import Heard
 from pyramids import write_pyramid
@@ -23,6 +22,7 @@ from skiptool.records import Outcome, Sample
 from skiptool.sources.pictures import read_picture
 from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.slides.slide import Slide
+from skiptool.steps.extract_images.step import extract_images
 from skiptool.steps.extract_wsi import matching, step, writing
 from skiptool.steps.extract_wsi.notes import notes_of
 from skiptool.steps.extract_wsi.pixels import Work

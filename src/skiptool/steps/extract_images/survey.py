@@ -65,7 +65,8 @@ def _warn(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
             f"no pixel is brighter than {brightest:.1%} of what the files can hold; a camera of 12 "
             "bits counts to 4095, for example: --scale 0:4095"
         )
-    if all(item.foreground == 0 for item in items) and any(i.ignored for i in items):
+    masked = [item for item in items if item.row.get("mask")]
+    if all(item.foreground == 0 for item in masked) and any(item.ignored for item in masked):
         progress.warn(
             f"no mask has any foreground, but pixels of value {IGNORE}, which means 'ignored'; "
             "where it is a class, say so: --labels 255=foreground"
