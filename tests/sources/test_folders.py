@@ -108,6 +108,17 @@ def test_images_and_masks_may_lie_in_one_folder(tmp_path: Path) -> None:
     assert len(failures) == 1
 
 
+def test_masks_may_lie_in_a_folder_of_the_images(tmp_path: Path) -> None:
+    images = put(tmp_path / "x", "a.png", "p/b.png", "masks/a.png", "masks/p/b.png")
+    for first, second in ((images, images / "masks"), (images / "masks", images)):
+        rows, failures = pair_folders(first, second, "A")
+        assert [Path(row["image"]).relative_to(first).as_posix() for row in rows] == [
+            "a.png",
+            "p/b.png",
+        ]
+        assert failures == []
+
+
 @pytest.mark.parametrize("name", ["A/b.png", "b.png"])
 def test_a_given_domain_stays(name: str) -> None:
     assert identified(name, "D", None)["domain"] == "D"

@@ -180,6 +180,16 @@ def test_plain_masks_have_no_palette(tmp_path: Path, suffix: str, labels: np.nda
     assert np.array_equal(read_mask(tmp_path / f"m.{suffix}"), labels)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_colours_of_16_bits_are_not_cut_in_silence(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"deep.{suffix}"
+    cv2.imwrite(str(path), np.full((4, 4, 3), 300, np.uint16))
+    with pytest.raises(SourceError, match=r"deep\..*at most 8 bits"):
+        read_picture(path)
+    with pytest.raises(SourceError, match=r"deep\..*a mask of 16 bits in three channels"):
+        read_mask(path)
+
+
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     image, labels = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)
     with pytest.raises(ArgumentError, match=r"ends in '\.bmp'"):

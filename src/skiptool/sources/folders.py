@@ -47,8 +47,8 @@ def pair_folders(
     SourceError
         If a folder is missing or holds no picture.
     """
-    found, failures = _pictures(images)
-    known, lost = _pictures(masks)
+    found, failures = _pictures(images, masks)
+    known, lost = _pictures(masks, images)
     failures += [line for line in lost if line not in failures]  # where both are one folder
     rows: list[Row] = []
     for name, paths in found.items():
@@ -95,15 +95,19 @@ def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Ma
     return plain | dict(fields)
 
 
-def _pictures(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
-    """Return the pictures in a folder by relative name without suffix, and what is no picture."""
+def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """Return the pictures in a folder by relative name without suffix, and what is no picture.
+
+    The other folder may lie in this one; what it holds is left to it.
+    """
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; check the path")
     found: dict[str, list[Path]] = {}
     failures: list[str] = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if hidden or not path.is_file() or (folder in other.parents and other in path.parents):
             continue
         if path.suffix.lower() in PICTURE_SUFFIXES:
             found.setdefault(relative.with_suffix("").as_posix(), []).append(path)

@@ -64,7 +64,12 @@ def read_picture(path: Path) -> UInt8:
         If the file is missing, no such picture, cut off, too large to be a patch (beyond about
         89 million pixels), of several pages, or of more than 8 bits a channel.
     """
-    picture, _ = decoded(path)
+    picture, packing = decoded(path)
+    if ";16" in packing:  # of which Pillow drops half without a word
+        raise SourceError(
+            f"{path}: a picture of 16 bits a channel; expected at most 8 bits a channel; convert "
+            "it first"
+        )
     return in_colours(picture, path)
 
 
@@ -206,6 +211,10 @@ def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
     if picture.format == "JPEG":
         raise SourceError(
             f"{path}: a mask as JPEG, whose compression blurs labels; expected PNG or TIFF"
+        )
+    if picture.mode == "RGB" and ";16" in packing:
+        raise SourceError(
+            f"{path}: a mask of 16 bits in three channels; save it as grey of 16 bits"
         )
     if picture.mode == "RGB":
         return _equal_channels(np.array(picture), path)
