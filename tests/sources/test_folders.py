@@ -39,11 +39,14 @@ def test_pictures_are_matched_by_their_stem(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     images = put(tmp_path / "i", "a.png", "b.png", "b.tif", "c.png", "d.bmp", "e.png")
+    put(images, "v.nii.gz", "bare")
     masks = put(tmp_path / "m", "a.png", "b.png", "e.png", "e.tif", "f.png")
     rows, failures = pair_folders(images, masks)
     assert [row["id"] for row in rows] == ["a"]
     expected = (
+        ("bare: suffix (none) is none of",),
         ("d.bmp: suffix .bmp is none of .png, .tif",),
+        ("v.nii.gz: a volume; use 'skiptool extract mri'",),
         ("b.png, ", "b.tif: 2 pictures of one name"),
         (f"c.png: no mask named c.* in {masks}",),
         ("e.png, ", "e.tif: 2 pictures of one name"),

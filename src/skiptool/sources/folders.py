@@ -112,14 +112,20 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
         if path.suffix.lower() in PICTURE_SUFFIXES:
             found.setdefault(relative.with_suffix("").as_posix(), []).append(path)
         elif path.name.lower() not in _NOTES:
-            failures.append(
-                f"{path}: suffix {path.suffix or '(none)'} is none of "
-                f"{', '.join(PICTURE_SUFFIXES)}; convert it, or take it out of the folder"
-            )
+            failures.append(f"{path}: {_no_picture(path.name)}")
     if not found:
         first = f"; {failures[0]}" if failures else ""
         raise SourceError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)}){first}")
     return dict(sorted(found.items())), failures
+
+
+def _no_picture(name: str) -> str:
+    if name.endswith((".nii", ".nii.gz")):
+        return "a volume; use 'skiptool extract mri' for these"
+    return (
+        f"suffix {Path(name).suffix or '(none)'} is none of {', '.join(PICTURE_SUFFIXES)}; convert "
+        "it, or take it out of the folder"
+    )
 
 
 def _single(paths: list[Path]) -> Path:
