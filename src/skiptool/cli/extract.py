@@ -9,6 +9,7 @@ import typer
 
 from skiptool.cli import inputs, options
 from skiptool.cli.console import command, show_help
+from skiptool.cli.extract_mri import extract_mri
 from skiptool.cli.extract_wsi import ExportCommand, extract_wsi
 from skiptool.records import Outcome, Progress
 
@@ -19,6 +20,7 @@ extract = typer.Typer(
 )
 extract.callback(invoke_without_command=True)(show_help)
 extract.command("wsi", cls=ExportCommand)(extract_wsi)
+extract.command("mri")(extract_mri)
 
 
 @extract.command("images")
