@@ -55,9 +55,10 @@ def whole_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
 
 
 def _rounded(values: AnyArray, where: str) -> AnyArray:
-    rounded = np.rint(values)
-    # written so that NaN, which is near nothing, is at fault too
-    off = ~(np.abs(values - rounded) <= NEAR)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        rounded = np.rint(values)
+        # written so that NaN, which is near nothing, is at fault too
+        off = ~(np.abs(values - rounded) <= NEAR)
     if off.any():
         first = values[off].flat[0]
         raise SourceError(

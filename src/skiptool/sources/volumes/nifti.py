@@ -7,9 +7,11 @@ that disagree are noted. A header that says nothing of it (both codes 0) is note
 
 from __future__ import annotations
 
+import gzip
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -114,21 +116,20 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
     SourceError
         If the file ends early or is damaged, or its voxels are no numbers.
     """
-    image = _load(volume.path)
-    if image.get_data_dtype().kind not in "iuf":
-        raise SourceError(
-            f"{volume.path}: voxels of type {image.get_data_dtype()}; expected one real number "
-            "each (no colours, no complex numbers)"
-        )
-    for frame in frames:
-        whole = (slice(None),) * min(3, len(image.shape))
-        index = (*whole, frame) if len(image.shape) > 3 else whole
-        index += (0,) * (len(image.shape) - 4)
-        try:
-            found = np.asanyarray(image.dataobj[index])
-        except _BROKEN as error:
-            raise _damaged(volume.path, error) from error
-        yield found.reshape(volume.shape[:3])
+    with _opened(volume.path) as image:
+        if image.get_data_dtype().kind not in "iuf":
+            raise SourceError(
+                f"{volume.path}: voxels of type {image.get_data_dtype()}; expected one real number "
+                "each (no colours, no complex numbers)"
+            )
+        axes = len(image.shape)
+        for frame in frames:
+            index = (slice(None),) * min(3, axes) + (frame, *[0] * (axes - 4))[: max(0, axes - 3)]
+            try:
+                found = np.asanyarray(image.dataobj[index])
+            except _BROKEN as error:
+                raise _damaged(volume.path, error) from error
+            yield found.reshape(volume.shape[:3])
 
 
 def stem_of(path: Path) -> str:
@@ -149,8 +150,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for
     if not path.is_file():
         raise SourceError(f"{path}: no such file; check the path")
     try:
-        # one open file from frame to frame: a compressed one could not be searched from the middle
-        image = nibabel.load(path, keep_file_open=True)
+        image = nibabel.load(path)
     except _BROKEN as error:
         raise SourceError(
             f"{path}: no NIfTI that can be read ({_said(error)}); expected a .nii or .nii.gz file "
@@ -161,6 +161,26 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for
             f"{path}: is {type(image).__name__}, expected NIfTI (.nii, .nii.gz); convert it first"
         )
     return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file so that its frames are read in one go; then check what was compressed.
+
+    nibabel would open a compressed file anew for each frame, and never come to the checksum at its
+    end, without which damaged bytes pass for grey values.
+    """
+    image = _load(path)
+    if not path.name.lower().endswith(".nii.gz"):
+        yield image
+        return
+    with gzip.open(path) as stream:
+        yield type(image).from_stream(stream)
+        try:
+            while stream.read(1 << 20):
+                pass
+        except _BROKEN as error:
+            raise _damaged(path, error) from error
 
 
 def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:

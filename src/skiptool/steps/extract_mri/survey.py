@@ -248,10 +248,12 @@ def _named(volumes: Sequence[Surveyed], failures: list[str]) -> list[Surveyed]:
         name = volume.name
         if names[name] > 1 and not volume.row.id:
             name = f"{volume.row.subject}-{name}"
-        first = found.setdefault((volume.row.domain, name), replace(volume, name=name))
-        if first.row is not volume.row:
+        key = (volume.row.domain, name)
+        if key in found:
             failures.append(
-                f"{volume.row.image}: has the same name as {first.row.image} ({name}) in domain "
-                f"{volume.row.domain}; list it once, or fill in the column id"
+                f"{volume.row.image}: has the same name as {found[key].row.image} ({name}) in "
+                f"domain {volume.row.domain}; list it once, or fill in the column id"
             )
+        else:
+            found[key] = replace(volume, name=name)
     return list(found.values())
