@@ -7,7 +7,7 @@ import numpy as np
 from skiptool.names import Split
 from skiptool.records import SILENT, Sample
 from skiptool.sources.pictures import read_picture
-from skiptool.steps.extract_mri.pictures import draw_sheets
+from skiptool.steps.extract_mri.pictures import draw_sheets, sheets_drawn
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making
 
@@ -31,8 +31,10 @@ def test_a_sheet_a_domain(tmp_path: Path) -> None:
         writer.append(sample(place, "A", 1 + place % 3 if place % 2 else 0))
         writer.append(sample(place, "B", 255))
     writer.finish()
+    assert not sheets_drawn(tmp_path / "qc", tmp_path / "d.zarr")
     folder = draw_sheets(tmp_path / "qc", tmp_path / "d.zarr", SILENT)
     assert sorted(path.name for path in folder.iterdir()) == ["slices-A.png", "slices-B.png"]
+    assert sheets_drawn(folder, tmp_path / "d.zarr")
     first, second = (read_picture(folder / f"slices-{domain}.png") for domain in "AB")
     assert first.shape[1] == second.shape[1]
     assert first.shape[0] < second.shape[0]  # 30 labelled slices against 48 of 60

@@ -178,6 +178,12 @@ def test_sheets_are_drawn_beside_the_store(manifest: Path, tmp_path: Path) -> No
     assert found.side_outputs == (tmp_path / "d-qc",)
     names = sorted(path.name for path in (tmp_path / "d-qc").iterdir())
     assert names == ["slices-A.png", "slices-B.png"]
+    # what was interrupted between the store and its sheets is resumed there
+    (tmp_path / "d-qc" / "slices-B.png").unlink()
+    again = extract(manifest, tmp_path / "d.zarr", pictures=True, resume=True)
+    assert again.side_outputs == (tmp_path / "d-qc",)
+    assert (tmp_path / "d-qc" / "slices-B.png").is_file()
+    assert extract(manifest, tmp_path / "d.zarr", pictures=True, resume=True).side_outputs == ()
 
 
 def test_the_folder_of_the_challenge(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from skiptool.stores.dataset import Domain, open_dataset
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-__all__ = ["draw_sheets"]
+__all__ = ["draw_sheets", "sheets_drawn"]
 
 SHOWN = 48
 """Slices on the sheet of a domain, from all parts of it."""
@@ -53,10 +53,18 @@ def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
                 title=name,
                 notes=f"{len(chosen)} of {len(domain)} slices of {images[0].shape[0]} px",
             )
-            path = folder / f"slices-{name}.png"
-            path.write_bytes(picture(figure, PictureFormat.PNG))
+            _sheet(folder, name).write_bytes(picture(figure, PictureFormat.PNG))
             task.advance()
     return folder
+
+
+def sheets_drawn(folder: Path, out: Path) -> bool:
+    """Say whether every domain of the finished store has its sheet."""
+    return all(_sheet(folder, name).is_file() for name in open_dataset(out).domains)
+
+
+def _sheet(folder: Path, domain: str) -> Path:
+    return folder / f"slices-{domain}.png"
 
 
 def _caption(domain: Domain, place: int) -> str:

@@ -16,7 +16,7 @@ from skiptool.steps.extract_mri.checks import check_domains, check_places
 from skiptool.steps.extract_mri.dealing import dealt
 from skiptool.steps.extract_mri.forecast import forecast, summed
 from skiptool.steps.extract_mri.notes import tell, tell_cut
-from skiptool.steps.extract_mri.pictures import draw_sheets
+from skiptool.steps.extract_mri.pictures import draw_sheets, sheets_drawn
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed, survey
 from skiptool.steps.extract_mri.writing import Plan, write_dataset
@@ -102,9 +102,10 @@ def extract_mri(
         {"table": table, "out": out, "qc": qc, "no_pictures": not pictures},
         {"files": _fingerprint(rows)},
     )
-    if finished(out, making, resume=resume):
-        return Outcome((out,))
     side = out.with_name(f"{out.stem}-qc") if qc is None else qc
+    if finished(out, making, resume=resume):
+        drawn = not pictures or sheets_drawn(side, out)
+        return Outcome((out,), () if drawn else (draw_sheets(side, out, progress),))
     if not dry_run:
         check_places(out, side, overwrite=overwrite, resume=resume)
     volumes, failed = survey(rows, chosen, threads, progress)

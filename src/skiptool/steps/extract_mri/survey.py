@@ -15,8 +15,9 @@ from skiptool.errors import SkiptoolError, SourceError
 from skiptool.records import Progress
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, stem_of
-from skiptool.sources.volumes.orientation import AS_STORED, View, displacement, spacings, view_of
+from skiptool.sources.volumes.orientation import AS_STORED, View, spacings, view_of
 from skiptool.sources.volumes.slices import fitted, resampled_length
+from skiptool.steps.extract_mri.geometry import fit
 from skiptool.steps.extract_mri.pixels import Pixel, label_slices, spread
 from skiptool.steps.extract_mri.settings import SliceSettings
 
@@ -123,7 +124,7 @@ def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
     view = view_of(volume.affine, str(row.image)) if volume.placed else AS_STORED
     notes = [f"{row.image}: {volume.note}"] if volume.note else []
     if mask is not None:
-        notes += _fit(volume, mask)
+        notes += fit(volume, mask)
     axes = (view.through, view.rows, view.columns)
     step, step_y, step_x = (spacings(volume.affine)[axis] for axis in axes)
     slices, height, width = (volume.shape[axis] for axis in axes)
@@ -147,29 +148,6 @@ def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
         notes=tuple(notes),
     )
     return _chosen(_counted(found, settings), settings)
-
-
-def _fit(volume: Volume, mask: Volume) -> list[str]:
-    """Refuse a mask that is not of its image; return what to note of the two."""
-    if mask.shape[:3] != volume.shape[:3] or mask.frames not in (1, volume.frames):
-        raise SourceError(
-            f"{mask.path}: mask is {_by(mask)}, its image {_by(volume)}; both must have one shape"
-        )
-    if volume.placed and not mask.placed:
-        return [f"{mask.path}: {mask.note}; it is laid over its image voxel by voxel"]
-    apart = displacement(volume.affine, mask.affine, volume.shape)
-    if volume.placed and apart > min(spacings(volume.affine)) / 2:
-        raise SourceError(
-            f"{mask.path}: its header puts it up to {apart:.3g} mm beside its image "
-            f"({volume.path.name}); resample the mask to the image, or give it the image's affine "
-            "if it was drawn on its voxels"
-        )
-    return [f"{mask.path}: {mask.note}"] if mask.note and mask.placed else []
-
-
-def _by(volume: Volume) -> str:
-    shape = volume.shape if volume.frames > 1 else volume.shape[:3]
-    return " x ".join(map(str, shape)) + " voxels"
 
 
 def _candidates(row: VolumeRow, volume: Volume, mask: Volume | None) -> tuple[Frame, ...]:
