@@ -10,21 +10,19 @@
 #
 #   DRAWS=50 PATCHES=32     draws of 32 patches a slide; an epoch takes one (the paper: 50 epochs)
 #   SIZE=512 TISSUE=0.5     pixels of a patch; least share of tissue of a test patch
-#   RESIDUAL=2  PRUNE="0 1 2 3 4"  EPOCHS=50  LR=1e-4  FOLDS=5  FOLD=0  WEIGHTS=imagenet|none|FILE
+#   RESIDUAL=2  FOLDS=5     and what across_domains.sh takes
 #
 # Run it again to go on after an interruption.
 set -euo pipefail
 
 usage="usage: ms_cct.sh MANIFEST REFERENCE CLASSES [FOLDER]"
+here=$(realpath "$(dirname "$0")")
 manifest=$(realpath "${1:?$usage}")
 reference=${2:?$usage}
 classes=${3:?$usage}
 folder=${4:-skiptool-ms-cct}
-read -r -a prune <<<"${PRUNE:-0 1 2 3 4}"
 mkdir -p "$folder"
 cd "$folder"
-prune_options=()
-for k in "${prune[@]}"; do prune_options+=(--prune "$k"); done
 common=(--classes "$classes" --patch-size "${SIZE:-512}" --resume)
 
 # Exit code 3: some slides or patches were left out, and listed; the rest is whole.
@@ -34,15 +32,4 @@ skiptool extract wsi "$manifest" --mode sampled --domain "$reference" --split tr
 skiptool extract wsi "$manifest" --mode grid --register "$reference" --split test \
     --min-tissue "${TISSUE:-0.5}" --max-residual "${RESIDUAL:-2}" "${common[@]}" \
     -o test.zarr || [ $? -eq 3 ]
-skiptool train train.zarr "${prune_options[@]}" --fold "${FOLD:-0}" --epochs "${EPOCHS:-50}" \
-    --lr "${LR:-1e-4}" --encoder-weights "${WEIGHTS:-imagenet}" -o runs --resume | tee models.txt
-skiptool predict - --data test.zarr -o predictions.parquet --resume <models.txt
-skiptool features - --data test.zarr -o features --resume <models.txt | tee stores.txt
-while read -r model; do
-    name=$(basename "$(dirname "$model")")
-    mapfile -t others < <(grep "/$name-" stores.txt | grep -v "_${reference}_original.zarr")
-    skiptool hellinger "features/$name-$(basename "$model")_${reference}_original.zarr" \
-        "${others[@]}" -o "shift-$name.parquet" --overwrite --quiet
-done <models.txt
-skiptool report predictions.parquet shift-*.parquet -o report.html --figures figures \
-    --title "Tissue on all scanners" --overwrite
+"$here/across_domains.sh" train.zarr test.zarr "$reference" "Tissue on all scanners"

@@ -10,6 +10,7 @@ import zarr
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.records import Sample
+from skiptool.stores import dataset_writer
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.header import Making
@@ -67,6 +68,10 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
+def die(*_: object, **__: object) -> None:
+    raise Killed
+
+
 @pytest.mark.parametrize("nth", [0, 1, 2, 4, 5, 6, 8, 10, 12])
 def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     tmp_path: Path,
@@ -92,12 +97,27 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
         for owner, name in (
             (zarr.Array, "resize"),
             (zarr.Array, "__setitem__"),
+            (dataset_writer, "write_shard"),
             (Journal, "note"),
             (zarr.Group, "create_group"),
         ):
             patch.setattr(owner, name, dying(getattr(owner, name)))
         with pytest.raises(Killed):
             write_dataset(path, BOTH)
+    go_on(path, BOTH)
+    assert contents(path) == whole
+
+
+def test_what_could_not_be_read_before_is_added_behind_the_rest(
+    tmp_path: Path, whole: dict[str, bytes], contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that found less dies when all is noted; the next ones find more, and more again."""
+    path = tmp_path / "d.zarr"
+    for count in (20, 30, 45):
+        with monkeypatch.context() as patch:
+            patch.setattr(dataset_writer, "write_columns", die)
+            with pytest.raises(Killed):
+                go_on(path, BOTH[:count])
     go_on(path, BOTH)
     assert contents(path) == whole
 
@@ -111,10 +131,6 @@ def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
     step: str,
 ) -> None:
     path = tmp_path / "d.zarr"
-
-    def die(*_: object, **__: object) -> None:
-        raise Killed
-
     target = {
         "columns": "skiptool.stores.dataset_writer.write_columns",
         "attributes": "zarr.Group.update_attributes",
@@ -236,7 +252,7 @@ def test_a_leftover_that_is_not_what_was_noted_is_refused(tmp_path: Path, loss: 
     for each in COLOUR[:32]:
         writer.append(each)
     if loss == "shard":
-        zarr.open_group(tmp_path / "d", mode="r+")["a/images"].resize((16, 4, 6, 3))
+        (tmp_path / "d/a/images/c/1/0/0/0").unlink()
     else:
         shutil.rmtree(tmp_path / "d/a" / loss)
     with refused(FormatError, tmp_path / "d", "domain a", "--overwrite"):

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import LAYERS as TWELVE
+from skiptool.stores import features_writer
 from skiptool.stores.features import open_features
 from skiptool.stores.features_writer import CHUNK
 from skiptool.stores.header import Making
@@ -93,7 +94,11 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
         return run
 
     with monkeypatch.context() as patch:
-        for owner, name in ((zarr.Array, "__setitem__"), (Journal, "note")):
+        for owner, name in (
+            (zarr.Array, "__setitem__"),
+            (features_writer, "write_chunk"),
+            (Journal, "note"),
+        ):
             patch.setattr(owner, name, dying(getattr(owner, name)))
         with pytest.raises(Killed):
             write_features(path, IMAGES)

@@ -8,7 +8,7 @@ import pytest
 
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.stores.header import identifier
-from skiptool.stores.samples import check_sample, column_kinds, row_of
+from skiptool.stores.samples import check_sample, column_kinds, pack
 from small_stores import CLASSES, refused, sample
 
 COLOUR, GREY = (4, 6, 3), (4, 6, 1)
@@ -88,11 +88,11 @@ def test_labels_beyond_the_classes_are_named_with_the_classes(label: int) -> Non
 
 def test_a_row_is_json_and_has_the_hash_of_the_pixels() -> None:
     one = sample(0, columns={"n": np.int64(3), "x": np.float32(0.5), "t": "a", "f": 2.5})
-    row = row_of(one)
+    row = pack(one, CLASSES).row
     assert json.loads(json.dumps(row)) == row
     assert {name: row[name] for name in one.columns} == {"n": 3, "x": 0.5, "t": "a", "f": 2.5}
     assert row["digest"] == identifier(one.image.tobytes() + one.mask.tobytes())
     other = one.mask.copy()
     other[0, 0] ^= 1
-    assert row_of(sample(0, mask=other))["digest"] != row["digest"]
+    assert pack(sample(0, mask=other), CLASSES).row["digest"] != row["digest"]
     assert column_kinds(row) == {"n": "number", "x": "number", "t": "text", "f": "number"}

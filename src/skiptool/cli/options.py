@@ -35,6 +35,7 @@ __all__ = [
     "skips",
     "span",
     "values",
+    "weights",
 ]
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -164,6 +165,26 @@ def values(words: Sequence[str] | None, option: str) -> dict[int, str]:
             raise ArgumentError(f"{option} {word!r}: the value {number} is given a class twice")
         found[int(number)] = name
     return found
+
+
+def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float], ...]:
+    """Read repeated ``CLASS=WEIGHT``.
+
+    Raises
+    ------
+    ArgumentError
+        If one is not of that form.
+    """
+    found = []
+    for word in listed(words):
+        name, _, number = word.rpartition("=")
+        try:
+            found.append((name, float(number)))
+        except ValueError:
+            name = ""
+        if not name:
+            raise ArgumentError(f"{option} {word!r}: expected CLASS=WEIGHT, such as cell=2.5")
+    return tuple(found)
 
 
 def shifts(words: Sequence[str] | None, sweep: str | None) -> tuple[Shift, ...]:

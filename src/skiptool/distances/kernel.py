@@ -130,6 +130,21 @@ def _index_between(row: AnyArray, edges: Float64, index: AnyArray) -> int:
 
 
 @inlined
+def _merge(tables: AnyArray, counts: AnyArray) -> None:
+    """Add tables (1 or 4) to ``counts`` (C) and leave them 0; four in one pass, for the time."""
+    if tables.shape[0] == 4:
+        for b in range(counts.size):
+            counts[b] += tables[0, b] + tables[1, b] + tables[2, b] + tables[3, b]
+        for t in range(4):
+            for b in range(counts.size):
+                tables[t, b] = 0
+    else:
+        for b in range(counts.size):
+            counts[b] += tables[0, b]
+            tables[0, b] = 0
+
+
+@inlined
 def _tally(cells: AnyArray, index: AnyArray, tables: AnyArray, counts: AnyArray) -> None:
     """Add the indices to ``counts`` (C) by way of tables (1 or 4) that are 0 before and after.
 
@@ -147,16 +162,7 @@ def _tally(cells: AnyArray, index: AnyArray, tables: AnyArray, counts: AnyArray)
         tables[3 * second, index[k + 3]] += 1
     for k in range(start, index.size):
         tables[0, index[k]] += 1
-    if second:  # all four in one pass: a tenth of all counting
-        for b in range(counts.size):
-            counts[b] += tables[0, b] + tables[1, b] + tables[2, b] + tables[3, b]
-        for t in range(4):
-            for b in range(counts.size):
-                tables[t, b] = 0
-    else:
-        for b in range(counts.size):
-            counts[b] += tables[0, b]
-            tables[0, b] = 0
+    _merge(tables, counts)
 
 
 @compiled

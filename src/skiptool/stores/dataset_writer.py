@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import zarr
 
 from skiptool.errors import FormatError, MismatchError
@@ -14,7 +13,8 @@ from skiptool.names import IGNORE, Kind
 from skiptool.records import Sample
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.journal import Journal
-from skiptool.stores.samples import check_sample, column_kinds, row_of
+from skiptool.stores.samples import Packed, column_kinds, pack
+from skiptool.stores.shards import keep_shards, write_shard
 from skiptool.stores.zarrs import create_array, sweep, write_columns
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class DatasetWriter:
     making : Making
         How the step was called; a leftover begun with other parameters is refused.
 
+    Attributes
+    ----------
+    classes : tuple of str
+
     Raises
     ------
     ExistsError
@@ -50,11 +54,11 @@ class DatasetWriter:
 
     def __init__(self, path: Path, classes: Sequence[str], making: Making) -> None:
         self._path = path
-        self._classes = tuple(classes)
+        self.classes = tuple(classes)
         self._making = making
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._arrays: dict[str, Arrays] = {}
-        self._buffers: dict[str, list[Sample]] = {}
+        self._buffers: dict[str, list[Packed]] = {}
         self._places: dict[str, dict[str, int]] = {}
         self._journal = Journal(path, making)
         if self._journal.begun:
@@ -72,8 +76,13 @@ class DatasetWriter:
         """Say whether a sample of this id was appended to a domain, now or before resuming."""
         return name in self._places.get(domain, {})
 
-    def append(self, sample: Sample) -> None:
+    def append(self, sample: Sample | Packed) -> None:
         """Add one sample behind those of its domain.
+
+        Parameters
+        ----------
+        sample : Sample or Packed
+            Packed for the same classes, where other threads have time for that.
 
         Raises
         ------
@@ -84,15 +93,15 @@ class DatasetWriter:
             If its size, type or columns differ from the domain's, its id is there already, or
             its mask holds a label beyond the classes.
         """
-        check_sample(sample, self._classes)
-        if sample.domain not in self._arrays:
-            self._begin(sample.domain, _create(self._root.require_group(sample.domain), sample))
-        self._check_fits(sample)
-        places, buffer = self._places[sample.domain], self._buffers[sample.domain]
-        places[sample.id] = len(places)
-        buffer.append(sample)
+        packed = pack(sample, self.classes) if isinstance(sample, Sample) else sample
+        if packed.domain not in self._arrays:
+            self._begin(packed.domain, _create(self._root.require_group(packed.domain), packed))
+        self._check_fits(packed)
+        places, buffer = self._places[packed.domain], self._buffers[packed.domain]
+        places[packed.row["id"]] = len(places)
+        buffer.append(packed)
         if len(buffer) == SHARD:
-            self._flush(sample.domain)
+            self._flush(packed.domain)
 
     def finish(self) -> Lineage:
         """Write what is left, the columns and the header.
@@ -105,26 +114,34 @@ class DatasetWriter:
         if not self._arrays:
             raise FormatError("no sample at all: the dataset would be empty; check the inputs")
         domains = {}
-        for domain, (images, _) in self._arrays.items():
+        for domain, (images, masks) in self._arrays.items():
             self._flush(domain)
             rows = self._rows[domain]
+            for array in (images, masks):  # once: to write it anew costs as much as a shard
+                array.resize((len(rows), *array.shape[1:]))
             columns = {name: [row[name] for row in rows] for name in rows[0]}
             write_columns(self._root.require_group(domain), columns)
             domains[domain] = {"size": images.shape[1:], "dtype": str(images.dtype), "rows": rows}
-        identity = {"classes": self._classes, "domains": domains}
+        identity = {"classes": self.classes, "domains": domains}
         header = lineage(Kind.DATASET, self._making, identity)
         self._root.update_attributes(
-            {**header.as_json(), "classes": list(self._classes), "ignore_index": IGNORE}
+            {**header.as_json(), "classes": list(self.classes), "ignore_index": IGNORE}
         )
         self._journal.remove()
         return header
 
     def _resume(self) -> None:
+        """Take over whole shards; a last one that is not whole is made again."""
         sweep(self._path)
+        noted: dict[str, list[dict[str, Any]]] = {}
         for entry in self._journal.entries:
-            self._rows.setdefault(entry["domain"], []).extend(entry["rows"])
-        for domain, rows in self._rows.items():
-            images, masks = (_cut(self._root.get(f"{domain}/{name}"), len(rows)) for name in PARTS)
+            rows = noted.setdefault(entry["domain"], [])
+            rows[entry["start"] :] = entry["rows"]
+        for domain, rows in noted.items():
+            whole = len(rows) // SHARD
+            self._rows[domain] = rows[: whole * SHARD]
+            arrays = [self._root.get(f"{domain}/{name}") for name in PARTS]
+            images, masks = (_cut(array, whole) for array in arrays)
             if images is None or masks is None:
                 raise FormatError(
                     f"{self._path}: domain {domain} is not what was noted of it; give --overwrite "
@@ -138,25 +155,27 @@ class DatasetWriter:
         rows = self._rows.setdefault(domain, [])
         self._places[domain] = {row["id"]: place for place, row in enumerate(rows)}
 
-    def _check_fits(self, sample: Sample) -> None:
-        where, places = f"domain {sample.domain}, sample {sample.id}", self._places[sample.domain]
+    def _check_fits(self, packed: Packed) -> None:
+        name = packed.row["id"]
+        where, places = f"domain {packed.domain}, sample {name}", self._places[packed.domain]
         if not places:
             return
-        first, (images, _) = next(iter(places)), self._arrays[sample.domain]
-        if sample.image.shape != images.shape[1:] or sample.image.dtype != images.dtype:
+        first, (images, _) = next(iter(places)), self._arrays[packed.domain]
+        (shape, dtype), known_form = packed.form, (images.shape[1:], str(images.dtype))
+        if packed.form != known_form:
             raise MismatchError(
-                f"{where}: image is {sample.image.shape} {sample.image.dtype}, but {first} is "
-                f"{images.shape[1:]} {images.dtype}; images of one domain have one size: crop "
-                "them, or give them another domain"
+                f"{where}: image is {shape} {dtype}, but {first} is {known_form[0]} "
+                f"{known_form[1]}; images of one domain have one size: crop them, or give them "
+                "another domain"
             )
-        if sample.id in places:
+        if name in places:
             raise MismatchError(
-                f"{where}: is number {len(places)} of its domain, and number {places[sample.id]} "
+                f"{where}: is number {len(places)} of its domain, and number {places[name]} "
                 "has the same id; ids are unique in a domain, rename one"
             )
-        written, waiting = self._rows[sample.domain], self._buffers[sample.domain]
-        found = column_kinds(sample.columns)
-        known = column_kinds(written[0] if written else waiting[0].columns)
+        written, waiting = self._rows[packed.domain], self._buffers[packed.domain]
+        found = column_kinds(packed.row)
+        known = column_kinds(written[0] if written else waiting[0].row)
         if found != known:
             raise MismatchError(
                 f"{where}: has columns {found}, but {first} has {known}; samples of one domain "
@@ -167,29 +186,27 @@ class DatasetWriter:
         buffer, self._buffers[domain] = self._buffers[domain], []
         if not buffer:
             return
-        start, (images, masks) = len(self._rows[domain]), self._arrays[domain]
-        for array, blocks in (
-            (images, [sample.image for sample in buffer]),
-            (masks, [sample.mask for sample in buffer]),
+        start = len(self._rows[domain])
+        for array, chunks in zip(
+            self._arrays[domain],
+            zip(*(packed.chunks for packed in buffer), strict=True),
+            strict=True,
         ):
-            array.resize((start + len(buffer), *array.shape[1:]))
-            array[start:] = np.stack(blocks)
-        rows = [row_of(sample) for sample in buffer]
-        self._journal.note({"domain": domain, "rows": rows})
+            write_shard(array, start // SHARD, chunks)
+        rows = [dict(packed.row) for packed in buffer]
+        self._journal.note({"domain": domain, "start": start, "rows": rows})
         self._rows[domain].extend(rows)
 
 
-def _create(group: zarr.Group, sample: Sample) -> Arrays:
+def _create(group: zarr.Group, packed: Packed) -> Arrays:
+    shape, dtype = packed.form
     images, masks = (
-        create_array(group, name, (0, *array.shape), str(array.dtype), chunk=1, shard=SHARD)
-        for name, array in zip(PARTS, (sample.image, sample.mask), strict=True)
+        create_array(group, name, (0, *each), kind, chunk=1, shard=SHARD)
+        for name, each, kind in zip(PARTS, (shape, shape[:2]), (dtype, "uint8"), strict=True)
     )
     return images, masks
 
 
-def _cut(array: zarr.Array[Any] | zarr.Group | None, rows: int) -> zarr.Array[Any] | None:
+def _cut(array: zarr.Array[Any] | zarr.Group | None, shards: int) -> zarr.Array[Any] | None:
     """Take back what was written of an array without being noted; None if more was noted."""
-    if not isinstance(array, zarr.Array) or array.shape[0] < rows:
-        return None
-    array.resize((rows, *array.shape[1:]))
-    return array
+    return array if isinstance(array, zarr.Array) and keep_shards(array, shards) else None

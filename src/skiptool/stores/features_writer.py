@@ -18,6 +18,7 @@ from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import LAYERS, Kind
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.journal import Journal
+from skiptool.stores.shards import write_chunk
 from skiptool.stores.zarrs import create_array, read_rows, sweep, write_columns
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class FeatureWriter:
             self._layers = {layer: self._create(layer, blocks[layer]) for layer in ordered(blocks)}
         for name, block in blocks.items():
             layer = self._layers[name]
-            layer.values[rows] = block.astype(self._dtype, copy=False)
+            write_chunk(layer.values, rows.start // CHUNK, block.astype(self._dtype, copy=False))
             layer.kept.append(ranges[name])
             if rows.stop % RANGES_CHUNK == 0 or rows.stop == self._images:
                 layer.release(rows.stop)

@@ -1,8 +1,9 @@
-"""What a sample must be to stand in a dataset store, and the row that it leaves there."""
+"""What a sample must be to stand in a dataset store, and what it becomes there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,50 @@ from skiptool.records import Sample, check_name
 from skiptool.stores.dataset import IDENTITY_COLUMNS, IMAGE_FORMS
 from skiptool.stores.header import identifier
 from skiptool.stores.journal import JOURNAL
+from skiptool.stores.shards import compress
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
-__all__ = ["check_sample", "column_kinds", "row_of"]
+__all__ = ["Packed", "check_sample", "column_kinds", "pack"]
 
 TAKEN = (JOURNAL, "zarr.json")
 """Names at the root that no domain can have."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A sample on its way into a store: checked, hashed and compressed.
+
+    Attributes
+    ----------
+    domain : str
+    row : mapping
+        Its columns as JSON types, with the hash of its pixels.
+    form : (tuple of int, str)
+        Shape and dtype of its image.
+    chunks : (bytes, bytes)
+        Image and mask.
+    """
+
+    domain: str
+    row: Mapping[str, Any]
+    form: tuple[tuple[int, ...], str]
+    chunks: tuple[bytes, bytes]
+
+
+def pack(sample: Sample, classes: Sequence[str]) -> Packed:
+    """Do to a sample all that needs no store: most of the work of writing, in any thread.
+
+    Raises
+    ------
+    ArgumentError, MismatchError
+        As :func:`check_sample`.
+    """
+    check_sample(sample, classes)
+    form = sample.image.shape, str(sample.image.dtype)
+    chunks = compress(sample.image), compress(sample.mask)
+    return Packed(sample.domain, _row(sample), form, chunks)
 
 
 def check_sample(sample: Sample, classes: Sequence[str]) -> None:
@@ -61,8 +98,7 @@ def column_kinds(columns: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def row_of(sample: Sample) -> dict[str, Any]:
-    """Return the columns of a sample as JSON types, with the hash of its pixels."""
+def _row(sample: Sample) -> dict[str, Any]:
     return {
         "id": sample.id,
         "subject": sample.subject,

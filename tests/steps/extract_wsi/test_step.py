@@ -30,6 +30,7 @@ from skiptool.steps.extract_wsi.step import extract_slides
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures, kept_failures
+from skiptool.stores.samples import Packed
 from slide_cases import (
     AREAS,
     POINTS,
@@ -455,8 +456,8 @@ def test_an_interrupted_run_goes_on(
     extract(cohort, whole)
 
     class Interrupted(DatasetWriter):
-        def append(self, sample: Sample) -> None:
-            seen.append(sample.id)
+        def append(self, sample: Sample | Packed) -> None:
+            seen.append(sample)
             if len(seen) == 31:
                 raise KeyboardInterrupt
             super().append(sample)

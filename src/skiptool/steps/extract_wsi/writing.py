@@ -15,15 +15,18 @@ from skiptool.errors import SourceError
 from skiptool.names import Kind
 from skiptool.records import Progress
 from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.pixels import Work, read_work
 from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.run import Run
+from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
+from skiptool.stores.samples import Packed, pack
 from skiptool.stores.schemas import REGISTRATION
 from skiptool.stores.staging import staged
 from skiptool.stores.tables import write_table
@@ -74,7 +77,7 @@ def write_sites(run: Run, writer: DatasetWriter, plan: Plan) -> list[str]:
     work = list(_work(writer, plan))
     with run.progress.task("extract", len(plan.sites)) as task:
         task.advance(len(plan.sites) - sum(len(each.sites) for each in work))
-        read = run.mapper(partial(read_work, run.settings, run.pool), work)
+        read = run.mapper(partial(_packed, run.settings, run.pool, writer.classes), work)
         for each, results in zip(work, read, strict=True):
             for site, found in zip(each.sites, results, strict=True):
                 place = site.views[0].slide
@@ -83,13 +86,23 @@ def write_sites(run: Run, writer: DatasetWriter, plan: Plan) -> list[str]:
                     first.setdefault(place, found)
                     continue
                 for sample in found:
-                    if not writer.holds(sample.domain, sample.id):
+                    if not writer.holds(sample.domain, sample.row["id"]):
                         writer.append(sample)
             task.advance(len(each.sites), note=each.scenes[each.sites[0].views[0].slide].slide.name)
     return [
         f"{plan.scenes[place].slide.row.path}: {count} patches could not be read and are left out "
         f"in all domains, the first: {first[place]}"
         for place, count in failed.items()
+    ]
+
+
+def _packed(
+    settings: PatchSettings, pool: SlidePool, classes: Sequence[str], work: Work
+) -> list[list[Packed] | str]:
+    """Read sites and make them ready for the store, where they are read."""
+    return [
+        found if isinstance(found, str) else [pack(sample, classes) for sample in found]
+        for found in read_work(settings, pool, work)
     ]
 
 
