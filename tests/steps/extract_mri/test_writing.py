@@ -12,13 +12,14 @@ from skiptool.names import Split
 from skiptool.records import SILENT, Sample
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.sources.volumes.slices import rescaled
+from skiptool.steps.extract_mri import writing
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import survey
 from skiptool.steps.extract_mri.writing import Plan, read_volume, write_dataset
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
 from skiptool.stores.header import Making
-from volume_cases import affine, cine, heart
+from volume_cases import affine, cine, heart, save
 
 
 def plan(rows: list[VolumeRow], size: int = 64, fold: int = -1, **asked: Any) -> Plan:  # noqa: ANN401
@@ -125,3 +126,29 @@ def test_nothing_at_all_is_an_error(tmp_path: Path, rows: list[VolumeRow]) -> No
         row.image.write_bytes(row.image.read_bytes()[:5000])
     with pytest.raises(SourceError, match=r"no volume could be read; the first failure: .*a_sa"):
         write_dataset(tmp_path / "d.zarr", found, Making("extract mri"), [], 1, SILENT)
+
+
+def test_slices_without_labels_are_whole_after_resuming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty, rows = np.zeros((40, 40, 9), dtype=np.uint8), []
+    for name in "abc":
+        files = (save(tmp_path / f"{name}{part}.nii", empty) for part in "im")
+        rows.append(VolumeRow(*files, "A", name))
+    found, path = plan(rows), tmp_path / "d.zarr"
+    read, calls = writing.read_volume, []
+
+    def stop(*given: Any) -> Any:  # noqa: ANN401
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return read(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "read_volume", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_dataset(path, found, Making("extract mri"), [], 1, SILENT)
+    write_dataset(path, found, Making("extract mri"), [], 1, SILENT)
+    store = open_dataset(path)
+    reader = store.samples("A", list(range(27)))
+    assert not any(reader.read(place)[1].any() for place in range(27))

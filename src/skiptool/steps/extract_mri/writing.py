@@ -22,6 +22,7 @@ from skiptool.steps.extract_mri.survey import Surveyed
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making
+from skiptool.stores.samples import Packed, pack
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8
@@ -72,14 +73,14 @@ def write_dataset(
     unread: set[str] = set()
     with progress.task("extract", len(plan.volumes)) as task:
         task.advance(len(plan.volumes) - len(todo))
-        read = mapped(partial(read_volume, plan), todo, threads)
+        read = mapped(partial(_packed, plan), todo, threads)
         for volume, found in zip(todo, read, strict=True):
             if isinstance(found, str):
                 failures.append(found)
                 unread.add(str(volume.row.image))
             else:
                 for sample in found:
-                    if not writer.holds(sample.domain, sample.id):
+                    if not writer.holds(sample.domain, sample.row["id"]):
                         writer.append(sample)
             task.advance(note=volume.name)
     written = [volume for volume in plan.volumes if str(volume.row.image) not in unread]
@@ -96,6 +97,14 @@ def read_volume(plan: Plan, volume: Surveyed) -> list[Sample] | str:
         return list(_samples(plan, volume))
     except SkiptoolError as error:
         return str(error)
+
+
+def _packed(plan: Plan, volume: Surveyed) -> list[Packed] | str:
+    """Read a volume and make its slices ready for the store, where they are read."""
+    found = read_volume(plan, volume)
+    if isinstance(found, str):
+        return found
+    return [pack(sample, plan.settings.classes) for sample in found]
 
 
 def _there(writer: DatasetWriter, volume: Surveyed) -> bool:
