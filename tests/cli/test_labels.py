@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from skiptool.cli.labels import label_words
+from skiptool.cli.labels import label_words, value_words
 from skiptool.errors import ArgumentError
 
 
@@ -44,3 +44,9 @@ def test_colours_of_another_form(word: str) -> None:
 def test_a_colour_given_twice() -> None:
     with pytest.raises(ArgumentError, match="the value 255,0,0 is given a class twice"):
         label_words(["#ff0000=a,255,0,0=b"], "--labels")
+
+
+def test_colours_are_refused_where_masks_hold_values() -> None:
+    assert value_words(["1=LV,2=MYO", "3=RV"], "--labels") == {1: "LV", 2: "MYO", 3: "RV"}
+    with pytest.raises(ArgumentError, match=r"--labels: \(255, 0, 0\) is a colour"):
+        value_words(["1=LV", "#ff0000=RV"], "--labels")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from skiptool.errors import ArgumentError
 
-__all__ = ["label_words"]
+__all__ = ["label_words", "value_words"]
 
 _LABEL = re.compile(
     r"\s*(#[0-9a-fA-F]{6}|[0-9]+\s*,\s*[0-9]+\s*,\s*[0-9]+|[0-9]+)\s*=([^,]+)", re.ASCII
@@ -40,6 +40,22 @@ def label_words(words: Sequence[str] | None, option: str) -> dict[int | tuple[in
             if key in found:
                 raise ArgumentError(f"{option} {word!r}: the value {text} is given a class twice")
             found[key] = name.strip()
+    return found
+
+
+def value_words(words: Sequence[str] | None, option: str) -> dict[int, str]:
+    """Read repeated ``VALUE=CLASS``, where masks hold no colours.
+
+    Raises
+    ------
+    ArgumentError
+        As `label_words`, or if one is of a colour.
+    """
+    found: dict[int, str] = {}
+    for key, name in label_words(words, option).items():
+        if not isinstance(key, int):
+            raise ArgumentError(f"{option}: {key} is a colour, expected VALUE=CLASS such as 1=LV")
+        found[key] = name
     return found
 
 
