@@ -75,7 +75,7 @@ class SliceSettings:
         if not self.labels:
             return label_map(HEART, None)
         ground = {} if 0 in self.labels else {0: self.classes[0]}
-        return label_map(self.classes, {**ground, **self.labels})
+        return label_map(self.classes, {k: v for k, v in {**ground, **self.labels}.items()})
 
     def size_of(self, domain: str) -> int | None:
         """Return the pixels asked for on either side of the slices of a domain, if any."""
