@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skiptool.steps.hellinger import measure_shift
     from skiptool.steps.info import describe
     from skiptool.steps.load import load_model
-    from skiptool.steps.predict import predict_dataset
+    from skiptool.steps.predict.step import predict_dataset
     from skiptool.steps.report import write_report
     from skiptool.steps.synth import synthesise_dataset
     from skiptool.steps.train import train_models
@@ -50,7 +50,7 @@ _ROOMS = {
     "extract_slides": "skiptool.steps.extract_wsi.step",
     "load_model": "skiptool.steps.load",
     "measure_shift": "skiptool.steps.hellinger",
-    "predict_dataset": "skiptool.steps.predict",
+    "predict_dataset": "skiptool.steps.predict.step",
     "synthesise_dataset": "skiptool.steps.synth",
     "train_models": "skiptool.steps.train",
     "write_report": "skiptool.steps.report",

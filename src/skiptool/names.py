@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 __all__ = [
+    "ENSEMBLE_FOLD",
     "IGNORE",
     "LAYERS",
     "SKIP_LEVELS",
@@ -27,6 +28,9 @@ __all__ = [
 
 IGNORE: Final = 255
 """Label of pixels that no loss and no count looks at."""
+
+ENSEMBLE_FOLD: Final = -1
+"""What stands for the fold of an ensemble over all folds."""
 
 SKIP_LEVELS: Final = (1, 2, 3, 4)
 """Levels of the skip connections of a five-stage U-net; level l joins ``enc{l}`` to ``dec{l}``."""
@@ -137,6 +141,7 @@ class Kind(StrEnum):
     HISTORY = "history"
     PREDICTIONS = "predictions"
     MASKS = "masks"
+    OVERLAYS = "overlays"
     SHIFT = "shift"
     REGISTRATION = "registration"
     REPORT = "report"

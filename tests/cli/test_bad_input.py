@@ -187,7 +187,11 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "predict factor huge": (2, (*PREDICT, "--shift", "contrast=1e9"), ("out of range",)),
     "predict original factor": (2, (*PREDICT, "--shift", "original=1"), ("takes no factor",)),
     "predict sweep": (2, (*PREDICT, "--sweep", "papers"), ("--sweep papers", "paper")),
-    "predict split": (2, (*PREDICT, "--split", "tset"), ("--split tset", "train, test or all")),
+    "predict split": (
+        2,
+        (*PREDICT, "--split", "tset"),
+        ("--split tset", "train, test, fold or all"),
+    ),
     "predict domain": (2, (*PREDICT, "--domain", "A"), ("no domain 'A'", "synthetic")),
     "predict shift twice": (
         2,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,10 +8,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import segmentation_models_pytorch as smp
+import torch
 
 from skiptool.names import Kind
 from skiptool.records import PAPER_SWEEP
 from skiptool.stores.tables import open_table
+from small_models import sibling
 
 Run = Callable[..., Any]
 
@@ -84,3 +88,51 @@ def test_train_split_and_domain(run: Run, experiment: SimpleNamespace, tmp_path:
     table = pq.read_table(out)
     assert table.num_rows == 24 * 4
     assert table["split"].to_pylist().count("train") == 19 * 4
+
+
+def test_a_folder_of_runs_ensemble_and_overlays(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    sibling(experiment.baseline, tmp_path / "runs/fold1", 1)
+    (tmp_path / "runs/fold0").symlink_to(experiment.baseline)
+    out, drawn = tmp_path / "p.parquet", tmp_path / "o"
+    words = ("predict", tmp_path / "runs", "--data", experiment.data, "--precision", "32")
+    found = run(*words, "--ensemble", "--overlays", drawn, "--overlay-count", 1, "-o", out)
+    assert (found.code, found.out) == (0, f"{out}\n")
+    assert f"wrote {drawn}" in found.err
+    assert "resnet18-L0/ensemble" in found.err
+    assert set(pq.read_table(out)["fold"].to_pylist()) == {0, 1, -1}
+    assert len(list(drawn.glob("*/*.png"))) == 3
+    shown = run("info", drawn, "--check", "--json").json["summary"][str(drawn)]
+    assert (shown["kind"], shown["pictures"]) == ("overlays", 3)
+    made = run("info", drawn, "--command").out
+    assert "--ensemble" in made
+    assert "--overlay-count 1" in made
+
+
+def test_a_damaged_model_is_listed_and_the_others_go_on(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    bad, out = Path(shutil.copytree(experiment.pruned, tmp_path / "bad")), tmp_path / "p.parquet"
+    (bad / "model.safetensors").write_bytes(b"cut")
+    words = ("predict", experiment.baseline, bad, "--data", experiment.data, "-o", out)
+    found = run(*words, "--quiet")
+    assert (found.code, found.out) == (3, f"{out}\n")
+    assert found.err.count("\n") == 1
+    assert f"failed: {bad}/model.safetensors: cannot be read" in found.err
+    assert "failures" in run("info", out).out
+    alone = run("predict", bad, "--data", experiment.data, "-o", tmp_path / "q")
+    assert (alone.code, "cannot be read" in alone.line()) == (1, True)
+
+
+def test_a_device_without_memory_is_one_line(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: Any, **__: Any) -> Any:  # noqa: ANN401 - stands for another function
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB\nGPU 0 has 8 GiB")
+
+    monkeypatch.setattr(smp.Unet, "forward", greedy)
+    words = ("predict", experiment.baseline, "--data", experiment.data)
+    found = run(*words, "-o", tmp_path / "p")
+    assert found.code == 1
+    assert "out of memory (device cpu has not enough memory for 1 networks" in found.line()

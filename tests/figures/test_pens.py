@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from skiptool.figures.dots import dot_axes
-from skiptool.figures.pens import PLAIN, Pen, class_pens, stamp, stroke
+from skiptool.figures.pens import PLAIN, Pen, class_pens, compared_pens, stamp, stroke
 from skiptool.figures.style import architecture_colours
 
 FIVE = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
@@ -68,3 +68,13 @@ def test_markers_with_and_without_a_face() -> None:
     sheet = np.asarray(canvas.buffer_rgba())
     assert sheet[20, 20, :3].tolist() == [255, 0, 0]
     assert sheet[45, 45, :3].max() < 100
+
+
+def test_truth_and_prediction_differ_in_colour_classes_in_dashes() -> None:
+    pens = compared_pens(["LV", "MYO", "RV", "other"])
+    assert len({truth.colour for truth, _ in pens.values()}) == 1
+    assert len({predicted.colour for _, predicted in pens.values()}) == 1
+    assert len({truth.dashes for truth, _ in pens.values()}) == 4
+    for truth, predicted in pens.values():
+        assert truth.colour != predicted.colour
+        assert truth.dashes == predicted.dashes

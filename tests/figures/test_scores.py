@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from skiptool.figures.grid import Column, Row
 from skiptool.figures.scores import ScoreMatrix, by_domain, by_shift
 from skiptool.metrics.scores import Score
+from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
 
 Check = Callable[[Figure], list[str]]
@@ -159,3 +160,20 @@ def test_the_spread_is_drawn_where_there_are_several_folds(labels: Check, folds:
     assert ("0.85" in texts) == (folds == 2)
     assert ("one fold, hence no spread" in matrix.caption) == (folds == 1)
     assert any("0.07" in text for text in texts) == (folds == 2)
+
+
+def test_an_ensemble_is_not_among_the_folds_it_is_made_of() -> None:
+    """Worked by hand: folds 0.8 and 0.9, their ensemble 0.95."""
+    together = score("baseline", ENSEMBLE_FOLD, ORIGINAL, 0.95)
+    darker = score("baseline", ENSEMBLE_FOLD, DARK, 0.4)
+    (without,), (matrix,) = by_shift(FOUND), by_shift([together, *FOUND, darker])
+    labels = [row.label for row in matrix.rows]
+    assert labels == ["baseline", "baseline, ensemble", "L1-pruned"]
+    np.testing.assert_array_equal(matrix.values[[0, 2]], without.values)
+    np.testing.assert_array_equal(matrix.spread[[0, 2]], without.spread)
+    assert matrix.folds == without.folds == 2
+    np.testing.assert_allclose(matrix.values[1], [0.95, 0.4, math.nan, math.nan])
+    assert np.isnan(matrix.spread[1]).all()
+    assert "Ensemble: the mean of the class probabilities of all folds" in matrix.caption
+    assert "nsemble" not in without.caption
+    assert matrix.table().columns["resnet18 baseline, ensemble"][:2] == [0.95, 0.4]

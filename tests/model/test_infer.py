@@ -90,6 +90,8 @@ def test_to_device_takes_views(images: UInt8) -> None:
         ((192, 192), "cpu", [3, 3, 3, 3, 3, 1]),
         ((512, 512), "cpu", [1] * 16),
         ((512, 512), "cuda:0", [16]),
+        ((64, 64), "cuda:0", [16]),
+        ((1024, 2048), "cuda:0", [2] * 8),
     ],
 )
 def test_large_images_run_in_small_batches(

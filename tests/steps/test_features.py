@@ -286,3 +286,20 @@ def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None
     extract_features([experiment.pruned], experiment.data, out, layers=["head"], overwrite=True)
     assert open_features(out).lineage.id != first
     assert [path.name for path in tmp_path.iterdir()] == ["f.zarr"]
+
+
+def test_a_folder_of_models_stands_for_all_of_them(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    """One of ours and one that segmentation-models-pytorch saved itself."""
+    theirs = smp.Unet("resnet18", encoder_weights=None, classes=2).eval()
+    theirs.save_pretrained(tmp_path / "models/theirs")
+    (tmp_path / "models/ours").symlink_to(experiment.baseline)
+    out = tmp_path / "f"
+    found = extract_features([tmp_path / "models"], experiment.data, out, layers=["head"])
+    names = ["resnet18-L0-fold0_synthetic_original.zarr", "theirs_synthetic_original.zarr"]
+    assert [path.name for path in found.outputs] == names
+    store = open_features(found.outputs[1])
+    assert (store.facts["fold"], store.facts["pruning"]) == (None, "baseline")
+    plain = open_features(experiment.plain).read("head", slice(None))
+    assert (open_features(found.outputs[0]).read("head", slice(None)) == plain).all()

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from skiptool.errors import ExistsError, FormatError, SourceError
-from skiptool.names import PictureFormat
+from skiptool.names import PictureFormat, Precision
+from skiptool.steps.predict.step import predict_dataset
 from skiptool.steps.report import write_report
+from small_models import sibling
 
 IDS = re.compile(r'class="id">([0-9a-f]{32})<')
 
@@ -128,3 +130,26 @@ def test_lineage_does_not_depend_on_where_tables_lie(
         ids.append(IDS.findall((tmp_path / f"{number}.html").read_text()))
     assert ids[0] == ids[1]
     assert len(ids[0]) == 2
+
+
+def test_ensembles_are_drawn_apart_from_their_folds(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    sibling(experiment.baseline, tmp_path / "fold1", 1)
+    models = [experiment.baseline, tmp_path / "fold1"]
+    tables = []
+    for ensemble in (False, True):
+        out = tmp_path / f"{ensemble}.parquet"
+        how = {"ensemble": ensemble, "precision": Precision.FLOAT32}
+        predict_dataset(models, experiment.data, out, **how)
+        tables += write_report([out]).tables
+    without, found = (dict(table.columns) for table in tables)
+    alone = found.pop("resnet18 baseline, ensemble")
+    assert found == without
+    assert alone[0] is not None
+    assert alone != found["resnet18 baseline"]
+    write_report([tmp_path / "True.parquet"], tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "baseline, ensemble" in text
+    assert "Ensemble: the mean of the class probabilities" in text
+    assert "14,328,354" in text  # an ensemble does not replace the parameters of one network

@@ -31,7 +31,7 @@ def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
         [[[100 * s + 10 * t + p for p in range(3)] for t in range(3)] for s in indices]
     )
     shift = Shift.parse("brightness=0.5")
-    columns = prediction_columns(MODEL, store, store.domain("a"), shift, indices, matrices)
+    columns = prediction_columns(MODEL.facts(), store, store.domain("a"), shift, indices, matrices)
     assert set(columns) == set(PREDICTIONS) - {"clean_skips"}
     write_table(tmp_path / "p", lineage(Kind.PREDICTIONS, Making("p"), 1), columns, matrices.size)
     table = open_table(tmp_path / "p", Kind.PREDICTIONS)
@@ -57,6 +57,11 @@ def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
 def test_an_unshifted_image_has_no_factor(dataset: Path) -> None:
     store = open_dataset(dataset)
     columns = prediction_columns(
-        MODEL, store, store.domain("b grey"), ORIGINAL, [0], np.zeros((1, 3, 3), dtype=np.int64)
+        MODEL.facts(),
+        store,
+        store.domain("b grey"),
+        ORIGINAL,
+        [0],
+        np.zeros((1, 3, 3), dtype=np.int64),
     )
     assert (columns["shift"], columns["factor"], columns["domain"]) == ("original", None, "b grey")

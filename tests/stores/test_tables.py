@@ -282,3 +282,13 @@ def fail(path: Path) -> None:
     with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
         writer.append({"loss": math.nan}, 2)
         raise ZeroDivisionError
+
+
+def test_what_a_table_was_made_without_is_kept(tmp_path: Path) -> None:
+    header = lineage(Kind.HISTORY, MAKING, 1)
+    for name, failures in (("none", []), ("some", ["model a: is damaged", "päth: gone"])):
+        with TableWriter(tmp_path / name, header, failures):
+            pass
+        found = open_table(tmp_path / name, Kind.HISTORY)
+        assert found.failures == tuple(failures)
+        assert found.lineage == header

@@ -19,13 +19,26 @@ def predict(
     data: options.Data,
     shift: options.Shifts = None,
     sweep: options.Sweep = None,
-    split: options.SplitOption = "test",
+    split: Annotated[
+        str, typer.Option(help="Samples: train, test, all, or fold (each model's validation fold).")
+    ] = "test",
     domain: options.Domains = None,
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="PATH", help="Prediction table (Parquet).")
     ] = "predictions.parquet",
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Also average the folds of each architecture.")
+    ] = False,
     masks: Annotated[
         Path | None, typer.Option(help="Also keep the predicted masks in this store.")
+    ] = None,
+    overlays: Annotated[
+        Path | None,
+        typer.Option(help="Also draw truth and prediction into this folder, lowest IoU first."),
+    ] = None,
+    overlay_count: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draw the N lowest of a model and domain [default: all]."),
     ] = None,
     precision: options.PrecisionOption = Precision.AUTO,
     device: options.Device = "auto",
@@ -37,11 +50,13 @@ def predict(
 ) -> Outcome:
     """Segment images under shifts and count true against predicted pixels of every sample.
 
-    Example: skiptool predict runs/resnet18-L1/fold0 --data synth.zarr --sweep paper
+    A folder that holds models stands for all of them.
+
+    Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
     found = inputs.paths(models)
     shifts = options.shifts(shift, sweep)
-    from skiptool.steps.predict import predict_dataset
+    from skiptool.steps.predict.step import predict_dataset
 
     return predict_dataset(
         found,
@@ -50,7 +65,10 @@ def predict(
         shifts=shifts,
         domains=domain or (),
         split=split,
+        ensemble=ensemble,
         masks=masks,
+        overlays=overlays,
+        overlay_count=overlay_count,
         device=device,
         precision=precision,
         overwrite=overwrite,

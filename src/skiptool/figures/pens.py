@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float64
 
-__all__ = ["PLAIN", "Pen", "class_pens", "stamp", "stroke"]
+__all__ = ["PLAIN", "Pen", "class_pens", "compared_pens", "stamp", "stroke"]
 
 _PAPER: Final = architecture_colours(
     ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
@@ -77,6 +77,26 @@ def class_pens(classes: Iterable[str]) -> dict[str, Pen]:
         place = len(pens) - ("background" in pens)
         pens[name] = PLAIN if name == "background" else _pen(place)
     return pens
+
+
+def compared_pens(classes: Iterable[str]) -> dict[str, tuple[Pen, Pen]]:
+    """Give each class a pen for its truth and one for its prediction: colour tells which it is.
+
+    Sky and amber are told apart under the three forms of colour-blindness; classes differ by their
+    dashes, the first four from one another.
+
+    Examples
+    --------
+    >>> truth, predicted = compared_pens(["LV", "MYO"])["MYO"]
+    >>> truth.colour != predicted.colour, truth.dashes == predicted.dashes
+    (True, True)
+    """
+    truth, predicted = _PAPER["L1-pruned"], _PAPER["L2-pruned"]
+    return {
+        name: (Pen(truth, _DARK, dashes), Pen(predicted, _DARK, dashes))
+        for place, name in enumerate(dict.fromkeys(classes))
+        for dashes in (_DASHES[place % len(_DASHES)],)
+    }
 
 
 def _pen(place: int) -> Pen:

@@ -143,13 +143,16 @@ def _matrix(
 ) -> ScoreMatrix:
     encoders = list(dict.fromkeys(score.encoder for score in group))
     rows = tuple(
-        Row(pruning, encoder)
+        Row(network, encoder)
         for encoder in encoders
         for pruning in in_paper_order({s.pruning for s in group if s.encoder == encoder})
+        for network in sorted(
+            {s.network for s in group if (s.encoder, s.pruning) == (encoder, pruning)}
+        )
     )
     cells: dict[tuple[str, str, Shift | str], dict[str, float]] = {}
     for score in group:
-        place = (score.encoder, score.pruning, getattr(score, across))
+        place = (score.encoder, score.network, getattr(score, across))
         # By model, so that a model measured in two tables counts once.
         cells.setdefault(place, {})[score.model_id] = score.miou
     stats = np.array(
@@ -166,6 +169,9 @@ def _matrix(
     return ScoreMatrix(title, caption, measure, rows, columns, values, spread, folds, across)
 
 
+_ENSEMBLE = " Ensemble: the mean of the class probabilities of all folds, one network more."
+
+
 def _caption(group: Sequence[Score], measure: str, folds: int) -> str:
     first = group[0]
     classes = f" (mean of {', '.join(first.classes)})" if len(first.classes) > 1 else ""
@@ -174,8 +180,9 @@ def _caption(group: Sequence[Score], measure: str, folds: int) -> str:
         if folds > 1
         else "one fold, hence no spread"
     )
+    together = any(score.network != score.pruning for score in group)
     return (
         f"{measure[0].upper()}{measure[1:]}{classes} from confusion counts accumulated over the "
         f"{first.split} samples of {first.dataset}; {averaged}. Rows: architectures by number of "
-        "uppermost skip connections removed."
+        f"uppermost skip connections removed.{_ENSEMBLE if together else ''}"
     )

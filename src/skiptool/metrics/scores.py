@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.metrics.overlap import mean_iou
-from skiptool.names import ShiftKind
+from skiptool.names import ENSEMBLE_FOLD, ShiftKind
 from skiptool.records import Shift
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Score:
     ----------
     dataset, dataset_id, domain, split, encoder, pruning, model_id : str
     fold : int or None
+        ``ENSEMBLE_FOLD`` for the mean of all folds' class probabilities.
     shift : Shift
     classes : tuple of str
         Foreground classes that the mean is taken over.
@@ -50,6 +51,11 @@ class Score:
     shift: Shift
     classes: tuple[str, ...]
     miou: float
+
+    @property
+    def network(self) -> str:
+        """Label of a row: the pruning; an ensemble stands apart from the folds it is made of."""
+        return f"{self.pruning}, ensemble" if self.fold == ENSEMBLE_FOLD else self.pruning
 
 
 def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:

@@ -26,6 +26,7 @@ from skiptool.stores.features_writer import CHUNK, FeatureWriter, ordered
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
+from skiptool.stores.runs import model_folders
 from skiptool.stores.staging import check_free, staged
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def extract_features(
     Parameters
     ----------
     models : sequence of Path
-        Model folders.
+        Model folders, or folders that hold them.
     data : Path
         Dataset store.
     out : Path
@@ -91,8 +92,7 @@ def extract_features(
         Names out of ``LAYERS``, or module names of the network; all that it has by default.
     dtype, device : str
         ``float16``, ``float32``; ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-    overwrite, resume, dry_run : bool
-    progress : Progress
+    overwrite, resume, dry_run, progress : bool, Progress
 
     Returns
     -------
@@ -110,12 +110,12 @@ def extract_features(
     ExistsError
         If an output exists.
     """
-    splits, dtypes = ("train", "test", "all"), ("float16", "float32")
-    for option, word, known in (("split", split, splits), ("dtype", dtype, dtypes)):
+    words = {"split": (split, ("train", "test", "all")), "dtype": (dtype, ("float16", "float32"))}
+    for option, (word, known) in words.items():
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     target, store = choose_device(device), open_dataset(data)
-    networks = [_network(open_model(path), layers) for path in models]
+    networks = [_network(open_model(path), layers) for path in model_folders(models)]
     jobs = [
         _job(network, store.domain(name), shift, (store, out, split, dtype))
         for network in networks

@@ -20,6 +20,7 @@ from skiptool.stores.features import open_features
 from skiptool.stores.header import digest, identifier
 from skiptool.stores.lookup import kind_of, lineage_of
 from skiptool.stores.masks import open_masks
+from skiptool.stores.overlays import open_overlays
 from skiptool.stores.tables import open_table
 from skiptool.stores.zarrs import open_group, read_columns
 
@@ -159,9 +160,7 @@ def _model(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
         "skips": list(stored.architecture.skips),
         "classes": list(stored.architecture.classes),
         "channels": stored.architecture.channels,
-        "training": stored.config.get("training"),
-        "best_epoch": stored.config.get("best_epoch"),
-        "best_mIoU": stored.config.get("best_mIoU"),
+        **{key: stored.config.get(key) for key in ("training", "best_epoch", "best_mIoU")},
     }
 
     def verify() -> None:
@@ -191,12 +190,14 @@ def _check_archive(path: Path) -> None:
 def _table(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     table = open_table(path, kind_of(path))
     # Opening read and decoded every page of the file.
-    return {"rows": len(table), "columns": list(table.data.column_names)}, lambda: None
+    inside = {"rows": len(table), "columns": list(table.data.column_names)}
+    return {**inside, "failures": list(table.failures) or None}, lambda: None
 
 
 def _masks(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     store = open_masks(path)
-    inside = {"entries": [{**facts, "images": shape[0]} for facts, shape in store.entries()]}
+    entries = [{**facts, "images": shape[0]} for facts, shape in store.entries()]
+    inside = {"entries": entries, "failures": kept_failures(path) or None}
 
     def verify() -> None:
         store.read_all()
@@ -204,6 +205,10 @@ def _masks(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
             read_columns(open_group(store.root, name, str(path)), f"{path}: entry {name}")
 
     return inside, verify
+
+
+def _overlays(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+    return {"pictures": len(open_overlays(path)[1])}, lambda: None  # each of them is there
 
 
 _INSIDE: Mapping[Kind, Callable[[Path], tuple[dict[str, Any], Callable[[], None]]]] = {
@@ -215,6 +220,7 @@ _INSIDE: Mapping[Kind, Callable[[Path], tuple[dict[str, Any], Callable[[], None]
     Kind.REGISTRATION: _table,
     Kind.SHIFT: _table,
     Kind.MASKS: _masks,
+    Kind.OVERLAYS: _overlays,
 }
 
 

@@ -47,6 +47,7 @@ __all__ = ["StoredModel", "model_identity", "open_model", "write_model"]
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+PICKLE = "pytorch_model.bin"
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """How the names of tensors end that are no parameters."""
@@ -176,7 +177,7 @@ def open_model(path: Path) -> StoredModel:
     """
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
-            raise FormatError(f"{path}: no model folder, it has no {name}; check the path")
+            raise FormatError(f"{path}: no model folder, it has no {name}; {_remedy(path)}")
     config = read_config(path / CONFIG)
     architecture = read_architecture(path / CONFIG, config)
     header = config.get("lineage")
@@ -191,6 +192,12 @@ def open_model(path: Path) -> StoredModel:
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
     return StoredModel(path, name, lineage.id, architecture, fold, count, config, lineage)
+
+
+def _remedy(path: Path) -> str:
+    if (path / PICKLE).is_file():
+        return f"{PICKLE} is never unpickled: save it with safetensors"
+    return "check the path"
 
 
 def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, Any]) -> StoredModel:

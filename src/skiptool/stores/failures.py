@@ -1,4 +1,4 @@
-"""Inputs that a dataset was made without: the attribute ``failures`` at the root of its store.
+"""Inputs that a store was made without: the attribute ``failures`` at the root of its store.
 
 A list of lines for people, one for each input that failed while the rest went on; absent where
 none did. It is about the making, not the content: no id depends on it.

@@ -9,6 +9,7 @@ from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, open_model
 from skiptool.stores.header import Lineage, Making, check_same, parse_lineage
+from skiptool.stores.overlays import INDEX, open_overlays
 from skiptool.stores.tables import open_table, table_kind
 from skiptool.stores.zarrs import open_root
 
@@ -32,6 +33,8 @@ def kind_of(path: Path) -> Kind:
         return table_kind(path)
     if (path / CONFIG).is_file():
         return Kind.MODEL
+    if (path / INDEX).is_file():
+        return Kind.OVERLAYS
     if not (path / "zarr.json").is_file():
         raise FormatError(f"{path}: a folder that is neither a store nor a model of skiptool")
     found = open_root(path, "skiptool").attrs.get("kind")
@@ -51,6 +54,8 @@ def lineage_of(path: Path) -> Lineage | None:
     kind = kind_of(path)
     if kind is Kind.MODEL:
         return open_model(path).lineage
+    if kind is Kind.OVERLAYS:
+        return open_overlays(path)[0]
     if path.is_file():
         return open_table(path, kind).lineage
     return parse_lineage(dict(open_root(path, kind.value).attrs), str(path), kind)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.records import Shift
-from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
 
 if TYPE_CHECKING:
@@ -18,18 +17,20 @@ __all__ = ["prediction_columns"]
 
 
 def prediction_columns(
-    model: StoredModel,
+    facts: Mapping[str, Any],
     store: DatasetStore,
     domain: Domain,
     shift: Shift,
     indices: Sequence[int],
     matrices: Int64,
+    split: str | None = None,
 ) -> Mapping[str, Any]:
     """Lay out the counts of one model, domain and shift as columns of the table.
 
     Parameters
     ----------
-    model : StoredModel
+    facts : mapping
+        Columns of the model or ensemble: its ``facts()``.
     store : DatasetStore
     domain : Domain
     shift : Shift
@@ -37,6 +38,8 @@ def prediction_columns(
         Samples of the domain.
     matrices : int64 (N, J, J)
         Pixels by truth and prediction; one row of the table each.
+    split : str, optional
+        What to call the split where it is not the one stored with the samples.
 
     Returns
     -------
@@ -48,10 +51,10 @@ def prediction_columns(
     each = classes * classes
     rows = list(indices)
     return {
-        **model.facts(),
+        **facts,
         **{"dataset": store.path.name, "dataset_id": store.lineage.id},
         **{"domain": domain.name, "shift": shift.kind.value, "factor": shift.factor},
-        "split": np.repeat(domain.columns["split"][rows], each),
+        "split": split or np.repeat(domain.columns["split"][rows], each),
         "sample": np.repeat(domain.columns["id"][rows], each),
         "subject": np.repeat(domain.columns["subject"][rows], each),
         "truth": np.tile(np.repeat(names, classes), images),

@@ -41,7 +41,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
         If the parent folder is missing, or the name cannot be a file.
     ExistsError
         If the output or a leftover of an interrupted run is there; or if what would be replaced
-        is a folder of the user's: neither a Zarr store, nor a model, nor empty.
+        is a folder of the user's: neither a Zarr store, nor a model, nor overlays, nor empty.
     """
     if out.name in ("", ".."):
         raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
@@ -63,6 +63,10 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
             f"{out}: {partial_of(out).name} is left of an interrupted run, or another process "
             "writes it now; give --resume to go on with it or --overwrite to start again"
         )
+
+
+_OURS = ("zarr.json", "config.json", "overlays.json")
+"""One of these stands in every folder that skiptool makes as a whole."""
 
 
 @contextmanager
@@ -95,11 +99,11 @@ def _check_replaceable(out: Path) -> None:
     """Keep ``--overwrite`` from deleting a folder that somebody else filled."""
     if not out.is_dir() or out.is_symlink():
         return
-    ours = any((out / name).is_file() for name in ("zarr.json", "config.json"))
+    ours = any((out / name).is_file() for name in _OURS)
     if not ours and any(out.iterdir()):
         raise ExistsError(
-            f"{out}: is a folder with other things in it, and --overwrite replaces stores and "
-            "models only; give another --out, or remove the folder yourself"
+            f"{out}: is a folder with other things in it, and --overwrite replaces stores, "
+            "models and overlays only; give another --out, or remove the folder yourself"
         )
 
 

@@ -37,11 +37,12 @@ _KEY = b"skiptool"
 
 @dataclass(frozen=True, slots=True)
 class MetricTable:
-    """A table read back: its header and its columns by name."""
+    """A table read back: its header, its columns by name, and what it was made without."""
 
     path: Path
     lineage: Lineage
     data: pa.Table
+    failures: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.data.num_rows)
@@ -68,10 +69,13 @@ class TableWriter:
         File to write (see ``staging`` for atomic names).
     header : Lineage
         Its kind chooses the schema.
+    failures : sequence of str
+        Inputs that it is made without, one line each: kept beside the header, where there are any.
     """
 
-    def __init__(self, path: Path, header: Lineage) -> None:
-        metadata = {_KEY: json.dumps(header.as_json()).encode()}
+    def __init__(self, path: Path, header: Lineage, failures: Sequence[str] = ()) -> None:
+        kept = {"failures": list(failures)} if failures else {}
+        metadata = {_KEY: json.dumps({**header.as_json(), **kept}).encode()}
         self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
         self._writer = pq.ParquetWriter(
             path, self._schema, compression="zstd", write_page_checksum=True
@@ -132,11 +136,16 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
     parsed = parse_lineage(header, str(path), kind)
     try:
         data = pq.read_table(path, partitioning=None, page_checksum_verification=True)
-        return MetricTable(path, parsed, _typed(data, kind, path))
+        return MetricTable(path, parsed, _typed(data, kind, path), _failures(header))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FormatError(
             f"{path}: cannot be read ({_told(error)}); the file is damaged, make it again"
         ) from error
+
+
+def _failures(header: object) -> tuple[str, ...]:
+    found = header.get("failures") if isinstance(header, dict) else None
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:

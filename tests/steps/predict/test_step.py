@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import segmentation_models_pytorch as smp
@@ -14,16 +16,19 @@ import torch
 from safetensors.torch import load_file
 from torchvision.transforms.v2.functional import adjust_brightness
 
+import skiptool
+from predict_cases import Warned, make_dataset
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.metrics.overlap import mean_iou
-from skiptool.names import Precision, Split
-from skiptool.records import ORIGINAL, Sample, Shift
-from skiptool.steps import predict
-from skiptool.steps.predict import predict_dataset
-from skiptool.stores.dataset import StoredSamples, open_dataset
-from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.header import Making
+from skiptool.names import ENSEMBLE_FOLD, Kind, Precision
+from skiptool.records import ORIGINAL, Shift
+from skiptool.steps.predict import counting
+from skiptool.steps.predict.step import predict_dataset
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.failures import kept_failures
 from skiptool.stores.masks import open_masks
+from skiptool.stores.overlays import open_overlays
+from skiptool.stores.tables import open_table
 
 DARK = Shift.parse("brightness=0.5")
 PLAIN: dict[str, Any] = {"precision": Precision.FLOAT32}
@@ -109,22 +114,10 @@ def test_original_is_a_shift_of_factor_1(experiment: SimpleNamespace, tmp_path: 
         assert (matrices(table, shift=kind) == first).all()
 
 
-def make_dataset(path: Path, sizes: Sequence[tuple[str, int, int]]) -> None:
-    """Write domains of other sizes, a quarter of each mask ignored."""
-    writer = DatasetWriter(path, ["background", "cell"], Making("extract"))
-    rng = np.random.default_rng(0)
-    for domain, height, width in sizes:
-        for number in range(18):
-            mask = rng.choice(np.array([0, 1, 255, 255], dtype=np.uint8), (height, width))
-            image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
-            name = f"{number:02d}"
-            writer.append(Sample(name, image, mask, name, domain, Split.TEST))
-    writer.finish()
-
-
-def test_ignored_pixels_are_in_no_pair(experiment: SimpleNamespace, tmp_path: Path) -> None:
-    data, out = tmp_path / "d.zarr", tmp_path / "p.parquet"
-    make_dataset(data, [("A", 40, 72), ("B", 33, 31)])
+def test_ignored_pixels_are_in_no_pair(
+    experiment: SimpleNamespace, two_sizes: Path, tmp_path: Path
+) -> None:
+    data, out = two_sizes, tmp_path / "p.parquet"
     found = predict_dataset([experiment.baseline], data, out, **PLAIN)
     table, store = pq.read_table(out), open_dataset(data)
     for domain in ("A", "B"):
@@ -152,20 +145,6 @@ def test_summary_is_the_iou_of_summed_counts(experiment: SimpleNamespace, tmp_pa
     assert table.equals(pq.read_table(experiment.predictions))  # the same twice
 
 
-def test_data_are_read_once(
-    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls, read = [], StoredSamples.read_many
-    monkeypatch.setattr(
-        StoredSamples,
-        "read_many",
-        lambda self, rows: (calls.append(list(rows)), read(self, rows))[1],
-    )
-    both = [experiment.baseline, experiment.pruned]
-    predict_dataset(both, experiment.data, tmp_path / "p.parquet", shifts=[ORIGINAL, DARK], **PLAIN)
-    assert calls == [[0, 1, 2, 3, 4]]
-
-
 def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path: Path) -> None:
     both = [experiment.baseline, experiment.pruned]
     out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
@@ -184,16 +163,16 @@ def test_resume(
     out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
     models = [experiment.baseline, experiment.pruned]
     how = {"shifts": [ORIGINAL, DARK], "masks": masks, **PLAIN}
-    labels, calls = predict.predict_labels, []
+    taken, calls = counting.segment, []
 
-    def interrupted(*words: Any) -> Any:  # noqa: ANN401 - stands for another function
+    def interrupted(*words: Any, **how: Any) -> Any:  # noqa: ANN401 - stands for another function
         calls.append(words)
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise KeyboardInterrupt
-        return labels(*words)
+        return taken(*words, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "predict_labels", interrupted)
+        patch.setattr(counting, "segment", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict_dataset(models, experiment.data, out, **how)
     assert not out.exists()
@@ -204,7 +183,7 @@ def test_resume(
     assert pq.read_table(out).equals(pq.read_table(experiment.predictions))
     assert {path.name for path in tmp_path.iterdir()} == {"p.parquet", "m.zarr"}
     # Whole: nothing is predicted. Other parameters: refused, for table and masks alike.
-    monkeypatch.setattr(predict, "restore", None)
+    monkeypatch.setattr(counting, "segment", None)
     found = predict_dataset(models, experiment.data, out, **how, resume=True)
     assert (found.outputs, found.side_outputs) == ((out,), (masks,))
     with pytest.raises(ExistsError, match="split was 'test', now 'all'"):
@@ -228,3 +207,138 @@ def test_a_copy_of_a_model_counts_twice(experiment: SimpleNamespace, tmp_path: P
     copy.symlink_to(experiment.baseline)
     with pytest.raises(ArgumentError, match="a model is given twice"):
         predict_dataset([experiment.baseline, copy], experiment.data, tmp_path / "p.parquet")
+
+
+def test_a_folder_of_runs_with_ensembles(
+    experiment: SimpleNamespace, runs: Path, tmp_path: Path
+) -> None:
+    """Rows of ensembles are those of one model more; all others are as without them."""
+    plain, both = tmp_path / "plain.parquet", tmp_path / "both.parquet"
+    shifts, warned = [ORIGINAL, DARK], Warned()
+    predict_dataset([runs], experiment.data, plain, shifts=shifts, **PLAIN)
+    how = {"shifts": shifts, "ensemble": True, "masks": tmp_path / "m.zarr", **PLAIN}
+    found = predict_dataset([runs], experiment.data, both, **how, progress=warned)
+    assert warned.lines == ["no ensemble of resnet18-L1/fold0: there is but one fold of each"]
+    table = pq.read_table(both)
+    own = table.filter(pc.not_equal(table["fold"], ENSEMBLE_FOLD))
+    assert own.equals(pq.read_table(plain))
+    rows = table.filter(pc.equal(table["fold"], ENSEMBLE_FOLD))
+    assert rows.num_rows == 2 * 5 * 4
+    for name, value in (("model", "resnet18-L0/ensemble"), ("pruning", "baseline")):
+        assert set(rows[name].to_pylist()) == {value}
+    assert set(rows["parameter_count"].to_pylist()) == {None}
+    masks = open_masks(tmp_path / "m.zarr")
+    assert len(masks.names()) == 4 * 2
+    assert "resnet18-L0/ensemble" in found.tables[0].columns
+    # Independently: softmax of SMP's own networks, averaged.
+    store = open_dataset(experiment.data)
+    indices = store.domain("synthetic").select("test")
+    images, truth = store.samples("synthetic", indices).read_many(range(len(indices)))
+    folds = [runs / "resnet18-L0" / name for name in ("fold0", "fold1")]
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        mean = sum(skiptool.load_model(fold)(inputs).softmax(dim=1) for fold in folds) / 2
+    expected = by_hand(truth, mean.argmax(dim=1).numpy())
+    ours = matrices(rows, shift="original")
+    assert np.abs(ours - expected).max() <= 3  # pixels: other batches, other rounding
+
+
+def test_each_model_on_its_own_validation_fold(
+    experiment: SimpleNamespace, runs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.parquet"
+    predict_dataset([runs], experiment.data, out, split="fold", **PLAIN)
+    table = pq.read_table(out)
+    columns = open_dataset(experiment.data).domain("synthetic").columns
+    for fold in (0, 1):
+        rows = table.filter(pc.equal(table["fold"], fold))
+        assert set(rows["sample"].to_pylist()) == set(columns["id"][columns["fold"] == fold])
+    assert set(table["split"].to_pylist()) == {"validation"}
+    # Training chose its epoch by just these samples: the score is the one that it wrote down.
+    rows = matrices(table, model="resnet18-L0/fold0")
+    kept = json.loads((experiment.baseline / "config.json").read_text())["best_mIoU"]
+    assert float(mean_iou(rows.sum(axis=0))) == pytest.approx(kept, abs=1e-3)
+    with pytest.raises(ArgumentError, match="--ensemble with --split fold"):
+        predict_dataset([runs], experiment.data, out, split="fold", ensemble=True)
+
+
+def test_a_damaged_model_beside_good_ones(
+    experiment: SimpleNamespace, runs: Path, tmp_path: Path
+) -> None:
+    out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/config.json").write_text("{")
+    models = [tmp_path / "bad", runs]
+    found = predict_dataset(models, experiment.data, out, masks=masks, **PLAIN)
+    (line,) = found.failures
+    assert "bad: no model folder, it has no model.safetensors" in line
+    assert len(set(pq.read_table(out)["model"].to_pylist())) == 3
+    assert open_table(out, Kind.PREDICTIONS).failures == tuple(kept_failures(masks)) == (line,)
+    again = predict_dataset(models, experiment.data, out, masks=masks, **PLAIN, resume=True)
+    assert (again.outputs, again.failures) == ((out,), (line,))
+    dry = predict_dataset(models, experiment.data, tmp_path / "q", **PLAIN, dry_run=True)
+    assert dry.failures == (line,)
+
+
+def test_overlays_stand_beside_the_table(
+    experiment: SimpleNamespace, runs: Path, tmp_path: Path
+) -> None:
+    out, folder = tmp_path / "p.parquet", tmp_path / "o"
+    how: dict[str, Any] = {"overlays": folder, "overlay_count": 2, **PLAIN}
+    found = predict_dataset([runs], experiment.data, out, **how)
+    assert found.side_outputs == (folder,)
+    header, pictures = open_overlays(folder)
+    assert header.inputs == open_table(out, Kind.PREDICTIONS).lineage.inputs
+    assert len(pictures) == 3 * 2
+    table = pq.read_table(out)
+    for each in pictures:
+        counts = matrices(table, model=each["model"], sample=each["sample"])[0]
+        assert float(mean_iou(counts)) == pytest.approx(each["mIoU"])
+    # the worst of all samples, not of some
+    for model in {each["model"] for each in pictures}:
+        ious = mean_iou(matrices(table, model=model))
+        drawn = [each["mIoU"] for each in pictures if each["model"] == model]
+        assert drawn == pytest.approx(sorted(ious)[:2])
+    with pytest.raises(ExistsError, match="exists already"):
+        predict_dataset([runs], experiment.data, tmp_path / "q", **how)
+    assert predict_dataset([runs], experiment.data, out, **how, resume=True).outputs == (out,)
+    predict_dataset([runs], experiment.data, out, **how, overwrite=True)
+    (folder / "overlays.json").unlink()
+    with pytest.raises(ExistsError, match="a folder with other things in it"):
+        predict_dataset([runs], experiment.data, out, **how, overwrite=True)
+
+
+def test_a_class_in_no_mask_is_told_once(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    make_dataset(tmp_path / "d.zarr", [("A", 32, 32), ("B", 32, 32)], labels=(0, 255))
+    both, warned = [experiment.baseline, experiment.pruned], Warned()
+    how = {"shifts": [ORIGINAL, DARK], **PLAIN}
+    predict_dataset(both, tmp_path / "d.zarr", tmp_path / "p", **how, progress=warned)
+    (line,) = warned.lines
+    assert "cell in no mask of domain A; cell in no mask of domain B" in line
+
+
+def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    call = partial(predict_dataset, [experiment.baseline], experiment.data, tmp_path / "p")
+    for words, how in {
+        "expected train, test, fold or all": {"split": "x"},
+        "a shift is given twice": {"shifts": [DARK, DARK]},
+        "no architecture comes with two folds": {"ensemble": True},
+        "expected --overlays DIR and at least 1": {"overlay_count": 3},
+        "at least 1": {"overlay_count": 0, "overlays": tmp_path / "o"},
+        "name one place twice": {"overlays": tmp_path / "p"},
+    }.items():
+        with pytest.raises(ArgumentError, match=words):
+            call(**how)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_without_memory_leaves_no_table(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: Any, **__: Any) -> Any:  # noqa: ANN401 - stands for another function
+        raise MemoryError("device cuda:0 has not enough memory")
+
+    monkeypatch.setattr(counting, "segment", greedy)
+    with pytest.raises(MemoryError, match="cuda:0"):
+        predict_dataset([experiment.baseline], experiment.data, tmp_path / "p", **PLAIN)
+    assert not (tmp_path / "p").exists()

@@ -1,0 +1,101 @@
+"""Models made ready; those that cannot be used are told and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from skiptool.errors import ArgumentError, MismatchError, SkiptoolError, SourceError
+from skiptool.model.infer import place
+from skiptool.model.segment import memory_told
+from skiptool.model.unet import restore
+from skiptool.steps.predict.run import Loaded
+from skiptool.stores.checkpoint import StoredModel, open_model
+from skiptool.stores.dataset import DatasetStore, Domain
+from skiptool.stores.runs import model_folders
+
+__all__ = ["check_fits", "load_models", "nothing_left"]
+
+
+def load_models(
+    paths: Sequence[Path], store: DatasetStore, domains: Iterable[Domain], device: str
+) -> tuple[list[Loaded], list[str]]:
+    """Open every model of these folders that fits the data, and put its network on the device.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Model folders, and folders that hold them.
+    store : DatasetStore
+    domains : iterable of Domain
+        What is to be segmented.
+    device : str
+
+    Returns
+    -------
+    models : list of Loaded
+    failures : list of str
+        One line for each model that is damaged or does not fit.
+
+    Raises
+    ------
+    SkiptoolError
+        Why it failed, where there is but one model; else a SourceError if all fail.
+    ArgumentError
+        If a model is given twice.
+    MemoryError
+        If the device cannot hold them.
+    """
+    chosen = list(domains)
+    loaded: list[Loaded] = []
+    failed: list[SkiptoolError] = []
+    for path in model_folders(paths):
+        try:
+            stored = open_model(path)
+            check_fits(stored, store, chosen)
+            network = restore(stored.architecture, stored.tensors())
+        except SkiptoolError as error:
+            failed.append(error if str(path) in str(error) else type(error)(f"{path}: {error}"))
+            continue
+        with memory_told(device, f"the network of {path}"):
+            loaded.append(Loaded(stored, place(network, device)))
+    if not loaded:
+        raise nothing_left(failed)
+    _check_twice([model.stored for model in loaded])
+    return loaded, [str(error) for error in failed]
+
+
+def nothing_left(failed: Sequence[SkiptoolError]) -> SkiptoolError:
+    """Return what to raise where no model can be used."""
+    if len(failed) == 1:
+        return failed[0]
+    return SourceError(f"all {len(failed)} models failed, the first: {failed[0]}")
+
+
+def check_fits(model: StoredModel, store: DatasetStore, domains: Iterable[Domain]) -> None:
+    """Compare a model's channels and number of classes with those of the data.
+
+    Raises
+    ------
+    MismatchError
+        If they differ.
+    """
+    for domain in domains:
+        model.check_fits(domain.channels, f"{store.path}: domain {domain.name}")
+    ours, theirs = store.classes, model.architecture.classes
+    if len(ours) != len(theirs):
+        raise MismatchError(
+            f"{model.path}: predicts {len(theirs)} classes, {store.path} has {len(ours)} "
+            f"({', '.join(ours)}); they must be the same"
+        )
+
+
+def _check_twice(models: Sequence[StoredModel]) -> None:
+    seen: dict[str, StoredModel] = {}
+    for model in models:
+        first = seen.setdefault(model.id, model)
+        if first is not model:
+            raise ArgumentError(
+                f"{model.path}: a model is given twice (as {first.path} too), its pixels would "
+                "count twice; drop one"
+            )

@@ -1,0 +1,89 @@
+"""What is predicted: models and ensembles on samples of domains under shifts, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from skiptool.names import Precision
+from skiptool.records import Shift
+from skiptool.stores.checkpoint import StoredModel
+from skiptool.stores.dataset import DatasetStore, Domain
+from skiptool.stores.ensembles import Ensemble
+
+if TYPE_CHECKING:
+    from skiptool.records import Int64, UInt8
+
+__all__ = ["Loaded", "Part", "Run", "Sink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model folder that was read, and its network."""
+
+    stored: StoredModel
+    network: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Samples of one domain, and the numbers of the models that segment them."""
+
+    domain: Domain
+    indices: tuple[int, ...]
+    models: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call of ``predict``.
+
+    Attributes
+    ----------
+    store : DatasetStore
+    models : sequence of Loaded
+    ensembles : sequence of Ensemble
+        Numbered on after the models.
+    parts : sequence of Part
+    shifts : sequence of Shift
+    split : str
+        Name of the split as typed.
+    device : str
+    precision : Precision
+    """
+
+    store: DatasetStore
+    models: Sequence[Loaded]
+    ensembles: Sequence[Ensemble]
+    parts: Sequence[Part]
+    shifts: Sequence[Shift]
+    split: str
+    device: str
+    precision: Precision
+
+    def predictor(self, number: int) -> StoredModel | Ensemble:
+        """Return a model or an ensemble by its number."""
+        if number < len(self.models):
+            return self.models[number].stored
+        return self.ensembles[number - len(self.models)]
+
+    def predictors(self, part: Part) -> list[int]:
+        """Return the numbers of what segments a part: its models, then the ensembles."""
+        first = len(self.models)
+        return [*part.models, *range(first, first + len(self.ensembles))]
+
+
+class Sink:
+    """Takes predicted labels as they come: a store of masks, pictures."""
+
+    def begin(self, part: Part) -> None:
+        """Prepare for the samples of a part."""
+
+    def wants(self, shift: Shift) -> bool:
+        """Say whether it takes the labels of images under this shift."""
+        raise NotImplementedError
+
+    def take(self, number: int, shift: Shift, rows: range, labels: UInt8, counts: Int64) -> None:
+        """Take labels (n, H, W) and counts (n, J, J) of some rows of the part, in order."""
+        raise NotImplementedError

@@ -1,0 +1,233 @@
+"""``skiptool predict``: truth x predicted pixel counts of every sample, model and shift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skiptool.errors import ArgumentError
+from skiptool.model.hardware import choose_device, choose_precision
+from skiptool.names import Kind, Precision
+from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Table
+from skiptool.steps.predict.counting import count_part
+from skiptool.steps.predict.loading import load_models
+from skiptool.steps.predict.masks import MaskSink
+from skiptool.steps.predict.overlays import OverlaySink
+from skiptool.steps.predict.run import Part, Run, Sink
+from skiptool.steps.predict.selection import (
+    FOLD,
+    SPLITS,
+    VALIDATION,
+    chosen_domains,
+    fold_parts,
+    split_parts,
+)
+from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.ensembles import fold_ensembles
+from skiptool.stores.failures import keep_failures
+from skiptool.stores.header import Making, lineage
+from skiptool.stores.lookup import finished
+from skiptool.stores.masks import MaskWriter
+from skiptool.stores.predictions import prediction_columns
+from skiptool.stores.staging import check_free, staged
+from skiptool.stores.tables import TableWriter
+
+if TYPE_CHECKING:
+    from skiptool.records import Int64
+
+__all__ = ["predict_dataset"]
+
+
+def predict_dataset(
+    models: Sequence[Path],
+    data: Path,
+    out: Path,
+    *,
+    shifts: Sequence[Shift] = (ORIGINAL,),
+    domains: Sequence[str] = (),
+    split: str = "test",
+    ensemble: bool = False,
+    masks: Path | None = None,
+    overlays: Path | None = None,
+    overlay_count: int | None = None,
+    device: str = "auto",
+    precision: Precision = Precision.AUTO,
+    overwrite: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Predict every sample under every shift with every model, in one reading of the data.
+
+    Section V: IoU comes from the confusion matrix accumulated over the whole split; kept here
+    are its addends, one matrix a sample, so that every score and interval can be derived later.
+
+    Parameters
+    ----------
+    models : sequence of Path
+        Model folders, ours or written by ``save_pretrained`` of segmentation-models-pytorch; a
+        folder that holds model folders stands for all of them, sorted. All are held in memory.
+    data : Path
+        Dataset store: images uint8 (N, H, W, 3) or float32 (N, H, W, 1), masks uint8 (N, H, W).
+    out : Path
+        Prediction table to write: pixels int64 by sample, truth and predicted class.
+    shifts : sequence of Shift
+    domains : sequence of str
+        Domains to read, by default all that hold samples of the split. Sizes may differ.
+    split : str
+        ``train``, ``test``, ``all``, or ``fold``: what each model was validated on.
+    ensemble : bool
+        Also average the class probabilities (softmax, float32 (N, J, H, W)) of the folds of each
+        architecture. Such rows have fold -1 and a model named ``<encoder>-<skips>/ensemble``.
+    masks : Path, optional
+        Store to which the predicted masks, uint8 (N, H, W), are written as well.
+    overlays : Path, optional
+        Folder for pictures of images with the outlines of truth and prediction, unshifted (or
+        under the first shift where the original is not among them).
+    overlay_count : int, optional
+        Draw so many of the samples of lowest IoU for each model and domain, by default all.
+    device, precision : str, Precision
+    overwrite, resume, dry_run : bool
+        ``resume`` begins an interrupted run anew: the table is written in one go.
+    progress : Progress
+
+    Returns
+    -------
+    Outcome
+        Output: the table. Side outputs: masks, overlays. Its ``tables``: IoU by model and shift.
+        Failures: models that are damaged, or do not fit the data.
+
+    Raises
+    ------
+    ArgumentError
+        If names are unknown or nothing is selected.
+    FormatError
+        If the data, or the only model, is missing or damaged.
+    MismatchError
+        If the only model's channels, classes or split are not those of the data.
+    SourceError
+        If none of several models can be used.
+    ExistsError
+        If an output exists.
+    MemoryError
+        If the device has not enough memory.
+    """
+    places = _Places(out, masks, overlays, overlay_count)
+    _check(shifts, split, ensemble, places)
+    store = open_dataset(data)
+    chosen = chosen_domains(store, domains, split, progress)
+    target = choose_device(device)
+    arithmetic = choose_precision(precision, target)
+    loaded, failures = load_models(models, store, chosen, target)
+    if split == FOLD:
+        loaded, parts, refused = fold_parts(store, chosen, loaded)
+        failures += refused
+    else:
+        parts = split_parts(chosen, split, len(loaded))
+    groups, alone = fold_ensembles([m.stored for m in loaded]) if ensemble else ([], [])
+    if alone:
+        progress.warn(f"no ensemble of {', '.join(alone)}: there is but one fold of each")
+    run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic)
+    making = Making(
+        "predict",
+        tuple(models),
+        {
+            "shift": [str(shift) for shift in shifts],
+            "domain": [domain.name for domain in chosen],
+            **{"split": split, "ensemble": ensemble, "precision": arithmetic.value},
+        },
+        {
+            **{"data": data, "out": out, "masks": masks},
+            **{"overlays": overlays, "overlay_count": overlay_count},
+        },
+        {"dataset": store.lineage.id, **{f"model{i}": m.stored.id for i, m in enumerate(loaded)}},
+    )
+    side = tuple(path for path in (masks, overlays) if path is not None)
+    whole = [finished(path, making, resume=resume) for path in (out, *side)]
+    for path in (out, *side):
+        check_free(path, overwrite=overwrite, resume=resume)
+    if dry_run:
+        return Outcome(summary=forecast(run, masks is not None), failures=tuple(failures))
+    if all(whole):
+        return Outcome((out,), side, failures=tuple(failures))
+    summary = _write(run, making, places, failures, progress)
+    told = {"precision": arithmetic.value}
+    return Outcome((out,), side, told, failures=tuple(failures), tables=(summary,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the outputs go, and how many samples of a model are drawn."""
+
+    out: Path
+    masks: Path | None
+    overlays: Path | None
+    overlay_count: int | None
+
+
+def _check(shifts: Sequence[Shift], split: str, ensemble: bool, places: _Places) -> None:
+    if split not in SPLITS:
+        raise ArgumentError(f"--split {split}: expected {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+    if len(set(shifts)) < len(shifts):
+        raise ArgumentError("a shift is given twice, its pixels would count twice; drop one")
+    if ensemble and split == FOLD:
+        raise ArgumentError(
+            f"--ensemble with --split {FOLD}: every fold is validated on samples of its own that "
+            "the others were trained on; choose another --split"
+        )
+    if places.overlay_count is not None and (places.overlays is None or places.overlay_count < 1):
+        raise ArgumentError(
+            f"--overlay-count {places.overlay_count}: expected --overlays DIR and at least 1"
+        )
+    named = [path for path in (places.out, places.masks, places.overlays) if path is not None]
+    if len({path.absolute() for path in named}) < len(named):
+        raise ArgumentError("--out, --masks and --overlays name one place twice; give each its own")
+
+
+def _write(
+    run: Run, making: Making, places: _Places, failures: Sequence[str], progress: Progress
+) -> Table:
+    totals: dict[tuple[int, str, Shift], Int64] = {}
+    with ExitStack() as stack:
+        partial = stack.enter_context(staged(places.out, overwrite=True))
+        sinks: list[Sink] = []
+        if places.masks is not None:
+            store = stack.enter_context(staged(places.masks, overwrite=True))
+            header = lineage(Kind.MASKS, making, making.determinants)
+            sinks.append(MaskSink(run, MaskWriter(store, header, run.store.classes)))
+            keep_failures(store, failures)
+        pictures = None
+        if places.overlays is not None:
+            folder = stack.enter_context(staged(places.overlays, overwrite=True))
+            pictures = OverlaySink(run, folder, places.overlay_count)
+            sinks.append(pictures)
+        header = lineage(Kind.PREDICTIONS, making, making.determinants)
+        with TableWriter(partial, header, failures) as writer:
+            for part in run.parts:
+                counts = count_part(run, part, sinks, progress)
+                for (number, shift), matrices in counts.items():
+                    totals[number, part.domain.name, shift] = matrices.sum(axis=0)
+                    rows = _columns(run, part, number, shift, matrices)
+                    writer.append(rows, matrices.size)
+        if pictures is not None:
+            pictures.draw(lineage(Kind.OVERLAYS, making, making.determinants), progress)
+    absent = absent_classes(run, totals)
+    if absent is not None:
+        progress.warn(absent)
+    return iou_table(run, totals)
+
+
+def _columns(run: Run, part: Part, number: int, shift: Shift, matrices: Int64) -> Mapping[str, Any]:
+    return prediction_columns(
+        run.predictor(number).facts(),
+        run.store,
+        part.domain,
+        shift,
+        part.indices,
+        matrices,
+        VALIDATION if run.split == FOLD else None,
+    )

@@ -1,0 +1,97 @@
+"""What people see of the counts: IoU in a small table, classes that are nowhere, a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.metrics.overlap import mean_iou
+from skiptool.metrics.scores import mean_and_spread
+from skiptool.records import Shift, Table
+from skiptool.steps.predict.run import Run
+from skiptool.steps.predict.selection import FOLD
+
+if TYPE_CHECKING:
+    from skiptool.records import Int64
+
+    Totals = Mapping[tuple[int, str, Shift], Int64]
+
+__all__ = ["absent_classes", "forecast", "iou_table"]
+
+
+def iou_table(run: Run, totals: Totals) -> Table:
+    """Mean IoU accumulated over the split: a row a domain and shift, a column an architecture.
+
+    Folds are averaged, ensembles have columns of their own.
+
+    Parameters
+    ----------
+    run : Run
+    totals : mapping of (number of model or ensemble, domain, shift) to int64 (J, J)
+    """
+    columns: dict[str, list[int]] = {}
+    for number in range(len(run.models) + len(run.ensembles)):
+        columns.setdefault(_column(run.predictor(number).name), []).append(number)
+    domains = list(dict.fromkeys(part.domain.name for part in run.parts))
+    rows = [(domain, shift) for domain in domains for shift in run.shifts]
+    cells: dict[str, Sequence[str | float | None]] = {"domain": [domain for domain, _ in rows]}
+    cells["shift"] = [str(shift) for _, shift in rows]
+    for name, numbers in columns.items():
+        cells[name] = [_mean(totals, numbers, row) for row in rows]
+    samples = "samples of each model's validation fold" if run.split == FOLD else run.split
+    words = samples if run.split == FOLD else f"{samples} samples"
+    title = f"IoU of {', '.join(run.store.classes[1:])}, {words}, mean over folds"
+    return Table(title, cells)
+
+
+def _column(name: str) -> str:
+    return name.rpartition("/fold")[0] or name
+
+
+def _mean(totals: Totals, numbers: Sequence[int], row: tuple[str, Shift]) -> float | None:
+    found = [totals[number, *row] for number in numbers if (number, *row) in totals]
+    mean, _ = mean_and_spread([float(mean_iou(counts)) for counts in found])
+    return None if isnan(mean) else mean
+
+
+def absent_classes(run: Run, totals: Totals) -> str | None:
+    """Name the classes that no mask holds, in one line; None where all are there.
+
+    Parameters
+    ----------
+    run : Run
+    totals : mapping of (number of model or ensemble, domain, shift) to int64 (J, J)
+    """
+    seen: dict[str, Int64] = {}
+    for (_, domain, shift), counts in totals.items():
+        if shift == run.shifts[0]:
+            pixels = counts.sum(axis=1)
+            seen[domain] = np.maximum(seen.get(domain, pixels), pixels)
+    lacking = [
+        f"{', '.join(names)} in no mask of domain {domain}"
+        for domain, pixels in seen.items()
+        if (names := [run.store.classes[k] for k in np.flatnonzero(pixels == 0) if k])
+    ]
+    if not lacking:
+        return None
+    return (
+        f"{run.store.path}: {'; '.join(lacking)}: the IoU of such a class is 0 where it is "
+        "predicted all the same, else it has none (NaN) and is left out of means"
+    )
+
+
+def forecast(run: Run, masks: bool) -> dict[str, int]:
+    """Numbers of what would be made."""
+    rows = images = pixels = 0
+    for part in run.parts:
+        passes = len(run.predictors(part)) * len(run.shifts)
+        images += len(part.indices)
+        rows += len(part.indices) * passes * len(run.store.classes) ** 2
+        pixels += len(part.indices) * passes * part.domain.height * part.domain.width
+    found = {"models": len(run.models), "shifts": len(run.shifts), "images": images, "rows": rows}
+    if run.ensembles:
+        found["ensembles"] = len(run.ensembles)
+    return found | {"bytes before compression": rows * np.int64().itemsize + pixels * masks}

@@ -1,0 +1,74 @@
+"""Folder of pictures of predictions. Format ``overlays``, version 1.
+
+::
+
+    overlays/
+      overlays.json                 the header (see ``header``) and ``pictures``, a list of objects:
+                                    ``file`` (below this folder), ``model``, ``model_id``,
+                                    ``domain``, ``shift``, ``factor``, ``sample``, ``subject``,
+                                    ``mIoU`` of the sample (null where it holds no foreground),
+                                    ``rank`` (1 is the lowest IoU) and ``ranks`` (number of samples)
+      <model>_<domain>/             one folder a model or ensemble, and domain
+        <rank>_iou-<mIoU>_<sample>.png
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skiptool.errors import FormatError
+from skiptool.names import Kind
+from skiptool.stores.header import Lineage, parse_lineage
+
+__all__ = ["INDEX", "open_overlays", "safe_name", "write_index"]
+
+INDEX = "overlays.json"
+
+LONGEST = 60
+"""Characters of a name in a file name."""
+
+
+def safe_name(name: str) -> str:
+    """Make a part of a file name of any name: letters, digits, ``-``, ``_`` and ``.`` stay.
+
+    Examples
+    --------
+    >>> safe_name("resnet18-L0/fold0"), safe_name("../a b"), safe_name("")
+    ('resnet18-L0-fold0', '-a_b', '_')
+    """
+    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.replace("/", "-"))
+    return kept.lstrip(".")[:LONGEST] or "_"
+
+
+def write_index(
+    folder: Path, header: Lineage, pictures: Sequence[Mapping[str, str | int | float | None]]
+) -> None:
+    """Write what made a folder of pictures, and what each of them shows."""
+    found = {**header.as_json(), "pictures": [dict(each) for each in pictures]}
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
+    """Read the header of a folder of pictures, and what they show.
+
+    Raises
+    ------
+    FormatError
+        If it is none of ours, its index is damaged, or a picture is missing.
+    """
+    try:
+        found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{folder / INDEX}: no readable JSON ({error})") from error
+    header = parse_lineage(found, str(folder / INDEX), Kind.OVERLAYS)
+    pictures = found.get("pictures")
+    if not isinstance(pictures, list) or not all(isinstance(each, dict) for each in pictures):
+        raise FormatError(f"{folder / INDEX}: lists no pictures; predict again")
+    for each in pictures:
+        if not (folder / str(each.get("file"))).is_file():
+            raise FormatError(f"{folder}: the picture {each.get('file')} is missing; predict again")
+    return header, pictures

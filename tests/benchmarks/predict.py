@@ -1,0 +1,130 @@
+"""``skiptool predict`` beside bare forward passes of the same networks over the same inputs.
+
+Run: ``python tests/benchmarks/predict.py [PIXELS [IMAGES [MODELS [ROUNDS [PRECISION]]]]]`` (256,
+32, 1, 5, auto). ResNet18 U-nets under the fifteen shifts of the paper's sweep; opening the data,
+reading, shifting, counting and writing the table are counted, building the networks is not (a
+sweep over thousands of images does it once). Bare passes run over inputs that were shifted and
+scaled before: in the batches that ``predict`` takes, one after the other and side by side as
+``predict`` runs them. All run in turn. Seconds are the least of the rounds, for other work on the
+machine only adds to them; ratios are the median of those within a round.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+
+import skiptool
+from skiptool.model.hardware import autocast, choose_precision
+from skiptool.model.infer import forward_batches, place, side_by_side, to_device
+from skiptool.model.unet import build
+from skiptool.names import Precision
+from skiptool.records import PAPER_SWEEP, Architecture
+from skiptool.shifts.photometric import apply_all
+from skiptool.steps.predict import loading
+from skiptool.steps.predict.counting import CHUNK
+from skiptool.stores.dataset import open_dataset
+
+ARCHITECTURE = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
+
+Chunk = Sequence[torch.Tensor]
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the wall seconds of a call, and those of all cores."""
+    wall, cores = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cores
+
+
+def settled(images: torch.Tensor, seed: int) -> smp.Unet:
+    """Build a network whose normalisation knows the images: fresh, activations would explode."""
+    network = build(ARCHITECTURE, seed)
+    with torch.no_grad():
+        network.train()(images)
+    return place(network, "cpu")
+
+
+def shifted_chunks(data: Path, images: int) -> list[Chunk]:
+    """Return inputs of the sweep: for each chunk and shift the batches of a forward pass."""
+    reader = open_dataset(data).samples("synthetic", range(images))
+    found = []
+    for at in range(0, images, CHUNK):
+        read, _ = reader.read_many(range(at, min(at + CHUNK, images)))
+        for shift in PAPER_SWEEP:
+            batches = forward_batches(apply_all(read, shift), "cpu")
+            found.append([to_device(batch, "cpu") for batch in batches])
+    return found
+
+
+def forward(
+    networks: Sequence[smp.Unet], chunks: Sequence[Chunk], precision: Precision, beside: bool
+) -> None:
+    """Run the networks, nothing else."""
+
+    def run(batch: torch.Tensor) -> None:
+        with torch.inference_mode(), autocast(precision, "cpu"):
+            for network in networks:
+                network(batch)
+
+    for chunk in chunks:
+        if beside:
+            side_by_side(run, chunk)
+        else:
+            for batch in chunk:
+                run(batch)
+
+
+def main() -> None:
+    """Make images and networks and time them."""
+    given = sys.argv[1:]
+    pixels, images, models, rounds = [*map(int, given[:4]), *(256, 32, 1, 5)[len(given[:4]) :]]
+    precision = choose_precision(Precision(given[4] if len(given) > 4 else "auto"), "cpu")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        data, out = folder / "d.zarr", folder / "p.parquet"
+        skiptool.synthesise_dataset(data, n=images, size=pixels, canvas=2 * pixels, cells=(1, 20))
+        chunks = shifted_chunks(data, images)
+        networks = [settled(chunks[0][0][:4], seed) for seed in range(models)]
+        folders = [folder / f"model{number}" for number in range(models)]
+        for network, place_ in zip(networks, folders, strict=True):
+            network.save_pretrained(place_)
+        how = {"split": "all", "device": "cpu", "overwrite": True, "precision": precision}
+        ready = iter(networks)
+
+        def predict() -> None:
+            nonlocal ready
+            ready = iter(networks)
+            skiptool.predict_dataset(folders, data, out, shifts=PAPER_SWEEP, **how)
+
+        runs: dict[str, Callable[[], object]] = {
+            "forward": lambda: forward(networks, chunks, precision, False),
+            "forward side by side": lambda: forward(networks, chunks, precision, True),
+            "predict": predict,
+        }
+        print(f"{models} models, {images} images of {pixels} px, {precision}")
+        with patch.object(loading, "restore", lambda *_: next(ready)):
+            print_ratios(runs, rounds)
+
+
+def print_ratios(runs: dict[str, Callable[[], object]], rounds: int) -> None:
+    """Time all in turn; print the least seconds of each, and the last divided by each."""
+    times = np.array([[seconds(work) for work in runs.values()] for _ in range(rounds)])
+    least, ratios = times.min(axis=0), np.median(times[:, -1:] / times, axis=0)
+    for name, (wall, cores), (more_wall, more_cores) in zip(runs, least, ratios, strict=True):
+        print(
+            f"{name:24s} {wall:7.3f} s wall {cores:7.3f} s CPU   "
+            f"{[*runs][-1]} / this: {more_wall:5.2f} wall {more_cores:5.2f} CPU"
+        )
+
+
+if __name__ == "__main__":
+    main()

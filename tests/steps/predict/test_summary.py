@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from predict_cases import make_run
+from skiptool.records import ORIGINAL, Shift
+from skiptool.steps.predict.run import Run
+from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
+
+DARK = Shift.parse("brightness=0.5")
+
+
+@pytest.fixture
+def run(runs: Path, two_sizes: Path) -> Run:
+    return make_run(runs, two_sizes, (ORIGINAL, DARK), ensemble=True)
+
+
+def counts(both: int, missed: int) -> np.ndarray:
+    """Return counts of an IoU of ``both / (both + missed)``."""
+    return np.array([[5, 0], [missed, both]])
+
+
+def test_folds_are_averaged_and_ensembles_are_not_among_them(run: Run) -> None:
+    """Worked by hand: folds at 0.5 and 0.75, the ensemble at 0.9, the other network at 0.25."""
+    found = [counts(1, 1), counts(3, 1), counts(1, 3), counts(9, 1)]
+    nothing = np.array([[9, 0], [0, 0]])
+    totals = {(number, "A", ORIGINAL): each for number, each in enumerate(found)}
+    totals |= {(number, "A", DARK): nothing for number in range(4)}
+    totals |= {(0, "B", shift): counts(1, 0) for shift in (ORIGINAL, DARK)}
+    table = iou_table(run, totals)
+    assert dict(table.columns) == {
+        "domain": ["A", "A", "B", "B"],
+        "shift": ["original", "brightness=0.5"] * 2,
+        "resnet18-L0": [0.625, None, 1.0, 1.0],
+        "resnet18-L1": [0.25, None, None, None],
+        "resnet18-L0/ensemble": [0.9, None, None, None],
+    }
+    assert table.title == "IoU of cell, test samples, mean over folds"
+    folds = iou_table(replace(run, split="fold"), totals)
+    assert folds.title == "IoU of cell, samples of each model's validation fold, mean over folds"
+
+
+def test_classes_in_no_mask_are_told_in_one_line(run: Run) -> None:
+    there, nowhere = counts(1, 1), np.array([[5, 3], [0, 0]])
+    totals = {(number, "A", ORIGINAL): there for number in range(4)}
+    assert absent_classes(run, totals) is None
+    totals |= {(number, "B", ORIGINAL): nowhere for number in range(4)}
+    line = absent_classes(run, totals)
+    assert line is not None
+    assert "cell in no mask of domain B" in line
+    assert "domain A" not in line
+    assert line.count("NaN") == 1
+    # A class is there if one model's samples hold it, whatever those of other folds do.
+    totals[1, "B", ORIGINAL] = there
+    assert absent_classes(run, totals) is None
+
+
+def test_what_would_be_made_is_counted(run: Run) -> None:
+    predictions, pixels = 4 * 2, 18 * (40 * 72 + 33 * 31)
+    rows = 36 * predictions * 4
+    expected = {"models": 3, "shifts": 2, "images": 36, "rows": rows, "ensembles": 1}
+    plain = forecast(run, masks=False)
+    assert plain == expected | {"bytes before compression": 8 * rows}
+    size = 8 * rows + predictions * pixels
+    assert forecast(run, masks=True)["bytes before compression"] == size
