@@ -7,6 +7,7 @@
 # TRAIN and TEST are dataset stores, or one store twice; REFERENCE is the domain to train on.
 #
 #   PRUNE="0 1 2 3 4"  EPOCHS=50  LR=1e-4  FOLD=0  WEIGHTS=imagenet|none|FILE
+#   SPLIT=test|all          samples to test on; all where REFERENCE has none to spare
 #
 # Run it again to go on after an interruption.
 set -euo pipefail
@@ -23,8 +24,9 @@ for k in "${prune[@]}"; do prune_options+=(--prune "$k"); done
 skiptool train "$train" --domain "$reference" "${prune_options[@]}" --fold "${FOLD:-0}" \
     --epochs "${EPOCHS:-50}" --lr "${LR:-1e-4}" --encoder-weights "${WEIGHTS:-imagenet}" \
     -o runs --resume | tee models.txt
-skiptool predict - --data "$test" -o predictions.parquet --resume <models.txt
-skiptool features - --data "$test" -o features --resume <models.txt | tee stores.txt
+common=(--data "$test" --split "${SPLIT:-test}" --resume)
+skiptool predict - "${common[@]}" -o predictions.parquet <models.txt
+skiptool features - "${common[@]}" -o features <models.txt | tee stores.txt
 while read -r model; do
     name=$(basename "$(dirname "$model")")
     mapfile -t others < <(grep "/$name-" stores.txt | grep -v "_${reference}_original.zarr")

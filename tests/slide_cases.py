@@ -6,7 +6,6 @@ import csv
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heard import Heard
 from pyramids import Pixels, write_pyramid
 from skiptool.engine import threaded
-from skiptool.records import SILENT, Task
 from skiptool.sources.shapes import Shape
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.sources.slides.pool import SlidePool
@@ -46,19 +45,6 @@ AREAS = (
 """Name, rings and record, in paint order."""
 
 POINTS = (("mitosis", (200.0, 150.0), "7"), ("look-alike", (400.0, 300.0), "9"))
-
-
-class Heard:
-    """Progress that keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def task(self, text: str, total: int) -> AbstractContextManager[Task]:
-        return SILENT.task(text, total)
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> Pixels:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skiptool.steps.compare import compare_features
-    from skiptool.steps.extract import extract_images
+    from skiptool.steps.extract_images.step import extract_images
+    from skiptool.steps.extract_mri.step import extract_mri
     from skiptool.steps.extract_wsi.step import extract_slides
     from skiptool.steps.features import extract_features
     from skiptool.steps.hellinger import measure_shift
@@ -30,6 +31,7 @@ __all__ = [
     "describe",
     "extract_features",
     "extract_images",
+    "extract_mri",
     "extract_slides",
     "load_model",
     "measure_shift",
@@ -43,7 +45,8 @@ _ROOMS = {
     "compare_features": "skiptool.steps.compare",
     "describe": "skiptool.steps.info",
     "extract_features": "skiptool.steps.features",
-    "extract_images": "skiptool.steps.extract",
+    "extract_images": "skiptool.steps.extract_images.step",
+    "extract_mri": "skiptool.steps.extract_mri.step",
     "extract_slides": "skiptool.steps.extract_wsi.step",
     "load_model": "skiptool.steps.load",
     "measure_shift": "skiptool.steps.hellinger",

@@ -14,6 +14,7 @@ __all__ = [
     "IGNORE",
     "LAYERS",
     "SKIP_LEVELS",
+    "ExportFormat",
     "Kind",
     "Loss",
     "Metric",
@@ -114,6 +115,13 @@ class PatchMode(StrEnum):
     GRID = "grid"
     CENTRED = "centred"
     SAMPLED = "sampled"
+
+
+class ExportFormat(StrEnum):
+    """Forms in which a dataset is written beside its store, for other programs."""
+
+    PNG = "png"
+    NNUNET = "nnunet"
 
 
 class PictureFormat(StrEnum):

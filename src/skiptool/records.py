@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -216,7 +216,17 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Protocol of section IV.C; what the paper leaves open is recorded by name here."""
+    """Protocol of section IV.C; what the paper leaves open is recorded by name here.
+
+    Attributes
+    ----------
+    class_weights : tuple of (str, float)
+        Weights of classes in the cross-entropy, 1 for those not named.
+    patience : int, optional
+        Epochs without a better validation mIoU after which the training ends early.
+    grad_clip : float, optional
+        Norm that gradients are scaled down to.
+    """
 
     fold: int
     epochs: int = 50
@@ -228,6 +238,25 @@ class Training:
     encoder_weights: str = "imagenet"
     precision: Precision = Precision.AUTO
     seed: int = 0
+    class_weights: tuple[tuple[str, float], ...] = ()
+    patience: int | None = None
+    grad_clip: float | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the protocol as JSON types; what goes beyond the paper's only where it is used.
+
+        Examples
+        --------
+        >>> Training(fold=0, patience=3).recorded()["patience"]
+        3
+        >>> "patience" in Training(fold=0).recorded()
+        False
+        """
+        found = asdict(self)
+        weights = {"class_weights": dict(self.class_weights)}
+        beyond = {**weights, "patience": self.patience, "grad_clip": self.grad_clip}
+        plain = {name: value for name, value in found.items() if name not in beyond}
+        return plain | {name: value for name, value in beyond.items() if value not in (None, {})}
 
 
 @dataclass(frozen=True, slots=True)

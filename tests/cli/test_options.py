@@ -6,7 +6,7 @@ import pytest
 
 from skiptool.cli import options
 from skiptool.errors import ArgumentError
-from skiptool.names import PictureFormat
+from skiptool.names import ExportFormat, PictureFormat
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
 
@@ -26,24 +26,6 @@ def test_span_of_another_form(text: str) -> None:
 def test_listed() -> None:
     assert options.listed(None) == ()
     assert options.listed(["a, b", "c,,", ""]) == ("a", "b", "c")
-
-
-def test_values() -> None:
-    assert options.values(None, "--labels") == {}
-    found = options.values(["0=background,1=cell", "65535=cell"], "--labels")
-    assert found == {0: "background", 1: "cell", 65535: "cell"}
-    assert options.values(["1=a=b"], "--labels") == {1: "a=b"}
-
-
-@pytest.mark.parametrize("word", ["=a", "1", "1=", "x=a", "-1=a", "1.0=a", "65536=a", "²=a"])
-def test_values_of_another_form(word: str) -> None:
-    with pytest.raises(ArgumentError, match="--labels"):
-        options.values([word], "--labels")
-
-
-def test_values_given_twice() -> None:
-    with pytest.raises(ArgumentError, match="value 1 is given a class twice"):
-        options.values(["1=a", "1=b"], "--labels")
 
 
 def test_shifts() -> None:
@@ -80,6 +62,16 @@ def test_prune_out_of_range(count: int) -> None:
 def test_skips_of_another_form(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected levels out of 1,2,3,4"):
         options.skips(None, [word])
+
+
+def test_export_form() -> None:
+    assert options.export_form(None) is None
+    for form in ExportFormat:
+        assert options.export_form((form.value, Path("d"))) == (form, Path("d"))
+    with pytest.raises(ArgumentError, match=r"--export coco: .*png DIR or --export nnunet DIR"):
+        options.export_form(("coco", Path("d")))
+    with pytest.raises(ArgumentError, match="--export nnunet: unknown format; write --export png"):
+        options.export_folder(("nnunet", Path("d")))
 
 
 def test_export_folder() -> None:

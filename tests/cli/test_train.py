@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,11 +54,14 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     places = ("--domain", "A", "--folds", "4", "--device", "cpu", "--workers", "2", "--seed", "7")
     numbers = ("--epochs", "3", "--batch-size", "2", "--lr", "1e-3", "--lr-step", "5")
     words = ("--lr-gamma", "0.5", "--loss", "ce", "--precision", "bf16", "--no-keep-last")
+    numbers += ("--patience", "4", "--grad-clip", "2", "--class-weight", "cell=2.5,debris=0")
     skips = ("--prune", "1", "--skips", "none", "--encoder-weights", "w.pth", "-o", "r/")
     assert run("train", "s", *several, *places, *numbers, *words, *skips, "--resume").code == 0
     progress = asked.pop("progress")
     assert callable(progress.warn)
     protocol = Training(0, 3, 2, 1e-3, 5, 0.5, Loss.CE, "w.pth", Precision.BFLOAT16, 7)
+    weights = (("cell", 2.5), ("debris", 0.0))
+    protocol = replace(protocol, class_weights=weights, patience=4, grad_clip=2.0)
     assert asked == {
         **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
         **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},

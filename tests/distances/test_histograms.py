@@ -15,6 +15,7 @@ from skiptool.distances.histograms import (
     extent,
     frequencies,
     joint_range,
+    lowest_and_highest,
 )
 from skiptool.errors import ArgumentError
 from strategies import SEEDS, feature_pairs
@@ -155,3 +156,11 @@ def test_frequencies_refuse_empty_rows_and_too_many_counts() -> None:
         frequencies(np.array([[0, 0], [1, 0]]))
     with pytest.raises(ArgumentError, match=r"rows add up to 3\.\.3 of 2 values"):
         frequencies(np.array([[1, 2]]), 2)
+
+
+def test_extremes_of_rows() -> None:
+    x = np.array([[1.0, -2.0, 3.0], [np.inf, 0.0, 1.0], [1.0, 0.0, np.nan], [np.nan, 0.0, 1.0]])
+    low, high = np.empty((2, 4))
+    lowest_and_highest(x, low, high)
+    np.testing.assert_array_equal(low, [-2.0, 0.0, np.nan, np.nan])
+    np.testing.assert_array_equal(high, [3.0, np.inf, np.nan, np.nan])

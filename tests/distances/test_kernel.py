@@ -99,11 +99,3 @@ def test_the_product_serves_most_stretches(dtype: type, most: int, clamp: bool) 
     doubts = [doubtful(row, 0.0, span, 100, clamp)[0] > 0 for row in x]
     assert sum(doubts) <= 30
     assert clamp or sum(doubts) >= 1  # that of the maximum
-
-
-def test_extremes_of_rows() -> None:
-    x = np.array([[1.0, -2.0, 3.0], [np.inf, 0.0, 1.0], [1.0, 0.0, np.nan], [np.nan, 0.0, 1.0]])
-    low, high = np.empty((2, 4))
-    kernel.lowest_and_highest(x, low, high)
-    np.testing.assert_array_equal(low, [-2.0, 0.0, np.nan, np.nan])
-    np.testing.assert_array_equal(high, [3.0, np.inf, np.nan, np.nan])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numpy", "zarr", "pyarrow", "matplotlib", "scipy", "PIL", "lightning")
+HEAVY = ("torch", "numpy", "zarr", "pyarrow", "matplotlib", "scipy", "PIL", "nibabel", "lightning")
 
 PROBE = """
 import sys
@@ -39,6 +39,7 @@ def loaded(*words: str) -> set[str]:
         ["synth", "--help"],
         ["extract", "--help"],
         ["extract", "images", "--help"],
+        ["extract", "mri", "--help"],
         ["train", "--help"],
         ["predict", "--help"],
         ["features", "--help"],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from skiptool.errors import ArgumentError
-from skiptool.model.checks import check_batch, check_protocol, check_samples
+from skiptool.model.checks import check_batch, check_protocol, check_samples, weights_of
 from skiptool.records import Architecture, Training
 
 ARCHITECTURE = Architecture("resnet18", (), ("background", "cell"))
@@ -22,12 +22,37 @@ ARCHITECTURE = Architecture("resnet18", (), ("background", "cell"))
         ({"lr": 0.0}, "learning rate is 0, expected a number above 0"),
         ({"lr": float("nan")}, "learning rate is nan"),
         ({"lr_gamma": float("inf")}, "its decay is inf"),
+        ({"patience": 0}, "patience is 0, expected at least 1"),
+        ({"grad_clip": 0.0}, "norm of gradients is 0, expected a number above 0"),
     ],
 )
 def test_protocols_out_of_range(change: dict[str, Any], expected: str) -> None:
     check_protocol(Training(fold=0))
     with pytest.raises(ArgumentError, match=expected):
         check_protocol(replace(Training(fold=0), **change))
+
+
+def test_weights_of_classes_are_in_the_order_of_the_classes() -> None:
+    assert weights_of(Training(0), ("a", "b")) is None
+    some = Training(0, class_weights=(("c", 3.0), ("a", 0.5)))
+    assert weights_of(some, ("a", "b", "c")) == [0.5, 1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([("d", 1.0)], "class weight of 'd': is no class, expected each of a, b"),
+        ([("a", 1.0), ("a", 2.0)], "class weight of 'a': is given twice"),
+        ([("a", -1.0)], "class weight of 'a': -1, expected 0 or more"),
+        ([("b", float("nan"))], "class weight of 'b': nan"),
+        ([("a", 0.0), ("b", 0.0)], "all are 0"),
+    ],
+)
+def test_weights_of_classes_that_are_refused(
+    weights: list[tuple[str, float]], expected: str
+) -> None:
+    with pytest.raises(ArgumentError, match=expected):
+        weights_of(Training(0, class_weights=tuple(weights)), ("a", "b"))
 
 
 def test_samples(readers: ModuleType) -> None:

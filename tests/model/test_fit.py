@@ -14,7 +14,6 @@ import torch
 from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.metrics import confusion
 from skiptool.metrics.overlap import mean_iou
-from skiptool.model import watch
 from skiptool.model.fit import LAST, Fitted, fit
 from skiptool.model.infer import predict_labels
 from skiptool.model.unet import restore
@@ -121,7 +120,8 @@ def test_progress_reaches_its_total(fitted: Fitted, shown: Counting) -> None:
 
 def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) -> None:
     kept = torch.load(folder / LAST, weights_only=True)
-    assert kept["epoch"] == 3  # done
+    (state,) = (each for each in kept["callbacks"].values() if "history" in each)
+    assert [row["epoch"] for row in state["history"]] == [0, 0, 1, 1, 2, 2]
     assert {name.removeprefix("network.") for name in kept["state_dict"]} == set(fitted.tensors)
     assert [path.name for path in folder.iterdir()] == [LAST]
 
@@ -150,7 +150,6 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
                 raise KeyboardInterrupt
             return super().read(index)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(watch, "SAVE_SECONDS", -1.0)
     validation = readers.Squares(6, seed=1)
     with pytest.raises(KeyboardInterrupt):
         fit(L1, PROTOCOL, Killed(13), validation, tmp_path)
@@ -164,6 +163,44 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
     done = fit(L1, PROTOCOL, train, validation, tmp_path, resume=True)
     assert same(fitted, done)
     assert done.history == resumed.history
+
+
+def test_a_training_that_no_longer_improves_ends_early(readers: ModuleType, tmp_path: Path) -> None:
+    """Also where it was killed when that was known, and goes on."""
+    train, validation = readers.Squares(13), readers.Squares(6, seed=1)
+    still = replace(PROTOCOL, epochs=9, lr=0.3, patience=1)
+    found = fit(L1, still, train, validation, tmp_path)
+    assert len(found.history) == 2 * (found.best_epoch + 2) < 18
+    again = fit(L1, still, train, validation, tmp_path, resume=True)
+    assert same(found, again)
+    assert again.history == found.history
+
+
+def test_gradients_are_scaled_down_where_asked(
+    fitted: Fitted, readers: ModuleType, tmp_path: Path
+) -> None:
+    train, validation = readers.Squares(13), readers.Squares(6, seed=1)
+    wide, narrow = (
+        fit(L1, replace(PROTOCOL, grad_clip=norm), train, validation, tmp_path)
+        for norm in (1e9, 1e-3)
+    )
+    assert same(fitted, wide)
+    assert not same(fitted, narrow)
+
+
+def test_weights_of_classes_reach_the_loss(
+    fitted: Fitted, readers: ModuleType, tmp_path: Path
+) -> None:
+    train, validation = readers.Squares(13), readers.Squares(6, seed=1)
+    one, two = (
+        fit(L1, replace(PROTOCOL, class_weights=weights), train, validation, tmp_path)
+        for weights in ((("background", 1.0),), (("background", 5.0),))
+    )
+    assert same(fitted, one)
+    assert not same(fitted, two)
+    unknown = replace(PROTOCOL, class_weights=(("cel", 2.0),))
+    with pytest.raises(ArgumentError, match="'cel': is no class, expected each of background, sq"):
+        fit(L1, unknown, train, validation, tmp_path)
 
 
 DRAWS = ([0, 3, 6, 9, 11, 12], [1, 4, 7], [2, 5, 8, 10, 13, 14, 15, 16, 17])

@@ -31,8 +31,8 @@ def tally(right: int, wrong: int, loss: float) -> Tally:
     return counted
 
 
-def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0) -> None:
-    """Let an epoch end whose foreground IoU is ``right`` / 10."""
+def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0) -> bool:
+    """Let an epoch end whose foreground IoU is ``right`` / 10; say whether training is over."""
     segmenter: Any = SimpleNamespace(
         network=torch.nn.Conv2d(1, 1, 1),
         trained=tally(5, 5, 2.0),
@@ -40,10 +40,16 @@ def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0) -> None:
     )
     torch.nn.init.constant_(segmenter.network.weight, epoch)
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
-    trainer: Any = SimpleNamespace(current_epoch=epoch, optimizers=[optimizer])
+    trainer: Any = SimpleNamespace(
+        current_epoch=epoch,
+        optimizers=[optimizer],
+        should_stop=False,
+        save_checkpoint=lambda path: path.touch(),
+    )
     watch.on_train_epoch_start(trainer, segmenter)
     watch.on_validation_start(trainer, segmenter)
     watch.on_train_epoch_end(trainer, segmenter)
+    return bool(trainer.should_stop)
 
 
 def test_the_best_is_the_earliest_of_the_highest(watch: Watch) -> None:
@@ -52,6 +58,20 @@ def test_the_best_is_the_earliest_of_the_highest(watch: Watch) -> None:
     assert watch.best_epoch == 1
     assert watch.best_miou == pytest.approx(0.7)
     assert watch.best["weight"].item() == 1
+
+
+def test_every_epoch_is_saved_whole(watch: Watch) -> None:
+    end_epoch(watch, 0, 2)
+    assert [path.name for path in watch.checkpoint.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_patience_counts_epochs_behind_the_best(tmp_path: Path) -> None:
+    with SILENT.task("", 1) as task:
+        patient = Watch(task, [3] * 9, tmp_path / "last.ckpt", patience=2)
+        endless = Watch(task, [3] * 9, tmp_path / "last.ckpt")
+    rights = [2, 7, 7, 3]
+    assert [end_epoch(patient, *each) for each in enumerate(rights)] == [False] * 3 + [True]
+    assert not any(end_epoch(endless, *each) for each in enumerate(rights))
 
 
 def test_the_history_has_two_rows_an_epoch(watch: Watch) -> None:

@@ -1,22 +1,24 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from skiptool.errors import ArgumentError, SourceError
+from skiptool.errors import SourceError
 from skiptool.names import Split
-from skiptool.sources.labelled import Item, label_map, read_sample, survey
+from skiptool.sources.label_map import label_map
+from skiptool.sources.labelled import Item, Reading, read_samples, survey
 from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.scale import Scale
+from small_stores import refused
 
 CLASSES = ("background", "cell", "debris")
 IMAGE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 MASK = np.array([[0, 1, 2, 255, 0]] * 4, dtype=np.uint8)
+READING = Reading(label_map(CLASSES, None))
 
 
 @pytest.fixture
@@ -27,70 +29,11 @@ def row(tmp_path: Path) -> dict[str, str]:
     return {**paths, "domain": "A", "subject": "s1"}
 
 
-def test_values_are_labels_and_255_is_ignored() -> None:
-    found = label_map(CLASSES, None).apply(MASK, "m.png")
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, MASK)
-    np.testing.assert_array_equal(label_map(CLASSES, {}).apply(MASK, "m.png"), MASK)
-
-
-@given(values=npst.arrays(np.uint16, (2, 3)))
-def test_a_map_gives_each_value_its_class_or_refuses_it(values: np.ndarray) -> None:
-    named = {7: "cell", 300: "cell", 0: "background", 65535: "debris"}
-    known = {value: CLASSES.index(name) for value, name in named.items()} | {255: 255}
-    labels = label_map(CLASSES, named)
-    if set(values.ravel().tolist()) <= set(known):
-        expected = np.vectorize(known.__getitem__)(values)
-        np.testing.assert_array_equal(labels.apply(values, "m"), expected)
-    else:
-        with pytest.raises(SourceError, match="m: mask holds value"):
-            labels.apply(values, "m")
-
-
-def test_a_map_may_make_a_class_of_255() -> None:
-    labels = label_map(("background", "cell"), {0: "background", 255: "cell"})
-    found = labels.apply(np.array([[0, 255]], dtype=np.uint8), "m")
-    assert found.tolist() == [[0, 1]]
-
-
-def test_a_value_without_a_class_is_named_with_the_classes() -> None:
-    with pytest.raises(SourceError) as caught:
-        label_map(CLASSES, None).apply(np.array([[0, 3]], dtype=np.uint8), "m.png")
-    for word in ("m.png", "value 3", "0 to 2 (background, cell, debris)", "--labels"):
-        assert word in str(caught.value)
-    with pytest.raises(SourceError, match="value 1,"):
-        label_map(CLASSES, {0: "background"}).apply(np.array([[1]], dtype=np.uint8), "m.png")
-
-
-@pytest.mark.parametrize(
-    ("classes", "labels", "word"),
-    [
-        (("a",), None, "2 to 255 different names"),
-        ((), None, "2 to 255"),
-        (("a", "a"), None, "different"),
-        (tuple(map(str, range(256))), None, "2 to 255"),
-        (("a", "b"), {1: "c"}, "--labels 1=c"),
-        (("a", "b"), {-1: "a"}, "from 0 to 65535"),
-        (("a", "b"), {65536: "a"}, "from 0 to 65535"),
-    ],
-)
-def test_maps_that_are_none_are_refused(
-    classes: tuple[str, ...], labels: Mapping[int, str] | None, word: str
-) -> None:
-    with pytest.raises(ArgumentError, match=word):
-        label_map(classes, labels)
-
-
-def test_255_classes_fill_all_values_below_the_ignored_one() -> None:
-    labels = label_map(tuple(map(str, range(255))), None)
-    values = np.arange(256, dtype=np.uint8)[None]
-    np.testing.assert_array_equal(labels.apply(values, "m"), values)
-
-
 def test_a_survey_says_what_is_in_a_row(row: dict[str, str]) -> None:
     """Of 20 pixels 4 are ignored; 8 of the other 16 are of a class above the background."""
-    item = survey(row, label_map(CLASSES, None))
-    assert item == Item(row, foreground=0.5, ignored=0.2)
+    item = survey(row, READING)
+    brightest = (4 * 5 * 3 - 1) / 255
+    assert item == Item(row, (4, 5, 3), "uint8", None, 0.5, 0.2, brightest)
     assert item.split is None
 
 
@@ -99,10 +42,10 @@ def test_without_a_mask_all_is_ignored(row: dict[str, str], mask: str | None) ->
     row = {key: value for key, value in row.items() if key != "mask"}
     if mask is not None:
         row["mask"] = mask
-    labels = label_map(CLASSES, None)
-    item = survey(row, labels)
+    item = survey(row, READING)
     assert (item.foreground, item.ignored) == (0.0, 1.0)
-    assert (read_sample(item, labels, 0).mask == 255).all()
+    (made,) = read_samples(item, READING, 0)
+    assert (made.mask == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +54,7 @@ def test_without_a_mask_all_is_ignored(row: dict[str, str], mask: str | None) ->
 def test_a_manifest_may_ask_for_a_split(
     row: dict[str, str], asked: str, split: Split | None
 ) -> None:
-    assert survey({**row, "split": asked}, label_map(CLASSES, None)).split is split
+    assert survey({**row, "split": asked}, READING).split is split
 
 
 def test_faults_of_a_row_are_found_by_the_survey(row: dict[str, str], tmp_path: Path) -> None:
@@ -133,25 +76,63 @@ def test_faults_of_a_row_are_found_by_the_survey(row: dict[str, str], tmp_path: 
             key: value if key == "split" else str(tmp_path / value) for key, value in change.items()
         }
         with pytest.raises(SourceError) as caught:
-            survey({**row, **paths}, label_map(CLASSES, None))
+            survey({**row, **paths}, READING)
         for word in words:
             assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(("fold", "split"), [(0, Split.TRAIN), (3, Split.TRAIN), (-1, Split.TEST)])
 def test_a_row_becomes_a_sample(row: dict[str, str], fold: int, split: Split) -> None:
-    labels = label_map(CLASSES, None)
-    made = read_sample(survey(row, labels), labels, fold)
+    (made,) = read_samples(survey(row, READING), READING, fold)
     np.testing.assert_array_equal(made.image, IMAGE)
     np.testing.assert_array_equal(made.mask, MASK)
     assert (made.id, made.subject, made.domain) == ("i", "s1", "A")
     assert (made.split, made.fold, dict(made.columns)) == (split, fold, {"foreground": 0.5})
-    named = read_sample(survey({**row, "id": "slide 7"}, labels), labels, fold)
+    (named,) = read_samples(survey({**row, "id": "slide 7"}, READING), READING, fold)
     assert named.id == "slide 7"
 
 
 def test_a_mask_of_16_bits_is_mapped(row: dict[str, str], tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 5), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    labels = label_map(CLASSES, {40_000: "debris"})
-    item = survey({**row, "mask": str(tmp_path / "deep.png")}, labels)
-    assert (read_sample(item, labels, 0).mask == 2).all()
+    reading = Reading(label_map(CLASSES, {40_000: "debris"}))
+    (made,) = read_samples(survey({**row, "mask": str(tmp_path / "deep.png")}, reading), reading, 0)
+    assert (made.mask == 2).all()
+
+
+def test_tiles_are_parts_of_one_image(row: dict[str, str]) -> None:
+    reading = replace(READING, patch_size=3, stride=2)
+    item = survey(row, reading)
+    assert item.shape == (3, 3, 3)
+    assert item.tiles == ((0, 0), (2, 0), (0, 1), (2, 1))
+    made = list(read_samples(item, reading, 1))
+    assert [each.id for each in made] == item.ids == ["i-x0-y0", "i-x2-y0", "i-x0-y1", "i-x2-y1"]
+    for each in made:
+        x, y = int(each.columns["x"]), int(each.columns["y"])
+        np.testing.assert_array_equal(each.image, IMAGE[y : y + 3, x : x + 3])
+        np.testing.assert_array_equal(each.mask, MASK[y : y + 3, x : x + 3])
+        assert (each.columns["image"], each.subject, each.fold) == ("i", "s1", 1)
+    # Of the columns 0, 1, 2 one in three is background; of 2, 3 (ignored) and 4 one in two.
+    assert [each.columns["foreground"] for each in made] == [2 / 3, 0.5, 2 / 3, 0.5]
+
+
+def test_an_image_smaller_than_a_tile_is_refused(row: dict[str, str]) -> None:
+    with refused(SourceError, "i.png: image is 4 x 5 pixels, smaller than --patch-size 5"):
+        survey(row, replace(READING, patch_size=5))
+
+
+def test_how_values_are_read_is_asked_for(row: dict[str, str], tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 5), 1000, np.uint16)).save(tmp_path / "deep.png")
+    reading = replace(READING, scale=Scale.parse("0:4000"))
+    item = survey({**row, "image": str(tmp_path / "deep.png")}, reading)
+    assert (item.shape, item.dtype) == ((4, 5, 1), "float32")
+    (made,) = read_samples(item, reading, 0)
+    assert (made.image == 0.25).all()
+    colour = survey({**row, "image": str(tmp_path / "deep.png")}, replace(reading, channels=3))
+    assert (colour.shape, colour.dtype) == ((4, 5, 3), "uint8")
+
+
+def test_a_fold_may_be_asked_for(row: dict[str, str]) -> None:
+    for split, fold, expected in (("train", "3", 3), ("test", "-1", None), ("train", "", None)):
+        assert survey({**row, "split": split, "fold": fold}, READING).fold == expected
+    with refused(SourceError, "i.png: fold '-1', expected a number from 0 on"):
+        survey({**row, "split": "train", "fold": "-1"}, READING)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
-from skiptool.sources.manifest import pair_folders, parse_manifest, read_manifest
+from skiptool.sources.manifest import manifest_rows, parse_manifest, read_manifest
 
 NEEDED = ("image", "domain", "subject")
 FILES = ("image", "mask")
@@ -117,42 +117,10 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
         assert str(tmp_path / name) in str(caught.value)
 
 
-def put(folder: Path, *names: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).write_bytes(b"")
-    return folder
-
-
-def test_pictures_are_matched_by_their_stem(tmp_path: Path) -> None:
-    images = put(tmp_path / "i", "b.PNG", "a.jpg", "c.d.tif", "x.png", "notes.txt", "._a.png")
-    masks = put(tmp_path / "m", "a.png", "b.tiff", "c.d.png", "extra.png")
-    (images / "folder.png").mkdir()
-    rows, failures = pair_folders(images, masks, "A")
-    assert rows == [
-        {"image": str(images / name), "mask": str(masks / mask), "domain": "A", "subject": stem}
-        for name, mask, stem in [
-            ("a.jpg", "a.png", "a"),
-            ("b.PNG", "b.tiff", "b"),
-            ("c.d.tif", "c.d.png", "c.d"),
-        ]
-    ]
-    assert failures == [f"{images / 'x.png'}: no mask named x.* in {masks}"]
-
-
-def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
-    good = put(tmp_path / "good", "a.png")
-    twice = put(tmp_path / "twice", "a.png", "a.tif")
-    empty = put(tmp_path / "empty", "a.txt")
-    for images, masks, words in (
-        (tmp_path / "nowhere", good, ["nowhere", "no such folder"]),
-        (good, tmp_path / "nowhere", ["nowhere", "no such folder"]),
-        (good / "a.png", good, ["a.png", "no such folder"]),
-        (twice, good, ["a.tif", "same stem as a.png"]),
-        (good, twice, ["a.tif", "same stem as a.png"]),
-        (empty, good, ["empty", "holds no picture (.png, .tif"]),
-    ):
-        with pytest.raises(SourceError) as caught:
-            pair_folders(images, masks, "A")
-        for word in words:
-            assert word in str(caught.value)
+def test_a_text_stands_for_a_file(tmp_path: Path) -> None:
+    text = HEAD + "1.png,,A,s1\n"
+    (tmp_path / "m.csv").write_text(text)
+    (row,), (piped,) = (manifest_rows(m, NEEDED, FILES) for m in (tmp_path / "m.csv", text))
+    assert (row["image"], piped["image"]) == (str(tmp_path / "1.png"), "1.png")
+    with pytest.raises(SourceError, match="stdin: has no column image"):
+        manifest_rows("domain,subject\nA,s\n", NEEDED, FILES)

@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,14 @@ from hypothesis.extra import numpy as npst
 from PIL import Image
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.sources.pictures import read_mask, read_picture, write_mask, write_picture
+from skiptool.sources.pictures import (
+    read_mask,
+    read_picture,
+    write_grey,
+    write_labels,
+    write_mask,
+    write_picture,
+)
 
 SIDES = npst.array_shapes(min_dims=2, max_dims=2, max_side=9)
 IN_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
@@ -151,6 +159,37 @@ def test_a_file_of_several_pages_is_refused(tmp_path: Path) -> None:
         read_picture(tmp_path / "two.tif")
 
 
+@given(image=npst.arrays(np.uint16, SIDES))
+@IN_FOLDER
+def test_grey_images_keep_what_16_bits_hold(tmp_path: Path, image: np.ndarray) -> None:
+    """Read again by OpenCV."""
+    grey = (image / 65535).astype(np.float32)[..., None]
+    write_grey(tmp_path / "g.png", grey)
+    assert np.array_equal(cv2.imread(str(tmp_path / "g.png"), cv2.IMREAD_UNCHANGED), image)
+    write_grey(tmp_path / "g.tif", grey)
+    assert np.array_equal(cv2.imread(str(tmp_path / "g.tif"), cv2.IMREAD_UNCHANGED), grey[..., 0])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@given(labels=npst.arrays(np.uint8, SIDES))
+@IN_FOLDER
+def test_plain_masks_have_no_palette(tmp_path: Path, suffix: str, labels: np.ndarray) -> None:
+    write_labels(tmp_path / f"m.{suffix}", labels)
+    found = cv2.imread(str(tmp_path / f"m.{suffix}"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(found, labels)
+    assert np.array_equal(read_mask(tmp_path / f"m.{suffix}"), labels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_colours_of_16_bits_are_not_cut_in_silence(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"deep.{suffix}"
+    cv2.imwrite(str(path), np.full((4, 4, 3), 300, np.uint16))
+    with pytest.raises(SourceError, match=r"deep\..*at most 8 bits"):
+        read_picture(path)
+    with pytest.raises(SourceError, match=r"deep\..*a mask of 16 bits in three channels"):
+        read_mask(path)
+
+
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     image, labels = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)
     with pytest.raises(ArgumentError, match=r"ends in '\.bmp'"):
@@ -163,3 +202,9 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         write_mask(tmp_path / "a.tif", labels, [])
     with pytest.raises(ArgumentError, match=r"expected uint8 \(H, W\) and at most 256"):
         write_mask(tmp_path / "a.png", labels.astype(np.int64), [])
+    with pytest.raises(ArgumentError, match=r"expected float32 \(H, W, 1\)"):
+        write_grey(tmp_path / "a.png", image)
+    with pytest.raises(ArgumentError, match=r"expected uint8 \(H, W\)"):
+        write_labels(tmp_path / "a.png", image)
+    with pytest.raises(ArgumentError, match=r"ends in '\.jpg'"):
+        write_labels(tmp_path / "a.jpg", labels)

@@ -13,7 +13,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
-from skiptool.model import watch
 from skiptool.model.fit import LAST
 from skiptool.model.watch import Watch
 from skiptool.names import Precision, Split
@@ -252,7 +251,6 @@ def test_draws_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.M
         begin(self, trainer, module)
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch, "SAVE_SECONDS", -1.0)
         patch.setattr(Watch, "on_train_epoch_start", start)
         with pytest.raises(KeyboardInterrupt):
             train_models(data, tmp_path / "runs", **how)

@@ -37,7 +37,10 @@ PLAIN_WIDTH = 200
 """Columns of a table on stderr where it is no terminal: nothing is cut in a log."""
 
 
-INPUTS = ("data", "models", "stores", "tables", "manifest", "images", "masks", "templates")
+INPUTS = (
+    *("data", "models", "stores", "tables", "manifest"),
+    *("images", "masks", "overlays", "templates"),
+)
 """Parameters that name what a command reads (or writes beside): no place for its output."""
 
 

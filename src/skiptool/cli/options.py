@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from skiptool.errors import ArgumentError
-from skiptool.names import SKIP_LEVELS, Precision
+from skiptool.names import SKIP_LEVELS, ExportFormat, Precision
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
 __all__ = [
@@ -30,11 +30,12 @@ __all__ = [
     "boxes",
     "choices",
     "export_folder",
+    "export_form",
     "listed",
     "shifts",
     "skips",
     "span",
-    "values",
+    "weights",
 ]
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -140,30 +141,46 @@ def export_folder(given: tuple[str, Path] | None) -> Path | None:
     ArgumentError
         If the format is not png.
     """
-    if given is None:
-        return None
-    if given[0] != "png":
-        raise ArgumentError(f"--export {given[0]}: unknown format; write --export png DIR")
-    return given[1]
+    found = export_form(given, (ExportFormat.PNG,))
+    return None if found is None else found[1]
 
 
-def values(words: Sequence[str] | None, option: str) -> dict[int, str]:
-    """Read repeated ``VALUE=CLASS``.
+def export_form(
+    given: tuple[str, Path] | None, known: Sequence[ExportFormat] = tuple(ExportFormat)
+) -> tuple[ExportFormat, Path] | None:
+    """Return form and folder of ``--export FORM DIR``.
 
     Raises
     ------
     ArgumentError
-        If one is not of that form, or a value is no label of 8 or 16 bits.
+        If the form is unknown.
     """
-    found: dict[int, str] = {}
+    if given is None:
+        return None
+    if given[0] not in known:
+        usage = " or ".join(f"--export {form} DIR" for form in known)
+        raise ArgumentError(f"--export {given[0]}: unknown format; write {usage}")
+    return ExportFormat(given[0]), given[1]
+
+
+def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float], ...]:
+    """Read repeated ``CLASS=WEIGHT``.
+
+    Raises
+    ------
+    ArgumentError
+        If one is not of that form.
+    """
+    found = []
     for word in listed(words):
-        number, _, name = word.partition("=")
-        if not (number.isdecimal() and int(number) < 1 << 16 and name):
-            raise ArgumentError(f"{option} {word!r}: expected VALUE=CLASS, such as 255=cell")
-        if int(number) in found:
-            raise ArgumentError(f"{option} {word!r}: the value {number} is given a class twice")
-        found[int(number)] = name
-    return found
+        name, _, number = word.rpartition("=")
+        try:
+            found.append((name, float(number)))
+        except ValueError:
+            name = ""
+        if not name:
+            raise ArgumentError(f"{option} {word!r}: expected CLASS=WEIGHT, such as cell=2.5")
+    return tuple(found)
 
 
 def shifts(words: Sequence[str] | None, sweep: str | None) -> tuple[Shift, ...]:

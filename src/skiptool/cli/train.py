@@ -45,6 +45,19 @@ def train(
     lr_step: Annotated[int, typer.Option(min=1, help="Epochs between decays.")] = 15,
     lr_gamma: Annotated[float, typer.Option(help="Factor of a decay.")] = 0.1,
     loss: Annotated[Loss, typer.Option(help="Loss.")] = Loss.CE_GDICE,
+    class_weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=WEIGHT", help="Weight of a class in the cross-entropy, repeatable."
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many epochs without a better validation mIoU."),
+    ] = None,
+    grad_clip: Annotated[
+        float | None, typer.Option(help="Norm that gradients are scaled down to.")
+    ] = None,
     encoder_weights: Annotated[
         str, typer.Option(metavar="imagenet|none|FILE", help="Weights the encoder starts from.")
     ] = "imagenet",
@@ -81,6 +94,9 @@ def train(
         encoder_weights=encoder_weights,
         precision=precision,
         seed=seed,
+        class_weights=options.weights(class_weight, "--class-weight"),
+        patience=patience,
+        grad_clip=grad_clip,
     )
     from skiptool.steps.train import train_models
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.distances.kernel import lowest_and_highest
+from skiptool.distances.compiled import compiled
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = [
     "extent",
     "frequencies",
     "joint_range",
+    "lowest_and_highest",
 ]
 
 
@@ -162,3 +163,18 @@ def _refuse(bad: Bool, reason: str) -> None:
             f"features: values are {reason} in {len(channels)} of {len(bad)} channels "
             f"({first}{', ...' if len(channels) > 5 else ''})"
         )
+
+
+@compiled
+def lowest_and_highest(x: AnyArray, low: AnyArray, high: AnyArray) -> None:
+    """Write the extremes of rows (R, K) of floats to (R,); NaN where a row holds one."""
+    for r in range(x.shape[0]):
+        least = x[r, 0]
+        most = x[r, 0]
+        odd = 0
+        for k in range(x.shape[1]):
+            value = x[r, k]
+            least = value if value < least else least
+            most = value if value > most else most
+            odd += value != value
+        low[r], high[r] = (np.nan, np.nan) if odd else (least, most)

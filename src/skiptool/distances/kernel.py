@@ -28,7 +28,6 @@ __all__ = [
     "count_between_edges",
     "count_equal_width",
     "count_equal_width_half",
-    "lowest_and_highest",
 ]
 
 _STRETCH = 256
@@ -245,18 +244,3 @@ def count_between_edges(
             return r
         _tally(cells, index, tables, counts[r])
     return -1
-
-
-@compiled
-def lowest_and_highest(x: AnyArray, low: AnyArray, high: AnyArray) -> None:
-    """Write the extremes of rows (R, K) of floats to (R,); NaN where a row holds one."""
-    for r in range(x.shape[0]):
-        least = x[r, 0]
-        most = x[r, 0]
-        odd = 0
-        for k in range(x.shape[1]):
-            value = x[r, k]
-            least = value if value < least else least
-            most = value if value > most else most
-            odd += value != value
-        low[r], high[r] = (np.nan, np.nan) if odd else (least, most)

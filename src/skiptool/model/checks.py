@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skiptool.records import Architecture, SampleReader, Training
 
-__all__ = ["check_batch", "check_protocol", "check_samples"]
+__all__ = ["check_batch", "check_protocol", "check_samples", "weights_of"]
 
 STRIDE = 32
 
@@ -20,20 +22,52 @@ def check_protocol(training: Training) -> None:
     Raises
     ------
     ArgumentError
-        If epochs, batch size or the step of the learning rate is below 1, or the learning rate or
-        its decay is not above 0.
+        If epochs, batch size, patience or the step of the learning rate is below 1, or the learning
+        rate, its decay or the norm of gradients is not above 0.
     """
     whole = {
         "epochs": training.epochs,
         "batch size": training.batch_size,
         "step of the learning rate": training.lr_step,
+        "patience": 1 if training.patience is None else training.patience,
     }
     for name, number in whole.items():
         if number < 1:
             raise ArgumentError(f"training: {name} is {number}, expected at least 1")
-    for name, value in {"learning rate": training.lr, "its decay": training.lr_gamma}.items():
+    above = {
+        "learning rate": training.lr,
+        "its decay": training.lr_gamma,
+        "norm of gradients": 1.0 if training.grad_clip is None else training.grad_clip,
+    }
+    for name, value in above.items():
         if not 0 < value < float("inf"):
             raise ArgumentError(f"training: {name} is {value:g}, expected a number above 0")
+
+
+def weights_of(training: Training, classes: Sequence[str]) -> list[float] | None:
+    """Return the weight of each class in the cross-entropy, None where all are 1.
+
+    Raises
+    ------
+    ArgumentError
+        If a class is unknown or named twice, a weight is negative or not finite, or all are 0.
+    """
+    if not training.class_weights:
+        return None
+    names = [name for name, _ in training.class_weights]
+    for name, weight in training.class_weights:
+        if name not in classes or names.count(name) > 1:
+            what = "is given twice" if name in classes else "is no class"
+            raise ArgumentError(
+                f"class weight of {name!r}: {what}, expected each of {', '.join(classes)} at most "
+                "once"
+            )
+        if not 0 <= weight < float("inf"):
+            raise ArgumentError(f"class weight of {name!r}: {weight:g}, expected 0 or more")
+    found = [dict(training.class_weights).get(name, 1.0) for name in classes]
+    if not any(found):
+        raise ArgumentError("class weights: all are 0, expected one above it")
+    return found
 
 
 def check_samples(reader: SampleReader, name: str, architecture: Architecture) -> None:

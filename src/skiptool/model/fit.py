@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from skiptool.model.batches import count_batches, training_batches, validation_batches
-from skiptool.model.checks import check_batch, check_protocol, check_samples
+from skiptool.model.checks import check_batch, check_protocol, check_samples, weights_of
 from skiptool.model.hardware import choose_precision
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.segmenter import Segmenter
@@ -71,7 +71,6 @@ def fit(
     device: str = "cpu",
     workers: int = 0,
     progress: Progress = SILENT,
-    class_weights: Sequence[float] | None = None,
     draws: Sequence[Sequence[int]] = (),
     resume: bool = False,
 ) -> Fitted:
@@ -92,8 +91,6 @@ def fit(
         Processes that read, for each of the two readers; they do not change the result. On a CPU
         0 is fastest: reading and augmenting cost a twentieth of a training step.
     progress : Progress
-    class_weights : sequence of float, optional
-        Weights of the classes in the cross-entropy.
     draws : sequence of sequences of int
         Indices into ``train`` of the samples of each of E draws, none of them empty; epoch e
         trains on draw e modulo E. By default every epoch trains on all.
@@ -115,6 +112,7 @@ def fit(
         On Ctrl-C, after Lightning has let go of the device.
     """
     check_protocol(training)
+    class_weights = weights_of(training, architecture.classes)
     precision = choose_precision(training.precision, device)
     check_samples(train, "training", architecture)
     check_samples(validation, "validation", architecture)
@@ -131,7 +129,7 @@ def fit(
     steps = [count + len(checks) for count in counts]
     title = f"{architecture.folder} fold {training.fold}"
     with progress.task(title, sum(steps)) as task:
-        watch = Watch(task, steps, folder / LAST)
+        watch = Watch(task, steps, folder / LAST, training.patience)
         segmenter = Segmenter(network, loss, training, classes)
         run(segmenter, batches, checks, watch, device, precision, resume)
     return Fitted(

@@ -73,6 +73,7 @@ def run(
             devices=[target.index] if target.type == "cuda" else 1,
             precision=ARITHMETIC[precision],
             max_epochs=watch.epochs,
+            gradient_clip_val=segmenter.protocol.grad_clip,
             callbacks=[watch, begin],
             default_root_dir=watch.checkpoint.parent,
             logger=False,

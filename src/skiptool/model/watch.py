@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Epoch", "Watch"]
 
-SAVE_SECONDS = 60.0
-"""A killed training loses at most so much work, and the epoch it was in."""
-
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
@@ -70,13 +67,18 @@ class Watch(Callback):
     checkpoint : Path
         Lightning checkpoint of the last epoch, replaced whole; it holds the best weights and the
         history too.
+    patience : int, optional
+        Epochs without a better one after which the training ends.
     """
 
-    def __init__(self, task: Task, steps: Sequence[int], checkpoint: Path) -> None:
+    def __init__(
+        self, task: Task, steps: Sequence[int], checkpoint: Path, patience: int | None = None
+    ) -> None:
         self.task = task
         self.epochs = len(steps)
         self.steps = steps
         self.checkpoint = checkpoint
+        self.patience = patience
         self.history: list[Epoch] = []
         self.best: dict[str, AnyArray] = {}
         self.best_epoch = -1
@@ -84,7 +86,7 @@ class Watch(Callback):
         self.interrupted = False
         self._note = ""
         self._lr = math.nan
-        self._began = self._trained = self._saved = time.perf_counter()
+        self._began = self._trained = time.perf_counter()
 
     @property
     def epochs_done(self) -> int:
@@ -92,8 +94,9 @@ class Watch(Callback):
         return self.history[-1].epoch + 1 if self.history else 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show what a resumed training has done already."""
+        """Show what a resumed training has done already; it may be over."""
         self._show(trainer, sum(self.steps[: self.epochs_done]))
+        trainer.should_stop = self._over
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the watch."""
@@ -113,7 +116,7 @@ class Watch(Callback):
         self._show(trainer, 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the epoch, its validation included, and keep the weights if they are better."""
+        """Record the epoch, its validation included, keep the weights if they are better, save."""
         segmenter = cast("Segmenter", pl_module)
         now = time.perf_counter()
         self._record(trainer, "train", segmenter.trained, self._trained - self._began)
@@ -123,12 +126,13 @@ class Watch(Callback):
             self.best = state(segmenter.network)
         self._note = f", mIoU {row.miou:.3f}, best {self.best_miou:.3f}"
         self._show(trainer, 0)
-        if now - self._saved > SAVE_SECONDS:
-            self._save(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last epoch."""
+        trainer.should_stop = self._over
         self._save(trainer)
+
+    @property
+    def _over(self) -> bool:
+        waited = self.epochs_done - 1 - self.best_epoch
+        return self.patience is not None and self.epochs_done > 0 and waited >= self.patience
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -156,7 +160,6 @@ class Watch(Callback):
         part = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
         trainer.save_checkpoint(part)
         os.replace(part, self.checkpoint)
-        self._saved = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the checkpoint keeps, in types that are read without executing anything."""

@@ -2,56 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.errors import ArgumentError, SourceError
+from skiptool.errors import SourceError
 from skiptool.names import IGNORE, Split
 from skiptool.records import Sample
+from skiptool.sources.intensities import read_intensities
+from skiptool.sources.label_map import LabelMap
 from skiptool.sources.manifest import Row
-from skiptool.sources.pictures import read_mask, read_picture
+from skiptool.sources.nnunet import CHANNEL_COLUMNS
+from skiptool.sources.scale import FULL, Scale
+from skiptool.sources.tiling import tile_origins
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Int64, UInt8
+    from skiptool.records import Image, UInt8
 
-__all__ = ["Item", "LabelMap", "label_map", "read_sample", "survey"]
+__all__ = ["Item", "Reading", "read_samples", "survey"]
 
 
 @dataclass(frozen=True, slots=True)
-class LabelMap:
-    """Which pixel value of a mask is which label.
+class Reading:
+    """How pictures and masks are read.
 
     Attributes
     ----------
-    classes : tuple of str
-    table : int64 (65536,)
-        Label of each value, -1 where it has none; 255 is 255 (ignored) unless mapped.
+    labels : LabelMap
+    scale : Scale
+        Which values of an image are black and white.
+    channels : {1, 3}, optional
+        Form of the images; by default the file decides (see
+        :func:`skiptool.sources.intensities.read_intensities`).
+    patch_size : int, optional
+        Pixels of a tile along either side; by default an image stays whole.
+    stride : int, optional
+        Pixels from tile to tile; ``patch_size`` by default.
     """
 
-    classes: tuple[str, ...]
-    table: Int64
+    labels: LabelMap
+    scale: Scale = FULL
+    channels: int | None = None
+    patch_size: int | None = None
+    stride: int | None = None
 
-    def apply(self, values: AnyArray, where: str) -> UInt8:
-        """Return the labels (H, W) of raw values (H, W).
+    def tiles(self, size: tuple[int, ...], where: str) -> list[tuple[int, int]] | None:
+        """Return x and y of each tile of an image of a size (H, W); None where it stays whole.
 
         Raises
         ------
         SourceError
-            If a value has no label.
+            If the image is smaller than a tile.
+        ArgumentError
+            If a tile or stride has no pixel.
         """
-        labels = self.table[values]
-        if labels.min() < 0:
-            wrong = int(values[labels < 0].flat[0])
+        if self.patch_size is None:
+            return None
+        found = tile_origins(size[0], size[1], self.patch_size, self.stride or self.patch_size)
+        if not found:
             raise SourceError(
-                f"{where}: mask holds value {wrong}, the classes are 0 to "
-                f"{len(self.classes) - 1} ({', '.join(self.classes)}); name every class with "
-                "--classes, or map the value with --labels VALUE=CLASS"
+                f"{where}: image is {size[0]} x {size[1]} pixels, smaller than --patch-size "
+                f"{self.patch_size}; give a smaller one"
             )
-        return labels.astype(np.uint8)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +77,39 @@ class Item:
     Attributes
     ----------
     row : mapping
+    shape : tuple of int
+        Of a sample that comes of it: H, W, C.
+    dtype : str
+        Of its image.
+    tiles : tuple of (x, y), optional
+        Upper left corners; None where the image stays whole.
     foreground : float
         Share of the pixels not ignored that are of label 1 or above.
     ignored : float
         Share of all pixels that are ignored.
+    brightest : float
+        Largest intensity of the image, in [0, 1].
     """
 
     row: Row
+    shape: tuple[int, ...]
+    dtype: str
+    tiles: tuple[tuple[int, int], ...] | None
     foreground: float
     ignored: float
+    brightest: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Id of the image."""
+        return self.row.get("id") or Path(self.row["image"]).stem
+
+    @property
+    def ids(self) -> list[str]:
+        """Id of each sample: of the image, and of the place of the tile in it."""
+        if self.tiles is None:
+            return [self.name]
+        return [f"{self.name}-x{x}-y{y}" for x, y in self.tiles]
 
     @property
     def split(self) -> Split | None:
@@ -79,82 +119,82 @@ class Item:
             raise SourceError(f"{self.row['image']}: split {asked!r}, expected train or test")
         return Split(asked) if asked else None
 
-
-def label_map(classes: tuple[str, ...], labels: Mapping[int, str] | None) -> LabelMap:
-    """Build the map from pixel values to labels.
-
-    Parameters
-    ----------
-    classes : tuple of str
-        Class names, index = label.
-    labels : mapping of int to str, optional
-        Value to class name; without it the value is the label.
-
-    Raises
-    ------
-    ArgumentError
-        If a class is named twice or is not among ``classes``, there are not 2 to 255, or a value
-        is none that a mask can hold.
-    """
-    if len(set(classes)) < len(classes) or not 2 <= len(classes) <= IGNORE:
-        raise ArgumentError(
-            f"--classes {','.join(classes)}: expected 2 to {IGNORE} different names, the "
-            "background first"
-        )
-    table = np.full(1 << 16, -1, dtype=np.int64)
-    table[IGNORE] = IGNORE
-    if not labels:
-        table[: len(classes)] = np.arange(len(classes))
-    for value, name in (labels or {}).items():
-        if name not in classes:
-            raise ArgumentError(f"--labels {value}={name}: not in --classes {','.join(classes)}")
-        if not 0 <= value < len(table):
-            raise ArgumentError(
-                f"--labels {value}={name}: masks hold values from 0 to {len(table) - 1}"
-            )
-        table[value] = classes.index(name)
-    return LabelMap(classes, table)
+    @property
+    def fold(self) -> int | None:
+        """Validation fold that the manifest asks for, None where it does not."""
+        asked = self.row.get("fold", "")
+        if not asked or self.split is Split.TEST:
+            return None
+        if not asked.isdecimal():
+            raise SourceError(f"{self.row['image']}: fold {asked!r}, expected a number from 0 on")
+        return int(asked)
 
 
-def survey(row: Row, labels: LabelMap) -> Item:
+def survey(row: Row, reading: Reading) -> Item:
     """Read the image and mask of a row and say what is in them.
 
     Raises
     ------
     SourceError
-        If a file is missing or broken, sizes differ, a value has no label, or the split that the
-        row asks for is none.
+        If a file is missing or broken, sizes differ, a value or colour has no label, the image is
+        smaller than a tile, or the split or fold that the row asks for is none.
     """
-    mask = _mask(row, labels, read_picture(Path(row["image"])).shape[:2])
-    known = mask != IGNORE
-    share = float((mask[known] > 0).mean()) if known.any() else 0.0
-    item = Item(row, share, float((~known).mean()))
-    _ = item.split  # raises here, where one row may fail while the rest goes on
+    image = _image(row, reading)
+    mask = _mask(row, reading, image.shape[:2])
+    tiles = reading.tiles(image.shape, row["image"])
+    side = None if tiles is None else reading.patch_size
+    item = Item(
+        row=row,
+        shape=(side or image.shape[0], side or image.shape[1], image.shape[2]),
+        dtype=str(image.dtype),
+        tiles=None if tiles is None else tuple(tiles),
+        foreground=_foreground(mask),
+        ignored=float((mask == IGNORE).mean()),
+        brightest=float(image.max()) / (255 if image.dtype == np.uint8 else 1),
+    )
+    _ = item.split, item.fold  # raise here, where one row may fail while the rest goes on
     return item
 
 
-def read_sample(item: Item, labels: LabelMap, fold: int) -> Sample:
-    """Read a row as a sample; ``fold`` is -1 for test. Raises as :func:`survey`."""
-    image = read_picture(Path(item.row["image"]))
-    return Sample(
-        id=item.row.get("id") or Path(item.row["image"]).stem,
-        image=image,
-        mask=_mask(item.row, labels, image.shape[:2]),
-        subject=item.row["subject"],
-        domain=item.row["domain"],
-        split=Split.TEST if fold < 0 else Split.TRAIN,
-        fold=fold,
-        columns={"foreground": item.foreground},
-    )
+def read_samples(item: Item, reading: Reading, fold: int) -> Iterator[Sample]:
+    """Read a row as samples, one or one a tile; ``fold`` is -1 for test. Raises as `survey`."""
+    image = _image(item.row, reading)
+    mask = _mask(item.row, reading, image.shape[:2])
+    height, width = item.shape[:2]
+    for name, (x, y) in zip(item.ids, item.tiles or [(0, 0)], strict=True):
+        place = slice(y, y + height), slice(x, x + width)
+        columns: dict[str, str | int | float] = {"foreground": _foreground(mask[place])}
+        if item.tiles is not None:
+            columns |= {"x": x, "y": y, "image": item.name}
+        yield Sample(
+            id=name,
+            image=image[place],
+            mask=mask[place],
+            subject=item.row["subject"],
+            domain=item.row["domain"],
+            split=Split.TEST if fold < 0 else Split.TRAIN,
+            fold=fold,
+            columns=columns,
+        )
 
 
-def _mask(row: Row, labels: LabelMap, size: tuple[int, ...]) -> UInt8:
+def _image(row: Row, reading: Reading) -> Image:
+    paths = [Path(row[name]) for name in CHANNEL_COLUMNS if row.get(name)]
+    return read_intensities(paths, reading.scale, reading.channels)
+
+
+def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> UInt8:
     if not row.get("mask"):
         return np.full(size, IGNORE, dtype=np.uint8)
-    values = read_mask(Path(row["mask"]))
-    if values.shape != size:
+    labels = reading.labels.read(Path(row["mask"]))
+    if labels.shape != size:
         raise SourceError(
-            f"{row['mask']}: mask is {values.shape[0]} x {values.shape[1]} pixels, its image "
+            f"{row['mask']}: mask is {labels.shape[0]} x {labels.shape[1]} pixels, its image "
             f"{size[0]} x {size[1]}; both must have one size"
         )
-    return labels.apply(values, row["mask"])
+    return labels
+
+
+def _foreground(mask: UInt8) -> float:
+    known = mask != IGNORE
+    return float((mask[known] > 0).mean()) if known.any() else 0.0

@@ -1,4 +1,4 @@
-"""Manifests: tables of inputs (CSV or TSV), and folders that stand for one."""
+"""Manifests: tables of inputs, CSV or TSV."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skiptool.errors import SourceError, near
-from skiptool.sources.pictures import PICTURE_SUFFIXES
 
-__all__ = ["Row", "pair_folders", "parse_manifest", "read_manifest"]
+__all__ = ["EXPORTED", "Row", "manifest_rows", "parse_manifest", "read_manifest"]
 
 Row = Mapping[str, str]
 """One line of a manifest: column name to text, paths made absolute or relative to its folder."""
+
+EXPORTED = "manifest.csv"
+"""Manifest that ``--export`` leaves in a folder of pictures, by which it is taken back."""
 
 DELIMITERS = "\t;,"
 
@@ -83,40 +85,17 @@ def parse_manifest(
     return rows
 
 
-def pair_folders(images: Path, masks: Path, domain: str) -> tuple[list[Row], list[str]]:
-    """Match pictures in two folders by their stem.
-
-    Parameters
-    ----------
-    images, masks : Path
-        Folders of pictures.
-    domain : str
-        Domain of all of them; each image is its own subject.
-
-    Returns
-    -------
-    rows : list of mapping
-        Columns image, mask, domain, subject, sorted by stem.
-    failures : list of str
-        One line for each image without a mask of its stem.
+def manifest_rows(manifest: Path | str, required: Sequence[str], files: Sequence[str]) -> list[Row]:
+    """Read a manifest from a file, or from its text (``str``), as it is piped in.
 
     Raises
     ------
     SourceError
-        If a folder is missing or holds no picture, or two files share a stem.
+        As :func:`read_manifest`.
     """
-    found, known = _pictures(images), _pictures(masks)
-    rows: list[Row] = [
-        {"image": str(path), "mask": str(known[stem]), "domain": domain, "subject": stem}
-        for stem, path in found.items()
-        if stem in known
-    ]
-    failures = [
-        f"{path}: no mask named {stem}.* in {masks}"
-        for stem, path in found.items()
-        if stem not in known
-    ]
-    return rows, failures
+    if isinstance(manifest, Path):
+        return read_manifest(manifest, required, files)
+    return parse_manifest(manifest, "stdin", Path(), required, files)
 
 
 def _header(names: list[str], where: str, required: Sequence[str]) -> list[str]:
@@ -154,20 +133,3 @@ def _row(
         name: str(folder / value) if name in files and value else value
         for name, value in row.items()
     }
-
-
-def _pictures(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise SourceError(f"{folder}: no such folder; check the path")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        # names with a dot in front are other programs' notes, as '._a.png' of macOS
-        hidden = path.name.startswith(".")
-        if hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
-            continue
-        if path.stem in found:
-            raise SourceError(f"{path}: same stem as {found[path.stem].name}; rename one")
-        found[path.stem] = path
-    if not found:
-        raise SourceError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)})")
-    return found

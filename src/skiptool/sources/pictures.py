@@ -7,17 +7,15 @@ applied, as a mask beside the picture would not follow it.
 
 from __future__ import annotations
 
-import math
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from skiptool.errors import ArgumentError, SourceError
+from skiptool.sources.decoding import decoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,30 +24,25 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
-__all__ = ["PICTURE_SUFFIXES", "read_mask", "read_picture", "write_mask", "write_picture"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "in_colours",
+    "read_mask",
+    "read_picture",
+    "write_grey",
+    "write_labels",
+    "write_mask",
+    "write_picture",
+]
 
 PICTURE_SUFFIXES: Final = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 """Suffixes that ``write_picture`` knows, and what to look for in a folder of pictures."""
 
-_FORMATS: Final = ("PNG", "TIFF", "JPEG")
 _COLOUR_MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa")
 _GREY_STEP: Final = {"L;2": 85, "L;4": 17}
 """Pillow spreads grey values of 2 and 4 bits over 0..255; this many levels apart."""
 
 _WHITE: Final = (255, 255, 255, 255)
-_BROKEN: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    OverflowError,
-    KeyError,
-    IndexError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow's readers raise on files that are cut off or damaged."""
 
 
 def read_picture(path: Path) -> UInt8:
@@ -71,8 +64,13 @@ def read_picture(path: Path) -> UInt8:
         If the file is missing, no such picture, cut off, too large to be a patch (beyond about
         89 million pixels), of several pages, or of more than 8 bits a channel.
     """
-    picture, _ = _load(path)
-    return _colours(picture, path)
+    picture, packing = decoded(path)
+    if ";16" in packing:  # of which Pillow drops half without a word
+        raise SourceError(
+            f"{path}: a picture of 16 bits a channel; expected at most 8 bits a channel; convert "
+            "it first"
+        )
+    return in_colours(picture, path)
 
 
 def read_mask(path: Path) -> Labels:
@@ -94,11 +92,11 @@ def read_mask(path: Path) -> Labels:
     SourceError
         As for `read_picture`, and if the picture is coloured, or a JPEG (which blurs labels).
     """
-    picture, packing = _load(path)
+    picture, packing = decoded(path)
     return _labels(picture, packing, path)
 
 
-def write_picture(path: Path, image: UInt8) -> None:
+def write_picture(path: Path, image: AnyArray) -> None:
     """Write uint8 (H, W, 3) as PNG, TIFF or JPEG, told by the suffix.
 
     Raises
@@ -144,6 +142,47 @@ def write_mask(path: Path, labels: UInt8, colours: Sequence[tuple[int, int, int]
     picture.save(path)
 
 
+def write_grey(path: Path, image: AnyArray) -> None:
+    """Write float32 (H, W, 1) in [0, 1]: as PNG in 16 bits, as TIFF as it is.
+
+    PNG rounds to steps of 1 / 65535: what came from 8 or 16 bits is read again as it was.
+
+    Raises
+    ------
+    ArgumentError
+        If the image is no float32 (H, W, 1), or the suffix or folder is unknown.
+    """
+    if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != 1:
+        raise ArgumentError(
+            f"{path}: image has shape {image.shape} and type {image.dtype}; expected float32 "
+            "(H, W, 1)"
+        )
+    _check_place(path, (".png", ".tif"))
+    values = image[..., 0]
+    if path.suffix == ".png":
+        deep = np.rint(values.astype(np.float64) * np.iinfo(np.uint16).max).astype(np.uint16)
+        Image.fromarray(deep).save(path)
+    else:
+        Image.fromarray(values).save(path)
+
+
+def write_labels(path: Path, labels: UInt8) -> None:
+    """Write a mask as plain grey PNG or TIFF, for readers that take a palette for its colours.
+
+    Raises
+    ------
+    ArgumentError
+        If the labels are no uint8 (H, W), or the suffix or folder is unknown.
+    """
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise ArgumentError(
+            f"{path}: labels have shape {labels.shape} and type {labels.dtype}; expected uint8 "
+            "(H, W)"
+        )
+    _check_place(path, (".png", ".tif"))
+    Image.fromarray(labels).save(path)
+
+
 def _check_place(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
         raise ArgumentError(
@@ -154,45 +193,8 @@ def _check_place(path: Path, suffixes: tuple[str, ...]) -> None:
         raise ArgumentError(f"{path.parent}: no such folder; create it first")
 
 
-def _load(path: Path) -> tuple[Image.Image, str]:
-    """Decode one picture; beside it how its pixels were packed, which Pillow then forgets."""
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a PNG, TIFF or JPEG picture")
-    try:
-        # No catch_warnings here: pictures are read in threads, and filters belong to all of them.
-        with Image.open(path, formats=_FORMATS) as picture:
-            # Pillow only warns up to twice its limit; we refuse before anything is decoded.
-            if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError
-            _check_pages(picture, path)
-            packing = str(picture.tile[0][3]) if picture.tile else ""
-            picture.load()
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise SourceError(
-            f"{path}: more pixels than the {Image.MAX_IMAGE_PIXELS:,} that a picture may have; "
-            "cut it into patches, or read it as a slide"
-        ) from None
-    except UnidentifiedImageError:
-        raise SourceError(
-            f"{path}: no picture that can be read; expected a PNG, TIFF or JPEG that is whole"
-        ) from None
-    except _BROKEN as error:
-        raise SourceError(
-            f"{path}: the picture is cut off or damaged ({error}); copy it again from its source"
-        ) from None
-    return picture, packing
-
-
-def _check_pages(picture: Image.Image, path: Path) -> None:
-    pages = getattr(picture, "n_frames", 1)
-    if pages > 1:
-        raise SourceError(
-            f"{path}: {pages} pages in one file; expected one picture. Split it into its pages, "
-            "or read a pyramid as a slide"
-        )
-
-
-def _colours(picture: Image.Image, path: Path) -> UInt8:
+def in_colours(picture: Image.Image, path: Path) -> UInt8:
+    """Return uint8 (H, W, 3) of a decoded picture, as :func:`read_picture` does."""
     if picture.mode not in _COLOUR_MODES:
         raise SourceError(
             f"{path}: a picture of mode {picture.mode!r}; expected grey, palette or RGB with at "
@@ -209,6 +211,10 @@ def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
     if picture.format == "JPEG":
         raise SourceError(
             f"{path}: a mask as JPEG, whose compression blurs labels; expected PNG or TIFF"
+        )
+    if picture.mode == "RGB" and ";16" in packing:
+        raise SourceError(
+            f"{path}: a mask of 16 bits in three channels; save it as grey of 16 bits"
         )
     if picture.mode == "RGB":
         return _equal_channels(np.array(picture), path)
@@ -227,7 +233,7 @@ def _equal_channels(values: UInt8, path: Path) -> UInt8:
     if (values != values[..., :1]).any():
         raise SourceError(
             f"{path}: a coloured mask; expected palette or grey values, one label a pixel. "
-            "Save it as palette PNG"
+            "Map its colours with --labels '#RRGGBB=CLASS', or save it as palette PNG"
         )
     return values[..., 0].copy()
 

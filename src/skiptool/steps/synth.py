@@ -11,6 +11,7 @@ import numpy as np
 
 from skiptool.engine import available_cores, mapped
 from skiptool.errors import ArgumentError
+from skiptool.exports.pairs import write_pairs
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress, Sample
@@ -18,7 +19,6 @@ from skiptool.sources.bbbc041 import Box
 from skiptool.sources.cutouts import Templates, load_templates, save_templates
 from skiptool.sources.cutting import cut_templates
 from skiptool.sources.malaria import SceneSettings, Stage, cell_count, compose, prepare
-from skiptool.sources.pictures import write_mask, write_picture
 from skiptool.splits import assign_folds, hold_out
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
@@ -224,7 +224,8 @@ def _side_outputs(
     if saved is not None and not _holds(saved, templates):
         save_templates(templates, saved)
     if export is not None:
-        _export(out, export, progress)
+        export.mkdir(exist_ok=True)
+        write_pairs(open_dataset(out), export, progress, by_id=True, colours=COLOURS)
     return tuple(filter(None, (saved, export)))
 
 
@@ -232,17 +233,3 @@ def _holds(folder: Path, templates: Templates) -> bool:
     """Say whether these very templates are there already, of the run that is resumed."""
     known = folder.is_dir() and any(folder.iterdir())
     return known and load_templates(folder).digest == templates.digest
-
-
-def _export(out: Path, folder: Path, progress: Progress) -> None:
-    store = open_dataset(out)
-    ids: Sequence[str] = list(store.domain(DOMAIN).columns["id"])
-    reader = store.samples(DOMAIN, range(len(ids)))
-    for part in ("images", "masks"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    with progress.task("export", len(ids)) as task:
-        for index, name in enumerate(ids):
-            image, mask = reader.read(index)
-            write_picture(folder / "images" / f"{name}.png", np.asarray(image, dtype=np.uint8))
-            write_mask(folder / "masks" / f"{name}.png", mask, COLOURS)
-            task.advance()

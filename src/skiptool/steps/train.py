@@ -9,7 +9,7 @@ from typing import Any
 
 from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
-from skiptool.model.checks import check_protocol
+from skiptool.model.checks import check_protocol, weights_of
 from skiptool.model.fit import LAST, Fitted, fit
 from skiptool.model.hardware import choose_device, choose_precision
 from skiptool.model.unet import build, parameter_count
@@ -111,6 +111,7 @@ def train_models(
     target = choose_device(device)
     settings = replace(settings, precision=choose_precision(settings.precision, target))
     classes, channels = plan.store.classes, plan.domain.channels
+    weights_of(settings, classes)
     architectures = [Architecture(e, kept, classes, channels) for e in encoders for kept in skips]
     # Each is built once here, so that an unknown encoder is refused before anything is trained.
     networks = {each: build(each, seed=settings.seed) for each in architectures}
@@ -153,7 +154,7 @@ def _job(
         {
             **{"domain": plan.domain.name, "encoder": architecture.encoder, "folds": folds},
             "skips": ",".join(map(str, architecture.skips)) or "none",
-            **asdict(training),
+            **training.recorded(),
         },
         {"out": out},
         {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
@@ -223,7 +224,7 @@ def _write(folder: Path, plan: TrainingFolds, job: _Job, fitted: Fitted) -> None
     extra = {
         "fold": job.training.fold,
         "parameter_count": job.parameter_count,
-        "training": asdict(job.training),
+        "training": job.training.recorded(),
         **{"split_hash": plan.hash, **_drawn(plan)},
         **{"best_epoch": fitted.best_epoch, "best_mIoU": fitted.best_miou},
         "encoder_start": asdict(fitted.encoder_weights),

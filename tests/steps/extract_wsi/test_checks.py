@@ -107,9 +107,6 @@ def test_what_an_interrupted_run_left_is_gone_on_with_or_replaced_when_asked(
 def test_exported_pairs_are_never_replaced(tmp_path: Path, how: str, name: str) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / name).touch()
-    if (how, name) == ("resume", "manifest.csv"):  # that run has made them
-        places(tmp_path, resume=True)
-        return
     with refused(ExistsError, "pairs: is there already", "corrected by hand", "another --export"):
         places(tmp_path, **HOW[how])
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from heard import Heard
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import Split
 from skiptool.records import SILENT
 from skiptool.steps.extract_wsi.dealing import dealt
 from skiptool.steps.extract_wsi.survey import Surveyed
-from slide_cases import Heard, area, surveyed
+from slide_cases import area, surveyed
 from small_stores import refused
 
 TRAIN, TEST = Split.TRAIN, Split.TEST

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from heard import Heard
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE, PatchMode
 from skiptool.steps.extract_wsi.labels import labelling
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from slide_cases import Heard, area, point, surveyed
+from slide_cases import area, point, surveyed
 from small_stores import refused
 
 BOX = (0.0, 0.0, 9.0, 9.0)

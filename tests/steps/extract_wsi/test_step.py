@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from heard import Heard
 from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
 from skiptool.names import IGNORE, PatchMode
@@ -21,7 +22,7 @@ from skiptool.records import Outcome, Sample
 from skiptool.sources.pictures import read_picture
 from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.slides.slide import Slide
-from skiptool.steps.extract import extract_images
+from skiptool.steps.extract_images.step import extract_images
 from skiptool.steps.extract_wsi import matching, step, writing
 from skiptool.steps.extract_wsi.notes import notes_of
 from skiptool.steps.extract_wsi.pixels import Work
@@ -35,7 +36,6 @@ from slide_cases import (
     AREAS,
     POINTS,
     SIZE,
-    Heard,
     picture,
     true_mask,
     write_geojson,

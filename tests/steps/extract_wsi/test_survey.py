@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from heard import Heard
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
@@ -18,7 +19,6 @@ from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.survey import Scan, Surveyed, survey
 from slide_cases import (
     SIZE,
-    Heard,
     in_block,
     make_run,
     write_geojson,

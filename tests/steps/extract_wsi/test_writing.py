@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from skiptool.errors import SourceError
 from skiptool.names import Kind, Split
-from skiptool.records import SILENT
 from skiptool.sources.annotations.classes import by_name
 from skiptool.sources.patches.painting import Areas
 from skiptool.sources.patches.patch import Patch
-from skiptool.sources.pictures import read_mask, read_picture
 from skiptool.steps.extract_wsi import writing
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.pixels import Scene, Work
 from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.sites import Site, View
 from skiptool.steps.extract_wsi.writing import (
-    export_pairs,
     write_dataset,
     write_registration,
     write_sites,
@@ -35,8 +30,7 @@ from skiptool.stores.failures import kept_failures
 from skiptool.stores.header import Making
 from skiptool.stores.tables import open_table
 from slide_cases import area, make_run, surveyed, write_slide
-from small_stores import refused, sample
-from small_stores import write_dataset as small_dataset
+from small_stores import refused
 
 MAKING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
 CLASSES = ("background", "tumor")
@@ -176,25 +170,3 @@ def test_registration_is_a_table(tmp_path: Path) -> None:
     # What is there already is replaced, and a table without rows is one too.
     assert write_registration(tmp_path / "qc", MAKING, []) == path
     assert sorted(path.name for path in (tmp_path / "qc").iterdir()) == ["registration.parquet"]
-
-
-def test_pairs_tell_all_that_takes_them_back(tmp_path: Path) -> None:
-    samples = [sample(n, domain, (8, 8, 3)) for n in range(3) for domain in "BA"]
-    small_dataset(tmp_path / "d.zarr", samples)
-    folder = export_pairs(tmp_path / "d.zarr", tmp_path / "pairs", ("background", "cell"), SILENT)
-    assert folder == tmp_path / "pairs"
-    assert (folder / "classes.txt").read_text() == "background,cell\n"
-    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 6
-    by_place = {(each.domain, each.id): each for each in samples}
-    for row in rows:
-        truth = by_place[row["domain"], row["id"]]
-        assert (row["subject"], row["split"]) == (truth.subject, truth.split.value)
-        assert np.array_equal(read_picture(folder / row["image"]), truth.image)
-        assert np.array_equal(read_mask(folder / row["mask"]), truth.mask)
-    assert not list(tmp_path.glob(".*"))
-    # What is there may have been corrected by hand since.
-    (folder / rows[0]["mask"]).write_bytes(b"by hand")
-    export_pairs(tmp_path / "d.zarr", folder, ("background", "cell"), SILENT)
-    assert (folder / rows[0]["mask"]).read_bytes() == b"by hand"

@@ -44,6 +44,17 @@ def test_folds_are_averaged_and_ensembles_are_not_among_them(run: Run) -> None:
     assert folds.title == "IoU of cell, samples of each model's validation fold, mean over folds"
 
 
+def test_several_classes_have_a_row_each_beside_their_mean(run: Run) -> None:
+    """Classes at 0.5 and 0.25, one that is nowhere; the background is no row."""
+    three = replace(run.store, classes=("background", "LV", "MYO", "RV"))
+    found = np.zeros((4, 4), np.int64)
+    found[0, 0], found[1, 1], found[1, 2], found[2, 2], found[2, 0] = 9, 2, 2, 1, 1
+    table = iou_table(replace(run, store=three), {(0, "A", ORIGINAL): found})
+    assert table.columns["class"][:4] == ["mean", "LV", "MYO", "RV"]
+    assert table.columns["shift"][:8] == ["original"] * 4 + ["brightness=0.5"] * 4
+    assert table.columns["resnet18-L0"][:5] == [0.375, 0.5, 0.25, None, None]
+
+
 def test_classes_in_no_mask_are_told_in_one_line(run: Run) -> None:
     there, nowhere = counts(1, 1), np.array([[5, 3], [0, 0]])
     totals = {(number, "A", ORIGINAL): there for number in range(4)}

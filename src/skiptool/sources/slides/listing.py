@@ -9,7 +9,7 @@ from pathlib import Path
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import Split
 from skiptool.records import check_name
-from skiptool.sources.manifest import Row, parse_manifest, read_manifest
+from skiptool.sources.manifest import Row, manifest_rows
 
 __all__ = ["SlideRow", "slide_rows"]
 
@@ -77,14 +77,10 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], li
     SourceError
         If the manifest itself is unusable.
     """
-    if isinstance(manifest, Path):
-        found = read_manifest(manifest, _REQUIRED, _FILES)
-    else:
-        found = parse_manifest(manifest, "stdin", Path(), _REQUIRED, _FILES)
     rows: list[SlideRow] = []
     rejected: list[SlideRow] = []
     failures: list[str] = []
-    for row in found:
+    for row in manifest_rows(manifest, _REQUIRED, _FILES):
         try:
             rows.append(_parsed(row))
         except SkiptoolError as error:

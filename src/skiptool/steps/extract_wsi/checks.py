@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError, ExistsError, near
+from skiptool.exports.places import check_export
 from skiptool.names import Split
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.steps.extract_wsi.notes import notes_of
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.steps.extract_wsi.writing import EXPORTED
 from skiptool.stores.staging import check_free
 
 __all__ = ["check_places", "check_words"]
@@ -46,8 +46,6 @@ def check_places(
 ) -> None:
     """Refuse places that cannot be written.
 
-    Pairs that were exported may have been corrected by hand since: nothing replaces them.
-
     Raises
     ------
     SourceError
@@ -62,12 +60,5 @@ def check_places(
             f"{out}: {notes_of(out).name} is left of an interrupted run, or another process writes "
             "it now; give --resume to go on with it or --overwrite to start again"
         )
-    if export is None:
-        return
-    check_free(export, overwrite=False, resume=True)
-    done = resume and (export / EXPORTED).is_file()
-    if export.exists() and not done and not (export.is_dir() and not any(export.iterdir())):
-        raise ExistsError(
-            f"{export}: is there already, and masks in it may have been corrected by hand; give "
-            "another --export, or remove it yourself"
-        )
+    if export is not None:
+        check_export(export, out, resume=resume)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SkiptoolError
-from skiptool.figures.contact_sheet import contact_sheet
+from skiptool.exports.sheets import draw_sheets, spread
 from skiptool.figures.matched_sheet import matched_sheet
 from skiptool.figures.slide_overview import slide_overview
 from skiptool.figures.style import picture
-from skiptool.names import IGNORE, PictureFormat
+from skiptool.names import PictureFormat
 from skiptool.sources.pictures import write_picture
 from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.registration.overlay import overlay
@@ -27,15 +27,11 @@ from skiptool.stores.dataset import DatasetStore, open_dataset
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from skiptool.records import Int64
 
 __all__ = ["draw_pictures"]
 
 LONGEST = 2048
 """Pixels of an overview along its longer side."""
-
-SHOWN = 48
-"""Patches on the sheet of a domain, from all parts of it."""
 
 MATCHED = 8
 """Places on the sheet of all domains."""
@@ -78,7 +74,10 @@ def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelli
             with _told(run):
                 _draw_overlay(run, folder, plan.slides[first], plan.slides[other], alignment)
             task.advance()
-        _draw_sheets(folder, open_dataset(out))
+        data = open_dataset(out)
+        draw_sheets(folder, data)
+        if len(data.domains) > 1:
+            _draw_matched(folder, data)
         task.advance()
     return folder
 
@@ -122,27 +121,6 @@ def _draw_overlay(
         write_picture(folder / f"overlay-{_named(other)}.png", overlay(first, moving, alignment))
 
 
-def _draw_sheets(folder: Path, data: DatasetStore) -> None:
-    for name, domain in data.domains.items():
-        ids = domain.columns["id"]
-        chosen = _spread(len(ids), SHOWN)
-        reader = data.samples(name, chosen.tolist())
-        images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
-        notes = f"{len(chosen)} of {len(ids)} patches of {images[0].shape[0]} px"
-        known = any((mask != IGNORE).any() for mask in masks)
-        figure = contact_sheet(
-            images,
-            masks if known else None,
-            data.classes,
-            [str(ids[i]) for i in chosen],
-            title=name,
-            notes=notes,
-        )
-        _save(figure, folder / f"patches-{name}.png")
-    if len(data.domains) > 1:
-        _draw_matched(folder, data)
-
-
 def _draw_matched(folder: Path, data: DatasetStore) -> None:
     """Draw places that several domains share, one row each, as Figs. 4 and 5."""
     ids = [domain.columns["id"] for domain in data.domains.values()]
@@ -150,7 +128,7 @@ def _draw_matched(folder: Path, data: DatasetStore) -> None:
     shared = [name for name in places[0] if all(name in other for other in places[1:])]
     if not shared:
         return
-    chosen = [shared[i] for i in _spread(len(shared), MATCHED)]
+    chosen = [shared[i] for i in spread(len(shared), MATCHED)]
     columns = [
         [data.samples(name, [found[place]]).read(0) for place in chosen]
         for name, found in zip(data.domains, places, strict=True)
@@ -163,12 +141,6 @@ def _draw_matched(folder: Path, data: DatasetStore) -> None:
         images, masks, data.classes, chosen, list(data.domains), title="Same places", notes=notes
     )
     _save(figure, folder / "matched.png")
-
-
-def _spread(number: int, most: int) -> Int64:
-    """Return at most so many places, evenly from first to last."""
-    found: Int64 = np.unique(np.linspace(0, number - 1, min(number, most)).round().astype(np.int64))
-    return found
 
 
 def _named(slide: Scan) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.engine import available_cores, dask_mapper, threaded
 from skiptool.errors import SourceError
+from skiptool.exports.pairs import export_pairs
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.sources.slides.listing import SlideRow, slide_rows
@@ -26,7 +27,7 @@ from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
-from skiptool.steps.extract_wsi.writing import export_pairs, write_dataset, write_registration
+from skiptool.steps.extract_wsi.writing import write_dataset, write_registration
 from skiptool.stores.failures import kept_failures
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
@@ -173,7 +174,7 @@ def _beside(
     if pictures is not None:
         made.append(draw_pictures(run, pictures, out, plan, labels))
     if export is not None:
-        made.append(export_pairs(out, export, labels.classes, run.progress))
+        made.append(export_pairs(out, export, run.progress))
     return tuple(made)
 
 

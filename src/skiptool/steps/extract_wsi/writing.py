@@ -1,20 +1,15 @@
-"""Sites into the store; then what lies beside it: the table of registration, PNG pairs."""
+"""Sites into the store; then the table of registration that lies beside it."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from skiptool.errors import SourceError
 from skiptool.names import Kind
-from skiptool.records import Progress
-from skiptool.sources.pictures import write_mask, write_picture
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.pixels import Work, read_work
@@ -22,7 +17,6 @@ from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site
-from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
@@ -31,15 +25,10 @@ from skiptool.stores.schemas import REGISTRATION
 from skiptool.stores.staging import staged
 from skiptool.stores.tables import write_table
 
-__all__ = ["EXPORTED", "export_pairs", "write_dataset", "write_registration", "write_sites"]
+__all__ = ["write_dataset", "write_registration", "write_sites"]
 
 AT_ONCE = 4
 """Sites read by one call: enough to make up for sending them, few enough to bound memory."""
-
-EXPORTED = "manifest.csv"
-"""Manifest of exported pairs: the folder is whole where it is there."""
-
-COLUMNS = ("image", "mask", "domain", "subject", "id", "split")
 
 
 def write_dataset(
@@ -138,37 +127,3 @@ def write_registration(folder: Path, making: Making, rows: Sequence[dict[str, An
     with staged(path, overwrite=True) as partial_path:
         write_table(partial_path, header, columns, len(rows))
     return path
-
-
-def export_pairs(store: Path, folder: Path, classes: Sequence[str], progress: Progress) -> Path:
-    """Write every sample as two PNG files, and the manifest by which they are taken back.
-
-    ``skiptool extract images FOLDER/manifest.csv --classes ...`` reads the corrected masks under
-    the same ids, subjects, domains and splits.
-    """
-    if (folder / EXPORTED).is_file():  # of the run that is resumed
-        return folder
-    data = open_dataset(store)
-    rows = []
-    with (
-        staged(folder, overwrite=True) as partial_folder,
-        progress.task("export", sum(len(data.domain(name)) for name in data.domains)) as task,
-    ):
-        for domain in data.domains:
-            columns = data.domain(domain).columns
-            reader = data.samples(domain, range(len(columns["id"])))
-            for part in ("images", "masks"):
-                (partial_folder / part / domain).mkdir(parents=True)
-            for index, name in enumerate(columns["id"]):
-                image, mask = reader.read(index)
-                files = [f"{part}/{domain}/{index:06d}.png" for part in ("images", "masks")]
-                write_picture(partial_folder / files[0], np.asarray(image, dtype=np.uint8))
-                write_mask(partial_folder / files[1], mask, ())
-                rows.append(
-                    (*files, domain, columns["subject"][index], name, columns["split"][index])
-                )
-                task.advance()
-        with (partial_folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
-        (partial_folder / "classes.txt").write_text(",".join(classes) + "\n", encoding="utf-8")
-    return folder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.metrics.overlap import mean_iou
+from skiptool.metrics.overlap import iou, mean_iou
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.records import Shift, Table
 from skiptool.steps.predict.run import Run
@@ -23,9 +23,10 @@ __all__ = ["absent_classes", "forecast", "iou_table"]
 
 
 def iou_table(run: Run, totals: Totals) -> Table:
-    """Mean IoU accumulated over the split: a row a domain and shift, a column an architecture.
+    """IoU accumulated over the split: a row a domain and shift, a column an architecture.
 
-    Folds are averaged, ensembles have columns of their own.
+    Folds are averaged, ensembles have columns of their own. Where there are several foreground
+    classes, the row of their mean is followed by one for each.
 
     Parameters
     ----------
@@ -36,14 +37,20 @@ def iou_table(run: Run, totals: Totals) -> Table:
     for number in range(len(run.models) + len(run.ensembles)):
         columns.setdefault(_column(run.predictor(number).name), []).append(number)
     domains = list(dict.fromkeys(part.domain.name for part in run.parts))
-    rows = [(domain, shift) for domain in domains for shift in run.shifts]
-    cells: dict[str, Sequence[str | float | None]] = {"domain": [domain for domain, _ in rows]}
-    cells["shift"] = [str(shift) for _, shift in rows]
+    classes = run.store.classes
+    measures = [None, *range(1, len(classes))] if len(classes) > 2 else [None]
+    rows = [
+        (domain, shift, label) for domain in domains for shift in run.shifts for label in measures
+    ]
+    cells: dict[str, Sequence[str | float | None]] = {"domain": [domain for domain, _, _ in rows]}
+    cells["shift"] = [str(shift) for _, shift, _ in rows]
+    if len(measures) > 1:
+        cells["class"] = ["mean" if label is None else classes[label] for _, _, label in rows]
     for name, numbers in columns.items():
-        cells[name] = [_mean(totals, numbers, row) for row in rows]
+        cells[name] = [_mean(totals, numbers, (row[0], row[1]), row[2]) for row in rows]
     samples = "samples of each model's validation fold" if run.split == FOLD else run.split
     words = samples if run.split == FOLD else f"{samples} samples"
-    title = f"IoU of {', '.join(run.store.classes[1:])}, {words}, mean over folds"
+    title = f"IoU of {', '.join(classes[1:])}, {words}, mean over folds"
     return Table(title, cells)
 
 
@@ -51,9 +58,12 @@ def _column(name: str) -> str:
     return name.rpartition("/fold")[0] or name
 
 
-def _mean(totals: Totals, numbers: Sequence[int], row: tuple[str, Shift]) -> float | None:
+def _mean(
+    totals: Totals, numbers: Sequence[int], row: tuple[str, Shift], label: int | None
+) -> float | None:
     found = [totals[number, *row] for number in numbers if (number, *row) in totals]
-    mean, _ = mean_and_spread([float(mean_iou(counts)) for counts in found])
+    scores = [float(mean_iou(each) if label is None else iou(each)[label]) for each in found]
+    mean, _ = mean_and_spread(scores)
     return None if isnan(mean) else mean
 
 

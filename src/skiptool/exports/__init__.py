@@ -1,0 +1,1 @@
+"""What lies beside a dataset store: pictures to check it by, and its samples for other programs."""

@@ -1,0 +1,163 @@
+"""Samples in nnU-Net's folder layout (its version 2), to be trained there or taken back.
+
+See https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md and ignore_label.md. Colour
+images are one PNG of three channels a case, grey ones a 32-bit TIFF, so that no level is lost;
+nnU-Net reads both as natural images. Masks are plain grey, as its reader takes a palette for
+colours.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skiptool.errors import MismatchError
+from skiptool.exports.pairs import COLUMNS
+from skiptool.exports.places import exported, keep_lineage
+from skiptool.names import IGNORE, Split
+from skiptool.records import Progress
+from skiptool.sources.intensities import write_intensities
+from skiptool.sources.label_map import BACKGROUND, IGNORED
+from skiptool.sources.manifest import EXPORTED
+from skiptool.sources.nnunet import DATASET_JSON
+from skiptool.sources.pictures import write_labels
+from skiptool.stores.dataset import DatasetStore, open_dataset
+
+__all__ = ["SPLITS", "export_nnunet"]
+
+SPLITS = "splits_final.json"
+"""The folds, by subject, as nnU-Net looks for them in its folder of preprocessed data."""
+
+_FOLDERS = {Split.TRAIN: ("imagesTr", "labelsTr"), Split.TEST: ("imagesTs", "labelsTs")}
+_CHANNELS = {3: ("R", "G", "B"), 1: ("grey",)}
+_ENDINGS = {3: ".png", 1: ".tif"}
+
+
+def export_nnunet(store: Path, folder: Path, progress: Progress) -> Path:
+    """Write a dataset store as a folder of nnU-Net's; nothing happens where it is there already.
+
+    Test samples go to ``imagesTs`` and ``labelsTs``. Ignored pixels get the label behind the last
+    class, named ``ignore``. Label 0 must be called ``background`` there; what it is called here,
+    domains, subjects, ids, splits and folds stand in ``dataset.json`` and ``manifest.csv``, from
+    which ``skiptool extract images FOLDER`` takes them back.
+
+    Parameters
+    ----------
+    store : Path
+        Dataset store; its domains are one dataset of nnU-Net.
+    folder : Path
+        Appears when it is whole. nnU-Net wants a name such as ``Dataset501_Cells``.
+    progress : Progress
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    MismatchError
+        If some domains have colour and others grey images, or a class is called ``ignore``.
+    ExistsError
+        If the folder holds an export of another dataset, or anything else.
+    FormatError
+        If the store is damaged.
+    """
+    data = open_dataset(store)
+    channels = _channels(data)
+    with exported(folder, data) as partial:
+        if partial is not None:
+            _write(data, partial, channels, progress)
+    return folder
+
+
+def _channels(data: DatasetStore) -> int:
+    found = {domain.channels for domain in data.domains.values()}
+    if len(found) > 1:
+        raise MismatchError(
+            f"{data.path}: has domains of {' and '.join(map(str, sorted(found)))} channels, and "
+            "nnU-Net wants one number for all; export them as png, or give --channels"
+        )
+    taken = [name for name in data.classes[1:] if name in (BACKGROUND, IGNORED)]
+    if taken or data.classes[0] == IGNORED:
+        raise MismatchError(
+            f"{data.path}: has a class {', '.join(taken) or IGNORED} that means something else in "
+            "nnU-Net; give it another name"
+        )
+    return found.pop()
+
+
+def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) -> None:
+    ending, behind = _ENDINGS[channels], len(data.classes)
+    for parts in _FOLDERS.values():
+        for part in parts:
+            (folder / part).mkdir()
+    rows: list[tuple[Any, ...]] = []
+    folds: dict[str, int] = {}
+    ignored = False
+    with progress.task("export", sum(map(len, data.domains.values()))) as task:
+        for case, domain, index in _cases(data):
+            columns = data.domain(domain).columns
+            image, mask = data.samples(domain, [index]).read(0)
+            images, masks = _FOLDERS[Split(columns["split"][index])]
+            files = f"{images}/{case}_0000{ending}", f"{masks}/{case}{ending}"
+            write_intensities(folder / files[0], image)
+            write_labels(folder / files[1], np.where(mask == IGNORE, np.uint8(behind), mask))
+            ignored |= bool((mask == IGNORE).any())
+            facts = (columns[column][index] for column in ("subject", "id", "split", "fold"))
+            rows.append((*files, domain, *facts))
+            if columns["split"][index] == Split.TRAIN:
+                folds[case] = int(columns["fold"][index])
+            task.advance()
+    with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    _write_json(folder / DATASET_JSON, _description(data, channels, len(folds), ignored))
+    if len(set(folds.values())) > 1:
+        _write_json(folder / SPLITS, _splits(folds))
+    keep_lineage(folder, data)
+
+
+def _cases(data: DatasetStore) -> Iterator[tuple[str, str, int]]:
+    """Name every sample so that it can be a file on any system: case, domain, place in it."""
+    taken: set[str] = set()
+    for name, domain in data.domains.items():
+        head = f"{name}_" if len(data.domains) > 1 else ""
+        for index, key in enumerate(domain.columns["id"]):
+            safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{head}{key}")
+            case, number = safe, 1
+            while case.casefold() in taken:
+                number += 1
+                case = f"{safe}-{number}"
+            taken.add(case.casefold())
+            yield case, name, index
+
+
+def _description(data: DatasetStore, channels: int, training: int, ignored: bool) -> dict[str, Any]:
+    labels = {BACKGROUND: 0} | {name: label for label, name in enumerate(data.classes) if label}
+    return {
+        "channel_names": {str(n): name for n, name in enumerate(_CHANNELS[channels])},
+        "labels": labels | ({IGNORED: len(data.classes)} if ignored else {}),
+        "numTraining": training,
+        "file_ending": _ENDINGS[channels],
+        "overwrite_image_reader_writer": "NaturalImage2DIO",
+        "skiptool": {"classes": list(data.classes), "dataset": data.lineage.id},
+    }
+
+
+def _splits(folds: dict[str, int]) -> list[dict[str, list[str]]]:
+    return [
+        {
+            "train": [case for case, number in folds.items() if number != fold],
+            "val": [case for case, number in folds.items() if number == fold],
+        }
+        for fold in sorted(set(folds.values()))
+    ]
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

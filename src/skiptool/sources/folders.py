@@ -1,0 +1,137 @@
+"""Folders of pictures that stand for a manifest: images, and masks of the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from skiptool.errors import SourceError
+from skiptool.sources.manifest import Row
+from skiptool.sources.naming import NamePattern, by_folders
+from skiptool.sources.pictures import PICTURE_SUFFIXES
+
+__all__ = ["DOMAIN", "identified", "pair_folders"]
+
+DOMAIN = "images"
+"""Domain of pictures of which nothing else tells it."""
+
+_NOTES = ("thumbs.db", "desktop.ini")
+"""What other programs leave behind in folders; names with a dot in front are such notes too."""
+
+
+def pair_folders(
+    images: Path, masks: Path, domain: str | None = None, pattern: NamePattern | None = None
+) -> tuple[list[Row], list[str]]:
+    """Match pictures in two folders, and the folders in these, by names without suffix.
+
+    Parameters
+    ----------
+    images, masks : Path
+        Folders of pictures; a mask has the relative path of its image, whatever the suffix.
+    domain : str, optional
+        Domain of all images.
+    pattern : NamePattern, optional
+        Says what names mean; without it folders do, see
+        :func:`skiptool.sources.naming.by_folders`.
+
+    Returns
+    -------
+    rows : list of mapping
+        Columns image, mask, domain, subject, id and, if the pattern has it, split; by name.
+    failures : list of str
+        One line for each file that is left out: an image without mask or a mask without image, two
+        files of one name, no picture by its suffix, or a name that does not fit the pattern.
+
+    Raises
+    ------
+    SourceError
+        If a folder is missing or holds no picture.
+    """
+    found, failures = _pictures(images, masks)
+    known, lost = _pictures(masks, images)
+    failures += [line for line in lost if line not in failures]  # where both are one folder
+    rows: list[Row] = []
+    for name, paths in found.items():
+        there = known.get(name, [])
+        try:
+            image, mask = _single(paths), _single(there)
+            if not there:
+                raise SourceError(f"{image}: no mask named {name}.* in {masks}")
+            relative = image.relative_to(images).as_posix()
+            identity = identified(relative, domain, pattern)
+        except SourceError as error:
+            failures.append(str(error))
+        else:
+            rows.append({"image": str(image), "mask": str(mask), **identity})
+    failures += [
+        f"{paths[0]}: no image named {name}.* in {images}"
+        for name, paths in known.items()
+        if name not in found
+    ]
+    return rows, failures
+
+
+def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Mapping[str, str]:
+    """Return domain, subject, id and, if the pattern has it, split of a relative path.
+
+    The id is what is left of the path without the folder that names the domain, so that one name
+    in two domains is one place.
+
+    Raises
+    ------
+    SourceError
+        If the name does not fit the pattern.
+
+    Examples
+    --------
+    >>> identified("A/p1/07.png", None, None)
+    {'domain': 'A', 'subject': 'p1', 'id': 'p1-07'}
+    """
+    fields = by_folders(name, domain) if pattern is None else pattern.read(name)
+    parts = list(PurePosixPath(name).with_suffix("").parts)
+    if fields.get("domain") in parts[:-1]:
+        parts.remove(fields["domain"])
+    plain = {"domain": domain or DOMAIN, "subject": parts[-1], "id": "-".join(parts)}
+    return plain | dict(fields)
+
+
+def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """Return the pictures in a folder by relative name without suffix, and what is no picture.
+
+    The other folder may lie in this one; what it holds is left to it.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder; check the path")
+    found: dict[str, list[Path]] = {}
+    failures: list[str] = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if hidden or not path.is_file() or (folder in other.parents and other in path.parents):
+            continue
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            found.setdefault(relative.with_suffix("").as_posix(), []).append(path)
+        elif path.name.lower() not in _NOTES:
+            failures.append(f"{path}: {_no_picture(path.name)}")
+    if not found:
+        first = f"; {failures[0]}" if failures else ""
+        raise SourceError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)}){first}")
+    return dict(sorted(found.items())), failures
+
+
+def _no_picture(name: str) -> str:
+    if name.endswith((".nii", ".nii.gz")):
+        return "a volume; use 'skiptool extract mri' for these"
+    return (
+        f"suffix {Path(name).suffix or '(none)'} is none of {', '.join(PICTURE_SUFFIXES)}; convert "
+        "it, or take it out of the folder"
+    )
+
+
+def _single(paths: list[Path]) -> Path:
+    if len(paths) > 1:
+        raise SourceError(
+            f"{', '.join(map(str, paths))}: {len(paths)} pictures of one name, and nothing tells "
+            "which is meant; rename or remove one"
+        )
+    return paths[0] if paths else Path()

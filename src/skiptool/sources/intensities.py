@@ -1,0 +1,135 @@
+"""Pictures of any depth in the two forms that a dataset store knows.
+
+A picture of 8 bits is uint8 (H, W, 3), grey repeated, so that colour shifts and pretrained encoders
+take it as it is; grey of more than 8 bits (16-bit and 32-bit integers, floats) is float32 (H, W, 1)
+in [0, 1], so that no level is lost; colour of 16 bits is rounded to 8. ``channels`` asks for one
+form or the other. Transparency is laid over white. EXIF orientation is not applied, as a mask
+beside the picture would not follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from skiptool.errors import SourceError
+from skiptool.sources.decoding import decoded
+from skiptool.sources.pictures import in_colours, write_grey, write_picture
+from skiptool.sources.scale import FULL, Scale
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Float32, Image, UInt8
+
+__all__ = ["as_eight_bits", "read_intensities", "write_intensities"]
+
+_MIN_IS_WHITE, _PHOTOMETRIC = 0, 262
+_WHITE_16 = 65535
+
+
+def read_intensities(
+    paths: Sequence[Path], scale: Scale = FULL, channels: int | None = None
+) -> Image:
+    """Read an image as a store keeps it.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One picture; or three grey ones of one size, which become red, green and blue.
+    scale : Scale
+        Which values are black and white.
+    channels : {1, 3}, optional
+        Form that is asked for; by default the file decides (see above).
+
+    Returns
+    -------
+    uint8 (H, W, 3) or float32 (H, W, 1) in [0, 1]
+
+    Raises
+    ------
+    SourceError
+        If a file is no such picture, is coloured where one channel is asked for, or its values have
+        no scale; or if three pictures differ in size or are not grey.
+    """
+    values = _values(paths[0]) if len(paths) == 1 else _stacked(paths)
+    where = str(paths[0])
+    if channels == 1 and values.ndim == 3:
+        if (values != values[..., :1]).any():
+            raise SourceError(
+                f"{where}: a coloured picture, and --channels 1 takes grey ones; leave it out, or "
+                "make the picture grey first"
+            )
+        values = values[..., 0]
+    grey = values.ndim == 2
+    if grey and (channels or (3 if values.dtype == np.uint8 else 1)) == 1:
+        return scale.apply(values, where)[..., None]
+    if values.dtype != np.uint8 or scale != FULL:
+        values = as_eight_bits(scale.apply(values, where))
+    return np.repeat(values[..., None], 3, axis=2) if grey else values
+
+
+def write_intensities(path: Path, image: Image) -> None:
+    """Write an image of a store as a picture: uint8 in colour, float32 grey in 16 or 32 bits.
+
+    Raises
+    ------
+    ArgumentError
+        As :func:`skiptool.sources.pictures.write_picture`, and ``write_grey`` for grey.
+    """
+    (write_grey if image.dtype == np.float32 else write_picture)(path, image)
+
+
+def as_eight_bits(intensities: Float32) -> UInt8:
+    """Round intensities in [0, 1] to 0..255, to nearest.
+
+    >>> as_eight_bits(np.array([0, 0.5, 1], dtype=np.float32)).tolist()
+    [0, 128, 255]
+    """
+    rounded: UInt8 = np.rint(intensities.astype(np.float64) * 255).astype(np.uint8)
+    return rounded
+
+
+def _stacked(paths: Sequence[Path]) -> AnyArray:
+    parts = [_values(path) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        if part.ndim != 2 or part.shape != parts[0].shape or part.dtype != parts[0].dtype:
+            raise SourceError(
+                f"{path}: is {part.shape} {part.dtype}, {paths[0].name} is {parts[0].shape} "
+                f"{parts[0].dtype}; files of one channel each must be grey, of one size and depth"
+            )
+    return np.stack(parts, axis=2)
+
+
+def _values(path: Path) -> AnyArray:
+    """Return what stands in a file: (H, W) grey or (H, W, 3) colour, as deep as it was saved."""
+    picture, packing = decoded(path)
+    if ";16" in packing and picture.mode in ("RGB", "RGBA", "RGBX", "LA"):
+        return _deep_colours(path)
+    if picture.mode in ("1", "L") and not picture.has_transparency_data:
+        return np.array(picture.convert("L"))
+    kind = picture.mode.partition(";")[0]
+    if kind not in ("I", "F"):
+        return in_colours(picture, path)
+    if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        raise SourceError(
+            f"{path}: its lowest value is white (TIFF photometric 0); invert it, and save it again"
+        )
+    values = np.array(picture)
+    return values.astype(np.uint16) if picture.mode.startswith("I;16") else values
+
+
+def _deep_colours(path: Path) -> AnyArray:
+    """Read 16 bits a channel, of which Pillow keeps 8."""
+    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16 or found.ndim != 3:
+        raise SourceError(
+            f"{path}: colours of 16 bits in a form that cannot be read; save it as 16-bit RGB PNG"
+        )
+    colours = found[..., 2::-1]  # OpenCV has blue first
+    if found.shape[2] == 4:
+        share = found[..., 3:].astype(np.float64) / _WHITE_16
+        colours = np.rint(share * colours + (1 - share) * _WHITE_16).astype(np.uint16)
+    return np.ascontiguousarray(colours)

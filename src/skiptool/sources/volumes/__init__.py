@@ -1,0 +1,1 @@
+"""Volumes of magnetic resonance imaging: NIfTI files, frame by frame and slice by slice."""

@@ -1,0 +1,222 @@
+"""NIfTI files through nibabel: headers, and one frame after the other.
+
+A volume has four axes (X, Y, Z, T); one of three is a volume of one frame. Where a header says
+twice where the voxels lie, nibabel believes the sform, and so does this file: a sform and a qform
+that disagree are noted. A header that says nothing of it (both codes 0) is noted too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from skiptool.errors import SourceError
+from skiptool.sources.volumes.orientation import displacement, spacings
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Float64
+
+__all__ = ["Volume", "open_volume", "read_frames", "stem_of"]
+
+SUFFIXES: Final = (".nii.gz", ".nii", ".hdr", ".img")
+
+MILLIMETRES: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+
+_BROKEN: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    zlib.error,
+    struct.error,
+    ImageFileError,
+    HeaderDataError,
+)
+"""What nibabel and the readers below it raise on files that are cut off or damaged."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """The header of a NIfTI file.
+
+    Attributes
+    ----------
+    path : Path
+    shape : tuple of int
+        X, Y, Z, T.
+    affine : float64 (4, 4)
+        From voxels to millimetres right, front and head.
+    placed : bool
+        Whether the header says where the voxels lie, rather than nothing or the identity.
+    note : str
+        What a user should know of the header; empty where all is well.
+    """
+
+    path: Path
+    shape: tuple[int, int, int, int]
+    affine: Float64
+    placed: bool
+    note: str
+
+    @property
+    def frames(self) -> int:
+        """Number of frames T."""
+        return self.shape[3]
+
+
+def open_volume(path: Path) -> Volume:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI-1 or NIfTI-2, one file or two, compressed or not.
+
+    Raises
+    ------
+    SourceError
+        If it is missing, no NIfTI, damaged, empty, or of more than four axes.
+    """
+    image = _load(path)
+    try:
+        shape = _shape(tuple(image.shape), path)
+        affine, placed, note = _placed(image, shape)
+    except _BROKEN as error:
+        raise _damaged(path, error) from error
+    return Volume(path, shape, affine, placed, note)
+
+
+def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
+    """Read frames one by one, so that one at a time is in memory.
+
+    Parameters
+    ----------
+    volume : Volume
+    frames : sequence of int
+        Ascending, so that a compressed file is read once.
+
+    Yields
+    ------
+    array (X, Y, Z)
+        Values as the file means them: scaled by its slope and intercept, if it has any.
+
+    Raises
+    ------
+    SourceError
+        If the file ends early or is damaged, or its voxels are no numbers.
+    """
+    with _opened(volume.path) as image:
+        if image.get_data_dtype().kind not in "iuf":
+            raise SourceError(
+                f"{volume.path}: voxels of type {image.get_data_dtype()}; expected one real number "
+                "each (no colours, no complex numbers)"
+            )
+        axes = len(image.shape)
+        for frame in frames:
+            index = (slice(None),) * min(3, axes) + (frame, *[0] * (axes - 4))[: max(0, axes - 3)]
+            try:
+                found = np.asanyarray(image.dataobj[index])
+            except _BROKEN as error:
+                raise _damaged(volume.path, error) from error
+            yield found.reshape(volume.shape[:3])
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without ``.nii.gz`` or ``.nii``.
+
+    Examples
+    --------
+    >>> stem_of(Path("a/A0S9V9_sa.nii.gz"))
+    'A0S9V9_sa'
+    """
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for each version
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; check the path")
+    try:
+        image = nibabel.load(path)
+    except _BROKEN as error:
+        raise SourceError(
+            f"{path}: no NIfTI that can be read ({_said(error)}); expected a .nii or .nii.gz file "
+            "that is whole"
+        ) from error
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise SourceError(
+            f"{path}: is {type(image).__name__}, expected NIfTI (.nii, .nii.gz); convert it first"
+        )
+    return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file so that its frames are read in one go; then check what was compressed.
+
+    nibabel would open a compressed file anew for each frame, and never come to the checksum at its
+    end, without which damaged bytes pass for grey values.
+    """
+    image = _load(path)
+    if not path.name.lower().endswith(".nii.gz"):
+        yield image
+        return
+    with gzip.open(path) as stream:
+        yield type(image).from_stream(stream)
+        try:
+            while stream.read(1 << 20):
+                pass
+        except _BROKEN as error:
+            raise _damaged(path, error) from error
+
+
+def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
+    if len(shape) < 2 or any(n != 1 for n in shape[4:]) or 0 in shape:
+        raise SourceError(
+            f"{path}: has shape {shape}, expected (x, y, z) or (x, y, z, t) without empty axes; "
+            "split it into such volumes"
+        )
+    x, y, z, t = (*shape, 1, 1)[:4]
+    return x, y, z, t
+
+
+def _placed(image: Any, shape: tuple[int, ...]) -> tuple[Float64, bool, str]:  # noqa: ANN401
+    """Return affine in millimetres, whether it means anything, and what to note."""
+    header = image.header
+    unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    scale = np.diag([unit, unit, unit, 1.0])
+    affine: Float64 = scale @ np.asarray(image.affine, dtype=np.float64)
+    codes = int(header["sform_code"]), int(header["qform_code"])
+    if not any(codes):
+        return affine, False, "says nothing of its orientation (sform and qform codes are 0)"
+    if (affine == np.eye(4)).all():
+        return affine, False, "says nothing of its orientation (its affine is the identity)"
+    if all(codes):
+        apart = displacement(scale @ header.get_sform(), scale @ header.get_qform(), shape)
+        if apart > min(spacings(affine)) / 2:
+            return affine, True, f"sform and qform disagree by {apart:.3g} mm; the sform is used"
+    return affine, True, ""
+
+
+def _damaged(path: Path, error: BaseException) -> SourceError:
+    return SourceError(
+        f"{path}: the file ends early or is damaged ({_said(error)}); copy it again from its source"
+    )
+
+
+def _said(error: BaseException) -> str:
+    """Return a library's words on one line, without the path that stands in front already."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,170 @@
+"""How the slices of a volume lie in the body, and how they are laid out as pictures.
+
+Scanners store volumes whichever way round, and short-axis slices of the heart are oblique: the
+nearest axes of the body jump from one subject to the next. So slices are turned (by quarter turns
+and reflections only, nothing is interpolated) to the layout that comes nearest to one pair of
+directions: columns to the left and the head, rows to the back and the feet. Axial and coronal
+slices then look as radiologists have them, and short-axis slices are seen from the apex, the right
+ventricle up and to the left. Sagittal slices are shown as usual, the face to the left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+
+from skiptool.errors import SourceError
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Float64
+
+__all__ = ["AS_STORED", "View", "displacement", "spacings", "view_of"]
+
+COLUMNS: Final = np.array([-1.0, 0.0, 1.0])
+"""Where columns should lead: left and head, in millimetres right, front and head (RAS+)."""
+
+ROWS: Final = np.array([0.0, -1.0, -1.0])
+"""Where rows should lead: back and feet."""
+
+SAGITTAL: Final = np.cos(np.deg2rad(15.0))
+"""Share of a slice's normal in the left-right axis from which on the slice is a sagittal one."""
+
+COARSER: Final = 2.0
+"""Slices follow along the third axis unless another is so many times as coarse."""
+
+OPPOSITE: Final = dict(zip("LRPAIS", "RLAPSI", strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Layout of the slices of a volume.
+
+    Attributes
+    ----------
+    through, rows, columns : int
+        Voxel axes: from slice to slice, and along height and width of the pictures.
+    flip_rows, flip_columns : bool
+        Whether the axis is walked backwards.
+    codes : str
+        Where the three voxel axes of the file lead, nearest directions of the body (``LPS``).
+    display : str
+        Where columns and rows of the pictures lead (``LP``).
+    """
+
+    through: int
+    rows: int
+    columns: int
+    flip_rows: bool
+    flip_columns: bool
+    codes: str
+    display: str
+
+    def apply(self, volume: AnyArray) -> AnyArray:
+        """Lay a volume (X, Y, Z) out as slices (S, H, W), in the order of the file; a view."""
+        found = volume.transpose(self.through, self.rows, self.columns)
+        step_y, step_x = (-1 if flip else 1 for flip in (self.flip_rows, self.flip_columns))
+        return found[:, ::step_y, ::step_x]
+
+
+AS_STORED: Final = View(2, 1, 0, False, False, "", "")
+"""For files that say nothing of the body: the first axis along the width, nothing turned."""
+
+
+def view_of(affine: Float64, where: str) -> View:
+    """Choose the layout of a volume's slices.
+
+    Parameters
+    ----------
+    affine : float64 (4, 4)
+        From voxels to millimetres right, front and head (RAS+), as nibabel has it.
+    where : str
+        File, for the message.
+
+    Raises
+    ------
+    SourceError
+        If the affine has no extent along an axis, or is not finite.
+    """
+    spacing = np.array(spacings(affine))
+    if not (np.isfinite(affine).all() and (spacing > 0).all()) or _flat(affine):
+        raise SourceError(
+            f"{where}: the matrix from voxels to millimetres is singular or not finite; mend the "
+            "header (sform or qform)"
+        )
+    axes = affine[:3, :3] / spacing
+    through = int(spacing.argmax())
+    if spacing[through] < COARSER * spacing[2]:
+        through = 2
+    codes = "".join(aff2axcodes(affine))  # type: ignore[no-untyped-call]
+    best = max(_layouts(axes, through), key=lambda layout: layout[0])
+    _, rows, columns, flip_rows, flip_columns = best
+    display = _letter(codes[columns], flip_columns) + _letter(codes[rows], flip_rows)
+    return View(through, rows, columns, flip_rows, flip_columns, codes, display)
+
+
+def spacings(affine: Float64) -> tuple[float, float, float]:
+    """Return the millimetres from voxel to voxel along the three axes of a file."""
+    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).tolist()
+    return x, y, z
+
+
+def displacement(first: Float64, second: Float64, shape: tuple[int, ...]) -> float:
+    """Return how far apart two affines put the corner of a volume on which they differ most.
+
+    Parameters
+    ----------
+    first, second : float64 (4, 4)
+    shape : tuple of int
+        Voxels along the three axes.
+
+    Returns
+    -------
+    float
+        Millimetres.
+
+    Examples
+    --------
+    >>> displacement(np.eye(4), np.diag([1.0, 1.0, 2.0, 1.0]), (5, 5, 4))
+    3.0
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape[:3]))])
+    apart = corners @ (first - second).T[:, :3]
+    return float(np.sqrt((apart**2).sum(axis=1)).max())
+
+
+def _layouts(axes: Float64, through: int) -> Iterator[tuple[float, int, int, bool, bool]]:
+    """Yield how well each layout agrees with the wanted directions, and the layout."""
+    plane = [axis for axis in range(3) if axis != through]
+    normal = np.cross(axes[:, plane[0]], axes[:, plane[1]])
+    sagittal = abs(normal[0]) > SAGITTAL * np.sqrt((normal**2).sum())
+    wanted_columns = np.array([0.0, -1.0, 0.0]) if sagittal else COLUMNS
+    wanted_rows = np.array([0.0, 0.0, -1.0]) if sagittal else ROWS
+    for (rows, columns), flip_rows, flip_columns in product(
+        # the second axis first: it is the rows where both ways are equally good
+        permutations(reversed(plane)),
+        (False, True),
+        (False, True),
+    ):
+        agreement = _signed(axes, rows, flip_rows) @ wanted_rows
+        agreement += _signed(axes, columns, flip_columns) @ wanted_columns
+        yield round(float(agreement), 6), rows, columns, flip_rows, flip_columns
+
+
+def _signed(axes: Float64, axis: int, flip: bool) -> Float64:
+    found: Float64 = -axes[:, axis] if flip else axes[:, axis]
+    return found
+
+
+def _letter(code: str, flip: bool) -> str:
+    return OPPOSITE[code] if flip else code
+
+
+def _flat(affine: Float64) -> bool:
+    """Say whether the axes lie in a plane."""
+    unit = affine[:3, :3] / np.array(spacings(affine))
+    return bool(abs(np.linalg.det(unit)) < 1e-4)

@@ -1,0 +1,1 @@
+"""``skiptool extract images``: pictures and masks that users already have."""

@@ -1,0 +1,182 @@
+"""Which pictures there are, who they are, and what their masks mean, before any is opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.records import check_name
+from skiptool.sources.folders import pair_folders
+from skiptool.sources.label_map import BACKGROUND, classes_of
+from skiptool.sources.manifest import EXPORTED, Row, manifest_rows
+from skiptool.sources.naming import NamePattern
+from skiptool.sources.nnunet import CHANNEL_COLUMNS, DATASET_JSON, read_nnunet
+
+if TYPE_CHECKING:
+    from skiptool.sources.label_map import Key
+
+__all__ = ["FILES", "Inputs", "gather"]
+
+COLUMNS = ("image", "domain", "subject")
+FILES = (*CHANNEL_COLUMNS, "mask")
+"""Columns that hold paths."""
+
+CLASSES = (BACKGROUND, "foreground")
+"""Where nothing else says what the labels are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Rows, in the order of their domains, and what is known of them all.
+
+    Attributes
+    ----------
+    rows : sequence of mapping
+        Each with an id that is unique in its domain.
+    classes : tuple of str
+    labels : mapping of int or (red, green, blue) to str
+        Empty: values are labels.
+    failures, warnings : tuple of str
+    """
+
+    rows: Sequence[Row]
+    classes: tuple[str, ...]
+    labels: Mapping[Key, str]
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def gather(
+    manifest: Path | str | None,
+    images: Path | None,
+    masks: Path | None,
+    *,
+    domain: str | None = None,
+    pattern: str | None = None,
+    classes: Sequence[str] | None = None,
+    labels: Mapping[Key, str] | None = None,
+) -> Inputs:
+    """Find all inputs; parameters are those of :func:`extract_images`.
+
+    Raises
+    ------
+    ArgumentError
+        If options contradict each other, or a domain cannot be a name in a store.
+    SourceError
+        If the manifest or a folder is unusable, or every input fails.
+    """
+    if (manifest is None) == (images is None) or (images is None) != (masks is None):
+        raise ArgumentError("give either a manifest, or both --images DIR and --masks DIR")
+    if domain is not None:
+        check_name(domain, "--domain")
+    parsed = None if pattern is None else NamePattern.parse(pattern)
+    if images is not None and masks is not None:
+        rows, failures = pair_folders(images, masks, domain, parsed)
+        found = Inputs(rows, _classes(classes, labels), labels or {}, tuple(failures))
+    elif isinstance(manifest, Path) and (manifest / DATASET_JSON).is_file():
+        found = _from_nnunet(manifest, domain, parsed, classes, labels)
+    else:
+        found = _from_manifest(manifest or "", domain, pattern, classes, labels)
+    for row in found.rows:
+        check_name(row["domain"], f"{row['image']}: domain")
+    rows, twins = _told_apart(sorted(found.rows, key=lambda row: row["domain"]))
+    failures = [*found.failures, *twins]
+    if not rows:
+        raise SourceError(f"all {len(failures)} inputs failed, the first: {failures[0]}")
+    return replace(found, rows=rows, failures=tuple(failures))
+
+
+def _classes(classes: Sequence[str] | None, labels: Mapping[Key, str] | None) -> tuple[str, ...]:
+    if classes:
+        return tuple(classes)
+    return classes_of(labels) if labels else CLASSES
+
+
+def _from_nnunet(
+    folder: Path,
+    domain: str | None,
+    pattern: NamePattern | None,
+    classes: Sequence[str] | None,
+    labels: Mapping[Key, str] | None,
+) -> Inputs:
+    read = read_nnunet(folder, domain, pattern)
+    own = not (classes or labels)
+    return Inputs(
+        read.rows,
+        read.classes if own else _classes(classes, labels),
+        read.labels if own else labels or {},
+        tuple(read.failures),
+        tuple(read.warnings),
+    )
+
+
+def _from_manifest(
+    manifest: Path | str,
+    domain: str | None,
+    pattern: str | None,
+    classes: Sequence[str] | None,
+    labels: Mapping[Key, str] | None,
+) -> Inputs:
+    for option, given in (("--domain", domain), ("--pattern", pattern)):
+        if given is not None:
+            raise ArgumentError(f"{option} goes with folders; a manifest has columns for that")
+    if isinstance(manifest, Path) and manifest.is_dir():
+        folder, manifest = manifest, manifest / EXPORTED
+        if not manifest.is_file():
+            raise SourceError(
+                f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORTED} (exported "
+                "pairs); for folders of pictures give --images DIR --masks DIR"
+            )
+        listed = folder / "classes.txt"
+        if not (classes or labels) and listed.is_file():
+            classes = listed.read_text(encoding="utf-8").strip().split(",")
+    rows = manifest_rows(manifest, COLUMNS, FILES)
+    return Inputs(rows, _classes(classes, labels), labels or {})
+
+
+def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Give every row an id; where stems meet in a domain, as much of the path as is needed."""
+    once = {(row["domain"], row["image"]): row for row in reversed(rows)}
+    failures = [
+        f"{row['image']}: is listed twice in domain {row['domain']}; list it once"
+        for row in rows
+        if once[row["domain"], row["image"]] is not row
+    ]
+    kept: dict[tuple[str, str], Row] = {}
+    for row, name in _named([row for row in rows if once[row["domain"], row["image"]] is row]):
+        first = kept.setdefault((row["domain"], name), row)
+        if first is not row:
+            failures.append(
+                f"{row['image']}: has the id {name} in domain {row['domain']}, as "
+                f"{first['image']} has; ids are unique in a domain, give it another"
+            )
+    return [{**row, "id": name} for (_, name), row in kept.items()], failures
+
+
+def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+    depth = [0] * len(rows)
+    longer: Sequence[int] = range(len(rows))
+    names: list[tuple[str, str]] = []
+    while longer:
+        names = [(row["domain"], _name(row, depth[i])) for i, row in enumerate(rows)]
+        counts = Counter(names)
+        longer = [
+            i
+            for i, row in enumerate(rows)
+            if counts[names[i]] > 1 and _name(row, depth[i] + 1) != names[i][1]
+        ]
+        for i in longer:
+            depth[i] += 1
+    for row, (_, name) in zip(rows, names, strict=True):
+        yield row, name
+
+
+def _name(row: Row, depth: int) -> str:
+    if row.get("id"):
+        return row["id"]
+    path = Path(row["image"])
+    return "-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem))

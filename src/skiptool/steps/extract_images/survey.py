@@ -1,0 +1,99 @@
+"""Look at every picture and mask once: what is sound, and what fails and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skiptool.engine import mapped
+from skiptool.errors import MismatchError, SkiptoolError, SourceError
+from skiptool.names import IGNORE
+from skiptool.records import Progress
+from skiptool.sources.labelled import Item, Reading, survey
+from skiptool.sources.manifest import Row
+from skiptool.sources.scale import FULL
+
+__all__ = ["check_forms", "survey_all"]
+
+DARK = 0.25
+"""Share of the range: where all grey images are darker, their scale is likely another."""
+
+
+def survey_all(
+    rows: Sequence[Row], reading: Reading, threads: int, progress: Progress
+) -> tuple[list[Item], list[str]]:
+    """Read every row.
+
+    Returns
+    -------
+    items : list of Item
+        Those that are sound, in the order of the rows.
+    failures : list of str
+        One line for each of the others.
+
+    Raises
+    ------
+    SourceError
+        If none is sound.
+    """
+    items: list[Item] = []
+    failures: list[str] = []
+
+    def look(row: Row) -> Item | str:
+        try:
+            return survey(row, reading)
+        except SkiptoolError as error:
+            return str(error)
+
+    with progress.task("survey", len(rows)) as task:
+        for found in mapped(look, rows, threads):
+            task.advance()
+            if isinstance(found, str):
+                failures.append(found)
+            else:
+                items.append(found)
+    if not items:
+        raise SourceError(f"all {len(failures)} inputs failed, the first: {failures[0]}")
+    _warn(items, reading, progress)
+    return items, failures
+
+
+def _warn(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
+    deep = [item.brightest for item in items if item.dtype == "float32"]
+    brightest = max(deep, default=1.0)
+    if brightest < DARK and reading.scale == FULL:
+        progress.warn(
+            f"no pixel is brighter than {brightest:.1%} of what the files can hold; a camera of 12 "
+            "bits counts to 4095, for example: --scale 0:4095"
+        )
+    masked = [item for item in items if item.row.get("mask")]
+    if all(item.foreground == 0 for item in masked) and any(item.ignored for item in masked):
+        progress.warn(
+            f"no mask has any foreground, but pixels of value {IGNORE}, which means 'ignored'; "
+            "where it is a class, say so: --labels 255=foreground"
+        )
+
+
+def check_forms(items: Sequence[Item]) -> None:
+    """Refuse images of several sizes or kinds in one domain, as the store would, but in time.
+
+    Raises
+    ------
+    MismatchError
+        Names the first that differs from the first of its domain.
+    """
+    first: dict[str, Item] = {}
+    for item in items:
+        other = first.setdefault(item.row["domain"], item)
+        where = f"domain {item.row['domain']}, sample {item.name}"
+        if (item.shape[2], item.dtype) != (other.shape[2], other.dtype):
+            raise MismatchError(
+                f"{where}: image is {item.shape} {item.dtype}, but {other.name} is {other.shape} "
+                f"{other.dtype}; images of one domain are all in colour or all grey: give "
+                "--channels 3 or 1, or another domain"
+            )
+        if item.shape != other.shape:
+            raise MismatchError(
+                f"{where}: image is {item.shape} {item.dtype}, but {other.name} is {other.shape}; "
+                "images of one domain have one size: cut tiles with --patch-size, crop them, or "
+                "give them another domain"
+            )

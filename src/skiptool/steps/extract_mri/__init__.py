@@ -1,0 +1,1 @@
+"""``skiptool extract mri``: volumes to slices with masks."""

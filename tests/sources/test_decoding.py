@@ -1,0 +1,41 @@
+"""The one door to the decoders; what `read_picture` refuses is tested with that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from skiptool.errors import SourceError
+from skiptool.sources.decoding import decoded
+
+RNG = np.random.default_rng(0)
+
+
+def test_how_pixels_were_packed_is_told(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 65536, (6, 5, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
+    picture, packing = decoded(tmp_path / "a.tif")
+    assert (picture.size, picture.mode, packing) == ((5, 6), "RGB", "RGB;16L")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "how", "words"),
+    [
+        ("pages", (3, 16, 16), {}, "3 pages in one file"),
+        ("volume", (32, 16, 16), {"volumetric": True, "tile": (16, 16, 16)}, "volume of 32 slices"),
+        ("two", (8, 9, 2), {"planarconfig": "contig"}, "2 channels that are no colours"),
+        ("five", (8, 9, 5), {"planarconfig": "contig"}, "no picture that can be read"),
+    ],
+)
+def test_what_is_not_one_flat_picture_is_refused(
+    tmp_path: Path, name: str, shape: tuple[int, ...], how: dict[str, object], words: str
+) -> None:
+    """Pillow shows the first slice, or channel, of some of these and says nothing."""
+    path = tmp_path / f"{name}.tif"
+    pixels = RNG.integers(0, 255, shape, dtype=np.uint8)
+    tifffile.imwrite(path, pixels, photometric="minisblack", **how)
+    with pytest.raises(SourceError, match=rf"{name}\.tif: .*{words}"):
+        decoded(path)

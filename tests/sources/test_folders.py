@@ -1,0 +1,127 @@
+"""Folders of pictures: matched by name, and who they are by folder or pattern."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skiptool.errors import SourceError
+from skiptool.sources.folders import identified, pair_folders
+from skiptool.sources.naming import NamePattern
+from small_stores import refused
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def test_pictures_are_matched_by_their_stem(tmp_path: Path) -> None:
+    images = put(tmp_path / "i", "b.PNG", "a.jpg", "c.d.tif", "._a.png", ".git/x.png", "Thumbs.db")
+    masks = put(tmp_path / "m", "a.png", "b.tiff", "c.d.png")
+    rows, failures = pair_folders(images, masks, "A")
+    assert failures == []
+    assert rows == [
+        {
+            **{"image": str(images / name), "mask": str(masks / mask)},
+            **{"domain": "A", "subject": stem, "id": stem},
+        }
+        for name, mask, stem in [
+            ("a.jpg", "a.png", "a"),
+            ("b.PNG", "b.tiff", "b"),
+            ("c.d.tif", "c.d.png", "c.d"),
+        ]
+    ]
+
+
+def test_what_is_left_out_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    images = put(tmp_path / "i", "a.png", "b.png", "b.tif", "c.png", "d.bmp", "e.png")
+    put(images, "v.nii.gz", "bare")
+    masks = put(tmp_path / "m", "a.png", "b.png", "e.png", "e.tif", "f.png")
+    rows, failures = pair_folders(images, masks)
+    assert [row["id"] for row in rows] == ["a"]
+    expected = (
+        ("bare: suffix (none) is none of",),
+        ("d.bmp: suffix .bmp is none of .png, .tif",),
+        ("v.nii.gz: a volume; use 'skiptool extract mri'",),
+        ("b.png, ", "b.tif: 2 pictures of one name"),
+        (f"c.png: no mask named c.* in {masks}",),
+        ("e.png, ", "e.tif: 2 pictures of one name"),
+        (f"f.png: no image named f.* in {images}",),
+    )
+    assert len(failures) == len(expected)
+    for line, words in zip(failures, expected, strict=True):
+        assert all(word in line for word in words), line
+
+
+def test_folders_are_domains_and_subjects(tmp_path: Path) -> None:
+    names = ["top.png", "A/1.png", "A/p1/1.png", "B/p1/1.png", "B/p1/day 2/1.png"]
+    images, masks = put(tmp_path / "i", *names), put(tmp_path / "m", *names)
+    rows, _ = pair_folders(images, masks)
+    found = {(row["domain"], row["subject"], row["id"]) for row in rows}
+    assert found == {
+        ("images", "top", "top"),
+        ("A", "1", "1"),
+        ("A", "p1", "p1-1"),
+        ("B", "p1", "p1-1"),
+        ("B", "p1", "p1-day 2-1"),
+    }
+    rows, _ = pair_folders(images, masks, "phone")
+    assert {row["domain"] for row in rows} == {"phone"}
+    assert {row["subject"] for row in rows} == {"top", "A", "B"}
+
+
+def test_a_pattern_says_who_a_picture_is(tmp_path: Path) -> None:
+    names = ["A/train/s_1_01.png", "B/test/s_2_01.png", "odd.png"]
+    images, masks = put(tmp_path / "i", *names), put(tmp_path / "m", *names)
+    pattern = NamePattern.parse("{domain}/{split}/{subject}_{}")
+    rows, (line,) = pair_folders(images, masks, None, pattern)
+    assert line.startswith("odd.png: does not fit --pattern {domain}/{split}/{subject}_{}")
+    assert [(row["domain"], row["split"], row["subject"], row["id"]) for row in rows] == [
+        ("A", "train", "s_1", "train-s_1_01"),
+        ("B", "test", "s_2", "test-s_2_01"),
+    ]
+
+
+def test_one_name_in_two_domains_is_one_place() -> None:
+    for domain in ("Aperio", "Hamamatsu"):
+        assert identified(f"{domain}/p1_3.png", None, None)["id"] == "p1_3"
+
+
+def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
+    good = put(tmp_path / "good", "a.png")
+    empty = put(tmp_path / "empty", "a.txt")
+    for images, masks, words in (
+        (tmp_path / "nowhere", good, ["nowhere", "no such folder"]),
+        (good, tmp_path / "nowhere", ["nowhere", "no such folder"]),
+        (good / "a.png", good, ["a.png", "no such folder"]),
+        (empty, good, ["empty", "holds no picture (.png, .tif", "a.txt: suffix .txt"]),
+    ):
+        with refused(SourceError, *words):
+            pair_folders(images, masks, "A")
+
+
+def test_images_and_masks_may_lie_in_one_folder(tmp_path: Path) -> None:
+    folder = put(tmp_path / "x", "a.png", "notes.md")
+    rows, failures = pair_folders(folder, folder)
+    assert rows[0]["image"] == rows[0]["mask"]
+    assert len(failures) == 1
+
+
+def test_masks_may_lie_in_a_folder_of_the_images(tmp_path: Path) -> None:
+    images = put(tmp_path / "x", "a.png", "p/b.png", "masks/a.png", "masks/p/b.png")
+    for first, second in ((images, images / "masks"), (images / "masks", images)):
+        rows, failures = pair_folders(first, second, "A")
+        assert [Path(row["image"]).relative_to(first).as_posix() for row in rows] == [
+            "a.png",
+            "p/b.png",
+        ]
+        assert failures == []
+
+
+@pytest.mark.parametrize("name", ["A/b.png", "b.png"])
+def test_a_given_domain_stays(name: str) -> None:
+    assert identified(name, "D", None)["domain"] == "D"

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from skiptool.errors import SourceError
+from skiptool.sources.volumes.nifti import open_volume, read_frames, stem_of
+from volume_cases import affine, cine, heart, image_of, save
+
+
+def test_a_cine_is_read_frame_by_frame(tmp_path: Path) -> None:
+    image, _ = cine(tmp_path, "a")
+    volume = open_volume(image)
+    assert (volume.shape, volume.frames, volume.placed) == ((40, 40, 3, 5), 5, True)
+    assert volume.note == ""
+    assert volume.affine == pytest.approx(affine(), abs=1e-5)
+    whole = np.asanyarray(nibabel.load(image).dataobj)
+    for number, found in zip((1, 4), read_frames(volume, (1, 4)), strict=True):
+        assert (found == whole[..., number]).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 3, 1), (5, 4, 3, 2, 1)])
+def test_few_and_idle_axes_are_taken(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    volume = open_volume(save(tmp_path / "a.nii.gz", values))
+    assert volume.shape == (*shape, 1, 1)[:4]
+    frames = list(read_frames(volume, range(volume.frames)))
+    assert (np.stack(frames, axis=-1).ravel() == values.ravel()).all()
+
+
+def test_values_are_scaled_as_the_file_says(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((3, 3, 3), dtype=np.int16), affine())
+    image.header.set_slope_inter(0.5, 10.0)
+    image.set_data_dtype(np.int16)
+    path = tmp_path / "a.nii"
+    nibabel.Nifti1Image(np.full((3, 3, 3), 12.5), affine(), image.header).to_filename(path)
+    (found,) = read_frames(open_volume(path), (0,))
+    assert found == pytest.approx(12.5)
+
+
+def test_real_cine_of_nibabel() -> None:
+    path = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
+    if not path.is_file():
+        pytest.skip("nibabel was installed without its test data")
+    volume = open_volume(path)
+    assert volume.shape == (128, 96, 24, 2)
+    whole = nibabel.load(path).get_fdata()
+    for frame, found in enumerate(read_frames(volume, (0, 1))):
+        assert (found == whole[..., frame]).all()
+
+
+def header(path: Path, sform: object, qform: object, unit: str = "mm") -> Path:
+    image = nibabel.Nifti1Image(image_of(heart()), affine())
+    matrix, code = sform
+    image.set_sform(matrix, code)
+    matrix, code = qform
+    image.set_qform(matrix, code)
+    image.header.set_xyzt_units(unit)
+    image.to_filename(path)
+    return path
+
+
+def test_a_qform_that_disagrees_is_noted_and_the_sform_used(tmp_path: Path) -> None:
+    moved = affine()
+    moved[0, 3] += 25.0
+    volume = open_volume(header(tmp_path / "a.nii.gz", (affine(), 1), (moved, 1)))
+    assert volume.note == "sform and qform disagree by 25 mm; the sform is used"
+    assert volume.affine == pytest.approx(affine(), abs=1e-4)
+
+
+def test_a_qform_without_code_or_within_half_a_voxel_is_not_noted(tmp_path: Path) -> None:
+    moved = affine()
+    moved[0, 3] += 25.0
+    assert open_volume(header(tmp_path / "a.nii.gz", (affine(), 1), (moved, 0))).note == ""
+    near = affine()
+    near[0, 3] += 0.7
+    assert open_volume(header(tmp_path / "b.nii.gz", (affine(), 1), (near, 1))).note == ""
+
+
+def test_only_a_qform_is_used(tmp_path: Path) -> None:
+    volume = open_volume(header(tmp_path / "a.nii.gz", (None, 0), (affine(), 1)))
+    assert (volume.placed, volume.note) == (True, "")
+    assert volume.affine == pytest.approx(affine(), abs=1e-3)
+
+
+def test_headers_that_say_nothing_are_noted(tmp_path: Path) -> None:
+    bare = open_volume(header(tmp_path / "a.nii.gz", (None, 0), (None, 0)))
+    assert not bare.placed
+    assert "sform and qform codes are 0" in bare.note
+    lost = open_volume(save(tmp_path / "b.nii.gz", heart(), np.eye(4)))
+    assert not lost.placed
+    assert "its affine is the identity" in lost.note
+
+
+def test_other_units_become_millimetres(tmp_path: Path) -> None:
+    volume = open_volume(header(tmp_path / "a.nii.gz", (affine(), 1), (None, 0), "micron"))
+    assert volume.affine[:3] == pytest.approx(affine()[:3] / 1000, abs=1e-6)
+
+
+def missing(path: Path) -> None:
+    assert not path.exists()
+
+
+def text(path: Path) -> None:
+    path.write_text("not a volume\n" * 100)
+
+
+def nothing(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut_header(path: Path) -> None:
+    save(path, image_of(heart()))
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def other_format(path: Path) -> None:
+    whole = nibabel.MGHImage(np.zeros((3, 3, 3), dtype=np.float32), affine())
+    whole.to_filename(path.with_suffix(".mgz"))
+    path.with_suffix(".mgz").rename(path)
+
+
+def six_axes(path: Path) -> None:
+    save(path, np.zeros((3, 3, 3, 2, 2), dtype=np.int16))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (missing, "no such file"),
+        (text, "no NIfTI that can be read"),
+        (nothing, "no NIfTI that can be read"),
+        (cut_header, "no NIfTI that can be read"),
+        (six_axes, r"has shape \(3, 3, 3, 2, 2\)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
+def test_what_is_no_volume_is_refused(
+    tmp_path: Path, make: Callable[[Path], None], words: str, name: str
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(SourceError, match=f"{name}: .*{words}"):
+        open_volume(tmp_path / name)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mgz"
+    nibabel.MGHImage(np.zeros((3, 3, 3), dtype=np.float32), affine()).to_filename(path)
+    with pytest.raises(SourceError, match=r"a\.mgz: is MGHImage, expected NIfTI"):
+        open_volume(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
+def test_a_file_that_ends_early_is_refused_when_it_is_read(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path / name, image_of(heart()))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    volume = open_volume(path)
+    with pytest.raises(SourceError, match=f"{name}: the file ends early or is damaged"):
+        list(read_frames(volume, (0,)))
+
+
+def test_damaged_bytes_are_refused(tmp_path: Path) -> None:
+    image, _ = cine(tmp_path, "a", frames=20)
+    whole = bytearray(image.read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 64] = bytes(64)
+    image.write_bytes(whole)
+    with pytest.raises(SourceError, match=r"a_sa\.nii\.gz: the file ends early or is damaged"):
+        list(read_frames(open_volume(image), range(20)))
+
+
+def test_colours_are_refused(tmp_path: Path) -> None:
+    colours = np.zeros((3, 3, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    volume = open_volume(save(tmp_path / "a.nii.gz", colours))
+    with pytest.raises(SourceError, match=r"a\.nii\.gz: voxels of type"):
+        list(read_frames(volume, (0,)))
+
+
+def test_stems() -> None:
+    names = ["a_sa.nii.gz", "a_sa.nii", "A.NII.GZ", "b"]
+    assert [stem_of(Path("x") / name) for name in names] == ["a_sa", "a_sa", "A", "b"]

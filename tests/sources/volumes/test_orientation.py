@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nibabel.orientations import apply_orientation, inv_ornt_aff
+
+from skiptool.errors import SourceError
+from skiptool.sources.volumes.orientation import displacement, spacings, view_of
+from volume_cases import affine, heart
+
+SCANNERS = {
+    "A": [[-0.81, -0.39, 0.43], [0.0, -0.74, -0.68], [0.58, -0.55, 0.6]],
+    "B": [[-0.74, -0.34, 0.58], [0.0, -0.86, -0.51], [0.68, -0.37, 0.63]],
+    "C": [[-0.37, 0.7, 0.6], [-0.85, 0.01, -0.53], [-0.38, -0.71, 0.59]],
+    "D": [[-0.65, 0.35, -0.68], [-0.76, -0.33, 0.55], [0.03, -0.88, -0.48]],
+}
+"""Directions x, y, z of a short-axis volume of each vendor, as their files have them."""
+
+LAYOUTS = [(order, flips) for order in permutations((0, 1)) for flips in product((1, -1), repeat=3)]
+
+
+def stored(labels: np.ndarray, matrix: np.ndarray, order: tuple[int, ...], flips: tuple[int, ...]):  # noqa: ANN201
+    """Store a volume another way round, with the affine that says so."""
+    wanted = np.array([[axis, flip] for axis, flip in zip((*order, 2), flips, strict=True)])
+    return apply_orientation(labels, wanted), matrix @ inv_ornt_aff(wanted, labels.shape)
+
+
+@pytest.mark.parametrize("scanner", SCANNERS)
+@pytest.mark.parametrize(("order", "flips"), LAYOUTS)
+def test_slices_do_not_depend_on_the_way_they_are_stored(
+    scanner: str, order: tuple[int, ...], flips: tuple[int, ...]
+) -> None:
+    labels, matrix = heart(40, 36), affine(axes=SCANNERS[scanner])
+    first = view_of(matrix, "a").apply(labels)
+    turned, other = stored(labels, matrix, order, flips)
+    view = view_of(other, "a")
+    found = view.apply(turned)
+    assert (found[::-1] if flips[2] < 0 else found).tolist() == first.tolist()
+    assert view.codes == "".join(nibabel.aff2axcodes(other))
+    assert view.display == view_of(matrix, "a").display
+
+
+@pytest.mark.parametrize("scanner", SCANNERS)
+def test_short_axis_slices_of_all_vendors_are_laid_out_alike(scanner: str) -> None:
+    view = view_of(affine(axes=SCANNERS[scanner]), "a")
+    axes = np.array(SCANNERS[scanner])
+    columns = axes[:, view.columns] * (-1 if view.flip_columns else 1)
+    rows = axes[:, view.rows] * (-1 if view.flip_rows else 1)
+    first = np.array(SCANNERS["A"])
+    assert view.through == 2
+    assert columns @ first[:, 0] > 0.7
+    assert rows @ first[:, 1] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("codes", "display"),
+    [("LPS", "LP"), ("RAS", "LP"), ("RSA", "LI"), ("PIL", "PI"), ("ASR", "PI"), ("SPL", "PI")],
+)
+def test_slices_along_the_axes_of_the_body_are_as_radiologists_have_them(
+    codes: str, display: str
+) -> None:
+    wanted = nibabel.orientations.axcodes2ornt(codes)
+    matrix = np.eye(4)
+    for axis, (place, flip) in enumerate(wanted):
+        matrix[:3, axis] = 0
+        matrix[int(place), axis] = flip * (1 + axis)
+    view = view_of(matrix, "a")
+    assert (view.codes, view.display, view.through) == (codes, display, 2)
+
+
+def test_slices_follow_along_the_coarse_axis_where_it_is_not_the_third() -> None:
+    assert view_of(np.diag([8.0, 1.5, 1.5, 1.0]), "a").through == 0
+    assert view_of(np.diag([2.0, 2.0, 1.2, 1.0]), "a").through == 2
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [np.diag([1.0, 0.0, 1.0, 1.0]), np.diag([1.0, np.nan, 1.0, 1.0]), np.ones((4, 4))],
+    ids=["no extent", "nan", "flat"],
+)
+def test_a_matrix_that_says_nothing_is_refused(matrix: np.ndarray) -> None:
+    with pytest.raises(SourceError, match=r"a\.nii: the matrix from voxels to millimetres"):
+        view_of(matrix, "a.nii")
+
+
+@given(st.lists(st.floats(-2, 2), min_size=12, max_size=12), st.integers(0, 10**6))
+def test_displacement_is_the_largest_over_all_voxels(numbers: list[float], seed: int) -> None:
+    first, second = np.eye(4), np.eye(4)
+    second[:3] += np.array(numbers).reshape(3, 4)
+    shape = tuple(np.random.default_rng(seed).integers(1, 5, 3).tolist())
+    slow = max(
+        float(np.linalg.norm(((first - second) @ [*voxel, 1])[:3]))
+        for voxel in product(*map(range, shape))
+    )
+    assert displacement(first, second, shape) == pytest.approx(slow)
+
+
+def test_spacings_are_lengths_of_the_axes() -> None:
+    assert spacings(affine((1.25, 1.5, 9.6))) == pytest.approx((1.25, 1.5, 9.6))

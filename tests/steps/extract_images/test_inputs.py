@@ -1,0 +1,122 @@
+"""Inputs of every kind become rows with ids of their own, and classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.steps.extract_images.inputs import CLASSES, gather
+from small_stores import refused
+
+HEAD = "image,mask,domain,subject,id\n"
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_folders_and_their_classes(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "B/1.png", "A/1.png"), put(tmp_path / "m", "A/1.png")
+    put(masks, "B/1.png")
+    found = gather(None, images, masks)
+    assert [(row["domain"], row["id"]) for row in found.rows] == [("A", "1"), ("B", "1")]
+    assert (found.classes, found.labels) == (CLASSES, {})
+    named = gather(None, images, masks, labels={(255, 0, 0): "tumor"})
+    assert named.classes == ("background", "tumor")
+    asked = gather(None, images, masks, classes=["none", "tumor", "x"], labels={9: "tumor"})
+    assert asked.classes == ("none", "tumor", "x")
+
+
+def test_stems_that_meet_are_told_apart_by_their_folders() -> None:
+    rows = "".join(
+        f"{image},,{domain},s,{key}\n"
+        for image, domain, key in (
+            *(("p1/x/img.png", "A", ""), ("p2/x/img.png", "A", ""), ("p2/y/img.png", "A", "")),
+            *(("p1/x/img.png", "B", ""), ("else.png", "A", "own")),
+        )
+    )
+    found = gather(HEAD + rows, None, None)
+    assert [row["id"] for row in found.rows] == ["p1-x-img", "p2-x-img", "y-img", "own", "img"]
+    assert found.failures == ()
+
+
+def test_what_is_listed_twice_is_taken_once() -> None:
+    rows = "x/a.png,,A,s,\nx/a.png,,A,s,\nb.png,,A,s,7\nc.png,,A,s,7\nx/a.png,,B,s,\n"
+    found = gather(HEAD + rows, None, None)
+    assert [(row["id"], row["domain"]) for row in found.rows] == [
+        ("a", "A"),
+        ("7", "A"),
+        ("a", "B"),
+    ]
+    first, second = found.failures
+    assert first == "x/a.png: is listed twice in domain A; list it once"
+    assert "c.png: has the id 7 in domain A, as b.png has" in second
+
+
+def test_a_folder_of_exported_pairs(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
+    (tmp_path / "classes.txt").write_text("glass,tumor\n")
+    found = gather(tmp_path, None, None)
+    assert found.rows[0]["image"] == str(tmp_path / "images/1.png")
+    assert found.classes == ("glass", "tumor")
+    assert gather(tmp_path, None, None, classes=["a", "b"]).classes == ("a", "b")
+    assert gather(tmp_path / "manifest.csv", None, None).classes == CLASSES
+
+
+def test_a_folder_of_nnunets(tmp_path: Path) -> None:
+    about = {
+        "channel_names": {"0": "x"},
+        "labels": {"background": 0, "a": 3},
+        "file_ending": ".png",
+    }
+    put(tmp_path, "imagesTr/c_0000.png", "labelsTr/c.png", "manifest.png")
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    found = gather(tmp_path, None, None, domain="D")
+    assert (found.classes, found.labels) == (("background", "a"), {0: "background", 3: "a"})
+    assert (found.rows[0]["domain"], found.rows[0]["id"]) == ("D", "c")
+    other = gather(tmp_path, None, None, labels={3: "b"})
+    assert (other.classes, other.labels) == (("background", "b"), {3: "b"})
+
+
+@pytest.mark.parametrize(
+    ("manifest", "images", "masks"),
+    [
+        (None, None, None),
+        ("m", Path("i"), Path("m")),
+        (None, Path("i"), None),
+        ("m", None, Path("m")),
+    ],
+)
+def test_contradictions_are_refused(
+    manifest: str | None, images: Path | None, masks: Path | None
+) -> None:
+    with refused(ArgumentError, "either a manifest, or both --images DIR and --masks DIR"):
+        gather(manifest, images, masks)
+
+
+def test_what_a_manifest_says_is_not_said_by_options() -> None:
+    for option in ("domain", "pattern"):
+        with refused(ArgumentError, f"--{option} goes with folders"):
+            gather(HEAD + "a.png,,A,s,\n", None, None, **{option: "{subject}"})
+
+
+def test_names_of_domains_are_checked(tmp_path: Path) -> None:
+    with refused(ArgumentError, "--domain 'a/b'"):
+        gather(None, tmp_path, tmp_path, domain="a/b")
+    with refused(ArgumentError, "a.png: domain 'A/B'"):
+        gather(HEAD + "a.png,,A/B,s,\n", None, None)
+
+
+def test_where_nothing_is_left_the_first_failure_is_told(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "a.png"), put(tmp_path / "m", "b.png")
+    with refused(SourceError, "all 2 inputs failed, the first: ", "a.png: no mask named a.*"):
+        gather(None, images, masks)
+    (tmp_path / "plain").mkdir()
+    with refused(SourceError, "plain: holds neither dataset.json", "--images DIR --masks DIR"):
+        gather(tmp_path / "plain", None, None)

@@ -1,0 +1,84 @@
+"""What is sound goes on, what is not is told; a domain has one form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from heard import Heard
+from skiptool.errors import MismatchError, SourceError
+from skiptool.sources.label_map import label_map
+from skiptool.sources.labelled import Item, Reading
+from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.scale import Scale
+from skiptool.steps.extract_images.survey import check_forms, survey_all
+from small_stores import refused
+
+READING = Reading(label_map(("background", "cell"), None))
+
+
+def rows(folder: Path, number: int, value: int = 1) -> list[dict[str, str]]:
+    found = []
+    for place in range(number):
+        files = {"image": str(folder / f"{place}.png"), "mask": str(folder / f"{place}-mask.png")}
+        write_picture(Path(files["image"]), np.full((4, 4, 3), 200 + place, np.uint8))
+        write_mask(Path(files["mask"]), np.full((4, 4), value, np.uint8), ())
+        found.append({**files, "domain": "A", "subject": f"s{place}", "id": f"{place}"})
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_keep_their_order_and_failures_are_lines(tmp_path: Path, threads: int) -> None:
+    given, heard = rows(tmp_path, 6), Heard()
+    (tmp_path / "2.png").write_bytes(b"\x89PNG")
+    (tmp_path / "4-mask.png").unlink()
+    items, failures = survey_all(given, READING, threads, heard)
+    assert [item.name for item in items] == ["0", "1", "3", "5"]
+    assert ["2.png" in failures[0], "4-mask.png" in failures[1]] == [True, True]
+    assert heard.lines == []
+
+
+def test_where_all_fail_nothing_goes_on(tmp_path: Path) -> None:
+    with refused(SourceError, "all 2 inputs failed, the first: ", "0-mask.png: mask holds value 7"):
+        survey_all(rows(tmp_path, 2, 7), READING, 1, Heard())
+
+
+def test_masks_of_nothing_but_255_are_warned_of(tmp_path: Path) -> None:
+    heard = Heard()
+    survey_all(rows(tmp_path, 2, 255), READING, 1, heard)
+    assert len(heard.lines) == 1
+    assert "--labels 255=foreground" in heard.lines[0]
+    unlabelled = Heard()
+    survey_all([{**row, "mask": ""} for row in rows(tmp_path, 2)], READING, 1, unlabelled)
+    assert unlabelled.lines == []
+
+
+@pytest.mark.parametrize(
+    ("high", "scale", "lines"), [(4095, "full", 1), (4095, "0:4095", 0), (40_000, "full", 0)]
+)
+def test_images_that_leave_most_of_their_range_empty_are_warned_of(
+    tmp_path: Path, high: int, scale: str, lines: int
+) -> None:
+    given, heard = rows(tmp_path, 2), Heard()
+    for row in given:
+        Image.fromarray(np.full((4, 4), high, np.uint16)).save(row["image"])
+    survey_all(given, replace(READING, scale=Scale.parse(scale)), 1, heard)
+    assert len(heard.lines) == lines
+    assert all("brighter than 6.2%" in line and "--scale 0:4095" in line for line in heard.lines)
+
+
+def item(name: str, domain: str, shape: tuple[int, ...], dtype: str = "uint8") -> Item:
+    return Item({"image": name, "domain": domain, "id": name}, shape, dtype, None, 0.5, 0.0)
+
+
+def test_a_domain_has_one_size_and_kind() -> None:
+    first = item("a", "A", (4, 4, 3))
+    check_forms([first, item("b", "A", (4, 4, 3)), item("c", "B", (5, 4, 1), "float32")])
+    with refused(MismatchError, "domain A, sample b", "(5, 4, 3)", "one size", "--patch-size"):
+        check_forms([first, item("b", "A", (5, 4, 3))])
+    with refused(MismatchError, "sample b", "(4, 4, 1) float32", "--channels 3 or 1"):
+        check_forms([first, item("b", "A", (4, 4, 1), "float32")])
