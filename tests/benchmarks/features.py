@@ -11,14 +11,13 @@ round.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import segmentation_models_pytorch as smp
 import torch
+from rounds import print_ratios
 
 import skiptool
 from skiptool.model.infer import forward_batches, place, side_by_side, to_device
@@ -26,13 +25,6 @@ from skiptool.model.unet import build
 from skiptool.records import Architecture
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features_writer import CHUNK
-
-
-def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the wall seconds of a call, and those of all cores."""
-    wall, cores = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cores
 
 
 def settled(images: torch.Tensor) -> smp.Unet:
@@ -84,17 +76,6 @@ def main() -> None:
             "features": lambda: skiptool.extract_features([model], data, out, **how),
         }
         print_ratios(runs, rounds)
-
-
-def print_ratios(runs: dict[str, Callable[[], object]], rounds: int) -> None:
-    """Time all in turn; print the least seconds of each, and the last divided by each."""
-    times = np.array([[seconds(work) for work in runs.values()] for _ in range(rounds)])
-    least, ratios = times.min(axis=0), np.median(times[:, -1:] / times, axis=0)
-    for name, (wall, cores), (more_wall, more_cores) in zip(runs, least, ratios, strict=True):
-        print(
-            f"{name:24s} {wall:7.3f} s wall {cores:7.3f} s CPU   "
-            f"{[*runs][-1]} / this: {more_wall:5.2f} wall {more_cores:5.2f} CPU"
-        )
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ machine only adds to them; ratios are the median of those within a round.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-import numpy as np
 import segmentation_models_pytorch as smp
 import torch
+from rounds import print_ratios
 
 import skiptool
 from skiptool.model.hardware import autocast, choose_precision
@@ -36,13 +35,6 @@ from skiptool.stores.dataset import open_dataset
 ARCHITECTURE = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
 
 Chunk = Sequence[torch.Tensor]
-
-
-def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the wall seconds of a call, and those of all cores."""
-    wall, cores = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cores
 
 
 def settled(images: torch.Tensor, seed: int) -> smp.Unet:
@@ -113,17 +105,6 @@ def main() -> None:
         print(f"{models} models, {images} images of {pixels} px, {precision}")
         with patch.object(loading, "restore", lambda *_: next(ready)):
             print_ratios(runs, rounds)
-
-
-def print_ratios(runs: dict[str, Callable[[], object]], rounds: int) -> None:
-    """Time all in turn; print the least seconds of each, and the last divided by each."""
-    times = np.array([[seconds(work) for work in runs.values()] for _ in range(rounds)])
-    least, ratios = times.min(axis=0), np.median(times[:, -1:] / times, axis=0)
-    for name, (wall, cores), (more_wall, more_cores) in zip(runs, least, ratios, strict=True):
-        print(
-            f"{name:24s} {wall:7.3f} s wall {cores:7.3f} s CPU   "
-            f"{[*runs][-1]} / this: {more_wall:5.2f} wall {more_cores:5.2f} CPU"
-        )
 
 
 if __name__ == "__main__":

@@ -15,9 +15,20 @@ from skiptool.errors import ExistsError, FormatError
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.staging import check_free, staged
 
-__all__ = ["check_export", "exported", "keep_lineage"]
+__all__ = ["check_export", "exported", "keep_lineage", "qc_folder"]
 
 LINEAGE = "lineage.json"
+
+
+def qc_folder(out: Path, qc: Path | None) -> Path:
+    """Return the folder of pictures to check by eye: as asked for, or beside the store.
+
+    Examples
+    --------
+    >>> qc_folder(Path("hearts.zarr"), None).name
+    'hearts-qc'
+    """
+    return out.with_name(f"{out.stem}-qc") if qc is None else qc
 
 
 def check_export(folder: Path, out: Path, *, resume: bool) -> None:

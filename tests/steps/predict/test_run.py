@@ -3,11 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 from predict_cases import make_run
-from skiptool.records import ORIGINAL
-from skiptool.steps.predict.run import Part, Sink
+from skiptool.steps.predict.run import Part
 
 
 def test_ensembles_are_numbered_on_after_the_models(
@@ -20,8 +17,3 @@ def test_ensembles_are_numbered_on_after_the_models(
     (part,) = run.parts
     assert run.predictors(part) == [0, 1, 2, 3]
     assert run.predictors(Part(part.domain, part.indices, (1,))) == [1, 3]
-
-
-def test_a_sink_says_what_it_wants() -> None:
-    with pytest.raises(NotImplementedError):
-        Sink().wants(ORIGINAL)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
-from skiptool.exports.places import check_export
+from skiptool.exports.places import check_export, qc_folder
 from skiptool.names import ExportFormat
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.sources.coloured_masks import colour_name
@@ -140,7 +140,7 @@ def extract_images(
         {"files": _fingerprint(inputs.rows)},
     )
     whole = finished(out, making, resume=resume)
-    side = out.with_name(f"{out.stem}-qc") if qc is None else qc
+    side = qc_folder(out, qc)
     check_free(out, overwrite=overwrite, resume=resume)
     check_free(side, overwrite=False, resume=True)  # what lies there already is added to
     if export is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from skiptool.engine import available_cores
 from skiptool.errors import SourceError
+from skiptool.exports.places import qc_folder
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.sources.volumes.listing import VolumeRow, volume_rows
 from skiptool.sources.volumes.mnms import folder_rows
@@ -102,7 +103,7 @@ def extract_mri(
         {"table": table, "out": out, "qc": qc, "no_pictures": not pictures},
         {"files": _fingerprint(rows)},
     )
-    side = out.with_name(f"{out.stem}-qc") if qc is None else qc
+    side = qc_folder(out, qc)
     if finished(out, making, resume=resume):
         drawn = not pictures or sheets_drawn(side, out)
         return Outcome((out,), () if drawn else (draw_sheets(side, out, progress),))

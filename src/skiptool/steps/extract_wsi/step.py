@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from skiptool.engine import available_cores, dask_mapper, threaded
 from skiptool.errors import SourceError
 from skiptool.exports.pairs import export_pairs
+from skiptool.exports.places import qc_folder
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.sources.slides.listing import SlideRow, slide_rows
@@ -112,19 +113,14 @@ def extract_slides(
     check_words(rows, chosen, domains, split)
     rows = [row for row in rows if row.domain in domains or not domains]
     rejected = [row for row in rejected if row.domain in domains or not domains]
-    side = out.with_name(f"{out.stem}-qc") if qc is None else qc
+    side = qc_folder(out, qc)
     making = Making(
         "extract wsi",
         (manifest if isinstance(manifest, Path) else "-",),
         {
             **chosen.asked,
-            **{
-                "domain": list(domains),
-                "split": split,
-                "test_fraction": test_fraction,
-                "folds": folds,
-                "seed": seed,
-            },
+            **{"domain": list(domains), "split": split},
+            **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
         },
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
         made_from(rows, chosen),

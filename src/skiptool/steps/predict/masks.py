@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skiptool.records import Shift
-from skiptool.steps.predict.run import Part, Run, Sink
+from skiptool.steps.predict.run import Part, Run
 from skiptool.stores.masks import MaskWriter
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["MaskSink"]
 
 
-class MaskSink(Sink):
+class MaskSink:
     """Writes the labels of every model, ensemble and shift."""
 
     def __init__(self, run: Run, writer: MaskWriter) -> None:

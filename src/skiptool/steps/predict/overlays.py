@@ -16,7 +16,7 @@ from skiptool.figures.style import save
 from skiptool.metrics.overlap import iou, mean_iou
 from skiptool.records import ORIGINAL, Progress, Shift
 from skiptool.shifts.photometric import apply
-from skiptool.steps.predict.run import Part, Run, Sink
+from skiptool.steps.predict.run import Part, Run
 from skiptool.stores.header import Lineage
 from skiptool.stores.overlays import safe_name, write_index
 
@@ -46,7 +46,7 @@ class _Candidate:
         return bool(np.isnan(self.miou)), self.miou, self.index
 
 
-class OverlaySink(Sink):
+class OverlaySink:
     """Holds the samples of lowest IoU of each model and domain, and draws them at the end.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from skiptool.names import Precision
 from skiptool.records import Shift
@@ -74,7 +74,7 @@ class Run:
         return [*part.models, *range(first, first + len(self.ensembles))]
 
 
-class Sink:
+class Sink(Protocol):
     """Takes predicted labels as they come: a store of masks, pictures."""
 
     def begin(self, part: Part) -> None:
@@ -82,8 +82,6 @@ class Sink:
 
     def wants(self, shift: Shift) -> bool:
         """Say whether it takes the labels of images under this shift."""
-        raise NotImplementedError
 
     def take(self, number: int, shift: Shift, rows: range, labels: UInt8, counts: Int64) -> None:
         """Take labels (n, H, W) and counts (n, J, J) of some rows of the part, in order."""
-        raise NotImplementedError
