@@ -22,6 +22,7 @@ from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Task
 from skiptool.shifts.photometric import apply_all
 from skiptool.stores.checkpoint import StoredModel, open_model
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
+from skiptool.stores.domains import chosen_domains
 from skiptool.stores.features_writer import CHUNK, FeatureWriter, ordered
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
@@ -85,7 +86,7 @@ def extract_features(
         model, domain and shift.
     shifts : sequence of Shift
     domains : sequence of str
-        Domains to read, all by default.
+        Domains to read, by default all that hold samples of the split.
     split : str
         ``train``, ``test`` or ``all``.
     layers : sequence of str
@@ -116,13 +117,14 @@ def extract_features(
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     target, store = choose_device(device), open_dataset(data)
     networks = [_network(open_model(path), layers) for path in model_folders(models)]
+    chosen = chosen_domains(store, domains, split, progress)
     jobs = [
-        _job(network, store.domain(name), shift, (store, out, split, dtype))
+        _job(network, domain, shift, (store, out, split, dtype))
         for network in networks
-        for name in domains or store.domains
+        for domain in chosen
         for shift in shifts
     ]
-    _check(jobs, out, split)
+    _check(jobs, out)
     waiting = [job for job in jobs if not finished(job.out, job.making, resume=resume)]
     for job in waiting:
         if job.out == out or out.is_dir():
@@ -168,15 +170,12 @@ def _job(
     return _Job(path, network, layers, domain, shift, making, facts, indices)
 
 
-def _check(jobs: Sequence[_Job], out: Path, split: str) -> None:
+def _check(jobs: Sequence[_Job], out: Path) -> None:
     if out.suffix == ".zarr" and len(jobs) > 1:
         raise ArgumentError(
             f"--out {out}: one store, but {len(jobs)} would be made (models x domains x shifts); "
             "give a folder instead"
         )
-    for job in jobs:
-        if not job.indices:
-            raise ArgumentError(f"domain {job.domain.name}: has no {split} samples to read")
     names = [job.out for job in jobs]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predict_cases import Warned, make_dataset
-from skiptool.errors import ArgumentError, MismatchError, SourceError
+from skiptool.errors import MismatchError, SourceError
 from skiptool.names import Split
-from skiptool.records import SILENT
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.run import Loaded
-from skiptool.steps.predict.selection import chosen_domains, fold_parts, split_parts
+from skiptool.steps.predict.selection import fold_parts, split_parts
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from small_models import sibling
 from small_stores import refused, sample, write_dataset
@@ -28,27 +26,6 @@ def store(tmp_path: Path) -> DatasetStore:
     training = [sample(index, "b", split=Split.TRAIN, fold=0) for index in range(2)]
     write_dataset(tmp_path / "d.zarr", [*mixed, *training])
     return open_dataset(tmp_path / "d.zarr")
-
-
-def test_domains_without_such_samples_are_left_out_unless_named(store: DatasetStore) -> None:
-    warned = Warned()
-    assert [d.name for d in chosen_domains(store, (), "test", warned)] == ["a"]
-    (line,) = warned.lines
-    assert "no test samples in b" in line
-    for split in ("train", "all", "fold"):
-        assert [d.name for d in chosen_domains(store, (), split, warned)] == ["a", "b"]
-    assert len(warned.lines) == 1
-    assert [d.name for d in chosen_domains(store, ["b", "a"], "all", warned)] == ["b", "a"]
-    with refused(ArgumentError, store.path, "domain b has no test samples"):
-        chosen_domains(store, ["a", "b"], "test", warned)
-    with refused(ArgumentError, "a domain is given twice"):
-        chosen_domains(store, ["a", "a"], "test", warned)
-
-
-def test_a_store_without_test_samples_is_refused(tmp_path: Path) -> None:
-    make_dataset(tmp_path / "t.zarr", [("A", 32, 32)], split=Split.TRAIN)
-    with refused(ArgumentError, "t.zarr: domain A has no test samples", "--split"):
-        chosen_domains(open_dataset(tmp_path / "t.zarr"), (), "test", SILENT)
 
 
 def test_every_model_segments_the_samples_of_a_split(store: DatasetStore) -> None:

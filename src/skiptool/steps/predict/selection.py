@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skiptool.errors import ArgumentError, MismatchError, SkiptoolError
+from skiptool.errors import MismatchError, SkiptoolError
 from skiptool.names import Split
-from skiptool.records import Progress
 from skiptool.steps.predict.loading import nothing_left
 from skiptool.steps.predict.run import Loaded, Part
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.folds import training_folds
 
-__all__ = ["FOLD", "SPLITS", "VALIDATION", "chosen_domains", "fold_parts", "split_parts"]
+__all__ = ["FOLD", "SPLITS", "VALIDATION", "fold_parts", "split_parts"]
 
 FOLD = "fold"
 SPLITS = (*(split.value for split in Split), FOLD, "all")
@@ -21,34 +20,13 @@ VALIDATION = "validation"
 """What tables call the split of samples that a model was validated on, as its history does."""
 
 
-def chosen_domains(
-    store: DatasetStore, names: Sequence[str], split: str, progress: Progress
-) -> list[Domain]:
-    """Return the domains to segment: those named, or all that hold samples of the split.
-
-    Raises
-    ------
-    ArgumentError
-        If a domain is unknown, named twice, or holds no sample of the split.
-    """
-    if len(set(names)) < len(names):
-        raise ArgumentError("a domain is given twice, its pixels would count twice; drop one")
-    held = Split.TRAIN.value if split == FOLD else split
-    domains = [store.domain(name) for name in names or store.domains]
-    empty = [domain.name for domain in domains if not _indices(domain, held)]
-    if empty and (names or len(empty) == len(domains)):
-        raise ArgumentError(
-            f"{store.path}: domain {empty[0]} has no {held} samples; choose by --domain, --split"
-        )
-    if empty and split != FOLD:  # there models say which domain is theirs
-        progress.warn(f"{store.path}: no {held} samples in {', '.join(empty)}; left out")
-    return [domain for domain in domains if domain.name not in empty]
-
-
 def split_parts(domains: Sequence[Domain], split: str, models: int) -> list[Part]:
     """Return one part a domain: every model segments the samples of a split."""
     numbers = tuple(range(models))
-    return [Part(domain, _indices(domain, split), numbers) for domain in domains]
+    return [
+        Part(domain, tuple(domain.select(None if split == "all" else split)), numbers)
+        for domain in domains
+    ]
 
 
 def fold_parts(
@@ -88,10 +66,6 @@ def fold_parts(
         for (name, indices), numbers in groups.items()
     ]
     return kept, parts, [str(error) for error in failed]
-
-
-def _indices(domain: Domain, split: str) -> tuple[int, ...]:
-    return tuple(domain.select(None if split == "all" else split))
 
 
 def _validated(

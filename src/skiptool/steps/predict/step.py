@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
 from skiptool.model.hardware import choose_device, choose_precision
-from skiptool.names import Kind, Precision
+from skiptool.names import Kind, Precision, Split
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Table
 from skiptool.steps.predict.counting import count_part
 from skiptool.steps.predict.loading import load_models
@@ -21,12 +21,12 @@ from skiptool.steps.predict.selection import (
     FOLD,
     SPLITS,
     VALIDATION,
-    chosen_domains,
     fold_parts,
     split_parts,
 )
 from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
 from skiptool.stores.dataset import open_dataset
+from skiptool.stores.domains import chosen_domains
 from skiptool.stores.ensembles import fold_ensembles
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
@@ -119,7 +119,8 @@ def predict_dataset(
     places = _Places(out, masks, overlays, overlay_count)
     _check(shifts, split, ensemble, places)
     store = open_dataset(data)
-    chosen = chosen_domains(store, domains, split, progress)
+    held = Split.TRAIN.value if split == FOLD else split
+    chosen = chosen_domains(store, domains, held, progress)
     target = choose_device(device)
     arithmetic = choose_precision(precision, target)
     loaded, failures = load_models(models, store, chosen, target)
