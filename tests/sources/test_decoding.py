@@ -39,3 +39,15 @@ def test_what_is_not_one_flat_picture_is_refused(
     tifffile.imwrite(path, pixels, photometric="minisblack", **how)
     with pytest.raises(SourceError, match=rf"{name}\.tif: .*{words}"):
         decoded(path)
+
+
+@pytest.mark.parametrize("turned", [3, 6])
+def test_a_tiff_that_is_stored_turned_is_refused(tmp_path: Path, turned: int) -> None:
+    """Pillow would turn the image, and a mask beside it would not follow."""
+    path = tmp_path / "a.tif"
+    extratags = [(274, "H", 1, turned, True)]
+    tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=extratags)
+    with pytest.raises(SourceError, match=f"a.tif: is stored turned .*{turned}"):
+        decoded(path)
+    tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=[(274, "H", 1, 1, True)])
+    assert decoded(path)[0].size == (3, 2)

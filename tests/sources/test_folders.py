@@ -125,3 +125,18 @@ def test_masks_may_lie_in_a_folder_of_the_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["A/b.png", "b.png"])
 def test_a_given_domain_stays(name: str) -> None:
     assert identified(name, "D", None)["domain"] == "D"
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    for part in ("i", "m"):
+        for name in (f"{part}/A/1.png", f"{part}-elsewhere/2.png"):
+            (tmp_path / name).parent.mkdir(parents=True)
+            (tmp_path / name).touch()
+        (tmp_path / part / "B").symlink_to(tmp_path / f"{part}-elsewhere")
+        (tmp_path / part / "A" / "back").symlink_to(tmp_path / part)
+    found, failures = pair_folders(tmp_path / "i", tmp_path / "m")
+    assert failures == []
+    assert [(row["domain"], Path(row["image"]).name) for row in found] == [
+        ("A", "1.png"),
+        ("B", "2.png"),
+    ]

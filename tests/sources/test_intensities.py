@@ -136,3 +136,23 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_rounding_is_to_nearest() -> None:
     values = np.arange(256) / 255
     assert as_eight_bits(values.astype(np.float32)).tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("extra", ["unspecified", "unassalpha"])
+def test_a_fourth_channel_means_the_same_at_8_and_16_bits(tmp_path: Path, extra: str) -> None:
+    """Where nothing says that it is transparency it is none."""
+    wide = np.full((4, 4, 4), (10_023, 20_046, 30_069, 0x8080), np.uint16)
+    how = {"photometric": "rgb", "extrasamples": [extra]}
+    tifffile.imwrite(tmp_path / "deep.tif", wide, **how)
+    tifffile.imwrite(tmp_path / "flat.tif", (wide // 257).astype(np.uint8), **how)
+    deep, flat = (read_intensities([tmp_path / f"{name}.tif"]) for name in ("deep", "flat"))
+    assert np.abs(deep.astype(int) - flat).max() <= 1
+    assert (flat[0, 0].tolist() == [39, 78, 117]) == (extra == "unspecified")
+
+
+def test_16_bits_multiplied_by_their_transparency_are_refused(tmp_path: Path) -> None:
+    wide = np.full((4, 4, 4), 100, np.uint16)
+    path = tmp_path / "p.tif"
+    tifffile.imwrite(path, wide, photometric="rgb", extrasamples=["assocalpha"])
+    with pytest.raises(SourceError, match="multiplied by their transparency"):
+        read_intensities([path])

@@ -52,7 +52,7 @@ def test_a_value_without_a_class_is_named_with_the_classes() -> None:
         label_map(CLASSES, None).apply(np.array([[0, 3]], dtype=np.uint8), "m.png")
     for word in ("m.png", "value 3", "0 to 2 (background, cell, debris)", "--labels"):
         assert word in str(caught.value)
-    with pytest.raises(SourceError, match="value 1,"):
+    with pytest.raises(SourceError, match=r"value 1 \(at x 0, y 0\)"):
         label_map(CLASSES, {0: "background"}).apply(np.array([[1]], dtype=np.uint8), "m.png")
 
 
@@ -163,3 +163,10 @@ def test_values_and_colours_are_not_mixed() -> None:
 )
 def test_classes_follow_from_labels(labels: dict[object, str], classes: tuple[str, ...]) -> None:
     assert classes_of(labels) == classes
+
+
+def test_a_value_without_a_class_in_a_volume_is_named_with_its_voxel() -> None:
+    volume = np.zeros((2, 3, 4), np.uint8)
+    volume[1, 2, 3] = 9
+    with pytest.raises(SourceError, match=r"value 9 \(at voxel \(1, 2, 3\)\)"):
+        label_map(CLASSES, None).apply(volume, "v.nii")

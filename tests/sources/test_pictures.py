@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra import numpy as npst
 from PIL import Image
@@ -208,3 +209,31 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         write_labels(tmp_path / "a.png", image)
     with pytest.raises(ArgumentError, match=r"ends in '\.jpg'"):
         write_labels(tmp_path / "a.jpg", labels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_in_which_the_lowest_value_is_white_are_refused(
+    tmp_path: Path, dtype: type[np.unsignedinteger]
+) -> None:
+    """Pillow inverts eight bits and leaves sixteen: labels must not depend on that."""
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.arange(6, dtype=dtype).reshape(2, 3), photometric="miniswhite")
+    with pytest.raises(SourceError, match=r"m.tif: its lowest value is white"):
+        read_mask(path)
+
+
+def test_masks_with_an_opaque_channel_are_masks(tmp_path: Path) -> None:
+    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    pixels = np.dstack([labels] * 3 + [np.full_like(labels, 255)])
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), labels)
+    pixels[0, 0, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    with pytest.raises(SourceError, match="mode 'RGBA'"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_masks_in_a_tiff_of_jpeg_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "m.tif", compression="jpeg")
+    with pytest.raises(SourceError, match="blurs labels"):
+        read_mask(tmp_path / "m.tif")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from skiptool.sources.nnunet import DATASET_JSON
 from skiptool.sources.pictures import write_labels
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
-__all__ = ["SPLITS", "export_nnunet"]
+__all__ = ["SPLITS", "check_nnunet", "export_nnunet"]
 
 SPLITS = "splits_final.json"
 """The folds, by subject, as nnU-Net looks for them in its folder of preprocessed data."""
@@ -69,24 +69,32 @@ def export_nnunet(store: Path, folder: Path, progress: Progress) -> Path:
         If the store is damaged.
     """
     data = open_dataset(store)
-    channels = _channels(data)
+    domains = [domain.channels for domain in data.domains.values()]
+    channels = check_nnunet(domains, data.classes, str(data.path))
     with exported(folder, data) as partial:
         if partial is not None:
             _write(data, partial, channels, progress)
     return folder
 
 
-def _channels(data: DatasetStore) -> int:
-    found = {domain.channels for domain in data.domains.values()}
+def check_nnunet(channels: Iterable[int], classes: Sequence[str], where: str) -> int:
+    """Say how many channels all images have, before any work is done on them.
+
+    Raises
+    ------
+    MismatchError
+        As :func:`export_nnunet`.
+    """
+    found = set(channels)
     if len(found) > 1:
         raise MismatchError(
-            f"{data.path}: has domains of {' and '.join(map(str, sorted(found)))} channels, and "
+            f"{where}: has domains of {' and '.join(map(str, sorted(found)))} channels, and "
             "nnU-Net wants one number for all; export them as png, or give --channels"
         )
-    taken = [name for name in data.classes[1:] if name in (BACKGROUND, IGNORED)]
-    if taken or data.classes[0] == IGNORED:
+    taken = [name for name in classes[1:] if name in (BACKGROUND, IGNORED)]
+    if taken or classes[0] == IGNORED:
         raise MismatchError(
-            f"{data.path}: has a class {', '.join(taken) or IGNORED} that means something else in "
+            f"{where}: has a class {', '.join(taken) or IGNORED} that means something else in "
             "nnU-Net; give it another name"
         )
     return found.pop()

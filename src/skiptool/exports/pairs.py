@@ -9,7 +9,7 @@ from pathlib import Path
 from skiptool.exports.places import exported, keep_lineage
 from skiptool.records import Progress
 from skiptool.sources.intensities import write_intensities
-from skiptool.sources.manifest import EXPORTED
+from skiptool.sources.manifest import EXPORTED, LISTED
 from skiptool.sources.pictures import write_mask
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
@@ -94,5 +94,6 @@ def write_pairs(
                 task.advance()
     with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    (folder / "classes.txt").write_text(",".join(data.classes) + "\n", encoding="utf-8")
+    with (folder / LISTED).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow(data.classes)
     keep_lineage(folder, data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.decoding import decoded
+from skiptool.sources.decoding import decoded, refuse_inverted
 
 if TYPE_CHECKING:
     from skiptool.records import Int64, UInt8
@@ -38,10 +38,11 @@ def read_colours(path: Path) -> UInt8:
         colours), or a pixel is half transparent, so that its colour is in doubt.
     """
     picture, packing = decoded(path)
-    if picture.format == "JPEG":
+    if "jpeg" in (str(picture.format).lower(), picture.info.get("compression")):
         raise SourceError(
             f"{path}: a mask as JPEG, whose compression blurs colours; expected PNG or TIFF"
         )
+    refuse_inverted(picture, path)
     if picture.mode.startswith(("I", "F")) or ";16" in packing:
         raise SourceError(
             f"{path}: a mask of more than 8 bits a channel has values, not colours; map these with "

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from skiptool.errors import SourceError
 
-__all__ = ["decoded"]
+__all__ = ["decoded", "refuse_inverted"]
 
 _FORMATS: Final = ("PNG", "TIFF", "JPEG")
 
@@ -32,6 +32,9 @@ _BROKEN: Final = (
 
 _SAMPLES, _DEPTH = 277, 32997
 """TIFF tags: channels of a pixel, and slices of a volume in one page."""
+
+_ORIENTATION, _PHOTOMETRIC = 274, 262
+_UPRIGHT, _MIN_IS_WHITE = 1, 0
 
 _GREY_MODES: Final = ("1", "L", "I", "F")
 
@@ -54,7 +57,8 @@ def decoded(path: Path) -> tuple[Image.Image, str]:
     ------
     SourceError
         If the file is missing, no such picture, cut off, too large to be a picture (beyond about
-        89 million pixels), of several pages, three-dimensional, or of channels without colours.
+        89 million pixels), of several pages, three-dimensional, stored turned, or of channels
+        without colours.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file; expected a PNG, TIFF or JPEG picture")
@@ -96,11 +100,30 @@ def _check_pages(picture: Image.Image, path: Path) -> None:
             f"{path}: a volume of {tags[_DEPTH]} slices; expected one picture. Save the slices "
             "as pictures"
         )
+    # Pillow would turn it, and a mask beside it need not say the same.
+    if tags.get(_ORIENTATION, _UPRIGHT) != _UPRIGHT:
+        raise SourceError(
+            f"{path}: is stored turned (TIFF orientation {tags[_ORIENTATION]}); save it upright"
+        )
     # Pillow would show the first of them and be silent about the others.
     if tags.get(_SAMPLES, 1) > 1 and picture.mode.partition(";")[0] in _GREY_MODES:
         raise SourceError(
             f"{path}: {tags[_SAMPLES]} channels that are no colours; expected grey, palette or "
             "RGB. Save the channel that is meant"
+        )
+
+
+def refuse_inverted(picture: Image.Image, path: Path) -> None:
+    """Refuse a TIFF in which the lowest value is white, where values matter and not what is shown.
+
+    Raises
+    ------
+    SourceError
+        As said: Pillow inverts those of up to 8 bits, and no others.
+    """
+    if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        raise SourceError(
+            f"{path}: its lowest value is white (TIFF photometric 0); invert it, and save it again"
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from skiptool.errors import SourceError
@@ -104,10 +105,10 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
         raise SourceError(f"{folder}: no such folder; check the path")
     found: dict[str, list[Path]] = {}
     failures: list[str] = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_files(folder)):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or not path.is_file() or (folder in other.parents and other in path.parents):
+        if hidden or (folder in other.parents and other in path.parents):
             continue
         if path.suffix.lower() in PICTURE_SUFFIXES:
             found.setdefault(relative.with_suffix("").as_posix(), []).append(path)
@@ -117,6 +118,18 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
         first = f"; {failures[0]}" if failures else ""
         raise SourceError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)}){first}")
     return dict(sorted(found.items())), failures
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, links to folders followed, each folder once."""
+    seen = set()
+    for where, below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:  # a link that leads back
+            below.clear()
+            continue
+        seen.add(real)
+        yield from (path for name in names if (path := Path(where, name)).is_file())
 
 
 def _no_picture(name: str) -> str:

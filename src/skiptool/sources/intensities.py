@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.decoding import decoded
+from skiptool.sources.decoding import decoded, refuse_inverted
 from skiptool.sources.pictures import in_colours, write_grey, write_picture
 from skiptool.sources.scale import FULL, Scale
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_eight_bits", "read_intensities", "write_intensities"]
 
-_MIN_IS_WHITE, _PHOTOMETRIC = 0, 262
+_EXTRA_SAMPLES, _UNSPECIFIED, _PREMULTIPLIED = 338, 0, 1
 _WHITE_16 = 65535
 
 
@@ -107,21 +107,24 @@ def _values(path: Path) -> AnyArray:
     """Return what stands in a file: (H, W) grey or (H, W, 3) colour, as deep as it was saved."""
     picture, packing = decoded(path)
     if ";16" in packing and picture.mode in ("RGB", "RGBA", "RGBX", "LA"):
-        return _deep_colours(path)
+        extra = getattr(picture, "tag_v2", {}).get(_EXTRA_SAMPLES, ())
+        if _PREMULTIPLIED in extra:
+            raise SourceError(
+                f"{path}: 16-bit colours multiplied by their transparency; save it without "
+                "transparency"
+            )
+        return _deep_colours(path, transparent=extra != (_UNSPECIFIED,))
     if picture.mode in ("1", "L") and not picture.has_transparency_data:
         return np.array(picture.convert("L"))
     kind = picture.mode.partition(";")[0]
     if kind not in ("I", "F"):
         return in_colours(picture, path)
-    if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
-        raise SourceError(
-            f"{path}: its lowest value is white (TIFF photometric 0); invert it, and save it again"
-        )
+    refuse_inverted(picture, path)
     values = np.array(picture)
     return values.astype(np.uint16) if picture.mode.startswith("I;16") else values
 
 
-def _deep_colours(path: Path) -> AnyArray:
+def _deep_colours(path: Path, transparent: bool) -> AnyArray:
     """Read 16 bits a channel, of which Pillow keeps 8."""
     found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.ndim != 3:
@@ -129,7 +132,7 @@ def _deep_colours(path: Path) -> AnyArray:
             f"{path}: colours of 16 bits in a form that cannot be read; save it as 16-bit RGB PNG"
         )
     colours = found[..., 2::-1]  # OpenCV has blue first
-    if found.shape[2] == 4:
+    if found.shape[2] == 4 and transparent:
         share = found[..., 3:].astype(np.float64) / _WHITE_16
         colours = np.rint(share * colours + (1 - share) * _WHITE_16).astype(np.uint16)
     return np.ascontiguousarray(colours)

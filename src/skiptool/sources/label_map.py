@@ -63,7 +63,7 @@ class LabelMap:
         return self.apply_colours(read_colours(path), str(path))
 
     def apply(self, values: AnyArray, where: str) -> UInt8:
-        """Return the labels (H, W) of raw values (H, W).
+        """Return the labels of raw values, of a mask (H, W) or a volume (X, Y, Z).
 
         Raises
         ------
@@ -72,9 +72,10 @@ class LabelMap:
         """
         labels = self.table[values]
         if labels.min() < 0:
-            wrong = int(values[labels < 0].flat[0])
+            first = tuple(np.argwhere(labels < 0)[0].tolist())
+            at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
             raise SourceError(
-                f"{where}: mask holds value {wrong}, the classes are 0 to "
+                f"{where}: mask holds value {int(values[first])} (at {at}), the classes are 0 to "
                 f"{len(self.classes) - 1} ({', '.join(self.classes)}); name every class with "
                 "--classes, or map the value with --labels VALUE=CLASS"
             )

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from skiptool.errors import SourceError, near
 
-__all__ = ["EXPORTED", "Row", "manifest_rows", "parse_manifest", "read_manifest"]
+__all__ = ["EXPORTED", "LISTED", "Row", "manifest_rows", "parse_manifest", "read_manifest"]
 
 Row = Mapping[str, str]
 """One line of a manifest: column name to text, paths made absolute or relative to its folder."""
 
 EXPORTED = "manifest.csv"
 """Manifest that ``--export`` leaves in a folder of pictures, by which it is taken back."""
+
+LISTED = "classes.txt"
+"""Class names beside it, one line of a CSV."""
 
 DELIMITERS = "\t;,"
 

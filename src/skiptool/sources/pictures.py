@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.sources.decoding import decoded
+from skiptool.sources.decoding import decoded, refuse_inverted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -208,10 +208,13 @@ def in_colours(picture: Image.Image, path: Path) -> UInt8:
 
 
 def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
-    if picture.format == "JPEG":
+    if "jpeg" in (str(picture.format).lower(), picture.info.get("compression")):
         raise SourceError(
             f"{path}: a mask as JPEG, whose compression blurs labels; expected PNG or TIFF"
         )
+    refuse_inverted(picture, path)
+    if picture.mode == "RGBA" and (np.array(picture)[..., 3] == 255).all():
+        picture = picture.convert("RGB")
     if picture.mode == "RGB" and ";16" in packing:
         raise SourceError(
             f"{path}: a mask of 16 bits in three channels; save it as grey of 16 bits"

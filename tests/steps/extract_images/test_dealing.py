@@ -55,3 +55,16 @@ def test_a_subject_on_both_sides_is_warned_of() -> None:
 def test_more_folds_than_subjects_are_refused() -> None:
     with pytest.raises(ArgumentError, match="3 folds of 2 subjects"):
         dealt([item("a"), item("b")], 0.0, 3, 0, Heard())
+
+
+def test_folds_without_splits_are_refused_not_ignored() -> None:
+    with refused(SourceError, "column fold goes with the column split"):
+        dealt([item("a", fold="0"), item("b", fold="1"), item("c", fold="0")], 0.0, 2, 0, Heard())
+
+
+def test_a_subject_in_two_folds_is_warned_of() -> None:
+    heard = Heard()
+    items = [item("a", "train", "0"), item("b", "train", "1"), item("a", "train", "1")]
+    assert dealt(items, 0.0, 2, 0, heard).tolist() == [0, 1, 1]
+    (line,) = heard.lines
+    assert "in several folds (a)" in line

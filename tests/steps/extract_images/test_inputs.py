@@ -69,6 +69,16 @@ def test_a_folder_of_exported_pairs(tmp_path: Path) -> None:
     assert gather(tmp_path / "manifest.csv", None, None).classes == CLASSES
 
 
+def test_class_names_with_commas_and_other_encodings(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
+    listed = tmp_path / "classes.txt"
+    listed.write_bytes('glass,"cell, dead"\n'.encode("utf-8-sig"))
+    assert gather(tmp_path, None, None).classes == ("glass", "cell, dead")
+    listed.write_bytes("glass,cell\n".encode("utf-16"))
+    with refused(SourceError, listed, "save it as UTF-8"):
+        gather(tmp_path, None, None)
+
+
 def test_a_folder_of_nnunets(tmp_path: Path) -> None:
     about = {
         "channel_names": {"0": "x"},

@@ -18,6 +18,7 @@ from skiptool.steps.extract_images import step, writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import kept_failures
+from small_stores import refused
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -432,3 +433,17 @@ def test_real_smears_in_tiles(tmp_path: Path, shared_data: Path) -> None:
         mask = domain.read(index)[1]
         counted += int((mask[:, 200 if columns["x"][index] == 1300 else 0 :] == 1).sum())
     assert counted == areas
+
+
+def test_what_nnunet_cannot_hold_is_refused_before_any_work(tmp_path: Path) -> None:
+    draw(tmp_path, ["colour"])
+    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "images" / "deep.png")
+    write_mask(tmp_path / "masks" / "deep.png", np.zeros((16, 16), np.uint8), COLOURS)
+    rows = [f"images/{n}.png,masks/{n}.png,{n},{n}" for n in ("colour", "deep")]
+    out, export = tmp_path / "d.zarr", (ExportFormat.NNUNET, tmp_path / "n")
+    with refused(MismatchError, "domains of 1 and 3 channels", "--channels"):
+        extract_images(
+            out, manifest=manifest(tmp_path, rows), export=export, folds=1, test_fraction=0.0
+        )
+    assert not out.exists()
+    assert not export[1].exists()

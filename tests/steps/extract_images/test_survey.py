@@ -82,3 +82,9 @@ def test_a_domain_has_one_size_and_kind() -> None:
         check_forms([first, item("b", "A", (5, 4, 3))])
     with refused(MismatchError, "sample b", "(4, 4, 1) float32", "--channels 3 or 1"):
         check_forms([first, item("b", "A", (4, 4, 1), "float32")])
+
+
+def test_the_odd_one_is_named_wherever_it_stands() -> None:
+    odd, others = item("odd", "A", (9, 9, 3)), [item(name, "A", (4, 4, 3)) for name in "bc"]
+    with refused(MismatchError, "sample odd: image is (9, 9, 3)", "one size"):
+        check_forms([odd, *others])

@@ -30,7 +30,7 @@ def dealt(
     Raises
     ------
     SourceError
-        If a column is filled in for some images only.
+        If a column is filled in for some images only, or folds are given without splits.
     ArgumentError
         If the fraction is out of range, or there are more folds than training subjects.
     """
@@ -46,9 +46,12 @@ def dealt(
     training = np.flatnonzero(~test).tolist()
     asked = {place: items[place].fold for place in training}
     given = [number for number in asked.values() if number is not None]
-    if given and any(splits):
+    if given and not any(splits):
+        raise SourceError("the column fold goes with the column split; fill that in too")
+    if given:
         _check_whole([items[place] for place in asked], list(asked.values()), "fold")
         fold[training] = given
+        _warn_of_several(subjects[training], fold[training], progress)
     elif len(training):
         fold[training] = assign_folds(subjects[training], foreground[training], folds, seed)
     return fold
@@ -69,4 +72,14 @@ def _warn_of_both(subjects: AnyArray, test: Bool, progress: Progress) -> None:
         progress.warn(
             f"the manifest has subjects in training and test ({', '.join(both[:3])}): the test "
             "will measure memory too"
+        )
+
+
+def _warn_of_several(subjects: AnyArray, fold: Int64, progress: Progress) -> None:
+    first = dict(zip(subjects[::-1], fold[::-1].tolist(), strict=True))
+    several = sorted({s for s, k in zip(subjects, fold.tolist(), strict=True) if first[s] != k})
+    if several:
+        progress.warn(
+            f"the manifest has subjects in several folds ({', '.join(several[:3])}): the "
+            "validation will measure memory too"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.records import check_name
 from skiptool.sources.folders import pair_folders
 from skiptool.sources.label_map import BACKGROUND, classes_of
-from skiptool.sources.manifest import EXPORTED, Row, manifest_rows
+from skiptool.sources.manifest import EXPORTED, LISTED, Row, manifest_rows
 from skiptool.sources.naming import NamePattern
 from skiptool.sources.nnunet import CHANNEL_COLUMNS, DATASET_JSON, read_nnunet
 
@@ -93,7 +94,8 @@ def gather(
 def _classes(classes: Sequence[str] | None, labels: Mapping[Key, str] | None) -> tuple[str, ...]:
     if classes:
         return tuple(classes)
-    return classes_of(labels) if labels else CLASSES
+    found = classes_of(labels) if labels else CLASSES
+    return found if len(found) > 1 else CLASSES  # where nothing but what is ignored is named
 
 
 def _from_nnunet(
@@ -131,11 +133,21 @@ def _from_manifest(
                 f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORTED} (exported "
                 "pairs); for folders of pictures give --images DIR --masks DIR"
             )
-        listed = folder / "classes.txt"
-        if not (classes or labels) and listed.is_file():
-            classes = listed.read_text(encoding="utf-8").strip().split(",")
+        if not (classes or labels) and (folder / LISTED).is_file():
+            classes = _listed(folder / LISTED)
     rows = manifest_rows(manifest, COLUMNS, FILES)
     return Inputs(rows, _classes(classes, labels), labels or {})
+
+
+def _listed(path: Path) -> list[str]:
+    """Read the classes of exported pairs: one line of a CSV."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(
+            f"{path}: cannot be read ({error}); save it as UTF-8, or give --classes"
+        ) from None
 
 
 def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:

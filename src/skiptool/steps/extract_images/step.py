@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
+from skiptool.exports.nnunet import check_nnunet
 from skiptool.exports.places import check_export, qc_folder
 from skiptool.names import ExportFormat
 from skiptool.records import SILENT, Outcome, Progress
@@ -156,6 +157,8 @@ def extract_images(
     items, failed = survey_all(inputs.rows, reading, threads, progress)
     failures = (*inputs.failures, *failed)
     check_forms(items)
+    if export is not None and export[0] is ExportFormat.NNUNET:
+        check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
     fold = dealt(items, test_fraction, folds, seed, progress)
     summary = _summary(items, fold, failures)
     if dry_run:

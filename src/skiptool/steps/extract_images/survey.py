@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from skiptool.engine import mapped
@@ -79,11 +80,15 @@ def check_forms(items: Sequence[Item]) -> None:
     Raises
     ------
     MismatchError
-        Names the first that differs from the first of its domain.
+        Names the first that differs from most of its domain.
     """
-    first: dict[str, Item] = {}
+    usual: dict[str, Item] = {}
+    for domain in dict.fromkeys(item.row["domain"] for item in items):
+        here = [item for item in items if item.row["domain"] == domain]
+        counts = Counter((item.shape, item.dtype) for item in here)
+        usual[domain] = max(here, key=lambda item: counts[item.shape, item.dtype])
     for item in items:
-        other = first.setdefault(item.row["domain"], item)
+        other = usual[item.row["domain"]]
         where = f"domain {item.row['domain']}, sample {item.name}"
         if (item.shape[2], item.dtype) != (other.shape[2], other.dtype):
             raise MismatchError(
