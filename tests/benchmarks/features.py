@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 
 import segmentation_models_pytorch as smp
 import torch
-from rounds import print_ratios
 
 import skiptool
 from skiptool.model.infer import forward_batches, place, side_by_side, to_device
@@ -25,6 +24,9 @@ from skiptool.model.unet import build
 from skiptool.records import Architecture
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features_writer import CHUNK
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from rounds import print_ratios
 
 
 def settled(images: torch.Tensor) -> smp.Unet:

@@ -19,7 +19,6 @@ from unittest.mock import patch
 
 import segmentation_models_pytorch as smp
 import torch
-from rounds import print_ratios
 
 import skiptool
 from skiptool.model.hardware import autocast, choose_precision
@@ -31,6 +30,9 @@ from skiptool.shifts.photometric import apply_all
 from skiptool.steps.predict import loading
 from skiptool.steps.predict.counting import CHUNK
 from skiptool.stores.dataset import open_dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from rounds import print_ratios
 
 ARCHITECTURE = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gzip
+import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +131,29 @@ def six_axes(path: Path) -> None:
     save(path, np.zeros((3, 3, 3, 2, 2), dtype=np.int16))
 
 
+def patched(path: Path, offset: int, form: str, *values: float) -> None:
+    """Write a volume whose header says something else in one place."""
+    whole = path.with_suffix(".nii")
+    save(whole, image_of(heart()))
+    content = bytearray(whole.read_bytes())
+    struct.pack_into(form, content, offset, *values)
+    opened = gzip.open if path.name.endswith(".gz") else open
+    with opened(path, "wb") as file:
+        file.write(content)
+
+
+def unknown_unit(path: Path) -> None:
+    patched(path, 123, "B", 7)
+
+
+def metres(path: Path) -> None:
+    patched(path, 123, "B", 1)
+
+
+def no_number(path: Path) -> None:
+    patched(path, 280, "f", math.nan)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -135,6 +161,9 @@ def six_axes(path: Path) -> None:
         (text, "no NIfTI that can be read"),
         (nothing, "no NIfTI that can be read"),
         (cut_header, "no NIfTI that can be read"),
+        (unknown_unit, "unit of length that NIfTI does not know .xyzt_units 7"),
+        (metres, r"voxels of \S+ x \S+ x \S+ mm, expected 0.001 to 100"),
+        (no_number, "voxels of nan x"),
         (six_axes, r"has shape \(3, 3, 3, 2, 2\)"),
     ],
 )
@@ -179,6 +208,20 @@ def test_colours_are_refused(tmp_path: Path) -> None:
     volume = open_volume(save(tmp_path / "a.nii.gz", colours))
     with pytest.raises(SourceError, match=r"a\.nii\.gz: voxels of type"):
         list(read_frames(volume, (0,)))
+
+
+def test_more_voxels_than_memory_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "a.nii", image_of(heart()))
+    volume = open_volume(tmp_path / "a.nii")
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("nibabel.arrayproxy.ArrayProxy.__getitem__", full)
+    with pytest.raises(SourceError, match=r"a.nii: its header says \d+ x \d+ x \d+ voxels"):
+        next(read_frames(volume, [0]))
 
 
 def test_stems() -> None:

@@ -119,7 +119,7 @@ def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
     found = []
     for word in filter(None, re.split(r"[;,|\s]+", text)):
         phase, _, number = word.rpartition("=")
-        if not number.isdecimal():
+        if not re.fullmatch(r"[0-9]{1,6}", number):
             raise SourceError(
                 f"{where}: frames {text!r}, expected numbers from 0 such as 0;9 or ED=0;ES=9"
             )

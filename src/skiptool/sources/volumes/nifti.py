@@ -31,6 +31,9 @@ __all__ = ["Volume", "open_volume", "read_frames", "stem_of"]
 
 SUFFIXES: Final = (".nii.gz", ".nii", ".hdr", ".img")
 
+PLAUSIBLE: Final = (1e-3, 100.0)
+"""Millimetres from voxel to voxel."""
+
 MILLIMETRES: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 _BROKEN: Final = (
@@ -86,12 +89,13 @@ def open_volume(path: Path) -> Volume:
     Raises
     ------
     SourceError
-        If it is missing, no NIfTI, damaged, empty, or of more than four axes.
+        If it is missing, no NIfTI, damaged, empty, of more than four axes, or its header gives
+        voxels an unknown unit or no plausible size.
     """
     image = _load(path)
     try:
         shape = _shape(tuple(image.shape), path)
-        affine, placed, note = _placed(image, shape)
+        affine, placed, note = _placed(image, shape, path)
     except _BROKEN as error:
         raise _damaged(path, error) from error
     return Volume(path, shape, affine, placed, note)
@@ -129,6 +133,12 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
                 found = np.asanyarray(image.dataobj[index])
             except _BROKEN as error:
                 raise _damaged(volume.path, error) from error
+            except MemoryError as error:
+                sizes = " x ".join(map(str, volume.shape[:3]))
+                raise SourceError(
+                    f"{volume.path}: its header says {sizes} voxels a frame, more than fit into "
+                    "memory; if that is wrong, copy the file again from its source"
+                ) from error
             yield found.reshape(volume.shape[:3])
 
 
@@ -193,12 +203,25 @@ def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
     return x, y, z, t
 
 
-def _placed(image: Any, shape: tuple[int, ...]) -> tuple[Float64, bool, str]:  # noqa: ANN401
+def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bool, str]:  # noqa: ANN401
     """Return affine in millimetres, whether it means anything, and what to note."""
     header = image.header
-    unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    try:
+        unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    except KeyError:
+        raise SourceError(
+            f"{path}: names a unit of length that NIfTI does not know (xyzt_units "
+            f"{header['xyzt_units']}); correct its header"
+        ) from None
     scale = np.diag([unit, unit, unit, 1.0])
     affine: Float64 = scale @ np.asarray(image.affine, dtype=np.float64)
+    low, high = PLAUSIBLE
+    if not all(low <= step <= high for step in spacings(affine)):  # NaN is not between either
+        steps = " x ".join(f"{step:g}" for step in spacings(affine))
+        raise SourceError(
+            f"{path}: voxels of {steps} mm, expected {low:g} to {high:g}; correct the size or the "
+            "unit in its header"
+        )
     codes = int(header["sform_code"]), int(header["qform_code"])
     if not any(codes):
         return affine, False, "says nothing of its orientation (sform and qform codes are 0)"
