@@ -226,6 +226,10 @@ class Training:
         Epochs without a better validation mIoU after which the training ends early.
     grad_clip : float, optional
         Norm that gradients are scaled down to.
+    devices, nodes : int
+        Processes on each of so many machines that train together; each batch is dealt out to them.
+    compile, deterministic : bool
+        ``torch.compile`` the network; only algorithms that repeat bit for bit on a GPU.
     """
 
     fold: int
@@ -241,6 +245,10 @@ class Training:
     class_weights: tuple[tuple[str, float], ...] = ()
     patience: int | None = None
     grad_clip: float | None = None
+    devices: int = 1
+    nodes: int = 1
+    compile: bool = False
+    deterministic: bool = False
 
     def recorded(self) -> dict[str, Any]:
         """Return the protocol as JSON types; what goes beyond the paper's only where it is used.
@@ -252,11 +260,16 @@ class Training:
         >>> "patience" in Training(fold=0).recorded()
         False
         """
-        found = asdict(self)
-        weights = {"class_weights": dict(self.class_weights)}
-        beyond = {**weights, "patience": self.patience, "grad_clip": self.grad_clip}
-        plain = {name: value for name, value in found.items() if name not in beyond}
-        return plain | {name: value for name, value in beyond.items() if value not in (None, {})}
+        found = asdict(self) | {"class_weights": dict(self.class_weights)}
+        unused = {name for name, usual in _BEYOND_THE_PAPER.items() if found[name] == usual}
+        return {name: value for name, value in found.items() if name not in unused}
+
+
+_BEYOND_THE_PAPER: Mapping[str, Any] = {
+    **{"class_weights": {}, "patience": None, "grad_clip": None},
+    **{"devices": 1, "nodes": 1, "compile": False, "deterministic": False},
+}
+"""What a protocol leaves out of its record while it is so: models made before stay finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +305,8 @@ class Outcome:
         What the command prints.
     text : str
         What the command prints as it stands (``info``).
+    silent : bool
+        Nothing is printed: another process of the same work does that.
     """
 
     outputs: tuple[Path, ...] = ()
@@ -300,6 +315,7 @@ class Outcome:
     failures: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     text: str = ""
+    silent: bool = False
 
 
 class Task(Protocol):

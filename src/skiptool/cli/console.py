@@ -147,6 +147,8 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
             return 130
         except Exception as error:  # whatever it is, the user reads one line
             return _fail(name, error, flags["debug"])
+        if outcome.silent:
+            return 0
         try:
             terminal.show(outcome)
             seconds = time.monotonic() - begun

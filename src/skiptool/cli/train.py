@@ -66,6 +66,16 @@ def train(
     ] = True,
     precision: options.PrecisionOption = Precision.AUTO,
     device: options.Device = "auto",
+    devices: Annotated[
+        int | None, typer.Option(help="Processes on each node that train together [default: 1].")
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Nodes that train together.")] = 1,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Compile the network (torch.compile).")
+    ] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="On a GPU, repeat bit for bit.")
+    ] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -97,6 +107,8 @@ def train(
         class_weights=options.weights(class_weight, "--class-weight"),
         patience=patience,
         grad_clip=grad_clip,
+        compile=compile_,
+        deterministic=deterministic,
     )
     from skiptool.steps.train import train_models
 
@@ -110,6 +122,8 @@ def train(
         folds=folds,
         protocol=protocol,
         device=device,
+        devices=devices,
+        nodes=nodes,
         workers=workers,
         keep_last=last,
         overwrite=overwrite,

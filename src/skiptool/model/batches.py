@@ -2,7 +2,8 @@
 
 The sampler hands each worker the epoch beside the index, so what becomes of a sample depends on
 (seed, epoch, index) alone. Where samples were laid down in several draws, an epoch takes one of
-them. Batches travel as (N, H, W, C) in their stored dtype, a quarter of the size of floats;
+them. Processes that train together share each batch: its every n-th sample is for each. Batches
+travel as (N, H, W, C) in their stored dtype, a quarter of the size of floats;
 `as_input` makes the network's input of them on the device.
 """
 
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from skiptool.errors import SkiptoolError
 from skiptool.model.augment import apply, draw
+from skiptool.model.ranks import ALONE, Ranks
 from skiptool.model.seeds import Stream, generator
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def training_batches(
     workers: int = 0,
     pin: bool = False,
     draws: Sequence[Sequence[int]] = (),
+    ranks: Ranks = ALONE,
 ) -> DataLoader[Any]:
     """Return shuffled, augmented batches; the order is new in each epoch.
 
@@ -59,6 +62,7 @@ def training_batches(
     reader : SampleReader
         All images of one size. With workers it is pickled into them.
     batch_size : int
+        Images of a batch, over all processes.
     seed : int
     workers : int
         Processes that read and augment (spawned: a store's threads do not survive a fork); 0 does
@@ -68,6 +72,8 @@ def training_batches(
     draws : sequence of sequences of int
         Indices into ``reader`` of the samples of each of E draws, none of them empty; epoch e
         takes draw e modulo E. By default one draw holds all.
+    ranks : Ranks
+        This process among those that train together; ``batch_size`` is a multiple of their number.
 
     Returns
     -------
@@ -78,14 +84,17 @@ def training_batches(
 
     Notes
     -----
-    A last batch of a single image is left out of its epoch: batch normalisation has no variance
-    where the bottleneck is one pixel. Which image that is changes with the epoch.
+    A last batch that leaves a process with a single image is left out of its epoch: batch
+    normalisation has no variance where the bottleneck is one pixel. Which images these are changes
+    with the epoch.
     """
-    shuffle = _Shuffle(draws or (range(len(reader)),), batch_size, seed)
-    return _loader(_Samples(reader, seed), shuffle, batch_size, workers, pin)
+    shuffle = _Shuffle(draws or (range(len(reader)),), batch_size, seed, ranks)
+    return _loader(_Samples(reader, seed), shuffle, batch_size // ranks.size, workers, pin)
 
 
-def count_batches(draws: Sequence[Sequence[int]], batch_size: int, epochs: int) -> list[int]:
+def count_batches(
+    draws: Sequence[Sequence[int]], batch_size: int, epochs: int, ranks: Ranks = ALONE
+) -> list[int]:
     """Count the batches that `training_batches` makes in each epoch.
 
     Examples
@@ -93,15 +102,23 @@ def count_batches(draws: Sequence[Sequence[int]], batch_size: int, epochs: int) 
     >>> count_batches([range(18), range(17)], batch_size=8, epochs=3)
     [3, 2, 3]
     """
-    counts = [-(-_in_batches(len(draw), batch_size) // batch_size) for draw in draws]
+    counts = [-(-_in_batches(len(draw), batch_size, ranks.size) // batch_size) for draw in draws]
     return [counts[epoch % len(counts)] for epoch in range(epochs)]
 
 
 def validation_batches(
-    reader: SampleReader, batch_size: int, workers: int = 0, pin: bool = False
+    reader: SampleReader,
+    batch_size: int,
+    workers: int = 0,
+    pin: bool = False,
+    ranks: Ranks = ALONE,
 ) -> DataLoader[Any]:
-    """Return all samples as they are and in order, in batches as `training_batches` makes them."""
-    return _loader(_Samples(reader, None), _InOrder(len(reader)), batch_size, workers, pin)
+    """Return all samples as they are and in order, in batches as `training_batches` makes them.
+
+    Of processes that validate together each takes every n-th sample, none of them twice.
+    """
+    order = _InOrder(range(ranks.rank, len(reader), ranks.size))
+    return _loader(_Samples(reader, None), order, batch_size // ranks.size, workers, pin)
 
 
 def _loader(
@@ -148,10 +165,13 @@ class _Samples(Dataset["Item"]):
 class _Shuffle(Sampler[tuple[int, int]]):
     """The draw of an epoch in an order of (seed, epoch); Lightning tells it the epoch."""
 
-    def __init__(self, draws: Sequence[Sequence[int]], batch_size: int, seed: int) -> None:
+    def __init__(
+        self, draws: Sequence[Sequence[int]], batch_size: int, seed: int, ranks: Ranks
+    ) -> None:
         self.draws = draws
         self.batch_size = batch_size
         self.seed = seed
+        self.ranks = ranks
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -160,24 +180,30 @@ class _Shuffle(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         draw = self.draws[self.epoch % len(self.draws)]
         order = generator(Stream.SHUFFLE, self.seed, self.epoch).permutation(len(draw)).tolist()
-        kept = order[: _in_batches(len(draw), self.batch_size)]
-        return iter([(self.epoch, draw[position]) for position in kept])
+        kept = order[: _in_batches(len(draw), self.batch_size, self.ranks.size)]
+        batches = (
+            kept[start : start + self.batch_size] for start in range(0, len(kept), self.batch_size)
+        )
+        ours = (place for batch in batches for place in batch[self.ranks.rank :: self.ranks.size])
+        return iter([(self.epoch, draw[place]) for place in ours])
 
 
-def _in_batches(samples: int, batch_size: int) -> int:
-    """Leave out a last batch of a single image, unless all batches are like that."""
-    return samples - (samples % batch_size == 1 and samples > 1 and batch_size > 1)
+def _in_batches(samples: int, batch_size: int, processes: int) -> int:
+    """Leave out a last batch of less than two images a process, unless all are like that."""
+    rest = samples % batch_size
+    least = processes * min(2, batch_size // processes)
+    return samples - rest if rest < least and samples > rest else samples
 
 
 class _InOrder(Sampler[tuple[int, int]]):
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.indices = indices
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.indices)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(0, index) for index in range(self.count)])
+        return iter([(0, index) for index in self.indices])
 
 
 def _stack(items: Sequence[Item]) -> Batch:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from skiptool.records import Architecture, SampleReader, Training
 
-__all__ = ["check_batch", "check_protocol", "check_samples", "weights_of"]
+__all__ = ["check_batch", "check_protocol", "check_samples", "check_shares", "weights_of"]
 
 STRIDE = 32
 
@@ -97,6 +97,37 @@ def check_samples(reader: SampleReader, name: str, architecture: Architecture) -
         f"({', '.join(architecture.classes[1:])}), so there is no mIoU; choose another fold or "
         "annotate the images"
     )
+
+
+def check_shares(
+    batch_size: int, draws: Sequence[Sequence[int]], validation: int, processes: int
+) -> None:
+    """Refuse batches and parts that cannot be dealt out to the processes.
+
+    Parameters
+    ----------
+    batch_size : int
+    draws : sequence of sequences of int
+        Training samples of each draw.
+    validation, processes : int
+        Numbers of samples to validate on, and of processes.
+
+    Raises
+    ------
+    ArgumentError
+        If the batch is no multiple of the processes, or one of them would get no sample.
+    """
+    if batch_size % processes:
+        raise ArgumentError(
+            f"--batch-size {batch_size}: cannot be dealt out to {processes} processes, expected a "
+            "multiple of their number"
+        )
+    least = min(validation, *map(len, draws))
+    if least < processes:
+        raise ArgumentError(
+            f"training on {processes} processes: a part of the data holds {least} samples, "
+            "expected one for each process; lower --devices"
+        )
 
 
 def check_batch(train: SampleReader, batch_size: int) -> None:

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from skiptool.model.batches import count_batches, training_batches, validation_batches
-from skiptool.model.checks import check_batch, check_protocol, check_samples, weights_of
+from skiptool.model.checks import (
+    check_batch,
+    check_protocol,
+    check_samples,
+    check_shares,
+    weights_of,
+)
 from skiptool.model.hardware import choose_precision
 from skiptool.model.loss import SegmentationLoss
+from skiptool.model.ranks import ALONE, Ranks
 from skiptool.model.segmenter import Segmenter
 from skiptool.model.trainer import run
 from skiptool.model.unet import build
@@ -73,6 +80,7 @@ def fit(
     progress: Progress = SILENT,
     draws: Sequence[Sequence[int]] = (),
     resume: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Fitted:
     """Train a network and choose its epoch by the validation fold.
 
@@ -96,6 +104,9 @@ def fit(
         trains on draw e modulo E. By default every epoch trains on all.
     resume : bool
         Go on from ``last.ckpt`` where there is one; the result equals the uninterrupted one.
+    ranks : Ranks
+        This process among those that train together, connected by `skiptool.model.ranks.joined`;
+        each gets the same arguments but for this one, and returns the same.
 
     Returns
     -------
@@ -112,26 +123,31 @@ def fit(
         On Ctrl-C, after Lightning has let go of the device.
     """
     check_protocol(training)
+    if ranks.size > 1 and device.startswith("cuda"):
+        device = f"cuda:{ranks.local}"
     class_weights = weights_of(training, architecture.classes)
     precision = choose_precision(training.precision, device)
     check_samples(train, "training", architecture)
     check_samples(validation, "validation", architecture)
     draws = draws or (range(len(train)),)
-    check_batch(train, min(training.batch_size, *map(len, draws)))
+    check_shares(training.batch_size, draws, len(validation), ranks.size)
+    check_batch(train, min(training.batch_size, *map(len, draws)) // ranks.size)
     network = build(architecture, training.seed).to(memory_format=torch.channels_last)
     weights = load_encoder_weights(network, architecture.encoder, training.encoder_weights)
+    if training.compile:
+        network.compile()
     classes = len(architecture.classes)
     loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
-    pin = device.startswith("cuda")
-    batches = training_batches(train, training.batch_size, training.seed, workers, pin, draws)
-    checks = validation_batches(validation, training.batch_size, workers, pin)
-    counts = count_batches(draws, training.batch_size, training.epochs)
+    size, pin = training.batch_size, device.startswith("cuda")
+    batches = training_batches(train, size, training.seed, workers, pin, draws, ranks)
+    checks = validation_batches(validation, size, workers, pin, ranks)
+    counts = count_batches(draws, size, training.epochs, ranks)
     steps = [count + len(checks) for count in counts]
     title = f"{architecture.folder} fold {training.fold}"
     with progress.task(title, sum(steps)) as task:
         watch = Watch(task, steps, folder / LAST, training.patience)
         segmenter = Segmenter(network, loss, training, classes)
-        run(segmenter, batches, checks, watch, device, precision, resume)
+        run(segmenter, batches, checks, watch, device, precision, resume, ranks)
     return Fitted(
         tensors=watch.best,
         best_epoch=watch.best_epoch,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from skiptool.errors import ArgumentError
+from skiptool.model.ranks import mean_over_ranks
 from skiptool.names import IGNORE, Loss
 
 __all__ = ["SegmentationLoss"]
@@ -26,6 +27,10 @@ class SegmentationLoss(torch.nn.Module):
     - cross-entropy: mean over pixels of -w log p at the true class, divided by the mean of w;
     - generalised Dice: ``1 - 2 sum_c (rp)/V^2 / sum_c (V + P)/V^2``, rp = sum r p;
     - Dice: ``1 - mean_c 2 (rp) / (V + P)``.
+
+    Where several processes train together, the cross-entropy of each is divided by the mean of the
+    sums of w over the processes, so that the mean of their gradients is that of the whole batch.
+    Both Dice losses are of the images of one process.
 
     Parameters
     ----------
@@ -99,23 +104,20 @@ class SegmentationLoss(torch.nn.Module):
         valid = (masks != self.ignore).unsqueeze(1)
         # a product with one-hot truth, not a gather: its gradient is deterministic on a GPU
         truth = ((masks.unsqueeze(1) == self.labels.view(1, -1, 1, 1)) & valid).float()
-        loss = _cross_entropy(logarithms, truth, self.weights)
+        weighted = truth * self.weights.view(1, -1, 1, 1)
+        total = weighted.sum()
+        if self.training:
+            total = mean_over_ranks(total)
+        loss = -(weighted * logarithms).sum() / total.clamp(min=torch.finfo().tiny)
         if self.kind is Loss.CE:
             return loss
         probabilities = logarithms.exp() * valid
-        total = valid.sum().clamp(min=1)  # volumes as fractions keep 1 / V^2 in range
-        overlap = (truth * probabilities).sum((0, 2, 3)) / total
-        volume = truth.sum((0, 2, 3)) / total
-        predicted = probabilities.sum((0, 2, 3)) / total
+        pixels = valid.sum().clamp(min=1)  # volumes as fractions keep 1 / V^2 in range
+        overlap = (truth * probabilities).sum((0, 2, 3)) / pixels
+        volume = truth.sum((0, 2, 3)) / pixels
+        predicted = probabilities.sum((0, 2, 3)) / pixels
         dice = _generalised_dice if self.kind is Loss.CE_GDICE else _mean_dice
         return loss + dice(overlap, volume, predicted)
-
-
-def _cross_entropy(
-    logarithms: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
-    weighted = truth * weights.view(1, -1, 1, 1)
-    return -(weighted * logarithms).sum() / weighted.sum().clamp(min=torch.finfo().tiny)
 
 
 def _generalised_dice(

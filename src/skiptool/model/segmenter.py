@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from skiptool.errors import ArgumentError, SkiptoolError
 from skiptool.metrics.overlap import mean_iou
 from skiptool.model.batches import as_input
+from skiptool.model.ranks import mean_over_ranks, sum_over
 from skiptool.model.seeds import Stream, torch_seed
 from skiptool.names import IGNORE
 
@@ -45,9 +46,13 @@ class Tally:
         self.images += len(masks)
 
     def result(self) -> tuple[float, float]:
-        """Mean loss of an image, and mIoU over the foreground classes of all pixels."""
-        counts = self.counts.view(self.classes, self.classes).cpu().numpy()
-        return self.loss.item() / max(self.images, 1), float(mean_iou(counts))
+        """Mean loss of an image, and mIoU over the foreground classes of all pixels.
+
+        Both are of the images of all processes; to be asked for once.
+        """
+        images = sum_over(torch.tensor(self.images, device=self.counts.device))
+        counts = sum_over(self.counts).view(self.classes, self.classes).cpu().numpy()
+        return sum_over(self.loss).item() / max(images.item(), 1), float(mean_iou(counts))
 
 
 def _sum_type(device: torch.device) -> torch.dtype:
@@ -103,11 +108,16 @@ class Segmenter(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by epoch, so that a resumed training goes on as it would have."""
-        torch.manual_seed(torch_seed(Stream.TRAINING, self.protocol.seed, self.current_epoch))
+        others = (self.global_rank,) if self.global_rank else ()
+        numbers = (self.protocol.seed, self.current_epoch, *others)
+        torch.manual_seed(torch_seed(Stream.TRAINING, *numbers))
         self.trained = Tally(self.classes, self.device)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting anew."""
+        """Start counting anew; what batch norm saw in the processes becomes one."""
+        for buffer in self.network.buffers():
+            if buffer.is_floating_point():
+                mean_over_ranks(buffer)
         self.validated = Tally(self.classes, self.device)
 
     def training_step(self, batch: Tensors, batch_idx: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.strategies import DDPStrategy
 
+from skiptool.model.ranks import ALONE, Environment, Ranks
 from skiptool.names import Precision
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ def run(
     device: str,
     precision: Precision,
     resume: bool,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train until the watch's number of epochs, with a validation after each.
 
@@ -55,6 +59,8 @@ def run(
         Not ``auto``.
     resume : bool
         Start from the watch's checkpoint where it exists.
+    ranks : Ranks
+        This process among those that train together; they are connected.
 
     Raises
     ------
@@ -64,13 +70,19 @@ def run(
     target = torch.device(device)
     checkpoint = watch.checkpoint if resume and watch.checkpoint.exists() else None
     sampler: Any = batches.sampler
-    # Lightning tells the sampler its epoch after reading ahead: a resumed training would begin
-    # with batches of epoch 0.
-    begin = LambdaCallback(on_fit_start=lambda *_: sampler.set_epoch(watch.epochs_done))
+    terminate = signal.getsignal(signal.SIGTERM)
+    begin = LambdaCallback(
+        # Lightning tells the sampler its epoch after reading ahead: a resumed training would begin
+        # with batches of epoch 0.
+        on_fit_start=lambda *_: sampler.set_epoch(watch.epochs_done),
+        # Lightning's answer to SIGTERM is an exit, which would take the checkpoint with it.
+        on_train_start=lambda *_: _heed(signal.SIGTERM, terminate),
+    )
     with _quiet(), _own_random_state(target), _interruptible(watch):
         trainer = Trainer(
             accelerator=target.type,
-            devices=[target.index] if target.type == "cuda" else 1,
+            **_placed(target, ranks),
+            deterministic=segmenter.protocol.deterministic,
             precision=ARITHMETIC[precision],
             max_epochs=watch.epochs,
             gradient_clip_val=segmenter.protocol.grad_clip,
@@ -84,6 +96,30 @@ def run(
             use_distributed_sampler=False,
         )
         trainer.fit(segmenter, batches, checks, ckpt_path=checkpoint, weights_only=True)
+
+
+def _placed(target: torch.device, ranks: Ranks) -> dict[str, Any]:
+    """Return what Lightning needs to know of devices and processes; it is to look for nothing."""
+    environment = Environment(ranks)
+    if ranks.size == 1:
+        devices: Any = [target.index] if target.type == "cuda" else 1
+        return {"devices": devices, "plugins": [environment]}
+    strategy = DDPStrategy(
+        cluster_environment=environment,
+        broadcast_buffers=False,  # the segmenter averages them before each validation
+        static_graph=True,  # encoders may have parameters that no loss reaches
+    )
+    return {
+        "devices": ranks.devices,
+        "num_nodes": ranks.nodes,
+        "strategy": strategy,
+        "sync_batchnorm": target.type == "cuda",
+    }
+
+
+def _heed(number: signal.Signals, handler: Any) -> None:  # noqa: ANN401 - what Python returned
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 
 @contextmanager
@@ -105,9 +141,19 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _own_random_state(device: torch.device) -> Iterator[None]:
-    """Give torch's random state back as it was: the segmenter seeds it anew each epoch."""
+    """Give torch's random state back as it was: the segmenter seeds it anew each epoch.
+
+    Lightning sets the choice of deterministic algorithms for good, too.
+    """
+    exact, warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
-        yield
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(exact, warn_only=warns)
 
 
 @contextmanager

@@ -159,7 +159,8 @@ class Watch(Callback):
     def _save(self, trainer: Trainer) -> None:
         part = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
         trainer.save_checkpoint(part)
-        os.replace(part, self.checkpoint)
+        if trainer.is_global_zero:
+            os.replace(part, self.checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the checkpoint keeps, in types that are read without executing anything."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from skiptool.errors import ArgumentError
 from skiptool.model.checks import check_protocol, weights_of
 from skiptool.model.fit import LAST, Fitted, fit
 from skiptool.model.hardware import choose_device, choose_precision
+from skiptool.model.ranks import Ranks, check_device, find_ranks, joined
 from skiptool.model.unet import build, parameter_count
 from skiptool.model.weights import load_encoder_weights
 from skiptool.names import SKIP_LEVELS, Kind
@@ -23,10 +25,13 @@ from skiptool.stores.header import Making, lineage
 from skiptool.stores.journal import Journal
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import check_free, partial_of, staged
 from skiptool.stores.tables import write_table
 
 __all__ = ["train_models"]
+
+Fit = Callable[..., Fitted]
+"""`fit` with all its arguments but ``ranks`` and ``progress``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ def train_models(
     folds: int | None = None,
     protocol: Training | None = None,
     device: str = "auto",
+    devices: int | None = None,
+    nodes: int = 1,
     workers: int | None = None,
     keep_last: bool = True,
     overwrite: bool = False,
@@ -83,6 +90,9 @@ def train_models(
         The rest of the protocol; its ``fold`` is ignored.
     device, workers : str, int
         Where it runs; loader processes, by default none on a CPU, else all usable cores but one.
+    devices, nodes : int
+        Processes that train together on each of so many machines, see ``model.ranks.find_ranks``.
+        From a script, guard it by ``if __name__ == "__main__":``, for they import it.
     keep_last : bool
         Keep ``last.ckpt`` beside the best weights.
     overwrite, resume, dry_run : bool
@@ -92,14 +102,14 @@ def train_models(
     Returns
     -------
     Outcome
-        Outputs: the model folders.
+        Outputs: the model folders; none where another process leads.
 
     Raises
     ------
     ArgumentError
         If a name or number is outside what is possible.
     SourceError
-        If encoder weights are not to be had.
+        If encoder weights are not to be had, or the processes do not find each other.
     FormatError
         If the data cannot be read, or draws are not numbered from 0.
     ExistsError
@@ -109,7 +119,14 @@ def train_models(
     check_protocol(settings)
     plan = training_folds(open_dataset(data), domain, folds, settings.seed)
     target = choose_device(device)
-    settings = replace(settings, precision=choose_precision(settings.precision, target))
+    ranks = find_ranks(devices, nodes)
+    check_device(device, ranks)
+    settings = replace(
+        settings,
+        precision=choose_precision(settings.precision, target),
+        devices=ranks.devices,
+        nodes=ranks.nodes,
+    )
     classes, channels = plan.store.classes, plan.domain.channels
     weights_of(settings, classes)
     architectures = [Architecture(e, kept, classes, channels) for e in encoders for kept in skips]
@@ -128,12 +145,17 @@ def train_models(
             load_encoder_weights(networks[each], each.encoder, settings.encoder_weights)
     del networks
     if dry_run:
-        return Outcome(summary=_forecast(plan, waiting))
+        return Outcome(summary=_forecast(plan, waiting), silent=not ranks.leads)
     if workers is None:
         # On a CPU the cores belong to the network: reading costs a twentieth of a step.
         workers = 0 if target == "cpu" else max(0, available_cores() - 1)
-    for job in waiting:
-        _train(plan, job, (target, workers), (overwrite, resume, keep_last), progress)
+    fits = [_fit_of(plan, job, target, workers, resume) for job in waiting]
+    with joined(ranks, target, partial(_follow, fits)) as ranks:
+        if not ranks.leads:
+            _follow(fits, ranks)
+            return Outcome(silent=True)
+        for job, one in zip(waiting, fits, strict=True):
+            _train(plan, job, one, (overwrite, resume, keep_last), ranks, progress)
     summary = {"models": len(jobs), "trained now": len(waiting), **_drawn(plan)}
     return Outcome(tuple(job.folder for job in jobs), summary=summary, tables=_summary(waiting))
 
@@ -188,34 +210,46 @@ def _drawn(plan: TrainingFolds) -> dict[str, int]:
     return {"draws": plan.draws} if plan.draws > 1 else {}
 
 
+def _fit_of(plan: TrainingFolds, job: _Job, device: str, workers: int, resume: bool) -> Fit:
+    """Prepare a training that any process can do."""
+    train, validation = plan.parts(job.training.fold)
+    return partial(
+        fit,
+        job.architecture,
+        job.training,
+        plan.store.samples(plan.domain.name, train),
+        plan.store.samples(plan.domain.name, validation),
+        partial_of(job.folder),
+        device=device,
+        workers=workers,
+        draws=plan.by_draw(train),
+        resume=resume,
+    )
+
+
+def _follow(fits: Sequence[Fit], ranks: Ranks) -> None:
+    """Train in step with the process that leads, which alone keeps what comes of it."""
+    for one in fits:
+        one(ranks=ranks)
+
+
 def _train(
     plan: TrainingFolds,
     job: _Job,
-    place: tuple[str, int],
+    one: Fit,
     how: tuple[bool, bool, bool],
+    ranks: Ranks,
     progress: Progress,
 ) -> None:
-    train, validation = plan.parts(job.training.fold)
-    with parents_made(job.folder), staged(job.folder, overwrite=how[0], resume=how[1]) as partial:
-        journal = Journal(partial, job.making)
-        partial.mkdir(exist_ok=True)
+    with parents_made(job.folder), staged(job.folder, overwrite=how[0], resume=how[1]) as folder:
+        journal = Journal(folder, job.making)
+        folder.mkdir(exist_ok=True)
         if not journal.begun:
             journal.begin()
-        fitted = fit(
-            job.architecture,
-            job.training,
-            plan.store.samples(plan.domain.name, train),
-            plan.store.samples(plan.domain.name, validation),
-            partial,
-            device=place[0],
-            workers=place[1],
-            progress=progress,
-            draws=plan.by_draw(train),
-            resume=how[1],
-        )
-        _write(partial, plan, job, fitted)
+        fitted = one(ranks=ranks, progress=progress)
+        _write(folder, plan, job, fitted)
         if not how[2]:
-            (partial / LAST).unlink(missing_ok=True)
+            (folder / LAST).unlink(missing_ok=True)
         journal.remove()
 
 

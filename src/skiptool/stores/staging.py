@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skiptool.errors import ExistsError, SourceError
+from skiptool.stores.lock import held
 
 __all__ = ["check_free", "partial_of", "staged"]
 
@@ -82,17 +83,20 @@ def staged(out: Path, *, overwrite: bool = False, resume: bool = False) -> Itera
         As :func:`check_free`.
     """
     check_free(out, overwrite=overwrite, resume=resume)
-    partial = partial_of(out)
-    if not resume:
-        remove(partial)
-    try:
-        yield partial
-    except (KeyboardInterrupt, OSError, MemoryError):
-        raise
-    except BaseException:
-        remove(partial)
-        raise
-    _put_in_place(partial, out)
+    with held(out):
+        # once more, now that nobody else can be making it
+        check_free(out, overwrite=overwrite, resume=resume)
+        partial = partial_of(out)
+        if not resume:
+            remove(partial)
+        try:
+            yield partial
+        except (KeyboardInterrupt, OSError, MemoryError):
+            raise
+        except BaseException:
+            remove(partial)
+            raise
+        _put_in_place(partial, out)
 
 
 def _check_replaceable(out: Path) -> None:

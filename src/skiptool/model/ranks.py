@@ -1,0 +1,356 @@
+"""The processes that train one network together, and which of them this one is.
+
+They are started in one of three ways: by ``torchrun``; by ``srun``, where ``--devices`` and
+``--nodes`` ask for it (an array job, or one task a fold, is no common training); or by the first
+process of a node itself. torch's process group connects them, Lightning finds it made.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from torch import distributed
+
+from skiptool.engine import available_cores
+from skiptool.errors import ArgumentError, SkiptoolError, SourceError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+__all__ = [
+    "ALONE",
+    "Environment",
+    "Ranks",
+    "check_device",
+    "find_ranks",
+    "joined",
+    "mean_over_ranks",
+    "sum_over",
+]
+
+LOCAL = "127.0.0.1"
+BROKEN = ("gloo", "NCCL", "Connection", "Socket")
+"""What torch's errors of a broken connection hold; their class is any RuntimeError's."""
+SECONDS = 10.0
+"""So long an ending process may take to say why, or to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """One process among those that train together.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, from 0, and how many there are.
+    local : int
+        Number of this process on its node: that of its GPU.
+    nodes : int
+    address, port : str, int
+        Where rank 0 listens.
+    started : bool
+        Whether all were started from outside; else rank ``local == 0`` starts those of its node.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    nodes: int = 1
+    address: str = LOCAL
+    port: int = 0
+    started: bool = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is this process that writes files and talks."""
+        return self.rank == 0
+
+    @property
+    def devices(self) -> int:
+        """Processes of a node."""
+        return self.size // self.nodes
+
+
+ALONE = Ranks()
+
+
+class Environment(LightningEnvironment):
+    """What Lightning asks about the processes; it starts none, and looks for no cluster itself."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        super().__init__()
+        self.ranks = ranks
+        self.set_global_rank(ranks.rank)
+        self.set_world_size(ranks.size)
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """True: `joined` has started them."""
+        return True
+
+    def local_rank(self) -> int:
+        """Return the number of this process on its node."""
+        return self.ranks.local
+
+    def node_rank(self) -> int:
+        """Return the number of this node."""
+        return self.ranks.rank // self.ranks.devices
+
+
+def find_ranks(
+    devices: int | None = None, nodes: int = 1, environ: Mapping[str, str] = os.environ
+) -> Ranks:
+    """Find out which process this is, from what was asked for and the variables of a launcher.
+
+    Parameters
+    ----------
+    devices : int, optional
+        Processes a node; by default what ``torchrun`` started, else 1.
+    nodes : int
+    environ : mapping of str to str
+        Under several nodes without ``torchrun`` or ``srun``: ``NODE_RANK``, ``MASTER_ADDR`` and
+        ``MASTER_PORT``.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is below 1, the launcher started another number of processes, or a variable is
+        missing.
+    """
+    if nodes < 1 or (devices is not None and devices < 1):
+        raise ArgumentError(f"--devices {devices}, --nodes {nodes}: expected at least 1 of each")
+    asked = (devices or 1) * nodes
+    if "TORCHELASTIC_RUN_ID" in environ:
+        found = _of_torchrun(environ)
+        asked = found.size if devices is None and nodes == 1 else asked
+    elif asked > 1 and int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        found = _of_srun(environ)
+    else:
+        return _own(devices or 1, nodes, environ)
+    if found.size != asked or (devices is not None and found.nodes != nodes):
+        raise ArgumentError(
+            f"--devices {devices}, --nodes {nodes}: the launcher started {found.size} processes on "
+            f"{found.nodes} nodes, expected --devices {found.devices} --nodes {found.nodes}"
+        )
+    return found
+
+
+def _of_torchrun(environ: Mapping[str, str]) -> Ranks:
+    return Ranks(
+        rank=int(environ["RANK"]),
+        size=int(environ["WORLD_SIZE"]),
+        local=int(environ["LOCAL_RANK"]),
+        nodes=int(environ.get("GROUP_WORLD_SIZE", 1)),
+        address=environ["MASTER_ADDR"],
+        port=int(environ["MASTER_PORT"]),
+        started=True,
+    )
+
+
+def _of_srun(environ: Mapping[str, str]) -> Ranks:
+    nodes = environ.get("SLURM_STEP_NODELIST", environ.get("SLURM_NODELIST", LOCAL))
+    job = int(environ.get("SLURM_JOB_ID", 0))
+    return Ranks(
+        rank=int(environ["SLURM_PROCID"]),
+        size=int(environ["SLURM_STEP_NUM_TASKS"]),
+        local=int(environ["SLURM_LOCALID"]),
+        nodes=int(environ.get("SLURM_STEP_NUM_NODES", 1)),
+        address=environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(nodes),
+        # every process knows the job's number, and two jobs on a node seldom share its end
+        port=int(environ.get("MASTER_PORT", 15000 + job % 10000)),
+        started=True,
+    )
+
+
+def _own(devices: int, nodes: int, environ: Mapping[str, str]) -> Ranks:
+    if nodes == 1:
+        return Ranks(size=devices)
+    try:
+        node, port = int(environ["NODE_RANK"]), int(environ["MASTER_PORT"])
+        address = environ["MASTER_ADDR"]
+    except (KeyError, ValueError) as error:
+        raise ArgumentError(
+            f"--nodes {nodes}: start it with srun or torchrun, or set NODE_RANK, MASTER_ADDR and "
+            f"MASTER_PORT on every node ({error} is missing or no number)"
+        ) from None
+    return Ranks(node * devices, devices * nodes, 0, nodes, address, port)
+
+
+def check_device(device: str, ranks: Ranks) -> None:
+    """Refuse one GPU for several processes, and devices that processes cannot share.
+
+    Raises
+    ------
+    ArgumentError
+        If ``device``, as the user gave it, names a single device or a Metal one.
+    """
+    if ranks.size > 1 and (":" in device or device == "mps"):
+        raise ArgumentError(
+            f"--device {device}: is one device, expected cpu, cuda or auto with --devices "
+            f"{ranks.devices}"
+        )
+
+
+@contextmanager
+def joined(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Iterator[Ranks]:
+    """Connect the processes that train together, and start those that nobody has started.
+
+    Parameters
+    ----------
+    ranks : Ranks
+        Of `find_ranks`; with a size of 1 nothing happens.
+    device : str
+        What `skiptool.model.hardware.choose_device` returned.
+    follow : callable
+        What a started process does, in step with this one; it is pickled.
+
+    Yields
+    ------
+    Ranks
+        This process, with the port that is used.
+
+    Raises
+    ------
+    SourceError
+        If the processes do not find each other, or one of them ended.
+    SkiptoolError
+        What a started process raised.
+    """
+    if ranks.size == 1:
+        yield ranks
+        return
+    if not ranks.started and not ranks.port:
+        ranks = replace(ranks, port=_free_port())
+    threads = torch.get_num_threads()
+    helpers = _start(ranks, device, follow)
+    try:
+        _connect(ranks, device)
+        yield ranks
+    except RuntimeError as error:
+        raise _why(helpers, error) from error
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        torch.set_num_threads(threads)
+        _end([process for process, _ in helpers])
+
+
+Helpers = Sequence[tuple["SpawnProcess", Connection]]
+
+
+def _start(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Helpers:
+    """Start the others of this node; they share its cores on a CPU."""
+    if ranks.started:
+        return []
+    threads = max(1, available_cores() // ranks.devices) if device == "cpu" else 0
+    helpers = []
+    context = multiprocessing.get_context("spawn")
+    for local in range(1, ranks.devices):
+        other = replace(ranks, rank=ranks.rank + local, local=local)
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_help, args=(other, device, follow, threads, theirs))
+        process.start()
+        theirs.close()
+        helpers.append((process, ours))
+    if threads:
+        torch.set_num_threads(threads)
+    return helpers
+
+
+def _help(
+    ranks: Ranks, device: str, follow: Callable[[Ranks], None], threads: int, told: Connection
+) -> None:
+    """Follow; tell the process that started it why it could not go on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started it ends it
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        _connect(ranks, device)
+        follow(ranks)
+        distributed.destroy_process_group()
+    except SkiptoolError as error:
+        told.send(error)
+    except RuntimeError:
+        pass  # the process that failed first tells why: here a connection broke
+    finally:
+        told.close()
+
+
+def _connect(ranks: Ranks, device: str) -> None:
+    os.environ.update(MASTER_ADDR=ranks.address, MASTER_PORT=str(ranks.port))
+    if device.startswith("cuda"):
+        torch.cuda.set_device(ranks.local)
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    try:
+        distributed.init_process_group(backend, rank=ranks.rank, world_size=ranks.size)
+    except (RuntimeError, ValueError) as error:
+        raise SourceError(
+            f"training on {ranks.size} processes: process {ranks.rank} finds no connection at "
+            f"{ranks.address}:{ranks.port} ({str(error).splitlines()[0]}); see that all were "
+            "started, and set MASTER_ADDR and MASTER_PORT where the network needs it"
+        ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind((LOCAL, 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+def _why(helpers: Helpers, error: RuntimeError) -> Exception:
+    """Prefer what another process said: here its end is but a broken connection."""
+    if not any(word in str(error) for word in BROKEN):
+        return error
+    for process, told in helpers:
+        try:
+            if told.poll(SECONDS):
+                found: SkiptoolError = told.recv()
+                return found
+        except EOFError:
+            process.join(SECONDS)
+            if process.exitcode:
+                return SourceError(
+                    f"training: process {process.pid} ended early (exit code {process.exitcode}); "
+                    "it may have been killed for lack of memory: lower --batch-size or --devices, "
+                    "and give --resume to go on"
+                )
+    return SourceError(
+        "training: the connection to another process broke; see what that one printed, and give "
+        "--resume to go on"
+    )
+
+
+def _end(processes: Sequence[SpawnProcess]) -> None:
+    for process in processes:
+        process.join(SECONDS if process.is_alive() else 0)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def mean_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """Replace a tensor, in place, by its mean over the processes; alone it is left as it is."""
+    return sum_over(tensor).div_(distributed.get_world_size()) if _together() else tensor
+
+
+def sum_over(tensor: torch.Tensor) -> torch.Tensor:
+    """Replace a tensor, in place, by its sum over the processes."""
+    if _together():
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

@@ -1,0 +1,95 @@
+"""What processes that train together do in the tests; they import it by its name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import torch
+from readers import Squares
+
+from skiptool.errors import FormatError
+from skiptool.model.fit import Fitted, fit
+from skiptool.model.segmenter import Segmenter
+from skiptool.names import Loss, Precision
+from skiptool.records import Architecture, Training
+
+if TYPE_CHECKING:
+    from skiptool.model.ranks import Ranks
+
+L1 = Architecture("resnet18", (2, 3, 4), ("background", "square"))
+STILL = Training(
+    fold=0,
+    epochs=1,
+    batch_size=4,
+    lr=1e-12,
+    loss=Loss.CE,
+    encoder_weights="none",
+    precision=Precision.FLOAT32,
+    seed=5,
+)
+"""Weights stay where they are, so what is counted does not hang on what was learned."""
+
+
+@contextmanager
+def frozen(kept: list[dict[str, torch.Tensor]]) -> Iterator[None]:
+    """Keep batch norm at its first statistics, and note the gradients of every step."""
+    begin = Segmenter.on_train_epoch_start
+
+    def freeze(self: Segmenter) -> None:
+        begin(self)
+        for module in self.network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+
+    def note(self: Segmenter, optimizer: Any) -> None:  # noqa: ANN401 - Lightning's
+        named = self.network.named_parameters()
+        kept.append({name: value.grad.clone() for name, value in named if value.grad is not None})
+
+    with (
+        patch.object(Segmenter, "on_train_epoch_start", freeze),
+        patch.object(Segmenter, "on_before_optimizer_step", note),
+    ):
+        yield
+
+
+def gradients(ranks: Ranks) -> tuple[Fitted, list[dict[str, torch.Tensor]]]:
+    """Train one epoch on 13 images, the last batch left out, and validate on 7."""
+    kept: list[dict[str, torch.Tensor]] = []
+    with frozen(kept), tempfile.TemporaryDirectory() as folder:
+        train, validation = Squares(13), Squares(7, seed=1)
+        found = fit(L1, STILL, train, validation, Path(folder), ranks=ranks)
+    return found, kept
+
+
+def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> Fitted:
+    """Train on 12 images as anybody would."""
+    protocol = Training(
+        fold=0, epochs=epochs, batch_size=4, lr=1e-3, encoder_weights="none", seed=5
+    )
+    return fit(L1, protocol, Squares(12), Squares(4, seed=1), folder, ranks=ranks, resume=resume)
+
+
+def follow(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> None:
+    """Do as `learn`; a started process has nothing to return."""
+    learn(folder, epochs, resume, ranks)
+
+
+def follow_gradients(ranks: Ranks) -> None:
+    """Do as `gradients`."""
+    gradients(ranks)
+
+
+def refuse(ranks: Ranks) -> None:
+    """Fail as reading a damaged sample does."""
+    raise FormatError("squares: sample 2 is damaged")
+
+
+def die(ranks: Ranks) -> None:
+    """End as the system ends a process when memory runs out."""
+    os.abort()
