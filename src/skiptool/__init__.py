@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from skiptool.steps.predict.step import predict_dataset
     from skiptool.steps.report import write_report
     from skiptool.steps.synth import synthesise_dataset
-    from skiptool.steps.train import train_models
+    from skiptool.steps.train.step import train_fold, train_models
 
 __all__ = [
     "compare_features",
@@ -37,6 +37,7 @@ __all__ = [
     "measure_shift",
     "predict_dataset",
     "synthesise_dataset",
+    "train_fold",
     "train_models",
     "write_report",
 ]
@@ -52,7 +53,8 @@ _ROOMS = {
     "measure_shift": "skiptool.steps.hellinger",
     "predict_dataset": "skiptool.steps.predict.step",
     "synthesise_dataset": "skiptool.steps.synth",
-    "train_models": "skiptool.steps.train",
+    "train_fold": "skiptool.steps.train.step",
+    "train_models": "skiptool.steps.train.step",
     "write_report": "skiptool.steps.report",
 }
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -12,8 +11,7 @@ from typing import Annotated, Any
 import pytest
 import typer
 
-from skiptool.cli import console
-from skiptool.cli.console import Terminal, command, complain, exit_code
+from skiptool.cli.console import command, exit_code
 from skiptool.errors import (
     ArgumentError,
     ExistsError,
@@ -25,11 +23,6 @@ from skiptool.errors import (
 from skiptool.records import Outcome, Progress, Table
 
 Captured = pytest.CaptureFixture[str]
-
-
-class Screen(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def call(step: Callable[[Progress], Outcome], *words: str) -> int:
@@ -140,48 +133,10 @@ def test_failures_are_listed_even_when_quiet(capsys: Captured) -> None:
     assert found.err.splitlines() == expected
 
 
-def test_long_lines_are_not_broken(capsys: Captured) -> None:
-    Terminal(quiet=False).warn("word " * 100)
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_log_gets_a_line_now_and_then(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    with Terminal(quiet=False).task("train", 100) as task:
-        for _ in range(100):
-            now[0] += 1.0
-            task.advance(note="[b]loss 0.5")
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"train: {done} of 100 [b]loss 0.5" for done in (30, 60, 90)]
-
-
-def test_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setenv("TERM", "xterm")
-    terminal = Terminal(quiet=False)
-    with terminal.task("train [x]", 2) as task:
-        task.advance(2, note="[y]")
-        terminal.warn("beside it")
-    assert "train [x]" in screen.getvalue()
-    assert "2/2" in screen.getvalue()
-    assert "beside it" in screen.getvalue()
-    screen.truncate(0)
-    with Terminal(quiet=True).task("train", 2) as task:
-        task.advance()
-    assert "train" not in screen.getvalue()
-
-
 def test_overwrite_and_resume_exclude_each_other(run: Callable[..., Any]) -> None:
     found = run("train", "gone.zarr", "--overwrite", "--resume")
     assert found.code == 2
     assert "give one of them" in found.line()
-
-
-def test_complaint_without_a_name(capsys: Captured) -> None:
-    complain("", "a : b")
-    assert capsys.readouterr().err == "skiptool: a : b\n"
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:

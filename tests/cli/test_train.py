@@ -15,7 +15,8 @@ import pytest
 from skiptool.model import weights
 from skiptool.names import Loss, Precision
 from skiptool.records import Outcome, Training
-from skiptool.steps import train
+from skiptool.steps.train import jobs
+from skiptool.steps.train import step as train
 
 Run = Callable[..., Any]
 
@@ -52,6 +53,7 @@ def test_defaults_are_the_protocol_of_the_paper(run: Run, asked: dict[str, Any])
 def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     several = ("--encoder", "resnet34", "--encoder", "mit_b0", "--fold", "1", "--fold", "0")
     places = ("--domain", "A", "--folds", "4", "--device", "cpu", "--workers", "2", "--seed", "7")
+    places += ("--devices", "2", "--nodes", "3", "--compile", "--deterministic")
     numbers = ("--epochs", "3", "--batch-size", "2", "--lr", "1e-3", "--lr-step", "5")
     words = ("--lr-gamma", "0.5", "--loss", "ce", "--precision", "bf16", "--no-keep-last")
     numbers += ("--patience", "4", "--grad-clip", "2", "--class-weight", "cell=2.5,debris=0")
@@ -62,10 +64,12 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     protocol = Training(0, 3, 2, 1e-3, 5, 0.5, Loss.CE, "w.pth", Precision.BFLOAT16, 7)
     weights = (("cell", 2.5), ("debris", 0.0))
     protocol = replace(protocol, class_weights=weights, patience=4, grad_clip=2.0)
+    protocol = replace(protocol, compile=True, deterministic=True)
     assert asked == {
         **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
         **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
         **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
+        **{"devices": 2, "nodes": 3},
         **{"overwrite": False, "resume": True, "dry_run": False},
     }
 
@@ -146,7 +150,7 @@ def test_interrupt_keeps_what_is_whole(
 
     runs = tmp_path / "runs"
     shutil.copytree(experiment.baseline, runs / "resnet18-L0" / "fold0")
-    monkeypatch.setattr(train, "fit", interrupt)
+    monkeypatch.setattr(jobs, "fit", interrupt)
     found = run("train", experiment.data, *SHORT, *BOTH, "-o", runs, "--resume")
     assert found.code == 130
     assert "--resume" in found.line()

@@ -1,25 +1,14 @@
 from __future__ import annotations
 
-from datetime import timedelta
-from functools import partial
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import numpy as np
 import pytest
-import torch
-from torch import distributed
 
-from skiptool.errors import ArgumentError, FormatError, SourceError
+from skiptool.errors import ArgumentError
 from skiptool.model.ranks import (
     ALONE,
     Environment,
     Ranks,
     check_device,
     find_ranks,
-    joined,
-    mean_over_ranks,
 )
 
 TORCHRUN = {
@@ -31,13 +20,6 @@ SRUN = {
     **{"SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NODELIST": "gpu[05-06]", "SLURM_JOB_ID": "81234"},
 }
 BY_HAND = {"NODE_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "4000"}
-
-
-@pytest.fixture
-def together(readers: ModuleType) -> Any:  # noqa: ANN401 - a module that started processes find
-    import together as module
-
-    return module
 
 
 @pytest.mark.parametrize(
@@ -88,75 +70,3 @@ def test_one_device_is_not_for_several(device: str) -> None:
     check_device("cpu", Ranks(size=2))
     with pytest.raises(ArgumentError, match="is one device, expected cpu, cuda or auto"):
         check_device(device, Ranks(size=2))
-
-
-def test_alone_nothing_is_joined_or_averaged() -> None:
-    with joined(ALONE, "cpu", print) as ranks:
-        assert ranks is ALONE
-        assert not distributed.is_initialized()
-    assert mean_over_ranks(torch.tensor([3.0])).tolist() == [3.0]
-
-
-def test_two_processes_count_and_learn_as_one(together: ModuleType) -> None:
-    """Cross-entropy with frozen batch norm; ignored pixels are not shared out evenly."""
-    alone, steps = together.gradients(ALONE)
-    threads = torch.get_num_threads()
-    with joined(Ranks(size=2), "cpu", together.follow_gradients) as ranks:
-        both, halves = together.gradients(ranks)
-    assert not distributed.is_initialized()
-    assert torch.get_num_threads() == threads
-    assert len(halves) == len(steps) == 3
-    for step, half in zip(steps, halves, strict=True):
-        assert step.keys() == half.keys()
-        for name, gradient in step.items():
-            torch.testing.assert_close(half[name], gradient, rtol=1e-3, atol=1e-6)
-    assert [row.miou for row in both.history] == [row.miou for row in alone.history]
-    losses = [[row.loss for row in found.history] for found in (both, alone)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
-@pytest.mark.slow
-def test_two_processes_go_on_to_the_bit(together: ModuleType, tmp_path: Path) -> None:
-    found = []
-    for name, parts in (("whole", [4]), ("parts", [2, 4])):
-        folder = tmp_path / name
-        folder.mkdir()
-        for epochs in parts:
-            how = (folder, epochs, epochs > parts[0])
-            with joined(Ranks(size=2), "cpu", partial(together.follow, *how)) as ranks:
-                fitted = together.learn(*how, ranks)
-        found.append(fitted)
-    assert [(row.loss, row.miou) for row in found[0].history] == [
-        (row.loss, row.miou) for row in found[1].history
-    ]
-    assert all(np.array_equal(a, found[1].tensors[k]) for k, a in found[0].tensors.items())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("follow", "error", "expected"),
-    [
-        ("refuse", FormatError, "^squares: sample 2 is damaged$"),
-        ("die", SourceError, r"ended early \(exit code -6\).* --resume"),
-    ],
-)
-def test_the_end_of_another_process_is_told(
-    follow: str, error: type[Exception], expected: str, together: ModuleType
-) -> None:
-    with (
-        pytest.raises(error, match=expected),
-        joined(Ranks(size=2), "cpu", getattr(together, follow)) as ranks,
-    ):
-        together.gradients(ranks)
-    assert not distributed.is_initialized()
-
-
-def test_processes_that_do_not_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    lonely = Ranks(1, 2, 0, 2, "127.0.0.1", 1, started=True)
-    soon = partial(distributed.init_process_group, timeout=timedelta(seconds=1))
-    monkeypatch.setattr(distributed, "init_process_group", soon)
-    with (
-        pytest.raises(SourceError, match=r"process 1 finds no connection at 127\.0\.0\.1:1 "),
-        joined(lonely, "cpu", print),
-    ):
-        raise AssertionError

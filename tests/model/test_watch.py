@@ -44,6 +44,7 @@ def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0) -> bool:
         current_epoch=epoch,
         optimizers=[optimizer],
         should_stop=False,
+        is_global_zero=True,
         save_checkpoint=lambda path: path.touch(),
     )
     watch.on_train_epoch_start(trainer, segmenter)

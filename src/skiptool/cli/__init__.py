@@ -15,7 +15,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined] # not
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from skiptool.cli.console import complain, open_streams, show_help
+from skiptool.cli.console import open_streams, show_help
 from skiptool.cli.extract import extract
 from skiptool.cli.features import features
 from skiptool.cli.hellinger import hellinger
@@ -23,6 +23,7 @@ from skiptool.cli.info import info
 from skiptool.cli.predict import predict
 from skiptool.cli.report import report
 from skiptool.cli.synth import synth
+from skiptool.cli.terminal import complain
 from skiptool.cli.train import train
 
 __all__ = ["app", "main"]

@@ -1,122 +1,35 @@
-"""Terminal and streams: progress, warnings, error lines, exit codes.
+"""How a function becomes a subcommand: shared flags, error lines, exit codes.
 
-stdout carries the result and nothing else (see ``results``); all the rest is stderr, from here.
+stdout carries the result and nothing else (see ``results``); all the rest is stderr, from here and
+``terminal``.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 
-from skiptool.cli.results import grid, print_result, visible
+from skiptool.cli.results import print_result
+from skiptool.cli.terminal import Terminal, complain
 from skiptool.errors import ArgumentError, ExistsError, SkiptoolError
-from skiptool.records import Outcome, Task
+from skiptool.records import Outcome
 
-__all__ = ["Terminal", "command", "complain", "exit_code", "open_streams", "show_help"]
-
-PLAIN_SECONDS = 30.0
-"""Where stderr is no terminal, a line about every so many seconds says how far the work is."""
-
-
-PLAIN_WIDTH = 200
-"""Columns of a table on stderr where it is no terminal: nothing is cut in a log."""
-
+__all__ = ["command", "exit_code", "open_streams", "show_help"]
 
 INPUTS = (
     *("data", "models", "stores", "tables", "manifest"),
     *("images", "masks", "overlays", "templates"),
 )
 """Parameters that name what a command reads (or writes beside): no place for its output."""
-
-
-class _People(Console):
-    """Stderr: whoever reads it may go away, the work goes on and its result reaches stdout."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-
-class Terminal:
-    """Progress and warnings on stderr (see :class:`skiptool.records.Progress`)."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        width = None if sys.stderr.isatty() else PLAIN_WIDTH
-        self.console = _People(stderr=True, quiet=quiet, highlight=False, width=width)
-
-    @contextmanager
-    def task(self, text: str, total: int) -> Iterator[Task]:
-        """Show a bar on a terminal, a plain line now and then elsewhere."""
-        if self._quiet or not self.console.is_terminal:
-            yield _Lines(self, text, total)
-            return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Bars(*columns, console=self.console, transient=True) as bars:
-            yield _Bar(bars, text, total)
-
-    def warn(self, line: str) -> None:
-        """Print one warning."""
-        self.say(f"skiptool: warning: {line}")
-
-    def say(self, line: str) -> None:
-        """Print one line, however long it is."""
-        self.console.print(escape(_one_line(line)), soft_wrap=True)
-
-    def show(self, outcome: Outcome) -> None:
-        """Print what people read beside the result: side outputs, failures, the summary."""
-        for path in outcome.side_outputs:
-            self.say(f"wrote {path}")
-        if not outcome.text:
-            for key, value in outcome.summary.items():
-                self.say(f"{key}: {_text(value)}")
-        if outcome.outputs:
-            for table in outcome.tables:
-                self.console.print(grid(table, self.console.width))
-        for line in outcome.failures:
-            # Errors of single inputs: --quiet does not hide them.
-            complain("", f"failed: {line}")
-
-
-class _Bar:
-    def __init__(self, bars: Bars, text: str, total: int) -> None:
-        self._bars = bars
-        self._id = bars.add_task(escape(visible(text)), total=total, note="")
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._bars.update(self._id, advance=steps, note=escape(visible(note)))
-
-
-class _Lines:
-    def __init__(self, terminal: Terminal, text: str, total: int) -> None:
-        self._terminal, self._text, self._total = terminal, text, total
-        self._done, self._said = 0, time.monotonic()
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._done += steps
-        if time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
-            self._terminal.say(f"{self._text}: {self._done} of {self._total} {note}".rstrip())
 
 
 def command(function: Callable[..., Outcome]) -> Callable[..., int]:
@@ -183,12 +96,6 @@ def exit_code(error: BaseException) -> int:
     return 4 if isinstance(error, ExistsError) else 1
 
 
-def complain(name: str, line: str) -> None:
-    """Print one error line of a command on stderr."""
-    with suppress(BrokenPipeError):
-        print(f"{f'skiptool {name}'.rstrip()}: {_one_line(line)}", file=sys.stderr)
-
-
 def show_help(context: typer.Context) -> None:
     """Print the help of a group that was called without a subcommand, and exit with 2."""
     if context.invoked_subcommand is None:
@@ -235,15 +142,3 @@ def _line(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"out of memory ({error or 'no size known'}); take fewer or smaller inputs at once"
     return f"unexpected {type(error).__name__}: {error}; --debug shows where it comes from"
-
-
-def _one_line(text: str) -> str:
-    return visible(re.sub(r"\s*[\r\n]+\s*", " ", text.strip()))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
-    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)

@@ -110,7 +110,7 @@ def train(
         compile=compile_,
         deterministic=deterministic,
     )
-    from skiptool.steps.train import train_models
+    from skiptool.steps.train.step import train_models
 
     return train_models(
         path,

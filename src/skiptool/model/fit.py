@@ -25,13 +25,13 @@ from skiptool.model.trainer import run
 from skiptool.model.unet import build
 from skiptool.model.watch import Epoch, Watch
 from skiptool.model.weights import EncoderWeights, load_encoder_weights
-from skiptool.records import SILENT
+from skiptool.records import SILENT, Training
 
 if TYPE_CHECKING:
     from skiptool.names import Precision
-    from skiptool.records import AnyArray, Architecture, Progress, SampleReader, Training
+    from skiptool.records import AnyArray, Architecture, Progress, SampleReader
 
-__all__ = ["LAST", "Fitted", "fit"]
+__all__ = ["LAST", "Fitted", "count_steps", "fit"]
 
 LAST = "last.ckpt"
 """Name of the checkpoint of the last epoch in the folder that `fit` is given."""
@@ -105,8 +105,8 @@ def fit(
     resume : bool
         Go on from ``last.ckpt`` where there is one; the result equals the uninterrupted one.
     ranks : Ranks
-        This process among those that train together, connected by `skiptool.model.ranks.joined`;
-        each gets the same arguments but for this one, and returns the same.
+        This process among those that train together, connected by ``model.processes.joined``; each
+        gets the same arguments but for this one, and returns the same.
 
     Returns
     -------
@@ -141,8 +141,7 @@ def fit(
     size, pin = training.batch_size, device.startswith("cuda")
     batches = training_batches(train, size, training.seed, workers, pin, draws, ranks)
     checks = validation_batches(validation, size, workers, pin, ranks)
-    counts = count_batches(draws, size, training.epochs, ranks)
-    steps = [count + len(checks) for count in counts]
+    steps = count_steps(training, draws, len(validation), ranks)
     title = f"{architecture.folder} fold {training.fold}"
     with progress.task(title, sum(steps)) as task:
         watch = Watch(task, steps, folder / LAST, training.patience)
@@ -158,3 +157,19 @@ def fit(
         device=device,
         threads=torch.get_num_threads(),
     )
+
+
+def count_steps(
+    training: Training, draws: Sequence[Sequence[int]], validation: int, ranks: Ranks = ALONE
+) -> list[int]:
+    """Count the batches of each epoch, those of the ``validation`` samples included.
+
+    Examples
+    --------
+    >>> count_steps(Training(fold=0, epochs=2), [range(24), range(30)], validation=9)
+    [5, 6]
+    """
+    batches = count_batches(draws, training.batch_size, training.epochs, ranks)
+    most = -(-validation // ranks.size)  # rank 0 takes one more where they are not even
+    checks = -(-most // (training.batch_size // ranks.size))
+    return [count + checks for count in batches]

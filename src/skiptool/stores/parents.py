@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["parents_made"]
@@ -24,5 +24,5 @@ def parents_made(out: Path) -> Iterator[None]:
         yield
     finally:
         for folder in missing:
-            if folder.is_dir() and not any(folder.iterdir()):
+            with suppress(OSError):  # it is not empty, or another process was quicker
                 folder.rmdir()

@@ -18,10 +18,11 @@ from skiptool.model.watch import Watch
 from skiptool.names import Precision, Split
 from skiptool.records import Training
 from skiptool.splits import split_hash
-from skiptool.steps import train
-from skiptool.steps.train import train_models
+from skiptool.steps.train import jobs, step
+from skiptool.steps.train.step import train_fold, train_models
 from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import StoredSamples, open_dataset
+from skiptool.stores.lock import held
 from small_stores import refused, sample, write_dataset
 
 PROTOCOL = Training(fold=0, epochs=1, encoder_weights="none", precision=Precision.FLOAT32)
@@ -74,7 +75,7 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
 def test_resume_trains_only_what_is_missing(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "fit", refuse)
+    monkeypatch.setattr(jobs, "fit", refuse)
     runs = experiment.folder / "runs"
     both = {"skips": [(1, 2, 3, 4), (2, 3, 4)], "fold": [0]}
     found = train_models(experiment.data, runs, protocol=PROTOCOL, resume=True, **both)
@@ -99,7 +100,7 @@ def test_interrupted_run_goes_on(
         if place == "training":
             patch.setattr(Watch, "on_train_batch_end", interrupt)
         else:
-            patch.setattr(train, "write_model", interrupt)
+            patch.setattr(step, "write", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train_models(experiment.data, out, fold=[0], protocol=PROTOCOL)
     folder = out / "resnet18-L0" / "fold0"
@@ -139,7 +140,7 @@ def test_failed_training_leaves_nothing(
     def diverge(*_: object, **__: object) -> None:
         raise ArgumentError("training diverged")
 
-    monkeypatch.setattr(train, "fit", diverge)
+    monkeypatch.setattr(jobs, "fit", diverge)
     with pytest.raises(ArgumentError, match="diverged"):
         train_models(experiment.data, tmp_path / "runs", fold=[0], protocol=PROTOCOL)
     assert list(tmp_path.iterdir()) == []
@@ -148,7 +149,7 @@ def test_failed_training_leaves_nothing(
 def test_weights_are_asked_for_before_anything_is_trained(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "fit", refuse)
+    monkeypatch.setattr(jobs, "fit", refuse)
     missing = replace(PROTOCOL, encoder_weights=str(tmp_path / "gone.pth"))
     for dry in (False, True):
         with pytest.raises(SourceError, match="no such file"):
@@ -266,3 +267,40 @@ def test_draws_without_their_numbers_are_refused(tmp_path: Path) -> None:
     with refused(FormatError, data, "column draw", "[1, 2]"):
         train_models(data, tmp_path / "runs", protocol=PROTOCOL)
     assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
+
+
+def test_one_fold_from_python(experiment: SimpleNamespace) -> None:
+    runs = experiment.folder / "runs"
+    how: dict[str, Any] = {"protocol": PROTOCOL, "resume": True}
+    assert train_fold(experiment.data, runs, fold=0, **how) == experiment.baseline
+    pruned = train_fold(experiment.data, runs, fold=0, skips=(2, 3, 4), **how)
+    assert pruned == experiment.pruned
+
+
+def test_a_model_that_another_task_has_made_meanwhile(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tasks of an array were given the same fold, and this one is the later."""
+    made = tmp_path / "runs" / "resnet18-L0" / "fold0"
+    plan = step.plan_fit
+
+    def late(*given: Any) -> Any:  # noqa: ANN401 - hands on
+        shutil.copytree(experiment.baseline, made)
+        return plan(*given)
+
+    monkeypatch.setattr(step, "plan_fit", late)
+    monkeypatch.setattr(jobs, "fit", refuse)
+    assert train_fold(experiment.data, tmp_path / "runs", protocol=PROTOCOL, resume=True) == made
+
+
+def test_two_tasks_do_not_make_the_same_model(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs" / "resnet18-L0"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(jobs, "fit", refuse)
+    with (
+        held(folder / "fold0"),
+        pytest.raises(ExistsError, match="fold0: another process is making it now"),
+    ):
+        train_fold(experiment.data, tmp_path / "runs", protocol=PROTOCOL, resume=True)

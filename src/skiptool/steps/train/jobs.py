@@ -1,0 +1,171 @@
+"""Which models are to be made, and a training that any process can run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skiptool.errors import ArgumentError
+from skiptool.model.fit import Fitted, count_steps, fit
+from skiptool.model.ranks import ALONE, Ranks
+from skiptool.records import SILENT
+from skiptool.stores.header import Making
+from skiptool.stores.staging import check_free, partial_of
+
+if TYPE_CHECKING:
+    from skiptool.records import Architecture, Progress, SampleReader, Training
+    from skiptool.stores.folds import TrainingFolds
+
+__all__ = ["Fit", "Job", "check_free_of", "drawn", "follow", "forecast", "plan_fit", "plan_job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model to train.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it will stand.
+    architecture : Architecture
+    training : Training
+    making : Making
+    parameter_count : int
+    """
+
+    folder: Path
+    architecture: Architecture
+    training: Training
+    making: Making
+    parameter_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A training with all that it needs; it can be pickled into another process.
+
+    Attributes
+    ----------
+    job : Job
+    train, validation : SampleReader
+    draws : list of list of int
+        Indices into ``train`` of each draw.
+    device : str
+    workers : int
+    resume : bool
+    """
+
+    job: Job
+    train: SampleReader
+    validation: SampleReader
+    draws: list[list[int]]
+    device: str
+    workers: int
+    resume: bool
+
+    def run(self, ranks: Ranks = ALONE, progress: Progress = SILENT) -> Fitted:
+        """Train, in the folder where the model grows; raises as `skiptool.model.fit.fit`."""
+        return fit(
+            self.job.architecture,
+            self.job.training,
+            self.train,
+            self.validation,
+            partial_of(self.job.folder),
+            device=self.device,
+            workers=self.workers,
+            progress=progress,
+            draws=self.draws,
+            resume=self.resume,
+            ranks=ranks,
+        )
+
+    def steps(self, ranks: Ranks) -> int:
+        """Batches of all epochs, training and validation."""
+        return sum(count_steps(self.job.training, self.draws, len(self.validation), ranks))
+
+
+def plan_job(
+    plan: TrainingFolds,
+    out: Path,
+    architecture: Architecture,
+    parameters: int,
+    training: Training,
+    folds: int | None,
+) -> Job:
+    """Name one model and what determines it.
+
+    Raises
+    ------
+    ArgumentError, FormatError
+        If the fold has nothing to train or to validate on.
+    """
+    plan.parts(training.fold)
+    folder = out / architecture.folder / f"fold{training.fold}"
+    making = Making(
+        "train",
+        (plan.store.path,),
+        {
+            **{"domain": plan.domain.name, "encoder": architecture.encoder, "folds": folds},
+            "skips": ",".join(map(str, architecture.skips)) or "none",
+            **training.recorded(),
+        },
+        {"out": out},
+        {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
+    )
+    return Job(folder, architecture, training, making, parameters)
+
+
+def plan_fit(plan: TrainingFolds, job: Job, device: str, workers: int, resume: bool) -> Fit:
+    """Give a job its data."""
+    train, validation = plan.parts(job.training.fold)
+    return Fit(
+        job,
+        plan.store.samples(plan.domain.name, train),
+        plan.store.samples(plan.domain.name, validation),
+        plan.by_draw(train),
+        device,
+        workers,
+        resume,
+    )
+
+
+def follow(fits: Sequence[Fit], ranks: Ranks) -> None:
+    """Train in step with the process that leads, which alone keeps what comes of it."""
+    for one in fits:
+        one.run(ranks)
+
+
+def check_free_of(jobs: Sequence[Job], out: Path, overwrite: bool, resume: bool) -> None:
+    """Refuse folders that cannot be written, and models named twice, before any work is done.
+
+    Raises
+    ------
+    ArgumentError, ExistsError, SourceError
+    """
+    if not out.is_dir():
+        # The folder of runs grows from run to run: it is made where missing, never replaced.
+        check_free(out, overwrite=False, resume=False)
+    for job in jobs:
+        if job.folder.parent.is_dir():
+            check_free(job.folder, overwrite=overwrite, resume=resume)
+    if len({job.folder for job in jobs}) < len(jobs):
+        raise ArgumentError("an encoder, pruning or fold is given twice; each makes one model")
+
+
+def forecast(plan: TrainingFolds, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Say what a run would make, for ``--dry-run``."""
+    return {
+        "models": len(jobs),
+        "folders": [str(job.folder) for job in jobs],
+        "training samples": int((plan.fold >= 0).sum()),
+        **drawn(plan),
+        # float32: the best weights, and a checkpoint of the last, the best and two moments of Adam.
+        "bytes": sum(job.parameter_count * 4 * 5 for job in jobs),
+    }
+
+
+def drawn(plan: TrainingFolds) -> dict[str, int]:
+    """Name the number of draws where there are several."""
+    return {"draws": plan.draws} if plan.draws > 1 else {}

@@ -1,0 +1,232 @@
+"""``skiptool train``: U-nets with chosen skip connections, one for each validation fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from skiptool.engine import available_cores
+from skiptool.model.checks import check_protocol, weights_of
+from skiptool.model.fit import LAST
+from skiptool.model.hardware import choose_device, choose_precision
+from skiptool.model.processes import joined
+from skiptool.model.ranks import Ranks, check_device, find_ranks
+from skiptool.model.unet import build, parameter_count
+from skiptool.model.weights import load_encoder_weights
+from skiptool.names import SKIP_LEVELS
+from skiptool.records import SILENT, Architecture, Outcome, Progress, Training
+from skiptool.steps.train.grid import whole_grid
+from skiptool.steps.train.jobs import (
+    Fit,
+    check_free_of,
+    drawn,
+    follow,
+    forecast,
+    plan_fit,
+    plan_job,
+)
+from skiptool.steps.train.writing import summary, write
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.folds import TrainingFolds, training_folds
+from skiptool.stores.journal import Journal
+from skiptool.stores.lookup import finished
+from skiptool.stores.parents import parents_made
+from skiptool.stores.staging import staged
+
+__all__ = ["train_fold", "train_models"]
+
+
+def train_fold(
+    data: Path,
+    out: Path,
+    *,
+    fold: int = 0,
+    encoder: str = "resnet18",
+    skips: tuple[int, ...] = SKIP_LEVELS,
+    domain: str | None = None,
+    folds: int | None = None,
+    protocol: Training | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> Path:
+    """Train one model: one encoder, one choice of skip connections, one validation fold.
+
+    Parameters
+    ----------
+    data, out : Path
+        Dataset store; folder of runs.
+    fold : int
+        Fold to validate on.
+    encoder : str
+    skips : tuple of int
+        Levels that stay; ``(1, 2, 3, 4)`` is the baseline.
+    domain, folds, protocol, device, workers, overwrite, resume, progress
+        As of `train_models`, which this is for a single model.
+
+    Returns
+    -------
+    Path
+        The model folder, ``out/<encoder>-<pruning>/fold<k>``; see `skiptool.load_model`.
+
+    Raises
+    ------
+    ArgumentError, SourceError, FormatError, ExistsError
+        As `train_models`.
+    """
+    done = train_models(
+        data,
+        out,
+        domain=domain,
+        encoders=[encoder],
+        skips=[skips],
+        fold=[fold],
+        folds=folds,
+        protocol=protocol,
+        device=device,
+        workers=workers,
+        overwrite=overwrite,
+        resume=resume,
+        progress=progress,
+    )
+    return done.outputs[0]
+
+
+def train_models(
+    data: Path,
+    out: Path,
+    *,
+    domain: str | None = None,
+    encoders: Sequence[str] = ("resnet18",),
+    skips: Sequence[tuple[int, ...]] = (SKIP_LEVELS,),
+    fold: Sequence[int] = (),
+    folds: int | None = None,
+    protocol: Training | None = None,
+    device: str = "auto",
+    devices: int | None = None,
+    nodes: int = 1,
+    workers: int | None = None,
+    keep_last: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Train one model for each encoder, choice of skip connections and validation fold.
+
+    Section IV.C: Adam, step decay from 1e-4, batches of 8, 50 epochs, cross-entropy and
+    generalised Dice loss, flips, crops, rotation and scaling, no colour augmentation, inputs
+    scaled by 1/255 only, the epoch chosen by the highest validation mIoU. Of data with E draws of
+    training patches, epoch e takes draw e modulo E; validation stays with draw 0.
+
+    Parameters
+    ----------
+    data : Path
+        Dataset store.
+    out : Path
+        Folder of runs; model folders are made below it.
+    domain : str, optional
+        Domain to train on; needed where several hold training samples.
+    encoders, skips : sequences of str and of tuple of int
+        Encoders of segmentation-models-pytorch; levels that stay, see ``records.Architecture``.
+    fold : sequence of int
+        Validation folds to train, all by default.
+    folds : int, optional
+        Derive so many folds, grouped by subject, instead of those stored with the data.
+    protocol : Training, optional
+        The rest of the protocol; its ``fold`` is ignored.
+    device, workers : str, int
+        Where it runs; loader processes, by default none on a CPU, else all usable cores but one.
+    devices, nodes : int
+        Processes that train together on each of so many machines, see ``model.ranks.find_ranks``.
+        From a script, guard it by ``if __name__ == "__main__":``, for they import it.
+    keep_last : bool
+        Keep ``last.ckpt`` beside the best weights.
+    overwrite, resume, dry_run : bool
+        ``resume`` leaves finished models alone and trains the others.
+    progress : Progress
+
+    Returns
+    -------
+    Outcome
+        Outputs: the model folders; none where another process leads.
+
+    Raises
+    ------
+    ArgumentError
+        If a name or number is outside what is possible.
+    SourceError
+        If encoder weights are not to be had, or the processes do not find each other.
+    FormatError
+        If the data cannot be read, or draws are not numbered from 0.
+    ExistsError
+        If a model folder exists.
+    """
+    settings = protocol or Training(fold=0)
+    check_protocol(settings)
+    plan = training_folds(open_dataset(data), domain, folds, settings.seed)
+    target = choose_device(device)
+    ranks = find_ranks(devices, nodes)
+    check_device(device, ranks)
+    settings = replace(
+        settings,
+        precision=choose_precision(settings.precision, target),
+        devices=ranks.devices,
+        nodes=ranks.nodes,
+    )
+    classes, channels = plan.store.classes, plan.domain.channels
+    weights_of(settings, classes)
+    architectures = [Architecture(e, kept, classes, channels) for e in encoders for kept in skips]
+    # Each is built once here, so that an unknown encoder is refused before anything is trained.
+    networks = {each: build(each, seed=settings.seed) for each in architectures}
+    jobs = [
+        plan_job(plan, out, each, parameter_count(networks[each]), replace(settings, fold=k), folds)
+        for each in architectures
+        for k in sorted(set(fold)) or plan.numbers
+    ]
+    waiting = [job for job in jobs if not finished(job.folder, job.making, resume=resume)]
+    check_free_of(waiting, out, overwrite, resume)
+    if not dry_run or Path(settings.encoder_weights).suffix:
+        # Weights that cannot be had are found out now, not behind hours of other models.
+        for each in dict.fromkeys(job.architecture for job in waiting):
+            load_encoder_weights(networks[each], each.encoder, settings.encoder_weights)
+    del networks
+    if dry_run:
+        return Outcome(summary=forecast(plan, waiting), silent=not ranks.leads)
+    if workers is None:
+        # On a CPU the cores belong to the network: reading costs a twentieth of a step.
+        workers = 0 if target == "cpu" else max(0, available_cores() - 1)
+    fits = [plan_fit(plan, job, target, workers, resume) for job in waiting]
+    with joined(ranks, target, partial(follow, fits)) as ranks:
+        if not ranks.leads:
+            follow(fits, ranks)
+            return Outcome(silent=True)
+        with whole_grid(progress, [one.steps(ranks) for one in fits]) as shown:
+            for one in fits:
+                _train(plan, one, (overwrite, resume, keep_last), ranks, shown)
+    counts = {"models": len(jobs), "trained now": len(waiting), **drawn(plan)}
+    return Outcome(tuple(job.folder for job in jobs), summary=counts, tables=summary(waiting))
+
+
+def _train(
+    plan: TrainingFolds, one: Fit, how: tuple[bool, bool, bool], ranks: Ranks, progress: Progress
+) -> None:
+    job, (overwrite, resume, keep_last) = one.job, how
+    if ranks.size == 1 and finished(job.folder, job.making, resume=resume):
+        return  # by a task of the same array, meanwhile
+    with (
+        parents_made(job.folder),
+        staged(job.folder, overwrite=overwrite, resume=resume) as folder,
+    ):
+        journal = Journal(folder, job.making)
+        folder.mkdir(exist_ok=True)
+        if not journal.begun:
+            journal.begin()
+        write(folder, plan, job, one.run(ranks, progress))
+        if not keep_last:
+            (folder / LAST).unlink(missing_ok=True)
+        journal.remove()

@@ -1,0 +1,52 @@
+"""What is written of a training: the model folder, and a line for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skiptool.names import Kind
+from skiptool.records import Table
+from skiptool.steps.train.jobs import drawn
+from skiptool.stores.checkpoint import model_identity, write_model
+from skiptool.stores.header import lineage
+from skiptool.stores.tables import write_table
+
+if TYPE_CHECKING:
+    from skiptool.model.fit import Fitted
+    from skiptool.steps.train.jobs import Job
+    from skiptool.stores.folds import TrainingFolds
+
+__all__ = ["summary", "write"]
+
+
+def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
+    """Write weights, configuration and history into the folder where the model grows."""
+    header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
+    extra = {
+        "fold": job.training.fold,
+        "parameter_count": job.parameter_count,
+        "training": job.training.recorded(),
+        **{"split_hash": plan.hash, **drawn(plan)},
+        **{"best_epoch": fitted.best_epoch, "best_mIoU": fitted.best_miou},
+        "encoder_start": asdict(fitted.encoder_weights),
+        **{"device": fitted.device, "threads": fitted.threads},
+    }
+    write_model(folder, job.architecture, fitted.tensors, header, extra)
+    rows = [asdict(row) for row in fitted.history]
+    columns = {"mIoU" if key == "miou" else key: [row[key] for row in rows] for key in rows[0]}
+    history = lineage(Kind.HISTORY, job.making, {"model": header.id})
+    write_table(folder / "history.parquet", history, columns, len(rows))
+
+
+def summary(jobs: Sequence[Job]) -> tuple[Table, ...]:
+    """Return the table of the models trained now, none if there are none."""
+    columns: dict[str, list[str | int | float | None]] = {
+        "encoder": [job.architecture.encoder for job in jobs],
+        "pruning": [job.architecture.pruning for job in jobs],
+        "fold": [job.training.fold for job in jobs],
+        "parameters": [job.parameter_count for job in jobs],
+    }
+    return (Table("Trained", columns),) if jobs else ()
