@@ -16,6 +16,7 @@ __all__ = [
     "SKIP_LEVELS",
     "ExportFormat",
     "Kind",
+    "LoggerName",
     "Loss",
     "Metric",
     "PatchMode",
@@ -90,6 +91,14 @@ class RangeRule(StrEnum):
     REFERENCE = "reference"
     QUANTILE = "quantile"
     LITERAL = "literal-eq5"
+
+
+class LoggerName(StrEnum):
+    """Where the history of a training also goes, by the name of its package."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
 
 
 class Loss(StrEnum):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from skiptool.model import weights
-from skiptool.names import Loss, Precision
+from skiptool.names import LoggerName, Loss, Precision
 from skiptool.records import Outcome, Training
 from skiptool.steps.train import jobs
 from skiptool.steps.train import step as train
@@ -54,6 +54,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     several = ("--encoder", "resnet34", "--encoder", "mit_b0", "--fold", "1", "--fold", "0")
     places = ("--domain", "A", "--folds", "4", "--device", "cpu", "--workers", "2", "--seed", "7")
     places += ("--devices", "2", "--nodes", "3", "--compile", "--deterministic")
+    places += ("--logger", "wandb")
     numbers = ("--epochs", "3", "--batch-size", "2", "--lr", "1e-3", "--lr-step", "5")
     words = ("--lr-gamma", "0.5", "--loss", "ce", "--precision", "bf16", "--no-keep-last")
     numbers += ("--patience", "4", "--grad-clip", "2", "--class-weight", "cell=2.5,debris=0")
@@ -69,7 +70,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
         **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
         **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
         **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
-        **{"devices": 2, "nodes": 3},
+        **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,)},
         **{"overwrite": False, "resume": True, "dry_run": False},
     }
 

@@ -45,6 +45,7 @@ def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0) -> bool:
         optimizers=[optimizer],
         should_stop=False,
         is_global_zero=True,
+        loggers=[],
         save_checkpoint=lambda path: path.touch(),
     )
     watch.on_train_epoch_start(trainer, segmenter)

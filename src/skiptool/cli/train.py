@@ -9,7 +9,7 @@ import typer
 
 from skiptool.cli import inputs, options
 from skiptool.cli.console import command
-from skiptool.names import Loss, Precision
+from skiptool.names import LoggerName, Loss, Precision
 from skiptool.records import Outcome, Progress, Training
 
 
@@ -61,6 +61,10 @@ def train(
     encoder_weights: Annotated[
         str, typer.Option(metavar="imagenet|none|FILE", help="Weights the encoder starts from.")
     ] = "imagenet",
+    logger: Annotated[
+        list[LoggerName] | None,
+        typer.Option(help="Tell every epoch to this logger too, repeatable."),
+    ] = None,
     last: Annotated[
         bool, typer.Option("--keep-last/--no-keep-last", help="Keep last.ckpt beside the best.")
     ] = True,
@@ -125,6 +129,7 @@ def train(
         devices=devices,
         nodes=nodes,
         workers=workers,
+        loggers=tuple(logger or ()),
         keep_last=last,
         overwrite=overwrite,
         resume=resume,

@@ -18,6 +18,7 @@ from skiptool.model.checks import (
     weights_of,
 )
 from skiptool.model.hardware import choose_precision
+from skiptool.model.loggers import Logging, close
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.ranks import ALONE, Ranks
 from skiptool.model.segmenter import Segmenter
@@ -81,6 +82,7 @@ def fit(
     draws: Sequence[Sequence[int]] = (),
     resume: bool = False,
     ranks: Ranks = ALONE,
+    logging: Logging | None = None,
 ) -> Fitted:
     """Train a network and choose its epoch by the validation fold.
 
@@ -107,6 +109,8 @@ def fit(
     ranks : Ranks
         This process among those that train together, connected by ``model.processes.joined``; each
         gets the same arguments but for this one, and returns the same.
+    logging : Logging, optional
+        Loggers beside the history.
 
     Returns
     -------
@@ -146,7 +150,12 @@ def fit(
     with progress.task(title, sum(steps)) as task:
         watch = Watch(task, steps, folder / LAST, training.patience)
         segmenter = Segmenter(network, loss, training, classes)
-        run(segmenter, batches, checks, watch, device, precision, resume, ranks)
+        told = {"architecture": architecture.folder, **training.recorded()}
+        loggers = logging.open(told) if logging and ranks.leads else ()
+        try:
+            run(segmenter, batches, checks, watch, device, precision, resume, ranks, loggers)
+        finally:
+            close(loggers)
     return Fitted(
         tensors=watch.best,
         best_epoch=watch.best_epoch,

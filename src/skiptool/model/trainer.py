@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -20,6 +20,7 @@ from skiptool.model.ranks import ALONE, Environment, Ranks
 from skiptool.names import Precision
 
 if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
     from torch.utils.data import DataLoader
 
     from skiptool.model.segmenter import Segmenter
@@ -44,6 +45,7 @@ def run(
     precision: Precision,
     resume: bool,
     ranks: Ranks = ALONE,
+    loggers: Sequence[Logger] = (),
 ) -> None:
     """Train until the watch's number of epochs, with a validation after each.
 
@@ -61,6 +63,8 @@ def run(
         Start from the watch's checkpoint where it exists.
     ranks : Ranks
         This process among those that train together; they are connected.
+    loggers : sequence of Logger
+        Are told every epoch.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def run(
             gradient_clip_val=segmenter.protocol.grad_clip,
             callbacks=[watch, begin],
             default_root_dir=watch.checkpoint.parent,
-            logger=False,
+            logger=list(loggers) or False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -9,16 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
 from skiptool.model.fit import Fitted, count_steps, fit
+from skiptool.model.loggers import Logging
 from skiptool.model.ranks import ALONE, Ranks
 from skiptool.records import SILENT
-from skiptool.stores.header import Making
+from skiptool.stores.header import Making, digest
 from skiptool.stores.staging import check_free, partial_of
 
 if TYPE_CHECKING:
+    from skiptool.names import LoggerName
     from skiptool.records import Architecture, Progress, SampleReader, Training
     from skiptool.stores.folds import TrainingFolds
 
-__all__ = ["Fit", "Job", "check_free_of", "drawn", "follow", "forecast", "plan_fit", "plan_job"]
+__all__ = [
+    "LOGS",
+    "Fit",
+    "Job",
+    "check_free_of",
+    "drawn",
+    "follow",
+    "forecast",
+    "plan_fit",
+    "plan_job",
+]
+
+LOGS = "logs"
+"""Folder beside those of the models, for what loggers write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,7 @@ class Fit:
     device : str
     workers : int
     resume : bool
+    logging : Logging, optional
     """
 
     job: Job
@@ -64,6 +80,7 @@ class Fit:
     device: str
     workers: int
     resume: bool
+    logging: Logging | None = None
 
     def run(self, ranks: Ranks = ALONE, progress: Progress = SILENT) -> Fitted:
         """Train, in the folder where the model grows; raises as `skiptool.model.fit.fit`."""
@@ -79,6 +96,7 @@ class Fit:
             draws=self.draws,
             resume=self.resume,
             ranks=ranks,
+            logging=self.logging,
         )
 
     def steps(self, ranks: Ranks) -> int:
@@ -117,8 +135,19 @@ def plan_job(
     return Job(folder, architecture, training, making, parameters)
 
 
-def plan_fit(plan: TrainingFolds, job: Job, device: str, workers: int, resume: bool) -> Fit:
-    """Give a job its data."""
+def plan_fit(
+    plan: TrainingFolds,
+    job: Job,
+    device: str,
+    workers: int,
+    resume: bool,
+    loggers: tuple[LoggerName, ...] = (),
+) -> Fit:
+    """Give a job its data, and the folder ``logs`` beside the models to its loggers."""
+    logging = None
+    if loggers:
+        out, run = job.folder.parents[1], f"{job.folder.parent.name}/{job.folder.name}"
+        logging = Logging(loggers, out / LOGS, run, digest(job.making.determinants))
     train, validation = plan.parts(job.training.fold)
     return Fit(
         job,
@@ -128,6 +157,7 @@ def plan_fit(plan: TrainingFolds, job: Job, device: str, workers: int, resume: b
         device,
         workers,
         resume,
+        logging,
     )
 
 

@@ -11,14 +11,16 @@ from skiptool.engine import available_cores
 from skiptool.model.checks import check_protocol, weights_of
 from skiptool.model.fit import LAST
 from skiptool.model.hardware import choose_device, choose_precision
+from skiptool.model.loggers import check_loggers
 from skiptool.model.processes import joined
 from skiptool.model.ranks import Ranks, check_device, find_ranks
 from skiptool.model.unet import build, parameter_count
 from skiptool.model.weights import load_encoder_weights
-from skiptool.names import SKIP_LEVELS
+from skiptool.names import SKIP_LEVELS, LoggerName
 from skiptool.records import SILENT, Architecture, Outcome, Progress, Training
 from skiptool.steps.train.grid import whole_grid
 from skiptool.steps.train.jobs import (
+    LOGS,
     Fit,
     check_free_of,
     drawn,
@@ -110,6 +112,7 @@ def train_models(
     devices: int | None = None,
     nodes: int = 1,
     workers: int | None = None,
+    loggers: Sequence[LoggerName] = (),
     keep_last: bool = True,
     overwrite: bool = False,
     resume: bool = False,
@@ -144,6 +147,8 @@ def train_models(
     devices, nodes : int
         Processes that train together on each of so many machines, see ``model.ranks.find_ranks``.
         From a script, guard it by ``if __name__ == "__main__":``, for they import it.
+    loggers : sequence of LoggerName
+        Are told every epoch; what they write themselves goes to ``out/logs``.
     keep_last : bool
         Keep ``last.ckpt`` beside the best weights.
     overwrite, resume, dry_run : bool
@@ -168,6 +173,7 @@ def train_models(
     """
     settings = protocol or Training(fold=0)
     check_protocol(settings)
+    check_loggers(loggers)
     plan = training_folds(open_dataset(data), domain, folds, settings.seed)
     target = choose_device(device)
     ranks = find_ranks(devices, nodes)
@@ -200,7 +206,7 @@ def train_models(
     if workers is None:
         # On a CPU the cores belong to the network: reading costs a twentieth of a step.
         workers = 0 if target == "cpu" else max(0, available_cores() - 1)
-    fits = [plan_fit(plan, job, target, workers, resume) for job in waiting]
+    fits = [plan_fit(plan, job, target, workers, resume, tuple(loggers)) for job in waiting]
     with joined(ranks, target, partial(follow, fits)) as ranks:
         if not ranks.leads:
             follow(fits, ranks)
@@ -209,7 +215,12 @@ def train_models(
             for one in fits:
                 _train(plan, one, (overwrite, resume, keep_last), ranks, shown)
     counts = {"models": len(jobs), "trained now": len(waiting), **drawn(plan)}
-    return Outcome(tuple(job.folder for job in jobs), summary=counts, tables=summary(waiting))
+    return Outcome(
+        tuple(job.folder for job in jobs),
+        (out / LOGS,) if loggers and waiting else (),
+        summary=counts,
+        tables=summary(waiting),
+    )
 
 
 def _train(
