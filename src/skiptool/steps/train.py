@@ -53,6 +53,7 @@ def train_models(
     device: str = "auto",
     workers: int | None = None,
     keep_last: bool = True,
+    arch: str = "unet",
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
@@ -73,7 +74,7 @@ def train_models(
         Folder of runs; model folders are made below it.
     domain : str, optional
         Domain to train on; needed where several hold training samples.
-    encoders, skips : sequences of str and of tuple of int
+    encoders, skips, arch : sequences of str and of tuple of int, str
         Encoders of segmentation-models-pytorch; levels that stay, see ``records.Architecture``.
     fold : sequence of int
         Validation folds to train, all by default.
@@ -112,7 +113,7 @@ def train_models(
     settings = replace(settings, precision=choose_precision(settings.precision, target))
     classes, channels = plan.store.classes, plan.domain.channels
     weights_of(settings, classes)
-    architectures = [Architecture(e, kept, classes, channels) for e in encoders for kept in skips]
+    architectures = [Architecture(e, s, classes, channels, arch) for e in encoders for s in skips]
     # Each is built once here, so that an unknown encoder is refused before anything is trained.
     networks = {each: build(each, seed=settings.seed) for each in architectures}
     jobs = [
@@ -147,11 +148,13 @@ def _job(
     folds: int | None,
 ) -> _Job:
     plan.parts(training.fold)
+    architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
     folder = out / architecture.folder / f"fold{training.fold}"
     making = Making(
         "train",
         (plan.store.path,),
         {
+            "arch": None if architecture.arch == "unet" else architecture.arch,
             **{"domain": plan.domain.name, "encoder": architecture.encoder, "folds": folds},
             "skips": ",".join(map(str, architecture.skips)) or "none",
             **training.recorded(),
@@ -238,9 +241,9 @@ def _write(folder: Path, plan: TrainingFolds, job: _Job, fitted: Fitted) -> None
 
 
 def _summary(jobs: Sequence[_Job]) -> tuple[Table, ...]:
+    names = ("arch", "encoder", "pruning")
     columns: dict[str, list[str | int | float | None]] = {
-        "encoder": [job.architecture.encoder for job in jobs],
-        "pruning": [job.architecture.pruning for job in jobs],
+        **{key: [getattr(job.architecture, key) for job in jobs] for key in names},
         "fold": [job.training.fold for job in jobs],
         "parameters": [job.parameter_count for job in jobs],
     }
