@@ -161,7 +161,7 @@ def _sections(material: _Material, progress: Progress) -> list[Section]:
             task.advance()
     if material.parameters is not None:
         caption = (
-            "Trainable parameters of each network (Table II of the paper): a pruned level loses "
+            "Trainable parameters of each network (Table II of the paper): a pruned U-net loses "
             "the skip's input channels of one convolution and nothing else."
         )
         exhibit = Exhibit(caption, table=material.parameters)
