@@ -161,8 +161,8 @@ def _sections(material: _Material, progress: Progress) -> list[Section]:
             task.advance()
     if material.parameters is not None:
         caption = (
-            "Trainable parameters of each network (Table II of the paper): a pruned U-net loses "
-            "the skip's input channels of one convolution and nothing else."
+            "Trainable parameters of each network (Table II of the paper): for each pruned level a "
+            "U-net loses the skip's input channels of one convolution and nothing else."
         )
         exhibit = Exhibit(caption, table=material.parameters)
         found.append(Section("parameters", "Parameters", (), (exhibit,)))
