@@ -1,4 +1,4 @@
-"""Model folders for tests, made of one that was trained."""
+"""Models for tests: folders made of one that was trained, networks with sound statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import segmentation_models_pytorch as smp
+import torch
 from safetensors.numpy import load_file, save_file
+
+from skiptool.model.infer import place
 
 
 def sibling(model: Path, folder: Path, fold: int) -> Path:
@@ -26,3 +30,12 @@ def sibling(model: Path, folder: Path, fold: int) -> Path:
     config["lineage"]["id"] = f"{fold:032d}"
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def settled(network: smp.base.SegmentationModel) -> smp.base.SegmentationModel:
+    """Give batch normalisation statistics of noise: fresh ones would let activations explode."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (4, network.encoder.out_channels[0], 64, 64)
+    with torch.no_grad():
+        network.train()(torch.rand(shape, generator=generator))
+    return place(network, "cpu")  # as inference does, so that no order of tests matters

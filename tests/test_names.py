@@ -3,9 +3,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 import pytest
+import segmentation_models_pytorch as smp
 
 from skiptool import names
-from skiptool.names import IGNORE, LAYERS, SKIP_LEVELS, ShiftKind, Split
+from skiptool.names import IGNORE, LAYERS, SKIP_LEVELS, Arch, ShiftKind, Split
 
 
 def test_layers_follow_the_data() -> None:
@@ -27,6 +28,13 @@ def test_words_that_stand_in_files() -> None:
     assert [kind.value for kind in ShiftKind] == [
         *("original", "brightness", "contrast", "saturation")
     ]
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_every_arch_is_a_class_of_smp(arch: Arch) -> None:
+    found = getattr(smp, arch.model_class)
+    assert issubclass(found, smp.base.SegmentationModel)
+    assert found.__name__.lower() == arch.value
 
 
 @pytest.mark.parametrize("name", names.__all__)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.errors import ArgumentError
-from skiptool.names import Loss, Precision, ShiftKind
+from skiptool.errors import ArgumentError, MismatchError
+from skiptool.names import Arch, Loss, Precision, ShiftKind
 from skiptool.records import (
     MAX_FACTOR,
     ORIGINAL,
@@ -20,6 +20,7 @@ from skiptool.records import (
     Shift,
     Training,
     check_name,
+    family,
 )
 
 CLASSES = ("background", "cell")
@@ -62,6 +63,32 @@ def test_folder_of_another_arch_or_an_encoder_with_a_slash() -> None:
     assert Architecture("tu-timm/x", skips, CLASSES).folder == "tu-timm_x-L0"
     plusplus = Architecture("resnet18", skips, CLASSES, arch="unetplusplus")
     assert plusplus.folder == "unetplusplus-resnet18-L0"
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_every_arch_has_names_of_its_own(arch: Arch) -> None:
+    assert Architecture("r", (), CLASSES, arch=arch.value).folder.endswith("r-L4")
+    assert len({family(each, "r") for each in Arch}) == len(Arch)
+    assert (family(arch, "r") == "r") == (arch is Arch.UNET)
+
+
+def test_an_unknown_arch_is_told_the_near_ones() -> None:
+    expected = r"'unet\+\+': expected one of unet, unetplusplus, .*; did you mean unet"
+    with pytest.raises(ArgumentError, match=expected) as caught:
+        Architecture("resnet18", (), CLASSES, arch="unet++")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_sizes_that_only_a_unet_takes(arch: Arch) -> None:
+    architecture = Architecture("resnet18", (), CLASSES, arch=arch.value)
+    architecture.check_size(64, 96, "d")
+    for size in ((64, 90), (90, 64), (16, 64)):
+        if arch is Arch.UNET:
+            architecture.check_size(*size, "d")
+            continue
+        with pytest.raises(MismatchError, match=r"^d: images of .* multiples of 32 only"):
+            architecture.check_size(*size, "d")
 
 
 @pytest.mark.parametrize("skips", [(0,), (5,), (2, 1), (1, 1), (-1, 2)])

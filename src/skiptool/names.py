@@ -14,6 +14,7 @@ __all__ = [
     "IGNORE",
     "LAYERS",
     "SKIP_LEVELS",
+    "Arch",
     "ExportFormat",
     "Kind",
     "LoggerName",
@@ -51,6 +52,28 @@ LAYERS: Final = (
     "head",
 )
 """Layers in the order of data flow; the number is log2 of the stride to the input."""
+
+
+class Arch(StrEnum):
+    """Architectures: what stands between an encoder of five stages and the logits."""
+
+    UNET = "unet"
+    UNETPLUSPLUS = "unetplusplus"
+    LINKNET = "linknet"
+    MANET = "manet"
+
+    @property
+    def model_class(self) -> str:
+        """Name of its class in segmentation-models-pytorch."""
+        return _MODEL_CLASSES[self.value]
+
+
+_MODEL_CLASSES: Final = {
+    "unet": "Unet",
+    "unetplusplus": "UnetPlusPlus",
+    "linknet": "Linknet",
+    "manet": "MAnet",
+}
 
 
 class Split(StrEnum):

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skiptool.errors import ArgumentError, near
-from skiptool.names import SKIP_LEVELS, Loss, Precision, ShiftKind, Split
+from skiptool.errors import ArgumentError, MismatchError, near
+from skiptool.names import SKIP_LEVELS, Arch, Loss, Precision, ShiftKind, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ __all__ = [
     "ORIGINAL",
     "PAPER_SWEEP",
     "SILENT",
+    "STRIDE",
     "Architecture",
     "Outcome",
     "Progress",
@@ -46,6 +47,7 @@ __all__ = [
     "Task",
     "Training",
     "check_name",
+    "family",
 ]
 
 
@@ -155,6 +157,10 @@ PAPER_SWEEP = (
 """The grid of Fig. 7, the unshifted image first."""
 
 
+STRIDE = 32
+"""Stride of an encoder's fifth stage."""
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """What a network is made of, enough to build it again.
@@ -170,6 +176,8 @@ class Architecture:
         Class names, index = label, background first.
     channels : int
         Image channels C: 3 for colour, 1 for MR.
+    arch : str
+        One of `skiptool.names.Arch`.
 
     Examples
     --------
@@ -183,9 +191,14 @@ class Architecture:
     skips: tuple[int, ...]
     classes: tuple[str, ...]
     channels: int = 3
-    arch: str = "unet"
+    arch: str = Arch.UNET.value
 
     def __post_init__(self) -> None:
+        if self.arch not in list(Arch):
+            raise ArgumentError(
+                f"architecture {self.arch!r}: expected one of {', '.join(Arch)}"
+                f"{near(self.arch, Arch)}"
+            )
         unknown = [level for level in self.skips if level not in SKIP_LEVELS]
         if unknown or tuple(sorted(set(self.skips))) != self.skips:
             raise ArgumentError(
@@ -208,10 +221,38 @@ class Architecture:
 
     @property
     def folder(self) -> str:
-        """Name of the run's folder: ``resnet18-L1``, ``resnet18-skips-1+3``."""
+        """Name of the run's folder: ``resnet18-L1``, ``unetplusplus-resnet18-skips-1+3``."""
         tail = self.pruning if self.pruned is None else f"L{self.pruned}"
-        head = "" if self.arch == "unet" else f"{self.arch}-"
+        head = "" if self.arch == Arch.UNET else f"{self.arch}-"
         return f"{head}{self.encoder.replace('/', '_')}-{tail}"
+
+    def check_size(self, height: int, width: int, where: str) -> None:
+        """Refuse images of a size that its decoder cannot bring together with the encoder.
+
+        Raises
+        ------
+        MismatchError
+            If a side is no multiple of 32, and the architecture is not ``unet``.
+        """
+        if self.arch != Arch.UNET and (height % STRIDE or width % STRIDE):
+            raise MismatchError(
+                f"{where}: images of {height} x {width} pixels, {self.arch} takes multiples of "
+                f"{STRIDE} only; cut them to such a size, or use {Arch.UNET}, which takes any"
+            )
+
+
+def family(arch: str | None, encoder: str | None) -> str:
+    """Name an architecture and encoder for people; ``unet``, which most are, goes without saying.
+
+    Networks of one family differ in their skip connections.
+
+    Examples
+    --------
+    >>> family("unet", "resnet18"), family("linknet", "resnet18"), family(None, None)
+    ('resnet18', 'linknet resnet18', '')
+    """
+    named = "" if arch in (None, Arch.UNET) else f"{arch} "
+    return f"{named}{encoder or ''}".strip()
 
 
 @dataclass(frozen=True, slots=True)

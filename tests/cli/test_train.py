@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from skiptool.model import weights
-from skiptool.names import LoggerName, Loss, Precision
+from skiptool.names import LAYERS, LoggerName, Loss, Precision
 from skiptool.records import Outcome, Training
 from skiptool.steps.train import jobs
 from skiptool.steps.train import step as train
@@ -47,7 +48,7 @@ def test_defaults_are_the_protocol_of_the_paper(run: Run, asked: dict[str, Any])
     assert (protocol.loss, protocol.encoder_weights) == (Loss.CE_GDICE, "imagenet")
     assert (asked["encoders"], asked["skips"]) == (("resnet18",), ((1, 2, 3, 4),))
     assert (asked["fold"], asked["folds"], asked["domain"]) == ((), None, None)
-    assert asked["keep_last"]
+    assert (asked["keep_last"], asked["arch"]) == (True, "unet")
 
 
 def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
@@ -59,6 +60,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     words = ("--lr-gamma", "0.5", "--loss", "ce", "--precision", "bf16", "--no-keep-last")
     numbers += ("--patience", "4", "--grad-clip", "2", "--class-weight", "cell=2.5,debris=0")
     skips = ("--prune", "1", "--skips", "none", "--encoder-weights", "w.pth", "-o", "r/")
+    skips += ("--arch", "linknet")
     assert run("train", "s", *several, *places, *numbers, *words, *skips, "--resume").code == 0
     progress = asked.pop("progress")
     assert callable(progress.warn)
@@ -70,7 +72,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
         **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
         **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
         **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
-        **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,)},
+        **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,), "arch": "linknet"},
         **{"overwrite": False, "resume": True, "dry_run": False},
     }
 
@@ -115,6 +117,71 @@ def test_command_of_a_model_is_of_the_same_parameters(
     words[words.index("--epochs") + 1] = "2"
     other = run(*words, "--resume")
     assert (other.code, "epochs was 1, now 2" in other.line()) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--arch", "unet++"), "architecture 'unet++': expected one of unet, unetplusplus, link"),
+        (("--arch", "linkent"), "did you mean linknet, "),
+        (("--arch", "linknet", "--encoder", "mit_b0"), "no Linknet can be built on it"),
+        (("--encoder", "mit_b0", "--prune", "2"), "has no feature map at level 1: "),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(
+    words: tuple[str, ...], expected: str, run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    found = run("train", experiment.data, *SHORT, *words, "-o", tmp_path / "runs")
+    assert found.code == 2
+    assert expected in found.line()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_architecture_from_training_to_features(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    """A LinkNet and a U-net of one encoder stay apart in the table, its report and the stores."""
+    runs, table = tmp_path / "runs", tmp_path / "p.parquet"
+    words = ("--arch", "linknet", "--prune", "1", "--fold", "0", "-o", runs)
+    trained = run("train", experiment.data, *SHORT, *words)
+    model = runs / "linknet-resnet18-L1" / "fold0"
+    assert (trained.code, trained.lines) == (0, [str(model)])
+    assert "linknet" in trained.err
+    again = shlex.split(run("info", "--command", model).lines[0])[1:]
+    assert run(*again, "--resume").lines == [str(model)]
+    both, data = (model, experiment.pruned), ("--data", experiment.data)
+    predicted = run("predict", *both, *data, "-o", table)
+    assert predicted.code == 0
+    assert "linknet-resnet18-L1" in predicted.err
+    assert set(pq.read_table(table)["arch"].to_pylist()) == {"unet", "linknet"}
+    row = run("report", table).rows()[0]
+    assert {"linknet resnet18 L1-pruned", "resnet18 L1-pruned"} <= set(row)
+    stores = run("features", *both, *data, "-o", tmp_path / "feats").lines
+    facts = run("info", "--json", *stores).json["summary"]
+    assert [each["arch"] for each in facts.values()] == ["linknet", "unet"]
+    assert [list(each["layers"]) for each in facts.values()] == [list(LAYERS)] * 2
+    for store in stores:
+        shift = run("hellinger", store, store, "--permutations", "0", "-o", f"{store}.parquet")
+        assert shift.code == 0
+    compared = run("report", *(f"{store}.parquet" for store in stores)).rows()[0]
+    assert {"linknet resnet18 L1-pruned", "resnet18 L1-pruned"} <= set(compared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["unetplusplus", "manet"])
+@pytest.mark.parametrize("skips", ["1,2,3,4", "1,3", "none"])
+def test_every_architecture_trains_predicts_and_is_resumed_by_its_folder(
+    arch: str, skips: str, run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    words = ("--arch", arch, "--skips", skips, "--fold", "0", "-o", tmp_path / "runs")
+    (model,) = run("train", experiment.data, *SHORT, *words).lines
+    data = ("--data", experiment.data)
+    assert run("predict", model, *data, "-o", tmp_path / "p.parquet").code == 0
+    assert run("features", model, *data, "-o", tmp_path / "f.zarr").code == 0
+    assert run("info", "--check", model, tmp_path / "f.zarr", tmp_path / "p.parquet").code == 0
+    assert run("train", experiment.data, *SHORT, *words, "--resume").lines == [model]
+    other = ("--arch", "linknet", *words[2:])
+    assert run("train", experiment.data, *SHORT, *other, "--dry-run").code == 0
 
 
 def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:

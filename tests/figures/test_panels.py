@@ -15,6 +15,13 @@ def keys(prunings: list[str], *encoders: str) -> list[tuple[str, str]]:
     return [(pruning, encoder) for encoder in encoders for pruning in prunings]
 
 
+def test_names_that_are_cut_alike_head_a_column_each() -> None:
+    long = [f"unetplusplus tu-efficient{middle}_rw_s.ra2_in1k_long_tail" for middle in "abc"]
+    heads = plan_panels(keys(["baseline"], *long), LAYERS).encoders
+    assert len({name for name, _ in heads}) == 1
+    assert len({left for _, left in heads}) == 3
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -18,7 +18,7 @@ Check = Callable[[Figure], list[str]]
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 GREY = Shift.parse("saturation=0")
 PLAIN = Score(
-    *("d.zarr", "d1", "a", "test", "resnet18", "baseline", 0, "m0"),
+    *("d.zarr", "d1", "a", "test", "unet", "resnet18", "baseline", 0, "m0"),
     shift=ORIGINAL,
     classes=("cell",),
     miou=0.9,
@@ -114,6 +114,20 @@ def test_encoders_stand_in_groups_and_prunings_in_the_paper_s_order() -> None:
         for encoder in ("resnet50", "resnet18")
         for pruning in ("baseline", "L4-pruned", "skips-1+3")
     ]
+
+
+def test_architectures_of_one_encoder_are_never_averaged() -> None:
+    found = [
+        score("baseline", 0, ORIGINAL, miou, arch=arch, model_id=arch, domain=domain)
+        for arch, miou in (("unet", 0.2), ("unetplusplus", 0.4), ("linknet", 0.6))
+        for domain in ("a", "b")
+    ]
+    (matrix,) = by_domain(found)
+    groups = ["resnet18", "unetplusplus resnet18", "linknet resnet18"]
+    assert matrix.rows == tuple(Row("baseline", group) for group in groups)
+    assert matrix.values.tolist() == [[0.2] * 2, [0.4] * 2, [0.6] * 2]
+    assert list(matrix.table().columns) == ["domain", *(f"{group} baseline" for group in groups)]
+    assert matrix.folds == 1
 
 
 def test_factors_that_look_alike_stay_apart() -> None:

@@ -98,6 +98,19 @@ def test_folds_are_counted_by_architecture() -> None:
     assert [network.pruning for network in found.networks] == ["baseline", "L1-pruned"]
 
 
+def test_architectures_of_one_encoder_have_panels_of_their_own() -> None:
+    """Also as tables and in words; a network without an architecture is that of a U-net."""
+    nested = {"arch": "unetplusplus", "reference_id": "p", "other_id": "q"}
+    plain = [{"arch": "unet", **row} for row in layer("enc1", [0.1], 0.1)]
+    (found,) = comparisons(table(plain, layer("enc1", [0.5], 0.5, **nested)))
+    names = ["resnet18", "unetplusplus resnet18"]
+    assert [network.encoder for network in found.networks] == names
+    assert found.table().columns["resnet18 baseline"] == [0.1]
+    assert found.table().columns["unetplusplus resnet18 baseline"] == [0.5]
+    assert "1 fold." in found.caption
+    assert found.sentences()[1].startswith("unetplusplus resnet18 baseline: highest at enc1")
+
+
 def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> None:
     pruned = {"pruning": "L4-pruned", "reference_id": "p", "other_id": "q"}
     (found,) = comparisons(

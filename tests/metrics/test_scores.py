@@ -19,7 +19,7 @@ from strategies import labelled
 NAMES = ("background", "cell", "debris")
 FACTS: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
-    **{"encoder": "resnet18", "pruning": "L1-pruned", "fold": 0, "model_id": "m1"},
+    **{"arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned", "fold": 0, "model_id": "m1"},
     **{"shift": "original", "factor": None, "clean_skips": None},
 }
 
@@ -40,7 +40,7 @@ def test_a_score_is_worked_by_hand() -> None:
     matrix = [[9, 2, 1], [1, 2, 0], [0, 1, 4]]
     (score,) = scores(totals(({}, matrix)))
     assert score == Score(
-        *("d.zarr", "d1", "a", "test", "resnet18", "L1-pruned", 0, "m1"),
+        *("d.zarr", "d1", "a", "test", "unet", "resnet18", "L1-pruned", 0, "m1"),
         shift=ORIGINAL,
         classes=("cell", "debris"),
         miou=pytest.approx((2 / 6 + 4 / 6) / 2),
@@ -72,11 +72,13 @@ def test_what_differs_in_any_fact_is_a_score_of_its_own() -> None:
     facts: list[dict[str, Any]] = [
         *({}, {"fold": 1}, {"fold": None}, {"model_id": "m2"}, {"domain": "b"}, {"split": "train"}),
         *({"dataset_id": "d2"}, {"pruning": "baseline"}, {"shift": "contrast", "factor": 0.5}),
+        {"arch": "linknet"},
     ]
     found = scores(totals(*((fact, two if place % 2 else one) for place, fact in enumerate(facts))))
-    assert [score.miou for score in found] == [1.0, 0.5] * 4 + [1.0]
+    assert [score.miou for score in found] == [1.0, 0.5] * 5
     assert [score.fold for score in found[:4]] == [0, 1, None, 0]
-    assert found[-1].shift == Shift(ShiftKind.CONTRAST, 0.5)
+    assert (found[-1].arch, found[-1].family) == ("linknet", "linknet resnet18")
+    assert found[-2].shift == Shift(ShiftKind.CONTRAST, 0.5)
 
 
 def test_substituted_features_are_another_experiment() -> None:

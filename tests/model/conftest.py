@@ -13,9 +13,9 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from skiptool.model.infer import place
 from skiptool.model.unet import build
 from skiptool.records import Architecture
+from small_models import settled
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8
@@ -46,22 +46,13 @@ def readers() -> Iterator[ModuleType]:
 @pytest.fixture(scope="session")
 def baseline() -> smp.Unet:
     """Return a baseline network in evaluation mode; no test changes it."""
-    return _settled(build(Architecture("resnet18", (1, 2, 3, 4), CLASSES), seed=1))
+    return settled(build(Architecture("resnet18", (1, 2, 3, 4), CLASSES), seed=1))
 
 
 @pytest.fixture(scope="session")
 def grey_pruned() -> smp.Unet:
     """Return an L1-pruned network for one channel and three classes; no test changes it."""
-    return _settled(build(Architecture("resnet18", (2, 3, 4), ("b", "c", "d"), 1), seed=2))
-
-
-def _settled(network: smp.Unet) -> smp.Unet:
-    """Give batch normalisation statistics of noise: fresh ones would let activations explode."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (4, network.encoder.out_channels[0], 64, 64)
-    with torch.no_grad():
-        network.train()(torch.rand(shape, generator=generator))
-    return place(network, "cpu")  # as inference does, so that no order of tests matters
+    return settled(build(Architecture("resnet18", (2, 3, 4), ("b", "c", "d"), 1), seed=2))
 
 
 @pytest.fixture

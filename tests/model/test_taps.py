@@ -12,6 +12,7 @@ from skiptool.model.taps import Taps, existing_layers, grid, tap
 from skiptool.model.unet import build
 from skiptool.names import LAYERS
 from skiptool.records import Architecture
+from small_models import settled
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8
@@ -44,6 +45,49 @@ def plain_forward(network: smp.Unet, images: UInt8) -> dict[str, torch.Tensor]:
             below = block(below, *size, skip)
             layers[f"dec{4 - index}"] = below
         return {**layers, "head": network.segmentation_head(below)}
+
+
+def layer_by_layer(network: smp.base.SegmentationModel, images: UInt8) -> dict[str, torch.Tensor]:
+    """Compute the layers of LinkNet and MA-Net, or U-Net++, without hooks."""
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    blocks = network.decoder.blocks
+    with torch.no_grad():
+        features = network.encoder(inputs)
+        layers = {"input": inputs, **{f"enc{level}": features[level] for level in range(1, 6)}}
+        if isinstance(network, smp.UnetPlusPlus):
+            nodes = {(level, 0): features[level] for level in range(1, 6)}
+            for j in range(1, 5):  # X^{l,j} of the paper
+                for level in range(1, 6 - j):
+                    beside = torch.cat([nodes[level, i] for i in reversed(range(j))], dim=1)
+                    node = blocks[f"x_{5 - level - j}_{4 - level}"]
+                    nodes[level, j] = node(nodes[level + 1, j - 1], beside)
+            layers |= {f"dec{level}": nodes[level, 5 - level] for level in range(4, 0, -1)}
+            layers["dec0"] = blocks["x_0_4"](nodes[1, 4])
+        else:
+            below = network.decoder.center(features[5]) if network.name[0] == "m" else features[5]
+            for level in range(4, -1, -1):
+                below = blocks[4 - level](below, features[level] if level else None)
+                layers[f"dec{level}"] = below
+        return {**layers, "head": network.segmentation_head(layers["dec0"])}
+
+
+@pytest.mark.parametrize("arch", ["unetplusplus", "linknet", "manet"])
+@pytest.mark.parametrize("skips", [(1, 2, 3, 4), (1, 3)], ids=str)
+def test_the_twelve_layers_of_every_architecture(arch: str, skips: tuple[int, ...]) -> None:
+    network = settled(build(Architecture("resnet18", skips, ("b", "c"), arch=arch)))
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), dtype=np.uint8)
+    assert existing_layers(network) == LAYERS
+    found = tap(network, images, LAYERS, "cpu")
+    for layer, activations in layer_by_layer(network, images).items():
+        np.testing.assert_allclose(
+            found[layer], pooled(activations, 3, 2), rtol=2e-4, atol=2e-5, err_msg=layer
+        )
+
+
+def test_a_node_without_inputs_has_no_activations(images: UInt8) -> None:
+    network = build(Architecture("resnet18", (), ("b", "c"), arch="unetplusplus"))
+    with pytest.raises(ArgumentError, match=r"x_1_1': its output is of shape \(2, 0, 12, 8\)"):
+        tap(network, images, ["decoder.blocks.x_1_1"], "cpu")
 
 
 def test_grid_rounds_up() -> None:
@@ -174,12 +218,14 @@ def test_float32_even_where_mixed_precision_is_on(baseline: smp.Unet, images: UI
 
 
 def test_a_stage_without_channels() -> None:
-    network = build(Architecture("mit_b0", (2, 3, 4), ("background", "cell")))
+    network = build(Architecture("mit_b0", (1, 2, 4), ("background", "cell")))
     layers = existing_layers(network)
     assert layers == tuple(layer for layer in LAYERS if layer != "enc1")
     images = np.zeros((1, 64, 64, 3), np.uint8)
     assert list(tap(network, images, layers, "cpu")) == list(layers)
-    with pytest.raises(ArgumentError, match="'enc1': the encoder has no channels there"):
+    with pytest.raises(
+        ArgumentError, match=r"'enc1': the encoder has no channels there; it has inp.*enc2"
+    ):
         tap(network, images, ["enc1"], "cpu")
 
 
@@ -204,6 +250,6 @@ def test_unknown_layers(baseline: smp.Unet, images: UInt8, layer: str, expected:
 
 
 def test_outputs_without_rows_and_columns() -> None:
-    network = build(Architecture("mit_b0", (), ("background", "cell")))
+    network = build(Architecture("mit_b0", (1,), ("background", "cell")))
     with pytest.raises(ArgumentError, match=r"of shape \(1, 256, 32\), expected a tensor"):
         tap(network, np.zeros((1, 64, 64, 3), np.uint8), ["encoder.block1.0.attn"], "cpu")

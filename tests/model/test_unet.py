@@ -1,22 +1,25 @@
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from torch.nn.functional import interpolate
+from segmentation_models_pytorch.base.initialization import initialize_decoder
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 
 from skiptool.errors import ArgumentError, FormatError
+from skiptool.model.decoders import PrunedBlock
 from skiptool.model.infer import place
-from skiptool.model.unet import PrunedBlock, build, parameter_count, restore, state
+from skiptool.model.seeds import Stream, seeded
+from skiptool.model.unet import build, parameter_count, restore, state
+from skiptool.names import Arch
 from skiptool.records import Architecture
 
 CLASSES = ("background", "cell")
 LEVELS = (1, 2, 3, 4)
-SUBSETS = [chosen for size in range(5) for chosen in combinations(LEVELS, size)]
 TABLE_2 = {
     ("resnet18", LEVELS): 14_328_354,
     ("resnet18", (2, 3, 4)): 14_309_922,
@@ -31,33 +34,48 @@ TABLE_2 = {
 }
 
 
+def architecture(
+    arch: Arch, skips: tuple[int, ...] = LEVELS, encoder: str = "resnet18"
+) -> Architecture:
+    return Architecture(encoder, skips, CLASSES, arch=arch.value)
+
+
+def blocks(skips: tuple[int, ...]) -> tuple[str, ...]:
+    """Name the blocks of a U-net or MA-Net that take the skips that are gone."""
+    gone = [level for level in LEVELS if level not in skips]
+    return tuple(f"decoder.blocks.{4 - level}." for level in gone)
+
+
+def nodes(skips: tuple[int, ...]) -> tuple[str, ...]:
+    """Name the nodes of a U-Net++ that may lose inputs: rows of gone levels, and above them."""
+    first = max((level for level in LEVELS if level not in skips), default=0)
+    rows = [4 - level for level in range(1, first + 1)]
+    return tuple(f"decoder.blocks.x_{place}_{row}." for row in rows for place in range(row + 1))
+
+
+REBUILT: dict[Arch, Callable[[tuple[int, ...]], tuple[str, ...]]] = {
+    **{Arch.UNET: blocks, Arch.MANET: blocks, Arch.UNETPLUSPLUS: nodes},
+    Arch.LINKNET: lambda _: ("none",),
+}
+
+
 @pytest.mark.parametrize(("encoder", "skips"), TABLE_2)
 def test_table_2(encoder: str, skips: tuple[int, ...]) -> None:
     network = build(Architecture(encoder, skips, CLASSES))
     assert parameter_count(network) == TABLE_2[encoder, skips]
 
 
-def test_the_baseline_is_smp_to_the_bit(baseline: smp.Unet) -> None:
-    theirs = smp.Unet("resnet18", encoder_weights=None, classes=2)
-    assert list(theirs.state_dict()) == list(baseline.state_dict())
-    theirs.load_state_dict(baseline.state_dict())
+@pytest.mark.parametrize("arch", Arch)
+def test_the_baseline_is_smp_to_the_bit(arch: Arch) -> None:
+    ours = build(Architecture("resnet18", LEVELS, CLASSES, arch=arch.value))
+    theirs = getattr(smp, arch.model_class)("resnet18", encoder_weights=None, classes=2)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    theirs.load_state_dict(ours.state_dict())
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
-        assert torch.equal(place(theirs, "cpu")(images), baseline(images))
-    assert type(baseline) is smp.Unet
-
-
-@pytest.mark.parametrize("skips", SUBSETS, ids=str)
-def test_only_the_skips_that_stay_are_read(skips: tuple[int, ...]) -> None:
-    network = build(Architecture("resnet18", skips, CLASSES)).eval()
-    features = [
-        torch.rand(1, c, 64 >> k, 64 >> k) for k, c in enumerate((3, 64, 64, 128, 256, 512))
-    ]
-    with torch.no_grad():
-        expected = network.decoder(features)
-        for level in LEVELS:
-            changed = [-f if k == level else f for k, f in enumerate(features)]
-            assert torch.equal(network.decoder(changed), expected) == (level not in skips)
+        assert torch.equal(place(theirs, "cpu")(images), place(ours, "cpu")(images))
+    assert type(ours) is type(theirs)
+    assert parameter_count(ours) == sum(weight.numel() for weight in theirs.parameters())
 
 
 def test_a_level_joins_its_block_and_weighs_nine_times_its_channels() -> None:
@@ -72,14 +90,6 @@ def test_a_level_joins_its_block_and_weighs_nine_times_its_channels() -> None:
         assert lost == 9 * skip[level] * out[level]
 
 
-def test_a_pruned_block_upsamples_and_convolves_twice() -> None:
-    block = PrunedBlock(4, 0, 6).eval()
-    below, skip = torch.rand(1, 4, 3, 5), torch.rand(1, 9, 7, 9)
-    with torch.no_grad():
-        expected = block.conv2(block.conv1(interpolate(below, size=(7, 9), mode="nearest")))
-        assert torch.equal(block(below, 7, 9, skip), expected)
-
-
 @pytest.mark.parametrize("skips", [LEVELS, (2, 3, 4), (1, 3), ()], ids=str)
 @pytest.mark.parametrize("size", [(50, 77), (33, 64)], ids=str)
 def test_sizes_need_not_be_multiples_of_32(skips: tuple[int, ...], size: tuple[int, int]) -> None:
@@ -88,16 +98,30 @@ def test_sizes_need_not_be_multiples_of_32(skips: tuple[int, ...], size: tuple[i
         assert network(torch.rand(1, 3, *size)).shape == (1, 2, *size)
 
 
-def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings() -> None:
-    architecture = Architecture("resnet18", LEVELS, CLASSES)
-    first, again, other = (state(build(architecture, seed)) for seed in (3, 3, 4))
-    pruned = state(build(Architecture("resnet18", (2, 3, 4), CLASSES), 3))
-    for name, array in first.items():
+@pytest.mark.parametrize("arch", Arch)
+def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings(arch: Arch) -> None:
+    """A tensor whose block is not that of another pruning has the same shape and values."""
+    skips = [LEVELS, (2, 3, 4), (1, 2, 3), (1, 3), ()]
+    whole, *others = (state(build(architecture(arch, each), 3)) for each in skips)
+    again, other = (state(build(architecture(arch), seed)) for seed in (3, 4))
+    for name, array in whole.items():
         np.testing.assert_array_equal(array, again[name])
-        if not name.startswith("decoder.blocks.3.conv"):
-            np.testing.assert_array_equal(array, pruned[name])
-    assert (first["encoder.conv1.weight"] != other["encoder.conv1.weight"]).any()
-    assert pruned["decoder.blocks.3.conv1.0.weight"].shape == (32, 64, 3, 3)
+    assert (whole["encoder.conv1.weight"] != other["encoder.conv1.weight"]).any()
+    for kept, found in zip(skips[1:], others, strict=True):
+        for name, array in whole.items():
+            if not name.startswith(REBUILT[arch](kept)):
+                np.testing.assert_array_equal(array, found[name], err_msg=name)
+
+
+def test_weights_are_those_that_smp_draws() -> None:
+    """The whole network first, then the block anew: weights of a seed stay what they were."""
+    with seeded(Stream.WEIGHTS, 3):
+        theirs = smp.Unet("resnet18", encoder_weights=None, classes=2)
+        theirs.decoder.blocks[3] = UnetDecoderBlock(64, 0, 32)
+        initialize_decoder(theirs.decoder.blocks[3])
+    ours = state(build(Architecture("resnet18", (2, 3, 4), CLASSES), 3))
+    for name, array in state(theirs).items():
+        np.testing.assert_array_equal(ours[name], array)
 
 
 def test_building_leaves_the_random_state_alone() -> None:
@@ -106,11 +130,36 @@ def test_building_leaves_the_random_state_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_encoder_without_channels_at_level_1() -> None:
-    with_, without = (build(Architecture("mit_b0", s, CLASSES)) for s in (LEVELS, (2, 3, 4)))
-    assert parameter_count(with_) == parameter_count(without)
+@pytest.mark.parametrize("encoder", ["mit_b0", "tu-convnext_atto"])
+@pytest.mark.parametrize(
+    ("skips", "advised"),
+    [((2, 3, 4), "1,2,3,4"), ((3, 4), "1,3,4"), ((), "1"), ((2, 4), "1,2,4")],
+    ids=str,
+)
+def test_what_an_encoder_lacks_cannot_be_pruned(
+    encoder: str, skips: tuple[int, ...], advised: str
+) -> None:
+    expected = (
+        f"encoder '{encoder}': has no feature map at level 1: its skip cannot be pruned, the "
+        f"baseline is already without it; use --skips {advised}$"
+    )
+    with pytest.raises(ArgumentError, match=expected):
+        build(Architecture(encoder, skips, CLASSES))
+
+
+@pytest.mark.parametrize("arch", Arch)
+@pytest.mark.parametrize("encoder", ["mit_b0", "tu-convnext_atto"])
+def test_an_encoder_without_channels_at_level_1(encoder: str, arch: Arch) -> None:
+    """SMP builds neither U-Net++ nor LinkNet on mit_b0, and says so."""
+    if encoder == "mit_b0" and arch in (Arch.UNETPLUSPLUS, Arch.LINKNET):
+        with pytest.raises(ArgumentError, match=r"no (UnetPlusPlus|Linknet) can be built.*unet$"):
+            build(architecture(arch, encoder=encoder))
+        return
+    whole, pruned = (build(architecture(arch, s, encoder)).eval() for s in (LEVELS, (1, 3)))
+    assert parameter_count(whole) >= parameter_count(pruned)
     with torch.no_grad():
-        assert without.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 2, 64, 64)
+        for network in (whole, pruned):
+            assert network(torch.rand(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 
 
 def test_timm_encoders_are_built_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +193,7 @@ def test_an_encoder_of_other_strides(monkeypatch: pytest.MonkeyPatch) -> None:
         build(Architecture("resnet18", LEVELS, CLASSES))
 
 
-def test_unfit_architectures() -> None:
-    with pytest.raises(ArgumentError, match="only 'unet'"):
-        build(Architecture("resnet18", (), CLASSES, arch="linknet"))
+def test_classes_without_a_foreground() -> None:
     with pytest.raises(ArgumentError, match="at least one more"):
         build(Architecture("resnet18", (), ("background",)))
 

@@ -26,7 +26,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def network(channels: int = 3, encoder: str = "resnet18") -> smp.Unet:
-    return build(Architecture(encoder, (), CLASSES, channels), seed=1)
+    return build(Architecture(encoder, (1,), CLASSES, channels), seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
-from readers import Squares
 
 from skiptool.errors import FormatError
 from skiptool.model.fit import Fitted, fit
@@ -60,6 +59,8 @@ def frozen(kept: list[dict[str, torch.Tensor]]) -> Iterator[None]:
 
 def gradients(ranks: Ranks) -> tuple[Fitted, list[dict[str, torch.Tensor]]]:
     """Train one epoch on 13 images, the last batch left out, and validate on 7."""
+    from readers import Squares  # beside this file, on the path of whoever runs it
+
     kept: list[dict[str, torch.Tensor]] = []
     with frozen(kept), tempfile.TemporaryDirectory() as folder:
         train, validation = Squares(13), Squares(7, seed=1)
@@ -69,6 +70,8 @@ def gradients(ranks: Ranks) -> tuple[Fitted, list[dict[str, torch.Tensor]]]:
 
 def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> Fitted:
     """Train on 12 images as anybody would."""
+    from readers import Squares
+
     protocol = Training(
         fold=0, epochs=epochs, batch_size=4, lr=1e-3, encoder_weights="none", seed=5
     )

@@ -15,11 +15,13 @@ from hypothesis.extra import numpy as npst
 from safetensors.torch import save_file
 
 from skiptool.errors import FormatError, MismatchError
+from skiptool.model.infer import place
 from skiptool.model.unet import build, parameter_count, restore, state
-from skiptool.names import Kind
+from skiptool.names import Arch, Kind
 from skiptool.records import Architecture
 from skiptool.stores.checkpoint import model_identity, open_model, write_model
 from skiptool.stores.header import Making, digest, lineage
+from small_models import settled
 from small_stores import HOSTILE_JSON, MAKING, refused, set_json
 
 if TYPE_CHECKING:
@@ -143,6 +145,37 @@ def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
         assert torch.equal(network(image), theirs(image))
 
 
+@pytest.mark.parametrize("arch", Arch)
+def test_smp_opens_a_baseline_of_every_architecture(arch: Arch, tmp_path: Path) -> None:
+    """Both ways: our folder by SMP, theirs by us, to equal logits; no hub is asked."""
+    baseline = Architecture("resnet18", (1, 2, 3, 4), ("b", "c"), 1, arch.value)
+    network = settled(build(baseline))
+    ours = write(tmp_path / "m", state(network), baseline)
+    images = torch.rand(2, 1, 64, 96)
+    theirs = smp.from_pretrained(ours).eval()
+    fresh = getattr(smp, arch.model_class)(
+        "resnet18", encoder_weights=None, in_channels=1, classes=2
+    )
+    fresh.load_state_dict(theirs.state_dict())
+    fresh.save_pretrained(tmp_path / "theirs")
+    foreign = open_model(tmp_path / "theirs")
+    assert (foreign.architecture.arch, foreign.facts()["arch"]) == (arch, arch)
+    assert foreign.parameter_count == parameter_count(network)
+    again = restore(foreign.architecture, foreign.tensors())
+    with torch.inference_mode():
+        expected = network(images)
+        assert torch.equal(place(theirs, "cpu")(images), expected)
+        assert torch.equal(place(again, "cpu")(images), expected)
+
+
+def test_the_size_is_compared_where_the_architecture_needs_it(tmp_path: Path) -> None:
+    nested = Architecture("resnet18", (2, 3, 4), ("background", "cell"), arch="unetplusplus")
+    stored = open_model(write(tmp_path / "m", architecture=nested))
+    stored.check_fits(3, (32, 64), "d.zarr: domain a")
+    with refused(MismatchError, "d.zarr: domain a", "33 x 64", "unetplusplus", "multiples of 32"):
+        stored.check_fits(3, (33, 64), "d.zarr: domain a")
+
+
 def test_our_keys_are_those_of_smp_where_they_overlap(foreign: Path, tmp_path: Path) -> None:
     theirs = json.loads((foreign / "config.json").read_text())
     baseline = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
@@ -172,9 +205,9 @@ def test_the_parameters_of_a_pruned_network_are_counted(tmp_path: Path) -> None:
 
 def test_channels_are_compared(model: Path) -> None:
     stored = open_model(model)
-    stored.check_fits(3, "d.zarr: domain a")
+    stored.check_fits(3, (33, 64), "d.zarr: domain a")
     with refused(MismatchError, "d.zarr: domain a", "1 channels", model, "takes 3"):
-        stored.check_fits(1, "d.zarr: domain a")
+        stored.check_fits(1, (64, 64), "d.zarr: domain a")
 
 
 @pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import segmentation_models_pytorch as smp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import FormatError
+from skiptool.names import Arch
 from skiptool.records import Architecture
 from skiptool.stores.configuration import (
     configuration,
@@ -30,11 +32,12 @@ PLAIN = configuration(Architecture("resnet18", (2, 4), ("background", "cell"), 1
     classes=st.lists(st.text(max_size=4), min_size=1, max_size=4),
     channels=st.integers(1, 5),
     encoder=st.text(max_size=8),
+    arch=st.sampled_from(Arch),
 )
 def test_an_architecture_is_read_as_it_was_written(
-    skips: set[int], classes: list[str], channels: int, encoder: str
+    skips: set[int], classes: list[str], channels: int, encoder: str, arch: Arch
 ) -> None:
-    architecture = Architecture(encoder, tuple(sorted(skips)), tuple(classes), channels)
+    architecture = Architecture(encoder, tuple(sorted(skips)), tuple(classes), channels, arch)
     text = json.dumps(configuration(architecture))
     assert read_architecture(HERE, json.loads(text)) == architecture
 
@@ -61,7 +64,9 @@ def test_what_is_no_object_is_refused(tmp_path: Path, text: bytes) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"_model_class": "UnetPlusPlus"},
+        {"_model_class": "FPN"},
+        {"_model_class": ["Unet"]},
+        {"decoder_pab_channels": 32},
         {"encoder_depth": 4},
         {"encoder_depth": [5]},
         {"decoder_use_norm": "layernorm"},
@@ -121,6 +126,18 @@ def test_what_is_not_built_here_is_refused(change: Mapping[str, Any]) -> None:
 )
 def test_other_words_for_the_same_network_are_read(change: Mapping[str, Any]) -> None:
     assert read_architecture(HERE, {**PLAIN, **change}).skips == (2, 4)
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_the_keys_are_those_that_smp_writes(arch: Arch, tmp_path: Path) -> None:
+    theirs = getattr(smp, arch.model_class)("resnet18", encoder_weights=None, classes=2)
+    theirs.save_pretrained(tmp_path)
+    written = read_config(tmp_path / "config.json")
+    architecture = Architecture("resnet18", (1, 2, 3, 4), ("background", "class1"), 3, arch.value)
+    ours = configuration(architecture)
+    assert {key: ours[key] for key in written} == written
+    assert set(ours) - set(written) == {"skips", "class_names"}
+    assert read_architecture(HERE, written) == architecture
 
 
 def test_what_smp_leaves_out_has_smp_s_default() -> None:

@@ -25,6 +25,9 @@ def train(
     encoder: Annotated[
         list[str] | None, typer.Option(help="Encoder, repeatable [default: resnet18].")
     ] = None,
+    arch: Annotated[
+        str, typer.Option(metavar="NAME", help="unet, unetplusplus, linknet or manet.")
+    ] = "unet",
     prune: Annotated[
         list[int] | None,
         typer.Option(help="Remove the uppermost K skip connections, repeatable [default: 0]."),
@@ -122,6 +125,7 @@ def train(
         domain=domain,
         encoders=encoder or ("resnet18",),
         skips=kept,
+        arch=arch,
         fold=fold or (),
         folds=folds,
         protocol=protocol,

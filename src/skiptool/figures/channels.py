@@ -56,7 +56,10 @@ class LayerChannels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """One panel: an architecture with the skip levels that it has, and its layers."""
+    """One panel: a network with the skip levels that it has, and its layers.
+
+    ``encoder`` also names the architecture where it is not ``unet``, see `skiptool.records.family`.
+    """
 
     pruning: str
     encoder: str

@@ -28,7 +28,7 @@ _BAR: Final = 0.62  # colour bar with its gap, ticks and label
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: an architecture, and the group (its encoder) under whose head it stands."""
+    """A row: a choice of skips, and the group (its encoder and arch) under whose head it stands."""
 
     label: str
     group: str = ""

@@ -140,7 +140,7 @@ def plan_panels(keys: Sequence[tuple[str, str]], layers: Sequence[str]) -> Sheet
         )
         for (pruning, _), (row, column) in zip(keys, cells, strict=True)
     )
-    encoders = list(dict.fromkeys(readable(encoder) for _, encoder in keys))
+    encoders = [readable(name) for name in dict.fromkeys(encoder for _, encoder in keys)]
     size = (lefts[-1] + width + _RIGHT, total)
     heads = tuple(zip(encoders, lefts, strict=False))  # one encoder may fill two columns
     return Sheet(panels, heads, size, upright)

@@ -16,8 +16,8 @@ def parameter_table(counts: Mapping[tuple[str, str], int]) -> Table:
     Parameters
     ----------
     counts : mapping of (encoder, pruning) to int
-        Trainable parameters of each network; encoders stand in the order of their first
-        appearance, prunings in the paper's.
+        Trainable parameters of each network; encoders, with the architecture in front where it
+        is not ``unet``, stand in the order of their first appearance, prunings in the paper's.
 
     Returns
     -------

@@ -141,18 +141,18 @@ def _matrix(
     columns: tuple[Column, ...],
     keys: Sequence[Shift | str],
 ) -> ScoreMatrix:
-    encoders = list(dict.fromkeys(score.encoder for score in group))
+    families = list(dict.fromkeys(score.family for score in group))
     rows = tuple(
-        Row(network, encoder)
-        for encoder in encoders
-        for pruning in in_paper_order({s.pruning for s in group if s.encoder == encoder})
+        Row(network, family)
+        for family in families
+        for pruning in in_paper_order({s.pruning for s in group if s.family == family})
         for network in sorted(
-            {s.network for s in group if (s.encoder, s.pruning) == (encoder, pruning)}
+            {s.network for s in group if (s.family, s.pruning) == (family, pruning)}
         )
     )
     cells: dict[tuple[str, str, Shift | str], dict[str, float]] = {}
     for score in group:
-        place = (score.encoder, score.network, getattr(score, across))
+        place = (score.family, score.network, getattr(score, across))
         # By model, so that a model measured in two tables counts once.
         cells.setdefault(place, {})[score.model_id] = score.miou
     stats = np.array(

@@ -13,7 +13,7 @@ import numpy as np
 from skiptool.figures.channels import LayerChannels, Network, layer_order
 from skiptool.figures.violin import layer_violins
 from skiptool.names import SKIP_LEVELS
-from skiptool.records import Table
+from skiptool.records import Table, family
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,12 +130,9 @@ _RANGES = {
 def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
     first = group[0]
     here, there = _sides(first)
-    keys = list(dict.fromkeys((row["encoder"], row["pruning"]) for row in group))
-    networks = tuple(
-        _network(key, [row for row in group if (row["encoder"], row["pruning"]) == key])
-        for key in keys
-    )
-    pairs = {(r["encoder"], r["pruning"], r["reference_id"], r["other_id"]) for r in group}
+    keys = list(dict.fromkeys(map(_key, group)))
+    networks = tuple(_network(key, [row for row in group if _key(row) == key]) for key in keys)
+    pairs = {(*_key(row), row["reference_id"], row["other_id"]) for row in group}
     folds = max(Counter(pair[:2] for pair in pairs).values())
     measure = _MEASURES.get(first["metric"], str(first["metric"]))
     bins = "" if first["bins"] is None else f", B = {first['bins']} bins of "
@@ -172,8 +169,13 @@ def _name(row: Mapping[str, Any], side: str) -> str:
     return str(row[f"{side}shift"]) + ("" if factor is None else f" {factor:g}")
 
 
-def _network(key: tuple[str | None, str | None], rows: Sequence[Mapping[str, Any]]) -> Network:
-    encoder, pruning = (name or "" for name in key)
+def _key(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a network is called: encoder (and architecture), and pruning."""
+    return family(row.get("arch"), row["encoder"]), row["pruning"] or ""
+
+
+def _network(key: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> Network:
+    encoder, pruning = key
     layers = []
     for layer in dict.fromkeys(row["layer"] for row in rows):
         here = [row for row in rows if row["layer"] == layer]

@@ -10,7 +10,7 @@ import numpy as np
 
 from skiptool.metrics.overlap import mean_iou
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
-from skiptool.records import Shift
+from skiptool.records import Shift, family
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "Score", "mean_and_spread", "scores"]
 
 KEYS = (
-    *("dataset", "dataset_id", "domain", "split", "encoder", "pruning", "fold", "model_id"),
-    *("shift", "factor", "clean_skips", "truth", "predicted"),
+    *("dataset", "dataset_id", "domain", "split", "arch", "encoder", "pruning"),
+    *("fold", "model_id", "shift", "factor", "clean_skips", "truth", "predicted"),
 )
 """Columns that the totals are taken over."""
 
@@ -30,7 +30,7 @@ class Score:
 
     Attributes
     ----------
-    dataset, dataset_id, domain, split, encoder, pruning, model_id : str
+    dataset, dataset_id, domain, split, arch, encoder, pruning, model_id : str
     fold : int or None
         ``ENSEMBLE_FOLD`` for the mean of all folds' class probabilities.
     shift : Shift
@@ -44,6 +44,7 @@ class Score:
     dataset_id: str
     domain: str
     split: str
+    arch: str
     encoder: str
     pruning: str
     fold: int | None
@@ -51,6 +52,11 @@ class Score:
     shift: Shift
     classes: tuple[str, ...]
     miou: float
+
+    @property
+    def family(self) -> str:
+        """Name of the group of rows: encoder, with the architecture where it is not ``unet``."""
+        return family(self.arch, self.encoder)
 
     @property
     def network(self) -> str:

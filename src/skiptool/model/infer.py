@@ -14,7 +14,7 @@ from skiptool.model.batches import as_input
 from skiptool.model.hardware import autocast, exact_float32
 
 if TYPE_CHECKING:
-    import segmentation_models_pytorch as smp
+    from segmentation_models_pytorch.base import SegmentationModel
 
     from skiptool.names import Precision
     from skiptool.records import Image, UInt8
@@ -31,12 +31,12 @@ LANES = 4
 """Most batches side by side: each holds its own maps in memory, and waits for Python's lock."""
 
 
-def place(network: smp.Unet, device: str) -> smp.Unet:
+def place(network: SegmentationModel, device: str) -> SegmentationModel:
     """Put a network on its device to be evaluated: weights channels last, statistics frozen.
 
     Returns
     -------
-    smp.Unet
+    SegmentationModel
         The same network; a second call costs next to nothing.
     """
     network.eval()
@@ -132,12 +132,14 @@ def side_by_side(work: Callable[[T], R], batches: Sequence[T]) -> list[R]:
             torch.set_num_threads(threads)  # what threads to come take over
 
 
-def predict_labels(network: smp.Unet, images: Image, device: str, precision: Precision) -> UInt8:
+def predict_labels(
+    network: SegmentationModel, images: Image, device: str, precision: Precision
+) -> UInt8:
     """Label each pixel with its most probable class.
 
     Parameters
     ----------
-    network : smp.Unet
+    network : SegmentationModel
         Is put on ``device`` and into evaluation mode.
     images : uint8 or float32, shape (N, H, W, C)
         One batch; H and W need not be multiples of 32.

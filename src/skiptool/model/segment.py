@@ -20,7 +20,7 @@ from skiptool.model.infer import to_device
 from skiptool.names import IGNORE
 
 if TYPE_CHECKING:
-    import segmentation_models_pytorch as smp
+    from segmentation_models_pytorch.base import SegmentationModel
 
     from skiptool.names import Precision
     from skiptool.records import Image, Int64, UInt8
@@ -46,7 +46,7 @@ class Segmented:
 
 
 def segment(
-    networks: Sequence[smp.Unet],
+    networks: Sequence[SegmentationModel],
     ensembles: Sequence[Sequence[int]],
     images: Image,
     truth: UInt8,
@@ -60,7 +60,7 @@ def segment(
 
     Parameters
     ----------
-    networks : sequence of smp.Unet
+    networks : sequence of SegmentationModel
         In evaluation mode on the device (`skiptool.model.infer.place`).
     ensembles : sequence of sequences of int
         Numbers of the networks whose class probabilities (softmax in float32) are averaged.

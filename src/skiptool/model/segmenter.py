@@ -15,8 +15,8 @@ from skiptool.model.seeds import Stream, torch_seed
 from skiptool.names import IGNORE
 
 if TYPE_CHECKING:
-    import segmentation_models_pytorch as smp
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
+    from segmentation_models_pytorch.base import SegmentationModel
 
     from skiptool.model.batches import Batch
     from skiptool.model.loss import SegmentationLoss
@@ -64,14 +64,14 @@ class Segmenter(LightningModule):
 
     Parameters
     ----------
-    network : smp.Unet
+    network : SegmentationModel
     loss : SegmentationLoss
     protocol : Training
     classes : int
     """
 
     def __init__(
-        self, network: smp.Unet, loss: SegmentationLoss, protocol: Training, classes: int
+        self, network: SegmentationModel, loss: SegmentationLoss, protocol: Training, classes: int
     ) -> None:
         super().__init__()
         self.network = network

@@ -1,8 +1,9 @@
 """Activations of named layers, average-pooled on the way, section IV.B.
 
-Layers are the twelve of `skiptool.names.LAYERS` or any module of the network by its own name. A
-module that runs several times a forward pass (the ReLU of a residual block runs twice) means its
-first call; ``name@2`` is the second.
+Layers are the twelve of `skiptool.names.LAYERS`, of which ``dec{l}`` is what
+`skiptool.model.decoders.decoder_stage` says, or any module of the network by its own name. One that
+runs several times a forward pass (the ReLU of a residual block runs twice) means its first call;
+``name@2`` is the second.
 
 Pooling happens inside the hook. SMP's ReLUs work in place, so an output that a hook only keeps a
 reference to is overwritten by what comes after it.
@@ -22,18 +23,19 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.hooks import RemovableHandle
 
 from skiptool.errors import ArgumentError, near
+from skiptool.model.decoders import decoder_stage
 from skiptool.model.hardware import autocast, exact_float32
 from skiptool.model.infer import forward_batches, place, side_by_side, to_device
 from skiptool.names import LAYERS, Precision
+from skiptool.records import STRIDE
 
 if TYPE_CHECKING:
-    import segmentation_models_pytorch as smp
+    from segmentation_models_pytorch.base import SegmentationModel
 
     from skiptool.records import Float32, Image
 
 __all__ = ["Taps", "existing_layers", "grid", "tap"]
 
-STRIDE = 32
 INPUT = "input"
 
 
@@ -48,15 +50,12 @@ def grid(height: int, width: int) -> tuple[int, int]:
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
-def existing_layers(network: smp.Unet) -> tuple[str, ...]:
-    """Name the layers of this network in the order of data flow.
-
-    All twelve, save ``enc1`` where the encoder has no channels there (mit_b0).
-    """
+def existing_layers(network: SegmentationModel) -> tuple[str, ...]:
+    """Name this network's layers in order: all, save ``enc1`` where it has no channels (mit_b0)."""
     return tuple(layer for layer in LAYERS if not _is_empty(network, layer))
 
 
-def _is_empty(network: smp.Unet, layer: str) -> bool:
+def _is_empty(network: SegmentationModel, layer: str) -> bool:
     return layer in _stages() and network.encoder.out_channels[_stages()[layer]] == 0
 
 
@@ -88,7 +87,7 @@ class Taps:
 
     Parameters
     ----------
-    network : smp.Unet
+    network : SegmentationModel
     layers : sequence of str
 
     Raises
@@ -107,7 +106,7 @@ class Taps:
     {'enc1': (1, 64, 6), 'head': (1, 2, 6)}
     """
 
-    def __init__(self, network: smp.Unet, layers: Sequence[str]) -> None:
+    def __init__(self, network: SegmentationModel, layers: Sequence[str]) -> None:
         self.network = network
         self.layers = tuple(layers)
         self._taps = [_find(network, layer) for layer in self.layers if layer != INPUT]
@@ -178,31 +177,29 @@ def _pool(activations: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 
 
 def _check(activations: object, layer: str) -> None:
-    if not isinstance(activations, torch.Tensor) or activations.dim() != 4:
-        found = (
-            f"of shape {tuple(activations.shape)}"
-            if isinstance(activations, torch.Tensor)
-            else f"a {type(activations).__name__}"
-        )
+    shape = tuple(activations.shape) if isinstance(activations, torch.Tensor) else None
+    if shape is None or len(shape) != 4 or 0 in shape:
+        found = f"a {type(activations).__name__}" if shape is None else f"of shape {shape}"
         raise ArgumentError(
             f"layer {layer!r}: its output is {found}, expected a tensor of shape (N, D, h, w); "
             "ask for a convolutional module"
         )
 
 
-def _find(network: smp.Unet, layer: str) -> _Tap:
+def _find(network: SegmentationModel, layer: str) -> _Tap:
     if _is_empty(network, layer):
-        raise ArgumentError(f"layer {layer!r}: the encoder has no channels there; leave it out")
+        there = ", ".join(existing_layers(network))
+        raise ArgumentError(f"layer {layer!r}: the encoder has no channels there; it has {there}")
     if layer in _stages():
         return _Tap(layer, network.encoder, item=_stages()[layer])
     if layer == "head":
         return _Tap(layer, network.segmentation_head)
     if layer in LAYERS:
-        return _Tap(layer, network.decoder.blocks[4 - int(layer.removeprefix("dec"))])
+        return _Tap(layer, decoder_stage(network, int(layer.removeprefix("dec"))))
     return _find_module(network, layer)
 
 
-def _find_module(network: smp.Unet, layer: str) -> _Tap:
+def _find_module(network: SegmentationModel, layer: str) -> _Tap:
     name, _, call = layer.partition("@")
     modules: Mapping[str, torch.nn.Module] = dict(network.named_modules())
     if name not in modules or not name or (call and not call.isdecimal()):
@@ -213,15 +210,17 @@ def _find_module(network: smp.Unet, layer: str) -> _Tap:
     return _Tap(layer, modules[name], call=int(call or 1))
 
 
-def tap(network: smp.Unet, images: Image, layers: Sequence[str], device: str) -> dict[str, Float32]:
+def tap(
+    network: SegmentationModel, images: Image, layers: Sequence[str], device: str
+) -> dict[str, Float32]:
     """Compute the pooled activations of images, in float32 throughout.
 
-    The same images give the same bits: how they are cut into batches depends on their number and
-    size alone (`skiptool.model.infer.forward_batches`).
+    The same images give the same bits: batches depend on their number and size alone
+    (`skiptool.model.infer.forward_batches`).
 
     Parameters
     ----------
-    network : smp.Unet
+    network : SegmentationModel
         Is put on ``device`` and into evaluation mode.
     images : uint8 or float32, shape (N, H, W, C)
     layers : sequence of str

@@ -1,52 +1,38 @@
-"""The pruned U-net of section IV.A: segmentation-models-pytorch's, some skips left out.
+"""The pruned U-net of section IV.A and its kin: segmentation-models-pytorch's, some skips left out.
 
-The baseline *is* ``smp.Unet`` with five stages and its default decoder. Removing the skip of level
-l rebuilds decoder block 4 - l with the skip's input channels gone (Table II). Everything else,
-parameter names included, stays SMP's. Nothing here asks the model hub for anything.
+The baseline *is* ``smp.Unet`` (or ``UnetPlusPlus``, ``Linknet``, ``MAnet``) with five stages and
+its default decoder. Removing the skip of level l takes the encoder's feature map of stride 2**l out
+of the decoder, see `skiptool.model.decoders`; parameter names stay SMP's. Nothing here asks the
+model hub for anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from segmentation_models_pytorch.base.initialization import initialize_decoder
-from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
+from segmentation_models_pytorch.base import SegmentationModel
 
 from skiptool.errors import ArgumentError, FormatError, near
+from skiptool.model.decoders import prune
 from skiptool.model.seeds import Stream, seeded
-from skiptool.names import SKIP_LEVELS
+from skiptool.names import SKIP_LEVELS, Arch
+from skiptool.records import STRIDE
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Architecture
 
-__all__ = ["PrunedBlock", "build", "parameter_count", "restore", "state"]
+__all__ = ["build", "parameter_count", "restore", "state"]
 
 STAGES = 5
-STRIDE = 32
 TIMM = "tu-"
 
 
-class PrunedBlock(UnetDecoderBlock):  # type: ignore[misc] # SMP is untyped
-    """A decoder block without a skip connection: it upsamples, and ignores what is offered."""
-
-    def forward(
-        self,
-        feature_map: torch.Tensor,
-        target_height: int,
-        target_width: int,
-        skip_connection: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Map (N, D, h, w) to (N, D', target_height, target_width); the skip is not read."""
-        decoded: torch.Tensor = super().forward(feature_map, target_height, target_width, None)
-        return decoded
-
-
-def build(architecture: Architecture, seed: int = 0) -> smp.Unet:
+def build(architecture: Architecture, seed: int = 0) -> SegmentationModel:
     """Build the network of an architecture with random weights.
 
     Parameters
@@ -59,32 +45,31 @@ def build(architecture: Architecture, seed: int = 0) -> smp.Unet:
 
     Returns
     -------
-    smp.Unet
-        In training mode on the CPU; maps (N, C, H, W) to logits (N, J, H, W), any H and W.
+    smp.Unet, smp.UnetPlusPlus, smp.Linknet or smp.MAnet
+        In training mode on the CPU; maps (N, C, H, W) to logits (N, J, H, W). H and W are
+        multiples of 32, those of a ``unet`` any.
 
     Raises
     ------
     ArgumentError
-        If the encoder is unknown or has not five stages of strides 2 to 32, or there is no class
-        beside the background.
+        If the encoder is unknown, has not five stages of strides 2 to 32, cannot bear this
+        architecture, or has no feature map at a level that is pruned; or there is no class beside
+        the background.
 
     Notes
     -----
     Some encoders (mit_b0, tu-convnext_atto) have no channels at level 1: there the skip of level 1
-    joins nothing, and the network with and without it is the same.
+    joins nothing and cannot be removed. SMP builds no U-Net++ and no LinkNet on mit_b0 to mit_b5.
     """
     _check(architecture)
     with seeded(Stream.WEIGHTS, seed):
         network = _baseline(architecture)
-        for level in SKIP_LEVELS:
-            if level not in architecture.skips:
-                _prune(network, level)
+        _check_levels(architecture, network.encoder.out_channels)
+        prune(network, architecture.skips)
     return network
 
 
 def _check(architecture: Architecture) -> None:
-    if architecture.arch != "unet":
-        raise ArgumentError(f"architecture {architecture.arch!r}: only 'unet' can be built")
     if len(architecture.classes) < 2:
         raise ArgumentError(
             f"classes {', '.join(architecture.classes)}: found {len(architecture.classes)}, "
@@ -106,9 +91,10 @@ def _known(encoder: str) -> bool:
     return encoder in smp.encoders.get_encoder_names()
 
 
-def _baseline(architecture: Architecture) -> smp.Unet:
+def _baseline(architecture: Architecture) -> SegmentationModel:
+    name = Arch(architecture.arch).model_class
     try:
-        network = smp.Unet(
+        network = getattr(smp, name)(
             architecture.encoder,
             encoder_weights=None,
             in_channels=architecture.channels,
@@ -117,9 +103,10 @@ def _baseline(architecture: Architecture) -> smp.Unet:
         stages = len(network.encoder.out_channels) - 1
         stride = network.encoder.output_stride
     except Exception as error:  # SMP and timm refuse in many ways: ValueError, AssertionError ...
+        other = "" if architecture.arch == Arch.UNET else f", or --arch {Arch.UNET}"
         raise ArgumentError(
-            f"encoder {architecture.encoder!r}: no U-net can be built on it "
-            f"({_first_line(error)}); use one with five stages of strides 2 to 32"
+            f"encoder {architecture.encoder!r}: no {name} can be built on it "
+            f"({_first_line(error)}); use one with five stages of strides 2 to 32{other}"
         ) from error
     if stages != STAGES or stride != STRIDE:
         raise ArgumentError(
@@ -129,22 +116,21 @@ def _baseline(architecture: Architecture) -> smp.Unet:
     return network
 
 
+def _check_levels(architecture: Architecture, channels: Sequence[int]) -> None:
+    """Refuse to prune what is not there: the network would be another one's under a wrong name."""
+    absent = [level for level in SKIP_LEVELS if not channels[level]]
+    for level in absent:
+        if level not in architecture.skips:
+            kept = sorted({*architecture.skips, *absent})
+            raise ArgumentError(
+                f"encoder {architecture.encoder!r}: has no feature map at level {level}: its skip "
+                "cannot be pruned, the baseline is already without it; use --skips "
+                f"{','.join(map(str, kept))}"
+            )
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _prune(network: smp.Unet, level: int) -> None:
-    index = STAGES - 1 - level
-    wired = network.decoder.blocks[index]
-    skip_channels = network.encoder.out_channels[level]
-    block = PrunedBlock(
-        in_channels=wired.conv1[0].in_channels - skip_channels,
-        skip_channels=0,
-        out_channels=wired.conv1[0].out_channels,
-        interpolation_mode=wired.interpolation_mode,
-    )
-    initialize_decoder(block)
-    network.decoder.blocks[index] = block
 
 
 def parameter_count(network: torch.nn.Module) -> int:
@@ -160,7 +146,7 @@ def state(network: torch.nn.Module) -> dict[str, AnyArray]:
     }
 
 
-def restore(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> smp.Unet:
+def restore(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> SegmentationModel:
     """Build the network that `state` described.
 
     Parameters
@@ -171,7 +157,7 @@ def restore(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> smp.
 
     Returns
     -------
-    smp.Unet
+    smp.Unet, smp.UnetPlusPlus, smp.Linknet or smp.MAnet
         In evaluation mode on the CPU.
 
     Raises

@@ -19,6 +19,7 @@ import huggingface_hub as hub
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from segmentation_models_pytorch.base import SegmentationModel
 
 from skiptool.errors import ArgumentError, SourceError, near
 from skiptool.model.unet import TIMM
@@ -55,12 +56,12 @@ class _Place(NamedTuple):
     revision: str | None
 
 
-def load_encoder_weights(network: smp.Unet, encoder: str, source: str) -> EncoderWeights:
+def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) -> EncoderWeights:
     """Load pretrained weights into the encoder of a network.
 
     Parameters
     ----------
-    network : smp.Unet
+    network : SegmentationModel
         Changed in place.
     encoder : str
         Name of its encoder.

@@ -146,7 +146,8 @@ def _job(
     tapped: _Network, domain: Domain, shift: Shift, how: tuple[DatasetStore, Path, str, str]
 ) -> _Job:
     (model, network, layers), (store, out, split, dtype) = tapped, how
-    model.check_fits(domain.channels, f"{store.path}: domain {domain.name}")
+    size = (domain.height, domain.width)
+    model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
     name = f"{model.name.replace('/', '-')}_{domain.name}_{str(shift).replace('=', '-')}.zarr"
     path = out if out.suffix == ".zarr" else out / name
     making = Making(
@@ -163,8 +164,8 @@ def _job(
         **{key: value for key, value in model.facts().items() if key != "model_id"},
         **{"dataset": store.path.name, "domain": domain.name, "split": split},
         **{"shift": shift.kind.value, "factor": shift.factor},
-        "patch_size": [domain.height, domain.width],
-        **{"grid": list(grid(domain.height, domain.width)), "pooling": POOLING},
+        "patch_size": [*size],
+        **{"grid": list(grid(*size)), "pooling": POOLING},
     }
     indices = domain.select(None if split == "all" else split)
     return _Job(path, network, layers, domain, shift, making, facts, indices)
@@ -181,7 +182,7 @@ def _check(jobs: Sequence[_Job], out: Path) -> None:
     if twice:
         raise ArgumentError(
             f"{twice[0]}: would be made twice; give each model, domain and shift once, and "
-            "models of the same encoder, skips and fold each another --out"
+            "models of the same architecture and fold each another --out"
         )
     if out.suffix != ".zarr" and not out.is_dir():
         check_free(out, overwrite=False, resume=False)

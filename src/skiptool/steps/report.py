@@ -17,7 +17,7 @@ from skiptool.figures.shifts import Comparison, comparisons
 from skiptool.figures.style import save
 from skiptool.metrics.scores import KEYS, Score, scores
 from skiptool.names import Kind, PictureFormat
-from skiptool.records import SILENT, Outcome, Progress, Table
+from skiptool.records import SILENT, Outcome, Progress, Table, family
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.lookup import kind_of
 from skiptool.stores.staging import check_free, staged
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 SHIFT_COLUMNS = (
-    *("reference", "reference_id", "other", "other_id", "encoder", "pruning", "fold", "dataset"),
-    *("reference_domain", "reference_shift", "reference_factor", "domain", "shift", "factor"),
+    *("reference", "reference_id", "other", "other_id", "arch", "encoder", "pruning"),
+    *("fold", "dataset", "reference_domain", "reference_shift", "reference_factor"),
+    *("domain", "shift", "factor"),
     *("layer", "channel", "metric", "bins", "range_rule", "value", "null_high", "permutations"),
     *("n_reference", "n_other", "constant_channels"),
 )
@@ -132,11 +133,12 @@ def _read(paths: Sequence[Path]) -> _Material:
 def _parameters(tables: Sequence[MetricTable]) -> Table | None:
     counts: dict[tuple[str, str], int] = {}
     for table in tables:
-        names = ("encoder", "pruning", "parameter_count")
+        names = ("arch", "encoder", "pruning", "parameter_count")
         groups = table.totals(names, "pixels" if "pixels" in table.data.column_names else "bins")
-        for encoder, pruning, count in zip(*(groups[name] for name in names), strict=True):
+        rows = zip(*(groups[name] for name in names), strict=True)
+        for arch, encoder, pruning, count in rows:
             if count is not None:
-                counts[encoder, pruning] = count
+                counts[family(arch, encoder), pruning] = count
     return parameter_table(counts) if counts else None
 
 
@@ -159,8 +161,8 @@ def _sections(material: _Material, progress: Progress) -> list[Section]:
             task.advance()
     if material.parameters is not None:
         caption = (
-            "Trainable parameters of each network (Table II of the paper): a pruned level loses "
-            "the skip's input channels of one convolution and nothing else."
+            "Trainable parameters of each network (Table II of the paper): for each pruned level a "
+            "U-net loses the skip's input channels of one convolution and nothing else."
         )
         exhibit = Exhibit(caption, table=material.parameters)
         found.append(Section("parameters", "Parameters", (), (exhibit,)))

@@ -2,7 +2,8 @@
 
 ::
 
-    runs/<encoder>-<L0..L4 or skips-1+3>/fold<k>/
+    runs/<encoder>-<L0..L4 or skips-1+3>/fold<k>/       another arch than unet goes in front:
+                                                        unetplusplus-<encoder>-L0
       model.safetensors   tensors only, under the parameter names of segmentation-models-pytorch
       config.json         the keys that library needs to build the network (``_model_class``,
                           ``encoder_name``, ``encoder_weights`` null, ``in_channels``, ``classes``
@@ -10,6 +11,9 @@
                           ``training`` (protocol), ``parameter_count``, ``lineage``
       history.parquet     see ``tables``
       last.ckpt           to resume training (not kept with --no-keep-last)
+
+That library opens a folder with all skips. It knows nothing of ``skips``: others it refuses for
+their shapes, save a LinkNet's, whose parameters are those of the whole one, which it would build.
 
 A folder written by that library's own ``save_pretrained`` is read too: it has all skips, classes
 named by number, no fold, and an id from its weights; its parameters are counted. Its activation is
@@ -95,19 +99,20 @@ class StoredModel:
         """
         return _load(self.path)
 
-    def check_fits(self, channels: int, where: str) -> None:
-        """Compare the network's input with the channels C of images.
+    def check_fits(self, channels: int, size: tuple[int, int], where: str) -> None:
+        """Compare the network's input with the channels C and the size (H, W) of images.
 
         Raises
         ------
         MismatchError
-            If they differ.
+            If the channels differ, or its decoder does not take the size.
         """
         if channels != self.architecture.channels:
             raise MismatchError(
                 f"{where}: images have {channels} channels, model {self.path} takes "
                 f"{self.architecture.channels}; use a model trained on such images"
             )
+        self.architecture.check_size(*size, where)
 
     def facts(self) -> dict[str, Any]:
         """Return the columns that tables and stores keep of a model."""
@@ -172,7 +177,7 @@ def open_model(path: Path) -> StoredModel:
     Raises
     ------
     FormatError
-        If files are missing or cut short, the configuration is no U-net this code can build, or
+        If files are missing or cut short, the configuration is no network this code can build, or
         its header is of another kind or version.
     """
     for name in (CONFIG, WEIGHTS):

@@ -13,40 +13,48 @@ from reprlib import repr as brief
 from typing import Any
 
 from skiptool.errors import FormatError, SkiptoolError
-from skiptool.names import IGNORE, SKIP_LEVELS
+from skiptool.names import IGNORE, SKIP_LEVELS, Arch
 from skiptool.records import Architecture
 
 __all__ = ["configuration", "read_architecture", "read_config", "read_count", "write_config"]
 
 BUILT: Mapping[str, Sequence[object]] = {
-    "_model_class": ("Unet",),
+    "_model_class": tuple(arch.model_class for arch in Arch),
     "encoder_depth": (5,),
     "decoder_use_norm": ("batchnorm", True),
     "decoder_use_batchnorm": (True,),
     "decoder_channels": ([256, 128, 64, 32, 16],),
     "decoder_attention_type": (None,),
     "decoder_interpolation": ("nearest",),
+    "decoder_pab_channels": (64,),
     "aux_params": (None,),
 }
-"""Keys of the library's configuration that have one meaning here; where absent they have it too.
+"""Keys of the library's configuration with what is built here; where absent they have the first.
 
 With another value the weights might fit all the same, and mean something else.
 """
+
+_PLAIN = {"decoder_channels": [256, 128, 64, 32, 16], "decoder_interpolation": "nearest"}
+_ATTENDED = {**_PLAIN, "decoder_attention_type": None}
+_DECODERS: Mapping[str, Mapping[str, Any]] = {
+    Arch.LINKNET: {},
+    Arch.MANET: {**_PLAIN, "decoder_pab_channels": 64},
+}
+"""Keys of decoders that differ from those of U-net and U-Net++."""
 
 MAX_CHANNELS = 64
 
 
 def configuration(architecture: Architecture) -> dict[str, Any]:
-    """Return the keys that describe a network."""
+    """Return the keys that describe a network: those its class takes, then ours."""
+    arch = Arch(architecture.arch)
     return {
-        "_model_class": "Unet",
+        "_model_class": arch.model_class,
         "encoder_name": architecture.encoder,
         "encoder_depth": 5,
         "encoder_weights": None,
         "decoder_use_norm": "batchnorm",
-        "decoder_channels": [256, 128, 64, 32, 16],
-        "decoder_attention_type": None,
-        "decoder_interpolation": "nearest",
+        **_DECODERS.get(arch, _ATTENDED),
         "in_channels": architecture.channels,
         "classes": len(architecture.classes),
         "activation": None,
@@ -90,9 +98,11 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
     for key, accepted in BUILT.items():
         if config.get(key, accepted[0]) not in accepted:
             raise FormatError(
-                f"{where}: {key} is {brief(config[key])}, expected {accepted[0]!r}; no other "
-                "network is built here"
+                f"{where}: {key} is {brief(config[key])}, expected "
+                f"{' or '.join(map(repr, accepted))}; no other network is built here"
             )
+    kind = config.get("_model_class", Arch.UNET.model_class)
+    arch = next(arch for arch in Arch if arch.model_class == kind)
     encoder = config.get("encoder_name")
     count = config.get("classes", 1)
     channels = config.get("in_channels", 3)
@@ -114,7 +124,7 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
             "names and levels; train it again"
         )
     try:
-        return Architecture(encoder, tuple(skips), tuple(names), channels)
+        return Architecture(encoder, tuple(skips), tuple(names), channels, arch.value)
     except SkiptoolError as error:
         raise FormatError(f"{where}: describes no network ({error}); train it again") from error
 

@@ -69,6 +69,17 @@ def test_channels_that_differ_are_refused(experiment: SimpleNamespace, tmp_path:
         load([experiment.baseline], tmp_path / "grey.zarr")
 
 
+def test_sizes_that_an_architecture_does_not_take_are_refused(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "odd.zarr", [small_sample(0, "g", (40, 64, 3))])
+    smp.Linknet("resnet18", encoder_weights=None, classes=2).save_pretrained(tmp_path / "theirs")
+    with refused(MismatchError, "domain g", "40 x 64", "linknet takes multiples of 32"):
+        load([tmp_path / "theirs"], tmp_path / "odd.zarr")
+    (model,), _ = load([tmp_path / "theirs"], experiment.data)
+    assert model.stored.architecture.arch == "linknet"
+
+
 def test_a_copy_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "copy").symlink_to(experiment.baseline)
     with refused(ArgumentError, "a model is given twice", "copy", experiment.baseline):

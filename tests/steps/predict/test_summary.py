@@ -44,6 +44,18 @@ def test_folds_are_averaged_and_ensembles_are_not_among_them(run: Run) -> None:
     assert folds.title == "IoU of cell, samples of each model's validation fold, mean over folds"
 
 
+def test_a_foreign_folder_is_not_averaged_with_another_architecture_of_its_name(run: Run) -> None:
+    first = run.models[0]
+    same = replace(first.stored, name="theirs")
+    nested = replace(same, architecture=replace(same.architecture, arch="unetplusplus"))
+    ours = replace(nested, name="unetplusplus-resnet18-L0/fold0")
+    models = [replace(first, stored=stored) for stored in (same, nested, ours)]
+    totals = {(n, "A", ORIGINAL): counts(n + 1, 1) for n in range(3)}
+    table = iou_table(replace(run, models=models, ensembles=[]), totals)
+    names = ["theirs", "unetplusplus theirs", "unetplusplus-resnet18-L0"]
+    assert [table.columns[name][0] for name in names] == pytest.approx([0.5, 2 / 3, 0.75])
+
+
 def test_several_classes_have_a_row_each_beside_their_mean(run: Run) -> None:
     """Classes at 0.5 and 0.25, one that is nowhere; the background is no row."""
     three = replace(run.store, classes=("background", "LV", "MYO", "RV"))

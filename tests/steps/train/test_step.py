@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
+from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError, SourceError
 from skiptool.model.fit import LAST
 from skiptool.model.watch import Watch
 from skiptool.names import Precision, Split
@@ -86,6 +86,17 @@ def test_resume_trains_only_what_is_missing(
     other = replace(PROTOCOL, lr=0.5)
     with pytest.raises(ExistsError, match=r"lr was 0\.0001, now 0\.5"):
         train_models(experiment.data, runs, protocol=other, resume=True, **both)
+
+
+def test_sizes_that_an_architecture_does_not_take_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "fit", refuse)
+    samples = [sample(n, "A", (40, 64, 3), split=Split.TRAIN, fold=n % 2) for n in range(4)]
+    write_dataset(tmp_path / "d.zarr", samples)
+    with refused(MismatchError, "domain A", "40 x 64", "manet takes multiples of 32", "unet"):
+        train_models(tmp_path / "d.zarr", tmp_path / "runs", protocol=PROTOCOL, arch="manet")
+    assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
 
 
 @pytest.mark.parametrize("place", ["training", "writing"])

@@ -73,7 +73,7 @@ def nothing_left(failed: Sequence[SkiptoolError]) -> SkiptoolError:
 
 
 def check_fits(model: StoredModel, store: DatasetStore, domains: Iterable[Domain]) -> None:
-    """Compare a model's channels and number of classes with those of the data.
+    """Compare a model's channels, sizes and number of classes with those of the data.
 
     Raises
     ------
@@ -81,7 +81,8 @@ def check_fits(model: StoredModel, store: DatasetStore, domains: Iterable[Domain
         If they differ.
     """
     for domain in domains:
-        model.check_fits(domain.channels, f"{store.path}: domain {domain.name}")
+        size = (domain.height, domain.width)
+        model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
     ours, theirs = store.classes, model.architecture.classes
     if len(ours) != len(theirs):
         raise MismatchError(

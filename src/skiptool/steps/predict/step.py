@@ -82,7 +82,7 @@ def predict_dataset(
         ``train``, ``test``, ``all``, or ``fold``: what each model was validated on.
     ensemble : bool
         Also average the class probabilities (softmax, float32 (N, J, H, W)) of the folds of each
-        architecture. Such rows have fold -1 and a model named ``<encoder>-<skips>/ensemble``.
+        architecture. Such rows have fold -1 and a model named ``resnet18-L1/ensemble``.
     masks : Path, optional
         Store to which the predicted masks, uint8 (N, H, W), are written as well.
     overlays : Path, optional

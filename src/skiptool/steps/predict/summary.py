@@ -10,9 +10,12 @@ import numpy as np
 
 from skiptool.metrics.overlap import iou, mean_iou
 from skiptool.metrics.scores import mean_and_spread
+from skiptool.names import Arch
 from skiptool.records import Shift, Table
 from skiptool.steps.predict.run import Run
 from skiptool.steps.predict.selection import FOLD
+from skiptool.stores.checkpoint import StoredModel
+from skiptool.stores.ensembles import Ensemble
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -35,7 +38,7 @@ def iou_table(run: Run, totals: Totals) -> Table:
     """
     columns: dict[str, list[int]] = {}
     for number in range(len(run.models) + len(run.ensembles)):
-        columns.setdefault(_column(run.predictor(number).name), []).append(number)
+        columns.setdefault(_column(run.predictor(number)), []).append(number)
     domains = list(dict.fromkeys(part.domain.name for part in run.parts))
     classes = run.store.classes
     measures = [None, *range(1, len(classes))] if len(classes) > 2 else [None]
@@ -54,8 +57,10 @@ def iou_table(run: Run, totals: Totals) -> Table:
     return Table(title, cells)
 
 
-def _column(name: str) -> str:
-    return name.rpartition("/fold")[0] or name
+def _column(model: StoredModel | Ensemble) -> str:
+    """Name an architecture; a foreign folder may be called like that of another one."""
+    name, arch = model.name.rpartition("/fold")[0] or model.name, model.architecture.arch
+    return name if arch == Arch.UNET or name.startswith(arch) else f"{arch} {name}"
 
 
 def _mean(

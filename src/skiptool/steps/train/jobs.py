@@ -11,6 +11,7 @@ from skiptool.errors import ArgumentError
 from skiptool.model.fit import Fitted, count_steps, fit
 from skiptool.model.loggers import Logging
 from skiptool.model.ranks import ALONE, Ranks
+from skiptool.names import Arch
 from skiptool.records import SILENT
 from skiptool.stores.header import Making, digest
 from skiptool.stores.staging import check_free, partial_of
@@ -116,15 +117,18 @@ def plan_job(
 
     Raises
     ------
-    ArgumentError, FormatError
-        If the fold has nothing to train or to validate on.
+    ArgumentError, FormatError, MismatchError
+        If the network cannot take images of this size, or the fold has nothing to train or to
+        validate on.
     """
     plan.parts(training.fold)
+    architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
     folder = out / architecture.folder / f"fold{training.fold}"
     making = Making(
         "train",
         (plan.store.path,),
         {
+            **({} if architecture.arch == Arch.UNET else {"arch": architecture.arch}),
             **{"domain": plan.domain.name, "encoder": architecture.encoder, "folds": folds},
             "skips": ",".join(map(str, architecture.skips)) or "none",
             **training.recorded(),

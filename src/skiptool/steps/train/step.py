@@ -16,7 +16,7 @@ from skiptool.model.processes import joined
 from skiptool.model.ranks import Ranks, check_device, find_ranks
 from skiptool.model.unet import build, parameter_count
 from skiptool.model.weights import load_encoder_weights
-from skiptool.names import SKIP_LEVELS, LoggerName
+from skiptool.names import SKIP_LEVELS, Arch, LoggerName
 from skiptool.records import SILENT, Architecture, Outcome, Progress, Training
 from skiptool.steps.train.grid import whole_grid
 from skiptool.steps.train.jobs import (
@@ -47,6 +47,7 @@ def train_fold(
     fold: int = 0,
     encoder: str = "resnet18",
     skips: tuple[int, ...] = SKIP_LEVELS,
+    arch: str = Arch.UNET,
     domain: str | None = None,
     folds: int | None = None,
     protocol: Training | None = None,
@@ -67,7 +68,7 @@ def train_fold(
     encoder : str
     skips : tuple of int
         Levels that stay; ``(1, 2, 3, 4)`` is the baseline.
-    domain, folds, protocol, device, workers, overwrite, resume, progress
+    arch, domain, folds, protocol, device, workers, overwrite, resume, progress
         As of `train_models`, which this is for a single model.
 
     Returns
@@ -86,6 +87,7 @@ def train_fold(
         domain=domain,
         encoders=[encoder],
         skips=[skips],
+        arch=arch,
         fold=[fold],
         folds=folds,
         protocol=protocol,
@@ -105,6 +107,7 @@ def train_models(
     domain: str | None = None,
     encoders: Sequence[str] = ("resnet18",),
     skips: Sequence[tuple[int, ...]] = (SKIP_LEVELS,),
+    arch: str = Arch.UNET,
     fold: Sequence[int] = (),
     folds: int | None = None,
     protocol: Training | None = None,
@@ -136,6 +139,8 @@ def train_models(
         Domain to train on; needed where several hold training samples.
     encoders, skips : sequences of str and of tuple of int
         Encoders of segmentation-models-pytorch; levels that stay, see ``records.Architecture``.
+    arch : str
+        ``unet``, ``unetplusplus``, ``linknet`` or ``manet``.
     fold : sequence of int
         Validation folds to train, all by default.
     folds : int, optional
@@ -186,7 +191,7 @@ def train_models(
     )
     classes, channels = plan.store.classes, plan.domain.channels
     weights_of(settings, classes)
-    architectures = [Architecture(e, kept, classes, channels) for e in encoders for kept in skips]
+    architectures = [Architecture(e, s, classes, channels, arch) for e in encoders for s in skips]
     # Each is built once here, so that an unknown encoder is refused before anything is trained.
     networks = {each: build(each, seed=settings.seed) for each in architectures}
     jobs = [

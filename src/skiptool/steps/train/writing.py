@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skiptool.names import Kind
+from skiptool.names import Arch, Kind
 from skiptool.records import Table
 from skiptool.steps.train.jobs import drawn
 from skiptool.stores.checkpoint import model_identity, write_model
@@ -43,9 +43,10 @@ def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
 
 def summary(jobs: Sequence[Job]) -> tuple[Table, ...]:
     """Return the table of the models trained now, none if there are none."""
+    others = any(job.architecture.arch != Arch.UNET for job in jobs)
+    names = (*(("arch",) if others else ()), "encoder", "pruning")
     columns: dict[str, list[str | int | float | None]] = {
-        "encoder": [job.architecture.encoder for job in jobs],
-        "pruning": [job.architecture.pruning for job in jobs],
+        **{key: [getattr(job.architecture, key) for job in jobs] for key in names},
         "fold": [job.training.fold for job in jobs],
         "parameters": [job.parameter_count for job in jobs],
     }
