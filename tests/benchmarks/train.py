@@ -4,6 +4,8 @@ Run: ``python tests/benchmarks/train.py [PIXELS [IMAGES [ROUNDS]]]`` (256, 64, 3
 U-net in bfloat16 with weights channels last, batches of 8. The loop runs over batches made before,
 without reading, augmenting, counting or saving anything. Both run in turn; seconds are those of a
 training epoch, the first one of either left out; ratios are the median of those within a round.
+Waiting is what lies between the end of one batch and the beginning of the next, as a share of the
+epoch: reading, augmenting, stacking, and what Lightning does in between.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -19,6 +23,7 @@ import torch
 
 import skiptool
 from skiptool.model.fit import fit
+from skiptool.model.watch import Watch
 from skiptool.names import Loss, Precision
 from skiptool.records import Architecture, SampleReader, Training
 from skiptool.stores.dataset import open_dataset
@@ -47,8 +52,27 @@ def loop(batches: list[tuple[torch.Tensor, torch.Tensor]], epochs: int) -> float
     return (time.perf_counter() - began) / (epochs - 1)
 
 
-def ours(reader: SampleReader, few: SampleReader, folder: Path, epochs: int) -> float:
-    """Train with skiptool; return the seconds of an epoch without its validation."""
+class Gaps:
+    """Seconds between the batches of an epoch, the last one."""
+
+    def __init__(self) -> None:
+        self.seconds = self.ended = 0.0
+
+    def begin(self) -> None:
+        """Count from here."""
+        self.seconds, self.ended = 0.0, time.perf_counter()
+
+    def start(self) -> None:
+        """Add what has passed since the end of the batch before."""
+        self.seconds += time.perf_counter() - self.ended
+
+    def end(self) -> None:
+        """Remember when a batch ended."""
+        self.ended = time.perf_counter()
+
+
+def ours(reader: SampleReader, few: SampleReader, folder: Path, epochs: int) -> tuple[float, float]:
+    """Train with skiptool; return the seconds of an epoch without its validation, and waiting."""
     protocol = Training(
         fold=0,
         epochs=epochs,
@@ -59,8 +83,24 @@ def ours(reader: SampleReader, few: SampleReader, folder: Path, epochs: int) -> 
         precision=Precision.BFLOAT16,
     )
     architecture = Architecture("resnet18", (1, 2, 3, 4), CLASSES)
-    history = fit(architecture, protocol, reader, few, folder).history
-    return float(np.mean([row.seconds for row in history if row.split == "train"][1:]))
+    gaps, begin, end = Gaps(), Watch.on_train_epoch_start, Watch.on_train_batch_end
+
+    def begun(self: Watch, *given: Any) -> None:  # noqa: ANN401 - Lightning's
+        begin(self, *given)
+        gaps.begin()
+
+    def ended(self: Watch, *given: Any) -> None:  # noqa: ANN401
+        end(self, *given)
+        gaps.end()
+
+    with (
+        patch.object(Watch, "on_train_epoch_start", begun),
+        patch.object(Watch, "on_train_batch_start", lambda *_: gaps.start()),
+        patch.object(Watch, "on_train_batch_end", ended),
+    ):
+        history = fit(architecture, protocol, reader, few, folder).history
+    seconds = [row.seconds for row in history if row.split == "train"]
+    return float(np.mean(seconds[1:])), gaps.seconds / seconds[-1]
 
 
 def main() -> None:
@@ -76,9 +116,11 @@ def main() -> None:
             stored, masks = reader.read_many(range(start, min(start + BATCH, images)))
             inputs = torch.from_numpy(stored).permute(0, 3, 1, 2).float() / 255
             batches.append((inputs, torch.from_numpy(masks).long()))
-        times = np.array([[loop(batches, 3), ours(reader, few, folder, 3)] for _ in range(rounds)])
-        for label, least in zip(("loop", "skiptool"), times.min(axis=0), strict=True):
+        found = [[loop(batches, 3), *ours(reader, few, folder, 3)] for _ in range(rounds)]
+        times = np.array(found)
+        for label, least in zip(("loop", "skiptool"), times[:, :2].min(axis=0), strict=True):
             print(f"{label:9s} {least:6.2f} s an epoch, {images / least:6.1f} images/s")
+        print(f"waiting for data: {np.median(times[:, 2]):.1%} of an epoch")
         print(f"skiptool trains at {np.median(times[:, 0] / times[:, 1]):.2f} of the loop")
 
 

@@ -99,8 +99,17 @@ def _wandb(about: Logging) -> Logger:
 
 
 def _mlflow(about: Logging) -> Logger:
-    place = os.environ.get("MLFLOW_TRACKING_URI") or (about.folder / "mlflow").resolve().as_uri()
-    return MLFlowLogger(PROJECT, run_name=about.run, tracking_uri=place)
+    place = os.environ.get("MLFLOW_TRACKING_URI")
+    if place:
+        return MLFlowLogger(PROJECT, run_name=about.run, tracking_uri=place)
+    folder = about.folder.resolve() / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return MLFlowLogger(
+        PROJECT,
+        run_name=about.run,
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        artifact_location=(folder / "artifacts").as_uri(),
+    )
 
 
 _MAKERS: Mapping[LoggerName, Callable[[Logging], Logger]] = {

@@ -154,7 +154,9 @@ class Watch(Callback):
                 "learning rate or train in precision 32"
             )
         self.history.append(Epoch(epoch, split, loss, miou, self._lr, seconds))
-        told = {f"{split}/loss": loss, f"{split}/mIoU": miou, "lr": self._lr}
+        told = {f"{split}/loss": loss, f"{split}/mIoU": miou}
+        if split == "train":
+            told["lr"] = self._lr
         for logger in trainer.loggers:
             logger.log_metrics(told, step=epoch)
         return self.history[-1]
