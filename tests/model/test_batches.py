@@ -10,10 +10,12 @@ import torch
 from skiptool.errors import FormatError
 from skiptool.model.batches import (
     as_input,
+    augmented,
     count_batches,
     training_batches,
     validation_batches,
 )
+from skiptool.model.ranks import ALONE, Ranks
 
 
 def epoch(loader: Any, number: int) -> list[Any]:  # noqa: ANN401 - a DataLoader
@@ -150,3 +152,44 @@ def test_workers_change_nothing(readers: ModuleType) -> None:
         assert str(found.pop(place)) == str(expected.pop(place))
         assert same(expected, found)
     spawned._iterator._shutdown_workers()
+
+
+@pytest.mark.parametrize("kind", ["Squares", "Grey"])
+def test_augmenting_later_is_augmenting_in_the_loader(kind: str, readers: ModuleType) -> None:
+    reader = getattr(readers, kind)(24)
+    at_once = epoch(training_batches(reader, 8, seed=3), 5)
+    later = epoch(training_batches(reader, 8, seed=3, later=True), 5)
+    assert all(batch[2].shape == (8, 6) for batch in later)
+    assert not torch.equal(later[0][0], at_once[0][0])
+    assert same([augmented(*batch) for batch in later], at_once)
+
+
+@pytest.mark.parametrize(("samples", "size", "batch"), [(24, 2, 8), (29, 3, 9), (13, 2, 4)])
+def test_processes_share_each_batch(
+    samples: int, size: int, batch: int, readers: ModuleType
+) -> None:
+    def keys(ranks: Ranks) -> list[list[tuple[int, int]]]:
+        loader = training_batches(readers.Squares(samples), batch, seed=1, ranks=ranks)
+        loader.sampler.set_epoch(2)
+        return list(loader.batch_sampler)
+
+    whole = keys(ALONE)
+    parts = [keys(Ranks(rank, size)) for rank in range(size)]
+    assert {len(part) for part in parts} == {len(part) for part in parts[:1]}
+    count = count_batches([range(samples)], batch, 1, Ranks(0, size))
+    assert count == [len(parts[0])]
+    for number, together in enumerate(zip(*parts, strict=True)):
+        shared = [key for part in together for key in part]
+        assert sorted(shared) == sorted(whole[number])
+        assert max(map(len, together)) - min(map(len, together)) <= 1
+        assert min(map(len, together)) >= 2
+    if len(whole) > len(parts[0]):
+        assert len(whole[-1]) < 2 * size
+
+
+def test_processes_validate_each_sample_once(readers: ModuleType) -> None:
+    loaders = [validation_batches(readers.Squares(7), 4, ranks=Ranks(rank, 2)) for rank in range(2)]
+    assert sorted(key for loader in loaders for key in loader.sampler) == [
+        (0, index) for index in range(7)
+    ]
+    assert [len(batch[0]) for batch in loaders[0]] == [2, 2]

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from skiptool.errors import ArgumentError
-from skiptool.model.checks import check_batch, check_protocol, check_samples, weights_of
+from skiptool.model.checks import (
+    check_batch,
+    check_protocol,
+    check_samples,
+    check_shares,
+    weights_of,
+)
 from skiptool.records import Architecture, Training
 
 ARCHITECTURE = Architecture("resnet18", (), ("background", "cell"))
@@ -75,3 +81,17 @@ def test_batches_of_one_pixel(readers: ModuleType) -> None:
     for count, batch_size in ((1, 8), (5, 1)):
         with pytest.raises(ArgumentError, match="one image of 32 x 32 px cannot be normalised"):
             check_batch(readers.Squares(count, size=32), batch_size)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((9, [range(9)], 4, 2), "--batch-size 9: cannot be dealt out to 2 processes"),
+        ((9, [range(9), range(2)], 4, 3), "a part of the data holds 2 samples"),
+        ((4, [range(9)], 3, 4), "a part of the data holds 3 samples"),
+    ],
+)
+def test_what_cannot_be_dealt_out(given: Any, expected: str) -> None:  # noqa: ANN401
+    check_shares(8, [range(9)], 4, 4)
+    with pytest.raises(ArgumentError, match=expected):
+        check_shares(*given)

@@ -15,6 +15,7 @@ nearest label. What comes in from outside is black, and ignored by every loss an
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from skiptool.names import IGNORE
 if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
 
-__all__ = ["Affine", "apply", "draw"]
+__all__ = ["Affine", "apply", "apply_to_tensors", "draw"]
 
 MIRROR = 0.5
 RESAMPLE = 0.5
@@ -59,6 +60,19 @@ class Affine:
     scale: float = 1.0
     right: float = 0.0
     down: float = 0.0
+
+    def row(self) -> tuple[float, ...]:
+        """Return the change as numbers, in the order of the fields; `Affine.of_row` takes them."""
+        return (
+            *(float(self.mirror), float(self.flip), self.angle),
+            *(self.scale, self.right, self.down),
+        )
+
+    @classmethod
+    def of_row(cls, row: Sequence[float]) -> Affine:
+        """Read what `row` wrote."""
+        mirror, flip, *rest = row
+        return cls(bool(mirror), bool(flip), *rest)
 
     @property
     def resamples(self) -> bool:
@@ -100,9 +114,31 @@ def apply(change: Affine, image: Image, mask: UInt8) -> tuple[Image, UInt8]:
     image, mask
         New arrays of the same shapes and dtypes; outside the old image 0 and 255 (ignored).
     """
+    moved, labels = apply_to_tensors(
+        change, torch.from_numpy(image.copy()), torch.from_numpy(mask.copy())
+    )
+    return moved.numpy(), labels.numpy()
+
+
+def apply_to_tensors(
+    change: Affine, image: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Change an image and its mask alike, on the device where they are.
+
+    Parameters
+    ----------
+    change : Affine
+    image : uint8 or float32, shape (H, W, C)
+    mask : uint8, shape (H, W)
+
+    Returns
+    -------
+    image, mask
+        Contiguous, of the same shapes and dtypes; as of `apply`.
+    """
     height, width = mask.shape
-    moved = tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1).copy()))
-    labels = tv_tensors.Mask(torch.from_numpy(mask.copy()))
+    moved = tv_tensors.Image(image.permute(2, 0, 1))
+    labels = tv_tensors.Mask(mask)
     for chosen, turn in (
         (change.mirror, functional.horizontal_flip),
         (change.flip, functional.vertical_flip),
@@ -122,4 +158,4 @@ def apply(change: Affine, image: Image, mask: UInt8) -> tuple[Image, UInt8]:
             )
             for tensor, fill in ((moved, 0), (labels, IGNORE))
         )
-    return np.ascontiguousarray(moved.numpy().transpose(1, 2, 0)), labels.numpy()
+    return moved.permute(1, 2, 0).contiguous(), labels.contiguous()

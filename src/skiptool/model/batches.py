@@ -17,17 +17,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from skiptool.errors import SkiptoolError
-from skiptool.model.augment import apply, draw
+from skiptool.model.augment import Affine, apply, apply_to_tensors, draw
 from skiptool.model.ranks import ALONE, Ranks
 from skiptool.model.seeds import Stream, generator
 
 if TYPE_CHECKING:
     from skiptool.records import Image, SampleReader, UInt8
 
-    Item = tuple[Image, UInt8] | SkiptoolError
-    Batch = tuple[torch.Tensor, torch.Tensor] | SkiptoolError
+    Item = tuple[Image, UInt8] | tuple[Image, UInt8, tuple[float, ...]] | SkiptoolError
+    Batch = tuple[torch.Tensor, ...] | SkiptoolError
 
-__all__ = ["as_input", "count_batches", "training_batches", "validation_batches"]
+__all__ = ["as_input", "augmented", "count_batches", "training_batches", "validation_batches"]
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
@@ -54,6 +54,7 @@ def training_batches(
     pin: bool = False,
     draws: Sequence[Sequence[int]] = (),
     ranks: Ranks = ALONE,
+    later: bool = False,
 ) -> DataLoader[Any]:
     """Return shuffled, augmented batches; the order is new in each epoch.
 
@@ -74,6 +75,9 @@ def training_batches(
         takes draw e modulo E. By default one draw holds all.
     ranks : Ranks
         This process among those that train together; ``batch_size`` is a multiple of their number.
+    later : bool
+        Leave the augmentation to `augmented`: batches hold what was drawn as a third tensor,
+        float64 (N, 6).
 
     Returns
     -------
@@ -89,7 +93,30 @@ def training_batches(
     with the epoch.
     """
     shuffle = _Shuffle(draws or (range(len(reader)),), batch_size, seed, ranks)
-    return _loader(_Samples(reader, seed), shuffle, batch_size // ranks.size, workers, pin)
+    return _loader(_Samples(reader, seed, later), shuffle, batch_size // ranks.size, workers, pin)
+
+
+def augmented(
+    images: torch.Tensor, masks: torch.Tensor, changes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Augment a batch on the device where it is, as the loader else does sample by sample.
+
+    Parameters
+    ----------
+    images : uint8 or float32, shape (N, H, W, C)
+    masks : uint8, shape (N, H, W)
+    changes : float64, shape (N, 6)
+        On the CPU: a device would be waited for.
+
+    Returns
+    -------
+    images, masks
+        Of the same shapes and dtypes.
+    """
+    drawn = [Affine.of_row(row) for row in changes.tolist()]
+    pairs = [apply_to_tensors(*each) for each in zip(drawn, images, masks, strict=True)]
+    moved, labels = zip(*pairs, strict=True)
+    return torch.stack(moved), torch.stack(labels)
 
 
 def count_batches(
@@ -144,9 +171,10 @@ def _loader(
 class _Samples(Dataset["Item"]):
     """Samples by (epoch, index), augmented where there is a seed."""
 
-    def __init__(self, reader: SampleReader, seed: int | None) -> None:
+    def __init__(self, reader: SampleReader, seed: int | None, later: bool = False) -> None:
         self.reader = reader
         self.seed = seed
+        self.later = later
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -159,7 +187,8 @@ class _Samples(Dataset["Item"]):
             return error
         if self.seed is None:
             return image, mask
-        return apply(draw(generator(Stream.AUGMENT, self.seed, epoch, index)), image, mask)
+        change = draw(generator(Stream.AUGMENT, self.seed, epoch, index))
+        return (image, mask, change.row()) if self.later else apply(change, image, mask)
 
 
 class _Shuffle(Sampler[tuple[int, int]]):
@@ -212,5 +241,4 @@ def _stack(items: Sequence[Item]) -> Batch:
         if isinstance(item, SkiptoolError):
             return item
         read.append(item)
-    images, masks = zip(*read, strict=True)
-    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
+    return tuple(torch.from_numpy(np.stack(column)) for column in zip(*read, strict=True))

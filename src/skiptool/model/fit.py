@@ -143,7 +143,7 @@ def fit(
     classes = len(architecture.classes)
     loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
     size, pin = training.batch_size, device.startswith("cuda")
-    batches = training_batches(train, size, training.seed, workers, pin, draws, ranks)
+    batches = training_batches(train, size, training.seed, workers, pin, draws, ranks, later=pin)
     checks = validation_batches(validation, size, workers, pin, ranks)
     steps = count_steps(training, draws, len(validation), ranks)
     title = f"{architecture.folder} fold {training.fold}"

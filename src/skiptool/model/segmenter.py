@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 
 from skiptool.errors import ArgumentError, SkiptoolError
 from skiptool.metrics.overlap import mean_iou
-from skiptool.model.batches import as_input
+from skiptool.model.batches import as_input, augmented
 from skiptool.model.ranks import mean_over_ranks, sum_over
 from skiptool.model.seeds import Stream, torch_seed
 from skiptool.names import IGNORE
@@ -80,6 +80,7 @@ class Segmenter(LightningModule):
         self.classes = classes
         self.trained = Tally(classes, torch.device("cpu"))
         self.validated = Tally(classes, torch.device("cpu"))
+        self._changes: tuple[torch.Tensor, ...] = ()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return Adam with a decay of the learning rate every ``lr_step`` epochs."""
@@ -99,11 +100,12 @@ class Segmenter(LightningModule):
                 f"masks hold label {int(unknown[0])}, expected 0 to {self.classes - 1} or {IGNORE} "
                 "(ignored); correct the masks or the list of classes"
             )
-        return batch
+        self._changes = batch[2:]  # they stay where they can be read without waiting
+        return batch[0], masks
 
     def on_after_batch_transfer(self, batch: Tensors, dataloader_idx: int) -> Tensors:
-        """Make the network's input of the stored images, on the device."""
-        images, masks = batch
+        """Make the network's input of the stored images, on the device; augment what is not yet."""
+        images, masks = augmented(*batch, *self._changes) if self._changes else batch
         return as_input(images), masks
 
     def on_train_epoch_start(self) -> None:
