@@ -22,8 +22,11 @@ from skiptool.model.seeds import Stream, generator
 if TYPE_CHECKING:
     from skiptool.records import Image, SampleReader, UInt8
 
-    Item = tuple[Image, UInt8] | SkiptoolError
-    Batch = tuple[torch.Tensor, torch.Tensor] | SkiptoolError
+    Item = tuple[Image, UInt8] | Exception
+    Batch = tuple[torch.Tensor, torch.Tensor] | Exception
+
+TOLD = (SkiptoolError, OSError, MemoryError)
+"""Errors with a message of one line, which the loader would bury under a worker's traceback."""
 
 __all__ = ["as_input", "count_batches", "training_batches", "validation_batches"]
 
@@ -72,7 +75,7 @@ def training_batches(
     Returns
     -------
     DataLoader
-        Batches (images (N, H, W, C), masks (N, H, W)), or the `SkiptoolError` that reading raised,
+        Batches (images (N, H, W, C), masks (N, H, W)), or the exception that reading raised,
         which would lose its one-line message on the way out of a worker. It has no length:
         Lightning would hold each epoch to that of the first; see `count_batches`.
 
@@ -138,7 +141,7 @@ class _Samples(Dataset["Item"]):
         epoch, index = key
         try:
             image, mask = self.reader.read(index)
-        except SkiptoolError as error:
+        except TOLD as error:
             return error
         if self.seed is None:
             return image, mask
@@ -183,7 +186,7 @@ class _InOrder(Sampler[tuple[int, int]]):
 def _stack(items: Sequence[Item]) -> Batch:
     read = []
     for item in items:
-        if isinstance(item, SkiptoolError):
+        if isinstance(item, Exception):
             return item
         read.append(item)
     images, masks = zip(*read, strict=True)

@@ -11,6 +11,7 @@ import torch
 
 from skiptool.model.batches import count_batches, training_batches, validation_batches
 from skiptool.model.checks import check_batch, check_protocol, check_samples, weights_of
+from skiptool.model.faults import training_told
 from skiptool.model.hardware import choose_precision
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.segmenter import Segmenter
@@ -105,9 +106,17 @@ def fit(
     ------
     ArgumentError
         If a number of the protocol is out of range, a reader is empty, has other channels, labels
-        beyond the classes or not one foreground pixel, or the training diverges.
+        beyond the classes.
+    FormatError
+        If not one pixel of a reader is foreground.
+    DivergedError
+        If the loss is no longer a number.
     SourceError
         If the encoder's weights cannot be had.
+    OutOfMemoryError, WorkerError
+        If there is too little memory, or a process that reads was killed.
+    OSError
+        If the checkpoint cannot be written; the one before it is intact.
     KeyboardInterrupt
         On Ctrl-C, after Lightning has let go of the device.
     """
@@ -128,8 +137,12 @@ def fit(
     counts = count_batches(draws, training.batch_size, training.epochs)
     steps = [count + len(checks) for count in counts]
     title = f"{architecture.folder} fold {training.fold}"
-    with progress.task(title, sum(steps)) as task:
-        watch = Watch(task, steps, folder / LAST, training.patience)
+    height, width = train.read(0)[1].shape
+    doing = f"batches of {training.batch_size} images of {height} x {width} px"
+    told = training_told(device, doing, workers)
+    with told, progress.task(title, sum(steps)) as task:
+        known = (architecture.classes, progress.warn)
+        watch = Watch(task, steps, folder / LAST, training.patience, *known)
         segmenter = Segmenter(network, loss, training, classes)
         run(segmenter, batches, checks, watch, device, precision, resume)
     return Fitted(

@@ -14,6 +14,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
+from skiptool.model.saving import WholeFiles
 from skiptool.names import Precision
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def run(
             max_epochs=watch.epochs,
             gradient_clip_val=segmenter.protocol.grad_clip,
             callbacks=[watch, begin],
+            plugins=[WholeFiles()],
             default_root_dir=watch.checkpoint.parent,
             logger=False,
             enable_checkpointing=False,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.errors import ArgumentError
+from skiptool.model.faults import memory_told
 from skiptool.model.hardware import choose_device
 from skiptool.model.infer import read_ahead
 from skiptool.model.taps import existing_layers, grid, tap
@@ -229,7 +230,7 @@ def _fill(
     begin, total = min(writer.written for _, writer in writers), len(reader)
     chunks = [range(at, min(at + CHUNK, total)) for at in range(begin, total, CHUNK)]
     task.advance(begin)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside, memory_told(device, f"{CHUNK} images at once"):
         writing = beside.submit(lambda: None)
         for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
             for writer, blocks in _pooled(writers, images, rows.start, device):

@@ -196,7 +196,8 @@ def _train(
     progress: Progress,
 ) -> None:
     train, validation = plan.parts(job.training.fold)
-    with parents_made(job.folder), staged(job.folder, overwrite=how[0], resume=how[1]) as partial:
+    whole = staged(job.folder, overwrite=how[0], resume=how[1], worth=LAST)
+    with parents_made(job.folder), whole as partial:
         journal = Journal(partial, job.making)
         partial.mkdir(exist_ok=True)
         if not journal.begun:
