@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from skiptool import errors
-from skiptool.errors import ArgumentError, ExistsError, SkiptoolError, near
+from skiptool.errors import (
+    ArgumentError,
+    ExistsError,
+    OutOfMemoryError,
+    SkiptoolError,
+    WorkerError,
+    near,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,4 +40,6 @@ def test_every_kind_is_a_skiptool_error(name: str) -> None:
 def test_kinds_are_those_of_the_standard_library_too() -> None:
     assert issubclass(ArgumentError, ValueError)
     assert issubclass(ExistsError, FileExistsError)
+    assert issubclass(OutOfMemoryError, MemoryError)
+    assert issubclass(WorkerError, ChildProcessError)
     assert str(ExistsError("there already")) == "there already"

@@ -11,11 +11,14 @@ from difflib import get_close_matches
 
 __all__ = [
     "ArgumentError",
+    "DivergedError",
     "ExistsError",
     "FormatError",
     "MismatchError",
+    "OutOfMemoryError",
     "SkiptoolError",
     "SourceError",
+    "WorkerError",
     "near",
 ]
 
@@ -26,6 +29,10 @@ class SkiptoolError(Exception):
 
 class ArgumentError(SkiptoolError, ValueError):
     """An argument or option is outside what is defined for it."""
+
+
+class DivergedError(SkiptoolError):
+    """A training whose loss is no longer a number."""
 
 
 class SourceError(SkiptoolError):
@@ -42,6 +49,14 @@ class MismatchError(SkiptoolError):
 
 class ExistsError(SkiptoolError, FileExistsError):
     """The output is already there, or what is there was made with other parameters."""
+
+
+class OutOfMemoryError(SkiptoolError, MemoryError):
+    """There is too little memory for the work; what is done so far is kept."""
+
+
+class WorkerError(SkiptoolError, ChildProcessError):
+    """A process that took part of the work is gone; what is done so far is kept."""
 
 
 def near(name: str, known: Iterable[str], limit: int = 3) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, FormatError
 from skiptool.model.checks import (
     check_batch,
     check_protocol,
@@ -67,7 +67,7 @@ def test_samples(readers: ModuleType) -> None:
         check_samples(readers.Squares(0), "training", ARCHITECTURE)
     with pytest.raises(ArgumentError, match="images have 1 channels, the architecture has 3"):
         check_samples(readers.Grey(3), "training", ARCHITECTURE)
-    with pytest.raises(ArgumentError, match=r"validation data: no pixel of 4 samples .* \(cell\)"):
+    with pytest.raises(FormatError, match=r"validation data: no pixel of 4 samples .* \(cell\)"):
         check_samples(readers.Empty(4), "validation", ARCHITECTURE)
 
 

@@ -320,7 +320,7 @@ def test_refusals(
 ) -> None:
     left: SampleReader = getattr(readers, train)(3)
     right: SampleReader = getattr(readers, validation)(3)
-    with pytest.raises(ArgumentError, match=expected):
+    with pytest.raises((ArgumentError, FormatError), match=expected):
         fit(L1, replace(PROTOCOL, **change), left, right, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -44,10 +44,20 @@ def test_a_tally_is_the_confusion_matrix_of_all_batches() -> None:
         alone.append(mean_iou(batch))
     assert tally.counts.dtype == torch.int64
     np.testing.assert_array_equal(tally.counts.view(3, 3).numpy(), counts)
+    assert tally.absent == []
     loss, miou = tally.result()
     assert loss == pytest.approx(np.mean(losses))
     assert miou == pytest.approx(float(mean_iou(counts)))
     assert miou != pytest.approx(float(np.mean(alone)))
+
+
+def test_classes_that_no_mask_holds() -> None:
+    """Neither background, nor what is predicted, nor what is ignored counts."""
+    tally = Tally(4, torch.device("cpu"))
+    assert tally.absent == [1, 2, 3]
+    masks = torch.tensor([[[2, 255], [2, 255]]], dtype=torch.uint8)
+    tally.add(torch.randn((1, 4, 2, 2)), masks, torch.tensor(1.0))
+    assert tally.absent == [1, 3]
 
 
 def test_adam_with_step_decay(segmenter: Segmenter) -> None:

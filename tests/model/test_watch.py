@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import DivergedError
 from skiptool.model.segmenter import Tally
 from skiptool.model.watch import Watch
 from skiptool.records import SILENT
@@ -31,12 +31,12 @@ def tally(right: int, wrong: int, loss: float) -> Tally:
     return counted
 
 
-def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0) -> bool:
-    """Let an epoch end whose foreground IoU is ``right`` / 10; say whether training is over."""
+def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0, of: int = 10) -> bool:
+    """Let an epoch end whose foreground IoU is ``right`` / ``of``; say whether training is over."""
     segmenter: Any = SimpleNamespace(
         network=torch.nn.Conv2d(1, 1, 1),
         trained=tally(5, 5, 2.0),
-        validated=tally(right, 10 - right, loss),
+        validated=tally(right, of - right, loss),
     )
     torch.nn.init.constant_(segmenter.network.weight, epoch)
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
@@ -87,7 +87,7 @@ def test_the_history_has_two_rows_an_epoch(watch: Watch) -> None:
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_training_that_diverges_ends(watch: Watch, loss: float) -> None:
-    with pytest.raises(ArgumentError, match=r"the validation loss of epoch 4 is .* lower the"):
+    with pytest.raises(DivergedError, match=r"the validation loss of epoch 4 is .* lower the"):
         end_epoch(watch, 3, 5, loss)
 
 
@@ -116,9 +116,25 @@ def test_epochs_of_a_checkpoint_are_shown_as_done(tmp_path: Path) -> None:
     assert advanced == [0, 0, 8]
 
 
+def test_classes_that_no_mask_holds_are_told_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    with SILENT.task("", 1) as task:
+        last = tmp_path / "last.ckpt"
+        watch = Watch(task, [3] * 9, last, classes=("background", "cell"), warn=said.append)
+        end_epoch(watch, 0, 0)
+        assert said == []
+        watch = Watch(task, [3] * 9, last, classes=("background", "cell"), warn=said.append)
+        for epoch in range(2):
+            end_epoch(watch, epoch, 0, of=0)
+    (line,) = said
+    assert line.startswith("validation data: no pixel of cell in the masks of the first epoch")
+
+
 def test_ctrl_c_is_remembered(watch: Watch) -> None:
     nothing: Any = None
     watch.on_exception(nothing, nothing, ValueError())
     assert not watch.interrupted
+    watch.on_exception(nothing, nothing, SystemExit())  # as Lightning tells of SIGTERM
+    assert watch.interrupted
     watch.on_exception(nothing, nothing, KeyboardInterrupt())
     assert watch.interrupted

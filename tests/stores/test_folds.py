@@ -74,8 +74,9 @@ def test_several_domains_must_be_chosen_from(tmp_path: Path) -> None:
         training_folds(two, None, None, seed=0)
     assert training_folds(two, "b", None, seed=0).domain.name == "b"
     write_dataset(tmp_path / "0.zarr", [sample(0, "a", **TEST)])
-    with refused(ArgumentError, "in 0 domains (none)"):
-        training_folds(open_dataset(tmp_path / "0.zarr"), None, None, seed=0)
+    for domain in (None, "a"):
+        with refused(FormatError, "0.zarr", "no training samples in any domain (a), expected some"):
+            training_folds(open_dataset(tmp_path / "0.zarr"), domain, None, seed=0)
 
 
 @pytest.mark.parametrize("column", ["cells", "foreground", None])

@@ -20,7 +20,8 @@ import typer
 
 from skiptool.cli.results import print_result
 from skiptool.cli.terminal import Terminal, complain
-from skiptool.errors import ArgumentError, ExistsError, SkiptoolError
+from skiptool.cli.wording import explain
+from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
 
 __all__ = ["command", "exit_code", "open_streams", "show_help"]
@@ -51,15 +52,15 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
         flags = {key: bool(given.pop(key)) for key in _SHARED}
         terminal = Terminal(flags["quiet"])
         begun = time.monotonic()
+        goes_on = "; give --resume to go on where it stopped" if "resume" in given else ""
         try:
             _check(given)
             outcome = function(**given, progress=terminal)
         except KeyboardInterrupt:
-            goes_on = "; give --resume to go on where it stopped" if "resume" in given else ""
             complain(name, f"interrupted{goes_on}")
             return 130
         except Exception as error:  # whatever it is, the user reads one line
-            return _fail(name, error, flags["debug"])
+            return _fail(name, error, flags["debug"], goes_on)
         if outcome.silent:
             return 0
         try:
@@ -126,19 +127,8 @@ def _check(given: Mapping[str, Any]) -> None:
                 raise ArgumentError(f"--out {out}: is given as {name} too; give another path")
 
 
-def _fail(name: str, error: Exception, debug: bool) -> int:
+def _fail(name: str, error: Exception, debug: bool, goes_on: str = "") -> int:
     if debug:
         traceback.print_exception(error)
-    complain(name, _line(error))
+    complain(name, explain(error, goes_on))
     return exit_code(error)
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, SkiptoolError):
-        return str(error)
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{os.strerror(error.errno) if error.errno else error}"
-    if isinstance(error, MemoryError):
-        return f"out of memory ({error or 'no size known'}); take fewer or smaller inputs at once"
-    return f"unexpected {type(error).__name__}: {error}; --debug shows where it comes from"

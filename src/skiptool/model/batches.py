@@ -24,8 +24,11 @@ from skiptool.model.seeds import Stream, generator
 if TYPE_CHECKING:
     from skiptool.records import Image, SampleReader, UInt8
 
-    Item = tuple[Image, UInt8] | tuple[Image, UInt8, tuple[float, ...]] | SkiptoolError
-    Batch = tuple[torch.Tensor, ...] | SkiptoolError
+    Item = tuple[Image, UInt8] | tuple[Image, UInt8, tuple[float, ...]] | Exception
+    Batch = tuple[torch.Tensor, ...] | Exception
+
+TOLD = (SkiptoolError, OSError, MemoryError)
+"""Errors with a message of one line, which the loader would bury under a worker's traceback."""
 
 __all__ = ["as_input", "augmented", "count_batches", "training_batches", "validation_batches"]
 
@@ -82,7 +85,7 @@ def training_batches(
     Returns
     -------
     DataLoader
-        Batches (images (N, H, W, C), masks (N, H, W)), or the `SkiptoolError` that reading raised,
+        Batches (images (N, H, W, C), masks (N, H, W)), or the exception that reading raised,
         which would lose its one-line message on the way out of a worker. It has no length:
         Lightning would hold each epoch to that of the first; see `count_batches`.
 
@@ -183,7 +186,7 @@ class _Samples(Dataset["Item"]):
         epoch, index = key
         try:
             image, mask = self.reader.read(index)
-        except SkiptoolError as error:
+        except TOLD as error:
             return error
         if self.seed is None:
             return image, mask
@@ -238,7 +241,7 @@ class _InOrder(Sampler[tuple[int, int]]):
 def _stack(items: Sequence[Item]) -> Batch:
     read = []
     for item in items:
-        if isinstance(item, SkiptoolError):
+        if isinstance(item, Exception):
             return item
         read.append(item)
     return tuple(torch.from_numpy(np.stack(column)) for column in zip(*read, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +78,10 @@ def check_samples(reader: SampleReader, name: str, architecture: Architecture) -
     Raises
     ------
     ArgumentError
-        If there is no sample, the channels differ from the architecture's, or no pixel belongs to
-        a foreground class: mIoU would be undefined in validation, and there is nothing to train.
+        If there is no sample, or the channels differ from the architecture's.
+    FormatError
+        If no pixel belongs to a foreground class: mIoU would be undefined in validation, and there
+        is nothing to train.
     """
     if not len(reader):
         raise ArgumentError(f"{name} data: no sample, expected some; choose another fold or domain")
@@ -92,7 +94,7 @@ def check_samples(reader: SampleReader, name: str, architecture: Architecture) -
             )
         if ((mask > 0) & (mask < len(architecture.classes))).any():
             return
-    raise ArgumentError(
+    raise FormatError(
         f"{name} data: no pixel of {len(reader)} samples belongs to a foreground class "
         f"({', '.join(architecture.classes[1:])}), so there is no mIoU; choose another fold or "
         "annotate the images"

@@ -17,6 +17,7 @@ from skiptool.model.checks import (
     check_shares,
     weights_of,
 )
+from skiptool.model.faults import training_told
 from skiptool.model.hardware import choose_precision
 from skiptool.model.loggers import Logging, close
 from skiptool.model.loss import SegmentationLoss
@@ -120,9 +121,17 @@ def fit(
     ------
     ArgumentError
         If a number of the protocol is out of range, a reader is empty, has other channels, labels
-        beyond the classes or not one foreground pixel, or the training diverges.
+        beyond the classes.
+    FormatError
+        If not one pixel of a reader is foreground.
+    DivergedError
+        If the loss is no longer a number.
     SourceError
         If the encoder's weights cannot be had.
+    OutOfMemoryError, WorkerError
+        If there is too little memory, or a process that reads was killed.
+    OSError
+        If the checkpoint cannot be written; the one before it is intact.
     KeyboardInterrupt
         On Ctrl-C, after Lightning has let go of the device.
     """
@@ -147,8 +156,12 @@ def fit(
     checks = validation_batches(validation, size, workers, pin, ranks)
     steps = count_steps(training, draws, len(validation), ranks)
     title = f"{architecture.folder} fold {training.fold}"
-    with progress.task(title, sum(steps)) as task:
-        watch = Watch(task, steps, folder / LAST, training.patience)
+    height, width = train.read(0)[1].shape
+    doing = f"batches of {training.batch_size} images of {height} x {width} px"
+    explained = training_told(device, doing, workers)
+    with explained, progress.task(title, sum(steps)) as task:
+        known = (architecture.classes, progress.warn)
+        watch = Watch(task, steps, folder / LAST, training.patience, *known)
         segmenter = Segmenter(network, loss, training, classes)
         told = {"architecture": architecture.folder, **training.recorded()}
         loggers = logging.open(told) if logging and ranks.leads else ()

@@ -6,8 +6,7 @@ comes back is a table for each image, and the labels only where somebody wants t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from skiptool.errors import ArgumentError
+from skiptool.model.faults import memory_told
 from skiptool.model.hardware import autocast, exact_float32
 from skiptool.model.infer import to_device
 from skiptool.names import IGNORE
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from skiptool.names import Precision
     from skiptool.records import Image, Int64, UInt8
 
-__all__ = ["Segmented", "check_labels", "memory_told", "segment"]
+__all__ = ["Segmented", "check_labels", "segment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +139,3 @@ def _count(cells: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Ten
     rows = classes + 1
     counts = torch.bincount((cells + labels).flatten(), minlength=len(cells) * rows * classes)
     return counts.view(len(cells), rows, classes)[:, :classes]
-
-
-@contextmanager
-def memory_told(device: str, doing: str) -> Iterator[None]:
-    """Say in one line what there was too little memory of a device for.
-
-    Raises
-    ------
-    MemoryError
-        In place of torch's own error.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(f"device {device} has not enough memory for {doing}") from error

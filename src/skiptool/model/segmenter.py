@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.pytorch import LightningModule
 
-from skiptool.errors import ArgumentError, SkiptoolError
+from skiptool.errors import ArgumentError
 from skiptool.metrics.overlap import mean_iou
 from skiptool.model.batches import as_input, augmented
 from skiptool.model.ranks import mean_over_ranks, sum_over
@@ -44,6 +44,12 @@ class Tally:
         self.counts += torch.bincount(pairs.flatten(), minlength=cells + 1)[:cells]
         self.loss += loss.detach() * len(masks)
         self.images += len(masks)
+
+    @property
+    def absent(self) -> list[int]:
+        """Foreground classes of which no pixel was true."""
+        true = self.counts.view(self.classes, self.classes).sum(dim=1)
+        return [label for label in range(1, self.classes) if not true[label]]
 
     def result(self) -> tuple[float, float]:
         """Mean loss of an image, and mIoU over the foreground classes of all pixels.
@@ -91,7 +97,7 @@ class Segmenter(LightningModule):
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Tensors:
         """Raise here, in the main process, what a worker could not read."""
-        if isinstance(batch, SkiptoolError):
+        if isinstance(batch, Exception):
             raise batch
         masks = batch[1]
         unknown = masks[(masks >= self.classes) & (masks != IGNORE)]

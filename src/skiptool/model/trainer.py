@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.strategies import DDPStrategy
 
 from skiptool.model.ranks import ALONE, Environment, Ranks
+from skiptool.model.saving import WholeFiles
 from skiptool.names import Precision
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def run(
         # Lightning tells the sampler its epoch after reading ahead: a resumed training would begin
         # with batches of epoch 0.
         on_fit_start=lambda *_: sampler.set_epoch(watch.epochs_done),
-        # Lightning's answer to SIGTERM is an exit, which would take the checkpoint with it.
-        on_train_start=lambda *_: _heed(signal.SIGTERM, terminate),
+        # Lightning's answer to SIGTERM asks the other processes, which may wait for this one.
+        on_train_start=lambda *_: _heed(signal.SIGTERM, terminate) if ranks.size > 1 else None,
     )
     with _quiet(), _own_random_state(target), _interruptible(watch):
         trainer = Trainer(
@@ -104,12 +105,11 @@ def run(
 
 def _placed(target: torch.device, ranks: Ranks) -> dict[str, Any]:
     """Return what Lightning needs to know of devices and processes; it is to look for nothing."""
-    environment = Environment(ranks)
+    plugins: list[Any] = [Environment(ranks), WholeFiles()]
     if ranks.size == 1:
         devices: Any = [target.index] if target.type == "cuda" else 1
-        return {"devices": devices, "plugins": [environment]}
+        return {"devices": devices, "plugins": plugins}
     strategy = DDPStrategy(
-        cluster_environment=environment,
         broadcast_buffers=False,  # the segmenter averages them before each validation
         static_graph=True,  # encoders may have parameters that no loss reaches
     )
@@ -117,6 +117,7 @@ def _placed(target: torch.device, ranks: Ranks) -> dict[str, Any]:
         "devices": ranks.devices,
         "num_nodes": ranks.nodes,
         "strategy": strategy,
+        "plugins": plugins,
         "sync_batchnorm": target.type == "cuda",
     }
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import DivergedError
 from skiptool.model.unet import state
+from skiptool.records import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
@@ -69,16 +70,28 @@ class Watch(Callback):
         history too.
     patience : int, optional
         Epochs without a better one after which the training ends.
+    classes : sequence of str
+        Names, so that those which no mask holds can be told.
+    warn : callable
+        Takes one line about that, after the first epoch.
     """
 
     def __init__(
-        self, task: Task, steps: Sequence[int], checkpoint: Path, patience: int | None = None
+        self,
+        task: Task,
+        steps: Sequence[int],
+        checkpoint: Path,
+        patience: int | None = None,
+        classes: Sequence[str] = (),
+        warn: Callable[[str], None] = SILENT.warn,
     ) -> None:
         self.task = task
         self.epochs = len(steps)
         self.steps = steps
         self.checkpoint = checkpoint
         self.patience = patience
+        self.classes = classes
+        self.warn = warn
         self.history: list[Epoch] = []
         self.best: dict[str, AnyArray] = {}
         self.best_epoch = -1
@@ -121,13 +134,18 @@ class Watch(Callback):
         now = time.perf_counter()
         self._record(trainer, "train", segmenter.trained, self._trained - self._began)
         row = self._record(trainer, "validation", segmenter.validated, now - self._trained)
+        if row.epoch == 0:
+            self._tell_absent("training", segmenter.trained, "the network cannot learn it")
+            self._tell_absent(
+                "validation", segmenter.validated, "its IoU does not choose the epoch"
+            )
         if row.miou > self.best_miou:
             self.best_epoch, self.best_miou = row.epoch, row.miou
             self.best = state(segmenter.network)
         self._note = f", mIoU {row.miou:.3f}, best {self.best_miou:.3f}"
         self._show(trainer, 0)
         trainer.should_stop = self._over
-        self._save(trainer)
+        trainer.save_checkpoint(self.checkpoint)  # replaced whole, see `saving`
 
     @property
     def _over(self) -> bool:
@@ -137,8 +155,14 @@ class Watch(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Remember Ctrl-C, which Lightning turns into an exit."""
-        self.interrupted = isinstance(exception, KeyboardInterrupt)
+        """Remember Ctrl-C and SIGTERM, of which Lightning makes exits with 1 and with 0."""
+        self.interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+
+    def _tell_absent(self, part: str, tally: Tally, what: str) -> None:
+        lacking = [self.classes[label] for label in tally.absent if label < len(self.classes)]
+        if lacking:
+            names = ", ".join(lacking)
+            self.warn(f"{part} data: no pixel of {names} in the masks of the first epoch: {what}")
 
     def _show(self, trainer: Trainer, steps: int) -> None:
         self.task.advance(steps, f"epoch {trainer.current_epoch + 1}/{self.epochs}{self._note}")
@@ -149,7 +173,7 @@ class Watch(Callback):
         loss, miou = tally.result()
         epoch = trainer.current_epoch
         if not math.isfinite(loss):
-            raise ArgumentError(
+            raise DivergedError(
                 f"training diverged: the {split} loss of epoch {epoch + 1} is {loss}; lower the "
                 "learning rate or train in precision 32"
             )
@@ -160,12 +184,6 @@ class Watch(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(told, step=epoch)
         return self.history[-1]
-
-    def _save(self, trainer: Trainer) -> None:
-        part = self.checkpoint.with_name(f".{self.checkpoint.name}.part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            os.replace(part, self.checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the checkpoint keeps, in types that are read without executing anything."""

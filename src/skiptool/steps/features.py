@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.errors import ArgumentError
+from skiptool.model.faults import memory_told
 from skiptool.model.hardware import choose_device
 from skiptool.model.infer import read_ahead
 from skiptool.model.taps import existing_layers, grid, tap
@@ -223,18 +224,15 @@ def _run(
 def _fill(
     writers: Sequence[tuple[_Job, FeatureWriter]], reader: StoredSamples, device: str, task: Task
 ) -> None:
-    """Compute chunk by chunk while threads write the block before and read the images to come.
-
-    A block is handed over when the one before is safe; leaving waits for what is being written.
-    """
-    begin, total = min(writer.written for _, writer in writers), len(reader)
-    chunks = [range(at, min(at + CHUNK, total)) for at in range(begin, total, CHUNK)]
+    """Compute chunk by chunk while threads write the block before and read the images to come."""
+    begin, whole = min(writer.written for _, writer in writers), range(len(reader))
+    chunks = [whole[at : at + CHUNK] for at in whole[begin::CHUNK]]
     task.advance(begin)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside, memory_told(device, f"{CHUNK} images at once"):
         writing = beside.submit(lambda: None)
         for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
             for writer, blocks in _pooled(writers, images, rows.start, device):
-                writing.result()
+                writing.result()  # a block is handed over when the one before is safe
                 writing = beside.submit(writer.append, blocks)
             task.advance(len(rows))
         writing.result()

@@ -23,6 +23,7 @@ left out: we work on logits. Nothing here is ever unpickled.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +165,18 @@ def write_model(
     extra : mapping
         Further JSON-able keys of ``config.json``: ``training``, ``fold``, ``parameter_count`` ...
         Numbers that JSON does not have (NaN) become null.
+
+    Raises
+    ------
+    OSError
+        If there is no space for it.
     """
-    # safetensors writes the memory of an array as it lies there, whatever its order
-    save_file({name: np.asarray(a, order="C") for name, a in tensors.items()}, folder / WEIGHTS)
+    try:
+        # safetensors writes the memory of an array as it lies there, whatever its order
+        save_file({name: np.asarray(a, order="C") for name, a in tensors.items()}, folder / WEIGHTS)
+    except SafetensorError as error:  # its only word for what the system said
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error), str(folder / WEIGHTS)) from error
     config = {**configuration(architecture), **extra, "lineage": header.as_json()}
     write_config(folder / CONFIG, config)
 

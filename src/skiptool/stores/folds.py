@@ -111,20 +111,25 @@ def training_folds(
         If the domain is unknown or ambiguous, holds no training samples, or there are fewer
         subjects than folds.
     FormatError
-        If the draws of the training samples are not numbered 0..E-1.
+        If no domain holds training samples, or their draws are not numbered 0..E-1.
     """
     holding = [name for name, found in store.domains.items() if found.select("train")]
+    if not holding:
+        raise FormatError(
+            f"{store.path}: holds no training samples in any domain ({', '.join(store.domains)}), "
+            "expected some to train on; make it with a smaller test fraction, or a split of yours"
+        )
     if domain is None and len(holding) != 1:
         raise ArgumentError(
             f"{store.path}: training samples in {len(holding)} domains "
-            f"({', '.join(holding) or 'none'}); name one with --domain"
+            f"({', '.join(holding)}); name one with --domain"
         )
     chosen = store.domain(holding[0] if domain is None else domain)
     train = chosen.columns["split"] == Split.TRAIN.value
     if not train.any():
         raise ArgumentError(
             f"{store.path}: domain {chosen.name} holds no training samples; those that do: "
-            f"{', '.join(holding) or 'none'}"
+            f"{', '.join(holding)}"
         )
     fold = np.where(train, chosen.columns["fold"], -1).astype(np.int64)
     if folds is not None:

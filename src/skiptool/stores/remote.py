@@ -19,7 +19,13 @@ from urllib.parse import parse_qsl
 
 from zarr.storage import FsspecStore
 
-from skiptool.errors import ArgumentError, FormatError, SkiptoolError, SourceError
+from skiptool.errors import (
+    ArgumentError,
+    FormatError,
+    OutOfMemoryError,
+    SkiptoolError,
+    SourceError,
+)
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest, Store
@@ -133,6 +139,8 @@ def explained(error: Exception, where: str, damage: str) -> SkiptoolError:
     """
     if isinstance(error, SkiptoolError):
         return type(error)(f"{where}: {error}")
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(f"{where}: there is too little memory to read it; free memory")
     return FormatError(f"{where}: {damage}")
 
 

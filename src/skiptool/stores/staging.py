@@ -7,6 +7,7 @@ starts again.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -70,12 +71,28 @@ _OURS = ("zarr.json", "config.json", "overlays.json")
 """One of these stands in every folder that skiptool makes as a whole."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The system's words for no more space: of the disk, of the user, of a file."""
+
+
 @contextmanager
-def staged(out: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
+def staged(
+    out: Path, *, overwrite: bool = False, resume: bool = False, worth: str | None = None
+) -> Iterator[Path]:
     """Yield the hidden sibling of ``out``; rename it to ``out`` when the block ends well.
 
     The leftover is kept after Ctrl-C and after an error of the system (a full disk, no memory), so
     that ``--resume`` can go on; after any other error it is removed.
+
+    Parameters
+    ----------
+    out : Path
+        Final name of the output.
+    overwrite, resume : bool
+        As of :func:`check_free`.
+    worth : str, optional
+        Name of a file within; where it is there, the leftover is kept whatever the error: hours of
+        work stand in it.
 
     Raises
     ------
@@ -91,10 +108,12 @@ def staged(out: Path, *, overwrite: bool = False, resume: bool = False) -> Itera
             remove(partial)
         try:
             yield partial
-        except (KeyboardInterrupt, OSError, MemoryError):
-            raise
-        except BaseException:
-            remove(partial)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+                error.filename = str(out)  # Arrow and plain writes do not say where it is full
+            kept = isinstance(error, KeyboardInterrupt | OSError | MemoryError)
+            if not kept and not (worth and (partial / worth).exists()):
+                remove(partial)
             raise
         _put_in_place(partial, out)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError, MismatchError, SkiptoolError, SourceError
+from skiptool.model.faults import memory_told
 from skiptool.model.infer import place
-from skiptool.model.segment import memory_told
 from skiptool.model.unet import restore
 from skiptool.steps.predict.run import Loaded
 from skiptool.stores.checkpoint import StoredModel, open_model

@@ -236,7 +236,7 @@ def _train(
         return  # by a task of the same array, meanwhile
     with (
         parents_made(job.folder),
-        staged(job.folder, overwrite=overwrite, resume=resume) as folder,
+        staged(job.folder, overwrite=overwrite, resume=resume, worth=LAST) as folder,
     ):
         journal = Journal(folder, job.making)
         folder.mkdir(exist_ok=True)

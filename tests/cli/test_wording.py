@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from skiptool.cli.wording import explain
+from skiptool.errors import OutOfMemoryError, SourceError, WorkerError
+
+GOES_ON = "; give --resume"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (SourceError("a.png: gone"), "a.png: gone"),
+        (OutOfMemoryError("lower --batch-size"), "lower --batch-size"),
+        (WorkerError("take fewer"), "take fewer"),
+        (PermissionError(errno.EACCES, "x", "/x/y"), "/x/y: Permission denied"),
+        (
+            OSError(errno.ENOSPC, "x", "a.zarr"),
+            "a.zarr: No space left on device; free space there; give --resume",
+        ),
+        (
+            OSError(errno.EFBIG, "x", "a"),
+            "a: File too large; raise the limit of the size of files (ulimit -f); give --resume",
+        ),
+        (OSError(errno.ENOSPC, "x"), "No space left on device"),
+        (OSError("odd"), "odd"),
+        (
+            MemoryError("8 GiB"),
+            "out of memory (8 GiB); take fewer or smaller inputs at once; give --resume",
+        ),
+        (
+            MemoryError(),
+            "out of memory (no size known); take fewer or smaller inputs at once; give --resume",
+        ),
+        (KeyError("b"), "unexpected KeyError: 'b'; --debug shows where it comes from"),
+    ],
+)
+def test_lines(error: Exception, line: str) -> None:
+    assert explain(error, GOES_ON) == line
