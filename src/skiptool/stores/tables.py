@@ -9,7 +9,8 @@ checksums. A reader takes columns of any type that can be turned into ours witho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class TableWriter:
         kept = {"failures": list(failures)} if failures else {}
         metadata = {_KEY: json.dumps({**header.as_json(), **kept}).encode()}
         self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
+        self._path = path
         self._writer = pq.ParquetWriter(
             path, self._schema, compression="zstd", write_page_checksum=True
         )
@@ -85,7 +87,8 @@ class TableWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        with _placed(self._path):
+            self._writer.close()
 
     def append(self, columns: Mapping[str, Any], rows: int) -> None:
         """Add rows; a column is a sequence or array of them, or one value for all.
@@ -96,9 +99,22 @@ class TableWriter:
         ------
         ArgumentError
             If the table has no such column, or a column is not ``rows`` long or not of its type.
+        OSError
+            If there is no space for it.
         """
         arrays = _arrays(columns, self._schema, rows)
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        with _placed(self._path):
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[None]:
+    """Say of a disk that is full where it is: Arrow does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def as_table(kind: Kind, columns: Mapping[str, Any], rows: int) -> pa.Table:
