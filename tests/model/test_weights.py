@@ -59,7 +59,7 @@ def test_none_leaves_the_network_alone() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
 
 
-@pytest.mark.parametrize("prefix", ["", "encoder.", "model.resnet."])
+@pytest.mark.parametrize("prefix", ["", "encoder.", "module.", "model.resnet."])
 def test_a_state_dict_of_torchvision(tmp_path: Path, theirs: Tensors, prefix: str) -> None:
     path = tmp_path / "resnet18-f37072fd.pth"
     torch.save({prefix + name: tensor for name, tensor in theirs.items()}, path)
@@ -130,10 +130,40 @@ def test_a_file_of_timm(tmp_path: Path) -> None:
     assert torch.equal(found, theirs["stages.1.blocks.0.conv_dw.weight"])
 
 
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+def test_what_training_frameworks_wrap(tmp_path: Path, theirs: Tensors, wrapper: str) -> None:
+    torch.save({wrapper: theirs, "epoch": 3}, tmp_path / "a.pt")
+    unet = network()
+    load_encoder_weights(unet, "resnet18", str(tmp_path / "a.pt"))
+    assert_loaded(unet, theirs)
+
+
+@pytest.mark.parametrize(
+    "encoder", ["resnet18", "mobilenet_v2", "efficientnet-b0", "mit_b0", "tu-resnet18"]
+)
+def test_a_whole_network_of_smp(tmp_path: Path, encoder: str) -> None:
+    theirs = network(encoder=encoder)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.01)
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    unet = network(encoder=encoder)
+    load_encoder_weights(unet, encoder, str(tmp_path / "model.safetensors"))
+    assert_loaded(unet, theirs.encoder.state_dict())
+
+
 def test_weights_of_another_encoder(tmp_path: Path, theirs: Tensors) -> None:
     torch.save(theirs, tmp_path / "a.pth")
-    with pytest.raises(SourceError, match=r"layer1.2.conv1.weight is missing \(and \d+ more\)"):
+    expected = (
+        r"layer1.2.conv1.weight is missing \(and \d+ more\); the file holds .* of resnet18; use"
+    )
+    with pytest.raises(SourceError, match=expected):
         load_encoder_weights(network(encoder="resnet34"), "resnet34", str(tmp_path / "a.pth"))
+    deeper = torchvision.models.resnet34(weights=None).state_dict()
+    torch.save(deeper, tmp_path / "c.pth")
+    expected = r"layer1.2.conv1.weight has no place in it .* holds those of resnet34; use weights"
+    with pytest.raises(SourceError, match=expected):
+        load_encoder_weights(network(), "resnet18", str(tmp_path / "c.pth"))
     torch.save({**theirs, "bn1.bias": torch.zeros(3)}, tmp_path / "b.pth")
     with pytest.raises(SourceError, match=r"bn1.bias has shape \(3,\), expected \(64,\); use"):
         load_encoder_weights(network(), "resnet18", str(tmp_path / "b.pth"))

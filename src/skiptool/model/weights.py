@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from segmentation_models_pytorch.base import SegmentationModel
 
 from skiptool.errors import ArgumentError, SourceError, near
+from skiptool.model.layouts import Tensors, fitted
 from skiptool.model.unet import TIMM
 
 __all__ = ["EncoderWeights", "load_encoder_weights"]
@@ -32,7 +32,13 @@ PICKLES = (".pth", ".pt", ".bin")
 SECONDS = 5.0
 """Longest wait for the hub's first answer."""
 
-Tensors = Mapping[str, torch.Tensor]
+COMMON = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"),
+    *("vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
+    *("densenet121", "densenet169", "densenet201", "mobilenet_v2"),
+    *("efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3"),
+)
+"""Encoders by which a file of another one is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,16 @@ def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) 
         path, name = _fetch(places[source], f"encoder weights {source!r} of {encoder}"), source
     else:
         path, name = _existing(source, encoder, places), Path(source).name
-    target = network.encoder.model if encoder.startswith(TIMM) else network.encoder
-    tensors = _fit(_read(path), target.state_dict(), f"{name}: encoder weights for {encoder}")
+    target = _target_of(network, encoder)
+    tensors = _fit(_read(path), network, encoder, name)
     torch.nn.Module.load_state_dict(target, tensors, strict=False)  # _fit checked; see there
     return EncoderWeights(name, _digest(target.state_dict()))
+
+
+def _target_of(network: smp.Unet, encoder: str) -> torch.nn.Module:
+    """Return the module whose names a file of the encoder's weights has."""
+    target: torch.nn.Module = network.encoder.model if encoder.startswith(TIMM) else network.encoder
+    return target
 
 
 def _places(encoder: str) -> dict[str, _Place]:
@@ -161,53 +173,27 @@ def _read(path: Path) -> Tensors:
     return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
-def _fit(found: Tensors, target: Tensors, where: str) -> dict[str, torch.Tensor]:
-    """Select, rename and adapt the tensors that ``target`` needs.
-
-    The counters ``num_batches_tracked`` may be missing: files from before torch 0.4.1 have none.
-    """
-    names = {_plain(name): name for name in found}
-    prefix = _prefix(names, _plain(next(iter(target))))
-    chosen: dict[str, torch.Tensor] = {}
-    faults = []
-    for name, tensor in target.items():
-        source = names.get(prefix + _plain(name))
-        if source is not None:
-            chosen[name] = _adapt(found[source], tensor.shape)
-            if chosen[name].shape != tensor.shape:
-                shapes = f"{tuple(found[source].shape)}, expected {tuple(tensor.shape)}"
-                faults.append(f"tensor {source} has shape {shapes}")
-        elif not name.endswith("num_batches_tracked"):
-            faults.append(f"tensor {name} is missing")
+def _fit(found: Tensors, network: smp.Unet, encoder: str, name: str) -> dict[str, torch.Tensor]:
+    chosen, faults = fitted(found, _target_of(network, encoder).state_dict())
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise SourceError(f"{where}: {faults[0]}{more}; use weights of this very encoder")
+        other = _resembled(found)
+        holds = f"; the file holds those of {other}" if other else ""
+        raise SourceError(
+            f"{name}: encoder weights for {encoder}: {faults[0]}{more}{holds}; use weights of this "
+            "very encoder"
+        )
     return chosen
 
 
-def _plain(name: str) -> str:
-    """Bring the spellings of one tensor together.
-
-    timm writes ``stages.0`` in files and ``stages_0`` in feature extractors, torchvision's old
-    densenets ``norm.1`` for ``norm1``.
-    """
-    return re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", name).replace("_", ".")
-
-
-def _prefix(names: Mapping[str, str], first: str) -> str:
-    """Find what stands before the encoder's own names in a file (``encoder.``), mostly nothing."""
-    before = [name.removesuffix(first) for name in names if name.endswith(first)]
-    return min((p for p in before if not p or p.endswith(".")), key=len, default="")
-
-
-def _adapt(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Carry a first convolution (D, 3, k, k) over to C image channels."""
-    if tensor.dim() != 4 or tensor.shape[1] != 3 or len(shape) != 4 or shape[1] == 3:
-        return tensor
-    channels = shape[1]
-    if channels == 1:
-        return tensor.sum(1, keepdim=True)
-    return tensor[:, torch.arange(channels) % 3] * (3 / channels)
+def _resembled(found: Tensors) -> str | None:
+    """Name the encoder whose tensors these are, among those that files are mostly of."""
+    for name in COMMON:
+        with torch.device("meta"):
+            encoder = smp.encoders.get_encoder(name, weights=None)
+        if not fitted(found, encoder.state_dict())[1]:
+            return name
+    return None
 
 
 def _digest(tensors: Tensors) -> str:
