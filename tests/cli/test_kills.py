@@ -125,7 +125,7 @@ def test_twenty_kills_change_nothing(
                 (place.folder / "p.parquet").unlink()
         place.end(place.start(command, "--resume"))
     assert len(fell) == 20
-    assert sum(command == "train" for command, *_ in fell) >= 5
+    assert sum(command == "train" for command, *_ in fell) >= 3
     assert sum(bool(partials) for *_, partials in fell) >= 10
     assert place.tree() == uninterrupted.tree()
     assert not [path for path in (place.folder / "tmp").rglob("*") if path.is_file()]
