@@ -114,8 +114,11 @@ def test_progress_reaches_its_total(fitted: Fitted, shown: Counting) -> None:
     assert shown.text == "resnet18-L1 fold 0"
     assert shown.done == shown.total == 3 * (3 + 2)
     assert shown.notes[0] == "epoch 1/3"
-    assert shown.notes[-1].startswith("epoch 3/3, mIoU ")
-    assert shown.notes[-1].endswith(f", best {fitted.best_miou:.3f}")
+    last = fitted.history[-1]
+    assert shown.notes[-1] == (
+        f"epoch 3/3, loss {last.loss:.3f}, mIoU {last.miou:.3f} (best {fitted.best_miou:.3f}) in "
+        "validation"
+    )
 
 
 def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) -> None:

@@ -142,7 +142,9 @@ class Watch(Callback):
         if row.miou > self.best_miou:
             self.best_epoch, self.best_miou = row.epoch, row.miou
             self.best = state(segmenter.network)
-        self._note = f", mIoU {row.miou:.3f}, best {self.best_miou:.3f}"
+        self._note = (
+            f", loss {row.loss:.3f}, mIoU {row.miou:.3f} (best {self.best_miou:.3f}) in validation"
+        )
         self._show(trainer, 0)
         trainer.should_stop = self._over
         trainer.save_checkpoint(self.checkpoint)  # replaced whole, see `saving`
