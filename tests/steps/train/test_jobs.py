@@ -56,3 +56,11 @@ def test_folders_are_looked_at_before_any_work(plan: TrainingFolds, tmp_path: Pa
     job.folder.mkdir(parents=True)
     with pytest.raises(ExistsError, match="fold1: exists already"):
         check_free_of([job], tmp_path / "runs", overwrite=False, resume=False)
+
+
+def test_batches_that_cannot_be_dealt_out_are_told_at_once(
+    plan: TrainingFolds, tmp_path: Path
+) -> None:
+    job = job_of(plan, tmp_path, replace(PROTOCOL, batch_size=1, devices=2))
+    with pytest.raises(ArgumentError, match="--batch-size 1: cannot be dealt out to 2 processes"):
+        plan_fit(plan, job, "cpu", 0, resume=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
+from skiptool.model.checks import check_shares
 from skiptool.model.fit import Fitted, count_steps, fit
 from skiptool.model.loggers import Logging
 from skiptool.model.ranks import ALONE, Ranks
@@ -147,17 +148,26 @@ def plan_fit(
     resume: bool,
     loggers: tuple[LoggerName, ...] = (),
 ) -> Fit:
-    """Give a job its data, and the folder ``logs`` beside the models to its loggers."""
+    """Give a job its data, and the folder ``logs`` beside the models to its loggers.
+
+    Raises
+    ------
+    ArgumentError
+        If batches or samples cannot be dealt out to the processes.
+    """
     logging = None
     if loggers:
         out, run = job.folder.parents[1], f"{job.folder.parent.name}/{job.folder.name}"
         logging = Logging(loggers, out / LOGS, run, digest(job.making.determinants))
     train, validation = plan.parts(job.training.fold)
+    draws, protocol = plan.by_draw(train), job.training
+    # told before any process is started, and before batches are counted
+    check_shares(protocol.batch_size, draws, len(validation), protocol.devices * protocol.nodes)
     return Fit(
         job,
         plan.store.samples(plan.domain.name, train),
         plan.store.samples(plan.domain.name, validation),
-        plan.by_draw(train),
+        draws,
         device,
         workers,
         resume,
