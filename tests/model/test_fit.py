@@ -14,6 +14,8 @@ import torch
 from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.metrics import confusion
 from skiptool.metrics.overlap import mean_iou
+from skiptool.model import batches
+from skiptool.model.augment import draw
 from skiptool.model.fit import LAST, Fitted, fit
 from skiptool.model.infer import predict_labels
 from skiptool.model.unet import restore
@@ -144,19 +146,21 @@ def test_same_seed_same_bits_and_another_seed_others(
 def test_a_killed_training_goes_on_as_if_nothing_had_been(
     fitted: Fitted, readers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(readers.Squares):  # type: ignore[name-defined, misc]
-        reads = 0
+    drawn = 0
 
-        def read(self, index: int) -> tuple[Any, Any]:
-            self.reads += 1
-            if self.reads > 2 + 2 * 12 + 5:  # in the third epoch
-                raise KeyboardInterrupt
-            return super().read(index)  # type: ignore[no-any-return]
+    def killed(*given: Any) -> Any:  # noqa: ANN401 - a change
+        nonlocal drawn
+        drawn += 1
+        if drawn > 2 * 12 + 5:  # in the third epoch
+            raise KeyboardInterrupt
+        return draw(*given)
 
     validation = readers.Squares(6, seed=1)
+    monkeypatch.setattr(batches, "draw", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit(L1, PROTOCOL, Killed(13), validation, tmp_path)
+        fit(L1, PROTOCOL, readers.Squares(13), validation, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
+    monkeypatch.undo()
     shown = Counting()
     train = readers.Squares(13)
     resumed = fit(L1, PROTOCOL, train, validation, tmp_path, resume=True, progress=shown)
@@ -223,7 +227,9 @@ def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, in
     train, validation = Seen(18, size=32), Seen(3, seed=1, size=32)
     shown = Counting()
     protocol = replace(PROTOCOL, epochs=4)
-    found = fit(L1, protocol, train, validation, folder, draws=DRAWS, progress=shown)
+    with pytest.MonkeyPatch.context() as patched:  # what is kept in memory is not read again
+        patched.setattr("skiptool.model.fit.Recalled", lambda reader: reader)
+        found = fit(L1, protocol, train, validation, folder, draws=DRAWS, progress=shown)
     assert shown.done == shown.total == (2 + 1 + 2 + 2) + 4
     return found, seen
 

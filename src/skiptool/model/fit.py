@@ -22,6 +22,7 @@ from skiptool.model.hardware import choose_precision
 from skiptool.model.loggers import Logging, close
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.ranks import ALONE, Ranks
+from skiptool.model.recall import Recalled
 from skiptool.model.segmenter import Segmenter
 from skiptool.model.trainer import run
 from skiptool.model.unet import build
@@ -152,6 +153,8 @@ def fit(
     classes = len(architecture.classes)
     loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
     size, pin = training.batch_size, device.startswith("cuda")
+    if not workers:  # each worker would keep samples of its own
+        train, validation = Recalled(train), Recalled(validation)
     batches = training_batches(train, size, training.seed, workers, pin, draws, ranks, later=pin)
     checks = validation_batches(validation, size, workers, pin, ranks)
     steps = count_steps(training, draws, len(validation), ranks)

@@ -239,6 +239,7 @@ def test_epochs_take_turns_with_the_draws(tmp_path: Path, monkeypatch: pytest.Mo
         seen.append([])
 
     monkeypatch.setattr(StoredSamples, "read", note)
+    monkeypatch.setattr("skiptool.model.fit.Recalled", lambda reader: reader)
     monkeypatch.setattr(Watch, "on_train_epoch_end", turn)
     found = train_models(data, tmp_path / "runs", fold=[1], protocol=protocol)
     # What is checked before the first epoch is of draw 0, too.
