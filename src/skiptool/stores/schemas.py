@@ -1,7 +1,8 @@
-"""Columns of the tables ``predictions``, ``shift``, ``history``, ``registration`` (see ``tables``).
+"""Columns of the tables ``predictions``, ``shift``, ``history``, ``registration``, ``report``.
 
-One row is one measurement. The columns and their types are :data:`PREDICTIONS`, :data:`SHIFT`,
-:data:`HISTORY` and :data:`REGISTRATION` below; their meaning:
+See ``tables`` for the files. One row is one measurement. The columns and their types are
+:data:`PREDICTIONS`, :data:`SHIFT`, :data:`HISTORY`, :data:`REGISTRATION` and :data:`REPORT` below;
+their meaning:
 
 ``predictions`` (version 1)
     One row for each pair of a sample's true and predicted class, classes in the order of their
@@ -29,6 +30,15 @@ One row is one measurement. The columns and their types are :data:`PREDICTIONS`,
     ``[xx xy x0; yx yy y0]`` takes the reference's pixels to the other's, before the local
     refinement; ``inliers`` are the matches that it rests on. A scan that could not be aligned has
     one row, without a sample.
+``report`` (version 1)
+    One row for each number that a report shows. ``figure`` is the anchor of its exhibit in the page
+    and the stem of its files (``iou-1``), ``quantity`` what ``value`` is (``IoU``, ``difference``,
+    ``distance``, ``rank correlation`` ...), the further columns say of what; those that do not
+    apply are null. ``fold`` is null for a mean over folds, -1 for an ensemble. ``sd_folds`` is the
+    standard deviation between folds, ``se_subjects`` the standard error between subjects,
+    ``ci_low`` and ``ci_high`` are the ends of the interval at ``level``; ``p_adjusted`` is Holm's
+    over the rows of one figure. ``folds``, ``subjects``, ``images``, ``points`` count what the
+    value rests on.
 """
 
 from __future__ import annotations
@@ -39,7 +49,7 @@ import pyarrow as pa
 
 from skiptool.names import Kind
 
-__all__ = ["HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION", "SCHEMAS", "SHIFT"]
+__all__ = ["HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION", "REPORT", "SCHEMAS", "SHIFT"]
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
@@ -85,6 +95,18 @@ REGISTRATION: Mapping[str, pa.DataType] = {
     **{"mirrored": pa.bool_(), "inliers": _INT},
 }
 
+REPORT: Mapping[str, pa.DataType] = {
+    **dict.fromkeys(("figure", "title", "quantity", "dataset", "domain", "split"), _TEXT),
+    **dict.fromkeys(("arch", "encoder", "pruning"), _TEXT),
+    **{"fold": _INT, "shift": _TEXT, "factor": _FLOAT},
+    **dict.fromkeys(("reference_domain", "reference_shift"), _TEXT),
+    **{"reference_factor": _FLOAT, "layer": _TEXT, "metric": _TEXT, "bins": _INT},
+    **{"epoch": _INT, "class": _TEXT, "sample": _TEXT, "subject": _TEXT},
+    **dict.fromkeys(("value", "sd_folds", "se_subjects", "ci_low", "ci_high", "level"), _FLOAT),
+    **dict.fromkeys(("p_value", "p_adjusted"), _FLOAT),
+    **dict.fromkeys(("folds", "subjects", "images", "points"), _INT),
+}
+
 OPTIONAL = frozenset({"unit", "units_reference", "units_other", "permutations", "skiptool_version"})
 """Columns that a reader takes for null where a table has none."""
 
@@ -93,4 +115,5 @@ SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
     Kind.SHIFT: SHIFT,
     Kind.HISTORY: HISTORY,
     Kind.REGISTRATION: REGISTRATION,
+    Kind.REPORT: REPORT,
 }

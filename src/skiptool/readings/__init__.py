@@ -1,0 +1,1 @@
+"""What metric tables say together: differences of architectures, distances beside losses of IoU."""
