@@ -17,27 +17,23 @@ Number: TypeAlias = Mapping[str, str | int | float | None]
 
 
 class Shown(Protocol):
-    """One exhibit of the report.
-
-    Attributes
-    ----------
-    topic : str
-        Stem of its anchor and file name: ``iou``; small letters, digits and hyphens.
-    heading : str
-        Section that it stands in, with those before and after it of the same heading.
-    title : str
-    caption : str
-        What is seen, with n, folds, shift, B and units.
-    """
+    """One exhibit of the report."""
 
     @property
-    def topic(self) -> str: ...
+    def topic(self) -> str:
+        """Stem of its anchor and file name, ``iou``: small letters, digits and hyphens."""
+
     @property
-    def heading(self) -> str: ...
+    def heading(self) -> str:
+        """Section that it stands in, with those before and after it of the same heading."""
+
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """What it shows, in a line."""
+
     @property
-    def caption(self) -> str: ...
+    def caption(self) -> str:
+        """What is seen, with n, folds, shift, B and units."""
 
     def draw(self) -> Figure | None:
         """Draw it; None where the table is all there is."""
