@@ -123,7 +123,7 @@ def distances(path: Path, shifts: Sequence[Shift], domain: str, folds: int = 5) 
                     **{"reference": "original.zarr", "reference_id": model["model_id"]},
                     **{
                         "other": f"{shift}.zarr",
-                        "other_id": sha256(side.encode()).hexdigest()[:32],
+                        "other_id": other,
                     },
                     **{"dataset": "study", "reference_domain": domain, "domain": domain},
                     **{"reference_shift": "original", "shift": shift.kind.value},
