@@ -73,10 +73,11 @@ def images_name(found: Association) -> str:
 def distance_text(found: Association) -> str:
     """Say how the distance was measured."""
     kin = found.joined.kin
-    bins = "" if kin.bins is None else f", B = {kin.bins} bins of {RANGES.get(kin.range_rule, '')}"
+    rule = f" of {RANGES[kin.range_rule]}" if kin.range_rule in RANGES else ""
+    bins = "" if kin.bins is None else f", B = {kin.bins} bins{rule}"
     return (
         f"{measure_name(found)}, mean over the feature channels of a layer, eq. (10), as measured "
-        f"(not corrected for its bias on finite samples){bins.removesuffix(' bins of ')}"
+        f"(not corrected for its bias on finite samples){bins}"
     )
 
 

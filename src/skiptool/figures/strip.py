@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["correlation_strip", "layers_of"]
 
-_NAMES: Final = 1.6  # inches that names of layers get at most, as all that follows
+_NAMES: Final = 1.4  # inches that names of layers get at most, as all that follows
 _EDGE, _GUTTER, _TOP = 0.08, 0.2, 0.1
 _HEAD: Final = 0.2
 _ROW: Final = 0.17
@@ -90,7 +90,7 @@ def correlation_strip(found: Sequence[Association]) -> Figure:
             head = fitted(one.joined.kin.family, 7.0, across * DOTS)
             axes.text(0.0, 1 + 0.07 / tall, head, weight="bold", transform=axes.transAxes)
         middle = (left + (columns * (across + _GUTTER) - _GUTTER) / 2) / width
-        text = "rank correlation of distance and loss of IoU"
+        text = "rank correlation with loss of IoU"
         figure.text(middle, 0.08 / height, text, ha="center", color=SOFT)
     return figure
 
