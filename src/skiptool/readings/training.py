@@ -22,14 +22,9 @@ SPLITS: Final = ("train", "validation")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One split of a run, by epoch.
+    """One split of a run, by epoch: int64 and float64 of shape (E,), NaN where there is no value.
 
-    Attributes
-    ----------
-    epochs : int64, shape (E,)
-        Rising; the first epoch is 0.
-    loss, miou, lr, seconds : float64, shape (E,)
-        NaN where there is no value. ``lr`` is the learning rate, ``seconds`` the wall time.
+    ``epochs`` rise from 0; ``lr`` is the learning rate, ``seconds`` the wall time.
     """
 
     epochs: Int64
