@@ -114,7 +114,8 @@ def pairs(columns: Mapping[str, Sequence[Any]]) -> list[Pair]:
         why = Counter(reason[sound[~kept[sound]]].tolist())
         found.append(
             Pair(
-                *keys[code],
+                reference_domain=keys[code][0],
+                domain=keys[code][1],
                 slides=int(np.unique(slide[rows]).size),
                 unaligned=int(np.unique(slide[rows[~patch[rows]]]).size),
                 patches=count,

@@ -160,9 +160,8 @@ def _best(validation: Curve, known: object) -> int | None:
     finite = np.isfinite(validation.miou)
     if not finite.any():
         return None
-    places = np.flatnonzero(finite & (validation.epochs == known)) if known is not None else ()
-    if len(places):
-        return int(places[0])
+    if isinstance(known, int) and known in validation.epochs[finite]:
+        return int(np.searchsorted(validation.epochs, known))
     return int(np.nanargmax(np.where(finite, validation.miou, -np.inf)))
 
 
