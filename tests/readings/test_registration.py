@@ -8,18 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registration_cases import FAR, OFF, table
 from skiptool.readings.registration import ELSEWHERE, UNITS, pairs, residual_limits
-
-NAMES = (
-    *("subject", "slide", "reference_domain", "domain", "sample"),
-    *("residual", "residual_um", "kept", "reason"),
-)
-FAR, OFF = "residual above 2 px", "outside of the scan"
-
-
-def table(*rows: tuple[Any, ...]) -> dict[str, list[Any]]:
-    return {name: [row[place] for row in rows] for place, name in enumerate(NAMES)}
-
 
 ROWS = (
     ("s", "s1", "A", "B", "p1", 1.0, 0.25, True, None),

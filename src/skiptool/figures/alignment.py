@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from skiptool.errors import ArgumentError
+from skiptool.figures.scales import set_scale, spans_decades
 from skiptool.figures.style import (
     HOLE,
     INK,
@@ -47,7 +47,6 @@ _ROW: Final = 0.36
 _BOX: Final = "#6d92c0"
 _KEPT: Final = "#6d92c0"
 _LOST: Final = ("#c9822b", "#8a4fa3", "#b3474e", "#6f7d2f")
-_DECADES: Final = 100.0
 
 
 def draw_alignment(pairs: Sequence[Pair]) -> Figure:
@@ -152,29 +151,22 @@ def _boxes(axes: Axes, pairs: Sequence[Pair], tops: Sequence[float], unit: str) 
     high = max(ends, default=1.0) or 1.0
     least = min((value for value in ends if value > 0.0), default=high)
     floor = max(least, high / 1e4)
-    log = high > floor * _DECADES
-    if log:
-        axes.set_xscale("log")
-        axes.set_xlim(floor / 1.3, high * 1.3)
-        axes.xaxis.set_major_locator(LogLocator(numticks=5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_xlim(0.0, high * 1.05)
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    log = spans_decades(np.array([floor, high]))
+    least_shown = floor / 1.3 if log else 0.0  # what is less lies at the edge
+    set_scale(axes, "x", least_shown, high * (1.3 if log else 1.05), log=log)
     for r, top in zip(found, tops, strict=True):
         middle = top + 0.14
         if not r.measured:
             axes.text(0.02, middle, "not measured", **_beside(axes), color=SOFT, size=6.0)
             continue
         low, quarter, median, upper, p90 = (
-            max(value, floor / 1.3) if log else value
+            max(value, least_shown)
             for value in (r.low, r.quarter, r.median, r.three_quarters, r.p90)
         )
         axes.plot([low, p90], [middle] * 2, color=INK, linewidth=0.7, solid_capstyle="butt")
         axes.fill_betweenx([middle - 0.06, middle + 0.06], quarter, upper, color=_BOX, lw=0)
         axes.plot([median] * 2, [middle - 0.085, middle + 0.085], color=INK, linewidth=1.3)
-        marks = np.maximum(r.by_slide, floor / 1.3) if log else r.by_slide
+        marks = np.maximum(r.by_slide, least_shown)
         axes.vlines(marks, top + 0.25, top + 0.31, color=INK, linewidth=0.5)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from matplotlib.lines import Line2D
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT", "CurveKey", "Pen", "curve_key", "stairs"]
 
-Dashes: TypeAlias = tuple[int, tuple[float, ...]]
+Dashes: TypeAlias = Literal["-"] | tuple[int, tuple[float, ...]]
 
 KEPT: Final[dict[str, Any]] = {
     "marker": "o",
@@ -27,7 +27,7 @@ KEPT: Final[dict[str, Any]] = {
 }
 """Look of the dot at the epoch whose weights are kept."""
 
-_SOLID: Final[Dashes] = (0, ())
+_SOLID: Final[Dashes] = "-"
 _DASHED: Final[Dashes] = (0, (3.0, 1.4))
 _SECOND: Final[tuple[Dashes, Dashes]] = ((0, (7.0, 1.3, 1.3, 1.3)), (0, (1.0, 1.2)))
 """Validation and training where a colour is used a second time."""

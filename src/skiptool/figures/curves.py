@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.curve_key import KEPT, curve_key, stairs
+from skiptool.figures.scales import set_scale, spans_decades
 from skiptool.figures.style import (
     INK,
     SOFT,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from skiptool.readings.training import Run
     from skiptool.records import Float64, Int64
 
-__all__ = ["draw_curves", "spans_decades"]
+__all__ = ["draw_curves"]
 
 _LEFT: Final = 0.46
 _GAP: Final = 0.58
@@ -38,6 +39,7 @@ _NAME: Final = 0.26
 _FOOT: Final = 0.36
 _HEIGHTS: Final = {1: 2.1, 2: 1.7, 3: 1.45}
 _LOW: Final = 1.2
+_EPOCHS: Final = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
 
 
 def draw_curves(runs: Sequence[Run]) -> Figure:
@@ -76,18 +78,6 @@ def draw_curves(runs: Sequence[Run]) -> Figure:
         _scales(figure.axes, runs)
         key.draw(figure)
     return figure
-
-
-def spans_decades(values: Float64, decades: float = 2.0) -> bool:
-    """Say whether values are above 0 and their greatest is so many decades above their least.
-
-    Examples
-    --------
-    >>> spans_decades(np.array([0.01, 1.5])), spans_decades(np.array([0.1, 1.5]))
-    (True, False)
-    """
-    found = values[np.isfinite(values)]
-    return bool(found.size and found.min() > 0.0 and found.max() > found.min() * 10.0**decades)
 
 
 def _heights(rows: int, named: bool, key: float) -> tuple[float, float, float, float]:
@@ -169,26 +159,19 @@ def _ticks(pair: tuple[Axes, Axes], runs: Sequence[Run]) -> None:
 
 def _scales(frames: Sequence[Axes], runs: Sequence[Run]) -> None:
     """Give all panels the same epochs, and those of one measure the same scale."""
-    last = max(max(run.last.values()) for run in runs)
-    first = min(int(run.train.epochs.min(initial=last)) for run in runs)
-    first = min(first, *(int(run.validation.epochs.min(initial=last)) for run in runs))
+    epochs = np.concatenate([curve.epochs for run in runs for curve in (run.train, run.validation)])
+    first, last = int(epochs.min()), int(epochs.max())
     room = max(0.02 * (last - first), 0.3)
+    for axes in frames:
+        axes.set_xlim(first - room, last + room)
+        axes.set_xticks([t for t in _EPOCHS.tick_values(first, last) if first <= t <= last])
+    mious = np.concatenate([run.validation.miou for run in runs])
     losses = np.concatenate([np.r_[run.train.loss, run.validation.loss] for run in runs])
-    for column in (0, 1):
-        panels = frames[column::2]
-        ends = [axes.get_ylim() for axes in panels if axes.dataLim.height >= 0 and axes.lines]
-        low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-        for axes in panels:
-            axes.set_xlim(first - room, last + room)
-            axes.xaxis.set_major_locator(
-                MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
-            )
-            if column and spans_decades(losses):
-                positive = losses[np.isfinite(losses)]
-                axes.set_yscale("log")
-                axes.set_ylim(positive.min() / 1.3, positive.max() * 1.3)
-                axes.yaxis.set_major_locator(LogLocator())
-                axes.yaxis.set_minor_locator(NullLocator())
-            else:
-                axes.set_ylim(max(low, 0.0) if not column else low, high)
-                axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    for column, values in enumerate((mious, losses)):
+        found = values[np.isfinite(values)]
+        low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+        log = bool(column) and spans_decades(values)
+        margin = 0.05 * (high - low) or 0.05
+        ends = (low / 1.3, high * 1.3) if log else (low - margin, high + margin)
+        for axes in frames[column::2]:
+            set_scale(axes, "y", *ends, log=log)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.figures.curve_key import stairs
-from skiptool.figures.curves import draw_curves, spans_decades
+from skiptool.figures.curves import draw_curves
+from skiptool.figures.scales import spans_decades
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.readings.training import Experiment, Run, experiments
