@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.figures.curve_key import stairs
-from skiptool.figures.curves import draw_curves
+from skiptool.figures.epoch_curves import draw_curves
 from skiptool.figures.scales import spans_decades
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.metrics.scores import mean_and_spread

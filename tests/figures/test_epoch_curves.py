@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.curves import draw_curves
+from skiptool.figures.epoch_curves import draw_curves
 from skiptool.figures.style import TWO_COLUMNS, PictureFormat, architecture_colours, picture
 from training_cases import run
 
