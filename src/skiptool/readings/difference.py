@@ -136,10 +136,10 @@ def _mean_iou(pixels: Float64) -> Float64:
 def _mean(values: Float64) -> Float64:
     """Mean over the first axis, NaN left out; added in order, so that its bits never change."""
     if len(values) == 1:
-        return values[0]
+        return np.asarray(values[0])
     total, count = (np.zeros(values.shape[1:]) for _ in range(2))
     for each in values:
         there = ~np.isnan(each)
         np.add(total, each, out=total, where=there)
         count += there
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))

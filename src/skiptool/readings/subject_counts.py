@@ -177,9 +177,11 @@ def _sorted(columns: Mapping[str, _Coded], pixels: Float64, rows: Int64) -> Subj
     counts[models, subjects, truth, predicted] = pixels[rows]
     present = np.zeros(size[:2], dtype=bool)
     present[models, subjects] = True
-    facts = [here[name].values[here[name].codes[0]] for name in ("dataset", *_GROUP)]
+    dataset, dataset_id, domain, split = (
+        str(here[name].values[here[name].codes[0]]) for name in ("dataset", *_GROUP)
+    )
     networks = _networks(keys, _overlap(counts), present)
-    return SubjectCounts(*facts, tuple(classes[1:]), names, networks)
+    return SubjectCounts(dataset, dataset_id, domain, split, tuple(classes[1:]), names, networks)
 
 
 def _by_name(column: _Coded) -> tuple[tuple[str, ...], Int64]:

@@ -85,8 +85,9 @@ def percentile_interval(replicates: Float64, level: float = 0.95) -> tuple[Float
     rows = replicates.reshape(math.prod(replicates.shape[:-1]), replicates.shape[-1])
     ends = np.full((2, len(rows)), np.nan)
     holes = np.isnan(rows)
-    whole = ~holes.any(axis=1) & (rows.shape[1] > 0)
-    ends[:, whole] = np.quantile(rows[whole], shares, axis=1)
+    whole = ~holes.any(axis=1)
+    if rows.shape[1] and whole.any():
+        ends[:, whole] = np.quantile(rows[whole], shares, axis=1)
     for place in np.flatnonzero(~whole & ~holes.all(axis=1)):
         ends[:, place] = np.quantile(rows[place][~holes[place]], shares)
     low, high = ends.reshape(2, *replicates.shape[:-1])

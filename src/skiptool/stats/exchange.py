@@ -101,4 +101,4 @@ def least_p_value(units: int, draws: int) -> float:
 
 
 def _all_are_listed(units: int, draws: int) -> bool:
-    return 2**units <= draws
+    return bool(2**units <= draws)
