@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skiptool.figures.grid import Column, Row
-from skiptool.records import Table
+from skiptool.names import ShiftKind
+from skiptool.records import Shift, Table
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Number
     from skiptool.records import Float64, Int64
 
-__all__ = ["ScoreGrid"]
+__all__ = ["ScoreGrid", "shift_column", "shift_order"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,3 +65,21 @@ class ScoreGrid:
             for r, row in enumerate(self.row_facts)
             for c, column in enumerate(self.column_facts)
         ]
+
+
+def shift_order(shift: Shift) -> tuple[int, float]:
+    """Return a key to sort by: the original first, then kinds as they are named, then factors."""
+    return list(ShiftKind).index(shift.kind), shift.factor or 0.0
+
+
+def shift_column(shift: Shift) -> Column:
+    """Label a shift by its factor in the block of its kind; the original stands apart.
+
+    Examples
+    --------
+    >>> shift_column(Shift.parse("brightness=0.5"))
+    Column(label='0.5', block='brightness')
+    """
+    if shift.factor is None:
+        return Column("original", "")
+    return Column(f"{shift.factor:g}", shift.kind.value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from skiptool.figures.grid import Column, Row
 from skiptool.figures.matrix import iou_matrix
-from skiptool.figures.score_grid import ScoreGrid
+from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
 from skiptool.metrics.scores import Score, mean_and_spread
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
@@ -117,9 +117,9 @@ def by_shift(found: Sequence[Score]) -> list[ScoreMatrix]:
     """Make one matrix for each dataset, domain and split in which several shifts were measured."""
     matrices = []
     for group in _groups(found, lambda score: (score.dataset_id, score.domain, score.split)):
-        shifts = sorted({score.shift for score in group}, key=_shift_order)
+        shifts = sorted({score.shift for score in group}, key=shift_order)
         if len(shifts) > 1 or shifts[0].kind is not ShiftKind.ORIGINAL:
-            columns: _Columns = {shift: _shift_column(shift) for shift in shifts}
+            columns: _Columns = {shift: shift_column(shift) for shift in shifts}
             title = f"IoU under shift, {group[0].domain}"
             matrices.append(_matrix(group, title, "shift", columns))
     return matrices
@@ -148,16 +148,6 @@ def _groups(found: Sequence[Score], key: Callable[[Score], tuple[str, ...]]) -> 
     for score in found:
         groups.setdefault(key(score), []).append(score)
     return list(groups.values())
-
-
-def _shift_order(shift: Shift) -> tuple[int, float]:
-    return list(ShiftKind).index(shift.kind), shift.factor or 0.0
-
-
-def _shift_column(shift: Shift) -> Column:
-    if shift.factor is None:
-        return Column("original", "")
-    return Column(f"{shift.factor:g}", shift.kind.value)
 
 
 def _matrix(group: Sequence[Score], title: str, across: str, columns: _Columns) -> ScoreMatrix:
