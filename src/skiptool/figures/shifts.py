@@ -18,7 +18,7 @@ from skiptool.records import Table, family
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "comparisons"]
+__all__ = ["MEASURES", "RANGES", "Comparison", "comparisons"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +106,7 @@ _MEASURED = ("reference_id", "other_id", "layer", "channel")
 """Columns that tell the rows of one comparison apart."""
 
 
-_MEASURES = {
+MEASURES = {
     "hellinger": "Hellinger distance",
     "bhattacharyya": "Bhattacharyya distance 1 - BC",
     "jensen-shannon": "Jensen-Shannon distance",
@@ -117,14 +117,16 @@ _MEASURES = {
     "wasserstein-exact": "Wasserstein distance of activations",
     "representation-shift": "Representation shift",
 }
+"""Metrics in words."""
 
-_RANGES = {
+RANGES = {
     "minmax": "equal width over the joint range of each channel",
     "p0.1": "equal width between the 0.1 % and 99.9 % quantiles of each channel",
     "reference": "equal width over the range of the reference in each channel",
     "quantile": "equal shares of all values of each channel",
     "literal-eq5": "equal width, eq. (5) as printed",
 }
+"""Range rules in words, behind ``B = 100 bins of``."""
 
 
 def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
@@ -134,12 +136,12 @@ def _comparison(group: Sequence[Mapping[str, Any]]) -> Comparison:
     networks = tuple(_network(key, [row for row in group if _key(row) == key]) for key in keys)
     pairs = {(*_key(row), row["reference_id"], row["other_id"]) for row in group}
     folds = max(Counter(pair[:2] for pair in pairs).values())
-    measure = _MEASURES.get(first["metric"], str(first["metric"]))
+    measure = MEASURES.get(first["metric"], str(first["metric"]))
     bins = "" if first["bins"] is None else f", B = {first['bins']} bins of "
     caption = (
         f"{measure} of each feature channel between {there} and {here}, layers in the order of "
         f"data flow; {first['n_reference']} and {first['n_other']} images"
-        f"{bins}{_RANGES.get(first['range_rule'], '')}, {folds} fold{'' if folds == 1 else 's'}. "
+        f"{bins}{RANGES.get(first['range_rule'], '')}, {folds} fold{'' if folds == 1 else 's'}. "
         "It is never 0 on a finite sample, also without a shift"
     )
     if any(layer.null for network in networks for layer in network.layers):
