@@ -17,6 +17,7 @@ from skiptool.figures.shifts import Comparison, comparisons
 from skiptool.figures.style import save
 from skiptool.metrics.scores import KEYS, Score, scores
 from skiptool.names import Kind, PictureFormat
+from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 from skiptool.records import SILENT, Outcome, Progress, Table, family
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.lookup import kind_of
@@ -28,13 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
-SHIFT_COLUMNS = (
-    *("reference", "reference_id", "other", "other_id", "arch", "encoder", "pruning"),
-    *("fold", "dataset", "reference_domain", "reference_shift", "reference_factor"),
-    *("domain", "shift", "factor"),
-    *("layer", "channel", "metric", "bins", "range_rule", "value", "null_high", "permutations"),
-    *("n_reference", "n_other", "constant_channels"),
-)
+_GATHERED = ("channel", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +114,20 @@ def _read(paths: Sequence[Path]) -> _Material:
         found.setdefault(table.lineage.id, table)
     tables = list(found.values())
     rated: list[Score] = []
-    rows: dict[str, list[object]] = {name: [] for name in SHIFT_COLUMNS}
+    layers: dict[str, list[object]] = {name: [] for name in LAYER_COLUMNS}
+    channels: dict[str, list[object]] = {name: [] for name in (*CHANNEL_KEYS, *_GATHERED)}
     for table in tables:
         if table.lineage.kind is Kind.PREDICTIONS:
             rated += scores(table.totals(KEYS, "pixels"))
         else:
-            for name, values in table.columns(SHIFT_COLUMNS).items():
-                rows[name] += values
+            for name, values in table.lacking("channel").columns(LAYER_COLUMNS).items():
+                layers[name] += values
+            for name, values in table.gathered(CHANNEL_KEYS, _GATHERED).items():
+                channels[name] += values
     matrices = [*by_shift(rated), *by_domain(rated)]
-    return _Material(tables, matrices, comparisons(rows), _parameters(tables))
+    shown = comparisons(layers, channels)
+    violins = [one for one in shown if isinstance(one, Comparison)]
+    return _Material(tables, matrices, violins, _parameters(tables))
 
 
 def _parameters(tables: Sequence[MetricTable]) -> Table | None:
@@ -146,7 +146,7 @@ def _sections(material: _Material, progress: Progress) -> list[Section]:
     shown: list[tuple[str, str, ScoreMatrix | Comparison]] = [
         *((f"iou-{n}", one.title, one) for n, one in enumerate(material.matrices, start=1)),
         *(
-            (f"distance-{n}", f"Distance by layer: {one.title}", one)
+            (f"distance-{n}", one.heading, one)
             for n, one in enumerate(material.comparisons, start=1)
         ),
     ]
