@@ -13,7 +13,7 @@ from skiptool.figures.matrix import iou_matrix
 from skiptool.figures.style import in_paper_order
 from skiptool.metrics.scores import Score, mean_and_spread
 from skiptool.names import ShiftKind
-from skiptool.records import Shift, Table
+from skiptool.records import Shade, Shift, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,8 @@ class ScoreMatrix:
         for row, values in zip(self.rows, self.values, strict=True):
             found: list[float | None] = [None if np.isnan(v) else float(v) for v in values]
             cells[f"{row.group} {row.label}"] = [*found]
-        return Table(f"{self.measure}: {self.title}", cells)
+        groups = tuple(dict.fromkeys(row.group for row in self.rows))
+        return Table(f"{self.measure}: {self.title}", cells, shade=Shade(0.0, 1.0), groups=groups)
 
     def sentences(self) -> tuple[str, ...]:
         """Say in words where each architecture loses most against its own first column."""

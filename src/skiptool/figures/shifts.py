@@ -13,7 +13,7 @@ import numpy as np
 from skiptool.figures.channels import LayerChannels, Network, layer_order
 from skiptool.figures.violin import layer_violins
 from skiptool.names import SKIP_LEVELS
-from skiptool.records import Table, family
+from skiptool.records import Shade, Table, family
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,9 @@ class Comparison:
         for network in self.networks:
             means = {channels.layer: channels.centre() for channels in network.layers}
             columns[f"{network.encoder} {network.pruning}"] = [means.get(layer) for layer in order]
-        return Table(f"{self.measure}: {self.title}", columns)
+        shade = Shade.of([*columns.values()][1:], digits=3)
+        groups = tuple(dict.fromkeys(network.encoder for network in self.networks))
+        return Table(f"{self.measure}: {self.title}", columns, shade=shade, groups=groups)
 
     def sentences(self) -> tuple[str, ...]:
         """Say in words where along each network the distance is highest and lowest."""
