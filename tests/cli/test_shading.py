@@ -31,7 +31,7 @@ def test_letters_are_legible_on_every_ground(
     assert style.bgcolor is not None
     behind, letters = style.bgcolor.downgrade(system).get_truecolor(), rgb(style.color)
     dark, light = sorted([luminance(behind), luminance(letters)])
-    assert (light + 0.05) / (dark + 0.05) >= (4.5 if system is ColorSystem.TRUECOLOR else 3.0)
+    assert (light + 0.05) / (dark + 0.05) >= (4.5 if system is ColorSystem.TRUECOLOR else 4.0)
 
 
 def test_scales_begin_and_end_where_they_should() -> None:

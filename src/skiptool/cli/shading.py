@@ -11,7 +11,7 @@ from rich.style import Style
 
 from skiptool.records import Shade
 
-__all__ = ["ground"]
+__all__ = ["ground", "luminance"]
 
 _SEQUENTIAL = (
     *("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c"),
