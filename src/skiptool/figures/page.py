@@ -44,11 +44,14 @@ class Exhibit:
         What :func:`skiptool.figures.inline.as_svg` returned; a plain string would be escaped.
     table : Table, optional
         Alone it is a numbered table; beside a figure it holds the figure's numbers, folded.
+    anchor : str
+        What links to it and the table of numbers call it; by default its number on the page.
     """
 
     caption: str
     figure: Markup | None = None
     table: Table | None = None
+    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ def render_page(
     ArgumentError
         If an anchor is used twice, is taken by the page or could not stand in a link.
     """
-    _check([section.anchor for section in sections])
+    named = [each.anchor for part in sections for each in part.exhibits if each.anchor]
+    _check([section.anchor for section in sections] + named)
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -141,7 +145,7 @@ def _check(anchors: list[str]) -> None:
     for place, anchor in enumerate(anchors):
         if not _ANCHOR.fullmatch(anchor) or anchor in (*_RESERVED, *anchors[:place]):
             raise ArgumentError(
-                f"section {anchor!r}: expected an anchor of small letters, digits and hyphens, "
+                f"part {anchor!r}: expected an anchor of small letters, digits and hyphens, "
                 f"none of {', '.join(_RESERVED)}, each once a page; choose another"
             )
 

@@ -55,6 +55,12 @@ class MetricTable:
         columns[value] = columns.pop(f"{value}_sum")
         return columns
 
+    def distinct(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Return the different rows of some columns, in the order of their first appearance."""
+        found: dict[str, list[Any]]
+        found = self.data.group_by(list(names), use_threads=False).aggregate([]).to_pydict()
+        return found
+
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return columns as Python lists, null as None."""
         found: dict[str, list[Any]] = self.data.select(list(names)).to_pydict()

@@ -13,7 +13,7 @@ import pytest
 from skiptool.errors import ExistsError, FormatError, SourceError
 from skiptool.names import PictureFormat, Precision
 from skiptool.steps.predict.step import predict_dataset
-from skiptool.steps.report import write_report
+from skiptool.steps.report.step import write_report
 from small_models import sibling
 
 IDS = re.compile(r'class="id">([0-9a-f]{32})<')
