@@ -142,7 +142,10 @@ class Browser:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._process.terminate()
         self._process.wait(10)
@@ -274,9 +277,7 @@ def _sorting(browser: Browser, table: int) -> Found:
         keys = [float(key) for key in after["keys"] if key]
         right = after["keys"] == sorted(after["keys"], key=lambda key: key == "")
         right &= keys == sorted(keys, reverse=direction == "descending")
-        found["ok"] &= (
-            right and after["sorted"] == direction and after["rows"] == before["rows"]
-        )
+        found["ok"] &= right and after["sorted"] == direction and after["rows"] == before["rows"]
     return found
 
 
