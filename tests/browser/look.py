@@ -18,7 +18,6 @@ from base64 import b64decode
 from collections import deque
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any
 
 __all__ = ["Browser", "found_browser", "look"]
@@ -38,13 +37,13 @@ HIGHEST = 16_000
 
 OVERFLOW = """(() => {
   const wide = document.documentElement.clientWidth;
-  const scrolls = (e) => e && (getComputedStyle(e).overflowX !== "visible" || scrolls(e.parentElement));
+  const scrolls = (e) => e && e !== document.body &&
+    (getComputedStyle(e).overflowX !== "visible" || scrolls(e.parentElement));
   return {
     width: wide,
     scroll: document.documentElement.scrollWidth,
     beyond: [...document.body.querySelectorAll("*")].filter((e) =>
-      e.getBoundingClientRect().right > wide + 1 && !e.closest("svg") &&
-      !scrolls(e.parentElement === document.body ? null : e.parentElement)
+      e.getBoundingClientRect().right > wide + 1 && !e.closest("svg") && !scrolls(e.parentElement)
     ).slice(0, 5).map((e) => e.outerHTML.slice(0, 120)),
   };
 })()"""
@@ -141,12 +140,7 @@ class Browser:
     def __enter__(self) -> Browser:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(10)
         for end in (self._write, self._read):
@@ -286,7 +280,8 @@ def _outcry(browser: Browser, page: Path) -> Found:
     for event in browser.events:
         method, params = event.get("method"), event.get("params", {})
         if method == "Runtime.exceptionThrown":
-            errors.append(str(params["exceptionDetails"])[:300])
+            details = params["exceptionDetails"]
+            errors.append(details.get("exception", {}).get("description", details["text"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             errors.append(params["entry"]["text"])
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
