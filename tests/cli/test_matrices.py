@@ -77,7 +77,7 @@ def test_no_number_is_folded_lost_or_doubled(width: int, groups: int) -> None:
     text = shown(Table("IoU", columns, shade=SHADE), width)
     assert all(len(line) <= width for line in text.splitlines())
     found = sorted(word for word in text.split() if re.fullmatch(r"\d\.\d\d", word))
-    expected = [f"{v:.2f}" for cells in [*columns.values()][1:] for v in cells]  # type: ignore[str-format]
+    expected = [f"{v:.2f}" for cells in [*columns.values()][1:] for v in cells]
     assert found == sorted(expected)
 
 
