@@ -67,7 +67,8 @@ class DifferenceMatrix:
 
     def table(self) -> Table:
         """Return the same numbers as a table, architectures across."""
-        return self.grid.table(f"Difference in {self.measure}: {self.heading}", self.values)
+        title = f"Difference in {self.measure}: {self.heading}"
+        return self.grid.table(title, self.values, differences=True)
 
     def numbers(self) -> list[Number]:
         """Return each cell as a row of the table ``report``."""

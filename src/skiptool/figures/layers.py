@@ -17,7 +17,7 @@ from skiptool.figures.measures import (
     sides,
 )
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
-from skiptool.records import Table
+from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,7 +168,9 @@ def layer_table(
             None if found is None else found.value for found in map(picked.get, columns["layer"])
         ]
         columns[network.name] = [None if v is None or math.isnan(v) else v for v in values]
-    return Table(title, columns)
+    shade = Shade.of([*columns.values()][1:], digits=3)
+    groups = tuple(dict.fromkeys(network.family for network in compared.networks))
+    return Table(title, columns, shade=shade, groups=groups)
 
 
 def _nulls(network: NetworkDistances) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from skiptool.figures.grid import Column, Row
 from skiptool.names import ShiftKind
-from skiptool.records import Shift, Table
+from skiptool.records import Shade, Shift, Table
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Number
@@ -45,12 +45,19 @@ class ScoreGrid:
         """Name each column."""
         return [f"{column.block} {column.label}".strip() for column in self.columns]
 
-    def table(self, title: str, values: Float64) -> Table:
-        """Return values (R, C) as a table, architectures across."""
+    def table(self, title: str, values: Float64, *, differences: bool = False) -> Table:
+        """Return values (R, C) as a table, architectures across, shaded as scores or differences.
+
+        Scores are shaded from 0 to 1, differences as far as they go.
+        """
         cells: dict[str, list[str | int | float | None]] = {self.across: [*self.column_names()]}
         for name, row in zip(self.row_names(), values.tolist(), strict=True):
             cells[name] = [None if math.isnan(value) else value for value in row]
-        return Table(title, cells)
+        shade = Shade(0.0, 1.0)
+        if differences:
+            shade = Shade.of([*cells.values()][1:], diverging=True)
+        groups = tuple(dict.fromkeys(row.group for row in self.rows))
+        return Table(title, cells, shade=shade, groups=groups)
 
     def numbers(
         self, quantity: str, values: Float64, spread: Float64, counts: Int64
