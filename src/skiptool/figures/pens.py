@@ -36,7 +36,7 @@ _COLOURS: Final = (
     (_PAPER["L2-pruned"], _DARK),  # amber
     (_PAPER["L1-pruned"], _DARK),  # sky
     (_PAPER["L3-pruned"], _WHITE),  # red
-    (_PAPER["baseline"], _WHITE),  # near black
+    ("#3b4049", _WHITE),  # near black; no tone of the page, which turns in its dark scheme
 )
 _DASHES: Final = ((), (6.0, 1.8), (2.2, 1.5), (7.0, 1.5, 1.8, 1.5))  # in widths of the line
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skiptool.errors import ArgumentError, FormatError
@@ -54,6 +55,14 @@ class MetricTable:
         columns: dict[str, list[Any]] = grouped.to_pydict()
         columns[value] = columns.pop(f"{value}_sum")
         return columns
+
+    def where(self, facts: Mapping[str, str | int | float | None]) -> MetricTable:
+        """Return the rows in which columns have these values; None stands for null."""
+        kept = pc.scalar(True)
+        for name, value in facts.items():
+            column = pc.field(name)
+            kept = kept & (column.is_null() if value is None else column == pc.scalar(value))
+        return replace(self, data=self.data.filter(kept))
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return columns as Python lists, null as None."""
