@@ -122,7 +122,7 @@ class DataSheet:
         return ()
 
     def _counts(self) -> list[tuple[str | None, int, int]]:
-        """Samples and subjects of each split that there is, and of all."""
+        """Count samples and subjects of each split that there is, and of all."""
         splits, subjects = (self.domain.columns[name] for name in ("split", "subject"))
         found: list[tuple[str | None, int, int]] = []
         for split in Split:

@@ -92,23 +92,20 @@ class ExampleSheet:
     @property
     def caption(self) -> str:
         """What was chosen from how many, and how."""
-        first = self.networks[0]
+        first, names = self.networks[0], self._names()
+        fold = f" (fold {first.fold})" if first.fold not in (None, ENSEMBLE_FOLD) else ""
         shifts = {column.shift: column.rated for column in self.columns}
         rated = ", ".join(f"n = {number} ({shift_told(s)})" for s, number in shifts.items())
         mean = f" (mean of {', '.join(first.classes)})" if len(first.classes) > 1 else ""
-        lowest = (
-            f" {shift_told(list(shifts)[-1])} has its lowest IoU of {self.lowest_of} shifts."
-            if len(shifts) > 1 and self.lowest_of > 1
-            else ""
-        )
+        last = list(shifts)[-1]
+        lowest = f" Of {self.lowest_of} shifts its IoU is lowest under {shift_told(last)}."
         further = f" {self.left_out} further architectures are not shown." if self.left_out else ""
-        names = ", ".join(self._names())
         return (
-            f"Outlines of truth and prediction on {first.split} samples of {first.dataset}, domain "
-            f"{first.domain}, shifted as written above. Of each shift the samples of lowest and of "
-            f"median IoU{mean} by {self._names()[0]}, {rated}; the same samples by every "
-            f"architecture ({names}). Below each: the IoU of this sample by this architecture."
-            f"{lowest}{further}{block_told(self._block())}"
+            f"Samples of {first.dataset}, domain {first.domain}, {first.split} split, with the "
+            f"outlines of truth and prediction: under each shift those of lowest and of median "
+            f"IoU{mean} by {names[0]}{fold}, {rated}. All rows ({', '.join(names)}) show the same "
+            "samples; below each stands the IoU of this sample alone."
+            f"{lowest if self.lowest_of > 1 else ''}{further}{block_told(self._block())}"
         )
 
     def draw(self) -> Figure:

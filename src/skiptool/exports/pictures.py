@@ -180,6 +180,14 @@ def _unfit(store: DatasetStore, group: Sequence[Masked]) -> str:
     score = group[0].score
     if score.domain not in store.domains:
         return f"{store.path.name} has no domain {score.domain!r}"
+    domain = store.domains[score.domain]
+    size = (domain.height, domain.width)
+    other = [one for one in group if one.size != size]
+    if other:
+        return (
+            f"{other[0].masks.path.name} holds masks of {other[0].size[0]} x {other[0].size[1]} "
+            f"pixels, {store.path.name} images of {size[0]} x {size[1]}"
+        )
     unknown = [name for name in score.classes if name not in store.classes]
     if unknown:
         return f"{store.path.name} has no class {unknown[0]!r}"

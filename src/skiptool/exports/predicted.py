@@ -38,12 +38,15 @@ class Masked:
     masks : MaskStore
     entry : str
         Name of the entry in it.
+    size : tuple of int
+        Height and width of its masks.
     """
 
     score: Score
     table: MetricTable
     masks: MaskStore
     entry: str
+    size: tuple[int, ...]
 
     def has(self, sample: str) -> bool:
         """Say whether the mask of a sample is there."""
@@ -77,12 +80,12 @@ def masked_scores(tables: Iterable[MetricTable], masks: Iterable[MaskStore]) -> 
 
     Each model, split of a domain and shift comes once, from the first table and store that have it.
     """
-    places: dict[Key, tuple[MaskStore, str]] = {}
+    places: dict[Key, tuple[MaskStore, str, tuple[int, ...]]] = {}
     for store in masks:
         source = store.lineage.inputs.get("dataset", "")
-        for name, (facts, _) in zip(store.names(), store.entries(), strict=True):
+        for name, (facts, shape) in zip(store.names(), store.entries(), strict=True):
             found = (facts.get(part) for part in ("model_id", "domain", "shift", "factor"))
-            places.setdefault((source, *found), (store, name))  # type: ignore[arg-type]
+            places.setdefault((source, *found), (store, name, shape[1:]))  # type: ignore[arg-type]
     kept: dict[tuple[Key, str], Masked] = {}
     for table in tables:
         if table.lineage.kind is not Kind.PREDICTIONS:
@@ -108,6 +111,11 @@ def sample_ious(found: Masked, classes: Sequence[str]) -> Mapping[str, float]:
     -------
     mapping of sample id to float
         NaN where a sample holds no foreground, true or predicted.
+
+    Raises
+    ------
+    FormatError
+        If the table counts a class that is none of these.
     """
     score = found.score
     rows = found.table.where(
@@ -118,6 +126,12 @@ def sample_ious(found: Masked, classes: Sequence[str]) -> Mapping[str, float]:
     ).columns(("sample", "truth", "predicted", "pixels"))
     names, sample = np.unique(np.array(rows["sample"], dtype=str), return_inverse=True)
     labels = {name: label for label, name in enumerate(classes)}
+    unknown = {*rows["truth"], *rows["predicted"]} - {*labels}
+    if unknown:
+        raise FormatError(
+            f"{found.table.path}: counts a class {min(unknown)!r} that its dataset does not have; "
+            "predict again"
+        )
     counts = np.zeros((len(names), len(classes), len(classes)), dtype=np.int64)
     truth = np.array([labels[name] for name in rows["truth"]], dtype=np.int64)
     predicted = np.array([labels[name] for name in rows["predicted"]], dtype=np.int64)

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float64, Image, UInt8
 
-__all__ = ["ComparedCells", "compared_entries"]
+__all__ = ["WIDTHS", "ComparedCells", "compared_entries"]
 
-_WIDTHS: Final = (1.0, 0.4)  # points; where both agree the prediction lies within the truth
+WIDTHS: Final = (1.0, 0.4)
+"""Points of both lines; where truth and prediction agree the latter lies within the former."""
 
 
 def compared_entries(
-    truths: Iterable[UInt8], predictions: Iterable[UInt8], classes: Sequence[str]
+    truths: Iterable[UInt8],
+    predictions: Iterable[UInt8],
+    classes: Sequence[str],
+    widths: tuple[float, float] = WIDTHS,
 ) -> list[Entry]:
     """Entries of the key: truth and prediction of the classes that occur, and what is ignored.
 
@@ -46,7 +50,7 @@ def compared_entries(
             f"the number of classes, or {IGNORE}; name every class"
         )
     entries = [
-        Entry(f"{classes[label]}, {what}", pens[classes[label]][place], _WIDTHS[place])
+        Entry(f"{classes[label]}, {what}", pens[classes[label]][place], widths[place])
         for label in labels
         for place, what in enumerate(("truth", "prediction"))
     ]
@@ -65,11 +69,14 @@ class ComparedCells:
         Width and height of a cell in dots.
     classes : sequence of str
         Name of each label; label 0 has no outline.
+    widths : (float, float)
+        Points of the line of the truth and of that of the prediction.
     """
 
     axes: Axes
     size: tuple[int, int]
     classes: Sequence[str]
+    widths: tuple[float, float] = WIDTHS
     _lines: dict[tuple[int, int], list[Float64]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, image: Image, truth: UInt8, predicted: UInt8, left: int, top: int) -> None:
@@ -103,7 +110,8 @@ class ComparedCells:
         pens = compared_pens(self.classes[1:])
         for (place, label), lines in sorted(self._lines.items()):
             # neighbours do not hide each other
-            stroke(self.axes, lines, pens[self.classes[label]][place], _WIDTHS[place], inside=True)
+            pen = pens[self.classes[label]][place]
+            stroke(self.axes, lines, pen, self.widths[place], inside=True)
 
 
 def _labels(mask: UInt8) -> list[int]:

@@ -27,6 +27,7 @@ _SMALL: Final = 6.0  # of what stands below a patch
 _STUB: Final = 300  # greatest width of a network's name in dots
 _LINES: Final = 3  # of a name
 _CELL: Final = (256, 384)
+_WIDTHS: Final = (0.7, 0.3)  # of the lines in points
 
 
 def example_sheet(
@@ -76,7 +77,7 @@ def example_sheet(
     width = max(stub + len(columns) * pitch[0] - _GAP, round(ONE_COLUMN * DOTS) - 2 * MARGIN)
     with drawing():
         found = [mask for row in predicted for mask in row if mask is not None]
-        head = plan_heading("", "", compared_entries(truths, found, classes), width)
+        head = plan_heading("", "", compared_entries(truths, found, classes, _WIDTHS), width)
         first = head.bottom + _LINE * max(map(len, heads)) + _GAP
         figure, axes = dot_axes(width + 2 * MARGIN, first + len(rows) * pitch[1] - _GAP + MARGIN)
         head.draw(axes)
@@ -89,7 +90,7 @@ def example_sheet(
         for top, lines in zip(tops, names, strict=True):
             middle = top + cell[1] / 2
             axes.text(MARGIN, middle, "\n".join(lines), size=_SIZE, va="center")
-        cells = ComparedCells(axes, cell, classes)
+        cells = ComparedCells(axes, cell, classes, _WIDTHS)
         for top, masks, texts in zip(tops, predicted, told, strict=True):
             for place, left in enumerate(lefts):
                 mask = masks[place]

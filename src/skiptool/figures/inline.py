@@ -82,13 +82,16 @@ def _localise(element: ElementTree.Element, prefix: str, used: set[str]) -> None
             element.set(key, _shortened(rounded) if key == "d" else rounded)
         else:
             name = key.rpartition("}")[2]  # href needs no namespace any more
-            if value.startswith("data:"):  # megabytes, broken into lines
-                element.set(name, "".join(value.split()))
-            else:
-                element.set(name, _REFERENCE.sub(rf"\g<1>{prefix}\2", value))
+            element.set(name, _referring(value, prefix))
     if rules:
-        style = _REFERENCE.sub(rf"\g<1>{prefix}\2", "; ".join(rules))
+        style = _referring("; ".join(rules), prefix)
         element.set("style", _COLOUR.sub(_variable, style))
+
+
+def _referring(value: str, prefix: str) -> str:
+    if value.startswith("data:"):  # the pixels of a picture, broken into lines
+        return "".join(value.split())
+    return _REFERENCE.sub(rf"\g<1>{prefix}\2", value)
 
 
 def _rounded(number: re.Match[str]) -> str:
