@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skiptool.metrics.confusion import count
-from skiptool.names import Kind, Split
+from skiptool.names import IGNORE, Kind, Split
 from skiptool.records import ORIGINAL, Sample, Shift
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
@@ -64,7 +64,7 @@ class Predicted:
 
     folder: Path
     data: Path
-    missed: dict[tuple[str, Shift], Sequence[int]] = field(default_factory=dict)
+    missed: Mapping[tuple[str, Shift], Sequence[int]] = field(default_factory=dict)
 
     def store(self) -> DatasetStore:
         return open_dataset(self.data)
@@ -90,7 +90,7 @@ class Predicted:
                     truths = store.samples(domain.name, indices).read_many(indices)[1]
                     for shift in shifts:
                         missed = self.missed.get((facts["pruning"], shift), [0] * len(domain))
-                        labels = truths.copy()
+                        labels = np.where(truths == IGNORE, 0, truths).astype(np.uint8)
                         for one, lacking in zip(labels, missed, strict=True):
                             one[len(one) - lacking :] = 0
                         pairs = zip(truths, labels, strict=True)

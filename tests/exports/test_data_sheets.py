@@ -105,13 +105,23 @@ def test_large_images_are_read_one_by_one_and_made_small(
         seen.extend([images, masks, titles])
 
     monkeypatch.setattr(module, "contact_sheet", sheet)
-    own = {"subject": "000"}
+    own: dict[str, Any] = {"subject": "000"}
     (made,) = sheets(tmp_path, [sample(n, shape=(330, 500, 1), **own) for n in range(2)])
     assert "blocks of 4 x 4 px" in made.caption
     made.draw()
     assert [image.shape for image in seen[0]] == [(83, 125, 3)] * 2
     assert [mask.shape for mask in seen[1]] == [(83, 125)] * 2
     assert seen[2] == ["000", "001\n000"]
+
+
+@pytest.mark.parametrize(("number", "columns"), [(1, 1), (8, 8), (9, 5), (16, 8)])
+def test_rows_are_of_about_one_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, columns: int
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(module, "contact_sheet", lambda *_, columns: seen.append(columns))
+    sheets(tmp_path, [sample(n) for n in range(number)])[0].draw()
+    assert seen == [columns]
 
 
 def test_masks_that_are_ignored_throughout_are_left_out(tmp_path: Path) -> None:
@@ -123,7 +133,7 @@ def test_masks_that_are_ignored_throughout_are_left_out(tmp_path: Path) -> None:
 def test_a_sheet_in_the_page_stays_small_and_names_do_no_harm(tmp_path: Path) -> None:
     shape = (320, 320, 3)
     mask = np.zeros(shape[:2], dtype=np.uint8)
-    named = {"subject": "<script>" + "x" * 200, "mask": mask}
+    named: dict[str, Any] = {"subject": "<script>" + "x" * 200, "mask": mask}
     (sheet,) = sheets(tmp_path, [sample(n, shape=shape, **named) for n in range(16)])
     svg = as_svg(sheet.draw(), sheet.title, sheet.caption)
     assert "<script>" not in svg

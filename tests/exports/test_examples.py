@@ -66,9 +66,12 @@ def test_the_caption_says_how_they_were_chosen(tmp_path: Path) -> None:
     ):
         assert told in sheet.caption
     assert "shifts its IoU is lowest" not in sheet.caption  # there is but one
-    assert "3 further" not in sheet.caption
+    assert "not shown" not in sheet.caption
     further = replace(sheet, left_out=3, lowest_of=14).caption
-    assert "Of 14 shifts its IoU is lowest under brightness 0.5. 3 further arch" in further
+    assert (
+        "Of 14 shifts its IoU is lowest under brightness 0.5. Further architectures, not shown: 3."
+        in further
+    )
     mean = replace(sheet.networks[0], classes=("cell", "debris"))
     several = replace(sheet, networks=(mean, sheet.networks[1]))
     assert "median IoU (mean of cell, debris) by" in several.caption

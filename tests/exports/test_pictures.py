@@ -145,7 +145,7 @@ def test_a_table_that_does_not_fit_its_dataset_is_told(case: Predicted) -> None:
     table, masks = case.write([network()])
     store = case.store()
     domain = store.domains["a"]
-    renamed = replace(domain, columns=domain.columns | {"id": np.array(list("wxyz"), dtype=object)})
+    renamed = replace(domain, columns={**domain.columns, "id": np.array([*"wxyz"])})
     for changed, word in (
         (replace(store, domains={"b": domain}), "no domain 'a'"),
         (replace(store, classes=("background", "debris")), "no class 'cell'"),

@@ -24,7 +24,7 @@ __all__ = ["DataSheet", "data_sheets"]
 _SHOWN: Final = (16, 8)  # samples of a domain; so many fewer where there are several domains
 _SEVERAL: Final = 3
 _SIDE: Final = 160  # pixels of a sample in the page: two for each dot of a screen
-_COLUMNS: Final = 8
+_COLUMNS: Final = 8  # at most
 _SCALES: Final = (("mpp", "µm/px"), ("spacing", "mm/px"))  # columns of the sources
 
 
@@ -89,7 +89,7 @@ class DataSheet:
             masks if known else None,
             self.store.classes,
             [name if name == subject else f"{name}\n{subject}" for name, subject in pairs],
-            columns=_COLUMNS,
+            columns=-(-len(pairs) // -(-len(pairs) // _COLUMNS)),  # rows of about one length
         )
 
     def table(self) -> Table:

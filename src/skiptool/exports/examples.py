@@ -99,7 +99,7 @@ class ExampleSheet:
         mean = f" (mean of {', '.join(first.classes)})" if len(first.classes) > 1 else ""
         last = list(shifts)[-1]
         lowest = f" Of {self.lowest_of} shifts its IoU is lowest under {shift_told(last)}."
-        further = f" {self.left_out} further architectures are not shown." if self.left_out else ""
+        further = f" Further architectures, not shown: {self.left_out}." if self.left_out else ""
         return (
             f"Samples of {first.dataset}, domain {first.domain}, {first.split} split, with the "
             f"outlines of truth and prediction: under each shift those of lowest and of median "

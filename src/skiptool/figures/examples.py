@@ -27,6 +27,7 @@ _SMALL: Final = 6.0  # of what stands below a patch
 _STUB: Final = 300  # greatest width of a network's name in dots
 _LINES: Final = 3  # of a name
 _CELL: Final = (256, 384)
+_HEAD: Final = 344  # least width of a column in dots: "median, brightness 1.75" has room
 _WIDTHS: Final = (0.7, 0.3)  # of the lines in points
 
 
@@ -71,7 +72,7 @@ def example_sheet(
     stub = round(max(text_width(lines, _SIZE) for lines in names) * DOTS) + _GAP
     wanted = (round(TWO_COLUMNS * DOTS) - 2 * MARGIN - stub) // len(columns) - _GAP
     cell = cell_size(images, min(max(wanted, _CELL[0]), _CELL[1]))
-    across = max(cell[0], _CELL[0])
+    across = max(cell[0], _HEAD)
     heads = [wrapped(name, _SIZE, across, _LINES) for name in columns]
     pitch = (across + _GAP, cell[1] + _LINE + _GAP)
     width = max(stub + len(columns) * pitch[0] - _GAP, round(ONE_COLUMN * DOTS) - 2 * MARGIN)
