@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skiptool.errors import ArgumentError, FormatError
@@ -59,6 +60,14 @@ class MetricTable:
         found: dict[str, list[Any]]
         found = self.data.group_by(list(names), use_threads=False).aggregate([]).to_pydict()
         return found
+
+    def where(self, facts: Mapping[str, str | int | float | None]) -> MetricTable:
+        """Return the rows in which columns have these values; None stands for null."""
+        kept = pc.scalar(True)
+        for name, value in facts.items():
+            column = pc.field(name)
+            kept = kept & (column.is_null() if value is None else column == pc.scalar(value))
+        return replace(self, data=self.data.filter(kept))
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return columns as Python lists, null as None."""
