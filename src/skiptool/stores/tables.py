@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.groups import gathered, lacking, totals
+from skiptool.stores.groups import distinct, gathered, lacking, matching, totals
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.schemas import OPTIONAL, SCHEMAS
 
@@ -57,17 +56,11 @@ class MetricTable:
 
     def distinct(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return the different rows of some columns, in the order of their first appearance."""
-        found: dict[str, list[Any]]
-        found = self.data.group_by(list(names), use_threads=False).aggregate([]).to_pydict()
-        return found
+        return distinct(self.data, names)
 
     def where(self, facts: Mapping[str, str | int | float | None]) -> MetricTable:
         """Return the rows in which columns have these values; None stands for null."""
-        kept = pc.scalar(True)
-        for name, value in facts.items():
-            column = pc.field(name)
-            kept = kept & (column.is_null() if value is None else column == pc.scalar(value))
-        return replace(self, data=self.data.filter(kept))
+        return replace(self, data=matching(self.data, facts))
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return columns as Python lists, null as None."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from skiptool.exports.data_sheets import data_sheets
+from skiptool.exports.pictures import examples
 from skiptool.figures.differences import score_matrices
 from skiptool.figures.forecasts import forecasts
 from skiptool.figures.paired import paired_comparisons
@@ -60,9 +62,11 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     ]
 
 
-def pictures(inputs: Inputs, seed: int) -> tuple[list[Shown], list[str]]:
+def pictures(inputs: Inputs) -> tuple[list[Shown], list[str]]:
     """Return what stores of images and masks allow, and lines about what they lack."""
-    return [], []
+    shown, lacking = examples(inputs.predictions, inputs.datasets, inputs.masks)
+    sheets = [sheet for store in inputs.datasets for sheet in data_sheets(store)]
+    return [*shown, *sheets], lacking
 
 
 def _columns(
