@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from skiptool.figures.shifts import MEASURES, RANGES
+from skiptool.figures.measures import binning, measure_of
 from skiptool.figures.style import readable
 from skiptool.stats.ranks import RESAMPLES
 
@@ -54,8 +54,7 @@ def _signed(value: float) -> str:
 
 def measure_name(found: Association) -> str:
     """Name the distance: ``Hellinger distance``."""
-    metric = found.joined.kin.metric
-    return MEASURES.get(metric) or readable(metric)
+    return readable(measure_of({"metric": found.joined.kin.metric}))
 
 
 def family_name(found: Association) -> str:
@@ -73,8 +72,7 @@ def images_name(found: Association) -> str:
 def distance_text(found: Association) -> str:
     """Say how the distance was measured."""
     kin = found.joined.kin
-    rule = f" of {RANGES[kin.range_rule]}" if kin.range_rule in RANGES else ""
-    bins = "" if kin.bins is None else f", B = {kin.bins} bins{rule}"
+    bins = binning({"bins": kin.bins, "range_rule": kin.range_rule})
     return (
         f"{measure_name(found)}, mean over the feature channels of a layer, eq. (10), as measured "
         f"(not corrected for its bias on finite samples){bins}"

@@ -45,7 +45,7 @@ def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
     """
     given = text.strip().splitlines()
     if len(given) > 1:
-        kept = [*given[: lines - 1], " ".join(given[lines - 1 :])]
+        kept = [*given[: lines - 1], *([" ".join(given[lines - 1 :])] * (len(given) >= lines))]
         return [fitted(line, size, width) for line in kept]
     broken: list[str] = []
     rest = text.split()

@@ -82,7 +82,7 @@ def write_report(
     shown = exhibits(inputs, level, seed)
     if numbers is None:
         return Outcome(tables=tuple(each.table() for each in shown))
-    drawn, warnings = pictures(inputs, seed)
+    drawn, warnings = pictures(inputs)
     for line in warnings:
         progress.warn(line)
     named = with_names([*shown, *drawn])
