@@ -102,7 +102,7 @@ class ScoreMatrix:
         if self.values.shape[1] < 2 or np.isnan(first).all():
             return ()
         names = self.grid.column_names()
-        told = [(r, int(np.nanargmin(self.values[r]))) for r in np.flatnonzero(~np.isnan(first))]
+        told = [(r, int(np.nanargmin(v))) for r, v in enumerate(self.values) if not np.isnan(v[0])]
         if len(told) > _TOLD:
             told = self._ends(told)
         return tuple(
