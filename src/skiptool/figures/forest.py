@@ -16,9 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from skiptool.errors import ArgumentError
+from skiptool.figures.dots import DOTS
 from skiptool.figures.forest_marks import MARK_SIZE, PALE, Mark, Pen, draw_marks, pens_of
 from skiptool.figures.forest_sheet import ForestSheet, plan_forest
 from skiptool.figures.grid import Column
+from skiptool.figures.labels import fitted
 from skiptool.figures.style import (
     INK,
     LINE,
@@ -152,7 +154,8 @@ def _write(figure: Figure, sheet: ForestSheet, families: Sequence[str], label: s
     for name, y in sheet.blocks:
         figure.text(sheet.stub / width, 1 - y / height, name, weight="bold")
     for name, left in zip(families, sheet.lefts, strict=True):
-        figure.text(left / width, 1 - (sheet.top - 0.1) / height, readable(name), weight="bold")
+        head = fitted(name, 7.7, sheet.width * DOTS)
+        figure.text(left / width, 1 - (sheet.top - 0.1) / height, head, weight="bold")
     middle = (sheet.lefts[0] + sheet.lefts[-1] + sheet.width) / 2
     y = 1 - (sheet.bottom + 0.34) / height
     figure.text(middle / width, y, readable(label, 60), ha="center", color=SOFT)
