@@ -24,8 +24,9 @@ from skiptool.stores.tables import MetricTable
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown
+    from skiptool.records import Table
 
-__all__ = ["exhibits", "pictures"]
+__all__ = ["exhibits", "pictures", "printed_tables"]
 
 _LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS)))
 
@@ -67,6 +68,16 @@ def pictures(inputs: Inputs) -> tuple[list[Shown], list[str]]:
     shown, lacking = examples(inputs.predictions, inputs.datasets, inputs.masks)
     sheets = [sheet for store in inputs.datasets for sheet in data_sheets(store)]
     return [*shown, *sheets], lacking
+
+
+def printed_tables(shown: Sequence[Shown]) -> tuple[Table, ...]:
+    """Return the tables that a terminal has room for; all of them where there are no others."""
+    short = [each for each in shown if each.topic not in _LONG]
+    return tuple(each.table() for each in short or shown)
+
+
+_LONG = ("paired", "layers", "transmission", "forecast-by-layer", "parameters")
+"""Topics that say in a row a number, or again, what a matrix says."""
 
 
 def _columns(
