@@ -111,7 +111,7 @@ def test_existing_figures_stop_the_page_too(experiment: SimpleNamespace, tmp_pat
 
 
 def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
-    for path in (experiment.baseline, experiment.features):
+    for path in (experiment.baseline, experiment.plain):
         with pytest.raises(FormatError, match="which has no figure"):
             write_report([path])
     with pytest.raises(FormatError, match="no such"):
