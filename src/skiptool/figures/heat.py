@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib
 import numpy as np
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Heat", "HeatRow", "heat_sheet"]
 
 _COLOURS: Final = matplotlib.colormaps["YlOrBr"]
+_DARKEST: Final = 0.9  # share of the map that is used: beyond it all is nearly black
 _MARGIN: Final = 0.06
 _TITLE: Final = 0.26
 _NAME: Final = 0.18
@@ -152,12 +153,8 @@ def _across(stub: float, blocks: int, layers: int) -> float:
 
 
 def _stub(rows: Sequence[HeatRow]) -> float:
-    kinds, labels = ([readable(text) for text in each] for each in _texts(rows))
+    kinds, labels = [readable(row.kind) for row in rows], [readable(row.label) for row in rows]
     return text_width(kinds, 6.0) + text_width(labels, 6.0) + (0.06 if any(kinds) else 0.0)
-
-
-def _texts(rows: Sequence[HeatRow]) -> tuple[list[str], list[str]]:
-    return [row.kind for row in rows], [row.label for row in rows]
 
 
 def _cells(axes: Axes, plan: _Plan, shares: Float64, corner: tuple[float, float]) -> None:
@@ -165,7 +162,7 @@ def _cells(axes: Axes, plan: _Plan, shares: Float64, corner: tuple[float, float]
     full = [_box(plan, corner, row, column) for row, column in np.argwhere(~holes)]
     empty = [_box(plan, corner, row, column) for row, column in np.argwhere(holes)]
     axes.add_collection(
-        PolyCollection(full, facecolors=_COLOURS(0.9 * shares[~holes]), linewidths=0.0)
+        PolyCollection(full, facecolors=_COLOURS(_DARKEST * shares[~holes]), linewidths=0.0)
     )
     if empty:
         axes.add_collection(
@@ -189,16 +186,23 @@ def _numbers(
     for (row, column), value in np.ndenumerate(values):
         known = not math.isnan(value)
         text = f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.3g}"
-        dark = known and value / greatest > 0.6
         axes.text(
             corner[0] + (column + 0.5) * plan.width,
             corner[1] + plan.offsets[row] + _HEIGHT / 2,
             text if known else "–",
             ha="center",
             va="center_baseline",
-            color=("#ffffff" if dark else "#1b1b1b") if known else SOFT,
+            color=_legible(value / greatest) if known else SOFT,
             size=_SIZE,
         )
+
+
+def _legible(share: float) -> str:
+    """Black or white, whichever stands out more on a cell (contrast as WCAG defines it)."""
+    rgb = np.array(_COLOURS(_DARKEST * share)[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    light = float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05
+    return "#1b1b1b" if light / 0.05 > 1.05 / light else "#ffffff"
 
 
 def _layer_names(
@@ -225,13 +229,11 @@ def _row_names(
     previous = ""
     for row, offset in zip(rows, plan.offsets, strict=True):
         middle = corner[1] + offset + _HEIGHT / 2
+        style: dict[str, Any] = {"size": 6.0, "va": "center_baseline"}
         if row.kind != previous:
-            axes.text(_MARGIN, middle, readable(row.kind), size=6.0, va="center_baseline")
+            axes.text(_MARGIN, middle, readable(row.kind), **style)
         if row.label:
-            axes.text(
-                *(corner[0] - 0.05, middle, readable(row.label)),
-                **{"size": 6.0, "ha": "right", "va": "center_baseline"},
-            )
+            axes.text(corner[0] - 0.05, middle, readable(row.label), ha="right", **style)
         previous = row.kind
 
 
@@ -239,7 +241,7 @@ def _bar(axes: Axes, plan: _Plan, greatest: float, label: str) -> None:
     length, thickness, room = _BAR
     left, top = plan.corners[0][0], plan.size[1] - room + 0.02
     for low, high in pairwise(np.linspace(0.0, 1.0, 65)):
-        colour = _COLOURS(0.9 * (low + high) / 2)
+        colour = _COLOURS(_DARKEST * (low + high) / 2)
         # a thin edge of its own colour closes the seams that viewers leave between steps
         ends = [left + low * length, left + high * length]
         axes.fill_between(ends, top, top + thickness, color=colour, linewidth=0.3)

@@ -163,11 +163,10 @@ def layer_table(
     """Lay out a number of each layer, architectures across; None where it is not known."""
     columns: dict[str, list[str | int | float | None]] = {"layer": [*compared.layers]}
     for network in compared.networks:
-        picked = {layer.layer: pick(layer) for layer in network.layers}
-        values = [
-            None if found is None else found.value for found in map(picked.get, columns["layer"])
-        ]
-        columns[network.name] = [None if v is None or math.isnan(v) else v for v in values]
+        picked = ((layer.layer, pick(layer)) for layer in network.layers)
+        values = {layer: found.value for layer, found in picked if found is not None}
+        cells = [values.get(layer, math.nan) for layer in compared.layers]
+        columns[network.name] = [None if math.isnan(value) else value for value in cells]
     return Table(title, columns)
 
 
