@@ -130,8 +130,7 @@ def _plan(blocks: Sequence[Heat], rows: Sequence[HeatRow], names: Sequence[str])
     widest = text_width(names, 6.0)
     upright = widest > width - 0.02
     head = _NAME + (widest if upright else 0.1) + 0.05
-    offsets = []
-    offset = 0.0
+    offsets, offset = [], 0.0
     for place, row in enumerate(rows):
         offset += _KIND_GAP if place and row.kind != rows[place - 1].kind else 0.0
         offsets.append(offset)
