@@ -144,9 +144,9 @@ def _draw(
     mark: float | None,
 ) -> None:
     nulls = [
-        (x, max(ends))
+        (x, max(highs))
         for layer, x in order.items()
-        if (ends := [curve.nulls[layer] for curve in group if layer in curve.nulls])
+        if (highs := [curve.nulls[layer] for curve in group if layer in curve.nulls])
     ]
     if nulls:
         found = np.array(nulls)
@@ -161,7 +161,8 @@ def _draw(
         places = [x for x, _ in on_axis]
         if few and curve.bands:
             nothing = (math.nan, math.nan)
-            low, high = np.array([curve.bands.get(layer, nothing) for _, layer in on_axis]).T
+            ends = np.array([curve.bands.get(layer, nothing) for _, layer in on_axis])
+            low, high = ends.reshape(-1, 2).T
             axes.fill_between(places, low, high, color=pen["color"], alpha=0.16, linewidth=0)
         values = [curve.values[layer] for _, layer in on_axis]
         width, dot = (1.2, 2.6) if few else (0.8, 1.6)

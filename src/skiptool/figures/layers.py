@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from skiptool.figures.curves import MOST_BANDS, Curve, layer_curves
 from skiptool.figures.measures import (
     binning,
+    bins_of,
     folded,
     interval_note,
     measure_of,
@@ -59,10 +60,10 @@ class LayerCurves:
     @property
     def title(self) -> str:
         """What is drawn."""
-        measure = measure_of(self.compared.facts)
+        measure, bins = measure_of(self.compared.facts), bins_of(self.compared.facts)
         if self.of_input:
-            return f"{measure} in shares of the input's: {self.name}"
-        return f"{measure} along the network: {self.name}"
+            return f"{measure} in shares of the input's: {self.name}{bins}"
+        return f"{measure} along the network: {self.name}{bins}"
 
     @property
     def caption(self) -> str:

@@ -13,6 +13,7 @@ from skiptool.figures.blocks import split
 from skiptool.figures.heat import Heat, HeatRow, heat_sheet
 from skiptool.figures.measures import (
     binning,
+    bins_of,
     facts_of,
     measure_of,
     numbers_of,
@@ -75,8 +76,8 @@ class Overview:
         """What is compared with what."""
         facts = self._facts
         domain = facts["reference_domain"] if self._by_domain else facts["domain"]
-        across = "on other domains than" if self._by_domain else "under shifts,"
-        return f"{measure_of(facts)} {across} {domain}"
+        of = f"of other domains to {domain}" if self._by_domain else f"under shifts, {domain}"
+        return f"{measure_of(facts)} {of}{bins_of(facts)}"
 
     @property
     def _facts(self) -> Mapping[str, Any]:
