@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from skiptool.figures.blocks import split
 from skiptool.figures.heat import Heat, HeatRow, heat_sheet
 from skiptool.figures.measures import (
     binning,
@@ -19,6 +18,7 @@ from skiptool.figures.measures import (
     numbers_of,
     shift_name,
 )
+from skiptool.figures.overview_blocks import split
 from skiptool.names import ShiftKind
 from skiptool.readings.layers import Compared, NetworkDistances, in_order
 from skiptool.records import Table

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from skiptool.figures.blocks import split
+from skiptool.figures.overview_blocks import split
 
 FIVE = ("baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned")
 
