@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skiptool.steps.info import describe
     from skiptool.steps.load import load_model
     from skiptool.steps.predict.step import predict_dataset
-    from skiptool.steps.report import write_report
+    from skiptool.steps.report.step import write_report
     from skiptool.steps.synth import synthesise_dataset
     from skiptool.steps.train.step import train_fold, train_models
 
@@ -55,7 +55,7 @@ _ROOMS = {
     "synthesise_dataset": "skiptool.steps.synth",
     "train_fold": "skiptool.steps.train.step",
     "train_models": "skiptool.steps.train.step",
-    "write_report": "skiptool.steps.report",
+    "write_report": "skiptool.steps.report.step",
 }
 
 

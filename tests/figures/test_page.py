@@ -173,5 +173,5 @@ def test_an_anchor_must_stand_in_a_link(anchor: str) -> None:
 
 
 def test_an_anchor_is_used_once() -> None:
-    with pytest.raises(ArgumentError, match="section 'a'"):
+    with pytest.raises(ArgumentError, match="part 'a'"):
         render_page("t", [Section("a", "A"), Section("a", "B")], [])

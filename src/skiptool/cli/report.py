@@ -19,14 +19,23 @@ PAGE = "report.html"
 def report(
     tables: Annotated[
         list[str],
-        typer.Argument(help="Tables of 'predict' and 'hellinger'; or - for paths on stdin."),
+        typer.Argument(
+            help=(
+                "Tables of predict, hellinger, train (history.parquet) and extract wsi "
+                "(registration.parquet); stores of images and of predicted masks; or - for paths "
+                "on stdin."
+            )
+        ),
     ],
     out: Annotated[
         str | None,
         typer.Option(
             *("--out", "-o"),
             metavar="PATH",
-            help="HTML page [default: print the numbers; report.html at the end of a pipe].",
+            help=(
+                "HTML page, its numbers beside it as .parquet [default: print the numbers; "
+                "report.html at the end of a pipe]."
+            ),
         ),
     ] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files.")] = None,
@@ -34,11 +43,13 @@ def report(
         str, typer.Option("--format", help="Formats of the figures: pdf,svg,png.")
     ] = "pdf",
     title: Annotated[str, typer.Option(help="Title of the page.")] = "skiptool report",
+    level: Annotated[float, typer.Option(help="Level of the intervals computed here.")] = 0.95,
+    seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     *,
     progress: Progress,
 ) -> Outcome:
-    """Draw what the metric tables allow: IoU under shift, distance by layer, parameters.
+    """Draw what the tables allow: IoU under shift, distance by layer, and what joins the two.
 
     Example: skiptool report predictions.parquet shift.parquet -o report.html
     """
@@ -47,7 +58,7 @@ def report(
     if out is None and figures is None and "-" in tables:
         # The last command of a pipe has nobody to read its numbers: it leaves the page.
         out = PAGE
-    from skiptool.steps.report import write_report
+    from skiptool.steps.report.step import write_report
 
     return write_report(
         found,
@@ -55,6 +66,8 @@ def report(
         figures=figures,
         formats=chosen,
         title=title,
+        level=level,
+        seed=seed,
         overwrite=overwrite,
         progress=progress,
     )

@@ -18,7 +18,7 @@ from skiptool.figures.measures import (
     sides,
 )
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
-from skiptool.records import Table
+from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,7 +168,9 @@ def layer_table(
         values = {layer: found.value for layer, found in picked if found is not None}
         cells = [values.get(layer, math.nan) for layer in compared.layers]
         columns[network.name] = [None if math.isnan(value) else value for value in cells]
-    return Table(title, columns)
+    shade = Shade.of([*columns.values()][1:], digits=3)
+    groups = tuple(dict.fromkeys(network.family for network in compared.networks))
+    return Table(title, columns, shade=shade, groups=groups)
 
 
 def _nulls(network: NetworkDistances) -> dict[str, float]:

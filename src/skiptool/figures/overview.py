@@ -21,7 +21,7 @@ from skiptool.figures.measures import (
 from skiptool.figures.overview_blocks import split
 from skiptool.names import ShiftKind
 from skiptool.readings.layers import Compared, NetworkDistances, in_order
-from skiptool.records import Table
+from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,7 +136,8 @@ class Overview:
         for place, layer in enumerate(self.layers):
             values = [float(v) for block in self.blocks for v in block.values[:, place]]
             columns[layer] = [None if math.isnan(value) else value for value in values]
-        return Table(self.title, columns)
+        shade = Shade.of([columns[layer] for layer in self.layers], digits=3)
+        return Table(self.title, columns, shade=shade)
 
     def numbers(self) -> list[Number]:
         """Return the numbers of the cells; of architectures that were averaged the names."""

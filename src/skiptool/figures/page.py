@@ -29,6 +29,7 @@ _RESERVED: Final = ("contents", "how")
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
 )
+_LONG: Final = 40  # characters; a shorter cell stands on one line
 _Value: TypeAlias = str | int | float | None
 
 
@@ -44,11 +45,20 @@ class Exhibit:
         What :func:`skiptool.figures.inline.as_svg` returned; a plain string would be escaped.
     table : Table, optional
         Alone it is a numbered table; beside a figure it holds the figure's numbers, folded.
+    anchor : str
+        What links to it and the table of numbers call it; by default its number on the page.
+    title : str
+        Stands above it, and in the contents where its section has several.
+    sentences : tuple of str
+        What is to be seen, below the title; those after the third are folded.
     """
 
     caption: str
     figure: Markup | None = None
     table: Table | None = None
+    anchor: str = ""
+    title: str = ""
+    sentences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,8 @@ def render_page(
     ArgumentError
         If an anchor is used twice, is taken by the page or could not stand in a link.
     """
-    _check([section.anchor for section in sections])
+    named = [each.anchor for part in sections for each in part.exhibits if each.anchor]
+    _check([section.anchor for section in sections] + named)
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -130,6 +141,7 @@ def render_page(
     )
     environment.filters["rows"] = _rows
     environment.filters["heads"] = _heads
+    environment.filters["classes"] = _classes
     environment.filters["sha256"] = _digest
     source = files("skiptool.figures").joinpath("page.html.j2").read_text("utf-8")
     return environment.from_string(source).render(
@@ -141,7 +153,7 @@ def _check(anchors: list[str]) -> None:
     for place, anchor in enumerate(anchors):
         if not _ANCHOR.fullmatch(anchor) or anchor in (*_RESERVED, *anchors[:place]):
             raise ArgumentError(
-                f"section {anchor!r}: expected an anchor of small letters, digits and hyphens, "
+                f"part {anchor!r}: expected an anchor of small letters, digits and hyphens, "
                 f"none of {', '.join(_RESERVED)}, each once a page; choose another"
             )
 
@@ -166,6 +178,12 @@ def _rows(table: Table) -> list[list[_Cell]]:
 def _heads(table: Table) -> list[tuple[str, bool]]:
     """Name of each column, and whether it holds numbers."""
     return [(name, _numeric(cells)) for name, cells in table.columns.items()]
+
+
+def _classes(text: str, numeric: bool) -> Markup:
+    """Attribute of a cell: numbers stand right, a long name may take several lines."""
+    found = "number" if numeric else "long" if len(text) > _LONG else ""
+    return Markup(f' class="{found}"') if found else Markup()
 
 
 def _numeric(cells: Sequence[_Value]) -> bool:

@@ -1,0 +1,131 @@
+"""Exhibits become figures, in files and in the page, and rows of the table of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skiptool.figures.inline import as_svg
+from skiptool.figures.page import Exhibit, Section
+from skiptool.figures.style import picture
+from skiptool.names import PictureFormat
+from skiptool.records import Progress
+from skiptool.stores.staging import check_free, staged
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from skiptool.figures.exhibit import Shown
+
+__all__ = ["Folder", "as_columns", "draw", "with_names"]
+
+Named = Sequence[tuple[str, "Shown"]]
+"""Exhibits by their anchors in the page, which are the stems of their files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where figures go as files, in which formats."""
+
+    path: Path
+    formats: tuple[PictureFormat, ...]
+    overwrite: bool
+
+    def make(self, names: Iterable[str]) -> None:
+        """Make the folder; raise `ExistsError` if a file of one of the names is there already."""
+        if not self.path.is_dir():
+            check_free(self.path, overwrite=False, resume=False)
+            self.path.mkdir()
+        for name in names:
+            for path in self._paths(name):
+                check_free(path, overwrite=self.overwrite, resume=False)
+
+    def save(self, name: str, figure: Figure) -> list[Path]:
+        """Write a figure in every format, each file whole or not at all."""
+        paths = self._paths(name)
+        for path, kind in zip(paths, self.formats, strict=True):
+            with staged(path, overwrite=self.overwrite) as partial:
+                partial.write_bytes(picture(figure, kind))
+        return paths
+
+    def _paths(self, name: str) -> list[Path]:
+        return [self.path / f"{name}.{kind.value}" for kind in self.formats]
+
+
+def with_names(shown: Iterable[Shown]) -> Named:
+    """Give exhibits of one topic numbers, and bring those of one heading together.
+
+    Returns
+    -------
+    list of (str, Shown)
+        Headings in the order of their first exhibits.
+    """
+    found = list(shown)
+    headings = {each.heading: place for place, each in reversed([*enumerate(found)])}
+    counts: Counter[str] = Counter()
+    named = []
+    for each in sorted(found, key=lambda each: headings[each.heading]):
+        counts[each.topic] += 1
+        named.append((f"{each.topic}-{counts[each.topic]}", each))
+    return named
+
+
+def draw(
+    named: Named, folder: Folder | None, *, inline: bool, progress: Progress
+) -> tuple[list[Section], list[Path]]:
+    """Draw every exhibit once, for the page (``inline``) and for the folder of figures.
+
+    Returns
+    -------
+    sections, paths
+        Parts of the page, one a heading; files written.
+    """
+    sections: list[Section] = []
+    paths: list[Path] = []
+    with progress.task("figures", len(named)) as task:
+        for heading, group in groupby(named, key=lambda each: each[1].heading):
+            held: list[Exhibit] = []
+            anchor = ""
+            for name, each in group:
+                figure = each.draw()
+                svg = None
+                if figure is not None:
+                    paths += folder.save(name, figure) if folder is not None else []
+                    svg = as_svg(figure, each.title, each.caption) if inline else None
+                words = (each.title, each.sentences())
+                held.append(Exhibit(each.caption, svg, each.table(), name, *words))
+                anchor = anchor or f"about-{name}"
+                task.advance()
+            sections.append(Section(anchor, heading, (), tuple(held)))
+    return sections, paths
+
+
+def as_columns(named: Named, names: Iterable[str]) -> tuple[dict[str, list[Any]], int]:
+    """Return the numbers of all exhibits as columns of the table ``report``, and their count.
+
+    Raises
+    ------
+    KeyError
+        If an exhibit has a number of a column that is not among ``names``.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    rows = 0
+    for name, each in named:
+        for number in each.numbers():
+            row = {**number, "figure": name, "title": each.title}
+            unknown = row.keys() - columns.keys()
+            if unknown:
+                raise KeyError(f"{name}: numbers have a column {unknown.pop()!r}")
+            for key, column in columns.items():
+                column.append(_known(row.get(key)))
+            rows += 1
+    return columns, rows
+
+
+def _known(value: Any) -> Any:  # noqa: ANN401 - a cell
+    return None if isinstance(value, float) and math.isnan(value) else value

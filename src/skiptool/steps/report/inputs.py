@@ -1,0 +1,108 @@
+"""What a report is made from, sorted by kind, each artifact once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skiptool.errors import FormatError
+from skiptool.metrics.scores import KEYS
+from skiptool.names import Kind
+from skiptool.steps.report.checks import check_table
+from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.header import Lineage
+from skiptool.stores.lookup import kind_of, lineage_of
+from skiptool.stores.masks import MaskStore, open_masks
+from skiptool.stores.tables import MetricTable, open_table
+
+__all__ = ["Inputs", "Origins", "read_inputs"]
+
+Origins = list[tuple[str, Lineage]]
+"""Name and header of each artifact behind a report."""
+
+_MEASURED = ("dataset_id", "domain", "split", "model_id", "shift", "factor", "clean_skips")
+"""Columns of a prediction table that make one measurement: what stands in two tables is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Artifacts by kind, in the order given."""
+
+    predictions: list[MetricTable] = field(default_factory=list)
+    shifts: list[MetricTable] = field(default_factory=list)
+    histories: list[MetricTable] = field(default_factory=list)
+    registrations: list[MetricTable] = field(default_factory=list)
+    datasets: list[DatasetStore] = field(default_factory=list)
+    masks: list[MaskStore] = field(default_factory=list)
+    origins: Origins = field(default_factory=list)
+
+    def totals(self, *further: str) -> dict[str, list[Any]]:
+        """Sum the pixels of all prediction tables by ``scores.KEYS`` and further columns.
+
+        What was measured in several tables counts once.
+        """
+        names = (*KEYS, *further)
+        found: dict[str, list[Any]] = {name: [] for name in (*names, "pixels")}
+        known: set[tuple[Any, ...]] = set()
+        for table in self.predictions:
+            totals = table.totals(names, "pixels")
+            keys = list(zip(*(totals[name] for name in _MEASURED), strict=True))
+            new = set(keys) - known
+            kept = [place for place, key in enumerate(keys) if key in new]
+            for name, column in found.items():
+                column += [totals[name][place] for place in kept]
+            known |= new
+        return found
+
+
+def read_inputs(paths: Sequence[Path]) -> Inputs:
+    """Open what a report is to be made from.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Tables of predictions, shifts, training and registration; dataset and mask stores.
+
+    Returns
+    -------
+    Inputs
+        What has the same id counts once.
+
+    Raises
+    ------
+    FormatError
+        If something is missing, damaged, of a kind that has no figure, or holds what
+        :func:`skiptool.steps.report.checks.check_table` refuses.
+    """
+    inputs = Inputs()
+    tables = {
+        Kind.PREDICTIONS: inputs.predictions,
+        Kind.SHIFT: inputs.shifts,
+        Kind.HISTORY: inputs.histories,
+        Kind.REGISTRATION: inputs.registrations,
+    }
+    known: set[tuple[Kind, str]] = set()
+    for path in paths:
+        kind = kind_of(path)
+        if kind not in (*tables, Kind.DATASET, Kind.MASKS):
+            raise FormatError(
+                f"{path}: of kind {kind.value}, which has no figure; give tables of 'skiptool "
+                "predict', 'hellinger', 'train' and 'extract wsi', or the stores of the images and "
+                "of the predicted masks"
+            )
+        table = open_table(path, kind) if kind in tables else None
+        header = lineage_of(path) if table is None else table.lineage
+        if header is None or (kind, header.id) in known:
+            continue
+        known.add((kind, header.id))
+        inputs.origins.append((path.name, header))
+        if table is not None:
+            check_table(table)
+            tables[kind].append(table)
+        elif kind is Kind.DATASET:
+            inputs.datasets.append(open_dataset(path))
+        else:
+            inputs.masks.append(open_masks(path))
+    return inputs

@@ -1,0 +1,135 @@
+"""Draw what metric tables allow, and write it: page, figures, numbers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.page import Origin, render_page
+from skiptool.names import Kind, PictureFormat
+from skiptool.records import SILENT, Outcome, Progress
+from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
+from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables
+from skiptool.steps.report.inputs import read_inputs
+from skiptool.steps.report.overview import overview
+from skiptool.stores.header import Lineage, Making, lineage
+from skiptool.stores.schemas import REPORT
+from skiptool.stores.staging import check_free, staged
+from skiptool.stores.tables import write_table
+
+__all__ = ["NUMBERS", "write_report"]
+
+NUMBERS = "report.parquet"
+"""The table of a report whose figures alone are written; beside a page it has the page's name."""
+
+
+def write_report(
+    tables: Sequence[Path],
+    out: Path | None = None,
+    *,
+    figures: Path | None = None,
+    formats: Sequence[PictureFormat] = (PictureFormat.PDF,),
+    title: str = "skiptool report",
+    level: float = 0.95,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Draw what metric tables allow: Figs. 7 to 9 and Table II of the paper, and what goes past it.
+
+    Parameters
+    ----------
+    tables : sequence of Path
+        Tables of predictions, shifts, training and registration, in any mixture; dataset stores
+        for sheets of their images, mask stores for examples of predictions.
+    out : Path, optional
+        HTML page to write; its numbers go beside it as a table of the same name (``.parquet``).
+        Without a page the outcome's tables hold the numbers.
+    figures : Path, optional
+        Folder for the figures as files; made if its parent exists.
+    formats : sequence of PictureFormat
+    title : str
+    level : float
+        Of the intervals that are computed here, in (0, 1).
+    seed : int
+        Of their resampling.
+    overwrite : bool
+    progress : Progress
+
+    Returns
+    -------
+    Outcome
+        Output: the page. Side outputs: its numbers, the figures. Tables, without a page: the
+        matrices of IoU and of distances, the rank correlations, training and registration.
+
+    Raises
+    ------
+    ArgumentError
+        If ``level`` is no level, or the page has the name of a table.
+    FormatError
+        If a table is missing, damaged, or of a kind that has no figure.
+    ExistsError
+        If an output exists.
+    """
+    if not 0 < level < 1:
+        raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
+    numbers = _numbers(out, figures)
+    for path in filter(None, (out, numbers)):
+        if path.parent != figures:  # which may have to be made
+            check_free(path, overwrite=overwrite, resume=False)
+    inputs = read_inputs(tables)
+    shown = exhibits(inputs, level, seed)
+    printed = () if out is not None else printed_tables(shown)
+    if numbers is None:
+        return Outcome(tables=printed)
+    drawn, warnings = pictures(inputs)
+    for line in warnings:
+        progress.warn(line)
+    named = with_names([*shown, *drawn])
+    folder = None if figures is None else Folder(figures, tuple(formats), overwrite)
+    if folder is not None:
+        folder.make([name for name, _ in named])
+    sections, files = draw(named, folder, inline=out is not None, progress=progress)
+    parameters = {"title": title, "level": level, "seed": seed}
+    making = Making("report", tuple(tables), parameters, {"out": out, "figures": figures})
+    ids = [header.id for _, header in inputs.origins]
+    header = lineage(Kind.REPORT, making, [ids, level, seed])
+    with staged(numbers, overwrite=overwrite) as partial:
+        write_table(partial, header, *as_columns(named, REPORT))
+    if out is not None:
+        origins = [_origin(*each) for each in [(out.name, header), *inputs.origins]]
+        summary, facts = overview(inputs, named)
+        page = render_page(title, sections, origins, summary=summary, facts=facts)
+        with staged(out, overwrite=overwrite) as partial:
+            partial.write_text(page, encoding="utf-8")
+    return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
+
+
+def _numbers(out: Path | None, figures: Path | None) -> Path | None:
+    """Where the numbers go: beside the page, else among the figures."""
+    if out is None:
+        return None if figures is None else figures / NUMBERS
+    numbers = out.with_suffix(".parquet")
+    if numbers == out:
+        raise ArgumentError(
+            f"{out}: the name of a table, which is written beside the page; give --out a name that "
+            "ends in .html"
+        )
+    return numbers
+
+
+def _origin(name: str, header: Lineage) -> Origin:
+    command = shlex.join(map(_without_folders, shlex.split(header.command)))
+    return Origin(
+        name, header.kind.value, header.id, command, header.skiptool_version, header.created
+    )
+
+
+def _without_folders(word: str) -> str:
+    """Name a path by its last part, a model by its run and fold: pages travel, folders are ours."""
+    if "/" not in word:
+        return word
+    parts = Path(word).parts
+    return "/".join(parts[-2 if parts[-1].startswith("fold") else -1 :])
