@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from registration_cases import FAR, OFF, table
 from skiptool.errors import ArgumentError
 from skiptool.figures.alignment import draw_alignment
-from skiptool.figures.style import TWO_COLUMNS, PictureFormat, picture
+from skiptool.figures.style import TWO_COLUMNS, picture
+from skiptool.names import PictureFormat
 from skiptool.readings.registration import ELSEWHERE, pairs
 
 Check = Callable[[Figure], list[str]]

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.epoch_curves import draw_curves
-from skiptool.figures.style import TWO_COLUMNS, PictureFormat, architecture_colours, picture
+from skiptool.figures.style import TWO_COLUMNS, architecture_colours, picture
+from skiptool.names import PictureFormat
 from training_cases import run
 
 Check = Callable[[Figure], list[str]]

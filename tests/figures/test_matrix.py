@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.matrix import Column, Row, iou_matrix
+from skiptool.figures.matrix import Column, Row, difference_matrix, iou_matrix
 from skiptool.figures.style import PictureFormat, picture
 
 Check = Callable[[Figure], list[str]]
@@ -112,3 +112,37 @@ def test_shapes_must_agree() -> None:
         iou_matrix(np.zeros((1, 2)), rows(1), SWEEP[:2], spread=np.zeros((2, 1)))
     with pytest.raises(ArgumentError, match="at least one of each"):
         iou_matrix(np.zeros((0, 2)), [], SWEEP[:2])
+
+
+@pytest.mark.parametrize(
+    ("count", "encoders", "columns"),
+    [(1, 1, [Column("original")]), (4, 2, SWEEP), (19, 1, [*SWEEP, *SWEEP[1:]])],
+)
+def test_differences_have_signs_and_their_own_place(
+    labels: Check, count: int, encoders: int, columns: list[Column]
+) -> None:
+    values = RNG.uniform(-0.3, 0.3, (count * encoders, len(columns)))
+    values[0, 0] = -0.123
+    figure = difference_matrix(
+        values, rows(count, encoders), columns, spread=abs(values), label="Δ mitotic figure IoU"
+    )
+    texts = labels(figure)
+    assert "−0.12" in texts
+    assert "Δ mitotic figure IoU" in texts
+    assert sum(text.startswith("±") for text in texts) == values.size
+    assert not [text for text in texts if "-0." in text]
+
+
+def test_the_ends_of_the_scale_of_differences_stand_on_its_bar(labels: Check) -> None:
+    texts = labels(difference_matrix(np.array([[0.08, -0.123]]), rows(1), SWEEP[:2]))
+    assert {"+0.13", "0", "−0.13", "+0.08", "−0.12"} <= set(texts)
+    holes = labels(difference_matrix(np.array([[np.nan]]), rows(1), SWEEP[:1]))
+    assert "–" in holes
+
+
+def test_gain_is_blue_and_loss_is_red() -> None:
+    figure = difference_matrix(np.array([[0.1, -0.1, 0.0]]), rows(1), SWEEP[:3])
+    gain, loss, nothing = figure.axes[0].collections[0].get_facecolor()[:, :3]
+    assert gain[2] > gain[0]
+    assert loss[0] > loss[2]
+    assert np.ptp(nothing) < 0.02

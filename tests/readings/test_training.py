@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ NAN = math.nan
 
 
 def columns(
-    validation: list[Epoch], train: list[Epoch] = (), lr: list[float] | None = None
+    validation: Sequence[Epoch], train: Sequence[Epoch] = (), lr: list[float] | None = None
 ) -> dict[str, list[Any]]:
     """Return the columns of a history: loss and mIoU by epoch of each split."""
     found: dict[str, list[Any]] = {

@@ -147,6 +147,17 @@ def test_totals_are_sums_in_the_order_of_appearance(tmp_path: Path) -> None:
     }
 
 
+def test_rows_are_found_by_what_stands_in_them_null_too(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {"sample": list("abcd"), "factor": [None, 0.5, 0.5, None], "pixels": [1, 2, 3, 4]}
+    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
+    found = open_table(path, Kind.PREDICTIONS)
+    assert found.where({}).columns(["pixels"]) == {"pixels": [1, 2, 3, 4]}
+    assert found.where({"factor": 0.5}).columns(["pixels"]) == {"pixels": [2, 3]}
+    assert found.where({"factor": None, "sample": "d"}).columns(["pixels"]) == {"pixels": [4]}
+    assert len(found.where({"sample": "x"})) == 0
+
+
 def test_the_kind_is_asked_for(table: Path) -> None:
     assert table_kind(table) is Kind.PREDICTIONS
     with refused(FormatError, table, "is of kind 'predictions', expected 'shift'"):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_alignment"]
 
 _MARGIN: Final = 0.06
-_GAP: Final = 0.2
+_GAP: Final = 0.26
 _TALLY: Final = 0.85
 _HEAD: Final = 0.26
 _GROUP: Final = 0.26

@@ -32,6 +32,7 @@ from skiptool.stores.zarrs import (
     open_array,
     open_group,
     open_root,
+    read_columns,
     read_rows,
     write_columns,
 )
@@ -103,6 +104,7 @@ class MaskStore:
 
     path: Path
     root: zarr.Group
+    lineage: Lineage
 
     def names(self) -> list[str]:
         """Return the names of the entries in the order of their making.
@@ -132,6 +134,15 @@ class MaskStore:
         """
         return read_rows(self._labels(name), slice(None), f"{self.path}: entry {name}")
 
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of the samples (N) of an entry; raises as :meth:`read`."""
+        where = f"{self.path}: entry {name}"
+        return [str(each) for each in read_columns(self._group(name), where).get("id", ())]
+
+    def read_one(self, name: str, index: int) -> UInt8:
+        """Return the labels (H, W) of one sample of an entry; raises as :meth:`read`."""
+        return read_rows(self._labels(name), index, f"{self.path}: entry {name}, sample {index}")
+
     def read_all(self) -> None:
         """Read every entry, to check it; raises as :meth:`read`."""
         for name in self.names():
@@ -153,5 +164,4 @@ def open_masks(path: Path) -> MaskStore:
         If there is none at ``path``, or it is of another kind or version.
     """
     root = open_root(path, "mask")
-    parse_lineage(dict(root.attrs), str(path), Kind.MASKS)
-    return MaskStore(path, root)
+    return MaskStore(path, root, parse_lineage(dict(root.attrs), str(path), Kind.MASKS))

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.groups import gathered, lacking, totals
+from skiptool.stores.groups import distinct, gathered, lacking, matching, totals
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.schemas import OPTIONAL, SCHEMAS
 
@@ -56,9 +56,11 @@ class MetricTable:
 
     def distinct(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return the different rows of some columns, in the order of their first appearance."""
-        found: dict[str, list[Any]]
-        found = self.data.group_by(list(names), use_threads=False).aggregate([]).to_pydict()
-        return found
+        return distinct(self.data, names)
+
+    def where(self, facts: Mapping[str, str | int | float | None]) -> MetricTable:
+        """Return the rows in which columns have these values; None stands for null."""
+        return replace(self, data=matching(self.data, facts))
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return columns as Python lists, null as None."""

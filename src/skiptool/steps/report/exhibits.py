@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from skiptool.exports.data_sheets import data_sheets
+from skiptool.exports.pictures import examples
 from skiptool.figures.differences import score_matrices
 from skiptool.figures.forecasts import forecasts
 from skiptool.figures.paired import paired_comparisons
@@ -22,8 +24,9 @@ from skiptool.stores.tables import MetricTable
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown
+    from skiptool.records import Table
 
-__all__ = ["exhibits", "pictures"]
+__all__ = ["exhibits", "pictures", "printed_tables"]
 
 _LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS)))
 
@@ -60,9 +63,21 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     ]
 
 
-def pictures(inputs: Inputs, seed: int) -> tuple[list[Shown], list[str]]:
+def pictures(inputs: Inputs) -> tuple[list[Shown], list[str]]:
     """Return what stores of images and masks allow, and lines about what they lack."""
-    return [], []
+    shown, lacking = examples(inputs.predictions, inputs.datasets, inputs.masks)
+    sheets = [sheet for store in inputs.datasets for sheet in data_sheets(store)]
+    return [*shown, *sheets], lacking
+
+
+def printed_tables(shown: Sequence[Shown]) -> tuple[Table, ...]:
+    """Return the tables that a terminal has room for; all of them where there are no others."""
+    short = [each for each in shown if each.topic not in _LONG]
+    return tuple(each.table() for each in short or shown)
+
+
+_LONG = ("paired", "layers", "transmission", "forecast-by-layer", "parameters")
+"""Topics that say in a row a number, or again, what a matrix says."""
 
 
 def _columns(
