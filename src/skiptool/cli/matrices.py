@@ -83,7 +83,10 @@ def _labels(table: Table) -> list[tuple[str, list[str]]]:
         found.append((visible(header), names))
     if len(found) > 1:
         header, names = found[0]
-        found[0] = (header, [n if n != m else "" for n, m in zip(names, [None, *names])])
+        found[0] = (
+            header,
+            [n if n != m else "" for n, m in zip(names, ["", *names[:-1]], strict=True)],
+        )
     return found
 
 
