@@ -116,6 +116,8 @@ def test_several_models_of_a_fold_are_one_value() -> None:
 def test_the_table_holds_the_same_numbers() -> None:
     shown = difference(FOUND)
     table = shown.table()
+    assert table.shade is not None
+    assert table.shade.diverging
     assert table.title == "Difference in cell IoU: IoU under shift, a"
     assert table.columns["resnet18 L2-pruned"] == [None, None]
     numbers = shown.numbers()

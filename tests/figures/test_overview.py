@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from skiptool.figures.overview import Overview, overviews
 from skiptool.readings.distances import read_distances
+from skiptool.records import Shade
 from small_shifts import Layer, network, tables
 
 Check = Callable[[Figure], list[str]]
@@ -107,6 +108,7 @@ def test_what_is_missing_is_a_hole(labels: Check) -> None:
     (found,) = drawn(*shifts(), *part)
     assert found.layers == ("enc1", "dec0", "x")
     assert found.table().columns["enc1"] == [0.5, 0.75, None]
+    assert found.table().shade == Shade(0.0, 0.75, digits=3)
     assert found.table().columns["dec0"] == [0.2, 0.2, None]
     texts = labels(found.draw())
     assert texts.count("–") == 4

@@ -4,7 +4,7 @@ import numpy as np
 
 from skiptool.figures.grid import Column, Row
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
-from skiptool.records import ORIGINAL, Shift
+from skiptool.records import ORIGINAL, Shade, Shift
 
 GRID = ScoreGrid(
     "shift",
@@ -41,3 +41,13 @@ def test_shifts_stand_by_kind_and_factor_after_the_original() -> None:
         *(Column("original"), Column("0.5", "brightness"), Column("1.5", "brightness")),
         *(Column("0.5", "contrast"), Column("0", "saturation")),
     ]
+
+
+def test_scores_are_shaded_from_0_to_1_and_differences_to_either_side() -> None:
+    table = GRID.table("t", VALUES)
+    assert (table.shade, set(table.groups)) == (Shade(0.0, 1.0), {row.group for row in GRID.rows})
+    assert all(name.startswith(table.groups) for name in [*table.columns][1:])
+    most = float(np.nanmax(np.abs(VALUES)))
+    differences = GRID.table("t", VALUES, differences=True)
+    assert differences.shade == Shade(-most, most, diverging=True)
+    assert differences.columns == table.columns

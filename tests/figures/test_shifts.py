@@ -111,6 +111,9 @@ def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> N
         *network({"enc1": 0.3, "dec0": 0.4, "my.module": 0.5}, "L4-pruned"),
     )
     assert found.table().title == "Hellinger distance: brightness 0.5 against original, a"
+    shade = found.table().shade
+    assert shade is not None
+    assert (shade.low, shade.digits) == (0.0, 3)
     assert found.table().columns == {
         "layer": ["enc1", "enc2", "dec0", "my.module"],
         "resnet18 baseline": [None, 0.2, 0.1, None],

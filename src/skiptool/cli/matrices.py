@@ -59,13 +59,15 @@ def matrices(table: Table, shade: Shade, width: int, coloured: bool) -> list[Ren
     widths = [min(max(map(cell_len, [name, *cells])), most) + 1 for name, cells in labels]
     found: list[RenderableType] = []
     for title, columns in _blocks(table, len(labels), shade, width - sum(widths) - 2 * len(widths)):
+        above = max((len(column.header) for column in columns), default=1) - 1
         grid = Grid(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
         for (name, _), size in zip(labels, widths, strict=True):
-            grid.add_column(Text(name), width=size, overflow="fold")
+            grid.add_column(Text("\n" * above + name), width=size, overflow="fold")
         for column in columns:
             # The ground reaches over the padding, which therefore is part of the text.
-            head = "\n".join(_padded(line, column.width) for line in column.header)
-            grid.add_column(Text(head), vertical="bottom", no_wrap=True)
+            lines = [""] * (above + 1 - len(column.header)) + [*column.header]
+            head = "\n".join(_padded(line, column.width) for line in lines)
+            grid.add_column(Text(head), no_wrap=True)
         for place, names in enumerate(zip(*(cells for _, cells in labels), strict=True)):
             cells = [_cell(column, place, shade if coloured else None) for column in columns]
             grid.add_row(*map(Text, names), *cells)
