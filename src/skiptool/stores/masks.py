@@ -3,7 +3,7 @@
 ::
 
     masks.zarr/                     Zarr format 3
-      zarr.json                     attributes: the header (see ``header``), ``classes``
+      zarr.json                     attributes: the header (see ``header``), ``classes``, ``seal``
       <number>/                     one group for each model, domain and shift, from 0
         zarr.json                   attributes: ``model``, ``model_id``, ``domain``, ``shift``,
                                     ``factor`` (null for original)
@@ -26,6 +26,7 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.seal import check_store, seal_store
 from skiptool.stores.zarrs import (
     create_array,
     member_names,
@@ -48,6 +49,7 @@ class MaskWriter:
     """Append predicted masks, in order, to one growing entry for each model, domain and shift."""
 
     def __init__(self, path: Path, header: Lineage, classes: Sequence[str]) -> None:
+        self._path = path
         self._root = zarr.open_group(path, mode="w", zarr_format=3)
         self._root.update_attributes({**header.as_json(), "classes": list(classes)})
         self._arrays: dict[str, zarr.Array[Any]] = {}
@@ -95,6 +97,10 @@ class MaskWriter:
             self._arrays[name][start : start + len(block)] = np.stack(block)
             self._filled[name] += len(block)
             self._waiting[name] = self._waiting[name][SHARD:]
+
+    def finish(self) -> None:
+        """Seal the store: from here on it is whole."""
+        seal_store(self._path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,4 +160,5 @@ def open_masks(path: Path) -> MaskStore:
     """
     root = open_root(path, "mask")
     parse_lineage(dict(root.attrs), str(path), Kind.MASKS)
+    check_store(root, str(path))
     return MaskStore(path, root)

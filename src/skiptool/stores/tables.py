@@ -3,7 +3,8 @@
 One row is one measurement; columns and their meaning stand in ``schemas``.
 
 The header (see ``header``) is JSON under the key ``skiptool`` of the file's metadata. Pages carry
-checksums. A reader takes columns of any type that can be turned into ours without loss.
+checksums, the whole file a seal (see ``seal``). A reader takes columns of any type that can be
+turned into ours without loss.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.schemas import OPTIONAL, SCHEMAS
+from skiptool.stores.seal import TABLE_SEAL, UNSEALED, seal_table, table_is_whole
 
 __all__ = [
     "MetricTable",
@@ -94,7 +96,9 @@ class TableWriter:
 
     def __exit__(self, *_: object) -> None:
         with _placed(self._path):
+            self._writer.add_key_value_metadata({TABLE_SEAL: UNSEALED})
             self._writer.close()
+            seal_table(self._path)
 
     def append(self, columns: Mapping[str, Any], rows: int) -> None:
         """Add rows; a column is a sequence or array of them, or one value for all.
@@ -158,11 +162,15 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
     parsed = parse_lineage(header, str(path), kind)
     try:
         data = pq.read_table(path, partitioning=None, page_checksum_verification=True)
-        return MetricTable(path, parsed, _typed(data, kind, path), _failures(header))
+        found = MetricTable(path, parsed, _typed(data, kind, path), _failures(header))
+        whole = table_is_whole(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FormatError(
             f"{path}: cannot be read ({_told(error)}); the file is damaged, make it again"
         ) from error
+    if whole is False:
+        raise FormatError(f"{path}: not as written; the file is damaged, make it again")
+    return found
 
 
 def _failures(header: object) -> tuple[str, ...]:
