@@ -182,7 +182,7 @@ def test_a_lost_group_is_named(features: Path, lost: str) -> None:
 
 def test_a_store_without_ranges_is_an_old_one(features: Path) -> None:
     shutil.rmtree(features / "ranges")
-    with refused(FormatError, features, "ranges/dec0/high/zarr.json", "6 others: not as written"):
+    with refused(FormatError, features, "ranges/dec0/zarr.json", "7 others: not as written"):
         open_features(features)
     store = open_features(unseal(features))
     assert [store.ranges(layer) for layer in store.layers] == [None] * 3

@@ -142,10 +142,10 @@ def _hash(content: bytes) -> str:
 
 def _members(folder: Path, name: str = _HERE) -> dict[str, str]:
     """Hash the metadata of a group and of all below it; no array holds another."""
+    if not (folder / "zarr.json").is_file():
+        return {}
     try:
         found: object = json.loads((folder / "zarr.json").read_bytes())
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError, RecursionError):
         return {name: ""}
     known = {name: digest(_unsealed(found) if name == _HERE else found)[:_DIGITS]}

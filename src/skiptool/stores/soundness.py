@@ -180,7 +180,7 @@ def _model(path: Path) -> Findings:
         if stored.lineage is None:  # a folder of another program
             return found
     found[HISTORY] = _reason(path, open_table, path / HISTORY, Kind.HISTORY)
-    if (path / CHECKPOINT).exists():
+    if (path / CHECKPOINT).is_file():
         found[CHECKPOINT] = _reason(path, _check_archive, path / CHECKPOINT)
     return found
 
