@@ -84,7 +84,7 @@ def make_artifacts(folder: Path, run: Callable[..., Any]) -> SimpleNamespace:
     )
     layers = [word for name in ("enc2", "dec1") for word in ("--layers", name)]
     for words in (
-        ("predict", *given, *asked, *shifts, *how),
+        ("predict", *given, *asked, *how),
         ("features", *given, "-o", "plain.zarr", *layers, *how),
         ("features", *given, "-o", "dark.zarr", "--shift", "brightness=0.5", *layers, *how),
         (
