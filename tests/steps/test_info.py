@@ -32,7 +32,7 @@ def test_every_kind_is_described_and_sound(name: str, experiment: SimpleNamespac
     assert found.failures == ()
     entry = found.summary[str(path)]
     assert entry["kind"] == KINDS[name] == entry["lineage"]["kind"]
-    assert "checksums hold" in entry["check"]
+    assert "checksums and seals hold" in entry["check"]
     keys = {"kind", "format_version", "skiptool_version", "command", "parameters", "created"}
     assert set(entry["lineage"]) == keys | {"id", "inputs"}
     json.dumps(found.summary, allow_nan=False)

@@ -74,13 +74,14 @@ def _describe(path: Path, check: bool) -> dict[str, Any]:
     kind = kind_of(path)
     if kind not in _INSIDE:
         raise FormatError(f"{path}: says that it is a {kind.value}, which is no store or table")
-    if check:
-        check_sound(path, kind)
+    sealed = check and check_sound(path, kind)
     header = lineage_of(path)
     entry: dict[str, Any] = {"kind": kind.value, **_INSIDE[kind](path)}
     entry["lineage"] = None if header is None else header.as_json()
     if check:
-        entry["check"] = "every byte read, checksums hold"
+        entry["check"] = "every byte read, checksums " + (
+            "and seals hold" if sealed else "hold; metadata has no seal"
+        )
     return entry
 
 

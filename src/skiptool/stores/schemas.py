@@ -50,14 +50,8 @@ import pyarrow as pa
 from skiptool.names import Kind
 
 __all__ = [
-    "HISTORY",
-    "OPTIONAL",
-    "PREDICTIONS",
-    "REGISTRATION",
-    "REPORT",
-    "SCHEMAS",
-    "SHIFT",
-    "TABLE_KEY",
+    *("HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION"),
+    *("REPORT", "SCHEMAS", "SHIFT", "TABLE_KEY"),
 ]
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()

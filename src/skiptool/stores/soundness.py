@@ -18,13 +18,14 @@ from skiptool.distances.histograms import extent
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS, open_model
+from skiptool.stores.configuration import read_config
 from skiptool.stores.dataset import Domain, StoredSamples, open_dataset, open_domain
 from skiptool.stores.features import layer_names, open_features, open_layers
 from skiptool.stores.header import identifier, parse_lineage
 from skiptool.stores.layers import FeatureStore
 from skiptool.stores.masks import MaskEntries, open_masks
-from skiptool.stores.overlays import damaged_pictures, open_overlays
-from skiptool.stores.seal import broken_members
+from skiptool.stores.overlays import INDEX, damaged_pictures, open_overlays
+from skiptool.stores.seal import SEAL, broken_members, table_is_whole
 from skiptool.stores.tables import open_table, table_kind
 from skiptool.stores.zarrs import member_names, open_group, open_root, read_columns
 
@@ -38,8 +39,13 @@ Findings = dict[str, str]
 """Part of an artifact to what is wrong with it, nothing where it is whole."""
 
 
-def check_sound(path: Path, kind: Kind) -> None:
+def check_sound(path: Path, kind: Kind) -> bool:
     """Compare all checksums, digests, ranges, ids and seals of an artifact.
+
+    Returns
+    -------
+    bool
+        Whether its metadata has a seal.
 
     Raises
     ------
@@ -55,6 +61,15 @@ def check_sound(path: Path, kind: Kind) -> None:
             f"{path}: damaged: {_listed(damaged)}; whole: {_listed(whole) or 'nothing'}; make it "
             "again to be safe"
         )
+    return _is_sealed(path, kind)
+
+
+def _is_sealed(path: Path, kind: Kind) -> bool:
+    if path.is_file():
+        return table_is_whole(path) is not None
+    if kind in (Kind.MODEL, Kind.OVERLAYS):
+        return SEAL in read_config(path / (CONFIG if kind is Kind.MODEL else INDEX))
+    return SEAL in open_root(path, kind.value).attrs
 
 
 def _listed(parts: Sequence[str]) -> str:
