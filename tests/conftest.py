@@ -73,7 +73,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
         if path.is_file()
     }
     root = json.loads(found["zarr.json"])
-    for key in ("command", "created"):
+    for key in ("command", "created", "seal"):
         root["attributes"].pop(key)
     found["zarr.json"] = json.dumps(root, sort_keys=True).encode()
     return found

@@ -17,7 +17,8 @@ from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.masks import MaskStore, MaskWriter, open_masks
 from skiptool.stores.predictions import prediction_columns
-from skiptool.stores.tables import MetricTable, TableWriter, open_table
+from skiptool.stores.table_writer import TableWriter
+from skiptool.stores.tables import MetricTable, open_table
 
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 CLASSES = ("background", "cell")

@@ -11,7 +11,8 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.predictions import prediction_columns
 from skiptool.stores.schemas import PREDICTIONS
-from skiptool.stores.tables import open_table, write_table
+from skiptool.stores.table_writer import write_table
+from skiptool.stores.tables import open_table
 from small_stores import CLASSES
 
 MODEL = StoredModel(

@@ -49,7 +49,10 @@ import pyarrow as pa
 
 from skiptool.names import Kind
 
-__all__ = ["HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION", "REPORT", "SCHEMAS", "SHIFT"]
+__all__ = [
+    *("HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION"),
+    *("REPORT", "SCHEMAS", "SHIFT", "TABLE_KEY"),
+]
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
@@ -117,3 +120,6 @@ SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
     Kind.REGISTRATION: REGISTRATION,
     Kind.REPORT: REPORT,
 }
+
+TABLE_KEY = b"skiptool"
+"""Where a Parquet file's metadata keep the header."""

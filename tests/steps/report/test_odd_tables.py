@@ -17,7 +17,7 @@ from skiptool.cli import main
 from skiptool.names import Kind
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.schemas import SCHEMAS
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 
 Row = Mapping[str, Any]
 

@@ -34,7 +34,7 @@ from skiptool.stores.lookup import finished
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.predictions import prediction_columns
 from skiptool.stores.staging import check_free, staged
-from skiptool.stores.tables import TableWriter
+from skiptool.stores.table_writer import TableWriter
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -196,11 +196,13 @@ def _write(
     with ExitStack() as stack:
         partial = stack.enter_context(staged(places.out, overwrite=True))
         sinks: list[Sink] = []
+        masks = None
         if places.masks is not None:
             store = stack.enter_context(staged(places.masks, overwrite=True))
             header = lineage(Kind.MASKS, making, making.determinants)
-            sinks.append(MaskSink(run, MaskWriter(store, header, run.store.classes)))
+            masks = MaskWriter(store, header, run.store.classes)
             keep_failures(store, failures)
+            sinks.append(MaskSink(run, masks))
         pictures = None
         if places.overlays is not None:
             folder = stack.enter_context(staged(places.overlays, overwrite=True))
@@ -214,6 +216,8 @@ def _write(
                     totals[number, part.domain.name, shift] = matrices.sum(axis=0)
                     rows = _columns(run, part, number, shift, matrices)
                     writer.append(rows, matrices.size)
+        if masks is not None:
+            masks.finish()
         if pictures is not None:
             pictures.draw(lineage(Kind.OVERLAYS, making, making.determinants), progress)
     absent = absent_classes(run, totals)

@@ -17,7 +17,7 @@ from skiptool.steps.report.overview import overview
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.schemas import REPORT
 from skiptool.stores.staging import check_free, staged
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 
 __all__ = ["NUMBERS", "write_report"]
 

@@ -12,7 +12,7 @@ from skiptool.records import Table
 from skiptool.steps.train.jobs import drawn
 from skiptool.stores.checkpoint import model_identity, write_model
 from skiptool.stores.header import lineage
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 
 if TYPE_CHECKING:
     from skiptool.model.fit import Fitted
