@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from skiptool.steps.predict.counting import count_part
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
 from skiptool.steps.predict.overlays import OverlaySink
-from skiptool.steps.predict.run import Part, Run, Sink
+from skiptool.steps.predict.run import Counted, Part, Run, Sink
 from skiptool.steps.predict.selection import (
     FOLD,
     SPLITS,
@@ -24,6 +24,7 @@ from skiptool.steps.predict.selection import (
     fold_parts,
     split_parts,
 )
+from skiptool.steps.predict.substituting import check_substitutions, count_with_substitution
 from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.domains import chosen_domains
@@ -35,6 +36,7 @@ from skiptool.stores.masks import MaskWriter
 from skiptool.stores.predictions import prediction_columns
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.table_writer import TableWriter
+from skiptool.substitution import Substitution, substitutions
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -51,6 +53,9 @@ def predict_dataset(
     domains: Sequence[str] = (),
     split: str = "test",
     ensemble: bool = False,
+    clean_skips: Sequence[str] = (),
+    shifted_skips: Sequence[str] = (),
+    clean_domain: str | None = None,
     masks: Path | None = None,
     overlays: Path | None = None,
     overlay_count: int | None = None,
@@ -83,6 +88,12 @@ def predict_dataset(
     ensemble : bool
         Also average the class probabilities (softmax, float32 (N, J, H, W)) of the folds of each
         architecture. Such rows have fold -1 and a model named ``resnet18-L1/ensemble``.
+    clean_skips, shifted_skips : sequence of str
+        Skip substitution (`skiptool.model.substitute`): the decoder gets these feature maps of the
+        unshifted image and all others of the shifted one, or the other way round. ``1,3``,
+        ``bottleneck``, ``all``, ``each``; only such rows are written, with ``clean_skips`` set.
+    clean_domain : str, optional
+        Domain whose image of the same sample is the clean one, for registered scans.
     masks : Path, optional
         Store to which the predicted masks, uint8 (N, H, W), are written as well.
     overlays : Path, optional
@@ -117,7 +128,9 @@ def predict_dataset(
         If the device has not enough memory.
     """
     places = _Places(out, masks, overlays, overlay_count)
+    wanted = substitutions(clean_skips, shifted_skips)
     _check(shifts, split, ensemble, places)
+    _check_substituted(wanted, clean_domain, ensemble, places)
     store = open_dataset(data)
     held = Split.TRAIN.value if split == FOLD else split
     chosen = chosen_domains(store, domains, held, progress)
@@ -132,7 +145,10 @@ def predict_dataset(
     groups, alone = fold_ensembles([m.stored for m in loaded]) if ensemble else ([], [])
     if alone:
         progress.warn(f"no ensemble of {', '.join(alone)}: there is but one fold of each")
-    run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic)
+    clean = None if clean_domain is None else store.domain(clean_domain)
+    run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic, wanted, clean)
+    if wanted:
+        check_substitutions(run, progress)
     making = Making(
         "predict",
         tuple(models),
@@ -140,6 +156,7 @@ def predict_dataset(
             "shift": [str(shift) for shift in shifts],
             "domain": [domain.name for domain in chosen],
             **{"split": split, "ensemble": ensemble, "precision": arithmetic.value},
+            **_substituted(clean_skips, shifted_skips, clean_domain),
         },
         {
             **{"data": data, "out": out, "masks": masks},
@@ -189,10 +206,36 @@ def _check(shifts: Sequence[Shift], split: str, ensemble: bool, places: _Places)
         raise ArgumentError("--out, --masks and --overlays name one place twice; give each its own")
 
 
+def _check_substituted(
+    wanted: Sequence[Substitution], clean_domain: str | None, ensemble: bool, places: _Places
+) -> None:
+    if not wanted:
+        if clean_domain is not None:
+            raise ArgumentError("--clean-domain: expected --clean-skips or --shifted-skips with it")
+        return
+    options = (("--ensemble", ensemble), ("--masks", places.masks), ("--overlays", places.overlays))
+    refused = [name for name, given in options if given]
+    if refused:
+        raise ArgumentError(
+            f"{refused[0]} with --clean-skips: only counts are kept of substituted predictions; "
+            "drop one"
+        )
+
+
+def _substituted(
+    clean_skips: Sequence[str], shifted_skips: Sequence[str], clean_domain: str | None
+) -> dict[str, Any]:
+    """Return the parameters of a substitution; plain predictions have none of them."""
+    found = {"clean_skips": list(clean_skips), "shifted_skips": list(shifted_skips)}
+    return {name: words for name, words in found.items() if words} | (
+        {} if clean_domain is None else {"clean_domain": clean_domain}
+    )
+
+
 def _write(
     run: Run, making: Making, places: _Places, failures: Sequence[str], progress: Progress
 ) -> Table:
-    totals: dict[tuple[int, str, Shift], Int64] = {}
+    totals: dict[tuple[int, str, Shift, str | None], Int64] = {}
     with ExitStack() as stack:
         partial = stack.enter_context(staged(places.out, overwrite=True))
         sinks: list[Sink] = []
@@ -211,11 +254,10 @@ def _write(
         header = lineage(Kind.PREDICTIONS, making, making.determinants)
         with TableWriter(partial, header, failures) as writer:
             for part in run.parts:
-                counts = count_part(run, part, sinks, progress)
-                for (number, shift), matrices in counts.items():
-                    totals[number, part.domain.name, shift] = matrices.sum(axis=0)
-                    rows = _columns(run, part, number, shift, matrices)
-                    writer.append(rows, matrices.size)
+                for one in _counted(run, part, sinks, progress):
+                    key = (one.number, part.domain.name, one.shift, one.clean_skips)
+                    totals[key] = one.matrices.sum(axis=0)
+                    writer.append(_columns(run, part, one), one.matrices.size)
         if masks is not None:
             masks.finish()
         if pictures is not None:
@@ -226,13 +268,22 @@ def _write(
     return iou_table(run, totals)
 
 
-def _columns(run: Run, part: Part, number: int, shift: Shift, matrices: Int64) -> Mapping[str, Any]:
+def _counted(run: Run, part: Part, sinks: Sequence[Sink], progress: Progress) -> Iterator[Counted]:
+    if run.substitutions:
+        yield from count_with_substitution(run, part, progress)
+    else:
+        for (number, shift), matrices in count_part(run, part, sinks, progress).items():
+            yield Counted(number, shift, None, matrices)
+
+
+def _columns(run: Run, part: Part, one: Counted) -> Mapping[str, Any]:
     return prediction_columns(
-        run.predictor(number).facts(),
+        run.predictor(one.number).facts(),
         run.store,
         part.domain,
-        shift,
+        one.shift,
         part.indices,
-        matrices,
+        one.matrices,
         VALIDATION if run.split == FOLD else None,
+        one.clean_skips,
     )
