@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skiptool.errors import ArgumentError
 from skiptool.model.hardware import choose_device, choose_precision
 from skiptool.names import Kind, Precision, Split
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Table
+from skiptool.steps.predict.asked import (
+    Places,
+    check_asked,
+    check_substitution,
+    substitution_parameters,
+)
 from skiptool.steps.predict.counting import count_part
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
@@ -19,7 +23,6 @@ from skiptool.steps.predict.overlays import OverlaySink
 from skiptool.steps.predict.run import Counted, Part, Run, Sink
 from skiptool.steps.predict.selection import (
     FOLD,
-    SPLITS,
     VALIDATION,
     fold_parts,
     split_parts,
@@ -36,7 +39,7 @@ from skiptool.stores.masks import MaskWriter
 from skiptool.stores.predictions import prediction_columns
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.table_writer import TableWriter
-from skiptool.substitution import Substitution, substitutions
+from skiptool.substitution import substitutions
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -127,10 +130,10 @@ def predict_dataset(
     MemoryError
         If the device has not enough memory.
     """
-    places = _Places(out, masks, overlays, overlay_count)
+    places = Places(out, masks, overlays, overlay_count)
     wanted = substitutions(clean_skips, shifted_skips)
-    _check(shifts, split, ensemble, places)
-    _check_substituted(wanted, clean_domain, ensemble, places)
+    check_asked(shifts, split, ensemble, places)
+    check_substitution(wanted, clean_domain, ensemble, places)
     store = open_dataset(data)
     held = Split.TRAIN.value if split == FOLD else split
     chosen = chosen_domains(store, domains, held, progress)
@@ -156,7 +159,7 @@ def predict_dataset(
             "shift": [str(shift) for shift in shifts],
             "domain": [domain.name for domain in chosen],
             **{"split": split, "ensemble": ensemble, "precision": arithmetic.value},
-            **_substituted(clean_skips, shifted_skips, clean_domain),
+            **substitution_parameters(clean_skips, shifted_skips, clean_domain),
         },
         {
             **{"data": data, "out": out, "masks": masks},
@@ -177,63 +180,8 @@ def predict_dataset(
     return Outcome((out,), side, told, failures=tuple(failures), tables=(summary,))
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where the outputs go, and how many samples of a model are drawn."""
-
-    out: Path
-    masks: Path | None
-    overlays: Path | None
-    overlay_count: int | None
-
-
-def _check(shifts: Sequence[Shift], split: str, ensemble: bool, places: _Places) -> None:
-    if split not in SPLITS:
-        raise ArgumentError(f"--split {split}: expected {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-    if len(set(shifts)) < len(shifts):
-        raise ArgumentError("a shift is given twice, its pixels would count twice; drop one")
-    if ensemble and split == FOLD:
-        raise ArgumentError(
-            f"--ensemble with --split {FOLD}: every fold is validated on samples of its own that "
-            "the others were trained on; choose another --split"
-        )
-    if places.overlay_count is not None and (places.overlays is None or places.overlay_count < 1):
-        raise ArgumentError(
-            f"--overlay-count {places.overlay_count}: expected --overlays DIR and at least 1"
-        )
-    named = [path for path in (places.out, places.masks, places.overlays) if path is not None]
-    if len({path.absolute() for path in named}) < len(named):
-        raise ArgumentError("--out, --masks and --overlays name one place twice; give each its own")
-
-
-def _check_substituted(
-    wanted: Sequence[Substitution], clean_domain: str | None, ensemble: bool, places: _Places
-) -> None:
-    if not wanted:
-        if clean_domain is not None:
-            raise ArgumentError("--clean-domain: expected --clean-skips or --shifted-skips with it")
-        return
-    options = (("--ensemble", ensemble), ("--masks", places.masks), ("--overlays", places.overlays))
-    refused = [name for name, given in options if given]
-    if refused:
-        raise ArgumentError(
-            f"{refused[0]} with --clean-skips: only counts are kept of substituted predictions; "
-            "drop one"
-        )
-
-
-def _substituted(
-    clean_skips: Sequence[str], shifted_skips: Sequence[str], clean_domain: str | None
-) -> dict[str, Any]:
-    """Return the parameters of a substitution; plain predictions have none of them."""
-    found = {"clean_skips": list(clean_skips), "shifted_skips": list(shifted_skips)}
-    return {name: words for name, words in found.items() if words} | (
-        {} if clean_domain is None else {"clean_domain": clean_domain}
-    )
-
-
 def _write(
-    run: Run, making: Making, places: _Places, failures: Sequence[str], progress: Progress
+    run: Run, making: Making, places: Places, failures: Sequence[str], progress: Progress
 ) -> Table:
     totals: dict[tuple[int, str, Shift, str | None], Int64] = {}
     with ExitStack() as stack:
