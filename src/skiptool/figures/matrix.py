@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from matplotlib.collections import PolyCollection
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from skiptool.records import Float64
+    from skiptool.records import AnyArray, Float64
 
 __all__ = ["Column", "Row", "difference_matrix", "iou_matrix"]
 
+_Notes: TypeAlias = Sequence[Sequence[str]]
+_NOTE: Final = (4.0, 4.8)  # least and greatest points of what stands below a value
 _INSET: Final = 0.008  # the hairline between cells is the ground, whatever its colour
 
 
@@ -71,7 +74,8 @@ def iou_matrix(
     ArgumentError
         If a shape differs from the number of rows and columns, or there is none of either.
     """
-    return _matrix(values, rows, columns, spread, label, SHARES)
+    notes = None if spread is None else _as_notes(spread, rows, columns)
+    return _matrix(values, rows, columns, notes, label, SHARES)
 
 
 def difference_matrix(
@@ -80,43 +84,55 @@ def difference_matrix(
     columns: Sequence[Column],
     *,
     spread: Float64 | None = None,
+    below: Sequence[Sequence[str]] | None = None,
     label: str = "difference of IoU",
 ) -> Figure:
     """Draw a matrix of differences, each written with its sign.
 
     Parameters, result and errors as of ``iou_matrix``; values in [-1, 1]. The colours are even
-    about 0 and end at the greatest difference; the ends stand on the bar.
+    about 0 and end at the greatest difference; the ends stand on the bar. ``below`` are texts,
+    R of C each, that stand small below the values instead of ``spread``; all are left out where
+    the widest does not fit into a cell.
     """
-    return _matrix(values, rows, columns, spread, label, difference_scale(values))
+    if below is not None:
+        _check(np.array(below), rows, columns, "texts below the values")
+    elif spread is not None:
+        below = _as_notes(spread, rows, columns)
+    return _matrix(values, rows, columns, below, label, difference_scale(values))
+
+
+def _as_notes(spread: Float64, rows: Sequence[Row], columns: Sequence[Column]) -> _Notes:
+    _check(spread, rows, columns, "spread")
+    return [["" if math.isnan(each) else f"±{each:.2f}" for each in line] for line in spread]
 
 
 def _matrix(
     values: Float64,
     rows: Sequence[Row],
     columns: Sequence[Column],
-    spread: Float64 | None,
+    notes: _Notes | None,
     label: str,
     scale: Scale,
 ) -> Figure:
     _check(values, rows, columns, "values")
-    if spread is not None:
-        _check(spread, rows, columns, "spread")
     label = readable(label)
     with drawing():
         length = text_width([label], 6.5)
-        plan = plan_grid(
-            rows, columns, with_spread=spread is not None, signed=scale.signed, beside=length
-        )
+        plan_of = partial(plan_grid, rows, columns, signed=scale.signed, beside=length)
+        plan = plan_of(with_spread=notes is not None)
+        size = _note_size(notes, plan)
+        if notes is not None and size < _NOTE[0]:
+            notes, plan = None, plan_of(with_spread=False)
         figure, axes = inch_axes(*plan.size)
         _cells(axes, plan, values, scale)
-        _numbers(axes, plan, values, spread, scale)
+        _numbers(axes, plan, values, notes, size, scale)
         _row_labels(axes, plan, rows)
         _column_labels(axes, plan)
         _colour_bar(axes, plan, label, length, scale)
     return figure
 
 
-def _check(values: Float64, rows: Sequence[Row], columns: Sequence[Column], name: str) -> None:
+def _check(values: AnyArray, rows: Sequence[Row], columns: Sequence[Column], name: str) -> None:
     expected = (len(rows), len(columns))
     if values.shape != expected or values.size == 0:
         raise ArgumentError(
@@ -145,7 +161,16 @@ def _corners(span: tuple[float, float], top: float, height: float) -> list[tuple
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def _numbers(axes: Axes, plan: Plan, values: Float64, spread: Float64 | None, scale: Scale) -> None:
+def _note_size(notes: _Notes | None, plan: Plan) -> float:
+    """Points at which the widest text below a value fits into the narrowest cell."""
+    texts = list({text for line in notes or () for text in line})
+    room = min(width for _, width in plan.spans()) - 2 * _INSET - 0.02
+    return _NOTE[1] * min(1.0, room / max(text_width(texts, _NOTE[1]), 1e-9))
+
+
+def _numbers(
+    axes: Axes, plan: Plan, values: Float64, notes: _Notes | None, note: float, scale: Scale
+) -> None:
     spans = plan.spans()
     size = _size(values, min(width for _, width in spans), scale)
     for (row, column), value in np.ndenumerate(values):
@@ -153,12 +178,12 @@ def _numbers(axes: Axes, plan: Plan, values: Float64, spread: Float64 | None, sc
         if math.isnan(value):
             _centred(axes, x, y, "–", color=SOFT)
             continue
-        below = math.nan if spread is None else float(spread[row, column])
-        lift = 0.0 if math.isnan(below) else 0.055
+        below = "" if notes is None else notes[row][column]
+        lift = 0.055 if below else 0.0
         colour = scale.legible(value)
         _centred(axes, x, y - lift, scale.written(value), color=colour, size=size)
         if lift:
-            _centred(axes, x, y + 0.07, f"±{below:.2f}", color=colour, size=4.8)
+            _centred(axes, x, y + 0.07, below, color=colour, size=note)
 
 
 def _size(values: Float64, width: float, scale: Scale) -> float:
