@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from skiptool.figures.scale import Scale
-from skiptool.readings.difference import RESAMPLES
+from skiptool.figures.style import readable
+from skiptool.readings.difference import EXCHANGES, RESAMPLES
 from skiptool.readings.substitution import Substitution
 from skiptool.records import Shift
+from skiptool.stats.exchange import least_p_value
 
 __all__ = ["about_regained", "about_substituted", "findings", "interval_below", "shift_words"]
 
@@ -103,7 +105,8 @@ def about_regained(
         f"{text}Below a value, where cells have room: its {100 * level:g} % interval over {people} "
         f"subjects, for the networks as they are trained ({RESAMPLES:,} resamples), zeros before "
         "the points left out. The table has p-values, by exchanging the two predictions within "
-        f"subjects, adjusted by Holm over {tests:,} comparisons."
+        f"subjects (the smallest p is {least_p_value(many, EXCHANGES):.2g}), adjusted by Holm over "
+        f"{tests:,} comparisons."
     )
 
 
@@ -157,7 +160,9 @@ def _told(here: Sequence[Substitution]) -> str:
             f"no clean feature map alone raises it ({plain})" if alone else f"it stays at {plain}"
         )
     else:
-        who = f"a clean {best.label} alone brings" if alone else f"{best.label} clean bring"
+        name = readable(best.label)
+        only = "(all that its decoder is fed)" if best.shifted == () else "alone"
+        who = f"a clean {name} {only} brings" if alone else f"{name} clean bring"
         text = f"{who} it from {plain} to {best.clean.value:.2f} ({_gain(best)})"
         others = [one.regained.value for one in alone if one is not best]
         if others:
@@ -167,7 +172,7 @@ def _told(here: Sequence[Substitution]) -> str:
     by_label = {one.label: one for one in here if one is not best}
     for label in (f"all but {best.label}", "all skips"):
         if label in by_label:
-            text += f"; with {label} clean it is {by_label[label].clean.value:.2f}"
+            text += f"; with {readable(label)} clean it is {by_label[label].clean.value:.2f}"
     original = best.original
     if original is None or math.isnan(original.value):
         return text

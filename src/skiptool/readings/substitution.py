@@ -36,6 +36,9 @@ BOTTLENECK: Final = "bottleneck"
 """The deepest feature map of the encoder, which is fed to the decoder from below."""
 
 
+_NO_SKIPS: Final = "L4-pruned"
+
+
 @dataclass(frozen=True, slots=True)
 class FoldMean:
     """Mean IoU of a network: mean and standard deviation (n - 1) over ``folds`` folds."""
@@ -74,21 +77,33 @@ class Substitution:
         return tuple(self.clean_skips.split("+"))
 
     @property
+    def shifted(self) -> tuple[str, ...] | None:
+        """Inputs of the decoder that are not clean; None where the pruning's label does not tell.
+
+        Empty: all that the decoder is fed is clean, and its prediction is that of the original.
+        """
+        pruning = self.regained.pruning
+        has = (*map(str, levels_of(pruning)), BOTTLENECK)
+        known = len(has) > 1 or pruning == _NO_SKIPS
+        if not known or not set(self.parts) <= set(has):
+            return None
+        return tuple(part for part in has if part not in self.parts)
+
+    @property
     def label(self) -> str:
         """Name the clean inputs for people.
 
         One alone is ``L1`` or ``bottleneck``; all skips that the network has are ``all skips``,
         all inputs but one are ``all but L1``.
         """
-        has = [*map(str, levels_of(self.regained.pruning)), BOTTLENECK]
-        left = [part for part in has if part not in self.parts]
         if len(self.parts) == 1:
             return _name(self.parts[0])
-        if left == [BOTTLENECK]:
+        shifted = self.shifted
+        if shifted is None or len(shifted) > 1:
+            return ", ".join(map(_name, self.parts))
+        if shifted == (BOTTLENECK,):
             return "all skips"
-        if set(self.parts) <= set(has) and len(left) < 2:
-            return f"all but {_name(left[0])}" if left else "all inputs"
-        return ", ".join(map(_name, self.parts))
+        return f"all but {_name(shifted[0])}" if shifted else "all inputs"
 
     @property
     def order(self) -> tuple[object, ...]:
