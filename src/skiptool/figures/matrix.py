@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 
 from skiptool.errors import ArgumentError
+from skiptool.figures.cell_notes import plan_notes
 from skiptool.figures.grid import BAR_HEIGHT, MARGIN, Column, Plan, Row, plan_grid
 from skiptool.figures.scale import SHARES, Scale, difference_scale
 from skiptool.figures.style import (
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Column", "Row", "difference_matrix", "iou_matrix"]
 
 _Notes: TypeAlias = Sequence[Sequence[str]]
-_NOTE: Final = (4.0, 4.8)  # least and greatest points of what stands below a value
 _INSET: Final = 0.008  # the hairline between cells is the ground, whatever its colour
 
 
@@ -92,7 +92,7 @@ def difference_matrix(
     Parameters, result and errors as of ``iou_matrix``; values in [-1, 1]. The colours are even
     about 0 and end at the greatest difference; the ends stand on the bar. ``below`` are texts,
     R of C each, that stand small below the values instead of ``spread``; all are left out where
-    the widest does not fit into a cell.
+    they would make the sheet too wide.
     """
     if below is not None:
         _check(np.array(below), rows, columns, "texts below the values")
@@ -119,13 +119,10 @@ def _matrix(
     with drawing():
         length = text_width([label], 6.5)
         plan_of = partial(plan_grid, rows, columns, signed=scale.signed, beside=length)
-        plan = plan_of(with_spread=notes is not None)
-        size = _note_size(notes, plan)
-        if notes is not None and size < _NOTE[0]:
-            notes, plan = None, plan_of(with_spread=False)
+        plan, size = plan_notes(plan_of, [text for line in notes or () for text in line])
         figure, axes = inch_axes(*plan.size)
         _cells(axes, plan, values, scale)
-        _numbers(axes, plan, values, notes, size, scale)
+        _numbers(axes, plan, values, notes if size else None, size, scale)
         _row_labels(axes, plan, rows)
         _column_labels(axes, plan)
         _colour_bar(axes, plan, label, length, scale)
@@ -159,13 +156,6 @@ def _corners(span: tuple[float, float], top: float, height: float) -> list[tuple
     x0, x1 = left + _INSET, left + width - _INSET
     y0, y1 = top + _INSET, top + height - _INSET
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
-
-
-def _note_size(notes: _Notes | None, plan: Plan) -> float:
-    """Points at which the widest text below a value fits into the narrowest cell."""
-    texts = list({text for line in notes or () for text in line})
-    room = min(width for _, width in plan.spans()) - 2 * _INSET - 0.02
-    return _NOTE[1] * min(1.0, room / max(text_width(texts, _NOTE[1]), 1e-9))
 
 
 def _numbers(

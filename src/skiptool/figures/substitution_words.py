@@ -156,9 +156,8 @@ def _told(here: Sequence[Substitution]) -> str:
     best = max(alone or here, key=lambda one: one.regained.value)
     plain = f"{best.plain.value:.2f}"
     if best.regained.value < _NOTHING:
-        text = (
-            f"no clean feature map alone raises it ({plain})" if alone else f"it stays at {plain}"
-        )
+        none = "no clean feature map alone" if alone else "no choice of clean inputs"
+        text = f"{none} raises it ({plain})"
     else:
         name = readable(best.label)
         only = "(all that its decoder is fed)" if best.shifted == () else "alone"
