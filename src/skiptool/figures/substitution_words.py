@@ -146,7 +146,8 @@ def findings(networks: Mapping[str, Sequence[Substitution]]) -> tuple[str, ...]:
             told.setdefault(most, "where one alone regains most")
         for shift, why in told.items():
             here = [one for one in known if one.regained.shift == shift]
-            sentences.append(f"{name}: under {shift_words(shift)}, {why}, {_told(here)}.")
+            head = readable(name, limit=64)
+            sentences.append(f"{head}: under {shift_words(shift)}, {why}, {_told(here)}.")
     return tuple(sentences)
 
 
