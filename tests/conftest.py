@@ -93,3 +93,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     simulated.predictions(paths[1], domains, (ORIGINAL,), samples=8, subjects=4, folds=2)
     simulated.distances(paths[2], shifts, domains[0], folds=2)
     return paths
+
+
+@pytest.fixture(scope="session")
+def substituted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predictions of a small sweep, plain ones and those with clean skips."""
+    import simulated
+    from skiptool.records import ORIGINAL, Shift
+
+    path = tmp_path_factory.mktemp("substituted") / "clean.parquet"
+    shifts = (ORIGINAL, *map(Shift.parse, ("brightness=0.5", "contrast=0.5")))
+    domains = simulated.DOMAINS[:1]
+    simulated.predictions(path, domains, shifts, 12, subjects=6, folds=2, substituted=True)
+    return path

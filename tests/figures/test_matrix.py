@@ -146,3 +146,29 @@ def test_gain_is_blue_and_loss_is_red() -> None:
     assert gain[2] > gain[0]
     assert loss[0] > loss[2]
     assert np.ptp(nothing) < 0.02
+
+
+def test_texts_stand_below_values_instead_of_a_spread(labels: Check) -> None:
+    values = np.array([[0.25, np.nan, 0.5]])
+    below = [[".20, .30", "never", ""]]
+    figure = difference_matrix(values, rows(1), SWEEP[:3], spread=values, below=below)
+    texts = labels(figure)
+    assert ".20, .30" in texts
+    assert not {"never", "±0.25"} & set(texts)
+    with pytest.raises(ArgumentError, match="texts below the values of a matrix"):
+        difference_matrix(values, rows(1), SWEEP[:3], below=below * 2)
+
+
+@pytest.mark.parametrize(("columns", "there"), [(6, True), (16, True), (31, False)])
+def test_texts_below_shrink_and_go_where_cells_have_no_room(
+    labels: Check, columns: int, there: bool
+) -> None:
+    values = np.full((2, columns), -0.125)
+    below = [["−.20, −.10"] * columns] * 2
+    figure = difference_matrix(values, rows(2), [*SWEEP, *SWEEP][:columns], below=below)
+    texts = [text for text in figure.findobj(Text) if text.get_text() == "−.20, −.10"]
+    assert labels(figure).count("−.20, −.10") == len(texts) == there * values.size
+    assert all(4.0 <= text.get_fontsize() <= 4.8 for text in texts)
+    plain = difference_matrix(values, rows(2), [*SWEEP, *SWEEP][:columns])
+    taller = figure.get_figheight() > plain.get_figheight()
+    assert taller <= there  # rows of no texts are as low as rows without

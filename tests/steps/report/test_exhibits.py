@@ -26,6 +26,24 @@ def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]
     assert further == {"forecast-by-layer-1", "forecast-by-layer-2", "rank-correlation-1"}
 
 
+def test_clean_skips_stand_behind_the_matrices_and_change_nothing_else(substituted: Path) -> None:
+    inputs = read_inputs([substituted])
+    shown = exhibits(inputs, 0.95, 0)
+    topics = [each.topic for each in shown]
+    assert topics == [
+        *("iou", "difference", *("substitution", "regained") * 2, "paired", "parameters")
+    ]
+    printed = {table.title for table in printed_tables(shown)}
+    left = [each.topic for each in shown if each.table().title not in printed]
+    assert left == ["regained", "regained", "paired", "parameters"]
+    (table,) = inputs.predictions
+    plain = Inputs(predictions=[table.where({"clean_skips": None})])
+    fewer = [each for each in shown if each.topic not in ("substitution", "regained")]
+    for one, other in zip(exhibits(plain, 0.95, 0), fewer, strict=True):
+        assert one.title == other.title
+        assert repr(one.numbers()) == repr(other.numbers())
+
+
 def test_nothing_allows_nothing() -> None:
     assert exhibits(Inputs(), 0.95, 0) == []
     assert pictures(Inputs()) == ([], [])

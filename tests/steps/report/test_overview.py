@@ -27,5 +27,13 @@ def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
     assert all(summary)
 
 
+def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
+    inputs = read_inputs([substituted])
+    summary, facts = overview(inputs, with_names(exhibits(inputs, 0.95, 0)))
+    assert summary[0].startswith("resnet18 baseline: under brightness 0.5, where its IoU is lowest")
+    assert "a clean L1 alone brings it from" in summary[0]
+    assert facts["Samples predicted"] == "12"
+
+
 def test_nothing_says_nothing() -> None:
     assert overview(Inputs(), []) == ((), {})

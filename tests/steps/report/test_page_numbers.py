@@ -35,10 +35,15 @@ class Cells(HTMLParser):
             self.found[self.exhibit].append(float(facts["data-key"] or ""))
 
 
-@pytest.fixture(scope="module")
-def page(study: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["study", "clean skips"])
+def page(
+    request: pytest.FixtureRequest,
+    study: list[Path],
+    substituted: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     out = tmp_path_factory.mktemp("page") / "r.html"
-    write_report(study, out)
+    write_report(study if request.param == "study" else [substituted], out)
     return out
 
 

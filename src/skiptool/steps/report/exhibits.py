@@ -13,6 +13,7 @@ from skiptool.figures.paired import paired_comparisons
 from skiptool.figures.parameters import parameter_exhibit
 from skiptool.figures.registration import registrations
 from skiptool.figures.shifts import comparisons
+from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
 from skiptool.metrics.scores import scores
 from skiptool.readings import joined
@@ -40,7 +41,7 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     level, seed : float, int
         Of the intervals that are computed here, and of their resampling.
     """
-    rated = scores(inputs.totals())
+    rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
     layers = _columns(inputs.shifts, lambda table: table.lacking("channel").columns(_LAYERS))
     gathered = ("channel", "value")
     channels = _columns(inputs.shifts, lambda table: table.gathered(CHANNEL_KEYS, gathered))
@@ -54,7 +55,8 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     ]
     return [
         *score_matrices(rated),
-        *paired_comparisons(inputs.totals("subject"), level=level, seed=seed),
+        *substitutions(by_subject, level=level, seed=seed),
+        *paired_comparisons(by_subject, level=level, seed=seed),
         *(comparisons(layers, channels) if inputs.shifts else ()),
         *(forecasts(rated, layers, level=level, seed=seed) if inputs.shifts else ()),
         *training_curves(histories),
@@ -76,7 +78,7 @@ def printed_tables(shown: Sequence[Shown]) -> tuple[Table, ...]:
     return tuple(each.table() for each in short or shown)
 
 
-_LONG = ("paired", "layers", "transmission", "forecast-by-layer", "parameters")
+_LONG = ("regained", "paired", "layers", "transmission", "forecast-by-layer", "parameters")
 """Topics that say in a row a number, or again, what a matrix says."""
 
 
