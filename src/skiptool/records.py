@@ -9,8 +9,9 @@ K vectors per image, B bins, J classes (0 = background).
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = [
     "Progress",
     "Sample",
     "SampleReader",
+    "Shade",
     "Shift",
     "Table",
     "Task",
@@ -314,18 +316,61 @@ _BEYOND_THE_PAPER: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Shade:
+    """How a terminal shows the numbers of a matrix: on a ground that says how high each is.
+
+    Attributes
+    ----------
+    low, high : float
+        Values at the two ends of the scale of colours; what lies beyond has the colour of the end.
+    diverging : bool
+        Differences: two colours from the middle of the scale on, and a sign before each number.
+    digits : int
+        Decimals.
+    """
+
+    low: float
+    high: float
+    diverging: bool = False
+    digits: int = 2
+
+    @classmethod
+    def of(
+        cls, columns: Iterable[Sequence[object]], *, diverging: bool = False, digits: int = 2
+    ) -> Shade:
+        """Make the scale of some columns: from 0 to the greatest, or as far to either side.
+
+        Examples
+        --------
+        >>> Shade.of([["enc1", "enc2"], [0.25, None]])
+        Shade(low=0.0, high=0.25, diverging=False, digits=2)
+        >>> Shade.of([[-0.5, 0.25, math.nan]], diverging=True).low
+        -0.5
+        """
+        found = [abs(v) for cells in columns for v in cells if isinstance(v, int | float)]
+        high = float(max((v for v in found if math.isfinite(v)), default=0.0)) or 1.0
+        return cls(-high if diverging else 0.0, high, diverging, digits)
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A small table for people: what ``hellinger`` prints, the summary of ``predict``.
 
     ``columns`` maps a header to its cells; all columns have the same length. A terminal that is too
     narrow leaves out, as far as needed and in this order, columns of ``uniform`` that hold one
     value, then those of ``spare``; what is piped or saved has all.
+
+    A table with a ``shade`` is a matrix: labels in its first column, numbers in the others. Its
+    headers begin with one of ``groups``, if there are any; a terminal that is too narrow prints a
+    matrix for each.
     """
 
     title: str
     columns: Mapping[str, Sequence[str | int | float | None]]
     uniform: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+    shade: Shade | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from skiptool.cli.results import as_given, grid, print_result, visible
-from skiptool.records import Outcome, Table
+from skiptool.cli.results import as_given, grid, print_result
+from skiptool.cli.terminal import Terminal as Progress
+from skiptool.records import Outcome, Shade, Table
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
 
 TABLE = Table("A title", {"layer": ["enc1", None], "value": [0.123456789012345, float("nan")]})
 
@@ -71,10 +78,6 @@ def test_cells_cannot_break_the_table(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     table = Table("[bold]A title", {"value": [0.123456789, None], "n": [3, 4]})
@@ -110,10 +113,6 @@ def test_json_is_one_object_with_all_keys(capsys: pytest.CaptureFixture[str]) ->
         ],
         "seconds": 1.235,
     }
-
-
-def test_control_characters_are_spelled_out() -> None:
-    assert visible("ä b\x1b]0;\x07\u202e") == "ä b\\x1b]0;\\x07\\u202e"
 
 
 def test_names_are_written_once_and_never_cut_off() -> None:
@@ -161,3 +160,46 @@ def test_a_narrow_terminal_leaves_out_what_can_be_spared(
     if width in (43, 31):
         assert all(len(line) <= width for line in text.splitlines())
         assert "c.zarr" in text
+
+
+MATRIX = Table("IoU", {"shift": ["original"], "a": [0.5]}, shade=Shade(0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("environment", "escapes", "shaded"),
+    [
+        ({"TERM": "xterm-256color"}, True, True),
+        ({"TERM": "xterm", "COLORTERM": "truecolor"}, True, True),
+        ({"TERM": "xterm"}, True, False),  # 16 colours are no scale
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, False, False),
+        ({"TERM": "dumb"}, False, False),
+    ],
+)
+@pytest.mark.parametrize("table", [MATRIX, TABLE], ids=["matrix", "table"])
+def test_escape_codes_only_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    escapes: bool,
+    shaded: bool,
+    table: Table,
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    print_result("report", Outcome(tables=(table,)), None, as_json=False, seconds=1.0)
+    text = screen.getvalue()
+    assert ("\x1b" in text) == escapes
+    assert ("48;" in text) == (shaded and table is MATRIX)
+    assert ("0.50" if table is MATRIX else "0.1235") in text
+    screen.truncate(0)
+    monkeypatch.setattr(sys, "stderr", screen)
+    Progress(quiet=False).show(Outcome((Path("page.html"),), tables=(table,)))
+    assert ("\x1b" in screen.getvalue()) == escapes
+
+
+def test_a_matrix_is_piped_like_any_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("report", Outcome(tables=(MATRIX,)), None, as_json=False, seconds=1.0)
+    assert capsys.readouterr().out == "shift\ta\noriginal\t0.5\n"

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from skiptool.cli.wording import explain
+from skiptool.cli.wording import explain, visible
 from skiptool.errors import OutOfMemoryError, SourceError, WorkerError
 
 GOES_ON = "; give --resume"
@@ -40,3 +40,7 @@ GOES_ON = "; give --resume"
 )
 def test_lines(error: Exception, line: str) -> None:
     assert explain(error, GOES_ON) == line
+
+
+def test_control_characters_are_spelled_out() -> None:
+    assert visible("ä b\x1b]0;\x07\u202e") == "ä b\\x1b]0;\\x07\\u202e"

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.style import PictureFormat, architecture_colours, picture
@@ -21,6 +23,12 @@ def network(pruning: str, encoder: str = "resnet18", **more: tuple[float, float]
     rng = np.random.default_rng(len(pruning))
     layers = (LayerChannels(k, rng.beta(3, 9, d), **more) for k, d in CHANNELS.items())  # type: ignore[arg-type]
     return Network(pruning, encoder, SKIPS.get(pruning, (1, 3)), tuple(layers))
+
+
+def violins(axes: Axes) -> PolyCollection:
+    found = axes.collections[0]
+    assert isinstance(found, PolyCollection)
+    return found
 
 
 @pytest.mark.parametrize("encoders", [1, 2, 3])
@@ -53,11 +61,11 @@ def test_panels_share_one_scale_that_holds_every_value() -> None:
 def test_a_violin_is_as_long_as_its_values_and_stands_on_its_layer() -> None:
     net = network("L1-pruned")
     axes = layer_violins([net], title="t").axes[0]
-    shapes = [patch for patch in axes.patches if isinstance(patch, Polygon)]
+    shapes = [path.vertices for path in violins(axes).get_paths()]
     many = [layer for layer in net.layers if layer.values.size >= 8]
     assert len(shapes) == len(many) == 10
     for place, (shape, layer) in enumerate(zip(shapes, many, strict=True), start=1):
-        corners = shape.get_xy()
+        corners = np.asarray(shape)
         assert corners[:, 1].min() == pytest.approx(layer.values.min())
         assert corners[:, 1].max() == pytest.approx(layer.values.max())
         assert corners[:, 0].min() == pytest.approx(place - 0.4)
@@ -88,7 +96,11 @@ def test_means_of_the_baseline_stand_in_the_other_panels_of_its_encoder() -> Non
     figure = layer_violins(nets, title="t")
     colour = architecture_colours(["baseline"])["baseline"]
     marks = [
-        sum(line.get_linewidth() == 0.9 and line.get_color() == colour for line in axes.lines)
+        sum(
+            len(each.get_segments())
+            for each in axes.collections
+            if isinstance(each, LineCollection) and to_hex(each.get_colors()[0]) == colour
+        )
         for axes in figure.axes
     ]
     assert marks == [0, 12, 0]

@@ -8,15 +8,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from skiptool.cli.matrices import matrices
+from skiptool.cli.wording import visible
 from skiptool.records import Outcome, Table
 
-__all__ = ["as_given", "grid", "print_result", "visible"]
+__all__ = ["as_given", "grid", "open_console", "print_result", "show"]
+
+ConsoleT = TypeVar("ConsoleT", bound=Console)
 
 
 def print_result(
@@ -70,17 +74,6 @@ def as_given(path: Path, out: str | None) -> str:
     return f"{out.rstrip('/')}/{below}" if below.parts else out
 
 
-def visible(text: str) -> str:
-    r"""Spell out control characters: names come from data and could rewrite the terminal.
-
-    Examples
-    --------
-    >>> visible("a\x1b[2Jb")
-    'a\\x1b[2Jb'
-    """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def grid(table: Table, width: int | None = None) -> Grid:
     """Lay a table out for people: numbers right, four decimals, nothing cut off.
 
@@ -105,6 +98,25 @@ def grid(table: Table, width: int | None = None) -> Grid:
         found.add_row(*(escape(visible(text)) for text in texts))
         above = first
     return found
+
+
+def open_console(kind: type[ConsoleT], **how: Any) -> ConsoleT:  # noqa: ANN401 - rich's own
+    """Open a rich console; where NO_COLOR is set it writes no style at all.
+
+    Rich would leave bold and italic, which are escape codes too.
+    """
+    found = kind(highlight=False, **how)
+    return kind(highlight=False, color_system=None, **how) if found.no_color else found
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table for people, a matrix with its numbers shaded where there are the colours."""
+    if table.shade is None:
+        console.print(grid(table, console.width))
+        return
+    coloured = console.color_system in ("256", "truecolor")
+    for block in matrices(table, table.shade, console.width, coloured):
+        console.print(block)
 
 
 GAP = 3
@@ -133,8 +145,7 @@ def _print_tables(tables: Sequence[Table]) -> None:
     """
     for number, table in enumerate(tables):
         if sys.stdout.isatty():
-            console = Console(highlight=False)
-            console.print(grid(table, console.width))
+            show(table, open_console(Console))
             continue
         if number:
             print()

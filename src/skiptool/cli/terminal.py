@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from skiptool.cli.results import grid, visible
+from skiptool.cli.results import open_console, show
+from skiptool.cli.wording import visible
 from skiptool.records import Outcome, Task
 
 __all__ = ["Terminal", "complain", "one_line"]
@@ -41,7 +42,7 @@ class Terminal:
         self._quiet = quiet
         self._bars: Bars | None = None
         width = None if sys.stderr.isatty() else PLAIN_WIDTH
-        self.console = _People(stderr=True, quiet=quiet, highlight=False, width=width)
+        self.console = open_console(_People, stderr=True, quiet=quiet, width=width)
 
     @contextmanager
     def task(self, text: str, total: int) -> Iterator[Task]:
@@ -84,7 +85,7 @@ class Terminal:
                 self.say(f"{key}: {_text(value)}")
         if outcome.outputs:
             for table in outcome.tables:
-                self.console.print(grid(table, self.console.width))
+                show(table, self.console)
         for line in outcome.failures:
             # Errors of single inputs: --quiet does not hide them.
             complain("", f"failed: {line}")

@@ -7,7 +7,7 @@ import os
 
 from skiptool.errors import SkiptoolError
 
-__all__ = ["explain"]
+__all__ = ["explain", "visible"]
 
 FULL = {
     errno.ENOSPC: "; free space there",
@@ -48,3 +48,14 @@ def explain(error: Exception, goes_on: str = "") -> str:
         known = str(error) or "no size known"
         return f"out of memory ({known}); take fewer or smaller inputs at once{goes_on}"
     return f"unexpected {type(error).__name__}: {error}; --debug shows where it comes from"
+
+
+def visible(text: str) -> str:
+    r"""Spell out control characters: names come from data and could rewrite the terminal.
+
+    Examples
+    --------
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

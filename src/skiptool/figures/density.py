@@ -1,4 +1,4 @@
-"""Outline of a violin: a kernel density estimate of values in [0, 1]."""
+"""Outline of a violin: a kernel density estimate of distances."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ __all__ = ["outline"]
 
 _POINTS: Final = 48
 _FLAT: Final = 1e-9
+_REACH: Final = 7.0
 
 
 def outline(values: Float64) -> tuple[Float64, Float64] | None:
-    """Density of values in [0, 1] between their least and greatest, greatest density 1.
+    """Density of values between their least and greatest, greatest density 1.
 
     Parameters
     ----------
     values : float64, shape (D,)
-        Finite values in [0, 1], one a channel.
+        Finite values, one a channel, not below 0.
 
     Returns
     -------
     (float64, shape (P,), float64, shape (P,)) or None
-        Places in [0, 1] and the density there; None where all values are equal or there is none.
+        Places and the density there; None where all values are equal or there is none.
 
     Notes
     -----
-    Gaussian kernel, Silverman's rule. What the kernel would put beyond 0 and 1 is reflected, and
-    the outline ends at the extreme values: it claims no distance that no channel has.
+    Gaussian kernel, Silverman's rule. What the kernel would put below 0 is reflected, and beyond 1
+    where no value is greater. The outline ends at the extreme values: it claims no distance that
+    no channel has.
 
     Examples
     --------
@@ -47,7 +49,9 @@ def outline(values: Float64) -> tuple[Float64, Float64] | None:
     places = np.linspace(values.min(), values.max(), _POINTS)
     width = _bandwidth(values)
     density = np.zeros(_POINTS)
-    for mirrored in (values, -values, 2.0 - values):
+    for mirrored in (values, -values, *([2.0 - values] if values.max() <= 1.0 else [])):
+        far = _REACH * width  # what is farther away adds nothing that could be seen
+        mirrored = mirrored[(mirrored > places[0] - far) & (mirrored < places[-1] + far)]
         density += np.exp(-0.5 * ((places[:, None] - mirrored) / width) ** 2).sum(axis=1)
     return places, density / density.max()
 

@@ -24,6 +24,7 @@ _SPREAD_HEIGHT: Final = 0.1
 _BLOCK_GAP: Final = 0.1
 _GROUP_HEAD: Final = 0.25
 _BAR: Final = 0.62  # colour bar with its gap, ticks and label
+_SIGNED: Final = 0.1  # what ticks with signs need more
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +78,41 @@ class Plan:
         return [(left, block.width) for block in self.blocks for left in block.lefts]
 
 
-def plan_grid(rows: Sequence[Row], columns: Sequence[Column], *, with_spread: bool) -> Plan:
-    """Fit the cells into two journal columns, or as far beyond as their numbers need."""
+def plan_grid(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    *,
+    with_spread: bool,
+    signed: bool = False,
+    beside: float = 0.0,
+) -> Plan:
+    """Fit the cells into two journal columns, or as far beyond as their numbers need.
+
+    ``beside`` is the length in inches of what is written along the colour bar, whose ticks may
+    have signs.
+    """
+    bar = _BAR + (_SIGNED if signed else 0.0)
     groups = [(readable(name), len(list(run))) for name, run in groupby(r.group for r in rows)]
     stub = max(
         text_width([readable(row.label) for row in rows], 7.0),
         text_width([name for name, _ in groups], 7.7),  # bold is a tenth wider
     )
-    blocks = _blocks(columns, MARGIN + stub + 0.1)
+    blocks = _blocks(columns, MARGIN + stub + 0.1, bar)
     turned = [text_width(block.labels, 6.5) for block in blocks if block.upright]
     head = MARGIN + (0.2 if any(block.name for block in blocks) else 0.0)
     head += max(turned, default=0.1) + 0.04
     height = _CELL_HEIGHT + (_SPREAD_HEIGHT if with_spread else 0.0)
     tops, bottom = _tops(groups, head + 0.04, height)
-    bottom = max(bottom, tops[0] + BAR_HEIGHT[0])
-    return Plan(blocks, tops, height, head, (blocks[-1].right + _BAR, bottom + MARGIN))
+    bottom = max(bottom, tops[0] + max(BAR_HEIGHT[0], beside))
+    return Plan(blocks, tops, height, head, (blocks[-1].right + bar, bottom + MARGIN))
 
 
-def _blocks(columns: Sequence[Column], start: float) -> tuple[Block, ...]:
+def _blocks(columns: Sequence[Column], start: float, bar: float) -> tuple[Block, ...]:
     runs = [
         (readable(name), tuple(readable(column.label) for column in run))
         for name, run in groupby(columns, key=lambda column: column.block)
     ]
-    room = TWO_COLUMNS - start - _BAR - _BLOCK_GAP * (len(runs) - 1)
+    room = TWO_COLUMNS - start - bar - _BLOCK_GAP * (len(runs) - 1)
     alone = [_alone_width(labels) for _, labels in runs]
     shared = room - sum(alone)
     count = sum(len(labels) for (_, labels), own in zip(runs, alone, strict=True) if not own)

@@ -1,4 +1,7 @@
-"""IoU matrices: architectures against shifts (Fig. 7) or against domains (Fig. 9)."""
+"""IoU matrices: architectures against shifts (Fig. 7) or against domains (Fig. 9).
+
+Beside each the same of differences to the baseline, drawn alike on a scale with signs.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-import matplotlib
 import numpy as np
 from matplotlib.collections import PolyCollection
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.grid import BAR_HEIGHT, MARGIN, Column, Plan, Row, plan_grid
+from skiptool.figures.scale import SHARES, Scale, difference_scale
 from skiptool.figures.style import (
     HOLE,
     INK,
@@ -30,9 +33,8 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float64
 
-__all__ = ["Column", "Row", "iou_matrix"]
+__all__ = ["Column", "Row", "difference_matrix", "iou_matrix"]
 
-_COLOURS: Final = matplotlib.colormaps["viridis"]
 _INSET: Final = 0.008  # the hairline between cells is the ground, whatever its colour
 
 
@@ -69,17 +71,48 @@ def iou_matrix(
     ArgumentError
         If a shape differs from the number of rows and columns, or there is none of either.
     """
+    return _matrix(values, rows, columns, spread, label, SHARES)
+
+
+def difference_matrix(
+    values: Float64,
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    *,
+    spread: Float64 | None = None,
+    label: str = "difference of IoU",
+) -> Figure:
+    """Draw a matrix of differences, each written with its sign.
+
+    Parameters, result and errors as of ``iou_matrix``; values in [-1, 1]. The colours are even
+    about 0 and end at the greatest difference; the ends stand on the bar.
+    """
+    return _matrix(values, rows, columns, spread, label, difference_scale(values))
+
+
+def _matrix(
+    values: Float64,
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    spread: Float64 | None,
+    label: str,
+    scale: Scale,
+) -> Figure:
     _check(values, rows, columns, "values")
     if spread is not None:
         _check(spread, rows, columns, "spread")
+    label = readable(label)
     with drawing():
-        plan = plan_grid(rows, columns, with_spread=spread is not None)
+        length = text_width([label], 6.5)
+        plan = plan_grid(
+            rows, columns, with_spread=spread is not None, signed=scale.signed, beside=length
+        )
         figure, axes = inch_axes(*plan.size)
-        _cells(axes, plan, values)
-        _numbers(axes, plan, values, spread)
+        _cells(axes, plan, values, scale)
+        _numbers(axes, plan, values, spread, scale)
         _row_labels(axes, plan, rows)
         _column_labels(axes, plan)
-        _colour_bar(axes, plan, readable(label))
+        _colour_bar(axes, plan, label, length, scale)
     return figure
 
 
@@ -92,12 +125,12 @@ def _check(values: Float64, rows: Sequence[Row], columns: Sequence[Column], name
         )
 
 
-def _cells(axes: Axes, plan: Plan, values: Float64) -> None:
+def _cells(axes: Axes, plan: Plan, values: Float64, scale: Scale) -> None:
     holes = np.isnan(values)
     corners = [[_corners(span, top, plan.height) for span in plan.spans()] for top in plan.tops]
     full = [corners[row][column] for row, column in np.argwhere(~holes)]
     empty = [corners[row][column] for row, column in np.argwhere(holes)]
-    colours = _COLOURS(np.clip(values[~holes], 0.0, 1.0))
+    colours = [tuple(shade) for shade in scale.shades(values[~holes]).tolist()]
     axes.add_collection(PolyCollection(full, facecolors=colours, linewidths=0.0))
     if empty:
         axes.add_collection(
@@ -112,8 +145,9 @@ def _corners(span: tuple[float, float], top: float, height: float) -> list[tuple
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def _numbers(axes: Axes, plan: Plan, values: Float64, spread: Float64 | None) -> None:
+def _numbers(axes: Axes, plan: Plan, values: Float64, spread: Float64 | None, scale: Scale) -> None:
     spans = plan.spans()
+    size = _size(values, min(width for _, width in spans), scale)
     for (row, column), value in np.ndenumerate(values):
         x, y = spans[column][0] + spans[column][1] / 2, plan.tops[row] + plan.height / 2
         if math.isnan(value):
@@ -121,21 +155,20 @@ def _numbers(axes: Axes, plan: Plan, values: Float64, spread: Float64 | None) ->
             continue
         below = math.nan if spread is None else float(spread[row, column])
         lift = 0.0 if math.isnan(below) else 0.055
-        _centred(axes, x, y - lift, f"{value:.2f}", color=_legible(value), size=6.5)
+        colour = scale.legible(value)
+        _centred(axes, x, y - lift, scale.written(value), color=colour, size=size)
         if lift:
-            _centred(axes, x, y + 0.07, f"±{below:.2f}", color=_legible(value), size=4.8)
+            _centred(axes, x, y + 0.07, f"±{below:.2f}", color=colour, size=4.8)
+
+
+def _size(values: Float64, width: float, scale: Scale) -> float:
+    """Points at which the widest number fits into the narrowest cell."""
+    widest = text_width(list({scale.written(value) for value in values[~np.isnan(values)]}), 6.5)
+    return 6.5 * min(1.0, (width - 2 * _INSET - 0.02) / max(widest, 1e-9))
 
 
 def _centred(axes: Axes, x: float, y: float, text: str, color: str, size: float = 7.0) -> None:
     axes.text(x, y, text, ha="center", va="center_baseline", color=color, size=size)
-
-
-def _legible(value: float) -> str:
-    """Black or white, whichever stands out more on a cell (contrast as WCAG defines it)."""
-    rgb = np.array(_COLOURS(min(max(value, 0.0), 1.0))[:3])
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    light = float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05
-    return "#1b1b1b" if light / 0.05 > 1.05 / light else "#ffffff"
 
 
 def _row_labels(axes: Axes, plan: Plan, rows: Sequence[Row]) -> None:
@@ -167,22 +200,23 @@ def _column_labels(axes: Axes, plan: Plan) -> None:
             axes.text(left, MARGIN + 0.11, block.name)
 
 
-def _colour_bar(axes: Axes, plan: Plan, label: str) -> None:
+def _colour_bar(axes: Axes, plan: Plan, label: str, length: float, scale: Scale) -> None:
     left, top = plan.right + 0.16, plan.tops[0] + _INSET
     grid = plan.tops[-1] + plan.height - _INSET - top
     height = min(max(grid, BAR_HEIGHT[0]), BAR_HEIGHT[1])
+    span = scale.high - scale.low
     for low, high in pairwise(np.linspace(0.0, 1.0, 65)):
-        colour = _COLOURS((low + high) / 2)
+        (colour,) = scale.shades(np.array([scale.low + span * (low + high) / 2]))
         y0, y1 = top + (1 - high) * height, top + (1 - low) * height
         # a thin edge of its own colour closes the seams that viewers leave between steps
-        axes.fill_between([left, left + 0.09], y0, y1, color=colour, linewidth=0.3)
-    for tick in (0.0, 0.5, 1.0):
-        y = top + (1 - tick) * height
+        axes.fill_between([left, left + 0.09], y0, y1, color=tuple(colour), linewidth=0.3)
+    for tick in scale.ticks:
+        y = top + (scale.high - tick) / span * height
         axes.plot([left + 0.09, left + 0.12], [y, y], color=INK, linewidth=0.6)
-        axes.text(left + 0.14, y, f"{tick:g}", va="center_baseline", size=6.0)
+        axes.text(left + 0.14, y, scale.tick(tick), va="center_baseline", size=6.0)
     axes.text(
-        left + 0.4,
-        top + height / 2,
+        left + (0.5 if scale.signed else 0.4),
+        top + max(height, length) / 2,
         label,
         rotation=90,
         rotation_mode="anchor",

@@ -29,6 +29,7 @@ _RESERVED: Final = ("contents", "how")
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
 )
+_LONG: Final = 40  # characters; a shorter cell stands on one line
 _Value: TypeAlias = str | int | float | None
 
 
@@ -46,12 +47,18 @@ class Exhibit:
         Alone it is a numbered table; beside a figure it holds the figure's numbers, folded.
     anchor : str
         What links to it and the table of numbers call it; by default its number on the page.
+    title : str
+        Stands above it, and in the contents where its section has several.
+    paragraphs : tuple of str
+        Plain text below its title.
     """
 
     caption: str
     figure: Markup | None = None
     table: Table | None = None
     anchor: str = ""
+    title: str = ""
+    paragraphs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,7 @@ def render_page(
     )
     environment.filters["rows"] = _rows
     environment.filters["heads"] = _heads
+    environment.filters["classes"] = _classes
     environment.filters["sha256"] = _digest
     source = files("skiptool.figures").joinpath("page.html.j2").read_text("utf-8")
     return environment.from_string(source).render(
@@ -170,6 +178,12 @@ def _rows(table: Table) -> list[list[_Cell]]:
 def _heads(table: Table) -> list[tuple[str, bool]]:
     """Name of each column, and whether it holds numbers."""
     return [(name, _numeric(cells)) for name, cells in table.columns.items()]
+
+
+def _classes(text: str, numeric: bool) -> Markup:
+    """Attribute of a cell: numbers stand right, a long name may take several lines."""
+    found = "number" if numeric else "long" if len(text) > _LONG else ""
+    return Markup(f' class="{found}"') if found else Markup()
 
 
 def _numeric(cells: Sequence[_Value]) -> bool:

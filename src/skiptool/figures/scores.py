@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from skiptool.figures.grid import Column, Row
 from skiptool.figures.matrix import iou_matrix
+from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
 from skiptool.metrics.scores import Score, mean_and_spread
-from skiptool.names import ShiftKind
+from skiptool.names import ENSEMBLE_FOLD, ShiftKind
 from skiptool.records import Shift, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from skiptool.records import Float64
+    from skiptool.figures.exhibit import Number
+    from skiptool.records import Float64, Int64
 
 __all__ = ["ScoreMatrix", "by_domain", "by_shift"]
+
+_Columns: TypeAlias = Mapping[Shift | str, Column]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,25 +35,52 @@ class ScoreMatrix:
     ----------
     title, caption, measure : str
         ``measure`` is what the colours mean: ``cell IoU``.
-    rows : tuple of Row
-    columns : tuple of Column
+    grid : ScoreGrid
+        What the R rows and C columns are.
     values, spread : float64 (R, C)
         Mean and standard deviation over folds, NaN where nothing was measured or folds are one.
+    counts : int64 (R, C)
+        Folds behind each value.
+    by_fold : mapping of (row, column) to mapping of fold to float
+        What the values are the means of; in a fold of several models their mean.
     folds : int
         The most folds behind a value.
-    across : str
-        What the columns are: shift, domain.
     """
 
     title: str
     caption: str
     measure: str
-    rows: tuple[Row, ...]
-    columns: tuple[Column, ...]
+    grid: ScoreGrid
     values: Float64
     spread: Float64
+    counts: Int64
+    by_fold: Mapping[tuple[int, int], Mapping[int | None, float]]
     folds: int
-    across: str
+
+    @property
+    def topic(self) -> str:
+        """Stem of its anchor."""
+        return "iou"
+
+    @property
+    def heading(self) -> str:
+        """Its title; the difference to the baseline stands in the same section."""
+        return self.title
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Architectures."""
+        return self.grid.rows
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Shifts or domains."""
+        return self.grid.columns
+
+    @property
+    def across(self) -> str:
+        """What the columns are: shift, domain."""
+        return self.grid.across
 
     def draw(self) -> Figure:
         """Draw the matrix; the spread stands below each value where there are several folds."""
@@ -58,13 +89,11 @@ class ScoreMatrix:
 
     def table(self) -> Table:
         """Return the same numbers as a table, architectures across."""
-        cells: dict[str, list[str | int | float | None]] = {
-            self.across: [f"{column.block} {column.label}".strip() for column in self.columns]
-        }
-        for row, values in zip(self.rows, self.values, strict=True):
-            found: list[float | None] = [None if np.isnan(v) else float(v) for v in values]
-            cells[f"{row.group} {row.label}"] = [*found]
-        return Table(f"{self.measure}: {self.title}", cells)
+        return self.grid.table(f"{self.measure}: {self.title}", self.values)
+
+    def numbers(self) -> list[Number]:
+        """Return each cell as a row of the table ``report``."""
+        return self.grid.numbers("IoU", self.values, self.spread, self.counts)
 
     def sentences(self) -> tuple[str, ...]:
         """Say in words where each architecture loses most against its own first column."""
@@ -72,17 +101,14 @@ class ScoreMatrix:
         if self.values.shape[1] < 2 or np.isnan(first).all():
             return ()
         sentences = []
-        for row, values in zip(self.rows, self.values, strict=True):
-            if np.isnan(values).all() or np.isnan(values[0]):
+        names = self.grid.column_names()
+        for name, values in zip(self.grid.row_names(), self.values, strict=True):
+            if np.isnan(values[0]):
                 continue
             worst = int(np.nanargmin(values))
-            begin, end = (
-                f"{column.block} {column.label}".strip()
-                for column in (self.columns[0], self.columns[worst])
-            )
             sentences.append(
-                f"{row.group} {row.label}: {values[0]:.2f} ({begin}), lowest {values[worst]:.2f} "
-                f"({end})."
+                f"{name}: {values[0]:.2f} ({names[0]}), lowest {values[worst]:.2f} "
+                f"({names[worst]})."
             )
         return tuple(sentences)
 
@@ -91,11 +117,11 @@ def by_shift(found: Sequence[Score]) -> list[ScoreMatrix]:
     """Make one matrix for each dataset, domain and split in which several shifts were measured."""
     matrices = []
     for group in _groups(found, lambda score: (score.dataset_id, score.domain, score.split)):
-        shifts = sorted({score.shift for score in group}, key=_shift_order)
+        shifts = sorted({score.shift for score in group}, key=shift_order)
         if len(shifts) > 1 or shifts[0].kind is not ShiftKind.ORIGINAL:
-            columns = tuple(_shift_column(shift) for shift in shifts)
+            columns: _Columns = {shift: shift_column(shift) for shift in shifts}
             title = f"IoU under shift, {group[0].domain}"
-            matrices.append(_matrix(group, title, "shift", columns, shifts))
+            matrices.append(_matrix(group, title, "shift", columns))
     return matrices
 
 
@@ -111,9 +137,9 @@ def by_domain(found: Sequence[Score]) -> list[ScoreMatrix]:
     for group in _groups(plain, lambda score: (score.dataset_id, score.split)):
         domains = sorted({score.domain for score in group})
         if len(domains) > 1 or (group[0].dataset_id, domains[0]) not in shifted:
-            columns = tuple(Column(domain) for domain in domains)
+            columns: _Columns = {domain: Column(domain) for domain in domains}
             title = f"IoU by domain, {group[0].dataset}"
-            matrices.append(_matrix(group, title, "domain", columns, domains))
+            matrices.append(_matrix(group, title, "domain", columns))
     return matrices
 
 
@@ -124,49 +150,62 @@ def _groups(found: Sequence[Score], key: Callable[[Score], tuple[str, ...]]) -> 
     return list(groups.values())
 
 
-def _shift_order(shift: Shift) -> tuple[int, float]:
-    return list(ShiftKind).index(shift.kind), shift.factor or 0.0
-
-
-def _shift_column(shift: Shift) -> Column:
-    if shift.factor is None:
-        return Column("original", "")
-    return Column(f"{shift.factor:g}", shift.kind.value)
-
-
-def _matrix(
-    group: Sequence[Score],
-    title: str,
-    across: str,
-    columns: tuple[Column, ...],
-    keys: Sequence[Shift | str],
-) -> ScoreMatrix:
-    families = list(dict.fromkeys(score.family for score in group))
-    rows = tuple(
-        Row(network, family)
-        for family in families
-        for pruning in in_paper_order({s.pruning for s in group if s.family == family})
-        for network in sorted(
-            {s.network for s in group if (s.family, s.pruning) == (family, pruning)}
-        )
-    )
-    cells: dict[tuple[str, str, Shift | str], dict[str, float]] = {}
+def _matrix(group: Sequence[Score], title: str, across: str, columns: _Columns) -> ScoreMatrix:
+    rows = _rows(group)
+    cells: dict[tuple[Row, Shift | str], dict[str, Score]] = {}
     for score in group:
-        place = (score.family, score.network, getattr(score, across))
+        place = (Row(score.network, score.family), getattr(score, across))
         # By model, so that a model measured in two tables counts once.
-        cells.setdefault(place, {})[score.model_id] = score.miou
-    stats = np.array(
-        [
-            [mean_and_spread([*cells.get((row.group, row.label, k), {}).values()]) for k in keys]
-            for row in rows
-        ]
-    )
+        cells.setdefault(place, {})[score.model_id] = score
+    found = [[[*cells.get((row, key), {}).values()] for key in columns] for row in rows]
+    values = [[[score.miou for score in cell] for cell in line] for line in found]
+    stats = np.array([[mean_and_spread(cell) for cell in line] for line in values])
+    counts = np.array([[len(cell) - int(np.isnan(cell).sum()) for cell in line] for line in values])
+    by_fold = {
+        (r, c): _by_fold(cell) for r, line in enumerate(found) for c, cell in enumerate(line)
+    }
     folds = max(len(models) for models in cells.values())
     classes = group[0].classes
     measure = f"{classes[0]} IoU" if len(classes) == 1 else "mean IoU"
     caption = _caption(group, measure, folds)
-    values, spread = stats[..., 0], stats[..., 1]
-    return ScoreMatrix(title, caption, measure, rows, columns, values, spread, folds, across)
+    facts = tuple(_column_facts(group[0], key) for key in columns)
+    grid = ScoreGrid(across, tuple(rows), tuple(columns.values()), tuple(rows.values()), facts)
+    mean, spread = stats[..., 0], stats[..., 1]
+    return ScoreMatrix(title, caption, measure, grid, mean, spread, counts, by_fold, folds)
+
+
+def _rows(group: Sequence[Score]) -> dict[Row, Number]:
+    """Rows in the order of families and of the paper's prunings, and what each is of."""
+    facts: dict[Row, Number] = {
+        Row(score.network, score.family): {
+            **{"arch": score.arch, "encoder": score.encoder, "pruning": score.pruning},
+            "fold": ENSEMBLE_FOLD if score.fold == ENSEMBLE_FOLD else None,
+        }
+        for score in group
+    }
+    families = list(dict.fromkeys(score.family for score in group))
+    rank = {name: n for n, name in enumerate(in_paper_order(score.pruning for score in group))}
+    order = sorted(
+        facts,
+        key=lambda row: (families.index(row.group), rank[str(facts[row]["pruning"])], row.label),
+    )
+    return {row: facts[row] for row in order}
+
+
+def _column_facts(first: Score, key: Shift | str) -> Number:
+    domain = key if isinstance(key, str) else first.domain
+    shift = first.shift if isinstance(key, str) else key
+    return {
+        **{"dataset": first.dataset, "domain": domain, "split": first.split},
+        **{"shift": shift.kind.value, "factor": shift.factor},
+    }
+
+
+def _by_fold(models: Sequence[Score]) -> dict[int | None, float]:
+    folds: dict[int | None, list[float]] = {}
+    for score in models:
+        folds.setdefault(score.fold, []).append(score.miou)
+    return {fold: mean_and_spread(values)[0] for fold, values in folds.items()}
 
 
 _ENSEMBLE = " Ensemble: the mean of the class probabilities of all folds, one network more."

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
+from skiptool.stores.groups import gathered, lacking, totals
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.schemas import OPTIONAL, SCHEMAS
 
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _KEY = b"skiptool"
+_BLOCK = 2**16  # rows written at once: each block costs a header, and time to read, a column
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,7 @@ class MetricTable:
 
     def totals(self, keys: Sequence[str], value: str) -> dict[str, list[Any]]:
         """Sum a column over all rows that agree in ``keys``; return the groups as columns."""
-        grouped = self.data.group_by(list(keys), use_threads=False).aggregate([(value, "sum")])
-        columns: dict[str, list[Any]] = grouped.to_pydict()
-        columns[value] = columns.pop(f"{value}_sum")
-        return columns
+        return totals(self.data, keys, value)
 
     def distinct(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Return the different rows of some columns, in the order of their first appearance."""
@@ -65,6 +64,14 @@ class MetricTable:
         """Return columns as Python lists, null as None."""
         found: dict[str, list[Any]] = self.data.select(list(names)).to_pydict()
         return found
+
+    def gathered(self, keys: Sequence[str], values: Sequence[str]) -> dict[str, list[Any]]:
+        """Gather numbers of rows that agree in ``keys``; see :mod:`skiptool.stores.groups`."""
+        return gathered(self.data, keys, values)
+
+    def lacking(self, name: str) -> MetricTable:
+        """Return the rows without a value in a column, such as those of whole layers."""
+        return replace(self, data=lacking(self.data, name))
 
 
 class TableWriter:
@@ -85,6 +92,8 @@ class TableWriter:
         metadata = {_KEY: json.dumps({**header.as_json(), **kept}).encode()}
         self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
         self._path = path
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
         self._writer = pq.ParquetWriter(
             path, self._schema, compression="zstd", write_page_checksum=True
         )
@@ -94,7 +103,10 @@ class TableWriter:
 
     def __exit__(self, *_: object) -> None:
         with _placed(self._path):
-            self._writer.close()
+            try:
+                self._flush()
+            finally:
+                self._writer.close()
 
     def append(self, columns: Mapping[str, Any], rows: int) -> None:
         """Add rows; a column is a sequence or array of them, or one value for all.
@@ -109,8 +121,16 @@ class TableWriter:
             If there is no space for it.
         """
         arrays = _arrays(columns, self._schema, rows)
-        with _placed(self._path):
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._waiting.append(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._rows += rows
+        if self._rows >= _BLOCK:
+            with _placed(self._path):
+                self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting, self._rows = self._waiting, [], 0
+        if waiting:
+            self._writer.write_table(pa.concat_tables(waiting))
 
 
 @contextmanager

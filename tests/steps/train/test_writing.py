@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from skiptool.records import Architecture
-from skiptool.steps.train.writing import summary
+import numpy as np
+
+from skiptool.model.fit import Fitted
+from skiptool.model.watch import Epoch
+from skiptool.model.weights import EncoderWeights
+from skiptool.names import Precision
+from skiptool.records import Architecture, Training
+from skiptool.steps.train.jobs import plan_job
+from skiptool.steps.train.writing import summary, write
+from skiptool.stores.histories import open_history
 
 
 def test_a_line_for_each_model_trained_now() -> None:
@@ -24,3 +33,32 @@ def test_a_line_for_each_model_trained_now() -> None:
         "parameters": [7, 7],
     }
     assert summary([]) == ()
+
+
+def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path) -> None:
+    plan: Any = SimpleNamespace(
+        store=SimpleNamespace(path=Path("d.zarr"), lineage=SimpleNamespace(id="d" * 32)),
+        domain=SimpleNamespace(name="a", height=64, width=64),
+        **{"hash": "5" * 64, "draws": 1, "parts": lambda _: ([], [])},
+    )
+    architecture = Architecture("resnet18", (1, 3), ("background", "cell"))
+    job = plan_job(plan, tmp_path, architecture, 7, Training(fold=2), folds=5)
+    history = tuple(
+        Epoch(epoch, split, 1.0 - epoch / 4, 0.5 + epoch / 4, 1e-4, 2.0)
+        for epoch in (0, 1)
+        for split in ("train", "validation")
+    )
+    tensors, weights = {"w": np.zeros(3, np.float32)}, EncoderWeights("none", None)
+    fitted = Fitted(tensors, 1, 0.75, history, weights, Precision.FLOAT32, "cpu", 1)
+    write(tmp_path, plan, job, fitted)
+    beside, columns = open_history(tmp_path / "history.parquet")
+    moved = (tmp_path / "history.parquet").rename(tmp_path.with_suffix(".parquet"))
+    alone, same = open_history(moved)
+    assert same == columns
+    assert columns["split"] == ["train", "validation"] * 2
+    known = ("model_id", "parameter_count", "best_epoch")
+    assert [beside.pop(name) for name in known][1:] == [7, 1]
+    assert [alone.pop(name) for name in known][1:] == [None, None]
+    assert beside == alone
+    assert alone["model"] == "resnet18-skips-1+3/fold2"
+    assert (alone["dataset"], alone["domain"]) == ("d.zarr", "a")

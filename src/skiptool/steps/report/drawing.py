@@ -90,7 +90,6 @@ def draw(
     with progress.task("figures", len(named)) as task:
         for heading, group in groupby(named, key=lambda each: each[1].heading):
             held: list[Exhibit] = []
-            said: list[str] = []
             anchor = ""
             for name, each in group:
                 figure = each.draw()
@@ -98,11 +97,11 @@ def draw(
                 if figure is not None:
                     paths += folder.save(name, figure) if folder is not None else []
                     svg = as_svg(figure, each.title, each.caption) if inline else None
-                held.append(Exhibit(each.caption, svg, each.table(), name))
-                said += [" ".join(each.sentences())] if each.sentences() else []
+                said = (" ".join(each.sentences()),) if each.sentences() else ()
+                held.append(Exhibit(each.caption, svg, each.table(), name, each.title, said))
                 anchor = anchor or f"about-{name}"
                 task.advance()
-            sections.append(Section(anchor, heading, tuple(said), tuple(held)))
+            sections.append(Section(anchor, heading, (), tuple(held)))
     return sections, paths
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from skiptool.errors import FormatError
 from skiptool.metrics.scores import KEYS
 from skiptool.names import Kind
+from skiptool.steps.report.checks import check_table
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.header import Lineage
 from skiptool.stores.lookup import kind_of, lineage_of
@@ -72,7 +73,8 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     Raises
     ------
     FormatError
-        If something is missing, damaged, or of a kind that has no figure.
+        If something is missing, damaged, of a kind that has no figure, or holds what
+        :func:`skiptool.steps.report.checks.check_table` refuses.
     """
     inputs = Inputs()
     tables = {
@@ -97,6 +99,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
         known.add((kind, header.id))
         inputs.origins.append((path.name, header))
         if table is not None:
+            check_table(table)
             tables[kind].append(table)
         elif kind is Kind.DATASET:
             inputs.datasets.append(open_dataset(path))

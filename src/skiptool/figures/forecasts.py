@@ -1,0 +1,217 @@
+"""Which layer's distance forecasts the loss of IoU: exhibits from scores and shift tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from skiptool.figures.correlations import (
+    Cells,
+    common,
+    correlation_columns,
+    correlation_numbers,
+    distance_text,
+    family_name,
+    images_name,
+    interval_text,
+    measure_name,
+    rivals_text,
+    spearman_text,
+)
+from skiptool.figures.scatter import loss_by_distance
+from skiptool.figures.strip import correlation_strip
+from skiptool.figures.style import readable
+from skiptool.metrics.scores import Score
+from skiptool.readings.association import Association, Mean, associations
+from skiptool.records import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from skiptool.figures.exhibit import Number, Shown
+
+__all__ = ["Forecast", "Ranking", "forecasts"]
+
+_HEADING: Final = "Which layer forecasts the loss"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """Loss of IoU against the distance of each layer, of one family of networks.
+
+    Attributes
+    ----------
+    found : Association
+    means : tuple of Mean
+        The points that are drawn.
+    """
+
+    found: Association
+    means: tuple[Mean, ...]
+    topic: str = "forecast-by-layer"
+    heading: str = _HEADING
+
+    @property
+    def title(self) -> str:
+        """Name the distance, the networks and the images."""
+        where = f"{family_name(self.found)}, {images_name(self.found)}"
+        return f"Loss of IoU against {measure_name(self.found)} by layer, {where}"
+
+    @property
+    def caption(self) -> str:
+        """Say what a point is, and what the correlation is of."""
+        joined = self.found.joined
+        folds = [mean.folds for mean in self.means]
+        most = f"{min(folds)} to {max(folds)}" if min(folds) < max(folds) else f"{max(folds)}"
+        point = (
+            f"mean over {most} folds of one pruning under one shift, whiskers: one standard "
+            "deviation between folds"
+            if max(folds) > 1
+            else "the one fold of a pruning under a shift"
+        )
+        left_out = (
+            f" Left out: {joined.left_out} comparisons without IoU on both sides."
+            if joined.left_out
+            else ""
+        )
+        return (
+            f"Loss of {_iou(joined.classes)}: on the reference, less under the shift or in the "
+            f"other domain ({readable(joined.split)} samples of {readable(joined.kin.dataset)}). "
+            f"Distance: {distance_text(self.found)}; each panel has its own axis. Layers in the "
+            f"order of data flow. Point: {point}. ρ: {spearman_text([self.found])} Framed: the "
+            f"greatest ρ.{left_out}"
+        )
+
+    def draw(self) -> Figure:
+        """Draw one panel a layer."""
+        return loss_by_distance(self.found, measure_name(self.found))
+
+    def table(self) -> Table:
+        """Return the correlations, layers in the order of data flow."""
+        return Table(f"Rank correlation: {self.title}", correlation_columns(self.found))
+
+    def numbers(self) -> list[Number]:
+        """Return the correlations, and the points that are drawn."""
+        kin, rows = self.found.joined.kin, correlation_numbers(self.found)
+        for mean in self.means:
+            facts = common(self.found) | mean.change._asdict()
+            facts |= {"pruning": mean.pruning, "folds": mean.folds}
+            loss = {"quantity": "loss of IoU", "value": mean.loss, "sd_folds": mean.sd_loss}
+            rows.append({**facts, **loss})
+            facts |= {"quantity": "distance", "metric": kin.metric, "bins": kin.bins}
+            by_layer = zip(self.found.joined.layers, mean.distances, mean.sd_distances, strict=True)
+            rows += [
+                {**facts, "layer": layer, "value": value, "sd_folds": deviation}
+                for layer, value, deviation in by_layer
+            ]
+        return rows
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say which layer forecasts the loss best, and whether others may do it as well."""
+        found, best = self.found, self.found.best
+        if best is None:
+            return (f"{family_name(found)}: distance or loss of IoU is the same under all shifts.",)
+        layer = readable(found.joined.layers[best])
+        ends = interval_text(found, best)
+        if found.correlation[best] <= 0:
+            told = f"at no layer does the loss of IoU grow with the distance; greatest ρ: {ends}"
+            return (f"{family_name(found)}: {told} at {layer}.",)
+        open_ = " The interval holds 0." if found.low[best] <= 0 else ""
+        told = f"the distance at {layer} forecasts the loss of IoU best, ρ = {ends}.{open_}"
+        rivals = rivals_text(found, best)
+        return (f"{family_name(found)}: {told}", *([rivals] if rivals else []))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """Rank correlation by layer, families of networks side by side."""
+
+    found: tuple[Association, ...]
+    topic: str = "rank-correlation"
+    heading: str = _HEADING
+
+    @property
+    def title(self) -> str:
+        """Name the distance and the images."""
+        measure, images = measure_name(self.found[0]), images_name(self.found[0])
+        return f"Rank correlation of {measure} and loss of IoU by layer, {images}"
+
+    @property
+    def caption(self) -> str:
+        """Say what the correlation is of."""
+        return (
+            f"Dot: {spearman_text(self.found)} The greatest of each panel is drawn larger. "
+            f"Distance: {distance_text(self.found[0])}. Layers in the order of data flow."
+        )
+
+    def draw(self) -> Figure:
+        """Draw a dot and an interval a layer."""
+        return correlation_strip(self.found)
+
+    def table(self) -> Table:
+        """Return the correlations of all families."""
+        columns: dict[str, Cells] = {}
+        for one in self.found:
+            cells = correlation_columns(one)
+            cells = {"network": [family_name(one)] * len(one.joined.layers), **cells}
+            for name, values in cells.items():
+                columns.setdefault(name, []).extend(values)
+        return Table(self.title, columns, uniform=("network",))
+
+    def numbers(self) -> list[Number]:
+        """Return the correlations of all families."""
+        return [row for one in self.found for row in correlation_numbers(one)]
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say whether the families agree on the best layer; nothing of one family."""
+        best = [
+            (family_name(one), readable(one.joined.layers[one.best]))
+            for one in self.found
+            if one.best is not None
+        ]
+        if len(best) < 2:
+            return ()
+        layers = {layer for _, layer in best}
+        if len(layers) == 1:
+            return (f"The greatest correlation is at {layers.pop()} in all {len(best)} families.",)
+        told = ", ".join(f"{layer} ({family})" for family, layer in best)
+        return (f"The greatest correlation is at {told}.",)
+
+
+def _iou(classes: Sequence[str]) -> str:
+    if len(classes) == 1:
+        return f"{readable(classes[0])} IoU"
+    return f"mean IoU of {', '.join(map(readable, classes))}"
+
+
+def forecasts(
+    scores: Sequence[Score],
+    layers: Mapping[str, Sequence[Any]],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[Shown]:
+    """Make the exhibits of distance against loss of IoU.
+
+    Parameters
+    ----------
+    scores, layers
+        As for :func:`skiptool.readings.joined.join`.
+    level, seed : float, int
+        Of the intervals.
+
+    Returns
+    -------
+    list of Shown
+        For each dataset, split, metric, bins and range rule with at least four shifts: one
+        :class:`Forecast` a family of networks, then their :class:`Ranking`.
+    """
+    groups: dict[tuple[object, ...], list[Association]] = {}
+    for one in associations(scores, layers, level=level, seed=seed):
+        groups.setdefault((*one.joined.kin[:4], one.joined.split), []).append(one)
+    shown: list[Shown] = []
+    for group in groups.values():
+        shown += [Forecast(one, tuple(one.means())) for one in group]
+        shown.append(Ranking(tuple(group)))
+    return shown

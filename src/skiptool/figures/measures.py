@@ -1,0 +1,135 @@
+"""What a comparison is called in titles and captions, and in the table of a report's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from skiptool.readings.layers import LEVEL, Averaged, Compared, LayerDistance, NetworkDistances
+
+if TYPE_CHECKING:
+    from skiptool.figures.exhibit import Number
+
+__all__ = [
+    "binning",
+    "facts_of",
+    "folded",
+    "interval_note",
+    "measure_of",
+    "numbers_of",
+    "shift_name",
+    "sides",
+    "title_of",
+]
+
+_MEASURES: Final = {
+    "hellinger": "Hellinger distance",
+    "bhattacharyya": "Bhattacharyya distance 1 - BC",
+    "jensen-shannon": "Jensen-Shannon distance",
+    "total-variation": "Total variation distance",
+    "kl": "Kullback-Leibler divergence",
+    "kolmogorov-smirnov": "Kolmogorov-Smirnov distance",
+    "wasserstein": "Wasserstein distance, in shares of the range",
+    "wasserstein-exact": "Wasserstein distance of activations",
+    "representation-shift": "Representation shift",
+}
+_RANGES: Final = {
+    "minmax": "equal width over the joint range of each channel",
+    "p0.1": "equal width between the 0.1 % and 99.9 % quantiles of each channel",
+    "reference": "equal width over the range of the reference in each channel",
+    "quantile": "equal shares of all values of each channel",
+    "literal-eq5": "equal width, eq. (5) as printed",
+}
+_FACTS: Final = (
+    *("dataset", "reference_domain", "reference_shift", "reference_factor"),
+    *("domain", "shift", "factor", "metric", "bins"),
+)
+
+
+def measure_of(facts: Mapping[str, Any]) -> str:
+    """Return what was measured, in words."""
+    return _MEASURES.get(facts["metric"], str(facts["metric"]))
+
+
+def binning(facts: Mapping[str, Any]) -> str:
+    """Return how values were binned, as the tail of a clause; nothing where there are no bins."""
+    if facts["bins"] is None:
+        return ""
+    return f", B = {facts['bins']} bins of {_RANGES.get(facts['range_rule'], '')}".removesuffix(
+        " of "
+    )
+
+
+def folded(compared: Compared) -> str:
+    """Say how many folds there are, at the most, of one architecture."""
+    folds = max(network.folds for network in compared.networks)
+    return f"{folds} fold{'' if folds == 1 else 's'}"
+
+
+def interval_note(compared: Compared) -> str:
+    """Say what the interval of a layer's mean is; nothing where there is none."""
+    layers = [layer for network in compared.networks for layer in network.layers]
+    if all(layer.distance.interval is None for layer in layers):
+        return ""
+    ends = "" if folded(compared) == "1 fold" else ", its ends averaged over folds"
+    unit = str(compared.facts["unit"] or "image")
+    return (
+        f"{LEVEL:.0%} jackknife interval over {unit}s of the mean corrected for its bias{ends}; "
+        "the plain mean may lie above it"
+    ).replace("%", " %")
+
+
+def sides(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Name what is compared by its shifts, with domains that differ; else by its stores."""
+    if facts["shift"] is None or facts["reference_shift"] is None:
+        return str(facts["other"]), str(facts["reference"])
+    here, there = shift_name(facts), shift_name(facts, "reference_")
+    if facts["domain"] != facts["reference_domain"]:
+        return f"{facts['domain']} {here}", f"{facts['reference_domain']} {there}"
+    return here, there
+
+
+def shift_name(facts: Mapping[str, Any], side: str = "") -> str:
+    """Name a shift, ``brightness 0.75``; ``side`` is the head of its columns."""
+    factor = facts[f"{side}factor"]
+    return str(facts[f"{side}shift"]) + ("" if factor is None else f" {factor:g}")
+
+
+def title_of(facts: Mapping[str, Any]) -> str:
+    """Name a comparison: ``brightness 0.75 against original, Aperio CS2``."""
+    here, there = sides(facts)
+    same = facts["domain"] == facts["reference_domain"] and facts["domain"] is not None
+    return f"{here} against {there}" + (f", {facts['domain']}" if same else "")
+
+
+def facts_of(facts: Mapping[str, Any], network: NetworkDistances | None = None) -> Number:
+    """Return the columns of the table ``report`` that say of what a number is."""
+    found = {name: facts[name] for name in _FACTS if facts[name] is not None}
+    if network is not None:
+        named = {"arch": network.arch, "encoder": network.encoder, "pruning": network.pruning}
+        found |= {name: value for name, value in named.items() if value}
+    return found
+
+
+def numbers_of(
+    compared: Compared, quantity: str, pick: Callable[[LayerDistance], Averaged | None]
+) -> list[Number]:
+    """Return a number of each network and layer as rows of the table ``report``."""
+    found: list[Number] = []
+    for network in compared.networks:
+        facts = facts_of(compared.facts, network)
+        for layer in network.layers:
+            number = pick(layer)
+            if number is not None:
+                of = {**facts, "layer": layer.layer, "quantity": quantity}
+                found.append({**of, **_columns(number), "images": network.images})
+    return found
+
+
+def _columns(number: Averaged) -> Number:
+    columns: dict[str, float | int] = {"value": number.value, "folds": number.folds}
+    if number.folds > 1:
+        columns["sd_folds"] = number.spread
+    if number.interval is not None:
+        columns |= {"ci_low": number.low, "ci_high": number.high, "level": LEVEL}
+    return columns

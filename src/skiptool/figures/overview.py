@@ -1,0 +1,273 @@
+"""How far shifts reach: the distance by layer under each of several shifts, or on each domain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from skiptool.figures.heat import Heat, HeatRow, heat_sheet
+from skiptool.figures.measures import (
+    binning,
+    facts_of,
+    measure_of,
+    numbers_of,
+    shift_name,
+)
+from skiptool.figures.style import in_paper_order
+from skiptool.names import ShiftKind
+from skiptool.readings.layers import Compared, NetworkDistances, in_order
+from skiptool.records import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from skiptool.figures.exhibit import Number
+    from skiptool.records import Float64
+
+__all__ = ["Block", "Overview", "overviews"]
+
+_MOST_BLOCKS: Final = 6
+_MOST_ROWS: Final = 60  # of cells, one below the other: what a page holds
+_Key: TypeAlias = tuple[str, str]
+"""Family and pruning: an architecture."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One matrix: an architecture, or the mean of several.
+
+    Attributes
+    ----------
+    name : str
+    members : tuple of (family, pruning)
+    values : float64, shape (R, L)
+        Mean distance over folds, and over the members; NaN where it was not measured.
+    """
+
+    name: str
+    members: tuple[_Key, ...]
+    values: Float64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overview:
+    """Distances at all layers under several shifts, or on several domains.
+
+    Attributes
+    ----------
+    rows : tuple of Compared
+        One a shift or domain, in order.
+    layers : tuple of str
+    blocks : tuple of Block
+    """
+
+    rows: tuple[Compared, ...]
+    layers: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+    topic: str = "reach"
+    heading: str = "How far shifts reach"
+
+    @property
+    def title(self) -> str:
+        """What is compared with what."""
+        facts = self._facts
+        reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
+        across = "other domains" if self._by_domain else f"{facts['domain']} under shifts"
+        return f"{measure_of(facts)} of {across} to {reference}"
+
+    @property
+    def _facts(self) -> Any:  # noqa: ANN401 - columns of any type
+        return self.rows[0].facts
+
+    @property
+    def _by_domain(self) -> bool:
+        return len({row.facts["domain"] for row in self.rows}) > 1
+
+    @property
+    def caption(self) -> str:
+        """What is seen."""
+        facts = self._facts
+        folds = max(network.folds for row in self.rows for network in row.networks)
+        images = sorted({int(row.facts["n_other"]) for row in self.rows})
+        span = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
+        across = (
+            " and over the architectures named"
+            if any(len(block.members) > 1 for block in self.blocks)
+            else ""
+        )
+        return (
+            f"{measure_of(facts)} between {'domains' if self._by_domain else 'shifted images'} "
+            f"(rows) and the reference at each layer (columns, in the order of data flow): mean "
+            f"over channels, eq. (10), over {folds} fold{'' if folds == 1 else 's'}{across}; "
+            f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
+            "greatest value; on a finite sample the distance is never 0, also without a shift."
+        )
+
+    def draw(self) -> Figure:
+        """Draw the matrices."""
+        labels = [self._label(row) for row in self.rows]
+        return heat_sheet(
+            [Heat(block.name, block.values) for block in self.blocks],
+            labels,
+            self.layers,
+            title=self.title,
+            label=measure_of(self._facts).split(",")[0],
+        )
+
+    def _label(self, row: Compared) -> HeatRow:
+        if self._by_domain:
+            return HeatRow(str(row.facts["domain"]))
+        factor = row.facts["factor"]
+        return HeatRow("" if factor is None else f"{factor:g}", str(row.facts["shift"]))
+
+    def _name(self, row: Compared) -> str:
+        return str(row.facts["domain"]) if self._by_domain else shift_name(row.facts)
+
+    def table(self) -> Table:
+        """Return the numbers of the cells, layers across."""
+        columns: dict[str, list[str | int | float | None]] = {
+            "architecture": [block.name for block in self.blocks for _ in self.rows],
+            "domain" if self._by_domain else "shift": [
+                self._name(row) for _ in self.blocks for row in self.rows
+            ],
+        }
+        for place, layer in enumerate(self.layers):
+            values = [float(v) for block in self.blocks for v in block.values[:, place]]
+            columns[layer] = [None if math.isnan(value) else value for value in values]
+        return Table(self.title, columns)
+
+    def numbers(self) -> list[Number]:
+        """Return the numbers of the cells; of architectures that were averaged the names."""
+        found: list[Number] = []
+        for block in self.blocks:
+            for row, values in zip(self.rows, block.values, strict=True):
+                if len(block.members) == 1:
+                    networks = tuple(n for n in row.networks if _key(n) in block.members)
+                    part = Compared(row.facts, networks)
+                    found += numbers_of(part, "distance", lambda layer: layer.distance)
+                    continue
+                of = {**facts_of(row.facts), **_shared(block.members)}
+                found += [
+                    {**of, "layer": layer, "quantity": "mean distance", "value": float(value)}
+                    for layer, value in zip(self.layers, values, strict=True)
+                    if not math.isnan(value)
+                ]
+        return found
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say in words what moves the last layer most and least."""
+        last = self.layers[-1]
+        found = []
+        for block in self.blocks:
+            values = block.values[:, -1]
+            if np.isnan(values).all():
+                continue
+            high, low = (int(place) for place in (np.nanargmax(values), np.nanargmin(values)))
+            names = [self._name(self.rows[place]) for place in (high, low)]
+            found.append(
+                f"{block.name}: at {last}, {names[0]} reaches farthest ({values[high]:.3f}), "
+                f"{names[1]} least ({values[low]:.3f})."
+            )
+        return tuple(found)
+
+
+def overviews(found: Sequence[Compared]) -> list[Overview]:
+    """Make an overview of each set of shifts of a domain, and of each set of domains."""
+    groups: dict[tuple[Any, ...], list[Compared]] = {}
+    for each in found:
+        facts = each.facts
+        if facts["shift"] is None or facts["reference_shift"] is None:
+            continue
+        across = (
+            facts["shift"] == ShiftKind.ORIGINAL and facts["domain"] != facts["reference_domain"]
+        )
+        key = (*(facts[name] for name in _SAME), None if across else facts["domain"])
+        groups.setdefault(key, []).append(each)
+    return [_overview(tuple(rows)) for rows in groups.values() if len(rows) > 1]
+
+
+_SAME: Final = (
+    *("dataset", "reference_domain", "reference_shift", "reference_factor"),
+    *("metric", "bins", "range_rule"),
+)
+
+
+def _overview(rows: tuple[Compared, ...]) -> Overview:
+    layers = in_order(layer for row in rows for layer in row.layers)
+    keys = {_key(network): network for row in rows for network in row.networks}
+    blocks = tuple(
+        Block(name, members, _values(rows, members, layers))
+        for name, members in _split(list(keys), len(rows))
+    )
+    return Overview(rows, layers, blocks)
+
+
+def _key(network: NetworkDistances) -> _Key:
+    return network.family, network.pruning
+
+
+def _values(rows: Sequence[Compared], members: Sequence[_Key], layers: Sequence[str]) -> Float64:
+    found = np.full((len(members), len(rows), len(layers)), math.nan)
+    columns = {layer: place for place, layer in enumerate(layers)}
+    for place, row in enumerate(rows):
+        for network in row.networks:
+            if _key(network) in members:
+                here = found[members.index(_key(network)), place]
+                for layer in network.layers:
+                    here[columns[layer.layer]] = layer.distance.value
+    known = np.isfinite(found)
+    total = np.where(known, found, 0.0).sum(axis=0)
+    return np.divide(
+        total, known.sum(axis=0), out=np.full_like(total, math.nan), where=known.any(axis=0)
+    )
+
+
+def _split(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]:
+    """Choose what has a matrix of its own, so that a page holds them, and name it."""
+    families = list(dict.fromkeys(family for family, _ in keys))
+    prunings = in_paper_order(pruning for _, pruning in keys)
+    ordered = sorted(keys, key=lambda key: (prunings.index(key[1]), families.index(key[0])))
+    each: list[tuple[str, tuple[_Key, ...]]] = [(" ".join(key).strip(), (key,)) for key in ordered]
+    by_family = [
+        (_called(members, family), members)
+        for baseline in (True, False)
+        for family in families
+        if (
+            members := tuple(key for key in ordered if key[0] == family and _plain(key) is baseline)
+        )
+    ]
+    together = [
+        (_called(members, ""), members)
+        for baseline in (True, False)
+        if (members := tuple(key for key in ordered if _plain(key) is baseline))
+    ]
+    for choice in (each, by_family):
+        if len(choice) <= _MOST_BLOCKS and -(-len(choice) // 2) * rows <= _MOST_ROWS:
+            return choice
+    return together
+
+
+def _plain(key: _Key) -> bool:
+    return key[1] == "baseline"
+
+
+def _called(members: Sequence[_Key], family: str) -> str:
+    if len(members) == 1:
+        return " ".join(members[0]).strip()
+    if all(map(_plain, members)):
+        return f"baseline, mean of {len(members)} encoders"
+    return f"{family} mean of {len(members)} pruned networks".strip()
+
+
+def _shared(members: Sequence[_Key]) -> Number:
+    """Return the names of what was averaged as columns of the table ``report``."""
+    parts = {
+        name: ", ".join(dict.fromkeys(key[place] for key in members if key[place]))
+        for place, name in enumerate(("encoder", "pruning"))
+    }
+    return {name: text for name, text in parts.items() if text}

@@ -1,0 +1,148 @@
+"""Distances along networks from the rows of shift tables: folds averaged, shares of the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from skiptool.names import LAYERS
+from skiptool.readings.layers import (
+    Compared,
+    LayerDistance,
+    NetworkDistances,
+    averaged,
+    in_order,
+)
+from skiptool.records import family
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64
+
+__all__ = ["CHANNEL_KEYS", "LAYER_COLUMNS", "read_distances"]
+
+CHANNEL_KEYS: Final = (
+    *("reference", "reference_id", "other", "other_id"),
+    *("layer", "metric", "bins", "range_rule"),
+)
+"""Columns that channels are gathered by: those of one layer, pair, metric and binning."""
+
+LAYER_COLUMNS: Final = (
+    *CHANNEL_KEYS,
+    *("arch", "encoder", "pruning", "fold", "dataset", "reference_domain", "reference_shift"),
+    *("reference_factor", "domain", "shift", "factor", "value", "ci_low", "ci_high"),
+    *("null_high", "permutations", "unit", "n_reference", "n_other"),
+)
+"""Columns that are read of the rows of layers, whose channel is null."""
+
+_COMPARED: Final = (
+    *("dataset", "reference_domain", "reference_shift", "reference_factor"),
+    *("domain", "shift", "factor", "metric", "bins", "range_rule"),
+)
+_INPUT: Final = LAYERS[0]
+_Row: TypeAlias = Mapping[str, Any]
+
+
+def read_distances(
+    layers: Mapping[str, Sequence[Any]], channels: Mapping[str, Sequence[Any]]
+) -> list[Compared]:
+    """Group what shift tables hold by what is compared, and average over folds.
+
+    Parameters
+    ----------
+    layers : mapping of column name to values
+        The columns :data:`LAYER_COLUMNS`, a row for each layer.
+    channels : mapping of column name to values
+        :data:`CHANNEL_KEYS`, and as arrays ``channel`` (NaN for the layer itself, which is passed
+        over) and ``value``; an entry for each group.
+
+    Returns
+    -------
+    list of Compared
+        In the order of first appearance. What was measured twice, in two tables or of one store
+        under two names, counts once.
+    """
+    arrays = _channels(channels)
+    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], _Row]] = {}
+    names = list(layers)
+    for values in zip(*layers.values(), strict=True):
+        row = dict(zip(names, values, strict=True))
+        row["channels"] = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), _NO_CHANNELS)
+        stores = () if row["shift"] is not None else (row["reference"], row["other"])
+        key = (*(row[name] for name in _COMPARED), *stores)
+        groups.setdefault(key, {}).setdefault((*_pair(row), row["layer"]), row)
+    return [_compared(list(group.values())) for group in groups.values()]
+
+
+_NO_CHANNELS: Final = np.empty(0)
+
+
+def _channels(gathered: Mapping[str, Sequence[Any]]) -> dict[tuple[Any, ...], Float64]:
+    parts: dict[tuple[Any, ...], list[tuple[Float64, Float64]]] = {}
+    columns = [gathered[name] for name in (*CHANNEL_KEYS, "channel", "value")]
+    for *key, numbers, values in zip(*columns, strict=True):
+        parts.setdefault(tuple(key), []).append((numbers, values))
+    found = {}
+    for place, each in parts.items():
+        numbers, values = (np.concatenate(column) for column in zip(*each, strict=True))
+        known = ~np.isnan(numbers)
+        _, first = np.unique(numbers[known], return_index=True)
+        found[place] = values[known][first]
+    return found
+
+
+def _pair(row: _Row) -> tuple[Any, ...]:
+    """Return what tells one model's comparison from another's."""
+    return row["reference_id"] or row["reference"], row["other_id"] or row["other"]
+
+
+def _compared(rows: Sequence[_Row]) -> Compared:
+    networks: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        key = (family(row["arch"], row["encoder"]), row["pruning"] or "")
+        networks.setdefault(key, []).append(row)
+    return Compared(rows[0], tuple(map(_network, networks.values())))
+
+
+def _network(rows: Sequence[_Row]) -> NetworkDistances:
+    places = {pair: place for place, pair in enumerate(dict.fromkeys(map(_pair, rows)))}
+    by_layer: dict[str, list[_Row]] = {}
+    for row in rows:
+        by_layer.setdefault(row["layer"], []).append(row)
+    columns = {
+        layer: {name: _by_fold(group, name, places) for name in _STATISTICS}
+        for layer, group in by_layer.items()
+    }
+    inputs = columns.get(_INPUT, {}).get("value", np.full(len(places), math.nan))
+    inputs = np.where(inputs > 0, inputs, math.nan)
+    found = []
+    for layer in in_order(by_layer):
+        means, lows, highs, nulls = (columns[layer][name] for name in _STATISTICS)
+        whole = math.nan if layer == _INPUT else inputs  # the input is exact: no interval
+        share = averaged(means / inputs, lows / whole, highs / whole)
+        found.append(
+            LayerDistance(
+                layer,
+                np.concatenate([row["channels"] for row in by_layer[layer]]),
+                averaged(means, lows, highs),
+                share if share.folds else None,
+                averaged(means, nulls, nulls).high,
+            )
+        )
+    first = rows[0]
+    return NetworkDistances(
+        *(first["arch"], first["encoder"], first["pruning"] or ""),
+        *(len(places), int(first["n_other"]), tuple(found)),
+    )
+
+
+_STATISTICS: Final = ("value", "ci_low", "ci_high", "null_high")
+
+
+def _by_fold(rows: Sequence[_Row], name: str, places: Mapping[tuple[Any, ...], int]) -> Float64:
+    found = np.full(len(places), math.nan)
+    for row in rows:
+        found[places[_pair(row)]] = math.nan if row[name] is None else row[name]
+    return found

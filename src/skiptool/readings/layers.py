@@ -1,0 +1,186 @@
+"""Distances along networks, folds averaged: what is drawn layer by layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from skiptool.metrics.scores import mean_and_spread
+from skiptool.names import LAYERS, SKIP_LEVELS
+from skiptool.records import family
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64
+
+__all__ = [
+    "LEVEL",
+    "Averaged",
+    "Compared",
+    "LayerDistance",
+    "NetworkDistances",
+    "averaged",
+    "in_order",
+]
+
+LEVEL: Final = 0.95
+"""Level of the intervals in shift tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Averaged:
+    """A mean over folds; NaN where it is not known.
+
+    Attributes
+    ----------
+    value : float
+    spread : float
+        Standard deviation (n - 1) between folds.
+    low, high : float
+        Means of the ends of the folds' intervals; NaN unless each fold with a value has one.
+    folds : int
+        How many have a value.
+    """
+
+    value: float
+    spread: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    folds: int = 1
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, or None."""
+        return None if math.isnan(self.low + self.high) else (self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerDistance:
+    """One layer of a network, folds averaged.
+
+    Attributes
+    ----------
+    layer : str
+        One of the twelve, or a module name.
+    channels : float64, shape (D,)
+        Distances of the channels, eq. (9), those of all folds one after another.
+    distance : Averaged
+        Mean over channels, eq. (10).
+    share : Averaged or None
+        The same divided, fold by fold, by that of the layer ``input``, which is taken as exact;
+        None where that was not measured or is 0.
+    null_high : float
+        Mean over folds of the 95 % quantile without a shift; NaN unless each fold has one.
+    """
+
+    layer: str
+    channels: Float64
+    distance: Averaged
+    share: Averaged | None
+    null_high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkDistances:
+    """An architecture: what it is, and its layers in the order of data flow.
+
+    Attributes
+    ----------
+    arch, encoder : str or None
+    pruning : str
+    folds, images : int
+        ``images`` are those of the shifted set.
+    skips : tuple of int
+        Levels of the skip connections that stay, as far as the label of the pruning tells.
+    layers : tuple of LayerDistance
+    """
+
+    arch: str | None
+    encoder: str | None
+    pruning: str
+    folds: int
+    images: int
+    layers: tuple[LayerDistance, ...]
+
+    @property
+    def family(self) -> str:
+        """Encoder, with the architecture where it is not ``unet``."""
+        return family(self.arch, self.encoder)
+
+    @property
+    def name(self) -> str:
+        """Encoder and pruning."""
+        return f"{self.family} {self.pruning}"
+
+    @property
+    def skips(self) -> tuple[int, ...]:
+        """Levels that stay, from the label that tables carry; none are known of another label."""
+        if self.pruning == "baseline":
+            return SKIP_LEVELS
+        found = _LABEL.fullmatch(self.pruning)
+        if found is None:
+            return ()
+        if found[1]:
+            return SKIP_LEVELS[int(found[1]) :]
+        return tuple(int(level) for level in found[2].split("+"))
+
+
+_LABEL: Final = re.compile(r"L([1-4])-pruned|skips-([1-4](?:\+[1-4])*)")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """One shift against its reference, measured in one way, for all architectures.
+
+    Attributes
+    ----------
+    facts : mapping of str to value
+        The first of its rows, whose dataset, domains, shifts, metric and bins all have.
+    networks : tuple of NetworkDistances
+    layers : tuple of str
+        All layers, the twelve in the order of data flow, then others by first appearance.
+    """
+
+    facts: Mapping[str, Any]
+    networks: tuple[NetworkDistances, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers of any of the networks, in order."""
+        return in_order(layer.layer for network in self.networks for layer in network.layers)
+
+
+def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
+    """Average over folds.
+
+    Parameters
+    ----------
+    means, lows, highs : float64, shape (F,)
+        Value of each fold and the ends of its interval; NaN where they are not known.
+
+    Examples
+    --------
+    >>> averaged(np.array([0.2, 0.4]), np.array([0.1, 0.2]), np.array([0.3, np.nan])).interval
+    """
+    known = ~np.isnan(means)
+    value, spread = mean_and_spread(means.tolist())
+    if not known.any():
+        return Averaged(value, spread, folds=0)
+    low, high = float(lows[known].mean()), float(highs[known].mean())
+    return Averaged(value, spread, low, high, int(known.sum()))
+
+
+def in_order(layers: Iterable[str]) -> tuple[str, ...]:
+    """Sort different layers: the twelve in the order of data flow, then others as they come.
+
+    Examples
+    --------
+    >>> in_order(["my.module", "dec0", "enc1", "dec0"])
+    ('enc1', 'dec0', 'my.module')
+    """
+    rank = {name: place for place, name in enumerate(LAYERS)}
+    return tuple(sorted(dict.fromkeys(layers), key=lambda name: rank.get(name, len(rank))))

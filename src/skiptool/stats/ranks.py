@@ -1,0 +1,175 @@
+"""Rank correlation of one quantity with many others, and its interval by resampling clusters.
+
+Points that share a cause (all networks see the same shifted images) are not independent: what is
+drawn anew is the cause, with all its points.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from skiptool.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64, Int64
+
+__all__ = ["RESAMPLES", "rank_correlation", "rank_interval"]
+
+RESAMPLES: Final = 2000
+"""R, as many as ends of a 95 % interval need to stay where they are in the second digit."""
+
+_BLOCK: Final = 1 << 14
+"""Ranks that are worked on at a time: such blocks of resamples stay in the cache of a core."""
+
+
+def rank_correlation(values: Float64, others: Float64) -> Float64:
+    """Spearman's rank correlation of one quantity with each of several.
+
+    Parameters
+    ----------
+    values : float64, shape (P,)
+        The quantity, NaN where it is not known.
+    others : float64, shape (L, P)
+        What it is compared with, at the same points.
+
+    Returns
+    -------
+    float64, shape (L,)
+        In [-1, 1], dimensionless: Pearson's correlation of the ranks, ties at their mean rank. Over
+        the points at which both are known; NaN where either does not vary there.
+
+    Raises
+    ------
+    ArgumentError
+        If the shapes do not fit.
+
+    References
+    ----------
+    C. Spearman, The proof and measurement of association between two things, American Journal of
+    Psychology 15, 1904.
+
+    Examples
+    --------
+    >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([[3.0, 4.0, 5.0], [2.0, 1.0, 0.0]]))
+    array([ 1., -1.])
+    """
+    _check(values, others)
+    together = np.zeros(len(values), dtype=np.int64)
+    return _replicates(values, others, together, np.ones((1, 1)))[:, 0]
+
+
+def rank_interval(
+    values: Float64,
+    others: Float64,
+    clusters: Int64,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[Float64, Float64]:
+    """Return percentile intervals of rank correlations by resampling clusters of points.
+
+    Parameters
+    ----------
+    values : float64, shape (P,)
+    others : float64, shape (L, P)
+        As for :func:`rank_correlation`.
+    clusters : int64, shape (P,)
+        Which cluster a point belongs to: 0 to C - 1.
+    level : float
+        Share of resamples between the ends.
+    seed : int
+        The same C clusters are drawn for all L, :data:`RESAMPLES` times with replacement.
+
+    Returns
+    -------
+    low, high : float64, shape (L,)
+        NaN with fewer than two clusters. Resamples in which a quantity does not vary are left out.
+
+    Raises
+    ------
+    ArgumentError
+        If the shapes do not fit.
+
+    Notes
+    -----
+    The interval is too narrow where clusters are few: simulated, 95 % intervals cover the true
+    value 84 to 92 times in 100 with four clusters, 92 with six, 93 to 96 with nine and more.
+
+    References
+    ----------
+    A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, 1997, section 3.8.
+    """
+    _check(values, others)
+    if clusters.shape != values.shape:
+        raise ArgumentError(
+            f"clusters of points: found shape {clusters.shape}, expected {values.shape}; give one "
+            "for each point"
+        )
+    count = int(clusters.max(initial=-1)) + 1
+    if count < 2:
+        return np.full(len(others), np.nan), np.full(len(others), np.nan)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(np.float64)
+    found = _replicates(values, others, clusters, weights)
+    ends = [_ends(row[np.isfinite(row)], level) for row in found]
+    low, high = np.array(ends, dtype=np.float64).reshape(-1, 2).T
+    return low, high
+
+
+def _check(values: Float64, others: Float64) -> None:
+    if values.ndim != 1 or others.ndim != 2 or others.shape[1] != len(values):
+        raise ArgumentError(
+            f"rank correlation: found shapes {values.shape} and {others.shape}, expected (P,) and "
+            "(L, P); give both at the same points"
+        )
+
+
+def _ends(replicates: Float64, level: float) -> tuple[float, float]:
+    if not replicates.size:
+        return np.nan, np.nan
+    low, high = np.quantile(replicates, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def _replicates(values: Float64, others: Float64, clusters: Int64, weights: Float64) -> Float64:
+    """Rank correlations (L, R) in which cluster c counts ``weights[r, c]`` times, (R, C)."""
+    found = np.full((len(others), len(weights)), np.nan)
+    for row, other in zip(found, others, strict=True):
+        known = np.isfinite(values) & np.isfinite(other)
+        if known.any():
+            here = clusters[known]
+            pair = [_below(each[known], here, weights.shape[1]) for each in (values, other)]
+            step = max(1, _BLOCK // int(known.sum()))
+            for start in range(0, len(weights), step):
+                part = slice(start, start + step)
+                row[part] = _weighted(pair[0], pair[1], here, weights[part])
+    return found
+
+
+def _below(values: Float64, clusters: Int64, count: int) -> Float64:
+    """Count for each point the values of each cluster below it, an equal one as half: (C, P).
+
+    The mean rank of a point among all is their sum and 1/2; with a cluster drawn twice its row
+    counts twice. No resample has to be sorted.
+    """
+    found = np.empty((count, len(values)))
+    for cluster in range(count):
+        own = np.sort(values[clusters == cluster])
+        sides = [np.searchsorted(own, values, side) for side in ("left", "right")]
+        found[cluster] = (sides[0] + sides[1]) / 2
+    return found
+
+
+def _weighted(first: Float64, second: Float64, clusters: Int64, weights: Float64) -> Float64:
+    """Pearson's correlation (R,) of the ranks, each point as often as its cluster was drawn."""
+    often = weights[:, clusters]
+    middle = often.sum(axis=1, keepdims=True) / 2  # the mean of the ranks, less the same 1/2
+    x, y = weights @ first - middle, weights @ second - middle
+    counted = often * x
+    across, own = (np.einsum("rp,rp->r", counted, each) for each in (y, x))
+    spread = np.sqrt(own * np.einsum("rp,rp->r", often * y, y))
+    found = np.full(len(weights), np.nan)
+    np.divide(across, spread, out=found, where=spread > 0)
+    return np.asarray(np.clip(found, -1.0, 1.0))

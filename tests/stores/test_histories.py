@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skiptool.errors import FormatError
+from skiptool.names import Kind
+from skiptool.records import Architecture
+from skiptool.stores.checkpoint import CONFIG
+from skiptool.stores.configuration import configuration
+from skiptool.stores.header import Making, lineage
+from skiptool.stores.histories import open_history
+from skiptool.stores.tables import write_table
+
+COLUMNS: dict[str, Any] = {
+    **{"epoch": [0, 0], "split": ["train", "validation"], "loss": [1.0, 0.5]},
+    **{"mIoU": [float("nan"), 0.25], "lr": [1e-4, 1e-4], "seconds": [2.0, None]},
+}
+PARAMETERS: dict[str, Any] = {
+    **{"domain": "a", "encoder": "resnet18", "folds": 5, "skips": "2,3,4"},
+    **{"fold": 3, "epochs": 1, "lr": 1e-4},
+}
+MODEL_ID = "0123456789abcdef" * 2
+
+
+def write(path: Path, parameters: dict[str, Any] = PARAMETERS, model: str = MODEL_ID) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = Making("train", ("/data/d e.zarr",), parameters, {"out": "r"}, {"dataset": "d" * 32})
+    write_table(path, lineage(Kind.HISTORY, making, {"model": model}), COLUMNS, 2)
+    return path
+
+
+def write_config(folder: Path, **change: object) -> None:
+    architecture = Architecture("resnet34", (), ("background", "cell"))
+    found = {"fold": 1, "parameter_count": 6, "best_epoch": 0, "lineage": {"id": MODEL_ID}}
+    (folder / CONFIG).write_text(json.dumps({**configuration(architecture), **found, **change}))
+
+
+def test_a_history_alone_says_what_it_is_of(tmp_path: Path) -> None:
+    path = write(tmp_path / "moved.parquet")
+    facts, columns = open_history(path)
+    own = facts.pop("model_id")
+    assert len(own) == 32
+    assert own != MODEL_ID
+    assert facts == {
+        **{"model": "resnet18-L1/fold3", "arch": "unet", "encoder": "resnet18"},
+        **{"pruning": "L1-pruned", "fold": 3, "parameter_count": None, "best_epoch": None},
+        **{"dataset": "d e.zarr", "dataset_id": "d" * 32, "domain": "a"},
+        "protocol": {"folds": 5, "epochs": 1, "lr": 1e-4},
+    }
+    assert list(columns) == list(COLUMNS)
+    assert columns["split"] == ["train", "validation"]
+    assert columns["seconds"] == [2.0, None]
+
+
+def test_beside_its_model_it_knows_more(tmp_path: Path) -> None:
+    """The header says which network; that the model is the same, the ids say."""
+    path = write(tmp_path / "history.parquet")
+    write_config(tmp_path)
+    facts, _ = open_history(path)
+    names = ("model", "model_id", "parameter_count", "best_epoch", "encoder", "fold")
+    assert [facts[name] for name in names] == ["resnet18-L1/fold3", MODEL_ID, 6, 0, "resnet18", 3]
+
+
+def test_the_configuration_of_another_model_is_not_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "history.parquet", model="f" * 32)
+    write_config(tmp_path)
+    facts, _ = open_history(path)
+    assert facts["model_id"] != MODEL_ID
+    assert (facts["parameter_count"], facts["best_epoch"]) == (None, None)
+
+
+def test_what_the_header_lacks_the_configuration_has(tmp_path: Path) -> None:
+    path = write(tmp_path / "history.parquet", {"skips": "none"})
+    write_config(tmp_path)
+    facts, _ = open_history(path)
+    assert [facts[name] for name in ("encoder", "pruning", "fold")] == ["resnet34", "L4-pruned", 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18-L1-fold2.parquet", ("unet", "resnet18", "L1-pruned", 2)),
+        ("resnet18-L0/fold4/history.parquet", ("unet", "resnet18", "baseline", 4)),
+        ("linknet-mit_b0-skips-1+3_fold0.parquet", ("linknet", "mit_b0", "skips-1+3", 0)),
+        ("tu-convnext-L4.parquet", ("unet", "tu-convnext", "L4-pruned", None)),
+        ("some run.parquet", (None, None, "some run", None)),
+        ("resnet18-L9.parquet", (None, None, "resnet18-L9", None)),
+        ("manifold3.parquet", (None, None, "manifold3", None)),
+        ("r-skips-3+1.parquet", (None, None, "r-skips-3+1", None)),
+    ],
+)
+def test_what_is_nowhere_else_its_name_may_tell(
+    tmp_path: Path, name: str, expected: tuple[str | int | None, ...]
+) -> None:
+    facts, _ = open_history(write(tmp_path / name, {}))
+    found = tuple(facts[key] for key in ("arch", "encoder", "pruning", "fold"))
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"encoder": 7}, {"skips": "0,9"}, {"skips": [1, 2]}, {"skips": "1,x"}),
+        *({"arch": "nonsense"}, {"encoder": None}),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_passed_over(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    facts, _ = open_history(write(tmp_path / "x.parquet", PARAMETERS | change))
+    assert (facts["encoder"], facts["pruning"], facts["fold"]) == (None, "x", 3)
+
+
+@pytest.mark.parametrize("fold", [-1, True, "2", 1.5])
+def test_a_fold_that_is_no_count_is_none(tmp_path: Path, fold: object) -> None:
+    facts, _ = open_history(write(tmp_path / "x.parquet", PARAMETERS | {"fold": fold}))
+    assert facts["fold"] is None
+
+
+def test_another_architecture_than_unet(tmp_path: Path) -> None:
+    parameters = PARAMETERS | {"arch": "unetplusplus", "skips": "none"}
+    facts, _ = open_history(write(tmp_path / "x.parquet", parameters))
+    assert facts["model"] == "unetplusplus-resnet18-L4/fold3"
+    assert (facts["arch"], facts["pruning"]) == ("unetplusplus", "L4-pruned")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"lineage": 3, "fold": "x"}'])
+def test_a_damaged_configuration_beside_it_does_no_harm(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "history.parquet")
+    alone, _ = open_history(path)
+    (tmp_path / CONFIG).write_text(text)
+    assert open_history(path)[0] == alone
+
+
+def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no such table"):
+        open_history(tmp_path / "x.parquet")
+    path = tmp_path / "r.parquet"
+    write_table(path, lineage(Kind.REPORT, Making("report"), {}), {"figure": ["iou-1"]}, 1)
+    with pytest.raises(FormatError, match="'report', expected 'history'"):
+        open_history(path)
+
+
+def test_a_copy_is_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path / "a" / "history.parquet")
+    copy = shutil.copy(path, tmp_path / "b.parquet")
+    assert open_history(path)[0] == open_history(Path(copy))[0]
