@@ -258,7 +258,7 @@ def main() -> None:
     gc.freeze()
     asked = _serve()
     if asked is None:
-        return
+        os._exit(0)
     _settle(asked)
     sys.argv = ["skiptool", *asked["words"]]
     code = run()

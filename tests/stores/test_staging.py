@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import ExistsError, FormatError, SourceError
-from skiptool.stores.staging import check_free, partial_of, remove, staged
+from skiptool.stores.staging import check_free, partial_of, remove, staged, whole_file
 from small_stores import refused
 
 Make = Callable[[Path], object]
@@ -209,6 +209,21 @@ def test_a_folder_that_may_not_be_written_is_refused(
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
     with refused(SourceError, tmp_path, "may not be written"):
         check_free(tmp_path / "x", overwrite=False, resume=False)
+
+
+def test_a_file_of_a_growing_folder_is_whole_or_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.b.png"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
+        assert partial == tmp_path / ".a.b.partial.png"
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.b.png"])
+    (tmp_path / ".a.b.partial.png").write_text("of a killed process")
+    with whole_file(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["a.b.png"])
 
 
 def test_remove_takes_anything_and_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from skiptool.engine import available_cores, mapped
 from skiptool.errors import ArgumentError
 from skiptool.exports.pairs import write_pairs
+from skiptool.exports.places import exported
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress, Sample
@@ -222,10 +223,13 @@ def _side_outputs(
     out: Path, templates: Templates, export: Path | None, saved: Path | None, progress: Progress
 ) -> tuple[Path, ...]:
     if saved is not None and not _holds(saved, templates):
-        save_templates(templates, saved)
+        with staged(saved, overwrite=True) as partial:
+            save_templates(templates, partial)
     if export is not None:
-        export.mkdir(exist_ok=True)
-        write_pairs(open_dataset(out), export, progress, by_id=True, colours=COLOURS)
+        data = open_dataset(out)
+        with exported(export, data) as pairs:
+            if pairs is not None:
+                write_pairs(data, pairs, progress, by_id=True, colours=COLOURS)
     return tuple(filter(None, (saved, export)))
 
 

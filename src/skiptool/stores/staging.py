@@ -17,7 +17,7 @@ from pathlib import Path
 from skiptool.errors import ExistsError, SourceError
 from skiptool.stores.lock import held
 
-__all__ = ["check_free", "partial_of", "staged"]
+__all__ = ["check_free", "partial_of", "remove", "staged", "whole_file"]
 
 
 def partial_of(out: Path) -> Path:
@@ -116,6 +116,21 @@ def staged(
                 remove(partial)
             raise
         _put_in_place(partial, out)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a hidden sibling with the suffix of ``path``, for one file of a folder that grows.
+
+    It takes the place of whatever is there when the block ends well, and goes otherwise; one that
+    a killed process has left is written over by the next.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check_replaceable(out: Path) -> None:
