@@ -239,9 +239,7 @@ def pictures(folder: Path) -> None:
         write_picture(folder / "images" / f"{number:02d}.png", image)
         write_mask(folder / "masks" / f"{number:02d}.png", mask, [(0, 0, 0), (255, 255, 255)])
         subject = f"s{number // 2}"
-        rows.append(
-            f"images/{number:02d}.png,masks/{number:02d}.png,{'AB'[number % 2]},{subject}"
-        )
+        rows.append(f"images/{number:02d}.png,masks/{number:02d}.png,{'AB'[number % 2]},{subject}")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
 
 

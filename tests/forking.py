@@ -142,9 +142,7 @@ class Server:
         itself that signal before its nth step on the disk; (0, 0) only counts them.
         """
         self._number += 1
-        streams = tuple(
-            self._folder / f"{self._number}.{name}" for name in ("out", "err", "steps")
-        )
+        streams = tuple(self._folder / f"{self._number}.{name}" for name in ("out", "err", "steps"))
         answer = self.ask(
             {
                 "words": [str(word) for word in words],

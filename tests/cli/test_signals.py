@@ -12,8 +12,7 @@ from skiptool.cli.signals import Terminated, terminable
 
 def test_sigterm_is_raised_where_the_work_is() -> None:
     with pytest.raises(Terminated), terminable():
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -26,6 +25,27 @@ def test_another_listener_is_left_alone() -> None:
             assert heard == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+@pytest.mark.parametrize("error", [ValueError("Invalid bounding box"), SystemExit(1)])
+def test_what_a_library_makes_of_it_is_an_interrupt_still(
+    number: signal.Signals, kind: type[KeyboardInterrupt], error: BaseException
+) -> None:
+    def library() -> NoReturn:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise error from None
+        raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt) as found, terminable():
+        library()
+    assert found.type is kind
+    with pytest.raises(type(error)), terminable():
+        raise error
 
 
 def test_other_threads_cannot_listen() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import pytest
 
@@ -16,7 +17,7 @@ TRIED = "faults"
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A tiny experiment of all commands, and a server that runs them."""
+    """Make a tiny experiment of all commands, and a server that runs them."""
     folder = tmp_path_factory.mktemp("lab")
     with served(folder / "server") as server:
         yield Lab(folder / "inputs", server)
@@ -36,21 +37,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a line for each part: numbers are summed over its tests, texts are joined."""
     found: dict[str, Counter[str]] = {}
     told: dict[str, list[str]] = {}
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", "") != "call":
-                continue
-            for name, value in report.user_properties:
-                if name != TRIED:
-                    continue
-                part, counts = value
-                for key, count in counts.items():
-                    if isinstance(count, str):
-                        told.setdefault(part, []).append(f"{key.replace('_', ' ')} {count}")
-                    else:
-                        found.setdefault(part, Counter())[key] += count
+    for part, counts in _noted(terminalreporter):
+        for key, count in counts.items():
+            name = key.replace("_", " ")
+            if isinstance(count, str):
+                told.setdefault(part, []).append(f"{name} {count}")
+            else:
+                found.setdefault(part, Counter())[name] += count
     if found or told:
         terminalreporter.section("faults")
     for part in sorted({*found, *told}):
-        counted = [f"{n} {key.replace('_', ' ')}" for key, n in found.get(part, {}).items()]
+        counted = [f"{count} {name}" for name, count in found.get(part, {}).items()]
         terminalreporter.line(f"{part}: {', '.join([*counted, *told.get(part, [])])}")
+
+
+def _noted(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[str, dict[str, int | str]]]:
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if getattr(report, "when", "") == "call":  # each phase of a test tells of it again
+            yield from (value for name, value in report.user_properties if name == TRIED)

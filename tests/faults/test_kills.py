@@ -64,7 +64,7 @@ class Life:
 
     def kill(self, number: signal.Signals, share: float, by_clock: bool) -> bool:
         """Start, or go on, and kill it after a share of a whole run; say whether it still ran."""
-        words = ("--quiet", *self.again)
+        words, before = ("--quiet", *self.again), snapshot(self.place)
         if by_clock:
             process = self.lab.start(self.name, self.place, *words)
             time.sleep(share * self.expected.seconds)
@@ -74,19 +74,22 @@ class Life:
             step = 1 + int(share * self.expected.steps)
             found = self.lab.run(self.name, self.place, *words, at=(step, number))
             assert found.code != 0 or found.steps < step, f"step {step}: {number} went unheard"
-        self._check(found, number)
+        self._check(found, number, before)
         if found.code == 0:
             return False
         self.fell += 1
         self._check_named()
-        how = "--resume" if COMMANDS[self.name].resumes and self.rng.random() < 0.7 else "--overwrite"
+        how = (
+            "--resume" if COMMANDS[self.name].resumes and self.rng.random() < 0.7 else "--overwrite"
+        )
         if "--export" in COMMANDS[self.name].words:
             how = "--resume"  # masks that were exported are the user's own: nothing replaces them
         self.again = (how,)
         return True
 
-    def _check(self, found: Ended, number: signal.Signals) -> None:
-        assert found.code in (0, *SIGNALS[number]), found
+    def _check(self, found: Ended, number: signal.Signals, before: Mapping[str, str]) -> None:
+        unheard = found.code == -signal.SIGTERM and snapshot(self.place) == before  # not yet begun
+        assert unheard or found.code in (0, *SIGNALS[number]), found
         assert found.orphans == ()
         if found.code > 0:
             assert ("interrupted" in found.line()) or ("terminated" in found.line())
@@ -95,7 +98,7 @@ class Life:
         whole(self.name, self.place)
 
     def _check_named(self) -> None:
-        """A run that is told nothing of an earlier one finds what it left, and names it."""
+        """Check that a run which is told nothing of an earlier one finds and names what it left."""
         finals = [self.place / each for each in COMMANDS[self.name].outputs]
         left = [path for path in finals if path.exists() or partial_of(path).exists()]
         if not left:
@@ -119,7 +122,7 @@ class Life:
 
     def compare(self) -> None:
         found, expected = snapshot(self.place), self.expected.files
-        assert found.keys() == expected.keys()
+        assert sorted(found.keys() ^ expected.keys()) == []
         assert [name for name in found if found[name] != expected[name]] == []
         assert self.lab.temporaries() == []
         shutil.rmtree(self.place)

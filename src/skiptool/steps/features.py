@@ -126,7 +126,9 @@ def extract_features(
         for shift in shifts
     ]
     _check(jobs, out)
-    waiting = [job for job in jobs if not finished(job.out, job.making, resume=resume)]
+    waiting = [
+        job for job in jobs if not finished(job.out, job.making, resume=resume, clear=not dry_run)
+    ]
     for job in waiting:
         if job.out == out or out.is_dir():
             check_free(job.out, overwrite=overwrite, resume=resume)

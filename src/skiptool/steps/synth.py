@@ -25,7 +25,7 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import check_free, clear_leftovers, staged
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -142,7 +142,7 @@ def synthesise_dataset(
         },
         {"templates": found.digest[:32]},
     )
-    whole = finished(out, making, resume=resume)
+    whole = finished(out, making, resume=resume, clear=True)
     check_free(out, overwrite=overwrite, resume=resume)
     for folder in filter(None, (export, save_templates_to)):
         if not folder.is_dir() or any(folder.iterdir()):
@@ -222,7 +222,9 @@ def _write(
 def _side_outputs(
     out: Path, templates: Templates, export: Path | None, saved: Path | None, progress: Progress
 ) -> tuple[Path, ...]:
-    if saved is not None and not _holds(saved, templates):
+    if saved is not None and _holds(saved, templates):
+        clear_leftovers(saved)
+    elif saved is not None:
         with staged(saved, overwrite=True) as partial:
             save_templates(templates, partial)
     if export is not None:

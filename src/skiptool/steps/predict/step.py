@@ -148,7 +148,7 @@ def predict_dataset(
         {"dataset": store.lineage.id, **{f"model{i}": m.stored.id for i, m in enumerate(loaded)}},
     )
     side = tuple(path for path in (masks, overlays) if path is not None)
-    whole = [finished(path, making, resume=resume) for path in (out, *side)]
+    whole = [finished(path, making, resume=resume, clear=not dry_run) for path in (out, *side)]
     for path in (out, *side):
         check_free(path, overwrite=overwrite, resume=resume)
     if dry_run:
