@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,11 +125,22 @@ COMMANDS: Mapping[str, Command] = {
 CHEAP = ("synth", "extract images", "extract mri", "hellinger")
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An uninterrupted run: what it leaves, and its length in seconds and in steps on the disk."""
+
+    files: Mapping[str, str]
+    sizes: Mapping[str, int]
+    seconds: float
+    steps: int
+
+
 class Lab:
     """A folder of inputs, a folder for each try, and the server that runs commands."""
 
     def __init__(self, folder: Path, server: Server) -> None:
         self.folder, self.server, self._number = folder, server, 0
+        self._whole: dict[str, Whole] = {}
         pictures(folder / "pictures")
         slides(folder / "slides")
         volumes(folder / "volumes")
@@ -162,6 +171,20 @@ class Lab:
     def run(self, name: str, place: Path, *more: str, **how: object) -> Ended:
         """Run a command in a folder to its end."""
         return self.start(name, place, *more, **how).end()
+
+    def whole(self, name: str) -> Whole:
+        """Return what an uninterrupted run of a command leaves; it is run once."""
+        if name not in self._whole:
+            place = self.place()
+            found = self.run(name, place, "--quiet", at=(0, 0))
+            assert (found.code, found.err) == (0, ""), found
+            assert whole(name, place) == list(COMMANDS[name].outputs)
+            assert hidden(place) == []
+            files = [path for path in place.rglob("*") if path.is_file()]
+            sizes = {str(path.relative_to(place)): path.stat().st_size for path in files}
+            self._whole[name] = Whole(snapshot(place), sizes, found.seconds, found.steps)
+            shutil.rmtree(place)
+        return self._whole[name]
 
     def temporaries(self) -> list[Path]:
         """Return what lies in the folder of temporary files."""
@@ -210,23 +233,6 @@ def half_written(found: Mapping[str, str], expected: Mapping[str, str]) -> list[
     ]
 
 
-def without_lineage(place: Path, keys: Iterable[str]) -> dict[str, str]:
-    """Return the snapshot of a folder as if headers lacked some keys."""
-    copied = place.with_name(f"{place.name}-bare")
-    shutil.copytree(place, copied)
-    try:
-        for path in copied.rglob("*.json"):
-            found = json.loads(path.read_text())
-            for level in (found, found.get("attributes"), found.get("lineage")):
-                if isinstance(level, dict):
-                    for key in keys:
-                        level.pop(key, None)
-            path.write_text(json.dumps(found, sort_keys=True))
-        return snapshot(copied)
-    finally:
-        shutil.rmtree(copied)
-
-
 def pictures(folder: Path) -> None:
     """Make a folder of 24 small pictures with masks, and a manifest of them."""
     rng = np.random.default_rng(0)
@@ -266,13 +272,3 @@ def _volume(number: int) -> dict[str, object]:
     files = (f"p{number}_sa.nii.gz", f"p{number}_sa_gt.nii.gz")
     split = "test" if number > 3 else "train"
     return row(*files, subject=f"p{number}", frames="ED=0;ES=3", split=split)
-
-
-def is_root() -> bool:
-    """Say whether file systems may be mounted."""
-    return os.geteuid() == 0
-
-
-def names_of(paths: Sequence[Path]) -> list[str]:
-    """Return sorted names."""
-    return sorted(path.name for path in paths)

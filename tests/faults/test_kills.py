@@ -6,13 +6,12 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fault_lab import CHEAP, COMMANDS, Lab, half_written, hidden, snapshot, whole
+from fault_lab import CHEAP, COMMANDS, Lab, Whole, half_written, snapshot, whole
 from forking import Ended
 from skiptool.stores.staging import partial_of
 
@@ -31,26 +30,6 @@ ALL = {
     **{"predict": 12, "features": 12, "hellinger": 8, "report": 8},
 }
 """Moments of each command."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """An uninterrupted run: what it leaves, and its length in seconds and in steps on the disk."""
-
-    files: Mapping[str, str]
-    seconds: float
-    steps: int
-
-
-def run_whole(lab: Lab, name: str) -> Whole:
-    place = lab.place()
-    found = lab.run(name, place, "--quiet", at=(0, 0))
-    assert (found.code, found.err) == (0, "")
-    assert whole(name, place) == list(COMMANDS[name].outputs)
-    assert hidden(place) == []
-    files = snapshot(place)
-    shutil.rmtree(place)
-    return Whole(files, found.seconds, found.steps)
 
 
 class Life:
@@ -131,7 +110,7 @@ class Life:
 def kill_often(lab: Lab, name: str, times: int, tried: Tried) -> None:
     """Let a command fall so many times, in lives of one to four falls."""
     rng = np.random.default_rng(sum(name.encode()))
-    expected = run_whole(lab, name)
+    expected = lab.whole(name)
     shares = (np.arange(times) + rng.random(times)) / times  # one from each part of the run
     rng.shuffle(shares)
     fallen = equal = 0

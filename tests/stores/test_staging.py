@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,8 @@ def test_a_file_of_a_growing_folder_is_whole_or_as_before(tmp_path: Path) -> Non
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    with pytest.raises(OSError, match=r"full: '.*a\.b\.png'"), whole_file(path):
+        raise OSError(errno.ENOSPC, "full")
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.b.png"])
     hidden.write_text("of a killed process")
     with whole_file(path) as partial:

@@ -109,8 +109,7 @@ def staged(
         try:
             yield partial
         except BaseException as error:
-            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
-                error.filename = str(out)  # Arrow and plain writes do not say where it is full
+            _name(error, out)
             kept = isinstance(error, KeyboardInterrupt | OSError | MemoryError)
             if not kept and not (worth and (partial / worth).exists()):
                 remove(partial)
@@ -129,8 +128,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _name(error: BaseException, out: Path) -> None:
+    """Say where it is full: Arrow and plain writes do not."""
+    if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+        error.filename = str(out)
 
 
 def _check_replaceable(out: Path) -> None:

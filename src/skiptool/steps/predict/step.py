@@ -35,6 +35,7 @@ from skiptool.stores.masks import MaskWriter
 from skiptool.stores.predictions import prediction_columns
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.tables import TableWriter
+from skiptool.stores.unchanged import check_unchanged
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -214,6 +215,7 @@ def _write(
                     totals[number, part.domain.name, shift] = matrices.sum(axis=0)
                     rows = _columns(run, part, number, shift, matrices)
                     writer.append(rows, matrices.size)
+        check_unchanged(run.store)
         if pictures is not None:
             pictures.draw(lineage(Kind.OVERLAYS, making, making.determinants), progress)
     absent = absent_classes(run, totals)
