@@ -56,7 +56,7 @@ def test_twice_is_the_same(lab: Lab, name: str, tried: Tried) -> None:
 @pytest.mark.parametrize("name", WORKERS)
 def test_workers_change_nothing(lab: Lab, name: str, tried: Tried) -> None:
     expected, ids = lab.whole(name).files, []
-    for workers in ("1", "2", "5"):
+    for workers in ("1", "2"):
         place = lab.place()
         found = lab.run(name, place, "--quiet", "--workers", workers)
         assert found.code == 0, found
@@ -64,9 +64,9 @@ def test_workers_change_nothing(lab: Lab, name: str, tried: Tried) -> None:
         assert snapshot(place).keys() == expected.keys()
         ids.append(identities(place))
         shutil.rmtree(place)
-    assert ids[0] == ids[1] == ids[2]
+    assert ids[0] == ids[1]
     assert ids[0]
-    tried("determinism", numbers_of_workers=3)
+    tried("determinism", numbers_of_workers=2)
 
 
 @pytest.mark.slow
