@@ -1,7 +1,22 @@
-"""``python -m skiptool``."""
+"""``python -m skiptool``, and the command ``skiptool``."""
+
+from __future__ import annotations
 
 import sys
 
-from skiptool.cli import main
+__all__ = ["run"]
 
-sys.exit(main())
+
+def run() -> int:
+    """Run the command line; Ctrl-C while its libraries are loaded is one line too."""
+    try:
+        from skiptool.cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        print("skiptool: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -14,6 +14,7 @@ __all__ = [
     "DivergedError",
     "ExistsError",
     "FormatError",
+    "LeftoverError",
     "MismatchError",
     "OutOfMemoryError",
     "SkiptoolError",
@@ -49,6 +50,10 @@ class MismatchError(SkiptoolError):
 
 class ExistsError(SkiptoolError, FileExistsError):
     """The output is already there, or what is there was made with other parameters."""
+
+
+class LeftoverError(ExistsError):
+    """What an interrupted run has left is in the way; some commands can go on with it."""
 
 
 class OutOfMemoryError(SkiptoolError, MemoryError):

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from skiptool.cli.wording import explain, visible
-from skiptool.errors import OutOfMemoryError, SourceError, WorkerError
+from skiptool.errors import LeftoverError, OutOfMemoryError, SourceError, WorkerError
 
 GOES_ON = "; give --resume"
 
@@ -28,6 +28,10 @@ GOES_ON = "; give --resume"
         (OSError(errno.ENOSPC, "x"), "No space left on device"),
         (OSError("odd"), "odd"),
         (
+            LeftoverError("x: is left; give --overwrite"),
+            "x: is left; give --overwrite, or --resume to go on with it",
+        ),
+        (
             MemoryError("8 GiB"),
             "out of memory (8 GiB); take fewer or smaller inputs at once; give --resume",
         ),
@@ -40,6 +44,10 @@ GOES_ON = "; give --resume"
 )
 def test_lines(error: Exception, line: str) -> None:
     assert explain(error, GOES_ON) == line
+
+
+def test_a_command_that_cannot_go_on_does_not_offer_to() -> None:
+    assert explain(LeftoverError("x: is left; give --overwrite")) == "x: is left; give --overwrite"
 
 
 def test_control_characters_are_spelled_out() -> None:

@@ -85,6 +85,12 @@ def test_resuming_ends_where_the_output_is_whole_and_of_the_same_parameters(
     assert not finished(out, MAKING, resume=False)
     with refused(ExistsError, out, "n was 40, now 41"):
         finished(out, OTHER, resume=True)
+    left = tmp_path / ".x.partial"
+    left.mkdir()
+    assert finished(out, MAKING, resume=True)
+    assert left.exists()
+    assert finished(out, MAKING, resume=True, clear=True)
+    assert not left.exists()
 
 
 def test_resuming_leaves_alone_what_is_no_output(tmp_path: Path) -> None:

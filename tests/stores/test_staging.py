@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from skiptool.errors import ExistsError, FormatError, SourceError
-from skiptool.stores.staging import check_free, partial_of, remove, staged
+from skiptool.errors import ExistsError, FormatError, LeftoverError, SourceError
+from skiptool.stores.lock import held
+from skiptool.stores.staging import (
+    check_free,
+    clear_leftovers,
+    partial_of,
+    remove,
+    staged,
+    whole_file,
+)
 from small_stores import refused
 
 Make = Callable[[Path], object]
@@ -153,7 +162,7 @@ def test_a_kill_between_the_two_renames_leaves_both(
 def test_a_leftover_needs_a_word(tmp_path: Path, make: Make) -> None:
     out = tmp_path / "x"
     make(partial_of(out))
-    with refused(ExistsError, out, ".x.partial", "--resume", "--overwrite"), staged(out):
+    with refused(LeftoverError, out, ".x.partial", "--overwrite"), staged(out):
         pytest.fail("the block must not run")
     with staged(out, resume=True) as partial:
         assert holds_new(partial)
@@ -209,6 +218,45 @@ def test_a_folder_that_may_not_be_written_is_refused(
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
     with refused(SourceError, tmp_path, "may not be written"):
         check_free(tmp_path / "x", overwrite=False, resume=False)
+
+
+def test_a_file_of_a_growing_folder_is_whole_or_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.b.png"
+    path.write_text("old")
+    hidden = tmp_path / ".a.b.partial.png"
+    with pytest.raises(FileNotFoundError), whole_file(path) as partial:
+        assert partial == hidden
+
+    def interrupted() -> None:
+        with whole_file(path) as partial:
+            partial.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises(OSError, match=r"full: '.*a\.b\.png'"), whole_file(path):
+        raise OSError(errno.ENOSPC, "full")
+    assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.b.png"])
+    hidden.write_text("of a killed process")
+    with whole_file(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["a.b.png"])
+
+
+def test_leftovers_beside_a_whole_output_go(tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    old_store(out)
+    for left in (partial_of(out), tmp_path / ".x.replaced"):
+        old_store(left)
+    with held(out):
+        clear_leftovers(out)
+        assert len(os.listdir(tmp_path)) == 4  # somebody works on it
+    clear_leftovers(out)
+    assert os.listdir(tmp_path) == ["x"]
+    (tmp_path / ".x.lock").write_text("")  # of a process that was killed
+    clear_leftovers(out)
+    assert os.listdir(tmp_path) == ["x"]
 
 
 def test_remove_takes_anything_and_nothing(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 failed, 2 wrong command line, 3 some inputs failed, 4 output exists, 130 Ctrl-C.
+        0 done, 1 failed, 2 wrong command line, 3 some inputs failed, 4 output exists, 130 Ctrl-C,
+        143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     open_streams()
@@ -109,5 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(name, f"{error.format_message().rstrip('. ')} (see '{path} --help')")
         return 2
     except (KeyboardInterrupt, typer.Abort):
+        complain("", "interrupted")
         return 130
     return int(code or 0)

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from skiptool.cli.results import print_result
+from skiptool.cli.signals import Terminated, terminable
 from skiptool.cli.terminal import Terminal, complain
 from skiptool.cli.wording import explain
 from skiptool.errors import ArgumentError, ExistsError
@@ -55,7 +56,11 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
         goes_on = "; give --resume to go on where it stopped" if "resume" in given else ""
         try:
             _check(given)
-            outcome = function(**given, progress=terminal)
+            with terminable():
+                outcome = function(**given, progress=terminal)
+        except Terminated:
+            complain(name, f"terminated{goes_on}")
+            return 143
         except KeyboardInterrupt:
             complain(name, f"interrupted{goes_on}")
             return 130

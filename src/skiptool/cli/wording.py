@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from skiptool.errors import SkiptoolError
+from skiptool.errors import LeftoverError, SkiptoolError
 
 __all__ = ["explain", "visible"]
 
@@ -36,6 +36,8 @@ def explain(error: Exception, goes_on: str = "") -> str:
     >>> explain(OSError(28, "No space left on device", "a.zarr"), "; give --resume")
     'a.zarr: No space left on device; free space there; give --resume'
     """
+    if isinstance(error, LeftoverError) and goes_on:
+        return f"{error}, or --resume to go on with it"
     if isinstance(error, SkiptoolError):
         return str(error)
     if isinstance(error, OSError):

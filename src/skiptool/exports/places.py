@@ -13,7 +13,7 @@ from pathlib import Path
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import check_free, clear_leftovers, staged
 
 __all__ = ["check_export", "exported", "keep_lineage", "qc_folder"]
 
@@ -77,6 +77,7 @@ def exported(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
     if made_from is not None and made_from != data.lineage.id:
         raise _of_another(folder, data.path)
     if made_from is not None:
+        clear_leftovers(folder)
         yield None
         return
     with staged(folder, overwrite=True) as partial:

@@ -11,6 +11,7 @@ from skiptool.figures.contact_sheet import contact_sheet
 from skiptool.figures.style import picture
 from skiptool.names import IGNORE, PictureFormat
 from skiptool.stores.dataset import DatasetStore
+from skiptool.stores.staging import whole_file
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -53,7 +54,8 @@ def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None
             title=name,
             notes=f"{len(chosen)} of {len(ids)} {what} of {side}",
         )
-        sheet_of(folder, name).write_bytes(picture(figure, PictureFormat.PNG))
+        with whole_file(sheet_of(folder, name)) as partial:
+            partial.write_bytes(picture(figure, PictureFormat.PNG))
 
 
 def sheet_of(folder: Path, domain: str) -> Path:

@@ -30,6 +30,7 @@ from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
 from skiptool.stores.runs import model_folders
 from skiptool.stores.staging import check_free, staged
+from skiptool.stores.unchanged import check_unchanged
 
 if TYPE_CHECKING:
     from skiptool.records import Float32, Image
@@ -126,10 +127,10 @@ def extract_features(
         for shift in shifts
     ]
     _check(jobs, out)
-    waiting = [job for job in jobs if not finished(job.out, job.making, resume=resume)]
-    for job in waiting:
-        if job.out == out or out.is_dir():
-            check_free(job.out, overwrite=overwrite, resume=resume)
+    how = {"resume": resume, "clear": not dry_run}
+    waiting = [job for job in jobs if not finished(job.out, job.making, **how)]
+    for job in (job for job in waiting if job.out == out or out.is_dir()):
+        check_free(job.out, overwrite=overwrite, resume=resume)
     if dry_run:
         return Outcome(summary=_forecast(waiting, dtype))
     for name in dict.fromkeys(job.domain.name for job in waiting):
@@ -217,6 +218,7 @@ def _run(
             writer = FeatureWriter(partial, job.making, identity, job.facts, columns, dtype)
             writers.append((job, writer))
         _fill(writers, store.samples(domain.name, indices), how[0], task)
+        check_unchanged(store)
         for _, writer in writers:
             writer.finish()
 

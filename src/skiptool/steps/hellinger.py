@@ -26,6 +26,7 @@ from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.table_writer import TableWriter
+from skiptool.stores.unchanged import check_unchanged
 
 __all__ = ["measure_shift"]
 
@@ -111,6 +112,8 @@ def measure_shift(
             mapper = stack.enter_context(dask_mapper(dask, workers=chosen.workers))
         keep = dask is None
         designs, results = measure_pairs(stores, pairs, chosen, mapper, progress, keep=keep)
+    for store in stores:
+        check_unchanged(store)
     found = list(zip(pairs, designs, (in_order(each, chosen) for each in results), strict=True))
     _warn(stores, found, chosen, progress)
     if out is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from skiptool.engine import available_cores, mapped
 from skiptool.errors import ArgumentError
 from skiptool.exports.pairs import write_pairs
+from skiptool.exports.places import exported
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress, Sample
@@ -24,7 +25,7 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import check_free, clear_leftovers, staged
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -141,7 +142,7 @@ def synthesise_dataset(
         },
         {"templates": found.digest[:32]},
     )
-    whole = finished(out, making, resume=resume)
+    whole = finished(out, making, resume=resume, clear=True)
     check_free(out, overwrite=overwrite, resume=resume)
     for folder in filter(None, (export, save_templates_to)):
         if not folder.is_dir() or any(folder.iterdir()):
@@ -221,11 +222,16 @@ def _write(
 def _side_outputs(
     out: Path, templates: Templates, export: Path | None, saved: Path | None, progress: Progress
 ) -> tuple[Path, ...]:
-    if saved is not None and not _holds(saved, templates):
-        save_templates(templates, saved)
+    if saved is not None and _holds(saved, templates):
+        clear_leftovers(saved)
+    elif saved is not None:
+        with staged(saved, overwrite=True) as partial:
+            save_templates(templates, partial)
     if export is not None:
-        export.mkdir(exist_ok=True)
-        write_pairs(open_dataset(out), export, progress, by_id=True, colours=COLOURS)
+        data = open_dataset(out)
+        with exported(export, data) as pairs:
+            if pairs is not None:
+                write_pairs(data, pairs, progress, by_id=True, colours=COLOURS)
     return tuple(filter(None, (saved, export)))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from skiptool.errors import ExistsError
 
-__all__ = ["held"]
+__all__ = ["held", "lock_of"]
 
 UNKNOWN = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 """What file systems answer that know no locks."""
@@ -29,7 +29,7 @@ def held(out: Path) -> Iterator[None]:
     ExistsError
         If another process holds it.
     """
-    path = out.with_name(f".{out.name}.lock")
+    path = lock_of(out)
     file = _open_locked(path)
     if file is None:
         raise ExistsError(
@@ -40,6 +40,11 @@ def held(out: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(file)
+
+
+def lock_of(out: Path) -> Path:
+    """Return the hidden file that carries the lock of ``out``."""
+    return out.with_name(f".{out.name}.lock")
 
 
 def _open_locked(path: Path) -> int | None:

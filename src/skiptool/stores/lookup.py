@@ -10,6 +10,7 @@ from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, open_model
 from skiptool.stores.header import Lineage, Making, check_same, parse_lineage
 from skiptool.stores.overlays import INDEX, open_overlays
+from skiptool.stores.staging import clear_leftovers
 from skiptool.stores.tables import open_table, table_kind
 from skiptool.stores.zarrs import open_root
 
@@ -61,8 +62,16 @@ def lineage_of(path: Path) -> Lineage | None:
     return parse_lineage(dict(open_root(path, kind.value).attrs), str(path), kind)
 
 
-def finished(out: Path, making: Making, *, resume: bool) -> bool:
+def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) -> bool:
     """Say whether a resumed run finds its output whole already.
+
+    Parameters
+    ----------
+    out : Path
+    making : Making
+    resume : bool
+    clear : bool
+        Remove what killed processes left beside it.
 
     Raises
     ------
@@ -82,4 +91,6 @@ def finished(out: Path, making: Making, *, resume: bool) -> bool:
     if header is None:
         raise ExistsError(f"{out}: exists already and was not made by skiptool; give --overwrite")
     check_same({"parameters": header.parameters, "inputs": header.inputs}, making, str(out))
+    if clear:
+        clear_leftovers(out)
     return True

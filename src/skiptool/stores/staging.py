@@ -11,13 +11,13 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from skiptool.errors import ExistsError, SourceError
-from skiptool.stores.lock import held
+from skiptool.errors import ExistsError, LeftoverError, SourceError
+from skiptool.stores.lock import held, lock_of
 
-__all__ = ["check_free", "partial_of", "staged"]
+__all__ = ["check_free", "clear_leftovers", "partial_of", "remove", "staged", "whole_file"]
 
 
 def partial_of(out: Path) -> Path:
@@ -61,9 +61,9 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
             f"{out}: exists already; give another --out, or --overwrite to replace it"
         )
     if os.path.lexists(partial_of(out)):
-        raise ExistsError(
+        raise LeftoverError(
             f"{out}: {partial_of(out).name} is left of an interrupted run, or another process "
-            "writes it now; give --resume to go on with it or --overwrite to start again"
+            "writes it now; give --overwrite to start again"
         )
 
 
@@ -111,13 +111,36 @@ def staged(
         try:
             yield partial
         except BaseException as error:
-            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
-                error.filename = str(out)  # Arrow and plain writes do not say where it is full
+            _name(error, out)
             kept = isinstance(error, KeyboardInterrupt | OSError | MemoryError)
             if not kept and not (worth and (partial / worth).exists()):
                 remove(partial)
             raise
         _put_in_place(partial, out)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a hidden sibling with the suffix of ``path``, for one file of a folder that grows.
+
+    It takes the place of whatever is there when the block ends well, and goes otherwise; one that
+    a killed process has left is written over by the next.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _name(error: BaseException, out: Path) -> None:
+    """Say where it is full: Arrow and plain writes do not."""
+    if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+        error.filename = str(out)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -152,7 +175,7 @@ def _put_in_place(partial: Path, out: Path) -> None:
     # aside first, so that at every moment one whole artifact stands under the final name or under
     # that of the old one.
     partial.lstat()  # where nothing was made, fail before the old one is touched
-    old = out.with_name(f".{out.name}.replaced")
+    old = _replaced(out)
     if os.path.lexists(out) and (partial.is_dir() or out.is_dir()):
         remove(old)
         out.rename(old)
@@ -160,6 +183,22 @@ def _put_in_place(partial: Path, out: Path) -> None:
     else:
         partial.replace(out)
     remove(old)
+
+
+def _replaced(out: Path) -> Path:
+    return out.with_name(f".{out.name}.replaced")
+
+
+def clear_leftovers(out: Path) -> None:
+    """Remove what killed processes left beside an output that is whole.
+
+    Nothing happens while another process makes it anew, or where nothing may be removed.
+    """
+    beside = (partial_of(out), _replaced(out))
+    if any(map(os.path.lexists, (*beside, lock_of(out)))):
+        with suppress(OSError), held(out):
+            for path in beside:
+                remove(path)
 
 
 def remove(path: Path) -> None:

@@ -140,7 +140,7 @@ def extract_images(
         {"images": images, "masks": masks, "out": out, "qc": qc, "no_pictures": not pictures},
         {"files": _fingerprint(inputs.rows)},
     )
-    whole = finished(out, making, resume=resume)
+    whole = finished(out, making, resume=resume, clear=not dry_run)
     side = qc_folder(out, qc)
     check_free(out, overwrite=overwrite, resume=resume)
     check_free(side, overwrite=False, resume=True)  # what lies there already is added to

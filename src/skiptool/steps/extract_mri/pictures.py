@@ -12,6 +12,7 @@ from skiptool.figures.style import picture
 from skiptool.names import IGNORE, PictureFormat
 from skiptool.records import Progress
 from skiptool.stores.dataset import Domain, open_dataset
+from skiptool.stores.staging import whole_file
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -53,7 +54,8 @@ def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
                 title=name,
                 notes=f"{len(chosen)} of {len(domain)} slices of {images[0].shape[0]} px",
             )
-            _sheet(folder, name).write_bytes(picture(figure, PictureFormat.PNG))
+            with whole_file(_sheet(folder, name)) as partial:
+                partial.write_bytes(picture(figure, PictureFormat.PNG))
             task.advance()
     return folder
 

@@ -104,7 +104,7 @@ def extract_mri(
         {"files": _fingerprint(rows)},
     )
     side = qc_folder(out, qc)
-    if finished(out, making, resume=resume):
+    if finished(out, making, resume=resume, clear=not dry_run):
         drawn = not pictures or sheets_drawn(side, out)
         return Outcome((out,), () if drawn else (draw_sheets(side, out, progress),))
     if not dry_run:

@@ -23,6 +23,7 @@ from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.survey import Scan
 from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.staging import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,8 +118,9 @@ def _draw_overlay(
     with (
         run.pool.get(reference.row.path, reference.row.mpp) as first,
         run.pool.get(other.row.path, other.row.mpp) as moving,
+        whole_file(folder / f"overlay-{_named(other)}.png") as partial,
     ):
-        write_picture(folder / f"overlay-{_named(other)}.png", overlay(first, moving, alignment))
+        write_picture(partial, overlay(first, moving, alignment))
 
 
 def _draw_matched(folder: Path, data: DatasetStore) -> None:
@@ -150,4 +152,5 @@ def _named(slide: Scan) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.write_bytes(picture(figure, PictureFormat.PNG))
+    with whole_file(path) as partial:
+        partial.write_bytes(picture(figure, PictureFormat.PNG))

@@ -125,7 +125,7 @@ def extract_slides(
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
         made_from(rows, chosen),
     )
-    whole = finished(out, making, resume=resume)
+    whole = finished(out, making, resume=resume, clear=not dry_run)
     if whole and not notes_of(out).exists():
         return Outcome((out,))
     if not dry_run:

@@ -39,6 +39,7 @@ from skiptool.stores.masks import MaskWriter
 from skiptool.stores.predictions import prediction_columns
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.table_writer import TableWriter
+from skiptool.stores.unchanged import check_unchanged
 from skiptool.substitution import substitutions
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def predict_dataset(
         {"dataset": store.lineage.id, **{f"model{i}": m.stored.id for i, m in enumerate(loaded)}},
     )
     side = tuple(path for path in (masks, overlays) if path is not None)
-    whole = [finished(path, making, resume=resume) for path in (out, *side)]
+    whole = [finished(path, making, resume=resume, clear=not dry_run) for path in (out, *side)]
     for path in (out, *side):
         check_free(path, overwrite=overwrite, resume=resume)
     if dry_run:
@@ -206,6 +207,7 @@ def _write(
                     key = (one.number, part.domain.name, one.shift, one.clean_skips)
                     totals[key] = one.matrices.sum(axis=0)
                     writer.append(_columns(run, part, one), one.matrices.size)
+        check_unchanged(run.store)
         if masks is not None:
             masks.finish()
         if pictures is not None:

@@ -7,12 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skiptool.errors import FormatError
+from skiptool.model.fit import LAST
 from skiptool.names import Arch, Kind
 from skiptool.records import Table
 from skiptool.steps.train.jobs import drawn
 from skiptool.stores.checkpoint import model_identity, write_model
 from skiptool.stores.header import lineage
 from skiptool.stores.table_writer import write_table
+from skiptool.stores.unchanged import check_unchanged
 
 if TYPE_CHECKING:
     from skiptool.model.fit import Fitted
@@ -23,7 +26,18 @@ __all__ = ["summary", "write"]
 
 
 def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
-    """Write weights, configuration and history into the folder where the model grows."""
+    """Write weights, configuration and history into the folder where the model grows.
+
+    Raises
+    ------
+    FormatError
+        If the data were deleted or replaced meanwhile; the checkpoint that learnt from them goes.
+    """
+    try:
+        check_unchanged(plan.store)
+    except FormatError:
+        (folder / LAST).unlink(missing_ok=True)
+        raise
     header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
     extra = {
         "fold": job.training.fold,
