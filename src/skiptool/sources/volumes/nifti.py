@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Volume", "open_volume", "read_frames", "stem_of"]
 
 SUFFIXES: Final = (".nii.gz", ".nii", ".hdr", ".img")
+
+BEHIND: Final = 4096
+"""So many MB may follow the frames that are read; a small file can hold any number of them."""
 
 PLAUSIBLE: Final = (1e-3, 100.0)
 """Millimetres from voxel to voxel."""
@@ -187,8 +192,8 @@ def _opened(path: Path) -> Iterator[Any]:
     with gzip.open(path) as stream:
         yield type(image).from_stream(stream)
         try:
-            while stream.read(1 << 20):
-                pass
+            if sum(1 for _ in islice(iter(partial(stream.read, 1 << 20), b""), BEHIND)) == BEHIND:
+                raise OSError("it goes on without end behind the last frame")
         except _BROKEN as error:
             raise _damaged(path, error) from error
 
