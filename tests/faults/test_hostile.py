@@ -81,7 +81,7 @@ def ready(artifacts: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) 
     rng = np.random.default_rng(0)
     from PIL import Image
 
-    for name in "ab":
+    for name in "abcd":
         image = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(image).save(folder / f"{name}.png")
         Image.fromarray((image[..., 0] > 99).astype(np.uint8)).save(folder / f"{name}-mask.png")
@@ -382,9 +382,9 @@ def images(place: Path, ready: SimpleNamespace, changes: Mapping[str, object]) -
             "domain": "A",
             "subject": name,
         }
-        for name in "ab"
+        for name in "abcd"
     ]
-    write_manifest(place / "images.csv", [rows[0] | dict(changes), rows[1]])
+    write_manifest(place / "images.csv", [rows[0] | dict(changes), *rows[1:]])
     how = ("--classes", "background,cell", "--folds", "2", "--test-fraction", "0")
     return ("extract", "images", place / "images.csv", *how, "-o", "new.zarr")
 
@@ -448,9 +448,9 @@ def volume(shape: Sequence[int], content: int = 1000, *, packed: bool, mask: boo
         data = header + bytes(content)
         file.write_bytes(gzip.compress(data, 9) if packed else data)
         known = ready.folder / "v.nii.gz"
-        rows = [row(known, file) if mask else row(file, known, frames="0")]
-        write_table(place / "volumes.csv", rows)
-        return ("extract", "mri", place / "volumes.csv", "-o", "new.zarr", "--test-fraction", "0")
+        write_table(place / "volumes.csv", [row(known, file) if mask else row(file, "")])
+        how = ("--keep-unlabelled", "--test-fraction", "0")
+        return ("extract", "mri", place / "volumes.csv", "-o", "new.zarr", *how)
 
     return make
 
@@ -788,7 +788,7 @@ NAMES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
         for name in (UP, "/tmp/new", LONG, ESCAPE, MARKUP)
     },
     **{
-        f"folder of a domain {name[:20]!r}, {command}": (domain_folder(name, command), (0, 1, 2), ())
+        f"folder of a domain {name[:20]!r}, {command}": (domain_folder(name, command), (0, 1), ())
         for name in ("x" * 250, ESCAPE, MARKUP, "\u202egnp.exe", "a\nb", "-rf", "=1+1")
         for command in ("info", "predict", "features")
     },
@@ -883,7 +883,7 @@ def test_a_hostile_input_has_no_effect(
             "link" in name or "checkpoint" in name
         )
     for path in [] if ended.code else place.rglob("*"):
-        assert clean(path.name) or name.startswith("folder of a domain")
+        assert clean(path.name)
 
 
 def test_a_pickle_would_have_run(tmp_path: Path) -> None:
@@ -903,7 +903,7 @@ def test_no_cell_of_an_export_is_a_formula(
     """And what is taken back from it has the names that went in."""
     rows = [
         {
-            "image": ready.folder / "a.png",
+            "image": shutil.copy(ready.folder / "a.png", tmp_path / f"{place}.png"),
             "mask": ready.folder / "a-mask.png",
             **{"domain": "=cmd|x" if place % 2 else "A", "subject": text, "id": f"{text}-{place}"},
         }

@@ -75,9 +75,8 @@ def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
     for each in pictures:
         file = PurePosixPath(str(each.get("file")))
         if file.is_absolute() or ".." in file.parts:
-            raise FormatError(
-                f"{folder / INDEX}: {brief(str(file))} leads elsewhere; predict again"
-            )
+            where = f"{folder / INDEX}: the picture {brief(str(file))}"
+            raise FormatError(f"{where} is said to lie elsewhere; predict again")
         if not (folder / file).is_file():
             raise FormatError(f"{folder}: the picture {file} is missing; predict again")
     check_object(found, str(folder / INDEX))
