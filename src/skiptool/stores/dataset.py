@@ -163,8 +163,7 @@ class StoredSamples:
         return images, masks
 
     def _rows(self, array: zarr.Array[Any], rows: list[int]) -> Any:  # noqa: ANN401 - either type
-        if rows == list(range(rows[0], rows[0] + len(rows))):
-            # whole shards are read in one go
+        if rows == list(range(rows[0], rows[0] + len(rows))):  # whole shards in one go
             where = f"{self.path}: domain {self.domain}, samples {rows[0]} to {rows[-1]}"
             return read_rows(array, slice(rows[0], rows[-1] + 1), where)
         where = f"{self.path}: domain {self.domain}, sample"

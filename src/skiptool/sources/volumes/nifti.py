@@ -13,8 +13,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.orientation import displacement, spacings
-from skiptool.sources.volumes.room import check_room
+from skiptool.sources.volumes.room import check_end, check_room
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Volume", "open_volume", "read_frames", "stem_of"]
 
 SUFFIXES: Final = (".nii.gz", ".nii", ".hdr", ".img")
-
-BEHIND: Final = 4096
-"""So many MB may follow the frames that are read; a small file can hold any number of them."""
 
 PLAUSIBLE: Final = (1e-3, 100.0)
 """Millimetres from voxel to voxel."""
@@ -195,8 +190,7 @@ def _opened(path: Path) -> Iterator[Any]:
     with gzip.open(path) as stream:
         yield type(image).from_stream(stream)
         try:
-            if sum(1 for _ in islice(iter(partial(stream.read, 1 << 20), b""), BEHIND)) == BEHIND:
-                raise OSError("it goes on without end behind the last frame")
+            check_end(stream)
         except _BROKEN as error:
             raise _damaged(path, error) from error
 

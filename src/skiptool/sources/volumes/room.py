@@ -5,11 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
-__all__ = ["check_room"]
+__all__ = ["check_end", "check_room"]
 
 DEFLATE = 1032
 """So many bytes at most become of one that was compressed by gzip."""
+
+
+MOST = 4096
+"""So many MB may follow the frames that are read: a few MB can unpack to any number of them."""
+
+
+def check_end(stream: IO[bytes]) -> None:
+    """Read a compressed file to its end, where its checksum stands.
+
+    Raises
+    ------
+    EOFError
+        If that does not come.
+    OSError, zlib.error
+        If it is damaged.
+    """
+    for _ in range(MOST):
+        if not stream.read(1 << 20):
+            return
+    raise EOFError("it goes on without end behind the last frame")
 
 
 def check_room(file: Path, shape: Sequence[int], itemsize: int) -> None:
