@@ -161,3 +161,8 @@ def test_a_narrow_terminal_leaves_out_what_can_be_spared(
     if width in (43, 31):
         assert all(len(line) <= width for line in text.splitlines())
         assert "c.zarr" in text
+
+
+def test_text_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("info", Outcome(text="a\x1b[2J\nb\u202e"), None, False, 0.0)
+    assert capsys.readouterr().out == "a\\x1b[2J\nb\\u202e\n"

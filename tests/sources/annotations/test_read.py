@@ -163,3 +163,9 @@ def test_real_files_cut_anywhere_give_one_line(
         with pytest.raises(SourceError, match=rf"^{path}: is no whole ") as caught:
             slides_in(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(SourceError, match="a pipe or a device"):
+        slides_in(tmp_path / "a.json")
