@@ -50,6 +50,7 @@ __all__ = [
     "Training",
     "check_name",
     "family",
+    "is_name",
 ]
 
 
@@ -447,7 +448,14 @@ class SampleReader(Protocol):
         """Return image (H, W, C) uint8 or float32 and mask (H, W) uint8 of one sample."""
 
 
-_SAFE_NAME = re.compile(r"(?!\.{1,2}\Z)[^/\\\x00-\x1f]+")
+_SAFE_NAME = re.compile(
+    r"(?!\.{1,2}\Z)[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"
+)
+
+
+def is_name(name: str) -> bool:
+    """Say whether :func:`check_name` would take a name."""
+    return _SAFE_NAME.fullmatch(name) is not None
 
 
 def check_name(name: str, what: str) -> str:
@@ -456,9 +464,10 @@ def check_name(name: str, what: str) -> str:
     Raises
     ------
     ArgumentError
-        If it is empty, ``.`` or ``..``, or holds a slash or a control character.
+        If it is empty, ``.`` or ``..``, or holds a slash or a control character, those that turn
+        the direction of writing among them.
     """
-    if not _SAFE_NAME.fullmatch(name):
+    if not is_name(name):
         raise ArgumentError(
             f"{what} {name!r}: a name may not be empty, '.' or '..', nor hold '/', '\\' or "
             "control characters; rename it"

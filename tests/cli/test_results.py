@@ -203,3 +203,8 @@ def test_escape_codes_only_where_they_are_wanted(
 def test_a_matrix_is_piped_like_any_table(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("report", Outcome(tables=(MATRIX,)), None, as_json=False, seconds=1.0)
     assert capsys.readouterr().out == "shift\ta\noriginal\t0.5\n"
+
+
+def test_text_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("info", Outcome(text="a\x1b[2J\nb\u202e"), None, False, 0.0)
+    assert capsys.readouterr().out == "a\\x1b[2J\nb\\u202e\n"

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
-from skiptool.sources.manifest import manifest_rows, parse_manifest, read_manifest
+from skiptool.sources.manifest import (
+    guarded,
+    manifest_rows,
+    parse_manifest,
+    read_manifest,
+    unguarded,
+)
 
 NEEDED = ("image", "domain", "subject")
 FILES = ("image", "mask")
@@ -124,3 +130,12 @@ def test_a_text_stands_for_a_file(tmp_path: Path) -> None:
     assert (row["image"], piped["image"]) == (str(tmp_path / "1.png"), "1.png")
     with pytest.raises(SourceError, match="stdin: has no column image"):
         manifest_rows("domain,subject\nA,s\n", NEEDED, FILES)
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "'=1", "''-x", "a=1", "'a'", "", "'"])
+def test_cells_are_guarded_and_read_as_they_were(text: str) -> None:
+    cell = guarded(text)
+    assert isinstance(cell, str)
+    assert not cell.startswith(("=", "+", "-", "@"))
+    assert unguarded(cell) == text
+    assert guarded(-1) == -1

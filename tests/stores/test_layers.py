@@ -50,3 +50,9 @@ def test_a_chunk_is_no_longer_than_the_layer(tmp_path: Path) -> None:
     made = zarr.create_array(tmp_path / "a", shape=(5, 2), chunks=(16, 2), dtype="f4")
     layer = zarr_layer(made, None)
     assert (layer.chunk, layer.shape, layer.ranges) == (5, (5, 2, 1), None)
+
+
+def test_more_images_than_there_can_be() -> None:
+    check_form((10**8, 2), np.dtype("f4"), "here")
+    with refused(FormatError, "here: is (100000001, 2)", "at most 100,000,000 images"):
+        check_form((10**8 + 1, 2), np.dtype("f4"), "here")

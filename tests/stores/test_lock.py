@@ -76,3 +76,10 @@ def test_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     number = errno.EIO
     with pytest.raises(OSError, match="Input/output"), held(tmp_path / "d.zarr"):
         pass
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / ".s.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), held(tmp_path / "s"):
+        raise AssertionError
+    assert not (tmp_path / "elsewhere").exists()

@@ -73,3 +73,10 @@ def test_a_name_stays_in_its_folder(name: str, tmp_path: Path) -> None:
     assert not safe.startswith(".")
     (tmp_path / f"{safe}.png").write_bytes(b"")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "../x.png", "m_a/../../x.png"])
+def test_a_picture_that_lies_elsewhere(folder: Path, file: str) -> None:
+    set_json(folder / INDEX, pictures=[{"file": file}])
+    with refused(FormatError, folder / INDEX, "is said to lie elsewhere"):
+        open_overlays(folder)

@@ -269,3 +269,15 @@ def test_remove_takes_anything_and_nothing(tmp_path: Path) -> None:
         assert not os.path.lexists(path)
     assert (tmp_path / "4" / "target").read_text() == "kept"
     assert (tmp_path / "5" / "target" / "kept").read_text() == "kept"
+
+
+@pytest.mark.parametrize("where", [".s.partial", ".s.partial/a/b"])
+def test_a_leftover_with_links_is_not_gone_on_with(tmp_path: Path, where: str) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / where).symlink_to(tmp_path / "other")
+    with refused(ExistsError, where, "is a link"), staged(tmp_path / "s", resume=True):
+        raise AssertionError
+    with staged(tmp_path / "s", overwrite=True) as partial:
+        partial.mkdir()
+    assert (tmp_path / "other").is_dir()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,14 @@ def test_sweeping_takes_what_zarr_was_writing_and_nothing_else(tmp_path: Path) -
         file.write_text("x")
     sweep(store)
     assert sorted(path for path in store.rglob("*") if path.is_file()) == sorted(keep)
+
+
+def test_a_pipe_is_not_waited_for(root: zarr.Group, tmp_path: Path) -> None:
+    root.create_group("a")
+    for name in ("a/zarr.json", "zarr.json"):
+        (tmp_path / "s.zarr" / name).unlink()
+        os.mkfifo(tmp_path / "s.zarr" / name)
+    with refused(FormatError, "here", "is no file"):
+        open_group(root, "a", "here")
+    with refused(FormatError, "s.zarr", "is no file"):
+        open_root(tmp_path / "s.zarr", "dataset")

@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -128,7 +127,7 @@ def _check(given: Mapping[str, Any]) -> None:
     for name in INPUTS:
         words = given.get(name) or ()
         for word in words if isinstance(words, list | tuple) else (words,):
-            if out and Path(word).resolve() == Path(out).resolve():
+            if out and os.path.realpath(word) == os.path.realpath(out):
                 raise ArgumentError(f"--out {out}: is given as {name} too; give another path")
 
 

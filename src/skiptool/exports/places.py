@@ -100,9 +100,11 @@ def _of_another(folder: Path, out: Path) -> ExistsError:
 
 def _made_from(folder: Path) -> str | None:
     """Return the id of the dataset that a folder was filled from, None where nothing says it."""
+    if not (folder / LINEAGE).is_file():
+        return None
     try:
         return str(json.loads((folder / LINEAGE).read_text(encoding="utf-8"))["id"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

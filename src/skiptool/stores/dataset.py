@@ -35,6 +35,7 @@ import zarr
 
 from skiptool.errors import ArgumentError, FormatError, near
 from skiptool.names import IGNORE, Kind, Split
+from skiptool.records import is_name
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.seal import check_store
 from skiptool.stores.zarrs import (
@@ -162,8 +163,7 @@ class StoredSamples:
         return images, masks
 
     def _rows(self, array: zarr.Array[Any], rows: list[int]) -> Any:  # noqa: ANN401 - either type
-        if rows == list(range(rows[0], rows[0] + len(rows))):
-            # whole shards are read in one go
+        if rows == list(range(rows[0], rows[0] + len(rows))):  # whole shards in one go
             where = f"{self.path}: domain {self.domain}, samples {rows[0]} to {rows[-1]}"
             return read_rows(array, slice(rows[0], rows[-1] + 1), where)
         where = f"{self.path}: domain {self.domain}, sample"
@@ -208,6 +208,8 @@ def open_dataset(path: Path) -> DatasetStore:
 def open_domain(path: Path, name: str, group: zarr.Group) -> Domain:
     """Open one domain and check its layout; raises as :func:`open_dataset`."""
     where = f"{path}: domain {name}"
+    if not is_name(name):  # it becomes a part of files, and is shown
+        raise FormatError(f"{where!r}: no writer here gives such a name; make the dataset again")
     images, _ = _open_pixels(group, where)
     columns = read_columns(group, where)
     missing = [column for column in IDENTITY_COLUMNS[:-1] if column not in columns]

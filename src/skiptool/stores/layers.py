@@ -32,6 +32,9 @@ FORM = "expected (N, D) or (N, D, K) of float16, float32 or float64"
 
 _HASHED_AT_ONCE = 4 << 20
 
+MOST_IMAGES = 10**8
+"""In a store of others: a few bytes can say that there are more, without one being stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -197,11 +200,13 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None
     Raises
     ------
     FormatError
-        If it has other axes or another data type, or no images.
+        If it has other axes or another data type, no images, or more than there can be.
     """
     if dtype.name not in FLOATS or len(shape) not in (2, 3):
         remedy = "; convert it with astype('float32')" if dtype.kind in "biu" else ""
         raise FormatError(f"{where}: is {shape} {dtype}, {FORM}{remedy}")
+    if shape[0] > MOST_IMAGES:
+        raise FormatError(f"{where}: is {shape}, expected at most {MOST_IMAGES:,} images; split it")
     if 0 in shape:
         raise FormatError(f"{where}: is {shape}, which holds no image; extract the features again")
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from reprlib import repr as brief
 from typing import Any
 
 from skiptool.errors import FormatError
@@ -72,8 +73,12 @@ def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
     if not isinstance(pictures, list) or not all(isinstance(each, dict) for each in pictures):
         raise FormatError(f"{folder / INDEX}: lists no pictures; predict again")
     for each in pictures:
-        if not (folder / str(each.get("file"))).is_file():
-            raise FormatError(f"{folder}: the picture {each.get('file')} is missing; predict again")
+        file = PurePosixPath(str(each.get("file")))
+        if file.is_absolute() or ".." in file.parts:
+            where = f"{folder / INDEX}: the picture {brief(str(file))}"
+            raise FormatError(f"{where} is said to lie elsewhere; predict again")
+        if not (folder / file).is_file():
+            raise FormatError(f"{folder}: the picture {file} is missing; predict again")
     check_object(found, str(folder / INDEX))
     return header, pictures
 

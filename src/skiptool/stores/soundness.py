@@ -204,6 +204,9 @@ def _check_archive(path: Path) -> None:
     """Compare the CRC-32 of every file in a checkpoint, a ZIP archive; unpickle nothing."""
     try:
         with ZipFile(path) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+            if inside > path.stat().st_size:  # a checkpoint is not compressed
+                raise ValueError(f"{inside:,} bytes are said to be in it")
             damaged = archive.testzip()
     except (BadZipFile, OSError, ValueError, NotImplementedError, zlib.error) as error:
         damaged = str(error)

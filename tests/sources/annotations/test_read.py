@@ -70,7 +70,8 @@ def test_encodings_are_told(written: Writer, encoding: str) -> None:
         (ASAP.encode()[:-5], "is no whole XML text"),
         (b"<", "is no whole XML text"),
         (b'<?xml version="1.0" encoding="klingon"?><a/>', "is no whole XML text"),
-        (b"<!DOCTYPE html><html></html>", "is XML with outermost element html; expected one of"),
+        (b"<!DOCTYPE html><html></html>", "is XML that declares a document type"),
+        (b"<html></html>", "is XML with outermost element html; expected one of"),
         (b"<Annotations><Annotation/></Annotations>", "is XML with outermost element Annotations"),
         (b"SQLite format 3\x00", "is no whole SQLite database"),
         (b"SQLite format 3\x00" + b"\x07" * 5000, "is no whole SQLite database"),
@@ -162,3 +163,9 @@ def test_real_files_cut_anywhere_give_one_line(
         with pytest.raises(SourceError, match=rf"^{path}: is no whole ") as caught:
             slides_in(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(SourceError, match="a pipe or a device"):
+        slides_in(tmp_path / "a.json")

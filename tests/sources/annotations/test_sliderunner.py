@@ -14,6 +14,7 @@ from skiptool.errors import SourceError
 from skiptool.sources.annotations.read import read_annotations, slides_in
 from skiptool.sources.annotations.sliderunner import open_sliderunner
 from skiptool.sources.shapes import Shape
+from slide_cases import write_sliderunner
 
 Writer = Callable[..., Path]
 
@@ -190,3 +191,14 @@ def test_real_polygons_keep_their_vertices(shared_data: Path) -> None:
         "unscharfe scan-area": 3,
         "nicht tumorgewebe excludieren": 63,
     }
+
+
+def test_a_view_is_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    write_sliderunner(path, {"a.svs": (9, 9)})
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE Slides")
+        database.execute("CREATE VIEW Slides AS SELECT 1 AS uid")
+    database.close()
+    with pytest.raises(SourceError, match="without table Slides"):
+        open_sliderunner(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.sources.slides.content import check_file, content_key
+from skiptool.sources.slides.content import check_file, check_tiles, content_key
 from small_stores import refused
 
 
@@ -74,3 +74,20 @@ def test_what_cannot_be_a_slide_is_refused(tmp_path: Path) -> None:
         check_file(tmp_path / ("x" * 300))
     with refused(SourceError, tmp_path, "cannot be read"):
         content_key(tmp_path)
+
+
+def test_tiles_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
+    def tiles(side: int) -> dict[str, str]:
+        return {f"openslide.level[1].tile-{axis}": str(side) for axis in ("width", "height")}
+
+    check_tiles(tiles(8192), 2, tmp_path)
+    check_tiles({}, 3, tmp_path)
+    with pytest.raises(SourceError, match="tiles of 8,193 x 8,193 pixels"):
+        check_tiles(tiles(8193), 2, tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.svs")
+    for look in (check_file, content_key):
+        with pytest.raises(SourceError, match="a pipe or a device"):
+            look(tmp_path / "s.svs")

@@ -188,9 +188,8 @@ def test_a_file_that_ends_early_is_refused_when_it_is_read(tmp_path: Path, name:
     path = save(tmp_path / name, image_of(heart()))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
-    volume = open_volume(path)
     with pytest.raises(SourceError, match=f"{name}: the file ends early or is damaged"):
-        list(read_frames(volume, (0,)))
+        list(read_frames(open_volume(path), (0,)))
 
 
 def test_damaged_bytes_are_refused(tmp_path: Path) -> None:

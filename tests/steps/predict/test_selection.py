@@ -15,6 +15,7 @@ from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.run import Loaded
 from skiptool.steps.predict.selection import fold_parts, split_parts
 from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.seal import sealed_object
 from small_models import sibling
 from small_stores import refused, sample, write_dataset
 
@@ -61,7 +62,7 @@ def edit(folder: Path, change: dict[str, Any]) -> None:
     config = json.loads((folder / "config.json").read_text())
     del config["seal"]  # as who changes it on purpose does
     config["lineage"]["parameters"] |= change.pop("parameters", {})
-    (folder / "config.json").write_text(json.dumps(config | change))
+    (folder / "config.json").write_text(json.dumps(sealed_object(config | change)))
 
 
 @pytest.mark.parametrize(

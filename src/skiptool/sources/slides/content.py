@@ -65,6 +65,7 @@ def content_key(path: Path) -> str:
     SourceError
         If the file cannot be read.
     """
+    refuse_pipe(path)
     digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:

@@ -23,6 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.orientation import displacement, spacings
+from skiptool.sources.volumes.room import check_end, check_room
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
@@ -95,6 +96,8 @@ def open_volume(path: Path) -> Volume:
     image = _load(path)
     try:
         shape = _shape(tuple(image.shape), path)
+        voxels = Path(image.file_map["image"].filename)
+        check_room(voxels, shape, image.get_data_dtype().itemsize)
         affine, placed, note = _placed(image, shape, path)
     except _BROKEN as error:
         raise _damaged(path, error) from error
@@ -187,14 +190,13 @@ def _opened(path: Path) -> Iterator[Any]:
     with gzip.open(path) as stream:
         yield type(image).from_stream(stream)
         try:
-            while stream.read(1 << 20):
-                pass
+            check_end(stream)
         except _BROKEN as error:
             raise _damaged(path, error) from error
 
 
 def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
-    if len(shape) < 2 or any(n != 1 for n in shape[4:]) or 0 in shape:
+    if len(shape) < 2 or any(n != 1 for n in shape[4:]) or min(shape) < 1:
         raise SourceError(
             f"{path}: has shape {shape}, expected (x, y, z) or (x, y, z, t) without empty axes; "
             "split it into such volumes"
