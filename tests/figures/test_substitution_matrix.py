@@ -75,7 +75,7 @@ def test_the_table_of_what_is_regained_holds_the_numbers() -> None:
     assert list(table["plain IoU"]) == [plain[gain["factor"]] for gain in gains]
     assert len(scores) == len(gains) + 2
     np.testing.assert_allclose(
-        [float(value) for value in table["regained"]],
+        np.array(table["regained"], dtype=float),
         np.array(table["IoU"], dtype=float) - np.array(table["plain IoU"], dtype=float),
     )
     np.testing.assert_array_equal(shown.adjusted, holm(np.array(table["p"], dtype=float)))

@@ -43,7 +43,7 @@ def test_what_brings_a_network_back_where_it_is_worst() -> None:
     low, high = map(float, interval.split(", "))
     assert 0.57 < low <= 0.60 <= high < 0.63
     assert tail == (
-        "); nothing else alone regains more than 0.01; with all but L1 clean it is 0.22; with all "
+        "); nothing else alone regains more than 0.02; with all but L1 clean it is 0.22; with all "
         "skips clean it is 0.90; without a shift 0.95."
     )
 
@@ -71,8 +71,26 @@ def test_what_is_there_is_told() -> None:
     assert told({None: 20, "bottleneck": 50}, pruning="L4-pruned").endswith(
         "a clean bottleneck (all that its decoder is fed) brings it from 0.20 to 0.50 (+0.30)."
     )
+    assert told({None: 20, "1": 30}).startswith("net: under brightness 0.5 a clean L1")
     long = told({None: 20, "x" * 300: 50})
     assert len(long) < 200
+
+
+def test_what_others_regain_is_rounded_up_so_that_it_is_true() -> None:
+    """Of 300 pixels one more is 0.0033, four more are 0.0133."""
+
+    def of(*more: int) -> str:
+        groups = [rows(DARK, None, (20, 20, 20))]
+        for part, found_more in enumerate(more, 1):
+            groups.append(rows(DARK, str(part), (20, 20, 20 + found_more)))
+        (sentence,) = findings({"net": found(columns(*groups))})
+        return sentence
+
+    assert of(60, 4).endswith("; nothing else alone regains more than 0.02.")
+    assert of(60, 1).endswith("; nothing else alone regains more than 0.01.")
+    assert of(60, 0).endswith("; nothing else alone regains anything.")
+    assert of(1, 0).endswith("no clean feature map alone raises it by 0.01 or more (0.20).")
+    assert of(0, 0).endswith("no clean feature map alone raises it (0.20).")
 
 
 def test_nothing_known_says_nothing() -> None:

@@ -15,8 +15,7 @@ from skiptool.stats.exchange import least_p_value
 
 __all__ = ["about_regained", "about_substituted", "findings", "interval_below", "shift_words"]
 
-_NOTHING: Final = 0.005
-"""What is below it is written as 0.00."""
+_NOTHING: Final = 0.005  # what is below it is written as 0.00
 
 
 def shift_words(shift: Shift) -> str:
@@ -139,15 +138,16 @@ def findings(networks: Mapping[str, Sequence[Substitution]]) -> tuple[str, ...]:
         if not known:
             continue
         worst = min(known, key=lambda one: one.plain.value).regained.shift
-        told = {worst: "where its IoU is lowest"}
+        several = len({one.regained.shift for one in known}) > 1
+        told = {worst: ", where its IoU is lowest," if several else ""}
         alone = [one for one in known if len(one.parts) == 1]
         if alone:
             most = max(alone, key=lambda one: one.regained.value).regained.shift
-            told.setdefault(most, "where one alone regains most")
+            told.setdefault(most, ", where one alone regains most,")
         for shift, why in told.items():
             here = [one for one in known if one.regained.shift == shift]
             head = readable(name, limit=64)
-            sentences.append(f"{head}: under {shift_words(shift)}, {why}, {_told(here)}.")
+            sentences.append(f"{head}: under {shift_words(shift)}{why} {_told(here)}.")
     return tuple(sentences)
 
 
@@ -158,7 +158,8 @@ def _told(here: Sequence[Substitution]) -> str:
     plain = f"{best.plain.value:.2f}"
     if best.regained.value < _NOTHING:
         none = "no clean feature map alone" if alone else "no choice of clean inputs"
-        text = f"{none} raises it ({plain})"
+        by = " by 0.01 or more" if best.regained.value > 0 else ""
+        text = f"{none} raises it{by} ({plain})"
     else:
         name = readable(best.label)
         only = "(all that its decoder is fed)" if best.shifted == () else "alone"
@@ -167,7 +168,9 @@ def _told(here: Sequence[Substitution]) -> str:
         others = [one.regained.value for one in alone if one is not best]
         if others:
             most = max(others)
-            limit = "anything" if most < _NOTHING else f"more than {most:.2f}"
+            limit = (
+                f"more than {math.ceil(100 * most - 1e-9) / 100:.2f}" if most > 0 else "anything"
+            )
             text += f"; nothing else alone regains {limit}"
     by_label = {one.label: one for one in here if one is not best}
     for label in (f"all but {best.label}", "all skips"):
