@@ -15,10 +15,9 @@ from forking import served
 from small_artifacts import make_artifacts
 
 TRIED = "faults"
-"""Name of the property by which a test says what it tried."""
+"""Name of the property by which a test says what it tried: a line, or a part and its counts."""
 
-SUMMARY = "faults, in words"
-"""Property that holds a whole line of the summary."""
+Noted = str | tuple[str, dict[str, int | str]]
 
 LOADED = " ".join(
     f"skiptool.steps.{name}"
@@ -49,20 +48,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a line for each part: numbers are summed over its tests, texts are joined."""
     found: dict[str, Counter[str]] = {}
     told: dict[str, list[str]] = {}
-    for part, counts in _noted(terminalreporter):
+    lines: set[str] = set()
+    for noted in _noted(terminalreporter):
+        if isinstance(noted, str):
+            lines.add(noted)
+            continue
+        part, counts = noted
         for key, count in counts.items():
             name = key.replace("_", " ")
             if isinstance(count, str):
                 told.setdefault(part, []).append(f"{name} {count}")
             else:
                 found.setdefault(part, Counter())[name] += count
-    lines = {
-        str(value)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == SUMMARY
-    }
     if found or told or lines:
         terminalreporter.section("faults")
     for part in sorted({*found, *told}):
@@ -72,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(line)
 
 
-def _noted(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[str, dict[str, int | str]]]:
+def _noted(terminalreporter: pytest.TerminalReporter) -> Iterator[Noted]:
     for report in chain.from_iterable(terminalreporter.stats.values()):
         if getattr(report, "when", "") == "call":  # each phase of a test tells of it again
             yield from (value for name, value in report.user_properties if name == TRIED)

@@ -20,7 +20,8 @@ from skiptool.stores.seal import (
     sealed_object,
     table_is_whole,
 )
-from skiptool.stores.tables import open_table, write_table
+from skiptool.stores.table_writer import write_table
+from skiptool.stores.tables import open_table
 from skiptool.stores.zarrs import open_root
 from small_stores import MAKING, refused, sample, set_attributes, set_json, unseal, write_dataset
 

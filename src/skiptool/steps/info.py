@@ -157,6 +157,7 @@ _INSIDE: Mapping[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.HISTORY: _table,
     Kind.PREDICTIONS: _table,
     Kind.REGISTRATION: _table,
+    Kind.REPORT: _table,
     Kind.SHIFT: _table,
     Kind.MASKS: _masks,
     Kind.OVERLAYS: _overlays,

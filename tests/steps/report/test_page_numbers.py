@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skiptool.names import Kind
+from skiptool.steps.info import describe
 from skiptool.steps.report.step import write_report
 from skiptool.stores.tables import open_table
 
@@ -89,3 +90,12 @@ def test_the_same_inputs_and_seed_give_the_same_numbers(study: list[Path], tmp_p
         *("paired", "rank-correlation", "forecast-by-layer")
     }
     assert changed
+
+
+def test_the_table_is_described_and_checked(page: Path) -> None:
+    numbers = page.with_suffix(".parquet")
+    found = describe([numbers], check=True)
+    (entry,) = found.summary.values()
+    assert entry["kind"] == "report"
+    assert entry["rows"] == pq.read_metadata(numbers).num_rows
+    assert entry["check"] == "every byte read, checksums and seals hold"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from gzip import GzipFile
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +18,7 @@ MOST = 4096
 """So many MB may follow the frames that are read: a few MB can unpack to any number of them."""
 
 
-def check_end(stream: IO[bytes]) -> None:
+def check_end(stream: IO[bytes] | GzipFile) -> None:
     """Read a compressed file to its end, where its checksum stands.
 
     Raises

@@ -238,10 +238,8 @@ def _train(
     job, (overwrite, resume, keep_last) = one.job, how
     if ranks.size == 1 and finished(job.folder, job.making, resume=resume):
         return  # by a task of the same array, meanwhile
-    with (
-        parents_made(job.folder),
-        staged(job.folder, overwrite=overwrite, resume=resume, worth=LAST) as folder,
-    ):
+    work = staged(job.folder, overwrite=overwrite, resume=resume, worth=LAST)
+    with parents_made(job.folder), work as folder:
         journal = Journal(folder, job.making)
         folder.mkdir(exist_ok=True)
         if not journal.begun:
