@@ -32,7 +32,7 @@ def test_paths_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
 def test_check_finds_a_flipped_bit(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     whole = run("info", "--check", *(experiment.data, experiment.plain, experiment.baseline))
     assert whole.code == 0
-    assert whole.out.count("checksums hold") == 3
+    assert whole.out.count("checksums and seals hold") == 3
     copy = tmp_path / "copy.zarr"
     shutil.copytree(experiment.plain, copy)
     file = max((copy / "layers" / "enc4").rglob("*"), key=lambda path: path.stat().st_size)

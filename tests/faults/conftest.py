@@ -7,17 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from driven import Driven
+from driven import LOADED, Driven
 from small_artifacts import make_artifacts
 
 SUMMARY = "faults"
 """Property that a test records for the summary: ``record_property(SUMMARY, "kills: 100 ...")``."""
-
-LOADED = " ".join(
-    f"skiptool.steps.{name}"
-    for name in ("predict.step", "features", "hellinger", "train.step", "extract_wsi.step")
-)
-"""Loaded before memory is limited."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
