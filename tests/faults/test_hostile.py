@@ -871,8 +871,6 @@ def test_a_hostile_input_has_no_effect(
     given = make(place, ready)
     before = tree(precious)
     ended = held(*given, cwd=place)
-    if not (tmp_path / "marker").exists():
-        counts["held"] += 1
     check(ended, codes, words)
     assert {path.name for path in tmp_path.iterdir()} == {"here", "precious"}
     assert tree(precious) == before
@@ -882,6 +880,7 @@ def test_a_hostile_input_has_no_effect(
         )
     for path in [] if ended.code else place.rglob("*"):
         assert clean(path.name)
+    counts["held"] += 1
 
 
 def test_a_pickle_would_have_run(tmp_path: Path) -> None:
