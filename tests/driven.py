@@ -19,9 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["Driven", "Ended", "changed"]
+__all__ = ["LOADED", "Driven", "Ended", "changed"]
 
 GIB = 1 << 30
+
+LOADED = " ".join(
+    f"skiptool.steps.{name}"
+    for name in ("predict.step", "features", "hellinger", "train.step", "extract_wsi.step")
+)
+"""Loaded before memory is limited."""
 
 SERVE = r"""
 import gc, json, os, resource, sys, tempfile, threading

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from driven import Driven
+from driven import LOADED, Driven
 from fault_lab import Lab
 from forking import served
 from small_artifacts import make_artifacts
@@ -18,12 +18,6 @@ TRIED = "faults"
 """Name of the property by which a test says what it tried: a line, or a part and its counts."""
 
 Noted = str | tuple[str, dict[str, int | str]]
-
-LOADED = " ".join(
-    f"skiptool.steps.{name}"
-    for name in ("predict.step", "features", "hellinger", "train.step", "extract_wsi.step")
-)
-"""Loaded before memory is limited."""
 
 
 @pytest.fixture(scope="session")

@@ -197,7 +197,7 @@ def placed(**fields: Any) -> Make:  # noqa: ANN401
 
     def act(here: Path) -> None:
         image: Any = nibabel.load(here / "v_sa.nii.gz")
-        made = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
+        made: Any = type(image)(np.asarray(image.dataobj), image.affine, image.header)
         raw = bytearray(made.to_bytes())
         header = made.header.copy()
         for name, value in fields.items():
@@ -208,7 +208,7 @@ def placed(**fields: Any) -> Make:  # noqa: ANN401
     return act
 
 
-def annotations(name: str, text: bytes | str) -> Make:
+def annotated(name: str, text: bytes | str) -> Make:
     return both(content(name, text), rewritten("slides.csv", "a.geojson", name))
 
 
@@ -354,56 +354,56 @@ BAD: dict[str, Case] = {
     "slide a pipe": (pipe("slide.tiff"), SLIDES, 1, ("a pipe or a device",)),
     "slide dangling": (dangling("slide.tiff"), SLIDES, 1, ("slide.tiff: no such slide",)),
     # annotations, six formats
-    "annotations empty": (annotations("x.json", ""), CENTRED, 1, ("x.json: is empty",)),
-    "annotations text": (annotations("x.json", "mitosis"), CENTRED, 1, ("neither XML, JSON",)),
+    "annotations empty": (annotated("x.json", ""), CENTRED, 1, ("x.json: is empty",)),
+    "annotations text": (annotated("x.json", "mitosis"), CENTRED, 1, ("neither XML, JSON",)),
     "annotations pipe": (pipe("a.geojson"), CENTRED, 1, ("a pipe or a device",)),
     "annotations folder": (folder("a.geojson"), CENTRED, 1, ("a.geojson: cannot be read",)),
     "annotations dangling": (dangling("a.geojson"), CENTRED, 1, ("a.geojson: cannot be read",)),
     "JSON cut": (cut("a.geojson"), CENTRED, 1, ("a.geojson: is no whole JSON text",)),
-    "JSON unknown": (annotations("x.json", '{"a": 1}'), CENTRED, 1, ("JSON of unknown form",)),
+    "JSON unknown": (annotated("x.json", '{"a": 1}'), CENTRED, 1, ("JSON of unknown form",)),
     "GeoJSON of words": (
-        annotations("x.json", GEO % (FEATURE % '{"type": "Point", "coordinates": ["a", "b"]}')),
+        annotated("x.json", GEO % (FEATURE % '{"type": "Point", "coordinates": ["a", "b"]}')),
         CENTRED, 1, ("x.json",),
     ),
     "GeoJSON of NaN": (
-        annotations("x.json", GEO % (FEATURE % '{"type": "Point", "coordinates": [NaN, 1]}')),
+        annotated("x.json", GEO % (FEATURE % '{"type": "Point", "coordinates": [NaN, 1]}')),
         CENTRED, 1, ("x.json",),
     ),
     "GeoJSON features no list": (
-        annotations("x.json", '{"type": "FeatureCollection", "features": 3}'), CENTRED, 1,
+        annotated("x.json", '{"type": "FeatureCollection", "features": 3}'), CENTRED, 1,
         ("x.json: holds no list 'features'",),
     ),
     "COCO of another slide": (
-        annotations("x.json", COCO % (NAMED.replace("slide", "else"), "")), CENTRED, 1,
+        annotated("x.json", COCO % (NAMED.replace("slide", "else"), "")), CENTRED, 1,
         ("x.json", "slide.tiff"),
     ),
     "COCO of another size": (
-        annotations("x.json", COCO % (NAMED.replace("600", "601"), "")), CENTRED, 1, ("601",)
+        annotated("x.json", COCO % (NAMED.replace("600", "601"), "")), CENTRED, 1, ("601",)
     ),
     "COCO box of words": (
-        annotations(
+        annotated(
             "x.json",
             COCO % (NAMED, '{"id": 1, "image_id": 1, "category_id": 1, "bbox": ["a", 1, 2, 3]}'),
         ),
         CENTRED, 1, ("x.json",),
     ),
     "COCO annotations no objects": (
-        annotations("x.json", COCO % (NAMED, "7")), CENTRED, 1, ("entry 0 of 'annotations'",)
+        annotated("x.json", COCO % (NAMED, "7")), CENTRED, 1, ("entry 0 of 'annotations'",)
     ),
     "EXACT of nonsense": (
-        annotations("x.json", '{"image": {"name": "slide.tiff"}, "annotations": [{"vector": 3}]}'),
+        annotated("x.json", '{"image": {"name": "slide.tiff"}, "annotations": [{"vector": 3}]}'),
         CENTRED, 1, ("x.json",),
     ),
-    "XML cut": (annotations("x.xml", (XML % "")[:-5]), CENTRED, 1, ("no whole XML text",)),
-    "XML of another program": (annotations("x.xml", "<a/>"), CENTRED, 1, ("outermost element a",)),
+    "XML cut": (annotated("x.xml", (XML % "")[:-5]), CENTRED, 1, ("no whole XML text",)),
+    "XML of another program": (annotated("x.xml", "<a/>"), CENTRED, 1, ("outermost element a",)),
     "ASAP of words": (
-        annotations("x.xml", XML % (ASAP % ("Dot", SPOT % "wide"))), CENTRED, 1, ("x.xml",)
+        annotated("x.xml", XML % (ASAP % ("Dot", SPOT % "wide"))), CENTRED, 1, ("x.xml",)
     ),
     "ASAP of infinity": (
-        annotations("x.xml", XML % (ASAP % ("Dot", SPOT % "inf"))), CENTRED, 1, ("x.xml",)
+        annotated("x.xml", XML % (ASAP % ("Dot", SPOT % "inf"))), CENTRED, 1, ("x.xml",)
     ),
     "ASAP of another type": (
-        annotations("x.xml", XML % (ASAP % ("Star", SPOT % "1"))), CENTRED, 1, ("of type Star",)
+        annotated("x.xml", XML % (ASAP % ("Star", SPOT % "1"))), CENTRED, 1, ("of type Star",)
     ),
     "SQLite of another program": (
         sliderunner("DROP TABLE Classes;"), CENTRED, 1, ("without table Classes",)
@@ -483,7 +483,8 @@ BAD: dict[str, Case] = {
         ("data.zarr: not made by skiptool",),
     ),
     "store empty": (
-        lambda here: [shutil.rmtree(here / "data.zarr" / name) for name in "ab"], PREDICT, 1,
+        both(*(lambda here, name=name: shutil.rmtree(here / "data.zarr" / name) for name in "ab")),
+        PREDICT, 1,
         ("data.zarr: holds no domain",),
     ),
     "store of fewer masks": (
@@ -627,6 +628,7 @@ def test_a_byte_order_mark_is_no_fault(driven: Driven, here: Path) -> None:
 
 def test_sound_inputs_are_sound(driven: Driven, here: Path) -> None:
     """Show that what is refused above is refused for what was done to it."""
+    words: tuple[str, ...]
     for words in (TRAINING, CENTRED, VOLUMES):
         assert driven(*words, cwd=here).code in (0, 3), words
         shutil.rmtree(here / "new.zarr")

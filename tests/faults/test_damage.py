@@ -94,11 +94,11 @@ def refuse(driven: Driven, name: str, folder: Path) -> str:
 def harmless(file: Path, before: bytes) -> bool:
     """Say whether what a file holds is provably the same although a byte of it is not."""
     if file.suffix == ".json":
-        return unsealed(json.loads(before)) == unsealed(json.loads(file.read_bytes()))
+        return bool(unsealed(json.loads(before)) == unsealed(json.loads(file.read_bytes())))
     if file.suffix == ".parquet":  # only in the name of the seal: then there is none
         after = pq.read_table(file)
         with changed(file, before):
-            return table_is_whole(file) is True and after.equals(pq.read_table(file))
+            return table_is_whole(file) is True and bool(after.equals(pq.read_table(file)))
     return file.suffix == ".ckpt" and inside(file) == inside_of(before, file)
 
 

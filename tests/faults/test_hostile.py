@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,8 +29,7 @@ import pytest
 import torch
 import zarr
 
-from driven import GIB, Driven, Ended
-from faults.conftest import LOADED
+from driven import GIB, LOADED, Driven, Ended
 from skiptool.names import Split
 from slide_cases import write_manifest, write_slide, write_sliderunner
 from small_artifacts import ENCODER
@@ -456,10 +456,8 @@ def volume(shape: Sequence[int], content: int = 1000, *, packed: bool, mask: boo
 
 
 def nifti(shape: Sequence[int]) -> bytes:
-    import nibabel
-
     wide = max(shape) > 32767
-    made = (nibabel.Nifti2Header if wide else nibabel.Nifti1Header)()
+    made: Any = (nibabel.Nifti2Header if wide else nibabel.Nifti1Header)()  # type: ignore[no-untyped-call]
     made.set_data_dtype(np.int16)
     made.set_data_shape((2, 2, 2))
     made.set_sform(affine(), 1)
@@ -873,8 +871,6 @@ def test_a_hostile_input_has_no_effect(
     given = make(place, ready)
     before = tree(precious)
     ended = held(*given, cwd=place)
-    if not (tmp_path / "marker").exists():
-        counts["held"] += 1
     check(ended, codes, words)
     assert {path.name for path in tmp_path.iterdir()} == {"here", "precious"}
     assert tree(precious) == before
@@ -884,6 +880,7 @@ def test_a_hostile_input_has_no_effect(
         )
     for path in [] if ended.code else place.rglob("*"):
         assert clean(path.name)
+    counts["held"] += 1
 
 
 def test_a_pickle_would_have_run(tmp_path: Path) -> None:
@@ -912,8 +909,8 @@ def test_no_cell_of_an_export_is_a_formula(
     write_manifest(tmp_path / "images.csv", rows)
     how = ("--folds", "2", "--test-fraction", "0", "--export", form, "Dataset001_x")
     names = ("--classes", "background,=1+1")
-    words = ("extract", "images", "images.csv", *names, *how, "-o", "new.zarr", "--no-pictures")
-    assert held(*words, cwd=tmp_path).code == 0
+    made = ("extract", "images", "images.csv", *names, *how, "-o", "new.zarr", "--no-pictures")
+    assert held(*made, cwd=tmp_path).code == 0
     files = sorted((tmp_path / "Dataset001_x").glob("*.csv"))
     files += sorted((tmp_path / "Dataset001_x").glob("*.txt"))
     assert files

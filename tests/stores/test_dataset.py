@@ -374,7 +374,7 @@ def test_empty_stores_are_refused(dataset: Path) -> None:
         open_dataset(dataset)
 
 
-@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb", "\u202egnp", "a\\b"])
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb", "\u202egnp"])
 def test_a_domain_of_a_name_that_nobody_gives(dataset: Path, name: str) -> None:
     (unseal(dataset) / "a").rename(dataset / name)
     with refused(FormatError, "no writer here gives such a name"):
