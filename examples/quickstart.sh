@@ -20,21 +20,24 @@ skiptool train synth.zarr --prune 0 --prune 1 --prune 4 --fold 0 --encoder-weigh
     --epochs 12 --lr 1e-3 --lr-step 8 -o runs --resume | tee models.txt
 
 say "3/6 predict: the test images under every shift of the paper's Fig. 7"
-skiptool predict - --data synth.zarr --sweep paper -o predictions.parquet --resume <models.txt
-
-say "4/6 features: activations of twelve layers, original and darkened images"
-skiptool features - --data synth.zarr --shift original --shift brightness=0.75 -o features \
+skiptool predict - --data synth.zarr --sweep paper -o predictions.parquet --masks masks.zarr \
     --resume <models.txt
 
-say "5/6 hellinger: how far the shift reaches, layer by layer (no network, no images needed)"
+say "4/6 features: activations of twelve layers, original and shifted images"
+skiptool features - --data synth.zarr --shift original --shift brightness=0.5 \
+    --shift brightness=0.75 --shift brightness=1.5 --shift contrast=0.5 --shift saturation=0 \
+    -o features --resume <models.txt
+
+say "5/6 hellinger: how far each shift reaches, layer by layer (no network, no images needed)"
 for k in 0 1 4; do
     store=features/resnet18-L$k-fold0_synthetic
     skiptool hellinger "${store}_original.zarr" "${store}_brightness-0.75.zarr"
-    skiptool hellinger "${store}_original.zarr" "${store}_brightness-0.75.zarr" \
+    skiptool hellinger "${store}_original.zarr" "${store}"_{brightness,contrast,saturation}-*.zarr \
         -o "shift-L$k.parquet" --overwrite --quiet
 done
 
 say "6/6 report"
-skiptool report predictions.parquet shift-L?.parquet -o report.html --figures figures \
-    --format png,pdf --title "skiptool quickstart" --overwrite
+skiptool report predictions.parquet shift-L?.parquet runs/*/fold0/history.parquet synth.zarr \
+    masks.zarr -o report.html --figures figures --format png,pdf --title "skiptool quickstart" \
+    --overwrite
 printf '\nOpen %s/report.html\n' "$PWD" >&2

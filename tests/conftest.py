@@ -73,7 +73,36 @@ def _contents(folder: Path) -> dict[str, bytes]:
         if path.is_file()
     }
     root = json.loads(found["zarr.json"])
-    for key in ("command", "created"):
+    for key in ("command", "created", "seal"):
         root["attributes"].pop(key)
     found["zarr.json"] = json.dumps(root, sort_keys=True).encode()
     return found
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Tables of a small study: a sweep, three domains, the shifts of the sweep at each layer."""
+    import simulated
+    from skiptool.records import ORIGINAL, Shift
+
+    kinds = ("brightness=0.5", "brightness=1.5", "contrast=0.5", "saturation=0", "saturation=0.5")
+    shifts = (ORIGINAL, *map(Shift.parse, kinds))
+    folder, domains = tmp_path_factory.mktemp("study"), simulated.DOMAINS[:3]
+    paths = [folder / f"{name}.parquet" for name in ("sweep", "domains", "shift")]
+    simulated.predictions(paths[0], domains[:1], shifts, samples=12, subjects=6, folds=2)
+    simulated.predictions(paths[1], domains, (ORIGINAL,), samples=8, subjects=4, folds=2)
+    simulated.distances(paths[2], shifts, domains[0], folds=2)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def substituted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predictions of a small sweep, plain ones and those with clean skips."""
+    import simulated
+    from skiptool.records import ORIGINAL, Shift
+
+    path = tmp_path_factory.mktemp("substituted") / "clean.parquet"
+    shifts = (ORIGINAL, *map(Shift.parse, ("brightness=0.5", "contrast=0.5")))
+    domains = simulated.DOMAINS[:1]
+    simulated.predictions(path, domains, shifts, 12, subjects=6, folds=2, substituted=True)
+    return path

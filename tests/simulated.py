@@ -19,12 +19,13 @@ import numpy as np
 from skiptool.names import LAYERS, Kind
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 from skiptool.stores.header import Making, lineage
-from skiptool.stores.tables import TableWriter
+from skiptool.stores.table_writer import TableWriter
 
 ENCODERS = ("resnet18", "resnet34")
 PRUNINGS = ("baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned")
 DOMAINS = ("Aperio CS2", "AxioScan", "NanoZoomer XR", "NanoZoomer S210", "P1000", "GT450")
 PARAMETERS = {"resnet18": 14_328_354, "resnet34": 24_436_514}
+ALL = ("1+2+3+4", "2+3+4", "3+4")
 CHANNELS = dict(zip(LAYERS, (3, 64, 64, 128, 256, 512, 256, 128, 64, 32, 16, 2), strict=True))
 PIXELS = 256 * 256
 
@@ -60,8 +61,14 @@ def predictions(
     samples: int,
     subjects: int = 20,
     folds: int = 5,
+    *,
+    substituted: bool = False,
 ) -> int:
-    """Write a prediction table of two classes; return its number of rows."""
+    """Write a prediction table of two classes; return its number of rows.
+
+    ``substituted`` adds rows with ``clean_skips`` under each shift: the uppermost skip connection
+    that a network has carries nearly all of what is lost.
+    """
     rng = np.random.default_rng(7)
     cells = rng.integers(PIXELS // 10, PIXELS // 4, samples)
     names = [f"s{number:04d}" for number in range(samples)]
@@ -69,9 +76,12 @@ def predictions(
     pairs = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
     rows = 0
     with TableWriter(path, header(Kind.PREDICTIONS, path)) as writer:
-        for model, domain, shift in product(models(folds), domains, shifts):
+        for model, domain, shift, clean in product(models(folds), domains, shifts, CLEAN):
             level = PRUNINGS.index(model["pruning"])
-            taken = strength(shift) * (1.0, 0.55, 0.7, 0.9, 1.0)[level]
+            left = 1.0 if clean is None else carried(clean, level)
+            if left is None or (clean and (shift == ORIGINAL or not substituted)):
+                continue
+            taken = strength(shift) * (1.0, 0.55, 0.7, 0.9, 1.0)[level] * left
             taken += 0.1 * domains.index(domain) * (1.0, 0.6, 0.8, 1.0, 1.0)[level] / 2
             found = 0.97 - 0.02 * (level == 4) - taken + rng.normal(0, 0.02)
             hit = np.clip(found + rng.normal(0, 0.03, samples), 0.0, 1.0)
@@ -81,7 +91,7 @@ def predictions(
             columns = {
                 **model,
                 **{"dataset": "study", "dataset_id": "d" * 32, "domain": domain, "split": "test"},
-                **{"shift": shift.kind.value, "factor": shift.factor},
+                **{"shift": shift.kind.value, "factor": shift.factor, "clean_skips": clean},
                 "sample": np.repeat(names, 4),
                 "subject": np.repeat(owners, 4),
                 "truth": [truth for truth, _ in pairs] * samples,
@@ -91,6 +101,19 @@ def predictions(
             writer.append(columns, 4 * samples)
             rows += 4 * samples
     return rows
+
+
+CLEAN = (None, "1", "2", "3", "4", "bottleneck", *ALL, *(f"{skips}+bottleneck" for skips in ALL))
+
+
+def carried(clean: str, level: int) -> float | None:
+    """Share of a loss that stays with clean inputs; None where a pruned network lacks them."""
+    parts = clean.split("+")
+    skips = [str(skip) for skip in range(level + 1, 5)]
+    if not set(parts) <= {*skips, "bottleneck"}:
+        return None
+    top = next(iter(skips), "bottleneck")
+    return 0.07 if top in parts else 1.0 - 0.02 * len(parts)
 
 
 def distances(path: Path, shifts: Sequence[Shift], domain: str, folds: int = 5) -> int:

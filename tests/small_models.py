@@ -12,6 +12,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from skiptool.model.infer import place
+from skiptool.stores.checkpoint import model_identity, open_model
+from skiptool.stores.configuration import write_config
+from skiptool.stores.header import digest
 
 
 def sibling(model: Path, folder: Path, fold: int) -> Path:
@@ -27,8 +30,9 @@ def sibling(model: Path, folder: Path, fold: int) -> Path:
     save_file(tensors, weights)
     config = json.loads((folder / "config.json").read_text())
     config["fold"] = fold
-    config["lineage"]["id"] = f"{fold:032d}"
-    (folder / "config.json").write_text(json.dumps(config))
+    architecture = open_model(model).architecture
+    config["lineage"]["id"] = digest(["model", 1, model_identity(architecture, tensors)])
+    write_config(folder / "config.json", config)
     return folder
 
 

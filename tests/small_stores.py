@@ -121,6 +121,15 @@ def set_attributes(path: Path, **values: object) -> None:
     set_json(path / "zarr.json", attributes=kept)
 
 
+def unseal(path: Path) -> Path:
+    """Take the seal off a store or JSON object that a test changes on purpose."""
+    if path.is_dir():
+        set_attributes(path, seal=None)
+    else:
+        set_json(path, seal=None)
+    return path
+
+
 @contextmanager
 def refused(kind: type[Exception], *words: object) -> Iterator[None]:
     """Expect one error of exactly this kind: one line that holds all the words."""

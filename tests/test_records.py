@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from skiptool.records import (
     SILENT,
     Architecture,
     Outcome,
+    Shade,
     Shift,
     Training,
     check_name,
@@ -180,3 +182,17 @@ def test_the_silent_progress_takes_everything() -> None:
         task.advance()
         task.advance(2, note="done")
     SILENT.warn("nobody hears")
+
+
+@pytest.mark.parametrize(
+    ("columns", "high"),
+    [
+        ([[0.25, None], [-0.5, 0.1]], 0.5),
+        ([["enc1", "enc2"], [math.nan, math.inf], [2]], 2.0),
+        ([], 1.0),
+        ([[0.0], [None]], 1.0),
+    ],
+)
+def test_a_scale_reaches_to_the_farthest_number(columns: list[list[object]], high: float) -> None:
+    assert Shade.of(columns) == Shade(0.0, high)
+    assert Shade.of(columns, diverging=True, digits=3) == Shade(-high, high, True, 3)

@@ -360,7 +360,7 @@ class Table:
     narrow leaves out, as far as needed and in this order, columns of ``uniform`` that hold one
     value, then those of ``spare``; what is piped or saved has all.
 
-    A table with a ``shade`` is a matrix: labels in its first column, numbers in the others. Its
+    A table with a ``shade`` is a matrix: labels in its first columns, numbers in the others, whose
     headers begin with one of ``groups``, if there are any; a terminal that is too narrow prints a
     matrix for each.
     """

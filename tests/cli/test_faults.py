@@ -193,6 +193,7 @@ def test_data_that_fail_in_the_second_epoch(
     def fail(*_: object) -> Any:  # noqa: ANN401 - stands for a function that returns
         raise FormatError("d.zarr: chunk 3 is damaged")
 
+    monkeypatch.setattr("skiptool.model.fit.Recalled", lambda reader: reader)
     hurt(monkeypatch, lambda: monkeypatch.setattr(StoredSamples, "read", fail))
     words = ("d.zarr: chunk 3 is damaged",)
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)
@@ -254,14 +255,10 @@ def test_a_class_that_no_mask_holds(run: Run, tmp_path: Path) -> None:
 
 
 def fill_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk be full at the second writing to the table."""
-    write, written = pq.ParquetWriter.write_table, []
+    """Let the disk be full when the table is written."""
 
-    def full(self: pq.ParquetWriter, table: Any) -> None:  # noqa: ANN401 - Arrow's
-        written.append(table)
-        if len(written) > 1:
-            raise OSError(28, "No space left on device")
-        write(self, table)
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
 

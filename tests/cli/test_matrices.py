@@ -92,6 +92,27 @@ def test_digits_signs_and_what_is_not_there() -> None:
         assert [line.split()[1] for line in text.splitlines()[3:9]] == expected
 
 
+def test_rows_may_have_two_labels_of_which_shared_ones_are_written_once() -> None:
+    columns = {
+        "network": ["a", "a", "a network of many words", "a network of many words"],
+        **{"shift": ["original", "dark"] * 2, "enc1": [0.1, 0.2, 0.3, 0.4]},
+    }
+    lines = shown(Table("t", columns, shade=SHADE), 34).splitlines()
+    assert [line.split() for line in lines[1:-1] if "─" not in line] == [
+        ["network", "shift", "enc1"],
+        *(["a", "original", "0.10"], ["dark", "0.20"]),
+        *(["a", "network", "original", "0.30"], ["of", "many"], ["words"], ["dark", "0.40"]),
+    ]
+
+
+def test_no_title_of_a_column_hangs_above_its_place() -> None:
+    table = Table("t", {"x": ["r"], "one two": [0.1], "three": [0.2]}, shade=SHADE)
+    assert [line.split() for line in shown(table, 80).splitlines()[1:3]] == [
+        ["one"],
+        ["x", "two", "three"],
+    ]
+
+
 @pytest.mark.parametrize("system", ["256", "truecolor"])
 def test_shading_changes_nothing_but_colours(system: str) -> None:
     shaded, plain = shown(study(), 80, True, system), shown(study(), 80)

@@ -11,23 +11,37 @@ import pytest
 Run = Callable[..., Any]
 
 
+def blocks_of(text: str) -> list[list[dict[str, str]]]:
+    """Read the tables of stdout, an empty line between two of them."""
+    found = []
+    for block in text.rstrip("\n").split("\n\n"):
+        head, *rows = (line.split("\t") for line in block.split("\n"))
+        found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
 def test_numbers_are_printed_without_out(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = run("report", experiment.predictions)
     assert found.code == 0
-    rows = found.rows()
-    assert list(rows[0]) == ["shift", "resnet18 baseline", "resnet18 L1-pruned"]
-    assert len(rows) == 2
-    assert all(0 <= float(row["resnet18 baseline"]) <= 1 for row in rows)
+    scores, differences = (blocks_of(found.out)[k] for k in (0, 1))
+    assert list(scores[0]) == ["table", "shift", "resnet18 baseline", "resnet18 L1-pruned"]
+    assert len(scores) == 2
+    assert all(0 <= float(row["resnet18 baseline"]) <= 1 for row in scores)
+    for row, change in zip(scores, differences, strict=True):
+        lost = float(row["resnet18 L1-pruned"]) - float(row["resnet18 baseline"])
+        assert float(change["resnet18 L1-pruned"]) == pytest.approx(lost)
     means = pq.read_table(experiment.shift).to_pylist()
     distances = run("report", experiment.shift).rows()
     assert [float(row["resnet18 baseline"]) for row in distances] == pytest.approx(
         [row["value"] for row in means if row["channel"] is None]
     )
-    blocks = run("report", experiment.predictions, experiment.shift).out.split("\n\n")
-    assert [block.split("\t", 1)[0] for block in blocks] == ["table", "table"]
+    blocks = blocks_of(run("report", experiment.predictions, experiment.shift).out)
+    assert [list(block[0])[:2] for block in blocks] == [
+        *(["table", "shift"], ["table", "shift"], ["table", "layer"]),
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -37,11 +51,9 @@ def test_page_and_figures(run: Run, experiment: SimpleNamespace, tmp_path: Path)
     found = run(*words, "--figures", figures, "--format", "png,svg", "--json")
     assert found.code == 0
     assert found.json["outputs"] == [str(out)]
-    names = [
-        str(figures / f"{name}.{kind}")
-        for name in ("iou-1", "distance-1")
-        for kind in ("png", "svg")
-    ]
+    topics = ("iou", "difference", "paired", "distance", "layers", "transmission")
+    names = [str(figures / f"{name}-1.{kind}") for name in topics for kind in ("png", "svg")]
+    names.append(str(tmp_path / "r.parquet"))
     assert sorted(found.json["side_outputs"]) == sorted(names)
     for name in names:
         assert f"wrote {name}\n" in found.err
@@ -65,7 +77,9 @@ def test_end_of_a_pipe_leaves_the_page(
     # Where the figures are asked for, the numbers are printed as ever.
     figures = run("report", "-", "--figures", "f", stdin=f"{experiment.shift}\n")
     assert figures.lines[0].startswith("layer\t")
-    assert [path.name for path in (tmp_path / "f").iterdir()] == ["distance-1.pdf"]
+    drawn = sorted(path.name for path in (tmp_path / "f").iterdir())
+    topics = ("distance", "layers", "transmission")
+    assert drawn == sorted([*(f"{topic}-1.pdf" for topic in topics), "report.parquet"])
     assert run("report", "-", "-o", "other.html", stdin=stdin).lines == ["other.html"]
 
 

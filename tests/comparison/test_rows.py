@@ -13,7 +13,7 @@ from skiptool.comparison.rows import PRINTED, columns_of, in_order, scarce, sque
 from skiptool.comparison.sets import Settings
 from skiptool.comparison.units import Units
 from skiptool.names import Kind, Metric, RangeRule
-from skiptool.stores.tables import as_table
+from skiptool.stores.table_writer import as_table
 
 CONSTANT = np.array([False, True])
 DESIGN = Design(

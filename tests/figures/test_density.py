@@ -49,3 +49,12 @@ def test_two_equal_heaps_are_equally_wide() -> None:
     places, density = outline(np.repeat([0.2, 0.8], 20)) or pytest.fail("flat")
     assert density[0] == pytest.approx(density[-1])
     assert density[np.abs(places - 0.5).argmin()] < density[0]
+
+
+def test_beyond_one_nothing_is_reflected_where_values_go_beyond() -> None:
+    """Distances without a bound have no wall at 1."""
+    heap = np.random.default_rng(1).normal(0.9, 0.05, 400)
+    shape, moved = (outline(np.append(heap, 1.2) + shift) for shift in (0.0, 5.0))
+    assert shape is not None
+    assert moved is not None
+    np.testing.assert_allclose(shape[1], moved[1], atol=1e-6)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.dots import as_rgb, dot_axes, lay, multiple, resized
+from skiptool.figures.dots import as_rgb, block_sums, dot_axes, lay, multiple, resized
 from skiptool.figures.style import PictureFormat, picture
 
 RNG = np.random.default_rng(0)
@@ -41,6 +41,17 @@ def test_larger_repeats_pixels_and_smaller_takes_means_of_blocks() -> None:
     assert resized(image, Fraction(2))[..., 0][:2].tolist() == [[0, 0, 10, 10, 20, 20]] * 2
     assert resized(image, Fraction(1, 2))[..., 0].tolist() == [[20, 35], [65, 81]]
     assert resized(image, Fraction(1, 5))[..., 0].tolist() == [[40]]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 50])
+def test_sums_of_blocks_are_exact(block: int) -> None:
+    values = RNG.integers(0, 256, (21, 13, 3), dtype=np.uint8)
+    sums, counts = block_sums(values, block)
+    for y, x in np.ndindex(counts.shape):
+        part = values[y * block : (y + 1) * block, x * block : (x + 1) * block]
+        assert counts[y, x] == part.shape[0] * part.shape[1]
+        assert (sums[y, x] == part.astype(int).sum(axis=(0, 1))).all()
+    assert counts.sum() == 21 * 13
 
 
 def test_grey_images_become_colour() -> None:

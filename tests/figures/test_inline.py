@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import io
 import re
+from base64 import b64decode
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
+from skiptool.figures.dots import dot_axes, lay
 from skiptool.figures.inline import as_svg
 from skiptool.figures.matrix import Column, Row, iou_matrix
+from skiptool.figures.pens import PLAIN, stroke
 from skiptool.figures.style import INK, PictureFormat, drawing, inch_axes, picture
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -63,6 +69,43 @@ def test_text_is_text_and_nothing_drawn_is_lost() -> None:
     root = ElementTree.fromstring(svg)
     for tag in ("text", "path", "use", "pattern", "rect"):
         assert len(list(root.iter(SVG + tag))) == len(list(whole.iter(SVG + tag))), tag
+
+
+def pictures(places: list[tuple[int, int]]) -> tuple[list[np.ndarray], Figure]:
+    """Return a sheet with two images, the first of which comes at all places but one."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(2)]
+    with drawing():
+        figure, axes = dot_axes(300, 200)
+        lay(axes, images[1], 250, 150)
+        for left, top in places:
+            lay(axes, images[0], left, top)
+    return images, figure
+
+
+def test_pictures_keep_every_pixel_and_stand_in_the_page_once() -> None:
+    places = [(10, 20), (110, 20), (10, 120)]
+    images, figure = pictures(places)
+    root = ElementTree.fromstring(as_svg(figure, "t", "d"))
+    drawn = list(root.iter(SVG + "image"))
+    for image, element in zip([images[1], images[0]], drawn, strict=True):
+        head, _, data = element.get("href", "").partition(",")
+        assert head == "data:image/png;base64"
+        seen = imread(io.BytesIO(b64decode(data, validate=True)))[::-1, :, :3]
+        assert (np.rint(255 * seen) == image).all()
+        assert element.get("transform", "").startswith("scale(1 -1)")
+    moved = [use for use in root.iter(SVG + "use") if use.get("href") == f"#{drawn[1].get('id')}"]
+    for use, (left, top) in zip(moved, places[1:], strict=True):  # 300 dots are 72 points
+        assert float(use.get("x", "")) == pytest.approx(0.24 * (left - 10), abs=0.01)
+        assert float(use.get("y", "")) == pytest.approx(0.24 * (top - 20), abs=0.01)
+
+
+def test_outlines_are_written_short_and_stay_where_they_are() -> None:
+    ring = np.array([(10, 10), (60, 10), (60, 40), (50, 50), (10, 50), (10, 10)], dtype=float)
+    with drawing():
+        figure, axes = dot_axes(300, 100)
+        stroke(axes, [ring], PLAIN, 1.0)
+    assert 'd="M 2.4 2.4H14.4V9.6 L 12 12H2.4V2.4"' in as_svg(figure, "t", "d")
 
 
 def test_tones_are_variables_with_the_printed_colour_behind() -> None:

@@ -26,6 +26,7 @@ def test_lines_break_where_asked_or_else_between_words() -> None:
     assert wrapped("id 7\ntumor", 6.5, 900) == ["id 7", "tumor"]
     assert wrapped("id 7\ntumor\nmore", 6.5, 900) == ["id 7", "tumor more"]
     assert wrapped("Leica GT 450", 6.5, 170) == ["Leica GT", "450"]
+    assert wrapped("id 7\ntumor", 6.5, 900, lines=3) == ["id 7", "tumor"]
     assert wrapped("", 6.5, 170) == []
     assert wrapped("one two", 6.5, 900, lines=1) == ["one two"]
 

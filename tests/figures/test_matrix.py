@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.matrix import Column, Row, iou_matrix
+from skiptool.figures.matrix import Column, Row, difference_matrix, iou_matrix
 from skiptool.figures.style import PictureFormat, picture
 
 Check = Callable[[Figure], list[str]]
@@ -112,3 +112,63 @@ def test_shapes_must_agree() -> None:
         iou_matrix(np.zeros((1, 2)), rows(1), SWEEP[:2], spread=np.zeros((2, 1)))
     with pytest.raises(ArgumentError, match="at least one of each"):
         iou_matrix(np.zeros((0, 2)), [], SWEEP[:2])
+
+
+@pytest.mark.parametrize(
+    ("count", "encoders", "columns"),
+    [(1, 1, [Column("original")]), (4, 2, SWEEP), (19, 1, [*SWEEP, *SWEEP[1:]])],
+)
+def test_differences_have_signs_and_their_own_place(
+    labels: Check, count: int, encoders: int, columns: list[Column]
+) -> None:
+    values = RNG.uniform(-0.3, 0.3, (count * encoders, len(columns)))
+    values[0, 0] = -0.123
+    figure = difference_matrix(
+        values, rows(count, encoders), columns, spread=abs(values), label="Δ mitotic figure IoU"
+    )
+    texts = labels(figure)
+    assert "−0.12" in texts
+    assert "Δ mitotic figure IoU" in texts
+    assert sum(text.startswith("±") for text in texts) == values.size
+    assert not [text for text in texts if "-0." in text]
+
+
+def test_the_ends_of_the_scale_of_differences_stand_on_its_bar(labels: Check) -> None:
+    texts = labels(difference_matrix(np.array([[0.08, -0.123]]), rows(1), SWEEP[:2]))
+    assert {"+0.13", "0", "−0.13", "+0.08", "−0.12"} <= set(texts)
+    holes = labels(difference_matrix(np.array([[np.nan]]), rows(1), SWEEP[:1]))
+    assert "–" in holes
+
+
+def test_gain_is_blue_and_loss_is_red() -> None:
+    figure = difference_matrix(np.array([[0.1, -0.1, 0.0]]), rows(1), SWEEP[:3])
+    gain, loss, nothing = figure.axes[0].collections[0].get_facecolor()[:, :3]
+    assert gain[2] > gain[0]
+    assert loss[0] > loss[2]
+    assert np.ptp(nothing) < 0.02
+
+
+def test_texts_stand_below_values_instead_of_a_spread(labels: Check) -> None:
+    values = np.array([[0.25, np.nan, 0.5]])
+    below = [[".20, .30", "never", ""]]
+    figure = difference_matrix(values, rows(1), SWEEP[:3], spread=values, below=below)
+    texts = labels(figure)
+    assert ".20, .30" in texts
+    assert not {"never", "±0.25"} & set(texts)
+    with pytest.raises(ArgumentError, match="texts below the values of a matrix"):
+        difference_matrix(values, rows(1), SWEEP[:3], below=below * 2)
+
+
+@pytest.mark.parametrize(("columns", "there"), [(6, True), (16, True), (31, False)])
+def test_texts_below_shrink_and_go_where_cells_have_no_room(
+    labels: Check, columns: int, there: bool
+) -> None:
+    values = np.full((2, columns), -0.125)
+    below = [["−.20, −.10"] * columns] * 2
+    figure = difference_matrix(values, rows(2), [*SWEEP, *SWEEP][:columns], below=below)
+    texts = [text for text in figure.findobj(Text) if text.get_text() == "−.20, −.10"]
+    assert labels(figure).count("−.20, −.10") == len(texts) == there * values.size
+    assert all(4.0 <= text.get_fontsize() <= 4.8 for text in texts)
+    plain = difference_matrix(values, rows(2), [*SWEEP, *SWEEP][:columns])
+    taller = figure.get_figheight() > plain.get_figheight()
+    assert taller <= there  # rows of no texts are as low as rows without

@@ -175,3 +175,22 @@ def test_an_anchor_must_stand_in_a_link(anchor: str) -> None:
 def test_an_anchor_is_used_once() -> None:
     with pytest.raises(ArgumentError, match="part 'a'"):
         render_page("t", [Section("a", "A"), Section("a", "B")], [])
+
+
+def test_contents_name_the_parts_of_a_section_that_has_several() -> None:
+    parts = [Exhibit("c", None, COUNTS, f"part-{n}", f"Part {n} {EVIL}") for n in (1, 2)]
+    alone = Exhibit("c", None, COUNTS, "alone-1", "Alone")
+    sections = [Section("several", "S", (), tuple(parts)), Section("one", "Alone", (), (alone,))]
+    reader = Reader(render_page("t", sections, []))
+    targets = [attrs["href"] for tag, attrs in reader.tags if tag == "a"]
+    assert targets == ["#several", "#part-1", "#part-2", "#one", "#how"]
+    assert {str(target)[1:] for target in targets} <= {attrs.get("id") for _, attrs in reader.tags}
+    assert len(reader.within("h3")) == 2  # a title that says what its section says stands once
+
+
+@pytest.mark.parametrize(("size", "wraps"), [(40, False), (41, True), (200, True)])
+def test_long_names_may_take_several_lines(size: int, wraps: bool) -> None:
+    table = Table("t", {"x" * size: ["y" * size, 'z"'], "n": [1, 2]})
+    text = render_page("t", [Section("a", "A", (), (Exhibit("c", None, table),))], [])
+    assert text.count('class="long"') == (2 if wraps else 0)
+    assert '<td class="number" data-key="1">' in text

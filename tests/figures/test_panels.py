@@ -30,6 +30,7 @@ def test_names_that_are_cut_alike_head_a_column_each() -> None:
         keys(FIVE[:2], "a", "b", "c", "d"),
         keys([f"skips-{place}" for place in range(20)], "resnet18"),
         [("baseline", "a"), ("L1-pruned", "b")],
+        keys(FIVE[:2], *"abcdefghij"),
     ],
 )
 def test_panels_lie_on_the_sheet_and_apart(wanted: list[tuple[str, str]]) -> None:
@@ -67,3 +68,26 @@ def test_outer_brackets_hang_lower() -> None:
     lower = [panel.bracket(depth)[1] for depth in (0.0, 0.25, 0.5, 0.75)]
     assert lower == sorted(lower)
     assert lower[-1] < panel.bracket(0.0)[0] < 0.0
+
+
+def test_many_networks_fit_a_page() -> None:
+    """Journals have 9.5 inches or so; twenty panels need a little more."""
+    many = [f"skips-{place}" for place in range(20)]
+    for wanted in (keys(many, "a"), keys(FIVE, *"abcd")):
+        width, height = plan_panels(wanted, LAYERS).size
+        assert width == pytest.approx(TWO_COLUMNS)
+        assert height < 11.0
+
+
+def test_networks_of_many_encoders_stand_three_abreast_with_their_full_names() -> None:
+    wanted = keys(FIVE[:2], *"abcd")
+    sheet = plan_panels(wanted[::-1], LAYERS)
+    assert sheet.encoders == ()
+    assert [panel.name for panel in sheet.panels[:2]] == ["d L1-pruned", "d baseline"]
+    assert len({panel.left for panel in sheet.panels}) == 3
+    assert len({panel.bottom for panel in sheet.panels}) == 3
+
+
+def test_panels_are_as_wide_as_the_names_of_their_layers_need() -> None:
+    names = [f"encoder.layer{place}" for place in range(50)]
+    assert plan_panels(keys(FIVE[:1], "a", "b"), names).panels[0].width == pytest.approx(5.0)

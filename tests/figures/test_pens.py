@@ -3,11 +3,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from skiptool.figures.dots import dot_axes
 from skiptool.figures.pens import PLAIN, Pen, class_pens, compared_pens, stamp, stroke
-from skiptool.figures.style import architecture_colours
+from skiptool.figures.style import TONES, architecture_colours
 
 FIVE = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
 SQUARE = np.array([(10.0, 10.0), (30.0, 10.0), (30.0, 30.0), (10.0, 30.0), (10.0, 10.0)])
@@ -23,8 +24,17 @@ def test_twenty_classes_differ_and_neighbours_in_more_than_colour() -> None:
 
 
 def test_colours_are_those_told_apart_by_every_sight() -> None:
-    pens = class_pens(map(str, range(5))).values()
-    assert {pen.colour for pen in pens} == set(architecture_colours(FIVE).values())
+    colours = {pen.colour for pen in class_pens(map(str, range(5))).values()}
+    assert len(colours) == 5
+    assert colours > {architecture_colours(FIVE)[name] for name in FIVE if name != "baseline"}
+    assert not colours & set(TONES)  # a dark page leaves pictures as they are
+
+
+@pytest.mark.parametrize("corners", [50_000, 70_000])
+def test_noise_becomes_dots_and_outlines_stay_lines(corners: int) -> None:
+    _, axes = dot_axes(40, 40)
+    stroke(axes, [np.zeros((corners, 2))], PLAIN, 0.96)
+    assert {drawn.get_rasterized() for drawn in axes.collections} == {corners > 60_000}
 
 
 def test_the_background_takes_no_colour_from_the_others() -> None:

@@ -191,3 +191,45 @@ def test_an_ensemble_is_not_among_the_folds_it_is_made_of() -> None:
     assert "Ensemble: the mean of the class probabilities of all folds" in matrix.caption
     assert "nsemble" not in without.caption
     assert matrix.table().columns["resnet18 baseline, ensemble"][:2] == [0.95, 0.4]
+
+
+def test_each_cell_is_a_row_of_the_report_table() -> None:
+    (matrix,) = by_shift([*FOUND, score("baseline", ENSEMBLE_FOLD, DARK, 0.4)])
+    numbers = matrix.numbers()
+    assert len(numbers) == matrix.values.size == 12
+    assert numbers[1] == {
+        **{"quantity": "IoU", "dataset": "d.zarr", "domain": "a", "split": "test"},
+        **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": None},
+        **{"shift": "brightness", "factor": 0.5, "value": pytest.approx(0.2)},
+        **{"sd_folds": pytest.approx(0.2 / math.sqrt(2)), "folds": 2},
+    }
+    assert (numbers[0]["shift"], numbers[0]["factor"]) == ("original", None)
+    assert [number["fold"] for number in numbers[4:8]] == [ENSEMBLE_FOLD] * 4
+    assert numbers[2]["folds"] == 1  # the other fold's class is absent
+    held = {value for name in matrix.table().columns for value in matrix.table().columns[name]}
+    found = {number["value"] for number in numbers if not math.isnan(float(str(number["value"])))}
+    assert found <= held
+    assert (matrix.topic, matrix.heading) == ("iou", matrix.title)
+
+
+def test_numbers_by_domain_name_the_domain() -> None:
+    found = [score("baseline", 0, ORIGINAL, 0.5, domain=domain) for domain in "ba"]
+    (matrix,) = by_domain(found)
+    assert [(number["domain"], number["shift"]) for number in matrix.numbers()] == [
+        ("a", "original"),
+        ("b", "original"),
+    ]
+
+
+def test_of_many_architectures_the_extremes_are_told() -> None:
+    found = [
+        score(pruning, 0, shift, 0.9 if shift == ORIGINAL else rank / 100)
+        for rank, pruning in enumerate(["skips-1", "baseline", *(f"x{k}" for k in range(20))])
+        for shift in (ORIGINAL, DARK)
+    ]
+    (matrix,) = by_shift(found)
+    assert matrix.sentences() == (
+        "resnet18 baseline: 0.90 (original), lowest 0.01 (brightness 0.5).",
+        "resnet18 skips-1: 0.90 (original), lowest 0.00 (brightness 0.5).",
+        "resnet18 x19: 0.90 (original), lowest 0.21 (brightness 0.5).",
+    )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skiptool.errors import ArgumentError
 from skiptool.metrics.overlap import mean_iou
-from skiptool.readings.difference import EXCHANGES, RESAMPLES, differences
+from skiptool.readings.difference import EXCHANGES, RESAMPLES, differences, iou_by_fold
 from skiptool.stats.bootstrap import resampling_weights
 from skiptool.stats.exchange import exchanges
 
@@ -147,3 +147,11 @@ def test_networks_that_are_alike_seldom_differ() -> None:
     found = differences(*(np.stack([both[k], either[k]]) for k in range(2)))
     assert 0.01 < (found.p_value < 0.05).mean() < 0.1
     assert 0.88 < ((found.ci_low <= 0) & (found.ci_high >= 0)).mean() < 0.99
+
+
+@settings(max_examples=30, deadline=None)
+@given(counts())
+def test_iou_by_fold_is_that_of_the_counts_summed(drawn: tuple[Array, Array]) -> None:
+    table, _ = drawn
+    expected = [float(mean_iou(fold.sum(axis=0))) for fold in table]
+    np.testing.assert_allclose(iou_by_fold(parts(table)[:, :, :, 0]), expected)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,17 @@ def test_a_fold_and_a_subject_may_have_no_name() -> None:
 def test_an_empty_table_has_nothing() -> None:
     assert subject_counts(columns()) == []
     assert subject_counts(columns(cells(1, 0, 0, 1, clean_skips="1"))) == []
+
+
+def test_rows_with_clean_skips_are_networks_of_their_own_where_they_are_asked_for() -> None:
+    totals = columns(
+        cells(9, 0, 2, 6, clean_skips="1"), cells(9, 0, 9, 0), cells(9, 0, 1, 7, clean_skips="2+3")
+    )
+    (counts,) = subject_counts(totals, substituted=True)
+    assert list(counts.networks) == [
+        replace(BASELINE, clean_skips="1"),
+        BASELINE,
+        replace(BASELINE, clean_skips="2+3"),
+    ]
+    found = [int(overlap.pixels[0].sum()) for overlap in counts.networks.values()]
+    assert found == [6, 0, 7]

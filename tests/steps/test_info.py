@@ -32,7 +32,7 @@ def test_every_kind_is_described_and_sound(name: str, experiment: SimpleNamespac
     assert found.failures == ()
     entry = found.summary[str(path)]
     assert entry["kind"] == KINDS[name] == entry["lineage"]["kind"]
-    assert "checksums hold" in entry["check"]
+    assert "checksums and seals hold" in entry["check"]
     keys = {"kind", "format_version", "skiptool_version", "command", "parameters", "created"}
     assert set(entry["lineage"]) == keys | {"id", "inputs"}
     json.dumps(found.summary, allow_nan=False)
@@ -135,7 +135,7 @@ def test_pixels_that_were_replaced_are_found(experiment: SimpleNamespace, tmp_pa
     shutil.copytree(experiment.data, copy)
     group: Any = zarr.open_group(copy, mode="r+")
     group["synthetic/masks"][7, 3, 3] = 1 - group["synthetic/masks"][7, 3, 3]
-    with pytest.raises(FormatError, match="sample 00007: pixels are not those"):
+    with pytest.raises(FormatError, match="domain synthetic, samples 00007: pixels are not those"):
         describe([copy], check=True)
     assert describe([copy]).failures == ()
 
@@ -145,7 +145,7 @@ def test_values_beyond_their_range_are_found(experiment: SimpleNamespace, tmp_pa
     shutil.copytree(experiment.plain, copy)
     group: Any = zarr.open_group(copy, mode="r+")
     group["layers/enc2"][2, 1, 0] = 1000.0
-    with pytest.raises(FormatError, match="layer enc2, images from 0: values are outside"):
+    with pytest.raises(FormatError, match="layer enc2: images from 0: values are outside"):
         describe([copy], check=True)
 
 

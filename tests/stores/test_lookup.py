@@ -14,7 +14,7 @@ from skiptool.stores.checkpoint import model_identity, write_model
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.lookup import finished, kind_of, lineage_of
 from skiptool.stores.masks import MaskWriter
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 from small_stores import (
     MAKING,
     refused,

@@ -73,6 +73,9 @@ def test_entries_say_what_they_are_of(masks: Path) -> None:
     store = open_masks(masks)
     assert store.entries() == [(PLAIN, (20, 3, 4)), (DARK, (20, 3, 4))]
     assert read_columns(store.root["1"], "here")["id"].tolist() == [f"i{n}" for n in range(20)]
+    assert store.ids("1") == [f"i{n}" for n in range(20)]
+    np.testing.assert_array_equal(store.read_one("1", 17), store.read("1")[17])
+    assert store.lineage.kind is Kind.MASKS
     root = json.loads((masks / "zarr.json").read_text())["attributes"]
     assert (root["kind"], root["classes"]) == ("masks", ["background", "cell"])
     meta = json.loads((masks / "0/labels/zarr.json").read_text())

@@ -9,8 +9,14 @@ from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import lineage
 from skiptool.stores.lookup import kind_of, lineage_of
-from skiptool.stores.overlays import INDEX, open_overlays, safe_name, write_index
-from small_stores import HOSTILE_JSON, MAKING, refused, set_json
+from skiptool.stores.overlays import (
+    INDEX,
+    damaged_pictures,
+    open_overlays,
+    safe_name,
+    write_index,
+)
+from small_stores import HOSTILE_JSON, MAKING, flip, refused, set_json
 
 PICTURES: list[dict[str, Any]] = [
     {"file": "m_a/1.png", "model": "m", "mIoU": None, "rank": 1, "sample": "pätient 1"}
@@ -20,14 +26,19 @@ PICTURES: list[dict[str, Any]] = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "o/m_a").mkdir(parents=True)
-    (tmp_path / "o/m_a/1.png").write_bytes(b"")
+    (tmp_path / "o/m_a/1.png").write_bytes(b"a picture")
     write_index(tmp_path / "o", lineage(Kind.OVERLAYS, MAKING, 1), PICTURES)
     return tmp_path / "o"
 
 
 def test_the_index_reads_as_it_was_written(folder: Path) -> None:
     header, pictures = open_overlays(folder)
-    assert pictures == PICTURES
+    assert [{**each, "digest": None} for each in pictures] == [
+        {**each, "digest": None} for each in PICTURES
+    ]
+    assert damaged_pictures(folder, pictures) == []
+    flip(folder / "m_a/1.png")
+    assert damaged_pictures(folder, pictures) == ["m_a/1.png"]
     assert header.command == MAKING.command
     assert kind_of(folder) is Kind.OVERLAYS
     assert lineage_of(folder) == header

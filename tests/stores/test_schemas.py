@@ -10,7 +10,8 @@ from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import lineage
 from skiptool.stores.schemas import OPTIONAL, SCHEMAS, SHIFT
-from skiptool.stores.tables import open_table, write_table
+from skiptool.stores.table_writer import write_table
+from skiptool.stores.tables import open_table
 from small_stores import MAKING, refused
 
 GOLDEN = {

@@ -22,9 +22,6 @@ __all__ = ["matrices"]
 _HEADER = 14
 """A header that is wider than its numbers is broken into lines of so many columns at most."""
 
-_FRAME = 2
-"""Columns of the terminal that a matrix takes beside its cells: the ends of its rule."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Column:
@@ -45,7 +42,7 @@ def matrices(table: Table, shade: Shade, width: int, coloured: bool) -> list[Ren
     Parameters
     ----------
     table : Table
-        Its first column holds labels, the others numbers.
+        Its first columns hold labels, the others numbers.
     shade : Shade
     width : int
         Of the terminal.
@@ -57,21 +54,41 @@ def matrices(table: Table, shade: Shade, width: int, coloured: bool) -> list[Ren
     list of rich renderables
         One for each block; each repeats the labels.
     """
-    (name, labels), *_ = table.columns.items()
-    shown = [visible(str(label)) for label in labels]
-    first = min(max(map(cell_len, [visible(name), *shown])), max(width // 2 - 2, 8)) + 2
+    labels = _labels(table)
+    most = max(width // 2 // len(labels) - 2, 8)
+    widths = [min(max(map(cell_len, [name, *cells])), most) + 1 for name, cells in labels]
     found: list[RenderableType] = []
-    for title, columns in _blocks(table, shade, width - first - _FRAME):
+    for title, columns in _blocks(table, len(labels), shade, width - sum(widths) - 2 * len(widths)):
+        above = max((len(column.header) for column in columns), default=1) - 1
         grid = Grid(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-        grid.add_column(Text(visible(name)), width=first - 1, overflow="fold")
+        for (name, _), size in zip(labels, widths, strict=True):
+            grid.add_column(Text("\n" * above + name), width=size, overflow="fold")
         for column in columns:
             # The ground reaches over the padding, which therefore is part of the text.
-            head = "\n".join(_padded(line, column.width) for line in column.header)
-            grid.add_column(Text(head), vertical="bottom", no_wrap=True)
-        for place, label in enumerate(shown):
+            lines = [""] * (above + 1 - len(column.header)) + [*column.header]
+            head = "\n".join(_padded(line, column.width) for line in lines)
+            grid.add_column(Text(head), no_wrap=True)
+        for place, names in enumerate(zip(*(cells for _, cells in labels), strict=True)):
             cells = [_cell(column, place, shade if coloured else None) for column in columns]
-            grid.add_row(Text(label), *cells)
+            grid.add_row(*map(Text, names), *cells)
         found.append(Group(Text(visible(title), style="italic"), grid, ""))
+    return found
+
+
+def _labels(table: Table) -> list[tuple[str, list[str]]]:
+    """Return the columns before the numbers; what rows share with those above is written once."""
+    found = []
+    for place, (header, cells) in enumerate(table.columns.items()):
+        if place and not any(isinstance(cell, str) for cell in cells):
+            break
+        names = [visible("" if cell is None else str(cell)) for cell in cells]
+        found.append((visible(header), names))
+    if len(found) > 1:
+        header, names = found[0]
+        found[0] = (
+            header,
+            [n if n != m else "" for n, m in zip(names, ["", *names[:-1]], strict=True)],
+        )
     return found
 
 
@@ -86,9 +103,9 @@ def _padded(text: str, width: int) -> str:
     return f" {' ' * (width - cell_len(text))}{text} "
 
 
-def _blocks(table: Table, shade: Shade, room: int) -> list[tuple[str, list[_Column]]]:
+def _blocks(table: Table, labels: int, shade: Shade, room: int) -> list[tuple[str, list[_Column]]]:
     """Divide the columns: all together, else by group, else as many at a time as there is room."""
-    names = [*table.columns][1:]
+    names = [*table.columns][labels:]
     whole = [_column(table, name, name, shade) for name in names]
     if _room(whole) <= room:
         return [(table.title, whole)]

@@ -29,6 +29,24 @@ def predict(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Also average the folds of each architecture.")
     ] = False,
+    clean_skips: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PARTS",
+            help=(
+                "Feed the decoder these feature maps of the unshifted image: 1,3, bottleneck, "
+                "all, each."
+            ),
+        ),
+    ] = None,
+    shifted_skips: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PARTS", help="Feed it these of the shifted image, all others clean."),
+    ] = None,
+    clean_domain: Annotated[
+        str | None,
+        typer.Option(help="Domain whose image of the same sample is the clean one."),
+    ] = None,
     masks: Annotated[
         Path | None, typer.Option(help="Also keep the predicted masks in this store.")
     ] = None,
@@ -50,7 +68,8 @@ def predict(
 ) -> Outcome:
     """Segment images under shifts and count true against predicted pixels of every sample.
 
-    A folder that holds models stands for all of them.
+    A folder that holds models stands for all of them. With --clean-skips or --shifted-skips only
+    predictions with such a substitution are written.
 
     Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
@@ -66,6 +85,9 @@ def predict(
         domains=domain or (),
         split=split,
         ensemble=ensemble,
+        clean_skips=clean_skips or (),
+        shifted_skips=shifted_skips or (),
+        clean_domain=clean_domain,
         masks=masks,
         overlays=overlays,
         overlay_count=overlay_count,

@@ -54,7 +54,7 @@ def print_result(
         }
         print(json.dumps(found, allow_nan=False))
     elif outcome.text or paths:
-        print(outcome.text or "\n".join(paths))
+        print("\n".join(map(visible, outcome.text.split("\n"))) if outcome.text else _paths(paths))
     else:
         _print_tables(outcome.tables)
     sys.stdout.flush()
@@ -154,6 +154,11 @@ def _print_tables(tables: Sequence[Table]) -> None:
         print("\t".join(visible(name) for name in [*dict(before), *table.columns]))
         for row in rows:
             print("\t".join(visible(_exact(value)) for value in [*dict(before).values(), *row]))
+
+
+def _paths(paths: Sequence[str]) -> str:
+    """Write paths as they are, for other programs; on a terminal nothing in them takes effect."""
+    return "\n".join(map(visible, paths) if sys.stdout.isatty() else paths)
 
 
 def _short(value: object) -> str:

@@ -20,10 +20,10 @@ _SEQUENTIAL = (
 """Viridis, as in the figures."""
 
 _DIVERGING = (
-    *("#7f3b08", "#b35806", "#e08214", "#fdb863", "#fee0b6", "#f7f7f7"),
-    *("#d8daeb", "#b2abd2", "#8073ac", "#542788", "#2d004b"),
+    *("#67001f", "#b2182b", "#d6604d", "#f4a582", "#fddbc7", "#f7f7f7"),
+    *("#d1e5f0", "#92c5de", "#4393c3", "#2166ac", "#053061"),
 )
-"""ColorBrewer's PuOr: orange below, purple above; told apart under each colour-blindness."""
+"""ColorBrewer's RdBu, as in the figures: red below, blue above."""
 
 _DARKEST = 0.179
 """Luminance at which black and white letters are equally legible, 4.6 to 1 (WCAG 2.2, 1.4.3)."""

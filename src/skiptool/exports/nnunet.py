@@ -23,7 +23,7 @@ from skiptool.names import IGNORE, Split
 from skiptool.records import Progress
 from skiptool.sources.intensities import write_intensities
 from skiptool.sources.label_map import BACKGROUND, IGNORED
-from skiptool.sources.manifest import EXPORTED
+from skiptool.sources.manifest import EXPORTED, guarded
 from skiptool.sources.nnunet import DATASET_JSON
 from skiptool.sources.pictures import write_labels
 from skiptool.stores.dataset import DatasetStore, open_dataset
@@ -123,7 +123,7 @@ def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) 
                 folds[case] = int(columns["fold"][index])
             task.advance()
     with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([COLUMNS, *([guarded(cell) for cell in row] for row in rows)])
     _write_json(folder / DATASET_JSON, _description(data, channels, len(folds), ignored))
     if len(set(folds.values())) > 1:
         _write_json(folder / SPLITS, _splits(folds))

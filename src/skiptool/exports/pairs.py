@@ -9,7 +9,7 @@ from pathlib import Path
 from skiptool.exports.places import exported, keep_lineage
 from skiptool.records import Progress
 from skiptool.sources.intensities import write_intensities
-from skiptool.sources.manifest import EXPORTED, LISTED
+from skiptool.sources.manifest import EXPORTED, LISTED, guarded
 from skiptool.sources.pictures import write_mask
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
@@ -93,7 +93,7 @@ def write_pairs(
                 rows.append((*files, name, *facts))
                 task.advance()
     with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([COLUMNS, *([guarded(cell) for cell in row] for row in rows)])
     with (folder / LISTED).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(data.classes)
+        csv.writer(file, lineterminator="\n").writerow(map(guarded, data.classes))
     keep_lineage(folder, data)

@@ -87,8 +87,17 @@ class Cells:
     classes: Sequence[str]
     _lines: dict[int, list[Float64]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, image: Image, mask: UInt8 | None, left: int, top: int) -> None:
+    def add(
+        self, image: Image, mask: UInt8 | None, left: int, top: int
+    ) -> tuple[Fraction, tuple[int, int]]:
         """Show a patch in the middle of the cell at this corner.
+
+        Returns
+        -------
+        factor : Fraction
+            Dots for each of its pixels.
+        corner : (int, int)
+            Where its own upper left corner is, in dots.
 
         Raises
         ------
@@ -106,6 +115,7 @@ class Cells:
             shown = _veiled(shown, mask == IGNORE, factor)
             self._gather(mask, float(factor), left, top)
         lay(self.axes, shown, left, top)
+        return factor, (left, top)
 
     def add_hole(self, left: int, top: int) -> None:
         """Show that there is no patch."""

@@ -12,20 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path
-from matplotlib.ticker import MaxNLocator
 
 from skiptool.errors import ArgumentError
+from skiptool.figures.curve_sheet import CurveSheet, plan_curves
 from skiptool.figures.style import (
     HOLE,
-    INK,
     LINE,
     SOFT,
-    TWO_COLUMNS,
     architecture_colours,
     drawing,
     in_paper_order,
     readable,
-    text_width,
 )
 from skiptool.names import SKIP_LEVELS
 
@@ -37,17 +34,7 @@ __all__ = ["MOST_BANDS", "Curve", "layer_curves"]
 MOST_BANDS: Final = 6
 """Lines of a panel that still leave their bands to be told apart."""
 
-_LEFT: Final = 0.52
-_RIGHT: Final = 0.08
-_GUTTER: Final = 0.18
-_TITLE: Final = 0.26
-_NAME: Final = 0.2
-_BRACKETS: Final = 0.22
-_LEGEND_ROW: Final = 0.135
-_HANDLE: Final = 0.5  # inches of a legend's entry beside its text
-_HEIGHTS: Final = {1: 2.1, 2: 1.7}
 _DASHES: Final = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-_STEPS: Final = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
 _BRACKET: Final = Path([(-1.0, 0.7), (-1.0, -0.4), (1.0, -0.4), (1.0, 0.7)])
 
 
@@ -74,18 +61,6 @@ class Curve:
     values: Mapping[str, float]
     bands: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     nulls: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sheet:
-    """Places in inches from the lower left corner."""
-
-    size: tuple[float, float]
-    panels: tuple[tuple[float, float], ...]  # left and lower edge, one an encoder
-    panel: tuple[float, float]
-    columns: int
-    upright: bool
-    legend: int  # columns of the legend
 
 
 def layer_curves(
@@ -128,18 +103,16 @@ def layer_curves(
         names = [readable(name, 40) for name in layers]
         pens = _pens(curves)
         handles = _legend(curves, pens, mark)
-        sheet = _plan(len(groups), names, [str(handle.get_label()) for handle in handles])
+        entries = [str(handle.get_label()) for handle in handles]
+        sheet = plan_curves(len(groups), names, entries)
         figure = Figure(figsize=sheet.size)
         top = _top(groups)
+        order = {layer: x for x, layer in enumerate(layers)}
         for place, group in enumerate(groups):
-            axes = _frame(figure, sheet, place, names, top)
-            order = {layer: x for x, layer in enumerate(layers)}
+            axes = sheet.frame(figure, place, encoders[place], top)
             _draw(axes, group, order, pens, mark)
-            _brackets(axes, group, order, sheet.panel[1])
-            axes.set_title(readable(encoders[place]), loc="left", size=7.0, weight="bold", pad=4.0)
-        _label(figure, sheet, readable(title, 100), vertical)
-        place_of = (_LEFT / sheet.size[0], 0.02 / sheet.size[1])
-        _add_legend(figure, handles, sheet.legend, place_of)
+            _brackets(axes, group, order, sheet)
+        sheet.label(figure, readable(title, 100), vertical, handles)
     return figure
 
 
@@ -153,25 +126,6 @@ def _pens(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
     return pens
 
 
-def _plan(panels: int, names: Sequence[str], legend: Sequence[str]) -> _Sheet:
-    columns = panels if panels <= 3 else 2 if panels == 4 else 3
-    rows = math.ceil(panels / columns)
-    width = (TWO_COLUMNS - _LEFT - _RIGHT - _GUTTER * (columns - 1)) / columns
-    height = _HEIGHTS.get(rows, 1.4)
-    widest = text_width(names, 6.5)
-    upright = widest > width / (len(names) + 0.4) - 0.02
-    foot = _BRACKETS + (widest if upright else 0.1) + 0.06
-    across = max(1, int((TWO_COLUMNS - _LEFT) / (text_width(legend, 6.5) + _HANDLE)))
-    below = 0.1 + _LEGEND_ROW * math.ceil(len(legend) / across)
-    pitch = _NAME + height + foot
-    total = _TITLE + rows * pitch + below
-    places = tuple(
-        (_LEFT + column * (width + _GUTTER), total - _TITLE - row * pitch - _NAME - height)
-        for row, column in (divmod(panel, columns) for panel in range(panels))
-    )
-    return _Sheet((TWO_COLUMNS, total), places, (width, height), columns, upright, across)
-
-
 def _top(groups: Sequence[Sequence[Curve]]) -> float:
     drawn = [0.0]
     for group in groups:
@@ -182,22 +136,6 @@ def _top(groups: Sequence[Sequence[Curve]]) -> float:
     return max((value for value in drawn if math.isfinite(value)), default=0.0) or 0.02
 
 
-def _frame(figure: Figure, sheet: _Sheet, place: int, names: list[str], top: float) -> Axes:
-    (left, low), (width, height), size = sheet.panels[place], sheet.panel, sheet.size
-    axes = figure.add_axes((left / size[0], low / size[1], width / size[0], height / size[1]))
-    axes.set_xlim(-0.7, len(names) - 0.3)
-    axes.set_ylim(0.0, top * 1.04)
-    axes.set_yticks([tick for tick in _STEPS.tick_values(0.0, top) if 0.0 <= tick <= top * 1.03])
-    axes.grid(axis="y")
-    axes.tick_params(axis="y", labelleft=place % sheet.columns == 0)
-    axes.set_xticks(range(len(names)), names)
-    axes.tick_params(axis="x", length=0, pad=_BRACKETS * 72 + 2)
-    if sheet.upright:
-        for label in axes.get_xticklabels():
-            label.set(rotation=90, rotation_mode="anchor", ha="right", va="center_baseline")
-    return axes
-
-
 def _draw(
     axes: Axes,
     group: Sequence[Curve],
@@ -206,13 +144,13 @@ def _draw(
     mark: float | None,
 ) -> None:
     nulls = [
-        (x, max(found))
+        (x, max(highs))
         for layer, x in order.items()
-        if (found := [curve.nulls[layer] for curve in group if layer in curve.nulls])
+        if (highs := [curve.nulls[layer] for curve in group if layer in curve.nulls])
     ]
     if nulls:
-        places, ends = zip(*nulls, strict=True)
-        axes.bar(places, ends, width=0.96, color=HOLE, zorder=1)
+        found = np.array(nulls)
+        axes.bar(found[:, 0], found[:, 1], width=1.0, color=HOLE, linewidth=0.3, zorder=1)
     if mark is not None:
         axes.axhline(mark, color=SOFT, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1.5)
     few = len(group) <= MOST_BANDS
@@ -224,18 +162,20 @@ def _draw(
         if few and curve.bands:
             nothing = (math.nan, math.nan)
             ends = np.array([curve.bands.get(layer, nothing) for _, layer in on_axis])
-            axes.fill_between(places, *ends.T, color=pen["color"], alpha=0.16, linewidth=0)
+            low, high = ends.reshape(-1, 2).T
+            axes.fill_between(places, low, high, color=pen["color"], alpha=0.16, linewidth=0)
         values = [curve.values[layer] for _, layer in on_axis]
         width, dot = (1.2, 2.6) if few else (0.8, 1.6)
         axes.plot(places, values, marker="o", markersize=dot, linewidth=width, zorder=3, **pen)
 
 
-def _brackets(axes: Axes, group: Sequence[Curve], order: Mapping[str, int], height: float) -> None:
+def _brackets(
+    axes: Axes, group: Sequence[Curve], order: Mapping[str, int], sheet: CurveSheet
+) -> None:
     for level in sorted({level for curve in group for level in curve.skips}):
         start, end = order.get(f"enc{level}"), order.get(f"dec{level}")
         if start is not None and end is not None:
-            depth = 0.9 - 0.7 * SKIP_LEVELS.index(level) / len(SKIP_LEVELS)
-            upper, lower = -0.03 / height, -_BRACKETS * depth / height
+            upper, lower = sheet.bracket(SKIP_LEVELS.index(level) / len(SKIP_LEVELS))
             axes.plot(
                 [start, start, end, end],
                 [upper, lower, lower, upper],
@@ -244,21 +184,6 @@ def _brackets(axes: Axes, group: Sequence[Curve], order: Mapping[str, int], heig
                 linewidth=0.8,
                 clip_on=False,
             )
-
-
-def _label(figure: Figure, sheet: _Sheet, title: str, vertical: str) -> None:
-    width, height = sheet.size
-    figure.text(0.06 / width, 1 - 0.15 / height, title, size=8.0)
-    for left, low in sheet.panels[:: sheet.columns]:
-        figure.text(
-            (left - _LEFT + 0.15) / width,
-            (low + sheet.panel[1] / 2) / height,
-            vertical,
-            rotation=90,
-            rotation_mode="anchor",
-            ha="center",
-            color=SOFT,
-        )
 
 
 def _legend(
@@ -283,22 +208,3 @@ def _legend(
         bracket: dict[str, Any] = {"marker": _BRACKET, "markerfacecolor": "none", "markersize": 8}
         handles.append(Line2D([], [], color=SOFT, lw=0, label="skip connection", **bracket))
     return handles
-
-
-def _add_legend(
-    figure: Figure, handles: list[Line2D | Patch], columns: int, place: tuple[float, float]
-) -> None:
-    figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=place,
-        borderaxespad=0.0,
-        borderpad=0.2,
-        frameon=False,
-        ncols=columns,
-        handlelength=1.8,
-        columnspacing=1.6,
-        labelspacing=0.3,
-        fontsize=6.5,
-        labelcolor=INK,
-    )

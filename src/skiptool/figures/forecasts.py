@@ -97,8 +97,8 @@ class Forecast:
         for mean in self.means:
             facts = common(self.found) | mean.change._asdict()
             facts |= {"pruning": mean.pruning, "folds": mean.folds}
-            loss = {"quantity": "loss of IoU", "value": mean.loss, "sd_folds": mean.sd_loss}
-            rows.append({**facts, **loss})
+            loss = {"value": mean.loss, "sd_folds": mean.sd_loss}
+            rows.append({**facts, "quantity": "loss of IoU", **loss})
             facts |= {"quantity": "distance", "metric": kin.metric, "bins": kin.bins}
             by_layer = zip(self.found.joined.layers, mean.distances, mean.sd_distances, strict=True)
             rows += [

@@ -7,26 +7,24 @@ standard deviation between folds to either side.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.forest_sheet import AXIS, KEY_LINE, ForestSheet, plan_forest
+from skiptool.figures.dots import DOTS
+from skiptool.figures.forest_marks import MARK_SIZE, PALE, Mark, Pen, draw_marks, pens_of
+from skiptool.figures.forest_sheet import ForestSheet, plan_forest
 from skiptool.figures.grid import Column
+from skiptool.figures.labels import fitted
 from skiptool.figures.style import (
     INK,
     LINE,
     SOFT,
-    architecture_colours,
     drawing,
     readable,
 )
@@ -36,40 +34,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Mark", "forest"]
 
-_SHAPES: Final = "os^v"  # the next where a colour comes anew
-_ENSEMBLE: Final = "D"
-_PALE: Final = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """One difference.
-
-    Attributes
-    ----------
-    row : int
-    family, pruning : str
-    ensemble : bool
-    value, low, high, spread : float
-        Difference, its interval over subjects and standard deviation between folds. NaN is not
-        drawn.
-    sure : bool
-        Drawn filled.
-    """
-
-    row: int
-    family: str
-    pruning: str
-    ensemble: bool
-    value: float
-    low: float
-    high: float
-    spread: float
-    sure: bool
+_EDGE: Final = 0.12  # inches that a tick keeps from the end of the axis, for its label
 
 
 def forest(
-    marks: Sequence[Mark], rows: Sequence[Column], *, label: str, interval: str, sure: str
+    marks: Sequence[Mark],
+    rows: Sequence[Column],
+    *,
+    label: str,
+    interval: str,
+    sure: str,
+    unsure: str,
 ) -> Figure:
     """Draw differences by row, one panel for each family.
 
@@ -80,8 +55,8 @@ def forest(
         What the rows are: a shift in the block of its kind, or a domain.
     label : str
         What the axis is: ``cell IoU minus that of the baseline``.
-    interval, sure : str
-        What a line and a filled mark mean, for the key.
+    interval, sure, unsure : str
+        What a line, a filled and an open mark mean, for the key.
 
     Returns
     -------
@@ -99,46 +74,24 @@ def forest(
             "one of the rows"
         )
     families = list(dict.fromkeys(mark.family for mark in marks))
-    pens = _pens(marks)
+    pens = pens_of(marks)
     with drawing():
         named = [
-            (readable(_name(*network)), Line2D([], [], **_looks(*pen, 4.2, True)))
-            for network, pen in pens.items()
+            (_name(pruning, ensemble), Line2D([], [], **pen.looks(MARK_SIZE, sure=True)))
+            for (pruning, ensemble), pen in pens.items()
         ]
-        keys = [named, _meanings(marks, interval, sure)]
+        keys = [named, _meanings(marks, interval, sure, unsure)]
         texts = [[text for text, _ in key] for key in keys]
         sheet = plan_forest(rows, len(families), len(pens), texts)
         figure = Figure(figsize=sheet.size)
         limits = _limits(marks)
         for panel, family in enumerate(families):
             axes = _frame(figure, sheet, panel, limits)
-            _draw(axes, sheet, [mark for mark in marks if mark.family == family], pens)
+            draw_marks(axes, sheet, [mark for mark in marks if mark.family == family], pens)
         _write(figure, sheet, families, label)
-        _key(figure, sheet, 0, named)
-        _key(figure, sheet, math.ceil(len(named) / sheet.columns), keys[1])
+        for places, entries in zip(sheet.keys, keys, strict=True):
+            _key(figure, places, entries)
     return figure
-
-
-_Network: TypeAlias = tuple[str, bool]
-_Pen: TypeAlias = tuple[str, str]  # colour, shape
-
-
-def _name(pruning: str, ensemble: bool) -> str:
-    return f"{pruning}, ensemble" if ensemble else pruning
-
-
-def _pens(marks: Sequence[Mark]) -> dict[_Network, _Pen]:
-    """Colour and shape of each network, in the order in which they stand in a row."""
-    found = {(mark.pruning, mark.ensemble) for mark in marks}
-    pens: dict[_Network, _Pen] = {}
-    seen: Counter[str] = Counter()
-    for pruning, colour in architecture_colours(name for name, _ in found).items():
-        shape = _SHAPES[seen[colour] % len(_SHAPES)]
-        seen[colour] += 1
-        for ensemble in (False, True):
-            if (pruning, ensemble) in found:
-                pens[pruning, ensemble] = (colour, _ENSEMBLE if ensemble else shape)
-    return pens
 
 
 def _limits(marks: Sequence[Mark]) -> tuple[float, float]:
@@ -157,74 +110,39 @@ def _frame(figure: Figure, sheet: ForestSheet, panel: int, limits: tuple[float, 
     axes.set_xlim(*limits)
     axes.set_ylim(sheet.bottom, sheet.top)
     axes.set_yticks([])
-    axes.xaxis.set_major_locator(MaxNLocator(max(2, int(sheet.width / 0.55)), steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+    steps = MaxNLocator(max(2, int(sheet.width / 0.55)), steps=[1, 2, 5, 10])
+    edge = _EDGE * (limits[1] - limits[0]) / sheet.width
+    inner = (limits[0] + edge, limits[1] - edge)
+    ticks = [x for x in steps.tick_values(*limits) if inner[0] <= x <= inner[1]]
+    axes.set_xticks(ticks, [_signed(tick) for tick in ticks])
     axes.grid(axis="x")
     axes.hlines([top for top, _ in sheet.edges], *limits, color=LINE, linewidth=0.5, zorder=0.6)
     axes.axvline(0.0, color=INK, linewidth=0.8, zorder=1.5)
     return axes
 
 
-def _signed(value: float, _: object = None) -> str:
+def _signed(value: float) -> str:
     text = f"{value:+.3f}".rstrip("0").rstrip(".")
     return "0" if float(text) == 0.0 else text.replace("-", "\N{MINUS SIGN}")
 
 
-def _draw(
-    axes: Axes, sheet: ForestSheet, marks: Sequence[Mark], pens: dict[_Network, _Pen]
-) -> None:
-    """Draw all marks of a panel, those that look alike at once."""
-    low, high = axes.get_xlim()
-    size = _size(sheet)
-    inside = (
-        size / 2 / 72 * (high - low) / sheet.width
-    )  # half an open mark, which a line must spare
-    networks = list(pens)
-    for place, (network, (colour, shape)) in enumerate(pens.items()):
-        mine = [m for m in marks if (m.pruning, m.ensemble) == network and not math.isnan(m.value)]
-        heights = [sheet.height(mark.row, place, len(networks)) for mark in mine]
-        bars, lines = [], []
-        for mark, y in zip(mine, heights, strict=True):
-            if not math.isnan(mark.spread):
-                bars.append([(mark.value - mark.spread, y), (mark.value + mark.spread, y)])
-            if not math.isnan(mark.low):
-                gap = 0.0 if mark.sure else inside
-                lines.append([(mark.low, y), (max(mark.low, mark.value - gap), y)])
-                lines.append([(min(mark.high, mark.value + gap), y), (mark.high, y)])
-        thick = 0.75 * sheet.pitch * 72
-        pale = to_rgba(colour, _PALE)
-        axes.add_collection(LineCollection(bars, colors=[pale], linewidths=thick, zorder=1.0))
-        axes.add_collection(LineCollection(lines, colors=[colour], linewidths=1.0, zorder=2.0))
-        for sure in (False, True):
-            xs = [mark.value for mark in mine if mark.sure == sure]
-            ys = [y for mark, y in zip(mine, heights, strict=True) if mark.sure == sure]
-            axes.plot(xs, ys, zorder=3.0, **_looks(colour, shape, size, sure))
+def _name(pruning: str, ensemble: bool) -> str:
+    return readable(pruning) + (", ensemble" if ensemble else "")
 
 
-def _size(sheet: ForestSheet) -> float:
-    """Points of a mark."""
-    return min(4.2, 0.72 * sheet.pitch * 72)
-
-
-def _looks(colour: str, shape: str, size: float, sure: bool) -> dict[str, Any]:
-    return {
-        **{"linestyle": "", "marker": shape, "color": colour, "markeredgewidth": 0.9},
-        **{"markersize": size * (0.85 if shape == _ENSEMBLE else 1.0), "clip_on": False},
-        "markerfacecolor": colour if sure else "none",
-    }
-
-
-def _meanings(marks: Sequence[Mark], interval: str, sure: str) -> list[tuple[str, Line2D]]:
+def _meanings(
+    marks: Sequence[Mark], interval: str, sure: str, unsure: str
+) -> list[tuple[str, Line2D]]:
     """Entries of the key that hold for all networks."""
     found = []
     if not all(math.isnan(mark.low) for mark in marks):
         found.append((interval, Line2D([], [], color=INK, linewidth=1.0)))
-        for filled, text in ((True, sure), (False, f"not {sure}")):
-            found.append((text, Line2D([], [], **_looks(INK, "o", 4.2, filled))))
+        for filled, text in ((True, sure), (False, unsure)):
+            found.append((text, Line2D([], [], **Pen(INK).looks(MARK_SIZE, sure=filled))))
     if not all(math.isnan(mark.spread) for mark in marks):
         bar: dict[str, Any] = {"linewidth": 5.0, "solid_capstyle": "butt"}
         text = "± standard deviation between folds"
-        found.append((text, Line2D([], [], color=SOFT, alpha=_PALE, **bar)))
+        found.append((text, Line2D([], [], color=SOFT, alpha=PALE, **bar)))
     return found
 
 
@@ -236,25 +154,22 @@ def _write(figure: Figure, sheet: ForestSheet, families: Sequence[str], label: s
     for name, y in sheet.blocks:
         figure.text(sheet.stub / width, 1 - y / height, name, weight="bold")
     for name, left in zip(families, sheet.lefts, strict=True):
-        figure.text(left / width, 1 - (sheet.top - 0.1) / height, readable(name), weight="bold")
+        head = fitted(name, 7.7, sheet.width * DOTS)
+        figure.text(left / width, 1 - (sheet.top - 0.1) / height, head, weight="bold")
     middle = (sheet.lefts[0] + sheet.lefts[-1] + sheet.width) / 2
     y = 1 - (sheet.bottom + 0.34) / height
     figure.text(middle / width, y, readable(label, 60), ha="center", color=SOFT)
 
 
 def _key(
-    figure: Figure, sheet: ForestSheet, first: int, entries: Sequence[tuple[str, Line2D]]
+    figure: Figure, places: Sequence[tuple[float, float]], entries: Sequence[tuple[str, Line2D]]
 ) -> None:
-    """Write a key from this line on, in columns, read along the lines."""
-    width, height = sheet.size
-    for place, (text, handle) in enumerate(entries):
-        line, column = divmod(place, sheet.columns)
-        x = sheet.stub + column * sheet.entry
-        y = 1 - (sheet.bottom + AXIS + (first + line + 0.5) * KEY_LINE) / height
-        ends = [(x + 0.02) / width, (x + 0.22) / width]
-        if handle.get_marker() not in ("None", "", None):
-            ends = [sum(ends) / 2]
-        handle.set_data(ends, [y] * len(ends))
-        handle.set_transform(figure.transFigure)
+    """Write the entries of a key, each after what it explains."""
+    width, height = figure.get_size_inches()
+    for (left, top), (text, handle) in zip(places, entries, strict=True):
+        y = 1 - top / height
+        line = handle.get_linestyle() != "None"
+        xs = [left / width, (left + 0.2) / width] if line else [(left + 0.1) / width]
+        handle.set(xdata=xs, ydata=[y] * len(xs), transform=figure.transFigure)
         figure.add_artist(handle)
-        figure.text((x + 0.28) / width, y, text, size=6.5, va="center_baseline")
+        figure.text((left + 0.28) / width, y, text, size=6.5, va="center_baseline")

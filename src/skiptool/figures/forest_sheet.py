@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeAlias
 
 from skiptool.figures.grid import Column
 from skiptool.figures.style import TWO_COLUMNS, readable, text_width
 
-__all__ = ["AXIS", "KEY_LINE", "ForestSheet", "plan_forest"]
-
-AXIS: Final = 0.46
-"""Height of the ticks and the name of the axis."""
-
-KEY_LINE: Final = 0.15
-"""Height of a line of the key."""
+__all__ = ["ForestSheet", "plan_forest"]
 
 _MARGIN: Final = 0.06
+_AXIS: Final = 0.46  # ticks and name of the axis
+_KEY_LINE: Final = 0.15
 _GUTTER: Final = 0.16
 _PANEL: Final = (1.6, 3.6)  # least and greatest width
 _HEAD: Final = 0.26
 _BLOCK: Final = 0.22  # head of a block of rows
 _APART: Final = 0.08  # between blocks without a name
-_PITCHES: Final = ((4, 0.1), (8, 0.08), (12, 0.062))  # up to so many networks: inches for each
-_TIGHT: Final = 0.05
+_PITCHES: Final = ((4, 0.09), (8, 0.075), (12, 0.062))  # up to so many networks: inches for each
+_TIGHT: Final = 0.045
 _ROW: Final = 0.17  # what a label needs
 _BETWEEN: Final = 0.07  # rows
-_HANDLE: Final = 0.42  # mark and gaps of an entry of the key
+_HANDLE: Final = 0.28  # mark of an entry of the key, with its gap
+_SPACE: Final = 0.2  # between entries
+
+_Places: TypeAlias = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ class ForestSheet:
         Panels.
     top, bottom : float
         Of all panels.
-    columns, entry : int, float
-        Entries of the key side by side, and the width of each.
+    keys : tuple of tuple of (left, height)
+        Entries of each key below the panels.
     stub : float
         Left edge of the labels.
     """
@@ -66,8 +64,7 @@ class ForestSheet:
     width: float
     top: float
     bottom: float
-    columns: int
-    entry: float
+    keys: tuple[_Places, ...]
     stub: float = _MARGIN
 
     def height(self, row: int, place: int, places: int) -> float:
@@ -117,11 +114,9 @@ def plan_forest(
             edges.append((y, y + each))
             y += each
     total = lefts[-1] + width + _MARGIN
-    entry = max(text_width(key, 6.5) for key in keys) + _HANDLE
-    columns = max(1, int((total - 2 * _MARGIN) / entry))
-    lines = sum(math.ceil(len(key) / columns) for key in keys)
+    placed, foot = _flow(keys, y + _AXIS, total - _MARGIN)
     labels = tuple((name, sum(edge) / 2) for name, edge in zip(names, edges, strict=True))
-    size = (total, y + AXIS + KEY_LINE * lines + _MARGIN)
+    size = (total, foot + _MARGIN)
     return ForestSheet(
         size=size,
         labels=labels,
@@ -132,6 +127,24 @@ def plan_forest(
         width=width,
         top=_MARGIN + _HEAD,
         bottom=y,
-        columns=columns,
-        entry=entry,
+        keys=placed,
     )
+
+
+def _flow(
+    keys: Sequence[Sequence[str]], top: float, right: float
+) -> tuple[tuple[_Places, ...], float]:
+    """Set entries one after another, each key from a new line on; return places and foot."""
+    found: list[_Places] = []
+    for key in keys:
+        x = _MARGIN
+        places: list[tuple[float, float]] = []
+        for text in key:
+            width = _HANDLE + text_width([text], 6.5)
+            if places and x + width > right:
+                x, top = _MARGIN, top + _KEY_LINE
+            places.append((x, top + _KEY_LINE / 2))
+            x += width + _SPACE
+        found.append(tuple(places))
+        top += _KEY_LINE if key else 0.0
+    return tuple(found), top

@@ -85,11 +85,12 @@ def plan_grid(
     with_spread: bool,
     signed: bool = False,
     beside: float = 0.0,
+    least: float = 0.0,
 ) -> Plan:
     """Fit the cells into two journal columns, or as far beyond as their numbers need.
 
     ``beside`` is the length in inches of what is written along the colour bar, whose ticks may
-    have signs.
+    have signs. No cell is narrower than ``least`` inches.
     """
     bar = _BAR + (_SIGNED if signed else 0.0)
     groups = [(readable(name), len(list(run))) for name, run in groupby(r.group for r in rows)]
@@ -97,7 +98,7 @@ def plan_grid(
         text_width([readable(row.label) for row in rows], 7.0),
         text_width([name for name, _ in groups], 7.7),  # bold is a tenth wider
     )
-    blocks = _blocks(columns, MARGIN + stub + 0.1, bar)
+    blocks = _blocks(columns, MARGIN + stub + 0.1, bar, least)
     turned = [text_width(block.labels, 6.5) for block in blocks if block.upright]
     head = MARGIN + (0.2 if any(block.name for block in blocks) else 0.0)
     head += max(turned, default=0.1) + 0.04
@@ -107,7 +108,7 @@ def plan_grid(
     return Plan(blocks, tops, height, head, (blocks[-1].right + bar, bottom + MARGIN))
 
 
-def _blocks(columns: Sequence[Column], start: float, bar: float) -> tuple[Block, ...]:
+def _blocks(columns: Sequence[Column], start: float, bar: float, least: float) -> tuple[Block, ...]:
     runs = [
         (readable(name), tuple(readable(column.label) for column in run))
         for name, run in groupby(columns, key=lambda column: column.block)
@@ -116,7 +117,7 @@ def _blocks(columns: Sequence[Column], start: float, bar: float) -> tuple[Block,
     alone = [_alone_width(labels) for _, labels in runs]
     shared = room - sum(alone)
     count = sum(len(labels) for (_, labels), own in zip(runs, alone, strict=True) if not own)
-    low, high = _CELL_WIDTH
+    low, high = (max(width, least) for width in _CELL_WIDTH)
     common = min(high, max(low, shared / max(count, 1)))
     blocks = []
     for (name, labels), own in zip(runs, alone, strict=True):

@@ -24,7 +24,10 @@ __all__ = ["as_svg"]
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _REFERENCE: Final = re.compile(r"(url\(#|^#)([^)]+)")
+_UPSIDE_DOWN: Final = "scale(1 -1) translate(0 -"
 _NUMBER: Final = re.compile(r"-?\d+\.\d+")
+_STEP: Final = re.compile(r"([MLz])(?: (-?[\d.]+) (-?[\d.]+))?")
+_STRAIGHT: Final = re.compile(r"M -?[\d.]+ -?[\d.]+(?: [ML] -?[\d.]+ -?[\d.]+)+(?: z)?")
 _PLACES: Final = ("d", "x", "y", "transform")
 _COLOUR: Final = re.compile(r"#[0-9a-f]{6}")
 
@@ -57,6 +60,7 @@ def as_svg(figure: Figure, title: str, description: str) -> Markup:
         element.tail = None
         _localise(element, prefix, used)
     _slim(root)
+    _share(root, prefix)
     _describe(root, prefix, title, description)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
@@ -74,17 +78,50 @@ def _localise(element: ElementTree.Element, prefix: str, used: set[str]) -> None
         elif value.startswith("rotate(-0 "):
             continue
         elif key in _PLACES:
-            element.set(key, _NUMBER.sub(_rounded, " ".join(value.split())))
+            rounded = _NUMBER.sub(_rounded, " ".join(value.split()))
+            element.set(key, _shortened(rounded) if key == "d" else rounded)
         else:
             name = key.rpartition("}")[2]  # href needs no namespace any more
-            element.set(name, _REFERENCE.sub(rf"\g<1>{prefix}\2", value))
+            element.set(name, _referring(value, prefix))
     if rules:
-        style = _REFERENCE.sub(rf"\g<1>{prefix}\2", "; ".join(rules))
+        style = _referring("; ".join(rules), prefix)
         element.set("style", _COLOUR.sub(_variable, style))
 
 
+def _referring(value: str, prefix: str) -> str:
+    if value.startswith("data:"):  # the pixels of a picture, broken into lines
+        return "".join(value.split())
+    return _REFERENCE.sub(rf"\g<1>{prefix}\2", value)
+
+
 def _rounded(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return _rounded_value(float(number[0]))
+
+
+def _rounded_value(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _shortened(path: str) -> str:
+    """Write lines to the side as H and those up and down as V: outlines of masks have no other.
+
+    Examples
+    --------
+    >>> _shortened("M 1 2 L 3 2 L 3 4 L 5 6 z")
+    'M 1 2H3V4 L 5 6 z'
+    """
+    if _STRAIGHT.fullmatch(path) is None:
+        return path
+    pieces, x, y = list[str](), "", ""
+    for letter, to_x, to_y in _STEP.findall(path):
+        if letter == "L" and to_y == y:
+            pieces.append(f"H{to_x}")
+        elif letter == "L" and to_x == x:
+            pieces.append(f"V{to_y}")
+        else:
+            pieces.append(f" {letter} {to_x} {to_y}" if to_x else " z")
+        x, y = to_x, to_y
+    return "".join(pieces).strip()
 
 
 def _variable(colour: re.Match[str]) -> str:
@@ -103,6 +140,25 @@ def _slim(parent: ElementTree.Element) -> None:
     parent[:] = kept
     if kept:
         parent.text = None
+
+
+def _share(root: ElementTree.Element, prefix: str) -> None:
+    """Keep the pixels of a picture that stands in several places once."""
+    seen: dict[tuple[str | None, ...], tuple[str, float, float]] = {}
+    for image in root.iter("image"):
+        turned = image.get("transform", "")
+        place = float(image.get("x", 0)), float(image.get("y", 0))
+        same = (image.get("href"), turned, image.get("width"), image.get("height"))
+        if same not in seen:
+            seen[same] = (f"{prefix}image{len(seen)}", *place)
+            image.set("id", seen[same][0])
+        elif turned.startswith(_UPSIDE_DOWN):  # as Matplotlib writes all that fit the sheet's dots
+            name, x, y = seen[same]
+            image.tag = "use"
+            image.attrib.clear()
+            image.set("href", f"#{name}")
+            image.set("x", _rounded_value(place[0] - x))
+            image.set("y", _rounded_value(y - place[1]))
 
 
 def _describe(root: ElementTree.Element, prefix: str, title: str, description: str) -> None:

@@ -7,7 +7,10 @@ from typing import Final
 from skiptool.figures.dots import DOTS
 from skiptool.figures.style import readable, text_width
 
-__all__ = ["fitted", "wrapped"]
+__all__ = ["BOLD", "fitted", "wrapped"]
+
+BOLD: Final = 1.15
+"""Bold letters are about so many times as wide: fit them as if they were of a greater size."""
 
 _LONGEST: Final = 200
 
@@ -42,7 +45,7 @@ def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
     """
     given = text.strip().splitlines()
     if len(given) > 1:
-        kept = [*given[: lines - 1], " ".join(given[lines - 1 :])]
+        kept = [*given[: lines - 1], *([" ".join(given[lines - 1 :])] * (len(given) >= lines))]
         return [fitted(line, size, width) for line in kept]
     broken: list[str] = []
     rest = text.split()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from skiptool.figures.curves import MOST_BANDS, Curve, layer_curves
 from skiptool.figures.measures import (
     binning,
+    bins_of,
     folded,
     interval_note,
     measure_of,
@@ -59,10 +60,10 @@ class LayerCurves:
     @property
     def title(self) -> str:
         """What is drawn."""
-        measure = measure_of(self.compared.facts)
+        measure, bins = measure_of(self.compared.facts), bins_of(self.compared.facts)
         if self.of_input:
-            return f"{measure} in shares of the input's: {self.name}"
-        return f"{measure} along the network: {self.name}"
+            return f"{measure} in shares of the input's: {self.name}{bins}"
+        return f"{measure} along the network: {self.name}{bins}"
 
     @property
     def caption(self) -> str:
@@ -163,11 +164,10 @@ def layer_table(
     """Lay out a number of each layer, architectures across; None where it is not known."""
     columns: dict[str, list[str | int | float | None]] = {"layer": [*compared.layers]}
     for network in compared.networks:
-        picked = {layer.layer: pick(layer) for layer in network.layers}
-        values = [
-            None if found is None else found.value for found in map(picked.get, columns["layer"])
-        ]
-        columns[network.name] = [None if v is None or math.isnan(v) else v for v in values]
+        picked = ((layer.layer, pick(layer)) for layer in network.layers)
+        values = {layer: found.value for layer, found in picked if found is not None}
+        cells = [values.get(layer, math.nan) for layer in compared.layers]
+        columns[network.name] = [None if math.isnan(value) else value for value in cells]
     shade = Shade.of([*columns.values()][1:], digits=3)
     groups = tuple(dict.fromkeys(network.family for network in compared.networks))
     return Table(title, columns, shade=shade, groups=groups)

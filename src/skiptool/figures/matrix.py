@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from matplotlib.collections import PolyCollection
 
 from skiptool.errors import ArgumentError
+from skiptool.figures.cell_notes import plan_notes
 from skiptool.figures.grid import BAR_HEIGHT, MARGIN, Column, Plan, Row, plan_grid
 from skiptool.figures.scale import SHARES, Scale, difference_scale
 from skiptool.figures.style import (
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from skiptool.records import Float64
+    from skiptool.records import AnyArray, Float64
 
 __all__ = ["Column", "Row", "difference_matrix", "iou_matrix"]
 
+_Notes: TypeAlias = Sequence[Sequence[str]]
 _INSET: Final = 0.008  # the hairline between cells is the ground, whatever its colour
 
 
@@ -71,7 +74,8 @@ def iou_matrix(
     ArgumentError
         If a shape differs from the number of rows and columns, or there is none of either.
     """
-    return _matrix(values, rows, columns, spread, label, SHARES)
+    notes = None if spread is None else _as_notes(spread, rows, columns)
+    return _matrix(values, rows, columns, notes, label, SHARES)
 
 
 def difference_matrix(
@@ -80,43 +84,52 @@ def difference_matrix(
     columns: Sequence[Column],
     *,
     spread: Float64 | None = None,
+    below: Sequence[Sequence[str]] | None = None,
     label: str = "difference of IoU",
 ) -> Figure:
     """Draw a matrix of differences, each written with its sign.
 
     Parameters, result and errors as of ``iou_matrix``; values in [-1, 1]. The colours are even
-    about 0 and end at the greatest difference; the ends stand on the bar.
+    about 0 and end at the greatest difference; the ends stand on the bar. ``below`` are texts,
+    R of C each, that stand small below the values instead of ``spread``; all are left out where
+    they would make the sheet too wide.
     """
-    return _matrix(values, rows, columns, spread, label, difference_scale(values))
+    if below is not None:
+        _check(np.array(below), rows, columns, "texts below the values")
+    elif spread is not None:
+        below = _as_notes(spread, rows, columns)
+    return _matrix(values, rows, columns, below, label, difference_scale(values))
+
+
+def _as_notes(spread: Float64, rows: Sequence[Row], columns: Sequence[Column]) -> _Notes:
+    _check(spread, rows, columns, "spread")
+    return [["" if math.isnan(each) else f"±{each:.2f}" for each in line] for line in spread]
 
 
 def _matrix(
     values: Float64,
     rows: Sequence[Row],
     columns: Sequence[Column],
-    spread: Float64 | None,
+    notes: _Notes | None,
     label: str,
     scale: Scale,
 ) -> Figure:
     _check(values, rows, columns, "values")
-    if spread is not None:
-        _check(spread, rows, columns, "spread")
     label = readable(label)
     with drawing():
         length = text_width([label], 6.5)
-        plan = plan_grid(
-            rows, columns, with_spread=spread is not None, signed=scale.signed, beside=length
-        )
+        plan_of = partial(plan_grid, rows, columns, signed=scale.signed, beside=length)
+        plan, size = plan_notes(plan_of, [text for line in notes or () for text in line])
         figure, axes = inch_axes(*plan.size)
         _cells(axes, plan, values, scale)
-        _numbers(axes, plan, values, spread, scale)
+        _numbers(axes, plan, values, notes if size else None, size, scale)
         _row_labels(axes, plan, rows)
         _column_labels(axes, plan)
         _colour_bar(axes, plan, label, length, scale)
     return figure
 
 
-def _check(values: Float64, rows: Sequence[Row], columns: Sequence[Column], name: str) -> None:
+def _check(values: AnyArray, rows: Sequence[Row], columns: Sequence[Column], name: str) -> None:
     expected = (len(rows), len(columns))
     if values.shape != expected or values.size == 0:
         raise ArgumentError(
@@ -145,7 +158,9 @@ def _corners(span: tuple[float, float], top: float, height: float) -> list[tuple
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def _numbers(axes: Axes, plan: Plan, values: Float64, spread: Float64 | None, scale: Scale) -> None:
+def _numbers(
+    axes: Axes, plan: Plan, values: Float64, notes: _Notes | None, note: float, scale: Scale
+) -> None:
     spans = plan.spans()
     size = _size(values, min(width for _, width in spans), scale)
     for (row, column), value in np.ndenumerate(values):
@@ -153,12 +168,12 @@ def _numbers(axes: Axes, plan: Plan, values: Float64, spread: Float64 | None, sc
         if math.isnan(value):
             _centred(axes, x, y, "–", color=SOFT)
             continue
-        below = math.nan if spread is None else float(spread[row, column])
-        lift = 0.0 if math.isnan(below) else 0.055
+        below = "" if notes is None else notes[row][column]
+        lift = 0.055 if below else 0.0
         colour = scale.legible(value)
         _centred(axes, x, y - lift, scale.written(value), color=colour, size=size)
         if lift:
-            _centred(axes, x, y + 0.07, f"±{below:.2f}", color=colour, size=4.8)
+            _centred(axes, x, y + 0.07, below, color=colour, size=note)
 
 
 def _size(values: Float64, width: float, scale: Scale) -> float:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "binning",
+    "bins_of",
     "facts_of",
     "folded",
     "interval_note",
@@ -58,6 +59,11 @@ def binning(facts: Mapping[str, Any]) -> str:
     return f", B = {facts['bins']} bins of {_RANGES.get(facts['range_rule'], '')}".removesuffix(
         " of "
     )
+
+
+def bins_of(facts: Mapping[str, Any]) -> str:
+    """Return the number of bins as the tail of a title; nothing where there are none."""
+    return "" if facts["bins"] is None else f", B = {facts['bins']}"
 
 
 def folded(compared: Compared) -> str:

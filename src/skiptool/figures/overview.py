@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -12,15 +12,16 @@ import numpy as np
 from skiptool.figures.heat import Heat, HeatRow, heat_sheet
 from skiptool.figures.measures import (
     binning,
+    bins_of,
     facts_of,
     measure_of,
     numbers_of,
     shift_name,
 )
-from skiptool.figures.style import in_paper_order
+from skiptool.figures.overview_blocks import split
 from skiptool.names import ShiftKind
 from skiptool.readings.layers import Compared, NetworkDistances, in_order
-from skiptool.records import Table
+from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Overview", "overviews"]
 
-_MOST_BLOCKS: Final = 6
-_MOST_ROWS: Final = 60  # of cells, one below the other: what a page holds
 _Key: TypeAlias = tuple[str, str]
 """Family and pruning: an architecture."""
 
@@ -76,12 +75,12 @@ class Overview:
     def title(self) -> str:
         """What is compared with what."""
         facts = self._facts
-        reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
-        across = "other domains" if self._by_domain else f"{facts['domain']} under shifts"
-        return f"{measure_of(facts)} of {across} to {reference}"
+        domain = facts["reference_domain"] if self._by_domain else facts["domain"]
+        of = f"of other domains to {domain}" if self._by_domain else f"under shifts, {domain}"
+        return f"{measure_of(facts)} {of}{bins_of(facts)}"
 
     @property
-    def _facts(self) -> Any:  # noqa: ANN401 - columns of any type
+    def _facts(self) -> Mapping[str, Any]:
         return self.rows[0].facts
 
     @property
@@ -95,15 +94,13 @@ class Overview:
         folds = max(network.folds for row in self.rows for network in row.networks)
         images = sorted({int(row.facts["n_other"]) for row in self.rows})
         span = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
-        across = (
-            " and over the architectures named"
-            if any(len(block.members) > 1 for block in self.blocks)
-            else ""
-        )
+        several = any(len(block.members) > 1 for block in self.blocks)
+        across = " and over the architectures named" if several else ""
+        reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
         return (
             f"{measure_of(facts)} between {'domains' if self._by_domain else 'shifted images'} "
-            f"(rows) and the reference at each layer (columns, in the order of data flow): mean "
-            f"over channels, eq. (10), over {folds} fold{'' if folds == 1 else 's'}{across}; "
+            f"(rows) and {reference} at each layer (columns, in the order of data flow): mean "
+            f"over channels, eq. (10), and over {folds} fold{'' if folds == 1 else 's'}{across}; "
             f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
             "greatest value; on a finite sample the distance is never 0, also without a shift."
         )
@@ -139,7 +136,8 @@ class Overview:
         for place, layer in enumerate(self.layers):
             values = [float(v) for block in self.blocks for v in block.values[:, place]]
             columns[layer] = [None if math.isnan(value) else value for value in values]
-        return Table(self.title, columns)
+        shade = Shade.of([columns[layer] for layer in self.layers], digits=3)
+        return Table(self.title, columns, shade=shade)
 
     def numbers(self) -> list[Number]:
         """Return the numbers of the cells; of architectures that were averaged the names."""
@@ -202,7 +200,7 @@ def _overview(rows: tuple[Compared, ...]) -> Overview:
     keys = {_key(network): network for row in rows for network in row.networks}
     blocks = tuple(
         Block(name, members, _values(rows, members, layers))
-        for name, members in _split(list(keys), len(rows))
+        for name, members in split(list(keys), len(rows))
     )
     return Overview(rows, layers, blocks)
 
@@ -222,46 +220,8 @@ def _values(rows: Sequence[Compared], members: Sequence[_Key], layers: Sequence[
                     here[columns[layer.layer]] = layer.distance.value
     known = np.isfinite(found)
     total = np.where(known, found, 0.0).sum(axis=0)
-    return np.divide(
-        total, known.sum(axis=0), out=np.full_like(total, math.nan), where=known.any(axis=0)
-    )
-
-
-def _split(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]:
-    """Choose what has a matrix of its own, so that a page holds them, and name it."""
-    families = list(dict.fromkeys(family for family, _ in keys))
-    prunings = in_paper_order(pruning for _, pruning in keys)
-    ordered = sorted(keys, key=lambda key: (prunings.index(key[1]), families.index(key[0])))
-    each: list[tuple[str, tuple[_Key, ...]]] = [(" ".join(key).strip(), (key,)) for key in ordered]
-    by_family = [
-        (_called(members, family), members)
-        for baseline in (True, False)
-        for family in families
-        if (
-            members := tuple(key for key in ordered if key[0] == family and _plain(key) is baseline)
-        )
-    ]
-    together = [
-        (_called(members, ""), members)
-        for baseline in (True, False)
-        if (members := tuple(key for key in ordered if _plain(key) is baseline))
-    ]
-    for choice in (each, by_family):
-        if len(choice) <= _MOST_BLOCKS and -(-len(choice) // 2) * rows <= _MOST_ROWS:
-            return choice
-    return together
-
-
-def _plain(key: _Key) -> bool:
-    return key[1] == "baseline"
-
-
-def _called(members: Sequence[_Key], family: str) -> str:
-    if len(members) == 1:
-        return " ".join(members[0]).strip()
-    if all(map(_plain, members)):
-        return f"baseline, mean of {len(members)} encoders"
-    return f"{family} mean of {len(members)} pruned networks".strip()
+    count = known.sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), math.nan))
 
 
 def _shared(members: Sequence[_Key]) -> Number:

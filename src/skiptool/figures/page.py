@@ -49,8 +49,8 @@ class Exhibit:
         What links to it and the table of numbers call it; by default its number on the page.
     title : str
         Stands above it, and in the contents where its section has several.
-    paragraphs : tuple of str
-        Plain text below its title.
+    sentences : tuple of str
+        What is to be seen, below the title; those after the third are folded.
     """
 
     caption: str
@@ -58,7 +58,7 @@ class Exhibit:
     table: Table | None = None
     anchor: str = ""
     title: str = ""
-    paragraphs: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.forest import Mark, forest
 from skiptool.figures.grid import Column
+from skiptool.figures.paired_words import ALPHA, describe, findings
 from skiptool.figures.score_grid import shift_column, shift_order
-from skiptool.figures.style import in_paper_order
+from skiptool.figures.style import in_paper_order, readable
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
-from skiptool.readings.difference import EXCHANGES, RESAMPLES
 from skiptool.readings.paired import PairedDifference, paired_differences
 from skiptool.records import Table
-from skiptool.stats.exchange import least_p_value
 from skiptool.stats.holm import holm
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from skiptool.figures.exhibit import Number
 
 __all__ = ["PairedComparison", "paired_comparisons"]
-
-_ALPHA: Final = 0.05
-_TOLD: Final = 4  # networks named in a sentence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +71,7 @@ class PairedComparison:
             Mark(
                 *(place, one.family, one.pruning, one.ensemble),
                 *(one.value, one.ci_low, one.ci_high, one.sd_folds),
-                p < _ALPHA,
+                p < ALPHA,
             )
             for one, place, p in zip(self.found, self.places, self.adjusted, strict=True)
         ]
@@ -84,7 +80,8 @@ class PairedComparison:
             self.rows,
             label=f"{self.measure} minus that of the baseline",
             interval=f"{100 * self.level:g} % interval over subjects",
-            sure=f"p < {_ALPHA} (Holm)",
+            sure=f"p < {ALPHA} (Holm)",
+            unsure=f"p ≥ {ALPHA}",
         )
 
     def table(self) -> Table:
@@ -125,39 +122,8 @@ class PairedComparison:
 
     def sentences(self) -> tuple[str, ...]:
         """Say in words which networks gain and lose, and where, or that none can be told."""
-        gains = self._told("Better", lambda value: value > 0)
-        losses = self._told("Worse", lambda value: value < 0)
-        if gains or losses:
-            return tuple(sentence for sentence in (gains, losses) if sentence)
-        made = [p for p in self.adjusted if not math.isnan(p)]
-        if not made:
-            return ()
-        sentence = f"None of {len(made)} differences to the baseline is below p = {_ALPHA} (Holm)."
-        least = len(made) * min(least_p_value(one.subjects, EXCHANGES) for one in self.found)
-        if least >= _ALPHA:
-            sentence = f"{sentence[:-1]}, and with so few subjects none can be: see the caption."
-        return (sentence,)
-
-    def _told(self, word: str, counts: Callable[[float], bool]) -> str:
-        """Name the networks that differ in one direction, those first that do so most often."""
-        networks: dict[str, list[tuple[float, int]]] = {}
-        tested: dict[str, int] = {}
-        for one, place, p in zip(self.found, self.places, self.adjusted, strict=True):
-            name = f"{one.family} {one.network}".strip()
-            tested[name] = tested.get(name, 0) + 1
-            if p < _ALPHA and counts(one.value):
-                networks.setdefault(name, []).append((one.value, place))
-        if not networks:
-            return ""
-        parts = []
-        for name in sorted(networks, key=lambda name: -len(networks[name]))[:_TOLD]:
-            value, place = max(networks[name], key=lambda pair: abs(pair[0]))
-            shown = f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
-            where = f"most {self._row_name(place)}, {shown}"
-            parts.append(f"{name} in {len(networks[name])} of {tested[name]} ({where})")
-        more = len(networks) - len(parts)
-        tail = f"; {more} more in others" if more else ""
-        return f"{word} than the baseline, p < {_ALPHA} (Holm): {'; '.join(parts)}{tail}."
+        places = [readable(self._row_name(place)) for place in self.places]
+        return findings(self.found, places, self.adjusted)
 
     def _row_name(self, place: int) -> str:
         row = self.rows[place]
@@ -253,40 +219,9 @@ def _comparison(
     classes = found[0].classes
     measure = f"{classes[0]} IoU" if len(classes) == 1 else "mean IoU"
     title = f"Difference in {measure} to the baseline by {across}"
-    caption = _caption(found, measure, level)
+    caption = describe(found, measure, level)
     places = tuple(place for place, _ in ordered)
     numbers = tuple(adjusted.tolist())
     return PairedComparison(
         title, heading, caption, measure, across, rows, found, places, numbers, level
     )
-
-
-def _caption(found: Sequence[PairedDifference], measure: str, level: float) -> str:
-    first = found[0]
-    folds, subjects = ([getattr(one, name) for one in found] for name in ("folds", "subjects"))
-    averaged = f"mean over {max(folds)} folds" if max(folds) > 1 else "one fold"
-    text = (
-        f"{measure[0].upper()}{measure[1:]} of each pruned network minus that of the baseline of "
-        "the same encoder, fold, domain and shift, from confusion counts accumulated over the "
-        f"{first.split} subjects of {first.dataset}; {averaged}"
-    )
-    if max(folds) > 1:
-        text += ", pale bars reach one standard deviation between folds to either side"
-    if max(subjects) < 2:
-        return f"{text}. With one subject there is neither an interval nor a test."
-    tests = sum(not math.isnan(one.p_value) for one in found)
-    few, many = min(subjects), max(subjects)
-    people = str(many) if few == many else f"{few} to {many}"
-    least = least_p_value(many, EXCHANGES)
-    ways = f"{EXCHANGES:,} exchanges" if 2**many > EXCHANGES else f"all {2**many:,} exchanges"
-    text += (
-        f". Lines: {100 * level:g} % interval over {people} subjects, for the networks as they are "
-        f"trained ({RESAMPLES:,} resamples). Filled marks: p < {_ALPHA}, by exchanging the two "
-        f"networks within subjects ({ways}; the smallest p is {least:.2g}), adjusted by Holm over "
-        f"{tests} comparisons"
-    )
-    if few < 2:
-        text += "; one subject alone has neither an interval nor a test"
-    if tests * least >= _ALPHA:
-        text += f": with {many} subjects none can be below {_ALPHA}"
-    return f"{text}."

@@ -23,8 +23,11 @@ _NAME: Final = 0.2
 _BRACKETS: Final = 0.22
 _LEGEND: Final = 0.26
 _HEIGHTS: Final = {1: 1.9, 2: 1.4, 3: 1.15}
-_LOW: Final = 0.95
+_LOWEST: Final = (0.95, 0.55)  # height of many panels: where a page holds them, and at least
+_PAGE: Final = 9.2
+_NAME_ROOM: Final = 0.1  # width of a layer whose name stands upright
 _WRAP: Final = 6  # more networks of one encoder stand in two columns
+_BESIDE: Final = 3  # networks of more encoders stand one after the other, in as many columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +120,22 @@ def plan_panels(keys: Sequence[tuple[str, str]], layers: Sequence[str]) -> Sheet
     cells = _cells(keys)
     rows, columns = (1 + max(place) for place in zip(*cells, strict=True))
     room = TWO_COLUMNS - _LEFT - _RIGHT - _GUTTER * (columns - 1)
-    width = max(_NARROWEST, room / columns)
-    height = _HEIGHTS.get(rows, _LOW)
+    width = max(_NARROWEST, room / columns, _NAME_ROOM * len(layers))
     widest = text_width(layers, 6.5)
     upright = widest > width / (len(layers) + 0.4) - 0.02
     names = (widest if upright else 0.1) + 0.06
     lefts = [_LEFT + column * (width + _GUTTER) for column in range(columns)]
-    head = _TITLE + (_ENCODERS if any(encoder for _, encoder in keys) else 0.0)
+    headed = _headed(keys)
+    head = _TITLE + (_ENCODERS if headed else 0.0)
+    free = (_PAGE - head - names - _LEGEND) / rows - _NAME - _BRACKETS
+    height = _HEIGHTS.get(rows, min(_LOWEST[0], max(_LOWEST[1], free)))
     pitch = _NAME + height + _BRACKETS
     total = head + rows * pitch + names + _LEGEND
     lowest = {column: max(r for r, c in cells if c == column) for _, column in cells}
     leftmost = {row: min(c for r, c in cells if r == row) for row, _ in cells}
     panels = tuple(
         Panel(
-            name=readable(pruning),
+            name=readable(pruning if headed else f"{encoder} {pruning}".strip()),
             left=lefts[column],
             bottom=total - head - row * pitch - _NAME - height,
             width=width,
@@ -138,18 +143,32 @@ def plan_panels(keys: Sequence[tuple[str, str]], layers: Sequence[str]) -> Sheet
             first=column == leftmost[row],
             last=row == lowest[column],
         )
-        for (pruning, _), (row, column) in zip(keys, cells, strict=True)
+        for (pruning, encoder), (row, column) in zip(keys, cells, strict=True)
     )
-    encoders = [readable(name) for name in dict.fromkeys(encoder for _, encoder in keys)]
+    encoders = _encoders(keys) if headed else []
     size = (lefts[-1] + width + _RIGHT, total)
-    heads = tuple(zip(encoders, lefts, strict=False))  # one encoder may fill two columns
+    named = map(readable, encoders)
+    heads = tuple(zip(named, lefts, strict=False))  # one encoder may fill two columns
     return Sheet(panels, heads, size, upright)
+
+
+def _encoders(keys: Sequence[tuple[str, str]]) -> list[str]:
+    return list(dict.fromkeys(encoder for _, encoder in keys))
+
+
+def _headed(keys: Sequence[tuple[str, str]]) -> bool:
+    """Whether each encoder heads a column."""
+    encoders = _encoders(keys)
+    return len(encoders) <= _BESIDE and any(encoders)
 
 
 def _cells(keys: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
     """Row and column of each panel."""
     prunings = in_paper_order(pruning for pruning, _ in keys)
-    encoders = list(dict.fromkeys(encoder for _, encoder in keys))
+    encoders = _encoders(keys)
+    if len(encoders) > _BESIDE:
+        ranked = sorted(keys, key=lambda key: (encoders.index(key[1]), prunings.index(key[0])))
+        return [divmod(ranked.index(key), _BESIDE) for key in keys]
     if len(encoders) == 1 and len(prunings) > _WRAP:
         return [divmod(prunings.index(pruning), 2) for pruning, _ in keys]
     return [(prunings.index(pruning), encoders.index(encoder)) for pruning, encoder in keys]

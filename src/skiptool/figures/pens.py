@@ -36,9 +36,11 @@ _COLOURS: Final = (
     (_PAPER["L2-pruned"], _DARK),  # amber
     (_PAPER["L1-pruned"], _DARK),  # sky
     (_PAPER["L3-pruned"], _WHITE),  # red
-    (_PAPER["baseline"], _WHITE),  # near black
+    ("#3b4049", _WHITE),  # near black; no tone of the page, which turns in its dark scheme
 )
 _DASHES: Final = ((), (6.0, 1.8), (2.2, 1.5), (7.0, 1.5, 1.8, 1.5))  # in widths of the line
+_MANY: Final = 60_000
+"""Corners beyond which lines become dots in SVG and PDF too: noise, that would fill megabytes."""
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -126,6 +128,7 @@ def stroke(
     for drawn in (casing, colour):
         drawn.set_capstyle("butt")
         drawn.set_joinstyle("miter" if inside else "round")
+        drawn.set_rasterized(sum(map(len, lines)) > _MANY)
         axes.add_collection(drawn, autolim=False)
         if area is not None:
             drawn.set_snap(False)  # one and the same edge for line and area

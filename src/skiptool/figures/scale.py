@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["SHARES", "Scale", "difference_scale"]
 
 _MINUS: Final = "\N{MINUS SIGN}"
+_DARK: Final = "#1b1b1b"
+_DARK_LIGHT: Final = 0.061  # its luminance, and the 0.05 that WCAG adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,11 @@ class Scale:
         return np.asarray(matplotlib.colormaps[self.colours](places))
 
     def legible(self, value: float) -> str:
-        """Black or white, whichever stands out more on a cell (contrast as WCAG defines it)."""
+        """Dark or white ink, whichever stands out more on a cell (contrast as WCAG defines it)."""
         rgb = self.shades(np.array([value]))[0, :3]
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         light = float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05
-        return "#1b1b1b" if light / 0.05 > 1.05 / light else "#ffffff"
+        return _DARK if light / _DARK_LIGHT > 1.05 / light else "#ffffff"
 
     def written(self, value: float) -> str:
         """Two decimals, and a sign where it counts.

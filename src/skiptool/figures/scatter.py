@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ from skiptool.errors import ArgumentError
 from skiptool.figures.correlations import interval_text
 from skiptool.figures.dots import DOTS
 from skiptool.figures.facets import plan_facets
-from skiptool.figures.labels import fitted
+from skiptool.figures.labels import BOLD, fitted
 from skiptool.figures.style import (
     INK,
     SOFT,
@@ -43,7 +43,7 @@ _MARKERS: Final = {
     "domain": "D",
 }
 _OTHER: Final = "X"
-_STEPS: Final = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
+_STEPS: Final = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
 _EDGE: Final = 0.1  # inches at either end of an axis of distance that no number stands below
 
 
@@ -178,8 +178,8 @@ def _whiskers(means: Sequence[Mean], layer: int) -> tuple[list[float], list[floa
 
 def _head(axes: Axes, found: Association, layer: int, size: tuple[float, float]) -> None:
     width, height = size
-    name = fitted(found.joined.layers[layer], 7.5, width * DOTS)
+    name = fitted(found.joined.layers[layer], 7.0 * BOLD, width * DOTS)
     weight = "bold" if layer == found.best else "normal"
-    place = {"transform": axes.transAxes}
+    place: dict[str, Any] = {"transform": axes.transAxes}
     axes.text(0.0, 1 + 0.17 / height, name, size=7.0, weight=weight, **place)
     axes.text(0.0, 1 + 0.05 / height, f"ρ = {interval_text(found, layer)}", size=6.2, **place)

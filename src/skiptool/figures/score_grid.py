@@ -46,16 +46,11 @@ class ScoreGrid:
         return [f"{column.block} {column.label}".strip() for column in self.columns]
 
     def table(self, title: str, values: Float64, *, differences: bool = False) -> Table:
-        """Return values (R, C) as a table, architectures across, shaded as scores or differences.
-
-        Scores are shaded from 0 to 1, differences as far as they go.
-        """
+        """Return values (R, C), scores or differences, as a table, architectures across."""
         cells: dict[str, list[str | int | float | None]] = {self.across: [*self.column_names()]}
         for name, row in zip(self.row_names(), values.tolist(), strict=True):
             cells[name] = [None if math.isnan(value) else value for value in row]
-        shade = Shade(0.0, 1.0)
-        if differences:
-            shade = Shade.of([*cells.values()][1:], diverging=True)
+        shade = Shade.of([*cells.values()][1:], diverging=True) if differences else Shade(0.0, 1.0)
         groups = tuple(dict.fromkeys(row.group for row in self.rows))
         return Table(title, cells, shade=shade, groups=groups)
 

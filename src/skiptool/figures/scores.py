@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ScoreMatrix", "by_domain", "by_shift"]
 
+_TOLD: Final = 12  # rows; of more, the extremes are told
 _Columns: TypeAlias = Mapping[Shift | str, Column]
 
 
@@ -100,17 +101,24 @@ class ScoreMatrix:
         first = self.values[:, 0]
         if self.values.shape[1] < 2 or np.isnan(first).all():
             return ()
-        sentences = []
         names = self.grid.column_names()
-        for name, values in zip(self.grid.row_names(), self.values, strict=True):
-            if np.isnan(values[0]):
-                continue
-            worst = int(np.nanargmin(values))
-            sentences.append(
-                f"{name}: {values[0]:.2f} ({names[0]}), lowest {values[worst]:.2f} "
-                f"({names[worst]})."
-            )
-        return tuple(sentences)
+        told = [(r, int(np.nanargmin(v))) for r, v in enumerate(self.values) if not np.isnan(v[0])]
+        if len(told) > _TOLD:
+            told = self._ends(told)
+        return tuple(
+            f"{self.grid.row_names()[r]}: {first[r]:.2f} ({names[0]}), lowest "
+            f"{self.values[r, c]:.2f} ({names[c]})."
+            for r, c in told
+        )
+
+    def _ends(self, lowest: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Of each family keep the baseline and the rows whose lowest value is lowest, highest."""
+        kept = set()
+        for group in dict.fromkeys(row.group for row in self.rows):
+            mine = [place for place in lowest if self.rows[place[0]].group == group]
+            kept |= {place for place in mine if self.rows[place[0]].label == "baseline"}
+            kept |= {end(mine, key=lambda place: self.values[place]) for end in (min, max) if mine}
+        return sorted(kept)
 
 
 def by_shift(found: Sequence[Score]) -> list[ScoreMatrix]:

@@ -12,6 +12,7 @@ from skiptool.figures.channels import LayerChannels, Network
 from skiptool.figures.layers import LayerCurves, layer_table
 from skiptool.figures.measures import (
     binning,
+    bins_of,
     folded,
     interval_note,
     measure_of,
@@ -59,9 +60,8 @@ class Comparison:
     @property
     def title(self) -> str:
         """What is compared, by which measure."""
-        bins = self.compared.facts["bins"]
-        measure = measure_of(self.compared.facts)
-        return f"{measure}: {self.name}" + ("" if bins is None else f", B = {bins}")
+        facts = self.compared.facts
+        return f"{measure_of(facts)}: {self.name}{bins_of(facts)}"
 
     @property
     def caption(self) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.dots import DOTS
-from skiptool.figures.labels import fitted
+from skiptool.figures.labels import BOLD, fitted
 from skiptool.figures.style import INK, LINE, ONE_COLUMN, SOFT, TWO_COLUMNS, drawing, text_width
 from skiptool.names import LAYERS
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["correlation_strip", "layers_of"]
 
-_NAMES: Final = 1.6  # inches that names of layers get at most, as all that follows
+_NAMES: Final = 1.4  # inches that names of layers get at most, as all that follows
 _EDGE, _GUTTER, _TOP = 0.08, 0.2, 0.1
 _HEAD: Final = 0.2
 _ROW: Final = 0.17
@@ -87,10 +87,10 @@ def correlation_strip(found: Sequence[Association]) -> Figure:
             )
             _frame(axes, names if column == 0 else [""] * len(names), low)
             _dots(axes, one, layers)
-            head = fitted(one.joined.kin.family, 7.0, across * DOTS)
+            head = fitted(one.joined.kin.family, 7.0 * BOLD, across * DOTS)
             axes.text(0.0, 1 + 0.07 / tall, head, weight="bold", transform=axes.transAxes)
         middle = (left + (columns * (across + _GUTTER) - _GUTTER) / 2) / width
-        text = "rank correlation of distance and loss of IoU"
+        text = "rank correlation with loss of IoU"
         figure.text(middle, 0.08 / height, text, ha="center", color=SOFT)
     return figure
 

@@ -105,6 +105,7 @@ _STYLE: Final = {
     "ytick.labelsize": 6.5,
     "ytick.major.size": 0.0,
     "hatch.linewidth": 0.5,
+    "image.composite_image": False,  # pictures that come again can be found
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "skiptool",

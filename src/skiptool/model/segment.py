@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from skiptool.names import Precision
     from skiptool.records import Image, Int64, UInt8
 
-__all__ = ["Segmented", "check_labels", "segment"]
+__all__ = ["Segmented", "check_labels", "count_cells", "segment", "truth_cells"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def segment(
     _, height, width, _ = images.shape
     doing = f"{len(networks)} networks and a batch of {len(images)} images of {height} x {width} px"
     with memory_told(device, doing), torch.inference_mode(), exact_float32(device):
-        cells = _truth_cells(truth, classes).to(device)
+        cells = truth_cells(truth, classes).to(device)
         inputs = to_device(images, device)
         labels = []
         shares: list[torch.Tensor | None] = [None] * len(ensembles)
@@ -104,7 +104,7 @@ def segment(
                     # a sum: its largest class is that of the mean
                     shares[place] = share if before is None else before.add_(share)
         labels += [share.argmax(dim=1) for share in shares if share is not None]
-        counts = torch.stack([_count(cells, each, classes) for each in labels])
+        counts = torch.stack([count_cells(cells, each, classes) for each in labels])
         kept = torch.stack(labels).to(torch.uint8).cpu().numpy() if keep else None
         return Segmented(counts.cpu().numpy(), kept)
 
@@ -125,17 +125,30 @@ def check_labels(truth: UInt8, classes: int, where: str) -> None:
         )
 
 
-def _truth_cells(truth: UInt8, classes: int) -> torch.Tensor:
-    """First cell of the row of each pixel in a batch's tables; the ignored have rows of their own.
+def truth_cells(truth: UInt8, classes: int) -> torch.Tensor:
+    """Return the first cell of the row of each pixel in a batch's tables.
 
-    int64 (N, H, W); each image has J + 1 rows of J cells.
+    int64 (N, H, W); each image has J + 1 rows of J cells, the last for pixels that are ignored.
     """
     rows = np.minimum(truth, classes).astype(np.int64)
     rows += np.arange(len(truth)).reshape(-1, 1, 1) * (classes + 1)
     return torch.from_numpy(rows).mul_(classes)
 
 
-def _count(cells: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+def count_cells(cells: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Count pixels by [truth, predicted] for each image of a batch, those labelled 255 left out.
+
+    Parameters
+    ----------
+    cells : int64, shape (N, H, W)
+        What `truth_cells` made of the truth.
+    labels : int64, shape (N, H, W)
+    classes : int
+
+    Returns
+    -------
+    int64, shape (N, J, J)
+    """
     rows = classes + 1
     counts = torch.bincount((cells + labels).flatten(), minlength=len(cells) * rows * classes)
     return counts.view(len(cells), rows, classes)[:, :classes]

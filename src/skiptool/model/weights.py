@@ -159,7 +159,7 @@ def _read(path: Path) -> Tensors:
         if path.suffix in PICKLES:
             found = torch.load(path, map_location="cpu", weights_only=True)
         else:
-            found = hub.load_state_dict_from_file(path)
+            found = hub.load_state_dict_from_file(path, weights_only=True)
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise SourceError(
             f"{path.name}: cannot be read as weights ({_first_line(error)}); expected a "

@@ -20,7 +20,7 @@ from skiptool.stats.exchange import exchange_p_values, exchanges
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["EXCHANGES", "RESAMPLES", "Differences", "differences"]
+__all__ = ["EXCHANGES", "RESAMPLES", "Differences", "differences", "iou_by_fold"]
 
 RESAMPLES: Final = 2_000
 """R of the interval over subjects."""
@@ -96,6 +96,22 @@ def differences(
         exchanged = _in_blocks(partial(_exchanged, baseline - pruned, *sums), swaps, pruned.size)
         p = exchange_p_values(value, exchanged)
     return Differences(across, value, standard_error(across), low, high, error, p)
+
+
+def iou_by_fold(pixels: Float64) -> Float64:
+    """Mean IoU of a network in each fold, from counts summed over its subjects.
+
+    Parameters
+    ----------
+    pixels : float64, shape (2, K, F, S)
+        Pixels in both truth and prediction, and in either.
+
+    Returns
+    -------
+    float64, shape (F,)
+        NaN where no class is there.
+    """
+    return _mean_iou(pixels.sum(axis=-1))
 
 
 def _in_blocks(statistic: Callable[[Float64], Float64], drawn: AnyArray, size: int) -> Float64:

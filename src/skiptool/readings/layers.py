@@ -25,6 +25,7 @@ __all__ = [
     "NetworkDistances",
     "averaged",
     "in_order",
+    "levels_of",
 ]
 
 LEVEL: Final = 0.95
@@ -119,14 +120,30 @@ class NetworkDistances:
     @property
     def skips(self) -> tuple[int, ...]:
         """Levels that stay, from the label that tables carry; none are known of another label."""
-        if self.pruning == "baseline":
-            return SKIP_LEVELS
-        found = _LABEL.fullmatch(self.pruning)
-        if found is None:
-            return ()
-        if found[1]:
-            return SKIP_LEVELS[int(found[1]) :]
-        return tuple(int(level) for level in found[2].split("+"))
+        return levels_of(self.pruning)
+
+
+def levels_of(pruning: str) -> tuple[int, ...]:
+    """Levels of the skip connections that stay, from the label of a pruning.
+
+    Returns
+    -------
+    tuple of int
+        Empty where the label is none of ours.
+
+    Examples
+    --------
+    >>> levels_of("L2-pruned"), levels_of("skips-1+3"), levels_of("dense")
+    ((3, 4), (1, 3), ())
+    """
+    if pruning == "baseline":
+        return SKIP_LEVELS
+    found = _LABEL.fullmatch(pruning)
+    if found is None:
+        return ()
+    if found[1]:
+        return SKIP_LEVELS[int(found[1]) :]
+    return tuple(int(level) for level in found[2].split("+"))
 
 
 _LABEL: Final = re.compile(r"L([1-4])-pruned|skips-([1-4](?:\+[1-4])*)")

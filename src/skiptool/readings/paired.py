@@ -9,7 +9,7 @@ whether it would be seen with networks trained anew.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from skiptool.records import Shift, family
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["PairedDifference", "paired_differences"]
+__all__ = ["PairedDifference", "compared_with", "paired_differences"]
 
 _TOGETHER: Final = 200  # pairs whose resampled differences are held at a time
 
@@ -33,7 +33,9 @@ _NUMBERS: Final = ("value", "sd_folds", "ci_low", "ci_high", "se_subjects", "p_v
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Difference of mean IoU between a pruned network and the baseline of the same family.
+    """Difference of mean IoU between a network and another one, which ``compared_with`` names.
+
+    Where nothing else is said, the other one is the baseline of the same family.
 
     Attributes
     ----------
@@ -121,18 +123,48 @@ def paired_differences(
     ArgumentError
         If the level is not between 0 and 1.
     """
-    found = []
-    for counts in subject_counts(totals):
-        batches: dict[tuple[object, ...], list[_Pair]] = {}
-        for pair in _pairs(counts):
+    return [
+        difference
+        for counts in subject_counts(totals)
+        for difference in compared_with(counts, _baselines(counts), level, seed).values()
+    ]
+
+
+def compared_with(
+    counts: SubjectCounts, partners: Mapping[Network, Network], level: float, seed: int
+) -> dict[Network, PairedDifference]:
+    """Compare networks with their partners, in the folds and subjects that both have.
+
+    Parameters
+    ----------
+    counts : SubjectCounts
+    partners : mapping of Network to Network
+        What each is compared with; both are among the networks of ``counts``.
+    level, seed : float, int
+        See ``paired_differences``.
+
+    Returns
+    -------
+    dict of Network to PairedDifference
+        Network minus partner, in the order of ``counts``; without those that have no subject of a
+        fold in common.
+
+    Raises
+    ------
+    ArgumentError
+        If the level is not between 0 and 1.
+    """
+    batches: dict[tuple[object, ...], list[_Pair]] = {}
+    for network, partner in partners.items():
+        pair = _paired(network, counts.networks[network], counts.networks[partner])
+        if pair.kept.any():
             batches.setdefault((pair.folds, pair.kept.tobytes()), []).append(pair)
-        results: dict[Network, PairedDifference] = {}
-        for together in batches.values():
-            for start in range(0, len(together), _TOGETHER):
-                pairs = together[start : start + _TOGETHER]
-                results |= _compared(counts, pairs, level, seed)
-        found += [results[network] for network in counts.networks if network in results]
-    return found
+    results: dict[Network, PairedDifference] = {}
+    for together in batches.values():
+        for start in range(0, len(together), _TOGETHER):
+            pairs = together[start : start + _TOGETHER]
+            results |= _compared(counts, pairs, level, seed)
+    return {network: results[network] for network in counts.networks if network in results}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,17 +178,14 @@ class _Pair:
     baseline: Float64
 
 
-def _pairs(counts: SubjectCounts) -> list[_Pair]:
-    pairs = []
-    for network, pruned in counts.networks.items():
-        partner = Network(
-            network.arch, network.encoder, "baseline", network.ensemble, network.shift
-        )
-        baseline = counts.networks.get(partner)
-        if network != partner and baseline is not None:
-            pair = _paired(network, pruned, baseline)
-            pairs += [pair] if pair.kept.any() else []
-    return pairs
+def _baselines(counts: SubjectCounts) -> dict[Network, Network]:
+    """Partner of each pruned network that has one."""
+    found = {network: replace(network, pruning="baseline") for network in counts.networks}
+    return {
+        network: partner
+        for network, partner in found.items()
+        if network != partner and partner in counts.networks
+    }
 
 
 def _paired(network: Network, pruned: Overlap, baseline: Overlap) -> _Pair:

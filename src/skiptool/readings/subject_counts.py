@@ -22,13 +22,17 @@ __all__ = ["Network", "Overlap", "SubjectCounts", "subject_counts"]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What was measured together under one shift: a network in all its folds, or its ensemble."""
+    """What was measured together under one shift: a network in all its folds, or its ensemble.
+
+    ``clean_skips`` names what its decoder is fed of the unshifted image, None for nothing.
+    """
 
     arch: str
     encoder: str
     pruning: str
     ensemble: bool
     shift: Shift
+    clean_skips: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,10 +80,12 @@ class SubjectCounts:
 
 
 _GROUP = ("dataset_id", "domain", "split")
-_MODEL = ("arch", "encoder", "pruning", "fold", "model_id", "shift", "factor")
+_MODEL = ("arch", "encoder", "pruning", "fold", "model_id", "shift", "factor", "clean_skips")
 
 
-def subject_counts(totals: Mapping[str, Sequence[Any]]) -> list[SubjectCounts]:
+def subject_counts(
+    totals: Mapping[str, Sequence[Any]], *, substituted: bool = False
+) -> list[SubjectCounts]:
     """Sort total pixel counts by domain, network, fold and subject.
 
     Parameters
@@ -88,20 +94,23 @@ def subject_counts(totals: Mapping[str, Sequence[Any]]) -> list[SubjectCounts]:
         The columns ``skiptool.metrics.scores.KEYS``, ``subject`` and ``pixels``, a row for each
         group of them. In a dataset the classes appear in the order of their labels, background
         first. Rows that agree in all but ``pixels`` (a model in two tables) count once, the last.
+    substituted : bool
+        Take the rows with ``clean_skips`` too, as networks of their own; else they are of another
+        experiment and are passed over.
 
     Returns
     -------
     list of SubjectCounts
-        One for each dataset, domain and split, in the order of first appearance. Rows with
-        ``clean_skips`` are of another experiment and are passed over.
+        One for each dataset, domain and split, in the order of first appearance.
     """
-    plain = np.array([skips is None for skips in totals["clean_skips"]], dtype=bool)
+    rows = [substituted or skips is None for skips in totals["clean_skips"]]
+    chosen = np.array(rows, dtype=bool)
     names = ("dataset", *_GROUP, *_MODEL, "subject", "truth", "predicted")
-    columns = {name: _Coded.of(totals[name], plain) for name in names}
+    columns = {name: _Coded.of(totals[name], chosen) for name in names}
     columns["predicted"] = columns["predicted"].renamed(columns["truth"])
-    pixels = np.asarray(totals["pixels"], dtype=np.float64)[plain]
+    pixels = np.asarray(totals["pixels"], dtype=np.float64)[chosen]
     groups = _combined([columns[name] for name in _GROUP])
-    return [_sorted(columns, pixels, rows) for rows in _runs(groups)]
+    return [_sorted(columns, pixels, group) for group in _runs(groups)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,9 +216,9 @@ def _networks(
     """Gather the models of each network by fold."""
     members: dict[Network, dict[int | None, list[int]]] = {}
     facts = zip(*(keys[name] for name in _MODEL), strict=True)
-    for place, (arch, encoder, pruning, fold, _, shift, factor) in enumerate(facts):
+    for place, (arch, encoder, pruning, fold, _, shift, factor, clean) in enumerate(facts):
         kind = Shift(ShiftKind(shift), factor)
-        network = Network(arch, encoder, pruning, fold == ENSEMBLE_FOLD, kind)
+        network = Network(arch, encoder, pruning, fold == ENSEMBLE_FOLD, kind, clean)
         members.setdefault(network, {}).setdefault(fold, []).append(place)
     return {network: _folded(folds, overlap, present) for network, folds in members.items()}
 

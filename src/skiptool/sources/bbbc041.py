@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from skiptool.errors import SourceError
+from skiptool.sources.regular import refuse_pipe
 
 __all__ = ["INFECTED", "ODD", "RED_CELL", "Box", "Labelled", "read_boxes"]
 
@@ -132,11 +133,12 @@ def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> lis
 
 
 def _read_list(annotations: Path) -> list[dict[str, Any]]:
+    refuse_pipe(annotations)
     try:
         content = json.loads(annotations.read_text(encoding="utf-8"))
     except OSError as error:
         raise SourceError(f"{annotations}: cannot be read ({error.strerror}); {_SCHEMA}") from None
-    except ValueError as error:  # json and unicode errors are both of this kind
+    except (ValueError, RecursionError) as error:  # json and unicode errors are ValueErrors
         raise SourceError(f"{annotations}: is no JSON text ({error}); {_SCHEMA}") from None
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise SourceError(f"{annotations}: holds no list of objects; {_SCHEMA}")

@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skiptool.errors import SourceError, near
+from skiptool.sources.regular import refuse_pipe
 
-__all__ = ["EXPORTED", "LISTED", "Row", "manifest_rows", "parse_manifest", "read_manifest"]
+__all__ = [
+    "EXPORTED",
+    "LISTED",
+    "Row",
+    "guarded",
+    "manifest_rows",
+    "parse_manifest",
+    "read_manifest",
+    "unguarded",
+]
 
 Row = Mapping[str, str]
 """One line of a manifest: column name to text, paths made absolute or relative to its folder."""
@@ -21,6 +31,33 @@ LISTED = "classes.txt"
 """Class names beside it, one line of a CSV."""
 
 DELIMITERS = "\t;,"
+
+_FORMULA = ("=", "+", "-", "@")
+_GUARD = "'"
+
+
+def guarded(cell: object) -> object:
+    """Put an apostrophe before text that a spreadsheet would run as a formula.
+
+    Examples
+    --------
+    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1)
+    ("'=1+1", 'a=1', "''-5'", -1)
+    """
+    hot = isinstance(cell, str) and cell.lstrip(_GUARD).startswith(_FORMULA)
+    return f"{_GUARD}{cell}" if hot else cell
+
+
+def unguarded(cell: str) -> str:
+    """Take away the apostrophe that :func:`guarded`, or a spreadsheet, has put there.
+
+    Examples
+    --------
+    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'")
+    ('=1+1', "'-5'", "'a'")
+    """
+    hot = cell.startswith(_GUARD) and cell.lstrip(_GUARD).startswith(_FORMULA)
+    return cell[1:] if hot else cell
 
 
 def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> list[Row]:
@@ -44,6 +81,7 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
     SourceError
         If it is missing, no text, empty, or lacks a column.
     """
+    refuse_pipe(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -57,6 +95,8 @@ def parse_manifest(
     text: str, where: str, folder: Path, required: Sequence[str], files: Sequence[str]
 ) -> list[Row]:
     """Read a manifest's text; see :func:`read_manifest`. Lines without any value are passed over.
+
+    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out.
 
     Raises
     ------
@@ -73,7 +113,7 @@ def parse_manifest(
     rows: list[Row] = []
     names: list[str] | None = None
     try:
-        for values in ([value.strip() for value in line] for line in reader):
+        for values in ([unguarded(value.strip()) for value in line] for line in reader):
             if not any(values):
                 continue
             if names is None:

@@ -157,7 +157,7 @@ def _description(folder: Path) -> Mapping[str, Any]:
     where = folder / DATASET_JSON
     try:
         about = json.loads(where.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{where}: is no whole JSON text ({error}); copy it again") from None
     missing = [key for key in _KEYS if not isinstance(about, dict) or not about.get(key)]
     if missing:

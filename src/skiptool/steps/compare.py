@@ -16,7 +16,7 @@ from skiptool.comparison.sets import BINS, PERMUTATIONS, Settings
 from skiptool.engine import available_cores, threaded
 from skiptool.errors import ArgumentError, near
 from skiptool.names import Kind, Metric, RangeRule
-from skiptool.stores.tables import as_table
+from skiptool.stores.table_writer import as_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -25,7 +25,7 @@ from skiptool.records import SILENT, Outcome, Progress, Table
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.staging import check_free, staged
-from skiptool.stores.tables import TableWriter
+from skiptool.stores.table_writer import TableWriter
 from skiptool.stores.unchanged import check_unchanged
 
 __all__ = ["measure_shift"]

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
-from skiptool.distances.histograms import extent
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress
-from skiptool.stores.checkpoint import model_identity, open_model
+from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
 from skiptool.stores.features import open_features
-from skiptool.stores.header import digest, identifier
 from skiptool.stores.lookup import kind_of, lineage_of
 from skiptool.stores.masks import open_masks
 from skiptool.stores.overlays import open_overlays
+from skiptool.stores.soundness import check_sound
 from skiptool.stores.tables import open_table
-from skiptool.stores.zarrs import open_group, read_columns
 
 __all__ = ["describe"]
-
-BLOCK = 16
-HISTORY, CHECKPOINT = "history.parquet", "last.ckpt"
 
 
 def describe(
@@ -46,7 +39,7 @@ def describe(
     command : bool
         Print only the command that would make each again.
     check : bool
-        Read every byte and compare checksums and ids.
+        Read every byte and compare checksums, ids and seals; say what is damaged and what is whole.
     progress : Progress
 
     Returns
@@ -81,17 +74,18 @@ def _describe(path: Path, check: bool) -> dict[str, Any]:
     kind = kind_of(path)
     if kind not in _INSIDE:
         raise FormatError(f"{path}: says that it is a {kind.value}, which is no store or table")
+    sealed = check and check_sound(path, kind)
     header = lineage_of(path)
-    inside, verify = _INSIDE[kind](path)
-    entry: dict[str, Any] = {"kind": kind.value, **inside}
+    entry: dict[str, Any] = {"kind": kind.value, **_INSIDE[kind](path)}
     entry["lineage"] = None if header is None else header.as_json()
     if check:
-        verify()
-        entry["check"] = "every byte read, checksums hold"
+        entry["check"] = "every byte read, checksums " + (
+            "and seals hold" if sealed else "hold; metadata has no seal"
+        )
     return entry
 
 
-def _dataset(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _dataset(path: Path) -> dict[str, Any]:
     store = open_dataset(path)
     inside = {
         "classes": list(store.classes),
@@ -109,26 +103,10 @@ def _dataset(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
         "failures": kept_failures(path) or None,
     }
 
-    def verify() -> None:
-        for name, domain in store.domains.items():
-            reader = store.samples(name, range(len(domain)))
-            digests = domain.columns.get("digest")
-            for start in range(0, len(domain), BLOCK):
-                rows = range(start, min(start + BLOCK, len(domain)))
-                images, masks = reader.read_many(rows)
-                if digests is None:  # a column of ours: stores of other writers may lack it
-                    continue
-                for row, image, mask in zip(rows, images, masks, strict=True):
-                    if identifier(image.tobytes(), mask.tobytes()) != digests[row]:
-                        raise FormatError(
-                            f"{path}: domain {name}, sample {domain.columns['id'][row]}: pixels "
-                            "are not those that were written; make the store again"
-                        )
-
-    return inside, verify
+    return inside
 
 
-def _features(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _features(path: Path) -> dict[str, Any]:
     store = open_features(path)
     inside = {
         **store.facts,
@@ -136,22 +114,10 @@ def _features(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
         "layers": {layer: list(store.shape(layer)) for layer in store.layers},
     }
 
-    def verify() -> None:
-        for layer in store.layers:
-            kept = store.ranges(layer)
-            for start, block in store.blocks(layer):
-                rows = slice(start, start + len(block))
-                low, high = extent(block)
-                if kept is not None and ((low != kept[0][rows]) | (high != kept[1][rows])).any():
-                    raise FormatError(
-                        f"{path}: layer {layer}, images from {start}: values are outside the range "
-                        "stored beside them; extract the features again"
-                    )
-
-    return inside, verify
+    return inside
 
 
-def _model(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _model(path: Path) -> dict[str, Any]:
     stored = open_model(path)
     facts = {key: value for key, value in stored.facts().items() if key != "model_id"}
     inside = {
@@ -163,55 +129,28 @@ def _model(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
         **{key: stored.config.get(key) for key in ("training", "best_epoch", "best_mIoU")},
     }
 
-    def verify() -> None:
-        identity = model_identity(stored.architecture, stored.tensors())
-        if stored.lineage is None:
-            return
-        if digest([Kind.MODEL.value, stored.lineage.format_version, identity]) != stored.id:
-            raise FormatError(f"{path}: weights are not those that were written; train it again")
-        open_table(path / HISTORY, Kind.HISTORY)
-        if (path / CHECKPOINT).exists():
-            _check_archive(path / CHECKPOINT)
-
-    return inside, verify
+    return inside
 
 
-def _check_archive(path: Path) -> None:
-    """Compare the CRC-32 of every file in a checkpoint, a ZIP archive; unpickle nothing."""
-    try:
-        with ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (BadZipFile, OSError, ValueError, zlib.error) as error:
-        damaged = str(error)
-    if damaged is not None:
-        raise FormatError(f"{path}: is damaged ({damaged}); remove it, the model does not need it")
-
-
-def _table(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _table(path: Path) -> dict[str, Any]:
     table = open_table(path, kind_of(path))
-    # Opening read and decoded every page of the file.
     inside = {"rows": len(table), "columns": list(table.data.column_names)}
-    return {**inside, "failures": list(table.failures) or None}, lambda: None
+    return {**inside, "failures": list(table.failures) or None}
 
 
-def _masks(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+def _masks(path: Path) -> dict[str, Any]:
     store = open_masks(path)
     entries = [{**facts, "images": shape[0]} for facts, shape in store.entries()]
     inside = {"entries": entries, "failures": kept_failures(path) or None}
 
-    def verify() -> None:
-        store.read_all()
-        for name in store.names():
-            read_columns(open_group(store.root, name, str(path)), f"{path}: entry {name}")
-
-    return inside, verify
+    return inside
 
 
-def _overlays(path: Path) -> tuple[dict[str, Any], Callable[[], None]]:
-    return {"pictures": len(open_overlays(path)[1])}, lambda: None  # each of them is there
+def _overlays(path: Path) -> dict[str, Any]:
+    return {"pictures": len(open_overlays(path)[1])}
 
 
-_INSIDE: Mapping[Kind, Callable[[Path], tuple[dict[str, Any], Callable[[], None]]]] = {
+_INSIDE: Mapping[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.DATASET: _dataset,
     Kind.FEATURES: _features,
     Kind.MODEL: _model,

@@ -8,7 +8,7 @@
       config.json         the keys that library needs to build the network (``_model_class``,
                           ``encoder_name``, ``encoder_weights`` null, ``in_channels``, ``classes``
                           ...), and ours: ``skips`` (levels that stay), ``class_names``,
-                          ``training`` (protocol), ``parameter_count``, ``lineage``
+                          ``training``, ``parameter_count``, ``lineage``, ``seal``
       history.parquet     see ``tables``
       last.ckpt           to resume training (not kept with --no-keep-last)
 
@@ -17,7 +17,7 @@ their shapes, save a LinkNet's, whose parameters are those of the whole one, whi
 
 A folder written by that library's own ``save_pretrained`` is read too: it has all skips, classes
 named by number, no fold, and an id from its weights; its parameters are counted. Its activation is
-left out: we work on logits. Nothing here is ever unpickled.
+left out: we work on logits. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from skiptool.stores.configuration import (
     write_config,
 )
 from skiptool.stores.header import ID_DIGITS, Lineage, digest, parse_lineage
+from skiptool.stores.seal import check_object
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -96,9 +97,13 @@ class StoredModel:
         Raises
         ------
         FormatError
-            If the file is missing or damaged.
+            If the file is missing or damaged, or its weights are not those of the id.
         """
-        return _load(self.path)
+        tensors, header = _load(self.path), self.lineage
+        identity = model_identity(self.architecture, tensors)
+        if header and digest([header.kind, header.format_version, identity]) != self.id:
+            raise FormatError(f"{self.path / WEIGHTS}: weights are not as written; train it again")
+        return tensors
 
     def check_fits(self, channels: int, size: tuple[int, int], where: str) -> None:
         """Compare the network's input with the channels C and the size (H, W) of images.
@@ -171,8 +176,7 @@ def write_model(
     OSError
         If there is no space for it.
     """
-    try:
-        # safetensors writes the memory of an array as it lies there, whatever its order
+    try:  # safetensors writes the memory of an array as it lies there, whatever its order
         save_file({name: np.asarray(a, order="C") for name, a in tensors.items()}, folder / WEIGHTS)
     except SafetensorError as error:  # its only word for what the system said
         number = re.search(r"os error (\d+)", str(error))
@@ -187,8 +191,8 @@ def open_model(path: Path) -> StoredModel:
     Raises
     ------
     FormatError
-        If files are missing or cut short, the configuration is no network this code can build, or
-        its header is of another kind or version.
+        If files are missing or cut short, or the configuration is no network this code can build,
+        not as written, or of another kind or version.
     """
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
@@ -200,6 +204,7 @@ def open_model(path: Path) -> StoredModel:
         return _open_foreign(path, architecture, config)
     lineage = parse_lineage(header, str(path / CONFIG), Kind.MODEL)
     fold, count = (read_count(path / CONFIG, config, key) for key in ("fold", "parameter_count"))
+    check_object(config, str(path / CONFIG))
     name = architecture.folder if fold is None else f"{architecture.folder}/fold{fold}"
     try:
         with safe_open(path / WEIGHTS, "numpy"):  # its header says how long the file must be

@@ -19,7 +19,7 @@ from zarr.storage import LocalStore
 from skiptool.errors import FormatError
 from skiptool.stores.remote import RemoteStore
 
-__all__ = ["check_chunks", "folder_of", "is_lost"]
+__all__ = ["check_chunks", "folder_of", "is_lost", "refuse_pipe"]
 
 
 def check_chunks(array: zarr.Array[Any], where: str) -> None:
@@ -70,6 +70,22 @@ def is_lost(group: zarr.Group, name: str, error: Exception) -> bool:
     if isinstance(group.store, LocalStore):
         return not (folder_of(group) / name / "zarr.json").is_file()
     return isinstance(error, KeyError)
+
+
+def refuse_pipe(file: Path, where: str) -> None:
+    """Refuse what is there and no file: opening a pipe waits for somebody who writes to it.
+
+    Raises
+    ------
+    FormatError
+        As said.
+    """
+    try:
+        mode = os.stat(file).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise FormatError(f"{where}: {file} is no file; the store is damaged, make it again")
 
 
 def _is_filled(file: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import IGNORE, SKIP_LEVELS, Arch
 from skiptool.records import Architecture
+from skiptool.stores.seal import sealed_object
 
 __all__ = ["configuration", "read_architecture", "read_config", "read_count", "write_config"]
 
@@ -65,8 +66,8 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Write a configuration; numbers that JSON does not have (NaN) become null."""
-    text = json.dumps(_finite(config), indent=2, allow_nan=False)
+    """Write a configuration, sealed; numbers that JSON does not have (NaN) become null."""
+    text = json.dumps(sealed_object(_finite(config)), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 

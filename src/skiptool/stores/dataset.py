@@ -4,7 +4,7 @@
 
     data.zarr/                      Zarr format 3
       zarr.json                     attributes: the header (see ``header``), ``classes`` (names,
-                                    index = label), ``ignore_index`` (255)
+                                    index = label), ``ignore_index`` (255), ``seal``
       <domain>/                     one group a domain and nothing else at the root
         images    (N, H, W, 3) uint8, or (N, H, W, 1) float32 in [0, 1]
         masks     (N, H, W) uint8, labels; 255 = ignored
@@ -36,6 +36,7 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError, near
 from skiptool.names import IGNORE, Kind, Split
 from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.seal import check_store
 from skiptool.stores.zarrs import (
     member_names,
     open_array,
@@ -57,6 +58,7 @@ __all__ = [
     "Domain",
     "StoredSamples",
     "open_dataset",
+    "open_domain",
 ]
 
 IDENTITY_COLUMNS = ("id", "subject", "split", "fold", "digest")
@@ -194,15 +196,17 @@ def open_dataset(path: Path) -> DatasetStore:
             "dataset again"
         )
     domains = {
-        name: _open_domain(path, name, open_group(root, name, str(path)))
+        name: open_domain(path, name, open_group(root, name, str(path)))
         for name in member_names(root)
     }
     if not domains:
         raise FormatError(f"{path}: holds no domain; make the dataset again")
+    check_store(root, str(path))
     return DatasetStore(path, lineage, tuple(classes), domains)
 
 
-def _open_domain(path: Path, name: str, group: zarr.Group) -> Domain:
+def open_domain(path: Path, name: str, group: zarr.Group) -> Domain:
+    """Open one domain and check its layout; raises as :func:`open_dataset`."""
     where = f"{path}: domain {name}"
     images, _ = _open_pixels(group, where)
     columns = read_columns(group, where)

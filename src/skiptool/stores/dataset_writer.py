@@ -14,6 +14,7 @@ from skiptool.records import Sample
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.journal import Journal
 from skiptool.stores.samples import Packed, column_kinds, pack
+from skiptool.stores.seal import seal_store
 from skiptool.stores.shards import keep_shards, write_shard
 from skiptool.stores.zarrs import create_array, sweep, write_columns
 
@@ -127,6 +128,7 @@ class DatasetWriter:
         self._root.update_attributes(
             {**header.as_json(), "classes": list(self.classes), "ignore_index": IGNORE}
         )
+        seal_store(self._path)
         self._journal.remove()
         return header
 

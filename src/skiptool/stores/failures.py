@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zarr
 
+from skiptool.stores.seal import seal_store
 from skiptool.stores.zarrs import open_root
 
 __all__ = ["keep_failures", "kept_failures"]
@@ -22,6 +23,7 @@ def keep_failures(path: Path, failures: Sequence[str]) -> None:
     """Note in a whole store what it was made without; nothing is written where nothing failed."""
     if failures:
         zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = list(failures)
+        seal_store(path)
 
 
 def kept_failures(path: Path) -> list[str]:

@@ -8,7 +8,7 @@
                                     original), ``patch_size`` [H, W], ``grid`` [rows, columns],
                                     ``pooling``, ``layers`` (names in order of data flow) and what
                                     is known of the model: ``arch``, ``encoder``, ``pruning``,
-                                    ``fold``, ``parameter_count``
+                                    ``fold``, ``parameter_count``; ``seal`` (see ``seal``)
       layers/<name>   (N, D, K)     float16 (float32 on request); K = rows x columns
       ranges/<name>/
         low, high     (N, D)        float32, of the stored values, each image and channel
@@ -40,10 +40,11 @@ from skiptool.stores.header import parse_lineage
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.layers import FeatureStore, Layer, zarr_layer
 from skiptool.stores.remote import each, last_part, located, public
+from skiptool.stores.seal import check_store
 from skiptool.stores.staging import partial_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
 
-__all__ = ["FACTS", "FeatureStore", "open_features"]
+__all__ = ["FACTS", "FeatureStore", "layer_names", "open_features", "open_layers"]
 
 FACTS = (
     *("model", "arch", "encoder", "pruning", "fold", "parameter_count"),
@@ -92,8 +93,10 @@ def open_features(place: Path | str) -> FeatureStore:
         columns = read_columns(root, where)
         if not len(columns.get("id", ())):
             raise FormatError(f"{where}: holds no image; extract the features again")
-        layers = _open_layers(root, _names(attributes, where), where)
+        layers = open_layers(root, layer_names(attributes, where), where)
     _check_lengths(columns, layers, where)
+    if lineage is not None:
+        check_store(root, where)
     return FeatureStore(place, where, lineage, facts, tuple(layers), columns, layers)
 
 
@@ -121,7 +124,14 @@ def _check_finished(place: Path | str, where: str) -> None:
         )
 
 
-def _names(attributes: Mapping[str, Any], where: str) -> list[str]:
+def layer_names(attributes: Mapping[str, Any], where: str) -> list[str]:
+    """Return the layers that a store's attributes name.
+
+    Raises
+    ------
+    FormatError
+        If they name none.
+    """
     layers = attributes.get("layers")
     if not (isinstance(layers, list) and layers and all(isinstance(name, str) for name in layers)):
         raise FormatError(f"{where}: attributes name no layers; extract the features again")
@@ -138,7 +148,14 @@ def _facts(attributes: Mapping[str, Any], where: str) -> dict[str, Any]:
     return facts
 
 
-def _open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
+def open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
+    """Open layers and their ranges, and look for all of their chunks.
+
+    Raises
+    ------
+    FormatError
+        If one is missing or damaged.
+    """
     layers, ranges = open_group(root, "layers", where), _ranges(root, where)
 
     def opened(name: str) -> Layer:

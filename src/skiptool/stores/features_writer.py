@@ -18,6 +18,7 @@ from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import LAYERS, Kind
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.journal import Journal
+from skiptool.stores.seal import seal_store
 from skiptool.stores.shards import write_chunk
 from skiptool.stores.zarrs import create_array, read_rows, sweep, write_columns
 
@@ -160,6 +161,7 @@ class FeatureWriter:
         write_columns(self._root, self._columns)
         attributes = {**self._header.as_json(), **self._facts, "layers": list(self._layers)}
         self._root.update_attributes(attributes)
+        seal_store(self._path)
         self._journal.remove()
 
     @property

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["gathered", "lacking", "totals"]
+__all__ = ["distinct", "gathered", "lacking", "matching", "totals"]
 
 
 def gathered(data: pa.Table, keys: Sequence[str], values: Sequence[str]) -> dict[str, list[Any]]:
@@ -45,6 +45,21 @@ def totals(data: pa.Table, keys: Sequence[str], value: str) -> dict[str, list[An
     grouped = _grouped(data, keys, [(value, "sum")])
     found: dict[str, list[Any]] = grouped.select(list(keys)).to_pydict()
     return {**found, value: grouped[f"{value}_sum"].to_pylist()}
+
+
+def distinct(data: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the different rows of some columns, in the order of their first appearance."""
+    found: dict[str, list[Any]] = _grouped(data, names, []).select(list(names)).to_pydict()
+    return found
+
+
+def matching(data: pa.Table, facts: Mapping[str, str | int | float | None]) -> pa.Table:
+    """Return the rows in which columns have these values; None stands for null."""
+    kept = pc.scalar(True)
+    for name, value in facts.items():
+        column = pc.field(name)
+        kept = kept & (column.is_null() if value is None else column == pc.scalar(value))
+    return data.filter(kept)
 
 
 def lacking(data: pa.Table, name: str) -> pa.Table:

@@ -13,6 +13,8 @@ Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
     id                32 hex digits, a hash of what determines the content
     inputs            {role: id} of the artifacts it was made from
 
+A hash of it, and of what stands beside it, tells whether a byte of it has changed: see ``seal``.
+
 ``command``, ``parameters`` and ``created`` are about the making, not the content: no id depends
 on them, so equal content has equal ids wherever and whenever it was made.
 """

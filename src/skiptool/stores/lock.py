@@ -50,7 +50,8 @@ def lock_of(out: Path) -> Path:
 def _open_locked(path: Path) -> int | None:
     """Return the open file, None where another process has the lock."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # a link in its place would have a file made elsewhere
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(file, path):

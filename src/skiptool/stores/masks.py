@@ -3,7 +3,7 @@
 ::
 
     masks.zarr/                     Zarr format 3
-      zarr.json                     attributes: the header (see ``header``), ``classes``
+      zarr.json                     attributes: the header (see ``header``), ``classes``, ``seal``
       <number>/                     one group for each model, domain and shift, from 0
         zarr.json                   attributes: ``model``, ``model_id``, ``domain``, ``shift``,
                                     ``factor`` (null for original)
@@ -26,12 +26,14 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.seal import check_store, seal_store
 from skiptool.stores.zarrs import (
     create_array,
     member_names,
     open_array,
     open_group,
     open_root,
+    read_columns,
     read_rows,
     write_columns,
 )
@@ -39,7 +41,7 @@ from skiptool.stores.zarrs import (
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-__all__ = ["MaskStore", "MaskWriter", "open_masks"]
+__all__ = ["MaskEntries", "MaskStore", "MaskWriter", "open_masks"]
 
 SHARD = 16
 
@@ -48,6 +50,7 @@ class MaskWriter:
     """Append predicted masks, in order, to one growing entry for each model, domain and shift."""
 
     def __init__(self, path: Path, header: Lineage, classes: Sequence[str]) -> None:
+        self._path = path
         self._root = zarr.open_group(path, mode="w", zarr_format=3)
         self._root.update_attributes({**header.as_json(), "classes": list(classes)})
         self._arrays: dict[str, zarr.Array[Any]] = {}
@@ -96,10 +99,14 @@ class MaskWriter:
             self._filled[name] += len(block)
             self._waiting[name] = self._waiting[name][SHARD:]
 
+    def finish(self) -> None:
+        """Seal the store: from here on it is whole."""
+        seal_store(self._path)
+
 
 @dataclass(frozen=True, slots=True)
-class MaskStore:
-    """An open store of predicted masks."""
+class MaskEntries:
+    """The entries of a store of predicted masks, whatever its header says."""
 
     path: Path
     root: zarr.Group
@@ -132,6 +139,15 @@ class MaskStore:
         """
         return read_rows(self._labels(name), slice(None), f"{self.path}: entry {name}")
 
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of the samples (N) of an entry; raises as :meth:`read`."""
+        where = f"{self.path}: entry {name}"
+        return [str(each) for each in read_columns(self._group(name), where).get("id", ())]
+
+    def read_one(self, name: str, index: int) -> UInt8:
+        """Return the labels (H, W) of one sample of an entry; raises as :meth:`read`."""
+        return read_rows(self._labels(name), index, f"{self.path}: entry {name}, sample {index}")
+
     def read_all(self) -> None:
         """Read every entry, to check it; raises as :meth:`read`."""
         for name in self.names():
@@ -144,6 +160,13 @@ class MaskStore:
         return open_array(self._group(name), "labels", f"{self.path}: entry {name}", 3, ["uint8"])
 
 
+@dataclass(frozen=True, slots=True)
+class MaskStore(MaskEntries):
+    """An open store of predicted masks."""
+
+    lineage: Lineage
+
+
 def open_masks(path: Path) -> MaskStore:
     """Open a store of predicted masks.
 
@@ -153,5 +176,6 @@ def open_masks(path: Path) -> MaskStore:
         If there is none at ``path``, or it is of another kind or version.
     """
     root = open_root(path, "mask")
-    parse_lineage(dict(root.attrs), str(path), Kind.MASKS)
-    return MaskStore(path, root)
+    header = parse_lineage(dict(root.attrs), str(path), Kind.MASKS)
+    check_store(root, str(path))
+    return MaskStore(path, root, header)

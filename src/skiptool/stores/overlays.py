@@ -7,7 +7,8 @@
                                     ``file`` (below this folder), ``model``, ``model_id``,
                                     ``domain``, ``shift``, ``factor``, ``sample``, ``subject``,
                                     ``mIoU`` of the sample (null where it holds no foreground),
-                                    ``rank`` (1 is the lowest IoU) and ``ranks`` (number of samples)
+                                    ``rank`` (1 is the lowest IoU), ``ranks`` (number of samples),
+                                    ``digest`` of the file's bytes; ``seal`` (see ``seal``)
       <model>_<domain>/             one folder a model or ensemble, and domain
         <rank>_iou-<mIoU>_<sample>.png
 """
@@ -21,9 +22,10 @@ from typing import Any
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.header import Lineage, identifier, parse_lineage
+from skiptool.stores.seal import check_object, sealed_object
 
-__all__ = ["INDEX", "open_overlays", "safe_name", "write_index"]
+__all__ = ["INDEX", "damaged_pictures", "open_overlays", "safe_name", "write_index"]
 
 INDEX = "overlays.json"
 
@@ -47,7 +49,8 @@ def write_index(
     folder: Path, header: Lineage, pictures: Sequence[Mapping[str, str | int | float | None]]
 ) -> None:
     """Write what made a folder of pictures, and what each of them shows."""
-    found = {**header.as_json(), "pictures": [dict(each) for each in pictures]}
+    listed = [{**each, "digest": _digest(folder / str(each["file"]))} for each in pictures]
+    found = sealed_object({**header.as_json(), "pictures": listed})
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / INDEX).write_text(text + "\n", encoding="utf-8")
 
@@ -71,4 +74,18 @@ def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
     for each in pictures:
         if not (folder / str(each.get("file"))).is_file():
             raise FormatError(f"{folder}: the picture {each.get('file')} is missing; predict again")
+    check_object(found, str(folder / INDEX))
     return header, pictures
+
+
+def damaged_pictures(folder: Path, pictures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the files of pictures whose bytes are not those that were written."""
+    return [
+        str(each["file"])
+        for each in pictures
+        if each.get("digest") not in (None, _digest(folder / str(each["file"])))
+    ]
+
+
+def _digest(file: Path) -> str:
+    return identifier(file.read_bytes())

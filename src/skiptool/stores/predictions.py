@@ -24,6 +24,7 @@ def prediction_columns(
     indices: Sequence[int],
     matrices: Int64,
     split: str | None = None,
+    clean_skips: str | None = None,
 ) -> Mapping[str, Any]:
     """Lay out the counts of one model, domain and shift as columns of the table.
 
@@ -40,6 +41,8 @@ def prediction_columns(
         Pixels by truth and prediction; one row of the table each.
     split : str, optional
         What to call the split where it is not the one stored with the samples.
+    clean_skips : str, optional
+        Parts that the decoder got from the clean image.
 
     Returns
     -------
@@ -54,6 +57,7 @@ def prediction_columns(
         **facts,
         **{"dataset": store.path.name, "dataset_id": store.lineage.id},
         **{"domain": domain.name, "shift": shift.kind.value, "factor": shift.factor},
+        "clean_skips": clean_skips,
         "split": split or np.repeat(domain.columns["split"][rows], each),
         "sample": np.repeat(domain.columns["id"][rows], each),
         "subject": np.repeat(domain.columns["subject"][rows], each),

@@ -34,11 +34,11 @@ their meaning:
     One row for each number that a report shows. ``figure`` is the anchor of its exhibit in the page
     and the stem of its files (``iou-1``), ``quantity`` what ``value`` is (``IoU``, ``difference``,
     ``distance``, ``rank correlation`` ...), the further columns say of what; those that do not
-    apply are null. ``fold`` is null for a mean over folds, -1 for an ensemble. ``sd_folds`` is the
-    standard deviation between folds, ``se_subjects`` the standard error between subjects,
-    ``ci_low`` and ``ci_high`` are the ends of the interval at ``level``; ``p_adjusted`` is Holm's
-    over the rows of one figure. ``folds``, ``subjects``, ``images``, ``points`` count what the
-    value rests on.
+    apply are null. ``fold`` is null for a mean over folds, -1 for an ensemble; ``clean_skips`` is
+    as in ``predictions``. ``sd_folds`` is the standard deviation between folds, ``se_subjects`` the
+    standard error between subjects, ``ci_low`` and ``ci_high`` are the ends of the interval at
+    ``level``; ``p_adjusted`` is Holm's over the rows of one figure. ``folds``, ``subjects``,
+    ``images``, ``points`` count what the value rests on.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ import pyarrow as pa
 
 from skiptool.names import Kind
 
-__all__ = ["HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION", "REPORT", "SCHEMAS", "SHIFT"]
+__all__ = [
+    *("HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION"),
+    *("REPORT", "SCHEMAS", "SHIFT", "TABLE_KEY"),
+]
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
@@ -100,7 +103,8 @@ REPORT: Mapping[str, pa.DataType] = {
     **dict.fromkeys(("arch", "encoder", "pruning"), _TEXT),
     **{"fold": _INT, "shift": _TEXT, "factor": _FLOAT},
     **dict.fromkeys(("reference_domain", "reference_shift"), _TEXT),
-    **{"reference_factor": _FLOAT, "layer": _TEXT, "metric": _TEXT, "bins": _INT},
+    **{"reference_factor": _FLOAT, "clean_skips": _TEXT},
+    **{"layer": _TEXT, "metric": _TEXT, "bins": _INT},
     **{"epoch": _INT, "class": _TEXT, "sample": _TEXT, "subject": _TEXT},
     **dict.fromkeys(("value", "sd_folds", "se_subjects", "ci_low", "ci_high", "level"), _FLOAT),
     **dict.fromkeys(("p_value", "p_adjusted"), _FLOAT),
@@ -117,3 +121,6 @@ SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
     Kind.REGISTRATION: REGISTRATION,
     Kind.REPORT: REPORT,
 }
+
+TABLE_KEY = b"skiptool"
+"""Where a Parquet file's metadata keep the header."""

@@ -97,14 +97,16 @@ def staged(
     Raises
     ------
     SourceError, ExistsError
-        As :func:`check_free`.
+        As :func:`check_free`; or if the leftover to go on with holds a link to another place.
     """
     check_free(out, overwrite=overwrite, resume=resume)
     with held(out):
         # once more, now that nobody else can be making it
         check_free(out, overwrite=overwrite, resume=resume)
         partial = partial_of(out)
-        if not resume:
+        if resume:
+            _refuse_links(partial)
+        else:
             remove(partial)
         try:
             yield partial
@@ -151,6 +153,21 @@ def _check_replaceable(out: Path) -> None:
             f"{out}: is a folder with other things in it, and --overwrite replaces stores, "
             "models and overlays only; give another --out, or remove the folder yourself"
         )
+
+
+def _refuse_links(partial: Path) -> None:
+    """Keep a resumed run from writing through a link to what lies elsewhere."""
+    below = (
+        Path(folder, name)
+        for folder, folders, files in os.walk(partial)
+        for name in (*folders, *files)
+    )
+    for path in (partial, *below):
+        if path.is_symlink():
+            raise ExistsError(
+                f"{path}: is a link to another place, and no run of skiptool makes any; give "
+                "--overwrite to start again"
+            )
 
 
 def _put_in_place(partial: Path, out: Path) -> None:

@@ -20,7 +20,7 @@ from zarr.errors import ContainsArrayError, NodeNotFoundError
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError
-from skiptool.stores.chunks import check_chunks, folder_of, is_lost
+from skiptool.stores.chunks import check_chunks, folder_of, is_lost, refuse_pipe
 from skiptool.stores.remote import each, explained, open_store, public
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ __all__ = [
     "write_columns",
 ]
 
-# how the names of files end that Zarr was writing when its process was killed
-_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
 
 
 def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (3,)) -> zarr.Group:
@@ -69,8 +68,10 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
         If a URL cannot be read.
     """
     where = public(str(place))
-    if isinstance(place, Path) and not place.exists():
-        raise FormatError(f"{where}: no such {what} store; check the path")
+    if isinstance(place, Path):
+        if not place.exists():
+            raise FormatError(f"{where}: no such {what} store; check the path")
+        refuse_pipe(place / "zarr.json", where)
     store = place if isinstance(place, Path) else open_store(place)
     for version in formats:
         try:
@@ -229,6 +230,8 @@ def sweep(path: Path) -> None:
 
 
 def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array[Any]:
+    if isinstance(group.store, LocalStore):
+        refuse_pipe(folder_of(group) / name / "zarr.json", where)
     try:
         return group[name]
     except Exception as error:  # whatever Zarr's reader of JSON trips over

@@ -17,7 +17,7 @@ from skiptool.cli import main
 from skiptool.names import Kind
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.schemas import SCHEMAS
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 
 Row = Mapping[str, Any]
 
@@ -89,15 +89,20 @@ class Reader(HTMLParser):
 def predicted(name: str, **new: object) -> list[Row]:
     """Rows of a prediction table: two models, two shifts, two samples, all called ``name``."""
     rows = []
-    for fold, (shift, factor), sample in product(
-        (0, 1), (("original", None), ("brightness", 0.5)), "st"
-    ):
+    dark = ("brightness", 0.5)
+    shifts = (("original", None, None), (*dark, None), (*dark, name), (*dark, f"1+{name}"))
+    for fold, (shift, factor, clean), sample in product((0, 1), shifts, "st"):
         for place, (truth, other) in enumerate(product(("background", f"class {name}"), repeat=2)):
             row: dict[str, Any] = {
                 **dict.fromkeys(("model", "dataset", "domain", "arch", "encoder", "pruning"), name),
                 **{"model_id": f"m{fold}", "fold": fold, "parameter_count": 7, "split": "test"},
                 **{"dataset_id": "d", "shift": shift, "factor": factor, "truth": truth},
-                **{"sample": name + sample, "subject": name + sample, "predicted": other},
+                **{
+                    "clean_skips": clean,
+                    "sample": name + sample,
+                    "subject": name + sample,
+                    "predicted": other,
+                },
                 "pixels": (90, 1, 2, 10)[place] + fold,
             }
             rows.append(row | new)

@@ -45,7 +45,8 @@ def test_page_stands_alone_and_shows_both_tables(
     assert text.count("<svg") >= 2
     for word in ("cell IoU", "Hellinger", "L1-pruned", "14,328,354", "14,309,922"):
         assert word in text
-    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+    assert found.side_outputs == (tmp_path / "r.parquet",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.parquet"]
 
 
 def test_page_shows_names_not_folders(experiment: SimpleNamespace, tmp_path: Path) -> None:
@@ -63,7 +64,8 @@ def test_page_shows_names_not_folders(experiment: SimpleNamespace, tmp_path: Pat
 def test_without_page_the_numbers_come_back(experiment: SimpleNamespace) -> None:
     found = write_report([experiment.predictions, experiment.shift])
     assert found.outputs == found.side_outputs == ()
-    scores, distances = found.tables
+    scores, difference, distances = found.tables
+    assert list(difference.columns) == ["shift", "resnet18 L1-pruned"]
     assert list(scores.columns) == ["shift", "resnet18 baseline", "resnet18 L1-pruned"]
     assert [word.split()[0] for word in scores.columns["shift"]] == ["original", "brightness"]
     table = pq.read_table(experiment.shift).to_pylist()
@@ -86,10 +88,14 @@ def test_figures_are_files_of_the_asked_formats(
     formats = (PictureFormat.PNG, PictureFormat.PDF, PictureFormat.SVG)
     tables, folder = [experiment.predictions, experiment.shift], tmp_path / "figures"
     found = write_report(tables, tmp_path / "r.html", figures=folder, formats=formats)
-    assert sorted(folder.iterdir()) == sorted(found.side_outputs)
-    assert len(found.side_outputs) == 2 * 3
+    numbers, *drawn = found.side_outputs
+    assert numbers == tmp_path / "r.parquet"
+    assert sorted(folder.iterdir()) == sorted(drawn)
+    topics = ("iou", "difference", "paired", "distance", "layers", "transmission")
+    assert {path.stem for path in drawn} == {f"{topic}-1" for topic in topics}
+    assert len(drawn) == len(topics) * 3
     magic = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
-    for path in found.side_outputs:
+    for path in drawn:
         assert path.read_bytes().startswith(magic[path.suffix])
     with pytest.raises(ExistsError, match=r"figures/.*exists already"):
         write_report(tables, figures=folder, formats=formats)
@@ -105,7 +111,7 @@ def test_existing_figures_stop_the_page_too(experiment: SimpleNamespace, tmp_pat
 
 
 def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
-    for path in (experiment.data, experiment.baseline, experiment.baseline / "history.parquet"):
+    for path in (experiment.baseline, experiment.plain):
         with pytest.raises(FormatError, match="which has no figure"):
             write_report([path])
     with pytest.raises(FormatError, match="no such"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 from xml.etree import ElementTree
+from xml.parsers.expat import ExpatError, ParserCreate
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.annotated import Annotated, Listed, Opened, Size
@@ -17,6 +18,7 @@ from skiptool.sources.annotations.exact import is_exact, open_exact
 from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.matching import check_size, choose
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
+from skiptool.sources.regular import refuse_pipe
 
 __all__ = ["KNOWN", "read_annotations", "slides_in"]
 
@@ -86,6 +88,7 @@ def _listed(opened: Opened, path: Path, slide: str, size: Size | None) -> Listed
 
 
 def _open(path: Path) -> Opened:
+    refuse_pipe(path)
     try:
         status = path.stat()
     except OSError as error:
@@ -120,8 +123,9 @@ def _parsed(path: Path, *_: int) -> Opened:
 
 def _open_xml(content: bytes, path: Path) -> Opened:
     try:
+        _refuse_declarations(content, path)
         root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
+    except (ElementTree.ParseError, ExpatError, ValueError, LookupError) as error:
         raise SourceError(
             f"{path}: is no whole XML text ({error}); copy or export it again"
         ) from None
@@ -130,6 +134,20 @@ def _open_xml(content: bytes, path: Path) -> Opened:
             f"{path}: is XML with outermost element {root.tag}; expected one of {KNOWN}"
         )
     return open_asap(root, str(path))
+
+
+def _refuse_declarations(content: bytes, path: Path) -> None:
+    """Refuse a DOCTYPE, before any entity that it declares is put in anywhere."""
+
+    def refuse(*_: object) -> None:
+        raise SourceError(
+            f"{path}: is XML that declares a document type, in which entities may grow without "
+            "end or fetch other files; ASAP writes none: export it again"
+        )
+
+    parser = ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(content, True)
 
 
 def _open_json(content: bytes, path: Path) -> Opened:

@@ -10,7 +10,7 @@ Vertices stand in the order of ``orderIdx``, which some programs left equal for 
 order of their making. The database knows no paint order: large areas come first.
 
 Databases are opened to be read only. Later versions hold triggers that call functions of
-SlideRunner, so any other program that writes fails.
+SlideRunner, so any other program that writes fails. Views are no tables: one need never end.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def open_sliderunner(path: Path) -> Opened:
     """
     _check_whole(path)
     with _database(path) as database:
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        tables = {
+            name
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         missing = [name for name in _TABLES if name not in tables]
         if missing:
             raise SourceError(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from skiptool.errors import SourceError
+from skiptool.sources.regular import refuse_pipe
 
-__all__ = ["AGAIN", "check_file", "content_key"]
+__all__ = ["AGAIN", "check_file", "check_tiles", "content_key"]
 
 AGAIN: Final = "copy it again from its source, or leave the slide out"
 """What to do about a file that is damaged."""
 
 _END: Final = 1 << 20
+
+LARGEST_TILE: Final = 1 << 26
+"""Pixels of a tile that OpenSlide may be asked to decode: 256 MB."""
 
 
 def check_file(path: Path) -> None:
@@ -25,6 +30,7 @@ def check_file(path: Path) -> None:
     SourceError
         If there is no such file, it is a folder, cannot be read or holds nothing.
     """
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             if file.read(1):
@@ -74,6 +80,24 @@ def content_key(path: Path) -> str:
             f"{path}: cannot be read ({error.strerror}); check that it is still in its place"
         ) from error
     return digest.hexdigest()
+
+
+def check_tiles(facts: Mapping[str, str], levels: int, path: Path) -> None:
+    """Refuse tiles so large that OpenSlide, which ends the process then, finds no memory for one.
+
+    Raises
+    ------
+    SourceError
+        As said.
+    """
+    for level in range(levels):
+        names = (f"openslide.level[{level}].tile-{side}" for side in ("width", "height"))
+        width, height = (int(facts.get(name, 0)) for name in names)
+        if width * height > LARGEST_TILE:
+            raise SourceError(
+                f"{path}: has tiles of {width:,} x {height:,} pixels, expected at most "
+                f"{LARGEST_TILE:,} pixels a tile; convert it to a tiled, pyramidal TIFF"
+            )
 
 
 def _companions(path: Path) -> list[tuple[str, int]]:

@@ -17,7 +17,7 @@ import numpy as np
 from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupportedFormatError
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.sources.slides.content import AGAIN, check_file, content_key
+from skiptool.sources.slides.content import AGAIN, check_file, check_tiles, content_key
 from skiptool.sources.slides.levels import Pair, level_for, true_downsamples
 from skiptool.sources.slides.pixel_size import Given, pixel_size
 from skiptool.sources.slides.sampling import is_native, on_paper, over_white, resample
@@ -239,12 +239,12 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
     try:
         handle = OpenSlide(path)
     except OpenSlideUnsupportedFormatError:
-        raise SourceError(
-            f"{path}: unsupported or truncated: not a slide that OpenSlide can read; copy it again "
-            "from its source, or convert it to a tiled, pyramidal TIFF"
-        ) from None
+        why = "unsupported or truncated: not a slide that OpenSlide can read"
+        how = "copy it again from its source, or convert it to a tiled, pyramidal TIFF"
+        raise SourceError(f"{path}: {why}; {how}") from None
     except OpenSlideError as error:
         raise SourceError(f"{path}: the slide cannot be opened ({error}); {AGAIN}") from error
+    check_tiles(handle.properties, handle.level_count, path)
     if cache is not None:
         handle.set_cache(cache)
     return handle

@@ -13,7 +13,7 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.records import check_name
 from skiptool.sources.folders import pair_folders
 from skiptool.sources.label_map import BACKGROUND, classes_of
-from skiptool.sources.manifest import EXPORTED, LISTED, Row, manifest_rows
+from skiptool.sources.manifest import EXPORTED, LISTED, Row, manifest_rows, unguarded
 from skiptool.sources.naming import NamePattern
 from skiptool.sources.nnunet import CHANNEL_COLUMNS, DATASET_JSON, read_nnunet
 
@@ -143,7 +143,7 @@ def _listed(path: Path) -> list[str]:
     """Read the classes of exported pairs: one line of a CSV."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return next(csv.reader(file), [])
+            return list(map(unguarded, next(csv.reader(file), [])))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(
             f"{path}: cannot be read ({error}); save it as UTF-8, or give --classes"

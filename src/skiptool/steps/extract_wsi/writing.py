@@ -23,7 +23,7 @@ from skiptool.stores.header import Making, lineage
 from skiptool.stores.samples import Packed, pack
 from skiptool.stores.schemas import REGISTRATION
 from skiptool.stores.staging import staged
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 
 __all__ = ["write_dataset", "write_registration", "write_sites"]
 

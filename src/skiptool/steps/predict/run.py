@@ -11,11 +11,12 @@ from skiptool.records import Shift
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.ensembles import Ensemble
+from skiptool.substitution import Substitution
 
 if TYPE_CHECKING:
     from skiptool.records import Int64, UInt8
 
-__all__ = ["Loaded", "Part", "Run", "Sink"]
+__all__ = ["Counted", "Loaded", "Part", "Run", "Sink"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,27 @@ class Part:
     models: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """What one model or ensemble made of a part under one shift.
+
+    Attributes
+    ----------
+    number : int
+        Of the model or ensemble.
+    shift : Shift
+    clean_skips : str or None
+        Parts that the decoder got from the clean image, None for a plain prediction.
+    matrices : int64, shape (N, J, J)
+        Pixels by [truth, predicted] of each sample of the part.
+    """
+
+    number: int
+    shift: Shift
+    clean_skips: str | None
+    matrices: Int64
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One call of ``predict``.
@@ -51,6 +73,10 @@ class Run:
         Name of the split as typed.
     device : str
     precision : Precision
+    substitutions : sequence of Substitution
+        Feature maps that decoders get from the clean image; none for plain predictions.
+    clean : Domain, optional
+        Where clean images are found by the samples' ids; by default they are the unshifted ones.
     """
 
     store: DatasetStore
@@ -61,6 +87,8 @@ class Run:
     split: str
     device: str
     precision: Precision
+    substitutions: Sequence[Substitution] = ()
+    clean: Domain | None = None
 
     def predictor(self, number: int) -> StoredModel | Ensemble:
         """Return a model or an ensemble by its number."""

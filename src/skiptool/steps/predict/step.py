@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skiptool.errors import ArgumentError
 from skiptool.model.hardware import choose_device, choose_precision
 from skiptool.names import Kind, Precision, Split
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Table
+from skiptool.steps.predict.asked import (
+    Places,
+    check_asked,
+    check_substitution,
+    substitution_parameters,
+)
 from skiptool.steps.predict.counting import count_part
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
 from skiptool.steps.predict.overlays import OverlaySink
-from skiptool.steps.predict.run import Part, Run, Sink
+from skiptool.steps.predict.run import Counted, Part, Run, Sink
 from skiptool.steps.predict.selection import (
     FOLD,
-    SPLITS,
     VALIDATION,
     fold_parts,
     split_parts,
 )
+from skiptool.steps.predict.substituting import check_substitutions, count_with_substitution
 from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.domains import chosen_domains
@@ -34,8 +38,9 @@ from skiptool.stores.lookup import finished
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.predictions import prediction_columns
 from skiptool.stores.staging import check_free, staged
-from skiptool.stores.tables import TableWriter
+from skiptool.stores.table_writer import TableWriter
 from skiptool.stores.unchanged import check_unchanged
+from skiptool.substitution import substitutions
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -52,6 +57,9 @@ def predict_dataset(
     domains: Sequence[str] = (),
     split: str = "test",
     ensemble: bool = False,
+    clean_skips: Sequence[str] = (),
+    shifted_skips: Sequence[str] = (),
+    clean_domain: str | None = None,
     masks: Path | None = None,
     overlays: Path | None = None,
     overlay_count: int | None = None,
@@ -84,6 +92,12 @@ def predict_dataset(
     ensemble : bool
         Also average the class probabilities (softmax, float32 (N, J, H, W)) of the folds of each
         architecture. Such rows have fold -1 and a model named ``resnet18-L1/ensemble``.
+    clean_skips, shifted_skips : sequence of str
+        Skip substitution (`skiptool.model.substitute`): the decoder gets these feature maps of the
+        unshifted image and all others of the shifted one, or the other way round. ``1,3``,
+        ``bottleneck``, ``all``, ``each``; only such rows are written, with ``clean_skips`` set.
+    clean_domain : str, optional
+        Domain whose image of the same sample is the clean one, for registered scans.
     masks : Path, optional
         Store to which the predicted masks, uint8 (N, H, W), are written as well.
     overlays : Path, optional
@@ -117,8 +131,10 @@ def predict_dataset(
     MemoryError
         If the device has not enough memory.
     """
-    places = _Places(out, masks, overlays, overlay_count)
-    _check(shifts, split, ensemble, places)
+    places = Places(out, masks, overlays, overlay_count)
+    wanted = substitutions(clean_skips, shifted_skips)
+    check_asked(shifts, split, ensemble, places)
+    check_substitution(wanted, clean_domain, ensemble, places)
     store = open_dataset(data)
     held = Split.TRAIN.value if split == FOLD else split
     chosen = chosen_domains(store, domains, held, progress)
@@ -133,7 +149,10 @@ def predict_dataset(
     groups, alone = fold_ensembles([m.stored for m in loaded]) if ensemble else ([], [])
     if alone:
         progress.warn(f"no ensemble of {', '.join(alone)}: there is but one fold of each")
-    run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic)
+    clean = None if clean_domain is None else store.domain(clean_domain)
+    run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic, wanted, clean)
+    if wanted:
+        check_substitutions(run, progress)
     making = Making(
         "predict",
         tuple(models),
@@ -141,6 +160,7 @@ def predict_dataset(
             "shift": [str(shift) for shift in shifts],
             "domain": [domain.name for domain in chosen],
             **{"split": split, "ensemble": ensemble, "precision": arithmetic.value},
+            **substitution_parameters(clean_skips, shifted_skips, clean_domain),
         },
         {
             **{"data": data, "out": out, "masks": masks},
@@ -161,47 +181,20 @@ def predict_dataset(
     return Outcome((out,), side, told, failures=tuple(failures), tables=(summary,))
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where the outputs go, and how many samples of a model are drawn."""
-
-    out: Path
-    masks: Path | None
-    overlays: Path | None
-    overlay_count: int | None
-
-
-def _check(shifts: Sequence[Shift], split: str, ensemble: bool, places: _Places) -> None:
-    if split not in SPLITS:
-        raise ArgumentError(f"--split {split}: expected {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-    if len(set(shifts)) < len(shifts):
-        raise ArgumentError("a shift is given twice, its pixels would count twice; drop one")
-    if ensemble and split == FOLD:
-        raise ArgumentError(
-            f"--ensemble with --split {FOLD}: every fold is validated on samples of its own that "
-            "the others were trained on; choose another --split"
-        )
-    if places.overlay_count is not None and (places.overlays is None or places.overlay_count < 1):
-        raise ArgumentError(
-            f"--overlay-count {places.overlay_count}: expected --overlays DIR and at least 1"
-        )
-    named = [path for path in (places.out, places.masks, places.overlays) if path is not None]
-    if len({path.absolute() for path in named}) < len(named):
-        raise ArgumentError("--out, --masks and --overlays name one place twice; give each its own")
-
-
 def _write(
-    run: Run, making: Making, places: _Places, failures: Sequence[str], progress: Progress
+    run: Run, making: Making, places: Places, failures: Sequence[str], progress: Progress
 ) -> Table:
-    totals: dict[tuple[int, str, Shift], Int64] = {}
+    totals: dict[tuple[int, str, Shift, str | None], Int64] = {}
     with ExitStack() as stack:
         partial = stack.enter_context(staged(places.out, overwrite=True))
         sinks: list[Sink] = []
+        masks = None
         if places.masks is not None:
             store = stack.enter_context(staged(places.masks, overwrite=True))
             header = lineage(Kind.MASKS, making, making.determinants)
-            sinks.append(MaskSink(run, MaskWriter(store, header, run.store.classes)))
+            masks = MaskWriter(store, header, run.store.classes)
             keep_failures(store, failures)
+            sinks.append(MaskSink(run, masks))
         pictures = None
         if places.overlays is not None:
             folder = stack.enter_context(staged(places.overlays, overwrite=True))
@@ -210,12 +203,13 @@ def _write(
         header = lineage(Kind.PREDICTIONS, making, making.determinants)
         with TableWriter(partial, header, failures) as writer:
             for part in run.parts:
-                counts = count_part(run, part, sinks, progress)
-                for (number, shift), matrices in counts.items():
-                    totals[number, part.domain.name, shift] = matrices.sum(axis=0)
-                    rows = _columns(run, part, number, shift, matrices)
-                    writer.append(rows, matrices.size)
+                for one in _counted(run, part, sinks, progress):
+                    key = (one.number, part.domain.name, one.shift, one.clean_skips)
+                    totals[key] = one.matrices.sum(axis=0)
+                    writer.append(_columns(run, part, one), one.matrices.size)
         check_unchanged(run.store)
+        if masks is not None:
+            masks.finish()
         if pictures is not None:
             pictures.draw(lineage(Kind.OVERLAYS, making, making.determinants), progress)
     absent = absent_classes(run, totals)
@@ -224,13 +218,22 @@ def _write(
     return iou_table(run, totals)
 
 
-def _columns(run: Run, part: Part, number: int, shift: Shift, matrices: Int64) -> Mapping[str, Any]:
+def _counted(run: Run, part: Part, sinks: Sequence[Sink], progress: Progress) -> Iterator[Counted]:
+    if run.substitutions:
+        yield from count_with_substitution(run, part, progress)
+    else:
+        for (number, shift), matrices in count_part(run, part, sinks, progress).items():
+            yield Counted(number, shift, None, matrices)
+
+
+def _columns(run: Run, part: Part, one: Counted) -> Mapping[str, Any]:
     return prediction_columns(
-        run.predictor(number).facts(),
+        run.predictor(one.number).facts(),
         run.store,
         part.domain,
-        shift,
+        one.shift,
         part.indices,
-        matrices,
+        one.matrices,
         VALIDATION if run.split == FOLD else None,
+        one.clean_skips,
     )

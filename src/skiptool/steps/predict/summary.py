@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from math import isnan
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,16 @@ from skiptool.metrics.overlap import iou, mean_iou
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.names import Arch
 from skiptool.records import Shift, Table
-from skiptool.steps.predict.run import Run
+from skiptool.steps.predict.run import Part, Run
 from skiptool.steps.predict.selection import FOLD
+from skiptool.steps.predict.substituting import clean_parts
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.ensembles import Ensemble
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-    Totals = Mapping[tuple[int, str, Shift], Int64]
+    Totals = Mapping[tuple[int, str, Shift, str | None], Int64]
 
 __all__ = ["absent_classes", "forecast", "iou_table"]
 
@@ -34,7 +36,8 @@ def iou_table(run: Run, totals: Totals) -> Table:
     Parameters
     ----------
     run : Run
-    totals : mapping of (number of model or ensemble, domain, shift) to int64 (J, J)
+    totals : mapping of (number, domain, shift, clean skips) to int64 (J, J)
+        Numbers of models and ensembles; clean skips are None for plain predictions.
     """
     columns: dict[str, list[int]] = {}
     for number in range(len(run.models) + len(run.ensembles)):
@@ -42,15 +45,16 @@ def iou_table(run: Run, totals: Totals) -> Table:
     domains = list(dict.fromkeys(part.domain.name for part in run.parts))
     classes = run.store.classes
     measures = [None, *range(1, len(classes))] if len(classes) > 2 else [None]
-    rows = [
-        (domain, shift, label) for domain in domains for shift in run.shifts for label in measures
-    ]
-    cells: dict[str, Sequence[str | float | None]] = {"domain": [domain for domain, _, _ in rows]}
-    cells["shift"] = [str(shift) for _, shift, _ in rows]
+    clean = list(dict.fromkeys(skips for _, _, _, skips in totals))
+    rows = list(product(domains, run.shifts, clean, measures))
+    cells: dict[str, Sequence[str | float | None]] = {"domain": [row[0] for row in rows]}
+    cells["shift"] = [str(row[1]) for row in rows]
+    if run.substitutions:
+        cells["clean skips"] = [row[2] for row in rows]
     if len(measures) > 1:
-        cells["class"] = ["mean" if label is None else classes[label] for _, _, label in rows]
+        cells["class"] = ["mean" if label is None else classes[label] for *_, label in rows]
     for name, numbers in columns.items():
-        cells[name] = [_mean(totals, numbers, (row[0], row[1]), row[2]) for row in rows]
+        cells[name] = [_mean(totals, numbers, row[:3], row[3]) for row in rows]
     samples = "samples of each model's validation fold" if run.split == FOLD else run.split
     words = samples if run.split == FOLD else f"{samples} samples"
     title = f"IoU of {', '.join(classes[1:])}, {words}, mean over folds"
@@ -64,7 +68,10 @@ def _column(model: StoredModel | Ensemble) -> str:
 
 
 def _mean(
-    totals: Totals, numbers: Sequence[int], row: tuple[str, Shift], label: int | None
+    totals: Totals,
+    numbers: Sequence[int],
+    row: tuple[str, Shift, str | None],
+    label: int | None,
 ) -> float | None:
     found = [totals[number, *row] for number in numbers if (number, *row) in totals]
     scores = [float(mean_iou(each) if label is None else iou(each)[label]) for each in found]
@@ -78,10 +85,10 @@ def absent_classes(run: Run, totals: Totals) -> str | None:
     Parameters
     ----------
     run : Run
-    totals : mapping of (number of model or ensemble, domain, shift) to int64 (J, J)
+    totals : mapping of (number, domain, shift, clean skips) to int64 (J, J)
     """
     seen: dict[str, Int64] = {}
-    for (_, domain, shift), counts in totals.items():
+    for (_, domain, shift, _), counts in totals.items():
         if shift == run.shifts[0]:
             pixels = counts.sum(axis=1)
             seen[domain] = np.maximum(seen.get(domain, pixels), pixels)
@@ -102,7 +109,7 @@ def forecast(run: Run, masks: bool) -> dict[str, int]:
     """Numbers of what would be made."""
     rows = images = pixels = 0
     for part in run.parts:
-        passes = len(run.predictors(part)) * len(run.shifts)
+        passes = _passes(run, part)
         images += len(part.indices)
         rows += len(part.indices) * passes * len(run.store.classes) ** 2
         pixels += len(part.indices) * passes * part.domain.height * part.domain.width
@@ -110,3 +117,10 @@ def forecast(run: Run, masks: bool) -> dict[str, int]:
     if run.ensembles:
         found["ensembles"] = len(run.ensembles)
     return found | {"bytes before compression": rows * np.int64().itemsize + pixels * masks}
+
+
+def _passes(run: Run, part: Part) -> int:
+    """Count the predictions of each sample of a part."""
+    if run.substitutions:
+        return sum(len(clean_parts(run, number)) for number in part.models) * len(run.shifts)
+    return len(run.predictors(part)) * len(run.shifts)

@@ -97,8 +97,8 @@ def draw(
                 if figure is not None:
                     paths += folder.save(name, figure) if folder is not None else []
                     svg = as_svg(figure, each.title, each.caption) if inline else None
-                said = (" ".join(each.sentences()),) if each.sentences() else ()
-                held.append(Exhibit(each.caption, svg, each.table(), name, each.title, said))
+                words = (each.title, each.sentences())
+                held.append(Exhibit(each.caption, svg, each.table(), name, *words))
                 anchor = anchor or f"about-{name}"
                 task.advance()
             sections.append(Section(anchor, heading, (), tuple(held)))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from skiptool.exports.data_sheets import data_sheets
+from skiptool.exports.pictures import examples
 from skiptool.figures.differences import score_matrices
 from skiptool.figures.forecasts import forecasts
 from skiptool.figures.paired import paired_comparisons
 from skiptool.figures.parameters import parameter_exhibit
 from skiptool.figures.registration import registrations
 from skiptool.figures.shifts import comparisons
+from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
 from skiptool.metrics.scores import scores
 from skiptool.readings import joined
@@ -22,8 +25,9 @@ from skiptool.stores.tables import MetricTable
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown
+    from skiptool.records import Table
 
-__all__ = ["exhibits", "pictures"]
+__all__ = ["exhibits", "pictures", "printed_tables"]
 
 _LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS)))
 
@@ -37,7 +41,7 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     level, seed : float, int
         Of the intervals that are computed here, and of their resampling.
     """
-    rated = scores(inputs.totals())
+    rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
     layers = _columns(inputs.shifts, lambda table: table.lacking("channel").columns(_LAYERS))
     gathered = ("channel", "value")
     channels = _columns(inputs.shifts, lambda table: table.gathered(CHANNEL_KEYS, gathered))
@@ -51,7 +55,8 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     ]
     return [
         *score_matrices(rated),
-        *paired_comparisons(inputs.totals("subject"), level=level, seed=seed),
+        *substitutions(by_subject, level=level, seed=seed),
+        *paired_comparisons(by_subject, level=level, seed=seed),
         *(comparisons(layers, channels) if inputs.shifts else ()),
         *(forecasts(rated, layers, level=level, seed=seed) if inputs.shifts else ()),
         *training_curves(histories),
@@ -60,9 +65,21 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     ]
 
 
-def pictures(inputs: Inputs, seed: int) -> tuple[list[Shown], list[str]]:
+def pictures(inputs: Inputs) -> tuple[list[Shown], list[str]]:
     """Return what stores of images and masks allow, and lines about what they lack."""
-    return [], []
+    shown, lacking = examples(inputs.predictions, inputs.datasets, inputs.masks)
+    sheets = [sheet for store in inputs.datasets for sheet in data_sheets(store)]
+    return [*shown, *sheets], lacking
+
+
+def printed_tables(shown: Sequence[Shown]) -> tuple[Table, ...]:
+    """Return the tables that a terminal has room for; all of them where there are no others."""
+    short = [each for each in shown if each.topic not in _LONG]
+    return tuple(each.table() for each in short or shown)
+
+
+_LONG = ("regained", "paired", "layers", "transmission", "forecast-by-layer", "parameters")
+"""Topics that say in a row a number, or again, what a matrix says."""
 
 
 def _columns(

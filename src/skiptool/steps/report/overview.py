@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["overview"]
 
-_TOLD = ("paired", "substitution", "rank-correlation", "forecast-by-layer")
-"""Topics whose first sentence is an outcome."""
+_TOLD = ("substitution", "paired", "rank-correlation", "forecast-by-layer")
+"""Topics whose first two sentences are an outcome, and what limits it."""
 
 _FEW = 3  # names are listed, more are counted
 
@@ -43,7 +43,7 @@ def overview(
     for _, each in named:
         sentences = each.sentences()
         if sentences and each.topic in _TOLD:
-            told.setdefault(each.topic, sentences[0])
+            told.setdefault(each.topic, " ".join(sentences[:2]))
     return tuple(told[topic] for topic in _TOLD if topic in told), _facts(inputs)
 
 

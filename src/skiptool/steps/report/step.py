@@ -11,13 +11,13 @@ from skiptool.figures.page import Origin, render_page
 from skiptool.names import Kind, PictureFormat
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
-from skiptool.steps.report.exhibits import exhibits, pictures
+from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables
 from skiptool.steps.report.inputs import read_inputs
 from skiptool.steps.report.overview import overview
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.schemas import REPORT
 from skiptool.stores.staging import check_free, staged
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 
 __all__ = ["NUMBERS", "write_report"]
 
@@ -61,7 +61,8 @@ def write_report(
     Returns
     -------
     Outcome
-        Output: the page. Side outputs: its numbers, the figures. Tables: what the exhibits hold.
+        Output: the page. Side outputs: its numbers, the figures. Tables, without a page: the
+        matrices of IoU and of distances, the rank correlations, training and registration.
 
     Raises
     ------
@@ -80,9 +81,10 @@ def write_report(
             check_free(path, overwrite=overwrite, resume=False)
     inputs = read_inputs(tables)
     shown = exhibits(inputs, level, seed)
+    printed = () if out is not None else printed_tables(shown)
     if numbers is None:
-        return Outcome(tables=tuple(each.table() for each in shown))
-    drawn, warnings = pictures(inputs, seed)
+        return Outcome(tables=printed)
+    drawn, warnings = pictures(inputs)
     for line in warnings:
         progress.warn(line)
     named = with_names([*shown, *drawn])
@@ -102,7 +104,7 @@ def write_report(
         page = render_page(title, sections, origins, summary=summary, facts=facts)
         with staged(out, overwrite=overwrite) as partial:
             partial.write_text(page, encoding="utf-8")
-    return Outcome(() if out is None else (out,), (numbers, *files))
+    return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
 
 
 def _numbers(out: Path | None, figures: Path | None) -> Path | None:

@@ -14,7 +14,7 @@ from skiptool.records import Table
 from skiptool.steps.train.jobs import drawn
 from skiptool.stores.checkpoint import model_identity, write_model
 from skiptool.stores.header import lineage
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 from skiptool.stores.unchanged import check_unchanged
 
 if TYPE_CHECKING:

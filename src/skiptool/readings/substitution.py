@@ -1,0 +1,174 @@
+"""How much IoU a network regains under a shift when its decoder is fed some clean feature maps.
+
+Skip substitution: the encoder sees a sample twice, shifted and as it is, and the decoder is fed
+some of its inputs (the feature maps of some skip connections, or of the bottleneck) from the
+unshifted image and all others from the shifted one. What the network regains against its plain
+prediction under the shift says which connections carry the shift into the decoder. It is an
+intervention on the network, not a correlation between its layers and its results; in work on
+language models it is known as activation patching. Its limit: the decoder is fed a mixture that
+it never saw in training, so a part may regain less, or more, than it would had the decoder learnt
+to do with it; and parts may each be enough, or only be enough together.
+
+References
+----------
+J. Vig et al., Investigating Gender Bias in Language Models Using Causal Mediation Analysis,
+NeurIPS 2020. K. Meng et al., Locating and Editing Factual Associations in GPT, NeurIPS 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from skiptool.metrics.scores import mean_and_spread
+from skiptool.readings.difference import iou_by_fold
+from skiptool.readings.layers import levels_of
+from skiptool.readings.paired import PairedDifference, compared_with
+from skiptool.readings.subject_counts import Overlap, SubjectCounts, subject_counts
+from skiptool.records import ORIGINAL
+
+__all__ = ["BOTTLENECK", "FoldMean", "Substitution", "substitution_effects"]
+
+BOTTLENECK: Final = "bottleneck"
+"""The deepest feature map of the encoder, which is fed to the decoder from below."""
+
+
+_NO_SKIPS: Final = "L4-pruned"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldMean:
+    """Mean IoU of a network: mean and standard deviation (n - 1) over ``folds`` folds."""
+
+    value: float
+    sd_folds: float
+    folds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """A network under one shift, some inputs of its decoder from the unshifted image.
+
+    Attributes
+    ----------
+    clean_skips : str
+        Those inputs as the table names them: ``1``, ``1+2+3+4``, ``bottleneck``.
+    regained : PairedDifference
+        Mean IoU with them minus that of the plain prediction under the same shift; also says of
+        which network, data and shift all this is.
+    clean, plain : FoldMean
+        Mean IoU with them, and of the plain prediction under the same shift.
+    original : FoldMean or None
+        Of the plain prediction without a shift, where that was measured.
+    """
+
+    clean_skips: str
+    regained: PairedDifference
+    clean: FoldMean
+    plain: FoldMean
+    original: FoldMean | None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Inputs of the decoder that are clean."""
+        return tuple(self.clean_skips.split("+"))
+
+    @property
+    def shifted(self) -> tuple[str, ...] | None:
+        """Inputs of the decoder that are not clean; None where the pruning's label does not tell.
+
+        Empty: all that the decoder is fed is clean, and its prediction is that of the original.
+        """
+        pruning = self.regained.pruning
+        has = (*map(str, levels_of(pruning)), BOTTLENECK)
+        known = len(has) > 1 or pruning == _NO_SKIPS
+        if not known or not set(self.parts) <= set(has):
+            return None
+        return tuple(part for part in has if part not in self.parts)
+
+    @property
+    def label(self) -> str:
+        """Name the clean inputs for people.
+
+        One alone is ``L1`` or ``bottleneck``; all skips that the network has are ``all skips``,
+        all inputs but one are ``all but L1``.
+        """
+        if len(self.parts) == 1:
+            return _name(self.parts[0])
+        shifted = self.shifted
+        if shifted is None or len(shifted) > 1:
+            return ", ".join(map(_name, self.parts))
+        if shifted == (BOTTLENECK,):
+            return "all skips"
+        return f"all but {_name(shifted[0])}" if shifted else "all inputs"
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sort by it: single inputs from the top of the network down, all skips, then others."""
+        alone, every = len(self.parts) == 1, self.label == "all skips"
+        rank = 0 if alone else 1 if every else 2
+        return rank, 0 if rank < 2 else len(self.parts), self.clean_skips
+
+
+def _name(part: str) -> str:
+    return f"L{part}" if part.isdigit() else part
+
+
+def substitution_effects(
+    totals: Mapping[str, Sequence[Any]], *, level: float = 0.95, seed: int = 0
+) -> list[Substitution]:
+    """Compare each network with clean inputs of its decoder with itself without.
+
+    Parameters
+    ----------
+    totals : mapping of column name to values
+        See :func:`skiptool.readings.subject_counts.subject_counts`; rows with ``clean_skips`` and
+        plain ones.
+    level : float
+        Of the intervals over subjects.
+    seed : int
+        Subjects are drawn from it and from their number alone.
+
+    Returns
+    -------
+    list of Substitution
+        One for each dataset, domain, split, network, shift and choice of clean inputs whose plain
+        prediction is there, in the order of first appearance.
+
+    Raises
+    ------
+    ArgumentError
+        If the level is not between 0 and 1.
+    """
+    if all(skips is None for skips in totals["clean_skips"]):
+        return []
+    found = []
+    for counts in subject_counts(totals, substituted=True):
+        found += _effects(counts, level, seed)
+    return found
+
+
+def _effects(counts: SubjectCounts, level: float, seed: int) -> list[Substitution]:
+    means = {network: _fold_mean(overlap) for network, overlap in counts.networks.items()}
+    partners = {
+        network: replace(network, clean_skips=None)
+        for network in counts.networks
+        if network.clean_skips is not None
+    }
+    partners = {network: plain for network, plain in partners.items() if plain in means}
+    return [
+        Substitution(
+            *(str(network.clean_skips), difference, means[network], means[partners[network]]),
+            means.get(replace(partners[network], shift=ORIGINAL)),
+        )
+        for network, difference in compared_with(counts, partners, level, seed).items()
+    ]
+
+
+def _fold_mean(overlap: Overlap) -> FoldMean:
+    by_fold = iou_by_fold(overlap.pixels)
+    value, spread = mean_and_spread(by_fold.tolist())
+    return FoldMean(value, spread, int(np.sum(~np.isnan(by_fold))))

@@ -1,0 +1,120 @@
+"""Which feature maps a decoder gets from another image of the same sample.
+
+A part is the skip of a level, 1 to 4, or the bottleneck, the deepest feature map. Words name them
+as the command line and the column ``clean_skips`` do: ``1``, ``1+3``, ``bottleneck``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from skiptool.errors import ArgumentError
+from skiptool.names import SKIP_LEVELS
+
+__all__ = ["BOTTLENECK", "Substitution", "named_parts", "substitutions"]
+
+BOTTLENECK: Final = len(SKIP_LEVELS) + 1
+"""The part that is no skip: the encoder's last stage, of level 5."""
+
+_WORD: Final = "bottleneck"
+_ALL: Final = frozenset(SKIP_LEVELS)
+_EXPECTED: Final = "expected skip levels 1 to 4 or bottleneck, joined by commas, or each, or all"
+
+
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """A set of parts, to be looked up in each network.
+
+    Attributes
+    ----------
+    parts : frozenset of int
+        Levels, and `BOTTLENECK`.
+    shifted : bool
+        These parts alone come from the shifted image and all others from the clean one; else these
+        come from the clean image and all others from the shifted one.
+    available : bool
+        Parts that a network lacks are left out, rather than the network.
+    """
+
+    parts: frozenset[int]
+    shifted: bool = False
+    available: bool = False
+
+    def clean(self, skips: Collection[int]) -> tuple[int, ...] | None:
+        """Return the parts that come from the clean image in a network with these skips, sorted.
+
+        None if the network lacks a part, or if nothing would be clean.
+
+        Examples
+        --------
+        >>> Substitution(frozenset({1})).clean((1, 2, 3, 4))
+        (1,)
+        >>> Substitution(frozenset({1}), shifted=True).clean((1, 2, 3, 4))
+        (2, 3, 4, 5)
+        >>> Substitution(frozenset({1})).clean((2, 3, 4)) is None
+        True
+        """
+        there = {*skips, BOTTLENECK}
+        parts = self.parts & there if self.available else self.parts
+        if not parts <= there:
+            return None
+        return tuple(sorted(there - parts if self.shifted else parts)) or None
+
+
+def substitutions(clean: Iterable[str], shifted: Iterable[str] = ()) -> tuple[Substitution, ...]:
+    """Read the words of ``--clean-skips`` and ``--shifted-skips``.
+
+    Parameters
+    ----------
+    clean, shifted : iterable of str
+        ``1,3``, ``bottleneck``, ``2,bottleneck``; ``all`` for all skips that a network has;
+        ``each`` for every skip alone, the bottleneck alone, and all skips.
+
+    Returns
+    -------
+    tuple of Substitution
+        Each once.
+
+    Raises
+    ------
+    ArgumentError
+        If a word is unknown.
+
+    Examples
+    --------
+    >>> [sorted(each.parts) for each in substitutions(["1,3", "each"])]
+    [[1, 3], [1], [2], [3], [4], [5], [1, 2, 3, 4]]
+    """
+    found: list[Substitution] = []
+    sides = ((clean, False, "--clean-skips"), (shifted, True, "--shifted-skips"))
+    for words, flag, option in sides:
+        for word in words:
+            if word in ("each", "all"):
+                alone = (*SKIP_LEVELS, BOTTLENECK) if word == "each" else ()
+                found += [Substitution(frozenset({part}), flag) for part in alone]
+                found.append(Substitution(_ALL, flag, available=True))
+            else:
+                found.append(Substitution(_parts(word, option), flag))
+    return tuple(dict.fromkeys(found))
+
+
+def named_parts(parts: Iterable[int]) -> str:
+    """Name parts as the column ``clean_skips`` does.
+
+    Examples
+    --------
+    >>> named_parts((1, 3, BOTTLENECK))
+    '1+3+bottleneck'
+    """
+    return "+".join(_WORD if part == BOTTLENECK else str(part) for part in parts)
+
+
+def _parts(word: str, option: str) -> frozenset[int]:
+    known = {**{str(level): level for level in SKIP_LEVELS}, _WORD: BOTTLENECK}
+    names = [name.strip() for name in word.split(",")]
+    for name in names:
+        if name not in known:
+            raise ArgumentError(f"{option} {word!r}: unknown part {name!r}; {_EXPECTED}")
+    return frozenset(known[name] for name in names)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from skiptool.figures.exhibit import Shown
+from skiptool.figures.forecasts import Forecast, Ranking, forecasts
+from skiptool.readings.association import associations
+from skiptool.records import ORIGINAL
+from skiptool.stores.schemas import REPORT
+from sweeps import Layers, as_layers, distance, score, sweep
+
+Check = Callable[[Figure], list[str]]
+
+
+def two() -> tuple[list[Any], Layers]:
+    """Two encoders, the second with another layer."""
+    first, second = sweep(), sweep(layers=("input", "dec0"), encoder="resnet50")
+    layers = {name: [*first[1][name], *second[1][name]] for name in first[1]}
+    return [*first[0], *second[0]], layers
+
+
+def test_one_exhibit_an_encoder_then_their_ranking() -> None:
+    shown = forecasts(*two())
+    assert [each.topic for each in shown] == [
+        *("forecast-by-layer", "forecast-by-layer", "rank-correlation"),
+    ]
+    assert {each.heading for each in shown} == {"Which layer forecasts the loss"}
+    assert shown[0].title == (
+        "Loss of IoU against Hellinger distance by layer, resnet18, study test, B = 100"
+    )
+    assert "resnet50" in shown[1].title
+    assert len({each.title for each in shown}) == 3
+    assert forecasts([], as_layers([])) == []
+
+
+def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
+    scores, layers = sweep()
+    both = {name: [*column, *column] for name, column in layers.items()}
+    both["metric"] = [*layers["metric"], *["kl"] * len(layers["metric"])]
+    train = [replace(one, split="train") for one in scores]
+    shown = forecasts([*scores, *train], both)
+    assert [each.topic for each in shown] == ["forecast-by-layer", "rank-correlation"] * 4
+    assert len({each.title for each in shown}) == 8
+    assert "Hellinger" in shown[0].title
+    assert "Kullback" in shown[4].title
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_every_number_of_the_table_is_among_the_numbers(place: int) -> None:
+    each = forecasts(*two())[place]
+    numbers = each.numbers()
+    known = {value for row in numbers for value in row.values() if isinstance(value, float | int)}
+    columns = each.table().columns
+    cells = [cell for column in columns.values() for cell in column if not isinstance(cell, str)]
+    assert cells
+    assert {*cells} <= known
+    assert {*columns["layer"]} == {row["layer"] for row in numbers if row.get("layer")}
+    assert {key for row in numbers for key in row} <= {*REPORT}
+    assert all(len(column) == len(columns["layer"]) for column in columns.values())
+
+
+def test_points_that_are_drawn_are_among_the_numbers() -> None:
+    scores, layers = sweep()
+    (found,) = associations(scores, layers)
+    numbers = forecasts(scores, layers)[0].numbers()
+    mean = found.means()[-1]
+    (loss,) = [
+        row
+        for row in numbers
+        if row["quantity"] == "loss of IoU"
+        and (row["pruning"], row["shift"], row["factor"])
+        == (mean.pruning, mean.change.shift, mean.change.factor)
+    ]
+    assert loss == {
+        **{"quantity": "loss of IoU", "dataset": "study", "split": "test", "arch": "unet"},
+        **{"encoder": "resnet18", "pruning": mean.pruning, "folds": 2},
+        **mean.change._asdict(),
+        **{"value": mean.loss, "sd_folds": mean.sd_loss},
+    }
+    distances = [row for row in numbers if row["quantity"] == "distance"]
+    assert len(distances) == 3 * len(found.means())
+    assert {(row["metric"], row["bins"]) for row in distances} == {("hellinger", 100)}
+    assert mean.distances[2] in [row["value"] for row in distances if row["layer"] == "head"]
+
+
+def test_the_caption_says_what_the_numbers_rest_on() -> None:
+    (first, ranking) = forecasts(*sweep(folds=2))
+    for part in (
+        *("Loss of cell IoU", "test samples of study", "mean over 2 folds", "n = 36 points"),
+        *("one of 9 shifts (", "95 % interval", "R = 2,000", "B = 100 bins of equal width"),
+        *("not corrected for its bias", "order of data flow"),
+    ):
+        assert part in first.caption
+    assert "n = 36 points" in ranking.caption
+    assert "Left out" not in first.caption
+    single = forecasts(*sweep(folds=1))[0]
+    assert "the one fold of a pruning under a shift" in single.caption
+    assert "deviation" not in single.caption
+    scores, layers = sweep()
+    uneven = [one for one in scores if (one.fold, one.pruning) != (1, "baseline")]
+    fewer = forecasts(uneven, layers)[0]
+    assert "mean over 1 to 2 folds" in fewer.caption
+    assert "Left out: 9 comparisons without IoU on both sides." in fewer.caption
+    several = [replace(one, classes=("a", "b")) for one in scores]
+    assert "Loss of mean IoU of a, b:" in forecasts(several, layers)[0].caption
+
+
+def made_up(*triples: tuple[float, float, float]) -> Forecast:
+    (found,) = associations(*sweep(layers=[f"enc{n + 1}" for n in range(len(triples))]))
+    rho, low, high = np.array(triples).T
+    found = replace(found, correlation=rho, low=low, high=high)
+    return Forecast(found, tuple(found.means()))
+
+
+def test_in_words_which_layer_forecasts_best() -> None:
+    clear = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)).sentences()
+    assert clear == (
+        "resnet18: the distance at enc2 forecasts the loss of IoU best, ρ = 0.80 [0.70, 0.90].",
+        "Its interval overlaps with that of no other layer.",
+    )
+    (vague,) = made_up((0.2, -0.1, 0.3)).sentences()
+    assert vague.endswith("ρ = 0.20 [−0.10, 0.30]. The interval holds 0.")
+    (against,) = made_up((-0.2, -0.3, -0.1), (-0.4, -0.5, -0.3)).sentences()
+    assert against == (
+        "resnet18: at no layer does the loss of IoU grow with the distance; greatest ρ: "
+        "−0.20 [−0.30, −0.10] at enc1."
+    )
+    nan = math.nan
+    (nothing,) = made_up((nan, nan, nan)).sentences()
+    assert nothing == "resnet18: distance or loss of IoU is the same under all shifts."
+
+
+def test_families_agree_or_not() -> None:
+    assert forecasts(*sweep())[1].sentences() == ()
+    first, second = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)), made_up((0.9, 0.8, 1.0))
+    agreed = Ranking((first.found, first.found)).sentences()
+    assert agreed == ("The greatest correlation is at enc2 in all 2 families.",)
+    apart = Ranking((first.found, second.found)).sentences()
+    assert apart == ("The greatest correlation is at enc2 (resnet18), enc1 (resnet18).",)
+
+
+def test_all_are_drawn(labels: Check) -> None:
+    for each in forecasts(*two()):
+        figure = each.draw()
+        assert figure is not None
+        assert "input" in labels(figure)
+
+
+def test_names_from_data_stay_names(labels: Check) -> None:
+    long = "<script>" * 25
+    scores, layers = sweep(dataset=long, encoder=long, layers=(long, "$x$"), prunings=(long,))
+    shown: list[Shown] = forecasts([replace(one, classes=(long,)) for one in scores], layers)
+    for each in shown:
+        assert long not in each.title + each.caption + " ".join(each.sentences())
+        figure = each.draw()
+        assert figure is not None
+        labels(figure)
+    assert {row["dataset"] for row in shown[0].numbers()} == {long}
+
+
+def test_domains_are_named_as_such() -> None:
+    scores = [score(ORIGINAL, 0.9 - 0.1 * n, domain=name) for n, name in enumerate("abcde")]
+    rows = [distance(ORIGINAL, 0.1 * n, domain=name) for n, name in enumerate("bcde", start=1)]
+    shown = forecasts(scores, as_layers(rows))
+    assert "4 shifts or pairs of domains" in shown[0].caption
+    losses = [row for row in shown[0].numbers() if row["quantity"] == "loss of IoU"]
+    assert [row["domain"] for row in losses] == ["b", "c", "d", "e"]
+    assert {row["reference_domain"] for row in losses} == {"a"}

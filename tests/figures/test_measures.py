@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from skiptool.figures.measures import (
+    binning,
+    bins_of,
+    facts_of,
+    folded,
+    interval_note,
+    measure_of,
+    numbers_of,
+    shift_name,
+    sides,
+    title_of,
+)
+from skiptool.names import Metric, RangeRule
+from skiptool.readings.distances import read_distances
+from small_shifts import FACTS, Layer, layer, tables
+
+
+def facts(**new: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any type
+    return {**FACTS, **new}
+
+
+def test_every_metric_and_range_has_words() -> None:
+    for metric in Metric:
+        assert " " in measure_of({"metric": metric.value})
+    for rule in RangeRule:
+        assert binning(facts(range_rule=rule.value)).startswith(", B = 100 bins of equal ")
+    assert measure_of({"metric": "theirs"}) == "theirs"
+
+
+def test_bins_are_told_where_there_are_any() -> None:
+    assert (binning(facts(bins=None)), bins_of(facts(bins=None))) == ("", "")
+    assert (binning(facts(range_rule="theirs")), bins_of(FACTS)) == (", B = 100 bins", ", B = 100")
+
+
+@pytest.mark.parametrize(
+    ("change", "title"),
+    [
+        ({}, "brightness 0.5 against original, a"),
+        ({"domain": "b"}, "b brightness 0.5 against a original"),
+        ({"shift": None}, "o.zarr against r.zarr, a"),
+        ({"domain": None, "reference_domain": None}, "brightness 0.5 against original"),
+    ],
+)
+def test_titles(change: dict[str, Any], title: str) -> None:
+    assert title_of(facts(**change)) == title
+    assert title.startswith(" against ".join(sides(facts(**change))))
+
+
+def test_shifts_are_named_with_their_factors() -> None:
+    assert (shift_name(FACTS), shift_name(FACTS, "reference_")) == ("brightness 0.5", "original")
+
+
+def test_columns_that_do_not_apply_are_left_out() -> None:
+    found = facts_of(facts(dataset=None, bins=None))
+    assert not {"dataset", "bins", "reference_factor", "arch"} & set(found)
+    assert (found["shift"], found["factor"]) == ("brightness", 0.5)
+
+
+FOLDS = [layer("enc1", [0.2], 0.2, other_id=name, ci_low=0.1, ci_high=0.3) for name in "ab"]
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(FOLDS[:1], "1 fold"), (FOLDS, "2 folds")])
+def test_folds_are_counted(rows: list[Layer], expected: str) -> None:
+    (compared,) = read_distances(*tables(*rows))
+    assert folded(compared) == expected
+    (number,) = numbers_of(compared, "distance", lambda found: found.distance)
+    assert (number["folds"], "sd_folds" in number) == (len(rows), len(rows) > 1)
+    assert number["level"] == 0.95
+    assert numbers_of(compared, "distance", lambda _: None) == []
+
+
+def test_the_interval_is_explained_where_there_is_one() -> None:
+    (with_one,) = read_distances(*tables(*(({**row, "unit": "slide"}, v) for row, v in FOLDS)))
+    assert interval_note(with_one).startswith("95 % jackknife interval over slides of the mean")
+    (without,) = read_distances(*tables(layer("enc1", [0.2], 0.2)))
+    assert interval_note(without) == ""
+    (number,) = numbers_of(without, "distance", lambda found: found.distance)
+    assert not {"ci_low", "ci_high", "level"} & set(number)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from skiptool.figures.overview import Overview, overviews
+from skiptool.readings.distances import read_distances
+from skiptool.records import Shade
+from small_shifts import Layer, network, tables
+
+Check = Callable[[Figure], list[str]]
+
+
+def drawn(*layers: Layer) -> list[Overview]:
+    return overviews(read_distances(*tables(*layers)))
+
+
+def shifts(pruning: str = "baseline", by: float = 1.0, **facts: Any) -> list[Layer]:  # noqa: ANN401
+    return [
+        each
+        for factor in (0.5, 0.75)
+        for each in network(
+            {"enc1": factor * by, "dec0": 0.2 * by}, pruning, factor=factor, **facts
+        )
+    ]
+
+
+def test_shifts_of_one_domain_are_the_rows() -> None:
+    (found,) = drawn(*shifts(), *shifts("L1-pruned", 0.5))
+    assert (found.topic, found.heading) == ("reach", "How far shifts reach")
+    assert found.title == "Hellinger distance under shifts, a, B = 100"
+    assert found.table().columns == {
+        "architecture": ["resnet18 baseline"] * 2 + ["resnet18 L1-pruned"] * 2,
+        "shift": ["brightness 0.5", "brightness 0.75"] * 2,
+        "enc1": [0.5, 0.75, 0.25, 0.375],
+        "dec0": [0.2, 0.2, 0.1, 0.1],
+    }
+    assert found.sentences()[0] == (
+        "resnet18 baseline: at dec0, brightness 0.5 reaches farthest (0.200), brightness 0.5 least "
+        "(0.200)."
+    )
+    for word in ("a original", "1 fold;", "8 and 9 images, B = 100"):
+        assert word in found.caption
+    assert "averaged" not in found.caption
+
+
+def test_numbers_of_one_architecture_are_those_of_its_violins() -> None:
+    (found,) = drawn(*shifts())
+    numbers = [(n["factor"], n["layer"], n["value"], n["quantity"]) for n in found.numbers()]
+    assert numbers == [
+        *((0.5, "enc1", 0.5, "distance"), (0.5, "dec0", 0.2, "distance")),
+        *((0.75, "enc1", 0.75, "distance"), (0.75, "dec0", 0.2, "distance")),
+    ]
+    assert {n["pruning"] for n in found.numbers()} == {"baseline"}
+
+
+def test_many_architectures_are_averaged_and_named() -> None:
+    """Worked by hand: 0.1 to 0.7 times the baseline, 0.4 on average; one of them lacks a layer."""
+    rows = [each for n in range(1, 8) for each in shifts(f"x{n}", n / 10)]
+    lacking = [row for row in rows if (row[0]["pruning"], row[0]["layer"]) != ("x7", "dec0")]
+    (found,) = drawn(*shifts(), *lacking)
+    assert [block.name for block in found.blocks] == [
+        *("resnet18 baseline", "resnet18, mean of 7 pruned networks")
+    ]
+    assert found.blocks[1].values.tolist() == [
+        [pytest.approx(0.2), pytest.approx(0.07)],
+        [pytest.approx(0.3), pytest.approx(0.07)],
+    ]
+    last = found.numbers()[-1]
+    assert (last["quantity"], last["encoder"]) == ("mean distance", "resnet18")
+    assert last["pruning"] == "x1, x2, x3, x4, x5, x6, x7"
+    assert last["value"] == found.blocks[1].values[1, 1]
+    assert "over the architectures named" in found.caption
+
+
+def test_domains_are_the_rows_where_they_are_compared_unshifted() -> None:
+    domains = [
+        each
+        for domain, mean in (("b", 0.3), ("c", 0.4))
+        for each in network({"enc1": mean}, domain=domain, shift="original", factor=None)
+    ]
+    found, shifted = drawn(*domains, *shifts())
+    assert found.title == "Hellinger distance of other domains to a, B = 100"
+    assert found.table().columns["domain"] == ["b", "c"]
+    assert "between domains (rows)" in found.caption
+    assert shifted.table().columns["shift"] == ["brightness 0.5", "brightness 0.75"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"metric": "kl"}, {"bins": 50}, {"dataset": "e"}, {"domain": "b"}, {"range_rule": "p0.1"}],
+)
+def test_what_is_measured_otherwise_has_an_overview_of_its_own(change: dict[str, Any]) -> None:
+    assert [len(each.rows) for each in drawn(*shifts(), *shifts(**change))] == [2, 2]
+
+
+def test_one_shift_needs_none_and_nameless_sets_have_none() -> None:
+    assert drawn(*network({"enc1": 0.5})) == []
+    assert drawn(*shifts(shift=None)) == []
+
+
+def test_what_is_missing_is_a_hole(labels: Check) -> None:
+    part = network({"enc1": math.nan, "x": 0.1}, factor=0.9)
+    (found,) = drawn(*shifts(), *part)
+    assert found.layers == ("enc1", "dec0", "x")
+    assert found.table().columns["enc1"] == [0.5, 0.75, None]
+    assert found.table().shade == Shade(0.0, 0.75, digits=3)
+    assert found.table().columns["dec0"] == [0.2, 0.2, None]
+    texts = labels(found.draw())
+    assert texts.count("–") == 4
+    assert {"resnet18 baseline", "brightness", "0.9", "Hellinger distance"} <= set(texts)
+    (nothing,) = drawn(*network({"enc1": math.nan}), *network({"enc1": math.nan}, factor=0.1))
+    assert nothing.sentences() == ()
+    nothing.draw()

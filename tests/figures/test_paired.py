@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from skiptool.figures.grid import Column
+from skiptool.figures.paired import PairedComparison, paired_comparisons
+from skiptool.metrics.scores import KEYS
+from skiptool.names import ENSEMBLE_FOLD
+from skiptool.records import ORIGINAL, Shift
+from skiptool.stats.holm import holm
+
+Check = Callable[[Figure], list[str]]
+PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
+SWEEP = [ORIGINAL, *map(Shift.parse, ("saturation=0", "brightness=1.5", "brightness=0.5"))]
+THREE = ("L4-pruned", "baseline", "L1-pruned")
+
+
+def study(
+    shifts: Sequence[Shift] = SWEEP,
+    domains: Sequence[str] = ("a",),
+    prunings: Sequence[str] = THREE,
+    folds: Sequence[int] = (0, 1),
+    subjects: int = 16,
+    encoders: Sequence[str] = ("resnet18", "resnet34"),
+    **facts: object,
+) -> dict[str, list[Any]]:
+    """Rows in which the pruned networks find more than the baseline, L4-pruned less."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for encoder, pruning, fold, shift, domain in product(
+        encoders, prunings, folds, shifts, domains
+    ):
+        gain = {"baseline": 0, "L4-pruned": -10}.get(pruning, 10)
+        for number in range(subjects):
+            both = int(70 + gain + rng.integers(-5, 6))
+            cells = zip(PAIRS, (900, 0, 100 - both, both), strict=True)
+            rows += [
+                {
+                    **{"dataset": "d.zarr", "dataset_id": "d1", "domain": domain, "split": "test"},
+                    **{"arch": "unet", "encoder": encoder, "pruning": pruning, "fold": fold},
+                    **{"model_id": f"{encoder} {pruning} {fold}", "clean_skips": None},
+                    **{"shift": shift.kind.value, "factor": shift.factor},
+                    **{"subject": f"s{number:02d}", "truth": truth, "predicted": predicted},
+                    **{"pixels": pixels, **facts},
+                }
+                for (truth, predicted), pixels in cells
+            ]
+    return {name: [row[name] for row in rows] for name in (*KEYS, "subject", "pixels")}
+
+
+def joined(*tables: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {name: [value for table in tables for value in table[name]] for name in tables[0]}
+
+
+def shown(totals: dict[str, list[Any]], **settings: Any) -> list[PairedComparison]:  # noqa: ANN401
+    found = paired_comparisons(totals, **settings)
+    assert all(isinstance(one, PairedComparison) for one in found)
+    return [one for one in found if isinstance(one, PairedComparison)]
+
+
+def test_rows_are_shifts_by_kind_and_all_are_adjusted_together() -> None:
+    (one,) = shown(study())
+    assert (one.topic, one.heading) == ("paired", "Comparison with the baseline, a")
+    assert one.title == "Difference in cell IoU to the baseline by shift"
+    assert one.rows == (
+        *(Column("original"), Column("0.5", "brightness"), Column("1.5", "brightness")),
+        Column("0", "saturation"),
+    )
+    assert [(each.encoder, each.pruning) for each in one.found[:3]] == [
+        *(("resnet18", "L1-pruned"), ("resnet18", "L4-pruned"), ("resnet18", "L1-pruned"))
+    ]
+    assert one.places == (0, 0, 1, 1, 2, 2, 3, 3) * 2
+    raw = np.array([each.p_value for each in one.found])
+    np.testing.assert_array_equal(one.adjusted, holm(raw))
+    assert max(one.adjusted) == pytest.approx(16 * raw.min())
+
+
+def test_the_table_holds_the_numbers() -> None:
+    (one,) = shown(study(), level=0.9, seed=3)
+    table, numbers = one.table().columns, one.numbers()
+    assert list(table) == [
+        *("encoder", "pruning", "shift", "difference", "CI low", "CI high", "SE subjects"),
+        *("SD folds", "p", "p (Holm)", "subjects", "folds"),
+    ]
+    names = {
+        **{"difference": "value", "CI low": "ci_low", "CI high": "ci_high"},
+        **{"SE subjects": "se_subjects", "SD folds": "sd_folds", "p": "p_value"},
+        **{"p (Holm)": "p_adjusted", "subjects": "subjects", "folds": "folds"},
+    }
+    for head, name in names.items():
+        assert list(table[head]) == [number[name] for number in numbers], head
+    assert table["shift"][:3] == ["original", "original", "brightness 0.5"]
+    first = numbers[2]
+    facts = {
+        **{"quantity": "difference", "dataset": "d.zarr", "domain": "a", "split": "test"},
+        **{"arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned", "fold": None},
+        **{"shift": "brightness", "factor": 0.5, "level": 0.9, "folds": 2, "subjects": 16},
+    }
+    assert {name: first[name] for name in facts} == facts
+
+
+def test_domains_without_shifts_stand_in_one_plot() -> None:
+    (one,) = shown(study([ORIGINAL], ["b", "a", "c"]))
+    assert one.heading == "Comparison with the baseline by domain, d.zarr"
+    assert one.rows == (Column("a"), Column("b"), Column("c"))
+    assert one.table().columns["domain"][:4] == ["a", "a", "b", "b"]
+    assert [number["domain"] for number in one.numbers()][:4] == ["a", "a", "b", "b"]
+
+
+def test_which_plots_there_are() -> None:
+    sweep, plain = study(), study([ORIGINAL], ["b"])
+    headings = [one.heading for one in shown(joined(sweep, plain))]
+    assert headings == [
+        "Comparison with the baseline, a",
+        "Comparison with the baseline by domain, d.zarr",
+    ]
+    assert len(shown(joined(sweep, study(split="train", prunings=THREE[:2])))) == 2
+    assert len(shown(joined(sweep, study([ORIGINAL], dataset_id="d2")))) == 2
+    assert len(shown(plain)) == 1
+    assert shown(study(prunings=["baseline"])) == shown(study(prunings=["L1-pruned"])) == []
+    assert shown({name: [] for name in sweep}) == []
+
+
+def test_in_words() -> None:
+    (one,) = shown(study())
+    better, worse = one.sentences()
+    assert better.startswith(
+        "Better than the baseline, p < 0.05 (Holm): resnet18 L1-pruned in 4 of"
+    )
+    assert worse.startswith(
+        "Worse than the baseline, p < 0.05 (Holm): resnet18 L4-pruned in 4 of 4"
+    )
+
+
+def test_ensembles_follow_their_folds_and_say_so(labels: Check) -> None:
+    totals = joined(study(folds=[0, 1]), study(folds=[ENSEMBLE_FOLD]))
+    (one,) = shown(totals)
+    assert one.table().columns["pruning"][:4] == [
+        *("L1-pruned", "L1-pruned, ensemble"),
+        *("L4-pruned", "L4-pruned, ensemble"),
+    ]
+    assert [number["fold"] for number in one.numbers()][:2] == [None, ENSEMBLE_FOLD]
+    assert "L4-pruned, ensemble" in labels(one.draw())
+
+
+def test_one_subject_and_one_fold_are_drawn_without_interval(labels: Check) -> None:
+    (one,) = shown(study(folds=[0], subjects=1))
+    table = one.table().columns
+    for name in ("CI low", "CI high", "SE subjects", "SD folds", "p", "p (Holm)"):
+        assert set(table[name]) == {None}, name
+    assert all(math.isnan(float(str(number["p_adjusted"]))) for number in one.numbers())
+    assert "neither an interval nor a test" in one.caption
+    assert one.sentences() == ()
+    assert not any("interval" in text for text in labels(one.draw()))
+
+
+def test_a_class_that_is_absent_is_no_mark(labels: Check) -> None:
+    totals = study(SWEEP[:2])
+    gone = [shift == "saturation" for shift in totals["shift"]]
+    pairs = zip(totals["truth"], totals["predicted"], strict=True)
+    cell = ["cell" in pair for pair in pairs]
+    totals["pixels"] = [
+        0 if absent and here else pixels
+        for pixels, absent, here in zip(totals["pixels"], gone, cell, strict=True)
+    ]
+    (one,) = shown(totals)
+    assert [number["folds"] for number in one.numbers()] == [2, 2, 0, 0] * 2
+    assert one.table().columns["difference"][2] is None
+    assert {"original", "saturation"} <= set(labels(one.draw()))
+
+
+@pytest.mark.parametrize("shifts", [[ORIGINAL], SWEEP])
+def test_drawn(labels: Check, shifts: list[Shift]) -> None:
+    (one,) = shown(study(shifts), level=0.8)
+    texts = labels(one.draw())
+    assert {
+        *("cell IoU minus that of the baseline", "80 % interval over subjects"),
+        *("p < 0.05 (Holm)", "p ≥ 0.05", "resnet18", "resnet34", "L1-pruned", "L4-pruned"),
+    } <= set(texts)
+    assert "baseline" not in texts
+
+
+def test_marks_are_filled_where_the_adjusted_p_value_is_small() -> None:
+    """L1-pruned differs clearly; with 5 subjects no p-value can be below 0.05."""
+
+    def filled(subjects: int) -> set[bool]:
+        (one,) = shown(study(subjects=subjects))
+        lines = [
+            line for axes in one.draw().axes for line in axes.lines if line.get_marker() == "o"
+        ]
+        return {line.get_markerfacecolor() != "none" for line in lines}
+
+    assert filled(16) == {True}
+    assert filled(5) == {False}
+
+
+def test_names_from_data_are_kept_short_in_words() -> None:
+    (one,) = shown(study([ORIGINAL], ["x" * 200, "<b>"]))
+    assert max(map(len, one.sentences())) < 400
+    assert one.table().columns["domain"][0] == "<b>"
+
+
+def test_several_classes_are_a_mean() -> None:
+    totals = study()
+    renamed = [
+        "debris" if number % 8 > 3 else truth for number, truth in enumerate(totals["truth"])
+    ]
+    totals["truth"] = [
+        name if truth == "cell" else truth
+        for name, truth in zip(renamed, totals["truth"], strict=True)
+    ]
+    (one,) = shown(totals)
+    assert one.measure == "mean IoU"
+    assert one.caption.startswith("Mean IoU of each pruned network")

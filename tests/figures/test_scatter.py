@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.scatter import loss_by_distance
+from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS, architecture_colours, picture
+from skiptool.names import LAYERS, PictureFormat, ShiftKind
+from skiptool.readings.association import Association, associations
+from skiptool.records import Shift
+from sweeps import SHIFTS, as_layers, distance, score, sweep
+
+Check = Callable[[Figure], list[str]]
+
+
+def one(*given: Any, **facts: Any) -> Association:  # noqa: ANN401 - as sweep
+    (found,) = associations(*sweep(*given, **facts))
+    return found
+
+
+def drawn(figure: Figure, panel: int) -> list[tuple[str, str, list[float], list[float]]]:
+    """Colour, marker and places of the points in a panel."""
+    return [
+        (
+            to_hex(line.get_color()),
+            str(line.get_marker()),
+            np.asarray(line.get_xdata(), dtype=np.float64).tolist(),
+            np.asarray(line.get_ydata(), dtype=np.float64).tolist(),
+        )
+        for line in figure.axes[panel].lines
+        if line.get_marker() != "None"
+    ]
+
+
+def test_every_mean_is_a_point_of_its_colour_and_shape() -> None:
+    found = one(layers=("enc1", "head"))
+    figure = loss_by_distance(found, "Hellinger distance")
+    colours = architecture_colours(("baseline", "L1-pruned"))
+    shapes = {"brightness": "o", "contrast": "s", "saturation": "^"}
+    for layer in range(2):
+        points = {
+            (colour, marker, x, y)
+            for colour, marker, xs, ys in drawn(figure, layer)
+            for x, y in zip(xs, ys, strict=True)
+        }
+        assert points == {
+            (colours[m.pruning], shapes[m.change.kind], m.distances[layer], m.loss)
+            for m in found.means()
+        }
+
+
+def test_panels_share_the_loss_and_not_the_distance(labels: Check) -> None:
+    found = one()
+    figure = loss_by_distance(found, "Hellinger distance")
+    texts = labels(figure)
+    assert {"loss of IoU", "Hellinger distance", "baseline", "L1-pruned", "contrast"} <= {*texts}
+    assert "± standard deviation of folds" in texts
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert len({axes.get_xlim() for axes in figure.axes}) == 3
+    heads = [axes.texts[0] for axes in figure.axes]
+    assert [text.get_text() for text in heads] == ["input", "enc1", "head"]
+    bold = [text.get_weight() == "bold" for text in heads]
+    framed = [axes.spines["top"].get_visible() for axes in figure.axes]
+    assert bold == framed == [number == found.best for number in range(3)]
+    assert figure.axes[2].texts[1].get_text().startswith(f"ρ = {found.correlation[2]:.2f} [")
+
+
+def test_whiskers_are_one_deviation_and_need_folds(labels: Check) -> None:
+    found = one(prunings=("baseline",), layers=("enc1",), shifts=SHIFTS[:4], folds=3)
+    figure = loss_by_distance(found, "Hellinger distance")
+    (line,) = [each for each in figure.axes[0].lines if len(np.atleast_1d(each.get_xdata())) == 24]
+    x, y = (np.asarray(each, dtype=np.float64) for each in (line.get_xdata(), line.get_ydata()))
+    mean = found.means()[0]
+    np.testing.assert_allclose(
+        x[:2], np.add(mean.distances[0], [-1, 1] * np.array(mean.sd_distances))
+    )
+    np.testing.assert_allclose(y[3:5], [mean.loss - mean.sd_loss, mean.loss + mean.sd_loss])
+    single = loss_by_distance(one(folds=1), "Hellinger distance")
+    assert "± standard deviation of folds" not in labels(single)
+
+
+MANY = [
+    *("baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"),
+    *(f"skips-{name}" for name in "abcdefghijklmn"),
+    "<script>alert(1)</script>" * 9,
+]
+SWEEP = [Shift(kind, n / 9) for kind in list(ShiftKind)[1:] for n in (1, 4)]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"prunings": MANY, "layers": (*LAYERS, "x" * 200, "$a_b^", "c"), "shifts": SWEEP},
+        {"prunings": ("baseline",), "layers": ("enc1",), "shifts": SHIFTS[:4], "folds": 1},
+        {"layers": ("enc1", "x" * 200), "shifts": SHIFTS[:5], "folds": 5},
+        {"prunings": ("",), "layers": LAYERS[:5], "folds": 1},
+    ],
+    ids=["many", "one", "two", "five"],
+)
+def test_any_number_of_panels_fits(labels: Check, facts: dict[str, Any]) -> None:
+    found = one(**facts)
+    figure = loss_by_distance(found, "Hellinger distance")
+    labels(figure)
+    count = len(facts["layers"])
+    assert len(figure.axes) == count
+    assert figure.get_figwidth() == (ONE_COLUMN if count < 3 else TWO_COLUMNS)
+    assert figure.get_figheight() < 9.3
+    svg = picture(figure, PictureFormat.SVG)
+    assert b"<script" not in svg
+    assert svg == picture(loss_by_distance(found, "Hellinger distance"), PictureFormat.SVG)
+
+
+def test_a_layer_without_values_and_a_constant_one_are_drawn(labels: Check) -> None:
+    scores, layers = sweep(layers=("input", "enc1", "head"))
+    for place, name in enumerate(layers["layer"]):
+        layers["value"][place] = {"input": None, "enc1": 0.5}.get(name, layers["value"][place])
+    (found,) = associations(scores, layers)
+    figure = loss_by_distance(found, "Hellinger distance")
+    labels(figure)
+    assert [axes.texts[1].get_text() for axes in figure.axes[:2]] == ["ρ = –", "ρ = –"]
+    assert drawn(figure, 0) == []
+
+
+def test_kinds_that_are_new_here_have_a_shape(labels: Check) -> None:
+    scores = [
+        score(shift, 0.9 - 0.1 * n, domain=f"d{n}") for n, shift in enumerate([SHIFTS[0]] * 5)
+    ]
+    sides = {"reference_domain": "d0", "reference_shift": "brightness", "reference_factor": 0.25}
+    rows = [distance(SHIFTS[0], n / 10, domain=f"d{n}", **sides) for n in range(1, 5)]
+    (found,) = associations(scores, as_layers(rows))
+    figure = loss_by_distance(found, "Hellinger distance")
+    assert {marker for _, marker, _, _ in drawn(figure, 0)} == {"D"}
+    assert "domain" in labels(figure)
+
+
+def test_without_layers_there_is_nothing_to_draw() -> None:
+    found = one()
+    empty = replace(found, joined=replace(found.joined, layers=()))
+    with pytest.raises(ArgumentError, match="found no layer"):
+        loss_by_distance(empty, "Hellinger distance")

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skiptool.figures.scale import difference_scale
+from skiptool.figures.substitution_words import (
+    about_regained,
+    about_substituted,
+    findings,
+    interval_below,
+    shift_words,
+)
+from skiptool.readings.substitution import Substitution, substitution_effects
+from skiptool.records import ORIGINAL
+from substituted import DARK, columns, rows, study
+
+
+def found(totals: Mapping[str, Sequence[Any]] | None = None) -> list[Substitution]:
+    return substitution_effects(study() if totals is None else totals)
+
+
+def told(cells: Mapping[str | None, int], **facts: Any) -> str:  # noqa: ANN401
+    """Tell what pixels of 100 say that were found under one shift, by clean inputs."""
+    groups = [rows(DARK, clean, (both,), **facts) for clean, both in cells.items()]
+    (sentence,) = findings({"net": found(columns(*groups))})
+    return sentence
+
+
+def test_what_brings_a_network_back_where_it_is_worst() -> None:
+    (worst,) = findings({"resnet18 baseline": found()})
+    head, _, tail = worst.partition(" [")
+    interval, _, tail = tail.partition("]")
+    assert head == (
+        "resnet18 baseline: under brightness 0.5, where its IoU is lowest, a clean L1 alone brings "
+        "it from 0.20 to 0.80 (+0.60"
+    )
+    low, high = map(float, interval.split(", "))
+    assert 0.57 < low <= 0.60 <= high < 0.63
+    assert tail == (
+        "); nothing else alone regains more than 0.01; with all but L1 clean it is 0.22; with all "
+        "skips clean it is 0.90; without a shift 0.95."
+    )
+
+
+def test_also_where_one_alone_regains_most() -> None:
+    bright = replace(DARK, factor=1.5)
+    groups = [
+        *(rows(DARK, None, (10,)), rows(DARK, "1", (10,)), rows(DARK, "2", (9,))),
+        *(rows(bright, None, (30,)), rows(bright, "1", (30,)), rows(bright, "2", (70,))),
+    ]
+    assert findings({"net": found(columns(*groups))}) == (
+        "net: under brightness 0.5, where its IoU is lowest, no clean feature map alone raises it "
+        "(0.10).",
+        "net: under brightness 1.5, where one alone regains most, a clean L2 alone brings it from "
+        "0.30 to 0.70 (+0.40); nothing else alone regains anything.",
+    )
+
+
+def test_what_is_there_is_told() -> None:
+    assert told({None: 20, "1": 50}).endswith(
+        "a clean L1 alone brings it from 0.20 to 0.50 (+0.30)."
+    )
+    assert told({None: 20, "1+2": 50}).endswith("L1, L2 clean bring it from 0.20 to 0.50 (+0.30).")
+    assert told({None: 20, "1+2": 10}).endswith("no choice of clean inputs raises it (0.20).")
+    assert told({None: 20, "bottleneck": 50}, pruning="L4-pruned").endswith(
+        "a clean bottleneck (all that its decoder is fed) brings it from 0.20 to 0.50 (+0.30)."
+    )
+    long = told({None: 20, "x" * 300: 50})
+    assert len(long) < 200
+
+
+def test_nothing_known_says_nothing() -> None:
+    assert findings({}) == ()
+    assert findings({"net": []}) == ()
+    blank = [
+        {**row, "pixels": 900 if row["truth"] == row["predicted"] == "background" else 0}
+        for clean in (None, "1")
+        for row in rows(DARK, clean, (0, 0))
+    ]
+    (one,) = found(columns(blank))
+    assert math.isnan(one.regained.value)
+    assert findings({"net": [one]}) == ()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.55, 0.63, ".55, .63"),
+        (-0.012, 0.004, "−.01, .00"),
+        (-0.004, 1.0, ".00, 1.00"),
+        (math.nan, math.nan, ""),
+    ],
+)
+def test_intervals_are_short(low: float, high: float, text: str) -> None:
+    one = found()[0]
+    regained = replace(one.regained, ci_low=low, ci_high=high)
+    assert interval_below(replace(one, regained=regained)) == text
+
+
+def test_shifts_by_name() -> None:
+    assert (shift_words(ORIGINAL), shift_words(DARK)) == ("original", "brightness 0.5")
+
+
+def test_captions_say_what_it_rests_on() -> None:
+    effects = found()
+    text = about_substituted(effects, "cell IoU")
+    for part in (
+        "Cell IoU where the decoder is fed",
+        "the test samples of d.zarr; mean over 2 folds, standard deviation below it",
+        "activation patching",
+        "never saw in training",
+    ):
+        assert part in text
+    scale = difference_scale(np.array([0.6]))
+    text = about_regained(effects, "cell IoU", 0.9, 12, scale)
+    for part in (
+        "Cell IoU with clean inputs",
+        "mean over 2 folds",
+        "end at −0.60 and +0.60",
+        "90 % interval over 16 subjects",
+        "2,000 resamples",
+        "the smallest p is 0.0001",
+        "Holm over 12 comparisons",
+    ):
+        assert part in text
+    single = found(study(folds=[0], subjects=1))
+    assert "one fold." in about_substituted(single, "cell IoU")
+    assert "neither an interval nor a test" in about_regained(single, "cell IoU", 0.9, 0, scale)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptool.readings.distances import LAYER_COLUMNS, read_distances
+from skiptool.readings.layers import Averaged, LayerDistance
+from small_shifts import Layer, layer, tables
+
+FIRST = {"reference_id": "r0", "other_id": "o0", "ci_low": 0.1, "ci_high": 0.3}
+SECOND = {"reference_id": "r1", "other_id": "o1", "fold": 1, "ci_low": 0.3, "ci_high": 0.9}
+TWO_FOLDS = (
+    layer("input", [0.8], 0.8, **FIRST),
+    layer("dec0", [0.1, 0.3, 0.8], 0.4, **FIRST),
+    layer("enc1", [0.2, 0.4], 0.3, **FIRST),
+    layer("input", [0.5], 0.5, **SECOND),
+    layer("enc1", [0.6, 0.8], 0.7, **SECOND),
+)
+
+
+def by_layer(*layers: Layer) -> dict[str, LayerDistance]:
+    (compared,) = read_distances(*tables(*layers))
+    (network,) = compared.networks
+    return {found.layer: found for found in network.layers}
+
+
+def test_folds_are_pooled_and_their_means_averaged() -> None:
+    """Worked by hand: enc1 is 0.3 and 0.7, in shares of the input 0.375 and 1.4."""
+    found = by_layer(*TWO_FOLDS)
+    assert list(found) == ["input", "enc1", "dec0"]
+    assert {name: each.channels.tolist() for name, each in found.items()} == {
+        **{"input": [0.8, 0.5], "enc1": [0.2, 0.4, 0.6, 0.8]},
+        "dec0": [0.1, 0.3, 0.8],
+    }
+    enc1, dec0 = found["enc1"], found["dec0"]
+    root = math.sqrt(2)
+    assert_numbers(enc1.distance, 0.5, 0.4 / root, 0.2, 0.6, 2)
+    assert_numbers(enc1.share, 0.8875, 1.025 / root, (0.125 + 0.6) / 2, (0.375 + 1.8) / 2, 2)
+    assert_numbers(dec0.distance, 0.4, math.nan, 0.1, 0.3, 1)
+    assert_numbers(dec0.share, 0.5, math.nan, 0.125, 0.375, 1)
+    assert_numbers(found["input"].share, 1.0, 0.0, math.nan, math.nan, 2)
+
+
+def assert_numbers(found: Averaged | None, *expected: float) -> None:
+    assert found is not None
+    numbers = (found.value, found.spread, found.low, found.high, found.folds)
+    assert numbers == pytest.approx(expected, nan_ok=True)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1.0), st.floats(0.0, 1.0)), min_size=1, max_size=5),
+    st.permutations(range(5)),
+)
+def test_shares_are_divided_fold_by_fold(
+    folds: list[tuple[float, float]], order: list[int]
+) -> None:
+    """Whatever order the rows are in."""
+    rows = [
+        layer(name, [mean], mean, other_id=f"o{fold}", fold=fold)
+        for fold, pair in enumerate(folds)
+        for name, mean in zip(("input", "enc3"), pair, strict=True)
+    ]
+    rows = [rows[place] for place in order if place < len(rows)] + rows  # some of them twice
+    found = by_layer(*rows)["enc3"].share
+    assert found is not None
+    assert found.value == pytest.approx(sum(b / a for a, b in folds) / len(folds))
+    assert found.folds == len(folds)
+
+
+@pytest.mark.parametrize("mean", [0.0, None, math.nan])
+def test_no_share_of_an_input_that_does_not_move(mean: float | None) -> None:
+    found = by_layer(layer("input", [0.0], mean), layer("enc1", [0.2], 0.2))
+    assert [each.share for each in found.values()] == [None, None]
+    (enc1,) = by_layer(layer("enc1", [0.2], 0.2)).values()
+    assert enc1.share is None
+
+
+def test_what_stands_in_two_tables_counts_once() -> None:
+    """Also under another name, and where one table holds some channels and one all."""
+    part = layer("enc1", [0.2], 0.3, **FIRST)
+    copy = [({**row, "other": "copy.zarr"}, values) for row, values in TWO_FOLDS]
+    once, twice = by_layer(*TWO_FOLDS), by_layer(part, *TWO_FOLDS, *copy, *TWO_FOLDS)
+    assert {name: each.channels.tolist() for name, each in once.items()} == {
+        name: each.channels.tolist() for name, each in twice.items()
+    }
+    numbers = [[repr(each.distance) for each in found.values()] for found in (once, twice)]
+    assert numbers[0] == numbers[1]
+
+
+def test_channels_stand_in_the_order_of_their_numbers() -> None:
+    rows, channels = tables(layer("enc1", [0.2, math.nan, 0.6], 0.4))
+    for name in ("channel", "value"):
+        channels[name] = [array[::-1] for array in channels[name]]
+    (compared,) = read_distances(rows, channels)
+    np.testing.assert_array_equal(compared.networks[0].layers[0].channels, [0.2, math.nan, 0.6])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"domain": "b"}, {"shift": "contrast"}, {"factor": 0.75}, {"bins": 50}),
+        *({"range_rule": "p0.1"}, {"metric": "kl"}, {"dataset": "x"}),
+        *({"reference_domain": "b"}, {"reference_shift": "contrast", "reference_factor": 1.5}),
+    ],
+)
+def test_what_is_compared_differently_stands_apart(change: dict[str, Any]) -> None:
+    other = {**change, "other_id": "o2"}
+    found = read_distances(*tables(layer("enc1", [0.2], 0.2), layer("enc1", [0.4], 0.4, **other)))
+    assert [each.networks[0].layers[0].distance.value for each in found] == [0.2, 0.4]
+    assert [each.networks[0].layers[0].channels.tolist() for each in found] == [[0.2], [0.4]]
+
+
+def test_folds_are_counted_by_architecture() -> None:
+    pruned = {"pruning": "L1-pruned", "reference_id": "p", "other_id": "q"}
+    nested = {"arch": "unetplusplus", "reference_id": "s", "other_id": "t"}
+    unknown = {"arch": None, "reference_id": "u", "other_id": "v"}  # a U-net of before
+    (found,) = read_distances(
+        *tables(
+            *TWO_FOLDS,
+            layer("enc1", [0.1], 0.1, **pruned),
+            layer("enc1", [0.2], 0.2, **nested),
+            layer("enc1", [0.3], 0.3, **unknown),
+        )
+    )
+    assert [(each.name, each.folds, each.images) for each in found.networks] == [
+        *(("resnet18 baseline", 3, 9), ("resnet18 L1-pruned", 1, 9)),
+        ("unetplusplus resnet18 baseline", 1, 9),
+    ]
+
+
+def test_null_is_known_where_every_fold_has_one() -> None:
+    both = (0.1, 0.3)
+    for nulls, expected in ((both, 0.2), ((0.1, None), math.nan), ((None, None), math.nan)):
+        rows = [
+            layer("enc1", [0.2], 0.2, other_id=f"o{fold}", null_high=null)
+            for fold, null in enumerate(nulls)
+        ]
+        assert by_layer(*rows)["enc1"].null_high == pytest.approx(expected, nan_ok=True)
+
+
+def test_features_of_no_known_model_go_by_the_names_of_their_files() -> None:
+    names = ("reference_id", "other_id", "arch", "encoder", "pruning", "dataset")
+    shifts = ("domain", "reference_domain", "shift", "reference_shift", "factor")
+    unknown: dict[str, Any] = dict.fromkeys((*names, *shifts))
+    rows = [
+        layer("features", [value], value, **unknown, reference="a.npy", other=f"{name}.npy")
+        for name, value in (("b", 0.2), ("c", 0.6))
+    ]
+    found = read_distances(*tables(*rows))
+    assert [each.facts["other"] for each in found] == ["b.npy", "c.npy"]
+    assert [each.networks[0].layers[0].channels.tolist() for each in found] == [[0.2], [0.6]]
+    assert [each.networks[0].name.strip() for each in found] == ["", ""]
+
+
+def test_a_layer_without_channels_has_its_mean() -> None:
+    rows, channels = tables(layer("enc1", [0.2], 0.2))
+    (found,) = read_distances(rows, {name: [] for name in channels})
+    (enc1,) = found.networks[0].layers
+    assert (enc1.distance.value, enc1.channels.size) == (0.2, 0)
+
+
+def test_nothing_is_nothing() -> None:
+    _, channels = tables()
+    assert read_distances({name: [] for name in LAYER_COLUMNS}, channels) == []

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skiptool.names import LAYERS, ShiftKind
+from skiptool.readings.joined import Change, Kin, join
+from skiptool.records import ORIGINAL, Shift
+from sweeps import as_layers, distance, score, sweep
+
+DARK, DULL = Shift(ShiftKind.BRIGHTNESS, 0.5), Shift(ShiftKind.CONTRAST, 0.5)
+SCORES = [score(ORIGINAL, 0.75), score(DARK, 0.25), score(DULL, 0.5)]
+
+
+def test_a_distance_meets_the_loss_of_its_network_under_its_shift() -> None:
+    """Worked by hand; the second network has another loss at another distance."""
+    second = {"model_id": "m1", "pruning": "L1-pruned"}
+    found = join(
+        [*SCORES, score(ORIGINAL, 1.0, **second), score(DARK, 0.875, **second)],
+        as_layers(
+            [
+                distance(DULL, 0.3),
+                distance(DARK, 0.7),
+                distance(DARK, 0.9, layer="input"),
+                distance(DARK, 0.4, **second),
+            ]
+        ),
+    )
+    (joined,) = found
+    assert joined.kin == Kin("study", "hellinger", 100, "minmax", "unet", "resnet18")
+    assert (joined.split, joined.classes, joined.kin.family) == ("test", ("cell",), "resnet18")
+    assert joined.layers == ("input", "enc1")
+    assert [(point.pruning, point.change.shift) for point in joined.points] == [
+        *(("L1-pruned", "brightness"), ("baseline", "brightness"), ("baseline", "contrast")),
+    ]
+    assert joined.loss.tolist() == [0.125, 0.5, 0.25]
+    np.testing.assert_array_equal(joined.distances, [[math.nan, 0.9, math.nan], [0.4, 0.7, 0.3]])
+    assert joined.shifts().tolist() == [0, 0, 1]
+    assert joined.left_out == 0
+
+
+def test_points_without_both_scores_are_left_out_and_counted() -> None:
+    rows = as_layers([distance(DARK, 0.7), distance(DULL, 0.3)])
+    (joined,) = join(SCORES[:2], rows)
+    assert ([point.change.shift for point in joined.points], joined.left_out) == (
+        ["brightness"],
+        1,
+    )
+    (joined,) = join([*SCORES[:2], replace(SCORES[2], miou=math.nan)], rows)
+    assert (len(joined.points), joined.left_out) == (1, 1)
+    assert join(SCORES[1:], rows) == []  # no original
+    assert join([replace(one, model_id="other") for one in SCORES], rows) == []
+    assert join([replace(one, dataset="other") for one in SCORES], rows) == []
+    assert join([], rows) == join(SCORES, as_layers([])) == []
+
+
+def test_equal_sides_are_no_comparison() -> None:
+    same = distance(ORIGINAL, 0.01)
+    (joined,) = join(SCORES, as_layers([same, distance(DARK, 0.7)]))
+    assert (len(joined.points), joined.left_out) == (1, 0)
+
+
+def test_features_that_do_not_say_what_they_are_of_are_passed_over() -> None:
+    unknown = distance(DARK, 0.7, model_id=None)
+    nothing = distance(DARK, 0.7, dataset=None)
+    assert join(SCORES, as_layers([unknown, nothing])) == []
+
+
+def test_a_distance_that_is_not_known_leaves_the_point() -> None:
+    rows = [distance(DARK, None), distance(DARK, 0.5, layer="head"), distance(DULL, math.nan)]
+    (joined,) = join(SCORES, as_layers(rows))
+    np.testing.assert_array_equal(joined.distances, [[math.nan] * 2, [0.5, math.nan]])
+
+
+def test_what_stands_in_two_tables_counts_once() -> None:
+    scores, layers = sweep()
+    twice = {name: [*column, *column] for name, column in layers.items()}
+    (once,), (again,) = join(scores, layers), join([*scores, *scores], twice)
+    np.testing.assert_array_equal(once.distances, again.distances)
+    np.testing.assert_array_equal(once.loss, again.loss)
+    assert once.points == again.points
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    scores, layers = sweep()
+    back = {name: column[::-1] for name, column in layers.items()}
+    (one,), (other,) = join(scores, layers), join(scores[::-1], back)
+    assert (one.points, one.layers) == (other.points, other.layers)
+    np.testing.assert_array_equal(one.distances, other.distances)
+    np.testing.assert_array_equal(one.loss, other.loss)
+
+
+def test_layers_stand_in_the_order_of_data_flow() -> None:
+    names = ["b.module", "a.module", *reversed(LAYERS)]
+    rows = as_layers([distance(DARK, 0.5, layer=name) for name in names])
+    (joined,) = join(SCORES, rows)
+    assert joined.layers == (*LAYERS, "b.module", "a.module")
+
+
+def test_two_datasets_of_one_name_are_not_guessed_between() -> None:
+    other = [replace(one, dataset_id="d2", miou=one.miou / 2) for one in SCORES[1:2]]
+    rows = as_layers([distance(DARK, 0.7), distance(DULL, 0.3)])
+    (joined,) = join([*SCORES, *other], rows)
+    assert [point.change.shift for point in joined.points] == ["contrast"]
+    assert joined.left_out == 1
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        *({"metric": "kl"}, {"bins": 50}, {"range_rule": "p0.1"}, {"encoder": "resnet50"}),
+        *({"arch": "linknet"}, {"dataset": "b"}),
+    ],
+)
+def test_kins_stand_apart_hellinger_first(new: dict[str, object]) -> None:
+    rows = as_layers([distance(DARK, 0.5, **new), distance(DARK, 0.7)])
+    second = [replace(one, dataset="b") for one in SCORES] if "dataset" in new else []
+    found = join([*SCORES, *second], rows)
+    assert len(found) == 2
+    assert {one.kin.metric for one in found[:1]} == {"hellinger"}
+    assert sorted(float(one.distances[0, 0]) for one in found) == [0.5, 0.7]
+
+
+def test_splits_stand_apart() -> None:
+    train = [replace(one, split="train", miou=one.miou / 2) for one in SCORES]
+    first, second = join([*train, *SCORES], as_layers([distance(DARK, 0.7)]))
+    assert ((first.split, *first.loss), (second.split, *second.loss)) == (
+        *(("test", 0.5), ("train", 0.25)),
+    )
+
+
+def test_what_the_images_differ_in() -> None:
+    shifted = Change("a", "original", None, "a", "brightness", 0.5)
+    elsewhere = Change("b", "original", None, "b", "brightness", 0.5)
+    across = Change("a", "original", None, "b", "original", None)
+    assert [each.kind for each in (shifted, across)] == ["brightness", "domain"]
+    assert shifted.cluster == elsewhere.cluster
+    assert across.cluster != Change("a", "original", None, "c", "original", None).cluster
+    assert shifted.cluster != Change("a", "original", None, "a", "brightness", 0.75).cluster
+
+
+def test_domains_are_compared_unshifted() -> None:
+    scores = [score(ORIGINAL, 0.75), score(ORIGINAL, 0.5, domain="b")]
+    (joined,) = join(scores, as_layers([distance(ORIGINAL, 0.4, domain="b")]))
+    assert joined.loss.tolist() == [0.25]
+    assert joined.points[0].change.kind == "domain"

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skiptool.errors import ArgumentError
+from skiptool.metrics.scores import mean_and_spread, scores
+from skiptool.names import ENSEMBLE_FOLD
+from skiptool.readings.paired import paired_differences
+from skiptool.readings.substitution import Substitution, substitution_effects
+from skiptool.records import ORIGINAL
+from substituted import BRIGHT, COLUMNS, DARK, columns, rows, study
+
+
+def test_by_hand() -> None:
+    """IoU 0.20 and 0.40 in two folds; 0.80 and 0.70 with a clean L1; 0.90 of one fold unshifted."""
+    (one,) = substitution_effects(
+        columns(
+            rows(DARK, None, (10, 30)),
+            rows(DARK, None, (30, 50), fold=1),
+            rows(DARK, "1", (70, 90)),
+            rows(DARK, "1", (60, 80), fold=1),
+            rows(ORIGINAL, None, (90, 90)),
+        )
+    )
+    assert (one.clean_skips, one.parts, one.label) == ("1", ("1",), "L1")
+    assert (one.plain.value, one.plain.folds) == (pytest.approx(0.3), 2)
+    assert one.plain.sd_folds == pytest.approx(0.2 / math.sqrt(2))
+    assert (one.clean.value, one.clean.folds) == (pytest.approx(0.75), 2)
+    assert one.original is not None
+    assert (one.original.value, one.original.folds) == (pytest.approx(0.9), 1)
+    gain = one.regained
+    assert gain.by_fold == pytest.approx((0.6, 0.3))
+    assert gain.value == pytest.approx(0.45)
+    # each subject alone regains (0.6 + 0.3) / 2 as well
+    assert (gain.ci_low, gain.ci_high) == pytest.approx((0.45, 0.45))
+    assert (gain.p_value, gain.subjects, gain.shift) == (0.5, 2, DARK)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, list[Any]]:
+    """Totals of two folds and three subjects; counts of zero are likely."""
+    names = ("ground", "a", "b")
+    pixels = st.sampled_from([0, 0, 1, 5, 40])
+    groups = []
+    for fold in (0, 1):
+        for shift, clean in ((ORIGINAL, None), (DARK, None), (DARK, "1"), (DARK, "2+3")):
+            (first, *_) = rows(shift, clean, (0,), fold=fold)
+            groups.append(
+                [
+                    {**first, "subject": s, "truth": t, "predicted": p, "pixels": draw(pixels)}
+                    for s in ("x", "y", "z")
+                    for t in names
+                    for p in names
+                ]
+            )
+    return columns(*groups)
+
+
+def slow(totals: dict[str, list[Any]], clean: str | None, shift: str) -> tuple[float, float]:
+    """Mean and spread over folds of the scores of the rows chosen, as if they were plain."""
+    every = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*totals.values(), strict=True)]
+    cells: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in every:
+        if (row["clean_skips"], row["shift"]) == (clean, shift):
+            key = (row["fold"], row["truth"], row["predicted"])
+            cells.setdefault(key, {**row, "clean_skips": None, "pixels": 0})
+            cells[key]["pixels"] += row["pixels"]
+    summed = {name: [row[name] for row in cells.values()] for name in COLUMNS}
+    return mean_and_spread([score.miou for score in scores(summed)])
+
+
+@settings(max_examples=25, deadline=None)
+@given(tables())
+def test_scores_are_those_of_the_definition(totals: dict[str, list[Any]]) -> None:
+    found = substitution_effects(totals)
+    assert [one.clean_skips for one in found] == ["1", "2+3"]
+    for one in found:
+        assert one.original is not None
+        for mean, key in (
+            (one.clean, (one.clean_skips, "brightness")),
+            (one.plain, (None, "brightness")),
+            (one.original, (None, "original")),
+        ):
+            np.testing.assert_allclose((mean.value, mean.sd_folds), slow(totals, *key))
+        if one.clean.folds == one.plain.folds == 2:
+            difference = one.clean.value - one.plain.value
+            np.testing.assert_allclose(one.regained.value, difference, atol=1e-12)
+
+
+def effect(clean: str, pruning: str = "baseline") -> Substitution:
+    (one,) = substitution_effects(
+        columns(
+            rows(DARK, None, (1, 2), pruning=pruning), rows(DARK, clean, (3, 4), pruning=pruning)
+        )
+    )
+    return one
+
+
+@pytest.mark.parametrize(
+    ("clean", "pruning", "label", "shifted"),
+    [
+        ("1", "baseline", "L1", ("2", "3", "4", "bottleneck")),
+        ("bottleneck", "L1-pruned", "bottleneck", ("2", "3", "4")),
+        ("bottleneck", "L4-pruned", "bottleneck", ()),
+        ("bottleneck", "dense", "bottleneck", None),
+        ("1+2+3+4", "baseline", "all skips", ("bottleneck",)),
+        ("2+3+4", "L1-pruned", "all skips", ("bottleneck",)),
+        ("2+3+4", "baseline", "L2, L3, L4", ("1", "bottleneck")),
+        ("4", "L3-pruned", "L4", ("bottleneck",)),
+        ("2+3+4+bottleneck", "baseline", "all but L1", ("1",)),
+        ("3+bottleneck", "skips-1+3", "all but L1", ("1",)),
+        ("1+2+3+4+bottleneck", "baseline", "all inputs", ()),
+        ("1+bottleneck", "dense", "L1, bottleneck", None),
+        ("1+2", "L1-pruned", "L1, L2", None),
+        ("<b>+", "baseline", "<b>, ", None),
+    ],
+)
+def test_names(clean: str, pruning: str, label: str, shifted: tuple[str, ...] | None) -> None:
+    one = effect(clean, pruning)
+    assert (one.label, one.shifted) == (label, shifted)
+
+
+def test_single_inputs_come_first_and_all_skips_before_other_sets() -> None:
+    order = ["1", "2", "4", "bottleneck", "1+2+3+4", "1+2", "3+4", "2+3+4+bottleneck"]
+    assert [one.clean_skips for one in sorted(map(effect, order[::-1]), key=lambda e: e.order)] == (
+        order
+    )
+
+
+def test_each_is_compared_with_its_own_plain_prediction() -> None:
+    places: list[dict[str, object]] = [
+        {},
+        {"domain": "b"},
+        {"split": "train"},
+        {"encoder": "resnet34"},
+        {"pruning": "L1-pruned"},
+        {"fold": ENSEMBLE_FOLD},
+    ]
+    groups = []
+    for step, facts in enumerate(places):
+        groups += [rows(DARK, None, (10, 10), **facts), rows(BRIGHT, None, (20, 20), **facts)]
+        groups += [rows(DARK, "2", (30 + step,) * 2, **facts)]
+    found = substitution_effects(columns(*groups))
+    gained = {round(one.regained.value, 6) for one in found}
+    assert gained == {0.2, 0.21, 0.22, 0.23, 0.24, 0.25}
+    assert all(one.original is None for one in found)
+    assert [one.regained.ensemble for one in found].count(True) == 1
+
+
+def test_nothing_without_a_plain_prediction_or_without_substitution() -> None:
+    assert substitution_effects(columns()) == []
+    assert substitution_effects(columns(rows(DARK, None, (1,)))) == []
+    assert substitution_effects(columns(rows(DARK, "1", (1,)), rows(BRIGHT, None, (1,)))) == []
+
+
+def test_one_subject_has_no_interval_and_one_fold_no_spread() -> None:
+    (one,) = substitution_effects(columns(rows(DARK, None, (10,)), rows(DARK, "1", (60,))))
+    gain = one.regained
+    assert (gain.value, gain.subjects) == (pytest.approx(0.5), 1)
+    for value in (gain.ci_low, gain.se_subjects, gain.p_value, gain.sd_folds, one.clean.sd_folds):
+        assert math.isnan(value)
+
+
+def test_the_same_bits_whatever_else_is_in_the_table() -> None:
+    totals = study()
+    whole = substitution_effects(totals, seed=4)
+    fewer = [clean in (None, "1") for clean in totals["clean_skips"]]
+    less = {
+        name: [value for value, kept in zip(column, fewer, strict=True) if kept]
+        for name, column in totals.items()
+    }
+    assert substitution_effects(less, seed=4) == [one for one in whole if one.clean_skips == "1"]
+    other = substitution_effects(totals, seed=5)
+    assert [one.regained.ci_low for one in other] != [one.regained.ci_low for one in whole]
+
+
+def test_comparisons_with_the_baseline_pass_over_them() -> None:
+    totals = study(prunings=("baseline", "L1-pruned"), found={None: 20, "2": 60})
+    plain = [clean is None for clean in totals["clean_skips"]]
+    without = {
+        name: [value for value, kept in zip(column, plain, strict=True) if kept]
+        for name, column in totals.items()
+    }
+    found = paired_differences(totals)
+    assert len(found) == 3
+    assert found == paired_differences(without)
+
+
+def test_the_level_must_be_one() -> None:
+    with pytest.raises(ArgumentError, match="level"):
+        substitution_effects(study(), level=1.5)

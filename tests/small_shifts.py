@@ -1,0 +1,43 @@
+"""Rows of shift tables written out in a test, as the report reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
+
+FACTS: dict[str, Any] = {
+    **{"reference": "r.zarr", "reference_id": "r", "other": "o.zarr", "other_id": "o"},
+    **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0, "dataset": "d"},
+    **{"reference_domain": "a", "reference_shift": "original", "reference_factor": None},
+    **{"domain": "a", "shift": "brightness", "factor": 0.5},
+    **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},
+    **{"ci_low": None, "ci_high": None, "null_high": None, "permutations": 0, "unit": "image"},
+    **{"n_reference": 8, "n_other": 9},
+}
+
+Layer = tuple[dict[str, Any], list[float]]
+Tables = tuple[dict[str, list[Any]], dict[str, list[Any]]]
+
+
+def layer(name: str, values: Sequence[float], mean: float | None, **facts: object) -> Layer:
+    """Return the row of one layer and the distances of its channels."""
+    return {**FACTS, **facts, "layer": name, "value": mean}, [*values]
+
+
+def network(means: dict[str, float], pruning: str = "baseline", **facts: object) -> list[Layer]:
+    """Return layers of two channels each, half and one and a half times the mean."""
+    of = {"pruning": pruning, "other_id": f"{pruning} {sorted(facts.items())}", **facts}
+    return [layer(name, [mean / 2, 1.5 * mean], mean, **of) for name, mean in means.items()]
+
+
+def tables(*layers: Layer) -> Tables:
+    """Return rows of layers as columns, and their channels gathered as tables gather them."""
+    rows = {name: [row[name] for row, _ in layers] for name in LAYER_COLUMNS}
+    channels = {name: [row[name] for row, _ in layers] for name in CHANNEL_KEYS}
+    numbers = [np.array([np.nan, *range(len(values))]) for _, values in layers]
+    found = [np.array([np.nan if row["value"] is None else row["value"], *v]) for row, v in layers]
+    return rows, {**channels, "channel": numbers, "value": found}

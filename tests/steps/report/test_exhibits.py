@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from skiptool.steps.report.drawing import with_names
+from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables
+from skiptool.steps.report.inputs import Inputs, read_inputs
+
+
+def names(inputs: Inputs) -> list[str]:
+    return [name for name, _ in with_names(exhibits(inputs, 0.95, 0))]
+
+
+def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]) -> None:
+    scores = ["iou-1", "difference-1", "iou-2", "difference-2", "paired-1", "paired-2"]
+    layers = [f"{topic}-{n}" for n in range(1, 6) for topic in ("distance", "layers")]
+    assert names(read_inputs(study[:2])) == [*scores, "parameters-1"]
+    alone = names(read_inputs(study[2:]))
+    assert alone[0] == "reach-1"
+    assert alone[-1] == "parameters-1"
+    assert set(layers) < set(alone)
+    together = names(read_inputs(study))
+    assert together[: len(scores)] == scores
+    further = set(together) - set(scores) - set(alone)
+    assert further == {"forecast-by-layer-1", "forecast-by-layer-2", "rank-correlation-1"}
+
+
+def test_clean_skips_stand_behind_the_matrices_and_change_nothing_else(substituted: Path) -> None:
+    inputs = read_inputs([substituted])
+    shown = exhibits(inputs, 0.95, 0)
+    topics = [each.topic for each in shown]
+    assert topics == [
+        *("iou", "difference", *("substitution", "regained") * 2, "paired", "parameters")
+    ]
+    printed = {table.title for table in printed_tables(shown)}
+    left = [each.topic for each in shown if each.table().title not in printed]
+    assert left == ["regained", "regained", "paired", "parameters"]
+    (table,) = inputs.predictions
+    plain = Inputs(predictions=[table.where({"clean_skips": None})])
+    fewer = [each for each in shown if each.topic not in ("substitution", "regained")]
+    for one, other in zip(exhibits(plain, 0.95, 0), fewer, strict=True):
+        assert one.title == other.title
+        assert repr(one.numbers()) == repr(other.numbers())
+
+
+def test_nothing_allows_nothing() -> None:
+    assert exhibits(Inputs(), 0.95, 0) == []
+    assert pictures(Inputs()) == ([], [])
+
+
+def test_histories_are_training_curves(experiment: SimpleNamespace) -> None:
+    paths = [experiment.baseline / "history.parquet", experiment.pruned / "history.parquet"]
+    (shown,) = exhibits(read_inputs(paths), 0.95, 0)
+    assert shown.topic == "training"
+    assert {row["pruning"] for row in shown.numbers()} == {"baseline", "L1-pruned"}
+
+
+def test_stores_are_sheets_of_images(experiment: SimpleNamespace) -> None:
+    shown, lacking = pictures(read_inputs([experiment.data, experiment.predictions]))
+    assert [each.topic for each in shown] == ["data"]
+    assert lacking == []
+
+
+def test_matrices_are_printed_and_tables_that_stand_alone(study: list[Path]) -> None:
+    shown = exhibits(read_inputs(study), 0.95, 0)
+    printed = printed_tables(shown)
+    topics = [each.topic for each in shown]
+    assert len(printed) == sum(
+        topics.count(topic) for topic in ("iou", "difference", "reach", "distance")
+    ) + topics.count("rank-correlation")
+    paired = [each for each in shown if each.topic == "paired"]
+    assert len(printed_tables(paired)) == len(paired)

@@ -1,0 +1,91 @@
+"""What stands in the page is what stands in the table beside it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from skiptool.names import Kind
+from skiptool.steps.report.step import write_report
+from skiptool.stores.tables import open_table
+
+NOT_NUMBERS = {"fold", "factor", "bins", "epoch"}
+"""Columns that say of what a number is, not what it is."""
+
+
+class Cells(HTMLParser):
+    """Collects the numbers of each exhibit's tables, as they are sorted by."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: dict[str, list[float]] = defaultdict(list)
+        self.exhibit = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        if tag == "div" and facts.get("class") == "exhibit":
+            self.exhibit = facts["id"] or ""
+        if tag == "td" and facts.get("data-key"):
+            self.found[self.exhibit].append(float(facts["data-key"] or ""))
+
+
+@pytest.fixture(scope="module", params=["study", "clean skips"])
+def page(
+    request: pytest.FixtureRequest,
+    study: list[Path],
+    substituted: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("page") / "r.html"
+    write_report(study if request.param == "study" else [substituted], out)
+    return out
+
+
+def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
+    shown = Cells(page.read_text()).found
+    table = pq.read_table(page.with_suffix(".parquet"))
+    kept: dict[str, set[float]] = defaultdict(set)
+    for row in table.to_pylist():
+        kept[row["figure"]] |= {float(v) for v in row.values() if isinstance(v, int | float)}
+    assert set(shown) == set(kept)
+    for figure, numbers in shown.items():
+        assert numbers, figure
+        missing = [number for number in numbers if number not in kept[figure]]
+        assert not missing, (figure, missing[:5])
+
+
+def test_a_number_has_what_it_is_of(page: Path) -> None:
+    """No two rows of a figure say the same of different values."""
+    table = open_table(page.with_suffix(".parquet"), Kind.REPORT)
+    assert table.lineage.command.startswith("skiptool report ")
+    text = [name for name in table.data.schema.names if name not in _MEASURED]
+    rows = table.columns(text)
+    keys = list(zip(*rows.values(), strict=True))
+    assert len(set(keys)) == len(keys)
+    assert not any(math.isnan(value) for value in table.columns(["value"])["value"] if value)
+
+
+_MEASURED = {
+    *("value", "sd_folds", "se_subjects", "ci_low", "ci_high", "level", "p_value", "p_adjusted"),
+    *("folds", "subjects", "images", "points"),
+}
+
+
+def test_the_same_inputs_and_seed_give_the_same_numbers(study: list[Path], tmp_path: Path) -> None:
+    found = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write_report(study, tmp_path / f"{name}.html", seed=seed)
+        found.append(pq.read_table(tmp_path / f"{name}.parquet").to_pylist())
+    same, again, other = found
+    assert same == again
+    changed = {a["figure"] for a, b in zip(same, other, strict=True) if a != b}
+    assert {name.rsplit("-", 1)[0] for name in changed} <= {
+        *("paired", "rank-correlation", "forecast-by-layer")
+    }
+    assert changed
