@@ -15,7 +15,7 @@ from skiptool.names import Kind, Split
 from skiptool.records import Architecture
 from skiptool.stores.checkpoint import model_identity, write_model
 from skiptool.stores.header import Making, lineage
-from skiptool.stores.tables import write_table
+from skiptool.stores.table_writer import write_table
 from small_models import settled
 from small_stores import CLASSES, sample, write_dataset
 
