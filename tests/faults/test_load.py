@@ -110,7 +110,7 @@ def test_500_feature_stores(folder: Path, tried: Tried) -> None:
 
 def test_a_million_predictions(folder: Path, tried: Tried) -> None:
     found, shifts = [], (ORIGINAL, *PAPER_SWEEP)
-    for samples in (132, 264):
+    for samples in (167, 334):
         rows = predictions(
             folder / f"table{samples}.parquet", ["A"], tuple(dict.fromkeys(shifts)), samples
         )

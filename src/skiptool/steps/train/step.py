@@ -199,11 +199,8 @@ def train_models(
         for each in architectures
         for k in sorted(set(fold)) or plan.numbers
     ]
-    waiting = [
-        job
-        for job in jobs
-        if not finished(job.folder, job.making, resume=resume, clear=not dry_run)
-    ]
+    how = {"resume": resume, "clear": not dry_run}
+    waiting = [job for job in jobs if not finished(job.folder, job.making, **how)]
     check_free_of(waiting, out, overwrite, resume)
     if not dry_run or Path(settings.encoder_weights).suffix:
         # Weights that cannot be had are found out now, not behind hours of other models.
