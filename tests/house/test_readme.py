@@ -72,3 +72,10 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     block = README.partition("<!-- test command -->")[2].partition("```bash\n")[2]
     assert "pytest" in block.partition("```")[0]
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_promises_name_tests_that_exist() -> None:
+    part = README[README.index("## What it promises") :].split("\n## ", 1)[0]
+    named = re.findall(r"`(tests/[^` ]+\.py)`", part)
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / name).is_file()] == []
