@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ def test_each_member_of_a_store_is_sealed(store: Path) -> None:
     seal = json.loads((store / "zarr.json").read_text())["attributes"]["seal"]
     assert {".", "a", "a/images", "a/masks", "a/samples", "b/samples/digest"} < set(seal)
     assert all(len(digits) == 8 for digits in seal.values())
+
+
+def test_the_order_of_folders_is_no_part_of_it(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, scan = (store / "zarr.json").read_bytes(), os.scandir
+
+    def reversed_scan(path: Any) -> Any:  # noqa: ANN401 - as of os
+        return reversed(sorted(scan(path), key=lambda entry: entry.name))
+
+    monkeypatch.setattr("skiptool.stores.seal.os.scandir", reversed_scan)
+    seal_store(store)
+    assert (store / "zarr.json").read_bytes() == written
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ _REMEDY = f"the metadata is damaged, make it again (or remove {SEAL!r} if you ch
 def seal_store(path: Path) -> None:
     """Seal the metadata of a whole Zarr store, anew where it was sealed before."""
     root = zarr.open_group(path, mode="r+", zarr_format=3)
-    root.update_attributes({SEAL: _members(path)})
+    # sorted: each file system lists its folders in an order of its own
+    root.update_attributes({SEAL: dict(sorted(_members(path).items()))})
 
 
 def check_store(root: zarr.Group, where: str) -> None:
