@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pytest
 
-from skiptool.model.fit import Fitted
+from skiptool.errors import FormatError
+from skiptool.model.fit import LAST, Fitted
 from skiptool.model.watch import Epoch
 from skiptool.model.weights import EncoderWeights
 from skiptool.names import Precision
 from skiptool.records import Architecture, Training
 from skiptool.steps.train.jobs import plan_job
 from skiptool.steps.train.writing import summary, write
+from skiptool.stores.dataset import open_dataset
 from skiptool.stores.histories import open_history
+from small_stores import sample, write_dataset
 
 
 def test_a_line_for_each_model_trained_now() -> None:
@@ -35,12 +40,28 @@ def test_a_line_for_each_model_trained_now() -> None:
     assert summary([]) == ()
 
 
-def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path) -> None:
-    plan: Any = SimpleNamespace(
-        store=SimpleNamespace(path=Path("d.zarr"), lineage=SimpleNamespace(id="d" * 32)),
+def planned(folder: Path) -> Any:  # noqa: ANN401 - stands for a plan
+    """Return a plan of one domain, on a store that is there."""
+    write_dataset(folder / "d.zarr", [sample(0, "a", (64, 64, 3))])
+    return SimpleNamespace(
+        store=open_dataset(folder / "d.zarr"),
         domain=SimpleNamespace(name="a", height=64, width=64),
         **{"hash": "5" * 64, "draws": 1, "parts": lambda _: ([], [])},
     )
+
+
+def test_nothing_is_kept_of_data_that_were_replaced_meanwhile(tmp_path: Path) -> None:
+    plan, job, fitted = planned(tmp_path), cast("Any", None), cast("Any", None)
+    (tmp_path / LAST).touch()
+    shutil.rmtree(tmp_path / "d.zarr")
+    write_dataset(tmp_path / "d.zarr", [sample(1, "a", (64, 64, 3))])
+    with pytest.raises(FormatError, match="was replaced while it was read"):
+        write(tmp_path, plan, job, fitted)
+    assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
+
+
+def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
     architecture = Architecture("resnet18", (1, 3), ("background", "cell"))
     job = plan_job(plan, tmp_path, architecture, 7, Training(fold=2), folds=5)
     history = tuple(
