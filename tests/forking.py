@@ -88,6 +88,7 @@ class Running:
         timer.start()
         code = int(self.server.ask({"wait": self.pid})["code"])
         timer.cancel()
+        self.server.living.discard(self.pid)
         seconds = time.monotonic() - self.began
         out, err, steps = (path.read_text() if path.exists() else "" for path in self.streams)
         for path in self.streams:
@@ -111,6 +112,7 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         self._folder, self._number = folder, 0
+        self.living: set[int] = set()
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__],
             stdin=subprocess.PIPE,
@@ -153,6 +155,7 @@ class Server:
                 "streams": [str(path) for path in streams],
             }
         )
+        self.living.add(int(answer["pid"]))
         return Running(int(answer["pid"]), self, (streams[0], streams[1], streams[2]))
 
     def run(self, words: Sequence[object], folder: Path, **how: Any) -> Ended:  # noqa: ANN401
@@ -160,7 +163,9 @@ class Server:
         return self.start(words, folder, **how).end()
 
     def close(self) -> None:
-        """End the server."""
+        """End the server, and what a test that failed has left running or stopped."""
+        for pid in self.living:
+            os.kill(pid, signal.SIGKILL)
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=60)
