@@ -72,7 +72,8 @@ def test_folds_are_averaged_each_at_its_own_distance() -> None:
     scores, layers = sweep()
     one = of(fit_losses(scores, joint(layers, abroad(0.3), second)))
     (row,) = one.expected
-    assert (row.networks, row.distance) == (2, pytest.approx(0.4))
+    assert row.networks == 2
+    assert row.distance == pytest.approx(0.4)
     assert row.forecast == pytest.approx(one.line(np.array([0.3, 0.5])).mean())
 
 

@@ -102,14 +102,16 @@ class LossForecast:
             )
             rows.append({**facts, "quantity": "error of the mean", "value": mean})
         for row in found.expected:
-            facts = {**common, **row.change._asdict(), "folds": row.networks}
+            facts = common | row.change._asdict() | {"folds": row.networks}
             facts["layer"] = found.layers[found.layer]
             rows.append({**facts, "quantity": "distance", "value": row.distance})
             ends = {"ci_low": row.low, "ci_high": row.high, "level": found.level}
             rows.append({**facts, "quantity": "forecast loss", "value": row.forecast, **ends})
             if row.labelled:
-                told = {"quantity": "loss of IoU", "value": row.loss, "split": row.split}
-                rows.append({**facts, **told, "folds": row.labelled, "layer": None})
+                known: dict[str, _Cell] = {"split": row.split, "folds": row.labelled}
+                rows.append(
+                    facts | known | {"layer": None, "quantity": "loss of IoU", "value": row.loss}
+                )
         return rows
 
     def sentences(self) -> tuple[str, ...]:

@@ -66,7 +66,8 @@ def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
         tall = max(_TALL, _ROW * (len(rows) + 0.6))
         height = _TOP + tall + _FOOT + 2 * _LEGEND
         figure = Figure(figsize=(TWO_COLUMNS if rows else ONE_COLUMN, height))
-        fit = _panel(figure, _LEFT, _WIDE, _TALL)
+        wide = _WIDE if rows else ONE_COLUMN - _LEFT - _RIGHT
+        fit = _panel(figure, _LEFT, wide, _TALL)
         _draw_fit(fit, found, list(kinds), colour)
         layer = fitted(f"{measure} at {found.layers[found.layer]}", 7.0, (_WIDE + 0.3) * DOTS)
         fit.set_xlabel(layer, color=SOFT)
@@ -76,7 +77,7 @@ def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
             for kind in kinds
             for label in (readable(kind, 16),)
         ]
-        handles.append(Line2D([], [], lw=1.0, color=SOFT, label="fit"))
+        handles.append(Line2D([], [], lw=0.9, color=INK, label="fit"))
         _legend(figure, handles, _LEFT, _TOP + _TALL + _FOOT, 4)
         stub = [fitted(name, 6.5, _STUB * DOTS) for name in names[: len(rows)]]
         if rows:
@@ -122,7 +123,7 @@ def _draw_fit(axes: Axes, found: Fitted, kinds: Sequence[str], colour: str) -> N
     ends = np.array([at.min() - 0.06 * span, at.max() + 0.06 * span])
     x = np.concatenate([ends[:1], found.line.knots, ends[1:]])
     axes.axhline(0.0, color=SOFT, linewidth=0.6, zorder=1)
-    axes.plot(x, found.line(x), color=SOFT, linewidth=1.0, zorder=2)
+    axes.plot(x, found.line(x), color=INK, linewidth=0.9, zorder=2)
     for kind in kinds:
         own = [n for n, point in enumerate(found.points) if point.change.kind == kind]
         x, y, marker = at[own], loss[own], _marker(kind)
@@ -132,7 +133,7 @@ def _draw_fit(axes: Axes, found: Fitted, kinds: Sequence[str], colour: str) -> N
     air = 0.07 * (high - low) or 0.05
     axes.set_ylim(low - air, high + air)
     axes.set_yticks(ticks_between(low - air, high + air))
-    _number_across(axes, _WIDE)
+    _number_across(axes, _WIDE)  # its least width
     axes.grid(axis="y")
     axes.set_title("fit under controlled shifts", loc="left", size=7.0, pad=5)
 

@@ -87,8 +87,8 @@ def _interval_text(found: Fitted) -> str:
     return (
         f"{right} Interval: that quantile of the cross-validated absolute residuals to either "
         f"side (split conformal, Lei et al. 2018, level {100 * found.level:g} %; of one "
-        "network, at most −1 to 1). It holds for shifts like those of the fit; nothing "
-        "promises that a domain is one."
+        "network, at most −1 to 1). It holds for shifts like those of the fit, and is rather too "
+        "narrow, for points of one shift are alike; nothing promises that a domain is such a shift."
     )
 
 
