@@ -88,3 +88,22 @@ def test_empty_stdin(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = run("report", "-", stdin="")
     assert (found.code, "holds no path" in found.line()) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_forecast_is_made_where_it_is_asked_for(
+    run: Run, study: list[Path], experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.html"
+    found = run("report", *study, "--forecast", "-o", out)
+    assert found.code == 0
+    text = out.read_text()
+    assert "Forecast without labels" in text
+    rows = pq.read_table(tmp_path / "r.parquet").to_pylist()
+    errors = [row for row in rows if row["quantity"] == "cross-validated error"]
+    assert {row["shift"] for row in errors} == {"brightness", "contrast", "saturation", None}
+    assert run("report", *study, "-o", out, "--overwrite").code == 0
+    assert "Forecast without labels" not in out.read_text()
+    # One kind of shift, or tables of one sort, are too little to fit.
+    little = run("report", experiment.predictions, "--forecast")
+    assert little.code == 0
+    assert "--forecast: nothing to fit; give scores" in little.err

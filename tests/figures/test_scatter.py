@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.scatter import loss_by_distance
+from skiptool.figures.scatter import loss_by_distance, ticks_between
 from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS, architecture_colours, picture
 from skiptool.names import LAYERS, PictureFormat, ShiftKind
 from skiptool.readings.association import Association, associations
@@ -145,3 +145,8 @@ def test_without_layers_there_is_nothing_to_draw() -> None:
     empty = replace(found, joined=replace(found.joined, layers=()))
     with pytest.raises(ArgumentError, match="found no layer"):
         loss_by_distance(empty, "Hellinger distance")
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks_between(-0.04, 0.61) == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    assert ticks_between(0.21, 0.39) == pytest.approx([0.25, 0.3, 0.35])

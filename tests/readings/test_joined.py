@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skiptool.names import LAYERS, ShiftKind
-from skiptool.readings.joined import Change, Kin, join
+from skiptool.readings.joined import Change, Kin, join, measured
 from skiptool.records import ORIGINAL, Shift
 from sweeps import as_layers, distance, score, sweep
 
@@ -147,3 +147,12 @@ def test_domains_are_compared_unshifted() -> None:
     (joined,) = join(scores, as_layers([distance(ORIGINAL, 0.4, domain="b")]))
     assert joined.loss.tolist() == [0.25]
     assert joined.points[0].change.kind == "domain"
+
+
+def test_what_was_measured_is_known_without_scores() -> None:
+    rows = [distance(DARK, 0.3), distance(DARK, 0.9), distance(DARK, None, layer="head")]
+    ((kin, points),) = measured(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
+    ((point, by_layer),) = points.items()
+    assert (kin.metric, point.model_id, point.change.shift) == ("hellinger", "m0", "brightness")
+    assert by_layer["enc1"] == 0.3
+    assert math.isnan(by_layer["head"])

@@ -45,6 +45,9 @@ def report(
     title: Annotated[str, typer.Option(help="Title of the page.")] = "skiptool report",
     level: Annotated[float, typer.Option(help="Level of the intervals computed here.")] = 0.95,
     seed: options.Seed = 0,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="Forecast the loss of IoU where nothing is labelled.")
+    ] = False,
     overwrite: options.Overwrite = False,
     *,
     progress: Progress,
@@ -68,6 +71,7 @@ def report(
         title=title,
         level=level,
         seed=seed,
+        forecast=forecast,
         overwrite=overwrite,
         progress=progress,
     )

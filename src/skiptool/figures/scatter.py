@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 
     from skiptool.readings.association import Association, Mean
 
-__all__ = ["loss_by_distance"]
+__all__ = ["MARKERS", "loss_by_distance", "ticks_between"]
 
-_MARKERS: Final = {
+MARKERS: Final = {
     ShiftKind.BRIGHTNESS.value: "o",
     ShiftKind.CONTRAST.value: "s",
     ShiftKind.SATURATION.value: "^",
     "domain": "D",
 }
+"""What was changed, by marker."""
 _OTHER: Final = "X"
 _STEPS: Final = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
 _EDGE: Final = 0.1  # inches at either end of an axis of distance that no number stands below
@@ -110,7 +111,7 @@ def _label(name: str) -> str:
 
 
 def _marker(kind: str) -> str:
-    return _MARKERS.get(kind, _OTHER)
+    return MARKERS.get(kind, _OTHER)
 
 
 def _limits(pairs: Iterable[tuple[float, float]], *, zero: bool) -> tuple[float, float]:
@@ -124,7 +125,7 @@ def _limits(pairs: Iterable[tuple[float, float]], *, zero: bool) -> tuple[float,
 
 def _frame(axes: Axes, limits: tuple[float, float], *, first: bool, best: bool) -> None:
     axes.set_ylim(*limits)
-    axes.set_yticks(_ticks(*limits))
+    axes.set_yticks(ticks_between(*limits))
     axes.grid(axis="y")
     axes.axhline(0.0, color=SOFT, linewidth=0.6, zorder=1)
     axes.tick_params(axis="y", labelleft=first)
@@ -137,12 +138,13 @@ def _distances(axes: Axes, means: Sequence[Mean], layer: int, width: float) -> N
     pairs = [(mean.distances[layer], mean.sd_distances[layer]) for mean in means]
     low, high = _limits([pair for pair in pairs if math.isfinite(pair[0])], zero=False)
     edge = _EDGE * (high - low) / width
-    ticks = _ticks(low + edge, high - edge)
+    ticks = ticks_between(low + edge, high - edge)
     axes.set_xlim(low, high)
     axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks_between(low: float, high: float) -> list[float]:
+    """Choose about five round numbers from ``low`` to ``high``; none of them lies outside."""
     least = 1e-9 * (high - low)  # what rounding may leave of 0
     found = [0.0 if abs(tick) < least else float(tick) for tick in _STEPS.tick_values(low, high)]
     return [tick for tick in found if low <= tick <= high]

@@ -19,7 +19,7 @@ from skiptool.records import family
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = ["COLUMNS", "Change", "Joined", "Kin", "Point", "join"]
+__all__ = ["COLUMNS", "Change", "Joined", "Kin", "Point", "join", "measured"]
 
 
 class Change(NamedTuple):
@@ -136,7 +136,7 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
     of each split.
     """
     rated = _rated(scores)
-    kins = _measured(layers)
+    kins = measured(layers)
     return [
         joined
         for kin in sorted(kins, key=_order)
@@ -164,7 +164,19 @@ def _rated(scores: Iterable[Score]) -> dict[str, _Rated]:
     return found
 
 
-def _measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
+def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
+    """Gather distances by kin, point and layer, whether IoU is known or not.
+
+    Parameters
+    ----------
+    layers
+        As for :func:`join`.
+
+    Returns
+    -------
+    dict of Kin to dict of Point to dict of layer to float
+        NaN where a layer was not measured.
+    """
     kins: dict[Kin, _Measured] = {}
     rows = zip(*(layers[name] for name in COLUMNS), strict=True)
     for dataset, metric, bins, rule, arch, encoder, pruning, model, *sides, layer, value in rows:
@@ -192,12 +204,12 @@ def _place(point: Point) -> tuple[object, ...]:
     return rank, *factors, *map(str, change), point.pruning, point.model_id
 
 
-def _joined(kin: Kin, measured: _Measured, split: str, rated: _Rated) -> Joined:
-    losses = {point: _loss(kin.dataset, point, rated) for point in measured}
+def _joined(kin: Kin, by_point: _Measured, split: str, rated: _Rated) -> Joined:
+    losses = {point: _loss(kin.dataset, point, rated) for point in by_point}
     points = sorted((point for point, loss in losses.items() if math.isfinite(loss)), key=_place)
-    seen = dict.fromkeys(layer for point in points for layer in measured[point])
+    seen = dict.fromkeys(layer for point in points for layer in by_point[point])
     layers = sorted(seen, key=lambda name: _FLOW.get(name, len(_FLOW)))
-    rows = [[measured[point].get(layer, math.nan) for point in points] for layer in layers]
+    rows = [[by_point[point].get(layer, math.nan) for point in points] for layer in layers]
     mine = (score for side, score in rated.items() if score and side[0] == kin.dataset)
     return Joined(
         kin,

@@ -26,6 +26,17 @@ def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]
     assert further == {"forecast-by-layer-1", "forecast-by-layer-2", "rank-correlation-1"}
 
 
+def test_forecasts_are_there_where_they_are_asked_for(study: list[Path]) -> None:
+    inputs = read_inputs(study)
+    usual, asked = (exhibits(inputs, 0.95, 0, forecast=forecast) for forecast in (False, True))
+    further = [each for each in asked if each.topic == "forecast"]
+    assert [each.topic for each in asked if each not in further] == [each.topic for each in usual]
+    assert further
+    assert {each.heading for each in further} == {"Forecast without labels"}
+    assert len({each.title for each in further}) == len(further)
+    assert exhibits(Inputs(), 0.95, 0, forecast=True) == []
+
+
 def test_clean_skips_stand_behind_the_matrices_and_change_nothing_else(substituted: Path) -> None:
     inputs = read_inputs([substituted])
     shown = exhibits(inputs, 0.95, 0)

@@ -35,5 +35,11 @@ def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
     assert facts["Samples predicted"] == "12"
 
 
+def test_a_forecast_is_told_last(study: list[Path]) -> None:
+    inputs = read_inputs(study)
+    summary, _ = overview(inputs, with_names(exhibits(inputs, 0.95, 0, forecast=True)))
+    assert summary[-1].startswith("resnet18 baseline: the fit to the distance at ")
+
+
 def test_nothing_says_nothing() -> None:
     assert overview(Inputs(), []) == ((), {})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from skiptool.exports.data_sheets import data_sheets
 from skiptool.exports.pictures import examples
 from skiptool.figures.differences import score_matrices
+from skiptool.figures.forecast import loss_forecasts
 from skiptool.figures.forecasts import forecasts
 from skiptool.figures.paired import paired_comparisons
 from skiptool.figures.parameters import parameter_exhibit
@@ -32,7 +33,7 @@ __all__ = ["exhibits", "pictures", "printed_tables"]
 _LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS)))
 
 
-def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
+def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False) -> list[Shown]:
     """Return what tables allow, in the order of the questions that lead a reader.
 
     Parameters
@@ -40,6 +41,8 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
     inputs : Inputs
     level, seed : float, int
         Of the intervals that are computed here, and of their resampling.
+    forecast : bool
+        Whether to forecast the loss of IoU where nothing is labelled.
     """
     rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
     layers = _columns(inputs.shifts, lambda table: table.lacking("channel").columns(_LAYERS))
@@ -59,6 +62,7 @@ def exhibits(inputs: Inputs, level: float, seed: int) -> list[Shown]:
         *paired_comparisons(by_subject, level=level, seed=seed),
         *(comparisons(layers, channels) if inputs.shifts else ()),
         *(forecasts(rated, layers, level=level, seed=seed) if inputs.shifts else ()),
+        *(loss_forecasts(rated, layers, level=level) if forecast and inputs.shifts else ()),
         *training_curves(histories),
         *scans,
         *parameter_exhibit(_parameters([*inputs.predictions, *inputs.shifts])),

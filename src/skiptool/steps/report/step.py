@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.page import Origin, render_page
@@ -19,10 +20,18 @@ from skiptool.stores.schemas import REPORT
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.table_writer import write_table
 
+if TYPE_CHECKING:
+    from skiptool.figures.exhibit import Shown
+
 __all__ = ["NUMBERS", "write_report"]
 
 NUMBERS = "report.parquet"
 """The table of a report whose figures alone are written; beside a page it has the page's name."""
+
+_NO_FIT = (
+    "--forecast: nothing to fit; give scores (predict, best with --split fold) and distances by "
+    "layer (hellinger) of the same networks under two kinds of shift of one domain at least"
+)
 
 
 def write_report(
@@ -34,6 +43,7 @@ def write_report(
     title: str = "skiptool report",
     level: float = 0.95,
     seed: int = 0,
+    forecast: bool = False,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
@@ -55,6 +65,9 @@ def write_report(
         Of the intervals that are computed here, in (0, 1).
     seed : int
         Of their resampling.
+    forecast : bool
+        Fit the loss of IoU under the shifts of one domain to the distance of a layer, and forecast
+        it where nothing is labelled (:mod:`skiptool.readings.forecast`).
     overwrite : bool
     progress : Progress
 
@@ -80,7 +93,8 @@ def write_report(
         if path.parent != figures:  # which may have to be made
             check_free(path, overwrite=overwrite, resume=False)
     inputs = read_inputs(tables)
-    shown = exhibits(inputs, level, seed)
+    shown = exhibits(inputs, level, seed, forecast=forecast)
+    _check_forecast(shown, forecast, progress)
     printed = () if out is not None else printed_tables(shown)
     if numbers is None:
         return Outcome(tables=printed)
@@ -92,10 +106,11 @@ def write_report(
     if folder is not None:
         folder.make([name for name, _ in named])
     sections, files = draw(named, folder, inline=out is not None, progress=progress)
-    parameters = {"title": title, "level": level, "seed": seed}
+    asked = {"forecast": True} if forecast else {}
+    parameters = {"title": title, "level": level, "seed": seed, **asked}
     making = Making("report", tuple(tables), parameters, {"out": out, "figures": figures})
     ids = [header.id for _, header in inputs.origins]
-    header = lineage(Kind.REPORT, making, [ids, level, seed])
+    header = lineage(Kind.REPORT, making, [ids, level, seed, *asked])
     with staged(numbers, overwrite=overwrite) as partial:
         write_table(partial, header, *as_columns(named, REPORT))
     if out is not None:
@@ -105,6 +120,12 @@ def write_report(
         with staged(out, overwrite=overwrite) as partial:
             partial.write_text(page, encoding="utf-8")
     return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
+
+
+def _check_forecast(shown: Sequence[Shown], forecast: bool, progress: Progress) -> None:
+    """Say so where a forecast is wanted and there is none."""
+    if forecast and not any(each.topic == "forecast" for each in shown):
+        progress.warn(_NO_FIT)
 
 
 def _numbers(out: Path | None, figures: Path | None) -> Path | None:

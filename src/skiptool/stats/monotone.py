@@ -1,0 +1,104 @@
+"""The rising line closest to some points, and how wide a band around it must be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from skiptool.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64
+
+__all__ = ["Monotone", "conformal_width", "fit_monotone"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Monotone:
+    """A line that never falls: straight between its knots, constant beyond the outer two.
+
+    Attributes
+    ----------
+    knots : float64 (K,)
+        Rising.
+    values : float64 (K,)
+        Not falling.
+    """
+
+    knots: Float64
+    values: Float64
+
+    def __call__(self, x: Float64) -> Float64:
+        """Evaluate at any number of places; NaN stays."""
+        return np.asarray(np.interp(x, self.knots, self.values), dtype=np.float64)
+
+
+def fit_monotone(x: Float64, y: Float64) -> Monotone:
+    """Fit the values that do not fall with ``x`` and are closest to ``y`` in least squares.
+
+    Parameters
+    ----------
+    x, y : float64 (P,)
+        Finite, one point at least. Points of one ``x`` count as their mean, with their number as
+        its weight.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no point, or ``x`` and ``y`` differ in length.
+
+    References
+    ----------
+    R. E. Barlow, D. J. Bartholomew, J. M. Bremner and H. D. Brunk, Statistical Inference under
+    Order Restrictions, Wiley 1972.
+
+    Examples
+    --------
+    >>> line = fit_monotone(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 0.4, 0.2, 0.5]))
+    >>> [round(value, 9) for value in line.values.tolist()]
+    [0.0, 0.3, 0.3, 0.5]
+    >>> [round(value, 9) for value in line(np.array([-1.0, 0.5, 9.0])).tolist()]
+    [0.0, 0.15, 0.5]
+    """
+    if not len(x) or len(x) != len(y):
+        raise ArgumentError(
+            f"monotone line: found {len(x)} places and {len(y)} values, expected as many of both, "
+            "one at least"
+        )
+    knots, places, counts = np.unique(x, return_inverse=True, return_counts=True)
+    means = np.bincount(places, weights=y) / counts
+    return Monotone(knots, isotonic_regression(means, weights=counts.astype(np.float64)).x)
+
+
+def conformal_width(residuals: Float64, level: float) -> float:
+    """Return half the width of a band that a further residual keeps to, by split conformal rule.
+
+    Parameters
+    ----------
+    residuals : float64 (P,)
+        Absolute, of points that the line was not fitted to.
+    level : float
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        The k-th smallest, k = ceil((P + 1) level); NaN if there are fewer than k.
+
+    References
+    ----------
+    J. Lei, M. G'Sell, A. Rinaldo, R. J. Tibshirani and L. Wasserman, Distribution-free predictive
+    inference for regression, Journal of the American Statistical Association 113 (2018) 1094-1111,
+    algorithm 2.
+
+    Examples
+    --------
+    >>> conformal_width(np.array([0.3, 0.1, 0.2]), 0.75), conformal_width(np.array([0.3]), 0.75)
+    (0.3, nan)
+    """
+    rank = math.ceil((len(residuals) + 1) * level - 1e-9)  # 20 * 0.95 is not above 19
+    return float(np.sort(residuals)[rank - 1]) if rank <= len(residuals) else math.nan
