@@ -96,7 +96,7 @@ def test_what_an_interrupted_run_left_is_gone_on_with_or_replaced_when_asked(
 ) -> None:
     leftover = left(tmp_path / "d.zarr")
     leftover.mkdir()
-    with refused(ExistsError, leftover.name, "interrupted run", "--resume", "--overwrite"):
+    with refused(ExistsError, leftover.name, "interrupted run", "--overwrite"):
         places(tmp_path)
     places(tmp_path, resume=True)
     places(tmp_path, overwrite=True)

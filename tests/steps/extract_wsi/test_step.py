@@ -471,7 +471,7 @@ def test_an_interrupted_run_goes_on(
         extract(cohort, out, seed=3, resume=True)
     with refused(ExistsError, "patch_size was 96, now 32"):
         extract(cohort, out, PatchSettings(patch_size=32), resume=True)
-    with refused(ExistsError, "--resume"):
+    with refused(ExistsError, "left of an interrupted run"):
         extract(cohort, out)
     assert extract(cohort, out, resume=True).outputs == (out,)
     assert contents(out) == contents(whole)
