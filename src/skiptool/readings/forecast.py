@@ -27,6 +27,7 @@ __all__ = ["VALIDATION", "Expected", "Fitted", "fit_losses"]
 VALIDATION: Final = "validation"
 """What tables call samples that a network was validated on (``predict --split fold``)."""
 
+_ROUNDING: Final = 1e-12
 _SPLITS: Final = (VALIDATION, Split.TEST.value)
 
 
@@ -105,7 +106,13 @@ class Fitted:
     @property
     def better(self) -> bool:
         """Whether the line forecasts better than the mean, by more than rounding."""
-        return self.error < self.error_of_mean - 1e-12
+        return self.error < self.error_of_mean - _ROUNDING
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """Kinds of shift on which, left out, the line is no better than the mean."""
+        held = self.crossed.held
+        return tuple(one.kind for one in held if one.error >= one.error_of_mean - _ROUNDING)
 
 
 def fit_losses(
