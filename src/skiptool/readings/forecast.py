@@ -27,15 +27,14 @@ __all__ = ["VALIDATION", "Expected", "Fitted", "fit_losses"]
 VALIDATION: Final = "validation"
 """What tables call samples that a network was validated on (``predict --split fold``)."""
 
-_ROUNDING: Final = 1e-12
-_SPLITS: Final = (VALIDATION, Split.TEST.value)
+_ROUNDING, _SPLITS = 1e-12, (VALIDATION, Split.TEST.value)
 
 
 class Expected(NamedTuple):
     """Loss that is expected under one change: a mean over ``networks`` (folds, as a rule).
 
-    ``low`` and ``high`` are NaN where the fit has too few points for the level; ``loss`` is the
-    true one of ``labelled`` networks on ``split``, NaN without labels.
+    Without enough points for the level, ``low`` and ``high`` are NaN; without labels ``loss`` is,
+    the true one of ``labelled`` networks on ``split``.
     """
 
     change: Change
