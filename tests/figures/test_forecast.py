@@ -67,6 +67,11 @@ def test_every_number_of_the_table_is_among_the_numbers(folds: int) -> None:
     assert columns["points"][3] == 9 * folds
 
 
+def test_with_nothing_to_forecast_the_table_has_the_errors_alone() -> None:
+    columns = loss_forecasts(*sweep())[0].table().columns
+    assert [*columns] == ["of", "layer", "points", "error", "error of the mean"]
+
+
 def test_numbers_say_what_they_are_of() -> None:
     numbers = loss_forecasts(*made())[0].numbers()
     common = {"dataset": "study", "pruning": "baseline", "arch": "unet", "encoder": "resnet18"}

@@ -22,3 +22,12 @@ def test_what_was_left_out_is_told() -> None:
     lost = replace(found, left_out=3)
     assert f"Left out: 3 comparisons not measured at {layer}." in caption_of(lost)
     assert len(sentences_of(found)) == 1
+
+
+def test_kinds_that_the_fit_does_not_meet_are_named() -> None:
+    found = fit_losses(*sweep())[0]
+    first, *others = found.crossed.held
+    worse = first._replace(error=first.error_of_mean)
+    crossed = found.crossed._replace(held=(worse, *others))
+    _, told = sentences_of(replace(found, crossed=crossed))
+    assert told == "On brightness alone it is no better than the mean."

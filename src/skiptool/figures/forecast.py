@@ -71,9 +71,10 @@ class LossForecast:
             cells |= {"folds": row.networks, "distance": row.distance, "forecast": row.forecast}
             cells |= {"ci_low": _known(row.low), "ci_high": _known(row.high)}
             rows.append({**cells, "true loss": _known(row.loss), "fit": mark})
+        any_ = bool(found.expected)
         names = (
-            *("of", "layer", "points", "error", "error of the mean", "folds", "distance"),
-            *("forecast", "ci_low", "ci_high", "true loss", "fit"),
+            *("of", "layer", "points", "error", "error of the mean"),
+            *(("folds", "distance", "forecast", "ci_low", "ci_high", "true loss", "fit") * any_),
         )
         return Table(self.title, {name: [row.get(name) for row in rows] for name in names})
 

@@ -111,6 +111,8 @@ def sentences_of(found: Fitted) -> tuple[str, ...]:
         f"{errors}. Its forecasts are listed, but should not be relied on."
     )
     told = [f"{network_name(found)}: the fit to the distance at {_layer(found)} {verdict}"]
+    if found.better and found.unmet:
+        told.append(f"On {' and '.join(map(readable, found.unmet))} alone it is {NO_BETTER}.")
     known = [row for row in found.expected if row.labelled and not math.isnan(row.low)]
     if known:
         inside = sum(row.low <= row.loss <= row.high for row in known)

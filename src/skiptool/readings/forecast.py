@@ -27,14 +27,14 @@ __all__ = ["VALIDATION", "Expected", "Fitted", "fit_losses"]
 VALIDATION: Final = "validation"
 """What tables call samples that a network was validated on (``predict --split fold``)."""
 
-_SPLITS: Final = (VALIDATION, Split.TEST.value)
+_ROUNDING, _SPLITS = 1e-12, (VALIDATION, Split.TEST.value)
 
 
 class Expected(NamedTuple):
     """Loss that is expected under one change: a mean over ``networks`` (folds, as a rule).
 
-    ``low`` and ``high`` are NaN where the fit has too few points for the level; ``loss`` is the
-    true one of ``labelled`` networks on ``split``, NaN without labels.
+    Without enough points for the level, ``low`` and ``high`` are NaN; without labels ``loss`` is,
+    the true one of ``labelled`` networks on ``split``.
     """
 
     change: Change
@@ -105,7 +105,13 @@ class Fitted:
     @property
     def better(self) -> bool:
         """Whether the line forecasts better than the mean, by more than rounding."""
-        return self.error < self.error_of_mean - 1e-12
+        return self.error < self.error_of_mean - _ROUNDING
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """Kinds of shift on which, left out, the line is no better than the mean."""
+        held = self.crossed.held
+        return tuple(one.kind for one in held if one.error >= one.error_of_mean - _ROUNDING)
 
 
 def fit_losses(
