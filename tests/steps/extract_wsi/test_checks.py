@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skiptool.errors import ArgumentError, ExistsError, SourceError
+from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceError
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.steps.extract_wsi.checks import check_places, check_words
 from skiptool.steps.extract_wsi.notes import notes_of
@@ -96,7 +96,8 @@ def test_what_an_interrupted_run_left_is_gone_on_with_or_replaced_when_asked(
 ) -> None:
     leftover = left(tmp_path / "d.zarr")
     leftover.mkdir()
-    with refused(ExistsError, leftover.name, "interrupted run", "--overwrite"):
+    kind = LeftoverError if left is partial_of else ExistsError
+    with refused(kind, leftover.name, "interrupted run", "--overwrite"):
         places(tmp_path)
     places(tmp_path, resume=True)
     places(tmp_path, overwrite=True)

@@ -16,7 +16,7 @@ import pytest
 
 from heard import Heard
 from pyramids import write_pyramid
-from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
+from skiptool.errors import ArgumentError, ExistsError, FormatError, LeftoverError, SourceError
 from skiptool.names import IGNORE, PatchMode
 from skiptool.records import Outcome, Sample
 from skiptool.sources.pictures import read_picture
@@ -471,7 +471,7 @@ def test_an_interrupted_run_goes_on(
         extract(cohort, out, seed=3, resume=True)
     with refused(ExistsError, "patch_size was 96, now 32"):
         extract(cohort, out, PatchSettings(patch_size=32), resume=True)
-    with refused(ExistsError, "left of an interrupted run"):
+    with refused(LeftoverError, "left of an interrupted run"):
         extract(cohort, out)
     assert extract(cohort, out, resume=True).outputs == (out,)
     assert contents(out) == contents(whole)
