@@ -189,7 +189,8 @@ def test_the_input_changes_while_it_is_read(lab: Lab, how: str, name: str, tried
             assert half_written(snapshot(place), expected.files) == []
         assert whole(name, place) or found.code == 1 or not COMMANDS[name].outputs
         shutil.rmtree(base)
-    assert failed or name in BY_CLOCK
+    # Slides are held open, and an open file can be read after it was deleted.
+    assert failed or name in (*BY_CLOCK, "extract wsi")
     tried("disk", inputs_changed=4)
 
 
