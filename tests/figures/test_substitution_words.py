@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.figures.scale import difference_scale
+from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.substitution_words import (
     about_regained,
     about_substituted,

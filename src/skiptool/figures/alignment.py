@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.scales import set_scale, spans_decades
+from skiptool.figures.axis_ticks import set_scale, spans_decades
 from skiptool.figures.style import (
     HOLE,
     INK,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.matrix import difference_matrix
-from skiptool.figures.scale import difference_scale
 from skiptool.figures.score_grid import ScoreGrid
 from skiptool.figures.scores import ScoreMatrix, by_domain, by_shift
 from skiptool.metrics.scores import Score, mean_and_spread

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from skiptool.errors import ArgumentError
+from skiptool.figures.axis_ticks import set_scale, spans_decades
 from skiptool.figures.curve_key import KEPT, curve_key, stairs
-from skiptool.figures.scales import set_scale, spans_decades
 from skiptool.figures.style import (
     INK,
     SOFT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
     from skiptool.records import Table
 
-__all__ = ["Number", "Shown"]
+__all__ = ["Number", "Shown", "known"]
 
 Number: TypeAlias = Mapping[str, str | int | float | None]
 """One measured number with what it is of: a row of the table ``report``."""
@@ -49,3 +50,14 @@ class Shown(Protocol):
 
     def sentences(self) -> tuple[str, ...]:
         """Say in words what is to be seen."""
+
+
+def known(value: float) -> float | None:
+    """Return a number as a table shows it: None where there is none.
+
+    Examples
+    --------
+    >>> known(0.5), known(math.nan)
+    (0.5, None)
+    """
+    return None if math.isnan(value) else value

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from skiptool.figures.exhibit import known
 from skiptool.figures.forecast_sheet import forecast_sheet
 from skiptool.figures.forecast_words import (
     NO_BETTER,
@@ -69,8 +69,8 @@ class LossForecast:
         for row in found.expected:
             cells: dict[str, _Cell] = {"of": _name(row, found), "layer": found.layers[found.layer]}
             cells |= {"folds": row.networks, "distance": row.distance, "forecast": row.forecast}
-            cells |= {"ci_low": _known(row.low), "ci_high": _known(row.high)}
-            rows.append({**cells, "true loss": _known(row.loss), "fit": mark})
+            cells |= {"ci_low": known(row.low), "ci_high": known(row.high)}
+            rows.append({**cells, "true loss": known(row.loss), "fit": mark})
         any_ = bool(found.expected)
         names = (
             *("of", "layer", "points", "error", "error of the mean"),
@@ -118,10 +118,6 @@ class LossForecast:
     def sentences(self) -> tuple[str, ...]:
         """Say whether the fit is better than the mean, and what it forecasts."""
         return sentences_of(self.found)
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _name(row: Expected, found: Fitted) -> str:

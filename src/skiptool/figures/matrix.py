@@ -16,8 +16,8 @@ from matplotlib.collections import PolyCollection
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.cell_notes import plan_notes
+from skiptool.figures.colour_scale import SHARES, Scale, difference_scale
 from skiptool.figures.grid import BAR_HEIGHT, MARGIN, Column, Plan, Row, plan_grid
-from skiptool.figures.scale import SHARES, Scale, difference_scale
 from skiptool.figures.style import (
     HOLE,
     INK,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.figures.exhibit import Shown
+from skiptool.figures.exhibit import Shown, known
 from skiptool.figures.forest import Mark, forest
 from skiptool.figures.grid import Column
 from skiptool.figures.paired_words import ALPHA, describe, findings
@@ -91,13 +90,13 @@ class PairedComparison:
             "encoder": [one.family for one in self.found],
             "pruning": [one.network for one in self.found],
             self.across: names,
-            "difference": [_known(one.value) for one in self.found],
-            "CI low": [_known(one.ci_low) for one in self.found],
-            "CI high": [_known(one.ci_high) for one in self.found],
-            "SE subjects": [_known(one.se_subjects) for one in self.found],
-            "SD folds": [_known(one.sd_folds) for one in self.found],
-            "p": [_known(one.p_value) for one in self.found],
-            "p (Holm)": [_known(p) for p in self.adjusted],
+            "difference": [known(one.value) for one in self.found],
+            "CI low": [known(one.ci_low) for one in self.found],
+            "CI high": [known(one.ci_high) for one in self.found],
+            "SE subjects": [known(one.se_subjects) for one in self.found],
+            "SD folds": [known(one.sd_folds) for one in self.found],
+            "p": [known(one.p_value) for one in self.found],
+            "p (Holm)": [known(p) for p in self.adjusted],
             "subjects": [one.subjects for one in self.found],
             "folds": [one.folds for one in self.found],
         }
@@ -128,10 +127,6 @@ class PairedComparison:
     def _row_name(self, place: int) -> str:
         row = self.rows[place]
         return f"{row.block} {row.label}".strip()
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def paired_comparisons(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skiptool.figures.alignment import draw_alignment
+from skiptool.figures.exhibit import known
 from skiptool.figures.style import readable
 from skiptool.readings.registration import Pair, pairs, residual_limits
 from skiptool.records import Table
@@ -50,14 +51,14 @@ class Registration:
             "not aligned": [pair.unaligned for pair in found],
             "patches": [pair.patches for pair in found],
             "kept": [pair.kept for pair in found],
-            "share kept": [_known(pair.share) for pair in found],
+            "share kept": [known(pair.share) for pair in found],
         }
         for name in self._reasons:
             columns[readable(name, 48)] = [pair.lost.get(name, 0) for pair in found]
         for unit in ("px", "µm"):
             residuals = [pair.residuals[unit] for pair in found]
-            columns[f"median, {unit}"] = [_known(each.median) for each in residuals]
-            columns[f"90 %, {unit}"] = [_known(each.p90) for each in residuals]
+            columns[f"median, {unit}"] = [known(each.median) for each in residuals]
+            columns[f"90 %, {unit}"] = [known(each.p90) for each in residuals]
         return Table(self.title, columns, uniform=("reference", "not aligned"))
 
     @property
@@ -140,7 +141,3 @@ def _caption(found: Sequence[Pair]) -> str:
         f"out; a patch lost on one scan is left out in all domains. Up to {slides:,} "
         f"slide{'' if slides == 1 else 's'} and {patches:,} patches a pair."
     )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

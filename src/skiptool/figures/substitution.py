@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.grid import Row
-from skiptool.figures.scale import difference_scale
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
 from skiptool.figures.substitution_matrix import Place, RegainedMatrix, SubstitutionMatrix

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from skiptool.figures.exhibit import known
 from skiptool.figures.matrix import difference_matrix, iou_matrix
 from skiptool.figures.score_grid import ScoreGrid
 from skiptool.figures.substitution_words import interval_below, shift_words
@@ -69,7 +69,7 @@ class SubstitutionMatrix:
             "clean": [row.label for row in self.grid.rows],
         }
         for name, column in zip(self.grid.column_names(), values.T, strict=True):
-            columns[name] = [_known(float(value)) for value in column]
+            columns[name] = [known(float(value)) for value in column]
         title = f"{self.measure}: {self.title}"
         return Table(title, columns, shade=Shade(0.0, 1.0))
 
@@ -131,13 +131,13 @@ class RegainedMatrix:
             "architecture": [row.group for row in rows],
             "clean": [row.label for row in rows],
             "shift": [shift_words(one.shift) for one in regained],
-            "IoU": [_known(one.clean.value) for one in found],
-            "plain IoU": [_known(one.plain.value) for one in found],
-            "regained": [_known(one.value) for one in regained],
-            "CI low": [_known(one.ci_low) for one in regained],
-            "CI high": [_known(one.ci_high) for one in regained],
-            "p": [_known(one.p_value) for one in regained],
-            "p (Holm)": [_known(p) for p in self.adjusted],
+            "IoU": [known(one.clean.value) for one in found],
+            "plain IoU": [known(one.plain.value) for one in found],
+            "regained": [known(one.value) for one in regained],
+            "CI low": [known(one.ci_low) for one in regained],
+            "CI high": [known(one.ci_high) for one in regained],
+            "p": [known(one.p_value) for one in regained],
+            "p (Holm)": [known(p) for p in self.adjusted],
             "subjects": [one.subjects for one in regained],
             "folds": [one.folds for one in regained],
         }
@@ -186,7 +186,3 @@ def _iou(grid: ScoreGrid, place: Place, mean: FoldMean) -> Number:
         **{"quantity": "IoU", **grid.row_facts[place[0]], **grid.column_facts[place[1]]},
         **{"value": mean.value, "sd_folds": mean.sd_folds, "folds": mean.folds},
     }
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from skiptool.figures.scale import Scale
+from skiptool.figures.colour_scale import Scale
 from skiptool.figures.style import readable
 from skiptool.readings.difference import EXCHANGES, RESAMPLES
 from skiptool.readings.substitution import Substitution

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skiptool.figures.axis_ticks import spans_decades
 from skiptool.figures.curve_key import stairs
 from skiptool.figures.epoch_curves import draw_curves
-from skiptool.figures.scales import spans_decades
+from skiptool.figures.exhibit import known
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.readings.training import Experiment, Run, experiments
@@ -63,10 +63,10 @@ class TrainingCurves:
             "fold": [run.fold for run in runs],
             "epochs": [run.epochs for run in runs],
             "best epoch": [run.best_epoch for run in runs],
-            "best mIoU": [_known(run.best_miou) for run in runs],
-            "training loss": [_known(run.losses["train"]) for run in runs],
-            "validation loss": [_known(run.losses["validation"]) for run in runs],
-            "s/epoch": [_known(run.seconds) for run in runs],
+            "best mIoU": [known(run.best_miou) for run in runs],
+            "training loss": [known(run.losses["train"]) for run in runs],
+            "validation loss": [known(run.losses["validation"]) for run in runs],
+            "s/epoch": [known(run.seconds) for run in runs],
         }
         return Table(self.title, columns, uniform=("encoder", "epochs"), spare=("s/epoch",))
 
@@ -205,7 +205,3 @@ def _falls(runs: Sequence[Run]) -> str:
     if not marked:
         return f" The learning rate falls at {len(drops)} epochs."
     return f" Ticks on the axis: the learning rate falls (epoch {', '.join(map(str, marked))})."
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

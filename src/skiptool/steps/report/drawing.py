@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skiptool.figures.exhibit import known
 from skiptool.figures.inline import as_svg
 from skiptool.figures.page import Exhibit, Section
 from skiptool.figures.style import picture
@@ -122,10 +122,7 @@ def as_columns(named: Named, names: Iterable[str]) -> tuple[dict[str, list[Any]]
             if unknown:
                 raise KeyError(f"{name}: numbers have a column {unknown.pop()!r}")
             for key, column in columns.items():
-                column.append(_known(row.get(key)))
+                value = row.get(key)
+                column.append(known(value) if isinstance(value, float) else value)
             rows += 1
     return columns, rows
-
-
-def _known(value: Any) -> Any:  # noqa: ANN401 - a cell
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from skiptool.figures.scales import round_ticks, set_scale, spans_decades
+from skiptool.figures.axis_ticks import round_ticks, set_scale, spans_decades
 
 
 def test_decades() -> None:

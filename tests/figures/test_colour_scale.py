@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.figures.scale import SHARES, Scale, difference_scale
+from skiptool.figures.colour_scale import SHARES, Scale, difference_scale
 
 
 @given(st.lists(st.floats(-1.0, 1.0), max_size=6))
