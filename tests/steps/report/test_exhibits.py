@@ -3,9 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from predict_cases import Warned
+from skiptool.errors import FormatError
+from skiptool.names import Precision
+from skiptool.records import Shift
+from skiptool.steps.predict.step import predict_dataset
 from skiptool.steps.report.drawing import with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables
 from skiptool.steps.report.inputs import Inputs, read_inputs
+from skiptool.steps.report.step import write_report
 
 
 def names(inputs: Inputs) -> list[str]:
@@ -82,3 +90,27 @@ def test_matrices_are_printed_and_tables_that_stand_alone(study: list[Path]) -> 
     ) + topics.count("rank-correlation")
     paired = [each for each in shown if each.topic == "paired"]
     assert len(printed_tables(paired)) == len(paired)
+
+
+def test_what_is_not_shown_is_said(
+    experiment: SimpleNamespace, study: list[Path], tmp_path: Path
+) -> None:
+    out, shown = tmp_path / "s.parquet", Warned()
+    how = {"shifts": [Shift.parse("brightness=0.5")], "precision": Precision.FLOAT32}
+    predict_dataset([experiment.baseline], experiment.data, out, clean_skips=["1"], **how)
+    write_report([out], progress=shown)
+    assert shown.lines == [
+        "s.parquet: predictions with clean skips are not shown without plain ones of the same "
+        "networks, samples and shifts; give their table too"
+    ]
+    shown.lines.clear()
+    write_report([out, experiment.predictions], progress=shown)
+    assert shown.lines == []
+    write_report(study[:1], forecast=True, progress=shown)
+    assert len(shown.lines) == 1
+    assert shown.lines[0].startswith("--forecast: nothing to fit")
+
+
+def test_nothing_to_print_is_an_error(experiment: SimpleNamespace) -> None:
+    with pytest.raises(FormatError, match=f"{experiment.data.name}: no numbers to print"):
+        write_report([experiment.data])

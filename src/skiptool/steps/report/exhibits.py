@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown
     from skiptool.records import Table
 
-__all__ = ["exhibits", "pictures", "printed_tables"]
+__all__ = ["exhibits", "pictures", "printed_tables", "unmet"]
 
 _LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS)))
 
@@ -67,6 +67,29 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
         *scans,
         *parameter_exhibit(_parameters([*inputs.predictions, *inputs.shifts])),
     ]
+
+
+def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:
+    """Say in a line each what was given, or asked for, and is not shown."""
+    topics, lines = {each.topic for each in shown}, []
+    if forecast and "forecast" not in topics:
+        lines.append(_NO_FIT)
+    if "substitution" not in topics:
+        for table in inputs.predictions:
+            if set(table.distinct(["clean_skips"])["clean_skips"]) - {None}:
+                lines.append(f"{table.path.name}: {_NO_PLAIN}")
+    return lines
+
+
+_NO_FIT = (
+    "--forecast: nothing to fit; give scores (predict, best with --split fold) and distances by "
+    "layer (hellinger) of the same networks under two kinds of shift of one domain at least"
+)
+
+_NO_PLAIN = (
+    "predictions with clean skips are not shown without plain ones of the same networks, samples "
+    "and shifts; give their table too"
+)
 
 
 def pictures(inputs: Inputs) -> tuple[list[Shown], list[str]]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, FormatError
 from skiptool.figures.page import Origin, render_page
 from skiptool.names import Kind, PictureFormat
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, Table
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
-from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables
+from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs
 from skiptool.steps.report.overview import overview
 from skiptool.stores.header import Lineage, Making, lineage
@@ -21,17 +21,12 @@ from skiptool.stores.staging import check_free, staged
 from skiptool.stores.table_writer import write_table
 
 if TYPE_CHECKING:
-    from skiptool.figures.exhibit import Shown
+    pass
 
 __all__ = ["NUMBERS", "write_report"]
 
 NUMBERS = "report.parquet"
 """The table of a report whose figures alone are written; beside a page it has the page's name."""
-
-_NO_FIT = (
-    "--forecast: nothing to fit; give scores (predict, best with --split fold) and distances by "
-    "layer (hellinger) of the same networks under two kinds of shift of one domain at least"
-)
 
 
 def write_report(
@@ -82,7 +77,8 @@ def write_report(
     ArgumentError
         If ``level`` is no level, or the page has the name of a table.
     FormatError
-        If a table is missing, damaged, or of a kind that has no figure.
+        If a table is missing, damaged, or of a kind that has no figure; or if, without a page or
+        figures, there is no number to print.
     ExistsError
         If an output exists.
     """
@@ -94,13 +90,12 @@ def write_report(
             check_free(path, overwrite=overwrite, resume=False)
     inputs = read_inputs(tables)
     shown = exhibits(inputs, level, seed, forecast=forecast)
-    _check_forecast(shown, forecast, progress)
+    _tell(unmet(inputs, shown, forecast), progress)
     printed = () if out is not None else printed_tables(shown)
     if numbers is None:
-        return Outcome(tables=printed)
+        return Outcome(tables=_some(printed, tables))
     drawn, warnings = pictures(inputs)
-    for line in warnings:
-        progress.warn(line)
+    _tell(warnings, progress)
     named = with_names([*shown, *drawn])
     folder = None if figures is None else Folder(figures, tuple(formats), overwrite)
     if folder is not None:
@@ -122,10 +117,18 @@ def write_report(
     return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
 
 
-def _check_forecast(shown: Sequence[Shown], forecast: bool, progress: Progress) -> None:
-    """Say so where a forecast is wanted and there is none."""
-    if forecast and not any(each.topic == "forecast" for each in shown):
-        progress.warn(_NO_FIT)
+def _tell(lines: Sequence[str], progress: Progress) -> None:
+    for line in lines:
+        progress.warn(line)
+
+
+def _some(printed: tuple[Table, ...], given: Sequence[Path]) -> tuple[Table, ...]:
+    if not printed:
+        raise FormatError(
+            f"{', '.join(path.name for path in given)}: no numbers to print; give tables with "
+            "rows, or --out for a page of images"
+        )
+    return printed
 
 
 def _numbers(out: Path | None, figures: Path | None) -> Path | None:
