@@ -125,7 +125,7 @@ def distances(path: Path, shifts: Sequence[Shift], domain: str, folds: int = 5) 
         for model, shift in product(models(folds), shifts):
             if shift == ORIGINAL:
                 continue
-            level = PRUNINGS.index(model["pruning"])
+            level, whole = PRUNINGS.index(model["pruning"]), 0.0
             for index, (layer, channels) in enumerate(CHANNELS.items()):
                 less = 0.6 if level and layer in LAYERS[10 - level :] else 1.0
                 mean = 0.04 + 0.7 * strength(shift) * carried[index] * less + rng.normal(0, 0.005)
@@ -138,6 +138,15 @@ def distances(path: Path, shifts: Sequence[Shift], domain: str, folds: int = 5) 
                     "ci_high": [mean + 0.01, *[None] * channels],
                     "null_mean": [0.035, *[None] * channels],
                     "null_high": [0.045, *[None] * channels],
+                }
+                whole = mean if index == 0 else whole
+                share = mean / whole
+                near = 0.01 if index else 0.0
+                found |= {
+                    "transmission": [share, *[None] * channels],
+                    "transmission_low": [share - near, *[None] * channels],
+                    "transmission_high": [share + near, *[None] * channels],
+                    "input_value": [whole, *[None] * channels],
                 }
                 side = f"{model['model_id'][:16]}{shift.kind.value}{shift.factor}"
                 other = sha256(side.encode()).hexdigest()[:32]

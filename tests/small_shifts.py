@@ -23,6 +23,25 @@ Layer = tuple[dict[str, Any], list[float]]
 Tables = tuple[dict[str, list[Any]], dict[str, list[Any]]]
 
 
+SHARES = {"transmission": "value", "transmission_low": "ci_low", "transmission_high": "ci_high"}
+
+
+def pair(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what is compared with what, and how."""
+    stores = ("reference_id", "reference", "other_id", "other")
+    return tuple(row[name] for name in (*stores, "metric", "bins", "range_rule"))
+
+
+def shared(row: dict[str, Any], whole: float | None) -> dict[str, Any]:
+    """Add the columns of the transmission."""
+    if not whole or np.isnan(whole):
+        return dict.fromkeys(SHARES) | row
+    if row["layer"] == "input":
+        return dict.fromkeys(SHARES, 1.0) | row
+    found = {name: row[column] for name, column in SHARES.items()}
+    return {name: None if v is None else v / whole for name, v in found.items()} | row
+
+
 def layer(name: str, values: Sequence[float], mean: float | None, **facts: object) -> Layer:
     """Return the row of one layer and the distances of its channels."""
     return {**FACTS, **facts, "layer": name, "value": mean}, [*values]
@@ -35,7 +54,12 @@ def network(means: dict[str, float], pruning: str = "baseline", **facts: object)
 
 
 def tables(*layers: Layer) -> Tables:
-    """Return rows of layers as columns, and their channels gathered as tables gather them."""
+    """Return rows of layers as columns, and their channels gathered as tables gather them.
+
+    Where a pair has its input, rows say how much of it is left, as if the input's were exact.
+    """
+    inputs = {pair(row): row["value"] for row, _ in layers if row["layer"] == "input"}
+    layers = tuple((shared(row, inputs.get(pair(row))), values) for row, values in layers)
     rows = {name: [row[name] for row, _ in layers] for name in LAYER_COLUMNS}
     channels = {name: [row[name] for row, _ in layers] for name in CHANNEL_KEYS}
     numbers = [np.array([np.nan, *range(len(values))]) for _, values in layers]

@@ -6,7 +6,16 @@ import pytest
 import segmentation_models_pytorch as smp
 
 from skiptool import names
-from skiptool.names import IGNORE, LAYERS, SKIP_LEVELS, Arch, ShiftKind, Split
+from skiptool.names import (
+    DECODER_INPUTS,
+    IGNORE,
+    LAYERS,
+    SKIP_LEVELS,
+    Arch,
+    ShiftKind,
+    Split,
+    in_data_flow,
+)
 
 
 def test_layers_follow_the_data() -> None:
@@ -43,3 +52,12 @@ def test_all_names_exist_and_words_are_unique(name: str) -> None:
     if isinstance(found, type) and issubclass(found, StrEnum):
         assert len(set(found)) == len(found.__members__)
         assert all(word == word.lower() for word in found)
+
+
+def test_inputs_of_a_decoder_block_stand_before_it() -> None:
+    given = ["x.b", "dec1", *reversed(DECODER_INPUTS), "enc5", "x.a", "dec4", "head", "dec1"]
+    found = in_data_flow(given)
+    assert found[:4] == ["enc5", "dec4.from_below", "dec4.from_skip", "dec4"]
+    assert found[-4:] == ["dec0.from_below", "head", "x.b", "x.a"]
+    assert in_data_flow(reversed(LAYERS)) == list(LAYERS)
+    assert [name for name in found if name in DECODER_INPUTS] == list(DECODER_INPUTS)

@@ -6,10 +6,12 @@ library owns (encoders of segmentation-models-pytorch) are checked where a model
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
 __all__ = [
+    "DECODER_INPUTS",
     "ENSEMBLE_FOLD",
     "IGNORE",
     "LAYERS",
@@ -26,6 +28,7 @@ __all__ = [
     "RangeRule",
     "ShiftKind",
     "Split",
+    "in_data_flow",
 ]
 
 IGNORE: Final = 255
@@ -52,6 +55,33 @@ LAYERS: Final = (
     "head",
 )
 """Layers in the order of data flow; the number is log2 of the stride to the input."""
+
+DECODER_INPUTS: Final = (
+    *("dec4.from_below", "dec4.from_skip", "dec3.from_below", "dec3.from_skip"),
+    *("dec2.from_below", "dec2.from_skip", "dec1.from_below", "dec1.from_skip"),
+    "dec0.from_below",
+)
+"""What the inputs of a decoder block contribute to the response of its first convolution."""
+
+
+def in_data_flow(layers: Iterable[str]) -> list[str]:
+    """Sort different layers: those with names of ours in data flow, then others as they come.
+
+    Examples
+    --------
+    >>> in_data_flow(["my.module", "dec0", "dec1.from_skip", "enc1", "dec0"])
+    ['enc1', 'dec1.from_skip', 'dec0', 'my.module']
+    """
+    return sorted(dict.fromkeys(layers), key=lambda name: _FLOW.get(name, len(_FLOW)))
+
+
+def _flow() -> dict[str, int]:
+    inputs = {layer: [name for name in DECODER_INPUTS if name[:4] == layer] for layer in LAYERS}
+    order = [name for layer in LAYERS for name in (*inputs[layer], layer)]
+    return {name: place for place, name in enumerate(order)}
+
+
+_FLOW: Final = _flow()
 
 
 class Arch(StrEnum):

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from definitions import interval
-from skiptool.comparison.results import Partial, joined
+from skiptool.comparison import results
+from skiptool.comparison.results import Partial
+
+if TYPE_CHECKING:
+    from skiptool.records import Bool
 
 D, U, V, R = 7, 5, 4, 19
+
+
+def joined(parts: list[Partial], constant: Bool, *, bounded: bool) -> tuple[Any, Any, Any]:
+    found = results.joined(parts, constant, bounded=bounded)
+    return found["channels"], found["mean"], found["null"]
 
 
 def partial(seed: int = 0) -> Partial:
@@ -73,6 +82,15 @@ def test_layers_are_means_over_channels() -> None:
     low, high = interval(float(whole.values.mean()), estimate, replicates)
     for name, end in {"corrected": estimate, "ci_low": low, "ci_high": high}.items():
         assert mean[name] == pytest.approx(max(end, 0.0)), name
+
+
+def test_a_layer_keeps_its_estimate_and_replicates() -> None:
+    whole = partial()
+    found = results.joined(cut(whole, 3), CONSTANT, bounded=True)
+    assert whole.estimate is not None
+    assert found["estimate"] == pytest.approx(whole.estimate.mean())
+    for each, expected in zip(found["replicates"], whole.replicates, strict=True):
+        np.testing.assert_allclose(each, expected.mean(axis=0))
 
 
 def test_channels_have_their_own_statistics() -> None:

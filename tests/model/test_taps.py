@@ -8,7 +8,8 @@ import segmentation_models_pytorch as smp
 import torch
 
 from skiptool.errors import ArgumentError
-from skiptool.model.taps import Taps, existing_layers, grid, tap
+from skiptool.model.layers import existing_layers
+from skiptool.model.taps import Taps, grid, tap
 from skiptool.model.unet import build
 from skiptool.names import LAYERS
 from skiptool.records import Architecture
@@ -215,38 +216,6 @@ def test_float32_even_where_mixed_precision_is_on(baseline: smp.Unet, images: UI
     expected = tap(baseline, images, ["head"], "cpu")["head"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         np.testing.assert_array_equal(tap(baseline, images, ["head"], "cpu")["head"], expected)
-
-
-def test_a_stage_without_channels() -> None:
-    network = build(Architecture("mit_b0", (1, 2, 4), ("background", "cell")))
-    layers = existing_layers(network)
-    assert layers == tuple(layer for layer in LAYERS if layer != "enc1")
-    images = np.zeros((1, 64, 64, 3), np.uint8)
-    assert list(tap(network, images, layers, "cpu")) == list(layers)
-    with pytest.raises(
-        ArgumentError, match=r"'enc1': the encoder has no channels there; it has inp.*enc2"
-    ):
-        tap(network, images, ["enc1"], "cpu")
-
-
-def test_all_layers_exist_in_a_resnet(baseline: smp.Unet) -> None:
-    assert existing_layers(baseline) == LAYERS
-
-
-@pytest.mark.parametrize(
-    ("layer", "expected"),
-    [
-        ("enc6", "did you mean enc"),
-        ("encoder.layer5", "did you mean encoder.layer4"),
-        ("", "not in this network"),
-        ("encoder.conv1@x", "not in this network"),
-        ("encoder.conv1@2", "ran 1 times in a forward pass, expected at least 2"),
-        ("encoder", "is a list"),
-    ],
-)
-def test_unknown_layers(baseline: smp.Unet, images: UInt8, layer: str, expected: str) -> None:
-    with pytest.raises(ArgumentError, match=expected):
-        tap(baseline, images, [layer], "cpu")
 
 
 def test_outputs_without_rows_and_columns() -> None:

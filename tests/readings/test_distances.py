@@ -43,7 +43,7 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
     assert_numbers(enc1.share, 0.8875, 1.025 / root, (0.125 + 0.6) / 2, (0.375 + 1.8) / 2, 2)
     assert_numbers(dec0.distance, 0.4, math.nan, 0.1, 0.3, 1)
     assert_numbers(dec0.share, 0.5, math.nan, 0.125, 0.375, 1)
-    assert_numbers(found["input"].share, 1.0, 0.0, math.nan, math.nan, 2)
+    assert_numbers(found["input"].share, 1.0, 0.0, 1.0, 1.0, 2)
 
 
 def assert_numbers(found: Averaged | None, *expected: float) -> None:

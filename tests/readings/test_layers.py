@@ -13,7 +13,6 @@ from skiptool.readings.layers import (
     LayerDistance,
     NetworkDistances,
     averaged,
-    in_order,
 )
 
 FOLDS = st.lists(
@@ -46,11 +45,6 @@ def test_folds_are_averaged_as_the_definition_says(folds: list[tuple[float, ...]
     else:
         expected = tuple(sum(each) / len(known) for each in zip(*ends, strict=True))
         assert found.interval == pytest.approx(expected)
-
-
-def test_layers_follow_the_data_and_others_come_after() -> None:
-    layers = ["head", "other.b", "enc2", "input", "other.a", "enc2"]
-    assert in_order(layers) == ("input", "enc2", "head", "other.b", "other.a")
 
 
 @pytest.mark.parametrize(

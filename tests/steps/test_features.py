@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError
-from skiptool.names import LAYERS, Split
+from skiptool.names import DECODER_INPUTS, LAYERS, Split, in_data_flow
 from skiptool.records import ORIGINAL, Shift
 from skiptool.shifts.photometric import apply
 from skiptool.steps import features
@@ -102,6 +102,24 @@ def test_layers_stand_in_the_order_of_data_flow(
     assert store.layers == ("enc2", "head", "encoder.layer1.0.relu@2")
     plain = open_features(experiment.plain)
     assert (values(store, "enc2") == values(plain, "enc2")).all()
+
+
+def test_inputs_of_decoder_blocks_beside_the_twelve(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    models, how = [experiment.baseline, experiment.pruned], {"transmission": True}
+    found = extract_features(models, experiment.data, tmp_path / "f", **how)
+    whole, pruned = map(open_features, found.outputs)
+    assert whole.layers == tuple(in_data_flow([*LAYERS, *DECODER_INPUTS]))
+    assert set(whole.layers) - set(pruned.layers) == {"dec1.from_skip"}
+    plain = open_features(experiment.plain)
+    assert (values(whole, "dec1") == values(plain, "dec1")).all()
+    assert whole.id != plain.id
+    parts = values(whole, "dec1.from_skip").astype(float) + values(whole, "dec1.from_below")
+    out = tmp_path / "g.zarr"
+    conv = "decoder.blocks.3.conv1.0"
+    extract_features([experiment.baseline], experiment.data, out, layers=[conv])
+    np.testing.assert_allclose(parts, values(open_features(out), conv), rtol=5e-3, atol=5e-3)
 
 
 def test_float32_holds_more(experiment: SimpleNamespace, tmp_path: Path) -> None:

@@ -24,6 +24,13 @@ def features(
         list[str] | None,
         typer.Option(metavar="enc1,...", help="Layers, or module names [default: all twelve]."),
     ] = None,
+    transmission: Annotated[
+        bool,
+        typer.Option(
+            "--transmission",
+            help="Also what skips and what the layers below contribute to each decoder block.",
+        ),
+    ] = False,
     out: Annotated[
         str,
         typer.Option(
@@ -55,6 +62,7 @@ def features(
         domains=domain or (),
         split=split,
         layers=options.listed(layers),
+        transmission=transmission,
         dtype=dtype,
         device=device,
         overwrite=overwrite,

@@ -63,12 +63,12 @@ def measure_layer(pair: Comparison, layer: str) -> list[Measured]:
     index, rule, found = pair.sets[0].layers.index(layer), pair.settings.range_rule, []
     for place, (metric, size) in enumerate(metrics_on_bins(pair.settings)):
         whole = joined([part[place] for part in parts], constant, bounded=_bounded(metric))
-        found.append(Measured(layer, index, metric, size, rule, constant, *whole))
+        found.append(Measured(layer, index, metric, size, rule, constant, **whole))
     for metric in pair.settings.metrics:
         if metric not in DISTANCES:
             part = measure_unbinned(metric, pair.sets, layer, means, pair.design, pair.settings)
             whole = joined([part], constant, bounded=False)
-            found.append(Measured(layer, index, metric, None, None, constant, *whole))
+            found.append(Measured(layer, index, metric, None, None, constant, **whole))
     return found
 
 

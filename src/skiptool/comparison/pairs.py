@@ -13,6 +13,7 @@ from skiptool.comparison.layer import Comparison, measure_layer
 from skiptool.comparison.reading import Mapper
 from skiptool.comparison.results import Measured
 from skiptool.comparison.sets import Activations, Settings
+from skiptool.comparison.transmission import add_transmission
 from skiptool.comparison.units import paired_units
 from skiptool.errors import MismatchError
 from skiptool.records import SILENT, Progress
@@ -62,7 +63,7 @@ def measure_pairs(
                     comparison = Comparison(pair, designs[place], settings, mapper, task)
                     found[place] += measure_layer(comparison, layer)
     for measured in found:
-        _adjust(measured)
+        _relate(measured)
     return designs, found
 
 
@@ -101,14 +102,19 @@ def _design(reference: Activations, other: Activations, settings: Settings) -> D
     return Design(first, second, paired, np.concatenate([labelled, chosen]))
 
 
-def _adjust(measured: Sequence[Measured]) -> None:
-    """Adjust p-values over the layers, for each metric and number of bins by itself."""
+def _relate(measured: Sequence[Measured]) -> None:
+    """Add what layers have together, for each metric and number of bins by itself.
+
+    P-values are adjusted over the layers, distances set beside that of the input.
+    """
 
     def family(each: Measured) -> tuple[str, int]:
         return each.metric.value, each.bins or 0
 
     for _, members in groupby(sorted(measured, key=family), key=family):
-        layers = [each for each in members if each.null is not None]
+        family_members = list(members)
+        add_transmission(family_members)
+        layers = [each for each in family_members if each.null is not None]
         if layers:
             null = np.stack([each.null for each in layers if each.null is not None])
             adjusted = adjusted_p_values(null[:, 0], null[:, 1:])

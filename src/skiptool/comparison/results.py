@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,6 +68,10 @@ class Measured:
         The same for the layer, eq. (10), and ``value_live``.
     null : float64, shape (1 + R,), or None
         The layer's value as labelled, then under each relabelling.
+    estimate : float
+        The layer's corrected value, with a sign; NaN where it was not computed.
+    replicates : tuple of float64, shapes (U,), (V,)
+        The same without each unit; empty where it was not computed.
     """
 
     layer: str
@@ -78,12 +83,12 @@ class Measured:
     channels: Mapping[str, Float64]
     mean: dict[str, float] = field(default_factory=dict)
     null: Float64 | None = None
+    estimate: float = math.nan
+    replicates: tuple[Float64, ...] = ()
 
 
-def joined(
-    parts: Sequence[Partial], constant: Bool, *, bounded: bool
-) -> tuple[dict[str, Float64], dict[str, float], Float64 | None]:
-    """Put blocks of channels together: their columns, the layer's, and the layer's null.
+def joined(parts: Sequence[Partial], constant: Bool, *, bounded: bool) -> dict[str, Any]:
+    """Put blocks of channels together: what `Measured` holds of their layer, by its fields.
 
     Sums run channel by channel, so that results do not depend on how channels were blocked.
     """
@@ -96,18 +101,21 @@ def joined(
             kept = channels[name][~constant]
             mean[name] = float(kept.mean()) if kept.size else float("nan")
     size = len(constant)
+    found: dict[str, Any] = {"channels": channels, "mean": mean, "null": None}
     if parts[0].estimate is not None:
         estimate = np.concatenate([p.estimate for p in parts if p.estimate is not None]).mean()
-        replicates = [
+        replicates = tuple(
             _sum(each) / size for each in zip(*(p.replicates for p in parts), strict=True)
-        ]
-        found = _bias_columns(np.asarray(value), estimate, replicates, bounded)
-        mean |= {name: float(column) for name, column in found.items()}
+        )
+        corrected = _bias_columns(np.asarray(value), estimate, replicates, bounded)
+        mean |= {name: float(column) for name, column in corrected.items()}
+        found |= {"estimate": float(estimate), "replicates": replicates}
     nulls = [part.null for part in parts if part.null is not None]
-    null = _sum(nulls) / size if nulls else None
-    if null is not None:
+    if nulls:
+        null = _sum(nulls) / size
         mean |= {name: float(column) for name, column in _null_columns(null).items()}
-    return channels, mean, null
+        found["null"] = null
+    return found
 
 
 def _sum(parts: Sequence[Float64]) -> Float64:

@@ -24,11 +24,16 @@ STATISTICS = (
 )
 """Columns that channels and layers share."""
 
-OF_LAYERS = ("value_live", "p_adjusted")
+OF_LAYERS = (
+    *("value_live", "p_adjusted", "input_value"),
+    *("transmission", "transmission_low", "transmission_high"),
+)
 
 PRINTED = (
     *("layer", "channel", "metric", "bins", "value", "corrected", "ci_low", "ci_high"),
-    *("null_mean", "p_value", "p_adjusted", "value_live", "constant_channels"),
+    *("null_mean", "p_value", "p_adjusted", "input_value"),
+    *("transmission", "transmission_low", "transmission_high"),
+    *("value_live", "constant_channels"),
 )
 """What people read, in this order."""
 

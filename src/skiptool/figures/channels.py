@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import ArgumentError
-from skiptool.names import LAYERS
+from skiptool.names import in_data_flow
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -87,14 +87,12 @@ def layer_order(networks: Sequence[Network]) -> dict[str, int]:
             f"violins: {', '.join(twice)} found more than once, expected one network for each "
             "pruning and encoder; pool the folds first"
         )
-    seen = list(dict.fromkeys(layer.layer for net in networks for layer in net.layers))
+    seen = in_data_flow(layer.layer for net in networks for layer in net.layers)
     if not seen:
         raise ArgumentError(
             "violins: found no layer, expected at least one network with a layer; give a table "
             "with the channels of one"
         )
-    rank = {name: place for place, name in enumerate(LAYERS)}
-    seen.sort(key=lambda name: rank.get(name, len(rank)))
     return {name: place for place, name in enumerate(seen)}
 
 

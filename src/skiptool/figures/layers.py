@@ -71,8 +71,8 @@ class LayerCurves:
         facts, measure = self.compared.facts, measure_of(self.compared.facts)
         here, there = sides(facts)
         what = (
-            f"How much of the shift is handed on: {measure} at each layer divided by that at the "
-            "input, fold by fold, then averaged"
+            f"How much of the shift is handed on: {measure} at each layer, corrected for bias, "
+            "divided by that at the input, fold by fold, then averaged"
             if self.of_input
             else f"{measure} at each layer, mean over channels, eq. (10), and folds"
         )
@@ -84,11 +84,9 @@ class LayerCurves:
         return f"{caption}{self._bands()}{self._null()}."
 
     def _bands(self) -> str:
-        note = interval_note(self.compared)
+        note = interval_note(self.compared, of_input=self.of_input)
         if not note:
             return ""
-        if self.of_input:
-            note += "; the input's distance is taken as exact"
         crowded = any(count > MOST_BANDS for count in self._crowds().values())
         where = f" (of at most {MOST_BANDS} lines a panel)" if crowded else ""
         return f". Bands{where}: {note}"

@@ -72,17 +72,19 @@ def folded(compared: Compared) -> str:
     return f"{folds} fold{'' if folds == 1 else 's'}"
 
 
-def interval_note(compared: Compared) -> str:
-    """Say what the interval of a layer's mean is; nothing where there is none."""
+def interval_note(compared: Compared, *, of_input: bool = False) -> str:
+    """Say what the interval of a layer's mean is, or its share of the input's; or nothing."""
     layers = [layer for network in compared.networks for layer in network.layers]
     if all(layer.distance.interval is None for layer in layers):
         return ""
     ends = "" if folded(compared) == "1 fold" else ", its ends averaged over folds"
     unit = str(compared.facts["unit"] or "image")
-    return (
-        f"{LEVEL:.0%} jackknife interval over {unit}s of the mean corrected for its bias{ends}; "
-        "the plain mean may lie above it"
-    ).replace("%", " %")
+    what = (
+        f"of the share{ends}"
+        if of_input
+        else f"of the mean corrected for its bias{ends}; the plain mean may lie above it"
+    )
+    return f"{LEVEL:.0%} jackknife interval over {unit}s {what}".replace("%", " %")
 
 
 def sides(facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -19,8 +19,8 @@ from skiptool.figures.measures import (
     shift_name,
 )
 from skiptool.figures.overview_blocks import split
-from skiptool.names import ShiftKind
-from skiptool.readings.layers import Compared, NetworkDistances, in_order
+from skiptool.names import ShiftKind, in_data_flow
+from skiptool.readings.layers import Compared, NetworkDistances
 from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ _SAME: Final = (
 
 
 def _overview(rows: tuple[Compared, ...]) -> Overview:
-    layers = in_order(layer for row in rows for layer in row.layers)
+    layers = tuple(in_data_flow(layer for row in rows for layer in row.layers))
     keys = {_key(network): network for row in rows for network in row.networks}
     blocks = tuple(
         Block(name, members, _values(rows, members, layers))

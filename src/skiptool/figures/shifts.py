@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.figures.channels import LayerChannels, Network
+from skiptool.figures.decoder_inputs import DecoderInputs
 from skiptool.figures.layers import LayerCurves, layer_table
 from skiptool.figures.measures import (
     binning,
@@ -22,7 +23,7 @@ from skiptool.figures.measures import (
 )
 from skiptool.figures.overview import overviews
 from skiptool.figures.violin import layer_violins
-from skiptool.names import ShiftKind
+from skiptool.names import DECODER_INPUTS, ShiftKind
 from skiptool.readings.distances import read_distances
 from skiptool.readings.layers import Compared, LayerDistance
 
@@ -149,19 +150,25 @@ def comparisons(
     -------
     list of Shown
         First an overview of each set of shifts or domains, then for each comparison its violins,
-        the curves along the networks, and the shares of the input where that was measured.
+        the curves along the networks, the shares of the input where that was measured, and what
+        reaches the decoder's blocks likewise.
         Comparisons with one reference stand together, by domain and then by shift.
     """
     found = read_distances(layers, channels)
     bases = list(dict.fromkeys(map(_base, found)))
     found.sort(key=lambda each: (bases.index(_base(each)), *_shift_order(each.facts)))
-    shown: list[Shown] = [*overviews(found)]
+    along = [each.only(lambda layer: layer not in DECODER_INPUTS) for each in found]
+    shown: list[Shown] = [*overviews([each for each in along if each.networks])]
     names = _names(found)
-    for each, name in zip(found, names, strict=True):
-        shown.append(Comparison(each, name))
-        shown.append(LayerCurves(each, name))
-        if any(layer.share for network in each.networks for layer in network.layers):
-            shown.append(LayerCurves(each, name, of_input=True))
+    for each, within, name in zip(found, along, names, strict=True):
+        if within.networks:
+            shown.append(Comparison(within, name))
+            shown.append(LayerCurves(within, name))
+        if any(layer.share for network in within.networks for layer in network.layers):
+            shown.append(LayerCurves(within, name, of_input=True))
+        inputs = each.only(lambda layer: layer in DECODER_INPUTS)
+        if inputs.networks:
+            shown.append(DecoderInputs(inputs, name))
     return shown
 
 

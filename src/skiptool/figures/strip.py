@@ -15,7 +15,7 @@ from skiptool.errors import ArgumentError
 from skiptool.figures.dots import DOTS
 from skiptool.figures.labels import BOLD, fitted
 from skiptool.figures.style import INK, LINE, ONE_COLUMN, SOFT, TWO_COLUMNS, drawing, text_width
-from skiptool.names import LAYERS
+from skiptool.names import in_data_flow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,9 +42,7 @@ def layers_of(found: Sequence[Association]) -> list[str]:
     >>> layers_of([])
     []
     """
-    flow = {name: place for place, name in enumerate(LAYERS)}
-    seen = dict.fromkeys(layer for one in found for layer in one.joined.layers)
-    return sorted(seen, key=lambda name: flow.get(name, len(flow)))
+    return in_data_flow(layer for one in found for layer in one.joined.layers)
 
 
 def correlation_strip(found: Sequence[Association]) -> Figure:

@@ -19,6 +19,7 @@ Everything else, parameter names included, stays that of segmentation-models-pyt
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -29,10 +30,13 @@ from segmentation_models_pytorch.decoders.linknet.decoder import DecoderBlock as
 from segmentation_models_pytorch.decoders.manet.decoder import DecoderBlock as PlainBlock
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 
-from skiptool.model.nested import prune_nested
+from skiptool.model.nested import nested_below, prune_nested
 from skiptool.names import SKIP_LEVELS
 
-__all__ = ["PrunedBlock", "PrunedPlainBlock", "UnaddedBlock", "decoder_stage", "prune"]
+__all__ = [
+    *("Junction", "PrunedBlock", "PrunedPlainBlock", "UnaddedBlock"),
+    *("decoder_stage", "junction", "prune"),
+]
 
 TOP = SKIP_LEVELS[-1]
 
@@ -108,6 +112,52 @@ def _without_skip(wired: Any, skip_channels: int) -> torch.nn.Module:  # noqa: A
     )
     initialize_decoder(block)
     return block
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """Where a decoder block joins its inputs: the convolution over both, one behind the other.
+
+    Attributes
+    ----------
+    convolution : torch.nn.Conv2d
+        The block's first one, in front of its normalisation.
+    skip_channels : int
+        How many of its input channels, the last ones, come by the skip connection.
+    """
+
+    convolution: torch.nn.Conv2d
+    skip_channels: int
+
+
+def junction(network: SegmentationModel, level: int) -> Junction | None:
+    """Return where the block ``dec{level}`` joins what comes by its skip and from below.
+
+    Parameters
+    ----------
+    network : smp.Unet, smp.UnetPlusPlus, smp.Linknet or smp.MAnet
+    level : int
+        4 to 0.
+
+    Returns
+    -------
+    Junction or None
+        None for a LinkNet, which adds the skip behind its block. What comes by the skip of a
+        U-Net++ are the nested nodes of its row besides the encoder's feature map; what comes from
+        below in a MA-Net has been weighed by its attention, which sees the skip as well.
+    """
+    block = decoder_stage(network, level)
+    if isinstance(block, LinknetBlock):
+        return None
+    convolution = block.get_submodule("conv1.0")
+    if not isinstance(convolution, torch.nn.Conv2d):
+        raise TypeError(f"conv1.0 of dec{level} is a {type(convolution).__name__}")
+    if isinstance(network, smp.UnetPlusPlus):
+        beside = convolution.in_channels - nested_below(network.decoder, TOP - level)
+    else:
+        joins = level in SKIP_LEVELS and not isinstance(block, PrunedBlock | PlainBlock)
+        beside = network.encoder.out_channels[level] if joins else 0
+    return Junction(convolution, beside)
 
 
 def decoder_stage(network: SegmentationModel, level: int) -> torch.nn.Module:

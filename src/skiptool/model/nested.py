@@ -33,7 +33,7 @@ from torch.nn.functional import interpolate
 
 from skiptool.names import SKIP_LEVELS
 
-__all__ = ["PrunedNode", "prune_nested"]
+__all__ = ["PrunedNode", "nested_below", "prune_nested"]
 
 
 class PrunedNode(DecoderBlock):  # type: ignore[misc] # SMP is untyped
@@ -89,6 +89,12 @@ def prune_nested(decoder: UnetPlusPlusDecoder, kept: Collection[int]) -> None:
             below = _below(decoder, encoder, width, place, row)
             beside = sum(width[other, row] for other in range(place + 1, row + 1)) + encoder[row]
             width[place, row] = _narrow(decoder, (place, row), below, beside)
+
+
+def nested_below(decoder: UnetPlusPlusDecoder, row: int) -> int:
+    """Count the channels that the last node of a row, ``x_0_{row}``, reads from below."""
+    node = decoder.blocks[f"x_0_{row}"]
+    return int(node.below if isinstance(node, PrunedNode) else decoder.in_channels[row])
 
 
 def _below(

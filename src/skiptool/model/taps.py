@@ -1,20 +1,15 @@
 """Activations of named layers, average-pooled on the way, section IV.B.
 
-Layers are the twelve of `skiptool.names.LAYERS`, of which ``dec{l}`` is what
-`skiptool.model.decoders.decoder_stage` says, or any module of the network by its own name. One that
-runs several times a forward pass (the ReLU of a residual block runs twice) means its first call;
-``name@2`` is the second.
-
-Pooling happens inside the hook. SMP's ReLUs work in place, so an output that a hook only keeps a
-reference to is overwritten by what comes after it.
+Where a layer comes out of a network is said in `skiptool.model.layers`. Pooling happens inside the
+hook: SMP's ReLUs work in place, so an output that a hook only keeps a reference to is overwritten
+by what comes after it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,21 +17,20 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.hooks import RemovableHandle
 
-from skiptool.errors import ArgumentError, near
-from skiptool.model.decoders import decoder_stage
+from skiptool.errors import ArgumentError
 from skiptool.model.hardware import autocast, exact_float32
 from skiptool.model.infer import forward_batches, place, side_by_side, to_device
-from skiptool.names import LAYERS, Precision
+from skiptool.model.layers import INPUT, find_tap
+from skiptool.names import Precision
 from skiptool.records import STRIDE
 
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
 
+    from skiptool.model.layers import Tap
     from skiptool.records import Float32, Image
 
-__all__ = ["Taps", "existing_layers", "grid", "tap"]
-
-INPUT = "input"
+__all__ = ["Taps", "grid", "tap"]
 
 
 def grid(height: int, width: int) -> tuple[int, int]:
@@ -48,29 +42,6 @@ def grid(height: int, width: int) -> tuple[int, int]:
     (16, 8)
     """
     return -(-height // STRIDE), -(-width // STRIDE)
-
-
-def existing_layers(network: SegmentationModel) -> tuple[str, ...]:
-    """Name this network's layers in order: all, save ``enc1`` where it has no channels (mit_b0)."""
-    return tuple(layer for layer in LAYERS if not _is_empty(network, layer))
-
-
-def _is_empty(network: SegmentationModel, layer: str) -> bool:
-    return layer in _stages() and network.encoder.out_channels[_stages()[layer]] == 0
-
-
-def _stages() -> dict[str, int]:
-    return {layer: int(layer[3:]) for layer in LAYERS if layer.startswith("enc")}
-
-
-@dataclass(frozen=True, slots=True)
-class _Tap:
-    """Where a layer's activations come out: which module, call, and item of its output."""
-
-    layer: str
-    module: torch.nn.Module
-    call: int = 1
-    item: int | None = None
 
 
 class _Pass(threading.local):
@@ -109,7 +80,7 @@ class Taps:
     def __init__(self, network: SegmentationModel, layers: Sequence[str]) -> None:
         self.network = network
         self.layers = tuple(layers)
-        self._taps = [_find(network, layer) for layer in self.layers if layer != INPUT]
+        self._taps = [find_tap(network, layer) for layer in self.layers if layer != INPUT]
         self._handles: list[RemovableHandle] = []
         self._pass = _Pass()
 
@@ -153,12 +124,12 @@ class Taps:
                 )
         return {layer: found.pooled[layer] for layer in self.layers}
 
-    def _hook(self, tap: _Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
-        def pool(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401
+    def _hook(self, tap: Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
+        def pool(_module: torch.nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
             found = self._pass
             found.calls[tap.layer] += 1
             if found.calls[tap.layer] == tap.call:
-                activations = output if tap.item is None else output[tap.item]
+                activations = output if tap.part is None else tap.part(inputs[0], output)
                 _check(activations, tap.layer)
                 found.pooled[tap.layer] = _pool(activations, found.grid)
 
@@ -184,30 +155,6 @@ def _check(activations: object, layer: str) -> None:
             f"layer {layer!r}: its output is {found}, expected a tensor of shape (N, D, h, w); "
             "ask for a convolutional module"
         )
-
-
-def _find(network: SegmentationModel, layer: str) -> _Tap:
-    if _is_empty(network, layer):
-        there = ", ".join(existing_layers(network))
-        raise ArgumentError(f"layer {layer!r}: the encoder has no channels there; it has {there}")
-    if layer in _stages():
-        return _Tap(layer, network.encoder, item=_stages()[layer])
-    if layer == "head":
-        return _Tap(layer, network.segmentation_head)
-    if layer in LAYERS:
-        return _Tap(layer, decoder_stage(network, int(layer.removeprefix("dec"))))
-    return _find_module(network, layer)
-
-
-def _find_module(network: SegmentationModel, layer: str) -> _Tap:
-    name, _, call = layer.partition("@")
-    modules: Mapping[str, torch.nn.Module] = dict(network.named_modules())
-    if name not in modules or not name or (call and not call.isdecimal()):
-        raise ArgumentError(
-            f"layer {layer!r}: not in this network, expected one of {', '.join(LAYERS)} or the "
-            f"name of a module, NAME@2 for its second call{near(name, [*LAYERS, *modules])}"
-        )
-    return _Tap(layer, modules[name], call=int(call or 1))
 
 
 def tap(

@@ -1,4 +1,4 @@
-"""Distances along networks from the rows of shift tables: folds averaged, shares of the input."""
+"""Distances along networks from the rows of shift tables, folds averaged."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from skiptool.names import LAYERS
+from skiptool.names import in_data_flow
 from skiptool.readings.layers import (
     Compared,
     LayerDistance,
     NetworkDistances,
     averaged,
-    in_order,
 )
 from skiptool.records import family
 
@@ -33,6 +32,7 @@ LAYER_COLUMNS: Final = (
     *CHANNEL_KEYS,
     *("arch", "encoder", "pruning", "fold", "dataset", "reference_domain", "reference_shift"),
     *("reference_factor", "domain", "shift", "factor", "value", "ci_low", "ci_high"),
+    *("transmission", "transmission_low", "transmission_high"),
     *("null_high", "permutations", "unit", "n_reference", "n_other"),
 )
 """Columns that are read of the rows of layers, whose channel is null."""
@@ -41,7 +41,6 @@ _COMPARED: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
     *("domain", "shift", "factor", "metric", "bins", "range_rule"),
 )
-_INPUT: Final = LAYERS[0]
 _Row: TypeAlias = Mapping[str, Any]
 
 
@@ -112,16 +111,13 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
     for row in rows:
         by_layer.setdefault(row["layer"], []).append(row)
     columns = {
-        layer: {name: _by_fold(group, name, places) for name in _STATISTICS}
+        layer: {name: _by_fold(group, name, places) for name in (*_STATISTICS, *_SHARES)}
         for layer, group in by_layer.items()
     }
-    inputs = columns.get(_INPUT, {}).get("value", np.full(len(places), math.nan))
-    inputs = np.where(inputs > 0, inputs, math.nan)
     found = []
-    for layer in in_order(by_layer):
+    for layer in in_data_flow(by_layer):
         means, lows, highs, nulls = (columns[layer][name] for name in _STATISTICS)
-        whole = math.nan if layer == _INPUT else inputs  # the input is exact: no interval
-        share = averaged(means / inputs, lows / whole, highs / whole)
+        share = averaged(*(columns[layer][name] for name in _SHARES))
         found.append(
             LayerDistance(
                 layer,
@@ -139,6 +135,7 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
 
 
 _STATISTICS: Final = ("value", "ci_low", "ci_high", "null_high")
+_SHARES: Final = ("transmission", "transmission_low", "transmission_high")
 
 
 def _by_fold(rows: Sequence[_Row], name: str, places: Mapping[tuple[Any, ...], int]) -> Float64:

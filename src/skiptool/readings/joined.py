@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from skiptool.metrics.scores import Score
-from skiptool.names import LAYERS, Metric, ShiftKind
+from skiptool.names import DECODER_INPUTS, Metric, ShiftKind, in_data_flow
 from skiptool.records import family
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
 
 _Rated = dict[tuple[object, ...], Score | None]  # by dataset, model_id, domain, kind, factor
 _Measured = dict[Point, dict[str, float]]  # by point and layer
-_FLOW: Final = {name: place for place, name in enumerate(LAYERS)}
 _METRICS: Final = {metric.value: place for place, metric in enumerate(Metric)}
 _KINDS: Final = {kind.value: place for place, kind in enumerate(ShiftKind)}
 
@@ -181,7 +180,7 @@ def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
     rows = zip(*(layers[name] for name in COLUMNS), strict=True)
     for dataset, metric, bins, rule, arch, encoder, pruning, model, *sides, layer, value in rows:
         change = Change(*sides)
-        if None in (dataset, model) or change[:3] == change[3:]:
+        if None in (dataset, model) or change[:3] == change[3:] or layer in DECODER_INPUTS:
             continue
         kin = Kin(dataset, metric, bins, rule or "", arch or "", encoder or "")
         point = Point(pruning or "", model, change)
@@ -207,8 +206,7 @@ def _place(point: Point) -> tuple[object, ...]:
 def _joined(kin: Kin, by_point: _Measured, split: str, rated: _Rated) -> Joined:
     losses = {point: _loss(kin.dataset, point, rated) for point in by_point}
     points = sorted((point for point, loss in losses.items() if math.isfinite(loss)), key=_place)
-    seen = dict.fromkeys(layer for point in points for layer in by_point[point])
-    layers = sorted(seen, key=lambda name: _FLOW.get(name, len(_FLOW)))
+    layers = in_data_flow(layer for point in points for layer in by_point[point])
     rows = [[by_point[point].get(layer, math.nan) for point in points] for layer in layers]
     mine = (score for side, score in rated.items() if score and side[0] == kin.dataset)
     return Joined(

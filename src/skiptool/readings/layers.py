@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from skiptool.metrics.scores import mean_and_spread
-from skiptool.names import LAYERS, SKIP_LEVELS
+from skiptool.names import SKIP_LEVELS, in_data_flow
 from skiptool.records import family
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = [
     "LayerDistance",
     "NetworkDistances",
     "averaged",
-    "in_order",
     "levels_of",
 ]
 
@@ -72,8 +71,8 @@ class LayerDistance:
     distance : Averaged
         Mean over channels, eq. (10).
     share : Averaged or None
-        The same divided, fold by fold, by that of the layer ``input``, which is taken as exact;
-        None where that was not measured or is 0.
+        The same, corrected for bias, divided fold by fold by that of the layer ``input``, see
+        `skiptool.comparison.transmission`; None where no fold has it.
     null_high : float
         Mean over folds of the 95 % quantile without a shift; NaN unless each fold has one.
     """
@@ -168,7 +167,16 @@ class Compared:
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers of any of the networks, in order."""
-        return in_order(layer.layer for network in self.networks for layer in network.layers)
+        names = (layer.layer for network in self.networks for layer in network.layers)
+        return tuple(in_data_flow(names))
+
+    def only(self, kept: Callable[[str], bool]) -> Compared:
+        """Return the same for some layers, without networks that have none of them."""
+        parts = (
+            replace(network, layers=tuple(each for each in network.layers if kept(each.layer)))
+            for network in self.networks
+        )
+        return replace(self, networks=tuple(part for part in parts if part.layers))
 
 
 def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
@@ -189,15 +197,3 @@ def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
         return Averaged(value, spread, folds=0)
     low, high = float(lows[known].mean()), float(highs[known].mean())
     return Averaged(value, spread, low, high, int(known.sum()))
-
-
-def in_order(layers: Iterable[str]) -> tuple[str, ...]:
-    """Sort different layers: the twelve in the order of data flow, then others as they come.
-
-    Examples
-    --------
-    >>> in_order(["my.module", "dec0", "enc1", "dec0"])
-    ('enc1', 'dec0', 'my.module')
-    """
-    rank = {name: place for place, name in enumerate(LAYERS)}
-    return tuple(sorted(dict.fromkeys(layers), key=lambda name: rank.get(name, len(rank))))

@@ -17,14 +17,16 @@ from skiptool.errors import ArgumentError
 from skiptool.model.faults import memory_told
 from skiptool.model.hardware import choose_device
 from skiptool.model.infer import read_ahead
-from skiptool.model.taps import existing_layers, grid, tap
+from skiptool.model.layers import decoder_inputs, existing_layers
+from skiptool.model.taps import grid, tap
 from skiptool.model.unet import restore
+from skiptool.names import in_data_flow
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Task
 from skiptool.shifts.photometric import apply_all
 from skiptool.stores.checkpoint import StoredModel, open_model
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
 from skiptool.stores.domains import chosen_domains
-from skiptool.stores.features_writer import CHUNK, FeatureWriter, ordered
+from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
@@ -65,6 +67,7 @@ def extract_features(
     domains: Sequence[str] = (),
     split: str = "test",
     layers: Sequence[str] = (),
+    transmission: bool = False,
     dtype: str = "float16",
     device: str = "auto",
     overwrite: bool = False,
@@ -92,7 +95,11 @@ def extract_features(
     split : str
         ``train``, ``test`` or ``all``.
     layers : sequence of str
-        Names out of ``LAYERS``, or module names of the network; all that it has by default.
+        Names out of ``LAYERS`` and ``DECODER_INPUTS``, or module names of the network; all of
+        ``LAYERS`` that it has by default.
+    transmission : bool
+        Add all ``DECODER_INPUTS`` that the network has: what its skip connections and what the
+        layers below contribute to each decoder block.
     dtype, device : str
         ``float16``, ``float32``; ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     overwrite, resume, dry_run, progress : bool, Progress
@@ -118,7 +125,7 @@ def extract_features(
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     target, store = choose_device(device), open_dataset(data)
-    networks = [_network(open_model(path), layers) for path in model_folders(models)]
+    networks = [_network(open_model(path), layers, transmission) for path in model_folders(models)]
     chosen = chosen_domains(store, domains, split, progress)
     jobs = [
         _job(network, domain, shift, (store, out, split, dtype))
@@ -139,9 +146,11 @@ def extract_features(
     return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)})
 
 
-def _network(model: StoredModel, layers: Sequence[str]) -> _Network:
+def _network(model: StoredModel, layers: Sequence[str], transmission: bool) -> _Network:
     network = restore(model.architecture, model.tensors())
-    return model, network, tuple(ordered(dict.fromkeys(layers))) or existing_layers(network)
+    chosen = in_data_flow(layers or existing_layers(network))
+    joining = decoder_inputs(network) if transmission else ()
+    return model, network, tuple(in_data_flow([*chosen, *joining]))
 
 
 def _job(

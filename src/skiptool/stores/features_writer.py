@@ -6,7 +6,7 @@ are kept back until a chunk of them is full, and found again from what is stored
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 
 from skiptool.errors import ArgumentError, FormatError
-from skiptool.names import LAYERS, Kind
+from skiptool.names import Kind, in_data_flow
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.journal import Journal
 from skiptool.stores.seal import seal_store
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Extremes = tuple[Float32, Float32]
 
-__all__ = ["CHUNK", "FeatureWriter", "ordered"]
+__all__ = ["CHUNK", "FeatureWriter"]
 
 CHUNK = 16
 """Images in one chunk of every layer: the unit of writing and of resuming."""
@@ -135,7 +135,9 @@ class FeatureWriter:
         rows = self._check(blocks)
         ranges = {layer: self._range(layer, block) for layer, block in blocks.items()}
         if not self._layers:
-            self._layers = {layer: self._create(layer, blocks[layer]) for layer in ordered(blocks)}
+            self._layers = {
+                layer: self._create(layer, blocks[layer]) for layer in in_data_flow(blocks)
+            }
         for name, block in blocks.items():
             layer = self._layers[name]
             write_chunk(layer.values, rows.start // CHUNK, block.astype(self._dtype, copy=False))
@@ -235,9 +237,3 @@ class FeatureWriter:
 def _extremes(block: Float32) -> Extremes:
     """Return lowest and highest value of each image and channel, (n, D) of (n, D, K)."""
     return block.min(axis=2), block.max(axis=2)
-
-
-def ordered(layers: Iterable[str]) -> list[str]:
-    """Sort layers as stores keep them: by data flow, module names behind the twelve."""
-    rank = {name: place for place, name in enumerate(LAYERS)}
-    return sorted(layers, key=lambda name: rank.get(name, len(rank)))

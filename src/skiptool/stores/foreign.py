@@ -8,7 +8,7 @@ there as in a store of ours.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from skiptool.errors import FormatError
-from skiptool.names import LAYERS
+from skiptool.names import in_data_flow
 from skiptool.stores.chunks import check_chunks
 from skiptool.stores.layers import FLOATS, FORM, Layer, check_form, zarr_layer
 from skiptool.stores.remote import explained
@@ -36,7 +36,7 @@ def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[s
     Returns
     -------
     layers : dict of Layer
-        Those of :data:`skiptool.names.LAYERS` first, the rest by name.
+        Those with names of ours first, in data flow, the rest by name.
     columns : dict of arrays (N,)
         Empty where there is no ``samples/``.
 
@@ -60,7 +60,10 @@ def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[s
         )
     ranges = members.get("ranges")
     known = _members(ranges, f"{where}: ranges") if isinstance(ranges, zarr.Group) else {}
-    layers = {name: _layer(found[name], known.get(name), name, where) for name in _sorted(found)}
+    layers = {
+        name: _layer(found[name], known.get(name), name, where)
+        for name in in_data_flow(sorted(found))
+    }
     columns = read_columns(root, where) if isinstance(members.get("samples"), zarr.Group) else {}
     return layers, columns
 
@@ -76,11 +79,6 @@ def _members(group: zarr.Group, where: str) -> Mapping[str, Node]:
 
 def _is_table(node: Node) -> bool:
     return isinstance(node, zarr.Array) and node.ndim in (2, 3)
-
-
-def _sorted(names: Iterable[str]) -> list[str]:
-    rank = {name: place for place, name in enumerate(LAYERS)}
-    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
 
 
 def _layer(values: Node, ranges: Node | None, name: str, where: str) -> Layer:

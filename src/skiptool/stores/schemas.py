@@ -16,9 +16,12 @@ their meaning:
     ``corrected`` is the value less its bias, ``ci_low`` and ``ci_high`` the ends of its 95 %
     interval; ``null_mean`` and ``null_high`` are mean and 95 % quantile of the value under
     ``permutations`` relabellings of units (``unit``: images, or values of a column),
-    ``p_adjusted`` is adjusted over the layers. ``effective_bins`` hold values, ``range_used`` is
-    the share of the range that the middle 99.8 % of values span; in a layer's row both are means
-    over channels that vary. Statistics that were not computed, or do not apply, are null.
+    ``p_adjusted`` is adjusted over the layers. ``input_value`` is the value of the layer
+    ``input``, ``transmission`` the corrected value divided by that of the input, with the ends of
+    its 95 % interval; null where the input's own interval reaches 0. ``effective_bins`` hold
+    values, ``range_used`` is the share of the range that the middle 99.8 % of values span; in a
+    layer's row both are means over channels that vary. Statistics that were not computed, or do
+    not apply, are null.
 ``history`` (version 1)
     One row for each epoch and split of a training run; ``seconds`` is wall time.
 ``registration`` (version 1)
@@ -56,6 +59,8 @@ __all__ = [
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
+_TRANSMISSION = ("transmission", "transmission_low", "transmission_high")
+
 _MODEL = {
     **dict.fromkeys(("model", "model_id", "arch", "encoder", "pruning"), _TEXT),
     **dict.fromkeys(("fold", "parameter_count"), _INT),
@@ -79,6 +84,7 @@ SHIFT: Mapping[str, pa.DataType] = {
     **{"metric": _TEXT, "bins": _INT, "range_rule": _TEXT},
     **dict.fromkeys(("value", "value_live", "corrected", "ci_low", "ci_high"), _FLOAT),
     **dict.fromkeys(("null_mean", "null_high", "p_value", "p_adjusted"), _FLOAT),
+    **dict.fromkeys(("input_value", *_TRANSMISSION), _FLOAT),
     **{"paired": pa.bool_(), "effective_bins": _FLOAT, "range_used": _FLOAT},
     **dict.fromkeys(("n_reference", "n_other", "constant_channels"), _INT),
     **{"unit": _TEXT, "units_reference": _INT, "units_other": _INT, "permutations": _INT},
@@ -111,7 +117,12 @@ REPORT: Mapping[str, pa.DataType] = {
     **dict.fromkeys(("folds", "subjects", "images", "points"), _INT),
 }
 
-OPTIONAL = frozenset({"unit", "units_reference", "units_other", "permutations", "skiptool_version"})
+OPTIONAL = frozenset(
+    {
+        *("unit", "units_reference", "units_other", "permutations", "skiptool_version"),
+        *("input_value", *_TRANSMISSION),
+    }
+)
 """Columns that a reader takes for null where a table has none."""
 
 SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {

@@ -105,7 +105,10 @@ def printed_tables(shown: Sequence[Shown]) -> tuple[Table, ...]:
     return tuple(each.table() for each in short or shown)
 
 
-_LONG = ("regained", "paired", "layers", "transmission", "forecast-by-layer", "parameters")
+_LONG = (
+    *("regained", "paired", "layers", "transmission", "decoder-inputs"),
+    *("forecast-by-layer", "parameters"),
+)
 """Topics that say in a row a number, or again, what a matrix says."""
 
 
