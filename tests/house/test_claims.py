@@ -1,0 +1,208 @@
+"""The script that checks the paper's claims: planted truths, falsehoods and noise."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simulated import header, models
+from skiptool.names import Kind
+from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
+from skiptool.stores.table_writer import TableWriter, write_table
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SHIFTS = tuple(dict.fromkeys((ORIGINAL, *PAPER_SWEEP)))
+IMAGES, CELLS, FOLDS = 16, 10_000, 2
+LEVELS = {"enc1": 0.6, "enc2": 0.5, "enc3": 0.4, "enc4": 0.3, "enc5": 0.2}
+LEVELS |= {"dec4": 0.2, "dec3": 0.2, "dec2": 0.2, "dec1": 0.2, "dec0": 0.2}
+
+
+@pytest.fixture(scope="module")
+def claims() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(EXAMPLES))
+    yield importlib.import_module("claims")
+    sys.path.remove(str(EXAMPLES))
+
+
+def truth(model: Mapping[str, Any], shift: Shift, clean: str | None) -> float:
+    """IoU as the paper has it."""
+    level = int(model["model"].split("-L")[1][0])
+    found = {0: 0.9, 1: 0.92, 4: 0.8}.get(level, 0.88)
+    if shift == ORIGINAL:
+        return found
+    kept = {"brightness": 1.0, "contrast": 0.3, "saturation": 0.1}[shift.kind.value]
+    lost = kept * (0.75 if shift.factor == 0.5 else 0.4) * (0.05 if clean == "1" else 1.0)
+    lost *= 1.0 if level == 0 else 0.9
+    if model["encoder"] == "resnet34" and shift.factor != 0.5:
+        lost *= 0.9
+    own = found * (1 - lost)
+    if model["encoder"] == "resnet34" and level > 1:  # half as far from the baseline
+        own = (own + truth(model | {"model": "m-L0"}, shift, clean)) / 2
+    return own
+
+
+Truth = Callable[[Mapping[str, Any], Shift, str | None], float]
+
+
+def predictions(path: Path, iou: Truth = truth, noise: float = 0.001, cleans: bool = True) -> Path:
+    rng = np.random.default_rng(1)
+    with TableWriter(path, header(Kind.PREDICTIONS, path)) as table:
+        for model, shift in product(models(FOLDS), SHIFTS):
+            parts = ["1", "2", "3", "4", "bottleneck"]
+            cleaned = cleans and shift != ORIGINAL and model["pruning"] == "baseline"
+            for clean in (None, *(parts if cleaned else ())):
+                off = rng.normal(0, noise, IMAGES)
+                both = (np.clip(iou(model, shift, clean) + off, 0, 1) * CELLS).astype(int)
+                counts = np.stack([both * 0 + 99, both * 0, CELLS - both, both], axis=1)
+                names = np.repeat([f"s{k}" for k in range(IMAGES)], 4)
+                columns = {
+                    **model,
+                    **{"dataset": "d", "dataset_id": "d", "domain": "a", "split": "test"},
+                    **{"shift": shift.kind.value, "factor": shift.factor, "clean_skips": clean},
+                    **{"sample": names, "subject": names, "pixels": counts.ravel()},
+                    "truth": ["background", "background", "cell", "cell"] * IMAGES,
+                    "predicted": ["background", "cell"] * 2 * IMAGES,
+                }
+                table.append(columns, 4 * IMAGES)
+    return path
+
+
+def distances(path: Path, levels: Mapping[str, float] = LEVELS, error: float = 0.01) -> Path:
+    rows: dict[str, list[Any]] = {}
+    for model, (layer, value) in product(models(FOLDS), levels.items()):
+        better = model["encoder"] == "resnet34" and model["pruning"] != "baseline"
+        mean = value * (0.8 if better else 1.0)
+        row = {
+            **model,
+            **{"reference": "r", "reference_id": model["model_id"], "other": "o"},
+            **{"other_id": f"o{model['model_id']}", "dataset": "d", "reference_domain": "a"},
+            **{"reference_shift": "original", "domain": "a", "shift": "brightness"},
+            **{"factor": 0.75, "layer": layer, "metric": "hellinger", "bins": 100},
+            **{"value": mean, "corrected": mean, "ci_low": mean - error, "ci_high": mean + error},
+            "n_other": IMAGES,
+        }
+        for name, each in row.items():
+            rows.setdefault(name, []).append(each)
+    write_table(path, header(Kind.SHIFT, path), rows, len(rows["layer"]))
+    return path
+
+
+def verdicts(claims: ModuleType, *tables: Path) -> dict[str, tuple[str, ...]]:
+    """First words of the cells of each claim, in the order of encoders."""
+    text = claims.table_of(claims.Evidence(claims.read_inputs(tables), 0))
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    found = {}
+    for claim, row in zip(claims.CLAIMS, rows[1:], strict=True):
+        cells = row[-1:] if claim.across else row[2:]
+        found[claim.says] = tuple(cell.split("**")[1] if "**" in cell else cell for cell in cells)
+    return found
+
+
+def test_what_is_as_the_paper_says_agrees(claims: ModuleType, tmp_path: Path) -> None:
+    tables = predictions(tmp_path / "p.parquet"), distances(tmp_path / "s.parquet")
+    found = verdicts(claims, *tables)
+    assert set(found.values()) == {("agrees", "agrees"), ("agrees",)}
+
+
+def test_what_is_not_disagrees(claims: ModuleType, tmp_path: Path) -> None:
+    def other(model: Mapping[str, Any], shift: Shift, clean: str | None) -> float:
+        """All is the other way round, and nothing falls far."""
+        level = int(model["model"].split("-L")[1][0])
+        found = (0.9, 0.8, 0.85, 0.85, 0.95)[level]
+        worst = {"brightness": 0.1, "contrast": 0.3, "saturation": 0.2}
+        lost = 0.0 if shift == ORIGINAL or clean == "2" else worst[shift.kind.value]
+        if model["encoder"] == "resnet34" and level > 1:
+            found -= 0.1
+        return found * (1 - lost)
+
+    flat = {layer: 1 - value for layer, value in LEVELS.items()}
+    tables = predictions(tmp_path / "p.parquet", other), distances(tmp_path / "s.parquet", flat)
+    found = verdicts(claims, *tables)
+    lower = [says for says in found if "have lower distances" in says]
+    assert {found.pop(says) for says in lower} == {("agrees",)}  # which these numbers still say
+    pruned = {("disagrees", "disagrees"), ("disagrees",)}
+    l4 = next(says for says in found if says.startswith("L4"))
+    assert found.pop(l4)[0] == "disagrees"
+    assert set(found.values()) == pruned
+
+
+def test_noise_decides_nothing(claims: ModuleType, tmp_path: Path) -> None:
+    def same(_: Mapping[str, Any], shift: Shift, __: str | None) -> float:
+        return 0.9 if shift == ORIGINAL else 0.3
+
+    tables = (
+        predictions(tmp_path / "p.parquet", same, noise=0.15),
+        distances(tmp_path / "s.parquet", dict.fromkeys(LEVELS, 0.3), error=0.2),
+    )
+    found = verdicts(claims, *tables)
+    undecided = [cell == "not decided" for cells in found.values() for cell in cells]
+    assert np.mean(undecided) > 0.7
+
+
+def test_what_was_not_measured_is_not_judged(claims: ModuleType, tmp_path: Path) -> None:
+    found = verdicts(claims, distances(tmp_path / "s.parquet"))
+    of_iou = [cells for says, cells in found.items() if "istance" not in says and "..." not in says]
+    assert {cell for cells in of_iou for cell in cells} == {"not measured"}
+    found = verdicts(claims, predictions(tmp_path / "p.parquet", cleans=False))
+    there = {says for says, cells in found.items() if "not measured" in cells}
+    assert len(there) == 5
+    assert any("uppermost skip" in says for says in there)
+
+
+def test_an_iou_is_that_of_the_pixels(claims: ModuleType, tmp_path: Path) -> None:
+    """Against a loop over the rows, and resamples against the same images drawn one by one."""
+    inputs = claims.read_inputs([predictions(tmp_path / "p.parquet", noise=0.05)])
+    evidence = claims.Evidence(inputs, 3)
+    totals = inputs.totals("subject")
+    both: dict[str, int] = {}
+    either: dict[str, int] = {}
+    names = ("encoder", "pruning", "fold", "shift", "factor", "clean_skips")
+    for place, pixels in enumerate(totals["pixels"]):
+        of = tuple(totals[name][place] for name in names)
+        if of == ("resnet34", "L2-pruned", 1, "contrast", 1.5, None):
+            pair = (totals["truth"][place], totals["predicted"][place])
+            image = totals["subject"][place]
+            both[image] = both.get(image, 0) + pixels * (pair == ("cell", "cell"))
+            either[image] = either.get(image, 0) + pixels * ("cell" in pair)
+    found = evidence.iou("resnet34", "L2-pruned", Shift.parse("contrast=1.5"))[1]
+    assert found[0] == pytest.approx(sum(both.values()) / sum(either.values()))
+    rng = np.random.default_rng([3, IMAGES])
+    drawn = rng.multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES), size=2000)
+    order = sorted(both)
+    for row in (0, 1999):
+        sums = [sum(n * part[k] for n, k in zip(drawn[row], order, strict=True))
+                for part in (both, either)]  # fmt: skip
+        assert found[row + 1] == pytest.approx(sums[0] / sums[1])
+
+
+def test_folds_that_do_not_agree_decide_nothing(claims: ModuleType) -> None:
+    evidence = importlib.import_module("evidence")
+    assert evidence.Measure(0.2, 0.1, 0.3, (0.1, 0.3)).verdict(0.0) == "agrees"
+    assert evidence.Measure(0.2, 0.1, 0.3, (-0.1, 0.5)).verdict(0.0) == "not decided"
+    assert evidence.Measure(-0.2, -0.3, -0.1, (-0.3, -0.1)).verdict(0.0) == "disagrees"
+    assert evidence.Measure(0.9, 0.85, 0.95, (0.9, 0.9)).verdict(0.7, 0.8) == "disagrees"
+    assert evidence.Measure(0.75, 0.69, 0.78, (0.75, 0.75)).verdict(0.7, 0.8) == "not decided"
+
+
+def test_the_table_goes_between_the_marks(
+    claims: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, table = tmp_path / "README.md", distances(tmp_path / "s.parquet")
+    page.write_text(f"before\n{claims.BEGIN}\nold\n{claims.END}\nafter\n")
+    assert claims.main([str(table), "--into", str(page)]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert page.read_text() == f"before\n{claims.BEGIN}\n{printed}\n{claims.END}\nafter\n"
+    page.write_text("no marks")
+    assert claims.main([str(table), "--into", str(page)]) == 1
+    assert "has not one line" in capsys.readouterr().err
+    assert page.read_text() == "no marks"
+    assert claims.main([str(tmp_path / "none.parquet")]) == 1
+    assert "none.parquet" in capsys.readouterr().err
