@@ -27,8 +27,8 @@ skiptool predict - --data synth.zarr --sweep paper -o predictions.parquet --mask
 skiptool predict - --data synth.zarr --clean-skips each "${shifts[@]}" -o substituted.parquet \
     --resume <models.txt
 
-say "4/6 features: activations of twelve layers, original and shifted images"
-skiptool features - --data synth.zarr --shift original "${shifts[@]}" -o features \
+say "4/6 features: activations of twelve layers and what reaches the decoder, original and shifted"
+skiptool features - --data synth.zarr --transmission --shift original "${shifts[@]}" -o features \
     --resume <models.txt
 
 say "5/6 hellinger: how far each shift reaches, layer by layer (no network, no images needed)"
