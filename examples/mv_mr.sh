@@ -21,6 +21,8 @@ source=$(realpath "${1:?$usage}")
 reference=${2:?$usage}
 folder=${3:-skiptool-mv-mr}
 read -r -d '' -a select <<<"${SELECT:-}" || true
+if [ -e "${WEIGHTS:-}" ]; then WEIGHTS=$(realpath "$WEIGHTS"); fi
+export WEIGHTS=${WEIGHTS:-imagenet}
 mkdir -p "$folder"
 cd "$folder"
 
