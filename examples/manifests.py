@@ -146,9 +146,7 @@ def ms_mf(asked: argparse.Namespace) -> Iterator[Row]:
 def midog(asked: argparse.Namespace) -> Iterator[Row]:
     """List the regions of MIDOG++ of one tumor: each scanner has other cases."""
     if asked.mpp:
-        raise Unusable(
-            "--mpp: Table I lacks the scanners of MIDOG; leave it out"
-        )
+        raise Unusable("--mpp: Table I lacks the scanners of MIDOG; leave it out")
     known = sides(asked.folder, asked.split, "datasets_xvalidation.csv")
     notes = only(asked.folder, "MIDOGpp.json", "MIDOG++.json")
     for path in files(asked.folder.rglob("*.tiff")):
@@ -167,9 +165,7 @@ def mv_mr(asked: argparse.Namespace) -> Iterator[Row]:
     names = dict(zip(CENTRES, pixel_sizes("MV-MR"), strict=True))
     found = [(path, table(path, "External code")) for path in sorted(asked.folder.glob("*.csv"))]
     if len(found) != 1:
-        raise Unusable(
-            f"{asked.folder}: holds {len(found)} files *.csv; expected one"
-        )
+        raise Unusable(f"{asked.folder}: holds {len(found)} files *.csv; expected one")
     lines = table(found[0][0], "External code", "Vendor", "Centre", "ED", "ES")
     subjects = {line["External code"]: line for line in lines}
     for part, split in (("Training/Labeled", "train"), ("Testing", "test")):
