@@ -119,8 +119,11 @@ def test_the_level_is_checked_and_stands_with_the_numbers() -> None:
 
 
 def test_between_domains_the_clean_one_stands_first() -> None:
-    whole = {None: 90}
-    totals = joined(study((ORIGINAL,)), study((ORIGINAL, DARK), found=whole, domain="b"))
+    totals = columns(
+        *(rows(ORIGINAL, clean, (found,) * 16) for clean, found in ((None, 20), ("1", 80))),
+        rows(ORIGINAL, None, (90,) * 16, domain="b"),
+        rows(DARK, None, (50,) * 16, domain="b"),
+    )
     first, second = substitutions(totals, clean_domain="b")
     assert first.title == "IoU with clean skip connections, a (clean: b)"
     assert isinstance(first, SubstitutionMatrix)
