@@ -11,10 +11,10 @@
 #   ENCODERS="resnet18 resnet34"  PRUNE="0 1 2 3 4"  FOLD="0 1 2 3 4"  EPOCHS=50  LR=1e-4
 #   WEIGHTS=imagenet|none|FILE    encoder to start from
 #   SPLIT=test|all                samples to test on; all where REFERENCE has none to spare
-#   PAIRED=no|yes                 yes: the domains show the same samples (registered slides), so that
-#                                 the decoder is also fed each skip connection of REFERENCE
+#   PAIRED=no|yes                 yes: domains show the same samples (registered slides), so that the
+#                                 decoder is also fed each skip connection of REFERENCE
 #   GROUP=subject|image           unit of the distances' intervals and lots
-#   MASKS=no|yes                  yes: keep predicted masks; the report shows the worst and the median
+#   MASKS=no|yes                  yes: keep predicted masks; the report shows worst and median
 #   FEATURES=no|keep              keep: leave the activations on disk, for other bins or metrics
 #
 # Run it again to go on after an interruption.

@@ -4,6 +4,11 @@
 #
 #   examples/ms_mf.sh MANIFEST REFERENCE [FOLDER]      default folder: skiptool-ms-mf
 #
+# Data: canine mammary carcinoma, 21 slides: github.com/DeepMicroscopy/MITOS_WSI_CMC (37 GB), Aperio
+# only; the scans of the other five scanners were nowhere to be found. Stand-in: MIDOG++,
+# github.com/DeepMicroscopy/MIDOGpp (65 GB), whose human breast cancers are on three scanners, other
+# cases on each (REGISTER=no). 2.6 GB of patches, and 1.5 GB at a time beside them.
+#
 # MANIFEST has the columns path, domain (scanner), subject, split (train or test, in every row) and
 # annotations (points; for the slides of REFERENCE, or of all where nothing is registered); see
 # 'skiptool extract wsi --help'. README.md, "The paper's clinical experiments", says where the data

@@ -4,13 +4,15 @@
 #
 #   examples/mv_mr.sh SOURCE REFERENCE [FOLDER]      default folder: skiptool-mv-mr
 #
-# SOURCE is the folder of the M&Ms challenge as it is unpacked (REFERENCE is a vendor: A, B, C, D), or
-# a manifest with the columns image, mask, domain, subject and, if wanted, frames, split and centre,
+# Data: the M&Ms challenge, ub.edu/mnms. 1 GB of slices, and 0.4 GB at a time beside them.
+#
+# SOURCE is the folder of the challenge as it is unpacked (REFERENCE is a vendor: A, B, C, D), or a
+# manifest with the columns image, mask, domain, subject and, if wanted, frames, split and centre,
 # such as examples/manifests.py writes from that folder (REFERENCE is a scanner: "MAGNETOM Avanto").
 # README.md, "The paper's clinical experiments", says where the data are and what they take.
 #
-#   SELECT=paper            one hospital a vendor, 75 subjects of vendor A to train on, 16 of each to
-#                           test on, slices of 192, 320, 256 and 416 px; or options of 'skiptool
+#   SELECT=paper            one hospital a vendor, 75 subjects of vendor A to train on, 16 of each
+#                           to test on, slices of 192, 320, 256 and 416 px; or options of 'skiptool
 #                           extract mri', quoted as in a shell; unless given, everything there is
 #   FOLDS=5                 validation folds to deal out, and what across_domains.sh takes
 #
@@ -25,7 +27,7 @@ folder=${3:-skiptool-mv-mr}
 if [ -e "${WEIGHTS:-}" ]; then WEIGHTS=$(realpath "$WEIGHTS"); fi
 export WEIGHTS=${WEIGHTS:-imagenet}
 if [ "${SELECT:-}" = paper ]; then
-    names=("MAGNETOM Avanto" Achieva "Signa Excite" "Vantage Orian") # manifests.py chose the hospitals
+    names=("MAGNETOM Avanto" Achieva "Signa Excite" "Vantage Orian") # one hospital each already
     select=()
     if [ -d "$source" ]; then
         names=(A B C D)
