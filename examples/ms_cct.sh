@@ -35,13 +35,13 @@ if [ -e "${WEIGHTS:-}" ]; then WEIGHTS=$(realpath "$WEIGHTS"); fi
 export WEIGHTS=${WEIGHTS:-imagenet}
 mkdir -p "$folder"
 cd "$folder"
-common=(--classes "${CLASSES:-non-tumor=$normal;tumor=$tumor}" --patch-size "${SIZE:-512}" --resume)
+common=(--classes "${CLASSES:-non-tumor=$normal;tumor=$tumor}" --patch-size "${SIZE:-512}"
+    --folds "${FOLDS:-5}" --resume)
 if [ -n "${MPP:-}" ]; then common+=(--mpp "$MPP"); fi
 
 # Exit code 3: some slides or patches were left out, and listed; the rest is whole.
 skiptool extract wsi "$manifest" --mode sampled --domain "$reference" --split train \
-    --draws "${DRAWS:-50}" --patches "${PATCHES:-32}" --folds "${FOLDS:-5}" "${common[@]}" \
-    -o train.zarr || [ $? -eq 3 ]
+    --draws "${DRAWS:-50}" --patches "${PATCHES:-32}" "${common[@]}" -o train.zarr || [ $? -eq 3 ]
 skiptool extract wsi "$manifest" --mode grid --register "$reference" --split test \
     --min-tissue "${TISSUE:-0.5}" --max-residual "${RESIDUAL:-2}" "${common[@]}" \
     -o test.zarr || [ $? -eq 3 ]

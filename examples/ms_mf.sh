@@ -39,7 +39,7 @@ export WEIGHTS=${WEIGHTS:-imagenet}
 mkdir -p "$folder"
 cd "$folder"
 common=(--mode centred --patch-size "${SIZE:-128}" --mask "$mask"
-    --classes "${CLASSES:-}" --resume)
+    --classes "${CLASSES:-}" --folds "${FOLDS:-5}" --resume)
 if [ -n "${MPP:-}" ]; then common+=(--mpp "$MPP"); fi
 aligned=()
 if [ "${REGISTER:-yes}" = yes ]; then
@@ -47,8 +47,8 @@ if [ "${REGISTER:-yes}" = yes ]; then
 fi
 
 # Exit code 3: some slides or objects were left out, and listed; the rest is whole.
-skiptool extract wsi "$manifest" --domain "$reference" --split train --folds "${FOLDS:-5}" \
-    "${common[@]}" -o train.zarr || [ $? -eq 3 ]
+skiptool extract wsi "$manifest" --domain "$reference" --split train "${common[@]}" \
+    -o train.zarr || [ $? -eq 3 ]
 skiptool extract wsi "$manifest" --split test "${aligned[@]}" "${common[@]}" -o test.zarr ||
     [ $? -eq 3 ]
 PAIRED=${REGISTER:-yes} "$here/across_domains.sh" train.zarr test.zarr "$reference" \
