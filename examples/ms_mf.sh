@@ -4,13 +4,24 @@
 #
 #   examples/ms_mf.sh MANIFEST REFERENCE [FOLDER]      default folder: skiptool-ms-mf
 #
-# MANIFEST has the columns path, domain (scanner), subject, split, and annotations (points) for the
-# slides of the domain REFERENCE; see 'skiptool extract wsi --help'.
+# Data: canine mammary carcinoma, 21 slides: github.com/DeepMicroscopy/MITOS_WSI_CMC (37 GB), Aperio
+# only; the scans of the other five scanners were nowhere to be found. Stand-in: MIDOG++,
+# github.com/DeepMicroscopy/MIDOGpp (65 GB), whose human breast cancers are on three scanners, other
+# cases on each (REGISTER=no). 2.6 GB of patches, and 1.5 GB at a time beside them.
+#
+# MANIFEST has the columns path, domain (scanner), subject, split (train or test, in every row) and
+# annotations (points; for the slides of REFERENCE, or of all where nothing is registered); see
+# 'skiptool extract wsi --help'. README.md, "The paper's clinical experiments", says where the data
+# are, how they lie, and what they take; examples/manifests.py writes MANIFEST from them.
 #
 #   MASK=model:runs/...     masks by a trained model instead of the stain; export, correct by hand:
 #                           'skiptool extract wsi ... --export pairs', then 'extract images'
-#   RESIDUAL=2              misalignment, pixels, above which an object is left out everywhere
-#   FOLDS=5  CLASSES=...    and what across_domains.sh takes
+#   CLASSES="CLASS=NAME;ignore=NAME"      annotated names by class; unless given, each its own
+#   REGISTER=yes|no         no: scanners have other cases (MIDOG), so there is nothing to align, and
+#                           no skip connection of the same object to put in another's place
+#   RESIDUAL=2              misalignment, pixels, above which a test object is left out everywhere
+#   SIZE=128  MPP=          pixels of a patch; micrometres per pixel, unless each scanner's own
+#   FOLDS=5                 validation folds to deal out, and what across_domains.sh takes
 #
 # Run it again to go on after an interruption.
 set -euo pipefail
@@ -20,11 +31,25 @@ here=$(realpath "$(dirname "$0")")
 manifest=$(realpath "${1:?$usage}")
 reference=${2:?$usage}
 folder=${3:-skiptool-ms-mf}
+mask=${MASK:-stain}
+if [[ $mask == model:* ]]; then mask=model:$(realpath "${mask#model:}"); fi
+python3 "$here/manifests.py" check "$manifest"
+if [ -e "${WEIGHTS:-}" ]; then WEIGHTS=$(realpath "$WEIGHTS"); fi
+export WEIGHTS=${WEIGHTS:-imagenet}
 mkdir -p "$folder"
 cd "$folder"
+common=(--mode centred --patch-size "${SIZE:-128}" --mask "$mask"
+    --classes "${CLASSES:-}" --folds "${FOLDS:-5}" --resume)
+if [ -n "${MPP:-}" ]; then common+=(--mpp "$MPP"); fi
+aligned=()
+if [ "${REGISTER:-yes}" = yes ]; then
+    aligned=(--register "$reference" --max-residual "${RESIDUAL:-2}")
+fi
 
 # Exit code 3: some slides or objects were left out, and listed; the rest is whole.
-skiptool extract wsi "$manifest" --mode centred --register "$reference" --mask "${MASK:-stain}" \
-    --max-residual "${RESIDUAL:-2}" --classes "${CLASSES:-}" --folds "${FOLDS:-5}" \
-    -o patches.zarr --resume || [ $? -eq 3 ]
-"$here/across_domains.sh" patches.zarr patches.zarr "$reference" "Objects on all scanners"
+skiptool extract wsi "$manifest" --domain "$reference" --split train "${common[@]}" \
+    -o train.zarr || [ $? -eq 3 ]
+skiptool extract wsi "$manifest" --split test "${aligned[@]}" "${common[@]}" -o test.zarr ||
+    [ $? -eq 3 ]
+PAIRED=${REGISTER:-yes} "$here/across_domains.sh" train.zarr test.zarr "$reference" \
+    "Objects on all scanners"

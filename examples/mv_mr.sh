@@ -4,13 +4,17 @@
 #
 #   examples/mv_mr.sh SOURCE REFERENCE [FOLDER]      default folder: skiptool-mv-mr
 #
-# SOURCE is the folder of the M&Ms challenge as it is unpacked, or a manifest with the columns image,
-# mask, domain (vendor), subject and, if wanted, split; see 'skiptool extract mri --help'. As in the
-# paper, one hospital a vendor, 75 subjects of vendor A to train on, 16 of each to test on:
+# Data: the M&Ms challenge, ub.edu/mnms. 1 GB of slices, and 0.4 GB at a time beside them.
 #
-#   SELECT="--centre A=1 --centre B=2 --centre C=4 --centre D=5 --train-subjects A=75
-#           --test-subjects 16 --size A=192 --size B=320 --size C=256 --size D=416"
-#   FOLDS=5                 and what across_domains.sh takes
+# SOURCE is the folder of the challenge as it is unpacked (REFERENCE is a vendor: A, B, C, D), or a
+# manifest with the columns image, mask, domain, subject and, if wanted, frames, split and centre,
+# such as examples/manifests.py writes from that folder (REFERENCE is a scanner: "MAGNETOM Avanto").
+# README.md, "The paper's clinical experiments", says where the data are and what they take.
+#
+#   SELECT=paper            one hospital a vendor, 75 subjects of vendor A to train on, 16 of each
+#                           to test on, slices of 192, 320, 256 and 416 px; or options of 'skiptool
+#                           extract mri', quoted as in a shell; unless given, everything there is
+#   FOLDS=5                 validation folds to deal out, and what across_domains.sh takes
 #
 # Run it again to go on after an interruption.
 set -euo pipefail
@@ -20,7 +24,20 @@ here=$(realpath "$(dirname "$0")")
 source=$(realpath "${1:?$usage}")
 reference=${2:?$usage}
 folder=${3:-skiptool-mv-mr}
-read -r -d '' -a select <<<"${SELECT:-}" || true
+if [ -e "${WEIGHTS:-}" ]; then WEIGHTS=$(realpath "$WEIGHTS"); fi
+export WEIGHTS=${WEIGHTS:-imagenet}
+if [ "${SELECT:-}" = paper ]; then
+    names=("MAGNETOM Avanto" Achieva "Signa Excite" "Vantage Orian") # one hospital each already
+    select=()
+    if [ -d "$source" ]; then
+        names=(A B C D)
+        select=(--centre A=1 --centre B=2 --centre C=4 --centre D=5)
+    fi
+    select+=(--train-subjects "${names[0]}=75" --test-subjects 16 --size "${names[0]}=192"
+        --size "${names[1]}=320" --size "${names[2]}=256" --size "${names[3]}=416")
+else
+    mapfile -t select < <(xargs -rn1 printf '%s\n' <<<"${SELECT:-}")
+fi
 mkdir -p "$folder"
 cd "$folder"
 

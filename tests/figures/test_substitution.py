@@ -116,3 +116,33 @@ def test_the_level_is_checked_and_stands_with_the_numbers() -> None:
         substitutions(study(), level=0.0)
     _, second = substitutions(study(), level=0.5)
     assert {number.get("level") for number in second.numbers()} == {0.5, None}
+
+
+def test_between_domains_the_clean_one_stands_first() -> None:
+    totals = columns(
+        *(rows(ORIGINAL, clean, (found,) * 16) for clean, found in ((None, 20), ("1", 80))),
+        rows(ORIGINAL, None, (90,) * 16, domain="b"),
+        rows(DARK, None, (50,) * 16, domain="b"),
+    )
+    first, second = substitutions(totals, clean_domain="b")
+    assert first.title == "IoU with clean skip connections, a (clean: b)"
+    assert isinstance(first, SubstitutionMatrix)
+    assert isinstance(second, RegainedMatrix)
+    assert first.grid.column_names() == ["b", "a"]
+    assert second.grid.column_names() == ["a"]
+    facts = [(fact["domain"], fact["shift"]) for fact in first.grid.column_facts]
+    assert facts == [("b", "original"), ("a", "original")]
+    assert first.means[0, 0].value == pytest.approx(0.9)
+    assert first.means[0, 1].value == pytest.approx(0.2)
+    assert "in domain b, all others from that in domain a" in first.caption
+    (told,) = first.sentences()
+    assert told.startswith("resnet18 baseline: in domain a a clean L1 alone brings it from 0.20")
+    assert told.endswith("; in domain b 0.90.")
+
+
+def test_a_shift_within_another_domain_is_named_with_it() -> None:
+    totals = joined(study((DARK,)), study((ORIGINAL,), found={None: 90}, domain="b"))
+    first, _ = substitutions(totals, clean_domain="b")
+    assert isinstance(first, SubstitutionMatrix)
+    assert first.grid.column_names() == ["b", "brightness 0.5"]
+    assert "under brightness 0.5 in domain a a clean L1" in first.sentences()[0]

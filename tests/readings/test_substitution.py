@@ -195,3 +195,24 @@ def test_comparisons_with_the_baseline_pass_over_them() -> None:
 def test_the_level_must_be_one() -> None:
     with pytest.raises(ArgumentError, match="level"):
         substitution_effects(study(), level=1.5)
+
+
+def test_the_clean_images_may_be_of_another_domain() -> None:
+    plain = rows(ORIGINAL, None, (90, 90), domain="b")
+    totals = columns(plain, rows(ORIGINAL, None, (10, 20)), rows(ORIGINAL, "1", (60, 70)))
+    (one,) = substitution_effects(totals, clean_domain="b")
+    assert (one.clean_domain, one.is_shifted) == ("b", True)
+    assert one.regained.value == pytest.approx(0.5)
+    assert one.original is not None
+    assert (one.plain.value, one.original.value) == pytest.approx((0.15, 0.9))
+    (alike,) = substitution_effects(totals)
+    assert (alike.clean_domain, alike.is_shifted) == (None, False)
+    assert alike.original == alike.plain
+    (lacking,) = substitution_effects(totals, clean_domain="c")
+    assert (lacking.is_shifted, lacking.original) == (True, None)
+
+
+def test_a_domain_that_is_its_own_clean_one_has_nothing_to_regain() -> None:
+    totals = columns(rows(ORIGINAL, None, (10, 20)), rows(ORIGINAL, "1", (10, 20)))
+    (one,) = substitution_effects(totals, clean_domain="a")
+    assert (one.clean_domain, one.is_shifted) == (None, False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.exhibit import Shown
-from skiptool.figures.grid import Row
+from skiptool.figures.grid import Column, Row
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
 from skiptool.figures.substitution_matrix import Place, RegainedMatrix, SubstitutionMatrix
@@ -31,7 +31,11 @@ _Networks: TypeAlias = Mapping[str, Sequence[Substitution]]
 
 
 def substitutions(
-    totals: Mapping[str, Sequence[Any]], *, level: float = 0.95, seed: int = 0
+    totals: Mapping[str, Sequence[Any]],
+    *,
+    clean_domain: str | None = None,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> list[Shown]:
     """Show what predictions with clean inputs of the decoder regain under shifts.
 
@@ -40,6 +44,8 @@ def substitutions(
     totals : mapping of column name to values
         The columns ``skiptool.metrics.scores.KEYS``, ``subject`` and ``pixels``, plain rows and
         those with ``clean_skips``; see :mod:`skiptool.readings.substitution`.
+    clean_domain : str, optional
+        Domain that the clean images are from, where it is another.
     level : float
         Of the intervals.
     seed : int
@@ -57,14 +63,18 @@ def substitutions(
         If the level is not between 0 and 1.
     """
     groups: dict[tuple[str, ...], list[Substitution]] = {}
-    for one in substitution_effects(totals, level=level, seed=seed):
+    effects = substitution_effects(totals, clean_domain=clean_domain, level=level, seed=seed)
+    for one in effects:
         gain = one.regained
-        if gain.shift != ORIGINAL:  # there is nothing to regain
+        if one.is_shifted:
             groups.setdefault((gain.dataset_id, gain.domain, gain.split), []).append(one)
     shown: list[Shown] = []
     for group in groups.values():
+        of = group[0].regained.domain
+        if group[0].clean_domain is not None:
+            of = f"{of} (clean: {group[0].clean_domain})"
         for name, networks in _sheets(_networks(group)):
-            shown += _matrices(f"{group[0].regained.domain}{name}", networks, level)
+            shown += _matrices(f"{of}{name}", networks, level)
     return shown
 
 
@@ -116,7 +126,7 @@ def _substituted(
 ) -> SubstitutionMatrix:
     found = [one for group in networks.values() for one in group]
     unshifted = any(one.original is not None for one in found)
-    columns = [*([ORIGINAL] if unshifted else []), *shifts]
+    columns = [*([None] if unshifted else []), *shifts]
     grid, rows = _grid(networks, columns, plain=True)
     means: dict[Place, FoldMean] = {}
     for head, group in networks.items():
@@ -161,7 +171,10 @@ _Rows: TypeAlias = dict[tuple[str, str | None], int]
 """Place of the row of a network and choice of clean inputs."""
 
 
-def _grid(networks: _Networks, shifts: Sequence[Shift], *, plain: bool) -> tuple[ScoreGrid, _Rows]:
+def _grid(
+    networks: _Networks, shifts: Sequence[Shift | None], *, plain: bool
+) -> tuple[ScoreGrid, _Rows]:
+    """Lay out rows and columns; None among the shifts stands for the clean images."""
     rows: list[Row] = []
     facts: list[Number] = []
     places: _Rows = {}
@@ -176,10 +189,18 @@ def _grid(networks: _Networks, shifts: Sequence[Shift], *, plain: bool) -> tuple
             places[head, clean] = len(rows)
             rows.append(Row(label, head))
             facts.append({**of, "clean_skips": clean})
-    data = next(iter(networks.values()))[0].regained
-    across = {"dataset": data.dataset, "domain": data.domain, "split": data.split}
-    column_facts = tuple(
-        {**across, "shift": shift.kind.value, "factor": shift.factor} for shift in shifts
-    )
-    columns = tuple(map(shift_column, shifts))
+    first = next(iter(networks.values()))[0]
+    columns, column_facts = zip(*(_column(first, shift) for shift in shifts), strict=True)
     return ScoreGrid("shift", tuple(rows), columns, tuple(facts), column_facts), places
+
+
+def _column(of: Substitution, shift: Shift | None) -> tuple[Column, Number]:
+    data = of.regained
+    domain = (of.clean_domain or data.domain) if shift is None else data.domain
+    shown = shift or ORIGINAL
+    facts: Number = {
+        **{"dataset": data.dataset, "domain": domain, "split": data.split},
+        **{"shift": shown.kind.value, "factor": shown.factor},
+    }
+    across = of.clean_domain is not None and shown == ORIGINAL
+    return (Column(domain, "") if across else shift_column(shown)), facts

@@ -10,7 +10,7 @@ from skiptool.figures.colour_scale import Scale
 from skiptool.figures.style import readable
 from skiptool.readings.difference import EXCHANGES, RESAMPLES
 from skiptool.readings.substitution import Substitution
-from skiptool.records import Shift
+from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.exchange import least_p_value
 
 __all__ = ["about_regained", "about_substituted", "findings", "interval_below", "shift_words"]
@@ -59,14 +59,18 @@ def about_substituted(found: Sequence[Substitution], measure: str) -> str:
     first = found[0].regained
     several = max(one.clean.folds for one in found) > 1
     spread = ", standard deviation below it" if several else ""
+    clean, rest = "the unshifted image of the same sample", "the shifted one (columns)"
+    if found[0].clean_domain is not None:
+        clean = f"the image of the same sample in domain {found[0].clean_domain}"
+        rest = f"that in domain {first.domain} (columns)"
     return (
         f"{_capital(measure)} where the decoder is fed some feature maps (rows: skip connections, "
         "L1 the uppermost, or the deepest map of the encoder, the bottleneck) as the network "
-        "computes them from the unshifted image of the same sample, all others from the shifted "
-        f"one (columns). From confusion counts accumulated over the {first.split} samples of "
-        f"{first.dataset}; {_averaged(found)}{spread}. Nothing clean: the plain prediction. This "
-        "is an intervention (activation patching): what a clean part brings back had come into "
-        "the decoder by it. Its limit: the decoder is fed a mixture that it never saw in training."
+        f"computes them from {clean}, all others from {rest}. From confusion counts accumulated "
+        f"over the {first.split} samples of {first.dataset}; {_averaged(found)}{spread}. Nothing "
+        "clean: the plain prediction. This is an intervention (activation patching): what a clean "
+        "part brings back had come into the decoder by it. Its limit: the decoder is fed a mixture "
+        "that it never saw in training."
     )
 
 
@@ -147,8 +151,16 @@ def findings(networks: Mapping[str, Sequence[Substitution]]) -> tuple[str, ...]:
         for shift, why in told.items():
             here = [one for one in known if one.regained.shift == shift]
             head = readable(name, limit=64)
-            sentences.append(f"{head}: under {shift_words(shift)}{why} {_told(here)}.")
+            sentences.append(f"{head}: {_where(here[0])}{why} {_told(here)}.")
     return tuple(sentences)
+
+
+def _where(one: Substitution) -> str:
+    under = f"under {shift_words(one.regained.shift)}"
+    if one.clean_domain is None:
+        return under
+    domain = f"in domain {readable(one.regained.domain, limit=64)}"
+    return domain if one.regained.shift == ORIGINAL else f"{under} {domain}"
 
 
 def _told(here: Sequence[Substitution]) -> str:
@@ -179,7 +191,9 @@ def _told(here: Sequence[Substitution]) -> str:
     original = best.original
     if original is None or math.isnan(original.value):
         return text
-    return f"{text}; without a shift {original.value:.2f}"
+    clean = best.clean_domain
+    where = "without a shift" if clean is None else f"in domain {readable(clean, limit=64)}"
+    return f"{text}; {where} {original.value:.2f}"
 
 
 def _gain(one: Substitution) -> str:

@@ -9,6 +9,9 @@ language models it is known as activation patching. Its limit: the decoder is fe
 it never saw in training, so a part may regain less, or more, than it would had the decoder learnt
 to do with it; and parts may each be enough, or only be enough together.
 
+The shift may also be the domain: then the clean image is that of the same sample in another one,
+such as a registered scan.
+
 References
 ----------
 J. Vig et al., Investigating Gender Bias in Language Models Using Causal Mediation Analysis,
@@ -27,7 +30,7 @@ from skiptool.metrics.scores import mean_and_spread
 from skiptool.readings.difference import iou_by_fold
 from skiptool.readings.layers import levels_of
 from skiptool.readings.paired import PairedDifference, compared_with
-from skiptool.readings.subject_counts import Overlap, SubjectCounts, subject_counts
+from skiptool.readings.subject_counts import Network, Overlap, SubjectCounts, subject_counts
 from skiptool.records import ORIGINAL
 
 __all__ = ["BOTTLENECK", "FoldMean", "Substitution", "substitution_effects"]
@@ -62,7 +65,9 @@ class Substitution:
     clean, plain : FoldMean
         Mean IoU with them, and of the plain prediction under the same shift.
     original : FoldMean or None
-        Of the plain prediction without a shift, where that was measured.
+        Of the plain prediction of the clean images, without a shift, where that was measured.
+    clean_domain : str or None
+        Domain of the clean images, where it is another than that of the shifted ones.
     """
 
     clean_skips: str
@@ -70,6 +75,12 @@ class Substitution:
     clean: FoldMean
     plain: FoldMean
     original: FoldMean | None
+    clean_domain: str | None = None
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether the images differ from the clean ones, so that there is something to regain."""
+        return self.regained.shift != ORIGINAL or self.clean_domain is not None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -118,7 +129,11 @@ def _name(part: str) -> str:
 
 
 def substitution_effects(
-    totals: Mapping[str, Sequence[Any]], *, level: float = 0.95, seed: int = 0
+    totals: Mapping[str, Sequence[Any]],
+    *,
+    clean_domain: str | None = None,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> list[Substitution]:
     """Compare each network with clean inputs of its decoder with itself without.
 
@@ -127,6 +142,9 @@ def substitution_effects(
     totals : mapping of column name to values
         See :func:`skiptool.readings.subject_counts.subject_counts`; rows with ``clean_skips`` and
         plain ones.
+    clean_domain : str, optional
+        Domain that the clean images of all rows with ``clean_skips`` are from; by default they are
+        the unshifted images of the same domain.
     level : float
         Of the intervals over subjects.
     seed : int
@@ -146,13 +164,24 @@ def substitution_effects(
     if all(skips is None for skips in totals["clean_skips"]):
         return []
     found = []
-    for counts in subject_counts(totals, substituted=True):
-        found += _effects(counts, level, seed)
+    every = subject_counts(totals, substituted=True)
+    for counts in every:
+        other = clean_domain if clean_domain != counts.domain else None
+        key = (counts.dataset_id, other or counts.domain, counts.split)
+        clean = [one for one in every if (one.dataset_id, one.domain, one.split) == key]
+        found += _effects(counts, clean[0] if clean else None, other, level, seed)
     return found
 
 
-def _effects(counts: SubjectCounts, level: float, seed: int) -> list[Substitution]:
-    means = {network: _fold_mean(overlap) for network, overlap in counts.networks.items()}
+def _effects(
+    counts: SubjectCounts,
+    clean: SubjectCounts | None,
+    clean_domain: str | None,
+    level: float,
+    seed: int,
+) -> list[Substitution]:
+    means = _fold_means(counts)
+    originals = means if clean is counts else {} if clean is None else _fold_means(clean)
     partners = {
         network: replace(network, clean_skips=None)
         for network in counts.networks
@@ -162,10 +191,15 @@ def _effects(counts: SubjectCounts, level: float, seed: int) -> list[Substitutio
     return [
         Substitution(
             *(str(network.clean_skips), difference, means[network], means[partners[network]]),
-            means.get(replace(partners[network], shift=ORIGINAL)),
+            originals.get(replace(partners[network], shift=ORIGINAL)),
+            clean_domain,
         )
         for network, difference in compared_with(counts, partners, level, seed).items()
     ]
+
+
+def _fold_means(counts: SubjectCounts) -> dict[Network, FoldMean]:
+    return {network: _fold_mean(overlap) for network, overlap in counts.networks.items()}
 
 
 def _fold_mean(overlap: Overlap) -> FoldMean:

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from skiptool.errors import FormatError
+from skiptool.names import Precision
+from skiptool.steps.predict.step import predict_dataset
 from skiptool.steps.report.inputs import read_inputs
 
 
@@ -40,3 +42,23 @@ def test_what_was_measured_in_two_tables_is_summed_once(study: list[Path]) -> No
 def test_a_kind_without_a_figure_is_refused(experiment: SimpleNamespace) -> None:
     with pytest.raises(FormatError, match="of kind model, which has no figure; give tables"):
         read_inputs([experiment.baseline])
+
+
+def test_tables_are_sorted_by_the_domain_of_their_clean_images(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    own, other = tmp_path / "own.parquet", tmp_path / "other.parquet"
+    for path, domain in ((own, None), (other, "synthetic")):
+        predict_dataset(
+            [experiment.baseline],
+            experiment.data,
+            path,
+            clean_skips=["1"],
+            clean_domain=domain,
+            precision=Precision.FLOAT32,
+        )
+    found = read_inputs([experiment.predictions, own, other]).by_clean_domain()
+    assert {name: [table.path for table in tables] for name, tables in found.items()} == {
+        None: [experiment.predictions, own],
+        "synthetic": [experiment.predictions, other],
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skiptool.exports.data_sheets import data_sheets
@@ -58,7 +58,7 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
     ]
     return [
         *score_matrices(rated),
-        *substitutions(by_subject, level=level, seed=seed),
+        *_substitutions(inputs, level, seed),
         *paired_comparisons(by_subject, level=level, seed=seed),
         *(comparisons(layers, channels) if inputs.shifts else ()),
         *(forecasts(rated, layers, level=level, seed=seed) if inputs.shifts else ()),
@@ -67,6 +67,12 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
         *scans,
         *parameter_exhibit(_parameters([*inputs.predictions, *inputs.shifts])),
     ]
+
+
+def _substitutions(inputs: Inputs, level: float, seed: int) -> Iterator[Shown]:
+    for domain, tables in inputs.by_clean_domain().items():
+        totals = inputs.totals("subject", tables=tables)
+        yield from substitutions(totals, clean_domain=domain, level=level, seed=seed)
 
 
 def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:

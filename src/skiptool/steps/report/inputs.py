@@ -38,15 +38,32 @@ class Inputs:
     masks: list[MaskStore] = field(default_factory=list)
     origins: Origins = field(default_factory=list)
 
-    def totals(self, *further: str) -> dict[str, list[Any]]:
+    def by_clean_domain(self) -> dict[str | None, list[MetricTable]]:
+        """Sort prediction tables by the domain of their clean images: None is the samples' own.
+
+        Tables without any clean images stand with each.
+        """
+        found: dict[str | None, list[MetricTable]] = {None: []}
+        for table in self.predictions:
+            found.setdefault(table.lineage.parameters.get("clean_domain"), [])
+        for table in self.predictions:
+            asked = table.lineage.parameters
+            plain = not {"clean_skips", "shifted_skips"} & set(asked)
+            for domain in found if plain else [asked.get("clean_domain")]:
+                found[domain].append(table)
+        return found
+
+    def totals(
+        self, *further: str, tables: Sequence[MetricTable] | None = None
+    ) -> dict[str, list[Any]]:
         """Sum the pixels of all prediction tables by ``scores.KEYS`` and further columns.
 
-        What was measured in several tables counts once.
+        What was measured in several tables counts once. ``tables`` names some of them.
         """
         names = (*KEYS, *further)
         found: dict[str, list[Any]] = {name: [] for name in (*names, "pixels")}
         known: set[tuple[Any, ...]] = set()
-        for table in self.predictions:
+        for table in self.predictions if tables is None else tables:
             totals = table.totals(names, "pixels")
             keys = list(zip(*(totals[name] for name in _MEASURED), strict=True))
             new = set(keys) - known
