@@ -80,10 +80,20 @@ CLAIMS = (
         -MARGIN,
     ),
     Claim(
+        "... but better",
+        "the same; > 0",
+        against("L1-pruned", "baseline"),
+    ),
+    Claim(
         "L1 is not below the baseline under shift (V.A, VI)",
-        f"the same, mean over the sweep; > \N{MINUS SIGN}{MARGIN}",
+        f"the same, mean over all shifts; > \N{MINUS SIGN}{MARGIN}",
         against("L1-pruned", "baseline", shifted=True),
         -MARGIN,
+    ),
+    Claim(
+        "... but better",
+        "the same; > 0",
+        against("L1-pruned", "baseline", shifted=True),
     ),
     Claim(
         "L4 is below the baseline in domain (V.A, V.B)",
@@ -154,7 +164,9 @@ def _cell(claim: Claim, evidence: Evidence, encoder: str) -> str:
     found = claim.measure(evidence, encoder)
     if found is None:
         return "not measured"
-    return f"**{found.verdict(claim.least, claim.most)}**: {found}"
+    verdict = found.verdict(claim.least, claim.most)
+    folds = f"; folds {found.by_fold}" if verdict == "not decided" else ""
+    return f"**{verdict}**: {found}{folds}"
 
 
 def _scale(evidence: Evidence) -> str:

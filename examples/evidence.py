@@ -46,9 +46,18 @@ class Measure:
             return "agrees"
         return "disagrees" if outside and not any(within) else "not decided"
 
+    @property
+    def by_fold(self) -> str:
+        """The folds' numbers."""
+        return ", ".join(map(_signed, self.folds))
+
     def __str__(self) -> str:
-        numbers = f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-        return numbers.replace("-", "\N{MINUS SIGN}") + self.note
+        ends = f"[{_signed(self.low)}, {_signed(self.high)}]"
+        return f"{_signed(self.value)} {ends}{self.note}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 Measuring: TypeAlias = "Callable[[Evidence, str], Measure | None]"

@@ -26,7 +26,8 @@ def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNa
     assert found.code == 0
     header = [
         *("reference", "other", "layer", "metric", "bins", "value", "corrected", "ci_low"),
-        *("ci_high", "null_mean", "p_value", "p_adjusted", "value_live", "constant_channels"),
+        *("ci_high", "null_mean", "p_value", "p_adjusted", "input_value", "transmission"),
+        *("transmission_low", "transmission_high", "value_live", "constant_channels"),
     ]
     assert found.lines[0].split("\t") == header
     rows = found.rows()

@@ -1,0 +1,142 @@
+"""What ``skiptool features`` is to make: a store for each network, domain and shift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from skiptool.errors import ArgumentError
+from skiptool.model.layers import decoder_inputs, existing_layers
+from skiptool.model.taps import grid, tap
+from skiptool.model.unet import restore
+from skiptool.names import in_data_flow
+from skiptool.records import Shift
+from skiptool.stores.checkpoint import StoredModel
+from skiptool.stores.dataset import DatasetStore, Domain
+from skiptool.stores.header import Making
+from skiptool.stores.staging import check_free
+
+TappedNetwork: TypeAlias = tuple[StoredModel, Any, tuple[str, ...]]
+"""A model, its network, and the layers of it."""
+
+__all__ = [
+    "POOLING",
+    "Job",
+    "TappedNetwork",
+    "check_jobs",
+    "planned_job",
+    "sizes",
+    "tapped_network",
+]
+
+POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One store to make: a network with its layers, a domain, a shift."""
+
+    out: Path
+    network: Any
+    layers: tuple[str, ...]
+    domain: Domain
+    shift: Shift
+    making: Making
+    facts: Mapping[str, Any]
+    indices: Sequence[int]
+
+
+def tapped_network(
+    model: StoredModel, layers: Sequence[str], *, transmission: bool = False
+) -> TappedNetwork:
+    """Build the network of a model; return both with the layers, in data flow, to be extracted.
+
+    Raises
+    ------
+    FormatError
+        If weights are damaged or do not fit.
+    """
+    network = restore(model.architecture, model.tensors())
+    chosen = in_data_flow(layers or existing_layers(network))
+    joining = decoder_inputs(network) if transmission else ()
+    return model, network, tuple(in_data_flow([*chosen, *joining]))
+
+
+def planned_job(
+    tapped: TappedNetwork, domain: Domain, shift: Shift, how: tuple[DatasetStore, Path, str, str]
+) -> Job:
+    """Return the store to make; ``how`` are dataset, output, split and data type.
+
+    Raises
+    ------
+    MismatchError
+        If the model does not fit the images.
+    """
+    (model, network, layers), (store, out, split, dtype) = tapped, how
+    size = (domain.height, domain.width)
+    model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
+    name = f"{model.name.replace('/', '-')}_{domain.name}_{str(shift).replace('=', '-')}.zarr"
+    path = out if out.suffix == ".zarr" else out / name
+    making = Making(
+        "features",
+        (model.path,),
+        {
+            **{"shift": str(shift), "domain": domain.name, "split": split},
+            **{"layers": ",".join(layers), "dtype": dtype},
+        },
+        {"data": store.path, "out": path},
+        {"model": model.id, "dataset": store.lineage.id},
+    )
+    facts = {
+        **{key: value for key, value in model.facts().items() if key != "model_id"},
+        **{"dataset": store.path.name, "domain": domain.name, "split": split},
+        **{"shift": shift.kind.value, "factor": shift.factor},
+        "patch_size": [*size],
+        **{"grid": list(grid(*size)), "pooling": POOLING},
+    }
+    indices = domain.select(None if split == "all" else split)
+    return Job(path, network, layers, domain, shift, making, facts, indices)
+
+
+def check_jobs(jobs: Sequence[Job], out: Path) -> None:
+    """Refuse stores that would overwrite one another, or what is there.
+
+    Raises
+    ------
+    ArgumentError
+        If ``out`` is one store and more would be made, or one would be made twice.
+    ExistsError
+        If ``out`` is a file.
+    """
+    if out.suffix == ".zarr" and len(jobs) > 1:
+        raise ArgumentError(
+            f"--out {out}: one store, but {len(jobs)} would be made (models x domains x shifts); "
+            "give a folder instead"
+        )
+    names = [job.out for job in jobs]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ArgumentError(
+            f"{twice[0]}: would be made twice; give each model, domain and shift once, and "
+            "models of the same architecture and fold each another --out"
+        )
+    if out.suffix != ".zarr" and not out.is_dir():
+        check_free(out, overwrite=False, resume=False)
+
+
+def sizes(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
+    """Count the stores, images and bytes to be written; networks run once on 32 x 32 pixels."""
+    values = 0
+    for job in jobs:
+        channels = job.domain.channels
+        smallest = np.zeros((1, 32, 32, channels), dtype=np.uint8 if channels == 3 else np.float32)
+        pooled = tap(job.network, smallest, job.layers, "cpu").values()
+        depth = sum(vectors.shape[1] for vectors in pooled)
+        values += len(job.indices) * depth * prod(job.facts["grid"])
+    found = {"stores": len(jobs), "images": sum(len(job.indices) for job in jobs)}
+    return found | {"bytes before compression": values * np.dtype(dtype).itemsize}
