@@ -230,7 +230,10 @@ def _table(
     return Table(title, columns, uniform=("reference", "metric", "bins", "other"), spare=SPARE)
 
 
-SPARE = ("value_live", "constant_channels", "null_mean")
+SPARE = (
+    *("input_value", "value_live", "constant_channels"),
+    *("transmission_low", "transmission_high", "null_mean", "transmission"),
+)
 """Columns that a narrow terminal does without, the last one last."""
 
 
