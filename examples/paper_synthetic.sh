@@ -65,5 +65,8 @@ skiptool predict - --data synth.zarr --split fold --sweep paper -o validation.pa
     --resume <models.txt
 skiptool report validation.parquet shift-*.parquet --forecast -o forecast.html --overwrite
 
-python "$here/claims.py" predictions.parquet substituted.parquet shift-*.parquet >claims.md
+{
+    printf '%s.\n\n' "$scale"
+    python "$here/claims.py" predictions.parquet substituted.parquet shift-*.parquet
+} >claims.md
 printf '%s\n' "$PWD/claims.md"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
@@ -181,6 +183,23 @@ def test_an_iou_is_that_of_the_pixels(claims: ModuleType, tmp_path: Path) -> Non
         sums = [sum(n * part[k] for n, k in zip(drawn[row], order, strict=True))
                 for part in (both, either)]  # fmt: skip
         assert found[row + 1] == pytest.approx(sums[0] / sums[1])
+
+
+@pytest.mark.slow
+def test_the_experiment_ends_in_its_claims(tmp_path: Path) -> None:
+    """The whole script at the least scale; a second call finds all of it there."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    scale = {"IMAGES": "15", "SIZE": "64", "EPOCHS": "1", "ENCODERS": "resnet18", "FOLDS": "0"}
+    command = ["bash", str(EXAMPLES / "paper_synthetic.sh"), str(tmp_path / "run")]
+    env = os.environ | scale | {"WEIGHTS": "none", "PATH": path}
+    for _ in range(2):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    text = (tmp_path / "run" / "claims.md").read_text()
+    assert text.startswith("15 images of 64 px, resnet18, folds 0, 1 epochs, weights none.")
+    assert "3 test images; folds: resnet18 1." in text
+    assert (tmp_path / "run" / "forecast.html").is_file()
+    assert "decoder-inputs-1" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_folds_that_do_not_agree_decide_nothing(claims: ModuleType) -> None:
