@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from evidence import (
-    Evidence,
+from claim_measures import (
     Measuring,
     against,
     along_encoder,
@@ -33,6 +32,7 @@ from evidence import (
     smallest_step,
     uppermost_carries,
 )
+from evidence import Evidence
 
 from skiptool.errors import ArgumentError, SkiptoolError
 from skiptool.readings.difference import RESAMPLES
