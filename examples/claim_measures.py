@@ -6,12 +6,13 @@ Each takes an encoder and gives None where the tables do not say.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from evidence import DARK, Evidence, Measure, over_folds, with_errors
+from evidence import DARK, Evidence, Measure, over_folds, signed, with_errors
 
-from skiptool.records import ORIGINAL
+from skiptool.records import ORIGINAL, Shift
 
 SIZES = ("resnet18", "resnet34")
 ENCODER = tuple(f"enc{level}" for level in range(1, 6))
@@ -47,13 +48,19 @@ def greatest_fall(evidence: Evidence, encoder: str) -> Measure | None:
     for pruning in evidence.prunings(encoder):
         for shift in evidence.shifts(encoder):
             both = (evidence.iou(encoder, pruning), evidence.iou(encoder, pruning, shift))
-            measure = over_folds(lambda before, after: 1 - after / before, *both)
+            measure = over_folds(_relative_fall, *both)
             if measure is not None:
                 found.append((measure, f" ({pruning}, {shift})"))
     if not found:
         return None
     most, where = max(found, key=lambda each: each[0].value)
     return Measure(most.value, most.low, most.high, most.folds, where)
+
+
+def _relative_fall(before: Any, after: Any) -> Any:  # noqa: ANN401 - arrays
+    """Share of the IoU that is lost; NaN where there was none to lose."""
+    left = np.divide(after, before, out=np.full(np.shape(before), np.nan), where=before > 0)
+    return 1 - left
 
 
 def _mean_difference(*scores: Any) -> Any:  # noqa: ANN401 - arrays
@@ -164,7 +171,16 @@ def uppermost_carries(evidence: Evidence, encoder: str) -> Measure | None:
     """IoU with clean L1 minus the best of the other parts alone, mean over brightness."""
     mine = [n for n in evidence.networks if (n.encoder, n.pruning) == (encoder, "baseline")]
     shifts = sorted({n.shift for n in mine if n.clean_skips == "1"}, key=str)
-    shifts = [shift for shift in shifts if shift.kind.value == "brightness"]
+    measure = _advantage(evidence, encoder, [s for s in shifts if s.kind.value == "brightness"])
+    if measure is None:
+        return None
+    each = [(shift, _advantage(evidence, encoder, [shift])) for shift in shifts]
+    one_by_one = [f"{shift} {signed(found.value)}" for shift, found in each if found is not None]
+    return replace(measure, note=f"; {', '.join(one_by_one)}")
+
+
+def _advantage(evidence: Evidence, encoder: str, shifts: Sequence[Shift]) -> Measure | None:
+    """IoU with clean L1 minus the best of the other parts alone, mean over shifts."""
     scores = [evidence.iou(encoder, "baseline", s, part) for s in shifts for part in PARTS]
 
     def statistic(*found: Any) -> Any:  # noqa: ANN401 - arrays

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from skiptool.errors import ArgumentError
-from skiptool.readings.difference import RESAMPLES
+from skiptool.readings.difference import RESAMPLES, iou_by_fold
 from skiptool.readings.subject_counts import Network, SubjectCounts, subject_counts
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.bootstrap import percentile_interval, resampling_weights
@@ -72,6 +72,11 @@ class Evidence:
         self._weights = np.concatenate([np.ones((1, subjects)), drawn]).T
         self._known: dict[Network, dict[int | None, Any]] = {}
         self.distances = _distances(inputs)
+        if not self.networks and not self.distances:
+            raise ArgumentError(
+                "the tables hold no predictions of a U-net and no distances of one at "
+                f"{DARK} against the original; give those of 'skiptool predict' and 'hellinger'"
+            )
 
     def iou(
         self, encoder: str, pruning: str, shift: Shift = ORIGINAL, clean: str | None = None
@@ -86,13 +91,11 @@ class Evidence:
         if self.counts is None or network not in self.counts.networks:
             return {}
         overlap = self.counts.networks[network]
-        both, either = overlap.pixels @ self._weights  # (K, F, 1 + R)
-        with np.errstate(invalid="ignore"):
-            mean = np.nanmean(both / either, axis=0)
-        return dict(zip(overlap.folds, mean, strict=True))
+        sums = overlap.pixels @ self._weights  # (2, K, F, 1 + R)
+        return dict(zip(overlap.folds, iou_by_fold(sums[..., np.newaxis]), strict=True))
 
     def shifts(self, encoder: str) -> list[Shift]:
-        """Shifts of the sweep under which the baseline was tried."""
+        """Shifts under which any network of the encoder was tried with nothing clean."""
         mine = (each for each in self.networks if each.encoder == encoder)
         plain = {each.shift for each in mine if each.clean_skips is None}
         return sorted(plain - {ORIGINAL}, key=str)
@@ -108,7 +111,9 @@ def _distances(inputs: Inputs) -> dict[tuple[str, str, int], dict[str, tuple[flo
     names = (
         *("arch", "encoder", "pruning", "fold", "shift", "factor", "reference_shift"),
         *("metric", "layer", "corrected", "ci_low", "ci_high"),
+        *("dataset", "domain", "bins"),
     )
+    sources: dict[str, None] = {}
     found: dict[tuple[str, str, int], dict[str, tuple[float, float]]] = {}
     for table in inputs.shifts:
         columns = table.lacking("channel").columns(names)
@@ -117,18 +122,29 @@ def _distances(inputs: Inputs) -> dict[tuple[str, str, int], dict[str, tuple[flo
             of = (row["arch"], row["shift"], row["factor"], row["reference_shift"], row["metric"])
             known = of == ("unet", "brightness", 0.75, "original", "hellinger")
             if known and row["corrected"] is not None:
-                error = (row["ci_high"] - row["ci_low"]) / (2 * 1.96)
+                source = f"{row['dataset']} {row['domain']} in {row['bins']} bins"
+                sources.setdefault(source, None)
                 place = (row["encoder"], row["pruning"], row["fold"])
-                found.setdefault(place, {})[row["layer"]] = (row["corrected"], error)
+                found.setdefault(place, {})[row["layer"]] = (row["corrected"], _error(row))
+    if len(sources) > 1:
+        raise ArgumentError(f"distances of {len(sources)} kinds ({'; '.join(sources)}); give one")
     return found
 
 
+def _error(row: Mapping[str, Any]) -> float:
+    """Give the standard error by the longer half of the interval; the other may be cut."""
+    middle = row["corrected"]
+    return float(max(row["ci_high"] - middle, middle - row["ci_low"]) / 1.96)
+
+
 def over_folds(function: Callable[..., Any], *scores: Mapping[int | None, Any]) -> Measure | None:
-    """Apply a function to the IoUs of each fold that all have."""
+    """Apply a function to the IoUs of each fold that all have; None if it is undefined in one."""
     folds = [fold for fold in scores[0] if all(fold in each for each in scores)] if scores else []
     if not folds:
         return None
     values = np.stack([function(*(each[fold] for each in scores)) for fold in folds])
+    if not np.isfinite(values[:, 0]).all():
+        return None
     low, high = percentile_interval(values.mean(axis=0)[1:])
     return Measure(
         float(values[:, 0].mean()), float(low), float(high), tuple(values[:, 0].tolist())
