@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from evidence import (
-    Evidence,
+from claim_measures import (
     Measuring,
     against,
     along_encoder,
@@ -33,6 +32,7 @@ from evidence import (
     smallest_step,
     uppermost_carries,
 )
+from evidence import Evidence
 
 from skiptool.errors import ArgumentError, SkiptoolError
 from skiptool.readings.difference import RESAMPLES
@@ -135,7 +135,8 @@ CLAIMS = (
     ),
     Claim(
         "Not measured in the paper: the uppermost skip carries the shift into the decoder",
-        "baseline, brightness: IoU with clean L1 minus the best of L2, L3, L4, bottleneck; > 0",
+        "baseline, brightness: IoU with clean L1 minus the best of L2, L3, L4, bottleneck; > 0; "
+        "then by shift",
         uppermost_carries,
     ),
 )
@@ -182,7 +183,11 @@ def _scale(evidence: Evidence) -> str:
 
 def put_into(path: Path, text: str) -> None:
     """Replace what stands between the two marks of a file, whole or not at all."""
-    whole = path.read_text(encoding="utf-8")
+    path = path.resolve()  # a link stays one
+    try:
+        whole = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"{path}: is not text in UTF-8 ({error}); give a text file") from error
     if whole.count(BEGIN) != 1 or whole.count(END) != 1 or whole.index(BEGIN) > whole.index(END):
         raise ArgumentError(
             f"{path}: has not one line '{BEGIN}' and one '{END}' below it; add them"
@@ -191,6 +196,7 @@ def put_into(path: Path, text: str) -> None:
     _, after = rest.split(END)
     with staged(path, overwrite=True) as partial:
         partial.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        partial.chmod(path.stat().st_mode)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,8 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("tables", nargs="+", type=Path, metavar="TABLE.parquet")
     parser.add_argument("--into", type=Path, help="file with the two marks")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples, 0 or more")
     given = parser.parse_args(arguments)
+    if given.seed < 0:
+        parser.error(f"argument --seed: {given.seed} is below 0; give 0 or more")
     try:
         text = table_of(Evidence(read_inputs(given.tables), given.seed))
         if given.into is not None:

@@ -77,7 +77,9 @@ def predictions(path: Path, iou: Truth = truth, noise: float = 0.001, cleans: bo
     return path
 
 
-def distances(path: Path, levels: Mapping[str, float] = LEVELS, error: float = 0.01) -> Path:
+def distances(
+    path: Path, levels: Mapping[str, float] = LEVELS, error: float = 0.01, bins: int = 100
+) -> Path:
     rows: dict[str, list[Any]] = {}
     for model, (layer, value) in product(models(FOLDS), levels.items()):
         better = model["encoder"] == "resnet34" and model["pruning"] != "baseline"
@@ -87,8 +89,13 @@ def distances(path: Path, levels: Mapping[str, float] = LEVELS, error: float = 0
             **{"reference": "r", "reference_id": model["model_id"], "other": "o"},
             **{"other_id": f"o{model['model_id']}", "dataset": "d", "reference_domain": "a"},
             **{"reference_shift": "original", "domain": "a", "shift": "brightness"},
-            **{"factor": 0.75, "layer": layer, "metric": "hellinger", "bins": 100},
-            **{"value": mean, "corrected": mean, "ci_low": mean - error, "ci_high": mean + error},
+            **{"factor": 0.75, "layer": layer, "metric": "hellinger", "bins": bins},
+            **{
+                "value": mean,
+                "corrected": mean,
+                "ci_low": max(mean - error, 0.0),
+                "ci_high": mean + error,
+            },
             "n_other": IMAGES,
         }
         for name, each in row.items():
@@ -185,6 +192,71 @@ def test_an_iou_is_that_of_the_pixels(claims: ModuleType, tmp_path: Path) -> Non
         assert found[row + 1] == pytest.approx(sums[0] / sums[1])
 
 
+def test_statistics_are_those_of_the_planted_numbers(claims: ModuleType, tmp_path: Path) -> None:
+    """Against plain loops over what was planted, without noise."""
+    table = predictions(tmp_path / "p.parquet", noise=0.0)
+    evidence = claims.Evidence(claims.read_inputs([table]), 0)
+    facts = {(each["encoder"], each["pruning"]): each for each in models(1)}
+
+    def planted(size: str, pruning: str, shift: str, clean: str | None = None) -> float:
+        return truth(facts[size, pruning], Shift.parse(shift), clean)
+
+    lost: dict[str, list[float]] = {}
+    for shift in PAPER_SWEEP[1:]:
+        loss = planted("resnet18", "baseline", "original") - planted(
+            "resnet18", "baseline", str(shift)
+        )
+        lost.setdefault(shift.kind.value, []).append(loss)
+    mean = {kind: sum(each) / len(each) for kind, each in lost.items()}
+    dark, near = "brightness=0.75", {}
+    for size in ("resnet18", "resnet34"):
+        own = planted(size, "baseline", dark)
+        near[size] = sum(abs(planted(size, f"L{k}-pruned", dark) - own) for k in (2, 3, 4)) / 3
+    better = sum(
+        planted("resnet34", f"L{k}-pruned", dark) - planted("resnet18", f"L{k}-pruned", dark)
+        for k in (2, 3, 4)
+    )
+    expected = {
+        "brightness_is_worst": mean["brightness"] - max(mean["contrast"], mean["saturation"]),
+        "larger_is_nearer": near["resnet18"] - near["resnet34"],
+        "larger_is_better": better / 3,
+    }
+    for name, value in expected.items():
+        assert getattr(claims, name)(evidence, "resnet18").value == pytest.approx(value, abs=2e-4)
+    found = claims.uppermost_carries(evidence, "resnet18")
+    regained = [
+        planted("resnet18", "baseline", s, "1") - planted("resnet18", "baseline", s, "2")
+        for s in map(str, PAPER_SWEEP[1:])
+        if s.startswith("brightness")
+    ]
+    assert found.value == pytest.approx(sum(regained) / len(regained), abs=2e-4)
+    contrast = planted("resnet18", "baseline", "contrast=0.5", "1") - planted(
+        "resnet18", "baseline", "contrast=0.5", "2"
+    )
+    said = found.note.split("contrast=0.5 ")[1].split(",")[0]
+    assert float(said) == pytest.approx(contrast, abs=1e-3)
+
+
+def test_a_network_that_finds_nothing_cannot_fall(claims: ModuleType, tmp_path: Path) -> None:
+    def dead(model: Mapping[str, Any], shift: Shift, clean: str | None) -> float:
+        return 0.0 if model["pruning"] == "baseline" else truth(model, shift, clean)
+
+    table = predictions(tmp_path / "p.parquet", dead, noise=0.0)
+    found = claims.greatest_fall(claims.Evidence(claims.read_inputs([table]), 0), "resnet18")
+    assert found.value == pytest.approx(1 - (1 - 0.75 * 0.9), abs=2e-4)
+    assert "pruned, brightness=0.5" in found.note
+
+
+def test_an_interval_that_is_cut_says_its_longer_half(claims: ModuleType, tmp_path: Path) -> None:
+    """Levels at 0.05 of an error of 0.1 / 1.96 each: the difference has the root of 2 of it."""
+    levels = dict.fromkeys(LEVELS, 0.05)
+    tables = [distances(tmp_path / "s.parquet", levels, error=0.1)]
+    evidence = claims.Evidence(claims.read_inputs(tables), 0)
+    assert evidence.distances["resnet18", "baseline", 0]["enc1"][1] == pytest.approx(0.1 / 1.96)
+    found = claims.along_encoder(claims.first_and_last)(evidence, "resnet18")
+    assert (found.value, found.high) == pytest.approx((0.0, 0.1 * np.sqrt(2)))
+
+
 @pytest.mark.slow
 def test_the_experiment_ends_in_its_claims(tmp_path: Path) -> None:
     """The whole script at the least scale; a second call finds all of it there."""
@@ -225,3 +297,47 @@ def test_the_table_goes_between_the_marks(
     assert page.read_text() == "no marks"
     assert claims.main([str(tmp_path / "none.parquet")]) == 1
     assert "none.parquet" in capsys.readouterr().err
+
+
+def test_a_link_stays_a_link_and_a_file_its_mode(claims: ModuleType, tmp_path: Path) -> None:
+    page, link = tmp_path / "README.md", tmp_path / "link.md"
+    page.write_text(f"{claims.BEGIN}\n{claims.END}\n")
+    page.chmod(0o640)
+    link.symlink_to(page)
+    table = distances(tmp_path / "s.parquet")
+    assert claims.main([str(table), "--into", str(link)]) == 0
+    assert link.is_symlink()
+    assert page.stat().st_mode & 0o777 == 0o640
+    assert "Brightness is the worst shift" in page.read_text()
+
+
+def test_what_cannot_be_judged_is_one_line(
+    claims: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = distances(tmp_path / "s.parquet")
+    coarse = distances(tmp_path / "coarse.parquet", bins=50)
+    binary = tmp_path / "page.md"
+    binary.write_bytes(b"\xff\xfe")
+    others = [each | {"arch": "linknet"} for each in models(FOLDS)]
+    monkeypatch.setattr(sys.modules[__name__], "models", lambda _: others)
+    elsewhere = distances(tmp_path / "linknet.parquet")
+    cases = {
+        "no predictions of a U-net": [elsewhere],
+        "distances of 2 kinds (d a in 100 bins; d a in 50 bins)": [table, coarse],
+        "is not text in UTF-8": [table, "--into", binary],
+    }
+    for says, arguments in cases.items():
+        assert claims.main([str(each) for each in arguments]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("claims: ")
+        assert says in err
+        assert err.count("\n") == 1
+    with pytest.raises(SystemExit) as stopped:
+        claims.main([str(table), "--seed", "-1"])
+    assert stopped.value.code == 2
+    assert "--seed: -1 is below 0" in capsys.readouterr().err
+    assert binary.read_bytes() == b"\xff\xfe"
