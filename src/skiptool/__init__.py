@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skiptool.steps.extract_images.step import extract_images
     from skiptool.steps.extract_mri.step import extract_mri
     from skiptool.steps.extract_wsi.step import extract_slides
-    from skiptool.steps.features import extract_features
+    from skiptool.steps.features.step import extract_features
     from skiptool.steps.hellinger import measure_shift
     from skiptool.steps.info import describe
     from skiptool.steps.load import load_model
@@ -45,7 +45,7 @@ __all__ = [
 _ROOMS = {
     "compare_features": "skiptool.steps.compare",
     "describe": "skiptool.steps.info",
-    "extract_features": "skiptool.steps.features",
+    "extract_features": "skiptool.steps.features.step",
     "extract_images": "skiptool.steps.extract_images.step",
     "extract_mri": "skiptool.steps.extract_mri.step",
     "extract_slides": "skiptool.steps.extract_wsi.step",

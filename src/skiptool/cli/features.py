@@ -52,7 +52,7 @@ def features(
     """
     found = inputs.paths(models)
     shifts = options.shifts(shift, sweep)
-    from skiptool.steps.features import extract_features
+    from skiptool.steps.features.step import extract_features
 
     return extract_features(
         found,

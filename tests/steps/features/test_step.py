@@ -17,8 +17,8 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import DECODER_INPUTS, LAYERS, Split, in_data_flow
 from skiptool.records import ORIGINAL, Shift
 from skiptool.shifts.photometric import apply
-from skiptool.steps import features
-from skiptool.steps.features import extract_features
+from skiptool.steps.features import step as features
+from skiptool.steps.features.step import extract_features
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.features_writer import FeatureWriter

@@ -1,4 +1,4 @@
-"""``skiptool features``: activations of named layers, pooled and kept for later analysis."""
+"""Stores are filled chunk by chunk: all networks, domains and shifts in one reading of the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skiptool.model.infer import read_ahead
 from skiptool.model.taps import tap
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Task
 from skiptool.shifts.photometric import apply_all
-from skiptool.steps.feature_jobs import (
+from skiptool.steps.features.jobs import (
     POOLING,
     Job,
     check_jobs,

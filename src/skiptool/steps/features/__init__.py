@@ -1,0 +1,1 @@
+"""``skiptool features``: activations of named layers, pooled and kept for later analysis."""
