@@ -156,7 +156,7 @@ def larger_is_nearer(evidence: Evidence, _: str) -> Measure | None:
 def larger_has_lower_distance(evidence: Evidence, _: str) -> Measure | None:
     """Mean distance of enc1 to dec0, ResNet18 minus ResNet34, mean over L2 to L4, by fold."""
     folds, errors = [], []
-    for fold in sorted({fold for _, _, fold in evidence.distances}):
+    for fold in dict.fromkeys(fold for _, _, fold in evidence.distances):
         parts = [evidence.distances.get((size, p, fold)) for p in PRUNINGS[2:] for size in SIZES]
         there = [part for part in parts if part is not None and set(INNER) <= set(part)]
         if len(there) == len(parts):

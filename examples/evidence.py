@@ -6,9 +6,9 @@ ones for all networks; so every statistic of them has a percentile interval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -106,29 +106,46 @@ class Evidence:
         return list(dict.fromkeys(each.pruning for each in mine if each.clean_skips is None))
 
 
-def _distances(inputs: Inputs) -> dict[tuple[str, str, int], dict[str, tuple[float, float]]]:
-    """Corrected distance and its standard error by encoder, pruning and fold, and layer."""
-    names = (
-        *("arch", "encoder", "pruning", "fold", "shift", "factor", "reference_shift"),
-        *("metric", "layer", "corrected", "ci_low", "ci_high"),
-        *("dataset", "domain", "bins"),
-    )
+Place: TypeAlias = tuple[str, str, int | None]
+"""Encoder, pruning and fold; the fold is None where a model has none."""
+
+
+def _distances(inputs: Inputs) -> dict[Place, dict[str, tuple[float, float]]]:
+    """Corrected distance and its standard error by place and layer."""
     sources: dict[str, None] = {}
-    found: dict[tuple[str, str, int], dict[str, tuple[float, float]]] = {}
+    models: dict[Place, str] = {}
+    found: dict[Place, dict[str, tuple[float, float]]] = {}
+    for row in _dark_rows(inputs):
+        source = f"{row['dataset']} {row['domain']} in {row['bins']} bins"
+        sources.setdefault(f"{source}, range {row['range_rule']}", None)
+        place = (row["encoder"], row["pruning"], row["fold"])
+        if models.setdefault(place, row["model_id"]) != row["model_id"]:
+            raise ArgumentError(
+                f"distances of two models that are {row['encoder']}, {row['pruning']}, fold "
+                f"{row['fold']}; give the tables of one training"
+            )
+        found.setdefault(place, {})[row["layer"]] = (row["corrected"], _error(row))
+    if len(sources) > 1:
+        raise ArgumentError(f"distances of {len(sources)} kinds ({'; '.join(sources)}); give one")
+    return found
+
+
+def _dark_rows(inputs: Inputs) -> Iterator[dict[str, Any]]:
+    """Rows of U-nets' layers at brightness 0.75 against the original of the same domain."""
+    names = (
+        *("arch", "encoder", "pruning", "fold", "model_id", "shift", "factor", "reference_shift"),
+        *("metric", "layer", "corrected", "ci_low", "ci_high"),
+        *("dataset", "domain", "reference_domain", "bins", "range_rule"),
+    )
     for table in inputs.shifts:
         columns = table.lacking("channel").columns(names)
         for values in zip(*(columns[name] for name in names), strict=True):
             row: dict[str, Any] = dict(zip(names, values, strict=True))
             of = (row["arch"], row["shift"], row["factor"], row["reference_shift"], row["metric"])
             known = of == ("unet", "brightness", 0.75, "original", "hellinger")
-            if known and row["corrected"] is not None:
-                source = f"{row['dataset']} {row['domain']} in {row['bins']} bins"
-                sources.setdefault(source, None)
-                place = (row["encoder"], row["pruning"], row["fold"])
-                found.setdefault(place, {})[row["layer"]] = (row["corrected"], _error(row))
-    if len(sources) > 1:
-        raise ArgumentError(f"distances of {len(sources)} kinds ({'; '.join(sources)}); give one")
-    return found
+            whole = None not in (row["corrected"], row["ci_low"], row["ci_high"])
+            if known and whole and row["domain"] == row["reference_domain"]:
+                yield row
 
 
 def _error(row: Mapping[str, Any]) -> float:

@@ -78,7 +78,11 @@ def predictions(path: Path, iou: Truth = truth, noise: float = 0.001, cleans: bo
 
 
 def distances(
-    path: Path, levels: Mapping[str, float] = LEVELS, error: float = 0.01, bins: int = 100
+    path: Path,
+    levels: Mapping[str, float] = LEVELS,
+    error: float = 0.01,
+    bins: int = 100,
+    **further: str | None,
 ) -> Path:
     rows: dict[str, list[Any]] = {}
     for model, (layer, value) in product(models(FOLDS), levels.items()):
@@ -96,7 +100,8 @@ def distances(
                 "ci_low": max(mean - error, 0.0),
                 "ci_high": mean + error,
             },
-            "n_other": IMAGES,
+            **{"range_rule": "minmax", "n_other": IMAGES},
+            **further,
         }
         for name, each in row.items():
             rows.setdefault(name, []).append(each)
@@ -257,6 +262,31 @@ def test_an_interval_that_is_cut_says_its_longer_half(claims: ModuleType, tmp_pa
     assert (found.value, found.high) == pytest.approx((0.0, 0.1 * np.sqrt(2)))
 
 
+def test_a_model_without_a_fold_stands_beside_those_with_one(
+    claims: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a folder does that segmentation-models-pytorch wrote."""
+    without = [each | ({"fold": None} if each["fold"] == 1 else {}) for each in models(FOLDS)]
+    monkeypatch.setattr(sys.modules[__name__], "models", lambda _: without)
+    evidence = claims.Evidence(claims.read_inputs([distances(tmp_path / "s.parquet")]), 0)
+    found = claims.larger_has_lower_distance(evidence, "resnet34")
+    mean = sum(LEVELS.values()) / len(LEVELS)
+    assert found.folds == pytest.approx([mean * 0.2] * FOLDS)
+
+
+@pytest.mark.parametrize(
+    "further", [{"ci_low": None, "ci_high": None}, {"reference_domain": "another"}]
+)
+def test_what_has_no_interval_or_another_domain_is_passed_over(
+    claims: ModuleType, tmp_path: Path, further: Mapping[str, Any]
+) -> None:
+    table = predictions(tmp_path / "p.parquet", cleans=False)
+    passed = distances(tmp_path / "passed.parquet", **further)
+    assert verdicts(claims, table, passed) == verdicts(claims, table)
+    whole = distances(tmp_path / "s.parquet")
+    assert verdicts(claims, whole, passed) == verdicts(claims, whole)
+
+
 @pytest.mark.slow
 def test_the_experiment_ends_in_its_claims(tmp_path: Path) -> None:
     """The whole script at the least scale; a second call finds all of it there."""
@@ -319,6 +349,8 @@ def test_what_cannot_be_judged_is_one_line(
 ) -> None:
     table = distances(tmp_path / "s.parquet")
     coarse = distances(tmp_path / "coarse.parquet", bins=50)
+    cut = distances(tmp_path / "cut.parquet", range_rule="p0.1")
+    again = distances(tmp_path / "again.parquet", model_id="of another training")
     binary = tmp_path / "page.md"
     binary.write_bytes(b"\xff\xfe")
     others = [each | {"arch": "linknet"} for each in models(FOLDS)]
@@ -326,7 +358,9 @@ def test_what_cannot_be_judged_is_one_line(
     elsewhere = distances(tmp_path / "linknet.parquet")
     cases = {
         "no predictions of a U-net": [elsewhere],
-        "distances of 2 kinds (d a in 100 bins; d a in 50 bins)": [table, coarse],
+        "(d a in 100 bins, range minmax; d a in 50 bins, range minmax)": [table, coarse],
+        "(d a in 100 bins, range minmax; d a in 100 bins, range p0.1)": [table, cut],
+        "two models that are resnet18, baseline, fold 0": [table, again],
         "is not text in UTF-8": [table, "--into", binary],
     }
     for says, arguments in cases.items():
