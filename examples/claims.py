@@ -1,10 +1,11 @@
 """Check what the paper says of its synthetic experiment against tables of such an experiment.
 
-Usage: python examples/claims.py TABLE.parquet... [--into README.md] [--seed 0]
+Usage: python examples/claims.py TABLE.parquet... [--validation TABLE.parquet] [--into README.md]
 
 Takes tables of 'skiptool predict' (of --sweep paper, and with --clean-skips) and of 'skiptool
 hellinger' (brightness 0.75 against the original), in any mixture, and prints one Markdown table,
-a row for each claim, a column for each encoder. --into also writes it between the two lines
+a row for each claim, a column for each encoder; below it the IoU by clean part, and with
+--validation the errors of the forecast. --into also writes all of it between the two lines
 '<!-- claims -->' and '<!-- /claims -->' of a file. examples/paper_synthetic.sh calls this.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from claim_measures import (
     uppermost_carries,
 )
 from evidence import Evidence
+from further_tables import forecast_table, substitution_table
 
 from skiptool.errors import ArgumentError, SkiptoolError
 from skiptool.readings.difference import RESAMPLES
@@ -181,6 +183,17 @@ def _scale(evidence: Evidence) -> str:
     return f"{len(evidence.counts.subjects)} test images; folds: {each}."
 
 
+def everything(tables: Sequence[Path], validation: Sequence[Path], seed: int) -> str:
+    """Return the claims, then what else the tables say, one below the other."""
+    inputs = read_inputs(tables)
+    evidence = Evidence(inputs, seed)
+    parts = [table_of(evidence), substitution_table(evidence)]
+    if validation:
+        scored = read_inputs(validation)
+        parts.append(forecast_table(replace(inputs, predictions=scored.predictions)))
+    return "\n\n".join(filter(None, parts))
+
+
 def put_into(path: Path, text: str) -> None:
     """Replace what stands between the two marks of a file, whole or not at all."""
     path = path.resolve()  # a link stays one
@@ -203,13 +216,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read, judge, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("tables", nargs="+", type=Path, metavar="TABLE.parquet")
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="TABLE.parquet",
+        help="scores of 'skiptool predict --split fold --sweep paper', for the forecast",
+    )
     parser.add_argument("--into", type=Path, help="file with the two marks")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples, 0 or more")
     given = parser.parse_args(arguments)
     if given.seed < 0:
         parser.error(f"argument --seed: {given.seed} is below 0; give 0 or more")
     try:
-        text = table_of(Evidence(read_inputs(given.tables), given.seed))
+        text = everything(given.tables, given.validation, given.seed)
         if given.into is not None:
             put_into(given.into, text)
     except (SkiptoolError, OSError) as error:

@@ -14,6 +14,7 @@ __all__ = [
     "DECODER_INPUTS",
     "ENSEMBLE_FOLD",
     "IGNORE",
+    "INPUT",
     "LAYERS",
     "SKIP_LEVELS",
     "Arch",
@@ -40,8 +41,11 @@ ENSEMBLE_FOLD: Final = -1
 SKIP_LEVELS: Final = (1, 2, 3, 4)
 """Levels of the skip connections of a five-stage U-net; level l joins ``enc{l}`` to ``dec{l}``."""
 
+INPUT: Final = "input"
+"""The layer that is the image itself."""
+
 LAYERS: Final = (
-    "input",
+    INPUT,
     "enc1",
     "enc2",
     "enc3",

@@ -15,8 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import simulated
 from simulated import header, models
+from skiptool.metrics.scores import scores
 from skiptool.names import Kind
+from skiptool.readings.forecast import fit_losses
+from skiptool.readings.joined import COLUMNS
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 from skiptool.stores.table_writer import TableWriter, write_table
 
@@ -285,6 +289,49 @@ def test_what_has_no_interval_or_another_domain_is_passed_over(
     assert verdicts(claims, table, passed) == verdicts(claims, table)
     whole = distances(tmp_path / "s.parquet")
     assert verdicts(claims, whole, passed) == verdicts(claims, whole)
+
+
+def cells(text: str, *first: str) -> list[str]:
+    """Return the cells of the row that begins with these."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines()]
+    (found,) = [row for row in rows if row[: len(first)] == list(first)]
+    return found[len(first) :]
+
+
+def test_substitution_is_laid_out_by_shift_and_part(claims: ModuleType, tmp_path: Path) -> None:
+    def iou(_: Mapping[str, Any], shift: Shift, clean: str | None) -> float:
+        parts = {None: 0.3, "1": 0.8, "2": 0.5, "3": 0.4, "4": 0.35, "bottleneck": 0.31}
+        return parts[clean] - 0.1 * (shift.kind.value == "contrast")
+
+    text = claims.everything([predictions(tmp_path / "p.parquet", iou)], [], 0)
+    for kind, less in (("brightness", 0.0), ("contrast", 0.1)):
+        found = cells(text, "resnet34", f"{kind}=0.5")
+        values = [float(cell.split(" ")[0]) for cell in found[:-1]]
+        expected = np.array([0.3, 0.8, 0.5, 0.4, 0.35, 0.31]) - less
+        np.testing.assert_allclose(values, expected, atol=0.006)
+        assert found[-1] == "not measured"  # all skips together
+        low, high = map(float, found[1].split("[")[1].strip("]").split(", "))
+        assert low <= values[1] <= high
+    plain = claims.everything([predictions(tmp_path / "q.parquet", cleans=False)], [], 0)
+    assert "nothing clean" not in plain
+
+
+def test_the_forecast_is_that_of_the_report(claims: ModuleType, tmp_path: Path) -> None:
+    scored, measured = tmp_path / "v.parquet", tmp_path / "s.parquet"
+    simulated.predictions(scored, ["A"], SHIFTS, 6, folds=2)
+    simulated.distances(measured, SHIFTS, "A", folds=2)
+    dark = distances(tmp_path / "dark.parquet")  # of another dataset, for the claims
+    text = claims.everything([measured, dark], [scored], 0)
+    inputs = claims.read_inputs([scored, measured])
+    layers = inputs.shifts[0].lacking("channel").columns(COLUMNS)
+    fits = fit_losses(scores(inputs.totals()), layers)
+    assert len(fits) == 10
+    for fit in fits:
+        who = f"{fit.kin.encoder} {fit.pruning}"
+        assert cells(text, who, "all, each left out in turn")[1] == f"{fit.error:.2f}"
+        kinds = {held.kind: held for held in fit.crossed.held}
+        assert cells(text, who, "contrast")[2] == f"{kinds['contrast'].error_of_mean:.2f}"
+    assert "left out" not in claims.everything([measured, dark], [], 0)
 
 
 @pytest.mark.slow

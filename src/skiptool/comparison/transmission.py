@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.comparison.results import Measured
-from skiptool.names import LAYERS
+from skiptool.names import INPUT
 from skiptool.stats.jackknife import interval
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
 __all__ = ["add_transmission"]
-
-INPUT = LAYERS[0]
 
 
 def add_transmission(measured: Sequence[Measured]) -> None:

@@ -15,6 +15,7 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    section_of,
     sides,
 )
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
@@ -51,7 +52,7 @@ class DecoderInputs:
     @property
     def heading(self) -> str:
         """Section, which it shares with the curves of the same comparison."""
-        return f"Distance by layer: {self.name}"
+        return section_of(self.name)
 
     @property
     def title(self) -> str:

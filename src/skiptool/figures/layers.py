@@ -15,8 +15,10 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    section_of,
     sides,
 )
+from skiptool.names import INPUT
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
 from skiptool.records import Shade, Table
 
@@ -55,7 +57,7 @@ class LayerCurves:
     @property
     def heading(self) -> str:
         """Section, which it shares with the violins of the same comparison."""
-        return f"Distance by layer: {self.name}"
+        return section_of(self.name)
 
     @property
     def title(self) -> str:
@@ -176,7 +178,7 @@ def _nulls(network: NetworkDistances) -> dict[str, float]:
 
 
 def _handed_on(network: NetworkDistances) -> str | None:
-    inner = [k for k in network.layers if k.layer != "input" and k.share is not None]
+    inner = [k for k in network.layers if k.layer != INPUT and k.share is not None]
     if not inner:
         return None
     for layer in inner:
@@ -193,7 +195,7 @@ def _beside(network: NetworkDistances, baseline: NetworkDistances) -> str | None
     both = [
         (layer.distance.value, values[layer.layer], layer.layer)
         for layer in network.layers
-        if layer.layer != "input"
+        if layer.layer != INPUT
         and math.isfinite(layer.distance.value)
         and math.isfinite(values.get(layer.layer, math.nan))
     ]

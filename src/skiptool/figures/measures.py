@@ -18,6 +18,7 @@ __all__ = [
     "interval_note",
     "measure_of",
     "numbers_of",
+    "section_of",
     "shift_name",
     "sides",
     "title_of",
@@ -95,6 +96,11 @@ def sides(facts: Mapping[str, Any]) -> tuple[str, str]:
     if facts["domain"] != facts["reference_domain"]:
         return f"{facts['domain']} {here}", f"{facts['reference_domain']} {there}"
     return here, there
+
+
+def section_of(name: str) -> str:
+    """Return the heading under which all exhibits of one comparison stand."""
+    return f"Distance by layer: {name}"
 
 
 def shift_name(facts: Mapping[str, Any], side: str = "") -> str:

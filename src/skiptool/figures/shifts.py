@@ -18,12 +18,13 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    section_of,
     sides,
     title_of,
 )
 from skiptool.figures.overview import overviews
 from skiptool.figures.violin import layer_violins
-from skiptool.names import DECODER_INPUTS, ShiftKind
+from skiptool.names import DECODER_INPUTS, INPUT, ShiftKind
 from skiptool.readings.distances import read_distances
 from skiptool.readings.layers import Compared, LayerDistance
 
@@ -56,7 +57,7 @@ class Comparison:
     @property
     def heading(self) -> str:
         """Section, which it shares with the curves of the same comparison."""
-        return f"Distance by layer: {self.name}"
+        return section_of(self.name)
 
     @property
     def title(self) -> str:
@@ -116,7 +117,7 @@ class Comparison:
             inner = [
                 (found.distance.value, found.layer)
                 for found in network.layers
-                if found.layer != "input" and np.isfinite(found.distance.value)
+                if found.layer != INPUT and np.isfinite(found.distance.value)
             ]
             if inner:
                 high = max(inner, key=lambda found: found[0])

@@ -28,9 +28,7 @@ from skiptool.names import DECODER_INPUTS, LAYERS
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
 
-__all__ = ["INPUT", "Tap", "decoder_inputs", "existing_layers", "find_tap"]
-
-INPUT = "input"
+__all__ = ["Tap", "decoder_inputs", "existing_layers", "find_tap"]
 
 
 @dataclass(frozen=True, slots=True)

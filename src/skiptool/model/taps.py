@@ -20,8 +20,8 @@ from torch.utils.hooks import RemovableHandle
 from skiptool.errors import ArgumentError
 from skiptool.model.hardware import autocast, exact_float32
 from skiptool.model.infer import forward_batches, place, side_by_side, to_device
-from skiptool.model.layers import INPUT, find_tap
-from skiptool.names import Precision
+from skiptool.model.layers import find_tap
+from skiptool.names import INPUT, Precision
 from skiptool.records import STRIDE
 
 if TYPE_CHECKING:

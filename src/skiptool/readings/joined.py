@@ -174,7 +174,8 @@ def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
     Returns
     -------
     dict of Kin to dict of Point to dict of layer to float
-        NaN where a layer was not measured.
+        NaN where a layer was not measured. Inputs of decoder blocks are parts of a layer, and
+        passed over.
     """
     kins: dict[Kin, _Measured] = {}
     rows = zip(*(layers[name] for name in COLUMNS), strict=True)
