@@ -1,4 +1,4 @@
-"""Shape of the house: every file has its test, its size, and what its names promise."""
+"""Shape of the house: sizes of functions, and what names promise."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "skiptool"
 FILES = sorted(SOURCE.rglob("*.py"))
-MODULES = [path for path in FILES if path.name not in ("__init__.py", "__main__.py")]
 
 BANNED = {"utils", "helpers", "common", "misc", "base", "manager", "processor"}
-LINES = 250
 BODY = 60
 
 
@@ -21,17 +19,9 @@ def name(path: Path) -> str:
     return str(path.relative_to(SOURCE))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_file_has_its_test(path: Path) -> None:
-    relative = path.relative_to(SOURCE)
-    assert (ROOT / "tests" / relative.with_name(f"test_{relative.name}")).is_file()
-
-
 @pytest.mark.parametrize("path", FILES, ids=name)
-def test_file_is_short_and_well_named(path: Path) -> None:
+def test_file_is_well_named(path: Path) -> None:
     assert path.stem not in BANNED
-    text = path.read_text()
-    assert len(text.splitlines()) <= LINES or f"Longer than {LINES} lines:" in text
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
