@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from skiptool.comparison.counts import Counts
+from skiptool.comparison.estimates import Estimates
 from skiptool.comparison.results import Partial
 from skiptool.comparison.sets import Settings
-from skiptool.comparison.units import Units
+from skiptool.comparison.units import IMAGE, Draw, Units, least_p_value
 from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal
 from skiptool.distances.binning import Binning, merged
 from skiptool.distances.histograms import frequencies
+from skiptool.distances.pooled_bins import pool_bins, pooled_bins
 from skiptool.distances.resampling import left_out, permuted
 from skiptool.names import Metric
 from skiptool.stats.jackknife import corrected
@@ -38,22 +41,46 @@ class Design:
     labellings : int32, shape (1 + R, n)
         Which of the pooled units play the reference: as they are labelled, then R relabellings,
         shared by all layers so that their values can be compared.
+    unit : str
+        Name of the column that the units are values of, or ``image``.
+    draw : Draw or None
+        Equal draw of images, where the units of the two sets are of other sizes.
+    seed : int
+        Of the equal draw of vectors.
+    warnings : tuple of str
+        What a reader must know of these statistics.
     """
 
     reference: Units
     other: Units
     paired: bool
     labellings: AnyArray
+    unit: str = IMAGE
+    draw: Draw | None = None
+    seed: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def permutations(self) -> int:
         """R."""
         return len(self.labellings) - 1
 
+    @property
+    def least_p(self) -> float:
+        """Smallest p-value that the number of units allows."""
+        return least_p_value(len(self.reference), len(self.other), paired=self.paired)
+
+
+Sides = tuple[tuple[Units, Counts], tuple[Units, Counts]]
+"""Units and counts of the reference and of the other set."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bins:
-    """Counts of one layer of both sets, K each, and what to make of them."""
+    """Counts of one layer of both sets, K each, and what to make of them.
+
+    ``tested`` holds units and counts of both sets in the equal draw; None where all is tested.
+    """
 
     binning: Binning
     reference: Counts
@@ -61,6 +88,7 @@ class Bins:
     vectors: tuple[int, int]
     design: Design
     settings: Settings
+    tested: Sides | None = None
 
 
 def metrics_on_bins(settings: Settings) -> list[tuple[Metric, int]]:
@@ -73,31 +101,77 @@ def measure_channels(layer: Bins, first: int) -> list[Partial]:
     design, settings = layer.design, layer.settings
     if settings.literal:
         return [_literal(layer, first)]
-    units = [
-        who.gathered(counts.channels(first))
-        for who, counts in ((design.reference, layer.reference), (design.other, layer.other))
+    whole = ((design.reference, layer.reference), (design.other, layer.other))
+    units = _gathered(whole, first)
+    tested = units if layer.tested is None else _gathered(layer.tested, first)
+    totals = [
+        counts.channels(first).sum(axis=0, dtype=np.int64)
+        if not who.equal
+        else each.sum(axis=0, dtype=np.int64)
+        for (who, counts), each in zip(whole, units, strict=True)
     ]
     found = {}
     for bins in settings.bins:
         a, b = (np.ascontiguousarray(merged(each, layer.binning, bins)) for each in units)
+        sums = [merged(each, layer.binning, bins) for each in totals]
+        drawn = [np.ascontiguousarray(merged(each, layer.binning, bins)) for each in tested]
+        wanted = {DISTANCES[metric].pooled for metric in settings.metrics if metric in DISTANCES}
+        sides = {each: _pooled(a, b, design.paired, pool=each) for each in wanted}
         for metric in settings.metrics:
             if metric in DISTANCES:
-                found[metric, bins] = _measure(a, b, DISTANCES[metric], layer)
+                distance = DISTANCES[metric]
+                part = _described(sums, distance, layer.binning)
+                mine, theirs, left = sides[distance.pooled]
+                found[metric, bins] = replace(
+                    part,
+                    estimates=_estimates(
+                        mine, theirs, left, part.values, distance, paired=design.paired
+                    ),
+                    null=permuted(drawn[0], drawn[1], design.labellings, distance)
+                    if design.permutations
+                    else None,
+                )
     return [found[key] for key in metrics_on_bins(settings)]
 
 
-def _measure(a: AnyArray, b: AnyArray, distance: Distance, layer: Bins) -> Partial:
-    design = layer.design
-    totals = [each.sum(axis=0, dtype=np.int64) for each in (a, b)]
+def _gathered(sets: Sides, first: int) -> list[AnyArray]:
+    return [who.gathered(counts.channels(first)) for who, counts in sets]
+
+
+def _described(totals: Sequence[Int64], distance: Distance, binning: Binning) -> Partial:
+    """Measure the distance between all values of both sets, as the paper defines it."""
     values = distance.function(*(frequencies(each) for each in totals))
-    scaled = np.square(values) if distance.squared else values
-    without = _left_out(a, b, distance, design.paired)
-    estimate, replicates = corrected(scaled, without, squared=distance.squared)
-    null = permuted(a, b, design.labellings, distance) if design.permutations else None
-    pooled = totals[0] + totals[1]
-    occupied = np.asarray((pooled > 0).sum(axis=1), dtype=np.float64)
-    used = None if layer.binning.edges is not None else _used(pooled)
-    return Partial(values, estimate, replicates, null, occupied, used)
+    together = totals[0] + totals[1]
+    occupied = np.asarray((together > 0).sum(axis=1), dtype=np.float64)
+    used = None if binning.edges is not None else _used(together)
+    return Partial(values, occupied=occupied, used=used)
+
+
+def _pooled(
+    a: AnyArray, b: AnyArray, paired: bool, *, pool: bool
+) -> tuple[AnyArray, AnyArray, Int64]:
+    """Pool the bins of counts of units, if asked to; the last is the number of bins left, (d,)."""
+    if not pool:
+        return a, b, np.full(a.shape[1], a.shape[2])
+    bins = pooled_bins(a, b, paired=paired)
+    return pool_bins(a, bins), pool_bins(b, bins), bins.max(axis=1) + 1
+
+
+def _estimates(
+    a: AnyArray,
+    b: AnyArray,
+    bins: Int64,
+    ceiling: Float64,
+    distance: Distance,
+    *,
+    paired: bool,
+) -> Estimates:
+    """Estimate the distance between the populations from counts of units that weigh equally."""
+    plain = distance.function(*(frequencies(each.sum(axis=0, dtype=np.int64)) for each in (a, b)))
+    scaled, ceiling = (np.square(e) if distance.squared else e for e in (plain, ceiling))
+    without = _left_out(a, b, distance, paired)
+    estimate, replicates = corrected(scaled, without)
+    return Estimates(distance.squared, scaled, estimate, replicates, bins, ceiling)
 
 
 def _left_out(a: AnyArray, b: AnyArray, distance: Distance, paired: bool) -> tuple[Float64, ...]:

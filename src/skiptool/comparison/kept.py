@@ -53,6 +53,10 @@ class _Kept:
     def columns(self) -> Mapping[str, Any]:
         return self.source.columns
 
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        return self.source.grid
+
     def __len__(self) -> int:
         return len(self.source)
 

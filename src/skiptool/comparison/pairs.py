@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -11,10 +12,11 @@ from skiptool.comparison.binned import Design
 from skiptool.comparison.kept import keeping
 from skiptool.comparison.layer import Comparison, measure_layer
 from skiptool.comparison.reading import Mapper
-from skiptool.comparison.results import Measured
+from skiptool.comparison.results import ALPHA, Measured
+from skiptool.comparison.rows import pair_warnings
 from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.transmission import add_transmission
-from skiptool.comparison.units import paired_units
+from skiptool.comparison.units import IMAGE, equal_draw, paired_units, unit_column
 from skiptool.errors import MismatchError
 from skiptool.records import SILENT, Progress
 from skiptool.stats.permutation import adjusted_p_values, relabellings
@@ -62,8 +64,8 @@ def measure_pairs(
                     pair = (kept[first], kept[second])
                     comparison = Comparison(pair, designs[place], settings, mapper, task)
                     found[place] += measure_layer(comparison, layer)
-    for measured in found:
-        _relate(measured)
+    for design, measured in zip(designs, found, strict=True):
+        _relate(measured, design)
     return designs, found
 
 
@@ -99,10 +101,14 @@ def _design(reference: Activations, other: Activations, settings: Settings) -> D
     permutations = 0 if settings.literal else settings.permutations
     chosen = relabellings(len(first), len(second), permutations, paired=paired, rng=rng)
     labelled = np.arange(len(first), dtype=np.int32)[np.newaxis]
-    return Design(first, second, paired, np.concatenate([labelled, chosen]))
+    unit = unit_column(reference, other, settings) or IMAGE
+    draw = equal_draw(first, second, paired=paired, rng=rng) if permutations else None
+    labellings = np.concatenate([labelled, chosen])
+    design = Design(first, second, paired, labellings, unit, draw, settings.seed)
+    return replace(design, warnings=pair_warnings((reference, other), design))
 
 
-def _relate(measured: Sequence[Measured]) -> None:
+def _relate(measured: Sequence[Measured], design: Design) -> None:
     """Add what layers have together, for each metric and number of bins by itself.
 
     P-values are adjusted over the layers, distances set beside that of the input.
@@ -119,4 +125,4 @@ def _relate(measured: Sequence[Measured]) -> None:
             null = np.stack([each.null for each in layers if each.null is not None])
             adjusted = adjusted_p_values(null[:, 0], null[:, 1:])
             for each, value in zip(layers, adjusted, strict=True):
-                each.mean["p_adjusted"] = float(value)
+                each.mean["p_adjusted"] = float("nan" if design.least_p > ALPHA else value)

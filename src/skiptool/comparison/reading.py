@@ -16,7 +16,7 @@ from skiptool.distances.keys import KEYS, key_counts
 from skiptool.errors import FormatError
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Float64
+    from skiptool.records import AnyArray, Float64, Int64
 
 __all__ = ["Block", "Mapper", "counted", "extents", "key_totals", "values_of"]
 
@@ -37,24 +37,33 @@ class Mapper(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Counts (n, D, C) of some images, and their mean activations (n, D) if asked for."""
+    """Counts (n, D, C) of some images, and their mean activations (n, D) if asked for.
+
+    The first entry of either is of all vectors of each image, a second one of those drawn, if any.
+    """
 
     start: int
-    counts: AnyArray
-    means: Float64 | None = None
+    counts: tuple[AnyArray, ...]
+    means: tuple[Float64, ...] = ()
 
 
 def counted(
-    activations: Activations, layer: str, binning: Binning, mapper: Mapper, *, means: bool
+    activations: Activations,
+    layer: str,
+    binning: Binning,
+    mapper: Mapper,
+    *,
+    means: bool,
+    drawn: Int64 | None = None,
 ) -> Iterator[Block]:
-    """Count all images of a layer, block by block.
+    """Count all images of a layer, block by block; ``drawn`` (N, k) asks for some vectors too.
 
     Raises
     ------
     FormatError
         If an activation is not finite or out of range: says of which image and channel.
     """
-    function = partial(_count_block, activations, layer, binning, means)
+    function = partial(_count_block, activations, layer, binning, means, drawn)
     return mapper(function, _rows(activations, layer), _joined)
 
 
@@ -131,11 +140,20 @@ def _rows(activations: Activations, layer: str) -> list[slice]:
 
 
 def _count_block(
-    activations: Activations, layer: str, binning: Binning, means: bool, rows: slice
+    activations: Activations,
+    layer: str,
+    binning: Binning,
+    means: bool,
+    drawn: Int64 | None,
+    rows: slice,
 ) -> Block:
     values = activations.read(layer, rows)
+    parts = [values]
+    if drawn is not None:
+        chosen = drawn[rows][:, np.newaxis, :]
+        parts.append(np.ascontiguousarray(np.take_along_axis(values, chosen, axis=2)))
     try:
-        counts = count(values, binning)
+        counts = tuple(count(part, binning) for part in parts)
     except Misfit as error:
         finite = np.isfinite(error.value)
         what = "outside of the range that is kept beside it" if finite else "not finite"
@@ -143,7 +161,7 @@ def _count_block(
         image = rows.start + error.image
         # Without its cause, which cannot travel from a cluster.
         raise _misfit(activations, layer, image, error.channel, reason) from None
-    averages = values.mean(axis=2, dtype=np.float64) if means else None
+    averages = tuple(part.mean(axis=2, dtype=np.float64) for part in parts) if means else ()
     return Block(rows.start, counts, averages)
 
 
@@ -152,11 +170,12 @@ def _extent_block(activations: Activations, layer: str, rows: slice) -> tuple[An
 
 
 def _joined(blocks: Sequence[Block]) -> Block:
-    means = [block.means for block in blocks if block.means is not None]
+    counts = zip(*(block.counts for block in blocks), strict=True)
+    means = zip(*(block.means for block in blocks), strict=True)
     return Block(
         blocks[0].start,
-        np.concatenate([block.counts for block in blocks]),
-        np.concatenate(means) if means else None,
+        tuple(np.concatenate(each) for each in counts),
+        tuple(np.concatenate(each) for each in means),
     )
 
 

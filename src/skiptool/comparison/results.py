@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skiptool.comparison.estimates import Estimates, channel_intervals, layer_estimate
 from skiptool.distances.binned import layer_mean
 from skiptool.names import Metric, RangeRule
-from skiptool.stats.jackknife import interval
 from skiptool.stats.permutation import p_values
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Bool, Float64
+    from skiptool.records import Bool, Float64
 
-__all__ = ["Measured", "Partial", "joined"]
+__all__ = ["ALPHA", "Measured", "Partial", "joined"]
 
 HIGH = 0.95
-"""Quantile of the null that stands beside a value."""
+"""Quantile of the null distribution that is reported."""
+
+ALPHA = 0.05
+"""An interval reaches 0 where the p-value is above this: the two columns never contradict."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +33,10 @@ class Partial:
     Attributes
     ----------
     values : float64, shape (d,)
-    estimate : float64, shape (d,), or None
-        Corrected for bias, with a sign.
-    replicates : tuple of float64, shapes (d, U), (d, V)
-        The same without each unit.
+    estimates : Estimates or None
     null : float64, shape (d, 1 + R), or None
-        As the units are labelled, then relabelled: by one formula, so that ties are ties.
+        The tested statistic with the units as they are labelled, then relabelled: by one formula,
+        so that ties are ties.
     occupied : float64, shape (d,), or None
         Bins that hold a value of either set.
     used : float64, shape (d,), or None
@@ -43,8 +44,7 @@ class Partial:
     """
 
     values: Float64
-    estimate: Float64 | None = None
-    replicates: tuple[Float64, ...] = ()
+    estimates: Estimates | None = None
     null: Float64 | None = None
     occupied: Float64 | None = None
     used: Float64 | None = None
@@ -67,11 +67,13 @@ class Measured:
     mean : dict of str to float
         The same for the layer, eq. (10), and ``value_live``.
     null : float64, shape (1 + R,), or None
-        The layer's value as labelled, then under each relabelling.
+        The layer's tested statistic as labelled, then under each relabelling.
     estimate : float
         The layer's corrected value, with a sign; NaN where it was not computed.
     replicates : tuple of float64, shapes (U,), (V,)
         The same without each unit; empty where it was not computed.
+    drawn : bool
+        The tested statistic is that of an equal draw, not of everything.
     """
 
     layer: str
@@ -85,36 +87,44 @@ class Measured:
     null: Float64 | None = None
     estimate: float = math.nan
     replicates: tuple[Float64, ...] = ()
+    drawn: bool = False
 
 
-def joined(parts: Sequence[Partial], constant: Bool, *, bounded: bool) -> dict[str, Any]:
+def joined(
+    parts: Sequence[Partial], constant: Bool, *, bounded: bool, least_p: float = 0.0
+) -> dict[str, Any]:
     """Put blocks of channels together: what `Measured` holds of their layer, by its fields.
 
+    Parameters
+    ----------
+    parts : sequence of Partial
+    constant : bool, shape (D,)
+    bounded : bool
+        The distance is at most 1.
+    least_p : float
+        Smallest p-value that the number of units allows. Above ``ALPHA`` none is given, and every
+        interval reaches 0.
+
+    Notes
+    -----
     Sums run channel by channel, so that results do not depend on how channels were blocked.
     """
-    columns = [_channel_columns(part, bounded) for part in parts]
-    channels = {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
+    channels = _channel_columns(parts)
     value, live = layer_mean(channels["value"], constant)
     mean = {"value": value, "value_live": live}
     for name in ("effective_bins", "range_used"):
         if name in channels:
             kept = channels[name][~constant]
             mean[name] = float(kept.mean()) if kept.size else float("nan")
-    size = len(constant)
     found: dict[str, Any] = {"channels": channels, "mean": mean, "null": None}
-    if parts[0].estimate is not None:
-        estimate = np.concatenate([p.estimate for p in parts if p.estimate is not None]).mean()
-        replicates = tuple(
-            _sum(each) / size for each in zip(*(p.replicates for p in parts), strict=True)
-        )
-        corrected = _bias_columns(np.asarray(value), estimate, replicates, bounded)
-        mean |= {name: float(column) for name, column in corrected.items()}
-        found |= {"estimate": float(estimate), "replicates": replicates}
     nulls = [part.null for part in parts if part.null is not None]
     if nulls:
-        null = _sum(nulls) / size
-        mean |= {name: float(column) for name, column in _null_columns(null).items()}
-        found["null"] = null
+        channels |= _null_columns(np.concatenate(nulls), least_p)
+        found["null"] = _sum(nulls) / len(constant)
+        mean |= {name: float(each) for name, each in _null_columns(found["null"], least_p).items()}
+    estimates = [part.estimates for part in parts if part.estimates is not None]
+    if estimates:
+        found |= _estimated(Estimates.joined(estimates), constant, channels, mean, bounded)
     return found
 
 
@@ -127,32 +137,55 @@ def _sum(parts: Sequence[Float64]) -> Float64:
     return total
 
 
-def _channel_columns(part: Partial, bounded: bool) -> dict[str, Float64]:
-    columns: dict[str, Float64] = {"value": part.values}
-    if part.occupied is not None:
-        columns["effective_bins"] = part.occupied
-    if part.used is not None:
-        columns["range_used"] = part.used
-    if part.estimate is not None:
-        columns |= _bias_columns(part.values, part.estimate, part.replicates, bounded)
-    if part.null is not None:
-        columns |= _null_columns(part.null)
+def _channel_columns(parts: Sequence[Partial]) -> dict[str, Float64]:
+    columns = {"value": np.concatenate([part.values for part in parts])}
+    for name, arrays in (
+        ("effective_bins", [part.occupied for part in parts if part.occupied is not None]),
+        ("range_used", [part.used for part in parts if part.used is not None]),
+    ):
+        if arrays:
+            columns[name] = np.concatenate(arrays)
     return columns
 
 
-def _bias_columns(
-    values: Float64, estimate: AnyArray, replicates: Sequence[Float64], bounded: bool
-) -> dict[str, Float64]:
-    low, high = interval(estimate, replicates, correction=values - estimate)
+def _estimated(
+    estimates: Estimates,
+    constant: Bool,
+    channels: dict[str, Float64],
+    mean: dict[str, float],
+    bounded: bool,
+) -> dict[str, Any]:
+    """Add the columns of estimates to those of channels and layer; return the layer's own."""
     most = 1.0 if bounded else np.inf
-    found = {"corrected": estimate, "ci_low": low, "ci_high": high}
-    return {name: np.clip(column, 0.0, most) for name, column in found.items()}
+    estimate, low, high = channel_intervals(estimates, constant)
+    silent = (
+        np.isnan(channels["p_value"]) | (channels["p_value"] > ALPHA)
+        if ("p_value" in channels)
+        else np.zeros(len(constant), dtype=np.bool_)
+    )
+    low = np.where(silent & ~np.isnan(low), 0.0, low)
+    for name, column in (("corrected", estimate), ("ci_low", low), ("ci_high", high)):
+        channels[name] = np.clip(column, 0.0, most)
+    channels["inference_bins"] = estimates.bins.astype(np.float64)
+    channels["unresolved_channels"] = ((estimates.bins < 2) & ~constant).astype(np.float64)
+    layer = layer_estimate(estimates, constant)
+    low_end = layer.low
+    if "p_value" in mean and not mean["p_value"] <= ALPHA and not math.isnan(low_end):
+        low_end = 0.0
+    for name, end in (("corrected", layer.value), ("ci_low", low_end), ("ci_high", layer.high)):
+        mean[name] = float(np.clip(end, 0.0, most))
+    live = estimates.bins[~constant]
+    mean["inference_bins"] = float(live.mean()) if live.size else float("nan")
+    mean["unresolved_channels"] = float(layer.unresolved)
+    return {"estimate": layer.value, "replicates": layer.replicates}
 
 
-def _null_columns(labelled: Float64) -> dict[str, Float64]:
+def _null_columns(labelled: Float64, least_p: float) -> dict[str, Float64]:
     observed, null = labelled[..., 0], labelled[..., 1:]
+    p = p_values(observed, null)
     return {
+        "tested": observed,
         "null_mean": null.mean(axis=-1),
         "null_high": np.quantile(null, HIGH, axis=-1),
-        "p_value": p_values(observed, null),
+        "p_value": np.full_like(p, np.nan) if least_p > ALPHA else p,
     }

@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.comparison.binned import Design
-from skiptool.comparison.results import Measured
+from skiptool.comparison.results import ALPHA, Measured
 from skiptool.comparison.sets import Activations, Settings
-from skiptool.distances.binned import DISTANCES
+from skiptool.comparison.units import IMAGE, SUBJECT, repeats
+from skiptool.names import RangeRule
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
-__all__ = ["PRINTED", "columns_of", "in_order", "scarce", "squeezed"]
+__all__ = [
+    "PRINTED",
+    "STRETCHED",
+    "columns_of",
+    "in_order",
+    "layer_warnings",
+    "pair_warnings",
+    "squeezed",
+]
 
 STATISTICS = (
-    *("value", "corrected", "ci_low", "ci_high", "null_mean", "null_high", "p_value"),
-    *("effective_bins", "range_used"),
+    *("value", "corrected", "ci_low", "ci_high", "tested", "null_mean", "null_high", "p_value"),
+    *("effective_bins", "range_used", "inference_bins"),
 )
 """Columns that channels and layers share."""
 
@@ -37,14 +46,14 @@ PRINTED = (
 )
 """What people read, in this order."""
 
-ENOUGH = 5
-"""Values a bin on average, below which statistics are not to be trusted."""
+STRETCHED = (RangeRule.MINMAX, RangeRule.REFERENCE)
+"""Range rules that an outlier can stretch."""
 
 SQUEEZED = 0.1
 """Share of the range below which the middle 99.8 % of values count as squeezed."""
 
 
-def columns_of(measured: Measured, design: Design, settings: Settings) -> dict[str, Any]:
+def columns_of(measured: Measured, design: Design) -> dict[str, Any]:
     """Return columns of the layer's row, whose channel is None, and of one row a channel."""
     size = len(measured.constant)
     columns: dict[str, Any] = {
@@ -53,6 +62,9 @@ def columns_of(measured: Measured, design: Design, settings: Settings) -> dict[s
         **{"metric": measured.metric.value, "bins": measured.bins},
         "range_rule": None if measured.range_rule is None else measured.range_rule.value,
         "constant_channels": [int(measured.constant.sum()), *measured.constant.astype(int)],
+        "unresolved_channels": _unresolved(measured),
+        "warnings": ["; ".join([*design.warnings, *layer_warnings(measured, design)]) or None]
+        + [None] * size,
     }
     for name in STATISTICS:
         alone = np.full(size, np.nan)
@@ -61,10 +73,10 @@ def columns_of(measured: Measured, design: Design, settings: Settings) -> dict[s
         columns[name] = _null(measured.mean.get(name), np.full(size, np.nan))
     return columns | {
         "paired": design.paired,
-        "unit": settings.group or "image",
+        "unit": design.unit,
         **{"units_reference": len(design.reference), "units_other": len(design.other)},
         **{"n_reference": len(design.reference.order), "n_other": len(design.other.order)},
-        "permutations": design.permutations,
+        **{"permutations": design.permutations, "drawn": measured.drawn},
         "skiptool_version": version("skiptool"),
     }
 
@@ -86,16 +98,58 @@ def squeezed(measured: Sequence[Measured]) -> dict[str, int]:
     return {layer: channels for layer, channels in found.items() if channels}
 
 
-def scarce(sets: Sequence[Activations], settings: Settings) -> int | None:
-    """Return the fewest values of a channel, where they are too few to fill its bins.
+def pair_warnings(sets: Sequence[Activations], design: Design) -> tuple[str, ...]:
+    """Return what a reader must know of the statistics of a pair, whatever the layer."""
+    found = []
+    for each in sets if design.unit == IMAGE else ():
+        if repeats(each):
+            subjects = len({str(value) for value in each.columns[SUBJECT]})
+            found.append(
+                f"{len(each)} images of {subjects} subjects are counted as independent "
+                "(pseudo-replication), so p-values and intervals are too small"
+            )
+    units = f"{len(design.reference)} and {len(design.other)}"
+    if design.permutations and design.least_p > ALPHA:
+        found.append(
+            f"no p-value below {ALPHA} is possible with {units} "
+            f"{'pairs' if design.paired else 'units'}, so none is given"
+        )
+    if min(len(design.reference), len(design.other)) < 2:
+        found.append(f"an interval needs at least 2 units of each set, not {units}")
+    vectors = {tuple(each.shape(name)[2] for each in sets) for name in sets[0].layers}
+    unequal = sorted(sizes for sizes in vectors if sizes[0] != sizes[1])
+    if design.permutations and (design.draw or unequal):
+        what = [f"{min(each)} of the vectors of each image" for each in unequal[:1]]
+        what += ["equally many images of each unit"] if design.draw else []
+        found.append(f"the test draws {' and '.join(what)}, as the sets differ in size")
+    return tuple(found)
 
-    With less than five a bin, leaving out a unit empties bins, and neither the correction of bias
-    nor its interval can be trusted (simulated).
-    """
-    shapes = [each.shape(layer) for each in sets for layer in each.layers]
-    fewest = min(images * vectors for images, _, vectors in shapes)
-    binned = any(metric in DISTANCES for metric in settings.metrics)
-    return fewest if binned and fewest < ENOUGH * max(settings.bins) else None
+
+def layer_warnings(measured: Measured, design: Design) -> list[str]:
+    """Return what a reader must know of the numbers of one layer."""
+    found = []
+    stretched = squeezed([measured]).get(measured.layer, 0)
+    if stretched and measured.range_rule in STRETCHED:
+        found.append(
+            f"a few outlying values stretch the range of {stretched} channels to over ten times "
+            "what the other 99.8 % use, which hides shifts"
+        )
+    unresolved = int(measured.mean.get("unresolved_channels", 0))
+    if unresolved:
+        live = len(measured.constant) - int(measured.constant.sum())
+        none = np.isnan(measured.mean["ci_high"])
+        found.append(
+            f"{unresolved} of {live} channels vary in too few {design.unit}s to estimate their "
+            f"distance{', so there is no interval' if none else ''}; more are needed"
+        )
+    return found
+
+
+def _unresolved(measured: Measured) -> list[int | None]:
+    channels = measured.channels.get("unresolved_channels")
+    if channels is None:
+        return [None] * (1 + len(measured.constant))
+    return [int(measured.mean["unresolved_channels"]), *channels.astype(int).tolist()]
 
 
 def _null(mean: float | None, channels: AnyArray) -> list[float | None]:

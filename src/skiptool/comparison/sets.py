@@ -50,6 +50,10 @@ class Activations(Protocol):
     def columns(self) -> Mapping[str, Any]:
         """Columns of the images by name, ``id`` and ``subject`` among them."""
 
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns that the K vectors of an image lie in; None where nobody kept them."""
+
     def __len__(self) -> int: ...
 
     def shape(self, layer: str) -> tuple[int, int, int]:
@@ -82,7 +86,8 @@ class Settings:
     permutations : int
         R relabellings; 0 leaves the null out.
     group : str or None
-        Column whose values are the units of statistics; the images themselves without it.
+        Column whose values are the units of statistics; ``image`` for the images themselves. None
+        takes the subjects where the sets know them and they repeat, else the images.
     paired : bool or None
         Relabel within pairs of units of one name; None where the sets say so themselves.
     seed : int

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.comparison.binned import Design
+from skiptool.comparison.estimates import Estimates
 from skiptool.comparison.ranges import exact_wasserstein
 from skiptool.comparison.results import Partial
 from skiptool.comparison.sets import Activations, Settings
+from skiptool.comparison.units import Draw
 from skiptool.distances.resampled import (
     leave_one_out_wasserstein,
     permuted_wasserstein,
@@ -30,7 +32,7 @@ def measure_unbinned(
     metric: Metric,
     sets: tuple[Activations, Activations],
     layer: str,
-    means: Sequence[Float64],
+    means: Sequence[Sequence[Float64]],
     design: Design,
     settings: Settings,
 ) -> Partial:
@@ -38,22 +40,31 @@ def measure_unbinned(
 
     Parameters
     ----------
-    means : sequence of float64, shapes (N, D), (N', D)
-        Mean activation of each image, for the representation shift. Its statistics are those of
-        the means of units. The exact distance of all activations has none: they are not kept.
+    means : pair of sequences of float64, shapes (N, D), (N', D)
+        Mean activation of each image, for the representation shift: of all vectors, then of those
+        of the equal draw, if any. Its statistics are those of the means of units. The exact
+        distance of all activations has none: they are not kept.
     """
     if metric is Metric.WASSERSTEIN_EXACT:
         return Partial(exact_wasserstein(*sets, layer, settings))
-    x, y = design.reference.averaged(means[0]), design.other.averaged(means[1])
+    x, y = design.reference.averaged(means[0][0]), design.other.averaged(means[1][0])
     values = representation_shift(x, y)
     without = _left_out(x, y, design.paired)
-    estimate, replicates = corrected(values, without, squared=False)
+    estimate, replicates = corrected(values, without)
+    bins = np.full(len(values), 2)
+    estimates = Estimates(False, values, estimate, replicates, bins, values)
     null = None
     if design.permutations:
         chosen = np.zeros((len(design.labellings), len(x) + len(y)), dtype=np.bool_)
         np.put_along_axis(chosen, design.labellings.astype(np.int64), True, axis=1)
-        null = permuted_wasserstein(np.concatenate([x, y]), chosen).T
-    return Partial(values, estimate, replicates, null)
+        null = permuted_wasserstein(np.concatenate(_drawn(means, design)), chosen).T
+    return Partial(values, estimates, null)
+
+
+def _drawn(means: Sequence[Sequence[Float64]], design: Design) -> list[Float64]:
+    """Return the means (U, D) of the units of both sets in the equal draw, else of everything."""
+    units = design.draw or Draw(design.reference, design.other)
+    return [units.reference.averaged(means[0][-1]), units.other.averaged(means[1][-1])]
 
 
 def _left_out(x: Float64, y: Float64, paired: bool) -> tuple[Float64, ...]:

@@ -1,10 +1,24 @@
-"""Units of statistics: the images, or groups of them, and how two sets of them are paired."""
+"""Units of statistics: images, or groups of them such as subjects, and how two sets are paired.
+
+A unit is what was sampled independently. Where several images are of one subject, the subject is
+the unit: slices of one heart are alike whatever the scanner, and counting them as independent makes
+every difference significant.
+
+Units weigh equally, however many images or vectors they hold. The permutation test needs more: only
+units that hold equally many values are exchangeable, as a unit of few values has a noisier
+distribution. Where sizes differ between the sets, the test therefore runs on an equal draw: so many
+images are drawn from each unit that both sets have the same distribution of sizes, and of images
+with more vectors than the others a part is drawn. One draw is taken, by the seed. The mean over
+several draws is not exchangeable either, as units that have more to draw from get smoother: with
+60 images of 169 vectors against 12 of 9 its false alarms were 10 to 18 % instead of 5 %.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import comb, isqrt
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,7 +28,27 @@ from skiptool.errors import ArgumentError, MismatchError, near
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Int64
 
-__all__ = ["Units", "paired_units"]
+__all__ = [
+    "IMAGE",
+    "SUBJECT",
+    "Draw",
+    "Units",
+    "drawn_vectors",
+    "equal_draw",
+    "least_p_value",
+    "paired_units",
+    "repeats",
+    "unit_column",
+]
+
+IMAGE: Final = "image"
+"""Asks for images as units, whatever columns there are."""
+
+SUBJECT: Final = "subject"
+"""Column whose values are the units where they repeat and nothing else is asked for."""
+
+_TOTAL: Final = 1 << 26
+"""Counts of units that hold unequally many values are scaled to add up to about this much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +58,7 @@ class Units:
     Attributes
     ----------
     order : int64, shape (N,)
-        Images sorted by unit.
+        Images sorted by unit; in a draw, those that were drawn.
     first : int64, shape (U,)
         Where each unit begins in ``order``.
     """
@@ -35,19 +69,44 @@ class Units:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def sizes(self) -> Int64:
+        """Number of images of each unit, (U,)."""
+        return np.diff(np.append(self.first, len(self.order)))
+
+    @property
+    def equal(self) -> bool:
+        """Whether all units have equally many images."""
+        return bool(np.ptp(self.sizes) == 0)
+
     def gathered(self, counts: AnyArray) -> AnyArray:
-        """Return counts (N, D, B) of images as counts (U, D, B) of units."""
+        """Return counts (N, D, B) of images as counts (U, D, B) of units that weigh equally.
+
+        Counts of units with unequally many images are scaled by whole numbers to nearly one total
+        (to within one part in 1,000 for units of up to 65,536 values).
+        """
         if len(self) == len(self.order):
-            if (self.order == np.arange(len(self))).all():
+            if len(self.order) == len(counts) and (self.order == np.arange(len(self))).all():
                 return counts
             return np.asarray(counts[self.order])
-        return np.asarray(np.add.reduceat(counts[self.order], self.first, axis=0, dtype=np.uint32))
+        found = np.add.reduceat(counts[self.order], self.first, axis=0, dtype=np.uint32)
+        if not self.equal:
+            totals = found[:, 0].sum(axis=-1, dtype=np.int64)
+            found *= np.maximum(_TOTAL // totals, 1).astype(np.uint32)[:, np.newaxis, np.newaxis]
+        return np.asarray(found)
 
     def averaged(self, means: AnyArray) -> AnyArray:
         """Return values (N, D) of images as means (U, D) over each unit's images."""
         sums = np.add.reduceat(means[self.order], self.first, axis=0)
-        sizes = np.diff([*self.first, len(self.order)])
-        return np.asarray(sums / sizes[:, np.newaxis])
+        return np.asarray(sums / self.sizes[:, np.newaxis])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """One draw of images that makes the units of both sets exchangeable."""
+
+    reference: Units
+    other: Units
 
 
 def paired_units(
@@ -65,7 +124,8 @@ def paired_units(
     MismatchError
         If pairs are asked for and the units differ.
     """
-    names = [_names(each, settings.group) for each in (reference, other)]
+    group = unit_column(reference, other, settings)
+    names = [_names(each, group) for each in (reference, other)]
     paired = _same_images(reference, other) if settings.paired is None else settings.paired
     if paired:
         _check_pairs(names, reference, other)
@@ -74,6 +134,125 @@ def paired_units(
         return _units(first), _units(second), True
     first, second = (_numbered(each) for each in names)
     return _units(first), _units(second), False
+
+
+def unit_column(reference: Activations, other: Activations, settings: Settings) -> str | None:
+    """Return the column whose values are the units; None where images are.
+
+    That is the column asked for; if none is, ``subject`` where both sets know it and it repeats in
+    either.
+    """
+    if settings.group is not None:
+        return None if settings.group == IMAGE else settings.group
+    known = all(SUBJECT in each.columns for each in (reference, other))
+    return SUBJECT if known and any(repeats(each) for each in (reference, other)) else None
+
+
+def repeats(activations: Activations) -> bool:
+    """Whether several images are of one subject."""
+    subjects = [str(value) for value in activations.columns.get(SUBJECT, ())]
+    return 0 < len(set(subjects)) < len(subjects) and all(subjects)
+
+
+def least_p_value(reference: int, other: int, *, paired: bool) -> float:
+    """Return the smallest p-value that a permutation of so many units can have.
+
+    Swapping the two sets as a whole does not change a distance, so of sets of equal size two
+    relabellings reach it at least.
+
+    Examples
+    --------
+    >>> least_p_value(3, 3, paired=False), least_p_value(5, 5, paired=True)
+    (0.1, 0.0625)
+    """
+    ways = 2**reference if paired else comb(reference + other, reference)
+    return min(1.0, (2 if paired or reference == other else 1) / ways)
+
+
+def equal_draw(
+    reference: Units, other: Units, *, paired: bool, rng: np.random.Generator
+) -> Draw | None:
+    """Draw images so that both sets have the same distribution of unit sizes.
+
+    Parameters
+    ----------
+    reference, other : Units
+    paired : bool
+        Unit i of both sets belongs together: both are drawn to the smaller size of the two.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Draw or None
+        None where nothing needs to be drawn. The sizes of each set, sorted, are lowered to the
+        quantiles of the other set's where these are smaller, so sets of equal sizes lose nothing.
+    """
+    sizes = (reference.sizes, other.sizes)
+    least = (np.minimum(*sizes),) * 2 if paired else (_lowered(*sizes), _lowered(*sizes[::-1]))
+    if all((target == size).all() for target, size in zip(least, sizes, strict=True)):
+        return None
+    return Draw(_drawn(reference, least[0], rng), _drawn(other, least[1], rng))
+
+
+def _lowered(sizes: Int64, others: Int64) -> Int64:
+    """Lower each size to the quantile of the other sizes at its rank."""
+    rank = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
+    place = ((rank + 0.5) / len(sizes) * len(others)).astype(np.int64)
+    return np.asarray(np.minimum(sizes, np.sort(others)[np.minimum(place, len(others) - 1)]))
+
+
+def _drawn(units: Units, sizes: Int64, rng: np.random.Generator) -> Units:
+    """Draw so many images of each unit, without replacement."""
+    ends = np.append(units.first, len(units.order))
+    parts = [
+        np.sort(rng.permutation(units.order[start:stop])[:size])
+        for start, stop, size in zip(ends[:-1], ends[1:], sizes, strict=True)
+    ]
+    return Units(np.concatenate(parts), np.append(0, np.cumsum(sizes)[:-1]).astype(np.int64))
+
+
+def drawn_vectors(
+    images: int,
+    vectors: int,
+    least: int,
+    grids: tuple[Sequence[int] | None, Sequence[int] | None],
+    rng: np.random.Generator,
+) -> Int64:
+    """Draw ``least`` of the vectors of each image, (N, least).
+
+    Parameters
+    ----------
+    images, vectors, least : int
+        N, K, and how many of the K are drawn.
+    grids : pair of (rows, columns)
+        Of the images at hand, and of those with fewer vectors; None where they are not known.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    int64, shape (N, least)
+        A window of the smaller grid at a random place of the larger one: neighbouring vectors are
+        alike, so that vectors drawn from all over the image would hold more than those of the
+        smaller image. Vectors at random where no such window fits. Without known grids they are
+        taken to be square.
+    """
+    grid, window = (_grid(known, size) for known, size in zip(grids, (vectors, least), strict=True))
+    if grid is None or window is None or window[0] > grid[0] or window[1] > grid[1]:
+        order = np.argsort(rng.random((images, vectors)), axis=1)[:, :least]
+        return np.asarray(np.sort(order, axis=1))
+    rows, columns = (
+        rng.integers(0, grid[axis] - window[axis] + 1, images)[:, np.newaxis, np.newaxis]
+        for axis in (0, 1)
+    )
+    inside = np.arange(window[0])[:, np.newaxis] * grid[1] + np.arange(window[1])
+    return np.asarray((rows * grid[1] + columns + inside).reshape(images, least))
+
+
+def _grid(known: Sequence[int] | None, vectors: int) -> tuple[int, int] | None:
+    if known is not None and len(known) == 2 and known[0] * known[1] == vectors:
+        return int(known[0]), int(known[1])
+    side = isqrt(vectors)
+    return (side, side) if side * side == vectors else None
 
 
 def _names(activations: Activations, group: str | None) -> list[str]:

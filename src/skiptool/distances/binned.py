@@ -44,12 +44,16 @@ class Distance:
         Swapping the sets changes nothing.
     bounded : bool
         Values are in [0, 1].
+    pooled : bool
+        It is estimated on pooled bins (`skiptool.distances.pooled_bins`). Distances between
+        cumulated frequencies are not: they depend on where bins lie, and hardly on empty ones.
     """
 
     function: RowDistance
     squared: bool = False
     symmetric: bool = True
     bounded: bool = True
+    pooled: bool = True
 
 
 @rowwise(least=0.0)
@@ -224,7 +228,7 @@ DISTANCES: Final[Mapping[Metric, Distance]] = {
     Metric.JENSEN_SHANNON: Distance(jensen_shannon, squared=True),
     Metric.TOTAL_VARIATION: Distance(total_variation),
     Metric.KL: Distance(kullback_leibler, symmetric=False, bounded=False),
-    Metric.KOLMOGOROV_SMIRNOV: Distance(kolmogorov_smirnov),
-    Metric.WASSERSTEIN: Distance(binned_wasserstein),
+    Metric.KOLMOGOROV_SMIRNOV: Distance(kolmogorov_smirnov, pooled=False),
+    Metric.WASSERSTEIN: Distance(binned_wasserstein, pooled=False),
 }
 """Distances on bins, by name; those without bins are in ``samples`` and ``keys``."""

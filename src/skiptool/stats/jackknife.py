@@ -1,12 +1,9 @@
-"""Bias-corrected distances and their intervals, by leaving out one unit at a time.
+"""The jackknife: less bias, and a standard error, from leaving out one unit at a time.
 
-The distance between two histograms of finite samples is too large, the more so the fewer units
-and the more bins. A bootstrap of it doubles that bias and misses the true value nearly always; the
-jackknife removes it.
-
-The correction works where the distance is a mean: on the square of the Hellinger distance. Below
-zero, where noise can take it, the root keeps the sign, so that the errors of many channels without
-any shift cancel in the mean of a layer instead of adding up; ends of intervals are cut at 0.
+A distance between two finite samples is never 0: noise alone keeps it up. Without each unit the
+sample is a little smaller and the distance a little larger; that growth, scaled up, is the bias.
+The same replicates give the variance. A unit is an image, or a subject; vectors of one image are
+not independent of each other and are never left out alone.
 """
 
 from __future__ import annotations
@@ -18,35 +15,31 @@ import numpy as np
 from scipy.special import stdtrit
 
 if TYPE_CHECKING:
-    from skiptool.records import Float64
+    from skiptool.records import AnyArray, Float64
 
-__all__ = ["corrected", "interval"]
+__all__ = ["UNSURE", "corrected", "half_width", "interval", "spread"]
 
-_UNSURE: Final = 0.1
-"""Standard error of a correction, as a share of it. Simulated: where one set leaves bins nearly
-empty that the other fills, a seventh of the bias remains; elsewhere less."""
+UNSURE: Final = 0.1
+"""Standard error of a correction of bias, as a share of it: the bias is removed in part only."""
 
 
-def corrected(
-    values: Float64, without: Sequence[Float64], *, squared: bool
-) -> tuple[Float64, tuple[Float64, ...]]:
-    """Correct the bias of each channel's distance.
+def corrected(values: Float64, without: Sequence[Float64]) -> tuple[Float64, tuple[Float64, ...]]:
+    """Correct the bias of a statistic.
 
     Parameters
     ----------
     values : float64, shape (D,)
-        Distances, or their squares if ``squared``.
+        The statistic of each channel; for the Hellinger distance its square, whose bias is
+        proportional to one over the number of units.
     without : sequence of float64, shapes (D, U), (D, V)
         The same without each unit of the one set, of the other; of paired sets one array.
-    squared : bool
 
     Returns
     -------
     estimate : float64, shape (D,)
-        Corrected distances, below 0 where noise exceeds the distance; NaN where a set has one
-        unit only.
+        Below 0 where noise exceeds the distance; NaN where a set has one unit only.
     replicates : tuple of float64, shapes as ``without``
-        Corrected distances without each unit.
+        The estimate without each unit.
 
     References
     ----------
@@ -57,9 +50,50 @@ def corrected(
     bias = np.zeros_like(values)
     for each in without:
         bias += (each.shape[1] - 1) * (each.mean(axis=1) - values)
-    shifted = [values - bias, *(each - bias[:, np.newaxis] for each in without)]
-    estimate, *replicates = [_root(each) for each in shifted] if squared else shifted
-    return estimate, tuple(replicates)
+    return values - bias, tuple(each - bias[:, np.newaxis] for each in without)
+
+
+def spread(replicates: Sequence[Float64]) -> tuple[Float64, Float64]:
+    """Return the jackknife variance and its degrees of freedom.
+
+    Parameters
+    ----------
+    replicates : sequence of float64, shapes (..., U), (..., V)
+        Estimates without each unit; the sets are independent of each other.
+
+    Returns
+    -------
+    variance, freedom : float64, shape (...)
+        The degrees of freedom follow Welch and Satterthwaite; 1 where nothing varies.
+    """
+    parts = []
+    for each in replicates:
+        units = each.shape[-1]
+        squares = np.square(each - each.mean(axis=-1, keepdims=True)).sum(axis=-1)
+        parts.append((np.asarray(squares * (units - 1) / units), units - 1))
+    variance = np.asarray(np.sum([part for part, _ in parts], axis=0))
+    below = np.sum([np.square(part) / max(units, 1) for part, units in parts], axis=0)
+    freedom = np.divide(
+        np.square(variance), below, out=np.ones_like(variance, dtype=np.float64), where=below > 0
+    )
+    return variance, freedom
+
+
+def half_width(
+    replicates: Sequence[Float64], level: float = 0.95, *, correction: AnyArray | float = 0.0
+) -> Float64:
+    """Return half the width of the interval around an estimate, shape (...).
+
+    Parameters
+    ----------
+    replicates : sequence of float64, shapes (..., U), (..., V)
+    level : float
+    correction : float64, shape (...)
+        Bias that was taken off: a tenth of it counts as one more standard error (``UNSURE``).
+    """
+    variance, freedom = spread(replicates)
+    error = np.sqrt(variance + np.square(UNSURE * np.asarray(correction)))
+    return np.asarray(stdtrit(freedom, (1 + level) / 2) * error)
 
 
 def interval(
@@ -79,28 +113,12 @@ def interval(
     level : float
         Chance of covering the true value, given the bins.
     correction : float64, shape (...)
-        Plain value minus the estimate: a tenth of it widens the interval as one more standard
-        error, for the bias is removed in part only.
+        Bias that was taken off, see :func:`half_width`.
 
     Returns
     -------
     low, high : float64, shape (...)
         With the quantile of Student's t whose degrees of freedom follow Welch and Satterthwaite.
     """
-    parts = []
-    for each in replicates:
-        units = each.shape[-1]
-        spread = np.square(each - each.mean(axis=-1, keepdims=True)).sum(axis=-1)
-        parts.append((np.asarray(spread * (units - 1) / units), units - 1))
-    variance = np.sum([part for part, _ in parts], axis=0)
-    below = np.sum([np.square(part) / max(units, 1) for part, units in parts], axis=0)
-    freedom = np.divide(
-        np.square(variance), below, out=np.ones_like(variance, dtype=np.float64), where=below > 0
-    )
-    variance = variance + np.square(_UNSURE * correction)
-    half = stdtrit(freedom, (1 + level) / 2) * np.sqrt(variance)
+    half = half_width(replicates, level, correction=correction)
     return estimate - half, estimate + half
-
-
-def _root(values: Float64) -> Float64:
-    return np.asarray(np.sign(values) * np.sqrt(np.abs(values)))

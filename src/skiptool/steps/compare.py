@@ -109,7 +109,7 @@ def compare_features(
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
     for each in in_order(measured, settings):
         rows = len(each.constant) + 1
-        for name, values in columns_of(each, design, settings).items():
+        for name, values in columns_of(each, design).items():
             column = values if isinstance(values, list) else [values] * rows
             columns.setdefault(name, []).extend(column)
     size = len(columns["layer"])

@@ -16,11 +16,11 @@ from skiptool.comparison.binned import Design
 from skiptool.comparison.pairs import Pair, measure_pairs
 from skiptool.comparison.reading import Mapper
 from skiptool.comparison.results import Measured
-from skiptool.comparison.rows import PRINTED, columns_of, in_order, scarce, squeezed
+from skiptool.comparison.rows import PRINTED, columns_of, in_order, layer_warnings
 from skiptool.comparison.sets import Settings
 from skiptool.engine import dask_mapper, threaded
 from skiptool.errors import MismatchError
-from skiptool.names import Kind, RangeRule
+from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress, Table
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import Making, lineage
@@ -32,9 +32,6 @@ __all__ = ["measure_shift"]
 
 REMOTE_READERS = 8
 """Threads that read stores behind a URL: most of their time they wait for an answer."""
-
-STRETCHED = (RangeRule.MINMAX, RangeRule.REFERENCE)
-"""Range rules that an outlier can stretch."""
 
 Place = Path | str
 Found = Sequence[tuple[Pair, Design, Sequence[Measured]]]
@@ -115,7 +112,7 @@ def measure_shift(
     for store in stores:
         check_unchanged(store)
     found = list(zip(pairs, designs, (in_order(each, chosen) for each in results), strict=True))
-    _warn(stores, found, chosen, progress)
+    _warn(stores, found, progress)
     if out is not None:
         _write(out, _making(out, stores, chosen, all_pairs), stores, found,
                chosen, overwrite)  # fmt: skip
@@ -135,26 +132,23 @@ def _check_models(first: FeatureStore, other: FeatureStore) -> None:
         )
 
 
-def _warn(
-    stores: Sequence[FeatureStore], found: Found, settings: Settings, progress: Progress
-) -> None:
-    for (first, second), _, measured in found:
+def _warn(stores: Sequence[FeatureStore], found: Found, progress: Progress) -> None:
+    """Say what stands in the table's column ``warnings``; alike for several layers, once."""
+    for (first, second), design, measured in found:
         names = f"{stores[second].name} against {stores[first].name}"
-        fewest = scarce((stores[first], stores[second]), settings)
-        if fewest is not None:
-            progress.warn(
-                f"{names}: {fewest} values a channel are few for {max(settings.bins)} bins: the "
-                "correction of bias and its interval cannot be trusted; take fewer --bins, or a "
-                "metric without bins"
+        for warning in design.warnings:
+            progress.warn(f"{names}: {warning}")
+        by_text: dict[str, list[str]] = {}
+        for each in measured:
+            for warning in layer_warnings(each, design):
+                layers = by_text.setdefault(warning, [])
+                if each.layer not in layers:
+                    layers.append(each.layer)
+        for warning, layers in by_text.items():
+            remedy = (
+                "; compare with --range p0.1 or --bins quantile" if "outlying" in warning else ""
             )
-        layers = squeezed(measured) if settings.range_rule in STRETCHED else {}
-        if layers:
-            told = ", ".join(f"{channels} of {layer}" for layer, channels in layers.items())
-            progress.warn(
-                f"{names}: a few outlying values stretch the range of some channels to over ten "
-                f"times what the other 99.8 % of values use ({told}), which hides shifts; compare "
-                "with --range p0.1 or --bins quantile"
-            )
+            progress.warn(f"{names}: {', '.join(layers)}: {warning}{remedy}")
 
 
 def _making(
@@ -182,7 +176,7 @@ def _write(
         for (first, second), design, measured in found:
             facts = _facts(stores[first], stores[second])
             for each in measured:
-                columns = columns_of(each, design, settings)
+                columns = columns_of(each, design)
                 table.append({**facts, **columns}, len(columns["channel"]))
 
 
@@ -207,6 +201,8 @@ def _summary(settings: Settings, found: Found) -> dict[str, Any]:
         **{"bins": list(settings.bins), "range": settings.range_rule.value},
         "permutations": 0 if settings.literal else settings.permutations,
         "paired": [design.paired for _, design, _ in found],
+        "unit": [design.unit for _, design, _ in found],
+        "warnings": [list(design.warnings) for _, design, _ in found],
     }
 
 
@@ -217,11 +213,15 @@ def _table(
     for (first, second), design, measured in found:
         names = {"reference": stores[first].name, "other": stores[second].name}
         for each in measured:
-            columns = columns_of(each, design, settings)
+            columns = columns_of(each, design)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
     shown = [name for name in ("reference", "other", *PRINTED) if per_channel or name != "channel"]
     between = f", {rows[0]['other']} against {rows[0]['reference']}" if len(found) == 1 else ""
+    design = found[0][1]
+    if len(found) == 1:
+        sizes = f"{len(design.reference)} and {len(design.other)}"
+        between += f", {sizes} {'paired ' if design.paired else ''}{design.unit}s"
     title = (
         f"Distance by layer ({settings.range_rule.value}, B = {', '.join(map(str, settings.bins))})"
         f"{between}{'' if settings.literal else '; corrected for bias, with its 95 % interval'}"

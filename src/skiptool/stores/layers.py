@@ -130,6 +130,14 @@ class FeatureStore:
         """Id of the dataset that the images are from."""
         return None if self.lineage is None else self.lineage.inputs.get("dataset")
 
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the pooled feature maps, where the store says so."""
+        grid = self.facts.get("grid")
+        sides = list(grid) if isinstance(grid, list | tuple) else []
+        whole = len(sides) == 2 and all(isinstance(side, int) for side in sides)
+        return (sides[0], sides[1]) if whole else None
+
     def shape(self, layer: str) -> tuple[int, int, int]:
         """Return (N, D, K) of a layer."""
         return self._layer(layer).shape

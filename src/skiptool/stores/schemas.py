@@ -83,11 +83,13 @@ SHIFT: Mapping[str, pa.DataType] = {
     **{"factor": _FLOAT, "layer": _TEXT, "layer_index": _INT, "channel": _INT},
     **{"metric": _TEXT, "bins": _INT, "range_rule": _TEXT},
     **dict.fromkeys(("value", "value_live", "corrected", "ci_low", "ci_high"), _FLOAT),
-    **dict.fromkeys(("null_mean", "null_high", "p_value", "p_adjusted"), _FLOAT),
+    **dict.fromkeys(("tested", "null_mean", "null_high", "p_value", "p_adjusted"), _FLOAT),
     **dict.fromkeys(("input_value", *_TRANSMISSION), _FLOAT),
     **{"paired": pa.bool_(), "effective_bins": _FLOAT, "range_used": _FLOAT},
-    **dict.fromkeys(("n_reference", "n_other", "constant_channels"), _INT),
+    "inference_bins": _FLOAT,
+    **dict.fromkeys(("n_reference", "n_other", "constant_channels", "unresolved_channels"), _INT),
     **{"unit": _TEXT, "units_reference": _INT, "units_other": _INT, "permutations": _INT},
+    **{"drawn": pa.bool_(), "warnings": _TEXT},
     "skiptool_version": _TEXT,
 }
 
@@ -120,6 +122,7 @@ REPORT: Mapping[str, pa.DataType] = {
 OPTIONAL = frozenset(
     {
         *("unit", "units_reference", "units_other", "permutations", "skiptool_version"),
+        *("tested", "inference_bins", "unresolved_channels", "drawn", "warnings"),
         *("input_value", *_TRANSMISSION),
     }
 )
