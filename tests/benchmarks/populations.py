@@ -8,6 +8,7 @@ were looked at only afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -103,16 +104,13 @@ def shifted(population: str, shift: str, values: Any) -> Any:  # noqa: ANN401
     return values * np.float32(factor) if population in SCALED else values + np.float32(added)
 
 
-_SAMPLES: dict[str, Any] = {}
-
-
-def population_sample(population: str) -> Any:  # noqa: ANN401
-    """Return 4 million sorted values of a population; they stand for its distribution."""
-    if population not in _SAMPLES:
-        rng = np.random.default_rng(20261130)
-        drawn = POPULATIONS[population](rng, 8000, 8, 64)
-        _SAMPLES[population] = np.sort(drawn.ravel())
-    return _SAMPLES[population]
+@cache
+def population_sample(population: str, shift: str) -> Any:  # noqa: ANN401
+    """Return 4 million sorted values of a shifted population; they stand for its distribution."""
+    if shift != "none":
+        return shifted(population, shift, population_sample(population, "none"))
+    rng = np.random.default_rng(20261130)
+    return np.sort(POPULATIONS[population](rng, 8000, 8, 64).ravel())
 
 
 def true_distance(population: str, shift: str, edges: Any) -> float:  # noqa: ANN401
@@ -120,10 +118,9 @@ def true_distance(population: str, shift: str, edges: Any) -> float:  # noqa: AN
 
     A value on an edge is in the upper bin, as in `skiptool.distances.binning`.
     """
-    values = population_sample(population)
     rows = []
-    for each in (values, shifted(population, shift, values)):
-        cuts = np.searchsorted(each, np.asarray(edges), side="left")
-        rows.append(np.diff(np.concatenate([[0], cuts, [len(each)]])) / len(each))
+    for values in (population_sample(population, each) for each in ("none", shift)):
+        cuts = np.searchsorted(values, np.asarray(edges, dtype=np.float32), side="left")
+        rows.append(np.diff(np.concatenate([[0], cuts, [len(values)]])) / len(values))
     p, q = rows
     return float(np.sqrt(np.square(np.sqrt(p) - np.sqrt(q)).sum() / 2))

@@ -53,7 +53,10 @@ def hellinger(
     ] = 199,
     group: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Unit of statistics, such as subject [image]."),
+        typer.Option(
+            metavar="COLUMN",
+            help="Unit of statistics: subject, image or another column [subject where it repeats].",
+        ),
     ] = None,
     paired: Annotated[
         bool | None,

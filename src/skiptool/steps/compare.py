@@ -57,7 +57,8 @@ def compare_features(
     permutations : int
         Relabellings behind the null; 0 leaves it out.
     groups : pair of sequences, optional
-        Group (patient, slide) of each image of either set: the unit of statistics.
+        Group (patient, slide) of each image of either set: the unit of statistics. Without it
+        images are taken to be independent.
     paired : bool
         Image i (or the group of one name) of both sets belongs together.
     seed : int
@@ -68,7 +69,8 @@ def compare_features(
     -------
     pyarrow.Table
         Columns of a shift table (``skiptool.stores.schemas.SHIFT``): for each metric and number
-        of bins a row a layer, whose ``channel`` is null, and a row a channel.
+        of bins a row a layer, whose ``channel`` is null, and a row a channel. What a reader must
+        know of the numbers of a layer is in the column ``warnings``.
 
     Raises
     ------

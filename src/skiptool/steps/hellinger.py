@@ -51,8 +51,10 @@ def measure_shift(
 ) -> Outcome:
     """Measure the distance of every layer and channel between stores, eqs. (4) to (10).
 
-    Beside each value stand its bias-corrected one with a 95 % interval, the null of relabelled
-    images and p-values, all from the same counts.
+    Each value comes with an estimate corrected for bias and its 95 % interval, the distribution
+    of the value when units are permuted, and p-values, all from the same counts. The unit is the
+    subject where both stores know subjects and they repeat, else the image. Warnings are in the
+    column ``warnings``.
 
     Parameters
     ----------
