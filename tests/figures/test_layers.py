@@ -64,7 +64,7 @@ def test_captions_tell_bands_and_null_where_they_are_drawn() -> None:
     bare = curves(*BASELINE)
     facts: dict[str, Any] = {"ci_low": 0.1, "ci_high": 0.9, "null_high": 0.05, "permutations": 99}
     full = curves(*network({"input": 0.8, "enc1": 0.5}, **facts))
-    words = ("Bands", "relabellings", "interval over images of the share")
+    words = ("Bands", "permutations", "interval over images of the share")
     assert [[word in one.caption for word in words] for one in (*bare, *full)] == [
         *([False] * 3, [False] * 3, [True, True, False], [True, False, True]),
     ]

@@ -77,7 +77,7 @@ def test_folds_are_counted(rows: list[Layer], expected: str) -> None:
 
 def test_the_interval_is_explained_where_there_is_one() -> None:
     (with_one,) = read_distances(*tables(*(({**row, "unit": "slide"}, v) for row, v in FOLDS)))
-    assert interval_note(with_one).startswith("95 % jackknife interval over slides of the mean")
+    assert interval_note(with_one).startswith("95 % interval over slides of the estimate")
     (without,) = read_distances(*tables(layer("enc1", [0.2], 0.2)))
     assert interval_note(without) == ""
     (number,) = numbers_of(without, "distance", lambda found: found.distance)

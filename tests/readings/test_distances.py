@@ -94,7 +94,7 @@ def test_what_stands_in_two_tables_counts_once() -> None:
 
 def test_channels_stand_in_the_order_of_their_numbers() -> None:
     rows, channels = tables(layer("enc1", [0.2, math.nan, 0.6], 0.4))
-    for name in ("channel", "value"):
+    for name in ("channel", "value", "corrected"):
         channels[name] = [array[::-1] for array in channels[name]]
     (compared,) = read_distances(rows, channels)
     np.testing.assert_array_equal(compared.networks[0].layers[0].channels, [0.2, math.nan, 0.6])

@@ -140,7 +140,7 @@ def layer_warnings(measured: Measured, design: Design) -> list[str]:
         none = np.isnan(measured.mean["ci_high"])
         found.append(
             f"{unresolved} of {live} channels vary in too few {design.unit}s to estimate their "
-            f"distance{', so there is no interval' if none else ''}; more are needed"
+            f"distance{', so there is no interval' if none else ''} (more are needed)"
         )
     return found
 

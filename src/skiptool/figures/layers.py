@@ -15,8 +15,10 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    samples_of,
     section_of,
     sides,
+    warned,
 )
 from skiptool.names import INPUT
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
@@ -76,14 +78,15 @@ class LayerCurves:
             f"How much of the shift is handed on: {measure} at each layer, corrected for bias, "
             "divided by that at the input, fold by fold, then averaged"
             if self.of_input
-            else f"{measure} at each layer, mean over channels, eq. (10), and folds"
+            else f"{measure} at each layer: estimated mean over channels, eq. (10), corrected for "
+            "the bias of finite samples and averaged over folds"
         )
         caption = (
             f"{what}, between {there} and {here}; layers in the order of data flow, "
-            f"{facts['n_reference']} and {facts['n_other']} images{binning(facts)}, "
+            f"{samples_of(facts)}{binning(facts)}, "
             f"{folded(self.compared)}. Brackets: skip connections that an architecture has"
         )
-        return f"{caption}{self._bands()}{self._null()}."
+        return f"{caption}{self._bands()}{self._null()}.{warned(self.compared.warnings)}"
 
     def _bands(self) -> str:
         note = interval_note(self.compared, of_input=self.of_input)
@@ -101,8 +104,8 @@ class LayerCurves:
         if self.of_input or not any(map(_nulls, self.compared.networks)):
             return ""
         return (
-            ". Grey: up to where 95 % of the means without a shift would lie, of the architecture "
-            f"where that is highest ({self.compared.facts['permutations']} relabellings)"
+            ". Grey: up to where the estimate may lie without a shift, of the architecture where "
+            f"that is highest (95 % of {self.compared.facts['permutations']} permutations)"
         )
 
     def draw(self) -> Figure:

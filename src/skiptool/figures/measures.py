@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from skiptool.readings.layers import LEVEL, Averaged, Compared, LayerDistance, NetworkDistances
@@ -18,10 +18,12 @@ __all__ = [
     "interval_note",
     "measure_of",
     "numbers_of",
+    "samples_of",
     "section_of",
     "shift_name",
     "sides",
     "title_of",
+    "warned",
 ]
 
 _MEASURES: Final = {
@@ -80,12 +82,22 @@ def interval_note(compared: Compared, *, of_input: bool = False) -> str:
         return ""
     ends = "" if folded(compared) == "1 fold" else ", its ends averaged over folds"
     unit = str(compared.facts["unit"] or "image")
-    what = (
-        f"of the share{ends}"
-        if of_input
-        else f"of the mean corrected for its bias{ends}; the plain mean may lie above it"
-    )
-    return f"{LEVEL:.0%} jackknife interval over {unit}s {what}".replace("%", " %")
+    what = f"of the {'share' if of_input else 'estimate'}{ends}"
+    return f"{LEVEL:.0%} interval over {unit}s {what}".replace("%", " %")
+
+
+def samples_of(facts: Mapping[str, Any]) -> str:
+    """Say how many images, and units where these are not images, a comparison rests on."""
+    text = f"{facts['n_reference']} and {facts['n_other']} images"
+    unit = facts["unit"] or "image"
+    if unit != "image" and facts["units_reference"] is not None:
+        text += f" of {facts['units_reference']} and {facts['units_other']} {unit}s"
+    return text
+
+
+def warned(warnings: Sequence[str]) -> str:
+    """Return what a reader must know of the numbers, as the tail of a caption."""
+    return f" Caution: {'. '.join(dict.fromkeys(warnings))}." if warnings else ""
 
 
 def sides(facts: Mapping[str, Any]) -> tuple[str, str]:

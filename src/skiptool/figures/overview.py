@@ -17,6 +17,7 @@ from skiptool.figures.measures import (
     measure_of,
     numbers_of,
     shift_name,
+    warned,
 )
 from skiptool.figures.overview_blocks import split
 from skiptool.names import ShiftKind, in_data_flow
@@ -99,10 +100,12 @@ class Overview:
         reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
         return (
             f"{measure_of(facts)} between {'domains' if self._by_domain else 'shifted images'} "
-            f"(rows) and {reference} at each layer (columns, in the order of data flow): mean "
-            f"over channels, eq. (10), and over {folds} fold{'' if folds == 1 else 's'}{across}; "
+            f"(rows) and {reference} at each layer (columns, in the order of data flow): estimated "
+            "mean over channels, eq. (10), corrected for the bias of finite samples, "
+            f"{'1 fold' if folds == 1 else f'mean over {folds} folds'}{across}; "
             f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
-            "greatest value; on a finite sample the distance is never 0, also without a shift."
+            f"greatest value; intervals and what is expected without a shift are in the figures of "
+            f"each comparison.{warned([text for row in self.rows for text in row.warnings])}"
         )
 
     def draw(self) -> Figure:

@@ -67,14 +67,16 @@ class LayerDistance:
     layer : str
         One of the twelve, or a module name.
     channels : float64, shape (D,)
-        Distances of the channels, eq. (9), those of all folds one after another.
+        Estimated distances of the channels, eq. (9), those of all folds one after another; NaN
+        where too few units reach a channel's values.
     distance : Averaged
-        Mean over channels, eq. (10).
+        Estimated mean over channels, eq. (10), corrected for the bias of finite samples.
     share : Averaged or None
         The same, corrected for bias, divided fold by fold by that of the layer ``input``, see
         `skiptool.comparison.transmission`; None where no fold has it.
     null_high : float
-        Mean over folds of the 95 % quantile without a shift; NaN unless each fold has one.
+        Up to where an estimate may lie without a shift (95 % of permutations), mean over folds;
+        NaN unless each fold has one.
     """
 
     layer: str
@@ -157,12 +159,15 @@ class Compared:
     facts : mapping of str to value
         The first of its rows, whose dataset, domains, shifts, metric and bins all have.
     networks : tuple of NetworkDistances
+    warnings : tuple of str
+        What a reader must know of these numbers.
     layers : tuple of str
         All layers, the twelve in the order of data flow, then others by first appearance.
     """
 
     facts: Mapping[str, Any]
     networks: tuple[NetworkDistances, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:

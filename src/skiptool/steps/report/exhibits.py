@@ -46,7 +46,7 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
     """
     rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
     layers = _columns(inputs.shifts, lambda table: table.lacking("channel").columns(_LAYERS))
-    gathered = ("channel", "value")
+    gathered = ("channel", "value", "corrected")
     channels = _columns(inputs.shifts, lambda table: table.gathered(CHANNEL_KEYS, gathered))
     histories = [
         (history_facts(table), table.columns(tuple(HISTORY))) for table in inputs.histories
