@@ -18,7 +18,7 @@ from skiptool.records import ORIGINAL, Shift
 Check = Callable[[Figure], list[str]]
 DARK = Shift.parse("brightness=0.5")
 PLAIN = Score(
-    *("d.zarr", "d1", "a", "test", "unet", "resnet18", "baseline", 0, "m0"),
+    *("d.zarr", "d1", "a", "test", "unet", "resnet18", "baseline", 0, 0, "m0"),
     shift=ORIGINAL,
     classes=("cell",),
     miou=0.9,

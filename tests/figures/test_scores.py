@@ -18,7 +18,7 @@ Check = Callable[[Figure], list[str]]
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 GREY = Shift.parse("saturation=0")
 PLAIN = Score(
-    *("d.zarr", "d1", "a", "test", "unet", "resnet18", "baseline", 0, "m0"),
+    *("d.zarr", "d1", "a", "test", "unet", "resnet18", "baseline", 0, 0, "m0"),
     shift=ORIGINAL,
     classes=("cell",),
     miou=0.9,

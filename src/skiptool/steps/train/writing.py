@@ -40,7 +40,7 @@ def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
         raise
     header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
     extra = {
-        "fold": job.training.fold,
+        **{"fold": job.training.fold, "repeat": job.training.repeat},
         "parameter_count": job.parameter_count,
         "training": job.training.recorded(),
         **{"split_hash": plan.hash, **drawn(plan)},
@@ -59,9 +59,11 @@ def summary(jobs: Sequence[Job]) -> tuple[Table, ...]:
     """Return the table of the models trained now, none if there are none."""
     others = any(job.architecture.arch != Arch.UNET for job in jobs)
     names = (*(("arch",) if others else ()), "encoder", "pruning")
+    repeats: list[str | int | float | None] = [job.training.repeat for job in jobs]
     columns: dict[str, list[str | int | float | None]] = {
         **{key: [getattr(job.architecture, key) for job in jobs] for key in names},
         "fold": [job.training.fold for job in jobs],
+        **({"repeat": repeats} if any(repeats) else {}),
         "parameters": [job.parameter_count for job in jobs],
     }
     return (Table("Trained", columns),) if jobs else ()
