@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,17 @@ def test_what_is_known_of_a_model(model: Path) -> None:
     }
     assert stored.lineage is not None
     assert dict(stored.lineage.parameters) == dict(MAKING.parameters)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_files_may_be_read_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = write(tmp_path / "m")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"model.safetensors": mode, "config.json": mode}
 
 
 def test_a_repeat_of_a_fold_is_named_after_both(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ left out: we work on logits. Nothing is unpickled.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import Kind
@@ -182,11 +181,10 @@ def write_model(
     OSError
         If there is no space for it.
     """
-    try:  # safetensors writes the memory of an array as it lies there, whatever its order
-        save_file({name: np.asarray(a, order="C") for name, a in tensors.items()}, folder / WEIGHTS)
-    except SafetensorError as error:  # its only word for what the system said
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(folder / WEIGHTS)) from error
+    # safetensors takes the memory of an array as it lies there, whatever its order; a file that it
+    # wrote itself could be read by its owner alone, whatever the umask
+    weights = save({name: np.asarray(a, order="C") for name, a in tensors.items()})
+    (folder / WEIGHTS).write_bytes(weights)
     config = {**configuration(architecture), **extra, "lineage": header.as_json()}
     write_config(folder / CONFIG, config)
 

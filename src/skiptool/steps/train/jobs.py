@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
+from skiptool.model.augment import AUGMENTATION
 from skiptool.model.checks import check_shares
 from skiptool.model.fit import Fitted, count_steps, fit
 from skiptool.model.loggers import Logging
@@ -165,6 +166,7 @@ def plan_job(
         },
         {"out": out},
         {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
+        {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
     )
     return Job(folder, architecture, training, making, parameters)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import FormatError
+from skiptool.model.augment import AUGMENTATION
 from skiptool.model.fit import LAST
 from skiptool.names import Arch, Kind
 from skiptool.records import Table
@@ -43,6 +44,7 @@ def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
         **{"fold": job.training.fold, "repeat": job.training.repeat},
         "parameter_count": job.parameter_count,
         "training": job.training.recorded(),
+        "augmentation": dict(AUGMENTATION),
         **{"split_hash": plan.hash, **drawn(plan)},
         **{"best_epoch": fitted.best_epoch, "best_mIoU": fitted.best_miou},
         "encoder_start": asdict(fitted.encoder_weights),
