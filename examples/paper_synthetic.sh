@@ -11,6 +11,7 @@
 #                                                  of ResNet34, beside other work
 #   IMAGES=1000 SIZE=512 EPOCHS=50 LR=1e-4 LR_STEP=15       any of these
 #   ENCODERS="resnet18 resnet34"  FOLDS="0 1 2 3 4"
+#   REPEATS=1                                      trainings of each fold, which differ in their seed
 #   WEIGHTS=none | WEIGHTS=/path/to/encoder.pth    instead of ImageNet's, which are downloaded once
 #
 # The canvas and the number of cells follow SIZE: cells are as large and as dense as in the paper.
@@ -43,12 +44,13 @@ mapfile -t shifts < <(repeated --shift brightness={0.5,0.75,1.25,1.5,1.75} contr
     saturation={0,0.5})
 
 scale="$images images of $size px, ${encoders[*]}, folds ${folds[*]}, $epochs epochs, weights $weights"
+if [ "${REPEATS:-1}" -gt 1 ]; then scale+=", $REPEATS repeats of each fold"; fi
 printf 'scale: %s\n' "$scale" >&2
 skiptool synth --n "$images" --size "$size" --canvas "$canvas" --cells "1:$((cells > 0 ? cells : 1))" \
     -o synth.zarr --resume
 skiptool train synth.zarr "${encoder_options[@]}" "${fold_options[@]}" \
     --prune 0 --prune 1 --prune 2 --prune 3 --prune 4 --epochs "$epochs" --lr "${LR:-1e-4}" \
-    --lr-step "${LR_STEP:-15}" --encoder-weights "$weights" -o runs --resume | tee models.txt
+    --lr-step "${LR_STEP:-15}" --encoder-weights "$weights" --repeats "${REPEATS:-1}" -o runs --resume | tee models.txt
 skiptool predict - --data synth.zarr --sweep paper -o predictions.parquet --resume <models.txt
 skiptool predict - --data synth.zarr --clean-skips each "${shifts[@]}" -o substituted.parquet \
     --resume <models.txt

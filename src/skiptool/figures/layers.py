@@ -11,13 +11,13 @@ from skiptool.figures.curves import MOST_BANDS, Curve, layer_curves
 from skiptool.figures.measures import (
     binning,
     bins_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
     samples_of,
     section_of,
     sides,
+    trained,
     warned,
 )
 from skiptool.names import INPUT
@@ -76,15 +76,15 @@ class LayerCurves:
         here, there = sides(facts)
         what = (
             f"How much of the shift is handed on: {measure} at each layer, corrected for bias, "
-            "divided by that at the input, fold by fold, then averaged"
+            "divided by that at the input, training by training, then averaged"
             if self.of_input
             else f"{measure} at each layer: estimated mean over channels, eq. (10), corrected for "
-            "the bias of finite samples and averaged over folds"
+            "the bias of finite samples, and over trainings"
         )
         caption = (
             f"{what}, between {there} and {here}; layers in the order of data flow, "
             f"{samples_of(facts)}{binning(facts)}, "
-            f"{folded(self.compared)}. Brackets: skip connections that an architecture has"
+            f"{trained(self.compared)}. Brackets: skip connections that an architecture has"
         )
         return f"{caption}{self._bands()}{self._null()}.{warned(self.compared.warnings)}"
 

@@ -17,6 +17,7 @@ from skiptool.figures.measures import (
     measure_of,
     numbers_of,
     shift_name,
+    trained,
     warned,
 )
 from skiptool.figures.overview_blocks import split
@@ -45,7 +46,7 @@ class Block:
     name : str
     members : tuple of (family, pruning)
     values : float64, shape (R, L)
-        Mean distance over folds, and over the members; NaN where it was not measured.
+        Mean distance over trainings, and over the members; NaN where it was not measured.
     """
 
     name: str
@@ -92,7 +93,6 @@ class Overview:
     def caption(self) -> str:
         """What is seen."""
         facts = self._facts
-        folds = max(network.folds for row in self.rows for network in row.networks)
         images = sorted({int(row.facts["n_other"]) for row in self.rows})
         span = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
         several = any(len(block.members) > 1 for block in self.blocks)
@@ -101,8 +101,8 @@ class Overview:
         return (
             f"{measure_of(facts)} between {'domains' if self._by_domain else 'shifted images'} "
             f"(rows) and {reference} at each layer (columns, in the order of data flow): estimated "
-            "mean over channels, eq. (10), corrected for the bias of finite samples, "
-            f"{'1 fold' if folds == 1 else f'mean over {folds} folds'}{across}; "
+            "mean over channels, eq. (10), corrected for the bias of finite samples, and over "
+            f"{trained(*self.rows)}{across}; "
             f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
             f"greatest value; intervals and what is expected without a shift are in the figures of "
             f"each comparison.{warned([text for row in self.rows for text in row.warnings])}"

@@ -14,7 +14,6 @@ from skiptool.figures.layers import LayerCurves, layer_table
 from skiptool.figures.measures import (
     binning,
     bins_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
@@ -22,6 +21,7 @@ from skiptool.figures.measures import (
     section_of,
     sides,
     title_of,
+    trained,
     warned,
 )
 from skiptool.figures.overview import overviews
@@ -75,21 +75,24 @@ class Comparison:
         caption = (
             f"{measure_of(facts)} of each feature channel between {there} and {here}, corrected "
             f"for the bias of finite samples; layers in the order of data flow, "
-            f"{samples_of(facts)}{binning(facts)}, {folded(self.compared)}"
+            f"{samples_of(facts)}{binning(facts)}, {trained(self.compared)}"
         )
         if any(layer.null for network in self.networks for layer in network.layers):
             caption += (
                 ". Shaded: up to where the estimate may lie without a shift (95 % of "
                 f"{facts['permutations']} permutations)"
             )
-        caption += ". Violins: channels of all folds; dots: estimated means over channels, eq. (10)"
+        caption += (
+            ". Violins: channels of all trainings; dots: estimated means over channels, eq. (10), "
+            "and trainings"
+        )
         note = interval_note(self.compared)
         end = f"; bars: {note}." if note else "."
         return f"{caption}{end}{warned(self.compared.warnings)}"
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """What is drawn, folds pooled."""
+        """What is drawn, trainings pooled."""
         return tuple(
             Network(
                 *(network.pruning, network.family, network.skips),
