@@ -26,7 +26,7 @@ def made(folds: int = 3, domains: tuple[str, ...] = ("b", "c"), **facts: Any) ->
         who = {**facts, "pruning": pruning, "model_id": f"{facts} {pruning} 0"}
         scores.append(score(ORIGINAL, 0.6, domain=domains[0], **who))
         for place, name in enumerate(domains):
-            far = {"domain": name, "value": 0.3 + 0.1 * place}
+            far = {"domain": name, "corrected": 0.3 + 0.1 * place}
             more = [distance(ORIGINAL, 0, **who) | far | {"layer": each} for each in LAYERS]
             layers = {key: [*column, *as_layers(more)[key]] for key, column in layers.items()}
     return scores, layers
@@ -36,7 +36,7 @@ LAYERS = ("input", "enc1", "head")
 
 
 def worthless(scores: list[Any], layers: Layers) -> Made:
-    return scores, {**layers, "value": [0.5] * len(layers["value"])}
+    return scores, {**layers, "corrected": [0.5] * len(layers["corrected"])}
 
 
 def test_one_exhibit_a_pruning_in_the_order_of_the_paper() -> None:

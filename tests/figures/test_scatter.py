@@ -120,7 +120,9 @@ def test_any_number_of_panels_fits(labels: Check, facts: dict[str, Any]) -> None
 def test_a_layer_without_values_and_a_constant_one_are_drawn(labels: Check) -> None:
     scores, layers = sweep(layers=("input", "enc1", "head"))
     for place, name in enumerate(layers["layer"]):
-        layers["value"][place] = {"input": None, "enc1": 0.5}.get(name, layers["value"][place])
+        layers["corrected"][place] = {"input": None, "enc1": 0.5}.get(
+            name, layers["corrected"][place]
+        )
     (found,) = associations(scores, layers)
     figure = loss_by_distance(found, "Hellinger distance")
     labels(figure)
