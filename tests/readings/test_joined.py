@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skiptool.names import LAYERS, ShiftKind
-from skiptool.readings.joined import Change, Distance, Gaps, Kin, gaps, join, measured
+from skiptool.readings.joined import Change, Distance, Kin, join, measured
 from skiptool.records import ORIGINAL, Shift
 from sweeps import as_layers, distance, score, sweep
 
@@ -166,14 +166,6 @@ def test_a_table_that_names_its_split_goes_before_one_that_does_not() -> None:
     assert joined.distances.tolist() == [[0.7, 0.2]]
     assert [point.change.shift for point in joined.assumed] == ["contrast"]
     assert joined.left_out == 0
-
-
-def test_distances_without_scores_of_their_split_are_told() -> None:
-    fold = distance(DULL, 0.2, reference_split="validation", split="validation")
-    nothing = distance(DULL, None)
-    assert gaps(SCORES, as_layers([distance(DARK, 0.9), fold])) == Gaps(("validation",), 0)
-    assert gaps(SCORES, as_layers([distance(DARK, 0.9, **UNSAID), nothing])) == Gaps((), 1)
-    assert gaps([], as_layers([fold, nothing, distance(DULL, 0.1, layer="head")])) == Gaps((), 0)
 
 
 def test_the_ends_of_intervals_stand_with_their_distances() -> None:

@@ -73,9 +73,10 @@ def _layer(found: Fitted) -> str:
 
 
 def _images(found: Fitted) -> str:
-    return (
-        f"{readable(found.split)} images of {readable(found.kin.dataset)}, {readable(found.domain)}"
-    )
+    low, high = int(found.images.min()), int(found.images.max())
+    count = f"{low}" if low == high else f"{low} to {high}"
+    where = f"{readable(found.kin.dataset)}, {readable(found.domain)}"
+    return f"{readable(found.split)} images of {where}" + (f" ({count} a network)" if low else "")
 
 
 def _counted(number: int, what: str) -> str:

@@ -28,7 +28,7 @@ from skiptool.readings.joined import Change, Distance, Joined, Kin, Point, join,
 from skiptool.stats.monotone import Monotone
 
 if TYPE_CHECKING:
-    from skiptool.records import Float64
+    from skiptool.records import Float64, Int64
 
 __all__ = ["Expected", "Fitted", "combined_p", "fit_losses"]
 
@@ -106,6 +106,8 @@ class Fitted:
         Comparisons without a corrected distance and its interval at the chosen layer.
     passed_over : tuple of str
         Layers without a corrected distance at some point, which could not be chosen.
+    images : int64 (P,)
+        Images under the shift of each point, 0 where not known.
     assumed : int
         Points of tables that do not name their split.
     """
@@ -130,6 +132,7 @@ class Fitted:
     expected: tuple[Expected, ...]
     left_out: int
     passed_over: tuple[str, ...]
+    images: Int64
     assumed: int
 
     @property
@@ -285,6 +288,7 @@ def _fitted(
         _forecast(bounded, line, bound if _better(crossed) else math.nan, parts),
         len(targets) - len(bounded),
         tuple(joined.layers[number] for number in np.flatnonzero(~complete)),
+        joined.images[places],
         len(joined.assumed.intersection(points)),
     )
 

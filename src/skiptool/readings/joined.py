@@ -21,10 +21,7 @@ from skiptool.records import family
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = [
-    *("COLUMNS", "Change", "Distance", "Gaps", "Joined", "Kin", "Point"),
-    *("gaps", "join", "measured"),
-]
+__all__ = ["COLUMNS", "Change", "Distance", "Joined", "Kin", "Point", "join", "measured"]
 
 _POOLED: Final = "all"
 """Split of feature stores that hold several (``features --split all``)."""
@@ -156,6 +153,8 @@ class Joined:
         Comparisons of which one of the two IoUs is not known.
     low, high : float64 (L, P)
         Ends of the 95 % interval of each distance; NaN where there is none.
+    images : int64 (P,)
+        Images under the change, 0 where not known.
     assumed : frozenset of Point
         Those from tables that do not name one split: their images are taken for those of
         ``split``.
@@ -171,6 +170,7 @@ class Joined:
     left_out: int
     low: Float64
     high: Float64
+    images: Int64
     assumed: frozenset[Point]
 
     def shifts(self) -> Int64:
@@ -212,39 +212,6 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
         for split in sorted(rated)
         if (joined := _joined(kin, kins[kin], split, rated)).points
     ]
-
-
-class Gaps(NamedTuple):
-    """What keeps distances from being joined.
-
-    Attributes
-    ----------
-    unscored : tuple of str
-        Splits that distances were measured on, and of which there are no scores.
-    uncorrected : int
-        Comparisons of two sets of images without a corrected distance at any layer.
-    """
-
-    unscored: tuple[str, ...]
-    uncorrected: int
-
-
-def gaps(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> Gaps:
-    """Find distances that stand beside no loss.
-
-    Parameters
-    ----------
-    scores, layers
-        As for :func:`join`.
-    """
-    known = {one.split for one in scores}
-    splits: set[str] = set()
-    uncorrected = 0
-    for by_point in measured(layers).values():
-        for point, by_layer in by_point.items():
-            splits |= {each for each in (point.change.reference_split, point.change.split) if each}
-            uncorrected += all(math.isnan(each.value) for each in by_layer.values())
-    return Gaps(tuple(sorted(splits - known)) if known else (), uncorrected)
 
 
 _Rated = dict[tuple[object, ...], Score | None]  # by dataset, model_id, domain, kind, factor
@@ -345,8 +312,13 @@ def _joined(kin: Kin, by_point: _Measured, split: str, rated: Mapping[str, _Rate
         len(losses) - len(points),
         numbers[..., 1],
         numbers[..., 2],
+        np.array([_images(found[point]) for point in points], dtype=np.int64),
         frozenset(assumed.intersection(points)),
     )
+
+
+def _images(by_layer: Mapping[str, Distance]) -> int:
+    return min((each.images for each in by_layer.values()), default=0)
 
 
 def _loss(dataset: str, point: Point, rated: Mapping[str, _Rated]) -> float:
