@@ -92,6 +92,7 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
         **{"model": "resnet18-L0/fold0", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
         **{"dataset": "s.zarr", "domain": "synthetic", "reference_domain": "synthetic"},
         **{"shift": "brightness", "factor": 0.5, "reference_shift": "original"},
+        **{"split": "test", "reference_split": "test"},
         **{"reference_factor": None, "metric": "hellinger", "bins": 100, "range_rule": "minmax"},
         **{"n_reference": 5, "n_other": 5, "unit": "image", "permutations": 199},
         **{"units_reference": 5, "units_other": 5, "paired": True},
