@@ -16,7 +16,7 @@ FACTS: dict[str, Any] = {
     **{"domain": "a", "shift": "brightness", "factor": 0.5},
     **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},
     **{"ci_low": None, "ci_high": None, "null_high": None, "permutations": 0, "unit": "image"},
-    **{"n_reference": 8, "n_other": 9},
+    **{"n_reference": 8, "n_other": 9, "reference_split": None, "split": None},
 }
 
 Layer = tuple[dict[str, Any], list[float]]

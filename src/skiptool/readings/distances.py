@@ -34,12 +34,14 @@ LAYER_COLUMNS: Final = (
     *("reference_factor", "domain", "shift", "factor", "value", "ci_low", "ci_high"),
     *("transmission", "transmission_low", "transmission_high"),
     *("null_high", "permutations", "unit", "n_reference", "n_other"),
+    *("reference_split", "split"),
 )
 """Columns that are read of the rows of layers, whose channel is null."""
 
 _COMPARED: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
     *("domain", "shift", "factor", "metric", "bins", "range_rule"),
+    *("reference_split", "split"),
 )
 _Row: TypeAlias = Mapping[str, Any]
 
