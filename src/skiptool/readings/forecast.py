@@ -220,7 +220,8 @@ def fit_losses(
     error that is stated is of lines whose layer was chosen without the kind that was left out
     (:func:`skiptool.readings.crossed.cross_validate`). An interval reaches from the line at the
     lower end of the distance's interval to the line at its upper end, and further by the bound of
-    the error on either side.
+    the error on either side; but no farther than a loss can be: from the networks' IoU on the
+    original images less 1 to that IoU.
     """
     parts: dict[Kin, dict[str, Joined]] = {}
     for one in join(scores, layers):
@@ -325,6 +326,10 @@ def _forecast(
     losses = [
         (part.split, dict(zip(part.points, part.loss.tolist(), strict=True))) for part in parts
     ]
+    ious = {
+        (point.model_id, point.change.before): float(iou)
+        for point, iou in zip(parts[0].points, parts[0].before, strict=True)
+    }
     found = []
     for change in sorted(groups, key=_place):
         points = groups[change]
@@ -334,7 +339,10 @@ def _forecast(
         at, low, high = line(numbers).mean(axis=0).tolist()
         p_value = combined_p([each.p_value for each in distances])
         seen = p_value <= SEEN or (math.isnan(p_value) and bool(numbers[:, 1].mean() > 0))
-        low, high = (float(np.clip(end, -1.0, 1.0)) for end in (low - bound, high + bound))
+        most = np.mean([ious.get((point.model_id, change.before), 1.0) for point in points])
+        least = np.mean([ious.get((point.model_id, change.before), 0.0) for point in points]) - 1
+        ends = (at, low - bound, high + bound)
+        at, low, high = np.clip(ends, least, most).tolist()
         distance, distance_low, distance_high = numbers.mean(axis=0).tolist()
         found.append(
             Expected(

@@ -147,6 +147,8 @@ class Joined:
     points : tuple of Point, length P
     loss : float64 (P,)
         IoU on the reference less IoU under the change, in [-1, 1].
+    before : float64 (P,)
+        IoU on the reference.
     distances : float64 (L, P)
         Corrected; NaN where a layer has none.
     left_out : int
@@ -166,6 +168,7 @@ class Joined:
     layers: tuple[str, ...]
     points: tuple[Point, ...]
     loss: Float64
+    before: Float64
     distances: Float64
     left_out: int
     low: Float64
@@ -294,7 +297,8 @@ def _joined(kin: Kin, by_point: _Measured, split: str, rated: Mapping[str, _Rate
         if here not in found:
             found[here] = by_point[point]
             assumed |= {here} if None in point.change[-2:] else set()
-    losses = {point: _loss(kin.dataset, point, rated) for point in found}
+    ious = {point: _ious(kin.dataset, point, rated) for point in found}
+    losses = {point: before - after for point, (before, after) in ious.items()}
     points = sorted((point for point, loss in losses.items() if math.isfinite(loss)), key=_place)
     layers = in_data_flow(layer for point in points for layer in found[point])
     nothing = Distance(math.nan)
@@ -308,6 +312,7 @@ def _joined(kin: Kin, by_point: _Measured, split: str, rated: Mapping[str, _Rate
         tuple(layers),
         tuple(points),
         np.array([losses[point] for point in points], dtype=np.float64),
+        np.array([ious[point][0] for point in points], dtype=np.float64),
         numbers[..., 0],
         len(losses) - len(points),
         numbers[..., 1],
@@ -321,8 +326,8 @@ def _images(by_layer: Mapping[str, Distance]) -> int:
     return min((each.images for each in by_layer.values()), default=0)
 
 
-def _loss(dataset: str, point: Point, rated: Mapping[str, _Rated]) -> float:
-    """IoU on the reference less IoU under the change; NaN where one is not known."""
+def _ious(dataset: str, point: Point, rated: Mapping[str, _Rated]) -> tuple[float, float]:
+    """IoU on the reference and under the change; NaN where it is not known."""
     change = point.change
     sides = ((change.reference_split, change.before), (change.split, change.after))
     before, after = (
@@ -330,4 +335,4 @@ def _loss(dataset: str, point: Point, rated: Mapping[str, _Rated]) -> float:
         for split, side in sides
         for found in [rated.get(split or "", {}).get((dataset, point.model_id, *side))]
     )
-    return before - after
+    return before, after
