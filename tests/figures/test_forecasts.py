@@ -88,13 +88,16 @@ def test_points_that_are_drawn_are_among_the_numbers() -> None:
     distances = [row for row in numbers if row["quantity"] == "distance"]
     assert len(distances) == 3 * len(found.means())
     assert {(row["metric"], row["bins"]) for row in distances} == {("hellinger", 100)}
-    assert mean.distances[2] in [row["value"] for row in distances if row["layer"] == "head"]
+    ends = ("value", "ci_low", "ci_high", "level")
+    heads = [tuple(row[name] for name in ends) for row in distances if row["layer"] == "head"]
+    assert (mean.distances[2], mean.low[2], mean.high[2], 0.95) in heads
 
 
 def test_the_caption_says_what_the_numbers_rest_on() -> None:
     (first, ranking) = forecasts(*sweep(folds=2))
     for part in (
-        *("Loss of cell IoU", "test images of study", "mean over 2 folds", "n = 36 points"),
+        *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 folds"),
+        "n = 36 points",
         *("one of 9 shifts (", "95 % interval", "R = 2,000", "B = 100 bins of equal width"),
         *("corrected for the finite number of images", "order of data flow"),
     ):

@@ -15,7 +15,7 @@ from skiptool.readings.association import (
     associations,
 )
 from skiptool.records import ORIGINAL
-from sweeps import SHIFTS, as_layers, distance, score, sweep
+from sweeps import HALF, SHIFTS, as_layers, distance, score, sweep
 
 
 def test_correlations_are_of_all_networks_under_all_shifts() -> None:
@@ -142,6 +142,8 @@ def test_folds_are_averaged_by_pruning_and_shift() -> None:
     assert first.distances == (0.75, 0.125)
     assert first.sd_distances == pytest.approx((2 * half, math.nan), nan_ok=True)
     assert first.folds == 2
+    assert first.low == pytest.approx((0.75 - HALF, math.nan), nan_ok=True)
+    assert first.high == pytest.approx((0.75 + HALF, math.nan), nan_ok=True)
 
 
 def test_one_fold_has_no_deviation() -> None:

@@ -26,6 +26,7 @@ from skiptool.figures.strip import correlation_strip
 from skiptool.figures.style import readable
 from skiptool.metrics.scores import Score
 from skiptool.readings.association import Association, Mean, associations
+from skiptool.readings.layers import LEVEL
 from skiptool.records import Table
 
 if TYPE_CHECKING:
@@ -70,8 +71,11 @@ class Forecast:
             f"mean over {most} folds of one pruning under one shift, whiskers: one standard "
             "deviation between folds"
             if max(folds) > 1
-            else "one pruning, of which there is one fold, under one shift"
+            else "one pruning, of which there is one fold, under one shift; horizontal bars: 95 % "
+            "interval of the distance"
         )
+        low, high = int(joined.images.min()), int(joined.images.max())
+        images = f", {low}{f' to {high}' if high > low else ''} a network" if low else ""
         left_out = (
             f"Left out: {joined.left_out} comparisons without IoU on both sides."
             if joined.left_out
@@ -80,7 +84,7 @@ class Forecast:
         text = (
             f"Loss of {_iou(joined.classes)}: IoU on the reference minus IoU under the shift or in "
             f"the other domain, for the images that the distances are of (reference: "
-            f"{readable(joined.split)} images of {readable(joined.kin.dataset)}). "
+            f"{readable(joined.split)} images of {readable(joined.kin.dataset)}{images}). "
             f"Distance: {distance_text(self.found)}; each panel has its own axis. Layers are in "
             f"the order of data flow. Point: {point}. ρ: {spearman_text([self.found])} Framed: the "
             "greatest ρ."
@@ -104,11 +108,11 @@ class Forecast:
             loss = {"value": mean.loss, "sd_folds": mean.sd_loss}
             rows.append({**facts, "quantity": "loss of IoU", **loss})
             facts |= {"quantity": "distance", "metric": kin.metric, "bins": kin.bins}
-            by_layer = zip(self.found.joined.layers, mean.distances, mean.sd_distances, strict=True)
-            rows += [
-                {**facts, "layer": layer, "value": value, "sd_folds": deviation}
-                for layer, value, deviation in by_layer
-            ]
+            columns = (mean.distances, mean.sd_distances, mean.low, mean.high)
+            names = ("value", "sd_folds", "ci_low", "ci_high")
+            for layer, *cells in zip(self.found.joined.layers, *columns, strict=True):
+                numbers = dict(zip(names, cells, strict=True))
+                rows.append({**facts, "layer": layer, **numbers, "level": LEVEL})
         return rows
 
     def sentences(self) -> tuple[str, ...]:

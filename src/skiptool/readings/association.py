@@ -31,7 +31,8 @@ _ROUNDING: Final = 1e-9
 class Mean(NamedTuple):
     """Networks of one pruning under one change: mean, standard deviation (n - 1) and number.
 
-    ``distances`` and ``sd_distances`` have one value a layer, NaN where there is none.
+    ``distances`` and ``sd_distances`` have one value a layer, NaN where there is none; ``low`` and
+    ``high`` are the ends of their 95 % intervals, averaged over the networks.
     """
 
     pruning: str
@@ -40,6 +41,8 @@ class Mean(NamedTuple):
     sd_loss: float
     distances: tuple[float, ...]
     sd_distances: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
     folds: int
 
 
@@ -85,7 +88,13 @@ class Association:
             loss, deviation = mean_and_spread(self.joined.loss[places].tolist())
             rows = self.joined.distances[:, places].tolist()
             means, deviations = zip(*map(mean_and_spread, rows), strict=True)
-            found.append(Mean(pruning, change, loss, deviation, means, deviations, len(places)))
+            low, high = (
+                tuple(each[:, places].mean(axis=1).tolist())
+                for each in (self.joined.low, self.joined.high)
+            )
+            found.append(
+                Mean(pruning, change, loss, deviation, means, deviations, low, high, len(places))
+            )
         return found
 
 
