@@ -130,11 +130,13 @@ def by_version_0_1(found: Any, layers: Layers) -> dict[str, Forecast]:  # noqa: 
     width = conformal_width(residuals, LEVEL)
     rows = zip(*(layers[name] for name in ("domain", "layer", "value")), strict=True)
     at = {domain: value for domain, layer, value in rows if layer == found.layers[choose]}
-    told = {}
+    forecasts = {}
     for domain in DOMAINS:
         value = float(line(np.array([at[domain]])).item())
-        told[domain] = Forecast(value, max(value - width, -1.0), min(value + width, 1.0))
-    return told
+        forecasts[domain] = Forecast(
+            value, *(float(np.clip(value + end, -1.0, 1.0)) for end in (-width, width))
+        )
+    return forecasts
 
 
 def experiment(seed: int) -> Iterator[str]:
@@ -152,22 +154,37 @@ def experiment(seed: int) -> Iterator[str]:
     (joined,) = [one for one in join(rated, within) if one.split == VALIDATION]
     before = by_version_0_1(joined, layers)
     yield (
-        f"| fit | error on kinds left out {fit.error:.2f}, of the mean {fit.error_of_mean:.2f}; "
-        f"at {fit.layers[fit.layer]}, bound {fit.bound:.2f} at {fit.level:.0%} | | | | |"
+        f"Fit at {fit.layers[fit.layer]}: error on kinds left out {fit.error:.2f}, of the mean "
+        f"{fit.error_of_mean:.2f}; bound {fit.bound:.2f} at a level of {100 * fit.level:.0f} %."
     )
+    yield "\n| domain | p | value | corrected | forecast, 0.1 | forecast, now | true loss |"
+    yield "|---|---:|---:|---|---|---|---:|"
     for row in fit.expected:
         domain = row.change.domain
-        old = before[domain]
-        new = (
-            f"no shift seen; {row.low:.2f} to {row.high:.2f}"
-            if not row.seen
-            else f"{row.forecast:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        cells = (
+            *(f"{domain}, {DOMAINS[domain]} images", f"{row.p_value:.3f}"),
+            f"{plain_value(layers, domain, fit.layers[fit.layer]):.2f}",
+            told(row.distance, row.distance_low, row.distance_high),
+            told(*before[domain]),
+            told(row.forecast, row.low, row.high),
+            f"{row.loss:.3f}",
         )
-        yield (
-            f"| {domain}, {DOMAINS[domain]} images | {row.p_value:.3f} | "
-            f"{row.distance:.2f} [{row.distance_low:.2f}, {row.distance_high:.2f}] | "
-            f"{old.value:.2f} [{old.low:.2f}, {old.high:.2f}] | {new} | {row.loss:.3f} |"
-        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def plain_value(layers: Layers, domain: str, layer: str) -> float:
+    """Look up the distance that is not corrected."""
+    rows = zip(*(layers[name] for name in ("domain", "layer", "value")), strict=True)
+    return next(float(value) for *of, value in rows if of == [domain, layer])
+
+
+def told(value: float, low: float, high: float) -> str:
+    """Write a number with its interval, as far as there is one."""
+    if math.isnan(low):
+        return f"{value:.2f}, no interval"
+    if math.isnan(value):
+        return f"no shift seen, {low:.2f} to {high:.2f}"
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 # --- coverage for a new kind
@@ -296,8 +313,6 @@ def main() -> None:
     """Print both tables."""
     given = sys.argv[1:]
     repeats, seed = map(int, (*given, *("400", "0")[len(given) :]))
-    print("| domain | p | corrected distance | version 0.1 | now | true loss |")
-    print("|---|---:|---|---|---|---:|")
     for line in experiment(seed):
         print(line, flush=True)
     print()
