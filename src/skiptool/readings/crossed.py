@@ -5,13 +5,12 @@ Lines start at the origin: images that are not shifted are at distance 0 and los
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skiptool.stats.monotone import Monotone, fit_monotone
+from skiptool.stats.monotone import Monotone, conformal_width, fit_monotone
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -105,11 +104,8 @@ def error_bound(worst: Sequence[float], level: float) -> tuple[float, float]:
     >>> error_bound([0.1, 0.3, 0.2], 0.95), error_bound([0.1, 0.3, 0.2], 0.5)
     ((0.3, 0.75), (0.2, 0.5))
     """
-    kinds = len(worst)
-    rank = math.ceil((kinds + 1) * level - 1e-9)
-    if rank > kinds:
-        return max(worst), kinds / (kinds + 1)
-    return sorted(worst)[rank - 1], level
+    holds = min(level, len(worst) / (len(worst) + 1))
+    return conformal_width(np.array(worst), holds), holds
 
 
 def cross_validate(
