@@ -42,7 +42,7 @@ def distance(shift: Shift, value: float | None, **new: Any) -> dict[str, Any]:  
         **{"reference_split": "test", "split": "test", "layer": "enc1", "corrected": value},
         **{"ci_low": None if value is None else value - HALF},
         **{"ci_high": None if value is None else value + HALF},
-        **{"p_value": 0.005, "n_reference": 24, "n_other": 24},
+        **{"p_value": 0.005, "n_reference": 24, "n_other": 24, "units_other": 24, "unit": "image"},
         **new,
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -138,6 +139,15 @@ def test_in_words_how_well_kinds_left_out_are_forecast() -> None:
     assert second.startswith("Forecast loss: b (24 test images) 0.")
     assert "; c (24 test images) 0." in second
     assert inside == "The true loss lies in the interval in 0 of 1 comparisons with labels."
+
+
+def test_subjects_are_counted_where_they_are_the_unit() -> None:
+    scores, layers = made(domains=("b",))
+    changed = [name == "b" for name in layers["domain"]]
+    for place in np.flatnonzero(changed):
+        layers["unit"][place], layers["units_other"][place] = "subject", 2
+    second = loss_forecasts(scores, layers)[0].sentences()[1]
+    assert second.startswith("Forecast loss: b (24 test images of 2 subjects) 0.")
 
 
 def test_where_the_fit_is_no_better_than_the_mean_no_loss_is_forecast() -> None:

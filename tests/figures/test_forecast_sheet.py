@@ -29,7 +29,18 @@ def row(change: Change, number: int = 0, *, seen: bool = True) -> Expected:
     labelled = number % 2
     return Expected(
         *(change, 0.1, 0.05, 0.15, 0.005 if seen else 0.6, seen, 0.2 if seen else math.nan),
-        *(0.1 if seen else -0.1, 0.3, 2, 24, 8, 0.25 if labelled else math.nan, labelled, "test"),
+        *(
+            0.1 if seen else -0.1,
+            0.3,
+            2,
+            24,
+            8,
+            8,
+            "image",
+            0.25 if labelled else math.nan,
+            labelled,
+            "test",
+        ),
     )
 
 

@@ -197,7 +197,9 @@ def test_what_was_measured_is_known_without_scores() -> None:
     ((kin, points),) = measured(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
     ((point, by_layer),) = points.items()
     assert (kin.metric, point.model_id, point.change.shift) == ("hellinger", "m0", "brightness")
-    assert by_layer["enc1"] == pytest.approx(Distance(0.3, 0.28, 0.32, 0.005, 24, 24))
+    expected = Distance(0.3, 0.28, 0.32, 0.005, 24, 24, 24, "image")
+    assert by_layer["enc1"][:-1] == pytest.approx(expected[:-1])
+    assert by_layer["enc1"].unit == "image"
     assert by_layer["enc1"].bounded
     assert math.isnan(by_layer["head"].value)
     assert not by_layer["head"].bounded

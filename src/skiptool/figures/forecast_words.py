@@ -61,11 +61,13 @@ def note_of(row: Expected, found: Fitted) -> str:
 
 
 def images_text(row: Expected) -> str:
-    """Write the number of images of a comparison: ``8 images``; nothing where it is not known."""
+    """Write the number of images, ``8 test images of 2 subjects``; nothing if it is not known."""
     if not row.images:
         return ""
     split = "" if row.change.split is None else f"{readable(row.change.split)} "
-    return f"{row.images} {split}image{'s'[: row.images - 1]}"
+    grouped = row.units and row.unit not in ("", "image")
+    units = f" of {_counted(row.units, readable(row.unit))}" if grouped else ""
+    return f"{_counted(row.images, f'{split}image')}{units}"
 
 
 def _layer(found: Fitted) -> str:

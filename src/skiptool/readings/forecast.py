@@ -54,8 +54,10 @@ class Expected(NamedTuple):
         NaN where nothing is forecast: all three where the fit is no better than the mean, the
         forecast where no shift is seen.
     networks : int
-    images_reference, images : int
-        Images compared.
+    images_reference, images, units : int
+        Images compared, and the units of the statistics among the latter.
+    unit : str
+        What a unit is: image, subject ...
     loss : float
         The true one of ``labelled`` networks on ``split``; NaN without labels.
     labelled : int
@@ -74,6 +76,8 @@ class Expected(NamedTuple):
     networks: int
     images_reference: int
     images: int
+    units: int
+    unit: str
     loss: float
     labelled: int
     split: str
@@ -358,6 +362,8 @@ def _forecast(
                 networks=len(points),
                 images_reference=min(each.images_reference for each in distances),
                 images=min(each.images for each in distances),
+                units=min(each.units for each in distances),
+                unit=distances[0].unit,
                 loss=float(np.mean(true)) if true else math.nan,
                 labelled=len(true),
                 split=split,

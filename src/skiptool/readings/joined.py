@@ -106,7 +106,8 @@ class Point(NamedTuple):
 class Distance(NamedTuple):
     """A layer's corrected distance with its 95 % interval and p-value; NaN where there is none.
 
-    ``images_reference`` and ``images`` are the numbers of images compared, 0 where not known.
+    ``images_reference`` and ``images`` are the numbers of images compared, ``units`` the number of
+    units of the statistics among the latter (``unit``: image, subject ...); 0 where not known.
     """
 
     value: float
@@ -115,6 +116,8 @@ class Distance(NamedTuple):
     p_value: float = math.nan
     images_reference: int = 0
     images: int = 0
+    units: int = 0
+    unit: str = ""
 
     @property
     def bounded(self) -> bool:
@@ -123,11 +126,11 @@ class Distance(NamedTuple):
 
 
 _NUMBERS: Final = ("corrected", "ci_low", "ci_high", "p_value")
-_COUNTS: Final = ("n_reference", "n_other")
+_COUNTS: Final = ("n_reference", "n_other", "units_other")
 
 COLUMNS: Final = (
     *(*Kin._fields, "pruning", "model_id", *Change._fields, "layer"),
-    *(*_NUMBERS, *_COUNTS),
+    *(*_NUMBERS, *_COUNTS, "unit"),
 )
 """Columns of shift tables that are read."""
 
@@ -249,19 +252,19 @@ def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
         Inputs of decoder blocks are parts of a layer, and passed over.
     """
     kins: dict[Kin, _Measured] = {}
-    size = len(_NUMBERS) + len(_COUNTS)
-    for row in zip(*(layers[name] for name in COLUMNS), strict=True):
-        *keys, layer = row[:-size]
+    first, then = -len(_NUMBERS) - len(_COUNTS), -len(_COUNTS)
+    for *row, unit in zip(*(layers[name] for name in COLUMNS), strict=True):
+        *keys, layer = row[:first]
         dataset, metric, bins, rule, arch, encoder, pruning, model, *sides = keys
         change = _change(*sides)
         if None in (dataset, model) or change.before == change.after or layer in DECODER_INPUTS:
             continue
         kin = Kin(dataset, metric, bins, rule or "", arch or "", encoder or "")
         point = Point(pruning or "", model, change)
-        numbers = [math.nan if each is None else each for each in row[-size : -len(_COUNTS)]]
-        counts = [each or 0 for each in row[-len(_COUNTS) :]]
+        numbers = [math.nan if each is None else each for each in row[first:then]]
+        counts = [each or 0 for each in row[then:]]
         by_layer = kins.setdefault(kin, {}).setdefault(point, {})
-        by_layer.setdefault(layer, Distance._make([*numbers, *counts]))
+        by_layer.setdefault(layer, Distance._make([*numbers, *counts, unit or ""]))
     return kins
 
 
