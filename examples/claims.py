@@ -190,7 +190,8 @@ def everything(tables: Sequence[Path], validation: Sequence[Path], seed: int) ->
     parts = [table_of(evidence), substitution_table(evidence)]
     if validation:
         scored = read_inputs(validation)
-        parts.append(forecast_table(replace(inputs, predictions=scored.predictions)))
+        shifts = scored.shifts or inputs.shifts
+        parts.append(forecast_table(replace(inputs, predictions=scored.predictions, shifts=shifts)))
     return "\n\n".join(filter(None, parts))
 
 
@@ -222,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="TABLE.parquet",
-        help="scores of 'skiptool predict --split fold --sweep paper', for the forecast",
+        help="scores of 'skiptool predict --split fold --sweep paper', or distances of the stores "
+        "of 'skiptool features --split fold', for the forecast",
     )
     parser.add_argument("--into", type=Path, help="file with the two marks")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples, 0 or more")

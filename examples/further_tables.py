@@ -17,8 +17,9 @@ SUBSTITUTED = """\
 IoU of the baseline under a shift, folds averaged, where the decoder is fed one part from the
 unshifted image and all others from the shifted one; 95 % intervals as above."""
 FORECAST = """\
-Loss of IoU forecast from the distance at one layer, fitted to the samples that the networks were
-validated on: mean absolute error on the kind of shift that was left out, and that of the mean."""
+Loss of IoU forecast from the corrected distance at one layer: mean absolute error on the kind of
+shift that was left out, and that of the mean loss of the other kinds. Distances and losses are of
+the {split} images."""
 
 
 def substitution_table(evidence: Evidence) -> str:
@@ -58,15 +59,17 @@ def forecast_table(inputs: Inputs) -> str:
     for table in inputs.shifts:
         for name, column in table.lacking("channel").columns(COLUMNS).items():
             layers[name] += column
-    lines = []
+    lines, splits = [], []
     for fit in fit_losses(scores(inputs.totals()), layers):
+        splits.append(fit.split)
         who = f"{fit.kin.family} {fit.pruning}"
         for held in fit.crossed.held:
             errors = f"{held.error:.2f} | {held.error_of_mean:.2f}"
             lines.append(f"| {who} | {held.kind} | {held.points} | {errors} |")
         errors = f"{fit.error:.2f} | {fit.error_of_mean:.2f}"
-        lines.append(f"| {who} | all, each left out in turn | {len(fit.points)} | {errors} |")
+        lines.append(f"| {who} | mean of the kinds | {len(fit.points)} | {errors} |")
     if not lines:
         return ""
     head = "| | left out | points | error | error of the mean |"
-    return "\n".join([FORECAST, "", head, "|---|---|---:|---:|---:|", *lines])
+    text = FORECAST.format(split=" or ".join(dict.fromkeys(splits)))
+    return "\n".join([text, "", head, "|---|---|---:|---:|---:|", *lines])

@@ -17,6 +17,7 @@ __all__ = [
     "INPUT",
     "LAYERS",
     "SKIP_LEVELS",
+    "VALIDATION",
     "Arch",
     "ExportFormat",
     "Kind",
@@ -37,6 +38,10 @@ IGNORE: Final = 255
 
 ENSEMBLE_FOLD: Final = -1
 """What stands for the fold of an ensemble over all folds."""
+
+VALIDATION: Final = "validation"
+"""The split of the samples that a network was validated on (``--split fold``), as histories,
+prediction tables, feature stores and shift tables call it."""
 
 SKIP_LEVELS: Final = (1, 2, 3, 4)
 """Levels of the skip connections of a five-stage U-net; level l joins ``enc{l}`` to ``dec{l}``."""

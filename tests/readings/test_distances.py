@@ -46,6 +46,15 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
     assert_numbers(found["input"].share, 1.0, 0.0, 1.0, 1.0, 2)
 
 
+def test_images_of_two_splits_are_two_comparisons() -> None:
+    """Test and validation images of one network are not two folds of it."""
+    splits = {"reference_split": "validation", "split": "validation"}
+    found = read_distances(*tables(layer("input", [0.8], 0.8, **FIRST),
+                                   layer("input", [0.5], 0.5, **SECOND, **splits)))  # fmt: skip
+    assert [each.facts["split"] for each in found] == [None, "validation"]
+    assert [each.networks[0].layers[0].distance.folds for each in found] == [1, 1]
+
+
 def assert_numbers(found: Averaged | None, *expected: float) -> None:
     assert found is not None
     numbers = (found.value, found.spread, found.low, found.high, found.trainings)

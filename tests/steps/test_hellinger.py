@@ -14,7 +14,8 @@ from definitions import DEFINITIONS
 from skiptool.comparison.rows import PRINTED
 from skiptool.comparison.sets import Settings
 from skiptool.names import LAYERS, Kind, Metric, RangeRule
-from skiptool.records import SILENT
+from skiptool.records import ORIGINAL, SILENT, Shift
+from skiptool.steps.features.step import extract_features
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.info import describe
 from skiptool.stores.features import open_features
@@ -92,6 +93,7 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
         **{"model": "resnet18-L0/fold0", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
         **{"dataset": "s.zarr", "domain": "synthetic", "reference_domain": "synthetic"},
         **{"shift": "brightness", "factor": 0.5, "reference_shift": "original"},
+        **{"split": "test", "reference_split": "test"},
         **{"reference_factor": None, "metric": "hellinger", "bins": 100, "range_rule": "minmax"},
         **{"n_reference": 5, "n_other": 5, "unit": "image", "permutations": 199},
         **{"units_reference": 5, "units_other": 5, "paired": True},
@@ -100,6 +102,22 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
     lineage = open_features(experiment.plain).lineage
     assert lineage is not None
     assert means["reference_id"][0] == lineage.id
+
+
+def test_the_table_says_of_which_split_the_images_are(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"layers": ["head"], "shifts": [ORIGINAL, Shift.parse("brightness=0.5")]}
+    fold, test = (
+        extract_features(
+            [experiment.baseline], experiment.data, tmp_path / split, split=split, **how
+        ).outputs
+        for split in ("fold", "test")
+    )
+    measure_shift(fold[0], [fold[1], test[1]], tmp_path / "t.parquet", settings=QUICK)
+    found = columns(tmp_path / "t.parquet", channel=None, layer="head")
+    assert found["reference_split"] == ["validation"] * 2
+    assert found["split"] == ["validation", "test"]
 
 
 def test_statistics_are_filled_in_every_row(experiment: SimpleNamespace) -> None:

@@ -72,7 +72,12 @@ Shifts = Annotated[
 Sweep = Annotated[
     str | None, typer.Option("--sweep", help="A set of shifts by name: paper (Fig. 7).")
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="Samples to read: train, test or all.")]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        "--split", help="Samples: train, test, all, or fold (each model's validation fold)."
+    ),
+]
 
 
 def listed(words: Sequence[str] | None) -> tuple[str, ...]:

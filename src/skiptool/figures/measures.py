@@ -22,6 +22,7 @@ __all__ = [
     "section_of",
     "shift_name",
     "sides",
+    "split_of",
     "title_of",
     "trained",
     "warned",
@@ -47,7 +48,7 @@ _RANGES: Final = {
 }
 _FACTS: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
-    *("domain", "shift", "factor", "metric", "bins"),
+    *("domain", "shift", "factor", "metric", "bins", "reference_split", "split"),
 )
 
 
@@ -126,7 +127,26 @@ def title_of(facts: Mapping[str, Any]) -> str:
     """Name a comparison: ``brightness 0.75 against original, Aperio CS2``."""
     here, there = sides(facts)
     same = facts["domain"] == facts["reference_domain"] and facts["domain"] is not None
-    return f"{here} against {there}" + (f", {facts['domain']}" if same else "")
+    domain = f", {facts['domain']}" if same else ""
+    return f"{here} against {there}{domain}{split_of(facts)}"
+
+
+def split_of(facts: Mapping[str, Any]) -> str:
+    """Name the images of a comparison as the tail of a title; nothing where all are test images.
+
+    Examples
+    --------
+    >>> split_of({"reference_split": "validation", "split": "validation"})
+    ', validation images'
+    >>> split_of({"reference_split": "validation", "split": "test"})
+    ', test against validation images'
+    """
+    other, reference = facts["split"], facts["reference_split"]
+    if {other, reference} <= {None, "test"}:
+        return ""
+    if other == reference:
+        return f", {other} images"
+    return f", {other or 'unknown'} against {reference or 'unknown'} images"
 
 
 def facts_of(facts: Mapping[str, Any], network: NetworkDistances | None = None) -> Number:

@@ -17,6 +17,7 @@ from skiptool.figures.measures import (
     measure_of,
     numbers_of,
     shift_name,
+    split_of,
     trained,
     warned,
 )
@@ -79,7 +80,7 @@ class Overview:
         facts = self._facts
         domain = facts["reference_domain"] if self._by_domain else facts["domain"]
         of = f"of other domains to {domain}" if self._by_domain else f"under shifts, {domain}"
-        return f"{measure_of(facts)} {of}{bins_of(facts)}"
+        return f"{measure_of(facts)} {of}{split_of(facts)}{bins_of(facts)}"
 
     @property
     def _facts(self) -> Mapping[str, Any]:
@@ -194,7 +195,7 @@ def overviews(found: Sequence[Compared]) -> list[Overview]:
 
 _SAME: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
-    *("metric", "bins", "range_rule"),
+    *("metric", "bins", "range_rule", "reference_split", "split"),
 )
 
 

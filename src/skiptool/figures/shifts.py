@@ -178,7 +178,10 @@ def comparisons(
     return shown
 
 
-_BASE = ("dataset", "reference_domain", "reference_shift", "reference_factor", "domain")
+_BASE = (
+    *("dataset", "reference_domain", "reference_shift", "reference_factor", "domain"),
+    *("reference_split", "split"),
+)
 
 
 def _base(compared: Compared) -> tuple[Any, ...]:

@@ -36,13 +36,14 @@ LAYER_COLUMNS: Final = (
     *("value", "corrected", "ci_low", "ci_high"),
     *("transmission", "transmission_low", "transmission_high"),
     *("null_mean", "null_high", "permutations", "unit", "units_reference", "units_other"),
-    *("n_reference", "n_other", "warnings"),
+    *("n_reference", "n_other", "reference_split", "split", "warnings"),
 )
 """Columns that are read of the rows of layers, whose channel is null."""
 
 _COMPARED: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
     *("domain", "shift", "factor", "metric", "bins", "range_rule"),
+    *("reference_split", "split"),
 )
 _Row: TypeAlias = Mapping[str, Any]
 

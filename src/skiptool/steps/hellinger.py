@@ -184,6 +184,7 @@ def _write(
 
 def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
     model = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
+    side = ("domain", "split", "shift", "factor")
     return {
         "reference": first.name,
         "reference_id": first.id,
@@ -192,8 +193,8 @@ def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
         **{name: other.facts[name] for name in model},
         "model_id": other.model_id,
         "dataset": other.facts["dataset"],
-        **{f"reference_{name}": first.facts[name] for name in ("domain", "shift", "factor")},
-        **{name: other.facts[name] for name in ("domain", "shift", "factor")},
+        **{f"reference_{name}": first.facts[name] for name in side},
+        **{name: other.facts[name] for name in side},
     }
 
 

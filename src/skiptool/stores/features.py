@@ -4,7 +4,8 @@
 
     feats.zarr/                     Zarr format 3
       zarr.json                     attributes: the header (see ``header``), ``model``, ``dataset``,
-                                    ``domain``, ``split``, ``shift``, ``factor`` (null for
+                                    ``domain``, ``split`` (``validation``: the fold that the
+                                    model was validated on), ``shift``, ``factor`` (null for
                                     original), ``patch_size`` [H, W], ``grid`` [rows, columns],
                                     ``pooling``, ``layers`` (names in order of data flow) and what
                                     is known of the model: ``arch``, ``encoder``, ``pruning``,

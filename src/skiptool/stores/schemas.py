@@ -15,6 +15,8 @@ their meaning:
 ``shift`` (version 1)
     One row for each channel of a layer, and one with ``channel`` null for the layer's mean,
     eq. (10). ``value`` is the distance, ``value_live`` the mean over channels that vary.
+    ``split`` and ``reference_split`` are those of the feature stores (``validation``: the fold
+    that the network was validated on), null where a store does not say.
     ``bins`` and ``range_rule`` stand with every value, null where the metric knows no bins.
     ``corrected`` is the value less its bias, ``ci_low`` and ``ci_high`` the ends of its 95 %
     interval; ``null_mean`` and ``null_high`` are mean and 95 % quantile of the value under
@@ -57,7 +59,7 @@ import pyarrow as pa
 from skiptool.names import Kind
 
 __all__ = [
-    *("HISTORY", "OPTIONAL", "PREDICTIONS", "REGISTRATION"),
+    *("HISTORY", "OPTIONAL", "OPTIONAL_IN_SHIFT", "PREDICTIONS", "REGISTRATION"),
     *("REPORT", "SCHEMAS", "SHIFT", "TABLE_KEY"),
 ]
 
@@ -81,9 +83,9 @@ PREDICTIONS: Mapping[str, pa.DataType] = {
 SHIFT: Mapping[str, pa.DataType] = {
     **dict.fromkeys(("reference", "reference_id", "other", "other_id"), _TEXT),
     **_MODEL,
-    **dict.fromkeys(("dataset", "reference_domain", "reference_shift"), _TEXT),
+    **dict.fromkeys(("dataset", "reference_domain", "reference_split", "reference_shift"), _TEXT),
     "reference_factor": _FLOAT,
-    **dict.fromkeys(("domain", "shift"), _TEXT),
+    **dict.fromkeys(("domain", "split", "shift"), _TEXT),
     **{"factor": _FLOAT, "layer": _TEXT, "layer_index": _INT, "channel": _INT},
     **{"metric": _TEXT, "bins": _INT, "range_rule": _TEXT},
     **dict.fromkeys(("value", "value_live", "corrected", "ci_low", "ci_high"), _FLOAT),
@@ -114,7 +116,7 @@ REPORT: Mapping[str, pa.DataType] = {
     **dict.fromkeys(("figure", "title", "quantity", "dataset", "domain", "split"), _TEXT),
     **dict.fromkeys(("arch", "encoder", "pruning"), _TEXT),
     **{"fold": _INT, "repeat": _INT, "shift": _TEXT, "factor": _FLOAT},
-    **dict.fromkeys(("reference_domain", "reference_shift"), _TEXT),
+    **dict.fromkeys(("reference_domain", "reference_split", "reference_shift"), _TEXT),
     **{"reference_factor": _FLOAT, "clean_skips": _TEXT},
     **{"layer": _TEXT, "metric": _TEXT, "bins": _INT},
     **{"epoch": _INT, "class": _TEXT, "sample": _TEXT, "subject": _TEXT},
@@ -128,9 +130,13 @@ OPTIONAL = frozenset(
         *("unit", "units_reference", "units_other", "permutations", "skiptool_version"),
         *("tested", "inference_bins", "unresolved_channels", "drawn", "warnings"),
         *("input_value", *_TRANSMISSION, "repeat"),
+        "reference_split",
     }
 )
 """Columns that may be missing: null then, save ``repeat``, which is 0 for trained networks."""
+
+OPTIONAL_IN_SHIFT = OPTIONAL | {"split"}
+"""The same of shift tables; all other tables must say of which split their numbers are."""
 
 SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
     Kind.PREDICTIONS: PREDICTIONS,

@@ -23,7 +23,7 @@ from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.groups import distinct, gathered, lacking, matching, totals
 from skiptool.stores.header import Lineage, parse_lineage
-from skiptool.stores.schemas import OPTIONAL, SCHEMAS, TABLE_KEY
+from skiptool.stores.schemas import OPTIONAL, OPTIONAL_IN_SHIFT, SCHEMAS, TABLE_KEY
 from skiptool.stores.seal import table_is_whole
 
 __all__ = [
@@ -112,7 +112,8 @@ def _failures(header: object) -> tuple[str, ...]:
 
 def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:
     missing = [name for name in SCHEMAS[kind] if name not in data.column_names]
-    for name in OPTIONAL.intersection(missing):
+    optional = OPTIONAL_IN_SHIFT if kind is Kind.SHIFT else OPTIONAL
+    for name in optional.intersection(missing):
         data = data.append_column(name, pa.nulls(data.num_rows, SCHEMAS[kind][name]))
         missing.remove(name)
     if missing:

@@ -22,8 +22,9 @@ def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
         "Subjects": "6",
     }
     by_topic = {each.topic: each.sentences() for _, each in reversed(named)}
-    told = [by_topic[topic][:2] for topic in ("paired", "rank-correlation", "forecast-by-layer")]
-    assert summary == tuple(" ".join(sentences) for sentences in told)
+    # Five shifts are too few for the interval of a correlation: no sentence about it.
+    assert by_topic["rank-correlation"] == by_topic["forecast-by-layer"] == ()
+    assert summary == (" ".join(by_topic["paired"][:2]),)
     assert all(summary)
 
 
@@ -38,7 +39,7 @@ def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
 def test_a_forecast_is_told_last(study: list[Path]) -> None:
     inputs = read_inputs(study)
     summary, _ = overview(inputs, with_names(exhibits(inputs, 0.95, 0, forecast=True)))
-    assert summary[-1].startswith("resnet18 baseline: the fit to the distance at ")
+    assert summary[-1].startswith("resnet18 baseline: on kinds of shift left out, the loss of IoU")
 
 
 def test_nothing_says_nothing() -> None:

@@ -14,7 +14,7 @@ from skiptool.errors import ArgumentError
 from skiptool.model.layers import decoder_inputs, existing_layers
 from skiptool.model.taps import grid, tap
 from skiptool.model.unet import restore
-from skiptool.names import in_data_flow
+from skiptool.names import VALIDATION, in_data_flow
 from skiptool.records import Shift
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
@@ -68,9 +68,23 @@ def tapped_network(
 
 
 def planned_job(
-    tapped: TappedNetwork, domain: Domain, shift: Shift, how: tuple[DatasetStore, Path, str, str]
+    tapped: TappedNetwork,
+    domain: Domain,
+    shift: Shift,
+    how: tuple[DatasetStore, Path, str, str],
+    validated: Sequence[int] | None = None,
 ) -> Job:
-    """Return the store to make; ``how`` are dataset, output, split and data type.
+    """Return the store to make.
+
+    Parameters
+    ----------
+    tapped : TappedNetwork
+    domain : Domain
+    shift : Shift
+    how : tuple
+        Dataset, output, split as typed, and data type.
+    validated : sequence of int, optional
+        Samples of the domain that the model was validated on, where the split is its fold.
 
     Raises
     ------
@@ -94,12 +108,15 @@ def planned_job(
     )
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
-        **{"dataset": store.path.name, "domain": domain.name, "split": split},
+        **{"dataset": store.path.name, "domain": domain.name},
+        "split": split if validated is None else VALIDATION,
         **{"shift": shift.kind.value, "factor": shift.factor},
         "patch_size": [*size],
         **{"grid": list(grid(*size)), "pooling": POOLING},
     }
-    indices = domain.select(None if split == "all" else split)
+    indices = validated
+    if indices is None:
+        indices = domain.select(None if split == "all" else split)
     return Job(path, network, layers, domain, shift, making, facts, indices)
 
 

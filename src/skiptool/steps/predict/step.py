@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.model.hardware import choose_device, choose_precision
-from skiptool.names import Kind, Precision, Split
+from skiptool.names import VALIDATION, Kind, Precision, Split
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Table
 from skiptool.steps.predict.asked import (
     Places,
@@ -21,12 +21,7 @@ from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
 from skiptool.steps.predict.overlays import OverlaySink
 from skiptool.steps.predict.run import Counted, Part, Run, Sink
-from skiptool.steps.predict.selection import (
-    FOLD,
-    VALIDATION,
-    fold_parts,
-    split_parts,
-)
+from skiptool.steps.predict.selection import FOLD, fold_parts, split_parts
 from skiptool.steps.predict.substituting import check_substitutions, count_with_substitution
 from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
 from skiptool.stores.dataset import open_dataset

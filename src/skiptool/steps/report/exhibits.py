@@ -17,6 +17,7 @@ from skiptool.figures.shifts import comparisons
 from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
 from skiptool.metrics.scores import scores
+from skiptool.names import VALIDATION
 from skiptool.readings import joined
 from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 from skiptool.steps.report.inputs import Inputs
@@ -84,6 +85,8 @@ def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:
     topics, lines = {each.topic for each in shown}, []
     if forecast and "forecast" not in topics:
         lines.append(_NO_FIT)
+    if inputs.predictions and inputs.shifts:
+        lines += _unjoined(inputs)
     if "substitution" not in topics:
         for table in inputs.predictions:
             if set(table.distinct(["clean_skips"])["clean_skips"]) - {None}:
@@ -91,9 +94,31 @@ def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:
     return lines
 
 
+def _unjoined(inputs: Inputs) -> Iterator[str]:
+    """Say in a line each which distances are compared with no loss of IoU."""
+    scored = set(_columns(inputs.predictions, lambda table: table.distinct(["split"]))["split"])
+    for table in inputs.shifts:
+        found = table.distinct(["reference_split", "split"])
+        measured = {*found["reference_split"], *found["split"]} - {None, "all"}
+        for split in sorted(measured - scored):
+            option = "fold" if split == VALIDATION else split
+            yield (
+                f"{table.path.name}: distances of {split} images are compared with no loss of IoU "
+                f"for want of their scores; give a table of 'skiptool predict --split {option}'"
+            )
+        means = table.lacking("channel").columns(["corrected"])["corrected"]
+        lost = sum(value is None for value in means)
+        if lost:
+            yield (
+                f"{table.path.name}: {lost} of {len(means)} distances of layers have no corrected "
+                "value and are compared with no loss of IoU"
+            )
+
+
 _NO_FIT = (
-    "--forecast: nothing to fit; give scores (predict, best with --split fold) and distances by "
-    "layer (hellinger) of the same networks under two kinds of shift of one domain at least"
+    "--forecast: nothing to fit; give scores and corrected distances by layer (predict and "
+    "features, best with --split fold, and hellinger) of the same networks and images under two "
+    "kinds of shift of one domain at least"
 )
 
 _NO_PLAIN = (
