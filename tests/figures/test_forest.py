@@ -51,7 +51,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
     texts = labels(figure)
     assert len(figure.axes) == families
     assert {*KEY.values(), *SURE.values(), "L1-pruned", "original", "0"} <= set(texts)
-    assert "± standard deviation between folds" in texts
+    assert "± SD between trainings" in texts
     assert ("brightness" in texts) == (rows > 1)
     assert (figure.get_size_inches()[0] <= TWO_COLUMNS + 1e-6) == (families <= 3)
     assert not [text for text in texts if "-0." in text]
@@ -80,7 +80,7 @@ def test_the_key_explains_what_is_there_alone(labels: Check) -> None:
     found = [replace(mark, spread=nan) for mark in marks(1, 2, 1, ensemble=True)]
     texts = labels(drawn(found, SWEEP[:1]))
     assert {"L1-pruned", "L1-pruned, ensemble", *SURE.values()} <= set(texts)
-    assert "± standard deviation between folds" not in texts
+    assert "± SD between trainings" not in texts
 
 
 def test_names_from_data_cannot_break_it(labels: Check) -> None:

@@ -1,7 +1,7 @@
 """Forest plot: differences with their intervals, row by row, encoders side by side.
 
-Two variations stand apart: a line is the interval over subjects, a pale bar behind it reaches one
-standard deviation between folds to either side.
+A line is the interval, a pale bar behind it reaches one standard deviation between trainings to
+either side.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def forest(
     label : str
         What the axis is: ``cell IoU minus that of the baseline``.
     interval, sure, unsure : str
-        What a line, a filled and an open mark mean, for the key.
+        What a line, a filled and an open mark mean, for the key; without entry if empty.
 
     Returns
     -------
@@ -138,10 +138,11 @@ def _meanings(
     if not all(math.isnan(mark.low) for mark in marks):
         found.append((interval, Line2D([], [], color=INK, linewidth=1.0)))
         for filled, text in ((True, sure), (False, unsure)):
-            found.append((text, Line2D([], [], **Pen(INK).looks(MARK_SIZE, sure=filled))))
+            if text:
+                found.append((text, Line2D([], [], **Pen(INK).looks(MARK_SIZE, sure=filled))))
     if not all(math.isnan(mark.spread) for mark in marks):
         bar: dict[str, Any] = {"linewidth": 5.0, "solid_capstyle": "butt"}
-        text = "± standard deviation between folds"
+        text = "± SD between trainings"
         found.append((text, Line2D([], [], color=SOFT, alpha=PALE, **bar)))
     return found
 

@@ -40,8 +40,9 @@ their meaning:
     apply are null. ``fold`` is null for a mean over folds, -1 for an ensemble; ``clean_skips`` is
     as in ``predictions``. ``sd_folds`` is the standard deviation between folds, ``se_subjects`` the
     standard error between subjects, ``ci_low`` and ``ci_high`` are the ends of the interval at
-    ``level``; ``p_adjusted`` is Holm's over the rows of one figure. ``folds``, ``subjects``,
-    ``images``, ``points`` count what the value rests on.
+    ``level``; ``p_adjusted`` is Holm's over the rows of one figure. ``se_trainings`` is the
+    standard error between trainings, ``trainings`` counts folds and their repeats. ``folds``,
+    ``subjects``, ``images``, ``points`` count what the value rests on.
 """
 
 from __future__ import annotations
@@ -112,15 +113,16 @@ REPORT: Mapping[str, pa.DataType] = {
     **{"reference_factor": _FLOAT, "clean_skips": _TEXT},
     **{"layer": _TEXT, "metric": _TEXT, "bins": _INT},
     **{"epoch": _INT, "class": _TEXT, "sample": _TEXT, "subject": _TEXT},
-    **dict.fromkeys(("value", "sd_folds", "se_subjects", "ci_low", "ci_high", "level"), _FLOAT),
-    **dict.fromkeys(("p_value", "p_adjusted"), _FLOAT),
-    **dict.fromkeys(("folds", "subjects", "images", "points"), _INT),
+    **dict.fromkeys(("value", "sd_folds", "se_trainings", "se_subjects"), _FLOAT),
+    **dict.fromkeys(("ci_low", "ci_high", "level", "p_value", "p_adjusted"), _FLOAT),
+    **dict.fromkeys(("folds", "trainings", "subjects", "images", "points"), _INT),
 }
 
 OPTIONAL = frozenset(
     {
         *("unit", "units_reference", "units_other", "permutations", "skiptool_version"),
         *("input_value", *_TRANSMISSION),
+        *("se_trainings", "trainings"),
     }
 )
 """Columns that a reader takes for null where a table has none."""
