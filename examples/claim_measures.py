@@ -154,17 +154,19 @@ def larger_is_nearer(evidence: Evidence, _: str) -> Measure | None:
 
 
 def larger_has_lower_distance(evidence: Evidence, _: str) -> Measure | None:
-    """Mean distance of enc1 to dec0, ResNet18 minus ResNet34, mean over L2 to L4, by fold."""
-    folds, errors = [], []
-    for fold in dict.fromkeys(fold for _, _, fold in evidence.distances):
-        parts = [evidence.distances.get((size, p, fold)) for p in PRUNINGS[2:] for size in SIZES]
+    """Mean distance of enc1 to dec0, ResNet18 minus ResNet34, mean over L2 to L4, by training."""
+    trainings, errors = [], []
+    for training in dict.fromkeys(training for _, _, training in evidence.distances):
+        parts = [
+            evidence.distances.get((size, p, training)) for p in PRUNINGS[2:] for size in SIZES
+        ]
         there = [part for part in parts if part is not None and set(INNER) <= set(part)]
         if len(there) == len(parts):
             means = [np.mean([part[layer] for layer in INNER], axis=0) for part in there]
             values, widths = np.transpose(means)  # errors of layers and networks go together
-            folds.append(float(np.mean(values[::2] - values[1::2])))
+            trainings.append(float(np.mean(values[::2] - values[1::2])))
             errors.append(float(np.hypot(np.mean(widths[::2]), np.mean(widths[1::2]))))
-    return with_errors(folds, errors)
+    return with_errors(trainings, errors)
 
 
 def uppermost_carries(evidence: Evidence, encoder: str) -> Measure | None:

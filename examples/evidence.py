@@ -106,8 +106,8 @@ class Evidence:
         return list(dict.fromkeys(each.pruning for each in mine if each.clean_skips is None))
 
 
-Place: TypeAlias = tuple[str, str, int | None]
-"""Encoder, pruning and fold; the fold is None where a model has none."""
+Place: TypeAlias = tuple[str, str, tuple[int | None, int | None]]
+"""Encoder, pruning and training: fold and repeat, None where a model has none."""
 
 
 def _distances(inputs: Inputs) -> dict[Place, dict[str, tuple[float, float]]]:
@@ -118,11 +118,11 @@ def _distances(inputs: Inputs) -> dict[Place, dict[str, tuple[float, float]]]:
     for row in _dark_rows(inputs):
         source = f"{row['dataset']} {row['domain']} in {row['bins']} bins"
         sources.setdefault(f"{source}, range {row['range_rule']}", None)
-        place = (row["encoder"], row["pruning"], row["fold"])
+        place = (row["encoder"], row["pruning"], (row["fold"], row["repeat"]))
         if models.setdefault(place, row["model_id"]) != row["model_id"]:
             raise ArgumentError(
                 f"distances of two models that are {row['encoder']}, {row['pruning']}, fold "
-                f"{row['fold']}; give the tables of one training"
+                f"{row['fold']}, repeat {row['repeat']}; give the tables of one training"
             )
         found.setdefault(place, {})[row["layer"]] = (row["corrected"], _error(row))
     if len(sources) > 1:
@@ -133,8 +133,8 @@ def _distances(inputs: Inputs) -> dict[Place, dict[str, tuple[float, float]]]:
 def _dark_rows(inputs: Inputs) -> Iterator[dict[str, Any]]:
     """Rows of U-nets' layers at brightness 0.75 against the original of the same domain."""
     names = (
-        *("arch", "encoder", "pruning", "fold", "model_id", "shift", "factor", "reference_shift"),
-        *("metric", "layer", "corrected", "ci_low", "ci_high"),
+        *("arch", "encoder", "pruning", "fold", "repeat", "model_id", "shift", "factor"),
+        *("reference_shift", "metric", "layer", "corrected", "ci_low", "ci_high"),
         *("dataset", "domain", "reference_domain", "bins", "range_rule"),
     )
     for table in inputs.shifts:

@@ -12,6 +12,7 @@ from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 FACTS: dict[str, Any] = {
     **{"reference": "r.zarr", "reference_id": "r", "other": "o.zarr", "other_id": "o"},
     **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0, "dataset": "d"},
+    "repeat": 0,
     **{"reference_domain": "a", "reference_shift": "original", "reference_factor": None},
     **{"domain": "a", "shift": "brightness", "factor": 0.5},
     **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},

@@ -25,6 +25,7 @@ def score(shift: Shift, miou: float, **new: Any) -> Score:  # noqa: ANN401 - any
     facts: dict[str, Any] = {
         **{"dataset": "study", "dataset_id": "d1", "domain": "a", "split": "test"},
         **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
+        "repeat": 0,
         **{"model_id": "m0", "shift": shift, "classes": ("cell",), "miou": miou},
     }
     return Score(**(facts | new))

@@ -74,7 +74,7 @@ def test_the_caption_says_what_the_interval_is_of() -> None:
     text = describe([ONE] * 3, "cell IoU", 0.9)
     for part in (
         "Cell IoU of each pruned network minus that of the baseline of the same encoder, fold",
-        "mean over 2 trainings, pale bars reach one standard deviation between trainings to",
+        "mean over 2 folds, pale bars reach one standard deviation between trainings to",
         "90 % intervals and t-tests treat trainings and the 40 subjects as random",
         "other trainings on these data, not on other data",
         "Adjusted by Holm over 3 comparisons.",

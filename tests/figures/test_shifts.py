@@ -79,14 +79,14 @@ def test_the_interval_is_that_of_the_layer_averaged_over_folds() -> None:
     assert ends == pytest.approx([0.2, 0.4, 0.95])
     assert found.networks[0].layers[0].interval == pytest.approx((0.2, 0.4))
     assert "95 % jackknife interval over images" in found.caption
-    assert "averaged over folds" in found.caption
+    assert "averaged over trainings" in found.caption
     (alone,) = violins(rows[0])
-    assert "averaged over folds" not in alone.caption
+    assert "averaged over trainings" not in alone.caption
 
 
 def test_one_fold_in_words() -> None:
     (found,) = violins(*TWO_FOLDS[:3])
-    assert "1 fold. It is never 0" in found.caption
+    assert "one training. It is never 0" in found.caption
     assert found.sentences() == (
         "resnet18 baseline: highest at enc1 (0.300), lowest at enc1 (0.300).",
     )

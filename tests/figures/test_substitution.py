@@ -137,7 +137,8 @@ def test_between_domains_the_clean_one_stands_first() -> None:
     assert "in domain b, all others from that in domain a" in first.caption
     (told,) = first.sentences()
     assert told.startswith(
-        "resnet18 baseline (one training): in domain a a clean L1 alone (the only one tried) brings it from 0.20"
+        "resnet18 baseline (one training): in domain a a clean L1 alone (the only one tried) "
+        "brings it from 0.20"
     )
     assert told.endswith("; in domain b 0.90.")
 

@@ -45,7 +45,7 @@ def test_the_table_of_iou_holds_the_numbers() -> None:
         **{"quantity": "IoU", "dataset": "d.zarr", "domain": "a", "split": "test"},
         **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": None},
         **{"clean_skips": "1", "shift": "brightness", "factor": 0.5},
-        **{"value": table["brightness 0.5"][1], "trainings": 2},
+        **{"value": table["brightness 0.5"][1], "folds": 2},
         "sd_folds": numbers[3]["sd_folds"],
     }
     assert numbers[1]["clean_skips"] is None

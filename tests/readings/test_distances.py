@@ -48,7 +48,7 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
 
 def assert_numbers(found: Averaged | None, *expected: float) -> None:
     assert found is not None
-    numbers = (found.value, found.spread, found.low, found.high, found.folds)
+    numbers = (found.value, found.spread, found.low, found.high, found.trainings)
     assert numbers == pytest.approx(expected, nan_ok=True)
 
 
@@ -69,7 +69,7 @@ def test_shares_are_divided_fold_by_fold(
     found = by_layer(*rows)["enc3"].share
     assert found is not None
     assert found.value == pytest.approx(sum(b / a for a, b in folds) / len(folds))
-    assert found.folds == len(folds)
+    assert found.trainings == len(folds)
 
 
 @pytest.mark.parametrize("mean", [0.0, None, math.nan])
@@ -127,10 +127,19 @@ def test_folds_are_counted_by_architecture() -> None:
             layer("enc1", [0.3], 0.3, **unknown),
         )
     )
-    assert [(each.name, each.folds, each.images) for each in found.networks] == [
+    assert [(each.name, len(each.trainings), each.images) for each in found.networks] == [
         *(("resnet18 baseline", 3, 9), ("resnet18 L1-pruned", 1, 9)),
         ("unetplusplus resnet18 baseline", 1, 9),
     ]
+
+
+def test_repeats_are_averaged_as_trainings_of_their_own() -> None:
+    again = [layer("enc1", [0.9], 0.9, reference_id="r0", other_id="x", fold=0, repeat=1)]
+    (found,) = read_distances(*tables(*TWO_FOLDS, *again))
+    (network,) = found.networks
+    assert network.trainings == ((0, 0), (1, 0), (0, 1))
+    enc1 = next(each for each in network.layers if each.layer == "enc1")
+    assert (enc1.distance.value, enc1.distance.trainings) == (pytest.approx(1.9 / 3), 3)
 
 
 def test_null_is_known_where_every_fold_has_one() -> None:

@@ -63,7 +63,7 @@ def test_by_hand() -> None:
     error = math.sqrt(0.04**2 + max(0.01**2 - interaction, 0))
     assert one.p_value == pytest.approx(2 * stats.t.sf(0.06 / error, 1))
     assert one.ci_high == pytest.approx(0.06 + error * stats.t.ppf(0.975, 1))
-    assert (one.trainings, one.folds, one.subjects, one.unpaired) == (2, 2, 2, 0)
+    assert (one.trainings, one.subjects, one.unpaired) == (2, 2, 0)
 
 
 def test_repeats_are_paired_and_those_without_a_partner_counted() -> None:
@@ -77,7 +77,7 @@ def test_repeats_are_paired_and_those_without_a_partner_counted() -> None:
     )
     assert one.pairs == ((0, 0), (0, 2))
     assert one.by_training == pytest.approx((0.1, 0.3))
-    assert (one.trainings, one.folds, one.unpaired) == (2, 1, 2)
+    assert (one.trainings, one.unpaired) == (2, 2)
 
 
 def test_one_training_has_an_interval_over_subjects_and_no_test() -> None:
@@ -96,7 +96,7 @@ def test_only_trainings_and_subjects_that_both_have_are_compared() -> None:
         rows("L1-pruned", 1, {"s1": 99}),
     )
     (one,) = paired_differences(found)
-    assert (one.value, one.subjects, one.folds) == (pytest.approx(0.1), 1, 1)
+    assert (one.value, one.subjects, one.trainings) == (pytest.approx(0.1), 1, 1)
     assert one.unpaired == 2
     for value in (one.ci_low, one.ci_high, one.se_subjects, one.p_value, one.sd_trainings):
         assert math.isnan(value)
@@ -111,7 +111,7 @@ def test_folds_may_have_subjects_of_their_own() -> None:
     )
     (one,) = paired_differences(found)
     assert one.by_training == pytest.approx((0.1, 0.2))
-    assert (one.subjects, one.folds, one.nested) == (4, 2, True)
+    assert (one.subjects, one.trainings, one.nested) == (4, 2, True)
     assert one.p_value == pytest.approx(stats.ttest_1samp([0.1, 0.2], 0).pvalue)
 
 
@@ -122,12 +122,12 @@ def test_a_fold_without_a_class_is_left_out() -> None:
     ]
     blank = [{**row, "pruning": "baseline", "model_id": "b"} for row in empty]
     (one,) = paired_differences(columns(FOUND[0], FOUND[2], empty, blank))
-    assert (one.value, one.folds) == (pytest.approx(0.1), 1)
+    assert (one.value, one.trainings) == (pytest.approx(0.1), 1)
     assert math.isnan(one.by_training[1])
     (none,) = paired_differences(columns(empty, blank))
     assert math.isnan(none.value)
     assert math.isnan(none.p_value)
-    assert none.folds == 0
+    assert none.trainings == 0
 
 
 def test_each_is_compared_with_the_baseline_of_its_family_shift_domain_and_kind() -> None:

@@ -169,9 +169,6 @@ def test_a_missing_repeat_is_the_first_one() -> None:
     found = columns(cells(9, 2, 1, 6), cells(9, 2, 1, 6, repeat=0))
     (counts,) = subject_counts(found)
     assert counts.networks[BASELINE].trainings == ((0, 0),)
-    del found["repeat"]
-    (counts,) = subject_counts(found)
-    assert counts.networks[BASELINE].trainings == ((0, 0),)
 
 
 def test_a_fold_and_a_subject_may_have_no_name() -> None:

@@ -17,20 +17,19 @@ from small_stores import MAKING, refused
 GOLDEN = {
     Kind.PREDICTIONS: (
         "model string, model_id string, arch string, encoder string, pruning string, fold int64, "
-        "parameter_count int64, dataset string, dataset_id string, domain string, split string, "
-        "shift string, factor double, clean_skips string, sample string, subject string, "
-        "truth string, predicted string, pixels int64"
+        "repeat int64, parameter_count int64, dataset string, dataset_id string, domain string, "
+        "split string, shift string, factor double, clean_skips string, sample string, "
+        "subject string, truth string, predicted string, pixels int64"
     ),
     Kind.SHIFT: (
         "reference string, reference_id string, other string, other_id string, model string, "
-        "model_id string, arch string, encoder string, pruning string, fold int64, "
+        "model_id string, arch string, encoder string, pruning string, fold int64, repeat int64, "
         "parameter_count int64, dataset string, reference_domain string, reference_shift string, "
         "reference_factor double, domain string, shift string, factor double, layer string, "
-        "layer_index int64, channel int64, metric string, bins int64, range_rule string, "
-        "value double, value_live double, corrected double, ci_low double, ci_high double, "
-        "null_mean double, null_high double, p_value double, p_adjusted double, "
-        "input_value double, transmission double, transmission_low double, "
-        "transmission_high double, paired bool, "
+        "layer_index int64, channel int64, metric string, bins int64, range_rule string, value "
+        "double, value_live double, corrected double, ci_low double, ci_high double, null_mean "
+        "double, null_high double, p_value double, p_adjusted double, input_value double, "
+        "transmission double, transmission_low double, transmission_high double, paired bool, "
         "effective_bins double, range_used double, n_reference int64, n_other int64, "
         "constant_channels int64, unit string, units_reference int64, units_other int64, "
         "permutations int64, skiptool_version string"
@@ -66,6 +65,26 @@ def test_columns_that_came_later_are_null_where_a_table_has_none(name: str, tmp_
     assert found.columns([name]) == {name: [None, None]}
     assert found.data.schema.field(name).type == SHIFT[name]
     assert found.columns(["layer"]) == {"layer": ["enc1"] * 2}
+
+
+def test_a_table_from_before_repeats_holds_first_ones(tmp_path: Path) -> None:
+    """Networks that others trained have no fold, ensembles have fold -1."""
+    path = tmp_path / "t.parquet"
+    columns = {"fold": [0, 3, None, -1], "pixels": [1, 2, 3, 4]}
+    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
+    pq.write_table(pq.read_table(path).drop_columns(["repeat"]), path)
+    found = open_table(path, Kind.PREDICTIONS)
+    assert found.columns(["repeat", "pixels"]) == {
+        **{"repeat": [0, 0, None, None], "pixels": [1, 2, 3, 4]},
+    }
+    assert found.data.schema.field("repeat").type == pa.int64()
+
+
+def test_repeats_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {"fold": [0, 0, 1, -1], "repeat": [1, None, 2, None]}
+    write_table(path, lineage(Kind.SHIFT, MAKING, 1), columns, 4)
+    assert open_table(path, Kind.SHIFT).columns(["repeat"]) == {"repeat": [1, 0, 2, None]}
 
 
 def test_other_columns_must_be_there(tmp_path: Path) -> None:

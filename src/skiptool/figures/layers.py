@@ -11,12 +11,12 @@ from skiptool.figures.curves import MOST_BANDS, Curve, layer_curves
 from skiptool.figures.measures import (
     binning,
     bins_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
     section_of,
     sides,
+    trained,
 )
 from skiptool.names import INPUT
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
@@ -74,14 +74,14 @@ class LayerCurves:
         here, there = sides(facts)
         what = (
             f"How much of the shift is handed on: {measure} at each layer, corrected for bias, "
-            "divided by that at the input, fold by fold, then averaged"
+            "divided by that at the input, training by training, then averaged"
             if self.of_input
-            else f"{measure} at each layer, mean over channels, eq. (10), and folds"
+            else f"{measure} at each layer, mean over channels, eq. (10), and trainings"
         )
         caption = (
             f"{what}, between {there} and {here}; layers in the order of data flow, "
             f"{facts['n_reference']} and {facts['n_other']} images{binning(facts)}, "
-            f"{folded(self.compared)}. Brackets: skip connections that an architecture has"
+            f"{trained(self.compared)}. Brackets: skip connections that an architecture has"
         )
         return f"{caption}{self._bands()}{self._null()}."
 

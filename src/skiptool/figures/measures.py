@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from skiptool.figures.trainings import counted_at_most
 from skiptool.readings.layers import LEVEL, Averaged, Compared, LayerDistance, NetworkDistances
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ __all__ = [
     "binning",
     "bins_of",
     "facts_of",
-    "folded",
     "interval_note",
     "measure_of",
     "numbers_of",
@@ -22,6 +22,7 @@ __all__ = [
     "shift_name",
     "sides",
     "title_of",
+    "trained",
 ]
 
 _MEASURES: Final = {
@@ -67,10 +68,9 @@ def bins_of(facts: Mapping[str, Any]) -> str:
     return "" if facts["bins"] is None else f", B = {facts['bins']}"
 
 
-def folded(compared: Compared) -> str:
-    """Say how many folds there are, at the most, of one architecture."""
-    folds = max(network.folds for network in compared.networks)
-    return f"{folds} fold{'' if folds == 1 else 's'}"
+def trained(*compared: Compared) -> str:
+    """Say over how many trainings means are, at the most, of one architecture."""
+    return counted_at_most(network.trainings for one in compared for network in one.networks)
 
 
 def interval_note(compared: Compared, *, of_input: bool = False) -> str:
@@ -78,7 +78,8 @@ def interval_note(compared: Compared, *, of_input: bool = False) -> str:
     layers = [layer for network in compared.networks for layer in network.layers]
     if all(layer.distance.interval is None for layer in layers):
         return ""
-    ends = "" if folded(compared) == "1 fold" else ", its ends averaged over folds"
+    once = all(len(network.trainings) == 1 for network in compared.networks)
+    ends = "" if once else ", its ends averaged over trainings"
     unit = str(compared.facts["unit"] or "image")
     what = (
         f"of the share{ends}"
@@ -141,8 +142,8 @@ def numbers_of(
 
 
 def _columns(number: Averaged) -> Number:
-    columns: dict[str, float | int] = {"value": number.value, "folds": number.folds}
-    if number.folds > 1:
+    columns: dict[str, float | int] = {"value": number.value, "folds": number.trainings}
+    if number.trainings > 1:
         columns["sd_folds"] = number.spread
     if number.interval is not None:
         columns |= {"ci_low": number.low, "ci_high": number.high, "level": LEVEL}

@@ -17,6 +17,7 @@ from skiptool.figures.measures import (
     measure_of,
     numbers_of,
     shift_name,
+    trained,
 )
 from skiptool.figures.overview_blocks import split
 from skiptool.names import ShiftKind, in_data_flow
@@ -44,7 +45,7 @@ class Block:
     name : str
     members : tuple of (family, pruning)
     values : float64, shape (R, L)
-        Mean distance over folds, and over the members; NaN where it was not measured.
+        Mean distance over trainings, and over the members; NaN where it was not measured.
     """
 
     name: str
@@ -91,7 +92,6 @@ class Overview:
     def caption(self) -> str:
         """What is seen."""
         facts = self._facts
-        folds = max(network.folds for row in self.rows for network in row.networks)
         images = sorted({int(row.facts["n_other"]) for row in self.rows})
         span = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
         several = any(len(block.members) > 1 for block in self.blocks)
@@ -100,7 +100,7 @@ class Overview:
         return (
             f"{measure_of(facts)} between {'domains' if self._by_domain else 'shifted images'} "
             f"(rows) and {reference} at each layer (columns, in the order of data flow): mean "
-            f"over channels, eq. (10), and over {folds} fold{'' if folds == 1 else 's'}{across}; "
+            f"over channels, eq. (10), and over {trained(*self.rows)}{across}; "
             f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
             "greatest value; on a finite sample the distance is never 0, also without a shift."
         )

@@ -123,7 +123,7 @@ class PairedComparison:
                 **{"se_trainings": one.se_trainings, "se_subjects": one.se_subjects},
                 **{"ci_low": one.ci_low, "ci_high": one.ci_high, "level": self.level},
                 **{"p_value": one.p_value, "p_adjusted": p},
-                **{"folds": one.folds, "trainings": one.trainings, "subjects": one.subjects},
+                **{"folds": one.trainings, "trainings": one.trainings, "subjects": one.subjects},
             }
             for one, p in zip(self.found, self.adjusted, strict=True)
         ]

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from skiptool.figures.trainings import counted
 from skiptool.names import ShiftKind
 from skiptool.readings.paired import PairedDifference
 
@@ -42,8 +43,9 @@ def describe(found: Sequence[PairedDifference], measure: str, level: float) -> s
         Of the intervals.
     """
     first = found[0]
-    many = max(one.trainings for one in found)
-    averaged = f"mean over {many} trainings" if many > 1 else "one training of each"
+    most = max(found, key=lambda one: one.trainings)
+    many = most.trainings
+    averaged = f"mean over {counted(most.pairs)}" if many > 1 else "one training of each"
     text = (
         f"{measure[0].upper()}{measure[1:]} of each pruned network minus that of the baseline of "
         "the same encoder, fold, repeat, domain and shift, from confusion counts accumulated over "

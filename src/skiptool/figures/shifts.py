@@ -14,13 +14,13 @@ from skiptool.figures.layers import LayerCurves, layer_table
 from skiptool.figures.measures import (
     binning,
     bins_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
     section_of,
     sides,
     title_of,
+    trained,
 )
 from skiptool.figures.overview import overviews
 from skiptool.figures.violin import layer_violins
@@ -73,7 +73,7 @@ class Comparison:
         caption = (
             f"{measure_of(facts)} of each feature channel between {there} and {here}, layers in "
             f"the order of data flow; {facts['n_reference']} and {facts['n_other']} images"
-            f"{binning(facts)}, {folded(self.compared)}. It is never 0 on a finite sample, also "
+            f"{binning(facts)}, {trained(self.compared)}. It is never 0 on a finite sample, also "
             "without a shift"
         )
         if any(layer.null for network in self.networks for layer in network.layers):
@@ -81,13 +81,14 @@ class Comparison:
                 ": 95 % of the means between images whose sets were drawn by lot are within the "
                 f"shaded band ({facts['permutations']} relabellings)"
             )
-        caption += ". Violins: channels of all folds; dots: means over channels and folds, eq. (10)"
+        caption += ". Violins: channels of all trainings; dots: means over channels, eq. (10), and "
+        caption += "trainings"
         note = interval_note(self.compared)
         return f"{caption}; bars: {note}." if note else f"{caption}."
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """What is drawn, folds pooled."""
+        """What is drawn, trainings pooled."""
         return tuple(
             Network(
                 *(network.pruning, network.family, network.skips),

@@ -199,12 +199,13 @@ def _facts(found: PairedDifference, level: float) -> Number:
         **{"value": found.value, "sd_folds": found.sd_trainings, "level": level},
         **{"se_trainings": found.se_trainings, "se_subjects": found.se_subjects},
         **{"ci_low": found.ci_low, "ci_high": found.ci_high},
-        **{"folds": found.folds, "trainings": found.trainings, "subjects": found.subjects},
+        **{"folds": found.trainings, "trainings": found.trainings},
+        "subjects": found.subjects,
     }
 
 
 def _iou(grid: ScoreGrid, place: Place, mean: TrainingMean) -> Number:
     return {
         **{"quantity": "IoU", **grid.row_facts[place[0]], **grid.column_facts[place[1]]},
-        **{"value": mean.value, "sd_folds": mean.sd_trainings, "trainings": mean.trainings},
+        **{"value": mean.value, "sd_folds": mean.sd_trainings, "folds": mean.trainings},
     }

@@ -63,7 +63,7 @@ def layer_violins(
     Parameters
     ----------
     networks : sequence of Network
-        One for each pruning and encoder (folds pooled by the caller), in any order; panels
+        One for each pruning and encoder (trainings pooled by the caller), in any order; panels
         follow the paper's order of prunings and the first appearance of encoders.
     title : str
         The shift and the number of bins B, as the caption gives them.

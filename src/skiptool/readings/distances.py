@@ -1,4 +1,4 @@
-"""Distances along networks from the rows of shift tables, folds averaged."""
+"""Distances along networks from the rows of shift tables, trainings averaged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ CHANNEL_KEYS: Final = (
 
 LAYER_COLUMNS: Final = (
     *CHANNEL_KEYS,
-    *("arch", "encoder", "pruning", "fold", "dataset", "reference_domain", "reference_shift"),
+    *(
+        "arch",
+        "encoder",
+        "pruning",
+        "fold",
+        "repeat",
+        "dataset",
+        "reference_domain",
+        "reference_shift",
+    ),
     *("reference_factor", "domain", "shift", "factor", "value", "ci_low", "ci_high"),
     *("transmission", "transmission_low", "transmission_high"),
     *("null_high", "permutations", "unit", "n_reference", "n_other"),
@@ -47,7 +56,7 @@ _Row: TypeAlias = Mapping[str, Any]
 def read_distances(
     layers: Mapping[str, Sequence[Any]], channels: Mapping[str, Sequence[Any]]
 ) -> list[Compared]:
-    """Group what shift tables hold by what is compared, and average over folds.
+    """Group what shift tables hold by what is compared, and average over trainings.
 
     Parameters
     ----------
@@ -111,7 +120,7 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
     for row in rows:
         by_layer.setdefault(row["layer"], []).append(row)
     columns = {
-        layer: {name: _by_fold(group, name, places) for name in (*_STATISTICS, *_SHARES)}
+        layer: {name: _by_training(group, name, places) for name in (*_STATISTICS, *_SHARES)}
         for layer, group in by_layer.items()
     }
     found = []
@@ -123,14 +132,15 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
                 layer,
                 np.concatenate([row["channels"] for row in by_layer[layer]]),
                 averaged(means, lows, highs),
-                share if share.folds else None,
+                share if share.trainings else None,
                 averaged(means, nulls, nulls).high,
             )
         )
     first = rows[0]
+    trainings = {_pair(row): (row["fold"], row["repeat"]) for row in rows}
     return NetworkDistances(
         *(first["arch"], first["encoder"], first["pruning"] or ""),
-        *(len(places), int(first["n_other"]), tuple(found)),
+        *(tuple(trainings.values()), int(first["n_other"]), tuple(found)),
     )
 
 
@@ -138,7 +148,7 @@ _STATISTICS: Final = ("value", "ci_low", "ci_high", "null_high")
 _SHARES: Final = ("transmission", "transmission_low", "transmission_high")
 
 
-def _by_fold(rows: Sequence[_Row], name: str, places: Mapping[tuple[Any, ...], int]) -> Float64:
+def _by_training(rows: Sequence[_Row], name: str, places: Mapping[tuple[Any, ...], int]) -> Float64:
     found = np.full(len(places), math.nan)
     for row in rows:
         found[places[_pair(row)]] = math.nan if row[name] is None else row[name]

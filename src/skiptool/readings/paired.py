@@ -120,12 +120,6 @@ class PairedDifference:
         """Trainings that the value is the mean over."""
         return sum(not np.isnan(value) for value in self.by_training)
 
-    @property
-    def folds(self) -> int:
-        """Different folds among them."""
-        found = zip(self.pairs, self.by_training, strict=True)
-        return len({fold for (fold, _), value in found if not np.isnan(value)})
-
 
 def paired_differences(
     totals: Mapping[str, Sequence[Any]], *, level: float = 0.95

@@ -98,9 +98,8 @@ def subject_counts(
     ----------
     totals : mapping of column name to values
         The columns ``skiptool.metrics.scores.KEYS``, ``subject`` and ``pixels``, a row for each
-        group of them; ``repeat`` may be missing. In a dataset the classes appear in the order of
-        their labels, background first. Rows that agree in all but ``pixels`` (a model in two
-        tables) count once, the last.
+        group of them. In a dataset the classes appear in the order of their labels, background
+        first. Rows that agree in all but ``pixels`` (a model in two tables) count once, the last.
     substituted : bool
         Take the rows with ``clean_skips`` too, as networks of their own; else they are of another
         experiment and are passed over.
@@ -112,8 +111,7 @@ def subject_counts(
         fold and a repeat; a missing repeat is 0. Further models of the same fold and repeat, from
         runs that did not number them, take the next repeats in the order of their ids.
     """
-    repeats = totals.get("repeat", [None] * len(totals["fold"]))
-    totals = {**totals, "repeat": [repeat or 0 for repeat in repeats]}
+    totals = {**totals, "repeat": [repeat or 0 for repeat in totals["repeat"]]}
     rows = [substituted or skips is None for skips in totals["clean_skips"]]
     chosen = np.array(rows, dtype=bool)
     names = ("dataset", *_GROUP, *_MODEL, "subject", "truth", "predicted")

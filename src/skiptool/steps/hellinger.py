@@ -187,7 +187,7 @@ def _write(
 
 
 def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
-    model = ("model", "arch", "encoder", "pruning", "fold", "parameter_count")
+    model = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
     return {
         "reference": first.name,
         "reference_id": first.id,

@@ -126,10 +126,14 @@ def _model(path: Path) -> dict[str, Any]:
         "skips": list(stored.architecture.skips),
         "classes": list(stored.architecture.classes),
         "channels": stored.architecture.channels,
-        **{key: stored.config.get(key) for key in ("training", "best_epoch", "best_mIoU")},
+        **{key: stored.config.get(key) for key in _OF_A_MODEL},
     }
 
     return inside
+
+
+_OF_A_MODEL = ("training", "augmentation", "best_epoch", "best_mIoU")
+"""Keys of a model's configuration that say how it was trained."""
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -8,7 +8,10 @@ their meaning:
     One row for each pair of a sample's true and predicted class, classes in the order of their
     labels: ``pixels`` (int64, zeros kept; pixels labelled 255 are in none). ``shift`` is the kind
     or ``original``, ``factor`` null for ``original``; ``clean_skips`` null for plain predictions.
-    Names are for people, columns ending in ``_id`` are what to join on.
+    Names are for people, columns ending in ``_id`` are what to join on. A training is a ``fold``
+    and a ``repeat`` (0, 1, ...; see ``train --repeats``). Tables from before version 0.2 have no
+    ``repeat``: it is read as 0 where there is a fold, and is null for networks that others trained
+    and for ensembles.
 ``shift`` (version 1)
     One row for each channel of a layer, and one with ``channel`` null for the layer's mean,
     eq. (10). ``value`` is the distance, ``value_live`` the mean over channels that vary.
@@ -37,12 +40,13 @@ their meaning:
     One row for each number that a report shows. ``figure`` is the anchor of its exhibit in the page
     and the stem of its files (``iou-1``), ``quantity`` what ``value`` is (``IoU``, ``difference``,
     ``distance``, ``rank correlation`` ...), the further columns say of what; those that do not
-    apply are null. ``fold`` is null for a mean over folds, -1 for an ensemble; ``clean_skips`` is
-    as in ``predictions``. ``sd_folds`` is the standard deviation between folds, ``se_subjects`` the
-    standard error between subjects, ``ci_low`` and ``ci_high`` are the ends of the interval at
-    ``level``; ``p_adjusted`` is Holm's over the rows of one figure. ``se_trainings`` is the
-    standard error between trainings, ``trainings`` counts folds and their repeats. ``folds``,
-    ``subjects``, ``images``, ``points`` count what the value rests on.
+    apply are null. ``fold`` and ``repeat`` are null for a mean over trainings, ``fold`` is -1 for
+    an ensemble; ``clean_skips`` is as in ``predictions``. ``sd_folds`` is the standard deviation
+    between trainings (folds, and their repeats where there are any), ``se_trainings`` the standard
+    error that follows from it in comparisons, ``se_subjects`` the one between subjects; ``ci_low``
+    and ``ci_high`` are the ends of the interval at ``level``; ``p_adjusted`` is Holm's over the
+    rows of one figure. ``trainings`` (and ``folds``, its name before version 0.2), ``subjects``,
+    ``images``, ``points`` count what the value rests on.
 """
 
 from __future__ import annotations
@@ -64,7 +68,7 @@ _TRANSMISSION = ("transmission", "transmission_low", "transmission_high")
 
 _MODEL = {
     **dict.fromkeys(("model", "model_id", "arch", "encoder", "pruning"), _TEXT),
-    **dict.fromkeys(("fold", "parameter_count"), _INT),
+    **dict.fromkeys(("fold", "repeat", "parameter_count"), _INT),
 }
 
 PREDICTIONS: Mapping[str, pa.DataType] = {
@@ -108,7 +112,7 @@ REGISTRATION: Mapping[str, pa.DataType] = {
 REPORT: Mapping[str, pa.DataType] = {
     **dict.fromkeys(("figure", "title", "quantity", "dataset", "domain", "split"), _TEXT),
     **dict.fromkeys(("arch", "encoder", "pruning"), _TEXT),
-    **{"fold": _INT, "shift": _TEXT, "factor": _FLOAT},
+    **{"fold": _INT, "repeat": _INT, "shift": _TEXT, "factor": _FLOAT},
     **dict.fromkeys(("reference_domain", "reference_shift"), _TEXT),
     **{"reference_factor": _FLOAT, "clean_skips": _TEXT},
     **{"layer": _TEXT, "metric": _TEXT, "bins": _INT},
@@ -121,11 +125,10 @@ REPORT: Mapping[str, pa.DataType] = {
 OPTIONAL = frozenset(
     {
         *("unit", "units_reference", "units_other", "permutations", "skiptool_version"),
-        *("input_value", *_TRANSMISSION),
-        *("se_trainings", "trainings"),
+        *("input_value", *_TRANSMISSION, "repeat", "se_trainings", "trainings"),
     }
 )
-"""Columns that a reader takes for null where a table has none."""
+"""Columns that may be missing: null then, save ``repeat``, which is 0 for trained networks."""
 
 SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
     Kind.PREDICTIONS: PREDICTIONS,

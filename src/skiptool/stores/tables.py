@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skiptool.errors import FormatError
@@ -120,7 +121,15 @@ def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:
         place = data.column_names.index(name)
         if data.schema.field(place).type != dtype:
             data = data.set_column(place, name, data.column(place).cast(dtype))
-    return data
+    return _with_repeats(data) if "repeat" in SCHEMAS[kind] else data
+
+
+def _with_repeats(data: pa.Table) -> pa.Table:
+    """Fill in repeat 0 where there is a fold and no repeat; see `skiptool.records.repeat_of`."""
+    fold, place = data["fold"], data.column_names.index("repeat")
+    trained = pc.fill_null(pc.greater_equal(fold, 0), False)
+    first = pc.and_(trained, pc.is_null(data["repeat"]))
+    return data.set_column(place, "repeat", pc.if_else(first, pa.scalar(0), data["repeat"]))
 
 
 def _read_header(path: Path) -> tuple[Kind, object]:

@@ -123,7 +123,7 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
     if twice:
         raise ArgumentError(
             f"{twice[0]}: would be made twice; give each model, domain and shift once, and "
-            "models of the same architecture and fold each another --out"
+            "models of the same architecture, fold and repeat another --out each"
         )
     if out.suffix != ".zarr" and not out.is_dir():
         check_free(out, overwrite=False, resume=False)

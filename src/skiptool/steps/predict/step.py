@@ -90,8 +90,9 @@ def predict_dataset(
     split : str
         ``train``, ``test``, ``all``, or ``fold``: what each model was validated on.
     ensemble : bool
-        Also average the class probabilities (softmax, float32 (N, J, H, W)) of the folds of each
-        architecture. Such rows have fold -1 and a model named ``resnet18-L1/ensemble``.
+        Also average the class probabilities (softmax, float32 (N, J, H, W)) of all trainings
+        (folds and their repeats) of each architecture. Such rows have fold -1 and a model named
+        ``resnet18-L1/ensemble``.
     clean_skips, shifted_skips : sequence of str
         Skip substitution (`skiptool.model.substitute`): the decoder gets these feature maps of the
         unshifted image and all others of the shifted one, or the other way round. ``1,3``,
@@ -148,7 +149,7 @@ def predict_dataset(
         parts = split_parts(chosen, split, len(loaded))
     groups, alone = fold_ensembles([m.stored for m in loaded]) if ensemble else ([], [])
     if alone:
-        progress.warn(f"no ensemble of {', '.join(alone)}: there is but one fold of each")
+        progress.warn(f"no ensemble of {', '.join(alone)}: there is only one training of each")
     clean = None if clean_domain is None else store.domain(clean_domain)
     run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic, wanted, clean)
     if wanted:

@@ -36,8 +36,8 @@ def overview(
     -------
     summary : tuple of str
     facts : dict
-        Datasets, domains, architectures, folds, shifts, samples, subjects: as far as any input
-        says so.
+        Datasets, domains, architectures, folds, repeats, shifts, samples, subjects: as far as
+        any input says so.
     """
     told: dict[str, str] = {}
     for _, each in named:
@@ -63,16 +63,13 @@ def once_trained(inputs: Inputs) -> str:
     once = sum(len(models) == 1 for models in trainings.values())
     if not once:
         return ""
-    who = (
-        "Each network was"
-        if once == len(trainings)
-        else f"{once} of {len(trainings)} architectures were"
-    )
+    some = f"{once} of {len(trainings)} architectures were"
+    who = "Each network was" if once == len(trainings) else some
     return (
         f"{who} trained only once. Another training of the same architecture may differ by far "
-        "more than these intervals, which are over subjects or images: they hold for these networks and say "
-        "nothing about the next one. To compare architectures, train several folds or repeats "
-        "(train --fold, --repeats)."
+        "more than these intervals, which are over subjects or images: they hold for these "
+        "networks and say nothing about the next one. To compare architectures, train several "
+        "folds or repeats (train --fold, --repeats)."
     )
 
 
@@ -89,11 +86,18 @@ def _facts(inputs: Inputs) -> dict[str, str]:
         "Domains": _listed(both["domain"]),
         "Architectures": _counted({each for each in networks if each[1]}),
         "Folds": _counted({fold for fold in both["fold"] if fold not in (None, ENSEMBLE_FOLD)}),
+        "Repeats": _repeats(both["repeat"]),
         "Shifts": _counted({each for each in shifts if each[0] not in (None, ShiftKind.ORIGINAL)}),
         "Samples predicted": _counted(set(samples)),
         "Subjects": _counted(set(subjects)),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _repeats(found: Iterable[int | None]) -> str:
+    """Count the repeats where folds were trained more than once."""
+    different = {repeat for repeat in found if repeat is not None}
+    return _counted(different) if any(different) else ""
 
 
 def _distinct(tables: Sequence[MetricTable], names: Sequence[str]) -> dict[str, list[Any]]:
@@ -105,7 +109,7 @@ def _distinct(tables: Sequence[MetricTable], names: Sequence[str]) -> dict[str, 
 
 
 _NETWORK = ("arch", "encoder", "pruning")
-_BOTH = ("dataset", "domain", "arch", "encoder", "pruning", "fold", "shift", "factor")
+_BOTH = ("dataset", "domain", "arch", "encoder", "pruning", "fold", "repeat", "shift", "factor")
 
 
 def _listed(names: Iterable[str | None]) -> str:
