@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,8 @@ from scipy import stats
 
 from skiptool.errors import ArgumentError
 from skiptool.metrics.overlap import mean_iou
-from skiptool.readings.difference import differences, iou_by_training
+from skiptool.readings.difference import Differences, iou_by_training, without_each
+from skiptool.readings.difference import differences as measured
 
 Array = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -34,6 +38,23 @@ def parts(counts: Array) -> Floats:
         found[0, k, t, 0, s] = table[k + 1, k + 1]
         found[1, k, t, 0, s] = table[k + 1].sum() + table[:, k + 1].sum() - table[k + 1, k + 1]
     return found
+
+
+class Found:
+    """Fields of all pairs as arrays."""
+
+    def __init__(self, found: Differences) -> None:
+        self.by_training = found.by_training
+        self.names = tuple(asdict(found.found[0]))
+        for name in self.names:
+            setattr(self, name, np.array([getattr(one, name) for one in found.found]))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - arrays
+        raise AttributeError(name)
+
+
+def differences(*pixels: Any, **settings: float) -> Found:  # noqa: ANN401 - arrays
+    return Found(measured(*pixels, **settings))
 
 
 def everywhere(pixels: Floats) -> NDArray[np.bool_]:
@@ -186,7 +207,7 @@ def test_the_same_bits_whatever_else_is_compared() -> None:
     first, second = many(3)
     together = differences(first, second, everywhere(first))
     alone = differences(first[..., 1:2, :], second[..., 1:2, :].copy(), everywhere(first))
-    for name in together.__slots__:
+    for name in together.names:
         np.testing.assert_array_equal(getattr(together, name)[1:2], getattr(alone, name), name)
 
 
@@ -244,6 +265,18 @@ def test_another_training_is_no_difference(trainings: int, spread: float) -> Non
     assert 0.025 < alarms < 0.075
     held = (found.ci_low <= 0) & (found.ci_high >= 0)
     np.testing.assert_array_equal(held, found.p_value >= 0.05)
+
+
+@settings(max_examples=30, deadline=None)
+@given(counts())
+def test_iou_without_each_subject_is_that_of_the_others(drawn: tuple[Array, Array]) -> None:
+    table, _ = drawn
+    found = without_each(parts(table))[:, 0]
+    for t, training in enumerate(table):
+        expected = [float(mean_iou(np.delete(training, s, axis=0).sum(axis=0)))
+                    for s in range(len(training))]  # fmt: skip
+        np.testing.assert_allclose(found[t, 1:], expected)
+        np.testing.assert_allclose(found[t, 0], float(mean_iou(training.sum(axis=0))))
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,7 @@ interval is then one over subjects, for these two networks, and there is no test
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,17 +27,13 @@ from skiptool.records import Shift, family
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64
 
-__all__ = ["PairedDifference", "compared_with", "paired_differences"]
+__all__ = ["PairedDifference", "baselines", "compared_with", "paired_differences"]
 
 _TOGETHER: Final = 200  # pairs whose pixels are held at a time
 
 
 _SPLIT: Final = ("dataset", "dataset_id", "domain", "split", "classes")
 _NETWORK: Final = ("arch", "encoder", "pruning", "ensemble", "shift")
-_NUMBERS: Final = (
-    *("value", "sd_trainings", "se_trainings", "se_subjects"),
-    *("ci_low", "ci_high", "p_value"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +144,7 @@ def paired_differences(
     return [
         difference
         for counts in subject_counts(totals)
-        for difference in compared_with(counts, _baselines(counts), level).values()
+        for difference in compared_with(counts, baselines(counts), level).values()
     ]
 
 
@@ -201,8 +197,8 @@ class _Pair:
     unpaired: int
 
 
-def _baselines(counts: SubjectCounts) -> dict[Network, Network]:
-    """Partner of each pruned network that has one."""
+def baselines(counts: SubjectCounts) -> dict[Network, Network]:
+    """Find the baseline of the same family, shift and kind of each pruned network that has one."""
     found = {network: replace(network, pruning="baseline") for network in counts.networks}
     return {
         network: partner
@@ -242,9 +238,8 @@ def _compared(
         facts: dict[str, Any] = {
             **{name: getattr(counts, name) for name in _SPLIT},
             **{name: getattr(pair.network, name) for name in _NETWORK},
-            **{name: float(getattr(found, name)[place]) for name in _NUMBERS},
+            **asdict(found.found[place]),
             "by_training": tuple(found.by_training[place].tolist()),
-            "nested": bool(found.nested[place]),
             **{"pairs": pair.trainings, "subjects": int(used.sum()), "unpaired": pair.unpaired},
         }
         results[pair.network] = PairedDifference(**facts)
