@@ -524,14 +524,20 @@ def test_the_experiment_ends_in_its_claims(tmp_path: Path) -> None:
     """The whole script at the least scale; a second call finds all of it there."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     scale = {"IMAGES": "15", "SIZE": "64", "EPOCHS": "1", "ENCODERS": "resnet18", "FOLDS": "0"}
+    scale |= {"REPEATS": "1", "SUBSTITUTE": "0"}
     command = ["bash", str(EXAMPLES / "paper_synthetic.sh"), str(tmp_path / "run")]
     env = os.environ | scale | {"WEIGHTS": "none", "PATH": path}
     for _ in range(2):
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     text = (tmp_path / "run" / "claims.md").read_text()
-    assert text.startswith("15 images of 64 px, resnet18, folds 0, 1 epochs, weights none.")
-    assert "3 test images; folds: resnet18 1." in text
+    assert text.startswith(
+        "15 images of 64 px, resnet18, folds 0, repeats 1, 1 epochs, weights none."
+    )
+    assert "3 test images; trainings: resnet18 1." in text
+    assert "**agrees**" not in text
+    assert "| resnet18 | brightness=1.75 |" in text
+    assert text.count("| | shift |") == 2
     assert (tmp_path / "run" / "forecast.html").is_file()
     assert "decoder-inputs-1" in (tmp_path / "run" / "report.html").read_text()
 
