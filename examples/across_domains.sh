@@ -9,6 +9,7 @@
 # defaults are the paper's: 2 encoders x 5 choices of skip connections x 5 folds = 50 networks.
 #
 #   ENCODERS="resnet18 resnet34"  PRUNE="0 1 2 3 4"  FOLD="0 1 2 3 4"  EPOCHS=50  LR=1e-4
+#   REPEATS=1                     trainings of each fold, which differ in their random seed
 #   WEIGHTS=imagenet|none|FILE    encoder to start from
 #   SPLIT=test|all                samples to test on; all where REFERENCE has none to spare
 #   PAIRED=no|yes                 yes: domains show the same samples (registered slides), so that the
@@ -35,6 +36,7 @@ repeated() { # repeated --option "value value ..."
 repeated --encoder "${ENCODERS:-resnet18 resnet34}"
 repeated --prune "${PRUNE:-0 1 2 3 4}"
 repeated --fold "${FOLD:-0 1 2 3 4}"
+repeated --repeats "${REPEATS:-1}"
 unit=()
 if [ "${GROUP:-subject}" != image ]; then unit=(--group "${GROUP:-subject}"); fi
 common=(--data "$test" --split "${SPLIT:-test}" --resume)

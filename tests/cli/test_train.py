@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import shutil
 import sys
@@ -62,7 +63,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     words = ("--lr-gamma", "0.5", "--loss", "ce", "--precision", "bf16", "--no-keep-last")
     numbers += ("--patience", "4", "--grad-clip", "2", "--class-weight", "cell=2.5,debris=0")
     skips = ("--prune", "1", "--skips", "none", "--encoder-weights", "w.pth", "-o", "r/")
-    skips += ("--arch", "linknet")
+    skips += ("--arch", "linknet", "--repeats", "5", "--repeat", "4", "--repeat", "2")
     assert run("train", "s", *several, *places, *numbers, *words, *skips, "--resume").code == 0
     progress = asked.pop("progress")
     assert callable(progress.warn)
@@ -73,6 +74,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     assert asked == {
         **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
         **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
+        **{"repeats": 5, "repeat": [4, 2]},
         **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
         **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,), "arch": "linknet"},
         **{"overwrite": False, "resume": True, "dry_run": False},
@@ -221,11 +223,11 @@ def test_repeats_from_training_to_report(
 
     histories = [folder / "history.parquet" for folder in folders]
     page = tmp_path / "page.html"
-    assert run("report", table, *tables, *histories, "-o", page).code == 0
+    made = run("report", table, *tables, *histories, "-o", page, "--json").json
     text = page.read_text()
-    assert "2 repeats of one fold" in text
-    assert "<dt>Repeats</dt>" in text or "Repeats" in text
-    numbers = pq.read_table(page.with_suffix(".parquet")).to_pylist()
+    assert "mean over 2 repeats of one fold" in text
+    assert re.search(r"<dt>Repeats</dt>\s*<dd>2</dd>", text)
+    (numbers,) = (pq.read_table(path).to_pylist() for path in made["side_outputs"])
     best = [row for row in numbers if row["quantity"] == "best mIoU" and row["fold"] == 0]
     assert [row["repeat"] for row in best] == [0, 1]
     layers = [row for row in numbers if row["quantity"] == "distance" and row["layer"] == "enc1"]

@@ -28,7 +28,7 @@ from skiptool.model.trainer import run
 from skiptool.model.unet import build
 from skiptool.model.watch import Epoch, Watch
 from skiptool.model.weights import EncoderWeights, load_encoder_weights
-from skiptool.records import SILENT, Training, training_name
+from skiptool.records import SILENT, Training
 
 if TYPE_CHECKING:
     from skiptool.names import Precision
@@ -158,7 +158,8 @@ def fit(
     batches = training_batches(train, size, seed, workers, pin, draws, ranks, later=pin)
     checks = validation_batches(validation, size, workers, pin, ranks)
     steps = count_steps(training, draws, len(validation), ranks)
-    title = f"{architecture.folder} {training_name(training.fold, training.repeat)}"
+    title = f"{architecture.folder} fold {training.fold}"
+    title += f" repeat {training.repeat}" if training.repeat else ""
     height, width = train.read(0)[1].shape
     doing = f"batches of {training.batch_size} images of {height} x {width} px"
     explained = training_told(device, doing, workers)

@@ -337,8 +337,11 @@ def test_two_tasks_do_not_make_the_same_model(
     folder = tmp_path / "runs" / "resnet18-L0"
     folder.mkdir(parents=True)
     monkeypatch.setattr(jobs, "fit", refuse)
-    with (
-        held(folder / "fold0"),
-        pytest.raises(ExistsError, match="fold0: another process is making it now"),
-    ):
-        train_fold(experiment.data, tmp_path / "runs", protocol=PROTOCOL, resume=True)
+    for repeat, name in enumerate(("fold0", "fold0-r1")):
+        with (
+            held(folder / name),
+            pytest.raises(ExistsError, match=f"{name}: another process is making it now"),
+        ):
+            train_fold(
+                experiment.data, tmp_path / "runs", repeat=repeat, protocol=PROTOCOL, resume=True
+            )
