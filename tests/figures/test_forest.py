@@ -66,6 +66,15 @@ def test_panels_share_an_axis_that_holds_all_and_zero() -> None:
     assert high > 0.95
 
 
+def test_intervals_of_two_trainings_do_not_squeeze_the_axis() -> None:
+    """Differences of IoU are never beyond 1, t-intervals with one degree of freedom may be."""
+    (mark,) = marks(1, 1, 1)
+    (axes,) = drawn([replace(mark, low=-7.0, high=9.0)], SWEEP[:1]).axes
+    low, high = axes.get_xlim()
+    assert -1.1 < low < -1.0
+    assert 1.0 < high < 1.1
+
+
 def test_a_row_without_any_value_is_drawn_empty(labels: Check) -> None:
     nan = math.nan
     found = [replace(mark, value=nan, low=nan, high=nan, spread=nan) for mark in marks(1, 1, 1)]

@@ -68,6 +68,8 @@ def test_networks_that_were_trained_once_are_never_called_better() -> None:
     (sentence,) = findings([ALONE] * 5, list("abcde"), [NAN] * 5)
     assert sentence.endswith("(c), +0.10 [+0.05, +0.15] (d), ....")
     assert findings([replace(ALONE, value=NAN)], ["a"], [NAN]) == ()
+    (sentence,) = findings([replace(ALONE, value=-0.004, ci_low=-0.001)], ["x"], [NAN])
+    assert sentence.endswith("resnet18 L1-pruned 0.00 [0.00, +0.15] (x).")
 
 
 def test_the_caption_says_what_the_interval_is_of() -> None:

@@ -95,10 +95,14 @@ def forest(
 
 
 def _limits(marks: Sequence[Mark]) -> tuple[float, float]:
-    """Return the ends of the axis: all that is drawn is between them, and 0."""
+    """Return the ends of the axis: all that is drawn is between them, and 0.
+
+    Intervals are cut at differences of 1, the greatest that there are: those over two or three
+    trainings may be wider.
+    """
     ends = [0.0]
     for mark in marks:
-        ends += [mark.value, mark.low, mark.high]
+        ends += [mark.value, max(mark.low, -1.0), min(mark.high, 1.0)]
         ends += [mark.value - mark.spread, mark.value + mark.spread]
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     pad = max(0.04 * (high - low), 0.002)

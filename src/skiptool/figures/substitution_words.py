@@ -246,13 +246,12 @@ def _reverse(here: Sequence[Substitution]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def _ends(found: PairedDifference) -> str:
     if math.isnan(found.ci_low):
         return ""
-    low, high = (
-        f"{end:.2f}".replace("-", "\N{MINUS SIGN}") for end in (found.ci_low, found.ci_high)
-    )
+    low, high = (_signed(end).removeprefix("+") for end in (found.ci_low, found.ci_high))
     return f" [{low}, {high}]"
