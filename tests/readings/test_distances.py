@@ -52,7 +52,7 @@ def test_images_of_two_splits_are_two_comparisons() -> None:
     found = read_distances(*tables(layer("input", [0.8], 0.8, **FIRST),
                                    layer("input", [0.5], 0.5, **SECOND, **splits)))  # fmt: skip
     assert [each.facts["split"] for each in found] == [None, "validation"]
-    assert [each.networks[0].layers[0].distance.folds for each in found] == [1, 1]
+    assert [each.networks[0].layers[0].distance.trainings for each in found] == [1, 1]
 
 
 def assert_numbers(found: Averaged | None, *expected: float) -> None:

@@ -44,10 +44,11 @@ their meaning:
     ``distance``, ``rank correlation`` ...), the further columns say of what; those that do not
     apply are null. ``fold`` and ``repeat`` are null for a mean over trainings, ``fold`` is -1 for
     an ensemble; ``clean_skips`` is as in ``predictions``. ``sd_folds`` is the standard deviation
-    between trainings (folds, and their repeats where there are any), ``se_subjects`` the standard
-    error between subjects, ``ci_low`` and ``ci_high`` are the ends of the interval at ``level``;
-    ``p_adjusted`` is Holm's over the rows of one figure. ``folds`` (trainings, as for
-    ``sd_folds``), ``subjects``, ``images``, ``points`` count what the value rests on.
+    between trainings (folds, and their repeats where there are any), ``se_trainings`` the standard
+    error that follows from it in comparisons, ``se_subjects`` the one between subjects; ``ci_low``
+    and ``ci_high`` are the ends of the interval at ``level``; ``p_adjusted`` is Holm's over the
+    rows of one figure. ``trainings`` (and ``folds``, its name before version 0.2), ``subjects``,
+    ``images``, ``points`` count what the value rests on.
 """
 
 from __future__ import annotations
@@ -120,16 +121,16 @@ REPORT: Mapping[str, pa.DataType] = {
     **{"reference_factor": _FLOAT, "clean_skips": _TEXT},
     **{"layer": _TEXT, "metric": _TEXT, "bins": _INT},
     **{"epoch": _INT, "class": _TEXT, "sample": _TEXT, "subject": _TEXT},
-    **dict.fromkeys(("value", "sd_folds", "se_subjects", "ci_low", "ci_high", "level"), _FLOAT),
-    **dict.fromkeys(("p_value", "p_adjusted"), _FLOAT),
-    **dict.fromkeys(("folds", "subjects", "images", "points"), _INT),
+    **dict.fromkeys(("value", "sd_folds", "se_trainings", "se_subjects"), _FLOAT),
+    **dict.fromkeys(("ci_low", "ci_high", "level", "p_value", "p_adjusted"), _FLOAT),
+    **dict.fromkeys(("folds", "trainings", "subjects", "images", "points"), _INT),
 }
 
 OPTIONAL = frozenset(
     {
         *("unit", "units_reference", "units_other", "permutations", "skiptool_version"),
         *("tested", "inference_bins", "unresolved_channels", "drawn", "warnings"),
-        *("input_value", *_TRANSMISSION, "repeat"),
+        *("input_value", *_TRANSMISSION, "repeat", "se_trainings", "trainings"),
         "reference_split",
     }
 )

@@ -59,8 +59,8 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
     ]
     return [
         *score_matrices(rated),
-        *_substitutions(inputs, by_subject, level, seed),
-        *paired_comparisons(by_subject, level=level, seed=seed),
+        *_substitutions(inputs, by_subject, level),
+        *paired_comparisons(by_subject, level=level),
         *(comparisons(layers, channels) if inputs.shifts else ()),
         *(forecasts(rated, layers, level=level, seed=seed) if inputs.shifts else ()),
         *(loss_forecasts(rated, layers, level=level) if forecast and inputs.shifts else ()),
@@ -71,13 +71,13 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
 
 
 def _substitutions(
-    inputs: Inputs, by_subject: dict[str, list[Any]], level: float, seed: int
+    inputs: Inputs, by_subject: dict[str, list[Any]], level: float
 ) -> Iterator[Shown]:
     sorted_tables = inputs.by_clean_domain()
     for domain, tables in sorted_tables.items():
         alone = len(sorted_tables) == 1  # then they are all tables, which have been read
         totals = by_subject if alone else inputs.totals("subject", tables=tables)
-        yield from substitutions(totals, clean_domain=domain, level=level, seed=seed)
+        yield from substitutions(totals, clean_domain=domain, level=level)
 
 
 def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:

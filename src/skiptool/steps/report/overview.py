@@ -13,7 +13,7 @@ from skiptool.stores.tables import MetricTable
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown
 
-__all__ = ["overview"]
+__all__ = ["once_trained", "overview"]
 
 _TOLD = ("substitution", "paired", "rank-correlation", "forecast-by-layer", "forecast")
 """Topics whose first two sentences are an outcome, and what limits it."""
@@ -45,6 +45,32 @@ def overview(
         if sentences and each.topic in _TOLD:
             told.setdefault(each.topic, " ".join(sentences[:2]))
     return tuple(told[topic] for topic in _TOLD if topic in told), _facts(inputs)
+
+
+def once_trained(inputs: Inputs) -> str:
+    """Say that a network that was trained once says nothing about the next training.
+
+    Returns
+    -------
+    str
+        Empty where every architecture was trained at least twice, or none is known.
+    """
+    found = _distinct([*inputs.predictions, *inputs.shifts], (*_NETWORK, "fold", "model_id"))
+    trainings: dict[tuple[Any, ...], set[str]] = {}
+    for *network, fold, model in zip(*found.values(), strict=True):
+        if network[1] and model and fold != ENSEMBLE_FOLD:
+            trainings.setdefault(tuple(network), set()).add(model)
+    once = sum(len(models) == 1 for models in trainings.values())
+    if not once:
+        return ""
+    some = f"{once} of {len(trainings)} architectures were"
+    who = "Each network was" if once == len(trainings) else some
+    return (
+        f"{who} trained only once. Another training of the same architecture may differ by far "
+        "more than these intervals, which are over subjects or images: they hold for these "
+        "networks and say nothing about the next one. To compare architectures, train several "
+        "folds or repeats (train --fold, --repeats)."
+    )
 
 
 def _facts(inputs: Inputs) -> dict[str, str]:
@@ -82,6 +108,7 @@ def _distinct(tables: Sequence[MetricTable], names: Sequence[str]) -> dict[str, 
     return found
 
 
+_NETWORK = ("arch", "encoder", "pruning")
 _BOTH = ("dataset", "domain", "arch", "encoder", "pruning", "fold", "repeat", "shift", "factor")
 
 
