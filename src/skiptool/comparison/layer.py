@@ -19,7 +19,7 @@ from skiptool.distances.binned import DISTANCES
 from skiptool.distances.binning import Binning
 from skiptool.distances.histograms import constant_channels, joint_range
 from skiptool.engine import mapped
-from skiptool.names import Metric
+from skiptool.names import LAYERWISE, Metric
 from skiptool.records import Task
 
 if TYPE_CHECKING:
@@ -40,13 +40,15 @@ class Comparison:
 
 
 def measure_layer(pair: Comparison, layer: str) -> list[Measured]:
-    """Measure all metrics, for all numbers of bins, between two sets.
+    """Measure all metrics of channels, for all numbers of bins, between two sets.
 
     Raises
     ------
     FormatError
         If activations are damaged or not finite.
     """
+    if all(metric in LAYERWISE for metric in pair.settings.metrics):
+        return []
     bounds = [extents(each, layer, pair.mapper) for each in pair.sets]
     constant = constant_channels(joint_range(*bounds))
     binning = binning_of(*pair.sets, layer, bounds, pair.settings)
@@ -65,7 +67,7 @@ def measure_layer(pair: Comparison, layer: str) -> list[Measured]:
         whole = joined([part[place] for part in parts], constant, bounded=_bounded(metric))
         found.append(Measured(layer, index, metric, size, rule, constant, **whole))
     for metric in pair.settings.metrics:
-        if metric not in DISTANCES:
+        if metric not in DISTANCES and metric not in LAYERWISE:
             part = measure_unbinned(metric, pair.sets, layer, means, pair.design, pair.settings)
             whole = joined([part], constant, bounded=False)
             found.append(Measured(layer, index, metric, None, None, constant, **whole))

@@ -45,14 +45,18 @@ SQUEEZED = 0.1
 
 
 def columns_of(measured: Measured, design: Design, settings: Settings) -> dict[str, Any]:
-    """Return columns of the layer's row, whose channel is None, and of one row a channel."""
-    size = len(measured.constant)
+    """Return columns of the layer's row, whose channel is None, and of one row a channel.
+
+    A measure of the whole layer (:data:`skiptool.names.LAYERWISE`) has the first row alone.
+    """
+    size = len(measured.constant) if measured.channels else 0
+    constant = [int(measured.constant.sum()), *measured.constant[:size].astype(int)]
     columns: dict[str, Any] = {
         **{"layer": measured.layer, "layer_index": measured.index},
         "channel": [None, *range(size)],
         **{"metric": measured.metric.value, "bins": measured.bins},
         "range_rule": None if measured.range_rule is None else measured.range_rule.value,
-        "constant_channels": [int(measured.constant.sum()), *measured.constant.astype(int)],
+        "constant_channels": constant,
     }
     for name in STATISTICS:
         alone = np.full(size, np.nan)

@@ -108,8 +108,9 @@ def compare_features(
     (design,), (measured,) = measure_pairs(sets, [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
     for each in in_order(measured, settings):
-        rows = len(each.constant) + 1
-        for name, values in columns_of(each, design, settings).items():
+        made = columns_of(each, design, settings)
+        rows = len(made["channel"])
+        for name, values in made.items():
             column = values if isinstance(values, list) else [values] * rows
             columns.setdefault(name, []).extend(column)
     size = len(columns["layer"])

@@ -176,7 +176,7 @@ def _write(
 ) -> None:
     # Stores without an id are known by what was measured between them.
     unknown = any(store.id is None for store in stores)
-    values = [each.channels["value"].tolist() for _, _, m in found for each in m] if unknown else []
+    values = [_values(each) for _, _, m in found for each in m] if unknown else []
     header = lineage(Kind.SHIFT, making, {**making.determinants, "values": values})
     with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
         for (first, second), design, measured in found:
@@ -184,6 +184,12 @@ def _write(
             for each in measured:
                 columns = columns_of(each, design, settings)
                 table.append({**facts, **columns}, len(columns["channel"]))
+
+
+def _values(measured: Measured) -> list[float]:
+    if measured.channels:
+        return measured.channels["value"].tolist()
+    return [measured.mean["value"]]
 
 
 def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
