@@ -143,6 +143,17 @@ def test_blocks_and_workers_do_not_matter(chunk: int, workers: int) -> None:
     np.testing.assert_allclose(found[1], measured(X, Y, how)[1], rtol=1e-12)
 
 
+def test_workers_do_not_change_a_bit() -> None:
+    how = design(grouped(*U), grouped(*V), *ROWS)
+    sets = (Noted({"a": X}, chunk=2), Noted({"a": Y}, chunk=2))
+    still = np.zeros(4, dtype=bool)
+    one, two = (
+        measure_covariance(sets, "a", still, how, replace(PLAIN, workers=workers))
+        for workers in (1, 4)
+    )
+    assert (one[0], one[1].tolist()) == (two[0], two[1].tolist())
+
+
 def test_ties_of_swapped_labellings_are_ties() -> None:
     """In pairs, exchanging all of them is the labelling itself: it must count as reached."""
     how = design(grouped(*U), grouped(*U), [7, 8, 9, 10, 11, 12, 13], paired=True)

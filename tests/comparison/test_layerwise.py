@@ -17,7 +17,7 @@ from skiptool.steps.compare import compare_features
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.lookup import kind_of
 from skiptool.stores.tables import open_table
-from small_activations import ONE, Noted, activations, numbered, threads, written
+from small_activations import ONE, Noted, activations, extremes, numbered, threads, written
 from small_stores import refused
 
 ALL = tuple(metric.value for metric in LAYERWISE)
@@ -150,7 +150,7 @@ def test_paired_differences_need_pairs_and_one_grid() -> None:
 def test_damage_is_one_line(metric: str) -> None:
     layers = activations(6)
     layers["dec0"][4, 1, 3] = np.nan
-    finite = {name: (array.min(axis=2), array.max(axis=2)) for name, array in activations(6).items()}
+    finite = extremes(activations(6))
     sets = [
         Noted(each, f"x{place}", dataset="d", id=numbered(6), ranges=finite)
         for place, each in enumerate((activations(6), layers))
@@ -173,7 +173,8 @@ def test_channels_that_never_vary_count_for_nothing() -> None:
     known = rows(x, y, metrics=ALL, paired=True, permutations=9)
     still = np.full((6, 1, 4), 3.25, dtype=x.dtype)
     x, y = (np.concatenate([each, still], axis=1) for each in (x, y))
-    for row, before in zip(rows(x, y, metrics=ALL, paired=True, permutations=9), known, strict=True):
+    found = rows(x, y, metrics=ALL, paired=True, permutations=9)
+    for row, before in zip(found, known, strict=True):
         assert row["constant_channels"] == before["constant_channels"] + 1
         if row["metric"] != "classifier":  # whose ridge is a share of the mean over channels
             assert row["value"] == pytest.approx(before["value"])

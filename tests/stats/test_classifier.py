@@ -81,9 +81,7 @@ def test_a_unit_is_never_told_by_itself() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 30), st.integers(2, 7), st.integers(0, 99))
-def test_folds_keep_groups_and_are_of_nearly_equal_size(
-    groups: int, folds: int, seed: int
-) -> None:
+def test_folds_keep_groups_and_are_of_nearly_equal_size(groups: int, folds: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     names = np.concatenate([np.arange(groups), rng.integers(0, groups, 5)])
     found = folds_of(names, rng, folds)

@@ -70,7 +70,7 @@ def measure_classifier(
 
 
 def _groups(sets: Sets, design: Design, settings: Settings) -> Int64:
-    """Number what must stay in one fold: pairs, and units of one name where names mean the same."""
+    """Return a number for each unit; units of one number (pairs, subjects) share a fold."""
     n, m = len(design.reference), len(design.other)
     if design.paired:
         return np.concatenate([np.arange(n), np.arange(m)])

@@ -46,7 +46,7 @@ def measure_covariance(
     Returns
     -------
     value : float
-        See :mod:`skiptool.distances.covariances`; over all vectors, every unit with the same weight.
+        See :mod:`skiptool.distances.covariances`; of all vectors, units with equal weights.
         Channels are standardised by the mean and spread of both sets together.
     null : float64, shape (1 + R,), or None
         As labelled, then relabelled. Where units are of unequal size, of an equal draw from each

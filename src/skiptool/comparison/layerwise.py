@@ -1,4 +1,4 @@
-"""Measures of a whole layer, which have no value of a single channel: what marginals cannot show."""
+"""Measures of a layer as a whole, which see what the distributions of single channels do not."""
 
 from __future__ import annotations
 

@@ -86,8 +86,9 @@ def measure_paired_difference(
     value, without = paired_difference(units[0], units[1], units[2])
     estimate, (replicates,) = corrected(np.array([value]), (without[np.newaxis],), squared=False)
     low, high = interval(estimate, (replicates,))
-    mean = {"value": value, "corrected": estimate, "ci_low": low, "ci_high": high}
-    return {name: max(0.0, float(np.squeeze(each))) for name, each in mean.items()}, replicates[0]
+    columns = {"value": value, "corrected": estimate[0], "ci_low": low[0], "ci_high": high[0]}
+    mean = {name: float(np.maximum(each, 0.0)) for name, each in columns.items()}
+    return mean, replicates[0]
 
 
 def _partners(sets: Sets, design: Design) -> Int64:
@@ -109,9 +110,7 @@ def _partners(sets: Sets, design: Design) -> Int64:
     return found
 
 
-def _moved(
-    sets: Sets, layer: str, partners: Int64, rows: slice
-) -> tuple[slice, AnyArray]:
+def _moved(sets: Sets, layer: str, partners: Int64, rows: slice) -> tuple[slice, AnyArray]:
     """Return (3, n, D) of some images: mean |x - x*|, mean and variance of both together."""
     own = finite(sets[0], layer, rows).astype(np.float64)
     other = _read(sets[1], layer, partners[rows]).astype(np.float64)

@@ -64,9 +64,7 @@ def measure_pairs(
                     pair = (kept[first], kept[second])
                     comparison = Comparison(pair, designs[place], settings, mapper, task)
                     known = measure_layer(comparison, layer)
-                    known += measure_layerwise(
-                        pair, layer, designs[place], settings, mapper, known
-                    )
+                    known += measure_layerwise(pair, layer, designs[place], settings, mapper, known)
                     found[place] += known
     for measured in found:
         _relate(measured)

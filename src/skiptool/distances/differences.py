@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["paired_difference"]
 
 
-def paired_difference(
-    apart: Float64, means: Float64, squares: Float64
-) -> tuple[float, Float64]:
+def paired_difference(apart: Float64, means: Float64, squares: Float64) -> tuple[float, Float64]:
     """Return the mean difference of pairs, relative to the spread of their channel.
 
     Parameters

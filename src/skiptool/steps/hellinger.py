@@ -12,6 +12,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skiptool.comparison.binned import Design
 from skiptool.comparison.pairs import Pair, measure_pairs
 from skiptool.comparison.reading import Mapper
@@ -187,9 +189,8 @@ def _write(
 
 
 def _values(measured: Measured) -> list[float]:
-    if measured.channels:
-        return measured.channels["value"].tolist()
-    return [measured.mean["value"]]
+    alone = np.array([measured.mean["value"]])
+    return list(map(float, measured.channels.get("value", alone)))
 
 
 def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
