@@ -29,7 +29,7 @@ GOLDEN = {
         "layer_index int64, channel int64, metric string, bins int64, range_rule string, "
         "value double, value_live double, corrected double, ci_low double, ci_high double, "
         "null_mean double, null_high double, p_value double, p_adjusted double, "
-        "input_value double, transmission double, transmission_low double, "
+        "input_value double, input_z double, transmission double, transmission_low double, "
         "transmission_high double, paired bool, "
         "effective_bins double, range_used double, n_reference int64, n_other int64, "
         "constant_channels int64, unit string, units_reference int64, units_other int64, "

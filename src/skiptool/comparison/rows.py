@@ -25,7 +25,7 @@ STATISTICS = (
 """Columns that channels and layers share."""
 
 OF_LAYERS = (
-    *("value_live", "p_adjusted", "input_value"),
+    *("value_live", "p_adjusted", "input_value", "input_z"),
     *("transmission", "transmission_low", "transmission_high"),
 )
 
