@@ -1,7 +1,6 @@
 """Coverage and bias of ``transmission``, in the runs in which it is told.
 
-Run: ``python tests/benchmarks/transmission.py [REPEATS [GATE...]]`` (100). Prints Markdown. With
-GATEs (in standard errors) the same draws are judged by each, as if it were the command's.
+Run: ``python tests/benchmarks/transmission.py [REPEATS]`` (100). Prints Markdown.
 
 The input is made of bounded pixels: three channels around a brightness of each image, cut at 0 and
 1. Three kinds of layer are made from it by fixed weights: dense (a linear mixture and noise of its
@@ -23,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.comparison import transmission
 from skiptool.comparison.arrays import as_activations
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.sets import Settings
@@ -96,9 +94,9 @@ def measured(sides: list[Side], *, paired: bool) -> dict[str, Mapping[str, float
     return {each.layer: each.mean for each in found}
 
 
-def run(seed: int, setting: tuple[float, int, int, bool], known: list[Any]) -> list[Any]:
-    """Return truth, share and interval of each kind of layer, and how sure the input is."""
-    factor, number, _, paired = setting
+def run(seed: int, setting: tuple[float, int, bool], known: list[Any]) -> list[Any]:
+    """Return the true share of each kind of layer, and the one told with its interval."""
+    factor, number, paired = setting
     rng = np.random.default_rng([seed, number, round(100 * factor), paired])
     sides = drawn(rng, number, factor, paired=paired)
     means = measured(sides, paired=paired)
@@ -112,33 +110,35 @@ def run(seed: int, setting: tuple[float, int, int, bool], known: list[Any]) -> l
     for name in KINDS:
         mean = means[name]
         told = [mean.get(f"transmission{end}", np.nan) for end in ("", "_low", "_high")]
-        found.append([truth[name] / truth["input"], *told, means["input"]["input_z"]])
+        found.append([truth[name] / truth["input"], *told])
     return found
 
 
 def main() -> None:
     """Print a row for each setting and kind of layer."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    gates = [float(word) for word in sys.argv[2:]] or [transmission.SURE]
-    transmission.SURE = min(gates)
-    print("| gate | brightness | N | sets | layer | told of | true | bias where told | coverage |")
-    print("|---:|---:|---:|---|---|---:|---:|---:|---:|")
-    for factor, number, paired in product(FACTORS, (50, 16), (True, False)):
+    print("| brightness | N | sets | layer | told of | true | bias where told | coverage |")
+    print("|---:|---:|---|---|---:|---:|---:|---:|")
+    for factor in FACTORS:
         known = population(factor)
-        setting = (factor, number, repeats, paired)
-        found = np.array([run(seed, setting, known) for seed in range(repeats)])
-        for gate, (place, name) in product(gates, enumerate(KINDS)):
-            rows = found[:, place]
-            told = rows[(rows[:, 4] >= gate) & ~np.isnan(rows[:, 1])]
-            cells = [f"{gate:g}", f"{factor:g}", number, "paired" if paired else "unpaired", name]
-            cells += [f"{len(told)} of {repeats}", f"{rows[:, 0].mean():.2f}"]
-            if len(told):
-                bias = (told[:, 1] - told[:, 0]).mean()
-                covered = ((told[:, 2] <= told[:, 0]) & (told[:, 0] <= told[:, 3])).mean()
-                cells += [f"{bias:+.3f}", f"{100 * covered:.0f} %"]
-            else:
-                cells += ["", ""]
-            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+        for number, paired in product((50, 16), (True, False)):
+            setting = (factor, number, paired)
+            found = np.array([run(seed, setting, known) for seed in range(repeats)])
+            for place, name in enumerate(KINDS):
+                sets = "paired" if paired else "unpaired"
+                cells = [f"{factor:g}", number, sets, name, *summary(found[:, place])]
+                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def summary(rows: Any) -> list[str]:  # noqa: ANN401
+    """Return how often a share is told, the true one, bias and coverage where it is told."""
+    told = rows[~np.isnan(rows[:, 1])]
+    cells = [f"{len(told)} of {len(rows)}", f"{rows[:, 0].mean():.2f}"]
+    if not len(told):
+        return [*cells, "", ""]
+    bias = (told[:, 1] - told[:, 0]).mean()
+    covered = ((told[:, 2] <= told[:, 0]) & (told[:, 0] <= told[:, 3])).mean()
+    return [*cells, f"{bias:+.3f}", f"{100 * covered:.0f} %"]
 
 
 if __name__ == "__main__":

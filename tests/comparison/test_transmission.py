@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import t
 
+from skiptool.comparison import transmission
 from skiptool.comparison.results import Measured
-from skiptool.comparison.transmission import SMALL, SURE, add_transmission
+from skiptool.comparison.transmission import ENOUGH, SMALL, SURE, add_transmission
 from skiptool.names import Metric
 from skiptool.steps.compare import compare_features
 
@@ -15,8 +17,12 @@ NAMES = ("transmission", "transmission_low", "transmission_high")
 
 
 def measured(layer: str, value: float, estimate: float, *units: list[float]) -> Measured:
-    """Give a layer an estimate and what leaving out units adds to it."""
-    replicates = tuple(estimate + np.array(each) for each in units)
+    """Give a layer an estimate and what leaving out units adds to it, so often that it is enough.
+
+    The more units, the less each of them may move the estimate for the same standard error.
+    """
+    times = 12
+    replicates = tuple(estimate + np.repeat(each, times) / times for each in units)
     return Measured(
         *(layer, 0, Metric.HELLINGER, 100, None, np.zeros(1, bool), {}, {"value": value}),
         estimate=estimate,
@@ -76,7 +82,7 @@ def test_what_moves_both_alike_leaves_the_share_sure() -> None:
 @pytest.mark.parametrize("over", [False, True])
 def test_an_input_that_may_be_0_has_no_share(over: bool) -> None:
     away = np.array([0.02, -0.02, 0.01, -0.01, 0.0])
-    error = np.sqrt(4 * away.var())
+    error = np.sqrt(59 * away.var()) / 12
     estimate = float(error * SURE * (1.02 if over else 0.98))
     source = measured("input", estimate, estimate, away.tolist())
     layer = measured("enc1", 0.1, 0.1, away.tolist())
@@ -100,10 +106,24 @@ def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -
     assert (set(NAMES) <= set(layer.mean)) != over
 
 
-def test_an_interval_without_ends_is_none() -> None:
+def test_few_units_have_no_share() -> None:
+    away = np.linspace(-0.001, 0.001, ENOUGH)
+    for units in (away, away[1:]):
+        source, layer = (
+            replace(measured(name, value, value, [0.0]), replicates=(value + units,))
+            for name, value in (("input", 0.5), ("enc1", 0.25))
+        )
+        add_transmission([source, layer])
+        assert (set(NAMES) <= set(layer.mean)) == (len(units) == ENOUGH)
+
+
+def test_an_interval_without_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two units have one degree of freedom, for which five standard errors are not enough."""
-    source = measured("input", 0.5, 0.5, [0.05, -0.05])
-    layer = measured("enc1", 0.25, 0.25, [-0.05, 0.05])
+    monkeypatch.setattr(transmission, "ENOUGH", 2)
+    source, layer = (
+        replace(measured(name, value, value, [0.0]), replicates=(value + np.array(away),))
+        for name, value, away in (("input", 0.5, [0.05, -0.05]), ("enc1", 0.25, [-0.05, 0.05]))
+    )
     add_transmission([source, layer])
     assert source.mean["input_z"] > SURE
     assert not set(NAMES) & set(layer.mean)
@@ -135,7 +155,7 @@ def test_without_the_input_nothing_stands_beside() -> None:
 
 def test_a_layer_below_its_noise_is_cut_at_nothing() -> None:
     source = measured("input", 0.5, 0.5, [0.01, -0.01, 0.0])
-    layer = measured("enc1", -0.01, -0.02, [0.01, -0.01, 0.0])
+    layer = measured("enc1", 0.01, -0.002, [0.01, -0.01, 0.0])
     add_transmission([source, layer])
     assert layer.mean["transmission"] == layer.mean["transmission_low"] == 0.0
     assert layer.mean["transmission_high"] > 0

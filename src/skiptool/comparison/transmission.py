@@ -7,9 +7,9 @@ into account, by Fieller's theorem.
 A ratio to a distance that may be 0 has no bounded interval, and if it is reported wherever the
 input passes some test, the runs that pass are a biased selection: a share of 0.33 was reported as
 0.76. So it is reported only where the distance of the input is at least :data:`SURE` standard
-errors above 0 and the corrections of bias, of which a part always remains, are small beside it
-(:data:`SMALL`). There the bias is below 0.03 in all settings simulated
-(tests/benchmarks/transmission.py).
+errors above 0, the corrections of bias, of which a part always remains, are small beside it
+(:data:`SMALL`), and there are at least :data:`ENOUGH` units. There the bias is below 0.03 in all
+settings simulated (tests/benchmarks/transmission.py).
 
 The layer ``input`` is the image averaged over the cells of the grid (1/32 of its side), so that it
 shows neither blur nor noise, sharpening nor a displaced colour channel. Such shifts have no
@@ -36,8 +36,11 @@ __all__ = ["SURE", "add_transmission"]
 SURE = 5.0
 """Standard errors that the distance of the input must be above 0."""
 
-SMALL = 0.04
+SMALL = 0.07
 """The most that the corrections of bias of both distances may be, as a share of the input's."""
+
+ENOUGH = 30
+"""The fewest units of either set (pairs, where sets are paired)."""
 
 _UNSURE: Final = 0.5
 """Standard error of a correction of bias, as a share of it: in heavy-tailed and sparse layers of
@@ -66,8 +69,8 @@ def add_transmission(measured: Sequence[Measured]) -> None:
     measured : sequence of Measured
         All layers of one pair, by one metric with one number of bins. Where ``input`` is among
         them, each gets ``input_value``; where it has an estimate also ``input_z``, the distance of
-        the input in its standard errors. Where that is at least :data:`SURE`, and neither
-        correction of bias exceeds :data:`SMALL`, a layer gets ``transmission``,
+        the input in its standard errors. Where that is at least :data:`SURE`, neither correction
+        of bias exceeds :data:`SMALL`, and the interval has ends, a layer gets ``transmission``,
         ``transmission_low`` and ``transmission_high`` (95 %, cut at 0).
     """
     source = next((each for each in measured if each.layer == INPUT), None)
@@ -78,9 +81,9 @@ def add_transmission(measured: Sequence[Measured]) -> None:
         each.mean["input_value"] = source.mean["value"]
         if sure is not None:
             each.mean["input_z"] = sure
-        if sure is None or sure < SURE or not _uncorrected(each, source) <= SMALL:
-            continue
-        found = _share(each, source)
+        found = None
+        if sure is not None and sure >= SURE and _is_good(each, source):
+            found = _share(each, source)
         if found is not None:
             names = ("transmission", "transmission_low", "transmission_high")
             each.mean.update(zip(names, (max(0.0, value) for value in found), strict=True))
@@ -96,10 +99,10 @@ def _standard_errors(source: Measured) -> float | None:
     return source.estimate / math.sqrt(variance) if variance > 0 else _MOST
 
 
-def _uncorrected(each: Measured, source: Measured) -> float:
-    """Return the greater of both corrections of bias, as a share of the distance of the input."""
+def _is_good(each: Measured, source: Measured) -> bool:
+    """Whether there are units enough and both corrections of bias are small."""
     bias = max(abs(one.mean["value"] - one.estimate) for one in (each, source))
-    return bias / source.estimate
+    return bias <= SMALL * source.estimate and min(map(len, source.replicates)) >= ENOUGH
 
 
 def _share(each: Measured, source: Measured) -> tuple[float, float, float] | None:

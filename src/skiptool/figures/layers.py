@@ -31,6 +31,11 @@ __all__ = ["LayerCurves", "layer_table"]
 
 _HALF = 0.5
 
+_BLIND = (
+    " Not reported where the distance of the input is not clearly above 0. The input is averaged "
+    "over the cells of the grid, where blur, noise, sharpening and displaced colours hardly show."
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerCurves:
@@ -83,7 +88,7 @@ class LayerCurves:
             f"{facts['n_reference']} and {facts['n_other']} images{binning(facts)}, "
             f"{folded(self.compared)}. Brackets: skip connections that an architecture has"
         )
-        return f"{caption}{self._bands()}{self._null()}."
+        return f"{caption}{self._bands()}{self._null()}.{_BLIND if self.of_input else ''}"
 
     def _bands(self) -> str:
         note = interval_note(self.compared, of_input=self.of_input)
