@@ -74,10 +74,19 @@ def test_the_sentence_names_what_channels_hide() -> None:
     (shown,) = drawn(*rows())
     assert shown.sentences() == (
         "resnet18 baseline, brightness 0.5 against original: at head the marginal distributions of "
-        "channels agree (corrected Hellinger distance 0.00, p = 0.6), but the layer differs: "
-        "covariance distance 0.25, p = 0.005, classifier accuracy 0.74, p = 0.01, an activation "
-        "changes by 0.41 standard deviations on average. The same at 2 of 2 layers (enc1, head).",
+        "channels agree (corrected Hellinger distance 0.00, p = 0.6), but the layer as a whole "
+        "differs: covariance distance 0.25 (p = 0.005) and classifier accuracy 0.74 (p = 0.01); on "
+        "average an activation changes by 0.41 standard deviations. So it is at 2 of 2 layers "
+        "(enc1, head).",
     )
+
+
+def test_the_shift_that_changes_covariances_most_is_named_first() -> None:
+    small, great = rows(factor=0.9), rows(factor=0.75)
+    for row in great:
+        row["value"] += 0.1 * (row["metric"] == "covariance")
+    found = drawn(*small, *great)[0].sentences()
+    assert [text.split(" against")[0][-4:] for text in found] == ["0.75", " 0.9"]
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def _moved(sets: Sets, layer: str, partners: Int64, rows: slice) -> tuple[slice,
     other = _read(sets[1], layer, partners[rows]).astype(np.float64)
     apart = np.abs(own - other).mean(axis=2)
     one, two = own.mean(axis=2), other.mean(axis=2)
-    within = (own.var(axis=2) + other.var(axis=2)) / 2
+    own -= one[:, :, np.newaxis]
+    other -= two[:, :, np.newaxis]
+    within = sum(np.einsum("ndk,ndk->nd", each, each) for each in (own, other)) / own.shape[2] / 2
     return rows, np.stack([apart, (one + two) / 2, within + np.square(one - two) / 4])
 
 

@@ -86,7 +86,9 @@ def _moments(
     activations: Activations, layer: str, sample: Sample, rows: slice
 ) -> tuple[AnyArray, Float64, Float64]:
     block = sample.of(finite(activations, layer, rows), rows).astype(np.float64)
-    return sample.images(rows), block.mean(axis=2), block.var(axis=2)
+    means = block.mean(axis=2)
+    block -= means[:, :, np.newaxis]
+    return sample.images(rows), means, np.einsum("ndk,ndk->nd", block, block) / block.shape[2]
 
 
 def finite(activations: Activations, layer: str, rows: slice) -> AnyArray:
@@ -98,8 +100,9 @@ def finite(activations: Activations, layer: str, rows: slice) -> AnyArray:
         If a value is not finite: says of which image and channel.
     """
     block = activations.read(layer, rows)
-    wrong = np.argwhere(~np.isfinite(block))
-    if len(wrong):
+    known = np.isfinite(block)
+    if not known.all():
+        wrong = np.argwhere(~known)
         image, channel, vector = wrong[0].tolist()
         names = activations.columns.get("id")
         number = rows.start + image

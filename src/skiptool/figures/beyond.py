@@ -78,7 +78,7 @@ class Beyond:
         return (
             f"Measures of each layer (columns) for each {of} (rows), {facts['n_reference']} and "
             f"{span} images, {folds} fold{'' if folds == 1 else 's'}. {' '.join(told)} Each matrix "
-            f"has a scale of its own. Bold: p < {SIGNIFICANT:g} by permutation of {unit}, adjusted "
+            f"has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} by permutation of {unit}, adjusted "
             "over the layers, in every fold; grey: not."
         )
 
@@ -99,7 +99,7 @@ class Beyond:
             for metric in self.network.metrics
         ]
         rows = [self._label(row) for row in self.network.rows]
-        label = "from 0 (classifier: 0.5) to the greatest value of each matrix"
+        label = "lowest to highest, each matrix"
         return heat_sheet(
             heats, rows, self.network.layers, title=self.title, label=label, own_scales=True
         )
@@ -161,9 +161,12 @@ class Beyond:
         return found
 
     def sentences(self) -> tuple[str, ...]:
-        """Say where the distributions of channels agree and the layer as a whole differs."""
-        told = (_beyond_channels(self.network, row) for row in self.network.rows)
-        return tuple(filter(None, told))
+        """Say where the distributions of channels agree and the layer as a whole differs.
+
+        The shifts of the greatest covariance distance come first.
+        """
+        told = [_beyond_channels(self.network, row) for row in self.network.rows]
+        return tuple(text for _, text in sorted(filter(None, told), key=lambda each: -each[0]))
 
 
 _EXPLAINED: Final = {
@@ -226,31 +229,39 @@ def _columns(cell: Measure) -> Number:
     return columns
 
 
-def _beyond_channels(network: Network, row: Changed) -> str | None:
-    """Say at which layers another measure differs though the channels agree, with one example."""
+def _beyond_channels(network: Network, row: Changed) -> tuple[float, str] | None:
+    """Say at which layers another measure differs though the channels agree, with one example.
+
+    Returns the covariance distance of the example as well; the example is the layer nearest to the
+    output.
+    """
     channels = row.measures.get(Metric.HELLINGER, {})
     agreeing = [layer for layer in network.layers if layer in channels and channels[layer].agrees]
-    seen = {
-        layer: [
-            m for m in _TOLD if layer in row.measures.get(m, {}) and row.measures[m][layer].differs
-        ]
-        for layer in agreeing
-    }
-    layers = [layer for layer in agreeing if seen[layer]]
+    layers = [layer for layer in agreeing if _differing(row, layer)]
     if not layers:
         return None
-    last = layers[-1]  # the nearest to the output
-    others = [_measured(metric, row.measures[metric][last]) for metric in seen[last]]
-    if Metric.PAIRED_DIFFERENCE in row.measures:
-        own = row.measures[Metric.PAIRED_DIFFERENCE][last]
-        others.append(f"an activation changes by {own.value:.2f} standard deviations on average")
+    last = layers[-1]
+    others = [_measured(metric, row.measures[metric][last]) for metric in _differing(row, last)]
+    moved = ""
+    if last in row.measures.get(Metric.PAIRED_DIFFERENCE, {}):
+        own = row.measures[Metric.PAIRED_DIFFERENCE][last].value
+        moved = f"; on average an activation changes by {own:.2f} standard deviations"
+    more = ""
+    if len(layers) > 1:
+        more = f" So it is at {len(layers)} of {len(channels)} layers ({', '.join(layers)})."
     here, there = sides(row.facts)
-    return (
+    whole = row.measures.get(Metric.COVARIANCE, {}).get(last)
+    return 0.0 if whole is None else whole.value, (
         f"{network.name}, {here} against {there}: at {last} the marginal distributions of channels "
-        f"agree ({_measured(Metric.HELLINGER, channels[last])}), but the layer differs: "
-        f"{', '.join(others)}. The same at {len(layers)} of {len(channels)} layers"
-        f"{'' if len(layers) == 1 else ' (' + ', '.join(layers) + ')'}."
+        f"agree ({_measured(Metric.HELLINGER, channels[last])}), but the layer as a whole differs: "
+        f"{' and '.join(others)}{moved}.{more}"
     )
+
+
+def _differing(row: Changed, layer: str) -> list[Metric]:
+    """List the measures of whole layers by which the sets differ."""
+    found = ((metric, row.measures.get(metric, {}).get(layer)) for metric in _TOLD)
+    return [metric for metric, cell in found if cell is not None and cell.differs]
 
 
 def _measured(metric: Metric, cell: Measure) -> str:
@@ -259,5 +270,7 @@ def _measured(metric: Metric, cell: Measure) -> str:
         Metric.COVARIANCE: "covariance distance",
         Metric.CLASSIFIER: "classifier accuracy",
     }
-    p = f", p = {max(cell.p_values):.2g}" if cell.p_values else ""
-    return f"{names[metric]} {cell.value:.2f}{p}"
+    p = f"p = {max(cell.p_values):.2g}" if cell.p_values else ""
+    if metric is Metric.HELLINGER:
+        return f"{names[metric]} {cell.value:.2f}{', ' if p else ''}{p}"
+    return f"{names[metric]} {cell.value:.2f} ({p})"
