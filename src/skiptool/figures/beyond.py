@@ -78,8 +78,8 @@ class Beyond:
         return (
             f"Measures of each layer (columns) for each {of} (rows), {facts['n_reference']} and "
             f"{span} images, {folds} fold{'' if folds == 1 else 's'}. {' '.join(told)} Each matrix "
-            f"has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} by permutation of {unit}, adjusted "
-            "over the layers, in every fold; grey: not."
+            f"has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
+            f"by permutation of {unit}, adjusted over the layers, in every fold; grey: not."
         )
 
     @property
