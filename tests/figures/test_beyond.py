@@ -48,7 +48,12 @@ def test_a_matrix_for_each_measure_with_bold_where_sets_differ() -> None:
         assert (name, "bold") in found
     assert found.count(("0.25", "bold")) == found.count(("0.74", "bold")) == 4
     assert found.count(("0.004", "normal")) == found.count(("0.41", "normal")) == 4
-    for words in ("8 and 9 images, 1 fold", "B = 100", "permutation of subjects", "0.5 is chance"):
+    for words in (
+        "8 and 9 images, 1 training",
+        "B = 100",
+        "permutation of subjects",
+        "0.5 is chance",
+    ):
         assert words in shown.caption
 
 

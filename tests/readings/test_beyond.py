@@ -96,6 +96,11 @@ def test_networks_shifts_and_domains_are_kept_apart() -> None:
     ]
 
 
+def test_what_reaches_decoder_blocks_is_left_out() -> None:
+    (network,) = read(row("covariance"), row("covariance", layer="dec1.from_skip"))
+    assert network.layers == ("enc1",)
+
+
 def test_distances_of_channels_alone_have_nothing_beside() -> None:
     assert read(row("hellinger"), row("kl")) == []
 

@@ -77,9 +77,9 @@ class Beyond:
         of = "domain" if self._by_domain else "shift"
         return (
             f"Measures of each layer (columns) for each {of} (rows), {facts['n_reference']} and "
-            f"{span} images, {folds} fold{'' if folds == 1 else 's'}. {' '.join(told)} Each matrix "
-            f"has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
-            f"by permutation of {unit}, adjusted over the layers, in every fold; grey: not."
+            f"{span} images, {folds} training{'' if folds == 1 else 's'}. {' '.join(told)} Each "
+            f"matrix has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
+            f"by permutation of {unit}, adjusted over the layers, in every training; grey: not."
         )
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from skiptool.metrics.scores import mean_and_spread
-from skiptool.names import LAYERWISE, Metric, ShiftKind, in_data_flow
+from skiptool.names import DECODER_INPUTS, LAYERWISE, Metric, ShiftKind, in_data_flow
 from skiptool.records import family
 
 __all__ = [
@@ -42,7 +42,7 @@ _Table: TypeAlias = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measure of one layer, folds averaged.
+    """One measure of one layer, trainings (folds) averaged.
 
     Attributes
     ----------
@@ -128,12 +128,13 @@ def read_beyond(table: _Table) -> list[Network]:
     ----------
     table : mapping of column name to values
         The columns :data:`BEYOND_COLUMNS`, a row for each layer. What was measured twice counts
-        once; of several numbers of bins the Hellinger distance with the first is taken.
+        once; of several numbers of bins the Hellinger distance with the first is taken. What
+        reaches the blocks of the decoder (:data:`skiptool.names.DECODER_INPUTS`) is left out.
     """
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_Row]]] = {}
     for values in zip(*(table[name] for name in BEYOND_COLUMNS), strict=True):
         row = dict(zip(BEYOND_COLUMNS, values, strict=True))
-        if row["metric"] in MEASURES:
+        if row["metric"] in MEASURES and row["layer"] not in DECODER_INPUTS:
             groups.setdefault(_network_key(row), {}).setdefault(_change_key(row), []).append(row)
     found = []
     for (arch, encoder, pruning, *_), changes in groups.items():

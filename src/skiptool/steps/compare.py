@@ -68,7 +68,8 @@ def compare_features(
     -------
     pyarrow.Table
         Columns of a shift table (``skiptool.stores.schemas.SHIFT``): for each metric and number
-        of bins a row a layer, whose ``channel`` is null, and a row a channel.
+        of bins a row a layer, whose ``channel`` is null, and a row a channel. ``covariance``,
+        ``classifier`` and ``paired-difference`` (which needs ``paired``) have no rows of channels.
 
     Raises
     ------
