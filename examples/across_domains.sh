@@ -41,6 +41,8 @@ unit=()
 if [ "${GROUP:-subject}" != image ]; then unit=(--group "${GROUP:-subject}"); fi
 common=(--data "$test" --split "${SPLIT:-test}" --resume)
 tables=(predictions.parquet)
+measures=(--metric hellinger --metric covariance --metric classifier)
+if [ "${PAIRED:-no}" = yes ]; then measures+=(--metric paired-difference); fi
 
 skiptool train "$train" --domain "$reference" "${options[@]}" --epochs "${EPOCHS:-50}" \
     --lr "${LR:-1e-4}" --encoder-weights "${WEIGHTS:-imagenet}" -o runs --resume | tee models.txt
@@ -69,7 +71,7 @@ while read -r -u 3 model; do
         skiptool features "$model" "${common[@]}" -o "features/$name" | tee stores.txt
         own=features/$name/${name}_${reference}_original.zarr
         mapfile -t others < <(grep -vxF "$own" stores.txt)
-        skiptool hellinger "$own" "${others[@]}" "${unit[@]}" -o "$table" --quiet
+        skiptool hellinger "$own" "${others[@]}" "${unit[@]}" "${measures[@]}" -o "$table" --quiet
         if [ "${FEATURES:-no}" != keep ]; then rm -r "features/$name"; fi
     fi
     tables+=("$table" "$model/history.parquet")

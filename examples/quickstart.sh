@@ -33,11 +33,12 @@ skiptool features - --data synth.zarr --transmission --shift original "${shifts[
     --resume <models.txt
 
 say "5/6 hellinger: how far each shift reaches, layer by layer (no network, no images needed)"
+measures=(--metric hellinger --metric covariance --metric classifier --metric paired-difference)
 for k in 0 1 4; do
     store=features/resnet18-L$k-fold0_synthetic
     skiptool hellinger "${store}_original.zarr" "${store}_brightness-0.75.zarr"
     skiptool hellinger "${store}_original.zarr" "${store}"_{brightness,contrast,saturation}-*.zarr \
-        -o "shift-L$k.parquet" --overwrite
+        "${measures[@]}" -o "shift-L$k.parquet" --overwrite
 done
 
 say "6/6 report"

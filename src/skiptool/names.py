@@ -16,6 +16,7 @@ __all__ = [
     "IGNORE",
     "INPUT",
     "LAYERS",
+    "LAYERWISE",
     "SKIP_LEVELS",
     "VALIDATION",
     "Arch",
@@ -132,7 +133,10 @@ class ShiftKind(StrEnum):
 
 
 class Metric(StrEnum):
-    """Distances between two distributions of activations; the last two need no bins."""
+    """Distances between two sets of activations; those from ``wasserstein-exact`` on need no bins.
+
+    The last three, :data:`LAYERWISE`, are of a layer as a whole.
+    """
 
     HELLINGER = "hellinger"
     BHATTACHARYYA = "bhattacharyya"
@@ -143,6 +147,13 @@ class Metric(StrEnum):
     WASSERSTEIN = "wasserstein"
     WASSERSTEIN_EXACT = "wasserstein-exact"
     REPRESENTATION_SHIFT = "representation-shift"
+    COVARIANCE = "covariance"
+    CLASSIFIER = "classifier"
+    PAIRED_DIFFERENCE = "paired-difference"
+
+
+LAYERWISE: Final = (Metric.COVARIANCE, Metric.CLASSIFIER, Metric.PAIRED_DIFFERENCE)
+"""Measures of a layer as a whole: no channel has a value of its own."""
 
 
 class RangeRule(StrEnum):

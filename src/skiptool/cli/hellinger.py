@@ -30,8 +30,8 @@ def hellinger(
         typer.Option(
             metavar="NAME",
             help="hellinger [default], bhattacharyya, jensen-shannon, total-variation, kl, "
-            "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; may be "
-            "repeated.",
+            "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; of whole "
+            "layers: covariance, classifier or paired-difference. May be repeated.",
         ),
     ] = None,
     bins: Annotated[

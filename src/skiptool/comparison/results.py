@@ -63,7 +63,8 @@ class Measured:
     constant : bool, shape (D,)
         Channels of one value over both sets.
     channels : mapping of str to float64, shape (D,)
-        Columns of the shift table for the channels; those missing were not computed.
+        Columns of the shift table for the channels; those missing were not computed, and all are
+        for measures of a layer as a whole.
     mean : dict of str to float
         The same for the layer, eq. (10), and ``value_live``.
     null : float64, shape (1 + R,), or None

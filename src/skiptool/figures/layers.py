@@ -33,6 +33,11 @@ __all__ = ["LayerCurves", "layer_table"]
 
 _HALF = 0.5
 
+_BLIND = (
+    " Not reported where the distance of the input is not clearly above 0. The input is averaged "
+    "over the cells of the grid, where blur, noise, sharpening and displaced colours hardly show."
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerCurves:
@@ -86,7 +91,9 @@ class LayerCurves:
             f"{samples_of(facts)}{binning(facts)}, "
             f"{trained(self.compared)}. Brackets: skip connections that an architecture has"
         )
-        return f"{caption}{self._bands()}{self._null()}.{warned(self.compared.warnings)}"
+        blind = _BLIND if self.of_input else ""
+        end = warned(self.compared.warnings)
+        return f"{caption}{self._bands()}{self._null()}.{blind}{end}"
 
     def _bands(self) -> str:
         note = interval_note(self.compared, of_input=self.of_input)

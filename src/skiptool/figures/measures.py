@@ -38,6 +38,9 @@ _MEASURES: Final = {
     "wasserstein": "Wasserstein distance, in shares of the range",
     "wasserstein-exact": "Wasserstein distance of activations",
     "representation-shift": "Representation shift",
+    "covariance": "Covariance distance",
+    "classifier": "Accuracy of a linear classifier",
+    "paired-difference": "Paired difference, relative to the spread",
 }
 _RANGES: Final = {
     "minmax": "equal width over the joint range of each channel",

@@ -12,6 +12,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skiptool.comparison.binned import Design
 from skiptool.comparison.pairs import Pair, measure_pairs
 from skiptool.comparison.reading import Mapper
@@ -172,7 +174,7 @@ def _write(
 ) -> None:
     # Stores without an id are known by what was measured between them.
     unknown = any(store.id is None for store in stores)
-    values = [each.channels["value"].tolist() for _, _, m in found for each in m] if unknown else []
+    values = [_values(each) for _, _, m in found for each in m] if unknown else []
     header = lineage(Kind.SHIFT, making, {**making.determinants, "values": values})
     with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
         for (first, second), design, measured in found:
@@ -180,6 +182,11 @@ def _write(
             for each in measured:
                 columns = columns_of(each, design)
                 table.append({**facts, **columns}, len(columns["channel"]))
+
+
+def _values(measured: Measured) -> list[float]:
+    alone = np.array([measured.mean["value"]])
+    return list(map(float, measured.channels.get("value", alone)))
 
 
 def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:

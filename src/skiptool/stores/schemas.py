@@ -22,8 +22,11 @@ their meaning:
     interval; ``null_mean`` and ``null_high`` are mean and 95 % quantile of the value under
     ``permutations`` relabellings of units (``unit``: images, or values of a column),
     ``p_adjusted`` is adjusted over the layers. ``input_value`` is the value of the layer
-    ``input``, ``transmission`` the corrected value divided by that of the input, with the ends of
-    its 95 % interval; null where the input's own interval reaches 0. ``effective_bins`` hold
+    ``input``, ``input_z`` the corrected value of the input in its standard errors, and
+    ``transmission`` the corrected value divided by that of the input, with the ends of its 95 %
+    interval; null where the input is not far enough above 0 or the correction of bias is large
+    (``skiptool.comparison.transmission``). Measures of whole layers (``covariance``,
+    ``classifier``, ``paired-difference``) have no rows of channels. ``effective_bins`` hold
     values, ``range_used`` is the share of the range that the middle 99.8 % of values span; in a
     layer's row both are means over channels that vary. Statistics that were not computed, or do
     not apply, are null.
@@ -66,7 +69,7 @@ __all__ = [
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
-_TRANSMISSION = ("transmission", "transmission_low", "transmission_high")
+_TRANSMISSION = ("input_z", "transmission", "transmission_low", "transmission_high")
 
 _MODEL = {
     **dict.fromkeys(("model", "model_id", "arch", "encoder", "pruning"), _TEXT),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.exports.data_sheets import data_sheets
 from skiptool.exports.pictures import examples
+from skiptool.figures.beyond import beyond_marginals
 from skiptool.figures.differences import score_matrices
 from skiptool.figures.forecast import loss_forecasts
 from skiptool.figures.forecasts import forecasts
@@ -19,6 +20,7 @@ from skiptool.figures.training import training_curves
 from skiptool.metrics.scores import scores
 from skiptool.names import VALIDATION
 from skiptool.readings import joined
+from skiptool.readings.beyond import BEYOND_COLUMNS, of_channels
 from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 from skiptool.steps.report.inputs import Inputs
 from skiptool.stores.histories import history_facts
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exhibits", "pictures", "printed_tables", "unmet"]
 
-_LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS)))
+_LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS, *BEYOND_COLUMNS)))
 
 
 def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False) -> list[Shown]:
@@ -47,6 +49,7 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
     """
     rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
     layers = _columns(inputs.shifts, lambda table: table.lacking("channel").columns(_LAYERS))
+    whole, layers = layers, of_channels(layers) if inputs.shifts else {}
     gathered = ("channel", "value", "corrected")
     channels = _columns(inputs.shifts, lambda table: table.gathered(CHANNEL_KEYS, gathered))
     histories = [
@@ -62,6 +65,7 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
         *_substitutions(inputs, by_subject, level),
         *paired_comparisons(by_subject, level=level),
         *(comparisons(layers, channels) if inputs.shifts else ()),
+        *(beyond_marginals(whole) if inputs.shifts else ()),
         *(forecasts(rated, layers, level=level, seed=seed) if inputs.shifts else ()),
         *(loss_forecasts(rated, layers, level=level) if forecast and inputs.shifts else ()),
         *training_curves(histories),

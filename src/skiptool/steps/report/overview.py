@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["once_trained", "overview"]
 
-_TOLD = ("substitution", "paired", "rank-correlation", "forecast-by-layer", "forecast")
+_TOLD = ("substitution", "paired", "beyond", "rank-correlation", "forecast-by-layer", "forecast")
 """Topics whose first two sentences are an outcome, and what limits it."""
 
 _FEW = 3  # names are listed, more are counted
