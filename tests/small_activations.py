@@ -35,6 +35,7 @@ class Noted:
         self.columns: Mapping[str, Any] = columns
         self.dataset_id, self.kept = dataset, dict(ranges or {})
         self.reads: list[tuple[str, int, int]] = []
+        self.sides: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -42,6 +43,10 @@ class Noted:
     @property
     def layers(self) -> tuple[str, ...]:
         return tuple(self.arrays)
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        return self.sides
 
     def shape(self, layer: str) -> tuple[int, int, int]:
         images, channels, vectors = self.arrays[layer].shape
@@ -103,8 +108,8 @@ def threads(workers: int) -> Mapper:
 
 ONE = threads(1)
 
-PLAIN = Settings(bins=(8,), permutations=19)
-"""Settings of most tests: few bins, few relabellings."""
+PLAIN = Settings(bins=(8,), permutations=19, group="image")
+"""Settings of most tests: few bins, few relabellings, images as units."""
 
 
 def written(

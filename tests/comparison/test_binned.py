@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from definitions import DEFINITIONS, SQUARED
+from definitions import CUMULATED, DEFINITIONS, SQUARED, Channel
 from skiptool.comparison.binned import Bins, Design, measure_channels, metrics_on_bins
 from skiptool.comparison.counts import Counts
+from skiptool.comparison.estimates import Estimates
 from skiptool.comparison.sets import Settings
 from skiptool.comparison.units import Units
 from skiptool.distances.binning import count, equal_width, quantile_bins, sweep
@@ -82,13 +83,30 @@ def test_values_and_their_resampling_by_hand(metric: Metric) -> None:
         assert part.values[channel] == pytest.approx(between(own, channel), abs=1e-12)
         for number, row in enumerate([own, *rows]):
             assert part.null[channel, number] == pytest.approx(between(row, channel), abs=1e-12)
-    assert part.estimate is not None
-    power = 2 if metric.value in SQUARED else 1
-    less = [[between(own, 0, (i,)) ** power for i in side] for side in (own, range(6, 10))]
-    bias = sum((len(each) - 1) * (np.mean(each) - between(own, 0) ** power) for each in less)
-    estimate = np.sign(part.estimate[0]) * abs(part.estimate[0]) ** power
-    assert estimate == pytest.approx(between(own, 0) ** power - bias, abs=1e-12)
-    assert [each.shape for each in part.replicates] == [(3, 6), (3, 4)]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("metric", ON_BINS)
+def test_estimates_follow_from_the_definitions(metric: Metric, paired: bool) -> None:
+    x, y = activations(12, 0)["enc1"], activations(12 if paired else 9, 1, 0.5)["enc1"]
+    x[:, 2] = y[:, 2] = 0  # constant
+    x[0, 1], y[:, 1], x[1:, 1] = 1, 0, 0  # in one image only
+    how = design(len(x), len(y), paired=paired)
+    (part,) = measure_channels(layer(x, y, Settings(metrics=(metric,), bins=(9,)), design=how), 0)
+    found = part.estimates
+    assert found is not None
+    assert found.squared == (metric.value in SQUARED)
+    images = ([[i] for i in range(len(x))], [[i] for i in range(len(y))])
+    for d in range(3):
+        known = Channel(x[:, d], y[:, d], images, metric.value, 9).estimate(paired)
+        assert found.bins[d] == known.bins
+        assert found.plain[d] == pytest.approx(known.plain, abs=1e-12)
+        assert found.corrected[d] == pytest.approx(known.corrected, abs=1e-9)
+        ceiling = known.ceiling**2 if found.squared else known.ceiling
+        assert found.ceiling[d] == pytest.approx(ceiling, abs=1e-12)
+        for mine, theirs in zip(found.replicates, known.replicates, strict=True):
+            np.testing.assert_allclose(mine[d], theirs, atol=1e-9)
+    assert [each.shape for each in found.replicates] == ([(3, 12)] if paired else [(3, 12), (3, 9)])
 
 
 @pytest.mark.parametrize("metric", ON_BINS)
@@ -100,14 +118,20 @@ def test_blocks_of_channels_are_equal_to_the_bit(width: int, metric: Metric) -> 
     (whole,) = measure_channels(layer(x, y, settings, design=how), 0)
     narrow = layer(x, y, settings, width, design=how)
     parts = [measure_channels(narrow, first)[0] for first in range(0, 9, width)]
-    for name in ("values", "estimate", "null", "occupied", "used"):
+    for name in ("values", "null", "occupied", "used"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
-    for number, each in enumerate(whole.replicates):
-        joined = np.concatenate([part.replicates[number] for part in parts])
-        np.testing.assert_array_equal(joined, each)
+    estimates = [part.estimates for part in parts if part.estimates is not None]
+    again = Estimates.joined(estimates)
+    assert whole.estimates is not None
+    for name in ("plain", "corrected", "bins", "ceiling"):
+        np.testing.assert_array_equal(
+            getattr(again, name), getattr(whole.estimates, name), err_msg=name
+        )
+    for mine, theirs in zip(again.replicates, whole.estimates.replicates, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
     # Sums over units, too: they run along memory in all blocks alike.
-    assert all(each.flags.c_contiguous for part in parts for each in part.replicates)
+    assert all(each.flags.c_contiguous for part in estimates for each in part.replicates)
 
 
 @pytest.mark.parametrize("metric", ON_BINS)
@@ -116,13 +140,13 @@ def test_a_set_of_one_image_has_no_interval(metric: Metric) -> None:
     settings = Settings(metrics=(metric,), bins=(5,))
     for n, m in ((1, 4), (6, 1), (1, 1)):
         (part,) = measure_channels(layer(x[:n], y[:m], settings), 0)
-        assert part.estimate is not None
-        assert np.isnan(part.estimate).all()
+        assert part.estimates is not None
+        assert np.isnan(part.estimates.corrected).all()
         assert np.isfinite(part.values).all()
     both = design(1, 1, paired=True)
     (part,) = measure_channels(layer(x[:1], y[:1], settings, design=both), 0)
-    assert part.estimate is not None
-    assert np.isnan(part.estimate).all()
+    assert part.estimates is not None
+    assert np.isnan(part.estimates.corrected).all()
 
 
 @pytest.mark.parametrize("metric", ON_BINS)
@@ -181,10 +205,43 @@ def test_the_literal_reading_has_values_only() -> None:
     settings = Settings(bins=(4,), range_rule=RangeRule.LITERAL)
     (part,) = measure_channels(layer(x, y, settings), 0)
     np.testing.assert_allclose(part.values, [np.sqrt(1 - 2 / 4)])
-    assert (part.estimate, part.replicates, part.null, part.occupied, part.used) == (
-        None,
-        (),
-        None,
-        None,
-        None,
+    assert (part.estimates, part.null, part.occupied, part.used) == (None, None, None, None)
+
+
+def grouped(*sizes: int) -> Units:
+    return Units(np.arange(sum(sizes)), np.append(0, np.cumsum(sizes)[:-1]))
+
+
+@pytest.mark.parametrize("metric", ON_BINS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_units_of_both_sets_weigh_equally_when_relabelled(metric: Metric, which: int) -> None:
+    """The units of one set are alike, so only those of the other are scaled to one total."""
+    x, y = activations(8, 0)["enc1"], activations(11, 1, 0.3)["enc1"]
+    units = (grouped(2, 2, 2, 2), grouped(2, 3, 2, 2, 2))
+    if which:
+        x, y, units = y, x, units[::-1]
+    n, m = map(len, units)
+    rows = [list(range(n)), [0, *range(2, n + 1)], list(range(m, n + m))]
+    how = Design(*units, paired=False, labellings=np.array(rows, dtype=np.int32))
+    (part,) = measure_channels(layer(x, y, Settings(metrics=(metric,), bins=(6,)), design=how), 0)
+    members = tuple(
+        [each.order[a : a + size].tolist() for a, size in zip(each.first, each.sizes, strict=True)]
+        for each in units
     )
+    assert part.null is not None
+    for d in range(3):
+        known = Channel(x[:, d], y[:, d], members, metric.value, 6)
+        np.testing.assert_allclose(part.null[d], known.null(np.array(rows[1:])), rtol=1e-6)
+        assert part.values[d] == pytest.approx(known.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", ON_BINS)
+def test_the_distance_on_pooled_bins_is_no_larger(metric: Metric) -> None:
+    settings = Settings(metrics=(metric,), bins=(50,))
+    (part,) = measure_channels(layer(*pair(), settings), 0)
+    assert part.estimates is not None
+    plain, ceiling = part.estimates.plain, part.estimates.ceiling
+    assert (plain <= ceiling + 1e-5 * (metric is Metric.KL) + 1e-12).all()
+    if metric.value not in CUMULATED:
+        assert (part.estimates.bins < 50).all()
+        assert (plain < ceiling).any()

@@ -11,6 +11,13 @@ from definitions import Channel, adjusted, columns_of_channels
 from skiptool.comparison.pairs import Pair, check_alike, measure_pairs
 from skiptool.comparison.rows import columns_of, in_order
 from skiptool.comparison.sets import Settings
+from skiptool.comparison.units import (
+    Units,
+    drawn_vectors,
+    equal_draw,
+    least_p_value,
+    paired_units,
+)
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import LAYERWISE, Metric, RangeRule
 from skiptool.stats.permutation import relabellings
@@ -27,7 +34,8 @@ def noted(images: int, seed: int, shift: float = 0.0, **how: Any) -> Noted:  # n
     dtype = how.pop("dtype", np.float16)
     arrays = activations(images, seed, shift, dtype)
     arrays["enc1"][:, 1] = 0  # a channel that is constant everywhere
-    subjects = [f"s{number % 3}" for number in range(images)]
+    names = how.pop("subjects", 3)
+    subjects = [f"s{number % names}" for number in range(images)]
     return Noted(arrays, f"x{seed}", id=numbered(images), subject=subjects, **how)
 
 
@@ -37,7 +45,7 @@ def tables(
     """Columns of the shift table for each pair, metric after metric, layer after layer."""
     designs, found = measure_pairs(sets, pairs, settings, threads(workers))
     return [
-        [columns_of(each, design, settings) for each in in_order(measured, settings)]
+        [columns_of(each, design) for each in in_order(measured, settings)]
         for design, measured in zip(designs, found, strict=True)
     ]
 
@@ -46,32 +54,72 @@ def one(x: Noted, y: Noted, settings: Settings, workers: int = 1) -> list[dict[s
     return tables([x, y], [(0, 1)], settings, workers)[0]
 
 
-def units_of(x: Noted, group: str | None) -> list[list[int]]:
-    """Images of each unit, in the order in which units are met."""
-    found = list(range(len(x))) if group is None else list(x.columns[group])
+def members(units: Units) -> list[list[int]]:
+    """Images of each unit."""
+    ends = [*units.first[1:], len(units.order)]
+    return [units.order[a:b].tolist() for a, b in zip(units.first, ends, strict=True)]
+
+
+def by_subject(x: Noted) -> list[list[int]]:
+    """Images of each subject, in the order in which subjects are met."""
+    found = list(x.columns["subject"])
     return [[i for i, at in enumerate(found) if at == name] for name in dict.fromkeys(found)]
 
 
-@pytest.mark.parametrize("group", [None, "subject"])
+def drawn_of(x: Noted, y: Noted, layer: str, seed: int) -> tuple[Any, Any]:
+    """Vectors that the test takes, of images with more of them than those of the other set."""
+    sizes = [each.shape(layer)[2] for each in (x, y)]
+    found = []
+    for own, other, each in zip(sizes, sizes[::-1], (x, y), strict=True):
+        rng = np.random.default_rng([seed, own, other])
+        grids = (None, None)
+        found.append(drawn_vectors(len(each), own, other, grids, rng) if own > other else None)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("group", ["image", None])
 @pytest.mark.parametrize("paired", [False, True])
-@pytest.mark.parametrize("metric", WITH_STATISTICS)
+@pytest.mark.parametrize(
+    ("metric", "vectors"),
+    [
+        *((metric, "alike") for metric in WITH_STATISTICS),
+        *((metric, "fewer") for metric in (Metric.HELLINGER, Metric.REPRESENTATION_SHIFT)),
+    ],
+)
 def test_every_column_follows_from_the_definitions(
-    metric: Metric, paired: bool, group: str | None
+    metric: Metric, paired: bool, group: str | None, vectors: str
 ) -> None:
-    x, y = noted(7, 0), noted(7 if paired else 5, 1, 0.4)
+    x, y = noted(13, 2, subjects=6), noted(13 if paired else 9, 3, 0.4, subjects=6)
+    if vectors == "fewer":
+        y.arrays["enc1"] = y.arrays["enc1"][:, :, :2]
     settings = replace(PLAIN, metrics=(metric,), paired=paired, group=group, seed=3)
-    units = (units_of(x, group), units_of(y, group))
+    units = tuple(
+        [[i] for i in range(len(each))] if group == "image" else by_subject(each) for each in (x, y)
+    )
     rng = np.random.default_rng(3)
-    relabelled = relabellings(len(units[0]), len(units[1]), 19, paired=paired, rng=rng)
+    sizes = (len(units[0]), len(units[1]))
+    relabelled = relabellings(*sizes, 19, paired=paired, rng=rng)
+    first, second, _ = paired_units(x, y, settings)
+    assert (members(first), members(second)) == units
+    draw = equal_draw(first, second, paired=paired, rng=rng)
+    assert (draw is None) == (group == "image" or paired)
+    tested = None if draw is None else (members(draw.reference), members(draw.other))
     expected, nulls = {}, {}
     for name in LAYERS:
+        vectors_drawn = drawn_of(x, y, name, 3)
         channels = [
-            Channel(x.arrays[name][:, d], y.arrays[name][:, d], units, metric.value, 8)
+            Channel(
+                *(x.arrays[name][:, d], y.arrays[name][:, d], units, metric.value, 8),
+                *(tested, vectors_drawn),
+            )
             for d in range(LAYERS[name][0])
         ]
-        expected[name], nulls[name] = columns_of_channels(channels, relabelled, paired)
+        least = least_p_value(*sizes, paired=paired)
+        expected[name], nulls[name] = columns_of_channels(
+            channels, relabelled, paired, least_p=least
+        )
     over_layers = adjusted(
-        [expected[name][0]["value"] for name in LAYERS], [nulls[name] for name in LAYERS]
+        [nulls[name][0] for name in LAYERS], [nulls[name][1:] for name in LAYERS]
     )
     found = one(x, y, settings)
     assert [each["layer"] for each in found] == list(LAYERS)
@@ -80,24 +128,27 @@ def test_every_column_follows_from_the_definitions(
         for number, row in enumerate(rows):
             for column, value in row.items():
                 told = each[column][number]
-                assert (told is None) == (value is None), column
+                assert (told is None) == (value is None), (column, number)
                 if value is not None:
-                    assert told == pytest.approx(value, rel=1e-7, abs=2e-7), (column, number)
+                    assert told == pytest.approx(value, rel=2e-6, abs=2e-6), (column, number)
         assert each["p_adjusted"] == [p, *[None] * (len(rows) - 1)]
         assert each["constant_channels"] == ([1, 0, 1, 0] if each["layer"] == "enc1" else [0, 0, 0])
         assert (each["paired"], each["permutations"]) == (paired, 19)
         assert (each["n_reference"], each["n_other"]) == (len(x), len(y))
         assert (each["units_reference"], each["units_other"]) == tuple(map(len, units))
+        assert each["unit"] == ("image" if group == "image" else "subject")
+        fewer = vectors == "fewer" and each["layer"] == "enc1"
+        assert each["drawn"] == (draw is not None or fewer)
 
 
-MANY = Settings(metrics=ALL, bins=(5, 20), permutations=29)
+MANY = Settings(metrics=ALL, bins=(5, 20), permutations=29, group="image")
 
 
 def budget(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(Settings, "budget", property(lambda _: size))
 
 
-@pytest.mark.parametrize("group", [None, "subject"])
+@pytest.mark.parametrize("group", ["image", "subject"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_bounds_threads_and_blocks_do_not_change_a_bit(
     dtype: type, group: str | None, monkeypatch: pytest.MonkeyPatch
@@ -111,7 +162,7 @@ def test_bounds_threads_and_blocks_do_not_change_a_bit(
         assert found == expected, (size, workers, chunk)
 
 
-@pytest.mark.parametrize("group", [None, "subject"])
+@pytest.mark.parametrize("group", ["image", "subject"])
 def test_the_order_of_paired_images_does_not_change_a_bit(group: str | None) -> None:
     settings = replace(MANY, group=group, metrics=WITH_STATISTICS)
     x, y = noted(8, 0, dataset="d"), noted(8, 1, 0.2, dataset="d")
@@ -119,7 +170,7 @@ def test_the_order_of_paired_images_does_not_change_a_bit(group: str | None) -> 
     assert expected[0]["paired"]
     order = [3, 1, 7, 0, 2, 6, 5, 4]
     moved = y.reordered(order)
-    if group is None:
+    if group == "image":
         assert one(x, moved, settings) == expected
     else:  # images of a subject are added up in another order: the means of images round
         binned = replace(settings, metrics=(Metric.HELLINGER, Metric.KL))

@@ -37,16 +37,16 @@ def test_every_image_is_counted_once_whatever_the_blocks(chunk: int, workers: in
     binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
     blocks = list(counted(given, "enc1", binning, threads(workers), means=True))
     assert [block.start for block in blocks] == list(range(0, IMAGES, chunk))
-    found = np.concatenate([block.counts for block in blocks])
+    found = np.concatenate([block.counts[0] for block in blocks])
     np.testing.assert_array_equal(found, count(x, binning))
-    means = np.concatenate([block.means for block in blocks if block.means is not None])
+    means = np.concatenate([block.means[0] for block in blocks])
     np.testing.assert_allclose(means, x.astype(np.float64).mean(axis=2), rtol=1e-15)
 
 
 def test_means_are_left_out_where_nobody_asks() -> None:
     given = noted()
     binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
-    assert {each.means for each in counted(given, "enc1", binning, ONE, means=False)} == {None}
+    assert {each.means for each in counted(given, "enc1", binning, ONE, means=False)} == {()}
 
 
 @pytest.mark.parametrize("means", [True, False])
@@ -60,11 +60,11 @@ def test_blocks_merged_on_their_way_are_the_same(means: bool) -> None:
 
     (first, second) = counted(given, "enc1", binning, merging, means=means)
     assert (first.start, second.start) == (0, 3)
-    whole = np.concatenate([first.counts, second.counts])
+    whole = np.concatenate([first.counts[0], second.counts[0]])
     np.testing.assert_array_equal(whole, count(given.arrays["enc1"], binning))
-    assert (first.means is not None) == means
-    if first.means is not None and second.means is not None:
-        assert (len(first.means), len(second.means)) == (3, 5)
+    assert (len(first.means), len(second.means)) == ((1, 1) if means else (0, 0))
+    if means:
+        assert (len(first.means[0]), len(second.means[0])) == (3, 5)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
@@ -197,4 +197,25 @@ def test_work_can_be_sent_to_other_processes() -> None:
         return iter([pickle.loads(pickle.dumps(partial(merge, parts)))()])
 
     (block,) = counted(given, "enc1", binning, through_pickle, means=True)
-    np.testing.assert_array_equal(block.counts, count(noted().arrays["enc1"], binning))
+    np.testing.assert_array_equal(block.counts[0], count(noted().arrays["enc1"], binning))
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("merge", [False, True])
+def test_drawn_vectors_are_counted_beside_all(chunk: int, merge: bool) -> None:
+    given = noted(chunk=chunk)
+    x = given.arrays["enc1"]
+    drawn = np.argsort(np.random.default_rng(0).random((IMAGES, 4)), axis=1)[:, :2]
+    kept = np.stack([x[i][:, drawn[i]] for i in range(IMAGES)])
+    binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
+
+    def merging(function: Any, items: Any, join: Any) -> Any:  # noqa: ANN401
+        results = [function(item) for item in items]
+        return iter([join(results)] if merge else results)
+
+    blocks = list(counted(given, "enc1", binning, merging, means=True, drawn=drawn))
+    for place, expected in enumerate((x, kept)):
+        found = np.concatenate([block.counts[place] for block in blocks])
+        np.testing.assert_array_equal(found, count(np.ascontiguousarray(expected), binning))
+        means = np.concatenate([block.means[place] for block in blocks])
+        np.testing.assert_allclose(means, expected.astype(float).mean(axis=2), rtol=1e-15)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp, ttest_ind
 
-from skiptool.stats.jackknife import corrected, interval
+from skiptool.stats.jackknife import corrected, half_width, interval, spread
 
 Array = NDArray[Any]
 VALUES = st.integers(-80, 80).map(lambda value: value / 8)
@@ -38,7 +38,7 @@ def variances(x: Array) -> Array:
 
 @given(x=samples())
 def test_a_mean_has_no_bias(x: Array) -> None:
-    estimate, (replicates,) = corrected(x.mean(axis=1), [means(x)], squared=False)
+    estimate, (replicates,) = corrected(x.mean(axis=1), [means(x)])
     np.testing.assert_allclose(estimate, x.mean(axis=1), atol=1e-12)
     np.testing.assert_allclose(replicates, means(x), atol=1e-12)
 
@@ -46,7 +46,7 @@ def test_a_mean_has_no_bias(x: Array) -> None:
 @given(x=samples())
 def test_the_bias_of_a_variance_is_removed(x: Array) -> None:
     # The mean squared deviation divides by n; the correction is known to divide by n - 1.
-    estimate, (replicates,) = corrected(x.var(axis=1), [variances(x)], squared=False)
+    estimate, (replicates,) = corrected(x.var(axis=1), [variances(x)])
     np.testing.assert_allclose(estimate, x.var(axis=1, ddof=1), atol=1e-10)
     shift = x.var(axis=1, ddof=1) - x.var(axis=1)
     np.testing.assert_allclose(replicates, variances(x) + shift[:, np.newaxis], atol=1e-10)
@@ -59,7 +59,7 @@ def test_the_biases_of_two_sets_add_up(x: Array, y: Array) -> None:
         variances(x) - 3 * y.var(axis=1, keepdims=True),
         x.var(axis=1, keepdims=True) - 3 * variances(y),
     ]
-    estimate, replicates = corrected(value, without, squared=False)
+    estimate, replicates = corrected(value, without)
     expected = x.var(axis=1, ddof=1) - 3 * y.var(axis=1, ddof=1)
     np.testing.assert_allclose(estimate, expected, atol=1e-10)
     for found, given_ in zip(replicates, without, strict=True):
@@ -67,37 +67,36 @@ def test_the_biases_of_two_sets_add_up(x: Array, y: Array) -> None:
 
 
 @given(x=samples(2), y=samples(2))
-def test_squares_are_corrected_and_their_roots_keep_the_sign(x: Array, y: Array) -> None:
+def test_the_bias_of_a_squared_difference_is_removed(x: Array, y: Array) -> None:
     # E (mean x - mean y)^2 exceeds the squared difference by the two variances of the means.
     difference = x.mean(axis=1) - y.mean(axis=1)
     without = [
         np.square(means(x) - y.mean(axis=1, keepdims=True)),
         np.square(x.mean(axis=1, keepdims=True) - means(y)),
     ]
-    estimate, replicates = corrected(np.square(difference), without, squared=True)
+    estimate, replicates = corrected(np.square(difference), without)
     bias = sum(z.var(axis=1, ddof=1) / z.shape[1] for z in (x, y))
     square = np.square(difference) - bias
-    np.testing.assert_allclose(np.sign(estimate) * np.square(estimate), square, atol=1e-9)
+    np.testing.assert_allclose(estimate, square, atol=1e-9)
     for found, given_ in zip(replicates, without, strict=True):
         expected = given_ - bias[:, np.newaxis]
-        np.testing.assert_allclose(np.sign(found) * np.square(found), expected, atol=1e-9)
+        np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_by_hand() -> None:
     # Leaving one out gives 0.1 and 0.3; the bias is (2 - 1) * (0.2 - 0.25) = -0.05.
-    estimate, (replicates,) = corrected(np.array([0.25]), [np.array([[0.1, 0.3]])], squared=False)
+    estimate, (replicates,) = corrected(np.array([0.25]), [np.array([[0.1, 0.3]])])
     np.testing.assert_allclose(estimate, [0.3])
     np.testing.assert_allclose(replicates, [[0.15, 0.35]])
-    estimate, (replicates,) = corrected(np.array([0.01]), [np.array([[0.1, 0.1]])], squared=True)
-    np.testing.assert_allclose(estimate, [-np.sqrt(0.08)])
-    np.testing.assert_allclose(replicates, [[np.sqrt(0.01), np.sqrt(0.01)]])
+    estimate, (replicates,) = corrected(np.array([0.01]), [np.array([[0.1, 0.1]])])
+    np.testing.assert_allclose(estimate, [-0.08], atol=1e-15)
+    np.testing.assert_allclose(replicates, [[0.01, 0.01]], atol=1e-15)
 
 
-@pytest.mark.parametrize("squared", [False, True])
 @pytest.mark.parametrize("sizes", [(1,), (1, 4), (4, 1), (1, 1)])
-def test_single_units_say_nothing(squared: bool, sizes: tuple[int, ...]) -> None:
+def test_single_units_say_nothing(sizes: tuple[int, ...]) -> None:
     without = [np.full((2, size), np.nan if size == 1 else 0.5) for size in sizes]
-    estimate, replicates = corrected(np.array([0.5, 0.25]), without, squared=squared)
+    estimate, replicates = corrected(np.array([0.5, 0.25]), without)
     assert estimate.shape == (2,)
     assert np.isnan(estimate).all()
     for found, given_ in zip(replicates, without, strict=True):
@@ -163,3 +162,29 @@ def test_a_tenth_of_the_correction_is_one_more_error() -> None:
 def test_values_that_do_not_vary_have_an_interval_of_no_width() -> None:
     low, high = interval(np.array([0.25]), [np.full((1, 3), 0.25), np.full((1, 4), 0.25)])
     assert low.tolist() == high.tolist() == [0.25]
+
+
+@given(x=samples(2), y=samples(2))
+def test_variance_and_freedom_are_welch_s(x: Array, y: Array) -> None:
+    replicates = [
+        means(x) - y.mean(axis=1, keepdims=True),
+        x.mean(axis=1, keepdims=True) - means(y),
+    ]
+    variance, freedom = spread(replicates)
+    known = x.var(axis=1, ddof=1) / x.shape[1] + y.var(axis=1, ddof=1) / y.shape[1]
+    np.testing.assert_allclose(variance, known, atol=1e-9)
+    for channel in range(2):
+        if np.ptp(x[channel]) > 0 and np.ptp(y[channel]) > 0:
+            test = ttest_ind(x[channel], y[channel], equal_var=False)
+            assert freedom[channel] == pytest.approx(test.df)
+
+
+def test_the_width_grows_with_the_level_and_the_correction() -> None:
+    x = np.random.default_rng(3).normal(size=(2, 9))
+    widths = [half_width([means(x)], level) for level in (0.5, 0.9, 0.95)]
+    low, high = interval(x.mean(axis=1), [means(x)])
+    np.testing.assert_allclose((high - low) / 2, widths[2], rtol=1e-12)
+    assert (np.diff(widths, axis=0) > 0).all()
+    assert (half_width([means(x)], correction=np.array([9.0, 0.0])) > widths[2]).tolist() == [
+        *(True, False)
+    ]

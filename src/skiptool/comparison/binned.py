@@ -105,10 +105,10 @@ def measure_channels(layer: Bins, first: int) -> list[Partial]:
     units = _gathered(whole, first)
     tested = units if layer.tested is None else _gathered(layer.tested, first)
     totals = [
-        counts.channels(first).sum(axis=0, dtype=np.int64)
-        if not who.equal
-        else each.sum(axis=0, dtype=np.int64)
-        for (who, counts), each in zip(whole, units, strict=True)
+        each.sum(axis=0, dtype=np.int64)
+        if all(who.equal for who, _ in whole)
+        else counts.channels(first).sum(axis=0, dtype=np.int64)
+        for (_, counts), each in zip(whole, units, strict=True)
     ]
     found = {}
     for bins in settings.bins:
@@ -135,7 +135,8 @@ def measure_channels(layer: Bins, first: int) -> list[Partial]:
 
 
 def _gathered(sets: Sides, first: int) -> list[AnyArray]:
-    return [who.gathered(counts.channels(first)) for who, counts in sets]
+    scaled = not all(who.equal for who, _ in sets)
+    return [who.gathered(counts.channels(first), scaled=scaled) for who, counts in sets]
 
 
 def _described(totals: Sequence[Int64], distance: Distance, binning: Binning) -> Partial:

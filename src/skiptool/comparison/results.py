@@ -176,7 +176,8 @@ def _estimated(
     low = np.where(silent & ~np.isnan(low), 0.0, low)
     for name, column in (("corrected", estimate), ("ci_low", low), ("ci_high", high)):
         channels[name] = np.clip(column, 0.0, most)
-    channels["inference_bins"] = estimates.bins.astype(np.float64)
+    if "effective_bins" in channels:  # else the metric knows no bins
+        channels["inference_bins"] = estimates.bins.astype(np.float64)
     channels["unresolved_channels"] = ((estimates.bins < 2) & ~constant).astype(np.float64)
     noise = float(np.mean(noise_of(None if whole is None else whole[np.newaxis], estimates)))
     layer = layer_estimate(estimates, constant, noise)
@@ -185,8 +186,9 @@ def _estimated(
         low_end = 0.0
     for name, end in (("corrected", layer.value), ("ci_low", low_end), ("ci_high", layer.high)):
         mean[name] = float(np.clip(end, 0.0, most))
-    live = estimates.bins[~constant]
-    mean["inference_bins"] = float(live.mean()) if live.size else float("nan")
+    if "inference_bins" in channels:
+        live = estimates.bins[~constant]
+        mean["inference_bins"] = float(live.mean()) if live.size else float("nan")
     mean["unresolved_channels"] = float(layer.unresolved)
     return {"estimate": layer.value, "replicates": layer.replicates}
 

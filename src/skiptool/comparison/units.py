@@ -79,20 +79,25 @@ class Units:
         """Whether all units have equally many images."""
         return bool(np.ptp(self.sizes) == 0)
 
-    def gathered(self, counts: AnyArray) -> AnyArray:
+    def gathered(self, counts: AnyArray, *, scaled: bool | None = None) -> AnyArray:
         """Return counts (N, D, B) of images as counts (U, D, B) of units that weigh equally.
 
         Counts of units with unequally many images are scaled by whole numbers to nearly one total
-        (to within one part in 1,000 for units of up to 65,536 values).
+        (to within one part in 1,000 for units of up to 65,536 values). ``scaled`` asks for that
+        total whether they are equal or not: units of two sets that are added to each other weigh
+        equally only if both are scaled or neither is.
         """
-        if len(self) == len(self.order):
-            if len(self.order) == len(counts) and (self.order == np.arange(len(self))).all():
-                return counts
-            return np.asarray(counts[self.order])
-        found = np.add.reduceat(counts[self.order], self.first, axis=0, dtype=np.uint32)
-        if not self.equal:
+        alone = len(self) == len(self.order)
+        if alone and len(self.order) == len(counts) and (self.order == np.arange(len(self))).all():
+            found = counts
+        elif alone:
+            found = np.asarray(counts[self.order])
+        else:
+            found = np.add.reduceat(counts[self.order], self.first, axis=0, dtype=np.uint32)
+        if scaled if scaled is not None else not self.equal:
             totals = found[:, 0].sum(axis=-1, dtype=np.int64)
-            found *= np.maximum(_TOTAL // totals, 1).astype(np.uint32)[:, np.newaxis, np.newaxis]
+            factors = np.maximum(_TOTAL // totals, 1).astype(np.uint32)
+            found = found * factors[:, np.newaxis, np.newaxis]
         return np.asarray(found)
 
     def averaged(self, means: AnyArray) -> AnyArray:

@@ -29,13 +29,18 @@ REACHED: Final = 2.5
 three populations and checked on others (``tests/benchmarks/calibration.py``)."""
 
 
+LEAST: Final = 1.0 - 1e-9
+"""Allows for rounding, so that the order of the units does not matter where the need is just met,
+as by five pairs that share a bin equally."""
+
+
 def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
     """Assign each bin to a pooled bin.
 
     Parameters
     ----------
     a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
-        Counts of the units of both sets. All units of a set hold equally many values.
+        Counts of the units of both sets. All units of a set hold equally many values, or nearly.
     paired : bool
         Unit i of both sets is one unit.
 
@@ -54,18 +59,20 @@ def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
     """
     units = len(a) if paired else len(a) + len(b)
     need = 2.0 * REACHED if paired else REACHED * units / min(len(a), len(b))
-    first, second = (1.0 / float(each[0, 0].sum(dtype=np.int64)) for each in (a, b))
+    first, second = (len(each) / float(each[:, 0].sum(dtype=np.int64)) for each in (a, b))
     found = np.zeros(a.shape[1:], np.int64)
     _assign(a, b, paired, np.array([first, second]), need, np.zeros(units), found)
     return found
 
 
 def pool_bins(counts: AnyArray, bins: Int64) -> AnyArray:
-    """Add up counts (U, D, B) over the pooled bins (D, B): counts (U, D, G) of the same type.
+    """Add up counts (U, D, B) over the pooled bins (D, B): counts (U, D, B) of the same type.
 
-    G is the largest number of pooled bins of a channel; channels with fewer have empty ones.
+    Bins after the last pooled one are empty. A narrower array, as wide as these channels need,
+    would not do: the rounding of sums, and Kullback-Leibler's smoothing, would depend on
+    which channels are processed together.
     """
-    pooled = np.zeros((*counts.shape[:2], int(bins.max()) + 1), counts.dtype)
+    pooled = np.zeros(counts.shape, counts.dtype)
     _add(np.ascontiguousarray(counts), bins, pooled)
     return pooled
 
@@ -96,7 +103,7 @@ def _assign(
                     held[u] += scales[1] * b[u - a.shape[0], d, k]
                 total += held[u]
                 squares += held[u] * held[u]
-            if total * total >= need * squares and squares > 0.0:
+            if total * total >= need * squares * LEAST and squares > 0.0:
                 pooled += 1
                 held[:] = 0.0
         if pooled > 0:  # too few units reach what is left over: it joins the last pooled bin
