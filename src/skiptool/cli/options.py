@@ -31,6 +31,7 @@ __all__ = [
     "choices",
     "export_folder",
     "export_form",
+    "grid",
     "listed",
     "shifts",
     "skips",
@@ -110,6 +111,25 @@ def span(text: str, option: str) -> tuple[int, int]:
         return int(low), int(high or low)
     except ValueError:
         raise ArgumentError(f"{option} {text!r}: expected LOW:HIGH, such as 1:100") from None
+
+
+def grid(text: str) -> tuple[int, int]:
+    """Read ``ROWSxCOLUMNS``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not of that form, or a side is 0.
+
+    Examples
+    --------
+    >>> grid("8x6")
+    (8, 6)
+    """
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise ArgumentError(f"--grid {text!r}: expected ROWSxCOLUMNS, such as 8x8")
+    return int(rows), int(columns)
 
 
 def boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int, int], ...]:

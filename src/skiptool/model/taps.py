@@ -114,8 +114,7 @@ class Taps:
         dict of str to float32, shape (N, D, K)
             In the order of ``layers``; K vectors of the grid, row by row, by default
             ceil(H/32) * ceil(W/32). Where the grid divides a feature map this is plain average
-            pooling; elsewhere windows are as even as can be, and a feature map that is smaller
-            than the grid is repeated.
+            pooling; elsewhere windows are as even as can be.
 
         Raises
         ------

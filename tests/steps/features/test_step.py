@@ -389,3 +389,26 @@ def test_a_folder_of_models_stands_for_all_of_them(
     assert (store.facts["fold"], store.facts["pruning"]) == (None, "baseline")
     plain = open_features(experiment.plain).read("head", slice(None))
     assert (open_features(found.outputs[0]).read("head", slice(None)) == plain).all()
+
+
+def test_one_grid_for_all_sizes(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "f.zarr"
+    extract_features([experiment.baseline], experiment.data, out, shifts=[DARK], grid=(1, 1))
+    store, plain = open_features(out), open_features(experiment.dark)
+    assert (store.facts["grid"], store.grid) == ([1, 1], (1, 1))
+    assert store.facts["pooling"] == "mean over a grid of 1x1"
+    assert store.id != plain.id
+    assert store.lineage is not None
+    assert "--grid 1x1" in store.lineage.command
+    for layer in LAYERS:
+        mean = values(plain, layer).astype(np.float32).mean(axis=2, keepdims=True)
+        np.testing.assert_allclose(values(store, layer), mean, rtol=4e-3, atol=4e-3)
+
+
+def test_a_grid_finer_than_the_bottleneck_is_refused(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    out = tmp_path / "f.zarr"
+    with pytest.raises(MismatchError, match="--grid 2x3 is finer than the deepest .* 2x2"):
+        extract_features([experiment.baseline], experiment.data, out, grid=(2, 3))
+    assert not out.exists()

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, MismatchError
 from skiptool.model.layers import decoder_inputs, existing_layers
 from skiptool.model.taps import grid, tap
 from skiptool.model.unet import restore
@@ -33,6 +33,9 @@ __all__ = [
     "sizes",
     "tapped_network",
 ]
+
+Grid = tuple[int, int]
+"""Rows and columns that feature maps are pooled to."""
 
 POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
 
@@ -71,7 +74,7 @@ def planned_job(
     tapped: TappedNetwork,
     domain: Domain,
     shift: Shift,
-    how: tuple[DatasetStore, Path, str, str],
+    how: tuple[DatasetStore, Path, str, str, Grid | None],
     validated: Sequence[int] | None = None,
 ) -> Job:
     """Return the store to make.
@@ -82,17 +85,23 @@ def planned_job(
     domain : Domain
     shift : Shift
     how : tuple
-        Dataset, output, split as typed, and data type.
+        Dataset, output, split as typed, data type, and the grid asked for, if any.
     validated : sequence of int, optional
         Samples of the domain that the model was validated on, where the split is its fold.
 
     Raises
     ------
     MismatchError
-        If the model does not fit the images.
+        If the model does not fit the images, or the grid is finer than its deepest feature map.
     """
-    (model, network, layers), (store, out, split, dtype) = tapped, how
+    (model, network, layers), (store, out, split, dtype, asked) = tapped, how
     size = (domain.height, domain.width)
+    pooled_to = asked or grid(*size)
+    if pooled_to[0] > grid(*size)[0] or pooled_to[1] > grid(*size)[1]:
+        raise MismatchError(
+            f"{store.path}: domain {domain.name}: --grid {_written(pooled_to)} is finer than the "
+            f"deepest feature map of its images, {_written(grid(*size))}; give a coarser one"
+        )
     model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
     name = f"{model.name.replace('/', '-')}_{domain.name}_{str(shift).replace('=', '-')}.zarr"
     path = out if out.suffix == ".zarr" else out / name
@@ -102,6 +111,7 @@ def planned_job(
         {
             **{"shift": str(shift), "domain": domain.name, "split": split},
             **{"layers": ",".join(layers), "dtype": dtype},
+            **({} if asked is None else {"grid": _written(asked)}),
         },
         {"data": store.path, "out": path},
         {"model": model.id, "dataset": store.lineage.id},
@@ -112,12 +122,17 @@ def planned_job(
         "split": split if validated is None else VALIDATION,
         **{"shift": shift.kind.value, "factor": shift.factor},
         "patch_size": [*size],
-        **{"grid": list(grid(*size)), "pooling": POOLING},
+        "grid": list(pooled_to),
+        "pooling": POOLING if asked is None else f"mean over a grid of {_written(asked)}",
     }
     indices = validated
     if indices is None:
         indices = domain.select(None if split == "all" else split)
     return Job(path, network, layers, domain, shift, making, facts, indices)
+
+
+def _written(pooled_to: Grid) -> str:
+    return f"{pooled_to[0]}x{pooled_to[1]}"
 
 
 def check_jobs(jobs: Sequence[Job], out: Path) -> None:

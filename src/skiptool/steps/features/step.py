@@ -18,7 +18,6 @@ from skiptool.names import Split
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Task
 from skiptool.shifts.photometric import apply_all
 from skiptool.steps.features.jobs import (
-    POOLING,
     Job,
     check_jobs,
     planned_job,
@@ -60,6 +59,7 @@ def extract_features(
     split: str = "test",
     layers: Sequence[str] = (),
     transmission: bool = False,
+    grid: tuple[int, int] | None = None,
     dtype: str = "float16",
     device: str = "auto",
     overwrite: bool = False,
@@ -92,6 +92,9 @@ def extract_features(
         ``LAYERS`` that it has by default.
     transmission : bool
         Add all ``DECODER_INPUTS`` that it has: what decoder blocks get by skips and from below.
+    grid : (rows, columns), optional
+        Pool to this grid whatever the size of the images, so that domains of several sizes have
+        equally many vectors an image.
     dtype, device : str
         ``float16``, ``float32``; ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     overwrite, resume, dry_run, progress : bool, Progress
@@ -109,7 +112,8 @@ def extract_features(
     FormatError
         If an input is damaged, or an activation is not finite.
     MismatchError
-        If a model does not fit the images, or the only one was not trained on this split of them.
+        If a model does not fit the images, the only one was not trained on this split of them, or
+        the grid is finer than the deepest feature map.
     SourceError
         If none of several models was trained on this split of the images.
     ExistsError
@@ -128,7 +132,7 @@ def extract_features(
     for model, parts in read:
         network = tapped_network(model, layers, transmission=transmission)
         jobs += [
-            planned_job(network, domain, shift, (store, out, split, dtype), validated)
+            planned_job(network, domain, shift, (store, out, split, dtype, grid), validated)
             for domain, validated in parts
             for shift in shifts
         ]
@@ -173,7 +177,8 @@ def _run(
         for job in jobs:
             partial = stack.enter_context(staged(job.out, overwrite=how[1], resume=how[2]))
             dtype = job.making.parameters["dtype"]
-            identity = {**job.making.determinants, "pooling": POOLING, "input": "x / 255"}
+            identity = {**job.making.determinants, "pooling": job.facts["pooling"]}
+            identity["input"] = "x / 255"
             writer = FeatureWriter(partial, job.making, identity, job.facts, columns, dtype)
             writers.append((job, writer))
         _fill(writers, store.samples(domain.name, indices), how[0], task)
@@ -206,4 +211,7 @@ def _pooled(
     shifted = cache(partial(apply_all, images))
     for job, writer in writers:
         if start >= writer.written:
-            yield writer, tap(job.network, shifted(job.shift), job.layers, device)
+            yield (
+                writer,
+                tap(job.network, shifted(job.shift), job.layers, device, tuple(job.facts["grid"])),
+            )
