@@ -261,7 +261,8 @@ def test_an_interval_that_is_cut_says_its_longer_half(claims: ModuleType, tmp_pa
     levels = dict.fromkeys(LEVELS, 0.05)
     tables = [distances(tmp_path / "s.parquet", levels, error=0.1)]
     evidence = claims.Evidence(claims.read_inputs(tables), 0)
-    assert evidence.distances["resnet18", "baseline", (0, 0)]["enc1"][1] == pytest.approx(0.1 / 1.96)
+    layers = evidence.distances["resnet18", "baseline", (0, 0)]
+    assert layers["enc1"][1] == pytest.approx(0.1 / 1.96)
     found = claims.along_encoder(claims.first_and_last)(evidence, "resnet18")
     assert (found.value, found.high) == pytest.approx((0.0, 0.1 * np.sqrt(2)))
 
