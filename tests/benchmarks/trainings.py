@@ -62,6 +62,7 @@ class Population:
     gains: float = 0.0  # of the difference between subjects, the same in all trainings
     difference: float = 0.0
     nested: bool = False  # each fold has subjects of its own
+    collapses: float = 0.0  # share of trainings that lose another 0.3
 
     def draw(self, rng: np.random.Generator, pairs: int) -> tuple[Float64, Float64, AnyArray]:
         """Pixels of both (2, 1, T, P, S), and subjects of each training (T, S)."""
@@ -72,6 +73,8 @@ class Population:
         gain = self.difference + rng.normal(0, self.gains, (1, 1, 1, pairs, many))
         iou = iou + side * gain + rng.normal(0, self.between, (*size[:-1], 1))
         iou = iou + rng.normal(0, self.interaction, size)
+        if self.collapses:
+            iou = iou - 0.3 * (rng.random((*size[:-1], 1)) < self.collapses)
         present = np.ones((self.trainings, many), dtype=bool)
         if self.nested:
             present = np.repeat(np.eye(self.trainings, dtype=bool), self.subjects, axis=1)
@@ -136,6 +139,7 @@ def further_rows(pairs: int) -> Iterator[str]:
     kinds = {
         "gains vary between subjects (sd 0.05)": {"gains": 0.05},
         "strong interaction (sd 0.1)": {"interaction": 0.1},
+        "one training in ten collapses by 0.3": {"collapses": 0.1},
         "each fold on its own subjects": {"nested": True, "gains": 0.05},
     }
     yield "| | trainings | " + " | ".join(f"sd {sd:g}" for sd in BETWEEN) + " |"

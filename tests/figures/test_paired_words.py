@@ -99,7 +99,7 @@ def test_the_caption_of_one_training() -> None:
     assert interval_name([ALONE], 0.95) == "95 % interval (subjects only)"
     assert (is_tested([ALONE]), is_tested([ALONE, ONE])) == (False, True)
     mixed = describe([ALONE, ONE], "cell IoU", 0.95)
-    assert "over 1 comparisons; 1 of one training have an interval over subjects and no" in mixed
+    assert "over 1 comparisons; 1 of one training or an ensemble have intervals over subj" in mixed
 
 
 def test_the_caption_says_what_is_left_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import lineage
-from skiptool.stores.schemas import OPTIONAL, OPTIONAL_IN_SHIFT, SCHEMAS, SHIFT
+from skiptool.stores.schemas import OPTIONAL, OPTIONAL_IN_SHIFT, REPORT, SCHEMAS, SHIFT
 from skiptool.stores.table_writer import write_table
 from skiptool.stores.tables import open_table
 from small_stores import MAKING, refused
@@ -80,6 +80,15 @@ def test_a_table_from_before_repeats_holds_first_ones(tmp_path: Path) -> None:
         **{"repeat": [0, 0, None, None], "pixels": [1, 2, 3, 4]},
     }
     assert found.data.schema.field("repeat").type == pa.int64()
+
+
+@pytest.mark.parametrize("name", ["se_trainings", "trainings"])
+def test_a_report_from_before_version_2_is_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, lineage(Kind.REPORT, MAKING, 1), {"value": [0.5, 0.25]}, 2)
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+    found = open_table(path, Kind.REPORT).columns([name, "value"])
+    assert found == {name: [None, None], "value": [0.5, 0.25]}
 
 
 def test_repeats_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ __all__ = [
     "parse_lineage",
 ]
 
-FORMAT_VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1)
+FORMAT_VERSIONS: Mapping[Kind, int] = {**dict.fromkeys(Kind, 1), Kind.REPORT: 2}
 """Version of each format this code writes, and the highest it reads."""
 
 ID_DIGITS = 32

@@ -41,7 +41,7 @@ their meaning:
     ``[xx xy x0; yx yy y0]`` takes the reference's pixels to the other's, before the local
     refinement; ``inliers`` are the matches that it rests on. A scan that could not be aligned has
     one row, without a sample.
-``report`` (version 1)
+``report`` (version 2; in version 1 intervals and p-values of differences took networks as fixed)
     One row for each number that a report shows. ``figure`` is the anchor of its exhibit in the page
     and the stem of its files (``iou-1``), ``quantity`` what ``value`` is (``IoU``, ``difference``,
     ``distance``, ``rank correlation`` ...), the further columns say of what; those that do not
