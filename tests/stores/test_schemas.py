@@ -9,7 +9,7 @@ import pytest
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import lineage
-from skiptool.stores.schemas import OPTIONAL, OPTIONAL_IN_SHIFT, REPORT, SCHEMAS, SHIFT
+from skiptool.stores.schemas import OPTIONAL, OPTIONAL_IN_SHIFT, SCHEMAS, SHIFT
 from skiptool.stores.table_writer import write_table
 from skiptool.stores.tables import open_table
 from small_stores import MAKING, refused

@@ -92,7 +92,9 @@ def _exceptions(found: Sequence[PairedDifference], few: int) -> str:
     text = ""
     alone = sum(one.trainings == 1 for one in found)
     if alone and is_tested(found):
-        text += f"; {alone:,} of one training or an ensemble have intervals over subjects and no test"
+        text += (
+            f"; {alone:,} of one training or an ensemble have intervals over subjects and no test"
+        )
     if few < 2:
         text += "; one subject alone has neither an interval nor a test"
     unpaired = max(one.unpaired for one in found)

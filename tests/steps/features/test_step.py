@@ -409,6 +409,6 @@ def test_a_grid_finer_than_the_bottleneck_is_refused(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     out = tmp_path / "f.zarr"
-    with pytest.raises(MismatchError, match="--grid 2x3 is finer than the deepest .* 2x2"):
+    with pytest.raises(MismatchError, match=r"--grid 2x3 is finer than the deepest .* 2x2"):
         extract_features([experiment.baseline], experiment.data, out, grid=(2, 3))
     assert not out.exists()
