@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool import predict_dataset, synthesise_dataset, train_models
-from skiptool.metrics.scores import scores
+from skiptool.metrics.scores import Score, scores
 from skiptool.readings.difference import Differences, differences, iou_by_training
 from skiptool.readings.paired import baselines, paired_differences
 from skiptool.readings.subject_counts import subject_counts
@@ -293,8 +293,16 @@ def measured(folder: Path) -> None:
         alarms = f"{np.sum(old < 0.05)} | {np.sum(new < 0.05)} | {raw}"
         print(f"| {name} | {len(new)} | {alarms} | {most:.2f} |")
     print(ABOUT)
+    print_repeats(scores(inputs.totals()))
+
+
+def print_repeats(rated: Sequence[Score]) -> None:
+    """Print the greatest difference of two repeats of a fold, and the IoU of each repeat."""
+    alike = [(a, b) for a, b in combinations(rated, 2) if (a.shift, a.fold) == (b.shift, b.fold)]
+    a, b = max(alike, key=lambda pair: abs(pair[0].miou - pair[1].miou))
+    print(f"\nTwo repeats of a fold differ most under {a.shift}: {a.miou:.3f} and {b.miou:.3f}.")
     print("\nIoU by repeat, folds averaged:\n")
-    rated = scores(inputs.totals())
+    every = range(REPEATS)
     print("| shift | " + " | ".join(f"repeat {repeat}" for repeat in every) + " |")
     print("|---|" + "---:|" * REPEATS)
     for shift in dict.fromkeys(score.shift for score in rated):
