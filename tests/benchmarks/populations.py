@@ -76,17 +76,36 @@ def gamma(rng: np.random.Generator, n: int, d: int, k: int) -> Any:  # noqa: ANN
     return (rng.gamma(0.5, 1.0, (n, d, k)) * np.exp(effect(rng, n, d, 0.5))).astype(np.float32)
 
 
-TUNED: Final[Mapping[str, Draw]] = {"gauss": gauss, "t(3)": student, "sparse": sparse}
+def pixels(rng: np.random.Generator, n: int, d: int, k: int) -> Any:  # noqa: ANN401
+    """Bounded grey values of smooth images that differ in brightness."""
+    field = smooth(rng, n, d, k) + effect(rng, n, d, 0.7)
+    return np.round(255 * np.clip(0.5 + np.float32(0.15) * field, 0.0, 1.0)) / np.float32(255)
+
+
+def spikes(rng: np.random.Generator, n: int, d: int, k: int) -> Any:  # noqa: ANN401
+    """Mostly small values around 0, one in five from a wide Laplace distribution."""
+    wide = rng.random((n, d, k)) < 0.2
+    values = np.where(wide, rng.laplace(0.0, 2.0, (n, d, k)), rng.normal(0.0, 0.2, (n, d, k)))
+    return effect(rng, n, d, 0.3) + values.astype(np.float32)
+
+
+TUNED: Final[Mapping[str, Draw]] = {
+    "gauss": gauss,
+    "t(3)": student,
+    "sparse": sparse,
+    "bimodal": bimodal,
+}
 HELD_OUT: Final[Mapping[str, Draw]] = {
     "lognormal": lognormal,
     "smooth field": field,
-    "bimodal": bimodal,
     "gamma": gamma,
     "very sparse": very_sparse,
+    "pixels": pixels,
+    "spikes": spikes,
 }
 POPULATIONS: Final = {**TUNED, **HELD_OUT}
 
-SCALED: Final = {"sparse", "lognormal", "gamma", "very sparse"}
+SCALED: Final = {"sparse", "lognormal", "gamma", "very sparse", "pixels"}
 """Populations of values above 0: their shifts multiply, those of the others add."""
 
 SHIFTS: Final = {

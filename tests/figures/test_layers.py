@@ -77,7 +77,7 @@ def test_they_are_drawn(labels: Check) -> None:
     for one in curves(*PRUNED, *network({"input": 0.8, "enc1": 0.5, "x": 0.1}, **facts)):
         texts = labels(one.draw())
         assert {"enc1", "x", "L1-pruned", "interval of the mean", one.title} <= set(texts)
-        assert ("expected without a shift" in texts) is not one.of_input
+        assert ("possible without a shift" in texts) is not one.of_input
         assert ("share of the input's distance" in texts) is one.of_input
 
 

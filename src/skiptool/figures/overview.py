@@ -105,7 +105,7 @@ class Overview:
             "mean over channels, eq. (10), corrected for the bias of finite samples, and over "
             f"{trained(*self.rows)}{across}; "
             f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
-            f"greatest value; intervals and what is expected without a shift are in the figures of "
+            f"greatest value; intervals and what is possible without a shift are in the figures of "
             f"each comparison.{warned([text for row in self.rows for text in row.warnings])}"
         )
 

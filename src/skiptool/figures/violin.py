@@ -207,7 +207,7 @@ def _legend(networks: Sequence[Network], order: dict[str, int]) -> list[Line2D |
     if any(layer.interval for layer in layers):
         handles.append(Line2D([], [], color=INK, lw=0, marker="|", label="interval of the mean"))
     if any(layer.null for layer in layers):
-        handles.append(Patch(color=HOLE, label="expected without a shift"))
+        handles.append(Patch(color=HOLE, label="possible without a shift"))
     if any(net.joined(order) for net in networks):
         bracket: dict[str, Any] = {"marker": _BRACKET, "markerfacecolor": "none", "markersize": 8}
         handles.append(Line2D([], [], color=INK, lw=0, label="skip connection", **bracket))

@@ -47,7 +47,10 @@ __all__ = [
     "parse_lineage",
 ]
 
-FORMAT_VERSIONS: Mapping[Kind, int] = {**dict.fromkeys(Kind, 1), Kind.REPORT: 2}
+FORMAT_VERSIONS: Mapping[Kind, int] = {
+    **dict.fromkeys(Kind, 1),
+    **dict.fromkeys((Kind.REPORT, Kind.SHIFT), 2),
+}
 """Version of each format this code writes, and the highest it reads."""
 
 ID_DIGITS = 32

@@ -12,24 +12,31 @@ their meaning:
     and a ``repeat`` (0, 1, ...; see ``train --repeats``). Tables from before version 0.2 have no
     ``repeat``: it is read as 0 where there is a fold, and is null for networks that others trained
     and for ensembles.
-``shift`` (version 1)
+``shift`` (version 2)
     One row for each channel of a layer, and one with ``channel`` null for the layer's mean,
-    eq. (10). ``value`` is the distance, ``value_live`` the mean over channels that vary.
-    ``split`` and ``reference_split`` are those of the feature stores (``validation``: the fold
-    that the network was validated on), null where a store does not say.
-    ``bins`` and ``range_rule`` stand with every value, null where the metric knows no bins.
-    ``corrected`` is the value less its bias, ``ci_low`` and ``ci_high`` the ends of its 95 %
-    interval; ``null_mean`` and ``null_high`` are mean and 95 % quantile of the value under
-    ``permutations`` relabellings of units (``unit``: images, or values of a column),
-    ``p_adjusted`` is adjusted over the layers. ``input_value`` is the value of the layer
+    eq. (10). ``value`` is the distance between all values of both sets, ``value_live`` the mean
+    over channels that vary. ``split`` and ``reference_split`` are those of the feature stores
+    (``validation``: the fold that the network was validated on), null where a store does not say.
+    ``bins`` and ``range_rule`` are given with every value, null where the metric knows no bins.
+    ``corrected`` estimates the distance between the populations that the
+    units were drawn from, each unit with the same weight, on pooled bins (``inference_bins`` of
+    them, see `skiptool.distances.pooled_bins`); ``ci_low`` and ``ci_high`` are the ends of its 95 %
+    interval, null where none holds. ``unresolved_channels`` vary in too few units to be estimated.
+    ``tested`` is the value that was tested, of an equal draw where ``drawn`` (see
+    `skiptool.comparison.units`); ``null_mean`` and ``null_high`` are mean and 95 % quantile of it
+    under ``permutations`` of units (``unit``: images, or values of a column), ``p_adjusted`` is
+    adjusted over the layers; no p-value is given where the units are too few for one below 0.05,
+    and where it is above 0.05 the interval reaches 0. ``input_value`` is the value of the layer
     ``input``, ``input_z`` the corrected value of the input in its standard errors, and
     ``transmission`` the corrected value divided by that of the input, with the ends of its 95 %
     interval; null where the input is not far enough above 0 or the correction of bias is large
-    (``skiptool.comparison.transmission``). Measures of whole layers (``covariance``,
-    ``classifier``, ``paired-difference``) have no rows of channels. ``effective_bins`` hold
+    (`skiptool.comparison.transmission`). Measures of whole layers (``covariance``, ``classifier``,
+    ``paired-difference``) have no rows of channels. ``effective_bins`` hold
     values, ``range_used`` is the share of the range that the middle 99.8 % of values span; in a
-    layer's row both are means over channels that vary. Statistics that were not computed, or do
-    not apply, are null.
+    layer's row both are means over channels that vary. ``warnings`` are what a reader must know of
+    a layer's numbers, separated by semicolons. Statistics that were not computed, or do not apply,
+    are null. In version 1 ``corrected`` was estimated on all bins, with images or vectors as
+    weights, images were the unit unless a column was asked for, and everything was tested.
 ``history`` (version 1)
     One row for each epoch and split of a training run; ``seconds`` is wall time.
 ``registration`` (version 1)

@@ -18,11 +18,12 @@ from skiptool.figures.shifts import comparisons
 from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
 from skiptool.metrics.scores import scores
-from skiptool.names import VALIDATION
+from skiptool.names import VALIDATION, Kind
 from skiptool.readings import joined
 from skiptool.readings.beyond import BEYOND_COLUMNS, of_channels
 from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 from skiptool.steps.report.inputs import Inputs
+from skiptool.stores.header import FORMAT_VERSIONS
 from skiptool.stores.histories import history_facts
 from skiptool.stores.schemas import HISTORY, REGISTRATION
 from skiptool.stores.tables import MetricTable
@@ -48,7 +49,7 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
         Whether to forecast the loss of IoU where nothing is labelled.
     """
     rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
-    layers = _columns(inputs.shifts, lambda table: table.lacking("channel").columns(_LAYERS))
+    layers = _columns(inputs.shifts, _layers)
     whole, layers = layers, of_channels(layers) if inputs.shifts else {}
     gathered = ("channel", "value", "corrected")
     channels = _columns(inputs.shifts, lambda table: table.gathered(CHANNEL_KEYS, gathered))
@@ -72,6 +73,20 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
         *scans,
         *parameter_exhibit(_parameters([*inputs.predictions, *inputs.shifts])),
     ]
+
+
+def _layers(table: MetricTable) -> dict[str, list[Any]]:
+    """Read the rows of layers; those of the first format come with a warning."""
+    found = table.lacking("channel").columns(_LAYERS)
+    if table.lineage.format_version < FORMAT_VERSIONS[Kind.SHIFT]:
+        found["warnings"] = [_FIRST_FORMAT] * len(found["warnings"])
+    return found
+
+
+_FIRST_FORMAT = (
+    "the distances were measured by version 0.1, whose estimates are too high with few images or "
+    "sparse channels and whose p-values are wrong for units of unequal size (make the table again)"
+)
 
 
 def _substitutions(
