@@ -77,12 +77,16 @@ skiptool predict - --data synth.zarr --clean-skips each "${shift_options[@]}" -o
 skiptool predict - --data synth.zarr --shifted-skips each "${shift_options[@]}" -o shifted.parquet \
     --resume <substitute.txt
 
+compared() { # compared FOLDER PREFIX: distances of each network's stores in FOLDER, a table PREFIX-*
+    local store
+    for store in "$1"/*_original.zarr; do
+        skiptool hellinger "$store" "${store%_original.zarr}"_[bcs]*-*.zarr \
+            -o "$2-$(basename "${store%_synthetic_original.zarr}").parquet" --overwrite
+    done
+}
 skiptool features - --data synth.zarr --transmission --shift original "${measured_options[@]}" \
     -o features --resume <models.txt
-for store in features/*_original.zarr; do
-    skiptool hellinger "$store" "${store%_original.zarr}"_[bcs]*-*.zarr \
-        -o "shift-$(basename "${store%_synthetic_original.zarr}").parquet" --overwrite
-done
+compared features shift
 skiptool report predictions.parquet clean.parquet shifted.parquet shift-*.parquet -o report.html \
     --figures figures --title "Synthetic experiment of Wilm et al.: $scale" --overwrite
 
@@ -91,8 +95,11 @@ validation=()
 if [ "${FORECAST:-yes}" != no ]; then
     skiptool predict - --data synth.zarr --split fold --sweep paper -o validation.parquet \
         --resume <models.txt
-    skiptool report validation.parquet shift-*.parquet --forecast -o forecast.html --overwrite
-    validation=(--validation validation.parquet)
+    skiptool features - --data synth.zarr --split fold --shift original "${measured_options[@]}" \
+        -o validation --resume <models.txt
+    compared validation validated
+    skiptool report validation.parquet validated-*.parquet --forecast -o forecast.html --overwrite
+    mapfile -t validation < <(repeated --validation validation.parquet validated-*.parquet)
 fi
 
 {

@@ -525,7 +525,7 @@ def test_the_experiment_ends_in_its_claims(tmp_path: Path) -> None:
     """The whole script at the least scale; a second call finds all of it there."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     scale = {"IMAGES": "15", "SIZE": "64", "EPOCHS": "1", "ENCODERS": "resnet18", "FOLDS": "0"}
-    scale |= {"REPEATS": "1", "SUBSTITUTE": "0"}
+    scale |= {"REPEATS": "1", "SUBSTITUTE": "0", "DISTANCES": "brightness=0.75 contrast=0.5"}
     command = ["bash", str(EXAMPLES / "paper_synthetic.sh"), str(tmp_path / "run")]
     env = os.environ | scale | {"WEIGHTS": "none", "PATH": path}
     for _ in range(2):
