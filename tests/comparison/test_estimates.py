@@ -148,9 +148,7 @@ def test_three_standard_errors_part_clear_channels_from_others(square: float, we
     # The jackknife variance is 3/4 of the squared deviations: a standard error of 0.01.
     away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.01 / np.sqrt(3)
     both = np.array([square, 0.0])
-    found = Estimates(
-        True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both
-    )
+    found = Estimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
     value = layer_estimate(found, np.zeros(2, np.bool_)).value
     if weak:
         beyond = both.var(ddof=1) - 1e-4

@@ -289,9 +289,7 @@ def test_sizes_are_lowered_to_quantiles_of_the_other_set() -> None:
 def test_every_image_is_drawn_as_often() -> None:
     taken = np.zeros(8)
     for seed in range(600):
-        draw = equal_draw(
-            sized(8), sized(2), paired=False, rng=np.random.default_rng(seed)
-        )
+        draw = equal_draw(sized(8), sized(2), paired=False, rng=np.random.default_rng(seed))
         assert draw is not None
         taken[draw.reference.order] += 1
     assert taken.sum() == 1200

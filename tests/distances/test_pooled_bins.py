@@ -19,7 +19,7 @@ Counts = NDArray[Any]
 
 @st.composite
 def counted(draw: st.DrawFn, *, alike: bool = False) -> tuple[Counts, Counts]:
-    """Counts (U, D, B) and (V, D, B) of units that each hold K values, sparse as real ones."""
+    """Draw counts (U, D, B) and (V, D, B) of units that each hold K values, sparse as real ones."""
     units = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
     if alike:
         units = units[:1] * 2
@@ -176,9 +176,7 @@ def test_units_that_hold_nearly_as_much_weigh_by_the_mean() -> None:
 
 
 @given(counts=counted(), seed=SEEDS)
-def test_a_channel_does_not_depend_on_the_others(
-    counts: tuple[Counts, Counts], seed: int
-) -> None:
+def test_a_channel_does_not_depend_on_the_others(counts: tuple[Counts, Counts], seed: int) -> None:
     first, second = counts
     assume(first.shape[1] > 1)
     whole = pooled_bins(first, second, paired=False)
