@@ -9,6 +9,7 @@
 # defaults are the paper's: 2 encoders x 5 choices of skip connections x 5 folds = 50 networks.
 #
 #   ENCODERS="resnet18 resnet34"  PRUNE="0 1 2 3 4"  FOLD="0 1 2 3 4"  EPOCHS=50  LR=1e-4
+#   REPEATS=1                     trainings of each fold, which differ in their random seed
 #   WEIGHTS=imagenet|none|FILE    encoder to start from
 #   SPLIT=test|all                samples to test on; all where REFERENCE has none to spare
 #   PAIRED=no|yes                 yes: domains show the same samples (registered slides), so that the
@@ -35,10 +36,13 @@ repeated() { # repeated --option "value value ..."
 repeated --encoder "${ENCODERS:-resnet18 resnet34}"
 repeated --prune "${PRUNE:-0 1 2 3 4}"
 repeated --fold "${FOLD:-0 1 2 3 4}"
+repeated --repeats "${REPEATS:-1}"
 unit=()
 if [ "${GROUP:-subject}" != image ]; then unit=(--group "${GROUP:-subject}"); fi
 common=(--data "$test" --split "${SPLIT:-test}" --resume)
 tables=(predictions.parquet)
+measures=(--metric hellinger --metric covariance --metric classifier)
+if [ "${PAIRED:-no}" = yes ]; then measures+=(--metric paired-difference); fi
 
 skiptool train "$train" --domain "$reference" "${options[@]}" --epochs "${EPOCHS:-50}" \
     --lr "${LR:-1e-4}" --encoder-weights "${WEIGHTS:-imagenet}" -o runs --resume | tee models.txt
@@ -67,7 +71,7 @@ while read -r -u 3 model; do
         skiptool features "$model" "${common[@]}" -o "features/$name" | tee stores.txt
         own=features/$name/${name}_${reference}_original.zarr
         mapfile -t others < <(grep -vxF "$own" stores.txt)
-        skiptool hellinger "$own" "${others[@]}" "${unit[@]}" -o "$table" --quiet
+        skiptool hellinger "$own" "${others[@]}" "${unit[@]}" "${measures[@]}" -o "$table" --quiet
         if [ "${FEATURES:-no}" != keep ]; then rm -r "features/$name"; fi
     fi
     tables+=("$table" "$model/history.parquet")

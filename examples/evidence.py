@@ -1,7 +1,8 @@
-"""What claims.py knows: IoU and distances of networks by fold, and numbers with their intervals.
+"""What claims.py knows: IoU and distances of networks by training, and numbers with intervals.
 
-The IoUs of a fold are arrays (1 + R,): as measured, then with the test images resampled, the same
-ones for all networks; so every statistic of them has a percentile interval.
+The IoUs of a training are arrays (1 + S,): of all test images, then without each of them. Every
+statistic of them is analysed over trainings and images (:mod:`skiptool.stats.two_way`), both as
+random: two networks of one architecture are two trainings, never a difference.
 """
 
 from __future__ import annotations
@@ -13,42 +14,46 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from skiptool.errors import ArgumentError
-from skiptool.readings.difference import RESAMPLES, iou_by_fold
-from skiptool.readings.subject_counts import Network, SubjectCounts, subject_counts
+from skiptool.readings.difference import without_each
+from skiptool.readings.subject_counts import Network, SubjectCounts, Training, subject_counts
 from skiptool.records import ORIGINAL, Shift
-from skiptool.stats.bootstrap import percentile_interval, resampling_weights
+from skiptool.stats.two_way import OverTrainings, over_trainings, with_known_error
 from skiptool.steps.report.inputs import Inputs
 
 DARK = Shift.parse("brightness=0.75")
+ALPHA = 0.05
+
+Scores: TypeAlias = Mapping[Training, Any]
+"""IoU (1 + S,) by training."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number with its 95 % interval, and what each fold says."""
+    """A number with its interval, what each training says, and a p-value against a threshold."""
 
-    value: float
-    low: float
-    high: float
-    folds: tuple[float, ...]
+    found: OverTrainings
+    trainings: tuple[float, ...]
+    p_value: float
+    least: float = 0.0
     note: str = ""
 
-    def verdict(self, least: float, most: float = np.inf) -> str:
-        """Tell whether it lies between two thresholds."""
-        inside = self.low > least and self.high < most
-        outside = self.high < least or self.low > most
-        within = [least < fold < most for fold in self.folds]
-        if inside and all(within):
-            return "agrees"
-        return "disagrees" if outside and not any(within) else "not decided"
-
     @property
-    def by_fold(self) -> str:
-        """The folds' numbers."""
-        return ", ".join(map(signed, self.folds))
+    def value(self) -> float:
+        """Mean over trainings."""
+        return self.found.value
+
+    def verdict(self, adjusted: float) -> str:
+        """Tell on which side of the threshold it lies, by a p-value that counts all tests."""
+        if len(self.trainings) < 2:
+            return "not decided (one training)"
+        if not adjusted < ALPHA:
+            return "not decided"
+        return "agrees" if self.value > self.least else "disagrees"
 
     def __str__(self) -> str:
-        ends = f"[{signed(self.low)}, {signed(self.high)}]"
-        return f"{signed(self.value)} {ends}{self.note}"
+        low, high = self.found.ci_low, self.found.ci_high
+        ends = "" if np.isnan(low) else f" [{signed(low)}, {signed(high)}]"
+        return f"{signed(self.value)}{ends}{self.note}"
 
 
 def signed(value: float) -> str:
@@ -56,43 +61,76 @@ def signed(value: float) -> str:
     return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-class Evidence:
-    """IoU and distances of all networks, asked for by encoder and pruning."""
+Place: TypeAlias = tuple[str, str, Training]
+"""Encoder, pruning and training."""
 
-    def __init__(self, inputs: Inputs, seed: int) -> None:
-        found = subject_counts(inputs.totals("subject"), substituted=True)
+
+@dataclass(frozen=True)
+class Distances:
+    """Corrected distance and its standard error over images by network and layer."""
+
+    found: Mapping[Place, Mapping[str, tuple[float, float]]]
+    images: int
+
+    def layers(self, encoder: str, pruning: str) -> dict[Training, Mapping[str, Any]]:
+        """Layers of each training of a network."""
+        return {
+            training: layers
+            for (size, name, training), layers in self.found.items()
+            if (size, name) == (encoder, pruning)
+        }
+
+
+class Evidence:
+    """IoU and distances of all networks, asked for by encoder and pruning.
+
+    Parameters
+    ----------
+    totals : mapping of column name to values
+        See :func:`skiptool.readings.subject_counts.subject_counts`; of one test set.
+    distances : Distances
+    """
+
+    def __init__(self, totals: Mapping[str, Sequence[Any]], distances: Distances) -> None:
+        found = subject_counts(totals, substituted=True)
         if len(found) > 1:
             names = "; ".join(f"{each.dataset} {each.domain} {each.split}" for each in found)
             raise ArgumentError(f"predictions of {len(found)} test sets ({names}); give one")
         self.counts: SubjectCounts | None = found[0] if found else None
         networks = self.counts.networks if self.counts else {}
         self.networks = [each for each in networks if each.arch == "unet" and not each.ensemble]
-        subjects = len(self.counts.subjects) if self.counts else 1
-        drawn = resampling_weights(subjects, RESAMPLES, np.random.default_rng([seed, subjects]))
-        self._weights = np.concatenate([np.ones((1, subjects)), drawn]).T
-        self._known: dict[Network, dict[int | None, Any]] = {}
-        self.distances = _distances(inputs)
-        if not self.networks and not self.distances:
+        self._known: dict[Network, Scores] = {}
+        self.distances = distances
+        if not self.networks and not distances.found:
             raise ArgumentError(
                 "the tables hold no predictions of a U-net and no distances of one at "
                 f"{DARK} against the original; give those of 'skiptool predict' and 'hellinger'"
             )
 
+    @classmethod
+    def read(cls, inputs: Inputs) -> Evidence:
+        """Take what tables hold."""
+        return cls(inputs.totals("subject"), _distances(inputs))
+
     def iou(
         self, encoder: str, pruning: str, shift: Shift = ORIGINAL, clean: str | None = None
-    ) -> dict[int | None, Any]:
-        """IoU (1 + R,) by fold: as measured, then resampled; empty where it was not measured."""
+    ) -> Scores:
+        """IoU (1 + S,) by training; empty where it was not measured."""
         network = Network("unet", encoder, pruning, False, shift, clean)
         if network not in self._known:
             self._known[network] = self._scores(network)
         return self._known[network]
 
-    def _scores(self, network: Network) -> dict[int | None, Any]:
+    def _scores(self, network: Network) -> Scores:
         if self.counts is None or network not in self.counts.networks:
             return {}
         overlap = self.counts.networks[network]
-        sums = overlap.pixels @ self._weights  # (2, K, F, 1 + R)
-        return dict(zip(overlap.folds, iou_by_fold(sums[..., np.newaxis]), strict=True))
+        if not overlap.present.all():
+            raise ArgumentError(
+                f"{network.encoder} {network.pruning} under {network.shift}: some test images were "
+                "not predicted by every training; give tables of the same images"
+            )
+        return dict(zip(overlap.trainings, without_each(overlap.pixels), strict=True))
 
     def shifts(self, encoder: str) -> list[Shift]:
         """Shifts under which any network of the encoder was tried with nothing clean."""
@@ -105,36 +143,65 @@ class Evidence:
         mine = (each for each in self.networks if each.encoder == encoder)
         return list(dict.fromkeys(each.pruning for each in mine if each.clean_skips is None))
 
+    def encoders(self) -> list[str]:
+        """List encoders that anything was measured of."""
+        of_distances = (encoder for encoder, _, _ in self.distances.found)
+        return list(dict.fromkeys((*(each.encoder for each in self.networks), *of_distances)))
 
-Place: TypeAlias = tuple[str, str, int | None]
-"""Encoder, pruning and fold; the fold is None where a model has none."""
+
+def of_scores(
+    function: Callable[..., Any], *scores: Scores, least: float = 0.0, note: str = ""
+) -> Measure | None:
+    """Apply a function to the IoUs of each training that all have; None if one has no value."""
+    trainings = [each for each in scores[0] if all(each in of for of in scores)] if scores else []
+    if not trainings:
+        return None
+    values = np.stack([function(*(of[each] for of in scores)) for each in trainings])
+    if not np.isfinite(values[:, 0]).all():
+        return None
+    present = np.ones(values[:, 1:].shape, dtype=bool)
+    found = over_trainings(values[:, 0], values[:, 1:], present)
+    above = over_trainings(values[:, 0] - least, values[:, 1:] - least, present)
+    return Measure(found, tuple(values[:, 0].tolist()), above.p_value, least, note)
 
 
-def _distances(inputs: Inputs) -> dict[Place, dict[str, tuple[float, float]]]:
-    """Corrected distance and its standard error by place and layer."""
+def of_distances(
+    values: Sequence[float], errors: Sequence[float], images: int, note: str = ""
+) -> Measure | None:
+    """Average over trainings, whose images are the same: their errors do not cancel."""
+    if not values:
+        return None
+    found = with_known_error(np.array(values), float(np.mean(errors)), images)
+    return Measure(found, tuple(values), found.p_value, note=note)
+
+
+def _distances(inputs: Inputs) -> Distances:
+    """Take the layers' distances at brightness 0.75."""
     sources: dict[str, None] = {}
     models: dict[Place, str] = {}
     found: dict[Place, dict[str, tuple[float, float]]] = {}
+    images = 0
     for row in _dark_rows(inputs):
         source = f"{row['dataset']} {row['domain']} in {row['bins']} bins"
         sources.setdefault(f"{source}, range {row['range_rule']}", None)
-        place = (row["encoder"], row["pruning"], row["fold"])
+        place = (row["encoder"], row["pruning"], (row["fold"], row["repeat"] or 0))
         if models.setdefault(place, row["model_id"]) != row["model_id"]:
             raise ArgumentError(
                 f"distances of two models that are {row['encoder']}, {row['pruning']}, fold "
-                f"{row['fold']}; give the tables of one training"
+                f"{row['fold']}, repeat {row['repeat']}; give the tables of one training"
             )
+        images = max(images, row["n_other"] or 0)
         found.setdefault(place, {})[row["layer"]] = (row["corrected"], _error(row))
     if len(sources) > 1:
         raise ArgumentError(f"distances of {len(sources)} kinds ({'; '.join(sources)}); give one")
-    return found
+    return Distances(found, images)
 
 
 def _dark_rows(inputs: Inputs) -> Iterator[dict[str, Any]]:
     """Rows of U-nets' layers at brightness 0.75 against the original of the same domain."""
     names = (
-        *("arch", "encoder", "pruning", "fold", "model_id", "shift", "factor", "reference_shift"),
-        *("metric", "layer", "corrected", "ci_low", "ci_high"),
+        *("arch", "encoder", "pruning", "fold", "repeat", "model_id", "shift", "factor"),
+        *("reference_shift", "metric", "layer", "corrected", "ci_low", "ci_high", "n_other"),
         *("dataset", "domain", "reference_domain", "bins", "range_rule"),
     )
     for table in inputs.shifts:
@@ -152,25 +219,3 @@ def _error(row: Mapping[str, Any]) -> float:
     """Give the standard error by the longer half of the interval; the other may be cut."""
     middle = row["corrected"]
     return float(max(row["ci_high"] - middle, middle - row["ci_low"]) / 1.96)
-
-
-def over_folds(function: Callable[..., Any], *scores: Mapping[int | None, Any]) -> Measure | None:
-    """Apply a function to the IoUs of each fold that all have; None if it is undefined in one."""
-    folds = [fold for fold in scores[0] if all(fold in each for each in scores)] if scores else []
-    if not folds:
-        return None
-    values = np.stack([function(*(each[fold] for each in scores)) for fold in folds])
-    if not np.isfinite(values[:, 0]).all():
-        return None
-    low, high = percentile_interval(values.mean(axis=0)[1:])
-    return Measure(
-        float(values[:, 0].mean()), float(low), float(high), tuple(values[:, 0].tolist())
-    )
-
-
-def with_errors(folds: Sequence[float], errors: Sequence[float]) -> Measure | None:
-    """Average folds, whose test images are the same: their errors do not cancel."""
-    if not folds:
-        return None
-    value, half = float(np.mean(folds)), 1.96 * float(np.mean(errors))
-    return Measure(value, value - half, value + half, tuple(folds))

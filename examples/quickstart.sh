@@ -4,7 +4,8 @@
 #   examples/quickstart.sh [FOLDER]     results go to FOLDER (default: skiptool-quickstart)
 #
 # Half the side of the images and of the canvas, a quarter of the cells: the same density; ResNet18
-# from random weights, one fold, three architectures. Run it again to go on after an interruption.
+# from random weights, one fold, three architectures, each trained once: enough to see what skiptool
+# does, not to say which architecture is better. Run it again to go on after an interruption.
 set -euo pipefail
 
 folder=${1:-skiptool-quickstart}
@@ -32,15 +33,17 @@ skiptool features - --data synth.zarr --transmission --shift original "${shifts[
     --resume <models.txt
 
 say "5/6 hellinger: how far each shift reaches, layer by layer (no network, no images needed)"
+measures=(--metric hellinger --metric covariance --metric classifier --metric paired-difference)
 for k in 0 1 4; do
     store=features/resnet18-L$k-fold0_synthetic
     skiptool hellinger "${store}_original.zarr" "${store}_brightness-0.75.zarr"
     skiptool hellinger "${store}_original.zarr" "${store}"_{brightness,contrast,saturation}-*.zarr \
-        -o "shift-L$k.parquet" --overwrite --quiet
+        "${measures[@]}" -o "shift-L$k.parquet" --overwrite
 done
 
 say "6/6 report"
 skiptool report predictions.parquet substituted.parquet shift-L?.parquet runs/*/fold0/history.parquet synth.zarr \
     masks.zarr -o report.html --figures figures --format png,pdf --title "skiptool quickstart" \
     --overwrite
-printf '\nOpen %s/report.html\n' "$PWD" >&2
+printf '\nOpen %s/report.html\nEach network was trained once: the intervals are over images and say nothing about the next training.\n' \
+    "$PWD" >&2

@@ -133,11 +133,13 @@ def distances(path: Path, shifts: Sequence[Shift], domain: str, folds: int = 5) 
                 mean = float(values.mean())
                 found: dict[str, Any] = {
                     "value": [mean, *values],
+                    "corrected": [mean - 0.002, *[None] * channels],
                     "channel": [None, *range(channels)],
                     "ci_low": [mean - 0.01, *[None] * channels],
                     "ci_high": [mean + 0.01, *[None] * channels],
                     "null_mean": [0.035, *[None] * channels],
                     "null_high": [0.045, *[None] * channels],
+                    "p_value": [0.001, *[None] * channels],
                 }
                 whole = mean if index == 0 else whole
                 share = mean / whole
@@ -158,6 +160,7 @@ def distances(path: Path, shifts: Sequence[Shift], domain: str, folds: int = 5) 
                         "other_id": other,
                     },
                     **{"dataset": "study", "reference_domain": domain, "domain": domain},
+                    **{"reference_split": "test", "split": "test"},
                     **{"reference_shift": "original", "shift": shift.kind.value},
                     **{"factor": shift.factor, "layer": layer, "layer_index": index},
                     **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -15,6 +17,7 @@ from skiptool.model.infer import place
 from skiptool.stores.checkpoint import model_identity, open_model
 from skiptool.stores.configuration import write_config
 from skiptool.stores.header import digest
+from skiptool.stores.seal import sealed_object
 
 
 def sibling(model: Path, folder: Path, fold: int) -> Path:
@@ -34,6 +37,14 @@ def sibling(model: Path, folder: Path, fold: int) -> Path:
     config["lineage"]["id"] = digest(["model", 1, model_identity(architecture, tensors)])
     write_config(folder / "config.json", config)
     return folder
+
+
+def edit(folder: Path, change: Mapping[str, Any]) -> None:
+    """Change what a model's configuration says; ``parameters`` are those of its lineage."""
+    config = json.loads((folder / "config.json").read_text())
+    config["lineage"]["parameters"] |= change.get("parameters", {})
+    config |= {name: value for name, value in change.items() if name != "parameters"}
+    (folder / "config.json").write_text(json.dumps(sealed_object(config)))
 
 
 def settled(network: smp.base.SegmentationModel) -> smp.base.SegmentationModel:

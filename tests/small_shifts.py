@@ -12,18 +12,23 @@ from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 FACTS: dict[str, Any] = {
     **{"reference": "r.zarr", "reference_id": "r", "other": "o.zarr", "other_id": "o"},
     **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0, "dataset": "d"},
+    "repeat": 0,
     **{"reference_domain": "a", "reference_shift": "original", "reference_factor": None},
     **{"domain": "a", "shift": "brightness", "factor": 0.5},
     **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},
-    **{"ci_low": None, "ci_high": None, "null_high": None, "permutations": 0, "unit": "image"},
-    **{"n_reference": 8, "n_other": 9},
+    **{"ci_low": None, "ci_high": None, "null_mean": 0.0, "null_high": None, "permutations": 0},
+    **{"unit": "image", "units_reference": 8, "units_other": 9, "n_reference": 8, "n_other": 9},
+    **{"reference_split": None, "split": None, "warnings": None},
 }
+
+BIAS = 0.25
+"""What plain values lie above the estimates."""
 
 Layer = tuple[dict[str, Any], list[float]]
 Tables = tuple[dict[str, list[Any]], dict[str, list[Any]]]
 
 
-SHARES = {"transmission": "value", "transmission_low": "ci_low", "transmission_high": "ci_high"}
+SHARES = {"transmission": "corrected", "transmission_low": "ci_low", "transmission_high": "ci_high"}
 
 
 def pair(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -43,8 +48,12 @@ def shared(row: dict[str, Any], whole: float | None) -> dict[str, Any]:
 
 
 def layer(name: str, values: Sequence[float], mean: float | None, **facts: object) -> Layer:
-    """Return the row of one layer and the distances of its channels."""
-    return {**FACTS, **facts, "layer": name, "value": mean}, [*values]
+    """Return the row of one layer and the distances of its channels.
+
+    The plain values are larger: what is drawn are the estimates.
+    """
+    plain = None if mean is None else mean + BIAS
+    return {**FACTS, **facts, "layer": name, "value": plain, "corrected": mean}, [*values]
 
 
 def network(means: dict[str, float], pruning: str = "baseline", **facts: object) -> list[Layer]:
@@ -58,10 +67,14 @@ def tables(*layers: Layer) -> Tables:
 
     Where a pair has its input, rows say how much of it is left, as if the input's were exact.
     """
-    inputs = {pair(row): row["value"] for row, _ in layers if row["layer"] == "input"}
+    inputs = {pair(row): row["corrected"] for row, _ in layers if row["layer"] == "input"}
     layers = tuple((shared(row, inputs.get(pair(row))), values) for row, values in layers)
     rows = {name: [row[name] for row, _ in layers] for name in LAYER_COLUMNS}
     channels = {name: [row[name] for row, _ in layers] for name in CHANNEL_KEYS}
     numbers = [np.array([np.nan, *range(len(values))]) for _, values in layers]
-    found = [np.array([np.nan if row["value"] is None else row["value"], *v]) for row, v in layers]
-    return rows, {**channels, "channel": numbers, "value": found}
+    found = [
+        np.array([np.nan if row["corrected"] is None else row["corrected"], *v])
+        for row, v in layers
+    ]
+    plain = [each + BIAS for each in found]
+    return rows, {**channels, "channel": numbers, "value": plain, "corrected": found}

@@ -21,7 +21,7 @@ from skiptool.comparison.results import Measured
 from skiptool.comparison.sets import Settings
 from skiptool.engine import available_cores, dask_mapper, mapped, threaded
 from skiptool.errors import ArgumentError, FormatError
-from skiptool.names import Metric
+from skiptool.names import LAYERWISE, Metric
 from skiptool.steps.hellinger import measure_shift
 from small_activations import Noted, activations, numbered, written
 from small_stores import refused
@@ -170,8 +170,11 @@ def test_exceptions_travel_from_a_cluster(cluster: Mapper) -> None:
         next(results)
 
 
-SPREAD = tuple(metric for metric in Metric if metric is not Metric.WASSERSTEIN_EXACT)
-"""Metrics all of whose reading is spread; the exact distance reads in the process itself."""
+ITSELF = (Metric.WASSERSTEIN_EXACT, *LAYERWISE)
+"""Metrics that read in the process itself."""
+
+SPREAD = tuple(metric for metric in Metric if metric not in ITSELF)
+"""Metrics all of whose reading is spread."""
 
 SETTINGS = Settings(metrics=SPREAD, bins=(10, 20), permutations=19, workers=2, group="subject")
 IMAGES = (50, 41)
@@ -223,7 +226,8 @@ def test_shift_table_of_a_cluster_is_equal_to_the_bit(tmp_path: Path) -> None:
         written(tmp_path / f"{seed}.zarr", activations(images, seed))
         for seed, images in enumerate(IMAGES)
     ]
-    settings = replace(SETTINGS, metrics=tuple(Metric), group=None)
+    unpaired = tuple(metric for metric in Metric if metric is not Metric.PAIRED_DIFFERENCE)
+    settings = replace(SETTINGS, metrics=unpaired, group=None)
     for name, dask in (("threads", None), ("cluster", "local")):
         out = tmp_path / f"{name}.parquet"
         measure_shift(stores[0], stores[1:], out, settings=settings, dask=dask)

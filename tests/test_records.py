@@ -171,6 +171,19 @@ def test_training_is_the_protocol_of_section_4c() -> None:
     assert (training.loss, training.precision) == (Loss.CE_GDICE, Precision.AUTO)
 
 
+def test_seeds_of_repeats_differ() -> None:
+    """Repeat 0 has the seed itself; the others must not be the first of another seed."""
+    seeds = {
+        (seed, repeat): Training(0, seed=seed, repeat=repeat).random_seed
+        for seed in (0, 1, 2, 7)
+        for repeat in range(20)
+    }
+    assert len(set(seeds.values())) == len(seeds)
+    assert all(seeds[seed, 0] == seed for seed in (0, 1, 2, 7))
+    assert all(0 <= value < 2**63 for value in seeds.values())
+    assert Training(3, seed=1, repeat=5).random_seed == seeds[1, 5]  # whatever the fold
+
+
 def test_records_travel_between_processes() -> None:
     architecture = Architecture("resnet18", (2, 3), CLASSES)
     for record in (ORIGINAL, architecture, Training(0), Outcome((Path("a"),))):

@@ -16,7 +16,9 @@ __all__ = [
     "IGNORE",
     "INPUT",
     "LAYERS",
+    "LAYERWISE",
     "SKIP_LEVELS",
+    "VALIDATION",
     "Arch",
     "ExportFormat",
     "Kind",
@@ -37,6 +39,10 @@ IGNORE: Final = 255
 
 ENSEMBLE_FOLD: Final = -1
 """What stands for the fold of an ensemble over all folds."""
+
+VALIDATION: Final = "validation"
+"""The split of the samples that a network was validated on (``--split fold``), as histories,
+prediction tables, feature stores and shift tables call it."""
 
 SKIP_LEVELS: Final = (1, 2, 3, 4)
 """Levels of the skip connections of a five-stage U-net; level l joins ``enc{l}`` to ``dec{l}``."""
@@ -127,7 +133,10 @@ class ShiftKind(StrEnum):
 
 
 class Metric(StrEnum):
-    """Distances between two distributions of activations; the last two need no bins."""
+    """Distances between two sets of activations; those from ``wasserstein-exact`` on need no bins.
+
+    The last three, :data:`LAYERWISE`, are of a layer as a whole.
+    """
 
     HELLINGER = "hellinger"
     BHATTACHARYYA = "bhattacharyya"
@@ -138,6 +147,13 @@ class Metric(StrEnum):
     WASSERSTEIN = "wasserstein"
     WASSERSTEIN_EXACT = "wasserstein-exact"
     REPRESENTATION_SHIFT = "representation-shift"
+    COVARIANCE = "covariance"
+    CLASSIFIER = "classifier"
+    PAIRED_DIFFERENCE = "paired-difference"
+
+
+LAYERWISE: Final = (Metric.COVARIANCE, Metric.CLASSIFIER, Metric.PAIRED_DIFFERENCE)
+"""Measures of a layer as a whole: no channel has a value of its own."""
 
 
 class RangeRule(StrEnum):

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,6 +52,8 @@ __all__ = [
     "check_name",
     "family",
     "is_name",
+    "repeat_of",
+    "training_name",
 ]
 
 
@@ -258,12 +261,41 @@ def family(arch: str | None, encoder: str | None) -> str:
     return f"{named}{encoder or ''}".strip()
 
 
+def training_name(fold: int, repeat: int | None = 0) -> str:
+    """Name a training of an architecture, as its folder is called.
+
+    Examples
+    --------
+    >>> training_name(2), training_name(2, 1)
+    ('fold2', 'fold2-r1')
+    """
+    return f"fold{fold}-r{repeat}" if repeat else f"fold{fold}"
+
+
+def repeat_of(fold: int | None, repeat: int | None) -> int | None:
+    """Return which repeat of a fold a network is; before version 0.2 that was not recorded.
+
+    Networks that others trained have no fold and no repeat, ensembles have no repeat.
+
+    Examples
+    --------
+    >>> repeat_of(3, None), repeat_of(3, 1), repeat_of(None, None), repeat_of(-1, None)
+    (0, 1, None, None)
+    """
+    trained = fold is not None and fold >= 0
+    return 0 if trained and repeat is None else repeat
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """Protocol of section IV.C; what the paper leaves open is recorded by name here.
 
     Attributes
     ----------
+    seed : int
+        Folds that are derived from the data depend on it, and so does `random_seed`.
+    repeat : int
+        Trainings of one fold that differ in their repeat differ in `random_seed` alone.
     class_weights : tuple of (str, float)
         Weights of classes in the cross-entropy, 1 for those not named.
     patience : int, optional
@@ -293,6 +325,23 @@ class Training:
     nodes: int = 1
     compile: bool = False
     deterministic: bool = False
+    repeat: int = 0
+
+    @property
+    def random_seed(self) -> int:
+        """Seed of initial weights, batch order and augmentation: `seed` itself for repeat 0.
+
+        Examples
+        --------
+        >>> Training(fold=0, seed=7).random_seed
+        7
+        >>> Training(fold=0, seed=7, repeat=1).random_seed == Training(fold=0, seed=8).random_seed
+        False
+        """
+        if not self.repeat:
+            return self.seed
+        hashed = sha256(f"seed {self.seed} repeat {self.repeat}".encode()).digest()
+        return int.from_bytes(hashed[:7], "big")
 
     def recorded(self) -> dict[str, Any]:
         """Return the protocol as JSON types; what goes beyond the paper's only where it is used.
@@ -312,6 +361,7 @@ class Training:
 _BEYOND_THE_PAPER: Mapping[str, Any] = {
     **{"class_weights": {}, "patience": None, "grad_clip": None},
     **{"devices": 1, "nodes": 1, "compile": False, "deterministic": False},
+    "repeat": 0,
 }
 """What a protocol leaves out of its record while it is so: models made before stay finished."""
 

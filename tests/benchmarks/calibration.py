@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from populations import HELD_OUT, POPULATIONS, SHIFTS, TUNED, shifted, true_distance
+from populations import POPULATIONS, SHIFTS, TUNED, shifted, true_distance
 
 from skiptool.comparison.arrays import as_activations
 from skiptool.comparison.pairs import measure_pairs
@@ -184,31 +184,43 @@ def coverage(cell: Cell, repeats: int, seed: int) -> Mapping[str, float]:
 
 
 def print_coverage(repeats: int, seed: int) -> None:
-    """Print coverage by population, shift and size."""
-    print("| population | shift | sets | coverage of 95 % | true | value | corrected | upper end |")
-    print("|---|---|---|---:|---:|---:|---:|---:|")
-    cells = [
-        Cell(name, shift, units, paired)
-        for name in (*TUNED, *HELD_OUT)
-        for units, paired in (*SIZES, *PAIRED)
-        for shift in SHIFTS
-        if not (paired and shift == "none")
-    ]
-    for cell in cells:
-        found = coverage(cell, repeats, seed)
-        star = "*" if cell.population in TUNED else ""
-        sets = f"{cell.units[0]} pairs" if cell.paired else f"{cell.units[0]}/{cell.units[1]}"
-        row = f"| {cell.population}{star} | {cell.shift} | {sets} |"
-        if not found["told"]:
-            print(f"{row} no interval | | | | |", flush=True)
-            continue
-        given = "" if found["told"] == 1 else f", told {percent(found['told'])} %"
-        print(
-            f"{row} {percent(found['coverage'])} ({percent(found['on_all'])}){given} | "
-            f"{found['true']:.3f} ({found['true_on_all']:.3f}) | {found['value']:.3f} | "
-            f"{found['corrected']:.3f} | {found['high']:.3f} |",
-            flush=True,
-        )
+    """Print coverage by population, shift and size, then what the estimates of 15 images are."""
+    sizes = [*SIZES, *PAIRED]
+    heads = [f"{n[0]} pairs" if paired else f"{n[0]}/{n[1]}" for n, paired in sizes]
+    print(f"| coverage of 95 %, in %, by shift: {', '.join(SHIFTS)} | {' | '.join(heads)} |")
+    print("|---|" + "---|" * len(heads))
+    found: dict[Cell, Mapping[str, float]] = {}
+    for name in POPULATIONS:
+        cells = []
+        for units, paired in sizes:
+            shifts = [shift for shift in SHIFTS if not (paired and shift == "none")]
+            here = [Cell(name, shift, units, paired) for shift in shifts]
+            found |= {cell: coverage(cell, repeats, seed) for cell in here}
+            cells.append(", ".join(_covered(found[cell]) for cell in here))
+        print(f"| {_starred(name)} | {' | '.join(cells)} |", flush=True)
+    print("\n| 15/15 images: true (on all 100 bins), value, corrected | none | middle | strong |")
+    print("|---|---|---|---|")
+    for name in POPULATIONS:
+        here = [found[Cell(name, shift, (15, 15), False)] for shift in ("none", "middle", "strong")]
+        print(f"| {_starred(name)} | {' | '.join(map(_estimated, here))} |")
+
+
+def _starred(name: str) -> str:
+    return f"{name}*" if name in TUNED else name
+
+
+def _covered(found: Mapping[str, float]) -> str:
+    if not found["told"]:
+        return "no interval"
+    given = "" if found["told"] == 1 else f" of {percent(found['told'])} %"
+    return f"{percent(found['coverage'])}{given}"
+
+
+def _estimated(found: Mapping[str, float]) -> str:
+    if not found["told"]:
+        return "no interval"
+    numbers = [found[key] for key in ("true", "true_on_all", "value", "corrected")]
+    return "{:.3f} ({:.3f}), {:.3f}, {:.3f}".format(*numbers)
 
 
 MOVES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)

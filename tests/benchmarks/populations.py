@@ -8,6 +8,7 @@ were looked at only afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -75,17 +76,36 @@ def gamma(rng: np.random.Generator, n: int, d: int, k: int) -> Any:  # noqa: ANN
     return (rng.gamma(0.5, 1.0, (n, d, k)) * np.exp(effect(rng, n, d, 0.5))).astype(np.float32)
 
 
-TUNED: Final[Mapping[str, Draw]] = {"gauss": gauss, "t(3)": student, "sparse": sparse}
+def pixels(rng: np.random.Generator, n: int, d: int, k: int) -> Any:  # noqa: ANN401
+    """Bounded grey values of smooth images that differ in brightness."""
+    field = smooth(rng, n, d, k) + effect(rng, n, d, 0.7)
+    return np.round(255 * np.clip(0.5 + np.float32(0.15) * field, 0.0, 1.0)) / np.float32(255)
+
+
+def spikes(rng: np.random.Generator, n: int, d: int, k: int) -> Any:  # noqa: ANN401
+    """Mostly small values around 0, one in five from a wide Laplace distribution."""
+    wide = rng.random((n, d, k)) < 0.2
+    values = np.where(wide, rng.laplace(0.0, 2.0, (n, d, k)), rng.normal(0.0, 0.2, (n, d, k)))
+    return effect(rng, n, d, 0.3) + values.astype(np.float32)
+
+
+TUNED: Final[Mapping[str, Draw]] = {
+    "gauss": gauss,
+    "t(3)": student,
+    "sparse": sparse,
+    "bimodal": bimodal,
+}
 HELD_OUT: Final[Mapping[str, Draw]] = {
     "lognormal": lognormal,
     "smooth field": field,
-    "bimodal": bimodal,
     "gamma": gamma,
     "very sparse": very_sparse,
+    "pixels": pixels,
+    "spikes": spikes,
 }
 POPULATIONS: Final = {**TUNED, **HELD_OUT}
 
-SCALED: Final = {"sparse", "lognormal", "gamma", "very sparse"}
+SCALED: Final = {"sparse", "lognormal", "gamma", "very sparse", "pixels"}
 """Populations of values above 0: their shifts multiply, those of the others add."""
 
 SHIFTS: Final = {
@@ -103,16 +123,13 @@ def shifted(population: str, shift: str, values: Any) -> Any:  # noqa: ANN401
     return values * np.float32(factor) if population in SCALED else values + np.float32(added)
 
 
-_SAMPLES: dict[str, Any] = {}
-
-
-def population_sample(population: str) -> Any:  # noqa: ANN401
-    """Return 4 million sorted values of a population; they stand for its distribution."""
-    if population not in _SAMPLES:
-        rng = np.random.default_rng(20261130)
-        drawn = POPULATIONS[population](rng, 8000, 8, 64)
-        _SAMPLES[population] = np.sort(drawn.ravel())
-    return _SAMPLES[population]
+@cache
+def population_sample(population: str, shift: str) -> Any:  # noqa: ANN401
+    """Return 4 million sorted values of a shifted population; they stand for its distribution."""
+    if shift != "none":
+        return shifted(population, shift, population_sample(population, "none"))
+    rng = np.random.default_rng(20261130)
+    return np.sort(POPULATIONS[population](rng, 8000, 8, 64).ravel())
 
 
 def true_distance(population: str, shift: str, edges: Any) -> float:  # noqa: ANN401
@@ -120,10 +137,9 @@ def true_distance(population: str, shift: str, edges: Any) -> float:  # noqa: AN
 
     A value on an edge is in the upper bin, as in `skiptool.distances.binning`.
     """
-    values = population_sample(population)
     rows = []
-    for each in (values, shifted(population, shift, values)):
-        cuts = np.searchsorted(each, np.asarray(edges), side="left")
-        rows.append(np.diff(np.concatenate([[0], cuts, [len(each)]])) / len(each))
+    for values in (population_sample(population, each) for each in ("none", shift)):
+        cuts = np.searchsorted(values, np.asarray(edges, dtype=np.float32), side="left")
+        rows.append(np.diff(np.concatenate([[0], cuts, [len(values)]])) / len(values))
     p, q = rows
     return float(np.sqrt(np.square(np.sqrt(p) - np.sqrt(q)).sum() / 2))

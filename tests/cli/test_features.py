@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from skiptool.stores.features import open_features
+from small_models import edit, sibling
 
 Run = Callable[..., Any]
 Contents = Callable[[Path], dict[str, bytes]]
@@ -58,6 +59,28 @@ def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     assert (found.code, found.out) == (0, "")
     assert "stores: 15" in found.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_folds(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
+    """A model of another split of the data is refused in one line, as by predict."""
+    bad = sibling(experiment.baseline, tmp_path / "m/bad", 1)
+    edit(bad, {"split_hash": "0" * 64})
+    sibling(experiment.baseline, tmp_path / "m/good", 2)
+    words = (tmp_path / "m", "--data", experiment.data, "--split", "fold")
+    layer = ("--layers", "head", "-o", tmp_path / "f")
+    found = run("features", *words, *layer)
+    assert found.code == 3
+    assert len(found.lines) == 1
+    store = open_features(Path(found.lines[0]))
+    assert (store.facts["split"], store.facts["fold"]) == ("validation", 2)
+    refused = [line for line in found.err.splitlines() if "trained on another split" in line]
+    assert refused
+    scored = run("predict", *words, "-o", tmp_path / "p.parquet")
+    assert scored.code == 3
+    assert refused == [line for line in scored.err.splitlines() if "trained on another" in line]
+    alone = run("features", bad, *words[1:], *layer)
+    assert alone.code == 1
+    assert "trained on another split" in alone.line()
 
 
 def test_command_of_a_store_makes_it_again(

@@ -93,3 +93,9 @@ def test_choices() -> None:
 def test_boxes_that_are_none(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected TOP,LEFT,BOTTOM,RIGHT"):
         options.boxes([word], "--artifact-box")
+
+
+@pytest.mark.parametrize("text", ["", "8", "8x", "x8", "0x8", "8x8x8", "-1x2", "a x b"])
+def test_grid_of_another_form(text: str) -> None:
+    with pytest.raises(ArgumentError, match="expected ROWSxCOLUMNS"):
+        options.grid(text)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 from skiptool.model import weights
 from skiptool.names import LAYERS, LoggerName, Loss, Precision
@@ -48,6 +50,7 @@ def test_defaults_are_the_protocol_of_the_paper(run: Run, asked: dict[str, Any])
     assert (protocol.loss, protocol.encoder_weights) == (Loss.CE_GDICE, "imagenet")
     assert (asked["encoders"], asked["skips"]) == (("resnet18",), ((1, 2, 3, 4),))
     assert (asked["fold"], asked["folds"], asked["domain"]) == ((), None, None)
+    assert (asked["repeats"], asked["repeat"]) == (1, ())
     assert (asked["keep_last"], asked["arch"]) == (True, "unet")
 
 
@@ -60,7 +63,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     words = ("--lr-gamma", "0.5", "--loss", "ce", "--precision", "bf16", "--no-keep-last")
     numbers += ("--patience", "4", "--grad-clip", "2", "--class-weight", "cell=2.5,debris=0")
     skips = ("--prune", "1", "--skips", "none", "--encoder-weights", "w.pth", "-o", "r/")
-    skips += ("--arch", "linknet")
+    skips += ("--arch", "linknet", "--repeats", "5", "--repeat", "4", "--repeat", "2")
     assert run("train", "s", *several, *places, *numbers, *words, *skips, "--resume").code == 0
     progress = asked.pop("progress")
     assert callable(progress.warn)
@@ -71,6 +74,7 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     assert asked == {
         **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
         **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
+        **{"repeats": 5, "repeat": [4, 2]},
         **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
         **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,), "arch": "linknet"},
         **{"overwrite": False, "resume": True, "dry_run": False},
@@ -165,6 +169,100 @@ def test_an_architecture_from_training_to_features(
         assert shift.code == 0
     compared = run("report", *(f"{store}.parquet" for store in stores)).rows()[0]
     assert {"linknet resnet18 L1-pruned", "resnet18 L1-pruned"} <= set(compared)
+
+
+def test_repeats_from_training_to_report(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Two trainings of one fold: each keeps its number, from the folder to the page's numbers."""
+    runs, data = tmp_path / "runs", ("--data", experiment.data)
+    once = (*SHORT, "--fold", "0", "-o", runs)
+    words = (*once, "--repeats", "2")
+    dry = run("train", experiment.data, *words, "--dry-run", "--json").json["summary"]
+    folders = [runs / "resnet18-L0" / name for name in ("fold0", "fold0-r1")]
+    assert (dry["models"], dry["folders"]) == (2, [*map(str, folders)])
+    trained = run("train", experiment.data, *words)
+    assert (trained.code, trained.lines) == (0, [*map(str, folders)])
+    again = run("train", experiment.data, *words, "--resume", "--json").json
+    assert (again["outputs"], again["summary"]["trained now"]) == ([*map(str, folders)], 0)
+    command = shlex.split(run("info", "--command", folders[1]).lines[0])[1:]
+    assert command[command.index("--repeat") + 1] == "1"
+    assert run(*command, "--resume").lines == [str(folders[1])]
+    told = run("info", "--json", *folders).json["summary"].values()
+    assert [(each["model"], each["repeat"]) for each in told] == [
+        *(("resnet18-L0/fold0", 0), ("resnet18-L0/fold0-r1", 1))
+    ]
+
+    table = tmp_path / "p.parquet"
+    predicted = run("predict", runs, *data, "--ensemble", "-o", table)
+    assert (predicted.code, "mean over folds and their repeats" in predicted.err) == (0, True)
+    models = pq.read_table(table, columns=["model", "fold", "repeat"]).to_pylist()
+    assert {tuple(row.values()) for row in models} == {
+        *(("resnet18-L0/fold0", 0, 0), ("resnet18-L0/fold0-r1", 0, 1)),
+        ("resnet18-L0/ensemble", -1, None),
+    }
+    validation = tmp_path / "validation.parquet"
+    assert run("predict", runs, *data, "--split", "fold", "-o", validation).code == 0
+    samples = pq.read_table(validation, columns=["repeat", "sample"]).to_pylist()
+    first, second = ({row["sample"] for row in samples if row["repeat"] == r} for r in (0, 1))
+    assert first == second != set()
+
+    shifts, stores = ("--shift", "original", "--shift", "brightness=0.5"), tmp_path / "feats"
+    found = run("features", runs, *data, *shifts, "-o", stores)
+    assert found.code == 0
+    assert [Path(line).name.split("_")[0] for line in found.lines] == [
+        *["resnet18-L0-fold0"] * 2,
+        *["resnet18-L0-fold0-r1"] * 2,
+    ]
+    tables = [tmp_path / f"shift{repeat}.parquet" for repeat in (0, 1)]
+    for repeat, pair in enumerate((found.lines[:2], found.lines[2:])):
+        measured = ("hellinger", *pair, "--permutations", "0", "-o", tables[repeat])
+        assert run(*measured).code == 0
+        column = pq.read_table(tables[repeat], columns=["repeat"])["repeat"].to_pylist()
+        assert {*column} == {repeat}
+
+    histories = [folder / "history.parquet" for folder in folders]
+    page = tmp_path / "page.html"
+    made = run("report", table, *tables, *histories, "-o", page, "--json").json
+    text = page.read_text()
+    assert "mean over 2 repeats of one fold" in text
+    assert re.search(r"<dt>Repeats</dt>\s*<dd>2</dd>", text)
+    (numbers,) = (pq.read_table(path).to_pylist() for path in made["side_outputs"])
+    best = [row for row in numbers if row["quantity"] == "best mIoU" and row["fold"] == 0]
+    assert [row["repeat"] for row in best] == [0, 1]
+    layers = [row for row in numbers if row["quantity"] == "distance" and row["layer"] == "enc1"]
+    assert {row["folds"] for row in layers} == {2}
+
+
+def test_the_first_repeat_is_what_is_trained_without_repeats(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Repeat 0 is bit for bit the model of the shared experiment; repeat 1 starts elsewhere."""
+    words = (*SHORT, "--fold", "0", "--prune", "0", "-o", tmp_path / "runs")
+    (zero,) = run("train", experiment.data, *words, "--repeat", "0").lines
+    (one,) = run("train", experiment.data, *words, "--repeat", "1").lines
+    known = (experiment.baseline / "model.safetensors").read_bytes()
+    assert Path(zero, "model.safetensors").read_bytes() == known
+    tensors, others = (load_file(Path(each, "model.safetensors")) for each in (zero, one))
+    same = [name for name in tensors if (tensors[name] == others[name]).all()]
+    assert all(name.endswith("num_batches_tracked") for name in same)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--repeats", "0"), "--repeats"),
+        (("--repeat", "-1"), "--repeat -1: expected 0 to any number"),
+        (("--repeats", "2", "--repeat", "2"), "--repeat 2: expected 0 to 1, below --repeats"),
+    ],
+)
+def test_repeats_that_there_are_not(
+    words: tuple[str, ...], expected: str, run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    found = run("train", experiment.data, *SHORT, *words, "-o", tmp_path / "runs")
+    assert found.code == 2
+    assert expected in found.err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from skiptool.distances.binned import (
 from skiptool.distances.binning import count, equal_width
 from skiptool.distances.histograms import constant_channels, extent, frequencies, joint_range
 from skiptool.errors import ArgumentError
-from skiptool.names import Metric
+from skiptool.names import LAYERWISE, Metric
 from strategies import feature_pairs, frequency_rows
 
 Array = NDArray[Any]
@@ -249,7 +249,7 @@ def test_literal_never_takes_the_root_of_a_negative_number() -> None:
 
 
 def test_every_metric_on_bins_has_a_distance() -> None:
-    unbinned = {Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT}
+    unbinned = {Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT, *LAYERWISE}
     assert set(DISTANCES) == set(Metric) - unbinned
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skiptool.figures.correlations import (
+    assumed_text,
     correlation_columns,
     correlation_numbers,
     distance_text,
@@ -52,20 +53,20 @@ def test_a_correlation_is_written_with_its_interval(
         ([(0.1, 0.0, 0.59)], "Its interval overlaps with that of no other layer."),
         (
             [(0.1, 0.0, 0.6), (0.1, 0.0, 0.2)],
-            "The interval at enc2 overlaps with it: which forecasts best is not settled.",
+            "The interval at enc2 overlaps with it: which layer is best is not settled.",
         ),
         (
             [(0.5, 0.4, 0.7), (0.7, 0.5, 0.95)],
-            "The intervals at enc2, enc3 overlap with it: which forecasts best is not settled.",
+            "The intervals at enc2, enc3 overlap with it: which layer is best is not settled.",
         ),
         (
             [*[(0.5, 0.4, 0.7)] * 5, (0.0, -0.1, 0.1)],
-            "The intervals at 5 of the 6 other layers overlap with it: which forecasts best is "
+            "The intervals at 5 of the 6 other layers overlap with it: which layer is best is "
             "not settled.",
         ),
         (
             [(0.5, 0.4, 0.7)] * 5,
-            "The intervals at all 5 other layers overlap with it: which forecasts best is not "
+            "The intervals at all 5 other layers overlap with it: which layer is best is not "
             "settled.",
         ),
         ([(NAN, NAN, NAN)], ""),
@@ -102,9 +103,19 @@ def test_names_and_methods_in_words() -> None:
     assert (measure_name(plain), family_name(plain)) == ("new", "networks")
     assert images_name(plain) == "study test"
     assert "bins" not in distance_text(plain)
-    assert "not corrected" in distance_text(plain)
+    assert "corrected for the finite number of images" in distance_text(plain)
     odd = replace(found, joined=replace(found.joined, kin=kin._replace(bins=7)))
     assert distance_text(odd).endswith("B = 7 bins")
     text = spearman_text([found, replace(found, points=(1000,), shifts=(4,), level=0.9)])
     for part in ("n = 36 to 1,000 points", "one of 4 to 9 shifts (", "95 % interval", "R = 2,000"):
         assert part in text
+    assert "No interval with fewer than 9 shifts, or for a perfect order" in text
+
+
+def test_points_of_tables_that_name_no_split_are_counted() -> None:
+    (found,) = associations(*sweep(split=None))
+    assert assumed_text(found) == (
+        "36 of 36 points come from shift tables that do not name one split; their images are "
+        "assumed to be the test images."
+    )
+    assert assumed_text(associations(*sweep())[0]) == ""

@@ -27,7 +27,7 @@ def test_only_what_is_drawn_is_explained() -> None:
         return [str(handle.get_label()) for handle in key.kinds]
 
     assert told(run()) == ["training loss", "weights kept"]
-    assert told(run(), run(fold=1))[:2] == ["mean over folds", "one fold"]
+    assert told(run(), run(fold=1))[:2] == ["mean over trainings", "one training"]
     assert told(run(), run(encoder="x"), run(pruning="L1-pruned"))[0] == "training loss"
     assert told(run(epochs=4, fall=2))[-1] == "learning rate falls"
     assert told(run(miou=[None])) == ["training loss"]

@@ -96,7 +96,7 @@ def test_skips_of_any_line_are_joined_below_the_axis() -> None:
 def test_legend_names_what_is_drawn_and_nothing_else(labels: Check) -> None:
     plain = Curve("baseline", "r", (), {"enc1": 0.5, "dec1": 0.1})
     texts = labels(layer_curves([plain], ["enc1", "dec1"], title="t", vertical="v"))
-    extra = {"interval of the mean", "expected without a shift", "skip connection", "0.5"}
+    extra = {"interval of the mean", "possible without a shift", "skip connection", "0.5"}
     assert extra.isdisjoint(set(texts) - {"0.5"})
     assert extra <= set(labels(draw(curve("baseline"), mark=0.5)))
 

@@ -43,7 +43,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
     texts = labels(figure)
     assert {*PRUNINGS[:prunings], *(f"resnet{e}" for e in range(encoders))} <= set(texts)
     assert {"validation mIoU", "loss", "learning rate falls"} <= set(texts)
-    assert ("mean over folds" in texts) == (folds > 1)
+    assert ("mean over trainings" in texts) == (folds > 1)
     assert len(figure.axes) == 2 * encoders
     assert figure.get_size_inches()[0] == TWO_COLUMNS
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -11,7 +12,7 @@ from skiptool.figures.exhibit import Shown
 from skiptool.figures.forecast import loss_forecasts
 from skiptool.records import ORIGINAL
 from skiptool.stores.schemas import REPORT
-from sweeps import Layers, as_layers, distance, score, sweep
+from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
 
 Check = Callable[[Figure], list[str]]
 Made = tuple[list[Any], Layers]
@@ -21,13 +22,15 @@ def made(folds: int = 3, domains: tuple[str, ...] = ("b", "c"), **facts: Any) ->
     """Build a sweep, and other domains; IoU is known of the first of these."""
     scores, layers = sweep(folds=folds, **facts)
     named = facts.get("prunings", ("baseline", "L1-pruned"))
+    split = facts.get("split", "test")
     facts = {name: value for name, value in facts.items() if name in ("dataset", "encoder")}
     for pruning in named:
         who = {**facts, "pruning": pruning, "model_id": f"{facts} {pruning} 0"}
         scores.append(score(ORIGINAL, 0.6, domain=domains[0], **who))
         for place, name in enumerate(domains):
-            far = {"domain": name, "value": 0.3 + 0.1 * place}
-            more = [distance(ORIGINAL, 0, **who) | far | {"layer": each} for each in LAYERS]
+            far = {**who, "domain": name, "reference_split": split}
+            at = 0.3 + 0.1 * place
+            more = [distance(ORIGINAL, at, **far, layer=each) for each in LAYERS]
             layers = {key: [*column, *as_layers(more)[key]] for key, column in layers.items()}
     return scores, layers
 
@@ -36,15 +39,15 @@ LAYERS = ("input", "enc1", "head")
 
 
 def worthless(scores: list[Any], layers: Layers) -> Made:
-    return scores, {**layers, "value": [0.5] * len(layers["value"])}
+    return scores, {**layers, "corrected": [0.5] * len(layers["corrected"])}
 
 
 def test_one_exhibit_a_pruning_in_the_order_of_the_paper() -> None:
     shown = loss_forecasts(*made())
     assert [each.topic for each in shown] == ["forecast"] * 2
     assert [each.title for each in shown] == [
-        f"Loss of IoU forecast from Hellinger distance, resnet18 {pruning}, fit on study, a, test, "
-        "B = 100"
+        f"Loss of IoU forecast from Hellinger distance, resnet18 {pruning}, fitted to study, a, "
+        "test, B = 100"
         for pruning in ("baseline", "L1-pruned")
     ]
     assert loss_forecasts([], as_layers([])) == []
@@ -61,7 +64,7 @@ def test_every_number_of_the_table_is_among_the_numbers(folds: int) -> None:
     assert cells <= known
     assert {*(key for row in numbers for key in row)} <= {*REPORT}
     assert columns["of"] == [
-        *("brightness left out", "contrast left out", "saturation left out", "all kinds"),
+        *("brightness left out", "contrast left out", "saturation left out", "mean of kinds"),
         *("b", "c"),
     ]
     assert columns["points"][3] == 9 * folds
@@ -82,47 +85,113 @@ def test_numbers_say_what_they_are_of() -> None:
         assert [row["shift"] for row in rows] == kinds
         assert {row["split"] for row in rows} == {"test"}
     forecast = [row for row in numbers if row["quantity"] == "forecast loss"]
-    assert [(row["domain"], row["level"]) for row in forecast] == [("b", 0.95), ("c", 0.95)]
+    assert [(row["domain"], row["level"]) for row in forecast] == [("b", None), ("c", None)]
+    (bound,) = [row for row in numbers if row["quantity"] == "bound of the error"]
+    assert (bound["level"], bound["points"]) == (0.75, 27)
+    distances = [row for row in numbers if row["quantity"] == "distance"]
+    assert [row["value"] for row in distances] == [0.3, 0.4]
+    assert {(row["level"], row["p_value"], row["images"]) for row in distances} == {
+        (0.95, 0.005, 24)
+    }
     (true,) = [row for row in numbers if row["quantity"] == "loss of IoU"]
     assert true["domain"] == "b"
     assert true["value"] == pytest.approx(0.3)
+
+
+def test_a_level_is_that_of_the_kinds_and_of_shifts_within_the_domain_only() -> None:
+    scores, layers = made()
+    lost = [one for one in scores if one.shift != SHIFTS[0]]
+    columns = loss_forecasts(lost, layers)[0].table().columns
+    assert [*zip(columns["of"], columns["level"], strict=True)][4:] == [
+        *(("b", None), ("c", None), ("brightness 0.25", 0.75)),
+    ]
 
 
 def test_the_caption_says_what_is_fitted_and_how_it_was_tested() -> None:
     scores, layers = made()
     (caption, _) = (each.caption for each in loss_forecasts(scores, layers))
     for part in (
-        *("loss of IoU (cell)", "test samples of a", "n = 27 points", "3 trained networks"),
-        *("one of 9 shifts", "Barlow et al. 1972", "3 kinds in turn", "Lei et al. 2018"),
-        *("for want of scores of validation samples", "error thus optimistic", "level 95 %"),
+        *("loss of IoU (cell)", "of the test images of study, a (24 a network)", "n = 27 points"),
+        *("one of 3 trained networks", "one of 9 shifts", "start at 0", "Barlow et al. 1972"),
+        *("each of 3 kinds in turn", "Dunn et al. 2023", "at a level of 75 %"),
+        "95 % cannot be reached with 3 kinds",
+        "no level holds for it",
+        "scores and distances of validation images are not given",
     ):
         assert part in caption
-    fold = [replace(one, split="validation") for one in scores]
-    caption = loss_forecasts([*scores, *fold], layers)[0].caption
-    assert "validation samples of a" in caption
-    assert "optimistic" not in caption
-    few = loss_forecasts(*made(folds=1))[0].caption
-    assert "No intervals: a level of 95 % needs more points than 9." in few
+    assert "assumed" not in caption
+    scores, layers = made(split="validation")
+    caption = loss_forecasts(scores, layers)[0].caption
+    assert "of the validation images of study, a" in caption
+    assert "not given" not in caption
+    assert "cannot be reached" not in loss_forecasts(*made(), level=0.75)[0].caption
     assert "nothing to forecast" in loss_forecasts(*sweep())[0].caption
 
 
-def test_in_words_whether_the_fit_is_better_than_the_mean() -> None:
-    first, inside = loss_forecasts(*made())[0].sentences()
-    assert "that it has not seen better than the mean does: mean absolute error 0.0" in first
-    assert inside == "The true loss lies in the interval in 0 of 1 comparisons with labels."
-    each = loss_forecasts(*worthless(*made()))[0]
-    assert each.sentences()[0].startswith(
-        "resnet18 baseline: the fit to the distance at input is no better than the mean: "
+def test_in_words_how_well_kinds_left_out_are_forecast() -> None:
+    first, second, inside = loss_forecasts(*made())[0].sentences()
+    assert first.startswith(
+        "resnet18 baseline: on kinds of shift left out, the loss of IoU is forecast from the "
+        "distance at "
     )
-    assert [*each.table().columns["fit"]] == [*[None] * 4, *["no better than the mean"] * 2]
+    assert "with a mean absolute error of 0.0" in first
+    assert "for the mean loss of the other kinds." in first
+    assert second.startswith("Forecast loss: b (24 test images) 0.")
+    assert "; c (24 test images) 0." in second
+    assert inside == "The true loss lies in the interval in 0 of 1 comparisons with labels."
+
+
+def test_subjects_are_counted_where_they_are_the_unit() -> None:
+    scores, layers = made(domains=("b",))
+    changed = [name == "b" for name in layers["domain"]]
+    for place in np.flatnonzero(changed):
+        layers["unit"][place], layers["units_other"][place] = "subject", 2
+    second = loss_forecasts(scores, layers)[0].sentences()[1]
+    assert second.startswith("Forecast loss: b (24 test images of 2 subjects) 0.")
+
+
+def test_where_the_fit_is_no_better_than_the_mean_no_loss_is_forecast() -> None:
+    each = loss_forecasts(*worthless(*made()))[0]
+    (told,) = each.sentences()
+    assert told.startswith("resnet18 baseline: no loss of IoU can be forecast from these shifts.")
+    columns = each.table().columns
+    assert [*columns["note"]] == [*[None] * 4, *["no forecast possible"] * 2]
+    for name in ("forecast", "ci_low", "ci_high", "level"):
+        assert {*columns[name]} == {None}
+    assert not [row for row in each.numbers() if row["quantity"] == "forecast loss"]
+    assert "no better than the mean" in each.caption
+
+
+def test_images_without_a_shift_are_told_as_such() -> None:
+    """A few images of the same source: a distance that cannot be told from 0."""
+    scores, layers = made(domains=("b",))
+    for place, name in enumerate(layers["domain"]):
+        if name == "b":
+            for column, value in (("corrected", 0.05), ("ci_low", -0.2), ("ci_high", 0.15)):
+                layers[column][place] = value
+            layers["p_value"][place], layers["n_other"][place] = 0.67, 8
+    each = loss_forecasts(scores, layers)[0]
+    second = each.sentences()[1]
+    assert second.startswith(
+        "Forecast loss: b (8 test images): no shift seen (p = 0.67), loss not distinguishable from "
+        "0 and up to 0."
+    )
+    columns = each.table().columns
+    assert (columns["forecast"][4], columns["note"][4]) == (None, "no shift seen")
+    assert columns["ci_low"][4] <= 0.0 < columns["ci_high"][4]
+    (row,) = [row for row in each.numbers() if row["quantity"] == "forecast loss"]
+    assert row["value"] is None
 
 
 def test_what_lies_beyond_the_fit_is_counted() -> None:
     many = tuple(f"domain {n}" for n in range(8))  # distances from 0.3 to 1.0
-    told = loss_forecasts(*made(domains=many))[0].sentences()[-1]
-    assert told == (
-        "Of 8 forecasts, 5 lie beyond the distances of the fit, where the line is constant."
+    shown = loss_forecasts(*made(domains=many))[0]
+    assert shown.sentences()[-1] == (
+        "5 of 8 distances are greater than any in the fit, where the line is constant: the loss "
+        "may be greater than forecast."
     )
+    assert [*shown.table().columns["note"]] == [*[None] * 4, *[""] * 3, *["beyond the fit"] * 5]
+    assert "; 5 further rows in the table." in shown.sentences()[1]
 
 
 @pytest.mark.parametrize(("folds", "domains"), [(1, ("b",)), (3, ("b", "c")), (5, ("b",) * 1)])
@@ -136,7 +205,7 @@ def test_all_are_drawn(folds: int, domains: tuple[str, ...], labels: Check) -> N
 def test_a_figure_says_that_a_fit_is_worth_nothing(labels: Check) -> None:
     (figure, _) = (each.draw() for each in loss_forecasts(*worthless(*made())))
     assert figure is not None
-    assert "forecast, no better than the mean" in labels(figure)
+    assert "fit under controlled shifts: no better than the mean" in labels(figure)
 
 
 def test_names_from_data_stay_names(labels: Check) -> None:

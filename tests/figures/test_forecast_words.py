@@ -17,11 +17,19 @@ def test_names() -> None:
 
 def test_what_was_left_out_is_told() -> None:
     found = fit_losses(*sweep())[0]
-    assert "Left out" not in caption_of(found)
     layer = found.layers[found.layer]
-    lost = replace(found, left_out=3)
-    assert f"Left out: 3 comparisons not measured at {layer}." in caption_of(lost)
+    lost = replace(found, left_out=3, passed_over=("dec0", "head"), assumed=7)
+    caption = caption_of(lost)
+    for part in (
+        f"No forecast for 3 comparisons without a corrected distance and its interval at {layer}.",
+        "for want of a corrected distance under every shift: dec0, head.",
+        "7 of 18 points come from shift tables that do not name one split; their images are "
+        "assumed to be the test images.",
+    ):
+        assert part in caption
+        assert part not in caption_of(found)
     assert len(sentences_of(found)) == 1
+    assert sentences_of(lost)[1].startswith("No forecast for 3 comparisons without")
 
 
 def test_kinds_that_the_fit_does_not_meet_are_named() -> None:

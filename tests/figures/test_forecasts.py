@@ -14,7 +14,7 @@ from skiptool.figures.forecasts import Forecast, Ranking, forecasts
 from skiptool.readings.association import associations
 from skiptool.records import ORIGINAL
 from skiptool.stores.schemas import REPORT
-from sweeps import Layers, as_layers, distance, score, sweep
+from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
 
 Check = Callable[[Figure], list[str]]
 
@@ -31,7 +31,7 @@ def test_one_exhibit_an_encoder_then_their_ranking() -> None:
     assert [each.topic for each in shown] == [
         *("forecast-by-layer", "forecast-by-layer", "rank-correlation"),
     ]
-    assert {each.heading for each in shown} == {"Which layer forecasts the loss"}
+    assert {each.heading for each in shown} == {"Distance and loss of IoU by layer"}
     assert shown[0].title == (
         "Loss of IoU against Hellinger distance by layer, resnet18, study test, B = 100"
     )
@@ -45,6 +45,7 @@ def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
     both = {name: [*column, *column] for name, column in layers.items()}
     both["metric"] = [*layers["metric"], *["kl"] * len(layers["metric"])]
     train = [replace(one, split="train") for one in scores]
+    both["reference_split"] = both["split"] = [None] * len(both["metric"])
     shown = forecasts([*scores, *train], both)
     assert [each.topic for each in shown] == ["forecast-by-layer", "rank-correlation"] * 4
     assert len({each.title for each in shown}) == 8
@@ -87,21 +88,27 @@ def test_points_that_are_drawn_are_among_the_numbers() -> None:
     distances = [row for row in numbers if row["quantity"] == "distance"]
     assert len(distances) == 3 * len(found.means())
     assert {(row["metric"], row["bins"]) for row in distances} == {("hellinger", 100)}
-    assert mean.distances[2] in [row["value"] for row in distances if row["layer"] == "head"]
+    ends = ("value", "ci_low", "ci_high", "level")
+    heads = [tuple(row[name] for name in ends) for row in distances if row["layer"] == "head"]
+    assert (mean.distances[2], mean.low[2], mean.high[2], 0.95) in heads
 
 
 def test_the_caption_says_what_the_numbers_rest_on() -> None:
     (first, ranking) = forecasts(*sweep(folds=2))
     for part in (
-        *("Loss of cell IoU", "test samples of study", "mean over 2 folds", "n = 36 points"),
+        *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 folds"),
+        "n = 36 points",
         *("one of 9 shifts (", "95 % interval", "R = 2,000", "B = 100 bins of equal width"),
-        *("not corrected for its bias", "order of data flow"),
+        *("corrected for the finite number of images", "order of data flow"),
     ):
         assert part in first.caption
+    assert "assumed to be" not in first.caption
+    unsaid = forecasts(*sweep(split=None))[0].caption
+    assert "36 of 36 points come from shift tables that do not name one split" in unsaid
     assert "n = 36 points" in ranking.caption
     assert "Left out" not in first.caption
     single = forecasts(*sweep(folds=1))[0]
-    assert "the one fold of a pruning under a shift" in single.caption
+    assert "one pruning, of which there is one fold, under one shift" in single.caption
     assert "deviation" not in single.caption
     scores, layers = sweep()
     uneven = [one for one in scores if (one.fold, one.pruning) != (1, "baseline")]
@@ -122,19 +129,33 @@ def made_up(*triples: tuple[float, float, float]) -> Forecast:
 def test_in_words_which_layer_forecasts_best() -> None:
     clear = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)).sentences()
     assert clear == (
-        "resnet18: the distance at enc2 forecasts the loss of IoU best, ρ = 0.80 [0.70, 0.90].",
+        "resnet18: the loss of IoU follows the distance at enc2 best, ρ = 0.80 [0.70, 0.90].",
         "Its interval overlaps with that of no other layer.",
     )
     (vague,) = made_up((0.2, -0.1, 0.3)).sentences()
-    assert vague.endswith("ρ = 0.20 [−0.10, 0.30]. The interval holds 0.")
+    assert vague.endswith("ρ = 0.20 [−0.10, 0.30]. The interval includes 0.")
     (against,) = made_up((-0.2, -0.3, -0.1), (-0.4, -0.5, -0.3)).sentences()
     assert against == (
-        "resnet18: at no layer does the loss of IoU grow with the distance; greatest ρ: "
+        "resnet18: the loss of IoU grows with the distance at no layer; greatest ρ: "
         "−0.20 [−0.30, −0.10] at enc1."
     )
     nan = math.nan
     (nothing,) = made_up((nan, nan, nan)).sentences()
     assert nothing == "resnet18: distance or loss of IoU is the same under all shifts."
+
+
+def test_a_correlation_without_an_interval_is_no_sentence(labels: Check) -> None:
+    """Of five points in perfect order a page must not say 1.00 [1.00, 1.00]."""
+    shown = forecasts(*sweep(shifts=SHIFTS[:5]))
+    assert [each.sentences() for each in shown] == [(), ()]
+    for each in shown:
+        figure = each.draw()
+        assert figure is not None
+        assert not any("[" in text for text in labels(figure))
+        assert {*each.table().columns["ci_low"]} == {None}
+        assert None not in each.table().columns["rho"]
+    vague = made_up((0.2, math.nan, math.nan), (0.9, math.nan, math.nan))
+    assert Ranking((vague.found, vague.found)).sentences() == ()
 
 
 def test_families_agree_or_not() -> None:

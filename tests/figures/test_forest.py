@@ -51,7 +51,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
     texts = labels(figure)
     assert len(figure.axes) == families
     assert {*KEY.values(), *SURE.values(), "L1-pruned", "original", "0"} <= set(texts)
-    assert "± standard deviation between folds" in texts
+    assert "± SD between trainings" in texts
     assert ("brightness" in texts) == (rows > 1)
     assert (figure.get_size_inches()[0] <= TWO_COLUMNS + 1e-6) == (families <= 3)
     assert not [text for text in texts if "-0." in text]
@@ -64,6 +64,15 @@ def test_panels_share_an_axis_that_holds_all_and_zero() -> None:
     ((low, high),) = limits
     assert low < 0.0
     assert high > 0.95
+
+
+def test_intervals_of_two_trainings_do_not_squeeze_the_axis() -> None:
+    """Differences of IoU are never beyond 1, t-intervals with one degree of freedom may be."""
+    (mark,) = marks(1, 1, 1)
+    (axes,) = drawn([replace(mark, low=-7.0, high=9.0)], SWEEP[:1]).axes
+    low, high = axes.get_xlim()
+    assert -1.1 < low < -1.0
+    assert 1.0 < high < 1.1
 
 
 def test_a_row_without_any_value_is_drawn_empty(labels: Check) -> None:
@@ -80,7 +89,7 @@ def test_the_key_explains_what_is_there_alone(labels: Check) -> None:
     found = [replace(mark, spread=nan) for mark in marks(1, 2, 1, ensemble=True)]
     texts = labels(drawn(found, SWEEP[:1]))
     assert {"L1-pruned", "L1-pruned, ensemble", *SURE.values()} <= set(texts)
-    assert "± standard deviation between folds" not in texts
+    assert "± SD between trainings" not in texts
 
 
 def test_names_from_data_cannot_break_it(labels: Check) -> None:

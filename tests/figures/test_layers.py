@@ -64,7 +64,7 @@ def test_captions_tell_bands_and_null_where_they_are_drawn() -> None:
     bare = curves(*BASELINE)
     facts: dict[str, Any] = {"ci_low": 0.1, "ci_high": 0.9, "null_high": 0.05, "permutations": 99}
     full = curves(*network({"input": 0.8, "enc1": 0.5}, **facts))
-    words = ("Bands", "relabellings", "interval over images of the share")
+    words = ("Bands", "permutations", "interval over images of the share")
     assert [[word in one.caption for word in words] for one in (*bare, *full)] == [
         *([False] * 3, [False] * 3, [True, True, False], [True, False, True]),
     ]
@@ -77,7 +77,7 @@ def test_they_are_drawn(labels: Check) -> None:
     for one in curves(*PRUNED, *network({"input": 0.8, "enc1": 0.5, "x": 0.1}, **facts)):
         texts = labels(one.draw())
         assert {"enc1", "x", "L1-pruned", "interval of the mean", one.title} <= set(texts)
-        assert ("expected without a shift" in texts) is not one.of_input
+        assert ("possible without a shift" in texts) is not one.of_input
         assert ("share of the input's distance" in texts) is one.of_input
 
 

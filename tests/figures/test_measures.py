@@ -8,13 +8,13 @@ from skiptool.figures.measures import (
     binning,
     bins_of,
     facts_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
     shift_name,
     sides,
     title_of,
+    trained,
 )
 from skiptool.names import Metric, RangeRule
 from skiptool.readings.distances import read_distances
@@ -62,13 +62,24 @@ def test_columns_that_do_not_apply_are_left_out() -> None:
     assert (found["shift"], found["factor"]) == ("brightness", 0.5)
 
 
-FOLDS = [layer("enc1", [0.2], 0.2, other_id=name, ci_low=0.1, ci_high=0.3) for name in "ab"]
+FOLDS = [
+    layer("enc1", [0.2], 0.2, other_id=f"o{fold}", fold=fold, ci_low=0.1, ci_high=0.3)
+    for fold in (0, 1)
+]
+REPEATS = [({**row, "other_id": "again", "repeat": 1}, values) for row, values in FOLDS[:1]]
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(FOLDS[:1], "1 fold"), (FOLDS, "2 folds")])
-def test_folds_are_counted(rows: list[Layer], expected: str) -> None:
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        *((FOLDS[:1], "one training"), (FOLDS, "2 folds")),
+        ([*FOLDS[:1], *REPEATS], "2 repeats of one fold"),
+        ([*FOLDS, *REPEATS], "3 trainings of 2 folds"),
+    ],
+)
+def test_trainings_are_counted(rows: list[Layer], expected: str) -> None:
     (compared,) = read_distances(*tables(*rows))
-    assert folded(compared) == expected
+    assert trained(compared) == expected
     (number,) = numbers_of(compared, "distance", lambda found: found.distance)
     assert (number["folds"], "sd_folds" in number) == (len(rows), len(rows) > 1)
     assert number["level"] == 0.95
@@ -77,7 +88,7 @@ def test_folds_are_counted(rows: list[Layer], expected: str) -> None:
 
 def test_the_interval_is_explained_where_there_is_one() -> None:
     (with_one,) = read_distances(*tables(*(({**row, "unit": "slide"}, v) for row, v in FOLDS)))
-    assert interval_note(with_one).startswith("95 % jackknife interval over slides of the mean")
+    assert interval_note(with_one).startswith("95 % interval over slides of the estimate")
     (without,) = read_distances(*tables(layer("enc1", [0.2], 0.2)))
     assert interval_note(without) == ""
     (number,) = numbers_of(without, "distance", lambda found: found.distance)

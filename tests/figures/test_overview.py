@@ -43,9 +43,9 @@ def test_shifts_of_one_domain_are_the_rows() -> None:
         "resnet18 baseline: at dec0, brightness 0.5 reaches farthest (0.200), brightness 0.5 least "
         "(0.200)."
     )
-    for word in ("a original", "1 fold;", "8 and 9 images, B = 100"):
+    for word in ("a original", "one training;", "8 and 9 images, B = 100"):
         assert word in found.caption
-    assert "averaged" not in found.caption
+    assert "mean over 1 fold" not in found.caption
 
 
 def test_numbers_of_one_architecture_are_those_of_its_violins() -> None:

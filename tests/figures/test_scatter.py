@@ -82,8 +82,22 @@ def test_whiskers_are_one_deviation_and_need_folds(labels: Check) -> None:
         x[:2], np.add(mean.distances[0], [-1, 1] * np.array(mean.sd_distances))
     )
     np.testing.assert_allclose(y[3:5], [mean.loss - mean.sd_loss, mean.loss + mean.sd_loss])
-    single = loss_by_distance(one(folds=1), "Hellinger distance")
-    assert "± standard deviation of folds" not in labels(single)
+    assert "95 % interval of the distance" not in labels(figure)
+
+
+def test_of_one_fold_the_whisker_is_the_interval_of_the_distance(labels: Check) -> None:
+    found = one(prunings=("baseline",), layers=("enc1",), shifts=SHIFTS[:4], folds=1)
+    figure = loss_by_distance(found, "Hellinger distance")
+    texts = labels(figure)
+    assert "± standard deviation of folds" not in texts
+    assert "95 % interval of the distance" in texts
+    (line,) = [each for each in figure.axes[0].lines if len(np.atleast_1d(each.get_xdata())) == 12]
+    x, y = (np.asarray(each, dtype=np.float64) for each in (line.get_xdata(), line.get_ydata()))
+    np.testing.assert_allclose(x[0::3], found.joined.low[0])
+    np.testing.assert_allclose(x[1::3], found.joined.high[0])
+    np.testing.assert_array_equal(y[0::3], found.joined.loss)
+    low, high = figure.axes[0].get_xlim()
+    assert low < found.joined.low.min() < found.joined.high.max() < high
 
 
 MANY = [
@@ -120,7 +134,9 @@ def test_any_number_of_panels_fits(labels: Check, facts: dict[str, Any]) -> None
 def test_a_layer_without_values_and_a_constant_one_are_drawn(labels: Check) -> None:
     scores, layers = sweep(layers=("input", "enc1", "head"))
     for place, name in enumerate(layers["layer"]):
-        layers["value"][place] = {"input": None, "enc1": 0.5}.get(name, layers["value"][place])
+        layers["corrected"][place] = {"input": None, "enc1": 0.5}.get(
+            name, layers["corrected"][place]
+        )
     (found,) = associations(scores, layers)
     figure = loss_by_distance(found, "Hellinger distance")
     labels(figure)

@@ -78,15 +78,15 @@ def test_the_interval_is_that_of_the_layer_averaged_over_folds() -> None:
     ends = [number[name] for name in ("ci_low", "ci_high", "level")]
     assert ends == pytest.approx([0.2, 0.4, 0.95])
     assert found.networks[0].layers[0].interval == pytest.approx((0.2, 0.4))
-    assert "95 % jackknife interval over images" in found.caption
-    assert "averaged over folds" in found.caption
+    assert "95 % interval over images" in found.caption
+    assert "averaged over trainings" in found.caption
     (alone,) = violins(rows[0])
-    assert "averaged over folds" not in alone.caption
+    assert "averaged over trainings" not in alone.caption
 
 
 def test_one_fold_in_words() -> None:
     (found,) = violins(*TWO_FOLDS[:3])
-    assert "1 fold. It is never 0" in found.caption
+    assert "one training. Violins" in found.caption
     assert found.sentences() == (
         "resnet18 baseline: highest at enc1 (0.300), lowest at enc1 (0.300).",
     )
@@ -124,7 +124,7 @@ def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> N
 def test_null_is_a_band_and_in_the_caption() -> None:
     (found,) = violins(layer("enc1", [0.2], 0.2, null_high=0.1, permutations=199))
     assert found.networks[0].layers[0].null == (0.0, pytest.approx(0.1))
-    assert "199 relabellings" in found.caption
+    assert "199 permutations" in found.caption
 
 
 def test_a_mean_that_is_not_there_is_left_out(labels: Check) -> None:

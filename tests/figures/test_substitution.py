@@ -87,7 +87,7 @@ def test_many_networks_are_divided_among_sheets() -> None:
 def test_baselines_are_told_first() -> None:
     totals = study((DARK,), ("L1-pruned", "baseline"), (0,), 4, ("r18", "r34"), {None: 9, "2": 60})
     first, second = substitutions(totals)
-    told = [sentence.partition(":")[0] for sentence in first.sentences()]
+    told = [sentence.partition(" (one training):")[0] for sentence in first.sentences()]
     assert told == ["r18 baseline", "r34 baseline", "r18 L1-pruned", "r34 L1-pruned"]
     assert second.sentences() == ()
 
@@ -136,7 +136,10 @@ def test_between_domains_the_clean_one_stands_first() -> None:
     assert first.means[0, 1].value == pytest.approx(0.2)
     assert "in domain b, all others from that in domain a" in first.caption
     (told,) = first.sentences()
-    assert told.startswith("resnet18 baseline: in domain a a clean L1 alone brings it from 0.20")
+    assert told.startswith(
+        "resnet18 baseline (one training): in domain a a clean L1 alone (the only one tried) "
+        "brings it from 0.20"
+    )
     assert told.endswith("; in domain b 0.90.")
 
 

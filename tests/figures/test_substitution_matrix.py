@@ -56,15 +56,19 @@ def test_the_table_of_what_is_regained_holds_the_numbers() -> None:
     table, numbers = shown.table().columns, shown.numbers()
     assert list(table) == [
         *("architecture", "clean", "shift", "IoU", "plain IoU", "regained", "CI low", "CI high"),
-        *("p", "p (Holm)", "subjects", "folds"),
+        *("p", "p (Holm)", "lost", "lost CI low", "lost CI high", "subjects", "trainings"),
     ]
     gains = [number for number in numbers if number["quantity"] == "regained"]
     names = {
         **{"regained": "value", "CI low": "ci_low", "CI high": "ci_high", "p": "p_value"},
-        **{"p (Holm)": "p_adjusted", "subjects": "subjects", "folds": "folds"},
+        **{"p (Holm)": "p_adjusted", "subjects": "subjects", "trainings": "trainings"},
     }
     for head, name in names.items():
         assert list(table[head]) == [gain[name] for gain in gains], head
+    losses = [number for number in numbers if number["quantity"] == "lost"]
+    assert list(table["lost"]) == [lost["value"] for lost in losses]
+    assert list(table["lost CI low"]) == [lost["ci_low"] for lost in losses]
+    assert [lost["clean_skips"] for lost in losses] == [gain["clean_skips"] for gain in gains]
     assert {gain["level"] for gain in gains} == {0.9}
     assert [gain["clean_skips"] for gain in gains[:4]] == ["1", "1", "2", "2"]
     assert table["shift"][:2] == ["brightness 0.5", "brightness 1.5"]
@@ -82,7 +86,16 @@ def test_the_table_of_what_is_regained_holds_the_numbers() -> None:
 
 
 def test_no_number_is_told_twice_of_different_things() -> None:
-    measured = {"value", "sd_folds", "se_subjects", "ci_low", "ci_high", "p_value", "p_adjusted"}
+    measured = {
+        "value",
+        "sd_folds",
+        "se_trainings",
+        "se_subjects",
+        "ci_low",
+        "ci_high",
+        "p_value",
+        "p_adjusted",
+    }
     totals = study(prunings=("L1-pruned", "baseline"), found={None: 5, "2": 9, "2+3+4": 50})
     for shown in both(totals):
         keys = [

@@ -97,7 +97,7 @@ def test_a_fold_without_a_miou_is_not_in_the_mean() -> None:
 def test_the_caption_says_how_it_was_trained() -> None:
     caption = alone(history(epochs=7, fall=3), history(epochs=5, fold=1)).caption
     assert caption.startswith("2 runs of 5 to 7 epochs, counted from 0.")
-    assert "up to 2" in caption
+    assert "the trainings of a network, 2 folds; thick" in caption
     assert caption.endswith("the learning rate falls (epoch 3, 6).")
     assert "log scale" not in caption
     one = alone(history())
@@ -121,6 +121,23 @@ def test_protocols_have_an_exhibit_each() -> None:
     assert training_curves([]) == []
 
 
+def test_repeats_have_a_line_each_and_are_averaged_as_trainings() -> None:
+    """Worked by hand: 0.75 and 0.5 of one fold; a fold trained once needs no column."""
+    shown = alone(
+        history(miou=[0.5], repeat=1, model="resnet18-L0/fold0-r1"),
+        history(miou=[0.75], repeat=0),
+        history(miou=[0.1], fold=None, pruning="of others"),
+    )
+    columns = shown.table().columns
+    assert (columns["fold"], columns["repeat"]) == ([0, 0, None], [0, 1, None])
+    assert "repeat" not in alone(*TWO_FOLDS).table().columns
+    best = [row for row in shown.numbers() if row["quantity"] == "best mIoU"]
+    assert [(row["repeat"], row["value"]) for row in best[:2]] == [(0, 0.75), (1, 0.5)]
+    (mean,) = (row for row in best if "sd_folds" in row)
+    assert (mean["value"], mean["folds"]) == (0.625, 2)
+    assert "0.625 ± 0.177 over 2 repeats of one fold, at" in shown.sentences()[0]
+
+
 def test_names_from_data_are_cut_in_sentences() -> None:
     (sentence,) = alone(history(encoder="x" * 200)).sentences()
     assert len(sentence) < 130
@@ -137,5 +154,5 @@ def test_a_hundred_runs_of_five_hundred_epochs(labels: Any) -> None:  # noqa: AN
     assert len(shown.table().columns["fold"]) == 100
     figure = shown.draw()
     assert figure is not None
-    assert "mean over folds" in labels(figure)
+    assert "mean over trainings" in labels(figure)
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), np.arange(500))

@@ -110,7 +110,7 @@ def test_interval_and_null_are_drawn_only_if_given(labels: Check) -> None:
     bare = labels(layer_violins([network("baseline")], title="t"))
     full = network("baseline", interval=(0.2, 0.3), null=(0.0, 0.05))
     named = labels(layer_violins([full], title="t"))
-    assert set(named) - set(bare) == {"interval of the mean", "expected without a shift"}
+    assert set(named) - set(bare) == {"interval of the mean", "possible without a shift"}
 
 
 @pytest.mark.parametrize("values", [[0.0] * 64, [1.0] * 64, [0.5], [np.nan, np.nan], [], [0, 1]])

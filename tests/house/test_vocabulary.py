@@ -9,7 +9,7 @@ import torch
 from skiptool.distances.binned import DISTANCES
 from skiptool.errors import SkiptoolError
 from skiptool.model.loss import SegmentationLoss
-from skiptool.names import LAYERS, Kind, Loss, Metric, RangeRule, ShiftKind
+from skiptool.names import LAYERS, LAYERWISE, Kind, Loss, Metric, RangeRule, ShiftKind
 from skiptool.records import Shift
 from skiptool.shifts.photometric import apply
 from skiptool.steps.compare import compare_features
@@ -27,12 +27,17 @@ def test_every_shift_is_applied(kind: ShiftKind) -> None:
 @pytest.mark.parametrize("metric", Metric)
 def test_every_metric_is_a_distance(metric: Metric) -> None:
     x, y = np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]])
-    own, other = (compare_features(x, each, metrics=metric, permutations=0) for each in (x, y))
-    assert own["value"][0].as_py() == 0 < other["value"][0].as_py()
+    how = {"metrics": metric, "permutations": 0, "paired": metric is Metric.PAIRED_DIFFERENCE}
+    if metric is Metric.COVARIANCE:
+        y = 2 * x  # the same spread elsewhere is none of covariances
+    own, other = (compare_features(x, each, **how)["value"][0].as_py() for each in (x, y))
+    nothing = 0.5 if metric is Metric.CLASSIFIER else 0.0  # accuracy: 0.5 is chance, less as well
+    assert own <= nothing < other
 
 
 def test_metrics_without_bins_are_those_that_need_none() -> None:
-    assert set(Metric) - set(DISTANCES) == {Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT}
+    unbinned = {Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT, *LAYERWISE}
+    assert set(Metric) - set(DISTANCES) == unbinned
     p, q = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
     for distance in DISTANCES.values():
         assert distance.function(p, p)[0] == 0 < distance.function(p, q)[0]

@@ -19,7 +19,8 @@ from strategies import labelled
 NAMES = ("background", "cell", "debris")
 FACTS: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
-    **{"arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned", "fold": 0, "model_id": "m1"},
+    **{"arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned", "fold": 0},
+    **{"repeat": 0, "model_id": "m1"},
     **{"shift": "original", "factor": None, "clean_skips": None},
 }
 
@@ -40,7 +41,7 @@ def test_a_score_is_worked_by_hand() -> None:
     matrix = [[9, 2, 1], [1, 2, 0], [0, 1, 4]]
     (score,) = scores(totals(({}, matrix)))
     assert score == Score(
-        *("d.zarr", "d1", "a", "test", "unet", "resnet18", "L1-pruned", 0, "m1"),
+        *("d.zarr", "d1", "a", "test", "unet", "resnet18", "L1-pruned", 0, 0, "m1"),
         shift=ORIGINAL,
         classes=("cell", "debris"),
         miou=pytest.approx((2 / 6 + 4 / 6) / 2),

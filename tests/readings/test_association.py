@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from skiptool.readings.association import FEWEST, Mean, associations
+from skiptool.readings.association import (
+    FEWEST,
+    FEWEST_FOR_INTERVAL,
+    Mean,
+    associations,
+)
 from skiptool.records import ORIGINAL
-from sweeps import SHIFTS, as_layers, distance, score, sweep
+from sweeps import HALF, SHIFTS, as_layers, distance, score, sweep
 
 
 def test_correlations_are_of_all_networks_under_all_shifts() -> None:
@@ -30,6 +36,37 @@ def test_correlations_are_of_all_networks_under_all_shifts() -> None:
 def test_of_fewer_than_four_shifts_nothing_is_said(count: int) -> None:
     found = associations(*sweep(shifts=SHIFTS[:count]))
     assert len(found) == (count >= FEWEST)
+
+
+@pytest.mark.parametrize("count", [5, FEWEST_FOR_INTERVAL - 1, FEWEST_FOR_INTERVAL])
+def test_of_few_shifts_a_correlation_has_no_interval(count: int) -> None:
+    (found,) = associations(*sweep(shifts=SHIFTS[:count]))
+    assert np.isfinite(found.correlation).all()
+    assert np.isfinite(found.low).all() == (count >= FEWEST_FOR_INTERVAL)
+    np.testing.assert_array_equal(np.isfinite(found.low), np.isfinite(found.high))
+
+
+def test_a_perfect_order_has_no_interval() -> None:
+    """Every resample of it is perfect: the interval would be a point."""
+    found = associations(*ordered())
+    assert found[0].correlation.tolist() == [1.0]
+    assert found[0].shifts == (9,)
+    assert np.isnan([found[0].low, found[0].high]).all()
+
+
+def ordered() -> tuple[list[Any], dict[str, list[Any]]]:
+    """Nine shifts of one network whose losses and distances are in one order."""
+    losses = [0.05 * place for place in range(1, 10)]
+    scores = [score(ORIGINAL, 0.9)]
+    scores += [score(shift, 0.9 - loss) for shift, loss in zip(SHIFTS, losses, strict=True)]
+    rows = [distance(shift, loss) for shift, loss in zip(SHIFTS, losses, strict=True)]
+    return scores, as_layers(rows)
+
+
+def test_without_corrected_distances_nothing_is_said() -> None:
+    scores, layers = sweep()
+    layers["corrected"] = [None] * len(layers["corrected"])
+    assert associations(scores, layers) == []
 
 
 def test_shifts_of_several_domains_are_the_same_shifts() -> None:
@@ -69,7 +106,7 @@ def test_a_layer_that_was_measured_less_often_says_so() -> None:
         if (name, kind) == ("head", "contrast")
     ]
     for place in gone:
-        layers["value"][place] = None
+        layers["corrected"][place] = None
     (found,) = associations(scores, layers)
     assert found.points == (36, 36, 24)
     assert found.shifts == (9, 9, 6)
@@ -77,7 +114,7 @@ def test_a_layer_that_was_measured_less_often_says_so() -> None:
 
 def test_where_nothing_varies_no_layer_is_best() -> None:
     scores, layers = sweep(layers=("input",))
-    layers["value"] = [0.5] * len(layers["value"])
+    layers["corrected"] = [0.5] * len(layers["corrected"])
     (found,) = associations(scores, layers)
     assert found.best is None
     assert np.isnan([found.correlation, found.low, found.high]).all()
@@ -105,6 +142,8 @@ def test_folds_are_averaged_by_pruning_and_shift() -> None:
     assert first.distances == (0.75, 0.125)
     assert first.sd_distances == pytest.approx((2 * half, math.nan), nan_ok=True)
     assert first.folds == 2
+    assert first.low == pytest.approx((0.75 - HALF, math.nan), nan_ok=True)
+    assert first.high == pytest.approx((0.75 + HALF, math.nan), nan_ok=True)
 
 
 def test_one_fold_has_no_deviation() -> None:

@@ -46,9 +46,18 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
     assert_numbers(found["input"].share, 1.0, 0.0, 1.0, 1.0, 2)
 
 
+def test_images_of_two_splits_are_two_comparisons() -> None:
+    """Test and validation images of one network are not two folds of it."""
+    splits = {"reference_split": "validation", "split": "validation"}
+    found = read_distances(*tables(layer("input", [0.8], 0.8, **FIRST),
+                                   layer("input", [0.5], 0.5, **SECOND, **splits)))  # fmt: skip
+    assert [each.facts["split"] for each in found] == [None, "validation"]
+    assert [each.networks[0].layers[0].distance.trainings for each in found] == [1, 1]
+
+
 def assert_numbers(found: Averaged | None, *expected: float) -> None:
     assert found is not None
-    numbers = (found.value, found.spread, found.low, found.high, found.folds)
+    numbers = (found.value, found.spread, found.low, found.high, found.trainings)
     assert numbers == pytest.approx(expected, nan_ok=True)
 
 
@@ -69,7 +78,7 @@ def test_shares_are_divided_fold_by_fold(
     found = by_layer(*rows)["enc3"].share
     assert found is not None
     assert found.value == pytest.approx(sum(b / a for a, b in folds) / len(folds))
-    assert found.folds == len(folds)
+    assert found.trainings == len(folds)
 
 
 @pytest.mark.parametrize("mean", [0.0, None, math.nan])
@@ -94,7 +103,7 @@ def test_what_stands_in_two_tables_counts_once() -> None:
 
 def test_channels_stand_in_the_order_of_their_numbers() -> None:
     rows, channels = tables(layer("enc1", [0.2, math.nan, 0.6], 0.4))
-    for name in ("channel", "value"):
+    for name in ("channel", "value", "corrected"):
         channels[name] = [array[::-1] for array in channels[name]]
     (compared,) = read_distances(rows, channels)
     np.testing.assert_array_equal(compared.networks[0].layers[0].channels, [0.2, math.nan, 0.6])
@@ -127,10 +136,19 @@ def test_folds_are_counted_by_architecture() -> None:
             layer("enc1", [0.3], 0.3, **unknown),
         )
     )
-    assert [(each.name, each.folds, each.images) for each in found.networks] == [
+    assert [(each.name, len(each.trainings), each.images) for each in found.networks] == [
         *(("resnet18 baseline", 3, 9), ("resnet18 L1-pruned", 1, 9)),
         ("unetplusplus resnet18 baseline", 1, 9),
     ]
+
+
+def test_repeats_are_averaged_as_trainings_of_their_own() -> None:
+    again = [layer("enc1", [0.9], 0.9, reference_id="r0", other_id="x", fold=0, repeat=1)]
+    (found,) = read_distances(*tables(*TWO_FOLDS, *again))
+    (network,) = found.networks
+    assert network.trainings == ((0, 0), (1, 0), (0, 1))
+    enc1 = next(each for each in network.layers if each.layer == "enc1")
+    assert (enc1.distance.value, enc1.distance.trainings) == (pytest.approx(1.9 / 3), 3)
 
 
 def test_null_is_known_where_every_fold_has_one() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.readings.forecast import VALIDATION, Fitted, fit_losses
+from skiptool.names import VALIDATION
+from skiptool.readings.forecast import Expected, Fitted, combined_p, fit_losses
 from skiptool.records import ORIGINAL, Shift
-from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
+from sweeps import HALF, SHIFTS, Layers, as_layers, distance, score, sweep
 
 BASELINE = {"pruning": "baseline", "model_id": "{} baseline 0"}
 
@@ -36,8 +37,11 @@ def test_folds_of_a_pruning_are_one_fit() -> None:
     assert (len(one.points), one.domain, one.split) == (18, "a", "test")
     assert one.layers[one.layer] != "head"  # the noisy one
     assert [held.kind for held in one.crossed.held] == ["brightness", "contrast", "saturation"]
-    assert one.error == one.crossed.residuals.mean()
+    assert one.error == pytest.approx(np.mean([held.error for held in one.crossed.held]))
     assert one.error < 0.05 < one.error_of_mean
+    assert one.line(np.array([0.0])).item() == 0.0
+    assert one.bound == max(held.worst for held in one.crossed.held)
+    assert (one.asked, one.level) == (0.95, 0.75)
     assert one.better
     assert (np.diff(one.line.values) >= 0).all()
     assert one.expected == ()
@@ -60,10 +64,11 @@ def test_another_domain_is_forecast_with_and_without_labels() -> None:
     assert (c.change.domain, c.labelled, c.split) == ("c", 0, "")
     assert math.isnan(c.loss)
     for row, at in ((b, 0.4), (c, 0.5)):
-        assert row.forecast == one.line(np.array([at])).item()
-        assert (row.low, row.high) == (row.forecast - one.width, row.forecast + one.width)
+        low, middle, high = one.line(np.array([at - HALF, at, at + HALF])).tolist()
+        assert row.forecast == middle
+        assert (row.low, row.high) == pytest.approx((low - one.bound, high + one.bound))
+        assert (row.seen, row.p_value, row.images) == (True, 0.005, 24)
     assert b.forecast < c.forecast
-    assert one.width >= np.quantile(one.crossed.residuals, 0.95)
     assert of(fit_losses(scores, joint(layers, abroad())), "L1-pruned").expected == ()
 
 
@@ -86,32 +91,134 @@ def test_a_shift_without_a_score_is_forecast() -> None:
     assert len(one.points) == 16
 
 
-def test_few_points_have_no_interval_and_a_lower_level_has_one() -> None:
-    scores, layers = sweep(folds=2)
-    layers = joint(layers, abroad())
-    (row,) = of(fit_losses(scores, layers)).expected  # 18 points, 19 are needed
-    assert math.isnan(row.low)
-    assert math.isnan(row.high)
-    (row,) = of(fit_losses(scores, layers, level=0.9)).expected
-    assert row.low < row.forecast < row.high
+def test_the_level_is_that_of_the_kinds_whatever_the_points() -> None:
+    for folds in (1, 5):
+        assert of(fit_losses(*sweep(folds=folds))).level == 0.75
+    two = of(fit_losses(*sweep(shifts=SHIFTS[:6])))
+    assert two.level == pytest.approx(2 / 3)
+    lower = of(fit_losses(*sweep(), level=0.5))
+    assert (lower.asked, lower.level) == (0.5, 0.5)
+    assert lower.bound == sorted(held.worst for held in lower.crossed.held)[1]
+
+
+def one_row(*rows: Layers) -> tuple[Fitted, Expected]:
+    scores, layers = sweep(folds=3)
+    one = of(fit_losses(scores, joint(layers, *rows)))
+    (row,) = one.expected
+    return one, row
+
+
+def test_few_images_widen_the_interval() -> None:
+    one, narrow = one_row(abroad(0.3))
+    _, wide = one_row(abroad(0.3, ci_low=0.0, ci_high=0.6, n_other=8))
+    assert wide.forecast == narrow.forecast
+    assert (wide.distance_low, wide.distance_high, wide.images) == (0.0, 0.6, 8)
+    assert wide.low == pytest.approx(-one.bound)
+    assert wide.high == pytest.approx(one.line(np.array([0.6])).item() + one.bound)
+
+
+def test_where_no_shift_is_seen_no_loss_is_forecast() -> None:
+    """A corrected distance of a few images can be large without any shift."""
+    how = {"ci_low": -0.1, "ci_high": 0.5, "n_other": 8}
+    one, row = one_row(abroad(0.3, p_value=0.67, **how))
+    assert (row.seen, row.p_value) == (False, 0.67)
+    assert math.isnan(row.forecast)
+    assert row.low == pytest.approx(-one.bound)
+    assert row.high == pytest.approx(one.line(np.array([0.5])).item() + one.bound)
+    assert one_row(abroad(0.3, p_value=0.05, **how))[1].seen
+    assert not one_row(abroad(0.3, p_value=0.055, **how))[1].seen
+    assert not one_row(abroad(0.3, p_value=None, **how))[1].seen
+    assert one_row(abroad(0.3, p_value=None))[1].seen
+    above = {"ci_low": 0.29, "ci_high": 0.31}  # an interval above 0 beside a p-value that sees none
+    assert one_row(abroad(0.3, p_value=0.67, **above))[1].low <= 0.0
+
+
+def test_a_distance_of_zero_loses_nothing() -> None:
+    """The smallest loss of the fit is 0.15: it says nothing of images that are not shifted."""
+    one, row = one_row(abroad(-0.01))
+    assert one.loss.min() > 0.1
+    assert row.forecast == 0.0
+
+
+@pytest.mark.parametrize("missing", ["corrected", "ci_low", "ci_high"])
+def test_without_a_distance_and_its_interval_nothing_is_forecast(missing: str) -> None:
+    scores, layers = sweep(folds=3)
+    one = of(fit_losses(scores, joint(layers, abroad(0.3, **{missing: None}), abroad(0.3, "c"))))
+    assert [row.change.domain for row in one.expected] == ["c"]
+    assert one.left_out == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([0.04], 0.04),
+        ([0.01, 0.3], 0.02),
+        ([0.3, 0.01, 0.02], 0.03),
+        ([0.3, 0.01, math.nan, 0.02], 0.03),
+        ([0.9, 0.8], 1.0),
+        ([0.01, 0.01, 0.02, 0.5, 0.6], 0.02 * 5 / 3),
+    ],
+)
+def test_p_values_of_networks_are_one(given: list[float], expected: float) -> None:
+    assert combined_p(given) == pytest.approx(expected)
+
+
+def test_a_combined_p_is_valid_for_networks_that_depend_on_each_other() -> None:
+    """Alike, independent, and alternating: no more than 5 % of false alarms in any case."""
+    rng = np.random.default_rng(0)
+    first = rng.random(4000)
+    for given in (
+        [first] * 3,
+        [*rng.random((3, 4000))],
+        [first, (first + 1 / 3) % 1, (first + 2 / 3) % 1],
+    ):
+        alarms = np.mean([combined_p(list(each)) <= 0.05 for each in zip(*given, strict=True)])
+        assert alarms <= 0.06
 
 
 def test_intervals_end_at_what_a_loss_can_be() -> None:
     scores, layers = sweep(folds=3)
     wild = [
-        replace(one, miou=0.0 if one.shift.kind.value == "contrast" else one.miou) for one in scores
+        one
+        if one.shift == ORIGINAL
+        else replace(one, miou=2 * one.miou - 0.9 - 0.2 * (one.shift.kind.value == "contrast"))
+        for one in scores
     ]
-    (row,) = of(fit_losses(wild, joint(layers, abroad(9.0)))).expected
-    assert row.high == 1.0
+    one = of(fit_losses(wild, joint(layers, abroad(9.0))))
+    assert one.better
+    (row,) = one.expected
+    assert one.line(np.array([9.0])).item() + one.bound > 1.0
+    assert row.high == pytest.approx(0.9)  # all that there is to lose
+    assert row.forecast <= row.high
 
 
-def test_validation_samples_come_first_and_test_samples_are_the_truth() -> None:
+def test_validation_images_come_first_and_other_domains_are_of_test_images() -> None:
     scores, layers = sweep()
+    fold, own = sweep(split=VALIDATION)
+    fold = [replace(one, miou=one.miou / 2) for one in fold]
+    scores.append(score(ORIGINAL, 0.3, domain="b", **BASELINE))
+    mixed = abroad(0.4, reference_split=VALIDATION)
+    again = abroad(0.5)  # against test images of a: the comparison with the fit's own goes before
+    one = of(fit_losses([*scores, *fold], joint(layers, own, again, mixed)))
+    assert (one.split, one.assumed) == (VALIDATION, 0)
+    assert {point.change[-2:] for point in one.points} == {(VALIDATION, VALIDATION)}
+    (row,) = one.expected
+    assert (row.distance, row.split, row.labelled) == (0.4, "test", 1)
+    assert row.loss == pytest.approx(0.45 - 0.3)
+    (row,) = of(fit_losses([*scores, *fold], joint(layers, own, again))).expected
+    assert row.loss == pytest.approx(0.9 - 0.3)
+    test = of(fit_losses(scores, joint(layers, own, mixed)))
+    assert test.split == "test"
+
+
+def test_where_tables_name_no_split_validation_scores_come_first() -> None:
+    scores, layers = sweep(split=None)
     scores.append(score(ORIGINAL, 0.6, domain="b", **BASELINE))
     fold = [replace(one, split=VALIDATION, miou=one.miou / 2) for one in scores[:-1]]
     train = [replace(one, split="train") for one in scores[:-1]]
-    one = of(fit_losses([*train, *scores, *fold], joint(layers, abroad())))
-    assert one.split == VALIDATION
+    far = abroad(reference_split=None, split=None)
+    one = of(fit_losses([*train, *scores, *fold], joint(layers, far)))
+    assert (one.split, one.assumed) == (VALIDATION, len(one.points))
     np.testing.assert_allclose(one.loss, of(fit_losses(scores, layers)).loss / 2)
     assert (one.expected[0].split, one.expected[0].labelled) == ("test", 1)
     assert fit_losses(train, layers) == []
@@ -126,21 +233,30 @@ def test_of_one_kind_of_shift_nothing_is_fitted() -> None:
 
 def test_layers_must_be_measured_under_all_shifts() -> None:
     scores, layers = sweep(layers=("input", "head"))
-    layers["value"][layers["layer"].index("input")] = None
+    layers["corrected"][layers["layer"].index("input")] = None
     found = fit_losses(scores, joint(layers, abroad(None)))
     assert {one.layers for one in found} == {("head",), ("input", "head")}
     assert sum(one.left_out for one in found) == 1
+    assert {one.passed_over for one in found} == {("input",), ()}
     assert all(one.expected == () for one in found)
-    layers["value"] = [None] * len(layers["value"])
+    layers["corrected"] = [None] * len(layers["corrected"])
     assert fit_losses(scores, layers) == []
 
 
 def test_what_does_not_depend_on_the_distance_is_no_better_than_the_mean() -> None:
     scores, layers = sweep()
-    layers["value"] = [0.5] * len(layers["value"])
+    layers["corrected"] = [0.5] * len(layers["corrected"])
     one = of(fit_losses(scores, layers))
     assert not one.better
     assert one.error == pytest.approx(one.error_of_mean)
+
+
+def test_a_fit_no_better_than_the_mean_forecasts_nothing() -> None:
+    scores, layers = sweep()
+    layers["corrected"] = [0.5] * len(layers["corrected"])
+    (row,) = of(fit_losses(scores, joint(layers, abroad()))).expected
+    assert np.isnan([row.forecast, row.low, row.high]).all()
+    assert row.distance == 0.4
 
 
 def test_other_references_are_not_forecast() -> None:

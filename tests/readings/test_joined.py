@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skiptool.names import LAYERS, ShiftKind
-from skiptool.readings.joined import Change, Kin, join, measured
+from skiptool.readings.joined import Change, Distance, Kin, join, measured
 from skiptool.records import ORIGINAL, Shift
 from sweeps import as_layers, distance, score, sweep
 
@@ -124,12 +124,55 @@ def test_kins_stand_apart_hellinger_first(new: dict[str, object]) -> None:
     assert sorted(float(one.distances[0, 0]) for one in found) == [0.5, 0.7]
 
 
-def test_splits_stand_apart() -> None:
-    train = [replace(one, split="train", miou=one.miou / 2) for one in SCORES]
-    first, second = join([*train, *SCORES], as_layers([distance(DARK, 0.7)]))
+TRAIN = [replace(one, split="train", miou=one.miou / 2) for one in SCORES]
+UNSAID = {"reference_split": None, "split": None}
+
+
+def test_a_distance_meets_the_loss_of_its_own_split_only() -> None:
+    rows = [distance(DARK, 0.7), distance(DARK, 0.4, reference_split="train", split="train")]
+    first, second = join([*TRAIN, *SCORES], as_layers(rows))
+    assert (first.split, *first.loss, *first.distances[0]) == ("test", 0.5, 0.7)
+    assert (second.split, *second.loss, *second.distances[0]) == ("train", 0.25, 0.4)
+    assert not first.assumed | second.assumed
+    assert join(TRAIN, as_layers(rows[:1])) == []
+    assert [one.split for one in join(SCORES, as_layers(rows))] == ["test"]
+
+
+def test_the_sides_of_a_comparison_may_be_of_two_splits() -> None:
+    """Validation images of one domain, test images of another: the loss is between these."""
+    fold = [replace(SCORES[0], split="validation", miou=0.8)]
+    elsewhere = [score(ORIGINAL, 0.3, domain="b"), score(ORIGINAL, 0.1, domain="b", split="train")]
+    row = distance(ORIGINAL, 0.4, domain="b", reference_split="validation", split="test")
+    (joined,) = join([*fold, *SCORES, *elsewhere], as_layers([row]))
+    assert joined.split == "validation"
+    assert joined.loss.tolist() == [0.5]
+    assert joined.points[0].change[-2:] == ("validation", "test")
+
+
+@pytest.mark.parametrize("split", [None, "all"])
+def test_where_a_table_names_no_split_a_distance_meets_the_loss_of_each(split: str | None) -> None:
+    row = distance(DARK, 0.7, reference_split=split, split=split)
+    first, second = join([*TRAIN, *SCORES], as_layers([row]))
     assert ((first.split, *first.loss), (second.split, *second.loss)) == (
         *(("test", 0.5), ("train", 0.25)),
     )
+    assert (len(first.assumed), len(second.assumed)) == (1, 1)
+    assert first.points[0].change[-2:] == ("test", "test")
+
+
+def test_a_table_that_names_its_split_goes_before_one_that_does_not() -> None:
+    rows = [distance(DARK, 0.9, **UNSAID), distance(DARK, 0.7), distance(DULL, 0.2, **UNSAID)]
+    (joined,) = join(SCORES, as_layers(rows))
+    assert joined.distances.tolist() == [[0.7, 0.2]]
+    assert [point.change.shift for point in joined.assumed] == ["contrast"]
+    assert joined.left_out == 0
+
+
+def test_the_ends_of_intervals_stand_with_their_distances() -> None:
+    rows = [distance(DARK, 0.7, ci_low=0.5), distance(DULL, 0.3, ci_high=None)]
+    (joined,) = join(SCORES, as_layers(rows))
+    np.testing.assert_allclose(joined.low, [[0.5, 0.28]])
+    np.testing.assert_allclose(joined.high, [[0.72, math.nan]])
 
 
 def test_what_the_images_differ_in() -> None:
@@ -154,5 +197,10 @@ def test_what_was_measured_is_known_without_scores() -> None:
     ((kin, points),) = measured(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
     ((point, by_layer),) = points.items()
     assert (kin.metric, point.model_id, point.change.shift) == ("hellinger", "m0", "brightness")
-    assert by_layer["enc1"] == 0.3
-    assert math.isnan(by_layer["head"])
+    expected = Distance(0.3, 0.28, 0.32, 0.005, 24, 24, 24, "image")
+    assert by_layer["enc1"][:-1] == pytest.approx(expected[:-1])
+    assert by_layer["enc1"].unit == "image"
+    assert by_layer["enc1"].bounded
+    assert math.isnan(by_layer["head"].value)
+    assert not by_layer["head"].bounded
+    assert not by_layer["enc1"]._replace(low=math.nan).bounded

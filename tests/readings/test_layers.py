@@ -27,7 +27,7 @@ def test_folds_are_averaged_as_the_definition_says(folds: list[tuple[float, ...]
     """Against a loop: folds without a value do not count, their intervals neither."""
     found = averaged(*np.array(folds).T)
     known = [fold for fold in folds if not math.isnan(fold[0])]
-    assert found.folds == len(known)
+    assert found.trainings == len(known)
     if not known:
         assert math.isnan(found.value)
         assert found.interval is None
@@ -63,14 +63,14 @@ def test_folds_are_averaged_as_the_definition_says(folds: list[tuple[float, ...]
     ],
 )
 def test_labels_say_which_skips_stay(pruning: str, skips: tuple[int, ...]) -> None:
-    assert NetworkDistances("unet", "resnet18", pruning, 1, 8, ()).skips == skips
+    assert NetworkDistances("unet", "resnet18", pruning, ((0, 0),), 8, ()).skips == skips
 
 
 def test_names_and_layers_of_what_is_compared() -> None:
     def network(arch: str, *layers: str) -> NetworkDistances:
         numbers = (np.array([0.1]), Averaged(0.1), None, math.nan)
         found = tuple(LayerDistance(name, *numbers) for name in layers)
-        return NetworkDistances(arch, "resnet18", "L1-pruned", 1, 8, found)
+        return NetworkDistances(arch, "resnet18", "L1-pruned", ((0, 0),), 8, found)
 
     compared = Compared({}, (network("unet", "dec0", "x"), network("linknet", "enc1", "dec0")))
     assert compared.layers == ("enc1", "dec0", "x")

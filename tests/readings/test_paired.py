@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from skiptool.metrics.scores import KEYS
 from skiptool.names import ENSEMBLE_FOLD
@@ -12,12 +13,12 @@ from skiptool.readings.paired import PairedDifference, paired_differences
 from skiptool.records import ORIGINAL, Shift
 
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
-COLUMNS = (*KEYS, "subject", "pixels")
 PLAIN: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
     **{"arch": "unet", "encoder": "resnet18", "shift": "original", "factor": None},
-    "clean_skips": None,
+    **{"clean_skips": None, "repeat": None},
 }
+COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
 
 
 def rows(pruning: str, fold: int, both: dict[str, int], **facts: object) -> list[dict[str, Any]]:
@@ -52,16 +53,42 @@ def test_by_hand() -> None:
     assert (one.family, one.network, one.shift) == ("resnet18", "L1-pruned", ORIGINAL)
     assert (one.dataset, one.dataset_id, one.domain, one.split) == ("d.zarr", "d1", "a", "test")
     assert one.classes == ("cell",)
-    assert one.by_fold == pytest.approx((0.1, 0.02))
+    assert one.by_training == pytest.approx((0.1, 0.02))
     assert one.value == pytest.approx(0.06)
-    assert one.sd_folds == pytest.approx(0.08 / math.sqrt(2))
-    # s1 taken twice gives (0.1 + 0.0) / 2, s2 twice (0.1 + 0.04) / 2, each a quarter of the time
-    assert (one.ci_low, one.ci_high) == pytest.approx((0.05, 0.07))
-    assert one.se_subjects == pytest.approx(math.sqrt(0.5) * 0.01, rel=0.05)
-    assert (one.p_value, one.folds, one.subjects) == (0.5, 2, 2)
+    assert one.sd_trainings == pytest.approx(0.08 / math.sqrt(2))
+    assert one.se_trainings == pytest.approx(0.04)
+    # pseudo-values 0.1 and 0.1, 0 and 0.04: of the subjects 0.05 and 0.07, no interaction but that
+    assert one.se_subjects == pytest.approx(0.01)
+    interaction = 0.02**2 / 4
+    error = math.sqrt(0.04**2 + max(0.01**2 - interaction, 0))
+    assert one.p_value == pytest.approx(2 * stats.t.sf(0.06 / error, 1))
+    assert one.ci_high == pytest.approx(0.06 + error * stats.t.ppf(0.975, 1))
+    assert (one.trainings, one.subjects, one.unpaired) == (2, 2, 0)
 
 
-def test_only_folds_and_subjects_that_both_have_are_compared() -> None:
+def test_repeats_are_paired_and_those_without_a_partner_counted() -> None:
+    (one,) = paired_differences(
+        columns(
+            *(rows("baseline", 0, {"s1": 50, "s2": 50}, repeat=repeat) for repeat in (2, 0, 1)),
+            rows("L1-pruned", 0, {"s1": 60, "s2": 60}, repeat=0),
+            rows("L1-pruned", 0, {"s1": 80, "s2": 80}, repeat=2),
+            rows("L1-pruned", 1, {"s1": 99, "s2": 99}, repeat=0),
+        )
+    )
+    assert one.pairs == ((0, 0), (0, 2))
+    assert one.by_training == pytest.approx((0.1, 0.3))
+    assert (one.trainings, one.unpaired) == (2, 2)
+
+
+def test_one_training_has_an_interval_over_subjects_and_no_test() -> None:
+    (one,) = paired_differences(columns(FOUND[0], FOUND[2]))
+    assert one.value == pytest.approx(0.1)
+    assert (one.ci_low, one.ci_high) == pytest.approx((0.1, 0.1))
+    for value in (one.p_value, one.sd_trainings, one.se_trainings):
+        assert math.isnan(value)
+
+
+def test_only_trainings_and_subjects_that_both_have_are_compared() -> None:
     found = columns(
         rows("baseline", 0, {"s1": 50, "s2": 70}),
         rows("baseline", 2, {"s1": 1}),
@@ -69,8 +96,9 @@ def test_only_folds_and_subjects_that_both_have_are_compared() -> None:
         rows("L1-pruned", 1, {"s1": 99}),
     )
     (one,) = paired_differences(found)
-    assert (one.value, one.subjects, one.folds) == (pytest.approx(0.1), 1, 1)
-    for value in (one.ci_low, one.ci_high, one.se_subjects, one.p_value, one.sd_folds):
+    assert (one.value, one.subjects, one.trainings) == (pytest.approx(0.1), 1, 1)
+    assert one.unpaired == 2
+    for value in (one.ci_low, one.ci_high, one.se_subjects, one.p_value, one.sd_trainings):
         assert math.isnan(value)
 
 
@@ -82,10 +110,9 @@ def test_folds_may_have_subjects_of_their_own() -> None:
         rows("L1-pruned", 1, {"s3": 70, "s4": 70}),
     )
     (one,) = paired_differences(found)
-    assert one.by_fold == pytest.approx((0.1, 0.2))
-    assert (one.subjects, one.folds) == (4, 2)
-    assert one.p_value == 2 / 16
-    assert 0.1 - 1e-12 <= one.ci_low <= one.ci_high <= 0.2 + 1e-12
+    assert one.by_training == pytest.approx((0.1, 0.2))
+    assert (one.subjects, one.trainings, one.nested) == (4, 2, True)
+    assert one.p_value == pytest.approx(stats.ttest_1samp([0.1, 0.2], 0).pvalue)
 
 
 def test_a_fold_without_a_class_is_left_out() -> None:
@@ -95,12 +122,12 @@ def test_a_fold_without_a_class_is_left_out() -> None:
     ]
     blank = [{**row, "pruning": "baseline", "model_id": "b"} for row in empty]
     (one,) = paired_differences(columns(FOUND[0], FOUND[2], empty, blank))
-    assert (one.value, one.folds) == (pytest.approx(0.1), 1)
-    assert math.isnan(one.by_fold[1])
+    assert (one.value, one.trainings) == (pytest.approx(0.1), 1)
+    assert math.isnan(one.by_training[1])
     (none,) = paired_differences(columns(empty, blank))
     assert math.isnan(none.value)
     assert math.isnan(none.p_value)
-    assert none.folds == 0
+    assert none.trainings == 0
 
 
 def test_each_is_compared_with_the_baseline_of_its_family_shift_domain_and_kind() -> None:
@@ -137,14 +164,13 @@ def study(prunings: int = 3, subjects: int = 16, seed: int = 0) -> list[list[dic
 
 def test_the_same_bits_whatever_else_is_in_the_table_and_in_whatever_order() -> None:
     whole = study()
-    first = {one.pruning: one for one in paired_differences(columns(*whole), seed=4)}
-    assert paired_differences(columns(*whole[:6]), seed=4) == [first["L1-pruned"]]
+    first = {one.pruning: one for one in paired_differences(columns(*whole))}
+    assert paired_differences(columns(*whole[:6])) == [first["L1-pruned"]]
     turned = [group[::-1] for group in reversed(whole)]
     for group in turned:  # a table has the background first
         group.sort(key=lambda row: PAIRS.index((row["truth"], row["predicted"])))
-    again = {one.pruning: one for one in paired_differences(columns(*turned), seed=4)}
+    again = {one.pruning: one for one in paired_differences(columns(*turned))}
     assert again == first
-    assert paired_differences(columns(*whole), seed=5)[0].ci_low != first["L1-pruned"].ci_low
 
 
 def test_many_pairs_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

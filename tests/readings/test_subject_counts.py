@@ -15,7 +15,9 @@ PLAIN: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
     **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0, "model_id": "m0"},
     **{"shift": "original", "factor": None, "clean_skips": None, "subject": "s1"},
+    "repeat": None,
 }
+COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
 BASELINE = Network("unet", "resnet18", "baseline", False, ORIGINAL)
 
 
@@ -29,7 +31,7 @@ def cells(*pixels: int, **facts: object) -> list[dict[str, Any]]:
 
 def columns(*groups: list[dict[str, Any]]) -> dict[str, list[Any]]:
     rows = [row for group in groups for row in group]
-    return {name: [row[name] for row in rows] for name in (*KEYS, "subject", "pixels")}
+    return {name: [row[name] for row in rows] for name in COLUMNS}
 
 
 def test_pixels_by_hand() -> None:
@@ -46,7 +48,7 @@ def test_pixels_by_hand() -> None:
     assert facts == ("d.zarr", "d1", "a", "test")
     assert (counts.classes, counts.subjects) == (("cell",), ("s1", "s2"))
     overlap = counts.networks[BASELINE]
-    assert overlap.folds == (0, 1)
+    assert overlap.trainings == ((0, 0), (1, 0))
     np.testing.assert_array_equal(overlap.pixels[0], [[[1, 6], [0, 3]]])
     np.testing.assert_array_equal(overlap.pixels[1], [[[5, 9], [0, 3]]])
     np.testing.assert_array_equal(overlap.present, [[True, True], [False, True]])
@@ -70,7 +72,7 @@ def test_the_iou_is_that_of_the_scores() -> None:
         for truth in names
         for other in names
     ]
-    totals = {name: [row[name] for row in rows] for name in (*KEYS, "subject", "pixels")}
+    totals = {name: [row[name] for row in rows] for name in COLUMNS}
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = tuple(row[name] for name in KEYS)
@@ -81,7 +83,7 @@ def test_the_iou_is_that_of_the_scores() -> None:
         (counts.dataset_id, network.pruning, fold, network.shift): float(np.mean(both / either))
         for counts in subject_counts(totals)
         for network, overlap in counts.networks.items()
-        for place, fold in enumerate(overlap.folds)
+        for place, (fold, _) in enumerate(overlap.trainings)
         for both, either in [overlap.pixels[:, :, place].sum(axis=-1)]
     }
     assert len(found) == len(expected) == 16
@@ -136,20 +138,44 @@ def test_a_model_in_two_tables_counts_once_and_other_experiments_not_at_all() ->
     np.testing.assert_array_equal(first.networks[BASELINE].pixels, second.networks[BASELINE].pixels)
 
 
-def test_several_models_of_a_fold_are_averaged() -> None:
+def test_trainings_are_folds_and_repeats() -> None:
     (counts,) = subject_counts(
-        columns(cells(9, 2, 1, 6), cells(9, 0, 3, 4, model_id="m9", subject="s2"))
+        columns(
+            cells(9, 0, 0, 3, repeat=2, model_id="m2"),
+            cells(9, 0, 0, 1),
+            cells(9, 0, 0, 4, fold=1, repeat=0, model_id="m3"),
+            cells(9, 0, 0, 2, repeat=1, model_id="m1"),
+        )
     )
     overlap = counts.networks[BASELINE]
-    np.testing.assert_array_equal(overlap.pixels[0], [[[3, 2]]])
-    np.testing.assert_array_equal(overlap.present, [[True, True]])
+    assert overlap.trainings == ((0, 0), (0, 1), (0, 2), (1, 0))
+    np.testing.assert_array_equal(overlap.pixels[0], [[[1], [2], [3], [4]]])
+
+
+def test_further_models_of_a_fold_are_further_trainings() -> None:
+    """As two runs with other seeds leave them: numbered by their ids, whatever their order."""
+    groups = [cells(9, 2, 1, 6, repeat=1, model_id="m5"), cells(9, 0, 3, 5, model_id="m9")]
+    groups += [cells(9, 0, 3, 4, model_id="m2", subject="s2"), cells(9, 0, 3, 3, model_id="m3")]
+    for order in (groups, groups[::-1]):
+        (counts,) = subject_counts(columns(*order))
+        overlap = counts.networks[BASELINE]
+        assert overlap.trainings == ((0, 0), (0, 1), (0, 2), (0, 3))
+        np.testing.assert_array_equal(overlap.pixels[0, 0], [[0, 4], [6, 0], [3, 0], [5, 0]])
+        assert overlap.present.tolist() == [[False, True], *[[True, False]] * 3]
+
+
+def test_a_missing_repeat_is_the_first_one() -> None:
+    """One model in a table from before repeats were recorded and in one that names them."""
+    found = columns(cells(9, 2, 1, 6), cells(9, 2, 1, 6, repeat=0))
+    (counts,) = subject_counts(found)
+    assert counts.networks[BASELINE].trainings == ((0, 0),)
 
 
 def test_a_fold_and_a_subject_may_have_no_name() -> None:
     (counts,) = subject_counts(
         columns(cells(1, 0, 0, 1, fold=None, subject=None), cells(1, 0, 0, 2, fold=3))
     )
-    assert counts.networks[BASELINE].folds == (3, None)
+    assert counts.networks[BASELINE].trainings == ((3, 0), (None, 0))
     assert counts.subjects == ("", "s1")
 
 

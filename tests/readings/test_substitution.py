@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from skiptool.errors import ArgumentError
 from skiptool.metrics.scores import mean_and_spread, scores
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.readings.paired import paired_differences
 from skiptool.readings.substitution import Substitution, substitution_effects
-from skiptool.records import ORIGINAL
+from skiptool.records import ORIGINAL, Shift
 from substituted import BRIGHT, COLUMNS, DARK, columns, rows, study
 
 
@@ -29,17 +30,23 @@ def test_by_hand() -> None:
         )
     )
     assert (one.clean_skips, one.parts, one.label) == ("1", ("1",), "L1")
-    assert (one.plain.value, one.plain.folds) == (pytest.approx(0.3), 2)
-    assert one.plain.sd_folds == pytest.approx(0.2 / math.sqrt(2))
-    assert (one.clean.value, one.clean.folds) == (pytest.approx(0.75), 2)
+    assert (one.plain.value, one.plain.trainings) == (pytest.approx(0.3), 2)
+    assert one.plain.sd_trainings == pytest.approx(0.2 / math.sqrt(2))
+    assert (one.clean.value, one.clean.trainings) == (pytest.approx(0.75), 2)
     assert one.original is not None
-    assert (one.original.value, one.original.folds) == (pytest.approx(0.9), 1)
+    assert (one.original.value, one.original.trainings) == (pytest.approx(0.9), 1)
     gain = one.regained
-    assert gain.by_fold == pytest.approx((0.6, 0.3))
+    assert gain.by_training == pytest.approx((0.6, 0.3))
     assert gain.value == pytest.approx(0.45)
-    # each subject alone regains (0.6 + 0.3) / 2 as well
-    assert (gain.ci_low, gain.ci_high) == pytest.approx((0.45, 0.45))
-    assert (gain.p_value, gain.subjects, gain.shift) == (0.5, 2, DARK)
+    # each subject alone regains (0.6 + 0.3) / 2 as well: only trainings vary, by 0.15
+    assert gain.se_subjects == pytest.approx(0.0, abs=1e-12)
+    half = 0.15 * stats.t.ppf(0.975, 1)
+    assert (gain.ci_low, gain.ci_high) == pytest.approx((0.45 - half, 0.45 + half))
+    assert gain.p_value == pytest.approx(2 * stats.t.sf(3.0, 1))
+    assert (gain.subjects, gain.trainings, gain.shift) == (2, 2, DARK)
+    assert one.lost is not None
+    assert one.lost.by_training == pytest.approx((-0.1,))
+    assert (one.behind, one.lowest) == (None, (DARK, pytest.approx(0.3)))
 
 
 @st.composite
@@ -87,8 +94,8 @@ def test_scores_are_those_of_the_definition(totals: dict[str, list[Any]]) -> Non
             (one.plain, (None, "brightness")),
             (one.original, (None, "original")),
         ):
-            np.testing.assert_allclose((mean.value, mean.sd_folds), slow(totals, *key))
-        if one.clean.folds == one.plain.folds == 2:
+            np.testing.assert_allclose((mean.value, mean.sd_trainings), slow(totals, *key))
+        if one.clean.trainings == one.plain.trainings == 2:
             difference = one.clean.value - one.plain.value
             np.testing.assert_allclose(one.regained.value, difference, atol=1e-12)
 
@@ -159,25 +166,76 @@ def test_nothing_without_a_plain_prediction_or_without_substitution() -> None:
     assert substitution_effects(columns(rows(DARK, "1", (1,)), rows(BRIGHT, None, (1,)))) == []
 
 
-def test_one_subject_has_no_interval_and_one_fold_no_spread() -> None:
+def test_one_subject_has_no_interval_and_one_training_no_spread() -> None:
     (one,) = substitution_effects(columns(rows(DARK, None, (10,)), rows(DARK, "1", (60,))))
     gain = one.regained
     assert (gain.value, gain.subjects) == (pytest.approx(0.5), 1)
-    for value in (gain.ci_low, gain.se_subjects, gain.p_value, gain.sd_folds, one.clean.sd_folds):
+    for value in (
+        gain.ci_low,
+        gain.se_subjects,
+        gain.p_value,
+        gain.sd_trainings,
+        one.clean.sd_trainings,
+    ):
         assert math.isnan(value)
 
 
 def test_the_same_bits_whatever_else_is_in_the_table() -> None:
     totals = study()
-    whole = substitution_effects(totals, seed=4)
+    whole = substitution_effects(totals)
     fewer = [clean in (None, "1") for clean in totals["clean_skips"]]
     less = {
         name: [value for value, kept in zip(column, fewer, strict=True) if kept]
         for name, column in totals.items()
     }
-    assert substitution_effects(less, seed=4) == [one for one in whole if one.clean_skips == "1"]
-    other = substitution_effects(totals, seed=5)
-    assert [one.regained.ci_low for one in other] != [one.regained.ci_low for one in whole]
+    assert substitution_effects(less) == [one for one in whole if one.clean_skips == "1"]
+
+
+def test_the_lowest_shift_is_that_of_all_plain_predictions() -> None:
+    """Also of shifts under which nothing was substituted; each network has its own."""
+    worse = Shift.parse("contrast=0.5")
+    (one, other) = substitution_effects(
+        columns(
+            *(rows(ORIGINAL, None, (90,)), rows(DARK, None, (20,)), rows(DARK, "1", (80,))),
+            *(rows(worse, None, (5,)), rows(worse, None, (95,), pruning="L1-pruned")),
+            *(rows(DARK, None, (30,), pruning="L1-pruned"),),
+            *(rows(DARK, "2", (70,), pruning="L1-pruned"),),
+        )
+    )
+    assert one.lowest == (worse, pytest.approx(0.05))
+    assert other.lowest == (DARK, pytest.approx(0.3))
+
+
+def test_each_input_alone_is_compared_with_the_best_one_under_its_shift() -> None:
+    cells = {"1": (80, 82), "2": (60, 66), "3": (79, 81), "1+2": (99, 99)}
+    groups = [rows(shift, None, (20, 20)) for shift in (DARK, BRIGHT)]
+    groups += [rows(DARK, clean, both) for clean, both in cells.items()]
+    groups += [rows(BRIGHT, "2", (50, 50)), rows(BRIGHT, "3", (40, 60))]
+    found = {(one.regained.shift, one.clean_skips): one.behind
+             for one in substitution_effects(columns(*groups))}  # fmt: skip
+    none = {key for key, behind in found.items() if behind is None}
+    assert none == {(DARK, "1"), (DARK, "1+2"), (BRIGHT, "2")}
+    second, third = found[DARK, "2"], found[DARK, "3"]
+    assert second is not None
+    assert third is not None
+    assert (second.value, third.value) == pytest.approx((-0.18, -0.01))
+    assert third.ci_high == pytest.approx(-0.01)
+    bright = found[BRIGHT, "3"]
+    assert bright is not None
+    assert (bright.value, bright.ci_low < 0 < bright.ci_high) == (pytest.approx(0.0), True)
+
+
+def test_what_is_lost_is_against_the_clean_images_of_the_same_training() -> None:
+    groups = []
+    for fold, both in enumerate((90, 80)):
+        groups += [rows(ORIGINAL, None, (both, both), fold=fold)]
+        groups += [rows(DARK, None, (10, 10), fold=fold)]
+        groups += [rows(DARK, "2+3+4+bottleneck", (both - 20, both - 40), fold=fold)]
+    (one,) = substitution_effects(columns(*groups))
+    assert one.lost is not None
+    assert one.lost.by_training == pytest.approx((-0.3, -0.3))
+    assert one.lost.se_trainings == pytest.approx(0.0, abs=1e-12)
+    assert one.lost.se_subjects == pytest.approx(0.1)
 
 
 def test_comparisons_with_the_baseline_pass_over_them() -> None:

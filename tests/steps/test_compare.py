@@ -8,14 +8,14 @@ import pytest
 import skiptool
 from definitions import Channel, columns_of_channels
 from skiptool.errors import ArgumentError, FormatError, MismatchError
-from skiptool.names import Metric
+from skiptool.names import LAYERWISE, Metric
 from skiptool.stats.permutation import relabellings
 from skiptool.steps.compare import compare_features
 from skiptool.stores.schemas import SHIFT
 from small_activations import LAYERS, activations
 from small_stores import refused
 
-METRICS = tuple(metric.value for metric in Metric)
+METRICS = tuple(metric.value for metric in Metric if metric not in LAYERWISE)
 
 
 def rows(table: Any, **chosen: object) -> list[dict[str, Any]]:  # noqa: ANN401

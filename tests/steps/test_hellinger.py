@@ -14,7 +14,8 @@ from definitions import DEFINITIONS, counts
 from skiptool.comparison.rows import PRINTED
 from skiptool.comparison.sets import Settings
 from skiptool.names import LAYERS, Kind, Metric, RangeRule
-from skiptool.records import SILENT
+from skiptool.records import ORIGINAL, SILENT, Shift
+from skiptool.steps.features.step import extract_features
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.info import describe
 from skiptool.stores.features import open_features
@@ -93,6 +94,7 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
         **{"model": "resnet18-L0/fold0", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
         **{"dataset": "s.zarr", "domain": "synthetic", "reference_domain": "synthetic"},
         **{"shift": "brightness", "factor": 0.5, "reference_shift": "original"},
+        **{"split": "test", "reference_split": "test"},
         **{"reference_factor": None, "metric": "hellinger", "bins": 100, "range_rule": "minmax"},
         **{"n_reference": 5, "n_other": 5, "unit": "image", "permutations": 199},
         **{"units_reference": 5, "units_other": 5, "paired": True},
@@ -101,6 +103,22 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
     lineage = open_features(experiment.plain).lineage
     assert lineage is not None
     assert means["reference_id"][0] == lineage.id
+
+
+def test_the_table_says_of_which_split_the_images_are(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"layers": ["head"], "shifts": [ORIGINAL, Shift.parse("brightness=0.5")]}
+    fold, test = (
+        extract_features(
+            [experiment.baseline], experiment.data, tmp_path / split, split=split, **how
+        ).outputs
+        for split in ("fold", "test")
+    )
+    measure_shift(fold[0], [fold[1], test[1]], tmp_path / "t.parquet", settings=QUICK)
+    found = columns(tmp_path / "t.parquet", channel=None, layer="head")
+    assert found["reference_split"] == ["validation"] * 2
+    assert found["split"] == ["validation", "test"]
 
 
 def test_statistics_are_filled_in_every_row(experiment: SimpleNamespace) -> None:
@@ -255,6 +273,7 @@ def test_sweep_has_rows_for_each_number_of_bins(stores: SimpleNamespace) -> None
 
 def test_every_metric_stands_with_its_bins(stores: SimpleNamespace) -> None:
     how = replace(QUICK, metrics=tuple(reversed(Metric)))
+    without_null = (Metric.WASSERSTEIN_EXACT, Metric.PAIRED_DIFFERENCE)
     shown = measure_shift(stores.x, [stores.y], stores.out, settings=how).tables[0].columns
     assert list(dict.fromkeys(shown["metric"])) == [metric.value for metric in reversed(Metric)]
     for metric in Metric:
@@ -263,7 +282,7 @@ def test_every_metric_stands_with_its_bins(stores: SimpleNamespace) -> None:
         assert set(found["bins"]) == {100 if binned else None}
         assert set(found["range_rule"]) == {"minmax" if binned else None}
         assert None not in found["value"]
-        assert (None in found["p_value"]) == (metric is Metric.WASSERSTEIN_EXACT)
+        assert (None in found["p_value"]) == (metric in without_null)
 
 
 @pytest.mark.parametrize("rule", [RangeRule.QUANTILE, RangeRule.PERCENTILES, RangeRule.REFERENCE])
@@ -290,7 +309,8 @@ def test_literal_reading_has_no_statistics(stores: SimpleNamespace) -> None:
 
 def test_types_and_numbers_of_images_may_differ(stores: SimpleNamespace, tmp_path: Path) -> None:
     wide = written(tmp_path / "wide.zarr", activations(5, 4), dtype="float32")
-    how = replace(QUICK, metrics=tuple(Metric))
+    unpaired = tuple(metric for metric in Metric if metric is not Metric.PAIRED_DIFFERENCE)
+    how = replace(QUICK, metrics=unpaired)
     found = measure_shift(stores.x, [wide], stores.out, settings=how)
     assert None not in found.tables[0].columns["value"]
     assert set(columns(stores.out)["n_other"]) == {5}

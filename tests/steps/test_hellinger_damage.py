@@ -20,7 +20,7 @@ from skiptool.errors import (
     SkiptoolError,
     SourceError,
 )
-from skiptool.names import Metric, RangeRule
+from skiptool.names import LAYERWISE, Metric, RangeRule
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.staging import partial_of
 from small_activations import activations, written
@@ -70,7 +70,9 @@ def test_one_value_that_is_not_finite(
     fails(stores, FormatError, "y.zarr: layer enc1, image im017, channel 2:", settings=how)
 
 
-@pytest.mark.parametrize("metric", [Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT])
+@pytest.mark.parametrize(
+    "metric", [Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT, *LAYERWISE]
+)
 def test_metrics_without_bins_see_it_too(metric: Metric, stores: SimpleNamespace) -> None:
     put(stores.y, np.nan)
     how = Settings(permutations=9, metrics=(metric,))

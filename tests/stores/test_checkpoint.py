@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +98,28 @@ def test_what_is_known_of_a_model(model: Path) -> None:
     assert stored.architecture == PRUNED
     assert stored.facts() == {
         **{"model": "resnet18-L1/fold1", "model_id": stored.id, "arch": "unet"},
-        **{"encoder": "resnet18", "pruning": "L1-pruned", "fold": 1, "parameter_count": 6},
+        **{"encoder": "resnet18", "pruning": "L1-pruned", "fold": 1, "repeat": 0},
+        "parameter_count": 6,
     }
     assert stored.lineage is not None
     assert dict(stored.lineage.parameters) == dict(MAKING.parameters)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_files_may_be_read_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = write(tmp_path / "m")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"model.safetensors": mode, "config.json": mode}
+
+
+def test_a_repeat_of_a_fold_is_named_after_both(tmp_path: Path) -> None:
+    stored = open_model(write(tmp_path / "m", repeat=2))
+    assert (stored.name, stored.fold, stored.repeat) == ("resnet18-L1/fold1-r2", 1, 2)
+    assert stored.facts()["repeat"] == 2
 
 
 def test_the_id_is_of_architecture_and_weights_only(
@@ -134,7 +153,8 @@ def test_names_of_classes_are_not_in_the_id(tmp_path: Path) -> None:
 def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
     stored = open_model(foreign)
     assert stored.architecture == Architecture("resnet18", (1, 2, 3, 4), ("background", "class1"))
-    assert (stored.name, stored.fold, stored.lineage) == ("their model", None, None)
+    assert (stored.name, stored.fold, stored.repeat) == ("their model", None, None)
+    assert stored.lineage is None
     assert stored.parameter_count == 14_328_354  # Table II
     assert stored.id == digest(model_identity(stored.architecture, stored.tensors()))
     network = restore(stored.architecture, stored.tensors())
@@ -281,6 +301,7 @@ def test_a_hostile_configuration_is_one_line(model: Path, text: bytes) -> None:
         ({"lineage": {"kind": "model", "format_version": 2}}, "use a newer skiptool"),
         ({"lineage": {"kind": "model", "format_version": 1}}, "lacks skiptool_version"),
         ({"fold": "0"}, "fold is '0'"),
+        ({"repeat": -1}, "repeat is -1"),
         ({"parameter_count": 1.5}, "parameter_count is 1.5"),
         ({"skips": [9]}, "skips"),
     ],

@@ -70,6 +70,14 @@ def test_what_is_known_of_a_store(features: Path, tmp_path: Path) -> None:
     assert (store.model_id, store.dataset_id) == ("1" * 32, "2" * 32)
 
 
+@pytest.mark.parametrize(("fold", "repeat", "known"), [(2, None, 0), (2, 1, 1), (None, None, None)])
+def test_a_store_from_before_repeats_is_of_the_first(
+    features: Path, fold: int | None, repeat: int | None, known: int | None
+) -> None:
+    set_attributes(features, fold=fold, repeat=repeat)
+    assert open_features(unseal(features)).facts["repeat"] == known
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_any_rows_are_read_by_any_thread(tmp_path: Path, dtype: str) -> None:
     store = open_features(write_features(tmp_path / "f.zarr", 40, dtype=dtype))

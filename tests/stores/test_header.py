@@ -115,6 +115,19 @@ def test_other_determinants_are_shown_old_and_new(
         check_same(found, Making("f", (), {"n": 2}, {}, {"data": "x"}), "here")
 
 
+def test_a_method_is_compared_too_but_is_no_option() -> None:
+    making = Making("f", (), {"n": 2}, {"out": "b"}, {}, {"way": "new"})
+    assert making.command == "skiptool f --n 2 --out b"
+    assert making.determinants["parameters"] == {"n": 2, "way": "new"}
+    check_same({"parameters": {"n": 2, "way": "new"}}, making, "here")
+    for old, was in (({"n": 2}, "None"), ({"n": 2, "way": "old"}, "'old'")):
+        words = (
+            f"here: was begun by another version of skiptool, whose method differs (way was {was}"
+        )
+        with refused(ExistsError, words, "now 'new')", "--overwrite"):
+            check_same({"parameters": old}, making, "here")
+
+
 GOOD = lineage(Kind.DATASET, MAKING, 1).as_json()
 
 

@@ -48,7 +48,8 @@ def test_a_history_alone_says_what_it_is_of(tmp_path: Path) -> None:
     assert own != MODEL_ID
     assert facts == {
         **{"model": "resnet18-L1/fold3", "arch": "unet", "encoder": "resnet18"},
-        **{"pruning": "L1-pruned", "fold": 3, "parameter_count": None, "best_epoch": None},
+        **{"pruning": "L1-pruned", "fold": 3, "repeat": 0},
+        **{"parameter_count": None, "best_epoch": None},
         **{"dataset": "d e.zarr", "dataset_id": "d" * 32, "domain": "a"},
         "protocol": {"folds": 5, "epochs": 1, "lr": 1e-4},
     }
@@ -114,6 +115,27 @@ def test_a_header_that_makes_no_sense_is_passed_over(
 ) -> None:
     facts, _ = open_history(write(tmp_path / "x.parquet", PARAMETERS | change))
     assert (facts["encoder"], facts["pruning"], facts["fold"]) == (None, "x", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "expected"),
+    [
+        ("x.parquet", {"repeat": 2}, ("resnet18-L1/fold3-r2", 3, 2)),
+        ("x-fold1-r4.parquet", {}, ("resnet18-L1/fold3", 3, 0)),
+        ("x-fold1-r4.parquet", {"fold": None}, ("resnet18-L1/fold1-r4", 1, 4)),
+        ("fold12-r3/history.parquet", {"fold": None}, ("resnet18-L1/fold12-r3", 12, 3)),
+        ("x.parquet", {"fold": None}, ("resnet18-L1", None, None)),
+    ],
+)
+def test_a_repeat_is_of_the_fold_that_is_known(
+    tmp_path: Path,
+    name: str,
+    parameters: dict[str, int | None],
+    expected: tuple[str, int | None, int | None],
+) -> None:
+    facts, _ = open_history(write(tmp_path / name, PARAMETERS | parameters))
+    assert (facts["model"], facts["fold"], facts["repeat"]) == expected
+    assert "repeat" not in facts["protocol"]
 
 
 @pytest.mark.parametrize("fold", [-1, True, "2", 1.5])

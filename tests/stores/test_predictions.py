@@ -16,7 +16,8 @@ from skiptool.stores.tables import open_table
 from small_stores import CLASSES
 
 MODEL = StoredModel(
-    *(Path("m"), "resnet18-L0/fold2", "ab", Architecture("resnet18", (1, 2, 3, 4), CLASSES), 2, 9),
+    *(Path("m"), "resnet18-L0/fold2", "ab", Architecture("resnet18", (1, 2, 3, 4), CLASSES), 2),
+    *(1, 9),
     config={},
     lineage=None,
 )
@@ -46,10 +47,11 @@ def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
         for p in range(3)
     ]
     assert list(zip(*found.values(), strict=True)) == expected
-    same = {name: set(values) for name, values in table.columns(list(PREDICTIONS)[:14]).items()}
+    same = {name: set(values) for name, values in table.columns(list(PREDICTIONS)[:15]).items()}
     assert same == {
         **{"model": {"resnet18-L0/fold2"}, "model_id": {"ab"}, "arch": {"unet"}},
-        **{"encoder": {"resnet18"}, "pruning": {"baseline"}, "fold": {2}, "parameter_count": {9}},
+        **{"encoder": {"resnet18"}, "pruning": {"baseline"}, "fold": {2}, "repeat": {1}},
+        "parameter_count": {9},
         **{"dataset": {"d.zarr"}, "dataset_id": {store.lineage.id}, "domain": {"a"}},
         **{"split": {"test", "train"}, "shift": {"brightness"}, "factor": {0.5}},
         "clean_skips": {None},

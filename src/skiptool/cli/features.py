@@ -31,6 +31,10 @@ def features(
             help="Also what skips and what the layers below contribute to each decoder block.",
         ),
     ] = False,
+    grid: Annotated[
+        str | None,
+        typer.Option(metavar="8x8", help="Pool to this grid [default: 1/32 of the image]."),
+    ] = None,
     out: Annotated[
         str,
         typer.Option(
@@ -63,6 +67,7 @@ def features(
         split=split,
         layers=options.listed(layers),
         transmission=transmission,
+        grid=None if grid is None else options.grid(grid),
         dtype=dtype,
         device=device,
         overwrite=overwrite,

@@ -30,8 +30,8 @@ def hellinger(
         typer.Option(
             metavar="NAME",
             help="hellinger [default], bhattacharyya, jensen-shannon, total-variation, kl, "
-            "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; may be "
-            "repeated.",
+            "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; of whole "
+            "layers: covariance, classifier or paired-difference. May be repeated.",
         ),
     ] = None,
     bins: Annotated[
@@ -53,7 +53,10 @@ def hellinger(
     ] = 199,
     group: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Unit of statistics, such as subject [image]."),
+        typer.Option(
+            metavar="COLUMN",
+            help="Unit of statistics: subject, image or another column [subject where it repeats].",
+        ),
     ] = None,
     paired: Annotated[
         bool | None,

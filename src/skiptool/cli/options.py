@@ -31,6 +31,7 @@ __all__ = [
     "choices",
     "export_folder",
     "export_form",
+    "grid",
     "listed",
     "shifts",
     "skips",
@@ -72,7 +73,12 @@ Shifts = Annotated[
 Sweep = Annotated[
     str | None, typer.Option("--sweep", help="A set of shifts by name: paper (Fig. 7).")
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="Samples to read: train, test or all.")]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        "--split", help="Samples: train, test, all, or fold (each model's validation fold)."
+    ),
+]
 
 
 def listed(words: Sequence[str] | None) -> tuple[str, ...]:
@@ -105,6 +111,25 @@ def span(text: str, option: str) -> tuple[int, int]:
         return int(low), int(high or low)
     except ValueError:
         raise ArgumentError(f"{option} {text!r}: expected LOW:HIGH, such as 1:100") from None
+
+
+def grid(text: str) -> tuple[int, int]:
+    """Read ``ROWSxCOLUMNS``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not of that form, or a side is 0.
+
+    Examples
+    --------
+    >>> grid("8x6")
+    (8, 6)
+    """
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise ArgumentError(f"--grid {text!r}: expected ROWSxCOLUMNS, such as 8x8")
+    return int(rows), int(columns)
 
 
 def boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int, int], ...]:

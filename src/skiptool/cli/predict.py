@@ -27,7 +27,7 @@ def predict(
         str, typer.Option("--out", "-o", metavar="PATH", help="Prediction table (Parquet).")
     ] = "predictions.parquet",
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Also average the folds of each architecture.")
+        bool, typer.Option("--ensemble", help="Also average the trainings of each architecture.")
     ] = False,
     clean_skips: Annotated[
         list[str] | None,

@@ -39,6 +39,13 @@ def train(
     fold: Annotated[
         list[int] | None, typer.Option(help="Validation fold, repeatable [default: all].")
     ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Trainings of each fold, which differ in their seed alone.")
+    ] = 1,
+    repeat: Annotated[
+        list[int] | None,
+        typer.Option(help="Only this repeat, from 0, repeatable [default: all of --repeats]."),
+    ] = None,
     folds: Annotated[
         int | None, typer.Option(help="Derive so many folds instead of the stored ones.")
     ] = None,
@@ -91,7 +98,7 @@ def train(
     *,
     progress: Progress,
 ) -> Outcome:
-    """Train a U-net for each encoder, choice of skip connections and validation fold.
+    """Train a U-net for each encoder, choice of skip connections, validation fold and repeat.
 
     Of data with E draws of training patches (extract wsi --draws E), epoch e takes draw e modulo E
     and every validation draw 0.
@@ -127,6 +134,8 @@ def train(
         skips=kept,
         arch=arch,
         fold=fold or (),
+        repeats=repeats,
+        repeat=repeat or (),
         folds=folds,
         protocol=protocol,
         device=device,

@@ -3,7 +3,9 @@
 The square of the Hellinger distance is a mean over bins, so a correction of bias works on it; the
 distance itself is a root. Two things follow.
 
-* Of one channel, the interval is taken on the square and its ends are rooted.
+* Of one channel, the interval is taken on the square and its ends are rooted. Near 0 the standard
+  error of a square goes to 0 with it, although its noise does not; the upper end therefore also
+  allows for the noise of the square without a shift, as permutations show it.
 * A layer's distance is the mean of the roots over its channels. The root of a noisy square is too
   low on average (by up to 0.29 times the root of its standard error), so in a layer of many weakly
   shifted channels the mean of the estimated roots is too low as well. Channels are therefore sorted
@@ -29,10 +31,14 @@ from skiptool.stats.jackknife import UNSURE, half_width, spread
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = ["Estimates", "LayerEstimate", "channel_intervals", "layer_estimate"]
+__all__ = ["Estimates", "LayerEstimate", "channel_intervals", "layer_estimate", "noise_of"]
 
 CLEAR: Final = 3.0
 """Standard errors above 0 from which a channel's square enters by its own root."""
+
+UNSURE_CLEAR: Final = 0.3
+"""Share of the correction of channels far above 0 that counts as one more standard error. Where one
+set leaves bins nearly empty that the other fills, about a quarter of the bias stays (simulated)."""
 
 MOST_UNRESOLVED: Final = 0.5
 """Share of the channels that vary, above which a layer has no interval."""
@@ -104,8 +110,26 @@ class LayerEstimate:
     unresolved: int
 
 
+def noise_of(null: Float64 | None, found: Estimates, level: float = 0.95) -> Float64:
+    """Return how far noise alone may lift a distance (its square, if ``squared``), shape (d,).
+
+    Parameters
+    ----------
+    null : float64, shape (d, R), or None
+        Distances of permuted units.
+    found : Estimates
+        Of as many channels; half of their bias stands in where there are no permutations.
+    level : float
+    """
+    if null is None or not null.shape[-1]:
+        return np.asarray(np.abs(found.plain - found.corrected) / 2)
+    scaled = np.square(null) if found.squared else null
+    high = np.quantile(scaled, (1 + level) / 2, axis=-1)
+    return np.asarray(high - scaled.mean(axis=-1))
+
+
 def channel_intervals(
-    found: Estimates, constant: Bool, level: float = 0.95
+    found: Estimates, constant: Bool, noise: Float64, level: float = 0.95
 ) -> tuple[Float64, Float64, Float64]:
     """Return the estimated distance of each channel, and the ends of its interval.
 
@@ -115,6 +139,8 @@ def channel_intervals(
         Of D channels.
     constant : bool, shape (D,)
         Channels of one value over both sets: their distance is 0.
+    noise : float64, shape (D,)
+        See :func:`noise_of`.
     level : float
 
     Returns
@@ -123,7 +149,7 @@ def channel_intervals(
         Below 0 where noise exceeds the distance. All NaN for unresolved channels.
     """
     half = half_width(found.replicates, level, correction=found.plain - found.corrected)
-    columns = [found.corrected, found.corrected - half, found.corrected + half]
+    columns = [found.corrected, found.corrected - half, found.corrected + half + noise]
     if found.squared:
         columns = [_root(each) for each in columns]
     unknown = (found.bins < 2) & ~constant
@@ -131,7 +157,9 @@ def channel_intervals(
     return estimate, low, high
 
 
-def layer_estimate(found: Estimates, constant: Bool, level: float = 0.95) -> LayerEstimate:
+def layer_estimate(
+    found: Estimates, constant: Bool, noise: float, level: float = 0.95
+) -> LayerEstimate:
     """Estimate the mean distance over channels, eq. (10).
 
     Parameters
@@ -140,6 +168,8 @@ def layer_estimate(found: Estimates, constant: Bool, level: float = 0.95) -> Lay
         Of all D channels.
     constant : bool, shape (D,)
         Channels of one value over both sets: they count as 0.
+    noise : float
+        How far noise alone may lift the layer's distance, see :func:`noise_of`.
     level : float
 
     Returns
@@ -156,12 +186,12 @@ def layer_estimate(found: Estimates, constant: Bool, level: float = 0.95) -> Lay
         return LayerEstimate(float("nan"), float("nan"), float("nan"), nothing, unresolved)
     # Sums over channels run along memory whatever the blocks were, so their bits never change.
     if found.squared:
-        value, low, high, replicates = _mean_of_roots(found, level)
+        value, low, high, replicates = _mean_of_roots(found, noise, level)
     else:
         value = float(found.corrected.mean())
         replicates = tuple(each.mean(axis=0) for each in found.replicates)
         half = half_width(replicates, level, correction=float(found.plain.mean()) - value)
-        low, high = value - float(half), value + float(half)
+        low, high = value - float(half), value + float(half) + noise
     ceilings = np.sqrt(found.ceiling) if found.squared else found.ceiling
     high += float(ceilings[unknown].sum()) / size
     if unresolved > MOST_UNRESOLVED * max(1, size - int(constant.sum())):
@@ -170,7 +200,7 @@ def layer_estimate(found: Estimates, constant: Bool, level: float = 0.95) -> Lay
 
 
 def _mean_of_roots(
-    found: Estimates, level: float
+    found: Estimates, lift: float, level: float
 ) -> tuple[float, float, float, tuple[Float64, ...]]:
     """Estimate the mean of the roots: value, ends of its interval, replicates."""
     squares, bias = found.corrected, found.plain - found.corrected
@@ -191,16 +221,17 @@ def _mean_of_roots(
     replicates = tuple(own + weight * share * _root(rest) for own, rest in sides)
     # Upper end: clear channels by their roots, the others by the root of their mean square.
     taken_off = (np.sqrt(found.plain[clear]) - np.sqrt(squares[clear])).sum() / len(clear)
-    above = float(half_width([own for own, _ in sides], level, correction=taken_off))
+    above = float(
+        half_width([own for own, _ in sides], level, correction=taken_off, unsure=UNSURE_CLEAR)
+    )
     most = bias[~clear].mean() if weight else 0.0
     mean_square = float(weak + half_width([rest for _, rest in sides], level, correction=most))
-    high = float(strong) + above + weight * float(np.sqrt(max(0.0, mean_square)))
+    high = float(strong) + above + weight * float(np.sqrt(max(0.0, mean_square + lift)))
     # Lower end: the mean of all roots, which errs downwards.
     roots = float(_root(squares).mean())
     off = float(np.sqrt(found.plain).mean()) - roots
-    below = half_width(
-        [_root(each).mean(axis=0) for each in found.replicates], level, correction=off
-    )
+    roots_without = [_root(each).mean(axis=0) for each in found.replicates]
+    below = half_width(roots_without, level, correction=off, unsure=UNSURE_CLEAR)
     low = min(roots - float(below), value)
     return value, low, max(high, value), replicates
 

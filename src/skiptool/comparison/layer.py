@@ -21,7 +21,7 @@ from skiptool.distances.binned import DISTANCES
 from skiptool.distances.binning import Binning
 from skiptool.distances.histograms import constant_channels, joint_range
 from skiptool.engine import mapped
-from skiptool.names import Metric
+from skiptool.names import LAYERWISE, Metric
 from skiptool.records import Task
 
 if TYPE_CHECKING:
@@ -42,13 +42,15 @@ class Comparison:
 
 
 def measure_layer(pair: Comparison, layer: str) -> list[Measured]:
-    """Measure all metrics, for all numbers of bins, between two sets.
+    """Measure all metrics of channels, for all numbers of bins, between two sets.
 
     Raises
     ------
     FormatError
         If activations are damaged or not finite.
     """
+    if all(metric in LAYERWISE for metric in pair.settings.metrics):
+        return []
     bounds = [extents(each, layer, pair.mapper) for each in pair.sets]
     constant = constant_channels(joint_range(*bounds))
     binning = binning_of(*pair.sets, layer, bounds, pair.settings)
@@ -82,7 +84,7 @@ def measure_layer(pair: Comparison, layer: str) -> list[Measured]:
             Measured(layer, index, metric, size, rule, constant, **whole, drawn=tested is not None)
         )
     for metric in pair.settings.metrics:
-        if metric not in DISTANCES:
+        if metric not in DISTANCES and metric not in LAYERWISE:
             part = measure_unbinned(metric, pair.sets, layer, means, pair.design, pair.settings)
             whole = joined([part], constant, bounded=False, least_p=pair.design.least_p)
             found.append(

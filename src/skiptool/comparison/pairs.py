@@ -11,6 +11,7 @@ import numpy as np
 from skiptool.comparison.binned import Design
 from skiptool.comparison.kept import keeping
 from skiptool.comparison.layer import Comparison, measure_layer
+from skiptool.comparison.layerwise import check_layerwise, measure_layerwise
 from skiptool.comparison.reading import Mapper
 from skiptool.comparison.results import ALPHA, Measured
 from skiptool.comparison.rows import pair_warnings
@@ -54,6 +55,7 @@ def measure_pairs(
     for first, second in pairs:
         check_alike(sets[first], sets[second])
         designs.append(_design(sets[first], sets[second], settings))
+        check_layerwise((sets[first], sets[second]), designs[-1], settings)
     layers = sets[0].layers
     found: list[list[Measured]] = [[] for _ in pairs]
     images = sum(len(sets[i]) for pair in pairs for i in pair)
@@ -63,7 +65,9 @@ def measure_pairs(
                 for place, (first, second) in enumerate(pairs):
                     pair = (kept[first], kept[second])
                     comparison = Comparison(pair, designs[place], settings, mapper, task)
-                    found[place] += measure_layer(comparison, layer)
+                    known = measure_layer(comparison, layer)
+                    known += measure_layerwise(pair, layer, designs[place], settings, mapper, known)
+                    found[place] += known
     for design, measured in zip(designs, found, strict=True):
         _relate(measured, design)
     return designs, found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.comparison.estimates import Estimates, channel_intervals, layer_estimate
+from skiptool.comparison.estimates import Estimates, channel_intervals, layer_estimate, noise_of
 from skiptool.distances.binned import layer_mean
 from skiptool.names import Metric, RangeRule
 from skiptool.stats.permutation import p_values
@@ -63,7 +63,8 @@ class Measured:
     constant : bool, shape (D,)
         Channels of one value over both sets.
     channels : mapping of str to float64, shape (D,)
-        Columns of the shift table for the channels; those missing were not computed.
+        Columns of the shift table for the channels; those missing were not computed, and all are
+        for measures of a layer as a whole.
     mean : dict of str to float
         The same for the layer, eq. (10), and ``value_live``.
     null : float64, shape (1 + R,), or None
@@ -124,7 +125,11 @@ def joined(
         mean |= {name: float(each) for name, each in _null_columns(found["null"], least_p).items()}
     estimates = [part.estimates for part in parts if part.estimates is not None]
     if estimates:
-        found |= _estimated(Estimates.joined(estimates), constant, channels, mean, bounded)
+        null = np.concatenate(nulls) if nulls else None
+        lifted = (null, found["null"])
+        found |= _estimated(
+            Estimates.joined(estimates), constant, (channels, mean), lifted, bounded
+        )
     return found
 
 
@@ -151,13 +156,18 @@ def _channel_columns(parts: Sequence[Partial]) -> dict[str, Float64]:
 def _estimated(
     estimates: Estimates,
     constant: Bool,
-    channels: dict[str, Float64],
-    mean: dict[str, float],
+    columns: tuple[dict[str, Float64], dict[str, float]],
+    nulls: tuple[Float64 | None, Float64 | None],
     bounded: bool,
 ) -> dict[str, Any]:
-    """Add the columns of estimates to those of channels and layer; return the layer's own."""
+    """Add the columns of estimates to those of channels and layer; return the layer's own.
+
+    ``nulls`` are (D, 1 + R) of the channels and (1 + R,) of the layer.
+    """
+    channels, mean = columns
+    own, whole = (None if null is None else null[..., 1:] for null in nulls)
     most = 1.0 if bounded else np.inf
-    estimate, low, high = channel_intervals(estimates, constant)
+    estimate, low, high = channel_intervals(estimates, constant, noise_of(own, estimates))
     silent = (
         np.isnan(channels["p_value"]) | (channels["p_value"] > ALPHA)
         if ("p_value" in channels)
@@ -169,7 +179,8 @@ def _estimated(
     if "effective_bins" in channels:  # else the metric knows no bins
         channels["inference_bins"] = estimates.bins.astype(np.float64)
     channels["unresolved_channels"] = ((estimates.bins < 2) & ~constant).astype(np.float64)
-    layer = layer_estimate(estimates, constant)
+    noise = float(np.mean(noise_of(None if whole is None else whole[np.newaxis], estimates)))
+    layer = layer_estimate(estimates, constant, noise)
     low_end = layer.low
     if "p_value" in mean and not mean["p_value"] <= ALPHA and not math.isnan(low_end):
         low_end = 0.0

@@ -34,7 +34,7 @@ STATISTICS = (
 """Columns that channels and layers share."""
 
 OF_LAYERS = (
-    *("value_live", "p_adjusted", "input_value"),
+    *("value_live", "p_adjusted", "input_value", "input_z"),
     *("transmission", "transmission_low", "transmission_high"),
 )
 
@@ -54,15 +54,19 @@ SQUEEZED = 0.1
 
 
 def columns_of(measured: Measured, design: Design) -> dict[str, Any]:
-    """Return columns of the layer's row, whose channel is None, and of one row a channel."""
-    size = len(measured.constant)
+    """Return columns of the layer's row, whose channel is None, and of one row a channel.
+
+    A measure of the whole layer (:data:`skiptool.names.LAYERWISE`) has the first row alone.
+    """
+    size = len(measured.constant) if measured.channels else 0
+    constant = [int(measured.constant.sum()), *measured.constant[:size].astype(int)]
     columns: dict[str, Any] = {
         **{"layer": measured.layer, "layer_index": measured.index},
         "channel": [None, *range(size)],
         **{"metric": measured.metric.value, "bins": measured.bins},
         "range_rule": None if measured.range_rule is None else measured.range_rule.value,
-        "constant_channels": [int(measured.constant.sum()), *measured.constant.astype(int)],
-        "unresolved_channels": _unresolved(measured),
+        "constant_channels": constant,
+        "unresolved_channels": _unresolved(measured, size),
         "warnings": ["; ".join([*design.warnings, *layer_warnings(measured, design)]) or None]
         + [None] * size,
     }
@@ -140,15 +144,15 @@ def layer_warnings(measured: Measured, design: Design) -> list[str]:
         none = np.isnan(measured.mean["ci_high"])
         found.append(
             f"{unresolved} of {live} channels vary in too few {design.unit}s to estimate their "
-            f"distance{', so there is no interval' if none else ''}; more are needed"
+            f"distance{', so there is no interval' if none else ''} (more are needed)"
         )
     return found
 
 
-def _unresolved(measured: Measured) -> list[int | None]:
+def _unresolved(measured: Measured, size: int) -> list[int | None]:
     channels = measured.channels.get("unresolved_channels")
     if channels is None:
-        return [None] * (1 + len(measured.constant))
+        return [None] * (1 + size)
     return [int(measured.mean["unresolved_channels"]), *channels.astype(int).tolist()]
 
 

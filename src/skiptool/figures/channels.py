@@ -85,7 +85,7 @@ def layer_order(networks: Sequence[Network]) -> dict[str, int]:
     if twice:
         raise ArgumentError(
             f"violins: {', '.join(twice)} found more than once, expected one network for each "
-            "pruning and encoder; pool the folds first"
+            "pruning and encoder; pool the trainings first"
         )
     seen = in_data_flow(layer.layer for net in networks for layer in net.layers)
     if not seen:

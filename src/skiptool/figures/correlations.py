@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from skiptool.figures.measures import binning, measure_of
 from skiptool.figures.style import readable
+from skiptool.readings.association import FEWEST_FOR_INTERVAL
 from skiptool.stats.ranks import RESAMPLES
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cells",
+    "assumed_text",
     "common",
     "correlation_columns",
     "correlation_numbers",
@@ -74,21 +76,34 @@ def distance_text(found: Association) -> str:
     kin = found.joined.kin
     bins = binning({"bins": kin.bins, "range_rule": kin.range_rule})
     return (
-        f"{measure_name(found)}, mean over the feature channels of a layer, eq. (10), as measured "
-        f"(not corrected for its bias on finite samples){bins}"
+        f"{measure_name(found)}, mean over the feature channels of a layer, eq. (10), corrected "
+        f"for the finite number of images{bins}"
     )
 
 
 def spearman_text(found: Sequence[Association]) -> str:
-    """Say what a correlation rests on and what its interval is of."""
+    """Say what a correlation is computed from, and how its interval."""
     points = _range([number for one in found for number in one.points])
     shifts = _range([number for one in found for number in one.shifts])
     across = any(point.change.kind == "domain" for one in found for point in one.joined.points)
+    what = f"shifts{' or pairs of domains' * across}"
     return (
         f"Spearman's rank correlation over n = {points} points, each one trained network under one "
-        f"of {shifts} shifts{' or pairs of domains' * across} (prunings, folds and domains "
-        f"pooled), with its {100 * found[0].level:g} % interval by drawing the shifts anew "
-        f"(R = {RESAMPLES:,}; too narrow where shifts are few)."
+        f"of {shifts} {what} (prunings, folds and domains pooled), with its "
+        f"{100 * found[0].level:g} % interval from resampling the {what} (R = {RESAMPLES:,}). No "
+        f"interval with fewer than {FEWEST_FOR_INTERVAL} {what}, or for a perfect order: "
+        "resampling would understate the uncertainty."
+    )
+
+
+def assumed_text(found: Association) -> str:
+    """Say how many points come from tables that do not name their split; nothing of none."""
+    joined = found.joined
+    if not joined.assumed:
+        return ""
+    return (
+        f"{len(joined.assumed)} of {len(joined.points)} points come from shift tables that do not "
+        f"name one split; their images are assumed to be the {readable(joined.split)} images."
     )
 
 
@@ -117,7 +132,7 @@ def rivals_text(found: Association, best: int) -> str:
         else f"The interval{'s'[: len(near) - 1]} at {', '.join(names)} "
         f"overlap{'s'[len(near) - 1 :]}"
     )
-    return f"{told} with it: which forecasts best is not settled."
+    return f"{told} with it: which layer is best is not settled."
 
 
 def _counted(some: int, all_: int) -> str:

@@ -139,8 +139,8 @@ def _kinds(runs: Sequence[Run]) -> list[Line2D]:
     networks = [(run.family, run.pruning) for run in runs]
     found = []
     if len(set(networks)) < len(networks):
-        found.append(Line2D([], [], color=INK, lw=1.3, label="mean over folds"))
-        found.append(Line2D([], [], color=INK, lw=0.45, alpha=0.6, label="one fold"))
+        found.append(Line2D([], [], color=INK, lw=1.3, label="mean over trainings"))
+        found.append(Line2D([], [], color=INK, lw=0.45, alpha=0.6, label="one training"))
     if any(run.train.epochs.size for run in runs):
         found.append(Line2D([], [], color=INK, lw=0.8, ls=_DASHED, label="training loss"))
     if any(run.best_epoch is not None for run in runs):

@@ -200,7 +200,7 @@ def _legend(
     if few:
         handles.append(Patch(facecolor=LINE, label="interval of the mean"))
     if any(curve.nulls for curve in curves):
-        handles.append(Patch(color=HOLE, label="expected without a shift"))
+        handles.append(Patch(color=HOLE, label="possible without a shift"))
     if mark is not None:
         dashes: dict[str, Any] = {"linewidth": 0.7, "linestyle": (0, (4, 2))}
         handles.append(Line2D([], [], color=SOFT, label=f"{mark:g}", **dashes))

@@ -11,12 +11,14 @@ from skiptool.figures.exhibit import known
 from skiptool.figures.measures import (
     binning,
     bins_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
+    samples_of,
     section_of,
     sides,
+    trained,
+    warned,
 )
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
 from skiptool.records import Shade, Table
@@ -70,10 +72,11 @@ class DecoderInputs:
         return (
             f"{measure_of(facts)} between {there} and {here} in the response of each decoder "
             "block's first convolution, split by linearity into what its skip connection and what "
-            "the layers below contribute, before the normalisation; mean over channels, eq. (10), "
-            f"and folds; {facts['n_reference']} and {facts['n_other']} images{binning(facts)}, "
-            f"{folded(self.compared)}.{bands} The distance does not tell how much each weighs in "
-            "their sum; skip substitution does."
+            "the layers below contribute, before the normalisation; estimated mean over channels, "
+            "eq. (10), corrected for the bias of finite samples, and over trainings; "
+            f"{samples_of(facts)}{binning(facts)}, {trained(self.compared)}.{bands} The distance "
+            "does not tell how much each weighs in their sum; skip substitution does."
+            f"{warned(self.compared.warnings)}"
         )
 
     def draw(self) -> Figure:

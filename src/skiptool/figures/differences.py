@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DifferenceMatrix", "difference_to_baseline", "score_matrices"]
 
 _BASELINE = "baseline"
+_Training: TypeAlias = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +39,10 @@ class DifferenceMatrix:
     grid : ScoreGrid
         What the R rows and C columns are.
     values, spread : float64 (R, C)
-        Mean and standard deviation over folds of the difference within a fold; NaN where no fold
-        has both networks, or folds are one.
+        Mean and standard deviation over trainings of the difference between networks of the same
+        fold and repeat; NaN where no training has both, or only one.
     counts : int64 (R, C)
-        Folds behind each value.
+        Trainings behind each value.
     """
 
     title: str
@@ -59,7 +60,7 @@ class DifferenceMatrix:
         return "difference"
 
     def draw(self) -> Figure:
-        """Draw the matrix; the spread stands below each value where there are several folds."""
+        """Draw the matrix; the spread stands below each value where there are several trainings."""
         spread = None if np.isnan(self.spread).all() else self.spread
         label = f"Δ {self.measure}"
         rows, columns = self.grid.rows, self.grid.columns
@@ -113,7 +114,9 @@ def score_matrices(found: Sequence[Score]) -> list[Shown]:
 
 
 def difference_to_baseline(matrix: ScoreMatrix) -> DifferenceMatrix | None:
-    """Compare each row with the baseline of its family, fold by fold; ensembles with ensembles.
+    """Compare each row with the baseline of its family, ensembles with ensembles.
+
+    The networks of one fold and repeat are compared, then averaged.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def difference_to_baseline(matrix: ScoreMatrix) -> DifferenceMatrix | None:
     pairs = _pairs(matrix.grid)
     lines = [
         [
-            _differences(matrix.by_fold[row, column], matrix.by_fold[partner, column])
+            _differences(matrix.by_training[row, column], matrix.by_training[partner, column])
             for column in range(len(matrix.columns))
         ]
         for row, partner in pairs
@@ -163,21 +166,21 @@ def _pairs(grid: ScoreGrid) -> list[tuple[int, int]]:
 
 
 def _differences(
-    pruned: Mapping[int | None, float], baseline: Mapping[int | None, float]
+    pruned: Mapping[_Training, float], baseline: Mapping[_Training, float]
 ) -> list[float]:
-    return [value - baseline[fold] for fold, value in pruned.items() if fold in baseline]
+    return [value - baseline[which] for which, value in pruned.items() if which in baseline]
 
 
-def _caption(measure: str, values: Float64, folds: int) -> str:
+def _caption(measure: str, values: Float64, trainings: int) -> str:
     averaged = (
-        f"mean over {folds} folds, standard deviation of the folds' differences below it"
-        if folds > 1
-        else "one fold, hence no spread"
+        f"mean over {trainings} trainings, standard deviation of their differences below it"
+        if trainings > 1
+        else "one training of each, hence no spread"
     )
     scale = difference_scale(values)
     low, _, high = map(scale.written, scale.ticks)
     return (
         f"{measure[0].upper()}{measure[1:]} of the pruned network minus that of the baseline of "
-        f"the same encoder, fold, domain and shift; {averaged}. Blue: better than the baseline, "
-        f"red: worse. The colours end at {low} and {high}, the greatest difference."
+        f"the same encoder, fold, repeat, domain and shift; {averaged}. Blue: better than the "
+        f"baseline, red: worse. The colours end at {low} and {high}, the greatest difference."
     )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from skiptool.figures.exhibit import known
 from skiptool.figures.forecast_sheet import forecast_sheet
 from skiptool.figures.forecast_words import (
-    NO_BETTER,
     caption_of,
     measure_name,
     network_name,
+    note_of,
+    row_name,
     sentences_of,
 )
-from skiptool.figures.measures import bins_of, shift_name
+from skiptool.figures.measures import bins_of
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.metrics.scores import Score
 from skiptool.readings.forecast import Expected, Fitted, fit_losses
+from skiptool.readings.layers import LEVEL
 from skiptool.records import Table
 
 if TYPE_CHECKING:
@@ -46,49 +48,53 @@ class LossForecast:
         images = f"{readable(kin.dataset)}, {readable(found.domain)}, {readable(found.split)}"
         bins = bins_of({"bins": kin.bins})
         who = f"{measure_name(found)}, {network_name(found)}"
-        return f"Loss of IoU forecast from {who}, fit on {images}{bins}"
+        return f"Loss of IoU forecast from {who}, fitted to {images}{bins}"
 
     @property
     def caption(self) -> str:
-        """Say what is fitted to what, how it was tested, and what an interval promises."""
+        """Say what the line is fitted to, how its error was found, and what an interval means."""
         return caption_of(self.found)
 
     def draw(self) -> Figure:
         """Draw the fit, and the forecasts beside it."""
-        names = [_name(row, self.found) for row in self.found.expected]
+        names = [row_name(row, self.found) for row in self.found.expected]
         return forecast_sheet(self.found, names, measure_name(self.found))
 
     def table(self) -> Table:
         """Return the errors by kind left out and over all, then the forecasts."""
         found = self.found
-        mark = "better than the mean" if found.better else NO_BETTER
         rows: list[dict[str, _Cell]] = [
             {"of": of, "layer": layer, "points": n, "error": error, "error of the mean": mean}
             for of, layer, n, error, mean in self._errors()
         ]
         for row in found.expected:
-            cells: dict[str, _Cell] = {"of": _name(row, found), "layer": found.layers[found.layer]}
-            cells |= {"folds": row.networks, "distance": row.distance, "forecast": row.forecast}
-            cells |= {"ci_low": known(row.low), "ci_high": known(row.high)}
-            rows.append({**cells, "true loss": known(row.loss), "fit": mark})
-        any_ = bool(found.expected)
-        names = (
-            *("of", "layer", "points", "error", "error of the mean"),
-            *(("folds", "distance", "forecast", "ci_low", "ci_high", "true loss", "fit") * any_),
-        )
+            cells: dict[str, _Cell] = {"of": row_name(row, found)}
+            cells |= {"layer": found.layers[found.layer], "networks": row.networks}
+            cells |= {"split": row.change.split, "images": row.images or None}
+            cells |= {"distance": row.distance, "distance low": row.distance_low}
+            cells |= {"distance high": row.distance_high, "p_value": known(row.p_value)}
+            cells |= {"forecast": known(row.forecast), "ci_low": known(row.low)}
+            cells |= {"ci_high": known(row.high), "level": self._level(row)}
+            rows.append({**cells, "true loss": known(row.loss), "note": note_of(row, found)})
+        names = (*_OF_ERRORS, *(_OF_FORECASTS if found.expected else ()))
         return Table(self.title, {name: [row.get(name) for row in rows] for name in names})
+
+    def _level(self, row: Expected) -> float | None:
+        """Level of an interval: of a further shift of the same domain; of other domains none."""
+        within = row.change.domain == row.change.reference_domain
+        return self.found.level if within and self.found.better else None
 
     def _errors(self) -> list[tuple[str, str | None, int, float, float]]:
         """Kind left out, layer chosen without it, points, and both errors; all kinds last."""
         found = self.found
         rows: list[tuple[str, str | None, int, float, float]] = [
-            (f"{one.kind} left out", found.layers[one.layer], one.points, *one[3:])
+            (f"{one.kind} left out", found.layers[one.layer], *one[2:5])
             for one in found.crossed.held
         ]
-        return [*rows, ("all kinds", None, len(found.points), found.error, found.error_of_mean)]
+        return [*rows, ("mean of kinds", None, len(found.points), found.error, found.error_of_mean)]
 
     def numbers(self) -> list[Number]:
-        """Return errors (``shift`` is the kind left out, null for all) and forecasts."""
+        """Return errors (``shift`` is the kind left out, null for their mean) and forecasts."""
         found, kin = self.found, self.found.kin
         common: dict[str, _Cell] = {"dataset": kin.dataset, "pruning": found.pruning}
         common |= {"arch": kin.arch or None, "encoder": kin.encoder or None}
@@ -102,30 +108,42 @@ class LossForecast:
                 {**facts, "quantity": "cross-validated error", "layer": layer, "value": error}
             )
             rows.append({**facts, "quantity": "error of the mean", "value": mean})
+        if found.better:
+            rows.append(
+                {**here, "quantity": "bound of the error", "layer": found.layers[found.layer]}
+                | {"value": found.bound, "level": found.level, "points": len(found.points)}
+            )
         for row in found.expected:
-            facts = common | row.change._asdict() | {"folds": row.networks}
-            facts["layer"] = found.layers[found.layer]
-            rows.append({**facts, "quantity": "distance", "value": row.distance})
-            ends = {"ci_low": row.low, "ci_high": row.high, "level": found.level}
-            rows.append({**facts, "quantity": "forecast loss", "value": row.forecast, **ends})
-            if row.labelled:
-                known: dict[str, _Cell] = {"split": row.split, "folds": row.labelled}
-                rows.append(
-                    facts | known | {"layer": None, "quantity": "loss of IoU", "value": row.loss}
-                )
+            rows += self._row_numbers(row, common)
+        return rows
+
+    def _row_numbers(self, row: Expected, common: Mapping[str, _Cell]) -> list[Number]:
+        facts = {**common, **row.change._asdict(), "folds": row.networks}
+        facts |= {"layer": self.found.layers[self.found.layer], "images": row.images or None}
+        ends = {"ci_low": row.distance_low, "ci_high": row.distance_high, "level": LEVEL}
+        p_value = known(row.p_value)
+        rows: list[Number] = [
+            {**facts, "quantity": "distance", "value": row.distance, **ends, "p_value": p_value}
+        ]
+        if self.found.better:
+            loss = {"value": known(row.forecast), "ci_low": row.low, "ci_high": row.high}
+            level = {"level": self._level(row)}
+            rows.append({**facts, "quantity": "forecast loss", **loss, **level})
+        if row.labelled:
+            more: dict[str, _Cell] = {"split": row.split, "folds": row.labelled, "layer": None}
+            rows.append(facts | more | {"quantity": "loss of IoU", "value": row.loss})
         return rows
 
     def sentences(self) -> tuple[str, ...]:
-        """Say whether the fit is better than the mean, and what it forecasts."""
+        """Say how well the line forecasts kinds left out, and what it forecasts."""
         return sentences_of(self.found)
 
 
-def _name(row: Expected, found: Fitted) -> str:
-    """Name a comparison by what its images are: the domain, the shift, or both."""
-    facts = row.change._asdict()
-    shift = "" if facts["shift"] == "original" else shift_name(facts)
-    domain = "" if row.change.domain == found.domain else readable(str(row.change.domain))
-    return ", ".join(filter(None, (domain, readable(shift)))) or "original"
+_OF_ERRORS: Final = ("of", "layer", "points", "error", "error of the mean")
+_OF_FORECASTS: Final = (
+    *("networks", "split", "images", "distance", "distance low", "distance high", "p_value"),
+    *("forecast", "ci_low", "ci_high", "level", "true loss", "note"),
+)
 
 
 def loss_forecasts(

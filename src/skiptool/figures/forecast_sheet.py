@@ -1,8 +1,7 @@
-"""A fitted line with its points, and what it forecasts, a row for each comparison."""
+"""A fitted line with its points beside the forecasts, one row for each comparison."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -57,9 +56,10 @@ def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
     Returns
     -------
     Figure
-        As wide as two journal columns; as one, with nothing to forecast.
+        As wide as two journal columns; as one, with nothing to forecast or a fit that is no better
+        than the mean.
     """
-    rows = found.expected[:MOST]
+    rows = found.expected[:MOST] if found.better else ()
     kinds = dict.fromkeys(point.change.kind for point in found.points)
     colour = architecture_colours([found.pruning])[found.pruning]
     with drawing():
@@ -78,6 +78,9 @@ def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
             for label in (readable(kind, 16),)
         ]
         handles.append(Line2D([], [], lw=0.9, color=INK, label="fit"))
+        if np.isfinite(found.low).any():
+            bar = Line2D([], [], lw=0.5, color=colour, label="95 % interval")
+            handles.append(bar)
         _legend(figure, handles, _LEFT, _TOP + _TALL + _FOOT, 4)
         stub = [fitted(name, 6.5, _STUB * DOTS) for name in names[: len(rows)]]
         if rows:
@@ -119,15 +122,18 @@ def _marker(kind: str) -> str:
 
 def _draw_fit(axes: Axes, found: Fitted, kinds: Sequence[str], colour: str) -> None:
     at, loss = found.distances, found.loss
-    span = float(np.ptp(at)) or 0.1
-    ends = np.array([at.min() - 0.06 * span, at.max() + 0.06 * span])
-    x = np.concatenate([ends[:1], found.line.knots, ends[1:]])
+    reach = np.concatenate([at, found.low, found.high, [0.0]])
+    least, most = float(np.nanmin(reach)), float(np.nanmax(reach))
+    air = 0.06 * (most - least or 0.1)
+    ends = np.array([least - air, most + air])
+    x = np.concatenate([found.line.knots, ends[1:]])
     axes.axhline(0.0, color=SOFT, linewidth=0.6, zorder=1)
     axes.plot(x, found.line(x), color=INK, linewidth=0.9, zorder=2)
     for kind in kinds:
         own = [n for n, point in enumerate(found.points) if point.change.kind == kind]
         x, y, marker = at[own], loss[own], _marker(kind)
         axes.plot(x, y, marker, color=colour, markersize=3.2, mew=0, alpha=0.8, zorder=3)
+    axes.hlines(loss, found.low, found.high, color=colour, linewidth=0.5, alpha=0.6, zorder=2)
     axes.set_xlim(*ends)
     low, high = min(0.0, float(loss.min())), max(0.0, float(loss.max()))
     air = 0.07 * (high - low) or 0.05
@@ -135,7 +141,8 @@ def _draw_fit(axes: Axes, found: Fitted, kinds: Sequence[str], colour: str) -> N
     axes.set_yticks(ticks_between(low - air, high + air))
     _number_across(axes, _WIDE)  # its least width
     axes.grid(axis="y")
-    axes.set_title("fit under controlled shifts", loc="left", size=7.0, pad=5)
+    note = "" if found.better else ": no better than the mean"
+    axes.set_title(f"fit under controlled shifts{note}", loc="left", size=7.0, pad=5)
 
 
 def _draw_forecasts(
@@ -154,22 +161,32 @@ def _draw_forecasts(
     axes.axvline(0.0, color=SOFT, linewidth=0.6, zorder=1)
     axes.grid(axis="x")
     for place, row in enumerate(rows):
-        if math.isfinite(row.low):
-            axes.plot([row.low, row.high], [place] * 2, color=colour, linewidth=1.1, zorder=2)
-        axes.plot(row.forecast, place, "o", color=colour, markersize=4.0, mew=0, zorder=3)
+        style = "-" if row.seen else (0, (3, 2))
+        ends = [row.low, row.high]
+        axes.plot(ends, [place] * 2, color=colour, linewidth=1.1, linestyle=style, zorder=2)
+        if row.seen:
+            axes.plot(row.forecast, place, "o", color=colour, markersize=4.0, mew=0, zorder=3)
         if row.labelled:
             axes.plot(row.loss, place, "D", mfc="none", mec=INK, mew=0.9, markersize=4.2, zorder=4)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.02), max(high, 0.02))
     _number_across(axes, wide)
     axes.set_xlabel("loss of IoU", color=SOFT)
-    note = "" if found.better else ", no better than the mean"
-    axes.set_title(f"forecast{note}", loc="left", size=7.0, pad=5)
-    handles = [Line2D([], [], lw=0, marker="o", ms=4, mew=0, color=colour, label="forecast")]
-    if any(math.isfinite(row.low) for row in rows):
-        label = f"{100 * found.level:g} % interval"
-        handles.append(Line2D([], [], lw=1.1, color=colour, label=label))
+    axes.set_title("forecast", loc="left", size=7.0, pad=5)
+    _legend(figure, _forecast_handles(rows, colour), left, _TOP + tall + _FOOT, 3)
+
+
+def _forecast_handles(rows: Sequence[Expected], colour: str) -> list[Line2D]:
+    handles = []
+    if any(row.seen for row in rows):
+        handles += [
+            Line2D([], [], lw=0, marker="o", ms=4, mew=0, color=colour, label="forecast"),
+            Line2D([], [], lw=1.1, color=colour, label="interval"),
+        ]
+    if not all(row.seen for row in rows):
+        dashed = Line2D([], [], lw=1.1, ls=(0, (3, 2)), color=colour, label="no shift seen")
+        handles.append(dashed)
     if any(row.labelled for row in rows):
         true = Line2D([], [], lw=0, marker="D", ms=4, mfc="none", color=INK, label="true loss")
         handles.append(true)
-    _legend(figure, handles, left, _TOP + tall + _FOOT, 3)
+    return handles

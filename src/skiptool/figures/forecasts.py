@@ -1,13 +1,15 @@
-"""Which layer's distance forecasts the loss of IoU: exhibits from scores and shift tables."""
+"""Which layer's distance goes with the loss of IoU: exhibits from scores and shift tables."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from skiptool.figures.correlations import (
     Cells,
+    assumed_text,
     common,
     correlation_columns,
     correlation_numbers,
@@ -24,6 +26,7 @@ from skiptool.figures.strip import correlation_strip
 from skiptool.figures.style import readable
 from skiptool.metrics.scores import Score
 from skiptool.readings.association import Association, Mean, associations
+from skiptool.readings.layers import LEVEL
 from skiptool.records import Table
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Forecast", "Ranking", "forecasts"]
 
-_HEADING: Final = "Which layer forecasts the loss"
+_HEADING: Final = "Distance and loss of IoU by layer"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,20 +71,25 @@ class Forecast:
             f"mean over {most} folds of one pruning under one shift, whiskers: one standard "
             "deviation between folds"
             if max(folds) > 1
-            else "the one fold of a pruning under a shift"
+            else "one pruning, of which there is one fold, under one shift; horizontal bars: 95 % "
+            "interval of the distance"
         )
+        low, high = int(joined.images.min()), int(joined.images.max())
+        images = f", {low}{f' to {high}' if high > low else ''} a network" if low else ""
         left_out = (
-            f" Left out: {joined.left_out} comparisons without IoU on both sides."
+            f"Left out: {joined.left_out} comparisons without IoU on both sides."
             if joined.left_out
             else ""
         )
-        return (
-            f"Loss of {_iou(joined.classes)}: on the reference, less under the shift or in the "
-            f"other domain ({readable(joined.split)} samples of {readable(joined.kin.dataset)}). "
-            f"Distance: {distance_text(self.found)}; each panel has its own axis. Layers in the "
-            f"order of data flow. Point: {point}. ρ: {spearman_text([self.found])} Framed: the "
-            f"greatest ρ.{left_out}"
+        text = (
+            f"Loss of {_iou(joined.classes)}: IoU on the reference minus IoU under the shift or in "
+            f"the other domain, for the images that the distances are of (reference: "
+            f"{readable(joined.split)} images of {readable(joined.kin.dataset)}{images}). "
+            f"Distance: {distance_text(self.found)}; each panel has its own axis. Layers are in "
+            f"the order of data flow. Point: {point}. ρ: {spearman_text([self.found])} Framed: the "
+            "greatest ρ."
         )
+        return " ".join(filter(None, (text, assumed_text(self.found), left_out)))
 
     def draw(self) -> Figure:
         """Draw one panel a layer."""
@@ -100,25 +108,27 @@ class Forecast:
             loss = {"value": mean.loss, "sd_folds": mean.sd_loss}
             rows.append({**facts, "quantity": "loss of IoU", **loss})
             facts |= {"quantity": "distance", "metric": kin.metric, "bins": kin.bins}
-            by_layer = zip(self.found.joined.layers, mean.distances, mean.sd_distances, strict=True)
-            rows += [
-                {**facts, "layer": layer, "value": value, "sd_folds": deviation}
-                for layer, value, deviation in by_layer
-            ]
+            columns = (mean.distances, mean.sd_distances, mean.low, mean.high)
+            names = ("value", "sd_folds", "ci_low", "ci_high")
+            for layer, *cells in zip(self.found.joined.layers, *columns, strict=True):
+                numbers = dict(zip(names, cells, strict=True))
+                rows.append({**facts, "layer": layer, **numbers, "level": LEVEL})
         return rows
 
     def sentences(self) -> tuple[str, ...]:
-        """Say which layer forecasts the loss best, and whether others may do it as well."""
+        """Say which layer's distance goes with the loss best; nothing where it has no interval."""
         found, best = self.found, self.found.best
         if best is None:
             return (f"{family_name(found)}: distance or loss of IoU is the same under all shifts.",)
+        if math.isnan(found.low[best]):
+            return ()
         layer = readable(found.joined.layers[best])
         ends = interval_text(found, best)
         if found.correlation[best] <= 0:
-            told = f"at no layer does the loss of IoU grow with the distance; greatest ρ: {ends}"
+            told = f"the loss of IoU grows with the distance at no layer; greatest ρ: {ends}"
             return (f"{family_name(found)}: {told} at {layer}.",)
-        open_ = " The interval holds 0." if found.low[best] <= 0 else ""
-        told = f"the distance at {layer} forecasts the loss of IoU best, ρ = {ends}.{open_}"
+        open_ = " The interval includes 0." if found.low[best] <= 0 else ""
+        told = f"the loss of IoU follows the distance at {layer} best, ρ = {ends}.{open_}"
         rivals = rivals_text(found, best)
         return (f"{family_name(found)}: {told}", *([rivals] if rivals else []))
 
@@ -142,7 +152,7 @@ class Ranking:
         """Say what the correlation is of."""
         return (
             f"Dot: {spearman_text(self.found)} The greatest of each panel is drawn larger. "
-            f"Distance: {distance_text(self.found[0])}. Layers in the order of data flow."
+            f"Distance: {distance_text(self.found[0])}. Layers are in the order of data flow."
         )
 
     def draw(self) -> Figure:
@@ -164,11 +174,11 @@ class Ranking:
         return [row for one in self.found for row in correlation_numbers(one)]
 
     def sentences(self) -> tuple[str, ...]:
-        """Say whether the families agree on the best layer; nothing of one family."""
+        """Say whether families agree on the best layer, of two and more with an interval there."""
         best = [
             (family_name(one), readable(one.joined.layers[one.best]))
             for one in self.found
-            if one.best is not None
+            if one.best is not None and not math.isnan(one.low[one.best])
         ]
         if len(best) < 2:
             return ()

@@ -1,7 +1,7 @@
 """Forest plot: differences with their intervals, row by row, encoders side by side.
 
-Two variations stand apart: a line is the interval over subjects, a pale bar behind it reaches one
-standard deviation between folds to either side.
+A line is the interval, a pale bar behind it reaches one standard deviation between trainings to
+either side.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def forest(
     label : str
         What the axis is: ``cell IoU minus that of the baseline``.
     interval, sure, unsure : str
-        What a line, a filled and an open mark mean, for the key.
+        What a line, a filled and an open mark mean, for the key; without entry if empty.
 
     Returns
     -------
@@ -95,10 +95,14 @@ def forest(
 
 
 def _limits(marks: Sequence[Mark]) -> tuple[float, float]:
-    """Return the ends of the axis: all that is drawn is between them, and 0."""
+    """Return the ends of the axis: all that is drawn is between them, and 0.
+
+    Intervals are cut at differences of 1, the greatest that there are: those over two or three
+    trainings may be wider.
+    """
     ends = [0.0]
     for mark in marks:
-        ends += [mark.value, mark.low, mark.high]
+        ends += [mark.value, max(mark.low, -1.0), min(mark.high, 1.0)]
         ends += [mark.value - mark.spread, mark.value + mark.spread]
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     pad = max(0.04 * (high - low), 0.002)
@@ -138,10 +142,11 @@ def _meanings(
     if not all(math.isnan(mark.low) for mark in marks):
         found.append((interval, Line2D([], [], color=INK, linewidth=1.0)))
         for filled, text in ((True, sure), (False, unsure)):
-            found.append((text, Line2D([], [], **Pen(INK).looks(MARK_SIZE, sure=filled))))
+            if text:
+                found.append((text, Line2D([], [], **Pen(INK).looks(MARK_SIZE, sure=filled))))
     if not all(math.isnan(mark.spread) for mark in marks):
         bar: dict[str, Any] = {"linewidth": 5.0, "solid_capstyle": "butt"}
-        text = "± standard deviation between folds"
+        text = "± SD between trainings"
         found.append((text, Line2D([], [], color=SOFT, alpha=PALE, **bar)))
     return found
 

@@ -30,7 +30,7 @@ _SHAPES: Final = "os^v"  # the next where a colour comes anew
 _ENSEMBLE: Final = "D"
 
 Network: TypeAlias = tuple[str, bool]
-"""A pruning, and whether it is the ensemble of its folds."""
+"""A pruning, and whether it is the ensemble of its trainings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,7 @@ class Mark:
     family, pruning : str
     ensemble : bool
     value, low, high, spread : float
-        Difference, its interval over subjects and standard deviation between folds. NaN is not
-        drawn.
+        Difference, its interval and its standard deviation between trainings. NaN is not drawn.
     sure : bool
         Drawn filled.
     """

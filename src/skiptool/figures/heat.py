@@ -29,21 +29,41 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from skiptool.records import Float64
+    from skiptool.records import Bool, Float64
 
 __all__ = ["Heat", "HeatRow", "heat_sheet"]
 
 _COLOURS: Final = matplotlib.colormaps["YlOrBr"]
 _DARKEST: Final = 0.9  # share of the map that is used: beyond it all is nearly black
 _SIZE: Final = 5.2
+_PALE: Final = 0.25  # share of the map below which grey can be read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """One matrix: its name, and values float64 (R, L), NaN where there is none."""
+    """One matrix.
+
+    Attributes
+    ----------
+    name : str
+    values : float64, shape (R, L)
+        NaN where there is none.
+    low : float
+        Value of the lightest colour; lower ones have it too.
+    strong : bool, shape (R, L), or None
+        Which numbers are bold, the others being grey; None to write all alike.
+    """
 
     name: str
     values: Float64
+    low: float = 0.0
+    strong: Bool | None = None
+
+    def shares(self, greatest: float) -> Float64:
+        """Return where values lie between the lightest and the darkest colour."""
+        span = greatest - self.low
+        found = (self.values - self.low) / span if span > 0 else np.zeros_like(self.values)
+        return np.asarray(np.clip(np.where(np.isnan(self.values), np.nan, found), 0.0, 1.0))
 
 
 def heat_sheet(
@@ -53,6 +73,7 @@ def heat_sheet(
     *,
     title: str,
     label: str,
+    own_scales: bool = False,
 ) -> Figure:
     """Draw matrices of one scale, from 0 to the greatest value of all, its value in each cell.
 
@@ -64,6 +85,8 @@ def heat_sheet(
     layers : sequence of str, length L
     title, label : str
         Above all; what the colours mean.
+    own_scales : bool
+        Each matrix has a scale of its own, from ``low`` to its greatest value.
 
     Raises
     ------
@@ -79,17 +102,22 @@ def heat_sheet(
     with drawing():
         plan = plan_heat(len(blocks), rows, [readable(name, 40) for name in layers])
         figure, axes = inch_axes(*plan.size)
-        greatest = max(float(np.nanmax(b.values, initial=0.0)) for b in blocks) or 1.0
+        greatest = _greatest(blocks)
         axes.text(MARGIN, 0.15, readable(title, 100), size=8.0)
         for place, block in enumerate(blocks):
             corner = plan.corners[place]
-            _cells(axes, plan, block.values / greatest, corner)
-            _numbers(axes, plan, block.values, greatest, corner)
+            most = _greatest([block]) if own_scales else greatest
+            _cells(axes, plan, block.shares(most), corner)
+            _numbers(axes, plan, block, most, corner)
             _layer_names(axes, plan, [readable(name, 40) for name in layers], corner, block.name)
             if place % plan.across == 0:
                 _row_names(axes, plan, rows, corner)
-        _bar(axes, plan, greatest, readable(label))
+        _bar(axes, plan, None if own_scales else greatest, readable(label))
     return figure
+
+
+def _greatest(blocks: Sequence[Heat]) -> float:
+    return max(float(np.nanmax(block.values, initial=0.0)) for block in blocks) or 1.0
 
 
 def _cells(axes: Axes, plan: HeatPlan, shares: Float64, corner: tuple[float, float]) -> None:
@@ -106,10 +134,13 @@ def _cells(axes: Axes, plan: HeatPlan, shares: Float64, corner: tuple[float, flo
 
 
 def _numbers(
-    axes: Axes, plan: HeatPlan, values: Float64, greatest: float, corner: tuple[float, float]
+    axes: Axes, plan: HeatPlan, block: Heat, greatest: float, corner: tuple[float, float]
 ) -> None:
-    for (row, column), value in np.ndenumerate(values):
+    shares = block.shares(greatest)
+    for (row, column), value in np.ndenumerate(block.values):
         known = not math.isnan(value)
+        strong = block.strong is not None and bool(block.strong[row, column])
+        faint = block.strong is not None and not strong and shares[row, column] < _PALE
         text = _written(float(value), greatest)
         axes.text(
             corner[0] + (column + 0.5) * plan.width,
@@ -117,8 +148,9 @@ def _numbers(
             text if known else "–",
             ha="center",
             va="center_baseline",
-            color=_legible(value / greatest) if known else SOFT,
+            color=_legible(float(shares[row, column])) if known and not faint else SOFT,
             size=_SIZE,
+            weight="bold" if strong else "normal",
         )
 
 
@@ -169,7 +201,7 @@ def _row_names(
         previous = row.kind
 
 
-def _bar(axes: Axes, plan: HeatPlan, greatest: float, label: str) -> None:
+def _bar(axes: Axes, plan: HeatPlan, greatest: float | None, label: str) -> None:
     length, thickness, room = BAR
     left, top = plan.corners[0][0], plan.size[1] - room + 0.02
     for low, high in pairwise(np.linspace(0.0, 1.0, 65)):
@@ -177,7 +209,7 @@ def _bar(axes: Axes, plan: HeatPlan, greatest: float, label: str) -> None:
         # a thin edge of its own colour closes the seams that viewers leave between steps
         ends = [left + low * length, left + high * length]
         axes.fill_between(ends, top, top + thickness, color=colour, linewidth=0.3)
-    for share in (0.0, 0.5, 1.0):
-        text = f"{share * greatest:.2g}"
+    for share in () if greatest is None else (0.0, 0.5, 1.0):
+        text = f"{share * (greatest or 1.0):.2g}"
         axes.text(left + share * length, top + thickness + 0.1, text, ha="center", size=6.0)
     axes.text(left + length + 0.14, top + thickness, label, size=6.5, color=INK)

@@ -11,12 +11,14 @@ from skiptool.figures.curves import MOST_BANDS, Curve, layer_curves
 from skiptool.figures.measures import (
     binning,
     bins_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
+    samples_of,
     section_of,
     sides,
+    trained,
+    warned,
 )
 from skiptool.names import INPUT
 from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["LayerCurves", "layer_table"]
 
 _HALF = 0.5
+
+_BLIND = (
+    " Not reported where the distance of the input is not clearly above 0. The input is averaged "
+    "over the cells of the grid, where blur, noise, sharpening and displaced colours hardly show."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,16 +81,19 @@ class LayerCurves:
         here, there = sides(facts)
         what = (
             f"How much of the shift is handed on: {measure} at each layer, corrected for bias, "
-            "divided by that at the input, fold by fold, then averaged"
+            "divided by that at the input, training by training, then averaged"
             if self.of_input
-            else f"{measure} at each layer, mean over channels, eq. (10), and folds"
+            else f"{measure} at each layer: estimated mean over channels, eq. (10), corrected for "
+            "the bias of finite samples, and over trainings"
         )
         caption = (
             f"{what}, between {there} and {here}; layers in the order of data flow, "
-            f"{facts['n_reference']} and {facts['n_other']} images{binning(facts)}, "
-            f"{folded(self.compared)}. Brackets: skip connections that an architecture has"
+            f"{samples_of(facts)}{binning(facts)}, "
+            f"{trained(self.compared)}. Brackets: skip connections that an architecture has"
         )
-        return f"{caption}{self._bands()}{self._null()}."
+        blind = _BLIND if self.of_input else ""
+        end = warned(self.compared.warnings)
+        return f"{caption}{self._bands()}{self._null()}.{blind}{end}"
 
     def _bands(self) -> str:
         note = interval_note(self.compared, of_input=self.of_input)
@@ -101,8 +111,8 @@ class LayerCurves:
         if self.of_input or not any(map(_nulls, self.compared.networks)):
             return ""
         return (
-            ". Grey: up to where 95 % of the means without a shift would lie, of the architecture "
-            f"where that is highest ({self.compared.facts['permutations']} relabellings)"
+            ". Grey: up to where the estimate may lie without a shift, of the architecture where "
+            f"that is highest (95 % of {self.compared.facts['permutations']} permutations)"
         )
 
     def draw(self) -> Figure:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from skiptool.figures.trainings import counted_at_most
 from skiptool.readings.layers import LEVEL, Averaged, Compared, LayerDistance, NetworkDistances
 
 if TYPE_CHECKING:
@@ -14,14 +15,17 @@ __all__ = [
     "binning",
     "bins_of",
     "facts_of",
-    "folded",
     "interval_note",
     "measure_of",
     "numbers_of",
+    "samples_of",
     "section_of",
     "shift_name",
     "sides",
+    "split_of",
     "title_of",
+    "trained",
+    "warned",
 ]
 
 _MEASURES: Final = {
@@ -34,6 +38,9 @@ _MEASURES: Final = {
     "wasserstein": "Wasserstein distance, in shares of the range",
     "wasserstein-exact": "Wasserstein distance of activations",
     "representation-shift": "Representation shift",
+    "covariance": "Covariance distance",
+    "classifier": "Accuracy of a linear classifier",
+    "paired-difference": "Paired difference, relative to the spread",
 }
 _RANGES: Final = {
     "minmax": "equal width over the joint range of each channel",
@@ -44,7 +51,7 @@ _RANGES: Final = {
 }
 _FACTS: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
-    *("domain", "shift", "factor", "metric", "bins"),
+    *("domain", "shift", "factor", "metric", "bins", "reference_split", "split"),
 )
 
 
@@ -67,10 +74,9 @@ def bins_of(facts: Mapping[str, Any]) -> str:
     return "" if facts["bins"] is None else f", B = {facts['bins']}"
 
 
-def folded(compared: Compared) -> str:
-    """Say how many folds there are, at the most, of one architecture."""
-    folds = max(network.folds for network in compared.networks)
-    return f"{folds} fold{'' if folds == 1 else 's'}"
+def trained(*compared: Compared) -> str:
+    """Say over how many trainings means are, at the most, of one architecture."""
+    return counted_at_most(network.trainings for one in compared for network in one.networks)
 
 
 def interval_note(compared: Compared, *, of_input: bool = False) -> str:
@@ -78,14 +84,25 @@ def interval_note(compared: Compared, *, of_input: bool = False) -> str:
     layers = [layer for network in compared.networks for layer in network.layers]
     if all(layer.distance.interval is None for layer in layers):
         return ""
-    ends = "" if folded(compared) == "1 fold" else ", its ends averaged over folds"
+    once = all(len(network.trainings) == 1 for network in compared.networks)
+    ends = "" if once else ", its ends averaged over trainings"
     unit = str(compared.facts["unit"] or "image")
-    what = (
-        f"of the share{ends}"
-        if of_input
-        else f"of the mean corrected for its bias{ends}; the plain mean may lie above it"
-    )
-    return f"{LEVEL:.0%} jackknife interval over {unit}s {what}".replace("%", " %")
+    what = f"of the {'share' if of_input else 'estimate'}{ends}"
+    return f"{LEVEL:.0%} interval over {unit}s {what}".replace("%", " %")
+
+
+def samples_of(facts: Mapping[str, Any]) -> str:
+    """Say how many images, and units where these are not images, a comparison rests on."""
+    text = f"{facts['n_reference']} and {facts['n_other']} images"
+    unit = facts["unit"] or "image"
+    if unit != "image" and facts["units_reference"] is not None:
+        text += f" of {facts['units_reference']} and {facts['units_other']} {unit}s"
+    return text
+
+
+def warned(warnings: Sequence[str]) -> str:
+    """Return what a reader must know of the numbers, as the tail of a caption."""
+    return f" Caution: {'. '.join(dict.fromkeys(warnings))}." if warnings else ""
 
 
 def sides(facts: Mapping[str, Any]) -> tuple[str, str]:
@@ -113,7 +130,26 @@ def title_of(facts: Mapping[str, Any]) -> str:
     """Name a comparison: ``brightness 0.75 against original, Aperio CS2``."""
     here, there = sides(facts)
     same = facts["domain"] == facts["reference_domain"] and facts["domain"] is not None
-    return f"{here} against {there}" + (f", {facts['domain']}" if same else "")
+    domain = f", {facts['domain']}" if same else ""
+    return f"{here} against {there}{domain}{split_of(facts)}"
+
+
+def split_of(facts: Mapping[str, Any]) -> str:
+    """Name the images of a comparison as the tail of a title; nothing where all are test images.
+
+    Examples
+    --------
+    >>> split_of({"reference_split": "validation", "split": "validation"})
+    ', validation images'
+    >>> split_of({"reference_split": "validation", "split": "test"})
+    ', test against validation images'
+    """
+    other, reference = facts["split"], facts["reference_split"]
+    if {other, reference} <= {None, "test"}:
+        return ""
+    if other == reference:
+        return f", {other} images"
+    return f", {other or 'unknown'} against {reference or 'unknown'} images"
 
 
 def facts_of(facts: Mapping[str, Any], network: NetworkDistances | None = None) -> Number:
@@ -141,8 +177,8 @@ def numbers_of(
 
 
 def _columns(number: Averaged) -> Number:
-    columns: dict[str, float | int] = {"value": number.value, "folds": number.folds}
-    if number.folds > 1:
+    columns: dict[str, float | int] = {"value": number.value, "folds": number.trainings}
+    if number.trainings > 1:
         columns["sd_folds"] = number.spread
     if number.interval is not None:
         columns |= {"ci_low": number.low, "ci_high": number.high, "level": LEVEL}

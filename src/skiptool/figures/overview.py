@@ -17,6 +17,9 @@ from skiptool.figures.measures import (
     measure_of,
     numbers_of,
     shift_name,
+    split_of,
+    trained,
+    warned,
 )
 from skiptool.figures.overview_blocks import split
 from skiptool.names import ShiftKind, in_data_flow
@@ -44,7 +47,7 @@ class Block:
     name : str
     members : tuple of (family, pruning)
     values : float64, shape (R, L)
-        Mean distance over folds, and over the members; NaN where it was not measured.
+        Mean distance over trainings, and over the members; NaN where it was not measured.
     """
 
     name: str
@@ -77,7 +80,7 @@ class Overview:
         facts = self._facts
         domain = facts["reference_domain"] if self._by_domain else facts["domain"]
         of = f"of other domains to {domain}" if self._by_domain else f"under shifts, {domain}"
-        return f"{measure_of(facts)} {of}{bins_of(facts)}"
+        return f"{measure_of(facts)} {of}{split_of(facts)}{bins_of(facts)}"
 
     @property
     def _facts(self) -> Mapping[str, Any]:
@@ -91,7 +94,6 @@ class Overview:
     def caption(self) -> str:
         """What is seen."""
         facts = self._facts
-        folds = max(network.folds for row in self.rows for network in row.networks)
         images = sorted({int(row.facts["n_other"]) for row in self.rows})
         span = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
         several = any(len(block.members) > 1 for block in self.blocks)
@@ -99,10 +101,12 @@ class Overview:
         reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
         return (
             f"{measure_of(facts)} between {'domains' if self._by_domain else 'shifted images'} "
-            f"(rows) and {reference} at each layer (columns, in the order of data flow): mean "
-            f"over channels, eq. (10), and over {folds} fold{'' if folds == 1 else 's'}{across}; "
+            f"(rows) and {reference} at each layer (columns, in the order of data flow): estimated "
+            "mean over channels, eq. (10), corrected for the bias of finite samples, and over "
+            f"{trained(*self.rows)}{across}; "
             f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
-            "greatest value; on a finite sample the distance is never 0, also without a shift."
+            f"greatest value; intervals and what is possible without a shift are in the figures of "
+            f"each comparison.{warned([text for row in self.rows for text in row.warnings])}"
         )
 
     def draw(self) -> Figure:
@@ -191,7 +195,7 @@ def overviews(found: Sequence[Compared]) -> list[Overview]:
 
 _SAME: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
-    *("metric", "bins", "range_rule"),
+    *("metric", "bins", "range_rule", "reference_split", "split"),
 )
 
 

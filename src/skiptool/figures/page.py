@@ -106,6 +106,7 @@ def render_page(
     *,
     summary: Sequence[str] = (),
     facts: Mapping[str, str] | None = None,
+    caution: str = "",
 ) -> str:
     """Render the report as one HTML document.
 
@@ -119,6 +120,8 @@ def render_page(
         Paragraphs below the title: the outcome in words.
     facts : mapping of str to str, optional
         What the whole page rests on (dataset, images, folds, bins), by name.
+    caution : str
+        What limits all of it; stands out below the title.
 
     Returns
     -------
@@ -145,7 +148,12 @@ def render_page(
     environment.filters["sha256"] = _digest
     source = files("skiptool.figures").joinpath("page.html.j2").read_text("utf-8")
     return environment.from_string(source).render(
-        title=title, sections=sections, lineage=lineage, summary=summary, facts=facts or {}
+        title=title,
+        sections=sections,
+        lineage=lineage,
+        summary=summary,
+        facts=facts or {},
+        caution=caution,
     )
 
 

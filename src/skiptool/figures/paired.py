@@ -11,7 +11,13 @@ import numpy as np
 from skiptool.figures.exhibit import Shown, known
 from skiptool.figures.forest import Mark, forest
 from skiptool.figures.grid import Column
-from skiptool.figures.paired_words import ALPHA, describe, findings
+from skiptool.figures.paired_words import (
+    ALPHA,
+    describe,
+    findings,
+    interval_name,
+    is_tested,
+)
 from skiptool.figures.score_grid import shift_column, shift_order
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
@@ -69,18 +75,19 @@ class PairedComparison:
         marks = [
             Mark(
                 *(place, one.family, one.pruning, one.ensemble),
-                *(one.value, one.ci_low, one.ci_high, one.sd_folds),
+                *(one.value, one.ci_low, one.ci_high, one.sd_trainings),
                 p < ALPHA,
             )
             for one, place, p in zip(self.found, self.places, self.adjusted, strict=True)
         ]
+        tested = is_tested(self.found)
         return forest(
             marks,
             self.rows,
             label=f"{self.measure} minus that of the baseline",
-            interval=f"{100 * self.level:g} % interval over subjects",
-            sure=f"p < {ALPHA} (Holm)",
-            unsure=f"p ≥ {ALPHA}",
+            interval=interval_name(self.found, self.level),
+            sure=f"p < {ALPHA} (Holm)" if tested else "",
+            unsure=f"p ≥ {ALPHA}, or no test" if tested else "one training, no test",
         )
 
     def table(self) -> Table:
@@ -94,13 +101,14 @@ class PairedComparison:
             "CI low": [known(one.ci_low) for one in self.found],
             "CI high": [known(one.ci_high) for one in self.found],
             "SE subjects": [known(one.se_subjects) for one in self.found],
-            "SD folds": [known(one.sd_folds) for one in self.found],
+            "SE trainings": [known(one.se_trainings) for one in self.found],
+            "SD trainings": [known(one.sd_trainings) for one in self.found],
             "p": [known(one.p_value) for one in self.found],
             "p (Holm)": [known(p) for p in self.adjusted],
             "subjects": [one.subjects for one in self.found],
-            "folds": [one.folds for one in self.found],
+            "trainings": [one.trainings for one in self.found],
         }
-        spare = ("SE subjects", "p", "subjects", "folds")
+        spare = ("SE subjects", "SE trainings", "p", "subjects", "trainings")
         return Table(f"{self.measure}: {self.title}", columns, uniform=("encoder",), spare=spare)
 
     def numbers(self) -> list[Number]:
@@ -111,10 +119,11 @@ class PairedComparison:
                 **{"split": one.split, "arch": one.arch, "encoder": one.encoder},
                 **{"pruning": one.pruning, "fold": ENSEMBLE_FOLD if one.ensemble else None},
                 **{"shift": one.shift.kind.value, "factor": one.shift.factor},
-                **{"value": one.value, "sd_folds": one.sd_folds, "se_subjects": one.se_subjects},
+                **{"value": one.value, "sd_folds": one.sd_trainings},
+                **{"se_trainings": one.se_trainings, "se_subjects": one.se_subjects},
                 **{"ci_low": one.ci_low, "ci_high": one.ci_high, "level": self.level},
                 **{"p_value": one.p_value, "p_adjusted": p},
-                **{"folds": one.folds, "subjects": one.subjects},
+                **{"folds": one.trainings, "trainings": one.trainings, "subjects": one.subjects},
             }
             for one, p in zip(self.found, self.adjusted, strict=True)
         ]
@@ -129,10 +138,8 @@ class PairedComparison:
         return f"{row.block} {row.label}".strip()
 
 
-def paired_comparisons(
-    totals: Mapping[str, Sequence[Any]], *, level: float = 0.95, seed: int = 0
-) -> list[Shown]:
-    """Compare pruned networks with their baseline, on the same subjects.
+def paired_comparisons(totals: Mapping[str, Sequence[Any]], *, level: float = 0.95) -> list[Shown]:
+    """Compare pruned networks with their baseline, in the same trainings and on the same subjects.
 
     Parameters
     ----------
@@ -141,8 +148,6 @@ def paired_comparisons(
         :func:`skiptool.readings.subject_counts.subject_counts`.
     level : float
         Of the intervals.
-    seed : int
-        Of the drawing of subjects.
 
     Returns
     -------
@@ -156,7 +161,7 @@ def paired_comparisons(
     ArgumentError
         If the level is not between 0 and 1.
     """
-    found = paired_differences(totals, level=level, seed=seed)
+    found = paired_differences(totals, level=level)
     shown: list[Shown] = []
     shifted = set()
     for group in _groups(found, lambda one: (one.dataset_id, one.domain, one.split)):
@@ -192,7 +197,7 @@ _Placed = list[tuple[int, PairedDifference]]
 
 
 def _ordered(group: Sequence[PairedDifference], places: Sequence[int]) -> _Placed:
-    """Sort by family, row, pruning; an ensemble follows its folds."""
+    """Sort by family, row, pruning; an ensemble follows its members."""
     families = list(dict.fromkeys(one.family for one in group))
     prunings = in_paper_order(one.pruning for one in group)
     return sorted(

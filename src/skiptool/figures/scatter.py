@@ -55,8 +55,8 @@ def loss_by_distance(found: Association, measure: str) -> Figure:
     ----------
     found : Association
         Each point drawn is the mean of the networks of a pruning under a shift, with whiskers of
-        one standard deviation where there are several. The layer of the greatest correlation is
-        framed.
+        one standard deviation where there are several; of one network the whisker is the 95 %
+        interval of the distance. The layer of the greatest correlation is framed.
     measure : str
         What the distance is, in words.
 
@@ -103,6 +103,8 @@ def _legends(means: Sequence[Mean], colours: dict[str, str]) -> list[list[Line2D
     if any(mean.folds > 1 for mean in means):
         label = "± standard deviation of folds"
         others.append(Line2D([], [], lw=0.7, color=SOFT, label=label))
+    if any(mean.folds == 1 and np.isfinite(mean.low).any() for mean in means):
+        others.append(Line2D([], [], lw=0.7, color=SOFT, label="95 % interval of the distance"))
     return [prunings, others]
 
 
@@ -136,6 +138,7 @@ def _frame(axes: Axes, limits: tuple[float, float], *, first: bool, best: bool) 
 def _distances(axes: Axes, means: Sequence[Mean], layer: int, width: float) -> None:
     """Set the panel's own axis of distance; its numbers keep clear of the panels beside it."""
     pairs = [(mean.distances[layer], mean.sd_distances[layer]) for mean in means]
+    pairs += [(end, 0.0) for mean in means if mean.folds == 1 for end in _interval(mean, layer)]
     low, high = _limits([pair for pair in pairs if math.isfinite(pair[0])], zero=False)
     edge = _EDGE * (high - low) / width
     ticks = ticks_between(low + edge, high - edge)
@@ -166,7 +169,7 @@ def _points(axes: Axes, means: Sequence[Mean], layer: int, colours: dict[str, st
 
 
 def _whiskers(means: Sequence[Mean], layer: int) -> tuple[list[float], list[float]]:
-    """Crosses of one standard deviation as one broken line, which keeps the picture small."""
+    """Crosses of one standard deviation, or intervals, as one line, which keeps files small."""
     x: list[float] = []
     y: list[float] = []
     for mean in means:
@@ -175,7 +178,15 @@ def _whiskers(means: Sequence[Mean], layer: int) -> tuple[list[float], list[floa
             aside, up = np.nan_to_num((mean.sd_distances[layer], mean.sd_loss)).tolist()
             x += [at - aside, at + aside, math.nan, at, at, math.nan]
             y += [loss, loss, math.nan, loss - up, loss + up, math.nan]
+        elif ends := _interval(mean, layer):
+            x += [*ends, math.nan]
+            y += [mean.loss, mean.loss, math.nan]
     return x, y
+
+
+def _interval(mean: Mean, layer: int) -> tuple[float, ...]:
+    ends = mean.low[layer], mean.high[layer]
+    return ends if all(map(math.isfinite, ends)) else ()
 
 
 def _head(axes: Axes, found: Association, layer: int, size: tuple[float, float]) -> None:

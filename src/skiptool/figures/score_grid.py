@@ -57,7 +57,7 @@ class ScoreGrid:
     def numbers(
         self, quantity: str, values: Float64, spread: Float64, counts: Int64
     ) -> list[Number]:
-        """Return values (R, C), their spread over folds and how many folds there are, as rows."""
+        """Return values (R, C), their spread over trainings and how many these are, as rows."""
         return [
             {
                 **{"quantity": quantity, **row, **column},

@@ -12,6 +12,7 @@ from skiptool.figures.grid import Column, Row
 from skiptool.figures.matrix import iou_matrix
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
+from skiptool.figures.trainings import counted_at_most
 from skiptool.metrics.scores import Score, mean_and_spread
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
 from skiptool.records import Shift, Table
@@ -26,6 +27,7 @@ __all__ = ["ScoreMatrix", "by_domain", "by_shift"]
 
 _TOLD: Final = 12  # rows; of more, the extremes are told
 _Columns: TypeAlias = Mapping[Shift | str, Column]
+_Training: TypeAlias = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +41,14 @@ class ScoreMatrix:
     grid : ScoreGrid
         What the R rows and C columns are.
     values, spread : float64 (R, C)
-        Mean and standard deviation over folds, NaN where nothing was measured or folds are one.
+        Mean and standard deviation over trainings, NaN where nothing was measured, or by one.
     counts : int64 (R, C)
-        Folds behind each value.
-    by_fold : mapping of (row, column) to mapping of fold to float
-        What the values are the means of; in a fold of several models their mean.
-    folds : int
-        The most folds behind a value.
+        Trainings behind each value.
+    by_training : mapping of (row, column) to mapping of (fold, repeat) to float
+        What the values are the means of; where several models have the same fold and repeat, or
+        none, their mean.
+    trainings : int
+        The most trainings behind a value.
     """
 
     title: str
@@ -55,8 +58,8 @@ class ScoreMatrix:
     values: Float64
     spread: Float64
     counts: Int64
-    by_fold: Mapping[tuple[int, int], Mapping[int | None, float]]
-    folds: int
+    by_training: Mapping[tuple[int, int], Mapping[_Training, float]]
+    trainings: int
 
     @property
     def topic(self) -> str:
@@ -84,8 +87,8 @@ class ScoreMatrix:
         return self.grid.across
 
     def draw(self) -> Figure:
-        """Draw the matrix; the spread stands below each value where there are several folds."""
-        spread = self.spread if self.folds > 1 else None
+        """Draw the matrix; the spread stands below each value where there are several trainings."""
+        spread = self.spread if self.trainings > 1 else None
         return iou_matrix(self.values, self.rows, self.columns, spread=spread, label=self.measure)
 
     def table(self) -> Table:
@@ -169,17 +172,17 @@ def _matrix(group: Sequence[Score], title: str, across: str, columns: _Columns) 
     values = [[[score.miou for score in cell] for cell in line] for line in found]
     stats = np.array([[mean_and_spread(cell) for cell in line] for line in values])
     counts = np.array([[len(cell) - int(np.isnan(cell).sum()) for cell in line] for line in values])
-    by_fold = {
-        (r, c): _by_fold(cell) for r, line in enumerate(found) for c, cell in enumerate(line)
+    by_training = {
+        (r, c): _by_training(cell) for r, line in enumerate(found) for c, cell in enumerate(line)
     }
-    folds = max(len(models) for models in cells.values())
+    trainings = max(len(models) for models in cells.values())
     classes = group[0].classes
     measure = f"{classes[0]} IoU" if len(classes) == 1 else "mean IoU"
-    caption = _caption(group, measure, folds)
+    caption = _caption(group, measure, [[*models.values()] for models in cells.values()])
     facts = tuple(_column_facts(group[0], key) for key in columns)
     grid = ScoreGrid(across, tuple(rows), tuple(columns.values()), tuple(rows.values()), facts)
     mean, spread = stats[..., 0], stats[..., 1]
-    return ScoreMatrix(title, caption, measure, grid, mean, spread, counts, by_fold, folds)
+    return ScoreMatrix(title, caption, measure, grid, mean, spread, counts, by_training, trainings)
 
 
 def _rows(group: Sequence[Score]) -> dict[Row, Number]:
@@ -209,23 +212,28 @@ def _column_facts(first: Score, key: Shift | str) -> Number:
     }
 
 
-def _by_fold(models: Sequence[Score]) -> dict[int | None, float]:
-    folds: dict[int | None, list[float]] = {}
+def _by_training(models: Sequence[Score]) -> dict[_Training, float]:
+    found: dict[_Training, list[float]] = {}
     for score in models:
-        folds.setdefault(score.fold, []).append(score.miou)
-    return {fold: mean_and_spread(values)[0] for fold, values in folds.items()}
+        found.setdefault((score.fold, score.repeat), []).append(score.miou)
+    return {training: mean_and_spread(values)[0] for training, values in found.items()}
 
 
-_ENSEMBLE = " Ensemble: the mean of the class probabilities of all folds, one network more."
+_ENSEMBLE = " Ensemble: the mean of the class probabilities of all trainings, one network more."
 
 
-def _caption(group: Sequence[Score], measure: str, folds: int) -> str:
+def _caption(group: Sequence[Score], measure: str, cells: Sequence[Sequence[Score]]) -> str:
     first = group[0]
     classes = f" (mean of {', '.join(first.classes)})" if len(first.classes) > 1 else ""
+    trained = [
+        [(score.fold, score.repeat) for score in cell]
+        for cell in cells
+        if cell[0].fold != ENSEMBLE_FOLD
+    ]
     averaged = (
-        f"mean over {folds} folds, standard deviation below it"
-        if folds > 1
-        else "one fold, hence no spread"
+        f"mean over {counted_at_most(trained)}, standard deviation between trainings below it"
+        if max(map(len, trained), default=1) > 1
+        else "one training, hence no spread"
     )
     together = any(score.network != score.pruning for score in group)
     return (

@@ -14,13 +14,15 @@ from skiptool.figures.layers import LayerCurves, layer_table
 from skiptool.figures.measures import (
     binning,
     bins_of,
-    folded,
     interval_note,
     measure_of,
     numbers_of,
+    samples_of,
     section_of,
     sides,
     title_of,
+    trained,
+    warned,
 )
 from skiptool.figures.overview import overviews
 from skiptool.figures.violin import layer_violins
@@ -71,23 +73,26 @@ class Comparison:
         facts = self.compared.facts
         here, there = sides(facts)
         caption = (
-            f"{measure_of(facts)} of each feature channel between {there} and {here}, layers in "
-            f"the order of data flow; {facts['n_reference']} and {facts['n_other']} images"
-            f"{binning(facts)}, {folded(self.compared)}. It is never 0 on a finite sample, also "
-            "without a shift"
+            f"{measure_of(facts)} of each feature channel between {there} and {here}, corrected "
+            f"for the bias of finite samples; layers in the order of data flow, "
+            f"{samples_of(facts)}{binning(facts)}, {trained(self.compared)}"
         )
         if any(layer.null for network in self.networks for layer in network.layers):
             caption += (
-                ": 95 % of the means between images whose sets were drawn by lot are within the "
-                f"shaded band ({facts['permutations']} relabellings)"
+                ". Shaded: up to where the estimate may lie without a shift (95 % of "
+                f"{facts['permutations']} permutations)"
             )
-        caption += ". Violins: channels of all folds; dots: means over channels and folds, eq. (10)"
+        caption += (
+            ". Violins: channels of all trainings; dots: estimated means over channels, eq. (10), "
+            "and trainings"
+        )
         note = interval_note(self.compared)
-        return f"{caption}; bars: {note}." if note else f"{caption}."
+        end = f"; bars: {note}." if note else "."
+        return f"{caption}{end}{warned(self.compared.warnings)}"
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """What is drawn, folds pooled."""
+        """What is drawn, trainings pooled."""
         return tuple(
             Network(
                 *(network.pruning, network.family, network.skips),
@@ -173,7 +178,10 @@ def comparisons(
     return shown
 
 
-_BASE = ("dataset", "reference_domain", "reference_shift", "reference_factor", "domain")
+_BASE = (
+    *("dataset", "reference_domain", "reference_shift", "reference_factor", "domain"),
+    *("reference_split", "split"),
+)
 
 
 def _base(compared: Compared) -> tuple[Any, ...]:

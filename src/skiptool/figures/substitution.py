@@ -15,7 +15,7 @@ from skiptool.figures.style import in_paper_order
 from skiptool.figures.substitution_matrix import Place, RegainedMatrix, SubstitutionMatrix
 from skiptool.figures.substitution_words import about_regained, about_substituted, findings
 from skiptool.names import ENSEMBLE_FOLD
-from skiptool.readings.substitution import FoldMean, Substitution, substitution_effects
+from skiptool.readings.substitution import Substitution, TrainingMean, substitution_effects
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.holm import holm
 
@@ -35,7 +35,6 @@ def substitutions(
     *,
     clean_domain: str | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> list[Shown]:
     """Show what predictions with clean inputs of the decoder regain under shifts.
 
@@ -48,8 +47,6 @@ def substitutions(
         Domain that the clean images are from, where it is another.
     level : float
         Of the intervals.
-    seed : int
-        Of the drawing of subjects.
 
     Returns
     -------
@@ -63,7 +60,7 @@ def substitutions(
         If the level is not between 0 and 1.
     """
     groups: dict[tuple[str, ...], list[Substitution]] = {}
-    effects = substitution_effects(totals, clean_domain=clean_domain, level=level, seed=seed)
+    effects = substitution_effects(totals, clean_domain=clean_domain, level=level)
     for one in effects:
         gain = one.regained
         if one.is_shifted:
@@ -128,7 +125,7 @@ def _substituted(
     unshifted = any(one.original is not None for one in found)
     columns = [*([None] if unshifted else []), *shifts]
     grid, rows = _grid(networks, columns, plain=True)
-    means: dict[Place, FoldMean] = {}
+    means: dict[Place, TrainingMean] = {}
     for head, group in networks.items():
         for one in group:
             column = columns.index(one.regained.shift)
@@ -160,8 +157,7 @@ def _regained(
     found = [*ordered.values()]
     p_values = np.array([one.regained.p_value for one in found])
     scale = difference_scale(np.array([one.regained.value for one in found]))
-    tests = int(np.sum(~np.isnan(p_values)))
-    caption = about_regained(found, measure, level, tests, scale)
+    caption = about_regained(found, measure, level, scale)
     title = f"IoU regained by clean skip connections, {name}"
     adjusted = tuple(holm(p_values).tolist())
     return RegainedMatrix(title, caption, measure, grid, ordered, adjusted, level)

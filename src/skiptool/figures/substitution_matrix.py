@@ -12,13 +12,14 @@ from skiptool.figures.exhibit import known
 from skiptool.figures.matrix import difference_matrix, iou_matrix
 from skiptool.figures.score_grid import ScoreGrid
 from skiptool.figures.substitution_words import interval_below, shift_words
-from skiptool.readings.substitution import FoldMean, Substitution
+from skiptool.readings.substitution import Substitution, TrainingMean
 from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from skiptool.figures.exhibit import Number
+    from skiptool.readings.paired import PairedDifference
     from skiptool.records import Float64
 
 __all__ = ["Place", "RegainedMatrix", "SubstitutionMatrix", "filled"]
@@ -39,7 +40,7 @@ class SubstitutionMatrix:
         ``measure`` is what the colours mean: ``cell IoU``.
     grid : ScoreGrid
         R rows, of each network first the plain prediction; C shifts.
-    means : mapping of (row, column) to FoldMean
+    means : mapping of (row, column) to TrainingMean
         What was measured, in the order of rows and columns.
     told : tuple of str
         What is to be seen.
@@ -49,14 +50,14 @@ class SubstitutionMatrix:
     caption: str
     measure: str
     grid: ScoreGrid
-    means: Mapping[Place, FoldMean]
+    means: Mapping[Place, TrainingMean]
     told: tuple[str, ...]
     topic: str = "substitution"
     heading: str = _HEADING
 
     def draw(self) -> Figure:
-        """Draw the matrix; the spread stands below each value where there are several folds."""
-        values, spread = (filled(self.grid, self._each(name)) for name in ("value", "sd_folds"))
+        """Draw the matrix; the spread stands below each value of several trainings."""
+        values, spread = (filled(self.grid, self._each(name)) for name in ("value", "sd_trainings"))
         known = None if np.isnan(spread).all() else spread
         rows, columns = self.grid.rows, self.grid.columns
         return iou_matrix(values, rows, columns, spread=known, label=self.measure)
@@ -138,16 +139,18 @@ class RegainedMatrix:
             "CI high": [known(one.ci_high) for one in regained],
             "p": [known(one.p_value) for one in regained],
             "p (Holm)": [known(p) for p in self.adjusted],
+            **self._losses(),
             "subjects": [one.subjects for one in regained],
-            "folds": [one.folds for one in regained],
+            "trainings": [one.trainings for one in regained],
         }
-        spare = ("p", "subjects", "folds", "plain IoU")
+        spare = ("p", "subjects", "trainings", "plain IoU")
         title = f"{self.measure}: {self.title}"
         return Table(title, columns, uniform=("architecture",), spare=spare)
 
     def numbers(self) -> list[Number]:
-        """Return what is regained, and both IoU that it is the difference of."""
+        """Return what is regained and what is lost, and the IoU that they are differences of."""
         gains: list[Number] = []
+        losses: list[Number] = []
         scores: list[Number] = []
         plain: dict[tuple[object, ...], Number] = {}
         for (place, one), p in zip(self.found.items(), self.adjusted, strict=True):
@@ -156,21 +159,31 @@ class RegainedMatrix:
             gains.append(
                 {
                     **{"quantity": "regained", **of},
-                    **{"value": gain.value, "sd_folds": gain.sd_folds},
-                    **{"se_subjects": gain.se_subjects, "level": self.level},
-                    **{"ci_low": gain.ci_low, "ci_high": gain.ci_high},
+                    **_facts(gain, self.level),
                     **{"p_value": gain.p_value, "p_adjusted": p},
-                    **{"folds": gain.folds, "subjects": gain.subjects},
                 }
             )
+            if one.lost is not None:
+                losses.append({"quantity": "lost", **of, **_facts(one.lost, self.level)})
             scores.append(_iou(self.grid, place, one.clean))
             key = (self.grid.rows[place[0]].group, gain.shift)
             plain[key] = {**_iou(self.grid, place, one.plain), "clean_skips": None}
-        return [*gains, *scores, *plain.values()]
+        return [*gains, *losses, *scores, *plain.values()]
 
     def sentences(self) -> tuple[str, ...]:
         """Say nothing more: the matrix of IoU says it all."""
         return ()
+
+    def _losses(self) -> dict[str, list[float | None]]:
+        """Columns of what is lost against the clean images, where that is known of any."""
+        lost = [one.lost for one in self.found.values()]
+        if not any(lost):
+            return {}
+        names = {"lost": "value", "lost CI low": "ci_low", "lost CI high": "ci_high"}
+        return {
+            head: [None if one is None else known(getattr(one, name)) for one in lost]
+            for head, name in names.items()
+        }
 
 
 def filled(grid: ScoreGrid, values: Mapping[Place, float]) -> Float64:
@@ -181,8 +194,18 @@ def filled(grid: ScoreGrid, values: Mapping[Place, float]) -> Float64:
     return matrix
 
 
-def _iou(grid: ScoreGrid, place: Place, mean: FoldMean) -> Number:
+def _facts(found: PairedDifference, level: float) -> Number:
+    return {
+        **{"value": found.value, "sd_folds": found.sd_trainings, "level": level},
+        **{"se_trainings": found.se_trainings, "se_subjects": found.se_subjects},
+        **{"ci_low": found.ci_low, "ci_high": found.ci_high},
+        **{"folds": found.trainings, "trainings": found.trainings},
+        "subjects": found.subjects,
+    }
+
+
+def _iou(grid: ScoreGrid, place: Place, mean: TrainingMean) -> Number:
     return {
         **{"quantity": "IoU", **grid.row_facts[place[0]], **grid.column_facts[place[1]]},
-        **{"value": mean.value, "sd_folds": mean.sd_folds, "folds": mean.folds},
+        **{"value": mean.value, "sd_folds": mean.sd_trainings, "folds": mean.trainings},
     }

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from skiptool.figures.colour_scale import Scale
+from skiptool.figures.paired_words import how_compared
 from skiptool.figures.style import readable
-from skiptool.readings.difference import EXCHANGES, RESAMPLES
+from skiptool.readings.paired import PairedDifference
 from skiptool.readings.substitution import Substitution
 from skiptool.records import ORIGINAL, Shift
-from skiptool.stats.exchange import least_p_value
 
 __all__ = ["about_regained", "about_substituted", "findings", "interval_below", "shift_words"]
 
@@ -57,7 +57,7 @@ def about_substituted(found: Sequence[Substitution], measure: str) -> str:
         ``cell IoU``.
     """
     first = found[0].regained
-    several = max(one.clean.folds for one in found) > 1
+    several = max(one.clean.trainings for one in found) > 1
     spread = ", standard deviation below it" if several else ""
     clean, rest = "the unshifted image of the same sample", "the shifted one (columns)"
     if found[0].clean_domain is not None:
@@ -68,15 +68,15 @@ def about_substituted(found: Sequence[Substitution], measure: str) -> str:
         "L1 the uppermost, or the deepest map of the encoder, the bottleneck) as the network "
         f"computes them from {clean}, all others from {rest}. From confusion counts accumulated "
         f"over the {first.split} samples of {first.dataset}; {_averaged(found)}{spread}. Nothing "
-        "clean: the plain prediction. This is an intervention (activation patching): what a clean "
-        "part brings back had come into the decoder by it. Its limit: the decoder is fed a mixture "
-        "that it never saw in training."
+        "clean: the plain prediction. This is an intervention (activation patching). One part "
+        "clean that brings the IoU back is enough to do so; whether it carries the shift alone, "
+        "only its reverse says, in which that part alone is shifted (predict --shifted-skips). "
+        "Limits: the decoder is fed a mixture that it never saw in training, and a network that "
+        "is trained without the connection may behave otherwise."
     )
 
 
-def about_regained(
-    found: Sequence[Substitution], measure: str, level: float, tests: int, scale: Scale
-) -> str:
+def about_regained(found: Sequence[Substitution], measure: str, level: float, scale: Scale) -> str:
     """Say what the matrix of regained IoU shows, what its intervals are of, how it was tested.
 
     Parameters
@@ -86,31 +86,22 @@ def about_regained(
     measure : str
     level : float
         Of the intervals.
-    tests : int
-        Comparisons with a p-value.
     scale : Scale
         Of the colours.
     """
     first = found[0].regained
-    subjects = [one.regained.subjects for one in found]
-    few, many = min(subjects), max(subjects)
     low, _, high = map(scale.written, scale.ticks)
     text = (
         f"{_capital(measure)} with clean inputs of the decoder (rows) minus that of the plain "
-        "prediction by the same network, fold and shift, over the same "
+        "prediction by the same network under the same shift, over the same "
         f"{first.split} subjects of {first.dataset}; {_averaged(found)}. Blue: regained, red: "
         f"lost. The colours end at {low} and {high}, the greatest difference. "
     )
-    if many < 2:
-        return f"{text}With one subject there is neither an interval nor a test."
-    people = str(many) if few == many else f"{few} to {many}"
-    return (
-        f"{text}Below a value, where cells have room: its {100 * level:g} % interval over {people} "
-        f"subjects, for the networks as they are trained ({RESAMPLES:,} resamples), zeros before "
-        "the points left out. The table has p-values, by exchanging the two predictions within "
-        f"subjects (the smallest p is {least_p_value(many, EXCHANGES):.2g}), adjusted by Holm over "
-        f"{tests:,} comparisons."
-    )
+    gains = [one.regained for one in found]
+    if max(gain.subjects for gain in gains) > 1:
+        text += "Below a value, where cells have room: its interval, zeros before the points left "
+        text += "out. "
+    return text + how_compared(gains, level)
 
 
 def _capital(measure: str) -> str:
@@ -118,8 +109,8 @@ def _capital(measure: str) -> str:
 
 
 def _averaged(found: Sequence[Substitution]) -> str:
-    folds = max(one.clean.folds for one in found)
-    return f"mean over {folds} folds" if folds > 1 else "one fold"
+    trainings = max(one.clean.trainings for one in found)
+    return f"mean over {trainings} trainings" if trainings > 1 else "one training"
 
 
 def findings(networks: Mapping[str, Sequence[Substitution]]) -> tuple[str, ...]:
@@ -133,26 +124,36 @@ def findings(networks: Mapping[str, Sequence[Substitution]]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        One or two a network: under the shift of lowest plain IoU, and under that where a single
-        clean input regains most, if it is another.
+        One or two a network: under the shift of lowest plain IoU of those that were substituted,
+        and under that where a single clean input regains most, if it is another.
     """
     sentences = []
     for name, found in networks.items():
         known = [one for one in found if not math.isnan(one.regained.value)]
         if not known:
             continue
-        worst = min(known, key=lambda one: one.plain.value).regained.shift
+        worst = min(known, key=lambda one: one.plain.value)
         several = len({one.regained.shift for one in known}) > 1
-        told = {worst: ", where its IoU is lowest," if several else ""}
+        told = {worst.regained.shift: _why_worst(worst) if several else ""}
         alone = [one for one in known if len(one.parts) == 1]
         if alone:
             most = max(alone, key=lambda one: one.regained.value).regained.shift
             told.setdefault(most, ", where one alone regains most,")
+        head = f"{readable(name, limit=64)} ({_averaged(known)})"
         for shift, why in told.items():
             here = [one for one in known if one.regained.shift == shift]
-            head = readable(name, limit=64)
             sentences.append(f"{head}: {_where(here[0])}{why} {_told(here)}.")
     return tuple(sentences)
+
+
+def _why_worst(worst: Substitution) -> str:
+    shift, value = worst.lowest
+    if shift == worst.regained.shift:
+        return ", where its IoU is lowest,"
+    return (
+        ", where its IoU is lowest of the shifts that were substituted (lowest of all: "
+        f"{value:.2f} under {shift_words(shift)}),"
+    )
 
 
 def _where(one: Substitution) -> str:
@@ -164,30 +165,17 @@ def _where(one: Substitution) -> str:
 
 
 def _told(here: Sequence[Substitution]) -> str:
-    """Tell the best single input under one shift, the others, and all together."""
+    """Tell the best single input under one shift, the others, all together, and the reverse."""
     alone = [one for one in here if len(one.parts) == 1]
     best = max(alone or here, key=lambda one: one.regained.value)
-    plain = f"{best.plain.value:.2f}"
     if best.regained.value < _NOTHING:
-        none = "no clean feature map alone" if alone else "no choice of clean inputs"
-        by = " by 0.01 or more" if best.regained.value > 0 else ""
-        text = f"{none} raises it{by} ({plain})"
+        text = _nothing_regained(best, alone)
     else:
-        name = readable(best.label)
-        only = "(all that its decoder is fed)" if best.shifted == () else "alone"
-        who = f"a clean {name} {only} brings" if alone else f"{name} clean bring"
-        text = f"{who} it from {plain} to {best.clean.value:.2f} ({_gain(best)})"
-        others = [one.regained.value for one in alone if one is not best]
-        if others:
-            most = max(others)
-            limit = (
-                f"more than {math.ceil(100 * most - 1e-9) / 100:.2f}" if most > 0 else "anything"
-            )
-            text += f"; nothing else alone regains {limit}"
+        text = _regained(best, alone)
     by_label = {one.label: one for one in here if one is not best}
-    for label in (f"all but {best.label}", "all skips"):
-        if label in by_label:
-            text += f"; with {readable(label)} clean it is {by_label[label].clean.value:.2f}"
+    if "all skips" in by_label:
+        text += f"; with all skips clean it is {by_label['all skips'].clean.value:.2f}"
+    text += _reverse(here)
     original = best.original
     if original is None or math.isnan(original.value):
         return text
@@ -196,12 +184,74 @@ def _told(here: Sequence[Substitution]) -> str:
     return f"{text}; {where} {original.value:.2f}"
 
 
-def _gain(one: Substitution) -> str:
-    found = one.regained
-    text = f"+{found.value:.2f}"
+def _nothing_regained(best: Substitution, alone: Sequence[Substitution]) -> str:
+    by = " by 0.01 or more" if best.regained.value > 0 else ""
+    if not alone:
+        none = "no choice of clean inputs"
+    elif _all_tried(alone):
+        none = "no clean feature map alone"
+    else:
+        names = ", ".join(readable(one.label) for one in sorted(alone, key=lambda one: one.order))
+        none = f"no clean feature map of those tried alone ({names})"
+    return f"{none} raises it{by} ({best.plain.value:.2f})"
+
+
+def _regained(best: Substitution, alone: Sequence[Substitution]) -> str:
+    name = readable(best.label)
+    only = "alone"
+    if best.shifted == ():
+        only = "(all that its decoder is fed)"
+    elif len(alone) == 1:
+        only = "alone (the only one tried)"
+    who = f"a clean {name} {only} brings" if alone else f"{name} clean bring"
+    change = f"{_signed(best.regained.value)}{_ends(best.regained)}"
+    text = f"{who} it from {best.plain.value:.2f} to {best.clean.value:.2f} ({change})"
+    others = sorted((one for one in alone if one is not best), key=lambda one: -one.regained.value)
+    tied = [one for one in others if _is_tied(one)]
+    if tied:
+        names = (f"{readable(one.label)} ({_signed(one.regained.value)})" for one in tied)
+        text += f", not told apart from {', '.join(names)}"
+    rest = [one.regained.value for one in others if one not in tied]
+    if rest:
+        most = max(rest)
+        limit = f"more than {math.ceil(100 * most - 1e-9) / 100:.2f}" if most > 0 else "anything"
+        text += f"; nothing else {'' if _all_tried(alone) else 'tried '}alone regains {limit}"
+    return text
+
+
+def _all_tried(alone: Sequence[Substitution]) -> bool:
+    """Whether each input of the decoder was clean alone, as far as the network's label tells."""
+    rest = alone[0].shifted
+    return rest is not None and {one.parts[0] for one in alone} >= {*alone[0].parts, *rest}
+
+
+def _is_tied(one: Substitution) -> bool:
+    """Whether the interval of its difference to the best reaches 0."""
+    behind = one.behind
+    return behind is not None and behind.ci_low <= 0 <= behind.ci_high
+
+
+def _reverse(here: Sequence[Substitution]) -> str:
+    """Tell what each input costs where it alone is shifted, the costliest first."""
+    found = [one for one in here if one.shifted is not None and len(one.shifted) == 1]
+    if not any(one.label.startswith("all but") for one in found):
+        return ""
+    parts = []
+    for one in sorted(found, key=lambda one: one.clean.value):
+        name = one.label.removeprefix("all but ") if one.label != "all skips" else "bottleneck"
+        lost = one.lost
+        change = "" if lost is None else f" ({_signed(lost.value)}{_ends(lost)})"
+        parts.append(f"{readable(name)} takes it to {one.clean.value:.2f}{change}")
+    return f"; shifted alone, {', '.join(parts)}"
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def _ends(found: PairedDifference) -> str:
     if math.isnan(found.ci_low):
-        return text
-    low, high = (
-        f"{end:.2f}".replace("-", "\N{MINUS SIGN}") for end in (found.ci_low, found.ci_high)
-    )
-    return f"{text} [{low}, {high}]"
+        return ""
+    low, high = (_signed(end).removeprefix("+") for end in (found.ci_low, found.ci_high))
+    return f" [{low}, {high}]"

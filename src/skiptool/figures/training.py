@@ -13,6 +13,7 @@ from skiptool.figures.curve_key import stairs
 from skiptool.figures.epoch_curves import draw_curves
 from skiptool.figures.exhibit import known
 from skiptool.figures.style import in_paper_order, readable
+from skiptool.figures.trainings import counted, counted_at_most
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.readings.training import Experiment, Run, experiments
 from skiptool.records import Table
@@ -35,10 +36,10 @@ class TrainingCurves:
     dataset, domain : str or None
         What they were trained on.
     runs : tuple of Run
-        Encoders by first appearance, prunings in the paper's order, folds rising.
-    reached : mapping of (arch, encoder, pruning) to (float, float, int)
-        Mean of the best mIoU over folds, its standard deviation (n - 1), and the number of folds,
-        where there are several.
+        Encoders by first appearance, prunings in the paper's order, folds and repeats rising.
+    reached : mapping of (arch, encoder, pruning) to (float, float, int, str)
+        Mean of the best mIoU over trainings, its standard deviation (n - 1), and the number of
+        trainings, as such and in words, where there are several.
     """
 
     title: str
@@ -46,7 +47,7 @@ class TrainingCurves:
     dataset: str | None
     domain: str | None
     runs: tuple[Run, ...]
-    reached: Mapping[tuple[str, str, str], tuple[float, float, int]]
+    reached: Mapping[tuple[str, str, str], tuple[float, float, int, str]]
     topic: str = "training"
     heading: str = "Training"
 
@@ -57,10 +58,12 @@ class TrainingCurves:
     def table(self) -> Table:
         """Return a line for each run."""
         runs = self.runs
+        repeats: list[str | int | float | None] = [run.repeat for run in runs]
         columns: dict[str, list[str | int | float | None]] = {
             "encoder": [run.family for run in runs],
             "pruning": [run.pruning for run in runs],
             "fold": [run.fold for run in runs],
+            **({"repeat": repeats} if any(repeats) else {}),
             "epochs": [run.epochs for run in runs],
             "best epoch": [run.best_epoch for run in runs],
             "best mIoU": [known(run.best_miou) for run in runs],
@@ -71,12 +74,12 @@ class TrainingCurves:
         return Table(self.title, columns, uniform=("encoder", "epochs"), spare=("s/epoch",))
 
     def numbers(self) -> list[Number]:
-        """Return the numbers of each run, and the means of the best mIoU over folds."""
+        """Return the numbers of each run, and the means of the best mIoU over trainings."""
         data = {"dataset": self.dataset, "domain": self.domain}
         found: list[Number] = []
         for run in self.runs:
             names = {"arch": run.arch, "encoder": run.encoder, "pruning": run.pruning}
-            of = {**data, **names, "fold": run.fold}
+            of = {**data, **names, "fold": run.fold, "repeat": run.repeat}
             best = {**of, "split": "validation", "epoch": run.best_epoch}
             found.append({"quantity": "best mIoU", **best, "value": run.best_miou})
             if run.best_epoch is not None:
@@ -88,9 +91,9 @@ class TrainingCurves:
                 if (epoch := run.last.get(split)) is not None
             ]
             found.append({"quantity": "seconds per epoch", **of, "value": run.seconds})
-        for (arch, encoder, pruning), (mean, spread, folds) in self.reached.items():
+        for (arch, encoder, pruning), (mean, spread, number, _) in self.reached.items():
             names = {"arch": arch, "encoder": encoder, "pruning": pruning}
-            measured = {"value": mean, "sd_folds": spread, "folds": folds}
+            measured = {"value": mean, "sd_folds": spread, "folds": number}
             found.append(
                 {"quantity": "best mIoU", **data, **names, "split": "validation", **measured}
             )
@@ -108,8 +111,8 @@ class TrainingCurves:
             when = f"{min(best)}" if min(best) == max(best) else f"{min(best)} to {max(best)}"
             epochs = "epoch" if min(best) == max(best) else "epochs"
             if key in self.reached:
-                mean, spread, folds = self.reached[key]
-                reached = f"{mean:.3f} ± {spread:.3f} over {folds} folds"
+                mean, spread, _, trained = self.reached[key]
+                reached = f"{mean:.3f} ± {spread:.3f} over {trained}"
             else:
                 reached = f"{next(r.best_miou for r in runs if r.best_epoch is not None):.3f}"
             sentences.append(f"{name}: best validation mIoU {reached}, at {epochs} {when}.")
@@ -127,15 +130,15 @@ class TrainingCurves:
 def training_curves(
     runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
 ) -> list[Shown]:
-    """Make an exhibit of each group of runs that differ in network and fold alone.
+    """Make an exhibit of each group of runs that differ in network, fold and repeat alone.
 
     Parameters
     ----------
     runs : sequence of (facts, columns)
         As `skiptool.stores.histories.open_history` returns them: of the facts ``model``,
-        ``model_id``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``best_epoch``, ``dataset``,
-        ``dataset_id``, ``domain``, ``protocol`` as far as known; columns ``epoch``, ``split``
-        (``train``, ``validation``), ``loss``, ``mIoU``, ``lr``, ``seconds``.
+        ``model_id``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``, ``best_epoch``,
+        ``dataset``, ``dataset_id``, ``domain``, ``protocol`` as far as known; columns ``epoch``,
+        ``split`` (``train``, ``validation``), ``loss``, ``mIoU``, ``lr``, ``seconds``.
 
     Returns
     -------
@@ -154,12 +157,17 @@ def _exhibit(found: Experiment) -> TrainingCurves:
             families.index(run.family),
             order.index(run.pruning),
             -1 if run.fold is None else run.fold,
+            run.repeat or 0,
         ),
     )
-    reached = {
-        key: (*mean_and_spread(values), len(values))
+    known = {
+        key: [run for run in mine if run.best_epoch is not None]
         for key, mine in _by_network(runs).items()
-        if len(values := [run.best_miou for run in mine if run.best_epoch is not None]) > 1
+    }
+    reached = {
+        key: (*mean_and_spread([run.best_miou for run in mine]), len(mine), _trained(mine))
+        for key, mine in known.items()
+        if len(mine) > 1
     }
     data = ", ".join(name for name in (found.dataset, found.domain) if name)
     settings = ", ".join(f"{name} {_said(value)}" for name, value in found.settings.items())
@@ -174,17 +182,22 @@ def _by_network(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Run]]:
     return groups
 
 
+def _trained(runs: Sequence[Run]) -> str:
+    return counted((run.fold, run.repeat) for run in runs)
+
+
 def _said(value: object) -> str:
-    return "none" if value is None else str(value)
+    return "none" if value is None else readable(str(value), 60)
 
 
 def _caption(runs: Sequence[Run]) -> str:
-    folds = max(map(len, _by_network(runs).values()))
+    networks = _by_network(runs).values()
+    trained = counted_at_most([(run.fold, run.repeat) for run in mine] for mine in networks)
     lengths = {run.epochs for run in runs}
     epochs = f"{min(lengths)}" if len(lengths) == 1 else f"{min(lengths)} to {max(lengths)}"
     losses = np.concatenate([np.r_[run.train.loss, run.validation.loss] for run in runs])
     several = (
-        f" Thin lines: the folds of a network, up to {folds}; thick: their mean, as far as all of "
+        f" Thin lines: the trainings of a network, {trained}; thick: their mean, as far as all of "
         "them reach."
     )
     return (
@@ -194,7 +207,7 @@ def _caption(runs: Sequence[Run]) -> str:
         "whose weights are kept, chosen and measured on the same images, hence a little too "
         f"favourable. Right: mean loss an image{', log scale' if spans_decades(losses) else ''}; "
         "solid: validation, dashed: training, on augmented images while the weights still move."
-        f"{several if folds > 1 else ''}{_falls(runs)}"
+        f"{several if max(map(len, networks)) > 1 else ''}{_falls(runs)}"
     )
 
 

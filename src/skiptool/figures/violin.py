@@ -63,7 +63,7 @@ def layer_violins(
     Parameters
     ----------
     networks : sequence of Network
-        One for each pruning and encoder (folds pooled by the caller), in any order; panels
+        One for each pruning and encoder (trainings pooled by the caller), in any order; panels
         follow the paper's order of prunings and the first appearance of encoders.
     title : str
         The shift and the number of bins B, as the caption gives them.
@@ -207,7 +207,7 @@ def _legend(networks: Sequence[Network], order: dict[str, int]) -> list[Line2D |
     if any(layer.interval for layer in layers):
         handles.append(Line2D([], [], color=INK, lw=0, marker="|", label="interval of the mean"))
     if any(layer.null for layer in layers):
-        handles.append(Patch(color=HOLE, label="expected without a shift"))
+        handles.append(Patch(color=HOLE, label="possible without a shift"))
     if any(net.joined(order) for net in networks):
         bracket: dict[str, Any] = {"marker": _BRACKET, "markerfacecolor": "none", "markersize": 8}
         handles.append(Line2D([], [], color=INK, lw=0, label="skip connection", **bracket))

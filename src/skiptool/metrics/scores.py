@@ -19,7 +19,7 @@ __all__ = ["KEYS", "Score", "mean_and_spread", "scores"]
 
 KEYS = (
     *("dataset", "dataset_id", "domain", "split", "arch", "encoder", "pruning"),
-    *("fold", "model_id", "shift", "factor", "clean_skips", "truth", "predicted"),
+    *("fold", "repeat", "model_id", "shift", "factor", "clean_skips", "truth", "predicted"),
 )
 """Columns that the totals are taken over."""
 
@@ -32,7 +32,9 @@ class Score:
     ----------
     dataset, dataset_id, domain, split, arch, encoder, pruning, model_id : str
     fold : int or None
-        ``ENSEMBLE_FOLD`` for the mean of all folds' class probabilities.
+        ``ENSEMBLE_FOLD`` for the mean of all trainings' class probabilities.
+    repeat : int or None
+        Which training of the fold; None for an ensemble and for networks that others trained.
     shift : Shift
     classes : tuple of str
         Foreground classes that the mean is taken over.
@@ -48,6 +50,7 @@ class Score:
     encoder: str
     pruning: str
     fold: int | None
+    repeat: int | None
     model_id: str
     shift: Shift
     classes: tuple[str, ...]
@@ -60,7 +63,7 @@ class Score:
 
     @property
     def network(self) -> str:
-        """Label of a row: the pruning; an ensemble stands apart from the folds it is made of."""
+        """Label of a row: the pruning; an ensemble stands apart from the networks it is made of."""
         return f"{self.pruning}, ensemble" if self.fold == ENSEMBLE_FOLD else self.pruning
 
 
@@ -96,7 +99,7 @@ def _score(key: tuple[Any, ...], cells: Mapping[tuple[str, str], int]) -> Score:
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard deviation (n - 1) over folds; NaN left out.
+    """Return mean and standard deviation (n - 1) over trainings; NaN left out.
 
     Examples
     --------

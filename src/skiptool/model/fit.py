@@ -92,7 +92,7 @@ def fit(
     ----------
     architecture : Architecture
     training : Training
-        ``fold`` names the progress display and nothing else.
+        ``fold`` and ``repeat`` name the progress display; ``repeat`` also changes the seed.
     train, validation : SampleReader
         Images of one size each, with as many channels as the architecture.
     folder : Path
@@ -146,19 +146,20 @@ def fit(
     draws = draws or (range(len(train)),)
     check_shares(training.batch_size, draws, len(validation), ranks.size)
     check_batch(train, min(training.batch_size, *map(len, draws)) // ranks.size)
-    network = build(architecture, training.seed).to(memory_format=torch.channels_last)
+    network = build(architecture, training.random_seed).to(memory_format=torch.channels_last)
     weights = load_encoder_weights(network, architecture.encoder, training.encoder_weights)
     if training.compile:
         network.compile()
     classes = len(architecture.classes)
     loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
-    size, pin = training.batch_size, device.startswith("cuda")
+    size, seed, pin = training.batch_size, training.random_seed, device.startswith("cuda")
     if not workers:  # each worker would keep samples of its own
         train, validation = Recalled(train), Recalled(validation)
-    batches = training_batches(train, size, training.seed, workers, pin, draws, ranks, later=pin)
+    batches = training_batches(train, size, seed, workers, pin, draws, ranks, later=pin)
     checks = validation_batches(validation, size, workers, pin, ranks)
     steps = count_steps(training, draws, len(validation), ranks)
     title = f"{architecture.folder} fold {training.fold}"
+    title += f" repeat {training.repeat}" if training.repeat else ""
     height, width = train.read(0)[1].shape
     doing = f"batches of {training.batch_size} images of {height} x {width} px"
     explained = training_told(device, doing, workers)

@@ -117,7 +117,7 @@ class Segmenter(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed dropout by epoch, so that a resumed training goes on as it would have."""
         others = (self.global_rank,) if self.global_rank else ()
-        numbers = (self.protocol.seed, self.current_epoch, *others)
+        numbers = (self.protocol.random_seed, self.current_epoch, *others)
         torch.manual_seed(torch_seed(Stream.TRAINING, *numbers))
         self.trained = Tally(self.classes, self.device)
 

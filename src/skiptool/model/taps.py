@@ -60,6 +60,9 @@ class Taps:
     ----------
     network : SegmentationModel
     layers : sequence of str
+    pooled_to : (rows, columns), optional
+        Grid that feature maps are pooled to, whatever the size of the images; by default 1/32 of
+        the image. Domains of several sizes pooled to one grid have equally many vectors an image.
 
     Raises
     ------
@@ -77,8 +80,14 @@ class Taps:
     {'enc1': (1, 64, 6), 'head': (1, 2, 6)}
     """
 
-    def __init__(self, network: SegmentationModel, layers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        network: SegmentationModel,
+        layers: Sequence[str],
+        pooled_to: tuple[int, int] | None = None,
+    ) -> None:
         self.network = network
+        self.pooled_to = pooled_to
         self.layers = tuple(layers)
         self._taps = [find_tap(network, layer) for layer in self.layers if layer != INPUT]
         self._handles: list[RemovableHandle] = []
@@ -103,8 +112,9 @@ class Taps:
         Returns
         -------
         dict of str to float32, shape (N, D, K)
-            In the order of ``layers``; K = ceil(H/32) * ceil(W/32) vectors, row by row. Where 32
-            divides H and W this is plain average pooling; elsewhere windows are as even as can be.
+            In the order of ``layers``; K vectors of the grid, row by row, by default
+            ceil(H/32) * ceil(W/32). Where the grid divides a feature map this is plain average
+            pooling; elsewhere windows are as even as can be.
 
         Raises
         ------
@@ -113,7 +123,7 @@ class Taps:
         """
         found = self._pass
         found.calls.clear()
-        found.grid = grid(*images.shape[2:])
+        found.grid = self.pooled_to or grid(*images.shape[2:])
         found.pooled = {INPUT: _pool(images, found.grid)} if INPUT in self.layers else {}
         self.network(images)
         for tap in self._taps:
@@ -158,7 +168,11 @@ def _check(activations: object, layer: str) -> None:
 
 
 def tap(
-    network: SegmentationModel, images: Image, layers: Sequence[str], device: str
+    network: SegmentationModel,
+    images: Image,
+    layers: Sequence[str],
+    device: str,
+    pooled_to: tuple[int, int] | None = None,
 ) -> dict[str, Float32]:
     """Compute the pooled activations of images, in float32 throughout.
 
@@ -172,6 +186,8 @@ def tap(
     images : uint8 or float32, shape (N, H, W, C)
     layers : sequence of str
     device : str
+    pooled_to : (rows, columns), optional
+        As for `Taps`.
 
     Returns
     -------
@@ -185,7 +201,7 @@ def tap(
     """
     place(network, device)
     batches = list(forward_batches(images, device))
-    with Taps(network, layers) as taps:
+    with Taps(network, layers, pooled_to) as taps:
         parts = side_by_side(partial(_collect, taps, device), batches)
     joined = {layer: torch.cat([part[layer] for part in parts]) for layer in taps.layers}
     return {layer: vectors.cpu().numpy() for layer, vectors in joined.items()}

@@ -1,4 +1,4 @@
-"""Distances along networks from the rows of shift tables, folds averaged."""
+"""Distances along networks from the rows of shift tables, trainings averaged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from skiptool.names import in_data_flow
+from skiptool.names import Metric, in_data_flow
 from skiptool.readings.layers import (
     Compared,
     LayerDistance,
@@ -30,16 +30,20 @@ CHANNEL_KEYS: Final = (
 
 LAYER_COLUMNS: Final = (
     *CHANNEL_KEYS,
-    *("arch", "encoder", "pruning", "fold", "dataset", "reference_domain", "reference_shift"),
-    *("reference_factor", "domain", "shift", "factor", "value", "ci_low", "ci_high"),
+    *("arch", "encoder", "pruning", "fold", "repeat"),
+    *("dataset", "reference_domain", "reference_shift"),
+    *("reference_factor", "domain", "shift", "factor"),
+    *("value", "corrected", "ci_low", "ci_high"),
     *("transmission", "transmission_low", "transmission_high"),
-    *("null_high", "permutations", "unit", "n_reference", "n_other"),
+    *("null_mean", "null_high", "permutations", "unit", "units_reference", "units_other"),
+    *("n_reference", "n_other", "reference_split", "split", "warnings"),
 )
 """Columns that are read of the rows of layers, whose channel is null."""
 
 _COMPARED: Final = (
     *("dataset", "reference_domain", "reference_shift", "reference_factor"),
     *("domain", "shift", "factor", "metric", "bins", "range_rule"),
+    *("reference_split", "split"),
 )
 _Row: TypeAlias = Mapping[str, Any]
 
@@ -47,7 +51,7 @@ _Row: TypeAlias = Mapping[str, Any]
 def read_distances(
     layers: Mapping[str, Sequence[Any]], channels: Mapping[str, Sequence[Any]]
 ) -> list[Compared]:
-    """Group what shift tables hold by what is compared, and average over folds.
+    """Group what shift tables hold by what is compared, and average over trainings.
 
     Parameters
     ----------
@@ -55,13 +59,14 @@ def read_distances(
         The columns :data:`LAYER_COLUMNS`, a row for each layer.
     channels : mapping of column name to values
         :data:`CHANNEL_KEYS`, and as arrays ``channel`` (NaN for the layer itself, which is passed
-        over) and ``value``; an entry for each group.
+        over), ``value`` and ``corrected``; an entry for each group.
 
     Returns
     -------
     list of Compared
         In the order of first appearance. What was measured twice, in two tables or of one store
-        under two names, counts once.
+        under two names, counts once. Distances are the estimates, corrected for the bias of
+        finite samples; where a table has none (metrics without statistics), the plain values.
     """
     arrays = _channels(channels)
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], _Row]] = {}
@@ -80,9 +85,10 @@ _NO_CHANNELS: Final = np.empty(0)
 
 def _channels(gathered: Mapping[str, Sequence[Any]]) -> dict[tuple[Any, ...], Float64]:
     parts: dict[tuple[Any, ...], list[tuple[Float64, Float64]]] = {}
-    columns = [gathered[name] for name in (*CHANNEL_KEYS, "channel", "value")]
-    for *key, numbers, values in zip(*columns, strict=True):
-        parts.setdefault(tuple(key), []).append((numbers, values))
+    columns = [gathered[name] for name in (*CHANNEL_KEYS, "channel", "value", "corrected")]
+    for *key, numbers, values, corrected in zip(*columns, strict=True):
+        estimated = not np.isnan(corrected).all()
+        parts.setdefault(tuple(key), []).append((numbers, corrected if estimated else values))
     found = {}
     for place, each in parts.items():
         numbers, values = (np.concatenate(column) for column in zip(*each, strict=True))
@@ -102,7 +108,7 @@ def _compared(rows: Sequence[_Row]) -> Compared:
     for row in rows:
         key = (family(row["arch"], row["encoder"]), row["pruning"] or "")
         networks.setdefault(key, []).append(row)
-    return Compared(rows[0], tuple(map(_network, networks.values())))
+    return Compared(rows[0], tuple(map(_network, networks.values())), _warnings(rows))
 
 
 def _network(rows: Sequence[_Row]) -> NetworkDistances:
@@ -111,34 +117,65 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
     for row in rows:
         by_layer.setdefault(row["layer"], []).append(row)
     columns = {
-        layer: {name: _by_fold(group, name, places) for name in (*_STATISTICS, *_SHARES)}
+        layer: {name: _by_training(group, name, places) for name in _COLUMNS}
         for layer, group in by_layer.items()
     }
     found = []
     for layer in in_data_flow(by_layer):
-        means, lows, highs, nulls = (columns[layer][name] for name in _STATISTICS)
+        plain, means, lows, highs = (columns[layer][name] for name in _STATISTICS)
+        if np.isnan(means).all():
+            means = plain
+        nulls = _without_shift(columns[layer], str(rows[0]["metric"]))
         share = averaged(*(columns[layer][name] for name in _SHARES))
         found.append(
             LayerDistance(
                 layer,
                 np.concatenate([row["channels"] for row in by_layer[layer]]),
                 averaged(means, lows, highs),
-                share if share.folds else None,
+                share if share.trainings else None,
                 averaged(means, nulls, nulls).high,
             )
         )
     first = rows[0]
+    trainings = {_pair(row): (row["fold"], row["repeat"]) for row in rows}
     return NetworkDistances(
         *(first["arch"], first["encoder"], first["pruning"] or ""),
-        *(len(places), int(first["n_other"]), tuple(found)),
+        *(tuple(trainings.values()), int(first["n_other"]), tuple(found)),
     )
 
 
-_STATISTICS: Final = ("value", "ci_low", "ci_high", "null_high")
+_STATISTICS: Final = ("value", "corrected", "ci_low", "ci_high")
 _SHARES: Final = ("transmission", "transmission_low", "transmission_high")
+_COLUMNS: Final = (*_STATISTICS, *_SHARES, "null_mean", "null_high")
 
 
-def _by_fold(rows: Sequence[_Row], name: str, places: Mapping[tuple[Any, ...], int]) -> Float64:
+def _without_shift(columns: Mapping[str, Float64], metric: str) -> Float64:
+    """Return up to where an estimate may lie without a shift, by fold (F,).
+
+    The 95 % quantile of the permuted distances less their mean, on the scale on which bias is
+    corrected: that of the squares for distances whose square is a mean over bins.
+    """
+    mean, high = columns["null_mean"], columns["null_high"]
+    if metric in (Metric.HELLINGER, Metric.JENSEN_SHANNON):
+        return np.asarray(np.sqrt(np.maximum(np.square(high) - np.square(mean), 0.0)))
+    return np.asarray(high - mean)
+
+
+def _warnings(rows: Sequence[_Row]) -> tuple[str, ...]:
+    """Return the warnings of some rows, each with the layers that it is about."""
+    layers: dict[str, list[str]] = {}
+    for row in rows:
+        for warning in (row["warnings"] or "").split("; "):
+            if warning and row["layer"] not in layers.setdefault(warning, []):
+                layers[warning].append(row["layer"])
+    every = len({row["layer"] for row in rows})
+    return tuple(
+        warning if len(names) == every else f"{', '.join(names)}: {warning}"
+        for warning, names in layers.items()
+    )
+
+
+def _by_training(rows: Sequence[_Row], name: str, places: Mapping[tuple[Any, ...], int]) -> Float64:
     found = np.full(len(places), math.nan)
     for row in rows:
         found[places[_pair(row)]] = math.nan if row[name] is None else row[name]

@@ -1,7 +1,9 @@
 """The loss of IoU forecast from the distance at a layer, for images without labels.
 
-A monotone line is fitted to the controlled shifts of one domain, the layer chosen and the error
-stated by leaving out one kind of shift at a time; what is left out is seen by nothing.
+A line that starts at 0 and never falls is fitted to the controlled shifts of one domain. The layer
+is chosen, and the error found, by leaving out one kind of shift at a time: the kind left out is
+used for nothing. The error on a further kind is bounded by the kinds, whose number sets the level;
+the uncertainty of the distance, which grows as images become fewer, is added to it.
 """
 
 from __future__ import annotations
@@ -14,18 +16,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from skiptool.metrics.scores import Score
-from skiptool.names import ShiftKind, Split
-from skiptool.readings.crossed import Crossed, choose_layer, cross_validate
-from skiptool.readings.joined import Change, Joined, Kin, Point, join, measured
-from skiptool.stats.monotone import Monotone, conformal_width, fit_monotone
+from skiptool.names import VALIDATION, ShiftKind, Split
+from skiptool.readings.crossed import (
+    Crossed,
+    choose_layer,
+    cross_validate,
+    error_bound,
+    fit_from_origin,
+)
+from skiptool.readings.joined import Change, Distance, Joined, Kin, Point, join, measured
+from skiptool.stats.monotone import Monotone
 
 if TYPE_CHECKING:
-    from skiptool.records import Float64
+    from skiptool.records import Float64, Int64
 
-__all__ = ["VALIDATION", "Expected", "Fitted", "fit_losses"]
+__all__ = ["Expected", "Fitted", "combined_p", "fit_losses"]
 
-VALIDATION: Final = "validation"
-"""What tables call samples that a network was validated on (``predict --split fold``)."""
+SEEN: Final = 0.05
+"""p-value above which no shift is seen."""
 
 _ROUNDING, _SPLITS = 1e-12, (VALIDATION, Split.TEST.value)
 
@@ -33,16 +41,43 @@ _ROUNDING, _SPLITS = 1e-12, (VALIDATION, Split.TEST.value)
 class Expected(NamedTuple):
     """Loss that is expected under one change: a mean over ``networks`` (folds, as a rule).
 
-    Without enough points for the level, ``low`` and ``high`` are NaN; without labels ``loss`` is,
-    the true one of ``labelled`` networks on ``split``.
+    Attributes
+    ----------
+    change : Change
+    distance, distance_low, distance_high : float
+        Corrected distance with its 95 % interval, means over the networks.
+    p_value : float
+        Of no shift, over the networks (:func:`combined_p`); NaN where none was computed.
+    seen : bool
+        Whether a shift is seen: p-value at most 0.05, or without one an interval above 0.
+    forecast, low, high : float
+        NaN where nothing is forecast: all three where the fit is no better than the mean, the
+        forecast where no shift is seen.
+    networks : int
+    images_reference, images, units : int
+        Images compared, and the units of the statistics among the latter.
+    unit : str
+        What a unit is: image, subject ...
+    loss : float
+        The true one of ``labelled`` networks on ``split``; NaN without labels.
+    labelled : int
+    split : str
     """
 
     change: Change
     distance: float
+    distance_low: float
+    distance_high: float
+    p_value: float
+    seen: bool
     forecast: float
     low: float
     high: float
     networks: int
+    images_reference: int
+    images: int
+    units: int
+    unit: str
     loss: float
     labelled: int
     split: str
@@ -60,19 +95,25 @@ class Fitted:
     classes, layers : tuple of str
         Foreground classes that IoU is the mean over; layers that could be chosen.
     points : tuple of Point, length P
-    distances, loss : float64 (P,)
-        At the chosen layer.
+    distances, low, high, loss : float64 (P,)
+        At the chosen layer; the ends of the distance's interval are NaN where it has none.
     layer : int
         Place of the chosen layer in ``layers``.
     line : Monotone
     crossed : Crossed
-    level : float
-        Of the intervals.
-    width : float
-        Half of an interval; NaN where P is too small for the level.
+    asked, level : float
+        Level of the intervals as asked for, and as it holds for a further kind of shift.
+    bound : float
+        Bound of the error on a further kind, at that level.
     expected : tuple of Expected
     left_out : int
-        Comparisons without a distance at the chosen layer.
+        Comparisons without a corrected distance and its interval at the chosen layer.
+    passed_over : tuple of str
+        Layers without a corrected distance at some point, which could not be chosen.
+    images : int64 (P,)
+        Images under the shift of each point, 0 where not known.
+    assumed : int
+        Points of tables that do not name their split.
     """
 
     kin: Kin
@@ -83,35 +124,77 @@ class Fitted:
     layers: tuple[str, ...]
     points: tuple[Point, ...]
     distances: Float64
+    low: Float64
+    high: Float64
     loss: Float64
     layer: int
     line: Monotone
     crossed: Crossed
+    asked: float
     level: float
-    width: float
+    bound: float
     expected: tuple[Expected, ...]
     left_out: int
+    passed_over: tuple[str, ...]
+    images: Int64
+    assumed: int
 
     @property
     def error(self) -> float:
-        """Cross-validated mean absolute error over all points."""
-        return float(self.crossed.residuals.mean())
+        """Mean absolute error on kinds left out, each kind counting once."""
+        return float(np.mean([one.error for one in self.crossed.held]))
 
     @property
     def error_of_mean(self) -> float:
-        """Mean absolute error of forecasting the mean loss of the other kinds."""
-        return float(self.crossed.residuals_of_mean.mean())
+        """The same of forecasting the mean loss of the other kinds."""
+        return float(np.mean([one.error_of_mean for one in self.crossed.held]))
 
     @property
     def better(self) -> bool:
-        """Whether the line forecasts better than the mean, by more than rounding."""
-        return self.error < self.error_of_mean - _ROUNDING
+        """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
+        return _better(self.crossed)
 
     @property
     def unmet(self) -> tuple[str, ...]:
         """Kinds of shift on which, left out, the line is no better than the mean."""
         held = self.crossed.held
         return tuple(one.kind for one in held if one.error >= one.error_of_mean - _ROUNDING)
+
+
+def _better(crossed: Crossed) -> bool:
+    gained = [one.error_of_mean - one.error for one in crossed.held]
+    return float(np.mean(gained)) > _ROUNDING
+
+
+def combined_p(p_values: Sequence[float]) -> float:
+    """Combine p-values of several networks on the same images, however they depend on each other.
+
+    Parameters
+    ----------
+    p_values : sequence of float
+        NaN counts as not computed.
+
+    Returns
+    -------
+    float
+        With k = ceil(n / 2), the k-th smallest of n times n / k, at most 1; of one network its
+        own. NaN of none.
+
+    References
+    ----------
+    B. Rüger, Das maximale Signifikanzniveau des Tests "Lehne H0 ab, wenn k unter n gegebenen Tests
+    zur Ablehnung führen", Metrika 25 (1978) 171-178.
+
+    Examples
+    --------
+    >>> combined_p([0.03]), combined_p([0.01, 0.02, 0.9]), combined_p([])
+    (0.03, 0.03, nan)
+    """
+    known = sorted(each for each in p_values if not math.isnan(each))
+    if not known:
+        return math.nan
+    rank = math.ceil(len(known) / 2)
+    return min(known[rank - 1] * len(known) / rank, 1.0)
 
 
 def fit_losses(
@@ -124,21 +207,25 @@ def fit_losses(
     scores, layers
         As for :func:`skiptool.readings.joined.join`.
     level : float
-        Of the intervals.
+        Asked of the intervals; M kinds of shift allow M / (M + 1) at the most.
 
     Returns
     -------
     list of Fitted
         In the order of ``join``, one for each pruning and domain with two kinds of shift at least
-        whose losses are known. Where the networks' validation samples were scored, lines are
-        fitted to these alone, else to test samples. Forecast are the comparisons with the original
-        images of this domain that lead to another domain, or to images without a known loss.
+        whose losses are known. Where distances and scores of the networks' validation samples are
+        there, lines are fitted to these alone, else to test samples. Forecast are the comparisons
+        with the original images of this domain that lead to another domain, or to images without a
+        known loss.
 
     Notes
     -----
     Networks of all folds are pooled. The layer of the line itself is chosen from all kinds; the
     error that is stated is of lines whose layer was chosen without the kind that was left out
-    (:func:`skiptool.readings.crossed.cross_validate`).
+    (:func:`skiptool.readings.crossed.cross_validate`). An interval reaches from the line at the
+    lower end of the distance's interval to the line at its upper end, and further by the bound of
+    the error on either side; but no farther than a loss can be: from the networks' IoU on the
+    original images less 1 to that IoU.
     """
     parts: dict[Kin, dict[str, Joined]] = {}
     for one in join(scores, layers):
@@ -175,64 +262,126 @@ def _fitted(
     parts: Sequence[Joined],
     key: tuple[str, str],
     places: list[int],
-    every: Mapping[Point, Mapping[str, float]],
+    every: Mapping[Point, Mapping[str, Distance]],
     level: float,
 ) -> Fitted | None:
     """Fit one line to the first of the parts; None if no layer was measured under all shifts."""
     joined, (pruning, domain) = parts[0], key
-    whole = np.flatnonzero(np.isfinite(joined.distances[:, places]).all(axis=1))
+    complete = np.isfinite(joined.distances[:, places]).all(axis=1)
+    whole = np.flatnonzero(complete)
     if not len(whole):
         return None
     points = tuple(joined.points[place] for place in places)
     names = tuple(joined.layers[number] for number in whole)
-    distances, loss = joined.distances[whole][:, places], joined.loss[places]
-    kinds = [point.change.kind for point in points]
-    shifts = joined.shifts()[places]
-    crossed = cross_validate(distances, loss, kinds, shifts.tolist())
-    layer = choose_layer(distances, loss, kinds, shifts.tolist())
-    line, width = fit_monotone(distances[layer], loss), conformal_width(crossed.residuals, level)
-    seen = set(points)
-    targets = [
-        (point, by_layer.get(names[layer], math.nan))
-        for point, by_layer in every.items()
-        if point not in seen and point.pruning == pruning and _starts(point.change, domain)
-    ]
-    known = [(point, distance) for point, distance in targets if math.isfinite(distance)]
+    numbers = (joined.distances, joined.low, joined.high)
+    distances, low, high = (each[whole][:, places] for each in numbers)
+    loss = joined.loss[places]
+    kinds, shifts = [point.change.kind for point in points], joined.shifts()[places].tolist()
+    crossed = cross_validate(distances, loss, kinds, shifts)
+    layer = choose_layer(distances, loss, kinds, shifts)
+    line = fit_from_origin(distances[layer], loss)
+    bound, holds = error_bound([one.worst for one in crossed.held], level)
+    targets = _targets(every, points, pruning, (domain, joined.split))
+    known = {
+        point: found[names[layer]] for point, found in targets.items() if names[layer] in found
+    }
+    bounded = {point: distance for point, distance in known.items() if distance.bounded}
     return Fitted(
         *(joined.kin, pruning, domain, joined.split, joined.classes, names, points),
-        *(distances[layer], loss, layer, line, crossed, level, width),
-        _forecast(known, line, width, parts),
-        len(targets) - len(known),
+        *(distances[layer], low[layer], high[layer], loss, layer, line, crossed),
+        *(level, holds, bound),
+        _forecast(bounded, line, bound if _better(crossed) else math.nan, parts),
+        len(targets) - len(bounded),
+        tuple(joined.layers[number] for number in np.flatnonzero(~complete)),
+        joined.images[places],
+        len(joined.assumed.intersection(points)),
     )
 
 
-def _starts(change: Change, domain: str) -> bool:
-    return change[:2] == (domain, ShiftKind.ORIGINAL.value)
+def _targets(
+    every: Mapping[Point, Mapping[str, Distance]],
+    fitted: Sequence[Point],
+    pruning: str,
+    home: tuple[str, str],
+) -> dict[Point, Mapping[str, Distance]]:
+    """Find what the line was not fitted to: comparisons that start from the fitted domain.
+
+    Those against the images of the fit go before those against another split of its domain.
+    """
+    domain, split = home
+    original = (domain, ShiftKind.ORIGINAL.value)
+    seen = {(point.model_id, point.change.after) for point in fitted}
+    found: dict[tuple[object, ...], Point] = {}
+    for point in sorted(every, key=lambda each: each.change.home not in (None, split)):
+        change = point.change
+        starts_here = point.pruning == pruning and change[:2] == original
+        if starts_here and (point.model_id, change.after) not in seen:
+            found.setdefault((point.model_id, change.after, change.split), point)
+    return {point: every[point] for point in found.values()}
 
 
 def _forecast(
-    targets: Sequence[tuple[Point, float]], line: Monotone, width: float, parts: Sequence[Joined]
+    targets: Mapping[Point, Distance], line: Monotone, bound: float, parts: Sequence[Joined]
 ) -> tuple[Expected, ...]:
     """Forecast the mean loss of the networks under each change, other domains first."""
+    groups: dict[Change, list[Point]] = {}
+    for point in targets:
+        groups.setdefault(point.change, []).append(point)
     losses = [
         (part.split, dict(zip(part.points, part.loss.tolist(), strict=True))) for part in parts
     ]
-    groups: dict[Change, list[tuple[Point, float]]] = {}
-    for point, distance in targets:
-        groups.setdefault(point.change, []).append((point, distance))
+    ious = {
+        (point.model_id, point.change.before): float(iou)
+        for point, iou in zip(parts[0].points, parts[0].before, strict=True)
+    }
     found = []
     for change in sorted(groups, key=_place):
-        points, distances = zip(*groups[change], strict=True)
-        at = float(line(np.array(distances)).mean())
-        split, true = next(
-            ((s, mine) for s, by in losses if (mine := [by[p] for p in points if p in by])),
-            ("", []),
+        points = groups[change]
+        distances = [targets[point] for point in points]
+        split, true = _true_loss(points, losses)
+        numbers = np.array([each[:3] for each in distances])
+        at, low, high = line(numbers).mean(axis=0).tolist()
+        p_value = combined_p([each.p_value for each in distances])
+        seen = p_value <= SEEN or (math.isnan(p_value) and bool(numbers[:, 1].mean() > 0))
+        most = np.mean([ious.get((point.model_id, change.before), 1.0) for point in points])
+        least = np.mean([ious.get((point.model_id, change.before), 0.0) for point in points]) - 1
+        ends = (at, low - bound, high + bound)
+        at, low, high = np.clip(ends, least, most).tolist()
+        distance, distance_low, distance_high = numbers.mean(axis=0).tolist()
+        found.append(
+            Expected(
+                change=change,
+                distance=distance,
+                distance_low=distance_low,
+                distance_high=distance_high,
+                p_value=p_value,
+                seen=seen,
+                forecast=at if seen and not math.isnan(bound) else math.nan,
+                low=low if seen else min(low, 0.0),
+                high=high,
+                networks=len(points),
+                images_reference=min(each.images_reference for each in distances),
+                images=min(each.images for each in distances),
+                units=min(each.units for each in distances),
+                unit=distances[0].unit,
+                loss=float(np.mean(true)) if true else math.nan,
+                labelled=len(true),
+                split=split,
+            )
         )
-        low, high = (float(np.clip(at + end, -1.0, 1.0)) for end in (-width, width))
-        loss = float(np.mean(true)) if true else math.nan
-        mean = float(np.mean(distances))
-        found.append(Expected(change, mean, at, low, high, len(points), loss, len(true), split))
     return tuple(found)
+
+
+def _true_loss(
+    points: Sequence[Point], losses: Sequence[tuple[str, Mapping[Point, float]]]
+) -> tuple[str, list[float]]:
+    """Losses of these networks on the first split that they are known on."""
+    for split, known in losses:
+        here = [point._replace(change=point.change.on(split)) for point in points]
+        true = [known[point] for point in here if point in known]
+        if true:
+            return here[0].change.split or split, true
+    return "", []
 
 
 _KINDS: Final = {kind.value: place for place, kind in enumerate(ShiftKind)}

@@ -1,6 +1,8 @@
 """Distances of layers and losses of IoU, joined: a point is one trained network under one shift.
 
-Joined by the id of the network, the names of dataset and domain, and the shift.
+Joined by the id of the network, the names of dataset and domain, the split and the shift: a
+distance stands only beside the loss on the same samples. The distance is the corrected one, since
+the plain value also grows as images become fewer.
 """
 
 from __future__ import annotations
@@ -19,11 +21,17 @@ from skiptool.records import family
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = ["COLUMNS", "Change", "Joined", "Kin", "Point", "join", "measured"]
+__all__ = ["COLUMNS", "Change", "Distance", "Joined", "Kin", "Point", "join", "measured"]
+
+_POOLED: Final = "all"
+"""Split of feature stores that hold several (``features --split all``)."""
 
 
 class Change(NamedTuple):
-    """Images of one domain and shift, compared with those of a reference."""
+    """Images of one domain and shift, compared with those of a reference.
+
+    The splits are None where the table does not name one split.
+    """
 
     reference_domain: str
     reference_shift: str
@@ -31,6 +39,29 @@ class Change(NamedTuple):
     domain: str
     shift: str
     factor: float | None
+    reference_split: str | None = None
+    split: str | None = None
+
+    @property
+    def before(self) -> tuple[object, ...]:
+        """Domain, shift and factor of the reference."""
+        return self.reference_domain, self.reference_shift, self.reference_factor
+
+    @property
+    def after(self) -> tuple[object, ...]:
+        """Domain, shift and factor of the images compared with it."""
+        return self.domain, self.shift, self.factor
+
+    @property
+    def home(self) -> str | None:
+        """Split of the reference, or of the other images where only they have one."""
+        return self.reference_split or self.split
+
+    def on(self, split: str) -> Change:
+        """Return it with this split where the table names none."""
+        return self._replace(
+            reference_split=self.reference_split or split, split=self.split or split
+        )
 
     @property
     def kind(self) -> str:
@@ -72,7 +103,35 @@ class Point(NamedTuple):
     change: Change
 
 
-COLUMNS: Final = (*Kin._fields, "pruning", "model_id", *Change._fields, "layer", "value")
+class Distance(NamedTuple):
+    """A layer's corrected distance with its 95 % interval and p-value; NaN where there is none.
+
+    ``images_reference`` and ``images`` are the numbers of images compared, ``units`` the number of
+    units of the statistics among the latter (``unit``: image, subject ...); 0 where not known.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p_value: float = math.nan
+    images_reference: int = 0
+    images: int = 0
+    units: int = 0
+    unit: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it has an interval."""
+        return all(map(math.isfinite, (self.value, self.low, self.high)))
+
+
+_NUMBERS: Final = ("corrected", "ci_low", "ci_high", "p_value")
+_COUNTS: Final = ("n_reference", "n_other", "units_other")
+
+COLUMNS: Final = (
+    *(*Kin._fields, "pruning", "model_id", *Change._fields, "layer"),
+    *(*_NUMBERS, *_COUNTS, "unit"),
+)
 """Columns of shift tables that are read."""
 
 
@@ -91,10 +150,19 @@ class Joined:
     points : tuple of Point, length P
     loss : float64 (P,)
         IoU on the reference less IoU under the change, in [-1, 1].
+    before : float64 (P,)
+        IoU on the reference.
     distances : float64 (L, P)
-        NaN where a layer was not measured.
+        Corrected; NaN where a layer has none.
     left_out : int
         Comparisons of which one of the two IoUs is not known.
+    low, high : float64 (L, P)
+        Ends of the 95 % interval of each distance; NaN where there is none.
+    images : int64 (P,)
+        Images under the change, 0 where not known.
+    assumed : frozenset of Point
+        Those from tables that do not name one split: their images are taken for those of
+        ``split``.
     """
 
     kin: Kin
@@ -103,8 +171,13 @@ class Joined:
     layers: tuple[str, ...]
     points: tuple[Point, ...]
     loss: Float64
+    before: Float64
     distances: Float64
     left_out: int
+    low: Float64
+    high: Float64
+    images: Int64
+    assumed: frozenset[Point]
 
     def shifts(self) -> Int64:
         """Give each point (P,) the number of its shift, or pair of domains: 0 to C - 1."""
@@ -132,8 +205,10 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
 
     Notes
     -----
-    A shift table does not say of which split its images are: a distance stands beside the losses
-    of each split.
+    The split is that of the reference. The loss is the IoU on the reference's split less that on
+    the split of the other images: from validation images of one domain to test images of another,
+    for instance. Where a table does not name one split, its distances stand beside the losses of
+    each split, unless another table measured the same on that split.
     """
     rated = _rated(scores)
     kins = measured(layers)
@@ -141,12 +216,12 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
         joined
         for kin in sorted(kins, key=_order)
         for split in sorted(rated)
-        if (joined := _joined(kin, kins[kin], split, rated[split])).points
+        if (joined := _joined(kin, kins[kin], split, rated)).points
     ]
 
 
 _Rated = dict[tuple[object, ...], Score | None]  # by dataset, model_id, domain, kind, factor
-_Measured = dict[Point, dict[str, float]]  # by point and layer
+_Measured = dict[Point, dict[str, Distance]]  # by point and layer
 _METRICS: Final = {metric.value: place for place, metric in enumerate(Metric)}
 _KINDS: Final = {kind.value: place for place, kind in enumerate(ShiftKind)}
 
@@ -173,21 +248,32 @@ def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
 
     Returns
     -------
-    dict of Kin to dict of Point to dict of layer to float
-        NaN where a layer was not measured. Inputs of decoder blocks are parts of a layer, and
-        passed over.
+    dict of Kin to dict of Point to dict of layer to Distance
+        Inputs of decoder blocks are parts of a layer, and passed over.
     """
     kins: dict[Kin, _Measured] = {}
-    rows = zip(*(layers[name] for name in COLUMNS), strict=True)
-    for dataset, metric, bins, rule, arch, encoder, pruning, model, *sides, layer, value in rows:
-        change = Change(*sides)
-        if None in (dataset, model) or change[:3] == change[3:] or layer in DECODER_INPUTS:
+    first, then = -len(_NUMBERS) - len(_COUNTS), -len(_COUNTS)
+    for *row, unit in zip(*(layers[name] for name in COLUMNS), strict=True):
+        *keys, layer = row[:first]
+        dataset, metric, bins, rule, arch, encoder, pruning, model, *sides = keys
+        change = _change(*sides)
+        if None in (dataset, model) or change.before == change.after or layer in DECODER_INPUTS:
             continue
         kin = Kin(dataset, metric, bins, rule or "", arch or "", encoder or "")
         point = Point(pruning or "", model, change)
+        numbers = [math.nan if each is None else each for each in row[first:then]]
+        counts = [each or 0 for each in row[then:]]
         by_layer = kins.setdefault(kin, {}).setdefault(point, {})
-        by_layer.setdefault(layer, math.nan if value is None else value)
+        by_layer.setdefault(layer, Distance._make([*numbers, *counts, unit or ""]))
     return kins
+
+
+def _change(*sides: Any) -> Change:  # noqa: ANN401 - columns of a table
+    change = Change(*sides)
+    reference, other = (
+        None if split == _POOLED else split for split in (change.reference_split, change.split)
+    )
+    return change._replace(reference_split=reference, split=other)
 
 
 def _order(kin: Kin) -> tuple[object, ...]:
@@ -204,27 +290,52 @@ def _place(point: Point) -> tuple[object, ...]:
     return rank, *factors, *map(str, change), point.pruning, point.model_id
 
 
-def _joined(kin: Kin, by_point: _Measured, split: str, rated: _Rated) -> Joined:
-    losses = {point: _loss(kin.dataset, point, rated) for point in by_point}
+def _joined(kin: Kin, by_point: _Measured, split: str, rated: Mapping[str, _Rated]) -> Joined:
+    found: dict[Point, dict[str, Distance]] = {}
+    assumed: set[Point] = set()
+    for point in sorted(by_point, key=lambda point: None in point.change[-2:]):  # those that say
+        if point.change.home not in (None, split):
+            continue
+        here = point._replace(change=point.change.on(split))
+        if here not in found:
+            found[here] = by_point[point]
+            assumed |= {here} if None in point.change[-2:] else set()
+    ious = {point: _ious(kin.dataset, point, rated) for point in found}
+    losses = {point: before - after for point, (before, after) in ious.items()}
     points = sorted((point for point, loss in losses.items() if math.isfinite(loss)), key=_place)
-    layers = in_data_flow(layer for point in points for layer in by_point[point])
-    rows = [[by_point[point].get(layer, math.nan) for point in points] for layer in layers]
-    mine = (score for side, score in rated.items() if score and side[0] == kin.dataset)
+    layers = in_data_flow(layer for point in points for layer in found[point])
+    nothing = Distance(math.nan)
+    rows = [[found[point].get(layer, nothing)[:3] for point in points] for layer in layers]
+    numbers = np.array(rows, dtype=np.float64).reshape(len(layers), len(points), 3)
+    scores = (score for side, score in rated[split].items() if score and side[0] == kin.dataset)
     return Joined(
         kin,
         split,
-        tuple(dict.fromkeys(name for score in mine for name in score.classes)),
+        tuple(dict.fromkeys(name for score in scores for name in score.classes)),
         tuple(layers),
         tuple(points),
         np.array([losses[point] for point in points], dtype=np.float64),
-        np.array(rows, dtype=np.float64).reshape(len(layers), len(points)),
+        np.array([ious[point][0] for point in points], dtype=np.float64),
+        numbers[..., 0],
         len(losses) - len(points),
+        numbers[..., 1],
+        numbers[..., 2],
+        np.array([_images(found[point]) for point in points], dtype=np.int64),
+        frozenset(assumed.intersection(points)),
     )
 
 
-def _loss(dataset: str, point: Point, rated: _Rated) -> float:
-    """IoU on the reference less IoU under the change; NaN where one is not known."""
+def _images(by_layer: Mapping[str, Distance]) -> int:
+    return min((each.images for each in by_layer.values()), default=0)
+
+
+def _ious(dataset: str, point: Point, rated: Mapping[str, _Rated]) -> tuple[float, float]:
+    """IoU on the reference and under the change; NaN where it is not known."""
     change = point.change
-    sides = (rated.get((dataset, point.model_id, *side)) for side in (change[:3], change[3:]))
-    before, after = (math.nan if side is None else side.miou for side in sides)
-    return before - after
+    sides = ((change.reference_split, change.before), (change.split, change.after))
+    before, after = (
+        math.nan if found is None else found.miou
+        for split, side in sides
+        for found in [rated.get(split or "", {}).get((dataset, point.model_id, *side))]
+    )
+    return before, after

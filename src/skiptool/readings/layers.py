@@ -1,4 +1,4 @@
-"""Distances along networks, folds averaged: what is drawn layer by layer."""
+"""Distances along networks, trainings averaged: what is drawn layer by layer."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ LEVEL: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Averaged:
-    """A mean over folds; NaN where it is not known.
+    """A mean over trainings; NaN where it is not known.
 
     Attributes
     ----------
     value : float
     spread : float
-        Standard deviation (n - 1) between folds.
+        Standard deviation (n - 1) between trainings.
     low, high : float
-        Means of the ends of the folds' intervals; NaN unless each fold with a value has one.
-    folds : int
+        Means of the ends of their intervals; NaN unless each training with a value has one.
+    trainings : int
         How many have a value.
     """
 
@@ -50,7 +50,7 @@ class Averaged:
     spread: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    folds: int = 1
+    trainings: int = 1
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -60,21 +60,23 @@ class Averaged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerDistance:
-    """One layer of a network, folds averaged.
+    """One layer of a network, trainings averaged.
 
     Attributes
     ----------
     layer : str
         One of the twelve, or a module name.
     channels : float64, shape (D,)
-        Distances of the channels, eq. (9), those of all folds one after another.
+        Estimated distances of the channels, eq. (9), those of all trainings one after another; NaN
+        where too few units reach a channel's values.
     distance : Averaged
-        Mean over channels, eq. (10).
+        Estimated mean over channels, eq. (10), corrected for the bias of finite samples.
     share : Averaged or None
-        The same, corrected for bias, divided fold by fold by that of the layer ``input``, see
-        `skiptool.comparison.transmission`; None where no fold has it.
+        The same, corrected for bias, divided training by training by that of the layer
+        ``input``, see `skiptool.comparison.transmission`; None where no training has it.
     null_high : float
-        Mean over folds of the 95 % quantile without a shift; NaN unless each fold has one.
+        Up to where an estimate may lie without a shift (95 % of permutations), mean over
+        trainings; NaN unless each has one.
     """
 
     layer: str
@@ -92,8 +94,10 @@ class NetworkDistances:
     ----------
     arch, encoder : str or None
     pruning : str
-    folds, images : int
-        ``images`` are those of the shifted set.
+    trainings : tuple of (int or None, int or None)
+        Fold and repeat of each of its trainings; None where others trained it.
+    images : int
+        Those of the shifted set.
     skips : tuple of int
         Levels of the skip connections that stay, as far as the label of the pruning tells.
     layers : tuple of LayerDistance
@@ -102,7 +106,7 @@ class NetworkDistances:
     arch: str | None
     encoder: str | None
     pruning: str
-    folds: int
+    trainings: tuple[tuple[int | None, int | None], ...]
     images: int
     layers: tuple[LayerDistance, ...]
 
@@ -157,12 +161,15 @@ class Compared:
     facts : mapping of str to value
         The first of its rows, whose dataset, domains, shifts, metric and bins all have.
     networks : tuple of NetworkDistances
+    warnings : tuple of str
+        What a reader must know of these numbers.
     layers : tuple of str
         All layers, the twelve in the order of data flow, then others by first appearance.
     """
 
     facts: Mapping[str, Any]
     networks: tuple[NetworkDistances, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -180,12 +187,12 @@ class Compared:
 
 
 def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
-    """Average over folds.
+    """Average over trainings.
 
     Parameters
     ----------
-    means, lows, highs : float64, shape (F,)
-        Value of each fold and the ends of its interval; NaN where they are not known.
+    means, lows, highs : float64, shape (T,)
+        Value of each training and the ends of its interval; NaN where they are not known.
 
     Examples
     --------
@@ -194,6 +201,6 @@ def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
     known = ~np.isnan(means)
     value, spread = mean_and_spread(means.tolist())
     if not known.any():
-        return Averaged(value, spread, folds=0)
+        return Averaged(value, spread, trainings=0)
     low, high = float(lows[known].mean()), float(highs[known].mean())
     return Averaged(value, spread, low, high, int(known.sum()))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,14 +16,17 @@ from skiptool.names import ENSEMBLE_FOLD, ShiftKind
 from skiptool.records import Shift
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Bool, Float64, Int64
+    from skiptool.records import Bool, Float64, Int64
 
-__all__ = ["Network", "Overlap", "SubjectCounts", "subject_counts"]
+__all__ = ["Network", "Overlap", "SubjectCounts", "Training", "subject_counts"]
+
+Training: TypeAlias = tuple[int | None, int]
+"""Fold and repeat of a training; see ``subject_counts`` for tables that do not name repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What was measured together under one shift: a network in all its folds, or its ensemble.
+    """What was measured under one shift: an architecture in all its trainings, or its ensemble.
 
     ``clean_skips`` names what its decoder is fed of the unshifted image, None for nothing.
     """
@@ -37,20 +41,19 @@ class Network:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """Overlap of truth and prediction of a network by fold and subject.
+    """Overlap of truth and prediction of a network by training and subject.
 
     Attributes
     ----------
-    folds : tuple of (int or None)
-        F different ones, rising.
-    pixels : float64, shape (2, K, F, S)
-        Pixels in both truth and prediction, and in either, for K foreground classes. Whole numbers
-        but where a fold has several models: then their mean.
-    present : bool, shape (F, S)
-        Where a fold has the subject at all.
+    trainings : tuple of (fold, repeat)
+        T different ones, rising; the fold is None where a model has none.
+    pixels : float64, shape (2, K, T, S)
+        Pixels in both truth and prediction, and in either, for K foreground classes.
+    present : bool, shape (T, S)
+        Where a training has the subject at all.
     """
 
-    folds: tuple[int | None, ...]
+    trainings: tuple[Training, ...]
     pixels: Float64
     present: Bool
 
@@ -80,13 +83,16 @@ class SubjectCounts:
 
 
 _GROUP = ("dataset_id", "domain", "split")
-_MODEL = ("arch", "encoder", "pruning", "fold", "model_id", "shift", "factor", "clean_skips")
+_MODEL = (
+    *("arch", "encoder", "pruning", "fold", "repeat", "model_id"),
+    *("shift", "factor", "clean_skips"),
+)
 
 
 def subject_counts(
     totals: Mapping[str, Sequence[Any]], *, substituted: bool = False
 ) -> list[SubjectCounts]:
-    """Sort total pixel counts by domain, network, fold and subject.
+    """Sort total pixel counts by domain, network, training and subject.
 
     Parameters
     ----------
@@ -101,8 +107,11 @@ def subject_counts(
     Returns
     -------
     list of SubjectCounts
-        One for each dataset, domain and split, in the order of first appearance.
+        One for each dataset, domain and split, in the order of first appearance. A training is a
+        fold and a repeat; a missing repeat is 0. Further models of the same fold and repeat, from
+        runs that did not number them, take the next repeats in the order of their ids.
     """
+    totals = {**totals, "repeat": [repeat or 0 for repeat in totals["repeat"]]}
     rows = [substituted or skips is None for skips in totals["clean_skips"]]
     chosen = np.array(rows, dtype=bool)
     names = ("dataset", *_GROUP, *_MODEL, "subject", "truth", "predicted")
@@ -213,22 +222,36 @@ def _overlap(counts: Float64) -> Float64:
 def _networks(
     keys: Mapping[str, Sequence[Any]], overlap: Float64, present: Bool
 ) -> dict[Network, Overlap]:
-    """Gather the models of each network by fold."""
-    members: dict[Network, dict[int | None, list[int]]] = {}
+    """Gather the models of each network by training."""
+    members: dict[Network, list[tuple[Training, str, int]]] = {}
     facts = zip(*(keys[name] for name in _MODEL), strict=True)
-    for place, (arch, encoder, pruning, fold, _, shift, factor, clean) in enumerate(facts):
+    for place, (arch, encoder, pruning, fold, repeat, model, *of) in enumerate(facts):
+        shift, factor, clean = of
         kind = Shift(ShiftKind(shift), factor)
         network = Network(arch, encoder, pruning, fold == ENSEMBLE_FOLD, kind, clean)
-        members.setdefault(network, {}).setdefault(fold, []).append(place)
-    return {network: _folded(folds, overlap, present) for network, folds in members.items()}
+        members.setdefault(network, []).append(((fold, repeat), str(model), place))
+    return {network: _by_training(found, overlap, present) for network, found in members.items()}
 
 
-def _folded(folds: Mapping[int | None, list[int]], overlap: Float64, present: Bool) -> Overlap:
-    order = sorted(folds, key=lambda fold: (fold is None, fold or 0))
-    pixels = [_mean([overlap[:, :, place] for place in folds[fold]]) for fold in order]
-    there = [present[folds[fold]].any(axis=0) for fold in order]
-    return Overlap(tuple(order), np.stack(pixels, axis=2), np.stack(there))
+def _by_training(
+    found: Sequence[tuple[Training, str, int]], overlap: Float64, present: Bool
+) -> Overlap:
+    """Order models by fold and repeat; those of one training are given the next free repeats."""
+    places: dict[Training, int] = {}
+    again = []
+    for (fold, repeat), _, place in sorted(found, key=lambda one: (_rank(one[0]), one[1])):
+        if (fold, repeat) in places:
+            again.append((fold, repeat, place))
+        else:
+            places[fold, repeat] = place
+    for fold, repeat, place in again:
+        number = next(n for n in count(repeat + 1) if (fold, n) not in places)
+        places[fold, number] = place
+    order = sorted(places, key=_rank)
+    chosen = [places[training] for training in order]
+    return Overlap(tuple(order), overlap[:, :, chosen], present[chosen])
 
 
-def _mean(arrays: Sequence[AnyArray]) -> AnyArray:
-    return arrays[0] if len(arrays) == 1 else np.mean(arrays, axis=0)
+def _rank(training: Training) -> tuple[bool, int, int]:
+    fold, repeat = training
+    return fold is None, fold or 0, repeat

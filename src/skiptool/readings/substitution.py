@@ -2,12 +2,19 @@
 
 Skip substitution: the encoder sees a sample twice, shifted and as it is, and the decoder is fed
 some of its inputs (the feature maps of some skip connections, or of the bottleneck) from the
-unshifted image and all others from the shifted one. What the network regains against its plain
-prediction under the shift says which connections carry the shift into the decoder. It is an
-intervention on the network, not a correlation between its layers and its results; in work on
-language models it is known as activation patching. Its limit: the decoder is fed a mixture that
-it never saw in training, so a part may regain less, or more, than it would had the decoder learnt
-to do with it; and parts may each be enough, or only be enough together.
+unshifted image and all others from the shifted one. It is an intervention on the network, not a
+correlation between its layers and its results; in work on language models it is known as
+activation patching. Its two directions answer two questions:
+
+- one part clean, all others shifted: what the network regains against its plain prediction under
+  the shift says whether this part is enough to bring the IoU back;
+- one part shifted, all others clean: what the network loses against its prediction of the clean
+  images says how much of the shift this part carries alone.
+
+A part may be enough and yet not carry the shift alone, and the other way round. A limit of both:
+the decoder is fed a mixture that it never saw in training, so a part may regain less, or more,
+than it would had the decoder learnt to deal with it. Nor does substitution in a trained network
+say what a network does that is trained without the connection.
 
 The shift may also be the domain: then the clean image is that of the same sample in another one,
 such as a registered scan.
@@ -27,13 +34,13 @@ from typing import Any, Final
 import numpy as np
 
 from skiptool.metrics.scores import mean_and_spread
-from skiptool.readings.difference import iou_by_fold
+from skiptool.readings.difference import iou_by_training
 from skiptool.readings.layers import levels_of
 from skiptool.readings.paired import PairedDifference, compared_with
 from skiptool.readings.subject_counts import Network, Overlap, SubjectCounts, subject_counts
-from skiptool.records import ORIGINAL
+from skiptool.records import ORIGINAL, Shift
 
-__all__ = ["BOTTLENECK", "FoldMean", "Substitution", "substitution_effects"]
+__all__ = ["BOTTLENECK", "Substitution", "TrainingMean", "substitution_effects"]
 
 BOTTLENECK: Final = "bottleneck"
 """The deepest feature map of the encoder, which is fed to the decoder from below."""
@@ -43,12 +50,12 @@ _NO_SKIPS: Final = "L4-pruned"
 
 
 @dataclass(frozen=True, slots=True)
-class FoldMean:
-    """Mean IoU of a network: mean and standard deviation (n - 1) over ``folds`` folds."""
+class TrainingMean:
+    """Mean IoU of a network: mean and standard deviation (n - 1) over ``trainings``."""
 
     value: float
-    sd_folds: float
-    folds: int
+    sd_trainings: float
+    trainings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +69,32 @@ class Substitution:
     regained : PairedDifference
         Mean IoU with them minus that of the plain prediction under the same shift; also says of
         which network, data and shift all this is.
-    clean, plain : FoldMean
+    clean, plain : TrainingMean
         Mean IoU with them, and of the plain prediction under the same shift.
-    original : FoldMean or None
+    original : TrainingMean or None
         Of the plain prediction of the clean images, without a shift, where that was measured.
     clean_domain : str or None
         Domain of the clean images, where it is another than that of the shifted ones.
+    lost : PairedDifference or None
+        Mean IoU with them minus that of the plain prediction of the clean images; None where that
+        was not measured in the same domain.
+    behind : PairedDifference or None
+        Where one input alone is clean: mean IoU with it minus that with the best one alone under
+        the same shift. None for that one itself, and for several inputs.
+    lowest : (Shift, float)
+        Shift under which the plain prediction of this network is worst, of all shifts that were
+        measured in this domain, substituted or not; and its mean IoU there.
     """
 
     clean_skips: str
     regained: PairedDifference
-    clean: FoldMean
-    plain: FoldMean
-    original: FoldMean | None
-    clean_domain: str | None = None
+    clean: TrainingMean
+    plain: TrainingMean
+    original: TrainingMean | None
+    clean_domain: str | None
+    lost: PairedDifference | None
+    behind: PairedDifference | None
+    lowest: tuple[Shift, float]
 
     @property
     def is_shifted(self) -> bool:
@@ -133,7 +152,6 @@ def substitution_effects(
     *,
     clean_domain: str | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> list[Substitution]:
     """Compare each network with clean inputs of its decoder with itself without.
 
@@ -146,9 +164,7 @@ def substitution_effects(
         Domain that the clean images of all rows with ``clean_skips`` are from; by default they are
         the unshifted images of the same domain.
     level : float
-        Of the intervals over subjects.
-    seed : int
-        Subjects are drawn from it and from their number alone.
+        Of the intervals.
 
     Returns
     -------
@@ -169,40 +185,71 @@ def substitution_effects(
         other = clean_domain if clean_domain != counts.domain else None
         key = (counts.dataset_id, other or counts.domain, counts.split)
         clean = [one for one in every if (one.dataset_id, one.domain, one.split) == key]
-        found += _effects(counts, clean[0] if clean else None, other, level, seed)
+        found += _effects(counts, clean[0] if clean else None, other, level)
     return found
 
 
 def _effects(
-    counts: SubjectCounts,
-    clean: SubjectCounts | None,
-    clean_domain: str | None,
-    level: float,
-    seed: int,
+    counts: SubjectCounts, clean: SubjectCounts | None, clean_domain: str | None, level: float
 ) -> list[Substitution]:
-    means = _fold_means(counts)
-    originals = means if clean is counts else {} if clean is None else _fold_means(clean)
-    partners = {
+    means = _training_means(counts)
+    originals = means if clean is counts else {} if clean is None else _training_means(clean)
+    plain = {
         network: replace(network, clean_skips=None)
         for network in counts.networks
         if network.clean_skips is not None
     }
-    partners = {network: plain for network, plain in partners.items() if plain in means}
+    plain = {network: partner for network, partner in plain.items() if partner in means}
+    unshifted = {network: replace(partner, shift=ORIGINAL) for network, partner in plain.items()}
+    there = {one: partner for one, partner in unshifted.items() if partner in means}
+    lost = compared_with(counts, there, level) if clean is counts else {}
+    behind = compared_with(counts, _best_alone(plain, means), level)
+    lowest = _lowest(means)
     return [
         Substitution(
-            *(str(network.clean_skips), difference, means[network], means[partners[network]]),
-            originals.get(replace(partners[network], shift=ORIGINAL)),
+            *(str(network.clean_skips), difference, means[network], means[plain[network]]),
+            originals.get(unshifted[network]),
             clean_domain,
+            *(lost.get(network), behind.get(network), lowest[unshifted[network]]),
         )
-        for network, difference in compared_with(counts, partners, level, seed).items()
+        for network, difference in compared_with(counts, plain, level).items()
     ]
 
 
-def _fold_means(counts: SubjectCounts) -> dict[Network, FoldMean]:
-    return {network: _fold_mean(overlap) for network, overlap in counts.networks.items()}
+def _best_alone(
+    plain: Mapping[Network, Network], means: Mapping[Network, TrainingMean]
+) -> dict[Network, Network]:
+    """Give each input that alone is clean the best of those under the same shift."""
+    groups: dict[Network, list[Network]] = {}
+    for network, partner in plain.items():
+        known = not np.isnan(means[network].value)
+        if known and "+" not in str(network.clean_skips):
+            groups.setdefault(partner, []).append(network)
+    best = {key: max(group, key=lambda one: means[one].value) for key, group in groups.items()}
+    return {
+        network: best[key]
+        for key, group in groups.items()
+        for network in group
+        if network != best[key]
+    }
 
 
-def _fold_mean(overlap: Overlap) -> FoldMean:
-    by_fold = iou_by_fold(overlap.pixels)
-    value, spread = mean_and_spread(by_fold.tolist())
-    return FoldMean(value, spread, int(np.sum(~np.isnan(by_fold))))
+def _lowest(means: Mapping[Network, TrainingMean]) -> dict[Network, tuple[Shift, float]]:
+    """Worst shift of each network and its mean IoU there, by the network without a shift."""
+    found: dict[Network, tuple[Shift, float]] = {}
+    for network, mean in means.items():
+        if network.clean_skips is None:
+            key = replace(network, shift=ORIGINAL)
+            if key not in found or mean.value < found[key][1] or np.isnan(found[key][1]):
+                found[key] = (network.shift, mean.value)
+    return found
+
+
+def _training_means(counts: SubjectCounts) -> dict[Network, TrainingMean]:
+    return {network: _training_mean(overlap) for network, overlap in counts.networks.items()}
+
+
+def _training_mean(overlap: Overlap) -> TrainingMean:
+    each = iou_by_training(overlap.pixels)
+    value, spread = mean_and_spread(each.tolist())
+    return TrainingMean(value, spread, int(np.sum(~np.isnan(each))))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from skiptool.records import family
+from skiptool.records import family, repeat_of
 
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
@@ -47,7 +47,7 @@ class Run:
     ----------
     model, arch, encoder, pruning : str
         Empty where unknown.
-    fold : int or None
+    fold, repeat : int or None
     train, validation : Curve
     epochs : int
         Number of epochs that were trained.
@@ -69,6 +69,7 @@ class Run:
     encoder: str
     pruning: str
     fold: int | None
+    repeat: int | None
     train: Curve
     validation: Curve
     epochs: int
@@ -86,7 +87,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Experiment:
-    """Runs on the same data under the same protocol: they differ in network and fold alone.
+    """Runs on the same data under the same protocol: they differ in network, fold and repeat alone.
 
     Attributes
     ----------
@@ -109,7 +110,8 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
     Parameters
     ----------
     facts : mapping
-        ``model``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``best_epoch``, as far as known.
+        ``model``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``, ``best_epoch``, as far
+        as known.
     columns : mapping of column name to values
         ``epoch``, ``split``, ``loss``, ``mIoU``, ``lr``, ``seconds``. Of two rows of one epoch and
         split the later counts.
@@ -130,6 +132,7 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
     return Run(
         **{name: str(facts.get(name) or "") for name in ("model", "arch", "encoder", "pruning")},
         fold=facts.get("fold"),
+        repeat=repeat_of(facts.get("fold"), facts.get("repeat")),
         train=train,
         validation=validation,
         epochs=int(epochs.size),
@@ -200,7 +203,7 @@ def common_mean(curves: Sequence[tuple[Int64, Float64]]) -> tuple[Int64, Float64
 def experiments(
     histories: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
 ) -> list[Experiment]:
-    """Put runs together that differ in network and fold alone.
+    """Put runs together that differ in network, fold and repeat alone.
 
     Parameters
     ----------

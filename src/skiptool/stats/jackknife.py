@@ -80,7 +80,11 @@ def spread(replicates: Sequence[Float64]) -> tuple[Float64, Float64]:
 
 
 def half_width(
-    replicates: Sequence[Float64], level: float = 0.95, *, correction: AnyArray | float = 0.0
+    replicates: Sequence[Float64],
+    level: float = 0.95,
+    *,
+    correction: AnyArray | float = 0.0,
+    unsure: float = UNSURE,
 ) -> Float64:
     """Return half the width of the interval around an estimate, shape (...).
 
@@ -89,10 +93,12 @@ def half_width(
     replicates : sequence of float64, shapes (..., U), (..., V)
     level : float
     correction : float64, shape (...)
-        Bias that was taken off: a tenth of it counts as one more standard error (``UNSURE``).
+        Bias that was taken off.
+    unsure : float
+        Share of it that counts as one more standard error.
     """
     variance, freedom = spread(replicates)
-    error = np.sqrt(variance + np.square(UNSURE * np.asarray(correction)))
+    error = np.sqrt(variance + np.square(unsure * np.asarray(correction)))
     return np.asarray(stdtrit(freedom, (1 + level) / 2) * error)
 
 

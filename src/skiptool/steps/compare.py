@@ -57,7 +57,8 @@ def compare_features(
     permutations : int
         Relabellings behind the null; 0 leaves it out.
     groups : pair of sequences, optional
-        Group (patient, slide) of each image of either set: the unit of statistics.
+        Group (patient, slide) of each image of either set: the unit of statistics. Without it
+        images are taken to be independent.
     paired : bool
         Image i (or the group of one name) of both sets belongs together.
     seed : int
@@ -68,7 +69,9 @@ def compare_features(
     -------
     pyarrow.Table
         Columns of a shift table (``skiptool.stores.schemas.SHIFT``): for each metric and number
-        of bins a row a layer, whose ``channel`` is null, and a row a channel.
+        of bins a row a layer, whose ``channel`` is null, and a row a channel. ``covariance``,
+        ``classifier`` and ``paired-difference`` (which needs ``paired``) have no rows of channels.
+        What a reader must know of the numbers of a layer is in the column ``warnings``.
 
     Raises
     ------
@@ -108,8 +111,9 @@ def compare_features(
     (design,), (measured,) = measure_pairs(sets, [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
     for each in in_order(measured, settings):
-        rows = len(each.constant) + 1
-        for name, values in columns_of(each, design).items():
+        made = columns_of(each, design)
+        rows = len(made["channel"])
+        for name, values in made.items():
             column = values if isinstance(values, list) else [values] * rows
             columns.setdefault(name, []).extend(column)
     size = len(columns["layer"])

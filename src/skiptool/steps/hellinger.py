@@ -12,6 +12,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skiptool.comparison.binned import Design
 from skiptool.comparison.pairs import Pair, measure_pairs
 from skiptool.comparison.reading import Mapper
@@ -51,8 +53,10 @@ def measure_shift(
 ) -> Outcome:
     """Measure the distance of every layer and channel between stores, eqs. (4) to (10).
 
-    Beside each value stand its bias-corrected one with a 95 % interval, the null of relabelled
-    images and p-values, all from the same counts.
+    Each value comes with an estimate corrected for bias and its 95 % interval, the distribution
+    of the value when units are permuted, and p-values, all from the same counts. The unit is the
+    subject where both stores know subjects and they repeat, else the image. Warnings are in the
+    column ``warnings``.
 
     Parameters
     ----------
@@ -170,7 +174,7 @@ def _write(
 ) -> None:
     # Stores without an id are known by what was measured between them.
     unknown = any(store.id is None for store in stores)
-    values = [each.channels["value"].tolist() for _, _, m in found for each in m] if unknown else []
+    values = [_values(each) for _, _, m in found for each in m] if unknown else []
     header = lineage(Kind.SHIFT, making, {**making.determinants, "values": values})
     with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
         for (first, second), design, measured in found:
@@ -180,8 +184,14 @@ def _write(
                 table.append({**facts, **columns}, len(columns["channel"]))
 
 
+def _values(measured: Measured) -> list[float]:
+    alone = np.array([measured.mean["value"]])
+    return list(map(float, measured.channels.get("value", alone)))
+
+
 def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
-    model = ("model", "arch", "encoder", "pruning", "fold", "parameter_count")
+    model = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
+    side = ("domain", "split", "shift", "factor")
     return {
         "reference": first.name,
         "reference_id": first.id,
@@ -190,8 +200,8 @@ def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
         **{name: other.facts[name] for name in model},
         "model_id": other.model_id,
         "dataset": other.facts["dataset"],
-        **{f"reference_{name}": first.facts[name] for name in ("domain", "shift", "factor")},
-        **{name: other.facts[name] for name in ("domain", "shift", "factor")},
+        **{f"reference_{name}": first.facts[name] for name in side},
+        **{name: other.facts[name] for name in side},
     }
 
 

@@ -14,6 +14,7 @@ from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
 from skiptool.stores.features import open_features
+from skiptool.stores.header import FORMAT_VERSIONS
 from skiptool.stores.lookup import kind_of, lineage_of
 from skiptool.stores.masks import open_masks
 from skiptool.stores.overlays import open_overlays
@@ -78,6 +79,11 @@ def _describe(path: Path, check: bool) -> dict[str, Any]:
     header = lineage_of(path)
     entry: dict[str, Any] = {"kind": kind.value, **_INSIDE[kind](path)}
     entry["lineage"] = None if header is None else header.as_json()
+    if header is not None and header.format_version < FORMAT_VERSIONS[kind]:
+        entry["older_format"] = (
+            f"{header.format_version}; this version writes {FORMAT_VERSIONS[kind]}, in which some "
+            "numbers mean something else (CHANGELOG.md); make it again to compare them"
+        )
     if check:
         entry["check"] = "every byte read, checksums " + (
             "and seals hold" if sealed else "hold; metadata has no seal"
@@ -126,10 +132,14 @@ def _model(path: Path) -> dict[str, Any]:
         "skips": list(stored.architecture.skips),
         "classes": list(stored.architecture.classes),
         "channels": stored.architecture.channels,
-        **{key: stored.config.get(key) for key in ("training", "best_epoch", "best_mIoU")},
+        **{key: stored.config.get(key) for key in _OF_A_MODEL},
     }
 
     return inside
+
+
+_OF_A_MODEL = ("training", "augmentation", "best_epoch", "best_mIoU")
+"""Keys of a model's configuration that say how it was trained."""
 
 
 def _table(path: Path) -> dict[str, Any]:

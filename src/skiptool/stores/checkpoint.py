@@ -3,12 +3,14 @@
 ::
 
     runs/<encoder>-<L0..L4 or skips-1+3>/fold<k>/       another arch than unet goes in front:
-                                                        unetplusplus-<encoder>-L0
+                                                        unetplusplus-<encoder>-L0; repeats of a
+                                                        fold are fold<k>-r1, fold<k>-r2 ...
       model.safetensors   tensors only, under the parameter names of segmentation-models-pytorch
       config.json         the keys that library needs to build the network (``_model_class``,
                           ``encoder_name``, ``encoder_weights`` null, ``in_channels``, ``classes``
                           ...), and ours: ``skips`` (levels that stay), ``class_names``,
-                          ``training``, ``parameter_count``, ``lineage``, ``seal``
+                          ``training``, ``fold``, ``repeat``, ``parameter_count``,
+                          ``lineage``, ``seal``
       history.parquet     see ``tables``
       last.ckpt           to resume training (not kept with --no-keep-last)
 
@@ -23,7 +25,6 @@ left out: we work on logits. Nothing is unpickled.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import Kind
-from skiptool.records import Architecture
+from skiptool.records import Architecture, repeat_of, training_name
 from skiptool.stores.configuration import (
     configuration,
     read_architecture,
@@ -67,12 +68,14 @@ class StoredModel:
     ----------
     path : Path
     name : str
-        For people: run folder and fold, ``resnet18-L1/fold0``.
+        For people: run folder and training, ``resnet18-L1/fold0`` or ``resnet18-L1/fold0-r1``.
     id : str
         Hash of architecture and weights.
     architecture : Architecture
     fold : int or None
         None for a foreign folder.
+    repeat : int or None
+        Which training of the fold, from 0; None for a foreign folder.
     parameter_count : int or None
         Trainable parameters (Table II); of a foreign folder the sizes of all its tensors but the
         running statistics of batch norm.
@@ -87,6 +90,7 @@ class StoredModel:
     id: str
     architecture: Architecture
     fold: int | None
+    repeat: int | None
     parameter_count: int | None
     config: Mapping[str, Any]
     lineage: Lineage | None
@@ -129,6 +133,7 @@ class StoredModel:
             "encoder": self.architecture.encoder,
             "pruning": self.architecture.pruning,
             "fold": self.fold,
+            "repeat": self.repeat,
             "parameter_count": self.parameter_count,
         }
 
@@ -176,11 +181,10 @@ def write_model(
     OSError
         If there is no space for it.
     """
-    try:  # safetensors writes the memory of an array as it lies there, whatever its order
-        save_file({name: np.asarray(a, order="C") for name, a in tensors.items()}, folder / WEIGHTS)
-    except SafetensorError as error:  # its only word for what the system said
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(folder / WEIGHTS)) from error
+    # safetensors takes the memory of an array as it lies there, whatever its order; a file that it
+    # wrote itself could be read by its owner alone, whatever the umask
+    weights = save({name: np.asarray(a, order="C") for name, a in tensors.items()})
+    (folder / WEIGHTS).write_bytes(weights)
     config = {**configuration(architecture), **extra, "lineage": header.as_json()}
     write_config(folder / CONFIG, config)
 
@@ -203,15 +207,19 @@ def open_model(path: Path) -> StoredModel:
     if header is None:
         return _open_foreign(path, architecture, config)
     lineage = parse_lineage(header, str(path / CONFIG), Kind.MODEL)
-    fold, count = (read_count(path / CONFIG, config, key) for key in ("fold", "parameter_count"))
+    fold, repeat, count = (
+        read_count(path / CONFIG, config, key) for key in ("fold", "repeat", "parameter_count")
+    )
+    repeat = repeat_of(fold, repeat)
     check_object(config, str(path / CONFIG))
-    name = architecture.folder if fold is None else f"{architecture.folder}/fold{fold}"
+    training = () if fold is None else (training_name(fold, repeat),)
+    name = "/".join((architecture.folder, *training))
     try:
         with safe_open(path / WEIGHTS, "numpy"):  # its header says how long the file must be
             pass
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
-    return StoredModel(path, name, lineage.id, architecture, fold, count, config, lineage)
+    return StoredModel(path, name, lineage.id, architecture, fold, repeat, count, config, lineage)
 
 
 def _remedy(path: Path) -> str:
@@ -229,6 +237,7 @@ def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, A
         digest(model_identity(architecture, tensors)),
         architecture,
         fold=None,
+        repeat=None,
         parameter_count=sum(parameters),
         config=config,
         lineage=None,

@@ -1,4 +1,4 @@
-"""Ensembles: the folds of one architecture, taken together as one more model of a table."""
+"""Ensembles: the trainings of one architecture, taken together as one more model of a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from skiptool.errors import ArgumentError
 from skiptool.names import ENSEMBLE_FOLD
-from skiptool.records import Architecture
+from skiptool.records import Architecture, training_name
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.header import digest
 
@@ -45,34 +45,35 @@ class Ensemble:
             "encoder": self.architecture.encoder,
             "pruning": self.architecture.pruning,
             "fold": ENSEMBLE_FOLD,
+            "repeat": None,
             "parameter_count": None,
         }
 
 
 def fold_ensembles(models: Sequence[StoredModel]) -> tuple[list[Ensemble], list[str]]:
-    """Make one ensemble of the folds of each architecture.
+    """Make one ensemble of the trainings (folds and repeats) of each architecture.
 
     Returns
     -------
     ensembles : list of Ensemble
         In the order of their first members.
     alone : list of str
-        Names of models that are the only fold of their architecture.
+        Names of models that are the only training of their architecture.
 
     Raises
     ------
     ArgumentError
-        If no architecture comes with two folds, or one with the same fold twice.
+        If no architecture comes with two trainings, or one with the same training twice.
     """
     groups: dict[Architecture, list[int]] = {}
     for number, model in enumerate(models):
         groups.setdefault(model.architecture, []).append(number)
     for members in groups.values():
-        _check_folds([models[number] for number in members])
+        _check_different([models[number] for number in members])
     several = {key: members for key, members in groups.items() if len(members) > 1}
     if not several:
         raise ArgumentError(
-            "--ensemble: no architecture comes with two folds or more; give all folds of one"
+            "--ensemble: no architecture comes with two trainings or more; give all folds of one"
         )
     ensembles = [
         Ensemble(
@@ -87,14 +88,15 @@ def fold_ensembles(models: Sequence[StoredModel]) -> tuple[list[Ensemble], list[
     return ensembles, alone
 
 
-def _check_folds(models: Sequence[StoredModel]) -> None:
-    seen: dict[int, StoredModel] = {}
+def _check_different(models: Sequence[StoredModel]) -> None:
+    seen: dict[tuple[int, int | None], StoredModel] = {}
     for model in models:
         if model.fold is None:
             continue
-        first = seen.setdefault(model.fold, model)
+        first = seen.setdefault((model.fold, model.repeat), model)
         if first is not model:
             raise ArgumentError(
-                f"--ensemble: {first.path} and {model.path} are both fold {model.fold} of "
-                f"{model.architecture.folder}; predict one of the two runs at a time"
+                f"--ensemble: {first.path} and {model.path} are both "
+                f"{training_name(model.fold, model.repeat)} of {model.architecture.folder}; "
+                "predict one of the two runs at a time"
             )

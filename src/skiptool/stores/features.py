@@ -4,11 +4,13 @@
 
     feats.zarr/                     Zarr format 3
       zarr.json                     attributes: the header (see ``header``), ``model``, ``dataset``,
-                                    ``domain``, ``split``, ``shift``, ``factor`` (null for
+                                    ``domain``, ``split`` (``validation``: the fold that the
+                                    model was validated on), ``shift``, ``factor`` (null for
                                     original), ``patch_size`` [H, W], ``grid`` [rows, columns],
                                     ``pooling``, ``layers`` (names in order of data flow) and what
                                     is known of the model: ``arch``, ``encoder``, ``pruning``,
-                                    ``fold``, ``parameter_count``; ``seal`` (see ``seal``)
+                                    ``fold``, ``repeat``, ``parameter_count``; ``seal`` (see
+                                    ``seal``)
       layers/<name>   (N, D, K)     float16 (float32 on request); K = rows x columns
       ranges/<name>/
         low, high     (N, D)        float32, of the stored values, each image and channel
@@ -33,6 +35,7 @@ import zarr
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
+from skiptool.records import repeat_of
 from skiptool.stores.arrays import open_npy
 from skiptool.stores.chunks import is_lost
 from skiptool.stores.foreign import open_foreign
@@ -47,13 +50,13 @@ from skiptool.stores.zarrs import open_array, open_group, open_root, read_column
 __all__ = ["FACTS", "FeatureStore", "layer_names", "open_features", "open_layers"]
 
 FACTS = (
-    *("model", "arch", "encoder", "pruning", "fold", "parameter_count"),
+    *("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count"),
     *("dataset", "domain", "split", "shift", "factor", "patch_size", "grid", "pooling"),
 )
 """Attributes beside the header that say what the activations are of."""
 
 _NUMBERS: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("fold", "parameter_count"), int),
+    **dict.fromkeys(("fold", "repeat", "parameter_count"), int),
     "factor": (int, float),
     **dict.fromkeys(("patch_size", "grid"), list),
 }
@@ -145,7 +148,7 @@ def _facts(attributes: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise FormatError(
                 f"{where}: attribute {name} is {brief(value)}; extract the features again"
             )
-    return facts
+    return facts | {"repeat": repeat_of(facts["fold"], facts["repeat"])}
 
 
 def open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:

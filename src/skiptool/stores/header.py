@@ -47,7 +47,10 @@ __all__ = [
     "parse_lineage",
 ]
 
-FORMAT_VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1)
+FORMAT_VERSIONS: Mapping[Kind, int] = {
+    **dict.fromkeys(Kind, 1),
+    **dict.fromkeys((Kind.REPORT, Kind.SHIFT), 2),
+}
 """Version of each format this code writes, and the highest it reads."""
 
 ID_DIGITS = 32
@@ -74,6 +77,9 @@ class Making:
         Named parameters that do not: where the output goes, workers, device.
     inputs : mapping
         Role to id of each artifact read.
+    method : mapping
+        Named parts of the method that no option sets: recorded and compared as parameters are,
+        but not part of the command.
 
     Examples
     --------
@@ -86,11 +92,13 @@ class Making:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     placement: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    method: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def determinants(self) -> dict[str, Any]:
         """What must be equal for an interrupted run to be resumed, as JSON types."""
-        return {"parameters": _jsonable(self.parameters), "inputs": _jsonable(self.inputs)}
+        parameters = {**self.parameters, **self.method}
+        return {"parameters": _jsonable(parameters), "inputs": _jsonable(self.inputs)}
 
     @property
     def command(self) -> str:
@@ -207,13 +215,18 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
         If any differs; the message shows each old and new value.
     """
     changed = []
+    earlier = False
     for part, asked in making.determinants.items():
         old = found.get(part) or {}
-        changed += [
-            f"{name} was {old.get(name)!r}, now {asked.get(name)!r}"
-            for name in sorted({*old, *asked})
-            if old.get(name) != asked.get(name)
-        ]
+        differing = [name for name in sorted({*old, *asked}) if old.get(name) != asked.get(name)]
+        changed += [f"{name} was {old.get(name)!r}, now {asked.get(name)!r}" for name in differing]
+        earlier |= any(name in making.method for name in differing)
+    if earlier:
+        raise ExistsError(
+            f"{where}: was begun by another version of skiptool, whose method differs "
+            f"({'; '.join(changed)}); resume it with that version, give --overwrite to start "
+            "again, or another --out"
+        )
     if changed:
         raise ExistsError(
             f"{where}: was begun with other parameters ({'; '.join(changed)}); repeat the old "

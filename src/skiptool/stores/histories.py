@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import SKIP_LEVELS, Arch, Kind
-from skiptool.records import Architecture
+from skiptool.records import Architecture, repeat_of, training_name
 from skiptool.stores.checkpoint import CONFIG
 from skiptool.stores.configuration import read_architecture, read_config, read_count
 from skiptool.stores.header import Lineage, Making, lineage
@@ -24,14 +24,14 @@ from skiptool.stores.tables import MetricTable, open_table
 
 __all__ = ["history_facts", "open_history"]
 
-_OF_THE_MODEL: Final = frozenset({"arch", "encoder", "skips", "fold", "domain"})
+_OF_THE_MODEL: Final = frozenset({"arch", "encoder", "skips", "fold", "repeat", "domain"})
 """Parameters that say which model is trained, on what; the others are the protocol."""
 
 _NAMED: Final = re.compile(
     r"(?:(?P<arch>" + "|".join(arch for arch in Arch if arch != Arch.UNET) + r")-)?"
     r"(?P<encoder>[^/]+?)-(?:L(?P<pruned>[0-4])|skips-(?P<skips>[1-4](?:\+[1-4])*))(?![^/_. -])"
 )
-_FOLD: Final = re.compile(r"(?<![a-z])fold[ _-]?(\d{1,6})(?!\d)")
+_FOLD: Final = re.compile(r"(?<![a-z])fold[ _-]?(\d{1,6})(?:-r(\d{1,6}))?(?!\d)")
 
 
 def open_history(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -70,11 +70,12 @@ def history_facts(table: MetricTable) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model``, ``model_id``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``parameter_count``
-        as other tables have them; ``best_epoch``; ``dataset``, ``dataset_id``, ``domain`` that it
-        was trained on; ``protocol``, the further parameters. From the header; what that lacks from
-        the configuration beside the file, then from names of file and folders. What is nowhere is
-        None, save ``pruning``: that is the name of the file then, to tell such runs apart.
+        ``model``, ``model_id``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``,
+        ``parameter_count`` as other tables have them; ``best_epoch``; ``dataset``, ``dataset_id``,
+        ``domain`` that it was trained on; ``protocol``, the further parameters. From the header;
+        what that lacks from the configuration beside the file, then from names of file and folders.
+        What is nowhere is None, save ``pruning``: that is the name of the file then, to tell such
+        runs apart.
 
         ``model_id`` is the history's own where the model is not beside it, ``parameter_count``
         and ``best_epoch`` are None then.
@@ -82,10 +83,11 @@ def history_facts(table: MetricTable) -> dict[str, Any]:
     header, path = table.lineage, table.path
     config = _config_beside(path)
     own = config if _is_of(header, config) else {}
-    fold = _first(_count(header.parameters, "fold"), _count(config, "fold"), _fold_in_name(path))
+    fold, repeat = _training(header.parameters, config, _training_in_name(path))
     facts: dict[str, Any] = {
         **{"model": path.stem, "model_id": _id(own) or header.id},
         **{"arch": None, "encoder": None, "pruning": path.stem, "fold": fold},
+        "repeat": repeat,
         **{name: _count(own, name) for name in ("parameter_count", "best_epoch")},
         **{"dataset": _dataset(header), "dataset_id": header.inputs.get("dataset")},
         "domain": header.parameters.get("domain"),
@@ -94,12 +96,18 @@ def history_facts(table: MetricTable) -> dict[str, Any]:
     network = _in_header(header.parameters) or _in_config(path, config) or _in_name(path)
     if network is not None:
         facts |= {name: str(getattr(network, name)) for name in ("arch", "encoder", "pruning")}
-        facts["model"] = network.folder if fold is None else f"{network.folder}/fold{fold}"
+        training = () if fold is None else (training_name(fold, repeat),)
+        facts["model"] = "/".join((network.folder, *training))
     return facts
 
 
-def _first(*found: int | None) -> int | None:
-    return next((value for value in found if value is not None), None)
+def _training(*known: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Return fold and repeat, both from the first that knows a fold."""
+    for each in known:
+        fold = _count(each, "fold")
+        if fold is not None:
+            return fold, repeat_of(fold, _count(each, "repeat"))
+    return None, None
 
 
 def _config_beside(path: Path) -> dict[str, Any]:
@@ -162,12 +170,13 @@ def _architecture(arch: str, encoder: str, skips: str, between: str) -> Architec
         return None
 
 
-def _fold_in_name(path: Path) -> int | None:
+def _training_in_name(path: Path) -> dict[str, int]:
+    """Read ``fold0`` or ``fold0-r1`` in the name of the file or of its folder."""
     for name in (path.stem, path.parent.name):
         found = _FOLD.search(name)
         if found:
-            return int(found[1])
-    return None
+            return {"fold": int(found[1]), "repeat": int(found[2] or 0)}
+    return {}
 
 
 def _dataset(header: Lineage) -> str | None:

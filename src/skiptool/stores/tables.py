@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.groups import distinct, gathered, lacking, matching, totals
 from skiptool.stores.header import Lineage, parse_lineage
-from skiptool.stores.schemas import OPTIONAL, SCHEMAS, TABLE_KEY
+from skiptool.stores.schemas import OPTIONAL, OPTIONAL_IN_SHIFT, SCHEMAS, TABLE_KEY
 from skiptool.stores.seal import table_is_whole
 
 __all__ = [
@@ -111,7 +112,8 @@ def _failures(header: object) -> tuple[str, ...]:
 
 def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:
     missing = [name for name in SCHEMAS[kind] if name not in data.column_names]
-    for name in OPTIONAL.intersection(missing):
+    optional = OPTIONAL_IN_SHIFT if kind is Kind.SHIFT else OPTIONAL
+    for name in optional.intersection(missing):
         data = data.append_column(name, pa.nulls(data.num_rows, SCHEMAS[kind][name]))
         missing.remove(name)
     if missing:
@@ -120,7 +122,15 @@ def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:
         place = data.column_names.index(name)
         if data.schema.field(place).type != dtype:
             data = data.set_column(place, name, data.column(place).cast(dtype))
-    return data
+    return _with_repeats(data) if "repeat" in SCHEMAS[kind] else data
+
+
+def _with_repeats(data: pa.Table) -> pa.Table:
+    """Fill in repeat 0 where there is a fold and no repeat; see `skiptool.records.repeat_of`."""
+    fold, place = data["fold"], data.column_names.index("repeat")
+    trained = pc.fill_null(pc.greater_equal(fold, 0), False)
+    first = pc.and_(trained, pc.is_null(data["repeat"]))
+    return data.set_column(place, "repeat", pc.if_else(first, pa.scalar(0), data["repeat"]))
 
 
 def _read_header(path: Path) -> tuple[Kind, object]:

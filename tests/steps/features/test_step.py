@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d
 
-from skiptool.errors import ArgumentError, ExistsError, FormatError
+from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import DECODER_INPUTS, LAYERS, Split, in_data_flow
 from skiptool.records import ORIGINAL, Shift
 from skiptool.shifts.photometric import apply
@@ -22,6 +22,7 @@ from skiptool.steps.features.step import extract_features
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.features_writer import FeatureWriter
+from small_models import sibling
 from small_stores import sample, write_dataset
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -259,6 +260,73 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_each_model_gets_the_images_it_was_validated_on(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stores hold what a store of all training images holds of the fold, under its own name."""
+    for fold in (1, 2):
+        sibling(experiment.baseline, tmp_path / f"runs/fold{fold}", fold)
+    sibling(experiment.pruned, tmp_path / "runs/L1", 1)
+    calls, read = [], StoredSamples.read_many
+    monkeypatch.setattr(
+        StoredSamples, "read_many", lambda self, rows: (calls.append(rows), read(self, rows))[1]
+    )
+    how: dict[str, Any] = {"layers": ["head"], "shifts": [ORIGINAL, DARK]}
+    found = extract_features(
+        [tmp_path / "runs"], experiment.data, tmp_path / "f", split="fold", **how
+    )
+    columns = open_dataset(experiment.data).domain("synthetic").columns
+    assert [len(rows) for rows in calls] == [
+        int((columns["fold"] == fold).sum()) for fold in (1, 2)
+    ]
+    assert (len(found.outputs), found.failures) == (6, ())
+    whole = extract_features(
+        [tmp_path / "runs"], experiment.data, tmp_path / "train", split="train", **how
+    )
+    for path, other in zip(found.outputs, whole.outputs, strict=True):
+        store, all_ = open_features(path), open_features(other)
+        own = all_.columns["fold"] == store.facts["fold"]
+        assert (store.facts["split"], all_.facts["split"]) == ("validation", "train")
+        assert store.columns["id"].tolist() == all_.columns["id"][own].tolist()
+        np.testing.assert_array_equal(values(store, "head"), values(all_, "head")[own])
+        assert store.id != all_.id
+        assert store.lineage.parameters["split"] == "fold"
+
+
+def test_models_of_another_split_are_told_and_the_others_go_on(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"layers": ["head"], "split": "fold"}
+    sibling(experiment.baseline, tmp_path / "runs/good", 1)
+    theirs = tmp_path / "runs/theirs"
+    smp.Unet("resnet18", encoder_weights=None, classes=2).save_pretrained(theirs)
+    found = extract_features([tmp_path / "runs"], experiment.data, tmp_path / "f", **how)
+    assert [path.name for path in found.outputs] == ["resnet18-L0-fold1_synthetic_original.zarr"]
+    (line,) = found.failures
+    assert line == (
+        f"{theirs}: does not say which fold it was validated on, --split fold needs a model of "
+        "'skiptool train'; choose another --split"
+    )
+    with pytest.raises(MismatchError, match="does not say which fold"):
+        extract_features([theirs], experiment.data, tmp_path / "g", **how)
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_run_over_the_folds_is_resumed_for_the_same_split_only(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    models, out = [experiment.baseline], tmp_path / "f.zarr"
+    how: dict[str, Any] = {"layers": ["head"], "resume": True}
+    extract_features(models, experiment.data, out, split="fold", **how)
+    first = open_features(out).id
+    extract_features(models, experiment.data, out, split="fold", **how)
+    assert open_features(out).id == first
+    with pytest.raises(ExistsError, match="split was 'fold', now 'test'"):
+        extract_features(models, experiment.data, out, split="test", **how)
+    with pytest.raises(ArgumentError, match="expected train, test, fold, all"):
+        extract_features(models, experiment.data, out, split="validation", **how)
+
+
 def test_sizes_that_32_does_not_divide(experiment: SimpleNamespace, tmp_path: Path) -> None:
     samples = [sample(index, "odd", (50, 70, 3), split=Split.TEST) for index in range(2)]
     write_dataset(tmp_path / "d.zarr", samples)
@@ -321,3 +389,26 @@ def test_a_folder_of_models_stands_for_all_of_them(
     assert (store.facts["fold"], store.facts["pruning"]) == (None, "baseline")
     plain = open_features(experiment.plain).read("head", slice(None))
     assert (open_features(found.outputs[0]).read("head", slice(None)) == plain).all()
+
+
+def test_one_grid_for_all_sizes(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "f.zarr"
+    extract_features([experiment.baseline], experiment.data, out, shifts=[DARK], grid=(1, 1))
+    store, plain = open_features(out), open_features(experiment.dark)
+    assert (store.facts["grid"], store.grid) == ([1, 1], (1, 1))
+    assert store.facts["pooling"] == "mean over a grid of 1x1"
+    assert store.id != plain.id
+    assert store.lineage is not None
+    assert "--grid 1x1" in store.lineage.command
+    for layer in LAYERS:
+        mean = values(plain, layer).astype(np.float32).mean(axis=2, keepdims=True)
+        np.testing.assert_allclose(values(store, layer), mean, rtol=4e-3, atol=4e-3)
+
+
+def test_a_grid_finer_than_the_bottleneck_is_refused(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    out = tmp_path / "f.zarr"
+    with pytest.raises(MismatchError, match=r"--grid 2x3 is finer than the deepest .* 2x2"):
+        extract_features([experiment.baseline], experiment.data, out, grid=(2, 3))
+    assert not out.exists()

@@ -1,22 +1,18 @@
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from skiptool.errors import MismatchError, SourceError
+from skiptool.errors import MismatchError
 from skiptool.names import Split
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.run import Loaded
 from skiptool.steps.predict.selection import fold_parts, split_parts
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.seal import sealed_object
-from small_models import sibling
+from small_models import edit, sibling
 from small_stores import refused, sample, write_dataset
 
 
@@ -58,43 +54,20 @@ def test_each_model_gets_the_fold_it_was_validated_on(
         assert set(columns["split"][list(part.indices)]) == {"train"}
 
 
-def edit(folder: Path, change: dict[str, Any]) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    config["lineage"]["parameters"] |= change.pop("parameters", {})
-    (folder / "config.json").write_text(json.dumps(sealed_object(config | change)))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"split_hash": "0" * 64}, "trained on another split"),
-        ({"parameters": {"seed": 9, "folds": 3}}, "trained on another split"),
-        ({"parameters": {"domain": "elsewhere"}}, "does not have"),
-        ({"fold": None}, "does not say which fold"),
-        ({"lineage": None}, "does not say which fold"),
-    ],
-)
-def test_a_model_of_another_split_is_told_and_the_others_go_on(
-    change: dict[str, Any], words: str, experiment: SimpleNamespace, tmp_path: Path
-) -> None:
-    sibling(experiment.baseline, tmp_path / "m/good", 1)
-    bad = sibling(experiment.baseline, tmp_path / "m/worse", 2)
-    edit(bad, dict(change))
-    store, models = load(tmp_path / "m", experiment.data)
-    domains = [*store.domains.values()]
-    kept, (part,), (line,) = fold_parts(store, domains, models)
-    assert ([model.stored.fold for model in kept], part.models) == ([1], (0,))
-    assert str(bad) in line
-    assert words in line
-    with refused(MismatchError, bad, words):
-        fold_parts(store, domains, models[1:])
-    shutil.copytree(bad, tmp_path / "m/x")
-    store, models = load(tmp_path / "m/x", experiment.data)
-    with refused(SourceError, "all 2 models failed, the first"):
-        fold_parts(store, domains, models * 2)
-
-
 def test_domains_that_are_left_out_hold_no_fold(experiment: SimpleNamespace) -> None:
     store, models = load(experiment.baseline, experiment.data)
     with refused(MismatchError, experiment.baseline, "in domain synthetic, which --domain leaves"):
         fold_parts(store, [], models)
+
+
+def test_models_without_a_fold_are_left_out_and_the_parts_count_on(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    for number, name in enumerate("abc"):
+        sibling(experiment.baseline, tmp_path / "m" / name, number)
+    edit(tmp_path / "m/a", {"fold": None})
+    store, models = load(tmp_path / "m", experiment.data)
+    kept, parts, (line,) = fold_parts(store, [*store.domains.values()], models)
+    assert [model.stored.fold for model in kept] == [1, 2]
+    assert [part.models for part in parts] == [(0,), (1,)]
+    assert "does not say which fold" in line

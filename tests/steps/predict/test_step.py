@@ -218,7 +218,7 @@ def test_a_folder_of_runs_with_ensembles(
     predict_dataset([runs], experiment.data, plain, shifts=shifts, **PLAIN)
     how = {"shifts": shifts, "ensemble": True, "masks": tmp_path / "m.zarr", **PLAIN}
     found = predict_dataset([runs], experiment.data, both, **how, progress=warned)
-    assert warned.lines == ["no ensemble of resnet18-L1/fold0: there is but one fold of each"]
+    assert warned.lines == ["no ensemble of resnet18-L1/fold0: there is only one training of each"]
     table = pq.read_table(both)
     own = table.filter(pc.not_equal(table["fold"], ENSEMBLE_FOLD))
     assert own.equals(pq.read_table(plain))
@@ -322,7 +322,7 @@ def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
     for words, how in {
         "expected train, test, fold or all": {"split": "x"},
         "a shift is given twice": {"shifts": [DARK, DARK]},
-        "no architecture comes with two folds": {"ensemble": True},
+        "no architecture comes with two trainings": {"ensemble": True},
         "expected --overlays DIR and at least 1": {"overlay_count": 3},
         "at least 1": {"overlay_count": 0, "overlays": tmp_path / "o"},
         "name one place twice": {"overlays": tmp_path / "p"},

@@ -95,3 +95,9 @@ def test_numbers_become_columns_and_what_is_not_there_is_null() -> None:
 def test_an_unknown_column_is_a_mistake_of_ours() -> None:
     with pytest.raises(KeyError, match="iou-1: numbers have a column 'colour'"):
         as_columns(with_names([Fake("iou", "A", column="colour")]), ("figure", "title", "quantity"))
+
+
+def test_trainings_are_counted_under_their_older_name_too() -> None:
+    named = with_names([Fake("iou", "A", column="folds", value=3)])
+    columns, _ = as_columns(named, ("figure", "title", "quantity", "folds", "trainings"))
+    assert (columns["folds"], columns["trainings"]) == ([3], [3])

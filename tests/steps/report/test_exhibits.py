@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from predict_cases import Warned
 from skiptool.errors import FormatError
-from skiptool.names import Precision
+from skiptool.names import Kind, Precision
 from skiptool.records import Shift
 from skiptool.steps.predict.step import predict_dataset
 from skiptool.steps.report.drawing import with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables
 from skiptool.steps.report.inputs import Inputs, read_inputs
 from skiptool.steps.report.step import write_report
+from skiptool.stores.header import parse_lineage
+from skiptool.stores.schemas import TABLE_KEY
+from skiptool.stores.table_writer import write_table
 
 
 def names(inputs: Inputs) -> list[str]:
@@ -99,16 +106,44 @@ def test_what_is_not_shown_is_said(
     how = {"shifts": [Shift.parse("brightness=0.5")], "precision": Precision.FLOAT32}
     predict_dataset([experiment.baseline], experiment.data, out, clean_skips=["1"], **how)
     write_report([out], progress=shown)
-    assert shown.lines == [
+    assert shown.lines[:-1] == [
         "s.parquet: predictions with clean skips are not shown without plain ones of the same "
         "networks, samples and shifts; give their table too"
     ]
+    assert "trained only once" in shown.lines[-1]
     shown.lines.clear()
     write_report([out, experiment.predictions], progress=shown)
-    assert shown.lines == []
+    assert ["trained only once" in line for line in shown.lines] == [True]
+    shown.lines.clear()
     write_report(study[:1], forecast=True, progress=shown)
     assert len(shown.lines) == 1
     assert shown.lines[0].startswith("--forecast: nothing to fit")
+
+
+def test_distances_that_stand_beside_no_loss_are_told(study: list[Path], tmp_path: Path) -> None:
+    sweep, _, shift = study
+    changed, shown = tmp_path / "fold.parquet", Warned()
+    table = pq.read_table(shift)
+    names = table.column_names
+    for name, value in (("split", "validation"), ("reference_split", "validation")):
+        column = pa.array([value] * table.num_rows)
+        table = table.set_column(names.index(name), name, column)
+    corrected = table["corrected"].to_pylist()
+    corrected[0] = None
+    table = table.set_column(names.index("corrected"), "corrected", pa.array(corrected))
+    header = parse_lineage(json.loads(table.schema.metadata[TABLE_KEY]), "t", Kind.SHIFT)
+    write_table(changed, replace(header, id="0" * 32), table.to_pydict(), table.num_rows)
+    write_report([sweep, changed], progress=shown)
+    layers = table["channel"].null_count
+    assert shown.lines == [
+        "fold.parquet: distances of validation images are compared with no loss of IoU for want "
+        "of their scores; give a table of 'skiptool predict --split fold'",
+        f"fold.parquet: 1 of {layers} distances of layers have no corrected value and are compared "
+        "with no loss of IoU",
+    ]
+    shown.lines.clear()
+    write_report(study, progress=shown)
+    assert shown.lines == []
 
 
 def test_nothing_to_print_is_an_error(experiment: SimpleNamespace) -> None:

@@ -91,7 +91,7 @@ def test_figures_are_files_of_the_asked_formats(
     numbers, *drawn = found.side_outputs
     assert numbers == tmp_path / "r.parquet"
     assert sorted(folder.iterdir()) == sorted(drawn)
-    topics = ("iou", "difference", "paired", "distance", "layers", "transmission")
+    topics = ("iou", "difference", "paired", "distance", "layers")
     assert {path.stem for path in drawn} == {f"{topic}-1" for topic in topics}
     assert len(drawn) == len(topics) * 3
     magic = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}

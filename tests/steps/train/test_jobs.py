@@ -10,7 +10,14 @@ import pytest
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.names import Precision
 from skiptool.records import Architecture, Training
-from skiptool.steps.train.jobs import Job, check_free_of, plan_fit, plan_job
+from skiptool.steps.train.jobs import (
+    Job,
+    check_free_of,
+    chosen_repeats,
+    plan_fit,
+    plan_job,
+    trainings,
+)
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.folds import TrainingFolds, training_folds
 
@@ -33,10 +40,22 @@ def test_what_determines_a_model(plan: TrainingFolds, tmp_path: Path) -> None:
     assert job.making.parameters["skips"] == "2,3,4"
     assert "devices" not in job.making.parameters
     assert job.making.inputs["split"] == plan.hash[:32]
+    assert "repeat" not in job.making.parameters
+    third = job_of(plan, tmp_path, replace(PROTOCOL, repeat=2))
+    assert third.folder == tmp_path / "resnet18-L1" / "fold1-r2"
+    assert "--repeat 2" in third.making.command
+    assert "augmentation" not in third.making.command
+    assert "image_outside reflect" in third.making.determinants["parameters"]["augmentation"]
     both = job_of(plan, tmp_path, replace(PROTOCOL, devices=2))
     assert "--devices 2" in both.making.command
     with pytest.raises(ArgumentError, match="--fold 9: nothing"):
         job_of(plan, tmp_path, replace(PROTOCOL, fold=9))
+
+
+def test_all_repeats_of_a_fold_come_before_the_next_fold() -> None:
+    found = trainings(PROTOCOL, [0, 2], chosen_repeats(2, ()))
+    assert [(each.fold, each.repeat) for each in found] == [(0, 0), (0, 1), (2, 0), (2, 1)]
+    assert {replace(each, fold=1, repeat=0) for each in found} == {PROTOCOL}
 
 
 def test_a_training_travels_into_another_process(plan: TrainingFolds, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError, SourceError
+from skiptool.model.augment import AUGMENTATION
 from skiptool.model.fit import LAST
 from skiptool.model.watch import Watch
 from skiptool.names import Precision, Split
@@ -22,8 +23,10 @@ from skiptool.steps.train import jobs, step
 from skiptool.steps.train.step import train_fold, train_models
 from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import StoredSamples, open_dataset
+from skiptool.stores.journal import JOURNAL
 from skiptool.stores.lock import held
-from small_stores import refused, sample, write_dataset
+from skiptool.stores.staging import partial_of
+from small_stores import refused, sample, set_json, unseal, write_dataset
 
 PROTOCOL = Training(fold=0, epochs=1, encoder_weights="none", precision=Precision.FLOAT32)
 """What the shared experiment's models were trained with."""
@@ -50,6 +53,7 @@ def test_model_folder_holds_what_it_promises(experiment: SimpleNamespace) -> Non
     assert config["split_hash"] == split_hash(columns["id"], columns["subject"], columns["fold"])
     lineage = config["lineage"]
     assert lineage["inputs"]["dataset"] == open_dataset(experiment.data).lineage.id
+    assert (config["repeat"], config["augmentation"]) == (0, AUGMENTATION)
     history = pq.read_table(folder / "history.parquet").to_pydict()
     assert history["epoch"] == [0, 0]
     assert history["split"] == ["train", "validation"]
@@ -133,6 +137,28 @@ def test_interrupted_run_goes_on(
     names = {"model.safetensors", "config.json", "history.parquet"}
     assert {path.name for path in folder.iterdir()} == names
     assert {path.name for path in folder.parent.iterdir()} == {"fold0"}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_from_before_the_augmentation_was_recorded_is_not_gone_on_with(
+    whole: bool, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an interrupted model nor a folder of whole ones: both augmentations would mix."""
+    monkeypatch.setattr(jobs, "fit", refuse)
+    folder = tmp_path / "runs" / "resnet18-L0" / "fold0"
+    lineage = dict(open_model(experiment.baseline).config["lineage"])
+    old = {k: v for k, v in lineage["parameters"].items() if k != "augmentation"}
+    assert len(old) == len(lineage["parameters"]) - 1
+    if whole:
+        shutil.copytree(experiment.baseline, folder)
+        set_json(unseal(folder / "config.json"), lineage={**lineage, "parameters": old})
+    else:
+        partial_of(folder).mkdir(parents=True)
+        begun = {"parameters": old, "inputs": lineage["inputs"]}
+        (partial_of(folder) / JOURNAL).write_text(json.dumps(begun) + "\n")
+    words = ("begun by another version of skiptool", "augmentation was None", "--overwrite")
+    with refused(ExistsError, "resnet18-L0", *words):
+        train_fold(experiment.data, tmp_path / "runs", protocol=PROTOCOL, resume=True)
 
 
 def test_derived_folds_leave_the_store_alone(experiment: SimpleNamespace, tmp_path: Path) -> None:
@@ -311,8 +337,11 @@ def test_two_tasks_do_not_make_the_same_model(
     folder = tmp_path / "runs" / "resnet18-L0"
     folder.mkdir(parents=True)
     monkeypatch.setattr(jobs, "fit", refuse)
-    with (
-        held(folder / "fold0"),
-        pytest.raises(ExistsError, match="fold0: another process is making it now"),
-    ):
-        train_fold(experiment.data, tmp_path / "runs", protocol=PROTOCOL, resume=True)
+    for repeat, name in enumerate(("fold0", "fold0-r1")):
+        with (
+            held(folder / name),
+            pytest.raises(ExistsError, match=f"{name}: another process is making it now"),
+        ):
+            train_fold(
+                experiment.data, tmp_path / "runs", repeat=repeat, protocol=PROTOCOL, resume=True
+            )

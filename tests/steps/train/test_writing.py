@@ -21,16 +21,16 @@ from skiptool.stores.histories import open_history
 from small_stores import sample, write_dataset
 
 
+def trained(skips: tuple[int, ...], fold: int, repeat: int = 0) -> Any:  # noqa: ANN401 - a job
+    return SimpleNamespace(
+        architecture=Architecture("resnet18", skips, ("background", "cell")),
+        training=Training(fold, repeat=repeat),
+        parameter_count=7,
+    )
+
+
 def test_a_line_for_each_model_trained_now() -> None:
-    jobs: Any = [
-        SimpleNamespace(
-            architecture=Architecture("resnet18", skips, ("background", "cell")),
-            training=SimpleNamespace(fold=fold),
-            parameter_count=7,
-        )
-        for skips, fold in (((1, 2, 3, 4), 0), ((), 2))
-    ]
-    (table,) = summary(jobs)
+    (table,) = summary([trained((1, 2, 3, 4), 0), trained((), 2)])
     assert table.columns == {
         "encoder": ["resnet18", "resnet18"],
         "pruning": ["baseline", "L4-pruned"],
@@ -38,6 +38,11 @@ def test_a_line_for_each_model_trained_now() -> None:
         "parameters": [7, 7],
     }
     assert summary([]) == ()
+
+
+def test_repeats_are_named_where_there_are_any() -> None:
+    (table,) = summary([trained((), 1), trained((), 1, repeat=1)])
+    assert (table.columns["fold"], table.columns["repeat"]) == ([1, 1], [0, 1])
 
 
 def planned(folder: Path) -> Any:  # noqa: ANN401 - stands for a plan
@@ -63,7 +68,7 @@ def test_nothing_is_kept_of_data_that_were_replaced_meanwhile(tmp_path: Path) ->
 def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     architecture = Architecture("resnet18", (1, 3), ("background", "cell"))
-    job = plan_job(plan, tmp_path, architecture, 7, Training(fold=2), folds=5)
+    job = plan_job(plan, tmp_path, architecture, 7, Training(fold=2, repeat=1), folds=5)
     history = tuple(
         Epoch(epoch, split, 1.0 - epoch / 4, 0.5 + epoch / 4, 1e-4, 2.0)
         for epoch in (0, 1)
@@ -81,5 +86,6 @@ def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path)
     assert [beside.pop(name) for name in known][1:] == [7, 1]
     assert [alone.pop(name) for name in known][1:] == [None, None]
     assert beside == alone
-    assert alone["model"] == "resnet18-skips-1+3/fold2"
+    assert alone["model"] == "resnet18-skips-1+3/fold2-r1"
+    assert (alone["fold"], alone["repeat"]) == (2, 1)
     assert (alone["dataset"], alone["domain"]) == ("d.zarr", "a")

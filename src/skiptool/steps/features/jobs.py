@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, MismatchError
 from skiptool.model.layers import decoder_inputs, existing_layers
 from skiptool.model.taps import grid, tap
 from skiptool.model.unet import restore
-from skiptool.names import in_data_flow
+from skiptool.names import VALIDATION, in_data_flow
 from skiptool.records import Shift
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
@@ -33,6 +33,9 @@ __all__ = [
     "sizes",
     "tapped_network",
 ]
+
+Grid = tuple[int, int]
+"""Rows and columns that feature maps are pooled to."""
 
 POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
 
@@ -68,17 +71,37 @@ def tapped_network(
 
 
 def planned_job(
-    tapped: TappedNetwork, domain: Domain, shift: Shift, how: tuple[DatasetStore, Path, str, str]
+    tapped: TappedNetwork,
+    domain: Domain,
+    shift: Shift,
+    how: tuple[DatasetStore, Path, str, str, Grid | None],
+    validated: Sequence[int] | None = None,
 ) -> Job:
-    """Return the store to make; ``how`` are dataset, output, split and data type.
+    """Return the store to make.
+
+    Parameters
+    ----------
+    tapped : TappedNetwork
+    domain : Domain
+    shift : Shift
+    how : tuple
+        Dataset, output, split as typed, data type, and the grid asked for, if any.
+    validated : sequence of int, optional
+        Samples of the domain that the model was validated on, where the split is its fold.
 
     Raises
     ------
     MismatchError
-        If the model does not fit the images.
+        If the model does not fit the images, or the grid is finer than its deepest feature map.
     """
-    (model, network, layers), (store, out, split, dtype) = tapped, how
+    (model, network, layers), (store, out, split, dtype, asked) = tapped, how
     size = (domain.height, domain.width)
+    pooled_to = asked or grid(*size)
+    if pooled_to[0] > grid(*size)[0] or pooled_to[1] > grid(*size)[1]:
+        raise MismatchError(
+            f"{store.path}: domain {domain.name}: --grid {_written(pooled_to)} is finer than the "
+            f"deepest feature map of its images, {_written(grid(*size))}; give a coarser one"
+        )
     model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
     name = f"{model.name.replace('/', '-')}_{domain.name}_{str(shift).replace('=', '-')}.zarr"
     path = out if out.suffix == ".zarr" else out / name
@@ -88,19 +111,28 @@ def planned_job(
         {
             **{"shift": str(shift), "domain": domain.name, "split": split},
             **{"layers": ",".join(layers), "dtype": dtype},
+            **({} if asked is None else {"grid": _written(asked)}),
         },
         {"data": store.path, "out": path},
         {"model": model.id, "dataset": store.lineage.id},
     )
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
-        **{"dataset": store.path.name, "domain": domain.name, "split": split},
+        **{"dataset": store.path.name, "domain": domain.name},
+        "split": split if validated is None else VALIDATION,
         **{"shift": shift.kind.value, "factor": shift.factor},
         "patch_size": [*size],
-        **{"grid": list(grid(*size)), "pooling": POOLING},
+        "grid": list(pooled_to),
+        "pooling": POOLING if asked is None else f"mean over a grid of {_written(asked)}",
     }
-    indices = domain.select(None if split == "all" else split)
+    indices = validated
+    if indices is None:
+        indices = domain.select(None if split == "all" else split)
     return Job(path, network, layers, domain, shift, making, facts, indices)
+
+
+def _written(pooled_to: Grid) -> str:
+    return f"{pooled_to[0]}x{pooled_to[1]}"
 
 
 def check_jobs(jobs: Sequence[Job], out: Path) -> None:
@@ -123,7 +155,7 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
     if twice:
         raise ArgumentError(
             f"{twice[0]}: would be made twice; give each model, domain and shift once, and "
-            "models of the same architecture and fold each another --out"
+            "models of the same architecture, fold and repeat another --out each"
         )
     if out.suffix != ".zarr" and not out.is_dir():
         check_free(out, overwrite=False, resume=False)

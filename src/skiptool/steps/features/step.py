@@ -7,25 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from skiptool.errors import ArgumentError
 from skiptool.model.faults import memory_told
 from skiptool.model.hardware import choose_device
 from skiptool.model.infer import read_ahead
 from skiptool.model.taps import tap
+from skiptool.names import Split
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Task
 from skiptool.shifts.photometric import apply_all
 from skiptool.steps.features.jobs import (
-    POOLING,
     Job,
     check_jobs,
     planned_job,
     sizes,
     tapped_network,
 )
-from skiptool.stores.checkpoint import open_model
-from skiptool.stores.dataset import DatasetStore, StoredSamples, open_dataset
+from skiptool.stores.checkpoint import StoredModel, open_model
+from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
 from skiptool.stores.domains import chosen_domains
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.lookup import finished
@@ -33,11 +33,20 @@ from skiptool.stores.parents import parents_made
 from skiptool.stores.runs import model_folders
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.unchanged import check_unchanged
+from skiptool.stores.validated import FOLD, validated_samples
 
 if TYPE_CHECKING:
     from skiptool.records import Float32, Image
 
-__all__ = ["extract_features"]
+__all__ = ["SPLITS", "extract_features"]
+
+SPLITS = (*(split.value for split in Split), FOLD, "all")
+
+_HELD = {FOLD: Split.TRAIN.value}
+"""The stored split that holds the samples, where it is called otherwise."""
+
+_Part: TypeAlias = tuple[Domain, tuple[int, ...] | None]
+"""A domain, and its samples where they are not those of a stored split."""
 
 
 def extract_features(
@@ -50,6 +59,7 @@ def extract_features(
     split: str = "test",
     layers: Sequence[str] = (),
     transmission: bool = False,
+    grid: tuple[int, int] | None = None,
     dtype: str = "float16",
     device: str = "auto",
     overwrite: bool = False,
@@ -75,12 +85,16 @@ def extract_features(
     domains : sequence of str
         Domains to read, by default all that hold samples of the split.
     split : str
-        ``train``, ``test`` or ``all``.
+        ``train``, ``test``, ``all``, or ``fold``: what each model was validated on, which the
+        store calls split ``validation``.
     layers : sequence of str
         Names out of ``LAYERS`` and ``DECODER_INPUTS``, or module names of the network; all of
         ``LAYERS`` that it has by default.
     transmission : bool
         Add all ``DECODER_INPUTS`` that it has: what decoder blocks get by skips and from below.
+    grid : (rows, columns), optional
+        Pool to this grid whatever the size of the images, so that domains of several sizes have
+        equally many vectors an image.
     dtype, device : str
         ``float16``, ``float32``; ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     overwrite, resume, dry_run, progress : bool, Progress
@@ -88,7 +102,8 @@ def extract_features(
     Returns
     -------
     Outcome
-        Outputs: the stores, in the order models, domains, shifts.
+        Outputs: the stores, in the order models, domains, shifts. Failures, with ``fold``: models
+        that were trained on another split of the data, or elsewhere.
 
     Raises
     ------
@@ -97,44 +112,64 @@ def extract_features(
     FormatError
         If an input is damaged, or an activation is not finite.
     MismatchError
-        If a model does not fit the images.
+        If a model does not fit the images, the only one was not trained on this split of them, or
+        the grid is finer than the deepest feature map.
+    SourceError
+        If none of several models was trained on this split of the images.
     ExistsError
         If an output exists.
     """
-    words = {"split": (split, ("train", "test", "all")), "dtype": (dtype, ("float16", "float32"))}
+    words = {"split": (split, SPLITS), "dtype": (dtype, ("float16", "float32"))}
     for option, (word, known) in words.items():
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     target, store = choose_device(device), open_dataset(data)
-    networks = [
-        tapped_network(open_model(path), layers, transmission=transmission)
-        for path in model_folders(models)
-    ]
-    chosen = chosen_domains(store, domains, split, progress)
-    jobs = [
-        planned_job(network, domain, shift, (store, out, split, dtype))
-        for network in networks
-        for domain in chosen
-        for shift in shifts
-    ]
+    chosen = chosen_domains(store, domains, _HELD.get(split, split), progress)
+    read, failures = _asked(
+        store, chosen, [open_model(path) for path in model_folders(models)], split
+    )
+    jobs = []
+    for model, parts in read:
+        network = tapped_network(model, layers, transmission=transmission)
+        jobs += [
+            planned_job(network, domain, shift, (store, out, split, dtype, grid), validated)
+            for domain, validated in parts
+            for shift in shifts
+        ]
     check_jobs(jobs, out)
     how = {"resume": resume, "clear": not dry_run}
     waiting = [job for job in jobs if not finished(job.out, job.making, **how)]
     for job in (job for job in waiting if job.out == out or out.is_dir()):
         check_free(job.out, overwrite=overwrite, resume=resume)
     if dry_run:
-        return Outcome(summary=sizes(waiting, dtype))
-    for name in dict.fromkeys(job.domain.name for job in waiting):
-        here = [job for job in waiting if job.domain.name == name]
+        return Outcome(summary=sizes(waiting, dtype), failures=failures)
+    together: dict[tuple[str, tuple[int, ...]], list[Job]] = {}
+    for job in waiting:
+        together.setdefault((job.domain.name, tuple(job.indices)), []).append(job)
+    for here in together.values():
         _run(here, store, (target, overwrite, resume), progress)
-    return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)})
+    return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)}, failures=failures)
+
+
+def _asked(
+    store: DatasetStore, domains: Sequence[Domain], models: Sequence[StoredModel], split: str
+) -> tuple[list[tuple[StoredModel, list[_Part]]], tuple[str, ...]]:
+    """Say what is read by each model: a split of all domains, or its validation fold."""
+    if split != FOLD:
+        return [(model, [(domain, None) for domain in domains]) for model in models], ()
+    found, failures = validated_samples(store, domains, models)
+    read: list[tuple[StoredModel, list[_Part]]] = [
+        (models[number], [(store.domain(name), samples)])
+        for number, (name, samples) in found.items()
+    ]
+    return read, tuple(failures)
 
 
 def _run(
     jobs: Sequence[Job], store: DatasetStore, how: tuple[str, bool, bool], progress: Progress
 ) -> None:
-    """Fill all stores of one domain in one reading of its images."""
-    domain, indices = jobs[0].domain, jobs[0].indices
+    """Fill all stores of the same images of one domain in one reading of them."""
+    domain, indices = jobs[0].domain, list(jobs[0].indices)
     columns = {name: values[indices] for name, values in domain.columns.items()}
     with ExitStack() as stack, progress.task(f"features {domain.name}", len(indices)) as task:
         stack.enter_context(parents_made(jobs[0].out))
@@ -142,7 +177,8 @@ def _run(
         for job in jobs:
             partial = stack.enter_context(staged(job.out, overwrite=how[1], resume=how[2]))
             dtype = job.making.parameters["dtype"]
-            identity = {**job.making.determinants, "pooling": POOLING, "input": "x / 255"}
+            identity = {**job.making.determinants, "pooling": job.facts["pooling"]}
+            identity["input"] = "x / 255"
             writer = FeatureWriter(partial, job.making, identity, job.facts, columns, dtype)
             writers.append((job, writer))
         _fill(writers, store.samples(domain.name, indices), how[0], task)
@@ -175,4 +211,7 @@ def _pooled(
     shifted = cache(partial(apply_all, images))
     for job, writer in writers:
         if start >= writer.written:
-            yield writer, tap(job.network, shifted(job.shift), job.layers, device)
+            yield (
+                writer,
+                tap(job.network, shifted(job.shift), job.layers, device, tuple(job.facts["grid"])),
+            )

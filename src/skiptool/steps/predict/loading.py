@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from skiptool.errors import ArgumentError, MismatchError, SkiptoolError, SourceError
+from skiptool.errors import ArgumentError, MismatchError, SkiptoolError
 from skiptool.model.faults import memory_told
 from skiptool.model.infer import place
 from skiptool.model.unet import restore
@@ -13,8 +13,9 @@ from skiptool.steps.predict.run import Loaded
 from skiptool.stores.checkpoint import StoredModel, open_model
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.runs import model_folders
+from skiptool.stores.validated import nothing_left
 
-__all__ = ["check_fits", "load_models", "nothing_left"]
+__all__ = ["check_fits", "load_models"]
 
 
 def load_models(
@@ -63,13 +64,6 @@ def load_models(
         raise nothing_left(failed)
     _check_twice([model.stored for model in loaded])
     return loaded, [str(error) for error in failed]
-
-
-def nothing_left(failed: Sequence[SkiptoolError]) -> SkiptoolError:
-    """Return what to raise where no model can be used."""
-    if len(failed) == 1:
-        return failed[0]
-    return SourceError(f"all {len(failed)} models failed, the first: {failed[0]}")
 
 
 def check_fits(model: StoredModel, store: DatasetStore, domains: Iterable[Domain]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.model.hardware import choose_device, choose_precision
-from skiptool.names import Kind, Precision, Split
+from skiptool.names import VALIDATION, Kind, Precision, Split
 from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Table
 from skiptool.steps.predict.asked import (
     Places,
@@ -21,12 +21,7 @@ from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
 from skiptool.steps.predict.overlays import OverlaySink
 from skiptool.steps.predict.run import Counted, Part, Run, Sink
-from skiptool.steps.predict.selection import (
-    FOLD,
-    VALIDATION,
-    fold_parts,
-    split_parts,
-)
+from skiptool.steps.predict.selection import FOLD, fold_parts, split_parts
 from skiptool.steps.predict.substituting import check_substitutions, count_with_substitution
 from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
 from skiptool.stores.dataset import open_dataset
@@ -90,8 +85,9 @@ def predict_dataset(
     split : str
         ``train``, ``test``, ``all``, or ``fold``: what each model was validated on.
     ensemble : bool
-        Also average the class probabilities (softmax, float32 (N, J, H, W)) of the folds of each
-        architecture. Such rows have fold -1 and a model named ``resnet18-L1/ensemble``.
+        Also average the class probabilities (softmax, float32 (N, J, H, W)) of all trainings
+        (folds and their repeats) of each architecture. Such rows have fold -1 and a model named
+        ``resnet18-L1/ensemble``.
     clean_skips, shifted_skips : sequence of str
         Skip substitution (`skiptool.model.substitute`): the decoder gets these feature maps of the
         unshifted image and all others of the shifted one, or the other way round. ``1,3``,
@@ -148,7 +144,7 @@ def predict_dataset(
         parts = split_parts(chosen, split, len(loaded))
     groups, alone = fold_ensembles([m.stored for m in loaded]) if ensemble else ([], [])
     if alone:
-        progress.warn(f"no ensemble of {', '.join(alone)}: there is but one fold of each")
+        progress.warn(f"no ensemble of {', '.join(alone)}: there is only one training of each")
     clean = None if clean_domain is None else store.domain(clean_domain)
     run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic, wanted, clean)
     if wanted:

@@ -30,7 +30,7 @@ __all__ = ["absent_classes", "forecast", "iou_table"]
 def iou_table(run: Run, totals: Totals) -> Table:
     """IoU accumulated over the split: a row a domain and shift, a column an architecture.
 
-    Folds are averaged, ensembles have columns of their own. Where there are several foreground
+    Trainings are averaged, ensembles have columns of their own. Where there are several foreground
     classes, the row of their mean is followed by one for each.
 
     Parameters
@@ -57,8 +57,14 @@ def iou_table(run: Run, totals: Totals) -> Table:
         cells[name] = [_mean(totals, numbers, row[:3], row[3]) for row in rows]
     samples = "samples of each model's validation fold" if run.split == FOLD else run.split
     words = samples if run.split == FOLD else f"{samples} samples"
-    title = f"IoU of {', '.join(classes[1:])}, {words}, mean over folds"
+    title = f"IoU of {', '.join(classes[1:])}, {words}, mean over {_trained(run)}"
     return Table(title, cells)
+
+
+def _trained(run: Run) -> str:
+    """Say whether folds alone are averaged, or repeats of them as well."""
+    repeated = any(model.stored.repeat for model in run.models)
+    return "folds and their repeats" if repeated else "folds"
 
 
 def _column(model: StoredModel | Ensemble) -> str:

@@ -118,6 +118,8 @@ def as_columns(named: Named, names: Iterable[str]) -> tuple[dict[str, list[Any]]
     for name, each in named:
         for number in each.numbers():
             row = {**number, "figure": name, "title": each.title}
+            if "folds" in row:  # the older name of the same count
+                row.setdefault("trainings", row["folds"])
             unknown = row.keys() - columns.keys()
             if unknown:
                 raise KeyError(f"{name}: numbers have a column {unknown.pop()!r}")

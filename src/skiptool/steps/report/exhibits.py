@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.exports.data_sheets import data_sheets
 from skiptool.exports.pictures import examples
+from skiptool.figures.beyond import beyond_marginals
 from skiptool.figures.differences import score_matrices
 from skiptool.figures.forecast import loss_forecasts
 from skiptool.figures.forecasts import forecasts
@@ -17,9 +18,12 @@ from skiptool.figures.shifts import comparisons
 from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
 from skiptool.metrics.scores import scores
+from skiptool.names import VALIDATION, Kind
 from skiptool.readings import joined
+from skiptool.readings.beyond import BEYOND_COLUMNS, of_channels
 from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 from skiptool.steps.report.inputs import Inputs
+from skiptool.stores.header import FORMAT_VERSIONS
 from skiptool.stores.histories import history_facts
 from skiptool.stores.schemas import HISTORY, REGISTRATION
 from skiptool.stores.tables import MetricTable
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exhibits", "pictures", "printed_tables", "unmet"]
 
-_LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS)))
+_LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS, *BEYOND_COLUMNS)))
 
 
 def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False) -> list[Shown]:
@@ -45,8 +49,9 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
         Whether to forecast the loss of IoU where nothing is labelled.
     """
     rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
-    layers = _columns(inputs.shifts, lambda table: table.lacking("channel").columns(_LAYERS))
-    gathered = ("channel", "value")
+    layers = _columns(inputs.shifts, _layers)
+    whole, layers = layers, of_channels(layers) if inputs.shifts else {}
+    gathered = ("channel", "value", "corrected")
     channels = _columns(inputs.shifts, lambda table: table.gathered(CHANNEL_KEYS, gathered))
     histories = [
         (history_facts(table), table.columns(tuple(HISTORY))) for table in inputs.histories
@@ -58,9 +63,10 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
     ]
     return [
         *score_matrices(rated),
-        *_substitutions(inputs, by_subject, level, seed),
-        *paired_comparisons(by_subject, level=level, seed=seed),
+        *_substitutions(inputs, by_subject, level),
+        *paired_comparisons(by_subject, level=level),
         *(comparisons(layers, channels) if inputs.shifts else ()),
+        *(beyond_marginals(whole) if inputs.shifts else ()),
         *(forecasts(rated, layers, level=level, seed=seed) if inputs.shifts else ()),
         *(loss_forecasts(rated, layers, level=level) if forecast and inputs.shifts else ()),
         *training_curves(histories),
@@ -69,14 +75,28 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
     ]
 
 
+def _layers(table: MetricTable) -> dict[str, list[Any]]:
+    """Read the rows of layers; those of the first format come with a warning."""
+    found = table.lacking("channel").columns(_LAYERS)
+    if table.lineage.format_version < FORMAT_VERSIONS[Kind.SHIFT]:
+        found["warnings"] = [_FIRST_FORMAT] * len(found["warnings"])
+    return found
+
+
+_FIRST_FORMAT = (
+    "the distances were measured by version 0.1, whose estimates are too high with few images or "
+    "sparse channels and whose p-values are wrong for units of unequal size (make the table again)"
+)
+
+
 def _substitutions(
-    inputs: Inputs, by_subject: dict[str, list[Any]], level: float, seed: int
+    inputs: Inputs, by_subject: dict[str, list[Any]], level: float
 ) -> Iterator[Shown]:
     sorted_tables = inputs.by_clean_domain()
     for domain, tables in sorted_tables.items():
         alone = len(sorted_tables) == 1  # then they are all tables, which have been read
         totals = by_subject if alone else inputs.totals("subject", tables=tables)
-        yield from substitutions(totals, clean_domain=domain, level=level, seed=seed)
+        yield from substitutions(totals, clean_domain=domain, level=level)
 
 
 def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:
@@ -84,6 +104,8 @@ def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:
     topics, lines = {each.topic for each in shown}, []
     if forecast and "forecast" not in topics:
         lines.append(_NO_FIT)
+    if inputs.predictions and inputs.shifts:
+        lines += _unjoined(inputs)
     if "substitution" not in topics:
         for table in inputs.predictions:
             if set(table.distinct(["clean_skips"])["clean_skips"]) - {None}:
@@ -91,9 +113,31 @@ def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:
     return lines
 
 
+def _unjoined(inputs: Inputs) -> Iterator[str]:
+    """Say in a line each which distances are compared with no loss of IoU."""
+    scored = set(_columns(inputs.predictions, lambda table: table.distinct(["split"]))["split"])
+    for table in inputs.shifts:
+        found = table.distinct(["reference_split", "split"])
+        measured = {*found["reference_split"], *found["split"]} - {None, "all"}
+        for split in sorted(measured - scored):
+            option = "fold" if split == VALIDATION else split
+            yield (
+                f"{table.path.name}: distances of {split} images are compared with no loss of IoU "
+                f"for want of their scores; give a table of 'skiptool predict --split {option}'"
+            )
+        means = table.lacking("channel").columns(["corrected"])["corrected"]
+        lost = sum(value is None for value in means)
+        if lost:
+            yield (
+                f"{table.path.name}: {lost} of {len(means)} distances of layers have no corrected "
+                "value and are compared with no loss of IoU"
+            )
+
+
 _NO_FIT = (
-    "--forecast: nothing to fit; give scores (predict, best with --split fold) and distances by "
-    "layer (hellinger) of the same networks under two kinds of shift of one domain at least"
+    "--forecast: nothing to fit; give scores and corrected distances by layer (predict and "
+    "features, best with --split fold, and hellinger) of the same networks and images under two "
+    "kinds of shift of one domain at least"
 )
 
 _NO_PLAIN = (

@@ -13,9 +13,9 @@ from skiptool.stores.tables import MetricTable
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown
 
-__all__ = ["overview"]
+__all__ = ["once_trained", "overview"]
 
-_TOLD = ("substitution", "paired", "rank-correlation", "forecast-by-layer", "forecast")
+_TOLD = ("substitution", "paired", "beyond", "rank-correlation", "forecast-by-layer", "forecast")
 """Topics whose first two sentences are an outcome, and what limits it."""
 
 _FEW = 3  # names are listed, more are counted
@@ -36,8 +36,8 @@ def overview(
     -------
     summary : tuple of str
     facts : dict
-        Datasets, domains, architectures, folds, shifts, samples, subjects: as far as any input
-        says so.
+        Datasets, domains, architectures, folds, repeats, shifts, samples, subjects: as far as
+        any input says so.
     """
     told: dict[str, str] = {}
     for _, each in named:
@@ -45,6 +45,32 @@ def overview(
         if sentences and each.topic in _TOLD:
             told.setdefault(each.topic, " ".join(sentences[:2]))
     return tuple(told[topic] for topic in _TOLD if topic in told), _facts(inputs)
+
+
+def once_trained(inputs: Inputs) -> str:
+    """Say that a network that was trained once says nothing about the next training.
+
+    Returns
+    -------
+    str
+        Empty where every architecture was trained at least twice, or none is known.
+    """
+    found = _distinct([*inputs.predictions, *inputs.shifts], (*_NETWORK, "fold", "model_id"))
+    trainings: dict[tuple[Any, ...], set[str]] = {}
+    for *network, fold, model in zip(*found.values(), strict=True):
+        if network[1] and model and fold != ENSEMBLE_FOLD:
+            trainings.setdefault(tuple(network), set()).add(model)
+    once = sum(len(models) == 1 for models in trainings.values())
+    if not once:
+        return ""
+    some = f"{once} of {len(trainings)} architectures were"
+    who = "Each network was" if once == len(trainings) else some
+    return (
+        f"{who} trained only once. Another training of the same architecture may differ by far "
+        "more than these intervals, which are over subjects or images: they hold for these "
+        "networks and say nothing about the next one. To compare architectures, train several "
+        "folds or repeats (train --fold, --repeats)."
+    )
 
 
 def _facts(inputs: Inputs) -> dict[str, str]:
@@ -60,11 +86,18 @@ def _facts(inputs: Inputs) -> dict[str, str]:
         "Domains": _listed(both["domain"]),
         "Architectures": _counted({each for each in networks if each[1]}),
         "Folds": _counted({fold for fold in both["fold"] if fold not in (None, ENSEMBLE_FOLD)}),
+        "Repeats": _repeats(both["repeat"]),
         "Shifts": _counted({each for each in shifts if each[0] not in (None, ShiftKind.ORIGINAL)}),
         "Samples predicted": _counted(set(samples)),
         "Subjects": _counted(set(subjects)),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _repeats(found: Iterable[int | None]) -> str:
+    """Count the repeats where folds were trained more than once."""
+    different = {repeat for repeat in found if repeat is not None}
+    return _counted(different) if any(different) else ""
 
 
 def _distinct(tables: Sequence[MetricTable], names: Sequence[str]) -> dict[str, list[Any]]:
@@ -75,7 +108,8 @@ def _distinct(tables: Sequence[MetricTable], names: Sequence[str]) -> dict[str, 
     return found
 
 
-_BOTH = ("dataset", "domain", "arch", "encoder", "pruning", "fold", "shift", "factor")
+_NETWORK = ("arch", "encoder", "pruning")
+_BOTH = ("dataset", "domain", "arch", "encoder", "pruning", "fold", "repeat", "shift", "factor")
 
 
 def _listed(names: Iterable[str | None]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from skiptool.records import SILENT, Outcome, Progress, Table
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs
-from skiptool.steps.report.overview import overview
+from skiptool.steps.report.overview import once_trained, overview
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.schemas import REPORT
 from skiptool.stores.staging import check_free, staged
@@ -72,6 +73,11 @@ def write_report(
         Output: the page. Side outputs: its numbers, the figures. Tables, without a page: the
         matrices of IoU and of distances, the rank correlations, training and registration.
 
+    Warns
+    -----
+    UserWarning
+        If an architecture was trained once only.
+
     Raises
     ------
     ArgumentError
@@ -91,11 +97,15 @@ def write_report(
     inputs = read_inputs(tables)
     shown = exhibits(inputs, level, seed, forecast=forecast)
     _tell(unmet(inputs, shown, forecast), progress)
+    caution = once_trained(inputs)
+    if caution:  # the command line silences the second one
+        progress.warn(caution)
+        warnings.warn(caution, UserWarning, stacklevel=2)
     printed = () if out is not None else printed_tables(shown)
     if numbers is None:
         return Outcome(tables=_some(printed, tables))
-    drawn, warnings = pictures(inputs)
-    _tell(warnings, progress)
+    drawn, lacking = pictures(inputs)
+    _tell(lacking, progress)
     named = with_names([*shown, *drawn])
     folder = None if figures is None else Folder(figures, tuple(formats), overwrite)
     if folder is not None:
@@ -111,7 +121,7 @@ def write_report(
     if out is not None:
         origins = [_origin(*each) for each in [(out.name, header), *inputs.origins]]
         summary, facts = overview(inputs, named)
-        page = render_page(title, sections, origins, summary=summary, facts=facts)
+        page = render_page(title, sections, origins, summary=summary, facts=facts, caution=caution)
         with staged(out, overwrite=overwrite) as partial:
             partial.write_text(page, encoding="utf-8")
     return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
+from skiptool.model.augment import AUGMENTATION
 from skiptool.model.checks import check_shares
 from skiptool.model.fit import Fitted, count_steps, fit
 from skiptool.model.loggers import Logging
 from skiptool.model.ranks import ALONE, Ranks
 from skiptool.names import Arch
-from skiptool.records import SILENT
+from skiptool.records import SILENT, training_name
 from skiptool.stores.header import Making, digest
 from skiptool.stores.staging import check_free, partial_of
 
@@ -27,11 +28,13 @@ __all__ = [
     "Fit",
     "Job",
     "check_free_of",
+    "chosen_repeats",
     "drawn",
     "follow",
     "forecast",
     "plan_fit",
     "plan_job",
+    "trainings",
 ]
 
 LOGS = "logs"
@@ -106,6 +109,33 @@ class Fit:
         return sum(count_steps(self.job.training, self.draws, len(self.validation), ranks))
 
 
+def chosen_repeats(repeats: int, repeat: Sequence[int]) -> list[int]:
+    """Return the numbers of the repeats to train: those given, else all of so many.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none, or one is negative or not below ``repeats``, where that is above 1.
+
+    Examples
+    --------
+    >>> chosen_repeats(3, ()), chosen_repeats(1, [4, 2])
+    ([0, 1, 2], [2, 4])
+    """
+    if repeats < 1:
+        raise ArgumentError(f"--repeats {repeats}: expected at least 1")
+    for number in repeat:
+        if number < 0 or number >= repeats > 1:
+            most = f"{repeats - 1}, below --repeats" if repeats > 1 else "any number"
+            raise ArgumentError(f"--repeat {number}: expected 0 to {most}")
+    return sorted(set(repeat)) or list(range(repeats))
+
+
+def trainings(protocol: Training, folds: Iterable[int], repeats: Sequence[int]) -> list[Training]:
+    """Return the trainings of one network: all repeats of the first fold, then of the next."""
+    return [replace(protocol, fold=fold, repeat=repeat) for fold in folds for repeat in repeats]
+
+
 def plan_job(
     plan: TrainingFolds,
     out: Path,
@@ -124,7 +154,7 @@ def plan_job(
     """
     plan.parts(training.fold)
     architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
-    folder = out / architecture.folder / f"fold{training.fold}"
+    folder = out / architecture.folder / training_name(training.fold, training.repeat)
     making = Making(
         "train",
         (plan.store.path,),
@@ -136,6 +166,7 @@ def plan_job(
         },
         {"out": out},
         {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
+        {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
     )
     return Job(folder, architecture, training, making, parameters)
 
@@ -195,7 +226,9 @@ def check_free_of(jobs: Sequence[Job], out: Path, overwrite: bool, resume: bool)
         if job.folder.parent.is_dir():
             check_free(job.folder, overwrite=overwrite, resume=resume)
     if len({job.folder for job in jobs}) < len(jobs):
-        raise ArgumentError("an encoder, pruning or fold is given twice; each makes one model")
+        raise ArgumentError(
+            "an encoder, pruning, fold or repeat is given twice; each makes one model"
+        )
 
 
 def forecast(plan: TrainingFolds, jobs: Sequence[Job]) -> dict[str, Any]:

@@ -23,11 +23,13 @@ from skiptool.steps.train.jobs import (
     LOGS,
     Fit,
     check_free_of,
+    chosen_repeats,
     drawn,
     follow,
     forecast,
     plan_fit,
     plan_job,
+    trainings,
 )
 from skiptool.steps.train.writing import summary, write
 from skiptool.stores.dataset import open_dataset
@@ -45,6 +47,7 @@ def train_fold(
     out: Path,
     *,
     fold: int = 0,
+    repeat: int = 0,
     encoder: str = "resnet18",
     skips: tuple[int, ...] = SKIP_LEVELS,
     arch: str = Arch.UNET,
@@ -65,6 +68,8 @@ def train_fold(
         Dataset store; folder of runs.
     fold : int
         Fold to validate on.
+    repeat : int
+        Which training of this fold, from 0: another one has another random seed.
     encoder : str
     skips : tuple of int
         Levels that stay; ``(1, 2, 3, 4)`` is the baseline.
@@ -74,7 +79,8 @@ def train_fold(
     Returns
     -------
     Path
-        The model folder, ``out/<encoder>-<pruning>/fold<k>``; see `skiptool.load_model`.
+        The model folder, ``out/<encoder>-<pruning>/fold<k>``, with ``-r<repeat>`` behind it unless
+        the repeat is 0; see `skiptool.load_model`.
 
     Raises
     ------
@@ -89,6 +95,7 @@ def train_fold(
         skips=[skips],
         arch=arch,
         fold=[fold],
+        repeat=[repeat],
         folds=folds,
         protocol=protocol,
         device=device,
@@ -109,6 +116,8 @@ def train_models(
     skips: Sequence[tuple[int, ...]] = (SKIP_LEVELS,),
     arch: str = Arch.UNET,
     fold: Sequence[int] = (),
+    repeats: int = 1,
+    repeat: Sequence[int] = (),
     folds: int | None = None,
     protocol: Training | None = None,
     device: str = "auto",
@@ -122,7 +131,7 @@ def train_models(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Train one model for each encoder, choice of skip connections and validation fold.
+    """Train one model for each encoder, choice of skip connections, validation fold and repeat.
 
     Section IV.C: Adam, step decay from 1e-4, batches of 8, 50 epochs, cross-entropy and
     generalised Dice loss, flips, crops, rotation and scaling, no colour augmentation, inputs
@@ -143,10 +152,16 @@ def train_models(
         ``unet``, ``unetplusplus``, ``linknet`` or ``manet``.
     fold : sequence of int
         Validation folds to train, all by default.
+    repeats : int
+        Trainings of each network on each fold. They differ in their random seed alone: in the
+        initial weights (where none are loaded), the order of batches and the augmentation. Repeat
+        0 uses the seed of the protocol, the others seeds that are derived from it.
+    repeat : sequence of int
+        Numbers of the repeats to train, by default 0 to ``repeats`` - 1.
     folds : int, optional
         Derive so many folds, grouped by subject, instead of those stored with the data.
     protocol : Training, optional
-        The rest of the protocol; its ``fold`` is ignored.
+        The rest of the protocol; its ``fold`` and ``repeat`` are ignored.
     device, workers : str, int
         Where it runs; loader processes, by default none on a CPU, else all usable cores but one.
     devices, nodes : int
@@ -179,6 +194,7 @@ def train_models(
     settings = protocol or Training(fold=0)
     check_protocol(settings)
     check_loggers(loggers)
+    chosen = chosen_repeats(repeats, repeat)
     plan = training_folds(open_dataset(data), domain, folds, settings.seed)
     target = choose_device(device)
     ranks = find_ranks(devices, nodes)
@@ -195,9 +211,9 @@ def train_models(
     # Each is built once here, so that an unknown encoder is refused before anything is trained.
     networks = {each: build(each, seed=settings.seed) for each in architectures}
     jobs = [
-        plan_job(plan, out, each, parameter_count(networks[each]), replace(settings, fold=k), folds)
+        plan_job(plan, out, each, parameter_count(networks[each]), training, folds)
         for each in architectures
-        for k in sorted(set(fold)) or plan.numbers
+        for training in trainings(settings, sorted(set(fold)) or plan.numbers, chosen)
     ]
     how = {"resume": resume, "clear": not dry_run}
     waiting = [job for job in jobs if not finished(job.folder, job.making, **how)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import FormatError
+from skiptool.model.augment import AUGMENTATION
 from skiptool.model.fit import LAST
 from skiptool.names import Arch, Kind
 from skiptool.records import Table
@@ -40,9 +41,10 @@ def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
         raise
     header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
     extra = {
-        "fold": job.training.fold,
+        **{"fold": job.training.fold, "repeat": job.training.repeat},
         "parameter_count": job.parameter_count,
         "training": job.training.recorded(),
+        "augmentation": dict(AUGMENTATION),
         **{"split_hash": plan.hash, **drawn(plan)},
         **{"best_epoch": fitted.best_epoch, "best_mIoU": fitted.best_miou},
         "encoder_start": asdict(fitted.encoder_weights),
@@ -59,9 +61,11 @@ def summary(jobs: Sequence[Job]) -> tuple[Table, ...]:
     """Return the table of the models trained now, none if there are none."""
     others = any(job.architecture.arch != Arch.UNET for job in jobs)
     names = (*(("arch",) if others else ()), "encoder", "pruning")
+    repeats: list[str | int | float | None] = [job.training.repeat for job in jobs]
     columns: dict[str, list[str | int | float | None]] = {
         **{key: [getattr(job.architecture, key) for job in jobs] for key in names},
         "fold": [job.training.fold for job in jobs],
+        **({"repeat": repeats} if any(repeats) else {}),
         "parameters": [job.parameter_count for job in jobs],
     }
     return (Table("Trained", columns),) if jobs else ()

@@ -1,0 +1,101 @@
+"""Distance between the covariance matrices of two sets of feature vectors.
+
+What the Hellinger distance of each channel cannot see: channels whose own distributions stay the
+same while their relations to one another change.
+
+    d(A, B) = |C_A - C_B|_F / sqrt(|C_A|_F^2 + |C_B|_F^2)
+
+with C the D x D covariance matrix of the standardised channels. It is 0 for equal matrices and 1
+where they have no direction in common; because both are positive semidefinite it is never more. Its
+numerator is that of the CORAL loss without its constant, a relative of the covariance term of the
+Frechet distance that needs no root of a matrix.
+
+References
+----------
+B. Sun and K. Saenko, "Deep CORAL: correlation alignment for deep domain adaptation", ECCV Workshops
+2016. D. C. Dowson and B. V. Landau, "The Frechet distance between multivariate normal
+distributions", J Multivariate Anal 12(3), 1982.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from skiptool.records import Float64
+
+__all__ = ["CovarianceParts", "relative_distance", "row_parts"]
+
+_ROUNDING: Final = 1e-12
+"""Relative distances below this are rounding, and told as 0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CovarianceParts:
+    """Means of both sets under L labellings, to which second moments are added by rows.
+
+    Attributes
+    ----------
+    first, second : float64, shape (L, D)
+        Mean vector of the units that play the one set, and of the others.
+    share : float
+        Share of the pooled units that are in the first set.
+    """
+
+    first: Float64
+    second: Float64
+    share: float
+
+    def of(self, rows: slice, pooled: Float64, change: Float64) -> tuple[Float64, Float64]:
+        """Return what some rows of the matrices add to numerator and denominator, squared.
+
+        Parameters
+        ----------
+        rows : slice
+            Rows a to b of the D x D matrices.
+        pooled : float64, shape (b - a, D - a)
+            Second moments over all units, on and right of the diagonal of row a.
+        change : float64, shape (L, b - a, D - a)
+            Second moments of the first set minus those of the second, under each labelling.
+
+        Returns
+        -------
+        apart, size : float64, shape (L,)
+            Sums of (C_A - C_B)^2 and of C_A^2 + C_B^2; what lies right of column b counts twice,
+            for the rows below the diagonal that are never computed.
+        """
+        times = np.full(pooled.shape[1], 2.0)
+        times[: rows.stop - rows.start] = 1.0
+        apart, size = np.zeros((2, len(change)))
+        for place, moved in enumerate(change):
+            first, second = self.first[place], self.second[place]
+            one = pooled + (1.0 - self.share) * moved - np.outer(first[rows], first[rows.start :])
+            two = pooled - self.share * moved - np.outer(second[rows], second[rows.start :])
+            apart[place] = (np.square(one - two) @ times).sum()
+            size[place] = ((np.square(one) + np.square(two)) @ times).sum()
+        return apart, size
+
+
+def relative_distance(apart: Float64, size: Float64) -> Float64:
+    """Return d from both sums; 0 where nothing varies or only rounding is left."""
+    ratio = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
+    found = np.sqrt(ratio)
+    return np.asarray(np.where(found < _ROUNDING, 0.0, np.minimum(found, 1.0)))
+
+
+def row_parts(channels: int, labellings: int, limit: int) -> Iterator[slice]:
+    """Cut the rows of D x D matrices so that ``labellings`` of each part fit into some bytes.
+
+    Only what is on and right of the diagonal is held, so that later parts have more rows.
+    """
+    start = 0
+    while start < channels:
+        rows = limit // (8 * labellings * (channels - start))
+        stop = min(channels, start + max(1, rows))
+        yield slice(start, stop)
+        start = stop
