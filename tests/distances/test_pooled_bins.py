@@ -19,7 +19,7 @@ Counts = NDArray[Any]
 
 @st.composite
 def counted(draw: st.DrawFn, *, alike: bool = False) -> tuple[Counts, Counts]:
-    """Draw counts (U, D, B) and (V, D, B) of units that each hold K values, sparse as real ones."""
+    """Draw counts (U, D, B) and (V, D, B) of units of K values each, sparse as real ones."""
     units = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
     if alike:
         units = units[:1] * 2
