@@ -13,10 +13,11 @@ from skiptool.records import ORIGINAL, Shift
 
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
-COLUMNS = (*KEYS, "subject", "pixels")
+COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
 PLAIN: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
     **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
+    "repeat": None,
 }
 
 

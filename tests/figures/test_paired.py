@@ -17,6 +17,7 @@ from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.holm import holm
 
 Check = Callable[[Figure], list[str]]
+COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
 SWEEP = [ORIGINAL, *map(Shift.parse, ("saturation=0", "brightness=1.5", "brightness=0.5"))]
 THREE = ("L4-pruned", "baseline", "L1-pruned")
@@ -48,11 +49,11 @@ def study(
                     **{"model_id": f"{encoder} {pruning} {fold}", "clean_skips": None},
                     **{"shift": shift.kind.value, "factor": shift.factor},
                     **{"subject": f"s{number:02d}", "truth": truth, "predicted": predicted},
-                    **{"pixels": pixels, **facts},
+                    **{"pixels": pixels, "repeat": None, **facts},
                 }
                 for (truth, predicted), pixels in cells
             ]
-    return {name: [row[name] for row in rows] for name in (*KEYS, "subject", "pixels")}
+    return {name: [row[name] for row in rows] for name in COLUMNS}
 
 
 def joined(*tables: dict[str, list[Any]]) -> dict[str, list[Any]]:

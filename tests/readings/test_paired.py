@@ -12,12 +12,12 @@ from skiptool.readings.paired import PairedDifference, paired_differences
 from skiptool.records import ORIGINAL, Shift
 
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
-COLUMNS = (*KEYS, "subject", "pixels")
 PLAIN: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
     **{"arch": "unet", "encoder": "resnet18", "shift": "original", "factor": None},
-    "clean_skips": None,
+    **{"clean_skips": None, "repeat": None},
 }
+COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
 
 
 def rows(pruning: str, fold: int, both: dict[str, int], **facts: object) -> list[dict[str, Any]]:

@@ -15,7 +15,9 @@ PLAIN: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
     **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0, "model_id": "m0"},
     **{"shift": "original", "factor": None, "clean_skips": None, "subject": "s1"},
+    "repeat": None,
 }
+COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
 BASELINE = Network("unet", "resnet18", "baseline", False, ORIGINAL)
 
 
@@ -29,7 +31,7 @@ def cells(*pixels: int, **facts: object) -> list[dict[str, Any]]:
 
 def columns(*groups: list[dict[str, Any]]) -> dict[str, list[Any]]:
     rows = [row for group in groups for row in group]
-    return {name: [row[name] for row in rows] for name in (*KEYS, "subject", "pixels")}
+    return {name: [row[name] for row in rows] for name in COLUMNS}
 
 
 def test_pixels_by_hand() -> None:
@@ -70,7 +72,7 @@ def test_the_iou_is_that_of_the_scores() -> None:
         for truth in names
         for other in names
     ]
-    totals = {name: [row[name] for row in rows] for name in (*KEYS, "subject", "pixels")}
+    totals = {name: [row[name] for row in rows] for name in COLUMNS}
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = tuple(row[name] for name in KEYS)
