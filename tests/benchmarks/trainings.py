@@ -1,6 +1,6 @@
 """False alarms and power of comparisons of two architectures whose trainings vary.
 
-Usage: python tests/benchmarks/trainings.py [PAIRS]          simulated; default 1,000 pairs a cell
+Usage: python tests/benchmarks/trainings.py [PAIRS]          simulated; default 400 pairs a cell
        python tests/benchmarks/trainings.py --measured [DIR]  networks that are trained for it
 
 Simulated: subjects of 10,000 cell pixels have an IoU of their own (standard deviation 0.1), which
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool import predict_dataset, synthesise_dataset, train_models
-from skiptool.metrics.scores import scores
+from skiptool.metrics.scores import Score, scores
 from skiptool.readings.difference import Differences, differences, iou_by_training
 from skiptool.readings.paired import baselines, paired_differences
 from skiptool.readings.subject_counts import subject_counts
@@ -121,17 +121,42 @@ def rates(population: Population, pairs: int, *, old: int = 0) -> tuple[float, f
     return float(np.mean(p_values(found) < 0.05)), before, float(np.mean(widths))
 
 
-def alarm_rows(pairs: int) -> Iterator[str]:
-    """Only the training differs: one row for each number of trainings and subjects."""
+Alarms = dict[tuple[int, int, float], tuple[float, float]]
+"""By trainings, subjects and standard deviation between trainings: the new rule and the old one."""
+
+
+def alarms_of_seeds(pairs: int) -> Alarms:
+    """Only the training differs."""
+    return {
+        (trainings, subjects, between): rates(
+            Population(trainings, subjects, between), pairs, old=min(pairs, 150)
+        )[:2]
+        for trainings, subjects, between in product(TRAININGS, SUBJECTS, BETWEEN)
+    }
+
+
+def alarm_rows(found: Alarms) -> Iterator[str]:
+    """Lay out one row for each number of trainings and subjects."""
     yield "| trainings | subjects | " + " | ".join(f"sd {sd:g}" for sd in BETWEEN) + " |"
     yield "|---:|---:|" + "---:|" * len(BETWEEN)
     for trainings, subjects in product(TRAININGS, SUBJECTS):
-        cells = []
-        for between in BETWEEN:
-            population = Population(trainings, subjects, between)
-            new, old, _ = rates(population, pairs, old=min(pairs, 150))
-            cells.append(f"{100 * new:.1f} (old {100 * old:.0f})")
+        both = (found[trainings, subjects, between] for between in BETWEEN)
+        cells = [f"{100 * new:.1f} (old {100 * old:.0f})" for new, old in both]
         yield f"| {trainings} | {subjects} | {' | '.join(cells)} |"
+
+
+def short_rows(found: Alarms, power: dict[int, list[float]]) -> Iterator[str]:
+    """Lay out ranges over the numbers of subjects, for the README."""
+    shown = (0.0, 0.02, 0.05)
+    heads = " | ".join(f"old rule, sd {sd:g}" for sd in shown)
+    yield f"| trainings | false alarms | {heads} | 0.05 is found |"
+    yield "|---:|---:|" + "---:|" * (len(shown) + 1)
+    for trainings in TRAININGS:
+        new = [each[0] for key, each in found.items() if key[0] == trainings]
+        old = [[found[trainings, s, sd][1] for s in SUBJECTS] for sd in shown]
+        cells = " | ".join(f"{100 * min(each):.0f} to {100 * max(each):.0f} %" for each in old)
+        alarms = f"{100 * min(new):.1f} to {100 * max(new):.1f} %"
+        yield f"| {trainings} | {alarms} | {cells} | {100 * power[trainings][2]:.0f} % |"
 
 
 def further_rows(pairs: int) -> Iterator[str]:
@@ -155,26 +180,40 @@ def further_rows(pairs: int) -> Iterator[str]:
         yield f"| {name} | {trainings} | {' | '.join(cells)} |"
 
 
-def power_rows(pairs: int) -> Iterator[str]:
-    """How often a true difference is found, 24 subjects, standard deviation 0.02 of trainings."""
-    sizes = (0.01, 0.02, 0.05, 0.1)
-    yield "| trainings | " + " | ".join(f"{size:g}" for size in sizes) + " | interval, +- |"
-    yield "|---:|" + "---:|" * (len(sizes) + 1)
+SIZES = (0.01, 0.02, 0.05, 0.1)
+
+
+def powers(pairs: int) -> dict[int, list[float]]:
+    """How often true differences are found, 24 subjects, sd 0.02; last the half interval."""
+    power = {}
     for trainings in TRAININGS:
-        found = [rates(Population(trainings, 24, 0.02, difference=size), pairs) for size in sizes]
-        cells = " | ".join(f"{100 * power:.0f}" for power, _, _ in found)
-        yield f"| {trainings} | {cells} | {found[0][2]:.3f} |"
+        found = [rates(Population(trainings, 24, 0.02, difference=size), pairs) for size in SIZES]
+        power[trainings] = [*(each[0] for each in found), found[0][2]]
+    return power
+
+
+def power_rows(found: dict[int, list[float]]) -> Iterator[str]:
+    """Lay out a row for each number of trainings."""
+    yield "| trainings | " + " | ".join(f"{size:g}" for size in SIZES) + " | interval, +- |"
+    yield "|---:|" + "---:|" * (len(SIZES) + 1)
+    for trainings, (*power, width) in found.items():
+        cells = " | ".join(f"{100 * each:.0f}" for each in power)
+        yield f"| {trainings} | {cells} | {width:.3f} |"
 
 
 def simulated(pairs: int) -> None:
     """Print all tables."""
     print(f"Share of p < 0.05 in %, of {pairs:,} pairs a cell; sd: between trainings.\n")
     print("Only the training differs (in brackets the old rule):\n")
-    print(*alarm_rows(pairs), sep="\n", flush=True)
+    alarms = alarms_of_seeds(pairs)
+    print(*alarm_rows(alarms), sep="\n", flush=True)
     print("\nThe mean difference is 0, and more varies (8 subjects, then 24):\n")
     print(*further_rows(pairs), sep="\n", flush=True)
     print("\nPower: true difference of IoU (24 subjects, sd 0.02):\n")
-    print(*power_rows(pairs), sep="\n", flush=True)
+    power = powers(pairs)
+    print(*power_rows(power), sep="\n", flush=True)
+    print("\nIn short:\n")
+    print(*short_rows(alarms, power), sep="\n", flush=True)
 
 
 def trained(folder: Path) -> Path:
@@ -254,8 +293,16 @@ def measured(folder: Path) -> None:
         alarms = f"{np.sum(old < 0.05)} | {np.sum(new < 0.05)} | {raw}"
         print(f"| {name} | {len(new)} | {alarms} | {most:.2f} |")
     print(ABOUT)
+    print_repeats(scores(inputs.totals()))
+
+
+def print_repeats(rated: Sequence[Score]) -> None:
+    """Print the greatest difference of two repeats of a fold, and the IoU of each repeat."""
+    alike = [(a, b) for a, b in combinations(rated, 2) if (a.shift, a.fold) == (b.shift, b.fold)]
+    a, b = max(alike, key=lambda pair: abs(pair[0].miou - pair[1].miou))
+    print(f"\nTwo repeats of a fold differ most under {a.shift}: {a.miou:.3f} and {b.miou:.3f}.")
     print("\nIoU by repeat, folds averaged:\n")
-    rated = scores(inputs.totals())
+    every = range(REPEATS)
     print("| shift | " + " | ".join(f"repeat {repeat}" for repeat in every) + " |")
     print("|---|" + "---:|" * REPEATS)
     for shift in dict.fromkeys(score.shift for score in rated):
@@ -270,7 +317,7 @@ def main() -> None:
     """Print one of both."""
     words = sys.argv[1:]
     if words[:1] != ["--measured"]:
-        simulated(int(words[0]) if words else 1_000)
+        simulated(int(words[0]) if words else 400)
     elif words[1:]:
         Path(words[1]).mkdir(parents=True, exist_ok=True)
         measured(Path(words[1]))

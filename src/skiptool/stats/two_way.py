@@ -17,8 +17,8 @@ z(t, s) = S d(t) - (S - 1) d(t, -s) make a two-way table, and
 V_t rests on few trainings and may be small by chance. With w = sqrt(V_t / V), the interval and the
 test use Student's t with 1 / (w / (T - 1) + (1 - w) / (S - 1)) degrees of freedom: those of the
 trainings where they make up all of the error, those of the subjects where they make up none of it.
-Hillis's (T - 1) (V / V_t)^2 gave up to 13 % false alarms with two trainings, this choice at most
-7 % in every setting that ``tests/benchmarks/trainings.py`` simulates.
+Hillis's (T - 1) (V / V_t)^2 gave up to 13 % false alarms with two trainings, this choice about
+7 % at most in every setting that ``tests/benchmarks/trainings.py`` simulates.
 
 Where trainings were measured on different subjects (each fold on its own validation samples), the
 values of the folds vary with the subjects as well. Then the folds are the units: V is the variance
