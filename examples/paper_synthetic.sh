@@ -86,13 +86,20 @@ done
 skiptool report predictions.parquet clean.parquet shifted.parquet shift-*.parquet -o report.html \
     --figures figures --title "Synthetic experiment of Wilm et al.: $scale" --overwrite
 
-# What distances foretell where nothing is labelled: fitted to the validation folds.
+# What distances foretell where nothing is labelled: fitted to the validation folds, distances and
+# losses of the same images.
 validation=()
 if [ "${FORECAST:-yes}" != no ]; then
     skiptool predict - --data synth.zarr --split fold --sweep paper -o validation.parquet \
         --resume <models.txt
-    skiptool report validation.parquet shift-*.parquet --forecast -o forecast.html --overwrite
-    validation=(--validation validation.parquet)
+    skiptool features - --data synth.zarr --split fold --shift original "${shift_options[@]}" \
+        -o validation-features --resume <models.txt
+    for store in validation-features/*_original.zarr; do
+        skiptool hellinger "$store" "${store%_original.zarr}"_[bcs]*-*.zarr \
+            -o "validation-shift-$(basename "${store%_synthetic_original.zarr}").parquet" --overwrite
+    done
+    skiptool report validation.parquet validation-shift-*.parquet --forecast -o forecast.html --overwrite
+    mapfile -t validation < <(repeated --validation validation.parquet validation-shift-*.parquet)
 fi
 
 {
