@@ -90,16 +90,17 @@ compared features shift
 skiptool report predictions.parquet clean.parquet shifted.parquet shift-*.parquet -o report.html \
     --figures figures --title "Synthetic experiment of Wilm et al.: $scale" --overwrite
 
-# What distances foretell where nothing is labelled: fitted to the validation folds.
+# What distances foretell where nothing is labelled: fitted to the validation folds, distances and
+# losses of the same images.
 validation=()
 if [ "${FORECAST:-yes}" != no ]; then
     skiptool predict - --data synth.zarr --split fold --sweep paper -o validation.parquet \
         --resume <models.txt
     skiptool features - --data synth.zarr --split fold --shift original "${measured_options[@]}" \
-        -o validation --resume <models.txt
-    compared validation validated
-    skiptool report validation.parquet validated-*.parquet --forecast -o forecast.html --overwrite
-    mapfile -t validation < <(repeated --validation validation.parquet validated-*.parquet)
+        -o validation-features --resume <models.txt
+    compared validation-features validation-shift
+    skiptool report validation.parquet validation-shift-*.parquet --forecast -o forecast.html --overwrite
+    mapfile -t validation < <(repeated --validation validation.parquet validation-shift-*.parquet)
 fi
 
 {

@@ -246,10 +246,18 @@ def variance(replicates: Sequence[Sequence[float]]) -> tuple[float, float]:
     return total, (total**2 / below if below else 1.0)
 
 
-def half_width(replicates: Sequence[Sequence[float]], correction: float) -> float:
-    """Half of a 95 % interval; a tenth of the correction counts as one more standard error."""
+def half_width(
+    replicates: Sequence[Sequence[float]], correction: float, unsure: float = 0.1
+) -> float:
+    """Half of a 95 % interval; a share of the correction counts as one more standard error."""
     total, freedom = variance(replicates)
-    return float(t.ppf(0.975, freedom) * np.sqrt(total + (correction / 10) ** 2))
+    return float(t.ppf(0.975, freedom) * np.sqrt(total + (unsure * correction) ** 2))
+
+
+def noise_of(null: Sequence[float], squared: bool) -> float:
+    """How far the 97.5 % quantile of permuted distances (their squares) is above their mean."""
+    scaled = np.square(null) if squared else np.asarray(null)
+    return float(np.quantile(scaled, 0.975) - scaled.mean())
 
 
 def interval(
@@ -260,12 +268,15 @@ def interval(
     return estimate - half, estimate + half
 
 
-def channel_interval(found: Estimate) -> tuple[float, float, float]:
-    """Estimate and ends of the interval of one channel, on the scale of the distance."""
+def channel_interval(found: Estimate, lift: float) -> tuple[float, float, float]:
+    """Estimate and ends of the interval of one channel, on the scale of the distance.
+
+    ``lift`` is what noise alone may add.
+    """
     if found.unresolved:
         return np.nan, np.nan, np.nan
     low, high = interval(found.plain, found.corrected, found.replicates)
-    ends = (found.corrected, low, high)
+    ends = (found.corrected, low, high + lift)
     return tuple(map(root, ends)) if found.squared else ends
 
 
@@ -274,15 +285,18 @@ def averages(parts: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
     return [np.mean(each, axis=0).tolist() for each in zip(*parts, strict=True)]
 
 
-def layer_interval(channels: Sequence[Estimate]) -> tuple[float, float, float, list[list[float]]]:
+def layer_interval(
+    channels: Sequence[Estimate], lift: float
+) -> tuple[float, float, float, list[list[float]]]:
     """Estimate of a layer, the ends of its interval, and its replicates."""
     size = len(channels)
     if channels[0].squared:
-        value, low, high, replicates = mean_of_roots(channels)
+        value, low, high, replicates = mean_of_roots(channels, lift)
     else:
         value = float(np.mean([each.corrected for each in channels]))
         replicates = averages([each.replicates for each in channels])
         low, high = interval(float(np.mean([each.plain for each in channels])), value, replicates)
+        high += lift
     high += sum(each.ceiling for each in channels if each.unresolved) / size
     unresolved = sum(each.unresolved for each in channels)
     if unresolved > MOST_UNRESOLVED * sum(not each.constant for each in channels):
@@ -306,7 +320,9 @@ def share_of_roots(squares: Sequence[float], noise: Sequence[float]) -> float:
     )
 
 
-def mean_of_roots(channels: Sequence[Estimate]) -> tuple[float, float, float, list[list[float]]]:
+def mean_of_roots(
+    channels: Sequence[Estimate], lift: float
+) -> tuple[float, float, float, list[list[float]]]:
     """Clear channels by their roots; the others by the root of their mean square."""
     size = len(channels)
     noise = [
@@ -348,12 +364,12 @@ def mean_of_roots(channels: Sequence[Estimate]) -> tuple[float, float, float, li
     upper = mean_square([each.corrected for each in weak]) + half_width(rest, most)
     high = (
         clear_part([each.corrected for each in strong])
-        + half_width(own, taken_off)
-        + len(weak) / size * np.sqrt(max(0.0, upper))
+        + half_width(own, taken_off, 0.3)
+        + len(weak) / size * np.sqrt(max(0.0, upper + lift))
     )
     middle = float(np.mean([root(each.corrected) for each in channels]))
     before = float(np.mean([root(each.plain) for each in channels]))
-    low = middle - half_width(roots, before - middle)
+    low = middle - half_width(roots, before - middle, 0.3)
     return value, min(low, value), max(high, value), replicates
 
 
@@ -391,14 +407,16 @@ def columns_of_channels(
     estimates = [each.estimate(paired) for each in channels]
     nulls = [each.null(labellings) for each in channels]
     for each, found, null in zip(channels, estimates, nulls, strict=True):
-        rows.append(_row(each.value, channel_interval(found), null, most, least_p))
+        ends = channel_interval(found, noise_of(null[1:], found.squared))
+        rows.append(_row(each.value, ends, null, most, least_p))
         rows[-1]["unresolved_channels"] = int(found.unresolved)
         if each.metric != "representation-shift":
             rows[-1] |= {"effective_bins": each.effective_bins, "range_used": each.range_used}
             rows[-1]["inference_bins"] = found.bins
     values = [each.value for each in channels]
     null = np.mean(nulls, axis=0).tolist()
-    whole = _row(float(np.mean(values)), layer_interval(estimates)[:3], null, most, least_p)
+    ends = layer_interval(estimates, noise_of(null[1:], estimates[0].squared))[:3]
+    whole = _row(float(np.mean(values)), ends, null, most, least_p)
     whole["value_live"] = float(np.mean([values[i] for i in live])) if live else None
     whole["unresolved_channels"] = sum(each.unresolved for each in estimates)
     for name in ("effective_bins", "range_used", "inference_bins"):

@@ -60,8 +60,8 @@ def known(found: Estimates, constant: NDArray[Any]) -> list[definitions.Estimate
 @given(given_=estimates())
 def test_layers_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]]) -> None:
     found, constant = given_
-    layer = layer_estimate(found, constant)
-    value, low, high, replicates = layer_interval(known(found, constant))
+    layer = layer_estimate(found, constant, 0.02)
+    value, low, high, replicates = layer_interval(known(found, constant), 0.02)
     ends = (layer.value, layer.low, layer.high)
     assert ends == pytest.approx((value, low, high), abs=1e-9, nan_ok=True)
     for mine, theirs in zip(layer.replicates, replicates, strict=True):
@@ -72,19 +72,20 @@ def test_layers_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]
 @given(given_=estimates())
 def test_channels_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]]) -> None:
     found, constant = given_
-    columns = np.array(channel_intervals(found, constant)).T
-    for row, each in zip(columns, known(found, constant), strict=True):
-        expected = definitions.channel_interval(each)
+    lifts = np.linspace(0.0, 0.03, len(constant))
+    columns = np.array(channel_intervals(found, constant, lifts)).T
+    for row, each, lift in zip(columns, known(found, constant), lifts.tolist(), strict=True):
+        expected = definitions.channel_interval(each, lift)
         assert row.tolist() == pytest.approx(list(expected), abs=1e-9, nan_ok=True)
 
 
 @given(given_=estimates())
 def test_intervals_hold_their_estimate(given_: tuple[Estimates, NDArray[Any]]) -> None:
-    estimate, low, high = channel_intervals(*given_)
+    estimate, low, high = channel_intervals(*given_, np.zeros(len(given_[1])))
     told = ~np.isnan(estimate)
     assert (low[told] <= estimate[told]).all()
     assert (estimate[told] <= high[told]).all()
-    layer = layer_estimate(*given_)
+    layer = layer_estimate(*given_, 0.0)
     if not np.isnan(layer.low):
         assert layer.low <= layer.value <= layer.high
     else:
@@ -103,7 +104,10 @@ def test_the_order_of_channels_does_not_matter(
         tuple(each[order] for each in found.replicates),
         *(found.bins[order], found.ceiling[order]),
     )
-    first, second = layer_estimate(found, constant), layer_estimate(moved, constant[order])
+    first, second = (
+        layer_estimate(found, constant, 0.01),
+        layer_estimate(moved, constant[order], 0.01),
+    )
     for name in ("value", "low", "high"):
         assert getattr(second, name) == pytest.approx(
             getattr(first, name), abs=1e-9, nan_ok=True
@@ -125,8 +129,8 @@ def alike(square: float, noise: float, channels: int, *, bias: float = 0.0) -> E
 def test_a_layer_of_equal_channels_is_like_each_of_them(square: float, channels: int) -> None:
     found = alike(square, 0.004, channels, bias=0.02)
     constant = np.zeros(channels, np.bool_)
-    estimate, _, high = channel_intervals(found, constant)
-    layer = layer_estimate(found, constant)
+    estimate, _, high = channel_intervals(found, constant, np.zeros(len(constant)))
+    layer = layer_estimate(found, constant, 0.0)
     assert layer.value == pytest.approx(estimate[0])
     assert estimate[0] == pytest.approx(np.sign(square) * np.sqrt(abs(square)))
     if square <= 0.01:  # not clear: its upper end is that of the mean square
@@ -135,11 +139,11 @@ def test_a_layer_of_equal_channels_is_like_each_of_them(square: float, channels:
 
 def test_the_ends_of_one_channel_by_hand() -> None:
     found = alike(0.04, 0.0, 1, bias=0.1)
-    estimate, low, high = channel_intervals(found, np.array([False]))
+    estimate, low, high = channel_intervals(found, np.array([False]), np.array([0.01]))
     # Nothing varies: one degree of freedom, and a tenth of the bias is all that is unsure.
     half = 12.706204736 * 0.01
     assert estimate[0] == pytest.approx(0.2)
-    assert high[0] == pytest.approx(np.sqrt(0.04 + half))
+    assert high[0] == pytest.approx(np.sqrt(0.05 + half))
     assert low[0] == pytest.approx(-np.sqrt(half - 0.04))
 
 
@@ -149,7 +153,7 @@ def test_three_standard_errors_part_clear_channels_from_others(square: float, we
     away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.01 / np.sqrt(3)
     both = np.array([square, 0.0])
     found = Estimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
-    value = layer_estimate(found, np.zeros(2, np.bool_)).value
+    value = layer_estimate(found, np.zeros(2, np.bool_), 0.0).value
     if weak:
         beyond = both.var(ddof=1) - 1e-4
         shape = both.mean() ** 2 / beyond
@@ -165,7 +169,7 @@ def test_what_differs_no_more_than_its_noise_is_not_lowered() -> None:
     away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.05
     both = np.array([0.02, 0.03])
     found = Estimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
-    value = layer_estimate(found, np.zeros(2, np.bool_)).value
+    value = layer_estimate(found, np.zeros(2, np.bool_), 0.0).value
     assert value == pytest.approx(np.sqrt(0.025))
 
 
@@ -173,9 +177,9 @@ def test_what_differs_no_more_than_its_noise_is_not_lowered() -> None:
 def test_unresolved_channels_raise_the_upper_end(squared: bool) -> None:
     found = replace(alike(0.04, 0.002, 4), squared=squared)
     constant = np.zeros(4, np.bool_)
-    whole = layer_estimate(found, constant)
+    whole = layer_estimate(found, constant, 0.0)
     bins = np.array([5, 5, 1, 1])
-    some = layer_estimate(replace(found, bins=bins), constant)
+    some = layer_estimate(replace(found, bins=bins), constant, 0.0)
     assert some.unresolved == 2
     ceiling = np.sqrt(0.24) if squared else 0.24
     assert some.high == pytest.approx(whole.high + 2 * ceiling / 4)
@@ -194,7 +198,7 @@ def test_unresolved_channels_raise_the_upper_end(squared: bool) -> None:
 )
 def test_no_interval_above_half_unresolved(bins: Any, constant: Any, told: bool) -> None:  # noqa: ANN401
     found = replace(alike(0.04, 0.002, 4), bins=np.array(bins))
-    layer = layer_estimate(found, np.array(constant, np.bool_))
+    layer = layer_estimate(found, np.array(constant, np.bool_), 0.0)
     assert np.isnan([layer.low, layer.high]).tolist() == [not told] * 2
     assert not np.isnan(layer.value)
 
@@ -205,12 +209,12 @@ def test_one_unit_says_nothing(sizes: tuple[int, ...], squared: bool) -> None:
     nothing = np.full(3, np.nan)
     replicates = tuple(np.full((3, size), np.nan) for size in sizes)
     found = Estimates(squared, np.full(3, 0.5), nothing, replicates, np.full(3, 1), np.ones(3))
-    layer = layer_estimate(found, np.zeros(3, np.bool_))
+    layer = layer_estimate(found, np.zeros(3, np.bool_), 0.0)
     assert np.isnan([layer.value, layer.low, layer.high]).all()
     assert [each.shape for each in layer.replicates] == [(size,) for size in sizes]
     assert all(np.isnan(each).all() for each in layer.replicates)
     assert layer.unresolved == 3
-    assert np.isnan(channel_intervals(found, np.zeros(3, np.bool_))).all()
+    assert np.isnan(channel_intervals(found, np.zeros(3, np.bool_), np.zeros(3))).all()
 
 
 @given(given_=estimates(), cuts=st.sets(st.integers(1, 8)))

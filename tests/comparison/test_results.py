@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from definitions import Estimate, channel_interval, layer_interval
+from definitions import Estimate, channel_interval, layer_interval, noise_of
 from skiptool.comparison import results
 from skiptool.comparison.estimates import Estimates
 from skiptool.comparison.results import Partial
@@ -106,7 +106,8 @@ def test_layers_are_means_over_channels(seed: int, squared: bool) -> None:
     live = ~CONSTANT
     labelled = whole.null.mean(axis=0)
     np.testing.assert_allclose(null, labelled)
-    estimate, low, high, _ = layer_interval(known(whole))
+    lift = noise_of(labelled[1:].tolist(), squared)
+    estimate, low, high, _ = layer_interval(known(whole), lift)
     p = (1 + (labelled[1:] >= labelled[0]).sum()) / (1 + R)
     for name, value in {
         **{"value": whole.values.mean(), "value_live": whole.values[live].mean()},
@@ -123,7 +124,7 @@ def test_layers_are_means_over_channels(seed: int, squared: bool) -> None:
 def test_a_layer_keeps_its_estimate_and_replicates() -> None:
     whole = partial()
     found = results.joined(cut(whole, 3), CONSTANT, bounded=True)
-    estimate, _, _, replicates = layer_interval(known(whole))
+    estimate, _, _, replicates = layer_interval(known(whole), 0.0)
     assert found["estimate"] == pytest.approx(estimate)
     for each, expected in zip(found["replicates"], replicates, strict=True):
         np.testing.assert_allclose(each, expected)
@@ -135,7 +136,8 @@ def test_channels_have_their_own_statistics(squared: bool) -> None:
     channels, _, _ = joined([whole], CONSTANT)
     assert whole.null is not None
     for d, each in enumerate(known(whole)):
-        estimate, low, high = channel_interval(each)
+        lift = noise_of(whole.null[d, 1:].tolist(), squared)
+        estimate, low, high = channel_interval(each, lift)
         reached = (whole.null[d, 1:] >= whole.null[d, 0]).sum()
         assert channels["p_value"][d] == (1 + reached) / (1 + R)
         if (1 + reached) / (1 + R) > 0.05 and not each.unresolved:

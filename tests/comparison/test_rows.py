@@ -201,11 +201,11 @@ def unresolved(number: int, high: float, unit: str = "image") -> list[str]:
 def test_channels_that_too_few_units_share_are_told() -> None:
     assert unresolved(0, 0.5) == []
     assert unresolved(1, 0.5) == [
-        "1 of 1 channels vary in too few images to estimate their distance; more are needed"
+        "1 of 1 channels vary in too few images to estimate their distance (more are needed)"
     ]
     assert unresolved(1, np.nan, "subject") == [
         "1 of 1 channels vary in too few subjects to estimate their distance, so there is no "
-        "interval; more are needed"
+        "interval (more are needed)"
     ]
     assert layer_warnings(measured(), DESIGN) == []
 

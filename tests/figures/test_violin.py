@@ -141,5 +141,5 @@ def test_same_networks_same_bytes() -> None:
 
 
 def test_folds_must_be_pooled_first() -> None:
-    with pytest.raises(ArgumentError, match="pool the folds first"):
+    with pytest.raises(ArgumentError, match="pool the trainings first"):
         layer_violins([network("baseline"), network("baseline")], title="t")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from definitions import DEFINITIONS
+from definitions import DEFINITIONS, counts
 from skiptool.comparison.rows import PRINTED
 from skiptool.comparison.sets import Settings
 from skiptool.names import LAYERS, Kind, Metric, RangeRule
@@ -26,7 +26,8 @@ from small_activations import activations, written
 COUNTS = {"input": 3, "enc1": 64, "enc2": 64, "enc3": 128, "enc4": 256, "enc5": 512}
 CHANNELS = COUNTS | {"dec4": 256, "dec3": 128, "dec2": 64, "dec1": 32, "dec0": 16, "head": 2}
 STATISTICS = ("corrected", "ci_low", "ci_high", "null_mean", "null_high", "p_value", "p_adjusted")
-QUICK = Settings(permutations=19)
+QUICK = Settings(permutations=19, group="image")
+QUICK_BY_SUBJECT = Settings(permutations=19)
 
 
 def rows(path: Path, layer: str) -> Any:  # noqa: ANN401 - an array (N * K, D) of float64
@@ -122,16 +123,19 @@ def test_the_table_says_of_which_split_the_images_are(
 
 def test_statistics_are_filled_in_every_row(experiment: SimpleNamespace) -> None:
     every = columns(experiment.shift)
-    for name in ("value", *STATISTICS[:-1], "effective_bins", "range_used"):
-        assert None not in every[name] or name in ("effective_bins", "range_used"), name
+    # Five pairs allow for no p-value below 0.05, so there is none.
+    assert set(every["p_value"]) == set(every["p_adjusted"]) == {None}
+    for name in ("value", "tested", "null_mean", "null_high", "effective_bins", "range_used"):
+        assert None not in every[name], name
     means = columns(experiment.shift, channel=None)
     for place in range(12):
         low, middle, high = (means[name][place] for name in ("ci_low", "corrected", "ci_high"))
-        assert 0 <= low <= middle <= high <= 1
+        assert 0 <= middle <= 1
+        if low is not None:
+            assert 0 == low <= middle <= high <= 1
+        assert means["warnings"][place].startswith("no p-value below 0.05 is possible with 5 and 5")
         assert 0 < means["null_mean"][place] <= means["null_high"][place]
-        assert 1 / 200 <= means["p_value"][place] <= means["p_adjusted"][place] <= 1
     channels = [place for place, channel in enumerate(every["channel"]) if channel is not None]
-    assert {every["p_adjusted"][place] for place in channels} == {None}
     assert {every["value_live"][place] for place in channels} == {None}
 
 
@@ -167,7 +171,9 @@ def test_distance_is_symmetric_and_0_to_itself(experiment: SimpleNamespace) -> N
         )
     )
     assert there == back
-    (own,) = measure_shift(experiment.plain, [experiment.plain], settings=QUICK).tables
+    (own,) = measure_shift(
+        experiment.plain, [experiment.plain], settings=replace(QUICK, paired=False)
+    ).tables
     assert set(own.columns["value"]) == {0.0}
     assert set(own.columns["p_value"]) == {1.0}
 
@@ -239,7 +245,7 @@ def test_subjects_are_units(stores: SimpleNamespace) -> None:
     assert (set(paired["n_other"]), set(free["n_other"])) == ({12}, {7})
     images = measure_shift(stores.x, [stores.y], settings=QUICK).tables[0].columns
     assert list(images["value"]) == paired["value"]
-    assert list(images["ci_low"]) != paired["ci_low"]
+    assert list(images["null_mean"]) != paired["null_mean"]
 
 
 def test_all_pairs(stores: SimpleNamespace) -> None:
@@ -356,35 +362,130 @@ class Warned:
         self.lines.append(line)
 
 
-def test_outliers_that_squeeze_the_range_are_told(stores: SimpleNamespace, tmp_path: Path) -> None:
-    x = activations(300)
+def warnings_of(reference: Path, other: Path, out: Path, how: Settings) -> list[str]:
+    """Lines told; those of the table, of the outcome and of the lines are the same."""
+    warned = Warned()
+    found = measure_shift(reference, [other], out, settings=how, progress=warned, overwrite=True)
+    names = f"{other.name} against {reference.name}: "
+    assert all(line.startswith(names) for line in warned.lines)
+    told = layers_of(out)["warnings"]
+    assert set(columns(out)["warnings"]) <= {None, *told}
+    (pair,) = found.summary["warnings"]
+    lines = [line.removeprefix(names) for line in warned.lines]
+    assert lines[: len(pair)] == pair
+    for line in pair:
+        assert all(line in each for each in told)
+    for line in lines[len(pair) :]:
+        layers, warning = line.split(": ", 1)
+        for layer in layers.split(", "):
+            (each,) = layers_of(out, layer=layer)["warnings"]
+            assert warning.split("; compare with")[0] in each
+    return lines
+
+
+def test_outliers_that_squeeze_the_range_are_told(tmp_path: Path) -> None:
+    x, out = activations(300), tmp_path / "t.parquet"
     x["enc1"][7, 2, 1] = 1000.0
     squeezed = written(tmp_path / "squeezed.zarr", x)
     plain = written(tmp_path / "plain.zarr", activations(300, 1))
-    warned = Warned()
-    measure_shift(plain, [squeezed], settings=QUICK, progress=warned)
-    (line,) = warned.lines
-    assert "squeezed.zarr against plain.zarr" in line
-    assert "(1 of enc1)" in line
+    lines = warnings_of(plain, squeezed, out, QUICK)
+    (line,) = (line for line in lines if "outlying" in line)
+    assert line.startswith("enc1: a few outlying values stretch the range of 1 channels")
     assert "--range p0.1" in line
     for rule in (RangeRule.PERCENTILES, RangeRule.QUANTILE):
-        warned = Warned()
-        how = replace(QUICK, range_rule=rule)
-        measure_shift(plain, [squeezed], settings=how, progress=warned)
-        assert warned.lines == []
-    warned = Warned()
-    measure_shift(plain, [plain], settings=QUICK, progress=warned)
-    assert warned.lines == []
+        lines = warnings_of(plain, squeezed, out, replace(QUICK, range_rule=rule))
+        assert not any("outlying" in line for line in lines)
+    assert warnings_of(plain, plain, out, QUICK) == []
 
 
-def test_too_few_values_for_the_bins_are_told(stores: SimpleNamespace) -> None:
-    warned = Warned()
-    measure_shift(stores.x, [stores.y], settings=QUICK, progress=warned)
-    (line,) = warned.lines
-    assert "48 values a channel are few for 100 bins" in line
-    warned = Warned()
-    measure_shift(stores.x, [stores.y], settings=replace(QUICK, bins=(9,)), progress=warned)
-    assert warned.lines == []
+def slices(path: Path, subjects: int, images: int, seed: int, side: int = 3) -> Path:
+    """Write a store of so many images of each subject, alike within a subject."""
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=(subjects, 4, 1)).repeat(images, axis=0)
+    values = own + 0.5 * rng.normal(size=(subjects * images, 4, side * side))
+    names = [f"{path.stem}{number}" for number in range(subjects) for _ in range(images)]
+    return written(
+        path, {"enc1": values}, dataset=path.stem, subject=names, facts={"grid": [side, side]}
+    )
+
+
+def test_slices_of_two_subjects_have_no_p_value(tmp_path: Path) -> None:
+    x, y = (slices(tmp_path / f"{n}.zarr", 2, 20, s) for s, n in enumerate("xy"))
+    out = tmp_path / "t.parquet"
+    lines = warnings_of(x, y, out, Settings())
+    assert "no p-value below 0.05 is possible with 2 and 2 units, so none is given" in lines
+    found = columns(out)
+    for name in ("p_value", "p_adjusted"):
+        assert set(found[name]) == {None}
+    assert set(found["ci_low"]) <= {0.0, None}
+    assert (set(found["unit"]), set(found["units_other"])) == ({"subject"}, {2})
+    assert set(found["n_other"]) == {40}
+    assert None not in found["null_mean"]
+
+
+def test_images_asked_for_have_a_p_value_and_a_warning(tmp_path: Path) -> None:
+    x, y = (slices(tmp_path / f"{n}.zarr", 2, 20, s) for s, n in enumerate("xy"))
+    out = tmp_path / "t.parquet"
+    lines = warnings_of(x, y, out, replace(QUICK, group="image"))
+    assert sum("40 images of 2 subjects are counted as independent" in e for e in lines) == 2
+    found = layers_of(out)
+    assert found["p_value"] == [0.05]
+    assert (found["unit"], found["units_other"]) == (["image"], [40])
+
+
+def test_subjects_of_other_sizes_are_tested_on_a_draw(tmp_path: Path) -> None:
+    x, y = slices(tmp_path / "x.zarr", 6, 5, 0), slices(tmp_path / "y.zarr", 8, 2, 1)
+    out = tmp_path / "t.parquet"
+    lines = warnings_of(x, y, out, QUICK_BY_SUBJECT)
+    assert "the test draws equally many images of each unit, as the sets differ in size" in lines
+    found = columns(out)
+    assert set(found["drawn"]) == {True}
+    assert set(found["n_reference"]) == {30}
+    assert any(t != v for t, v in zip(found["tested"], found["value"], strict=True))
+    same = slices(tmp_path / "z.zarr", 8, 5, 2)
+    assert not any("draws" in line for line in warnings_of(x, same, out, QUICK_BY_SUBJECT))
+    assert set(columns(out)["drawn"]) == {False}
+
+
+def test_larger_images_are_tested_on_windows_of_the_smaller_grid(tmp_path: Path) -> None:
+    """Grids of 192 and 416 px at a stride of 32: 6 x 6 and 13 x 13."""
+    x = slices(tmp_path / "x.zarr", 10, 1, 0, side=6)
+    y = slices(tmp_path / "y.zarr", 9, 1, 1, side=13)
+    out = tmp_path / "t.parquet"
+    lines = warnings_of(x, y, out, replace(QUICK, bins=(20,)))
+    assert lines[0] == (
+        "the test draws 36 of the vectors of each image, as the sets differ in size"
+    )
+    (found,) = layers_of(out)["tested"]
+    corner = np.random.default_rng([0, 169, 36])
+    rows, right = corner.integers(0, 8, 9), corner.integers(0, 8, 9)
+    first, second = (
+        np.concatenate([np.asarray(b, dtype=float) for _, b in open_features(p).blocks("enc1")])
+        for p in (x, y)
+    )
+    grids = second.reshape(9, 4, 13, 13)
+    windows = np.stack(
+        [
+            grids[i, :, r : r + 6, c : c + 6]
+            for i, (r, c) in enumerate(zip(rows, right, strict=True))
+        ]
+    ).reshape(9, 4, 36)
+    expected = []
+    for d in range(4):
+        low = min(first[:, d].min(), second[:, d].min())
+        span = max(first[:, d].max(), second[:, d].max()) - low
+        p, q = (counts(each[:, d], low, span, 20) for each in (first, windows))
+        expected.append(DEFINITIONS["hellinger"](p / p.sum(), q / q.sum()))
+    assert found == pytest.approx(np.mean(expected), abs=1e-7)
+    assert layers_of(out)["drawn"] == [True]
+    assert set(columns(out)["n_other"]) == {9}
+
+
+def test_channels_of_too_few_units_are_told(stores: SimpleNamespace) -> None:
+    lines = warnings_of(stores.x, stores.y, stores.out, QUICK_BY_SUBJECT)
+    assert any("channels vary in too few subjects" in line for line in lines)
+    assert any("4 and 4 pairs" in line for line in lines)
+    assert max(layers_of(stores.out)["unresolved_channels"]) > 0
 
 
 def test_command_of_the_table_makes_it_again(stores: SimpleNamespace) -> None:
