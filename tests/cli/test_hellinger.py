@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,8 @@ def test_per_channel(run: Run, experiment: SimpleNamespace) -> None:
     table = pq.read_table(experiment.shift)
     assert len(rows) == table.num_rows
     for name in ("value", "corrected", "p_value"):
-        assert [float(row[name]) for row in rows] == table[name].to_pylist()
+        found = [float(row[name]) if row[name] else None for row in rows]
+        assert found == table[name].to_pylist()
     channels = ["" if c is None else str(c) for c in table["channel"].to_pylist()]
     assert [row["channel"] for row in rows] == channels
 
@@ -185,3 +187,17 @@ def test_plain_arrays(run: Run, tmp_path: Path) -> None:
     np.save(other, rng.normal(size=(30, 5)).astype(np.float32))
     failed = run("hellinger", tmp_path / "a.npy", other)
     assert (failed.code, "5 channels, the reference 4" in failed.line()) == (1, True)
+
+
+def test_warnings_are_printed_and_in_json(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, vectors in (("a", 4), ("b", 9)):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(3, 2, vectors)).astype("f4"))
+    words = ("hellinger", tmp_path / "a.npy", tmp_path / "b.npy")
+    few = "no p-value below 0.05 is possible with 3 and 3 units, so none is given"
+    found = run(*words)
+    assert found.code == 0
+    assert f"b.npy against a.npy: {few}" in found.err
+    assert "the test draws 4 of the vectors of each image" in found.err
+    (told,) = json.loads(run(*words, "--json").out)["summary"]["warnings"]
+    assert told[0] == few

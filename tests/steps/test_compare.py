@@ -146,3 +146,15 @@ def test_what_does_not_fit_is_one_line(
 ) -> None:
     with refused(kind, *words):
         compare_features(X, how.pop("other", X), **how)
+
+
+def test_warnings_are_in_the_table() -> None:
+    x, y = activations(6)["enc1"], activations(4, 1)["enc1"][:, :, :2]
+    table = compare_features(x, y, groups=([0, 0, 1, 1, 2, 2], [5, 5, 6, 6]))
+    (row,) = rows(table, channel=None)
+    assert row["p_value"] is None
+    assert row["warnings"].split("; ")[:2] == [
+        "no p-value below 0.05 is possible with 3 and 2 units, so none is given",
+        "the test draws 2 of the vectors of each image, as the sets differ in size",
+    ]
+    assert rows(table, channel=0)[0]["warnings"] is None
