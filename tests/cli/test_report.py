@@ -36,7 +36,7 @@ def test_numbers_are_printed_without_out(
     means = pq.read_table(experiment.shift).to_pylist()
     distances = run("report", experiment.shift).rows()
     assert [float(row["resnet18 baseline"]) for row in distances] == pytest.approx(
-        [row["value"] for row in means if row["channel"] is None]
+        [row["corrected"] for row in means if row["channel"] is None]
     )
     blocks = blocks_of(run("report", experiment.predictions, experiment.shift).out)
     assert [list(block[0])[:2] for block in blocks] == [

@@ -36,7 +36,7 @@ def counts(x: Any, y: Any, how: Settings, bins: int | None = None) -> tuple[Any,
     totals = []
     for each in sets:
         blocks = counted(each, "f", binning, ONE, means=False)
-        whole = np.concatenate([block.counts for block in blocks]).sum(axis=0)
+        whole = np.concatenate([block.counts[0] for block in blocks]).sum(axis=0)
         totals.append(merged(whole, binning, how.bins[0] if bins is None else bins))
     return totals[0], totals[1]
 

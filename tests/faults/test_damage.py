@@ -304,8 +304,8 @@ def test_a_future_format_version(
     name: str, driven: Driven, copy: SimpleNamespace, counts: Counter[str]
 ) -> None:
     path: Path = getattr(copy, name)
-    header(path, format_version=2)
-    assert "format version 2" in check(driven, path, copy.folder)
+    header(path, format_version=99)
+    assert "format version 99" in check(driven, path, copy.folder)
     assert "use a newer skiptool" in driven("info", path, cwd=copy.folder).line()
     if name in READERS:
         assert "use a newer skiptool" in refuse(driven, name, copy.folder)

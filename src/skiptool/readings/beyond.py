@@ -30,8 +30,9 @@ MEASURES: Final = (Metric.HELLINGER, *LAYERWISE)
 
 BEYOND_COLUMNS: Final = (
     *("reference", "reference_id", "other", "other_id", "layer", "metric", "bins", "range_rule"),
-    *("arch", "encoder", "pruning", "fold", "dataset", "reference_domain", "reference_shift"),
-    *("reference_factor", "domain", "shift", "factor", "value", "corrected", "ci_low", "ci_high"),
+    *("arch", "encoder", "pruning", "fold", "dataset", "reference_domain", "reference_split"),
+    *("reference_shift", "reference_factor", "domain", "split", "shift", "factor"),
+    *("value", "corrected", "ci_low", "ci_high"),
     *("p_adjusted", "unit", "permutations", "n_reference", "n_other"),
 )
 """Columns that are read of the rows of layers, whose channel is null."""
@@ -144,7 +145,9 @@ def read_beyond(table: _Table) -> list[Network]:
     return found
 
 
-_REFERENCE: Final = ("dataset", "reference_domain", "reference_shift", "reference_factor")
+_REFERENCE: Final = (
+    *("dataset", "reference_domain", "reference_split", "reference_shift", "reference_factor"),
+)
 
 
 def _network_key(row: _Row) -> tuple[Any, ...]:
@@ -157,7 +160,7 @@ def _network_key(row: _Row) -> tuple[Any, ...]:
 
 def _change_key(row: _Row) -> tuple[Any, ...]:
     plain = row["other"] if row["shift"] is None else None
-    return (row["domain"], row["shift"], row["factor"], plain)
+    return (row["domain"], row["split"], row["shift"], row["factor"], plain)
 
 
 def _changed(rows: Sequence[_Row]) -> Changed:

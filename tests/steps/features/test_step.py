@@ -351,7 +351,7 @@ def test_values_that_cannot_stand_leave_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(_network: object, images: Any, layers: Any, _device: str) -> Any:  # noqa: ANN401
+    def broken(_network: object, images: Any, layers: Any, *_: object) -> Any:  # noqa: ANN401
         found = np.ones((len(images), 2, 4), dtype=np.float32)
         found[3, 1, 2] = value
         return dict.fromkeys(layers, found)

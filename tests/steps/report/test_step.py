@@ -69,7 +69,7 @@ def test_without_page_the_numbers_come_back(experiment: SimpleNamespace) -> None
     assert list(scores.columns) == ["shift", "resnet18 baseline", "resnet18 L1-pruned"]
     assert [word.split()[0] for word in scores.columns["shift"]] == ["original", "brightness"]
     table = pq.read_table(experiment.shift).to_pylist()
-    means = [row["value"] for row in table if row["channel"] is None]
+    means = [row["corrected"] for row in table if row["channel"] is None]
     assert list(distances.columns["resnet18 baseline"]) == pytest.approx(means)
 
 

@@ -98,11 +98,9 @@ def write_report(
     shown = exhibits(inputs, level, seed, forecast=forecast)
     _tell(unmet(inputs, shown, forecast), progress)
     caution = once_trained(inputs)
-    if caution:  # the command line silences the second one
-        progress.warn(caution)
-        warnings.warn(caution, UserWarning, stacklevel=2)
     printed = () if out is not None else printed_tables(shown)
     if numbers is None:
+        _caution(caution, progress)
         return Outcome(tables=_some(printed, tables))
     drawn, lacking = pictures(inputs)
     _tell(lacking, progress)
@@ -110,6 +108,7 @@ def write_report(
     folder = None if figures is None else Folder(figures, tuple(formats), overwrite)
     if folder is not None:
         folder.make([name for name, _ in named])
+    _caution(caution, progress)
     sections, files = draw(named, folder, inline=out is not None, progress=progress)
     asked = {"forecast": True} if forecast else {}
     parameters = {"title": title, "level": level, "seed": seed, **asked}
@@ -125,6 +124,13 @@ def write_report(
         with staged(out, overwrite=overwrite) as partial:
             partial.write_text(page, encoding="utf-8")
     return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
+
+
+def _caution(text: str, progress: Progress) -> None:
+    """Warn in the terminal and in Python; the command line silences the second warning."""
+    if text:
+        progress.warn(text)
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def _tell(lines: Sequence[str], progress: Progress) -> None:
