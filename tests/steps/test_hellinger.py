@@ -370,7 +370,7 @@ def warnings_of(reference: Path, other: Path, out: Path, how: Settings) -> list[
     assert all(line.startswith(names) for line in warned.lines)
     told = layers_of(out)["warnings"]
     assert set(columns(out)["warnings"]) <= {None, *told}
-    (pair,) = found.summary["warnings"]
+    (pair,) = found.summary.get("warnings", [[]])
     lines = [line.removeprefix(names) for line in warned.lines]
     assert lines[: len(pair)] == pair
     for line in pair:

@@ -206,13 +206,14 @@ def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
 
 
 def _summary(settings: Settings, found: Found) -> dict[str, Any]:
+    warnings = [list(design.warnings) for _, design, _ in found]
     return {
         **{"pairs": len(found), "metric": [metric.value for metric in settings.metrics]},
         **{"bins": list(settings.bins), "range": settings.range_rule.value},
         "permutations": 0 if settings.literal else settings.permutations,
         "paired": [design.paired for _, design, _ in found],
         "unit": [design.unit for _, design, _ in found],
-        "warnings": [list(design.warnings) for _, design, _ in found],
+        **({"warnings": warnings} if any(warnings) else {}),
     }
 
 

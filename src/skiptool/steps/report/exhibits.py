@@ -18,7 +18,7 @@ from skiptool.figures.shifts import comparisons
 from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
 from skiptool.metrics.scores import scores
-from skiptool.names import VALIDATION, Kind
+from skiptool.names import LAYERWISE, VALIDATION, Kind
 from skiptool.readings import joined
 from skiptool.readings.beyond import BEYOND_COLUMNS, of_channels
 from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
@@ -125,7 +125,9 @@ def _unjoined(inputs: Inputs) -> Iterator[str]:
                 f"{table.path.name}: distances of {split} images are compared with no loss of IoU "
                 f"for want of their scores; give a table of 'skiptool predict --split {option}'"
             )
-        means = table.lacking("channel").columns(["corrected"])["corrected"]
+        columns = table.lacking("channel").columns(["metric", "corrected"])
+        pairs = zip(columns["metric"], columns["corrected"], strict=True)
+        means = [value for metric, value in pairs if metric not in LAYERWISE]
         lost = sum(value is None for value in means)
         if lost:
             yield (
