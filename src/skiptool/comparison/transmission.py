@@ -8,8 +8,8 @@ A ratio to a distance that may be 0 has no bounded interval, and if it is report
 input passes some test, the runs that pass are a biased selection: a share of 0.33 was reported as
 0.76. So it is reported only where the distance of the input is at least :data:`SURE` standard
 errors above 0, the corrections of bias, of which a part always remains, are small beside it
-(:data:`SMALL`), and there are at least :data:`ENOUGH` units. There the bias is below 0.03 in all
-settings simulated (tests/benchmarks/transmission.py).
+(:data:`SMALL`), and there are at least :data:`ENOUGH` units. There the bias was at most 0.03 in
+the settings simulated, with the estimates of version 0.1 (tests/benchmarks/transmission.py).
 
 The layer ``input`` is the image averaged over the cells of the grid (1/32 of its side), so that it
 shows neither blur nor noise, sharpening nor a displaced colour channel. Such shifts have no

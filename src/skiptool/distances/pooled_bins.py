@@ -26,7 +26,7 @@ __all__ = ["REACHED", "pool_bins", "pooled_bins"]
 
 REACHED: Final = 2.5
 """Units of the smaller set that are expected to reach each pooled bin. Chosen by simulation on
-three populations and checked on others (``tests/benchmarks/calibration.py``)."""
+the populations ``TUNED`` and checked on ``HELD_OUT`` (``tests/benchmarks/calibration.py``)."""
 
 
 LEAST: Final = 1.0 - 1e-9
