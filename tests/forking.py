@@ -259,17 +259,16 @@ def main() -> None:
     for module in MODULES:
         import_module(module)
     gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     asked = _serve()
     if asked is None:
         os._exit(0)
     _settle(asked)
     sys.argv = ["skiptool", *asked["words"]]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     code = run()
-    try:
-        threading._shutdown()  # type: ignore[attr-defined] # waits for threads, as the end does
-        atexit._run_exitfuncs()
-    except KeyboardInterrupt:
-        code = 130
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads, as the end does
+    atexit._run_exitfuncs()
     for path, steps in list(_STEPS.items()):
         path.write_text(str(steps))
     for stream in (sys.stdout, sys.stderr):

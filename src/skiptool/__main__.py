@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 __all__ = ["run"]
@@ -12,7 +13,10 @@ def run() -> int:
     try:
         from skiptool.cli import main
 
-        return main()
+        code = main()
+        # Nothing is left to clean up: Ctrl-C while the interpreter shuts down is no traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return code
     except KeyboardInterrupt:
         print("skiptool: interrupted", file=sys.stderr)
         return 130

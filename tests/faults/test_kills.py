@@ -69,7 +69,10 @@ class Life:
     def _check(self, found: Ended, number: signal.Signals, before: Mapping[str, str]) -> None:
         # before anything was begun, or behind the end of the work, the system ends it at once
         now = snapshot(self.place)
-        unheard = found.code == -signal.SIGTERM and now in (before, self.expected.files)
+        unheard = found.code in (-signal.SIGTERM, -signal.SIGINT) and now in (
+            before,
+            self.expected.files,
+        )
         assert unheard or found.code in (0, *SIGNALS[number]), found
         assert found.orphans == ()
         if found.code > 0:
