@@ -96,7 +96,7 @@ def test_points_that_are_drawn_are_among_the_numbers() -> None:
 def test_the_caption_says_what_the_numbers_rest_on() -> None:
     (first, ranking) = forecasts(*sweep(folds=2))
     for part in (
-        *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 folds"),
+        *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 trainings"),
         "n = 36 points",
         *("one of 9 shifts (", "95 % interval", "R = 2,000", "B = 100 bins of equal width"),
         *("corrected for the finite number of images", "order of data flow"),
@@ -108,7 +108,7 @@ def test_the_caption_says_what_the_numbers_rest_on() -> None:
     assert "n = 36 points" in ranking.caption
     assert "Left out" not in first.caption
     single = forecasts(*sweep(folds=1))[0]
-    assert "one pruning, of which there is one fold, under one shift" in single.caption
+    assert "one pruning, trained once, under one shift" in single.caption
     assert "deviation" not in single.caption
     scores, layers = sweep()
     uneven = [one for one in scores if (one.fold, one.pruning) != (1, "baseline")]

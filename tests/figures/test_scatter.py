@@ -61,7 +61,7 @@ def test_panels_share_the_loss_and_not_the_distance(labels: Check) -> None:
     figure = loss_by_distance(found, "Hellinger distance")
     texts = labels(figure)
     assert {"loss of IoU", "Hellinger distance", "baseline", "L1-pruned", "contrast"} <= {*texts}
-    assert "± standard deviation of folds" in texts
+    assert "± standard deviation of trainings" in texts
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert len({axes.get_xlim() for axes in figure.axes}) == 3
     heads = [axes.texts[0] for axes in figure.axes]
@@ -89,7 +89,7 @@ def test_of_one_fold_the_whisker_is_the_interval_of_the_distance(labels: Check) 
     found = one(prunings=("baseline",), layers=("enc1",), shifts=SHIFTS[:4], folds=1)
     figure = loss_by_distance(found, "Hellinger distance")
     texts = labels(figure)
-    assert "± standard deviation of folds" not in texts
+    assert "± standard deviation of trainings" not in texts
     assert "95 % interval of the distance" in texts
     (line,) = [each for each in figure.axes[0].lines if len(np.atleast_1d(each.get_xdata())) == 12]
     x, y = (np.asarray(each, dtype=np.float64) for each in (line.get_xdata(), line.get_ydata()))

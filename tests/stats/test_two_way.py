@@ -52,6 +52,12 @@ def test_subjects_that_all_agree_leave_the_trainings() -> None:
     assert found.p_value == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
 
 
+def test_copies_of_one_network_test_nothing() -> None:
+    every = np.ones((3, 5), dtype=bool)
+    assert np.isnan(over_trainings(np.full(3, 0.25), np.full((3, 5), 0.25), every).p_value)
+    assert over_trainings(np.zeros(3), np.zeros((3, 5)), every).p_value == 1.0
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
 def test_a_level_that_is_none_is_refused(level: float) -> None:
     with pytest.raises(ArgumentError, match="interval: level"):

@@ -89,7 +89,7 @@ def spearman_text(found: Sequence[Association]) -> str:
     what = f"shifts{' or pairs of domains' * across}"
     return (
         f"Spearman's rank correlation over n = {points} points, each one trained network under one "
-        f"of {shifts} {what} (prunings, folds and domains pooled), with its "
+        f"of {shifts} {what} (prunings, trainings and domains pooled), with its "
         f"{100 * found[0].level:g} % interval from resampling the {what} (R = {RESAMPLES:,}). No "
         f"interval with fewer than {FEWEST_FOR_INTERVAL} {what}, or for a perfect order: "
         "resampling would understate the uncertainty."

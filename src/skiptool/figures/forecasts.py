@@ -68,10 +68,10 @@ class Forecast:
         folds = [mean.folds for mean in self.means]
         most = f"{min(folds)} to {max(folds)}" if min(folds) < max(folds) else f"{max(folds)}"
         point = (
-            f"mean over {most} folds of one pruning under one shift, whiskers: one standard "
-            "deviation between folds"
+            f"mean over {most} trainings of one pruning under one shift, whiskers: one standard "
+            "deviation between trainings"
             if max(folds) > 1
-            else "one pruning, of which there is one fold, under one shift; horizontal bars: 95 % "
+            else "one pruning, trained once, under one shift; horizontal bars: 95 % "
             "interval of the distance"
         )
         low, high = int(joined.images.min()), int(joined.images.max())

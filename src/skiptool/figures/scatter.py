@@ -101,7 +101,7 @@ def _legends(means: Sequence[Mean], colours: dict[str, str]) -> list[list[Line2D
         for kind in kinds
     ]
     if any(mean.folds > 1 for mean in means):
-        label = "± standard deviation of folds"
+        label = "± standard deviation of trainings"
         others.append(Line2D([], [], lw=0.7, color=SOFT, label=label))
     if any(mean.folds == 1 and np.isfinite(mean.low).any() for mean in means):
         others.append(Line2D([], [], lw=0.7, color=SOFT, label="95 % interval of the distance"))

@@ -79,7 +79,7 @@ class Association:
         return None if np.isnan(self.correlation).all() else int(np.nanargmax(self.correlation))
 
     def means(self) -> list[Mean]:
-        """Average the networks of each pruning under each change (folds, as a rule)."""
+        """Average the networks of each pruning under each change (trainings)."""
         groups: dict[tuple[str, Change], list[int]] = {}
         for place, point in enumerate(self.joined.points):
             groups.setdefault((point.pruning, point.change), []).append(place)
@@ -122,7 +122,7 @@ def associations(
 
     Notes
     -----
-    Points of all prunings, folds and domains are pooled: the correlation is high where the
+    Points of all prunings, trainings and domains are pooled: the correlation is high where the
     distance at a layer tells which network loses most under which shift. All networks see the same
     shifts, so shifts (kind and factor) are resampled for the interval, with all their points.
     """

@@ -43,18 +43,18 @@ _Table: TypeAlias = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measure of one layer, trainings (folds) averaged.
+    """One measure of one layer, averaged over trainings.
 
     Attributes
     ----------
     value : float
         Of the Hellinger distance the corrected one where it is known.
     spread : float
-        Standard deviation (n - 1) between folds.
+        Standard deviation (n - 1) between trainings.
     interval : (float, float) or None
-        Means of the ends over folds; None unless each fold has them.
+        Means of the ends over trainings; None unless each has them.
     p_values : tuple of float
-        Adjusted over layers, one a fold; empty where the measure has none.
+        Adjusted over layers, one a training; empty where the measure has none.
     """
 
     value: float
@@ -65,12 +65,12 @@ class Measure:
 
     @property
     def differs(self) -> bool:
-        """Whether the sets differ in every fold."""
+        """Whether the sets differ in every training."""
         return bool(self.p_values) and max(self.p_values) < SIGNIFICANT
 
     @property
     def agrees(self) -> bool:
-        """Whether they are not seen to differ in any fold, or nothing is left of the distance."""
+        """Whether they are not seen to differ in any training, or nothing is left of the distance."""
         clear = bool(self.p_values) and min(self.p_values) >= SIGNIFICANT
         return clear or self.value <= 0
 

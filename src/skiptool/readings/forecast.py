@@ -39,7 +39,7 @@ _ROUNDING, _SPLITS = 1e-12, (VALIDATION, Split.TEST.value)
 
 
 class Expected(NamedTuple):
-    """Loss that is expected under one change: a mean over ``networks`` (folds, as a rule).
+    """Loss that is expected under one change: a mean over ``networks`` (trainings).
 
     Attributes
     ----------
@@ -220,7 +220,7 @@ def fit_losses(
 
     Notes
     -----
-    Networks of all folds are pooled. The layer of the line itself is chosen from all kinds; the
+    Networks of all folds and repeats are pooled. The layer of the line itself is chosen from all kinds; the
     error that is stated is of lines whose layer was chosen without the kind that was left out
     (:func:`skiptool.readings.crossed.cross_validate`). An interval reaches from the line at the
     lower end of the distance's interval to the line at its upper end, and further by the bound of

@@ -64,7 +64,8 @@ class OverTrainings:
         Standard errors: the one that follows from it, and that over subjects for these trainings.
     ci_low, ci_high : float
     p_value : float
-        That the mean over all trainings and subjects is 0, two-sided.
+        That the mean over all trainings and subjects is 0, two-sided; NaN with one training, and
+        where nothing varies although the value is not 0.
     nested : bool
         Groups of trainings were measured on subjects of their own, and are the units.
     """
@@ -240,8 +241,9 @@ def _freedom(over_trainings: float, variance: float, trainings: int, subjects: i
 
 
 def _two_sided(value: float, error: float, freedom: float) -> float:
+    """Two-sided p-value; NaN where nothing varies (copies of one network), which tests nothing."""
     if np.isnan(error):
         return np.nan
     if error == 0:
-        return 1.0 if value == 0 else 0.0
+        return 1.0 if value == 0 else np.nan
     return float(2 * stdtr(freedom, -abs(value) / error))
