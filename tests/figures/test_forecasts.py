@@ -113,7 +113,7 @@ def test_the_caption_says_what_the_numbers_rest_on() -> None:
     scores, layers = sweep()
     uneven = [one for one in scores if (one.fold, one.pruning) != (1, "baseline")]
     fewer = forecasts(uneven, layers)[0]
-    assert "mean over 1 to 2 folds" in fewer.caption
+    assert "mean over 1 to 2 trainings" in fewer.caption
     assert "Left out: 9 comparisons without IoU on both sides." in fewer.caption
     several = [replace(one, classes=("a", "b")) for one in scores]
     assert "Loss of mean IoU of a, b:" in forecasts(several, layers)[0].caption
