@@ -121,7 +121,7 @@ def main() -> None:
     print("|---:|---:|---|---|---:|---:|---:|---:|")
     for factor in FACTORS:
         known = population(factor)
-        for number, paired in product((50, 16), (True, False)):
+        for number, paired in product((50, 24, 16), (True, False)):
             setting = (factor, number, paired)
             found = np.array([run(seed, setting, known) for seed in range(repeats)])
             for place, name in enumerate(KINDS):

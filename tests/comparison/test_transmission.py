@@ -39,7 +39,7 @@ def variances(source: Measured, layer: Measured) -> tuple[float, float, float, f
         found += (n - 1) * np.cov(own, other, bias=True)[[0, 1, 0], [0, 1, 1]]
         rests.append(((n - 1) * np.var(own - share * other), n - 1))
     freedom = sum(v for v, _ in rests) ** 2 / sum(v**2 / max(df, 1) for v, df in rests)
-    half = [0.5 * (each.mean["value"] - each.estimate) for each in (layer, source)]
+    half = [0.2 * (each.mean["value"] - each.estimate) for each in (layer, source)]
     return found[0] + half[0] ** 2, found[1] + half[1] ** 2, found[2], freedom
 
 
@@ -118,7 +118,7 @@ def test_few_units_have_no_share() -> None:
 
 
 def test_an_interval_without_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two units have one degree of freedom, for which five standard errors are not enough."""
+    """Two units have one degree of freedom, for which SURE standard errors are not enough."""
     monkeypatch.setattr(transmission, "ENOUGH", 2)
     source, layer = (
         replace(measured(name, value, value, [0.0]), replicates=(value + np.array(away),))

@@ -70,7 +70,7 @@ class Measure:
 
     @property
     def agrees(self) -> bool:
-        """Whether they are not seen to differ in any training, or nothing is left of the distance."""
+        """Whether they differ in no training as far as seen, or no distance is left."""
         clear = bool(self.p_values) and min(self.p_values) >= SIGNIFICANT
         return clear or self.value <= 0
 
