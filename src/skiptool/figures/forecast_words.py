@@ -106,7 +106,8 @@ def _fit_text(found: Fitted) -> str:
         f"{measure_name(found)} at {_layer(found)}, corrected for the finite number of images"
         f"{bins}; horizontal bars are its 95 % intervals. Each of the n = {len(found.points)} "
         f"points is one of {_counted(networks, 'trained network')} (folds and repeats pooled) "
-        f"under one of {_counted(shifts, 'shift')}. Distances and losses are of the {_images(found)}. Line: "
+        f"under one of {_counted(shifts, 'shift')}. "
+        f"Distances and losses are of the {_images(found)}. Line: "
         "least squares among lines that start at 0 and never fall (isotonic regression, Barlow et "
         "al. 1972), straight between its knots and constant beyond the last one."
     )
