@@ -222,10 +222,10 @@ def fit_losses(
     -----
     Networks of all folds and repeats are pooled. The layer of the line itself is chosen from all
     kinds; the error that is stated is of lines whose layer was chosen without the kind that was
-    left out (:func:`skiptool.readings.crossed.cross_validate`). An interval reaches from the line at the
-    lower end of the distance's interval to the line at its upper end, and further by the bound of
-    the error on either side; but no farther than a loss can be: from the networks' IoU on the
-    original images less 1 to that IoU.
+    left out (:func:`skiptool.readings.crossed.cross_validate`). An interval reaches from the line
+    at the lower end of the distance's interval to the line at its upper end, and further by the
+    bound of the error on either side; but no farther than a loss can be: from the networks' IoU on
+    the original images less 1 to that IoU.
     """
     parts: dict[Kin, dict[str, Joined]] = {}
     for one in join(scores, layers):
