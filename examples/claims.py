@@ -59,11 +59,11 @@ BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
 RULE = """\
 Trainings and test images are both random (two-way analysis, 95 % intervals, t-tests). *Agrees* or
 *disagrees* only where p < {alpha} after Holm's adjustment over the {tests} numbers that are tested;
-else *not decided*, and never by one training. What has no verdict is shown, not tested. IoU: of
-cells, summed over images. Distances: corrected for bias, at brightness 0.75. {scale}"""
+otherwise *not decided*, as always with one training. Rows without a verdict are not tested. IoU:
+of cells, summed over images. Distances: corrected for bias, at brightness 0.75. {scale}"""
 CLINICAL = """\
-Said of clinical data, and not measured here: MS-MF, L1-pruned slightly better in domain, under
-shift with ResNet34 throughout and with ResNet18 not always, L4-pruned worse in domain (V.B);
+What the paper says about clinical data was not measured here: MS-MF, L1-pruned slightly better in
+domain, under shift with ResNet34 throughout and with ResNet18 not always, L4-pruned worse in domain (V.B);
 MS-CCT, L1-pruned better by 8 to 12 % and by 3 to 5 %, by encoder, and L4-pruned above the baseline
 (V.C); MV-MR, the baseline falls by up to 17 % between scanners, L1-pruned better throughout,
 L4-pruned worse (V.D); increases of up to 10 % in domain and 13 % across domains (abstract)."""

@@ -27,13 +27,12 @@ ASKED_FOR = tuple(
 )
 """Shifts that paper_synthetic.sh substitutes under; all are shown, measured or not."""
 CLEAN = """\
-IoU of the baseline under a shift where the decoder is fed one part from the unshifted image and
-all others from the shifted one: which part is enough to bring the IoU back. That a clean L1 alone
-helps shows that it is enough, not that L1 carries the shift alone. Mean over trainings, intervals
-as above."""
+IoU of the baseline under a shift if the decoder receives one part from the unshifted image and all
+others from the shifted one: which part is enough to bring the IoU back. If a clean L1 alone helps,
+it is enough; it need not carry the shift alone. Mean over trainings, intervals as above."""
 SHIFTED = """\
-The reverse: one part alone is shifted, all others are of the unshifted image. IoU minus that of
-the unshifted image: what this part costs alone. Intervals as above."""
+The reverse: one part alone is from the shifted image, all others from the unshifted one. IoU minus
+that of the unshifted image: what this part costs alone. Intervals as above."""
 FORECAST = """\
 Loss of IoU forecast from the corrected distance at one layer: mean absolute error on the kind of
 shift that was left out, and that of the mean loss of the other kinds. Distances and losses are of
@@ -84,7 +83,7 @@ def _rows(
             if against_original:
                 scored.append(evidence.iou(encoder, "baseline", ORIGINAL))
             found.append(of_scores(np.subtract if against_original else np.asarray, *scored))
-        return [_written(each) for each in found]
+        return [_written(each, -1.0 if against_original else 0.0) for each in found]
 
     return cells
 
@@ -93,10 +92,12 @@ def _name(part: str) -> str:
     return f"L{part}" if part.isdigit() else part
 
 
-def _written(found: Measure | None) -> str:
+def _written(found: Measure | None, least: float) -> str:
+    """Write a number with its interval, cut off at the least and the greatest that it can be."""
     if found is None:
         return "not measured"
-    numbers = (found.value, found.found.ci_low, found.found.ci_high)
+    ends = np.clip((found.found.ci_low, found.found.ci_high), least, 1.0).tolist()
+    numbers = (found.value, *ends)
     value, low, high = (f"{each:.2f}".replace("-", "\N{MINUS SIGN}") for each in numbers)
     return value if np.isnan(found.found.ci_low) else f"{value} [{low}, {high}]"
 
