@@ -63,10 +63,11 @@ otherwise *not decided*, as always with one training. Rows without a verdict are
 of cells, summed over images. Distances: corrected for bias, at brightness 0.75. {scale}"""
 CLINICAL = """\
 What the paper says about clinical data was not measured here: MS-MF, L1-pruned slightly better in
-domain, under shift with ResNet34 throughout and with ResNet18 not always, L4-pruned worse in domain (V.B);
-MS-CCT, L1-pruned better by 8 to 12 % and by 3 to 5 %, by encoder, and L4-pruned above the baseline
-(V.C); MV-MR, the baseline falls by up to 17 % between scanners, L1-pruned better throughout,
-L4-pruned worse (V.D); increases of up to 10 % in domain and 13 % across domains (abstract)."""
+domain, under shift with ResNet34 throughout and with ResNet18 not always, L4-pruned worse in domain
+(V.B); MS-CCT, L1-pruned better by 8 to 12 % and by 3 to 5 %, by encoder, and L4-pruned above the
+baseline (V.C); MV-MR, the baseline falls by up to 17 % between scanners, L1-pruned better
+throughout, L4-pruned worse (V.D); increases of up to 10 % in domain and 13 % across domains
+(abstract)."""
 
 
 @dataclass(frozen=True)
