@@ -71,6 +71,12 @@ def extract_images(
     stride: Annotated[
         int | None, typer.Option(help="Pixels from tile to tile [patch size].")
     ] = None,
+    upright: Annotated[
+        bool,
+        typer.Option(
+            "--upright", help="Turn images that are stored turned (EXIF); masks lie on them then."
+        ),
+    ] = False,
     test_fraction: Annotated[float, typer.Option(help="Share of test subjects.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Validation folds, grouped by subject.")] = 5,
     qc: Annotated[Path | None, typer.Option(help="Folder of pictures to check [NAME-qc].")] = None,
@@ -110,6 +116,7 @@ def extract_images(
         scale=scale,
         patch_size=patch_size,
         stride=stride,
+        upright=upright,
         test_fraction=test_fraction,
         folds=folds,
         seed=seed,

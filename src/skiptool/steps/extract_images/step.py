@@ -49,6 +49,7 @@ def extract_images(
     scale: str = "full",
     patch_size: int | None = None,
     stride: int | None = None,
+    upright: bool = False,
     test_fraction: float = 0.2,
     folds: int = 5,
     seed: int = 0,
@@ -90,6 +91,9 @@ def extract_images(
         :class:`skiptool.sources.scale.Scale`.
     patch_size, stride : int, optional
         Pixels of a tile, and from tile to tile; images stay whole by default.
+    upright : bool
+        Turn images that are stored turned (EXIF orientation), which are refused otherwise: their
+        masks lie on them as viewers show them.
     test_fraction : float
         Share of subjects held out for testing where nothing says a split.
     folds : int
@@ -125,9 +129,8 @@ def extract_images(
     inputs = gather(
         manifest, images, masks, domain=domain, pattern=pattern, classes=classes, labels=labels
     )
-    reading = _reading(
-        label_map(inputs.classes, inputs.labels), channels, scale, patch_size, stride
-    )
+    labelling = label_map(inputs.classes, inputs.labels)
+    reading = _reading(labelling, channels, scale, patch_size, stride, upright)
     making = Making(
         "extract images",
         (manifest if isinstance(manifest, Path) else "-",) if manifest is not None else (),
@@ -135,6 +138,7 @@ def extract_images(
             **{"classes": ",".join(inputs.classes), "labels": _words(inputs.labels)},
             **{"domain": domain, "pattern": pattern, "channels": channels, "scale": scale},
             **{"patch_size": patch_size, "stride": reading.stride},
+            **({"upright": True} if upright else {}),  # ids of others stay what they were
             **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
         },
         {"images": images, "masks": masks, "out": out, "qc": qc, "no_pictures": not pictures},
@@ -173,7 +177,12 @@ def extract_images(
 
 
 def _reading(
-    labels: LabelMap, channels: int | None, scale: str, patch_size: int | None, stride: int | None
+    labels: LabelMap,
+    channels: int | None,
+    scale: str,
+    patch_size: int | None,
+    stride: int | None,
+    upright: bool,
 ) -> Reading:
     if channels not in (None, 1, 3):
         raise ArgumentError(f"--channels {channels}: expected 1 (grey) or 3 (colour)")
@@ -183,7 +192,7 @@ def _reading(
         if value is not None and value < 1:
             raise ArgumentError(f"--{option} {value}: expected 1 or more")
     step = patch_size if stride is None else stride
-    return Reading(labels, Scale.parse(scale), channels, patch_size, step)
+    return Reading(labels, Scale.parse(scale), channels, patch_size, step, upright)
 
 
 def _words(labels: Mapping[Key, str]) -> list[str]:
