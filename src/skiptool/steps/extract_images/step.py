@@ -11,7 +11,7 @@ from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
 from skiptool.exports.nnunet import check_nnunet
 from skiptool.exports.places import check_export, qc_folder
-from skiptool.names import ExportFormat
+from skiptool.names import ExportFormat, quoted_name
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.sources.coloured_masks import colour_name
 from skiptool.sources.label_map import LabelMap, label_map
@@ -22,6 +22,7 @@ from skiptool.steps.extract_images.dealing import dealt
 from skiptool.steps.extract_images.inputs import FILES, gather
 from skiptool.steps.extract_images.survey import check_forms, survey_all
 from skiptool.steps.extract_images.writing import write_beside, write_items
+from skiptool.stores.contents import tell_contents
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, digest
@@ -135,7 +136,10 @@ def extract_images(
         "extract images",
         (manifest if isinstance(manifest, Path) else "-",) if manifest is not None else (),
         {
-            **{"classes": ",".join(inputs.classes), "labels": _words(inputs.labels)},
+            **{
+                "classes": ",".join(map(quoted_name, inputs.classes)),
+                "labels": _words(inputs.labels),
+            },
             **{"domain": domain, "pattern": pattern, "channels": channels, "scale": scale},
             **{"patch_size": patch_size, "stride": reading.stride},
             **({"upright": True} if upright else {}),  # ids of others stay what they were
@@ -173,7 +177,8 @@ def extract_images(
         write_items(writer, items, fold, reading, threads, progress)
         writer.finish()
         keep_failures(partial, failures)
-    return Outcome((out,), write_beside(out, *beside, progress), summary, failures)
+    side_outputs = write_beside(out, *beside, progress)
+    return Outcome((out,), side_outputs, summary, failures, tell_contents(out, progress))
 
 
 def _reading(
@@ -198,7 +203,7 @@ def _reading(
 def _words(labels: Mapping[Key, str]) -> list[str]:
     """Write a map as options of the command, sorted."""
     keys = sorted(labels, key=lambda key: (isinstance(key, tuple), key))
-    return [f"{k if isinstance(k, int) else colour_name(k)}={labels[k]}" for k in keys]
+    return [f"{k if isinstance(k, int) else colour_name(k)}={quoted_name(labels[k])}" for k in keys]
 
 
 def _fingerprint(rows: Sequence[Row]) -> str:

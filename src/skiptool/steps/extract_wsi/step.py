@@ -29,6 +29,7 @@ from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
 from skiptool.steps.extract_wsi.writing import write_dataset, write_registration
+from skiptool.stores.contents import tell_contents
 from skiptool.stores.failures import kept_failures
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
@@ -152,7 +153,8 @@ def extract_slides(
                 write_dataset(run, partial_out, plan, labels, making, failures)
         folder = side if pictures else None
         beside = _beside(run, (out, side, folder, export), making, plan, labels)
-    return Outcome((out,), beside, _summary(plan, failures), tuple(failures))
+    tables = tell_contents(out, progress)
+    return Outcome((out,), beside, _summary(plan, failures), tuple(failures), tables)
 
 
 def _beside(
