@@ -270,10 +270,10 @@ BAD: dict[str, Case] = {
     "manifest of blanks": (content("images.csv", " \n\t\n"), TRAINING, 1, ("holds no rows",)),
     "manifest bare": (content("images.csv", HEAD), TRAINING, 1, ("images.csv: holds no rows",)),
     "manifest NUL": (content("images.csv", HEAD + "a\0b,c,d,e\n"), TRAINING, 1, ("NUL",)),
-    "manifest UTF-16": (encoded("images.csv", "utf-16"), TRAINING, 1, ("no UTF-8 text",)),
+    "manifest UTF-16": (encoded("images.csv", "utf-16-le"), TRAINING, 1, ("NUL",)),
     "manifest Latin-1": (
         content("images.csv", (HEAD + "Größe.png,b,c,d\n").encode("latin-1")),
-        TRAINING, 1, ("images.csv: no UTF-8 text", "save the manifest as CSV"),
+        TRAINING, 1, ("images.csv, line 2: a letter that is not in UTF-8", "'CSV UTF-8'"),
     ),
     "manifest column twice": (
         content("images.csv", "image,mask,domain,subject,domain\n"), TRAINING, 1, ("there twice",)

@@ -43,6 +43,14 @@ def extract_images(
             "{id} [DOMAIN/SUBJECT/NAME].",
         ),
     ] = None,
+    mask_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[IMAGE=]MASK",
+            help="What masks are called, {} being the name of the image: {}_mask, or "
+            "{}_img={}_mask [{}].",
+        ),
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Class names, index = label [of --labels; background,foreground]."),
@@ -110,6 +118,7 @@ def extract_images(
         masks=masks,
         domain=domain,
         pattern=pattern,
+        mask_pattern=mask_pattern,
         classes=None if classes is None else options.listed([classes]),
         labels=label_words(labels, "--labels"),
         channels=channels,

@@ -24,7 +24,7 @@ from skiptool.steps.extract_images.survey import check_forms, survey_all
 from skiptool.steps.extract_images.writing import write_beside, write_items
 from skiptool.stores.contents import tell_contents
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import keep_failures
+from skiptool.stores.failures import keep_failures, telling_failures
 from skiptool.stores.header import Making, digest
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import check_free, staged
@@ -44,6 +44,7 @@ def extract_images(
     masks: Path | None = None,
     domain: str | None = None,
     pattern: str | None = None,
+    mask_pattern: str | None = None,
     classes: Sequence[str] | None = None,
     labels: Mapping[Key, str] | None = None,
     channels: int | None = None,
@@ -80,6 +81,9 @@ def extract_images(
         for what lies in no folder.
     pattern : str, optional
         What paths of pictures in folders mean, see :class:`skiptool.sources.naming.NamePattern`.
+    mask_pattern : str, optional
+        How masks in folders are called where they do not have the names of their images, see
+        :class:`skiptool.sources.naming.MaskPattern`.
     classes : sequence of str, optional
         Class names; pixel value = label unless ``labels`` says otherwise. By default those of
         ``labels``, else background and foreground.
@@ -127,9 +131,8 @@ def extract_images(
     ExistsError
         If the output exists.
     """
-    inputs = gather(
-        manifest, images, masks, domain=domain, pattern=pattern, classes=classes, labels=labels
-    )
+    named = {"domain": domain, "pattern": pattern, "mask_pattern": mask_pattern}
+    inputs = gather(manifest, images, masks, **named, classes=classes, labels=labels)
     labelling = label_map(inputs.classes, inputs.labels)
     reading = _reading(labelling, channels, scale, patch_size, stride, upright)
     making = Making(
@@ -142,7 +145,9 @@ def extract_images(
             },
             **{"domain": domain, "pattern": pattern, "channels": channels, "scale": scale},
             **{"patch_size": patch_size, "stride": reading.stride},
-            **({"upright": True} if upright else {}),  # ids of others stay what they were
+            # only where they are given: ids of others stay what they were
+            **({"upright": True} if upright else {}),
+            **({"mask_pattern": mask_pattern} if mask_pattern is not None else {}),
             **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
         },
         {"images": images, "masks": masks, "out": out, "qc": qc, "no_pictures": not pictures},
@@ -164,10 +169,11 @@ def extract_images(
     threads = available_cores() if workers is None else workers
     items, failed = survey_all(inputs.rows, reading, threads, progress)
     failures = (*inputs.failures, *failed)
-    check_forms(items)
-    if export is not None and export[0] is ExportFormat.NNUNET:
-        check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
-    fold = dealt(items, test_fraction, folds, seed, progress)
+    with telling_failures(failures, progress):
+        check_forms(items)
+        if export is not None and export[0] is ExportFormat.NNUNET:
+            check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
+        fold = dealt(items, test_fraction, folds, seed, progress)
     summary = _summary(items, fold, failures)
     if dry_run:
         summary["bytes before compression"] = sum(len(item.ids) * _bytes(item) for item in items)

@@ -22,6 +22,7 @@ from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed, survey
 from skiptool.steps.extract_mri.writing import Plan, write_dataset
 from skiptool.stores.contents import tell_contents
+from skiptool.stores.failures import telling_failures
 from skiptool.stores.header import Making, digest
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import staged
@@ -173,7 +174,8 @@ def _planned(
         raise SourceError(
             f"no volume can be used: {len(bare)} have no mask, {len(failures)} failed{first}"
         )
-    folds = dealt(usable, settings, *dealing, progress)
+    with telling_failures(failures, progress):
+        folds = dealt(usable, settings, *dealing, progress)
     taken = [volume for volume in usable if volume.row.subject in folds]
     if not taken:
         raise SourceError("no subject is left; see --train-subjects and --test-subjects")
