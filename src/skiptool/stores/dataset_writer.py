@@ -28,6 +28,7 @@ SHARD = 16
 """Images in one shard: the unit of writing and of resuming."""
 
 PARTS = ("images", "masks")
+AXES = ("sample", "y", "x", "channel")
 
 
 class DatasetWriter:
@@ -233,7 +234,9 @@ class DatasetWriter:
 def _create(group: zarr.Group, packed: Packed) -> Arrays:
     shape, dtype = packed.form
     images, masks = (
-        create_array(group, name, (0, *each), kind, chunk=1, shard=SHARD)
+        create_array(
+            group, name, (0, *each), kind, chunk=1, shard=SHARD, axes=AXES[: 1 + len(each)]
+        )
         for name, each, kind in zip(PARTS, (shape, shape[:2]), (dtype, "uint8"), strict=True)
     )
     return images, masks
