@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from skiptool.errors import ArgumentError
-from skiptool.names import SKIP_LEVELS, ExportFormat, Precision
+from skiptool.names import SKIP_LEVELS, ExportFormat, Precision, split_names, unquoted_name
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
 __all__ = [
@@ -84,12 +84,14 @@ SplitOption = Annotated[
 def listed(words: Sequence[str] | None) -> tuple[str, ...]:
     """Split repeated and comma-separated values into one flat tuple.
 
+    What holds a comma stands in double quotes.
+
     Examples
     --------
-    >>> listed(["enc1,enc2", "head"])
-    ('enc1', 'enc2', 'head')
+    >>> listed(["enc1,enc2", 'head,"a, b"'])
+    ('enc1', 'enc2', 'head', 'a, b')
     """
-    parts = [part.strip() for word in words or () for part in word.split(",")]
+    parts = [unquoted_name(part) for word in words or () for part in split_names(word, ",")]
     return tuple(part for part in parts if part)
 
 
@@ -200,7 +202,7 @@ def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float]
     for word in listed(words):
         name, _, number = word.rpartition("=")
         try:
-            found.append((name, float(number)))
+            found.append((unquoted_name(name), float(number)))
         except ValueError:
             name = ""
         if not name:

@@ -187,9 +187,10 @@ class FeatureWriter:
         shape = (self._images, *block.shape[1:])
         layers = self._root.require_group("layers")
         ranges = self._root.require_group(f"ranges/{layer}")
-        values = create_array(layers, layer, shape, self._dtype, chunk=CHUNK)
+        axes = ("sample", f"{layer} channel", f"{layer} place")  # layers differ in both
+        values = create_array(layers, layer, shape, self._dtype, chunk=CHUNK, axes=axes)
         low, high = (
-            create_array(ranges, name, shape[:2], "float32", chunk=RANGES_CHUNK)
+            create_array(ranges, name, shape[:2], "float32", chunk=RANGES_CHUNK, axes=axes[:2])
             for name in ("low", "high")
         )
         return _Layer(values, low, high)

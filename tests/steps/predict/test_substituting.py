@@ -101,7 +101,7 @@ def open_command(path: Path) -> str:
     return str(pq.read_schema(path).metadata[b"skiptool"])
 
 
-def paired(path: Path, experiment: SimpleNamespace, drop: int = 0) -> Path:
+def paired(path: Path, experiment: SimpleNamespace, drop: int = 0, subject: str = "") -> Path:
     """Write two domains of the same samples: the second darkened, in another order."""
     store = open_dataset(experiment.data)
     domain = store.domain(next(iter(store.domains)))
@@ -113,7 +113,8 @@ def paired(path: Path, experiment: SimpleNamespace, drop: int = 0) -> Path:
             image, mask = reader.read(place)
             shown = image if name == "plain" else apply(image, DARK)
             key = f"{place:03d}"
-            writer.append(Sample(key, shown, mask, key, name, Split.TEST, -1))
+            whose = f"{key}{subject if name == 'dark' else ''}"
+            writer.append(Sample(key, shown, mask, whose, name, Split.TEST, -1))
     writer.finish()
     return path
 
@@ -135,6 +136,17 @@ def test_samples_that_have_no_partner_are_told(experiment: SimpleNamespace, tmp_
     how = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
     with pytest.raises(MismatchError, match=r"domain plain lacks 2 of \d+ samples of dark \(00"):
         predict_dataset([experiment.baseline], data, tmp_path / "p.parquet", **how)
+    assert not (tmp_path / "p.parquet").exists()
+
+
+def test_equal_ids_of_other_subjects_are_no_partners(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    data = paired(tmp_path / "d.zarr", experiment, subject="-of-hospital-B")
+    how = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
+    with pytest.raises(MismatchError, match=r"of dark are of other subjects .* in plain") as caught:
+        predict_dataset([experiment.baseline], data, tmp_path / "p.parquet", **how)
+    assert "-of-hospital-B and 0" in str(caught.value)
     assert not (tmp_path / "p.parquet").exists()
 
 

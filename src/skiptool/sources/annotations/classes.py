@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from skiptool.errors import ArgumentError, near
-from skiptool.names import IGNORE
+from skiptool.names import IGNORE, quoted_name, split_names, unquoted_name
 from skiptool.sources.shapes import Shape
 
 __all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "survey"]
@@ -53,7 +53,7 @@ class ClassMap:
         ----------
         text : str
             As typed after ``--classes``. ``background=...`` gives names label 0, ``ignore=...``
-            label 255.
+            label 255. A class or name that holds ``,``, ``;`` or ``=`` stands in double quotes.
 
         Raises
         ------
@@ -66,12 +66,15 @@ class ClassMap:
         >>> mapping.classes, mapping.label("melanoma "), mapping.label("Bone")
         (('background', 'tumor', 'non-tumor'), 1, None)
         """
-        entries = [part.partition("=") for part in text.split(";") if part.strip()]
+        entries = [split_names(part, "=") for part in split_names(text, ";") if part.strip()]
         grouped = [
-            (target.strip(), [one.strip() for one in (names if equals else target).split(",")])
-            for target, equals, names in entries
+            (unquoted_name(target), [*map(unquoted_name, split_names("=".join(names), ","))])
+            if names
+            else (unquoted_name(target), [unquoted_name(target)])
+            for target, *names in entries
         ]
-        _check(grouped, f"classes {text!r}")
+        wide = next((each[0] for each in entries if len(split_names(each[0], ",")) > 1), None)
+        _check(grouped, f"classes {text!r}", wide)
         return _numbered(grouped)
 
     def label(self, name: str) -> int | None:
@@ -130,14 +133,14 @@ def survey(
     unmapped = {n: count for n, count in counts.most_common() if class_map.label(n) is None}
     present = {_key(name) for name in counts}
     nowhere = {
-        name: near(name, [one for one in counts if one])
+        name: near(quoted_name(name), [quoted_name(one) for one in counts if one])
         for name in class_map.named
         if _key(name) not in present
     }
     return unmapped, nowhere
 
 
-def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str) -> None:
+def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str, wide: str | None) -> None:
     if not grouped:
         raise ArgumentError(f"{where}: names no class; give them as {_EXAMPLE}")
     if len(grouped) > _CLASSES:
@@ -146,9 +149,11 @@ def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str) -> None:
     names = [name for _, sources in grouped for name in sources]
     if not all((*targets, *names)):
         raise ArgumentError(f"{where}: a class or name in it is empty; give them as {_EXAMPLE}")
-    wide = next((target for target in targets if "," in target), None)
     if wide:
-        raise ArgumentError(f"{where}: {wide!r} says no class; put 'CLASS=' before its names")
+        raise ArgumentError(
+            f"{where}: {wide.strip()!r} says no class; put 'CLASS=' before its names (or quotes "
+            "around one name that holds a comma)"
+        )
     for what, listed in (("class", targets), ("name", names)):
         shared = Counter(map(_key, listed))
         twice = next((one for one in listed if shared[_key(one)] > 1), None)

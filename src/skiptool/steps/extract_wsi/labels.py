@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skiptool.errors import SourceError
-from skiptool.names import IGNORE, PatchMode
+from skiptool.names import IGNORE, PatchMode, quoted_name
 from skiptool.records import Progress
 from skiptool.sources.annotations.classes import ClassMap, by_name, survey
 from skiptool.sources.shapes import Shape
@@ -105,5 +105,5 @@ def _unsorted(counts: Counter[str], settings: PatchSettings) -> list[str]:
     fate = "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
     return [
         f"--classes: annotations in no class are {fate}: {listed}; sort them into a class, or say "
-        f"that they may be ignored: 'ignore={counts.most_common(1)[0][0]}'"
+        f"that they may be ignored: 'ignore={quoted_name(counts.most_common(1)[0][0])}'"
     ]

@@ -143,7 +143,7 @@ def _segment(
 
 
 def _partners(run: Run, clean: Domain, part: Part) -> StoredSamples:
-    """Find the same samples in the clean domain, by their ids."""
+    """Find the same samples in the clean domain, by ids and subjects."""
     domain = part.domain
     if (domain.height, domain.width, domain.channels) != (
         *(clean.height, clean.width, clean.channels),
@@ -160,4 +160,14 @@ def _partners(run: Run, clean: Domain, part: Part) -> StoredSamples:
             f"{run.store.path}: domain {clean.name} lacks {len(missing)} of {len(names)} samples "
             f"of {domain.name} ({missing[0]}); --clean-domain needs the same samples in both"
         )
-    return run.store.samples(clean.name, [places[name] for name in names])
+    found = [places[name] for name in names]
+    own, partners = domain.columns["subject"][list(part.indices)], clean.columns["subject"][found]
+    strange = [place for place in range(len(names)) if own[place] != partners[place]]
+    if strange:
+        first = strange[0]
+        raise MismatchError(
+            f"{run.store.path}: {len(strange)} of {len(names)} samples of {domain.name} are of "
+            f"other subjects than those of the same names in {clean.name} ({names[first]}: "
+            f"{own[first]} and {partners[first]}); --clean-domain needs the same samples in both"
+        )
+    return run.store.samples(clean.name, found)
