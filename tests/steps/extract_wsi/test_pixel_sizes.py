@@ -96,9 +96,11 @@ def test_an_unknown_reference_gets_its_size_from_another_scan() -> None:
 
 
 def test_where_nobody_knows_the_ratio_is_known_all_the_same() -> None:
-    (first, second), lines = told(None, None)
-    assert (first.mpp, second.mpp, lines) == (None, None, [])
+    (first, second), (line,) = told(None, None)
+    assert (first.mpp, second.mpp) == (None, None)
     assert second.relative_mpp == pytest.approx(1.5)
+    assert line.startswith("B: a pixel of its patches shows 1.5 times the width of one of A")
+    assert told(None, None, zoom=1.004)[1] == []
 
 
 def test_a_domain_is_told_of_once() -> None:

@@ -41,7 +41,7 @@ def sized(
         Aligned.
     settings : PatchSettings
     progress : Progress
-        Is told of each domain whose sizes are contradicted.
+        Is told of each domain whose sizes are contradicted, or unknown and another's.
 
     Returns
     -------
@@ -52,6 +52,7 @@ def sized(
     """
     found = list(slides)
     wrong: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
+    unknown: dict[tuple[str, str], list[float]] = defaultdict(list)
     for group in groups:
         zooms = {place: _zoom(each) for place, each in group.others.items() if each is not None}
         others = [(found[place], zoom) for place, zoom in zooms.items()]
@@ -67,6 +68,10 @@ def sized(
                 other = _with_size(other, size, settings)
             relative = _mean(other.scale) / _mean(reference.scale) / zoom
             found[place] = replace(other, relative_mpp=relative)
+            if reference.mpp is None and abs(relative - 1) > TOLERANCE:
+                unknown[reference.row.domain, other.row.domain].append(relative)
+    for (first, second), relatives in unknown.items():
+        progress.warn(_unknown(first, second, float(np.median(relatives))))
     for (first, second), ratios in wrong.items():
         progress.warn(_contradiction(first, second, ratios, settings))
     return found
@@ -97,6 +102,14 @@ def _zoom(alignment: Alignment) -> float:
 
 def _mean(pair: tuple[float, float]) -> float:
     return math.sqrt(pair[0] * pair[1])
+
+
+def _unknown(first: str, second: str, relative: float) -> str:
+    return (
+        f"{second}: a pixel of its patches shows {relative:.4g} times the width of one of {first} "
+        "by registration, and neither size is known. To bring them to one scale fill in the column "
+        f"mpp of the manifest, for {second} {relative:.4g} times that of {first}, and give --mpp"
+    )
 
 
 def _contradiction(
