@@ -115,6 +115,20 @@ def test_names_alike_share_a_class_and_background_is_label_0() -> None:
     assert [mapping.label(name) for name in ("zebra", "Zebra", "Background", "")] == [2, 2, 0, None]
 
 
+def test_names_with_a_star_are_ignored_unless_they_are_typed() -> None:
+    mapping = by_name(["Tumor", "Ignore*", "Region *"])
+    assert mapping.classes == ("background", "Tumor")
+    assert [mapping.label(name) for name in ("Tumor", "Ignore*", "Region *")] == [1, 255, 255]
+    typed = ClassMap.parse("region=Region*")
+    assert [typed.label(name) for name in ("region*", "Other*", "Other", "*")] == [
+        1,
+        255,
+        None,
+        255,
+    ]
+    assert [typed.knows(name) for name in ("REGION *", "Other*")] == [True, False]
+
+
 def test_too_many_names_are_refused() -> None:
     by_name(str(at) for at in range(250))
     with pytest.raises(ArgumentError, match="have 251 names, at most 250"):

@@ -16,6 +16,9 @@ __all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "survey"]
 BACKGROUND: Final = "background"
 """Class of label 0, there even when nobody names it."""
 
+STARRED: Final = "*"
+"""End of names that QuPath ignores, as in ``Ignore*`` and ``Artefact*``."""
+
 IGNORED: Final = "ignore"
 """Class of label 255: what nobody wants to know of, and which is no class of the dataset."""
 
@@ -77,16 +80,23 @@ class ClassMap:
         _check(grouped, f"classes {text!r}", wide)
         return _numbered(grouped)
 
+    def knows(self, name: str) -> bool:
+        """Whether a source name is among those that were typed."""
+        return _key(name) in self._keys
+
     def label(self, name: str) -> int | None:
         """Return the label of a source name, None where it is in no class.
 
-        Upper and lower case and blanks make no difference.
+        Upper and lower case and blanks make no difference. A name that ends in ``*`` is ignored
+        (255) unless it was typed.
         """
-        return self._keys.get(_key(name))
+        return self._keys.get(_key(name), IGNORE if _is_starred(name) else None)
 
 
 def by_name(names: Iterable[str]) -> ClassMap:
     """Make every name its own class, in alphabetical order; names alike but for case share one.
+
+    Names that end in ``*`` make no class: they are ignored.
 
     Raises
     ------
@@ -99,7 +109,7 @@ def by_name(names: Iterable[str]) -> ClassMap:
     ('background', 'Cell', 'mitosis')
     """
     grouped: dict[str, list[str]] = {}
-    for name in sorted({name for name in names if name.strip()}):
+    for name in sorted({name for name in names if name.strip() and not _is_starred(name)}):
         grouped.setdefault(_key(name), []).append(name)
     if len(grouped) > _CLASSES:
         raise ArgumentError(
@@ -172,6 +182,10 @@ def _numbered(grouped: Iterable[tuple[str, Sequence[str]]]) -> ClassMap:
         label = {BACKGROUND: 0, IGNORED: IGNORE}.get(_key(target), len(classes) - 1)
         named |= dict.fromkeys(names, label)
     return ClassMap(tuple(classes), named)
+
+
+def _is_starred(name: str) -> bool:
+    return _key(name).endswith(STARRED)
 
 
 def _key(name: str) -> str:

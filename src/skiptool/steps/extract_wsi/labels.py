@@ -88,10 +88,31 @@ def labelling(
         counts.update(survey([slide.shapes], own[_key(slide)])[0])
     for name, hint in nowhere.items():
         progress.warn(f"--classes: no slide has annotations named {name!r}{hint}")
+    _tell_ignored(slides, common, own, settings, progress)
     unnamed = counts.pop("", 0)
     if unnamed:
         progress.warn(f"{unnamed} annotations have no class in their file and are left out")
     return Labelling(classes, common, own), _unsorted(counts, settings)
+
+
+def _tell_ignored(
+    slides: Sequence[Surveyed],
+    common: ClassMap,
+    own: Mapping[tuple[str, str], ClassMap],
+    settings: PatchSettings,
+    progress: Progress,
+) -> None:
+    """Count annotations that are ignored though nobody has typed so: by their names alone."""
+    counts: Counter[str] = Counter()
+    for slide in slides:
+        mapping = own.get(_key(slide), common)
+        typed = bool(settings.classes or slide.row.label_map)
+        ignored = [shape.name for shape in slide.shapes if mapping.label(shape.name) == IGNORE]
+        counts.update(name for name in ignored if not (typed and mapping.knows(name)))
+    if counts:
+        listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
+        fate = "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
+        progress.warn(f"annotations whose class says that it is ignored are {fate}: {listed}")
 
 
 def _key(slide: Surveyed) -> tuple[str, str]:

@@ -96,7 +96,8 @@ def _draw_slide(run: Run, folder: Path, plan: Plan, labels: Labelling, place: in
     with run.pool.get(slide.row.path, slide.row.mpp) as opened:
         image, scale = opened.overview(LONGEST)
     boxes = [view.patch.box for site in plan.sites for view in site.views if view.slide == place]
-    size = f"{slide.size[0]} x {slide.size[1]} px, {slide.mpp[0]:.4g} um/px"
+    mpp = f", {slide.mpp[0]:.4g} um/px" if slide.mpp else ""
+    size = f"{slide.size[0]} x {slide.size[1]} px{mpp}"
     figure = slide_overview(
         image,
         scale,

@@ -24,7 +24,7 @@ from skiptool.steps.extract_wsi.forecast import forecast
 from skiptool.steps.extract_wsi.labels import Labelling, labelling
 from skiptool.steps.extract_wsi.notes import Notes, notes_of
 from skiptool.steps.extract_wsi.pictures import draw_pictures
-from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
+from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites, unseen
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
@@ -146,6 +146,8 @@ def extract_slides(
         failures += plan.failures
         if not plan.sites:
             raise _nothing(failures)
+        for line in unseen(plan, labels, chosen.mode):
+            progress.warn(line)
         if whole:
             failures = kept_failures(out)
         else:
@@ -199,8 +201,9 @@ def _surveyed(
     failures += failed
     if not slides:
         raise SourceError(f"all {len(failures)} slides failed, the first: {failures[0]}")
+    told = SILENT if split == Split.TEST else run.progress
     with telling_failures(failures, run.progress):
-        dealing = dealt(slides, test_fraction, folds, run.seed, run.progress)
+        dealing = dealt(slides, test_fraction, folds, run.seed, told)
     chosen = [i for i, (side, _) in enumerate(dealing) if split in ("all", side)]
     if not chosen:
         raise SourceError(f"no slide is in split {split}; see the manifest's column split")
