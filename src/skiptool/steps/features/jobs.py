@@ -64,7 +64,7 @@ def tapped_network(
     FormatError
         If weights are damaged or do not fit.
     """
-    network = restore(model.architecture, model.tensors())
+    network = restore(model.architecture, model.tensors(), model.normalisation)
     chosen = in_data_flow(layers or existing_layers(network))
     joining = decoder_inputs(network) if transmission else ()
     return model, network, tuple(in_data_flow([*chosen, *joining]))
@@ -112,6 +112,7 @@ def planned_job(
             **{"shift": str(shift), "domain": domain.name, "split": split},
             **{"layers": ",".join(layers), "dtype": dtype},
             **({} if asked is None else {"grid": _written(asked)}),
+            **model.normalise_parameter(),
         },
         {"data": store.path, "out": path},
         {"model": model.id, "dataset": store.lineage.id},
