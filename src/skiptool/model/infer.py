@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from skiptool.model.batches import as_input
-from skiptool.model.hardware import autocast, exact_float32
+from skiptool.model.hardware import autocast, exact_float32, instructions
 
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
 
 __all__ = [
-    *("forward_batches", "most_probable", "place", "predict_labels", "probabilities"),
+    *("arithmetic", "forward_batches", "most_probable", "place", "predict_labels", "probabilities"),
     *("read_ahead", "side_by_side", "to_device"),
 ]
 
@@ -32,6 +32,27 @@ PIXELS, GPU_PIXELS = 2**17, 2**22
 
 LANES = 4
 """Most batches side by side: each holds its own maps in memory, and waits for Python's lock."""
+
+
+def arithmetic(device: str, precision: Precision) -> dict[str, str | int]:
+    """Say what the last digits of a network's results depend on beside its weights and images.
+
+    Parameters
+    ----------
+    device, precision : str, Precision
+        Both resolved.
+
+    Returns
+    -------
+    dict
+        ``device``, ``precision``, ``threads`` of torch, ``batch_pixels`` that run through a network
+        at once, ``instructions`` (of the processor, or the name of the GPU), ``torch``.
+    """
+    return {
+        **{"device": device, "precision": precision.value, "threads": torch.get_num_threads()},
+        "batch_pixels": PIXELS if device == "cpu" else GPU_PIXELS,
+        **{"instructions": instructions(device), "torch": torch.__version__},
+    }
 
 
 def place(network: SegmentationModel, device: str) -> SegmentationModel:

@@ -96,6 +96,18 @@ def test_the_scaling_is_part_of_the_id(experiment: SimpleNamespace, tmp_path: Pa
     assert set(pq.read_table(out)["model_id"].to_pylist()) == {ids["imagenet"]}
 
 
+def test_the_arithmetic_is_recorded(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out, store = tmp_path / "p.parquet", tmp_path / "f.zarr"
+    predict_dataset([experiment.baseline], experiment.data, out, **HOW)
+    extract_features([experiment.baseline], experiment.data, store, layers=["head"], device="cpu")
+    header = open_features(store).lineage
+    assert header is not None
+    for found in (open_table(out, Kind.PREDICTIONS).lineage.arithmetic, header.arithmetic):
+        assert found["threads"] == torch.get_num_threads()
+        assert (found["device"], found["precision"], found["batch_pixels"]) == ("cpu", "32", 2**17)
+        assert torch.backends.cpu.get_cpu_capability() in found["instructions"]
+
+
 def test_the_input_layer_is_the_image_whatever_the_scaling(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

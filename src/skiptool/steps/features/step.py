@@ -145,7 +145,7 @@ def extract_features(
     for model, parts in read:
         network = tapped_network(model, layers, transmission=transmission)
         jobs += [
-            planned_job(network, domain, shift, (store, out, split, dtype, grid), validated)
+            planned_job(network, domain, shift, (store, out, split, dtype, grid, target), validated)
             for domain, validated in parts
             for shift in asked
         ]

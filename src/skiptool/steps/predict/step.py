@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.model.hardware import choose_device, choose_precision
+from skiptool.model.infer import arithmetic
 from skiptool.names import VALIDATION, Kind, Precision
 from skiptool.records import (
     SILENT,
@@ -167,7 +168,7 @@ def predict_dataset(
     chosen = domains_of(stores, domains, split, progress)
     asked = swept(sweep, shifts, [one for _, found in chosen for one in found], progress)
     target = choose_device(device)
-    arithmetic = choose_precision(precision, target)
+    precise = choose_precision(precision, target)
     loaded, failures = load_models(as_paths(models), chosen, target, scaling)
     if split == FOLD:
         loaded, parts, refused = fold_parts(stores[0], chosen[0][1], loaded)
@@ -178,7 +179,7 @@ def predict_dataset(
     groups, alone = fold_ensembles([m.stored for m in loaded]) if ensemble else ([], [])
     if alone:
         progress.warn(f"no ensemble of {', '.join(alone)}: there is only one training of each")
-    how = (asked, split, target, arithmetic, wanted)
+    how = (asked, split, target, precise, wanted)
     runs = [
         Run(
             *(store, loaded, groups, parts, *how),
@@ -197,7 +198,7 @@ def predict_dataset(
         {
             "shift": [str(shift) for shift in asked],
             "domain": list(dict.fromkeys(one.name for _, found in chosen for one in found)),
-            **{"split": split, "ensemble": ensemble, "precision": arithmetic.value},
+            **{"split": split, "ensemble": ensemble, "precision": precise.value},
             **substitution_parameters(clean_skips, shifted_skips, clean_domain),
             **({} if scaling is None else {"normalise": str(scaling)}),
         },
@@ -209,6 +210,7 @@ def predict_dataset(
             **{f"dataset{i or ''}": store.lineage.id for i, store in enumerate(stores)},
             **{f"model{i}": m.stored.id for i, m in enumerate(loaded)},
         },
+        arithmetic=arithmetic(target, precise),
     )
     side = tuple(path for path in (places.masks, places.overlays) if path is not None)
     if resume:
@@ -223,7 +225,7 @@ def predict_dataset(
     if all(whole):
         return Outcome((places.out,), side, failures=tuple(failures))
     summaries = _write(runs, making, places, failures, progress)
-    told = {"precision": arithmetic.value}
+    told = {"precision": precise.value}
     return Outcome((places.out,), side, told, failures=tuple(failures), tables=summaries)
 
 
