@@ -16,6 +16,7 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from skiptool.cli.results import print_result
 from skiptool.cli.signals import Terminated, terminable
@@ -24,7 +25,7 @@ from skiptool.cli.wording import explain
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
 
-__all__ = ["command", "exit_code", "open_streams", "show_help"]
+__all__ = ["OnceCommand", "command", "exit_code", "open_streams", "show_help"]
 
 INPUTS = (
     *("data", "models", "stores", "tables", "manifest"),
@@ -36,20 +37,25 @@ INPUTS = (
 def command(function: Callable[..., Outcome]) -> Callable[..., int]:
     """Make a subcommand of a function that calls one step and returns its outcome.
 
-    Adds ``--json``, ``--quiet`` and ``--debug``; hands a :class:`Terminal` to the parameter
-    ``progress``; prints the outcome and returns the exit code.
+    Adds ``--json``, ``--quiet`` and ``--debug``, and ``--workers`` and ``--seed`` where it has
+    none; hands a :class:`Terminal` to the parameter ``progress``; prints the outcome and returns
+    the exit code.
     """
     name = function.__name__.replace("_", " ")
-    shared = [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for key, kind in _SHARED.items()
-    ]
     signature = inspect.signature(function, eval_str=True)
     own = [value for key, value in signature.parameters.items() if key != "progress"]
+    unused = {key: kind for key, kind in _EVERYWHERE.items() if key not in signature.parameters}
+    shared = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for kinds, default in ((unused, None), (_SHARED, False))
+        for key, kind in kinds.items()
+    ]
 
     @wraps(function)
     def run(**given: Any) -> int:  # noqa: ANN401 - typer calls with what the signature says
         flags = {key: bool(given.pop(key)) for key in _SHARED}
+        for key in unused:
+            given.pop(key)
         terminal = Terminal(flags["quiet"])
         begun = time.monotonic()
         goes_on = "; give --resume to go on where it stopped" if "resume" in given else ""
@@ -92,6 +98,40 @@ _SHARED = {
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")],
     "debug": Annotated[bool, typer.Option("--debug", help="Show a traceback on an error.")],
 }
+
+
+_EVERYWHERE = {
+    "workers": Annotated[
+        int | None,
+        typer.Option("--workers", min=0, help="Taken by every command; one worker is enough here."),
+    ],
+    "seed": Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Taken by every command; nothing is random here."),
+    ],
+}
+"""Options that a script may give to every step, so that those without a use for them take them."""
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option of one value that is given twice: the last would win."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the words behind the command."""
+        if not ctx.resilient_parsing:
+            order = self.make_parser(ctx).parse_args(args=list(args))[2]
+            for option in dict.fromkeys(order):
+                if order.count(option) > 1 and _takes_one(option):
+                    ctx.fail(
+                        f"{option.opts[0]} is given {order.count(option)} times, it takes one value"
+                    )
+        return super().parse_args(ctx, args)
+
+
+def _takes_one(option: Any) -> bool:  # noqa: ANN401 - a parameter of typer's own click
+    if not isinstance(option, TyperOption) or option.multiple or option.count:
+        return False
+    return bool(option.secondary_opts) or not option.is_flag  # --this twice is this all the same
 
 
 def exit_code(error: BaseException) -> int:

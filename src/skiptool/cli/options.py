@@ -11,7 +11,7 @@ import typer
 
 from skiptool.errors import ArgumentError
 from skiptool.names import SKIP_LEVELS, ExportFormat, Precision, split_names, unquoted_name
-from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
+from skiptool.records import Shift
 
 __all__ = [
     "Data",
@@ -19,6 +19,7 @@ __all__ = [
     "Domains",
     "DryRun",
     "Models",
+    "Normalise",
     "Overwrite",
     "PrecisionOption",
     "Resume",
@@ -59,6 +60,14 @@ PrecisionOption = Annotated[
 ]
 Models = Annotated[list[str], typer.Argument(help="Model folders, or - for paths on stdin.")]
 Data = Annotated[Path, typer.Option("--data", help="Dataset store.")]
+Normalise = Annotated[
+    str | None,
+    typer.Option(
+        "--normalise",
+        metavar="imagenet|none|MEAN/STD",
+        help="How images are scaled for a network that skiptool did not train.",
+    ),
+]
 Domains = Annotated[
     list[str] | None, typer.Option("--domain", help="Domain to read, repeatable [default: all].")
 ]
@@ -210,20 +219,15 @@ def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float]
     return tuple(found)
 
 
-def shifts(words: Sequence[str] | None, sweep: str | None) -> tuple[Shift, ...]:
-    """Return the shifts of ``--shift`` and ``--sweep``; the original image where neither is given.
+def shifts(words: Sequence[str] | None) -> tuple[Shift, ...]:
+    """Return the shifts of ``--shift``.
 
     Raises
     ------
     ArgumentError
-        If a shift or the sweep is unknown.
+        If one is unknown.
     """
-    named = tuple(Shift.parse(word) for word in listed(words))
-    if sweep is None:
-        return named or (ORIGINAL,)
-    if sweep != "paper":
-        raise ArgumentError(f"--sweep {sweep}: unknown; expected paper")
-    return tuple(dict.fromkeys((*PAPER_SWEEP, *named)))
+    return tuple(Shift.parse(word) for word in listed(words))
 
 
 def skips(prune: Sequence[int] | None, kept: Sequence[str] | None) -> tuple[tuple[int, ...], ...]:

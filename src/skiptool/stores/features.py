@@ -21,7 +21,8 @@ Stores of ours without ``ranges/`` are read too, and so are Zarr stores that oth
 
 Chunks hold whole images, the same number in every layer (16 unless asked), compressed with LZ4
 and closed by a CRC-32C. The id is a hash of weights, data, domain, split, shift, preprocessing,
-layers, pooling and dtype: equal ids, equal activations.
+layers, pooling and dtype. Activations of equal ids are the same up to their last digits, which
+depend on ``arithmetic`` in the header as well.
 """
 
 from __future__ import annotations
