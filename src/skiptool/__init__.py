@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skiptool.steps.extract_mri.step import extract_mri
     from skiptool.steps.extract_wsi.step import extract_slides
     from skiptool.steps.features.step import extract_features
-    from skiptool.steps.hellinger import measure_shift
+    from skiptool.steps.hellinger import measure_shift, measure_shifts
     from skiptool.steps.info import describe
     from skiptool.steps.load import load_model
     from skiptool.steps.predict.step import predict_dataset
@@ -35,6 +35,7 @@ __all__ = [
     "extract_slides",
     "load_model",
     "measure_shift",
+    "measure_shifts",
     "predict_dataset",
     "synthesise_dataset",
     "train_fold",
@@ -51,6 +52,7 @@ _ROOMS = {
     "extract_slides": "skiptool.steps.extract_wsi.step",
     "load_model": "skiptool.steps.load",
     "measure_shift": "skiptool.steps.hellinger",
+    "measure_shifts": "skiptool.steps.hellinger",
     "predict_dataset": "skiptool.steps.predict.step",
     "synthesise_dataset": "skiptool.steps.synth",
     "train_fold": "skiptool.steps.train.step",

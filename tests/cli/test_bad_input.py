@@ -247,10 +247,10 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "hellinger one store": (2, ("hellinger", PLAIN), ("one feature store",)),
     "hellinger no bins": (2, ("hellinger", PLAIN, DARK, "--bins", "0"), ("--bins 0",)),
     "hellinger models": (1, ("hellinger", PLAIN, OTHER), ("different models", "one model")),
-    "hellinger layers": (
-        1,
-        ("hellinger", PLAIN, "{odd}/two.zarr"),
-        ("layers differ", "missing: input, enc2"),
+    "hellinger reference of another": (
+        2,
+        ("hellinger", PLAIN, DARK, "--reference", OTHER),
+        ("--reference", "different models"),
     ),
     "hellinger missing": (1, ("hellinger", PLAIN, "gone.zarr"), ("no such feature store",)),
     "hellinger on data": (1, ("hellinger", PLAIN, "{data}"), ("'dataset', expected 'features'",)),
