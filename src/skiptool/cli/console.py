@@ -18,20 +18,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from skiptool.cli.outputs import check_outputs, words_read
 from skiptool.cli.results import print_result
 from skiptool.cli.signals import Terminated, terminable
 from skiptool.cli.terminal import Terminal, complain
 from skiptool.cli.wording import explain
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
+from skiptool.stores.staging import guarded
 
 __all__ = ["OnceCommand", "command", "exit_code", "open_streams", "show_help"]
-
-INPUTS = (
-    *("data", "models", "stores", "tables", "manifest"),
-    *("images", "masks", "overlays", "templates"),
-)
-"""Parameters that name what a command reads (or writes beside): no place for its output."""
 
 
 def command(function: Callable[..., Outcome]) -> Callable[..., int]:
@@ -61,7 +57,8 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
         goes_on = "; give --resume to go on where it stopped" if "resume" in given else ""
         try:
             _check(given)
-            with terminable():
+            with terminable(), guarded(words_read(name, given)):
+                check_outputs(name, given)
                 outcome = function(**given, progress=terminal)
         except Terminated:
             complain(name, f"terminated{goes_on}")
@@ -163,12 +160,6 @@ def _close_quietly() -> None:
 def _check(given: Mapping[str, Any]) -> None:
     if given.get("overwrite") and given.get("resume"):
         raise ArgumentError("--overwrite starts again and --resume goes on; give one of them")
-    out = given.get("out")
-    for name in INPUTS:
-        words = given.get(name) or ()
-        for word in words if isinstance(words, list | tuple) else (words,):
-            if out and os.path.realpath(word) == os.path.realpath(out):
-                raise ArgumentError(f"--out {out}: is given as {name} too; give another path")
 
 
 def _fail(name: str, error: Exception, debug: bool, goes_on: str = "") -> int:

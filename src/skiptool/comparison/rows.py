@@ -127,7 +127,8 @@ def pair_warnings(sets: Sequence[Activations], design: Design) -> tuple[str, ...
             f"images of one name are of different subjects ({strange}, for one), so the sets are "
             "not paired"
         )
-    vectors = {tuple(each.shape(name)[2] for each in sets) for name in sets[0].layers}
+    both = [name for name in sets[0].layers if name in sets[1].layers]
+    vectors = {tuple(each.shape(name)[2] for each in sets) for name in both}
     unequal = sorted(sizes for sizes in vectors if sizes[0] != sizes[1])
     if design.permutations and (design.draw or unequal):
         what = [f"{min(each)} of the vectors of each image" for each in unequal[:1]]

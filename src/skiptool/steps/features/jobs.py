@@ -19,7 +19,7 @@ from skiptool.names import VALIDATION, Precision, in_data_flow
 from skiptool.records import Shift
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.header import Making
+from skiptool.stores.header import Lineage, Making
 from skiptool.stores.staging import check_free
 
 TappedNetwork: TypeAlias = tuple[StoredModel, Any, tuple[str, ...]]
@@ -33,6 +33,7 @@ __all__ = [
     "planned_job",
     "sizes",
     "tapped_network",
+    "trained_on",
 ]
 
 Grid = tuple[int, int]
@@ -122,6 +123,7 @@ def planned_job(
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
         **{"dataset": store.path.name, "domain": domain.name},
+        **trained_on(model.lineage),
         "split": split if validated is None else VALIDATION,
         **{"shift": shift.kind.value, "factor": shift.factor},
         "patch_size": [*size],
@@ -132,6 +134,14 @@ def planned_job(
     if indices is None:
         indices = domain.select(None if split == "all" else split)
     return Job(path, network, layers, domain, shift, making, facts, indices)
+
+
+def trained_on(header: Lineage | None) -> dict[str, Any]:
+    """Return domain and dataset id that a model was trained on, as far as it says so."""
+    domain = None if header is None else header.parameters.get("domain")
+    dataset = None if header is None else header.inputs.get("dataset")
+    found = {"training_domain": domain, "training_dataset": dataset}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def _written(pooled_to: Grid) -> str:
