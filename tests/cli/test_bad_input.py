@@ -14,7 +14,10 @@ Run = Callable[..., Any]
 TRAIN = ("train", "{data}", "--encoder-weights", "none", "--epochs", "1")
 PREDICT = ("predict", "{baseline}", "--data", "{data}")
 FEATURES = ("features", "{baseline}", "--data", "{data}")
-FOLDERS = ("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small")
+FOLDERS = (
+    *("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small"),
+    *("--mask-pattern", "{{}}-mask"),
+)
 DARK, PLAIN, OTHER = "{dark}", "{plain}", "{plain_pruned}"
 
 BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
@@ -132,6 +135,21 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
         2,
         (*FOLDERS, "-o", "{odd}/small", "--overwrite"),
         ("no input is written over",),
+    ),
+    "extract one folder": (
+        1,
+        ("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small"),
+        ("small: is the folder of images and of masks", "--mask-pattern"),
+    ),
+    "extract mask pattern": (
+        2,
+        (*FOLDERS, "--mask-pattern", "mask"),
+        ("--mask-pattern mask: expected",),
+    ),
+    "extract mask pattern of a manifest": (
+        2,
+        ("extract", "images", "{odd}/m.csv", "--mask-pattern", "{{}}_m"),
+        ("--mask-pattern goes with --images DIR",),
     ),
     "train data missing": (1, ("train", "gone.zarr"), ("gone.zarr: no such dataset store",)),
     "train plain folder": (1, ("train", "{odd}/empty"), ("no Zarr group",)),

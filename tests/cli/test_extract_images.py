@@ -117,9 +117,9 @@ def test_command_of_the_store_makes_it_again(run: Run, pictures: Path, tmp_path:
 
 def test_every_option_shapes_the_store(run: Run, pictures: Path, tmp_path: Path) -> None:
     folders = ("--images", pictures / "images", "--masks", pictures / "masks")
-    names = ("--pattern", "{subject}.png", "--domain", "phone")
+    names = ("--pattern", "{subject}.png", "--domain", "phone", "--mask-pattern", "{}.png")
     values = ("--labels", "1=cell", "--channels", "3", "--scale", "10:200")
-    tiles = ("--patch-size", "10", "--stride", "5", "--folds", "2")
+    tiles = ("--patch-size", "10", "--stride", "5", "--folds", "2", "--upright")
     out, sheets, pairs = (tmp_path / name for name in ("d.zarr", "sheets", "Dataset001_Cells"))
     beside = ("--qc", sheets, "--export", "nnunet", pairs)
     found = run("extract", "images", *folders, *names, *values, *tiles, *beside, "-o", out)

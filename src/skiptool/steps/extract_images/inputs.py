@@ -203,13 +203,14 @@ def _without_strangers(
     if shared - asked:
         first = next(new for (_, old), (_, new) in zip(named, found, strict=True) if old != new)
         warnings.append(
-            f"{len(shared - asked)} file names are of different subjects in several domains, so "
-            f"that they are not the same place; their ids begin with the subject ({first})"
+            "file names that are of different subjects in several domains: "
+            f"{len(shared - asked)}; they are not the same place, and their ids begin with the "
+            f"subject ({first})"
         )
     if asked:
         warnings.append(
-            f"{len(asked)} ids are of different subjects in several domains ({min(asked)}), "
-            "though equal ids mean the same place; they are not taken for pairs"
+            f"ids that are of different subjects in several domains: {len(asked)} ({min(asked)}, "
+            "for one); equal ids mean the same place, but these are not taken for pairs"
         )
     return found, warnings
 
