@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skiptool.steps.load import load_model
     from skiptool.steps.predict.step import predict_dataset
     from skiptool.steps.report.step import write_report
+    from skiptool.steps.study import run_study
     from skiptool.steps.synth import synthesise_dataset
     from skiptool.steps.train.step import train_fold, train_models
 
@@ -36,6 +37,7 @@ __all__ = [
     "load_model",
     "measure_shift",
     "predict_dataset",
+    "run_study",
     "synthesise_dataset",
     "train_fold",
     "train_models",
@@ -52,6 +54,7 @@ _ROOMS = {
     "load_model": "skiptool.steps.load",
     "measure_shift": "skiptool.steps.hellinger",
     "predict_dataset": "skiptool.steps.predict.step",
+    "run_study": "skiptool.steps.study",
     "synthesise_dataset": "skiptool.steps.synth",
     "train_fold": "skiptool.steps.train.step",
     "train_models": "skiptool.steps.train.step",
