@@ -49,9 +49,10 @@ def image_of(labels: Any, seed: int = 0) -> Any:  # noqa: ANN401
     return (labels.astype(np.int16) * 200 + noise).astype(np.int16)
 
 
-def save(path: Path, values: Any, matrix: Any = None) -> Path:  # noqa: ANN401
+def save(path: Path, values: Any, matrix: Any = None, version: int = 1) -> Path:  # noqa: ANN401
     matrix = affine() if matrix is None else matrix
-    nibabel.Nifti1Image(values, matrix).to_filename(path)
+    kind = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+    kind(values, matrix).to_filename(path)
     return path
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from skiptool.stores.dataset import open_dataset
@@ -38,6 +39,11 @@ def test_folders_and_options(run: Run, pictures: Path, tmp_path: Path) -> None:
     store = open_dataset(out)
     assert store.classes == ("none", "cell")
     assert set(store.domain("phone").columns["fold"]) == {0, 1, 2, 3}
+    (table,) = found.json["tables"]
+    masks = np.stack([store.samples("phone", [n]).read(0)[1] for n in range(20)])
+    assert (table["columns"]["domain"], table["columns"]["samples"]) == (["phone"], [20])
+    assert table["columns"]["cell"] == [pytest.approx((masks == 1).mean())]
+    assert "What came in" in found.err
 
 
 def test_manifest_on_stdin(

@@ -249,6 +249,9 @@ def test_outputs_and_pictures(run: Run, folder: Path, tmp_path: Path) -> None:
     assert over.json["command"] == "extract wsi"
     assert over.json["outputs"] == [str(out)]
     assert over.json["summary"]["slides"] == 3
+    columns = over.json["tables"][0]["columns"]
+    assert columns["samples"] == list(over.json["summary"]["samples"].values())
+    assert 0 < columns["ignored"][0] < 1
 
 
 def test_manifest_on_stdin(

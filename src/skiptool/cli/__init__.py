@@ -15,7 +15,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined] # not
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from skiptool.cli.console import open_streams, show_help
+from skiptool.cli.console import OnceCommand, open_streams, show_help
 from skiptool.cli.extract import extract
 from skiptool.cli.features import features
 from skiptool.cli.hellinger import hellinger
@@ -72,10 +72,10 @@ def _root(
     show_help(context)
 
 
-app.command()(synth)
+app.command(cls=OnceCommand)(synth)
 app.add_typer(extract)
 for subcommand in (train, predict, features, hellinger, report, study, info):
-    app.command()(subcommand)
+    app.command(cls=OnceCommand)(subcommand)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

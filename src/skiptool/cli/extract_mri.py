@@ -53,6 +53,13 @@ def extract_mri(
         str | None,
         typer.Option(metavar="LOW,HIGH", help="Grey values that become 0 and 1 [0,100]."),
     ] = None,
+    slice_axis: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[DOMAIN=]1|2|3",
+            help="Axis of the files from slice to slice, repeatable [told by header and sizes].",
+        ),
+    ] = None,
     centre: Annotated[
         list[str] | None,
         typer.Option(metavar="DOMAIN=CENTRE", help="The one hospital of a domain, repeatable."),
@@ -98,6 +105,7 @@ def extract_mri(
         by_domain.numbers(train_subjects, "--train-subjects"),
         by_domain.numbers(test_subjects, "--test-subjects"),
         keep_unlabelled,
+        by_domain.numbers(slice_axis, "--slice-axis"),
     )
     return step(
         inputs.stdin_text("the manifest") if source == "-" else Path(source),

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from skiptool.cli import inputs, options
-from skiptool.cli.console import command
+from skiptool.cli.console import OnceCommand, command
 from skiptool.names import PatchMode
 from skiptool.records import Outcome, Progress
 
 __all__ = ["ExportCommand", "extract_wsi"]
 
 
-class ExportCommand(TyperCommand):
+class ExportCommand(OnceCommand):
     """Takes ``--export png DIR``, as other commands have it, for ``--export DIR``."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError
+from skiptool.stores.staging import protect
 
 __all__ = ["one_path", "paths", "places", "stdin_text"]
 
@@ -25,6 +26,8 @@ def paths(words: Sequence[str]) -> list[Path]:
 def places(words: Sequence[str]) -> list[Path | str]:
     """Return inputs that may be remote: as :func:`paths`, but a URL stays the text that it is.
 
+    None of them is written over from now on (:func:`skiptool.stores.staging.guarded`).
+
     Raises
     ------
     ArgumentError
@@ -35,6 +38,7 @@ def places(words: Sequence[str]) -> list[Path | str]:
         if not word:
             raise ArgumentError("an empty path is given; is a variable of the shell not set?")
         found += _from_stdin() if word == "-" else [word]
+    protect(found)
     # A path eats one of the slashes of a URL.
     return [word if "://" in word else Path(word) for word in found]
 

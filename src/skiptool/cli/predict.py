@@ -16,7 +16,7 @@ from skiptool.records import Outcome, Progress
 @command
 def predict(
     models: options.Models,
-    data: options.Data,
+    data: Annotated[list[Path], typer.Option("--data", help="Dataset store, repeatable.")],
     shift: options.Shifts = None,
     sweep: options.Sweep = None,
     split: Annotated[
@@ -59,10 +59,12 @@ def predict(
         typer.Option(min=1, help="Draw the N lowest of a model and domain [default: all]."),
     ] = None,
     precision: options.PrecisionOption = Precision.AUTO,
+    normalise: options.Normalise = None,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    workers: options.Workers = None,
     *,
     progress: Progress,
 ) -> Outcome:
@@ -74,7 +76,7 @@ def predict(
     Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
     found = inputs.paths(models)
-    shifts = options.shifts(shift, sweep)
+    shifts = options.shifts(shift)
     from skiptool.steps.predict.step import predict_dataset
 
     return predict_dataset(
@@ -82,6 +84,7 @@ def predict(
         data,
         Path(out),
         shifts=shifts,
+        sweep=sweep,
         domains=domain or (),
         split=split,
         ensemble=ensemble,
@@ -91,10 +94,12 @@ def predict(
         masks=masks,
         overlays=overlays,
         overlay_count=overlay_count,
+        normalise=normalise,
         device=device,
         precision=precision,
         overwrite=overwrite,
         resume=resume,
         dry_run=dry_run,
+        workers=workers,
         progress=progress,
     )

@@ -33,8 +33,8 @@ def report(
             *("--out", "-o"),
             metavar="PATH",
             help=(
-                "HTML page, its numbers beside it as .parquet [default: print the numbers; "
-                "report.html at the end of a pipe]."
+                "HTML page, its numbers beside it in NAME-numbers.parquet [default: print the "
+                "numbers; report.html at the end of a pipe]."
             ),
         ),
     ] = None,

@@ -132,6 +132,8 @@ def _model(path: Path) -> dict[str, Any]:
         "skips": list(stored.architecture.skips),
         "classes": list(stored.architecture.classes),
         "channels": stored.architecture.channels,
+        "output": "one logit, of the foreground" if stored.architecture.binary else None,
+        "options": {name: json.loads(v) for name, v in stored.architecture.options} or None,
         **{key: stored.config.get(key) for key in _OF_A_MODEL},
     }
 

@@ -4,7 +4,8 @@
 
     data.zarr/                      Zarr format 3
       zarr.json                     attributes: the header (see ``header``), ``classes`` (names,
-                                    index = label), ``ignore_index`` (255), ``seal``
+                                    index = label), ``ignore_index`` (255), ``contents``
+                                    (what is in each domain, see ``contents``), ``seal``
       <domain>/                     one group a domain and nothing else at the root
         images    (N, H, W, 3) uint8, or (N, H, W, 1) float32 in [0, 1]
         masks     (N, H, W) uint8, labels; 255 = ignored

@@ -9,8 +9,9 @@
                                     original), ``patch_size`` [H, W], ``grid`` [rows, columns],
                                     ``pooling``, ``layers`` (names in order of data flow) and what
                                     is known of the model: ``arch``, ``encoder``, ``pruning``,
-                                    ``fold``, ``repeat``, ``parameter_count``; ``seal`` (see
-                                    ``seal``)
+                                    ``fold``, ``repeat``, ``parameter_count``,
+                                    ``training_domain`` and ``training_dataset`` (an id; since
+                                    version 0.2); ``seal`` (see ``seal``)
       layers/<name>   (N, D, K)     float16 (float32 on request); K = rows x columns
       ranges/<name>/
         low, high     (N, D)        float32, of the stored values, each image and channel
@@ -21,7 +22,8 @@ Stores of ours without ``ranges/`` are read too, and so are Zarr stores that oth
 
 Chunks hold whole images, the same number in every layer (16 unless asked), compressed with LZ4
 and closed by a CRC-32C. The id is a hash of weights, data, domain, split, shift, preprocessing,
-layers, pooling and dtype: equal ids, equal activations.
+layers, pooling and dtype. Activations of equal ids are the same up to their last digits, which
+depend on ``arithmetic`` in the header as well.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ __all__ = ["FACTS", "FeatureStore", "layer_names", "open_features", "open_layers
 
 FACTS = (
     *("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count"),
+    *("training_domain", "training_dataset"),
     *("dataset", "domain", "split", "shift", "factor", "patch_size", "grid", "pooling"),
 )
 """Attributes beside the header that say what the activations are of."""

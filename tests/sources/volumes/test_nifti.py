@@ -12,6 +12,7 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.nifti import open_volume, read_frames, stem_of
+from skiptool.sources.volumes.orientation import spacings
 from volume_cases import affine, cine, heart, image_of, save
 
 
@@ -97,6 +98,35 @@ def test_headers_that_say_nothing_are_noted(tmp_path: Path) -> None:
     lost = open_volume(save(tmp_path / "b.nii.gz", heart(), np.eye(4)))
     assert not lost.placed
     assert "its affine is the identity" in lost.note
+
+
+@pytest.mark.parametrize("step", [999.0, 0.0, 1e-7])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_single_slice_needs_no_distance_from_the_next(
+    tmp_path: Path, step: float, axis: int
+) -> None:
+    matrix = affine()
+    matrix[:3, axis] *= step / spacings(matrix)[axis]
+    shape = [5, 4, 3]
+    shape[axis] = 1
+    image = nibabel.Nifti1Image(np.zeros(shape, dtype=np.int16), None)
+    image.set_sform(matrix, 1)
+    image.to_filename(tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    assert f"its single slice is {step:g} mm from the next; taken to be 1 mm" in volume.note
+    expected = [1.0 if each == axis else affine_ for each, affine_ in enumerate((1.5, 1.5, 8.0))]
+    assert spacings(volume.affine) == pytest.approx(expected, rel=1e-5)
+    unit = volume.affine[:3, :3] / spacings(volume.affine)
+    whole = affine()[:3, :3] / spacings(affine())
+    assert abs(np.diag(unit.T @ whole)) == pytest.approx(np.ones(3), abs=1e-5)
+
+
+def test_the_axis_that_a_header_names_is_read(tmp_path: Path) -> None:
+    for axis in (None, 0, 1, 2):
+        image = nibabel.Nifti1Image(heart(), affine())
+        image.header.set_dim_info(slice=axis)
+        image.to_filename(tmp_path / "a.nii")
+        assert open_volume(tmp_path / "a.nii").slices == axis
 
 
 def test_other_units_become_millimetres(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from skiptool.errors import SourceError
-from skiptool.sources.volumes.orientation import displacement, spacings, view_of
+from skiptool.sources.volumes.orientation import as_stored, displacement, spacings, view_of
 from volume_cases import affine, heart
 
 SCANNERS = {
@@ -73,9 +73,20 @@ def test_slices_along_the_axes_of_the_body_are_as_radiologists_have_them(
     assert (view.codes, view.display, view.through) == (codes, display, 2)
 
 
-def test_slices_follow_along_the_coarse_axis_where_it_is_not_the_third() -> None:
-    assert view_of(np.diag([8.0, 1.5, 1.5, 1.0]), "a").through == 0
-    assert view_of(np.diag([2.0, 2.0, 1.2, 1.0]), "a").through == 2
+@pytest.mark.parametrize("through", range(3))
+def test_slices_follow_along_the_axis_that_is_given(through: int) -> None:
+    stack = np.arange(24).reshape(2, 3, 4)
+    for view in (view_of(np.diag([8.0, 1.5, 1.5, 1.0]), "a", through), as_stored(through)):
+        found = view.apply(stack)
+        assert len(found) == stack.shape[through]
+        for number, slice_ in enumerate(found):
+            assert sorted(slice_.ravel()) == sorted(stack.take(number, through).ravel())
+
+
+def test_a_file_that_says_nothing_is_laid_out_as_it_is_stored() -> None:
+    stack = np.arange(24).reshape(2, 3, 4)
+    assert as_stored().apply(stack).tolist() == stack.transpose(2, 1, 0).tolist()
+    assert as_stored(0).apply(stack).tolist() == stack.transpose(0, 2, 1).tolist()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from skiptool.names import Split
 from skiptool.records import SILENT
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume
-from skiptool.sources.volumes.orientation import AS_STORED
+from skiptool.sources.volumes.orientation import as_stored
 from skiptool.steps.extract_mri.dealing import dealt
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed
@@ -31,7 +31,7 @@ def volume(subject: str, domain: str = "A", **known: Any) -> Surveyed:  # noqa: 
         name=subject,
         volume=header,
         mask=None,
-        view=AS_STORED,
+        view=as_stored(),
         spacing=(1.0, 1.0, 1.0),
         grid=shape,
         frames=(Frame(0),),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import numpy as np
 from skiptool.names import Split
 from skiptool.records import SILENT, Sample
 from skiptool.sources.pictures import read_picture
-from skiptool.steps.extract_mri.pictures import draw_sheets, sheets_drawn
+from skiptool.steps.extract_mri.pictures import _captions, draw_sheets, sheets_drawn
+from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making
 
@@ -20,6 +22,7 @@ def sample(place: int, domain: str, label: int) -> Sample:
         "frame": 0,
         "phase": "ED",
         "slice": place,
+        "volume": f"{domain}_{place // 40}",
         "foreground": float(label not in (0, 255)),
     }
     return Sample(f"{place}", image, mask, "p", domain, Split.TEST, -1, columns)
@@ -40,3 +43,15 @@ def test_a_sheet_a_domain(tmp_path: Path) -> None:
     assert first.shape[0] < second.shape[0]  # 30 labelled slices against 48 of 60
     spread = first.max(axis=2).astype(int) - first.min(axis=2)
     assert (spread > 100).any()  # outlines have colours
+
+
+def test_captions_tell_slices_of_two_volumes_of_a_subject_apart(tmp_path: Path) -> None:
+    """Frames of a file each (ED and ES) are all frame 0."""
+    writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV"), Making("x"))
+    for volume, phase in (("p_ED", ""), ("p_ES", ""), ("p_cine", "ED")):
+        one = sample(0, "A", 1)
+        facts = {**one.columns, "volume": volume, "phase": phase}
+        writer.append(replace(one, id=volume, columns=facts))
+    writer.finish()
+    captions = _captions(open_dataset(tmp_path / "d.zarr").domains["A"])
+    assert captions == ["p 0 0\np_ED", "p 0 0\np_ES", "p ED 0"]

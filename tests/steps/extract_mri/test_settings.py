@@ -55,6 +55,7 @@ def test_sizes_by_domain() -> None:
         ({"percentiles": (float("nan"), 99.0)}, "--percentiles nan,99"),
         ({"train_subjects": {"A": -1}}, "--train-subjects A=-1"),
         ({"centres": {"": "1"}}, "--centre 1: expected DOMAIN=CENTRE"),
+        ({"slice_axes": {"A": 0}}, "--slice-axis A=0: expected 1, 2 or 3"),
         ({"labels": {0: "air"}}, "expected 2 to 255 different names"),
     ],
 )
@@ -77,3 +78,10 @@ def test_what_was_asked_can_be_typed_again() -> None:
         "test_subjects": ["16"],
         "keep_unlabelled": False,
     }
+
+
+def test_an_axis_is_recorded_where_it_is_asked_for() -> None:
+    settings = SliceSettings(slice_axes={"": 3, "B": 1})
+    assert [settings.slice_axis_of(domain) for domain in "AB"] == [2, 0]
+    assert settings.asked["slice_axis"] == ["3", "B=1"]
+    assert SliceSettings().slice_axis_of("A") is None

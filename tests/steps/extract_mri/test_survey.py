@@ -11,7 +11,7 @@ from skiptool.records import SILENT
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed, survey
-from volume_cases import SIDE, cine, heart, image_of, save
+from volume_cases import SIDE, affine, cine, heart, image_of, save
 
 BOTH = (Frame(0, "ED"), Frame(3, "ES"))
 
@@ -144,6 +144,33 @@ def test_an_image_whose_header_says_nothing_is_taken_as_stored(tmp_path: Path) -
     found = look(VolumeRow(tmp_path / "i.nii.gz", mask, "A", "p"))
     assert (found.view.codes, found.view.through, found.view.rows) == ("", 2, 1)
     assert "says nothing of its orientation" in found.notes[0]
+
+
+@pytest.mark.parametrize("matrix", ["placed", "nothing"])
+@pytest.mark.parametrize("shape", [(40, 36, 1), (40, 1, 36), (1, 40, 36), (40, 36)])
+def test_one_slice_is_one_sample(tmp_path: Path, shape: tuple[int, ...], matrix: str) -> None:
+    """Spacings mislead there: pixels of 2.5 mm, slices 1 mm thick."""
+    labels = np.random.default_rng(0).integers(0, 4, shape, dtype=np.uint8)
+    steps = [1.0 if n == 1 else 2.5 for n in (*shape, 1)[:3]]
+    placed = affine(steps) if matrix == "placed" else np.eye(4)
+    files = save(tmp_path / "i.nii.gz", image_of(labels), placed), tmp_path / "m.nii.gz"
+    found = look(VolumeRow(files[0], save(files[1], labels, placed), "A", "p"))
+    assert found.grid[0] == len(found.ids) == 1
+    assert sorted(found.grid[1:]) == [36, 40]
+    assert found.voxels.tolist() == np.bincount(labels.ravel()).tolist()
+    assert not any("slices are taken" in note for note in found.notes)
+
+
+def test_a_guess_of_the_axis_is_noted_and_can_be_decided(tmp_path: Path) -> None:
+    labels = heart(40, 36, 30).transpose(2, 0, 1)
+    image = save(tmp_path / "i.nii.gz", image_of(labels), affine((8.0, 1.5, 1.5)))
+    row = VolumeRow(image, save(tmp_path / "m.nii.gz", labels, affine((8.0, 1.5, 1.5))), "A", "p")
+    found = look(row)
+    assert (found.view.through, found.grid[0]) == (0, 30)
+    (note,) = found.notes
+    assert note.startswith(f"{image}: slices are taken along the first axis (30, 8 mm apart)")
+    asked = look(row, slice_axes={"A": 2, "": 1})
+    assert (asked.view.through, asked.grid[0], asked.notes) == (1, 40, ())
 
 
 def test_cropping_is_counted(tmp_path: Path) -> None:

@@ -92,15 +92,18 @@ def test_a_single_subject_is_for_testing() -> None:
     assert dealt(scans(1), 0.2, 5, 0, heard) == [(TEST, -1)] * 2
     (line,) = heard.lines
     assert "single subject" in line
-    assert "--test-fraction 0" in line
+    assert "cannot be trained on one subject" in line
 
 
-def test_a_single_subject_can_be_trained_on_when_asked() -> None:
+@pytest.mark.parametrize("folds", [1, 5])
+def test_a_single_training_subject_is_no_training_set_and_that_is_told(folds: int) -> None:
     heard = Heard()
-    assert dealt(scans(1), 0.0, 5, 0, heard) == [(TRAIN, 0)] * 2
-    (line,) = heard.lines
-    assert "--folds 5" in line
-    assert "1 are made" in line
+    assert dealt(scans(1), 0.0, folds, 0, heard) == [(TRAIN, 0)] * 2
+    slides = [*scans(1, split=TRAIN), surveyed("t", subject="t", split=TEST)]
+    assert dealt(slides, 0.2, folds, 0, heard) == [(TRAIN, 0)] * 2 + [(TEST, -1)]
+    assert len(heard.lines) == 2
+    for line in heard.lines:
+        assert line.startswith("one training subject (s0) cannot be trained on")
 
 
 def test_more_folds_than_subjects() -> None:

@@ -86,7 +86,7 @@ def test_what_would_be_made_is_counted(run: Run) -> None:
     predictions, pixels = 4 * 2, 18 * (40 * 72 + 33 * 31)
     rows = 36 * predictions * 4
     expected = {"models": 3, "shifts": 2, "images": 36, "rows": rows, "ensembles": 1}
-    plain = forecast(run, masks=False)
+    plain = forecast([run], masks=False)
     assert plain == expected | {"bytes before compression": 8 * rows}
     size = 8 * rows + predictions * pixels
-    assert forecast(run, masks=True)["bytes before compression"] == size
+    assert forecast([run], masks=True)["bytes before compression"] == size

@@ -2,12 +2,13 @@
 
 A volume has four axes (X, Y, Z, T); one of three is a volume of one frame. Where a header says
 twice where the voxels lie, nibabel believes the sform, and so does this file: a sform and a qform
-that disagree are noted. A header that says nothing of it (both codes 0) is noted too.
+that disagree are noted. A header that says nothing of it (both codes 0) is noted too. Files are
+told by their content: a compressed one may have any name.
 """
 
 from __future__ import annotations
 
-import gzip
+import lzma
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,14 +24,18 @@ from nibabel.spatialimages import HeaderDataError
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.orientation import displacement, spacings
-from skiptool.sources.volumes.room import check_end, check_room
+from skiptool.sources.volumes.packing import GZIP, nifti_version, opened, packer_of
+from skiptool.sources.volumes.room import DEFLATE, check_end, check_room
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
 __all__ = ["Volume", "open_volume", "read_frames", "stem_of"]
 
-SUFFIXES: Final = (".nii.gz", ".nii", ".hdr", ".img")
+SUFFIXES: Final = (".nii.gz", ".nii.bz2", ".nii.xz", ".nii", ".hdr", ".img")
+PAIRS: Final = (".hdr", ".img", ".hdr.gz", ".img.gz")
+
+CLASSES: Final = {1: nibabel.Nifti1Image, 2: nibabel.Nifti2Image}
 
 PLAUSIBLE: Final = (1e-3, 100.0)
 """Millimetres from voxel to voxel."""
@@ -43,6 +48,7 @@ _BROKEN: Final = (
     ValueError,
     OverflowError,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
     ImageFileError,
     HeaderDataError,
@@ -65,6 +71,8 @@ class Volume:
         Whether the header says where the voxels lie, rather than nothing or the identity.
     note : str
         What a user should know of the header; empty where all is well.
+    slices : int or None
+        Axis from slice to slice, from 0, where the header names it.
     """
 
     path: Path
@@ -72,6 +80,7 @@ class Volume:
     affine: Float64
     placed: bool
     note: str
+    slices: int | None = None
 
     @property
     def frames(self) -> int:
@@ -85,7 +94,7 @@ def open_volume(path: Path) -> Volume:
     Parameters
     ----------
     path : Path
-        NIfTI-1 or NIfTI-2, one file or two, compressed or not.
+        NIfTI-1 or NIfTI-2, one file or two, compressed or not, whatever its name.
 
     Raises
     ------
@@ -93,15 +102,14 @@ def open_volume(path: Path) -> Volume:
         If it is missing, no NIfTI, damaged, empty, of more than four axes, or its header gives
         voxels an unknown unit or no plausible size.
     """
-    image = _load(path)
-    try:
-        shape = _shape(tuple(image.shape), path)
-        voxels = Path(image.file_map["image"].filename)
-        check_room(voxels, shape, image.get_data_dtype().itemsize)
-        affine, placed, note = _placed(image, shape, path)
-    except _BROKEN as error:
-        raise _damaged(path, error) from error
-    return Volume(path, shape, affine, placed, note)
+    with _opened(path) as (image, packer):
+        try:
+            shape = _shape(tuple(image.shape), path)
+            _check_room(image, path, shape, packer)
+            affine, placed, note = _placed(image, shape, path)
+        except _BROKEN as error:
+            raise _damaged(path, error) from error
+        return Volume(path, shape, affine, placed, note, image.header.get_dim_info()[2])
 
 
 def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
@@ -123,7 +131,7 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
     SourceError
         If the file ends early or is damaged, or its voxels are no numbers.
     """
-    with _opened(volume.path) as image:
+    with _opened(volume.path, whole=True) as (image, _):
         if image.get_data_dtype().kind not in "iuf":
             raise SourceError(
                 f"{volume.path}: voxels of type {image.get_data_dtype()}; expected one real number "
@@ -159,16 +167,41 @@ def stem_of(path: Path) -> str:
     return path.name
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for each version
+@contextmanager
+def _opened(path: Path, *, whole: bool = False) -> Iterator[tuple[Any, str]]:
+    """Open a file so that its frames are read in one go; then check what was compressed.
+
+    nibabel goes by names, would open a compressed file anew for each frame, and never come to the
+    checksum at its end, without which damaged bytes pass for grey values.
+    """
     if not path.is_file():
         raise SourceError(f"{path}: no such file; check the path")
     try:
+        packer = packer_of(path)
+        version = None if path.name.lower().endswith(PAIRS) else nifti_version(path, packer)
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+    if version is None or (not packer and path.suffix.lower() == ".nii"):
+        yield _load(path), packer
+        return
+    with opened(path, packer) as stream:
+        try:
+            image = CLASSES[version].from_stream(stream)
+        except _BROKEN as error:
+            raise _unreadable(path, error) from error
+        yield image, packer
+        if whole and packer:
+            try:
+                check_end(stream)
+            except _BROKEN as error:
+                raise _damaged(path, error) from error
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for each version
+    try:
         image = nibabel.load(path)
     except _BROKEN as error:
-        raise SourceError(
-            f"{path}: no NIfTI that can be read ({_said(error)}); expected a .nii or .nii.gz file "
-            "that is whole"
-        ) from error
+        raise _unreadable(path, error) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise SourceError(
             f"{path}: is {type(image).__name__}, expected NIfTI (.nii, .nii.gz); convert it first"
@@ -176,23 +209,12 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for
     return image
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a file so that its frames are read in one go; then check what was compressed.
-
-    nibabel would open a compressed file anew for each frame, and never come to the checksum at its
-    end, without which damaged bytes pass for grey values.
-    """
-    image = _load(path)
-    if not path.name.lower().endswith(".nii.gz"):
-        yield image
-        return
-    with gzip.open(path) as stream:
-        yield type(image).from_stream(stream)
-        try:
-            check_end(stream)
-        except _BROKEN as error:
-            raise _damaged(path, error) from error
+def _check_room(image: Any, path: Path, shape: Sequence[int], packer: str) -> None:  # noqa: ANN401
+    voxels = Path(image.file_map["image"].filename or path)
+    if voxels != path:  # of a pair, which nibabel reads by name
+        packer = GZIP if voxels.suffix.lower() == ".gz" else ""
+    if packer in ("", GZIP):
+        check_room(voxels, shape, image.get_data_dtype().itemsize, DEFLATE if packer else 1)
 
 
 def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
@@ -217,6 +239,8 @@ def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bo
         ) from None
     scale = np.diag([unit, unit, unit, 1.0])
     affine: Float64 = scale @ np.asarray(image.affine, dtype=np.float64)
+    affine, single = _one_slice(affine, shape)
+    known, note = _told(header, scale, affine, shape)
     low, high = PLAUSIBLE
     if not all(low <= step <= high for step in spacings(affine)):  # NaN is not between either
         steps = " x ".join(f"{step:g}" for step in spacings(affine))
@@ -224,16 +248,51 @@ def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bo
             f"{path}: voxels of {steps} mm, expected {low:g} to {high:g}; correct the size or the "
             "unit in its header"
         )
+    return affine, known, "; ".join(filter(None, (note, single)))
+
+
+def _told(
+    header: Any,  # noqa: ANN401
+    scale: Float64,
+    affine: Float64,
+    shape: tuple[int, ...],
+) -> tuple[bool, str]:
+    """Say whether a header tells where voxels lie, and what is odd about that."""
     codes = int(header["sform_code"]), int(header["qform_code"])
     if not any(codes):
-        return affine, False, "says nothing of its orientation (sform and qform codes are 0)"
+        return False, "says nothing of its orientation (sform and qform codes are 0)"
     if (affine == np.eye(4)).all():
-        return affine, False, "says nothing of its orientation (its affine is the identity)"
+        return False, "says nothing of its orientation (its affine is the identity)"
     if all(codes):
         apart = displacement(scale @ header.get_sform(), scale @ header.get_qform(), shape)
         if apart > min(spacings(affine)) / 2:
-            return affine, True, f"sform and qform disagree by {apart:.3g} mm; the sform is used"
-    return affine, True, ""
+            return True, f"sform and qform disagree by {apart:.3g} mm; the sform is used"
+    return True, ""
+
+
+def _one_slice(affine: Float64, shape: tuple[int, ...]) -> tuple[Float64, str]:
+    """Give the axis of a single slice a length of 1 mm where its own means nothing.
+
+    It is 0 in files of two axes, and 999 mm in those that nnU-Net makes of pictures.
+    """
+    low, high = PLAUSIBLE
+    steps = spacings(affine)
+    odd = [axis for axis in range(3) if not low <= steps[axis] <= high]
+    if len(odd) != 1 or shape[odd[0]] != 1:
+        return affine, ""
+    (axis,) = odd
+    first, second = (affine[:3, each] for each in range(3) if each != axis)
+    normal = np.cross(first, second) * (-1 if axis == 1 else 1)
+    mended = affine.copy()
+    mended[:3, axis] = normal / max(float(np.sqrt((normal**2).sum())), low**2)
+    return mended, f"its single slice is {steps[axis]:g} mm from the next; taken to be 1 mm"
+
+
+def _unreadable(path: Path, error: BaseException) -> SourceError:
+    return SourceError(
+        f"{path}: no NIfTI that can be read ({_said(error)}); expected a .nii or .nii.gz file "
+        "that is whole"
+    )
 
 
 def _damaged(path: Path, error: BaseException) -> SourceError:

@@ -23,7 +23,7 @@ from skiptool.errors import SourceError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["AS_STORED", "View", "displacement", "spacings", "view_of"]
+__all__ = ["View", "as_stored", "displacement", "spacings", "view_of"]
 
 COLUMNS: Final = np.array([-1.0, 0.0, 1.0])
 """Where columns should lead: left and head, in millimetres right, front and head (RAS+)."""
@@ -33,9 +33,6 @@ ROWS: Final = np.array([0.0, -1.0, -1.0])
 
 SAGITTAL: Final = np.cos(np.deg2rad(15.0))
 """Share of a slice's normal in the left-right axis from which on the slice is a sagittal one."""
-
-COARSER: Final = 2.0
-"""Slices follow along the third axis unless another is so many times as coarse."""
 
 OPPOSITE: Final = dict(zip("LRPAIS", "RLAPSI", strict=True))
 
@@ -71,11 +68,13 @@ class View:
         return found[:, ::step_y, ::step_x]
 
 
-AS_STORED: Final = View(2, 1, 0, False, False, "", "")
-"""For files that say nothing of the body: the first axis along the width, nothing turned."""
+def as_stored(through: int = 2) -> View:
+    """Lay out a file that says nothing of the body: its axes in order, along width and height."""
+    columns, rows = (axis for axis in range(3) if axis != through)
+    return View(through, rows, columns, False, False, "", "")
 
 
-def view_of(affine: Float64, where: str) -> View:
+def view_of(affine: Float64, where: str, through: int = 2) -> View:
     """Choose the layout of a volume's slices.
 
     Parameters
@@ -84,6 +83,8 @@ def view_of(affine: Float64, where: str) -> View:
         From voxels to millimetres right, front and head (RAS+), as nibabel has it.
     where : str
         File, for the message.
+    through : int
+        Axis from slice to slice, see `skiptool.sources.volumes.slicing`.
 
     Raises
     ------
@@ -97,9 +98,6 @@ def view_of(affine: Float64, where: str) -> View:
             "header (sform or qform)"
         )
     axes = affine[:3, :3] / spacing
-    through = int(spacing.argmax())
-    if spacing[through] < COARSER * spacing[2]:
-        through = 2
     codes = "".join(aff2axcodes(affine))  # type: ignore[no-untyped-call]
     best = max(_layouts(axes, through), key=lambda layout: layout[0])
     _, rows, columns, flip_rows, flip_columns = best

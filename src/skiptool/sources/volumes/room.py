@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from gzip import GzipFile
 from pathlib import Path
 from typing import IO
 
-__all__ = ["check_end", "check_room"]
+__all__ = ["DEFLATE", "check_end", "check_room"]
 
 DEFLATE = 1032
-"""So many bytes at most become of one that was compressed by gzip."""
-
+"""So many bytes at most become of one that was compressed by gzip; bzip2 and xz have no limit."""
 
 MOST = 4096
 """So many MB may follow the frames that are read: a few MB can unpack to any number of them."""
 
 
-def check_end(stream: IO[bytes] | GzipFile) -> None:
+def check_end(stream: IO[bytes]) -> None:
     """Read a compressed file to its end, where its checksum stands.
 
     Raises
@@ -34,8 +32,17 @@ def check_end(stream: IO[bytes] | GzipFile) -> None:
     raise EOFError("it goes on without end behind the last frame")
 
 
-def check_room(file: Path, shape: Sequence[int], itemsize: int) -> None:
+def check_room(file: Path, shape: Sequence[int], itemsize: int, times: int = 1) -> None:
     """Compare the voxels of a header with the size of the file that has them.
+
+    Parameters
+    ----------
+    file : Path
+    shape : sequence of int
+    itemsize : int
+        Bytes of a voxel.
+    times : int
+        So many bytes at most become of one.
 
     Raises
     ------
@@ -49,6 +56,5 @@ def check_room(file: Path, shape: Sequence[int], itemsize: int) -> None:
     EOFError: its header says 2,000,000,000,000 bytes of voxels
     """
     needed = math.prod(map(int, shape)) * itemsize
-    there = file.stat().st_size * (DEFLATE if file.suffix.lower() == ".gz" else 1)
-    if needed > there:
+    if needed > file.stat().st_size * times:
         raise EOFError(f"its header says {needed:,} bytes of voxels")

@@ -28,6 +28,7 @@ def check_domains(
         ("domain", wanted),
         ("size", settings.sizes),
         ("centre", settings.centres),
+        ("slice-axis", settings.slice_axes),
         ("train-subjects", settings.train_subjects),
         ("test-subjects", settings.test_subjects),
     ]

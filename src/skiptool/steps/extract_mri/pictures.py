@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,12 @@ def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
             reader = data.samples(name, chosen.tolist())
             images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
             known = any((mask != IGNORE).any() for mask in masks)
+            captions = _captions(domain)
             figure = contact_sheet(
                 images,
                 masks if known else None,
                 data.classes,
-                [_caption(domain, i) for i in chosen.tolist()],
+                [captions[i] for i in chosen.tolist()],
                 title=name,
                 notes=f"{len(chosen)} of {len(domain)} slices of {images[0].shape[0]} px",
             )
@@ -69,12 +71,20 @@ def _sheet(folder: Path, domain: str) -> Path:
     return folder / f"slices-{domain}.png"
 
 
-def _caption(domain: Domain, place: int) -> str:
-    """Say whose slice it is; ids begin alike and are too long for a small picture."""
-    subject, phase, frame, number = (
-        domain.columns[name][place] for name in ("subject", "phase", "frame", "slice")
-    )
-    return f"{subject} {phase or frame} {number}"
+def _captions(domain: Domain) -> list[str]:
+    """Say whose slice each is; ids begin alike and are too long for a small picture.
+
+    Of slices that would read alike, of two volumes of one subject, the volume is said too.
+    """
+    named = ("subject", "phase", "frame", "slice", "volume")
+    found = [
+        (f"{subject} {phase or frame} {number}", str(volume))
+        for subject, phase, frame, number, volume in zip(
+            *(domain.columns[name] for name in named), strict=True
+        )
+    ]
+    alike = Counter(caption for caption, _ in found)
+    return [f"{line}\n{volume}" if alike[line] > 1 else line for line, volume in found]
 
 
 def _chosen(domain: Domain) -> Int64:

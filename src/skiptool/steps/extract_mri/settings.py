@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 from skiptool.errors import ArgumentError
+from skiptool.names import quoted_name
 from skiptool.sources.label_map import LabelMap, label_map
 from skiptool.sources.volumes.slices import MULTIPLE
 
@@ -43,6 +44,9 @@ class SliceSettings:
         no subject of another one is taken.
     keep_unlabelled : bool
         Take frames and volumes without labels too; their masks are 255 (ignored).
+    slice_axes : mapping of str to int
+        Axis of the files that leads from slice to slice, from 1, by domain, ``""`` for the others;
+        where there is none, see `skiptool.sources.volumes.slicing.slice_axis`.
     """
 
     labels: Mapping[int, str] = field(default_factory=dict)
@@ -53,6 +57,7 @@ class SliceSettings:
     train_subjects: Mapping[str, int] = field(default_factory=dict)
     test_subjects: Mapping[str, int] = field(default_factory=dict)
     keep_unlabelled: bool = False
+    slice_axes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for wrong, message in self._faults():
@@ -81,11 +86,18 @@ class SliceSettings:
         """Return the pixels asked for on either side of the slices of a domain, if any."""
         return self.sizes.get(domain, self.sizes.get(ALL))
 
+    def slice_axis_of(self, domain: str) -> int | None:
+        """Return the axis asked for from slice to slice, from 0, if any."""
+        asked = self.slice_axes.get(domain, self.slice_axes.get(ALL))
+        return None if asked is None else asked - 1
+
     @property
     def asked(self) -> dict[str, Any]:
         """What shapes the result, as options of the command."""
         return {
-            "labels": [f"{value}={name}" for value, name in sorted(self.labels.items())],
+            "labels": [
+                f"{value}={quoted_name(name)}" for value, name in sorted(self.labels.items())
+            ],
             "size": _words(self.sizes),
             "spacing": self.spacing,
             "percentiles": None
@@ -95,6 +107,8 @@ class SliceSettings:
             "train_subjects": _words(self.train_subjects),
             "test_subjects": _words(self.test_subjects),
             "keep_unlabelled": self.keep_unlabelled,
+            # only where it is used: what was made before it was there stays finished
+            **({"slice_axis": _words(self.slice_axes)} if self.slice_axes else {}),
         }
 
     def _faults(self) -> Iterator[tuple[bool, str]]:
@@ -120,6 +134,12 @@ class SliceSettings:
                     count < 0,
                     f"--{option}-subjects {_word(domain, count)}: expected 0 or more subjects",
                 )
+        for domain, axis in self.slice_axes.items():
+            yield (
+                axis not in (1, 2, 3),
+                f"--slice-axis {_word(domain, axis)}: expected 1, 2 or 3, the axis of the files "
+                "that leads from slice to slice",
+            )
         yield (
             ALL in self.centres,
             f"--centre {self.centres.get(ALL)}: expected DOMAIN=CENTRE, such as A=1",

@@ -21,6 +21,8 @@ from skiptool.steps.extract_mri.pictures import draw_sheets, sheets_drawn
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed, survey
 from skiptool.steps.extract_mri.writing import Plan, write_dataset
+from skiptool.stores.contents import tell_contents
+from skiptool.stores.failures import telling_failures
 from skiptool.stores.header import Making, digest
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import staged
@@ -119,7 +121,8 @@ def extract_mri(
     with staged(out, overwrite=overwrite, resume=resume) as partial:
         written = write_dataset(partial, plan, making, failures, threads, progress)
     sheets = (draw_sheets(side, out, progress),) if pictures else ()
-    return Outcome((out,), sheets, summed(plan, written, left, failures), tuple(failures))
+    summary, tables = summed(plan, written, left, failures), tell_contents(out, progress)
+    return Outcome((out,), sheets, summary, tuple(failures), tables)
 
 
 def _rows(
@@ -171,7 +174,8 @@ def _planned(
         raise SourceError(
             f"no volume can be used: {len(bare)} have no mask, {len(failures)} failed{first}"
         )
-    folds = dealt(usable, settings, *dealing, progress)
+    with telling_failures(failures, progress):
+        folds = dealt(usable, settings, *dealing, progress)
     taken = [volume for volume in usable if volume.row.subject in folds]
     if not taken:
         raise SourceError("no subject is left; see --train-subjects and --test-subjects")

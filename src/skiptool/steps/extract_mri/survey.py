@@ -15,8 +15,9 @@ from skiptool.errors import SkiptoolError, SourceError
 from skiptool.records import Progress
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, stem_of
-from skiptool.sources.volumes.orientation import AS_STORED, View, spacings, view_of
+from skiptool.sources.volumes.orientation import View, as_stored, spacings, view_of
 from skiptool.sources.volumes.slices import fitted, resampled_length
+from skiptool.sources.volumes.slicing import slice_axis
 from skiptool.steps.extract_mri.geometry import fit
 from skiptool.steps.extract_mri.pixels import Pixel, label_slices, spread
 from skiptool.steps.extract_mri.settings import SliceSettings
@@ -121,8 +122,8 @@ def _look(settings: SliceSettings, row: VolumeRow) -> Surveyed | str:
 def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
     volume = open_volume(row.image)
     mask = None if row.mask is None else open_volume(row.mask)
-    view = view_of(volume.affine, str(row.image)) if volume.placed else AS_STORED
-    notes = [f"{row.image}: {volume.note}"] if volume.note else []
+    view, guess = _view(volume, settings.slice_axis_of(row.domain))
+    notes = [f"{row.image}: {note}" for note in (volume.note, guess) if note]
     if mask is not None:
         notes += fit(volume, mask)
     axes = (view.through, view.rows, view.columns)
@@ -148,6 +149,14 @@ def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
         notes=tuple(notes),
     )
     return _chosen(_counted(found, settings), settings)
+
+
+def _view(volume: Volume, asked: int | None) -> tuple[View, str]:
+    """Lay out the slices of a volume; return beside it what of that is a guess."""
+    where, steps = str(volume.path), spacings(volume.affine)
+    axis, guess = slice_axis(volume.shape[:3], steps, volume.slices, where, asked)
+    view = view_of(volume.affine, where, axis) if volume.placed else as_stored(axis)
+    return view, guess
 
 
 def _candidates(row: VolumeRow, volume: Volume, mask: Volume | None) -> tuple[Frame, ...]:

@@ -42,9 +42,16 @@ def dealt(
     load = _load(slides)
     test = _tested(slides, subjects, load, test_fraction, seed, progress)
     fold: Int64 = np.full(len(slides), -1, dtype=np.int64)
-    training = len(set(subjects[~test]))
+    trained_on = set(subjects[~test])
+    training = len(trained_on)
     if training:
-        if training < folds:
+        if training == 1:
+            progress.warn(
+                f"one training subject ({trained_on.pop()}) cannot be trained on: no other is left "
+                "to validate on, and its own patches are too alike to stand in for one. Add "
+                "subjects, or use the store for testing"
+            )
+        elif training < folds:
             progress.warn(
                 f"--folds {folds}: more than there are training subjects; {training} are made"
             )
@@ -76,8 +83,8 @@ def _tested(
         return np.array([slide.row.split is Split.TEST for slide in slides])
     if len(asked) == 1 and test_fraction > 0:
         progress.warn(
-            "a single subject cannot be split: all its patches are for testing (train on it with "
-            "--test-fraction 0)"
+            "a single subject cannot be split: all its patches are for testing, and a network "
+            "cannot be trained on one subject alone, as none is left to validate on"
         )
         return np.ones(len(slides), dtype=np.bool_)
     if test_fraction == 0:

@@ -24,12 +24,13 @@ from skiptool.steps.extract_wsi.forecast import forecast
 from skiptool.steps.extract_wsi.labels import Labelling, labelling
 from skiptool.steps.extract_wsi.notes import Notes, notes_of
 from skiptool.steps.extract_wsi.pictures import draw_pictures
-from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
+from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites, unseen
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
 from skiptool.steps.extract_wsi.writing import write_dataset, write_registration
-from skiptool.stores.failures import kept_failures
+from skiptool.stores.contents import tell_contents
+from skiptool.stores.failures import kept_failures, telling_failures
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import staged
@@ -145,6 +146,8 @@ def extract_slides(
         failures += plan.failures
         if not plan.sites:
             raise _nothing(failures)
+        for line in unseen(plan, labels, chosen.mode):
+            progress.warn(line)
         if whole:
             failures = kept_failures(out)
         else:
@@ -152,7 +155,8 @@ def extract_slides(
                 write_dataset(run, partial_out, plan, labels, making, failures)
         folder = side if pictures else None
         beside = _beside(run, (out, side, folder, export), making, plan, labels)
-    return Outcome((out,), beside, _summary(plan, failures), tuple(failures))
+    tables = tell_contents(out, progress)
+    return Outcome((out,), beside, _summary(plan, failures), tuple(failures), tables)
 
 
 def _beside(
@@ -197,7 +201,9 @@ def _surveyed(
     failures += failed
     if not slides:
         raise SourceError(f"all {len(failures)} slides failed, the first: {failures[0]}")
-    dealing = dealt(slides, test_fraction, folds, run.seed, run.progress)
+    told = SILENT if split == Split.TEST else run.progress
+    with telling_failures(failures, run.progress):
+        dealing = dealt(slides, test_fraction, folds, run.seed, told)
     chosen = [i for i, (side, _) in enumerate(dealing) if split in ("all", side)]
     if not chosen:
         raise SourceError(f"no slide is in split {split}; see the manifest's column split")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from skiptool.stores.ensembles import Ensemble
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-    Totals = Mapping[tuple[int, str, Shift, str | None], Int64]
+    Totals: TypeAlias = Mapping[tuple[int, str, Shift, str | None], Int64]
 
 __all__ = ["absent_classes", "forecast", "iou_table"]
 
@@ -111,13 +111,14 @@ def absent_classes(run: Run, totals: Totals) -> str | None:
     )
 
 
-def forecast(run: Run, masks: bool) -> dict[str, int]:
+def forecast(runs: Sequence[Run], masks: bool) -> dict[str, int]:
     """Numbers of what would be made."""
     rows = images = pixels = 0
-    for part in run.parts:
-        passes = _passes(run, part)
+    run = runs[0]
+    for one, part in [(each, part) for each in runs for part in each.parts]:
+        passes = _passes(one, part)
         images += len(part.indices)
-        rows += len(part.indices) * passes * len(run.store.classes) ** 2
+        rows += len(part.indices) * passes * len(one.store.classes) ** 2
         pixels += len(part.indices) * passes * part.domain.height * part.domain.width
     found = {"models": len(run.models), "shifts": len(run.shifts), "images": images, "rows": rows}
     if run.ensembles:
