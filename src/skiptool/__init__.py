@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from skiptool.steps.load import load_model
     from skiptool.steps.predict.step import predict_dataset
     from skiptool.steps.report.step import write_report
+    from skiptool.steps.study import run_study
     from skiptool.steps.synth import synthesise_dataset
     from skiptool.steps.train.step import train_fold, train_models
 
@@ -38,6 +39,7 @@ __all__ = [
     "measure_shift",
     "measure_shifts",
     "predict_dataset",
+    "run_study",
     "synthesise_dataset",
     "train_fold",
     "train_models",
@@ -55,6 +57,7 @@ _ROOMS = {
     "measure_shift": "skiptool.steps.hellinger",
     "measure_shifts": "skiptool.steps.hellinger",
     "predict_dataset": "skiptool.steps.predict.step",
+    "run_study": "skiptool.steps.study",
     "synthesise_dataset": "skiptool.steps.synth",
     "train_fold": "skiptool.steps.train.step",
     "train_models": "skiptool.steps.train.step",

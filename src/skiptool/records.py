@@ -570,6 +570,13 @@ class Progress(Protocol):
     def warn(self, line: str) -> None:
         """Show one line that the user should read."""
 
+    def say(self, line: str) -> None:
+        """Show one line about the course of the work."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is shown."""
+
 
 class _Silent:
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -580,6 +587,11 @@ class _Silent:
 
     def warn(self, line: str) -> None:
         pass
+
+    def say(self, line: str) -> None:
+        pass
+
+    quiet = True
 
 
 SILENT: Progress = _Silent()

@@ -22,6 +22,7 @@ from skiptool.cli.hellinger import hellinger
 from skiptool.cli.info import info
 from skiptool.cli.predict import predict
 from skiptool.cli.report import report
+from skiptool.cli.study import study
 from skiptool.cli.synth import synth
 from skiptool.cli.terminal import complain
 from skiptool.cli.train import train
@@ -30,7 +31,7 @@ __all__ = ["app", "main"]
 
 COMPLETION = "_SKIPTOOL_COMPLETE"
 
-ORDER = ("synth", "extract", "train", "predict", "features", "hellinger", "report", "info")
+ORDER = ("synth", "extract", "train", "predict", "features", "hellinger", "report", "study", "info")
 
 
 class _InOrder(TyperGroup):
@@ -73,7 +74,7 @@ def _root(
 
 app.command(cls=OnceCommand)(synth)
 app.add_typer(extract)
-for subcommand in (train, predict, features, hellinger, report, info):
+for subcommand in (train, predict, features, hellinger, report, study, info):
     app.command(cls=OnceCommand)(subcommand)
 
 
