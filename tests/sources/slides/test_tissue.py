@@ -128,6 +128,24 @@ def test_nearly_black_areas_were_not_scanned(
         assert found.background(image[:200, 650:850]).all()
 
 
+@pytest.mark.parametrize("share", [0.004, 0.05])
+@pytest.mark.parametrize("tint", [238, 225, 250])
+def test_white_areas_that_were_not_scanned_do_not_make_glass_tissue(
+    tmp_path: Path, share: float, tint: int
+) -> None:
+    """OpenSlide hands out nothing there, which is laid over white."""
+    image = glass(800, 1000, (tint,) * 3)
+    image[:, 450:] = 255
+    side = round((share * 800 * 1000) ** 0.5)
+    image[100 : 100 + side, 100 : 100 + side] = grain((side, side), PINK, 15, 1)
+    found, mask = tissue_share(tmp_path, image)
+    truth = np.zeros((800, 1000), bool)
+    truth[100 : 100 + side, 100 : 100 + side] = True
+    assert (mask != truth).mean() < 0.005
+    assert mask[truth].mean() > 0.9
+    assert found.has_glass
+
+
 def test_dark_tissue_is_tissue(tmp_path: Path) -> None:
     """Pigment and deep stains are neither even nor, where they are, as large as a scan's gap."""
     image = glass(1300, 1500)

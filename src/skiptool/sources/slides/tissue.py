@@ -38,6 +38,9 @@ _EVEN: Final = (40, 3.0)
 has at most: one pair or the other. Glass of five scanners has 2 to 8 and 0.4 to 0.6, tissue 17 to
 53 and 26 to 41 (medians)."""
 
+_FILLED: Final = GREY_LEVELS - 2
+"""Grey level of white from which on a pixel may be none of the scan's: readers fill with white."""
+
 _DARK: Final = 32
 _FLAT: Final = 8
 """Highest brightest channel of what was not scanned, and the most it varies within 5 pixels:
@@ -165,22 +168,23 @@ def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:
     As the authors of the paper do elsewhere: grey values, black (not scanned) taken for white, a
     Gaussian of 5 x 5 pixels, Otsu's threshold once for the whole slide. Departures: large even
     areas of nearly black are taken for black, and what is black is not counted when the threshold
-    is looked for. Where the two classes are less than 8 grey levels apart on average, there is but
-    one, glass or tissue; where the brighter one is no glass, it is parted again, and where there
-    is no glass at all, everything is tissue.
+    is looked for, nor is pure white beside glass that is darker. Where the two classes are less
+    than 8 grey levels apart on average, there is but one, glass or tissue; where the brighter one
+    is no glass, it is parted again, and where there is no glass at all, everything is tissue.
     """
     image, scale = slide.overview(longest)
     values = grey(image)
     unscanned, around = _unscanned(image)
     black = int(values[unscanned].max()) + _NOISE if unscanned.any() else 0
     smooth = _smooth(values, around | (values == 0))
-    threshold = _threshold(smooth[~around], _glassy(image, values)[~around])
+    glassy, even = _glassy(image, values)
+    threshold = _threshold(smooth[~around], glassy[~around], even[~around])
     mask = (smooth <= threshold) & ~around
     return Tissue(mask, scale, threshold, black, float(unscanned.mean()))
 
 
-def _threshold(values: UInt8, glassy: Bool) -> int:
-    """Find the grey level that parts tissue from glass, given whether each pixel may be glass."""
+def _threshold(values: UInt8, glassy: Bool, even: Bool) -> int:
+    """Find the grey level that parts tissue from glass, given which pixels may be glass."""
     threshold = -1
     for _ in range(_ROUNDS):
         if not values.size:
@@ -189,24 +193,27 @@ def _threshold(values: UInt8, glassy: Bool) -> int:
         dark = values <= found
         if dark.all() or float(values[~dark].mean() - values[dark].mean()) < _CONTRAST:
             return threshold if glassy.mean() >= 0.5 else GREY_LEVELS - 1
-        threshold = found
-        values, glassy = values[~dark], glassy[~dark]
-        if glassy.mean() >= 0.5:
+        if even[dark].mean() >= 0.5 and (values[~dark] >= _FILLED).mean() >= 0.95:
+            kept = dark  # glass, beside the white of what was not scanned
+        else:
+            threshold, kept = found, ~dark
+        values, glassy, even = values[kept], glassy[kept], even[kept]
+        if kept is not dark and glassy.mean() >= 0.5:
             return threshold
     return GREY_LEVELS - 1
 
 
-def _glassy(image: UInt8, values: UInt8) -> Bool:
-    """Tell the pixels (H, W) of an image (H, W, 3) that look like glass."""
+def _glassy(image: UInt8, values: UInt8) -> tuple[Bool, Bool]:
+    """Tell the pixels (H, W) of an image (H, W, 3) that look like glass, and the even ones."""
     soft = cv2.GaussianBlur(image, _KERNEL, 0)
     colour = soft.max(axis=-1) - soft.min(axis=-1)
     exact = values.astype(np.float32)
     squares = cv2.blur(exact * exact, _KERNEL) - cv2.blur(exact, _KERNEL) ** 2
     rough = np.sqrt(np.maximum(squares, 0.0))
-    found: Bool = np.zeros(values.shape, dtype=bool)
-    for most, roughest in (_COLOURLESS, _EVEN):
-        found |= (colour <= most) & (rough <= roughest)
-    return found
+    colourless, even = (
+        (colour <= most) & (rough <= roughest) for most, roughest in (_COLOURLESS, _EVEN)
+    )
+    return colourless | even, even
 
 
 def _unscanned(image: UInt8) -> tuple[Bool, Bool]:
