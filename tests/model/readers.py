@@ -51,3 +51,8 @@ class Empty(Squares):
     def read(self, index: int) -> tuple[UInt8, UInt8]:
         image, mask = super().read(index)
         return image, np.where(mask == 1, np.uint8(255), mask)
+
+
+def unpicklable(items: object) -> object:
+    """Return a batch that cannot be handed over to another process."""
+    return lambda: items

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from skiptool.model.layouts import fitted
+from skiptool.model.layouts import fitted, prefixes
 
 
 def zeros(*names: str) -> dict[str, torch.Tensor]:
@@ -20,9 +20,11 @@ def test_a_classifier_is_left_out_and_a_deeper_network_is_not() -> None:
 def test_names_behind_a_prefix() -> None:
     target = zeros("conv1.weight", "layer1.0.weight")
     theirs = {f"encoder.{name}": tensor for name, tensor in target.items()}
-    chosen, faults = fitted(theirs | zeros("decoder.blocks.0.weight", "layer1.7.weight"), target)
+    whole = theirs | zeros("decoder.blocks.0.weight", "layer1.7.weight")
+    assert prefixes(whole, target) == {"encoder.": "encoder."}
+    chosen, faults = fitted(whole, target, "encoder.")
     assert (chosen.keys(), faults) == (target.keys(), [])
-    _, faults = fitted(theirs | zeros("encoder.layer1.1.weight"), target)
+    _, faults = fitted(theirs | zeros("encoder.layer1.1.weight"), target, "encoder.")
     assert faults == ["tensor encoder.layer1.1.weight has no place in it"]
 
 

@@ -130,12 +130,78 @@ def test_a_file_of_timm(tmp_path: Path) -> None:
     assert torch.equal(found, theirs["stages.1.blocks.0.conv_dw.weight"])
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
-def test_what_training_frameworks_wrap(tmp_path: Path, theirs: Tensors, wrapper: str) -> None:
-    torch.save({wrapper: theirs, "epoch": 3}, tmp_path / "a.pt")
+WRAPPED = {
+    "state_dict": lambda net: {"state_dict": net, "epoch": 3},
+    "model": lambda net: {"model": net, "args": {"lr": 1e-3}},
+    "model_state_dict": lambda net: {"model_state_dict": net, "optimizer_state_dict": {}},
+    "net": lambda net: {"net": net, "best": 0.5},
+    "ours by any name": lambda net: {"weights": {"student": net}},
+    "two names of one": lambda net: {"model": net, "model_best": dict(net)},
+    "Lightning": lambda net: {
+        "pytorch-lightning_version": "2.6.0",
+        "state_dict": {f"network.encoder.{name}": tensor for name, tensor in net.items()},
+        "callbacks": {"EMA": {name: tensor * 0 for name, tensor in net.items()}},
+        "optimizer_states": [{"state": {0: {"step": torch.zeros(())}}}],
+    },
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+@pytest.mark.parametrize("name", ["a.pt", "a.ckpt", "a.safetensors", "a"])
+def test_what_training_frameworks_wrap(
+    tmp_path: Path, theirs: Tensors, wrapper: str, name: str
+) -> None:
+    torch.save(WRAPPED[wrapper](theirs), tmp_path / name)
     unet = network()
-    load_encoder_weights(unet, "resnet18", str(tmp_path / "a.pt"))
+    load_encoder_weights(unet, "resnet18", str(tmp_path / name))
     assert_loaded(unet, theirs)
+
+
+def test_safetensors_are_told_by_content(tmp_path: Path, theirs: Tensors) -> None:
+    save_file(theirs, tmp_path / "a.pth")
+    unet = network()
+    load_encoder_weights(unet, "resnet18", str(tmp_path / "a.pth"))
+    assert_loaded(unet, theirs)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("student", "teacher", r"student\.\*, teacher\.\*"),
+        ("model", "model_ema", r"model\.\*, model_ema\.\*"),
+        ("module.encoder_q", "module.encoder_k", r"module\.encoder_q\.\*, module\.encoder_k\.\*"),
+        ("", "momentum", r"bare names, momentum\.\*"),
+    ],
+)
+def test_several_networks_in_a_file_are_named(
+    tmp_path: Path, theirs: Tensors, first: str, second: str, names: str
+) -> None:
+    both = {f"{first}.{name}".lstrip("."): tensor for name, tensor in theirs.items()}
+    both |= {f"{second}.{name}": tensor + 1 for name, tensor in theirs.items()}
+    torch.save(both, tmp_path / "a.pth")
+    words = rf"a\.pth: holds several networks with such an encoder \({names}\) and does not say"
+    with pytest.raises(SourceError, match=words):
+        load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pth"))
+
+
+def test_a_whole_module_is_not_run(tmp_path: Path) -> None:
+    torch.save(network(), tmp_path / "whole.pt")
+    words = r"whole\.pt: cannot be read .* object of \S+, whose code is not run; save its tensors"
+    with pytest.raises(SourceError, match=words) as told:
+        load_encoder_weights(network(), "resnet18", str(tmp_path / "whole.pt"))
+    assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch:Warning", "ignore:.*TorchScript:Warning")
+def test_a_script_is_named(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "s.pt")
+    with pytest.raises(SourceError, match=r"s\.pt: .*TorchScript archive; save its tensors alone"):
+        load_encoder_weights(network(), "resnet18", str(tmp_path / "s.pt"))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"is a folder; give the file in it, model.safetensors"):
+        load_encoder_weights(network(), "resnet18", str(tmp_path))
 
 
 @pytest.mark.parametrize(

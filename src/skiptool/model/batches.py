@@ -10,14 +10,14 @@ travel as (N, H, W, C) in their stored dtype, a quarter of the size of floats;
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from skiptool.errors import SkiptoolError
 from skiptool.model.augment import Affine, apply, apply_to_tensors, draw
+from skiptool.model.handing import Loader, end_unheard, stacked
 from skiptool.model.ranks import ALONE, Ranks
 from skiptool.model.seeds import Stream, generator
 
@@ -58,7 +58,7 @@ def training_batches(
     draws: Sequence[Sequence[int]] = (),
     ranks: Ranks = ALONE,
     later: bool = False,
-) -> DataLoader[Any]:
+) -> Loader:
     """Return shuffled, augmented batches; the order is new in each epoch.
 
     Parameters
@@ -84,7 +84,7 @@ def training_batches(
 
     Returns
     -------
-    DataLoader
+    Loader
         Batches (images (N, H, W, C), masks (N, H, W)), or the exception that reading raised,
         which would lose its one-line message on the way out of a worker. It has no length:
         Lightning would hold each epoch to that of the first; see `count_batches`.
@@ -142,7 +142,7 @@ def validation_batches(
     workers: int = 0,
     pin: bool = False,
     ranks: Ranks = ALONE,
-) -> DataLoader[Any]:
+) -> Loader:
     """Return all samples as they are and in order, in batches as `training_batches` makes them.
 
     Of processes that validate together each takes every n-th sample, none of them twice.
@@ -157,8 +157,8 @@ def _loader(
     batch_size: int,
     workers: int,
     pin: bool,
-) -> DataLoader[Any]:
-    return DataLoader(
+) -> Loader:
+    return Loader(
         samples,
         batch_size=batch_size,
         sampler=sampler,
@@ -166,6 +166,7 @@ def _loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=end_unheard,
         generator=torch.Generator(),  # the loader's own draws must not move the global one
         pin_memory=pin,
     )
@@ -244,4 +245,4 @@ def _stack(items: Sequence[Item]) -> Batch:
         if isinstance(item, Exception):
             return item
         read.append(item)
-    return tuple(torch.from_numpy(np.stack(column)) for column in zip(*read, strict=True))
+    return stacked(list(zip(*read, strict=True)))

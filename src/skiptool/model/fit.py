@@ -18,6 +18,7 @@ from skiptool.model.checks import (
     weights_of,
 )
 from skiptool.model.faults import training_told
+from skiptool.model.handing import readable_by
 from skiptool.model.hardware import choose_precision
 from skiptool.model.loggers import Logging, close
 from skiptool.model.loss import SegmentationLoss
@@ -153,10 +154,12 @@ def fit(
     classes = len(architecture.classes)
     loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
     size, seed, pin = training.batch_size, training.random_seed, device.startswith("cuda")
+    workers = readable_by(workers, progress)
     if not workers:  # each worker would keep samples of its own
         train, validation = Recalled(train), Recalled(validation)
     batches = training_batches(train, size, seed, workers, pin, draws, ranks, later=pin)
     checks = validation_batches(validation, size, workers, pin, ranks)
+    batches.warn = progress.warn
     steps = count_steps(training, draws, len(validation), ranks)
     title = f"{architecture.folder} fold {training.fold}"
     title += f" repeat {training.repeat}" if training.repeat else ""

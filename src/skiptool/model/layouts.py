@@ -7,12 +7,41 @@ from collections.abc import Mapping
 
 import torch
 
-__all__ = ["Tensors", "fitted"]
+__all__ = ["Tensors", "fitted", "prefixes"]
 
 Tensors = Mapping[str, torch.Tensor]
 
 
-def fitted(found: Tensors, target: Tensors) -> tuple[dict[str, torch.Tensor], list[str]]:
+def prefixes(found: Tensors, target: Tensors) -> dict[str, str]:
+    """Find what may stand before a network's own names in a file (``encoder.``), mostly nothing.
+
+    Returns
+    -------
+    dict of str to str
+        To be handed to `fitted`, the shortest first, and how the file spells it.
+
+    Examples
+    --------
+    >>> t = torch.zeros(2)
+    >>> prefixes({"net.encoder_q.a": t, "a": t, "data": t}, {"a": t})
+    {'': '', 'net.encoder.q.': 'net.encoder_q.'}
+    """
+    first = _plain(next(iter(target)))
+    before = {
+        name.removesuffix(first): source
+        for source in found
+        if (name := _plain(source)).endswith(first)
+    }
+    return {
+        prefix: before[prefix][: len(prefix)]
+        for prefix in sorted(before, key=len)
+        if not prefix or prefix.endswith(".")
+    }
+
+
+def fitted(
+    found: Tensors, target: Tensors, prefix: str = ""
+) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Select, rename and adapt the tensors of a file that a network needs.
 
     Parameters
@@ -22,6 +51,8 @@ def fitted(found: Tensors, target: Tensors) -> tuple[dict[str, torch.Tensor], li
         from before torch 0.4.1 have none. Tensors of modules that the network does not have (a
         classifier) are left out, but not further blocks of a sequence that it has: these are of a
         deeper network.
+    prefix : str
+        Of `prefixes`.
 
     Returns
     -------
@@ -31,7 +62,6 @@ def fitted(found: Tensors, target: Tensors) -> tuple[dict[str, torch.Tensor], li
         What does not fit, a line each.
     """
     names = {_plain(name): name for name in found}
-    prefix = _prefix(names, _plain(next(iter(target))))
     chosen: dict[str, torch.Tensor] = {}
     faults = []
     for name, tensor in target.items():
@@ -73,12 +103,6 @@ def _plain(name: str) -> str:
     densenets ``norm.1`` for ``norm1``.
     """
     return re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", name).replace("_", ".")
-
-
-def _prefix(names: Mapping[str, str], first: str) -> str:
-    """Find what stands before the encoder's own names in a file (``encoder.``), mostly nothing."""
-    before = [name.removesuffix(first) for name in names if name.endswith(first)]
-    return min((p for p in before if not p or p.endswith(".")), key=len, default="")
 
 
 def _adapt(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:

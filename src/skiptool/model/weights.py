@@ -8,11 +8,10 @@ asked for here: the local cache first, then once, and the error says how to brin
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import huggingface_hub as hub
 import segmentation_models_pytorch as smp
@@ -21,14 +20,17 @@ import torch
 from segmentation_models_pytorch.base import SegmentationModel
 
 from skiptool.errors import ArgumentError, SourceError, near
-from skiptool.model.layouts import Tensors, fitted
+from skiptool.model.layouts import Tensors, fitted, prefixes
 from skiptool.model.unet import TIMM
+from skiptool.model.weight_files import read_tensors
 
 __all__ = ["EncoderWeights", "load_encoder_weights"]
 
 NONE = "none"
 FILE = "model.safetensors"
-PICKLES = (".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+"""Of words that are meant to be files."""
+
 SECONDS = 5.0
 """Longest wait for the hub's first answer."""
 
@@ -73,9 +75,10 @@ def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) 
         Name of its encoder.
     source : str
         ``none``; a name under which SMP knows weights of this encoder (``imagenet``, ``ssl`` ...);
-        or a file: ``.safetensors``, or a state dict ``.pth``, ``.pt``, ``.bin`` (read without
-        executing anything in it). Prefixes such as ``encoder.`` and a classifier's tensors are
-        left out, so files of SMP, torchvision and timm and skiptool's own models all fit.
+        or a file: safetensors, or what ``torch.save`` wrote, told by content (read without
+        executing anything in it). Prefixes such as ``encoder.``, mappings around the tensors such
+        as ``state_dict``, and a classifier's tensors are left out, so files of SMP, torchvision,
+        timm, Lightning and skiptool's own models all fit.
 
     Returns
     -------
@@ -86,7 +89,8 @@ def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) 
     ArgumentError
         If ``source`` is neither a known name nor a file.
     SourceError
-        If the file cannot be read or does not fit, or the hub cannot be reached.
+        If the file cannot be read or does not fit, holds several different networks that do, or
+        the hub cannot be reached.
 
     Notes
     -----
@@ -101,7 +105,7 @@ def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) 
     else:
         path, name = _existing(source, encoder, places), Path(source).name
     target = _target_of(network, encoder)
-    tensors = _fit(_read(path), network, encoder, name)
+    tensors = _fit(read_tensors(path), network, encoder, name)
     torch.nn.Module.load_state_dict(target, tensors, strict=False)  # _fit checked; see there
     return EncoderWeights(name, _digest(target.state_dict()))
 
@@ -126,7 +130,9 @@ def _existing(source: str, encoder: str, places: Mapping[str, _Place]) -> Path:
     path = Path(source)
     if path.is_file():
         return path
-    if "/" in source or path.suffix in (".safetensors", *PICKLES):
+    if path.is_dir():
+        raise SourceError(f"encoder weights {source}: is a folder; give the file in it, {FILE} say")
+    if "/" in source or path.suffix in SUFFIXES:
         raise SourceError(f"encoder weights {source}: no such file; give a weights file or 'none'")
     names = [NONE, *places]
     raise ArgumentError(
@@ -153,29 +159,13 @@ def _fetch(place: _Place, what: str) -> Path:
         ) from error
 
 
-def _read(path: Path) -> Tensors:
-    try:
-        found: Any
-        if path.suffix in PICKLES:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            found = hub.load_state_dict_from_file(path, weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise SourceError(
-            f"{path.name}: cannot be read as weights ({_first_line(error)}); expected a "
-            f".safetensors file or a state dict ({', '.join(PICKLES)})"
-        ) from error
-    for wrapper in ("state_dict", "model"):  # training frameworks wrap it once
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping):
-        raise SourceError(f"{path.name}: holds a {type(found).__name__}, expected a state dict")
-    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
-
-
 def _fit(found: Tensors, network: smp.Unet, encoder: str, name: str) -> dict[str, torch.Tensor]:
-    chosen, faults = fitted(found, _target_of(network, encoder).state_dict())
-    if faults:
+    target = _target_of(network, encoder).state_dict()
+    places = prefixes(found, target) or {"": ""}
+    tried = {places[prefix]: fitted(found, target, prefix) for prefix in places}
+    sound = {place: chosen for place, (chosen, faults) in tried.items() if not faults}
+    if not sound:
+        faults = min((faults for _, faults in tried.values()), key=len)
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         other = _resembled(found)
         holds = f"; the file holds those of {other}" if other else ""
@@ -183,7 +173,21 @@ def _fit(found: Tensors, network: smp.Unet, encoder: str, name: str) -> dict[str
             f"{name}: encoder weights for {encoder}: {faults[0]}{more}{holds}; use weights of this "
             "very encoder"
         )
-    return chosen
+    first, *others = sound.values()
+    if any(not _equal(first, other) for other in others):
+        raise SourceError(
+            f"{name}: holds several networks with such an encoder ({', '.join(map(_said, sound))}) "
+            "and does not say which is meant; save the tensors of one alone: torch.save(one, FILE)"
+        )
+    return first
+
+
+def _equal(first: Tensors, second: Tensors) -> bool:
+    return all(name in second and torch.equal(first[name], second[name]) for name in first)
+
+
+def _said(place: str) -> str:
+    return f"{place}*" if place else "bare names"
 
 
 def _resembled(found: Tensors) -> str | None:
@@ -191,7 +195,8 @@ def _resembled(found: Tensors) -> str | None:
     for name in COMMON:
         with torch.device("meta"):
             encoder = smp.encoders.get_encoder(name, weights=None)
-        if not fitted(found, encoder.state_dict())[1]:
+        target = encoder.state_dict()
+        if any(not fitted(found, target, prefix)[1] for prefix in prefixes(found, target)):
             return name
     return None
 
