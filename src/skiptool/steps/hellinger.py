@@ -23,7 +23,7 @@ from skiptool.comparison.sets import Settings
 from skiptool.engine import dask_mapper, threaded
 from skiptool.errors import MismatchError
 from skiptool.names import Kind
-from skiptool.records import SILENT, Outcome, Progress, Table
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.staging import check_free, staged
@@ -41,8 +41,8 @@ Found = Sequence[tuple[Pair, Design, Sequence[Measured]]]
 
 def measure_shift(
     reference: Place,
-    others: Sequence[Place],
-    out: Path | None = None,
+    others: Sequence[Place] | Place,
+    out: Path | str | None = None,
     *,
     settings: Settings | None = None,
     all_pairs: bool = False,
@@ -63,9 +63,9 @@ def measure_shift(
     reference : Path or str
         Feature store of the original images (X in the paper): a folder, a URL, or a ``.npy`` file
         of (N, D) or (N, D, K).
-    others : sequence of Path or str
+    others : sequence of Path or str, or one
         The same of shifted images (X*), from the same model with the same layers.
-    out : Path, optional
+    out : Path or str, optional
         Shift table to write; without it only the outcome's table is made.
     settings : Settings, optional
         Metrics, bins, statistics, memory; by default the paper's distance with B = 100.
@@ -97,6 +97,7 @@ def measure_shift(
     ExistsError
         If ``out`` exists.
     """
+    out, others = as_path(out), [others] if isinstance(others, Path | str) else others
     chosen = settings or Settings()
     if out is not None:
         check_free(out, overwrite=overwrite, resume=False)

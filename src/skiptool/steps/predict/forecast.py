@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["forecast"]
 
-PIXELS, FEWEST, MOST = 2**21, 6, 96
+PIXELS, FEWEST, MOST = 2**21, 6, 32
 """Pixels, and least and greatest number of images, that are predicted of a part."""
 
 TRUTHS = 64
