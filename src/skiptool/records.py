@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from skiptool.errors import ArgumentError, MismatchError, near
 from skiptool.names import SKIP_LEVELS, Arch, Loss, Precision, ShiftKind, Split
@@ -51,7 +51,9 @@ __all__ = [
     "Table",
     "Task",
     "Training",
+    "as_path",
     "as_paths",
+    "as_table",
     "check_name",
     "family",
     "is_name",
@@ -618,6 +620,36 @@ def as_paths(given: Iterable[Path | str] | Path | str) -> list[Path]:
     True
     """
     return [Path(given)] if isinstance(given, str | Path) else [Path(each) for each in given]
+
+
+@overload
+def as_path(given: Path | str) -> Path: ...
+
+
+@overload
+def as_path(given: None) -> None: ...
+
+
+@overload
+def as_path(given: Path | str | None) -> Path | None: ...
+
+
+def as_path(given: Path | str | None) -> Path | None:
+    """Return the path of what a caller in Python gives, as a path or as text; None stays None."""
+    return None if given is None else Path(given)
+
+
+def as_table(given: Path | str) -> Path | str:
+    r"""Return a path of text that names a file; text of several lines is a table itself.
+
+    Examples
+    --------
+    >>> as_table("m.csv") == Path("m.csv"), as_table("path,domain\n")
+    (True, 'path,domain\n')
+    """
+    if isinstance(given, str) and (not given or "\n" in given or "\r" in given):
+        return given
+    return Path(given)
 
 
 _SAFE_NAME = re.compile(

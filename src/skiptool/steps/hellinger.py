@@ -25,7 +25,7 @@ from skiptool.comparison.sets import Settings
 from skiptool.engine import dask_mapper, threaded
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Kind, ShiftKind
-from skiptool.records import SILENT, Outcome, Progress, Table
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.remote import located, public
@@ -49,8 +49,8 @@ _Result = tuple[FeatureStore, FeatureStore, Design, Sequence[Measured]]
 
 def measure_shift(
     reference: Place,
-    others: Sequence[Place],
-    out: Path | None = None,
+    others: Sequence[Place] | Place,
+    out: Path | str | None = None,
     *,
     settings: Settings | None = None,
     all_pairs: bool = False,
@@ -71,9 +71,9 @@ def measure_shift(
     reference : Path or str
         Feature store of the original images (X in the paper): a folder, a URL, or a ``.npy`` file
         of (N, D) or (N, D, K).
-    others : sequence of Path or str
+    others : sequence of Path or str, or one
         The same of shifted images (X*), from the same model with the same layers.
-    out : Path, optional
+    out : Path or str, optional
         Shift table to write; without it only the outcome's table is made.
     settings : Settings, optional
         Metrics, bins, statistics, memory; by default the paper's distance with B = 100.
@@ -105,6 +105,7 @@ def measure_shift(
     ExistsError
         If ``out`` exists.
     """
+    out, others = as_path(out), [others] if isinstance(others, Path | str) else others
     stores = [open_features(place) for place in (reference, *others)]
     for first, second in _pairs(len(stores), all_pairs):
         _check_models(stores[first], stores[second])
@@ -115,7 +116,7 @@ def measure_shift(
 
 def measure_shifts(
     places: Sequence[Place],
-    out: Path | None = None,
+    out: Path | str | None = None,
     *,
     references: Sequence[Place] = (),
     settings: Settings | None = None,
@@ -155,6 +156,7 @@ def measure_shifts(
     FormatError, MismatchError, SourceError, ExistsError
         As :func:`measure_shift`.
     """
+    out = as_path(out)
     how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
     by_hand = not any(map(_is_folder, places))
     if by_hand and len(places) == 2 and not references:

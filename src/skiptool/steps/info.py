@@ -9,7 +9,7 @@ from typing import Any
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, as_paths
 from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
@@ -25,7 +25,7 @@ __all__ = ["describe"]
 
 
 def describe(
-    paths: Sequence[Path],
+    paths: Sequence[Path | str] | Path | str,
     *,
     command: bool = False,
     check: bool = False,
@@ -35,7 +35,7 @@ def describe(
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths : sequence of Path or str
         Stores, tables, model folders.
     command : bool
         Print only the command that would make each again.
@@ -54,10 +54,11 @@ def describe(
     FormatError
         If no path could be described.
     """
+    places = as_paths(paths)
     found: dict[str, Any] = {}
     failures: list[str] = []
-    with progress.task("info", len(paths)) as task:
-        for path in paths:
+    with progress.task("info", len(places)) as task:
+        for path in places:
             try:
                 found[str(path)] = _describe(path, check)
             except SkiptoolError as error:

@@ -12,7 +12,7 @@ from skiptool.errors import ArgumentError
 from skiptool.exports.nnunet import check_nnunet
 from skiptool.exports.places import check_export, qc_folder
 from skiptool.names import ExportFormat, quoted_name
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.coloured_masks import colour_name
 from skiptool.sources.label_map import LabelMap, label_map
 from skiptool.sources.labelled import Item, Reading
@@ -37,11 +37,11 @@ __all__ = ["extract_images"]
 
 
 def extract_images(
-    out: Path,
+    out: Path | str,
     *,
     manifest: Path | str | None = None,
-    images: Path | None = None,
-    masks: Path | None = None,
+    images: Path | str | None = None,
+    masks: Path | str | None = None,
     domain: str | None = None,
     pattern: str | None = None,
     mask_pattern: str | None = None,
@@ -55,9 +55,9 @@ def extract_images(
     test_fraction: float = 0.2,
     folds: int = 5,
     seed: int = 0,
-    qc: Path | None = None,
+    qc: Path | str | None = None,
     pictures: bool = True,
-    export: tuple[ExportFormat, Path] | None = None,
+    export: tuple[ExportFormat, Path | str] | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -68,13 +68,14 @@ def extract_images(
 
     Parameters
     ----------
-    out : Path
+    out : Path or str
         Dataset store to write.
     manifest : Path or str, optional
         Table with columns image, mask (empty: all ignored), domain, subject and, if wanted, id,
-        split (train, test) and fold; a ``str`` is the table itself. Or nnU-Net's folder of a
+        split (train, test) and fold; a ``str``
+        of several lines is the table itself. Or nnU-Net's folder of a
         dataset, or a folder that ``--export png`` has made.
-    images, masks : Path, optional
+    images, masks : Path or str, optional
         Folders of pictures matched by their paths without suffix, instead of a manifest.
     domain : str, optional
         Domain of pictures in folders; by default the first folder below ``images``, and "images"
@@ -104,11 +105,11 @@ def extract_images(
     folds : int
         Validation folds of the training samples, grouped by subject.
     seed : int
-    qc : Path, optional
+    qc : Path or str, optional
         Folder of contact sheets; by default beside ``out``, its stem with ``-qc``.
     pictures : bool
         Whether to draw them.
-    export : (ExportFormat, Path), optional
+    export : (ExportFormat, Path or str), optional
         Form and folder in which the dataset is also written.
     workers : int, optional
         Threads that read; all usable cores by default.
@@ -131,6 +132,9 @@ def extract_images(
     ExistsError
         If the output exists.
     """
+    out, images, masks, qc = Path(out), as_path(images), as_path(masks), as_path(qc)
+    manifest = None if manifest is None else as_table(manifest)
+    exported = None if export is None else (export[0], Path(export[1]))
     named = {"domain": domain, "pattern": pattern, "mask_pattern": mask_pattern}
     inputs = gather(manifest, images, masks, **named, classes=classes, labels=labels)
     labelling = label_map(inputs.classes, inputs.labels)
@@ -157,9 +161,9 @@ def extract_images(
     side = qc_folder(out, qc)
     check_free(out, overwrite=overwrite, resume=resume)
     check_free(side, overwrite=False, resume=True)  # what lies there already is added to
-    if export is not None:
-        check_export(export[1], out, resume=resume)
-    beside = side if pictures else None, export, "images" if patch_size is None else "tiles"
+    if exported is not None:
+        check_export(exported[1], out, resume=resume)
+    beside = side if pictures else None, exported, "images" if patch_size is None else "tiles"
     if whole and dry_run:
         return Outcome((out,))
     if whole:
@@ -171,7 +175,7 @@ def extract_images(
     failures = (*inputs.failures, *failed)
     with telling_failures(failures, progress):
         check_forms(items)
-        if export is not None and export[0] is ExportFormat.NNUNET:
+        if exported is not None and exported[0] is ExportFormat.NNUNET:
             check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
         fold = dealt(items, test_fraction, folds, seed, progress)
     summary = _summary(items, fold, failures)

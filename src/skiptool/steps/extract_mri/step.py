@@ -9,7 +9,7 @@ from typing import Any
 from skiptool.engine import available_cores
 from skiptool.errors import SourceError
 from skiptool.exports.places import qc_folder
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.volumes.listing import VolumeRow, volume_rows
 from skiptool.sources.volumes.mnms import folder_rows
 from skiptool.sources.volumes.slices import fitting_size
@@ -32,15 +32,15 @@ __all__ = ["extract_mri"]
 
 def extract_mri(
     source: Path | str,
-    out: Path,
+    out: Path | str,
     *,
-    table: Path | None = None,
+    table: Path | str | None = None,
     settings: SliceSettings | None = None,
     domains: Sequence[str] = (),
     test_fraction: float = 0.2,
     folds: int = 5,
     seed: int = 0,
-    qc: Path | None = None,
+    qc: Path | str | None = None,
     pictures: bool = True,
     workers: int | None = None,
     overwrite: bool = False,
@@ -53,11 +53,11 @@ def extract_mri(
     Parameters
     ----------
     source : Path or str
-        Table of volumes (see :func:`skiptool.sources.volumes.listing.volume_rows`), a ``str`` is
-        the table itself; or the folder of the M&Ms challenge.
-    out : Path
+        Table of volumes (see :func:`skiptool.sources.volumes.listing.volume_rows`), a ``str`` of
+        several lines is the table itself; or the folder of the M&Ms challenge.
+    out : Path or str
         Dataset store to write, a group for each domain: images float32 (H, W, 1) in [0, 1].
-    table : Path, optional
+    table : Path or str, optional
         CSV of the challenge; by default the one in its folder.
     settings : SliceSettings, optional
         Which frames and labels, and what slices are made into.
@@ -68,7 +68,7 @@ def extract_mri(
     folds : int
         Validation folds of the training samples, grouped by subject.
     seed : int
-    qc : Path, optional
+    qc : Path or str, optional
         Folder of pictures to check by eye; by default beside ``out``, its stem with ``-qc``.
     pictures : bool
         Whether to draw them.
@@ -91,6 +91,7 @@ def extract_mri(
     ExistsError
         If the output exists.
     """
+    source, out, table, qc = as_table(source), Path(out), as_path(table), as_path(qc)
     chosen = settings or SliceSettings()
     threads = available_cores() if workers is None else workers
     rows, failures = _rows(source, table, chosen, domains, progress)

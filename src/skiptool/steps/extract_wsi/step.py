@@ -14,7 +14,7 @@ from skiptool.errors import SourceError
 from skiptool.exports.pairs import export_pairs
 from skiptool.exports.places import qc_folder
 from skiptool.names import Split
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.slides.listing import SlideRow, slide_rows
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.checks import check_places, check_words
@@ -43,7 +43,7 @@ __all__ = ["extract_slides"]
 
 def extract_slides(
     manifest: Path | str,
-    out: Path,
+    out: Path | str,
     *,
     settings: PatchSettings | None = None,
     domains: Sequence[str] = (),
@@ -51,9 +51,9 @@ def extract_slides(
     test_fraction: float = 0.2,
     folds: int = 5,
     seed: int = 0,
-    qc: Path | None = None,
+    qc: Path | str | None = None,
     pictures: bool = True,
-    export: Path | None = None,
+    export: Path | str | None = None,
     workers: int | None = None,
     dask: str | None = None,
     overwrite: bool = False,
@@ -66,9 +66,9 @@ def extract_slides(
     Parameters
     ----------
     manifest : Path or str
-        Table of slides (see :func:`skiptool.sources.slides.listing.slide_rows`); a ``str`` is the
-        table itself.
-    out : Path
+        Table of slides (see :func:`skiptool.sources.slides.listing.slide_rows`); a ``str`` of
+        several lines is the table itself.
+    out : Path or str
         Dataset store to write, a group for each domain.
     settings : PatchSettings, optional
         Which patches, which masks; by default a grid of 512 px.
@@ -81,12 +81,12 @@ def extract_slides(
     folds : int
         Validation folds of the training samples, grouped by subject.
     seed : int
-    qc : Path, optional
+    qc : Path or str, optional
         Folder of pictures to check by eye and of ``registration.parquet``; by default beside
         ``out``, its stem with ``-qc``.
     pictures : bool
         Whether to draw them.
-    export : Path, optional
+    export : Path or str, optional
         Folder for image and mask as PNG, and a manifest that takes them back.
     workers : int, optional
         Threads that read; all usable cores by default.
@@ -109,6 +109,7 @@ def extract_slides(
     ExistsError
         If the output exists.
     """
+    manifest, out, qc, export = as_table(manifest), Path(out), as_path(qc), as_path(export)
     chosen = settings or PatchSettings()
     rows, rejected, failures = slide_rows(manifest)
     check_words(rows, chosen, domains, split)

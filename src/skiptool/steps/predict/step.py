@@ -30,6 +30,7 @@ from skiptool.steps.predict.asked import (
     substitution_parameters,
 )
 from skiptool.steps.predict.counting import count_part
+from skiptool.steps.predict.forecast import forecast
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
 from skiptool.steps.predict.overlays import OverlaySink
@@ -40,7 +41,7 @@ from skiptool.steps.predict.substituting import (
     check_substitutions,
     count_with_substitution,
 )
-from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
+from skiptool.steps.predict.summary import absent_classes, iou_table
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.ensembles import fold_ensembles
 from skiptool.stores.failures import keep_failures
@@ -221,7 +222,8 @@ def predict_dataset(
     for path in (places.out, *side):
         check_free(path, overwrite=overwrite, resume=resume)
     if dry_run:
-        return Outcome(summary=forecast(runs, masks is not None), failures=tuple(failures))
+        numbers = forecast(runs, making, masks is not None, progress)
+        return Outcome(summary=numbers, failures=tuple(failures))
     if all(whole):
         return Outcome((places.out,), side, failures=tuple(failures))
     summaries = _write(runs, making, places, failures, progress)

@@ -1,4 +1,4 @@
-"""What people see of the counts: IoU in a small table, classes that are nowhere, a forecast."""
+"""What people see of the counts: IoU in a small table, and classes that are nowhere."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from skiptool.metrics.overlap import iou, mean_iou
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.names import Arch
 from skiptool.records import Shift, Table
-from skiptool.steps.predict.run import Part, Run
+from skiptool.steps.predict.run import Run
 from skiptool.steps.predict.selection import FOLD
-from skiptool.steps.predict.substituting import clean_parts
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.ensembles import Ensemble
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     Totals: TypeAlias = Mapping[tuple[int, str, Shift, str | None], Int64]
 
-__all__ = ["absent_classes", "forecast", "iou_table"]
+__all__ = ["absent_classes", "iou_table"]
 
 
 def iou_table(run: Run, totals: Totals) -> Table:
@@ -109,25 +108,3 @@ def absent_classes(run: Run, totals: Totals) -> str | None:
         f"{run.store.path}: {'; '.join(lacking)}: the IoU of such a class is 0 where it is "
         "predicted all the same, else it has none (NaN) and is left out of means"
     )
-
-
-def forecast(runs: Sequence[Run], masks: bool) -> dict[str, int]:
-    """Numbers of what would be made."""
-    rows = images = pixels = 0
-    run = runs[0]
-    for one, part in [(each, part) for each in runs for part in each.parts]:
-        passes = _passes(one, part)
-        images += len(part.indices)
-        rows += len(part.indices) * passes * len(one.store.classes) ** 2
-        pixels += len(part.indices) * passes * part.domain.height * part.domain.width
-    found = {"models": len(run.models), "shifts": len(run.shifts), "images": images, "rows": rows}
-    if run.ensembles:
-        found["ensembles"] = len(run.ensembles)
-    return found | {"bytes before compression": rows * np.int64().itemsize + pixels * masks}
-
-
-def _passes(run: Run, part: Part) -> int:
-    """Count the predictions of each sample of a part."""
-    if run.substitutions:
-        return sum(len(clean_parts(run, number)) for number in part.models) * len(run.shifts)
-    return len(run.predictors(part)) * len(run.shifts)

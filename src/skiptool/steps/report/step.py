@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.figures.page import Origin, render_page
 from skiptool.names import Kind, PictureFormat
-from skiptool.records import SILENT, Outcome, Progress, Table
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_paths
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs
@@ -34,10 +34,10 @@ NUMBERS_OF_PAGE = "numbers.parquet"
 
 
 def write_report(
-    tables: Sequence[Path],
-    out: Path | None = None,
+    tables: Sequence[Path | str] | Path | str,
+    out: Path | str | None = None,
     *,
-    figures: Path | None = None,
+    figures: Path | str | None = None,
     formats: Sequence[PictureFormat] = (PictureFormat.PDF,),
     title: str = "skiptool report",
     level: float = 0.95,
@@ -50,13 +50,13 @@ def write_report(
 
     Parameters
     ----------
-    tables : sequence of Path
+    tables : sequence of Path or str
         Tables of predictions, shifts, training and registration, in any mixture; dataset stores
         for sheets of their images, mask stores for examples of predictions.
-    out : Path, optional
+    out : Path or str, optional
         HTML page to write; its numbers go beside it as a table, ``NAME-numbers.parquet``.
         Without a page the outcome's tables hold the numbers.
-    figures : Path, optional
+    figures : Path or str, optional
         Folder for the figures as files; made if its parent exists.
     formats : sequence of PictureFormat
     title : str
@@ -92,6 +92,7 @@ def write_report(
     ExistsError
         If an output exists.
     """
+    tables, out, figures = as_paths(tables), as_path(out), as_path(figures)
     if not 0 < level < 1:
         raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
     if out is not None:
