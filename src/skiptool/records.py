@@ -53,6 +53,7 @@ __all__ = [
     "Training",
     "as_path",
     "as_paths",
+    "as_places",
     "as_table",
     "check_name",
     "family",
@@ -620,6 +621,18 @@ def as_paths(given: Iterable[Path | str] | Path | str) -> list[Path]:
     True
     """
     return [Path(given)] if isinstance(given, str | Path) else [Path(each) for each in given]
+
+
+def as_places(given: Iterable[Path | str] | Path | str) -> list[Path | str]:
+    """Return paths as :func:`as_paths` does, but URLs as the text that they are.
+
+    Examples
+    --------
+    >>> as_places(["s3://bucket/a.zarr", "b.zarr"]) == ["s3://bucket/a.zarr", Path("b.zarr")]
+    True
+    """
+    several = [given] if isinstance(given, str | Path) else given
+    return [each if "://" in str(each) else Path(each) for each in several]
 
 
 @overload

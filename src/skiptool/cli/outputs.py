@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from skiptool.cli.inputs import refuse_url
 from skiptool.errors import ArgumentError
 from skiptool.stores.staging import Form, check_form, check_spared
 
@@ -38,7 +39,7 @@ _MODEL: Final = "model:"
 
 
 def check_outputs(command: str, given: Mapping[str, Any]) -> None:
-    """Refuse outputs whose names promise another format, that are one, or that are inputs.
+    """Refuse URLs, and outputs whose names promise another format, are alike, or are inputs.
 
     Parameters
     ----------
@@ -50,14 +51,21 @@ def check_outputs(command: str, given: Mapping[str, Any]) -> None:
     Raises
     ------
     ArgumentError
-        If a suffix is wrong, two outputs are one path, or an output would destroy an input.
+        If a suffix is wrong, two outputs are one path, an output would destroy an input, or a URL
+        is given where a local path is needed.
     ExistsError
         If a file stands where a folder is to be made, or the other way round.
     """
+    written = WRITTEN.get(command, {})
+    for name in _READ:
+        value = given.get(name)
+        if isinstance(value, Path) and name not in written:
+            refuse_url(value, "is read from a local disk only; copy it here first")
     found: dict[Path, str] = {}
-    for name, form in WRITTEN.get(command, {}).items():
+    for name, form in written.items():
         option = f"--{name.replace('_', '-')}"
         for word in _words(given.get(name)):
+            refuse_url(word, f"{option} is written to a local disk only; give a local path")
             path = Path(word)
             check_spared(path)
             check_form(path, form, option)

@@ -38,13 +38,13 @@ import zarr
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.records import repeat_of
-from skiptool.stores.arrays import open_npy
+from skiptool.stores.arrays import npy_in_memory, open_npy
 from skiptool.stores.chunks import is_lost
 from skiptool.stores.foreign import open_foreign
 from skiptool.stores.header import parse_lineage
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.layers import FeatureStore, Layer, zarr_layer
-from skiptool.stores.remote import each, last_part, located, public
+from skiptool.stores.remote import each, fetched, last_part, located, public
 from skiptool.stores.seal import check_store
 from skiptool.stores.staging import partial_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
@@ -75,7 +75,8 @@ def open_features(place: Path | str) -> FeatureStore:
     Parameters
     ----------
     place : Path or str
-        Local folder of a Zarr store, a file ending in ``.npy``, or the URL of a Zarr store.
+        Local folder of a Zarr store, a file ending in ``.npy``, or the URL of either; a file
+        behind a URL is kept in memory.
 
     Raises
     ------
@@ -107,11 +108,8 @@ def open_features(place: Path | str) -> FeatureStore:
 
 
 def _open_file(place: Path | str, where: str) -> FeatureStore:
-    if not isinstance(place, Path):
-        raise FormatError(
-            f"{where}: NumPy files are read from a local disk only; copy it here first"
-        )
-    layers = {"features": open_npy(place)}
+    known = open_npy(place) if isinstance(place, Path) else npy_in_memory(fetched(place), where)
+    layers = {"features": known}
     return FeatureStore(place, where, None, dict.fromkeys(FACTS), tuple(layers), {}, layers)
 
 

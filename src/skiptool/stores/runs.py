@@ -11,7 +11,7 @@ from pathlib import Path
 from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS
 
-__all__ = ["feature_folder", "is_store", "model_folders"]
+__all__ = ["by_numbers", "feature_folder", "is_store", "model_folders"]
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
 """One of these stands in every Zarr store, of either format."""
@@ -33,7 +33,7 @@ def model_folders(paths: Sequence[Path]) -> list[Path]:
         training that still runs) and stores are passed over, links to folders are not followed
         unless they lead to a model.
     """
-    return [model for path in paths for model in sorted(_below(path), key=_order) or [path]]
+    return [model for path in paths for model in sorted(_below(path), key=by_numbers) or [path]]
 
 
 def _below(path: Path) -> Iterator[Path]:
@@ -82,7 +82,7 @@ def feature_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     if stores and files:
         others[".npy files"] += len(files)
     left_out = tuple(f"{number} {what}" for what, number in others.items() if number)
-    return sorted(stores or files, key=_order), left_out
+    return sorted(stores or files, key=by_numbers), left_out
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -113,6 +113,7 @@ def _is_model(path: Path) -> bool:
     return any((path / name).is_file() for name in (CONFIG, WEIGHTS))
 
 
-def _order(path: Path) -> list[tuple[int, str]]:
+def by_numbers(path: Path) -> list[tuple[int, str]]:
+    """Sort paths by it: numbers in names by their value."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.figures.page import Origin, render_page
 from skiptool.names import Kind, PictureFormat
-from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_paths
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_places
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs
 from skiptool.steps.report.overview import once_trained, overview
 from skiptool.stores.header import Lineage, Making, lineage
+from skiptool.stores.remote import last_part, located, public
 from skiptool.stores.schemas import REPORT
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import write_table
@@ -51,8 +52,8 @@ def write_report(
     Parameters
     ----------
     tables : sequence of Path or str
-        Tables of predictions, shifts, training and registration, in any mixture; dataset stores
-        for sheets of their images, mask stores for examples of predictions.
+        Tables of predictions, shifts, training and registration, in any mixture, also behind a
+        URL; dataset stores for sheets of their images, mask stores for examples of predictions.
     out : Path or str, optional
         HTML page to write; its numbers go beside it as a table, ``NAME-numbers.parquet``.
         Without a page the outcome's tables hold the numbers.
@@ -92,7 +93,7 @@ def write_report(
     ExistsError
         If an output exists.
     """
-    tables, out, figures = as_paths(tables), as_path(out), as_path(figures)
+    tables, out, figures = as_places(tables), as_path(out), as_path(figures)
     if not 0 < level < 1:
         raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
     if out is not None:
@@ -120,7 +121,8 @@ def write_report(
         sections, files = draw(named, folder, inline=out is not None, progress=progress)
         asked = {"forecast": True} if forecast else {}
         parameters = {"title": title, "level": level, "seed": seed, **asked}
-        making = Making("report", tuple(tables), parameters, {"out": out, "figures": figures})
+        arguments = [public(str(table)) for table in tables]
+        making = Making("report", arguments, parameters, {"out": out, "figures": figures})
         ids = [header.id for _, header in inputs.origins]
         header = lineage(Kind.REPORT, making, [ids, level, seed, *asked])
         with staged(numbers, overwrite=overwrite) as partial:
@@ -148,11 +150,11 @@ def _tell(lines: Sequence[str], progress: Progress) -> None:
         progress.warn(line)
 
 
-def _some(printed: tuple[Table, ...], given: Sequence[Path]) -> tuple[Table, ...]:
+def _some(printed: tuple[Table, ...], given: Sequence[Path | str]) -> tuple[Table, ...]:
     if not printed:
+        names = ", ".join(last_part(located(place)) for place in given)
         raise FormatError(
-            f"{', '.join(path.name for path in given)}: no numbers to print; give tables with "
-            "rows, or --out for a page of images"
+            f"{names}: no numbers to print; give tables with rows, or --out for a page of images"
         )
     return printed
 
