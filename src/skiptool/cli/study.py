@@ -83,7 +83,7 @@ def study(
     """
     path = inputs.one_path(data, "dataset store")
     options.skips(prune, None)
-    named = [str(each) for each in options.shifts(shift, None) if each != ORIGINAL]
+    named = [str(each) for each in options.shifts(shift) if each != ORIGINAL]
     from skiptool.steps.study import Options, run_study
 
     train = {
