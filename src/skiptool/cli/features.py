@@ -43,6 +43,7 @@ def features(
     ] = "feats.zarr",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
     device: options.Device = "auto",
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
@@ -56,22 +57,24 @@ def features(
     """
     found = inputs.paths(models)
     shifts = options.shifts(shift, sweep)
+    from skiptool.model.threads import threads_used
     from skiptool.steps.features.step import extract_features
 
-    return extract_features(
-        found,
-        data,
-        Path(out),
-        shifts=shifts,
-        domains=domain or (),
-        split=split,
-        layers=options.listed(layers),
-        transmission=transmission,
-        grid=None if grid is None else options.grid(grid),
-        dtype=dtype,
-        device=device,
-        overwrite=overwrite,
-        resume=resume,
-        dry_run=dry_run,
-        progress=progress,
-    )
+    with threads_used(threads, device, progress):
+        return extract_features(
+            found,
+            data,
+            Path(out),
+            shifts=shifts,
+            domains=domain or (),
+            split=split,
+            layers=options.listed(layers),
+            transmission=transmission,
+            grid=None if grid is None else options.grid(grid),
+            dtype=dtype,
+            device=device,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+            progress=progress,
+        )

@@ -26,6 +26,7 @@ __all__ = [
     "Shifts",
     "SplitOption",
     "Sweep",
+    "Threads",
     "Workers",
     "boxes",
     "choices",
@@ -52,6 +53,14 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Threads or processes [default: all usable cores]."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Threads that compute on a processor [default: as many as usable cores are idle].",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 PrecisionOption = Annotated[

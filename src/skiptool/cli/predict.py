@@ -60,6 +60,7 @@ def predict(
     ] = None,
     precision: options.PrecisionOption = Precision.AUTO,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
@@ -75,26 +76,28 @@ def predict(
     """
     found = inputs.paths(models)
     shifts = options.shifts(shift, sweep)
+    from skiptool.model.threads import threads_used
     from skiptool.steps.predict.step import predict_dataset
 
-    return predict_dataset(
-        found,
-        data,
-        Path(out),
-        shifts=shifts,
-        domains=domain or (),
-        split=split,
-        ensemble=ensemble,
-        clean_skips=clean_skips or (),
-        shifted_skips=shifted_skips or (),
-        clean_domain=clean_domain,
-        masks=masks,
-        overlays=overlays,
-        overlay_count=overlay_count,
-        device=device,
-        precision=precision,
-        overwrite=overwrite,
-        resume=resume,
-        dry_run=dry_run,
-        progress=progress,
-    )
+    with threads_used(threads, device, progress):
+        return predict_dataset(
+            found,
+            data,
+            Path(out),
+            shifts=shifts,
+            domains=domain or (),
+            split=split,
+            ensemble=ensemble,
+            clean_skips=clean_skips or (),
+            shifted_skips=shifted_skips or (),
+            clean_domain=clean_domain,
+            masks=masks,
+            overlays=overlays,
+            overlay_count=overlay_count,
+            device=device,
+            precision=precision,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+            progress=progress,
+        )

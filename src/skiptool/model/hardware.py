@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from skiptool.errors import ArgumentError, near
 from skiptool.names import Precision
 
-__all__ = ["autocast", "choose_device", "choose_precision", "exact_float32"]
+__all__ = ["autocast", "choose_device", "choose_precision", "exact_float32", "instructions"]
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
@@ -95,6 +96,25 @@ def _has_bfloat16(device: str) -> bool:
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return False
+
+
+def instructions(device: str) -> str:
+    """Name the instruction set of a processor that torch uses, or the model of a GPU.
+
+    Examples
+    --------
+    >>> instructions("cpu") != ""
+    True
+    """
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    if device != "cpu":
+        return device
+    capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
+    named = [name for name in CPU_BFLOAT16 if capabilities.get(name) is True]
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    limits = [] if limit is None else [f"at most {limit}"]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *named, *limits])
 
 
 def autocast(precision: Precision, device: str) -> AbstractContextManager[Any]:
