@@ -27,6 +27,7 @@ __all__ = [
     "SplitOption",
     "Sweep",
     "Threads",
+    "TrainDomain",
     "Workers",
     "boxes",
     "choices",
@@ -53,6 +54,13 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Threads or processes [default: all usable cores]."),
+]
+TrainDomain = Annotated[
+    str | None,
+    typer.Option(
+        "--train-domain",
+        help="Train on this domain (but for its share of test subjects), test on all others.",
+    ),
 ]
 Threads = Annotated[
     int | None,
