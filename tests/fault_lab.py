@@ -17,7 +17,7 @@ from skiptool.steps.info import describe
 from slide_cases import write_geojson, write_manifest, write_slide
 from volume_cases import cine, row, write_table
 
-CPU = ("--device", "cpu", "--precision", "32")
+CPU = ("--device", "cpu", "--precision", "32", "--threads", "1")
 SMALL = ("--encoder", "tu-mobilenetv3_small_050", "--encoder-weights", "none", *CPU)
 CLASSES = ("--classes", "tumor=SCC;non-tumor=Dermis,Bone")
 
@@ -100,7 +100,7 @@ COMMANDS: Mapping[str, Command] = {
         (
             *("features", "../runs/tu-mobilenetv3_small_050-L0/fold0", "--data", "../data.zarr"),
             *("-o", "feats", "--shift", "original", "--shift", "brightness=0.5"),
-            *("--split", "all", "--device", "cpu"),
+            *("--split", "all", "--device", "cpu", "--threads", "1"),
         ),
         _feature_names(),
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from asyncio import run, wait_for
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,19 +11,13 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, TypeVar
 
+from skiptool.cores import available_cores
 from skiptool.errors import ArgumentError
 
 __all__ = ["available_cores", "dask_mapper", "mapped", "threaded"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-def available_cores() -> int:
-    """Cores that this process may use (its affinity where the system has one), at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def mapped(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, near
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64
 
-__all__ = ["assign_folds", "hold_out", "split_hash"]
+__all__ = [
+    "assign_folds",
+    "check_undecided",
+    "hold_out",
+    "split_hash",
+    "train_on",
+    "trained_elsewhere",
+]
 
 
 def hold_out(
@@ -82,6 +89,88 @@ def hold_out(
         drawn = np.floor((np.arange(held) + rng.random()) * size / held).astype(np.int64)
     test = {ranked[position] for position in drawn.tolist()}
     return np.array([subject in test for subject in subjects], dtype=np.bool_)
+
+
+def train_on(
+    domain: str,
+    domains: Sequence[str] | AnyArray,
+    subjects: Sequence[str] | AnyArray,
+    strata: Sequence[float] | Sequence[str] | AnyArray,
+    fraction: float,
+    seed: int,
+) -> Bool:
+    """Choose the test split where one domain is trained on and all others are tested.
+
+    Parameters
+    ----------
+    domain : str
+        The one to train on.
+    domains, subjects, strata : shape (N,)
+        Domain of each sample; the others as of `hold_out`.
+    fraction : float
+        Share of the subjects of that domain to test on too, from 0 and below 1; a single one is
+        for training.
+    seed : int
+
+    Returns
+    -------
+    bool, shape (N,)
+        True for test samples: those of the subjects held out, and of all that are not in the
+        domain. A subject that is in several domains is on one side with all its samples.
+
+    Raises
+    ------
+    ArgumentError
+        If no sample is of the domain, or as `hold_out`.
+
+    Examples
+    --------
+    >>> train_on("A", ["A", "A", "B", "B"], ["p", "q", "q", "r"], [1, 1, 1, 1], 0.0, seed=0)
+    array([False, False, False,  True])
+    """
+    _check_lengths(domains=domains, subjects=subjects, strata=strata)
+    inside = [place for place, found in enumerate(domains) if found == domain]
+    if not inside:
+        known = sorted({str(found) for found in domains})
+        raise ArgumentError(
+            f"--train-domain {domain}: expected one of {', '.join(known)}{near(domain, known)}"
+        )
+    own = [str(subjects[place]) for place in inside]
+    tested: set[str] = set()
+    if fraction != 0 and len(set(own)) > 1:
+        held = hold_out(own, np.asarray(strata)[inside], fraction, seed)
+        tested = {subject for subject, out in zip(own, held, strict=True) if out}
+    trained = set(own) - tested
+    return np.array([str(subject) not in trained for subject in subjects], dtype=np.bool_)
+
+
+def check_undecided(decided: bool) -> None:
+    """Refuse a domain to train on where the source says already what is for testing.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if decided:
+        raise ArgumentError(
+            "--train-domain: the source says itself what is for training and for testing (column "
+            "split); leave one of the two out"
+        )
+
+
+def trained_elsewhere(
+    domain: str, domains: Sequence[str] | AnyArray, test: Bool
+) -> tuple[str, ...]:
+    """Say, in a line, how many inputs of training subjects are of other domains."""
+    sides = zip(domains, test, strict=True)
+    beside = [str(found) for found, out in sides if found != domain and not out]
+    if not beside:
+        return ()
+    return (
+        f"--train-domain {domain}: {len(beside)} inputs of domain {', '.join(sorted(set(beside)))} "
+        "are of subjects that are trained on, so they are not for testing either; give "
+        f"'train --domain {domain}'",
+    )
 
 
 def assign_folds(

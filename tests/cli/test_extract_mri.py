@@ -211,3 +211,25 @@ def test_a_wrong_command_line(
     assert found.code == 2
     assert line in found.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_domain_is_trained_on_and_an_axis_named(run: Run, tmp_path: Path) -> None:
+    rows = []
+    for number in range(6):
+        cine(tmp_path, f"p{number}", seed=number)
+        files = f"p{number}_sa.nii.gz", f"p{number}_sa_gt.nii.gz"
+        rows.append(row(*files, subject=f"p{number}", domain="AB"[number // 3]))
+    table, out = write_table(tmp_path / "v.csv", rows), tmp_path / "d.zarr"
+    words = ("extract", "mri", table, *QUICK, "--test-fraction", "0", "--train-domain", "A")
+    found = run(*words, "--slice-axis", "B=2", "-o", out)
+    assert (found.code, found.out) == (0, f"{out}\n")
+    data = open_dataset(out)
+    assert set(data.domain("A").columns["split"]) == {"train"}
+    assert set(data.domain("B").columns["split"]) == {"test"}
+    assert (len(data.domain("A")), len(data.domain("B"))) == (3 * 2 * 3, 3 * 2 * 40)
+    assert data.lineage.parameters["train_domain"] == "A"
+    assert "--train-domain A" in data.lineage.command
+    assert "--slice-axis B=2" in data.lineage.command
+    assert run(*words, "--slice-axis", "B=2", "-o", out, "--resume").code == 0
+    refused = run(*words[:-1], "C", "-o", tmp_path / "e.zarr")
+    assert (refused.code, "expected one of A, B" in refused.line()) == (2, True)

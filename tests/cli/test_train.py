@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from skiptool.model import weights
@@ -79,6 +82,20 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
         **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,), "arch": "linknet"},
         **{"overwrite": False, "resume": True, "dry_run": False},
     }
+
+
+def test_threads_are_set_while_the_step_runs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, found = torch.get_num_threads(), []
+
+    def step(*_: object, **__: object) -> Outcome:
+        found.append(torch.get_num_threads())
+        return Outcome()
+
+    monkeypatch.setattr(train, "train_models", step)
+    assert run("train", "s.zarr", "--threads", str(before + 2), "--device", "cpu").code == 0
+    assert (found, torch.get_num_threads()) == ([before + 2], before)
+    refused = run("train", "s.zarr", "--threads", "0")
+    assert (refused.code, "--threads" in refused.line()) == (2, True)
 
 
 def test_data_come_from_stdin(run: Run, asked: dict[str, Any]) -> None:
@@ -322,3 +339,19 @@ def test_interrupt_keeps_what_is_whole(
     assert "--resume" in found.line()
     assert [path.name for path in (runs / "resnet18-L0").iterdir()] == ["fold0"]
     assert [path.name for path in (runs / "resnet18-L1").iterdir()] == [".fold0.partial"]
+
+
+def test_python_without_docstrings_is_named(tmp_path: Path) -> None:
+    """segmentation-models-pytorch adds to docstrings when it is loaded."""
+    found = subprocess.run(
+        [sys.executable, "-m", "skiptool", "train", "none.zarr"],
+        env={**os.environ, "PYTHONOPTIMIZE": "2"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (1, "")
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("skiptool train: PYTHONOPTIMIZE is 2")
+    assert line.endswith("unset it, or set it to 1")

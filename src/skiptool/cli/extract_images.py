@@ -87,6 +87,7 @@ def extract_images(
     ] = False,
     test_fraction: Annotated[float, typer.Option(help="Share of test subjects.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Validation folds, grouped by subject.")] = 5,
+    train_domain: options.TrainDomain = None,
     qc: Annotated[Path | None, typer.Option(help="Folder of pictures to check [NAME-qc].")] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw them.")] = True,
     export: Annotated[
@@ -128,6 +129,7 @@ def extract_images(
         upright=upright,
         test_fraction=test_fraction,
         folds=folds,
+        train_domain=train_domain,
         seed=seed,
         qc=qc,
         pictures=pictures,

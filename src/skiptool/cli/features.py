@@ -44,6 +44,7 @@ def features(
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
     normalise: options.Normalise = None,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
@@ -58,25 +59,27 @@ def features(
     """
     found = inputs.paths(models)
     shifts = options.shifts(shift)
+    from skiptool.model.threads import threads_used
     from skiptool.steps.features.step import extract_features
 
-    return extract_features(
-        found,
-        data,
-        Path(out),
-        shifts=shifts,
-        sweep=sweep,
-        domains=domain or (),
-        split=split,
-        layers=options.listed(layers),
-        transmission=transmission,
-        grid=None if grid is None else options.grid(grid),
-        dtype=dtype,
-        normalise=normalise,
-        device=device,
-        overwrite=overwrite,
-        resume=resume,
-        dry_run=dry_run,
-        workers=workers,
-        progress=progress,
-    )
+    with threads_used(threads, device, progress):
+        return extract_features(
+            found,
+            data,
+            Path(out),
+            shifts=shifts,
+            sweep=sweep,
+            domains=domain or (),
+            split=split,
+            layers=options.listed(layers),
+            transmission=transmission,
+            grid=None if grid is None else options.grid(grid),
+            dtype=dtype,
+            normalise=normalise,
+            device=device,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+            workers=workers,
+            progress=progress,
+        )

@@ -27,6 +27,8 @@ __all__ = [
     "Shifts",
     "SplitOption",
     "Sweep",
+    "Threads",
+    "TrainDomain",
     "Workers",
     "boxes",
     "choices",
@@ -53,6 +55,21 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Threads or processes [default: all usable cores]."),
+]
+TrainDomain = Annotated[
+    str | None,
+    typer.Option(
+        "--train-domain",
+        help="Train on this domain (but for its share of test subjects), test on all others.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Threads that compute on a processor [default: as many as usable cores are idle].",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 PrecisionOption = Annotated[

@@ -61,6 +61,7 @@ def predict(
     precision: options.PrecisionOption = Precision.AUTO,
     normalise: options.Normalise = None,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
@@ -77,29 +78,31 @@ def predict(
     """
     found = inputs.paths(models)
     shifts = options.shifts(shift)
+    from skiptool.model.threads import threads_used
     from skiptool.steps.predict.step import predict_dataset
 
-    return predict_dataset(
-        found,
-        data,
-        Path(out),
-        shifts=shifts,
-        sweep=sweep,
-        domains=domain or (),
-        split=split,
-        ensemble=ensemble,
-        clean_skips=clean_skips or (),
-        shifted_skips=shifted_skips or (),
-        clean_domain=clean_domain,
-        masks=masks,
-        overlays=overlays,
-        overlay_count=overlay_count,
-        normalise=normalise,
-        device=device,
-        precision=precision,
-        overwrite=overwrite,
-        resume=resume,
-        dry_run=dry_run,
-        workers=workers,
-        progress=progress,
-    )
+    with threads_used(threads, device, progress):
+        return predict_dataset(
+            found,
+            data,
+            Path(out),
+            shifts=shifts,
+            sweep=sweep,
+            domains=domain or (),
+            split=split,
+            ensemble=ensemble,
+            clean_skips=clean_skips or (),
+            shifted_skips=shifted_skips or (),
+            clean_domain=clean_domain,
+            masks=masks,
+            overlays=overlays,
+            overlay_count=overlay_count,
+            normalise=normalise,
+            device=device,
+            precision=precision,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+            workers=workers,
+            progress=progress,
+        )

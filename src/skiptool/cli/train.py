@@ -80,6 +80,7 @@ def train(
     ] = True,
     precision: options.PrecisionOption = Precision.AUTO,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     devices: Annotated[
         int | None, typer.Option(help="Processes on each node that train together [default: 1].")
     ] = None,
@@ -124,28 +125,30 @@ def train(
         compile=compile_,
         deterministic=deterministic,
     )
+    from skiptool.model.threads import threads_used
     from skiptool.steps.train.step import train_models
 
-    return train_models(
-        path,
-        Path(out),
-        domain=domain,
-        encoders=encoder or ("resnet18",),
-        skips=kept,
-        arch=arch,
-        fold=fold or (),
-        repeats=repeats,
-        repeat=repeat or (),
-        folds=folds,
-        protocol=protocol,
-        device=device,
-        devices=devices,
-        nodes=nodes,
-        workers=workers,
-        loggers=tuple(logger or ()),
-        keep_last=last,
-        overwrite=overwrite,
-        resume=resume,
-        dry_run=dry_run,
-        progress=progress,
-    )
+    with threads_used(threads, device, progress):
+        return train_models(
+            path,
+            Path(out),
+            domain=domain,
+            encoders=encoder or ("resnet18",),
+            skips=kept,
+            arch=arch,
+            fold=fold or (),
+            repeats=repeats,
+            repeat=repeat or (),
+            folds=folds,
+            protocol=protocol,
+            device=device,
+            devices=devices,
+            nodes=nodes,
+            workers=workers,
+            loggers=tuple(logger or ()),
+            keep_last=last,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+            progress=progress,
+        )

@@ -19,7 +19,7 @@ from skiptool.model.checks import (
 )
 from skiptool.model.faults import training_told
 from skiptool.model.handing import readable_by
-from skiptool.model.hardware import choose_precision
+from skiptool.model.hardware import choose_precision, instructions
 from skiptool.model.loggers import Logging, close
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.ranks import ALONE, Ranks
@@ -60,6 +60,8 @@ class Fitted:
     device : str
     threads : int
         Threads of torch's arithmetic; weights are bit-equal for equal numbers of them.
+    instructions : str
+        Instruction set of the processor, or model of the GPU.
     """
 
     tensors: dict[str, AnyArray]
@@ -70,6 +72,7 @@ class Fitted:
     precision: Precision
     device: str
     threads: int
+    instructions: str = ""
 
 
 def fit(
@@ -185,6 +188,7 @@ def fit(
         precision=precision,
         device=device,
         threads=torch.get_num_threads(),
+        instructions=instructions(device),
     )
 
 

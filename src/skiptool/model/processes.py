@@ -84,7 +84,8 @@ def _start(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Helper
     """Start the others of this node; they share its cores on a CPU."""
     if ranks.started:
         return []
-    threads = max(1, available_cores() // ranks.devices) if device == "cpu" else 0
+    share = max(1, available_cores() // ranks.devices)
+    threads = min(torch.get_num_threads(), share) if device == "cpu" else 0
     helpers = []
     context = multiprocessing.get_context("spawn")
     for local in range(1, ranks.devices):

@@ -50,6 +50,7 @@ __all__ = [
     "identifier",
     "lineage",
     "parse_lineage",
+    "prolongs",
 ]
 
 FORMAT_VERSIONS: Mapping[Kind, int] = {
@@ -87,6 +88,8 @@ class Making:
     method : mapping
         Named parts of the method that no option sets: recorded and compared as parameters are,
         but not part of the command.
+    grows : str, optional
+        The one parameter that may have been a smaller number in what is resumed: it is prolonged.
 
     Examples
     --------
@@ -101,6 +104,7 @@ class Making:
     inputs: Mapping[str, str] = field(default_factory=dict)
     method: Mapping[str, Any] = field(default_factory=dict)
     arithmetic: Mapping[str, Any] = field(default_factory=dict)
+    grows: str | None = None
 
     @property
     def determinants(self) -> dict[str, Any]:
@@ -229,7 +233,7 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
     changed = []
     earlier = False
     for part, asked in making.determinants.items():
-        old = found.get(part) or {}
+        old = _as_grown(found.get(part) or {}, asked, making.grows)
         differing = [name for name in sorted({*old, *asked}) if old.get(name) != asked.get(name)]
         changed += [f"{name} was {old.get(name)!r}, now {asked.get(name)!r}" for name in differing]
         earlier |= any(name in making.method for name in differing)
@@ -244,6 +248,23 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
             f"{where}: was begun with other parameters ({'; '.join(changed)}); repeat the old "
             "ones to resume, or give --overwrite to start again"
         )
+
+
+def prolongs(found: Mapping[str, Any], making: Making) -> bool:
+    """Say whether a run goes on beyond the end of an earlier one, and is equal otherwise."""
+    old = found.get("parameters") or {}
+    return _as_grown(old, making.determinants["parameters"], making.grows) != old
+
+
+def _as_grown(
+    old: Mapping[str, Any], asked: Mapping[str, Any], grows: str | None
+) -> Mapping[str, Any]:
+    """Put the number that is asked for in the place of a smaller one."""
+    if grows is None:
+        return old
+    numbers = old.get(grows), asked.get(grows)
+    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in numbers)
+    return {**old, grows: asked[grows]} if whole and old[grows] < asked[grows] else old
 
 
 def _check_version(found: object, where: str, kind: Kind) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from skiptool.errors import FormatError
-from skiptool.stores.header import Making, check_same
+from skiptool.stores.header import Making, check_same, prolongs
+from skiptool.stores.staging import whole_file
 
 __all__ = ["JOURNAL", "Journal"]
 
@@ -55,6 +56,11 @@ class Journal:
         if self.begun:
             check_same(lines[0], making, str(folder))
             self.entries = lines[1:]
+            if prolongs(lines[0], making):  # from now on it is the longer one
+                kept = [making.determinants, *self.entries]
+                text = "".join(json.dumps(line) + "\n" for line in kept)
+                with whole_file(self._file) as partial:
+                    partial.write_text(text)
 
     def begin(self) -> None:
         """Start a new journal; the folder must be there."""

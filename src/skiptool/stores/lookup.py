@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, open_model
-from skiptool.stores.header import Lineage, Making, check_same, parse_lineage
+from skiptool.stores.header import Lineage, Making, check_same, parse_lineage, prolongs
 from skiptool.stores.overlays import INDEX, open_overlays
 from skiptool.stores.remote import fetched, last_part, located, public
 from skiptool.stores.runs import by_numbers, is_store
@@ -149,6 +149,7 @@ def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) ->
     out : Path
     making : Making
     resume : bool
+        What it has less of than ``making.grows`` asks for is not finished.
     clear : bool
         Remove what killed processes left beside it.
 
@@ -169,7 +170,10 @@ def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) ->
         ) from error
     if header is None:
         raise ExistsError(f"{out}: exists already and was not made by skiptool; give --overwrite")
-    check_same({"parameters": header.parameters, "inputs": header.inputs}, making, str(out))
+    made = {"parameters": header.parameters, "inputs": header.inputs}
+    check_same(made, making, str(out))
+    if prolongs(made, making):
+        return False
     if clear:
         clear_leftovers(out)
     return True

@@ -13,8 +13,10 @@ from skiptool.steps.extract_images.dealing import dealt
 from small_stores import refused
 
 
-def item(subject: str, split: str = "", fold: str = "", foreground: float = 0.5) -> Item:
-    row = {"image": f"{subject}.png", "domain": "A", "subject": subject, "split": split}
+def item(
+    subject: str, split: str = "", fold: str = "", foreground: float = 0.5, domain: str = "A"
+) -> Item:
+    row = {"image": f"{subject}.png", "domain": domain, "subject": subject, "split": split}
     return Item({**row, "fold": fold}, (4, 4, 3), "uint8", None, foreground, 0.0)
 
 
@@ -68,3 +70,23 @@ def test_a_subject_in_two_folds_is_warned_of() -> None:
     assert dealt(items, 0.0, 2, 0, heard).tolist() == [0, 1, 1]
     (line,) = heard.lines
     assert "in several folds (a)" in line
+
+
+def test_one_domain_is_trained_on() -> None:
+    items = [item(f"a{n}") for n in range(10)] + [item(f"b{n}", domain="B") for n in range(5)]
+    heard = Heard()
+    found = dealt(items, 0.2, 4, 0, heard, "A").tolist()
+    assert (found[:10].count(-1), found[10:]) == (2, [-1] * 5)
+    assert set(found) == {-1, 0, 1, 2, 3}
+    assert heard.lines == []
+    with pytest.raises(ArgumentError, match="--train-domain: the source says itself"):
+        dealt([item("a", "test"), item("b", "train")], 0.2, 1, 0, heard, "A")
+
+
+def test_pictures_of_training_subjects_in_other_domains_are_told() -> None:
+    items = [item(f"p{n}", domain=domain) for domain in "AB" for n in range(5)]
+    heard = Heard()
+    found = dealt(items, 0.2, 2, 0, heard, "B").tolist()
+    assert found[:5] == found[5:]
+    (line,) = heard.lines
+    assert line.startswith("--train-domain B: 4 inputs of domain A are of subjects")

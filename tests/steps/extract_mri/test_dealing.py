@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,8 @@ def many(**domains: int) -> list[Surveyed]:
 
 
 def deal(volumes: list[Surveyed], seed: int = 0, folds: int = 5, **asked: Any) -> dict[str, int]:  # noqa: ANN401
-    fraction = asked.pop("test_fraction", 0.2)
-    return dealt(volumes, SliceSettings(**asked), fraction, folds, seed, SILENT)
+    fraction, domain = asked.pop("test_fraction", 0.2), asked.pop("train_domain", None)
+    return dealt(volumes, SliceSettings(**asked), fraction, folds, seed, SILENT, domain)
 
 
 def sides(fold: dict[str, int], domain: str) -> tuple[int, int]:
@@ -134,3 +135,29 @@ def test_splits_that_contradict_each_other_are_refused() -> None:
         deal([first, other])
     with pytest.raises(SourceError, match=r"p1\.nii: split is empty, in other rows it is not"):
         deal([first, volume("p1")])
+
+
+def test_one_domain_is_trained_on() -> None:
+    bare = [volume("A900", labelled=False), volume("B900", "B", labelled=False)]
+    fold = deal([*many(A=10, B=4, C=3), *bare], train_domain="A")
+    assert [sides(fold, domain) for domain in "ABC"] == [(8, 3), (0, 5), (0, 3)]
+    assert fold["A900"] == -1
+    whole = deal(many(A=10, B=4), train_domain="A", test_fraction=0)
+    assert [sides(whole, domain) for domain in "AB"] == [(10, 0), (0, 4)]
+
+
+def test_a_domain_to_train_on_does_not_go_with_other_words_for_it() -> None:
+    given_ = [volume("A1", split=Split.TRAIN), volume("B1", "B", split=Split.TEST)]
+    with pytest.raises(ArgumentError, match="--train-domain: the source says itself"):
+        deal(given_, train_domain="A")
+    with pytest.raises(ArgumentError, match="--train-domain: --train-subjects and --test-subjects"):
+        deal(many(A=4, B=4), train_domain="A", train_subjects={"A": 2})
+
+
+def test_one_training_subject_is_told() -> None:
+    lines: list[str] = []
+    progress: Any = SimpleNamespace(warn=lines.append)
+    dealt(many(A=2), SliceSettings(), 0.5, 5, 0, progress)
+    (line,) = lines
+    assert line.startswith("one training subject (A00")
+    assert "no other is left to validate on" in line

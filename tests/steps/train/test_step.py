@@ -17,7 +17,7 @@ from skiptool.model.augment import AUGMENTATION
 from skiptool.model.fit import LAST
 from skiptool.model.watch import Watch
 from skiptool.names import Precision, Split
-from skiptool.records import Training
+from skiptool.records import SILENT, Training
 from skiptool.splits import split_hash
 from skiptool.steps.train import jobs, step
 from skiptool.steps.train.step import train_fold, train_models
@@ -90,6 +90,81 @@ def test_resume_trains_only_what_is_missing(
     other = replace(PROTOCOL, lr=0.5)
     with pytest.raises(ExistsError, match=r"lr was 0\.0001, now 0\.5"):
         train_models(experiment.data, runs, protocol=other, resume=True, **both)
+
+
+MOBILE: dict[str, Any] = {"encoders": ["tu-mobilenetv3_small_050"], "fold": [0]}
+
+
+def test_a_finished_training_can_be_prolonged(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at the weights of the longer training, though interrupted on the way there."""
+
+    def trained(out: str, epochs: int, **how: Any) -> Path:  # noqa: ANN401
+        protocol = replace(PROTOCOL, epochs=epochs, lr_step=2)
+        return train_models(
+            experiment.data, tmp_path / out, protocol=protocol, **MOBILE, **how
+        ).outputs[0]
+
+    whole = trained("whole", 3)
+    folder = trained("runs", 1)
+    before = open_model(folder).id
+    forecast = train_models(
+        experiment.data,
+        tmp_path / "runs",
+        protocol=replace(PROTOCOL, epochs=3, lr_step=2),
+        resume=True,
+        dry_run=True,
+        **MOBILE,
+    )
+    assert forecast.summary["models"] == 1
+    assert not partial_of(folder).exists()
+
+    def interrupt(self: Watch, trainer: Any, *_: object) -> None:  # noqa: ANN401
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "on_train_batch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            trained("runs", 3, resume=True)
+    assert open_model(folder).id == before  # the shorter one stays until the longer one is whole
+    with pytest.raises(ExistsError, match="epochs was 3, now 2"):
+        trained("runs", 2, resume=True)
+    assert trained("runs", 3, resume=True) == folder
+    assert open_model(folder).id == open_model(whole).id
+    ours, theirs = (pq.read_table(each / "history.parquet").to_pydict() for each in (folder, whole))
+    for name in ("epoch", "split", "loss", "mIoU", "lr"):
+        assert ours[name] == theirs[name]
+    assert not partial_of(folder).exists()
+    monkeypatch.setattr(jobs, "fit", refuse)
+    assert trained("runs", 3, resume=True) == folder
+    with pytest.raises(ExistsError, match="epochs was 3, now 1"):
+        trained("runs", 1, resume=True)
+    (folder / LAST).unlink()
+    with pytest.raises(ExistsError, match=r"its last\.ckpt was not kept, so it cannot go on to 5"):
+        trained("runs", 5, resume=True)
+
+
+def test_another_number_of_threads_is_told(
+    experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    progress: Any = SimpleNamespace(task=SILENT.task, warn=lines.append)
+    how = {**MOBILE, "protocol": PROTOCOL, "progress": progress}
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_models(experiment.data, tmp_path / "runs", **how)
+    assert lines == []
+    monkeypatch.setattr(step, "threads_now", lambda: 3)
+    train_models(experiment.data, tmp_path / "runs", resume=True, **how)
+    (line,) = lines
+    assert "fold0: was begun with --threads 1, now 3; the weights may differ" in line
 
 
 def test_sizes_that_an_architecture_does_not_take_are_refused_at_once(

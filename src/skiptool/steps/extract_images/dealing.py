@@ -11,7 +11,7 @@ from skiptool.errors import SourceError
 from skiptool.names import Split
 from skiptool.records import Progress
 from skiptool.sources.labelled import Item
-from skiptool.splits import assign_folds, hold_out
+from skiptool.splits import assign_folds, check_undecided, hold_out, train_on, trained_elsewhere
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64
@@ -20,19 +20,26 @@ __all__ = ["dealt"]
 
 
 def dealt(
-    items: Sequence[Item], test_fraction: float, folds: int, seed: int, progress: Progress
+    items: Sequence[Item],
+    test_fraction: float,
+    folds: int,
+    seed: int,
+    progress: Progress,
+    train_domain: str | None = None,
 ) -> Int64:
     """Return the fold of each item, -1 for test; tiles share that of their image.
 
     The manifest's columns ``split`` and ``fold`` decide where they are filled in. Otherwise
-    subjects are held out, and dealt out to folds, so that all parts have as much foreground.
+    subjects are held out, and dealt out to folds, so that all parts have as much foreground; with
+    a domain to train on, those of the others are all for testing.
 
     Raises
     ------
     SourceError
         If a column is filled in for some images only, or folds are given without splits.
     ArgumentError
-        If the fraction is out of range, or there are more folds than training subjects.
+        If the fraction is out of range, there are more folds than training subjects, or the domain
+        to train on is not there, or the column ``split`` decides.
     """
     subjects = np.array([item.row["subject"] for item in items], dtype=object)
     foreground = np.array([item.foreground for item in items])
@@ -40,7 +47,13 @@ def dealt(
     splits = [item.split for item in items]
     _check_whole(items, splits, "split")
     test: Bool = np.array([split is Split.TEST for split in splits])
-    if not any(splits) and test_fraction != 0:
+    if train_domain is not None:
+        domains = [item.row["domain"] for item in items]
+        check_undecided(any(splits))
+        test = train_on(train_domain, domains, subjects, foreground, test_fraction, seed)
+        for line in trained_elsewhere(train_domain, domains, test):
+            progress.warn(line)
+    elif not any(splits) and test_fraction != 0:
         test = hold_out(subjects, foreground, test_fraction, seed)
     _warn_of_both(subjects, test, progress)
     training = np.flatnonzero(~test).tolist()

@@ -54,6 +54,7 @@ def extract_images(
     upright: bool = False,
     test_fraction: float = 0.2,
     folds: int = 5,
+    train_domain: str | None = None,
     seed: int = 0,
     qc: Path | str | None = None,
     pictures: bool = True,
@@ -104,6 +105,9 @@ def extract_images(
         Share of subjects held out for testing where nothing says a split.
     folds : int
         Validation folds of the training samples, grouped by subject.
+    train_domain : str, optional
+        Train on this domain: all subjects of the others are for testing, beside the share of its
+        own.
     seed : int
     qc : Path or str, optional
         Folder of contact sheets; by default beside ``out``, its stem with ``-qc``.
@@ -153,6 +157,7 @@ def extract_images(
             **({"upright": True} if upright else {}),
             **({"mask_pattern": mask_pattern} if mask_pattern is not None else {}),
             **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
+            **({} if train_domain is None else {"train_domain": train_domain}),
         },
         {"images": images, "masks": masks, "out": out, "qc": qc, "no_pictures": not pictures},
         {"files": _fingerprint(inputs.rows)},
@@ -177,7 +182,7 @@ def extract_images(
         check_forms(items)
         if exported is not None and exported[0] is ExportFormat.NNUNET:
             check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
-        fold = dealt(items, test_fraction, folds, seed, progress)
+        fold = dealt(items, test_fraction, folds, seed, progress, train_domain)
     summary = _summary(items, fold, failures)
     if dry_run:
         summary["bytes before compression"] = sum(len(item.ids) * _bytes(item) for item in items)

@@ -9,7 +9,7 @@ import numpy as np
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import Split
 from skiptool.records import Progress
-from skiptool.splits import assign_folds, hold_out
+from skiptool.splits import assign_folds, check_undecided, hold_out, train_on, trained_elsewhere
 from skiptool.steps.extract_mri.settings import ALL, SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed
 
@@ -23,12 +23,14 @@ def dealt(
     folds: int,
     seed: int,
     progress: Progress,
+    train_domain: str | None = None,
 ) -> dict[str, int]:
     """Return the fold of each subject, -1 for testing; subjects that are left out are not in it.
 
     The column ``split`` (or the folders of the challenge) decides where it is filled in;
-    otherwise subjects are held out, of every domain its share. ``--train-subjects`` and
-    ``--test-subjects`` then draw so many. Subjects without any label are for testing, where
+    otherwise subjects are held out, of every domain its share, or of one to train on; the subjects
+    of the others are then all for testing. ``--train-subjects`` and ``--test-subjects`` draw so
+    many. Subjects without any label are for testing, where
     nothing else is said: there is nothing to learn from them.
 
     Raises
@@ -36,15 +38,18 @@ def dealt(
     SourceError
         If the column is filled in for some volumes only, or both ways for one subject.
     ArgumentError
-        If a domain has fewer subjects than asked for, the fraction is out of range, or there are
-        no folds.
+        If a domain has fewer subjects than asked for, the fraction is out of range, there are no
+        folds, or the domain to train on is not there or not free to be chosen.
     """
     domains: dict[str, str] = {}
     for volume in volumes:  # one that was scanned in several domains counts for the first
         domains.setdefault(volume.row.subject, volume.row.domain)
     sides = _sides(volumes)
     labelled = {volume.row.subject for volume in volumes if volume.labelled}
-    if any(sides.values()):
+    if train_domain is not None:
+        check_undecided(any(sides.values()))
+        pools = _on_domain(train_domain, volumes, settings, test_fraction, seed, progress)
+    elif any(sides.values()):
         pools = {side: [s for s in domains if sides[s] is side] for side in Split}
         for side, counts in _counts(settings):
             pools[side] = _drawn(pools[side], domains, counts, side, seed)
@@ -53,7 +58,12 @@ def dealt(
     training = pools[Split.TRAIN]
     fold = dict.fromkeys(pools[Split.TEST], -1)
     if training:
-        if len(training) < folds:
+        if len(training) == 1:
+            progress.warn(
+                f"one training subject ({training[0]}) cannot be trained on: no other is left to "
+                "validate on; add subjects, or use the store for testing"
+            )
+        elif len(training) < folds:
             progress.warn(
                 f"--folds {folds}: more than there are training subjects; {len(training)} are made"
             )
@@ -114,6 +124,34 @@ def _held_out(
     rest = [subject for subject in known if subject not in set(test)]
     train = _drawn(rest, domains, settings.train_subjects, Split.TRAIN, seed)
     return {Split.TRAIN: train, Split.TEST: [*test, *bare]}
+
+
+def _on_domain(
+    domain: str,
+    volumes: Sequence[Surveyed],
+    settings: SliceSettings,
+    test_fraction: float,
+    seed: int,
+    progress: Progress,
+) -> dict[Split, list[str]]:
+    """Train on one domain, test on all others and on a share of its subjects."""
+    if settings.train_subjects or settings.test_subjects:
+        raise ArgumentError(
+            "--train-domain: --train-subjects and --test-subjects say how many subjects of each "
+            "domain are on either side; leave one of the two out"
+        )
+    known = [volume for volume in volumes if volume.labelled]
+    subjects = [volume.row.subject for volume in known]
+    domains = [volume.row.domain for volume in known]
+    test = train_on(domain, domains, subjects, domains, test_fraction, seed)
+    for line in trained_elsewhere(domain, domains, test):
+        progress.warn(line)
+    train = {subject for subject, out in zip(subjects, test, strict=True) if not out}
+    everyone = dict.fromkeys(volume.row.subject for volume in volumes)
+    return {
+        Split.TRAIN: [subject for subject in everyone if subject in train],
+        Split.TEST: [subject for subject in everyone if subject not in train],
+    }
 
 
 def _drawn(

@@ -39,6 +39,7 @@ def extract_mri(
     domains: Sequence[str] = (),
     test_fraction: float = 0.2,
     folds: int = 5,
+    train_domain: str | None = None,
     seed: int = 0,
     qc: Path | str | None = None,
     pictures: bool = True,
@@ -67,6 +68,9 @@ def extract_mri(
         Share of subjects held out for testing where no split is given.
     folds : int
         Validation folds of the training samples, grouped by subject.
+    train_domain : str, optional
+        Train on this domain: all subjects of the others are for testing, beside the share of its
+        own.
     seed : int
     qc : Path or str, optional
         Folder of pictures to check by eye; by default beside ``out``, its stem with ``-qc``.
@@ -102,6 +106,7 @@ def extract_mri(
             **chosen.asked,
             **{"domain": list(domains), "test_fraction": test_fraction},
             **{"folds": folds, "seed": seed},
+            **({} if train_domain is None else {"train_domain": train_domain}),
         },
         {"table": table, "out": out, "qc": qc, "no_pictures": not pictures},
         {"files": _fingerprint(rows)},
@@ -115,7 +120,8 @@ def extract_mri(
     volumes, failed = survey(rows, chosen, threads, progress)
     failures += failed
     tell(volumes, progress)
-    plan, left = _planned(volumes, chosen, (test_fraction, folds, seed), failures, progress)
+    dealing = test_fraction, folds, seed, train_domain
+    plan, left = _planned(volumes, chosen, dealing, failures, progress)
     tell_cut(plan, progress)
     if dry_run:
         return forecast(plan, left, failures)
@@ -157,7 +163,7 @@ def _rows(
 def _planned(
     volumes: Sequence[Surveyed],
     settings: SliceSettings,
-    dealing: tuple[float, int, int],
+    dealing: tuple[float, int, int, str | None],
     failures: Sequence[str],
     progress: Progress,
 ) -> tuple[Plan, Mapping[str, Any]]:
@@ -176,7 +182,7 @@ def _planned(
             f"no volume can be used: {len(bare)} have no mask, {len(failures)} failed{first}"
         )
     with telling_failures(failures, progress):
-        folds = dealt(usable, settings, *dealing, progress)
+        folds = dealt(usable, settings, *dealing[:3], progress, dealing[3])
     taken = [volume for volume in usable if volume.row.subject in folds]
     if not taken:
         raise SourceError("no subject is left; see --train-subjects and --test-subjects")

@@ -167,6 +167,7 @@ def plan_job(
         {"out": out},
         {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
         {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
+        grows="epochs",
     )
     return Job(folder, architecture, training, making, parameters)
 

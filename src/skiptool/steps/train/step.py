@@ -14,6 +14,7 @@ from skiptool.model.hardware import choose_device, choose_precision
 from skiptool.model.loggers import check_loggers
 from skiptool.model.processes import joined
 from skiptool.model.ranks import Ranks, check_device, find_ranks
+from skiptool.model.threads import threads_now
 from skiptool.model.unet import build, parameter_count
 from skiptool.model.weights import load_encoder_weights
 from skiptool.names import SKIP_LEVELS, Arch, LoggerName
@@ -31,10 +32,9 @@ from skiptool.steps.train.jobs import (
     plan_job,
     trainings,
 )
-from skiptool.steps.train.writing import summary, write
+from skiptool.steps.train.writing import carry_over, opened_journal, summary, write
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.folds import TrainingFolds, training_folds
-from skiptool.stores.journal import Journal
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
 from skiptool.stores.staging import staged
@@ -172,7 +172,8 @@ def train_models(
     keep_last : bool
         Keep ``last.ckpt`` beside the best weights.
     overwrite, resume, dry_run : bool
-        ``resume`` leaves finished models alone and trains the others.
+        ``resume`` leaves finished models alone and trains the others, also those that were trained
+        for fewer epochs than are asked for now.
     progress : Progress
 
     Returns
@@ -219,6 +220,8 @@ def train_models(
     how = {"resume": resume, "clear": not dry_run}
     waiting = [job for job in jobs if not finished(job.folder, job.making, **how)]
     check_free_of(waiting, out, overwrite, resume)
+    for job in waiting if resume and ranks.leads else ():
+        carry_over(job, dry_run=dry_run)
     if not dry_run or Path(settings.encoder_weights).suffix:
         # Weights that cannot be had are found out now, not behind hours of other models.
         for each in dict.fromkeys(job.architecture for job in waiting):
@@ -254,10 +257,7 @@ def _train(
         return  # by a task of the same array, meanwhile
     work = staged(job.folder, overwrite=overwrite, resume=resume, worth=LAST)
     with parents_made(job.folder), work as folder:
-        journal = Journal(folder, job.making)
-        folder.mkdir(exist_ok=True)
-        if not journal.begun:
-            journal.begin()
+        journal = opened_journal(folder, job, threads_now(), progress)
         write(folder, plan, job, one.run(ranks, progress))
         if not keep_last:
             (folder / LAST).unlink(missing_ok=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skiptool.errors import FormatError
+from skiptool.errors import ExistsError, FormatError
 from skiptool.model.augment import AUGMENTATION
 from skiptool.model.fit import LAST
 from skiptool.names import Arch, Kind
-from skiptool.records import Table
+from skiptool.records import Progress, Table
 from skiptool.steps.train.jobs import drawn
 from skiptool.stores.checkpoint import model_identity, write_model
 from skiptool.stores.header import lineage
+from skiptool.stores.journal import Journal
+from skiptool.stores.lock import held
+from skiptool.stores.staging import partial_of, whole_file
 from skiptool.stores.table_writer import write_table
 from skiptool.stores.unchanged import check_unchanged
 
@@ -23,7 +27,54 @@ if TYPE_CHECKING:
     from skiptool.steps.train.jobs import Job
     from skiptool.stores.folds import TrainingFolds
 
-__all__ = ["summary", "write"]
+__all__ = ["carry_over", "opened_journal", "summary", "write"]
+
+
+def carry_over(job: Job, *, dry_run: bool) -> None:
+    """Put the checkpoint of a finished model where a longer training of it goes on.
+
+    Nothing happens where there is no such model, or the longer training has begun already.
+
+    Raises
+    ------
+    ExistsError
+        If its checkpoint was not kept, or another process goes on with it.
+    """
+    growing, last = partial_of(job.folder), job.folder / LAST
+    if not job.folder.is_dir() or (growing / LAST).is_file():
+        return
+    if not last.is_file():
+        raise ExistsError(
+            f"{job.folder}: was trained for fewer epochs, and its {LAST} was not kept, so it "
+            f"cannot go on to {job.training.epochs}; give --overwrite to train it anew"
+        )
+    if dry_run:
+        return
+    with held(job.folder):
+        growing.mkdir(exist_ok=True)
+        Journal(growing, job.making).begin()
+        with whole_file(growing / LAST) as copied:
+            shutil.copyfile(last, copied)
+
+
+def opened_journal(folder: Path, job: Job, threads: int, progress: Progress) -> Journal:
+    """Begin the journal of a model that grows, or go on with it.
+
+    Weights are equal to the bit for equal numbers of threads: another one than before is told.
+    """
+    journal = Journal(folder, job.making)
+    folder.mkdir(exist_ok=True)
+    if not journal.begun:
+        journal.begin()
+    before = [entry["threads"] for entry in journal.entries if "threads" in entry]
+    if not before:
+        journal.note({"threads": threads})
+    elif before[0] != threads:
+        progress.warn(
+            f"{job.folder}: was begun with --threads {before[0]}, now {threads}; the weights may "
+            "differ in their last digits from those of a run that was not interrupted"
+        )
+    return journal
 
 
 def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
@@ -49,6 +100,7 @@ def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
         **{"best_epoch": fitted.best_epoch, "best_mIoU": fitted.best_miou},
         "encoder_start": asdict(fitted.encoder_weights),
         **{"device": fitted.device, "threads": fitted.threads},
+        "instructions": fitted.instructions,
     }
     write_model(folder, job.architecture, fitted.tensors, header, extra)
     rows = [asdict(row) for row in fitted.history]
