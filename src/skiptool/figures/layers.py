@@ -14,6 +14,7 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    part_of,
     samples_of,
     section_of,
     sides,
@@ -60,6 +61,11 @@ class LayerCurves:
     def topic(self) -> str:
         """Stem of its anchor."""
         return "transmission" if self.of_input else "layers"
+
+    @property
+    def part(self) -> str:
+        """What is compared, in the names of its files."""
+        return part_of(self.compared.facts)
 
     @property
     def heading(self) -> str:

@@ -17,6 +17,7 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    part_of,
     samples_of,
     section_of,
     sides,
@@ -55,6 +56,11 @@ class Comparison:
     compared: Compared
     name: str
     topic: str = "distance"
+
+    @property
+    def part(self) -> str:
+        """What is compared, in the names of its files."""
+        return part_of(self.compared.facts)
 
     @property
     def heading(self) -> str:
