@@ -73,8 +73,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
         if path.is_file()
     }
     root = json.loads(found["zarr.json"])
-    for key in ("command", "created", "seal"):
-        root["attributes"].pop(key)
+    for key in ("command", "created", "arithmetic", "seal"):
+        root["attributes"].pop(key, None)
     found["zarr.json"] = json.dumps(root, sort_keys=True).encode()
     return found
 

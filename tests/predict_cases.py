@@ -55,7 +55,7 @@ def make_run(
     """Load all models of a folder for the test samples of all domains, on the CPU in float32."""
     store = open_dataset(data)
     domains = [*store.domains.values()]
-    models, _ = load_models([folders], store, domains, "cpu")
+    models, _ = load_models([folders], [(store, domains)], "cpu")
     groups = fold_ensembles([model.stored for model in models])[0] if ensemble else []
     parts = split_parts(domains, "test", len(models))
     return Run(store, models, groups, parts, shifts, "test", "cpu", Precision.FLOAT32)

@@ -167,7 +167,7 @@ def surveyed(
     *,
     key: str = "0123456789abcdef" * 2,
     scale: tuple[float, float] = (1.0, 1.0),
-    mpp: tuple[float, float] = (0.25, 0.25),
+    mpp: tuple[float, float] | None = (0.25, 0.25),
     size: tuple[int, int] = SIZE,
     tissue: bool = True,
     **row: Any,  # noqa: ANN401
@@ -188,7 +188,6 @@ def surveyed(
         vendor="aperio",
         levels=3,
         shapes=tuple(shapes),
-        left_out=0,
         format="GeoJSON" if shapes else None,
         tissue=Tissue(mask, (4.0, 4.0), 200),
     )

@@ -15,6 +15,9 @@ from skiptool.names import (
     ShiftKind,
     Split,
     in_data_flow,
+    quoted_name,
+    split_names,
+    unquoted_name,
 )
 
 
@@ -61,3 +64,24 @@ def test_inputs_of_a_decoder_block_stand_before_it() -> None:
     assert found[-4:] == ["dec0.from_below", "head", "x.b", "x.a"]
     assert in_data_flow(reversed(LAYERS)) == list(LAYERS)
     assert [name for name in found if name in DECODER_INPUTS] == list(DECODER_INPUTS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a, b", "a;b", "a=b", ' "x" ', '"', '5" lens', 'say ""yes"", no', " a ", "Ränder, außen"),
+        *(",", ";;", "=", "a", "", '"a",b', 'a"b,c"d'),
+    ],
+)
+def test_a_quoted_name_is_one_part_of_any_list(name: str) -> None:
+    for mark in ",;=":
+        text = mark.join(["x", quoted_name(name), 'y "z"', quoted_name(name)])
+        parts = split_names(text, mark)
+        assert [unquoted_name(part) for part in parts] == ["x", name, 'y "z"', name]
+
+
+def test_lists_without_quotes_are_split_as_ever() -> None:
+    assert split_names("a, b,,c", ",") == ["a", " b", "", "c"]
+    assert split_names("", ",") == [""]
+    assert split_names('a,"b', ",") == ["a", '"b']  # a quote that nobody closes is one
+    assert split_names('a,"b" c,d', ",") == ["a", '"b" c', "d"]

@@ -9,6 +9,7 @@ True
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from skiptool.steps.extract_mri.step import extract_mri
     from skiptool.steps.extract_wsi.step import extract_slides
     from skiptool.steps.features.step import extract_features
-    from skiptool.steps.hellinger import measure_shift
+    from skiptool.steps.hellinger import measure_shift, measure_shifts
     from skiptool.steps.info import describe
     from skiptool.steps.load import load_model
     from skiptool.steps.predict.step import predict_dataset
     from skiptool.steps.report.step import write_report
+    from skiptool.steps.study import run_study
     from skiptool.steps.synth import synthesise_dataset
     from skiptool.steps.train.step import train_fold, train_models
 
@@ -35,7 +37,9 @@ __all__ = [
     "extract_slides",
     "load_model",
     "measure_shift",
+    "measure_shifts",
     "predict_dataset",
+    "run_study",
     "synthesise_dataset",
     "train_fold",
     "train_models",
@@ -51,12 +55,50 @@ _ROOMS = {
     "extract_slides": "skiptool.steps.extract_wsi.step",
     "load_model": "skiptool.steps.load",
     "measure_shift": "skiptool.steps.hellinger",
+    "measure_shifts": "skiptool.steps.hellinger",
     "predict_dataset": "skiptool.steps.predict.step",
+    "run_study": "skiptool.steps.study",
     "synthesise_dataset": "skiptool.steps.synth",
     "train_fold": "skiptool.steps.train.step",
     "train_models": "skiptool.steps.train.step",
     "write_report": "skiptool.steps.report.step",
 }
+
+
+_BACKEND = "MPLBACKEND"
+
+_BACKENDS = (
+    *("agg", "cairo", "pdf", "pgf", "ps", "svg", "template", "macosx", "nbagg", "notebook"),
+    *("gtk3agg", "gtk3cairo", "gtk4agg", "gtk4cairo", "qtagg", "qtcairo", "qt5agg", "qt5cairo"),
+    *("tkagg", "tkcairo", "webagg", "wx", "wxagg", "wxcairo"),
+)
+"""Those that Matplotlib brings along."""
+
+
+def _forget_unusable_backend() -> None:
+    """Drop ``MPLBACKEND`` where it names what is not installed here.
+
+    A notebook hands its backend on to all that it starts, and then neither Matplotlib nor what
+    imports it (torchmetrics) can be imported. No backend is used here.
+    """
+    given = os.environ.get(_BACKEND, "")
+    if given.lower() not in (*_BACKENDS, "") and not _is_installed(given):
+        del os.environ[_BACKEND]
+
+
+def _is_installed(backend: str) -> bool:
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
+    if not backend.startswith("module://"):
+        return backend in entry_points(group="matplotlib.backend").names
+    try:
+        return find_spec(backend.removeprefix("module://")) is not None
+    except (ImportError, ValueError):  # the package that it is in, or no name at all
+        return False
+
+
+_forget_unusable_backend()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

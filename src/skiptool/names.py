@@ -6,6 +6,7 @@ library owns (encoders of segmentation-models-pytorch) are checked where a model
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
@@ -32,6 +33,9 @@ __all__ = [
     "ShiftKind",
     "Split",
     "in_data_flow",
+    "quoted_name",
+    "split_names",
+    "unquoted_name",
 ]
 
 IGNORE: Final = 255
@@ -227,3 +231,64 @@ class Kind(StrEnum):
     SHIFT = "shift"
     REGISTRATION = "registration"
     REPORT = "report"
+
+
+_QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?=[,;=]|\Z)')
+_MARKS = ",;="
+
+
+def split_names(text: str, mark: str) -> list[str]:
+    """Split a list of names, of classes for example, that were typed as one word.
+
+    A name that holds ``,``, ``;`` or ``=`` stands in double quotes, a quote in it twice, as in
+    CSV; see :func:`unquoted_name`.
+
+    Parameters
+    ----------
+    text : str
+    mark : {",", ";", "="}
+        What divides the parts; within quotes it does not.
+
+    Returns
+    -------
+    list of str
+        The parts as they were typed, quotes and all.
+
+    Examples
+    --------
+    >>> split_names('a="b, c",d;"e;f"', ";"), split_names('"b, c",d', ",")
+    (['a="b, c",d', '"e;f"'], ['"b, c"', 'd'])
+    """
+    parts: list[str] = []
+    start = place = 0
+    while place < len(text):
+        begins = place == 0 or text[place - 1] in _MARKS
+        quoted = _QUOTED.match(text, place) if begins else None
+        if quoted is not None and quoted.end() > place:
+            place = quoted.end()
+            continue
+        if text[place] == mark:
+            parts.append(text[start:place])
+            start = place + 1
+        place += 1
+    return [*parts, text[start:]]
+
+
+def unquoted_name(part: str) -> str:
+    """Return a name as it is meant, without quotes and blanks around it.
+
+    >>> unquoted_name(' "5"" lens, old" '), unquoted_name(' a "b" ')
+    ('5" lens, old', 'a "b"')
+    """
+    found = _QUOTED.fullmatch(part)
+    return part.strip() if found is None else found[1].replace('""', '"')
+
+
+def quoted_name(name: str) -> str:
+    """Return a name as it has to be typed in a list.
+
+    >>> quoted_name("a, b"), quoted_name("a b"), quoted_name('"a"')
+    ('"a, b"', 'a b', '\"\"\"a\"\"\"')
+    """
+    plain = name == name.strip() and not name.startswith('"') and not set(name) & set(_MARKS)
+    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from skiptool.errors import ArgumentError, MismatchError, near
 from skiptool.names import SKIP_LEVELS, Arch, Loss, Precision, ShiftKind, Split
@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8] | NDArray[np.float32]
 
 __all__ = [
+    "AS_IT_IS",
     "ORIGINAL",
     "PAPER_SWEEP",
     "SILENT",
     "STRIDE",
     "Architecture",
+    "Normalisation",
     "Outcome",
     "Progress",
     "Sample",
@@ -49,6 +51,10 @@ __all__ = [
     "Table",
     "Task",
     "Training",
+    "as_path",
+    "as_paths",
+    "as_places",
+    "as_table",
     "check_name",
     "family",
     "is_name",
@@ -184,6 +190,12 @@ class Architecture:
         Image channels C: 3 for colour, 1 for MR.
     arch : str
         One of `skiptool.names.Arch`.
+    binary : bool
+        There is one logit, of the only foreground class; its probability is the sigmoid of it.
+        Networks that others trained may be so, those trained here have a logit a class.
+    options : tuple of (str, str)
+        Further keyword arguments that segmentation-models-pytorch builds the network with, sorted
+        by name, each value as JSON.
 
     Examples
     --------
@@ -198,6 +210,8 @@ class Architecture:
     classes: tuple[str, ...]
     channels: int = 3
     arch: str = Arch.UNET.value
+    binary: bool = False
+    options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.arch not in list(Arch):
@@ -211,6 +225,11 @@ class Architecture:
                 f"skips {self.skips}: expected different levels out of {SKIP_LEVELS} in rising "
                 "order; level 1 is the uppermost"
             )
+
+    @property
+    def logits(self) -> int:
+        """Number of channels that come out of the network."""
+        return 1 if self.binary else len(self.classes)
 
     @property
     def pruned(self) -> int | None:
@@ -245,6 +264,89 @@ class Architecture:
                 f"{where}: images of {height} x {width} pixels, {self.arch} takes multiples of "
                 f"{STRIDE} only; cut them to such a size, or use {Arch.UNET}, which takes any"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """How images in [0, 1] are scaled for a network that others trained: (x - mean) / std.
+
+    Attributes
+    ----------
+    mean, std : tuple of float
+        One number for each image channel, or one for all; empty where nothing is done.
+
+    Examples
+    --------
+    >>> Normalisation.parse("imagenet").mean
+    (0.485, 0.456, 0.406)
+    >>> str(Normalisation.parse("0.5/0.25")), str(Normalisation.parse("0,0,0/1,1,1"))
+    ('0.5/0.25', 'none')
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Normalisation:
+        """Read ``imagenet``, ``none``, or ``MEAN/STD`` with one number or one for each channel.
+
+        Raises
+        ------
+        ArgumentError
+            If it is none of these, or numbers are not of images in [0, 1].
+        """
+        if text in ("none", "imagenet"):
+            return cls() if text == "none" else cls(*_IMAGENET)
+        parts = text.split("/")
+        try:
+            mean, std = (tuple(float(word) for word in part.split(",")) for part in parts)
+        except ValueError:
+            raise ArgumentError(
+                f"--normalise {text!r}: expected imagenet, none, or MEAN/STD with one number for "
+                "each channel, such as 0.5,0.5,0.5/0.25,0.25,0.25"
+            ) from None
+        if len(mean) != len(std):
+            raise ArgumentError(
+                f"--normalise {text!r}: has {len(mean)} means and {len(std)} standard deviations; "
+                "give one of each for every channel"
+            )
+        if not all(0 <= number <= 1 for number in mean) or not all(0 < n <= 1 for n in std):
+            raise ArgumentError(
+                f"--normalise {text!r}: expected means from 0 to 1 and standard deviations above 0 "
+                "and up to 1, of images that are scaled to [0, 1]; divide those of 0 to 255 by 255"
+            )
+        return cls() if set(mean) == {0.0} and set(std) == {1.0} else cls(mean, std)
+
+    def __bool__(self) -> bool:
+        return bool(self.mean)
+
+    def __str__(self) -> str:
+        if (self.mean, self.std) == _IMAGENET:
+            return "imagenet"
+        return "/".join(",".join(map(repr, part)) for part in (self.mean, self.std) if part) or (
+            "none"
+        )
+
+    def check_channels(self, channels: int, where: str) -> None:
+        """Refuse images with another number of channels.
+
+        Raises
+        ------
+        MismatchError
+            If they have.
+        """
+        if len(self.mean) not in (0, 1, channels):
+            raise MismatchError(
+                f"--normalise {self}: is of {len(self.mean)} channels, {where} has {channels}; "
+                "give MEAN/STD with one number for each"
+            )
+
+
+AS_IT_IS = Normalisation()
+"""No scaling beyond that to [0, 1], as networks trained here have it."""
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation of the images of ImageNet, by channel."""
 
 
 def family(arch: str | None, encoder: str | None) -> str:
@@ -471,6 +573,13 @@ class Progress(Protocol):
     def warn(self, line: str) -> None:
         """Show one line that the user should read."""
 
+    def say(self, line: str) -> None:
+        """Show one line about the course of the work."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is shown."""
+
 
 class _Silent:
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -481,6 +590,11 @@ class _Silent:
 
     def warn(self, line: str) -> None:
         pass
+
+    def say(self, line: str) -> None:
+        pass
+
+    quiet = True
 
 
 SILENT: Progress = _Silent()
@@ -496,6 +610,59 @@ class SampleReader(Protocol):
 
     def read(self, index: int) -> tuple[Image, UInt8]:
         """Return image (H, W, C) uint8 or float32 and mask (H, W) uint8 of one sample."""
+
+
+def as_paths(given: Iterable[Path | str] | Path | str) -> list[Path]:
+    """Return paths of what a caller in Python gives: one or several, as paths or as text.
+
+    Examples
+    --------
+    >>> as_paths("runs") == as_paths([Path("runs")]) == [Path("runs")]
+    True
+    """
+    return [Path(given)] if isinstance(given, str | Path) else [Path(each) for each in given]
+
+
+def as_places(given: Iterable[Path | str] | Path | str) -> list[Path | str]:
+    """Return paths as :func:`as_paths` does, but URLs as the text that they are.
+
+    Examples
+    --------
+    >>> as_places(["s3://bucket/a.zarr", "b.zarr"]) == ["s3://bucket/a.zarr", Path("b.zarr")]
+    True
+    """
+    several = [given] if isinstance(given, str | Path) else given
+    return [each if "://" in str(each) else Path(each) for each in several]
+
+
+@overload
+def as_path(given: Path | str) -> Path: ...
+
+
+@overload
+def as_path(given: None) -> None: ...
+
+
+@overload
+def as_path(given: Path | str | None) -> Path | None: ...
+
+
+def as_path(given: Path | str | None) -> Path | None:
+    """Return the path of what a caller in Python gives, as a path or as text; None stays None."""
+    return None if given is None else Path(given)
+
+
+def as_table(given: Path | str) -> Path | str:
+    r"""Return a path of text that names a file; text of several lines is a table itself.
+
+    Examples
+    --------
+    >>> as_table("m.csv") == Path("m.csv"), as_table("path,domain\n")
+    (True, 'path,domain\n')
+    """
+    if isinstance(given, str) and (not given or "\n" in given or "\r" in given):
+        return given
+    return Path(given)
 
 
 _SAFE_NAME = re.compile(

@@ -92,6 +92,7 @@ def main() -> None:
         for network, place_ in zip(networks, folders, strict=True):
             network.save_pretrained(place_)
         how = {"split": "all", "device": "cpu", "overwrite": True, "precision": precision}
+        how["normalise"] = "none"
         ready = iter(networks)
 
         def predict() -> None:

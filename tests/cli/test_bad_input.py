@@ -14,7 +14,10 @@ Run = Callable[..., Any]
 TRAIN = ("train", "{data}", "--encoder-weights", "none", "--epochs", "1")
 PREDICT = ("predict", "{baseline}", "--data", "{data}")
 FEATURES = ("features", "{baseline}", "--data", "{data}")
-FOLDERS = ("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small")
+FOLDERS = (
+    *("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small"),
+    *("--mask-pattern", "{{}}-mask"),
+)
 DARK, PLAIN, OTHER = "{dark}", "{plain}", "{plain_pruned}"
 
 BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
@@ -128,7 +131,26 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "extract one class": (2, (*FOLDERS, "--classes", "background"), ("2 to 255",)),
     "extract few subjects": (2, (*FOLDERS, "--folds", "9"), ("9 folds of",)),
-    "extract onto input": (2, (*FOLDERS, "-o", "{odd}/small", "--overwrite"), ("given as",)),
+    "extract onto input": (
+        2,
+        (*FOLDERS, "-o", "{odd}/small", "--overwrite"),
+        ("no input is written over",),
+    ),
+    "extract one folder": (
+        1,
+        ("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small"),
+        ("small: is the folder of images and of masks", "--mask-pattern"),
+    ),
+    "extract mask pattern": (
+        2,
+        (*FOLDERS, "--mask-pattern", "mask"),
+        ("--mask-pattern mask: expected",),
+    ),
+    "extract mask pattern of a manifest": (
+        2,
+        ("extract", "images", "{odd}/m.csv", "--mask-pattern", "{{}}_m"),
+        ("--mask-pattern goes with --images DIR",),
+    ),
     "train data missing": (1, ("train", "gone.zarr"), ("gone.zarr: no such dataset store",)),
     "train plain folder": (1, ("train", "{odd}/empty"), ("no Zarr group",)),
     "train on a table": (1, ("train", "{predictions}"), ("dataset store",)),
@@ -174,7 +196,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "train out is a file": (4, (*TRAIN, "-o", "{odd}/text.txt"), ("exists already",)),
     "train out exists": (4, (*TRAIN, "-o", "{folder}/runs", "--fold", "0"), ("exists already",)),
     "train parent missing": (1, (*TRAIN, "-o", "no/runs"), ("folder no does not exist",)),
-    "train onto data": (2, (*TRAIN, "-o", "{data}"), ("given as",)),
+    "train onto data": (2, (*TRAIN, "-o", "{data}"), ("no input is written over",)),
     "predict no data": (2, ("predict", "{baseline}"), ("--data",)),
     "predict model missing": (1, ("predict", "gone", *PREDICT[2:]), ("gone: no model folder",)),
     "predict with data": (1, ("predict", "{data}", *PREDICT[2:]), ("no config.json",)),
@@ -217,7 +239,11 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "predict out exists": (4, (*PREDICT, "-o", "{predictions}"), ("exists already",)),
     "predict masks exist": (4, (*PREDICT, "--masks", "{masks}"), ("exists already",)),
     "predict parent missing": (1, (*PREDICT, "-o", "no/p.parquet"), ("folder no does not exist",)),
-    "predict out is masks": (2, (*PREDICT, "-o", "x", "--masks", "x"), ("given as masks too",)),
+    "predict out is masks": (
+        2,
+        (*PREDICT, "-o", "x", "--masks", "x"),
+        ("--masks x: is --out too",),
+    ),
     "features layer unknown": (2, (*FEATURES, "--layers", "enk1"), ("'enk1'", "mean enc1")),
     "features dtype": (2, (*FEATURES, "--dtype", "int8"), ("--dtype int8", "float16")),
     "features split": (2, (*FEATURES, "--split", "val"), ("--split val",)),
@@ -239,10 +265,10 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "hellinger one store": (2, ("hellinger", PLAIN), ("one feature store",)),
     "hellinger no bins": (2, ("hellinger", PLAIN, DARK, "--bins", "0"), ("--bins 0",)),
     "hellinger models": (1, ("hellinger", PLAIN, OTHER), ("different models", "one model")),
-    "hellinger layers": (
-        1,
-        ("hellinger", PLAIN, "{odd}/two.zarr"),
-        ("layers differ", "missing: input, enc2"),
+    "hellinger reference of another": (
+        2,
+        ("hellinger", PLAIN, DARK, "--reference", OTHER),
+        ("--reference", "different models"),
     ),
     "hellinger missing": (1, ("hellinger", PLAIN, "gone.zarr"), ("no such feature store",)),
     "hellinger on data": (1, ("hellinger", PLAIN, "{data}"), ("'dataset', expected 'features'",)),
@@ -251,14 +277,15 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "hellinger onto input": (
         2,
         ("hellinger", PLAIN, DARK, "-o", DARK + "/", "--overwrite"),
-        ("given as",),
+        ("no input is written over",),
     ),
     "report missing": (1, ("report", "gone.parquet"), ("gone.parquet: no such",)),
     "report of text": (1, ("report", "{odd}/text.txt"), ("no Parquet file",)),
     "report of a model": (1, ("report", "{baseline}"), ("kind model", "which has no figure")),
     "report level": (2, ("report", "{shift}", "--level", "95"), ("level 95", "below 1")),
     "report format": (2, ("report", "{shift}", "--format", "gif"), ("--format 'gif'", "pdf")),
-    "report out exists": (4, ("report", "{shift}", "-o", "{odd}/text.txt"), ("exists already",)),
+    "report out is text": (2, ("report", "{shift}", "-o", "{odd}/text.txt"), ("suffix .txt",)),
+    "report out is a folder": (4, ("report", "{shift}", "-o", "{odd}/empty"), ("is a folder",)),
     "report parent missing": (1, ("report", "{shift}", "-o", "no/r.html"), ("does not exist",)),
     "report figures parent": (1, ("report", "{shift}", "--figures", "no/f"), ("does not exist",)),
     "info missing": (1, ("info", "gone"), ("gone: no such file or folder",)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from skiptool.stores.dataset import open_dataset
@@ -38,6 +39,11 @@ def test_folders_and_options(run: Run, pictures: Path, tmp_path: Path) -> None:
     store = open_dataset(out)
     assert store.classes == ("none", "cell")
     assert set(store.domain("phone").columns["fold"]) == {0, 1, 2, 3}
+    (table,) = found.json["tables"]
+    masks = np.stack([store.samples("phone", [n]).read(0)[1] for n in range(20)])
+    assert (table["columns"]["domain"], table["columns"]["samples"]) == (["phone"], [20])
+    assert table["columns"]["cell"] == [pytest.approx((masks == 1).mean())]
+    assert "What came in" in found.err
 
 
 def test_manifest_on_stdin(
@@ -111,9 +117,9 @@ def test_command_of_the_store_makes_it_again(run: Run, pictures: Path, tmp_path:
 
 def test_every_option_shapes_the_store(run: Run, pictures: Path, tmp_path: Path) -> None:
     folders = ("--images", pictures / "images", "--masks", pictures / "masks")
-    names = ("--pattern", "{subject}.png", "--domain", "phone")
+    names = ("--pattern", "{subject}.png", "--domain", "phone", "--mask-pattern", "{}.png")
     values = ("--labels", "1=cell", "--channels", "3", "--scale", "10:200")
-    tiles = ("--patch-size", "10", "--stride", "5", "--folds", "2")
+    tiles = ("--patch-size", "10", "--stride", "5", "--folds", "2", "--upright")
     out, sheets, pairs = (tmp_path / name for name in ("d.zarr", "sheets", "Dataset001_Cells"))
     beside = ("--qc", sheets, "--export", "nnunet", pairs)
     found = run("extract", "images", *folders, *names, *values, *tiles, *beside, "-o", out)

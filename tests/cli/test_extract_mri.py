@@ -126,6 +126,8 @@ def test_a_manifest_on_stdin(run: Run, folder: Path, tmp_path: Path) -> None:
     found = run(*words, "--json", "--quiet", stdin=text)
     assert found.code == 0
     assert found.json["summary"]["samples"] == {"A": 6}
+    assert found.json["tables"][0]["columns"]["samples"] == [6]
+    assert 0 < found.json["tables"][0]["columns"]["LV"][0] < 0.5
 
 
 def test_options_reach_the_step(run: Run, folder: Path, tmp_path: Path) -> None:

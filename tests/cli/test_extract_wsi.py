@@ -80,8 +80,6 @@ FAULTS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "no bytes": (row("nothing.tiff"), ("nothing.tiff: holds no bytes", "copy it again")),
     "no file": (row("gone.tiff"), ("gone.tiff: no such slide", "check the path")),
     "a folder": (row("sub"), ("sub: a folder; expected the file of a slide",)),
-    "no mpp": (row("bare.tiff"), ("bare.tiff: names no plausible size", "column mpp")),
-    "nonsense mpp": (row("odd.tiff"), ("odd.tiff: names no plausible size", "column mpp")),
     "mpp 1000": (row("s0.tiff", mpp=1000), ("s0.tiff", "column mpp says 1000", "0.05 to 20")),
     "mpp text": (row("s0.tiff", mpp="0.25 um"), ("s0.tiff: mpp '0.25 um' is no number",)),
     "level": (row("s0.tiff", level=7), ("s0.tiff: has no level 7", "column level")),
@@ -140,6 +138,38 @@ def test_where_nothing_is_left_nothing_is_written(
         for word in words:
             assert word in line
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["bare.tiff", "odd.tiff"])
+def test_an_unknown_size_of_pixels_is_told_unless_it_is_needed(
+    run: Run, folder: Path, tmp_path: Path, name: str
+) -> None:
+    bad = row(name, annotations="areas.json")
+    manifest, out = listed(folder, [*GOOD, bad], f"size of {name}"), tmp_path / "d.zarr"
+    found = run("extract", "wsi", manifest, "-o", out, *GRID)
+    assert found.code == 0
+    assert f"no plausible size of pixels (0.05 to 20 um): {name}; patches are taken" in found.err
+    columns = open_dataset(out).domain("A").columns
+    unknown = columns["slide"] == name.partition(".")[0]
+    assert np.isnan(columns["mpp"][unknown]).all()
+    assert np.allclose(columns["mpp"][~unknown], 0.25, rtol=1e-3)
+    (tmp_path / "needed").mkdir()
+    for words in (("--mpp", "0.5"), ("--mode", "centred", "--mask", "disc:4")):
+        out = tmp_path / "needed" / f"{len(words)}.zarr"
+        found = run("extract", "wsi", manifest, "-o", out, *GRID, *words)
+        assert found.code == 3
+        lines = [each for each in found.err.splitlines() if "failed: " in each and name in each]
+        assert "column mpp" in lines[0]
+        assert name.partition(".")[0] not in open_dataset(out).domain("A").columns["slide"]
+
+
+def test_a_dry_run_tells_why_there_is_no_patch(run: Run, folder: Path, tmp_path: Path) -> None:
+    words = ("--patch-size", "300", "--min-tissue", "0.99", "--dry-run")
+    found = run("extract", "wsi", folder / "slides.csv", *GRID, *words, "-o", tmp_path / "d.zarr")
+    assert found.code == 3
+    lines = [line for line in found.err.splitlines() if "no patch of 300 px" in line]
+    assert len(lines) == 3
+    assert all("--min-tissue 0.4 would give 2" in line for line in lines)
 
 
 def test_a_class_map_that_misses_a_name(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -249,6 +279,9 @@ def test_outputs_and_pictures(run: Run, folder: Path, tmp_path: Path) -> None:
     assert over.json["command"] == "extract wsi"
     assert over.json["outputs"] == [str(out)]
     assert over.json["summary"]["slides"] == 3
+    columns = over.json["tables"][0]["columns"]
+    assert columns["samples"] == list(over.json["summary"]["samples"].values())
+    assert 0 < columns["ignored"][0] < 1
 
 
 def test_manifest_on_stdin(

@@ -75,11 +75,9 @@ def test_per_channel(run: Run, experiment: SimpleNamespace) -> None:
 
 def test_several_others_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
     stdin = f"{experiment.plain}\n{experiment.dark}\n{experiment.plain}\n"
-    rows = run("hellinger", "-", stdin=stdin).rows()
-    assert [row["other"] for row in rows] == [experiment.dark.name] * 12 + [
-        experiment.plain.name
-    ] * 12
-    assert {float(row["value"]) for row in rows[12:]} == {0.0}
+    found = run("hellinger", "-", stdin=stdin)
+    assert [row["other"] for row in found.rows()] == [experiment.dark.name] * 12
+    assert f"{experiment.plain}: is given twice and counts once" in found.err
     one = run("hellinger", "-", stdin=f"{experiment.plain}\n")
     assert (one.code, "one feature store" in one.line()) == (2, True)
 
@@ -201,3 +199,22 @@ def test_warnings_are_printed_and_in_json(run: Run, tmp_path: Path) -> None:
     assert "the test draws 4 of the vectors of each image" in found.err
     (told,) = json.loads(run(*words, "--json").out)["summary"]["warnings"]
     assert told[0] == few
+
+
+def test_the_command_takes_a_folder(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    found = run("hellinger", experiment.features, "-o", out, "--permutations", "0")
+    assert (found.code, found.out) == (0, f"{out}\n")
+    assert {
+        (row["model"], row["reference"], row["other"]) for row in pq.read_table(out).to_pylist()
+    } == {
+        ("resnet18-L0/fold0", experiment.plain.name, experiment.dark.name),
+        ("resnet18-L1/fold0", experiment.plain_pruned.name, experiment.dark_pruned.name),
+    }
+    assert "models: 2" in found.err
+    by_name = run("hellinger", experiment.dark, "--reference", experiment.plain, "--quiet")
+    assert {row["reference"] for row in by_name.rows()} == {experiment.plain.name}
+    onto = run(
+        "hellinger", experiment.features, "-o", experiment.plain / "zarr.json", "--overwrite"
+    )
+    assert onto.code == 2

@@ -44,7 +44,7 @@ def test_places_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("s3://bucket/deep/f.zarr/", "s3://.../f.zarr: only 'skiptool hellinger' reads remote"),
+        ("s3://bucket/deep/f.zarr/", "s3://.../f.zarr: only hellinger, report and info read URLs"),
         ("https://me:secret@host/f.zarr?key=secret/x", "https://.../f.zarr: only"),
         ("https://me:secret@host", "https://.../host: only"),
     ],

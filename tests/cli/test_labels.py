@@ -50,3 +50,14 @@ def test_colours_are_refused_where_masks_hold_values() -> None:
     assert value_words(["1=LV,2=MYO", "3=RV"], "--labels") == {1: "LV", 2: "MYO", 3: "RV"}
     with pytest.raises(ArgumentError, match=r"--labels: \(255, 0, 0\) is a colour"):
         value_words(["1=LV", "#ff0000=RV"], "--labels")
+
+
+def test_a_class_with_a_comma_stands_in_quotes() -> None:
+    words = ['1="Carcinoma, invasive",2=stroma', '#ff0000="a ""b"", c"', ' 3= "x=y, 4=z" ']
+    assert label_words(words, "--labels") == {
+        **{1: "Carcinoma, invasive", 2: "stroma", (255, 0, 0): 'a "b", c', 3: "x=y, 4=z"}
+    }
+    assert value_words(['1="LV, apex",2=MYO'], "--labels") == {1: "LV, apex", 2: "MYO"}
+    for word in ('1="",2=a', '1="a",2', '1="a,b'):
+        with pytest.raises(ArgumentError, match="expected VALUE=CLASS"):
+            label_words([word], "--labels")

@@ -164,3 +164,64 @@ def test_logs_of_libraries_are_not_shown(debug: bool) -> None:
     assert found.returncode == 2
     assert ("task destroyed" in found.stderr) == debug
     assert (found.stderr.count("\n") == 1) != debug
+
+
+ONE_VALUE = {
+    ("synth",): ("--n", "8"),
+    ("train", "{data}"): ("--epochs", "3"),
+    ("predict", "{baseline}", "--data", "{data}"): ("--device", "cpu"),
+    ("features", "{baseline}"): ("--data", "{data}"),
+    ("hellinger", "{plain}", "{dark}"): ("--bins", "7"),
+    ("report", "{shift}"): ("--level", "0.9"),
+    ("extract", "images", "m.csv"): ("--folds", "2"),
+    ("extract", "mri", "m.csv"): ("--out", "x.zarr"),
+    ("extract", "wsi", "m.csv"): ("-o", "x.zarr"),
+}
+
+
+@pytest.mark.parametrize("words", ONE_VALUE, ids=" ".join)
+def test_an_option_of_one_value_is_given_once(
+    words: tuple[str, ...], run: Run, experiment: SimpleNamespace
+) -> None:
+    """Of two values the last would win without a word."""
+    filled = [word.format(**vars(experiment)) for word in (*words, *ONE_VALUE[words] * 2)]
+    found = run(*filled)
+    assert found.code == 2
+    assert "is given 2 times, it takes one value" in found.line()
+
+
+def test_flags_and_options_of_several_values_are_repeated_at_will(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    words = ("--data", experiment.data, "--shift", "original", "--shift", "contrast=2", "-q", "-q")
+    assert run("predict", experiment.baseline, *words, "-o", tmp_path / "p").code == 0
+    found = run("train", experiment.data, "--keep-last", "--no-keep-last")
+    assert (found.code, "--keep-last is given 2 times" in found.line()) == (2, True)
+
+
+@pytest.mark.parametrize("words", [*ONE_VALUE, ("info", "{data}")], ids=" ".join)
+def test_every_command_takes_workers_and_a_seed(words: tuple[str, ...], run: Run) -> None:
+    name = words[:2] if words[0] == "extract" else words[:1]
+    told = run(*name, "--help").out
+    assert "--workers" in told
+    assert "--seed" in told
+
+
+def test_workers_and_seed_change_no_prediction(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    given = ("--workers", "2", "--seed", "5")
+    for name in ("predict", "features"):
+        outs = [tmp_path / f"{name}{number}" for number in (0, 1)]
+        for out, more in zip(outs, ((), given), strict=True):
+            words = (name, experiment.baseline, "--data", experiment.data, "-o", out)
+            assert run(*words, *more).code == 0
+        first, second = ({entry["lineage"]["id"] for entry in made(run, out)} for out in outs)
+        assert first == second
+    assert run("info", experiment.data, *given).code == 0
+    assert run("report", experiment.shift, "-o", tmp_path / "r.html", *given).code == 0
+
+
+def made(run: Run, out: Path) -> list[dict[str, Any]]:
+    paths = [out] if out.is_file() else list(out.iterdir())
+    return list(run("info", *paths, "--json").json["summary"].values())

@@ -7,7 +7,7 @@ import pytest
 from skiptool.cli import options
 from skiptool.errors import ArgumentError
 from skiptool.names import ExportFormat, PictureFormat
-from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
+from skiptool.records import ORIGINAL, Shift
 
 
 @pytest.mark.parametrize(
@@ -30,19 +30,9 @@ def test_listed() -> None:
 
 def test_shifts() -> None:
     half = Shift.parse("brightness=0.5")
-    assert options.shifts(None, None) == (ORIGINAL,)
-    assert options.shifts(["brightness=0.5"], None) == (half,)
-    assert options.shifts(["original,brightness=0.5"], None) == (ORIGINAL, half)
-    assert options.shifts(None, "paper") == PAPER_SWEEP
-    far = Shift.parse("contrast=3")
-    assert options.shifts(["brightness=0.5", "contrast=3"], "paper") == (*PAPER_SWEEP, far)
-
-
-def test_paper_sweep_is_the_grid_of_fig_7() -> None:
-    found = {str(shift) for shift in options.shifts(None, "paper")}
-    kinds = {"brightness": "0.5 0.75 1.25 1.5 1.75", "contrast": "0.5 0.75 1.25 1.5 1.75"}
-    kinds["saturation"] = "0 0.25 0.5 0.75"
-    assert found == {"original"} | {f"{k}={f}" for k, fs in kinds.items() for f in fs.split()}
+    assert options.shifts(None) == ()
+    assert options.shifts(["brightness=0.5"]) == (half,)
+    assert options.shifts(["original,brightness=0.5"]) == (ORIGINAL, half)
 
 
 def test_skips() -> None:

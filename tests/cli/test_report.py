@@ -53,7 +53,7 @@ def test_page_and_figures(run: Run, experiment: SimpleNamespace, tmp_path: Path)
     assert found.json["outputs"] == [str(out)]
     topics = ("iou", "difference", "paired", "distance", "layers")
     names = [str(figures / f"{name}-1.{kind}") for name in topics for kind in ("png", "svg")]
-    names.append(str(tmp_path / "r.parquet"))
+    names.append(str(tmp_path / "r-numbers.parquet"))
     assert sorted(found.json["side_outputs"]) == sorted(names)
     for name in names:
         assert f"wrote {name}\n" in found.err
@@ -98,7 +98,7 @@ def test_forecast_is_made_where_it_is_asked_for(
     assert found.code == 0
     text = out.read_text()
     assert "Forecast without labels" in text
-    rows = pq.read_table(tmp_path / "r.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "r-numbers.parquet").to_pylist()
     errors = [row for row in rows if row["quantity"] == "cross-validated error"]
     assert {row["shift"] for row in errors} == {"brightness", "contrast", "saturation", None}
     assert run("report", *study, "-o", out, "--overwrite").code == 0

@@ -237,3 +237,16 @@ def test_warnings_stand_in_the_row_of_the_layer() -> None:
     quiet = columns_of(measured(), DESIGN)
     assert quiet["warnings"] == quiet["unresolved_channels"] == [None] * 3
     assert quiet["drawn"] is False
+
+
+def test_equal_names_of_other_subjects_are_told() -> None:
+    names = {"dataset": "d", "id": list("abcdefgh")}
+    layers = {"enc1": np.zeros((8, 2, 4))}
+    first = Noted(layers, subject=[f"s{n}" for n in range(8)], **names)
+    second = Noted(layers, subject=[f"t{n}" for n in range(8)], **names)
+    (line,) = pair_warnings([first, second], design(EIGHT, EIGHT))
+    assert (
+        line
+        == "images of one name are of different subjects (a, for one), so the sets are not paired"
+    )
+    assert pair_warnings([first, first], design(EIGHT, EIGHT)) == ()

@@ -18,6 +18,7 @@ from skiptool.comparison.units import (
     least_p_value,
     paired_units,
     repeats,
+    stranger,
     unit_column,
 )
 from skiptool.errors import ArgumentError, MismatchError
@@ -416,3 +417,21 @@ def test_the_least_p_value_by_enumeration(n: int, m: int) -> None:
         ]
         reached = np.mean([way >= apart(tuple(range(n))) - 1e-9 for way in pairs])
         assert least_p_value(n, n, paired=True) == pytest.approx(reached)
+
+
+def test_equal_names_of_other_subjects_are_no_pairs() -> None:
+    """Two hospitals that both number their slices from 0 on; and one whose names are known."""
+    names = {"dataset": "d", "id": ["0", "1", "2"]}
+    x = noted(3, **names, subject=["p", "q", "r"])
+    strangers = noted(3, "y", **names, subject=["s", "t", "u"])
+    swapped = noted(3, "y", **names, subject=["p", "r", "q"])
+    for other in (strangers, swapped):
+        assert not paired_units(x, other, SETTINGS)[2]
+        with refused(MismatchError, "y against x", "another subject", "--unpaired"):
+            paired_units(x, other, PAIRED)
+    assert stranger(x, swapped) == "1"
+    same = noted(3, "y", dataset="d", id=["2", "0", "1"], subject=["r", "p", "q"])
+    unknown = noted(3, "y", **names, subject=["", "q", ""])
+    for other in (same, unknown, noted(3, "y", **names)):
+        assert paired_units(x, other, SETTINGS)[2]
+        assert stranger(x, other) is None

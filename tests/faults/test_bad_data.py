@@ -270,10 +270,10 @@ BAD: dict[str, Case] = {
     "manifest of blanks": (content("images.csv", " \n\t\n"), TRAINING, 1, ("holds no rows",)),
     "manifest bare": (content("images.csv", HEAD), TRAINING, 1, ("images.csv: holds no rows",)),
     "manifest NUL": (content("images.csv", HEAD + "a\0b,c,d,e\n"), TRAINING, 1, ("NUL",)),
-    "manifest UTF-16": (encoded("images.csv", "utf-16"), TRAINING, 1, ("no UTF-8 text",)),
+    "manifest UTF-16": (encoded("images.csv", "utf-16-le"), TRAINING, 1, ("NUL",)),
     "manifest Latin-1": (
         content("images.csv", (HEAD + "Größe.png,b,c,d\n").encode("latin-1")),
-        TRAINING, 1, ("images.csv: no UTF-8 text", "save the manifest as CSV"),
+        TRAINING, 1, ("images.csv, line 2: a letter that is not in UTF-8", "'CSV UTF-8'"),
     ),
     "manifest column twice": (
         content("images.csv", "image,mask,domain,subject,domain\n"), TRAINING, 1, ("there twice",)
@@ -292,7 +292,7 @@ BAD: dict[str, Case] = {
     "manifest dangling": (dangling("images.csv"), TRAINING, 1, ("no such manifest",)),
     "manifest a loop": (loop("images.csv"), TRAINING, 1, ("images.csv",)),
     "manifest binary": (
-        content("images.csv", bytes(range(128, 256))), TRAINING, 1, ("no UTF-8 text",)
+        content("images.csv", bytes(range(128, 256))), TRAINING, 1, ("line 1: a letter",)
     ),
     "manifest JSON": (content("images.csv", '{"image": "a.png"}'), TRAINING, 1, ("no column",)),
     "manifest split wrong": (
@@ -300,7 +300,7 @@ BAD: dict[str, Case] = {
         TRAINING, 1, ("'val'", "train or test"),
     ),
     "slides pipe": (pipe("slides.csv"), SLIDES, 1, ("a pipe or a device",)),
-    "slides UTF-16": (encoded("slides.csv", "utf-16"), SLIDES, 1, ("no UTF-8 text",)),
+    "slides UTF-16": (encoded("slides.csv", "utf-16-le"), SLIDES, 1, ("NUL",)),
     "slides mpp": (
         content("slides.csv", "path,domain,subject,mpp\nslide.tiff,A,s,fine\n"),
         SLIDES, 1, ("slide.tiff: mpp 'fine' is no number",),

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from skiptool.figures.style import (
     text_width,
 )
 from skiptool.names import PictureFormat
+
+INLINE = "module://matplotlib_inline.backend_inline"
 
 FIVE = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
 
@@ -145,3 +150,45 @@ def test_save_names_the_formats(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"unknown picture format 'gif'.*pdf, svg, png"):
         save(sheet(), tmp_path / "figure.gif")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("first", "backend"),
+    [
+        ("skiptool.steps.predict.step", INLINE),
+        *(
+            ("skiptool.figures.page", backend)
+            for backend in (
+                INLINE,
+                "nonsense",
+                "module://",
+                "qtagg",
+                "TkAgg",
+                "",
+                "agg",
+                "module://mine",
+            )
+        ),
+    ],
+)
+def test_the_backend_of_a_notebook_is_in_nobody_s_way(
+    first: str, backend: str, tmp_path: Path
+) -> None:
+    code = (
+        f"import os, pathlib, {first}\n"
+        "from skiptool.figures.style import inch_axes, save\n"
+        "save(inch_axes(1.0, 1.0)[0], pathlib.Path('f.png'))\n"
+        "print(os.environ.get('MPLBACKEND'))\n"
+    )
+    (tmp_path / "mine.py").write_text("")  # a backend that can be had
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    usable = backend not in (INLINE, "nonsense", "module://")
+    kept = backend if usable else None
+    assert (found.returncode, found.stdout) == (0, f"{kept}\n"), found.stderr
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")

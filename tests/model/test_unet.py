@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from skiptool.model.infer import place
 from skiptool.model.seeds import Stream, seeded
 from skiptool.model.unet import build, parameter_count, restore, state
 from skiptool.names import Arch
-from skiptool.records import Architecture
+from skiptool.records import Architecture, Normalisation
+from small_models import settled
 
 CLASSES = ("background", "cell")
 LEVELS = (1, 2, 3, 4)
@@ -228,3 +230,77 @@ def test_tensors_that_do_not_fit(baseline: smp.Unet, change: dict[str, Any], exp
     tensors = {k: v for k, v in {**state(baseline), **change}.items() if v is not None}
     with pytest.raises(FormatError, match=expected):
         restore(Architecture("resnet18", LEVELS, CLASSES), tensors)
+
+
+def of_timm(**options: object) -> Architecture:
+    further = tuple((name, json.dumps(value)) for name, value in sorted(options.items()))
+    return Architecture("tu-resnet18", LEVELS, CLASSES, options=further)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"act_layer": "gelu"}, {"stem_width": 32, "stem_type": "deep"}, {"block_args": {"x": 1}}],
+    ids=str,
+)
+def test_arguments_of_the_encoder_are_honoured_or_refused(options: dict[str, Any]) -> None:
+    """SMP hands them to timm, as here; what timm does not take is named."""
+    try:
+        theirs = smp.Unet("tu-resnet18", encoder_weights=None, classes=2, **options)
+    except TypeError:
+        with pytest.raises(ArgumentError, match=next(iter(options))):
+            build(of_timm(**options))
+        return
+    plain = smp.Unet("tu-resnet18", encoder_weights=None, classes=2)
+    theirs = settled(theirs)
+    ours = place(restore(of_timm(**options), state(theirs)), "cpu")
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(ours(images), theirs(images))
+    if state(plain).keys() == state(theirs).keys():
+        plain.load_state_dict(theirs.state_dict())
+        with torch.inference_mode():
+            assert not torch.equal(place(plain, "cpu")(images), theirs(images))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name", "words"),
+    [
+        ("resnet18", "act_layer", "does nothing with it"),
+        ("resnet18", "decoder_dropout", "does nothing with it"),
+        ("tu-resnet18", "no_such_argument", "no Unet can be built with no_such_argument"),
+        ("tu-resnet18", "checkpoint_path", "where weights come from"),
+        ("tu-resnet18", "pretrained_cfg", "where weights come from"),
+        ("resnet18", "output_stride", "expected 5 and 32"),
+    ],
+)
+def test_arguments_that_would_be_dropped_are_named(encoder: str, name: str, words: str) -> None:
+    value = "16" if name == "output_stride" else '"x"'
+    with pytest.raises(ArgumentError, match=words) as caught:
+        build(Architecture(encoder, LEVELS, CLASSES, options=((name, value),)))
+    assert "\n" not in str(caught.value)
+
+
+def test_images_are_scaled_in_front_of_the_encoder() -> None:
+    """As those who trained the network did by hand; encoder and network alike, weights the same."""
+    scaling = Normalisation.parse("imagenet")
+    network = settled(build(Architecture("resnet18", LEVELS, CLASSES)))
+    scaled = place(
+        restore(Architecture("resnet18", LEVELS, CLASSES), state(network), scaling), "cpu"
+    )
+    images = torch.rand(2, 3, 64, 64)
+    mean, std = (torch.tensor(part).reshape(1, 3, 1, 1) for part in (scaling.mean, scaling.std))
+    with torch.inference_mode():
+        expected = network((images - mean) / std)
+        assert torch.equal(scaled(images), expected)
+        features = scaled.encoder(images)
+        assert torch.equal(scaled.segmentation_head(scaled.decoder(features)), expected)
+    assert scaled.state_dict().keys() == network.state_dict().keys()
+
+
+def test_a_single_logit() -> None:
+    architecture = Architecture("resnet18", LEVELS, CLASSES, binary=True)
+    theirs = settled(smp.Unet("resnet18", encoder_weights=None, classes=1, activation="sigmoid"))
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        logits = place(restore(architecture, state(theirs)), "cpu")(images)
+        assert torch.equal(logits.sigmoid(), theirs(images))

@@ -172,7 +172,7 @@ def test_features_of_no_known_model_go_by_the_names_of_their_files() -> None:
     found = read_distances(*tables(*rows))
     assert [each.facts["other"] for each in found] == ["b.npy", "c.npy"]
     assert [each.networks[0].layers[0].channels.tolist() for each in found] == [[0.2], [0.6]]
-    assert [each.networks[0].name.strip() for each in found] == ["", ""]
+    assert [each.networks[0].name.strip() for each in found] == ["network"] * 2
 
 
 def test_a_layer_without_channels_has_its_mean() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.folders import identified, pair_folders
-from skiptool.sources.naming import NamePattern
+from skiptool.sources.naming import MaskPattern, NamePattern
 from small_stores import refused
 
 
@@ -104,13 +104,6 @@ def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
             pair_folders(images, masks, "A")
 
 
-def test_images_and_masks_may_lie_in_one_folder(tmp_path: Path) -> None:
-    folder = put(tmp_path / "x", "a.png", "notes.md")
-    rows, failures = pair_folders(folder, folder)
-    assert rows[0]["image"] == rows[0]["mask"]
-    assert len(failures) == 1
-
-
 def test_masks_may_lie_in_a_folder_of_the_images(tmp_path: Path) -> None:
     images = put(tmp_path / "x", "a.png", "p/b.png", "masks/a.png", "masks/p/b.png")
     for first, second in ((images, images / "masks"), (images / "masks", images)):
@@ -140,3 +133,49 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
         ("A", "1.png"),
         ("B", "2.png"),
     ]
+
+
+def test_masks_may_have_names_of_their_own(tmp_path: Path) -> None:
+    images = put(tmp_path / "i", "A/0.jpg", "A/1.jpg", "B/0.jpg")
+    masks = put(tmp_path / "m", "A/0_gt.png", "A/1_gt.tif", "B/9_gt.png")
+    rows, failures = pair_folders(images, masks, mask_pattern=MaskPattern.parse("{}_gt"))
+    assert [(Path(r["image"]).name, Path(r["mask"]).name, r["id"]) for r in rows] == [
+        ("0.jpg", "0_gt.png", "0"),
+        ("1.jpg", "1_gt.tif", "1"),
+    ]
+    assert failures == [
+        f"{images}/B/0.jpg: no mask named B/0_gt.* in {masks}",
+        f"{masks}/B/9_gt.png: no image of it in {images}",
+    ]
+
+
+def test_one_folder_may_hold_both(tmp_path: Path) -> None:
+    names = ("0.png", "0_mask.png", "1.png", "1_mask.png", "2.png", "old_mask.png", "notes.md")
+    both = put(tmp_path / "d", *names)
+    with refused(SourceError, both, "the folder of images and of masks", "--mask-pattern"):
+        pair_folders(both, both)
+    rows, failures = pair_folders(both, both, mask_pattern=MaskPattern.parse("{}_mask"))
+    assert [Path(row["mask"]).name for row in rows] == ["0_mask.png", "1_mask.png"]
+    assert len(failures) == 3
+    assert "notes.md: suffix .md" in failures[0]
+    assert failures[1:] == [
+        f"{both}/2.png: no mask named 2_mask.* in {both}",
+        f"{both}/old_mask.png: no mask named old_mask_mask.* in {both}",
+    ]
+
+
+@pytest.mark.parametrize("end", ["_mask", "_gt", "_seg", "-labels", "_segmentation"])
+def test_the_pattern_of_masks_is_named_where_nothing_fits(tmp_path: Path, end: str) -> None:
+    images = put(tmp_path / "i", "0000.png", "0001.png")
+    masks = put(tmp_path / "m", f"0000{end}.png", f"0001{end}.png")
+    with refused(SourceError, masks, "all 2 images", f'--mask-pattern "{{}}{end}"'):
+        pair_folders(images, masks)
+    assert len(pair_folders(images, masks, mask_pattern=MaskPattern.parse(f"{{}}{end}"))[0]) == 2
+
+
+def test_images_that_do_not_fit_the_pattern_of_masks_are_told(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "0_img.png", "1.png"), put(tmp_path / "m", "0_seg.png")
+    pattern = MaskPattern.parse("{}_img={}_seg")
+    rows, failures = pair_folders(images, masks, mask_pattern=pattern)
+    assert [row["id"] for row in rows] == ["0_img"]
+    assert failures == [f"{images}/1.png: does not fit --mask-pattern {{}}_img={{}}_seg"]

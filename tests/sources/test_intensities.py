@@ -68,8 +68,9 @@ def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "deep.png"), np.concatenate([pixels, alpha], axis=2))
     expected = [255, round(1000 / 257), round((1000 * 32768 + 65535 * 32767) / 65535 / 257)]
     assert read_intensities([tmp_path / "deep.png"])[0, :, 0].tolist() == expected
-    Image.fromarray(np.array([[[7, 7, 7, 0]]], np.uint8)).save(tmp_path / "clear.png")
-    assert read_intensities([tmp_path / "clear.png"]).tolist() == [[[255, 255, 255]]]
+    Image.fromarray(np.array([[[7] * 4, [7, 7, 7, 255]]], np.uint8)).save(tmp_path / "clear.png")
+    found = read_intensities([tmp_path / "clear.png"])
+    assert found.tolist() == [[[round(255 - 248 * 7 / 255)] * 3, [7] * 3]]
 
 
 def test_eight_bits_are_colour_as_before_and_grey_where_asked(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from skiptool.sources.manifest import (
     read_manifest,
     unguarded,
 )
+from small_stores import refused
 
 NEEDED = ("image", "domain", "subject")
 FILES = ("image", "mask")
@@ -111,12 +112,12 @@ def test_what_is_no_manifest_is_refused_with_its_line(text: str, words: list[str
 
 
 def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "utf-16.csv").write_text(HEAD, encoding="utf-16")
+    (tmp_path / "cut.csv").write_bytes(HEAD.encode("utf-16")[:-1])
     (tmp_path / "folder.csv").mkdir()
     for name, word in (
         ("nowhere.csv", "no such manifest"),
-        ("utf-16.csv", "no UTF-8 text"),
-        ("folder.csv", "no UTF-8 text"),
+        ("cut.csv", "not in UTF-16"),
+        ("folder.csv", "cannot be read"),
     ):
         with pytest.raises(SourceError, match=word) as caught:
             read_manifest(tmp_path / name, NEEDED, FILES)
@@ -139,3 +140,20 @@ def test_cells_are_guarded_and_read_as_they_were(text: str) -> None:
     assert not cell.startswith(("=", "+", "-", "@"))
     assert unguarded(cell) == text
     assert guarded(-1) == -1
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
+def test_letters_of_other_encodings_are_named_with_their_line(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes("image,subject\na,Meier\nb,Müller\n".encode(encoding))
+    with refused(SourceError, path, "line 3", "not in UTF-8", "'CSV UTF-8'"):
+        read_manifest(path, ["image"], [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-8-sig"])
+def test_encodings_that_say_what_they_are(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes("image\tsubject\r\nb\tMüller\r\n".encode(encoding))
+    assert read_manifest(path, ["image"], []) == [{"image": "b", "subject": "Müller"}]

@@ -187,7 +187,9 @@ def test_colours_of_16_bits_are_not_cut_in_silence(tmp_path: Path, suffix: str) 
     cv2.imwrite(str(path), np.full((4, 4, 3), 300, np.uint16))
     with pytest.raises(SourceError, match=r"deep\..*at most 8 bits"):
         read_picture(path)
-    with pytest.raises(SourceError, match=r"deep\..*a mask of 16 bits in three channels"):
+    assert read_mask(path).tolist() == [[300] * 4] * 4
+    cv2.imwrite(str(path), np.arange(48, dtype=np.uint16).reshape(4, 4, 3) + 300)
+    with pytest.raises(SourceError, match=r"deep\..*a coloured mask"):
         read_mask(path)
 
 

@@ -30,15 +30,23 @@ PLAIN = configuration(Architecture("resnet18", (2, 4), ("background", "cell"), 1
 
 @given(
     skips=st.sets(st.integers(1, 4)),
-    classes=st.lists(st.text(max_size=4), min_size=1, max_size=4),
+    classes=st.lists(st.text(max_size=4), min_size=2, max_size=4),
     channels=st.integers(1, 5),
     encoder=st.text(max_size=8),
     arch=st.sampled_from(Arch),
+    options=st.dictionaries(st.sampled_from(["act_layer", "b"]), st.floats(0, 1) | st.text()),
 )
 def test_an_architecture_is_read_as_it_was_written(
-    skips: set[int], classes: list[str], channels: int, encoder: str, arch: Arch
+    skips: set[int],
+    classes: list[str],
+    channels: int,
+    encoder: str,
+    arch: Arch,
+    options: dict[str, object],
 ) -> None:
-    architecture = Architecture(encoder, tuple(sorted(skips)), tuple(classes), channels, arch)
+    form = (channels, arch, len(classes) == 2)
+    further = tuple((name, json.dumps(value)) for name, value in sorted(options.items()))
+    architecture = Architecture(encoder, tuple(sorted(skips)), tuple(classes), *form, further)
     text = json.dumps(configuration(architecture))
     assert read_architecture(HERE, json.loads(text)) == architecture
 
@@ -125,11 +133,40 @@ def test_what_is_not_built_here_is_refused(change: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"decoder_use_norm": True}, {"decoder_use_batchnorm": True}, {"activation": "softmax2d"}],
+    [
+        *({"decoder_use_norm": True}, {"decoder_use_batchnorm": True}, {"activation": "softmax2d"}),
+        *({"activation": "sigmoid"}, {"_private": 3}),
+    ],
     ids=str,
 )
 def test_other_words_for_the_same_network_are_read(change: Mapping[str, Any]) -> None:
-    assert read_architecture(HERE, {**PLAIN, **change}).skips == (2, 4)
+    assert read_architecture(HERE, {**PLAIN, **change}) == read_architecture(HERE, PLAIN)
+
+
+def test_one_output_channel_is_the_logit_of_the_foreground() -> None:
+    found = read_architecture(HERE, {"encoder_name": "resnet18", "activation": "sigmoid"})
+    assert (found.binary, found.logits, found.classes) == (True, 1, ("background", "class1"))
+    assert not read_architecture(HERE, {"encoder_name": "resnet18", "classes": 2}).binary
+
+
+@pytest.mark.parametrize(
+    ("classes", "activation"),
+    [(1, "softmax2d"), (1, "tanh"), (1, "argmax"), (2, "clamp"), (2, "relu"), (2, 5), (3, ["x"])],
+)
+def test_an_activation_that_changes_labels_is_refused(classes: int, activation: object) -> None:
+    config = {"encoder_name": "resnet18", "classes": classes, "activation": activation}
+    with refused(FormatError, HERE, "activation is"):
+        read_architecture(HERE, config)
+
+
+def test_keys_that_are_not_known_are_arguments_of_the_library() -> None:
+    """Also such as are no hashable values; of folders of ours they are none."""
+    theirs = {"encoder_name": "tu-resnet18", "classes": 2, "block_args": {"b": 1, "a": [2]}}
+    found = read_architecture(HERE, {**theirs, "act_layer": "gelu"})
+    assert found.options == (("act_layer", '"gelu"'), ("block_args", '{"a": [2], "b": 1}'))
+    assert {found} != {read_architecture(HERE, theirs)}
+    ours = {**theirs, "best_mIoU": 0.5, "lineage": {}}
+    assert read_architecture(HERE, ours).options == ()
 
 
 @pytest.mark.parametrize("arch", Arch)

@@ -80,7 +80,7 @@ def test_the_layout_is_the_one_that_is_written_down(dataset: Path) -> None:
     assert root["attributes"]["ignore_index"] == 255
     assert set(root["attributes"]) == {
         *("kind", "format_version", "skiptool_version", "command", "parameters", "created"),
-        *("id", "inputs", "classes", "ignore_index", "seal"),
+        *("id", "inputs", "classes", "ignore_index", "contents", "seal"),
     }
     assert sorted(path.name for path in dataset.iterdir()) == ["a", "b grey", "zarr.json"]
     arrays = {

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import zarr
 
-from skiptool.errors import FormatError
-from skiptool.stores.failures import keep_failures, kept_failures
+from heard import Heard
+from skiptool.errors import ArgumentError, FormatError
+from skiptool.stores.failures import keep_failures, kept_failures, telling_failures
+from small_stores import refused
 
 
 def test_lines_come_back(tmp_path: Path) -> None:
@@ -28,3 +30,15 @@ def test_other_things_under_its_name_are_none(tmp_path: Path) -> None:
 def test_no_store(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no such dataset store"):
         kept_failures(tmp_path / "gone.zarr")
+
+
+def test_an_error_does_not_hide_what_failed_before() -> None:
+    heard = Heard()
+    failed = ["a.png: broken", "b.png: cut"]
+    words = "too few; besides, 2 inputs failed, the first: a.png: broken"
+    with refused(ArgumentError, words), telling_failures(failed, heard):
+        raise ArgumentError("too few")
+    assert heard.lines == ["failed: a.png: broken", "failed: b.png: cut"]
+    with refused(ArgumentError, "too few"), telling_failures([], heard):
+        raise ArgumentError("too few")
+    assert len(heard.lines) == 2

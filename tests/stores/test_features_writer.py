@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,25 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert feature_writer(path, IMAGES).written == count // CHUNK * CHUNK
     write_features(path, IMAGES)
     assert contents(path) == whole
+
+
+def test_all_arithmetic_that_wrote_a_store_is_recorded(tmp_path: Path) -> None:
+    """A run may go on with other threads: their last digits stand beside those of the first."""
+    first, second = (
+        replace(MAKING, arithmetic={"device": "cpu", "threads": threads}) for threads in (1, 4)
+    )
+    writer = feature_writer(tmp_path / "f.zarr", 20, first)
+    writer.append(blocks(0, 16))
+    write_features(tmp_path / "f.zarr", 20, making=second)
+    header = open_features(tmp_path / "f.zarr").lineage
+    assert header is not None
+    assert header.arithmetic == {"device": "cpu", "threads": [1, 4]}
+    whole = write_features(tmp_path / "g.zarr", 20, making=second)
+    other = open_features(whole)
+    assert (other.lineage, other.id) != (None, "")
+    assert other.id == header.id
+    assert other.lineage is not None
+    assert other.lineage.arithmetic == {"device": "cpu", "threads": 4}
 
 
 def test_a_run_killed_behind_its_last_whole_chunk_still_knows_its_layers(

@@ -42,7 +42,9 @@ def test_layers_are_read(root: zarr.Group, tmp_path: Path, values: np.ndarray, d
     store = open_features(tmp_path / "o.zarr")
     expected = values.astype(dtype).reshape(5, 3, -1)
     assert (store.layers, len(store), store.shape("x")) == (("x",), 5, expected.shape)
-    assert (store.lineage, store.id, store.model_id, store.dataset_id) == (None,) * 4
+    assert (store.lineage, store.model_id, store.dataset_id) == (None,) * 3
+    copy = shutil.copytree(store.place, tmp_path / "copy.zarr")
+    assert open_features(copy).id == store.id  # a hash of its bytes
     assert (dict(store.facts), dict(store.columns)) == (dict.fromkeys(FACTS), {})
     assert store.ranges("x") is None
     assert store.chunk("x") == 2

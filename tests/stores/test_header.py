@@ -46,6 +46,17 @@ def test_an_identifier_is_sha256() -> None:
     assert identifier(b"a", b"bc") == "ba7816bf8f01cfea414140de5dae2223"
 
 
+def test_arithmetic_is_recorded_and_changes_no_id() -> None:
+    one, other = (
+        lineage(Kind.FEATURES, Making("features", arithmetic={"threads": n}), 1) for n in (1, 2)
+    )
+    assert (one.as_json()["arithmetic"], one.id) == ({"threads": 1}, other.id)
+    assert parse_lineage(one.as_json(), "here", Kind.FEATURES) == one
+    check_same(one.as_json(), Making("features", arithmetic={"threads": 2}), "here")
+    with refused(FormatError, "damaged in arithmetic"):
+        parse_lineage(one.as_json() | {"arithmetic": 3}, "here", Kind.FEATURES)
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_header_is_read_as_it_was_written(kind: Kind) -> None:
     header = lineage(kind, MAKING, {"weights": "x"})

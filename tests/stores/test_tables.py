@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.header import lineage
-from skiptool.stores.schemas import PREDICTIONS
+from skiptool.stores.schemas import HISTORY, PREDICTIONS, TABLE_KEY
+from skiptool.stores.soundness import check_sound
 from skiptool.stores.table_writer import TableWriter, write_table
 from skiptool.stores.tables import open_table, table_kind
 from small_stores import HOSTILE_JSON, MAKING, flip, refused
@@ -235,3 +237,77 @@ def test_rows_are_gathered_and_picked(table: Path) -> None:
     assert found.lacking("fold").data.equals(found.data)
     assert len(found.lacking("pixels")) == 0
     assert found.lacking("pixels").lineage == found.lineage
+
+
+def repeated(path: Path, rows: int, text: str = "a", block: int = 2**20) -> Path:
+    """Write a history whose rows are all alike, which takes a few bytes."""
+    header = json.dumps(lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
+    schema = pa.schema(list(HISTORY.items()), metadata={TABLE_KEY: header})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, rows, block):
+            size = min(block, rows - start)
+            columns = [
+                pa.nulls(size, field.type)
+                if pa.types.is_floating(field.type)
+                else pa.repeat(pa.scalar(text if pa.types.is_string(field.type) else 1), size).cast(
+                    field.type
+                )
+                for field in schema
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    return path
+
+
+def test_a_small_file_of_a_hundred_million_rows_is_not_read(tmp_path: Path) -> None:
+    path = repeated(tmp_path / "h.parquet", 100_000_000)
+    assert path.stat().st_size < 3_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with refused(FormatError, "h.parquet", "100,000,000 rows, at most 50,000,000"):
+        open_table(path, Kind.HISTORY)
+    with refused(FormatError, "100,000,000 rows"):
+        check_sound(path, Kind.HISTORY)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
+
+
+@pytest.mark.parametrize(("rows", "letters"), [(20_000, 100_000), (100, 10**7), (10**5, 10_000)])
+def test_long_texts_are_counted_before_they_are_written_out(
+    rows: int, letters: int, tmp_path: Path
+) -> None:
+    path = repeated(tmp_path / "h.parquet", rows, "x" * letters, block=100)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with refused(FormatError, "h.parquet", "bytes in memory, which no table of skiptool does"):
+        open_table(path, Kind.HISTORY)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KB
+
+
+def test_large_honest_tables_are_read(tmp_path: Path) -> None:
+    path = repeated(tmp_path / "h.parquet", 10_000_000, "validation of some fold")
+    found = open_table(path, Kind.HISTORY)
+    assert len(found) == 10_000_000
+    assert found.distinct(["epoch", "split"]) == {
+        "epoch": [1],
+        "split": ["validation of some fold"],
+    }
+
+
+def test_few_rows_may_hold_long_texts(tmp_path: Path) -> None:
+    path = repeated(tmp_path / "h.parquet", 20, "x" * 100_000)
+    assert open_table(path, Kind.HISTORY).columns(["split"])["split"] == ["x" * 100_000] * 20
+
+
+@pytest.mark.parametrize(
+    "odd", [pa.binary(10), pa.list_(pa.int64()), pa.struct([("a", pa.int64())]), pa.date32()]
+)
+def test_columns_of_odd_types_are_not_read(odd: pa.DataType, tmp_path: Path) -> None:
+    header = json.dumps(lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
+    schema = pa.schema(list((HISTORY | {"epoch": odd}).items()), metadata={TABLE_KEY: header})
+    path = tmp_path / "h.parquet"
+    pq.write_table(
+        pa.Table.from_arrays([pa.nulls(3, t) for t in schema.types], schema=schema), path
+    )
+    with refused(FormatError, "column epoch is of type", "expected int64"):
+        open_table(path, Kind.HISTORY)
+    more = pa.schema([*schema, pa.field("other", odd)], metadata={TABLE_KEY: header}).remove(0)
+    more = more.insert(0, pa.field("epoch", pa.int64()))
+    pq.write_table(pa.Table.from_arrays([pa.nulls(3, t) for t in more.types], schema=more), path)
+    assert open_table(path, Kind.HISTORY).data.column_names == list(HISTORY)

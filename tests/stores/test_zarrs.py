@@ -26,7 +26,7 @@ from skiptool.stores.zarrs import (
     sweep,
     write_columns,
 )
-from small_stores import HOSTILE_JSON, flip, refused
+from small_stores import HOSTILE_JSON, flip, refused, sample, write_dataset, write_features
 
 SMALL = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -303,3 +303,20 @@ def test_a_pipe_is_not_waited_for(root: zarr.Group, tmp_path: Path) -> None:
         open_group(root, "a", "here")
     with refused(FormatError, "s.zarr", "is no file"):
         open_root(tmp_path / "s.zarr", "dataset")
+
+
+def test_groups_of_all_stores_have_axes_of_one_length_each(tmp_path: Path) -> None:
+    """As xarray needs them: every axis has a name, and one name one length in a group."""
+    write_dataset(tmp_path / "d.zarr", [*(sample(n) for n in range(3)), sample(0, "b", (5, 3, 1))])
+    write_features(tmp_path / "f.zarr", 3)
+    for store in ("d.zarr", "f.zarr"):
+        root = zarr.open_group(tmp_path / store, mode="r")
+        groups = [root, *(g for _, g in root.members(max_depth=None) if isinstance(g, zarr.Group))]
+        for group in groups:
+            lengths: dict[str, int] = {}
+            for name, array in group.arrays():
+                names = array.metadata.dimension_names
+                assert names is not None, name
+                assert len(set(names)) == array.ndim
+                for axis, length in zip(names, array.shape, strict=True):
+                    assert lengths.setdefault(axis, length) == length, (name, axis)

@@ -15,13 +15,14 @@ from typer.completion import completion_init  # type: ignore[attr-defined] # not
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from skiptool.cli.console import open_streams, show_help
+from skiptool.cli.console import OnceCommand, open_streams, show_help
 from skiptool.cli.extract import extract
 from skiptool.cli.features import features
 from skiptool.cli.hellinger import hellinger
 from skiptool.cli.info import info
 from skiptool.cli.predict import predict
 from skiptool.cli.report import report
+from skiptool.cli.study import study
 from skiptool.cli.synth import synth
 from skiptool.cli.terminal import complain
 from skiptool.cli.train import train
@@ -30,7 +31,7 @@ __all__ = ["app", "main"]
 
 COMPLETION = "_SKIPTOOL_COMPLETE"
 
-ORDER = ("synth", "extract", "train", "predict", "features", "hellinger", "report", "info")
+ORDER = ("synth", "extract", "train", "predict", "features", "hellinger", "report", "study", "info")
 
 
 class _InOrder(TyperGroup):
@@ -71,10 +72,10 @@ def _root(
     show_help(context)
 
 
-app.command()(synth)
+app.command(cls=OnceCommand)(synth)
 app.add_typer(extract)
-for subcommand in (train, predict, features, hellinger, report, info):
-    app.command()(subcommand)
+for subcommand in (train, predict, features, hellinger, report, study, info):
+    app.command(cls=OnceCommand)(subcommand)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,46 +16,49 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
+from skiptool.cli.outputs import check_outputs, words_read
 from skiptool.cli.results import print_result
 from skiptool.cli.signals import Terminated, terminable
 from skiptool.cli.terminal import Terminal, complain
 from skiptool.cli.wording import explain
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
+from skiptool.stores.staging import guarded
 
-__all__ = ["command", "exit_code", "open_streams", "show_help"]
-
-INPUTS = (
-    *("data", "models", "stores", "tables", "manifest"),
-    *("images", "masks", "overlays", "templates"),
-)
-"""Parameters that name what a command reads (or writes beside): no place for its output."""
+__all__ = ["OnceCommand", "command", "exit_code", "open_streams", "show_help"]
 
 
 def command(function: Callable[..., Outcome]) -> Callable[..., int]:
     """Make a subcommand of a function that calls one step and returns its outcome.
 
-    Adds ``--json``, ``--quiet`` and ``--debug``; hands a :class:`Terminal` to the parameter
-    ``progress``; prints the outcome and returns the exit code.
+    Adds ``--json``, ``--quiet`` and ``--debug``, and ``--workers`` and ``--seed`` where it has
+    none; hands a :class:`Terminal` to the parameter ``progress``; prints the outcome and returns
+    the exit code.
     """
     name = function.__name__.replace("_", " ")
-    shared = [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for key, kind in _SHARED.items()
-    ]
     signature = inspect.signature(function, eval_str=True)
     own = [value for key, value in signature.parameters.items() if key != "progress"]
+    unused = {key: kind for key, kind in _EVERYWHERE.items() if key not in signature.parameters}
+    shared = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for kinds, default in ((unused, None), (_SHARED, False))
+        for key, kind in kinds.items()
+    ]
 
     @wraps(function)
     def run(**given: Any) -> int:  # noqa: ANN401 - typer calls with what the signature says
         flags = {key: bool(given.pop(key)) for key in _SHARED}
+        for key in unused:
+            given.pop(key)
         terminal = Terminal(flags["quiet"])
         begun = time.monotonic()
         goes_on = "; give --resume to go on where it stopped" if "resume" in given else ""
         try:
             _check(given)
-            with terminable():
+            with terminable(), guarded(words_read(name, given)):
+                check_outputs(name, given)
                 outcome = function(**given, progress=terminal)
         except Terminated:
             complain(name, f"terminated{goes_on}")
@@ -94,6 +97,40 @@ _SHARED = {
 }
 
 
+_EVERYWHERE = {
+    "workers": Annotated[
+        int | None,
+        typer.Option("--workers", min=0, help="Taken by every command; one worker is enough here."),
+    ],
+    "seed": Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Taken by every command; nothing is random here."),
+    ],
+}
+"""Options that a script may give to every step, so that those without a use for them take them."""
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option of one value that is given twice: the last would win."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the words behind the command."""
+        if not ctx.resilient_parsing:
+            order = self.make_parser(ctx).parse_args(args=list(args))[2]
+            for option in dict.fromkeys(order):
+                if order.count(option) > 1 and _takes_one(option):
+                    ctx.fail(
+                        f"{option.opts[0]} is given {order.count(option)} times, it takes one value"
+                    )
+        return super().parse_args(ctx, args)
+
+
+def _takes_one(option: Any) -> bool:  # noqa: ANN401 - a parameter of typer's own click
+    if not isinstance(option, TyperOption) or option.multiple or option.count:
+        return False
+    return bool(option.secondary_opts) or not option.is_flag  # --this twice is this all the same
+
+
 def exit_code(error: BaseException) -> int:
     """Return the exit code of an error: 2 wrong command line, 4 output exists, 1 the rest."""
     if isinstance(error, ArgumentError):
@@ -123,12 +160,6 @@ def _close_quietly() -> None:
 def _check(given: Mapping[str, Any]) -> None:
     if given.get("overwrite") and given.get("resume"):
         raise ArgumentError("--overwrite starts again and --resume goes on; give one of them")
-    out = given.get("out")
-    for name in INPUTS:
-        words = given.get(name) or ()
-        for word in words if isinstance(words, list | tuple) else (words,):
-            if out and os.path.realpath(word) == os.path.realpath(out):
-                raise ArgumentError(f"--out {out}: is given as {name} too; give another path")
 
 
 def _fail(name: str, error: Exception, debug: bool, goes_on: str = "") -> int:

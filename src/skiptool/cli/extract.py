@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from skiptool.cli.console import show_help
+from skiptool.cli.console import OnceCommand, show_help
 from skiptool.cli.extract_images import extract_images
 from skiptool.cli.extract_mri import extract_mri
 from skiptool.cli.extract_wsi import ExportCommand, extract_wsi
@@ -16,5 +16,5 @@ extract = typer.Typer(
 )
 extract.callback(invoke_without_command=True)(show_help)
 extract.command("wsi", cls=ExportCommand)(extract_wsi)
-extract.command("mri")(extract_mri)
-extract.command("images")(extract_images)
+extract.command("mri", cls=OnceCommand)(extract_mri)
+extract.command("images", cls=OnceCommand)(extract_images)

@@ -43,6 +43,14 @@ def extract_images(
             "{id} [DOMAIN/SUBJECT/NAME].",
         ),
     ] = None,
+    mask_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[IMAGE=]MASK",
+            help="What masks are called, {} being the name of the image: {}_mask, or "
+            "{}_img={}_mask [{}].",
+        ),
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Class names, index = label [of --labels; background,foreground]."),
@@ -71,6 +79,12 @@ def extract_images(
     stride: Annotated[
         int | None, typer.Option(help="Pixels from tile to tile [patch size].")
     ] = None,
+    upright: Annotated[
+        bool,
+        typer.Option(
+            "--upright", help="Turn images that are stored turned (EXIF); masks lie on them then."
+        ),
+    ] = False,
     test_fraction: Annotated[float, typer.Option(help="Share of test subjects.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Validation folds, grouped by subject.")] = 5,
     train_domain: options.TrainDomain = None,
@@ -105,12 +119,14 @@ def extract_images(
         masks=masks,
         domain=domain,
         pattern=pattern,
+        mask_pattern=mask_pattern,
         classes=None if classes is None else options.listed([classes]),
         labels=label_words(labels, "--labels"),
         channels=channels,
         scale=scale,
         patch_size=patch_size,
         stride=stride,
+        upright=upright,
         test_fraction=test_fraction,
         folds=folds,
         train_domain=train_domain,

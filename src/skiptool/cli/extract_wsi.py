@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from skiptool.cli import inputs, options
-from skiptool.cli.console import command
+from skiptool.cli.console import OnceCommand, command
 from skiptool.names import PatchMode
 from skiptool.records import Outcome, Progress
 
 __all__ = ["ExportCommand", "extract_wsi"]
 
 
-class ExportCommand(TyperCommand):
+class ExportCommand(OnceCommand):
     """Takes ``--export png DIR``, as other commands have it, for ``--export DIR``."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
@@ -90,6 +89,7 @@ def extract_wsi(
     split: Annotated[str, typer.Option(help="Slides to take: train, test or all.")] = "all",
     test_fraction: Annotated[float, typer.Option(help="Share of test subjects.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Validation folds, grouped by subject.")] = 5,
+    train_domain: options.TrainDomain = None,
     qc: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures to check and registration.parquet [NAME-qc]."),
@@ -139,6 +139,7 @@ def extract_wsi(
         split=split,
         test_fraction=test_fraction,
         folds=folds,
+        train_domain=train_domain,
         seed=seed,
         qc=qc,
         pictures=pictures,

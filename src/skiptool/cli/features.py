@@ -42,11 +42,13 @@ def features(
         ),
     ] = "feats.zarr",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    normalise: options.Normalise = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    workers: options.Workers = None,
     *,
     progress: Progress,
 ) -> Outcome:
@@ -56,7 +58,7 @@ def features(
     --shift brightness=0.75 -o feats
     """
     found = inputs.paths(models)
-    shifts = options.shifts(shift, sweep)
+    shifts = options.shifts(shift)
     from skiptool.model.threads import threads_used
     from skiptool.steps.features.step import extract_features
 
@@ -66,15 +68,18 @@ def features(
             data,
             Path(out),
             shifts=shifts,
+            sweep=sweep,
             domains=domain or (),
             split=split,
             layers=options.listed(layers),
             transmission=transmission,
             grid=None if grid is None else options.grid(grid),
             dtype=dtype,
+            normalise=normalise,
             device=device,
             overwrite=overwrite,
             resume=resume,
             dry_run=dry_run,
+            workers=workers,
             progress=progress,
         )

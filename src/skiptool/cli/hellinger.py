@@ -9,7 +9,6 @@ import typer
 
 from skiptool.cli import inputs, options
 from skiptool.cli.console import command
-from skiptool.errors import ArgumentError
 from skiptool.records import Outcome, Progress
 
 
@@ -18,10 +17,18 @@ def hellinger(
     stores: Annotated[
         list[str],
         typer.Argument(
-            metavar="REFERENCE OTHER...",
-            help="Feature stores (folders, URLs, .npy files), the reference first; or -.",
+            metavar="STORE_OR_FOLDER...",
+            help="Feature stores (Zarr, URLs, .npy files) and folders of them, of any number of "
+            "models; of two stores the first is the reference. Or - for paths on stdin.",
         ),
     ],
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STORE",
+            help="Reference, at most one a model, repeatable [original, training domain].",
+        ),
+    ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="PATH", help="Shift table (Parquet).")
     ] = None,
@@ -83,18 +90,18 @@ def hellinger(
 ) -> Outcome:
     """Measure how far two sets of activations are apart, layer by layer (no GPU, no model).
 
-    Example: skiptool hellinger feats_a.zarr feats_b.zarr
+    Each store is compared with the reference of its model.
+
+    Example: skiptool hellinger features -o shift.parquet
     """
     found = inputs.places(stores)
-    if len(found) < 2:
-        raise ArgumentError("one feature store given; name a reference and at least one other")
     from skiptool.cli.bins import comparison
-    from skiptool.steps.hellinger import measure_shift
+    from skiptool.steps.hellinger import measure_shifts
 
-    return measure_shift(
-        found[0],
-        found[1:],
+    return measure_shifts(
+        found,
         None if out is None else Path(out),
+        references=inputs.places(reference or ()),
         settings=comparison(
             (metric, bins, sweep_bins, range_rule, literal_eq5),
             permutations=permutations,

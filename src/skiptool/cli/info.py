@@ -13,7 +13,10 @@ from skiptool.records import Outcome, Progress
 
 @subcommand
 def info(
-    paths: Annotated[list[str], typer.Argument(help="Stores, tables, model folders; or -.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Stores, tables, models, .npy files, folders of them, URLs; or -."),
+    ],
     command: Annotated[
         bool, typer.Option("--command", help="Print only the command that makes it again.")
     ] = False,
@@ -25,7 +28,7 @@ def info(
 
     Example: skiptool info synth.zarr runs/resnet18-L1/fold0
     """
-    found = inputs.paths(paths)
+    found = inputs.places(paths)
     from skiptool.steps.info import describe
 
     return describe(found, command=command, check=check, progress=progress)

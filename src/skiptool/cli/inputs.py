@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError
+from skiptool.stores.staging import protect
 
-__all__ = ["one_path", "paths", "places", "stdin_text"]
+__all__ = ["located", "one_path", "paths", "places", "refuse_url", "stdin_text"]
 
 
 def paths(words: Sequence[str]) -> list[Path]:
@@ -25,6 +28,8 @@ def paths(words: Sequence[str]) -> list[Path]:
 def places(words: Sequence[str]) -> list[Path | str]:
     """Return inputs that may be remote: as :func:`paths`, but a URL stays the text that it is.
 
+    None of them is written over from now on (:func:`skiptool.stores.staging.guarded`).
+
     Raises
     ------
     ArgumentError
@@ -35,8 +40,9 @@ def places(words: Sequence[str]) -> list[Path | str]:
         if not word:
             raise ArgumentError("an empty path is given; is a variable of the shell not set?")
         found += _from_stdin() if word == "-" else [word]
+    protect(found)
     # A path eats one of the slashes of a URL.
-    return [word if "://" in word else Path(word) for word in found]
+    return [located(word) if "://" in word else Path(word) for word in found]
 
 
 def one_path(word: str, what: str) -> Path:
@@ -53,14 +59,41 @@ def one_path(word: str, what: str) -> Path:
     return found[0]
 
 
+def located(word: str) -> Path | str:
+    """Return a local place as a path (``file://`` too), any other URL as it is.
+
+    Examples
+    --------
+    >>> str(located("file:///data/f.zarr")), located("s3://bucket/f.zarr")
+    ('/data/f.zarr', 's3://bucket/f.zarr')
+    """
+    remote = "://" in word and not word.startswith("file://")
+    return word if remote else Path(word.removeprefix("file://").removeprefix("localhost"))
+
+
+def refuse_url(word: str | Path, remedy: str) -> None:
+    """Refuse a URL where a local path is needed, also one that has lost a slash.
+
+    Raises
+    ------
+    ArgumentError
+        Without what may be a password.
+    """
+    found = _URL.match(str(word))
+    if found is not None and not os.path.lexists(word):
+        name = found[2].partition("?")[0].rstrip("/").rpartition("/")[2].rpartition("@")[2]
+        raise ArgumentError(f"{found[1]}://.../{name}: {remedy}")
+
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+
+_COPY = "only hellinger, report and info read URLs; copy it here first"
+
+
 def _local(place: Path | str) -> Path:
-    if isinstance(place, Path):
-        return place
-    scheme, _, rest = place.partition("://")
-    name = rest.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition("@")[2]
-    raise ArgumentError(  # without what may be a password
-        f"{scheme}://.../{name}: only 'skiptool hellinger' reads remote stores; copy it here first"
-    )
+    if isinstance(place, str):
+        refuse_url(place, _COPY)
+    return Path(place)
 
 
 def _from_stdin() -> list[str]:

@@ -6,17 +6,21 @@ import re
 from collections.abc import Sequence
 
 from skiptool.errors import ArgumentError
+from skiptool.names import unquoted_name
 
 __all__ = ["label_words", "value_words"]
 
 _LABEL = re.compile(
-    r"\s*(#[0-9a-fA-F]{6}|[0-9]+\s*,\s*[0-9]+\s*,\s*[0-9]+|[0-9]+)\s*=([^,]+)", re.ASCII
+    r"\s*(#[0-9a-fA-F]{6}|[0-9]+\s*,\s*[0-9]+\s*,\s*[0-9]+|[0-9]+)\s*=(\s*\"(?:[^\"]|\"\")*\"\s*(?=,|\Z)|[^,]+)",
+    re.ASCII,
 )
 _LABELS = re.compile(rf"{_LABEL.pattern}(?:,{_LABEL.pattern})*,?", re.ASCII)
 
 
 def label_words(words: Sequence[str] | None, option: str) -> dict[int | tuple[int, int, int], str]:
     """Read repeated ``VALUE=CLASS``, ``RED,GREEN,BLUE=CLASS`` or ``#RRGGBB=CLASS``.
+
+    A class whose name holds a comma stands in double quotes.
 
     Raises
     ------
@@ -35,11 +39,11 @@ def label_words(words: Sequence[str] | None, option: str) -> dict[int | tuple[in
             raise _no_label(word, option)
         for text, name in _LABEL.findall(word):
             key = _key(text)
-            if key is None or not name.strip():
+            if key is None or not unquoted_name(name):
                 raise _no_label(word, option)
             if key in found:
                 raise ArgumentError(f"{option} {word!r}: the value {text} is given a class twice")
-            found[key] = name.strip()
+            found[key] = unquoted_name(name)
     return found
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from skiptool.errors import ArgumentError
-from skiptool.names import SKIP_LEVELS, ExportFormat, Precision
-from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
+from skiptool.names import SKIP_LEVELS, ExportFormat, Precision, split_names, unquoted_name
+from skiptool.records import Shift
 
 __all__ = [
     "Data",
@@ -19,6 +19,7 @@ __all__ = [
     "Domains",
     "DryRun",
     "Models",
+    "Normalise",
     "Overwrite",
     "PrecisionOption",
     "Resume",
@@ -76,6 +77,14 @@ PrecisionOption = Annotated[
 ]
 Models = Annotated[list[str], typer.Argument(help="Model folders, or - for paths on stdin.")]
 Data = Annotated[Path, typer.Option("--data", help="Dataset store.")]
+Normalise = Annotated[
+    str | None,
+    typer.Option(
+        "--normalise",
+        metavar="imagenet|none|MEAN/STD",
+        help="How images are scaled for a network that skiptool did not train.",
+    ),
+]
 Domains = Annotated[
     list[str] | None, typer.Option("--domain", help="Domain to read, repeatable [default: all].")
 ]
@@ -101,12 +110,14 @@ SplitOption = Annotated[
 def listed(words: Sequence[str] | None) -> tuple[str, ...]:
     """Split repeated and comma-separated values into one flat tuple.
 
+    What holds a comma stands in double quotes.
+
     Examples
     --------
-    >>> listed(["enc1,enc2", "head"])
-    ('enc1', 'enc2', 'head')
+    >>> listed(["enc1,enc2", 'head,"a, b"'])
+    ('enc1', 'enc2', 'head', 'a, b')
     """
-    parts = [part.strip() for word in words or () for part in word.split(",")]
+    parts = [unquoted_name(part) for word in words or () for part in split_names(word, ",")]
     return tuple(part for part in parts if part)
 
 
@@ -217,7 +228,7 @@ def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float]
     for word in listed(words):
         name, _, number = word.rpartition("=")
         try:
-            found.append((name, float(number)))
+            found.append((unquoted_name(name), float(number)))
         except ValueError:
             name = ""
         if not name:
@@ -225,20 +236,15 @@ def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float]
     return tuple(found)
 
 
-def shifts(words: Sequence[str] | None, sweep: str | None) -> tuple[Shift, ...]:
-    """Return the shifts of ``--shift`` and ``--sweep``; the original image where neither is given.
+def shifts(words: Sequence[str] | None) -> tuple[Shift, ...]:
+    """Return the shifts of ``--shift``.
 
     Raises
     ------
     ArgumentError
-        If a shift or the sweep is unknown.
+        If one is unknown.
     """
-    named = tuple(Shift.parse(word) for word in listed(words))
-    if sweep is None:
-        return named or (ORIGINAL,)
-    if sweep != "paper":
-        raise ArgumentError(f"--sweep {sweep}: unknown; expected paper")
-    return tuple(dict.fromkeys((*PAPER_SWEEP, *named)))
+    return tuple(Shift.parse(word) for word in listed(words))
 
 
 def skips(prune: Sequence[int] | None, kept: Sequence[str] | None) -> tuple[tuple[int, ...], ...]:

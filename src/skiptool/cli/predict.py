@@ -16,7 +16,7 @@ from skiptool.records import Outcome, Progress
 @command
 def predict(
     models: options.Models,
-    data: options.Data,
+    data: Annotated[list[Path], typer.Option("--data", help="Dataset store, repeatable.")],
     shift: options.Shifts = None,
     sweep: options.Sweep = None,
     split: Annotated[
@@ -59,11 +59,13 @@ def predict(
         typer.Option(min=1, help="Draw the N lowest of a model and domain [default: all]."),
     ] = None,
     precision: options.PrecisionOption = Precision.AUTO,
+    normalise: options.Normalise = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    workers: options.Workers = None,
     *,
     progress: Progress,
 ) -> Outcome:
@@ -75,7 +77,7 @@ def predict(
     Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
     found = inputs.paths(models)
-    shifts = options.shifts(shift, sweep)
+    shifts = options.shifts(shift)
     from skiptool.model.threads import threads_used
     from skiptool.steps.predict.step import predict_dataset
 
@@ -85,6 +87,7 @@ def predict(
             data,
             Path(out),
             shifts=shifts,
+            sweep=sweep,
             domains=domain or (),
             split=split,
             ensemble=ensemble,
@@ -94,10 +97,12 @@ def predict(
             masks=masks,
             overlays=overlays,
             overlay_count=overlay_count,
+            normalise=normalise,
             device=device,
             precision=precision,
             overwrite=overwrite,
             resume=resume,
             dry_run=dry_run,
+            workers=workers,
             progress=progress,
         )

@@ -33,8 +33,8 @@ def report(
             *("--out", "-o"),
             metavar="PATH",
             help=(
-                "HTML page, its numbers beside it as .parquet [default: print the numbers; "
-                "report.html at the end of a pipe]."
+                "HTML page, its numbers beside it in NAME-numbers.parquet [default: print the "
+                "numbers; report.html at the end of a pipe]."
             ),
         ),
     ] = None,
@@ -56,7 +56,7 @@ def report(
 
     Example: skiptool report predictions.parquet shift.parquet -o report.html
     """
-    found = inputs.paths(tables)
+    found = inputs.places(tables)
     chosen = options.choices(formats, PictureFormat, "--format")
     if out is None and figures is None and "-" in tables:
         # The last command of a pipe has nobody to read its numbers: it leaves the page.

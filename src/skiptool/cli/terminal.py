@@ -39,7 +39,7 @@ class Terminal:
     """Progress and warnings on stderr (see :class:`skiptool.records.Progress`)."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._bars: Bars | None = None
         width = None if sys.stderr.isatty() else PLAIN_WIDTH
         self.console = open_console(_People, stderr=True, quiet=quiet, width=width)
@@ -47,7 +47,7 @@ class Terminal:
     @contextmanager
     def task(self, text: str, total: int) -> Iterator[Task]:
         """Show a bar on a terminal, a plain line now and then elsewhere."""
-        if self._quiet or not self.console.is_terminal:
+        if self.quiet or not self.console.is_terminal:
             yield _Lines(self, text, total)
             return
         if self._bars is not None:  # a task within a task: one display for both

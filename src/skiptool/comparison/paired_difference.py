@@ -38,7 +38,7 @@ def check_paired(sets: Sets, design: Design) -> None:
             "the sets are not paired; drop this metric, or give stores of the same images"
         )
     _partners(sets, design)
-    for layer in sets[0].layers:
+    for layer in (name for name in sets[0].layers if name in sets[1].layers):
         vectors = [each.shape(layer)[2] for each in sets]
         if vectors[0] != vectors[1]:
             raise MismatchError(

@@ -19,10 +19,11 @@ from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.transmission import add_transmission
 from skiptool.comparison.units import IMAGE, equal_draw, paired_units, unit_column
 from skiptool.errors import MismatchError
+from skiptool.names import in_data_flow
 from skiptool.records import SILENT, Progress
 from skiptool.stats.permutation import adjusted_p_values, relabellings
 
-__all__ = ["Pair", "check_alike", "measure_pairs"]
+__all__ = ["Pair", "check_alike", "common_layers", "left_out", "measure_pairs"]
 
 Pair = tuple[int, int]
 """Places of the reference and of the other set."""
@@ -40,12 +41,13 @@ def measure_pairs(
     """Measure pairs of sets: designs, and results layer by layer, in the order of the pairs.
 
     Layers are worked off one after the other, all pairs in each, so that what one pair has read
-    serves the next: every set is read once (unless ``keep`` is off, for other machines).
+    serves the next: every set is read once (unless ``keep`` is off, for other machines). A pair is
+    measured at the layers that both sets have; :func:`left_out` says which others there are.
 
     Raises
     ------
     MismatchError
-        If the sets of a pair have other layers or channels, or no pairs of units.
+        If the sets of a pair have no layer in common, or other channels, or no pairs of units.
     FormatError
         If activations are damaged or not finite.
     SourceError
@@ -56,13 +58,17 @@ def measure_pairs(
         check_alike(sets[first], sets[second])
         designs.append(_design(sets[first], sets[second], settings))
         check_layerwise((sets[first], sets[second]), designs[-1], settings)
-    layers = sets[0].layers
+    shared = [common_layers(sets[first], sets[second]) for first, second in pairs]
     found: list[list[Measured]] = [[] for _ in pairs]
-    images = sum(len(sets[i]) for pair in pairs for i in pair)
-    with progress.task("hellinger", images * len(layers)) as task:
-        for layer in layers:
-            with keeping(sets, pairs if keep else (), layer, settings.budget // 2) as kept:
-                for place, (first, second) in enumerate(pairs):
+    images = [sum(len(sets[i]) for i in pair) for pair in pairs]
+    blocks = sum(count * len(layers) for count, layers in zip(images, shared, strict=True))
+    with progress.task("hellinger", blocks) as task:
+        for layer in in_data_flow(layer for layers in shared for layer in layers):
+            here = [place for place, layers in enumerate(shared) if layer in layers]
+            again = [pairs[place] for place in here] if keep else []
+            with keeping(sets, again, layer, settings.budget // 2) as kept:
+                for place in here:
+                    first, second = pairs[place]
                     pair = (kept[first], kept[second])
                     comparison = Comparison(pair, designs[place], settings, mapper, task)
                     known = measure_layer(comparison, layer)
@@ -74,7 +80,7 @@ def measure_pairs(
 
 
 def check_alike(reference: Activations, other: Activations) -> None:
-    """Refuse two sets whose layers or channels differ.
+    """Refuse two sets without a layer in common, or whose channels differ at one.
 
     Raises
     ------
@@ -82,20 +88,32 @@ def check_alike(reference: Activations, other: Activations) -> None:
         Says what differs.
     """
     where = f"{other.where} against {reference.where}"
-    if set(other.layers) != set(reference.layers):
-        missing = [name for name in reference.layers if name not in other.layers]
-        extra = [name for name in other.layers if name not in reference.layers]
+    both = common_layers(reference, other)
+    if not both:
+        ours, theirs = (", ".join(each.layers) for each in (reference, other))
         raise MismatchError(
-            f"{where}: layers differ (missing: {', '.join(missing) or 'none'}; extra: "
-            f"{', '.join(extra) or 'none'}); extract both with the same --layers"
+            f"{where}: no layer in common (the reference has {ours}; the other {theirs}); extract "
+            "both with the same --layers"
         )
-    for name in reference.layers:
-        ours, theirs = reference.shape(name)[1], other.shape(name)[1]
-        if ours != theirs:
+    for name in both:
+        own, given = (each.shape(name)[1] for each in (reference, other))
+        if own != given:
             raise MismatchError(
-                f"{where}: layer {name} has {theirs} channels, the reference {ours}; extract both "
+                f"{where}: layer {name} has {given} channels, the reference {own}; extract both "
                 "with one model"
             )
+
+
+def common_layers(reference: Activations, other: Activations) -> tuple[str, ...]:
+    """Return the layers that both sets have, in the order of the reference."""
+    return tuple(name for name in reference.layers if name in other.layers)
+
+
+def left_out(reference: Activations, other: Activations) -> tuple[str, ...]:
+    """Return the layers that only one of two sets has, in data flow."""
+    both = {*reference.layers} & {*other.layers}
+    found = in_data_flow([*reference.layers, *other.layers])
+    return tuple(name for name in found if name not in both)
 
 
 def _design(reference: Activations, other: Activations, settings: Settings) -> Design:

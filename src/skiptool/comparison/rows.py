@@ -11,7 +11,7 @@ import numpy as np
 from skiptool.comparison.binned import Design
 from skiptool.comparison.results import ALPHA, Measured
 from skiptool.comparison.sets import Activations, Settings
-from skiptool.comparison.units import IMAGE, SUBJECT, repeats
+from skiptool.comparison.units import IMAGE, SUBJECT, repeats, stranger
 from skiptool.names import RangeRule
 
 if TYPE_CHECKING:
@@ -120,7 +120,15 @@ def pair_warnings(sets: Sequence[Activations], design: Design) -> tuple[str, ...
         )
     if min(len(design.reference), len(design.other)) < 2:
         found.append(f"an interval needs at least 2 units of each set, not {units}")
-    vectors = {tuple(each.shape(name)[2] for each in sets) for name in sets[0].layers}
+    same_data = sets[0].dataset_id is not None and sets[0].dataset_id == sets[1].dataset_id
+    strange = stranger(*sets) if same_data and not design.paired else None
+    if strange is not None:
+        found.append(
+            f"images of one name are of different subjects ({strange}, for one), so the sets are "
+            "not paired"
+        )
+    both = [name for name in sets[0].layers if name in sets[1].layers]
+    vectors = {tuple(each.shape(name)[2] for each in sets) for name in both}
     unequal = sorted(sizes for sizes in vectors if sizes[0] != sizes[1])
     if design.permutations and (design.draw or unequal):
         what = [f"{min(each)} of the vectors of each image" for each in unequal[:1]]

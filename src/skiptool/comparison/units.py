@@ -38,6 +38,7 @@ __all__ = [
     "least_p_value",
     "paired_units",
     "repeats",
+    "stranger",
     "unit_column",
 ]
 
@@ -119,21 +120,23 @@ def paired_units(
 ) -> tuple[Units, Units, bool]:
     """Find the units of two sets and whether they come in pairs.
 
-    Sets are paired where both are of one dataset and hold the same images; units of equal number
-    are then of equal name.
+    Sets are paired where both are of one dataset and hold the same images, of the same subjects
+    where both know these; units of equal number are then of equal name.
 
     Raises
     ------
     ArgumentError
         If a set has no such column as ``settings.group``.
     MismatchError
-        If pairs are asked for and the units differ.
+        If pairs are asked for and the units, or the subjects of images of one name, differ.
     """
     group = unit_column(reference, other, settings)
     names = [_names(each, group) for each in (reference, other)]
     paired = _same_images(reference, other) if settings.paired is None else settings.paired
     if paired:
         _check_pairs(names, reference, other)
+        if group is None:
+            _check_subjects(reference, other)
         known = {name: number for number, name in enumerate(dict.fromkeys(names[0]))}
         first, second = ([known[name] for name in each] for each in names)
         return _units(first), _units(second), True
@@ -281,7 +284,33 @@ def _same_images(reference: Activations, other: Activations) -> bool:
     if reference.dataset_id is None or reference.dataset_id != other.dataset_id:
         return False
     first, second = (sorted(_names(each, None)) for each in (reference, other))
-    return first == second
+    return first == second and stranger(reference, other) is None
+
+
+def stranger(reference: Activations, other: Activations) -> str | None:
+    """Return the name of an image that is of another subject in the other set.
+
+    None where there is none, or a set does not know subjects: equal names are then the same image.
+    """
+    if not all(SUBJECT in each.columns for each in (reference, other)):
+        return None
+    first, second = (
+        dict(zip(_names(each, None), map(str, each.columns[SUBJECT]), strict=True))
+        for each in (reference, other)
+    )
+    for name, subject in first.items():
+        if subject and second.get(name) and second[name] != subject:
+            return name
+    return None
+
+
+def _check_subjects(reference: Activations, other: Activations) -> None:
+    name = stranger(reference, other)
+    if name is not None:
+        raise MismatchError(
+            f"{other.where} against {reference.where}: asked to be paired, but {name!r} is of "
+            "another subject in each; give --unpaired, or stores of the same images"
+        )
 
 
 def _check_pairs(

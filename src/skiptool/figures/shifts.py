@@ -195,12 +195,24 @@ def _shift_order(facts: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def _names(found: Sequence[Compared]) -> list[str]:
-    """Name comparisons, with their dataset where those of two datasets would be called alike."""
+    """Name comparisons, no two alike: with their dataset, or a number, where need be."""
     titles = [title_of(each.facts) for each in found]
     datasets: dict[str, set[str | None]] = {}
     for each, title in zip(found, titles, strict=True):
         datasets.setdefault(title, set()).add(each.facts["dataset"])
-    return [
+    names = [
         f"{title} ({each.facts['dataset']})" if len(datasets[title]) > 1 else title
         for each, title in zip(found, titles, strict=True)
     ]
+    measured = [
+        (name, *map(each.facts.get, _MEASURED)) for name, each in zip(names, found, strict=True)
+    ]
+    again = [measured[:place].count(one) for place, one in enumerate(measured)]
+    return [
+        f"{name} ({number + 1})" if number else name
+        for name, number in zip(names, again, strict=True)
+    ]
+
+
+_MEASURED = ("metric", "bins", "range_rule", "reference_split", "split")
+"""What titles tell apart beside the names of what is compared."""

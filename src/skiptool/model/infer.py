@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from skiptool.model.batches import as_input
-from skiptool.model.hardware import autocast, exact_float32
+from skiptool.model.hardware import autocast, exact_float32, instructions
 
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from skiptool.names import Precision
     from skiptool.records import Image, UInt8
 
-__all__ = ["forward_batches", "place", "predict_labels", "read_ahead", "side_by_side", "to_device"]
+__all__ = [
+    *("arithmetic", "forward_batches", "most_probable", "place", "predict_labels", "probabilities"),
+    *("read_ahead", "side_by_side", "to_device"),
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +32,27 @@ PIXELS, GPU_PIXELS = 2**17, 2**22
 
 LANES = 4
 """Most batches side by side: each holds its own maps in memory, and waits for Python's lock."""
+
+
+def arithmetic(device: str, precision: Precision) -> dict[str, str | int]:
+    """Say what the last digits of a network's results depend on beside its weights and images.
+
+    Parameters
+    ----------
+    device, precision : str, Precision
+        Both resolved.
+
+    Returns
+    -------
+    dict
+        ``device``, ``precision``, ``threads`` of torch, ``batch_pixels`` that run through a network
+        at once, ``instructions`` (of the processor, or the name of the GPU), ``torch``.
+    """
+    return {
+        **{"device": device, "precision": precision.value, "threads": torch.get_num_threads()},
+        "batch_pixels": PIXELS if device == "cpu" else GPU_PIXELS,
+        **{"instructions": instructions(device), "torch": torch.__version__},
+    }
 
 
 def place(network: SegmentationModel, device: str) -> SegmentationModel:
@@ -132,6 +156,40 @@ def side_by_side(work: Callable[[T], R], batches: Sequence[T]) -> list[R]:
             torch.set_num_threads(threads)  # what threads to come take over
 
 
+def most_probable(logits: torch.Tensor) -> torch.Tensor:
+    """Return the most probable class of each pixel, the lower one where two are equal.
+
+    Parameters
+    ----------
+    logits : float, shape (N, J, H, W)
+        J of 1: the logit of the only foreground class, which is taken where it is above 0.
+
+    Returns
+    -------
+    int64, shape (N, H, W)
+
+    Examples
+    --------
+    >>> most_probable(torch.tensor([-1.0, 0.0, 0.5]).reshape(1, 1, 1, 3)).tolist()
+    [[[0, 0, 1]]]
+    """
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+
+
+def probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Return the probability of each class, float32 (N, J, H, W); of a single logit, of two.
+
+    Examples
+    --------
+    >>> probabilities(torch.zeros(1, 1, 1, 1)).flatten().tolist()
+    [0.5, 0.5]
+    """
+    whole = logits.float()
+    if logits.shape[1] == 1:
+        return torch.cat([(-whole).sigmoid(), whole.sigmoid()], dim=1)
+    return whole.softmax(dim=1)
+
+
 def predict_labels(
     network: SegmentationModel, images: Image, device: str, precision: Precision
 ) -> UInt8:
@@ -155,6 +213,6 @@ def predict_labels(
     place(network, device)
     exact = exact_float32(device)
     with torch.inference_mode(), exact, autocast(precision, device):
-        labels = network(to_device(images, device)).argmax(dim=1)
+        labels = most_probable(network(to_device(images, device)))
     predicted: UInt8 = labels.to(torch.uint8).cpu().numpy()
     return predicted

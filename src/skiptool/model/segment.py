@@ -16,7 +16,7 @@ import torch
 from skiptool.errors import ArgumentError
 from skiptool.model.faults import memory_told
 from skiptool.model.hardware import autocast, exact_float32
-from skiptool.model.infer import to_device
+from skiptool.model.infer import most_probable, probabilities, to_device
 from skiptool.names import IGNORE
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ def segment(
         with autocast(precision, device):
             for number, network in enumerate(networks):
                 logits = network(inputs)
-                labels.append(logits.argmax(dim=1))
+                labels.append(most_probable(logits))
                 for place in (k for k, members in enumerate(ensembles) if number in members):
-                    share = logits.float().softmax(dim=1)
+                    share = probabilities(logits)
                     before = shares[place]
                     # a sum: its largest class is that of the mean
                     shares[place] = share if before is None else before.add_(share)

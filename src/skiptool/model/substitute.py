@@ -22,7 +22,7 @@ import torch
 
 from skiptool.model.faults import memory_told
 from skiptool.model.hardware import autocast, exact_float32
-from skiptool.model.infer import to_device
+from skiptool.model.infer import most_probable, to_device
 from skiptool.model.segment import count_cells, truth_cells
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def count_substituted(
             for images in shifted:
                 other = network.encoder(to_device(images, device))
                 for parts in sets:
-                    labels = decode(network, own, other, parts).argmax(dim=1)
+                    labels = most_probable(decode(network, own, other, parts))
                     found.append(count_cells(cells, labels, classes))
         shape = (len(shifted), len(sets), count, classes, classes)
         result: Int64 = torch.stack(found).view(shape).cpu().numpy()

@@ -8,6 +8,7 @@ model hub for anything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,15 +22,20 @@ from skiptool.errors import ArgumentError, FormatError, near
 from skiptool.model.decoders import prune
 from skiptool.model.seeds import Stream, seeded
 from skiptool.names import SKIP_LEVELS, Arch
-from skiptool.records import STRIDE
+from skiptool.records import AS_IT_IS, STRIDE
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Architecture
+    from skiptool.records import AnyArray, Architecture, Normalisation
 
 __all__ = ["build", "parameter_count", "restore", "state"]
 
 STAGES = 5
 TIMM = "tu-"
+_OF_WEIGHTS = (
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
+    "pretrained_strict",
+)
+"""Arguments of timm that would load weights from elsewhere."""
 
 
 def build(architecture: Architecture, seed: int = 0) -> SegmentationModel:
@@ -82,6 +88,31 @@ def _check(architecture: Architecture) -> None:
             f"encoder {name!r}: unknown to segmentation-models-pytorch {smp.__version__}"
             f"{near(name, known)}"
         )
+    _check_options(architecture)
+
+
+def _check_options(architecture: Architecture) -> None:
+    """Refuse options that SMP would drop without a word, and those that fetch or unpickle weights.
+
+    SMP hands what it does not know to its encoder: that of timm reads it, one of its own does not.
+    """
+    of_timm = architecture.encoder.startswith(TIMM)
+    for name, _ in architecture.options:
+        if name in _OF_WEIGHTS:
+            raise ArgumentError(
+                f"option {name!r} of encoder {architecture.encoder!r}: says where weights come "
+                "from, a model folder has its own; take it out of its config.json"
+            )
+        if not of_timm and name != "output_stride":
+            raise ArgumentError(
+                f"option {name!r} of encoder {architecture.encoder!r}: not known here, and "
+                f"segmentation-models-pytorch {smp.__version__} does nothing with it; take it out "
+                "of config.json if the network was trained without it"
+            )
+
+
+def _named(architecture: Architecture) -> str:
+    return ", ".join(f"{name}={value}" for name, value in architecture.options)
 
 
 def _known(encoder: str) -> bool:
@@ -98,11 +129,18 @@ def _baseline(architecture: Architecture) -> SegmentationModel:
             architecture.encoder,
             encoder_weights=None,
             in_channels=architecture.channels,
-            classes=len(architecture.classes),
+            classes=architecture.logits,
+            **{name: json.loads(value) for name, value in architecture.options},
         )
         stages = len(network.encoder.out_channels) - 1
         stride = network.encoder.output_stride
     except Exception as error:  # SMP and timm refuse in many ways: ValueError, AssertionError ...
+        if architecture.options:
+            raise ArgumentError(
+                f"encoder {architecture.encoder!r}: no {name} can be built with "
+                f"{_named(architecture)} ({_first_line(error)}); skiptool works with "
+                f"segmentation-models-pytorch {smp.__version__}"
+            ) from error
         other = "" if architecture.arch == Arch.UNET else f", or --arch {Arch.UNET}"
         raise ArgumentError(
             f"encoder {architecture.encoder!r}: no {name} can be built on it "
@@ -146,7 +184,11 @@ def state(network: torch.nn.Module) -> dict[str, AnyArray]:
     }
 
 
-def restore(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> SegmentationModel:
+def restore(
+    architecture: Architecture,
+    tensors: Mapping[str, AnyArray],
+    normalisation: Normalisation = AS_IT_IS,
+) -> SegmentationModel:
     """Build the network that `state` described.
 
     Parameters
@@ -154,6 +196,9 @@ def restore(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> Segm
     architecture : Architecture
         What the tensors were trained as.
     tensors : mapping of str to array
+    normalisation : Normalisation
+        Scaling that goes in front of the encoder, for networks that others trained; images come in
+        [0, 1] all the same.
 
     Returns
     -------
@@ -169,8 +214,24 @@ def restore(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> Segm
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     _compare(expected, {name: array.shape for name, array in tensors.items()}, architecture)
     network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in tensors.items()})
+    if normalisation:
+        _normalise(network.encoder, normalisation)
     network.eval()
     return network
+
+
+def _normalise(encoder: torch.nn.Module, normalisation: Normalisation) -> None:
+    """Scale what goes into an encoder; its weights and the names of its modules stay."""
+    for name, numbers in (("mean", normalisation.mean), ("std", normalisation.std)):
+        values = torch.tensor(numbers).reshape(1, -1, 1, 1)
+        encoder.register_buffer(f"normalised_{name}", values, persistent=False)
+    encoder.register_forward_pre_hook(_scaled)
+
+
+def _scaled(encoder: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    images, *others = inputs
+    mean, std = encoder.get_buffer("normalised_mean"), encoder.get_buffer("normalised_std")
+    return (images - mean) / std, *others
 
 
 def _compare(
@@ -188,6 +249,6 @@ def _compare(
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise FormatError(
-            f"weights do not fit {architecture.folder} with {len(architecture.classes)} classes: "
+            f"weights do not fit {architecture.folder} with {architecture.logits} output channels: "
             f"tensor {faults[0]}{more}; use the configuration they were saved with"
         )

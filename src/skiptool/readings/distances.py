@@ -74,7 +74,8 @@ def read_distances(
     for values in zip(*layers.values(), strict=True):
         row = dict(zip(names, values, strict=True))
         row["channels"] = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), _NO_CHANNELS)
-        stores = () if row["shift"] is not None else (row["reference"], row["other"])
+        # of what others made no more is known than which two sets were compared
+        stores = () if row["shift"] is not None else (row["reference"], row["other"], *_pair(row))
         key = (*(row[name] for name in _COMPARED), *stores)
         groups.setdefault(key, {}).setdefault((*_pair(row), row["layer"]), row)
     return [_compared(list(group.values())) for group in groups.values()]

@@ -117,8 +117,8 @@ class NetworkDistances:
 
     @property
     def name(self) -> str:
-        """Encoder and pruning."""
-        return f"{self.family} {self.pruning}"
+        """Encoder and pruning; ``network`` where nothing is known of it."""
+        return f"{self.family} {self.pruning}".strip() or "network"
 
     @property
     def skips(self) -> tuple[int, ...]:

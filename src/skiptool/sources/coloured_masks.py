@@ -9,6 +9,7 @@ import numpy as np
 
 from skiptool.errors import SourceError
 from skiptool.sources.decoding import decoded, refuse_inverted
+from skiptool.sources.deep_pictures import check_alpha, deep_picture, refuse_as_mask
 
 if TYPE_CHECKING:
     from skiptool.records import Int64, UInt8
@@ -37,17 +38,18 @@ def read_colours(path: Path) -> UInt8:
         As :func:`skiptool.sources.pictures.read_picture`; and if the file is a JPEG (which blurs
         colours), or a pixel is half transparent, so that its colour is in doubt.
     """
-    picture, packing = decoded(path)
+    deep = deep_picture(path)
+    if deep is not None and deep.values.dtype != np.bool_:
+        refuse_as_mask(deep, path)
+        raise _no_colours(path)
+    picture, _ = decoded(path)
     if "jpeg" in (str(picture.format).lower(), picture.info.get("compression")):
         raise SourceError(
             f"{path}: a mask as JPEG, whose compression blurs colours; expected PNG or TIFF"
         )
     refuse_inverted(picture, path)
-    if picture.mode.startswith(("I", "F")) or ";16" in packing:
-        raise SourceError(
-            f"{path}: a mask of more than 8 bits a channel has values, not colours; map these with "
-            "--labels VALUE=CLASS"
-        )
+    if picture.mode.startswith(("I", "F")):
+        raise _no_colours(path)
     if not picture.has_transparency_data:
         return np.array(picture.convert("RGB"))
     pixels = np.array(picture.convert("RGBA"))
@@ -58,8 +60,17 @@ def read_colours(path: Path) -> UInt8:
             f"{path}: half transparent at x {x}, y {y}, so that its colour is in doubt; save the "
             "mask without smooth edges"
         )
+    if pixels[..., :3].any():  # an overlay on which nothing is drawn holds no colour either
+        check_alpha(float(alpha.max()) / 255, path)
     colours: UInt8 = np.where(alpha[..., None] == 0, np.uint8(0), pixels[..., :3])
     return colours
+
+
+def _no_colours(path: Path) -> SourceError:
+    return SourceError(
+        f"{path}: a mask of more than 8 bits a channel has values, not colours; map these with "
+        "--labels VALUE=CLASS"
+    )
 
 
 def packed(colours: UInt8) -> Int64:

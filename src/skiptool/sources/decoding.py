@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from skiptool.errors import SourceError
+from skiptool.sources.deep_pictures import (
+    UPRIGHT,
+    inverted,
+    refuse_large,
+    refuse_turned,
+    too_large,
+)
 
 __all__ = ["decoded", "refuse_inverted"]
 
@@ -34,18 +40,21 @@ _SAMPLES, _DEPTH = 277, 32997
 """TIFF tags: channels of a pixel, and slices of a volume in one page."""
 
 _ORIENTATION, _PHOTOMETRIC = 274, 262
-_UPRIGHT, _MIN_IS_WHITE = 1, 0
+_MIN_IS_WHITE = 0
 
 _GREY_MODES: Final = ("1", "L", "I", "F")
 
 
-def decoded(path: Path) -> tuple[Image.Image, str]:
+def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
     """Decode one picture.
 
     Parameters
     ----------
     path : Path
         PNG, TIFF (one page) or JPEG; told by content, not suffix.
+    upright : bool, optional
+        Turn a PNG or JPEG that is stored turned, by its orientation in EXIF or XMP. By default it
+        is refused, as a TIFF always is; where False is given, by an error that names the option.
 
     Returns
     -------
@@ -66,16 +75,18 @@ def decoded(path: Path) -> tuple[Image.Image, str]:
         # No catch_warnings here: pictures are read in threads, and filters belong to all of them.
         with Image.open(path, formats=_FORMATS) as picture:
             # Pillow only warns up to twice its limit; we refuse before anything is decoded.
-            if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError
+            refuse_large(picture.width, picture.height, path)
             _check_pages(picture, path)
             packing = _packing(picture)
-            picture.load()
+            stored = getattr(picture, "tag_v2", {}).get(_ORIENTATION, UPRIGHT)
+            picture.load()  # what a PNG says of itself may stand behind its pixels
+            kind = "TIFF" if picture.format == "TIFF" else "EXIF"
+            orientation = stored if kind == "TIFF" else picture.getexif().get(_ORIENTATION, UPRIGHT)
+            if orientation in range(1, 9) and not (upright and kind == "EXIF"):
+                refuse_turned(orientation, kind, path, option=upright is False)
+            ImageOps.exif_transpose(picture, in_place=True)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise SourceError(
-            f"{path}: more pixels than the {Image.MAX_IMAGE_PIXELS:,} that a picture may have; "
-            "cut it into patches, or read it as a slide"
-        ) from None
+        raise too_large(path) from None
     except UnidentifiedImageError:
         raise SourceError(
             f"{path}: no picture that can be read; expected a PNG, TIFF or JPEG that is whole"
@@ -100,11 +111,6 @@ def _check_pages(picture: Image.Image, path: Path) -> None:
             f"{path}: a volume of {tags[_DEPTH]} slices; expected one picture. Save the slices "
             "as pictures"
         )
-    # Pillow would turn it, and a mask beside it need not say the same.
-    if tags.get(_ORIENTATION, _UPRIGHT) != _UPRIGHT:
-        raise SourceError(
-            f"{path}: is stored turned (TIFF orientation {tags[_ORIENTATION]}); save it upright"
-        )
     # Pillow would show the first of them and be silent about the others.
     if tags.get(_SAMPLES, 1) > 1 and picture.mode.partition(";")[0] in _GREY_MODES:
         raise SourceError(
@@ -122,9 +128,7 @@ def refuse_inverted(picture: Image.Image, path: Path) -> None:
         As said: Pillow inverts those of up to 8 bits, and no others.
     """
     if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
-        raise SourceError(
-            f"{path}: its lowest value is white (TIFF photometric 0); invert it, and save it again"
-        )
+        raise inverted(path)
 
 
 def _packing(picture: ImageFile.ImageFile) -> str:

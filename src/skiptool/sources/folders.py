@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from skiptool.errors import SourceError
 from skiptool.sources.manifest import Row
-from skiptool.sources.naming import NamePattern, by_folders
+from skiptool.sources.naming import MaskPattern, NamePattern, by_folders
 from skiptool.sources.pictures import PICTURE_SUFFIXES
 
 __all__ = ["DOMAIN", "identified", "pair_folders"]
@@ -21,19 +21,26 @@ _NOTES = ("thumbs.db", "desktop.ini")
 
 
 def pair_folders(
-    images: Path, masks: Path, domain: str | None = None, pattern: NamePattern | None = None
+    images: Path,
+    masks: Path,
+    domain: str | None = None,
+    pattern: NamePattern | None = None,
+    mask_pattern: MaskPattern | None = None,
 ) -> tuple[list[Row], list[str]]:
     """Match pictures in two folders, and the folders in these, by names without suffix.
 
     Parameters
     ----------
     images, masks : Path
-        Folders of pictures; a mask has the relative path of its image, whatever the suffix.
+        Folders of pictures; a mask has the relative path of its image, whatever the suffix. One
+        folder may hold both.
     domain : str, optional
         Domain of all images.
     pattern : NamePattern, optional
         Says what names mean; without it folders do, see
         :func:`skiptool.sources.naming.by_folders`.
+    mask_pattern : MaskPattern, optional
+        How masks are called where they do not have the names of their images.
 
     Returns
     -------
@@ -41,35 +48,67 @@ def pair_folders(
         Columns image, mask, domain, subject, id and, if the pattern has it, split; by name.
     failures : list of str
         One line for each file that is left out: an image without mask or a mask without image, two
-        files of one name, no picture by its suffix, or a name that does not fit the pattern.
+        files of one name, no picture by its suffix, or a name that does not fit a pattern.
 
     Raises
     ------
     SourceError
-        If a folder is missing or holds no picture.
+        If a folder is missing or holds no picture, or nothing fits but another pattern would.
     """
     found, failures = _pictures(images, masks)
+    one_folder = os.path.isdir(masks) and os.path.samefile(images, masks)
+    if one_folder and mask_pattern is None:
+        raise SourceError(
+            f"{images}: is the folder of images and of masks; tell these apart by --mask-pattern, "
+            'such as "{}_mask"'
+        )
     known, lost = _pictures(masks, images)
     failures += [line for line in lost if line not in failures]  # where both are one folder
+    called = _mask_names(found, mask_pattern)
+    if one_folder:
+        own = set(called.values())  # what is a mask is no image, and the other way round
+        found = {name: paths for name, paths in found.items() if name not in own}
+        known = {name: paths for name, paths in known.items() if name not in found}
     rows: list[Row] = []
     for name, paths in found.items():
-        there = known.get(name, [])
+        called_so = called[name]
+        there = known.get(called_so or "", [])
         try:
             image, mask = _single(paths), _single(there)
+            if called_so is None and mask_pattern is not None:
+                raise SourceError(f"{image}: does not fit --mask-pattern {mask_pattern.text}")
             if not there:
-                raise SourceError(f"{image}: no mask named {name}.* in {masks}")
+                raise SourceError(f"{image}: no mask named {called_so}.* in {masks}")
             relative = image.relative_to(images).as_posix()
             identity = identified(relative, domain, pattern)
         except SourceError as error:
             failures.append(str(error))
         else:
             rows.append({"image": str(image), "mask": str(mask), **identity})
+    matched = {called[name] for name in found}
     failures += [
-        f"{paths[0]}: no image named {name}.* in {images}"
+        f"{paths[0]}: no image {f'named {name}.*' if mask_pattern is None else 'of it'} in {images}"
         for name, paths in known.items()
-        if name not in found
+        if name not in matched
     ]
+    if not matched & set(known):
+        _refuse_other_names(masks, list(found), list(known))
     return rows, failures
+
+
+def _mask_names(found: Iterable[str], pattern: MaskPattern | None) -> dict[str, str | None]:
+    """Return how the mask of each picture is called, None where its name does not fit."""
+    return {name: name if pattern is None else pattern.mask_of(name) for name in found}
+
+
+def _refuse_other_names(masks: Path, found: Sequence[str], known: Sequence[str]) -> None:
+    """Name the pattern by which every image would have a mask, if there is one."""
+    other = MaskPattern.guess(found, known)
+    if other is not None:
+        raise SourceError(
+            f"{masks}: no mask is named as it should be, but all {len(found)} images have one by "
+            f'another pattern; give --mask-pattern "{other.text}"'
+        )
 
 
 def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Mapping[str, str]:

@@ -1,10 +1,11 @@
 """Pictures of any depth in the two forms that a dataset store knows.
 
 A picture of 8 bits is uint8 (H, W, 3), grey repeated, so that colour shifts and pretrained encoders
-take it as it is; grey of more than 8 bits (16-bit and 32-bit integers, floats) is float32 (H, W, 1)
-in [0, 1], so that no level is lost; colour of 16 bits is rounded to 8. ``channels`` asks for one
-form or the other. Transparency is laid over white. EXIF orientation is not applied, as a mask
-beside the picture would not follow it.
+take it as it is; grey of any other type (integers of 16 to 64 bits, signed ones, floats) is float32
+(H, W, 1) in [0, 1], so that no level of 16 bits is lost; colour of more bits is rounded to 8.
+``channels`` asks for one form or the other. Transparency is laid over white. What is stored turned
+(EXIF orientation) is refused unless it is asked to be turned, as a mask beside the picture need not
+follow it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.decoding import decoded, refuse_inverted
+from skiptool.sources.decoding import decoded
+from skiptool.sources.deep_pictures import Deep, deep_picture, over_white, shown_values
 from skiptool.sources.pictures import in_colours, write_grey, write_picture
 from skiptool.sources.scale import FULL, Scale
 
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["as_eight_bits", "read_intensities", "write_intensities"]
 
-_EXTRA_SAMPLES, _UNSPECIFIED, _PREMULTIPLIED = 338, 0, 1
-_WHITE_16 = 65535
+_WHITE = np.iinfo(np.uint16).max
 
 
 def read_intensities(
-    paths: Sequence[Path], scale: Scale = FULL, channels: int | None = None
+    paths: Sequence[Path],
+    scale: Scale = FULL,
+    channels: int | None = None,
+    *,
+    upright: bool = False,
 ) -> Image:
     """Read an image as a store keeps it.
 
@@ -43,6 +47,8 @@ def read_intensities(
         Which values are black and white.
     channels : {1, 3}, optional
         Form that is asked for; by default the file decides (see above).
+    upright : bool
+        Turn what is stored turned.
 
     Returns
     -------
@@ -54,7 +60,8 @@ def read_intensities(
         If a file is no such picture, is coloured where one channel is asked for, or its values have
         no scale; or if three pictures differ in size or are not grey.
     """
-    values = _values(paths[0]) if len(paths) == 1 else _stacked(paths)
+    parts = [_values(path, upright) for path in paths]
+    values = parts[0] if len(paths) == 1 else _stacked(paths, parts)
     where = str(paths[0])
     if channels == 1 and values.ndim == 3:
         if (values != values[..., :1]).any():
@@ -92,8 +99,7 @@ def as_eight_bits(intensities: Float32) -> UInt8:
     return rounded
 
 
-def _stacked(paths: Sequence[Path]) -> AnyArray:
-    parts = [_values(path) for path in paths]
+def _stacked(paths: Sequence[Path], parts: Sequence[AnyArray]) -> AnyArray:
     for path, part in zip(paths, parts, strict=True):
         if part.ndim != 2 or part.shape != parts[0].shape or part.dtype != parts[0].dtype:
             raise SourceError(
@@ -103,36 +109,19 @@ def _stacked(paths: Sequence[Path]) -> AnyArray:
     return np.stack(parts, axis=2)
 
 
-def _values(path: Path) -> AnyArray:
+def _values(path: Path, upright: bool) -> AnyArray:
     """Return what stands in a file: (H, W) grey or (H, W, 3) colour, as deep as it was saved."""
-    picture, packing = decoded(path)
-    if ";16" in packing and picture.mode in ("RGB", "RGBA", "RGBX", "LA"):
-        extra = getattr(picture, "tag_v2", {}).get(_EXTRA_SAMPLES, ())
-        if _PREMULTIPLIED in extra:
-            raise SourceError(
-                f"{path}: 16-bit colours multiplied by their transparency; save it without "
-                "transparency"
-            )
-        return _deep_colours(path, transparent=extra != (_UNSPECIFIED,))
+    deep = deep_picture(path)
+    if deep is not None and deep.values.dtype != np.bool_:
+        return shown_values(deep, path, upright)
+    picture, _ = decoded(path, upright)
     if picture.mode in ("1", "L") and not picture.has_transparency_data:
         return np.array(picture.convert("L"))
-    kind = picture.mode.partition(";")[0]
-    if kind not in ("I", "F"):
+    if not picture.mode.startswith("I;16"):
         return in_colours(picture, path)
-    refuse_inverted(picture, path)
-    values = np.array(picture)
-    return values.astype(np.uint16) if picture.mode.startswith("I;16") else values
-
-
-def _deep_colours(path: Path, transparent: bool) -> AnyArray:
-    """Read 16 bits a channel, of which Pillow keeps 8."""
-    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None or found.dtype != np.uint16 or found.ndim != 3:
-        raise SourceError(
-            f"{path}: colours of 16 bits in a form that cannot be read; save it as 16-bit RGB PNG"
-        )
-    colours = found[..., 2::-1]  # OpenCV has blue first
-    if found.shape[2] == 4 and transparent:
-        share = found[..., 3:].astype(np.float64) / _WHITE_16
-        colours = np.rint(share * colours + (1 - share) * _WHITE_16).astype(np.uint16)
-    return np.ascontiguousarray(colours)
+    values = np.array(picture).astype(np.uint16)
+    clear = picture.info.get("transparency")  # of a PNG: one grey value
+    if not isinstance(clear, int):
+        return values
+    opacity = np.where(values == clear, 0, _WHITE).astype(np.uint16)
+    return over_white(Deep(values, opacity), path)

@@ -41,6 +41,8 @@ class Reading:
         Pixels of a tile along either side; by default an image stays whole.
     stride : int, optional
         Pixels from tile to tile; ``patch_size`` by default.
+    upright : bool
+        Turn images that are stored turned.
     """
 
     labels: LabelMap
@@ -48,6 +50,7 @@ class Reading:
     channels: int | None = None
     patch_size: int | None = None
     stride: int | None = None
+    upright: bool = False
 
     def tiles(self, size: tuple[int, ...], where: str) -> list[tuple[int, int]] | None:
         """Return x and y of each tile of an image of a size (H, W); None where it stays whole.
@@ -180,7 +183,7 @@ def read_samples(item: Item, reading: Reading, fold: int) -> Iterator[Sample]:
 
 def _image(row: Row, reading: Reading) -> Image:
     paths = [Path(row[name]) for name in CHANNEL_COLUMNS if row.get(name)]
-    return read_intensities(paths, reading.scale, reading.channels)
+    return read_intensities(paths, reading.scale, reading.channels, upright=reading.upright)
 
 
 def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> UInt8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,8 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
     Parameters
     ----------
     path : Path
-        CSV or TSV, UTF-8 with or without BOM; ``;`` is taken as a delimiter too.
+        CSV or TSV, UTF-8 with or without BOM, or UTF-16 with it; ``;`` is taken as a delimiter
+        too.
     required : sequence of str
         Columns that must be there.
     files : sequence of str
@@ -83,11 +85,21 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
     """
     refuse_pipe(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise SourceError(f"{path}: no such manifest; check the path") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise SourceError(f"{path}: no UTF-8 text ({error}); save the manifest as CSV") from error
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error}); give a table as CSV") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        wrong = f"{error.encoding.upper()} (byte 0x{content[error.start]:02x})"
+        raise SourceError(
+            f"{path}, line {line}: a letter that is not in {wrong}; save the table anew, in "
+            "Excel as 'CSV UTF-8', elsewhere with the encoding UTF-8"
+        ) from None
     return parse_manifest(text, str(path), path.parent, required, files)
 
 

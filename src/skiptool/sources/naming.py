@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures import PICTURE_SUFFIXES
 
-__all__ = ["NamePattern", "by_folders"]
+__all__ = ["MaskPattern", "NamePattern", "by_folders"]
 
 FIELDS = ("domain", "subject", "split", "id")
 """What can stand in braces."""
 
+_BRACE = re.compile(r"[{}]")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -88,6 +90,98 @@ class NamePattern:
                 f"{name}: does not fit --pattern {self.text}; rename it, or leave it out"
             )
         return dict(found.groupdict())
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPattern:
+    """How a mask is called: ``{}_mask``, where ``{}`` is the name of its image.
+
+    Or ``{}_img={}_mask``: what both names share, in that of the image and in that of the mask.
+
+    Attributes
+    ----------
+    text : str
+    image, mask : (str, str)
+        What stands before and behind.
+    """
+
+    text: str
+    image: tuple[str, str]
+    mask: tuple[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> MaskPattern:
+        """Read a pattern.
+
+        Raises
+        ------
+        ArgumentError
+            If either side does not hold ``{}`` once, or the image's holds a ``/``.
+
+        Examples
+        --------
+        >>> pattern = MaskPattern.parse("{}_img={}_mask.png")
+        >>> pattern.mask_of("A/7_img"), pattern.mask_of("A/7")
+        ('A/7_mask', None)
+        >>> MaskPattern.parse("gt_{}").mask_of("7")
+        'gt_7'
+        """
+        image, equals, mask = text.rpartition("=")
+        sides = [side.split("{}") for side in ((image if equals else "{}"), mask)]
+        if any(len(side) != 2 or _BRACE.search("".join(side)) for side in sides) or "/" in image:
+            raise ArgumentError(
+                f"--mask-pattern {text}: expected the name of a mask in which {{}} is that of its "
+                "image, such as {}_mask, or IMAGE=MASK such as {}_img={}_mask"
+            )
+        (before, behind), (first, last) = sides
+        return cls(text, (before, _bare(behind)), (first, _bare(last)))
+
+    def mask_of(self, name: str) -> str | None:
+        """Return the relative path without suffix of an image's mask; None if it does not fit."""
+        folder, slash, last = name.rpartition("/")
+        before, behind = self.image
+        if not (last.startswith(before) and last.endswith(behind)):
+            return None
+        stem = last[len(before) : len(last) - len(behind)]
+        return f"{folder}{slash}{self.mask[0]}{stem}{self.mask[1]}" if stem else None
+
+    @classmethod
+    def guess(cls, images: Sequence[str], masks: Collection[str]) -> MaskPattern | None:
+        """Find a pattern by which every image has a mask; None if there is none.
+
+        Examples
+        --------
+        >>> MaskPattern.guess(["1", "2"], ["1_gt", "2_gt"]).text
+        '{}_gt'
+        """
+        if not images:
+            return None
+        first, known = images[0].rpartition("/")[2], set(masks)
+        for mask in masks:
+            last = mask.rpartition("/")[2]
+            head, tail = _alike(first, last), _alike(first[::-1], last[::-1])
+            for text in (
+                f"{{}}{first[head:]}={{}}{last[head:]}",
+                f"{first[: len(first) - tail]}{{}}={last[: len(last) - tail]}{{}}",
+            ):
+                if _BRACE.search(text.replace("{}", "")) or text.count("=") > 1:
+                    continue
+                found = cls.parse(text.removeprefix("{}="))
+                if all(found.mask_of(image) in known for image in images):
+                    return found
+        return None
+
+
+def _alike(one: str, other: str) -> int:
+    """Return how many letters two names have in common at their beginning."""
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in pairs)
+
+
+def _bare(end: str) -> str:
+    """Return the end of a name without the suffix of a picture."""
+    suffix = next((each for each in PICTURE_SUFFIXES if end.lower().endswith(each)), "")
+    return end[: len(end) - len(suffix)]
 
 
 def by_folders(name: str, domain: str | None) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
 """Pictures and label masks as files: PNG, TIFF and JPEG through Pillow, one small door for all.
 
 A picture is uint8 (H, W, 3), red, green, blue. A mask keeps the numbers that stand in the file:
-palette indices, grey values, bits; never the colours they are shown in. EXIF orientation is not
-applied, as a mask beside the picture would not follow it.
+palette indices, grey values, bits; never the colours they are shown in. What is stored turned (EXIF
+orientation) is refused, as a mask beside the picture need not follow it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ from PIL import Image
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.decoding import decoded, refuse_inverted
+from skiptool.sources.deep_pictures import (
+    Deep,
+    check_alpha,
+    deep_picture,
+    is_opaque,
+    refuse_as_mask,
+    shown_values,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +50,9 @@ _COLOUR_MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", 
 _GREY_STEP: Final = {"L;2": 85, "L;4": 17}
 """Pillow spreads grey values of 2 and 4 bits over 0..255; this many levels apart."""
 
+_OPAQUE_MODES: Final = {"LA": "L", "RGBA": "RGB", "PA": "P"}
+"""Modes with transparency, and what they are where nothing is transparent."""
+
 _WHITE: Final = (255, 255, 255, 255)
 
 
@@ -62,15 +73,19 @@ def read_picture(path: Path) -> UInt8:
     ------
     SourceError
         If the file is missing, no such picture, cut off, too large to be a patch (beyond about
-        89 million pixels), of several pages, or of more than 8 bits a channel.
+        89 million pixels), of several pages, stored turned, transparent all over, or of more than 8
+        bits a channel.
     """
-    picture, packing = decoded(path)
-    if ";16" in packing:  # of which Pillow drops half without a word
+    deep = deep_picture(path)
+    if deep is None or deep.values.dtype == np.bool_:
+        return in_colours(decoded(path)[0], path)
+    if deep.values.dtype != np.uint8:
         raise SourceError(
-            f"{path}: a picture of 16 bits a channel; expected at most 8 bits a channel; convert "
-            "it first"
+            f"{path}: a picture of {deep.values.dtype} values; expected at most 8 bits a channel; "
+            "convert it first"
         )
-    return in_colours(picture, path)
+    values = shown_values(deep, path)
+    return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
 
 
 def read_mask(path: Path) -> Labels:
@@ -79,19 +94,23 @@ def read_mask(path: Path) -> Labels:
     Parameters
     ----------
     path : Path
-        PNG or TIFF: palette (the indices are the labels), grey of 1, 2, 4, 8 or 16 bits, or RGB
-        whose three channels are equal.
+        PNG or TIFF: palette (the indices are the labels), grey of any type of number whose values
+        are whole and within 16 bits, or RGB whose three channels are equal; opaque.
 
     Returns
     -------
     uint8 or uint16, shape (H, W)
-        uint16 only where the file has 16 bits.
+        uint16 only where the file has more than 8 bits, or signs.
 
     Raises
     ------
     SourceError
-        As for `read_picture`, and if the picture is coloured, or a JPEG (which blurs labels).
+        As for `read_picture`, and if the picture is coloured, or a JPEG (which blurs labels), or a
+        value is no label.
     """
+    deep = deep_picture(path)
+    if deep is not None:
+        return _deep_labels(deep, path)
     picture, packing = decoded(path)
     return _labels(picture, packing, path)
 
@@ -202,6 +221,7 @@ def in_colours(picture: Image.Image, path: Path) -> UInt8:
         )
     if picture.has_transparency_data:
         overlay = picture.convert("RGBA")
+        check_alpha(int(np.array(overlay)[..., 3].max()) / 255, path)
         paper = Image.new("RGBA", picture.size, _WHITE)
         picture = Image.alpha_composite(paper, overlay)
     return np.array(picture.convert("RGB"))
@@ -213,18 +233,16 @@ def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
             f"{path}: a mask as JPEG, whose compression blurs labels; expected PNG or TIFF"
         )
     refuse_inverted(picture, path)
-    if picture.mode == "RGBA" and (np.array(picture)[..., 3] == 255).all():
-        picture = picture.convert("RGB")
-    if picture.mode == "RGB" and ";16" in packing:
-        raise SourceError(
-            f"{path}: a mask of 16 bits in three channels; save it as grey of 16 bits"
-        )
+    plain = _OPAQUE_MODES.get(picture.mode)
+    if plain is not None and is_opaque(np.array(picture)[..., -1]):
+        picture = picture.convert(plain)
     if picture.mode == "RGB":
         return _equal_channels(np.array(picture), path)
     if picture.mode not in ("1", "L", "P") and not picture.mode.startswith("I"):
+        clear = " that is transparent in places" if picture.mode in _OPAQUE_MODES else ""
         raise SourceError(
-            f"{path}: a mask of mode {picture.mode!r}; expected palette or grey values, one label "
-            "a pixel"
+            f"{path}: a mask of mode {picture.mode!r}{clear}; expected palette or grey values, one "
+            "label a pixel"
         )
     values = np.array(picture)
     if picture.mode.startswith("I"):
@@ -232,7 +250,21 @@ def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
     return values.astype(np.uint8) // np.uint8(_GREY_STEP.get(packing, 1))
 
 
-def _equal_channels(values: UInt8, path: Path) -> UInt8:
+def _deep_labels(deep: Deep, path: Path) -> Labels:
+    refuse_as_mask(deep, path)
+    values = deep.values if deep.values.ndim == 2 else _equal_channels(deep.values, path)
+    if values.dtype.kind == "f":
+        wrong = ~np.isfinite(values) | (values != np.rint(values))
+        if wrong.any():
+            y, x = np.argwhere(wrong)[0].tolist()
+            raise SourceError(
+                f"{path}: a mask of {values.dtype} that holds {values[y, x]:g} at x {x}, y {y}; "
+                "expected whole numbers, one label a pixel"
+            )
+    return _narrow(values, path)
+
+
+def _equal_channels(values: AnyArray, path: Path) -> AnyArray:
     if (values != values[..., :1]).any():
         raise SourceError(
             f"{path}: a coloured mask; expected palette or grey values, one label a pixel. "

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from skiptool.comparison.arrays import as_activations
-from skiptool.comparison.pairs import measure_pairs
+from skiptool.comparison.pairs import left_out, measure_pairs
 from skiptool.comparison.rows import columns_of, in_order
 from skiptool.comparison.sets import BINS, PERMUTATIONS, Settings
 from skiptool.engine import available_cores, threaded
-from skiptool.errors import ArgumentError, near
+from skiptool.errors import ArgumentError, MismatchError, near
 from skiptool.names import Kind, Metric, RangeRule
 from skiptool.stores.table_writer import as_table
 
@@ -107,6 +107,15 @@ def compare_features(
         as_activations(reference, "reference", mine),
         as_activations(other, "other", theirs),
     ]
+    missing, extra = (
+        ", ".join(name for name in one.layers if name not in two.layers) or "none"
+        for one, two in (sets, sets[::-1])
+    )
+    if left_out(*sets):  # nobody reads a warning of a function
+        raise MismatchError(
+            f"other against reference: layers differ (missing: {missing}; extra: {extra}); give "
+            "both the same layers"
+        )
     mapper = partial(threaded, workers=settings.workers)
     (design,), (measured,) = measure_pairs(sets, [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}

@@ -5,8 +5,10 @@ Reads feature stores only: neither torch nor the model nor the images are needed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -15,34 +17,40 @@ from typing import Any
 import numpy as np
 
 from skiptool.comparison.binned import Design
-from skiptool.comparison.pairs import Pair, measure_pairs
+from skiptool.comparison.pairs import Pair, left_out, measure_pairs
 from skiptool.comparison.reading import Mapper
 from skiptool.comparison.results import Measured
 from skiptool.comparison.rows import PRINTED, columns_of, in_order, layer_warnings
 from skiptool.comparison.sets import Settings
 from skiptool.engine import dask_mapper, threaded
-from skiptool.errors import MismatchError
-from skiptool.names import Kind
-from skiptool.records import SILENT, Outcome, Progress, Table
+from skiptool.errors import ArgumentError, FormatError, MismatchError
+from skiptool.names import Kind, ShiftKind
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import Making, lineage
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.remote import located, public
+from skiptool.stores.runs import feature_folder, is_store
+from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import TableWriter
 from skiptool.stores.unchanged import check_unchanged
 
-__all__ = ["measure_shift"]
+__all__ = ["grouped", "measure_shift", "measure_shifts"]
 
 REMOTE_READERS = 8
 """Threads that read stores behind a URL: most of their time they wait for an answer."""
 
+MOST_SHOWN = 200
+"""Rows that are printed beside a table of several models that was written."""
+
 Place = Path | str
-Found = Sequence[tuple[Pair, Design, Sequence[Measured]]]
+_Result = tuple[FeatureStore, FeatureStore, Design, Sequence[Measured]]
+"""Reference, other, how they were compared, and the results layer by layer."""
 
 
 def measure_shift(
     reference: Place,
-    others: Sequence[Place],
-    out: Path | None = None,
+    others: Sequence[Place] | Place,
+    out: Path | str | None = None,
     *,
     settings: Settings | None = None,
     all_pairs: bool = False,
@@ -63,9 +71,9 @@ def measure_shift(
     reference : Path or str
         Feature store of the original images (X in the paper): a folder, a URL, or a ``.npy`` file
         of (N, D) or (N, D, K).
-    others : sequence of Path or str
+    others : sequence of Path or str, or one
         The same of shifted images (X*), from the same model with the same layers.
-    out : Path, optional
+    out : Path or str, optional
         Shift table to write; without it only the outcome's table is made.
     settings : Settings, optional
         Metrics, bins, statistics, memory; by default the paper's distance with B = 100.
@@ -97,34 +105,328 @@ def measure_shift(
     ExistsError
         If ``out`` exists.
     """
-    chosen = settings or Settings()
-    if out is not None:
-        check_free(out, overwrite=overwrite, resume=False)
+    out, others = as_path(out), [others] if isinstance(others, Path | str) else others
     stores = [open_features(place) for place in (reference, *others)]
-    numbers = range(len(stores))
-    pairs = list(combinations(numbers, 2)) if all_pairs else [(0, i) for i in numbers[1:]]
-    for first, second in pairs:
+    for first, second in _pairs(len(stores), all_pairs):
         _check_models(stores[first], stores[second])
-    with ExitStack() as stack:
-        remote = any(isinstance(store.place, str) for store in stores)
+    how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
+    arguments = [store.where for store in stores]
+    return _measured([stores], out, how, Making("hellinger", arguments), progress)
+
+
+def measure_shifts(
+    places: Sequence[Place],
+    out: Path | str | None = None,
+    *,
+    references: Sequence[Place] = (),
+    settings: Settings | None = None,
+    all_pairs: bool = False,
+    per_channel: bool = False,
+    dask: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Measure shifts of any number of models at once: stores, and folders of them, as they come.
+
+    Stores are sorted by model, and in each model (and split) compared with its reference: of the
+    stores without a shift (``original``) that of the domain that the model was trained on. Two
+    stores, and nothing else, are the reference and the other as they stand. For all else see
+    :func:`measure_shift`.
+
+    Parameters
+    ----------
+    places : sequence of Path or str
+        As in :func:`measure_shift`; a folder stands for all feature stores below it.
+    out : Path, optional
+    references : sequence of Path or str
+        References to take instead, at most one a model; one that others made, without a model,
+        serves all models without another.
+    settings, all_pairs, per_channel, dask, overwrite, progress
+        As in :func:`measure_shift`; ``all_pairs`` are those of each model.
+
+    Returns
+    -------
+    Outcome
+        Output: one shift table. Failures: stores of a folder that cannot be opened.
+
+    Raises
+    ------
+    ArgumentError
+        If nothing is left to compare, or no store of a folder can be told to be the reference.
+    FormatError, MismatchError, SourceError, ExistsError
+        As :func:`measure_shift`.
+    """
+    out = as_path(out)
+    how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
+    by_hand = not any(map(_is_folder, places))
+    if by_hand and len(places) == 2 and not references:
+        return measure_shift(
+            places[0], places[1:], out, **how.given, overwrite=overwrite, progress=progress
+        )
+    with guarded(places):
+        opened, failures = _opened(places, progress)
+        named = [open_features(place) for place in references]
+        groups = grouped(opened, named, by_hand=by_hand, warn=progress.warn)
+        making = Making(
+            "hellinger",
+            [public(str(place)) for place in places],
+            placement={"reference": [store.where for store in named]} if named else {},
+        )
+        found = _measured(groups, out, how, making, progress)
+    return replace(found, failures=failures)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What is asked for beside the stores."""
+
+    settings: Settings
+    all_pairs: bool
+    per_channel: bool
+    dask: str | None
+    overwrite: bool
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Parameters of :func:`measure_shift`."""
+        names = ("settings", "all_pairs", "per_channel", "dask")
+        return {name: getattr(self, name) for name in names}
+
+
+def _pairs(stores: int, all_pairs: bool) -> list[Pair]:
+    numbers = range(stores)
+    return list(combinations(numbers, 2)) if all_pairs else [(0, i) for i in numbers[1:]]
+
+
+def _measured(
+    groups: Sequence[Sequence[FeatureStore]],
+    out: Path | None,
+    how: _How,
+    making: Making,
+    progress: Progress,
+) -> Outcome:
+    """Compare the stores of each group, whose first is its reference."""
+    chosen = how.settings
+    every = [store for group in groups for store in group]
+    with guarded(store.place for store in every), ExitStack() as stack:
+        if out is not None:
+            check_form(out, Form.TABLE)
+            check_free(out, overwrite=how.overwrite, resume=False)
+        remote = any(isinstance(store.place, str) for store in every)
         readers = max(chosen.workers, REMOTE_READERS) if remote else chosen.workers
         mapper: Mapper = partial(threaded, workers=readers)
-        if dask is not None:
-            mapper = stack.enter_context(dask_mapper(dask, workers=chosen.workers))
-        keep = dask is None
-        designs, results = measure_pairs(stores, pairs, chosen, mapper, progress, keep=keep)
-    for store in stores:
-        check_unchanged(store)
-    found = list(zip(pairs, designs, (in_order(each, chosen) for each in results), strict=True))
-    _warn(stores, found, progress)
-    if out is not None:
-        _write(out, _making(out, stores, chosen, all_pairs), stores, found,
-               chosen, overwrite)  # fmt: skip
+        if how.dask is not None:
+            mapper = stack.enter_context(dask_mapper(how.dask, workers=chosen.workers))
+        found: list[_Result] = []
+        several = len(groups) > 1
+        with progress.task("models", len(groups)) if several else nullcontext() as task:
+            for stores in groups:
+                found += _compared(stores, how, mapper, progress)
+                if task is not None:
+                    task.advance()
+        for store in every:
+            check_unchanged(store)
+        _warn(found, progress)
+        if out is not None:
+            _write(out, _making(out, groups, how, making), found, how.overwrite)
+    rows = _table(found, chosen, how.per_channel)
+    long = out is not None and several and len(rows.columns["layer"]) > MOST_SHOWN
     return Outcome(
         () if out is None else (out,),
-        summary=_summary(chosen, found),
-        tables=(_table(stores, found, chosen, per_channel),),
+        summary=_summary(groups, chosen, found),
+        tables=() if long else (rows,),
     )
+
+
+def _compared(
+    stores: Sequence[FeatureStore], how: _How, mapper: Mapper, progress: Progress
+) -> list[_Result]:
+    pairs = _pairs(len(stores), how.all_pairs)
+    keep = how.dask is None
+    designs, results = measure_pairs(stores, pairs, how.settings, mapper, progress, keep=keep)
+    return [
+        (stores[first], stores[second], design, in_order(each, how.settings))
+        for (first, second), design, each in zip(pairs, designs, results, strict=True)
+    ]
+
+
+def _is_folder(place: Place) -> bool:
+    """Say whether a place is a folder of stores, not a store."""
+    here = located(place)
+    return isinstance(here, Path) and here.is_dir() and not is_store(here)
+
+
+def _opened(
+    places: Sequence[Place], progress: Progress
+) -> tuple[list[FeatureStore], tuple[str, ...]]:
+    """Open stores and those of folders, each once; return lines about those that cannot be."""
+    found: dict[str, FeatureStore] = {}
+    failures = []
+    for place in places:
+        folder = located(place) if _is_folder(place) else None
+        if not isinstance(folder, Path):
+            store = open_features(place)
+            if store.where in {each.where for each in found.values()}:
+                progress.warn(f"{store.where}: is given twice and counts once")
+            found.setdefault(_address(store.place), store)
+            continue
+        stores, left_out = feature_folder(folder)
+        if not stores:
+            others = f" ({', '.join(left_out)})" if left_out else ""
+            raise FormatError(f"{folder}: holds no feature store{others}; check the path")
+        if left_out:
+            progress.warn(f"{folder}: left out: {', '.join(left_out)}")
+        for path in stores:
+            try:
+                store = open_features(path)
+            except FormatError as error:
+                failures.append(str(error))
+            else:
+                found.setdefault(_address(path), store)
+    if failures and not found:
+        raise FormatError("; ".join(failures))
+    return list(found.values()), tuple(failures)
+
+
+def _address(place: Place) -> str:
+    return place if isinstance(place, str) else os.path.realpath(place)
+
+
+def grouped(
+    stores: Sequence[FeatureStore],
+    references: Sequence[FeatureStore] = (),
+    *,
+    by_hand: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[list[FeatureStore]]:
+    """Sort stores by model and split, the reference of each group first.
+
+    Parameters
+    ----------
+    stores : sequence of FeatureStore
+    references : sequence of FeatureStore
+        See :func:`measure_shifts`; they may be among the stores.
+    by_hand : bool
+        The stores were named one by one: where nothing tells the reference, it is the first.
+    warn : callable
+        Takes a line about each choice that a user may want to be another, and what is left out.
+
+    Raises
+    ------
+    ArgumentError
+        If there is nothing to compare, no reference can be told, or one is of another model.
+    """
+    models: dict[str | None, list[FeatureStore]] = {}
+    for store in stores:
+        models.setdefault(store.model_id, []).append(store)
+    named = _by_model(references, models)
+    groups: list[list[FeatureStore]] = []
+    for model, members in models.items():
+        reference = named.get(model, named.get(None))
+        if reference is not None:
+            groups.append(_without_twins([reference, *members], warn))
+            continue
+        for split in dict.fromkeys(store.facts["split"] for store in members):
+            here = [store for store in members if store.facts["split"] == split]
+            first = _reference(here, members, by_hand, warn) if len(members) > 1 else members[0]
+            groups.append(_without_twins([first, *here], warn))
+    found = [group for group in groups if len(group) > 1]
+    if not found:
+        count = "one feature store" if len(stores) == 1 else f"{len(stores)} feature stores"
+        raise ArgumentError(
+            f"{count} given, and nothing to compare; name a reference and at least one other of "
+            "the same model"
+        )
+    for group in groups:
+        if len(group) == 1:
+            warn(f"{group[0].where}: no other store of its model and split, so it is left out")
+    return found
+
+
+def _by_model(
+    references: Sequence[FeatureStore], models: Mapping[str | None, Sequence[FeatureStore]]
+) -> dict[str | None, FeatureStore]:
+    named: dict[str | None, FeatureStore] = {}
+    for store in references:
+        if store.model_id is not None and store.model_id not in models:
+            known = sorted({str(m.facts["model"]) for group in models.values() for m in group})
+            raise ArgumentError(
+                f"--reference {store.where}: is of model {store.facts['model']}, id "
+                f"{store.model_id}, and the stores are of others ({', '.join(known)}); features of "
+                "different models cannot be compared"
+            )
+        if store.model_id in named:
+            raise ArgumentError(
+                f"--reference {store.where}: is of the same model as --reference "
+                f"{named[store.model_id].where}; give one a model"
+            )
+        named[store.model_id] = store
+    return named
+
+
+def _reference(
+    here: Sequence[FeatureStore],
+    members: Sequence[FeatureStore],
+    by_hand: bool,
+    warn: Callable[[str], None],
+) -> FeatureStore:
+    """Choose the reference of the stores of one split, else of all of a model."""
+    known = _candidates(here)
+    if not known:
+        known = _candidates(members)
+        if len(known) == 1:
+            warn(
+                f"{known[0].where} ({known[0].facts['split']} images) is the reference of "
+                f"{len(here)} stores of {here[0].facts['split']} images, which have none"
+            )
+    if len(known) == 1:
+        if by_hand and known[0] is not here[0]:
+            warn(
+                f"{known[0].where} is the reference: it is original and of the training domain; "
+                "--reference names another"
+            )
+        return known[0]
+    why = "several" if known else "none"
+    if by_hand:
+        warn(
+            f"{here[0].where} is taken for the reference because it comes first; {why} of the "
+            "stores of its model would do (original, of the training domain); --reference names one"
+        )
+        return here[0]
+    what = f": {', '.join(store.where for store in known[:3])}" if known else ""
+    raise ArgumentError(
+        f"model {here[0].facts['model'] or 'unknown'}: {why} of {len(here)} stores can be the "
+        f"reference (original, of the training domain){what}; name one with --reference"
+    )
+
+
+def _candidates(stores: Sequence[FeatureStore]) -> list[FeatureStore]:
+    """Return the stores without a shift, of the training domain as far as it is known."""
+    plain = [store for store in stores if store.facts["shift"] == ShiftKind.ORIGINAL]
+    first = {_key(store): store for store in reversed(plain)}
+    found = [store for store in plain if first[_key(store)] is store]
+    domains = {store.facts["training_domain"] for store in found} - {None}
+    if len(domains) == 1:
+        found = [store for store in found if store.facts["domain"] in domains]
+    datasets = {store.facts["training_dataset"] for store in found} - {None}
+    of_training = [store for store in found if store.dataset_id in datasets]
+    return of_training or found  # the images may be of another dataset of the same domain
+
+
+def _key(store: FeatureStore) -> str:
+    return store.id or _address(store.place)
+
+
+def _without_twins(
+    stores: Sequence[FeatureStore], warn: Callable[[str], None]
+) -> list[FeatureStore]:
+    """Leave out what comes again: the reference among the others, stores of one content."""
+    found: dict[str, FeatureStore] = {}
+    for store in stores:
+        known = found.setdefault(_key(store), store)
+        if _address(known.place) != _address(store.place):
+            warn(f"{store.where}: is the same as {known.where} (equal ids), so it is left out")
+    return list(found.values())
 
 
 def _check_models(first: FeatureStore, other: FeatureStore) -> None:
@@ -136,10 +438,11 @@ def _check_models(first: FeatureStore, other: FeatureStore) -> None:
         )
 
 
-def _warn(stores: Sequence[FeatureStore], found: Found, progress: Progress) -> None:
+def _warn(found: Sequence[_Result], progress: Progress) -> None:
     """Say what stands in the table's column ``warnings``; alike for several layers, once."""
-    for (first, second), design, measured in found:
-        names = f"{stores[second].name} against {stores[first].name}"
+    _tell_left_out(found, progress)
+    for reference, other, design, measured in found:
+        names = f"{other.name} against {reference.name}"
         for warning in design.warnings:
             progress.warn(f"{names}: {warning}")
         by_text: dict[str, list[str]] = {}
@@ -155,30 +458,42 @@ def _warn(stores: Sequence[FeatureStore], found: Found, progress: Progress) -> N
             progress.warn(f"{names}: {', '.join(layers)}: {warning}{remedy}")
 
 
+def _tell_left_out(found: Sequence[_Result], progress: Progress) -> None:
+    """Say which layers only one store of a pair has; alike for several pairs, once."""
+    pairs: dict[tuple[str, ...], list[str]] = {}
+    for reference, other, _, _ in found:
+        layers = left_out(reference, other)
+        if layers:
+            pairs.setdefault(layers, []).append(f"{other.name} against {reference.name}")
+    for layers, names in pairs.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        progress.warn(
+            f"{names[0]}{more}: {', '.join(layers)}: left out, as only one of the two stores has "
+            f"{'it' if len(layers) == 1 else 'them'}"
+        )
+
+
 def _making(
-    out: Path, stores: Sequence[FeatureStore], settings: Settings, all_pairs: bool
+    out: Path, groups: Sequence[Sequence[FeatureStore]], how: _How, making: Making
 ) -> Making:
-    roles = ["reference", *(f"other{number}" for number in range(len(stores) - 1))]
-    inputs = {role: store.id for role, store in zip(roles, stores, strict=True) if store.id}
-    asked = {**settings.asked, "all_pairs": all_pairs}
-    return Making("hellinger", [store.where for store in stores], asked, {"out": out}, inputs)
+    inputs: dict[str, str] = {}
+    for number, stores in enumerate(groups):
+        mark = f"{number}." if len(groups) > 1 else ""
+        roles = [f"{mark}reference", *(f"{mark}other{place}" for place in range(len(stores) - 1))]
+        inputs |= {role: store.id for role, store in zip(roles, stores, strict=True) if store.id}
+    asked = {**how.settings.asked, "all_pairs": how.all_pairs}
+    placement = {**making.placement, "out": out}
+    return replace(making, parameters=asked, placement=placement, inputs=inputs)
 
 
-def _write(
-    out: Path,
-    making: Making,
-    stores: Sequence[FeatureStore],
-    found: Found,
-    settings: Settings,
-    overwrite: bool,
-) -> None:
+def _write(out: Path, making: Making, found: Sequence[_Result], overwrite: bool) -> None:
     # Stores without an id are known by what was measured between them.
-    unknown = any(store.id is None for store in stores)
-    values = [_values(each) for _, _, m in found for each in m] if unknown else []
+    unknown = any(None in (first.id, other.id) for first, other, _, _ in found)
+    values = [_values(each) for _, _, _, m in found for each in m] if unknown else []
     header = lineage(Kind.SHIFT, making, {**making.determinants, "values": values})
     with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
-        for (first, second), design, measured in found:
-            facts = _facts(stores[first], stores[second])
+        for reference, other, design, measured in found:
+            facts = _facts(reference, other)
             for each in measured:
                 columns = columns_of(each, design)
                 table.append({**facts, **columns}, len(columns["channel"]))
@@ -205,31 +520,41 @@ def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
     }
 
 
-def _summary(settings: Settings, found: Found) -> dict[str, Any]:
-    warnings = [list(design.warnings) for _, design, _ in found]
+def _summary(
+    groups: Sequence[Sequence[FeatureStore]], settings: Settings, found: Sequence[_Result]
+) -> dict[str, Any]:
+    warnings = [list(design.warnings) for _, _, design, _ in found]
+    paired, units = ([getattr(one[2], name) for one in found] for name in ("paired", "unit"))
+    several = len(groups) > 1
+    if several:
+        paired, units = (list(dict.fromkeys(values)) for values in (paired, units))
+        warnings = [list(dict.fromkeys(text for texts in warnings for text in texts))]
     return {
+        **({"models": len({_model(group) for group in groups})} if several else {}),
         **{"pairs": len(found), "metric": [metric.value for metric in settings.metrics]},
         **{"bins": list(settings.bins), "range": settings.range_rule.value},
         "permutations": 0 if settings.literal else settings.permutations,
-        "paired": [design.paired for _, design, _ in found],
-        "unit": [design.unit for _, design, _ in found],
+        **{"paired": paired, "unit": units},
+        "reference": list(dict.fromkeys(group[0].name for group in groups)),
         **({"warnings": warnings} if any(warnings) else {}),
     }
 
 
-def _table(
-    stores: Sequence[FeatureStore], found: Found, settings: Settings, per_channel: bool
-) -> Table:
+def _model(group: Sequence[FeatureStore]) -> str | None:
+    return group[-1].model_id
+
+
+def _table(found: Sequence[_Result], settings: Settings, per_channel: bool) -> Table:
     rows: list[Mapping[str, Any]] = []
-    for (first, second), design, measured in found:
-        names = {"reference": stores[first].name, "other": stores[second].name}
+    for reference, other, design, measured in found:
+        names = {"reference": reference.name, "other": other.name}
         for each in measured:
             columns = columns_of(each, design)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
     shown = [name for name in ("reference", "other", *PRINTED) if per_channel or name != "channel"]
     between = f", {rows[0]['other']} against {rows[0]['reference']}" if len(found) == 1 else ""
-    design = found[0][1]
+    design = found[0][2]
     if len(found) == 1:
         sizes = f"{len(design.reference)} and {len(design.other)}"
         between += f", {sizes} {'paired ' if design.paired else ''}{design.unit}s"

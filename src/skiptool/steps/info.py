@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skiptool.errors import FormatError, SkiptoolError
+from skiptool.errors import ArgumentError, FormatError, SkiptoolError
 from skiptool.names import Kind
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, as_places
 from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
-from skiptool.stores.features import open_features
-from skiptool.stores.header import FORMAT_VERSIONS
-from skiptool.stores.lookup import kind_of, lineage_of
+from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.header import FORMAT_VERSIONS, parse_lineage
+from skiptool.stores.lookup import (
+    TABLES,
+    artifacts_below,
+    at_hand,
+    is_artifact,
+    kind_of,
+    lineage_of,
+)
 from skiptool.stores.masks import open_masks
 from skiptool.stores.overlays import open_overlays
+from skiptool.stores.remote import last_part, located, public
+from skiptool.stores.runs import is_store
 from skiptool.stores.soundness import check_sound
 from skiptool.stores.tables import open_table
+from skiptool.stores.zarrs import open_root
 
 __all__ = ["describe"]
 
 
 def describe(
-    paths: Sequence[Path],
+    paths: Sequence[Path | str] | Path | str,
     *,
     command: bool = False,
     check: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Describe artifacts.
+    """Describe artifacts, and files of others that take their place.
 
     Parameters
     ----------
-    paths : sequence of Path
-        Stores, tables, model folders.
+    paths : sequence of Path or str
+        Stores, tables, model folders, also behind a URL; folders that stand for all of these below
+        them; ``.npy`` files and files of weights.
     command : bool
         Print only the command that would make each again.
     check : bool
@@ -56,13 +70,14 @@ def describe(
     """
     found: dict[str, Any] = {}
     failures: list[str] = []
-    with progress.task("info", len(paths)) as task:
-        for path in paths:
+    places = [each for path in as_places(paths) for each in _below(path)]
+    with progress.task("info", len(places)) as task:
+        for place in places:
             try:
-                found[str(path)] = _describe(path, check)
+                found[public(str(place))] = _describe(place, check)
             except SkiptoolError as error:
                 failures.append(str(error))
-            task.advance(note=path.name)
+            task.advance(note=last_part(located(place)))
     if not found:
         raise FormatError("; ".join(failures))
     text = "\n\n".join(
@@ -71,7 +86,28 @@ def describe(
     return Outcome(summary=found, failures=tuple(failures), text=text)
 
 
-def _describe(path: Path, check: bool) -> dict[str, Any]:
+def _below(place: Path | str) -> list[Path | str]:
+    """Replace a folder that is no artifact by the artifacts below it, where there are any."""
+    folder = located(place)
+    if isinstance(folder, Path) and folder.is_dir() and not is_artifact(folder):
+        return [*artifacts_below(folder)] or [place]
+    return [place]
+
+
+def _describe(place: Path | str, check: bool) -> dict[str, Any]:
+    name = last_part(located(place))
+    if isinstance(located(place), str) and not name.endswith(_FILES):
+        return _remote_store(str(place), check)
+    with at_hand(place) as path:
+        foreign = _foreign(path)
+        return _ours(path, check) if foreign is None else {**foreign, "lineage": None}
+
+
+_FILES = (*TABLES, ".npy", ".npz", ".pt", ".pth", ".ckpt", ".safetensors")
+"""How the names of files end that are fetched as a whole; other URLs are those of stores."""
+
+
+def _ours(path: Path, check: bool) -> dict[str, Any]:
     kind = kind_of(path)
     if kind not in _INSIDE:
         raise FormatError(f"{path}: says that it is a {kind.value}, which is no store or table")
@@ -89,6 +125,94 @@ def _describe(path: Path, check: bool) -> dict[str, Any]:
             "and seals hold" if sealed else "hold; metadata has no seal"
         )
     return entry
+
+
+def _foreign(path: Path) -> dict[str, Any] | None:
+    """Describe what others made: NumPy files, weights, Zarr stores; None of all else."""
+    if path.suffix in (".npy", ".npz"):
+        return {"kind": "features of others (NumPy)", **_array(open_features(path))}
+    if path.is_file() and _begins(path, b"PK\x03\x04"):
+        return _archive(path)
+    if path.is_file() and path.suffix in _PICKLES and not _begins(path, b"PAR1"):
+        return {"kind": "weights of others (pickle, not opened)", "bytes": path.stat().st_size}
+    if path.is_file() and path.suffix == ".safetensors":
+        return {"kind": "weights (safetensors)", **_tensors(path)}
+    if path.is_dir() and is_store(path) and "kind" not in open_root(path, "skiptool", (3, 2)).attrs:
+        return {"kind": "features of others (Zarr)", **_array(open_features(path))}
+    return None
+
+
+_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
+def _begins(path: Path, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(mark)) == mark
+
+
+def _array(store: FeatureStore) -> dict[str, Any]:
+    layers = {layer: [*store.shape(layer), store.dtype(layer).name] for layer in store.layers}
+    return {"images": len(store), "layers": layers, "id": store.id}
+
+
+def _archive(path: Path) -> dict[str, Any]:
+    """Describe a file of PyTorch from the names in it; nothing of it is unpickled."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise FormatError(f"{path}: a damaged archive (ZIP): {error}; make it again") from error
+    names = [entry.filename.partition("/")[2] for entry in entries]
+    tensors = [entry for entry, name in zip(entries, names, strict=True) if _TENSOR.match(name)]
+    if not ("data.pkl" in names or tensors):
+        raise FormatError(
+            f"{path}: is an archive (ZIP), but none of PyTorch; give stores, tables, models, .npy "
+            "files or folders of them"
+        )
+    form = "TorchScript" if any(name.startswith("code/") for name in names) else "pickle"
+    return {
+        "kind": f"weights of others (PyTorch, {form})",
+        "tensors": len(tensors),
+        "bytes": sum(entry.file_size for entry in tensors),
+    }
+
+
+_TENSOR = re.compile(r"(data|constants|weights)/[^/]+$")
+"""How the names of tensors in an archive of PyTorch end."""
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """Count the tensors that the head of a safetensors file names."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            head = json.loads(file.read(size) if size < path.stat().st_size else b"")
+        tensors = [value for name, value in head.items() if name != "__metadata__"]
+        count = sum(math.prod(value["shape"]) for value in tensors)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{path}: no safetensors file, or cut short ({error})") from error
+    return {"tensors": len(tensors), "values": count, "bytes": path.stat().st_size}
+
+
+def _remote_store(url: str, check: bool) -> dict[str, Any]:
+    """Describe a store behind a URL: features as those here, of others the header."""
+    if check:
+        raise ArgumentError(
+            f"{public(url)}: --check reads local artifacts only; copy it here first"
+        )
+    root = open_root(url, "skiptool", (3, 2))
+    attributes: dict[str, Any] = dict(root.attrs)
+    if attributes.get("kind") in (None, Kind.FEATURES.value):
+        store = open_features(url)
+        if store.lineage is None:
+            return {"kind": "features of others (Zarr)", **_array(store), "lineage": None}
+        return {"kind": Kind.FEATURES.value, **_inside(store), "lineage": store.lineage.as_json()}
+    kind = next((kind for kind in (Kind.DATASET, Kind.MASKS) if kind == attributes["kind"]), None)
+    if kind is None:
+        raise FormatError(f"{public(url)}: a Zarr store, but not made by skiptool")
+    header = parse_lineage(attributes, public(url), kind)
+    classes = {"classes": attributes.get("classes")}
+    return {"kind": kind.value, **classes, "lineage": header.as_json()}
 
 
 def _dataset(path: Path) -> dict[str, Any]:
@@ -113,14 +237,12 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 
 def _features(path: Path) -> dict[str, Any]:
-    store = open_features(path)
-    inside = {
-        **store.facts,
-        "images": len(store),
-        "layers": {layer: list(store.shape(layer)) for layer in store.layers},
-    }
+    return _inside(open_features(path))
 
-    return inside
+
+def _inside(store: FeatureStore) -> dict[str, Any]:
+    layers = {layer: list(store.shape(layer)) for layer in store.layers}
+    return {**store.facts, "images": len(store), "layers": layers}
 
 
 def _model(path: Path) -> dict[str, Any]:
@@ -132,6 +254,8 @@ def _model(path: Path) -> dict[str, Any]:
         "skips": list(stored.architecture.skips),
         "classes": list(stored.architecture.classes),
         "channels": stored.architecture.channels,
+        "output": "one logit, of the foreground" if stored.architecture.binary else None,
+        "options": {name: json.loads(v) for name, v in stored.architecture.options} or None,
         **{key: stored.config.get(key) for key in _OF_A_MODEL},
     }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.model.unet import restore
+from skiptool.records import Normalisation
 from skiptool.stores.checkpoint import open_model
 
 if TYPE_CHECKING:
@@ -14,27 +15,32 @@ if TYPE_CHECKING:
 __all__ = ["load_model"]
 
 
-def load_model(path: Path) -> torch.nn.Module:
+def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Module:
     """Build the network of a model folder and fill in its weights, without any network access.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         Model folder, ours or one that ``save_pretrained`` of segmentation-models-pytorch wrote.
+    normalise : str, optional
+        Scaling that goes in front of a network that others trained: ``imagenet``, ``none`` or
+        ``MEAN/STD``. Without it such a network takes images as those who trained it scaled them.
 
     Returns
     -------
     torch.nn.Module
         In evaluation mode on the CPU; maps float32 (N, C, H, W) in [0, 1] to logits
-        (N, J, H, W).
+        (N, J, H, W); J is 1 where there is but the logit of the foreground.
 
     Raises
     ------
     FormatError
         If the folder is missing or damaged.
     ArgumentError
-        If its encoder is unknown here.
+        If its encoder is unknown here, or a network that was trained here is to be scaled for.
     """
-    stored = open_model(path)
-    network: torch.nn.Module = restore(stored.architecture, stored.tensors())
+    stored = open_model(Path(path))
+    if normalise is not None:
+        stored = stored.normalised(Normalisation.parse(normalise))
+    network: torch.nn.Module = restore(stored.architecture, stored.tensors(), stored.normalisation)
     return network

@@ -15,7 +15,7 @@ from skiptool.exports.pairs import write_pairs
 from skiptool.exports.places import exported
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
-from skiptool.records import SILENT, Outcome, Progress, Sample
+from skiptool.records import SILENT, Outcome, Progress, Sample, as_path
 from skiptool.sources.bbbc041 import Box
 from skiptool.sources.cutouts import Templates, load_templates, save_templates
 from skiptool.sources.cutting import cut_templates
@@ -62,12 +62,12 @@ class _Plan:
 
 
 def synthesise_dataset(
-    out: Path,
+    out: Path | str,
     *,
     n: int = 1000,
-    templates: Path | None = None,
-    source: Path | None = None,
-    annotations: Path | None = None,
+    templates: Path | str | None = None,
+    source: Path | str | None = None,
+    annotations: Path | str | None = None,
     artifact_boxes: Sequence[tuple[int, int, int, int]] = (),
     size: int = 512,
     canvas: int = 1500,
@@ -77,8 +77,8 @@ def synthesise_dataset(
     folds: int = 5,
     seed: int = 0,
     workers: int | None = None,
-    export: Path | None = None,
-    save_templates_to: Path | None = None,
+    export: Path | str | None = None,
+    save_templates_to: Path | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -87,11 +87,11 @@ def synthesise_dataset(
 
     Parameters
     ----------
-    out, n : Path, int
+    out, n : Path or str, int
         Dataset store to write, number of images.
-    templates : Path, optional
+    templates : Path or str, optional
         Folder with background*.png, cell*.png, artifact*.png; the built-in ones by default.
-    source, annotations : Path, optional
+    source, annotations : Path or str, optional
         A BBBC041 image and its training.json, from which the templates are cut.
     artifact_boxes : sequence of (top, left, bottom, right)
         Where artifacts lie in ``source``, pixels; looked for without it.
@@ -104,7 +104,7 @@ def synthesise_dataset(
         number of cells.
     seed, workers : int
         Same seed, same pixels, whatever the threads (all usable cores by default).
-    export, save_templates_to : Path, optional
+    export, save_templates_to : Path or str, optional
         Folders to which PNG pairs of image and mask, and the templates used, are also written.
     overwrite, resume : bool
         Replace an existing output, or go on where an interrupted run stopped.
@@ -124,6 +124,9 @@ def synthesise_dataset(
     ExistsError
         If the output exists, or a resumed run has other parameters.
     """
+    out, templates, source = Path(out), as_path(templates), as_path(source)
+    annotations, export = as_path(annotations), as_path(export)
+    save_templates_to = as_path(save_templates_to)
     _check(n, size, templates, source, annotations)
     boxes = [Box(*corners) for corners in artifact_boxes]
     found = _templates(templates, source, annotations, boxes, progress)

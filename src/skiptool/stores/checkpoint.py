@@ -18,15 +18,16 @@ That library opens a folder with all skips. It knows nothing of ``skips``: other
 their shapes, save a LinkNet's, whose parameters are those of the whole one, which it would build.
 
 A folder written by that library's own ``save_pretrained`` is read too: it has all skips, classes
-named by number, no fold, and an id from its weights; its parameters are counted. Its activation is
-left out: we work on logits. Nothing is unpickled.
+named by number, no fold, and an id from its weights; its parameters are counted. One output channel
+is the logit of the foreground. Its activation is left out: we work on logits. Keys that are not
+known here are keyword arguments of the library, which are in the id too. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from skiptool.errors import FormatError, MismatchError
+from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Kind
-from skiptool.records import Architecture, repeat_of, training_name
+from skiptool.records import AS_IT_IS, Architecture, Normalisation, repeat_of, training_name
 from skiptool.stores.configuration import (
     configuration,
     read_architecture,
@@ -83,6 +84,8 @@ class StoredModel:
         All of ``config.json``.
     lineage : Lineage or None
         None for a foreign folder.
+    normalisation : Normalisation
+        How images in [0, 1] are scaled for it; only for a foreign folder.
     """
 
     path: Path
@@ -94,6 +97,39 @@ class StoredModel:
     parameter_count: int | None
     config: Mapping[str, Any]
     lineage: Lineage | None
+    normalisation: Normalisation = AS_IT_IS
+
+    def normalised(self, words: Normalisation | None) -> StoredModel:
+        """Return the model with the scaling of its images that ``--normalise`` names.
+
+        Images that are scaled otherwise make another network of the same weights: its id is
+        another one, save for the scaling x / 255 that networks trained here have.
+
+        Raises
+        ------
+        ArgumentError
+            If others trained it and nothing is said, or it was trained here and something else
+            than x / 255 is asked for.
+        """
+        if self.lineage is None:
+            if words is None:
+                raise ArgumentError(
+                    f"{self.path}: was not trained by skiptool; say with --normalise imagenet, "
+                    "none or MEAN/STD how the images it was trained on were scaled"
+                )
+            words.check_channels(self.architecture.channels, str(self.path))
+            other = digest([self.id, words.mean, words.std]) if words else self.id
+            return replace(self, normalisation=words, id=other)
+        if words:
+            raise ArgumentError(
+                f"--normalise {words}: {self.path} was trained by skiptool, on images scaled to "
+                "[0, 1]; leave the option out, and give networks of others in a call of their own"
+            )
+        return self
+
+    def normalise_parameter(self) -> dict[str, str]:
+        """Return the parameter ``normalise`` as lineages record it, none of a model of ours."""
+        return {"normalise": str(self.normalisation)} if self.lineage is None else {}
 
     def tensors(self) -> dict[str, AnyArray]:
         """Load the weights.
@@ -150,8 +186,9 @@ def model_identity(architecture: Architecture, tensors: Mapping[str, AnyArray]) 
         "encoder": architecture.encoder,
         "skips": architecture.skips,
         "channels": architecture.channels,
-        "classes": len(architecture.classes),
+        "classes": architecture.logits,
         "weights": weights.hexdigest()[:ID_DIGITS],
+        **({"options": dict(architecture.options)} if architecture.options else {}),
     }
 
 

@@ -35,6 +35,24 @@ BUILT: Mapping[str, Sequence[object]] = {
 With another value the weights might fit all the same, and mean something else.
 """
 
+READ = frozenset(
+    {
+        *BUILT,
+        *("encoder_name", "encoder_weights", "in_channels", "classes", "activation"),
+        *("skips", "class_names", "fold", "repeat", "parameter_count", "lineage", "seal"),
+    }
+)
+"""Keys that are looked at here, or say nothing of the network.
+
+All others of a folder that others wrote are keyword arguments the library built the network with.
+"""
+
+MONOTONE = (None, "identity", "sigmoid", "softmax", "softmax2d", "logsoftmax", "tanh", "argmax2d")
+"""Activations that do not change which class is the most probable: they are left out."""
+
+OF_ONE = (None, "identity", "sigmoid")
+"""Activations of a single logit whose sigmoid is a probability."""
+
 _PLAIN = {"decoder_channels": [256, 128, 64, 32, 16], "decoder_interpolation": "nearest"}
 _ATTENDED = {**_PLAIN, "decoder_attention_type": None}
 _DECODERS: Mapping[str, Mapping[str, Any]] = {
@@ -57,9 +75,10 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
         "decoder_use_norm": "batchnorm",
         **_DECODERS.get(arch, _ATTENDED),
         "in_channels": architecture.channels,
-        "classes": len(architecture.classes),
+        "classes": architecture.logits,
         "activation": None,
         "aux_params": None,
+        **{name: json.loads(value) for name, value in architecture.options},
         "skips": list(architecture.skips),
         "class_names": list(architecture.classes),
     }
@@ -102,6 +121,7 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
                 f"{where}: {key} is {brief(config[key])}, expected "
                 f"{' or '.join(map(repr, accepted))}; no other network is built here"
             )
+    _check_activation(where, config)
     kind = config.get("_model_class", Arch.UNET.model_class)
     arch = next(arch for arch in Arch if arch.model_class == kind)
     encoder = config.get("encoder_name")
@@ -118,16 +138,38 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
             f"{brief(count)} "
             "describe no network; train it again"
         )
-    names = config.get("class_names", ["background", *(f"class{i}" for i in range(1, count))])
-    if not _all(names, str) or len(names) != count or not _all(skips, int):
+    known = max(count, 2)  # a single logit is that of the foreground
+    names = config.get("class_names", ["background", *(f"class{i}" for i in range(1, known))])
+    if not _all(names, str) or len(names) != known or not _all(skips, int):
         raise FormatError(
-            f"{where}: class_names {brief(names)} and skips {brief(skips)}, expected {count} "
+            f"{where}: class_names {brief(names)} and skips {brief(skips)}, expected {known} "
             "names and levels; train it again"
         )
+    form = (channels, arch.value, count < known, _options(config))
     try:
-        return Architecture(encoder, tuple(skips), tuple(names), channels, arch.value)
+        return Architecture(encoder, tuple(skips), tuple(names), *form)
     except SkiptoolError as error:
         raise FormatError(f"{where}: describes no network ({error}); train it again") from error
+
+
+def _check_activation(where: Path, config: Mapping[str, Any]) -> None:
+    """Refuse an activation that logits cannot do without."""
+    count = config.get("classes", 1)
+    accepted = OF_ONE if count == 1 else MONOTONE
+    if config.get("activation") not in accepted:
+        raise FormatError(
+            f"{where}: activation is {brief(config['activation'])}, expected one of "
+            f"{', '.join(map(str, accepted))} with {count} output channel(s); with another one "
+            "labels would mean something else"
+        )
+
+
+def _options(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what is not read here; names with an underscore in front are no arguments."""
+    if config.get("lineage") is not None:
+        return ()
+    others = sorted(name for name in config if name not in READ and not name.startswith("_"))
+    return tuple((name, json.dumps(config[name], sort_keys=True)) for name in others)
 
 
 def read_count(where: Path, config: Mapping[str, Any], key: str) -> int | None:

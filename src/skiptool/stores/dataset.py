@@ -4,12 +4,14 @@
 
     data.zarr/                      Zarr format 3
       zarr.json                     attributes: the header (see ``header``), ``classes`` (names,
-                                    index = label), ``ignore_index`` (255), ``seal``
+                                    index = label), ``ignore_index`` (255), ``contents``
+                                    (what is in each domain, see ``contents``), ``seal``
       <domain>/                     one group a domain and nothing else at the root
         images    (N, H, W, 3) uint8, or (N, H, W, 1) float32 in [0, 1]
         masks     (N, H, W) uint8, labels; 255 = ignored
         samples/
-          id      (N,) string       unique in its domain; equal ids in two domains: same place
+          id      (N,) string       unique in its domain; equal id and subject in two domains:
+                                    the same place
           subject (N,) string       unit of splits and statistics
           split   (N,) string       train, test
           fold    (N,) int64        validation fold, -1 for test

@@ -11,6 +11,7 @@ import zarr
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import IGNORE, Kind
 from skiptool.records import Sample
+from skiptool.stores.contents import CONTENTS, Content, summed
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.journal import Journal
 from skiptool.stores.samples import Packed, column_kinds, pack
@@ -27,6 +28,7 @@ SHARD = 16
 """Images in one shard: the unit of writing and of resuming."""
 
 PARTS = ("images", "masks")
+AXES = ("sample", "y", "x", "channel")
 
 
 class DatasetWriter:
@@ -58,6 +60,7 @@ class DatasetWriter:
         self.classes = tuple(classes)
         self._making = making
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._contents: dict[str, list[Content]] = {}
         self._arrays: dict[str, Arrays] = {}
         self._buffers: dict[str, list[Packed]] = {}
         self._places: dict[str, dict[str, int]] = {}
@@ -126,22 +129,42 @@ class DatasetWriter:
         identity = {"classes": self.classes, "domains": domains}
         header = lineage(Kind.DATASET, self._making, identity)
         self._root.update_attributes(
-            {**header.as_json(), "classes": list(self.classes), "ignore_index": IGNORE}
+            {
+                **header.as_json(),
+                **{"classes": list(self.classes), "ignore_index": IGNORE},
+                **self._summed_contents(),
+            }
         )
         seal_store(self._path)
         self._journal.remove()
         return header
 
+    def _summed_contents(self) -> dict[str, Any]:
+        """Return what is in each domain; nothing where an early version has begun the store."""
+        if any(len(self._contents[name]) != len(rows) for name, rows in self._rows.items()):
+            return {}
+        names = {name: [row["id"] for row in rows] for name, rows in self._rows.items()}
+        return {
+            CONTENTS: {
+                domain: summed(zip(names[domain], contents, strict=True))
+                for domain, contents in self._contents.items()
+            }
+        }
+
     def _resume(self) -> None:
         """Take over whole shards; a last one that is not whole is made again."""
         sweep(self._path)
         noted: dict[str, list[dict[str, Any]]] = {}
+        contents: dict[str, list[Content]] = {}
         for entry in self._journal.entries:
             rows = noted.setdefault(entry["domain"], [])
             rows[entry["start"] :] = entry["rows"]
+            counted = contents.setdefault(entry["domain"], [])
+            counted[entry["start"] :] = map(Content.parse, entry.get("contents", ()))
         for domain, rows in noted.items():
             whole = len(rows) // SHARD
             self._rows[domain] = rows[: whole * SHARD]
+            self._contents[domain] = contents[domain][: whole * SHARD]
             arrays = [self._root.get(f"{domain}/{name}") for name in PARTS]
             images, masks = (_cut(array, whole) for array in arrays)
             if images is None or masks is None:
@@ -155,6 +178,7 @@ class DatasetWriter:
         self._arrays[domain] = arrays
         self._buffers[domain] = []
         rows = self._rows.setdefault(domain, [])
+        self._contents.setdefault(domain, [])
         self._places[domain] = {row["id"]: place for place, row in enumerate(rows)}
 
     def _check_fits(self, packed: Packed) -> None:
@@ -196,14 +220,23 @@ class DatasetWriter:
         ):
             write_shard(array, start // SHARD, chunks)
         rows = [dict(packed.row) for packed in buffer]
-        self._journal.note({"domain": domain, "start": start, "rows": rows})
+        contents = [packed.content for packed in buffer]
+        self._journal.note(
+            {
+                **{"domain": domain, "start": start, "rows": rows},
+                "contents": [content.as_json() for content in contents],
+            }
+        )
         self._rows[domain].extend(rows)
+        self._contents[domain].extend(contents)
 
 
 def _create(group: zarr.Group, packed: Packed) -> Arrays:
     shape, dtype = packed.form
     images, masks = (
-        create_array(group, name, (0, *each), kind, chunk=1, shard=SHARD)
+        create_array(
+            group, name, (0, *each), kind, chunk=1, shard=SHARD, axes=AXES[: 1 + len(each)]
+        )
         for name, each, kind in zip(PARTS, (shape, shape[:2]), (dtype, "uint8"), strict=True)
     )
     return images, masks

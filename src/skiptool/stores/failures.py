@@ -6,15 +6,18 @@ none did. It is about the making, not the content: no id depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import zarr
 
+from skiptool.errors import SkiptoolError
+from skiptool.records import Progress
 from skiptool.stores.seal import seal_store
 from skiptool.stores.zarrs import open_root
 
-__all__ = ["keep_failures", "kept_failures"]
+__all__ = ["keep_failures", "kept_failures", "telling_failures"]
 
 ATTRIBUTE = "failures"
 
@@ -36,3 +39,24 @@ def kept_failures(path: Path) -> list[str]:
     """
     found = open_root(path, "dataset").attrs.get(ATTRIBUTE, [])
     return [str(line) for line in found] if isinstance(found, list) else []
+
+
+@contextmanager
+def telling_failures(failures: Sequence[str], progress: Progress) -> Iterator[None]:
+    """Tell what has failed so far where an error ends a step that would have told it at its end.
+
+    Raises
+    ------
+    SkiptoolError
+        The same that was raised within, its message extended by the first failure.
+    """
+    try:
+        yield
+    except SkiptoolError as error:
+        if not failures:
+            raise
+        for line in failures:
+            progress.warn(f"failed: {line}")
+        raise type(error)(
+            f"{error}; besides, {len(failures)} inputs failed, the first: {failures[0]}"
+        ) from error

@@ -9,8 +9,9 @@
                                     original), ``patch_size`` [H, W], ``grid`` [rows, columns],
                                     ``pooling``, ``layers`` (names in order of data flow) and what
                                     is known of the model: ``arch``, ``encoder``, ``pruning``,
-                                    ``fold``, ``repeat``, ``parameter_count``; ``seal`` (see
-                                    ``seal``)
+                                    ``fold``, ``repeat``, ``parameter_count``,
+                                    ``training_domain`` and ``training_dataset`` (an id; since
+                                    version 0.2); ``seal`` (see ``seal``)
       layers/<name>   (N, D, K)     float16 (float32 on request); K = rows x columns
       ranges/<name>/
         low, high     (N, D)        float32, of the stored values, each image and channel
@@ -21,7 +22,8 @@ Stores of ours without ``ranges/`` are read too, and so are Zarr stores that oth
 
 Chunks hold whole images, the same number in every layer (16 unless asked), compressed with LZ4
 and closed by a CRC-32C. The id is a hash of weights, data, domain, split, shift, preprocessing,
-layers, pooling and dtype: equal ids, equal activations.
+layers, pooling and dtype. Activations of equal ids are the same up to their last digits, which
+depend on ``arithmetic`` in the header as well.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ import zarr
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.records import repeat_of
-from skiptool.stores.arrays import open_npy
+from skiptool.stores.arrays import npy_in_memory, open_npy
 from skiptool.stores.chunks import is_lost
 from skiptool.stores.foreign import open_foreign
 from skiptool.stores.header import parse_lineage
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.layers import FeatureStore, Layer, zarr_layer
-from skiptool.stores.remote import each, last_part, located, public
+from skiptool.stores.remote import each, fetched, last_part, located, public
 from skiptool.stores.seal import check_store
 from skiptool.stores.staging import partial_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
@@ -51,6 +53,7 @@ __all__ = ["FACTS", "FeatureStore", "layer_names", "open_features", "open_layers
 
 FACTS = (
     *("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count"),
+    *("training_domain", "training_dataset"),
     *("dataset", "domain", "split", "shift", "factor", "patch_size", "grid", "pooling"),
 )
 """Attributes beside the header that say what the activations are of."""
@@ -72,7 +75,8 @@ def open_features(place: Path | str) -> FeatureStore:
     Parameters
     ----------
     place : Path or str
-        Local folder of a Zarr store, a file ending in ``.npy``, or the URL of a Zarr store.
+        Local folder of a Zarr store, a file ending in ``.npy``, or the URL of either; a file
+        behind a URL is kept in memory.
 
     Raises
     ------
@@ -104,11 +108,8 @@ def open_features(place: Path | str) -> FeatureStore:
 
 
 def _open_file(place: Path | str, where: str) -> FeatureStore:
-    if not isinstance(place, Path):
-        raise FormatError(
-            f"{where}: NumPy files are read from a local disk only; copy it here first"
-        )
-    layers = {"features": open_npy(place)}
+    known = open_npy(place) if isinstance(place, Path) else npy_in_memory(fetched(place), where)
+    layers = {"features": known}
     return FeatureStore(place, where, None, dict.fromkeys(FACTS), tuple(layers), {}, layers)
 
 

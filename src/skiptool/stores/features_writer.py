@@ -145,7 +145,8 @@ class FeatureWriter:
             if rows.stop % RANGES_CHUNK == 0 or rows.stop == self._images:
                 layer.release(rows.stop)
         self.written = rows.stop
-        self._journal.note({"written": self.written, "layers": list(self._layers)})
+        noted = {"arithmetic": dict(self._header.arithmetic)}
+        self._journal.note({"written": self.written, "layers": list(self._layers), **noted})
 
     def finish(self) -> None:
         """Write the samples' columns and the header: from here on the store is whole.
@@ -161,10 +162,23 @@ class FeatureWriter:
                 "rest first"
             )
         write_columns(self._root, self._columns)
-        attributes = {**self._header.as_json(), **self._facts, "layers": list(self._layers)}
+        header = {**self._header.as_json(), **self._arithmetic()}
+        attributes = {**header, **self._facts, "layers": list(self._layers)}
         self._root.update_attributes(attributes)
         seal_store(self._path)
         self._journal.remove()
+
+    def _arithmetic(self) -> dict[str, Any]:
+        """Return the arithmetic of all runs that wrote here: a list of values where one changed."""
+        noted = [each.get("arithmetic", {}) for each in self._journal.entries]
+        values: dict[str, list[Any]] = {}
+        for name, value in (
+            pair for found in (*noted, self._header.arithmetic) for pair in found.items()
+        ):
+            if value not in values.setdefault(name, []):
+                values[name].append(value)
+        joined = {name: each[0] if len(each) == 1 else each for name, each in values.items()}
+        return {"arithmetic": joined} if joined else {}
 
     @property
     def _images(self) -> int:
@@ -187,9 +201,10 @@ class FeatureWriter:
         shape = (self._images, *block.shape[1:])
         layers = self._root.require_group("layers")
         ranges = self._root.require_group(f"ranges/{layer}")
-        values = create_array(layers, layer, shape, self._dtype, chunk=CHUNK)
+        axes = ("sample", f"{layer} channel", f"{layer} place")  # layers differ in both
+        values = create_array(layers, layer, shape, self._dtype, chunk=CHUNK, axes=axes)
         low, high = (
-            create_array(ranges, name, shape[:2], "float32", chunk=RANGES_CHUNK)
+            create_array(ranges, name, shape[:2], "float32", chunk=RANGES_CHUNK, axes=axes[:2])
             for name in ("low", "high")
         )
         return _Layer(values, low, high)

@@ -1,6 +1,6 @@
 """Lineage: the header that every artifact carries.
 
-The same eight keys stand in the root attributes of a Zarr store, under the key ``skiptool`` of a
+The same keys stand in the root attributes of a Zarr store, under the key ``skiptool`` of a
 Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
 
     kind              format tag: dataset, features, model, history, predictions, masks, overlays,
@@ -12,11 +12,16 @@ Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
     created           UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` (whole seconds) fixes it
     id                32 hex digits, a hash of what determines the content
     inputs            {role: id} of the artifacts it was made from
+    arithmetic        only of what a network computed: device, threads, precision, instruction set
+                      and the pixels of a batch, on which the last digits depend
 
 A hash of it, and of what stands beside it, tells whether a byte of it has changed: see ``seal``.
 
-``command``, ``parameters`` and ``created`` are about the making, not the content: no id depends
-on them, so equal content has equal ids wherever and whenever it was made.
+``command``, ``created`` and ``arithmetic`` are about the making: no id depends on them. The id of
+a dataset or a model is a hash of its content. That of what a network computed (features,
+predictions, masks) is a hash of inputs and parameters: artifacts of equal ids were asked for alike,
+and hold equal bytes where their arithmetic is the same too; else activations differ in their last
+digits, and labels where two classes are about equally probable.
 """
 
 from __future__ import annotations
@@ -58,7 +63,7 @@ ID_DIGITS = 32
 
 _FORMS: Mapping[str, type] = {
     **dict.fromkeys(("skiptool_version", "command", "created", "id"), str),
-    **dict.fromkeys(("parameters", "inputs"), Mapping),
+    **dict.fromkeys(("parameters", "inputs", "arithmetic"), Mapping),
 }
 
 
@@ -78,6 +83,8 @@ class Making:
         Named parameters that do not: where the output goes, workers, device.
     inputs : mapping
         Role to id of each artifact read.
+    arithmetic : mapping
+        What the last digits of a network's results depend on beside these, as JSON types.
     method : mapping
         Named parts of the method that no option sets: recorded and compared as parameters are,
         but not part of the command.
@@ -96,6 +103,7 @@ class Making:
     placement: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     method: Mapping[str, Any] = field(default_factory=dict)
+    arithmetic: Mapping[str, Any] = field(default_factory=dict)
     grows: str | None = None
 
     @property
@@ -131,10 +139,12 @@ class Lineage:
     created: str
     id: str
     inputs: Mapping[str, str]
+    arithmetic: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the header as JSON types."""
-        return {key: _jsonable(value) for key, value in asdict(self).items()}
+        found = {key: _jsonable(value) for key, value in asdict(self).items()}
+        return {key: value for key, value in found.items() if value or key != "arithmetic"}
 
 
 def lineage(kind: Kind, making: Making, identity: object) -> Lineage:
@@ -160,6 +170,7 @@ def lineage(kind: Kind, making: Making, identity: object) -> Lineage:
         command=making.command,
         **making.determinants,
         created=_now(),
+        arithmetic=dict(making.arithmetic),
         id=digest([kind.value, FORMAT_VERSIONS[kind], identity]),
     )
 
@@ -192,6 +203,7 @@ def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
             "says what a path holds"
         )
     _check_version(found["format_version"], where, kind)
+    found = {"arithmetic": {}, **found}
     missing = [key for key in Lineage.__dataclass_fields__ if key not in found]
     if missing:
         raise FormatError(f"{where}: header lacks {', '.join(missing)}; make the artifact again")

@@ -114,11 +114,13 @@ class FeatureStore:
 
     @cached_property
     def id(self) -> str | None:
-        """Id of the store, a hash of the bytes of a NumPy file, None for stores of others."""
+        """Id of the store; of what others made a hash of the bytes, None behind a URL."""
         if self.lineage is not None:
             return self.lineage.id
         place = self.place
-        return None if isinstance(place, str) or place.is_dir() else _content_id(place)
+        if isinstance(place, str):
+            return None
+        return _folder_id(place) if place.is_dir() else _content_id(place)
 
     @property
     def model_id(self) -> str | None:
@@ -244,6 +246,13 @@ def _content_id(path: Path) -> str:
             return identifier(*(identifier(block).encode() for block in blocks))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _folder_id(folder: Path) -> str:
+    """Hash the files of a folder, names and bytes, to 32 hex digits; raises as `_content_id`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = ((str(path.relative_to(folder)), _content_id(path)) for path in files)
+    return identifier(*(f"{name}\0{content}\n".encode() for name, content in parts))
 
 
 def three_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:

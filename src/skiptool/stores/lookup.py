@@ -2,22 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as brief
+from tempfile import TemporaryDirectory
 
-from skiptool.errors import ExistsError, FormatError
+from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, open_model
 from skiptool.stores.header import Lineage, Making, check_same, parse_lineage, prolongs
 from skiptool.stores.overlays import INDEX, open_overlays
+from skiptool.stores.remote import fetched, last_part, located, public
+from skiptool.stores.runs import by_numbers, is_store
 from skiptool.stores.staging import clear_leftovers
 from skiptool.stores.tables import open_table, table_kind
 from skiptool.stores.zarrs import open_root
 
-__all__ = ["finished", "kind_of", "lineage_of"]
+__all__ = [
+    "TABLES",
+    "artifacts_below",
+    "at_hand",
+    "finished",
+    "is_artifact",
+    "kind_of",
+    "lineage_of",
+]
+
+TABLES = (".parquet", ".parq", ".pq")
+"""How the names of tables end."""
 
 STORES = (Kind.DATASET, Kind.FEATURES, Kind.MASKS)
 """Kinds that are Zarr stores."""
+
+
+@contextmanager
+def at_hand(place: Path | str) -> Iterator[Path]:
+    """Yield a local path of a file or folder; a file behind a URL is fetched for the while.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file behind the URL, or it is a store.
+    ArgumentError, SourceError
+        If the URL cannot be read.
+    """
+    here = located(place)
+    if isinstance(here, Path):
+        yield here
+        return
+    where, name = public(here), last_part(here)
+    if name.endswith(".zarr"):
+        raise FormatError(
+            f"{where}: is a store, and here only tables are read from a URL; copy it here first"
+        )
+    with TemporaryDirectory() as folder:
+        path = Path(folder, name if name.strip(".") else "file")
+        path.write_bytes(fetched(here))
+        try:
+            yield path
+        except SkiptoolError as error:
+            raise type(error)(str(error).replace(str(path), where)) from error
 
 
 def kind_of(path: Path) -> Kind:
@@ -42,6 +87,40 @@ def kind_of(path: Path) -> Kind:
     if found not in STORES:
         raise FormatError(f"{path}: a Zarr store, but not made by skiptool (kind {brief(found)})")
     return Kind(str(found))
+
+
+def is_artifact(folder: Path) -> bool:
+    """Say whether a folder is a Zarr store, a model or a folder of overlays."""
+    return is_store(folder) or any((folder / name).is_file() for name in (CONFIG, INDEX))
+
+
+def artifacts_below(folder: Path) -> list[Path]:
+    """Find stores, models, overlays and tables below a folder, at any depth.
+
+    Parameters
+    ----------
+    folder : Path
+        No artifact itself.
+
+    Returns
+    -------
+    list of Path
+        Sorted by name, numbers in names by their value; those of one folder before those of the
+        folders in it. Hidden ones are passed over, links to folders lead to artifacts only.
+    """
+    found: list[Path] = []
+    folders: list[Path] = []
+    for child in sorted(folder.iterdir(), key=by_numbers):
+        if child.name.startswith("."):
+            continue
+        if child.is_dir():
+            if is_artifact(child):
+                found.append(child)
+            elif not child.is_symlink():
+                folders.append(child)
+        elif child.suffix in TABLES or child.suffix == ".npy":
+            found.append(child)
+    return [*found, *(path for each in folders for path in artifacts_below(each))]
 
 
 def lineage_of(path: Path) -> Lineage | None:

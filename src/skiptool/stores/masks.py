@@ -71,7 +71,10 @@ class MaskWriter:
         group = self._root.create_group(name, attributes=dict(facts))
         write_columns(group, {"id": ids})
         shape = (len(ids), *size)
-        self._arrays[name] = create_array(group, "labels", shape, "uint8", chunk=1, shard=SHARD)
+        axes = ("sample", "y", "x")
+        self._arrays[name] = create_array(
+            group, "labels", shape, "uint8", chunk=1, shard=SHARD, axes=axes
+        )
         self._waiting[name], self._filled[name] = [], 0
         return name
 

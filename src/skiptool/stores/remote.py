@@ -1,8 +1,9 @@
-"""Zarr stores behind a URL: the one door of fsspec, through zarr's own store for it.
+"""Stores and files behind a URL: the one door of fsspec, for stores through zarr's own.
 
-Only reading. Zarr takes a chunk that is not there for its fill value; looking for each of them in
-advance, as is done on a local disk, would cost a request a chunk. So :class:`RemoteStore` is told
-which arrays have all of their chunks and refuses an absent one when it is read.
+Only reading. A file (a table, a ``.npy``) is fetched as a whole, see :func:`fetched`. Zarr takes a
+chunk that is not there for its fill value; looking for each of them in advance, as is done on a
+local disk, would cost a request a chunk. So :class:`RemoteStore` is told which arrays have all of
+their chunks and refuses an absent one when it is read.
 
 Where credentials stand in a URL (``user:password@``, a signed query), messages leave them out. The
 query of an ``https`` URL goes with every request, so that signed folders can be read.
@@ -11,8 +12,9 @@ query of an ``https`` URL goes with every request, so that signed folders can be
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import parse_qsl
@@ -33,9 +35,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["RemoteStore", "each", "explained", "last_part", "located", "open_store", "public"]
+__all__ = [
+    "MOST_FETCHED",
+    "RemoteStore",
+    "each",
+    "explained",
+    "fetched",
+    "last_part",
+    "located",
+    "open_store",
+    "public",
+]
+
+MOST_FETCHED = 4 * 2**30
+"""Bytes of a file that is fetched as a whole."""
 
 _AT_ONCE = 8
+_PIECE = 2**24
 
 _URL = re.compile(r"://(?:[^/\s'\"]*@)?([^\s'\"?]*)(?:\?[^\s'\"]*)?")
 
@@ -99,16 +115,64 @@ def open_store(url: str) -> RemoteStore:
     SourceError
         If the back end cannot be set up.
     """
+    address, options = _asked(url)
+    with _named(url):
+        store = RemoteStore.from_url(address, options, read_only=True)
+    return cast("RemoteStore", store)  # of the class that was asked, says Zarr in prose only
+
+
+def fetched(url: str) -> bytes:
+    """Fetch a file.
+
+    Raises
+    ------
+    FormatError
+        If there is none, or it holds more than :data:`MOST_FETCHED` bytes.
+    ArgumentError, SourceError
+        As :func:`open_store`; or if the host cannot be reached or refuses.
+    """
+    address, options = _asked(url)
+    parts, size = [], 0
+    with _named(url):
+        import fsspec
+
+        with fsspec.open(address, "rb", **options) as file:
+            while piece := file.read(_PIECE):
+                parts.append(piece)
+                size += len(piece)
+                if size > MOST_FETCHED:
+                    raise FormatError(
+                        f"holds more than {MOST_FETCHED:,} bytes, which are not fetched; copy it "
+                        "here first"
+                    )
+    return b"".join(parts)
+
+
+def _asked(url: str) -> tuple[str, dict[str, Any]]:
+    """Return the address, and what goes with every request: the query of a web page."""
     address, _, query = url.partition("?")
     web = address.startswith(("http://", "https://"))
     options = {"params": dict(parse_qsl(query, keep_blank_values=True))} if web and query else {}
+    return address if web else url, options
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Say of errors of fsspec where they come from, in one line."""
     try:
-        store = RemoteStore.from_url(address if web else url, options, read_only=True)
+        yield
     except ImportError as error:
         raise ArgumentError(
             f"{public(url)}: reading it needs a package that is not installed ({error}); "
             "pip install 'skiptool[remote]' for https and s3"
         ) from error
+    except FileNotFoundError as error:
+        cause = error.__cause__  # of the web's files: whatever it was
+        if cause is not None and getattr(cause, "status", None) != 404:
+            raise SourceError(f"{public(url)}: {_failure(cause)}") from error
+        raise FormatError(f"{public(url)}: no such file; check the address") from error
+    except SkiptoolError as error:
+        raise type(error)(f"{public(url)}: {error}") from error
     except ValueError as error:
         raise ArgumentError(
             f"{public(url)}: no address that can be read ({public(str(error))}); expected a "
@@ -116,7 +180,6 @@ def open_store(url: str) -> RemoteStore:
         ) from error
     except Exception as error:  # each back end has its own kinds
         raise SourceError(f"{public(url)}: {_failure(error)}") from error
-    return cast("RemoteStore", store)  # of the class that was asked, says Zarr in prose only
 
 
 def each(store: Store, function: Callable[[str], T], names: Iterable[str]) -> list[T]:
@@ -181,7 +244,7 @@ def last_part(place: str | Path) -> str:
     return public(place).rstrip("/").rpartition("/")[2]
 
 
-def _failure(error: Exception) -> SkiptoolError:
+def _failure(error: BaseException) -> SkiptoolError:
     """Say in one sentence why nothing could be fetched."""
     if isinstance(error, SkiptoolError):
         return error

@@ -11,6 +11,7 @@ import numpy as np
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import IGNORE
 from skiptool.records import Sample, check_name
+from skiptool.stores.contents import Content, content_of
 from skiptool.stores.dataset import IDENTITY_COLUMNS, IMAGE_FORMS
 from skiptool.stores.header import identifier
 from skiptool.stores.journal import JOURNAL
@@ -38,12 +39,14 @@ class Packed:
         Shape and dtype of its image.
     chunks : (bytes, bytes)
         Image and mask.
+    content : Content
     """
 
     domain: str
     row: Mapping[str, Any]
     form: tuple[tuple[int, ...], str]
     chunks: tuple[bytes, bytes]
+    content: Content
 
 
 def pack(sample: Sample, classes: Sequence[str]) -> Packed:
@@ -57,7 +60,7 @@ def pack(sample: Sample, classes: Sequence[str]) -> Packed:
     check_sample(sample, classes)
     form = sample.image.shape, str(sample.image.dtype)
     chunks = compress(sample.image), compress(sample.mask)
-    return Packed(sample.domain, _row(sample), form, chunks)
+    return Packed(sample.domain, _row(sample), form, chunks, content_of(sample))
 
 
 def check_sample(sample: Sample, classes: Sequence[str]) -> None:

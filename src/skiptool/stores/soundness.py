@@ -26,7 +26,7 @@ from skiptool.stores.layers import FeatureStore
 from skiptool.stores.masks import MaskEntries, open_masks
 from skiptool.stores.overlays import INDEX, damaged_pictures, open_overlays
 from skiptool.stores.seal import SEAL, broken_members, table_is_whole
-from skiptool.stores.tables import open_table, table_kind
+from skiptool.stores.tables import check_extent, open_table, table_kind
 from skiptool.stores.zarrs import member_names, open_group, open_root, read_columns
 
 __all__ = ["check_sound"]
@@ -224,6 +224,7 @@ def _overlays(path: Path) -> Findings:
 
 def _table(path: Path) -> Findings:
     kind = table_kind(path)
+    check_extent(path)
     found = {
         f"column {name}": _reason(path, _read_column, path, name)
         for name in pq.read_schema(path).names

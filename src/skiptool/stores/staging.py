@@ -2,7 +2,7 @@
 
 An output ``dir/name`` grows as ``dir/.name.partial``. A process killed on the way leaves that
 hidden sibling and nothing under the final name; ``--resume`` goes on in it, ``--overwrite``
-starts again.
+starts again. No output takes the place of an input: see :func:`guarded`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,178 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from enum import Enum
 from pathlib import Path
+from typing import Final
 
-from skiptool.errors import ExistsError, LeftoverError, SourceError
+from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceError
 from skiptool.stores.lock import held, lock_of
 
-__all__ = ["check_free", "clear_leftovers", "partial_of", "remove", "staged", "whole_file"]
+__all__ = [
+    "Form",
+    "check_form",
+    "check_free",
+    "check_spared",
+    "clear_leftovers",
+    "guarded",
+    "partial_of",
+    "protect",
+    "remove",
+    "staged",
+    "whole_file",
+]
+
+_INPUTS: ContextVar[tuple[Path, ...] | None] = ContextVar("inputs", default=None)
+
+
+class Form(Enum):
+    """What an output is: its name for people, and the suffixes that it may have."""
+
+    TABLE = ("a table (Parquet)", (".parquet", ".parq", ".pq"))
+    PAGE = ("a page (HTML)", (".html", ".htm"))
+    STORE = ("a store (Zarr)", (".zarr",))
+    FOLDER = ("a folder", ())
+    STORES = ("a store or a folder of stores", (".zarr",))
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file, not a folder."""
+        return self in (Form.TABLE, Form.PAGE)
+
+
+_FORMATS: Final = frozenset(
+    {
+        *(".csv", ".tsv", ".txt", ".md", ".json", ".geojson", ".xml", ".xlsx", ".xls", ".ods"),
+        *(".parquet", ".parq", ".pq", ".feather", ".arrow", ".html", ".htm", ".pdf", ".svg"),
+        *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".svs", ".ndpi", ".mrxs"),
+        *(".zarr", ".h5", ".hdf5", ".npy", ".npz", ".nii", ".mat", ".pkl", ".sqlite"),
+        *(".pt", ".pth", ".ckpt", ".onnx", ".safetensors", ".zip", ".tar", ".gz", ".docx", ".tex"),
+    }
+)
+"""Suffixes that promise a format; any other is part of a name, as in ``shift-0.5``."""
+
+
+def check_form(out: Path, form: Form, option: str = "--out") -> None:
+    """Refuse an output whose name promises another format, or that would replace another form.
+
+    Parameters
+    ----------
+    out : Path
+        Final name of the output; nothing need be there.
+    form : Form
+    option : str
+        How it was given, for messages.
+
+    Raises
+    ------
+    ArgumentError
+        If its suffix is that of another format.
+    ExistsError
+        If a folder stands where a file is to be, or the other way round; nothing replaces that.
+
+    Examples
+    --------
+    >>> check_form(Path("shift-0.5"), Form.TABLE)
+    >>> check_form(Path("r.pdf"), Form.PAGE)
+    Traceback (most recent call last):
+    skiptool.errors.ArgumentError: --out r.pdf: the suffix .pdf promises another format, and a \
+page (HTML) is written; give a name that ends in .html
+    """
+    what, suffixes = form.value
+    if os.path.lexists(out) and out.is_dir() is form.is_file:
+        raise ExistsError(
+            f"{out}: exists already and is {'a folder' if form.is_file else 'a file'}, but {what} "
+            f"is written, which replaces no such thing; give another {option}"
+        )
+    suffix = out.suffix.lower()
+    if suffix in _FORMATS and suffix not in suffixes:
+        remedy = f"that ends in {suffixes[0]}" if suffixes else "without such a suffix"
+        raise ArgumentError(
+            f"{option} {out}: the suffix {suffix} promises another format, and {what} is written; "
+            f"give a name {remedy}"
+        )
+
+
+@contextmanager
+def guarded(inputs: Iterable[str | Path] = ()) -> Iterator[None]:
+    """Refuse, while the block runs, every output that would destroy one of these inputs.
+
+    What is refused is told by :func:`check_free` and :func:`staged`, however the path is spelled.
+    Blocks nest; :func:`protect` adds inputs that become known later.
+    """
+    token = _INPUTS.set(_INPUTS.get() or ())
+    try:
+        protect(inputs)
+        yield
+    finally:
+        _INPUTS.reset(token)
+
+
+def protect(inputs: Iterable[str | Path]) -> None:
+    """Add inputs to those that the block of :func:`guarded` around it keeps; URLs need no guard."""
+    known = _INPUTS.get()
+    if known is not None:
+        local = (Path(place) for place in inputs if "://" not in str(place))
+        _INPUTS.set((*known, *(place for place in local if os.path.lexists(place))))
+
+
+def check_spared(out: Path, *, replaces: bool = False) -> None:
+    """Refuse an output that is an input (see :func:`guarded`), or what is there of a part of one.
+
+    Parameters
+    ----------
+    out : Path
+    replaces : bool
+        It takes the place of a folder, so that it may not hold an input either.
+
+    Raises
+    ------
+    ArgumentError
+        Names the input.
+    """
+    for given in dict.fromkeys(_INPUTS.get() or ()):
+        if _same(out, given):
+            raise ArgumentError(
+                f"{out}: is an input of this command ({given}), and no input is written over; give "
+                "another path"
+            )
+        if replaces and any(_same(out, above) for above in Path(os.path.realpath(given)).parents):
+            raise ArgumentError(
+                f"{out}: holds {given}, an input of this command, and would be replaced as a "
+                "whole; give another path"
+            )
+        if os.path.lexists(out) and _is_part(out, given):
+            raise ArgumentError(
+                f"{out}: is a part of {given}, an input of this command; give another path"
+            )
+
+
+def _is_part(out: Path, given: Path) -> bool:
+    """Whether it lies in an artifact that is an input, or in a folder of such."""
+    if not given.is_dir():
+        return False
+    for above in Path(os.path.realpath(out)).parents:
+        if _is_artifact(above):
+            top = Path(os.path.realpath(given))
+            return any(_same(top, each) for each in (above, *above.parents))
+        if _same(above, given):
+            return False
+    return False
+
+
+def _is_artifact(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _OURS)
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one place, through links and in any case of letters."""
+    try:
+        return first.samefile(second)
+    except OSError:  # one of them is not there
+        return os.path.realpath(first) == os.path.realpath(second)
 
 
 def partial_of(out: Path) -> Path:
@@ -39,6 +203,8 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
 
     Raises
     ------
+    ArgumentError
+        If it is, holds or is a part of an input (see :func:`guarded`).
     SourceError
         If the parent folder is missing, or the name cannot be a file.
     ExistsError
@@ -47,6 +213,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     """
     if out.name in ("", ".."):
         raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
+    check_spared(out, replaces=overwrite and out.is_dir())
     if not out.parent.is_dir():
         raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
@@ -96,7 +263,7 @@ def staged(
 
     Raises
     ------
-    SourceError, ExistsError
+    ArgumentError, SourceError, ExistsError
         As :func:`check_free`; or if the leftover to go on with holds a link to another place.
     """
     check_free(out, overwrite=overwrite, resume=resume)
@@ -147,8 +314,7 @@ def _check_replaceable(out: Path) -> None:
     """Keep ``--overwrite`` from deleting a folder that somebody else filled."""
     if not out.is_dir() or out.is_symlink():
         return
-    ours = any((out / name).is_file() for name in _OURS)
-    if not ours and any(out.iterdir()):
+    if not _is_artifact(out) and any(out.iterdir()):
         raise ExistsError(
             f"{out}: is a folder with other things in it, and --overwrite replaces stores, "
             "models and overlays only; give another --out, or remove the folder yourself"

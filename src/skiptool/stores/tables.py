@@ -5,6 +5,10 @@ One row is one measurement; columns and their meaning stand in ``schemas``.
 The header (see ``header``) is JSON under the key ``skiptool`` of the file's metadata. Pages carry
 checksums, the whole file a seal (see ``seal``). A reader takes columns of any type that can be
 turned into ours without loss.
+
+A file of a few bytes can say that it holds a billion rows, or repeat one long text in each of them.
+So rows are counted before they are read, and what is read is counted block by block while texts
+are still numbers (of a dictionary): :data:`MOST_ROWS`, :data:`MOST_BYTES`, :data:`MOST_IN_A_ROW`.
 """
 
 from __future__ import annotations
@@ -27,10 +31,28 @@ from skiptool.stores.schemas import OPTIONAL, OPTIONAL_IN_SHIFT, SCHEMAS, TABLE_
 from skiptool.stores.seal import table_is_whole
 
 __all__ = [
+    "MOST_BYTES",
+    "MOST_IN_A_ROW",
+    "MOST_ROWS",
     "MetricTable",
+    "check_extent",
     "open_table",
     "table_kind",
 ]
+
+MOST_ROWS = 50_000_000
+"""Rows of a table that is read: several times what the largest studies wrote in one."""
+
+MOST_BYTES = 16 * 10**9
+"""Bytes of a table in memory; ten million rows of distances take 8 GB."""
+
+MOST_IN_A_ROW = 4_000
+"""Bytes that a row takes in memory, on average, where there are many: names and warnings."""
+
+_FREE_BYTES = 64_000_000
+"""Bytes that few rows may take, however long."""
+
+_BATCH = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +115,7 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
     _, header = _read_header(path)
     parsed = parse_lineage(header, str(path), kind)
     try:
-        data = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        data = _read(path, kind)
         found = MetricTable(path, parsed, _typed(data, kind, path), _failures(header))
         whole = table_is_whole(path)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -103,6 +125,95 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
     if whole is False:
         raise FormatError(f"{path}: not as written; the file is damaged, make it again")
     return found
+
+
+def check_extent(path: Path) -> None:
+    """Refuse a Parquet file that says it holds more than is read, before anything is.
+
+    Raises
+    ------
+    FormatError
+        Says how much that is.
+    """
+    metadata = pq.read_metadata(path)
+    if not 0 <= metadata.num_rows <= MOST_ROWS:
+        raise FormatError(
+            f"{path}: says that it holds {metadata.num_rows:,} rows, at most {MOST_ROWS:,} are "
+            "read; give the parts of the study as tables of their own"
+        )
+    pages = sum(
+        metadata.row_group(group).column(column).total_uncompressed_size
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    )
+    if pages > MOST_BYTES:
+        raise FormatError(
+            f"{path}: says that it holds {pages:,} bytes, at most {MOST_BYTES:,} are read; give "
+            "the parts of the study as tables of their own"
+        )
+
+
+def _read(path: Path, kind: Kind) -> pa.Table:
+    """Read all columns, texts of ours as a dictionary at first; see the module's docstring."""
+    check_extent(path)
+    schema = pq.read_schema(path)
+    for name, known in SCHEMAS[kind].items():
+        place = schema.get_field_index(name)
+        if place >= 0 and not _is_plain(schema.field(place).type):
+            raise FormatError(
+                f"{path}: column {name} is of type {schema.field(place).type}, expected {known}; "
+                "make it again"
+            )
+    texts = [field.name for field in schema if _is_text(field.type)]
+    plain = [field.name for field in schema if _is_plain(field.type)]
+    blocks: list[pa.Table] = []
+    rows = size = 0
+    with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file:
+        for batch in file.iter_batches(_BATCH, columns=plain):
+            rows += batch.num_rows
+            size += sum(map(_decoded_bytes, batch.columns))
+            if size > min(MOST_BYTES, _FREE_BYTES + MOST_IN_A_ROW * rows) or rows > MOST_ROWS:
+                raise FormatError(
+                    f"{path}: its first {rows:,} rows take {size:,} bytes in memory, which no "
+                    "table of skiptool does; make it again"
+                )
+            blocks.append(pa.Table.from_batches([_decoded(batch)]))
+    if not blocks:
+        return pa.table(
+            {name: pa.array([], _decoded_type(schema.field(name).type)) for name in plain}
+        )
+    return pa.concat_tables(blocks)
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
+
+
+def _is_plain(dtype: pa.DataType) -> bool:
+    """Whether it is a number or text, as it is or in a dictionary: no lists, no structures."""
+    kept = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return _is_text(kept) or any(test(kept) for test in tests)
+
+
+def _decoded_type(dtype: pa.DataType) -> pa.DataType:
+    return dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+
+
+def _decoded_bytes(column: pa.Array) -> int:
+    """Return how many bytes a column takes once its texts are written out."""
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return int(column.nbytes)
+    total = pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+    return int(total) + 4 * len(column)
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _failures(header: object) -> tuple[str, ...]:

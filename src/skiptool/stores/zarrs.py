@@ -162,11 +162,12 @@ def create_array(
     *,
     chunk: int,
     shard: int | None = None,
+    axes: Sequence[str] | None = None,
 ) -> zarr.Array[Any]:
     """Create an array chunked (and sharded) along its first axis only, in place of any of its name.
 
     Text (``str``) has variable length. Chunks of zeros are written too, so that a missing file
-    never means zeros.
+    never means zeros. Names of axes let xarray open a group; in it one name has one length.
     """
     rest = tuple(shape[1:])
     return group.create_array(
@@ -176,6 +177,7 @@ def create_array(
         chunks=(chunk, *rest),
         shards=None if shard is None else (shard, *rest),
         compressors=codecs(np.dtype(dtype).itemsize),
+        dimension_names=axes,
         fill_value="" if dtype == "str" else 0,
         attributes={"every_chunk": True},
         config={"write_empty_chunks": True},
@@ -194,7 +196,8 @@ def write_columns(group: zarr.Group, columns: Mapping[str, Sequence[Any] | AnyAr
         dtype = "float64" if array.dtype.kind == "f" else "int64"
         if array.dtype.kind in "OUT":
             array, dtype = np.array([str(value) for value in values], dtype=object), "str"
-        create_array(samples, name, array.shape, dtype, chunk=max(1, len(array)))[:] = array
+        size = max(1, len(array))
+        create_array(samples, name, array.shape, dtype, chunk=size, axes=["sample"])[:] = array
 
 
 def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from skiptool.sources.annotations.annotated import Annotated
+
 _SCHEMA = """
 CREATE TABLE Slides (uid INTEGER PRIMARY KEY, filename TEXT, width INTEGER, height INTEGER);
 CREATE TABLE Classes (uid INTEGER PRIMARY KEY, name TEXT);
@@ -33,6 +35,19 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def faults() -> Callable[[Annotated], tuple[str, int]]:
+    """Return a function: the only fault of what was read, and the number of shapes beside it."""
+
+    def only(read: Annotated) -> tuple[str, int]:
+        (line,) = read.faults
+        assert read.left_out == 1
+        assert "\n" not in line
+        return line, len(read.shapes)
+
+    return only
 
 
 @pytest.fixture

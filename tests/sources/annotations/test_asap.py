@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import LINE, NOWHERE, SLIP, Annotated
 from skiptool.sources.annotations.asap import open_asap
 from skiptool.sources.annotations.read import read_annotations, slides_in
 
 Writer = Callable[..., Path]
+Faults = Callable[[Annotated], tuple[str, int]]
 
 CORNERS = [("0", "1", "2"), ("1", "11", "2"), ("2", "11", "12"), ("3", "1", "12")]
 
@@ -102,10 +105,31 @@ def test_decimal_commas_and_marks_of_byte_order_are_read(written: Writer) -> Non
         (annotation(rows=[("0", "1", "1e40")], name="n7"), r"vertex 1 is \(1, 1e\+40\)"),
     ],
 )
-def test_damage_is_named(written: Writer, damaged: str, message: str) -> None:
+def test_damage_is_named_and_costs_one_record(
+    written: Writer, faults: Faults, damaged: str, message: str
+) -> None:
     path = written(asap(annotation(), damaged))
+    line, shapes = faults(read_annotations(path, "a"))
+    assert re.match(rf"{path}: annotation n7: .*{message}", line)
+    assert shapes == 1
     with pytest.raises(SourceError, match=rf"^{path}: annotation n7: .*{message}"):
-        read_annotations(path, "a")
+        read_annotations(written(asap(damaged)), "a")
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+def test_exclusions_lie_over_what_they_are_cut_out_of(written: Writer, inner_first: bool) -> None:
+    corners = [(str(at), x, y) for at, (x, y) in enumerate([("0", "0"), ("90", "0"), ("90", "90")])]
+    outer, inner = annotation(rows=corners, group="_0"), annotation(group="_2")
+    path = written(asap(*((inner, outer) if inner_first else (outer, inner))))
+    assert [shape.name for shape in read_annotations(path, "a").shapes] == ["_0", "_2"]
+
+
+def test_what_is_no_shape_is_counted_by_kind(written: Writer) -> None:
+    kinds = [("Measurement", 2), ("Measurement", 2), ("None", 0), ("Polygon", 2), ("PointSet", 0)]
+    path = written(asap(annotation(), *(annotation(kind, CORNERS[:n]) for kind, n in kinds)))
+    read = read_annotations(path, "a")
+    assert read.dropped == {LINE: 2, NOWHERE: 2, SLIP: 1}
+    assert (len(read.shapes), read.left_out, read.faults) == (1, 5, ())
 
 
 @pytest.mark.parametrize(

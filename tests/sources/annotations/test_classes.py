@@ -115,6 +115,20 @@ def test_names_alike_share_a_class_and_background_is_label_0() -> None:
     assert [mapping.label(name) for name in ("zebra", "Zebra", "Background", "")] == [2, 2, 0, None]
 
 
+def test_names_with_a_star_are_ignored_unless_they_are_typed() -> None:
+    mapping = by_name(["Tumor", "Ignore*", "Region *"])
+    assert mapping.classes == ("background", "Tumor")
+    assert [mapping.label(name) for name in ("Tumor", "Ignore*", "Region *")] == [1, 255, 255]
+    typed = ClassMap.parse("region=Region*")
+    assert [typed.label(name) for name in ("region*", "Other*", "Other", "*")] == [
+        1,
+        255,
+        None,
+        255,
+    ]
+    assert [typed.knows(name) for name in ("REGION *", "Other*")] == [True, False]
+
+
 def test_too_many_names_are_refused() -> None:
     by_name(str(at) for at in range(250))
     with pytest.raises(ArgumentError, match="have 251 names, at most 250"):
@@ -135,3 +149,19 @@ def test_unmapped_and_absent_names_are_listed(
 ) -> None:
     found = survey((iter(shapes(*names)) for names in slides), ClassMap.parse("tumor=SCC,PNST"))
     assert found == (unmapped, nowhere)
+
+
+def test_names_that_hold_marks_of_the_list_stand_in_quotes() -> None:
+    text = 'tumor="Carcinoma, invasive",SCC;"CD3+; CD8-";"a=b"="x=y",z=w;ignore="Bone, old"'
+    found = ClassMap.parse(text)
+    assert found.classes == ("background", "tumor", "CD3+; CD8-", "a=b")
+    labels = {"carcinoma, invasive": 1, "SCC": 1, "CD3+; CD8-": 2, "x=y": 3, "z=w": 3}
+    assert {name: found.label(name) for name in labels} == labels
+    assert (found.label("Bone, old"), found.label("Carcinoma")) == (255, None)
+    with pytest.raises(ArgumentError, match=r"'Carcinoma, invasive' says no class.*quotes"):
+        ClassMap.parse("Carcinoma, invasive")
+
+
+def test_the_hint_at_a_name_with_a_comma_can_be_typed() -> None:
+    hints = survey([shapes("Carcinoma, invasive")], ClassMap.parse("tumor=Carcinoma invasive"))[1]
+    assert hints == {"Carcinoma invasive": '; did you mean "Carcinoma, invasive"?'}

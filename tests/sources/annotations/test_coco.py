@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import SLIP, Annotated
 from skiptool.sources.annotations.coco import has_corners, is_coco, open_coco
 from skiptool.sources.annotations.read import read_annotations, slides_in
 
 Writer = Callable[..., Path]
+Faults = Callable[[Annotated], tuple[str, int]]
 
 SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]
 CATEGORIES = [{"id": 1, "name": "Dermis"}, {"id": 7, "name": "Melanoma"}]
@@ -55,10 +58,10 @@ def test_each_ring_of_a_record_is_a_shape(written: Writer) -> None:
     path = written(coco({"segmentation": [SQUARE, triangle, [1, 1, 2, 2]]}))
     read = read_annotations(path, "a.svs")
     assert [(shape.record, shape.area) for shape in read.shapes] == [("5", 100), ("5", 8)]
-    assert read.left_out == 1
+    assert read.dropped == {SLIP: 1}
 
 
-def test_the_order_in_the_file_is_the_paint_order(written: Writer) -> None:
+def test_in_catch_the_order_in_the_file_is_the_paint_order(written: Writer) -> None:
     large = [0, 0, 99, 0, 99, 99]
     path = written(
         coco(
@@ -130,12 +133,64 @@ def test_boxes_of_one_size_at_any_place(places: list[tuple[int, int]], side: int
         ({"bbox": [1, 2, 3, 4], "category_id": None}, "category_id missing is not among"),
     ],
 )
-def test_damaged_annotations_are_named(
-    written: Writer, annotation: dict[str, Any], message: str
+def test_damaged_annotations_are_named_and_cost_one_record(
+    written: Writer, faults: Faults, annotation: dict[str, Any], message: str
 ) -> None:
     path = written(coco({"bbox": [1, 2, 3, 4]}, annotation))
-    with pytest.raises(SourceError, match=rf"^{path}: annotation 6: .*{message}"):
-        read_annotations(path, "a.svs")
+    line, shapes = faults(read_annotations(path, "a.svs"))
+    assert re.match(rf"{path}: annotation 6: .*{message}", line)
+    assert shapes == 1
+    with pytest.raises(SourceError, match=rf"^{path}: annotation 5: .*{message}"):
+        read_annotations(written(coco(annotation)), "a.svs")
+
+
+def test_records_that_are_no_objects_cost_themselves(written: Writer, faults: Faults) -> None:
+    content = coco({"segmentation": [SQUARE]})
+    content["annotations"].append("m10")
+    line, shapes = faults(read_annotations(written(content), "a.svs"))
+    assert "annotation #1: is no object" in line
+    assert shapes == 1
+
+
+@pytest.mark.parametrize("nothing", [None, [], {}, [[]], [[], []]])
+def test_a_box_stands_in_for_an_empty_outline(written: Writer, nothing: object) -> None:
+    outline = {"segmentation": [SQUARE], "bbox": [2, 3, 10, 10]}
+    path = written(coco(outline, {"segmentation": nothing, "bbox": [2, 3, 10, 10]}))
+    first, second = read_annotations(path, "a.svs").shapes
+    assert first.rings[0].tolist() == second.rings[0].tolist()
+
+
+def test_empty_parts_of_an_outline_are_passed_over(written: Writer) -> None:
+    (shape,) = read_annotations(written(coco({"segmentation": [[], SQUARE]})), "a.svs").shapes
+    assert shape.area == 100
+
+
+@pytest.mark.parametrize("odd", [None, [1, 2, 3], [1, 2, 3, "x"], [9, 9, 5, 5, 0.5], "box"])
+def test_one_odd_box_does_not_change_how_the_others_are_read(written: Writer, odd: object) -> None:
+    boxes = [{"bbox": [100, 200, 150, 250]}, {"bbox": odd}, {"bbox": [4, 5, 54, 55]}]
+    read = read_annotations(written(coco(*boxes)), "a.svs")
+    assert read.format == "MIDOG"
+    assert sorted(shape.bounds for shape in read.shapes) == [(4, 5, 54, 55), (100, 200, 150, 250)]
+    assert len(read.faults) == 1
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+def test_what_lies_inside_stays_on_top_in_cocos_own_form(
+    written: Writer, inner_first: bool
+) -> None:
+    outer = {"segmentation": [[0, 0, 99, 0, 99, 99]], "category_id": 1}
+    both = (
+        [{"segmentation": [SQUARE]}, outer] if inner_first else [outer, {"segmentation": [SQUARE]}]
+    )
+    shapes = read_annotations(written(coco(*both)), "a.svs").shapes
+    assert [shape.name for shape in shapes] == ["Dermis", "Melanoma"]
+
+
+def test_annotations_of_no_image_are_counted(written: Writer) -> None:
+    path = written(coco({"segmentation": [SQUARE]}, {"segmentation": [SQUARE], "image_id": 77}))
+    read = read_annotations(path, "a.svs")
+    assert len(read.shapes) == 1
+    assert read.notes == (f"{path}: 1 annotations are of no image that it lists",)
 
 
 @pytest.mark.parametrize("key", ["images", "annotations", "categories"])

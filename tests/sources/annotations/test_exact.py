@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,19 @@ from typing import Any
 import pytest
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import (
+    DELETED,
+    LINE,
+    NOWHERE,
+    PLANE,
+    WHOLE,
+    Annotated,
+)
 from skiptool.sources.annotations.exact import is_exact, open_exact
 from skiptool.sources.annotations.read import read_annotations, slides_in
 
 Writer = Callable[..., Path]
+Faults = Callable[[Annotated], tuple[str, int]]
 
 TYPE = {"id": 13, "name": "mitotic figure", "vector_type": 6}
 IMAGE = {"id": 4, "name": "a", "filename": "a.tif", "width": 900, "height": 800}
@@ -89,10 +99,11 @@ def test_the_kind_of_vector_says_what_it_is(
     assert len(read.shapes) == (made is not None)
 
 
-def test_deleted_ones_are_skipped_and_those_without_place_left_out(written: Writer) -> None:
+def test_deleted_ones_and_those_without_place_are_left_out(written: Writer) -> None:
     entries = [annotation(BOX, id=1, deleted=True), annotation(None, id=2), annotation(BOX, id=3)]
     read = read_annotations(written(entries), "a.tif")
-    assert ([shape.record for shape in read.shapes], read.left_out) == (["3"], 1)
+    assert [shape.record for shape in read.shapes] == ["3"]
+    assert read.dropped == {DELETED: 1, NOWHERE: 1}
 
 
 def test_a_type_without_name_is_called_by_its_id(written: Writer) -> None:
@@ -143,14 +154,37 @@ def test_an_empty_page_is_no_error(written: Writer) -> None:
         ({"x1": 1, "y1": float("nan")}, r"vertex 1 is \(1, nan\)"),
     ],
 )
-def test_damaged_vectors_are_named(written: Writer, damaged: object, message: str) -> None:
+def test_damaged_vectors_are_named_and_cost_one_record(
+    written: Writer, faults: Faults, damaged: object, message: str
+) -> None:
     path = written([annotation(BOX), annotation(damaged, id=77)])
+    line, shapes = faults(read_annotations(path, "a.tif"))
+    assert re.match(rf"{path}: annotation 77: .*{message}", line)
+    assert shapes == 1
     with pytest.raises(SourceError, match=rf"^{path}: annotation 77: .*{message}"):
-        read_annotations(path, "a.tif")
+        read_annotations(written([annotation(damaged, id=77)]), "a.tif")
+
+
+def test_other_planes_are_left_out_and_counted(written: Writer) -> None:
+    """A vector may say its frame, counted from 1."""
+    frames = {"11": 1, "12": 2, "13": None, "14": "3"}
+    entries = [annotation({**BOX, "frame": frame}, id=key) for key, frame in frames.items()]
+    read = read_annotations(written([*entries, ONE]), "a.tif")
+    assert sorted(shape.record for shape in read.shapes) == [str(ONE["id"]), "11", "13"]
+    assert read.dropped == {PLANE: 2}
+
+
+def test_what_is_no_shape_is_counted_by_kind(written: Writer) -> None:
+    kinds = [(3, LINE), (4, LINE), (7, WHOLE)]
+    entries = [
+        annotation(BOX, id=kind, annotation_type={**TYPE, "vector_type": kind}) for kind, _ in kinds
+    ]
+    entries += [annotation(BOX, id=9, deleted=True), {"id": 10, "annotation_type": 3, "image": 4}]
+    read = read_annotations(written([*entries, annotation(BOX, id=11)]), "a.tif")
+    assert read.dropped == {LINE: 2, WHOLE: 1, DELETED: 1, NOWHERE: 1}
 
 
 def test_exact_is_told_by_vectors() -> None:
     assert is_exact([ONE])
-    assert not is_exact([ONE, {"id": 3, "annotations": [{"id": 9}]}])
     assert not any(is_exact(other) for other in ([], {}, [1], 3, {"annotations": [{"id": 1}]}))
     assert open_exact([ONE], "f").by_name is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import LINE, NOWHERE, NUCLEUS, PLANE, SLIP, Annotated
 from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.read import read_annotations, slides_in
 
 Writer = Callable[..., Path]
+Faults = Callable[[Annotated], tuple[str, int]]
 
 OUTLINE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
@@ -104,6 +107,7 @@ def test_lines_and_slips_are_left_out(written: Writer) -> None:
     ]
     read = read_annotations(written(features), "a")
     assert (len(read.shapes), read.left_out) == (1, 6)
+    assert read.dropped == {LINE: 2, SLIP: 2, NOWHERE: 2}
 
 
 def test_collections_of_geometries_are_one_record(written: Writer) -> None:
@@ -113,7 +117,7 @@ def test_collections_of_geometries_are_one_record(written: Writer) -> None:
     ]
     geometry = {"type": "GeometryCollection", "geometries": parts}
     shapes = read_annotations(written([feature(geometry=geometry)]), "a").shapes
-    assert [(shape.is_point, shape.record) for shape in shapes] == [(True, "5f-1"), (False, "5f-1")]
+    assert [(shape.is_point, shape.record) for shape in shapes] == [(False, "5f-1"), (True, "5f-1")]
 
 
 def test_ids_that_name_a_kind_of_object_are_no_records(written: Writer) -> None:
@@ -137,13 +141,85 @@ def test_ids_that_name_a_kind_of_object_are_no_records(written: Writer) -> None:
         ({"type": "GeometryCollection"}, "holds no list 'geometries'"),
     ],
 )
-def test_damaged_geometry_is_named(written: Writer, geometry: object, message: str | None) -> None:
+def test_damaged_geometry_is_named_and_costs_one_record(
+    written: Writer, faults: Faults, geometry: object, message: str | None
+) -> None:
     path = written([feature(), feature(id="x7", geometry=geometry)])
     if message is None:  # rings of two numbers are no outline
         assert len(read_annotations(path, "a").shapes) == 1
         return
+    line, shapes = faults(read_annotations(path, "a"))
+    assert re.match(rf"{path}: feature x7: .*{message}", line)
+    assert shapes == 1
     with pytest.raises(SourceError, match=rf"^{path}: feature x7: .*{message}"):
-        read_annotations(path, "a")
+        read_annotations(written([feature(id="x7", geometry=geometry)]), "a")
+
+
+def test_features_that_are_no_objects_cost_themselves(written: Writer, faults: Faults) -> None:
+    path = written({"type": "FeatureCollection", "features": [feature(), None]})
+    line, shapes = faults(read_annotations(path, "a"))
+    assert line.startswith(f"{path}: feature #1: is no object")
+    assert shapes == 1
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+@pytest.mark.parametrize("kind", ["Polygon", "MultiPolygon"])
+def test_what_lies_inside_stays_on_top_whatever_the_order(
+    written: Writer, kind: str, inner_first: bool
+) -> None:
+    many = kind == "MultiPolygon"
+    outer = feature(kind, [[OUTLINE]] if many else [OUTLINE], id="outer")
+    inner = feature(kind, [[HOLE]] if many else [HOLE], id="inner")
+    spot = feature("Point", [3, 3], id="spot")
+    features = [spot, inner, outer] if inner_first else [outer, inner, spot]
+    shapes = read_annotations(written(features), "a").shapes
+    assert [shape.record for shape in shapes] == ["outer", "inner", "spot"]
+
+
+@pytest.mark.parametrize(
+    ("plane", "kept"),
+    [
+        ({"c": -1, "z": 0, "t": 0}, True),
+        ({"c": 2, "z": 0, "t": 0}, True),
+        ({}, True),
+        (None, True),
+        ("4", True),
+        ({"c": -1, "z": 4, "t": 0}, False),
+        ({"z": 0, "t": 1}, False),
+        ({"z": 2.0}, False),
+    ],
+)
+@pytest.mark.parametrize("where", ["geometry", "feature", "properties"])
+def test_other_planes_are_left_out_and_counted(
+    written: Writer, plane: object, kept: bool, where: str
+) -> None:
+    odd = feature(id="odd")
+    (odd if where == "feature" else odd[where])["plane"] = plane
+    read = read_annotations(written([feature(), odd]), "a")
+    assert [shape.record for shape in read.shapes] == ["5f-1", "odd"][: 1 + kept]
+    assert read.dropped == ({} if kept else {PLANE: 1})
+
+
+@pytest.mark.parametrize("where", ["feature", "properties", "collection"])
+def test_features_inside_of_others_are_read(written: Writer, where: str) -> None:
+    inner = [feature("Polygon", [HOLE], id="in-1"), feature("LineString", [[0, 0]], id="in-2")]
+    outer = feature(id="out")
+    if where == "collection":
+        content = [outer, {"type": "FeatureCollection", "features": inner}]
+    else:
+        (outer if where == "feature" else outer["properties"])["childObjects"] = inner
+        content = [outer]
+    whole = {"type": "FeatureCollection", "features": content}
+    read = read_annotations(written(whole), "a")
+    assert [shape.record for shape in read.shapes] == ["out", "in-1"]
+    assert read.dropped == {LINE: 1}
+
+
+def test_the_nucleus_of_a_cell_is_counted(written: Writer) -> None:
+    nucleus = {"type": "Polygon", "coordinates": [HOLE]}
+    read = read_annotations(written([feature(nucleusGeometry=nucleus)]), "a")
+    assert [shape.area for shape in read.shapes] == [100]
+    assert read.dropped == {NUCLEUS: 1}
 
 
 def test_a_collection_without_features_is_named() -> None:
@@ -165,6 +241,6 @@ def test_geojson_is_told_by_its_type() -> None:
 )
 def test_real_files(shared_data: Path, name: str, names: list[str], vertices: int) -> None:
     shapes = read_annotations(shared_data / "annotations" / name, "a.svs").shapes
-    assert [shape.name for shape in shapes] == names
+    assert sorted(shape.name for shape in shapes) == sorted(names)
     assert sum(len(ring) for shape in shapes for ring in shape.rings) == vertices
     assert len({shape.record for shape in shapes}) == len(shapes)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import NOWHERE, SLIP, LeftOut
 from skiptool.sources.annotations.outlines import (
     box,
     circle,
@@ -18,6 +19,7 @@ from skiptool.sources.annotations.outlines import (
     polygon,
     vertices,
 )
+from skiptool.sources.shapes import Shape
 
 PAIRS = st.lists(st.tuples(st.integers(-999, 9999), st.floats(-1e6, 1e6)), min_size=2, max_size=9)
 
@@ -49,35 +51,35 @@ def test_rings_are_opened_and_holes_kept() -> None:
     outline = vertices([0, 0, 9, 0, 9, 9, 0, 9, 0, 0], "")
     hole, scratch = vertices([1, 1, 2, 1, 2, 2], ""), vertices([1, 1, 2, 2, 1, 1], "")
     shape = polygon("a", [outline, hole, scratch], "7")
-    assert shape is not None
+    assert isinstance(shape, Shape)
     assert [len(ring) for ring in shape.rings] == [4, 3]
     assert (shape.name, shape.record, shape.area) == ("a", "7", 80.5)
 
 
 @pytest.mark.parametrize("flat", [[], [1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 1, 2]])
 def test_outlines_of_fewer_than_three_vertices_are_left_out(flat: list[int]) -> None:
-    assert polygon("a", [vertices(flat, "") if flat else np.empty((0, 2))], "1") is None
+    assert polygon("a", [vertices(flat, "") if flat else np.empty((0, 2))], "1") == LeftOut(SLIP)
 
 
 def test_shapes_without_vertices_are_left_out() -> None:
     none = np.empty((0, 2))
-    assert polygon("a", [], "1") is None
-    assert [make("a", none, "1") for make in (point, box, circle)] == [None] * 3
-    assert box("a", vertices([1, 2], ""), "1") is None
+    assert polygon("a", [], "1") == LeftOut(SLIP)
+    assert [make("a", none, "1") for make in (point, box, circle)] == [LeftOut(NOWHERE)] * 3
+    assert box("a", vertices([1, 2], ""), "1") == LeftOut(NOWHERE)
 
 
 def test_boxes_take_corners_in_any_order() -> None:
     shape = box("a", vertices([9, 2, 1, 8], ""), "1")
-    assert shape is not None
+    assert isinstance(shape, Shape)
     assert shape.rings[0].tolist() == [[1, 2], [9, 2], [9, 8], [1, 8]]
     flat = box("a", vertices([1, 2, 9, 2], ""), "1")
-    assert flat is not None
+    assert isinstance(flat, Shape)
     assert (flat.area, flat.centre) == (0, (5, 2))
 
 
 def test_circles_are_round() -> None:
     shape = circle("a", vertices([110, 20, 10, 120], ""), "1")
-    assert shape is not None
+    assert isinstance(shape, Shape)
     distance = np.hypot(*(shape.rings[0] - [60, 70]).T)
     np.testing.assert_allclose(distance, 50)
     assert shape.centre == pytest.approx((60, 70))
@@ -88,5 +90,6 @@ def test_what_lies_within_comes_later() -> None:
     inner = box("inner", vertices([2, 2, 4, 4], ""), "1")
     outer = box("outer", vertices([0, 0, 9, 9], ""), "2")
     spots = [point(name, vertices([1, 1], ""), name) for name in "xy"]
-    order = [shape.name if shape else None for shape in outer_first([*spots, inner, None, outer])]
-    assert order == ["outer", "inner", "x", "y", None]
+    found = outer_first([*spots, inner, LeftOut(SLIP), outer])
+    order = [one.name if isinstance(one, Shape) else one.what for one in found]
+    assert order == ["outer", "inner", "x", "y", SLIP]

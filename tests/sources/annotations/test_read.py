@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +90,72 @@ def test_unusable_files_give_one_line(written: Writer, content: bytes, message: 
         assert "\n" not in str(caught.value)
         if "expected one of" in message:
             assert KNOWN in str(caught.value)
+
+
+def zipped(*members: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+PLAIN = json.dumps([FEATURE]).encode()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(PLAIN),
+        gzip.compress(PLAIN[:9]) + gzip.compress(PLAIN[9:]),
+        zipped(("a.geojson", PLAIN)),
+        zipped(("sub/", b""), ("sub/a.geojson", PLAIN), ("__MACOSX/._a.geojson", b"x")),
+    ],
+)
+def test_packed_files_are_unpacked(written: Writer, packed: bytes) -> None:
+    for name in ("a.geojson", "a.geojson.gz", "a.zip"):
+        (shape,) = read_annotations(written(packed, name), "a").shapes
+        assert shape.centre == (1, 2)
+
+
+def test_packed_files_of_several_slides_and_of_xml_are_unpacked(written: Writer) -> None:
+    path = written(gzip.compress(json.dumps(COCO).encode()))
+    assert slides_in(path) == ["a.svs", "b.svs"]
+    assert read_annotations(written(gzip.compress(ASAP.encode())), "a").format == "ASAP XML"
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"),
+    [
+        (gzip.compress(PLAIN)[:-12], "cannot be unpacked"),
+        (gzip.compress(PLAIN)[:-8] + b"00000000", "cannot be unpacked"),
+        (b"\x1f\x8b" + b"\x07" * 50, "cannot be unpacked"),
+        (zipped(("a.geojson", PLAIN))[:-20], "cannot be unpacked"),
+        (zipped(("a.geojson", PLAIN), ("b.geojson", PLAIN)), "a ZIP archive of 2 files"),
+        (zipped(), "is compressed; unpack it"),
+        (bz2.compress(PLAIN), "is compressed; unpack it"),
+        (lzma.compress(PLAIN), "is compressed; unpack it"),
+        (gzip.compress(gzip.compress(PLAIN)), "is compressed; unpack it"),
+        (gzip.compress(b"SQLite format 3\x00" + b"\x07" * 5000), "is compressed; unpack it"),
+        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b"path,domain"), "is neither XML, JSON nor SQLite"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_told(written: Writer, packed: bytes, message: str) -> None:
+    path = written(packed)
+    with pytest.raises(SourceError, match=rf"^{path}: .*{message}") as caught:
+        slides_in(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_unpacks_without_end_is_not_unpacked(
+    written: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_LARGEST", 1000)
+    bomb = b"[" + b" " * 5000 + b"]"
+    for packed in (gzip.compress(bomb), zipped(("a.json", bomb))):
+        with pytest.raises(SourceError, match="is compressed; unpack it"):
+            slides_in(written(packed))
 
 
 def test_folders_and_missing_files_give_one_line(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import DELETED, PLANE, Annotated
 from skiptool.sources.annotations.read import read_annotations, slides_in
 from skiptool.sources.annotations.sliderunner import open_sliderunner
 from skiptool.sources.shapes import Shape
 from slide_cases import write_sliderunner
 
 Writer = Callable[..., Path]
+Faults = Callable[[Annotated], tuple[str, int]]
 
 
 def by_record(path: Path, slide: str = "a.svs") -> dict[str, Shape]:
@@ -117,10 +119,30 @@ def test_a_database_in_use_is_read_with_its_journal(sliderunner: Writer) -> None
 
 
 @pytest.mark.parametrize("bad", ["x", float("inf"), None, b"\xff"])
-def test_coordinates_have_to_be_numbers(sliderunner: Writer, bad: object) -> None:
+def test_coordinates_have_to_be_numbers(sliderunner: Writer, faults: Faults, bad: object) -> None:
     path = sliderunner([(1, 1, 1, 1, [(5, 6)]), (12, 1, 1, 1, [(bad, 3)])])
-    with pytest.raises(SourceError, match=r"a\.sqlite: annotation 12: "):
-        read_annotations(path, "a.svs")
+    line, shapes = faults(read_annotations(path, "a.svs"))
+    assert line.startswith(f"{path}: annotation 12: ")
+    assert shapes == 1
+
+
+def test_other_planes_are_left_out_and_counted(sliderunner: Writer) -> None:
+    path = sliderunner([(at, 1, 1, 1, [(5, 6)]) for at in range(1, 5)], deleted=[4])
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE Annotations_coordinates ADD coordinateZ INTEGER DEFAULT 0")
+        database.execute("UPDATE Annotations_coordinates SET coordinateZ = 3 WHERE annoId = 2")
+        database.execute("UPDATE Annotations_coordinates SET coordinateZ = NULL WHERE annoId = 3")
+    database.close()
+    read = read_annotations(path, "a.svs")
+    assert [shape.record for shape in read.shapes] == ["1", "3"]
+    assert read.dropped == {PLANE: 1, DELETED: 1}
+
+
+def test_annotations_of_no_slide_are_counted(sliderunner: Writer) -> None:
+    path = sliderunner([(1, 1, 1, 1, [(5, 6)]), (2, 9, 1, 1, [(5, 6)])])
+    read = read_annotations(path, "a.svs")
+    assert len(read.shapes) == 1
+    assert read.notes == (f"{path}: 1 annotations are of no slide that it lists",)
 
 
 def test_damage_is_named(sliderunner: Writer, written: Writer) -> None:

@@ -130,3 +130,36 @@ def test_where_nothing_is_left_the_first_failure_is_told(tmp_path: Path) -> None
     (tmp_path / "plain").mkdir()
     with refused(SourceError, "plain: holds neither dataset.json", "--images DIR --masks DIR"):
         gather(tmp_path / "plain", None, None)
+
+
+def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
+    """Hospitals A and B have patients of their own; C has scanned two of A's again."""
+    rows = "".join(
+        f"{domain}/{number}.png,,{domain},{subject},\n"
+        for domain, number, subject in (
+            *(("A", 0, "p"), ("A", 1, "q"), ("A", 2, "r")),
+            *(("B", 0, "s"), ("C", 0, "p"), ("C", 2, "r")),
+        )
+    )
+    found = gather(HEAD + rows, None, None)
+    assert [(row["domain"], row["id"]) for row in found.rows] == [
+        *(("A", "p-0"), ("A", "1"), ("A", "2"), ("B", "s-0"), ("C", "p-0"), ("C", "2"))
+    ]
+    (line,) = found.warnings
+    assert line.startswith("file names that are of different subjects in several domains: 1;")
+    assert "(p-0)" in line
+
+
+def test_ids_that_are_given_to_several_subjects_are_warned_of() -> None:
+    found = gather(HEAD + "a.png,,A,p,7\nb.png,,B,q,7\nc.png,,B,q,8\n", None, None)
+    assert [row["id"] for row in found.rows] == ["7", "7", "8"]
+    (line,) = found.warnings
+    assert line.startswith("ids that are of different subjects in several domains: 1 (7, ")
+
+
+def test_patterns_of_masks_go_with_folders(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "0.png"), put(tmp_path / "m", "0_gt.png")
+    found = gather(None, images, masks, mask_pattern="{}_gt")
+    assert found.rows[0]["mask"].endswith("0_gt.png")
+    with refused(ArgumentError, "--mask-pattern goes with --images DIR and --masks DIR"):
+        gather(HEAD + "a.png,,A,s,\n", None, None, mask_pattern="{}_gt")

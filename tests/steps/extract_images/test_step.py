@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from heard import Heard
-from skiptool.errors import ExistsError, MismatchError, SourceError
+from skiptool.errors import ArgumentError, ExistsError, MismatchError, SourceError
 from skiptool.names import ExportFormat
 from skiptool.records import Sample
 from skiptool.sources.pictures import read_picture, write_mask, write_picture
@@ -124,7 +125,7 @@ def test_masks_of_0_and_255_are_warned_of(tmp_path: Path) -> None:
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     heard = Heard()
     extract_images(tmp_path / "d.zarr", **where, folds=2, progress=heard)
-    assert len(heard.lines) == 1
+    assert len(heard.lines) == 2
     assert "--labels 255=foreground" in heard.lines[0]
 
 
@@ -447,3 +448,50 @@ def test_what_nnunet_cannot_hold_is_refused_before_any_work(tmp_path: Path) -> N
         )
     assert not out.exists()
     assert not export[1].exists()
+
+
+def test_broken_files_are_told_where_folds_are_too_many(tmp_path: Path) -> None:
+    draw(tmp_path, ["a", "b", "c", "d", "e", "f"])
+    for name in ("a", "b"):
+        (tmp_path / "images" / f"{name}.png").write_bytes(b"no picture")
+    where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
+    heard = Heard()
+    with refused(ArgumentError, "5 folds of 3 subjects", "besides, 2 inputs failed, the first:"):
+        extract_images(tmp_path / "d.zarr", **where, progress=heard)
+    assert [line.partition(": ")[0] for line in heard.lines] == ["failed", "failed"]
+    assert not (tmp_path / "d.zarr").exists()
+
+
+def test_pictures_of_phones_are_turned_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Masks lie on pictures as they are shown: on a dark object, in all eight orientations."""
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    shown = np.full((32, 32, 3), 220, np.uint8)
+    shown[4:12, 8:28] = 30
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[274] = {5: 5, 6: 8, 8: 6}.get(orientation, orientation)  # the way back
+        turned = ImageOps.exif_transpose(_tagged(shown, exif))
+        exif[274] = orientation
+        turned.save(tmp_path / "images" / f"{orientation}.png", exif=exif)
+        write_mask(
+            tmp_path / "masks" / f"{orientation}.png",
+            (shown[..., 0] < 100).astype(np.uint8),
+            COLOURS,
+        )
+    where = {"images": tmp_path / "images", "masks": tmp_path / "masks", "folds": 2}
+    found = extract_images(tmp_path / "d.zarr", **where, upright=True)
+    assert not found.failures
+    data = open_dataset(tmp_path / "d.zarr").samples("images", range(8))
+    for index in range(8):
+        image, mask = data.read(index)
+        assert np.array_equal(mask == 1, image[..., 0] < 100)
+    left = extract_images(tmp_path / "e.zarr", **where | {"folds": 1}, test_fraction=0)
+    assert len(left.failures) == 7
+    assert all("stored turned" in line and "--upright" in line for line in left.failures)
+
+
+def _tagged(pixels: np.ndarray, exif: Image.Exif) -> Image.Image:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", exif=exif)
+    return Image.open(file)

@@ -92,15 +92,18 @@ def test_a_single_subject_is_for_testing() -> None:
     assert dealt(scans(1), 0.2, 5, 0, heard) == [(TEST, -1)] * 2
     (line,) = heard.lines
     assert "single subject" in line
-    assert "--test-fraction 0" in line
+    assert "cannot be trained on one subject" in line
 
 
-def test_a_single_subject_can_be_trained_on_when_asked() -> None:
+@pytest.mark.parametrize("folds", [1, 5])
+def test_a_single_training_subject_is_no_training_set_and_that_is_told(folds: int) -> None:
     heard = Heard()
-    assert dealt(scans(1), 0.0, 5, 0, heard) == [(TRAIN, 0)] * 2
-    (line,) = heard.lines
-    assert "--folds 5" in line
-    assert "1 are made" in line
+    assert dealt(scans(1), 0.0, folds, 0, heard) == [(TRAIN, 0)] * 2
+    slides = [*scans(1, split=TRAIN), surveyed("t", subject="t", split=TEST)]
+    assert dealt(slides, 0.2, folds, 0, heard) == [(TRAIN, 0)] * 2 + [(TEST, -1)]
+    assert len(heard.lines) == 2
+    for line in heard.lines:
+        assert line.startswith("one training subject (s0) cannot be trained on")
 
 
 def test_more_folds_than_subjects() -> None:
@@ -116,3 +119,21 @@ def test_more_folds_than_subjects() -> None:
 def test_what_is_out_of_range_is_refused(fraction: float, folds: int) -> None:
     with refused(ArgumentError):
         dealt(scans(5, "A"), fraction, folds, 0, SILENT)
+
+
+def test_one_domain_is_trained_on() -> None:
+    slides = [*scans(10, "A"), *scans(4, "B", subject="b"), *scans(2, "A", subject="s3")]
+    heard = Heard()
+    found = dealt(slides, 0.2, 4, 0, heard, "A")
+    assert [side for side, _ in found[:10]].count(TEST) == 2
+    assert found[10:14] == [(TEST, -1)] * 4
+    assert found[14:] == [found[3]] * 2
+    assert heard.lines == []
+    with refused(ArgumentError, "--train-domain: the source says itself"):
+        dealt([*scans(1, "A", split=TRAIN), *scans(1, "B", split=TRAIN)], 0.2, 1, 0, heard, "A")
+    with refused(ArgumentError, "--train-domain C: expected one of A, B"):
+        dealt(slides, 0.2, 4, 0, heard, "C")
+    paired = dealt(scans(5), 0.2, 4, 0, heard, "B")
+    assert paired[:5] == paired[5:]
+    (line,) = heard.lines
+    assert line.startswith("--train-domain B: 4 inputs of domain A are of subjects")

@@ -37,21 +37,21 @@ def rows(table: Table) -> list[dict[str, Any]]:
 def test_a_row_a_slide_and_their_sum() -> None:
     shapes = [area("SCC", BOX), area("scc", BOX), area("Bone", BOX), point("", 1, 1)]
     slides = [
-        replace(surveyed("a", shapes, mpp=(0.25, 0.26)), left_out=2),
-        surveyed("b", domain="B"),
+        replace(surveyed("a", shapes, mpp=(0.25, 0.26)), dropped={"lines": 2}, faults=("x",)),
+        surveyed("b", domain="B", mpp=None),
     ]
     outcome, table = laid_out(slides, [0, 0, 1], patch_size=100, classes="tumor=SCC")
     assert rows(table) == [
         {
             **{"slide": "a", "domain": "A", "subject": "a", "vendor": "aperio"},
             **{"width": 600, "height": 480, "levels": 3, "mpp": 0.25, "mpp_y": 0.26},
-            "annotations": "Bone (no class) 1, neither point nor area 2, tumor 2, "
+            "annotations": "Bone (no class) 1, cannot be read 1, left out (lines) 2, tumor 2, "
             "unnamed (no class) 1",
             **{"patches": 2, "bytes": 80_000},
         },
         {
             **{"slide": "b", "domain": "B", "subject": "b", "vendor": "aperio"},
-            **{"width": 600, "height": 480, "levels": 3, "mpp": 0.25, "mpp_y": 0.25},
+            **{"width": 600, "height": 480, "levels": 3, "mpp": None, "mpp_y": None},
             **{"annotations": "none", "patches": 1, "bytes": 40_000},
         },
     ]
@@ -61,6 +61,18 @@ def test_a_row_a_slide_and_their_sum() -> None:
         **{"slides": 2, "patches": 3, "bytes before compression": 120_000, "failed": 1}
     }
     assert table.title == "grid patches of 100 px"
+
+
+def test_a_slide_without_patches_is_told_with_the_reason() -> None:
+    slides = [surveyed("a"), surveyed("b", domain="B"), surveyed("c", tissue=False)]
+    outcome, _ = laid_out(slides, [0], patch_size=500, min_tissue=0.7)
+    first, second, third = outcome.failures
+    assert first == "x.svs: no such slide"
+    assert second.startswith("b.svs: no patch of 500 px has more tissue than 0.7")
+    assert third.endswith("no tissue is found on the slide")
+    # What is carried over from another domain needs no patches of its own.
+    outcome, _ = laid_out(slides[:2], [0], patch_size=500, register="A")
+    assert len(outcome.failures) == 1
 
 
 def test_draws_are_named() -> None:

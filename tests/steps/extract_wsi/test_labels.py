@@ -60,6 +60,41 @@ def test_what_may_be_ignored_is_no_class_and_no_failure(classes: str) -> None:
     assert [found.label(slide, shape) for shape in slide.shapes] == [1, IGNORE, IGNORE, 1]
 
 
+STARRED = [area(name, BOX) for name in ("Ignore*", "Artefact*", "Tumor: Fold *", "SCC", "Ignore*")]
+TOLD = "Ignore* (2), Artefact* (1), Tumor: Fold * (1)"
+
+
+@pytest.mark.parametrize("classes", ["", "tumor=SCC"])
+@pytest.mark.parametrize("mode", [PatchMode.GRID, PatchMode.CENTRED])
+def test_names_with_a_star_are_ignored_and_counted(classes: str, mode: PatchMode) -> None:
+    heard, slide = Heard(), surveyed(shapes=STARRED)
+    found, failures = labelling([slide], PatchSettings(classes=classes, mode=mode), heard)
+    assert failures == []
+    assert len(found.classes) == 2
+    labels = [found.label(slide, shape) for shape in slide.shapes]
+    assert labels == [IGNORE, IGNORE, IGNORE, 1, IGNORE]
+    fate = "left out" if mode is PatchMode.CENTRED else "ignored (255)"
+    assert heard.lines == [f"annotations whose class says that it is ignored are {fate}: {TOLD}"]
+
+
+def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
+    heard, slide = Heard(), surveyed(shapes=STARRED)
+    classes = "tumor=SCC;fold=tumor: fold*;ignore=ignore*"
+    found, _ = labelling([slide], PatchSettings(classes=classes), heard)
+    labels = [found.label(slide, shape) for shape in slide.shapes]
+    assert labels == [IGNORE, IGNORE, 2, 1, IGNORE]
+    assert heard.lines == [
+        "annotations whose class says that it is ignored are ignored (255): Artefact* (1)"
+    ]
+
+
+def test_a_name_that_means_ignored_is_counted_too() -> None:
+    heard, slide = Heard(), surveyed(shapes=[area("ignore", BOX), area("SCC", BOX)])
+    found, _ = labelling([slide], PatchSettings(), heard)
+    assert [found.label(slide, shape) for shape in slide.shapes] == [IGNORE, 1]
+    assert "ignore (1)" in heard.lines[0]
+
+
 def test_a_near_name_is_hinted_at() -> None:
     heard = Heard()
     labelling([surveyed(shapes=[area("Melanoma", BOX)])], PatchSettings(classes="t=Melanom"), heard)

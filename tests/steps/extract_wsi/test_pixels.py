@@ -86,7 +86,8 @@ def test_a_patch_is_what_lies_there(
     tissue, edge = in_block(across, down), in_block(across, down, -4 * scale)
     edge &= ~in_block(across, down, 4 * scale)
     mask = expected(patch, np.where(tissue, IGNORE, 0).astype(np.uint8))
-    painted = expected(patch, np.full((128, 128), 77, np.uint8)) != 77
+    mask[~inside] = IGNORE
+    painted = (expected(patch, np.full((128, 128), 77, np.uint8)) != 77) | ~inside
     assert ((sample.mask == mask) | (edge & ~painted)).all()
     assert {0, 1, 2, IGNORE} >= set(np.unique(sample.mask))
 
@@ -110,6 +111,43 @@ def test_centred_patches_are_background_where_no_object_is(slide: SimpleNamespac
         assert (sample.mask == (expected(patch, ground) if annotated else ground)).all()
 
 
+@pytest.mark.parametrize("mode", list(PatchMode))
+@pytest.mark.parametrize(
+    ("x", "y", "scale"),
+    [
+        *((-40, -30, (1.0, 1.0)), (550, 400, (1.0, 1.0)), (-20.5, 300, (1.5, 2.0))),
+        *((560.25, -99.75, (0.7, 1.3)), (100, 100, (1.0, 1.0)), (700, 600, (1.0, 1.0))),
+    ],
+)
+def test_what_lies_beside_the_slide_is_ignored_whatever_is_drawn_there(
+    slide: SimpleNamespace, mode: PatchMode, x: float, y: float, scale: tuple[float, float]
+) -> None:
+    patch, run = Patch(x, y, 128, scale), make_run(mode=mode)
+    generous = np.array([[-900, -900], [1900, -900], [1900, 1900], [-900, 1900]], float)
+    where = surveyed("a", path=slide.path, scale=scale)
+    areas = Areas.of([(Shape("tumor", (generous,), "1"), 1)])
+    scene = Scene(where.scan, areas, (), True, Split.TRAIN, 0)
+    with run.pool:
+        ((sample,),) = read_work(
+            run.settings, run.pool, Work([Site("a-1", (View(0, patch),))], {0: scene})
+        )
+    across, down = centres(x, y, 128, scale)
+    inside = (across >= 0) & (across < SIZE[0]) & (down >= 0) & (down < SIZE[1])
+    assert (sample.mask == np.where(inside, 1, IGNORE)).all()
+
+
+def test_pixels_of_unknown_size_are_recorded_as_such(slide: SimpleNamespace) -> None:
+    run, patch = make_run(), Patch(90, 80, 32)
+    where = surveyed("a", path=slide.path, mpp=None)
+    scene = Scene(where.scan, Areas.of([]), (), True, Split.TRAIN, 0)
+    with run.pool:
+        ((sample,),) = read_work(
+            run.settings, run.pool, Work([Site("a-1", (View(0, patch),))], {0: scene})
+        )
+    assert np.isnan([sample.columns["mpp"], sample.columns["mpp_y"]]).all()
+    assert "relative_mpp" not in sample.columns
+
+
 def test_columns_tell_the_level_and_what_registration_left(slide: SimpleNamespace) -> None:
     patch = Patch(90, 80, 32, (2.0, 2.0))
     (sample,) = read(slide.path, patch, level=1)
@@ -119,6 +157,7 @@ def test_columns_tell_the_level_and_what_registration_left(slide: SimpleNamespac
     assert sample.columns["level"] == -1
     (sample,) = read(slide.path, patch, residual=0.25, register="A")
     assert sample.columns["residual"] == 0.25
+    assert sample.columns["relative_mpp"] == 1.0
     (sample,) = read(slide.path, patch, residual=None, register="A")
     assert np.isnan(sample.columns["residual"])
 

@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 
 from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.sources.slides.tissue import Tissue
 from skiptool.steps.extract_wsi import matching
 from skiptool.steps.extract_wsi import plan as plans
 from skiptool.steps.extract_wsi.labels import labelling
 from skiptool.steps.extract_wsi.notes import Notes
-from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
+from skiptool.steps.extract_wsi.plan import (
+    Plan,
+    make_plan,
+    reference_sites,
+    unseen,
+    why_nothing,
+)
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.survey import Surveyed
 from skiptool.stores.header import Making
@@ -85,10 +92,15 @@ def test_centred_sites_and_objects_are_of_some_class(classes: str) -> None:
 
 BARE = surveyed("a", tissue=False)
 BONE = surveyed("a", SHAPES[1:2], annotations=Path("a.json"))
+LITTLE = replace(surveyed("a"), tissue=Tissue(np.eye(120, 150, dtype=bool), (4.0, 4.0), 200))
+SPOTS = surveyed("a", [point("m", 50, 50), point("m", 60, 50)], annotations=Path("a.json"))
+POINTS = "a.svs: a.json has 2 annotations of this slide, points without"
 NONE_GIVES = "a.svs: a.json has 1 annotations of this slide, none of which gives a patch; see --cla"
 
 WHY: dict[str, tuple[dict[str, Any], Surveyed, str]] = {
-    "no tissue": ({}, BARE, "a.svs: no patch of 60 px has more tissue than 0.5"),
+    "no tissue": ({}, BARE, "a.svs: no patch of 60 px has more tissue than 0.5: no tis"),
+    "little tissue": ({"min_tissue": 0.9}, LITTLE, "a.svs: no patch of 60 px has more tissue than"),
+    "points to sample": ({"mode": PatchMode.SAMPLED}, SPOTS, f"{POINTS} an area to draw patch"),
     "no annotations": (
         {"mode": PatchMode.SAMPLED},
         surveyed("a"),
@@ -97,6 +109,62 @@ WHY: dict[str, tuple[dict[str, Any], Surveyed, str]] = {
     "none drawn": ({"mode": PatchMode.SAMPLED, "classes": "t=SCC"}, BONE, NONE_GIVES),
     "none centred": ({"mode": PatchMode.CENTRED, "classes": "t=SCC"}, BONE, NONE_GIVES),
 }
+
+
+def test_what_would_give_patches_is_proposed() -> None:
+    """A tissue of a left half: patches of 200 px have 1, 0.5 or none of it."""
+    mask = np.zeros((120, 150), bool)
+    mask[:, :25] = True  # 100 px of 600
+    mask[:20, 50:60] = True  # 80 x 40 px
+    slide = replace(surveyed("a"), tissue=Tissue(mask, (4.0, 4.0), 200))
+    line = why_nothing(slide, make_run(patch_size=200, min_tissue=0.8).settings)
+    # the third row reaches 120 px beyond the slide, which counts as no tissue
+    assert line == (
+        "a.svs: no patch of 200 px has more tissue than 0.8: of 4 with any the median has 0.35, "
+        "the best 0.5; --min-tissue 0.4 would give 2; --min-tissue 0.1 would give 3; --min-tissue "
+        "0.05 would give 4"
+    )
+    small = surveyed("b", size=(150, 480))
+    assert "smaller than a patch, see --patch-size" in why_nothing(
+        small, make_run(patch_size=200, min_tissue=0.9).settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "shapes", "lines"),
+    [
+        (PatchMode.GRID, [("T", 100, 300), ("N", 150, 250)], []),
+        # painted over, whatever paints it
+        (PatchMode.GRID, [("N", 150, 250), ("T", 100, 300)], ["class N has no pixel in any mask"]),
+        (PatchMode.GRID, [("T", 100, 300), ("T", 400, 400.3)], []),
+        (PatchMode.GRID, [("T", 100, 300), ("N", 400.1, 400.3)], ["class N has no pixel"]),
+        (PatchMode.GRID, [("T", 100, 300), ("N", -80, -20)], ["class N has no pixel"]),
+        (PatchMode.GRID, [("T", 100, 300), ("N", 2, 40)], ["class N has no pixel"]),
+        (PatchMode.GRID, [("T", 100, 300), ("background", 2, 40)], []),
+    ],
+)
+def test_classes_without_a_pixel_are_told(
+    mode: PatchMode, shapes: list[tuple[str, float, float]], lines: list[str]
+) -> None:
+    drawn = [area(name, (low, low, high, high)) for name, low, high in shapes]
+    run = make_run(mode=mode, patch_size=60)
+    slide = surveyed("a", drawn)
+    labels, _ = labelling([slide], run.settings, run.progress)
+    plan = make_plan(run, [slide], [slide.row], labels, [TRAIN])
+    found = unseen(plan, labels, mode)
+    assert len(found) == len(lines)
+    for line, start in zip(found, lines, strict=True):
+        assert line.startswith(start)
+
+
+def test_classes_of_points_have_no_pixel_in_a_grid() -> None:
+    slide = surveyed("a", [area("T", (100, 100, 300, 300)), point("m", 50, 50), point("m", 9, 9)])
+    run = make_run(patch_size=60)
+    labels, _ = labelling([slide], run.settings, run.progress)
+    plan = make_plan(run, [slide], [slide.row], labels, [TRAIN])
+    (line,) = unseen(plan, labels, run.settings.mode)
+    assert line.startswith("class m has no pixel in any mask: 2 annotations, points")
+    assert "--mode centred" in line
 
 
 @pytest.mark.parametrize("name", WHY)

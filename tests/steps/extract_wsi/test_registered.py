@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from heard import Heard
 from pyramids import Pixels, stained, write_pyramid
 from scans import scanned
 from skiptool.names import PatchMode
+from skiptool.readings.registration import ELSEWHERE
 from skiptool.records import Sample
 from skiptool.steps.extract_wsi import matching, writing
 from skiptool.steps.extract_wsi.settings import PatchSettings
@@ -110,7 +112,7 @@ def test_what_is_torn_is_left_out_with_its_reason(done: SimpleNamespace) -> None
     seen = set()
     for row in done.rows:
         if row["domain"] == "B":
-            assert row["reason"] is None
+            assert row["reason"] == (None if row["kept"] else ELSEWHERE)
             assert row["residual"] < 0.3
         elif torn_share(row["x"], row["y"], 64) > 0.8:
             seen.add(row["sample"])
@@ -168,6 +170,27 @@ def test_the_same_field_is_seen_in_all_domains(done: SimpleNamespace) -> None:
     assert np.allclose(columns["B"]["mpp"], 0.275, rtol=1e-3)
     assert (columns["A"]["residual"] == 0).all()
     assert (columns["C"]["residual"] <= 1).all()
+
+
+def test_a_scale_that_the_manifest_gives_wrongly_is_told(scans: Path, tmp_path: Path) -> None:
+    """B has 1.1 times the pixels of A, so they are 0.909 times as large, whatever is written."""
+    rows = [
+        {"path": scans / f"{domain}.tiff", "domain": domain, "subject": "s", "mpp": 0.275}
+        for domain in "AB"
+    ]
+    heard = Heard()
+    settings = replace(GRID, mpp=None, patch_size=200)
+    manifest = write_manifest(tmp_path / "m.csv", rows)
+    how = {"settings": settings, "pictures": False, "workers": 1, "progress": heard}
+    extract_slides(manifest, tmp_path / "d.zarr", **how)
+    (line,) = [each for each in heard.lines if "registration" in each]
+    assert line.startswith(
+        "B: its pixels are 0.909 times as large as those of A by registration, 1"
+    )
+    columns = {name: d.columns for name, d in open_dataset(tmp_path / "d.zarr").domains.items()}
+    assert np.allclose(columns["A"]["mpp"], 0.275)
+    assert np.allclose(columns["B"]["mpp"], 0.25, rtol=1e-3)
+    assert np.allclose(columns["B"]["relative_mpp"], 1 / 1.1, rtol=1e-3)
 
 
 def test_the_table_describes_itself(done: SimpleNamespace) -> None:

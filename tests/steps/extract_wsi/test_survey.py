@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 from heard import Heard
+from pyramids import write_pyramid
+from skiptool.names import PatchMode
+from skiptool.sources.annotations.annotated import SLIP
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
@@ -70,7 +74,7 @@ def test_all_that_is_on_a_slide_is_found(made: SimpleNamespace) -> None:
     assert slide.patch_mpp == pytest.approx((0.5, 0.5))
     assert slide.format == "QuPath GeoJSON"
     assert [(shape.name, shape.record) for shape in slide.shapes] == [
-        *(("Dermis", "a1"), ("SCC", "a2"), ("Bone", "a3"))
+        *(("Dermis", "a1"), ("Bone", "a3"), ("SCC", "a2"))
     ]
     grid = np.meshgrid(np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5)
     assert slide.tissue.mask.shape == (SIZE[1], SIZE[0])
@@ -147,10 +151,9 @@ def test_each_fault_is_a_line_and_the_others_stay(made: SimpleNamespace) -> None
         "gone.tiff: no such slide": row(made.folder / "gone.tiff"),
         "cut.tiff": row(cut),
         "text.svs": row(text),
-        "b.tiff: names no plausible size of its pixels (0.05 to 20 um)": row(made.b),
-        "odd.tiff: names no plausible size": row(made.odd),
+        "b.tiff: no usable pixel size": row(made.b),
+        "odd.tiff: no usable pixel size": row(made.odd),
         "a.tiff: the manifest's column mpp says 1000": row(made.a, mpp=(1000.0, 1000.0)),
-        "a.tiff: has no level 5": row(made.a, level=5),
         "broken.json: is no whole JSON": row(made.a, annotations=broken),
         "empty.json: is empty": row(made.a, annotations=empty),
         "nowhere.json: cannot be read": row(made.a, annotations=made.folder / "nowhere.json"),
@@ -158,13 +161,77 @@ def test_each_fault_is_a_line_and_the_others_stay(made: SimpleNamespace) -> None
         "points.sqlite": other,
         "a.tiff: column label_map": row(made.a, label_map="t=SCC;u=SCC"),
     }
-    slides, failures, _ = look(row(made.a), *rows.values(), row(made.same_stem))
+    slides, failures, _ = look(row(made.a), *rows.values(), row(made.same_stem), mpp=0.5)
     assert [slide.row.path for slide in slides] == [made.a, made.same_stem]
     assert len(failures) == len(rows)
     for line, words in zip(failures, rows, strict=True):
         assert words in line
     assert "column mpp" in failures[3]
-    assert "700" in failures[11]
+    assert "700" in failures[10]
+    _, (line,), _ = look(row(made.a, level=5))
+    assert "a.tiff: has no level 5" in line
+
+
+def test_an_unknown_size_of_pixels_is_told_and_no_fault(made: SimpleNamespace) -> None:
+    slides, failures, (line,) = look(row(made.a), row(made.b), row(made.odd, level=1))
+    assert failures == []
+    assert [slide.mpp is None for slide in slides] == [False, True, True]
+    assert [slide.patch_mpp is None for slide in slides] == [False, True, True]
+    assert [slide.scale for slide in slides] == [(1.0, 1.0), (1.0, 1.0), (2.0, 2.0)]
+    assert line.startswith("no plausible size of pixels (0.05 to 20 um): b.tiff, odd.tiff;")
+    # A scan to be registered may get it from its reference; that needs one of its own.
+    rows = [row(made.a, subject="s"), row(made.b, subject="s", domain="B")]
+    assert look(*rows, register="A", mpp=0.5)[1] == []
+    assert len(look(*rows, register="B", mpp=0.5)[1]) == 1
+
+
+def test_records_that_cannot_be_read_cost_themselves(made: SimpleNamespace) -> None:
+    content = json.loads(made.areas.read_text())
+    content["features"][1]["geometry"] = {"type": "Circle"}
+    content["features"][2]["geometry"] = 7
+    odd = made.folder / "odd.geojson"
+    odd.write_text(json.dumps(content))
+    (slide,), (line,), _ = look(row(made.a, annotations=odd))
+    assert len(slide.shapes) == 1
+    assert line.startswith(f"{odd}: 2 annotations of a.tiff cannot be read and are left out, the")
+    assert "feature a2: its geometry is of type Circle" in line
+
+
+def test_what_is_left_out_is_told_in_a_line_a_kind(made: SimpleNamespace) -> None:
+    line = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
+    above = {"type": "Point", "coordinates": [9, 9], "plane": {"z": 2}}
+    paths = []
+    for name, geometries in (("x", [line, above, above]), ("y", [line])):
+        features = [{"type": "Feature", "geometry": each} for each in geometries]
+        paths.append(made.folder / f"{name}.geojson")
+        paths[-1].write_text(json.dumps(features))
+    _, failures, warned = look(
+        row(made.a, annotations=paths[0]), row(made.same_stem, annotations=paths[1])
+    )
+    assert failures == []
+    assert [each for each in warned if "left out" in each] == [
+        f"2 annotations are left out, lines: {paths[0]} and 1 more files",
+        f"2 annotations are left out, drawn on other planes (z or t) than the first: {paths[0]}",
+    ]
+
+
+def test_what_is_taken_for_granted_of_tissue_is_told(made: SimpleNamespace) -> None:
+    black, full = np.full((400, 500, 3), 240, np.uint8), np.zeros((400, 500, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    full[:] = np.clip(rng.normal((200, 140, 180), 20, full.shape), 0, 255)
+    black[100:200, 100:200] = full[:100, :100]
+    black[:, 300:] = 3
+    for name, image in (("black", black), ("full", full)):
+        write_pyramid(made.folder / f"{name}.tiff", image, mpp=0.25)
+    rows = [row(made.folder / f"{name}.tiff") for name in ("black", "full")]
+    slides, _, warned = look(row(made.a), *rows)
+    assert [slide.tissue.has_glass for slide in slides] == [True, True, False]
+    assert slides[1].scan.black >= 3
+    assert warned == [
+        "no glass is seen, all is taken for tissue: full.tiff",
+        "black, so taken for not scanned and no tissue: 39% of black.tiff",
+    ]
+    assert look(*rows, mode=PatchMode.CENTRED)[2] == []
 
 
 def test_an_annotation_file_of_lines_or_of_nothing_is_no_fault(made: SimpleNamespace) -> None:
@@ -172,7 +239,8 @@ def test_an_annotation_file_of_lines_or_of_nothing_is_no_fault(made: SimpleNames
         row(made.a, annotations=made.lines), row(made.same_stem, annotations=made.none)
     )
     assert failures == []
-    assert (lines.shapes, lines.left_out, none.shapes, none.left_out) == ((), 1, (), 0)
+    assert (lines.shapes, none.shapes) == ((), ())
+    assert (lines.dropped, none.dropped) == ({SLIP: 1}, {})
     assert sum("has no annotation of" in line for line in warned) == 2
 
 

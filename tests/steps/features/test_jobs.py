@@ -20,7 +20,7 @@ def job(experiment: SimpleNamespace, tmp_path: Path) -> Job:
     store = open_dataset(experiment.data)
     tapped = tapped_network(open_model(experiment.baseline), ["head", "enc1"])
     return planned_job(
-        tapped, store.domain("synthetic"), DARK, (store, tmp_path, "test", "float16", None)
+        tapped, store.domain("synthetic"), DARK, (store, tmp_path, "test", "float16", None, "cpu")
     )
 
 
@@ -61,4 +61,4 @@ def test_images_of_another_form(experiment: SimpleNamespace, job: Job, tmp_path:
     grey = SimpleNamespace(name="grey", channels=1, height=64, width=64)
     tapped = tapped_network(open_model(experiment.baseline), job.layers)
     with pytest.raises(MismatchError):
-        planned_job(tapped, grey, ORIGINAL, (store, tmp_path, "test", "float16", None))  # type: ignore[arg-type]
+        planned_job(tapped, grey, ORIGINAL, (store, tmp_path, "test", "float16", None, "cpu"))  # type: ignore[arg-type]

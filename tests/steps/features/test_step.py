@@ -296,7 +296,7 @@ def test_each_model_gets_the_images_it_was_validated_on(
 def test_models_of_another_split_are_told_and_the_others_go_on(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
-    how: dict[str, Any] = {"layers": ["head"], "split": "fold"}
+    how: dict[str, Any] = {"layers": ["head"], "split": "fold", "normalise": "none"}
     sibling(experiment.baseline, tmp_path / "runs/good", 1)
     theirs = tmp_path / "runs/theirs"
     smp.Unet("resnet18", encoder_weights=None, classes=2).save_pretrained(theirs)
@@ -382,7 +382,8 @@ def test_a_folder_of_models_stands_for_all_of_them(
     theirs.save_pretrained(tmp_path / "models/theirs")
     (tmp_path / "models/ours").symlink_to(experiment.baseline)
     out = tmp_path / "f"
-    found = extract_features([tmp_path / "models"], experiment.data, out, layers=["head"])
+    how: dict[str, Any] = {"layers": ["head"], "normalise": "none"}
+    found = extract_features([tmp_path / "models"], experiment.data, out, **how)
     names = ["resnet18-L0-fold0_synthetic_original.zarr", "theirs_synthetic_original.zarr"]
     assert [path.name for path in found.outputs] == names
     store = open_features(found.outputs[1])

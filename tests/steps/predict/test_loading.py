@@ -11,6 +11,7 @@ import segmentation_models_pytorch as smp
 import torch
 
 from skiptool.errors import ArgumentError, FormatError, MismatchError, SourceError
+from skiptool.records import AS_IT_IS
 from skiptool.steps.predict import loading
 from skiptool.steps.predict.loading import Loaded, load_models
 from skiptool.stores.dataset import open_dataset
@@ -20,7 +21,7 @@ from small_stores import sample as small_sample
 
 def load(paths: Sequence[Path], data: Path) -> tuple[list[Loaded], list[str]]:
     store = open_dataset(data)
-    return load_models(paths, store, store.domains.values(), "cpu")
+    return load_models(paths, [(store, [*store.domains.values()])], "cpu", AS_IT_IS)
 
 
 def test_all_models_of_a_folder_are_ready(runs: Path, experiment: SimpleNamespace) -> None:

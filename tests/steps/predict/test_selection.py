@@ -38,7 +38,8 @@ def test_every_model_segments_the_samples_of_a_split(store: DatasetStore) -> Non
 
 def load(folder: Path, data: Path) -> tuple[DatasetStore, list[Loaded]]:
     opened = open_dataset(data)
-    return opened, load_models([folder], opened, opened.domains.values(), "cpu")[0]
+    domains = [*opened.domains.values()]
+    return opened, load_models([folder], [(opened, domains)], "cpu")[0]
 
 
 def test_each_model_gets_the_fold_it_was_validated_on(

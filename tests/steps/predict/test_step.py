@@ -153,8 +153,12 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
     )
     assert found.outputs == found.side_outputs == ()
     expected = {"models": 2, "shifts": 2, "images": 5, "rows": 80}
-    assert found.summary == expected | {"bytes before compression": 80 * 8 + 20 * 64 * 64}
+    size = found.summary["bytes"]
+    assert found.summary == expected | {"bytes": size}
     assert list(tmp_path.iterdir()) == []
+    made = [path for path in experiment.masks.rglob("*") if path.is_file()]
+    written = sum(path.stat().st_size for path in (experiment.predictions, *made))
+    assert size == pytest.approx(written, rel=0.2)
 
 
 def test_resume(

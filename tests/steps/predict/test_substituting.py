@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from skiptool.steps.predict.step import predict_dataset
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making
+from small_stores import refused
 
 DARK = Shift.parse("brightness=0.5")
 HOW = {"precision": Precision.FLOAT32, "device": "cpu"}
@@ -101,7 +103,13 @@ def open_command(path: Path) -> str:
     return str(pq.read_schema(path).metadata[b"skiptool"])
 
 
-def paired(path: Path, experiment: SimpleNamespace, drop: int = 0) -> Path:
+def paired(
+    path: Path,
+    experiment: SimpleNamespace,
+    drop: int = 0,
+    columns: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    subjects: str = "",
+) -> Path:
     """Write two domains of the same samples: the second darkened, in another order."""
     store = open_dataset(experiment.data)
     domain = store.domain(next(iter(store.domains)))
@@ -113,7 +121,9 @@ def paired(path: Path, experiment: SimpleNamespace, drop: int = 0) -> Path:
             image, mask = reader.read(place)
             shown = image if name == "plain" else apply(image, DARK)
             key = f"{place:03d}"
-            writer.append(Sample(key, shown, mask, key, name, Split.TEST, -1))
+            subject = key + (subjects if name == "dark" else "")
+            more = columns.get(name, {})
+            writer.append(Sample(key, shown, mask, subject, name, Split.TEST, -1, more))
     writer.finish()
     return path
 
@@ -136,6 +146,58 @@ def test_samples_that_have_no_partner_are_told(experiment: SimpleNamespace, tmp_
     with pytest.raises(MismatchError, match=r"domain plain lacks 2 of \d+ samples of dark \(00"):
         predict_dataset([experiment.baseline], data, tmp_path / "p.parquet", **how)
     assert not (tmp_path / "p.parquet").exists()
+
+
+CLEAN = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
+
+
+def test_samples_of_one_name_and_two_subjects_are_no_pair(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    data, out = paired(tmp_path / "d.zarr", experiment, subjects="-other"), tmp_path / "p.parquet"
+    with refused(MismatchError, data, "5 of 5 samples of domain dark", "another subject in plain"):
+        predict_dataset([experiment.baseline], data, out, **CLEAN, dry_run=True)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("plain", "dark", "fault"),
+    [
+        ({"mpp": 1.0, "mpp_y": 1.0}, {"mpp": 1.4993, "mpp_y": 1.4993}, "mpp of sample 004"),
+        ({"mpp": 1.0, "mpp_y": 1.0}, {"mpp": 1.0, "mpp_y": 1.02}, "mpp_y of sample 004"),
+        ({"mpp": 0.25}, {"mpp": 0.2472}, "mpp of sample 004 is 0.2472 in domain dark"),
+        ({"spacing": 1.25}, {"spacing": 1.5}, "spacing of sample 004"),
+        ({"mpp": 0.25, "mpp_y": 0.25}, {"mpp": 0.252, "mpp_y": 0.2485}, None),
+        ({"mpp": 0.25}, {"mpp": 0.25}, None),
+    ],
+)
+def test_feature_maps_of_another_scale_are_not_substituted(
+    plain: dict[str, float],
+    dark: dict[str, float],
+    fault: str | None,
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+) -> None:
+    out, shown = tmp_path / "p.parquet", Warned()
+    data = paired(tmp_path / "d.zarr", experiment, columns={"plain": plain, "dark": dark})
+    if fault is None:
+        predict_dataset([experiment.baseline], data, out, **CLEAN, progress=shown)
+        assert (out.exists(), shown.lines) == (True, [])
+        return
+    with refused(MismatchError, data, fault, "bring both to one pixel size"):
+        predict_dataset([experiment.baseline], data, out, **CLEAN)
+    assert not out.exists()
+
+
+def test_a_scale_that_is_known_of_one_domain_alone_is_told(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    shown = Warned()
+    data = paired(tmp_path / "d.zarr", experiment, columns={"plain": {"mpp": 0.25}})
+    out = tmp_path / "p.parquet"
+    predict_dataset([experiment.baseline], data, out, **CLEAN, progress=shown)
+    (line,) = shown.lines
+    assert "the size of a pixel is known of domain dark or plain alone" in line
 
 
 def test_networks_without_the_part_are_left_out_and_told(

@@ -9,7 +9,7 @@ import pytest
 from predict_cases import make_run
 from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.predict.run import Run
-from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
+from skiptool.steps.predict.summary import absent_classes, iou_table
 
 DARK = Shift.parse("brightness=0.5")
 
@@ -80,13 +80,3 @@ def test_classes_in_no_mask_are_told_in_one_line(run: Run) -> None:
     # A class is there if one model's samples hold it, whatever those of other folds do.
     totals[1, "B", ORIGINAL, None] = there
     assert absent_classes(run, totals) is None
-
-
-def test_what_would_be_made_is_counted(run: Run) -> None:
-    predictions, pixels = 4 * 2, 18 * (40 * 72 + 33 * 31)
-    rows = 36 * predictions * 4
-    expected = {"models": 3, "shifts": 2, "images": 36, "rows": rows, "ensembles": 1}
-    plain = forecast(run, masks=False)
-    assert plain == expected | {"bytes before compression": 8 * rows}
-    size = 8 * rows + predictions * pixels
-    assert forecast(run, masks=True)["bytes before compression"] == size

@@ -39,7 +39,9 @@ def test_the_page_shows_it_and_says_so_first(table: Path, tmp_path: Path) -> Non
     assert "at enc1 the marginal distributions of channels agree" in summary
     assert "covariance distance" in summary
     assert "What single channels do not show" in text
-    numbers = open_table(tmp_path / "r.parquet", Kind.REPORT).columns(("metric", "figure", "value"))
+    numbers = open_table(tmp_path / "r-numbers.parquet", Kind.REPORT).columns(
+        ("metric", "figure", "value")
+    )
     figures = {
         metric: {
             f for f, m in zip(numbers["figure"], numbers["metric"], strict=True) if m == metric

@@ -4,12 +4,18 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zarr
 
 from skiptool.errors import FormatError
 from skiptool.names import Precision
+from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.predict.step import predict_dataset
 from skiptool.steps.report.inputs import read_inputs
+from skiptool.steps.report.step import write_report
 
 
 def test_every_kind_finds_its_place(experiment: SimpleNamespace, study: list[Path]) -> None:
@@ -62,3 +68,40 @@ def test_tables_are_sorted_by_the_domain_of_their_clean_images(
         None: [experiment.predictions, own],
         "synthetic": [experiment.predictions, other],
     }
+
+
+def test_distances_between_stores_of_others_are_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    stores = [tmp_path / folder / "own.zarr" for folder in "abc"]
+    for moved, store in enumerate(stores):
+        root = zarr.open_group(store, mode="w")
+        for layer, channels in (("conv_0", 3), ("down_1", 2)):
+            values = rng.normal(2.0 * moved, size=(24, channels, 4)).astype(np.float32)
+            root.create_array(layer, shape=values.shape, dtype="f4")[:] = values
+        np.save(store.parent / "own.npy", values)
+    measure_shift(stores[0], stores[1:], tmp_path / "zarr.parquet")
+    arrays = [store.parent / "own.npy" for store in stores]
+    measure_shift(arrays[0], arrays[1:2], tmp_path / "npy.parquet")
+    tables = [tmp_path / "zarr.parquet", tmp_path / "npy.parquet"]
+    write_report(tables, tmp_path / "r.html")
+    numbers = pq.read_table(tmp_path / "r-numbers.parquet").to_pylist()
+    drawn = {
+        (row["title"].partition(": ")[2].partition(",")[0], row["layer"]): row["value"]
+        for row in numbers
+        if row["quantity"] == "distance"
+    }
+    # stores of one name in two folders are two measurements
+    one, other = "own.zarr against own.zarr", "own.zarr against own.zarr (2)"
+    measured = pq.read_table(tables[0]).to_pylist()
+    assert len({row["other_id"] for row in measured}) == 2
+    assert {drawn[name, layer] for name in (one, other) for layer in ("conv_0", "down_1")} == {
+        row["corrected"] for row in measured if row["channel"] is None
+    }
+    assert ("own.npy against own.npy", "features") in drawn
+    assert "network" in write_report(tables[1:]).tables[0].columns
+    # tables of before knew no id of such stores
+    old = pq.read_table(tables[0])
+    for name in ("reference_id", "other_id"):
+        old = old.set_column(old.column_names.index(name), name, pa.nulls(len(old), pa.string()))
+    pq.write_table(old, tmp_path / "old.parquet")
+    assert write_report([tmp_path / "old.parquet"]).tables

@@ -55,7 +55,7 @@ def page(
 
 def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
     shown = Cells(page.read_text()).found
-    table = pq.read_table(page.with_suffix(".parquet"))
+    table = pq.read_table(page.with_name(f"{page.stem}-numbers.parquet"))
     kept: dict[str, set[float]] = defaultdict(set)
     for row in table.to_pylist():
         kept[row["figure"]] |= {float(v) for v in row.values() if isinstance(v, int | float)}
@@ -68,7 +68,7 @@ def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
 
 def test_a_number_has_what_it_is_of(page: Path) -> None:
     """No two rows of a figure say the same of different values."""
-    table = open_table(page.with_suffix(".parquet"), Kind.REPORT)
+    table = open_table(page.with_name(f"{page.stem}-numbers.parquet"), Kind.REPORT)
     assert table.lineage.command.startswith("skiptool report ")
     text = [name for name in table.data.schema.names if name not in _MEASURED]
     rows = table.columns(text)
@@ -103,7 +103,7 @@ def test_the_same_inputs_and_seed_give_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_the_table_is_described_and_checked(page: Path) -> None:
-    numbers = page.with_suffix(".parquet")
+    numbers = page.with_name(f"{page.stem}-numbers.parquet")
     found = describe([numbers], check=True)
     (entry,) = found.summary.values()
     assert entry["kind"] == "report"

@@ -45,8 +45,8 @@ def test_page_stands_alone_and_shows_both_tables(
     assert text.count("<svg") >= 2
     for word in ("cell IoU", "Hellinger", "L1-pruned", "14,328,354", "14,309,922"):
         assert word in text
-    assert found.side_outputs == (tmp_path / "r.parquet",)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.parquet"]
+    assert found.side_outputs == (tmp_path / "r-numbers.parquet",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r-numbers.parquet", "r.html"]
 
 
 def test_page_shows_names_not_folders(experiment: SimpleNamespace, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_figures_are_files_of_the_asked_formats(
     tables, folder = [experiment.predictions, experiment.shift], tmp_path / "figures"
     found = write_report(tables, tmp_path / "r.html", figures=folder, formats=formats)
     numbers, *drawn = found.side_outputs
-    assert numbers == tmp_path / "r.parquet"
+    assert numbers == tmp_path / "r-numbers.parquet"
     assert sorted(folder.iterdir()) == sorted(drawn)
     topics = ("iou", "difference", "paired", "distance", "layers")
     assert {path.stem for path in drawn} == {f"{topic}-1" for topic in topics}

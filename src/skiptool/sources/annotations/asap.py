@@ -4,8 +4,9 @@ An ``Annotation`` has a ``Type`` and ``Coordinates`` of ``Coordinate`` (``Order`
 pixels of level 0, never cropped; a decimal comma is taken too), and its class is the group it is
 ``PartOfGroup``; "None" is no class. Polygon, Spline (its vertices joined by straight lines, as
 ASAP's own masks are) and Rectangle are areas, Dot and PointSet points, one shape a vertex;
-Measurement is left out. Groups may be declared and unused. The order in the file is the paint
-order. The file is about one slide.
+Measurement is left out. Groups may be declared and unused. ASAP itself asks for an order of groups
+when it makes masks, and the file has none: large areas come first, so that exclusions (CAMELYON's
+group ``_2``) are cut out of the tumour that they lie in. The file is about one slide.
 """
 
 from __future__ import annotations
@@ -18,10 +19,17 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import Listed, Opened
+from skiptool.sources.annotations.annotated import (
+    LINE,
+    NOWHERE,
+    Found,
+    LeftOut,
+    Listed,
+    Opened,
+    told,
+)
 from skiptool.sources.annotations.fields import label, records
-from skiptool.sources.annotations.outlines import box, point, polygon, vertices
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.outlines import box, outer_first, point, polygon, vertices
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -41,21 +49,27 @@ def open_asap(root: Element, where: str) -> Opened:
     return Opened("ASAP XML", partial(_found, root, where), by_name=False)
 
 
-def _found(root: Element, where: str, slide: Listed | None) -> Iterator[Shape | None]:
+def _found(root: Element, where: str, slide: Listed | None) -> list[Found]:
     del slide  # the file knows one slide only
     annotations = root.findall("./Annotations/Annotation")
     ids = records([one.get("Name") for one in annotations])
-    for record, one in zip(ids, annotations, strict=True):
-        yield from _shapes(one, record, f"{where}: annotation {record}")
+    return outer_first(
+        found
+        for record, one in zip(ids, annotations, strict=True)
+        for found in told(partial(_shapes, one, record, f"{where}: annotation {record}"))
+    )
 
 
-def _shapes(annotation: Element, record: str, where: str) -> Iterator[Shape | None]:
+def _shapes(annotation: Element, record: str, where: str) -> Iterator[Found]:
     kind, group = annotation.get("Type"), label(annotation.get("PartOfGroup"))
     name = "" if group == "None" else group
     if kind in _LEFT_OUT:
-        yield None
+        yield LeftOut(LINE if kind == "Measurement" else NOWHERE)
     elif kind in _POINTS:
-        yield from (point(name, at[None], record) for at in _coordinates(annotation, where))
+        places = _coordinates(annotation, where)
+        yield from (point(name, at[None], record) for at in places)
+        if not len(places):
+            yield LeftOut(NOWHERE)
     elif kind in _AREAS:
         corners = _coordinates(annotation, where)
         two = kind == "Rectangle" and len(corners) == 2

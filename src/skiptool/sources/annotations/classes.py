@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from skiptool.errors import ArgumentError, near
-from skiptool.names import IGNORE
+from skiptool.names import IGNORE, quoted_name, split_names, unquoted_name
 from skiptool.sources.shapes import Shape
 
 __all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "survey"]
 
 BACKGROUND: Final = "background"
 """Class of label 0, there even when nobody names it."""
+
+STARRED: Final = "*"
+"""End of names that QuPath ignores, as in ``Ignore*`` and ``Artefact*``."""
 
 IGNORED: Final = "ignore"
 """Class of label 255: what nobody wants to know of, and which is no class of the dataset."""
@@ -53,7 +56,7 @@ class ClassMap:
         ----------
         text : str
             As typed after ``--classes``. ``background=...`` gives names label 0, ``ignore=...``
-            label 255.
+            label 255. A class or name that holds ``,``, ``;`` or ``=`` stands in double quotes.
 
         Raises
         ------
@@ -66,24 +69,34 @@ class ClassMap:
         >>> mapping.classes, mapping.label("melanoma "), mapping.label("Bone")
         (('background', 'tumor', 'non-tumor'), 1, None)
         """
-        entries = [part.partition("=") for part in text.split(";") if part.strip()]
+        entries = [split_names(part, "=") for part in split_names(text, ";") if part.strip()]
         grouped = [
-            (target.strip(), [one.strip() for one in (names if equals else target).split(",")])
-            for target, equals, names in entries
+            (unquoted_name(target), [*map(unquoted_name, split_names("=".join(names), ","))])
+            if names
+            else (unquoted_name(target), [unquoted_name(target)])
+            for target, *names in entries
         ]
-        _check(grouped, f"classes {text!r}")
+        wide = next((each[0] for each in entries if len(split_names(each[0], ",")) > 1), None)
+        _check(grouped, f"classes {text!r}", wide)
         return _numbered(grouped)
+
+    def knows(self, name: str) -> bool:
+        """Whether a source name is among those that were typed."""
+        return _key(name) in self._keys
 
     def label(self, name: str) -> int | None:
         """Return the label of a source name, None where it is in no class.
 
-        Upper and lower case and blanks make no difference.
+        Upper and lower case and blanks make no difference. A name that ends in ``*`` is ignored
+        (255) unless it was typed.
         """
-        return self._keys.get(_key(name))
+        return self._keys.get(_key(name), IGNORE if _is_starred(name) else None)
 
 
 def by_name(names: Iterable[str]) -> ClassMap:
     """Make every name its own class, in alphabetical order; names alike but for case share one.
+
+    Names that end in ``*`` make no class: they are ignored.
 
     Raises
     ------
@@ -96,7 +109,7 @@ def by_name(names: Iterable[str]) -> ClassMap:
     ('background', 'Cell', 'mitosis')
     """
     grouped: dict[str, list[str]] = {}
-    for name in sorted({name for name in names if name.strip()}):
+    for name in sorted({name for name in names if name.strip() and not _is_starred(name)}):
         grouped.setdefault(_key(name), []).append(name)
     if len(grouped) > _CLASSES:
         raise ArgumentError(
@@ -130,14 +143,14 @@ def survey(
     unmapped = {n: count for n, count in counts.most_common() if class_map.label(n) is None}
     present = {_key(name) for name in counts}
     nowhere = {
-        name: near(name, [one for one in counts if one])
+        name: near(quoted_name(name), [quoted_name(one) for one in counts if one])
         for name in class_map.named
         if _key(name) not in present
     }
     return unmapped, nowhere
 
 
-def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str) -> None:
+def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str, wide: str | None) -> None:
     if not grouped:
         raise ArgumentError(f"{where}: names no class; give them as {_EXAMPLE}")
     if len(grouped) > _CLASSES:
@@ -146,9 +159,11 @@ def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str) -> None:
     names = [name for _, sources in grouped for name in sources]
     if not all((*targets, *names)):
         raise ArgumentError(f"{where}: a class or name in it is empty; give them as {_EXAMPLE}")
-    wide = next((target for target in targets if "," in target), None)
     if wide:
-        raise ArgumentError(f"{where}: {wide!r} says no class; put 'CLASS=' before its names")
+        raise ArgumentError(
+            f"{where}: {wide.strip()!r} says no class; put 'CLASS=' before its names (or quotes "
+            "around one name that holds a comma)"
+        )
     for what, listed in (("class", targets), ("name", names)):
         shared = Counter(map(_key, listed))
         twice = next((one for one in listed if shared[_key(one)] > 1), None)
@@ -167,6 +182,10 @@ def _numbered(grouped: Iterable[tuple[str, Sequence[str]]]) -> ClassMap:
         label = {BACKGROUND: 0, IGNORED: IGNORE}.get(_key(target), len(classes) - 1)
         named |= dict.fromkeys(names, label)
     return ClassMap(tuple(classes), named)
+
+
+def _is_starred(name: str) -> bool:
+    return _key(name).endswith(STARRED)
 
 
 def _key(name: str) -> str:

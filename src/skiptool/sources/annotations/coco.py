@@ -1,14 +1,17 @@
 """COCO's JSON, and the two dialects of the pathology sets: CATCH and MIDOG.
 
 ``images`` (id, file_name, width, height), ``categories`` (id, name) and ``annotations`` (id,
-image_id, category_id, segmentation, bbox). The order in the file is the paint order: CATCH writes
-outer polygons first and lays inner ones over them.
+image_id, category_id, segmentation, bbox). COCO knows no paint order: large areas come first.
+CATCH, told by its flat outlines, writes outer polygons first and lays inner ones over them: there
+the order of the file is kept.
 
 - ``segmentation``: a list of polygons ``[[x, y, x, y, ...], ...]``, each a shape of its own with
   the id of the record; or one polygon as a flat list ``[x, y, ...]`` (CATCH) or as pairs
-  ``[[x, y], ...]``. Run-length encoded masks are refused.
+  ``[[x, y], ...]``. Run-length encoded masks cannot be read.
 - ``bbox``, where there is no segmentation: x, y, width, height as COCO says; left, top, right,
   bottom in MIDOG, which :func:`has_corners` tells apart. Both become outlines.
+
+A record that cannot be read is left out and told; the others stay.
 """
 
 from __future__ import annotations
@@ -21,17 +24,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import Listed, Opened, Size
+from skiptool.sources.annotations.annotated import Found, Listed, Opened, Size, told
 from skiptool.sources.annotations.fields import (
     Fields,
+    entries,
     file_name,
     label,
     objects,
     records,
     size_of,
 )
-from skiptool.sources.annotations.outlines import box, polygon, vertices
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.outlines import box, outer_first, polygon, vertices
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -53,7 +56,7 @@ def open_coco(content: Fields, where: str) -> Opened:
         If one of its three lists is missing.
     """
     images = objects(content, "images", where)
-    annotations = objects(content, "annotations", where)
+    annotations = entries(content, "annotations", where)
     slides = tuple(
         Listed(file_name(image.get("file_name")), size_of(image), label(image.get("id")))
         for image in images
@@ -62,13 +65,18 @@ def open_coco(content: Fields, where: str) -> Opened:
         label(one.get("id")): label(one.get("name"))
         for one in objects(content, "categories", where)
     }
-    ids = records([one.get("id") for one in annotations])
+    ids = records([one.get("id") if isinstance(one, dict) else None for one in annotations])
     by_image = defaultdict(list)
+    first = slides[0].key if slides else ""
     for record, one in zip(ids, annotations, strict=True):
-        by_image[label(one.get("image_id"))].append((record, one))
+        by_image[label(one.get("image_id")) if isinstance(one, dict) else first].append(
+            (record, one)
+        )
+    strays = sum(len(by_image[key]) for key in set(by_image) - {slide.key for slide in slides})
+    notes = (f"{where}: {strays} annotations are of no image that it lists",) if strays else ()
     corners = has_corners(content, {slide.key: slide.size for slide in slides})
-    found = partial(_found, by_image, names, corners, where)
-    return Opened("MIDOG" if corners else "COCO", found, slides)
+    found = partial(_found, by_image, names, corners, _is_catch(annotations), where)
+    return Opened("MIDOG" if corners else "COCO", found, slides, notes=notes)
 
 
 def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
@@ -89,10 +97,13 @@ def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
         one of them would reach out of its image as x, y, width, height and none does as corners,
         or the file says that it is MIDOG's.
     """
-    annotations = content["annotations"]
-    numbers = _numbers([one.get("bbox") for one in annotations])
-    if any(one.get("segmentation") for one in annotations) or numbers is None:
+    annotations = [one for one in content["annotations"] if isinstance(one, dict)]
+    if any(not _is_empty(one.get("segmentation")) for one in annotations):
         return False
+    sound = [(one, box) for one in annotations if (box := _numbers(one.get("bbox"))) is not None]
+    if not sound:
+        return False
+    numbers = np.stack([box for _, box in sound])
     sides = numbers[:, 2:] - numbers[:, :2]
     if (sides <= 0).any():
         return False
@@ -101,7 +112,7 @@ def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
     if differing and constant:
         return True
     unknown = (np.inf, np.inf)
-    ends = np.array([sizes.get(label(one.get("image_id"))) or unknown for one in annotations])
+    ends = np.array([sizes.get(label(one.get("image_id"))) or unknown for one, _ in sound])
     return _reach_out(numbers, ends) or "midog" in _description(content)
 
 
@@ -111,12 +122,28 @@ def _reach_out(numbers: Float64, ends: Float64) -> bool:
     return bool((as_sizes > ends + 1).any() and (numbers[:, 2:] <= ends + 1).all())
 
 
-def _numbers(boxes: Sequence[object]) -> Float64 | None:
+def _numbers(values: object) -> Float64 | None:
+    """Return the four numbers of a box; None where it is none, which is told when it is read."""
     try:
-        numbers = np.array(boxes, dtype=np.float64)
+        numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        return None  # the box at fault is named when it is read
-    return numbers if numbers.ndim == 2 and numbers.shape[1] == 4 else None
+        return None
+    return numbers if numbers.shape == (4,) and np.isfinite(numbers).all() else None
+
+
+def _is_empty(segmentation: object) -> bool:
+    """Whether a segmentation holds nothing: null, ``[]``, ``{}``, ``[[]]``."""
+    if isinstance(segmentation, list):
+        return all(isinstance(part, list) and not part for part in segmentation)
+    return segmentation is None or segmentation == {}
+
+
+def _is_catch(annotations: Sequence[object]) -> bool:
+    """Tell CATCH, whose outlines are flat lists of numbers."""
+    all_ = [one.get("segmentation") for one in annotations if isinstance(one, dict)]
+    outlines = [one for one in all_ if not _is_empty(one)]
+    flat = [isinstance(one, list) and isinstance(one[0], int | float) for one in outlines]
+    return 2 * sum(flat) > len(flat)
 
 
 def _description(content: Fields) -> str:
@@ -125,38 +152,56 @@ def _description(content: Fields) -> str:
 
 
 def _found(
-    by_image: Mapping[str, Sequence[tuple[str, Fields]]],
+    by_image: Mapping[str, Sequence[tuple[str, Any]]],
     names: Mapping[str, str],
     corners: bool,
+    in_order: bool,
     where: str,
     slide: Listed | None,
-) -> Iterator[Shape | None]:
-    for record, one in by_image.get(slide.key, ()) if slide else ():
-        place = f"{where}: annotation {record}"
-        category = label(one.get("category_id"))
-        if category not in names:
-            raise SourceError(
-                f"{place}: category_id {category or 'missing'} is not among the categories; "
-                "expected one of their ids"
-            )
-        rings = _rings(one.get("segmentation"), place)
-        if rings:
-            yield from (polygon(names[category], [ring], record) for ring in rings)
-        else:
-            yield box(names[category], _corners(one.get("bbox"), corners, place), record)
+) -> list[Found]:
+    found = [
+        part
+        for record, one in (by_image.get(slide.key, ()) if slide else ())
+        for part in told(
+            partial(_shapes, one, names, corners, record, f"{where}: annotation {record}")
+        )
+    ]
+    return found if in_order else outer_first(found)
+
+
+def _shapes(
+    annotation: Any,  # noqa: ANN401
+    names: Mapping[str, str],
+    corners: bool,
+    record: str,
+    where: str,
+) -> Iterator[Found]:
+    if not isinstance(annotation, dict):
+        raise SourceError(f"{where}: is no object; export the annotations again")
+    category = label(annotation.get("category_id"))
+    if category not in names:
+        raise SourceError(
+            f"{where}: category_id {category or 'missing'} is not among the categories; "
+            "expected one of their ids"
+        )
+    rings = _rings(annotation.get("segmentation"), where)
+    if rings:
+        yield from (polygon(names[category], [ring], record) for ring in rings)
+    else:
+        yield box(names[category], _corners(annotation.get("bbox"), corners, where), record)
 
 
 def _rings(segmentation: Any, where: str) -> list[Float64]:  # noqa: ANN401
+    if _is_empty(segmentation):
+        return []
     if isinstance(segmentation, dict):
         raise SourceError(
             f"{where}: its segmentation is run-length encoded (RLE); expected polygons; export "
             "outlines"
         )
-    if not segmentation:
-        return []
     nested = isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation)
     if nested and any(len(part) > 2 for part in segmentation):
-        return [vertices(part, where) for part in segmentation]
+        return [vertices(part, where) for part in segmentation if part]
     return [vertices(segmentation, where)]
 
 

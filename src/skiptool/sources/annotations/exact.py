@@ -4,8 +4,8 @@ A list of annotations, or an object with ``results`` or ``annotations``, or a li
 hold their ``annotations``; beside them may stand ``images`` and ``annotation_types`` (also within
 ``products``), lists that explain ids. An annotation: ``id``, ``vector`` (``{"x1": ..., "y1": ...,
 "x2": ...}``, pixels of level 0, or null), ``annotation_type`` and ``image`` (an id, or the object
-itself where the request said ``expand=annotation_type,image``), ``deleted``. Deleted ones are
-skipped.
+itself where the request said ``expand=annotation_type,image``), ``deleted``. Deleted ones are left
+out, and so are those whose vector has another ``frame`` than 1: they are on another plane.
 
 Kinds of vectors (``vector_type`` of the type): 1 and 6 box, 2 point (saved as the box of the little
 ellipse that the viewer draws: its middle is the point), 3 line, 4 polyline, 5 polygon, 7 the whole
@@ -24,17 +24,27 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import Listed, Opened
+from skiptool.sources.annotations.annotated import (
+    DELETED,
+    LINE,
+    NOWHERE,
+    PLANE,
+    WHOLE,
+    Found,
+    LeftOut,
+    Listed,
+    Opened,
+    told,
+)
 from skiptool.sources.annotations.fields import Fields, file_name, label, records, size_of
 from skiptool.sources.annotations.outlines import box, outer_first, point, polygon, vertices
-from skiptool.sources.shapes import Shape
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
 __all__ = ["is_exact", "open_exact"]
 
-_LEFT_OUT: Final = ("3", "4", "7")
+_LEFT_OUT: Final = {"3": LINE, "4": LINE, "7": WHOLE}
 """Vector types without area: line, polyline, the whole image."""
 
 _POINT: Final = "2"
@@ -45,7 +55,7 @@ def is_exact(content: object) -> bool:
     """Tell an export of EXACT by the vectors of its annotations, or by an empty page of results."""
     found = [annotation for annotation, _ in _annotations(content)]
     if found:
-        return all("vector" in annotation for annotation in found)
+        return any("vector" in annotation for annotation in found)
     return isinstance(content, dict) and content.get("results") == []
 
 
@@ -81,7 +91,7 @@ def open_exact(content: object, where: str) -> Opened:
 def _annotations(content: object) -> Iterator[tuple[Fields, Fields | None]]:
     """Walk through annotations, each with the image around it where there is one."""
     if isinstance(content, dict):
-        if "vector" in content:
+        if _is_annotation(content):
             yield content, None
         for key in ("results", "annotations", "images"):
             yield from _annotations_of_list(content.get(key))
@@ -91,10 +101,14 @@ def _annotations(content: object) -> Iterator[tuple[Fields, Fields | None]]:
 
 def _annotations_of_list(entries: object) -> Iterator[tuple[Fields, Fields | None]]:
     for entry in _objects(entries):
-        if "vector" in entry:
+        if _is_annotation(entry):
             yield entry, None
         for inner in _objects(entry.get("annotations")):
             yield inner, entry
+
+
+def _is_annotation(entry: Fields) -> bool:
+    return "vector" in entry or "annotation_type" in entry
 
 
 def _objects(entries: object) -> list[Fields]:
@@ -126,24 +140,35 @@ def _found(
     kinds: Mapping[str, Fields],
     where: str,
     slide: Listed | None,
-) -> list[Shape | None]:
+) -> list[Found]:
     entries = by_image.get(slide.key, ()) if slide else ()
     return outer_first(
-        _shape(annotation, kinds, record, f"{where}: annotation {record}")
+        found
         for record, annotation in entries
-        if not annotation.get("deleted")
+        for found in told(
+            partial(_shapes, annotation, kinds, record, f"{where}: annotation {record}")
+        )
     )
 
 
-def _shape(
+def _shapes(
     annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str
-) -> Shape | None:
+) -> Iterator[Found]:
+    if annotation.get("deleted"):
+        yield LeftOut(DELETED)
+    else:
+        yield _shape(annotation, kinds, record, where)
+
+
+def _shape(annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str) -> Found:
     kind = _explained(annotation.get("annotation_type"), kinds)
     name = label(kind.get("name")) or label(kind.get("id"))
     vector_type = label(kind.get("vector_type"))
-    corners = _corners(annotation["vector"], where)
+    frame, corners = _corners(annotation.get("vector"), where)
+    if frame not in ("", "0", "1"):
+        return LeftOut(PLANE)
     if vector_type in _LEFT_OUT or not len(corners):
-        return None
+        return LeftOut(_LEFT_OUT.get(vector_type, NOWHERE))
     if vector_type == _POINT:
         middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
         return point(name, middle[None], record)
@@ -152,14 +177,17 @@ def _shape(
     return point(name, corners, record) if len(corners) == 1 else box(name, corners, record)
 
 
-def _corners(vector: object, where: str) -> Float64:
+def _corners(vector: object, where: str) -> tuple[str, Float64]:
+    """Return the frame, counted from 1 and empty where there is none, and the vertices (V, 2)."""
     if not isinstance(vector, dict | None):
         raise SourceError(f"{where}: its vector is no object; expected x1, y1, x2, y2 ...")
-    numbers = vector or {}
+    numbers = dict(vector or {})
+    frame = label(numbers.pop("frame", None))
     pairs = [(f"x{at}", f"y{at}") for at in range(1, len(numbers) // 2 + 1)]
     missing = next((key for pair in pairs for key in pair if key not in numbers), None)
     if missing or len(numbers) % 2:
         raise SourceError(
             f"{where}: its vector lacks {missing or 'the last y'}; expected x1, y1, x2, y2 ..."
         )
-    return vertices([[numbers[x], numbers[y]] for x, y in pairs] or np.empty((0, 2)), where)
+    corners = [[numbers[x], numbers[y]] for x, y in pairs] or np.empty((0, 2))
+    return frame, vertices(corners, where)

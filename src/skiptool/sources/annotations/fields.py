@@ -11,10 +11,24 @@ from typing import Any
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.annotated import Size
 
-__all__ = ["Fields", "file_name", "label", "objects", "records", "size", "size_of"]
+__all__ = ["Fields", "entries", "file_name", "label", "objects", "records", "size", "size_of"]
 
 Fields = Mapping[str, Any]
 """A parsed JSON object."""
+
+
+def entries(content: Fields, key: str, where: str) -> list[object]:
+    """Take a list, whatever it holds.
+
+    Raises
+    ------
+    SourceError
+        If it is not there or no list.
+    """
+    found = content.get(key)
+    if not isinstance(found, list):
+        raise SourceError(f"{where}: holds no list {key!r}; export the annotations again")
+    return found
 
 
 def objects(content: Fields, key: str, where: str) -> list[Fields]:
@@ -25,14 +39,13 @@ def objects(content: Fields, key: str, where: str) -> list[Fields]:
     SourceError
         If it is not there, no list, or holds something else.
     """
-    found = content.get(key)
-    if not isinstance(found, list):
-        raise SourceError(f"{where}: holds no list {key!r}; export the annotations again")
-    for at, entry in enumerate(found):
+    found: list[Fields] = []
+    for at, entry in enumerate(entries(content, key, where)):
         if not isinstance(entry, dict):
             raise SourceError(
                 f"{where}: entry {at} of {key!r} is no object; export the annotations again"
             )
+        found.append(entry)
     return found
 
 

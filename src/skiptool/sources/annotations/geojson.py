@@ -1,10 +1,13 @@
 """GeoJSON as QuPath writes it: a FeatureCollection, a list of Features, or one Feature.
 
 ``geometry``: Polygon (rings after the first are holes), MultiPolygon, Point, MultiPoint,
-GeometryCollection; each part is a shape of its own with the id of the record. Lines are left out.
+GeometryCollection; each part is a shape of its own with the id of the record. Lines are left out,
+and what lies on another plane (``plane`` of the geometry: ``z`` or ``t`` above 0) than the one that
+OpenSlide reads. Features may hold others (``childObjects``), and cells the outline of their nucleus
+(``nucleusGeometry``), which is left out.
 ``properties.classification``: an object with ``name`` (or ``names``, of a derived class, joined by
-": " as QuPath shows them), or a text; without it ``properties.name``. The order in the file is the
-paint order.
+": " as QuPath shows them), or a text; without it ``properties.name``. QuPath writes features in the
+order in which they were drawn or selected: large areas come first.
 
 The file is about one slide. QuPath opens slides of some scanners (MIRAX above all) cropped to
 OpenSlide's bounds and counts pixels from there, so ``in_bounds`` is always set. Adding the corner
@@ -16,13 +19,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 from typing import Any, Final
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import Listed, Opened
-from skiptool.sources.annotations.fields import Fields, label, objects, records
-from skiptool.sources.annotations.outlines import point, polygon, vertices
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.annotated import (
+    LINE,
+    NOWHERE,
+    NUCLEUS,
+    PLANE,
+    Found,
+    LeftOut,
+    Listed,
+    Opened,
+    told,
+)
+from skiptool.sources.annotations.fields import Fields, entries, label, objects, records
+from skiptool.sources.annotations.outlines import outer_first, point, polygon, vertices
 
 __all__ = ["is_geojson", "open_geojson"]
 
@@ -47,16 +60,55 @@ def open_geojson(content: Any, where: str) -> Opened:  # noqa: ANN401
     """
     if isinstance(content, dict):
         single = content["type"] == "Feature"
-        content = [content] if single else objects(content, "features", where)
+        content = [content] if single else entries(content, "features", where)
     found = partial(_found, content, where)
     return Opened("QuPath GeoJSON", found, by_name=False, in_bounds=True)
 
 
-def _found(features: Sequence[Fields], where: str, slide: Listed | None) -> Iterator[Shape | None]:
+def _found(features: Sequence[object], where: str, slide: Listed | None) -> list[Found]:
     del slide  # the file knows one slide only
-    for record, feature in zip(records([one.get("id") for one in features]), features, strict=True):
-        place = f"{where}: feature {record}"
-        yield from _shapes(feature.get("geometry"), _class(feature), record, place)
+    every = list(_flattened(features))
+    ids = records([one.get("id") if isinstance(one, dict) else None for one in every])
+    return outer_first(
+        found
+        for record, one in zip(ids, every, strict=True)
+        for found in told(partial(_feature, one, record, f"{where}: feature {record}"))
+    )
+
+
+def _flattened(features: Sequence[object]) -> Iterator[object]:
+    """Walk through features and those that they hold, each after the one around it."""
+    waiting = list(reversed(features))
+    while waiting:
+        one = waiting.pop()
+        inner: list[object] = []
+        if isinstance(one, dict):
+            properties = one.get("properties")
+            holders = (one, properties if isinstance(properties, dict) else {})
+            for holder, key in product(holders, ("childObjects", "features")):
+                inner += holder[key] if isinstance(holder.get(key), list) else []
+        waiting += reversed(inner)
+        if not (isinstance(one, dict) and one.get("type") == "FeatureCollection"):
+            yield one
+
+
+def _feature(feature: object, record: str, where: str) -> Iterator[Found]:
+    if not isinstance(feature, dict):
+        raise SourceError(f"{where}: is no object; export the annotations again")
+    if _is_elsewhere(feature) or _is_elsewhere(feature.get("properties")):
+        yield LeftOut(PLANE)
+        return
+    yield from _shapes(feature.get("geometry"), _class(feature), record, where)
+    if feature.get("nucleusGeometry"):
+        yield LeftOut(NUCLEUS)
+
+
+def _is_elsewhere(holder: object) -> bool:
+    """Whether something is said to lie on another plane than the first."""
+    plane = holder.get("plane") if isinstance(holder, dict) else None
+    return isinstance(plane, dict) and any(
+        isinstance(plane.get(axis), int | float) and plane[axis] > 0 for axis in ("z", "t")
+    )
 
 
 def _class(feature: Fields) -> str:
@@ -71,16 +123,16 @@ def _class(feature: Fields) -> str:
     return label(classification) or label(properties.get("name"))
 
 
-def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Shape | None]:  # noqa: ANN401
-    if geometry is None:
-        yield None
+def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Found]:  # noqa: ANN401
+    if geometry is None or _is_elsewhere(geometry):
+        yield LeftOut(NOWHERE if geometry is None else PLANE)
         return
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind == "GeometryCollection":
         for part in objects(geometry, "geometries", where):
             yield from _shapes(part, name, record, where)
     elif kind in _LINES:
-        yield None
+        yield LeftOut(LINE)
     elif kind in _AREAS_AND_POINTS:
         yield from _parts(kind, geometry.get("coordinates"), name, record, where)
     else:
@@ -90,9 +142,7 @@ def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Shape
         )
 
 
-def _parts(
-    kind: str, coordinates: object, name: str, record: str, where: str
-) -> Iterator[Shape | None]:
+def _parts(kind: str, coordinates: object, name: str, record: str, where: str) -> Iterator[Found]:
     parts = coordinates if kind.startswith("Multi") else [coordinates]
     if not isinstance(parts, list) or not all(isinstance(part, list) for part in parts):
         raise SourceError(f"{where}: its geometry has no list of coordinates; export it again")

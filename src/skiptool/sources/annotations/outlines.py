@@ -1,8 +1,8 @@
 """Vertices as files give them, checked and made into shapes.
 
-What marks no place or is a line becomes None: slips of the mouse are common in real files and no
-reason to refuse them. A rectangle or polygon without area is kept, because it was recorded and has
-a place. What is no number at all is refused.
+What marks no place or is a line is left out and counted: slips of the mouse are common in real
+files and no reason to refuse them. A rectangle or polygon without area is kept, because it was
+recorded and has a place. What is no number at all is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.annotated import NOWHERE, SLIP, Found, LeftOut
 from skiptool.sources.shapes import Shape
 
 if TYPE_CHECKING:
@@ -75,38 +76,38 @@ def vertices(values: object, where: str) -> Float64:
 _NO_PAIRS: Final = "its vertices are no pairs of numbers; expected x and y of each, in pixels"
 
 
-def point(name: str, at: Float64, record: str) -> Shape | None:
-    """Make a point of the first vertex; None where there is none."""
-    return Shape(name, (at[:1].copy(),), record) if len(at) else None
+def point(name: str, at: Float64, record: str) -> Found:
+    """Make a point of the first vertex; left out where there is none."""
+    return Shape(name, (at[:1].copy(),), record) if len(at) else LeftOut(NOWHERE)
 
 
-def polygon(name: str, rings: Sequence[Float64], record: str) -> Shape | None:
+def polygon(name: str, rings: Sequence[Float64], record: str) -> Found:
     """Make an area of an outline (V, 2) and holes in it, each closed or not.
 
     Returns
     -------
-    Shape or None
-        None where the outline has fewer than three vertices; holes of so few are left out.
+    Shape or LeftOut
+        Left out where the outline has fewer than three vertices; holes of so few have no area.
     """
     outline, *holes = map(_open, rings) if rings else [np.empty((0, 2))]
     if len(outline) < 3:
-        return None
+        return LeftOut(SLIP)
     return Shape(name, (outline, *(hole for hole in holes if len(hole) > 2)), record)
 
 
-def box(name: str, corners: Float64, record: str) -> Shape | None:
-    """Make the rectangle around two or more vertices (V, 2); None where there are fewer."""
+def box(name: str, corners: Float64, record: str) -> Found:
+    """Make the rectangle around two or more vertices (V, 2); left out where there are fewer."""
     if len(corners) < 2:
-        return None
+        return LeftOut(NOWHERE)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     return Shape(name, (outline,), record)
 
 
-def circle(name: str, corners: Float64, record: str) -> Shape | None:
+def circle(name: str, corners: Float64, record: str) -> Found:
     """Make the circle whose box has these corners (2, 2) and whose diameter is the box's width."""
     if len(corners) < 2:
-        return None
+        return LeftOut(NOWHERE)
     centre = (corners.min(axis=0) + corners.max(axis=0)) / 2
     radius = np.ptp(corners[:, 0]) / 2
     angles = np.arange(_CIRCLE) * (2 * np.pi / _CIRCLE)
@@ -114,13 +115,13 @@ def circle(name: str, corners: Float64, record: str) -> Shape | None:
     return Shape(name, (outline,), record)
 
 
-def outer_first(shapes: Iterable[Shape | None]) -> list[Shape | None]:
+def outer_first(shapes: Iterable[Found]) -> list[Found]:
     """Sort into paint order where a file has none: large ones first, points last.
 
     What lies within another shape is smaller, so it comes after it and stays visible; those who
-    made CATCH export its database in such an order.
+    made CATCH export its database in such an order. Equal areas keep the order of the file.
     """
-    return sorted(shapes, key=lambda shape: -shape.area if shape else 0.0)
+    return sorted(shapes, key=lambda shape: -shape.area if isinstance(shape, Shape) else 0.0)
 
 
 def _open(ring: Float64) -> Float64:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zipfile
+import zlib
+from collections import Counter
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -11,7 +16,7 @@ from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError, ParserCreate
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import Annotated, Listed, Opened, Size
+from skiptool.sources.annotations.annotated import Annotated, LeftOut, Listed, Opened, Size
 from skiptool.sources.annotations.asap import ROOT, open_asap
 from skiptool.sources.annotations.coco import is_coco, open_coco
 from skiptool.sources.annotations.exact import is_exact, open_exact
@@ -19,6 +24,7 @@ from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.matching import check_size, choose
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
 from skiptool.sources.regular import refuse_pipe
+from skiptool.sources.shapes import Shape
 
 __all__ = ["KNOWN", "read_annotations", "slides_in"]
 
@@ -29,6 +35,14 @@ KNOWN: Final = (
 
 _KEPT: Final = 8
 """So many files about several slides stay parsed: one a scanner, asked for slide by slide."""
+
+_GZIP: Final = b"\x1f\x8b"
+_ZIP: Final = b"PK\x03\x04"
+_PACKED: Final = (_GZIP, b"PK", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
+"""First bytes of what is unpacked here, and of what is not."""
+
+_LARGEST: Final = 1 << 31
+"""Bytes that a packed file may hold: far more than any annotations do."""
 
 _OPENING: Final = Lock()
 """Threads that ask for slides of one file parse it once."""
@@ -57,17 +71,22 @@ def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annota
     Raises
     ------
     SourceError
-        If the file is missing, empty, damaged or of another format, does not know the slide, or
-        records another size for it.
+        If the file is missing, empty, damaged or of another format, does not know the slide,
+        records another size for it, or not one of its records can be read.
     """
     opened = _open(path)
     listed = _listed(opened, path, slide, size)
     recorded = listed.size if listed else None
     check_size(recorded, size, slide, str(path))
     found = list(opened.found(listed))
-    shapes = tuple(shape for shape in found if shape is not None)
-    left_out = len(found) - len(shapes)
-    return Annotated(shapes, recorded, opened.in_bounds, opened.format, left_out)
+    shapes = tuple(one for one in found if isinstance(one, Shape))
+    others = [one for one in found if isinstance(one, LeftOut)]
+    faults = tuple(one.fault for one in others if one.fault)
+    if faults and len(faults) == len(found):
+        raise SourceError(faults[0])
+    dropped = Counter(one.what for one in others if not one.fault)
+    facts = recorded, opened.in_bounds, opened.format, dropped, faults, opened.notes
+    return Annotated(shapes, *facts)
 
 
 def slides_in(path: Path) -> list[str]:
@@ -108,7 +127,7 @@ def _parsed(path: Path, *_: int) -> Opened:
             head = file.read(len(MAGIC))
             if head == MAGIC:
                 return open_sliderunner(path)
-            content = head + file.read()
+            content = _unpacked(head + file.read(), path)
     except OSError as error:
         raise _unreadable(path, error) from None
     text = content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00")
@@ -119,6 +138,40 @@ def _parsed(path: Path, *_: int) -> Opened:
     if text.startswith((b"{", b"[")):
         return _open_json(content, path)
     raise SourceError(f"{path}: is neither XML, JSON nor SQLite; expected one of {KNOWN}")
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    """Unpack what gzip or zip has packed (QuPath exports ``.geojson.gz`` and ``.zip``)."""
+    try:
+        if content.startswith(_GZIP):
+            with gzip.open(BytesIO(content)) as packed:
+                content = packed.read(_LARGEST + 1)
+        elif content.startswith(_ZIP):
+            content = _member(content, path)
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        raise SourceError(
+            f"{path}: cannot be unpacked ({error}); unpack it, or copy or export it again"
+        ) from None
+    if content.startswith((*_PACKED, MAGIC)) or len(content) > _LARGEST:
+        raise SourceError(f"{path}: is compressed; unpack it and give the file that it holds")
+    return content
+
+
+def _member(content: bytes, path: Path) -> bytes:
+    """Return the only file of a zip archive."""
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        members = [
+            one
+            for one in archive.infolist()
+            if not (one.is_dir() or one.filename.startswith("__MACOSX/"))
+        ]
+        if len(members) != 1:
+            raise SourceError(
+                f"{path}: is a ZIP archive of {len(members)} files, expected one; unpack it and "
+                "give the file of this slide"
+            )
+        with archive.open(members[0]) as packed:
+            return packed.read(_LARGEST + 1)
 
 
 def _open_xml(content: bytes, path: Path) -> Opened:

@@ -2,7 +2,8 @@
 
 Tables: ``Slides(uid, filename, width, height)``, ``Classes(uid, name)``, ``Annotations(uid, slide,
 type, agreedClass, deleted)`` (``deleted`` in later versions only) and
-``Annotations_coordinates(uid, coordinateX, coordinateY, annoId, orderIdx)``, pixels of level 0.
+``Annotations_coordinates(uid, coordinateX, coordinateY, annoId, orderIdx)``, pixels of level 0;
+later versions have ``coordinateZ``, the plane: what lies on another one than 0 is left out.
 Types: 1 spot, 2 rectangle, 3 polygon, 4 special spot, 5 circle (its box), 6 label of the whole
 image. ``agreedClass`` 0 says that the experts did not agree; its name is empty here, as is that of
 a class that is not in ``Classes``.
@@ -24,7 +25,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import Listed, Opened
+from skiptool.sources.annotations.annotated import (
+    DELETED,
+    NOWHERE,
+    PLANE,
+    WHOLE,
+    Found,
+    LeftOut,
+    Listed,
+    Opened,
+    told,
+)
 from skiptool.sources.annotations.fields import file_name, label, size
 from skiptool.sources.annotations.outlines import (
     box,
@@ -34,7 +45,6 @@ from skiptool.sources.annotations.outlines import (
     polygon,
     vertices,
 )
-from skiptool.sources.shapes import Shape
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -50,7 +60,7 @@ _HEAD: Final = 100
 _TABLES: Final = ("Slides", "Classes", "Annotations", "Annotations_coordinates")
 
 _VERTICES: Final = """
-    SELECT annoId, coordinateX, coordinateY FROM Annotations_coordinates
+    SELECT annoId, coordinateX, coordinateY, {plane} FROM Annotations_coordinates
     JOIN Annotations ON Annotations.uid = annoId
     WHERE Annotations.slide = ? ORDER BY annoId, orderIdx, Annotations_coordinates.uid
 """
@@ -82,55 +92,71 @@ def open_sliderunner(path: Path) -> Opened:
             Listed(file_name(name), size(width, height), str(uid))
             for uid, name, width, height in rows
         )
-    return Opened(f"SlideRunner v{version}", partial(_found, path), slides)
+        (strays,) = database.execute(
+            "SELECT count(*) FROM Annotations WHERE slide NOT IN (SELECT uid FROM Slides)"
+        ).fetchone()
+    notes = (f"{path}: {strays} annotations are of no slide that it lists",) if strays else ()
+    return Opened(f"SlideRunner v{version}", partial(_found, path), slides, notes=notes)
 
 
-def _found(path: Path, slide: Listed | None) -> list[Shape | None]:
+def _found(path: Path, slide: Listed | None) -> list[Found]:
     if slide is None:
         return []
     with _database(path) as database:
         names = {
             uid: label(name) for uid, name in database.execute("SELECT uid, name FROM Classes")
         }
-        corners = defaultdict(list)
-        for uid, x, y in database.execute(_VERTICES, (slide.key,)):
+        corners, planes = defaultdict(list), dict[object, object]()
+        columns = _columns(database, "Annotations_coordinates")
+        plane = "coalesce(coordinateZ, 0)" if "coordinateZ" in columns else "0"
+        for uid, x, y, z in database.execute(_VERTICES.format(plane=plane), (slide.key,)):
             corners[uid].append((x, y))
-        kept = "AND coalesce(deleted, 0) = 0" if _marks_deleted(database) else ""
+            planes[uid] = z
+        marks = "deleted" in _columns(database, "Annotations")
+        deleted = "coalesce(deleted, 0)" if marks else "0"
         rows = database.execute(
-            f"SELECT uid, type, agreedClass FROM Annotations WHERE slide = ? {kept} ORDER BY uid",
+            f"SELECT uid, type, agreedClass, {deleted} FROM Annotations WHERE slide = ? "
+            "ORDER BY uid",
             (slide.key,),
-        )
-        return outer_first(
-            _shape(kind, names.get(class_id, ""), corners[uid], str(uid), path)
-            for uid, kind, class_id in rows.fetchall()
-        )
+        ).fetchall()
+    found: list[Found] = []
+    for uid, kind, class_id, gone in rows:
+        if gone or planes.get(uid, 0) != 0:
+            found.append(LeftOut(DELETED if gone else PLANE))
+        else:
+            found.append(_shape(kind, names.get(class_id, ""), corners[uid], str(uid), path))
+    return outer_first(found)
 
 
 def _shape(
     kind: object, name: str, corners: list[tuple[object, object]], uid: str, path: Path
-) -> Shape | None:
+) -> Found:
     make = _MAKERS.get(kind)
     if make is None or not corners:
-        return None
-    return make(name, vertices(corners, f"{path}: annotation {uid}"), uid)
+        return LeftOut(WHOLE if kind == _WHOLE else NOWHERE)
+    (found,) = told(lambda: [make(name, vertices(corners, f"{path}: annotation {uid}"), uid)])
+    return found
 
 
-def _outline(name: str, corners: Float64, record: str) -> Shape | None:
+def _outline(name: str, corners: Float64, record: str) -> Found:
     return polygon(name, [corners], record)
 
 
-_MAKERS: Final[Mapping[object, Callable[[str, Float64, str], Shape | None]]] = {
+_MAKERS: Final[Mapping[object, Callable[[str, Float64, str], Found]]] = {
     1: point,
     2: box,
     3: _outline,
     4: point,
     5: circle,
 }
-"""How each type is made; labels of the whole image (6) are left out."""
+"""How each type is made."""
+
+_WHOLE: Final = 6
+"""Type of a label of the whole image."""
 
 
-def _marks_deleted(database: sqlite3.Connection) -> bool:
-    return any(row[1] == "deleted" for row in database.execute("PRAGMA table_info(Annotations)"))
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
 
 
 def _check_whole(path: Path) -> None:

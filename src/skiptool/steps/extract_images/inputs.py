@@ -14,7 +14,7 @@ from skiptool.records import check_name
 from skiptool.sources.folders import pair_folders
 from skiptool.sources.label_map import BACKGROUND, classes_of
 from skiptool.sources.manifest import EXPORTED, LISTED, Row, manifest_rows, unguarded
-from skiptool.sources.naming import NamePattern
+from skiptool.sources.naming import MaskPattern, NamePattern
 from skiptool.sources.nnunet import CHANNEL_COLUMNS, DATASET_JSON, read_nnunet
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def gather(
     *,
     domain: str | None = None,
     pattern: str | None = None,
+    mask_pattern: str | None = None,
     classes: Sequence[str] | None = None,
     labels: Mapping[Key, str] | None = None,
 ) -> Inputs:
@@ -75,20 +76,25 @@ def gather(
     if domain is not None:
         check_name(domain, "--domain")
     parsed = None if pattern is None else NamePattern.parse(pattern)
+    called = None if mask_pattern is None else MaskPattern.parse(mask_pattern)
     if images is not None and masks is not None:
-        rows, failures = pair_folders(images, masks, domain, parsed)
+        rows, failures = pair_folders(images, masks, domain, parsed, called)
         found = Inputs(rows, _classes(classes, labels), labels or {}, tuple(failures))
+    elif called is not None:
+        raise ArgumentError("--mask-pattern goes with --images DIR and --masks DIR")
     elif isinstance(manifest, Path) and (manifest / DATASET_JSON).is_file():
         found = _from_nnunet(manifest, domain, parsed, classes, labels)
     else:
         found = _from_manifest(manifest or "", domain, pattern, classes, labels)
     for row in found.rows:
         check_name(row["domain"], f"{row['image']}: domain")
-    rows, twins = _told_apart(sorted(found.rows, key=lambda row: row["domain"]))
+    rows, twins, warnings = _told_apart(sorted(found.rows, key=lambda row: row["domain"]))
     failures = [*found.failures, *twins]
     if not rows:
         raise SourceError(f"all {len(failures)} inputs failed, the first: {failures[0]}")
-    return replace(found, rows=rows, failures=tuple(failures))
+    return replace(
+        found, rows=rows, failures=tuple(failures), warnings=(*found.warnings, *warnings)
+    )
 
 
 def _classes(classes: Sequence[str] | None, labels: Mapping[Key, str] | None) -> tuple[str, ...]:
@@ -150,8 +156,18 @@ def _listed(path: Path) -> list[str]:
         ) from None
 
 
-def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Give every row an id; where stems meet in a domain, as much of the path as is needed."""
+def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
+    """Give every row an id; where stems meet in a domain, as much of the path as is needed.
+
+    Equal ids in two domains are the same place, so that those of different subjects are told apart
+    by these.
+
+    Returns
+    -------
+    rows : list of mapping
+    failures, warnings : list of str
+        Rows that are left out; ids that were given to several subjects.
+    """
     once = {(row["domain"], row["image"]): row for row in reversed(rows)}
     failures = [
         f"{row['image']}: is listed twice in domain {row['domain']}; list it once"
@@ -159,14 +175,44 @@ def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
         if once[row["domain"], row["image"]] is not row
     ]
     kept: dict[tuple[str, str], Row] = {}
-    for row, name in _named([row for row in rows if once[row["domain"], row["image"]] is row]):
+    named = list(_named([row for row in rows if once[row["domain"], row["image"]] is row]))
+    named, warnings = _without_strangers(named)
+    for row, name in named:
         first = kept.setdefault((row["domain"], name), row)
         if first is not row:
             failures.append(
                 f"{row['image']}: has the id {name} in domain {row['domain']}, as "
                 f"{first['image']} has; ids are unique in a domain, give it another"
             )
-    return [{**row, "id": name} for (_, name), row in kept.items()], failures
+    return [{**row, "id": name} for (_, name), row in kept.items()], failures, warnings
+
+
+def _without_strangers(
+    named: Sequence[tuple[Row, str]],
+) -> tuple[list[tuple[Row, str]], list[str]]:
+    """Put the subject before names that are of several subjects in several domains."""
+    subjects: dict[str, dict[str, str]] = {}
+    for row, name in named:
+        subjects.setdefault(name, {})[row["domain"]] = row["subject"]
+    shared = {name for name, found in subjects.items() if len(set(found.values())) > 1}
+    asked = {name for row, name in named if name in shared and row.get("id")}
+    found = [
+        (row, f"{row['subject']}-{name}" if name in shared - asked else name) for row, name in named
+    ]
+    warnings = []
+    if shared - asked:
+        first = next(new for (_, old), (_, new) in zip(named, found, strict=True) if old != new)
+        warnings.append(
+            "file names that are of different subjects in several domains: "
+            f"{len(shared - asked)}; they are not the same place, and their ids begin with the "
+            f"subject ({first})"
+        )
+    if asked:
+        warnings.append(
+            f"ids that are of different subjects in several domains: {len(asked)} ({min(asked)}, "
+            "for one); equal ids mean the same place, but these are not taken for pairs"
+        )
+    return found, warnings
 
 
 def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:

@@ -11,8 +11,8 @@ from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
 from skiptool.exports.nnunet import check_nnunet
 from skiptool.exports.places import check_export, qc_folder
-from skiptool.names import ExportFormat
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.names import ExportFormat, quoted_name
+from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.coloured_masks import colour_name
 from skiptool.sources.label_map import LabelMap, label_map
 from skiptool.sources.labelled import Item, Reading
@@ -22,8 +22,9 @@ from skiptool.steps.extract_images.dealing import dealt
 from skiptool.steps.extract_images.inputs import FILES, gather
 from skiptool.steps.extract_images.survey import check_forms, survey_all
 from skiptool.steps.extract_images.writing import write_beside, write_items
+from skiptool.stores.contents import tell_contents
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import keep_failures
+from skiptool.stores.failures import keep_failures, telling_failures
 from skiptool.stores.header import Making, digest
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import check_free, staged
@@ -36,26 +37,28 @@ __all__ = ["extract_images"]
 
 
 def extract_images(
-    out: Path,
+    out: Path | str,
     *,
     manifest: Path | str | None = None,
-    images: Path | None = None,
-    masks: Path | None = None,
+    images: Path | str | None = None,
+    masks: Path | str | None = None,
     domain: str | None = None,
     pattern: str | None = None,
+    mask_pattern: str | None = None,
     classes: Sequence[str] | None = None,
     labels: Mapping[Key, str] | None = None,
     channels: int | None = None,
     scale: str = "full",
     patch_size: int | None = None,
     stride: int | None = None,
+    upright: bool = False,
     test_fraction: float = 0.2,
     folds: int = 5,
     train_domain: str | None = None,
     seed: int = 0,
-    qc: Path | None = None,
+    qc: Path | str | None = None,
     pictures: bool = True,
-    export: tuple[ExportFormat, Path] | None = None,
+    export: tuple[ExportFormat, Path | str] | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -66,19 +69,23 @@ def extract_images(
 
     Parameters
     ----------
-    out : Path
+    out : Path or str
         Dataset store to write.
     manifest : Path or str, optional
         Table with columns image, mask (empty: all ignored), domain, subject and, if wanted, id,
-        split (train, test) and fold; a ``str`` is the table itself. Or nnU-Net's folder of a
+        split (train, test) and fold; a ``str``
+        of several lines is the table itself. Or nnU-Net's folder of a
         dataset, or a folder that ``--export png`` has made.
-    images, masks : Path, optional
+    images, masks : Path or str, optional
         Folders of pictures matched by their paths without suffix, instead of a manifest.
     domain : str, optional
         Domain of pictures in folders; by default the first folder below ``images``, and "images"
         for what lies in no folder.
     pattern : str, optional
         What paths of pictures in folders mean, see :class:`skiptool.sources.naming.NamePattern`.
+    mask_pattern : str, optional
+        How masks in folders are called where they do not have the names of their images, see
+        :class:`skiptool.sources.naming.MaskPattern`.
     classes : sequence of str, optional
         Class names; pixel value = label unless ``labels`` says otherwise. By default those of
         ``labels``, else background and foreground.
@@ -91,6 +98,9 @@ def extract_images(
         :class:`skiptool.sources.scale.Scale`.
     patch_size, stride : int, optional
         Pixels of a tile, and from tile to tile; images stay whole by default.
+    upright : bool
+        Turn images that are stored turned (EXIF orientation), which are refused otherwise: their
+        masks lie on them as viewers show them.
     test_fraction : float
         Share of subjects held out for testing where nothing says a split.
     folds : int
@@ -99,11 +109,11 @@ def extract_images(
         Train on this domain: all subjects of the others are for testing, beside the share of its
         own.
     seed : int
-    qc : Path, optional
+    qc : Path or str, optional
         Folder of contact sheets; by default beside ``out``, its stem with ``-qc``.
     pictures : bool
         Whether to draw them.
-    export : (ExportFormat, Path), optional
+    export : (ExportFormat, Path or str), optional
         Form and folder in which the dataset is also written.
     workers : int, optional
         Threads that read; all usable cores by default.
@@ -126,19 +136,26 @@ def extract_images(
     ExistsError
         If the output exists.
     """
-    inputs = gather(
-        manifest, images, masks, domain=domain, pattern=pattern, classes=classes, labels=labels
-    )
-    reading = _reading(
-        label_map(inputs.classes, inputs.labels), channels, scale, patch_size, stride
-    )
+    out, images, masks, qc = Path(out), as_path(images), as_path(masks), as_path(qc)
+    manifest = None if manifest is None else as_table(manifest)
+    exported = None if export is None else (export[0], Path(export[1]))
+    named = {"domain": domain, "pattern": pattern, "mask_pattern": mask_pattern}
+    inputs = gather(manifest, images, masks, **named, classes=classes, labels=labels)
+    labelling = label_map(inputs.classes, inputs.labels)
+    reading = _reading(labelling, channels, scale, patch_size, stride, upright)
     making = Making(
         "extract images",
         (manifest if isinstance(manifest, Path) else "-",) if manifest is not None else (),
         {
-            **{"classes": ",".join(inputs.classes), "labels": _words(inputs.labels)},
+            **{
+                "classes": ",".join(map(quoted_name, inputs.classes)),
+                "labels": _words(inputs.labels),
+            },
             **{"domain": domain, "pattern": pattern, "channels": channels, "scale": scale},
             **{"patch_size": patch_size, "stride": reading.stride},
+            # only where they are given: ids of others stay what they were
+            **({"upright": True} if upright else {}),
+            **({"mask_pattern": mask_pattern} if mask_pattern is not None else {}),
             **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
             **({} if train_domain is None else {"train_domain": train_domain}),
         },
@@ -149,9 +166,9 @@ def extract_images(
     side = qc_folder(out, qc)
     check_free(out, overwrite=overwrite, resume=resume)
     check_free(side, overwrite=False, resume=True)  # what lies there already is added to
-    if export is not None:
-        check_export(export[1], out, resume=resume)
-    beside = side if pictures else None, export, "images" if patch_size is None else "tiles"
+    if exported is not None:
+        check_export(exported[1], out, resume=resume)
+    beside = side if pictures else None, exported, "images" if patch_size is None else "tiles"
     if whole and dry_run:
         return Outcome((out,))
     if whole:
@@ -161,10 +178,11 @@ def extract_images(
     threads = available_cores() if workers is None else workers
     items, failed = survey_all(inputs.rows, reading, threads, progress)
     failures = (*inputs.failures, *failed)
-    check_forms(items)
-    if export is not None and export[0] is ExportFormat.NNUNET:
-        check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
-    fold = dealt(items, test_fraction, folds, seed, progress, train_domain)
+    with telling_failures(failures, progress):
+        check_forms(items)
+        if exported is not None and exported[0] is ExportFormat.NNUNET:
+            check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
+        fold = dealt(items, test_fraction, folds, seed, progress, train_domain)
     summary = _summary(items, fold, failures)
     if dry_run:
         summary["bytes before compression"] = sum(len(item.ids) * _bytes(item) for item in items)
@@ -174,11 +192,17 @@ def extract_images(
         write_items(writer, items, fold, reading, threads, progress)
         writer.finish()
         keep_failures(partial, failures)
-    return Outcome((out,), write_beside(out, *beside, progress), summary, failures)
+    side_outputs = write_beside(out, *beside, progress)
+    return Outcome((out,), side_outputs, summary, failures, tell_contents(out, progress))
 
 
 def _reading(
-    labels: LabelMap, channels: int | None, scale: str, patch_size: int | None, stride: int | None
+    labels: LabelMap,
+    channels: int | None,
+    scale: str,
+    patch_size: int | None,
+    stride: int | None,
+    upright: bool,
 ) -> Reading:
     if channels not in (None, 1, 3):
         raise ArgumentError(f"--channels {channels}: expected 1 (grey) or 3 (colour)")
@@ -188,13 +212,13 @@ def _reading(
         if value is not None and value < 1:
             raise ArgumentError(f"--{option} {value}: expected 1 or more")
     step = patch_size if stride is None else stride
-    return Reading(labels, Scale.parse(scale), channels, patch_size, step)
+    return Reading(labels, Scale.parse(scale), channels, patch_size, step, upright)
 
 
 def _words(labels: Mapping[Key, str]) -> list[str]:
     """Write a map as options of the command, sorted."""
     keys = sorted(labels, key=lambda key: (isinstance(key, tuple), key))
-    return [f"{k if isinstance(k, int) else colour_name(k)}={labels[k]}" for k in keys]
+    return [f"{k if isinstance(k, int) else colour_name(k)}={quoted_name(labels[k])}" for k in keys]
 
 
 def _fingerprint(rows: Sequence[Row]) -> str:

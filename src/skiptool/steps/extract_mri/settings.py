@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 from skiptool.errors import ArgumentError
+from skiptool.names import quoted_name
 from skiptool.sources.label_map import LabelMap, label_map
 from skiptool.sources.volumes.slices import MULTIPLE
 
@@ -94,7 +95,9 @@ class SliceSettings:
     def asked(self) -> dict[str, Any]:
         """What shapes the result, as options of the command."""
         return {
-            "labels": [f"{value}={name}" for value, name in sorted(self.labels.items())],
+            "labels": [
+                f"{value}={quoted_name(name)}" for value, name in sorted(self.labels.items())
+            ],
             "size": _words(self.sizes),
             "spacing": self.spacing,
             "percentiles": None

@@ -9,7 +9,7 @@ from typing import Any
 from skiptool.engine import available_cores
 from skiptool.errors import SourceError
 from skiptool.exports.places import qc_folder
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.volumes.listing import VolumeRow, volume_rows
 from skiptool.sources.volumes.mnms import folder_rows
 from skiptool.sources.volumes.slices import fitting_size
@@ -21,6 +21,8 @@ from skiptool.steps.extract_mri.pictures import draw_sheets, sheets_drawn
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed, survey
 from skiptool.steps.extract_mri.writing import Plan, write_dataset
+from skiptool.stores.contents import tell_contents
+from skiptool.stores.failures import telling_failures
 from skiptool.stores.header import Making, digest
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import staged
@@ -30,16 +32,16 @@ __all__ = ["extract_mri"]
 
 def extract_mri(
     source: Path | str,
-    out: Path,
+    out: Path | str,
     *,
-    table: Path | None = None,
+    table: Path | str | None = None,
     settings: SliceSettings | None = None,
     domains: Sequence[str] = (),
     test_fraction: float = 0.2,
     folds: int = 5,
     train_domain: str | None = None,
     seed: int = 0,
-    qc: Path | None = None,
+    qc: Path | str | None = None,
     pictures: bool = True,
     workers: int | None = None,
     overwrite: bool = False,
@@ -52,11 +54,11 @@ def extract_mri(
     Parameters
     ----------
     source : Path or str
-        Table of volumes (see :func:`skiptool.sources.volumes.listing.volume_rows`), a ``str`` is
-        the table itself; or the folder of the M&Ms challenge.
-    out : Path
+        Table of volumes (see :func:`skiptool.sources.volumes.listing.volume_rows`), a ``str`` of
+        several lines is the table itself; or the folder of the M&Ms challenge.
+    out : Path or str
         Dataset store to write, a group for each domain: images float32 (H, W, 1) in [0, 1].
-    table : Path, optional
+    table : Path or str, optional
         CSV of the challenge; by default the one in its folder.
     settings : SliceSettings, optional
         Which frames and labels, and what slices are made into.
@@ -70,7 +72,7 @@ def extract_mri(
         Train on this domain: all subjects of the others are for testing, beside the share of its
         own.
     seed : int
-    qc : Path, optional
+    qc : Path or str, optional
         Folder of pictures to check by eye; by default beside ``out``, its stem with ``-qc``.
     pictures : bool
         Whether to draw them.
@@ -93,6 +95,7 @@ def extract_mri(
     ExistsError
         If the output exists.
     """
+    source, out, table, qc = as_table(source), Path(out), as_path(table), as_path(qc)
     chosen = settings or SliceSettings()
     threads = available_cores() if workers is None else workers
     rows, failures = _rows(source, table, chosen, domains, progress)
@@ -125,7 +128,8 @@ def extract_mri(
     with staged(out, overwrite=overwrite, resume=resume) as partial:
         written = write_dataset(partial, plan, making, failures, threads, progress)
     sheets = (draw_sheets(side, out, progress),) if pictures else ()
-    return Outcome((out,), sheets, summed(plan, written, left, failures), tuple(failures))
+    summary, tables = summed(plan, written, left, failures), tell_contents(out, progress)
+    return Outcome((out,), sheets, summary, tuple(failures), tables)
 
 
 def _rows(
@@ -177,7 +181,8 @@ def _planned(
         raise SourceError(
             f"no volume can be used: {len(bare)} have no mask, {len(failures)} failed{first}"
         )
-    folds = dealt(usable, settings, *dealing[:3], progress, dealing[3])
+    with telling_failures(failures, progress):
+        folds = dealt(usable, settings, *dealing[:3], progress, dealing[3])
     taken = [volume for volume in usable if volume.row.subject in folds]
     if not taken:
         raise SourceError("no subject is left; see --train-subjects and --test-subjects")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from skiptool.names import PatchMode
 from skiptool.records import Outcome, Table
 from skiptool.steps.extract_wsi.labels import Labelling
+from skiptool.steps.extract_wsi.plan import why_nothing
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site
 from skiptool.steps.extract_wsi.survey import Surveyed
@@ -24,9 +25,16 @@ def forecast(
 ) -> Outcome:
     """Lay out a row a slide: vendor, size, resolution, annotations by class, patches, bytes.
 
-    Where slides are registered, the counts are those before misaligned patches are left out.
+    Where slides are registered, the counts are those before misaligned patches are left out. A
+    slide without patches is a failure, with the reason.
     """
     patches = Counter(view.slide for site in sites for view in site.views)
+    empty = [
+        why_nothing(slide, settings)
+        for place, slide in enumerate(slides)
+        if not patches[place] and settings.register in (None, slide.row.domain)
+    ]
+    failures = (*failures, *empty)
     if settings.register is not None:
         patches = _in_all_domains(slides, patches)
     each = settings.size * settings.size * 4
@@ -34,9 +42,9 @@ def forecast(
     columns: dict[str, list[str | int | float | None]] = {name: [] for name in names}
     columns |= {name: [] for name in ("annotations", "patches", "bytes")}
     for place, slide in enumerate(slides):
-        row: tuple[str | int | float, ...] = (
+        row: tuple[str | int | float | None, ...] = (
             *(slide.name, slide.row.domain, slide.row.subject, slide.vendor),
-            *(*slide.size, slide.levels, *slide.mpp),
+            *(*slide.size, slide.levels, *(slide.mpp or (None, None))),
             *(_annotations(slide, labels), patches[place], patches[place] * each),
         )
         for cells, value in zip(columns.values(), row, strict=True):
@@ -51,7 +59,7 @@ def forecast(
         summary["draws"] = settings.draws
     title = f"{settings.mode.value} patches of {settings.size} px"
     table = Table(title, columns, uniform=("subject", "domain"), spare=("bytes", "levels"))
-    return Outcome(summary=summary, failures=tuple(failures), tables=(table,))
+    return Outcome(summary=summary, failures=failures, tables=(table,))
 
 
 def _in_all_domains(slides: Sequence[Surveyed], patches: Counter[int]) -> Counter[int]:
@@ -68,6 +76,8 @@ def _annotations(slide: Surveyed, labels: Labelling) -> str:
         label = labels.label(slide, shape)
         unknown = f"{shape.name or 'unnamed'} (no class)"
         counts[unknown if label is None else labels.name(label)] += 1
-    if slide.left_out:
-        counts["neither point nor area"] = slide.left_out
+    for what, count in slide.dropped.items():
+        counts[f"left out ({what})"] += count
+    counts["cannot be read"] += len(slide.faults)
+    counts = +counts
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"

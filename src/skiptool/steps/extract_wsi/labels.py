@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skiptool.errors import SourceError
-from skiptool.names import IGNORE, PatchMode
+from skiptool.names import IGNORE, PatchMode, quoted_name
 from skiptool.records import Progress
 from skiptool.sources.annotations.classes import ClassMap, by_name, survey
 from skiptool.sources.shapes import Shape
@@ -88,10 +88,31 @@ def labelling(
         counts.update(survey([slide.shapes], own[_key(slide)])[0])
     for name, hint in nowhere.items():
         progress.warn(f"--classes: no slide has annotations named {name!r}{hint}")
+    _tell_ignored(slides, common, own, settings, progress)
     unnamed = counts.pop("", 0)
     if unnamed:
         progress.warn(f"{unnamed} annotations have no class in their file and are left out")
     return Labelling(classes, common, own), _unsorted(counts, settings)
+
+
+def _tell_ignored(
+    slides: Sequence[Surveyed],
+    common: ClassMap,
+    own: Mapping[tuple[str, str], ClassMap],
+    settings: PatchSettings,
+    progress: Progress,
+) -> None:
+    """Count annotations that are ignored though nobody has typed so: by their names alone."""
+    counts: Counter[str] = Counter()
+    for slide in slides:
+        mapping = own.get(_key(slide), common)
+        typed = bool(settings.classes or slide.row.label_map)
+        ignored = [shape.name for shape in slide.shapes if mapping.label(shape.name) == IGNORE]
+        counts.update(name for name in ignored if not (typed and mapping.knows(name)))
+    if counts:
+        listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
+        fate = "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
+        progress.warn(f"annotations whose class says that it is ignored are {fate}: {listed}")
 
 
 def _key(slide: Surveyed) -> tuple[str, str]:
@@ -105,5 +126,5 @@ def _unsorted(counts: Counter[str], settings: PatchSettings) -> list[str]:
     fate = "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
     return [
         f"--classes: annotations in no class are {fate}: {listed}; sort them into a class, or say "
-        f"that they may be ignored: 'ignore={counts.most_common(1)[0][0]}'"
+        f"that they may be ignored: 'ignore={quoted_name(counts.most_common(1)[0][0])}'"
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from skiptool.errors import SkiptoolError
+from skiptool.readings.registration import ELSEWHERE
 from skiptool.sources.patches.patch import Patch
 from skiptool.sources.registration.align import align
 from skiptool.sources.registration.alignment import Alignment
@@ -99,10 +100,16 @@ def carried(
     for site in sites:
         found = _notes(run).known("site", key, site.id)
         whole = not any(row["reason"] for row in found)
-        rows += [{**row, "kept": whole} for row in found]
+        rows += [{**row, "kept": whole, "reason": _reason(row, found)} for row in found]
         if whole:
             kept.append(_with_views(site, group, slides, found))
     return kept, rows
+
+
+def _reason(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say why a patch is left out: for what this scan shows, or because another one is at fault."""
+    lost = any(each["reason"] for each in rows)
+    return row["reason"] or (ELSEWHERE if lost else None)
 
 
 def _with_views(
@@ -193,7 +200,7 @@ def _row(
     left: float | None,
     reason: str,
 ) -> dict[str, Any]:
-    um = None if left is None else left * (reference.mpp[0] + reference.mpp[1]) / 2
+    um = None if left is None or reference.mpp is None else left * sum(reference.mpp) / 2
     return {
         **{"subject": reference.row.subject, "slide": reference.name},
         **{"reference_domain": reference.row.domain, "domain": other.row.domain},

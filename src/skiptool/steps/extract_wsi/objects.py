@@ -94,8 +94,10 @@ def _found(
     kind = (settings.mask or "").partition(":")[0] or _fitting(shape)
     if kind == "polygons":
         return _OUTLINELESS if shape.is_point else (shape,)
+    if slide.mpp is None:
+        return _UNSIZED
     if settings.disc is not None:
-        return (_disc(shape, settings.disc, slide),)
+        return (_disc(shape, settings.disc, slide.mpp),)
     try:
         return _traced(slide, settings, segment, pool, shape) or _EMPTY
     except SkiptoolError as error:
@@ -104,6 +106,10 @@ def _found(
 
 _OUTLINELESS = "points have no outline; choose --mask stain, disc:UM or model:FOLDER"
 _EMPTY = "no object is found there"
+_UNSIZED = (
+    "the size of the slide's pixels is unknown, and masks of objects need it; fill in the column "
+    "mpp of the manifest"
+)
 
 
 def _traced(
@@ -117,12 +123,14 @@ def _traced(
     (patch,) = centred([shape], settings.size, slide.scale)
     with pool.get(slide.row.path, slide.row.mpp) as opened:
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
+    if (mpp := slide.patch_mpp) is None:
+        return ()
     x, y = shape.centre
     point = (x - patch.x) / patch.scale[0], (y - patch.y) / patch.scale[1]
     if segment is None:
-        mask = stain_mask(image, point, slide.patch_mpp)
+        mask = stain_mask(image, point, mpp)
     else:
-        mask = component_at(segment(image), point, REACH / max(slide.patch_mpp))
+        mask = component_at(segment(image), point, REACH / max(mpp))
     return outlines(mask, patch, shape.name, shape.record) if mask.any() else ()
 
 
@@ -136,7 +144,7 @@ def _fitting(shape: Shape) -> str:
     return "stain" if box else "polygons"
 
 
-def _disc(shape: Shape, radius_um: float, slide: Surveyed) -> Shape:
+def _disc(shape: Shape, radius_um: float, mpp: tuple[float, float]) -> Shape:
     angle = np.arange(CORNERS) * (2 * np.pi / CORNERS)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return replace(shape, rings=(shape.centre + circle * radius_um / np.array(slide.mpp),))
+    return replace(shape, rings=(shape.centre + circle * radius_um / np.array(mpp),))

@@ -96,7 +96,8 @@ def _draw_slide(run: Run, folder: Path, plan: Plan, labels: Labelling, place: in
     with run.pool.get(slide.row.path, slide.row.mpp) as opened:
         image, scale = opened.overview(LONGEST)
     boxes = [view.patch.box for site in plan.sites for view in site.views if view.slide == place]
-    size = f"{slide.size[0]} x {slide.size[1]} px, {slide.mpp[0]:.4g} um/px"
+    mpp = f", {slide.mpp[0]:.4g} um/px" if slide.mpp else ""
+    size = f"{slide.size[0]} x {slide.size[1]} px{mpp}"
     figure = slide_overview(
         image,
         scale,
@@ -125,9 +126,12 @@ def _draw_overlay(
 
 def _draw_matched(folder: Path, data: DatasetStore) -> None:
     """Draw places that several domains share, one row each, as Figs. 4 and 5."""
-    ids = [domain.columns["id"] for domain in data.domains.values()]
-    places = [{str(name): index for index, name in enumerate(each)} for each in ids]
-    shared = [name for name in places[0] if all(name in other for other in places[1:])]
+    tables = [domain.columns for domain in data.domains.values()]
+    places = [
+        {(str(name), str(subject)): index for index, (name, subject) in enumerate(each)}
+        for each in (zip(table["id"], table["subject"], strict=True) for table in tables)
+    ]
+    shared = [place for place in places[0] if all(place in other for other in places[1:])]
     if not shared:
         return
     chosen = [shared[i] for i in spread(len(shared), MATCHED)]
@@ -139,8 +143,9 @@ def _draw_matched(folder: Path, data: DatasetStore) -> None:
     images = [[column[row][0] for column in columns] for row in rows]
     masks = [[column[row][1] for column in columns] for row in rows]
     notes = f"{len(chosen)} of {len(shared)} places"
+    ids, domains = [name for name, _ in chosen], list(data.domains)
     figure = matched_sheet(
-        images, masks, data.classes, chosen, list(data.domains), title="Same places", notes=notes
+        images, masks, data.classes, ids, domains, title="Same places", notes=notes
     )
     _save(figure, folder / "matched.png")
 

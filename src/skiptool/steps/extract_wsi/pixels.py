@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from skiptool.errors import SkiptoolError
 from skiptool.names import IGNORE, PatchMode, Split
 from skiptool.records import Sample
 from skiptool.sources.patches.painting import Areas
+from skiptool.sources.patches.patch import Patch
 from skiptool.sources.shapes import Shape
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.tissue import background
@@ -22,7 +24,7 @@ from skiptool.steps.extract_wsi.survey import Scan
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-__all__ = ["Scene", "Work", "read_work"]
+__all__ = ["Scene", "Work", "painted", "read_work"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,17 +78,19 @@ def _sample(
     slide, patch = scene.slide, view.patch
     with pool.get(slide.row.path, slide.row.mpp) as opened:
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
-    mask = scene.painted.paint(patch, _ground(image, scene, settings))
+    mask = painted(patch, scene, _ground(image, scene, settings))
     known = mask != IGNORE
+    across, down = slide.patch_mpp or (math.nan, math.nan)
     columns: dict[str, str | int | float] = {
         **{"slide": slide.name, "x": float(patch.x), "y": float(patch.y)},
-        **{"mpp": slide.patch_mpp[0], "mpp_y": slide.patch_mpp[1]},
+        **{"mpp": across, "mpp_y": down},
         "level": slide.row.level if settings.mpp is None else -1,
         **patch.columns,
         "foreground": float((mask[known] > 0).mean()) if known.any() else 0.0,
     }
     if settings.register is not None:
-        columns["residual"] = float("nan") if view.residual is None else view.residual
+        columns["residual"] = math.nan if view.residual is None else view.residual
+        columns["relative_mpp"] = slide.relative_mpp
     return Sample(
         id=site.id,
         image=image,
@@ -99,6 +103,19 @@ def _sample(
     )
 
 
+def painted(patch: Patch, scene: Scene, ground: UInt8) -> UInt8:
+    """Paint what is annotated over a ground (H, W); what lies beside the slide is ignored (255)."""
+    mask = scene.painted.paint(patch, ground)
+    line = np.arange(patch.size) + 0.5
+    for rows, start, step, extent in (
+        (mask, patch.y, patch.scale[1], scene.slide.size[1]),
+        (mask.T, patch.x, patch.scale[0], scene.slide.size[0]),
+    ):
+        middle = start + line * step
+        rows[(middle < 0) | (middle >= extent)] = IGNORE
+    return mask
+
+
 def _ground(image: UInt8, scene: Scene, settings: PatchSettings) -> UInt8:
     """Labels before anything is painted (III.C): slide background 0, unannotated tissue ignored.
 
@@ -108,5 +125,5 @@ def _ground(image: UInt8, scene: Scene, settings: PatchSettings) -> UInt8:
         return np.zeros(image.shape[:2], dtype=np.uint8)
     ground = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
     if scene.annotated:
-        ground[background(image, scene.slide.threshold)] = 0
+        ground[background(image, scene.slide.threshold, scene.slide.black)] = 0
     return ground

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+import numpy as np
 
 from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.sources.patches.grid import grid
 from skiptool.sources.patches.painting import Areas
 from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.shapes import Shape
@@ -16,15 +19,19 @@ from skiptool.steps.extract_wsi.grouping import Group, grouped
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.matching import aligned_groups, carried
 from skiptool.steps.extract_wsi.objects import Segment, outlined
-from skiptool.steps.extract_wsi.pixels import Scene
+from skiptool.steps.extract_wsi.pixel_sizes import sized
+from skiptool.steps.extract_wsi.pixels import Scene, painted
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Labelled, Site, planned
 from skiptool.steps.extract_wsi.survey import Surveyed
 
-__all__ = ["Plan", "make_plan", "reference_sites"]
+__all__ = ["Plan", "make_plan", "reference_sites", "unseen", "why_nothing"]
 
 Label = TypeVar("Label")
+
+_LESS: Final = (0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
+"""Values of --min-tissue that may be proposed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +91,7 @@ def make_plan(
     if run.settings.register is not None:
         groups, failed = aligned_groups(run, groups, slides)
         failures += failed
+        slides = sized(slides, groups, run.settings, run.progress)
     segment = _segmenter(run.settings)
     plan = Plan(slides, {}, [], groups, [], failures)
     for group in groups:
@@ -109,7 +117,7 @@ def _add(
     split, fold = dealing
     sites = planned(group.reference, slide, shapes, split, run.settings, run.seed)
     if not sites:
-        plan.failures.append(_why_nothing(slide, run.settings))
+        plan.failures.append(why_nothing(slide, run.settings))
         return
     areas = [(shape, IGNORE if label is None else label) for shape, label in painted]
     points = [(shape, label) for shape, label in shapes if shape.is_point]
@@ -149,16 +157,76 @@ def _moved(
     return [(shape.mapped(alignment.to_other), label) for shape, label in shapes]
 
 
-def _why_nothing(slide: Surveyed, settings: PatchSettings) -> str:
+def why_nothing(slide: Surveyed, settings: PatchSettings) -> str:
+    """Say why a slide gives no patch, and what would give some."""
     where = slide.row.path
     if settings.mode is PatchMode.GRID:
-        return f"{where}: no patch of {settings.size} px has more tissue than {settings.min_tissue}"
+        return f"{where}: {_too_little_tissue(slide, settings)}"
     if slide.row.annotations is None:
         return f"{where}: has no annotations; fill in the column annotations, or use --mode grid"
+    if settings.mode is PatchMode.SAMPLED and all(shape.is_point for shape in slide.shapes):
+        return (
+            f"{where}: {slide.row.annotations} has {len(slide.shapes)} annotations of this slide, "
+            "points without an area to draw patches from; use --mode centred"
+        )
     return (
         f"{where}: {slide.row.annotations} has {len(slide.shapes)} annotations of this slide, none "
         "of which gives a patch; see --classes"
     )
+
+
+def _too_little_tissue(slide: Surveyed, settings: PatchSettings) -> str:
+    found = grid(slide.size, slide.tissue, settings.size, slide.scale, settings.step, -1.0)
+    shares = np.array([patch.columns["tissue"] for patch in found], dtype=np.float64)
+    shares = shares[shares > 0]
+    none = f"no patch of {settings.size} px has more tissue than {settings.min_tissue:g}"
+    if not shares.size:
+        return f"{none}: no tissue is found on the slide"
+    gives, seen = [], 0
+    for least in _LESS:
+        count = int((shares > least).sum())
+        if count > seen:
+            gives.append(f"; --min-tissue {least:g} would give {count}")
+            seen = count
+    small = any(
+        extent < settings.size * by for extent, by in zip(slide.size, slide.scale, strict=True)
+    )
+    return (
+        f"{none}: of {shares.size} with any the median has {np.median(shares):.2g}, the best "
+        f"{shares.max():.2g}{''.join(gives[:3])}"
+        + ("; the slide is smaller than a patch, see --patch-size" if small else "")
+    )
+
+
+def unseen(plan: Plan, labels: Labelling, mode: PatchMode) -> list[str]:
+    """Find classes that are annotated and that no mask will show, one line for each."""
+    shapes: dict[int, list[Shape]] = {}
+    for slide in plan.slides:
+        for shape in slide.shapes:
+            label = labels.label(slide, shape)
+            if label not in (None, 0, IGNORE):
+                shapes.setdefault(label, []).append(shape)
+    wanted = set(shapes)
+    for site in plan.sites:
+        if not wanted:
+            break
+        view = site.views[0]
+        scene = plan.scenes[view.slide]
+        near = {scene.painted.shapes[at][1] for at in scene.painted.near(view.patch)}
+        if near & wanted:
+            nothing = np.zeros((view.patch.size,) * 2, dtype=np.uint8)
+            wanted -= set(np.unique(painted(view.patch, scene, nothing)).tolist())
+    return [_unseen(labels.name(label), shapes[label], mode) for label in sorted(wanted)]
+
+
+def _unseen(name: str, shapes: Sequence[Shape], mode: PatchMode) -> str:
+    points = mode is not PatchMode.CENTRED and all(shape.is_point for shape in shapes)
+    why = (
+        "points, which have no pixels; use --mode centred"
+        if points
+        else "which lie below smaller ones, beside the slide or in none of the patches"
+    )
+    return f"class {name} has no pixel in any mask: {len(shapes)} annotations, {why}"
 
 
 def _segmenter(settings: PatchSettings) -> Segment | None:

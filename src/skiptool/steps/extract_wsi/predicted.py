@@ -26,9 +26,14 @@ def segmenter(folder: Path) -> tuple[Segment, str]:
     FormatError
         If the folder is missing or damaged.
     MismatchError
-        If the model takes no colour images.
+        If the model takes no colour images, or others trained it.
     """
     stored = open_model(folder)
+    if stored.lineage is None:
+        raise MismatchError(
+            f"{folder}: was not trained by skiptool, so how its images are to be scaled is not "
+            "known here; give a model of 'skiptool train'"
+        )
     if stored.architecture.channels != 3:
         raise MismatchError(
             f"{folder}: takes images of {stored.architecture.channels} channel, slides have 3; "

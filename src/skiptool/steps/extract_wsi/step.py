@@ -14,7 +14,7 @@ from skiptool.errors import SourceError
 from skiptool.exports.pairs import export_pairs
 from skiptool.exports.places import qc_folder
 from skiptool.names import Split
-from skiptool.records import SILENT, Outcome, Progress
+from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.slides.listing import SlideRow, slide_rows
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.checks import check_places, check_words
@@ -24,12 +24,13 @@ from skiptool.steps.extract_wsi.forecast import forecast
 from skiptool.steps.extract_wsi.labels import Labelling, labelling
 from skiptool.steps.extract_wsi.notes import Notes, notes_of
 from skiptool.steps.extract_wsi.pictures import draw_pictures
-from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites
+from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites, unseen
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
 from skiptool.steps.extract_wsi.writing import write_dataset, write_registration
-from skiptool.stores.failures import kept_failures
+from skiptool.stores.contents import tell_contents
+from skiptool.stores.failures import kept_failures, telling_failures
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
 from skiptool.stores.staging import staged
@@ -42,17 +43,18 @@ __all__ = ["extract_slides"]
 
 def extract_slides(
     manifest: Path | str,
-    out: Path,
+    out: Path | str,
     *,
     settings: PatchSettings | None = None,
     domains: Sequence[str] = (),
     split: str = "all",
     test_fraction: float = 0.2,
     folds: int = 5,
+    train_domain: str | None = None,
     seed: int = 0,
-    qc: Path | None = None,
+    qc: Path | str | None = None,
     pictures: bool = True,
-    export: Path | None = None,
+    export: Path | str | None = None,
     workers: int | None = None,
     dask: str | None = None,
     overwrite: bool = False,
@@ -65,9 +67,9 @@ def extract_slides(
     Parameters
     ----------
     manifest : Path or str
-        Table of slides (see :func:`skiptool.sources.slides.listing.slide_rows`); a ``str`` is the
-        table itself.
-    out : Path
+        Table of slides (see :func:`skiptool.sources.slides.listing.slide_rows`); a ``str`` of
+        several lines is the table itself.
+    out : Path or str
         Dataset store to write, a group for each domain.
     settings : PatchSettings, optional
         Which patches, which masks; by default a grid of 512 px.
@@ -79,13 +81,16 @@ def extract_slides(
         Share of subjects held out for testing where the manifest has no column split.
     folds : int
         Validation folds of the training samples, grouped by subject.
+    train_domain : str, optional
+        Train on this domain: all subjects of the others are for testing, beside the share of its
+        own.
     seed : int
-    qc : Path, optional
+    qc : Path or str, optional
         Folder of pictures to check by eye and of ``registration.parquet``; by default beside
         ``out``, its stem with ``-qc``.
     pictures : bool
         Whether to draw them.
-    export : Path, optional
+    export : Path or str, optional
         Folder for image and mask as PNG, and a manifest that takes them back.
     workers : int, optional
         Threads that read; all usable cores by default.
@@ -108,6 +113,7 @@ def extract_slides(
     ExistsError
         If the output exists.
     """
+    manifest, out, qc, export = as_table(manifest), Path(out), as_path(qc), as_path(export)
     chosen = settings or PatchSettings()
     rows, rejected, failures = slide_rows(manifest)
     check_words(rows, chosen, domains, split)
@@ -121,6 +127,7 @@ def extract_slides(
             **chosen.asked,
             **{"domain": list(domains), "split": split},
             **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
+            **({} if train_domain is None else {"train_domain": train_domain}),
         },
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
         made_from(rows, chosen),
@@ -134,7 +141,8 @@ def extract_slides(
         pool, mapper = stack.enter_context(SlidePool()), _mapper(stack, workers, dask)
         notes = None if dry_run else stack.enter_context(Notes(out, making, resume=resume))
         run = Run(chosen, seed, pool, mapper, progress, notes)
-        slides, dealing, others = _surveyed(run, rows, split, failures, test_fraction, folds)
+        sides = test_fraction, folds, train_domain
+        slides, dealing, others = _surveyed(run, rows, split, failures, sides)
         labels, unsorted = labelling(slides, chosen, progress)
         failures += unsorted
         if notes is None:
@@ -145,6 +153,8 @@ def extract_slides(
         failures += plan.failures
         if not plan.sites:
             raise _nothing(failures)
+        for line in unseen(plan, labels, chosen.mode):
+            progress.warn(line)
         if whole:
             failures = kept_failures(out)
         else:
@@ -152,7 +162,8 @@ def extract_slides(
                 write_dataset(run, partial_out, plan, labels, making, failures)
         folder = side if pictures else None
         beside = _beside(run, (out, side, folder, export), making, plan, labels)
-    return Outcome((out,), beside, _summary(plan, failures), tuple(failures))
+    tables = tell_contents(out, progress)
+    return Outcome((out,), beside, _summary(plan, failures), tuple(failures), tables)
 
 
 def _beside(
@@ -186,8 +197,7 @@ def _surveyed(
     rows: Sequence[SlideRow],
     split: str,
     failures: list[str],
-    test_fraction: float,
-    folds: int,
+    sides: tuple[float, int, str | None],
 ) -> tuple[list[Surveyed], list[tuple[Split, int]], set[str]]:
     """Survey all slides, deal them out to splits and folds, and keep those asked for.
 
@@ -197,7 +207,9 @@ def _surveyed(
     failures += failed
     if not slides:
         raise SourceError(f"all {len(failures)} slides failed, the first: {failures[0]}")
-    dealing = dealt(slides, test_fraction, folds, run.seed, run.progress)
+    told = SILENT if split == Split.TEST else run.progress
+    with telling_failures(failures, run.progress):
+        dealing = dealt(slides, *sides[:2], run.seed, told, sides[2])
     chosen = [i for i, (side, _) in enumerate(dealing) if split in ("all", side)]
     if not chosen:
         raise SourceError(f"no slide is in split {split}; see the manifest's column split")

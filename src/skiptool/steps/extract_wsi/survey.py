@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from pathlib import Path
 
 from skiptool.errors import ArgumentError, SkiptoolError, SourceError
+from skiptool.names import PatchMode
 from skiptool.records import Progress
+from skiptool.sources.annotations.annotated import Annotated
 from skiptool.sources.annotations.classes import ClassMap
 from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.shapes import Shape
@@ -36,25 +39,33 @@ class Scan:
         Content key of the file.
     size : tuple of int
         Width and height of level 0.
-    mpp : tuple of float
-        Micrometres per pixel of level 0, x and y.
+    mpp : tuple of float or None
+        Micrometres per pixel of level 0, x and y; None where nobody knows.
     scale : tuple of float
         Level-0 pixels that a pixel of a patch spans.
     threshold : int
         Grey level above which there is no tissue.
+    black : int
+        Grey level up to which the slide was not scanned.
+    relative_mpp : float
+        How many pixels of a patch of the reference scan a pixel of a patch spans, by registration.
     """
 
     row: SlideRow
     name: str
     key: str
     size: tuple[int, int]
-    mpp: tuple[float, float]
+    mpp: tuple[float, float] | None
     scale: tuple[float, float]
     threshold: int
+    black: int = field(default=0, kw_only=True)
+    relative_mpp: float = field(default=1.0, kw_only=True)
 
     @property
-    def patch_mpp(self) -> tuple[float, float]:
-        """Micrometres per pixel of the patches, x and y."""
+    def patch_mpp(self) -> tuple[float, float] | None:
+        """Micrometres per pixel of the patches, x and y; None where nobody knows."""
+        if self.mpp is None:
+            return None
         return self.mpp[0] * self.scale[0], self.mpp[1] * self.scale[1]
 
 
@@ -68,19 +79,23 @@ class Surveyed(Scan):
     levels : int
     shapes : tuple of Shape
         Annotations in level-0 pixels, in paint order.
-    left_out : int
-        Annotations that are neither points nor areas.
     format : str or None
         Of the annotation file, None where there is none.
     tissue : Tissue
+    dropped : mapping of str to int
+        Annotations that are in no shape, by what they are.
+    faults, notes : tuple of str
+        Records of the annotation file that cannot be read; what must be known of it as a whole.
     """
 
     vendor: str
     levels: int
     shapes: tuple[Shape, ...]
-    left_out: int
     format: str | None
     tissue: Tissue
+    dropped: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    faults: tuple[str, ...] = field(default=(), kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def scan(self) -> Scan:
@@ -96,7 +111,8 @@ def survey(run: Run, rows: Sequence[SlideRow]) -> tuple[list[Surveyed], list[str
     slides : list of Surveyed
         Those that can be used, in the order of the rows.
     failures : list of str
-        One line for each of the others.
+        One line for each of the others, and for each annotation file of which some records cannot
+        be read.
     """
     slides: list[Surveyed] = []
     failures: list[str] = []
@@ -108,13 +124,73 @@ def survey(run: Run, rows: Sequence[SlideRow]) -> tuple[list[Surveyed], list[str
                 failures.append(found)
             else:
                 slides.append(found)
+    failures += _unread(slides)
+    _tell(slides, run)
+    return _named(slides, failures, run.progress), failures
+
+
+def _unread(slides: Sequence[Surveyed]) -> list[str]:
+    return [
+        f"{slide.row.annotations}: {len(slide.faults)} annotations of {slide.row.path.name} cannot "
+        f"be read and are left out, the first: {slide.faults[0]}"
+        for slide in slides
+        if slide.faults
+    ]
+
+
+def _tell(slides: Sequence[Surveyed], run: Run) -> None:
+    """Say what was left out or taken for granted, one line for all slides of a kind."""
+    warn = run.progress.warn
     for slide in slides:
         if slide.format is not None and not slide.shapes:
-            run.progress.warn(
+            warn(
                 f"{slide.row.annotations}: has no annotation of {slide.row.path}; if it should, "
                 "see the column annotated_as"
             )
-    return _named(slides, failures, run.progress), failures
+    for note in dict.fromkeys(note for slide in slides for note in slide.notes):
+        warn(note)
+    _tell_dropped(slides, warn)
+    unsized = [slide for slide in slides if slide.mpp is None]
+    if unsized:
+        warn(
+            f"no plausible size of pixels (0.05 to 20 um): {_listed(unsized)}; patches are taken "
+            "pixel by pixel, their mpp is unknown unless a registered scan tells it. Fill in the "
+            "column mpp of the manifest if you know it"
+        )
+    if run.settings.mode is not PatchMode.CENTRED:
+        _tell_tissue(slides, warn)
+
+
+def _tell_dropped(slides: Sequence[Surveyed], warn: Callable[[str], None]) -> None:
+    counts, files = Counter[str](), defaultdict[str, list[Path]](list)
+    for slide in slides:
+        for what, count in slide.dropped.items():
+            counts[what] += count
+            files[what].append(slide.row.annotations or slide.row.path)
+    for what, count in counts.most_common():
+        paths = list(dict.fromkeys(files[what]))
+        more = f" and {len(paths) - 1} more files" if len(paths) > 1 else ""
+        warn(f"{count} annotations are left out, {what}: {paths[0]}{more}")
+
+
+def _tell_tissue(slides: Sequence[Surveyed], warn: Callable[[str], None]) -> None:
+    bare = [slide for slide in slides if not slide.tissue.has_glass]
+    if bare:
+        warn(f"no glass is seen, all is taken for tissue: {_listed(bare)}")
+    black = [slide for slide in slides if slide.tissue.unscanned]
+    if black:
+        least, most = (
+            f"{end(slide.tissue.unscanned for slide in black):.0%}" for end in (min, max)
+        )
+        shares = most if least == most else f"{least} to {most}"
+        warn(f"black, so taken for not scanned and no tissue: {shares} of {_listed(black)}")
+
+
+def _listed(slides: Sequence[Surveyed]) -> str:
+    """Name up to three slides: ``a.svs, b.svs, c.svs and 4 more``."""
+    names = [slide.row.path.name for slide in slides]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _look(settings: PatchSettings, pool: SlidePool, row: SlideRow) -> Surveyed | str:
@@ -126,15 +202,13 @@ def _look(settings: PatchSettings, pool: SlidePool, row: SlideRow) -> Surveyed |
 
 
 def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
-    if slide.mpp is None:
-        raise SourceError(
-            f"{row.path}: names no plausible size of its pixels (0.05 to 20 um); fill in the "
-            "column mpp of the manifest"
-        )
     _check_map(row)
     carried = settings.register is not None and row.domain != settings.register
+    # what a scan to be registered lacks, registration may tell
+    wanted = None if carried and slide.mpp is None else settings.mpp
+    scale = scale_of(slide, wanted, row.level)
     tissue = find_tissue(slide)
-    shapes, left_out, kind = ((), 0, None) if carried else _annotated(slide, row)
+    found = _NOTHING if carried else _annotated(slide, row)
     return Surveyed(
         row=row,
         name=_name(row, settings),
@@ -143,13 +217,19 @@ def _surveyed(slide: Slide, row: SlideRow, settings: PatchSettings) -> Surveyed:
         size=slide.size,
         levels=len(slide.level_sizes),
         mpp=slide.mpp,
-        scale=scale_of(slide, settings.mpp, row.level),
-        shapes=shapes,
-        left_out=left_out,
-        format=kind,
+        scale=scale,
+        shapes=found.shapes,
+        format=found.format or None,
         tissue=tissue,
         threshold=tissue.threshold,
+        black=tissue.black,
+        dropped=found.dropped,
+        faults=found.faults,
+        notes=found.notes,
     )
+
+
+_NOTHING = Annotated((), None, False, "")
 
 
 def _check_map(row: SlideRow) -> None:
@@ -166,9 +246,10 @@ def _name(row: SlideRow, settings: PatchSettings) -> str:
     return row.path.stem if settings.register is None else row.subject
 
 
-def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], int, str | None]:
+def _annotated(slide: Slide, row: SlideRow) -> Annotated:
+    """Read the annotations of a slide, in pixels of its level 0."""
     if row.annotations is None:
-        return (), 0, None
+        return _NOTHING
     found = read_annotations(row.annotations, row.annotated_as or row.path.name, slide.size)
     left, top = slide.bounds_offset if found.in_bounds else (0, 0)
     offset = (left + row.offset[0], top + row.offset[1])
@@ -176,7 +257,7 @@ def _annotated(slide: Slide, row: SlideRow) -> tuple[tuple[Shape, ...], int, str
     if offset != (0, 0):
         shapes = tuple(shape.mapped(lambda ring: ring + offset) for shape in shapes)
     _check_inside(shapes, slide, row)
-    return shapes, found.left_out, found.format
+    return replace(found, shapes=shapes)
 
 
 def _check_inside(shapes: Sequence[Shape], slide: Slide, row: SlideRow) -> None:

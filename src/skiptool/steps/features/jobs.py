@@ -11,14 +11,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from skiptool.errors import ArgumentError, MismatchError
+from skiptool.model.infer import arithmetic
 from skiptool.model.layers import decoder_inputs, existing_layers
 from skiptool.model.taps import grid, tap
 from skiptool.model.unet import restore
-from skiptool.names import VALIDATION, in_data_flow
+from skiptool.names import VALIDATION, Precision, in_data_flow
 from skiptool.records import Shift
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.header import Making
+from skiptool.stores.header import Lineage, Making
 from skiptool.stores.staging import check_free
 
 TappedNetwork: TypeAlias = tuple[StoredModel, Any, tuple[str, ...]]
@@ -32,6 +33,7 @@ __all__ = [
     "planned_job",
     "sizes",
     "tapped_network",
+    "trained_on",
 ]
 
 Grid = tuple[int, int]
@@ -64,7 +66,7 @@ def tapped_network(
     FormatError
         If weights are damaged or do not fit.
     """
-    network = restore(model.architecture, model.tensors())
+    network = restore(model.architecture, model.tensors(), model.normalisation)
     chosen = in_data_flow(layers or existing_layers(network))
     joining = decoder_inputs(network) if transmission else ()
     return model, network, tuple(in_data_flow([*chosen, *joining]))
@@ -74,7 +76,7 @@ def planned_job(
     tapped: TappedNetwork,
     domain: Domain,
     shift: Shift,
-    how: tuple[DatasetStore, Path, str, str, Grid | None],
+    how: tuple[DatasetStore, Path, str, str, Grid | None, str],
     validated: Sequence[int] | None = None,
 ) -> Job:
     """Return the store to make.
@@ -85,7 +87,7 @@ def planned_job(
     domain : Domain
     shift : Shift
     how : tuple
-        Dataset, output, split as typed, data type, and the grid asked for, if any.
+        Dataset, output, split as typed, data type, the grid asked for, if any, and the device.
     validated : sequence of int, optional
         Samples of the domain that the model was validated on, where the split is its fold.
 
@@ -94,7 +96,7 @@ def planned_job(
     MismatchError
         If the model does not fit the images, or the grid is finer than its deepest feature map.
     """
-    (model, network, layers), (store, out, split, dtype, asked) = tapped, how
+    (model, network, layers), (store, out, split, dtype, asked, device) = tapped, how
     size = (domain.height, domain.width)
     pooled_to = asked or grid(*size)
     if pooled_to[0] > grid(*size)[0] or pooled_to[1] > grid(*size)[1]:
@@ -112,13 +114,16 @@ def planned_job(
             **{"shift": str(shift), "domain": domain.name, "split": split},
             **{"layers": ",".join(layers), "dtype": dtype},
             **({} if asked is None else {"grid": _written(asked)}),
+            **model.normalise_parameter(),
         },
         {"data": store.path, "out": path},
         {"model": model.id, "dataset": store.lineage.id},
+        arithmetic=arithmetic(device, Precision.FLOAT32),
     )
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
         **{"dataset": store.path.name, "domain": domain.name},
+        **trained_on(model.lineage),
         "split": split if validated is None else VALIDATION,
         **{"shift": shift.kind.value, "factor": shift.factor},
         "patch_size": [*size],
@@ -129,6 +134,14 @@ def planned_job(
     if indices is None:
         indices = domain.select(None if split == "all" else split)
     return Job(path, network, layers, domain, shift, making, facts, indices)
+
+
+def trained_on(header: Lineage | None) -> dict[str, Any]:
+    """Return domain and dataset id that a model was trained on, as far as it says so."""
+    domain = None if header is None else header.parameters.get("domain")
+    dataset = None if header is None else header.inputs.get("dataset")
+    found = {"training_domain": domain, "training_dataset": dataset}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def _written(pooled_to: Grid) -> str:

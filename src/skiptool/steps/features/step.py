@@ -15,8 +15,9 @@ from skiptool.model.hardware import choose_device
 from skiptool.model.infer import read_ahead
 from skiptool.model.taps import tap
 from skiptool.names import Split
-from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Task
+from skiptool.records import SILENT, Normalisation, Outcome, Progress, Shift, Task, as_paths
 from skiptool.shifts.photometric import apply_all
+from skiptool.shifts.sweeps import swept
 from skiptool.steps.features.jobs import (
     Job,
     check_jobs,
@@ -50,16 +51,19 @@ _Part: TypeAlias = tuple[Domain, tuple[int, ...] | None]
 
 
 def extract_features(
-    models: Sequence[Path],
-    data: Path,
-    out: Path,
+    models: Sequence[Path | str] | Path | str,
+    data: Path | str,
+    out: Path | str,
     *,
-    shifts: Sequence[Shift] = (ORIGINAL,),
+    shifts: Sequence[Shift] = (),
+    sweep: str | None = None,
     domains: Sequence[str] = (),
     split: str = "test",
     layers: Sequence[str] = (),
     transmission: bool = False,
     grid: tuple[int, int] | None = None,
+    normalise: str | None = None,
+    workers: int | None = None,
     dtype: str = "float16",
     device: str = "auto",
     overwrite: bool = False,
@@ -74,14 +78,17 @@ def extract_features(
 
     Parameters
     ----------
-    models : sequence of Path
+    models : sequence of Path or str
         Model folders, or folders that hold them.
-    data : Path
+    data : Path or str
         Dataset store.
-    out : Path
+    out : Path or str
         A store where it ends in ``.zarr``, else a folder that is filled with one store for each
         model, domain and shift.
     shifts : sequence of Shift
+        The original alone by default.
+    sweep : str, optional
+        ``paper``, see `predict_dataset`.
     domains : sequence of str
         Domains to read, by default all that hold samples of the split.
     split : str
@@ -95,6 +102,10 @@ def extract_features(
     grid : (rows, columns), optional
         Pool to this grid whatever the size of the images, so that domains of several sizes have
         equally many vectors an image.
+    normalise : str, optional
+        How images are scaled for networks that others trained, see `predict_dataset`.
+    workers : int, optional
+        Threads that shift images while a GPU runs; results do not depend on it.
     dtype, device : str
         ``float16``, ``float32``; ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     overwrite, resume, dry_run, progress : bool, Progress
@@ -108,7 +119,8 @@ def extract_features(
     Raises
     ------
     ArgumentError
-        If names are unknown, or ``out`` is one store and more would be made.
+        If names are unknown, ``out`` is one store and more would be made, or ``normalise`` is
+        missing or does not go with the models.
     FormatError
         If an input is damaged, or an activation is not finite.
     MismatchError
@@ -123,18 +135,19 @@ def extract_features(
     for option, (word, known) in words.items():
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
-    target, store = choose_device(device), open_dataset(data)
+    scaling = None if normalise is None else Normalisation.parse(normalise)
+    out, target, store = Path(out), choose_device(device), open_dataset(Path(data))
     chosen = chosen_domains(store, domains, _HELD.get(split, split), progress)
-    read, failures = _asked(
-        store, chosen, [open_model(path) for path in model_folders(models)], split
-    )
+    asked = swept(sweep, shifts, chosen, progress)
+    opened = [open_model(path).normalised(scaling) for path in model_folders(as_paths(models))]
+    read, failures = _asked(store, chosen, opened, split)
     jobs = []
     for model, parts in read:
         network = tapped_network(model, layers, transmission=transmission)
         jobs += [
-            planned_job(network, domain, shift, (store, out, split, dtype, grid), validated)
+            planned_job(network, domain, shift, (store, out, split, dtype, grid, target), validated)
             for domain, validated in parts
-            for shift in shifts
+            for shift in asked
         ]
     check_jobs(jobs, out)
     how = {"resume": resume, "clear": not dry_run}
@@ -178,7 +191,7 @@ def _run(
             partial = stack.enter_context(staged(job.out, overwrite=how[1], resume=how[2]))
             dtype = job.making.parameters["dtype"]
             identity = {**job.making.determinants, "pooling": job.facts["pooling"]}
-            identity["input"] = "x / 255"
+            identity["input"] = "x / 255"  # further scaling is among the parameters
             writer = FeatureWriter(partial, job.making, identity, job.facts, columns, dtype)
             writers.append((job, writer))
         _fill(writers, store.samples(domain.name, indices), how[0], task)

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.records import Shift
 from skiptool.steps.predict.selection import FOLD, SPLITS
+from skiptool.stores.dataset import DatasetStore
+from skiptool.stores.header import Making
+from skiptool.stores.lookup import lineage_of
 from skiptool.substitution import Substitution
 
-__all__ = ["Places", "check_asked", "check_substitution", "substitution_parameters"]
+__all__ = [
+    *("Places", "check_asked", "check_models_added", "check_several", "check_substitution"),
+    "substitution_parameters",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,18 @@ class Places:
     masks: Path | None
     overlays: Path | None
     overlay_count: int | None
+
+    @classmethod
+    def of(
+        cls,
+        out: Path | str,
+        masks: Path | str | None,
+        overlays: Path | str | None,
+        overlay_count: int | None,
+    ) -> Places:
+        """Return them from what was given as paths or as text."""
+        first, second = (None if path is None else Path(path) for path in (masks, overlays))
+        return cls(Path(out), first, second, overlay_count)
 
 
 def check_asked(shifts: Sequence[Shift], split: str, ensemble: bool, places: Places) -> None:
@@ -49,6 +67,75 @@ def check_asked(shifts: Sequence[Shift], split: str, ensemble: bool, places: Pla
     named = [path for path in (places.out, places.masks, places.overlays) if path is not None]
     if len({path.absolute() for path in named}) < len(named):
         raise ArgumentError("--out, --masks and --overlays name one place twice; give each its own")
+
+
+def check_several(stores: Sequence[DatasetStore], split: str, places: Places) -> None:
+    """Refuse what cannot be done with several stores at once, and stores that do not go together.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none or one is given twice, or folds, masks or pictures of several are asked
+        for.
+    MismatchError
+        If their classes differ.
+    """
+    if not stores:
+        raise ArgumentError("--data: no dataset store is given")
+    if len(stores) == 1:
+        return
+    options = ((f"--split {FOLD}", split == FOLD), ("--masks", places.masks))
+    refused = [name for name, given in (*options, ("--overlays", places.overlays)) if given]
+    if refused:
+        raise ArgumentError(f"{refused[0]} with {len(stores)} --data: give one store at a time")
+    seen: dict[str, DatasetStore] = {}
+    for store in stores:
+        first = seen.setdefault(store.lineage.id, store)
+        if first is not store:
+            raise ArgumentError(
+                f"--data {store.path}: holds the same as {first.path}, its pixels would count "
+                "twice; drop one"
+            )
+        if store.classes != stores[0].classes:
+            raise MismatchError(
+                f"{store.path}: has classes {', '.join(store.classes)}, {stores[0].path} has "
+                f"{', '.join(stores[0].classes)}; predict stores of other classes into other tables"
+            )
+
+
+def check_models_added(out: Path, making: Making, paths: Sequence[Path]) -> None:
+    """Say how models are added to a table that is whole, where nothing else has changed.
+
+    Parameters
+    ----------
+    out : Path
+    making : Making
+        Of the run that was asked to go on.
+    paths : sequence of Path
+        Its models, in the order of their inputs.
+
+    Raises
+    ------
+    ExistsError
+        If the table holds some of the models, made with these very parameters.
+    """
+    try:
+        header = lineage_of(out) if out.is_file() else None
+    except FormatError:
+        return
+    asked = making.determinants
+    if header is None or dict(header.parameters) != asked["parameters"]:
+        return
+    held = {one for role, one in header.inputs.items() if role.startswith("model")}
+    ours = {role: one for role, one in asked["inputs"].items() if not role.startswith("model")}
+    others = {role: one for role, one in header.inputs.items() if not role.startswith("model")}
+    wanted = [one for role, one in asked["inputs"].items() if role.startswith("model")]
+    added = [str(path) for path, one in zip(paths, wanted, strict=True) if one not in held]
+    if added and held < set(wanted) and ours == others:
+        raise ExistsError(
+            f"{out}: is whole, without {', '.join(added)}; a table is not added to: predict the "
+            "new one alone into another --out, and give both tables to 'skiptool report'"
+        )
 
 
 def check_substitution(

@@ -104,7 +104,8 @@ def _segment(
 ) -> list[Segmented]:
     """Segment one batch under each shift; on a GPU other cores shift the images to come."""
     images, truth = batch
-    workers = 1 if run.device == "cpu" else available_cores()
+    beside = available_cores() if run.workers is None else max(1, run.workers)
+    workers = 1 if run.device == "cpu" else beside
     networks = [run.models[number].network for number in part.models]
     places = {number: place for place, number in enumerate(part.models)}
     members = [[places[number] for number in each.members] for each in run.ensembles]

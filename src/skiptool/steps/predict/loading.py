@@ -9,6 +9,7 @@ from skiptool.errors import ArgumentError, MismatchError, SkiptoolError
 from skiptool.model.faults import memory_told
 from skiptool.model.infer import place
 from skiptool.model.unet import restore
+from skiptool.records import Normalisation
 from skiptool.steps.predict.run import Loaded
 from skiptool.stores.checkpoint import StoredModel, open_model
 from skiptool.stores.dataset import DatasetStore, Domain
@@ -19,7 +20,10 @@ __all__ = ["check_fits", "load_models"]
 
 
 def load_models(
-    paths: Sequence[Path], store: DatasetStore, domains: Iterable[Domain], device: str
+    paths: Sequence[Path],
+    data: Sequence[tuple[DatasetStore, Sequence[Domain]]],
+    device: str,
+    normalisation: Normalisation | None = None,
 ) -> tuple[list[Loaded], list[str]]:
     """Open every model of these folders that fits the data, and put its network on the device.
 
@@ -27,10 +31,11 @@ def load_models(
     ----------
     paths : sequence of Path
         Model folders, and folders that hold them.
-    store : DatasetStore
-    domains : iterable of Domain
+    data : sequence of (DatasetStore, sequence of Domain)
         What is to be segmented.
     device : str
+    normalisation : Normalisation, optional
+        How images are scaled for models that others trained.
 
     Returns
     -------
@@ -43,18 +48,23 @@ def load_models(
     SkiptoolError
         Why it failed, where there is but one model; else a SourceError if all fail.
     ArgumentError
-        If a model is given twice.
+        If a model is given twice, or the scaling is missing or does not go with one.
     MemoryError
         If the device cannot hold them.
     """
-    chosen = list(domains)
     loaded: list[Loaded] = []
     failed: list[SkiptoolError] = []
     for path in model_folders(paths):
         try:
-            stored = open_model(path)
-            check_fits(stored, store, chosen)
-            network = restore(stored.architecture, stored.tensors())
+            opened = open_model(path)
+        except SkiptoolError as error:
+            failed.append(error)
+            continue
+        stored = opened.normalised(normalisation)  # the command line is wrong, not the model
+        try:
+            for store, domains in data:
+                check_fits(stored, store, domains)
+            network = restore(stored.architecture, stored.tensors(), stored.normalisation)
         except SkiptoolError as error:
             failed.append(error if str(path) in str(error) else type(error)(f"{path}: {error}"))
             continue
@@ -79,8 +89,9 @@ def check_fits(model: StoredModel, store: DatasetStore, domains: Iterable[Domain
         model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
     ours, theirs = store.classes, model.architecture.classes
     if len(ours) != len(theirs):
+        how = " (background and foreground, by one logit)" if model.architecture.binary else ""
         raise MismatchError(
-            f"{model.path}: predicts {len(theirs)} classes, {store.path} has {len(ours)} "
+            f"{model.path}: predicts {len(theirs)} classes{how}, {store.path} has {len(ours)} "
             f"({', '.join(ours)}); they must be the same"
         )
 

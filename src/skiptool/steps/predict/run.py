@@ -77,6 +77,8 @@ class Run:
         Feature maps that decoders get from the clean image; none for plain predictions.
     clean : Domain, optional
         Where clean images are found by the samples' ids; by default they are the unshifted ones.
+    workers : int, optional
+        Threads that shift images while a GPU predicts, by default one for each core.
     """
 
     store: DatasetStore
@@ -89,6 +91,7 @@ class Run:
     precision: Precision
     substitutions: Sequence[Substitution] = ()
     clean: Domain | None = None
+    workers: int | None = None
 
     def predictor(self, number: int) -> StoredModel | Ensemble:
         """Return a model or an ensemble by its number."""

@@ -4,28 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.model.hardware import choose_device, choose_precision
-from skiptool.names import VALIDATION, Kind, Precision, Split
-from skiptool.records import ORIGINAL, SILENT, Outcome, Progress, Shift, Table
+from skiptool.model.infer import arithmetic
+from skiptool.names import VALIDATION, Kind, Precision
+from skiptool.records import (
+    SILENT,
+    Normalisation,
+    Outcome,
+    Progress,
+    Shift,
+    Table,
+    as_paths,
+)
+from skiptool.shifts.sweeps import swept
 from skiptool.steps.predict.asked import (
     Places,
     check_asked,
+    check_models_added,
+    check_several,
     check_substitution,
     substitution_parameters,
 )
 from skiptool.steps.predict.counting import count_part
+from skiptool.steps.predict.forecast import forecast
 from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
 from skiptool.steps.predict.overlays import OverlaySink
 from skiptool.steps.predict.run import Counted, Part, Run, Sink
-from skiptool.steps.predict.selection import FOLD, fold_parts, split_parts
-from skiptool.steps.predict.substituting import check_substitutions, count_with_substitution
-from skiptool.steps.predict.summary import absent_classes, forecast, iou_table
+from skiptool.steps.predict.selection import FOLD, domains_of, fold_parts, split_parts
+from skiptool.steps.predict.substituting import (
+    check_partners,
+    check_substitutions,
+    count_with_substitution,
+)
+from skiptool.steps.predict.summary import absent_classes, iou_table
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.domains import chosen_domains
 from skiptool.stores.ensembles import fold_ensembles
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
@@ -39,25 +56,29 @@ from skiptool.substitution import substitutions
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
+    from skiptool.steps.predict.summary import Totals
 
 __all__ = ["predict_dataset"]
 
 
 def predict_dataset(
-    models: Sequence[Path],
-    data: Path,
-    out: Path,
+    models: Sequence[Path | str] | Path | str,
+    data: Sequence[Path | str] | Path | str,
+    out: Path | str,
     *,
-    shifts: Sequence[Shift] = (ORIGINAL,),
+    shifts: Sequence[Shift] = (),
+    sweep: str | None = None,
     domains: Sequence[str] = (),
     split: str = "test",
     ensemble: bool = False,
     clean_skips: Sequence[str] = (),
     shifted_skips: Sequence[str] = (),
     clean_domain: str | None = None,
-    masks: Path | None = None,
-    overlays: Path | None = None,
+    masks: Path | str | None = None,
+    overlays: Path | str | None = None,
     overlay_count: int | None = None,
+    normalise: str | None = None,
+    workers: int | None = None,
     device: str = "auto",
     precision: Precision = Precision.AUTO,
     overwrite: bool = False,
@@ -72,14 +93,17 @@ def predict_dataset(
 
     Parameters
     ----------
-    models : sequence of Path
+    models : sequence of Path or str
         Model folders, ours or written by ``save_pretrained`` of segmentation-models-pytorch; a
         folder that holds model folders stands for all of them, sorted. All are held in memory.
-    data : Path
-        Dataset store: images uint8 (N, H, W, 3) or float32 (N, H, W, 1), masks uint8 (N, H, W).
-    out : Path
+    data : Path or str, or sequence of them
+        Dataset stores: images uint8 (N, H, W, 3) or float32 (N, H, W, 1), masks uint8 (N, H, W).
+    out : Path or str
         Prediction table to write: pixels int64 by sample, truth and predicted class.
     shifts : sequence of Shift
+        The original alone by default.
+    sweep : str, optional
+        ``paper``: the shifts of Fig. 7 as well, of images of one channel those that they have.
     domains : sequence of str
         Domains to read, by default all that hold samples of the split. Sizes may differ.
     split : str
@@ -101,6 +125,12 @@ def predict_dataset(
         under the first shift where the original is not among them).
     overlay_count : int, optional
         Draw so many of the samples of lowest IoU for each model and domain, by default all.
+    normalise : str, optional
+        How images are scaled for networks that others trained: ``imagenet``, ``none`` (x / 255
+        alone) or ``MEAN/STD``, numbers of images in [0, 1] with one for each channel. Such networks
+        need it, those trained here refuse any other than ``none``. It is part of their ids.
+    workers : int, optional
+        Threads that shift images while a GPU predicts; results do not depend on it.
     device, precision : str, Precision
     overwrite, resume, dry_run : bool
         ``resume`` begins an interrupted run anew: the table is written in one go.
@@ -115,11 +145,13 @@ def predict_dataset(
     Raises
     ------
     ArgumentError
-        If names are unknown or nothing is selected.
+        If names are unknown, nothing is selected, or ``normalise`` is missing or does not go with
+        a model.
     FormatError
         If the data, or the only model, is missing or damaged.
     MismatchError
-        If the only model's channels, classes or split are not those of the data.
+        If the only model's channels, classes or split are not those of the data, or the samples of
+        the clean domain are of other subjects, or of another scale.
     SourceError
         If none of several models can be used.
     ExistsError
@@ -127,60 +159,82 @@ def predict_dataset(
     MemoryError
         If the device has not enough memory.
     """
-    places = Places(out, masks, overlays, overlay_count)
+    places = Places.of(out, masks, overlays, overlay_count)
     wanted = substitutions(clean_skips, shifted_skips)
+    scaling = None if normalise is None else Normalisation.parse(normalise)
+    stores = [open_dataset(path) for path in as_paths(data)]
     check_asked(shifts, split, ensemble, places)
+    check_several(stores, split, places)
     check_substitution(wanted, clean_domain, ensemble, places)
-    store = open_dataset(data)
-    held = Split.TRAIN.value if split == FOLD else split
-    chosen = chosen_domains(store, domains, held, progress)
+    chosen = domains_of(stores, domains, split, progress)
+    asked = swept(sweep, shifts, [one for _, found in chosen for one in found], progress)
     target = choose_device(device)
-    arithmetic = choose_precision(precision, target)
-    loaded, failures = load_models(models, store, chosen, target)
+    precise = choose_precision(precision, target)
+    loaded, failures = load_models(as_paths(models), chosen, target, scaling)
     if split == FOLD:
-        loaded, parts, refused = fold_parts(store, chosen, loaded)
+        loaded, parts, refused = fold_parts(stores[0], chosen[0][1], loaded)
         failures += refused
+        read = [(stores[0], parts)]
     else:
-        parts = split_parts(chosen, split, len(loaded))
+        read = [(store, split_parts(found, split, len(loaded))) for store, found in chosen]
     groups, alone = fold_ensembles([m.stored for m in loaded]) if ensemble else ([], [])
     if alone:
         progress.warn(f"no ensemble of {', '.join(alone)}: there is only one training of each")
-    clean = None if clean_domain is None else store.domain(clean_domain)
-    run = Run(store, loaded, groups, parts, shifts, split, target, arithmetic, wanted, clean)
+    how = (asked, split, target, precise, wanted)
+    runs = [
+        Run(
+            *(store, loaded, groups, parts, *how),
+            None if clean_domain is None else store.domain(clean_domain),
+            workers,
+        )
+        for store, parts in read
+    ]
     if wanted:
-        check_substitutions(run, progress)
+        check_substitutions(runs[0], progress)
+        for run in runs:
+            check_partners(run, progress)
     making = Making(
         "predict",
-        tuple(models),
+        tuple(as_paths(models)),
         {
-            "shift": [str(shift) for shift in shifts],
-            "domain": [domain.name for domain in chosen],
-            **{"split": split, "ensemble": ensemble, "precision": arithmetic.value},
+            "shift": [str(shift) for shift in asked],
+            "domain": list(dict.fromkeys(one.name for _, found in chosen for one in found)),
+            **{"split": split, "ensemble": ensemble, "precision": precise.value},
             **substitution_parameters(clean_skips, shifted_skips, clean_domain),
+            **({} if scaling is None else {"normalise": str(scaling)}),
         },
         {
-            **{"data": data, "out": out, "masks": masks},
-            **{"overlays": overlays, "overlay_count": overlay_count},
+            **{"data": [store.path for store in stores], "out": places.out, "masks": places.masks},
+            **{"overlays": places.overlays, "overlay_count": overlay_count},
         },
-        {"dataset": store.lineage.id, **{f"model{i}": m.stored.id for i, m in enumerate(loaded)}},
+        {
+            **{f"dataset{i or ''}": store.lineage.id for i, store in enumerate(stores)},
+            **{f"model{i}": m.stored.id for i, m in enumerate(loaded)},
+        },
+        arithmetic=arithmetic(target, precise),
     )
-    side = tuple(path for path in (masks, overlays) if path is not None)
-    whole = [finished(path, making, resume=resume, clear=not dry_run) for path in (out, *side)]
-    for path in (out, *side):
+    side = tuple(path for path in (places.masks, places.overlays) if path is not None)
+    if resume:
+        check_models_added(places.out, making, [model.stored.path for model in loaded])
+    whole = [
+        finished(path, making, resume=resume, clear=not dry_run) for path in (places.out, *side)
+    ]
+    for path in (places.out, *side):
         check_free(path, overwrite=overwrite, resume=resume)
     if dry_run:
-        return Outcome(summary=forecast(run, masks is not None), failures=tuple(failures))
+        numbers = forecast(runs, making, masks is not None, progress)
+        return Outcome(summary=numbers, failures=tuple(failures))
     if all(whole):
-        return Outcome((out,), side, failures=tuple(failures))
-    summary = _write(run, making, places, failures, progress)
-    told = {"precision": arithmetic.value}
-    return Outcome((out,), side, told, failures=tuple(failures), tables=(summary,))
+        return Outcome((places.out,), side, failures=tuple(failures))
+    summaries = _write(runs, making, places, failures, progress)
+    told = {"precision": precise.value}
+    return Outcome((places.out,), side, told, failures=tuple(failures), tables=summaries)
 
 
 def _write(
-    run: Run, making: Making, places: Places, failures: Sequence[str], progress: Progress
-) -> Table:
-    totals: dict[tuple[int, str, Shift, str | None], Int64] = {}
+    runs: Sequence[Run], making: Making, places: Places, failures: Sequence[str], progress: Progress
+) -> tuple[Table, ...]:
+    run, summaries = runs[0], []
     with ExitStack() as stack:
         partial = stack.enter_context(staged(places.out, overwrite=True))
         sinks: list[Sink] = []
@@ -198,20 +252,33 @@ def _write(
             sinks.append(pictures)
         header = lineage(Kind.PREDICTIONS, making, making.determinants)
         with TableWriter(partial, header, failures) as writer:
-            for part in run.parts:
-                for one in _counted(run, part, sinks, progress):
-                    key = (one.number, part.domain.name, one.shift, one.clean_skips)
-                    totals[key] = one.matrices.sum(axis=0)
-                    writer.append(_columns(run, part, one), one.matrices.size)
-        check_unchanged(run.store)
+            for each in runs:
+                summaries.append(_count(each, writer, sinks, progress))
+        for each in runs:
+            check_unchanged(each.store)
         if masks is not None:
             masks.finish()
         if pictures is not None:
             pictures.draw(lineage(Kind.OVERLAYS, making, making.determinants), progress)
-    absent = absent_classes(run, totals)
-    if absent is not None:
-        progress.warn(absent)
-    return iou_table(run, totals)
+    found = []
+    for each, totals in zip(runs, summaries, strict=True):
+        absent = absent_classes(each, totals)
+        if absent is not None:
+            progress.warn(absent)
+        table = iou_table(each, totals)
+        named = f"{each.store.path.name}: {table.title}" if len(runs) > 1 else table.title
+        found.append(replace(table, title=named))
+    return tuple(found)
+
+
+def _count(run: Run, writer: TableWriter, sinks: Sequence[Sink], progress: Progress) -> Totals:
+    totals: dict[tuple[int, str, Shift, str | None], Int64] = {}
+    for part in run.parts:
+        for one in _counted(run, part, sinks, progress):
+            key = (one.number, part.domain.name, one.shift, one.clean_skips)
+            totals[key] = one.matrices.sum(axis=0)
+            writer.append(_columns(run, part, one), one.matrices.size)
+    return totals
 
 
 def _counted(run: Run, part: Part, sinks: Sequence[Sink], progress: Progress) -> Iterator[Counted]:

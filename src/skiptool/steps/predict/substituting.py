@@ -16,13 +16,19 @@ from skiptool.records import Progress, Shift
 from skiptool.shifts.photometric import apply_all
 from skiptool.steps.predict.counting import CHUNK, PASSES
 from skiptool.steps.predict.run import Counted, Part, Run
-from skiptool.stores.dataset import Domain, StoredSamples
+from skiptool.stores.dataset import Domain
 from skiptool.substitution import named_parts
 
 if TYPE_CHECKING:
-    from skiptool.records import Image, Int64, UInt8
+    from skiptool.records import Float64, Image, Int64, UInt8
 
-__all__ = ["check_substitutions", "clean_parts", "count_with_substitution"]
+__all__ = ["check_partners", "check_substitutions", "clean_parts", "count_with_substitution"]
+
+SCALES = ("mpp", "mpp_y", "spacing", "spacing_y")
+"""Columns of the sources that hold the size of a pixel."""
+
+TOLERANCE = 0.01
+"""By how much of it two scans of one place may differ: one pixel in 100."""
 
 
 def clean_parts(run: Run, number: int) -> list[tuple[int, ...]]:
@@ -84,7 +90,10 @@ def count_with_substitution(run: Run, part: Part, progress: Progress) -> Iterato
         for shift in run.shifts
     }
     shifted = run.store.samples(part.domain.name, part.indices)
-    clean = shifted if run.clean is None else _partners(run, run.clean, part)
+    clean = shifted
+    if run.clean is not None:
+        places = _partners(run, run.clean, part)
+        clean = run.store.samples(run.clean.name, places)
     chunks = [range(at, min(at + CHUNK, total)) for at in range(0, total, CHUNK)]
     where = f"{run.store.path}: domain {part.domain.name}"
 
@@ -142,7 +151,24 @@ def _segment(
     return count_substituted(network, sets, clean, shifted, truth, *how)
 
 
-def _partners(run: Run, clean: Domain, part: Part) -> StoredSamples:
+def check_partners(run: Run, progress: Progress) -> None:
+    """Look whether the clean domain shows the same places, of the same subjects, equally large.
+
+    Raises
+    ------
+    MismatchError
+        If it lacks a sample, or has it of another size, subject or scale.
+    """
+    if run.clean is None:
+        return
+    for part in run.parts:
+        if part.domain is not run.clean:
+            places = _partners(run, run.clean, part)
+            _check_subjects(run, run.clean, part, places)
+            _check_scales(run, run.clean, part, places, progress)
+
+
+def _partners(run: Run, clean: Domain, part: Part) -> list[int]:
     """Find the same samples in the clean domain, by their ids."""
     domain = part.domain
     if (domain.height, domain.width, domain.channels) != (
@@ -160,4 +186,54 @@ def _partners(run: Run, clean: Domain, part: Part) -> StoredSamples:
             f"{run.store.path}: domain {clean.name} lacks {len(missing)} of {len(names)} samples "
             f"of {domain.name} ({missing[0]}); --clean-domain needs the same samples in both"
         )
-    return run.store.samples(clean.name, [places[name] for name in names])
+    return [places[name] for name in names]
+
+
+def _check_subjects(run: Run, clean: Domain, part: Part, places: Sequence[int]) -> None:
+    """Refuse samples of the same name that are of different subjects."""
+    domain, rows = part.domain, list(part.indices)
+    ours = domain.columns["subject"][rows]
+    theirs = clean.columns["subject"][list(places)]
+    strange = np.flatnonzero(ours != theirs)
+    if strange.size:
+        name, first = domain.columns["id"][rows][strange[0]], int(strange[0])
+        raise MismatchError(
+            f"{run.store.path}: {strange.size} of {len(rows)} samples of domain {domain.name} are "
+            f"of another subject in {clean.name} ({name}: {ours[first]} and {theirs[first]}), so "
+            "they do not show the same place; --clean-domain needs the same samples in both"
+        )
+
+
+def _check_scales(
+    run: Run, clean: Domain, part: Part, places: Sequence[int], progress: Progress
+) -> None:
+    """Refuse samples whose pixels are not equally large, as far as the columns tell."""
+    domain, rows = part.domain, list(part.indices)
+    unknown = False
+    for column in SCALES:
+        ours = _numbers(domain, column, rows)
+        theirs = _numbers(clean, column, places)
+        both = np.isfinite(ours) & np.isfinite(theirs)
+        unknown |= bool((np.isfinite(ours) != np.isfinite(theirs)).any())
+        apart = np.maximum(ours / theirs, theirs / ours, where=both, out=np.ones(len(rows)))
+        worst = int(apart.argmax())
+        if apart[worst] > 1 + TOLERANCE:
+            raise MismatchError(
+                f"{run.store.path}: {column} of sample {domain.columns['id'][rows[worst]]} is "
+                f"{ours[worst]:g} in domain {domain.name} and {theirs[worst]:g} in {clean.name}: "
+                "their feature maps do not show the same place; bring both to one pixel size "
+                "(extract wsi --mpp, extract mri --spacing)"
+            )
+    if unknown:
+        progress.warn(
+            f"{run.store.path}: the size of a pixel is known of domain {domain.name} or "
+            f"{clean.name} alone; that both have the same scale is assumed"
+        )
+
+
+def _numbers(domain: Domain, column: str, rows: Sequence[int]) -> Float64:
+    """Return the positive numbers of a column, NaN where there is none."""
+    if column not in domain.columns or domain.columns[column].dtype.kind not in "iuf":
+        return np.full(len(rows), np.nan)
+    found = domain.columns[column][list(rows)].astype(np.float64)
+    return np.where(found > 0, found, np.nan)

@@ -1,11 +1,11 @@
-"""What people see of the counts: IoU in a small table, classes that are nowhere, a forecast."""
+"""What people see of the counts: IoU in a small table, and classes that are nowhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -13,18 +13,17 @@ from skiptool.metrics.overlap import iou, mean_iou
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.names import Arch
 from skiptool.records import Shift, Table
-from skiptool.steps.predict.run import Part, Run
+from skiptool.steps.predict.run import Run
 from skiptool.steps.predict.selection import FOLD
-from skiptool.steps.predict.substituting import clean_parts
 from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.ensembles import Ensemble
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-    Totals = Mapping[tuple[int, str, Shift, str | None], Int64]
+    Totals: TypeAlias = Mapping[tuple[int, str, Shift, str | None], Int64]
 
-__all__ = ["absent_classes", "forecast", "iou_table"]
+__all__ = ["absent_classes", "iou_table"]
 
 
 def iou_table(run: Run, totals: Totals) -> Table:
@@ -109,24 +108,3 @@ def absent_classes(run: Run, totals: Totals) -> str | None:
         f"{run.store.path}: {'; '.join(lacking)}: the IoU of such a class is 0 where it is "
         "predicted all the same, else it has none (NaN) and is left out of means"
     )
-
-
-def forecast(run: Run, masks: bool) -> dict[str, int]:
-    """Numbers of what would be made."""
-    rows = images = pixels = 0
-    for part in run.parts:
-        passes = _passes(run, part)
-        images += len(part.indices)
-        rows += len(part.indices) * passes * len(run.store.classes) ** 2
-        pixels += len(part.indices) * passes * part.domain.height * part.domain.width
-    found = {"models": len(run.models), "shifts": len(run.shifts), "images": images, "rows": rows}
-    if run.ensembles:
-        found["ensembles"] = len(run.ensembles)
-    return found | {"bytes before compression": rows * np.int64().itemsize + pixels * masks}
-
-
-def _passes(run: Run, part: Part) -> int:
-    """Count the predictions of each sample of a part."""
-    if run.substitutions:
-        return sum(len(clean_parts(run, number)) for number in part.models) * len(run.shifts)
-    return len(run.predictors(part)) * len(run.shifts)

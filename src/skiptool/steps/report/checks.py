@@ -15,9 +15,9 @@ _NEEDED = {
         *("dataset", "dataset_id", "domain", "split", "arch", "encoder", "pruning"),
         *("model_id", "shift", "sample", "subject", "truth", "predicted", "pixels"),
     ),
-    Kind.SHIFT: ("reference", "reference_id", "other", "other_id", "layer", "metric", "value"),
+    Kind.SHIFT: ("reference", "other", "layer", "metric", "value"),
 }
-"""Columns that have a value in every row."""
+"""Columns that have a value in every row; stores that others made have no id."""
 
 _SHIFTS = {Kind.PREDICTIONS: ("shift",), Kind.SHIFT: ("shift", "reference_shift")}
 

@@ -13,7 +13,7 @@ from skiptool.names import Kind
 from skiptool.steps.report.checks import check_table
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.header import Lineage
-from skiptool.stores.lookup import kind_of, lineage_of
+from skiptool.stores.lookup import at_hand, kind_of, lineage_of
 from skiptool.stores.masks import MaskStore, open_masks
 from skiptool.stores.tables import MetricTable, open_table
 
@@ -74,13 +74,14 @@ class Inputs:
         return found
 
 
-def read_inputs(paths: Sequence[Path]) -> Inputs:
+def read_inputs(places: Sequence[Path | str]) -> Inputs:
     """Open what a report is to be made from.
 
     Parameters
     ----------
-    paths : sequence of Path
-        Tables of predictions, shifts, training and registration; dataset and mask stores.
+    places : sequence of Path or str
+        Tables of predictions, shifts, training and registration, local or behind a URL; dataset
+        and mask stores.
 
     Returns
     -------
@@ -92,34 +93,42 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     FormatError
         If something is missing, damaged, of a kind that has no figure, or holds what
         :func:`skiptool.steps.report.checks.check_table` refuses.
+    ArgumentError, SourceError
+        If a URL cannot be read.
     """
     inputs = Inputs()
+    known: set[tuple[Kind, str]] = set()
+    for place in places:
+        with at_hand(place) as path:
+            _add(inputs, path, known)
+    return inputs
+
+
+def _add(inputs: Inputs, path: Path, known: set[tuple[Kind, str]]) -> None:
+    """Open one input and put it in its place, unless it is known."""
     tables = {
         Kind.PREDICTIONS: inputs.predictions,
         Kind.SHIFT: inputs.shifts,
         Kind.HISTORY: inputs.histories,
         Kind.REGISTRATION: inputs.registrations,
     }
-    known: set[tuple[Kind, str]] = set()
-    for path in paths:
-        kind = kind_of(path)
-        if kind not in (*tables, Kind.DATASET, Kind.MASKS):
-            raise FormatError(
-                f"{path}: of kind {kind.value}, which has no figure; give tables of 'skiptool "
-                "predict', 'hellinger', 'train' and 'extract wsi', or the stores of the images and "
-                "of the predicted masks"
-            )
-        table = open_table(path, kind) if kind in tables else None
-        header = lineage_of(path) if table is None else table.lineage
-        if header is None or (kind, header.id) in known:
-            continue
-        known.add((kind, header.id))
-        inputs.origins.append((path.name, header))
-        if table is not None:
-            check_table(table)
-            tables[kind].append(table)
-        elif kind is Kind.DATASET:
-            inputs.datasets.append(open_dataset(path))
-        else:
-            inputs.masks.append(open_masks(path))
-    return inputs
+    kind = kind_of(path)
+    if kind not in (*tables, Kind.DATASET, Kind.MASKS):
+        raise FormatError(
+            f"{path}: of kind {kind.value}, which has no figure; give tables of 'skiptool "
+            "predict', 'hellinger', 'train' and 'extract wsi', or the stores of the images and "
+            "of the predicted masks"
+        )
+    table = open_table(path, kind) if kind in tables else None
+    header = lineage_of(path) if table is None else table.lineage
+    if header is None or (kind, header.id) in known:
+        return
+    known.add((kind, header.id))
+    inputs.origins.append((path.name, header))
+    if table is not None:
+        check_table(table)
+        tables[kind].append(table)
+    elif kind is Kind.DATASET:
+        inputs.datasets.append(open_dataset(path))
+    else:
+        inputs.masks.append(open_masks(path))

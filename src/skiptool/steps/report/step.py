@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.figures.page import Origin, render_page
 from skiptool.names import Kind, PictureFormat
-from skiptool.records import SILENT, Outcome, Progress, Table
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_places
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs
 from skiptool.steps.report.overview import once_trained, overview
 from skiptool.stores.header import Lineage, Making, lineage
+from skiptool.stores.remote import last_part, located, public
 from skiptool.stores.schemas import REPORT
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import write_table
 
 if TYPE_CHECKING:
@@ -27,14 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["NUMBERS", "write_report"]
 
 NUMBERS = "report.parquet"
-"""The table of a report whose figures alone are written; beside a page it has the page's name."""
+"""The table of a report whose figures alone are written."""
+
+NUMBERS_OF_PAGE = "numbers.parquet"
+"""What the table beside a page is called behind the page's name: ``report-numbers.parquet``."""
 
 
 def write_report(
-    tables: Sequence[Path],
-    out: Path | None = None,
+    tables: Sequence[Path | str] | Path | str,
+    out: Path | str | None = None,
     *,
-    figures: Path | None = None,
+    figures: Path | str | None = None,
     formats: Sequence[PictureFormat] = (PictureFormat.PDF,),
     title: str = "skiptool report",
     level: float = 0.95,
@@ -47,13 +51,13 @@ def write_report(
 
     Parameters
     ----------
-    tables : sequence of Path
-        Tables of predictions, shifts, training and registration, in any mixture; dataset stores
-        for sheets of their images, mask stores for examples of predictions.
-    out : Path, optional
-        HTML page to write; its numbers go beside it as a table of the same name (``.parquet``).
+    tables : sequence of Path or str
+        Tables of predictions, shifts, training and registration, in any mixture, also behind a
+        URL; dataset stores for sheets of their images, mask stores for examples of predictions.
+    out : Path or str, optional
+        HTML page to write; its numbers go beside it as a table, ``NAME-numbers.parquet``.
         Without a page the outcome's tables hold the numbers.
-    figures : Path, optional
+    figures : Path or str, optional
         Folder for the figures as files; made if its parent exists.
     formats : sequence of PictureFormat
     title : str
@@ -81,49 +85,57 @@ def write_report(
     Raises
     ------
     ArgumentError
-        If ``level`` is no level, or the page has the name of a table.
+        If ``level`` is no level, the page has the suffix of another format, or an output would
+        take the place of an input.
     FormatError
         If a table is missing, damaged, or of a kind that has no figure; or if, without a page or
         figures, there is no number to print.
     ExistsError
         If an output exists.
     """
+    tables, out, figures = as_places(tables), as_path(out), as_path(figures)
     if not 0 < level < 1:
         raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
-    numbers = _numbers(out, figures)
-    for path in filter(None, (out, numbers)):
-        if path.parent != figures:  # which may have to be made
-            check_free(path, overwrite=overwrite, resume=False)
-    inputs = read_inputs(tables)
-    shown = exhibits(inputs, level, seed, forecast=forecast)
-    _tell(unmet(inputs, shown, forecast), progress)
-    caution = once_trained(inputs)
-    printed = () if out is not None else printed_tables(shown)
-    if numbers is None:
-        _caution(caution, progress)
-        return Outcome(tables=_some(printed, tables))
-    drawn, lacking = pictures(inputs)
-    _tell(lacking, progress)
-    named = with_names([*shown, *drawn])
-    folder = None if figures is None else Folder(figures, tuple(formats), overwrite)
-    if folder is not None:
-        folder.make([name for name, _ in named])
-    _caution(caution, progress)
-    sections, files = draw(named, folder, inline=out is not None, progress=progress)
-    asked = {"forecast": True} if forecast else {}
-    parameters = {"title": title, "level": level, "seed": seed, **asked}
-    making = Making("report", tuple(tables), parameters, {"out": out, "figures": figures})
-    ids = [header.id for _, header in inputs.origins]
-    header = lineage(Kind.REPORT, making, [ids, level, seed, *asked])
-    with staged(numbers, overwrite=overwrite) as partial:
-        write_table(partial, header, *as_columns(named, REPORT))
     if out is not None:
-        origins = [_origin(*each) for each in [(out.name, header), *inputs.origins]]
-        summary, facts = overview(inputs, named)
-        page = render_page(title, sections, origins, summary=summary, facts=facts, caution=caution)
-        with staged(out, overwrite=overwrite) as partial:
-            partial.write_text(page, encoding="utf-8")
-    return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
+        check_form(out, Form.PAGE)
+    with guarded(tables):
+        numbers = _numbers(out, figures)
+        for path in filter(None, (out, numbers)):
+            if path.parent != figures or figures.is_dir():  # else it has to be made
+                check_free(path, overwrite=overwrite, resume=False)
+        inputs = read_inputs(tables)
+        shown = exhibits(inputs, level, seed, forecast=forecast)
+        _tell(unmet(inputs, shown, forecast), progress)
+        caution = once_trained(inputs)
+        printed = () if out is not None else printed_tables(shown)
+        if numbers is None:
+            _caution(caution, progress)
+            return Outcome(tables=_some(printed, tables))
+        drawn, lacking = pictures(inputs)
+        _tell(lacking, progress)
+        named = with_names([*shown, *drawn])
+        folder = None if figures is None else Folder(figures, tuple(formats), overwrite)
+        if folder is not None:
+            folder.make([name for name, _ in named])
+        _caution(caution, progress)
+        sections, files = draw(named, folder, inline=out is not None, progress=progress)
+        asked = {"forecast": True} if forecast else {}
+        parameters = {"title": title, "level": level, "seed": seed, **asked}
+        arguments = [public(str(table)) for table in tables]
+        making = Making("report", arguments, parameters, {"out": out, "figures": figures})
+        ids = [header.id for _, header in inputs.origins]
+        header = lineage(Kind.REPORT, making, [ids, level, seed, *asked])
+        with staged(numbers, overwrite=overwrite) as partial:
+            write_table(partial, header, *as_columns(named, REPORT))
+        if out is not None:
+            origins = [_origin(*each) for each in [(out.name, header), *inputs.origins]]
+            summary, facts = overview(inputs, named)
+            page = render_page(
+                title, sections, origins, summary=summary, facts=facts, caution=caution
+            )
+            with staged(out, overwrite=overwrite) as partial:
+                partial.write_text(page, encoding="utf-8")
+        return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
 
 
 def _caution(text: str, progress: Progress) -> None:
@@ -138,26 +150,21 @@ def _tell(lines: Sequence[str], progress: Progress) -> None:
         progress.warn(line)
 
 
-def _some(printed: tuple[Table, ...], given: Sequence[Path]) -> tuple[Table, ...]:
+def _some(printed: tuple[Table, ...], given: Sequence[Path | str]) -> tuple[Table, ...]:
     if not printed:
+        names = ", ".join(last_part(located(place)) for place in given)
         raise FormatError(
-            f"{', '.join(path.name for path in given)}: no numbers to print; give tables with "
-            "rows, or --out for a page of images"
+            f"{names}: no numbers to print; give tables with rows, or --out for a page of images"
         )
     return printed
 
 
 def _numbers(out: Path | None, figures: Path | None) -> Path | None:
-    """Where the numbers go: beside the page, else among the figures."""
+    """Where the numbers go: beside the page under a name of their own, else among the figures."""
     if out is None:
         return None if figures is None else figures / NUMBERS
-    numbers = out.with_suffix(".parquet")
-    if numbers == out:
-        raise ArgumentError(
-            f"{out}: the name of a table, which is written beside the page; give --out a name that "
-            "ends in .html"
-        )
-    return numbers
+    page = out.suffix.lower() in Form.PAGE.value[1]
+    return out.with_name(f"{out.stem if page else out.name}-{NUMBERS_OF_PAGE}")
 
 
 def _origin(name: str, header: Lineage) -> Origin:

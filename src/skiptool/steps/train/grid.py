@@ -47,6 +47,15 @@ class _Grid:
         """Hand a warning on."""
         self._progress.warn(line)
 
+    def say(self, line: str) -> None:
+        """Hand a line on."""
+        self._progress.say(line)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is shown."""
+        return self._progress.quiet
+
 
 class _Both:
     def __init__(self, own: Task, whole: Task, note: str) -> None:

@@ -43,8 +43,8 @@ __all__ = ["train_fold", "train_models"]
 
 
 def train_fold(
-    data: Path,
-    out: Path,
+    data: Path | str,
+    out: Path | str,
     *,
     fold: int = 0,
     repeat: int = 0,
@@ -64,7 +64,7 @@ def train_fold(
 
     Parameters
     ----------
-    data, out : Path
+    data, out : Path or str
         Dataset store; folder of runs.
     fold : int
         Fold to validate on.
@@ -108,8 +108,8 @@ def train_fold(
 
 
 def train_models(
-    data: Path,
-    out: Path,
+    data: Path | str,
+    out: Path | str,
     *,
     domain: str | None = None,
     encoders: Sequence[str] = ("resnet18",),
@@ -140,9 +140,9 @@ def train_models(
 
     Parameters
     ----------
-    data : Path
+    data : Path or str
         Dataset store.
-    out : Path
+    out : Path or str
         Folder of runs; model folders are made below it.
     domain : str, optional
         Domain to train on; needed where several hold training samples.
@@ -192,6 +192,7 @@ def train_models(
     ExistsError
         If a model folder exists.
     """
+    data, out = Path(data), Path(out)
     settings = protocol or Training(fold=0)
     check_protocol(settings)
     check_loggers(loggers)

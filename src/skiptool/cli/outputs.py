@@ -1,0 +1,91 @@
+"""Output paths as they are typed: what each command writes where, and what it must not touch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from skiptool.cli.inputs import refuse_url
+from skiptool.errors import ArgumentError
+from skiptool.stores.staging import Form, check_form, check_spared
+
+__all__ = ["check_outputs", "words_read"]
+
+_EXTRACTED: Final = {"out": Form.STORE, "qc": Form.FOLDER, "export": Form.FOLDER}
+
+WRITTEN: Final[Mapping[str, Mapping[str, Form]]] = {
+    "synth": {"out": Form.STORE, "export": Form.FOLDER, "save_templates": Form.FOLDER},
+    "extract wsi": _EXTRACTED,
+    "extract images": _EXTRACTED,
+    "extract mri": _EXTRACTED,
+    "train": {"out": Form.FOLDER},
+    "predict": {"out": Form.TABLE, "masks": Form.STORE, "overlays": Form.FOLDER},
+    "features": {"out": Form.STORES},
+    "hellinger": {"out": Form.TABLE},
+    "report": {"out": Form.PAGE, "figures": Form.FOLDER},
+}
+"""Options that name what a command writes, and what that is."""
+
+_READ: Final = (
+    *("data", "models", "stores", "reference", "tables", "paths", "manifest", "source", "table"),
+    *("images", "masks", "templates", "annotations", "encoder_weights", "weights", "mask"),
+)
+"""Parameters that name what a command reads, unless it writes there."""
+
+_MODEL: Final = "model:"
+"""What stands before the folder of ``extract wsi --mask``."""
+
+
+def check_outputs(command: str, given: Mapping[str, Any]) -> None:
+    """Refuse URLs, and outputs whose names promise another format, are alike, or are inputs.
+
+    Parameters
+    ----------
+    command : str
+        Its name, ``extract wsi``.
+    given : mapping
+        Its parameters as they were typed.
+
+    Raises
+    ------
+    ArgumentError
+        If a suffix is wrong, two outputs are one path, an output would destroy an input, or a URL
+        is given where a local path is needed.
+    ExistsError
+        If a file stands where a folder is to be made, or the other way round.
+    """
+    written = WRITTEN.get(command, {})
+    for name in _READ:
+        value = given.get(name)
+        if isinstance(value, Path) and name not in written:
+            refuse_url(value, "is read from a local disk only; copy it here first")
+    found: dict[Path, str] = {}
+    for name, form in written.items():
+        option = f"--{name.replace('_', '-')}"
+        for word in _words(given.get(name)):
+            refuse_url(word, f"{option} is written to a local disk only; give a local path")
+            path = Path(word)
+            check_spared(path)
+            check_form(path, form, option)
+            place = Path(os.path.realpath(path))
+            if place in found:
+                raise ArgumentError(f"{option} {word}: is {found[place]} too; give another path")
+            found[place] = option
+
+
+def words_read(command: str, given: Mapping[str, Any]) -> list[str]:
+    """Return the paths that a command reads, as they were typed; stdin is not looked at."""
+    written = WRITTEN.get(command, {})
+    names = [name for name in _READ if name not in written]
+    return [word for name in names for word in _words(given.get(name)) if word not in ("", "-")]
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yield the paths in what typer hands over: of ``--export FORM DIR`` the folder."""
+    if isinstance(value, tuple):
+        value = value[-1]
+    for word in value if isinstance(value, list) else [value]:
+        if isinstance(word, str | os.PathLike):
+            yield str(word).removeprefix(_MODEL)

@@ -1,0 +1,116 @@
+"""``skiptool study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skiptool.cli import inputs, options
+from skiptool.cli.console import command
+from skiptool.names import Precision
+from skiptool.records import ORIGINAL, Outcome, Progress
+
+
+@command
+def study(
+    data: Annotated[str, typer.Argument(help="Dataset store, or - for its path on stdin.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="PATH", help="Folder of the study.")
+    ] = "study",
+    train_domain: Annotated[
+        str | None,
+        typer.Option(help="Domain to train on, if several have training samples."),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Dataset store to test on [default: DATA].")
+    ] = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(help="Trained models, or folders of them, instead of training; repeatable."),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Encoder, repeatable [default: resnet18].")
+    ] = None,
+    arch: Annotated[
+        str, typer.Option(metavar="NAME", help="unet, unetplusplus, linknet or manet.")
+    ] = "unet",
+    prune: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Remove the uppermost K skip connections, repeatable [default: 0, 1 and 4]."
+        ),
+    ] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="Validation fold, repeatable [default: all].")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Trainings of each fold.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 8,
+    lr: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 1e-4,
+    lr_step: Annotated[int, typer.Option(min=1, help="Epochs between decays.")] = 15,
+    encoder_weights: Annotated[
+        str, typer.Option(metavar="imagenet|none|FILE", help="Weights the encoder starts from.")
+    ] = "imagenet",
+    split: Annotated[str, typer.Option(help="Samples to test on: test, all or train.")] = "test",
+    shift: options.Shifts = None,
+    permutations: Annotated[int, typer.Option(min=0, help="Permutations of each test.")] = 199,
+    substitute: Annotated[
+        bool,
+        typer.Option(
+            "--substitute/--no-substitute",
+            help="Substitute skip connections where domains show the same samples.",
+        ),
+    ] = True,
+    keep_features: Annotated[
+        bool, typer.Option("--keep-features", help="Keep the activations of every network.")
+    ] = False,
+    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
+    precision: options.PrecisionOption = Precision.AUTO,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    *,
+    progress: Progress,
+) -> Outcome:
+    """Train on one domain, test on all, measure how far the shift reaches, and write the report.
+
+    Each step is a skiptool command of its own, which is shown; commands.sh keeps them. Run the
+    same line again to go on after an interruption. Other options of a step: run that step by hand.
+    With a single domain, its images are shifted as in the paper (predict --sweep paper).
+
+    Example: skiptool study data.zarr --train-domain A --fold 0 --epochs 20 -o study
+    """
+    path = inputs.one_path(data, "dataset store")
+    options.skips(prune, None)
+    named = [str(each) for each in options.shifts(shift) if each != ORIGINAL]
+    from skiptool.steps.study import Options, run_study
+
+    train = {
+        **{"encoder": encoder or ["resnet18"], "arch": arch},
+        **{"prune": [str(each) for each in prune or (0, 1, 4)]},
+        **{"fold": [str(each) for each in fold or ()], "repeats": str(repeats)},
+        **{"epochs": str(epochs), "batch-size": str(batch_size), "lr": f"{lr:g}"},
+        **{"lr-step": str(lr_step), "encoder-weights": encoder_weights},
+        **{"precision": precision.value},
+    }
+    return run_study(
+        path,
+        Path(out),
+        train_domain=train_domain,
+        test=test,
+        models=models or (),
+        options=Options(
+            train=train,
+            predict={"precision": precision.value},
+            compute={"device": device},
+            shifts=named,
+            split=split,
+            permutations=permutations,
+            seed=seed,
+            substitute=substitute,
+            keep_features=keep_features,
+        ),
+        title=title,
+        progress=progress,
+    )

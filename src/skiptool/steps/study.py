@@ -1,0 +1,438 @@
+"""``skiptool study``: from a dataset to a report.
+
+A study trains networks on one domain, tests them on all, measures how far the shift reaches into
+each network, substitutes skip connections where that is possible, and writes the report. Every step
+is a ``skiptool`` command of its own, run in a process of its own: what is shown is what ran, each
+step can be repeated by hand, and an interrupted study goes on with the step at which it stopped.
+
+Which steps there are depends on the data. With several domains, the shift is that between the
+training domain and each of the others. With a single domain, the shifts are the controlled ones of
+the paper (section IV.A).
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
+from skiptool.names import Split
+from skiptool.records import SILENT, Outcome, Progress
+from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
+from skiptool.stores.features import open_features
+from skiptool.stores.runs import model_folders
+from skiptool.stores.staging import whole_file
+
+__all__ = ["MEASURED", "Options", "run_study"]
+
+RECORD: Final = "study.json"
+"""File of a study's folder that says what it is of."""
+
+MEASURED: Final = ("brightness=0.5", "brightness=0.75", "brightness=1.5", "contrast=0.5")
+"""Shifts of a single domain under which distances are measured and skip connections substituted."""
+
+COLOUR: Final = "saturation=0"
+"""The same for images that have colours."""
+
+SAME_SCALE: Final = 0.01
+"""Pixel sizes of two domains may differ by this share for their feature maps to be exchanged."""
+
+MEASURES: Final = ("hellinger", "covariance", "classifier")
+
+_PATIENCE: Final = 20.0
+"""Seconds that an interrupted step has to clean up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a study passes on to its steps.
+
+    Attributes
+    ----------
+    train : mapping of str to str or sequence of str
+        Options of ``skiptool train`` and their values, such as ``{"epochs": "12"}``. A sequence
+        repeats the option.
+    predict : mapping of str to str
+        Options of ``skiptool predict``, such as ``{"precision": "32"}``.
+    compute : mapping of str to str
+        Options of every step that runs a network, such as ``{"device": "cuda"}``.
+    shifts : sequence of str
+        Controlled shifts (``brightness=0.5``) instead of the default ones; with several domains
+        the training domain is tested under them too.
+    split : str
+        Samples to test on: ``test``, ``all`` or ``train``.
+    permutations, seed : int
+        Of the distances.
+    substitute : bool
+        Substitute skip connections where the data allow it.
+    keep_features : bool
+        Keep the activations, which can take far more room than the data.
+    """
+
+    train: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    predict: Mapping[str, str] = field(default_factory=dict)
+    compute: Mapping[str, str] = field(default_factory=dict)
+    shifts: Sequence[str] = ()
+    split: str = Split.TEST
+    permutations: int = 199
+    seed: int = 0
+    substitute: bool = True
+    keep_features: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """What is compared with what.
+
+    Attributes
+    ----------
+    reference : str
+        Domain that was trained on.
+    others : tuple of str
+        All other domains that hold samples to test on.
+    aligned : tuple of str
+        Those of them that show the same places at the same scale as the reference.
+    shifts : tuple of str
+        Controlled shifts to measure; the reference domain is tested under them.
+    """
+
+    data: Path
+    test: Path
+    out: Path
+    reference: str
+    others: tuple[str, ...]
+    aligned: tuple[str, ...]
+    shifts: tuple[str, ...]
+    options: Options
+
+
+def run_study(
+    data: Path | str,
+    out: Path | str = "study",
+    *,
+    train_domain: str | None = None,
+    test: Path | str | None = None,
+    models: Sequence[Path | str] = (),
+    options: Options | None = None,
+    title: str | None = None,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Train on one domain, test on all, measure the shift layer by layer, and write a report.
+
+    Parameters
+    ----------
+    data : Path
+        Dataset store to train on.
+    out : Path
+        Folder of the study. A second call with the same arguments goes on where the first stopped.
+    train_domain : str, optional
+        Domain to train on; needed if several have training samples.
+    test : Path, optional
+        Dataset store to test on, if it is another one.
+    models : sequence of Path
+        Trained models, or folders of them, to use instead of training.
+    options : Options, optional
+    title : str, optional
+        Title of the report.
+    progress : Progress
+        Each command is shown before it runs.
+
+    Returns
+    -------
+    Outcome
+        Output: the report. Side outputs: the tables.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such domain, or several could be meant.
+    MismatchError
+        If there are no samples to test on.
+    ExistsError
+        If the folder holds a study of other data or with other options.
+    SkiptoolError
+        If a step fails; the step has said why.
+    """
+    options = options or Options()
+    tested = None if test is None else Path(test)
+    study = _planned(Path(data), Path(out), train_domain, tested, options, progress)
+    _begin(study, [str(each) for each in models])
+    steps = _Steps(study.out, progress)
+    trained = [str(each) for each in models] or _train(study, steps)
+    tables = [*_predict(study, steps, trained), *_measure(study, steps, trained)]
+    page = study.out / "report.html"
+    if not models:
+        tables += [str(Path(model) / "history.parquet") for model in trained]
+    registered = study.test.with_name(f"{study.test.stem}-qc") / "registration.parquet"
+    extra = [str(registered)] if registered.exists() else []
+    steps.run(
+        *("report", *tables, *extra, str(study.test), "-o", str(page)),
+        *("--figures", str(study.out / "figures"), "--overwrite"),
+        *("--title", title or f"Trained on {study.reference}"),
+    )
+    summary = {
+        **{"trained on": study.reference, "tested on": list(study.others) or list(study.shifts)},
+        **{"models": len(trained), "commands": steps.count},
+    }
+    return Outcome((page,), tuple(map(Path, tables)), summary, tuple(steps.incomplete))
+
+
+def _planned(
+    data: Path,
+    out: Path,
+    domain: str | None,
+    test: Path | None,
+    options: Options,
+    progress: Progress,
+) -> _Study:
+    """Find the domains; say what is assumed of them."""
+    store = open_dataset(data)
+    reference = _reference(store, domain)
+    tested = store if test is None else open_dataset(test)
+    split = None if options.split == "all" else options.split
+    held = {name: each for name, each in tested.domains.items() if each.select(split)}
+    if reference not in held:
+        raise MismatchError(
+            f"{tested.path}: domain {reference!r} has no {options.split} samples to compare the "
+            "others with; hold some out, or give --split all"
+        )
+    others = tuple(name for name in held if name != reference)
+    aligned = tuple(
+        name for name in others if _aligned(held[reference], held[name], split, progress)
+    )
+    shifts = tuple(options.shifts)
+    if not others and not shifts:
+        shifts = MEASURED if held[reference].channels == 1 else (*MEASURED, COLOUR)
+    return _Study(data, test or data, out, reference, others, aligned, shifts, options)
+
+
+def _reference(store: DatasetStore, domain: str | None) -> str:
+    if domain is not None:
+        return store.domain(domain).name
+    trained = [name for name, each in store.domains.items() if each.select(Split.TRAIN)]
+    if len(trained) != 1:
+        found = f"{', '.join(trained)} have" if trained else "no domain has"
+        raise ArgumentError(
+            f"{store.path}: {found} training samples; name the domain to train on with "
+            "--train-domain"
+        )
+    return trained[0]
+
+
+def _aligned(reference: Domain, other: Domain, split: str | None, progress: Progress) -> bool:
+    """Whether two domains show the same places at the same scale."""
+    first, second = (
+        {str(each.columns["id"][index]) for index in each.select(split)}
+        for each in (reference, other)
+    )
+    if first != second:
+        return False
+    sizes = [_pixel_size(each) for each in (reference, other)]
+    if None not in sizes and abs(sizes[1] / sizes[0] - 1) > SAME_SCALE:  # type: ignore[operator]
+        progress.warn(
+            f"{other.name}: shows the same places as {reference.name} at {sizes[1]:g} instead of "
+            f"{sizes[0]:g} µm per pixel; skip connections are not substituted between the two "
+            "(extract them with one --mpp)"
+        )
+        return False
+    return True
+
+
+def _pixel_size(domain: Domain) -> float | None:
+    """Return the median pixel size in µm, None where it is not known."""
+    known = [float(each) for each in domain.columns.get("mpp", ()) if each == each]
+    return sorted(known)[len(known) // 2] if known else None
+
+
+def _begin(study: _Study, models: Sequence[str]) -> None:
+    """Record what the study is of; refuse a folder that holds another one."""
+    options = study.options
+    record: dict[str, Any] = {
+        "data": open_dataset(study.data).lineage.id,
+        "test": open_dataset(study.test).lineage.id,
+        "train_domain": study.reference,
+        "models": sorted(models),
+        "train": {name: _plain(value) for name, value in sorted(options.train.items())},
+        "shifts": list(study.shifts),
+        "split": options.split,
+        "permutations": options.permutations,
+        "seed": options.seed,
+    }
+    path = study.out / RECORD
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = [name for name in record if before.get(name) != record[name]]
+        if changed:
+            told = "; ".join(f"{n} was {before.get(n)!r}, now {record[n]!r}" for n in changed[:3])
+            raise ExistsError(f"{study.out}: holds a study with {told}; give another --out")
+        return
+    if study.out.exists() and any(study.out.iterdir()):
+        raise ExistsError(f"{study.out}: exists and holds no study; give another --out")
+    study.out.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _plain(value: str | Sequence[str]) -> str | list[str]:
+    return value if isinstance(value, str) else list(value)
+
+
+class _Steps:
+    """Runs commands, one after the other, and notes them in ``commands.sh``."""
+
+    def __init__(self, out: Path, progress: Progress) -> None:
+        self.count = 0
+        self.incomplete: list[str] = []
+        self._log = out / "commands.sh"
+        self._log.write_text("# The commands of the last run of this study, in order.\n")
+        self._progress = progress
+
+    def run(self, *words: str, to: Path | None = None) -> list[str]:
+        """Run ``skiptool`` with words and return the paths that it printed.
+
+        ``to`` is an output without ``--resume``: if it is there, nothing is run.
+        """
+        line = shlex.join(("skiptool", *words))
+        with self._log.open("a") as log:
+            log.write(f"{line}\n")
+        if to is not None and to.exists():
+            self._progress.say(f"{to}: is there already")
+            return [str(to)]
+        self._progress.say(f"$ {line}")
+        self.count += 1
+        quiet = ("--quiet",) if self._progress.quiet else ()
+        code, printed = _call((*words, *quiet))
+        if code == 3:
+            self.incomplete.append(f"skiptool {words[0]}: some inputs failed, see above")
+        elif code:
+            raise SkiptoolError(
+                f"'skiptool {words[0]}' ended with exit code {code}; once the cause is gone, run "
+                "the study again and it goes on from there"
+            )
+        return [each for each in printed.splitlines() if each]
+
+
+def _call(words: Sequence[str]) -> tuple[int, str]:
+    """Run one command in a process of its own; return its exit code and what it printed."""
+    command = [sys.executable, "-m", "skiptool", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            printed, _ = process.communicate()
+        except BaseException:
+            _end(process)
+            raise
+    return process.returncode, printed
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let a step end that was interrupted too; end it where it was not."""
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+
+
+def _train(study: _Study, steps: _Steps) -> list[str]:
+    """Train the networks and return their folders."""
+    options = study.options
+    return steps.run(
+        *("train", str(study.data), "--domain", study.reference),
+        *_words({**options.train, **options.compute}),
+        *("--seed", str(options.seed), "-o", str(study.out / "runs"), "--resume"),
+    )
+
+
+def _words(options: Mapping[str, str | Sequence[str]]) -> Iterator[str]:
+    """Write options as words of the command line."""
+    for name, value in options.items():
+        for each in (value,) if isinstance(value, str) else value:
+            yield from (f"--{name}", each)
+
+
+def _predict(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
+    """Segment all domains, then with substituted skip connections; return the tables."""
+    common = (
+        *(*models, "--data", str(study.test), "--split", study.options.split),
+        *_words({**study.options.predict, **study.options.compute}),
+        "--resume",
+    )
+    own = ("--domain", study.reference)
+    runs: dict[str, tuple[str, ...]] = {}
+    if study.others:
+        runs["predictions"] = ()
+    if study.shifts:
+        swept = ("--sweep", "paper") if not (study.others or study.options.shifts) else ()
+        runs["sweep" if study.others else "predictions"] = (
+            *own, "--shift", "original", *swept, *_repeated("--shift", study.shifts),
+        )  # fmt: skip
+    if study.options.substitute and study.aligned:
+        domains = _repeated("--domain", study.aligned)
+        clean = ("--clean-skips", "each", "--clean-domain", study.reference)
+        runs["substituted"] = (*domains, *clean)
+    if study.options.substitute and study.shifts:
+        name = "substituted-sweep" if study.others else "substituted"
+        runs[name] = (*own, "--clean-skips", "each", *_repeated("--shift", study.shifts))
+    tables = []
+    for name, words in runs.items():
+        table = study.out / f"{name}.parquet"
+        tables += steps.run("predict", *common, *words, "-o", str(table))
+    return tables
+
+
+def _repeated(option: str, values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for value in values for word in (option, value))
+
+
+def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
+    """Measure distances, one network at a time, and return the tables.
+
+    The activations of a network are deleted once they are compared, unless they are to be kept:
+    those of many networks can be a terabyte.
+    """
+    tables = []
+    for model in model_folders([Path(each) for each in models]):
+        name = f"{model.parent.name}-{model.name}"
+        table = study.out / f"shift-{name}.parquet"
+        folder = study.out / f"features-{name}"
+        if table.exists() and not (study.options.keep_features and not folder.exists()):
+            tables.append(str(table))
+            continue
+        stores = _features(study, steps, model, folder)
+        own = [each for each in stores if _is_reference(each, study.reference)]
+        others = [each for each in stores if each not in own]
+        measures = (*MEASURES, "paired-difference") if study.aligned or study.shifts else MEASURES
+        tables += steps.run(
+            *("hellinger", *own, *others, *_repeated("--metric", measures)),
+            *("--permutations", str(study.options.permutations)),
+            *("--seed", str(study.options.seed), "-o", str(table)),
+            to=table,
+        )
+        if not study.options.keep_features:
+            shutil.rmtree(folder)
+    return tables
+
+
+def _features(study: _Study, steps: _Steps, model: Path, folder: Path) -> list[str]:
+    common = (
+        *(str(model), "--data", str(study.test), "--split", study.options.split),
+        *(*_words(study.options.compute), "-o", str(folder), "--resume"),
+    )
+    stores = steps.run("features", *common) if study.others else []
+    if study.shifts:
+        shifts = () if study.others else ("--shift", "original")
+        own = ("--domain", study.reference, *shifts, *_repeated("--shift", study.shifts))
+        stores += steps.run("features", *common, *own)
+    return stores
+
+
+def _is_reference(store: str, domain: str) -> bool:
+    facts = open_features(Path(store)).facts
+    return facts["domain"] == domain and facts["shift"] in (None, "original")

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from skiptool.cli import main
+from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
+from skiptool.names import Split
+from skiptool.records import Sample
+from skiptool.steps import study
+from skiptool.steps.study import MEASURED, Options, run_study
+from small_stores import sample, write_dataset
+
+TRAIN = {
+    **{"prune": ["0"], "fold": ["0"], "epochs": "1", "batch-size": "4"},
+    **{"encoder-weights": "none", "precision": "32"},
+}
+
+
+def pictures(domain: str, count: int, split: Split, **new: Any) -> list[Sample]:  # noqa: ANN401
+    """Images of bright squares; the same ids and subjects in every domain."""
+    found = []
+    for index in range(count):
+        rng = np.random.default_rng([index, split == Split.TEST])
+        mask = np.zeros((32, 32), np.uint8)
+        top, left = rng.integers(2, 16, 2)
+        mask[top : top + 12, left : left + 12] = 1
+        mask[0, 0] = 2
+        light = 150 if domain == "a" else 90
+        image = np.repeat((30 + light * (mask == 1))[..., None], 3, axis=2).astype(np.uint8)
+        fold = -1 if split == Split.TEST else index % 2
+        facts: dict[str, Any] = {"subject": f"s{split}{index}", "split": split, "fold": fold}
+        one = sample(index, domain, (32, 32, 3), image=image, mask=mask, **facts)
+        found.append(replace(one, id=f"{split}{index}", columns={"mpp": 0.5}, **new))
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "two.zarr"
+    train = pictures("a", 8, Split.TRAIN)
+    write_dataset(path, [*train, *(p for d in "ab" for p in pictures(d, 4, Split.TEST))])
+    return path
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Run the commands in this process; return them."""
+    found: list[list[str]] = []
+
+    def call(words: Sequence[str]) -> tuple[int, str]:
+        found.append(list(words))
+        with redirect_stdout(io.StringIO()) as printed:
+            code = main(list(words))
+        return code, printed.getvalue()
+
+    monkeypatch.setattr(study, "_call", call)
+    return found
+
+
+def columns(path: Path, names: list[str]) -> dict[str, list[Any]]:
+    return pq.read_table(path, columns=names).to_pydict()
+
+
+def ask(data: Path, out: Path, **more: Any) -> Any:  # noqa: ANN401
+    how = {"train": TRAIN, "permutations": 9, **more.pop("options", {})}
+    return run_study(data, out, options=Options(**how), **more)
+
+
+def test_two_domains_from_training_to_the_page(
+    data: Path, tmp_path: Path, called: list[list[str]]
+) -> None:
+    out = tmp_path / "study"
+    found = ask(data, out)
+    assert found.outputs == (out / "report.html",)
+    assert found.failures == ()
+    assert found.summary["trained on"] == "a"
+    assert found.summary["tested on"] == ["b"]
+    scored = columns(out / "predictions.parquet", ["domain", "clean_skips"])
+    assert set(scored["domain"]) == {"a", "b"}
+    clean = columns(out / "substituted.parquet", ["domain", "clean_skips"])
+    assert set(clean["domain"]) == {"b"}
+    assert {"1", "bottleneck", "1+2+3+4"} <= {
+        each.partition("@")[0] for each in clean["clean_skips"]
+    }
+    (table,) = out.glob("shift-*.parquet")
+    rows = columns(table, ["reference_domain", "domain", "metric"])
+    assert set(zip(rows["reference_domain"], rows["domain"], strict=True)) == {("a", "b")}
+    assert "paired-difference" in rows["metric"]
+    assert not list(out.glob("features-*"))  # the activations were deleted
+    assert "IoU" in (out / "report.html").read_text()
+
+    # Again: what is there is not made again, and the commands can be read and repeated.
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    first = [words[0] for words in called]
+    assert first == ["train", "predict", "predict", "features", "hellinger", "report"]
+    called.clear()
+    ask(data, out)
+    assert [words[0] for words in called] == ["train", "predict", "predict", "report"]
+    assert {p: p.stat().st_mtime_ns for p in before if "report" not in p.name} == {
+        p: t for p, t in before.items() if "report" not in p.name
+    }
+    lines = (out / "commands.sh").read_text().splitlines()[1:]
+    assert [shlex.split(line)[:2] for line in lines] == [["skiptool", w[0]] for w in called]
+
+
+def test_a_single_domain_is_shifted_and_models_can_be_given(
+    data: Path, tmp_path: Path, called: list[list[str]]
+) -> None:
+    single = tmp_path / "one.zarr"
+    write_dataset(single, [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST)])
+    options = {"shifts": MEASURED[:1], "keep_features": True}
+    found = ask(single, tmp_path / "s", options=options)
+    assert found.summary["tested on"] == ["brightness=0.5"]
+    shifts = columns(tmp_path / "s/predictions.parquet", ["shift", "clean_skips"])
+    assert set(shifts["shift"]) == {"original", "brightness"}
+    assert len(list((tmp_path / "s").glob("features-*/*.zarr"))) == 2
+    called.clear()
+    ask(single, tmp_path / "t", models=[tmp_path / "s/runs"], options={"shifts": MEASURED[:1]})
+    assert called[0][0] == "predict"
+    assert not (tmp_path / "t/runs").exists()
+
+
+def test_other_places_or_another_scale_are_not_substituted(
+    tmp_path: Path, called: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "d.zarr"
+    coarse = [replace(p, columns={"mpp": 0.75}) for p in pictures("c", 4, Split.TEST)]
+    others = pictures("b", 3, Split.TEST)
+    write_dataset(
+        path,
+        [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST), *others, *coarse],
+    )
+    ask(path, tmp_path / "s")
+    assert [words[0] for words in called].count("predict") == 1
+    rows = columns(next((tmp_path / "s").glob("shift-*.parquet")), ["domain"])
+    assert set(rows["domain"]) == {"b", "c"}
+
+
+def test_another_study_in_the_folder_is_refused(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(ExistsError, match="holds no study"):
+        ask(data, out)
+    (out / "thesis.txt").unlink()
+    (out / "study.json").write_text(json.dumps({"seed": 3}))
+    with pytest.raises(ExistsError, match="give another --out"):
+        ask(data, out)
+
+
+def test_a_step_that_fails_ends_the_study(data: Path, tmp_path: Path, called: Any) -> None:  # noqa: ANN401
+    with pytest.raises(SkiptoolError, match="'skiptool train' ended with exit code 2"):
+        ask(data, tmp_path / "s", options={"train": {**TRAIN, "encoder": "resnet19"}})
+    assert len(called) == 1
+
+
+def test_the_domain_to_train_on_must_be_clear(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "d.zarr"
+    write_dataset(path, [p for d in "ab" for p in pictures(d, 4, Split.TRAIN)])
+    with pytest.raises(ArgumentError, match=r"a, b have training samples.*--train-domain"):
+        ask(path, tmp_path / "s")
+    with pytest.raises(MismatchError, match="no test samples"):
+        ask(path, tmp_path / "s", train_domain="a")
+    with pytest.raises(ArgumentError, match="no domain 'x'"):
+        ask(data, tmp_path / "s", train_domain="x")
+
+
+@pytest.mark.slow
+def test_as_processes_from_the_command_line(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", str(data), "-o", str(tmp_path / "s"), "--prune", "1", "--fold", "0"]
+    words += ["--epochs", "1", "--encoder-weights", "none", "--permutations", "9"]
+    assert main([*words, "--no-substitute"]) == 0
+    out, err = capfd.readouterr()
+    assert out == f"{tmp_path / 's' / 'report.html'}\n"
+    assert "$ skiptool train" in err

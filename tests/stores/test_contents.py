@@ -1,0 +1,113 @@
+"""What came in: counts against the pixels of the store, and what is warned of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heard import Heard
+from skiptool.records import Sample
+from skiptool.stores.contents import CONTENTS, tell_contents
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.journal import JOURNAL
+from small_stores import CLASSES, MAKING, sample, set_attributes, unseal, write_dataset
+
+MIXED = [*(sample(n) for n in range(20)), *(sample(n, "b", (5, 3, 1)) for n in range(3))]
+
+
+def even(each: Sample, label: int) -> Sample:
+    """Return a sample whose mask is one label, and whose image is of one colour."""
+    return replace(each, mask=np.full_like(each.mask, label), image=np.zeros_like(each.image) + 0)
+
+
+def test_shares_are_those_of_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "d.zarr"
+    write_dataset(path, [*MIXED, even(sample(30), 1), even(sample(31), 255)])
+    (table,) = tell_contents(path, heard := Heard())
+    data = open_dataset(path)
+    assert table.columns["domain"] == ["a", "b"]
+    assert table.columns["samples"] == [22, 3]
+    for place, (name, domain) in enumerate(data.domains.items()):
+        masks = np.stack([data.samples(name, [n]).read(0)[1] for n in range(len(domain))])
+        for label, header in (*enumerate(CLASSES), (255, "ignored")):
+            assert table.columns[header][place] == pytest.approx((masks == label).mean())
+    assert table.columns["images of one value"] == [2, 0]
+    assert table.columns["masks of one value"] == [2, 0]
+    assert heard.lines == [
+        "2 of 25 images are of one value throughout, the first: 030 in domain a",
+        "1 of 25 masks are cell (1) throughout, the first: 030 in domain a",
+        "1 of 25 masks are ignored (255) throughout, the first: 031 in domain a",
+    ]
+
+
+def test_a_uniform_colour_is_one_value_and_a_single_other_pixel_is_not(tmp_path: Path) -> None:
+    one = sample(0)
+    pink = np.broadcast_to(np.array([250, 120, 180], np.uint8), one.image.shape).copy()
+    spot = pink.copy()
+    spot[3, 2, 1] += 1
+    write_dataset(tmp_path / "d.zarr", [replace(one, image=pink), replace(sample(1), image=spot)])
+    (table,) = tell_contents(tmp_path / "d.zarr", Heard())
+    assert table.columns["images of one value"] == [1]
+
+
+def test_classes_without_a_pixel_are_told(tmp_path: Path) -> None:
+    none = [replace(s, mask=np.where(s.mask == 2, 1, s.mask).astype(np.uint8)) for s in MIXED]
+    write_dataset(tmp_path / "all.zarr", none)
+    tell_contents(tmp_path / "all.zarr", heard := Heard())
+    assert [line for line in heard.lines if line.startswith("class")] == [
+        "class debris (label 2) has not a single pixel; check --classes and --labels"
+    ]
+    write_dataset(tmp_path / "b.zarr", [*MIXED[:20], *none[20:]])
+    tell_contents(tmp_path / "b.zarr", heard := Heard())
+    assert "class debris (label 2) has not a single pixel in domain b; check" in heard.lines[0]
+
+
+def test_a_resumed_run_knows_what_the_first_one_wrote(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "whole.zarr", MIXED)
+    writer = DatasetWriter(tmp_path / "d.zarr", CLASSES, MAKING)
+    for each in MIXED[:18]:
+        writer.append(each)
+    writer = DatasetWriter(tmp_path / "d.zarr", CLASSES, MAKING)
+    assert writer.written("a") == 16
+    for each in MIXED[16:]:
+        writer.append(each)
+    writer.finish()
+    whole, resumed = (tell_contents(tmp_path / f"{n}.zarr", Heard()) for n in ("whole", "d"))
+    assert whole == resumed
+    assert whole[0].columns["samples"] == [20, 3]
+
+
+def test_stores_that_do_not_say_have_no_table(tmp_path: Path) -> None:
+    """Of early versions, and of runs that these began and this version ended."""
+    write_dataset(tmp_path / "d.zarr", MIXED)
+    set_attributes(unseal(tmp_path / "d.zarr"), **{CONTENTS: None})
+    assert tell_contents(tmp_path / "d.zarr", Heard()) == ()
+    writer = DatasetWriter(tmp_path / "e.zarr", CLASSES, MAKING)
+    for each in MIXED[:17]:
+        writer.append(each)
+    journal = tmp_path / "e.zarr" / JOURNAL
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines = [{k: v for k, v in line.items() if k != "contents"} for line in lines]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    writer = DatasetWriter(tmp_path / "e.zarr", CLASSES, MAKING)
+    for each in MIXED[16:]:
+        writer.append(each)
+    writer.finish()
+    assert tell_contents(tmp_path / "e.zarr", Heard()) == ()
+
+
+def test_classes_may_be_called_as_columns_are(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path / "d.zarr", ("domain", "samples", "ignored"), MAKING)
+    for each in MIXED:
+        writer.append(each)
+    writer.finish()
+    (table,) = tell_contents(tmp_path / "d.zarr", Heard())
+    assert list(table.columns) == [
+        *("domain", "samples", "label 0, domain", "label 1, samples", "ignored"),
+        *("label 255, ignored", "images of one value", "masks of one value"),
+    ]
