@@ -89,6 +89,7 @@ def extract_wsi(
     split: Annotated[str, typer.Option(help="Slides to take: train, test or all.")] = "all",
     test_fraction: Annotated[float, typer.Option(help="Share of test subjects.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Validation folds, grouped by subject.")] = 5,
+    train_domain: options.TrainDomain = None,
     qc: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures to check and registration.parquet [NAME-qc]."),
@@ -138,6 +139,7 @@ def extract_wsi(
         split=split,
         test_fraction=test_fraction,
         folds=folds,
+        train_domain=train_domain,
         seed=seed,
         qc=qc,
         pictures=pictures,

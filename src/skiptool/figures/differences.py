@@ -13,6 +13,7 @@ from skiptool.figures.exhibit import Shown
 from skiptool.figures.matrix import difference_matrix
 from skiptool.figures.score_grid import ScoreGrid
 from skiptool.figures.scores import ScoreMatrix, by_domain, by_shift
+from skiptool.figures.ties import tied_with
 from skiptool.metrics.scores import Score, mean_and_spread
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ class DifferenceMatrix:
             ):
                 r, c = np.unravel_index(place, values.shape)
                 value = scale.written(float(values[r, c]))
-                ends.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]})")
+                alike = len(tied_with(int(place), values.ravel().tolist()))
+                more = f" and {alike} more" if alike else ""
+                ends.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]}){more}")
             head = f"{group}, difference to the baseline" if group else "Difference to the baseline"
             sentences.append(f"{head}: {', '.join(ends)}.")
         return tuple(sentences)

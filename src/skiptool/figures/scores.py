@@ -12,6 +12,7 @@ from skiptool.figures.grid import Column, Row
 from skiptool.figures.matrix import iou_matrix
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
+from skiptool.figures.ties import tied_with
 from skiptool.figures.trainings import counted_at_most
 from skiptool.metrics.scores import Score, mean_and_spread
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
@@ -110,9 +111,14 @@ class ScoreMatrix:
             told = self._ends(told)
         return tuple(
             f"{self.grid.row_names()[r]}: {first[r]:.2f} ({names[0]}), lowest "
-            f"{self.values[r, c]:.2f} ({names[c]})."
+            f"{self.values[r, c]:.2f} ({', '.join(self._alike(r, c, names))})."
             for r, c in told
         )
+
+    def _alike(self, row: int, column: int, names: Sequence[str]) -> list[str]:
+        """Name the column of a row's lowest value with those of the same two digits."""
+        others = tied_with(column, self.values[row].tolist())
+        return [names[place] for place in sorted([column, *others])]
 
     def _ends(self, lowest: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Of each family keep the baseline and the rows whose lowest value is lowest, highest."""

@@ -119,3 +119,21 @@ def test_more_folds_than_subjects() -> None:
 def test_what_is_out_of_range_is_refused(fraction: float, folds: int) -> None:
     with refused(ArgumentError):
         dealt(scans(5, "A"), fraction, folds, 0, SILENT)
+
+
+def test_one_domain_is_trained_on() -> None:
+    slides = [*scans(10, "A"), *scans(4, "B", subject="b"), *scans(2, "A", subject="s3")]
+    heard = Heard()
+    found = dealt(slides, 0.2, 4, 0, heard, "A")
+    assert [side for side, _ in found[:10]].count(TEST) == 2
+    assert found[10:14] == [(TEST, -1)] * 4
+    assert found[14:] == [found[3]] * 2
+    assert heard.lines == []
+    with refused(ArgumentError, "--train-domain: the source says itself"):
+        dealt([*scans(1, "A", split=TRAIN), *scans(1, "B", split=TRAIN)], 0.2, 1, 0, heard, "A")
+    with refused(ArgumentError, "--train-domain C: expected one of A, B"):
+        dealt(slides, 0.2, 4, 0, heard, "C")
+    paired = dealt(scans(5), 0.2, 4, 0, heard, "B")
+    assert paired[:5] == paired[5:]
+    (line,) = heard.lines
+    assert line.startswith("--train-domain B: 4 inputs of domain A are of subjects")

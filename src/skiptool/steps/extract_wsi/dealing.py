@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy as np
 from skiptool.errors import SourceError
 from skiptool.names import Split
 from skiptool.records import Progress
-from skiptool.splits import assign_folds, hold_out
+from skiptool.splits import assign_folds, check_undecided, hold_out, train_on, trained_elsewhere
 from skiptool.steps.extract_wsi.survey import Surveyed
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Bool, Float64, Int64
+    from skiptool.records import Bool, Float64, Int64
 
 __all__ = ["dealt"]
 
@@ -25,22 +25,33 @@ def dealt(
     folds: int,
     seed: int,
     progress: Progress,
+    train_domain: str | None = None,
 ) -> list[tuple[Split, int]]:
     """Return split and fold (-1 for testing) of each slide.
 
     The manifest's column ``split`` decides where it is filled in; otherwise subjects are held out
-    so that both sides are annotated alike. A single subject cannot be split: it is for testing.
+    so that both sides are annotated alike; with a domain to train on, those of the others are all
+    for testing. A single subject cannot be split: it is for testing.
 
     Raises
     ------
     SourceError
         If the column is filled in for some slides only, or both ways for one subject.
     ArgumentError
-        If the fraction is out of range, or there are no folds.
+        If the fraction is out of range, there are no folds, or the domain to train on is not there
+        or not free to be chosen.
     """
     subjects = np.array([slide.row.subject for slide in slides], dtype=object)
     load = _load(slides)
-    test = _tested(slides, subjects, load, test_fraction, seed, progress)
+    asked = _asked(slides)
+    if train_domain is None:
+        test = _tested(slides, asked, load, test_fraction, seed, progress)
+    else:
+        check_undecided(any(asked.values()))
+        domains = [slide.row.domain for slide in slides]
+        test = train_on(train_domain, domains, subjects, load, test_fraction, seed)
+        for line in trained_elsewhere(train_domain, domains, test):
+            progress.warn(line)
     fold: Int64 = np.full(len(slides), -1, dtype=np.int64)
     trained_on = set(subjects[~test])
     training = len(trained_on)
@@ -60,14 +71,8 @@ def dealt(
     return [(Split.TRAIN if number >= 0 else Split.TEST, number) for number in fold.tolist()]
 
 
-def _tested(
-    slides: Sequence[Surveyed],
-    subjects: AnyArray,
-    load: Float64,
-    test_fraction: float,
-    seed: int,
-    progress: Progress,
-) -> Bool:
+def _asked(slides: Sequence[Surveyed]) -> dict[str, Split | None]:
+    """Return the split that the manifest asks for by subject."""
     asked: dict[str, Split | None] = {}
     for slide in slides:
         known = asked.setdefault(slide.row.subject, slide.row.split)
@@ -79,6 +84,17 @@ def _tested(
     if None in asked.values() and any(asked.values()):
         bare = next(slide.row.path for slide in slides if slide.row.split is None)
         raise SourceError(f"{bare}: split is empty, in other rows it is not; fill it in everywhere")
+    return asked
+
+
+def _tested(
+    slides: Sequence[Surveyed],
+    asked: Mapping[str, Split | None],
+    load: Float64,
+    test_fraction: float,
+    seed: int,
+    progress: Progress,
+) -> Bool:
     if any(asked.values()):
         return np.array([slide.row.split is Split.TEST for slide in slides])
     if len(asked) == 1 and test_fraction > 0:
@@ -89,7 +105,7 @@ def _tested(
         return np.ones(len(slides), dtype=np.bool_)
     if test_fraction == 0:
         return np.zeros(len(slides), dtype=np.bool_)
-    return hold_out(subjects, load, test_fraction, seed)
+    return hold_out([slide.row.subject for slide in slides], load, test_fraction, seed)
 
 
 def _said(split: Split | None) -> str:

@@ -50,6 +50,7 @@ def extract_slides(
     split: str = "all",
     test_fraction: float = 0.2,
     folds: int = 5,
+    train_domain: str | None = None,
     seed: int = 0,
     qc: Path | str | None = None,
     pictures: bool = True,
@@ -80,6 +81,9 @@ def extract_slides(
         Share of subjects held out for testing where the manifest has no column split.
     folds : int
         Validation folds of the training samples, grouped by subject.
+    train_domain : str, optional
+        Train on this domain: all subjects of the others are for testing, beside the share of its
+        own.
     seed : int
     qc : Path or str, optional
         Folder of pictures to check by eye and of ``registration.parquet``; by default beside
@@ -123,6 +127,7 @@ def extract_slides(
             **chosen.asked,
             **{"domain": list(domains), "split": split},
             **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
+            **({} if train_domain is None else {"train_domain": train_domain}),
         },
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
         made_from(rows, chosen),
@@ -136,7 +141,8 @@ def extract_slides(
         pool, mapper = stack.enter_context(SlidePool()), _mapper(stack, workers, dask)
         notes = None if dry_run else stack.enter_context(Notes(out, making, resume=resume))
         run = Run(chosen, seed, pool, mapper, progress, notes)
-        slides, dealing, others = _surveyed(run, rows, split, failures, test_fraction, folds)
+        sides = test_fraction, folds, train_domain
+        slides, dealing, others = _surveyed(run, rows, split, failures, sides)
         labels, unsorted = labelling(slides, chosen, progress)
         failures += unsorted
         if notes is None:
@@ -191,8 +197,7 @@ def _surveyed(
     rows: Sequence[SlideRow],
     split: str,
     failures: list[str],
-    test_fraction: float,
-    folds: int,
+    sides: tuple[float, int, str | None],
 ) -> tuple[list[Surveyed], list[tuple[Split, int]], set[str]]:
     """Survey all slides, deal them out to splits and folds, and keep those asked for.
 
@@ -204,7 +209,7 @@ def _surveyed(
         raise SourceError(f"all {len(failures)} slides failed, the first: {failures[0]}")
     told = SILENT if split == Split.TEST else run.progress
     with telling_failures(failures, run.progress):
-        dealing = dealt(slides, test_fraction, folds, run.seed, told)
+        dealing = dealt(slides, *sides[:2], run.seed, told, sides[2])
     chosen = [i for i, (side, _) in enumerate(dealing) if split in ("all", side)]
     if not chosen:
         raise SourceError(f"no slide is in split {split}; see the manifest's column split")
