@@ -135,9 +135,9 @@ def test_command_of_a_model_is_of_the_same_parameters(
     words = shlex.split(run("info", "--command", experiment.pruned).lines[0])[1:]
     # --resume compares every parameter with those of the model that is there.
     assert run(*words, "--resume").lines == [str(experiment.pruned)]
-    words[words.index("--epochs") + 1] = "2"
+    words[words.index("--batch-size") + 1] = "4"
     other = run(*words, "--resume")
-    assert (other.code, "epochs was 1, now 2" in other.line()) == (4, True)
+    assert (other.code, "batch_size was 8, now 4" in other.line()) == (4, True)
 
 
 @pytest.mark.parametrize(
