@@ -43,8 +43,8 @@ mpp=${MPP:-coarsest} paired=yes
 if [ "$mpp" = own ]; then paired=no; fi
 if [ "$mpp" = coarsest ]; then # listed once: a run that goes on has the same
     if [ ! -s slides.tsv ]; then
-        skiptool extract wsi "$manifest" --mode grid --split test "${common[@]}" -o test.zarr --dry-run \
-            >listed.tsv || [ $? -eq 3 ]
+        skiptool extract wsi "$manifest" --mode grid --split test "${common[@]}" \
+            -o test.zarr --dry-run >listed.tsv || [ $? -eq 3 ]
         mv listed.tsv slides.tsv
     fi
     mpp=$(python3 "$here/manifests.py" coarsest slides.tsv)

@@ -23,7 +23,7 @@
 #   SIZE=128                pixels of a patch
 #   MPP=coarsest|own|NUMBER micrometres per pixel: where slides are registered, feature maps of
 #                           scanners are put in each other's place, so all are brought to the
-#                           coarsest of the slides; own: each scanner's own, and no such substitution
+#                           coarsest of the slides; own: each scanner's own, no such substitution
 #   FOLDS=5                 validation folds to deal out, and what across_domains.sh takes
 #
 # Run it again to go on after an interruption.
