@@ -68,7 +68,8 @@ def about_substituted(found: Sequence[Substitution], measure: str) -> str:
         f"{_capital(measure)} where the decoder is fed some feature maps (rows: skip connections, "
         "L1 the uppermost, or the deepest map of the encoder, the bottleneck) as the network "
         f"computes them from {clean}, all others from {rest}. From confusion counts accumulated "
-        f"over the {first.split} samples of {first.dataset}; {_averaged(found)}{spread}. Nothing "
+        f"over the {first.split} samples of {first.dataset} (n = {_subjects(found)}); "
+        f"{_averaged(found)}{spread}. Nothing "
         "clean: the plain prediction. This is an intervention (activation patching). One part "
         "clean that brings the IoU back is enough to do so; whether it carries the shift alone, "
         "only its reverse says, in which that part alone is shifted (predict --shifted-skips). "
@@ -103,6 +104,13 @@ def about_regained(found: Sequence[Substitution], measure: str, level: float, sc
         text += "Below a value, where cells have room: its interval, zeros before the points left "
         text += "out. "
     return text + how_compared(gains, level)
+
+
+def _subjects(found: Sequence[Substitution]) -> str:
+    counts = sorted({one.regained.subjects for one in found})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} subjects"
+    return f"{counts[0]} subject{'s'[: counts[0] - 1]}"
 
 
 def _capital(measure: str) -> str:
