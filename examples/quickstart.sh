@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The paper's synthetic experiment, small but whole: about five minutes on two cores, no downloads.
+# The paper's synthetic experiment, small but whole: about ten minutes on two idle cores, no downloads.
 #
 #   examples/quickstart.sh [FOLDER]     results go to FOLDER (default: skiptool-quickstart)
 #
