@@ -2,6 +2,7 @@
 
 Usage: python examples/manifests.py SET FOLDER [--split FILE] [--mpp FACTOR] > manifest.csv
        python examples/manifests.py check MANIFEST
+       python examples/manifests.py coarsest SLIDES
 
 SET     what lies in FOLDER, and where the split comes from
 ms-cct  SLIDE_SCANNER.tif, anywhere (scc_01_cs2.tif), and scc.json; the authors' scc_dataset.csv
@@ -15,7 +16,8 @@ mv-mr   Training/Labeled and Testing of the M&Ms challenge and its CSV, which sa
 The table of the split lies in FOLDER or is given with --split; its val counts as train, as folds
 are made of both. --mpp FACTOR fills in the pixel size of Table I times FACTOR, for slides that do
 not say their own: 1 for scans in full resolution, 4 for copies a quarter as wide. Paths are written
-absolute. check says whether each row of a manifest names its split, and prints nothing if so.
+absolute. check says whether each row of a manifest names its split, and prints nothing if so;
+coarsest prints the largest pixel size of the slides that 'extract wsi --dry-run' has listed.
 
 Needs the standard library only.
 """
@@ -205,10 +207,23 @@ def check(manifest: Path) -> None:
             )
 
 
+def coarsest(slides: Path) -> str:
+    """Return the largest pixel size of a table of slides, to which all scanners can be brought."""
+    with slides.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    found = [row[name] for row in rows for name in ("mpp", "mpp_y") if row.get(name)]
+    try:
+        return max(found, key=float)
+    except ValueError:
+        raise Unusable(
+            f"{slides}: lists no slide whose pixel size is known; see what is said of them above"
+        ) from None
+
+
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="manifests.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("set", choices=[*SETS, "check"])
+    parser.add_argument("set", choices=[*SETS, "check", "coarsest"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", type=Path, help="table of the split, Slide and Dataset")
     parser.add_argument("--mpp", type=float, help="pixel size of Table I times this")
@@ -221,6 +236,8 @@ def main(words: Sequence[str]) -> None:
     asked = parsed(words)
     if asked.set == "check":
         return check(asked.folder)
+    if asked.set == "coarsest":
+        return print(coarsest(asked.folder))
     if not asked.folder.is_dir():
         raise Unusable(f"{asked.folder}: no such folder; unpack the data set there")
     asked.folder = asked.folder.resolve()

@@ -16,7 +16,9 @@
 #                           into tumor and non-tumor
 #   DRAWS=50 PATCHES=32     draws of 32 patches a slide; an epoch takes one (the paper: 50 epochs)
 #   SIZE=512 TISSUE=0.5     pixels of a patch; least share of tissue of a test patch
-#   MPP=                    micrometres per pixel, unless each scanner's own
+#   MPP=coarsest|own|NUMBER micrometres per pixel: feature maps of scanners are put in each other's
+#                           place, so all are brought to the coarsest of the slides; own: each
+#                           scanner's own, and no such substitution
 #   RESIDUAL=2              misalignment, pixels, above which a place is left out everywhere
 #   FOLDS=5                 validation folds to deal out, and what across_domains.sh takes
 #
@@ -37,7 +39,17 @@ mkdir -p "$folder"
 cd "$folder"
 common=(--classes "${CLASSES:-non-tumor=$normal;tumor=$tumor}" --patch-size "${SIZE:-512}"
     --folds "${FOLDS:-5}" --resume)
-if [ -n "${MPP:-}" ]; then common+=(--mpp "$MPP"); fi
+mpp=${MPP:-coarsest} paired=yes
+if [ "$mpp" = own ]; then paired=no; fi
+if [ "$mpp" = coarsest ]; then # listed once: a run that goes on has the same
+    if [ ! -s slides.tsv ]; then
+        skiptool extract wsi "$manifest" --mode grid --split test "${common[@]}" \
+            -o test.zarr --dry-run >listed.tsv || [ $? -eq 3 ]
+        mv listed.tsv slides.tsv
+    fi
+    mpp=$(python3 "$here/manifests.py" coarsest slides.tsv)
+fi
+if [ "$mpp" != own ]; then common+=(--mpp "$mpp"); fi
 
 # Exit code 3: some slides or patches were left out, and listed; the rest is whole.
 skiptool extract wsi "$manifest" --mode sampled --domain "$reference" --split train \
@@ -45,4 +57,4 @@ skiptool extract wsi "$manifest" --mode sampled --domain "$reference" --split tr
 skiptool extract wsi "$manifest" --mode grid --register "$reference" --split test \
     --min-tissue "${TISSUE:-0.5}" --max-residual "${RESIDUAL:-2}" "${common[@]}" \
     -o test.zarr || [ $? -eq 3 ]
-PAIRED=yes "$here/across_domains.sh" train.zarr test.zarr "$reference" "Tissue on all scanners"
+PAIRED=$paired "$here/across_domains.sh" train.zarr test.zarr "$reference" "Tissue on all scanners"

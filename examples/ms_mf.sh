@@ -20,7 +20,10 @@
 #   REGISTER=yes|no         no: scanners have other cases (MIDOG), so there is nothing to align, and
 #                           no skip connection of the same object to put in another's place
 #   RESIDUAL=2              misalignment, pixels, above which a test object is left out everywhere
-#   SIZE=128  MPP=          pixels of a patch; micrometres per pixel, unless each scanner's own
+#   SIZE=128                pixels of a patch
+#   MPP=coarsest|own|NUMBER micrometres per pixel: where slides are registered, feature maps of
+#                           scanners are put in each other's place, so all are brought to the
+#                           coarsest of the slides; own: each scanner's own, no such substitution
 #   FOLDS=5                 validation folds to deal out, and what across_domains.sh takes
 #
 # Run it again to go on after an interruption.
@@ -40,16 +43,28 @@ mkdir -p "$folder"
 cd "$folder"
 common=(--mode centred --patch-size "${SIZE:-128}" --mask "$mask"
     --classes "${CLASSES:-}" --folds "${FOLDS:-5}" --resume)
-if [ -n "${MPP:-}" ]; then common+=(--mpp "$MPP"); fi
+paired=${REGISTER:-yes}
 aligned=()
-if [ "${REGISTER:-yes}" = yes ]; then
+if [ "$paired" = yes ]; then
     aligned=(--register "$reference" --max-residual "${RESIDUAL:-2}")
 fi
+mpp=${MPP:-own}
+if [ "$paired" = yes ]; then mpp=${MPP:-coarsest}; fi
+if [ "$mpp" = own ]; then paired=no; fi
+if [ "$mpp" = coarsest ]; then # listed once: a run that goes on has the same
+    if [ ! -s slides.tsv ]; then
+        skiptool extract wsi "$manifest" --split test "${common[@]}" \
+            -o test.zarr --dry-run >listed.tsv || [ $? -eq 3 ]
+        mv listed.tsv slides.tsv
+    fi
+    mpp=$(python3 "$here/manifests.py" coarsest slides.tsv)
+fi
+if [ "$mpp" != own ]; then common+=(--mpp "$mpp"); fi
 
 # Exit code 3: some slides or objects were left out, and listed; the rest is whole.
 skiptool extract wsi "$manifest" --domain "$reference" --split train "${common[@]}" \
     -o train.zarr || [ $? -eq 3 ]
 skiptool extract wsi "$manifest" --split test "${aligned[@]}" "${common[@]}" -o test.zarr ||
     [ $? -eq 3 ]
-PAIRED=${REGISTER:-yes} "$here/across_domains.sh" train.zarr test.zarr "$reference" \
+PAIRED=$paired "$here/across_domains.sh" train.zarr test.zarr "$reference" \
     "Objects on all scanners"

@@ -17,6 +17,7 @@ from skiptool.records import (
     PAPER_SWEEP,
     SILENT,
     Architecture,
+    Normalisation,
     Outcome,
     Shade,
     Shift,
@@ -209,3 +210,37 @@ def test_the_silent_progress_takes_everything() -> None:
 def test_a_scale_reaches_to_the_farthest_number(columns: list[list[object]], high: float) -> None:
     assert Shade.of(columns) == Shade(0.0, high)
     assert Shade.of(columns, diverging=True, digits=3) == Shade(-high, high, True, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected imagenet, none, or MEAN/STD"),
+        ("Imagenet", "expected imagenet, none, or MEAN/STD"),
+        ("0.5,0.5,0.5", "expected imagenet, none, or MEAN/STD"),
+        ("0.5/0.25/1", "expected imagenet, none, or MEAN/STD"),
+        ("a,b,c/1,1,1", "expected imagenet, none, or MEAN/STD"),
+        ("0.5,0.5/0.2,0.2,0.2", "has 2 means and 3 standard deviations"),
+        ("123.675,116.28,103.53/58.395,57.12,57.375", "divide those of 0 to 255 by 255"),
+        ("0.5/0", "above 0"),
+        ("nan/1", "from 0 to 1"),
+        ("0.5/inf", "above 0"),
+        ("-0.1/0.5", "from 0 to 1"),
+    ],
+)
+def test_what_is_no_scaling_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ArgumentError, match=words) as caught:
+        Normalisation.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scaling_is_read_as_it_is_written() -> None:
+    for text in ("imagenet", "none", "0.5/0.25", "0.1,0.2,0.3/0.4,0.5,0.6"):
+        found = Normalisation.parse(text)
+        assert (str(found), Normalisation.parse(str(found))) == (text, found)
+    same = Normalisation.parse("0.485,0.456,0.406/0.229,0.224,0.225")
+    assert (str(same), same) == ("imagenet", Normalisation.parse("imagenet"))
+    assert not Normalisation.parse("0,0,0/1,1,1")
+    Normalisation.parse("0.5/0.25").check_channels(1, "here")
+    with pytest.raises(MismatchError, match="is of 3 channels, here has 1"):
+        same.check_channels(1, "here")

@@ -143,7 +143,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "extract mask pattern": (
         2,
-        (*FOLDERS, "--mask-pattern", "mask"),
+        (*FOLDERS[:-1], "mask"),
         ("--mask-pattern mask: expected",),
     ),
     "extract mask pattern of a manifest": (

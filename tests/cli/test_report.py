@@ -51,8 +51,14 @@ def test_page_and_figures(run: Run, experiment: SimpleNamespace, tmp_path: Path)
     found = run(*words, "--figures", figures, "--format", "png,svg", "--json")
     assert found.code == 0
     assert found.json["outputs"] == [str(out)]
-    topics = ("iou", "difference", "paired", "distance", "layers")
-    names = [str(figures / f"{name}-1.{kind}") for name in topics for kind in ("png", "svg")]
+    drawn = (
+        "iou-1",
+        "difference-1",
+        "paired-1",
+        "distance-brightness-0.5",
+        "layers-brightness-0.5",
+    )
+    names = [str(figures / f"{name}.{kind}") for name in drawn for kind in ("png", "svg")]
     names.append(str(tmp_path / "r-numbers.parquet"))
     assert sorted(found.json["side_outputs"]) == sorted(names)
     for name in names:
@@ -78,8 +84,8 @@ def test_end_of_a_pipe_leaves_the_page(
     figures = run("report", "-", "--figures", "f", stdin=f"{experiment.shift}\n")
     assert figures.lines[0].startswith("layer\t")
     drawn = sorted(path.name for path in (tmp_path / "f").iterdir())
-    topics = ("distance", "layers")
-    assert drawn == sorted([*(f"{topic}-1.pdf" for topic in topics), "report.parquet"])
+    names = [f"{topic}-brightness-0.5.pdf" for topic in ("distance", "layers")]
+    assert drawn == sorted([*names, "report.parquet"])
     assert run("report", "-", "-o", "other.html", stdin=stdin).lines == ["other.html"]
 
 

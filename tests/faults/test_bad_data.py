@@ -388,7 +388,7 @@ BAD: dict[str, Case] = {
         CENTRED, 1, ("x.json",),
     ),
     "COCO annotations no objects": (
-        annotated("x.json", COCO % (NAMED, "7")), CENTRED, 1, ("entry 0 of 'annotations'",)
+        annotated("x.json", COCO % (NAMED, "7")), CENTRED, 1, ("annotation #0: is no object",)
     ),
     "EXACT of nonsense": (
         annotated("x.json", '{"image": {"name": "slide.tiff"}, "annotations": [{"vector": 3}]}'),

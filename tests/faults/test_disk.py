@@ -256,7 +256,7 @@ def test_a_second_process_is_refused(lab: Lab, name: str, tried: Tried) -> None:
 @pytest.mark.parametrize("name", EACH)
 def test_the_lock_of_a_dead_process_is_in_nobodys_way(lab: Lab, name: str, tried: Tried) -> None:
     place = lab.place()
-    for output in COMMANDS[name].outputs or ("report.html", "report.parquet"):
+    for output in COMMANDS[name].outputs or ("report.html", "report-numbers.parquet"):
         (place / output).parent.mkdir(parents=True, exist_ok=True)
         lock_of(place / output).write_text("4711")
     check_ends(lab, name, place)

@@ -43,7 +43,8 @@ def test_distance_and_share_of_the_input() -> None:
 def test_words_say_where_the_share_falls_below_half() -> None:
     plain, share = curves(*PRUNED, *BASELINE)
     assert share.sentences() == (
-        "resnet18 L1-pruned: falls below half of the input's distance at dec1 (0.25).",
+        "resnet18 L1-pruned: falls below half of the input's distance at dec1 (0.25) and is above "
+        "it again at dec0 (0.62).",
         "resnet18 baseline: stays above half of the input's distance at every layer.",
     )
     assert plain.sentences() == (

@@ -40,8 +40,7 @@ def test_shifts_of_one_domain_are_the_rows() -> None:
         "dec0": [0.2, 0.2, 0.1, 0.1],
     }
     assert found.sentences()[0] == (
-        "resnet18 baseline: at dec0, brightness 0.5 reaches farthest (0.200), brightness 0.5 least "
-        "(0.200)."
+        "resnet18 baseline: at dec0, none reaches clearly farthest (0.200 to 0.200)."
     )
     for word in ("a original", "one training;", "8 and 9 images, B = 100"):
         assert word in found.caption

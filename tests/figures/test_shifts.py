@@ -88,7 +88,8 @@ def test_one_fold_in_words() -> None:
     (found,) = violins(*TWO_FOLDS[:3])
     assert "one training. Violins" in found.caption
     assert found.sentences() == (
-        "resnet18 baseline: highest at enc1 (0.300), lowest at enc1 (0.300).",
+        "resnet18 baseline: highest at enc1 (0.300, not told apart from dec0), lowest at enc1 "
+        "(0.300, not told apart from dec0).",
     )
     (only,) = violins(layer("input", [0.5], 0.5))
     assert only.sentences() == ()

@@ -181,7 +181,8 @@ def test_captions_say_what_it_rests_on() -> None:
     text = about_substituted(effects, "cell IoU")
     for part in (
         "Cell IoU where the decoder is fed",
-        "the test samples of d.zarr; mean over 2 trainings, standard deviation below it",
+        "the test samples of d.zarr (n = ",
+        " subjects); mean over 2 trainings, standard deviation below it",
         "activation patching",
         "never saw in training",
         "is enough to do so; whether it carries the shift alone, only its reverse says",

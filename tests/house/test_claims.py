@@ -540,7 +540,7 @@ def test_the_experiment_ends_in_its_claims(tmp_path: Path) -> None:
     assert "| resnet18 | brightness=1.75 |" in text
     assert text.count("| | shift |") == 2
     assert (tmp_path / "run" / "forecast.html").is_file()
-    assert "decoder-inputs-1" in (tmp_path / "run" / "report.html").read_text()
+    assert "decoder-inputs-" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_the_table_goes_between_the_marks(

@@ -154,3 +154,12 @@ def test_every_row_of_a_manifest_has_to_name_its_split(tmp_path: Path) -> None:
     assert "has no rows with the column split" in refused("check", manifest)
     manifest.write_text("path,split\na,train\nb,test\n")
     assert listed("check", manifest) == []
+
+
+def test_scanners_are_brought_to_the_coarsest_pixel_size(tmp_path: Path) -> None:
+    slides = tmp_path / "slides.tsv"
+    slides.write_text("slide\tmpp\tmpp_y\na\t0.25\t0.25\nb\t0.9\t1.0\nc\t0.9\t0.9\n")
+    assert run("coarsest", slides).stdout == "1.0\n"
+    for text in ("slide\tmpp\n", "slide\ta\nb\t1\n", ""):
+        slides.write_text(text)
+        assert "lists no slide whose pixel size is known" in refused("coarsest", slides)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer
 
 from skiptool.cli import app
+from skiptool.names import Precision
+from skiptool.records import ORIGINAL, Shift
+from skiptool.steps.predict.step import predict_dataset
+from skiptool.steps.report.step import write_report
+from small_models import sibling
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -79,3 +86,60 @@ def test_promises_name_tests_that_exist() -> None:
     named = re.findall(r"`(tests/[^` ]+\.py)`", part)
     assert len(named) > 15
     assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+SNIPPETS = re.findall(
+    r"\n(\w+) [\d.]+:\n\n```python\n(.*?)```",
+    README.partition("## Reading the tables elsewhere")[2],
+    flags=re.DOTALL,
+)
+
+
+def as_numbers(library: str, shown: Any) -> dict[tuple[str, str, float], float]:  # noqa: ANN401
+    """Return what a snippet printed: mean IoU by pruning, shift, factor (else -1)."""
+    if library == "pandas":
+        rows = [(*key, value) for key, value in shown.items()]
+    else:
+        rows = shown.rows() if library == "polars" else shown.fetchall()
+    return {
+        (pruning, shift, -1.0 if factor is None or factor != factor else factor): value
+        for pruning, shift, factor, value in rows
+    }
+
+
+@pytest.mark.parametrize(("library", "code"), SNIPPETS, ids=[name for name, _ in SNIPPETS])
+def test_other_programs_read_what_the_report_says(
+    library: str,
+    code: str,
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)
+    sibling(experiment.baseline, tmp_path / "fold1", 1)
+    shifts = (ORIGINAL, Shift.parse("brightness=0.5"))
+    predict_dataset(
+        [experiment.baseline, tmp_path / "fold1", experiment.pruned],
+        experiment.data,
+        tmp_path / "predictions.parquet",
+        shifts=shifts,
+        ensemble=True,
+        precision=Precision.FLOAT32,
+    )
+    printed: list[Any] = []
+    exec(code, {"print": printed.append})
+    found = as_numbers(library, printed[0])
+    table = dict(write_report([tmp_path / "predictions.parquet"]).tables[0].columns)
+    expected = {
+        (pruning, *key): value
+        for pruning in ("baseline", "L1-pruned")
+        for key, value in zip(
+            (("original", -1.0), ("brightness", 0.5)), table[f"resnet18 {pruning}"], strict=True
+        )
+    }
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_three_programs_are_named() -> None:
+    assert [name for name, _ in SNIPPETS] == ["duckdb", "pandas", "polars"]

@@ -16,6 +16,7 @@ import pytest
 
 from skiptool.comparison.sets import Settings
 from skiptool.errors import ArgumentError, FormatError, MismatchError
+from skiptool.names import Metric
 from skiptool.records import SILENT
 from skiptool.steps.hellinger import measure_shift, measure_shifts
 from skiptool.steps.info import describe
@@ -315,3 +316,16 @@ def test_features_know_the_domain_of_the_training(experiment: SimpleNamespace) -
     assert facts["training_domain"] == "synthetic"
     data = describe([experiment.data]).summary[str(experiment.data)]
     assert facts["training_dataset"] == data["lineage"]["id"]
+
+
+def test_a_distance_without_statistics_says_so(tmp_path: Path) -> None:
+    x, y = store(tmp_path, "m"), store(tmp_path, "m", shift="contrast=2")
+    out, heard = tmp_path / "t.parquet", Heard()
+    metrics = (Metric.WASSERSTEIN_EXACT, Metric.HELLINGER)
+    settings = Settings(metrics=metrics, permutations=19)
+    measure_shift(x, [y], out, settings=settings, progress=heard)
+    assert sum("without estimate, interval or test" in line for line in heard.lines) == 1
+    for row in pq.read_table(out).to_pylist():
+        exact = row["metric"] == "wasserstein-exact" and row["channel"] is None
+        assert ("without estimate" in (row["warnings"] or "")) is exact
+        assert not exact or row["corrected"] is row["p_value"] is row["ci_low"] is None

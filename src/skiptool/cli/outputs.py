@@ -25,12 +25,13 @@ WRITTEN: Final[Mapping[str, Mapping[str, Form]]] = {
     "features": {"out": Form.STORES},
     "hellinger": {"out": Form.TABLE},
     "report": {"out": Form.PAGE, "figures": Form.FOLDER},
+    "study": {"out": Form.FOLDER},
 }
 """Options that name what a command writes, and what that is."""
 
 _READ: Final = (
     *("data", "models", "stores", "reference", "tables", "paths", "manifest", "source", "table"),
-    *("images", "masks", "templates", "annotations", "encoder_weights", "weights", "mask"),
+    *("images", "masks", "templates", "annotations", "encoder_weights", "weights", "mask", "test"),
 )
 """Parameters that name what a command reads, unless it writes there."""
 

@@ -12,7 +12,7 @@ from skiptool.comparison.binned import Design
 from skiptool.comparison.results import ALPHA, Measured
 from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.units import IMAGE, SUBJECT, repeats, stranger
-from skiptool.names import RangeRule
+from skiptool.names import Metric, RangeRule
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -146,6 +146,8 @@ def layer_warnings(measured: Measured, design: Design) -> list[str]:
             f"a few outlying values stretch the range of {stretched} channels to over ten times "
             "what the other 99.8 % use, which hides shifts"
         )
+    if measured.metric is Metric.WASSERSTEIN_EXACT:
+        found.append("this distance is a plain value, without estimate, interval or test")
     unresolved = int(measured.mean.get("unresolved_channels", 0))
     if unresolved:
         live = len(measured.constant) - int(measured.constant.sum())

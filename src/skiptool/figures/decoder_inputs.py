@@ -14,6 +14,7 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    part_of,
     samples_of,
     section_of,
     sides,
@@ -50,6 +51,11 @@ class DecoderInputs:
     name: str
 
     topic: str = "decoder-inputs"
+
+    @property
+    def part(self) -> str:
+        """What is compared, in the names of its files."""
+        return part_of(self.compared.facts)
 
     @property
     def heading(self) -> str:

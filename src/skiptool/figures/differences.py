@@ -12,7 +12,8 @@ from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.matrix import difference_matrix
 from skiptool.figures.score_grid import ScoreGrid
-from skiptool.figures.scores import ScoreMatrix, by_domain, by_shift
+from skiptool.figures.scores import ScoreMatrix, Sizes, by_domain, by_shift
+from skiptool.figures.ties import tied_with
 from skiptool.metrics.scores import Score, mean_and_spread
 
 if TYPE_CHECKING:
@@ -92,14 +93,21 @@ class DifferenceMatrix:
             ):
                 r, c = np.unravel_index(place, values.shape)
                 value = scale.written(float(values[r, c]))
-                ends.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]})")
+                alike = len(tied_with(int(place), values.ravel().tolist()))
+                more = f" and {alike} more" if alike else ""
+                ends.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]}){more}")
             head = f"{group}, difference to the baseline" if group else "Difference to the baseline"
             sentences.append(f"{head}: {', '.join(ends)}.")
         return tuple(sentences)
 
 
-def score_matrices(found: Sequence[Score]) -> list[Shown]:
+def score_matrices(found: Sequence[Score], sizes: Sizes | None = None) -> list[Shown]:
     """Make the matrices of IoU, by shift and by domain, each with its difference to the baseline.
+
+    Parameters
+    ----------
+    found : sequence of Score
+    sizes : mapping of (dataset id, domain, split) to (samples, subjects), optional
 
     Returns
     -------
@@ -107,7 +115,7 @@ def score_matrices(found: Sequence[Score]) -> list[Shown]:
         A difference right behind its matrix, where there is one.
     """
     shown: list[Shown] = []
-    for matrix in (*by_shift(found), *by_domain(found)):
+    for matrix in (*by_shift(found, sizes), *by_domain(found, sizes)):
         difference = difference_to_baseline(matrix)
         shown += [matrix] if difference is None else [matrix, difference]
     return shown
@@ -144,7 +152,7 @@ def difference_to_baseline(matrix: ScoreMatrix) -> DifferenceMatrix | None:
     )
     values, spread = stats[..., 0], stats[..., 1]
     title = f"Difference to the baseline: {matrix.title}"
-    caption = _caption(matrix.measure, values, int(counts.max()))
+    caption = _caption(matrix.measure, values, int(counts.max()), matrix.images)
     return DifferenceMatrix(
         title, matrix.heading, caption, matrix.measure, grid, values, spread, counts
     )
@@ -171,7 +179,7 @@ def _differences(
     return [value - baseline[which] for which, value in pruned.items() if which in baseline]
 
 
-def _caption(measure: str, values: Float64, trainings: int) -> str:
+def _caption(measure: str, values: Float64, trainings: int, images: str) -> str:
     averaged = (
         f"mean over {trainings} trainings, standard deviation of their differences below it"
         if trainings > 1
@@ -181,6 +189,7 @@ def _caption(measure: str, values: Float64, trainings: int) -> str:
     low, _, high = map(scale.written, scale.ticks)
     return (
         f"{measure[0].upper()}{measure[1:]} of the pruned network minus that of the baseline of "
-        f"the same encoder, fold, repeat, domain and shift; {averaged}. Blue: better than the "
+        f"the same encoder, fold, repeat, domain and shift"
+        f"{f', n = {images}' if images else ''}; {averaged}. Blue: better than the "
         f"baseline, red: worse. The colours end at {low} and {high}, the greatest difference."
     )

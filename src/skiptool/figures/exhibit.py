@@ -22,7 +22,11 @@ class Shown(Protocol):
 
     @property
     def topic(self) -> str:
-        """Stem of its anchor and file name, ``iou``: small letters, digits and hyphens."""
+        """Stem of its anchor and file name, ``iou``: small letters, digits and hyphens.
+
+        One that also has a text ``part`` is named by it, ``layers-brightness-0.5``, else by its
+        number, ``iou-1``.
+        """
 
     @property
     def heading(self) -> str:

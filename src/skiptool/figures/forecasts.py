@@ -24,6 +24,7 @@ from skiptool.figures.correlations import (
 from skiptool.figures.scatter import loss_by_distance
 from skiptool.figures.strip import correlation_strip
 from skiptool.figures.style import readable
+from skiptool.figures.ties import tied_with
 from skiptool.metrics.scores import Score
 from skiptool.readings.association import Association, Mean, associations
 from skiptool.readings.layers import LEVEL
@@ -182,11 +183,24 @@ class Ranking:
         ]
         if len(best) < 2:
             return ()
+        open_ = sum(_has_rivals(one) for one in self.found)
+        rest = f" In {open_} of {len(best)} which layer is best is not settled." if open_ else ""
         layers = {layer for _, layer in best}
         if len(layers) == 1:
-            return (f"The greatest correlation is at {layers.pop()} in all {len(best)} families.",)
-        told = ", ".join(f"{layer} ({family})" for family, layer in best)
-        return (f"The greatest correlation is at {told}.",)
+            where = f"{layers.pop()} in all {len(best)} families"
+        else:
+            where = ", ".join(f"{layer} ({family})" for family, layer in best)
+        return (f"The greatest correlation is at {where}.{rest}",)
+
+
+def _has_rivals(found: Association) -> bool:
+    """Whether the interval of another layer overlaps with that of the best one."""
+    if found.best is None or math.isnan(found.low[found.best]):
+        return False
+    ends = [(float(low), float(high)) for low, high in zip(found.low, found.high, strict=True)]
+    values = [float(value) for value in found.correlation]
+    known = [None if math.isnan(low) else (low, high) for low, high in ends]
+    return bool(tied_with(found.best, values, known))
 
 
 def _iou(classes: Sequence[str]) -> str:

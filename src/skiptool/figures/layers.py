@@ -14,6 +14,7 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    part_of,
     samples_of,
     section_of,
     sides,
@@ -60,6 +61,11 @@ class LayerCurves:
     def topic(self) -> str:
         """Stem of its anchor."""
         return "transmission" if self.of_input else "layers"
+
+    @property
+    def part(self) -> str:
+        """What is compared, in the names of its files."""
+        return part_of(self.compared.facts)
 
     @property
     def heading(self) -> str:
@@ -191,13 +197,20 @@ def _handed_on(network: NetworkDistances) -> str | None:
     inner = [k for k in network.layers if k.layer != INPUT and k.share is not None]
     if not inner:
         return None
-    for layer in inner:
-        if layer.share is not None and layer.share.value < _HALF:
-            return (
-                f"{network.name}: falls below half of the input's distance at {layer.layer} "
-                f"({layer.share.value:.2f})."
-            )
-    return f"{network.name}: stays above half of the input's distance at every layer."
+    below = [k for k in inner if k.share is not None and k.share.value < _HALF]
+    if not below:
+        return f"{network.name}: stays above half of the input's distance at every layer."
+    first = below[0]
+    value = math.nan if first.share is None else first.share.value
+    text = (
+        f"{network.name}: falls below half of the input's distance at {first.layer} ({value:.2f})"
+    )
+    behind = inner[inner.index(first) + 1 :]
+    above = [k for k in behind if k.share is not None and k.share.value >= _HALF]
+    if above:
+        told = ", ".join(f"{k.layer} ({k.share.value:.2f})" for k in above if k.share is not None)
+        text += f" and is above it again at {told}"
+    return f"{text}."
 
 
 def _beside(network: NetworkDistances, baseline: NetworkDistances) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from skiptool.figures.trainings import counted_at_most
+from skiptool.names import ShiftKind
 from skiptool.readings.layers import LEVEL, Averaged, Compared, LayerDistance, NetworkDistances
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "interval_note",
     "measure_of",
     "numbers_of",
+    "part_of",
     "samples_of",
     "section_of",
     "shift_name",
@@ -111,8 +113,34 @@ def sides(facts: Mapping[str, Any]) -> tuple[str, str]:
         return str(facts["other"]), str(facts["reference"])
     here, there = shift_name(facts), shift_name(facts, "reference_")
     if facts["domain"] != facts["reference_domain"]:
+        if here == there == ShiftKind.ORIGINAL:
+            return str(facts["domain"]), str(facts["reference_domain"])
         return f"{facts['domain']} {here}", f"{facts['reference_domain']} {there}"
     return here, there
+
+
+def part_of(facts: Mapping[str, Any]) -> str:
+    """Say of which comparison a figure is, as a part of its file's name.
+
+    Returns
+    -------
+    str
+        The domain where it is another than that of the reference, the shift where there is one,
+        the measure where it is not the Hellinger distance; else the name of the other store.
+
+    Examples
+    --------
+    >>> facts = {"domain": "A", "reference_domain": "A", "metric": "kl", "other": "o.zarr"}
+    >>> part_of(facts | {"shift": "brightness", "factor": 0.5})
+    'brightness 0.5 kl'
+    >>> part_of(facts | {"shift": None, "factor": None, "metric": "hellinger"})
+    'o.zarr'
+    """
+    found = [str(facts["domain"])] if facts["domain"] != facts["reference_domain"] else []
+    if facts["shift"] not in (None, ShiftKind.ORIGINAL):
+        found.append(shift_name(facts))
+    found = found or [str(facts["other"] if facts["shift"] is None else facts["domain"])]
+    return " ".join([*found, *([] if facts["metric"] == "hellinger" else [str(facts["metric"])])])
 
 
 def section_of(name: str) -> str:

@@ -22,6 +22,7 @@ from skiptool.figures.measures import (
     warned,
 )
 from skiptool.figures.overview_blocks import split
+from skiptool.figures.ties import tied_text, tied_with
 from skiptool.names import ShiftKind, in_data_flow
 from skiptool.readings.layers import Compared, NetworkDistances
 from skiptool.records import Shade, Table
@@ -162,7 +163,7 @@ class Overview:
         return found
 
     def sentences(self) -> tuple[str, ...]:
-        """Say in words what moves the last layer most and least."""
+        """Say in words what moves the last layer most and least, as far as that can be told."""
         last = self.layers[-1]
         found = []
         for block in self.blocks:
@@ -170,12 +171,28 @@ class Overview:
             if np.isnan(values).all():
                 continue
             high, low = (int(place) for place in (np.nanargmax(values), np.nanargmin(values)))
-            names = [self._name(self.rows[place]) for place in (high, low)]
+            ends = [_interval(row, block.members, last) for row in self.rows]
+            names = [self._name(row) for row in self.rows]
+            farthest, least = (tied_with(place, values.tolist(), ends) for place in (high, low))
+            if high in least or high == low:
+                span = f"{values[low]:.3f} to {values[high]:.3f}"
+                found.append(f"{block.name}: at {last}, none reaches clearly farthest ({span}).")
+                continue
             found.append(
-                f"{block.name}: at {last}, {names[0]} reaches farthest ({values[high]:.3f}), "
-                f"{names[1]} least ({values[low]:.3f})."
+                f"{block.name}: at {last}, {names[high]} reaches farthest ({values[high]:.3f}"
+                f"{tied_text([names[place] for place in farthest])}), {names[low]} least "
+                f"({values[low]:.3f}{tied_text([names[place] for place in least])})."
             )
         return tuple(found)
+
+
+def _interval(row: Compared, members: Sequence[_Key], layer: str) -> tuple[float, float] | None:
+    """Return the interval at a layer; None of several architectures, whose mean has none."""
+    found = [network for network in row.networks if _key(network) in members]
+    if len(members) > 1 or not found:
+        return None
+    ends = [each.distance.interval for each in found[0].layers if each.layer == layer]
+    return ends[0] if ends else None
 
 
 def overviews(found: Sequence[Compared]) -> list[Overview]:

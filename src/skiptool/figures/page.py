@@ -24,7 +24,7 @@ from skiptool.records import Table
 
 __all__ = ["Exhibit", "Origin", "Section", "render_page"]
 
-_ANCHOR: Final = re.compile(r"[a-z][a-z0-9-]*")
+_ANCHOR: Final = re.compile(r"[a-z][a-z0-9.-]*")
 _RESERVED: Final = ("contents", "how")
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
@@ -161,7 +161,7 @@ def _check(anchors: list[str]) -> None:
     for place, anchor in enumerate(anchors):
         if not _ANCHOR.fullmatch(anchor) or anchor in (*_RESERVED, *anchors[:place]):
             raise ArgumentError(
-                f"part {anchor!r}: expected an anchor of small letters, digits and hyphens, "
+                f"part {anchor!r}: expected an anchor of small letters, digits, dots and hyphens, "
                 f"none of {', '.join(_RESERVED)}, each once a page; choose another"
             )
 

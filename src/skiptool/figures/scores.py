@@ -12,6 +12,7 @@ from skiptool.figures.grid import Column, Row
 from skiptool.figures.matrix import iou_matrix
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
+from skiptool.figures.ties import tied_with
 from skiptool.figures.trainings import counted_at_most
 from skiptool.metrics.scores import Score, mean_and_spread
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from skiptool.figures.exhibit import Number
     from skiptool.records import Float64, Int64
 
-__all__ = ["ScoreMatrix", "by_domain", "by_shift"]
+__all__ = ["ScoreMatrix", "Sizes", "by_domain", "by_shift"]
 
 _TOLD: Final = 12  # rows; of more, the extremes are told
+Sizes: TypeAlias = Mapping[tuple[str, str, str], tuple[int, int]]
+"""Samples and subjects by id of the dataset, domain and split."""
+
 _Columns: TypeAlias = Mapping[Shift | str, Column]
 _Training: TypeAlias = tuple[int | None, int | None]
 
@@ -49,6 +53,8 @@ class ScoreMatrix:
         none, their mean.
     trainings : int
         The most trainings behind a value.
+    images : str
+        How many they are measured on, ``24 samples of 12 subjects``; empty where nobody says.
     """
 
     title: str
@@ -60,6 +66,7 @@ class ScoreMatrix:
     counts: Int64
     by_training: Mapping[tuple[int, int], Mapping[_Training, float]]
     trainings: int
+    images: str = ""
 
     @property
     def topic(self) -> str:
@@ -110,9 +117,14 @@ class ScoreMatrix:
             told = self._ends(told)
         return tuple(
             f"{self.grid.row_names()[r]}: {first[r]:.2f} ({names[0]}), lowest "
-            f"{self.values[r, c]:.2f} ({names[c]})."
+            f"{self.values[r, c]:.2f} ({', '.join(self._alike(r, c, names))})."
             for r, c in told
         )
+
+    def _alike(self, row: int, column: int, names: Sequence[str]) -> list[str]:
+        """Name the column of a row's lowest value with those of the same two digits."""
+        others = tied_with(column, self.values[row].tolist())
+        return [names[place] for place in sorted([column, *others])]
 
     def _ends(self, lowest: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Of each family keep the baseline and the rows whose lowest value is lowest, highest."""
@@ -124,20 +136,32 @@ class ScoreMatrix:
         return sorted(kept)
 
 
-def by_shift(found: Sequence[Score]) -> list[ScoreMatrix]:
-    """Make one matrix for each dataset, domain and split in which several shifts were measured."""
+def by_shift(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreMatrix]:
+    """Make one matrix for each dataset, domain and split in which several shifts were measured.
+
+    Parameters
+    ----------
+    found : sequence of Score
+    sizes : mapping of (dataset id, domain, split) to (samples, subjects), optional
+    """
     matrices = []
     for group in _groups(found, lambda score: (score.dataset_id, score.domain, score.split)):
         shifts = sorted({score.shift for score in group}, key=shift_order)
         if len(shifts) > 1 or shifts[0].kind is not ShiftKind.ORIGINAL:
             columns: _Columns = {shift: shift_column(shift) for shift in shifts}
             title = f"IoU under shift, {group[0].domain}"
-            matrices.append(_matrix(group, title, "shift", columns))
+            matrices.append(_matrix(group, title, "shift", columns, sizes or {}))
     return matrices
 
 
-def by_domain(found: Sequence[Score]) -> list[ScoreMatrix]:
-    """Make one matrix for each dataset and split: unshifted images by domain."""
+def by_domain(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreMatrix]:
+    """Make one matrix for each dataset and split: unshifted images by domain.
+
+    Parameters
+    ----------
+    found, sizes
+        As in :func:`by_shift`.
+    """
     matrices = []
     plain = [score for score in found if score.shift.kind is ShiftKind.ORIGINAL]
     shifted = {
@@ -150,7 +174,7 @@ def by_domain(found: Sequence[Score]) -> list[ScoreMatrix]:
         if len(domains) > 1 or (group[0].dataset_id, domains[0]) not in shifted:
             columns: _Columns = {domain: Column(domain) for domain in domains}
             title = f"IoU by domain, {group[0].dataset}"
-            matrices.append(_matrix(group, title, "domain", columns))
+            matrices.append(_matrix(group, title, "domain", columns, sizes or {}))
     return matrices
 
 
@@ -161,7 +185,9 @@ def _groups(found: Sequence[Score], key: Callable[[Score], tuple[str, ...]]) -> 
     return list(groups.values())
 
 
-def _matrix(group: Sequence[Score], title: str, across: str, columns: _Columns) -> ScoreMatrix:
+def _matrix(
+    group: Sequence[Score], title: str, across: str, columns: _Columns, sizes: Sizes
+) -> ScoreMatrix:
     rows = _rows(group)
     cells: dict[tuple[Row, Shift | str], dict[str, Score]] = {}
     for score in group:
@@ -178,11 +204,14 @@ def _matrix(group: Sequence[Score], title: str, across: str, columns: _Columns) 
     trainings = max(len(models) for models in cells.values())
     classes = group[0].classes
     measure = f"{classes[0]} IoU" if len(classes) == 1 else "mean IoU"
-    caption = _caption(group, measure, [[*models.values()] for models in cells.values()])
+    images = _images(group, sizes)
+    caption = _caption(group, measure, [[*models.values()] for models in cells.values()], images)
     facts = tuple(_column_facts(group[0], key) for key in columns)
     grid = ScoreGrid(across, tuple(rows), tuple(columns.values()), tuple(rows.values()), facts)
     mean, spread = stats[..., 0], stats[..., 1]
-    return ScoreMatrix(title, caption, measure, grid, mean, spread, counts, by_training, trainings)
+    return ScoreMatrix(
+        title, caption, measure, grid, mean, spread, counts, by_training, trainings, images
+    )
 
 
 def _rows(group: Sequence[Score]) -> dict[Row, Number]:
@@ -222,7 +251,22 @@ def _by_training(models: Sequence[Score]) -> dict[_Training, float]:
 _ENSEMBLE = " Ensemble: the mean of the class probabilities of all trainings, one network more."
 
 
-def _caption(group: Sequence[Score], measure: str, cells: Sequence[Sequence[Score]]) -> str:
+def _images(group: Sequence[Score], sizes: Sizes) -> str:
+    """Say how many samples and subjects each of the domains has."""
+    keys = dict.fromkeys((score.dataset_id, score.domain, score.split) for score in group)
+    known = [sizes[key] for key in keys if key in sizes]
+    if not known:
+        return ""
+    samples, subjects = (
+        f"{min(each):,}" + (f" to {max(each):,}" if min(each) < max(each) else "")
+        for each in zip(*known, strict=True)
+    )
+    return f"{samples} samples of {subjects} subjects{' a domain' if len(known) > 1 else ''}"
+
+
+def _caption(
+    group: Sequence[Score], measure: str, cells: Sequence[Sequence[Score]], images: str
+) -> str:
     first = group[0]
     classes = f" (mean of {', '.join(first.classes)})" if len(first.classes) > 1 else ""
     trained = [
@@ -238,6 +282,7 @@ def _caption(group: Sequence[Score], measure: str, cells: Sequence[Sequence[Scor
     together = any(score.network != score.pruning for score in group)
     return (
         f"{measure[0].upper()}{measure[1:]}{classes} from confusion counts accumulated over the "
-        f"{first.split} samples of {first.dataset}; {averaged}. Rows: architectures by number of "
+        f"{first.split} samples of {first.dataset}{f' (n = {images})' if images else ''}; "
+        f"{averaged}. Rows: architectures by number of "
         f"uppermost skip connections removed.{_ENSEMBLE if together else ''}"
     )

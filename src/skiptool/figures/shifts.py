@@ -17,6 +17,7 @@ from skiptool.figures.measures import (
     interval_note,
     measure_of,
     numbers_of,
+    part_of,
     samples_of,
     section_of,
     sides,
@@ -25,6 +26,7 @@ from skiptool.figures.measures import (
     warned,
 )
 from skiptool.figures.overview import overviews
+from skiptool.figures.ties import tied_text, tied_with
 from skiptool.figures.violin import layer_violins
 from skiptool.names import DECODER_INPUTS, INPUT, ShiftKind
 from skiptool.readings.distances import read_distances
@@ -55,6 +57,11 @@ class Comparison:
     compared: Compared
     name: str
     topic: str = "distance"
+
+    @property
+    def part(self) -> str:
+        """What is compared, in the names of its files."""
+        return part_of(self.compared.facts)
 
     @property
     def heading(self) -> str:
@@ -120,17 +127,19 @@ class Comparison:
         sentences = []
         for network in self.compared.networks:
             inner = [
-                (found.distance.value, found.layer)
+                found
                 for found in network.layers
                 if found.layer != INPUT and np.isfinite(found.distance.value)
             ]
             if inner:
-                high = max(inner, key=lambda found: found[0])
-                low = min(inner, key=lambda found: found[0])
-                sentences.append(
-                    f"{network.name}: highest at {high[1]} ({high[0]:.3f}), lowest at {low[1]} "
-                    f"({low[0]:.3f})."
-                )
+                values = [found.distance.value for found in inner]
+                ends = [found.distance.interval for found in inner]
+                told = []
+                for word, place in (("highest", np.argmax(values)), ("lowest", np.argmin(values))):
+                    others = tied_with(int(place), values, ends)
+                    tied = tied_text([inner[other].layer for other in others])
+                    told.append(f"{word} at {inner[place].layer} ({values[place]:.3f}{tied})")
+                sentences.append(f"{network.name}: {', '.join(told)}.")
         return tuple(sentences)
 
 

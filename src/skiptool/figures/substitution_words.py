@@ -9,6 +9,7 @@ from typing import Final
 from skiptool.figures.colour_scale import Scale
 from skiptool.figures.paired_words import how_compared
 from skiptool.figures.style import readable
+from skiptool.figures.ties import tied_with
 from skiptool.readings.paired import PairedDifference
 from skiptool.readings.substitution import Substitution
 from skiptool.records import ORIGINAL, Shift
@@ -67,7 +68,8 @@ def about_substituted(found: Sequence[Substitution], measure: str) -> str:
         f"{_capital(measure)} where the decoder is fed some feature maps (rows: skip connections, "
         "L1 the uppermost, or the deepest map of the encoder, the bottleneck) as the network "
         f"computes them from {clean}, all others from {rest}. From confusion counts accumulated "
-        f"over the {first.split} samples of {first.dataset}; {_averaged(found)}{spread}. Nothing "
+        f"over the {first.split} samples of {first.dataset} (n = {_subjects(found)}); "
+        f"{_averaged(found)}{spread}. Nothing "
         "clean: the plain prediction. This is an intervention (activation patching). One part "
         "clean that brings the IoU back is enough to do so; whether it carries the shift alone, "
         "only its reverse says, in which that part alone is shifted (predict --shifted-skips). "
@@ -104,6 +106,13 @@ def about_regained(found: Sequence[Substitution], measure: str, level: float, sc
     return text + how_compared(gains, level)
 
 
+def _subjects(found: Sequence[Substitution]) -> str:
+    counts = sorted({one.regained.subjects for one in found})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} subjects"
+    return f"{counts[0]} subject{'s'[: counts[0] - 1]}"
+
+
 def _capital(measure: str) -> str:
     return f"{measure[0].upper()}{measure[1:]}"
 
@@ -138,7 +147,7 @@ def findings(networks: Mapping[str, Sequence[Substitution]]) -> tuple[str, ...]:
         alone = [one for one in known if len(one.parts) == 1]
         if alone:
             most = max(alone, key=lambda one: one.regained.value).regained.shift
-            told.setdefault(most, ", where one alone regains most,")
+            told.setdefault(most, _why_most(most, alone))
         head = f"{readable(name, limit=64)} ({_averaged(known)})"
         for shift, why in told.items():
             here = [one for one in known if one.regained.shift == shift]
@@ -154,6 +163,18 @@ def _why_worst(worst: Substitution) -> str:
         ", where its IoU is lowest of the shifts that were substituted (lowest of all: "
         f"{value:.2f} under {shift_words(shift)}),"
     )
+
+
+def _why_most(most: Shift, alone: Sequence[Substitution]) -> str:
+    """Say that one part alone regains most there, with the other shifts where it is as much."""
+    best: dict[Shift, float] = {}
+    for one in alone:
+        shift = one.regained.shift
+        best[shift] = max(one.regained.value, best.get(shift, -math.inf))
+    shifts = [*best]
+    others = [shifts[at] for at in tied_with(shifts.index(most), [*best.values()])]
+    also = f" (as under {', '.join(map(shift_words, others))})" if others else ""
+    return f", where one alone regains most{also},"
 
 
 def _where(one: Substitution) -> str:
@@ -226,9 +247,11 @@ def _all_tried(alone: Sequence[Substitution]) -> bool:
 
 
 def _is_tied(one: Substitution) -> bool:
-    """Whether the interval of its difference to the best reaches 0."""
+    """Whether its difference to the best is 0 to two digits, or its interval reaches 0."""
     behind = one.behind
-    return behind is not None and behind.ci_low <= 0 <= behind.ci_high
+    if behind is None:
+        return False
+    return round(behind.value, 2) == 0 or behind.ci_low <= 0 <= behind.ci_high
 
 
 def _reverse(here: Sequence[Substitution]) -> str:

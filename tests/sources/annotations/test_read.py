@@ -140,6 +140,7 @@ def test_packed_files_of_several_slides_and_of_xml_are_unpacked(written: Writer)
         (gzip.compress(b""), "is empty"),
         (gzip.compress(b"path,domain"), "is neither XML, JSON nor SQLite"),
     ],
+    ids=lambda each: "packed" if isinstance(each, bytes) else each,
 )
 def test_what_cannot_be_unpacked_is_told(written: Writer, packed: bytes, message: str) -> None:
     path = written(packed)

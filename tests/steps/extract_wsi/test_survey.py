@@ -15,7 +15,7 @@ import pytest
 from heard import Heard
 from pyramids import write_pyramid
 from skiptool.names import PatchMode
-from skiptool.sources.annotations.annotated import SLIP
+from skiptool.sources.annotations.annotated import PLANE, SLIP
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
@@ -210,8 +210,8 @@ def test_what_is_left_out_is_told_in_a_line_a_kind(made: SimpleNamespace) -> Non
     )
     assert failures == []
     assert [each for each in warned if "left out" in each] == [
-        f"2 annotations are left out, lines: {paths[0]} and 1 more files",
-        f"2 annotations are left out, drawn on other planes (z or t) than the first: {paths[0]}",
+        f"left out of the annotations: 2 lines ({paths[0]} and 1 more files)",
+        f"left out of the annotations: 2 {PLANE} ({paths[0]})",
     ]
 
 

@@ -50,7 +50,7 @@ def test_the_page_shows_it_and_says_so_first(table: Path, tmp_path: Path) -> Non
     }
     for metric in LAYERWISE:
         assert figures[metric.value] == {"beyond-1"}
-    assert {"beyond-1", "distance-1", "layers-1"} <= figures["hellinger"]
+    assert {"beyond-1", "distance-brightness-0.9", "layers-brightness-0.9"} <= figures["hellinger"]
 
 
 def test_a_table_of_whole_layers_alone_is_shown_too(tmp_path: Path) -> None:

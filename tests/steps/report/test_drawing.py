@@ -48,6 +48,20 @@ def test_headings_come_together_and_topics_are_counted() -> None:
     ]
 
 
+@dataclass(frozen=True)
+class Parted(Fake):
+    part: str = ""
+
+
+def test_parts_name_what_is_drawn() -> None:
+    parts = ("brightness 0.5", "Brightness 0.5", "contrast", "contrast 2", "contrast", "é/..", "")
+    named = with_names([Parted("layers", "A", part=part) for part in parts])
+    assert [name for name, _ in named] == [
+        *("layers-brightness-0.5", "layers-brightness-0.5-2", "layers-contrast"),
+        *("layers-contrast-2", "layers-contrast-3", "layers-1", "layers-2"),
+    ]
+
+
 def test_a_section_for_each_heading_and_a_file_for_each_figure(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "f", (PictureFormat.PNG, PictureFormat.SVG), overwrite=False)
     named = with_names([A1, B1, A2])

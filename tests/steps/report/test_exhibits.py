@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,8 +17,9 @@ from skiptool.names import Kind, Precision
 from skiptool.records import Shift
 from skiptool.steps.predict.step import predict_dataset
 from skiptool.steps.report.drawing import with_names
-from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables
+from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import Inputs, read_inputs
+from skiptool.steps.report.overview import overview
 from skiptool.steps.report.step import write_report
 from skiptool.stores.header import parse_lineage
 from skiptool.stores.schemas import TABLE_KEY
@@ -29,7 +32,8 @@ def names(inputs: Inputs) -> list[str]:
 
 def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]) -> None:
     scores = ["iou-1", "difference-1", "iou-2", "difference-2", "paired-1", "paired-2"]
-    layers = [f"{topic}-{n}" for n in range(1, 6) for topic in ("distance", "layers")]
+    shifts = ("brightness-0.5", "brightness-1.5", "contrast-0.5", "saturation-0", "saturation-0.5")
+    layers = [f"{topic}-{name}" for name in shifts for topic in ("distance", "layers")]
     assert names(read_inputs(study[:2])) == [*scores, "parameters-1"]
     alone = names(read_inputs(study[2:]))
     assert alone[0] == "reach-1"
@@ -149,3 +153,33 @@ def test_distances_that_stand_beside_no_loss_are_told(study: list[Path], tmp_pat
 def test_nothing_to_print_is_an_error(experiment: SimpleNamespace) -> None:
     with pytest.raises(FormatError, match=f"{experiment.data.name}: no numbers to print"):
         write_report([experiment.data])
+
+
+def test_captions_count_samples_and_subjects(study: list[Path], substituted: Path) -> None:
+    shown = exhibits(read_inputs([*study[:2], substituted]), 0.95, 0)
+    for each in shown:
+        if each.topic in ("iou", "difference"):
+            assert re.search(r"n = [\d,]+( to [\d,]+)? samples of \d+", each.caption), each.caption
+        if each.topic == "substitution":
+            assert "(n = 6 subjects)" in each.caption
+
+
+def test_a_domain_without_labels_is_told_and_not_drawn(study: list[Path], tmp_path: Path) -> None:
+    table = pq.read_table(study[1])
+    blank = pc.equal(table["domain"], table["domain"][0])
+    pixels = pc.if_else(blank, pa.scalar(0, pa.int64()), table["pixels"])
+    place = table.column_names.index("pixels")
+    path = tmp_path / "blank.parquet"
+    pq.write_table(table.set_column(place, "pixels", pixels), path)
+    inputs, whole = read_inputs([path]), read_inputs([study[1]])
+    (name,) = inputs.unlabelled().values()
+    assert table["domain"][0].as_py() in name
+    assert whole.unlabelled() == {}
+    columns = [exhibits(each, 0.95, 0)[0].table().columns["domain"] for each in (inputs, whole)]
+    assert set(columns[1]) - set(columns[0]) == {table["domain"][0].as_py()}
+    shown = exhibits(inputs, 0.95, 0)
+    assert any("no pixel has a label" in line for line in unmet(inputs, shown, False))
+    assert overview(inputs, [])[1]["Without labels (no IoU)"] == name
+    only = pq.read_table(path).filter(blank)
+    pq.write_table(only, path)
+    assert "iou" not in {each.topic for each in exhibits(read_inputs([path]), 0.95, 0)}

@@ -25,7 +25,8 @@ def test_every_kind_finds_its_place(experiment: SimpleNamespace, study: list[Pat
     assert [table.path for table in found.shifts] == study[2:]
     assert [table.path for table in found.histories] == [history]
     assert [store.path for store in found.datasets] == [experiment.data]
-    names = [path.name for path in (*study, history, experiment.data)]
+    names = [path.name for path in study]
+    names += ["resnet18-L0/fold0/history.parquet", experiment.data.name]
     assert [name for name, _ in found.origins] == names
 
 

@@ -91,9 +91,15 @@ def test_figures_are_files_of_the_asked_formats(
     numbers, *drawn = found.side_outputs
     assert numbers == tmp_path / "r-numbers.parquet"
     assert sorted(folder.iterdir()) == sorted(drawn)
-    topics = ("iou", "difference", "paired", "distance", "layers")
-    assert {path.stem for path in drawn} == {f"{topic}-1" for topic in topics}
-    assert len(drawn) == len(topics) * 3
+    names = (
+        "iou-1",
+        "difference-1",
+        "paired-1",
+        "distance-brightness-0.5",
+        "layers-brightness-0.5",
+    )
+    assert {path.name.rpartition(".")[0] for path in drawn} == {*names}
+    assert len(drawn) == len(names) * 3
     magic = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
     for path in drawn:
         assert path.read_bytes().startswith(magic[path.suffix])

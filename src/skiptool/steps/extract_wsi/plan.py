@@ -224,7 +224,7 @@ def _unseen(name: str, shapes: Sequence[Shape], mode: PatchMode) -> str:
     why = (
         "points, which have no pixels; use --mode centred"
         if points
-        else "which lie below smaller ones, beside the slide or in none of the patches"
+        else "which lie below others, beside the slide or in none of the patches"
     )
     return f"class {name} has no pixel in any mask: {len(shapes)} annotations, {why}"
 

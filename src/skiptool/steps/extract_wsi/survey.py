@@ -170,7 +170,7 @@ def _tell_dropped(slides: Sequence[Surveyed], warn: Callable[[str], None]) -> No
     for what, count in counts.most_common():
         paths = list(dict.fromkeys(files[what]))
         more = f" and {len(paths) - 1} more files" if len(paths) > 1 else ""
-        warn(f"{count} annotations are left out, {what}: {paths[0]}{more}")
+        warn(f"left out of the annotations: {count} {what} ({paths[0]}{more})")
 
 
 def _tell_tissue(slides: Sequence[Surveyed], warn: Callable[[str], None]) -> None:

@@ -42,7 +42,7 @@ from skiptool.steps.predict.substituting import (
     count_with_substitution,
 )
 from skiptool.steps.predict.summary import absent_classes, iou_table
-from skiptool.stores.dataset import open_dataset
+from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.ensembles import fold_ensembles
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
@@ -193,25 +193,15 @@ def predict_dataset(
         check_substitutions(runs[0], progress)
         for run in runs:
             check_partners(run, progress)
-    making = Making(
-        "predict",
-        tuple(as_paths(models)),
+    making = _making(
+        *(as_paths(models), runs, places, scaling),
         {
             "shift": [str(shift) for shift in asked],
             "domain": list(dict.fromkeys(one.name for _, found in chosen for one in found)),
             **{"split": split, "ensemble": ensemble, "precision": precise.value},
             **substitution_parameters(clean_skips, shifted_skips, clean_domain),
-            **({} if scaling is None else {"normalise": str(scaling)}),
         },
-        {
-            **{"data": [store.path for store in stores], "out": places.out, "masks": places.masks},
-            **{"overlays": places.overlays, "overlay_count": overlay_count},
-        },
-        {
-            **{f"dataset{i or ''}": store.lineage.id for i, store in enumerate(stores)},
-            **{f"model{i}": m.stored.id for i, m in enumerate(loaded)},
-        },
-        arithmetic=arithmetic(target, precise),
+        stores,
     )
     side = tuple(path for path in (places.masks, places.overlays) if path is not None)
     if resume:
@@ -229,6 +219,31 @@ def predict_dataset(
     summaries = _write(runs, making, places, failures, progress)
     told = {"precision": precise.value}
     return Outcome((places.out,), side, told, failures=tuple(failures), tables=summaries)
+
+
+def _making(
+    models: Sequence[Path],
+    runs: Sequence[Run],
+    places: Places,
+    scaling: Normalisation | None,
+    parameters: Mapping[str, Any],
+    stores: Sequence[DatasetStore],
+) -> Making:
+    run = runs[0]
+    return Making(
+        "predict",
+        tuple(models),
+        {**parameters, **({} if scaling is None else {"normalise": str(scaling)})},
+        {
+            **{"data": [store.path for store in stores], "out": places.out, "masks": places.masks},
+            **{"overlays": places.overlays, "overlay_count": places.overlay_count},
+        },
+        {
+            **{f"dataset{i or ''}": store.lineage.id for i, store in enumerate(stores)},
+            **{f"model{i}": model.stored.id for i, model in enumerate(run.models)},
+        },
+        arithmetic=arithmetic(run.device, run.precision),
+    )
 
 
 def _write(

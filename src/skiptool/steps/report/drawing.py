@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,21 +59,41 @@ class Folder:
 
 
 def with_names(shown: Iterable[Shown]) -> Named:
-    """Give exhibits of one topic numbers, and bring those of one heading together.
+    """Name exhibits by topic and part, or number, and bring those of one heading together.
 
     Returns
     -------
     list of (str, Shown)
-        Headings in the order of their first exhibits.
+        Headings in the order of their first exhibits. No two names differ in case alone.
     """
     found = list(shown)
     headings = {each.heading: place for place, each in reversed([*enumerate(found)])}
     counts: Counter[str] = Counter()
-    named = []
+    named: dict[str, Shown] = {}
     for each in sorted(found, key=lambda each: headings[each.heading]):
-        counts[each.topic] += 1
-        named.append((f"{each.topic}-{counts[each.topic]}", each))
-    return named
+        part = _in_a_name(getattr(each, "part", ""))
+        stem = f"{each.topic}-{part}" if part else each.topic
+        counts[stem] += 1
+        name = stem if part and counts[stem] == 1 else f"{stem}-{counts[stem]}"
+        while name in named:  # a part may end in a number
+            counts[stem] += 1
+            name = f"{stem}-{counts[stem]}"
+        named[name] = each
+    return [*named.items()]
+
+
+def _in_a_name(text: str) -> str:
+    """Write a text as a part of an anchor and of a file's name.
+
+    Examples
+    --------
+    >>> _in_a_name("Aperio CS2 brightness 0.5"), _in_a_name("../α")
+    ('aperio-cs2-brightness-0.5', '')
+    """
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower())[:_LONGEST].strip("-.")
+
+
+_LONGEST = 60
 
 
 def draw(

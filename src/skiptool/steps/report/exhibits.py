@@ -62,7 +62,7 @@ def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False)
         for each in registrations(table.columns(tuple(REGISTRATION)), table.path.stem)
     ]
     return [
-        *score_matrices(rated),
+        *score_matrices(rated, inputs.sizes()),
         *_substitutions(inputs, by_subject, level),
         *paired_comparisons(by_subject, level=level),
         *(comparisons(layers, channels) if inputs.shifts else ()),
@@ -104,6 +104,10 @@ def unmet(inputs: Inputs, shown: Sequence[Shown], forecast: bool) -> list[str]:
     topics, lines = {each.topic for each in shown}, []
     if forecast and "forecast" not in topics:
         lines.append(_NO_FIT)
+    lines += [
+        f"{name}: no pixel has a label, so there is no IoU of it"
+        for name in inputs.unlabelled().values()
+    ]
     if inputs.predictions and inputs.shifts:
         lines += _unjoined(inputs)
     if "substitution" not in topics:

@@ -22,6 +22,8 @@ __all__ = ["Inputs", "Origins", "read_inputs"]
 Origins = list[tuple[str, Lineage]]
 """Name and header of each artifact behind a report."""
 
+_IMAGES = ("dataset_id", "domain", "split")
+
 _MEASURED = ("dataset_id", "domain", "split", "model_id", "shift", "factor", "clean_skips")
 """Columns of a prediction table that make one measurement: what stands in two tables is one."""
 
@@ -53,13 +55,37 @@ class Inputs:
                 found[domain].append(table)
         return found
 
+    def sizes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """Count samples and subjects by id of the dataset, domain and split."""
+        found: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
+        for table in self.predictions:
+            columns = table.distinct((*_IMAGES, "sample", "subject"))
+            for *key, sample, subject in zip(*columns.values(), strict=True):
+                samples, subjects = found.setdefault((key[0], key[1], key[2]), (set(), set()))
+                samples.add(sample)
+                subjects.add(subject)
+        return {key: (len(samples), len(subjects)) for key, (samples, subjects) in found.items()}
+
+    def unlabelled(self) -> dict[tuple[Any, ...], str]:
+        """Name the domains in which no pixel has a label, by id of the dataset, domain, split."""
+        pixels: dict[tuple[Any, ...], int] = {}
+        names: dict[tuple[Any, ...], str] = {}
+        for table in self.predictions:
+            found = table.totals((*_IMAGES, "dataset"), "pixels")
+            for *key, dataset, count in zip(*found.values(), strict=True):
+                pixels[tuple(key)] = pixels.get(tuple(key), 0) + (count or 0)
+                names[tuple(key)] = f"{dataset}, domain {key[1]} ({key[2]})"
+        return {key: names[key] for key, count in pixels.items() if not count}
+
     def totals(
         self, *further: str, tables: Sequence[MetricTable] | None = None
     ) -> dict[str, list[Any]]:
         """Sum the pixels of all prediction tables by ``scores.KEYS`` and further columns.
 
-        What was measured in several tables counts once. ``tables`` names some of them.
+        What was measured in several tables counts once. ``tables`` names some of them. Domains
+        without a labelled pixel (:attr:`unlabelled`) are left out: nothing can be said of them.
         """
+        unlabelled = self.unlabelled()
         names = (*KEYS, *further)
         found: dict[str, list[Any]] = {name: [] for name in (*names, "pixels")}
         known: set[tuple[Any, ...]] = set()
@@ -67,7 +93,9 @@ class Inputs:
             totals = table.totals(names, "pixels")
             keys = list(zip(*(totals[name] for name in _MEASURED), strict=True))
             new = set(keys) - known
-            kept = [place for place, key in enumerate(keys) if key in new]
+            kept = [
+                place for place, key in enumerate(keys) if key in new and key[:3] not in unlabelled
+            ]
             for name, column in found.items():
                 column += [totals[name][place] for place in kept]
             known |= new
@@ -124,7 +152,9 @@ def _add(inputs: Inputs, path: Path, known: set[tuple[Kind, str]]) -> None:
     if header is None or (kind, header.id) in known:
         return
     known.add((kind, header.id))
-    inputs.origins.append((path.name, header))
+    # all histories are called alike: their run and fold tell them apart
+    parts = path.parts[-3:] if kind is Kind.HISTORY and path.parent.name.startswith("fold") else ()
+    inputs.origins.append(("/".join(parts) or path.name, header))
     if table is not None:
         check_table(table)
         tables[kind].append(table)

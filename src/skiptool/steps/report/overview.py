@@ -84,6 +84,7 @@ def _facts(inputs: Inputs) -> dict[str, str]:
     facts = {
         "Dataset": _listed(both["dataset"]),
         "Domains": _listed(both["domain"]),
+        "Without labels (no IoU)": "; ".join(inputs.unlabelled().values()),
         "Architectures": _counted({each for each in networks if each[1]}),
         "Folds": _counted({fold for fold in both["fold"] if fold not in (None, ENSEMBLE_FOLD)}),
         "Repeats": _repeats(both["repeat"]),

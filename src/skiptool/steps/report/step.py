@@ -175,8 +175,13 @@ def _origin(name: str, header: Lineage) -> Origin:
 
 
 def _without_folders(word: str) -> str:
-    """Name a path by its last part, a model by its run and fold: pages travel, folders are ours."""
+    """Name a path by its last part, a model and what is in it by run and fold.
+
+    Pages travel, folders are ours.
+    """
     if "/" not in word:
         return word
     parts = Path(word).parts
-    return "/".join(parts[-2 if parts[-1].startswith("fold") else -1 :])
+    folds = [place for place, part in enumerate(parts) if part.startswith("fold")]
+    start = folds[-1] - 1 if folds and len(parts) - folds[-1] <= 2 else len(parts) - 1
+    return "/".join(parts[max(start, 0) :])
