@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
+import mmap
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Final
 
 import pytest
 
@@ -17,6 +21,36 @@ def _interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def _frugal() -> Iterator[None]:
+    """Give memory back that a test has left behind: several processes of tests share a machine.
+
+    Trained networks hang in cycles, which Python collects late, and the C library keeps what was
+    freed.
+    """
+    yield
+    if _resident() > _LEFT["most"]:
+        gc.collect()
+        if hasattr(_LIBC, "malloc_trim"):
+            _LIBC.malloc_trim(0)
+        _LEFT["most"] = _resident() + _SPARE
+
+
+_SPARE: Final = 200 << 20
+_LEFT = {"most": 0}
+"""Bytes at which memory is given back: what was left the last time, and some more."""
+
+_LIBC: Final = ctypes.CDLL(None)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
 
 
 @pytest.fixture(scope="session")
