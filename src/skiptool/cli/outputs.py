@@ -60,8 +60,9 @@ def check_outputs(command: str, given: Mapping[str, Any]) -> None:
     written = WRITTEN.get(command, {})
     for name in _READ:
         value = given.get(name)
-        if isinstance(value, Path) and name not in written:
-            refuse_url(value, "is read from a local disk only; copy it here first")
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and name not in written:
+                refuse_url(path, "is read from a local disk only; copy it here first")
     found: dict[Path, str] = {}
     for name, form in written.items():
         option = f"--{name.replace('_', '-')}"
