@@ -147,6 +147,19 @@ def test_other_places_or_another_scale_are_not_substituted(
     assert set(rows["domain"]) == {"b", "c"}
 
 
+def test_one_domain_of_two_shows_the_same_places(tmp_path: Path, called: list[list[str]]) -> None:
+    path = tmp_path / "d.zarr"
+    strangers = [replace(p, subject=f"c{p.subject}") for p in pictures("c", 4, Split.TEST)]
+    tested = [p for d in "ab" for p in pictures(d, 4, Split.TEST)]
+    write_dataset(path, [*pictures("a", 8, Split.TRAIN), *tested, *strangers])
+    ask(path, tmp_path / "s")
+    clean = columns(tmp_path / "s/substituted.parquet", ["domain"])
+    assert set(clean["domain"]) == {"b"}
+    rows = columns(next((tmp_path / "s").glob("shift-*.parquet")), ["domain", "metric"])
+    assert set(rows["domain"]) == {"b", "c"}
+    assert "paired-difference" not in rows["metric"]
+
+
 def test_another_study_in_the_folder_is_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "s"
     out.mkdir()

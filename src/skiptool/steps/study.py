@@ -44,6 +44,9 @@ COLOUR: Final = "saturation=0"
 SAME_SCALE: Final = 0.01
 """Pixel sizes of two domains may differ by this share for their feature maps to be exchanged."""
 
+SCALES: Final = ("mpp", "mpp_y", "spacing", "spacing_y")
+"""Columns that say how large a pixel is."""
+
 MEASURES: Final = ("hellinger", "covariance", "classifier")
 
 _PATIENCE: Final = 20.0
@@ -227,28 +230,33 @@ def _reference(store: DatasetStore, domain: str | None) -> str:
 
 
 def _aligned(reference: Domain, other: Domain, split: str | None, progress: Progress) -> bool:
-    """Whether two domains show the same places at the same scale."""
-    first, second = (
-        {str(each.columns["id"][index]) for index in each.select(split)}
-        for each in (reference, other)
-    )
-    if first != second:
+    """Whether two domains show the same places of the same subjects, equally large."""
+    first, second = (_places(each, split) for each in (reference, other))
+    shape = (reference.height, reference.width, reference.channels)
+    if first.keys() != second.keys() or shape != (other.height, other.width, other.channels):
         return False
-    sizes = [_pixel_size(each) for each in (reference, other)]
-    if None not in sizes and abs(sizes[1] / sizes[0] - 1) > SAME_SCALE:  # type: ignore[operator]
-        progress.warn(
-            f"{other.name}: shows the same places as {reference.name} at {sizes[1]:g} instead of "
-            f"{sizes[0]:g} µm per pixel; skip connections are not substituted between the two "
-            "(extract them with one --mpp)"
-        )
-        return False
+    for place, sizes in first.items():
+        for column, own in sizes.items():
+            theirs = second[place].get(column, own)
+            if abs(theirs / own - 1) > SAME_SCALE:
+                progress.warn(
+                    f"{other.name}: {column} of sample {place[0]} is {theirs:g} and {own:g} in "
+                    f"{reference.name}; skip connections are not substituted between domains of "
+                    "different scale"
+                )
+                return False
     return True
 
 
-def _pixel_size(domain: Domain) -> float | None:
-    """Return the median pixel size in µm, None where it is not known."""
-    known = [float(each) for each in domain.columns.get("mpp", ()) if each == each]
-    return sorted(known)[len(known) // 2] if known else None
+def _places(domain: Domain, split: str | None) -> dict[tuple[str, str], dict[str, float]]:
+    """Return sizes of pixels, as far as they are known, by id and subject."""
+    known = [name for name in SCALES if name in domain.columns]
+    return {
+        (str(domain.columns["id"][index]), str(domain.columns["subject"][index])): {
+            name: size for name in known if (size := float(domain.columns[name][index])) > 0
+        }
+        for index in domain.select(split)
+    }
 
 
 def _begin(study: _Study, models: Sequence[str]) -> None:
@@ -408,7 +416,8 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
         stores = _features(study, steps, model, folder)
         own = [each for each in stores if _is_reference(each, study.reference)]
         others = [each for each in stores if each not in own]
-        measures = (*MEASURES, "paired-difference") if study.aligned or study.shifts else MEASURES
+        paired = set(study.others) <= set(study.aligned)  # of controlled shifts images always are
+        measures = (*MEASURES, "paired-difference") if paired else MEASURES
         tables += steps.run(
             *("hellinger", *own, *others, *_repeated("--metric", measures)),
             *("--permutations", str(study.options.permutations)),
