@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,14 +15,6 @@ import pytest
 pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
 
 Run = Callable[..., Any]
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_words: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -46,13 +35,8 @@ def web(experiment: SimpleNamespace, tmp_path: Path) -> Iterator[SimpleNamespace
     huge = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 9), }"
     (folder / "huge.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([len(huge), 0]) + huge)
     (folder / "torn.parquet").write_bytes((folder / "shift.parquet").read_bytes()[:-100])
-    handler = partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield SimpleNamespace(host=f"http://127.0.0.1:{server.server_port}", folder=folder)
-        server.shutdown()
-        thread.join()
+    with serving(folder) as host:
+        yield host
 
 
 def test_a_page_from_tables_elsewhere(run: Run, web: SimpleNamespace, tmp_path: Path) -> None:

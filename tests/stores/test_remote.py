@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import base64
 import pickle
-import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import zarr
 from zarr.storage import LocalStore
 
+from remote_hosts import Handler, break_off, fail, serving
 from skiptool.errors import ArgumentError, FormatError, SourceError
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.features import FeatureStore, open_features
-from skiptool.stores.remote import each, explained, last_part, located, open_store, public
+from skiptool.stores.remote import each, explained, open_store
 from small_stores import flip, refused, set_attributes, set_json, unseal
 
 if TYPE_CHECKING:
@@ -34,55 +33,12 @@ fsspec = pytest.importorskip("fsspec", reason="remote stores need fsspec (extra 
 pytest.importorskip("aiohttp", reason="https:// needs aiohttp (extra remote)")
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serve files and no lists of folders; every request is noted, some fail."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits for 40 ms
-
-    def do_GET(self) -> None:
-        host: Any = self.server
-        host.requests.append((self.path, self.headers.get("Authorization")))
-        for pattern, answer in host.answers.items():
-            if re.search(pattern, self.path):
-                answer(self)
-                return
-        super().do_GET()
-
-    def list_directory(self, _path: object) -> None:
-        self.send_error(404)
-
-    def log_message(self, *_words: object) -> None:
-        pass
-
-
-def fail(status: int) -> Callable[[Handler], None]:
-    return lambda handler: handler.send_error(status)
-
-
-def break_off(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b"torn")
-    handler.close_connection = True
-
-
 @pytest.fixture
 def web(features: Path) -> Iterator[SimpleNamespace]:
-    """Serve the folder of a feature store ``f.zarr``: ``url``, ``folder``, ``answers``."""
-    handler = partial(Handler, directory=str(features.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        state: Any = server
-        state.requests, state.answers = [], {}
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        yield SimpleNamespace(
-            url=f"{url}/f.zarr", host=url, requests=state.requests, answers=state.answers
-        )
-        server.shutdown()
-        thread.join()
+    """Serve the folder of a feature store ``f.zarr``: ``url`` of it, and what `serving` yields."""
+    with serving(features.parent) as host:
+        host.url = f"{host.host}/f.zarr"
+        yield host
 
 
 @pytest.fixture
