@@ -14,6 +14,7 @@ from skiptool.errors import ArgumentError
 
 __all__ = [
     "below",
+    "beside",
     "check_slashes",
     "is_web",
     "last_part",
@@ -104,6 +105,17 @@ def parent_of(url: str) -> str:
     ('s3://bucket/a', 'memory:/')
     """
     return url.partition("?")[0].rstrip("/").rpartition("/")[0]
+
+
+def beside(url: str, name: str) -> str:
+    """Return the URL of what is called ``name`` in the folder that something is in.
+
+    Examples
+    --------
+    >>> beside("s3://bucket/a/f.zarr/", "g.zarr"), beside("memory://f.zarr", "g.zarr")
+    ('s3://bucket/a/g.zarr', 'memory://g.zarr')
+    """
+    return f"{parent_of(url)}/{name}"
 
 
 def is_web(url: str) -> bool:

@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 from weakref import finalize
 
 from skiptool.errors import ArgumentError, ExistsError
-from skiptool.stores.addresses import below, last_part, parent_of, public
+from skiptool.stores.addresses import beside, last_part, parent_of, public
 
 __all__ = ["Copy", "check_absent", "copies_held", "shown"]
 
@@ -26,7 +26,7 @@ _URLS: dict[str, str] = {}
 """Folder of each copy that there is, and the URL that it takes the place of, as users see it."""
 
 _TARGETS: dict[str, str] = {}
-"""Folder of each copy that is going to be uploaded, and the URL that it goes to."""
+"""Folder of each copy that is going to be uploaded, and the URL of the output in it."""
 
 _HELD: ContextVar[list[Copy] | None] = ContextVar("copies", default=None)
 
@@ -55,15 +55,17 @@ class Copy:
     """
 
     def __init__(self, url: str, *, target: bool = False) -> None:
-        name = last_part(url)
-        if name.strip(".") == "" or name == public(url):
-            raise ArgumentError(f"{public(url)}: no name at its end; give a URL that ends in one")
+        name, place = last_part(url), public(url).partition("://")[2].strip("/")
+        if not (place and name.strip(".")) or (
+            target and "/" not in place and not url.startswith("memory:")
+        ):
+            raise ArgumentError(f"{public(url)}: has no name at its end; give s3://bucket/NAME")
         self.url = url
         self.folder = Path(os.path.realpath(mkdtemp(prefix="skiptool-")))
         self.path = self.folder / name
         _URLS[str(self.folder)] = public(parent_of(url))
         if target:
-            _TARGETS[str(self.folder)] = parent_of(url)
+            _TARGETS[str(self.folder)] = url
         self._end = finalize(self, _remove, str(self.folder))
         held = _HELD.get()
         if held is not None:
@@ -140,8 +142,7 @@ def check_absent(out: Path, *, overwrite: bool) -> None:
         return
     from skiptool.stores.remote import RemoteFolder  # not in front of --help: it imports Zarr
 
-    url = below(_TARGETS[str(folder)], out.relative_to(folder).as_posix())
-    place = RemoteFolder(url)
+    place = RemoteFolder(beside(_TARGETS[str(folder)], out.relative_to(folder).as_posix()))
     kind = place.kind()
     if kind is not None and not overwrite:
         raise ExistsError(

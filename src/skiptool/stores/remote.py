@@ -191,6 +191,8 @@ class RemoteFolder:
             As :func:`open_store`.
         """
         self.where, self.lists = public(url).rstrip("/"), not is_web(url)
+        if "://" not in url:  # fsspec would take it for a local path
+            raise ArgumentError(f"{url}: is no URL; give one such as s3://bucket/feats.zarr")
         address, options = _asked(url)
         with _named(self.where):
             import fsspec
@@ -293,8 +295,8 @@ class RemoteFolder:
         with self._at(name, str(path), "written"):
             self._files.put_file(str(path), self._address(name) if name else self._path)
 
-    def remove(self, name: str) -> None:
-        """Delete a file; nothing happens where there is none.
+    def remove(self, name: str = "") -> None:
+        """Delete a file, or, without a name, the one at the URL; nothing happens without any.
 
         Raises
         ------
@@ -302,7 +304,7 @@ class RemoteFolder:
             If the host cannot be reached or refuses.
         """
         with suppress(FormatError), self._at(name, verb="removed"):
-            self._files.rm_file(self._address(name))
+            self._files.rm_file(self._address(name) if name else self._path)
 
     def _address(self, name: str) -> str:
         if not _is_relative(name):

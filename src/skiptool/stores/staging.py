@@ -69,18 +69,16 @@ _FORMATS: Final = frozenset(
 """Suffixes that promise a format; any other is part of a name, as in ``shift-0.5``."""
 
 
-def check_form(out: Path, form: Form, option: str = "--out", *, here: bool = True) -> None:
+def check_form(out: Path | str, form: Form, option: str = "--out") -> None:
     """Refuse an output whose name promises another format, or that would replace another form.
 
     Parameters
     ----------
-    out : Path
-        Final name of the output; nothing need be there.
+    out : Path or str
+        Final name of the output, text is a URL; nothing need be there.
     form : Form
     option : str
         How it was given, for messages.
-    here : bool
-        It is a path of this machine, where something else may be in its place.
 
     Raises
     ------
@@ -98,16 +96,16 @@ def check_form(out: Path, form: Form, option: str = "--out", *, here: bool = Tru
 page (HTML) is written; give a name that ends in .html
     """
     what, suffixes = form.value
-    if here and os.path.lexists(out) and out.is_dir() is form.is_file:
+    if isinstance(out, Path) and os.path.lexists(out) and out.is_dir() is form.is_file:
         raise ExistsError(
             f"{out}: exists already and is {'a folder' if form.is_file else 'a file'}, but {what} "
             f"is written, which replaces no such thing; give another {option}"
         )
-    suffix = out.suffix.lower()
+    suffix = Path(last_part(out)).suffix.lower()
     if suffix in _FORMATS and suffix not in suffixes:
         remedy = f"that ends in {suffixes[0]}" if suffixes else "without such a suffix"
         raise ArgumentError(
-            f"{option} {out}: the suffix {suffix} promises another format, and {what} is written; "
+            f"{option} {public(str(out))}: the suffix {suffix} promises another format, and {what} is written; "
             f"give a name {remedy}"
         )
 
@@ -143,7 +141,7 @@ def check_target(url: str, form: Form, option: str, *, resume: bool = False) -> 
             f"{option} {where}: --resume goes on with what is on this machine; write to a local "
             "path, and copy the result when it is whole"
         )
-    check_form(Path(last_part(url)), form, option, here=False)
+    check_form(url, form, option)
     adds = form is Form.FILLED or (form is Form.STORES and not last_part(url).endswith(".zarr"))
     ours = _plain(url)
     for given in _INPUTS.get() or ():

@@ -23,7 +23,7 @@ from typing import Any, ParamSpec
 from skiptool.engine import mapped
 from skiptool.errors import ArgumentError, ExistsError, SkiptoolError, SourceError
 from skiptool.records import SILENT, Outcome, Progress, Task
-from skiptool.stores.addresses import below, last_part, located, parent_of, public
+from skiptool.stores.addresses import below, beside, located, public
 from skiptool.stores.copies import Copy, check_absent, copies_held, shown
 from skiptool.stores.remote import AT_ONCE, UPLOADING, RemoteFolder
 from skiptool.stores.staging import FULL, Form, check_target
@@ -123,9 +123,9 @@ def _check_ready(copy: Copy, form: Form, asked: Mapping[str, Any]) -> None:
 
 def _try_writing(copy: Copy) -> None:
     """Write an empty file beside the output, and remove it: nothing else tells what is allowed."""
-    beside, name = RemoteFolder(parent_of(copy.url)), f"{copy.path.name}{UPLOADING}"
-    beside.put(_empty(copy.folder), name)
-    beside.remove(name)
+    trial = RemoteFolder(beside(copy.url, f"{copy.path.name}{UPLOADING}"))
+    trial.put(_empty(copy.folder))
+    trial.remove()
 
 
 def _empty(folder: Path) -> Path:
@@ -139,7 +139,7 @@ def _upload_all(targets: Sequence[Copy], overwrite: bool, progress: Progress) ->
     for number, copy in enumerate(targets):
         try:
             for path in _visible(copy.folder):
-                url = below(parent_of(copy.url), path.name)
+                url = beside(copy.url, path.name)
                 upload(path, url, overwrite=overwrite, progress=progress)
         except BaseException as error:
             text = shown(str(error))
@@ -177,7 +177,7 @@ def upload(path: Path, url: str, *, overwrite: bool = False, progress: Progress 
         If the host cannot be reached or refuses.
     """
     if path.is_file():
-        RemoteFolder(parent_of(url)).put(path, last_part(url))
+        RemoteFolder(url).put(path)
         return
     root = next((name for name in _ROOTS if (path / name).is_file()), None)
     if root is not None:
