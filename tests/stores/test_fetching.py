@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -34,6 +34,9 @@ from skiptool.stores.unchanged import check_unchanged
 from small_artifacts import write_small_model
 from small_stores import flip, refused, unseal
 
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
 pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
 
 
@@ -54,7 +57,7 @@ def web(made: Path, dataset: Path) -> Iterator[SimpleNamespace]:
 
 
 @pytest.fixture
-def memory(made: Path, dataset: Path, features: Path) -> Iterator[Any]:
+def memory(made: Path, dataset: Path, features: Path) -> Iterator[AbstractFileSystem]:
     """File system in memory with models, stores, a table and a hidden folder below ``/all``."""
     with in_memory() as files:
         for name in ("a/fold0", "a/fold1", "b/fold10", "b/fold9", "b/.c.partial"):
@@ -97,7 +100,7 @@ def test_a_web_server_lists_no_models(web: SimpleNamespace) -> None:
         fetch_models(f"{web.host}/m/fold0")
 
 
-def test_models_below_a_folder(memory: Any, made: Path) -> None:
+def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:
     with copies_held():
         found = model_folders(["memory://all/runs", made])
         where = [shown(str(folder)) for folder in found[:-1]]
@@ -115,7 +118,7 @@ def test_models_below_a_folder(memory: Any, made: Path) -> None:
             fetch_models(url)
 
 
-def test_stores_below_a_folder(memory: Any) -> None:
+def test_stores_below_a_folder(memory: AbstractFileSystem) -> None:
     """Models are none, other kinds are counted, as on this machine."""
     memory.pipe("/all/.x.zarr.partial/zarr.json", b"{}")
     memory.pipe("/all/runs/v.npy", b"")
@@ -161,7 +164,7 @@ def test_a_copy_holds_one_domain(web: SimpleNamespace, dataset: Path) -> None:
     assert with_copy(local, "a", told(lines)) is local
 
 
-def told(lines: list[str]) -> Any:
+def told(lines: list[str]) -> SimpleNamespace:
     """Return a Progress that keeps its lines."""
     from skiptool.records import SILENT
 
@@ -201,7 +204,7 @@ def test_whole_stores_without_a_list(web: SimpleNamespace, dataset: Path) -> Non
             fetch_artifact(f"{web.host}/d.zarr")
 
 
-def test_whole_stores_from_a_list(memory: Any, dataset: Path) -> None:
+def test_whole_stores_from_a_list(memory: AbstractFileSystem, dataset: Path) -> None:
     memory.pipe("/all/d.zarr/strange", b"")
     with copies_held():
         assert names(fetch_artifact("memory://all/d.zarr")) == sorted([*names(dataset), "strange"])

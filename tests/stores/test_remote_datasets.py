@@ -60,15 +60,12 @@ def check_equal(found: DatasetStore, local: DatasetStore) -> None:
         assert {key: list(values) for key, values in other.columns.items()} == {
             key: list(values) for key, values in domain.columns.items()
         }
-    for name, rows in {
-        "a": [*range(20)],
-        "b grey": [0, 1, 2],
-    }.items():
+    for name, rows in {"a": [*range(20)], "b grey": [0, 1, 2]}.items():
         for order in (rows, rows[::-1], rows[1::2], rows[:1]):
-            read = found.samples(name, order).read_many(range(len(order)))
-            for part, expected in zip(
-                read, local.samples(name, order).read_many(range(len(order)))
-            ):
+            read = (
+                each.samples(name, order).read_many(range(len(order))) for each in (found, local)
+            )
+            for part, expected in zip(*read, strict=True):
                 np.testing.assert_array_equal(part, expected)
 
 

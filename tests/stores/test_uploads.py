@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,11 +23,14 @@ from skiptool.stores.staging import Form, check_free, guarded, staged
 from skiptool.stores.uploads import places_may_be_urls, upload
 from small_stores import refused
 
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
 pytest.importorskip("fsspec", reason="remote stores need fsspec (extra remote)")
 
 
 @pytest.fixture
-def memory() -> Iterator[Any]:
+def memory() -> Iterator[AbstractFileSystem]:
     with in_memory() as files:
         yield files
 
@@ -71,12 +75,14 @@ storing = places_may_be_urls(out=Form.STORE)(step)
 
 def copy_of(store: Path) -> Callable[[Path], None]:
     """Return what writes a store."""
-    import shutil
 
-    return lambda path: [shutil.copytree(store, path)] and None
+    def write(path: Path) -> None:
+        shutil.copytree(store, path)
+
+    return write
 
 
-def test_a_file_and_what_is_beside_it(memory: Any, temporary: Path) -> None:
+def test_a_file_and_what_is_beside_it(memory: AbstractFileSystem, temporary: Path) -> None:
     lines: list[str] = []
     progress: Any = SimpleNamespace(say=lines.append, task=SILENT.task)
     found = writing("memory://b/t.parquet", "memory://b/figures/", progress=progress)
@@ -102,12 +108,12 @@ def test_local_paths_stay_as_they_are(tmp_path: Path, temporary: Path) -> None:
 
 
 def test_the_root_of_a_store_is_uploaded_last(
-    memory: Any, features: Path, monkeypatch: pytest.MonkeyPatch
+    memory: AbstractFileSystem, features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, bool]] = []
     put = type(memory).put_file
 
-    def noted(self: Any, path: str, url: str, **how: Any) -> None:
+    def noted(self: AbstractFileSystem, path: str, url: str, **how: object) -> None:
         if url.endswith(("/f.zarr/zarr.json", "/f.zarr/.uploading")) or "/c/" in url:
             seen.append((url.rpartition("f.zarr/")[2], self.exists("/f.zarr/zarr.json")))
         put(self, path, url, **how)
@@ -123,7 +129,9 @@ def test_the_root_of_a_store_is_uploaded_last(
     assert open_features("memory://f.zarr").id == open_features(features).id
 
 
-def test_what_is_there_is_replaced_only_if_asked_for(memory: Any, features: Path) -> None:
+def test_what_is_there_is_replaced_only_if_asked_for(
+    memory: AbstractFileSystem, features: Path
+) -> None:
     storing("memory://f.zarr", write=copy_of(features))
     memory.pipe("/f.zarr/layers/old/zarr.json", b"{}")
     before = dict(memory.store)
@@ -151,12 +159,12 @@ def test_what_is_there_is_replaced_only_if_asked_for(memory: Any, features: Path
 
 
 def broken(
-    memory: Any, monkeypatch: pytest.MonkeyPatch, pattern: str, error: BaseException
+    memory: AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, pattern: str, error: BaseException
 ) -> None:
     """Let uploads of some files fail."""
     put = type(memory).put_file
 
-    def failing(self: Any, path: str, url: str, **how: Any) -> None:
+    def failing(self: AbstractFileSystem, path: str, url: str, **how: object) -> None:
         if re.search(pattern, url):
             raise error
         put(self, path, url, **how)
@@ -165,7 +173,7 @@ def broken(
 
 
 def test_an_upload_that_fails_half_way_loses_nothing(
-    memory: Any, features: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    memory: AbstractFileSystem, features: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         broken(memory, patch, "dec0/c/1", PermissionError("denied at s3://k:secret@b/x?y=secret"))
@@ -187,7 +195,7 @@ def test_an_upload_that_fails_half_way_loses_nothing(
 
 
 def test_all_that_is_not_uploaded_is_kept(
-    memory: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    memory: AbstractFileSystem, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(memory, monkeypatch, "t.parquet$", OSError("host down"))
     with pytest.raises(SourceError) as caught:
@@ -198,7 +206,7 @@ def test_all_that_is_not_uploaded_is_kept(
 
 
 def test_an_interrupted_upload_is_told(
-    memory: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    memory: AbstractFileSystem, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
     progress: Any = SimpleNamespace(say=lambda _: None, warn=lines.append, task=SILENT.task)
@@ -213,7 +221,7 @@ def test_an_interrupted_upload_is_told(
 
 
 def test_what_may_not_be_written_is_told_before_any_work(
-    memory: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    memory: AbstractFileSystem, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(_: Path) -> None:
         raise AssertionError("nothing is to be made")
@@ -244,7 +252,7 @@ def test_what_may_not_be_written_is_told_before_any_work(
     ],
 )
 def test_urls_that_nothing_is_written_to(
-    out: str, how: dict[str, bool], words: str, memory: Any, temporary: Path
+    out: str, how: dict[str, bool], words: str, memory: AbstractFileSystem, temporary: Path
 ) -> None:
     with refused(ArgumentError, words) as _:
         writing(out, **how)
@@ -255,7 +263,7 @@ def test_urls_that_nothing_is_written_to(
     assert not [*temporary.iterdir()]
 
 
-def test_no_input_is_written_over(memory: Any) -> None:
+def test_no_input_is_written_over(memory: AbstractFileSystem) -> None:
     inputs = ("memory://a/d.zarr?x", "memory://runs", Path("local"))
     for url, words in (
         ("memory://a/d.zarr/", "is an input of this command"),
@@ -271,7 +279,7 @@ def test_no_input_is_written_over(memory: Any) -> None:
         writing("memory://b/t", "memory://b/t/")
 
 
-def test_a_full_disk_is_told(memory: Any, temporary: Path) -> None:
+def test_a_full_disk_is_told(memory: AbstractFileSystem, temporary: Path) -> None:
     def fill(path: Path) -> None:
         raise OSError(28, os.strerror(28), str(path))
 
@@ -280,7 +288,7 @@ def test_a_full_disk_is_told(memory: Any, temporary: Path) -> None:
     assert not [*temporary.iterdir()]
 
 
-def test_errors_name_the_url(memory: Any, temporary: Path) -> None:
+def test_errors_name_the_url(memory: AbstractFileSystem, temporary: Path) -> None:
     def fail(path: Path) -> None:
         raise FormatError(f"{path}: is wrong")
 
@@ -291,7 +299,7 @@ def test_errors_name_the_url(memory: Any, temporary: Path) -> None:
     assert shown("/tmp/x") == "/tmp/x"
 
 
-def test_folders_in_folders(memory: Any, features: Path, tmp_path: Path) -> None:
+def test_folders_in_folders(memory: AbstractFileSystem, features: Path, tmp_path: Path) -> None:
     folder = tmp_path / "all"
     copy_of(features)(folder / "deep/f.zarr")
     (folder / "t.txt").write_text("t")

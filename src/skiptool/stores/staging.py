@@ -105,8 +105,8 @@ page (HTML) is written; give a name that ends in .html
     if suffix in _FORMATS and suffix not in suffixes:
         remedy = f"that ends in {suffixes[0]}" if suffixes else "without such a suffix"
         raise ArgumentError(
-            f"{option} {public(str(out))}: the suffix {suffix} promises another format, and {what} is written; "
-            f"give a name {remedy}"
+            f"{option} {public(str(out))}: the suffix {suffix} promises another format, and {what} "
+            f"is written; give a name {remedy}"
         )
 
 
