@@ -29,7 +29,7 @@ PIXEL_SIZES: Final = ("mpp", "mpp_y", "spacing", "spacing_y")
 """Columns of a dataset's samples that hold the size of a pixel."""
 
 SAME_SCALE: Final = 0.01
-"""Largest relative difference in pixel size at which feature maps of two images can be exchanged."""
+"""Largest relative difference in pixel size at which feature maps can be exchanged."""
 
 _WORD: Final = "bottleneck"
 _ALL: Final = frozenset(SKIP_LEVELS)
