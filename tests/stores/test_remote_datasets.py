@@ -62,9 +62,8 @@ def check_equal(found: DatasetStore, local: DatasetStore) -> None:
         }
     for name, rows in {"a": [*range(20)], "b grey": [0, 1, 2]}.items():
         for order in (rows, rows[::-1], rows[1::2], rows[:1]):
-            read = (
-                each.samples(name, order).read_many(range(len(order))) for each in (found, local)
-            )
+            places = range(len(order))
+            read = [each.samples(name, order).read_many(places) for each in (found, local)]
             for part, expected in zip(*read, strict=True):
                 np.testing.assert_array_equal(part, expected)
 
