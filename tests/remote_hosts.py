@@ -68,15 +68,17 @@ def serving(folder: Path) -> Iterator[SimpleNamespace]:
         state.requests, state.answers, state.ranges = [], {}, True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield SimpleNamespace(
-            host=f"http://127.0.0.1:{server.server_port}",
-            folder=folder,
-            requests=state.requests,
-            answers=state.answers,
-            server=state,
-        )
-        server.shutdown()
-        thread.join()
+        try:
+            yield SimpleNamespace(
+                host=f"http://127.0.0.1:{server.server_port}",
+                folder=folder,
+                requests=state.requests,
+                answers=state.answers,
+                server=state,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

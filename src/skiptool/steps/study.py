@@ -324,7 +324,7 @@ class _Steps:
 
         ``to`` is an output without ``--resume``: if it is there, nothing is run.
         """
-        line = public(shlex.join(("skiptool", *words)))
+        line = shlex.join(("skiptool", *map(public, words)))
         with self._log.open("a") as log:
             log.write(f"{line}\n")
         if to is not None and to.exists():
