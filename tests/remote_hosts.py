@@ -19,13 +19,23 @@ class Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or each answer waits for 40 ms
 
-    def do_GET(self) -> None:
+    def do_HEAD(self) -> None:
+        if not self._answered():
+            super().do_HEAD()
+
+    def _answered(self) -> bool:
         host: Any = self.server
-        host.requests.append((self.path, self.headers.get("Authorization")))
         for pattern, answer in host.answers.items():
             if re.search(pattern, self.path):
                 answer(self)
-                return
+                return True
+        return False
+
+    def do_GET(self) -> None:
+        host: Any = self.server
+        host.requests.append((self.path, self.headers.get("Authorization")))
+        if self._answered():
+            return
         file = Path(self.translate_path(self.path))
         asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         if asked is None or not host.ranges or not file.is_file():

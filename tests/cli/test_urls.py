@@ -285,6 +285,17 @@ def test_a_host_that_goes_away(run: Run, web: SimpleNamespace, tmp_path: Path) -
         (("predict", "{host}/a", "--data", "{host}/shift.parquet"), 1, "shift.parquet: no Zarr gr"),
         (("features", "runs", "--data", "gs://b/d.zarr"), 2, "gs://b/d.zarr: reading it needs"),
         (("features", "runs", "--data", "https:/host/d.zarr"), 2, "https:/.../d.zarr: a URL has"),
+        (
+            ("extract", "images", "s3://b/m.csv"),
+            2,
+            "s3://.../m.csv: is read from a local disk only",
+        ),
+        (("extract", "wsi", "m.csv", "--mask", "model:s3://b/r"), 2, "s3://.../r: is read from a"),
+        (
+            ("train", "d.zarr", "--encoder-weights", "s3://b/w.pth"),
+            2,
+            "w.pth: is read from a local",
+        ),
         (("study", "d.zarr", "--models", "{host}/runs"), 2, "runs: is read from a local disk only"),
         (("train", "d.zarr", "-o", "s3://b/runs"), 2, "--out is written to a local disk only"),
         (("study", "d.zarr", "-o", "s3://b/study"), 2, "--out is written to a local disk only"),

@@ -100,6 +100,16 @@ def test_a_web_server_lists_no_models(web: SimpleNamespace) -> None:
         fetch_models(f"{web.host}/m/fold0")
 
 
+def test_a_web_server_that_refuses_what_is_not_there(web: SimpleNamespace) -> None:
+    """Buckets behind https do where listing is not allowed."""
+    web.answers[r"zarr\.json|zgroup|zarray|last\.ckpt"] = fail(403)
+    with copies_held():
+        assert open_model(fetch_models(f"{web.host}/m/fold0")[0]).fold == 0
+        assert "history.parquet" in names(fetch_artifact(f"{web.host}/m/fold0"))
+    with refused(SourceError, f"{web.host}/gone/zarr.json", "the server answers 403"):
+        fetch_models(f"{web.host}/gone")
+
+
 def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:
     with copies_held():
         found = model_folders(["memory://all/runs", made])

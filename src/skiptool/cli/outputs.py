@@ -30,6 +30,16 @@ WRITTEN: Final[Mapping[str, Mapping[str, Form]]] = {
 }
 """Options that name what a command writes, and what that is."""
 
+_FETCHED: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("predict", "features"), ("data", "models")),
+    "train": ("data",),
+    "hellinger": ("stores", "reference"),
+    "report": ("tables",),
+    "info": ("paths",),
+    "study": ("data", "test"),
+}
+"""Parameters of these that may be URLs."""
+
 _UPLOADED: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("synth", "extract wsi", "extract images", "extract mri"), ("out",)),
     **dict.fromkeys(("features", "hellinger"), ("out",)),
@@ -68,10 +78,9 @@ def check_outputs(command: str, given: Mapping[str, Any]) -> None:
     """
     written = WRITTEN.get(command, {})
     for name in _READ:
-        value = given.get(name)
-        for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and name not in written:
-                refuse_url(path, "is read from a local disk only; copy it here first")
+        if name not in written and name not in _FETCHED.get(command, ()):
+            for word in _words(given.get(name)):
+                refuse_url(word, "is read from a local disk only; copy it here first")
     found: dict[Path | str, str] = {}
     for name, form in written.items():
         option = f"--{name.replace('_', '-')}"

@@ -105,7 +105,7 @@ def study(
     compute = {"device": device, "threads": threads, "workers": workers}
     return run_study(
         place,
-        out,
+        inputs.place(out),
         train_domain=train_domain,
         test=None if test is None else inputs.place(test),
         models=models or (),

@@ -132,7 +132,7 @@ def train(
     with threads_used(threads, device, progress):
         return train_models(
             place,
-            out,
+            inputs.place(out),
             domain=domain,
             encoders=encoder or ("resnet18",),
             skips=kept,

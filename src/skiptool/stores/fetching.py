@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from math import ceil, prod
 from pathlib import Path
@@ -26,7 +27,7 @@ from skiptool.stores.checkpoint import CONFIG, WEIGHTS
 from skiptool.stores.copies import Copy
 from skiptool.stores.dataset import DatasetStore
 from skiptool.stores.overlays import INDEX
-from skiptool.stores.remote import AT_ONCE, RemoteFolder
+from skiptool.stores.remote import AT_ONCE, RemoteFolder, is_refusal
 from skiptool.stores.seal import SEAL
 from skiptool.stores.staging import Form
 
@@ -69,7 +70,7 @@ def root_of(folder: RemoteFolder) -> str | None:
         If the host cannot be reached or refuses.
     """
     if not folder.lists:
-        return next((name for name in _ROOTS if folder.size(name) is not None), None)
+        return _root_at(folder)
     try:
         files, _ = folder.names()
     except FormatError:
@@ -132,6 +133,22 @@ def _models_below(folder: RemoteFolder, here: str) -> Iterator[str]:
         for name in folders:
             if not name.startswith("."):
                 yield from _models_below(folder, f"{here}/{name}".lstrip("/"))
+
+
+def _root_at(folder: RemoteFolder) -> str | None:
+    """Ask a web server for each of the files; many refuse what is not there."""
+    refused = None
+    for name in _ROOTS:
+        try:
+            if folder.size(name) is not None:
+                return name
+        except SourceError as error:
+            if not is_refusal(error):
+                raise
+            refused = refused or error
+    if refused is not None:
+        raise refused
+    return None
 
 
 def entries_at(url: str) -> Iterator[tuple[str, str | None]]:
@@ -277,6 +294,15 @@ def _chunks(file: Path, prefix: str, where: str) -> Iterator[str]:
         yield prefix + array.metadata.encode_chunk_key(place)
 
 
+def _size(folder: RemoteFolder, name: str) -> int | None:
+    try:
+        return folder.size(name)
+    except SourceError as error:
+        if folder.lists or not is_refusal(error):
+            raise
+        return None  # the file at the root was there: nothing else is to be refused
+
+
 def _fetch(
     folder: RemoteFolder,
     names: Sequence[str],
@@ -296,7 +322,7 @@ def _fetch(
     told : str
         What is copied, where a user is to read of it.
     """
-    sizes = list(mapped(folder.size, names, AT_ONCE))
+    sizes = list(mapped(partial(_size, folder), names, AT_ONCE))
     held = [name for name, size in zip(names, sizes, strict=True) if size is not None]
     need = sum(size or 0 for size in sizes)
     here = tempfile.gettempdir()

@@ -51,6 +51,7 @@ __all__ = [
     "each",
     "explained",
     "fetched",
+    "is_refusal",
     "open_store",
 ]
 
@@ -230,6 +231,10 @@ class RemoteFolder:
         except FormatError:
             return None
         return None if found.get("type") == "directory" else int(found.get("size") or 0)
+
+    def is_half_uploaded(self) -> bool:
+        """Say whether an upload to the folder is under way, or was broken off."""
+        return self.lists and self.size(UPLOADING) is not None
 
     def kind(self) -> str | None:
         """Return ``file`` or ``folder``, what is at the URL itself, None where nothing is."""
@@ -428,6 +433,15 @@ def each(store: Store, function: Callable[[T], R], items: Iterable[T]) -> list[R
         return [function(item) for item in items]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(function, items))
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Say whether a web server has answered 401 or 403, as some do for what is not there."""
+    while error is not None:
+        if getattr(error, "status", None) in (401, 403):
+            return True
+        error = error.__cause__
+    return False
 
 
 def explained(error: Exception, where: str, damage: str) -> SkiptoolError:

@@ -22,7 +22,7 @@ from zarr.storage import LocalStore
 from skiptool.errors import FormatError
 from skiptool.stores.addresses import public
 from skiptool.stores.chunks import check_chunks, folder_of, is_lost, refuse_pipe
-from skiptool.stores.remote import UPLOADING, RemoteFolder, each, explained, open_store
+from skiptool.stores.remote import RemoteFolder, each, explained, open_store
 from skiptool.stores.seal import SEAL
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
         if not isinstance(root.metadata.attributes, dict):
             raise FormatError(f"{where}: attributes are no JSON object; make it again")
         return root
-    half = isinstance(place, str) and RemoteFolder(place).size(UPLOADING) is not None
+    half = isinstance(place, str) and RemoteFolder(place).is_half_uploaded()
     raise FormatError(
         f"{where}: no Zarr group (format 3), expected a {what} store"
         + (", and an upload to it is under way or was broken off" if half else "")
