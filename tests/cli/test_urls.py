@@ -236,6 +236,14 @@ def test_info_of_what_lies_elsewhere(run: Run, web: SimpleNamespace) -> None:
     assert [entry["kind"] for entry in local.values()] == ["dataset"]
 
 
+def test_one_host_that_is_not_there(run: Run, web: SimpleNamespace) -> None:
+    found = run("info", "http://127.0.0.1:9/runs", f"{web.host}/shift.parquet", "--json")
+    assert found.code == 3
+    assert [*found.json["summary"]] == [f"{web.host}/shift.parquet"]
+    (line,) = found.json["failures"]
+    assert line.startswith("http://127.0.0.1:9/runs/zarr.json: cannot be fetched")
+
+
 def test_damage_elsewhere_is_found(run: Run, web: SimpleNamespace, temporary: Path) -> None:
     whole = run("info", f"{web.host}/data.zarr", "--check")
     assert whole.code == 0

@@ -62,8 +62,8 @@ def describe(
     Parameters
     ----------
     paths : sequence of Path or str
-        Stores, tables, model folders, also behind a URL; folders that stand for all of these below
-        them; ``.npy`` files and files of weights.
+        Stores, tables and model folders; folders that stand for all of these below them; ``.npy``
+        files and files of weights. Local paths or URLs.
     command : bool
         Print only the command that would make each again.
     check : bool
@@ -83,7 +83,12 @@ def describe(
     """
     found: dict[str, Any] = {}
     failures: list[str] = []
-    places = [each for path in as_places(paths) for each in _below(path)]
+    places: list[Path | str] = []
+    for path in as_places(paths):
+        try:
+            places += _below(path)
+        except SkiptoolError as error:
+            failures.append(str(error))
     with progress.task("info", len(places)) as task:
         for place in places:
             try:
