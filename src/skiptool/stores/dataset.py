@@ -40,6 +40,7 @@ from skiptool.names import IGNORE, Kind, Split
 from skiptool.records import is_name
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.seal import check_store
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import (
     member_names,
     open_array,
@@ -51,6 +52,7 @@ from skiptool.stores.zarrs import (
 
 if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
+    from skiptool.stores.zarrs import Rows
 
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
@@ -135,7 +137,7 @@ class StoredSamples:
     path: Path
     domain: str
     indices: tuple[int, ...]
-    _arrays: Arrays | None = None
+    _arrays: tuple[Rows, Rows] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -164,17 +166,18 @@ class StoredSamples:
         images, masks = (self._rows(array, rows) for array in self._open())
         return images, masks
 
-    def _rows(self, array: zarr.Array[Any], rows: list[int]) -> Any:  # noqa: ANN401 - either type
+    def _rows(self, array: Rows, rows: list[int]) -> Any:  # noqa: ANN401 - either type
         if rows == list(range(rows[0], rows[0] + len(rows))):  # whole shards in one go
             where = f"{self.path}: domain {self.domain}, samples {rows[0]} to {rows[-1]}"
             return read_rows(array, slice(rows[0], rows[-1] + 1), where)
         where = f"{self.path}: domain {self.domain}, sample"
         return np.stack([read_rows(array, row, f"{where} {row}") for row in rows])
 
-    def _open(self) -> Arrays:
+    def _open(self) -> tuple[Rows, Rows]:
         if self._arrays is None:
             group = open_group(open_root(self.path, "dataset"), self.domain, str(self.path))
-            self._arrays = _open_pixels(group, f"{self.path}: domain {self.domain}")
+            images, masks = _open_pixels(group, f"{self.path}: domain {self.domain}")
+            self._arrays = rows_of(images), rows_of(masks)
         return self._arrays
 
 

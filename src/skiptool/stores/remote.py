@@ -3,7 +3,9 @@
 Only reading. A file (a table, a ``.npy``) is fetched as a whole, see :func:`fetched`. Zarr takes a
 chunk that is not there for its fill value; looking for each of them in advance, as is done on a
 local disk, would cost a request a chunk. So :class:`RemoteStore` is told which arrays have all of
-their chunks and refuses an absent one when it is read.
+their chunks and refuses an absent one when it is read. Of shards, only the index and the chunks
+that are asked for are fetched. A server that sends whole files only is asked once for each of
+them as long as the next chunk is in the same one.
 
 Where credentials stand in a URL (``user:password@``, a signed query), messages leave them out. The
 query of an ``https`` URL goes with every request, so that signed folders can be read.
@@ -15,10 +17,14 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
+from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
 from skiptool.errors import (
@@ -50,6 +56,9 @@ __all__ = [
 MOST_FETCHED = 4 * 2**30
 """Bytes of a file that is fetched as a whole."""
 
+NOT_SATISFIABLE = 416
+"""What a web server answers where a file ends before the part that is asked for."""
+
 _AT_ONCE = 8
 _PIECE = 2**24
 
@@ -68,6 +77,28 @@ class RemoteStore(FsspecStore):
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - as zarr's own
         super().__init__(*given, **named)
         self.whole: set[str] = set()
+        self._sent: tuple[str, Buffer] | None = None  # the last file sent instead of a part of it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sent": None}
+
+    def part(self, key: str, offset: int, size: int) -> bytes:
+        """Fetch bytes of a file; fewer come if it is shorter.
+
+        Parameters
+        ----------
+        key : str
+        offset, size : int
+            An offset of ``-size`` asks for the last bytes.
+
+        Raises
+        ------
+        SourceError, FormatError
+            As :meth:`get`.
+        """
+        wanted = SuffixByteRequest(size) if offset < 0 else RangeByteRequest(offset, offset + size)
+        found = sync(self.get(key, default_buffer_prototype(), wanted))
+        return b"" if found is None else found.to_bytes()
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -82,13 +113,27 @@ class RemoteStore(FsspecStore):
             If a chunk of a whole array is not there.
         """
         try:
-            found = await super().get(key, prototype, byte_range)
+            found = await self._get(key, prototype, byte_range)
         except Exception as error:  # each back end has its own kinds
-            raise _failure(error) from error
+            if byte_range is None or getattr(error, "status", None) != NOT_SATISFIABLE:
+                raise _failure(error) from error
+            found = None
         array, mark, chunk = key.rpartition("/c/")
         if not found and mark and array in self.whole:
             raise FormatError(f"chunk c/{chunk} is missing; the store is damaged, make it again")
         return found
+
+    async def _get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None
+    ) -> Buffer | None:
+        """Fetch the bytes; where the server sends all of a file, cut the part out of it."""
+        if self._sent is not None and byte_range is not None and self._sent[0] == key:
+            return _cut(self._sent[1], byte_range)
+        found = await super().get(key, prototype, byte_range)
+        if found is None or byte_range is None or len(found) <= _length(byte_range):
+            return found
+        self._sent = key, found
+        return _cut(found, byte_range)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names in a folder; none where the host keeps no lists.
@@ -103,6 +148,20 @@ class RemoteStore(FsspecStore):
                 yield name
         except Exception as error:  # each back end has its own kinds
             raise _failure(error) from error
+
+
+def _length(wanted: ByteRequest) -> float:
+    """Return how many bytes are asked for."""
+    if isinstance(wanted, RangeByteRequest):
+        return wanted.end - wanted.start
+    return wanted.suffix if isinstance(wanted, SuffixByteRequest) else inf
+
+
+def _cut(whole: Buffer, wanted: ByteRequest) -> Buffer:
+    """Return the part of a file that was asked for."""
+    if isinstance(wanted, RangeByteRequest):
+        return whole[wanted.start : wanted.end]
+    return whole[-wanted.suffix :] if isinstance(wanted, SuffixByteRequest) else whole
 
 
 def open_store(url: str) -> RemoteStore:
