@@ -287,7 +287,7 @@ class FeatureWriter:
                 create_array(ranges, name, shape[:2], _RANGE.name, axes=axes[:2], **how)
                 for name in ("low", "high")
             )
-            made[layer] = _Layer(*map(GrowingShards, (values, low, high)))
+            made[layer] = _Layer(GrowingShards(values), GrowingShards(low), GrowingShards(high))
         return made
 
     def _resume(self, parts: Sequence[Mapping[str, Any]]) -> None:
@@ -308,14 +308,17 @@ class FeatureWriter:
     def _reopen(self, layer: str, sizes: Sequence[Sequence[int]]) -> _Layer:
         """Take over what is noted of a layer: bytes of values, low and high, part by part."""
         names = f"layers/{layer}", f"ranges/{layer}/low", f"ranges/{layer}/high"
-        whole, growing = self.written == self._images, []
+        whole = self.written == self._images
+
+        def grown(name: str, noted: Sequence[int]) -> GrowingShards:
+            array = self._root.get(name)
+            if not isinstance(array, zarr.Array):
+                raise ValueError(f"{name} is missing")
+            return GrowingShards(array, [*filter(None, noted)], whole=whole)
+
         try:
-            for name, noted in zip(names, zip(*sizes, strict=True), strict=True):
-                array = self._root.get(name)
-                if not isinstance(array, zarr.Array):
-                    raise ValueError(f"{name} is missing")
-                growing.append(GrowingShards(array, [*filter(None, noted)], whole=whole))
-            found = _Layer(*growing)
+            values, low, high = map(grown, names, zip(*sizes, strict=True))
+            found = _Layer(values, low, high)
             if not whole:
                 found.recall(self.written)
         except ValueError as error:

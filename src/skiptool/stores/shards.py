@@ -31,7 +31,14 @@ import google_crc32c
 import numpy as np
 from numcodecs import Blosc
 from numcodecs.abc import Codec
-from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.codecs import (
+    BloscCodec,
+    BloscShuffle,
+    BytesCodec,
+    Crc32cCodec,
+    Endian,
+    ShardingCodec,
+)
 
 from skiptool.errors import FormatError
 from skiptool.stores.chunks import folder_of
@@ -216,7 +223,7 @@ class ShardedRows:
             If a remote store cannot be reached.
         """
         if not isinstance(rows, slice):
-            return self[rows : rows + 1][0]
+            return self[rows : rows + 1].squeeze(axis=0)
         (size, *rest), length = self.array.chunks, self.array.shape[0]
         start, stop, _ = rows.indices(length)
         found = np.empty((max(stop - start, 0), *rest), self.array.dtype)
@@ -268,15 +275,16 @@ def rows_of(array: zarr.Array[Any]) -> Rows:
 
 def _is_sharded_here(array: zarr.Array[Any]) -> bool:
     """Say whether the codecs are those of shards that are made here, whatever their settings."""
-    outer = getattr(array.metadata, "codecs", ())
-    if len(outer) != 1 or not isinstance(outer[0], ShardingCodec):
+    outer: Sequence[object] = getattr(array.metadata, "codecs", ())
+    shards = outer[0] if len(outer) == 1 else None
+    if not isinstance(shards, ShardingCodec) or shards.index_location.value != "end":
         return False
-    inner, index = outer[0].codecs, outer[0].index_codecs
+    inner, index = shards.codecs, shards.index_codecs
     return (
         [*map(type, inner)] == [BytesCodec, BloscCodec, Crc32cCodec]
         and [*map(type, index)] == [BytesCodec, Crc32cCodec]
-        and outer[0].index_location.value == "end"
-        and all(getattr(each[0].endian, "value", "little") == "little" for each in (inner, index))
+        and Endian.big
+        not in [each.endian for each in (*inner, *index) if isinstance(each, BytesCodec)]
     )
 
 
