@@ -1,4 +1,4 @@
-"""Much of everything: time grows with the work, memory does not.
+"""Much of everything: time grows with the work, memory hardly does.
 
 Each test does a piece of work and one of twice its size. The largest are slow; small ones, of the
 same commands, run with all other tests and look at memory alone.
@@ -128,7 +128,7 @@ def test_500_feature_stores(folder: Path, tried: Tried) -> None:
         len(set(open_table(folder / "500.parquet", Kind.SHIFT).columns(["other"])["other"])) == 499
     )
     tried("load", stores_500=str(found[1]), stores_250=str(found[0]))
-    check_flat(*found, flat=60)
+    check_flat(*found, flat=100)
     check_linear(*found)
 
 
@@ -165,6 +165,6 @@ def test_a_manifest_of_many_rows(folder: Path, tried: Tried, size: int) -> None:
         found.append(used(folder, "extract", "images", f"{rows}.csv", "--dry-run", "--quiet"))
     assert not (folder / "data.zarr").exists()
     tried("load", **{f"manifest_{rows:,}": str(found[1]), f"manifest_{rows // 2:,}": str(found[0])})
-    check_flat(*found, flat=50)
+    check_flat(*found, flat=20)
     if size > 1_000:
         check_linear(*found)
