@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from heard import Heard
 from skiptool.cli import main
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
 from skiptool.names import Split
@@ -154,9 +155,7 @@ def test_networks_of_others_are_used_with_their_normalisation(
         ask(data, tmp_path / "t", options=options)
 
 
-def test_other_places_or_another_scale_are_not_substituted(
-    tmp_path: Path, called: list[list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_places_or_another_scale_are_not_substituted(tmp_path: Path) -> None:
     path = tmp_path / "d.zarr"
     coarse = [replace(p, columns={"mpp": 0.75}) for p in pictures("c", 4, Split.TEST)]
     others = pictures("b", 3, Split.TEST)
@@ -164,12 +163,13 @@ def test_other_places_or_another_scale_are_not_substituted(
         path,
         [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST), *others, *coarse],
     )
-    ask(path, tmp_path / "s")
-    assert [words[0] for words in called].count("predict") == 1
-    rows = columns(next((tmp_path / "s").glob("shift-*.parquet")), ["domain"])
-    assert set(rows["domain"]) == {"b", "c"}
+    heard = Heard()
+    planned = study._planned(path, tmp_path / "s", None, None, Options(), heard)
+    assert (planned.others, planned.aligned) == (("b", "c"), ())
+    assert "mpp of sample test0 is 0.75 and 0.5 in a" in heard.lines[0]
 
 
+@pytest.mark.slow
 def test_one_domain_of_two_shows_the_same_places(tmp_path: Path, called: list[list[str]]) -> None:
     path = tmp_path / "d.zarr"
     strangers = [replace(p, subject=f"c{p.subject}") for p in pictures("c", 4, Split.TEST)]
