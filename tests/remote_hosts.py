@@ -36,18 +36,25 @@ class Handler(SimpleHTTPRequestHandler):
         host.requests.append((self.path, self.headers.get("Authorization")))
         if self._answered():
             return
+        part = re.fullmatch(r"bytes=(\d*)-(\d+)", self.headers.get("Range", ""))
         file = Path(self.translate_path(self.path))
-        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if asked is None or not host.ranges or not file.is_file():
+        if part and host.parts and file.is_file():
+            self._send_part(file.read_bytes(), *part.groups())
+        else:
             super().do_GET()
+
+    def _send_part(self, whole: bytes, first: str, last: str) -> None:
+        start = int(first) if first else max(0, len(whole) - int(last))
+        found = whole[start : int(last) + 1] if first else whole[start:]
+        if not found:
+            self.send_error(416)
             return
-        content = file.read_bytes()
-        first = int(asked[1]) if asked[1] else max(0, len(content) - int(asked[2]))
-        last = int(asked[2]) if asked[1] and asked[2] else len(content) - 1
         self.send_response(206)
-        self.send_header("Content-Length", str(len(content[first : last + 1])))
+        self.send_header("Content-Length", str(len(found)))
         self.end_headers()
-        self.wfile.write(content[first : last + 1])
+        self.wfile.write(found)
+        host: Any = self.server
+        host.sent += len(found)
 
     def list_directory(self, _path: object) -> None:
         self.send_error(404)
@@ -75,7 +82,7 @@ def serving(folder: Path) -> Iterator[SimpleNamespace]:
     """Serve a folder: ``host`` (its URL), ``requests``, ``answers`` by pattern, ``server``."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
         state: Any = server
-        state.requests, state.answers, state.ranges = [], {}, True
+        state.requests, state.answers, state.parts, state.sent = [], {}, True, 0
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

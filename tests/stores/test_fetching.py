@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Iterator
@@ -108,6 +109,13 @@ def test_a_web_server_that_refuses_what_is_not_there(web: SimpleNamespace) -> No
         assert "history.parquet" in names(fetch_artifact(f"{web.host}/m/fold0"))
     with refused(SourceError, f"{web.host}/gone/zarr.json", "the server answers 403"):
         fetch_models(f"{web.host}/gone")
+
+
+def test_a_copy_that_nothing_holds_is_there_until_the_end(memory: AbstractFileSystem) -> None:
+    (folder,) = fetch_models("memory://all/runs/a/fold0")
+    gc.collect()
+    assert open_model(folder).fold == 0
+    shutil.rmtree(folder.parent)
 
 
 def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:

@@ -176,12 +176,12 @@ def test_an_upload_that_fails_half_way_loses_nothing(
     memory: AbstractFileSystem, features: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        broken(memory, patch, "dec0/c/1", PermissionError("denied at s3://k:secret@b/x?y=secret"))
+        broken(memory, patch, "dec0/c/0", PermissionError("denied at s3://k:secret@b/x?y=secret"))
         with pytest.raises(SourceError) as caught:
             storing("memory://f.zarr", write=copy_of(features))
     (kept,) = temporary.iterdir()
     message = str(caught.value)
-    assert message.startswith("memory://f.zarr/layers/dec0/c/1/0/0: cannot be written (denied")
+    assert message.startswith("memory://f.zarr/layers/dec0/c/0/0/0: cannot be written (denied")
     assert message.endswith(f"what was made is whole and kept in {kept}/f.zarr; copy it from there")
     assert "secret" not in message
     assert open_features(kept / "f.zarr").id == open_features(features).id

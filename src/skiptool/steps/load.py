@@ -10,7 +10,9 @@ from skiptool.model.unet import restore
 from skiptool.records import Normalisation
 from skiptool.stores.addresses import located, public
 from skiptool.stores.checkpoint import open_model
+from skiptool.stores.copies import copies_held
 from skiptool.stores.runs import model_folders
+from skiptool.stores.uploads import naming_urls
 
 if TYPE_CHECKING:
     import torch
@@ -45,13 +47,15 @@ def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Modul
         several models are below a URL.
     """
     place = located(path)
-    folders = [place] if isinstance(place, Path) else model_folders([place])
-    if len(folders) > 1:
-        raise ArgumentError(
-            f"{public(str(path))}: {len(folders)} models are below it, expected one; name it"
-        )
-    stored = open_model(folders[0])
-    if normalise is not None:
-        stored = stored.normalised(Normalisation.parse(normalise))
-    network: torch.nn.Module = restore(stored.architecture, stored.tensors(), stored.normalisation)
+    with copies_held(), naming_urls():
+        folders = [place] if isinstance(place, Path) else model_folders([place])
+        if len(folders) > 1:
+            raise ArgumentError(
+                f"{public(str(path))}: {len(folders)} models are below it, expected one; name it"
+            )
+        stored = open_model(folders[0])
+        if normalise is not None:
+            stored = stored.normalised(Normalisation.parse(normalise))
+        tensors = stored.tensors()
+    network: torch.nn.Module = restore(stored.architecture, tensors, stored.normalisation)
     return network

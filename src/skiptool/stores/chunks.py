@@ -2,8 +2,9 @@
 
 Zarr takes a chunk that is not there for its fill value and an empty shard for zeros. Arrays that
 are made here say ``"every_chunk": true`` in their attributes: all of their chunks are written, so
-one that is absent or empty means damage. On a local disk all of them are looked for once, a
-``stat`` each; a remote store is told to miss them when they are read (see ``remote``).
+one that is absent or empty means damage. On a local disk the file of every chunk or shard is looked
+for once, a ``stat`` each; a remote store is told to miss it when it is read (see ``remote``). A
+chunk that the index of its shard does not list is missed when it is read (see ``shards``).
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.codecs import ShardingCodecIndexLocation
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError
-from skiptool.stores.remote import RemoteStore, Rows
+from skiptool.stores.remote import RemoteStore
 
 __all__ = ["check_chunks", "folder_of", "is_lost", "refuse_pipe"]
 
@@ -38,7 +38,7 @@ def check_chunks(array: zarr.Array[Any], where: str) -> None:
     if step < 1 or rest != [max(1, size) for size in array.shape[1:]]:
         raise FormatError(f"{where}: chunks are no whole rows; make it again")
     if isinstance(array.store, RemoteStore):
-        array.store.whole[array.path] = Rows(array.shape[0], step, _chunk_of_shard(array))
+        array.store.whole.add(array.path)
         return
     folder = folder_of(array)
     for number in range(-(-array.shape[0] // step)):
@@ -47,15 +47,6 @@ def check_chunks(array: zarr.Array[Any], where: str) -> None:
             raise FormatError(
                 f"{where}: chunk {key} is missing; the store is damaged, make it again"
             )
-
-
-def _chunk_of_shard(array: zarr.Array[Any]) -> int | None:
-    """Return the rows of a chunk in a shard: of whole rows, the index of the shard at its end."""
-    codecs = list(getattr(array.metadata, "codecs", ()))
-    if array.shards is None or len(codecs) != 1 or array.chunks[1:] != array.shape[1:]:
-        return None
-    at_end = getattr(codecs[0], "index_location", None) == ShardingCodecIndexLocation.end
-    return array.chunks[0] if at_end else None
 
 
 def folder_of(node: zarr.Group | zarr.Array[Any]) -> Path:

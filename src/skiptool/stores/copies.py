@@ -30,6 +30,9 @@ _TARGETS: dict[str, str] = {}
 
 _HELD: ContextVar[list[Copy] | None] = ContextVar("copies", default=None)
 
+_UNHELD: list[Copy] = []
+"""Copies that are there until the process ends."""
+
 
 class Copy:
     """A temporary folder that takes the place of the folder at a URL.
@@ -68,8 +71,7 @@ class Copy:
             _TARGETS[str(self.folder)] = url
         self._end = finalize(self, _remove, str(self.folder))
         held = _HELD.get()
-        if held is not None:
-            held.append(self)
+        (_UNHELD if held is None else held).append(self)
 
     def keep(self) -> None:
         """Leave the folder where it is, for the user, under its own name from now on."""
@@ -95,7 +97,7 @@ def _forget(folder: str) -> None:
 def copies_held() -> Iterator[None]:
     """Keep all copies that are made in the block until it ends, and remove them then.
 
-    Made outside of any such block, a copy is removed when nobody refers to it any more.
+    Made outside of any such block, a copy is removed when the process ends.
     """
     held: list[Copy] = []
     token = _HELD.set(held)

@@ -43,6 +43,7 @@ from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.remote import each
 from skiptool.stores.seal import check_store
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import (
     member_names,
     open_array,
@@ -53,7 +54,10 @@ from skiptool.stores.zarrs import (
 )
 
 if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
     from skiptool.records import AnyArray, Image, UInt8
+    from skiptool.stores.zarrs import Rows
 
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
@@ -178,7 +182,7 @@ class StoredSamples:
     domain: str
     indices: tuple[int, ...]
     copy: Path | None = None
-    _arrays: Arrays | None = None
+    _arrays: tuple[Store, Rows, Rows] | None = None
     _process: int = 0
 
     def __len__(self) -> int:
@@ -213,25 +217,26 @@ class StoredSamples:
             As :meth:`read`.
         """
         rows = [self.indices[position] for position in positions]
-        images, masks = self._open()
+        store, images, masks = self._open()
         runs = _runs(rows)
         parts = [(array, run) for array in (images, masks) for run in runs]
-        found = each(images.store, self._run, parts)
+        found = each(store, self._run, parts)
         return _joined(found[: len(runs)]), _joined(found[len(runs) :])
 
-    def _run(self, part: tuple[zarr.Array[Any], range]) -> AnyArray:
-        array, rows = part  # of whole shards in one go
+    def _run(self, part: tuple[Rows, range]) -> AnyArray:
+        array, rows = part
         last = f"s {rows[0]} to {rows[-1]}" if len(rows) > 1 else f" {rows[0]}"
         where = f"{public(str(self.place))}: domain {self.domain}, sample{last}"
         return read_rows(array, slice(rows.start, rows.stop), where)
 
-    def _open(self) -> Arrays:
+    def _open(self) -> tuple[Store, Rows, Rows]:
         # connections do not survive a fork
         if self._arrays is None or (isinstance(self.place, str) and self._process != os.getpid()):
             where = public(str(self.place))
             root = open_root(self.copy or self.place, "dataset")
             group = open_group(root, self.domain, where)
-            self._arrays = _open_pixels(group, f"{where}: domain {self.domain}")
+            images, masks = _open_pixels(group, f"{where}: domain {self.domain}")
+            self._arrays = root.store, rows_of(images), rows_of(masks)
             self._process = os.getpid()
         return self._arrays
 

@@ -20,10 +20,19 @@
 Stores of ours without ``ranges/`` are read too, and so are Zarr stores that others made (see
 ``foreign``) and NumPy files (see ``arrays``).
 
-Chunks hold whole images, the same number in every layer (16 unless asked), compressed with LZ4
-and closed by a CRC-32C. The id is a hash of weights, data, domain, split, shift, preprocessing,
-layers, pooling and dtype. Activations of equal ids are the same up to their last digits, which
-depend on ``arithmetic`` in the header as well.
+Chunks hold 16 whole images in every layer, compressed with LZ4 and closed by a CRC-32C. Shards, one
+file each, hold the same number of chunks in every layer: the largest power of two, up to 64, with
+which a shard of the largest layer stays within 128 MiB before compression, and no more than there
+are. Chunks of ``ranges/`` hold up to 256 images, their shards up to 64 chunks. All chunks of an
+array are written (its attribute ``every_chunk`` says so): one that is not in the index of its shard
+is an error.
+
+Stores of version 0.1 have no shards but a file for each chunk. Both are format version 1, for
+readers of either open them: shards belong to Zarr format 3, and nothing else differs.
+
+The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling and dtype.
+Activations of equal ids are the same up to their last digits, which depend on ``arithmetic`` in the
+header as well.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError, near
 from skiptool.stores.addresses import last_part
 from skiptool.stores.header import Lineage, identifier
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import read_rows
 
 if TYPE_CHECKING:
@@ -221,11 +222,14 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None
         raise FormatError(f"{where}: is {shape}, which holds no image; extract the features again")
 
 
-def zarr_layer(values: zarr.Array[Any], ranges: tuple[Rows, Rows] | None) -> Layer:
-    """Return the layer in a Zarr array of two or three axes."""
+def zarr_layer(
+    values: zarr.Array[Any], ranges: tuple[zarr.Array[Any], zarr.Array[Any]] | None
+) -> Layer:
+    """Return the layer in a Zarr array of two or three axes, and its ranges if they are kept."""
     shape = three_axes(values.shape)
     chunk = min(values.chunks[0], shape[0])
-    return Layer(values, shape, values.dtype.newbyteorder("="), chunk, ranges)
+    kept = None if ranges is None else (rows_of(ranges[0]), rows_of(ranges[1]))
+    return Layer(rows_of(values), shape, values.dtype.newbyteorder("="), chunk, kept)
 
 
 def _native(values: AnyArray) -> AnyArray:

@@ -28,6 +28,7 @@ from skiptool.names import Kind
 from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.seal import check_store, seal_store
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import (
     create_array,
     member_names,
@@ -151,7 +152,7 @@ class MaskEntries:
         FormatError
             If it or a chunk of it is missing or damaged.
         """
-        return read_rows(self._labels(name), slice(None), f"{self.path}: entry {name}")
+        return read_rows(rows_of(self._labels(name)), slice(None), f"{self.path}: entry {name}")
 
     def ids(self, name: str) -> list[str]:
         """Return the ids of the samples (N) of an entry; raises as :meth:`read`."""
@@ -160,7 +161,9 @@ class MaskEntries:
 
     def read_one(self, name: str, index: int) -> UInt8:
         """Return the labels (H, W) of one sample of an entry; raises as :meth:`read`."""
-        return read_rows(self._labels(name), index, f"{self.path}: entry {name}, sample {index}")
+        return read_rows(
+            rows_of(self._labels(name)), index, f"{self.path}: entry {name}, sample {index}"
+        )
 
     def read_all(self) -> None:
         """Read every entry, to check it; raises as :meth:`read`."""

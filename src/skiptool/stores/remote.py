@@ -2,9 +2,11 @@
 
 A file (a table, a ``.npy``) is fetched as a whole, see :func:`fetched`. :class:`RemoteFolder`
 lists, fetches, writes and removes single files. Zarr takes a chunk that is not there for its fill
-value, in a shard as well; looking for each of them in advance, as is done on a local disk, would
-cost a request a chunk. So :class:`RemoteStore` is told which arrays have all of their chunks and
-refuses an absent one when it is read.
+value; looking for each of them in advance, as is done on a local disk, would cost a request a
+chunk. So :class:`RemoteStore` is told which arrays have all of their chunks and refuses an absent
+one when it is read. Of shards, only the index and the chunks that are asked for are fetched. A
+server that sends whole files only is asked once for each of them as long as the next chunk is in
+the same one.
 
 Where credentials stand in a URL (``user:password@``, a signed query), messages leave them out. The
 query of an ``https`` URL goes with every request, so that signed folders can be read.
@@ -13,16 +15,17 @@ query of an ``https`` URL goes with every request, so that signed folders can be
 from __future__ import annotations
 
 import errno
-import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
 from skiptool.errors import (
@@ -47,7 +50,6 @@ __all__ = [
     "UPLOADING",
     "RemoteFolder",
     "RemoteStore",
-    "Rows",
     "each",
     "explained",
     "fetched",
@@ -61,43 +63,14 @@ MOST_FETCHED = 4 * 2**30
 AT_ONCE = 8
 """Requests that wait for an answer at the same time."""
 
+NOT_SATISFIABLE = 416
+"""What a web server answers where a file ends before the part that is asked for."""
+
 UPLOADING = ".uploading"
 """File in the folder of an artifact while it is uploaded; it stays where that was broken off."""
 
 _PIECE = 2**24
-_NONE = 2**64 - 1
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """How an array all of whose chunks were written is divided along its first axis.
-
-    Attributes
-    ----------
-    total : int
-        Rows of the array.
-    stored : int
-        Rows of a file: of a shard, or of a chunk where there are no shards.
-    chunk : int, optional
-        Rows of a chunk in a shard whose index is at its end; None where there are no shards.
-    """
-
-    total: int
-    stored: int
-    chunk: int | None = None
-
-    def missing(self, file: int, content: memoryview) -> int:
-        """Count the chunks that the index at the end of a shard says are not in it."""
-        if not self.chunk:
-            return 0
-        room = self.stored // self.chunk
-        size = 16 * room + 4  # offset and length of each chunk, and a CRC-32C
-        if len(content) < size:
-            return 0  # cut short: Zarr's reader says so
-        entries = struct.unpack(f"<{2 * room}Q", content[-size:-4])
-        held = min(self.stored, self.total - file * self.stored)
-        return entries[: 2 * -(-held // self.chunk) : 2].count(_NONE)
 
 
 class RemoteStore(FsspecStore):
@@ -105,13 +78,35 @@ class RemoteStore(FsspecStore):
 
     Attributes
     ----------
-    whole : dict of str to Rows
+    whole : set of str
         Paths of arrays all of whose chunks were written.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - as zarr's own
         super().__init__(*given, **named)
-        self.whole: dict[str, Rows] = {}
+        self.whole: set[str] = set()
+        self._sent: tuple[str, Buffer] | None = None  # the last file sent instead of a part of it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sent": None}
+
+    def part(self, key: str, offset: int, size: int) -> bytes:
+        """Fetch bytes of a file; fewer come if it is shorter.
+
+        Parameters
+        ----------
+        key : str
+        offset, size : int
+            An offset of ``-size`` asks for the last bytes.
+
+        Raises
+        ------
+        SourceError, FormatError
+            As :meth:`get`.
+        """
+        wanted = SuffixByteRequest(size) if offset < 0 else RangeByteRequest(offset, offset + size)
+        found = sync(self.get(key, default_buffer_prototype(), wanted))
+        return b"" if found is None else found.to_bytes()
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -123,28 +118,30 @@ class RemoteStore(FsspecStore):
         SourceError
             If the host cannot be reached or refuses.
         FormatError
-            If a chunk of a whole array is not there, or not in its shard.
+            If a chunk of a whole array is not there.
         """
         try:
-            found = await super().get(key, prototype, byte_range)
+            found = await self._get(key, prototype, byte_range)
         except Exception as error:  # each back end has its own kinds
-            raise _failure(error) from error
-        found = _cut(found, byte_range)
+            if byte_range is None or getattr(error, "status", None) != NOT_SATISFIABLE:
+                raise _failure(error) from error
+            found = None
         array, mark, chunk = key.rpartition("/c/")
-        rows = self.whole.get(array) if mark else None
-        if rows is None:
-            return found
-        if not found:
+        if not found and mark and array in self.whole:
             raise FormatError(f"chunk c/{chunk} is missing; the store is damaged, make it again")
-        if not isinstance(byte_range, RangeByteRequest):
-            content = memoryview(found.to_bytes())
-            missing = rows.missing(int(chunk.partition("/")[0]), content)
-            if missing:
-                raise FormatError(
-                    f"shard c/{chunk} lacks {missing} of its chunks; the store is damaged, make it "
-                    "again"
-                )
         return found
+
+    async def _get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None
+    ) -> Buffer | None:
+        """Fetch the bytes; where the server sends all of a file, cut the part out of it."""
+        if self._sent is not None and byte_range is not None and self._sent[0] == key:
+            return _cut(self._sent[1], byte_range)
+        found = await super().get(key, prototype, byte_range)
+        if found is None or byte_range is None or len(found) <= _length(byte_range):
+            return found
+        self._sent = key, found
+        return _cut(found, byte_range)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names in a folder; none where the host keeps no lists.
@@ -161,15 +158,18 @@ class RemoteStore(FsspecStore):
             raise _failure(error) from error
 
 
-def _cut(found: Buffer | None, byte_range: ByteRequest | None) -> Buffer | None:
-    """Return the bytes asked for where a web server knows no ranges and sends all of a file."""
-    if found is None:
-        return None
-    if isinstance(byte_range, RangeByteRequest) and len(found) > byte_range.end - byte_range.start:
-        return found[byte_range.start : byte_range.end]
-    if isinstance(byte_range, SuffixByteRequest) and len(found) > byte_range.suffix:
-        return found[len(found) - byte_range.suffix :]
-    return found
+def _length(wanted: ByteRequest) -> float:
+    """Return how many bytes are asked for."""
+    if isinstance(wanted, RangeByteRequest):
+        return wanted.end - wanted.start
+    return wanted.suffix if isinstance(wanted, SuffixByteRequest) else inf
+
+
+def _cut(whole: Buffer, wanted: ByteRequest) -> Buffer:
+    """Return the part of a file that was asked for."""
+    if isinstance(wanted, RangeByteRequest):
+        return whole[wanted.start : wanted.end]
+    return whole[-wanted.suffix :] if isinstance(wanted, SuffixByteRequest) else whole
 
 
 class RemoteFolder:

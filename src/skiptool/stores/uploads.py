@@ -28,7 +28,7 @@ from skiptool.stores.copies import Copy, check_absent, copies_held, shown
 from skiptool.stores.remote import AT_ONCE, UPLOADING, RemoteFolder
 from skiptool.stores.staging import FULL, Form, check_target
 
-__all__ = ["places_may_be_urls", "upload"]
+__all__ = ["naming_urls", "places_may_be_urls", "upload"]
 
 P = ParamSpec("P")
 
@@ -72,7 +72,7 @@ def places_may_be_urls(
             given.apply_defaults()
             asked = given.arguments
             asked["progress"] = progress = _Naming(asked.get("progress", SILENT))
-            with copies_held(), _naming_urls():
+            with copies_held(), naming_urls():
                 targets = _replaced(asked, outputs, progress)
                 outcome = step(*given.args, **given.kwargs)
                 _upload_all(targets, bool(asked.get("overwrite")), progress)
@@ -208,7 +208,7 @@ def _upload_artifact(
 
 
 @contextmanager
-def _naming_urls() -> Iterator[None]:
+def naming_urls() -> Iterator[None]:
     """Name URLs, not temporary paths, in errors; say where there is no space for what is made."""
     try:
         yield
