@@ -291,7 +291,7 @@ def test_a_host_that_goes_away(run: Run, web: SimpleNamespace, tmp_path: Path) -
         (("train", "{host}/gone.zarr"), 1, "{host}/gone.zarr: no Zarr group"),
         (("predict", "{host}/runs", "--data", "{host}/data.zarr"), 1, "give the URL of each model"),
         (("predict", "{host}/a", "--data", "{host}/shift.parquet"), 1, "shift.parquet: no Zarr gr"),
-        (("features", "runs", "--data", "gs://b/d.zarr"), 2, "gs://b/d.zarr: reading it needs"),
+        (("features", "runs", "--data", "gs://b/d.zarr"), 2, "gs://b/d.zarr: needs a package"),
         (("features", "runs", "--data", "https:/host/d.zarr"), 2, "https:/.../d.zarr: a URL has"),
         (
             ("extract", "images", "s3://b/m.csv"),

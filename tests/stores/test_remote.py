@@ -23,7 +23,7 @@ from remote_hosts import Handler, break_off, fail, serving
 from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.features import FeatureStore, open_features
-from skiptool.stores.remote import each, explained, open_store
+from skiptool.stores.remote import RemoteFolder, each, explained, fetched, open_store
 from small_stores import refused, set_attributes, set_json, spoil_chunk, unseal, unshard
 
 if TYPE_CHECKING:
@@ -391,6 +391,16 @@ def test_protocols_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with refused(ArgumentError, "gs://a/b", "gcsfs", "pip install 'skiptool[remote]'"):
         open_features("gs://a/b")
+
+
+def test_the_base_install_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fsspec", "fsspec.core"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for ask in (open_features, open_store, fetched, RemoteFolder):
+        with refused(
+            ArgumentError, "s3://a/b", "needs a package", "pip install 'skiptool[remote]'"
+        ):
+            ask("s3://a/b")
 
 
 def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:

@@ -397,7 +397,7 @@ def _named(where: str, here: str = "", verb: str = "fetched") -> Iterator[None]:
         yield
     except ImportError as error:
         raise ArgumentError(
-            f"{where}: reading it needs a package that is not installed ({error}); "
+            f"{where}: needs a package that is not installed ({error}); "
             "pip install 'skiptool[remote]' for https and s3"
         ) from error
     except FileNotFoundError as error:
