@@ -50,7 +50,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def feature_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Find the feature stores below a folder, at any depth.
+    """Find the feature stores, and stores of their counts, below a folder, at any depth.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def feature_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
             others["unfinished"] += path.name.endswith(".zarr.partial")
         elif path.is_dir():
             kind = _kind(path)
-            if kind in (None, Kind.FEATURES.value):
+            if kind in (None, Kind.FEATURES.value, Kind.COUNTS.value):
                 stores.append(path)
             else:
                 others[f"of kind {kind}"] += 1

@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from skiptool.errors import FormatError
+from skiptool.stores.counts import open_activations
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.layers import FeatureStore
 
 __all__ = ["check_unchanged"]
 
@@ -31,7 +32,7 @@ def check_unchanged(opened: DatasetStore | FeatureStore) -> None:
             open_dataset(opened.path).lineage.id,
         )
     elif isinstance(opened.place, Path):
-        again = open_features(opened.place)
+        again = open_activations(opened.place)
         where, before, now = opened.where, opened.id or "", again.id or ""
     else:
         return
