@@ -19,7 +19,7 @@ from skiptool.distances.binning import Binning
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import RangeRule
 
-__all__ = ["check_bins", "counted_settings", "same_bins", "permutable"]
+__all__ = ["check_bins", "counted_settings", "permutable", "same_bins"]
 
 _ACTIVATIONS: Final = "compare feature stores (extract without --counts)"
 
@@ -89,9 +89,10 @@ def check_bins(reference: Activations, other: Activations) -> None:
     MismatchError
         Names the layer, and what to do.
     """
+    sets = (reference, other)
     for layer in (name for name in reference.layers if name in other.layers):
-        first, second = reference.counted(layer), other.counted(layer)
-        if first is not None and second is not None and not same_bins(first.binning, second.binning):
+        known = [found.binning for each in sets if (found := each.counted(layer)) is not None]
+        if len(known) == 2 and not same_bins(known[0], known[1]):
             raise MismatchError(
                 f"{other.where} against {reference.where}: layer {layer} was counted in other "
                 f"bins; extract one of them again with --ranges of the other (skiptool features "
@@ -133,10 +134,10 @@ def permutable(
             f"no p-value: counts are of {held[0]} and {held[1]} images together, and no equal draw "
             "can be made from them (extract both with one --pool-images)",
         )
-    rows = [sum(len(side.order) for side in sides) for sides in (units, (draw.reference, draw.other))]
-    if rows[0] == rows[1]:
+    rows = sum(len(each.order) for each in units)
+    left = rows - len(draw.reference.order) - len(draw.other.order)
+    if not left:
         return draw, ()
     return draw, (
-        f"the test leaves out {rows[0] - rows[1]} of {rows[0]} blocks, which hold fewer images than "
-        "the others",
+        f"the test leaves out {left} of {rows} blocks, as they hold fewer images than the others",
     )

@@ -14,10 +14,12 @@ from skiptool.errors import ArgumentError, FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress, as_places
 from skiptool.stores.checkpoint import open_model
+from skiptool.stores.counts import open_activations, open_counts
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.features import open_features
 from skiptool.stores.header import FORMAT_VERSIONS, parse_lineage
+from skiptool.stores.layers import FeatureStore
 from skiptool.stores.lookup import (
     TABLES,
     artifacts_below,
@@ -202,11 +204,13 @@ def _remote_store(url: str, check: bool) -> dict[str, Any]:
         )
     root = open_root(url, "skiptool", (3, 2))
     attributes: dict[str, Any] = dict(root.attrs)
-    if attributes.get("kind") in (None, Kind.FEATURES.value):
-        store = open_features(url)
+    if attributes.get("kind") in (None, Kind.FEATURES.value, Kind.COUNTS.value):
+        store = open_activations(url)
         if store.lineage is None:
             return {"kind": "features of others (Zarr)", **_array(store), "lineage": None}
-        return {"kind": Kind.FEATURES.value, **_inside(store), "lineage": store.lineage.as_json()}
+        what = store.lineage.kind
+        inside = _inside(store) if what is Kind.FEATURES else _tallies(store)
+        return {"kind": what.value, **inside, "lineage": store.lineage.as_json()}
     kind = next((kind for kind in (Kind.DATASET, Kind.MASKS) if kind == attributes["kind"]), None)
     if kind is None:
         raise FormatError(f"{public(url)}: a Zarr store, but not made by skiptool")
@@ -238,6 +242,17 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 def _features(path: Path) -> dict[str, Any]:
     return _inside(open_features(path))
+
+
+def _counts(path: Path) -> dict[str, Any]:
+    return _tallies(open_counts(path))
+
+
+def _tallies(store: FeatureStore) -> dict[str, Any]:
+    known = store.counted(store.layers[0])
+    found = _inside(store)
+    images = len(store) if known is None else int(known.images.sum())
+    return {**found, "images": images, "rows": len(store), "layers": found["layers"]}
 
 
 def _inside(store: FeatureStore) -> dict[str, Any]:
@@ -287,6 +302,7 @@ def _overlays(path: Path) -> dict[str, Any]:
 _INSIDE: Mapping[Kind, Callable[[Path], dict[str, Any]]] = {
     Kind.DATASET: _dataset,
     Kind.FEATURES: _features,
+    Kind.COUNTS: _counts,
     Kind.MODEL: _model,
     Kind.HISTORY: _table,
     Kind.PREDICTIONS: _table,

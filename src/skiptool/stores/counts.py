@@ -1,4 +1,4 @@
-"""Counts store: how many activations are in each bin, in place of them. Format ``counts``, version 1.
+"""Counts store: how many activations are in each bin. Format ``counts``, version 1.
 
 ::
 
@@ -11,8 +11,8 @@
                                     ranges; null where another store did)
       counts/<name>   (N, D, B)     uint16, or uint32 where a row holds more than 65,535 values
       bins/<name>/
-        low, span     (D,)          float64: range that is divided into B bins of equal width; values
-                                    outside of it are in the end bins
+        low, span     (D,)          float64: range that is divided into B bins of equal width;
+                                    values outside of it are in the end bins
       ranges/<name>/
         low, high     (N, D)        float32, of the values of each row and channel
       samples/        ...           columns of the rows
@@ -27,8 +27,12 @@ is that of the reference, the values of the unshifted images of the training dom
 is constant there, the range is widened by next to nothing, which makes one bin of it, one below and
 one above. Stores are comparable where their bins are equal.
 
-An array is one file a 1,024 rows (a shard). Counts are compressed with Zstandard after a bit
-shuffle, and every chunk is closed by a CRC-32C.
+Arrays of rows have shards as those of feature stores have them: up to 64 chunks in a file, 16 rows
+in a chunk (fewer where rows are blocks: about 16 images). Counts are compressed with Zstandard
+after a bit shuffle, all else with LZ4, and every chunk is closed by a CRC-32C.
+
+The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling, dtype, the
+number of bins and of images in a row, and what the ranges are of.
 """
 
 from __future__ import annotations
@@ -57,6 +61,7 @@ from skiptool.stores.header import identifier, parse_lineage
 from skiptool.stores.layers import FeatureStore, Layer
 from skiptool.stores.remote import each, last_part, located, public
 from skiptool.stores.seal import check_store
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
 
 if TYPE_CHECKING:
@@ -71,13 +76,14 @@ __all__ = [
     "open_counts",
     "open_tallies",
     "ranges_id",
+    "read_bins",
 ]
 
 COUNTING = ("bins", "dtype", "vectors", "pool_images", "ranges_id", "reference_domain")
 """Attributes that a counts store has beside those of a feature store."""
 
 IMAGES = "images"
-"""Column of blocks of images: how many each holds."""
+"""Column of rows that may hold several images: how many each holds."""
 
 _READ_AT_ONCE = 64
 """Rows that are read at once: chunks may be far smaller."""
@@ -115,9 +121,14 @@ class CountsStore(FeatureStore):
         FormatError
             If its bins are damaged.
         """
-        shape = self._layer(layer).shape
+        _, channels, bins = self._layer(layer).shape
         if layer not in self.known:
-            binning = _binning(self.edges[layer], shape, f"{self.where}: bins of {layer}")
+            binning = _binning(self.edges[layer], bins, f"{self.where}: bins of {layer}")
+            if len(binning.low) != channels:
+                raise FormatError(
+                    f"{self.where}: bins of {layer} are of {len(binning.low)} channels, the layer "
+                    f"has {channels}; {_AGAIN}"
+                )
             self.known[layer] = Counted(binning, int(self.facts["vectors"]), self.images)
         return self.known[layer]
 
@@ -209,7 +220,8 @@ def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str
         rows, channels, bins = values.shape
         at_once = max(1, min(_READ_AT_ONCE, rows))
         dtype = values.dtype.newbyteorder("=")
-        return Layer(values, (rows, channels, bins), dtype, at_once, (low, high))
+        kept = (rows_of(low), rows_of(high))
+        return Layer(rows_of(values), (rows, channels, bins), dtype, at_once, kept)
 
     return dict(zip(names, each(root.store, opened, names), strict=True))
 
@@ -236,12 +248,24 @@ def open_bins(
     return dict(zip(names, each(root.store, opened, names), strict=True))
 
 
-def _binning(edges: tuple[Rows, Rows], shape: tuple[int, int, int], where: str) -> Binning:
+def read_bins(root: zarr.Group, names: Sequence[str], bins: int, where: str) -> dict[str, Binning]:
+    """Read the bins of layers, of a store that may still grow.
+
+    Raises
+    ------
+    FormatError
+        If they are missing or damaged.
+    """
+    edges = open_bins(root, names, where)
+    return {name: _binning(edges[name], bins, f"{where}: bins of {name}") for name in names}
+
+
+def _binning(edges: tuple[Rows, Rows], bins: int, where: str) -> Binning:
     low, span = (read_rows(values, slice(None), where).astype(np.float64) for values in edges)
-    whole = low.shape == span.shape == shape[1:2]
-    if not (whole and np.isfinite(low).all() and np.isfinite(span).all() and (span > 0).all()):
-        raise FormatError(f"{where}: are no ranges of {shape[1]} channels; {_AGAIN}")
-    return Binning(shape[2], low, span, clamp=True)
+    finite = bool(np.isfinite(low).all() and np.isfinite(span).all())
+    if low.shape != span.shape or not finite or not (span > 0).all():
+        raise FormatError(f"{where}: are no ranges; {_AGAIN}")
+    return Binning(bins, low, span, clamp=True)
 
 
 def ranges_id(bins: Mapping[str, Binning]) -> str:

@@ -148,8 +148,16 @@ def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
         raise explained(error, where, damage) from error
 
 
-def codecs(itemsize: int) -> list[BloscCodec | Crc32cCodec]:
-    """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading."""
+def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:
+    """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading.
+
+    Counts are mostly zeros and small numbers: Zstandard after a bit shuffle makes less than half of
+    them that LZ4 does. (Of 24 images of 256 px, a ResNet18 U-net and 100 bins, 12.0 MB: 2.8 MB by
+    LZ4, 1.8 MB by LZ4 after a bit shuffle, 1.25 MB by Zstandard of level 1, as fast as these within
+    a factor of 4, and 1.19 MB of level 5, 4 times slower.)
+    """
+    if counts:
+        return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
     shuffle: Literal["shuffle", "noshuffle"] = "shuffle" if itemsize > 1 else "noshuffle"
     return [BloscCodec(cname="lz4", clevel=5, shuffle=shuffle), Crc32cCodec()]
 
@@ -163,6 +171,7 @@ def create_array(
     chunk: int,
     shard: int | None = None,
     axes: Sequence[str] | None = None,
+    counts: bool = False,
 ) -> zarr.Array[Any]:
     """Create an array chunked (and sharded) along its first axis only, in place of any of its name.
 
@@ -176,7 +185,7 @@ def create_array(
         dtype=dtype,
         chunks=(chunk, *rest),
         shards=None if shard is None else (shard, *rest),
-        compressors=codecs(np.dtype(dtype).itemsize),
+        compressors=codecs(np.dtype(dtype).itemsize, counts=counts),
         dimension_names=axes,
         fill_value="" if dtype == "str" else 0,
         attributes={"every_chunk": True},
