@@ -25,7 +25,7 @@ _ACTIVATIONS: Final = "compare feature stores (extract without --counts)"
 
 
 def counted_settings(
-    sets: Sequence[Activations], settings: Settings, say: Callable[[str], None]
+    sets: Sequence[Activations], settings: Settings, warn: Callable[[str], None]
 ) -> Settings:
     """Return the settings of a comparison in which some sets may hold counts.
 
@@ -33,7 +33,7 @@ def counted_settings(
     ----------
     sets : sequence of Activations
     settings : Settings
-    say : callable
+    warn : callable
         Takes the line that says so where the range of the reference takes the place of the
         default one.
 
@@ -68,7 +68,7 @@ def counted_settings(
                 f"in {bins} bins; give --bins {bins}, or {_ACTIVATIONS}"
             )
     if settings.range_rule is RangeRule.MINMAX:
-        say(
+        warn(
             f"{first}{'' if len(found) == 1 else f' and {len(found) - 1} more'}: counts have the "
             "range of their reference (--range reference), so that is the range of all distances"
         )

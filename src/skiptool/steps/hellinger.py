@@ -209,7 +209,7 @@ def _measured(
 ) -> Outcome:
     """Compare the stores of each group, whose first is its reference."""
     every = [store for group in groups for store in group]
-    chosen = counted_settings(every, how.settings, progress.say)
+    chosen = counted_settings(every, how.settings, progress.warn)
     how = replace(how, settings=chosen)
     for stores in groups:
         for first, second in _pairs(len(stores), how.all_pairs):

@@ -80,7 +80,7 @@ def compress(array: AnyArray, codec: Codec | None = None) -> bytes:
     >>> len(compress(np.zeros((64, 64), np.uint8))) < 64 * 64
     True
     """
-    codec = codec or _codec(*codecs(array.itemsize)[:1])
+    codec = codec or _codec(codecs(array.itemsize))
     chunk: bytes = codec.encode(np.ascontiguousarray(array))
     return chunk + _checksum(chunk)
 
@@ -368,13 +368,18 @@ def _write(file: Path, parts: Sequence[bytes]) -> None:
 
 def _codec_of(array: zarr.Array[Any]) -> Codec:
     """Return what compresses the chunks of a sharded array."""
-    inner = array.metadata.codecs[0].codecs
-    return _codec(next(each for each in inner if isinstance(each, BloscCodec)))
+    outer: Any = array.metadata
+    return _codec(outer.codecs[0].codecs)
+
+
+def _codec(inner: Iterable[object]) -> Codec:
+    settings = next(each for each in inner if isinstance(each, BloscCodec))
+    return _blosc(settings.cname.value, settings.clevel, _SHUFFLES[settings.shuffle])
 
 
 @cache
-def _codec(settings: BloscCodec) -> Codec:
-    return Blosc(settings.cname.value, settings.clevel, _SHUFFLES[settings.shuffle])
+def _blosc(name: str, level: int, shuffle: int) -> Codec:
+    return Blosc(name, level, shuffle)
 
 
 _SHUFFLES = {
