@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +9,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from heard import Heard
 from skiptool.comparison.sets import Settings
 from skiptool.distances.binned import DISTANCES
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Metric, RangeRule
-from skiptool.records import SILENT
 from skiptool.steps.hellinger import measure_shift, measure_shifts
 from small_activations import numbered, written
 from small_counts import BINS, counted
 from small_stores import refused
 
 METRICS = tuple(DISTANCES)
-
-
-class Heard:
-    """Progress that keeps warnings."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
-
-    @contextmanager
-    def task(self, text: str, total: int) -> Any:  # noqa: ANN401
-        with SILENT.task(text, total) as task:
-            yield task
 
 
 def layers(images: int, seed: int, shift: float = 0.0) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from skiptool.stores.features_writer import (
     chunks_per_shard,
     stored_extremes,
 )
-from skiptool.stores.header import Making, lineage
+from skiptool.stores.header import Making, check_same, lineage
 from skiptool.stores.journal import JOURNAL, Journal
 from skiptool.stores.seal import seal_store
 from skiptool.stores.shards import GrowingShards
@@ -394,7 +394,7 @@ class CountsWriter:
 
 
 def begun_bins(path: Path, making: Making, layers: Sequence[str]) -> dict[str, Binning] | None:
-    """Return the bins of a store that an interrupted run of the same parameters began.
+    """Return the bins of a store that an interrupted run has begun.
 
     Parameters
     ----------
@@ -410,6 +410,8 @@ def begun_bins(path: Path, making: Making, layers: Sequence[str]) -> dict[str, B
 
     Raises
     ------
+    ExistsError
+        If it was begun with other parameters.
     FormatError
         If the bins are missing or damaged.
     """
@@ -417,7 +419,8 @@ def begun_bins(path: Path, making: Making, layers: Sequence[str]) -> dict[str, B
         begun: object = json.loads((path / JOURNAL).read_bytes().partition(b"\n")[0])
     except (OSError, ValueError, RecursionError):
         return None
-    if begun != making.determinants:  # the writer says in what they differ
+    if not isinstance(begun, dict):
         return None
+    check_same(begun, making, str(path))
     root = zarr.open_group(path, mode="r", zarr_format=3)
     return read_bins(root, layers, int(making.parameters["bins"]), str(path))

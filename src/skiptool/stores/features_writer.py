@@ -272,9 +272,11 @@ class FeatureWriter:
             values = create_array(
                 layers, layer, shape, self._dtype, chunk=CHUNK, shard=shard, axes=axes
             )
-            how = {"chunk": chunk, "shard": ranges_shard}
+            of_ranges = (shape[:2], _RANGE.name)
             low, high = (
-                create_array(ranges, name, shape[:2], _RANGE.name, axes=axes[:2], **how)
+                create_array(
+                    ranges, name, *of_ranges, chunk=chunk, shard=ranges_shard, axes=axes[:2]
+                )
                 for name in ("low", "high")
             )
             made[layer] = _Layer(GrowingShards(values), GrowingShards(low), GrowingShards(high))

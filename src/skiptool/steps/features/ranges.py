@@ -89,7 +89,7 @@ def _made(counting: Counting, jobs: Sequence[Job], waiting: Sequence[Job]) -> Bi
         if job.counting is not counting:
             continue
         bins: Bins | None
-        if job in waiting:
+        if any(job is each for each in waiting):
             bins = begun_bins(partial_of(job.out), job.making, job.layers)
         else:
             made = open_counts(job.out)
