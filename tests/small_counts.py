@@ -56,7 +56,8 @@ def counts_writer(
     ids = {"id": numbered(size), **columns}
     order, rows = dealt(ids.get("subject", ()), size, together)
     of_images = {name: np.asarray(values)[order] for name, values in ids.items()}
-    how = (path, making, path.name, told | dict(facts or {}), of_images, rows, bins)
+    identity = [path.name, making.determinants]
+    how = (path, making, identity, told | dict(facts or {}), of_images, rows, bins)
     return order, CountsWriter(*how)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skiptool.comparison.counted import same_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe
 from skiptool.stores.counts import CountsStore, open_activations, open_counts, ranges_id
 from skiptool.stores.features import open_features
 from skiptool.stores.soundness import check_sound
+from skiptool.stores.unchanged import check_unchanged
 from small_activations import activations, written
 from small_counts import bins_of, counted
 from small_stores import flip, refused, set_attributes, unseal
@@ -40,6 +43,24 @@ def test_what_a_store_says_of_itself(counts: Path) -> None:
     assert store.facts["ranges_id"] == ranges_id(bins_of(LAYERS))
     starts = [start for start, _ in store.blocks("enc1")]
     assert starts == [0]  # chunks of 5 rows are read together
+
+
+def test_a_store_travels_to_other_processes(counts: Path) -> None:
+    store = open_counts(counts)
+    travelled = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(
+        travelled.read("enc1", slice(2, 5)), store.read("enc1", slice(2, 5))
+    )
+    assert same_bins(travelled.counted("enc1").binning, store.counted("enc1").binning)
+
+
+def test_a_store_that_is_replaced_while_it_is_read(counts: Path) -> None:
+    opened = open_counts(counts)
+    check_unchanged(opened)
+    shutil.rmtree(counts)
+    counted(counts, LAYERS, together=2, parameters={"pool_images": 2})
+    with refused(FormatError, counts, "was replaced while it was read"):
+        check_unchanged(opened)
 
 
 def test_the_hash_of_bins_tells_any_change() -> None:

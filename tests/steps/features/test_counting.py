@@ -39,11 +39,11 @@ def bins(path: Path) -> dict[str, tuple[list[float], list[float]]]:
 
 @pytest.fixture(scope="module")
 def two_domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dataset of domain ``b`` (20 images of 2 subjects, in turn), then the training domain."""
+    """Dataset of domain ``b`` (12 images of 2 subjects, in turn), then the training domain."""
     path = tmp_path_factory.mktemp("domains") / "d.zarr"
     how: dict[str, Any] = {"split": Split.TEST, "fold": -1}
-    of_b = [sample(i, "b", (64, 64, 3), subject=f"s{i % 2}", **how) for i in range(20)]
-    own = [sample(i, "synthetic", (64, 64, 3), **how) for i in range(6)]
+    of_b = [sample(i, "b", (64, 64, 3), subject=f"s{i % 2}", **how) for i in range(12)]
+    own = [sample(i, "synthetic", (64, 64, 3), **how) for i in range(4)]
     write_dataset(path, [*of_b, *own])
     return path
 
@@ -174,32 +174,26 @@ def test_ranges_of_a_store_are_taken(
     source: str,
 ) -> None:
     """A shift is added later, without another first pass; the stores can be compared."""
-    how: dict[str, Any] = {"layers": ["enc1", "head"], "split": "all"}
-    given = {"counts": tallies / DARK_NAME, "folder": tallies}
-    if source in ("features", "original"):
-        folder = tmp_path / "f"
-        extract_features(
-            [experiment.baseline], experiment.data, folder, shifts=[ORIGINAL, DARK], **how
-        )
-        given = {"features": folder / ORIGINAL_NAME, "original": folder}
+    reference = tallies / ORIGINAL_NAME
+    given = {
+        **{"counts": tallies / DARK_NAME, "folder": tallies},
+        **{"features": experiment.plain, "original": experiment.features},
+    }[source]
     monkeypatch.setattr(ranges, "tap", lambda *_: 1 / 0)
-    found = extract_features(
-        [experiment.baseline],
-        experiment.data,
-        tmp_path / "c.zarr",
-        shifts=[Shift.parse("contrast=2")],
-        counts=True,
-        ranges=given[source],
-        **how,
-    )
-    known = bins(tallies / ORIGINAL_NAME)
-    assert bins(tmp_path / "c.zarr") == {layer: known[layer] for layer in ("enc1", "head")}
-    store = open_counts(tmp_path / "c.zarr")
+    out = tmp_path / "c.zarr"
+    how: dict[str, Any] = {"layers": ["head"], "shifts": [Shift.parse("contrast=2")]}
+    extract_features([experiment.baseline], experiment.data, out, counts=True, ranges=given, **how)
+    store = open_counts(out)
+    if source in ("features", "original"):
+        known = reference_bins(*open_features(experiment.plain).ranges("head"), 100)
+        assert bins(out) == {"head": (known.low.tolist(), known.span.tolist())}
+    else:
+        assert bins(out) == {"head": bins(reference)["head"]}
+        measure_shift(reference, [out], settings=Settings(permutations=0))
     assert store.facts["reference_domain"] is None
     assert store.lineage is not None
     assert store.lineage.inputs["ranges"] == store.facts["ranges_id"]
-    assert f"--ranges {given[source]}" in store.lineage.command
-    measure_shift(tallies / ORIGINAL_NAME, found.outputs, settings=Settings(permutations=0))
+    assert f"--ranges {given}" in store.lineage.command
 
 
 def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tallies: Path) -> None:
@@ -230,13 +224,9 @@ def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tal
     with refused(ArgumentError, "7.zarr and", "9.zarr have other bins; name one store"):
         extract(experiment.baseline, folder, **head)
     stores = tmp_path / "dark"
-    extract_features(
-        [experiment.baseline],
-        experiment.data,
-        stores,
-        shifts=[DARK, Shift.parse("contrast=2")],
-        **head,
-    )
+    stores.mkdir()
+    for number in (1, 2):
+        (stores / f"{number}.zarr").symlink_to(experiment.dark)
     with refused(ArgumentError, "none of 2 stores of resnet18-L0/fold0 can be the reference"):
         extract(experiment.baseline, stores, **head)
     assert not (tmp_path / "c").exists()
@@ -283,14 +273,14 @@ def test_images_of_one_subject_are_counted_together(
         )
         for together in (1, 4)
     )
-    assert pooled.columns["id"].tolist() == ["000", "008", "016", "001", "009", "017"]
-    assert pooled.columns["subject"].tolist() == ["s0"] * 3 + ["s1"] * 3
-    assert pooled.images.tolist() == [4, 4, 2] * 2
+    assert pooled.columns["id"].tolist() == ["000", "008", "001", "009"]
+    assert pooled.columns["subject"].tolist() == ["s0", "s0", "s1", "s1"]
+    assert pooled.images.tolist() == [4, 2] * 2
     counts = plain.read("enc1", slice(None))
-    expected = [counts[first : first + 8 : 2].sum(axis=0) for first in (0, 8, 16, 1, 9, 17)]
+    expected = [counts[first : first + 8 : 2].sum(axis=0) for first in (0, 8, 1, 9)]
     np.testing.assert_array_equal(pooled.read("enc1", slice(None)), expected)
     assert heard.said == [
-        "b: 20 images in 6 rows of up to 4 images (--pool-images 1 makes a row of each)"
+        "b: 12 images in 4 rows of up to 4 images (--pool-images 1 makes a row of each)"
     ]
 
 
@@ -301,13 +291,13 @@ def test_many_images_are_pooled_unless_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One number of images for all domains, so that rows of one are like those of the other."""
-    monkeypatch.setattr(counting, "MOST_ROWS", 8)
+    monkeypatch.setattr(counting, "MOST_ROWS", 4)
     how: dict[str, Any] = {"layers": ["head"], "counts": True}
     model = [experiment.baseline]
     found = extract_features(model, two_domains, tmp_path / "c", **how)
     stores = [open_counts(path) for path in found.outputs]
     assert [store.facts["pool_images"] for store in stores] == [3, 3]
-    assert [store.images.tolist() for store in stores] == [[3, 3, 3, 1] * 2, [2, 2, 2]]
+    assert [store.images.tolist() for store in stores] == [[3] * 4, [2, 2]]
     # What is added later is counted like it, unless asked for otherwise.
     how["ranges"] = tmp_path / "c"
     later = extract_features(
@@ -316,7 +306,7 @@ def test_many_images_are_pooled_unless_asked(
     assert open_counts(later.outputs[0]).facts["pool_images"] == 3
     how["pool_images"] = 1
     single = extract_features(model, two_domains, tmp_path / "e", domains=["synthetic"], **how)
-    assert open_counts(single.outputs[0]).images.tolist() == [1] * 6
+    assert open_counts(single.outputs[0]).images.tolist() == [1] * 4
 
 
 def test_dry_run_counts_rows_and_bytes_and_reads_no_image(

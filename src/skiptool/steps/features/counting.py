@@ -225,7 +225,9 @@ def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Path) -> 
         )
     counts = [store for store in own if isinstance(store, CountsStore)]
     if counts:
-        known = {store.facts["ranges_id"]: store for store in reversed(counts)}
+        known: dict[str, CountsStore] = {}
+        for store in counts:
+            known.setdefault(str(store.facts["ranges_id"]), store)
         if len(known) > 1:
             names = " and ".join([store.name for store in known.values()][:2])
             raise ArgumentError(f"--ranges {place}: {names} have other bins; name one store")
