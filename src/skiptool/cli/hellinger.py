@@ -18,8 +18,9 @@ def hellinger(
         list[str],
         typer.Argument(
             metavar="STORE_OR_FOLDER...",
-            help="Feature stores (Zarr, URLs, .npy files) and folders of them, of any number of "
-            "models; of two stores the first is the reference. Or - for paths on stdin.",
+            help="Feature stores (Zarr, URLs, .npy files), counts stores and folders of them, of "
+            "any number of models; of two stores the first is the reference. Or - for paths on "
+            "stdin.",
         ),
     ],
     reference: Annotated[
