@@ -1,8 +1,8 @@
 """Writing counts stores: blocks of activations in, rows of counts out, resumable (see ``journal``).
 
 A part is one chunk of rows of every layer, noted when it is written (see ``features_writer``). Rows
-of several images are added up as their images come. A run that goes on counts the images again
-whose rows were not written.
+of several images are summed as the images arrive. A resumed run counts the images of rows that were
+not yet written again.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Rows:
         for name, values in columns.items():
             array = np.asarray(values)
             of_rows = array[self.first]
-            if name == "id" or bool((np.repeat(of_rows, self.held) == array).all()):
+            expected = np.repeat(of_rows, self.held)
+            unknown = (expected != expected) & (array != array)  # NaN
+            if name == "id" or bool(((expected == array) | unknown).all()):
                 kept[name] = of_rows
         return {**kept, IMAGES: self.held}
 
@@ -142,34 +144,34 @@ def tally_type(vectors: int, rows: Rows) -> np.dtype[Any]:
 class _Layer:
     """Arrays of one layer, its bins, and what is counted and not written yet.
 
-    ``kept`` are whole rows, ``open`` is one whose images have not all come.
+    ``kept`` are complete rows, ``partial`` is one of which images are still missing.
     """
 
     arrays: tuple[GrowingShards, GrowingShards, GrowingShards]
     binning: Binning
     kept: list[tuple[AnyArray, ...]] = field(default_factory=list)
-    open: tuple[AnyArray, ...] | None = None
+    partial: tuple[AnyArray, ...] | None = None
 
     def add(self, parts: Parts, starts: Sequence[int], *, goes_on: bool, ends: bool) -> None:
-        """Add up images to rows, which begin at ``starts``.
+        """Sum images to rows, which begin at ``starts``.
 
         Parameters
         ----------
         parts : counts, lows and highs
         starts : sequence of int
         goes_on : bool
-            The first row is the open one.
+            The first row continues the partial one.
         ends : bool
-            The last row is whole.
+            The last row is complete.
         """
         rows = tuple(
             step.reduceat(part, starts, axis=0, dtype=part.dtype)
             for step, part in zip(_STEPS, parts, strict=True)
         )
-        if goes_on and self.open is not None:
-            for step, own, before in zip(_STEPS, rows, self.open, strict=True):
+        if goes_on and self.partial is not None:
+            for step, own, before in zip(_STEPS, rows, self.partial, strict=True):
                 step(own[:1], before, out=own[:1])
-        self.open = None if ends else tuple(part[-1:].copy() for part in rows)
+        self.partial = None if ends else tuple(part[-1:].copy() for part in rows)
         self.kept.append(rows if ends else tuple(part[:-1] for part in rows))
 
     def write(self, rows: int) -> list[int]:
@@ -206,7 +208,7 @@ class CountsWriter:
     Attributes
     ----------
     written : int
-        The image to go on with: those before are in rows that are safely in the store.
+        Images before this one are in rows that are safely in the store: where to go on.
 
     Raises
     ------
@@ -243,10 +245,11 @@ class CountsWriter:
         else:
             self._layers = self._created(bins)
             self._journal.begin()
-        self._again = rows.before(self._done)  # these may come again, and count already
-        # Images come in whole blocks, so that each is computed together with the same others.
-        whole = self._again == rows.images
-        self.written = rows.images if whole else self._again // CHUNK * CHUNK
+        self._counted_before = rows.before(self._done)
+        # Blocks are the same in every run, so that an image is computed with the same others. The
+        # first may therefore hold images of rows that are written already: they are skipped.
+        whole = self._counted_before == rows.images
+        self.written = rows.images if whole else self._counted_before // CHUNK * CHUNK
 
     def append(self, blocks: Mapping[str, Float32]) -> None:
         """Count the activations of up to :data:`CHUNK` images.
@@ -264,7 +267,7 @@ class CountsWriter:
             If a value is beyond the data type, or blocks are not as said above.
         """
         images = self._check(blocks)
-        fresh = slice(max(images.start, self._again), images.stop)
+        fresh = slice(max(images.start, self._counted_before), images.stop)
         if fresh.start < fresh.stop:
             inside = self._rows.first[
                 np.searchsorted(self._rows.first, fresh.start) : np.searchsorted(

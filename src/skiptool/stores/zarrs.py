@@ -151,10 +151,10 @@ def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
 def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:
     """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading.
 
-    Counts are mostly zeros and small numbers: Zstandard after a bit shuffle makes less than half of
-    them that LZ4 does. (Of 24 images of 256 px, a ResNet18 U-net and 100 bins, 12.0 MB: 2.8 MB by
-    LZ4, 1.8 MB by LZ4 after a bit shuffle, 1.25 MB by Zstandard of level 1, as fast as these within
-    a factor of 4, and 1.19 MB of level 5, 4 times slower.)
+    ``counts`` asks for Zstandard with bit shuffle, which makes small whole numbers less than half
+    as large. Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net, 100
+    bins, 12.0 MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit shuffle
+    (0.01 s), 1.25 MB by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
     """
     if counts:
         return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
@@ -175,8 +175,9 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Create an array chunked (and sharded) along its first axis only, in place of any of its name.
 
-    Text (``str``) has variable length. Chunks of zeros are written too, so that a missing file
-    never means zeros. Names of axes let xarray open a group; in it one name has one length.
+    Text (``str``) has variable length; ``counts`` is for small whole numbers, see :func:`codecs`.
+    Chunks of zeros are written too, so that a missing file never means zeros. Names of axes let
+    xarray open a group; in it one name has one length.
     """
     rest = tuple(shape[1:])
     return group.create_array(

@@ -120,7 +120,7 @@ def _measured(
         for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
             names = ids[rows.start : rows.stop]
             for counting, job in together.items():
-                grid = pooled_grid(domain, counting.grid)
+                grid = pooled_grid(domain, counting.grid, f"domain {domain.name}")
                 dtype, known = job.making.parameters["dtype"], ends[counting]
                 for layer, block in tap(job.network, images, job.layers, device, grid).items():
                     low, high = stored_extremes(layer, block, dtype, names)
