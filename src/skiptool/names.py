@@ -223,6 +223,7 @@ class Kind(StrEnum):
 
     DATASET = "dataset"
     FEATURES = "features"
+    COUNTS = "counts"
     MODEL = "model"
     HISTORY = "history"
     PREDICTIONS = "predictions"

@@ -21,6 +21,7 @@ from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import read_rows
 
 if TYPE_CHECKING:
+    from skiptool.comparison.sets import Counted
     from skiptool.records import AnyArray
     from skiptool.stores.zarrs import Rows
 
@@ -148,6 +149,11 @@ class FeatureStore:
     def dtype(self, layer: str) -> np.dtype[Any]:
         """Return the data type of a layer, in this machine's byte order."""
         return self._layer(layer).dtype
+
+    def counted(self, layer: str) -> Counted | None:
+        """Say that the values themselves are kept: nothing was counted."""
+        self._layer(layer)
+        return None
 
     def chunk(self, layer: str) -> int:
         """Return how many images a whole chunk of a layer holds: the unit of reading."""
