@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
+from skiptool.names import composed
 from skiptool.sources.manifest import (
     guarded,
     manifest_rows,
@@ -58,9 +59,32 @@ def test_what_other_programs_write_is_read(
     names = ("domain", "subject", "organ")
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)
-    writer.writerows([names, *rows])
+    writer.writerows([names, *([guarded(cell) for cell in row] for row in rows)])
     found = parse_manifest(mark + text.getvalue(), "m", Path(), ("domain", "subject"), ())
-    assert [tuple(row[name] for name in names) for row in found] == rows
+    assert [tuple(row[name] for name in names) for row in found] == [
+        tuple(map(composed, row)) for row in rows
+    ]
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "<NA>", "#N/A", "null"])
+def test_missing_values_of_other_programs_are_no_names(word: str) -> None:
+    """pandas, R and spreadsheets write these; two such subjects are not one person."""
+    with refused(SourceError, f"m.csv, line 2: subject is '{word}'", "missing value", "apostrophe"):
+        parse(HEAD + f"1.png,m.png,A,{word}\n")
+    (row,) = parse(HEAD + f"1.png,{word},A,'{word}\n")
+    assert (row["mask"], row["subject"]) == ("", word)
+
+
+def test_both_spellings_of_an_accent_are_one_name_and_find_their_file(tmp_path: Path) -> None:
+    """A subject that was typed on two systems is never on both sides of a split."""
+    apart, joined = "Rene\u0301", "Ren\u00e9"
+    (tmp_path / f"{apart}.png").touch()
+    (tmp_path / "m.csv").write_text(
+        f"image,domain,subject\n{joined}.png,A,{joined}\n{apart}.png,A,{apart}\n", "utf-8"
+    )
+    rows = read_manifest(tmp_path / "m.csv", NEEDED, FILES)
+    assert {row["subject"] for row in rows} == {joined}
+    assert {row["image"] for row in rows} == {str(tmp_path / f"{apart}.png")}
 
 
 def test_spaces_blank_lines_and_short_lines_do_no_harm() -> None:

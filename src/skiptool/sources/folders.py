@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from skiptool.errors import SourceError
+from skiptool.names import composed
 from skiptool.sources.manifest import Row
 from skiptool.sources.naming import MaskPattern, NamePattern, by_folders
 from skiptool.sources.pictures import PICTURE_SUFFIXES
@@ -79,7 +80,7 @@ def pair_folders(
                 raise SourceError(f"{image}: does not fit --mask-pattern {mask_pattern.text}")
             if not there:
                 raise SourceError(f"{image}: no mask named {called_so}.* in {masks}")
-            relative = image.relative_to(images).as_posix()
+            relative = composed(image.relative_to(images).as_posix())
             identity = identified(relative, domain, pattern)
         except SourceError as error:
             failures.append(str(error))
@@ -138,6 +139,8 @@ def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Ma
 def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """Return the pictures in a folder by relative name without suffix, and what is no picture.
 
+    Accents in names are one character each, however the files spell them.
+
     The other folder may lie in this one; what it holds is left to it.
     """
     if not folder.is_dir():
@@ -150,7 +153,8 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
         if hidden or (folder in other.parents and other in path.parents):
             continue
         if path.suffix.lower() in PICTURE_SUFFIXES:
-            found.setdefault(relative.with_suffix("").as_posix(), []).append(path)
+            name = composed(relative.with_suffix("").as_posix())
+            found.setdefault(name, []).append(path)
         elif path.name.lower() not in _NOTES:
             failures.append(f"{path}: {_no_picture(path.name)}")
     if not found:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skiptool.errors import SourceError, near
+from skiptool.names import composed
 from skiptool.sources.regular import refuse_pipe
 
 __all__ = [
@@ -36,17 +39,19 @@ DELIMITERS = "\t;,"
 _FORMULA = ("=", "+", "-", "@")
 _GUARD = "'"
 
+MISSING = ("na", "nan", "n/a", "none", "null", "<na>", "#n/a", "nat")
+"""What pandas, R and spreadsheets write where a value is missing, in lower case."""
+
 
 def guarded(cell: object) -> object:
-    """Put an apostrophe before text that a spreadsheet would run as a formula.
+    """Put an apostrophe before text that is a formula to a spreadsheet, or a missing value.
 
     Examples
     --------
-    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1)
-    ("'=1+1", 'a=1', "''-5'", -1)
+    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1), guarded("NA")
+    ("'=1+1", 'a=1', "''-5'", -1, "'NA")
     """
-    hot = isinstance(cell, str) and cell.lstrip(_GUARD).startswith(_FORMULA)
-    return f"{_GUARD}{cell}" if hot else cell
+    return f"{_GUARD}{cell}" if isinstance(cell, str) and _is_hot(cell) else cell
 
 
 def unguarded(cell: str) -> str:
@@ -54,11 +59,15 @@ def unguarded(cell: str) -> str:
 
     Examples
     --------
-    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'")
-    ('=1+1', "'-5'", "'a'")
+    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'"), unguarded("'NA")
+    ('=1+1', "'-5'", "'a'", 'NA')
     """
-    hot = cell.startswith(_GUARD) and cell.lstrip(_GUARD).startswith(_FORMULA)
-    return cell[1:] if hot else cell
+    return cell[1:] if cell.startswith(_GUARD) and _is_hot(cell) else cell
+
+
+def _is_hot(cell: str) -> bool:
+    bare = cell.lstrip(_GUARD)
+    return bare.startswith(_FORMULA) or bare.casefold() in MISSING
 
 
 def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> list[Row]:
@@ -108,7 +117,10 @@ def parse_manifest(
 ) -> list[Row]:
     """Read a manifest's text; see :func:`read_manifest`. Lines without any value are passed over.
 
-    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out.
+    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out. What
+    programs write for a missing value (``NA``, ``nan``, ``None`` ...) is empty; a name that is
+    spelled like that has an apostrophe before it. Accents are one character each (form NFC), and a
+    path finds its file in either spelling.
 
     Raises
     ------
@@ -125,14 +137,15 @@ def parse_manifest(
     rows: list[Row] = []
     names: list[str] | None = None
     try:
-        for values in ([unguarded(value.strip()) for value in line] for line in reader):
-            if not any(values):
+        for line in reader:
+            cells = [cell.strip() for cell in line]
+            if not any(cells):
                 continue
             if names is None:
-                names = _header(values, where, required)
+                names = _header([composed(unguarded(cell)) for cell in cells], where, required)
             else:
                 place = f"{where}, line {reader.line_num}"
-                rows.append(_row(names, values, place, folder, required, files))
+                rows.append(_row(names, cells, place, folder, required, files))
     except csv.Error as error:
         raise SourceError(f"{where}, line {reader.line_num}: {error}; mend the table") from error
     if not rows:
@@ -168,23 +181,41 @@ def _header(names: list[str], where: str, required: Sequence[str]) -> list[str]:
 
 def _row(
     names: Sequence[str],
-    values: Sequence[str],
+    cells: Sequence[str],
     where: str,
     folder: Path,
     required: Sequence[str],
     files: Sequence[str],
 ) -> Row:
-    if any(values[len(names) :]):
+    if any(cells[len(names) :]):
         raise SourceError(
-            f"{where}: {len(values)} values in {len(names)} columns; put values that hold the "
+            f"{where}: {len(cells)} values in {len(names)} columns; put values that hold the "
             "delimiter in quotes"
         )
-    filled = (*values, *[""] * (len(names) - len(values)))
-    row = {name: value for name, value in zip(names, filled, strict=False) if name}
-    empty = [name for name in required if not row[name]]
+    filled = (*cells, *[""] * (len(names) - len(cells)))
+    row = {name: cell for name, cell in zip(names, filled, strict=False) if name}
+    for name in required:
+        if row[name].casefold() in MISSING:
+            raise SourceError(
+                f"{where}: {name} is {row[name]!r}, which stands for a missing value; fill it in, "
+                "or put an apostrophe before it if that is the name"
+            )
+    found = {
+        name: "" if cell.casefold() in MISSING else unguarded(cell) for name, cell in row.items()
+    }
+    empty = [name for name in required if not found[name]]
     if empty:
         raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
     return {
-        name: str(folder / value) if name in files and value else value
-        for name, value in row.items()
+        name: _existing(folder / value) if name in files and value else composed(value)
+        for name, value in found.items()
     }
+
+
+def _existing(path: Path) -> str:
+    """Return a path, in the other spelling of its accents where only that is there."""
+    text = str(path)
+    if text.isascii() or os.path.lexists(path):
+        return text
+    spellings = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    return next((other for other in spellings if os.path.lexists(other)), text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import ArgumentError, SourceError
+from skiptool.names import composed
 from skiptool.records import check_name
 from skiptool.sources.folders import pair_folders
 from skiptool.sources.label_map import BACKGROUND, classes_of
@@ -237,4 +238,4 @@ def _name(row: Row, depth: int) -> str:
     if row.get("id"):
         return row["id"]
     path = Path(row["image"])
-    return "-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem))
+    return composed("-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem)))

@@ -12,6 +12,7 @@ import numpy as np
 
 from skiptool.engine import mapped
 from skiptool.errors import SkiptoolError, SourceError
+from skiptool.names import composed
 from skiptool.records import Progress
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, stem_of
@@ -135,7 +136,7 @@ def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
     none: Int64 = np.zeros(len(settings.classes), dtype=np.int64)
     found = Surveyed(
         row=row,
-        name=row.id or stem_of(row.image),
+        name=row.id or composed(stem_of(row.image)),
         volume=volume,
         mask=mask,
         view=view,
