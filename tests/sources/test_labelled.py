@@ -64,7 +64,7 @@ def test_faults_of_a_row_are_found_by_the_survey(row: dict[str, str], tmp_path: 
     (tmp_path / "text.png").write_text("x")
     write_picture(tmp_path / "colour.png", IMAGE)
     for change, words in (
-        ({"split": "Train"}, ["i.png", "'Train'", "train or test"]),
+        ({"split": "val"}, ["i.png", "'val'", "train or test"]),
         ({"mask": "wide.png"}, ["wide.png", "4 x 6", "4 x 5"]),
         ({"mask": "high.png"}, ["high.png", "value 3"]),
         ({"mask": "nowhere.png"}, ["nowhere.png", "no such file"]),

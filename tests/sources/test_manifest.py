@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
-from skiptool.names import composed
+from skiptool.names import Split, composed
 from skiptool.sources.manifest import (
     guarded,
     manifest_rows,
     parse_manifest,
     read_manifest,
+    split_of,
     unguarded,
+    whole_number,
 )
 from small_stores import refused
 
@@ -73,6 +75,54 @@ def test_missing_values_of_other_programs_are_no_names(word: str) -> None:
         parse(HEAD + f"1.png,m.png,A,{word}\n")
     (row,) = parse(HEAD + f"1.png,{word},A,'{word}\n")
     assert (row["mask"], row["subject"]) == ("", word)
+
+
+@pytest.mark.parametrize(
+    ("column", "known"),
+    [
+        *(("Mask", "mask"), ("masks", "mask"), ("Annotated as", "annotated_as"), ("MPP", "mpp")),
+        *(("anotations", "annotations"), ("center", "centre"), ("label-map", "label_map")),
+    ],
+)
+def test_a_misspelt_column_is_not_passed_over(column: str, known: str) -> None:
+    """Without it the images would have no masks, or the slides no pixel size."""
+    text = f"path,domain,subject,{column}\na,A,s,x\n"
+    with refused(SourceError, f"m: column '{column}' is not known, '{known}' is"):
+        parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), (known,))
+    (row,) = parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), ())
+    assert row[column] == "x"
+
+
+@pytest.mark.parametrize("column", ["idx", "pid", "side", "site", "scanner", "age"])
+def test_columns_of_others_are_no_slips(column: str) -> None:
+    optional = ("id", "slide", "split", "mask", "fold", "level", "mpp", "mpp_y")
+    text = f"path,domain,subject,{column}\na,A,s,x\n"
+    (row,) = parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), optional)
+    assert row[column] == "x"
+
+
+def test_the_first_line_of_excel_says_the_delimiter() -> None:
+    text = '"sep=;"\r\nimage;domain;subject;note\r\n1.png;A,1;s;x,y,z,w\r\n'
+    assert parse(text)[0]["domain"] == "A,1"
+    with refused(SourceError, "m.csv, line 3: 5 values in 4 columns"):
+        parse("sep=;\nimage;domain;subject;note\n1.png;A;s;x;y\n")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse(HEAD + "~/1.png,,A,s\n")[0]["image"] == str(tmp_path / "1.png")
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~/1.png").touch()
+    assert parse(HEAD + "~/1.png,,A,s\n", tmp_path)[0]["image"] == str(tmp_path / "~/1.png")
+
+
+def test_numbers_and_splits_as_spreadsheets_write_them() -> None:
+    assert [whole_number(text) for text in ("1.0", "1", "1.5", "A.0", "")] == [
+        *("1", "1", "1.5", "A.0", "")
+    ]
+    assert [split_of({"split": text}, "a") for text in ("Train", "TEST", "")] == [
+        *(Split.TRAIN, Split.TEST, None)
+    ]
 
 
 def test_both_spellings_of_an_accent_are_one_name_and_find_their_file(tmp_path: Path) -> None:

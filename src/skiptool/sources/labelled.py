@@ -14,7 +14,7 @@ from skiptool.names import IGNORE, Split
 from skiptool.records import Sample
 from skiptool.sources.intensities import read_intensities
 from skiptool.sources.label_map import LabelMap
-from skiptool.sources.manifest import Row
+from skiptool.sources.manifest import Row, split_of, whole_number
 from skiptool.sources.nnunet import CHANNEL_COLUMNS
 from skiptool.sources.scale import FULL, Scale
 from skiptool.sources.tiling import tile_origins
@@ -117,15 +117,12 @@ class Item:
     @property
     def split(self) -> Split | None:
         """Split that the manifest asks for, None where it does not."""
-        asked = self.row.get("split", "")
-        if asked and asked not in list(Split):
-            raise SourceError(f"{self.row['image']}: split {asked!r}, expected train or test")
-        return Split(asked) if asked else None
+        return split_of(self.row, self.row["image"])
 
     @property
     def fold(self) -> int | None:
         """Validation fold that the manifest asks for, None where it does not."""
-        asked = self.row.get("fold", "")
+        asked = whole_number(self.row.get("fold", ""))
         if not asked or self.split is Split.TEST:
             return None
         if not asked.isdecimal():

@@ -6,12 +6,14 @@ import codecs
 import csv
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from skiptool.errors import SourceError, near
-from skiptool.names import composed
+from skiptool.names import Split, composed
 from skiptool.sources.regular import refuse_pipe
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "manifest_rows",
     "parse_manifest",
     "read_manifest",
+    "split_of",
     "unguarded",
+    "whole_number",
 ]
 
 Row = Mapping[str, str]
@@ -35,6 +39,14 @@ LISTED = "classes.txt"
 """Class names beside it, one line of a CSV."""
 
 DELIMITERS = "\t;,"
+
+_SEPARATOR = re.compile(r'\s*"?sep=([^"\r\n])"?[ \t;,]*(?:\r\n?|\n)')
+"""First line by which Excel is told the delimiter."""
+
+_ALIKE = 0.83
+_LONG = 6
+"""Share of letters that two names of columns have in common if one is a slip for the other, and
+how long both are: of shorter names only case, blanks and a plural's "s" may differ."""
 
 _FORMULA = ("=", "+", "-", "@")
 _GUARD = "'"
@@ -70,7 +82,9 @@ def _is_hot(cell: str) -> bool:
     return bare.startswith(_FORMULA) or bare.casefold() in MISSING
 
 
-def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> list[Row]:
+def read_manifest(
+    path: Path, required: Sequence[str], files: Sequence[str], optional: Sequence[str] = ()
+) -> list[Row]:
     """Read a manifest file.
 
     Parameters
@@ -82,6 +96,9 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
         Columns that must be there.
     files : sequence of str
         Columns that hold paths, absolute or relative to the manifest.
+    optional : sequence of str
+        Columns that have a meaning if they are there. A column that resembles one of them, which
+        is not there, is refused: it would be passed over.
 
     Returns
     -------
@@ -90,7 +107,7 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
     Raises
     ------
     SourceError
-        If it is missing, no text, empty, or lacks a column.
+        If it is missing, no text, empty, lacks a column, or has one whose name is misspelt.
     """
     refuse_pipe(path)
     try:
@@ -109,18 +126,24 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
             f"{path}, line {line}: a letter that is not in {wrong}; save the table anew, in "
             "Excel as 'CSV UTF-8', elsewhere with the encoding UTF-8"
         ) from None
-    return parse_manifest(text, str(path), path.parent, required, files)
+    return parse_manifest(text, str(path), path.parent, required, files, optional)
 
 
 def parse_manifest(
-    text: str, where: str, folder: Path, required: Sequence[str], files: Sequence[str]
+    text: str,
+    where: str,
+    folder: Path,
+    required: Sequence[str],
+    files: Sequence[str],
+    optional: Sequence[str] = (),
 ) -> list[Row]:
     """Read a manifest's text; see :func:`read_manifest`. Lines without any value are passed over.
 
     An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out. What
     programs write for a missing value (``NA``, ``nan``, ``None`` ...) is empty; a name that is
     spelled like that has an apostrophe before it. Accents are one character each (form NFC), and a
-    path finds its file in either spelling.
+    path finds its file in either spelling; ``~`` in front is the home folder. Excel's first line
+    ``sep=;`` is understood.
 
     Raises
     ------
@@ -130,8 +153,10 @@ def parse_manifest(
     text = text.removeprefix("\ufeff")
     if "\0" in text:
         raise SourceError(f"{where}: holds NUL characters, so it is no table; save it as CSV")
+    said = _SEPARATOR.match(text)
+    text = text[said.end() :] if said else text
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
+    delimiter = said[1] if said else max(DELIMITERS, key=first.count)
     # newline="" leaves line ends to the csv module, which knows them all
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[Row] = []
@@ -142,18 +167,25 @@ def parse_manifest(
             if not any(cells):
                 continue
             if names is None:
-                names = _header([composed(unguarded(cell)) for cell in cells], where, required)
+                names = [composed(unguarded(cell)) for cell in cells]
+                _check_header(names, where, required, optional)
             else:
-                place = f"{where}, line {reader.line_num}"
+                place = f"{where}, line {reader.line_num + bool(said)}"
                 rows.append(_row(names, cells, place, folder, required, files))
     except csv.Error as error:
-        raise SourceError(f"{where}, line {reader.line_num}: {error}; mend the table") from error
+        line_number = reader.line_num + bool(said)
+        raise SourceError(f"{where}, line {line_number}: {error}; mend the table") from error
     if not rows:
         raise SourceError(f"{where}: holds no rows; it needs a header and a line for each sample")
     return rows
 
 
-def manifest_rows(manifest: Path | str, required: Sequence[str], files: Sequence[str]) -> list[Row]:
+def manifest_rows(
+    manifest: Path | str,
+    required: Sequence[str],
+    files: Sequence[str],
+    optional: Sequence[str] = (),
+) -> list[Row]:
     """Read a manifest from a file, or from its text (``str``), as it is piped in.
 
     Raises
@@ -162,11 +194,37 @@ def manifest_rows(manifest: Path | str, required: Sequence[str], files: Sequence
         As :func:`read_manifest`.
     """
     if isinstance(manifest, Path):
-        return read_manifest(manifest, required, files)
-    return parse_manifest(manifest, "stdin", Path(), required, files)
+        return read_manifest(manifest, required, files, optional)
+    return parse_manifest(manifest, "stdin", Path(), required, files, optional)
 
 
-def _header(names: list[str], where: str, required: Sequence[str]) -> list[str]:
+def split_of(row: Row, where: str) -> Split | None:
+    """Return the split that a row asks for in its column ``split``, None where it does not.
+
+    Raises
+    ------
+    SourceError
+        If it is neither train nor test, in whatever case.
+    """
+    asked = row.get("split", "")
+    if asked and asked.lower() not in list(Split):
+        raise SourceError(f"{where}: split {asked!r}, expected train or test")
+    return Split(asked.lower()) if asked else None
+
+
+def whole_number(text: str) -> str:
+    """Return a number as tables mean it: programs write 9 as 9.0 beside empty cells.
+
+    >>> whole_number("9.0"), whole_number("9.5"), whole_number("x.0")
+    ('9', '9.5', 'x.0')
+    """
+    bare = text.removesuffix(".0")
+    return bare if bare.isdecimal() else text
+
+
+def _check_header(
+    names: Sequence[str], where: str, required: Sequence[str], optional: Sequence[str]
+) -> None:
     missing = [name for name in required if name not in names]
     if missing:
         raise SourceError(
@@ -176,7 +234,22 @@ def _header(names: list[str], where: str, required: Sequence[str]) -> list[str]:
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
         raise SourceError(f"{where}: column {twice[0]} is there twice; rename or remove one")
-    return names
+    absent = [name for name in optional if name not in names]
+    for name in names:
+        meant = [other for other in absent if name and _resemble(name, other)]
+        if meant and name not in (*required, *optional):
+            raise SourceError(
+                f"{where}: column {name!r} is not known, {meant[0]!r} is; rename it to that, or to "
+                "something else if it means something else"
+            )
+
+
+def _resemble(one: str, other: str) -> bool:
+    first, second = (re.sub(r"[\s_-]", "", name.casefold()) for name in (one, other))
+    if first.removesuffix("s") == second.removesuffix("s"):
+        return True
+    long = min(len(first), len(second)) >= _LONG
+    return long and SequenceMatcher(None, first, second).ratio() >= _ALIKE
 
 
 def _row(
@@ -207,15 +280,16 @@ def _row(
     if empty:
         raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
     return {
-        name: _existing(folder / value) if name in files and value else composed(value)
+        name: _existing(folder, value) if name in files and value else composed(value)
         for name, value in found.items()
     }
 
 
-def _existing(path: Path) -> str:
+def _existing(folder: Path, value: str) -> str:
     """Return a path, in the other spelling of its accents where only that is there."""
-    text = str(path)
-    if text.isascii() or os.path.lexists(path):
+    home = value.startswith("~") and not os.path.lexists(folder / value)
+    text = str(folder / (os.path.expanduser(value) if home else value))
+    if text.isascii() or os.path.lexists(text):
         return text
     spellings = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
     return next((other for other in spellings if os.path.lexists(other)), text)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "Inputs", "gather"]
 
 COLUMNS = ("image", "domain", "subject")
+OPTIONAL = ("mask", "id", "split", "fold")
 FILES = (*CHANNEL_COLUMNS, "mask")
 """Columns that hold paths."""
 
@@ -142,7 +143,7 @@ def _from_manifest(
             )
         if not (classes or labels) and (folder / LISTED).is_file():
             classes = _listed(folder / LISTED)
-    rows = manifest_rows(manifest, COLUMNS, FILES)
+    rows = manifest_rows(manifest, COLUMNS, FILES, OPTIONAL)
     return Inputs(rows, _classes(classes, labels), labels or {})
 
 
