@@ -33,7 +33,8 @@ def test_a_survey_says_what_is_in_a_row(row: dict[str, str]) -> None:
     """Of 20 pixels 4 are ignored; 8 of the other 16 are of a class above the background."""
     item = survey(row, READING)
     brightest = (4 * 5 * 3 - 1) / 255
-    assert item == Item(row, (4, 5, 3), "uint8", None, 0.5, 0.2, brightest)
+    greys = {label: (label, label, label) for label in (0, 1, 2, 255)}
+    assert item == Item(row, (4, 5, 3), "uint8", None, 0.5, 0.2, brightest, greys)
     assert item.split is None
 
 

@@ -20,6 +20,9 @@ DOMAIN = "images"
 _NOTES = ("thumbs.db", "desktop.ini")
 """What other programs leave behind in folders; names with a dot in front are such notes too."""
 
+_NOTE_FOLDERS = ("@eadir", "__macosx")
+"""Folders of such notes: of Synology's disk stations, and of macOS in archives."""
+
 
 def pair_folders(
     images: Path,
@@ -150,9 +153,15 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
     for path in sorted(_files(folder)):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
+        hidden |= any(part.lower() in _NOTE_FOLDERS for part in relative.parts[:-1])
         if hidden or (folder in other.parents and other in path.parents):
             continue
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if not path.exists():
+            failures.append(
+                f"{path}: a link to {os.readlink(path)}, which is not there; where git-annex, DVC "
+                "or the like keep the files, fetch them"
+            )
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
             name = composed(relative.with_suffix("").as_posix())
             found.setdefault(name, []).append(path)
         elif path.name.lower() not in _NOTES:
@@ -164,7 +173,7 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, links to folders followed, each folder once."""
+    """Yield all files below a folder and links, those to folders followed, each folder once."""
     seen = set()
     for where, below, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
@@ -172,7 +181,8 @@ def _files(folder: Path) -> Iterator[Path]:
             below.clear()
             continue
         seen.add(real)
-        yield from (path for name in names if (path := Path(where, name)).is_file())
+        paths = (Path(where, name) for name in names)
+        yield from (path for path in paths if path.is_file() or path.is_symlink())
 
 
 def _no_picture(name: str) -> str:
