@@ -128,7 +128,8 @@ def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
     view, guess = _view(volume, settings.slice_axis_of(row.domain))
     notes = [f"{row.image}: {note}" for note in (volume.note, guess) if note]
     if mask is not None:
-        notes += fit(volume, mask)
+        mask, odd = fit(volume, mask)
+        notes += odd
     axes = (view.through, view.rows, view.columns)
     step, step_y, step_x = (spacings(volume.affine)[axis] for axis in axes)
     slices, height, width = (volume.shape[axis] for axis in axes)
