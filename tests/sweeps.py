@@ -40,6 +40,7 @@ def distance(shift: Shift, value: float | None, **new: Any) -> dict[str, Any]:  
         **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "model_id": "m0"},
         **{"reference_domain": "a", "reference_shift": "original", "reference_factor": None},
         **{"domain": "a", "shift": shift.kind.value, "factor": shift.factor},
+        "reference_dataset": None,
         **{"reference_split": "test", "split": "test", "layer": "enc1", "corrected": value},
         **{"ci_low": None if value is None else value - HALF},
         **{"ci_high": None if value is None else value + HALF},

@@ -13,10 +13,23 @@ from typing import Final
 from skiptool.errors import ArgumentError
 from skiptool.names import SKIP_LEVELS
 
-__all__ = ["BOTTLENECK", "Substitution", "named_parts", "substitutions"]
+__all__ = [
+    "BOTTLENECK",
+    "PIXEL_SIZES",
+    "SAME_SCALE",
+    "Substitution",
+    "named_parts",
+    "substitutions",
+]
 
 BOTTLENECK: Final = len(SKIP_LEVELS) + 1
 """The part that is no skip: the encoder's last stage, of level 5."""
+
+PIXEL_SIZES: Final = ("mpp", "mpp_y", "spacing", "spacing_y")
+"""Columns of a dataset's samples that hold the size of a pixel."""
+
+SAME_SCALE: Final = 0.01
+"""Largest relative difference in pixel size at which feature maps can be exchanged."""
 
 _WORD: Final = "bottleneck"
 _ALL: Final = frozenset(SKIP_LEVELS)

@@ -171,6 +171,21 @@ def test_domains_stand_side_by_side_unshifted() -> None:
     assert matrix.table().columns["domain"] == ["a", "b"]
 
 
+def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None:
+    own = [score("baseline", 0, ORIGINAL, 0.9, domain="a")]
+    other = [replace(own[0], dataset="e.zarr", dataset_id="e", domain=d, miou=0.5) for d in "ab"]
+    alien = [replace(own[0], dataset="f.zarr", dataset_id="f", model_id="x", domain="c")]
+    size = {("d", "a", "test"): (3, 2), ("e", "b", "test"): (9, 4), ("g", "a", "test"): (1, 1)}
+    size[own[0].dataset_id, "a", "test"] = (3, 2)
+    joined, apart = by_domain([*own, *other, *alien], size)
+    assert joined.title == "IoU by domain, d.zarr and e.zarr"
+    assert joined.columns == (Column("a (d.zarr)"), Column("a (e.zarr)"), Column("b"))
+    np.testing.assert_allclose(joined.values, [[0.9, 0.5, 0.5]])
+    assert joined.images == "3 to 9 samples of 2 to 4 subjects a domain"
+    assert apart.title == "IoU by domain, f.zarr"
+    assert apart.columns == (Column("c"),)
+
+
 def test_one_domain_is_shown_where_no_matrix_of_shifts_shows_it() -> None:
     plain = [each for each in FOUND if each.shift == ORIGINAL]
     (matrix,) = by_domain(plain)

@@ -211,6 +211,13 @@ def test_validation_images_come_first_and_other_domains_are_of_test_images() -> 
     assert test.split == "test"
 
 
+def test_a_domain_of_another_dataset_is_forecast() -> None:
+    scores, layers = sweep()
+    far = abroad(0.4, domain="a", dataset="new.zarr", reference_dataset="study")
+    (row,) = of(fit_losses(scores, joint(layers, far))).expected
+    assert (row.change.domain, row.distance) == ("a (new.zarr)", 0.4)
+
+
 def test_where_tables_name_no_split_validation_scores_come_first() -> None:
     scores, layers = sweep(split=None)
     scores.append(score(ORIGINAL, 0.6, domain="b", **BASELINE))

@@ -149,6 +149,19 @@ def test_the_sides_of_a_comparison_may_be_of_two_splits() -> None:
     assert joined.points[0].change[-2:] == ("validation", "test")
 
 
+def test_images_of_another_dataset_are_another_domain() -> None:
+    """Domains of both datasets may have one name; the loss is that between the two datasets."""
+    new = [replace(one, dataset="new", dataset_id="d2", miou=0.125) for one in SCORES]
+    far = distance(ORIGINAL, 0.4, dataset="new", reference_dataset="study")
+    own = distance(DARK, 0.7, reference_dataset="study")
+    (joined,) = join([*SCORES, *new], as_layers([own, far]))
+    assert joined.kin.dataset == "study"
+    assert [point.change.domain for point in joined.points] == ["a", "a (new)"]
+    assert joined.loss.tolist() == [0.5, 0.625]
+    (joined,) = join(SCORES, as_layers([own, far]))
+    assert (joined.loss.tolist(), joined.left_out) == ([0.5], 1)
+
+
 @pytest.mark.parametrize("split", [None, "all"])
 def test_where_a_table_names_no_split_a_distance_meets_the_loss_of_each(split: str | None) -> None:
     row = distance(DARK, 0.7, reference_split=split, split=split)

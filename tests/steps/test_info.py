@@ -50,6 +50,9 @@ def test_what_is_inside(experiment: SimpleNamespace) -> None:
     assert data["classes"] == ["background", "cell"]
     inside = {"samples": 24, "train": 19, "test": 5, "size": [64, 64, 3], "folds": [0, 1, 2]}
     assert data["domains"] == {"synthetic": inside | {"subjects": 24}}
+    contents = data["contents"]["synthetic"]
+    assert (contents["samples"], contents["images of one value"]) == (24, 0)
+    assert contents["background"] + contents["cell"] == pytest.approx(1)
     model = entry(experiment.pruned)
     assert (model["parameter_count"], model["skips"]) == (14_309_922, [2, 3, 4])
     assert "parameter_count: 14,309,922" in describe([experiment.pruned]).text

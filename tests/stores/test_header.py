@@ -126,6 +126,13 @@ def test_other_determinants_are_shown_old_and_new(
         check_same(found, Making("f", (), {"n": 2}, {}, {"data": "x"}), "here")
 
 
+def test_what_is_to_be_added_to_predictions_goes_into_a_table_of_its_own() -> None:
+    found = {"parameters": {}, "inputs": {"model": "x"}}
+    more = Making("predict", inputs={"model": "x", "model2": "y"})
+    with pytest.raises(ExistsError, match="predict them alone with another --out"):
+        check_same(found, more, "p.parquet")
+
+
 def test_a_method_is_compared_too_but_is_no_option() -> None:
     making = Making("f", (), {"n": 2}, {"out": "b"}, {}, {"way": "new"})
     assert making.command == "skiptool f --n 2 --out b"

@@ -67,8 +67,11 @@ def study(
         bool, typer.Option("--keep-features", help="Keep the activations of every network.")
     ] = False,
     title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
+    normalise: options.Normalise = None,
     precision: options.PrecisionOption = Precision.AUTO,
     device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
     seed: options.Seed = 0,
     *,
     progress: Progress,
@@ -94,6 +97,7 @@ def study(
         **{"lr-step": str(lr_step), "encoder-weights": encoder_weights},
         **{"precision": precision.value},
     }
+    compute = {"device": device, "threads": threads, "workers": workers}
     return run_study(
         path,
         Path(out),
@@ -103,7 +107,8 @@ def study(
         options=Options(
             train=train,
             predict={"precision": precision.value},
-            compute={"device": device},
+            foreign={} if normalise is None else {"normalise": normalise},
+            compute={name: str(value) for name, value in compute.items() if value is not None},
             shifts=named,
             split=split,
             permutations=permutations,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -157,12 +157,16 @@ def by_shift(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreMa
 def by_domain(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreMatrix]:
     """Make one matrix for each dataset and split: unshifted images by domain.
 
+    Datasets that the same networks were tested on share a matrix. Domains of one name in several
+    of them have the name of their dataset behind their own.
+
     Parameters
     ----------
     found, sizes
         As in :func:`by_shift`.
     """
     matrices = []
+    found, sizes = _together(found, sizes or {})
     plain = [score for score in found if score.shift.kind is ShiftKind.ORIGINAL]
     shifted = {
         (score.dataset_id, score.domain)
@@ -174,8 +178,46 @@ def by_domain(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreM
         if len(domains) > 1 or (group[0].dataset_id, domains[0]) not in shifted:
             columns: _Columns = {domain: Column(domain) for domain in domains}
             title = f"IoU by domain, {group[0].dataset}"
-            matrices.append(_matrix(group, title, "domain", columns, sizes or {}))
+            matrices.append(_matrix(group, title, "domain", columns, sizes))
     return matrices
+
+
+def _together(found: Sequence[Score], sizes: Sizes) -> tuple[list[Score], Sizes]:
+    """Give datasets that share a network and the classes one name and id, and what is theirs."""
+    joined: dict[str, set[str]] = {}
+    for used in _groups(found, lambda score: (score.model_id, *score.classes)):
+        whole = set().union(*(joined.get(score.dataset_id, {score.dataset_id}) for score in used))
+        joined |= dict.fromkeys(whole, whole)
+    names: dict[str, str] = {}
+    for score in found:
+        same = sum(name.partition(" (")[0] == score.dataset for name in names.values())
+        names.setdefault(score.dataset_id, score.dataset + (f" ({same + 1})" if same else ""))
+    lead = {one: next(name for name in names if name in joined[one]) for one in names}
+    titles: dict[str, list[str]] = {}
+    for one, first in lead.items():
+        titles.setdefault(first, []).append(names[one])
+    having: dict[tuple[str, str], set[str]] = {}
+    for score in found:
+        having.setdefault((lead[score.dataset_id], score.domain), set()).add(score.dataset_id)
+
+    def renamed(dataset: str, domain: str) -> str:
+        clash = len(having[lead[dataset], domain]) > 1
+        return f"{domain} ({names[dataset]})" if clash else domain
+
+    scores = [
+        replace(
+            score,
+            dataset=" and ".join(titles[lead[score.dataset_id]]),
+            dataset_id=lead[score.dataset_id],
+            domain=renamed(score.dataset_id, score.domain),
+        )
+        for score in found
+    ]
+    return scores, {
+        (lead[dataset], renamed(dataset, domain), split): size
+        for (dataset, domain, split), size in sizes.items()
+        if dataset in lead and (lead[dataset], domain) in having
+    }
 
 
 def _groups(found: Sequence[Score], key: Callable[[Score], tuple[str, ...]]) -> list[list[Score]]:

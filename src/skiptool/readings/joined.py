@@ -1,7 +1,8 @@
 """Distances of layers and losses of IoU, joined: a point is one trained network under one shift.
 
 Joined by the id of the network, the names of dataset and domain, the split and the shift: a
-distance stands only beside the loss on the same samples. The distance is the corrected one, since
+distance is compared only with the loss on the same samples. The dataset is that of the reference;
+images of another one are further domains. The distance is the corrected one, since
 the plain value also grows as images become fewer.
 """
 
@@ -30,7 +31,8 @@ _POOLED: Final = "all"
 class Change(NamedTuple):
     """Images of one domain and shift, compared with those of a reference.
 
-    The splits are None where the table does not name one split.
+    The splits are None where the table does not name one split. A domain of another dataset than
+    that of the reference has the dataset's name behind its own: ``B (new.zarr)``.
     """
 
     reference_domain: str
@@ -129,7 +131,7 @@ _NUMBERS: Final = ("corrected", "ci_low", "ci_high", "p_value")
 _COUNTS: Final = ("n_reference", "n_other", "units_other")
 
 COLUMNS: Final = (
-    *(*Kin._fields, "pruning", "model_id", *Change._fields, "layer"),
+    *(*Kin._fields, "reference_dataset", "pruning", "model_id", *Change._fields, "layer"),
     *(*_NUMBERS, *_COUNTS, "unit"),
 )
 """Columns of shift tables that are read."""
@@ -222,6 +224,9 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
 
 _Rated = dict[tuple[object, ...], Score | None]  # by dataset, model_id, domain, kind, factor
 _Measured = dict[Point, dict[str, Distance]]  # by point and layer
+_ELSEWHERE: Final = ""
+"""Stands for the dataset in the key of a domain that is compared with one of another dataset."""
+
 _METRICS: Final = {metric.value: place for place, metric in enumerate(Metric)}
 _KINDS: Final = {kind.value: place for place, kind in enumerate(ShiftKind)}
 
@@ -230,12 +235,22 @@ def _rated(scores: Iterable[Score]) -> dict[str, _Rated]:
     """Scores of each split, the last of one side; None where two datasets have one name."""
     found: dict[str, _Rated] = {}
     for one in scores:
-        side = (one.dataset, one.model_id, one.domain, one.shift.kind.value, one.shift.factor)
+        shift = (one.shift.kind.value, one.shift.factor)
         known = found.setdefault(one.split, {})
-        other = known.get(side, one)
-        agreed = other is not None and one.dataset_id == other.dataset_id
-        known[side] = one if agreed else None
+        for dataset, domain in (
+            (one.dataset, one.domain),
+            (_ELSEWHERE, _domain_of(one.dataset, one.domain)),
+        ):
+            side = (dataset, one.model_id, domain, *shift)
+            other = known.get(side, one)
+            agreed = other is not None and one.dataset_id == other.dataset_id
+            known[side] = one if agreed else None
     return found
+
+
+def _domain_of(dataset: str, domain: str) -> str:
+    """Name a domain of another dataset than that of the reference."""
+    return f"{domain} ({dataset})"
 
 
 def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
@@ -255,8 +270,11 @@ def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
     first, then = -len(_NUMBERS) - len(_COUNTS), -len(_COUNTS)
     for *row, unit in zip(*(layers[name] for name in COLUMNS), strict=True):
         *keys, layer = row[:first]
-        dataset, metric, bins, rule, arch, encoder, pruning, model, *sides = keys
+        dataset, metric, bins, rule, arch, encoder, home, pruning, model, *sides = keys
         change = _change(*sides)
+        if None not in (home, dataset) and home != dataset:
+            change = change._replace(domain=_domain_of(dataset, change.domain))
+            dataset = home
         if None in (dataset, model) or change.before == change.after or layer in DECODER_INPUTS:
             continue
         kin = Kin(dataset, metric, bins, rule or "", arch or "", encoder or "")
@@ -333,9 +351,10 @@ def _ious(dataset: str, point: Point, rated: Mapping[str, _Rated]) -> tuple[floa
     """IoU on the reference and under the change; NaN where it is not known."""
     change = point.change
     sides = ((change.reference_split, change.before), (change.split, change.after))
-    before, after = (
-        math.nan if found is None else found.miou
-        for split, side in sides
-        for found in [rated.get(split or "", {}).get((dataset, point.model_id, *side))]
-    )
-    return before, after
+    ious = []
+    for split, side in sides:
+        known = rated.get(split or "", {})
+        here, elsewhere = (dataset, point.model_id, *side), (_ELSEWHERE, point.model_id, *side)
+        found = known.get(here, known.get(elsewhere))
+        ious.append(math.nan if found is None else found.miou)
+    return ious[0], ious[1]

@@ -509,6 +509,7 @@ def _values(measured: Measured) -> list[float]:
 def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
     model = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
     side = ("domain", "split", "shift", "factor")
+    reference = ("dataset", *side)
     return {
         "reference": first.name,
         "reference_id": first.id,
@@ -517,7 +518,7 @@ def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
         **{name: other.facts[name] for name in model},
         "model_id": other.model_id,
         "dataset": other.facts["dataset"],
-        **{f"reference_{name}": first.facts[name] for name in side},
+        **{f"reference_{name}": first.facts[name] for name in reference},
         **{name: other.facts[name] for name in side},
     }
 

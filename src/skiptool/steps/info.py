@@ -14,6 +14,7 @@ from skiptool.errors import ArgumentError, FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress, as_places
 from skiptool.stores.checkpoint import open_model
+from skiptool.stores.contents import tell_contents
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
 from skiptool.stores.features import FeatureStore, open_features
@@ -230,10 +231,22 @@ def _dataset(path: Path) -> dict[str, Any]:
             }
             for name, domain in store.domains.items()
         },
+        "contents": _contents(path),
         "failures": kept_failures(path) or None,
     }
 
     return inside
+
+
+def _contents(path: Path) -> dict[str, Any] | None:
+    """Return what came into a dataset by domain: samples, shares of pixels, uniform images."""
+    for table in tell_contents(path, SILENT):
+        domains, *others = table.columns.items()
+        return {
+            str(domain): {name: values[row] for name, values in others}
+            for row, domain in enumerate(domains[1])
+        }
+    return None
 
 
 def _features(path: Path) -> dict[str, Any]:

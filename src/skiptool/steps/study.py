@@ -29,6 +29,7 @@ from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
 from skiptool.stores.features import open_features
 from skiptool.stores.runs import model_folders
 from skiptool.stores.staging import whole_file
+from skiptool.substitution import PIXEL_SIZES, SAME_SCALE
 
 __all__ = ["MEASURED", "Options", "run_study"]
 
@@ -40,12 +41,6 @@ MEASURED: Final = ("brightness=0.5", "brightness=0.75", "brightness=1.5", "contr
 
 COLOUR: Final = "saturation=0"
 """The same for images that have colours."""
-
-SAME_SCALE: Final = 0.01
-"""Pixel sizes of two domains may differ by this share for their feature maps to be exchanged."""
-
-SCALES: Final = ("mpp", "mpp_y", "spacing", "spacing_y")
-"""Columns that say how large a pixel is."""
 
 MEASURES: Final = ("hellinger", "covariance", "classifier")
 
@@ -64,6 +59,9 @@ class Options:
         repeats the option.
     predict : mapping of str to str
         Options of ``skiptool predict``, such as ``{"precision": "32"}``.
+    foreign : mapping of str to str
+        Options of both steps that use trained networks, for networks that skiptool did not train,
+        such as ``{"normalise": "imagenet"}``.
     compute : mapping of str to str
         Options of every step that runs a network, such as ``{"device": "cuda"}``.
     shifts : sequence of str
@@ -81,6 +79,7 @@ class Options:
 
     train: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     predict: Mapping[str, str] = field(default_factory=dict)
+    foreign: Mapping[str, str] = field(default_factory=dict)
     compute: Mapping[str, str] = field(default_factory=dict)
     shifts: Sequence[str] = ()
     split: str = Split.TEST
@@ -155,7 +154,8 @@ def run_study(
     Raises
     ------
     ArgumentError
-        If there is no such domain, or several could be meant.
+        If there is no such domain, several could be meant, or options for networks of others are
+        given without such networks.
     MismatchError
         If there are no samples to test on.
     ExistsError
@@ -164,6 +164,10 @@ def run_study(
         If a step fails; the step has said why.
     """
     options = options or Options()
+    if options.foreign and not models:
+        raise ArgumentError(
+            "--normalise is for networks that skiptool did not train; name them with --models"
+        )
     tested = None if test is None else Path(test)
     study = _planned(Path(data), Path(out), train_domain, tested, options, progress)
     _begin(study, [str(each) for each in models])
@@ -250,7 +254,9 @@ def _aligned(reference: Domain, other: Domain, split: str | None, progress: Prog
 
 def _places(domain: Domain, split: str | None) -> dict[tuple[str, str], dict[str, float]]:
     """Return sizes of pixels, as far as they are known, by id and subject."""
-    known = [name for name in SCALES if name in domain.columns]
+    known = [
+        n for n in PIXEL_SIZES if n in domain.columns and domain.columns[n].dtype.kind in "iuf"
+    ]
     return {
         (str(domain.columns["id"][index]), str(domain.columns["subject"][index])): {
             name: size for name in known if (size := float(domain.columns[name][index])) > 0
@@ -268,6 +274,7 @@ def _begin(study: _Study, models: Sequence[str]) -> None:
         "train_domain": study.reference,
         "models": sorted(models),
         "train": {name: _plain(value) for name, value in sorted(options.train.items())},
+        "foreign": dict(options.foreign),
         "shifts": list(study.shifts),
         "split": options.split,
         "permutations": options.permutations,
@@ -276,6 +283,7 @@ def _begin(study: _Study, models: Sequence[str]) -> None:
     path = study.out / RECORD
     if path.exists():
         before = json.loads(path.read_text())
+        before.setdefault("foreign", {})  # studies begun before there were such options
         changed = [name for name in record if before.get(name) != record[name]]
         if changed:
             told = "; ".join(f"{n} was {before.get(n)!r}, now {record[n]!r}" for n in changed[:3])
@@ -369,7 +377,7 @@ def _predict(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
     """Segment all domains, then with substituted skip connections; return the tables."""
     common = (
         *(*models, "--data", str(study.test), "--split", study.options.split),
-        *_words({**study.options.predict, **study.options.compute}),
+        *_words({**study.options.predict, **study.options.foreign, **study.options.compute}),
         "--resume",
     )
     own = ("--domain", study.reference)
@@ -412,6 +420,8 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
         folder = study.out / f"features-{name}"
         if table.exists() and not (study.options.keep_features and not folder.exists()):
             tables.append(str(table))
+            if folder.exists() and not study.options.keep_features:
+                shutil.rmtree(folder)  # of a run that ended before it could delete them
             continue
         stores = _features(study, steps, model, folder)
         own = [each for each in stores if _is_reference(each, study.reference)]
@@ -432,7 +442,8 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
 def _features(study: _Study, steps: _Steps, model: Path, folder: Path) -> list[str]:
     common = (
         *(str(model), "--data", str(study.test), "--split", study.options.split),
-        *(*_words(study.options.compute), "-o", str(folder), "--resume"),
+        *_words({**study.options.foreign, **study.options.compute}),
+        *("-o", str(folder), "--resume"),
     )
     stores = steps.run("features", *common) if study.others else []
     if study.shifts:

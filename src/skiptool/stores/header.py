@@ -244,9 +244,14 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
             "again, or another --out"
         )
     if changed:
+        apart = (
+            "; to add models, shifts or domains, predict them alone with another --out and give "
+            "both tables to 'skiptool report'"
+        )
         raise ExistsError(
             f"{where}: was begun with other parameters ({'; '.join(changed)}); repeat the old "
             "ones to resume, or give --overwrite to start again"
+            f"{apart if making.step == 'predict' else ''}"
         )
 
 

@@ -17,6 +17,8 @@ their meaning:
     eq. (10). ``value`` is the distance between all values of both sets, ``value_live`` the mean
     over channels that vary. ``split`` and ``reference_split`` are those of the feature stores
     (``validation``: the fold that the network was validated on), null where a store does not say.
+    ``reference_dataset`` is null in tables from before version 0.2, whose reference is taken to be
+    of ``dataset``.
     ``bins`` and ``range_rule`` are given with every value, null where the metric knows no bins.
     ``corrected`` estimates the distance between the populations that the
     units were drawn from, each unit with the same weight, on pooled bins (``inference_bins`` of
@@ -94,7 +96,8 @@ PREDICTIONS: Mapping[str, pa.DataType] = {
 SHIFT: Mapping[str, pa.DataType] = {
     **dict.fromkeys(("reference", "reference_id", "other", "other_id"), _TEXT),
     **_MODEL,
-    **dict.fromkeys(("dataset", "reference_domain", "reference_split", "reference_shift"), _TEXT),
+    **dict.fromkeys(("dataset", "reference_dataset", "reference_domain"), _TEXT),
+    **dict.fromkeys(("reference_split", "reference_shift"), _TEXT),
     "reference_factor": _FLOAT,
     **dict.fromkeys(("domain", "split", "shift"), _TEXT),
     **{"factor": _FLOAT, "layer": _TEXT, "layer_index": _INT, "channel": _INT},
@@ -146,7 +149,7 @@ OPTIONAL = frozenset(
 )
 """Columns that may be missing: null then, save ``repeat``, which is 0 for trained networks."""
 
-OPTIONAL_IN_SHIFT = OPTIONAL | {"split"}
+OPTIONAL_IN_SHIFT = OPTIONAL | {"split", "reference_dataset"}
 """The same of shift tables; all other tables must say of which split their numbers are."""
 
 SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {

@@ -17,18 +17,12 @@ from skiptool.shifts.photometric import apply_all
 from skiptool.steps.predict.counting import CHUNK, PASSES
 from skiptool.steps.predict.run import Counted, Part, Run
 from skiptool.stores.dataset import Domain
-from skiptool.substitution import named_parts
+from skiptool.substitution import PIXEL_SIZES, SAME_SCALE, named_parts
 
 if TYPE_CHECKING:
     from skiptool.records import Float64, Image, Int64, UInt8
 
 __all__ = ["check_partners", "check_substitutions", "clean_parts", "count_with_substitution"]
-
-SCALES = ("mpp", "mpp_y", "spacing", "spacing_y")
-"""Columns of the sources that hold the size of a pixel."""
-
-TOLERANCE = 0.01
-"""By how much of it two scans of one place may differ: one pixel in 100."""
 
 
 def clean_parts(run: Run, number: int) -> list[tuple[int, ...]]:
@@ -210,14 +204,14 @@ def _check_scales(
     """Refuse samples whose pixels are not equally large, as far as the columns tell."""
     domain, rows = part.domain, list(part.indices)
     unknown = False
-    for column in SCALES:
+    for column in PIXEL_SIZES:
         ours = _numbers(domain, column, rows)
         theirs = _numbers(clean, column, places)
         both = np.isfinite(ours) & np.isfinite(theirs)
         unknown |= bool((np.isfinite(ours) != np.isfinite(theirs)).any())
         apart = np.maximum(ours / theirs, theirs / ours, where=both, out=np.ones(len(rows)))
         worst = int(apart.argmax())
-        if apart[worst] > 1 + TOLERANCE:
+        if apart[worst] > 1 + SAME_SCALE:
             raise MismatchError(
                 f"{run.store.path}: {column} of sample {domain.columns['id'][rows[worst]]} is "
                 f"{ours[worst]:g} in domain {domain.name} and {theirs[worst]:g} in {clean.name}: "
