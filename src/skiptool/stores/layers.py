@@ -225,7 +225,8 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None
     if shape[0] > MOST_IMAGES:
         raise FormatError(f"{where}: is {shape}, expected at most {MOST_IMAGES:,} images; split it")
     if 0 in shape:
-        raise FormatError(f"{where}: is {shape}, which holds no image; extract the features again")
+        what = "image" if shape[0] == 0 else "value"
+        raise FormatError(f"{where}: is {shape}, which holds no {what}; extract the features again")
 
 
 def zarr_layer(

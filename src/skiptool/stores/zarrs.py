@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ContainsArrayError, NodeNotFoundError
 from zarr.storage import LocalStore
 
-from skiptool.errors import FormatError
+from skiptool.errors import FormatError, SkiptoolError
 from skiptool.stores.addresses import public
 from skiptool.stores.chunks import check_chunks, folder_of, is_lost, refuse_pipe
 from skiptool.stores.remote import RemoteFolder, each, explained, open_store
@@ -46,6 +47,12 @@ __all__ = [
     "sweep",
     "write_columns",
 ]
+
+if sys.flags.optimize:
+    raise SkiptoolError(
+        f"PYTHONOPTIMIZE is {sys.flags.optimize} (or python runs with -O): Zarr cannot read its "
+        "stores without assertions; unset it"
+    )
 
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
 

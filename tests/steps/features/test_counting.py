@@ -130,11 +130,15 @@ def test_a_reference_that_cannot_be(experiment: SimpleNamespace, tmp_path: Path)
     how: dict[str, Any] = {"domains": ["a"], "counts": True, "layers": ["head"]}
     with refused(ArgumentError, "--reference-domain b: holds no samples of --split test"):
         extract_features(
-            [experiment.baseline], tmp_path / "d.zarr", tmp_path / "c", reference="b", **how
+            [experiment.baseline], tmp_path / "d.zarr", tmp_path / "c", reference_domain="b", **how
         )
     with pytest.raises(MismatchError, match="domain grey"):
         extract_features(
-            [experiment.baseline], tmp_path / "d.zarr", tmp_path / "c", reference="grey", **how
+            [experiment.baseline],
+            tmp_path / "d.zarr",
+            tmp_path / "c",
+            reference_domain="grey",
+            **how,
         )
     assert not (tmp_path / "c").exists()
 
@@ -210,7 +214,7 @@ def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tal
     with refused(ArgumentError, "--bins 9:", DARK_NAME, "100 bins"):
         extract(experiment.baseline, tallies / DARK_NAME, bins=9, **head)
     with refused(ArgumentError, "--ranges, --reference"):
-        extract(experiment.baseline, tallies, reference="synthetic", **head)
+        extract(experiment.baseline, tallies, reference_domain="synthetic", **head)
     (tmp_path / "empty").mkdir()
     with refused(FormatError, "empty: holds no feature store"):
         extract(experiment.baseline, tmp_path / "empty", **head)

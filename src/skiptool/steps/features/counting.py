@@ -107,9 +107,9 @@ class Counting:
     def parameters(self) -> dict[str, object]:
         """What shapes the content of a store, as options of the command."""
         own: dict[str, object] = {"counts": True, "bins": self.bins, "pool_images": self.together}
-        return own | (
-            {} if self.reference is None else {"reference_domain": self.reference[0].name}
-        )
+        if self.reference is not None:
+            own["reference_domain"] = self.reference[0].name
+        return own
 
     def chosen(self, layers: Sequence[str]) -> dict[str, Binning] | None:
         """Return the bins of some layers where a store sets them."""
@@ -184,8 +184,8 @@ def _reference(
         )
         if split == FOLD or not _samples((domain, None), split):
             raise ArgumentError(
-                f"--reference-domain {asked}: holds no samples of --split {split} of {model.name}; give "
-                "another domain, or --ranges"
+                f"--reference-domain {asked}: holds no samples of --split {split} of "
+                f"{model.name}; give another domain, or --ranges"
             )
         return (domain, None), ""
     trained = None if model.lineage is None else model.lineage.parameters.get("domain")
@@ -198,14 +198,12 @@ def _reference(
 
 def _given(asked: CountsAsked, place: Place, read: Sequence[Read], together: int) -> list[Counting]:
     """Take the ranges of a store, or of those of a folder."""
-    here = located(place)
+    here, where = located(place), public(str(place))
     paths: list[Place] = [place]
     if isinstance(here, Path) and here.is_dir() and not is_store(here):
         paths, _ = feature_folder(here)
         if not paths:
-            raise FormatError(
-                f"--ranges {public(str(place))}: holds no feature store; check the path"
-            )
+            raise FormatError(f"--ranges {where}: holds no feature store; check the path")
     stores = [open_activations(path) for path in paths]
     known: dict[str, Counting] = {}
     found = []
@@ -225,10 +223,11 @@ def _given(asked: CountsAsked, place: Place, read: Sequence[Read], together: int
 
 def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) -> FeatureStore:
     """Return the store that gives a model its ranges."""
+    where = public(str(place))
     own = [store for store in stores if store.model_id == model.id]
     if not own:
         raise MismatchError(
-            f"--ranges {public(str(place))}: holds nothing of model {model.name} (id {model.id}); give a store "
+            f"--ranges {where}: holds nothing of model {model.name} (id {model.id}); give a store "
             "of this model"
         )
     counts = [store for store in own if isinstance(store, CountsStore)]
@@ -238,9 +237,7 @@ def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) ->
             known.setdefault(str(store.facts["ranges_id"]), store)
         if len(known) > 1:
             names = " and ".join([store.name for store in known.values()][:2])
-            raise ArgumentError(
-                f"--ranges {public(str(place))}: {names} have other bins; name one store"
-            )
+            raise ArgumentError(f"--ranges {where}: {names} have other bins; name one store")
         return counts[0]
     if len(own) == 1:
         return own[0]
@@ -252,7 +249,7 @@ def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) ->
     ]
     if len(plain) != 1:
         raise ArgumentError(
-            f"--ranges {public(str(place))}: {len(plain) or 'none'} of {len(own)} stores of {model.name} can be "
+            f"--ranges {where}: {len(plain) or 'none'} of {len(own)} stores of {model.name} can be "
             "the reference (original, of the training domain); name one store"
         )
     return plain[0]
