@@ -139,3 +139,13 @@ def test_the_command_in_a_counts_store_makes_it_again(
     command = shlex.split(run("info", "--command", "c.zarr").lines[0])
     assert run(*command[1:], "--overwrite").code == 0
     assert contents(tmp_path / "c.zarr") == first
+
+
+def test_the_store_whose_ranges_are_taken_is_not_written_over(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("features", experiment.baseline, "--data", experiment.data, "--layers", "head")
+    assert run(*words, "--counts", "-o", "c.zarr").code == 0
+    found = run(*words, "--counts", "--ranges", "c.zarr", "-o", "c.zarr", "--overwrite")
+    assert (found.code, "is an input of this command" in found.line()) == (2, True)

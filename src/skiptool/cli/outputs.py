@@ -49,11 +49,14 @@ _UPLOADED: Final[Mapping[str, tuple[str, ...]]] = {
 """Options of these that may be URLs."""
 
 _READ: Final = (
-    *("data", "models", "stores", "reference", "ranges", "tables", "paths", "manifest", "source"),
-    "table",
+    *("data", "models", "stores", "reference", "tables", "paths", "manifest", "source", "table"),
     *("images", "masks", "templates", "annotations", "encoder_weights", "weights", "mask", "test"),
 )
-"""Parameters that name what a command reads, unless it writes there."""
+"""Parameters that name what a command reads, unless it writes there.
+
+``--ranges`` of ``features`` is none of them: new stores may join the folder that it names. The
+stores in it are spared when their paths are read (see ``inputs``).
+"""
 
 _MODEL: Final = "model:"
 """What stands before the folder of ``extract wsi --mask``."""

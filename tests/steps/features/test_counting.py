@@ -113,13 +113,15 @@ def test_the_reference_is_the_training_domain(
     assert bins(other.outputs[0]) != bins(found.outputs[0])
     (line,) = heard.lines
     assert "resnet18-L0/fold0: ranges are those of domain b, as synthetic" in line
-    assert "--reference" in line
-    how["reference"] = "synthetic"
+    assert "--reference-domain" in line
+    how["reference_domain"] = "synthetic"
     asked = extract_features(model, two_domains, tmp_path / "c", domains=["b"], **how)
     assert bins(asked.outputs[0]) == bins(found.outputs[0])
     assert len(heard.lines) == 1
     with refused(ArgumentError, "nowhere"):
-        extract_features(model, two_domains, tmp_path / "n", **how | {"reference": "nowhere"})
+        extract_features(
+            model, two_domains, tmp_path / "n", **how | {"reference_domain": "nowhere"}
+        )
 
 
 def test_a_reference_that_cannot_be(experiment: SimpleNamespace, tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tal
         extract(experiment.baseline, tallies / DARK_NAME, layers=["enc1", "enc2"])
     with refused(ArgumentError, "--bins 9:", DARK_NAME, "100 bins"):
         extract(experiment.baseline, tallies / DARK_NAME, bins=9, **head)
-    with refused(ArgumentError, "--ranges, --reference"):
+    with refused(ArgumentError, "--ranges, --reference-domain"):
         extract(experiment.baseline, tallies, reference_domain="synthetic", **head)
     (tmp_path / "empty").mkdir()
     with refused(FormatError, "empty: holds no feature store"):
@@ -237,7 +239,7 @@ def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tal
 
 
 @pytest.mark.parametrize(
-    "option", [{"bins": 8}, {"ranges": "x"}, {"reference": "x"}, {"pool_images": 2}]
+    "option", [{"bins": 8}, {"ranges": "x"}, {"reference_domain": "x"}, {"pool_images": 2}]
 )
 def test_options_of_counts_need_counts(
     experiment: SimpleNamespace, tmp_path: Path, option: dict[str, Any]
@@ -261,7 +263,7 @@ def test_images_of_one_subject_are_counted_together(
     experiment: SimpleNamespace, tmp_path: Path, two_domains: Path
 ) -> None:
     """Of domain b, whose subjects take turns: rows of each subject, as dealt by hand."""
-    how: dict[str, Any] = {"layers": ["enc1"], "domains": ["b"], "reference": "synthetic"}
+    how: dict[str, Any] = {"layers": ["enc1"], "domains": ["b"], "reference_domain": "synthetic"}
     heard = Heard()
     plain, pooled = (
         open_counts(
@@ -367,7 +369,7 @@ def test_interrupted_run_goes_on(
     for changed, words in (
         ({"bins": 50}, "bins was 100, now 50"),
         ({"pool_images": 2}, "pool_images was 3, now 2"),
-        ({"ranges": experiment.plain}, "reference was 'synthetic', now None"),
+        ({"ranges": experiment.plain}, "reference_domain was 'synthetic', now None"),
     ):
         if "ranges" in changed:
             changed |= {"pool_images": 3}
