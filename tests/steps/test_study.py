@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from heard import Heard
+from remote_hosts import serving
 from skiptool.cli import main
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
 from skiptool.names import Split
@@ -73,7 +75,7 @@ def columns(path: Path, names: list[str]) -> dict[str, list[Any]]:
     return pq.read_table(path, columns=names).to_pydict()
 
 
-def ask(data: Path, out: Path, **more: Any) -> Any:  # noqa: ANN401
+def ask(data: Path | str, out: Path | str, **more: Any) -> Any:  # noqa: ANN401
     how = {"train": TRAIN, "permutations": 9, **more.pop("options", {})}
     return run_study(data, out, options=Options(**how), **more)
 
@@ -222,3 +224,22 @@ def test_as_processes_from_the_command_line(
     out, err = capfd.readouterr()
     assert out == f"{tmp_path / 's' / 'report.html'}\n"
     assert "$ skiptool train" in err
+
+
+def test_data_elsewhere(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps read them from there, with the password, which is nowhere to be read."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
+    words: list[str] = []
+    lines: list[str] = []
+    monkeypatch.setattr(study, "_call", lambda each: (1, words.extend(each) or ""))
+    progress: Any = SimpleNamespace(say=lines.append, warn=lines.append, quiet=False)
+    with serving(data.parent) as web:
+        url = f"{web.host.replace('//', '//me:secret@')}/two.zarr?sig=secret"
+        with pytest.raises(SkiptoolError, match="'skiptool train' ended with exit code 1"):
+            ask(url, tmp_path / "s", train_domain="a", progress=progress)
+        assert words[:2] == ["train", url]
+        for text in ((tmp_path / "s/commands.sh").read_text(), *lines):
+            assert "secret" not in text
+        assert f"skiptool train {web.host}/two.zarr --domain a" in lines[-1]
+    with pytest.raises(ArgumentError, match="s3://b/s: a study is made in a folder on this mach"):
+        ask(data, "s3://b/s")

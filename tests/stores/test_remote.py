@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import base64
 import pickle
-import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import zarr
 from zarr.storage import LocalStore
 
+from remote_hosts import Handler, break_off, fail, serving
 from skiptool.errors import ArgumentError, FormatError, SourceError
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.features import FeatureStore, open_features
-from skiptool.stores.remote import each, explained, last_part, located, open_store, public
+from skiptool.stores.remote import RemoteFolder, each, explained, fetched, open_store
 from small_stores import refused, set_attributes, set_json, spoil_chunk, unseal, unshard
 
 if TYPE_CHECKING:
@@ -34,73 +33,12 @@ fsspec = pytest.importorskip("fsspec", reason="remote stores need fsspec (extra 
 pytest.importorskip("aiohttp", reason="https:// needs aiohttp (extra remote)")
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serve files and parts of them, no lists of folders; each request is noted, some fail."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits for 40 ms
-
-    def do_GET(self) -> None:
-        host: Any = self.server
-        host.requests.append((self.path, self.headers.get("Authorization")))
-        for pattern, answer in host.answers.items():
-            if re.search(pattern, self.path):
-                answer(self)
-                return
-        part = re.fullmatch(r"bytes=(\d*)-(\d+)", self.headers.get("Range", ""))
-        file = Path(self.translate_path(self.path))
-        if part and host.parts and file.is_file():
-            self._send_part(file.read_bytes(), *part.groups())
-        else:
-            super().do_GET()
-
-    def _send_part(self, whole: bytes, first: str, last: str) -> None:
-        start = int(first) if first else max(0, len(whole) - int(last))
-        found = whole[start : int(last) + 1] if first else whole[start:]
-        if not found:
-            self.send_error(416)
-            return
-        self.send_response(206)
-        self.send_header("Content-Length", str(len(found)))
-        self.end_headers()
-        self.wfile.write(found)
-        self.server.sent += len(found)  # type: ignore[attr-defined]
-
-    def list_directory(self, _path: object) -> None:
-        self.send_error(404)
-
-    def log_message(self, *_words: object) -> None:
-        pass
-
-
-def fail(status: int) -> Callable[[Handler], None]:
-    return lambda handler: handler.send_error(status)
-
-
-def break_off(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b"torn")
-    handler.close_connection = True
-
-
 @pytest.fixture
 def web(features: Path) -> Iterator[SimpleNamespace]:
-    """Serve the folder of a feature store ``f.zarr``: ``url``, ``folder``, ``answers``."""
-    handler = partial(Handler, directory=str(features.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        state: Any = server
-        state.requests, state.answers, state.parts, state.sent = [], {}, True, 0
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        yield SimpleNamespace(
-            **{"url": f"{url}/f.zarr", "host": url, "server": state},
-            **{"requests": state.requests, "answers": state.answers},
-        )
-        server.shutdown()
-        thread.join()
+    """Serve the folder of a feature store ``f.zarr``: ``url`` of it, and what `serving` yields."""
+    with serving(features.parent) as host:
+        host.url = f"{host.host}/f.zarr"
+        yield host
 
 
 @pytest.fixture
@@ -206,10 +144,10 @@ def shard_requests(web: SimpleNamespace) -> list[str]:
 
 
 def test_only_parts_of_shards_are_fetched(web: SimpleNamespace, features: Path) -> None:
-    """The index once, then the chunks that are asked for."""
+    """The index once, then the chunks that are asked for, neighbours together."""
     store = open_features(web.url)
     size = (features / "layers/dec0/c/0/0/0").stat().st_size
-    for rows, requests in ((slice(16, 20), 2), (slice(0, 16), 3), (slice(3, 19), 5)):
+    for rows, requests in ((slice(16, 20), 2), (slice(0, 16), 3), (slice(3, 19), 4)):
         np.testing.assert_array_equal(
             store.read("dec0", rows), open_features(features).read("dec0", rows)
         )
@@ -453,6 +391,16 @@ def test_protocols_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with refused(ArgumentError, "gs://a/b", "gcsfs", "pip install 'skiptool[remote]'"):
         open_features("gs://a/b")
+
+
+def test_the_base_install_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fsspec", "fsspec.core"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for ask in (open_features, open_store, fetched, RemoteFolder):
+        with refused(
+            ArgumentError, "s3://a/b", "needs a package", "pip install 'skiptool[remote]'"
+        ):
+            ask("s3://a/b")
 
 
 def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:

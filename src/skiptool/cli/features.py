@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,7 +37,10 @@ def features(
     out: Annotated[
         str,
         typer.Option(
-            "--out", "-o", metavar="PATH", help="One store (*.zarr), or a folder for several."
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="One store (*.zarr), or a folder for several; a path or URL.",
         ),
     ] = "feats.zarr",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
@@ -57,7 +59,7 @@ def features(
     Example: skiptool features runs/resnet18-L0/fold0 --data synth.zarr --shift original
     --shift brightness=0.75 -o feats
     """
-    found = inputs.paths(models)
+    found = inputs.places(models)
     shifts = options.shifts(shift)
     from skiptool.model.threads import threads_used
     from skiptool.steps.features.step import extract_features
@@ -65,8 +67,8 @@ def features(
     with threads_used(threads, device, progress):
         return extract_features(
             found,
-            data,
-            Path(out),
+            inputs.place(data),
+            out,
             shifts=shifts,
             sweep=sweep,
             domains=domain or (),

@@ -26,13 +26,15 @@ from skiptool.engine import dask_mapper, threaded
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Kind, ShiftKind
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
+from skiptool.stores.addresses import located, public
 from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.fetching import is_folder_at
 from skiptool.stores.header import Making, lineage
-from skiptool.stores.remote import located, public
 from skiptool.stores.runs import feature_folder, is_store
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import TableWriter
 from skiptool.stores.unchanged import check_unchanged
+from skiptool.stores.uploads import places_may_be_urls
 
 __all__ = ["grouped", "measure_shift", "measure_shifts"]
 
@@ -47,6 +49,7 @@ _Result = tuple[FeatureStore, FeatureStore, Design, Sequence[Measured]]
 """Reference, other, how they were compared, and the results layer by layer."""
 
 
+@places_may_be_urls(out=Form.TABLE)
 def measure_shift(
     reference: Place,
     others: Sequence[Place] | Place,
@@ -114,6 +117,7 @@ def measure_shift(
     return _measured([stores], out, how, Making("hellinger", arguments), progress)
 
 
+@places_may_be_urls(out=Form.TABLE)
 def measure_shifts(
     places: Sequence[Place],
     out: Path | str | None = None,
@@ -253,7 +257,9 @@ def _compared(
 def _is_folder(place: Place) -> bool:
     """Say whether a place is a folder of stores, not a store."""
     here = located(place)
-    return isinstance(here, Path) and here.is_dir() and not is_store(here)
+    if isinstance(here, str):
+        return is_folder_at(here)
+    return here.is_dir() and not is_store(here)
 
 
 def _opened(
@@ -264,7 +270,7 @@ def _opened(
     failures = []
     for place in places:
         folder = located(place) if _is_folder(place) else None
-        if not isinstance(folder, Path):
+        if folder is None:
             store = open_features(place)
             if store.where in {each.where for each in found.values()}:
                 progress.warn(f"{store.where}: is given twice and counts once")
@@ -273,9 +279,10 @@ def _opened(
         stores, left_out = feature_folder(folder)
         if not stores:
             others = f" ({', '.join(left_out)})" if left_out else ""
-            raise FormatError(f"{folder}: holds no feature store{others}; check the path")
+            where = public(str(folder))
+            raise FormatError(f"{where}: holds no feature store{others}; check the path")
         if left_out:
-            progress.warn(f"{folder}: left out: {', '.join(left_out)}")
+            progress.warn(f"{public(str(folder))}: left out: {', '.join(left_out)}")
         for path in stores:
             try:
                 store = open_features(path)

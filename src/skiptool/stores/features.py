@@ -47,13 +47,14 @@ import zarr
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.records import repeat_of
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.arrays import npy_in_memory, open_npy
 from skiptool.stores.chunks import is_lost
 from skiptool.stores.foreign import open_foreign
 from skiptool.stores.header import parse_lineage
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.layers import FeatureStore, Layer, zarr_layer
-from skiptool.stores.remote import each, fetched, last_part, located, public
+from skiptool.stores.remote import each, fetched
 from skiptool.stores.seal import check_store
 from skiptool.stores.staging import partial_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns

@@ -15,8 +15,8 @@ import numpy as np
 import zarr
 
 from skiptool.errors import ArgumentError, FormatError, near
+from skiptool.stores.addresses import last_part
 from skiptool.stores.header import Lineage, identifier
-from skiptool.stores.remote import last_part
 from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import read_rows
 

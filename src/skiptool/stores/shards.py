@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -65,6 +65,9 @@ NONE = 2**64 - 1
 
 _ENTRY, _CHECKSUM = 16, 4
 """Bytes of an entry of the index, and of a CRC-32C."""
+
+_TOGETHER = 2**25
+"""Bytes of neighbouring chunks that are asked for together over a network."""
 
 _BLOSC = struct.Struct("<4xIII")
 """Header of Blosc: bytes of the values, of a block, of the chunk with this header."""
@@ -227,17 +230,42 @@ class ShardedRows:
         (size, *rest), length = self.array.chunks, self.array.shape[0]
         start, stop, _ = rows.indices(length)
         found = np.empty((max(stop - start, 0), *rest), self.array.dtype)
-        for first in range(start - start % size, stop, size):
+        numbers = range(start // size, -(-stop // size)) if stop > start else range(0)
+        for number, chunk in zip(numbers, self._chunks(numbers), strict=True):
+            first = number * size
             part = found[max(first - start, 0) : first + size - start]
             if len(part) == size:
-                self._decode(first // size, part)
+                _decompress(chunk, part)
             else:  # rows of a chunk, or a last one that is filled up
                 whole = np.empty(self.array.chunks, self.array.dtype)
-                self._decode(first // size, whole)
+                _decompress(chunk, whole)
                 part[:] = whole[max(start - first, 0) :][: len(part)]
         return found
 
-    def _decode(self, number: int, into: AnyArray) -> None:
+    def _chunks(self, numbers: range) -> Iterator[bytes]:
+        """Yield chunks as they are stored; neighbours in a remote shard come by one request."""
+        together = _TOGETHER if isinstance(self.array.store, RemoteStore) else 0
+        run: list[tuple[int, int]] = []
+        here = begin = end = 0
+        for number in numbers:
+            shard, offset, size = self._place(number)
+            if run and (shard != here or offset != end or offset + size - begin > together):
+                yield from self._run(here, run)
+                run = []
+            run.append((offset, size))
+            here, begin, end = shard, run[0][0], offset + size
+        if run:
+            yield from self._run(here, run)
+
+    def _run(self, shard: int, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield chunks that stand one after the other in a shard."""
+        begin = places[0][0]
+        content = self._read(shard, begin, sum(size for _, size in places))
+        for offset, size in places:
+            yield content[offset - begin : offset - begin + size]
+
+    def _place(self, number: int) -> tuple[int, int, int]:
+        """Return the shard of a chunk, and where in it and how large the chunk is."""
         shard, place = divmod(number, _room(self.array))
         if shard not in self._indices:
             self._indices[shard] = self._read_index(shard)
@@ -247,7 +275,7 @@ class ShardedRows:
                 f"chunk {place} of shard {_key(self.array, shard)} is missing; the store is "
                 "damaged, make it again"
             )
-        _decompress(self._read(shard, offset, size), into)
+        return shard, offset, size
 
     def _read_index(self, shard: int) -> AnyArray:
         size = _ENTRY * _room(self.array) + _CHECKSUM

@@ -105,12 +105,12 @@ def _rest(found: Findings, path: Path, opening: Callable[[Path], object]) -> Fin
 def _dataset(path: Path) -> Findings:
     found = _metadata(path, Kind.DATASET)
     root = open_root(path, Kind.DATASET.value)
-    for name in member_names(root):
+    for name in member_names(root, str(path)):
         part = f"domain {name}"
-        found[part] = _reason(path, _open_domain, root, name, path)
+        found[part] = _reason(path, open_domain, str(path), root, name)
         if found[part]:
             continue
-        domain = _open_domain(root, name, path)
+        domain = open_domain(str(path), root, name)
         bad, count = dict(_bad_samples(path, domain)), len(domain)
         del found[part]
         if bad:
@@ -118,10 +118,6 @@ def _dataset(path: Path) -> Findings:
         if len(bad) < count:
             found[f"{part}, {count - len(bad)} of {count} samples"] = ""
     return _rest(found, path, open_dataset)
-
-
-def _open_domain(root: zarr.Group, name: str, path: Path) -> Domain:
-    return open_domain(path, name, open_group(root, name, str(path)))
 
 
 def _bad_samples(path: Path, domain: Domain) -> Iterator[tuple[str, str]]:

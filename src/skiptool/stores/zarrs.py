@@ -20,8 +20,10 @@ from zarr.errors import ContainsArrayError, NodeNotFoundError
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError
+from skiptool.stores.addresses import public
 from skiptool.stores.chunks import check_chunks, folder_of, is_lost, refuse_pipe
-from skiptool.stores.remote import each, explained, open_store, public
+from skiptool.stores.remote import RemoteFolder, each, explained, open_store
+from skiptool.stores.seal import SEAL
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -84,7 +86,11 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
         if not isinstance(root.metadata.attributes, dict):
             raise FormatError(f"{where}: attributes are no JSON object; make it again")
         return root
-    raise FormatError(f"{where}: no Zarr group (format 3), expected a {what} store")
+    half = isinstance(place, str) and RemoteFolder(place).is_half_uploaded()
+    raise FormatError(
+        f"{where}: no Zarr group (format 3), expected a {what} store"
+        + (", and an upload to it is under way or was broken off" if half else "")
+    )
 
 
 def open_group(group: zarr.Group, name: str, where: str) -> zarr.Group:
@@ -219,8 +225,25 @@ def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:
     return dict(zip(names, each(samples.store, column, names), strict=True))
 
 
-def member_names(group: zarr.Group) -> list[str]:
-    """Return the names of the folders in a group, sorted: its members, whole or damaged."""
+def member_names(group: zarr.Group, where: str) -> list[str]:
+    """Return the names of the folders in a group, sorted: its members, whole or damaged.
+
+    Behind a URL those that the seal at the root of a store names: not every host lists folders.
+
+    Raises
+    ------
+    SourceError
+        If a host cannot be reached or refuses.
+    """
+    if not isinstance(group.store, LocalStore):
+        seal: object = group.metadata.attributes.get(SEAL)
+        if isinstance(seal, Mapping) and not group.path:
+            return sorted(name for name in seal if "/" not in name and name != ".")
+        try:
+            return sorted(group.keys())
+        except Exception as error:  # whatever Zarr's reader of JSON trips over
+            damage = f"metadata cannot be read ({error}); make it again"
+            raise explained(error, where, damage) from error
     with os.scandir(folder_of(group)) as found:
         return sorted(entry.name for entry in found if entry.is_dir())
 
@@ -249,5 +272,5 @@ def _column_names(samples: zarr.Group, where: str) -> list[str]:
     if not isinstance(noted, list) or not all(isinstance(name, str) for name in noted):
         raise FormatError(f"{where}: attribute columns of 'samples' is no list of names")
     if isinstance(samples.store, LocalStore):
-        return member_names(samples)
-    return sorted(noted or samples.keys())
+        return member_names(samples, where)
+    return sorted(noted) or member_names(samples, where)

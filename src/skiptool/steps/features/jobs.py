@@ -122,7 +122,7 @@ def planned_job(
     )
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
-        **{"dataset": store.path.name, "domain": domain.name},
+        **{"dataset": store.name, "domain": domain.name},
         **trained_on(model.lineage),
         "split": split if validated is None else VALIDATION,
         **{"shift": shift.kind.value, "factor": shift.factor},

@@ -15,7 +15,7 @@ from skiptool.model.hardware import choose_device
 from skiptool.model.infer import read_ahead
 from skiptool.model.taps import tap
 from skiptool.names import Split
-from skiptool.records import SILENT, Normalisation, Outcome, Progress, Shift, Task, as_paths
+from skiptool.records import SILENT, Normalisation, Outcome, Progress, Shift, Task, as_places
 from skiptool.shifts.photometric import apply_all
 from skiptool.shifts.sweeps import swept
 from skiptool.steps.features.jobs import (
@@ -27,13 +27,14 @@ from skiptool.steps.features.jobs import (
 )
 from skiptool.stores.checkpoint import StoredModel, open_model
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
-from skiptool.stores.domains import chosen_domains
+from skiptool.stores.domains import chosen_domains, tell_network
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
 from skiptool.stores.runs import model_folders
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import Form, check_free, staged
 from skiptool.stores.unchanged import check_unchanged
+from skiptool.stores.uploads import places_may_be_urls
 from skiptool.stores.validated import FOLD, validated_samples
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ _Part: TypeAlias = tuple[Domain, tuple[int, ...] | None]
 """A domain, and its samples where they are not those of a stored split."""
 
 
+@places_may_be_urls(out=Form.STORES)
 def extract_features(
     models: Sequence[Path | str] | Path | str,
     data: Path | str,
@@ -79,7 +81,7 @@ def extract_features(
     Parameters
     ----------
     models : sequence of Path or str
-        Model folders, or folders that hold them.
+        Model folders, or folders that hold them; these, ``data`` and ``out`` are paths or URLs.
     data : Path or str
         Dataset store.
     out : Path or str
@@ -136,10 +138,10 @@ def extract_features(
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     scaling = None if normalise is None else Normalisation.parse(normalise)
-    out, target, store = Path(out), choose_device(device), open_dataset(Path(data))
+    out, target, store = Path(out), choose_device(device), open_dataset(data)
     chosen = chosen_domains(store, domains, _HELD.get(split, split), progress)
     asked = swept(sweep, shifts, chosen, progress)
-    opened = [open_model(path).normalised(scaling) for path in model_folders(as_paths(models))]
+    opened = [open_model(path).normalised(scaling) for path in model_folders(as_places(models))]
     read, failures = _asked(store, chosen, opened, split)
     jobs = []
     for model, parts in read:
@@ -159,6 +161,9 @@ def extract_features(
     together: dict[tuple[str, tuple[int, ...]], list[Job]] = {}
     for job in waiting:
         together.setdefault((job.domain.name, tuple(job.indices)), []).append(job)
+    tell_network(
+        store, [(here[0].domain, len(here[0].indices)) for here in together.values()], progress
+    )
     for here in together.values():
         _run(here, store, (target, overwrite, resume), progress)
     return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)}, failures=failures)
