@@ -7,6 +7,7 @@ library owns (encoders of segmentation-models-pytorch) are checked where a model
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
@@ -32,6 +33,7 @@ __all__ = [
     "RangeRule",
     "ShiftKind",
     "Split",
+    "composed",
     "in_data_flow",
     "quoted_name",
     "split_names",
@@ -223,6 +225,7 @@ class Kind(StrEnum):
 
     DATASET = "dataset"
     FEATURES = "features"
+    COUNTS = "counts"
     MODEL = "model"
     HISTORY = "history"
     PREDICTIONS = "predictions"
@@ -235,6 +238,18 @@ class Kind(StrEnum):
 
 _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?=[,;=]|\Z)')
 _MARKS = ",;="
+
+
+def composed(text: str) -> str:
+    r"""Return a text with each accented letter as one character (Unicode's form NFC).
+
+    macOS writes accents in file names as characters of their own, other systems do not: one name
+    has two spellings that look the same.
+
+    >>> composed("Mu\u0308ller") == "M\xfcller"
+    True
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 def split_names(text: str, mark: str) -> list[str]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64
 
 __all__ = [
+    "alike",
     "assign_folds",
     "check_undecided",
     "hold_out",
@@ -171,6 +174,45 @@ def trained_elsewhere(
         "are of subjects that are trained on, so they are not for testing either; give "
         f"'train --domain {domain}'",
     )
+
+
+def alike(subjects: Iterable[str], domains: Iterable[str]) -> list[str]:
+    """Find subjects, and domains, that are likely one under two spellings.
+
+    Returns
+    -------
+    list of str
+        A warning for each of the two. Names are alike that differ in case, zeros in front of a
+        number, ``.0`` behind it, separators, or characters that cannot be seen.
+
+    Examples
+    --------
+    >>> alike(["P1", "p-2", "7"], ["A"]), len(alike(["007", "7.0", "P_1", "p 01"], ["A", "a"]))
+    ([], 2)
+    """
+    found = []
+    for what, names in (("subjects", subjects), ("domains", domains)):
+        spellings: dict[str, list[str]] = {}
+        for name in dict.fromkeys(names):
+            spellings.setdefault(_spelling(name), []).append(name)
+        several = [each for each in spellings.values() if len(each) > 1]
+        if several:
+            more = f" (and {len(several) - 1} more)" if len(several) > 1 else ""
+            words = " and ".join(map(repr, several[0][:2]))
+            found.append(
+                f"{what} {words}{more} are spelled almost alike and taken for different {what}; "
+                "if they are one, spell them alike, or both sides of a split may hold it"
+            )
+    return found
+
+
+def _spelling(name: str) -> str:
+    seen = "".join(
+        each for each in unicodedata.normalize("NFKC", name) if unicodedata.category(each) != "Cf"
+    )
+    text = re.sub(r"[\s_-]+", "-", seen.casefold()).strip("-")
+    text = re.sub(r"(?<!\d)0+(?=\d)", "", text)
+    return text.removesuffix(".0") if text.removesuffix(".0").isdecimal() else text
 
 
 def assign_folds(

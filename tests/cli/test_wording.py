@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -39,11 +40,27 @@ GOES_ON = "; give --resume"
             MemoryError(),
             "out of memory (no size known); take fewer or smaller inputs at once; give --resume",
         ),
+        (
+            UnicodeEncodeError("ascii", "M\xfcller", 1, 2, "no"),
+            "a name holds '\\xfc', which the encoding ascii of this system cannot write; set "
+            "LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+        ),
+        (FileNotFoundError(errno.ENOENT, "x"), "No such file or directory"),
         (KeyError("b"), "unexpected KeyError: 'b'; --debug shows where it comes from"),
     ],
 )
 def test_lines(error: Exception, line: str) -> None:
     assert explain(error, GOES_ON) == line
+
+
+def test_a_working_directory_that_was_deleted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    line = explain(FileNotFoundError(errno.ENOENT, "x"))
+    assert line == "the folder that this was started in is gone; go to one that is there"
 
 
 def test_a_command_that_cannot_go_on_does_not_offer_to() -> None:

@@ -111,3 +111,16 @@ def test_the_first_start_compiles_one_function_and_the_second_none(tmp_path: Pat
         for _ in range(2)
     ]
     assert lines == [[b"0", b"1", b"32"], [b"1", b"0", b"32"]]
+
+
+def test_a_variable_that_numba_cannot_read_is_named() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "import skiptool.distances.compiled"],
+        env={**os.environ, "NUMBA_NUM_THREADS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *_, last = found.stderr.splitlines()
+    assert last.startswith("skiptool.errors.ArgumentError: numba cannot be loaded (")
+    assert "unset NUMBA_NUM_THREADS" in last

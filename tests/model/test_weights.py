@@ -20,6 +20,7 @@ from skiptool.model import weights
 from skiptool.model.unet import build, state
 from skiptool.model.weights import load_encoder_weights
 from skiptool.records import Architecture
+from small_stores import refused
 
 CLASSES = ("background", "cell")
 Tensors = dict[str, torch.Tensor]
@@ -181,6 +182,24 @@ def test_several_networks_in_a_file_are_named(
     torch.save(both, tmp_path / "a.pth")
     words = rf"a\.pth: holds several networks with such an encoder \({names}\) and does not say"
     with pytest.raises(SourceError, match=words):
+        load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(float("nan"), "has 1 of 64 values that are NaN"), (torch.int8, "is of int8, expected")],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    tmp_path: Path, theirs: Tensors, value: float | torch.dtype, words: str
+) -> None:
+    """Training would diverge from its first step on, or start from numbers without a scale."""
+    tensor = theirs["bn1.weight"].clone()
+    if isinstance(value, float):
+        tensor[5] = value
+    else:
+        tensor = (tensor * 50).to(value)
+    torch.save(theirs | {"bn1.weight": tensor}, tmp_path / "a.pth")
+    with refused(SourceError, f"a.pth: tensor bn1.weight {words}"):
         load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pth"))
 
 

@@ -18,6 +18,7 @@ from skiptool.sources.deep_pictures import deep_picture, turned
 from skiptool.sources.intensities import read_intensities
 from skiptool.sources.pictures import read_mask, read_picture
 from skiptool.sources.scale import Scale
+from small_stores import refused
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, (20, 17)).astype(np.uint8)
@@ -32,6 +33,18 @@ HOW = [
     {"rowsperstrip": 3, "compression": "packbits"},
     {"bigtiff": True},
 ]
+
+
+def test_a_thumbnail_is_not_taken_for_the_picture_below_it(tmp_path: Path) -> None:
+    """Cameras (DNG) put the picture into a SubIFD; a pyramid there is of smaller ones."""
+    whole = RNG.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    for name, first, second in (("dng", whole[::2, ::2], whole), ("ome", whole, whole[::2, ::2])):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
+            file.write(first, photometric="rgb", subifds=1, subfiletype=int(name == "dng"))
+            file.write(second, photometric="rgb", subfiletype=int(name == "ome"))
+    with refused(SourceError, "dng.tif: its only page is a thumbnail", "SubIFD"):
+        read_picture(tmp_path / "dng.tif")
+    assert np.array_equal(read_picture(tmp_path / "ome.tif"), whole)
 
 
 def numbers(dtype: str, shape: tuple[int, ...]) -> np.ndarray:

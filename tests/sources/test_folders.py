@@ -37,6 +37,29 @@ def test_pictures_are_matched_by_their_stem(tmp_path: Path) -> None:
     ]
 
 
+def test_accents_of_two_systems_are_one_name(tmp_path: Path) -> None:
+    """Copied from a Mac, the accents of a name are characters of their own."""
+    apart, joined = "Mu\u0308ller", "M\u00fcller"
+    images, masks = put(tmp_path / "i", f"{joined}/1.png"), put(tmp_path / "m", f"{apart}/1.png")
+    rows, failures = pair_folders(images, masks, None, NamePattern.parse("{subject}/{id}"))
+    assert (len(rows), failures) == (1, [])
+    assert rows[0]["subject"] == joined
+    rows, failures = pair_folders(masks, images)
+    assert (rows[0]["domain"], rows[0]["image"]) == (joined, str(masks / f"{apart}/1.png"))
+
+
+def test_links_to_nothing_are_told_and_notes_of_other_programs_are_not(tmp_path: Path) -> None:
+    """git-annex and DVC leave such links where a file was not fetched."""
+    images = put(tmp_path / "i", "a.png", "@eaDir/a.png@SynoEAStream", "__MACOSX/b.png")
+    masks = put(tmp_path / "m", "a.png", "b.png")
+    (images / "b.png").symlink_to("../annex/b.png")
+    rows, failures = pair_folders(images, masks)
+    assert [row["id"] for row in rows] == ["a"]
+    link, mask = failures
+    assert "b.png: a link to ../annex/b.png, which is not there" in link
+    assert "no image named b.*" in mask
+
+
 def test_what_is_left_out_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     images = put(tmp_path / "i", "a.png", "b.png", "b.tif", "c.png", "d.bmp", "e.png")
     put(images, "v.nii.gz", "bare")

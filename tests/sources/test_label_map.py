@@ -52,8 +52,20 @@ def test_a_value_without_a_class_is_named_with_the_classes() -> None:
         label_map(CLASSES, None).apply(np.array([[0, 3]], dtype=np.uint8), "m.png")
     for word in ("m.png", "value 3", "0 to 2 (background, cell, debris)", "--labels"):
         assert word in str(caught.value)
-    with pytest.raises(SourceError, match=r"value 1 \(at x 0, y 0\)"):
+    with refused(SourceError, "value 1 (at x 0, y 0), --labels knows 0; map it with --labels 1="):
         label_map(CLASSES, {0: "background"}).apply(np.array([[1]], dtype=np.uint8), "m.png")
+
+
+def test_smooth_edges_are_guessed_where_many_values_have_no_class() -> None:
+    labels = label_map(("background", "cell"), {255: "cell"})
+    edge = np.arange(0, 256, 15, dtype=np.uint8)[None]
+    with refused(SourceError, "value 15 (at x 1, y 0; 16 values have no class)", "knows 0, 255"):
+        labels.apply(edge, "m.png")
+    with refused(SourceError, "Smooth edges?"):
+        labels.apply(edge, "m.png")
+    with pytest.raises(SourceError) as caught:
+        labels.apply(edge[:, :3], "m.png")
+    assert "Smooth" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def test_a_survey_says_what_is_in_a_row(row: dict[str, str]) -> None:
     """Of 20 pixels 4 are ignored; 8 of the other 16 are of a class above the background."""
     item = survey(row, READING)
     brightest = (4 * 5 * 3 - 1) / 255
-    assert item == Item(row, (4, 5, 3), "uint8", None, 0.5, 0.2, brightest)
+    greys = {label: (label, label, label) for label in (0, 1, 2, 255)}
+    assert item == Item(row, (4, 5, 3), "uint8", None, 0.5, 0.2, brightest, greys)
     assert item.split is None
 
 
@@ -64,7 +65,7 @@ def test_faults_of_a_row_are_found_by_the_survey(row: dict[str, str], tmp_path: 
     (tmp_path / "text.png").write_text("x")
     write_picture(tmp_path / "colour.png", IMAGE)
     for change, words in (
-        ({"split": "Train"}, ["i.png", "'Train'", "train or test"]),
+        ({"split": "val"}, ["i.png", "'val'", "train or test"]),
         ({"mask": "wide.png"}, ["wide.png", "4 x 6", "4 x 5"]),
         ({"mask": "high.png"}, ["high.png", "value 3"]),
         ({"mask": "nowhere.png"}, ["nowhere.png", "no such file"]),

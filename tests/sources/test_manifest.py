@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
+from skiptool.names import Split, composed
 from skiptool.sources.manifest import (
     guarded,
     manifest_rows,
     parse_manifest,
     read_manifest,
+    split_of,
     unguarded,
+    whole_number,
 )
 from small_stores import refused
 
@@ -58,9 +61,80 @@ def test_what_other_programs_write_is_read(
     names = ("domain", "subject", "organ")
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)
-    writer.writerows([names, *rows])
+    writer.writerows([names, *([guarded(cell) for cell in row] for row in rows)])
     found = parse_manifest(mark + text.getvalue(), "m", Path(), ("domain", "subject"), ())
-    assert [tuple(row[name] for name in names) for row in found] == rows
+    assert [tuple(row[name] for name in names) for row in found] == [
+        tuple(map(composed, row)) for row in rows
+    ]
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "<NA>", "#N/A", "null"])
+def test_missing_values_of_other_programs_are_no_names(word: str) -> None:
+    """pandas, R and spreadsheets write these; two such subjects are not one person."""
+    with refused(SourceError, f"m.csv, line 2: subject is '{word}'", "missing value", "apostrophe"):
+        parse(HEAD + f"1.png,m.png,A,{word}\n")
+    (row,) = parse(HEAD + f"1.png,{word},A,'{word}\n")
+    assert (row["mask"], row["subject"]) == ("", word)
+
+
+@pytest.mark.parametrize(
+    ("column", "known"),
+    [
+        *(("Mask", "mask"), ("masks", "mask"), ("Annotated as", "annotated_as"), ("MPP", "mpp")),
+        *(("anotations", "annotations"), ("center", "centre"), ("label-map", "label_map")),
+    ],
+)
+def test_a_misspelt_column_is_not_passed_over(column: str, known: str) -> None:
+    """Without it the images would have no masks, or the slides no pixel size."""
+    text = f"path,domain,subject,{column}\na,A,s,x\n"
+    with refused(SourceError, f"m: column '{column}' is not known, '{known}' is"):
+        parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), (known,))
+    (row,) = parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), ())
+    assert row[column] == "x"
+
+
+@pytest.mark.parametrize("column", ["idx", "pid", "side", "site", "scanner", "age"])
+def test_columns_of_others_are_no_slips(column: str) -> None:
+    optional = ("id", "slide", "split", "mask", "fold", "level", "mpp", "mpp_y")
+    text = f"path,domain,subject,{column}\na,A,s,x\n"
+    (row,) = parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), optional)
+    assert row[column] == "x"
+
+
+def test_the_first_line_of_excel_says_the_delimiter() -> None:
+    text = '"sep=;"\r\nimage;domain;subject;note\r\n1.png;A,1;s;x,y,z,w\r\n'
+    assert parse(text)[0]["domain"] == "A,1"
+    with refused(SourceError, "m.csv, line 3: 5 values in 4 columns"):
+        parse("sep=;\nimage;domain;subject;note\n1.png;A;s;x;y\n")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse(HEAD + "~/1.png,,A,s\n")[0]["image"] == str(tmp_path / "1.png")
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~/1.png").touch()
+    assert parse(HEAD + "~/1.png,,A,s\n", tmp_path)[0]["image"] == str(tmp_path / "~/1.png")
+
+
+def test_numbers_and_splits_as_spreadsheets_write_them() -> None:
+    assert [whole_number(text) for text in ("1.0", "1", "1.5", "A.0", "")] == [
+        *("1", "1", "1.5", "A.0", "")
+    ]
+    assert [split_of({"split": text}, "a") for text in ("Train", "TEST", "")] == [
+        *(Split.TRAIN, Split.TEST, None)
+    ]
+
+
+def test_both_spellings_of_an_accent_are_one_name_and_find_their_file(tmp_path: Path) -> None:
+    """A subject that was typed on two systems is never on both sides of a split."""
+    apart, joined = "Rene\u0301", "Ren\u00e9"
+    (tmp_path / f"{apart}.png").touch()
+    (tmp_path / "m.csv").write_text(
+        f"image,domain,subject\n{joined}.png,A,{joined}\n{apart}.png,A,{apart}\n", "utf-8"
+    )
+    rows = read_manifest(tmp_path / "m.csv", NEEDED, FILES)
+    assert {row["subject"] for row in rows} == {joined}
+    assert {row["image"] for row in rows} == {str(tmp_path / f"{apart}.png")}
 
 
 def test_spaces_blank_lines_and_short_lines_do_no_harm() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
 from hypothesis import given, settings
@@ -81,8 +82,11 @@ def test_a_model_is_read_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, AnyArray], fortran: bool
 ) -> None:
     """Whatever the order in which an array lies in memory: safetensors alone would scramble it."""
-    if fortran:
-        tensors = {name: np.asarray(array, order="F") for name, array in tensors.items()}
+    order = "F" if fortran else "C"
+    tensors = {
+        name: np.asarray(np.nan_to_num(array), array.dtype, order=order)
+        for name, array in tensors.items()
+    }
     folder = write(tmp_path_factory.mktemp("m") / "m", tensors)
     stored = open_model(folder)
     found = stored.tensors()
@@ -271,9 +275,46 @@ def test_weights_lost_after_opening_are_refused(model: Path) -> None:
 
 
 def test_types_that_numpy_does_not_have_are_refused(model: Path) -> None:
-    save_file({"w": torch.zeros(3, dtype=torch.bfloat16)}, model / "model.safetensors")
+    save_file({"w": torch.zeros(3, dtype=torch.float8_e5m2)}, model / "model.safetensors")
     with refused(FormatError, model / "model.safetensors", "types that NumPy has"):
         open_model(model).tensors()
+
+
+@pytest.mark.parametrize("before", ["", "_orig_mod.", "model.module."])
+def test_half_precision_and_what_wrappers_put_before_names(foreign: Path, before: str) -> None:
+    """As ``torch.compile`` and Lightning name tensors; the id is that of the plain network."""
+    whole = safetensors.torch.load_file(foreign / "model.safetensors")
+    halved = {
+        f"{before}{name}": t.to(torch.bfloat16) if t.is_floating_point() else t
+        for name, t in whole.items()
+    }
+    folder = foreign.parent / f"half {before}"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((foreign / "config.json").read_bytes())
+    save_file(halved, folder / "model.safetensors", {"format": "pt"})
+    stored = open_model(folder)
+    found = stored.tensors()
+    for name, tensor in whole.items():
+        expected = tensor.to(torch.bfloat16).float() if tensor.is_floating_point() else tensor
+        assert np.array_equal(found[name], expected.numpy())
+    assert stored.parameter_count == open_model(foreign).parameter_count
+    assert restore(stored.architecture, found) is not None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(foreign: Path, value: float) -> None:
+    """A network with them would call every pixel background, or lose a channel in silence."""
+    whole = safetensors.numpy.load_file(foreign / "model.safetensors")
+    wrong = whole["encoder.bn1.running_var"].copy()
+    wrong[3] = value
+    folder = foreign.parent / f"wrong {value}"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((foreign / "config.json").read_bytes())
+    safetensors.numpy.save_file(
+        whole | {"encoder.bn1.running_var": wrong}, folder / "model.safetensors"
+    )
+    with refused(FormatError, "tensor encoder.bn1.running_var has 1 of 64 values", "float32"):
+        open_model(folder).tensors()
 
 
 def test_other_tensors_are_refused_where_the_network_is_built(model: Path) -> None:

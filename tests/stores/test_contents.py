@@ -101,6 +101,21 @@ def test_stores_that_do_not_say_have_no_table(tmp_path: Path) -> None:
     assert tell_contents(tmp_path / "e.zarr", Heard()) == ()
 
 
+def test_copies_under_another_subject_are_told(tmp_path: Path) -> None:
+    """Where one is trained on and the other tested, the test measures memory."""
+    one, other = sample(0), sample(9, "b")
+    copy = replace(one, id="copy", subject="else", domain="b")
+    blank = [replace(even(sample(n), 0), subject=f"s{n}") for n in (5, 6)]
+    write_dataset(tmp_path / "d.zarr", [one, sample(1), *blank, other, copy])
+    tell_contents(tmp_path / "d.zarr", heard := Heard())
+    (line,) = [line for line in heard.lines if "pixel by pixel" in line]
+    assert "subject, pixel by pixel: 1 (000 of pätient 0 and copy of else, for one)" in line
+    same = [one, replace(copy, subject=one.subject)]
+    write_dataset(tmp_path / "e.zarr", same)
+    tell_contents(tmp_path / "e.zarr", heard := Heard())
+    assert not [line for line in heard.lines if "pixel by pixel" in line]
+
+
 def test_classes_may_be_called_as_columns_are(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "d.zarr", ("domain", "samples", "ignored"), MAKING)
     for each in MIXED:

@@ -44,6 +44,35 @@ def features(
         ),
     ] = "feats.zarr",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    counts: Annotated[
+        bool,
+        typer.Option(
+            "--counts", help="Keep how many activations are in each bin, not the activations."
+        ),
+    ] = False,
+    bins: Annotated[
+        int | None, typer.Option(metavar="B", help="Bins of --counts [default: 100].")
+    ] = None,
+    reference_domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DOMAIN",
+            help="Domain whose unshifted images set the ranges of --counts [training domain].",
+        ),
+    ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORE_OR_FOLDER",
+            help="Take the ranges of --counts from stores made before, to add to them.",
+        ),
+    ] = None,
+    pool_images: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Images counted together [default: 1, above 1,000 images more]."
+        ),
+    ] = None,
     normalise: options.Normalise = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -56,10 +85,13 @@ def features(
 ) -> Outcome:
     """Extract pooled activations of named layers, for analysis without a GPU later.
 
+    With --counts only their distributions are kept, which take a small part of the room.
+
     Example: skiptool features runs/resnet18-L0/fold0 --data synth.zarr --shift original
     --shift brightness=0.75 -o feats
     """
     found = inputs.places(models)
+    source = None if ranges is None else inputs.one_place(ranges, "store or folder")
     shifts = options.shifts(shift)
     from skiptool.model.threads import threads_used
     from skiptool.steps.features.step import extract_features
@@ -77,6 +109,11 @@ def features(
             transmission=transmission,
             grid=None if grid is None else options.grid(grid),
             dtype=dtype,
+            counts=counts,
+            bins=bins,
+            ranges=source,
+            reference_domain=reference_domain,
+            pool_images=pool_images,
             normalise=normalise,
             device=device,
             overwrite=overwrite,

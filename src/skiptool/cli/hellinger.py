@@ -17,8 +17,9 @@ def hellinger(
         list[str],
         typer.Argument(
             metavar="STORE_OR_FOLDER...",
-            help="Feature stores (Zarr, .npy) and folders of them, paths or URLs, of any number of "
-            "models; of two stores the first is the reference. Or - for paths on stdin.",
+            help="Feature stores (Zarr, .npy), counts stores, and folders of them, paths or URLs, "
+            "of any number of models; of two stores the first is the reference. Or - for paths "
+            "on stdin.",
         ),
     ],
     reference: Annotated[

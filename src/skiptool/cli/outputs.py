@@ -49,7 +49,8 @@ _UPLOADED: Final[Mapping[str, tuple[str, ...]]] = {
 """Options of these that may be URLs."""
 
 _READ: Final = (
-    *("data", "models", "stores", "reference", "tables", "paths", "manifest", "source", "table"),
+    *("data", "models", "stores", "reference", "ranges", "tables", "paths", "manifest", "source"),
+    "table",
     *("images", "masks", "templates", "annotations", "encoder_weights", "weights", "mask", "test"),
 )
 """Parameters that name what a command reads, unless it writes there."""

@@ -40,6 +40,14 @@ def explain(error: Exception, goes_on: str = "") -> str:
         return f"{error}, or --resume to go on with it"
     if isinstance(error, SkiptoolError):
         return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        letter = ascii(error.object[error.start : error.start + 1])
+        return (
+            f"a name holds {letter}, which the encoding {error.encoding} of this system cannot "
+            "write; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+        )
+    if isinstance(error, FileNotFoundError) and not error.filename and _is_lost():
+        return "the folder that this was started in is gone; go to one that is there"
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         line = f"{place}{os.strerror(error.errno) if error.errno else error}"
@@ -50,6 +58,15 @@ def explain(error: Exception, goes_on: str = "") -> str:
         known = str(error) or "no size known"
         return f"out of memory ({known}); take fewer or smaller inputs at once{goes_on}"
     return f"unexpected {type(error).__name__}: {error}; --debug shows where it comes from"
+
+
+def _is_lost() -> bool:
+    """Say whether the working directory was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def visible(text: str) -> str:

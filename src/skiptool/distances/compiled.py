@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from skiptool.errors import ArgumentError
+
+try:
+    from numba import njit
+except ValueError as error:  # of a variable that it reads when it is loaded
+    raise ArgumentError(
+        f"numba cannot be loaded ({error}); unset NUMBA_NUM_THREADS, or set it to 1 or more"
+    ) from error
 
 __all__ = ["compiled", "inlined"]
 

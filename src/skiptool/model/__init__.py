@@ -7,5 +7,5 @@ from skiptool.errors import SkiptoolError
 if sys.flags.optimize > 1:
     raise SkiptoolError(
         "PYTHONOPTIMIZE is 2 (or python runs with -OO): segmentation-models-pytorch cannot be "
-        "loaded without docstrings; unset it, or set it to 1"
+        "loaded without docstrings; unset it"
     )

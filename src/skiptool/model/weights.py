@@ -174,12 +174,32 @@ def _fit(found: Tensors, network: smp.Unet, encoder: str, name: str) -> dict[str
             "very encoder"
         )
     first, *others = sound.values()
+    _check_numbers(first, name)
     if any(not _equal(first, other) for other in others):
         raise SourceError(
             f"{name}: holds several networks with such an encoder ({', '.join(map(_said, sound))}) "
             "and does not say which is meant; save the tensors of one alone: torch.save(one, FILE)"
         )
     return first
+
+
+def _check_numbers(tensors: Tensors, where: str) -> None:
+    """Refuse quantised weights, whose scale is elsewhere, and what is no finite number."""
+    for name, tensor in tensors.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise SourceError(
+                f"{where}: tensor {name} is of {kind}, expected floating-point numbers; save the "
+                "network before it is quantised"
+            )
+        wrong = int((~torch.isfinite(tensor)).sum())
+        if wrong:
+            raise SourceError(
+                f"{where}: tensor {name} has {wrong} of {tensor.numel()} values that are NaN or "
+                "infinite; use another checkpoint, or save it in float32"
+            )
 
 
 def _equal(first: Tensors, second: Tensors) -> bool:

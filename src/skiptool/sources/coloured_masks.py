@@ -13,8 +13,7 @@ from skiptool.sources.deep_pictures import check_alpha, deep_picture, refuse_as_
 
 if TYPE_CHECKING:
     from skiptool.records import Int64, UInt8
-
-    Colour = tuple[int, int, int]
+    from skiptool.sources.pictures import Colour
 
 __all__ = ["colour_name", "packed", "read_colours", "unpacked"]
 

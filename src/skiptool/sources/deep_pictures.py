@@ -29,6 +29,7 @@ __all__ = [
     "UPRIGHT",
     "Deep",
     "check_alpha",
+    "check_pyramid",
     "deep_picture",
     "inverted",
     "is_opaque",
@@ -294,6 +295,11 @@ def _deep_tiff(path: Path) -> Deep | None:
                     f"{path}: {len(pages)} pages in one file; expected one picture. Split it into "
                     "its pages, or read a pyramid as a slide"
                 )
+            if _is_thumbnail(first, first.pages or ()):
+                raise SourceError(
+                    f"{path}: its only page is a thumbnail, the picture itself lies below it "
+                    "(SubIFD); save the picture alone"
+                )
             _check_stack(file, first, path)
             _check_channels(first, path)
             if not _is_deep(first):
@@ -307,6 +313,33 @@ def _deep_tiff(path: Path) -> Deep | None:
         raise SourceError(
             f"{path}: the picture is cut off or damaged ({error}); copy it again from its source"
         ) from None
+
+
+def check_pyramid(path: Path) -> None:
+    """Refuse a TIFF whose first page is a thumbnail, which OpenSlide would take for the slide.
+
+    Raises
+    ------
+    SourceError
+        If the first page says that it is a reduced copy, and a later one is larger.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            small = _is_thumbnail(file.pages[0], file.pages)
+    except Exception:  # what is wrong with it others say
+        return
+    if small:
+        raise SourceError(
+            f"{path}: its first page is a thumbnail of a later one; save it as a pyramid with the "
+            "full picture first"
+        )
+
+
+def _is_thumbnail(page: Any, others: Any) -> bool:  # noqa: ANN401 - tifffile's own
+    """Say whether a page is a reduced copy, and one of the others is wider."""
+    return bool(page.is_reduced) and any(
+        int(other.imagewidth) > int(page.imagewidth) for other in others
+    )
 
 
 def _is_deep(page: Any) -> bool:  # noqa: ANN401 - tifffile's own

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from skiptool.errors import SourceError
+from skiptool.names import composed
 from skiptool.sources.manifest import Row
 from skiptool.sources.naming import MaskPattern, NamePattern, by_folders
 from skiptool.sources.pictures import PICTURE_SUFFIXES
@@ -18,6 +19,9 @@ DOMAIN = "images"
 
 _NOTES = ("thumbs.db", "desktop.ini")
 """What other programs leave behind in folders; names with a dot in front are such notes too."""
+
+_NOTE_FOLDERS = ("@eadir", "__macosx")
+"""Folders of such notes: of Synology's disk stations, and of macOS in archives."""
 
 
 def pair_folders(
@@ -79,7 +83,7 @@ def pair_folders(
                 raise SourceError(f"{image}: does not fit --mask-pattern {mask_pattern.text}")
             if not there:
                 raise SourceError(f"{image}: no mask named {called_so}.* in {masks}")
-            relative = image.relative_to(images).as_posix()
+            relative = composed(image.relative_to(images).as_posix())
             identity = identified(relative, domain, pattern)
         except SourceError as error:
             failures.append(str(error))
@@ -138,6 +142,8 @@ def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Ma
 def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """Return the pictures in a folder by relative name without suffix, and what is no picture.
 
+    Accents in names are one character each, however the files spell them.
+
     The other folder may lie in this one; what it holds is left to it.
     """
     if not folder.is_dir():
@@ -147,10 +153,17 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
     for path in sorted(_files(folder)):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
+        hidden |= any(part.lower() in _NOTE_FOLDERS for part in relative.parts[:-1])
         if hidden or (folder in other.parents and other in path.parents):
             continue
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            found.setdefault(relative.with_suffix("").as_posix(), []).append(path)
+        if not path.exists():
+            failures.append(
+                f"{path}: a link to {os.readlink(path)}, which is not there; where git-annex, DVC "
+                "or the like keep the files, fetch them"
+            )
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
+            name = composed(relative.with_suffix("").as_posix())
+            found.setdefault(name, []).append(path)
         elif path.name.lower() not in _NOTES:
             failures.append(f"{path}: {_no_picture(path.name)}")
     if not found:
@@ -160,7 +173,7 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, links to folders followed, each folder once."""
+    """Yield all files below a folder and links, those to folders followed, each folder once."""
     seen = set()
     for where, below, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
@@ -168,7 +181,8 @@ def _files(folder: Path) -> Iterator[Path]:
             below.clear()
             continue
         seen.add(real)
-        yield from (path for name in names if (path := Path(where, name)).is_file())
+        paths = (Path(where, name) for name in names)
+        yield from (path for path in paths if path.is_file() or path.is_symlink())
 
 
 def _no_picture(name: str) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE
 from skiptool.sources.coloured_masks import colour_name, packed, read_colours, unpacked
-from skiptool.sources.pictures import read_mask
+from skiptool.sources.pictures import Colour, read_indexed
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Int64, UInt8
+    from skiptool.records import AnyArray, Bool, Int64, UInt8
 
-    Key = int | tuple[int, int, int]
+    Key = int | Colour
     """A pixel value, or a colour."""
 
 __all__ = ["BACKGROUND", "IGNORED", "LabelMap", "classes_of", "label_map"]
@@ -30,6 +30,9 @@ IGNORED = "ignore"
 
 _VALUES = 1 << 16
 _BLACK = (0, 0, 0)
+
+_SMOOTH = 8
+"""From so many values without a class on, a mask is likely to have smooth edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,26 @@ class LabelMap:
         SourceError
             If the file is no mask, or holds something that has no label.
         """
-        if self.colours is None:
-            return self.apply(read_mask(path), str(path))
-        return self.apply_colours(read_colours(path), str(path))
+        return self.read_shown(path)[0]
+
+    def read_shown(self, path: Path) -> tuple[UInt8, dict[int, Colour]]:
+        """Read a mask as labels (H, W), and how a palette shows the values that it holds.
+
+        Returns
+        -------
+        labels : uint8 (H, W)
+        shown : dict of int to (red, green, blue)
+            Empty where there is no palette, or its colours are what is mapped.
+
+        Raises
+        ------
+        SourceError
+            As :meth:`read`.
+        """
+        if self.colours is not None:
+            return self.apply_colours(read_colours(path), str(path)), {}
+        values, shown = read_indexed(path)
+        return self.apply(values, str(path)), shown
 
     def apply(self, values: AnyArray, where: str) -> UInt8:
         """Return the labels of raw values, of a mask (H, W) or a volume (X, Y, Z).
@@ -72,14 +92,25 @@ class LabelMap:
         """
         labels = self.table[values]
         if labels.min() < 0:
-            first = tuple(np.argwhere(labels < 0)[0].tolist())
-            at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
-            raise SourceError(
-                f"{where}: mask holds value {int(values[first])} (at {at}), the classes are 0 to "
-                f"{len(self.classes) - 1} ({', '.join(self.classes)}); name every class with "
-                "--classes, or map the value with --labels VALUE=CLASS"
-            )
+            raise SourceError(f"{where}: mask holds {self._unknown(values, labels < 0)}")
         return labels.astype(np.uint8)
+
+    def _unknown(self, values: AnyArray, wrong: Bool) -> str:
+        """Say which values have no class, and which have one."""
+        first = tuple(np.argwhere(wrong)[0].tolist())
+        at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
+        value, several = int(values[first]), len(np.unique(values[wrong]))
+        others = f"; {several} values have no class" if several > 1 else ""
+        smooth = ". Smooth edges? Save the mask without them" if several >= _SMOOTH else ""
+        known = [code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE]
+        if known == [*range(len(self.classes))]:
+            known_so = f"the classes are 0 to {len(known) - 1} ({', '.join(self.classes)})"
+            remedy = "name every class with --classes, or map the value with --labels VALUE=CLASS"
+        else:
+            mapped = [*known, *([IGNORE] if self.table[IGNORE] != IGNORE else [])]
+            known_so = f"--labels knows {', '.join(map(str, sorted(mapped)))}"
+            remedy = f"map it with --labels {value}=CLASS, or ={IGNORED}"
+        return f"value {value} (at {at}{others}), {known_so}; {remedy}{smooth}"
 
     def apply_colours(self, colours: UInt8, where: str) -> UInt8:
         """Return the labels (H, W) of colours (H, W, 3).

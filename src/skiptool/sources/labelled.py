@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,14 @@ from skiptool.names import IGNORE, Split
 from skiptool.records import Sample
 from skiptool.sources.intensities import read_intensities
 from skiptool.sources.label_map import LabelMap
-from skiptool.sources.manifest import Row
+from skiptool.sources.manifest import Row, split_of, whole_number
 from skiptool.sources.nnunet import CHANNEL_COLUMNS
 from skiptool.sources.scale import FULL, Scale
 from skiptool.sources.tiling import tile_origins
 
 if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
+    from skiptool.sources.pictures import Colour
 
 __all__ = ["Item", "Reading", "read_samples", "survey"]
 
@@ -92,6 +93,8 @@ class Item:
         Share of all pixels that are ignored.
     brightest : float
         Largest intensity of the image, in [0, 1].
+    shown : mapping of int to (red, green, blue)
+        Colours in which a palette shows the values of the mask, where it has one.
     """
 
     row: Row
@@ -101,6 +104,7 @@ class Item:
     foreground: float
     ignored: float
     brightest: float = 1.0
+    shown: Mapping[int, Colour] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -117,15 +121,12 @@ class Item:
     @property
     def split(self) -> Split | None:
         """Split that the manifest asks for, None where it does not."""
-        asked = self.row.get("split", "")
-        if asked and asked not in list(Split):
-            raise SourceError(f"{self.row['image']}: split {asked!r}, expected train or test")
-        return Split(asked) if asked else None
+        return split_of(self.row, self.row["image"])
 
     @property
     def fold(self) -> int | None:
         """Validation fold that the manifest asks for, None where it does not."""
-        asked = self.row.get("fold", "")
+        asked = whole_number(self.row.get("fold", ""))
         if not asked or self.split is Split.TEST:
             return None
         if not asked.isdecimal():
@@ -143,7 +144,7 @@ def survey(row: Row, reading: Reading) -> Item:
         smaller than a tile, or the split or fold that the row asks for is none.
     """
     image = _image(row, reading)
-    mask = _mask(row, reading, image.shape[:2])
+    mask, shown = _mask(row, reading, image.shape[:2])
     tiles = reading.tiles(image.shape, row["image"])
     side = None if tiles is None else reading.patch_size
     item = Item(
@@ -154,6 +155,7 @@ def survey(row: Row, reading: Reading) -> Item:
         foreground=_foreground(mask),
         ignored=float((mask == IGNORE).mean()),
         brightest=float(image.max()) / (255 if image.dtype == np.uint8 else 1),
+        shown=shown,
     )
     _ = item.split, item.fold  # raise here, where one row may fail while the rest goes on
     return item
@@ -162,7 +164,7 @@ def survey(row: Row, reading: Reading) -> Item:
 def read_samples(item: Item, reading: Reading, fold: int) -> Iterator[Sample]:
     """Read a row as samples, one or one a tile; ``fold`` is -1 for test. Raises as `survey`."""
     image = _image(item.row, reading)
-    mask = _mask(item.row, reading, image.shape[:2])
+    mask, _ = _mask(item.row, reading, image.shape[:2])
     height, width = item.shape[:2]
     for name, (x, y) in zip(item.ids, item.tiles or [(0, 0)], strict=True):
         place = slice(y, y + height), slice(x, x + width)
@@ -186,16 +188,16 @@ def _image(row: Row, reading: Reading) -> Image:
     return read_intensities(paths, reading.scale, reading.channels, upright=reading.upright)
 
 
-def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> UInt8:
+def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> tuple[UInt8, Mapping[int, Colour]]:
     if not row.get("mask"):
-        return np.full(size, IGNORE, dtype=np.uint8)
-    labels = reading.labels.read(Path(row["mask"]))
+        return np.full(size, IGNORE, dtype=np.uint8), {}
+    labels, shown = reading.labels.read_shown(Path(row["mask"]))
     if labels.shape != size:
         raise SourceError(
             f"{row['mask']}: mask is {labels.shape[0]} x {labels.shape[1]} pixels, its image "
             f"{size[0]} x {size[1]}; both must have one size"
         )
-    return labels
+    return labels, shown
 
 
 def _foreground(mask: UInt8) -> float:

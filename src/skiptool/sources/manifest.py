@@ -5,10 +5,15 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from skiptool.errors import SourceError, near
+from skiptool.names import Split, composed
 from skiptool.sources.regular import refuse_pipe
 
 __all__ = [
@@ -19,7 +24,9 @@ __all__ = [
     "manifest_rows",
     "parse_manifest",
     "read_manifest",
+    "split_of",
     "unguarded",
+    "whole_number",
 ]
 
 Row = Mapping[str, str]
@@ -33,20 +40,30 @@ LISTED = "classes.txt"
 
 DELIMITERS = "\t;,"
 
+_SEPARATOR = re.compile(r'\s*"?sep=([^"\r\n])"?[ \t;,]*(?:\r\n?|\n)')
+"""First line by which Excel is told the delimiter."""
+
+_ALIKE = 0.83
+_LONG = 6
+"""Share of letters that two names of columns have in common if one is a slip for the other, and
+how long both are: of shorter names only case, blanks and a plural's "s" may differ."""
+
 _FORMULA = ("=", "+", "-", "@")
 _GUARD = "'"
 
+MISSING = ("na", "nan", "n/a", "none", "null", "<na>", "#n/a", "nat")
+"""What pandas, R and spreadsheets write where a value is missing, in lower case."""
+
 
 def guarded(cell: object) -> object:
-    """Put an apostrophe before text that a spreadsheet would run as a formula.
+    """Put an apostrophe before text that is a formula to a spreadsheet, or a missing value.
 
     Examples
     --------
-    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1)
-    ("'=1+1", 'a=1', "''-5'", -1)
+    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1), guarded("NA")
+    ("'=1+1", 'a=1', "''-5'", -1, "'NA")
     """
-    hot = isinstance(cell, str) and cell.lstrip(_GUARD).startswith(_FORMULA)
-    return f"{_GUARD}{cell}" if hot else cell
+    return f"{_GUARD}{cell}" if isinstance(cell, str) and _is_hot(cell) else cell
 
 
 def unguarded(cell: str) -> str:
@@ -54,14 +71,20 @@ def unguarded(cell: str) -> str:
 
     Examples
     --------
-    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'")
-    ('=1+1', "'-5'", "'a'")
+    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'"), unguarded("'NA")
+    ('=1+1', "'-5'", "'a'", 'NA')
     """
-    hot = cell.startswith(_GUARD) and cell.lstrip(_GUARD).startswith(_FORMULA)
-    return cell[1:] if hot else cell
+    return cell[1:] if cell.startswith(_GUARD) and _is_hot(cell) else cell
 
 
-def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> list[Row]:
+def _is_hot(cell: str) -> bool:
+    bare = cell.lstrip(_GUARD)
+    return bare.startswith(_FORMULA) or bare.casefold() in MISSING
+
+
+def read_manifest(
+    path: Path, required: Sequence[str], files: Sequence[str], optional: Sequence[str] = ()
+) -> list[Row]:
     """Read a manifest file.
 
     Parameters
@@ -73,6 +96,9 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
         Columns that must be there.
     files : sequence of str
         Columns that hold paths, absolute or relative to the manifest.
+    optional : sequence of str
+        Columns that have a meaning if they are there. A column that resembles one of them, which
+        is not there, is refused: it would be passed over.
 
     Returns
     -------
@@ -81,7 +107,7 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
     Raises
     ------
     SourceError
-        If it is missing, no text, empty, or lacks a column.
+        If it is missing, no text, empty, lacks a column, or has one whose name is misspelt.
     """
     refuse_pipe(path)
     try:
@@ -100,15 +126,24 @@ def read_manifest(path: Path, required: Sequence[str], files: Sequence[str]) -> 
             f"{path}, line {line}: a letter that is not in {wrong}; save the table anew, in "
             "Excel as 'CSV UTF-8', elsewhere with the encoding UTF-8"
         ) from None
-    return parse_manifest(text, str(path), path.parent, required, files)
+    return parse_manifest(text, str(path), path.parent, required, files, optional)
 
 
 def parse_manifest(
-    text: str, where: str, folder: Path, required: Sequence[str], files: Sequence[str]
+    text: str,
+    where: str,
+    folder: Path,
+    required: Sequence[str],
+    files: Sequence[str],
+    optional: Sequence[str] = (),
 ) -> list[Row]:
     """Read a manifest's text; see :func:`read_manifest`. Lines without any value are passed over.
 
-    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out.
+    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out. What
+    programs write for a missing value (``NA``, ``nan``, ``None`` ...) is empty; a name that is
+    spelled like that has an apostrophe before it. Accents are one character each (form NFC), and a
+    path finds its file in either spelling; ``~`` in front is the home folder. Excel's first line
+    ``sep=;`` is understood.
 
     Raises
     ------
@@ -118,29 +153,39 @@ def parse_manifest(
     text = text.removeprefix("\ufeff")
     if "\0" in text:
         raise SourceError(f"{where}: holds NUL characters, so it is no table; save it as CSV")
+    said = _SEPARATOR.match(text)
+    text = text[said.end() :] if said else text
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
+    delimiter = said[1] if said else max(DELIMITERS, key=first.count)
     # newline="" leaves line ends to the csv module, which knows them all
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[Row] = []
     names: list[str] | None = None
     try:
-        for values in ([unguarded(value.strip()) for value in line] for line in reader):
-            if not any(values):
+        for line in reader:
+            cells = [cell.strip() for cell in line]
+            if not any(cells):
                 continue
             if names is None:
-                names = _header(values, where, required)
+                names = [composed(unguarded(cell)) for cell in cells]
+                _check_header(names, where, required, optional)
             else:
-                place = f"{where}, line {reader.line_num}"
-                rows.append(_row(names, values, place, folder, required, files))
+                place = f"{where}, line {reader.line_num + bool(said)}"
+                rows.append(_row(names, cells, place, folder, required, files))
     except csv.Error as error:
-        raise SourceError(f"{where}, line {reader.line_num}: {error}; mend the table") from error
+        line_number = reader.line_num + bool(said)
+        raise SourceError(f"{where}, line {line_number}: {error}; mend the table") from error
     if not rows:
         raise SourceError(f"{where}: holds no rows; it needs a header and a line for each sample")
     return rows
 
 
-def manifest_rows(manifest: Path | str, required: Sequence[str], files: Sequence[str]) -> list[Row]:
+def manifest_rows(
+    manifest: Path | str,
+    required: Sequence[str],
+    files: Sequence[str],
+    optional: Sequence[str] = (),
+) -> list[Row]:
     """Read a manifest from a file, or from its text (``str``), as it is piped in.
 
     Raises
@@ -149,11 +194,37 @@ def manifest_rows(manifest: Path | str, required: Sequence[str], files: Sequence
         As :func:`read_manifest`.
     """
     if isinstance(manifest, Path):
-        return read_manifest(manifest, required, files)
-    return parse_manifest(manifest, "stdin", Path(), required, files)
+        return read_manifest(manifest, required, files, optional)
+    return parse_manifest(manifest, "stdin", Path(), required, files, optional)
 
 
-def _header(names: list[str], where: str, required: Sequence[str]) -> list[str]:
+def split_of(row: Row, where: str) -> Split | None:
+    """Return the split that a row asks for in its column ``split``, None where it does not.
+
+    Raises
+    ------
+    SourceError
+        If it is neither train nor test, in whatever case.
+    """
+    asked = row.get("split", "")
+    if asked and asked.lower() not in list(Split):
+        raise SourceError(f"{where}: split {asked!r}, expected train or test")
+    return Split(asked.lower()) if asked else None
+
+
+def whole_number(text: str) -> str:
+    """Return a number as tables mean it: programs write 9 as 9.0 beside empty cells.
+
+    >>> whole_number("9.0"), whole_number("9.5"), whole_number("x.0")
+    ('9', '9.5', 'x.0')
+    """
+    bare = text.removesuffix(".0")
+    return bare if bare.isdecimal() else text
+
+
+def _check_header(
+    names: Sequence[str], where: str, required: Sequence[str], optional: Sequence[str]
+) -> None:
     missing = [name for name in required if name not in names]
     if missing:
         raise SourceError(
@@ -163,28 +234,62 @@ def _header(names: list[str], where: str, required: Sequence[str]) -> list[str]:
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
         raise SourceError(f"{where}: column {twice[0]} is there twice; rename or remove one")
-    return names
+    absent = [name for name in optional if name not in names]
+    for name in names:
+        meant = [other for other in absent if name and _resemble(name, other)]
+        if meant and name not in (*required, *optional):
+            raise SourceError(
+                f"{where}: column {name!r} is not known, {meant[0]!r} is; rename it to that, or to "
+                "something else if it means something else"
+            )
+
+
+def _resemble(one: str, other: str) -> bool:
+    first, second = (re.sub(r"[\s_-]", "", name.casefold()) for name in (one, other))
+    if first.removesuffix("s") == second.removesuffix("s"):
+        return True
+    long = min(len(first), len(second)) >= _LONG
+    return long and SequenceMatcher(None, first, second).ratio() >= _ALIKE
 
 
 def _row(
     names: Sequence[str],
-    values: Sequence[str],
+    cells: Sequence[str],
     where: str,
     folder: Path,
     required: Sequence[str],
     files: Sequence[str],
 ) -> Row:
-    if any(values[len(names) :]):
+    if any(cells[len(names) :]):
         raise SourceError(
-            f"{where}: {len(values)} values in {len(names)} columns; put values that hold the "
+            f"{where}: {len(cells)} values in {len(names)} columns; put values that hold the "
             "delimiter in quotes"
         )
-    filled = (*values, *[""] * (len(names) - len(values)))
-    row = {name: value for name, value in zip(names, filled, strict=False) if name}
-    empty = [name for name in required if not row[name]]
+    filled = (*cells, *[""] * (len(names) - len(cells)))
+    row = {name: cell for name, cell in zip(names, filled, strict=False) if name}
+    for name in required:
+        if row[name].casefold() in MISSING:
+            raise SourceError(
+                f"{where}: {name} is {row[name]!r}, which stands for a missing value; fill it in, "
+                "or put an apostrophe before it if that is the name"
+            )
+    found = {
+        name: "" if cell.casefold() in MISSING else unguarded(cell) for name, cell in row.items()
+    }
+    empty = [name for name in required if not found[name]]
     if empty:
         raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
     return {
-        name: str(folder / value) if name in files and value else value
-        for name, value in row.items()
+        name: _existing(folder, value) if name in files and value else composed(value)
+        for name, value in found.items()
     }
+
+
+def _existing(folder: Path, value: str) -> str:
+    """Return a path, in the other spelling of its accents where only that is there."""
+    home = value.startswith("~") and not os.path.lexists(folder / value)
+    text = str(folder / (os.path.expanduser(value) if home else value))
+    if text.isascii() or os.path.lexists(text):
+        return text
+    spellings = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    return next((other for other in spellings if os.path.lexists(other)), text)

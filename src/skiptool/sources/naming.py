@@ -9,6 +9,7 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 
 from skiptool.errors import ArgumentError, SourceError
+from skiptool.names import composed
 from skiptool.sources.pictures import PICTURE_SUFFIXES
 
 __all__ = ["MaskPattern", "NamePattern", "by_folders"]
@@ -54,6 +55,7 @@ class NamePattern:
         >>> NamePattern.parse("{domain}/{subject}_{}.png").read("A/patient_7_01.png")
         {'domain': 'A', 'subject': 'patient_7'}
         """
+        text = composed(text)
         fields = _FIELD.findall(text)
         unknown = [name for name in fields if name not in (*FIELDS, "")]
         rest = _FIELD.sub("", text)
@@ -126,6 +128,7 @@ class MaskPattern:
         >>> MaskPattern.parse("gt_{}").mask_of("7")
         'gt_7'
         """
+        text = composed(text)
         image, equals, mask = text.rpartition("=")
         sides = [side.split("{}") for side in ((image if equals else "{}"), mask)]
         if any(len(side) != 2 or _BRACE.search("".join(side)) for side in sides) or "/" in image:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import SourceError
-from skiptool.names import Split
+from skiptool.names import Split, composed
 from skiptool.sources.folders import identified
 from skiptool.sources.label_map import BACKGROUND, IGNORED
 from skiptool.sources.manifest import EXPORTED, Row, read_manifest
@@ -110,7 +110,7 @@ def read_nnunet(
                 "without masks (all pixels ignored)"
             )
         there = {
-            path.name.removesuffix(ending): path
+            composed(path.name.removesuffix(ending)): path
             for path in _files(folder / masks)
             if path.name.endswith(ending)
         }
@@ -216,7 +216,7 @@ def _cases(folder: Path, ending: str, channels: int) -> tuple[dict[str, list[Pat
         if name is None:
             failures.append(f"{path}: is not named CASE_0000{ending}; rename it")
         else:
-            found.setdefault(name[1], []).append(path)
+            found.setdefault(composed(name[1]), []).append(path)
     whole = {}
     for case, files in found.items():
         numbers = [path.name.removesuffix(ending)[-4:] for path in files]
@@ -246,4 +246,4 @@ def _known(folder: Path) -> dict[str, Row]:
 
 def _case(row: Row) -> str:
     """Return the name of a case from that of its first file."""
-    return re.sub(r"_\d{4}$", "", Path(row["image"]).stem)
+    return composed(re.sub(r"_\d{4}$", "", Path(row["image"]).stem))

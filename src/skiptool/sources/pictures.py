@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "Colour",
     "in_colours",
+    "read_indexed",
     "read_mask",
     "read_picture",
     "write_grey",
@@ -45,6 +47,9 @@ __all__ = [
 
 PICTURE_SUFFIXES: Final = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 """Suffixes that ``write_picture`` knows, and what to look for in a folder of pictures."""
+
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0..255."""
 
 _COLOUR_MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa")
 _GREY_STEP: Final = {"L;2": 85, "L;4": 17}
@@ -108,11 +113,37 @@ def read_mask(path: Path) -> Labels:
         As for `read_picture`, and if the picture is coloured, or a JPEG (which blurs labels), or a
         value is no label.
     """
+    return read_indexed(path)[0]
+
+
+def read_indexed(path: Path) -> tuple[Labels, dict[int, Colour]]:
+    """Read the labels of a mask, and how its palette shows those that it holds.
+
+    Parameters
+    ----------
+    path : Path
+        As for :func:`read_mask`.
+
+    Returns
+    -------
+    labels : uint8 or uint16, shape (H, W)
+    shown : dict of int to (red, green, blue)
+        Empty where there is no palette of 8 bits.
+
+    Raises
+    ------
+    SourceError
+        As :func:`read_mask`.
+    """
     deep = deep_picture(path)
     if deep is not None:
-        return _deep_labels(deep, path)
+        return _deep_labels(deep, path), {}
     picture, packing = decoded(path)
-    return _labels(picture, packing, path)
+    labels = _labels(picture, packing, path)
+    palette = picture.getpalette("RGB") if picture.mode in ("P", "PA") else None
+    held = np.flatnonzero(np.bincount(labels.ravel())).tolist() if palette else []
+    colours = np.reshape(palette or [], (-1, 3)).tolist()
+    return labels, {index: tuple(colours[index]) for index in held if index < len(colours)}
 
 
 def write_picture(path: Path, image: AnyArray) -> None:

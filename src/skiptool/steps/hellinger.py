@@ -1,6 +1,6 @@
 """``skiptool hellinger``: the distance between two sets of activations, layer by layer.
 
-Reads feature stores only: neither torch nor the model nor the images are needed.
+Reads feature stores, or counts stores: neither torch nor the model nor the images are needed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from skiptool.comparison.binned import Design
+from skiptool.comparison.counted import check_bins, counted_settings
 from skiptool.comparison.pairs import Pair, left_out, measure_pairs
 from skiptool.comparison.reading import Mapper
 from skiptool.comparison.results import Measured
@@ -27,9 +28,10 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Kind, ShiftKind
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.addresses import located, public
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.counts import open_activations
 from skiptool.stores.fetching import is_folder_at
 from skiptool.stores.header import Making, lineage
+from skiptool.stores.layers import FeatureStore
 from skiptool.stores.runs import feature_folder, is_store
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import TableWriter
@@ -72,8 +74,8 @@ def measure_shift(
     Parameters
     ----------
     reference : Path or str
-        Feature store of the original images (X in the paper): a folder, a URL, or a ``.npy`` file
-        of (N, D) or (N, D, K).
+        Feature store or counts store of the original images (X in the paper): a folder, a URL, or
+        a ``.npy`` file of (N, D) or (N, D, K).
     others : sequence of Path or str, or one
         The same of shifted images (X*), from the same model with the same layers.
     out : Path or str, optional
@@ -109,7 +111,7 @@ def measure_shift(
         If ``out`` exists.
     """
     out, others = as_path(out), [others] if isinstance(others, Path | str) else others
-    stores = [open_features(place) for place in (reference, *others)]
+    stores = [open_activations(place) for place in (reference, *others)]
     for first, second in _pairs(len(stores), all_pairs):
         _check_models(stores[first], stores[second])
     how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
@@ -164,12 +166,14 @@ def measure_shifts(
     how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
     by_hand = not any(map(_is_folder, places))
     if by_hand and len(places) == 2 and not references:
+        if len({_address(located(place)) for place in places}) < 2:
+            progress.warn(f"{places[0]}: is compared with itself, so that no distance is above 0")
         return measure_shift(
             places[0], places[1:], out, **how.given, overwrite=overwrite, progress=progress
         )
     with guarded(places):
         opened, failures = _opened(places, progress)
-        named = [open_features(place) for place in references]
+        named = [open_activations(place) for place in references]
         groups = grouped(opened, named, by_hand=by_hand, warn=progress.warn)
         making = Making(
             "hellinger",
@@ -210,8 +214,12 @@ def _measured(
     progress: Progress,
 ) -> Outcome:
     """Compare the stores of each group, whose first is its reference."""
-    chosen = how.settings
     every = [store for group in groups for store in group]
+    chosen = counted_settings(every, how.settings, progress.warn)
+    how = replace(how, settings=chosen)
+    for stores in groups:
+        for first, second in _pairs(len(stores), how.all_pairs):
+            check_bins(stores[first], stores[second])
     with guarded(store.place for store in every), ExitStack() as stack:
         if out is not None:
             check_form(out, Form.TABLE)
@@ -271,7 +279,7 @@ def _opened(
     for place in places:
         folder = located(place) if _is_folder(place) else None
         if folder is None:
-            store = open_features(place)
+            store = open_activations(place)
             if store.where in {each.where for each in found.values()}:
                 progress.warn(f"{store.where}: is given twice and counts once")
             found.setdefault(_address(store.place), store)
@@ -285,7 +293,7 @@ def _opened(
             progress.warn(f"{public(str(folder))}: left out: {', '.join(left_out)}")
         for path in stores:
             try:
-                store = open_features(path)
+                store = open_activations(path)
             except FormatError as error:
                 failures.append(str(error))
             else:

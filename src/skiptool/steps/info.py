@@ -16,9 +16,10 @@ from skiptool.records import SILENT, Outcome, Progress, as_places
 from skiptool.stores.addresses import is_web, last_part, located, public
 from skiptool.stores.checkpoint import open_model
 from skiptool.stores.contents import tell_contents
+from skiptool.stores.counts import open_counts
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.features import open_features
 from skiptool.stores.fetching import (
     FILES,
     ZARR,
@@ -29,6 +30,7 @@ from skiptool.stores.fetching import (
     root_of,
 )
 from skiptool.stores.header import FORMAT_VERSIONS
+from skiptool.stores.layers import FeatureStore
 from skiptool.stores.lookup import (
     TABLES,
     artifacts_below,
@@ -276,6 +278,17 @@ def _features(path: Path | str) -> dict[str, Any]:
     return _inside(open_features(path))
 
 
+def _counts(path: Path | str) -> dict[str, Any]:
+    return _tallies(open_counts(path))
+
+
+def _tallies(store: FeatureStore) -> dict[str, Any]:
+    known = store.counted(store.layers[0])
+    found = _inside(store)
+    images = len(store) if known is None else int(known.images.sum())
+    return {**found, "images": images, "rows": len(store), "layers": found["layers"]}
+
+
 def _inside(store: FeatureStore) -> dict[str, Any]:
     layers = {layer: list(store.shape(layer)) for layer in store.layers}
     return {**store.facts, "images": len(store), "layers": layers}
@@ -323,6 +336,7 @@ def _overlays(path: Path | str) -> dict[str, Any]:
 _INSIDE: Mapping[Kind, Callable[[Path | str], dict[str, Any]]] = {
     Kind.DATASET: _dataset,
     Kind.FEATURES: _features,
+    Kind.COUNTS: _counts,
     Kind.MODEL: _model,
     Kind.HISTORY: _table,
     Kind.PREDICTIONS: _table,

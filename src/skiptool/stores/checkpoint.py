@@ -20,13 +20,16 @@ their shapes, save a LinkNet's, whose parameters are those of the whole one, whi
 
 A folder written by that library's own ``save_pretrained`` is read too: it has all skips, classes
 named by number, no fold, and an id from its weights; its parameters are counted. One output channel
-is the logit of the foreground. Its activation is left out: we work on logits. Keys that are not
-known here are keyword arguments of the library, which are in the id too. Nothing is unpickled.
+is the logit of the foreground. Its activation is left out: we work on logits. What stands before
+all names of tensors (``_orig_mod.``, ``module.``) is left out, bfloat16 is read as float32. Keys
+that are not known here are keyword arguments of the library, which are in the id too. Nothing is
+unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +60,15 @@ __all__ = ["StoredModel", "model_identity", "open_model", "write_model"]
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PICKLE = "pytorch_model.bin"
+
+_TYPES: Mapping[str, str] = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2"},
+    **{"I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"},
+}
+"""Types of safetensors that NumPy has."""
+
+_ENCODER = "encoder."
+"""How the names of an encoder's tensors begin."""
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """How the names of tensors end that are no parameters."""
@@ -138,12 +150,16 @@ class StoredModel:
         Raises
         ------
         FormatError
-            If the file is missing or damaged, or its weights are not those of the id.
+            If the file is missing or damaged, its weights are not those of the id, or one is no
+            finite number.
         """
         tensors, header = _load(self.path), self.lineage
+        if header is None:
+            tensors = _bare(tensors)
         identity = model_identity(self.architecture, tensors)
         if header and digest([header.kind, header.format_version, identity]) != self.id:
             raise FormatError(f"{self.path / WEIGHTS}: weights are not as written; train it again")
+        _check_numbers(tensors, self.path / WEIGHTS)
         return tensors
 
     def check_fits(self, channels: int, size: tuple[int, int], where: str) -> None:
@@ -267,7 +283,7 @@ def _remedy(path: Path) -> str:
 
 
 def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, Any]) -> StoredModel:
-    tensors = _load(path)
+    tensors = _bare(_load(path))
     parameters = (a.size for name, a in tensors.items() if not name.endswith(_STATISTICS))
     return StoredModel(
         path,
@@ -282,11 +298,53 @@ def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, A
     )
 
 
+def _bare(tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    """Leave out what stands before all names: ``_orig_mod.``, ``module.``, ``model.`` ..."""
+    inner = next((name for name in tensors if f".{_ENCODER}" in name), "")
+    before = inner.partition(_ENCODER)[0]
+    if not all(name.startswith(before) for name in tensors):
+        return dict(tensors)
+    return {name.removeprefix(before): array for name, array in tensors.items()}
+
+
+def _check_numbers(tensors: Mapping[str, AnyArray], where: Path) -> None:
+    """Refuse weights with which every pixel would have one class, or a channel none."""
+    for name, array in tensors.items():
+        if array.dtype.kind not in "fiub":
+            raise FormatError(f"{where}: tensor {name} is of {array.dtype}, expected numbers")
+        wrong = int((~np.isfinite(array)).sum()) if array.dtype.kind == "f" else 0
+        if wrong:
+            raise FormatError(
+                f"{where}: tensor {name} has {wrong} of {array.size} values that are NaN or "
+                "infinite; half precision overflows at 65504: save the weights in float32"
+            )
+
+
 def _load(path: Path) -> dict[str, AnyArray]:
     try:
-        tensors: dict[str, AnyArray] = load_file(path / WEIGHTS)
+        try:
+            tensors: dict[str, AnyArray] = load_file(path / WEIGHTS)
+        except (TypeError, AttributeError):  # a type that NumPy does not have
+            tensors = _widened((path / WEIGHTS).read_bytes())
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, error) from error
+    return tensors
+
+
+def _widened(content: bytes) -> dict[str, AnyArray]:
+    """Read tensors of which some are bfloat16, the upper half of a float32."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    tensors: dict[str, AnyArray] = {}
+    for name, about in json.loads(content[8:start]).items():
+        if name == "__metadata__":
+            continue
+        first, last = about["data_offsets"]
+        half = about["dtype"] == "BF16"
+        kind = "<u2" if half else _TYPES[about["dtype"]]
+        values: AnyArray = np.frombuffer(content[start + first : start + last], kind)
+        if half:
+            values = (values.astype("<u4") << 16).view("<f4")
+        tensors[name] = values.reshape(about["shape"])
     return tensors
 
 

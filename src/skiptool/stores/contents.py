@@ -22,9 +22,13 @@ import numpy as np
 
 from skiptool.names import IGNORE
 from skiptool.records import Progress, Sample, Table
-from skiptool.stores.zarrs import open_root
+from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
 
 if TYPE_CHECKING:
+    import zarr
+
+    from skiptool.records import AnyArray
+
     Domains = Mapping[str, Mapping[str, Any]]
 
 __all__ = ["CONTENTS", "Content", "content_of", "summed", "tell_contents"]
@@ -65,7 +69,7 @@ def content_of(sample: Sample) -> Content:
     there = np.flatnonzero(counts)
     return Content(
         {str(label): int(counts[label]) for label in there},
-        bool((sample.image == sample.image[:1, :1]).all()),
+        _is_even(sample.image),
     )
 
 
@@ -101,7 +105,8 @@ def tell_contents(path: Path | str, progress: Progress) -> tuple[Table, ...]:
     path : Path or str
         A whole dataset store.
     progress : Progress
-        Is warned of classes without any pixel, and of images and masks of one value.
+        Is warned of classes without any pixel, of images and masks of one value, and of samples
+        of several subjects that are copies of each other.
 
     Returns
     -------
@@ -113,12 +118,13 @@ def tell_contents(path: Path | str, progress: Progress) -> tuple[Table, ...]:
     FormatError
         If there is no store.
     """
-    attributes = open_root(path, "dataset").attrs
+    root = open_root(path, "dataset")
+    attributes = root.attrs
     found, classes = attributes.get(CONTENTS), attributes.get("classes")
     if not isinstance(found, dict) or not isinstance(classes, list):
         return ()
     names = [str(name) for name in classes]
-    for line in _doubts(found, names):
+    for line in (*_doubts(found, names), *_copies(root, found, str(path))):
         progress.warn(line)
     return (_table(found, names),)
 
@@ -161,6 +167,35 @@ def _doubts(domains: Domains, classes: Sequence[str]) -> Iterable[str]:
             where: each["even_masks"].get(str(label), [0, ""]) for where, each in domains.items()
         }
         yield _even(f"masks are {name} ({label}) throughout", masks, total)
+
+
+def _copies(root: zarr.Group, domains: Iterable[str], where: str) -> list[str]:
+    """Say which samples of several subjects are one, pixel by pixel; images of one value may be."""
+    first: dict[str, tuple[str, int, str, str]] = {}
+    pairs: list[tuple[str, str]] = []
+    plain: dict[str, bool] = {}
+    for name in domains:
+        columns = read_columns(open_group(root, name, where), f"{where}: domain {name}")
+        rows = zip(columns["digest"], columns["subject"], columns["id"], strict=True)
+        for place, (digest, subject, key) in enumerate(rows):
+            domain, at, other, known = first.setdefault(digest, (name, place, subject, key))
+            if other == subject:
+                continue
+            if digest not in plain:
+                images = open_array(open_group(root, domain, where), "images", where, 4)
+                plain[digest] = _is_even(read_rows(images, at, where))
+            if not plain[digest]:
+                pairs.append((f"{known} of {other}", f"{key} of {subject}"))
+    if not pairs:
+        return []
+    return [
+        f"samples that are one of another subject, pixel by pixel: {len(pairs)} "
+        f"({' and '.join(pairs[0])}, for one); copies may be on both sides of a split"
+    ]
+
+
+def _is_even(image: AnyArray) -> bool:
+    return bool((image == image[:1, :1]).all())
 
 
 def _even(what: str, found: Mapping[str, Sequence[Any]], total: int) -> str:

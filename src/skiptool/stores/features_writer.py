@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Extremes = tuple[Float32, Float32]
 
-__all__ = ["CHUNK", "FeatureWriter", "chunks_per_shard"]
+__all__ = ["CHUNK", "FeatureWriter", "all_arithmetic", "chunks_per_shard", "stored_extremes"]
 
 CHUNK = 16
 """Images in one chunk of every layer: the unit of writing and of resuming."""
@@ -229,22 +229,12 @@ class FeatureWriter:
                 "rest first"
             )
         write_columns(self._root, self._columns)
-        header = {**self._header.as_json(), **self._all_arithmetic()}
+        arithmetic = all_arithmetic([*self._arithmetic, self._header.arithmetic])
+        header = {**self._header.as_json(), **arithmetic}
         attributes = {**header, **self._facts, "layers": list(self._layers)}
         self._root.update_attributes(attributes)
         seal_store(self._path)
         self._journal.remove()
-
-    def _all_arithmetic(self) -> dict[str, Any]:
-        """Return the arithmetic of all runs that wrote here: a list of values where one changed."""
-        values: dict[str, list[Any]] = {}
-        for name, value in (
-            pair for found in (*self._arithmetic, self._header.arithmetic) for pair in found.items()
-        ):
-            if value not in values.setdefault(name, []):
-                values[name].append(value)
-        joined = {name: each[0] if len(each) == 1 else each for name, each in values.items()}
-        return {"arithmetic": joined} if joined else {}
 
     @property
     def _images(self) -> int:
@@ -282,9 +272,11 @@ class FeatureWriter:
             values = create_array(
                 layers, layer, shape, self._dtype, chunk=CHUNK, shard=shard, axes=axes
             )
-            how = {"chunk": chunk, "shard": ranges_shard}
+            of_ranges = (shape[:2], _RANGE.name)
             low, high = (
-                create_array(ranges, name, shape[:2], _RANGE.name, axes=axes[:2], **how)
+                create_array(
+                    ranges, name, *of_ranges, chunk=chunk, shard=ranges_shard, axes=axes[:2]
+                )
                 for name in ("low", "high")
             )
             made[layer] = _Layer(GrowingShards(values), GrowingShards(low), GrowingShards(high))
@@ -329,27 +321,64 @@ class FeatureWriter:
         return found
 
     def _range(self, layer: str, block: Float32) -> Extremes:
-        """Return the extremes of a block as it is stored, where all of it can be stored."""
-        exact = _extremes(block)  # NaN passes through both, infinity is one of them
-        if not np.isfinite(exact).all():
-            raise FormatError(
-                f"layer {layer}, image {self._name(exact)}: activation is not finite (NaN or "
-                "inf), features are refused; check the model's weights and image"
-            )
-        # Rounding keeps the order of values: the rounded extremes are those of the rounded values.
-        with np.errstate(over="ignore"):
-            low, high = (values.astype(self._dtype).astype(_RANGE) for values in exact)
-        if not np.isfinite((low, high)).all():
-            raise ArgumentError(
-                f"layer {layer}, image {self._name((low, high))}: activation beyond what "
-                f"{self._dtype} can hold ({np.finfo(self._dtype).max:g}); give --dtype float32"
-            )
-        return low, high
+        names = self._columns["id"][self.written : self.written + len(block)]
+        return stored_extremes(layer, block, self._dtype, names)
 
-    def _name(self, extremes: Extremes) -> str:
-        """Return the id of the first image whose extremes are not finite."""
-        first = np.argwhere(~np.isfinite(extremes))[:, 1].min()
-        return str(self._columns["id"][self.written + int(first)])
+
+def all_arithmetic(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the arithmetic of all runs that wrote a store: a list of values where one changed."""
+    values: dict[str, list[Any]] = {}
+    for name, value in (pair for found in runs for pair in found.items()):
+        if value not in values.setdefault(name, []):
+            values[name].append(value)
+    joined = {name: each[0] if len(each) == 1 else each for name, each in values.items()}
+    return {"arithmetic": joined} if joined else {}
+
+
+def stored_extremes(
+    layer: str, block: Float32, dtype: str, names: Sequence[Any] | AnyArray
+) -> Extremes:
+    """Return the extremes of activations as they are stored, where all of them can be.
+
+    Parameters
+    ----------
+    layer : str
+    block : float32, shape (n, D, K)
+    dtype : str
+        ``float16`` or ``float32``.
+    names : sequence, length n
+        Ids of the images, for messages.
+
+    Returns
+    -------
+    low, high : float32, shape (n, D)
+
+    Raises
+    ------
+    FormatError
+        If a value is not finite.
+    ArgumentError
+        If a value is beyond ``dtype``.
+    """
+
+    def first(extremes: Extremes) -> str:
+        return str(names[int(np.argwhere(~np.isfinite(extremes))[:, 1].min())])
+
+    exact = _extremes(block)  # NaN passes through both, infinity is one of them
+    if not np.isfinite(exact).all():
+        raise FormatError(
+            f"layer {layer}, image {first(exact)}: activation is not finite (NaN or inf), features "
+            "are refused; check the model's weights and image"
+        )
+    # Rounding keeps the order of values: the rounded extremes are those of the rounded values.
+    with np.errstate(over="ignore"):
+        low, high = (values.astype(dtype).astype(_RANGE) for values in exact)
+    if not np.isfinite((low, high)).all():
+        raise ArgumentError(
+            f"layer {layer}, image {first((low, high))}: activation beyond what {dtype} can hold "
+            f"({np.finfo(dtype).max:g}); give --dtype float32"
+        )
+    return low, high
 
 
 def _extremes(block: Float32) -> Extremes:

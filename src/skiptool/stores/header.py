@@ -3,8 +3,8 @@
 The same keys stand in the root attributes of a Zarr store, under the key ``skiptool`` of a
 Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
 
-    kind              format tag: dataset, features, model, history, predictions, masks, overlays,
-                      shift, registration
+    kind              format tag: dataset, features, counts, model, history, predictions, masks,
+                      overlays, shift, registration, report
     format_version    integer; a reader refuses a version above its own
     skiptool_version  version of skiptool that wrote it
     command           shell command that makes it again

@@ -21,6 +21,7 @@ from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import read_rows
 
 if TYPE_CHECKING:
+    from skiptool.comparison.sets import Counted
     from skiptool.records import AnyArray
     from skiptool.stores.zarrs import Rows
 
@@ -149,6 +150,11 @@ class FeatureStore:
         """Return the data type of a layer, in this machine's byte order."""
         return self._layer(layer).dtype
 
+    def counted(self, layer: str) -> Counted | None:
+        """Say that the values themselves are kept: nothing was counted."""
+        self._layer(layer)
+        return None
+
     def chunk(self, layer: str) -> int:
         """Return how many images a whole chunk of a layer holds: the unit of reading."""
         return self._layer(layer).chunk
@@ -219,7 +225,8 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None
     if shape[0] > MOST_IMAGES:
         raise FormatError(f"{where}: is {shape}, expected at most {MOST_IMAGES:,} images; split it")
     if 0 in shape:
-        raise FormatError(f"{where}: is {shape}, which holds no image; extract the features again")
+        what = "image" if shape[0] == 0 else "value"
+        raise FormatError(f"{where}: is {shape}, which holds no {what}; extract the features again")
 
 
 def zarr_layer(

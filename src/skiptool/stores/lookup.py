@@ -33,7 +33,7 @@ __all__ = [
 TABLES = (".parquet", ".parq", ".pq")
 """How the names of tables end."""
 
-STORES = (Kind.DATASET, Kind.FEATURES, Kind.MASKS)
+STORES = (Kind.DATASET, Kind.FEATURES, Kind.COUNTS, Kind.MASKS)
 """Kinds that are Zarr stores."""
 
 

@@ -62,7 +62,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...]]:
-    """Find the feature stores below a folder, at any depth.
+    """Find the feature stores, and stores of their counts, below a folder, at any depth.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...
             others["unfinished"] += name.endswith(".zarr.partial")
         elif is_folder:
             kind = _kind(path)
-            if kind in (None, Kind.FEATURES.value):
+            if kind in (None, Kind.FEATURES.value, Kind.COUNTS.value):
                 stores.append(path)
             else:
                 others[f"of kind {kind}"] += 1

@@ -73,15 +73,18 @@ _BLOSC = struct.Struct("<4xIII")
 """Header of Blosc: bytes of the values, of a block, of the chunk with this header."""
 
 
-def compress(array: AnyArray) -> bytes:
+def compress(array: AnyArray, codec: Codec | None = None) -> bytes:
     """Return the chunk that an array becomes; safe in every thread.
+
+    ``codec`` is what compresses, by default that of :func:`skiptool.stores.zarrs.codecs`.
 
     Examples
     --------
     >>> len(compress(np.zeros((64, 64), np.uint8))) < 64 * 64
     True
     """
-    chunk: bytes = _codec(array.itemsize).encode(np.ascontiguousarray(array))
+    codec = codec or _codec(codecs(array.itemsize))
+    chunk: bytes = codec.encode(np.ascontiguousarray(array))
     return chunk + _checksum(chunk)
 
 
@@ -147,7 +150,7 @@ class GrowingShards:
         """
         missing = self.array.chunks[0] - len(rows)
         whole = np.pad(rows, [(0, missing), *[(0, 0)] * (rows.ndim - 1)]) if missing else rows
-        chunk = compress(whole)
+        chunk = compress(whole, _codec_of(self.array))
         self._growing.parent.mkdir(parents=True, exist_ok=True)
         self._extend(chunk)
         return len(chunk)
@@ -374,7 +377,7 @@ def _decompress(chunk: bytes, into: AnyArray) -> None:
     if (values, whole) != (into.nbytes, len(data)):
         raise ValueError(f"a chunk holds {values:,} bytes, expected {into.nbytes:,}")
     try:
-        _codec(into.itemsize).decode(data, into.reshape(-1).view(np.uint8))
+        Blosc().decode(data, into.reshape(-1).view(np.uint8))  # its header says how it was made
     except RuntimeError as error:
         raise ValueError(str(error)) from error
 
@@ -391,12 +394,27 @@ def _write(file: Path, parts: Sequence[bytes]) -> None:
         growing.unlink(missing_ok=True)
 
 
+def _codec_of(array: zarr.Array[Any]) -> Codec:
+    """Return what compresses the chunks of a sharded array."""
+    outer: Any = array.metadata
+    return _codec(outer.codecs[0].codecs)
+
+
+def _codec(inner: Iterable[object]) -> Codec:
+    settings = next(each for each in inner if isinstance(each, BloscCodec))
+    return _blosc(settings.cname.value, settings.clevel, _SHUFFLES[settings.shuffle])
+
+
 @cache
-def _codec(itemsize: int) -> Codec:
-    settings = codecs(itemsize)[0]
-    assert isinstance(settings, BloscCodec)
-    shuffle = Blosc.NOSHUFFLE if settings.shuffle == BloscShuffle.noshuffle else Blosc.SHUFFLE
-    return Blosc(settings.cname.value, settings.clevel, shuffle)
+def _blosc(name: str, level: int, shuffle: int) -> Codec:
+    return Blosc(name, level, shuffle)
+
+
+_SHUFFLES = {
+    BloscShuffle.noshuffle: Blosc.NOSHUFFLE,
+    BloscShuffle.shuffle: Blosc.SHUFFLE,
+    BloscShuffle.bitshuffle: Blosc.BITSHUFFLE,
+}
 
 
 def _checksum(data: bytes | AnyArray) -> bytes:

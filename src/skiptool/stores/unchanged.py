@@ -11,9 +11,10 @@ from pathlib import Path
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
+from skiptool.stores.counts import open_activations
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.header import parse_lineage
+from skiptool.stores.layers import FeatureStore
 from skiptool.stores.zarrs import open_root
 
 __all__ = ["check_unchanged"]
@@ -35,7 +36,7 @@ def check_unchanged(opened: DatasetStore | FeatureStore) -> None:
             return
         where, before, now = str(opened.path), opened.lineage.id, _id_now(opened)
     elif isinstance(opened.place, Path):
-        again = open_features(opened.place)
+        again = open_activations(opened.place)
         where, before, now = opened.where, opened.id or "", again.id or ""
     else:
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ContainsArrayError, NodeNotFoundError
 from zarr.storage import LocalStore
 
-from skiptool.errors import FormatError
+from skiptool.errors import FormatError, SkiptoolError
 from skiptool.stores.addresses import public
 from skiptool.stores.chunks import check_chunks, folder_of, is_lost, refuse_pipe
 from skiptool.stores.remote import RemoteFolder, each, explained, open_store
@@ -46,6 +47,12 @@ __all__ = [
     "sweep",
     "write_columns",
 ]
+
+if sys.flags.optimize:
+    raise SkiptoolError(
+        f"PYTHONOPTIMIZE is {sys.flags.optimize} (or python runs with -O): Zarr cannot read its "
+        "stores without assertions; unset it"
+    )
 
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
 
@@ -154,8 +161,16 @@ def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
         raise explained(error, where, damage) from error
 
 
-def codecs(itemsize: int) -> list[BloscCodec | Crc32cCodec]:
-    """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading."""
+def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:
+    """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading.
+
+    ``counts`` asks for Zstandard with bit shuffle, which makes small whole numbers less than half
+    as large. Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net, 100
+    bins, 12.0 MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit shuffle
+    (0.01 s), 1.25 MB by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
+    """
+    if counts:
+        return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
     shuffle: Literal["shuffle", "noshuffle"] = "shuffle" if itemsize > 1 else "noshuffle"
     return [BloscCodec(cname="lz4", clevel=5, shuffle=shuffle), Crc32cCodec()]
 
@@ -169,11 +184,13 @@ def create_array(
     chunk: int,
     shard: int | None = None,
     axes: Sequence[str] | None = None,
+    counts: bool = False,
 ) -> zarr.Array[Any]:
     """Create an array chunked (and sharded) along its first axis only, in place of any of its name.
 
-    Text (``str``) has variable length. Chunks of zeros are written too, so that a missing file
-    never means zeros. Names of axes let xarray open a group; in it one name has one length.
+    Text (``str``) has variable length; ``counts`` is for small whole numbers, see :func:`codecs`.
+    Chunks of zeros are written too, so that a missing file never means zeros. Names of axes let
+    xarray open a group; in it one name has one length.
     """
     rest = tuple(shape[1:])
     return group.create_array(
@@ -182,7 +199,7 @@ def create_array(
         dtype=dtype,
         chunks=(chunk, *rest),
         shards=None if shard is None else (shard, *rest),
-        compressors=codecs(np.dtype(dtype).itemsize),
+        compressors=codecs(np.dtype(dtype).itemsize, counts=counts),
         dimension_names=axes,
         fill_value="" if dtype == "str" else 0,
         attributes={"every_chunk": True},

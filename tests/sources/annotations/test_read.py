@@ -78,6 +78,10 @@ def test_encodings_are_told(written: Writer, encoding: str) -> None:
         (b"<!DOCTYPE html><html></html>", "is XML that declares a document type"),
         (b"<html></html>", "is XML with outermost element html; expected one of"),
         (b"<Annotations><Annotation/></Annotations>", "is XML with outermost element Annotations"),
+        (
+            b"<Annotations><Annotation><Regions/></Annotation></Annotations>",
+            "is XML of Aperio ImageScope with outermost element Annotations",
+        ),
         (b"SQLite format 3\x00", "is no whole SQLite database"),
         (b"SQLite format 3\x00" + b"\x07" * 5000, "is no whole SQLite database"),
     ],

@@ -36,6 +36,20 @@ def apart(first: np.ndarray, second: np.ndarray) -> int:
 # what a slide says of itself
 
 
+def test_a_thumbnail_in_front_is_not_taken_for_the_slide(tmp_path: Path) -> None:
+    """OpenSlide would read it as level 0, and pass over the slide behind it."""
+    pixels = np.full((512, 512, 3), 200, np.uint8)
+    for name, order in (("wrong", (2, 1)), ("right", (1, 2))):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
+            for step in order:
+                part = np.ascontiguousarray(pixels[::step, ::step])
+                file.write(part, tile=(256, 256), photometric="rgb", subfiletype=int(step == 2))
+    with refused(SourceError, "wrong.tif: its first page is a thumbnail of a later one"):
+        open_slide(tmp_path / "wrong.tif")
+    with open_slide(tmp_path / "right.tif") as slide:
+        assert slide.size == (512, 512)
+
+
 @pytest.mark.parametrize(
     ("name", "vendor", "size", "levels", "mpp"),
     [

@@ -91,6 +91,24 @@ def test_only_a_qform_is_used(tmp_path: Path) -> None:
     assert volume.affine == pytest.approx(affine(), abs=1e-3)
 
 
+def test_a_sform_without_extent_gives_way_to_the_qform(tmp_path: Path) -> None:
+    """Some programs set its code and leave it empty."""
+    path = header(tmp_path / "a.nii", (affine(), 1), (affine(), 1))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:280] + bytes(48) + whole[328:])  # srow_x, srow_y, srow_z
+    volume = open_volume(path)
+    assert volume.note == "its sform is singular; the qform is used"
+    assert volume.affine == pytest.approx(affine(), abs=1e-5)
+
+
+def test_axes_that_are_not_at_right_angles_are_noted(tmp_path: Path) -> None:
+    sheared = affine()
+    sheared[:3, 1] += sheared[:3, 0] * np.tan(np.deg2rad(20.0))
+    assert open_volume(save(tmp_path / "a.nii.gz", heart(), sheared)).note == (
+        "its axes are 20 degrees off right angles; slices are taken as they are stored"
+    )
+
+
 def test_headers_that_say_nothing_are_noted(tmp_path: Path) -> None:
     bare = open_volume(header(tmp_path / "a.nii.gz", (None, 0), (None, 0)))
     assert not bare.placed

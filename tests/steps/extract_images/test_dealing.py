@@ -90,3 +90,9 @@ def test_pictures_of_training_subjects_in_other_domains_are_told() -> None:
     assert found[:5] == found[5:]
     (line,) = heard.lines
     assert line.startswith("--train-domain B: 4 inputs of domain A are of subjects")
+
+
+def test_subjects_of_two_spellings_are_warned_of() -> None:
+    heard = Heard()
+    dealt([item("1"), item("1.0")], 0.5, 1, 0, heard)
+    assert any("are spelled almost alike" in line for line in heard.lines)

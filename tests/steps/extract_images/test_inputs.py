@@ -46,6 +46,29 @@ def test_stems_that_meet_are_told_apart_by_their_folders() -> None:
     assert found.failures == ()
 
 
+def test_a_file_is_one_sample_however_its_path_is_written(tmp_path: Path) -> None:
+    """Two subjects that are one picture would be on both sides of a split."""
+    put(tmp_path, "a.png", "x/b.png", "m.png")
+    (tmp_path / "link.png").symlink_to("a.png")
+    text = HEAD + "a.png,m.png,A,1,\nx/../a.png,,A,2,\nlink.png,,B,3,\nx/b.png,x/b.png,A,4,\n"
+    (tmp_path / "t.csv").write_text(text + "m.png,,A,5,\n")
+    found = gather(tmp_path / "t.csv", None, None)
+    assert [row["subject"] for row in found.rows] == ["1", "5"]
+    twice, both, several = found.failures
+    assert "x/../a.png: is listed twice in domain A" in twice
+    assert "link.png: is listed for subject 1 in domain A and for subject 3 in domain B" in several
+    assert "x/b.png: is image and mask at once" in both
+
+
+def test_masks_of_several_images_are_warned_of(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png", "c.png", "m.png")
+    (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nc.png,m.png,B,1,\n")
+    assert gather(tmp_path / "t.csv", None, None).warnings == ()
+    (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nb.png,m.png,A,2,\n")
+    (line,) = gather(tmp_path / "t.csv", None, None).warnings
+    assert line.startswith("masks of several images in one domain: 1 (")
+
+
 def test_what_is_listed_twice_is_taken_once() -> None:
     rows = "x/a.png,,A,s,\nx/a.png,,A,s,\nb.png,,A,s,7\nc.png,,A,s,7\nx/a.png,,B,s,\n"
     found = gather(HEAD + rows, None, None)

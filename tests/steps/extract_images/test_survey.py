@@ -71,6 +71,33 @@ def test_images_that_leave_most_of_their_range_empty_are_warned_of(
     assert all("brighter than 6.2%" in line and "--scale 0:4095" in line for line in heard.lines)
 
 
+RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("palettes", "words"),
+    [
+        (([BLACK, RED], [BLACK, RED, GREEN]), ""),
+        (([BLACK, RED], [BLACK, GREEN]), "palette index 1 is #ff0000 in "),
+        (([RED, BLACK], [RED, BLACK]), "shows index 0, the background, in #ff0000 and index 1"),
+    ],
+)
+def test_palettes_that_speak_against_the_labels_are_warned_of(
+    tmp_path: Path, palettes: list[list[tuple[int, int, int]]], words: str
+) -> None:
+    """Programs that optimise a palette put its colours into another order."""
+    given, heard = rows(tmp_path, 2), Heard()
+    for row, palette in zip(given, palettes, strict=True):
+        write_mask(Path(row["mask"]), np.eye(4, dtype=np.uint8), palette)
+    survey_all(given, READING, 1, heard)
+    assert len(heard.lines) == bool(words)
+    assert all(words in line and "--labels '#RRGGBB=CLASS'" in line for line in heard.lines)
+    mapped = Reading(label_map(("background", "cell"), {0: "cell", 1: "background"}))
+    if palettes[0] == palettes[1]:
+        survey_all(given, mapped, 1, quiet := Heard())
+        assert quiet.lines == []
+
+
 def item(name: str, domain: str, shape: tuple[int, ...], dtype: str = "uint8") -> Item:
     return Item({"image": name, "domain": domain, "id": name}, shape, dtype, None, 0.5, 0.0)
 

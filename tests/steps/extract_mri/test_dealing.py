@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heard import Heard
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import Split
 from skiptool.records import SILENT
@@ -161,3 +162,9 @@ def test_one_training_subject_is_told() -> None:
     (line,) = lines
     assert line.startswith("one training subject (A00")
     assert "no other is left to validate on" in line
+
+
+def test_subjects_of_two_spellings_are_warned_of() -> None:
+    heard = Heard()
+    dealt([volume("1"), volume("01")], SliceSettings(), 0.5, 1, 0, heard)
+    assert any("are spelled almost alike" in line for line in heard.lines)

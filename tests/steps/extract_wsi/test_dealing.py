@@ -137,3 +137,9 @@ def test_one_domain_is_trained_on() -> None:
     assert paired[:5] == paired[5:]
     (line,) = heard.lines
     assert line.startswith("--train-domain B: 4 inputs of domain A are of subjects")
+
+
+def test_subjects_of_two_spellings_are_warned_of() -> None:
+    heard = Heard()
+    dealt([*scans(1, "A", subject="p1"), *scans(1, "B", subject="P1")], 0.5, 1, 0, heard)
+    assert any("are spelled almost alike" in line for line in heard.lines)

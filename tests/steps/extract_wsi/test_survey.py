@@ -215,6 +215,15 @@ def test_what_is_left_out_is_told_in_a_line_a_kind(made: SimpleNamespace) -> Non
     ]
 
 
+def test_points_among_areas_are_told_where_masks_do_not_show_them(made: SimpleNamespace) -> None:
+    path = write_geojson(made.folder / "both.json", points=[("m", (50.0, 20.0), "9")])
+    (slide,), failures, warned = look(row(made.a, annotations=path))
+    (line,) = warned
+    assert failures == []
+    assert line.startswith(f"1 of {len(slide.shapes)} annotations are points, which have no pixels")
+    assert look(row(made.a, annotations=path), mode=PatchMode.CENTRED)[2] == []
+
+
 def test_what_is_taken_for_granted_of_tissue_is_told(made: SimpleNamespace) -> None:
     black, full = np.full((400, 500, 3), 240, np.uint8), np.zeros((400, 500, 3), np.uint8)
     rng = np.random.default_rng(0)

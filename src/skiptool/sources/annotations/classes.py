@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from skiptool.errors import ArgumentError, near
-from skiptool.names import IGNORE, quoted_name, split_names, unquoted_name
+from skiptool.names import IGNORE, composed, quoted_name, split_names, unquoted_name
 from skiptool.sources.shapes import Shape
 
 __all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "survey"]
@@ -189,4 +189,4 @@ def _is_starred(name: str) -> bool:
 
 
 def _key(name: str) -> str:
-    return "".join(name.split()).casefold()
+    return composed("".join(name.split()).casefold())

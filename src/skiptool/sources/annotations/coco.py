@@ -212,4 +212,10 @@ def _corners(values: object, corners: bool, where: str) -> Float64:
             "or a box"
         )
     pairs = vertices(values, where)
-    return pairs if corners else np.stack([pairs[0], pairs[0] + pairs[1]])
+    if corners:
+        return pairs
+    if (pairs[1] < 0).any():
+        raise SourceError(
+            f"{where}: its bbox {values} has a side below 0; expected x, y, width and height"
+        )
+    return np.stack([pairs[0], pairs[0] + pairs[1]])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
 
 from skiptool.errors import SourceError, near
+from skiptool.names import composed
 from skiptool.sources.annotations.annotated import Listed, Size
 
 __all__ = ["check_size", "choose"]
@@ -32,7 +32,7 @@ def choose(listed: Sequence[Listed], slide: str, size: Size | None, where: str) 
     SourceError
         If none or several are meant.
     """
-    whole = [one for one in listed if _plain(one.name) == _plain(slide)]
+    whole = [one for one in listed if composed(one.name) == composed(slide)]
     found = whole or [one for one in listed if _stem(one.name) == _stem(slide)]
     if len(found) > 1 and size is not None:
         found = [one for one in found if one.size == size] or found
@@ -67,13 +67,8 @@ def check_size(recorded: Size | None, size: Size | None, slide: str, where: str)
         )
 
 
-def _plain(name: str) -> str:
-    # macOS writes accents as two characters, other systems as one
-    return unicodedata.normalize("NFC", name)
-
-
 def _stem(name: str) -> str:
-    return PurePath(_plain(name)).stem.casefold()
+    return PurePath(composed(name)).stem.casefold()
 
 
 def _count(listed: Sequence[Listed]) -> str:

@@ -41,6 +41,13 @@ _ZIP: Final = b"PK\x03\x04"
 _PACKED: Final = (_GZIP, b"PK", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
 """First bytes of what is unpacked here, and of what is not."""
 
+_PROGRAMS: Final = {
+    "./Annotation/Regions": "Aperio ImageScope",
+    "./ndpviewstate": "Hamamatsu NDP.view",
+    "./object/bndbox": "Pascal VOC",
+}
+"""Elements by which the XML of other programs is known."""
+
 _LARGEST: Final = 1 << 31
 """Bytes that a packed file may hold: far more than any annotations do."""
 
@@ -183,8 +190,11 @@ def _open_xml(content: bytes, path: Path) -> Opened:
             f"{path}: is no whole XML text ({error}); copy or export it again"
         ) from None
     if root.tag != ROOT:
+        program = next((name for tag, name in _PROGRAMS.items() if root.find(tag) is not None), "")
+        made = f" of {program}" if program else ""
+        way = "; QuPath exports GeoJSON of what it imports" if program else ""
         raise SourceError(
-            f"{path}: is XML with outermost element {root.tag}; expected one of {KNOWN}"
+            f"{path}: is XML{made} with outermost element {root.tag}; expected one of {KNOWN}{way}"
         )
     return open_asap(root, str(path))
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import Split
 from skiptool.records import check_name
-from skiptool.sources.manifest import Row, manifest_rows
+from skiptool.sources.manifest import Row, manifest_rows, split_of
 
 __all__ = ["SlideRow", "slide_rows"]
 
 _REQUIRED = ("path", "domain", "subject")
 _FILES = ("path", "annotations")
+_OPTIONAL = (
+    *("slide", "annotations", "annotated_as", "split", "mpp", "mpp_y", "level"),
+    *("x_offset", "y_offset", "label_map"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], li
     rows: list[SlideRow] = []
     rejected: list[SlideRow] = []
     failures: list[str] = []
-    for row in manifest_rows(manifest, _REQUIRED, _FILES):
+    for row in manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL):
         try:
             rows.append(_parsed(row))
         except SkiptoolError as error:
@@ -106,7 +110,7 @@ def _parsed(row: Row) -> SlideRow:
         slide=row.get("slide", ""),
         annotations=Path(annotations) if annotations else None,
         annotated_as=row.get("annotated_as", ""),
-        split=_split(row),
+        split=split_of(row, str(path)),
         mpp=(mpp[0], mpp[0] if mpp[1] is None else mpp[1]),
         level=int(level),
         offset=(_number(row, "x_offset") or 0.0, _number(row, "y_offset") or 0.0),
@@ -128,10 +132,3 @@ def _number(row: Row, column: str) -> float | None:
             "manifest"
         )
     return number
-
-
-def _split(row: Row) -> Split | None:
-    asked = row.get("split", "")
-    if asked and asked not in list(Split):
-        raise SourceError(f"{row['path']}: split {asked!r}, expected train or test")
-    return Split(asked) if asked else None

@@ -17,6 +17,7 @@ import numpy as np
 from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupportedFormatError
 
 from skiptool.errors import ArgumentError, SourceError
+from skiptool.sources.deep_pictures import check_pyramid
 from skiptool.sources.slides.content import AGAIN, check_file, check_tiles, content_key
 from skiptool.sources.slides.levels import Pair, level_for, true_downsamples
 from skiptool.sources.slides.pixel_size import Given, pixel_size
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from skiptool.records import UInt8
 
 __all__ = ["Slide", "TileCache", "content_key", "open_slide"]
+
+_PLAIN = "generic-tiff"
+"""Kind of file in which nothing but its pages says what they are."""
 
 TileCache = OpenSlideCache
 """Decoded tiles that several slides keep: ``TileCache(bytes)``."""
@@ -245,6 +249,8 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
     except OpenSlideError as error:
         raise SourceError(f"{path}: the slide cannot be opened ({error}); {AGAIN}") from error
     check_tiles(handle.properties, handle.level_count, path)
+    if handle.properties["openslide.vendor"] == _PLAIN:
+        check_pyramid(path)
     if cache is not None:
         handle.set_cache(cache)
     return handle

@@ -9,12 +9,13 @@ from pathlib import Path
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import Split
 from skiptool.records import check_name
-from skiptool.sources.manifest import Row, parse_manifest, read_manifest
+from skiptool.sources.manifest import Row, manifest_rows, split_of, whole_number
 
 __all__ = ["Frame", "VolumeRow", "parse_frames", "volume_rows"]
 
 _REQUIRED = ("image", "domain", "subject")
 _FILES = ("image", "mask")
+_OPTIONAL = ("mask", "frames", "split", "centre", "id")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,10 +88,7 @@ def volume_rows(manifest: Path | str) -> tuple[list[VolumeRow], list[str]]:
     SourceError
         If the manifest itself is unusable.
     """
-    if isinstance(manifest, Path):
-        found = read_manifest(manifest, _REQUIRED, _FILES)
-    else:
-        found = parse_manifest(manifest, "stdin", Path(), _REQUIRED, _FILES)
+    found = manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL)
     rows: list[VolumeRow] = []
     failures: list[str] = []
     for row in found:
@@ -115,10 +113,13 @@ def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
     ['0 (ED)', '9 (ES)']
     >>> parse_frames("3 11", "a.nii")
     (Frame(number=3, phase=''), Frame(number=11, phase=''))
+    >>> parse_frames("7.0", "a.nii")
+    (Frame(number=7, phase=''),)
     """
     found = []
     for word in filter(None, re.split(r"[;,|\s]+", text)):
         phase, _, number = word.rpartition("=")
+        number = whole_number(number)
         if not re.fullmatch(r"[0-9]{1,6}", number):
             raise SourceError(
                 f"{where}: frames {text!r}, expected numbers from 0 such as 0;9 or ED=0;ES=9"
@@ -132,16 +133,13 @@ def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
 
 def _parsed(row: Row) -> VolumeRow:
     image = row["image"]
-    split = row.get("split", "")
-    if split and split not in list(Split):
-        raise SourceError(f"{image}: split {split!r}, expected train or test")
     return VolumeRow(
         image=Path(image),
         mask=Path(row["mask"]) if row.get("mask") else None,
         domain=check_name(row["domain"], f"{image}: domain"),
         subject=row["subject"],
         frames=parse_frames(row.get("frames", ""), image),
-        split=Split(split) if split else None,
-        centre=row.get("centre", ""),
+        split=split_of(row, image),
+        centre=whole_number(row.get("centre", "")),
         id=row.get("id", ""),
     )

@@ -21,7 +21,7 @@ from typing import Final
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import Split
 from skiptool.records import check_name
-from skiptool.sources.manifest import Row, read_manifest
+from skiptool.sources.manifest import Row, read_manifest, whole_number
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 
 __all__ = ["folder_rows"]
@@ -161,7 +161,7 @@ def _row(
         subject=each.code,
         frames=_frames(subject, each, path),
         split=SIDES.get(_part(image, folder)),
-        centre=_whole(subject.get("Centre", "")),
+        centre=whole_number(subject.get("Centre", "")),
     )
 
 
@@ -169,7 +169,7 @@ def _frames(subject: Row, each: _Found, path: Path) -> tuple[Frame, ...]:
     wanted = [each.phase] if each.phase else [name for name in PHASES if name in subject]
     found = []
     for phase in wanted:
-        number = _whole(subject.get(phase, ""))
+        number = whole_number(subject.get(phase, ""))
         if number.isdecimal():
             found.append(Frame(int(number), phase))
         elif phase in subject:
@@ -184,11 +184,6 @@ def _frames(subject: Row, each: _Found, path: Path) -> tuple[Frame, ...]:
     if each.phase:
         return tuple(found) or (Frame(0, each.phase),)
     return tuple(sorted(found)) if len(found) == len(PHASES) else ()
-
-
-def _whole(text: str) -> str:
-    """Return a number as tables mean it: spreadsheets write 9 as 9.0 beside empty cells."""
-    return text.removesuffix(".0")
 
 
 def _part(image: Path, folder: Path) -> str:

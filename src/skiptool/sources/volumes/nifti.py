@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +23,13 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from skiptool.errors import SourceError
-from skiptool.sources.volumes.orientation import displacement, spacings
+from skiptool.sources.volumes.orientation import (
+    Turn,
+    displacement,
+    skewness,
+    spacings,
+    turn_onto,
+)
 from skiptool.sources.volumes.packing import GZIP, nifti_version, opened, packer_of
 from skiptool.sources.volumes.room import DEFLATE, check_end, check_room
 
@@ -39,6 +45,11 @@ CLASSES: Final = {1: nibabel.Nifti1Image, 2: nibabel.Nifti2Image}
 
 PLAUSIBLE: Final = (1e-3, 100.0)
 """Millimetres from voxel to voxel."""
+
+SQUARE: Final = 1.0
+"""Degrees that axes may be off right angles: what rounding leaves in headers."""
+
+_SINGULAR: Final = "its sform is singular; the qform is used"
 
 MILLIMETRES: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
@@ -73,6 +84,8 @@ class Volume:
         What a user should know of the header; empty where all is well.
     slices : int or None
         Axis from slice to slice, from 0, where the header names it.
+    turn : Turn or None
+        How the voxels of the file are turned to be those of this volume, None where they are not.
     """
 
     path: Path
@@ -81,11 +94,21 @@ class Volume:
     placed: bool
     note: str
     slices: int | None = None
+    turn: Turn | None = None
 
     @property
     def frames(self) -> int:
         """Number of frames T."""
         return self.shape[3]
+
+    def turned_onto(self, other: Volume) -> Volume:
+        """Return the volume with axes that lead where those of another one do, if it can be."""
+        turn = turn_onto(self.affine, other.affine)
+        if turn is None or self.turn is not None:
+            return self
+        x, y, z = (self.shape[axis] for axis in turn.axes)
+        affine = turn.affine(self.affine, self.shape)
+        return replace(self, shape=(x, y, z, self.frames), affine=affine, turn=turn)
 
 
 def open_volume(path: Path) -> Volume:
@@ -150,7 +173,8 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
                     f"{volume.path}: its header says {sizes} voxels a frame, more than fit into "
                     "memory; if that is wrong, copy the file again from its source"
                 ) from error
-            yield found.reshape(volume.shape[:3])
+            found = found.reshape((*image.shape, 1, 1)[:3])
+            yield found if volume.turn is None else volume.turn.apply(found)
 
 
 def stem_of(path: Path) -> str:
@@ -239,8 +263,11 @@ def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bo
         ) from None
     scale = np.diag([unit, unit, unit, 1.0])
     affine: Float64 = scale @ np.asarray(image.affine, dtype=np.float64)
+    singular = int(header["sform_code"]) > 0 < int(header["qform_code"]) and _is_singular(affine)
+    if singular:
+        affine = scale @ np.asarray(header.get_qform(), dtype=np.float64)
     affine, single = _one_slice(affine, shape)
-    known, note = _told(header, scale, affine, shape)
+    known, note = (True, _SINGULAR) if singular else _told(header, scale, affine, shape)
     low, high = PLAUSIBLE
     if not all(low <= step <= high for step in spacings(affine)):  # NaN is not between either
         steps = " x ".join(f"{step:g}" for step in spacings(affine))
@@ -248,7 +275,18 @@ def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bo
             f"{path}: voxels of {steps} mm, expected {low:g} to {high:g}; correct the size or the "
             "unit in its header"
         )
-    return affine, known, "; ".join(filter(None, (note, single)))
+    skewed = skewness(affine)
+    sheared = ""
+    if skewed > SQUARE:
+        sheared = (
+            f"its axes are {skewed:.0f} degrees off right angles; slices are taken as they are "
+            "stored"
+        )
+    return affine, known, "; ".join(filter(None, (note, single, sheared)))
+
+
+def _is_singular(affine: Float64) -> bool:
+    return bool(np.linalg.matrix_rank(affine[:3, :3]) < 3)
 
 
 def _told(

@@ -10,7 +10,7 @@ ventricle up and to the left. Sagittal slices are shown as usual, the face to th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Final
@@ -23,7 +23,9 @@ from skiptool.errors import SourceError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["View", "as_stored", "displacement", "spacings", "view_of"]
+__all__ = [
+    *("Turn", "View", "as_stored", "displacement", "skewness", "spacings", "turn_onto", "view_of"),
+]
 
 COLUMNS: Final = np.array([-1.0, 0.0, 1.0])
 """Where columns should lead: left and head, in millimetres right, front and head (RAS+)."""
@@ -66,6 +68,73 @@ class View:
         found = volume.transpose(self.through, self.rows, self.columns)
         step_y, step_x = (-1 if flip else 1 for flip in (self.flip_rows, self.flip_columns))
         return found[:, ::step_y, ::step_x]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Quarter turns and reflections that lay one volume on another.
+
+    Attributes
+    ----------
+    axes : (int, int, int)
+        Axis of the file that becomes each axis.
+    flips : (bool, bool, bool)
+        Whether it is walked backwards.
+    """
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    def apply(self, volume: AnyArray) -> AnyArray:
+        """Turn voxels (X, Y, Z); a view."""
+        steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
+        return volume.transpose(self.axes)[steps]
+
+    def affine(self, affine: Float64, shape: Sequence[int]) -> Float64:
+        """Return the affine (4, 4) of what is turned, given that of the file and its shape."""
+        back = np.zeros((4, 4))
+        back[3, 3] = 1.0
+        for axis, (stored, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            back[stored, axis] = -1.0 if flip else 1.0
+            back[stored, 3] = shape[stored] - 1 if flip else 0.0
+        found: Float64 = affine @ back
+        return found
+
+
+def turn_onto(affine: Float64, other: Float64) -> Turn | None:
+    """Find how a volume is turned so that its axes lead where those of another one do.
+
+    Parameters
+    ----------
+    affine, other : float64 (4, 4)
+        From voxels to millimetres, of the volume and of the other one.
+
+    Returns
+    -------
+    Turn or None
+        None where an axis of the one belongs to no single axis of the other.
+    """
+    try:
+        between = np.linalg.solve(other[:3, :3], affine[:3, :3])
+    except np.linalg.LinAlgError:
+        return None
+    one, two, three = np.abs(between).argmax(axis=1).tolist()
+    if len({one, two, three}) < 3:
+        return None
+    axes = (one, two, three)
+    first, second, third = (bool(between[axis, axes[axis]] < 0) for axis in range(3))
+    return Turn(axes, (first, second, third))
+
+
+def skewness(affine: Float64) -> float:
+    """Return how far the axes are from right angles, in degrees, where they are farthest.
+
+    >>> round(skewness(np.array([[1.0, 1.0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])), 6)
+    45.0
+    """
+    axes = affine[:3, :3] / np.array(spacings(affine))
+    most = np.abs(axes.T @ axes - np.eye(3)).max()
+    return float(np.degrees(np.arcsin(min(most, 1.0))))
 
 
 def as_stored(through: int = 2) -> View:

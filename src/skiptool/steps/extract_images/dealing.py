@@ -11,7 +11,14 @@ from skiptool.errors import SourceError
 from skiptool.names import Split
 from skiptool.records import Progress
 from skiptool.sources.labelled import Item
-from skiptool.splits import assign_folds, check_undecided, hold_out, train_on, trained_elsewhere
+from skiptool.splits import (
+    alike,
+    assign_folds,
+    check_undecided,
+    hold_out,
+    train_on,
+    trained_elsewhere,
+)
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64
@@ -47,6 +54,8 @@ def dealt(
     splits = [item.split for item in items]
     _check_whole(items, splits, "split")
     test: Bool = np.array([split is Split.TEST for split in splits])
+    for line in alike(subjects.tolist(), (item.row["domain"] for item in items)):
+        progress.warn(line)
     if train_domain is not None:
         domains = [item.row["domain"] for item in items]
         check_undecided(any(splits))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import ArgumentError, SourceError
+from skiptool.names import composed
 from skiptool.records import check_name
 from skiptool.sources.folders import pair_folders
 from skiptool.sources.label_map import BACKGROUND, classes_of
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "Inputs", "gather"]
 
 COLUMNS = ("image", "domain", "subject")
+OPTIONAL = ("mask", "id", "split", "fold")
 FILES = (*CHANNEL_COLUMNS, "mask")
 """Columns that hold paths."""
 
@@ -141,7 +144,7 @@ def _from_manifest(
             )
         if not (classes or labels) and (folder / LISTED).is_file():
             classes = _listed(folder / LISTED)
-    rows = manifest_rows(manifest, COLUMNS, FILES)
+    rows = manifest_rows(manifest, COLUMNS, FILES, OPTIONAL)
     return Inputs(rows, _classes(classes, labels), labels or {})
 
 
@@ -168,15 +171,10 @@ def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
     failures, warnings : list of str
         Rows that are left out; ids that were given to several subjects.
     """
-    once = {(row["domain"], row["image"]): row for row in reversed(rows)}
-    failures = [
-        f"{row['image']}: is listed twice in domain {row['domain']}; list it once"
-        for row in rows
-        if once[row["domain"], row["image"]] is not row
-    ]
+    sound, failures = _sound(rows)
     kept: dict[tuple[str, str], Row] = {}
-    named = list(_named([row for row in rows if once[row["domain"], row["image"]] is row]))
-    named, warnings = _without_strangers(named)
+    named, warnings = _without_strangers(list(_named(sound)))
+    warnings += _shared_masks(sound)
     for row, name in named:
         first = kept.setdefault((row["domain"], name), row)
         if first is not row:
@@ -185,6 +183,43 @@ def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
                 f"{first['image']} has; ids are unique in a domain, give it another"
             )
     return [{**row, "id": name} for (_, name), row in kept.items()], failures, warnings
+
+
+def _sound(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Leave out files that are listed twice, under whatever path, or are image and mask at once."""
+    sound: list[Row] = []
+    failures: list[str] = []
+    first: dict[str, Row] = {}
+    listed: set[tuple[str, str]] = set()
+    for row in rows:
+        image, domain, mask = row["image"], row["domain"], row.get("mask")
+        file = os.path.realpath(image)
+        other = first.setdefault(file, row)
+        if (file, domain) in listed:
+            failures.append(f"{image}: is listed twice in domain {domain}; list it once")
+        elif other["subject"] != row["subject"]:
+            failures.append(
+                f"{image}: is listed for subject {other['subject']} in domain {other['domain']} "
+                f"and for subject {row['subject']} in domain {domain}; it can show one of them"
+            )
+        elif mask and os.path.realpath(mask) == file:
+            failures.append(f"{image}: is image and mask at once; name the file of its mask")
+        else:
+            sound.append(row)
+        listed.add((file, domain))
+    return sound, failures
+
+
+def _shared_masks(rows: Sequence[Row]) -> list[str]:
+    """Say where several images of a domain have one mask."""
+    masks = [(os.path.realpath(row["mask"]), row["domain"]) for row in rows if row.get("mask")]
+    shared = [mask for mask, count in Counter(masks).items() if count > 1]
+    if not shared:
+        return []
+    return [
+        f"masks of several images in one domain: {len(shared)} ({shared[0][0]}, for one); a mask "
+        "is drawn on one image"
+    ]
 
 
 def _without_strangers(
@@ -237,4 +272,4 @@ def _name(row: Row, depth: int) -> str:
     if row.get("id"):
         return row["id"]
     path = Path(row["image"])
-    return "-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem))
+    return composed("-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem)))

@@ -9,11 +9,14 @@ from skiptool.engine import mapped
 from skiptool.errors import MismatchError, SkiptoolError, SourceError
 from skiptool.names import IGNORE
 from skiptool.records import Progress
+from skiptool.sources.coloured_masks import colour_name
 from skiptool.sources.labelled import Item, Reading, survey
 from skiptool.sources.manifest import Row
 from skiptool.sources.scale import FULL
 
 __all__ = ["check_forms", "survey_all"]
+
+_BLACK = (0, 0, 0)
 
 DARK = 0.25
 """Share of the range: where all grey images are darker, their scale is likely another."""
@@ -72,6 +75,33 @@ def _warn(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
             f"no mask has any foreground, but pixels of value {IGNORE}, which means 'ignored'; "
             "where it is a class, say so: --labels 255=foreground"
         )
+    _warn_of_palettes(items, reading, progress)
+
+
+def _warn_of_palettes(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
+    """Say where palettes show labels in colours that speak against them."""
+    colours = "where the colours are meant, map them: --labels '#RRGGBB=CLASS'"
+    first: dict[int, Item] = {}
+    for item in items:
+        for index, colour in item.shown.items():
+            other = first.setdefault(index, item)
+            if other.shown[index] != colour:
+                progress.warn(
+                    f"palette index {index} is {colour_name(other.shown[index])} in "
+                    f"{other.row['mask']} and {colour_name(colour)} in {item.row['mask']}; indices "
+                    f"are taken as labels, {colours}"
+                )
+                return
+    table = reading.labels.table
+    for item in items:
+        black = [index for index, colour in item.shown.items() if colour == _BLACK]
+        if black and item.shown.get(0, _BLACK) != _BLACK and table[0] == 0 < table[black].max():
+            progress.warn(
+                f"{item.row['mask']}: its palette shows index 0, the background, in "
+                f"{colour_name(item.shown[0])} and index {black[0]} in black; indices are taken as "
+                f"labels, {colours}"
+            )
+            return
 
 
 def check_forms(items: Sequence[Item]) -> None:

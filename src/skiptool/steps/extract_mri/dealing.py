@@ -9,7 +9,14 @@ import numpy as np
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import Split
 from skiptool.records import Progress
-from skiptool.splits import assign_folds, check_undecided, hold_out, train_on, trained_elsewhere
+from skiptool.splits import (
+    alike,
+    assign_folds,
+    check_undecided,
+    hold_out,
+    train_on,
+    trained_elsewhere,
+)
 from skiptool.steps.extract_mri.settings import ALL, SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed
 
@@ -44,6 +51,8 @@ def dealt(
     domains: dict[str, str] = {}
     for volume in volumes:  # one that was scanned in several domains counts for the first
         domains.setdefault(volume.row.subject, volume.row.domain)
+    for line in alike(domains, (volume.row.domain for volume in volumes)):
+        progress.warn(line)
     sides = _sides(volumes)
     labelled = {volume.row.subject for volume in volumes if volume.labelled}
     if train_domain is not None:

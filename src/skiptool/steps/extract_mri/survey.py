@@ -12,6 +12,7 @@ import numpy as np
 
 from skiptool.engine import mapped
 from skiptool.errors import SkiptoolError, SourceError
+from skiptool.names import composed
 from skiptool.records import Progress
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, stem_of
@@ -120,12 +121,15 @@ def _look(settings: SliceSettings, row: VolumeRow) -> Surveyed | str:
 
 
 def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
+    if row.mask is not None and row.mask.resolve() == row.image.resolve():
+        raise SourceError(f"{row.image}: is image and mask at once; name the file of its mask")
     volume = open_volume(row.image)
     mask = None if row.mask is None else open_volume(row.mask)
     view, guess = _view(volume, settings.slice_axis_of(row.domain))
     notes = [f"{row.image}: {note}" for note in (volume.note, guess) if note]
     if mask is not None:
-        notes += fit(volume, mask)
+        mask, odd = fit(volume, mask)
+        notes += odd
     axes = (view.through, view.rows, view.columns)
     step, step_y, step_x = (spacings(volume.affine)[axis] for axis in axes)
     slices, height, width = (volume.shape[axis] for axis in axes)
@@ -135,7 +139,7 @@ def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
     none: Int64 = np.zeros(len(settings.classes), dtype=np.int64)
     found = Surveyed(
         row=row,
-        name=row.id or stem_of(row.image),
+        name=row.id or composed(stem_of(row.image)),
         volume=volume,
         mask=mask,
         view=view,

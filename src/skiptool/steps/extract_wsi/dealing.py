@@ -10,7 +10,14 @@ import numpy as np
 from skiptool.errors import SourceError
 from skiptool.names import Split
 from skiptool.records import Progress
-from skiptool.splits import assign_folds, check_undecided, hold_out, train_on, trained_elsewhere
+from skiptool.splits import (
+    alike,
+    assign_folds,
+    check_undecided,
+    hold_out,
+    train_on,
+    trained_elsewhere,
+)
 from skiptool.steps.extract_wsi.survey import Surveyed
 
 if TYPE_CHECKING:
@@ -44,6 +51,8 @@ def dealt(
     subjects = np.array([slide.row.subject for slide in slides], dtype=object)
     load = _load(slides)
     asked = _asked(slides)
+    for line in alike(asked, (slide.row.domain for slide in slides)):
+        progress.warn(line)
     if train_domain is None:
         test = _tested(slides, asked, load, test_fraction, seed, progress)
     else:

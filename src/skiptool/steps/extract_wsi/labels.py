@@ -91,7 +91,8 @@ def labelling(
     _tell_ignored(slides, common, own, settings, progress)
     unnamed = counts.pop("", 0)
     if unnamed:
-        progress.warn(f"{unnamed} annotations have no class in their file and are left out")
+        fate = _fate(settings)
+        progress.warn(f"{unnamed} annotations have no class in their file and are {fate}")
     return Labelling(classes, common, own), _unsorted(counts, settings)
 
 
@@ -111,8 +112,12 @@ def _tell_ignored(
         counts.update(name for name in ignored if not (typed and mapping.knows(name)))
     if counts:
         listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
-        fate = "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
+        fate = _fate(settings)
         progress.warn(f"annotations whose class says that it is ignored are {fate}: {listed}")
+
+
+def _fate(settings: PatchSettings) -> str:
+    return "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
 
 
 def _key(slide: Surveyed) -> tuple[str, str]:

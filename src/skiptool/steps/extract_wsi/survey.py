@@ -150,6 +150,13 @@ def _tell(slides: Sequence[Surveyed], run: Run) -> None:
     for note in dict.fromkeys(note for slide in slides for note in slide.notes):
         warn(note)
     _tell_dropped(slides, warn)
+    shapes = [shape for slide in slides for shape in slide.shapes]
+    points = sum(shape.is_point for shape in shapes)
+    if run.settings.mode is not PatchMode.CENTRED and 0 < points < len(shapes):
+        warn(
+            f"{points} of {len(shapes)} annotations are points, which have no pixels and are in no "
+            "mask; --mode centred takes patches at them"
+        )
     unsized = [slide for slide in slides if slide.mpp is None]
     if unsized:
         warn(

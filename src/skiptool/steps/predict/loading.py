@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def load_models(
                 check_fits(stored, store, domains)
             network = restore(stored.architecture, stored.tensors(), stored.normalisation)
         except SkiptoolError as error:
-            failed.append(error if str(path) in str(error) else type(error)(f"{path}: {error}"))
+            named = re.search(rf"(?<![\w/]){re.escape(str(path))}(?!\w)", str(error))
+            failed.append(error if named else type(error)(f"{path}: {error}"))
             continue
         with memory_told(device, f"the network of {path}"):
             loaded.append(Loaded(stored, place(network, device)))
