@@ -203,7 +203,9 @@ def _sound(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
                 f"and for subject {row['subject']} in domain {domain}; it can show one of them"
             )
         elif mask and os.path.realpath(mask) == file:
-            failures.append(f"{image}: is image and mask at once; name the file of its mask")
+            failures.append(
+                f"{image}: is given both as image and as mask; give the file of its mask"
+            )
         else:
             sound.append(row)
         listed.add((file, domain))
@@ -217,8 +219,8 @@ def _shared_masks(rows: Sequence[Row]) -> list[str]:
     if not shared:
         return []
     return [
-        f"masks of several images in one domain: {len(shared)} ({shared[0][0]}, for one); a mask "
-        "is drawn on one image"
+        f"masks given for several images of one domain: {len(shared)} ({shared[0][0]}, for "
+        "example); check the manifest, a mask belongs to one image"
     ]
 
 
