@@ -101,7 +101,7 @@ class LabelMap:
         at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
         value, several = int(values[first]), len(np.unique(values[wrong]))
         others = f"; {several} values have no class" if several > 1 else ""
-        smooth = "; smooth (antialiased) edges must be saved without smoothing"
+        smooth = ". So many may be smooth (antialiased) edges, or numbers of objects, not classes"
         smooth = smooth if several >= _SMOOTH else ""
         known = [code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE]
         if known == [*range(len(self.classes))]:
