@@ -201,7 +201,7 @@ def alike(subjects: Iterable[str], domains: Iterable[str]) -> list[str]:
             words = " and ".join(map(repr, several[0][:2]))
             found.append(
                 f"{what} {words}{more} are spelled almost alike and taken for different {what}; "
-                "if they are one, spell them alike, or both sides of a split may hold it"
+                "if they are the same, spell them alike, or they may be on both sides of a split"
             )
     return found
 

@@ -42,8 +42,8 @@ GOES_ON = "; give --resume"
         ),
         (
             UnicodeEncodeError("ascii", "M\xfcller", 1, 2, "no"),
-            "a name holds '\\xfc', which the encoding ascii of this system cannot write; set "
-            "LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+            "a name contains '\\xfc', which the encoding of this system (ascii) cannot represent; "
+            "set LC_ALL=C.UTF-8 or PYTHONUTF8=1",
         ),
         (FileNotFoundError(errno.ENOENT, "x"), "No such file or directory"),
         (KeyError("b"), "unexpected KeyError: 'b'; --debug shows where it comes from"),
@@ -60,7 +60,7 @@ def test_a_working_directory_that_was_deleted_is_named(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     line = explain(FileNotFoundError(errno.ENOENT, "x"))
-    assert line == "the folder that this was started in is gone; go to one that is there"
+    assert line == "the current working directory no longer exists; change to another one"
 
 
 def test_a_command_that_cannot_go_on_does_not_offer_to() -> None:

@@ -119,7 +119,8 @@ def test_a_dataset_without_test_samples_keeps_its_folds(tmp_path: Path) -> None:
     extract_images(
         tmp_path / "f.zarr", manifest=folder, folds=2, pictures=False, domain="A", progress=heard
     )
-    assert len(heard.lines) == 1
+    assert len(heard.lines) == 2
+    assert "identical, pixel by pixel" in heard.lines[1]
     assert "manifest.csv has no fold of 1 cases; folds are dealt anew" in heard.lines[0]
     assert set(open_dataset(tmp_path / "f.zarr").domain("A").columns["split"]) == {"train"}
 

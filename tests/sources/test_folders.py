@@ -56,7 +56,7 @@ def test_links_to_nothing_are_told_and_notes_of_other_programs_are_not(tmp_path:
     rows, failures = pair_folders(images, masks)
     assert [row["id"] for row in rows] == ["a"]
     link, mask = failures
-    assert "b.png: a link to ../annex/b.png, which is not there" in link
+    assert "b.png: a broken link to ../annex/b.png" in link
     assert "no image named b.*" in mask
 
 

@@ -87,7 +87,7 @@ def test_missing_values_of_other_programs_are_no_names(word: str) -> None:
 def test_a_misspelt_column_is_not_passed_over(column: str, known: str) -> None:
     """Without it the images would have no masks, or the slides no pixel size."""
     text = f"path,domain,subject,{column}\na,A,s,x\n"
-    with refused(SourceError, f"m: column '{column}' is not known, '{known}' is"):
+    with refused(SourceError, f"m: unknown column '{column}', which resembles '{known}'"):
         parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), (known,))
     (row,) = parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), ())
     assert row[column] == "x"

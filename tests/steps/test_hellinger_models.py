@@ -329,3 +329,11 @@ def test_a_distance_without_statistics_says_so(tmp_path: Path) -> None:
         exact = row["metric"] == "wasserstein-exact" and row["channel"] is None
         assert ("without estimate" in (row["warnings"] or "")) is exact
         assert not exact or row["corrected"] is row["p_value"] is row["ci_low"] is None
+
+
+def test_a_store_that_is_compared_with_itself_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(9, 2, 3)))
+    (tmp_path / "b.npy").symlink_to("a.npy")
+    heard = Heard()
+    measure_shifts([tmp_path / "a.npy", tmp_path / "b.npy"], settings=QUICK, progress=heard)
+    assert f"{tmp_path / 'a.npy'}: is compared with itself: all distances are 0" in heard.lines

@@ -109,7 +109,7 @@ def test_copies_under_another_subject_are_told(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d.zarr", [one, sample(1), *blank, other, copy])
     tell_contents(tmp_path / "d.zarr", heard := Heard())
     (line,) = [line for line in heard.lines if "pixel by pixel" in line]
-    assert "subject, pixel by pixel: 1 (000 of pätient 0 and copy of else, for one)" in line
+    assert "another subject: 1 (000 of pätient 0 and copy of else, for example)" in line
     same = [one, replace(copy, subject=one.subject)]
     write_dataset(tmp_path / "e.zarr", same)
     tell_contents(tmp_path / "e.zarr", heard := Heard())

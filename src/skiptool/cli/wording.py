@@ -43,11 +43,11 @@ def explain(error: Exception, goes_on: str = "") -> str:
     if isinstance(error, UnicodeEncodeError):
         letter = ascii(error.object[error.start : error.start + 1])
         return (
-            f"a name holds {letter}, which the encoding {error.encoding} of this system cannot "
-            "write; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+            f"a name contains {letter}, which the encoding of this system ({error.encoding}) "
+            "cannot represent; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
         )
     if isinstance(error, FileNotFoundError) and not error.filename and _is_lost():
-        return "the folder that this was started in is gone; go to one that is there"
+        return "the current working directory no longer exists; change to another one"
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         line = f"{place}{os.strerror(error.errno) if error.errno else error}"

@@ -297,8 +297,8 @@ def _deep_tiff(path: Path) -> Deep | None:
                 )
             if _is_thumbnail(first, first.pages or ()):
                 raise SourceError(
-                    f"{path}: its only page is a thumbnail, the picture itself lies below it "
-                    "(SubIFD); save the picture alone"
+                    f"{path}: its only page is a thumbnail, the full picture is in a SubIFD; save "
+                    "the full picture on its own"
                 )
             _check_stack(file, first, path)
             _check_channels(first, path)

@@ -158,8 +158,8 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
             continue
         if not path.exists():
             failures.append(
-                f"{path}: a link to {os.readlink(path)}, which is not there; where git-annex, DVC "
-                "or the like keep the files, fetch them"
+                f"{path}: a broken link to {os.readlink(path)}; if git-annex or DVC manages these "
+                "files, fetch them first"
             )
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             name = composed(relative.with_suffix("").as_posix())

@@ -101,7 +101,8 @@ class LabelMap:
         at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
         value, several = int(values[first]), len(np.unique(values[wrong]))
         others = f"; {several} values have no class" if several > 1 else ""
-        smooth = ". Smooth edges? Save the mask without them" if several >= _SMOOTH else ""
+        smooth = ". So many may be smooth (antialiased) edges, or numbers of objects, not classes"
+        smooth = smooth if several >= _SMOOTH else ""
         known = [code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE]
         if known == [*range(len(self.classes))]:
             known_so = f"the classes are 0 to {len(known) - 1} ({', '.join(self.classes)})"

@@ -239,8 +239,8 @@ def _check_header(
         meant = [other for other in absent if name and _resemble(name, other)]
         if meant and name not in (*required, *optional):
             raise SourceError(
-                f"{where}: column {name!r} is not known, {meant[0]!r} is; rename it to that, or to "
-                "something else if it means something else"
+                f"{where}: unknown column {name!r}, which resembles {meant[0]!r}; rename it to "
+                "that, or to something else if it means something else"
             )
 
 

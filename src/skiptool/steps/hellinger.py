@@ -167,7 +167,7 @@ def measure_shifts(
     by_hand = not any(map(_is_folder, places))
     if by_hand and len(places) == 2 and not references:
         if len({_address(located(place)) for place in places}) < 2:
-            progress.warn(f"{places[0]}: is compared with itself, so that no distance is above 0")
+            progress.warn(f"{places[0]}: is compared with itself: all distances are 0")
         return measure_shift(
             places[0], places[1:], out, **how.given, overwrite=overwrite, progress=progress
         )

@@ -189,8 +189,8 @@ def _copies(root: zarr.Group, domains: Iterable[str], where: str) -> list[str]:
     if not pairs:
         return []
     return [
-        f"samples that are one of another subject, pixel by pixel: {len(pairs)} "
-        f"({' and '.join(pairs[0])}, for one); copies may be on both sides of a split"
+        f"samples identical, pixel by pixel, to one of another subject: {len(pairs)} "
+        f"({' and '.join(pairs[0])}, for example); copies may end up on both sides of a split"
     ]
 
 

@@ -127,7 +127,7 @@ def test_boxes_of_one_size_at_any_place(places: list[tuple[int, int]], side: int
         ({"segmentation": [1, 2, 3, 4, float("nan"), 6]}, r"vertex 3 is \(nan, 6\)"),
         ({}, "neither a segmentation nor a bbox"),
         ({"bbox": [1, 2, 3]}, "neither a segmentation nor a bbox"),
-        ({"bbox": [10, 10, -3, 4]}, "has a side below 0"),
+        ({"bbox": [10, 10, -3, 4]}, "has a negative side"),
         ({"bbox": [1, 2, 3, "x"]}, "no pairs of numbers"),
         ({"bbox": [1, 2, 3, 1e999]}, r"vertex 2 is \(3, inf\)"),
         ({"bbox": [1, 2, 3, 4], "category_id": 9}, "category_id 9 is not among the categories"),

@@ -105,7 +105,7 @@ def test_axes_that_are_not_at_right_angles_are_noted(tmp_path: Path) -> None:
     sheared = affine()
     sheared[:3, 1] += sheared[:3, 0] * np.tan(np.deg2rad(20.0))
     assert open_volume(save(tmp_path / "a.nii.gz", heart(), sheared)).note == (
-        "its axes are 20 degrees off right angles; slices are taken as they are stored"
+        "its axes are 20 degrees off right angles (sheared); slices are used as they are stored"
     )
 
 

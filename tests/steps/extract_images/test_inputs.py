@@ -57,7 +57,7 @@ def test_a_file_is_one_sample_however_its_path_is_written(tmp_path: Path) -> Non
     twice, both, several = found.failures
     assert "x/../a.png: is listed twice in domain A" in twice
     assert "link.png: is listed for subject 1 in domain A and for subject 3 in domain B" in several
-    assert "x/b.png: is image and mask at once" in both
+    assert "x/b.png: is given both as image and as mask" in both
 
 
 def test_masks_of_several_images_are_warned_of(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_masks_of_several_images_are_warned_of(tmp_path: Path) -> None:
     assert gather(tmp_path / "t.csv", None, None).warnings == ()
     (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nb.png,m.png,A,2,\n")
     (line,) = gather(tmp_path / "t.csv", None, None).warnings
-    assert line.startswith("masks of several images in one domain: 1 (")
+    assert line.startswith("masks given for several images of one domain: 1 (")
 
 
 def test_what_is_listed_twice_is_taken_once() -> None:

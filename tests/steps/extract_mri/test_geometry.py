@@ -67,7 +67,7 @@ def test_a_mask_that_is_stored_another_way_round_is_turned(tmp_path: Path, turn:
     (found,) = read_frames(mask, (0,))
     assert np.array_equal(found, labels)
     unturned = (turn.T == [[0, 1], [1, 1], [2, 1]]).all()
-    assert [line.endswith("it is turned as its header says") for line in notes] == [True] * (
+    assert [line.endswith("it is reoriented by its header") for line in notes] == [True] * (
         not unturned
     )
 

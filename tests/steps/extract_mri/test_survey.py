@@ -53,7 +53,7 @@ def test_only_frames_with_labels_are_taken(tmp_path: Path) -> None:
 def test_a_volume_is_not_its_own_mask(tmp_path: Path) -> None:
     row = single(tmp_path, heart())
     line = fail(VolumeRow(tmp_path / "m.nii.gz", row.mask, "A", "p0"))
-    assert "m.nii.gz: is image and mask at once" in line
+    assert "m.nii.gz: is given both as image and as mask" in line
 
 
 def test_named_frames_have_their_phase(tmp_path: Path) -> None:

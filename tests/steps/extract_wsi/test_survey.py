@@ -220,7 +220,7 @@ def test_points_among_areas_are_told_where_masks_do_not_show_them(made: SimpleNa
     (slide,), failures, warned = look(row(made.a, annotations=path))
     (line,) = warned
     assert failures == []
-    assert line.startswith(f"1 of {len(slide.shapes)} annotations are points, which have no pixels")
+    assert line.startswith(f"1 of {len(slide.shapes)} annotations are points, which have no area")
     assert look(row(made.a, annotations=path), mode=PatchMode.CENTRED)[2] == []
 
 

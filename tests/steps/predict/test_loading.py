@@ -64,6 +64,17 @@ def test_a_model_that_cannot_be_used_is_told_and_the_others_go_on(
         load([bad, again], experiment.data)
 
 
+def test_a_short_name_is_told_although_it_is_part_of_many_words(
+    tmp_path: Path, experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = smp.Unet("resnet18", encoder_weights=None, classes=2)
+    wide.save_pretrained(tmp_path / "n")
+    set_json(tmp_path / "n/config.json", encoder_name="resnet34")
+    monkeypatch.chdir(tmp_path)
+    with refused(FormatError, "n: weights do not fit resnet34-L0"):
+        load([Path("n")], experiment.data)
+
+
 def test_channels_that_differ_are_refused(experiment: SimpleNamespace, tmp_path: Path) -> None:
     write_dataset(tmp_path / "grey.zarr", [small_sample(0, "g", (32, 32, 1))])
     with refused(MismatchError, "domain g", "1 channels", experiment.baseline):

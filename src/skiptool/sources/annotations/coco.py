@@ -216,6 +216,6 @@ def _corners(values: object, corners: bool, where: str) -> Float64:
         return pairs
     if (pairs[1] < 0).any():
         raise SourceError(
-            f"{where}: its bbox {values} has a side below 0; expected x, y, width and height"
+            f"{where}: its bbox {values} has a negative side; expected x, y, width, height"
         )
     return np.stack([pairs[0], pairs[0] + pairs[1]])

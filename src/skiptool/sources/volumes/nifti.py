@@ -279,8 +279,8 @@ def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bo
     sheared = ""
     if skewed > SQUARE:
         sheared = (
-            f"its axes are {skewed:.0f} degrees off right angles; slices are taken as they are "
-            "stored"
+            f"its axes are {skewed:.0f} degrees off right angles (sheared); slices are used as "
+            "they are stored"
         )
     return affine, known, "; ".join(filter(None, (note, single, sheared)))
 

@@ -171,10 +171,12 @@ def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
     failures, warnings : list of str
         Rows that are left out; ids that were given to several subjects.
     """
-    sound, failures = _sound(rows)
+    paths = {row[name] for row in rows for name in ("image", "mask") if row.get(name)}
+    files = {path: os.path.realpath(path) for path in paths}
+    sound, failures = _sound(rows, files)
     kept: dict[tuple[str, str], Row] = {}
     named, warnings = _without_strangers(list(_named(sound)))
-    warnings += _shared_masks(sound)
+    warnings += _shared_masks(sound, files)
     for row, name in named:
         first = kept.setdefault((row["domain"], name), row)
         if first is not row:
@@ -185,7 +187,7 @@ def _told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
     return [{**row, "id": name} for (_, name), row in kept.items()], failures, warnings
 
 
-def _sound(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+def _sound(rows: Sequence[Row], files: Mapping[str, str]) -> tuple[list[Row], list[str]]:
     """Leave out files that are listed twice, under whatever path, or are image and mask at once."""
     sound: list[Row] = []
     failures: list[str] = []
@@ -193,7 +195,7 @@ def _sound(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     listed: set[tuple[str, str]] = set()
     for row in rows:
         image, domain, mask = row["image"], row["domain"], row.get("mask")
-        file = os.path.realpath(image)
+        file = files[image]
         other = first.setdefault(file, row)
         if (file, domain) in listed:
             failures.append(f"{image}: is listed twice in domain {domain}; list it once")
@@ -202,23 +204,25 @@ def _sound(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
                 f"{image}: is listed for subject {other['subject']} in domain {other['domain']} "
                 f"and for subject {row['subject']} in domain {domain}; it can show one of them"
             )
-        elif mask and os.path.realpath(mask) == file:
-            failures.append(f"{image}: is image and mask at once; name the file of its mask")
+        elif mask and files[mask] == file:
+            failures.append(
+                f"{image}: is given both as image and as mask; give the file of its mask"
+            )
         else:
             sound.append(row)
         listed.add((file, domain))
     return sound, failures
 
 
-def _shared_masks(rows: Sequence[Row]) -> list[str]:
+def _shared_masks(rows: Sequence[Row], files: Mapping[str, str]) -> list[str]:
     """Say where several images of a domain have one mask."""
-    masks = [(os.path.realpath(row["mask"]), row["domain"]) for row in rows if row.get("mask")]
+    masks = [(files[row["mask"]], row["domain"]) for row in rows if row.get("mask")]
     shared = [mask for mask, count in Counter(masks).items() if count > 1]
     if not shared:
         return []
     return [
-        f"masks of several images in one domain: {len(shared)} ({shared[0][0]}, for one); a mask "
-        "is drawn on one image"
+        f"masks given for several images of one domain: {len(shared)} ({shared[0][0]}, for "
+        "example); check the manifest, a mask belongs to one image"
     ]
 
 

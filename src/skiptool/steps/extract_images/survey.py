@@ -80,7 +80,7 @@ def _warn(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
 
 def _warn_of_palettes(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
     """Say where palettes show labels in colours that speak against them."""
-    colours = "where the colours are meant, map them: --labels '#RRGGBB=CLASS'"
+    colours = "if the colours are meant, map them with --labels '#RRGGBB=CLASS'"
     first: dict[int, Item] = {}
     for item in items:
         for index, colour in item.shown.items():
@@ -88,8 +88,8 @@ def _warn_of_palettes(items: Sequence[Item], reading: Reading, progress: Progres
             if other.shown[index] != colour:
                 progress.warn(
                     f"palette index {index} is {colour_name(other.shown[index])} in "
-                    f"{other.row['mask']} and {colour_name(colour)} in {item.row['mask']}; indices "
-                    f"are taken as labels, {colours}"
+                    f"{other.row['mask']} and {colour_name(colour)} in {item.row['mask']}; the "
+                    f"indices are used as labels: {colours}"
                 )
                 return
     table = reading.labels.table
@@ -98,8 +98,8 @@ def _warn_of_palettes(items: Sequence[Item], reading: Reading, progress: Progres
         if black and item.shown.get(0, _BLACK) != _BLACK and table[0] == 0 < table[black].max():
             progress.warn(
                 f"{item.row['mask']}: its palette shows index 0, the background, in "
-                f"{colour_name(item.shown[0])} and index {black[0]} in black; indices are taken as "
-                f"labels, {colours}"
+                f"{colour_name(item.shown[0])} and index {black[0]} in black; the indices are "
+                f"used as labels: {colours}"
             )
             return
 

@@ -31,8 +31,8 @@ def fit(volume: Volume, mask: Volume) -> tuple[Volume, list[str]]:
     if volume.placed and mask.placed and not _lies_on(volume, mask):
         turned = mask.turned_onto(volume)
         if _lies_on(volume, turned):
-            lies = f"{mask.path}: its axes lead elsewhere than those of its image"
-            return turned, [f"{lies}; it is turned as its header says", *_noted(mask)]
+            line = f"{mask.path}: its axes point in other directions than those of its image"
+            return turned, [f"{line}; it is reoriented by its header", *_noted(mask)]
     if mask.shape[:3] != volume.shape[:3] or mask.frames not in (1, volume.frames):
         raise SourceError(
             f"{mask.path}: mask is {_by(mask)}, its image {_by(volume)}; both must have one shape"

@@ -122,7 +122,9 @@ def _look(settings: SliceSettings, row: VolumeRow) -> Surveyed | str:
 
 def _surveyed(row: VolumeRow, settings: SliceSettings) -> Surveyed:
     if row.mask is not None and row.mask.resolve() == row.image.resolve():
-        raise SourceError(f"{row.image}: is image and mask at once; name the file of its mask")
+        raise SourceError(
+            f"{row.image}: is given both as image and as mask; give the file of its mask"
+        )
     volume = open_volume(row.image)
     mask = None if row.mask is None else open_volume(row.mask)
     view, guess = _view(volume, settings.slice_axis_of(row.domain))

@@ -154,8 +154,8 @@ def _tell(slides: Sequence[Surveyed], run: Run) -> None:
     points = sum(shape.is_point for shape in shapes)
     if run.settings.mode is not PatchMode.CENTRED and 0 < points < len(shapes):
         warn(
-            f"{points} of {len(shapes)} annotations are points, which have no pixels and are in no "
-            "mask; --mode centred takes patches at them"
+            f"{points} of {len(shapes)} annotations are points, which have no area and appear in "
+            "no mask; --mode centred takes patches at them"
         )
     unsized = [slide for slide in slides if slide.mpp is None]
     if unsized:
