@@ -206,6 +206,20 @@ def test_outputs_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path
     assert not [*temporary.iterdir()]
 
 
+def test_counts_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path) -> None:
+    """Ranges are read where stores join them."""
+    given = ("features", "memory://in/runs", "--data", "memory://in/s.zarr", "--device", "cpu")
+    asked = (*given, "--layers", "enc1", "--counts", "-o", "memory://c")
+    assert run(*asked, "--shift", "original").code == 0
+    added = run(*asked, "--shift", "brightness=0.5", "--ranges", "memory://c")
+    assert (added.code, len(added.lines)) == (0, 1), added
+    (row,) = run("hellinger", "memory://c", "--permutations", "0").rows()
+    whole = run("info", "memory://c", "--check", "--json").json["summary"]
+    assert [entry["kind"] for entry in whole.values()] == ["counts", "counts"]
+    assert float(row["value"]) > 0
+    assert not [*temporary.iterdir()]
+
+
 def test_datasets_are_made_elsewhere(run: Run, memory: AbstractFileSystem, pictures: Path) -> None:
     asked = ("extract", "images", pictures / "manifest.csv", "--folds", "2", "-o")
     dry = run(*asked, "memory://d/x.zarr", "--dry-run")

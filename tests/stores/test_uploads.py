@@ -275,6 +275,11 @@ def test_no_input_is_written_over(memory: AbstractFileSystem) -> None:
     with guarded(inputs):
         writing(None, "memory://a")  # a folder that is added to
         writing("memory://a/d.zarr2")
+        writing(None, "memory://runs")  # and one that inputs are in
+        memory.pipe("/runs/t", b"an input")
+        with refused(ArgumentError, "memory://runs/t: is a part of memory://runs, an input"):
+            writing("memory://runs/t", overwrite=True)
+        assert memory.cat("/runs/t") == b"an input"
     with refused(ArgumentError, "--figures memory://b/t/: is given twice"):
         writing("memory://b/t", "memory://b/t/")
 

@@ -29,10 +29,9 @@ from skiptool.names import Kind, ShiftKind
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.addresses import located, public
 from skiptool.stores.counts import open_activations
-from skiptool.stores.fetching import is_folder_at
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.layers import FeatureStore
-from skiptool.stores.runs import feature_folder, is_store
+from skiptool.stores.runs import feature_folder, is_folder
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import TableWriter
 from skiptool.stores.unchanged import check_unchanged
@@ -164,7 +163,7 @@ def measure_shifts(
     """
     out = as_path(out)
     how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
-    by_hand = not any(map(_is_folder, places))
+    by_hand = not any(map(is_folder, places))
     if by_hand and len(places) == 2 and not references:
         if len({_address(located(place)) for place in places}) < 2:
             progress.warn(f"{places[0]}: is compared with itself: all distances are 0")
@@ -262,14 +261,6 @@ def _compared(
     ]
 
 
-def _is_folder(place: Place) -> bool:
-    """Say whether a place is a folder of stores, not a store."""
-    here = located(place)
-    if isinstance(here, str):
-        return is_folder_at(here)
-    return here.is_dir() and not is_store(here)
-
-
 def _opened(
     places: Sequence[Place], progress: Progress
 ) -> tuple[list[FeatureStore], tuple[str, ...]]:
@@ -277,7 +268,7 @@ def _opened(
     found: dict[str, FeatureStore] = {}
     failures = []
     for place in places:
-        folder = located(place) if _is_folder(place) else None
+        folder = located(place) if is_folder(place) else None
         if folder is None:
             store = open_activations(place)
             if store.where in {each.where for each in found.values()}:

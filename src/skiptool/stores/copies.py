@@ -20,7 +20,7 @@ from weakref import finalize
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.stores.addresses import beside, last_part, parent_of, public
 
-__all__ = ["Copy", "check_absent", "copies_held", "shown"]
+__all__ = ["Copy", "check_absent", "copies_held", "shown", "target_of"]
 
 _URLS: dict[str, str] = {}
 """Folder of each copy that there is, and the URL that it takes the place of, as users see it."""
@@ -122,13 +122,21 @@ def shown(text: str) -> str:
     return text
 
 
-def check_absent(out: Path, *, overwrite: bool) -> None:
-    """Refuse an output that is going to be uploaded to where something is already.
+def target_of(out: Path) -> str | None:
+    """Return the URL that an output is going to be uploaded to, None of one that stays here."""
+    folder = next((each for each in out.parents if str(each) in _TARGETS), None)
+    if folder is None:
+        return None
+    return beside(_TARGETS[str(folder)], out.relative_to(folder).as_posix())
+
+
+def check_absent(url: str, *, overwrite: bool) -> bool:
+    """Refuse to write where something is already; say whether something is going to be replaced.
 
     Parameters
     ----------
-    out : Path
-        Of any output; there is nothing to check of those that stay on this machine.
+    url : str
+        Of an output.
     overwrite : bool
         A file, a store, a model, and what is left of a broken upload may be replaced.
 
@@ -139,12 +147,9 @@ def check_absent(out: Path, *, overwrite: bool) -> None:
     SourceError
         If the host cannot be reached or refuses.
     """
-    folder = next((each for each in out.parents if str(each) in _TARGETS), None)
-    if folder is None:
-        return
     from skiptool.stores.remote import RemoteFolder  # not in front of --help: it imports Zarr
 
-    place = RemoteFolder(beside(_TARGETS[str(folder)], out.relative_to(folder).as_posix()))
+    place = RemoteFolder(url)
     kind = place.kind()
     if kind is not None and not overwrite:
         raise ExistsError(
@@ -155,6 +160,7 @@ def check_absent(out: Path, *, overwrite: bool) -> None:
             f"{place.where}: is a folder with other things in it, and --overwrite replaces stores, "
             "models and overlays only; give another --out, or remove the folder yourself"
         )
+    return kind is not None
 
 
 _OURS = frozenset({"zarr.json", "config.json", "overlays.json", ".uploading"})

@@ -12,10 +12,10 @@ from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import below, last_part, located
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS
-from skiptool.stores.fetching import ZARR, entries_at, fetch_models
+from skiptool.stores.fetching import ZARR, entries_at, fetch_models, is_folder_at
 from skiptool.stores.remote import fetched
 
-__all__ = ["by_numbers", "feature_folder", "is_store", "model_folders"]
+__all__ = ["by_numbers", "feature_folder", "is_folder", "is_store", "model_folders"]
 
 
 def model_folders(places: Sequence[Path | str]) -> list[Path]:
@@ -121,6 +121,20 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
 def _entries_at(url: str) -> Iterator[tuple[str, bool]]:
     """Yield what :func:`_entries` does, of a folder at a URL."""
     return ((path, root is not None) for path, root in entries_at(url) if root in (None, "", *ZARR))
+
+
+def is_folder(place: Path | str) -> bool:
+    """Say whether a path or URL is that of a folder of stores, not of a store or file.
+
+    Raises
+    ------
+    SourceError, ArgumentError
+        If a URL cannot be read.
+    """
+    here = located(place)
+    if isinstance(here, str):
+        return is_folder_at(here)
+    return here.is_dir() and not is_store(here)
 
 
 def is_store(path: Path) -> bool:

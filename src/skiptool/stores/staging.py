@@ -19,7 +19,7 @@ from typing import Final
 
 from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceError
 from skiptool.stores.addresses import check_slashes, is_web, last_part, located, public
-from skiptool.stores.copies import check_absent
+from skiptool.stores.copies import check_absent, target_of
 from skiptool.stores.lock import held, lock_of
 
 __all__ = [
@@ -144,20 +144,34 @@ def check_target(url: str, form: Form, option: str, *, resume: bool = False) -> 
     check_form(url, form, option)
     adds = form is Form.FILLED or (form is Form.STORES and not last_part(url).endswith(".zarr"))
     ours = _plain(url)
-    for given in _INPUTS.get() or ():
-        if isinstance(given, Path):
-            continue
-        theirs = _plain(given)
-        if ours == theirs or ours.startswith(f"{theirs}/"):
+    for given in filter(_is_url, _INPUTS.get() or ()):
+        theirs = _plain(str(given))
+        inside = theirs.endswith(".zarr") and ours.startswith(f"{theirs}/")
+        if inside or (ours == theirs and not adds):
             raise ArgumentError(
-                f"{option} {where}: is an input of this command or lies in one ({public(given)}), "
-                "and no input is written over; give another URL"
+                f"{option} {where}: is an input of this command or lies in one "
+                f"({public(theirs)}), and no input is written over; give another URL"
             )
         if theirs.startswith(f"{ours}/") and not adds:
             raise ArgumentError(
-                f"{option} {where}: holds {public(given)}, an input of this command, and would be "
+                f"{option} {where}: holds {public(theirs)}, an input of this command, and would be "
                 "replaced as a whole; give another URL"
             )
+
+
+def _check_url_spared(url: str) -> None:
+    """Refuse to replace what is there, in an input or in a folder of such."""
+    for given in filter(_is_url, _INPUTS.get() or ()):
+        theirs = _plain(str(given))
+        if f"{_plain(url)}/".startswith(f"{theirs}/"):
+            raise ArgumentError(
+                f"{public(url)}: is a part of {public(theirs)}, an input of this command; give "
+                "another URL"
+            )
+
+
+def _is_url(given: Path | str) -> bool:
+    return isinstance(given, str)
 
 
 def _plain(url: str) -> str:
@@ -283,7 +297,9 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
         raise SourceError(f"{out}: the folder {out.parent} may not be written; choose another")
     if resume:
         return
-    check_absent(out, overwrite=overwrite)
+    url = target_of(out)
+    if url is not None and check_absent(url, overwrite=overwrite):
+        _check_url_spared(url)
     if overwrite:
         _check_replaceable(out)
         return

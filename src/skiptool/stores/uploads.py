@@ -116,7 +116,7 @@ def _check_ready(copy: Copy, form: Form, asked: Mapping[str, Any]) -> None:
     if form is Form.FILLED or (form is Form.STORES and copy.path.suffix != ".zarr"):
         copy.path.mkdir()  # a folder that is there is filled further; its parts are looked for
     else:
-        check_absent(copy.path, overwrite=bool(asked.get("overwrite")))
+        check_absent(copy.url, overwrite=bool(asked.get("overwrite")))
     if not asked.get("dry_run"):
         _try_writing(copy)
 

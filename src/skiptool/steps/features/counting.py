@@ -21,7 +21,7 @@ from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.counts import CountsStore, open_activations, ranges_id
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.layers import FeatureStore
-from skiptool.stores.runs import feature_folder, is_store
+from skiptool.stores.runs import feature_folder, is_folder
 from skiptool.stores.validated import FOLD
 
 __all__ = ["MOST_ROWS", "Counting", "CountsAsked", "Part", "planned_counts"]
@@ -200,7 +200,7 @@ def _given(asked: CountsAsked, place: Place, read: Sequence[Read], together: int
     """Take the ranges of a store, or of those of a folder."""
     here, where = located(place), public(str(place))
     paths: list[Place] = [place]
-    if isinstance(here, Path) and here.is_dir() and not is_store(here):
+    if is_folder(here):
         paths, _ = feature_folder(here)
         if not paths:
             raise FormatError(f"--ranges {where}: holds no feature store; check the path")
