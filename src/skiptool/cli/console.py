@@ -30,6 +30,10 @@ from skiptool.stores.staging import guarded
 __all__ = ["OnceCommand", "command", "exit_code", "open_streams", "show_help"]
 
 
+_GOES_ON = {"study": "; run the same line again to go on where it stopped"}
+"""What to do after an interruption of commands that know no ``--resume``."""
+
+
 def command(function: Callable[..., Outcome]) -> Callable[..., int]:
     """Make a subcommand of a function that calls one step and returns its outcome.
 
@@ -55,7 +59,7 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
         terminal = Terminal(flags["quiet"])
         begun = time.monotonic()
         resumed = "resume" in given and not goes_to_url(name, given)
-        goes_on = "; give --resume to go on where it stopped" if resumed else ""
+        goes_on = "; give --resume to go on where it stopped" if resumed else _GOES_ON.get(name, "")
         try:
             _check(given)
             with terminable(), guarded(words_read(name, given)):

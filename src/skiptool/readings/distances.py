@@ -148,8 +148,8 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
 
 
 def _is_unresolved(row: _Row) -> bool:
-    """Whether nothing was estimated because too few units share values, not for lack of trying."""
-    return row["corrected"] is None and bool(row["unresolved_channels"])
+    """Whether an estimate was tried and none holds, as too few units share values."""
+    return row["corrected"] is None and row["unresolved_channels"] is not None
 
 
 _STATISTICS: Final = ("value", "corrected", "ci_low", "ci_high")

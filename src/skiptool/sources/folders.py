@@ -82,7 +82,12 @@ def pair_folders(
             if called_so is None and mask_pattern is not None:
                 raise SourceError(f"{image}: does not fit --mask-pattern {mask_pattern.text}")
             if not there:
-                raise SourceError(f"{image}: no mask named {called_so}.* in {masks}")
+                hint = (
+                    '; if masks are named otherwise, give --mask-pattern, such as "{}_mask"'
+                    if mask_pattern is None
+                    else ""
+                )
+                raise SourceError(f"{image}: no mask named {called_so}.* in {masks}{hint}")
             relative = composed(image.relative_to(images).as_posix())
             identity = identified(relative, domain, pattern)
         except SourceError as error:

@@ -43,6 +43,9 @@ MEASURED: Final = ("brightness=0.5", "brightness=0.75", "brightness=1.5", "contr
 COLOUR: Final = "saturation=0"
 """The same for images that have colours."""
 
+FEWEST: Final = 5
+"""With fewer subjects of a domain, few comparisons can have a p-value below 0.05."""
+
 MEASURES: Final = ("hellinger", "covariance", "classifier")
 
 _PATIENCE: Final = 20.0
@@ -214,19 +217,57 @@ def _planned(
     tested = store if test is None else open_dataset(test)
     split = None if options.split == "all" else options.split
     held = {name: each for name, each in tested.domains.items() if each.select(split)}
+    if reference not in tested.domains:
+        raise MismatchError(
+            f"{tested.path}: has no domain {reference!r}, which the others are compared with; "
+            "--test needs a dataset that holds the training domain too"
+        )
     if reference not in held:
         raise MismatchError(
             f"{tested.path}: domain {reference!r} has no {options.split} samples to compare the "
             "others with; hold some out, or give --split all"
         )
+    _tell_untested(tested, held, options.split, progress)
     others = tuple(name for name in held if name != reference)
+    _tell_few(held, split, progress)
     aligned = tuple(
         name for name in others if _aligned(held[reference], held[name], split, progress)
     )
+    apart = [name for name in others if name not in aligned]
+    if apart and options.substitute and not options.shifts:
+        progress.warn(
+            f"{', '.join(apart)}: skip connections are not substituted there, as that takes the "
+            f"same samples as in {reference} at the same scale; --shift brightness=0.5 (or another "
+            f"controlled shift) substitutes them within {reference}"
+        )
     shifts = tuple(options.shifts)
     if not others and not shifts:
         shifts = MEASURED if held[reference].channels == 1 else (*MEASURED, COLOUR)
     return _Study(data, test or data, out, reference, others, aligned, shifts, options)
+
+
+def _tell_untested(
+    tested: DatasetStore, held: Mapping[str, Domain], split: str, progress: Progress
+) -> None:
+    """Warn of domains without samples to test on."""
+    for name in tested.domains:
+        if name not in held:
+            progress.warn(
+                f"{tested.path}: domain {name} has no {split} samples, so no network is tested on "
+                "it; give --split all, or extract with --train-domain, which holds out all other "
+                "domains for testing"
+            )
+
+
+def _tell_few(held: Mapping[str, Domain], split: str | None, progress: Progress) -> None:
+    """Warn of domains with too few subjects for an interval of a distance or a test."""
+    for name, domain in held.items():
+        subjects = len({*domain.columns["subject"][domain.select(split)].tolist()})
+        if subjects < FEWEST:
+            progress.warn(
+                f"{name}: {subjects} subject{'s'[: subjects - 1]} to test on; distances between "
+                f"domains take about {FEWEST} subjects of each to be estimated and tested"
+            )
 
 
 def _reference(store: DatasetStore, domain: str | None) -> str:
@@ -254,8 +295,8 @@ def _aligned(reference: Domain, other: Domain, split: str | None, progress: Prog
             if abs(theirs / own - 1) > SAME_SCALE:
                 progress.warn(
                     f"{other.name}: {column} of sample {place[0]} is {theirs:g} and {own:g} in "
-                    f"{reference.name}; skip connections are not substituted between domains of "
-                    "different scale"
+                    f"{reference.name}; bring both to one pixel size (extract wsi --mpp, extract "
+                    "mri --spacing) to substitute skip connections between them"
                 )
                 return False
     return True

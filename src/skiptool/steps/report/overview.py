@@ -73,6 +73,38 @@ def once_trained(inputs: Inputs) -> str:
     )
 
 
+def not_estimated(inputs: Inputs) -> str:
+    """Say that distances without an estimate are left out, which does not mean that they are 0.
+
+    Returns
+    -------
+    str
+        Empty where every comparison of two sets has an estimate at some layer, or none was tried.
+    """
+    names = ("reference_id", "reference", "other_id", "other", "metric", "bins", "range_rule")
+    sizes = ("units_reference", "units_other", "unit")
+    known: dict[tuple[Any, ...], list[bool]] = {}
+    units: dict[tuple[Any, ...], str] = {}
+    for table in inputs.shifts:
+        columns = table.lacking("channel").columns(
+            (*names, *sizes, "corrected", "unresolved_channels")
+        )
+        for *row, corrected, unresolved in zip(*columns.values(), strict=True):
+            if unresolved is not None:
+                key = tuple(row[: len(names)])
+                known.setdefault(key, []).append(corrected is not None)
+                units[key] = f"{row[-3]} and {row[-2]} {row[-1]}s"
+    lacking = [key for key, estimated in known.items() if not any(estimated)]
+    if not lacking:
+        return ""
+    some = "No distance" if len(lacking) == len(known) else f"{len(lacking)} of {len(known)} distances"
+    have = "could" if len(lacking) == len(known) else "could not"
+    return (
+        f"{some} between feature maps {have} be estimated, as {units[lacking[0]]} are too few. "
+        "Figures leave out what could not be estimated; it does not mean that there is no shift."
+    )
+
+
 def _facts(inputs: Inputs) -> dict[str, str]:
     both = _distinct([*inputs.predictions, *inputs.shifts], _BOTH)
     # by themselves: all combinations of these and those are nearly all rows

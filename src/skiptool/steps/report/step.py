@@ -15,7 +15,7 @@ from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_place
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs
-from skiptool.steps.report.overview import once_trained, overview
+from skiptool.steps.report.overview import not_estimated, once_trained, overview
 from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.header import Lineage, Making, lineage
 from skiptool.stores.schemas import REPORT
@@ -82,7 +82,7 @@ def write_report(
     Warns
     -----
     UserWarning
-        If an architecture was trained once only.
+        If an architecture was trained once only, or distances could not be estimated.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def write_report(
         inputs = read_inputs(tables)
         shown = exhibits(inputs, level, seed, forecast=forecast)
         _tell(unmet(inputs, shown, forecast), progress)
-        caution = once_trained(inputs)
+        caution = " ".join(filter(None, (not_estimated(inputs), once_trained(inputs))))
         printed = () if out is not None else printed_tables(shown)
         if numbers is None:
             _caution(caution, progress)
