@@ -18,7 +18,7 @@ FACTS: dict[str, Any] = {
     **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},
     **{"ci_low": None, "ci_high": None, "null_mean": 0.0, "null_high": None, "permutations": 0},
     **{"unit": "image", "units_reference": 8, "units_other": 9, "n_reference": 8, "n_other": 9},
-    **{"reference_split": None, "split": None, "warnings": None},
+    **{"reference_split": None, "split": None, "warnings": None, "unresolved_channels": 0},
 }
 
 BIAS = 0.25

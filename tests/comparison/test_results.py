@@ -186,7 +186,7 @@ def test_unresolved_channels_and_layers_of_them_have_no_interval() -> None:
     estimates = replace(whole.estimates, bins=np.array([1, 1, 1, 1, 4, 4, 4]))
     channels, mean, _ = joined([replace(whole, estimates=estimates)], np.zeros(D, np.bool_))
     assert mean["unresolved_channels"] == 4
-    assert np.isnan([mean["ci_low"], mean["ci_high"]]).all()
+    assert np.isnan([mean["corrected"], mean["ci_low"], mean["ci_high"]]).all()
     for name in ("corrected", "ci_low", "ci_high"):
         assert np.isnan(channels[name]).tolist() == [True] * 4 + [False] * 3
 

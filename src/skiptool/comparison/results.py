@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,6 +181,8 @@ def _estimated(
     channels["unresolved_channels"] = ((estimates.bins < 2) & ~constant).astype(np.float64)
     noise = float(np.mean(noise_of(None if whole is None else whole[np.newaxis], estimates)))
     layer = layer_estimate(estimates, constant, noise)
+    if math.isnan(layer.low):  # most channels are unresolved: they count as 0, which says nothing
+        layer = replace(layer, value=math.nan)
     low_end = layer.low
     if "p_value" in mean and not mean["p_value"] <= ALPHA and not math.isnan(low_end):
         low_end = 0.0

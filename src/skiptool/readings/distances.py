@@ -36,7 +36,7 @@ LAYER_COLUMNS: Final = (
     *("value", "corrected", "ci_low", "ci_high"),
     *("transmission", "transmission_low", "transmission_high"),
     *("null_mean", "null_high", "permutations", "unit", "units_reference", "units_other"),
-    *("n_reference", "n_other", "reference_split", "split", "warnings"),
+    *("n_reference", "n_other", "unresolved_channels", "reference_split", "split", "warnings"),
 )
 """Columns that are read of the rows of layers, whose channel is null."""
 
@@ -66,14 +66,16 @@ def read_distances(
     list of Compared
         In the order of first appearance. What was measured twice, in two tables or of one store
         under two names, counts once. Distances are the estimates, corrected for the bias of
-        finite samples; where a table has none (metrics without statistics), the plain values.
+        finite samples; where a table has none (metrics without statistics), the plain values. NaN
+        where too few units share values to estimate a layer.
     """
     arrays = _channels(channels)
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], _Row]] = {}
     names = list(layers)
     for values in zip(*layers.values(), strict=True):
         row = dict(zip(names, values, strict=True))
-        row["channels"] = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), _NO_CHANNELS)
+        known = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), _NO_CHANNELS)
+        row["channels"] = _NO_CHANNELS if _is_unresolved(row) else known
         # of what others made no more is known than which two sets were compared
         stores = () if row["shift"] is not None else (row["reference"], row["other"], *_pair(row))
         key = (*(row[name] for name in _COMPARED), *stores)
@@ -124,7 +126,7 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
     found = []
     for layer in in_data_flow(by_layer):
         plain, means, lows, highs = (columns[layer][name] for name in _STATISTICS)
-        if np.isnan(means).all():
+        if np.isnan(means).all() and not any(map(_is_unresolved, by_layer[layer])):
             means = plain
         nulls = _without_shift(columns[layer], str(rows[0]["metric"]))
         share = averaged(*(columns[layer][name] for name in _SHARES))
@@ -143,6 +145,11 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
         *(first["arch"], first["encoder"], first["pruning"] or ""),
         *(tuple(trainings.values()), int(first["n_other"]), tuple(found)),
     )
+
+
+def _is_unresolved(row: _Row) -> bool:
+    """Whether nothing was estimated because too few units share values, not for lack of trying."""
+    return row["corrected"] is None and bool(row["unresolved_channels"])
 
 
 _STATISTICS: Final = ("value", "corrected", "ci_low", "ci_high")

@@ -248,7 +248,7 @@ def _overlays(path: Path) -> Findings:
 
 def _table(path: Path) -> Findings:
     kind = table_kind(path)
-    check_extent(path)
+    check_extent(path, table_is_whole(path))
     found = {
         f"column {name}": _reason(path, _read_column, path, name)
         for name in pq.read_schema(path).names

@@ -115,9 +115,9 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
     _, header = _read_header(path)
     parsed = parse_lineage(header, str(path), kind)
     try:
-        data = _read(path, kind)
-        found = MetricTable(path, parsed, _typed(data, kind, path), _failures(header))
         whole = table_is_whole(path)
+        data = _read(path, kind, whole)
+        found = MetricTable(path, parsed, _typed(data, kind, path), _failures(header))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FormatError(
             f"{path}: cannot be read ({_told(error)}); the file is damaged, make it again"
@@ -127,8 +127,15 @@ def open_table(path: Path, kind: Kind) -> MetricTable:
     return found
 
 
-def check_extent(path: Path) -> None:
+def check_extent(path: Path, whole: bool | None) -> None:
     """Refuse a Parquet file that says it holds more than is read, before anything is.
+
+    Parameters
+    ----------
+    path : Path
+    whole : bool or None
+        Whether it is as written (:func:`skiptool.stores.seal.table_is_whole`). If it is not, only
+        its row groups are asked: Arrow ends the process over a damaged entry of a column.
 
     Raises
     ------
@@ -141,10 +148,12 @@ def check_extent(path: Path) -> None:
             f"{path}: says that it holds {metadata.num_rows:,} rows, at most {MOST_ROWS:,} are "
             "read; give the parts of the study as tables of their own"
         )
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
     pages = sum(
-        metadata.row_group(group).column(column).total_uncompressed_size
-        for group in range(metadata.num_row_groups)
-        for column in range(metadata.num_columns)
+        group.total_byte_size
+        if whole is False
+        else sum(group.column(n).total_uncompressed_size for n in range(metadata.num_columns))
+        for group in groups
     )
     if pages > MOST_BYTES:
         raise FormatError(
@@ -153,9 +162,9 @@ def check_extent(path: Path) -> None:
         )
 
 
-def _read(path: Path, kind: Kind) -> pa.Table:
+def _read(path: Path, kind: Kind, whole: bool | None) -> pa.Table:
     """Read all columns, texts of ours as a dictionary at first; see the module's docstring."""
-    check_extent(path)
+    check_extent(path, whole)
     schema = pq.read_schema(path)
     for name, known in SCHEMAS[kind].items():
         place = schema.get_field_index(name)
