@@ -106,7 +106,7 @@ def fetch_models(url: str) -> list[Path]:
     SourceError
         If the host cannot be reached or refuses, or the copy does not fit on the disk.
     """
-    folder, copy = RemoteFolder(url), Copy(url)
+    folder = RemoteFolder(url)
     root = root_of(folder)
     if root is None and not folder.lists:
         raise FormatError(
@@ -118,6 +118,7 @@ def fetch_models(url: str) -> list[Path]:
         raise FormatError(
             f"{folder.where}: no model folder, and none is below it; check the address"
         )
+    copy = Copy(url)
     for name in names:
         files = [f"{name}/{each}".lstrip("/") for each in (CONFIG, WEIGHTS)]
         _fetch(folder, files, copy.path, SILENT)
