@@ -168,7 +168,22 @@ def test_other_places_or_another_scale_are_not_substituted(tmp_path: Path) -> No
     heard = Heard()
     planned = study._planned(path, tmp_path / "s", None, None, Options(), heard)
     assert (planned.others, planned.aligned) == (("b", "c"), ())
-    assert "mpp of sample test0 is 0.75 and 0.5 in a" in heard.lines[0]
+    assert any("mpp of sample test0 is 0.75 and 0.5 in a" in line for line in heard.lines)
+    assert any("b, c: skip connections are not substituted there" in line for line in heard.lines)
+    assert any("b: 3 subjects to test on" in line for line in heard.lines)
+
+
+def test_domains_that_are_not_tested_are_told(data: Path, tmp_path: Path) -> None:
+    path, heard = tmp_path / "d.zarr", Heard()
+    own = [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST)]
+    write_dataset(path, [*own, *pictures("b", 4, Split.TRAIN)])
+    planned = study._planned(path, tmp_path / "s", "a", None, Options(), heard)
+    assert planned.others == ()
+    assert any("domain b has no test samples" in line for line in heard.lines)
+    alone = tmp_path / "b.zarr"
+    write_dataset(alone, pictures("b", 4, Split.TEST))
+    with pytest.raises(MismatchError, match="has no domain 'a', which the others"):
+        ask(data, tmp_path / "t", test=alone)
 
 
 @pytest.mark.slow

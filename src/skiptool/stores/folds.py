@@ -70,14 +70,14 @@ class TrainingFolds:
         held = self.fold == fold
         train = np.flatnonzero((self.fold >= 0) & ~held)
         validation = np.flatnonzero(held & (self.draw == 0))
-        subjects = {*self.domain.columns["subject"][self.fold >= 0].tolist()}
-        if len(subjects) < 2:
-            raise ArgumentError(
-                f"{self.store.path}: domain {self.domain.name} has {len(subjects)} training "
-                "subject, and training takes at least two: one to train on, one to validate on; "
-                "extract more subjects"
-            )
         if fold < 0 or not train.size or not held.any():
+            subjects = {*self.domain.columns["subject"][self.fold >= 0].tolist()}
+            if len(subjects) < 2:
+                raise ArgumentError(
+                    f"{self.store.path}: domain {self.domain.name} has {len(subjects)} training "
+                    "subject, and training takes at least two: one to train on, one to validate "
+                    "on; extract more subjects"
+                )
             raise ArgumentError(
                 f"--fold {fold}: nothing to train or to validate on; the folds of "
                 f"{self.store.path}, domain {self.domain.name}, are {self.numbers}"

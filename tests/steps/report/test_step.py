@@ -7,11 +7,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from skiptool.errors import ExistsError, FormatError, SourceError
 from skiptool.names import PictureFormat, Precision
+from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.predict.step import predict_dataset
 from skiptool.steps.report.step import write_report
 from small_models import sibling
@@ -165,3 +167,17 @@ def test_ensembles_are_drawn_apart_from_their_folds(
     assert "baseline, ensemble" in text
     assert "Ensemble: the mean of the class probabilities" in text
     assert "14,328,354" in text  # an ensemble does not replace the parameters of one network
+
+
+def test_distances_that_cannot_be_estimated_are_no_zeros(tmp_path: Path) -> None:
+    """Two against four images, far apart: nothing is estimated, and the page says so."""
+    rng = np.random.default_rng(3)
+    for name, images, level in (("x", 2, 0), ("y", 4, 2)):
+        np.save(tmp_path / f"{name}.npy", rng.normal(level, 1, (images, 8, 16)).astype("float32"))
+    measure_shift(tmp_path / "x.npy", tmp_path / "y.npy", tmp_path / "s.parquet")
+    with pytest.warns(UserWarning, match="No distance between feature maps could be estimated"):
+        write_report([tmp_path / "s.parquet"], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "2 and 4 images are too few" in page
+    rows = pq.read_table(tmp_path / "r-numbers.parquet").to_pylist()
+    assert [row for row in rows if row["quantity"] == "distance" and row["value"] is not None] == []

@@ -13,7 +13,7 @@ from skiptool.stores.tables import MetricTable
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown
 
-__all__ = ["once_trained", "overview"]
+__all__ = ["not_estimated", "once_trained", "overview"]
 
 _TOLD = ("substitution", "paired", "beyond", "rank-correlation", "forecast-by-layer", "forecast")
 """Topics whose first two sentences are an outcome, and what limits it."""
@@ -97,10 +97,11 @@ def not_estimated(inputs: Inputs) -> str:
     lacking = [key for key, estimated in known.items() if not any(estimated)]
     if not lacking:
         return ""
-    some = "No distance" if len(lacking) == len(known) else f"{len(lacking)} of {len(known)} distances"
-    have = "could" if len(lacking) == len(known) else "could not"
+    every = len(lacking) == len(known)
+    some = "No distance" if every else f"{len(lacking)} of {len(known)} distances"
     return (
-        f"{some} between feature maps {have} be estimated, as {units[lacking[0]]} are too few. "
+        f"{some} between feature maps could {'' if every else 'not '}be estimated, as "
+        f"{units[lacking[0]]} are too few. "
         "Figures leave out what could not be estimated; it does not mean that there is no shift."
     )
 
