@@ -13,6 +13,11 @@ from types import SimpleNamespace
 from typing import Final
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("default", max_examples=40, deadline=None)
+settings.register_profile("thorough", max_examples=400, deadline=None)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -122,7 +122,7 @@ COMMANDS: Mapping[str, Command] = {
         resumes=False,
     ),
 }
-CHEAP = ("synth", "extract images", "extract mri", "hellinger")
+CHEAP = ("synth", "extract mri", "hellinger")
 
 
 @dataclass(frozen=True, slots=True)

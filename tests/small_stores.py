@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
+import zarr
 
 from skiptool.names import Split
 from skiptool.records import Sample
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.header import Making
+from skiptool.stores.seal import seal_store
+from skiptool.stores.zarrs import create_array
 
 CLASSES = ("background", "cell", "debris")
 
@@ -108,6 +113,32 @@ def flip(file: Path, position: int = -9) -> None:
     data = bytearray(file.read_bytes())
     data[max(position, -len(data))] ^= 1
     file.write_bytes(bytes(data))
+
+
+def spoil_chunk(shard: Path, number: int, chunks: int = 2, *, lost: bool = False) -> None:
+    """Turn one bit of a chunk of a shard round, or strike it from the index."""
+    data = bytearray(shard.read_bytes())
+    start = len(data) - 16 * chunks - 4
+    index = np.frombuffer(data[start:-4], "<u8").copy()
+    if lost:
+        index[2 * number : 2 * number + 2] = 2**64 - 1
+        data[start:-4] = index.tobytes()
+        data[-4:] = struct.pack("<I", google_crc32c.value(index.tobytes()))
+    else:
+        data[int(index[2 * number]) + 20] ^= 1
+    shard.write_bytes(bytes(data))
+
+
+def unshard(path: Path) -> Path:
+    """Turn a feature store into one of version 0.1: a file for each chunk."""
+    root = zarr.open_group(path, mode="r+")
+    for name, array in list(root.members(max_depth=None)):
+        if isinstance(array, zarr.Array) and array.shards is not None:
+            values, axes = array[:], array.metadata.dimension_names
+            how = {"chunk": array.chunks[0], "axes": axes}
+            create_array(root, name, values.shape, str(values.dtype), **how)[:] = values
+    seal_store(path)
+    return path
 
 
 def set_json(file: Path, **values: object) -> None:

@@ -225,6 +225,7 @@ class Kind(StrEnum):
 
     DATASET = "dataset"
     FEATURES = "features"
+    COUNTS = "counts"
     MODEL = "model"
     HISTORY = "history"
     PREDICTIONS = "predictions"

@@ -532,9 +532,9 @@ class Outcome:
 
     Attributes
     ----------
-    outputs : tuple of Path
-        The main artifacts, in the order of their making.
-    side_outputs : tuple of Path
+    outputs : tuple of Path or str
+        The main artifacts, in the order of their making; text is a URL.
+    side_outputs : tuple of Path or str
         Exports, masks, figures.
     summary : mapping
         Numbers for people and for ``--json``; JSON types only.
@@ -548,8 +548,8 @@ class Outcome:
         Nothing is printed: another process of the same work does that.
     """
 
-    outputs: tuple[Path, ...] = ()
-    side_outputs: tuple[Path, ...] = ()
+    outputs: tuple[Path | str, ...] = ()
+    side_outputs: tuple[Path | str, ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()

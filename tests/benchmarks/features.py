@@ -70,7 +70,7 @@ def main() -> None:
         network.save_pretrained(model)
 
         step = len(next(forward_batches(reader.read_many(chunks[0])[0], "cpu")))
-        how = {"split": "all", "device": "cpu", "overwrite": True}
+        how = {"split": "all", "device": "cpu", "overwrite": True, "normalise": "none"}
         runs: dict[str, Callable[[], object]] = {
             f"forward, batches of {CHUNK}": lambda: forward(network, batches, CHUNK),
             f"forward, batches of {step}": lambda: forward(network, batches, step),

@@ -82,7 +82,13 @@ IN_EPOCH: dict[str, tuple[int, Act, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", IN_EPOCH)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("memory", "terminated") else pytest.mark.slow)
+        for name in IN_EPOCH
+    ],
+)
 def test_a_fault_in_the_second_epoch(
     name: str,
     run: Run,
@@ -147,7 +153,7 @@ def check_train(
     assert one.equals(two)
 
 
-@pytest.mark.parametrize("size", [0, 1_000_000])
+@pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 1_000_000])
 def test_no_space_for_the_checkpoint(
     size: int,
     run: Run,

@@ -91,3 +91,61 @@ def test_command_of_a_store_makes_it_again(
     assert run(*words).code == 0
     again, first = open_features(tmp_path / "again.zarr"), open_features(experiment.dark_pruned)
     assert again.lineage.id == first.lineage.id
+
+
+def test_counts_in_place_of_activations(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From counting to a table of distances; every later command knows what the stores are."""
+    monkeypatch.chdir(tmp_path)
+    words = ("features", experiment.baseline, "--data", experiment.data, "--layers", "enc1,head")
+    counted = (*words, "--counts", "--bins", "20", "--pool-images", "2")
+    found = run(*counted, "--shift", "original", "--shift", "brightness=0.5", "-o", "c")
+    names = [
+        f"c/resnet18-L0-fold0_synthetic_{shift}.zarr" for shift in ("original", "brightness-0.5")
+    ]
+    assert (found.code, found.lines) == (0, names)
+    assert "synthetic: 5 images in 3 rows of up to 2 images" in found.err
+    later = run(*words, "--counts", "--ranges", "c", "--shift", "contrast=2", "-o", "c")
+    assert later.code == 0
+    table = run("hellinger", "c", "--bins", "20", "-o", "t.parquet", "--quiet")
+    assert (table.code, table.lines[0]) == (0, "t.parquet")
+    told = run("hellinger", "c", "--bins", "20", "-o", "u.parquet")
+    assert told.err.count("counts have the range of their reference") == 1
+    assert "no p-value below 0.05 is possible with 3 and 3 pairs" in told.err
+    wrong = run("hellinger", "c")
+    assert wrong.code == 2
+    assert "holds counts in 20 bins; give --bins 20" in wrong.line()
+    info = run("info", "c", "--check", "--json")
+    assert [entry["kind"] for entry in info.json["summary"].values()] == ["counts"] * 3
+    again = run(*counted[:-1], "1", "-o", "c", "--resume")
+    assert (again.code, "pool_images was 2, now 1" in again.line()) == (4, True)
+    assert run(*words, "--bins", "20", "-o", "f").code == 2
+    page = run("report", names[0], "-o", "r.html")
+    assert (page.code, "of kind counts, which has no figure" in page.line()) == (1, True)
+
+
+def test_the_command_in_a_counts_store_makes_it_again(
+    run: Run,
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("features", experiment.baseline, "--data", experiment.data, "--layers", "head")
+    run(*words, "--counts", "--shift", "brightness=0.5", "-o", "c.zarr")
+    first = contents(tmp_path / "c.zarr")
+    command = shlex.split(run("info", "--command", "c.zarr").lines[0])
+    assert run(*command[1:], "--overwrite").code == 0
+    assert contents(tmp_path / "c.zarr") == first
+
+
+def test_the_store_whose_ranges_are_taken_is_not_written_over(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("features", experiment.baseline, "--data", experiment.data, "--layers", "head")
+    assert run(*words, "--counts", "-o", "c.zarr").code == 0
+    found = run(*words, "--counts", "--ranges", "c.zarr", "-o", "c.zarr", "--overwrite")
+    assert (found.code, "is an input of this command" in found.line()) == (2, True)

@@ -97,7 +97,13 @@ MORE: tuple[tuple[str, ...], ...] = (
 )
 
 
-@pytest.mark.parametrize("more", MORE, ids=" ".join)
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(each, marks=pytest.mark.slow if 0 < place < 4 else (), id=" ".join(each))
+        for place, each in enumerate(MORE)
+    ],
+)
 def test_command_of_a_table_makes_it_again(
     more: tuple[str, ...], run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skiptool.cli.inputs import one_path, paths, places, stdin_text
+from skiptool.cli.inputs import one_place, places, stdin_text
 from skiptool.errors import ArgumentError
 
 
@@ -21,15 +21,15 @@ class Terminal(io.StringIO):
 
 
 def test_words_are_paths() -> None:
-    assert paths(["a", "b/", "c d"]) == [Path("a"), Path("b"), Path("c d")]
+    assert places(["a", "b/", "c d"]) == [Path("a"), Path("b"), Path("c d")]
     with pytest.raises(ArgumentError, match="empty path"):
-        paths(["a", ""])
+        places(["a", ""])
 
 
 def test_dash_stands_for_the_lines_of_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n\n  \nruns/ä\r\nlast "))
     expected = [Path("first"), Path("a b"), Path("runs/ä"), Path("last "), Path("z")]
-    assert paths(["first", "-", "z"]) == expected
+    assert places(["first", "-", "z"]) == expected
 
 
 def test_places_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,31 +42,41 @@ def test_places_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("word", "shown"),
     [
-        ("s3://bucket/deep/f.zarr/", "s3://.../f.zarr: only hellinger, report and info read URLs"),
-        ("https://me:secret@host/f.zarr?key=secret/x", "https://.../f.zarr: only"),
-        ("https://me:secret@host", "https://.../host: only"),
+        ("s3:/bucket/deep/f.zarr/", "s3:/.../f.zarr: a URL has two slashes"),
+        ("https:/me:secret@host/f.zarr?key=secret/x", "https:/.../f.zarr: a URL has two slashes"),
+        ("https:/me:secret@host", "https:/.../host: a URL has two slashes"),
     ],
 )
-def test_paths_are_no_urls_and_tell_no_secrets(
-    url: str, shown: str, monkeypatch: pytest.MonkeyPatch
+def test_urls_that_have_lost_a_slash_are_told_without_secrets(
+    word: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ArgumentError) as caught:
-        paths(["a", url])
+        places(["a", word])
     assert str(caught.value).startswith(shown)
     assert "secret" not in str(caught.value)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}\n"))
-    with pytest.raises(ArgumentError, match="copy it here first"):
-        one_path("-", "dataset store")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{word}\n"))
+    with pytest.raises(ArgumentError, match="two slashes"):
+        one_place("-", "dataset store")
 
 
-def test_one_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_may_be_urls_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [tmp_path / "a.zarr"]
+    for start in ("file://", "file://localhost", "file:"):
+        assert places([f"{start}{tmp_path}/a.zarr"]) == expected
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:").mkdir()
+    (tmp_path / "s3:" / "f.zarr").touch()
+    assert places(["s3:/f.zarr"]) == [Path("s3:/f.zarr")]  # it is there, whatever it looks like
+
+
+def test_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("s.zarr\n"))
-    assert one_path("-", "dataset store") == Path("s.zarr")
+    assert one_place("-", "dataset store") == Path("s.zarr")
     monkeypatch.setattr(sys, "stdin", io.StringIO("a\nb\n"))
     with pytest.raises(ArgumentError, match="2 paths, expected one dataset store"):
-        one_path("-", "dataset store")
+        one_place("-", "dataset store")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +96,7 @@ def test_stdin_that_names_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
     with pytest.raises(ArgumentError, match=reason):
-        paths(["-"])
+        places(["-"])
 
 
 def test_text_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def test_whole_experiment_in_one_pipe(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
-@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("debug", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_logs_of_libraries_are_not_shown(debug: bool) -> None:
     script = (
         "import logging, sys; from skiptool.cli import main; code = main(sys.argv[1:]); "

@@ -96,6 +96,7 @@ def test_empty_stdin(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_forecast_is_made_where_it_is_asked_for(
     run: Run, study: list[Path], experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from skiptool.comparison.units import (
     Units,
     drawn_vectors,
     equal_draw,
+    equal_rows,
     least_p_value,
     paired_units,
     repeats,
@@ -285,6 +286,69 @@ def test_sizes_are_lowered_to_quantiles_of_the_other_set() -> None:
     assert draw.reference.sizes.tolist() == [4, 1, 4, 2]
     # Ranks 0.25 and 0.75 of four are the second and the last.
     assert draw.other.sizes.tolist() == [4, 2]
+
+
+def pooled(sizes: list[int], together: int) -> Units:
+    """Units of so many images, in rows of so many each, the last one shorter."""
+    rows = [[min(together, size - at) for at in range(0, size, together)] for size in sizes]
+    held = [each for row in rows for each in row]
+    first = np.cumsum([0, *(len(row) for row in rows[:-1])])
+    return Units(np.arange(len(held)), first, np.array(held))
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8),
+    together=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    paired=st.booleans(),
+    seed=SEEDS,
+)
+def test_rows_are_tested_that_hold_equally_many_images(
+    sizes: list[tuple[int, int]], together: tuple[int, int], paired: bool, seed: int
+) -> None:
+    own = [[pair[side] for pair in sizes] for side in (0, 1)]
+    units = [pooled(*each) for each in zip(own, together, strict=True)]
+    found = equal_rows(*units, paired=paired)
+    most = [int(each.held.max()) for each in units]
+    if own[0] == own[1] if paired else sorted(own[0]) == sorted(own[1]):
+        assert found is not None
+        assert (found.reference, found.other) == tuple(units)
+        return
+    whole = [
+        [min(a // most[0], b // most[1]) if paired else size // most[side] for size, (a, b) in each]
+        for side, each in enumerate(zip(column, sizes, strict=True) for column in own)
+    ]
+    if most[0] != most[1] or not any(whole[0]):
+        assert found is None
+        return
+    assert found is not None
+    for tested, unit, kept in zip((found.reference, found.other), units, whole, strict=True):
+        assert set(tested.held.tolist()) == set(most)
+        # Units that have a full row (in both sets, where they are pairs) stay with all of these.
+        full = [
+            [row for row in rows if unit.held[row] == most[0]]
+            for rows, rest in zip(members(unit), kept, strict=True)
+            if rest
+        ]
+        assert members(tested) == full
+    draw = equal_draw(found.reference, found.other, paired=paired, rng=np.random.default_rng(seed))
+    if paired and draw is not None:
+        assert draw.reference.sizes.tolist() == [rows for rows in whole[0] if rows]
+        assert draw.other.sizes.tolist() == draw.reference.sizes.tolist()
+
+
+def test_rows_of_one_image_are_images() -> None:
+    units = sized(3, 1), sized(2, 2)
+    found = equal_rows(*units, paired=False)
+    assert found is not None
+    assert (found.reference, found.other) == units
+
+
+def test_units_of_rows_count_their_images() -> None:
+    units = pooled([5, 3, 6], 3)
+    assert (units.sizes.tolist(), units.images.tolist()) == ([2, 1, 2], [5, 3, 6])
+    assert not units.equal
+    assert pooled([3, 3], 3).equal
+    assert pooled([4, 4], 3).equal
 
 
 def test_every_image_is_drawn_as_often() -> None:

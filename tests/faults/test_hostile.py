@@ -517,9 +517,22 @@ def swollen(place: Path, ready: SimpleNamespace) -> Words:
 
     store = copied(ready.plain, place)
     file = store / "layers/enc2/c/0/0/0"
-    content = bytearray(file.read_bytes()[:-4])
-    content[4:8] = struct.pack("<I", 2**31 - 100)
-    file.write_bytes(bytes(content) + struct.pack("<I", google_crc32c.value(bytes(content))))
+    content, index = file.read_bytes()[:-20], file.read_bytes()[-20:]  # of one chunk
+    chunk = bytearray(content[:-4])
+    chunk[4:8] = struct.pack("<I", 2**31 - 100)
+    check = struct.pack("<I", google_crc32c.value(bytes(chunk)))
+    file.write_bytes(bytes(chunk) + check + index)
+    return ("hellinger", store, ready.dark, "-o", "new.parquet")
+
+
+def long_chunk(place: Path, ready: SimpleNamespace) -> Words:
+    import google_crc32c
+
+    store = copied(ready.plain, place)
+    file = store / "layers/enc2/c/0/0/0"
+    index = struct.pack("<2Q", 0, 2**60)
+    check = struct.pack("<I", google_crc32c.value(index))
+    file.write_bytes(file.read_bytes()[:-20] + index + check)
     return ("hellinger", store, ready.dark, "-o", "new.parquet")
 
 
@@ -609,6 +622,7 @@ SIZES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
     "foreign features of 10^15 channels": (foreign((4, 10**15), (4, 10**15)), (1,), ("zarr",)),
     "foreign features in 10^15 chunks": (foreign((10**15, 2), (4, 2)), (1,), ("zarr",)),
     "a chunk that says it holds 2 GB": (swollen, (1,), ("plain.zarr", "enc2")),
+    "an index that says a chunk has 2^60 bytes": (long_chunk, (1,), ("plain.zarr", "enc2")),
     "a column that says it holds 2^32 strings": (many_strings, (1,), ("plain.zarr",)),
     "an array of 10^15 elements": (npy(lambda _: header_of("(10**15, 3)")), (1,), ("x.npy",)),
     "an array of 10^15 numbers": (npy(lambda _: header_of(f"({10**15}, 3)")), (1,), ("x.npy",)),

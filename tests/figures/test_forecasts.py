@@ -144,10 +144,15 @@ def test_in_words_which_layer_forecasts_best() -> None:
     assert nothing == "resnet18: distance or loss of IoU is the same under all shifts."
 
 
-def test_a_correlation_without_an_interval_is_no_sentence(labels: Check) -> None:
+def test_a_correlation_without_an_interval_says_why(labels: Check) -> None:
     """Of five points in perfect order a page must not say 1.00 [1.00, 1.00]."""
     shown = forecasts(*sweep(shifts=SHIFTS[:5]))
-    assert [each.sentences() for each in shown] == [(), ()]
+    (told,) = shown[0].sentences()
+    assert told.startswith("resnet18: the greatest rank correlation is at ")
+    assert told.endswith("; 5 shifts are too few for an interval (at least 9).")
+    assert shown[1].sentences() == ()
+    (perfect,) = made_up((1.0, math.nan, math.nan)).sentences()
+    assert "ρ = 1.00; in a perfect order, of which resampling gives no interval." in perfect
     for each in shown:
         figure = each.draw()
         assert figure is not None

@@ -72,6 +72,30 @@ def page() -> str:
     )
 
 
+def test_captions_lead_to_the_commands_behind_them() -> None:
+    """The first three files of the kinds that an exhibit was made from, and how many more."""
+    origins = [
+        Origin(f"{kind} {n} {EVIL}", kind, "a1", f"skiptool {kind} {n}", "0.2.0", "2026-11-22")
+        for kind, number in (("report", 1), ("shift", 5), ("predictions", 1))
+        for n in range(number)
+    ]
+    parts = [
+        Exhibit("c", None, COUNTS, kinds=kinds)
+        for kinds in (("shift",), ("shift", "predictions"), ("masks",), ())
+    ]
+    found = Reader(render_page("t", [Section("a", "A", (), tuple(parts))], origins))
+    links = [attrs["href"] for tag, attrs in found.tags if tag == "a"]
+    first = ["#how-2", "#how-3", "#how-4", "#how"]
+    assert links == ["#a", "#how", *first, *first]
+    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert [each for each in ids if each and each.startswith("how-")] == [
+        f"how-{n}" for n in range(1, 8)
+    ]
+    assert [text for text in found.within("a") if "more" in text] == ["2 more", "3 more"]
+    with pytest.raises(ArgumentError, match="how-2"):
+        render_page("t", [Section("how-2", "A")], [])
+
+
 def test_tags_are_balanced_and_ids_are_unique() -> None:
     ids = [attrs["id"] for _, attrs in Reader(page()).tags if "id" in attrs]
     assert len(ids) == len(set(ids))

@@ -155,17 +155,14 @@ def test_save_names_the_formats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "backend"),
     [
-        ("skiptool.steps.predict.step", INLINE),
+        pytest.param("skiptool.steps.predict.step", INLINE, marks=pytest.mark.slow),
         *(
             ("skiptool.figures.page", backend)
             for backend in (
                 INLINE,
                 "nonsense",
-                "module://",
                 "qtagg",
-                "TkAgg",
                 "",
-                "agg",
                 "module://mine",
             )
         ),

@@ -47,6 +47,7 @@ def test_without_room_in_shared_memory_batches_come_through_pipes(readers: Modul
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_with_room_nothing_is_said(readers: ModuleType) -> None:
     lines: list[str] = []
     loader = training_batches(readers.Squares(8), 4, seed=3, workers=1)

@@ -144,7 +144,16 @@ def test_pictures_that_cannot_serve_are_refused(tmp_path: Path) -> None:
         cut_templates(*smear(tmp_path, FREE[:1]))
 
 
-@pytest.mark.parametrize(("name", "cells"), [("1f8f", 1), ("1fdf", 2), ("2bed", 2), ("3270", 1)])
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        *(("1f8f", 1), pytest.param("1fdf", 2, marks=pytest.mark.slow)),
+        *(
+            pytest.param(name, cells, marks=pytest.mark.slow)
+            for name, cells in (("2bed", 2), ("3270", 1))
+        ),
+    ],
+)
 def test_every_real_picture_gives_templates(shared_data: Path, name: str, cells: int) -> None:
     folder = shared_data / "bbbc041"
     picture = next((folder / "images").glob(f"{name}*.png"))

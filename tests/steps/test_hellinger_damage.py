@@ -91,7 +91,7 @@ def test_stored_ranges_that_are_not_finite(value: float, stores: SimpleNamespace
 
 
 def chunk(store: Path) -> Path:
-    return store / "layers" / "enc1" / "c" / "1" / "0" / "0"
+    return store / "layers" / "enc1" / "c" / "0" / "0" / "0"
 
 
 def truncate(store: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 import skiptool
-from skiptool.errors import FormatError
+from remote_hosts import in_memory
+from skiptool.errors import ArgumentError, FormatError
 
 
 def test_baseline_is_smps_own_network(experiment: SimpleNamespace) -> None:
@@ -44,3 +45,16 @@ def test_folder_saved_by_smp_is_a_model(tmp_path: Path) -> None:
 def test_no_model_there(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no model folder"):
         skiptool.load_model(tmp_path / "gone")
+
+
+def test_a_model_elsewhere(experiment: SimpleNamespace) -> None:
+    pytest.importorskip("fsspec", reason="remote models need fsspec (extra remote)")
+    with in_memory() as files:
+        for name in ("config.json", "model.safetensors"):
+            for folder in ("/runs/a", "/runs/b"):
+                files.put(str(experiment.pruned / name), f"{folder}/{name}")
+        network = skiptool.load_model("memory://runs/a")
+        expected = skiptool.load_model(experiment.pruned).state_dict()
+        assert all((network.state_dict()[name] == each).all() for name, each in expected.items())
+        with pytest.raises(ArgumentError, match="memory://runs: 2 models are below it"):
+            skiptool.load_model("memory://runs")

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from heard import Heard
+from remote_hosts import serving
 from skiptool.cli import main
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
 from skiptool.names import Split
@@ -72,7 +75,7 @@ def columns(path: Path, names: list[str]) -> dict[str, list[Any]]:
     return pq.read_table(path, columns=names).to_pydict()
 
 
-def ask(data: Path, out: Path, **more: Any) -> Any:  # noqa: ANN401
+def ask(data: Path | str, out: Path | str, **more: Any) -> Any:  # noqa: ANN401
     how = {"train": TRAIN, "permutations": 9, **more.pop("options", {})}
     return run_study(data, out, options=Options(**how), **more)
 
@@ -154,9 +157,7 @@ def test_networks_of_others_are_used_with_their_normalisation(
         ask(data, tmp_path / "t", options=options)
 
 
-def test_other_places_or_another_scale_are_not_substituted(
-    tmp_path: Path, called: list[list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_places_or_another_scale_are_not_substituted(tmp_path: Path) -> None:
     path = tmp_path / "d.zarr"
     coarse = [replace(p, columns={"mpp": 0.75}) for p in pictures("c", 4, Split.TEST)]
     others = pictures("b", 3, Split.TEST)
@@ -164,12 +165,13 @@ def test_other_places_or_another_scale_are_not_substituted(
         path,
         [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST), *others, *coarse],
     )
-    ask(path, tmp_path / "s")
-    assert [words[0] for words in called].count("predict") == 1
-    rows = columns(next((tmp_path / "s").glob("shift-*.parquet")), ["domain"])
-    assert set(rows["domain"]) == {"b", "c"}
+    heard = Heard()
+    planned = study._planned(path, tmp_path / "s", None, None, Options(), heard)
+    assert (planned.others, planned.aligned) == (("b", "c"), ())
+    assert "mpp of sample test0 is 0.75 and 0.5 in a" in heard.lines[0]
 
 
+@pytest.mark.slow
 def test_one_domain_of_two_shows_the_same_places(tmp_path: Path, called: list[list[str]]) -> None:
     path = tmp_path / "d.zarr"
     strangers = [replace(p, subject=f"c{p.subject}") for p in pictures("c", 4, Split.TEST)]
@@ -222,3 +224,22 @@ def test_as_processes_from_the_command_line(
     out, err = capfd.readouterr()
     assert out == f"{tmp_path / 's' / 'report.html'}\n"
     assert "$ skiptool train" in err
+
+
+def test_data_elsewhere(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps read them from there, with the password, which is nowhere to be read."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
+    words: list[str] = []
+    lines: list[str] = []
+    monkeypatch.setattr(study, "_call", lambda each: (1, words.extend(each) or ""))
+    progress: Any = SimpleNamespace(say=lines.append, warn=lines.append, quiet=False)
+    with serving(data.parent) as web:
+        url = f"{web.host.replace('//', '//me:secret@')}/two.zarr?sig=secret"
+        with pytest.raises(SkiptoolError, match="'skiptool train' ended with exit code 1"):
+            ask(url, tmp_path / "s", train_domain="a", progress=progress)
+        assert words[:2] == ["train", url]
+        for text in ((tmp_path / "s/commands.sh").read_text(), *lines):
+            assert "secret" not in text
+        assert f"skiptool train {web.host}/two.zarr --domain a" in lines[-1]
+    with pytest.raises(ArgumentError, match="s3://b/s: a study is made in a folder on this mach"):
+        ask(data, "s3://b/s")

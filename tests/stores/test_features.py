@@ -5,6 +5,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,9 @@ from small_stores import (
     refused,
     set_attributes,
     set_json,
+    spoil_chunk,
     unseal,
+    unshard,
     write_features,
 )
 
@@ -132,12 +135,41 @@ def test_the_layout_is_the_one_that_is_written_down(features: Path) -> None:
     for layer, channels in LAYERS.items():
         meta = json.loads((features / f"layers/{layer}/zarr.json").read_text())
         assert (meta["shape"], meta["data_type"]) == ([20, channels, 4], "float16")
-        assert meta["chunk_grid"]["configuration"]["chunk_shape"] == [16, channels, 4]
-        assert meta["codecs"][-1] == {"name": "crc32c"}
+        assert meta["chunk_grid"]["configuration"]["chunk_shape"] == [32, channels, 4]
+        assert chunk_of(meta) == [16, channels, 4]
         for name in ("low", "high"):
             meta = json.loads((features / f"ranges/{layer}/{name}/zarr.json").read_text())
             assert (meta["shape"], meta["data_type"]) == ([20, channels], "float32")
-            assert meta["codecs"][-1] == {"name": "crc32c"}
+            assert chunk_of(meta) == [32, channels]
+
+
+def chunk_of(meta: dict[str, Any]) -> list[int]:
+    """Check the codecs in the metadata of an array; return the shape of its inner chunks."""
+    (shards,) = meta["codecs"]
+    found = shards["configuration"]
+    assert (shards["name"], found["index_location"]) == ("sharding_indexed", "end")
+    assert [each["name"] for each in found["codecs"]] == ["bytes", "blosc", "crc32c"]
+    assert [each["name"] for each in found["index_codecs"]] == ["bytes", "crc32c"]
+    return found["chunk_shape"]
+
+
+def test_a_store_without_shards_is_an_old_one(features: Path, tmp_path: Path) -> None:
+    """Format version 1, a file for each chunk: read alike, and as carefully."""
+    old = unshard(Path(shutil.copytree(features, tmp_path / "old.zarr")))
+    assert (old / "layers/dec0/c/1/0/0").is_file()
+    found, expected = open_features(old), open_features(features)
+    assert (found.lineage, found.facts) == (expected.lineage, expected.facts)
+    for layer in ORDER:
+        assert found.chunk(layer) == 16
+        np.testing.assert_array_equal(found.ranges(layer), expected.ranges(layer))
+        for rows in (slice(0, 20), slice(3, 18)):
+            np.testing.assert_array_equal(found.read(layer, rows), expected.read(layer, rows))
+    flip(old / "layers/dec0/c/1/0/0")
+    with refused(FormatError, old, "layer dec0, images 16 to 19", "damaged"):
+        found.read("dec0", slice(16, 20))
+    (old / "layers/dec0/c/0/0/0").unlink()
+    with refused(FormatError, old, "dec0", "chunk c/0/0/0 is missing"):
+        open_features(old)
 
 
 def test_the_id_is_of_what_determines_the_activations(
@@ -204,18 +236,36 @@ def test_damaged_ranges_are_no_old_store(features: Path, text: bytes) -> None:
         open_features(features)
 
 
-def test_a_truncated_chunk_is_found_on_reading(features: Path) -> None:
-    file = features / "layers/dec0/c/1/0/0"
+def test_a_truncated_shard_is_found_on_reading(features: Path) -> None:
+    file = features / "layers/dec0/c/0/0/0"
     whole, store = file.read_bytes(), open_features(features)
     for size in range(1, len(whole)):
         file.write_bytes(whole[:size])
         with refused(FormatError, features, "layer dec0, images 17 to 18", "damaged"):
             store.read("dec0", slice(17, 19))
+    file.write_bytes(whole)
     store.read("dec0", slice(0, 16))
+    file.write_bytes(whole[: len(whole) // 3])  # now that its index is known
+    with refused(FormatError, features, "layer dec0, images 16 to 19", "damaged"):
+        store.read("dec0", slice(16, 20))
+
+
+def test_a_chunk_missing_from_a_shard_is_found_on_reading(features: Path) -> None:
+    """Zarr reads zeros."""
+    spoil_chunk(features / "layers/dec0/c/0/0/0", 1, lost=True)
+    spoil_chunk(features / "ranges/enc1/high/c/0/0", 0, chunks=1, lost=True)
+    assert not zarr.open_array(features / "layers/dec0", mode="r")[16:].any()
+    store = open_features(features)
+    store.read("dec0", slice(0, 16))
+    words = ("layer dec0, images 15 to 16", "chunk 1 of shard c/0/0/0 is missing", "make it again")
+    with refused(FormatError, features, *words):
+        store.read("dec0", slice(15, 17))
+    with refused(FormatError, features, "high of enc1", "chunk 0 of shard c/0/0 is missing"):
+        store.ranges("enc1")
 
 
 def test_a_flipped_bit_is_found_on_reading(features: Path) -> None:
-    flip(features / "layers/dec0/c/1/0/0")
+    spoil_chunk(features / "layers/dec0/c/0/0/0", 1)
     flip(features / "ranges/enc1/high/c/0/0")
     store = open_features(features)
     reading = store.blocks("dec0")

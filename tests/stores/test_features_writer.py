@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,15 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import LAYERS as TWELVE
 from skiptool.stores import features_writer
 from skiptool.stores.features import open_features
-from skiptool.stores.features_writer import CHUNK
+from skiptool.stores.features_writer import CHUNK, chunks_per_shard
 from skiptool.stores.header import Making
 from skiptool.stores.journal import JOURNAL, Journal
+from skiptool.stores.shards import GrowingShards
 from small_stores import (
     LAYERS,
     MAKING,
     blocks,
+    feature_columns,
     feature_writer,
     flip,
     refused,
@@ -49,7 +52,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     for start in range(0, count, CHUNK):
         writer.append(blocks(start, min(start + CHUNK, IMAGES)))
     assert writer.written == count
-    assert feature_writer(path, IMAGES).written == count // CHUNK * CHUNK
+    assert feature_writer(path, IMAGES).written == count
     write_features(path, IMAGES)
     assert contents(path) == whole
 
@@ -92,17 +95,27 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
-@pytest.mark.parametrize("nth", [0, 1, 2, 3, 4, 8, 9, 10, 14, 17, 18, 20])
+@pytest.mark.parametrize(
+    ("most", "nth"),
+    [
+        *((64, nth) for nth in (0, 1, 3, 6, 7, 12, 16, 25, 38, 39, 40, 47, 56)),
+        *((1, nth) for nth in (18, 19, 20, 37, 56, 93, 110)),  # each chunk is a shard
+    ],
+)
 def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     whole: dict[str, bytes],
     contents: Contents,
+    most: int,
     nth: int,
 ) -> None:
-    """The process dies when n changes of arrays and the journal are made."""
+    """The process dies when n changes of shards and the journal are made."""
     path = tmp_path / "f.zarr"
     done = []
+    if most == 1:
+        monkeypatch.setattr(features_writer, "MOST_CHUNKS", most)
+        whole = contents(write_features(tmp_path / "whole.zarr", IMAGES))
 
     def dying(change: Callable[..., object]) -> Callable[..., object]:
         def run(*args: object, **how: object) -> object:
@@ -115,8 +128,9 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
 
     with monkeypatch.context() as patch:
         for owner, name in (
-            (zarr.Array, "__setitem__"),
-            (features_writer, "write_chunk"),
+            (GrowingShards, "write"),
+            (GrowingShards, "_extend"),
+            (GrowingShards, "commit"),
             (Journal, "note"),
         ):
             patch.setattr(owner, name, dying(getattr(owner, name)))
@@ -154,11 +168,13 @@ def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
     assert contents(path) == whole
 
 
+@pytest.mark.parametrize("most", [8, 64])
 @pytest.mark.parametrize("count", [240, 256, 272, 304])
 def test_ranges_that_were_kept_back_are_found_again(
-    tmp_path: Path, contents: Contents, count: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents, count: int, most: int
 ) -> None:
     """Ranges are written for 256 images at once, however often a run was interrupted."""
+    monkeypatch.setattr(features_writer, "MOST_CHUNKS", most)
     images, layers, found = 310, {"enc1": 2}, {}
     for name, stops in {"whole": [images], "resumed": [16, count, images]}.items():
         for stop in stops:
@@ -199,8 +215,8 @@ def test_ranges_are_those_of_the_stored_values(tmp_path: Path, block: np.ndarray
 
 def test_a_leftover_whose_chunk_is_damaged_is_refused(tmp_path: Path) -> None:
     feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
-    flip(tmp_path / "f/layers/dec0/c/0/0/0")
-    with refused(FormatError, tmp_path / "f", "layer dec0", "damaged"):
+    flip(tmp_path / "f/layers/dec0/c/0/0/0.growing")
+    with refused(FormatError, tmp_path / "f", "layer dec0", "checksum", "--overwrite"):
         feature_writer(tmp_path / "f", IMAGES)
 
 
@@ -209,12 +225,64 @@ def test_arrays_further_than_the_journal_are_written_again(
 ) -> None:
     path = tmp_path / "f.zarr"
     feature_writer(path, IMAGES).append(blocks(0, CHUNK))
-    root = zarr.open_group(path, mode="r+")
-    root["layers/enc1"][16:40] = 9
-    root["ranges/enc1/low"][16:40] = 9
-    (path / "layers/enc1/c/1/0" / f"0.{'0f' * 16}.partial").write_text("Zarr was writing this")
+    for name in ("layers/enc1/c/0/0/0.growing", "ranges/enc1/low/c/0/0.growing"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        with (path / name).open("ab") as file:
+            file.write(b"further than the journal")
+    (path / "layers/enc1/c/0/0" / f"0.{'0f' * 16}.partial").write_text("Zarr was writing this")
     write_features(path, IMAGES)
     assert contents(path) == whole
+
+
+def test_a_leftover_of_a_version_without_shards_is_refused(tmp_path: Path) -> None:
+    feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
+    first, second = (tmp_path / "f" / JOURNAL).read_text().splitlines()
+    noted = {"written": 16, "layers": list(LAYERS), "arithmetic": {}}
+    (tmp_path / "f" / JOURNAL).write_text(f"{first}\n{json.dumps(noted)}\n{second}\n")
+    with refused(ExistsError, tmp_path / "f", "begun by an earlier version", "--overwrite"):
+        feature_writer(tmp_path / "f", IMAGES)
+
+
+RESNET18 = {
+    **{"input": 3, "enc1": 64, "enc2": 64, "enc3": 128, "enc4": 256, "enc5": 512},
+    **{"dec4": 256, "dec3": 128, "dec2": 64, "dec1": 32, "dec0": 16, "head": 2},
+}
+
+
+@pytest.mark.parametrize(("pixels", "images", "files"), [(256, 1024, 2_664), (512, 512, 5_004)])
+def test_shards_of_200_000_images(pixels: int, images: int, files: int) -> None:
+    """The numbers of files are those of the README."""
+    largest = CHUNK * max(RESNET18.values()) * (pixels // 32) ** 2 * 2
+    assert chunks_per_shard(largest, 200_000 // CHUNK) * CHUNK == images
+    ranges = 256 * chunks_per_shard(256 * max(RESNET18.values()) * 4, -(-200_000 // 256))
+    layers = len(RESNET18) * (-(-200_000 // images) + 2 * -(-200_000 // ranges))
+    assert layers == files
+
+
+@given(largest=st.integers(1, 2**34), chunks=st.integers(1, 10**6))
+def test_a_shard_is_a_power_of_two_of_chunks_or_all_of_them(largest: int, chunks: int) -> None:
+    found = chunks_per_shard(largest, chunks)
+    allowed = [2**k for k in range(7) if k == 0 or 2**k * largest <= 2**27]
+    assert found == min(allowed[-1], chunks)
+
+
+def test_a_small_store_is_few_files(tmp_path: Path) -> None:
+    """One shard an array, and no trace of how it grew."""
+    path = tmp_path / "f.zarr"
+    writer = feature_writer(path, 300)
+    for start in range(0, 300, CHUNK):
+        writer.append(blocks(start, min(start + CHUNK, 300)))
+        # values of three layers, and, once 256 images are there, both ends of their ranges
+        assert len([*path.rglob("*.growing")]) == (0 if start == 288 else 3 if start < 240 else 9)
+    writer.finish()
+    files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+    chunks = [file for file in files if file.name != "zarr.json"]
+    arrays = 3 * len(LAYERS) + len(feature_columns(300))
+    assert len(chunks) == arrays == 12
+    assert len(files) == 2 * arrays + len(("", "layers", "ranges", "samples", *LAYERS)) == 31
+    assert not [file for file in files if file.suffix not in ("", ".json")]
+    enc1 = zarr.open_array(path / "layers/enc1", mode="r")
+    assert (enc1.chunks[0], enc1.shards[0]) == (16, 304)
 
 
 def test_without_a_journal_nothing_is_trusted(

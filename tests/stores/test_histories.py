@@ -37,6 +37,7 @@ def write(path: Path, parameters: dict[str, Any] = PARAMETERS, model: str = MODE
 def write_config(folder: Path, **change: object) -> None:
     architecture = Architecture("resnet34", (), ("background", "cell"))
     found = {"fold": 1, "parameter_count": 6, "best_epoch": 0, "lineage": {"id": MODEL_ID}}
+    found["samples"] = {"train": 90, "validation": 30}
     (folder / CONFIG).write_text(json.dumps({**configuration(architecture), **found, **change}))
 
 
@@ -49,7 +50,7 @@ def test_a_history_alone_says_what_it_is_of(tmp_path: Path) -> None:
     assert facts == {
         **{"model": "resnet18-L1/fold3", "arch": "unet", "encoder": "resnet18"},
         **{"pruning": "L1-pruned", "fold": 3, "repeat": 0},
-        **{"parameter_count": None, "best_epoch": None},
+        **{"parameter_count": None, "best_epoch": None, "samples": None},
         **{"dataset": "d e.zarr", "dataset_id": "d" * 32, "domain": "a"},
         "protocol": {"folds": 5, "epochs": 1, "lr": 1e-4},
     }
@@ -65,6 +66,14 @@ def test_beside_its_model_it_knows_more(tmp_path: Path) -> None:
     facts, _ = open_history(path)
     names = ("model", "model_id", "parameter_count", "best_epoch", "encoder", "fold")
     assert [facts[name] for name in names] == ["resnet18-L1/fold3", MODEL_ID, 6, 0, "resnet18", 3]
+    assert facts["samples"] == (90, 30)
+
+
+@pytest.mark.parametrize("samples", [None, 7, {}, {"train": 3}, {"train": "x", "validation": 2}])
+def test_numbers_of_samples_that_make_no_sense_are_unknown(tmp_path: Path, samples: object) -> None:
+    path = write(tmp_path / "history.parquet")
+    write_config(tmp_path, samples=samples)
+    assert open_history(path)[0]["samples"] is None
 
 
 def test_the_configuration_of_another_model_is_not_believed(tmp_path: Path) -> None:

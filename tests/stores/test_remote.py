@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import base64
 import pickle
-import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import zarr
 from zarr.storage import LocalStore
 
+from remote_hosts import Handler, break_off, fail, serving
 from skiptool.errors import ArgumentError, FormatError, SourceError
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.features import FeatureStore, open_features
-from skiptool.stores.remote import each, explained, last_part, located, open_store, public
-from small_stores import flip, refused, set_attributes, set_json, unseal
+from skiptool.stores.remote import RemoteFolder, each, explained, fetched, open_store
+from small_stores import refused, set_attributes, set_json, spoil_chunk, unseal, unshard
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -34,55 +33,12 @@ fsspec = pytest.importorskip("fsspec", reason="remote stores need fsspec (extra 
 pytest.importorskip("aiohttp", reason="https:// needs aiohttp (extra remote)")
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serve files and no lists of folders; every request is noted, some fail."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits for 40 ms
-
-    def do_GET(self) -> None:
-        host: Any = self.server
-        host.requests.append((self.path, self.headers.get("Authorization")))
-        for pattern, answer in host.answers.items():
-            if re.search(pattern, self.path):
-                answer(self)
-                return
-        super().do_GET()
-
-    def list_directory(self, _path: object) -> None:
-        self.send_error(404)
-
-    def log_message(self, *_words: object) -> None:
-        pass
-
-
-def fail(status: int) -> Callable[[Handler], None]:
-    return lambda handler: handler.send_error(status)
-
-
-def break_off(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b"torn")
-    handler.close_connection = True
-
-
 @pytest.fixture
 def web(features: Path) -> Iterator[SimpleNamespace]:
-    """Serve the folder of a feature store ``f.zarr``: ``url``, ``folder``, ``answers``."""
-    handler = partial(Handler, directory=str(features.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        state: Any = server
-        state.requests, state.answers = [], {}
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        yield SimpleNamespace(
-            url=f"{url}/f.zarr", host=url, requests=state.requests, answers=state.answers
-        )
-        server.shutdown()
-        thread.join()
+    """Serve the folder of a feature store ``f.zarr``: ``url`` of it, and what `serving` yields."""
+    with serving(features.parent) as host:
+        host.url = f"{host.host}/f.zarr"
+        yield host
 
 
 @pytest.fixture
@@ -183,17 +139,60 @@ def test_a_store_travels_to_other_processes(web: SimpleNamespace, features: Path
     check_equal(pickle.loads(pickle.dumps(open_features(web.url))), open_features(features))
 
 
+def shard_requests(web: SimpleNamespace) -> list[str]:
+    return [path for path, _ in web.requests if path.endswith("layers/dec0/c/0/0/0")]
+
+
+def test_only_parts_of_shards_are_fetched(web: SimpleNamespace, features: Path) -> None:
+    """The index once, then the chunks that are asked for, neighbours together."""
+    store = open_features(web.url)
+    size = (features / "layers/dec0/c/0/0/0").stat().st_size
+    for rows, requests in ((slice(16, 20), 2), (slice(0, 16), 3), (slice(3, 19), 4)):
+        np.testing.assert_array_equal(
+            store.read("dec0", rows), open_features(features).read("dec0", rows)
+        )
+        assert len(shard_requests(web)) == requests
+        assert web.server.sent < size or requests > 2
+
+
+def test_a_server_that_sends_whole_files_is_asked_once_for_each(
+    web: SimpleNamespace, features: Path
+) -> None:
+    web.server.parts = False
+    store = open_features(web.url)
+    check_equal(store, open_features(features))
+    assert len(shard_requests(web)) == 1
+    check_equal(pickle.loads(pickle.dumps(store)), open_features(features))
+
+
+def test_a_store_without_shards(web: SimpleNamespace, features: Path) -> None:
+    unshard(features)
+    check_equal(open_features(web.url), open_features(features))
+    (features / "layers/dec0/c/1/0/0").unlink()
+    with refused(FormatError, web.url, "images 16 to 19: chunk c/1/0/0 is missing; the store"):
+        open_features(web.url).read("dec0", slice(16, 20))
+
+
+def test_a_chunk_missing_from_a_shard(web: SimpleNamespace, features: Path) -> None:
+    spoil_chunk(features / "layers/dec0/c/0/0/0", 1, lost=True)
+    store = open_features(web.url)
+    assert store.read("dec0", slice(0, 16)).any()
+    words = f"{web.url}: layer dec0, images 16 to 19: chunk 1 of shard c/0/0/0 is missing; the"
+    with refused(FormatError, words):
+        store.read("dec0", slice(16, 20))
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")])
-def test_a_lost_chunk_is_missed_when_it_is_read(
+def test_a_lost_shard_is_missed_when_it_is_read(
     web: SimpleNamespace, features: Path, damage: Callable[[Path], object]
 ) -> None:
     """Zarr alone reads zeros."""
-    damage(features / "layers/dec0/c/1/0/0")
+    damage(features / "layers/dec0/c/0/0/0")
     damage(features / "ranges/enc1/high/c/0/0")
     store = open_features(web.url)
-    assert store.read("dec0", slice(0, 16)).any()
+    assert store.read("enc1", slice(0, 16)).any()
     with refused(
-        FormatError, f"{web.url}: layer dec0, images 16 to 19: chunk c/1/0/0 is missing; the store"
+        FormatError, f"{web.url}: layer dec0, images 16 to 19: chunk c/0/0/0 is missing; the store"
     ):
         store.read("dec0", slice(16, 20))
     with refused(FormatError, web.url, "high of enc1", "chunk c/0/0 is missing"):
@@ -212,14 +211,15 @@ def test_a_lost_chunk_in_memory_and_s3(memory: str, s3: str, bucket: AbstractFil
 
 
 def test_a_truncated_or_flipped_chunk_is_named(web: SimpleNamespace, features: Path) -> None:
-    file = features / "layers/dec0/c/1/0/0"
+    file = features / "layers/dec0/c/0/0/0"
     whole, store = file.read_bytes(), open_features(web.url)
     for size in (1, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:size])
         with refused(FormatError, web.url, "layer dec0, images 16 to 19", "damaged"):
             store.read("dec0", slice(16, 20))
     file.write_bytes(whole)
-    flip(file)
+    spoil_chunk(file, 1)
+    assert store.read("dec0", slice(0, 16)).any()
     with refused(FormatError, web.url, "layer dec0, images 16 to 19", "damaged"):
         store.read("dec0", slice(16, 20))
 
@@ -391,6 +391,16 @@ def test_protocols_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with refused(ArgumentError, "gs://a/b", "gcsfs", "pip install 'skiptool[remote]'"):
         open_features("gs://a/b")
+
+
+def test_the_base_install_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fsspec", "fsspec.core"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for ask in (open_features, open_store, fetched, RemoteFolder):
+        with refused(
+            ArgumentError, "s3://a/b", "needs a package", "pip install 'skiptool[remote]'"
+        ):
+            ask("s3://a/b")
 
 
 def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:

@@ -24,7 +24,8 @@ GOLDEN = {
     Kind.SHIFT: (
         "reference string, reference_id string, other string, other_id string, model string, "
         "model_id string, arch string, encoder string, pruning string, fold int64, repeat "
-        "int64, parameter_count int64, dataset string, reference_domain string, reference_split "
+        "int64, parameter_count int64, dataset string, reference_dataset string, "
+        "reference_domain string, reference_split "
         "string, reference_shift string, reference_factor double, domain string, split string, "
         "shift string, factor double, layer string, layer_index int64, channel int64, metric "
         "string, bins int64, range_rule string, value double, value_live double, corrected "

@@ -1,17 +1,23 @@
-"""What is written beside zarr-python, against what zarr-python writes and reads."""
+"""What is written and read beside zarr-python, against what zarr-python writes and reads."""
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from skiptool.errors import FormatError
 from skiptool.stores.chunks import folder_of
-from skiptool.stores.shards import compress, write_chunk, write_shard
-from skiptool.stores.zarrs import create_array
+from skiptool.stores.shards import GrowingShards, ShardedRows, compress, rows_of, write_shard
+from skiptool.stores.zarrs import codecs, create_array
+from small_stores import flip, refused
 
 SHARD = 4
 
@@ -45,19 +51,163 @@ def test_shards_are_those_of_zarr_python(
     assert_same_files(ours, theirs)
 
 
-@pytest.mark.parametrize("count", [1, 4, 9])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_chunks_are_those_of_zarr_python(tmp_path: Path, count: int, dtype: str) -> None:
+def test_shards_that_grow_are_those_of_zarr_python(tmp_path: Path, count: int, dtype: str) -> None:
+    """Chunks of 2 rows, shards of 4 chunks; every chunk is committed by another run."""
     values = rows(count, (5, 64), dtype)
-    root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
-    theirs, ours = (
-        create_array(root, name, values.shape, dtype, chunk=4) for name in ("theirs", "ours")
-    )
+    theirs, ours = pair(tmp_path, values, chunk=2)
     theirs[:] = values
-    for number in range(-(-count // 4)):
-        write_chunk(ours, number, values[number * 4 : (number + 1) * 4])
+    sizes: list[int] = []
+    for start in range(0, count, 2):
+        growing, whole = GrowingShards(ours, sizes), start + 2 >= count
+        size = growing.write(values[start : start + 2])
+        sizes.append(size)
+        growing.commit(size, whole=whole)
     np.testing.assert_array_equal(ours[:], values)
     assert_same_files(ours, theirs)
+
+
+def test_what_was_written_and_not_committed_is_cut_off(tmp_path: Path) -> None:
+    values = rows(16, (5, 64), "float16")
+    theirs, ours = pair(tmp_path, values, chunk=2)
+    theirs[:] = values
+    growing = GrowingShards(ours)
+    for start in range(0, 16, 2):
+        growing.write(values[::-1][:2])  # an interrupted run wrote something else
+        growing.write(values[::-1][:2])
+        growing.commit(growing.write(values[start : start + 2]), whole=False)
+    assert_same_files(ours, theirs)
+
+
+def test_a_shard_whose_last_chunk_is_committed_gets_its_index_later(tmp_path: Path) -> None:
+    values = rows(11, (5, 64), "float16")
+    theirs, ours = pair(tmp_path, values, chunk=2)
+    theirs[:] = values
+    growing, sizes = GrowingShards(ours), []
+    for start in range(0, 8, 2):
+        sizes.append(growing.write(values[start : start + 2]))
+        if start < 6:
+            growing.commit(sizes[-1], whole=False)
+    again = GrowingShards(ours, sizes)  # a kill between the note and the commit
+    sizes.append(again.write(values[8:10]))
+    again.commit(sizes[-1], whole=False)
+    np.testing.assert_array_equal(again.read(4), values[8:10])
+    sizes.append(again.write(values[10:]))
+    for _ in range(2):
+        GrowingShards(ours, sizes, whole=True)
+    assert_same_files(ours, theirs)
+    last = folder_of(ours) / "c/1/0/0"
+    last.rename(f"{last}.growing")  # a kill between the index and the name
+    GrowingShards(ours, sizes, whole=True)
+    assert_same_files(ours, theirs)
+
+
+def test_shards_that_are_not_what_was_noted(tmp_path: Path) -> None:
+    values = rows(16, (5, 64), "float16")
+    _, ours = pair(tmp_path, values, chunk=2)
+    growing, sizes = GrowingShards(ours), []
+    for start in range(0, 14, 2):
+        sizes.append(growing.write(values[start : start + 2]))
+        growing.commit(sizes[-1], whole=False)
+    file = folder_of(ours) / "c/1/0/0.growing"
+    flip(file)
+    again = GrowingShards(ours, sizes)
+    np.testing.assert_array_equal(again.read(4), values[8:10])
+    with pytest.raises(ValueError, match="checksum of a chunk is wrong"):
+        again.read(6)
+    os.truncate(file, file.stat().st_size - 1)
+    for lost in (file, folder_of(ours) / "c/0/0/0"):
+        with pytest.raises(ValueError, match=r"shard c/[01]/0/0 is missing or too short"):
+            GrowingShards(ours, sizes)
+        lost.unlink()
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_any_rows_are_those_that_zarr_python_reads(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    count, chunk, shard = (data.draw(st.integers(1, most)) for most in (20, 5, 4))
+    values = rows(count, (3, 8), data.draw(st.sampled_from(["uint8", "float16", "float32"])))
+    root = zarr.open_group(tmp_path_factory.mktemp("s"), mode="w", zarr_format=3)
+    made = create_array(
+        root, "a", values.shape, str(values.dtype), chunk=chunk, shard=chunk * shard
+    )
+    made[:] = values
+    reader = rows_of(made)
+    assert isinstance(reader, ShardedRows)
+    for _ in range(3):
+        start, stop = sorted(data.draw(st.integers(0, 2 * count)) for _ in range(2))
+        np.testing.assert_array_equal(reader[start:stop], values[start:stop])
+        place = data.draw(st.integers(0, count - 1))
+        np.testing.assert_array_equal(reader[place], values[place])
+    again = pickle.loads(pickle.dumps(reader))
+    np.testing.assert_array_equal(again[:], values)
+
+
+def test_a_chunk_that_the_index_does_not_list_is_missing(tmp_path: Path) -> None:
+    """zarr-python reads zeros there, and leaves out what it takes for them."""
+    values = rows(16, (5, 64), "float16")
+    _, made = pair(tmp_path, values, chunk=2)
+    made[:] = values
+    again = zarr.open_array(folder_of(made), mode="r+")
+    again[10:12] = 0
+    reader = rows_of(again)
+    np.testing.assert_array_equal(reader[:10], values[:10])
+    np.testing.assert_array_equal(reader[12:], values[12:])
+    assert not again[10:12].any()
+    with refused(FormatError, "chunk 1 of shard c/1/0/0 is missing; the store is damaged"):
+        _ = reader[8:12]
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_any_changed_byte_is_found(tmp_path: Path, place: int) -> None:
+    """One byte in eight, and every length of the file."""
+    values = rows(4, (3, 8), "float16")
+    _, made = pair(tmp_path, values, chunk=2)
+    made[:] = values
+    file = folder_of(made) / "c/0/0/0"
+    whole = file.read_bytes()
+    for at in range(place, len(whole), 8):
+        changed = bytearray(whole)
+        changed[at] ^= 1 << place
+        for content in (bytes(changed), whole[:at]):
+            file.write_bytes(content)
+            with pytest.raises(ValueError, match="checksum"):
+                _ = rows_of(made)[:]
+    file.write_bytes(whole)
+    np.testing.assert_array_equal(rows_of(made)[:], values)
+
+
+def test_a_chunk_that_says_it_holds_something_else(tmp_path: Path) -> None:
+    values = rows(4, (3, 8), "float16")
+    _, made = pair(tmp_path, values, chunk=2)
+    write_shard(made, 0, [compress(values[:2]), compress(values[:1])])
+    with pytest.raises(ValueError, match="a chunk holds 48 bytes, expected 96"):
+        _ = rows_of(made)[:]
+
+
+def test_arrays_of_others_are_read_by_zarr(tmp_path: Path) -> None:
+    root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
+    made = create_array(root, "a", (8, 2), "float32", chunk=2)
+    assert rows_of(made) is made
+    how = {"shape": (8, 2), "chunks": (2, 2), "dtype": "float32", "shards": (4, 2)}
+    for number, others in enumerate(
+        ({}, {"attributes": {"every_chunk": True}}, {"compressors": codecs(4)})
+    ):
+        theirs = root.create_array(f"b{number}", **how, **others)
+        assert rows_of(theirs) is theirs
+
+
+def pair(folder: Path, values: np.ndarray, chunk: int) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    """Create two arrays alike, of chunks of so many rows and shards of 4 chunks."""
+    root = zarr.open_group(folder / "s.zarr", mode="w", zarr_format=3)
+    theirs, ours = (
+        create_array(root, name, values.shape, str(values.dtype), chunk=chunk, shard=4 * chunk)
+        for name in ("theirs", "ours")
+    )
+    return theirs, ours
 
 
 def assert_same_files(one: zarr.Array[Any], other: zarr.Array[Any]) -> None:

@@ -12,7 +12,15 @@ from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.soundness import check_sound
 from small_artifacts import write_registration, write_small_model
-from small_stores import flip, refused, sample, unseal, write_dataset, write_features
+from small_stores import (
+    flip,
+    refused,
+    sample,
+    spoil_chunk,
+    unseal,
+    write_dataset,
+    write_features,
+)
 
 
 @pytest.fixture
@@ -43,11 +51,23 @@ def test_a_domain_that_is_lost(data: Path) -> None:
 
 def test_layers_that_are_whole_are_named(tmp_path: Path) -> None:
     store = write_features(tmp_path / "f.zarr", 20)
-    flip(store / "layers/dec0/c/1/0/0")
+    spoil_chunk(store / "layers/dec0/c/0/0/0", 1)
     flip(store / "ranges/enc1/low/c/0/0")
     words = ("layer enc1: low of enc1", "layer dec0, images 16", "whole: layer encoder.layer1.0")
     with refused(FormatError, store, *words):
         check_sound(store, Kind.FEATURES)
+
+
+def test_a_chunk_missing_from_a_shard(data: Path, tmp_path: Path) -> None:
+    store = write_features(tmp_path / "f.zarr", 20)
+    spoil_chunk(store / "layers/dec0/c/0/0/0", 1, lost=True)
+    words = ("layer dec0, images 16 to 19: chunk 1 of shard c/0/0/0 is missing", "layer enc1")
+    with refused(FormatError, store, *words):
+        check_sound(store, Kind.FEATURES)
+    spoil_chunk(data / "a/masks/c/0/0/0", 3, chunks=16, lost=True)
+    words = ("samples 003: ", "chunk 3 of shard c/0/0/0 is missing", "17 of 18 samples")
+    with refused(FormatError, data, *words):
+        check_sound(data, Kind.DATASET)
 
 
 def test_parts_of_a_model(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_members_are_whole_or_named(root: zarr.Group, tmp_path: Path) -> None:
     write_columns(root, {"id": ["a"], "n": [1]})
     samples = tmp_path / "s.zarr/samples"
     (samples / ".DS_Store").write_text("of a file browser")
-    assert member_names(root) == ["samples"]
+    assert member_names(root, "here") == ["samples"]
     assert sorted(read_columns(root, "here")) == ["id", "n"]
     (samples / "n/zarr.json").unlink()
     with refused(FormatError, "here: has no 'n'"):
@@ -271,7 +271,7 @@ def test_a_store_is_a_folder_with_a_group(tmp_path: Path, root: zarr.Group) -> N
     for name in ("file", "folder", "v2.zarr", "s.zarr/a"):
         with refused(FormatError, tmp_path / name, "expected a dataset store"):
             open_root(tmp_path / name, "dataset")
-    assert member_names(open_root(tmp_path / "s.zarr", "dataset")) == ["a"]
+    assert member_names(open_root(tmp_path / "s.zarr", "dataset"), "here") == ["a"]
     assert dict(open_root(tmp_path / "v2.zarr", "feature", (3, 2)).attrs) == {"old": 1}
 
 

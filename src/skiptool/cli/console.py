@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from skiptool.cli.outputs import check_outputs, words_read
+from skiptool.cli.outputs import check_outputs, goes_to_url, words_read
 from skiptool.cli.results import print_result
 from skiptool.cli.signals import Terminated, terminable
 from skiptool.cli.terminal import Terminal, complain
@@ -54,7 +54,8 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
             given.pop(key)
         terminal = Terminal(flags["quiet"])
         begun = time.monotonic()
-        goes_on = "; give --resume to go on where it stopped" if "resume" in given else ""
+        resumed = "resume" in given and not goes_to_url(name, given)
+        goes_on = "; give --resume to go on where it stopped" if resumed else ""
         try:
             _check(given)
             with terminable(), guarded(words_read(name, given)):

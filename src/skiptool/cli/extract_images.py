@@ -25,7 +25,7 @@ def extract_images(
         ),
     ] = None,
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store.")
+        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store, a path or URL.")
     ] = "data.zarr",
     images: Annotated[Path | None, typer.Option(help="Folder of images.")] = None,
     masks: Annotated[
@@ -113,7 +113,7 @@ def extract_images(
     from skiptool.steps.extract_images.step import extract_images as step
 
     return step(
-        Path(out),
+        out,
         manifest=_manifest(manifest),
         images=images,
         masks=masks,

@@ -25,7 +25,7 @@ def extract_mri(
         ),
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store.")
+        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store, a path or URL.")
     ] = "data.zarr",
     table: Annotated[
         Path | None,
@@ -110,7 +110,7 @@ def extract_mri(
     )
     return step(
         inputs.stdin_text("the manifest") if source == "-" else Path(source),
-        Path(out),
+        out,
         table=table,
         settings=chosen,
         domains=options.listed(domain),

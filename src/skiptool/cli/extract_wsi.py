@@ -37,7 +37,7 @@ def extract_wsi(
         ),
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store.")
+        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store, a path or URL.")
     ] = "data.zarr",
     mode: Annotated[
         PatchMode,
@@ -133,7 +133,7 @@ def extract_wsi(
     )
     return extract_slides(
         inputs.stdin_text("the manifest") if manifest == "-" else Path(manifest),
-        Path(out),
+        out,
         settings=chosen,
         domains=options.listed(domain),
         split=split,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,10 +37,42 @@ def features(
     out: Annotated[
         str,
         typer.Option(
-            "--out", "-o", metavar="PATH", help="One store (*.zarr), or a folder for several."
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="One store (*.zarr), or a folder for several; a path or URL.",
         ),
     ] = "feats.zarr",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    counts: Annotated[
+        bool,
+        typer.Option(
+            "--counts", help="Keep how many activations are in each bin, not the activations."
+        ),
+    ] = False,
+    bins: Annotated[
+        int | None, typer.Option(metavar="B", help="Bins of --counts [default: 100].")
+    ] = None,
+    reference_domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DOMAIN",
+            help="Domain whose unshifted images set the ranges of --counts [training domain].",
+        ),
+    ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORE_OR_FOLDER",
+            help="Take the ranges of --counts from stores made before, to add to them.",
+        ),
+    ] = None,
+    pool_images: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Images counted together [default: 1, above 1,000 images more]."
+        ),
+    ] = None,
     normalise: options.Normalise = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -54,10 +85,13 @@ def features(
 ) -> Outcome:
     """Extract pooled activations of named layers, for analysis without a GPU later.
 
+    With --counts only their distributions are kept, which take a small part of the room.
+
     Example: skiptool features runs/resnet18-L0/fold0 --data synth.zarr --shift original
     --shift brightness=0.75 -o feats
     """
-    found = inputs.paths(models)
+    found = inputs.places(models)
+    source = None if ranges is None else inputs.one_place(ranges, "store or folder")
     shifts = options.shifts(shift)
     from skiptool.model.threads import threads_used
     from skiptool.steps.features.step import extract_features
@@ -65,8 +99,8 @@ def features(
     with threads_used(threads, device, progress):
         return extract_features(
             found,
-            data,
-            Path(out),
+            inputs.place(data),
+            out,
             shifts=shifts,
             sweep=sweep,
             domains=domain or (),
@@ -75,6 +109,11 @@ def features(
             transmission=transmission,
             grid=None if grid is None else options.grid(grid),
             dtype=dtype,
+            counts=counts,
+            bins=bins,
+            ranges=source,
+            reference_domain=reference_domain,
+            pool_images=pool_images,
             normalise=normalise,
             device=device,
             overwrite=overwrite,

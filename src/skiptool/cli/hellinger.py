@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,8 +17,9 @@ def hellinger(
         list[str],
         typer.Argument(
             metavar="STORE_OR_FOLDER...",
-            help="Feature stores (Zarr, URLs, .npy files) and folders of them, of any number of "
-            "models; of two stores the first is the reference. Or - for paths on stdin.",
+            help="Feature stores (Zarr, .npy), counts stores, and folders of them, paths or URLs, "
+            "of any number of models; of two stores the first is the reference. Or - for paths "
+            "on stdin.",
         ),
     ],
     reference: Annotated[
@@ -30,7 +30,8 @@ def hellinger(
         ),
     ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="PATH", help="Shift table (Parquet).")
+        str | None,
+        typer.Option("--out", "-o", metavar="PATH", help="Shift table (Parquet); a path or URL."),
     ] = None,
     metric: Annotated[
         list[str] | None,
@@ -100,7 +101,7 @@ def hellinger(
 
     return measure_shifts(
         found,
-        None if out is None else Path(out),
+        out,
         references=inputs.places(reference or ()),
         settings=comparison(
             (metric, bins, sweep_bins, range_rule, literal_eq5),

@@ -9,66 +9,57 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError
+from skiptool.stores.addresses import check_slashes, located, without_host
 from skiptool.stores.staging import protect
 
-__all__ = ["located", "one_path", "paths", "places", "refuse_url", "stdin_text"]
-
-
-def paths(words: Sequence[str]) -> list[Path]:
-    """Return local input paths; ``-`` stands for newline-separated paths on stdin.
-
-    Raises
-    ------
-    ArgumentError
-        If ``-`` is given and stdin is a terminal or holds no path, a word is empty or a URL.
-    """
-    return [_local(place) for place in places(words)]
+__all__ = ["one_place", "place", "places", "refuse_url", "stdin_text"]
 
 
 def places(words: Sequence[str]) -> list[Path | str]:
-    """Return inputs that may be remote: as :func:`paths`, but a URL stays the text that it is.
+    """Return input paths, and URLs as the text that they are; ``-`` stands for lines of stdin.
 
     None of them is written over from now on (:func:`skiptool.stores.staging.guarded`).
 
     Raises
     ------
     ArgumentError
-        If ``-`` is given and stdin is a terminal or holds no path, or a word is empty.
+        If ``-`` is given and stdin is a terminal or holds no path, a word is empty, or a URL has
+        lost a slash.
     """
     found: list[str] = []
     for word in words:
-        if not word:
-            raise ArgumentError("an empty path is given; is a variable of the shell not set?")
         found += _from_stdin() if word == "-" else [word]
-    protect(found)
-    # A path eats one of the slashes of a URL.
-    return [located(word) if "://" in word else Path(word) for word in found]
+    located = [place(word) for word in found]
+    protect(located)
+    return located
 
 
-def one_path(word: str, what: str) -> Path:
-    """Return the one path that a word or stdin names.
+def one_place(word: str, what: str) -> Path | str:
+    """Return the one path or URL that a word or stdin names.
 
     Raises
     ------
     ArgumentError
         If stdin names several.
     """
-    found = paths([word])
+    found = places([word])
     if len(found) != 1:
         raise ArgumentError(f"stdin names {len(found)} paths, expected one {what}")
     return found[0]
 
 
-def located(word: str) -> Path | str:
-    """Return a local place as a path (``file://`` too), any other URL as it is.
+def place(word: str) -> Path | str:
+    """Return the path or URL that an option names.
 
-    Examples
-    --------
-    >>> str(located("file:///data/f.zarr")), located("s3://bucket/f.zarr")
-    ('/data/f.zarr', 's3://bucket/f.zarr')
+    Raises
+    ------
+    ArgumentError
+        If it is empty, or a URL that has lost a slash.
     """
-    remote = "://" in word and not word.startswith("file://")
-    return word if remote else Path(word.removeprefix("file://").removeprefix("localhost"))
+    if not word:
+        raise ArgumentError("an empty path is given; is a variable of the shell not set?")
+    check_slashes(word)
+    return located(word)
 
 
 def refuse_url(word: str | Path, remedy: str) -> None:
@@ -81,19 +72,10 @@ def refuse_url(word: str | Path, remedy: str) -> None:
     """
     found = _URL.match(str(word))
     if found is not None and not os.path.lexists(word):
-        name = found[2].partition("?")[0].rstrip("/").rpartition("/")[2].rpartition("@")[2]
-        raise ArgumentError(f"{found[1]}://.../{name}: {remedy}")
+        raise ArgumentError(f"{found[1]}://.../{without_host('://' + found[2])}: {remedy}")
 
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
-
-_COPY = "only hellinger, report and info read URLs; copy it here first"
-
-
-def _local(place: Path | str) -> Path:
-    if isinstance(place, str):
-        refuse_url(place, _COPY)
-    return Path(place)
 
 
 def _from_stdin() -> list[str]:

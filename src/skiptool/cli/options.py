@@ -75,8 +75,10 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 o
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="auto: bf16 where the hardware has it, else 32.")
 ]
-Models = Annotated[list[str], typer.Argument(help="Model folders, or - for paths on stdin.")]
-Data = Annotated[Path, typer.Option("--data", help="Dataset store.")]
+Models = Annotated[
+    list[str], typer.Argument(help="Model folders (paths or URLs), or - for paths on stdin.")
+]
+Data = Annotated[str, typer.Option("--data", metavar="PATH", help="Dataset store (path or URL).")]
 Normalise = Annotated[
     str | None,
     typer.Option(

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from skiptool.cli.inputs import refuse_url
 from skiptool.errors import ArgumentError
-from skiptool.stores.staging import Form, check_form, check_spared
+from skiptool.stores.addresses import check_slashes, located
+from skiptool.stores.staging import Form, check_form, check_spared, check_target
 
-__all__ = ["check_outputs", "words_read"]
+__all__ = ["check_outputs", "goes_to_url", "words_read"]
 
 _EXTRACTED: Final = {"out": Form.STORE, "qc": Form.FOLDER, "export": Form.FOLDER}
 
@@ -24,23 +25,45 @@ WRITTEN: Final[Mapping[str, Mapping[str, Form]]] = {
     "predict": {"out": Form.TABLE, "masks": Form.STORE, "overlays": Form.FOLDER},
     "features": {"out": Form.STORES},
     "hellinger": {"out": Form.TABLE},
-    "report": {"out": Form.PAGE, "figures": Form.FOLDER},
+    "report": {"out": Form.PAGE, "figures": Form.FILLED},
     "study": {"out": Form.FOLDER},
 }
 """Options that name what a command writes, and what that is."""
+
+_FETCHED: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("predict", "features"), ("data", "models")),
+    "train": ("data",),
+    "hellinger": ("stores", "reference"),
+    "report": ("tables",),
+    "info": ("paths",),
+    "study": ("data", "test"),
+}
+"""Parameters of these that may be URLs."""
+
+_UPLOADED: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("synth", "extract wsi", "extract images", "extract mri"), ("out",)),
+    **dict.fromkeys(("features", "hellinger"), ("out",)),
+    "predict": ("out", "masks", "overlays"),
+    "report": ("out", "figures"),
+}
+"""Options of these that may be URLs."""
 
 _READ: Final = (
     *("data", "models", "stores", "reference", "tables", "paths", "manifest", "source", "table"),
     *("images", "masks", "templates", "annotations", "encoder_weights", "weights", "mask", "test"),
 )
-"""Parameters that name what a command reads, unless it writes there."""
+"""Parameters that name what a command reads, unless it writes there.
+
+``--ranges`` of ``features`` is none of them: new stores may join the folder that it names. The
+stores in it are spared when their paths are read (see ``inputs``).
+"""
 
 _MODEL: Final = "model:"
 """What stands before the folder of ``extract wsi --mask``."""
 
 
 def check_outputs(command: str, given: Mapping[str, Any]) -> None:
-    """Refuse URLs, and outputs whose names promise another format, are alike, or are inputs.
+    """Refuse URLs where they cannot be, and outputs that are alike, inputs or of another format.
 
     Parameters
     ----------
@@ -59,22 +82,32 @@ def check_outputs(command: str, given: Mapping[str, Any]) -> None:
     """
     written = WRITTEN.get(command, {})
     for name in _READ:
-        value = given.get(name)
-        for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and name not in written:
-                refuse_url(path, "is read from a local disk only; copy it here first")
-    found: dict[Path, str] = {}
+        if name not in written and name not in _FETCHED.get(command, ()):
+            for word in _words(given.get(name)):
+                refuse_url(word, "is read from a local disk only; copy it here first")
+    found: dict[Path | str, str] = {}
     for name, form in written.items():
         option = f"--{name.replace('_', '-')}"
         for word in _words(given.get(name)):
-            refuse_url(word, f"{option} is written to a local disk only; give a local path")
-            path = Path(word)
-            check_spared(path)
-            check_form(path, form, option)
-            place = Path(os.path.realpath(path))
-            if place in found:
-                raise ArgumentError(f"{option} {word}: is {found[place]} too; give another path")
-            found[place] = option
+            if name not in _UPLOADED.get(command, ()):
+                refuse_url(word, f"{option} is written to a local disk only; give a local path")
+            check_slashes(word)
+            place = located(word)
+            if isinstance(place, str):
+                check_target(place, form, option, resume=bool(given.get("resume")))
+            else:
+                check_spared(place)
+                check_form(place, form, option)
+            key = place.rstrip("/") if isinstance(place, str) else Path(os.path.realpath(place))
+            if key in found:
+                raise ArgumentError(f"{option} {word}: is {found[key]} too; give another path")
+            found[key] = option
+
+
+def goes_to_url(command: str, given: Mapping[str, Any]) -> bool:
+    """Say whether a command was asked to write to a URL: nothing of it can be gone on with."""
+    words = [word for name in WRITTEN.get(command, {}) for word in _words(given.get(name))]
+    return any(isinstance(located(word), str) for word in words)
 
 
 def words_read(command: str, given: Mapping[str, Any]) -> list[str]:

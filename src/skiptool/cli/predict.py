@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,10 @@ from skiptool.records import Outcome, Progress
 @command
 def predict(
     models: options.Models,
-    data: Annotated[list[Path], typer.Option("--data", help="Dataset store, repeatable.")],
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="PATH", help="Dataset store (path or URL), repeatable."),
+    ],
     shift: options.Shifts = None,
     sweep: options.Sweep = None,
     split: Annotated[
@@ -24,7 +26,10 @@ def predict(
     ] = "test",
     domain: options.Domains = None,
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="PATH", help="Prediction table (Parquet).")
+        str,
+        typer.Option(
+            "--out", "-o", metavar="PATH", help="Prediction table (Parquet); a path or URL."
+        ),
     ] = "predictions.parquet",
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Also average the trainings of each architecture.")
@@ -48,11 +53,15 @@ def predict(
         typer.Option(help="Domain whose image of the same sample is the clean one."),
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(help="Also keep the predicted masks in this store.")
+        str | None,
+        typer.Option(metavar="PATH", help="Also keep the predicted masks in this store."),
     ] = None,
     overlays: Annotated[
-        Path | None,
-        typer.Option(help="Also draw truth and prediction into this folder, lowest IoU first."),
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Also draw truth and prediction into this folder, lowest IoU first.",
+        ),
     ] = None,
     overlay_count: Annotated[
         int | None,
@@ -76,7 +85,7 @@ def predict(
 
     Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
-    found = inputs.paths(models)
+    found = inputs.places(models)
     shifts = options.shifts(shift)
     from skiptool.model.threads import threads_used
     from skiptool.steps.predict.step import predict_dataset
@@ -84,8 +93,8 @@ def predict(
     with threads_used(threads, device, progress):
         return predict_dataset(
             found,
-            data,
-            Path(out),
+            [inputs.place(each) for each in data],
+            out,
             shifts=shifts,
             sweep=sweep,
             domains=domain or (),

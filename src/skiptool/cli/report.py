@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,8 +21,8 @@ def report(
         typer.Argument(
             help=(
                 "Tables of predict, hellinger, train (history.parquet) and extract wsi "
-                "(registration.parquet); stores of images and of predicted masks; or - for paths "
-                "on stdin."
+                "(registration.parquet); stores of images and of predicted masks. Paths, URLs, or "
+                "- for paths on stdin."
             )
         ),
     ],
@@ -33,12 +32,14 @@ def report(
             *("--out", "-o"),
             metavar="PATH",
             help=(
-                "HTML page, its numbers beside it in NAME-numbers.parquet [default: print the "
+                "HTML page (path or URL), its numbers beside it in NAME-numbers.parquet [print the "
                 "numbers; report.html at the end of a pipe]."
             ),
         ),
     ] = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files.")] = None,
+    figures: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Folder for the figures as files.")
+    ] = None,
     formats: Annotated[
         str, typer.Option("--format", help="Formats of the figures: pdf,svg,png.")
     ] = "pdf",
@@ -65,7 +66,7 @@ def report(
 
     return write_report(
         found,
-        None if out is None else Path(out),
+        out,
         figures=figures,
         formats=chosen,
         title=title,

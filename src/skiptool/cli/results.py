@@ -60,7 +60,7 @@ def print_result(
     sys.stdout.flush()
 
 
-def as_given(path: Path, out: str | None) -> str:
+def as_given(path: Path | str, out: str | None) -> str:
     """Spell a path below ``out`` as the user did; ``pathlib`` drops ``./`` and doubled slashes.
 
     Examples
@@ -68,7 +68,7 @@ def as_given(path: Path, out: str | None) -> str:
     >>> as_given(Path("runs/resnet18-L0/fold0"), "./runs/"), as_given(Path("s.zarr"), None)
     ('./runs/resnet18-L0/fold0', 's.zarr')
     """
-    if out is None or not path.is_relative_to(Path(out)):
+    if out is None or isinstance(path, str) or not path.is_relative_to(Path(out)):
         return str(path)
     below = path.relative_to(Path(out))
     return f"{out.rstrip('/')}/{below}" if below.parts else out

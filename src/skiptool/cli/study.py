@@ -15,7 +15,9 @@ from skiptool.records import ORIGINAL, Outcome, Progress
 
 @command
 def study(
-    data: Annotated[str, typer.Argument(help="Dataset store, or - for its path on stdin.")],
+    data: Annotated[
+        str, typer.Argument(help="Dataset store (path or URL), or - for its path on stdin.")
+    ],
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="PATH", help="Folder of the study.")
     ] = "study",
@@ -24,7 +26,10 @@ def study(
         typer.Option(help="Domain to train on, if several have training samples."),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(help="Dataset store to test on [default: DATA].")
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Dataset store (path or URL) to test on [default: DATA]."
+        ),
     ] = None,
     models: Annotated[
         list[Path] | None,
@@ -84,7 +89,7 @@ def study(
 
     Example: skiptool study data.zarr --train-domain A --fold 0 --epochs 20 -o study
     """
-    path = inputs.one_path(data, "dataset store")
+    place = inputs.one_place(data, "dataset store")
     options.skips(prune, None)
     named = [str(each) for each in options.shifts(shift) if each != ORIGINAL]
     from skiptool.steps.study import Options, run_study
@@ -99,10 +104,10 @@ def study(
     }
     compute = {"device": device, "threads": threads, "workers": workers}
     return run_study(
-        path,
-        Path(out),
+        place,
+        inputs.place(out),
         train_domain=train_domain,
-        test=test,
+        test=None if test is None else inputs.place(test),
         models=models or (),
         options=Options(
             train=train,

@@ -16,7 +16,7 @@ from skiptool.records import Outcome, Progress
 def synth(
     n: Annotated[int, typer.Option("--n", help="Number of images.")] = 1000,
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store.")
+        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store, a path or URL.")
     ] = "synth.zarr",
     templates: Annotated[
         Path | None, typer.Option(help="Folder with background*, cell* and artifact*.png.")
@@ -58,7 +58,7 @@ def synth(
     from skiptool.steps.synth import synthesise_dataset
 
     return synthesise_dataset(
-        Path(out),
+        out,
         n=n,
         templates=templates,
         source=source,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,9 @@ from skiptool.records import Outcome, Progress, Training
 
 @command
 def train(
-    data: Annotated[str, typer.Argument(help="Dataset store, or - for its path on stdin.")],
+    data: Annotated[
+        str, typer.Argument(help="Dataset store (path or URL), or - for its path on stdin.")
+    ],
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="PATH", help="Folder of runs.")
     ] = "runs",
@@ -106,7 +107,7 @@ def train(
 
     Example: skiptool train synth.zarr --prune 0 --prune 1 --fold 0 -o runs
     """
-    path = inputs.one_path(data, "dataset store")
+    place = inputs.one_place(data, "dataset store")
     kept = options.skips(prune, skips)
     protocol = Training(
         fold=0,
@@ -130,8 +131,8 @@ def train(
 
     with threads_used(threads, device, progress):
         return train_models(
-            path,
-            Path(out),
+            place,
+            inputs.place(out),
             domain=domain,
             encoders=encoder or ("resnet18",),
             skips=kept,

@@ -50,6 +50,9 @@ class ArrayActivations:
         """Return the type of the values."""
         return self.arrays[layer].dtype
 
+    def counted(self, layer: str) -> None:
+        """Say that the values themselves are at hand."""
+
     def chunk(self, layer: str) -> int:
         """Return how many images are counted at once."""
         array = self.arrays[layer]

@@ -44,7 +44,8 @@ class Design:
     unit : str
         Name of the column that the units are values of, or ``image``.
     draw : Draw or None
-        Equal draw of images, where the units of the two sets are of other sizes.
+        Equal draw of images, where the units of the two sets are of other sizes. Units of which
+        nothing can be drawn are left out of it, and of ``labellings``.
     seed : int
         Of the equal draw of vectors.
     warnings : tuple of str
@@ -66,9 +67,15 @@ class Design:
         return len(self.labellings) - 1
 
     @property
+    def tested(self) -> Draw:
+        """The units of the permutation test."""
+        return self.draw or Draw(self.reference, self.other)
+
+    @property
     def least_p(self) -> float:
         """Smallest p-value that the number of units allows."""
-        return least_p_value(len(self.reference), len(self.other), paired=self.paired)
+        sides = self.tested
+        return least_p_value(len(sides.reference), len(sides.other), paired=self.paired)
 
 
 Sides = tuple[tuple[Units, Counts], tuple[Units, Counts]]

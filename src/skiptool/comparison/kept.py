@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.comparison.scratch import Scratch
-from skiptool.comparison.sets import Activations
+from skiptool.comparison.sets import Activations, Counted
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -65,6 +65,9 @@ class _Kept:
 
     def dtype(self, layer: str) -> np.dtype[Any]:
         return self.source.dtype(layer)
+
+    def counted(self, layer: str) -> Counted | None:
+        return self.source.counted(layer)
 
     def chunk(self, layer: str) -> int:
         return self.source.chunk(layer)

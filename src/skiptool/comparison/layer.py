@@ -14,9 +14,9 @@ from skiptool.comparison.counts import Counts
 from skiptool.comparison.ranges import binning_of
 from skiptool.comparison.reading import Mapper, counted, extents
 from skiptool.comparison.results import Measured, joined
-from skiptool.comparison.sets import Activations, Settings
+from skiptool.comparison.sets import Activations, Settings, vectors_of
 from skiptool.comparison.unbinned import measure_unbinned
-from skiptool.comparison.units import Draw, drawn_vectors
+from skiptool.comparison.units import drawn_vectors, held_images
 from skiptool.distances.binned import DISTANCES
 from skiptool.distances.binning import Binning
 from skiptool.distances.histograms import constant_channels, joint_range
@@ -55,7 +55,7 @@ def measure_layer(pair: Comparison, layer: str) -> list[Measured]:
     constant = constant_channels(joint_range(*bounds))
     binning = binning_of(*pair.sets, layer, bounds, pair.settings)
     width = _width(pair, layer, binning)
-    vectors = (pair.sets[0].shape(layer)[2], pair.sets[1].shape(layer)[2])
+    vectors = (vectors_of(pair.sets[0], layer), vectors_of(pair.sets[1], layer))
     drawn = _drawn_vectors(pair, vectors)
     with ExitStack() as stack:
         counts, means = [], []
@@ -117,7 +117,7 @@ def _tested(design: Design, reference: Sequence[Counts], other: Sequence[Counts]
     """Put together units and counts of the equal draw; None where everything is tested."""
     if design.draw is None and len(reference) == len(other) == 1:
         return None
-    units = design.draw or Draw(design.reference, design.other)
+    units = design.tested
     return (units.reference, reference[-1]), (units.other, other[-1])
 
 
@@ -129,7 +129,9 @@ def _empty(
     width: int,
     drawn: Int64 | None,
 ) -> Counts:
-    images, channels, vectors = activations.shape(layer)
+    images, channels, _ = activations.shape(layer)
+    held, vectors = held_images(activations), vectors_of(activations, layer)
+    vectors *= 1 if held is None else int(held.max())
     share = pair.settings.budget * images // sum(map(len, pair.sets))
     if drawn is not None:  # beside the counts of all vectors
         share, vectors = share // 2, drawn.shape[1]

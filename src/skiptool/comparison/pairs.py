@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from skiptool.comparison.binned import Design
+from skiptool.comparison.counted import check_bins, permutable
 from skiptool.comparison.kept import keeping
 from skiptool.comparison.layer import Comparison, measure_layer
 from skiptool.comparison.layerwise import check_layerwise, measure_layerwise
@@ -17,7 +18,15 @@ from skiptool.comparison.results import ALPHA, Measured
 from skiptool.comparison.rows import pair_warnings
 from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.transmission import add_transmission
-from skiptool.comparison.units import IMAGE, equal_draw, paired_units, unit_column
+from skiptool.comparison.units import (
+    BLOCK,
+    IMAGE,
+    Draw,
+    equal_draw,
+    held_images,
+    paired_units,
+    unit_column,
+)
 from skiptool.errors import MismatchError
 from skiptool.names import in_data_flow
 from skiptool.records import SILENT, Progress
@@ -80,7 +89,7 @@ def measure_pairs(
 
 
 def check_alike(reference: Activations, other: Activations) -> None:
-    """Refuse two sets without a layer in common, or whose channels differ at one.
+    """Refuse two sets without a layer in common, or whose channels or bins differ at one.
 
     Raises
     ------
@@ -102,6 +111,7 @@ def check_alike(reference: Activations, other: Activations) -> None:
                 f"{where}: layer {name} has {given} channels, the reference {own}; extract both "
                 "with one model"
             )
+    check_bins(reference, other)
 
 
 def common_layers(reference: Activations, other: Activations) -> tuple[str, ...]:
@@ -117,17 +127,26 @@ def left_out(reference: Activations, other: Activations) -> tuple[str, ...]:
 
 
 def _design(reference: Activations, other: Activations, settings: Settings) -> Design:
+    sets = (reference, other)
     first, second, paired = paired_units(reference, other, settings)
     # One seed for all pairs: a pair's numbers do not depend on what else is compared.
     rng = np.random.default_rng(settings.seed)
-    permutations = 0 if settings.literal else settings.permutations
-    chosen = relabellings(len(first), len(second), permutations, paired=paired, rng=rng)
-    labelled = np.arange(len(first), dtype=np.int32)[np.newaxis]
-    unit = unit_column(reference, other, settings) or IMAGE
-    draw = equal_draw(first, second, paired=paired, rng=rng) if permutations else None
-    labellings = np.concatenate([labelled, chosen])
+    asked = 0 if settings.literal else settings.permutations
+    found, told = permutable(sets, (first, second), paired=paired)
+    tested, permutations = (found, asked) if found else (Draw(first, second), 0)
+    sizes = (len(tested.reference), len(tested.other))
+    chosen = relabellings(*sizes, permutations, paired=paired, rng=rng)
+    labellings = np.concatenate([np.arange(sizes[0], dtype=np.int32)[np.newaxis], chosen])
+    draw = None
+    if permutations:
+        draw = equal_draw(tested.reference, tested.other, paired=paired, rng=rng)
+        if draw is None and (tested.reference is not first or tested.other is not second):
+            draw = tested
+    image = IMAGE if all(held_images(each) is None for each in sets) else BLOCK
+    unit = unit_column(reference, other, settings) or image
     design = Design(first, second, paired, labellings, unit, draw, settings.seed)
-    return replace(design, warnings=pair_warnings((reference, other), design))
+    warnings = pair_warnings(sets, design)
+    return replace(design, warnings=(*(told if asked else ()), *warnings))
 
 
 def _relate(measured: Sequence[Measured], design: Design) -> None:

@@ -16,9 +16,9 @@ from skiptool.distances.samples import wasserstein
 from skiptool.names import RangeRule
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Float64
+    from skiptool.records import AnyArray, Bool, Float64
 
-__all__ = ["binning_of", "exact_wasserstein"]
+__all__ = ["binning_of", "exact_wasserstein", "reference_bins"]
 
 _TAIL: Final = 0.001
 """Share of values that rule ``p0.1`` leaves to the end bins on either side."""
@@ -36,6 +36,8 @@ def binning_of(
 ) -> Binning:
     """Return the bins of a layer, given lowest and highest values of both sets.
 
+    Where a set holds counts, they are the bins of these: all the rules are for values.
+
     ``minmax`` is eqs. (6) and (7). ``reference`` takes the range of the reference alone, ``p0.1``
     the pooled values between their 0.1 % and 99.9 % quantiles; both count what lies outside in
     the end bins. A channel that varies, but not within such a range, gets one bin below it, one
@@ -48,6 +50,9 @@ def binning_of(
         If activations are not finite or damaged.
     """
     rule, sets = settings.range_rule, (reference, other)
+    known = [found.binning for each in sets if (found := each.counted(layer)) is not None]
+    if known:
+        return known[0]
     if rule is RangeRule.QUANTILE:
         return quantile_bins(_quantiles(*sets, layer, settings, _shares(settings.bins[0])))
     if rule is RangeRule.PERCENTILES:
@@ -58,10 +63,35 @@ def binning_of(
         joint = joint_range(*taken)
     clamp = rule in (RangeRule.PERCENTILES, RangeRule.REFERENCE)
     if clamp:
-        joint = _opened(joint, joint_range(*bounds))
+        joint = _opened(joint, joint_range(*bounds).span > 0)
     if len(settings.bins) > 1:
         return sweep(joint, settings.bins, clamp=clamp)
     return equal_width(joint, settings.bins[0], clamp=clamp, literal=settings.literal)
+
+
+def reference_bins(low: AnyArray, high: AnyArray, bins: int) -> Binning:
+    """Return the bins that rule ``reference`` makes of a reference, whatever is compared with it.
+
+    Parameters
+    ----------
+    low, high : floats, shape (..., D)
+        Lowest and highest values of the reference.
+    bins : int
+        B.
+
+    Raises
+    ------
+    ArgumentError
+        If values are not finite, or the number of bins is out of range.
+
+    Notes
+    -----
+    What is compared may vary in a channel in which the reference is constant, so that one bin of
+    it, one below and one above are made in any case. Where it turns out to be constant in both
+    sets, all values are in one bin under either rule, and every distance is 0.
+    """
+    own = joint_range((low, high))
+    return equal_width(_opened(own, np.ones(own.span.shape, dtype=np.bool_)), bins, clamp=True)
 
 
 def exact_wasserstein(
@@ -77,9 +107,9 @@ def exact_wasserstein(
     return np.concatenate(found)
 
 
-def _opened(narrow: Range, full: Range) -> Range:
+def _opened(narrow: Range, varies: Bool) -> Range:
     """Widen ranges of one value, in channels that vary, by next to nothing on either side."""
-    lost = (narrow.span == 0) & (full.span > 0)
+    lost = (narrow.span == 0) & varies
     reach = np.where(lost, np.maximum(4 * np.spacing(np.abs(narrow.low)), _LEAST), 0.0)
     return Range(narrow.low - reach, narrow.span + 2 * reach)
 

@@ -58,6 +58,8 @@ def counted(
 ) -> Iterator[Block]:
     """Count all images of a layer, block by block; ``drawn`` (N, k) asks for some vectors too.
 
+    Counts that are kept are read as they are: their bins are those of ``binning``.
+
     Raises
     ------
     FormatError
@@ -148,6 +150,8 @@ def _count_block(
     rows: slice,
 ) -> Block:
     values = activations.read(layer, rows)
+    if activations.counted(layer) is not None:
+        return Block(rows.start, (values,))
     parts = [values]
     if drawn is not None:
         chosen = drawn[rows][:, np.newaxis, :]

@@ -10,8 +10,8 @@ import numpy as np
 
 from skiptool.comparison.binned import Design
 from skiptool.comparison.results import ALPHA, Measured
-from skiptool.comparison.sets import Activations, Settings
-from skiptool.comparison.units import IMAGE, SUBJECT, repeats, stranger
+from skiptool.comparison.sets import Activations, Settings, vectors_of
+from skiptool.comparison.units import BLOCK, IMAGE, SUBJECT, repeats, stranger
 from skiptool.names import Metric, RangeRule
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def columns_of(measured: Measured, design: Design) -> dict[str, Any]:
         "paired": design.paired,
         "unit": design.unit,
         **{"units_reference": len(design.reference), "units_other": len(design.other)},
-        **{"n_reference": len(design.reference.order), "n_other": len(design.other.order)},
+        "n_reference": int(design.reference.images.sum()),
+        "n_other": int(design.other.images.sum()),
         **{"permutations": design.permutations, "drawn": measured.drawn},
         "skiptool_version": version("skiptool"),
     }
@@ -105,19 +106,20 @@ def squeezed(measured: Sequence[Measured]) -> dict[str, int]:
 def pair_warnings(sets: Sequence[Activations], design: Design) -> tuple[str, ...]:
     """Return what a reader must know of the statistics of a pair, whatever the layer."""
     found = []
-    for each in sets if design.unit == IMAGE else ():
+    for each in sets if design.unit in (IMAGE, BLOCK) else ():
         if repeats(each):
             subjects = len({str(value) for value in each.columns[SUBJECT]})
             found.append(
-                f"{len(each)} images of {subjects} subjects are counted as independent "
+                f"{len(each)} {design.unit}s of {subjects} subjects are counted as independent "
                 "(pseudo-replication), so p-values and intervals are too small"
             )
-    units = f"{len(design.reference)} and {len(design.other)}"
+    units = f"{len(design.tested.reference)} and {len(design.tested.other)}"
     if design.permutations and design.least_p > ALPHA:
         found.append(
             f"no p-value below {ALPHA} is possible with {units} "
             f"{'pairs' if design.paired else 'units'}, so none is given"
         )
+    units = f"{len(design.reference)} and {len(design.other)}"
     if min(len(design.reference), len(design.other)) < 2:
         found.append(f"an interval needs at least 2 units of each set, not {units}")
     same_data = sets[0].dataset_id is not None and sets[0].dataset_id == sets[1].dataset_id
@@ -128,7 +130,7 @@ def pair_warnings(sets: Sequence[Activations], design: Design) -> tuple[str, ...
             "not paired"
         )
     both = [name for name in sets[0].layers if name in sets[1].layers]
-    vectors = {tuple(each.shape(name)[2] for each in sets) for name in both}
+    vectors = {tuple(vectors_of(each, name) for each in sets) for name in both}
     unequal = sorted(sizes for sizes in vectors if sizes[0] != sizes[1])
     if design.permutations and (design.draw or unequal):
         what = [f"{min(each)} of the vectors of each image" for each in unequal[:1]]

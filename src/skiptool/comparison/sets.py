@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skiptool.distances.binning import MAX_BINS
+from skiptool.distances.binning import MAX_BINS, Binning
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from skiptool.records import AnyArray
+    from skiptool.records import AnyArray, Int64
 
-__all__ = ["BINS", "PERMUTATIONS", "SWEPT", "Activations", "Settings"]
+__all__ = ["BINS", "PERMUTATIONS", "SWEPT", "Activations", "Counted", "Settings", "vectors_of"]
 
 BINS = 100
 """Bins B of eq. (4); the paper does not state its number."""
@@ -27,11 +27,33 @@ LIBRARIES = 250
 """Megabytes that Python and its libraries take before any array is made."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """How the values of a layer were counted, where only their counts were kept.
+
+    Attributes
+    ----------
+    binning : Binning
+        Bins of equal width that all values were counted in.
+    vectors : int
+        K, the vectors of one image.
+    images : int64, shape (N,)
+        Images in each row of counts; a row of n images adds up to n * K in each channel.
+    """
+
+    binning: Binning
+    vectors: int
+    images: Int64
+
+
 class Activations(Protocol):
     """Activations of N images in named layers, read in blocks of whole images.
 
     ``read`` is called by several threads at once. ``columns`` are of the images; ``ranges`` are the
     lowest and highest stored values (N, D), None where nobody kept them.
+
+    Some sets hold counts in place of activations (see :class:`Counted`): of each image, or of each
+    block of images, which then stands for an image everywhere.
     """
 
     @property
@@ -57,19 +79,28 @@ class Activations(Protocol):
     def __len__(self) -> int: ...
 
     def shape(self, layer: str) -> tuple[int, int, int]:
-        """Return (N, D, K)."""
+        """Return (N, D, K), of counts (N, D, B)."""
 
     def dtype(self, layer: str) -> np.dtype[Any]:
         """Return the type of the stored values."""
+
+    def counted(self, layer: str) -> Counted | None:
+        """Return how values were counted; None where the values themselves are kept."""
 
     def chunk(self, layer: str) -> int:
         """Return how many images are best read at once."""
 
     def read(self, layer: str, rows: slice) -> AnyArray:
-        """Return the activations (n, D, K) of some images."""
+        """Return the activations (n, D, K) of some images, or the counts (n, D, B) of them."""
 
     def ranges(self, layer: str) -> tuple[AnyArray, AnyArray] | None:
         """Return lowest and highest values, each (N, D), if they were kept."""
+
+
+def vectors_of(activations: Activations, layer: str) -> int:
+    """Return K, the vectors of each image."""
+    counted = activations.counted(layer)
+    return activations.shape(layer)[2] if counted is None else counted.vectors
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class DataSheet:
     @property
     def title(self) -> str:
         """Domain, and the store it belongs to."""
-        return f"{self.domain.name}, {self.store.path.name}"
+        return f"{self.domain.name}, {self.store.name}"
 
     @property
     def caption(self) -> str:
@@ -61,7 +61,7 @@ class DataSheet:
         name, block = self.domain.name, self._block()
         return (
             f"{len(self.chosen)} of {everything[1]} samples{held} of domain {name} of "
-            f"{self.store.path.name}, evenly spread, with the outlines of their masks; "
+            f"{self.store.name}, evenly spread, with the outlines of their masks; "
             f"{everything[2]} {'subject' if everything[2] == 1 else 'subjects'}; images of "
             f"{self._size()}{self._scale()}. Below each: sample and subject, where it is not the "
             f"sample itself.{block_told(block)}{self._draws()}"
@@ -110,7 +110,7 @@ class DataSheet:
         """Return the same numbers, those of all splits together without ``split``."""
         return [
             {
-                **{"dataset": self.store.path.name, "domain": self.domain.name, "split": split},
+                **{"dataset": self.store.name, "domain": self.domain.name, "split": split},
                 **{"quantity": quantity, "value": float(value)},
             }
             for split, samples, subjects in self._counts()

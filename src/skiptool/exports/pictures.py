@@ -50,7 +50,7 @@ def examples(
     """
     if not masks:
         return [], []
-    names = ", ".join(store.path.name for store in masks)
+    names = ", ".join(store.name for store in masks)
     if not datasets:
         return [], [f"{names}: no examples are drawn, the images are missing; give the dataset too"]
     check_masks(datasets, masks)
@@ -58,7 +58,7 @@ def examples(
     found = [one for one in masked_scores(tables, masks) if one.score.dataset_id in stores]
     used = {one.masks.path for one in found}
     warnings = [
-        f"{store.path.name}: no examples are drawn, no prediction table has its models and shifts; "
+        f"{store.name}: no examples are drawn, no prediction table has its models and shifts; "
         "give the table that was made with it"
         for store in masks
         if store.path not in used
@@ -130,7 +130,7 @@ def _sheet(store: DatasetStore, group: Sequence[Masked]) -> ExampleSheet | str:
         chosen, rated = worst_and_median(scores[shift][0])
         unknown = [sample for _, sample in chosen if sample not in where]
         if unknown:
-            return f"sample {unknown[0]!r} of the prediction table is not in {store.path.name}"
+            return f"sample {unknown[0]!r} of the prediction table is not in {store.name}"
         columns += [
             Example(where[sample], sample, str(subjects[where[sample]]), which, shift, rated)
             for which, sample in chosen
@@ -179,18 +179,18 @@ def _unfit(store: DatasetStore, group: Sequence[Masked]) -> str:
     """Say what of a table and masks does not fit the dataset that both name."""
     score = group[0].score
     if score.domain not in store.domains:
-        return f"{store.path.name} has no domain {score.domain!r}"
+        return f"{store.name} has no domain {score.domain!r}"
     domain = store.domains[score.domain]
     size = (domain.height, domain.width)
     other = [one for one in group if one.size != size]
     if other:
         return (
-            f"{other[0].masks.path.name} holds masks of {other[0].size[0]} x {other[0].size[1]} "
-            f"pixels, {store.path.name} images of {size[0]} x {size[1]}"
+            f"{other[0].masks.name} holds masks of {other[0].size[0]} x {other[0].size[1]} "
+            f"pixels, {store.name} images of {size[0]} x {size[1]}"
         )
     unknown = [name for name in score.classes if name not in store.classes]
     if unknown:
-        return f"{store.path.name} has no class {unknown[0]!r}"
+        return f"{store.name} has no class {unknown[0]!r}"
     return ""
 
 

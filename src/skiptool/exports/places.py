@@ -91,7 +91,7 @@ def keep_lineage(folder: Path, data: DatasetStore) -> None:
     (folder / LINEAGE).write_text(text + "\n", encoding="utf-8")
 
 
-def _of_another(folder: Path, out: Path) -> ExistsError:
+def _of_another(folder: Path, out: Path | str) -> ExistsError:
     return ExistsError(
         f"{folder}: holds what was exported of another dataset than {out}; give another --export, "
         "or remove it yourself"

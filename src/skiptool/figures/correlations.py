@@ -26,6 +26,7 @@ __all__ = [
     "images_name",
     "interval_text",
     "measure_name",
+    "no_interval_text",
     "rivals_text",
     "spearman_text",
 ]
@@ -43,15 +44,28 @@ def interval_text(found: Association, layer: int) -> str:
     return _signed(value) + ("" if math.isnan(low) else f" [{_signed(low)}, {_signed(high)}]")
 
 
+def no_interval_text(found: Association, layer: int) -> str:
+    """Give the correlation at a layer, and say why it has no interval."""
+    value, shifts = float(found.correlation[layer]), found.shifts[layer]
+    why = (
+        f"{shifts} shifts are too few for an interval (at least {FEWEST_FOR_INTERVAL})"
+        if shifts < FEWEST_FOR_INTERVAL
+        else "in a perfect order, of which resampling gives no interval"
+    )
+    where = readable(found.joined.layers[layer])
+    return f"the greatest rank correlation is at {where}, ρ = {_signed(value)}; {why}."
+
+
 def _signed(value: float) -> str:
-    """Write with two digits, a true minus, and no minus before 0.
+    """Write with two digits, more where it would look perfect, and no minus before 0.
 
     Examples
     --------
-    >>> _signed(-0.004), _signed(-0.5)
-    ('0.00', '−0.50')
+    >>> _signed(-0.004), _signed(-0.5), _signed(0.9963), _signed(1.0)
+    ('0.00', '−0.50', '0.996', '1.00')
     """
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
+    digits = next((n for n in (2, 3, 4) if abs(round(value, n)) < 1), 2)
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def measure_name(found: Association) -> str:

@@ -18,6 +18,7 @@ from skiptool.figures.correlations import (
     images_name,
     interval_text,
     measure_name,
+    no_interval_text,
     rivals_text,
     spearman_text,
 )
@@ -117,12 +118,12 @@ class Forecast:
         return rows
 
     def sentences(self) -> tuple[str, ...]:
-        """Say which layer's distance goes with the loss best; nothing where it has no interval."""
+        """Say which layer's distance goes with the loss best, and with what interval."""
         found, best = self.found, self.found.best
         if best is None:
             return (f"{family_name(found)}: distance or loss of IoU is the same under all shifts.",)
         if math.isnan(found.low[best]):
-            return ()
+            return (f"{family_name(found)}: {no_interval_text(found, best)}",)
         layer = readable(found.joined.layers[best])
         ends = interval_text(found, best)
         if found.correlation[best] <= 0:

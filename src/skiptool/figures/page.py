@@ -12,6 +12,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.resources import files
 from typing import Final, TypeAlias
@@ -26,6 +27,8 @@ __all__ = ["Exhibit", "Origin", "Section", "render_page"]
 
 _ANCHOR: Final = re.compile(r"[a-z][a-z0-9.-]*")
 _RESERVED: Final = ("contents", "how")
+_OF_ORIGIN: Final = re.compile(r"how-\d+")  # anchors of the files that the page was made from
+_LINKED: Final = 3  # files that a caption names; more are counted
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
 )
@@ -51,6 +54,8 @@ class Exhibit:
         Stands above it, and in the contents where its section has several.
     sentences : tuple of str
         What is to be seen, below the title; those after the third are folded.
+    kinds : tuple of str
+        Kinds of the files that it was made from: its caption leads to them and their commands.
     """
 
     caption: str
@@ -59,6 +64,7 @@ class Exhibit:
     anchor: str = ""
     title: str = ""
     sentences: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ def render_page(
     environment.filters["heads"] = _heads
     environment.filters["classes"] = _classes
     environment.filters["sha256"] = _digest
+    environment.filters["sources"] = partial(_sources, lineage)
     source = files("skiptool.figures").joinpath("page.html.j2").read_text("utf-8")
     return environment.from_string(source).render(
         title=title,
@@ -159,7 +166,8 @@ def render_page(
 
 def _check(anchors: list[str]) -> None:
     for place, anchor in enumerate(anchors):
-        if not _ANCHOR.fullmatch(anchor) or anchor in (*_RESERVED, *anchors[:place]):
+        taken = anchor in (*_RESERVED, *anchors[:place]) or _OF_ORIGIN.fullmatch(anchor)
+        if not _ANCHOR.fullmatch(anchor) or taken:
             raise ArgumentError(
                 f"part {anchor!r}: expected an anchor of small letters, digits, dots and hyphens, "
                 f"none of {', '.join(_RESERVED)}, each once a page; choose another"
@@ -176,6 +184,16 @@ def _printable(value: object) -> object:
 def _digest(script: str) -> str:
     """Hash by which the page's security policy knows its own script."""
     return b64encode(sha256(script.encode()).digest()).decode()
+
+
+def _sources(lineage: Sequence[Origin], exhibit: Exhibit) -> tuple[list[tuple[str, str]], int]:
+    """Return anchor and name of the files that an exhibit was made from, and how many more."""
+    found = [
+        (f"how-{number}", origin.name)
+        for number, origin in enumerate(lineage, start=1)
+        if origin.kind in exhibit.kinds
+    ]
+    return found[:_LINKED], len(found[_LINKED:])
 
 
 def _rows(table: Table) -> list[list[_Cell]]:

@@ -202,13 +202,25 @@ def _caption(runs: Sequence[Run]) -> str:
     )
     return (
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} of {epochs} "
-        f"{'epoch' if lengths == {1} else 'epochs'}, counted from 0. Left: mean IoU of the "
-        "foreground classes from counts accumulated over the validation fold; dots: the epoch "
-        "whose weights are kept, chosen and measured on the same images, hence a little too "
+        f"{'epoch' if lengths == {1} else 'epochs'}, counted from 0{_images(runs)}. Left: mean IoU "
+        "of the foreground classes from counts accumulated over the validation fold; dots: the "
+        "epoch whose weights are kept, chosen and measured on the same images, hence a little too "
         f"favourable. Right: mean loss an image{', log scale' if spans_decades(losses) else ''}; "
         "solid: validation, dashed: training, on augmented images while the weights still move."
         f"{several if max(map(len, networks)) > 1 else ''}{_falls(runs)}"
     )
+
+
+def _images(runs: Sequence[Run]) -> str:
+    """Say on how many images runs were trained and validated; nothing where one does not say so."""
+    known = [run.samples for run in runs if run.samples is not None]
+    if len(known) < len(runs):
+        return ""
+    train, validation = (
+        f"{min(counts):,}" + (f" to {max(counts):,}" if min(counts) < max(counts) else "")
+        for counts in zip(*known, strict=True)
+    )
+    return f"; n = {train} training and {validation} validation images a run"
 
 
 def _falls(runs: Sequence[Run]) -> str:

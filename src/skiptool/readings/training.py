@@ -62,6 +62,8 @@ class Run:
         That epoch.
     seconds : float
         Mean wall time of an epoch, training and validation together; NaN where unknown.
+    samples : (int, int) or None
+        How many it was trained and validated on, where that is known.
     """
 
     model: str
@@ -78,6 +80,7 @@ class Run:
     losses: Mapping[str, float]
     last: Mapping[str, int]
     seconds: float
+    samples: tuple[int, int] | None = None
 
     @property
     def family(self) -> str:
@@ -110,8 +113,8 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
     Parameters
     ----------
     facts : mapping
-        ``model``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``, ``best_epoch``, as far
-        as known.
+        ``model``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``, ``best_epoch``,
+        ``samples``, as far as known.
     columns : mapping of column name to values
         ``epoch``, ``split``, ``loss``, ``mIoU``, ``lr``, ``seconds``. Of two rows of one epoch and
         split the later counts.
@@ -144,6 +147,7 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
         },
         last={split: int(c.epochs[-1]) for split, c in found.items() if c.epochs.size},
         seconds=float(known.sum() / epochs.size) if known.size else math.nan,
+        samples=facts.get("samples"),
     )
 
 

@@ -1,6 +1,6 @@
 """``skiptool hellinger``: the distance between two sets of activations, layer by layer.
 
-Reads feature stores only: neither torch nor the model nor the images are needed.
+Reads feature stores, or counts stores: neither torch nor the model nor the images are needed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from skiptool.comparison.binned import Design
+from skiptool.comparison.counted import check_bins, counted_settings
 from skiptool.comparison.pairs import Pair, left_out, measure_pairs
 from skiptool.comparison.reading import Mapper
 from skiptool.comparison.results import Measured
@@ -26,13 +27,16 @@ from skiptool.engine import dask_mapper, threaded
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Kind, ShiftKind
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.addresses import located, public
+from skiptool.stores.counts import open_activations
+from skiptool.stores.fetching import is_folder_at
 from skiptool.stores.header import Making, lineage
-from skiptool.stores.remote import located, public
+from skiptool.stores.layers import FeatureStore
 from skiptool.stores.runs import feature_folder, is_store
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import TableWriter
 from skiptool.stores.unchanged import check_unchanged
+from skiptool.stores.uploads import places_may_be_urls
 
 __all__ = ["grouped", "measure_shift", "measure_shifts"]
 
@@ -47,6 +51,7 @@ _Result = tuple[FeatureStore, FeatureStore, Design, Sequence[Measured]]
 """Reference, other, how they were compared, and the results layer by layer."""
 
 
+@places_may_be_urls(out=Form.TABLE)
 def measure_shift(
     reference: Place,
     others: Sequence[Place] | Place,
@@ -69,8 +74,8 @@ def measure_shift(
     Parameters
     ----------
     reference : Path or str
-        Feature store of the original images (X in the paper): a folder, a URL, or a ``.npy`` file
-        of (N, D) or (N, D, K).
+        Feature store or counts store of the original images (X in the paper): a folder, a URL, or
+        a ``.npy`` file of (N, D) or (N, D, K).
     others : sequence of Path or str, or one
         The same of shifted images (X*), from the same model with the same layers.
     out : Path or str, optional
@@ -106,7 +111,7 @@ def measure_shift(
         If ``out`` exists.
     """
     out, others = as_path(out), [others] if isinstance(others, Path | str) else others
-    stores = [open_features(place) for place in (reference, *others)]
+    stores = [open_activations(place) for place in (reference, *others)]
     for first, second in _pairs(len(stores), all_pairs):
         _check_models(stores[first], stores[second])
     how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
@@ -114,6 +119,7 @@ def measure_shift(
     return _measured([stores], out, how, Making("hellinger", arguments), progress)
 
 
+@places_may_be_urls(out=Form.TABLE)
 def measure_shifts(
     places: Sequence[Place],
     out: Path | str | None = None,
@@ -167,7 +173,7 @@ def measure_shifts(
         )
     with guarded(places):
         opened, failures = _opened(places, progress)
-        named = [open_features(place) for place in references]
+        named = [open_activations(place) for place in references]
         groups = grouped(opened, named, by_hand=by_hand, warn=progress.warn)
         making = Making(
             "hellinger",
@@ -208,8 +214,12 @@ def _measured(
     progress: Progress,
 ) -> Outcome:
     """Compare the stores of each group, whose first is its reference."""
-    chosen = how.settings
     every = [store for group in groups for store in group]
+    chosen = counted_settings(every, how.settings, progress.warn)
+    how = replace(how, settings=chosen)
+    for stores in groups:
+        for first, second in _pairs(len(stores), how.all_pairs):
+            check_bins(stores[first], stores[second])
     with guarded(store.place for store in every), ExitStack() as stack:
         if out is not None:
             check_form(out, Form.TABLE)
@@ -255,7 +265,9 @@ def _compared(
 def _is_folder(place: Place) -> bool:
     """Say whether a place is a folder of stores, not a store."""
     here = located(place)
-    return isinstance(here, Path) and here.is_dir() and not is_store(here)
+    if isinstance(here, str):
+        return is_folder_at(here)
+    return here.is_dir() and not is_store(here)
 
 
 def _opened(
@@ -266,8 +278,8 @@ def _opened(
     failures = []
     for place in places:
         folder = located(place) if _is_folder(place) else None
-        if not isinstance(folder, Path):
-            store = open_features(place)
+        if folder is None:
+            store = open_activations(place)
             if store.where in {each.where for each in found.values()}:
                 progress.warn(f"{store.where}: is given twice and counts once")
             found.setdefault(_address(store.place), store)
@@ -275,12 +287,13 @@ def _opened(
         stores, left_out = feature_folder(folder)
         if not stores:
             others = f" ({', '.join(left_out)})" if left_out else ""
-            raise FormatError(f"{folder}: holds no feature store{others}; check the path")
+            where = public(str(folder))
+            raise FormatError(f"{where}: holds no feature store{others}; check the path")
         if left_out:
-            progress.warn(f"{folder}: left out: {', '.join(left_out)}")
+            progress.warn(f"{public(str(folder))}: left out: {', '.join(left_out)}")
         for path in stores:
             try:
-                store = open_features(path)
+                store = open_activations(path)
             except FormatError as error:
                 failures.append(str(error))
             else:

@@ -10,15 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skiptool.errors import ArgumentError, FormatError, SkiptoolError
+from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress, as_places
+from skiptool.stores.addresses import is_web, last_part, located, public
 from skiptool.stores.checkpoint import open_model
 from skiptool.stores.contents import tell_contents
+from skiptool.stores.counts import open_counts
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.failures import kept_failures
-from skiptool.stores.features import FeatureStore, open_features
-from skiptool.stores.header import FORMAT_VERSIONS, parse_lineage
+from skiptool.stores.features import open_features
+from skiptool.stores.fetching import (
+    FILES,
+    ZARR,
+    entries_at,
+    fetch_artifact,
+    fetch_models,
+    is_folder_at,
+    root_of,
+)
+from skiptool.stores.header import FORMAT_VERSIONS
+from skiptool.stores.layers import FeatureStore
 from skiptool.stores.lookup import (
     TABLES,
     artifacts_below,
@@ -28,16 +40,18 @@ from skiptool.stores.lookup import (
     lineage_of,
 )
 from skiptool.stores.masks import open_masks
-from skiptool.stores.overlays import open_overlays
-from skiptool.stores.remote import last_part, located, public
-from skiptool.stores.runs import is_store
+from skiptool.stores.overlays import INDEX, open_overlays
+from skiptool.stores.remote import RemoteFolder
+from skiptool.stores.runs import by_numbers, is_store
 from skiptool.stores.soundness import check_sound
 from skiptool.stores.tables import open_table
+from skiptool.stores.uploads import places_may_be_urls
 from skiptool.stores.zarrs import open_root
 
 __all__ = ["describe"]
 
 
+@places_may_be_urls()
 def describe(
     paths: Sequence[Path | str] | Path | str,
     *,
@@ -50,8 +64,8 @@ def describe(
     Parameters
     ----------
     paths : sequence of Path or str
-        Stores, tables, model folders, also behind a URL; folders that stand for all of these below
-        them; ``.npy`` files and files of weights.
+        Stores, tables and model folders; folders that stand for all of these below them; ``.npy``
+        files and files of weights. Local paths or URLs.
     command : bool
         Print only the command that would make each again.
     check : bool
@@ -71,11 +85,16 @@ def describe(
     """
     found: dict[str, Any] = {}
     failures: list[str] = []
-    places = [each for path in as_places(paths) for each in _below(path)]
+    places: list[Path | str] = []
+    for path in as_places(paths):
+        try:
+            places += _below(path)
+        except SkiptoolError as error:
+            failures.append(str(error))
     with progress.task("info", len(places)) as task:
         for place in places:
             try:
-                found[public(str(place))] = _describe(place, check)
+                found[public(str(place))] = _describe(place, check, progress)
             except SkiptoolError as error:
                 failures.append(str(error))
             task.advance(note=last_part(located(place)))
@@ -90,29 +109,56 @@ def describe(
 def _below(place: Path | str) -> list[Path | str]:
     """Replace a folder that is no artifact by the artifacts below it, where there are any."""
     folder = located(place)
-    if isinstance(folder, Path) and folder.is_dir() and not is_artifact(folder):
+    if isinstance(folder, str):
+        return _below_url(folder)
+    if folder.is_dir() and not is_artifact(folder):
         return [*artifacts_below(folder)] or [place]
     return [place]
 
 
-def _describe(place: Path | str, check: bool) -> dict[str, Any]:
-    name = last_part(located(place))
-    if isinstance(located(place), str) and not name.endswith(_FILES):
-        return _remote_store(str(place), check)
-    with at_hand(place) as path:
-        foreign = _foreign(path)
-        return _ours(path, check) if foreign is None else {**foreign, "lineage": None}
+def _below_url(url: str) -> list[Path | str]:
+    if not is_folder_at(url) or is_web(url):
+        return [url]
+    found = [
+        place
+        for place, root in entries_at(url)
+        if root or (root is None and last_part(place).endswith((*TABLES, ".npy")))
+    ]
+    return sorted(found, key=by_numbers) or [url]
 
 
-_FILES = (*TABLES, ".npy", ".npz", ".pt", ".pth", ".ckpt", ".safetensors")
-"""How the names of files end that are fetched as a whole; other URLs are those of stores."""
+def _describe(place: Path | str, check: bool, progress: Progress) -> dict[str, Any]:
+    here = located(place)
+    if isinstance(here, str) and not last_part(here).endswith(FILES):
+        return _at_url(here, check, progress)
+    with at_hand(here) as path:
+        return _described(path, check)
 
 
-def _ours(path: Path, check: bool) -> dict[str, Any]:
+def _described(path: Path, check: bool) -> dict[str, Any]:
+    foreign = _foreign(path)
+    return _ours(path, check) if foreign is None else {**foreign, "lineage": None}
+
+
+def _at_url(url: str, check: bool, progress: Progress) -> dict[str, Any]:
+    """Describe a store from its metadata; copy whole what else there is, and all to check it."""
+    root = root_of(RemoteFolder(url))
+    if root is None:
+        open_root(url, "skiptool")  # says what is wrong
+    if check or root == INDEX:
+        return _described(fetch_artifact(url, progress), check)
+    if root not in ZARR:
+        return _described(fetch_models(url)[0], check)
+    if "kind" not in open_root(url, "skiptool", (3, 2)).attrs:
+        return {"kind": "features of others (Zarr)", **_array(open_features(url)), "lineage": None}
+    return _ours(url, check)
+
+
+def _ours(path: Path | str, check: bool) -> dict[str, Any]:
     kind = kind_of(path)
     if kind not in _INSIDE:
         raise FormatError(f"{path}: says that it is a {kind.value}, which is no store or table")
-    sealed = check and check_sound(path, kind)
+    sealed = check and check_sound(Path(path), kind)
     header = lineage_of(path)
     entry: dict[str, Any] = {"kind": kind.value, **_INSIDE[kind](path)}
     entry["lineage"] = None if header is None else header.as_json()
@@ -195,28 +241,7 @@ def _tensors(path: Path) -> dict[str, Any]:
     return {"tensors": len(tensors), "values": count, "bytes": path.stat().st_size}
 
 
-def _remote_store(url: str, check: bool) -> dict[str, Any]:
-    """Describe a store behind a URL: features as those here, of others the header."""
-    if check:
-        raise ArgumentError(
-            f"{public(url)}: --check reads local artifacts only; copy it here first"
-        )
-    root = open_root(url, "skiptool", (3, 2))
-    attributes: dict[str, Any] = dict(root.attrs)
-    if attributes.get("kind") in (None, Kind.FEATURES.value):
-        store = open_features(url)
-        if store.lineage is None:
-            return {"kind": "features of others (Zarr)", **_array(store), "lineage": None}
-        return {"kind": Kind.FEATURES.value, **_inside(store), "lineage": store.lineage.as_json()}
-    kind = next((kind for kind in (Kind.DATASET, Kind.MASKS) if kind == attributes["kind"]), None)
-    if kind is None:
-        raise FormatError(f"{public(url)}: a Zarr store, but not made by skiptool")
-    header = parse_lineage(attributes, public(url), kind)
-    classes = {"classes": attributes.get("classes")}
-    return {"kind": kind.value, **classes, "lineage": header.as_json()}
-
-
-def _dataset(path: Path) -> dict[str, Any]:
+def _dataset(path: Path | str) -> dict[str, Any]:
     store = open_dataset(path)
     inside = {
         "classes": list(store.classes),
@@ -238,7 +263,7 @@ def _dataset(path: Path) -> dict[str, Any]:
     return inside
 
 
-def _contents(path: Path) -> dict[str, Any] | None:
+def _contents(path: Path | str) -> dict[str, Any] | None:
     """Return what came into a dataset by domain: samples, shares of pixels, uniform images."""
     for table in tell_contents(path, SILENT):
         domains, *others = table.columns.items()
@@ -249,8 +274,19 @@ def _contents(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _features(path: Path) -> dict[str, Any]:
+def _features(path: Path | str) -> dict[str, Any]:
     return _inside(open_features(path))
+
+
+def _counts(path: Path | str) -> dict[str, Any]:
+    return _tallies(open_counts(path))
+
+
+def _tallies(store: FeatureStore) -> dict[str, Any]:
+    known = store.counted(store.layers[0])
+    found = _inside(store)
+    images = len(store) if known is None else int(known.images.sum())
+    return {**found, "images": images, "rows": len(store), "layers": found["layers"]}
 
 
 def _inside(store: FeatureStore) -> dict[str, Any]:
@@ -258,8 +294,8 @@ def _inside(store: FeatureStore) -> dict[str, Any]:
     return {**store.facts, "images": len(store), "layers": layers}
 
 
-def _model(path: Path) -> dict[str, Any]:
-    stored = open_model(path)
+def _model(path: Path | str) -> dict[str, Any]:
+    stored = open_model(Path(path))
     facts = {key: value for key, value in stored.facts().items() if key != "model_id"}
     inside = {
         **facts,
@@ -279,13 +315,13 @@ _OF_A_MODEL = ("training", "augmentation", "best_epoch", "best_mIoU")
 """Keys of a model's configuration that say how it was trained."""
 
 
-def _table(path: Path) -> dict[str, Any]:
-    table = open_table(path, kind_of(path))
+def _table(path: Path | str) -> dict[str, Any]:
+    table = open_table(Path(path), kind_of(path))
     inside = {"rows": len(table), "columns": list(table.data.column_names)}
     return {**inside, "failures": list(table.failures) or None}
 
 
-def _masks(path: Path) -> dict[str, Any]:
+def _masks(path: Path | str) -> dict[str, Any]:
     store = open_masks(path)
     entries = [{**facts, "images": shape[0]} for facts, shape in store.entries()]
     inside = {"entries": entries, "failures": kept_failures(path) or None}
@@ -293,13 +329,14 @@ def _masks(path: Path) -> dict[str, Any]:
     return inside
 
 
-def _overlays(path: Path) -> dict[str, Any]:
-    return {"pictures": len(open_overlays(path)[1])}
+def _overlays(path: Path | str) -> dict[str, Any]:
+    return {"pictures": len(open_overlays(Path(path))[1])}
 
 
-_INSIDE: Mapping[Kind, Callable[[Path], dict[str, Any]]] = {
+_INSIDE: Mapping[Kind, Callable[[Path | str], dict[str, Any]]] = {
     Kind.DATASET: _dataset,
     Kind.FEATURES: _features,
+    Kind.COUNTS: _counts,
     Kind.MODEL: _model,
     Kind.HISTORY: _table,
     Kind.PREDICTIONS: _table,

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skiptool.errors import ArgumentError
 from skiptool.model.unet import restore
 from skiptool.records import Normalisation
+from skiptool.stores.addresses import located, public
 from skiptool.stores.checkpoint import open_model
+from skiptool.stores.copies import copies_held
+from skiptool.stores.runs import model_folders
+from skiptool.stores.uploads import naming_urls
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +26,8 @@ def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Modul
     Parameters
     ----------
     path : Path or str
-        Model folder, ours or one that ``save_pretrained`` of segmentation-models-pytorch wrote.
+        Model folder or its URL, ours or one that ``save_pretrained`` of
+        segmentation-models-pytorch wrote.
     normalise : str, optional
         Scaling that goes in front of a network that others trained: ``imagenet``, ``none`` or
         ``MEAN/STD``. Without it such a network takes images as those who trained it scaled them.
@@ -37,10 +43,19 @@ def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Modul
     FormatError
         If the folder is missing or damaged.
     ArgumentError
-        If its encoder is unknown here, or a network that was trained here is to be scaled for.
+        If its encoder is unknown here, a network that was trained here is to be scaled for, or
+        several models are below a URL.
     """
-    stored = open_model(Path(path))
-    if normalise is not None:
-        stored = stored.normalised(Normalisation.parse(normalise))
-    network: torch.nn.Module = restore(stored.architecture, stored.tensors(), stored.normalisation)
+    place = located(path)
+    with copies_held(), naming_urls():
+        folders = [place] if isinstance(place, Path) else model_folders([place])
+        if len(folders) > 1:
+            raise ArgumentError(
+                f"{public(str(path))}: {len(folders)} models are below it, expected one; name it"
+            )
+        stored = open_model(folders[0])
+        if normalise is not None:
+            stored = stored.normalised(Normalisation.parse(normalise))
+        tensors = stored.tensors()
+    network: torch.nn.Module = restore(stored.architecture, tensors, stored.normalisation)
     return network

@@ -25,6 +25,7 @@ from typing import Any, Final
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
+from skiptool.stores.addresses import local, located, public
 from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
 from skiptool.stores.features import open_features
 from skiptool.stores.runs import model_folders
@@ -105,8 +106,8 @@ class _Study:
         Controlled shifts to measure; the reference domain is tested under them.
     """
 
-    data: Path
-    test: Path
+    data: Path | str
+    test: Path | str
     out: Path
     reference: str
     others: tuple[str, ...]
@@ -130,13 +131,13 @@ def run_study(
 
     Parameters
     ----------
-    data : Path
-        Dataset store to train on.
+    data : Path or str
+        Dataset store to train on, a local path or a URL. Every step reads it from there.
     out : Path
         Folder of the study. A second call with the same arguments goes on where the first stopped.
     train_domain : str, optional
         Domain to train on; needed if several have training samples.
-    test : Path, optional
+    test : Path or str, optional
         Dataset store to test on, if it is another one.
     models : sequence of Path
         Trained models, or folders of them, to use instead of training.
@@ -168,8 +169,9 @@ def run_study(
         raise ArgumentError(
             "--normalise is for networks that skiptool did not train; name them with --models"
         )
-    tested = None if test is None else Path(test)
-    study = _planned(Path(data), Path(out), train_domain, tested, options, progress)
+    tested = None if test is None else located(test)
+    place = local(out, "a study is made in a folder on this machine only")
+    study = _planned(located(data), place, train_domain, tested, options, progress)
     _begin(study, [str(each) for each in models])
     steps = _Steps(study.out, progress)
     trained = [str(each) for each in models] or _train(study, steps)
@@ -177,8 +179,7 @@ def run_study(
     page = study.out / "report.html"
     if not models:
         tables += [str(Path(model) / "history.parquet") for model in trained]
-    registered = study.test.with_name(f"{study.test.stem}-qc") / "registration.parquet"
-    extra = [str(registered)] if registered.exists() else []
+    extra = _registration(study.test)
     steps.run(
         *("report", *tables, *extra, str(study.test), "-o", str(page)),
         *("--figures", str(study.out / "figures"), "--overwrite"),
@@ -191,11 +192,19 @@ def run_study(
     return Outcome((page,), tuple(map(Path, tables)), summary, tuple(steps.incomplete))
 
 
+def _registration(test: Path | str) -> list[str]:
+    """Return the table of registration beside a local dataset, where there is one."""
+    if isinstance(test, str):
+        return []
+    found = test.with_name(f"{test.stem}-qc") / "registration.parquet"
+    return [str(found)] if found.exists() else []
+
+
 def _planned(
-    data: Path,
+    data: Path | str,
     out: Path,
     domain: str | None,
-    test: Path | None,
+    test: Path | str | None,
     options: Options,
     progress: Progress,
 ) -> _Study:
@@ -315,7 +324,7 @@ class _Steps:
 
         ``to`` is an output without ``--resume``: if it is there, nothing is run.
         """
-        line = shlex.join(("skiptool", *words))
+        line = shlex.join(("skiptool", *map(public, words)))
         with self._log.open("a") as log:
             log.write(f"{line}\n")
         if to is not None and to.exists():

@@ -25,7 +25,8 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
-from skiptool.stores.staging import check_free, clear_leftovers, staged
+from skiptool.stores.staging import Form, check_free, clear_leftovers, staged
+from skiptool.stores.uploads import places_may_be_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -61,6 +62,7 @@ class _Plan:
         )
 
 
+@places_may_be_urls(out=Form.STORE)
 def synthesise_dataset(
     out: Path | str,
     *,
@@ -88,7 +90,7 @@ def synthesise_dataset(
     Parameters
     ----------
     out, n : Path or str, int
-        Dataset store to write, number of images.
+        Dataset store to write (a path or a URL), number of images.
     templates : Path or str, optional
         Folder with background*.png, cell*.png, artifact*.png; the built-in ones by default.
     source, annotations : Path or str, optional

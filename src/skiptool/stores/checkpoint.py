@@ -9,7 +9,8 @@
       config.json         the keys that library needs to build the network (``_model_class``,
                           ``encoder_name``, ``encoder_weights`` null, ``in_channels``, ``classes``
                           ...), and ours: ``skips`` (levels that stay), ``class_names``,
-                          ``training``, ``fold``, ``repeat``, ``parameter_count``,
+                          ``training``, ``fold``, ``repeat``, ``parameter_count``, ``samples``
+                          (how many it was trained and validated on; since version 0.2),
                           ``lineage``, ``seal``
       history.parquet     see ``tables``
       last.ckpt           to resume training (not kept with --no-keep-last)

@@ -2,8 +2,9 @@
 
 Zarr takes a chunk that is not there for its fill value and an empty shard for zeros. Arrays that
 are made here say ``"every_chunk": true`` in their attributes: all of their chunks are written, so
-one that is absent or empty means damage. On a local disk all of them are looked for once, a
-``stat`` each; a remote store is told to miss them when they are read (see ``remote``).
+one that is absent or empty means damage. On a local disk the file of every chunk or shard is looked
+for once, a ``stat`` each; a remote store is told to miss it when it is read (see ``remote``). A
+chunk that the index of its shard does not list is missed when it is read (see ``shards``).
 """
 
 from __future__ import annotations

@@ -97,12 +97,12 @@ def summed(samples: Iterable[tuple[str, Content]]) -> dict[str, Any]:
     }
 
 
-def tell_contents(path: Path, progress: Progress) -> tuple[Table, ...]:
+def tell_contents(path: Path | str, progress: Progress) -> tuple[Table, ...]:
     """Make the table of what came into a store, and warn of what is likely a mistake.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         A whole dataset store.
     progress : Progress
         Is warned of classes without any pixel, of images and masks of one value, and of samples

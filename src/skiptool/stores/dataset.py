@@ -27,6 +27,7 @@ of size, type and all columns under ``samples``, hence of the pixels, in order.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,11 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError, near
 from skiptool.names import IGNORE, Kind, Split
 from skiptool.records import is_name
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.remote import each
 from skiptool.stores.seal import check_store
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import (
     member_names,
     open_array,
@@ -50,7 +54,10 @@ from skiptool.stores.zarrs import (
 )
 
 if TYPE_CHECKING:
-    from skiptool.records import Image, UInt8
+    from zarr.abc.store import Store
+
+    from skiptool.records import AnyArray, Image, UInt8
+    from skiptool.stores.zarrs import Rows
 
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
@@ -93,6 +100,12 @@ class Domain:
     def __len__(self) -> int:
         return len(self.columns["id"])
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one image and its mask before compression."""
+        form = next(dtype for dtype, channels in IMAGE_FORMS if channels == self.channels)
+        return self.height * self.width * (self.channels * np.dtype(form).itemsize + 1)
+
     def select(self, split: str | None) -> list[int]:
         """Return the indices of the samples of one split, or of all with None."""
         found = self.columns["split"]
@@ -101,12 +114,34 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class DatasetStore:
-    """An open dataset: its header, classes and domains (pixels are read on demand)."""
+    """An open dataset: its header, classes and domains (pixels are read on demand).
 
-    path: Path
+    Attributes
+    ----------
+    place : Path or str
+        Local path, or a URL.
+    lineage : Lineage
+    classes : tuple of str
+    domains : mapping of str to Domain
+    copy : Path, optional
+        Copy on this machine of domains behind a URL; their pixels are read from it.
+    """
+
+    place: Path | str
     lineage: Lineage
     classes: tuple[str, ...]
     domains: Mapping[str, Domain]
+    copy: Path | None = None
+
+    @property
+    def path(self) -> Path | str:
+        """What it is called: its local path, or its URL without credentials."""
+        return self.place if isinstance(self.place, Path) else public(self.place)
+
+    @property
+    def name(self) -> str:
+        """Last component of the place, for people."""
+        return last_part(self.place)
 
     def domain(self, name: str) -> Domain:
         """Return one domain.
@@ -125,27 +160,40 @@ class DatasetStore:
 
     def samples(self, domain: str, indices: Sequence[int]) -> StoredSamples:
         """Return a reader of the samples ``indices`` of a domain, in that order."""
-        return StoredSamples(self.path, self.domain(domain).name, tuple(indices))
+        return StoredSamples(self.place, self.domain(domain).name, tuple(indices), self.copy)
 
 
 @dataclass(slots=True)
 class StoredSamples:
-    """A :class:`~skiptool.records.SampleReader` over a store; picklable, opened when first read."""
+    """A :class:`~skiptool.records.SampleReader` over a store; picklable, opened when first read.
 
-    path: Path
+    Attributes
+    ----------
+    place : Path or str
+        Local path, or a URL.
+    domain : str
+    indices : tuple of int
+        Samples of the domain, in this order.
+    copy : Path, optional
+        As of :class:`DatasetStore`.
+    """
+
+    place: Path | str
     domain: str
     indices: tuple[int, ...]
-    _arrays: Arrays | None = None
+    copy: Path | None = None
+    _arrays: tuple[Store, Rows, Rows] | None = None
+    _process: int = 0
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getstate__(self) -> tuple[Path, str, tuple[int, ...]]:
-        return self.path, self.domain, self.indices
+    def __getstate__(self) -> tuple[Path | str, str, tuple[int, ...], Path | None]:
+        return self.place, self.domain, self.indices, self.copy
 
-    def __setstate__(self, state: tuple[Path, str, tuple[int, ...]]) -> None:
-        self.path, self.domain, self.indices = state
-        self._arrays = None
+    def __setstate__(self, state: tuple[Path | str, str, tuple[int, ...], Path | None]) -> None:
+        self.place, self.domain, self.indices, self.copy = state
+        self._arrays, self._process = None, 0
 
     def read(self, index: int) -> tuple[Image, UInt8]:
         """Return image (H, W, C) and mask (H, W) of one sample.
@@ -154,62 +202,102 @@ class StoredSamples:
         ------
         FormatError
             If its chunk is damaged.
+        SourceError
+            If a remote store cannot be reached.
         """
         image, mask = self.read_many([index])
         return image[0], mask[0]
 
     def read_many(self, positions: Sequence[int]) -> tuple[Image, UInt8]:
-        """Return images (n, H, W, C) and masks (n, H, W) of several samples, n > 0."""
+        """Return images (n, H, W, C) and masks (n, H, W) of several samples, n > 0.
+
+        Raises
+        ------
+        FormatError, SourceError
+            As :meth:`read`.
+        """
         rows = [self.indices[position] for position in positions]
-        images, masks = (self._rows(array, rows) for array in self._open())
-        return images, masks
+        store, images, masks = self._open()
+        runs = _runs(rows)
+        parts = [(array, run) for array in (images, masks) for run in runs]
+        found = each(store, self._run, parts)
+        return _joined(found[: len(runs)]), _joined(found[len(runs) :])
 
-    def _rows(self, array: zarr.Array[Any], rows: list[int]) -> Any:  # noqa: ANN401 - either type
-        if rows == list(range(rows[0], rows[0] + len(rows))):  # whole shards in one go
-            where = f"{self.path}: domain {self.domain}, samples {rows[0]} to {rows[-1]}"
-            return read_rows(array, slice(rows[0], rows[-1] + 1), where)
-        where = f"{self.path}: domain {self.domain}, sample"
-        return np.stack([read_rows(array, row, f"{where} {row}") for row in rows])
+    def _run(self, part: tuple[Rows, range]) -> AnyArray:
+        array, rows = part
+        last = f"s {rows[0]} to {rows[-1]}" if len(rows) > 1 else f" {rows[0]}"
+        where = f"{public(str(self.place))}: domain {self.domain}, sample{last}"
+        return read_rows(array, slice(rows.start, rows.stop), where)
 
-    def _open(self) -> Arrays:
-        if self._arrays is None:
-            group = open_group(open_root(self.path, "dataset"), self.domain, str(self.path))
-            self._arrays = _open_pixels(group, f"{self.path}: domain {self.domain}")
+    def _open(self) -> tuple[Store, Rows, Rows]:
+        # connections do not survive a fork
+        if self._arrays is None or (isinstance(self.place, str) and self._process != os.getpid()):
+            where = public(str(self.place))
+            root = open_root(self.copy or self.place, "dataset")
+            group = open_group(root, self.domain, where)
+            images, masks = _open_pixels(group, f"{where}: domain {self.domain}")
+            self._arrays = root.store, rows_of(images), rows_of(masks)
+            self._process = os.getpid()
         return self._arrays
 
 
-def open_dataset(path: Path) -> DatasetStore:
-    """Open a dataset store and check its layout.
+def _joined(parts: Sequence[AnyArray]) -> AnyArray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _runs(rows: Sequence[int]) -> list[range]:
+    """Divide rows, in their order, into runs of neighbours.
+
+    Examples
+    --------
+    >>> _runs([4, 5, 6, 9, 2, 3])
+    [range(4, 7), range(9, 10), range(2, 4)]
+    """
+    found: list[range] = []
+    for row in rows:
+        if found and row == found[-1].stop:
+            found[-1] = range(found[-1].start, row + 1)
+        else:
+            found.append(range(row, row + 1))
+    return found
+
+
+def open_dataset(place: Path | str) -> DatasetStore:
+    """Open a dataset store, a local folder or a URL, and check its layout.
 
     Raises
     ------
     FormatError
-        If there is none at ``path``, it is of another kind or version, something is missing from
-        it, or its arrays disagree.
+        If there is none, it is of another kind or version, something is missing from it, or its
+        arrays disagree.
+    SourceError, ArgumentError
+        If a URL cannot be read.
     """
-    root = open_root(path, "dataset")
+    where, place = public(str(place)), located(place)
+    root = open_root(place, "dataset")
     attributes: dict[str, Any] = dict(root.attrs)
-    lineage = parse_lineage(attributes, str(path), Kind.DATASET)
+    lineage = parse_lineage(attributes, where, Kind.DATASET)
     classes = attributes.get("classes")
     named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     if attributes.get("ignore_index") != IGNORE or not named or not classes:
         raise FormatError(
-            f"{path}: attributes lack 'classes' (names) or 'ignore_index' {IGNORE}; make the "
+            f"{where}: attributes lack 'classes' (names) or 'ignore_index' {IGNORE}; make the "
             "dataset again"
         )
-    domains = {
-        name: open_domain(path, name, open_group(root, name, str(path)))
-        for name in member_names(root)
-    }
-    if not domains:
-        raise FormatError(f"{path}: holds no domain; make the dataset again")
-    check_store(root, str(path))
-    return DatasetStore(path, lineage, tuple(classes), domains)
+    names = member_names(root, where)
+    if not names:
+        remedy = "make the dataset again"
+        if isinstance(place, str):
+            remedy = "or its host lists none; make the dataset again, or copy it here first"
+        raise FormatError(f"{where}: holds no domain; {remedy}")
+    opened = each(root.store, lambda name: open_domain(where, root, name), names)
+    check_store(root, where)
+    return DatasetStore(place, lineage, tuple(classes), dict(zip(names, opened, strict=True)))
 
 
-def open_domain(path: Path, name: str, group: zarr.Group) -> Domain:
+def open_domain(path: str, root: zarr.Group, name: str) -> Domain:
     """Open one domain and check its layout; raises as :func:`open_dataset`."""
-    where = f"{path}: domain {name}"
+    group, where = open_group(root, name, path), f"{path}: domain {name}"
     if not is_name(name):  # it becomes a part of files, and is shown
         raise FormatError(f"{where!r}: no writer here gives such a name; make the dataset again")
     images, _ = _open_pixels(group, where)

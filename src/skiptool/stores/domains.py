@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from skiptool.errors import ArgumentError
 from skiptool.records import Progress
 from skiptool.stores.dataset import DatasetStore, Domain
 
-__all__ = ["chosen_domains"]
+__all__ = ["chosen_domains", "tell_network"]
 
 
 def chosen_domains(
@@ -42,3 +42,23 @@ def chosen_domains(
     if empty:
         progress.warn(f"{store.path}: no {split} samples in {', '.join(empty)}; left out")
     return [domain for domain in domains if domain.name not in empty]
+
+
+def tell_network(
+    store: DatasetStore, read: Iterable[tuple[Domain, int]], progress: Progress
+) -> None:
+    """Say how much is going to be read of a dataset behind a URL; nothing of a local one.
+
+    Parameters
+    ----------
+    store : DatasetStore
+    read : iterable of (Domain, int)
+        Domains, and how many of their samples.
+    progress : Progress
+    """
+    if isinstance(store.place, str):
+        size = sum(domain.sample_bytes * count for domain, count in read)
+        progress.say(
+            f"{store.path}: is read over the network, {size:,} bytes before compression; copy it "
+            "to this machine first if you read it often"
+        )

@@ -14,6 +14,7 @@ import zarr
 
 from skiptool.errors import SkiptoolError
 from skiptool.records import Progress
+from skiptool.stores.copies import shown
 from skiptool.stores.seal import seal_store
 from skiptool.stores.zarrs import open_root
 
@@ -25,12 +26,12 @@ ATTRIBUTE = "failures"
 def keep_failures(path: Path, failures: Sequence[str]) -> None:
     """Note in a whole store what it was made without; nothing is written where nothing failed."""
     if failures:
-        zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = list(failures)
+        zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = [*map(shown, failures)]
         seal_store(path)
 
 
-def kept_failures(path: Path) -> list[str]:
-    """Return what the store at ``path`` was made without.
+def kept_failures(path: Path | str) -> list[str]:
+    """Return what the store at a path or URL was made without.
 
     Raises
     ------

@@ -17,13 +17,24 @@
         low, high     (N, D)        float32, of the stored values, each image and channel
       samples/        ...           all columns of the dataset's samples
 
+Counts of activations are another format (see ``counts``).
+
 Stores of ours without ``ranges/`` are read too, and so are Zarr stores that others made (see
 ``foreign``) and NumPy files (see ``arrays``).
 
-Chunks hold whole images, the same number in every layer (16 unless asked), compressed with LZ4
-and closed by a CRC-32C. The id is a hash of weights, data, domain, split, shift, preprocessing,
-layers, pooling and dtype. Activations of equal ids are the same up to their last digits, which
-depend on ``arithmetic`` in the header as well.
+Chunks hold 16 whole images in every layer, compressed with LZ4 and closed by a CRC-32C. Shards, one
+file each, hold the same number of chunks in every layer: the largest power of two, up to 64, with
+which a shard of the largest layer stays within 128 MiB before compression, and no more than there
+are. Chunks of ``ranges/`` hold up to 256 images, their shards up to 64 chunks. All chunks of an
+array are written (its attribute ``every_chunk`` says so): one that is not in the index of its shard
+is an error.
+
+Stores of version 0.1 have no shards but a file for each chunk. Both are format version 1, for
+readers of either open them: shards belong to Zarr format 3, and nothing else differs.
+
+The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling and dtype.
+Activations of equal ids are the same up to their last digits, which depend on ``arithmetic`` in the
+header as well.
 """
 
 from __future__ import annotations
@@ -38,18 +49,28 @@ import zarr
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.records import repeat_of
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.arrays import npy_in_memory, open_npy
 from skiptool.stores.chunks import is_lost
 from skiptool.stores.foreign import open_foreign
 from skiptool.stores.header import parse_lineage
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.layers import FeatureStore, Layer, zarr_layer
-from skiptool.stores.remote import each, fetched, last_part, located, public
+from skiptool.stores.remote import each, fetched
 from skiptool.stores.seal import check_store
 from skiptool.stores.staging import partial_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
 
-__all__ = ["FACTS", "FeatureStore", "layer_names", "open_features", "open_layers"]
+__all__ = [
+    "FACTS",
+    "FeatureStore",
+    "check_finished",
+    "check_lengths",
+    "facts_of",
+    "layer_names",
+    "open_features",
+    "open_layers",
+]
 
 FACTS = (
     *("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count"),
@@ -60,6 +81,7 @@ FACTS = (
 
 _NUMBERS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("fold", "repeat", "parameter_count"), int),
+    **dict.fromkeys(("bins", "vectors", "pool_images"), int),
     "factor": (int, float),
     **dict.fromkeys(("patch_size", "grid"), list),
 }
@@ -88,7 +110,7 @@ def open_features(place: Path | str) -> FeatureStore:
     where, place = public(str(place)), located(place)
     if last_part(place).endswith((".npy", ".npz")):
         return _open_file(place, where)
-    _check_finished(place, where)
+    check_finished(place, where)
     root = open_root(place, "feature", (3, 2))
     attributes: dict[str, Any] = dict(root.attrs)
     if not (_HEADER & attributes.keys() or attributes.get("kind") in tuple(Kind)):
@@ -96,12 +118,12 @@ def open_features(place: Path | str) -> FeatureStore:
         lineage, facts = None, dict.fromkeys(FACTS)
     else:
         lineage = parse_lineage(attributes, where, Kind.FEATURES)
-        facts = _facts(attributes, where)
+        facts = facts_of(attributes, where)
         columns = read_columns(root, where)
         if not len(columns.get("id", ())):
             raise FormatError(f"{where}: holds no image; extract the features again")
         layers = open_layers(root, layer_names(attributes, where), where)
-    _check_lengths(columns, layers, where)
+    check_lengths(columns, layers, where)
     if lineage is not None:
         check_store(root, where)
     return FeatureStore(place, where, lineage, facts, tuple(layers), columns, layers)
@@ -113,8 +135,14 @@ def _open_file(place: Path | str, where: str) -> FeatureStore:
     return FeatureStore(place, where, None, dict.fromkeys(FACTS), tuple(layers), {}, layers)
 
 
-def _check_finished(place: Path | str, where: str) -> None:
-    """Refuse a store that still grows, or was left half written (see ``staging``)."""
+def check_finished(place: Path | str, where: str) -> None:
+    """Refuse a store that still grows, or was left half written (see ``staging``).
+
+    Raises
+    ------
+    FormatError
+        As said.
+    """
     name = last_part(place)
     growing = name.startswith(".") and name.endswith(".partial")
     if isinstance(place, Path) and place.name:
@@ -142,8 +170,17 @@ def layer_names(attributes: Mapping[str, Any], where: str) -> list[str]:
     return layers
 
 
-def _facts(attributes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    facts = {name: attributes.get(name) for name in FACTS}
+def facts_of(
+    attributes: Mapping[str, Any], where: str, names: Sequence[str] = FACTS
+) -> dict[str, Any]:
+    """Return some attributes of a store, null where it has none.
+
+    Raises
+    ------
+    FormatError
+        If one is of another type.
+    """
+    facts = {name: attributes.get(name) for name in names}
     for name, value in facts.items():
         if value is not None and not isinstance(value, _NUMBERS.get(name, str)):
             raise FormatError(
@@ -191,7 +228,14 @@ def _ranges(root: zarr.Group, where: str) -> zarr.Group | None:
     return open_group(root, "ranges", where)
 
 
-def _check_lengths(columns: Mapping[str, Any], layers: Mapping[str, Layer], where: str) -> None:
+def check_lengths(columns: Mapping[str, Any], layers: Mapping[str, Layer], where: str) -> None:
+    """Check that all layers and columns are of equally many images.
+
+    Raises
+    ------
+    FormatError
+        If they are not.
+    """
     lengths = {f"layer {name}": layer.shape[0] for name, layer in layers.items()}
     lengths |= {f"column {name}": len(values) for name, values in columns.items()}
     known, images = next(iter(lengths.items()))

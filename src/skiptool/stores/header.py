@@ -3,8 +3,8 @@
 The same keys stand in the root attributes of a Zarr store, under the key ``skiptool`` of a
 Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
 
-    kind              format tag: dataset, features, model, history, predictions, masks, overlays,
-                      shift, registration
+    kind              format tag: dataset, features, counts, model, history, predictions, masks,
+                      overlays, shift, registration, report
     format_version    integer; a reader refuses a version above its own
     skiptool_version  version of skiptool that wrote it
     command           shell command that makes it again
@@ -40,6 +40,8 @@ from typing import Any
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind
+from skiptool.stores.addresses import public
+from skiptool.stores.copies import shown
 
 __all__ = [
     "FORMAT_VERSIONS",
@@ -115,15 +117,15 @@ class Making:
     @property
     def command(self) -> str:
         """The shell command that makes the artifact again."""
-        words = ["skiptool", *self.step.split(), *map(str, self.arguments)]
+        words = ["skiptool", *self.step.split(), *map(_word, self.arguments)]
         for name, value in {**self.parameters, **self.placement}.items():
             option = f"--{name.replace('_', '-')}"
             if value is True:
                 words.append(option)
             elif isinstance(value, list | tuple):
-                words += [word for item in value for word in (option, str(item))]
+                words += [word for item in value for word in (option, _word(item))]
             elif value is not None and value is not False:
-                words += [option, str(value)]
+                words += [option, _word(value)]
         return shlex.join(words)
 
 
@@ -279,6 +281,11 @@ def _check_version(found: object, where: str, kind: Kind) -> None:
             f"{where}: format version {brief(found)} of {kind.value}, this skiptool "
             f"({version('skiptool')}) reads up to {known}; use a newer skiptool"
         )
+
+
+def _word(value: object) -> str:
+    """Write a word of a command: a URL without credentials, in the place of its copy here."""
+    return public(shown(str(value)))
 
 
 def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import SKIP_LEVELS, Arch, Kind
+from skiptool.readings.training import SPLITS
 from skiptool.records import Architecture, repeat_of, training_name
 from skiptool.stores.checkpoint import CONFIG
 from skiptool.stores.configuration import read_architecture, read_config, read_count
@@ -71,14 +72,15 @@ def history_facts(table: MetricTable) -> dict[str, Any]:
     -------
     dict
         ``model``, ``model_id``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``,
-        ``parameter_count`` as other tables have them; ``best_epoch``; ``dataset``, ``dataset_id``,
-        ``domain`` that it was trained on; ``protocol``, the further parameters. From the header;
+        ``parameter_count`` as other tables have them; ``best_epoch``; ``samples``, how many it was
+        trained and validated on; ``dataset``, ``dataset_id``, ``domain`` that it was trained on;
+        ``protocol``, the further parameters. From the header;
         what that lacks from the configuration beside the file, then from names of file and folders.
         What is nowhere is None, save ``pruning``: that is the name of the file then, to tell such
         runs apart.
 
-        ``model_id`` is the history's own where the model is not beside it, ``parameter_count``
-        and ``best_epoch`` are None then.
+        ``model_id`` is the history's own where the model is not beside it, ``parameter_count``,
+        ``best_epoch`` and ``samples`` are None then.
     """
     header, path = table.lineage, table.path
     config = _config_beside(path)
@@ -91,6 +93,7 @@ def history_facts(table: MetricTable) -> dict[str, Any]:
         **{name: _count(own, name) for name in ("parameter_count", "best_epoch")},
         **{"dataset": _dataset(header), "dataset_id": header.inputs.get("dataset")},
         "domain": header.parameters.get("domain"),
+        "samples": _samples(own),
         "protocol": {k: v for k, v in header.parameters.items() if k not in _OF_THE_MODEL},
     }
     network = _in_header(header.parameters) or _in_config(path, config) or _in_name(path)
@@ -134,6 +137,14 @@ def _count(found: Mapping[str, Any], key: str) -> int | None:
         return read_count(Path(), found, key)
     except FormatError:
         return None
+
+
+def _samples(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return how many samples a model was trained and validated on."""
+    found = config.get("samples")
+    counts = [_count(found, name) for name in SPLITS] if isinstance(found, Mapping) else []
+    known = [count for count in counts if count is not None]
+    return (known[0], known[1]) if len(known) == len(SPLITS) else None
 
 
 def _in_header(parameters: Mapping[str, Any]) -> Architecture | None:

@@ -15,11 +15,13 @@ import numpy as np
 import zarr
 
 from skiptool.errors import ArgumentError, FormatError, near
+from skiptool.stores.addresses import last_part
 from skiptool.stores.header import Lineage, identifier
-from skiptool.stores.remote import last_part
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import read_rows
 
 if TYPE_CHECKING:
+    from skiptool.comparison.sets import Counted
     from skiptool.records import AnyArray
     from skiptool.stores.zarrs import Rows
 
@@ -148,6 +150,11 @@ class FeatureStore:
         """Return the data type of a layer, in this machine's byte order."""
         return self._layer(layer).dtype
 
+    def counted(self, layer: str) -> Counted | None:
+        """Say that the values themselves are kept: nothing was counted."""
+        self._layer(layer)
+        return None
+
     def chunk(self, layer: str) -> int:
         """Return how many images a whole chunk of a layer holds: the unit of reading."""
         return self._layer(layer).chunk
@@ -222,11 +229,14 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None
         raise FormatError(f"{where}: is {shape}, which holds no {what}; extract the features again")
 
 
-def zarr_layer(values: zarr.Array[Any], ranges: tuple[Rows, Rows] | None) -> Layer:
-    """Return the layer in a Zarr array of two or three axes."""
+def zarr_layer(
+    values: zarr.Array[Any], ranges: tuple[zarr.Array[Any], zarr.Array[Any]] | None
+) -> Layer:
+    """Return the layer in a Zarr array of two or three axes, and its ranges if they are kept."""
     shape = three_axes(values.shape)
     chunk = min(values.chunks[0], shape[0])
-    return Layer(values, shape, values.dtype.newbyteorder("="), chunk, ranges)
+    kept = None if ranges is None else (rows_of(ranges[0]), rows_of(ranges[1]))
+    return Layer(rows_of(values), shape, values.dtype.newbyteorder("="), chunk, kept)
 
 
 def _native(values: AnyArray) -> AnyArray:

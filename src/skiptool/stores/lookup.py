@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 
 from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.checkpoint import CONFIG, open_model
 from skiptool.stores.header import Lineage, Making, check_same, parse_lineage, prolongs
 from skiptool.stores.overlays import INDEX, open_overlays
-from skiptool.stores.remote import fetched, last_part, located, public
+from skiptool.stores.remote import fetched
 from skiptool.stores.runs import by_numbers, is_store
 from skiptool.stores.staging import clear_leftovers
 from skiptool.stores.tables import open_table, table_kind
@@ -32,7 +33,7 @@ __all__ = [
 TABLES = (".parquet", ".parq", ".pq")
 """How the names of tables end."""
 
-STORES = (Kind.DATASET, Kind.FEATURES, Kind.MASKS)
+STORES = (Kind.DATASET, Kind.FEATURES, Kind.COUNTS, Kind.MASKS)
 """Kinds that are Zarr stores."""
 
 
@@ -43,7 +44,7 @@ def at_hand(place: Path | str) -> Iterator[Path]:
     Raises
     ------
     FormatError
-        If there is no such file behind the URL, or it is a store.
+        If there is no such file behind the URL.
     ArgumentError, SourceError
         If the URL cannot be read.
     """
@@ -52,10 +53,6 @@ def at_hand(place: Path | str) -> Iterator[Path]:
         yield here
         return
     where, name = public(here), last_part(here)
-    if name.endswith(".zarr"):
-        raise FormatError(
-            f"{where}: is a store, and here only tables are read from a URL; copy it here first"
-        )
     with TemporaryDirectory() as folder:
         path = Path(folder, name if name.strip(".") else "file")
         path.write_bytes(fetched(here))
@@ -65,14 +62,18 @@ def at_hand(place: Path | str) -> Iterator[Path]:
             raise type(error)(str(error).replace(str(path), where)) from error
 
 
-def kind_of(path: Path) -> Kind:
-    """Return what kind of artifact stands at a path.
+def kind_of(path: Path | str) -> Kind:
+    """Return what kind of artifact stands at a path, or which store at a URL.
 
     Raises
     ------
     FormatError
         If nothing is there, or it was not made by skiptool.
+    SourceError, ArgumentError
+        If a URL cannot be read.
     """
+    if isinstance(path, str):
+        return _kind_of_store(path)
     if not path.exists():
         raise FormatError(f"{path}: no such file or folder; check the path")
     if path.is_file():
@@ -83,9 +84,14 @@ def kind_of(path: Path) -> Kind:
         return Kind.OVERLAYS
     if not (path / "zarr.json").is_file():
         raise FormatError(f"{path}: a folder that is neither a store nor a model of skiptool")
-    found = open_root(path, "skiptool").attrs.get("kind")
+    return _kind_of_store(path)
+
+
+def _kind_of_store(place: Path | str) -> Kind:
+    found = open_root(place, "skiptool").attrs.get("kind")
     if found not in STORES:
-        raise FormatError(f"{path}: a Zarr store, but not made by skiptool (kind {brief(found)})")
+        where = public(str(place))
+        raise FormatError(f"{where}: a Zarr store, but not made by skiptool (kind {brief(found)})")
     return Kind(str(found))
 
 
@@ -123,8 +129,8 @@ def artifacts_below(folder: Path) -> list[Path]:
     return [*found, *(path for each in folders for path in artifacts_below(each))]
 
 
-def lineage_of(path: Path) -> Lineage | None:
-    """Return the header of the artifact at a path, None for a foreign model folder.
+def lineage_of(path: Path | str) -> Lineage | None:
+    """Return the header of the artifact at a path or URL, None for a foreign model folder.
 
     Raises
     ------
@@ -132,6 +138,8 @@ def lineage_of(path: Path) -> Lineage | None:
         As :func:`kind_of`, or if the header is damaged.
     """
     kind = kind_of(path)
+    if isinstance(path, str):
+        return parse_lineage(dict(open_root(path, kind.value).attrs), public(path), kind)
     if kind is Kind.MODEL:
         return open_model(path).lineage
     if kind is Kind.OVERLAYS:

@@ -25,8 +25,10 @@ import zarr
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.header import Lineage, parse_lineage
 from skiptool.stores.seal import check_store, seal_store
+from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import (
     create_array,
     member_names,
@@ -111,8 +113,18 @@ class MaskWriter:
 class MaskEntries:
     """The entries of a store of predicted masks, whatever its header says."""
 
-    path: Path
+    place: Path | str
     root: zarr.Group
+
+    @property
+    def path(self) -> Path | str:
+        """What it is called: its local path, or its URL without credentials."""
+        return self.place if isinstance(self.place, Path) else public(self.place)
+
+    @property
+    def name(self) -> str:
+        """Last component of the place, for people."""
+        return last_part(self.place)
 
     def names(self) -> list[str]:
         """Return the names of the entries in the order of their making.
@@ -122,7 +134,7 @@ class MaskEntries:
         FormatError
             If a name is no number.
         """
-        found = member_names(self.root)
+        found = member_names(self.root, str(self.path))
         wrong = [name for name in found if not (name.isascii() and name.isdigit())]
         if wrong:
             raise FormatError(f"{self.path}: entry {wrong[0]!r} is no number; predict again")
@@ -140,7 +152,7 @@ class MaskEntries:
         FormatError
             If it or a chunk of it is missing or damaged.
         """
-        return read_rows(self._labels(name), slice(None), f"{self.path}: entry {name}")
+        return read_rows(rows_of(self._labels(name)), slice(None), f"{self.path}: entry {name}")
 
     def ids(self, name: str) -> list[str]:
         """Return the ids of the samples (N) of an entry; raises as :meth:`read`."""
@@ -149,7 +161,9 @@ class MaskEntries:
 
     def read_one(self, name: str, index: int) -> UInt8:
         """Return the labels (H, W) of one sample of an entry; raises as :meth:`read`."""
-        return read_rows(self._labels(name), index, f"{self.path}: entry {name}, sample {index}")
+        return read_rows(
+            rows_of(self._labels(name)), index, f"{self.path}: entry {name}, sample {index}"
+        )
 
     def read_all(self) -> None:
         """Read every entry, to check it; raises as :meth:`read`."""
@@ -170,15 +184,18 @@ class MaskStore(MaskEntries):
     lineage: Lineage
 
 
-def open_masks(path: Path) -> MaskStore:
-    """Open a store of predicted masks.
+def open_masks(place: Path | str) -> MaskStore:
+    """Open a store of predicted masks: a local folder, or a URL.
 
     Raises
     ------
     FormatError
-        If there is none at ``path``, or it is of another kind or version.
+        If there is none, or it is of another kind or version.
+    SourceError, ArgumentError
+        If a URL cannot be read.
     """
-    root = open_root(path, "mask")
-    header = parse_lineage(dict(root.attrs), str(path), Kind.MASKS)
-    check_store(root, str(path))
-    return MaskStore(path, root, header)
+    where, place = public(str(place)), located(place)
+    root = open_root(place, "mask")
+    header = parse_lineage(dict(root.attrs), where, Kind.MASKS)
+    check_store(root, where)
+    return MaskStore(place, root, header)

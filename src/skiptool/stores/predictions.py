@@ -55,7 +55,7 @@ def prediction_columns(
     rows = list(indices)
     return {
         **facts,
-        **{"dataset": store.path.name, "dataset_id": store.lineage.id},
+        **{"dataset": store.name, "dataset_id": store.lineage.id},
         **{"domain": domain.name, "shift": shift.kind.value, "factor": shift.factor},
         "clean_skips": clean_skips,
         "split": split or np.repeat(domain.columns["split"][rows], each),

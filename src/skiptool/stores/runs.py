@@ -8,22 +8,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from skiptool.errors import FormatError
 from skiptool.names import Kind
+from skiptool.stores.addresses import below, last_part, located
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS
+from skiptool.stores.fetching import ZARR, entries_at, fetch_models
+from skiptool.stores.remote import fetched
 
 __all__ = ["by_numbers", "feature_folder", "is_store", "model_folders"]
 
-_ZARR = ("zarr.json", ".zgroup", ".zarray")
-"""One of these stands in every Zarr store, of either format."""
 
-
-def model_folders(paths: Sequence[Path]) -> list[Path]:
-    """Replace each folder that holds model folders by these.
+def model_folders(places: Sequence[Path | str]) -> list[Path]:
+    """Replace each folder that holds model folders by these, and each URL by a copy.
 
     Parameters
     ----------
-    paths : sequence of Path
-        Model folders, and folders with models below them at any depth.
+    places : sequence of Path or str
+        Model folders, and folders with models below them at any depth; local or URLs.
 
     Returns
     -------
@@ -32,8 +33,19 @@ def model_folders(paths: Sequence[Path]) -> list[Path]:
         What holds no model stays as it is: opening it says what is wrong. Hidden folders (a
         training that still runs) and stores are passed over, links to folders are not followed
         unless they lead to a model.
+
+    Raises
+    ------
+    FormatError
+        If there is no model at a URL, or none below that of a host that lists folders.
+    SourceError, ArgumentError
+        If a URL cannot be read, or the copy does not fit on the disk.
     """
-    return [model for path in paths for model in sorted(_below(path), key=by_numbers) or [path]]
+    found: list[Path] = []
+    for place in map(located, places):
+        models = _below(place) if isinstance(place, Path) else fetch_models(place)
+        found += sorted(models, key=by_numbers) or [Path(place)]
+    return found
 
 
 def _below(path: Path) -> Iterator[Path]:
@@ -49,35 +61,44 @@ def _below(path: Path) -> Iterator[Path]:
             yield from _below(child)
 
 
-def feature_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Find the feature stores below a folder, at any depth.
+def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...]]:
+    """Find the feature stores, and stores of their counts, below a folder, at any depth.
 
     Parameters
     ----------
-    folder : Path
-        No store itself.
+    folder : Path or str
+        No store itself; a local path, or a URL.
 
     Returns
     -------
-    stores : list of Path
+    stores : list of Path or str
         Zarr stores but those that say they are something else, sorted by name, numbers in names by
         their value; where there are none, the ``.npy`` files.
     left_out : tuple of str
         What else lies there, counted: ``2 of kind dataset``, ``1 unfinished``.
+
+    Raises
+    ------
+    FormatError
+        If a web server is to list a folder.
+    SourceError, ArgumentError
+        If a URL cannot be read.
     """
-    stores: list[Path] = []
-    files: list[Path] = []
+    stores: list[Path | str] = []
+    files: list[Path | str] = []
     others: Counter[str] = Counter()
-    for path in _entries(folder):
-        if path.name.startswith("."):
-            others["unfinished"] += path.name.endswith(".zarr.partial")
-        elif path.is_dir():
+    found = _entries(folder) if isinstance(folder, Path) else _entries_at(folder)
+    for path, is_folder in found:
+        name = last_part(path)
+        if name.startswith("."):
+            others["unfinished"] += name.endswith(".zarr.partial")
+        elif is_folder:
             kind = _kind(path)
-            if kind in (None, Kind.FEATURES.value):
+            if kind in (None, Kind.FEATURES.value, Kind.COUNTS.value):
                 stores.append(path)
             else:
                 others[f"of kind {kind}"] += 1
-        elif path.suffix == ".npy":
+        elif name.endswith(".npy"):
             files.append(path)
     if stores and files:
         others[".npy files"] += len(files)
@@ -85,25 +106,37 @@ def feature_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     return sorted(stores or files, key=by_numbers), left_out
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    """Yield stores, hidden entries and files; links to folders lead to stores only."""
+def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield stores, hidden entries and files, and whether each is a folder.
+
+    Links to folders lead to stores only.
+    """
     for child in folder.iterdir():
         if child.name.startswith(".") or not child.is_dir() or is_store(child):
-            yield child
+            yield child, child.is_dir()
         elif not child.is_symlink():
             yield from _entries(child)
 
 
+def _entries_at(url: str) -> Iterator[tuple[str, bool]]:
+    """Yield what :func:`_entries` does, of a folder at a URL."""
+    return ((path, root is not None) for path, root in entries_at(url) if root in (None, "", *ZARR))
+
+
 def is_store(path: Path) -> bool:
     """Say whether a folder is a Zarr store."""
-    return any((path / name).is_file() for name in _ZARR)
+    return any((path / name).is_file() for name in ZARR)
 
 
-def _kind(store: Path) -> str | None:
+def _kind(store: Path | str) -> str | None:
     """Return what a Zarr store says it is, None where it says nothing or cannot be read."""
     try:
-        found = json.loads((store / "zarr.json").read_bytes())["attributes"]["kind"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        if isinstance(store, Path):
+            text = (store / "zarr.json").read_bytes()
+        else:
+            text = fetched(below(store, "zarr.json"))
+        found = json.loads(text)["attributes"]["kind"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, FormatError):
         return None
     return found if isinstance(found, str) and found in tuple(Kind) else None
 
@@ -113,7 +146,7 @@ def _is_model(path: Path) -> bool:
     return any((path / name).is_file() for name in (CONFIG, WEIGHTS))
 
 
-def by_numbers(path: Path) -> list[tuple[int, str]]:
+def by_numbers(path: Path | str) -> list[tuple[int, str]]:
     """Sort paths by it: numbers in names by their value."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
@@ -19,6 +20,7 @@ from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS, open_model
 from skiptool.stores.configuration import read_config
+from skiptool.stores.counts import open_counts, open_tallies, read_bins
 from skiptool.stores.dataset import Domain, StoredSamples, open_dataset, open_domain
 from skiptool.stores.features import layer_names, open_features, open_layers
 from skiptool.stores.header import identifier, parse_lineage
@@ -105,12 +107,12 @@ def _rest(found: Findings, path: Path, opening: Callable[[Path], object]) -> Fin
 def _dataset(path: Path) -> Findings:
     found = _metadata(path, Kind.DATASET)
     root = open_root(path, Kind.DATASET.value)
-    for name in member_names(root):
+    for name in member_names(root, str(path)):
         part = f"domain {name}"
-        found[part] = _reason(path, _open_domain, root, name, path)
+        found[part] = _reason(path, open_domain, str(path), root, name)
         if found[part]:
             continue
-        domain = _open_domain(root, name, path)
+        domain = open_domain(str(path), root, name)
         bad, count = dict(_bad_samples(path, domain)), len(domain)
         del found[part]
         if bad:
@@ -118,10 +120,6 @@ def _dataset(path: Path) -> Findings:
         if len(bad) < count:
             found[f"{part}, {count - len(bad)} of {count} samples"] = ""
     return _rest(found, path, open_dataset)
-
-
-def _open_domain(root: zarr.Group, name: str, path: Path) -> Domain:
-    return open_domain(path, name, open_group(root, name, str(path)))
 
 
 def _bad_samples(path: Path, domain: Domain) -> Iterator[tuple[str, str]]:
@@ -169,6 +167,32 @@ def _check_layer(root: zarr.Group, layer: str, path: Path) -> None:
                 f"images from {start}: values are outside the range stored beside them; extract "
                 "the features again"
             )
+
+
+def _counts(path: Path) -> Findings:
+    found = _metadata(path, Kind.COUNTS)
+    root = open_root(path, "counts")
+    for layer in layer_names(dict(root.attrs), str(path)):
+        found[f"layer {layer}"] = _reason(path, _check_tallies, root, layer, path)
+    found["samples"] = _reason(path, read_columns, root, str(path))
+    return _rest(found, path, open_counts)
+
+
+def _check_tallies(root: zarr.Group, layer: str, path: Path) -> None:
+    """Read all of a layer: a row of n images adds up to n * K in every channel."""
+    arrays, vectors = open_tallies(root, [layer], str(path)), root.attrs.get("vectors")
+    read_bins(root, [layer], arrays[layer].shape[2], str(path))
+    store = FeatureStore(path, str(path), None, {}, (layer,), {}, arrays)
+    kept = store.ranges(layer)
+    for start, counts in store.blocks(layer):
+        rows, sums = slice(start, start + len(counts)), counts.sum(axis=2, dtype=np.int64)
+        whole = isinstance(vectors, int) and vectors > 0 and not (sums % vectors).any()
+        if not whole or (sums != sums[:, :1]).any() or not sums.all():
+            raise FormatError(
+                f"rows from {start}: do not add up to whole images; count the activations again"
+            )
+        if kept is not None and not (kept[0][rows] <= kept[1][rows]).all():
+            raise FormatError(f"rows from {start}: have no range; count the activations again")
 
 
 def _masks(path: Path) -> Findings:
@@ -244,6 +268,7 @@ def _read_column(path: Path, name: str) -> None:
 _CHECKS: dict[Kind, Callable[[Path], Findings]] = {
     Kind.DATASET: _dataset,
     Kind.FEATURES: _features,
+    Kind.COUNTS: _counts,
     Kind.MASKS: _masks,
     Kind.MODEL: _model,
     Kind.OVERLAYS: _overlays,

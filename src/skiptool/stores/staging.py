@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceError
+from skiptool.stores.addresses import check_slashes, is_web, last_part, located, public
+from skiptool.stores.copies import check_absent
 from skiptool.stores.lock import held, lock_of
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "check_form",
     "check_free",
     "check_spared",
+    "check_target",
     "clear_leftovers",
     "guarded",
     "partial_of",
@@ -34,7 +37,8 @@ __all__ = [
     "whole_file",
 ]
 
-_INPUTS: ContextVar[tuple[Path, ...] | None] = ContextVar("inputs", default=None)
+_INPUTS: ContextVar[tuple[Path | str, ...] | None] = ContextVar("inputs", default=None)
+"""Local paths, and URLs as text."""
 
 
 class Form(Enum):
@@ -44,6 +48,7 @@ class Form(Enum):
     PAGE = ("a page (HTML)", (".html", ".htm"))
     STORE = ("a store (Zarr)", (".zarr",))
     FOLDER = ("a folder", ())
+    FILLED = ("a folder of files", ())
     STORES = ("a store or a folder of stores", (".zarr",))
 
     @property
@@ -64,13 +69,13 @@ _FORMATS: Final = frozenset(
 """Suffixes that promise a format; any other is part of a name, as in ``shift-0.5``."""
 
 
-def check_form(out: Path, form: Form, option: str = "--out") -> None:
+def check_form(out: Path | str, form: Form, option: str = "--out") -> None:
     """Refuse an output whose name promises another format, or that would replace another form.
 
     Parameters
     ----------
-    out : Path
-        Final name of the output; nothing need be there.
+    out : Path or str
+        Final name of the output, text is a URL; nothing need be there.
     form : Form
     option : str
         How it was given, for messages.
@@ -91,18 +96,72 @@ def check_form(out: Path, form: Form, option: str = "--out") -> None:
 page (HTML) is written; give a name that ends in .html
     """
     what, suffixes = form.value
-    if os.path.lexists(out) and out.is_dir() is form.is_file:
+    if isinstance(out, Path) and os.path.lexists(out) and out.is_dir() is form.is_file:
         raise ExistsError(
             f"{out}: exists already and is {'a folder' if form.is_file else 'a file'}, but {what} "
             f"is written, which replaces no such thing; give another {option}"
         )
-    suffix = out.suffix.lower()
+    suffix = Path(last_part(out)).suffix.lower()
     if suffix in _FORMATS and suffix not in suffixes:
         remedy = f"that ends in {suffixes[0]}" if suffixes else "without such a suffix"
         raise ArgumentError(
-            f"{option} {out}: the suffix {suffix} promises another format, and {what} is written; "
-            f"give a name {remedy}"
+            f"{option} {public(str(out))}: the suffix {suffix} promises another format, and {what} "
+            f"is written; give a name {remedy}"
         )
+
+
+def check_target(url: str, form: Form, option: str, *, resume: bool = False) -> None:
+    """Refuse a URL that nothing can be written to, or whose name promises another format.
+
+    Parameters
+    ----------
+    url : str
+    form : Form
+        What is to be written.
+    option : str
+        How it was given, for messages.
+    resume : bool
+        The command is to go on with what is there.
+
+    Raises
+    ------
+    ArgumentError
+        If it is that of a web server or a chain of protocols, its suffix is that of another format,
+        it is an input, holds one or is a part of one (see :func:`guarded`), or is to be resumed.
+    """
+    where = public(url)
+    if is_web(url) or "::" in url:
+        what = "web servers are" if is_web(url) else "chains of protocols are"
+        raise ArgumentError(
+            f"{option} {where}: {what} for reading only; give a local path, or a URL such as "
+            "s3://bucket/NAME"
+        )
+    if resume:
+        raise ArgumentError(
+            f"{option} {where}: --resume goes on with what is on this machine; write to a local "
+            "path, and copy the result when it is whole"
+        )
+    check_form(url, form, option)
+    adds = form is Form.FILLED or (form is Form.STORES and not last_part(url).endswith(".zarr"))
+    ours = _plain(url)
+    for given in _INPUTS.get() or ():
+        if isinstance(given, Path):
+            continue
+        theirs = _plain(given)
+        if ours == theirs or ours.startswith(f"{theirs}/"):
+            raise ArgumentError(
+                f"{option} {where}: is an input of this command or lies in one ({public(given)}), "
+                "and no input is written over; give another URL"
+            )
+        if theirs.startswith(f"{ours}/") and not adds:
+            raise ArgumentError(
+                f"{option} {where}: holds {public(given)}, an input of this command, and would be "
+                "replaced as a whole; give another URL"
+            )
+
+
+def _plain(url: str) -> str:
+    return url.partition("?")[0].rstrip("/")
 
 
 @contextmanager
@@ -121,11 +180,12 @@ def guarded(inputs: Iterable[str | Path] = ()) -> Iterator[None]:
 
 
 def protect(inputs: Iterable[str | Path]) -> None:
-    """Add inputs to those that the block of :func:`guarded` around it keeps; URLs need no guard."""
+    """Add inputs to those that the block of :func:`guarded` around it keeps."""
     known = _INPUTS.get()
     if known is not None:
-        local = (Path(place) for place in inputs if "://" not in str(place))
-        _INPUTS.set((*known, *(place for place in local if os.path.lexists(place))))
+        places = list(map(located, inputs))
+        found = [each for each in places if isinstance(each, str) or os.path.lexists(each)]
+        _INPUTS.set((*known, *found))
 
 
 def check_spared(out: Path, *, replaces: bool = False) -> None:
@@ -143,6 +203,8 @@ def check_spared(out: Path, *, replaces: bool = False) -> None:
         Names the input.
     """
     for given in dict.fromkeys(_INPUTS.get() or ()):
+        if isinstance(given, str):  # a URL: see check_target
+            continue
         if _same(out, given):
             raise ArgumentError(
                 f"{out}: is an input of this command ({given}), and no input is written over; give "
@@ -204,7 +266,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     Raises
     ------
     ArgumentError
-        If it is, holds or is a part of an input (see :func:`guarded`).
+        If it is, holds or is a part of an input (see :func:`guarded`), or is a URL.
     SourceError
         If the parent folder is missing, or the name cannot be a file.
     ExistsError
@@ -213,6 +275,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     """
     if out.name in ("", ".."):
         raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
+    check_slashes(out)
     check_spared(out, replaces=overwrite and out.is_dir())
     if not out.parent.is_dir():
         raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
@@ -220,6 +283,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
         raise SourceError(f"{out}: the folder {out.parent} may not be written; choose another")
     if resume:
         return
+    check_absent(out, overwrite=overwrite)
     if overwrite:
         _check_replaceable(out)
         return

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from skiptool.errors import ArgumentError
 from skiptool.names import Kind
+from skiptool.stores.copies import shown
 from skiptool.stores.header import Lineage
 from skiptool.stores.schemas import SCHEMAS, TABLE_KEY
 from skiptool.stores.seal import TABLE_SEAL, UNSEALED, seal_table
@@ -37,7 +38,7 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, header: Lineage, failures: Sequence[str] = ()) -> None:
-        kept = {"failures": list(failures)} if failures else {}
+        kept = {"failures": [*map(shown, failures)]} if failures else {}
         metadata = {TABLE_KEY: json.dumps({**header.as_json(), **kept}).encode()}
         self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
         self._path = path

@@ -21,8 +21,10 @@ from zarr.errors import ContainsArrayError, NodeNotFoundError
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError, SkiptoolError
+from skiptool.stores.addresses import public
 from skiptool.stores.chunks import check_chunks, folder_of, is_lost, refuse_pipe
-from skiptool.stores.remote import each, explained, open_store, public
+from skiptool.stores.remote import RemoteFolder, each, explained, open_store
+from skiptool.stores.seal import SEAL
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -91,7 +93,11 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
         if not isinstance(root.metadata.attributes, dict):
             raise FormatError(f"{where}: attributes are no JSON object; make it again")
         return root
-    raise FormatError(f"{where}: no Zarr group (format 3), expected a {what} store")
+    half = isinstance(place, str) and RemoteFolder(place).is_half_uploaded()
+    raise FormatError(
+        f"{where}: no Zarr group (format 3), expected a {what} store"
+        + (", and an upload to it is under way or was broken off" if half else "")
+    )
 
 
 def open_group(group: zarr.Group, name: str, where: str) -> zarr.Group:
@@ -155,8 +161,16 @@ def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
         raise explained(error, where, damage) from error
 
 
-def codecs(itemsize: int) -> list[BloscCodec | Crc32cCodec]:
-    """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading."""
+def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:
+    """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading.
+
+    ``counts`` asks for Zstandard with bit shuffle, which makes small whole numbers less than half
+    as large. Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net, 100
+    bins, 12.0 MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit shuffle
+    (0.01 s), 1.25 MB by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
+    """
+    if counts:
+        return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
     shuffle: Literal["shuffle", "noshuffle"] = "shuffle" if itemsize > 1 else "noshuffle"
     return [BloscCodec(cname="lz4", clevel=5, shuffle=shuffle), Crc32cCodec()]
 
@@ -170,11 +184,13 @@ def create_array(
     chunk: int,
     shard: int | None = None,
     axes: Sequence[str] | None = None,
+    counts: bool = False,
 ) -> zarr.Array[Any]:
     """Create an array chunked (and sharded) along its first axis only, in place of any of its name.
 
-    Text (``str``) has variable length. Chunks of zeros are written too, so that a missing file
-    never means zeros. Names of axes let xarray open a group; in it one name has one length.
+    Text (``str``) has variable length; ``counts`` is for small whole numbers, see :func:`codecs`.
+    Chunks of zeros are written too, so that a missing file never means zeros. Names of axes let
+    xarray open a group; in it one name has one length.
     """
     rest = tuple(shape[1:])
     return group.create_array(
@@ -183,7 +199,7 @@ def create_array(
         dtype=dtype,
         chunks=(chunk, *rest),
         shards=None if shard is None else (shard, *rest),
-        compressors=codecs(np.dtype(dtype).itemsize),
+        compressors=codecs(np.dtype(dtype).itemsize, counts=counts),
         dimension_names=axes,
         fill_value="" if dtype == "str" else 0,
         attributes={"every_chunk": True},
@@ -226,8 +242,25 @@ def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:
     return dict(zip(names, each(samples.store, column, names), strict=True))
 
 
-def member_names(group: zarr.Group) -> list[str]:
-    """Return the names of the folders in a group, sorted: its members, whole or damaged."""
+def member_names(group: zarr.Group, where: str) -> list[str]:
+    """Return the names of the folders in a group, sorted: its members, whole or damaged.
+
+    Behind a URL those that the seal at the root of a store names: not every host lists folders.
+
+    Raises
+    ------
+    SourceError
+        If a host cannot be reached or refuses.
+    """
+    if not isinstance(group.store, LocalStore):
+        seal: object = group.metadata.attributes.get(SEAL)
+        if isinstance(seal, Mapping) and not group.path:
+            return sorted(name for name in seal if "/" not in name and name != ".")
+        try:
+            return sorted(group.keys())
+        except Exception as error:  # whatever Zarr's reader of JSON trips over
+            damage = f"metadata cannot be read ({error}); make it again"
+            raise explained(error, where, damage) from error
     with os.scandir(folder_of(group)) as found:
         return sorted(entry.name for entry in found if entry.is_dir())
 
@@ -256,5 +289,5 @@ def _column_names(samples: zarr.Group, where: str) -> list[str]:
     if not isinstance(noted, list) or not all(isinstance(name, str) for name in noted):
         raise FormatError(f"{where}: attribute columns of 'samples' is no list of names")
     if isinstance(samples.store, LocalStore):
-        return member_names(samples)
-    return sorted(noted or samples.keys())
+        return member_names(samples, where)
+    return sorted(noted) or member_names(samples, where)

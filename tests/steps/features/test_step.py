@@ -253,7 +253,7 @@ def test_what_is_written_is_not_read_again(
     extract_features(
         [experiment.baseline], experiment.data, tmp_path / "f.zarr", **how, resume=True
     )
-    assert calls == [range(16, 24)]
+    assert calls == []
 
 
 def interrupt(*_: object) -> None:

@@ -39,9 +39,11 @@ def told_and_written(
     "how",
     [
         {},
-        {"split": "all", "sweep": "paper"},
+        pytest.param({"split": "all", "sweep": "paper"}, marks=pytest.mark.slow),
         {"split": "all", "shifts": [ORIGINAL, DARK], "masks": "m.zarr"},
-        {"split": "all", "shifts": [DARK], "clean_skips": ["each"]},
+        pytest.param(
+            {"split": "all", "shifts": [DARK], "clean_skips": ["each"]}, marks=pytest.mark.slow
+        ),
     ],
     ids=str,
 )

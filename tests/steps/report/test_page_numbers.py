@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
         assert numbers, figure
         missing = [number for number in numbers if number not in kept[figure]]
         assert not missing, (figure, missing[:5])
+
+
+def test_every_caption_has_a_number_and_leads_to_a_command(page: Path) -> None:
+    """Over how many images, subjects, trainings or points; by which file, and so which command."""
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(), flags=re.DOTALL)
+    assert len(captions) > 3
+    anchors = set(re.findall(r'class="origin" id="(how-\d+)"', page.read_text()))
+    for caption in captions:
+        links = re.findall(r'<a href="#(how-\d+)">', caption)
+        assert links, caption
+        assert set(links) <= anchors
+        counted = r"\d (images|samples|subjects|points|trainings|folds)|Trainable parameters"
+        assert re.search(counted, caption), caption
 
 
 def test_a_number_has_what_it_is_of(page: Path) -> None:

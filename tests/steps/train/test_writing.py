@@ -82,9 +82,9 @@ def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path)
     alone, same = open_history(moved)
     assert same == columns
     assert columns["split"] == ["train", "validation"] * 2
-    known = ("model_id", "parameter_count", "best_epoch")
-    assert [beside.pop(name) for name in known][1:] == [7, 1]
-    assert [alone.pop(name) for name in known][1:] == [None, None]
+    known = ("model_id", "parameter_count", "best_epoch", "samples")
+    assert [beside.pop(name) for name in known][1:] == [7, 1, (0, 0)]
+    assert [alone.pop(name) for name in known][1:] == [None, None, None]
     assert beside == alone
     assert alone["model"] == "resnet18-skips-1+3/fold2-r1"
     assert (alone["fold"], alone["repeat"]) == (2, 1)

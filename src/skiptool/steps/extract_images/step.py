@@ -27,7 +27,8 @@ from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.failures import keep_failures, telling_failures
 from skiptool.stores.header import Making, digest
 from skiptool.stores.lookup import finished
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import Form, check_free, staged
+from skiptool.stores.uploads import places_may_be_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["extract_images"]
 
 
+@places_may_be_urls(out=Form.STORE)
 def extract_images(
     out: Path | str,
     *,
@@ -70,7 +72,7 @@ def extract_images(
     Parameters
     ----------
     out : Path or str
-        Dataset store to write.
+        Dataset store to write, a path or a URL.
     manifest : Path or str, optional
         Table with columns image, mask (empty: all ignored), domain, subject and, if wanted, id,
         split (train, test) and fold; a ``str``

@@ -25,11 +25,13 @@ from skiptool.stores.contents import tell_contents
 from skiptool.stores.failures import telling_failures
 from skiptool.stores.header import Making, digest
 from skiptool.stores.lookup import finished
-from skiptool.stores.staging import staged
+from skiptool.stores.staging import Form, staged
+from skiptool.stores.uploads import places_may_be_urls
 
 __all__ = ["extract_mri"]
 
 
+@places_may_be_urls(out=Form.STORE)
 def extract_mri(
     source: Path | str,
     out: Path | str,
@@ -57,7 +59,8 @@ def extract_mri(
         Table of volumes (see :func:`skiptool.sources.volumes.listing.volume_rows`), a ``str`` of
         several lines is the table itself; or the folder of the M&Ms challenge.
     out : Path or str
-        Dataset store to write, a group for each domain: images float32 (H, W, 1) in [0, 1].
+        Dataset store to write (a path or a URL), a group for each domain: images float32 (H, W, 1)
+        in [0, 1].
     table : Path or str, optional
         CSV of the challenge; by default the one in its folder.
     settings : SliceSettings, optional

@@ -33,7 +33,8 @@ from skiptool.stores.contents import tell_contents
 from skiptool.stores.failures import kept_failures, telling_failures
 from skiptool.stores.header import Making
 from skiptool.stores.lookup import finished
-from skiptool.stores.staging import staged
+from skiptool.stores.staging import Form, staged
+from skiptool.stores.uploads import places_may_be_urls
 
 if TYPE_CHECKING:
     from skiptool.comparison.reading import Mapper
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["extract_slides"]
 
 
+@places_may_be_urls(out=Form.STORE)
 def extract_slides(
     manifest: Path | str,
     out: Path | str,
@@ -70,7 +72,7 @@ def extract_slides(
         Table of slides (see :func:`skiptool.sources.slides.listing.slide_rows`); a ``str`` of
         several lines is the table itself.
     out : Path or str
-        Dataset store to write, a group for each domain.
+        Dataset store to write (a path or a URL), a group for each domain.
     settings : PatchSettings, optional
         Which patches, which masks; by default a grid of 512 px.
     domains : sequence of str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,9 @@ from skiptool.model.taps import grid, tap
 from skiptool.model.unet import restore
 from skiptool.names import VALIDATION, Precision, in_data_flow
 from skiptool.records import Shift
+from skiptool.steps.features.counting import Counting, Grid
 from skiptool.stores.checkpoint import StoredModel
+from skiptool.stores.counts_writer import Rows, dealt, tally_type
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.header import Lineage, Making
 from skiptool.stores.staging import check_free
@@ -31,20 +33,21 @@ __all__ = [
     "TappedNetwork",
     "check_jobs",
     "planned_job",
+    "pooled_grid",
     "sizes",
     "tapped_network",
     "trained_on",
 ]
-
-Grid = tuple[int, int]
-"""Rows and columns that feature maps are pooled to."""
 
 POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One store to make: a network with its layers, a domain, a shift."""
+    """One store to make: a network with its layers, a domain, a shift.
+
+    ``counting`` and ``rows`` are set where activations are counted.
+    """
 
     out: Path
     network: Any
@@ -54,6 +57,8 @@ class Job:
     making: Making
     facts: Mapping[str, Any]
     indices: Sequence[int]
+    counting: Counting | None = None
+    rows: Rows | None = None
 
 
 def tapped_network(
@@ -78,6 +83,7 @@ def planned_job(
     shift: Shift,
     how: tuple[DatasetStore, Path, str, str, Grid | None, str],
     validated: Sequence[int] | None = None,
+    counting: Counting | None = None,
 ) -> Job:
     """Return the store to make.
 
@@ -90,6 +96,8 @@ def planned_job(
         Dataset, output, split as typed, data type, the grid asked for, if any, and the device.
     validated : sequence of int, optional
         Samples of the domain that the model was validated on, where the split is its fold.
+    counting : Counting, optional
+        How activations are counted, where they are.
 
     Raises
     ------
@@ -97,14 +105,9 @@ def planned_job(
         If the model does not fit the images, or the grid is finer than its deepest feature map.
     """
     (model, network, layers), (store, out, split, dtype, asked, device) = tapped, how
-    size = (domain.height, domain.width)
-    pooled_to = asked or grid(*size)
-    if pooled_to[0] > grid(*size)[0] or pooled_to[1] > grid(*size)[1]:
-        raise MismatchError(
-            f"{store.path}: domain {domain.name}: --grid {_written(pooled_to)} is finer than the "
-            f"deepest feature map of its images, {_written(grid(*size))}; give a coarser one"
-        )
-    model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
+    size, where = (domain.height, domain.width), f"{store.path}: domain {domain.name}"
+    pooled_to = pooled_grid(domain, asked, where)
+    model.check_fits(domain.channels, size, where)
     name = f"{model.name.replace('/', '-')}_{domain.name}_{str(shift).replace('=', '-')}.zarr"
     path = out if out.suffix == ".zarr" else out / name
     making = Making(
@@ -115,14 +118,21 @@ def planned_job(
             **{"layers": ",".join(layers), "dtype": dtype},
             **({} if asked is None else {"grid": _written(asked)}),
             **model.normalise_parameter(),
+            **({} if counting is None else counting.parameters),
         },
-        {"data": store.path, "out": path},
-        {"model": model.id, "dataset": store.lineage.id},
+        {
+            **{"data": store.path, "out": path},
+            **({} if counting is None else {"ranges": counting.source}),
+        },
+        {
+            **{"model": model.id, "dataset": store.lineage.id},
+            **({} if counting is None else counting.inputs(layers)),
+        },
         arithmetic=arithmetic(device, Precision.FLOAT32),
     )
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
-        **{"dataset": store.path.name, "domain": domain.name},
+        **{"dataset": store.name, "domain": domain.name},
         **trained_on(model.lineage),
         "split": split if validated is None else VALIDATION,
         **{"shift": shift.kind.value, "factor": shift.factor},
@@ -133,7 +143,40 @@ def planned_job(
     indices = validated
     if indices is None:
         indices = domain.select(None if split == "all" else split)
-    return Job(path, network, layers, domain, shift, making, facts, indices)
+    job = Job(path, network, layers, domain, shift, making, facts, indices)
+    return job if counting is None else _counted(job, counting, dtype)
+
+
+def _counted(job: Job, counting: Counting, dtype: str) -> Job:
+    """Deal the images of a store to rows of counts."""
+    subjects = job.domain.columns["subject"][list(job.indices)]
+    order, rows = dealt(subjects, len(job.indices), counting.together)
+    reference = counting.reference
+    facts = {
+        **job.facts,
+        **{"bins": counting.bins, "dtype": dtype, "pool_images": counting.together},
+        "reference_domain": None if reference is None else reference[0].name,
+    }
+    indices = [job.indices[place] for place in order]
+    return replace(job, facts=facts, indices=indices, counting=counting, rows=rows)
+
+
+def pooled_grid(domain: Domain, asked: Grid | None, where: str = "") -> Grid:
+    """Return the grid that the feature maps of a domain's images are pooled to.
+
+    Raises
+    ------
+    MismatchError
+        If the grid asked for is finer than the deepest feature map.
+    """
+    finest = grid(domain.height, domain.width)
+    found = asked or finest
+    if found[0] > finest[0] or found[1] > finest[1]:
+        raise MismatchError(
+            f"{where}: --grid {_written(found)} is finer than the deepest feature map of its "
+            f"images, {_written(finest)}; give a coarser one"
+        )
+    return found
 
 
 def trained_on(header: Lineage | None) -> dict[str, Any]:
@@ -176,12 +219,18 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
 
 def sizes(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
     """Count the stores, images and bytes to be written; networks run once on 32 x 32 pixels."""
-    values = 0
+    size, rows = 0, 0
     for job in jobs:
         channels = job.domain.channels
         smallest = np.zeros((1, 32, 32, channels), dtype=np.uint8 if channels == 3 else np.float32)
         pooled = tap(job.network, smallest, job.layers, "cpu").values()
         depth = sum(vectors.shape[1] for vectors in pooled)
-        values += len(job.indices) * depth * prod(job.facts["grid"])
+        vectors = prod(job.facts["grid"])
+        if job.counting is None or job.rows is None:
+            size += len(job.indices) * depth * vectors * np.dtype(dtype).itemsize
+        else:
+            width = job.counting.bins * tally_type(vectors, job.rows).itemsize
+            size += len(job.rows.first) * depth * width
+            rows += len(job.rows.first)
     found = {"stores": len(jobs), "images": sum(len(job.indices) for job in jobs)}
-    return found | {"bytes before compression": values * np.dtype(dtype).itemsize}
+    return found | ({"rows": rows} if rows else {}) | {"bytes before compression": size}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from skiptool.errors import ArgumentError
 from skiptool.model.faults import memory_told
@@ -15,25 +15,38 @@ from skiptool.model.hardware import choose_device
 from skiptool.model.infer import read_ahead
 from skiptool.model.taps import tap
 from skiptool.names import Split
-from skiptool.records import SILENT, Normalisation, Outcome, Progress, Shift, Task, as_paths
+from skiptool.records import (
+    SILENT,
+    Normalisation,
+    Outcome,
+    Progress,
+    Shift,
+    Task,
+    as_places,
+)
 from skiptool.shifts.photometric import apply_all
 from skiptool.shifts.sweeps import swept
+from skiptool.steps.features.counting import Counting, CountsAsked, Part, planned_counts
 from skiptool.steps.features.jobs import (
     Job,
+    TappedNetwork,
     check_jobs,
     planned_job,
     sizes,
     tapped_network,
 )
+from skiptool.steps.features.ranges import Bins, bins_of
 from skiptool.stores.checkpoint import StoredModel, open_model
+from skiptool.stores.counts_writer import CountsWriter
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
-from skiptool.stores.domains import chosen_domains
+from skiptool.stores.domains import chosen_domains, tell_network
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
 from skiptool.stores.runs import model_folders
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import Form, check_free, staged
 from skiptool.stores.unchanged import check_unchanged
+from skiptool.stores.uploads import places_may_be_urls
 from skiptool.stores.validated import FOLD, validated_samples
 
 if TYPE_CHECKING:
@@ -46,10 +59,10 @@ SPLITS = (*(split.value for split in Split), FOLD, "all")
 _HELD = {FOLD: Split.TRAIN.value}
 """The stored split that holds the samples, where it is called otherwise."""
 
-_Part: TypeAlias = tuple[Domain, tuple[int, ...] | None]
-"""A domain, and its samples where they are not those of a stored split."""
+_Writer: TypeAlias = FeatureWriter | CountsWriter
 
 
+@places_may_be_urls(out=Form.STORES)
 def extract_features(
     models: Sequence[Path | str] | Path | str,
     data: Path | str,
@@ -65,6 +78,11 @@ def extract_features(
     normalise: str | None = None,
     workers: int | None = None,
     dtype: str = "float16",
+    counts: bool = False,
+    bins: int | None = None,
+    ranges: Path | str | None = None,
+    reference_domain: str | None = None,
+    pool_images: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
     resume: bool = False,
@@ -76,10 +94,14 @@ def extract_features(
     Section IV.B: each feature map is average-pooled to (p/32) x (p/32) (rounded up where p is no
     multiple of 32) and flattened to K vectors of D channels. The network runs in float32.
 
+    With ``counts`` the activations themselves are not kept, but how many of them are in each bin of
+    the range of a reference, for each image (or block of images) and channel. Distances by
+    ``measure_shift`` are then those of feature stores with the range rule ``reference``.
+
     Parameters
     ----------
     models : sequence of Path or str
-        Model folders, or folders that hold them.
+        Model folders, or folders that hold them; these, ``data`` and ``out`` are paths or URLs.
     data : Path or str
         Dataset store.
     out : Path or str
@@ -108,6 +130,21 @@ def extract_features(
         Threads that shift images while a GPU runs; results do not depend on it.
     dtype, device : str
         ``float16``, ``float32``; ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    counts : bool
+        Write counts stores. The options below go with it.
+    bins : int, optional
+        B bins of equal width, 1 to 4,096; by default 100, or those of ``ranges``.
+    ranges : Path or str, optional
+        Feature store or counts store of the same model whose ranges are taken, or a folder that
+        holds one of each model, so that domains or shifts can be added to those counted before. By
+        default a first pass over the unshifted images of the reference finds them.
+    reference_domain : str, optional
+        Domain of the reference: by default the one that a model was trained on, where it is among
+        those that are read, else the first of them.
+    pool_images : int, optional
+        Images that are counted together in one row, of one subject where subjects repeat. By
+        default 1 for up to 1,000 images, else as few as make 1,000 rows of the largest domain, or
+        as many as in ``ranges``.
     overwrite, resume, dry_run, progress : bool, Progress
 
     Returns
@@ -119,13 +156,13 @@ def extract_features(
     Raises
     ------
     ArgumentError
-        If names are unknown, ``out`` is one store and more would be made, or ``normalise`` is
-        missing or does not go with the models.
+        If names are unknown, ``out`` is one store and more would be made, ``normalise`` is missing
+        or does not go with the models, or options of counts are given without it.
     FormatError
         If an input is damaged, or an activation is not finite.
     MismatchError
-        If a model does not fit the images, the only one was not trained on this split of them, or
-        the grid is finer than the deepest feature map.
+        If a model does not fit the images, the only one was not trained on this split of them, the
+        grid is finer than the deepest feature map, or ``ranges`` are of other models or layers.
     SourceError
         If none of several models was trained on this split of the images.
     ExistsError
@@ -136,42 +173,83 @@ def extract_features(
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     scaling = None if normalise is None else Normalisation.parse(normalise)
-    out, target, store = Path(out), choose_device(device), open_dataset(Path(data))
+    out, target, store = Path(out), choose_device(device), open_dataset(data)
     chosen = chosen_domains(store, domains, _HELD.get(split, split), progress)
     asked = swept(sweep, shifts, chosen, progress)
-    opened = [open_model(path).normalised(scaling) for path in model_folders(as_paths(models))]
+    opened = [open_model(path).normalised(scaling) for path in model_folders(as_places(models))]
     read, failures = _asked(store, chosen, opened, split)
-    jobs = []
-    for model, parts in read:
-        network = tapped_network(model, layers, transmission=transmission)
-        jobs += [
-            planned_job(network, domain, shift, (store, out, split, dtype, grid, target), validated)
-            for domain, validated in parts
-            for shift in asked
-        ]
+    tapped = [(tapped_network(model, layers, transmission=transmission), p) for model, p in read]
+    source = None if ranges is None else as_places(ranges)[0]
+    options = CountsAsked(bins, source, reference_domain, pool_images, grid)
+    plans = _counted(counts, options, tapped, store, split, progress)
+    jobs = [
+        planned_job(network, domain, shift, (store, out, split, dtype, grid, target), own, counting)
+        for (network, parts), counting in zip(tapped, plans, strict=True)
+        for domain, own in parts
+        for shift in asked
+    ]
     check_jobs(jobs, out)
+    _tell_rows(jobs, progress)
     how = {"resume": resume, "clear": not dry_run}
     waiting = [job for job in jobs if not finished(job.out, job.making, **how)]
     for job in (job for job in waiting if job.out == out or out.is_dir()):
         check_free(job.out, overwrite=overwrite, resume=resume)
     if dry_run:
         return Outcome(summary=sizes(waiting, dtype), failures=failures)
+    found = bins_of(jobs, waiting, store, (target, resume), progress)
     together: dict[tuple[str, tuple[int, ...]], list[Job]] = {}
     for job in waiting:
         together.setdefault((job.domain.name, tuple(job.indices)), []).append(job)
+    tell_network(
+        store, [(here[0].domain, len(here[0].indices)) for here in together.values()], progress
+    )
     for here in together.values():
-        _run(here, store, (target, overwrite, resume), progress)
+        _run(here, store, found, (target, overwrite, resume), progress)
     return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)}, failures=failures)
+
+
+def _counted(
+    counts: bool,
+    asked: CountsAsked,
+    tapped: Sequence[tuple[TappedNetwork, Sequence[Part]]],
+    store: DatasetStore,
+    split: str,
+    progress: Progress,
+) -> Sequence[Counting | None]:
+    """Say how the activations of each model are counted; None where they are kept."""
+    if counts:
+        read = [(model, parts, layers) for (model, _, layers), parts in tapped]
+        return planned_counts(asked, read, store, split, progress)
+    options = {
+        **{"--bins": asked.bins, "--ranges": asked.ranges},
+        **{"--reference-domain": asked.reference, "--pool-images": asked.pool_images},
+    }
+    for option, value in options.items():
+        if value is not None:
+            raise ArgumentError(f"{option}: goes with --counts; add it, or drop {option}")
+    return [None] * len(tapped)
+
+
+def _tell_rows(jobs: Sequence[Job], progress: Progress) -> None:
+    """Say where several images are counted together."""
+    lines = [
+        f"{job.domain.name}: {len(job.indices):,} images in {len(job.rows.first):,} rows of up to "
+        f"{job.rows.together} images (--pool-images 1 makes a row of each)"
+        for job in jobs
+        if job.rows is not None and job.rows.together > 1
+    ]
+    for line in dict.fromkeys(lines):
+        progress.say(line)
 
 
 def _asked(
     store: DatasetStore, domains: Sequence[Domain], models: Sequence[StoredModel], split: str
-) -> tuple[list[tuple[StoredModel, list[_Part]]], tuple[str, ...]]:
+) -> tuple[list[tuple[StoredModel, list[Part]]], tuple[str, ...]]:
     """Say what is read by each model: a split of all domains, or its validation fold."""
     if split != FOLD:
         return [(model, [(domain, None) for domain in domains]) for model in models], ()
     found, failures = validated_samples(store, domains, models)
-    read: list[tuple[StoredModel, list[_Part]]] = [
+    read: list[tuple[StoredModel, list[Part]]] = [
         (models[number], [(store.domain(name), samples)])
         for number, (name, samples) in found.items()
     ]
@@ -179,7 +257,11 @@ def _asked(
 
 
 def _run(
-    jobs: Sequence[Job], store: DatasetStore, how: tuple[str, bool, bool], progress: Progress
+    jobs: Sequence[Job],
+    store: DatasetStore,
+    bins: Mapping[Counting, Bins],
+    how: tuple[str, bool, bool],
+    progress: Progress,
 ) -> None:
     """Fill all stores of the same images of one domain in one reading of them."""
     domain, indices = jobs[0].domain, list(jobs[0].indices)
@@ -189,19 +271,27 @@ def _run(
         writers = []
         for job in jobs:
             partial = stack.enter_context(staged(job.out, overwrite=how[1], resume=how[2]))
-            dtype = job.making.parameters["dtype"]
-            identity = {**job.making.determinants, "pooling": job.facts["pooling"]}
-            identity["input"] = "x / 255"  # further scaling is among the parameters
-            writer = FeatureWriter(partial, job.making, identity, job.facts, columns, dtype)
-            writers.append((job, writer))
+            writers.append((job, _writer(job, partial, columns, bins)))
         _fill(writers, store.samples(domain.name, indices), how[0], task)
         check_unchanged(store)
         for _, writer in writers:
             writer.finish()
 
 
+def _writer(
+    job: Job, path: Path, columns: Mapping[str, Any], bins: Mapping[Counting, Bins]
+) -> _Writer:
+    identity = {**job.making.determinants, "pooling": job.facts["pooling"]}
+    identity["input"] = "x / 255"  # further scaling is among the parameters
+    if job.counting is None or job.rows is None:
+        dtype = job.making.parameters["dtype"]
+        return FeatureWriter(path, job.making, identity, job.facts, columns, dtype)
+    own = bins[job.counting]
+    return CountsWriter(path, job.making, identity, job.facts, columns, job.rows, own)
+
+
 def _fill(
-    writers: Sequence[tuple[Job, FeatureWriter]], reader: StoredSamples, device: str, task: Task
+    writers: Sequence[tuple[Job, _Writer]], reader: StoredSamples, device: str, task: Task
 ) -> None:
     """Compute chunk by chunk while threads write the block before and read the images to come."""
     begin, whole = min(writer.written for _, writer in writers), range(len(reader))
@@ -218,8 +308,8 @@ def _fill(
 
 
 def _pooled(
-    writers: Sequence[tuple[Job, FeatureWriter]], images: Image, start: int, device: str
-) -> Iterator[tuple[FeatureWriter, dict[str, Float32]]]:
+    writers: Sequence[tuple[Job, _Writer]], images: Image, start: int, device: str
+) -> Iterator[tuple[_Writer, dict[str, Float32]]]:
     """Compute what the stores lack of one chunk, store by store."""
     shifted = cache(partial(apply_all, images))
     for job, writer in writers:

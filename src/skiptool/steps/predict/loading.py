@@ -21,7 +21,7 @@ __all__ = ["check_fits", "load_models"]
 
 
 def load_models(
-    paths: Sequence[Path],
+    places: Sequence[Path | str],
     data: Sequence[tuple[DatasetStore, Sequence[Domain]]],
     device: str,
     normalisation: Normalisation | None = None,
@@ -30,8 +30,8 @@ def load_models(
 
     Parameters
     ----------
-    paths : sequence of Path
-        Model folders, and folders that hold them.
+    places : sequence of Path or str
+        Model folders, and folders that hold them; local paths or URLs.
     data : sequence of (DatasetStore, sequence of Domain)
         What is to be segmented.
     device : str
@@ -55,7 +55,7 @@ def load_models(
     """
     loaded: list[Loaded] = []
     failed: list[SkiptoolError] = []
-    for path in model_folders(paths):
+    for path in model_folders(places):
         try:
             opened = open_model(path)
         except SkiptoolError as error:

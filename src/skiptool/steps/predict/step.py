@@ -18,7 +18,7 @@ from skiptool.records import (
     Progress,
     Shift,
     Table,
-    as_paths,
+    as_places,
 )
 from skiptool.shifts.sweeps import swept
 from skiptool.steps.predict.asked import (
@@ -43,15 +43,17 @@ from skiptool.steps.predict.substituting import (
 )
 from skiptool.steps.predict.summary import absent_classes, iou_table
 from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.domains import tell_network
 from skiptool.stores.ensembles import fold_ensembles
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
 from skiptool.stores.lookup import finished
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.predictions import prediction_columns
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import Form, check_free, staged
 from skiptool.stores.table_writer import TableWriter
 from skiptool.stores.unchanged import check_unchanged
+from skiptool.stores.uploads import places_may_be_urls
 from skiptool.substitution import substitutions
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["predict_dataset"]
 
 
+@places_may_be_urls(out=Form.TABLE, masks=Form.STORE, overlays=Form.FOLDER)
 def predict_dataset(
     models: Sequence[Path | str] | Path | str,
     data: Sequence[Path | str] | Path | str,
@@ -96,6 +99,7 @@ def predict_dataset(
     models : sequence of Path or str
         Model folders, ours or written by ``save_pretrained`` of segmentation-models-pytorch; a
         folder that holds model folders stands for all of them, sorted. All are held in memory.
+        These, the data and the outputs are local paths or URLs.
     data : Path or str, or sequence of them
         Dataset stores: images uint8 (N, H, W, 3) or float32 (N, H, W, 1), masks uint8 (N, H, W).
     out : Path or str
@@ -162,7 +166,7 @@ def predict_dataset(
     places = Places.of(out, masks, overlays, overlay_count)
     wanted = substitutions(clean_skips, shifted_skips)
     scaling = None if normalise is None else Normalisation.parse(normalise)
-    stores = [open_dataset(path) for path in as_paths(data)]
+    stores = [open_dataset(place) for place in as_places(data)]
     check_asked(shifts, split, ensemble, places)
     check_several(stores, split, places)
     check_substitution(wanted, clean_domain, ensemble, places)
@@ -170,7 +174,7 @@ def predict_dataset(
     asked = swept(sweep, shifts, [one for _, found in chosen for one in found], progress)
     target = choose_device(device)
     precise = choose_precision(precision, target)
-    loaded, failures = load_models(as_paths(models), chosen, target, scaling)
+    loaded, failures = load_models(as_places(models), chosen, target, scaling)
     if split == FOLD:
         loaded, parts, refused = fold_parts(stores[0], chosen[0][1], loaded)
         failures += refused
@@ -194,7 +198,7 @@ def predict_dataset(
         for run in runs:
             check_partners(run, progress)
     making = _making(
-        *(as_paths(models), runs, places, scaling),
+        *(as_places(models), runs, places, scaling),
         {
             "shift": [str(shift) for shift in asked],
             "domain": list(dict.fromkeys(one.name for _, found in chosen for one in found)),
@@ -216,13 +220,17 @@ def predict_dataset(
         return Outcome(summary=numbers, failures=tuple(failures))
     if all(whole):
         return Outcome((places.out,), side, failures=tuple(failures))
+    for each in runs:
+        tell_network(
+            each.store, [(part.domain, len(part.indices)) for part in each.parts], progress
+        )
     summaries = _write(runs, making, places, failures, progress)
     told = {"precision": precise.value}
     return Outcome((places.out,), side, told, failures=tuple(failures), tables=summaries)
 
 
 def _making(
-    models: Sequence[Path],
+    models: Sequence[Path | str],
     runs: Sequence[Run],
     places: Places,
     scaling: Normalisation | None,
@@ -281,7 +289,7 @@ def _write(
         if absent is not None:
             progress.warn(absent)
         table = iou_table(each, totals)
-        named = f"{each.store.path.name}: {table.title}" if len(runs) > 1 else table.title
+        named = f"{each.store.name}: {table.title}" if len(runs) > 1 else table.title
         found.append(replace(table, title=named))
     return tuple(found)
 

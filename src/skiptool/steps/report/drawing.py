@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from skiptool.figures.exhibit import known
 from skiptool.figures.inline import as_svg
 from skiptool.figures.page import Exhibit, Section
 from skiptool.figures.style import picture
-from skiptool.names import PictureFormat
+from skiptool.names import Kind, PictureFormat
 from skiptool.records import Progress
 from skiptool.stores.staging import check_free, staged
 
@@ -95,6 +95,22 @@ def _in_a_name(text: str) -> str:
 
 _LONGEST = 60
 
+_MADE_FROM: Final[Mapping[str, tuple[Kind, ...]]] = {
+    **dict.fromkeys(("iou", "difference", "paired"), (Kind.PREDICTIONS,)),
+    **dict.fromkeys(("substitution", "regained"), (Kind.PREDICTIONS,)),
+    **dict.fromkeys(("reach", "distance", "layers", "transmission"), (Kind.SHIFT,)),
+    **dict.fromkeys(("decoder-inputs", "beyond"), (Kind.SHIFT,)),
+    **dict.fromkeys(
+        ("forecast-by-layer", "rank-correlation", "forecast", "parameters"),
+        (Kind.PREDICTIONS, Kind.SHIFT),
+    ),
+    "training": (Kind.HISTORY,),
+    "registration": (Kind.REGISTRATION,),
+    "examples": (Kind.DATASET, Kind.PREDICTIONS, Kind.MASKS),
+    "data": (Kind.DATASET,),
+}
+"""Topic of an exhibit to the kinds of files that it is made from."""
+
 
 def draw(
     named: Named, folder: Folder | None, *, inline: bool, progress: Progress
@@ -119,7 +135,8 @@ def draw(
                     paths += folder.save(name, figure) if folder is not None else []
                     svg = as_svg(figure, each.title, each.caption) if inline else None
                 words = (each.title, each.sentences())
-                held.append(Exhibit(each.caption, svg, each.table(), name, *words))
+                kinds = tuple(kind.value for kind in _MADE_FROM.get(each.topic, ()))
+                held.append(Exhibit(each.caption, svg, each.table(), name, *words, kinds))
                 anchor = anchor or f"about-{name}"
                 task.advance()
             sections.append(Section(anchor, heading, (), tuple(held)))

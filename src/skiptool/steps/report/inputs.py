@@ -11,7 +11,9 @@ from skiptool.errors import FormatError
 from skiptool.metrics.scores import KEYS
 from skiptool.names import Kind
 from skiptool.steps.report.checks import check_table
+from skiptool.stores.addresses import last_part, located
 from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.fetching import is_store_at
 from skiptool.stores.header import Lineage
 from skiptool.stores.lookup import at_hand, kind_of, lineage_of
 from skiptool.stores.masks import MaskStore, open_masks
@@ -108,8 +110,8 @@ def read_inputs(places: Sequence[Path | str]) -> Inputs:
     Parameters
     ----------
     places : sequence of Path or str
-        Tables of predictions, shifts, training and registration, local or behind a URL; dataset
-        and mask stores.
+        Tables of predictions, shifts, training and registration; dataset and mask stores. Local
+        paths or URLs.
 
     Returns
     -------
@@ -126,13 +128,16 @@ def read_inputs(places: Sequence[Path | str]) -> Inputs:
     """
     inputs = Inputs()
     known: set[tuple[Kind, str]] = set()
-    for place in places:
+    for place in map(located, places):
+        if isinstance(place, str) and is_store_at(place):
+            _add(inputs, place, known)
+            continue
         with at_hand(place) as path:
             _add(inputs, path, known)
     return inputs
 
 
-def _add(inputs: Inputs, path: Path, known: set[tuple[Kind, str]]) -> None:
+def _add(inputs: Inputs, path: Path | str, known: set[tuple[Kind, str]]) -> None:
     """Open one input and put it in its place, unless it is known."""
     tables = {
         Kind.PREDICTIONS: inputs.predictions,
@@ -147,14 +152,12 @@ def _add(inputs: Inputs, path: Path, known: set[tuple[Kind, str]]) -> None:
             "predict', 'hellinger', 'train' and 'extract wsi', or the stores of the images and "
             "of the predicted masks"
         )
-    table = open_table(path, kind) if kind in tables else None
+    table = open_table(path, kind) if kind in tables and isinstance(path, Path) else None
     header = lineage_of(path) if table is None else table.lineage
     if header is None or (kind, header.id) in known:
         return
     known.add((kind, header.id))
-    # all histories are called alike: their run and fold tell them apart
-    parts = path.parts[-3:] if kind is Kind.HISTORY and path.parent.name.startswith("fold") else ()
-    inputs.origins.append(("/".join(parts) or path.name, header))
+    inputs.origins.append((_origin(path, kind), header))
     if table is not None:
         check_table(table)
         tables[kind].append(table)
@@ -162,3 +165,10 @@ def _add(inputs: Inputs, path: Path, known: set[tuple[Kind, str]]) -> None:
         inputs.datasets.append(open_dataset(path))
     else:
         inputs.masks.append(open_masks(path))
+
+
+def _origin(path: Path | str, kind: Kind) -> str:
+    """Name an input; all histories are called alike, and their run and fold tell them apart."""
+    if isinstance(path, Path) and kind is Kind.HISTORY and path.parent.name.startswith("fold"):
+        return "/".join(path.parts[-3:])
+    return last_part(path)

@@ -74,9 +74,9 @@ def once_trained(inputs: Inputs) -> str:
 
 
 def _facts(inputs: Inputs) -> dict[str, str]:
-    measured = _distinct(inputs.predictions, (*_BOTH, "dataset_id", "sample", "subject"))
-    compared = _distinct(inputs.shifts, _BOTH)
-    both = {name: measured[name] + compared[name] for name in _BOTH}
+    both = _distinct([*inputs.predictions, *inputs.shifts], _BOTH)
+    # by themselves: all combinations of these and those are nearly all rows
+    measured = _distinct(inputs.predictions, ("dataset_id", "domain", "sample", "subject"))
     networks = zip(map(family, both["arch"], both["encoder"]), both["pruning"], strict=True)
     shifts = zip(both["shift"], both["factor"], strict=True)
     samples = zip(*(measured[name] for name in ("dataset_id", "domain", "sample")), strict=True)

@@ -16,11 +16,12 @@ from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs
 from skiptool.steps.report.overview import once_trained, overview
+from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.header import Lineage, Making, lineage
-from skiptool.stores.remote import last_part, located, public
 from skiptool.stores.schemas import REPORT
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
 from skiptool.stores.table_writer import write_table
+from skiptool.stores.uploads import places_may_be_urls
 
 if TYPE_CHECKING:
     pass
@@ -34,6 +35,7 @@ NUMBERS_OF_PAGE = "numbers.parquet"
 """What the table beside a page is called behind the page's name: ``report-numbers.parquet``."""
 
 
+@places_may_be_urls(out=Form.PAGE, figures=Form.FILLED)
 def write_report(
     tables: Sequence[Path | str] | Path | str,
     out: Path | str | None = None,
@@ -52,11 +54,11 @@ def write_report(
     Parameters
     ----------
     tables : sequence of Path or str
-        Tables of predictions, shifts, training and registration, in any mixture, also behind a
-        URL; dataset stores for sheets of their images, mask stores for examples of predictions.
+        Tables of predictions, shifts, training and registration, in any mixture; dataset stores
+        for sheets of their images, mask stores for examples of predictions. Paths or URLs.
     out : Path or str, optional
-        HTML page to write; its numbers go beside it as a table, ``NAME-numbers.parquet``.
-        Without a page the outcome's tables hold the numbers.
+        HTML page to write, a path or a URL; its numbers go beside it as a table,
+        ``NAME-numbers.parquet``. Without a page the outcome's tables hold the numbers.
     figures : Path or str, optional
         Folder for the figures as files; made if its parent exists.
     formats : sequence of PictureFormat

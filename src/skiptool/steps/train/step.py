@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from skiptool.engine import available_cores
+from skiptool.errors import ArgumentError
 from skiptool.model.checks import check_protocol, weights_of
 from skiptool.model.fit import LAST
 from skiptool.model.hardware import choose_device, choose_precision
@@ -23,6 +24,7 @@ from skiptool.steps.train.grid import whole_grid
 from skiptool.steps.train.jobs import (
     LOGS,
     Fit,
+    Job,
     check_free_of,
     chosen_repeats,
     drawn,
@@ -33,11 +35,14 @@ from skiptool.steps.train.jobs import (
     trainings,
 )
 from skiptool.steps.train.writing import carry_over, opened_journal, summary, write
+from skiptool.stores.addresses import local
 from skiptool.stores.dataset import open_dataset
+from skiptool.stores.fetching import with_copy
 from skiptool.stores.folds import TrainingFolds, training_folds
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
 from skiptool.stores.staging import staged
+from skiptool.stores.uploads import places_may_be_urls
 
 __all__ = ["train_fold", "train_models"]
 
@@ -104,9 +109,10 @@ def train_fold(
         resume=resume,
         progress=progress,
     )
-    return done.outputs[0]
+    return Path(done.outputs[0])
 
 
+@places_may_be_urls()
 def train_models(
     data: Path | str,
     out: Path | str,
@@ -141,7 +147,7 @@ def train_models(
     Parameters
     ----------
     data : Path or str
-        Dataset store.
+        Dataset store, a local path or a URL; what is trained on is copied from there first.
     out : Path or str
         Folder of runs; model folders are made below it.
     domain : str, optional
@@ -192,7 +198,7 @@ def train_models(
     ExistsError
         If a model folder exists.
     """
-    data, out = Path(data), Path(out)
+    out = local(out, "models are trained in a folder on this machine only")
     settings = protocol or Training(fold=0)
     check_protocol(settings)
     check_loggers(loggers)
@@ -232,6 +238,7 @@ def train_models(
     if workers is None:
         # On a CPU the cores belong to the network: reading costs a twentieth of a step.
         workers = 0 if target == "cpu" else max(0, available_cores() - 1)
+    plan = _at_hand(plan, waiting, ranks, progress)
     fits = [plan_fit(plan, job, target, workers, resume, tuple(loggers)) for job in waiting]
     with joined(ranks, target, partial(follow, fits)) as ranks:
         if not ranks.leads:
@@ -247,6 +254,20 @@ def train_models(
         summary=counts,
         tables=summary(waiting),
     )
+
+
+def _at_hand(
+    plan: TrainingFolds, jobs: Sequence[Job], ranks: Ranks, progress: Progress
+) -> TrainingFolds:
+    """Copy what is trained on from behind a URL: every epoch reads it."""
+    if isinstance(plan.store.place, Path) or not jobs:
+        return plan
+    if ranks.size > 1 and (ranks.started or ranks.nodes > 1):
+        raise ArgumentError(
+            f"{plan.store.path}: each of {ranks.size} processes would copy it; copy it to a disk "
+            "that all of them see, and give that path"
+        )
+    return replace(plan, store=with_copy(plan.store, plan.domain.name, progress))
 
 
 def _train(

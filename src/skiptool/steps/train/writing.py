@@ -91,11 +91,13 @@ def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
         (folder / LAST).unlink(missing_ok=True)
         raise
     header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
+    train, validation = map(len, plan.parts(job.training.fold))
     extra = {
         **{"fold": job.training.fold, "repeat": job.training.repeat},
         "parameter_count": job.parameter_count,
         "training": job.training.recorded(),
         "augmentation": dict(AUGMENTATION),
+        "samples": {"train": train, "validation": validation},
         **{"split_hash": plan.hash, **drawn(plan)},
         **{"best_epoch": fitted.best_epoch, "best_mIoU": fitted.best_miou},
         "encoder_start": asdict(fitted.encoder_weights),

@@ -1,0 +1,283 @@
+"""Counts store: how many activations are in each bin. Format ``counts``, version 1.
+
+::
+
+    counts.zarr/                    Zarr format 3
+      zarr.json                     attributes: as a feature store has them (see ``features``), and
+                                    ``bins`` (B), ``dtype`` that activations were rounded to before
+                                    they were counted, ``vectors`` (K of one image), ``pool_images``
+                                    (the most images in one row), ``ranges_id`` (a hash of all
+                                    bins), ``reference_domain`` (whose unshifted images set the
+                                    ranges; null where another store did)
+      counts/<name>   (N, D, B)     uint16, or uint32 where a row holds more than 65,535 values
+      bins/<name>/
+        low, span     (D,)          float64: range that is divided into B bins of equal width;
+                                    values outside of it are in the end bins
+      ranges/<name>/
+        low, high     (N, D)        float32, of the values of each row and channel
+      samples/        ...           columns of the rows
+
+A row is an image, or a block of up to ``pool_images`` images in the order of the data: of one
+subject where subjects repeat, whatever their subjects where every image is of another one. Rows of
+blocks have the column ``images``, how many they hold; their ``id`` is that of the first image, and
+of the other columns those are kept that agree within every block.
+
+A value x is in bin floor((x - low) * B / span), see `skiptool.distances.binning.count`. The range
+is that of the reference, the values of the unshifted images of the training domain. Where a channel
+is constant there, the range is widened by next to nothing, which makes one bin of it, one below and
+one above. Stores are comparable where their bins are equal.
+
+Arrays of rows have shards as those of feature stores have them: up to 64 chunks in a file, 16 rows
+in a chunk (fewer where rows are blocks: about 16 images). Counts are compressed with Zstandard
+after a bit shuffle, all else with LZ4, and every chunk is closed by a CRC-32C.
+
+The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling, dtype, the
+number of bins and of images in a row, and what the ranges are of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from skiptool.comparison.sets import Counted
+from skiptool.distances.binning import MAX_BINS, Binning
+from skiptool.errors import FormatError
+from skiptool.names import Kind
+from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.features import (
+    FACTS,
+    check_finished,
+    check_lengths,
+    facts_of,
+    layer_names,
+    open_features,
+)
+from skiptool.stores.header import identifier, parse_lineage
+from skiptool.stores.layers import FeatureStore, Layer
+from skiptool.stores.remote import each
+from skiptool.stores.seal import check_store
+from skiptool.stores.shards import rows_of
+from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
+
+if TYPE_CHECKING:
+    from skiptool.records import Int64
+    from skiptool.stores.zarrs import Rows
+
+__all__ = [
+    "COUNTING",
+    "CountsStore",
+    "open_activations",
+    "open_bins",
+    "open_counts",
+    "open_tallies",
+    "ranges_id",
+    "read_bins",
+]
+
+COUNTING = ("bins", "dtype", "vectors", "pool_images", "ranges_id", "reference_domain")
+"""Attributes that a counts store has beside those of a feature store."""
+
+IMAGES = "images"
+"""Column of rows that may hold several images: how many each holds."""
+
+_READ_AT_ONCE = 64
+"""Rows that are read at once: chunks may be far smaller."""
+
+_AGAIN = "count the activations again"
+
+
+@dataclass(frozen=True)
+class CountsStore(FeatureStore):
+    """An open counts store: a feature store whose blocks are counts (n, D, B).
+
+    Attributes
+    ----------
+    edges : mapping
+        Layer to low and span (D,) of its bins, as they are read.
+    """
+
+    edges: Mapping[str, tuple[Rows, Rows]] = field(default_factory=dict)
+    known: dict[str, Counted] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def images(self) -> Int64:
+        """Images in each row, (N,)."""
+        if self.facts["pool_images"] == 1:
+            return np.ones(len(self), dtype=np.int64)
+        return np.asarray(self.columns[IMAGES], dtype=np.int64)
+
+    def counted(self, layer: str) -> Counted:
+        """Return how the values of a layer were counted.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such layer.
+        FormatError
+            If its bins are damaged.
+        """
+        _, channels, bins = self._layer(layer).shape
+        if layer not in self.known:
+            binning = _binning(self.edges[layer], bins, f"{self.where}: bins of {layer}")
+            if len(binning.low) != channels:
+                raise FormatError(
+                    f"{self.where}: bins of {layer} are of {len(binning.low)} channels, the layer "
+                    f"has {channels}; {_AGAIN}"
+                )
+            self.known[layer] = Counted(binning, int(self.facts["vectors"]), self.images)
+        return self.known[layer]
+
+
+def open_activations(place: Path | str) -> FeatureStore:
+    """Open features, or counts of them; for all else see :func:`open_features`.
+
+    Raises
+    ------
+    FormatError, SourceError, ArgumentError
+        As :func:`open_features`.
+    """
+    here = located(place)
+    if not last_part(here).endswith((".npy", ".npz")):
+        check_finished(here, public(str(place)))
+        attributes: dict[str, Any] = dict(open_root(here, "feature", (3, 2)).attrs)
+        if attributes.get("kind") == Kind.COUNTS:
+            return open_counts(place)
+    return open_features(place)
+
+
+def open_counts(place: Path | str) -> CountsStore:
+    """Open a counts store and check its layout.
+
+    Raises
+    ------
+    FormatError
+        If there is none, it is of another kind or version, damaged, or being written.
+    SourceError, ArgumentError
+        If a URL cannot be read.
+    """
+    where, place = public(str(place)), located(place)
+    check_finished(place, where)
+    root = open_root(place, "counts")
+    attributes: dict[str, Any] = dict(root.attrs)
+    lineage = parse_lineage(attributes, where, Kind.COUNTS)
+    facts = facts_of(attributes, where, (*FACTS, *COUNTING))
+    columns = read_columns(root, where)
+    layers = open_tallies(root, layer_names(attributes, where), where)
+    _check_facts(facts, columns, layers, where)
+    check_lengths(columns, layers, where)
+    check_store(root, where)
+    edges = open_bins(root, tuple(layers), where)
+    return CountsStore(place, where, lineage, facts, tuple(layers), columns, layers, edges)
+
+
+def _check_facts(
+    facts: Mapping[str, Any], columns: Mapping[str, Any], layers: Mapping[str, Layer], where: str
+) -> None:
+    for name, most in (("bins", MAX_BINS), ("vectors", None), ("pool_images", None)):
+        value = facts[name]
+        if value is None or value < 1 or (most is not None and value > most):
+            raise FormatError(f"{where}: attribute {name} is {value}; {_AGAIN}")
+    if not len(columns.get("id", ())):
+        raise FormatError(f"{where}: holds no row of counts; {_AGAIN}")
+    if facts["pool_images"] > 1:
+        held = columns.get(IMAGES)
+        if held is None or held.dtype.kind not in "iu" or (held < 1).any():
+            raise FormatError(f"{where}: column {IMAGES} does not say how many images; {_AGAIN}")
+    for name, layer in layers.items():
+        if layer.shape[2] != facts["bins"]:
+            raise FormatError(
+                f"{where}: layer {name} has {layer.shape[2]} bins, the store {facts['bins']}; "
+                f"{_AGAIN}"
+            )
+
+
+def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
+    """Open the counts of layers and the ranges of their rows, and look for all of their chunks.
+
+    Raises
+    ------
+    FormatError
+        If one is missing or damaged.
+    """
+    counts, ranges = (open_group(root, name, where) for name in ("counts", "ranges"))
+
+    def opened(name: str) -> Layer:
+        values = open_array(counts, name, f"{where}: counts", 3, ["uint16", "uint32"])
+        low, high = (
+            open_array(ranges, f"{name}/{end}", f"{where}: ranges", 2, ["float32"])
+            for end in ("low", "high")
+        )
+        if not low.shape == high.shape == values.shape[:2]:
+            raise FormatError(
+                f"{where}: ranges of layer {name} are {low.shape} and {high.shape}, its counts "
+                f"{values.shape}; {_AGAIN}"
+            )
+        rows, channels, bins = values.shape
+        at_once = max(1, min(_READ_AT_ONCE, rows))
+        dtype = values.dtype.newbyteorder("=")
+        kept = (rows_of(low), rows_of(high))
+        return Layer(rows_of(values), (rows, channels, bins), dtype, at_once, kept)
+
+    return dict(zip(names, each(root.store, opened, names), strict=True))
+
+
+def open_bins(
+    root: zarr.Group, names: Sequence[str], where: str
+) -> dict[str, tuple[zarr.Array[Any], zarr.Array[Any]]]:
+    """Open low and span of the bins of layers.
+
+    Raises
+    ------
+    FormatError
+        If one is missing or damaged.
+    """
+    bins = open_group(root, "bins", where)
+
+    def opened(name: str) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+        low, span = (
+            open_array(bins, f"{name}/{end}", f"{where}: bins", 1, ["float64"])
+            for end in ("low", "span")
+        )
+        return low, span
+
+    return dict(zip(names, each(root.store, opened, names), strict=True))
+
+
+def read_bins(root: zarr.Group, names: Sequence[str], bins: int, where: str) -> dict[str, Binning]:
+    """Read the bins of layers, of a store that may still grow.
+
+    Raises
+    ------
+    FormatError
+        If they are missing or damaged.
+    """
+    edges = open_bins(root, names, where)
+    return {name: _binning(edges[name], bins, f"{where}: bins of {name}") for name in names}
+
+
+def _binning(edges: tuple[Rows, Rows], bins: int, where: str) -> Binning:
+    low, span = (read_rows(values, slice(None), where).astype(np.float64) for values in edges)
+    finite = bool(np.isfinite(low).all() and np.isfinite(span).all())
+    if low.shape != span.shape or not finite or not (span > 0).all():
+        raise FormatError(f"{where}: are no ranges; {_AGAIN}")
+    return Binning(bins, low, span, clamp=True)
+
+
+def ranges_id(bins: Mapping[str, Binning]) -> str:
+    """Hash the bins of all layers to 32 hex digits."""
+    parts = (
+        part
+        for name, binning in bins.items()
+        for part in (
+            f"{name}\0{binning.bins}\0".encode(),
+            binning.low.astype("<f8").tobytes(),
+            binning.span.astype("<f8").tobytes(),
+        )
+    )
+    return identifier(*parts)

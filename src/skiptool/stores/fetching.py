@@ -1,0 +1,342 @@
+"""Whole artifacts fetched from URLs, for what is not read piece by piece over a network.
+
+What belongs to an artifact is known without a list of its folder, which web servers do not have:
+the files of a model have fixed names, the seal of a Zarr store names its members, whose metadata
+says which chunks there are, and overlays have an index.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from math import ceil, prod
+from pathlib import Path
+
+import zarr
+
+from skiptool.engine import mapped
+from skiptool.errors import FormatError, SourceError
+from skiptool.records import SILENT, Progress
+from skiptool.stores.addresses import below, last_part, public
+from skiptool.stores.checkpoint import CONFIG, WEIGHTS
+from skiptool.stores.copies import Copy
+from skiptool.stores.dataset import DatasetStore
+from skiptool.stores.overlays import INDEX
+from skiptool.stores.remote import AT_ONCE, RemoteFolder, is_refusal
+from skiptool.stores.seal import SEAL
+from skiptool.stores.staging import Form
+
+__all__ = [
+    "FILES",
+    "ZARR",
+    "entries_at",
+    "fetch_artifact",
+    "fetch_models",
+    "is_folder_at",
+    "is_store_at",
+    "root_of",
+    "with_copy",
+]
+
+ZARR = ("zarr.json", ".zgroup", ".zarray")
+"""One of these is in every Zarr store, of either format."""
+
+FILES = (*Form.TABLE.value[1], ".npy", ".npz", ".pt", ".pth", ".ckpt", ".safetensors")
+"""How the names of files end that are fetched as a whole; other URLs are those of folders."""
+
+_ROOTS = (*ZARR, CONFIG, INDEX, WEIGHTS)
+"""One of these is in every artifact that is a folder."""
+
+_OF_A_MODEL = (CONFIG, WEIGHTS, "history.parquet", "last.ckpt")
+
+_SPARED = 2**29
+"""Bytes of a disk that a copy leaves free."""
+
+_MOST_FILES = 10**7
+"""Chunks of a store that is copied: a few bytes of metadata can say that there are more."""
+
+
+def root_of(folder: RemoteFolder) -> str | None:
+    """Return the file that tells what is at a URL (a store, a model, overlays), None without one.
+
+    Raises
+    ------
+    SourceError
+        If the host cannot be reached or refuses.
+    """
+    if not folder.lists:
+        return _root_at(folder)
+    try:
+        files, _ = folder.names()
+    except FormatError:
+        return None
+    return next((name for name in _ROOTS if name in files), None)
+
+
+def is_store_at(url: str) -> bool:
+    """Say whether a URL is that of a Zarr store, by its name, or else by what is there."""
+    name = last_part(url)
+    if name.endswith((".zarr", *FILES)):
+        return name.endswith(".zarr")
+    return root_of(RemoteFolder(url)) in ZARR
+
+
+def is_folder_at(url: str) -> bool:
+    """Say whether a URL is that of no file or artifact: of a folder of them, or of nothing."""
+    return not last_part(url).endswith((".zarr", *FILES)) and root_of(RemoteFolder(url)) is None
+
+
+def fetch_models(url: str) -> list[Path]:
+    """Fetch the model at a URL, or those in the folders below it.
+
+    Returns
+    -------
+    list of Path
+        Copies of the model folders, see ``copies``.
+
+    Raises
+    ------
+    FormatError
+        If there is none, or none at the URL of a web server, which lists no folders.
+    SourceError
+        If the host cannot be reached or refuses, or the copy does not fit on the disk.
+    """
+    folder, copy = RemoteFolder(url), Copy(url)
+    root = root_of(folder)
+    if root is None and not folder.lists:
+        raise FormatError(
+            f"{folder.where}: no model folder, it has no {CONFIG}; a web server does not list what "
+            "is below, so give the URL of each model folder"
+        )
+    names = [""] if root in (CONFIG, WEIGHTS) else [*_models_below(folder, "")]
+    if not names:
+        raise FormatError(
+            f"{folder.where}: no model folder, and none is below it; check the address"
+        )
+    for name in names:
+        files = [f"{name}/{each}".lstrip("/") for each in (CONFIG, WEIGHTS)]
+        _fetch(folder, files, copy.path, SILENT)
+    return [copy.path / name for name in names]
+
+
+def _models_below(folder: RemoteFolder, here: str) -> Iterator[str]:
+    """Yield the names of folders with models, any depth below; hidden ones are passed over."""
+    files, folders = folder.names(here)
+    if {CONFIG, WEIGHTS}.intersection(files):
+        yield here
+    elif not set(ZARR).intersection(files):
+        for name in folders:
+            if not name.startswith("."):
+                yield from _models_below(folder, f"{here}/{name}".lstrip("/"))
+
+
+def _root_at(folder: RemoteFolder) -> str | None:
+    """Ask a web server for each of the files; many refuse what is not there."""
+    refused = None
+    for name in _ROOTS:
+        try:
+            if folder.size(name) is not None:
+                return name
+        except SourceError as error:
+            if not is_refusal(error):
+                raise
+            refused = refused or error
+    if refused is not None:
+        raise refused
+    return None
+
+
+def entries_at(url: str) -> Iterator[tuple[str, str | None]]:
+    """Yield URLs of what is below a folder, and the file that tells what each folder of them is.
+
+    That is None of files and empty of hidden folders. Nothing in an artifact is yielded.
+
+    Raises
+    ------
+    FormatError
+        If there is no such folder, or it is that of a web server, which lists none.
+    SourceError
+        If the host cannot be reached or refuses.
+    """
+    folder = RemoteFolder(url)
+    if not folder.lists:
+        raise FormatError(
+            f"{folder.where}: nothing of skiptool is there, and a web server does not list what is "
+            "below; give the URL of each store or table"
+        )
+    yield from ((below(url, name), root) for name, root in _entries_below(folder, ""))
+
+
+def _entries_below(folder: RemoteFolder, here: str) -> Iterator[tuple[str, str | None]]:
+    files, folders = folder.names(here)
+    root = next((name for name in _ROOTS if name in files), None) if here else None
+    if root is not None:
+        yield here, root
+        return
+    yield from ((f"{here}/{name}".lstrip("/"), None) for name in files)
+    for name in folders:
+        path = f"{here}/{name}".lstrip("/")
+        if name.startswith("."):
+            yield path, ""
+        else:
+            yield from _entries_below(folder, path)
+
+
+def fetch_artifact(url: str, progress: Progress = SILENT) -> Path:
+    """Fetch a store, a model folder or overlays with all that belongs to it.
+
+    Returns
+    -------
+    Path
+        The copy, see ``copies``; nothing is there where nothing is at the URL.
+
+    Raises
+    ------
+    FormatError
+        If a web server's store does not tell its files.
+    SourceError
+        If the host cannot be reached or refuses, or the copy does not fit on the disk.
+    """
+    folder, copy = RemoteFolder(url), Copy(url)
+    root = root_of(folder)
+    if root is None:
+        return copy.path
+    if folder.lists:
+        names: Sequence[str] = [*folder.files()]
+    elif root in (CONFIG, WEIGHTS):
+        names = _OF_A_MODEL
+    elif root == INDEX:
+        names = _pictures(folder, copy.path)
+    else:
+        names = _sealed(folder, copy.path)
+    _fetch(folder, names, copy.path, progress)
+    return copy.path
+
+
+def _pictures(folder: RemoteFolder, path: Path) -> list[str]:
+    """Fetch the index of overlays, and return the names of the pictures in it."""
+    folder.fetch(INDEX, path / INDEX)
+    try:
+        return [str(each["file"]) for each in json.loads((path / INDEX).read_bytes())["pictures"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []  # whoever opens them says what is wrong
+
+
+def _sealed(folder: RemoteFolder, path: Path) -> list[str]:
+    """Fetch all metadata of a Zarr store, as its seal names it; return the names of its chunks."""
+    folder.fetch("zarr.json", path / "zarr.json")
+    try:
+        members = json.loads((path / "zarr.json").read_bytes())["attributes"][SEAL]
+        return _metadata(folder, [str(name) for name in dict(members)], path)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise FormatError(
+            f"{folder.where}: has no seal that names its files, and a web server does not list "
+            "them; copy it here first"
+        ) from None
+
+
+def with_copy(store: DatasetStore, domain: str, progress: Progress) -> DatasetStore:
+    """Copy the pixels of one domain of a dataset behind a URL into a temporary folder.
+
+    Returns
+    -------
+    DatasetStore
+        Reads that domain from the copy, which is removed when the step ends; of a local dataset
+        the store itself.
+
+    Raises
+    ------
+    SourceError
+        If the host cannot be reached or refuses, or the copy does not fit on the disk.
+    """
+    if isinstance(store.place, Path):
+        return store
+    folder, copy = RemoteFolder(store.place), Copy(store.place)
+    members = [".", domain, f"{domain}/images", f"{domain}/masks"]
+    chunks = _metadata(folder, members, copy.path)
+    _fetch(folder, chunks, copy.path, progress, f"{public(store.place)}: domain {domain}")
+    return replace(store, copy=copy.path)
+
+
+def _metadata(folder: RemoteFolder, members: Iterable[str], path: Path) -> list[str]:
+    """Fetch the metadata of members of a Zarr store, and return the names of their chunks."""
+    names = [f"{name}/zarr.json".removeprefix("./") for name in members]
+    for _ in mapped(lambda name: folder.fetch(name, path / name), names, AT_ONCE):
+        pass
+    found: list[str] = []
+    for name in names:
+        found += _chunks(path / name, name.rpartition("zarr.json")[0], folder.where)
+    return found
+
+
+def _chunks(file: Path, prefix: str, where: str) -> Iterator[str]:
+    """Yield the names of the chunks of an array, of its shards where it has some."""
+    if not file.is_file():
+        return
+    try:
+        array = zarr.open(file.parent, mode="r", zarr_format=3)
+    except Exception:  # whatever Zarr's reader of JSON trips over: who opens it says what is wrong
+        return
+    if not isinstance(array, zarr.Array):
+        return
+    steps = array.shards or array.chunks
+    counts = [ceil(size / step) for size, step in zip(array.shape, steps, strict=True)]
+    if prod(counts) > _MOST_FILES:
+        raise FormatError(
+            f"{where}: {prefix} says that it has {prod(counts):,} chunks; make it again"
+        )
+    for place in product(*map(range, counts)):
+        yield prefix + array.metadata.encode_chunk_key(place)
+
+
+def _size(folder: RemoteFolder, name: str) -> int | None:
+    try:
+        return folder.size(name)
+    except SourceError as error:
+        if folder.lists or not is_refusal(error):
+            raise
+        return None  # the file at the root was there: nothing else is to be refused
+
+
+def _fetch(
+    folder: RemoteFolder,
+    names: Sequence[str],
+    path: Path,
+    progress: Progress,
+    told: str = "",
+) -> None:
+    """Copy files, several at a time; those that are not there stay away.
+
+    Parameters
+    ----------
+    folder : RemoteFolder
+    names : sequence of str
+    path : Path
+        The copy of the folder.
+    progress : Progress
+    told : str
+        What is copied, where a user is to read of it.
+    """
+    sizes = list(mapped(partial(_size, folder), names, AT_ONCE))
+    held = [name for name, size in zip(names, sizes, strict=True) if size is not None]
+    need = sum(size or 0 for size in sizes)
+    here = tempfile.gettempdir()
+    room = shutil.disk_usage(here).free
+    if need > room - _SPARED:
+        raise SourceError(
+            f"{folder.where}: its {need:,} bytes are copied to {here} first, where only {room:,} "
+            "are free; set TMPDIR to a folder with more"
+        )
+    if told:
+        progress.say(
+            f"{told}: {need:,} bytes are copied to {here}, as they are read many times; the copy "
+            "is removed at the end"
+        )
+    with progress.task(f"fetch {path.name}", len(held)) as task:
+        for _ in mapped(lambda name: folder.fetch(name, path / name), held, AT_ONCE):
+            task.advance()
