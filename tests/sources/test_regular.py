@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from skiptool.errors import SourceError
+from skiptool.sources.annotations.read import read_annotations
+from skiptool.sources.pictures import read_mask, read_picture
 from skiptool.sources.regular import refuse_pipe
+from skiptool.sources.slides.slide import open_slide
 from small_stores import refused
 
 
@@ -33,3 +37,14 @@ def test_what_the_shell_has_opened_passes() -> None:
     os.close(write)
     with pytest.raises(FileNotFoundError):
         Path(f"/dev/fd/{read}").read_text()
+
+
+@pytest.mark.parametrize(
+    "read", [read_picture, read_mask, open_slide, lambda path: read_annotations(path, "a.svs")]
+)
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """A clone without git-lfs has them in the place of images, slides and annotations."""
+    path = tmp_path / "a.png"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with refused(SourceError, f"{path}: is a pointer of Git LFS; fetch the file itself"):
+        read(path)

@@ -21,6 +21,7 @@ import tifffile
 from PIL import Image
 
 from skiptool.errors import SourceError
+from skiptool.sources.regular import refuse_pointer
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -116,6 +117,7 @@ def deep_picture(path: Path) -> Deep | None:
             start = file.read(26)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error}); check its rights") from None
+    refuse_pointer(path, start)
     if start[:4] in _TIFF_STARTS:
         return _deep_tiff(path)
     if start[:8] == _PNG_START and start[24:25] == b"\x10" and start[25] in _PNG_COLOURS:

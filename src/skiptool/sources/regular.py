@@ -1,4 +1,8 @@
-"""Paths that are no files: opening a pipe waits for somebody who writes to it, perhaps for ever."""
+"""Paths that are no files, and files that stand for others.
+
+Opening a pipe waits for somebody who writes to it, perhaps for ever; a pointer of Git LFS says
+where the file is.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,10 @@ from pathlib import Path
 
 from skiptool.errors import SourceError
 
-__all__ = ["refuse_pipe"]
+__all__ = ["refuse_pipe", "refuse_pointer"]
+
+POINTER = b"version https://git-lfs"
+"""How a pointer of Git LFS begins."""
 
 HANDED = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 """Pipes that the shell has opened for this process: somebody writes to them."""
@@ -28,3 +35,15 @@ def refuse_pipe(path: Path) -> None:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or str(path).startswith(HANDED)):
         raise SourceError(f"{path}: is a pipe or a device, expected a file; save it as one")
+
+
+def refuse_pointer(path: Path, start: bytes) -> None:
+    """Refuse a pointer of Git LFS by the first bytes of a file.
+
+    Raises
+    ------
+    SourceError
+        As said.
+    """
+    if start.startswith(POINTER):
+        raise SourceError(f"{path}: is a pointer of Git LFS; fetch the file itself (git lfs pull)")

@@ -23,7 +23,7 @@ from skiptool.sources.annotations.exact import is_exact, open_exact
 from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.matching import check_size, choose
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
-from skiptool.sources.regular import refuse_pipe
+from skiptool.sources.regular import refuse_pipe, refuse_pointer
 from skiptool.sources.shapes import Shape
 
 __all__ = ["KNOWN", "read_annotations", "slides_in"]
@@ -140,6 +140,7 @@ def _parsed(path: Path, *_: int) -> Opened:
     text = content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00")
     if not text:
         raise SourceError(f"{path}: is empty; expected one of {KNOWN}; export it again")
+    refuse_pointer(path, text)
     if text.startswith(b"<"):
         return _open_xml(content.lstrip(), path)
     if text.startswith((b"{", b"[")):

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from skiptool.errors import SourceError
-from skiptool.sources.regular import refuse_pipe
+from skiptool.sources.regular import refuse_pipe, refuse_pointer
 
 __all__ = ["AGAIN", "check_file", "check_tiles", "content_key"]
 
 AGAIN: Final = "copy it again from its source, or leave the slide out"
 """What to do about a file that is damaged."""
+
+_START: Final = 64
+"""Bytes that tell a pointer from a slide."""
 
 _END: Final = 1 << 20
 
@@ -33,8 +36,10 @@ def check_file(path: Path) -> None:
     refuse_pipe(path)
     try:
         with path.open("rb") as file:
-            if file.read(1):
-                return
+            start = file.read(_START)
+        if start:
+            refuse_pointer(path, start)
+            return
     except FileNotFoundError:
         raise SourceError(f"{path}: no such slide; check the path") from None
     except IsADirectoryError:
