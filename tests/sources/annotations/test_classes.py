@@ -32,6 +32,13 @@ def test_case_and_blanks_make_no_difference(name: str) -> None:
     assert ClassMap.parse("a=b;tumor=Mast cell Tumor").label(name) == 2
 
 
+def test_both_spellings_of_an_accent_are_one_name() -> None:
+    """QuPath on a Mac writes what was typed elsewhere with accents as characters of their own."""
+    apart, joined = "Tumo\u0308r", "Tum\u00f6r"
+    assert ClassMap.parse(f"tumor={joined}").label(apart) == 1
+    assert by_name([apart, joined]).classes == ("background", apart)
+
+
 def test_unknown_and_empty_names_have_no_label() -> None:
     mapping = ClassMap.parse("tumor=Melanoma")
     assert [mapping.label(name) for name in ("tumor", "", "Melanom")] == [None] * 3
