@@ -13,10 +13,15 @@ from types import SimpleNamespace
 from typing import Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("default", max_examples=40, deadline=None)
-settings.register_profile("thorough", max_examples=400, deadline=None)
+_SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.filter_too_much]  # of a busy machine, not faults
+settings.register_profile(
+    "default", max_examples=40, deadline=None, suppress_health_check=_SLOW_DRAWS
+)
+settings.register_profile(
+    "thorough", max_examples=400, deadline=None, suppress_health_check=_SLOW_DRAWS
+)
 settings.load_profile("default")
 
 

@@ -91,7 +91,7 @@ def test_arrays_at_the_root_are_layers(root: zarr.Group, tmp_path: Path) -> None
         (np.ones((5, 3), "uint8"), "convert it with astype('float32')"),
         (np.ones((5, 3), "complex64"), "complex64, expected"),
         (np.ones((0, 3)), "holds no image"),
-        (np.ones((5, 0)), "holds no image"),
+        (np.ones((5, 0)), "holds no value"),
     ],
 )
 def test_layers_of_another_form_are_refused(
