@@ -31,7 +31,7 @@ __all__ = ["OnceCommand", "command", "exit_code", "open_streams", "show_help"]
 
 
 _GOES_ON = {"study": "; run the same line again to go on where it stopped"}
-"""What to do after an interruption of commands that know no ``--resume``."""
+"""What to do after an interruption, for commands without ``--resume``."""
 
 
 def command(function: Callable[..., Outcome]) -> Callable[..., int]:

@@ -32,7 +32,7 @@ def report(
             *("--out", "-o"),
             metavar="PATH",
             help=(
-                "HTML page (path or URL), its numbers beside it in NAME-numbers.parquet [print the "
+                "HTML page (path or URL); its numbers go to NAME-numbers.parquet [print the "
                 "numbers; report.html at the end of a pipe]."
             ),
         ),

@@ -284,7 +284,7 @@ def _lowered(sizes: Int64, others: Int64) -> Int64:
 
 
 def _drawn(units: Units, images: Int64, rng: np.random.Generator) -> Units:
-    """Draw so many images of each unit, without replacement; of rows, which are alike, so many."""
+    """Draw images (or rows that hold equally many) of each unit, without replacement."""
     sizes = images if units.held is None else images // units.held[0]
     ends = np.append(units.first, len(units.order))
     parts = [

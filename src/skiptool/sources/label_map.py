@@ -32,7 +32,7 @@ _VALUES = 1 << 16
 _BLACK = (0, 0, 0)
 
 _SMOOTH = 8
-"""From so many values without a class on, a mask is likely to have smooth edges."""
+"""With this many values that have no class, a mask probably has smooth edges."""
 
 
 @dataclass(frozen=True, slots=True)

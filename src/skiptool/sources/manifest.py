@@ -41,7 +41,7 @@ LISTED = "classes.txt"
 DELIMITERS = "\t;,"
 
 _SEPARATOR = re.compile(r'\s*"?sep=([^"\r\n])"?[ \t;,]*(?:\r\n?|\n)')
-"""First line by which Excel is told the delimiter."""
+"""First line that tells Excel the delimiter."""
 
 _ALIKE = 0.83
 _LONG = 6
@@ -213,7 +213,7 @@ def split_of(row: Row, where: str) -> Split | None:
 
 
 def whole_number(text: str) -> str:
-    """Return a number as tables mean it: programs write 9 as 9.0 beside empty cells.
+    """Return a whole number without the ``.0`` that programs add in columns with empty cells.
 
     >>> whole_number("9.0"), whole_number("9.5"), whole_number("x.0")
     ('9', '9.5', 'x.0')
