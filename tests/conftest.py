@@ -6,6 +6,7 @@ import ctypes
 import gc
 import json
 import mmap
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Else each command that runs a network measures for half a second how many cores are idle."""
+
 _SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.filter_too_much]  # of a busy machine, not faults
 settings.register_profile(
     "default", max_examples=40, deadline=None, suppress_health_check=_SLOW_DRAWS
@@ -23,6 +27,12 @@ settings.register_profile(
     "thorough", max_examples=400, deadline=None, suppress_health_check=_SLOW_DRAWS
 )
 settings.load_profile("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run long tests too where ``CI`` is set, unless other tests are asked for."""
+    if os.environ.get("CI") and config.option.markexpr == "not slow and not long":
+        config.option.markexpr = "not slow"
 
 
 @pytest.fixture(scope="session", autouse=True)

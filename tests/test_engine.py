@@ -200,6 +200,7 @@ def assert_equal(found: list[list[Measured]], known: list[list[Measured]]) -> No
             np.testing.assert_array_equal(column, other.channels[name])
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_changes_nothing(cluster: Mapper, tmp_path: Path) -> None:
     pair = sets()
     _, known = measure_pairs(pair, [(0, 1)], SETTINGS, partial(threaded, workers=2))
@@ -210,6 +211,7 @@ def test_a_worker_that_dies_changes_nothing(cluster: Mapper, tmp_path: Path) -> 
     assert_equal(found, known)
 
 
+@pytest.mark.long
 def test_damage_is_one_line_from_a_cluster_too(cluster: Mapper) -> None:
     pair = sets()
     pair[1].arrays["dec0"][30, 1, 2] = np.nan
@@ -220,6 +222,7 @@ def test_damage_is_one_line_from_a_cluster_too(cluster: Mapper) -> None:
             measure_pairs(pair, [(0, 1)], SETTINGS, cluster, keep=False)
 
 
+@pytest.mark.long
 def test_shift_table_of_a_cluster_is_equal_to_the_bit(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs Dask (extra dask)")
     stores = [

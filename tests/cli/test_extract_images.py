@@ -16,6 +16,7 @@ from skiptool.stores.failures import kept_failures
 Run = Callable[..., Any]
 
 
+@pytest.mark.long
 def test_manifest_becomes_a_store(run: Run, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     found = run("extract", "images", pictures / "manifest.csv", "-o", out, "--folds", "2")
@@ -67,6 +68,7 @@ def test_terminal_on_stdin_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "stdin is a terminal" in found.line()
 
 
+@pytest.mark.long
 def test_one_unreadable_picture_among_good_ones(run: Run, pictures: Path, tmp_path: Path) -> None:
     (pictures / "images" / "04.png").write_bytes(b"\x89PNG cut off")
     words = ("extract", "images", pictures / "manifest.csv", "--folds", "2", "--quiet")
@@ -94,6 +96,7 @@ def test_dry_run(run: Run, pictures: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.long
 def test_overwrite_and_resume(run: Run, pictures: Path, tmp_path: Path) -> None:
     words = ("extract", "images", pictures / "manifest.csv", "-o", tmp_path / "d.zarr")
     assert run(*words, "--folds", "2").code == 0
@@ -104,6 +107,7 @@ def test_overwrite_and_resume(run: Run, pictures: Path, tmp_path: Path) -> None:
     assert run(*words, "--folds", "3", "--resume").lines == [str(tmp_path / "d.zarr")]
 
 
+@pytest.mark.long
 def test_command_of_the_store_makes_it_again(run: Run, pictures: Path, tmp_path: Path) -> None:
     folders = ("--images", pictures / "images", "--masks", pictures / "masks")
     labels = ("--labels", "0=background", "--labels", "1=foreground", "--folds", "2")
@@ -115,6 +119,7 @@ def test_command_of_the_store_makes_it_again(run: Run, pictures: Path, tmp_path:
     assert first.lineage.id == again.lineage.id
 
 
+@pytest.mark.long
 def test_every_option_shapes_the_store(run: Run, pictures: Path, tmp_path: Path) -> None:
     folders = ("--images", pictures / "images", "--masks", pictures / "masks")
     names = ("--pattern", "{subject}.png", "--domain", "phone", "--mask-pattern", "{}.png")

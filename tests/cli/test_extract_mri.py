@@ -213,6 +213,7 @@ def test_a_wrong_command_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_one_domain_is_trained_on_and_an_axis_named(run: Run, tmp_path: Path) -> None:
     rows = []
     for number in range(6):

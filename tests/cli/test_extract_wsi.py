@@ -153,6 +153,7 @@ def test_where_nothing_is_left_nothing_is_written(
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["bare.tiff", "odd.tiff"])
 def test_an_unknown_size_of_pixels_is_told_unless_it_is_needed(
     run: Run, folder: Path, tmp_path: Path, name: str
@@ -187,6 +188,7 @@ def test_a_dry_run_tells_why_there_is_no_patch(run: Run, folder: Path, tmp_path:
     assert all("--min-tissue 0.4 would give 2" in line for line in lines)
 
 
+@pytest.mark.long
 def test_a_class_map_that_misses_a_name(run: Run, folder: Path, tmp_path: Path) -> None:
     # Its pixels are ignored, which is a failure unless they may be; so is a slide of which nothing
     # is left to draw.
@@ -279,6 +281,7 @@ def test_what_is_wrong_is_one_line(
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.long
 def test_outputs_and_pictures(run: Run, folder: Path, tmp_path: Path) -> None:
     words = [word for word in GRID if word != "--no-pictures"]
     words[1] = "128"
@@ -334,6 +337,7 @@ def test_dry_run_is_a_table(run: Run, folder: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", [("--export", "png"), pytest.param(("--export",), marks=pytest.mark.slow)]
 )
@@ -358,6 +362,7 @@ def test_pairs_come_back(run: Run, folder: Path, tmp_path: Path, words: tuple[st
         assert np.array_equal(pair[0][1], pair[1][1])
 
 
+@pytest.mark.long
 def test_the_command_of_a_store_makes_it_again(run: Run, folder: Path, tmp_path: Path) -> None:
     words = (*SAMPLED, "--background", "0.2", "--draws", "2", "--mpp", "0.5", "--seed", "5")
     run("extract", "wsi", folder / "slides.csv", "-o", tmp_path / "a b.zarr", *words)
@@ -396,6 +401,7 @@ def test_centred_on_what_a_database_marks(run: Run, folder: Path, tmp_path: Path
         assert image.shape == (40, 40, 3)
 
 
+@pytest.mark.long
 def test_killed_run_goes_on(run: Run, folder: Path, tmp_path: Path, contents: Contents) -> None:
     words = ["extract", "wsi", str(folder / "slides.csv"), *GRID, "--stride", "24"]
     out, whole = tmp_path / "d.zarr", tmp_path / "whole.zarr"

@@ -82,6 +82,7 @@ IN_EPOCH: dict[str, tuple[int, Act, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [
@@ -153,6 +154,7 @@ def check_train(
     assert one.equals(two)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 1_000_000])
 def test_no_space_for_the_checkpoint(
     size: int,
@@ -169,6 +171,7 @@ def test_no_space_for_the_checkpoint(
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["write_model", "write_table"])
 def test_no_space_for_the_model(
     place: str,
@@ -189,6 +192,7 @@ def test_no_space_for_the_model(
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)
 
 
+@pytest.mark.long
 def test_data_that_fail_in_the_second_epoch(
     run: Run,
     experiment: SimpleNamespace,
@@ -289,6 +293,7 @@ PREDICT: dict[str, tuple[Callable[[pytest.MonkeyPatch, ExitStack], object], tupl
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PREDICT)
 def test_faults_of_predict(
     name: str,
@@ -321,6 +326,7 @@ def test_faults_of_predict(
     assert contents(tmp_path / "m.zarr") == contents(experiment.masks)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["no space", "memory"])
 def test_faults_of_features(
     name: str,

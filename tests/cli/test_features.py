@@ -34,6 +34,7 @@ def test_one_store(
     assert open_features(tmp_path / "feats.zarr").layers == ("head",)
 
 
+@pytest.mark.long
 def test_folder_of_stores(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +62,7 @@ def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_validation_folds(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     """A model of another split of the data is refused in one line, as by predict."""
     bad = sibling(experiment.baseline, tmp_path / "m/bad", 1)
@@ -93,6 +95,7 @@ def test_command_of_a_store_makes_it_again(
     assert again.lineage.id == first.lineage.id
 
 
+@pytest.mark.long
 def test_counts_in_place_of_activations(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +128,7 @@ def test_counts_in_place_of_activations(
     assert (page.code, "of kind counts, which has no figure" in page.line()) == (1, True)
 
 
+@pytest.mark.long
 def test_the_command_in_a_counts_store_makes_it_again(
     run: Run,
     experiment: SimpleNamespace,

@@ -22,6 +22,7 @@ def means(path: Path) -> list[float]:
     return [row["value"] for row in rows if row["channel"] is None]
 
 
+@pytest.mark.long
 def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNamespace) -> None:
     found = run("hellinger", experiment.plain, experiment.dark)
     assert found.code == 0
@@ -39,6 +40,7 @@ def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNa
     assert run("hellinger", experiment.plain, experiment.dark, "--quiet").err == ""
 
 
+@pytest.mark.long
 def test_out_is_printed_and_holds_every_channel(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -97,6 +99,7 @@ MORE: tuple[tuple[str, ...], ...] = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "more",
     [
@@ -117,6 +120,7 @@ def test_command_of_a_table_makes_it_again(
     assert tables[0].data.equals(tables[1].data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "columns"),
     [
@@ -136,6 +140,7 @@ def test_options_reach_the_table(
         assert ({row[name] for row in rows} if name in rows[0] else None) == values, name
 
 
+@pytest.mark.long
 def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> None:
     both = experiment.plain, experiment.dark
     assert "paired: True" in run("hellinger", *both, "--permutations", "9").err

@@ -110,6 +110,7 @@ def test_interrupt_says_how_to_go_on(
     assert contents(out) == contents(experiment.data)
 
 
+@pytest.mark.long
 def test_killed_run_goes_on(run: Run, tmp_path: Path, contents: Contents) -> None:
     words = ["synth", "--n", "150", *SMALL, "--workers", "1"]
     out, whole = tmp_path / "s.zarr", tmp_path / "whole.zarr"
@@ -151,6 +152,7 @@ def test_whole_experiment_in_one_pipe(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("debug", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_logs_of_libraries_are_not_shown(debug: bool) -> None:
     script = (
@@ -170,7 +172,7 @@ ONE_VALUE = {
     ("synth",): ("--n", "8"),
     ("train", "{data}"): ("--epochs", "3"),
     ("predict", "{baseline}", "--data", "{data}"): ("--device", "cpu"),
-    ("features", "{baseline}"): ("--data", "{data}"),
+    ("features", "{baseline}", "--data", "{data}"): ("--split", "test"),
     ("hellinger", "{plain}", "{dark}"): ("--bins", "7"),
     ("report", "{shift}"): ("--level", "0.9"),
     ("extract", "images", "m.csv"): ("--folds", "2"),
@@ -207,6 +209,7 @@ def test_every_command_takes_workers_and_a_seed(words: tuple[str, ...], run: Run
     assert "--seed" in told
 
 
+@pytest.mark.long
 def test_workers_and_seed_change_no_prediction(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

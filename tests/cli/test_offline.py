@@ -31,6 +31,7 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return asked
 
 
+@pytest.mark.long
 def test_nothing_is_asked_for(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, blocked: list[object]
 ) -> None:

@@ -76,6 +76,7 @@ ONTO_INPUTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", ONTO_INPUTS)
 def test_no_input_is_written_over(
     case: str,
@@ -108,6 +109,7 @@ def test_stdin_names_inputs_too(inputs: Path, run: Run, monkeypatch: pytest.Monk
     assert tree(inputs) == before
 
 
+@pytest.mark.long
 def test_a_page_leaves_the_table_of_its_name(
     inputs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_page_leaves_the_table_of_its_name(
         assert (inputs / "shift-numbers.parquet").is_file()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [

@@ -19,6 +19,7 @@ from small_models import sibling
 Run = Callable[..., Any]
 
 
+@pytest.mark.long
 def test_stdout_is_the_table_stderr_the_iou(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,7 @@ def test_models_come_from_stdin(run: Run, experiment: SimpleNamespace, tmp_path:
     assert (empty.code, "holds no path" in empty.line()) == (2, True)
 
 
+@pytest.mark.long
 def test_sweep_of_the_paper(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     words = ("predict", experiment.baseline, "--data", experiment.data, "--sweep", "paper")
@@ -64,6 +66,7 @@ def test_sweep_of_the_paper(run: Run, experiment: SimpleNamespace, tmp_path: Pat
     assert found == [(shift.kind.value, shift.factor) for shift in PAPER_SWEEP]
 
 
+@pytest.mark.long
 def test_resume_overwrite_and_dry_run(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -90,6 +93,7 @@ def test_train_split_and_domain(run: Run, experiment: SimpleNamespace, tmp_path:
     assert table["split"].to_pylist().count("train") == 19 * 4
 
 
+@pytest.mark.long
 def test_a_folder_of_runs_ensemble_and_overlays(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_page_and_figures(run: Run, experiment: SimpleNamespace, tmp_path: Path)
     assert run(*words, "--overwrite").lines == [str(out)]
 
 
+@pytest.mark.long
 def test_end_of_a_pipe_leaves_the_page(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

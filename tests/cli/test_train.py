@@ -158,6 +158,7 @@ def test_what_cannot_be_built_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_an_architecture_from_training_to_features(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_an_architecture_from_training_to_features(
     assert {"linknet resnet18 L1-pruned", "resnet18 L1-pruned"} <= set(compared)
 
 
+@pytest.mark.long
 def test_repeats_from_training_to_report(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -251,6 +253,7 @@ def test_repeats_from_training_to_report(
     assert {row["folds"] for row in layers} == {2}
 
 
+@pytest.mark.long
 def test_the_first_repeat_is_what_is_trained_without_repeats(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -341,6 +344,7 @@ def test_interrupt_keeps_what_is_whole(
     assert [path.name for path in (runs / "resnet18-L1").iterdir()] == [".fold0.partial"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("level", ["1", "2"])
 def test_python_without_assertions_or_docstrings_is_named(tmp_path: Path, level: str) -> None:
     """Zarr changes what it has read in assertions; others add to docstrings as they are loaded."""

@@ -76,6 +76,7 @@ def alike(first: Path, second: Path) -> None:
 CHEAP = ("--device", "cpu", "--precision", "32")
 
 
+@pytest.mark.long
 def test_a_page_from_tables_elsewhere(run: Run, web: SimpleNamespace, tmp_path: Path) -> None:
     names = ("predictions", "shift", "history")
     out, here = tmp_path / "r.html", tmp_path / "here.html"
@@ -99,6 +100,7 @@ def test_arrays_elsewhere_are_those_here(run: Run, web: SimpleNamespace) -> None
     assert run("hellinger", file, f"{web.host}/b.npy").rows() == here
 
 
+@pytest.mark.long
 def test_data_and_models_elsewhere(
     run: Run, web: SimpleNamespace, experiment: SimpleNamespace, tmp_path: Path, temporary: Path
 ) -> None:
@@ -130,6 +132,7 @@ def test_data_and_models_elsewhere(
     assert not [*temporary.iterdir()]
 
 
+@pytest.mark.long
 def test_training_copies_its_data_first(
     run: Run, web: SimpleNamespace, experiment: SimpleNamespace, tmp_path: Path, temporary: Path
 ) -> None:
@@ -154,6 +157,7 @@ def test_training_copies_its_data_first(
     assert (again.code, again.out) == (0, found.out)
 
 
+@pytest.mark.long
 def test_outputs_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path) -> None:
     """Everything behind URLs, from one command to the next."""
     there = "memory://out"
@@ -206,6 +210,7 @@ def test_outputs_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path
     assert not [*temporary.iterdir()]
 
 
+@pytest.mark.long
 def test_counts_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path) -> None:
     """Ranges are read where stores join them."""
     given = ("features", "memory://in/runs", "--data", "memory://in/s.zarr", "--device", "cpu")
@@ -220,6 +225,7 @@ def test_counts_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path)
     assert not [*temporary.iterdir()]
 
 
+@pytest.mark.long
 def test_datasets_are_made_elsewhere(run: Run, memory: AbstractFileSystem, pictures: Path) -> None:
     asked = ("extract", "images", pictures / "manifest.csv", "--folds", "2", "-o")
     dry = run(*asked, "memory://d/x.zarr", "--dry-run")
@@ -236,6 +242,7 @@ def test_datasets_are_made_elsewhere(run: Run, memory: AbstractFileSystem, pictu
     assert "wrote memory://d/x-qc" in found.err
 
 
+@pytest.mark.long
 def test_info_of_what_lies_elsewhere(run: Run, web: SimpleNamespace) -> None:
     names = ("shift.parquet", "plain.zarr", "data.zarr", "masks.zarr", "a.npy")
     for name in (*names, "runs/resnet18-L0/fold0"):
@@ -273,6 +280,7 @@ def test_damage_elsewhere_is_found(run: Run, web: SimpleNamespace, temporary: Pa
     assert not [*temporary.iterdir()]
 
 
+@pytest.mark.long
 def test_a_host_that_goes_away(run: Run, web: SimpleNamespace, tmp_path: Path) -> None:
     web.answers["/masks/c/"] = fail(503)
     out = tmp_path / "p.parquet"

@@ -156,6 +156,7 @@ def flip_all(
     counts["files"] += len(files)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KINDS)
 def test_a_changed_byte_is_found(
     name: str, driven: Driven, spoilt: SimpleNamespace, counts: Counter[str]

@@ -104,6 +104,7 @@ def stopped(lab: Lab, name: str, place: Path, step: int, *words: str) -> Running
     raise AssertionError(f"{name} neither stopped nor ended")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EACH)
 def test_files_may_not_grow(lab: Lab, name: str, tried: Tried) -> None:
     largest = max(lab.whole(name).sizes.values())
@@ -223,6 +224,7 @@ def replace(lab: Lab, target: Path) -> None:
     shutil.copytree(other, target)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EACH)
 def test_a_second_process_is_refused(lab: Lab, name: str, tried: Tried) -> None:
     place, steps = lab.place(), lab.whole(name).steps

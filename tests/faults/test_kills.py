@@ -141,6 +141,7 @@ def kill_often(lab: Lab, name: str, times: int, tried: Tried) -> None:
     assert fallen == equal == times
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_few_kills_change_nothing(lab: Lab, name: str, tried: Tried) -> None:
     assert name in CHEAP

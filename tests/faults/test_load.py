@@ -132,6 +132,7 @@ def test_500_feature_stores(folder: Path, tried: Tried) -> None:
     check_linear(*found)
 
 
+@pytest.mark.long
 @of_size(small=20, large=334)
 def test_many_predictions(folder: Path, tried: Tried, size: int) -> None:
     found, shifts = [], (ORIGINAL, *PAPER_SWEEP)
@@ -149,6 +150,7 @@ def test_many_predictions(folder: Path, tried: Tried, size: int) -> None:
         check_linear(*found)
 
 
+@pytest.mark.long
 @of_size(small=1_000, large=10_000)
 def test_a_manifest_of_many_rows(folder: Path, tried: Tried, size: int) -> None:
     rng, found = np.random.default_rng(0), []

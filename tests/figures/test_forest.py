@@ -117,3 +117,14 @@ def test_refuses_nothing_and_unknown_rows() -> None:
         drawn([], SWEEP[:1])
     with pytest.raises(ArgumentError, match="2 marks in 1 rows"):
         drawn(marks(2, 1, 1), SWEEP[:1])
+
+
+def test_an_interval_that_is_cut_is_told() -> None:
+    wide = marks(2, 1, 1)
+    wide[0] = replace(wide[0], low=-1.4)
+    texts = [
+        [text.get_text() for text in drawn(each, SWEEP[:2]).texts]
+        for each in (marks(2, 1, 1), wide)
+    ]
+    cut = f"{KEY['interval']}, cut at a difference of 1"
+    assert [cut in each for each in texts] == [False, True]

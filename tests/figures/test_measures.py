@@ -15,6 +15,7 @@ from skiptool.figures.measures import (
     sides,
     title_of,
     trained,
+    warned,
 )
 from skiptool.names import Metric, RangeRule
 from skiptool.readings.distances import read_distances
@@ -93,3 +94,23 @@ def test_the_interval_is_explained_where_there_is_one() -> None:
     assert interval_note(without) == ""
     (number,) = numbers_of(without, "distance", lambda found: found.distance)
     assert not {"ci_low", "ci_high", "level"} & set(number)
+
+
+def test_warnings_that_differ_in_numbers_are_one() -> None:
+    few = "of {} channels vary in too few images to estimate their distance (more are needed)"
+    found = warned(
+        [
+            "the test draws equally many images of each unit, as the sets differ in size",
+            f"enc1: 3 {few.format(64)}",
+            f"enc2, enc3: 16 {few.format(128)}",
+            f"enc1: 5 {few.format(64)}",
+        ]
+    )
+    assert found == (
+        " Caution: the test draws equally many images of each unit, as the sets differ in size. "
+        f"enc1, enc2, enc3: 3 to 16 {few.format('64 to 128')}."
+    )
+    assert warned(["img-7.1 of 2 subjects", "3 subjects"]) == (
+        " Caution: img-7.1 of 2 subjects. 3 subjects."
+    )
+    assert warned([]) == ""

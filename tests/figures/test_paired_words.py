@@ -114,3 +114,8 @@ def test_the_caption_of_one_subject() -> None:
     mixed = describe([one, ONE], "cell IoU", 0.95)
     assert "the 1 to 40 subjects" in mixed
     assert "one subject alone has neither an interval nor a test." in mixed
+
+
+def test_one_subject_is_not_called_one_training() -> None:
+    (sentence,) = findings([replace(ONE, subjects=1, p_value=NAN)], ["a"], [NAN])
+    assert sentence.startswith("Too few subjects for an interval or a test: nothing can be said")

@@ -264,3 +264,11 @@ def test_of_many_architectures_the_extremes_are_told() -> None:
         "resnet18 skips-1: 0.90 (original), lowest 0.00 (brightness 0.5).",
         "resnet18 x19: 0.90 (original), lowest 0.21 (brightness 0.5).",
     )
+
+
+def test_titles_tell_splits_apart() -> None:
+    held = [replace(one, split="validation") for one in FOUND]
+    assert [matrix.title for matrix in by_shift([*FOUND, *held])] == [
+        "IoU under shift, a",
+        "IoU under shift, a, validation images",
+    ]

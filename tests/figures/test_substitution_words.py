@@ -201,3 +201,11 @@ def test_captions_say_what_it_rests_on() -> None:
     single = found(study(folds=[0], subjects=1))
     assert "one training." in about_substituted(single, "cell IoU")
     assert "neither an interval nor a test" in about_regained(single, "cell IoU", 0.9, scale)
+
+
+def test_where_nothing_is_lost_nothing_can_be_regained() -> None:
+    groups = [rows(DARK, None, (60,)), rows(DARK, "1", (60,)), rows(ORIGINAL, None, (60,))]
+    assert findings({"net": found(columns(*groups))}) == (
+        "net (one training): under brightness 0.5 it is 0.60, so nothing is lost that could be "
+        "regained; without a shift 0.60.",
+    )

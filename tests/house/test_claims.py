@@ -501,6 +501,7 @@ def test_a_shift_that_was_not_substituted_is_said_to_be_missing(
     assert "not measured" not in cells(clean, "resnet18", "brightness=0.5")
 
 
+@pytest.mark.long
 def test_the_forecast_is_that_of_the_report(claims: ModuleType, tmp_path: Path) -> None:
     scored, measured = tmp_path / "v.parquet", tmp_path / "s.parquet"
     simulated.predictions(scored, ["A"], SHIFTS, 6, folds=2)

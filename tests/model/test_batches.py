@@ -137,6 +137,7 @@ def test_an_unreadable_sample_comes_as_its_error(readers: ModuleType) -> None:
     assert str(found[1]) == "squares: sample 3 is damaged"
 
 
+@pytest.mark.long
 def test_workers_change_nothing(readers: ModuleType) -> None:
     """Two epochs, so that persistent workers are told the second; and errors stay one line."""
     draws = [range(12), range(5, 13)]

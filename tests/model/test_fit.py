@@ -83,6 +83,7 @@ def scores(run: Fitted) -> list[tuple[int, str, float, float, float]]:
     return [(row.epoch, row.split, row.loss, row.miou, row.lr) for row in run.history]
 
 
+@pytest.mark.long
 def test_the_history(fitted: Fitted) -> None:
     keys = [(row.epoch, row.split) for row in fitted.history]
     assert keys == [(epoch, split) for epoch in range(3) for split in ("train", "validation")]
@@ -131,6 +132,7 @@ def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) ->
     assert [path.name for path in folder.iterdir()] == [LAST]
 
 
+@pytest.mark.long
 def test_same_seed_same_bits_and_another_seed_others(
     fitted: Fitted, readers: ModuleType, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_same_seed_same_bits_and_another_seed_others(
     assert not same(fitted, other)
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_as_if_nothing_had_been(
     fitted: Fitted, readers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +175,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
     assert done.history == resumed.history
 
 
+@pytest.mark.long
 def test_a_training_that_no_longer_improves_ends_early(readers: ModuleType, tmp_path: Path) -> None:
     """Also where it was killed when that was known, and goes on."""
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
@@ -183,6 +187,7 @@ def test_a_training_that_no_longer_improves_ends_early(readers: ModuleType, tmp_
     assert again.history == found.history
 
 
+@pytest.mark.long
 def test_gradients_are_scaled_down_where_asked(
     fitted: Fitted, readers: ModuleType, tmp_path: Path
 ) -> None:
@@ -195,6 +200,7 @@ def test_gradients_are_scaled_down_where_asked(
     assert not same(fitted, narrow)
 
 
+@pytest.mark.long
 def test_weights_of_classes_reach_the_loss(
     fitted: Fitted, readers: ModuleType, tmp_path: Path
 ) -> None:
@@ -234,6 +240,7 @@ def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, in
     return found, seen
 
 
+@pytest.mark.long
 def test_each_epoch_trains_on_its_draw_and_validates_on_all(
     drawn: tuple[Fitted, list[tuple[str, int]]],
 ) -> None:
@@ -256,6 +263,7 @@ def test_each_epoch_trains_on_its_draw_and_validates_on_all(
     assert rates == pytest.approx([2e-3] * 4 + [2e-4] * 4)  # epochs are counted, not batches
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("first", [1, 2])
 def test_more_epochs_go_on_with_the_next_draw(
@@ -290,6 +298,7 @@ def test_it_learns(readers: ModuleType, tmp_path: Path) -> None:
     assert found.best_miou > 0.85
 
 
+@pytest.mark.long
 def test_grey_images_in_bfloat16_and_a_batch_beyond_the_data(
     readers: ModuleType, tmp_path: Path
 ) -> None:

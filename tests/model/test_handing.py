@@ -28,6 +28,7 @@ def epoch(loader: Loader, number: int) -> list[Any]:
     return list(loader)
 
 
+@pytest.mark.long
 def test_without_room_in_shared_memory_batches_come_through_pipes(readers: ModuleType) -> None:
     """A limit of the size of files stands for a small /dev/shm: asking for room fails alike."""
     reader, lines = readers.Squares(12, size=128), []
@@ -57,6 +58,7 @@ def test_with_room_nothing_is_said(readers: ModuleType) -> None:
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_batch_that_cannot_be_handed_over_is_heard(readers: ModuleType) -> None:
     """Else the process that trains waits for ever; here for as long as the timeout."""

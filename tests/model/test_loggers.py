@@ -42,6 +42,7 @@ def test_runs_of_wandb_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended == ["run"]
 
 
+@pytest.mark.long
 def test_tensorboard_has_the_history(readers: ModuleType, tmp_path: Path) -> None:
     module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     protocol = Training(

@@ -30,6 +30,7 @@ def test_alone_nothing_is_joined_or_averaged() -> None:
     assert mean_over_ranks(torch.tensor([3.0])).tolist() == [3.0]
 
 
+@pytest.mark.long
 def test_two_processes_count_and_learn_as_one(together: ModuleType) -> None:
     """Cross-entropy with frozen batch norm; ignored pixels are not shared out evenly."""
     alone, steps = together.gradients(ALONE)

@@ -56,6 +56,7 @@ def test_all_clean_is_the_clean_prediction_and_nothing_clean_the_shifted(
     np.testing.assert_array_equal(found[1], [clean, clean])  # without a shift nothing changes
 
 
+@pytest.mark.long
 def test_each_part_goes_into_the_decoder_where_the_encoder_left_it(
     baseline: smp.Unet, images: UInt8
 ) -> None:

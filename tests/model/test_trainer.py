@@ -57,6 +57,7 @@ def test_nothing_is_said_and_only_the_checkpoint_is_left(
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.long
 def test_lightning_may_speak_again_afterwards(
     tmp_path: Path, interrupting: SampleReader, readers: ModuleType
 ) -> None:

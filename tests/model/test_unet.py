@@ -100,6 +100,7 @@ def test_sizes_need_not_be_multiples_of_32(skips: tuple[int, ...], size: tuple[i
         assert network(torch.rand(1, 3, *size)).shape == (1, 2, *size)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
 def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings(arch: Arch) -> None:
     """A tensor whose block is not that of another pruning has the same shape and values."""
@@ -200,6 +201,7 @@ def test_classes_without_a_foreground() -> None:
         build(Architecture("resnet18", (), ("background",)))
 
 
+@pytest.mark.long
 def test_restore_gives_the_same_network(grey_pruned: smp.Unet) -> None:
     architecture = Architecture("resnet18", (2, 3, 4), ("b", "c", "d"), 1)
     again = restore(architecture, state(grey_pruned))
@@ -280,6 +282,7 @@ def test_arguments_that_would_be_dropped_are_named(encoder: str, name: str, word
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_images_are_scaled_in_front_of_the_encoder() -> None:
     """As those who trained the network did by hand; encoder and network alike, weights the same."""
     scaling = Normalisation.parse("imagenet")

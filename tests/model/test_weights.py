@@ -107,6 +107,7 @@ def test_other_channels_are_adapted_as_smp_does(
     assert torch.equal(unet.encoder.layer4[1].conv2.weight, theirs["layer4.1.conv2.weight"])
 
 
+@pytest.mark.long
 def test_old_files_without_counters_and_with_dotted_names(tmp_path: Path) -> None:
     theirs = torchvision.models.densenet121(weights=None).state_dict()
     old = {
@@ -237,6 +238,7 @@ def test_a_whole_network_of_smp(tmp_path: Path, encoder: str) -> None:
     assert_loaded(unet, theirs.encoder.state_dict())
 
 
+@pytest.mark.long
 def test_weights_of_another_encoder(tmp_path: Path, theirs: Tensors) -> None:
     torch.save(theirs, tmp_path / "a.pth")
     expected = (

@@ -144,6 +144,7 @@ def test_pictures_that_cannot_serve_are_refused(tmp_path: Path) -> None:
         cut_templates(*smear(tmp_path, FREE[:1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "cells"),
     [

@@ -14,6 +14,7 @@ def drawn() -> Templates:
     return draw_templates()
 
 
+@pytest.mark.long
 def test_shipped_pictures_are_what_is_drawn(drawn: Templates) -> None:
     shipped = load_templates()
     for (name, mine), (theirs_name, theirs) in zip(
@@ -24,6 +25,7 @@ def test_shipped_pictures_are_what_is_drawn(drawn: Templates) -> None:
         assert np.abs(mine.astype(int) - theirs).max() <= 1
 
 
+@pytest.mark.long
 def test_another_seed_draws_other_pictures_of_the_same_kind(drawn: Templates) -> None:
     other = draw_templates(1)
     assert other.digest != drawn.digest

@@ -89,6 +89,7 @@ def test_only_the_order_matters_and_ends_are_exact() -> None:
     assert rank_correlation(np.empty(0), np.empty((2, 0))).shape == (2,)
 
 
+@pytest.mark.long
 @settings(max_examples=8)  # each of two thousand resamples, put together and ranked
 @given(st.integers(0, 1000), st.integers(2, 5))
 def test_the_interval_is_of_clusters_put_together_anew(seed: int, count: int) -> None:

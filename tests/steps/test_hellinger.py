@@ -66,6 +66,7 @@ def settings(literal: bool = False, **how: Any) -> Settings:  # noqa: ANN401
     return Settings(**({"range_rule": RangeRule.LITERAL} if literal else {}) | how)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("literal", [False, True])
 @pytest.mark.parametrize("bins", [100, 7])
 def test_values_follow_the_equations(
@@ -105,6 +106,7 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
     assert means["reference_id"][0] == lineage.id
 
 
+@pytest.mark.long
 def test_the_table_says_of_which_split_the_images_are(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -162,6 +164,7 @@ def test_per_channel_lists_every_channel(experiment: SimpleNamespace) -> None:
         assert list(table.columns[name]) == found[name]
 
 
+@pytest.mark.long
 def test_distance_is_symmetric_and_0_to_itself(experiment: SimpleNamespace) -> None:
     there, back = (
         measure_shift(*pair, settings=QUICK).tables[0].columns["value"]
@@ -178,6 +181,7 @@ def test_distance_is_symmetric_and_0_to_itself(experiment: SimpleNamespace) -> N
     assert set(own.columns["p_value"]) == {1.0}
 
 
+@pytest.mark.long
 def test_several_others_stand_one_behind_the_other(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -383,6 +387,7 @@ def warnings_of(reference: Path, other: Path, out: Path, how: Settings) -> list[
     return lines
 
 
+@pytest.mark.long
 def test_outliers_that_squeeze_the_range_are_told(tmp_path: Path) -> None:
     x, out = activations(300), tmp_path / "t.parquet"
     x["enc1"][7, 2, 1] = 1000.0
@@ -488,6 +493,7 @@ def test_channels_of_too_few_units_are_told(stores: SimpleNamespace) -> None:
     assert max(layers_of(stores.out)["unresolved_channels"]) > 0
 
 
+@pytest.mark.long
 def test_command_of_the_table_makes_it_again(stores: SimpleNamespace) -> None:
     from skiptool.cli import main
 

@@ -73,6 +73,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path, columns=names).to_pylist()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("case", "dtype"), [("unpaired", "float32"), *((case, "float16") for case in CASES)]
 )
@@ -151,6 +152,7 @@ def test_nothing_is_computed_where_anything_is_wrong(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zarr", "y.zarr"]
 
 
+@pytest.mark.long
 def test_blocks_of_images_are_the_units_and_images_are_what_is_counted(tmp_path: Path) -> None:
     x, y = layers(60, 0), layers(60, 1, 0.5)
     stores = [

@@ -79,6 +79,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.long
 def test_a_folder_is_one_table_of_all_its_models(two_models: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "t.parquet", Heard()
     found = measure_shifts([two_models], out, settings=QUICK, progress=heard)
@@ -154,6 +155,7 @@ def test_references_can_be_named(two_models: Path, tmp_path: Path) -> None:
     assert f"--reference {two_models / 'm_B_original.zarr'}" in command
 
 
+@pytest.mark.long
 def test_references_of_other_models_are_refused(two_models: Path, tmp_path: Path) -> None:
     stranger = store(tmp_path, "stranger")
     with pytest.raises(ArgumentError, match=r"stranger.* of different models cannot"):
@@ -218,6 +220,7 @@ def test_nothing_is_guessed_of_a_folder(domains: str, shift: str, why: str, tmp_
     assert any("because it comes first" in line for line in heard.lines)
 
 
+@pytest.mark.long
 def test_what_else_lies_in_a_folder_is_counted(
     two_models: Path, tmp_path: Path, experiment: SimpleNamespace
 ) -> None:

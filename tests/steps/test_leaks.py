@@ -183,6 +183,7 @@ SOURCES: Mapping[str, Make] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_subject_is_on_both_sides(source: str, seed: int, tmp_path: Path) -> None:
@@ -277,6 +278,7 @@ def test_slides_of_a_subject_go_one_way(
         assert {split for places in found.values() for split, _ in places} == {*Split}
 
 
+@pytest.mark.long
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

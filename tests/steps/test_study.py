@@ -80,6 +80,7 @@ def ask(data: Path | str, out: Path | str, **more: Any) -> Any:  # noqa: ANN401
     return run_study(data, out, options=Options(**how), **more)
 
 
+@pytest.mark.long
 def test_two_domains_from_training_to_the_page(
     data: Path, tmp_path: Path, called: list[list[str]]
 ) -> None:
@@ -87,8 +88,9 @@ def test_two_domains_from_training_to_the_page(
     found = ask(data, out)
     assert found.outputs == (out / "report.html",)
     assert found.failures == ()
-    assert found.summary["trained on"] == "a"
-    assert found.summary["tested on"] == ["b"]
+    assert found.summary["reference domain"] == "a"
+    assert found.summary["other domains"] == ["b"]
+    assert "shifts" not in found.summary
     scored = columns(out / "predictions.parquet", ["domain", "clean_skips"])
     assert set(scored["domain"]) == {"a", "b"}
     clean = columns(out / "substituted.parquet", ["domain", "clean_skips"])
@@ -104,6 +106,11 @@ def test_two_domains_from_training_to_the_page(
     assert "IoU" in (out / "report.html").read_text()
 
     # Again: what is there is not made again, and the commands can be read and repeated.
+    heard = Heard()
+    ask(data, tmp_path / "dry", dry_run=True, progress=heard)
+    shown = [shlex.split(line.removeprefix("$ ")) for line in heard.said if line[0] == "$"]
+    dry, there = str(tmp_path / "dry"), str(out)
+    assert [*(word.replace(dry, there) for word in shown[0][1:]), "--quiet"] == called[0]
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     first = [words[0] for words in called]
     assert first == ["train", "predict", "predict", "features", "hellinger", "report"]
@@ -120,6 +127,7 @@ def test_two_domains_from_training_to_the_page(
     assert [shlex.split(line)[:2] for line in lines] == [["skiptool", w[0]] for w in called]
 
 
+@pytest.mark.long
 def test_a_single_domain_is_shifted_and_models_can_be_given(
     data: Path, tmp_path: Path, called: list[list[str]]
 ) -> None:
@@ -127,7 +135,7 @@ def test_a_single_domain_is_shifted_and_models_can_be_given(
     write_dataset(single, [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST)])
     options = {"shifts": MEASURED[:1], "keep_features": True}
     found = ask(single, tmp_path / "s", options=options)
-    assert found.summary["tested on"] == ["brightness=0.5"]
+    assert found.summary["shifts"] == ["brightness=0.5"]
     shifts = columns(tmp_path / "s/predictions.parquet", ["shift", "clean_skips"])
     assert set(shifts["shift"]) == {"original", "brightness"}
     assert len(list((tmp_path / "s").glob("features-*/*.zarr"))) == 2
@@ -135,6 +143,20 @@ def test_a_single_domain_is_shifted_and_models_can_be_given(
     ask(single, tmp_path / "t", models=[tmp_path / "s/runs"], options={"shifts": MEASURED[:1]})
     assert called[0][0] == "predict"
     assert not (tmp_path / "t/runs").exists()
+
+
+def test_a_dry_run_shows_the_commands_and_writes_nothing(
+    data: Path, tmp_path: Path, called: list[list[str]]
+) -> None:
+    out, heard = tmp_path / "study", Heard()
+    found = ask(data, out, dry_run=True, progress=heard)
+    assert (found.outputs, found.side_outputs, called) == ((), (), [])
+    assert not out.exists()
+    assert found.summary == {"reference domain": "a", "other domains": ["b"]}
+    commands = [shlex.split(line.removeprefix("$ ")) for line in heard.said if line[0] == "$"]
+    assert [words[1] for words in commands] == [
+        *("train", "predict", "predict", "features", "hellinger", "report"),
+    ]
 
 
 def test_networks_of_others_are_used_with_their_normalisation(

@@ -158,6 +158,7 @@ def test_used_folders_are_refused_before_any_work(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["used", "mine.txt"]
 
 
+@pytest.mark.long
 def test_templates_are_cut_from_a_real_image(tmp_path: Path, shared_data: Path) -> None:
     folder = shared_data / "bbbc041"
     annotations = folder / "training_subset.json"
@@ -178,6 +179,7 @@ def test_no_test_split(tmp_path: Path) -> None:
         synthesise_dataset(tmp_path / "t.zarr", **few, test_fraction=-0.5)
 
 
+@pytest.mark.long
 def test_artifacts_are_cut_where_boxes_say(shared_data: Path, tmp_path: Path) -> None:
     (image,) = (shared_data / "bbbc041" / "images").glob("32700bc7*.png")
     synthesise_dataset(

@@ -154,6 +154,7 @@ def test_names_of_classes_are_not_in_the_id(tmp_path: Path) -> None:
     assert open_model(first).id == open_model(other).id
 
 
+@pytest.mark.long
 def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
     stored = open_model(foreign)
     assert stored.architecture == Architecture("resnet18", (1, 2, 3, 4), ("background", "class1"))
@@ -169,6 +170,7 @@ def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
         assert torch.equal(network(image), theirs(image))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
 def test_smp_opens_a_baseline_of_every_architecture(arch: Arch, tmp_path: Path) -> None:
     """Both ways: our folder by SMP, theirs by us, to equal logits; no hub is asked."""

@@ -32,6 +32,10 @@ def test_shares_are_those_of_the_pixels(tmp_path: Path) -> None:
     data = open_dataset(path)
     assert table.columns["domain"] == ["a", "b"]
     assert table.columns["samples"] == [22, 3]
+    for place, domain in enumerate(data.domains.values()):
+        for split in ("train", "test"):
+            own = {str(domain.columns["subject"][n]) for n in domain.select(split)}
+            assert table.columns[f"{split} subjects"][place] == len(own)
     for place, (name, domain) in enumerate(data.domains.items()):
         masks = np.stack([data.samples(name, [n]).read(0)[1] for n in range(len(domain))])
         for label, header in (*enumerate(CLASSES), (255, "ignored")):
@@ -123,6 +127,7 @@ def test_classes_may_be_called_as_columns_are(tmp_path: Path) -> None:
     writer.finish()
     (table,) = tell_contents(tmp_path / "d.zarr", Heard())
     assert list(table.columns) == [
-        *("domain", "samples", "label 0, domain", "label 1, samples", "ignored"),
+        *("domain", "samples", "train subjects", "test subjects"),
+        *("label 0, domain", "label 1, samples", "ignored"),
         *("label 255, ignored", "images of one value", "masks of one value"),
     ]

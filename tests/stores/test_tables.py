@@ -258,6 +258,7 @@ def repeated(path: Path, rows: int, text: str = "a", block: int = 2**20) -> Path
     return path
 
 
+@pytest.mark.long
 def test_a_small_file_of_a_hundred_million_rows_is_not_read(tmp_path: Path) -> None:
     path = repeated(tmp_path / "h.parquet", 100_000_000)
     assert path.stat().st_size < 3_000_000
@@ -269,6 +270,7 @@ def test_a_small_file_of_a_hundred_million_rows_is_not_read(tmp_path: Path) -> N
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rows", "letters"), [(20_000, 100_000), (100, 10**7), (10**5, 10_000)])
 def test_long_texts_are_counted_before_they_are_written_out(
     rows: int, letters: int, tmp_path: Path

@@ -14,7 +14,7 @@ from skiptool.records import Outcome, Progress
 @command
 def features(
     models: options.Models,
-    data: options.Data,
+    data: options.DataStores,
     shift: options.Shifts = None,
     sweep: options.Sweep = None,
     split: options.SplitOption = "test",
@@ -99,7 +99,7 @@ def features(
     with threads_used(threads, device, progress):
         return extract_features(
             found,
-            inputs.place(data),
+            [inputs.place(each) for each in data],
             out,
             shifts=shifts,
             sweep=sweep,

@@ -14,7 +14,7 @@ from skiptool.names import SKIP_LEVELS, ExportFormat, Precision, split_names, un
 from skiptool.records import Shift
 
 __all__ = [
-    "Data",
+    "DataStores",
     "Device",
     "Domains",
     "DryRun",
@@ -78,7 +78,10 @@ PrecisionOption = Annotated[
 Models = Annotated[
     list[str], typer.Argument(help="Model folders (paths or URLs), or - for paths on stdin.")
 ]
-Data = Annotated[str, typer.Option("--data", metavar="PATH", help="Dataset store (path or URL).")]
+DataStores = Annotated[
+    list[str],
+    typer.Option("--data", metavar="PATH", help="Dataset store (path or URL), repeatable."),
+]
 Normalise = Annotated[
     str | None,
     typer.Option(

@@ -15,10 +15,7 @@ from skiptool.records import Outcome, Progress
 @command
 def predict(
     models: options.Models,
-    data: Annotated[
-        list[str],
-        typer.Option("--data", metavar="PATH", help="Dataset store (path or URL), repeatable."),
-    ],
+    data: options.DataStores,
     shift: options.Shifts = None,
     sweep: options.Sweep = None,
     split: Annotated[

@@ -78,6 +78,9 @@ def study(
     threads: options.Threads = None,
     workers: options.Workers = None,
     seed: options.Seed = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the commands, and run and write nothing.")
+    ] = False,
     *,
     progress: Progress,
 ) -> Outcome:
@@ -122,5 +125,6 @@ def study(
             keep_features=keep_features,
         ),
         title=title,
+        dry_run=dry_run,
         progress=progress,
     )

@@ -140,7 +140,9 @@ def _meanings(
     """Entries of the key that hold for all networks."""
     found = []
     if not all(math.isnan(mark.low) for mark in marks):
-        found.append((interval, Line2D([], [], color=INK, linewidth=1.0)))
+        cut = any(mark.low < -1.0 or mark.high > 1.0 for mark in marks)
+        text = f"{interval}, cut at a difference of 1" if cut else interval
+        found.append((text, Line2D([], [], color=INK, linewidth=1.0)))
         for filled, text in ((True, sure), (False, unsure)):
             if text:
                 found.append((text, Line2D([], [], **Pen(INK).looks(MARK_SIZE, sure=filled))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ __all__ = [
     "interval_note",
     "measure_of",
     "numbers_of",
+    "of_split",
     "part_of",
     "samples_of",
     "section_of",
@@ -103,8 +105,43 @@ def samples_of(facts: Mapping[str, Any]) -> str:
 
 
 def warned(warnings: Sequence[str]) -> str:
-    """Return what a reader must know of the numbers, as the tail of a caption."""
-    return f" Caution: {'. '.join(dict.fromkeys(warnings))}." if warnings else ""
+    """Return what a reader must know of the numbers, as the tail of a caption.
+
+    Warnings that differ in their layers and numbers only are one.
+
+    Examples
+    --------
+    >>> warned(["enc1: 3 of 64 channels vary", "enc2, dec0: 16 of 64 channels vary"])
+    ' Caution: enc1, enc2, dec0: 3 to 16 of 64 channels vary.'
+    """
+    alike: dict[str, list[tuple[list[str], str]]] = {}
+    for warning in dict.fromkeys(warnings):
+        head = _OF_LAYERS.match(warning)
+        layers = head[1].split(", ") if head else []
+        text = warning[head.end() :] if head else warning
+        alike.setdefault(_NUMBER.sub("#", text), []).append((layers, text))
+    found = [_merged(same) for same in alike.values()]
+    return f" Caution: {'. '.join(found)}." if found else ""
+
+
+_OF_LAYERS: Final = re.compile(r"((?:[\w.]+, )*[\w.]+): ")
+_NUMBER: Final = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*(?!\w)")
+
+
+def _merged(same: Sequence[tuple[list[str], str]]) -> str:
+    """Write warnings that differ in their layers and numbers as one."""
+    spans = (
+        _span(found) for found in zip(*(_NUMBER.findall(text) for _, text in same), strict=True)
+    )
+    text = _NUMBER.sub(lambda _: next(spans), same[0][1])
+    if not all(layers for layers, _ in same):
+        return text
+    return f"{', '.join(dict.fromkeys(name for layers, _ in same for name in layers))}: {text}"
+
+
+def _span(numbers: Sequence[str]) -> str:
+    ends = [choose(numbers, key=lambda text: float(text.replace(",", ""))) for choose in (min, max)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def sides(facts: Mapping[str, Any]) -> tuple[str, str]:
@@ -173,11 +210,20 @@ def split_of(facts: Mapping[str, Any]) -> str:
     ', test against validation images'
     """
     other, reference = facts["split"], facts["reference_split"]
-    if {other, reference} <= {None, "test"}:
-        return ""
-    if other == reference:
-        return f", {other} images"
+    if other == reference or {other, reference} <= {None, "test"}:
+        return of_split(other or "test")
     return f", {other or 'unknown'} against {reference or 'unknown'} images"
+
+
+def of_split(split: str) -> str:
+    """Name images that are not test images as the tail of a title.
+
+    Examples
+    --------
+    >>> of_split("validation"), of_split("test")
+    (', validation images', '')
+    """
+    return "" if split == "test" else f", {split} images"
 
 
 def facts_of(facts: Mapping[str, Any], network: NetworkDistances | None = None) -> Number:

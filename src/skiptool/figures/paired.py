@@ -11,6 +11,7 @@ import numpy as np
 from skiptool.figures.exhibit import Shown, known
 from skiptool.figures.forest import Mark, forest
 from skiptool.figures.grid import Column
+from skiptool.figures.measures import of_split
 from skiptool.figures.paired_words import (
     ALPHA,
     describe,
@@ -168,7 +169,8 @@ def paired_comparisons(totals: Mapping[str, Sequence[Any]], *, level: float = 0.
         shifts = sorted({one.shift for one in group}, key=shift_order)
         if shifts[-1].kind is not ShiftKind.ORIGINAL:
             shifted.add((group[0].dataset_id, group[0].domain))
-            heading = f"Comparison with the baseline, {group[0].domain}"
+            of = f"{group[0].domain}{of_split(group[0].split)}"
+            heading = f"Comparison with the baseline, {of}"
             rows = {shift: shift_column(shift) for shift in shifts}
             ordered = _ordered(group, [shifts.index(one.shift) for one in group])
             shown.append(_comparison(ordered, heading, "shift", tuple(rows.values()), level))
@@ -176,7 +178,8 @@ def paired_comparisons(totals: Mapping[str, Sequence[Any]], *, level: float = 0.
     for group in _groups(plain, lambda one: (one.dataset_id, one.split)):
         domains = sorted({one.domain for one in group})
         if len(domains) > 1 or (group[0].dataset_id, domains[0]) not in shifted:
-            heading = f"Comparison with the baseline by domain, {group[0].dataset}"
+            of = f"{group[0].dataset}{of_split(group[0].split)}"
+            heading = f"Comparison with the baseline by domain, {of}"
             ordered = _ordered(group, [domains.index(one.domain) for one in group])
             shown.append(
                 _comparison(ordered, heading, "domain", tuple(map(Column, domains)), level)

@@ -160,10 +160,11 @@ def _of_these_networks(found: Sequence[PairedDifference], places: Sequence[str])
     parts = [f"{name} {_told(cells)}" for name, cells in list(known.items())[:_TOLD]]
     more = len(known) - len(parts)
     tail = f"; and {more} more" if more else ""
-    return (
-        "One training of each network: nothing can be said of the architectures. These networks "
-        f"minus their baseline: {'; '.join(parts)}{tail}.",
-    )
+    if all(one.trainings == 1 for one in found):
+        why = "One training of each network: nothing can be said of the architectures. "
+    else:
+        why = "Too few subjects for an interval or a test: nothing can be said of other images. "
+    return (f"{why}These networks minus their baseline: {'; '.join(parts)}{tail}.",)
 
 
 def _told(cells: Sequence[tuple[PairedDifference, str]]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from skiptool.figures.grid import Column, Row
 from skiptool.figures.matrix import iou_matrix
+from skiptool.figures.measures import of_split
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
 from skiptool.figures.ties import tied_with
@@ -149,7 +150,7 @@ def by_shift(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreMa
         shifts = sorted({score.shift for score in group}, key=shift_order)
         if len(shifts) > 1 or shifts[0].kind is not ShiftKind.ORIGINAL:
             columns: _Columns = {shift: shift_column(shift) for shift in shifts}
-            title = f"IoU under shift, {group[0].domain}"
+            title = f"IoU under shift, {group[0].domain}{of_split(group[0].split)}"
             matrices.append(_matrix(group, title, "shift", columns, sizes or {}))
     return matrices
 
@@ -177,7 +178,7 @@ def by_domain(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreM
         domains = sorted({score.domain for score in group})
         if len(domains) > 1 or (group[0].dataset_id, domains[0]) not in shifted:
             columns: _Columns = {domain: Column(domain) for domain in domains}
-            title = f"IoU by domain, {group[0].dataset}"
+            title = f"IoU by domain, {group[0].dataset}{of_split(group[0].split)}"
             matrices.append(_matrix(group, title, "domain", columns, sizes))
     return matrices
 

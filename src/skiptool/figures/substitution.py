@@ -10,6 +10,7 @@ import numpy as np
 from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.grid import Column, Row
+from skiptool.figures.measures import of_split
 from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
 from skiptool.figures.substitution_matrix import Place, RegainedMatrix, SubstitutionMatrix
@@ -70,6 +71,7 @@ def substitutions(
         of = group[0].regained.domain
         if group[0].clean_domain is not None:
             of = f"{of} (clean: {group[0].clean_domain})"
+        of += of_split(group[0].regained.split)
         for name, networks in _sheets(_networks(group)):
             shown += _matrices(f"{of}{name}", networks, level)
     return shown

@@ -189,10 +189,12 @@ def _told(here: Sequence[Substitution]) -> str:
     """Tell the best single input under one shift, the others, all together, and the reverse."""
     alone = [one for one in here if len(one.parts) == 1]
     best = max(alone or here, key=lambda one: one.regained.value)
-    if best.regained.value < _NOTHING:
-        text = _nothing_regained(best, alone)
-    else:
+    if best.regained.value >= _NOTHING:
         text = _regained(best, alone)
+    elif best.original is not None and best.original.value - best.plain.value < _NOTHING:
+        text = f"it is {best.plain.value:.2f}, so nothing is lost that could be regained"
+    else:
+        text = _nothing_regained(best, alone)
     by_label = {one.label: one for one in here if one is not best}
     if "all skips" in by_label:
         text += f"; with all skips clean it is {by_label['all skips'].clean.value:.2f}"

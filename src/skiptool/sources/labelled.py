@@ -95,6 +95,8 @@ class Item:
         Largest intensity of the image, in [0, 1].
     shown : mapping of int to (red, green, blue)
         Colours in which a palette shows the values of the mask, where it has one.
+    grey : bool
+        Whether it has three channels, all alike.
     """
 
     row: Row
@@ -105,6 +107,7 @@ class Item:
     ignored: float
     brightest: float = 1.0
     shown: Mapping[int, Colour] = field(default_factory=dict)
+    grey: bool = False
 
     @property
     def name(self) -> str:
@@ -156,6 +159,7 @@ def survey(row: Row, reading: Reading) -> Item:
         ignored=float((mask == IGNORE).mean()),
         brightest=float(image.max()) / (255 if image.dtype == np.uint8 else 1),
         shown=shown,
+        grey=image.shape[2] == 3 and np.array_equal(image[..., :2], image[..., 1:]),
     )
     _ = item.split, item.fold  # raise here, where one row may fail while the rest goes on
     return item

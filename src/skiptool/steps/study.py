@@ -128,6 +128,7 @@ def run_study(
     models: Sequence[Path | str] = (),
     options: Options | None = None,
     title: str | None = None,
+    dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
     """Train on one domain, test on all, measure the shift layer by layer, and write a report.
@@ -147,6 +148,8 @@ def run_study(
     options : Options, optional
     title : str, optional
         Title of the report.
+    dry_run : bool
+        Show the commands, and run and write nothing.
     progress : Progress
         Each command is shown before it runs.
 
@@ -175,8 +178,10 @@ def run_study(
     tested = None if test is None else located(test)
     place = local(out, "a study is made in a folder on this machine only")
     study = _planned(located(data), place, train_domain, tested, options, progress)
-    _begin(study, [str(each) for each in models])
-    steps = _Steps(study.out, progress)
+    steps = _Steps(study.out, progress, dry=dry_run)
+    if not dry_run:
+        _begin(study, [str(each) for each in models])
+        steps.begin()
     trained = [str(each) for each in models] or _train(study, steps)
     tables = [*_predict(study, steps, trained), *_measure(study, steps, trained)]
     page = study.out / "report.html"
@@ -188,10 +193,14 @@ def run_study(
         *("--figures", str(study.out / "figures"), "--overwrite"),
         *("--title", title or f"Trained on {study.reference}"),
     )
-    summary = {
-        **{"trained on": study.reference, "tested on": list(study.others) or list(study.shifts)},
-        **{"models": len(trained), "commands": steps.count},
+    compared = {"other domains": list(study.others), "shifts": list(study.shifts)}
+    summary: dict[str, Any] = {
+        "reference domain": study.reference,
+        **{name: values for name, values in compared.items() if values},
     }
+    if dry_run:
+        return Outcome(summary=summary)
+    summary |= {"networks": len(trained), "commands": steps.count}
     return Outcome((page,), tuple(map(Path, tables)), summary, tuple(steps.incomplete))
 
 
@@ -351,21 +360,29 @@ def _plain(value: str | Sequence[str]) -> str | list[str]:
 
 
 class _Steps:
-    """Runs commands, one after the other, and notes them in ``commands.sh``."""
+    """Runs commands, one after the other, and notes them in ``commands.sh``; or only shows them."""
 
-    def __init__(self, out: Path, progress: Progress) -> None:
+    def __init__(self, out: Path, progress: Progress, *, dry: bool) -> None:
+        self.dry = dry
         self.count = 0
         self.incomplete: list[str] = []
         self._log = out / "commands.sh"
-        self._log.write_text("# The commands of the last run of this study, in order.\n")
         self._progress = progress
+
+    def begin(self) -> None:
+        """Begin the list of commands anew."""
+        self._log.write_text("# The commands of the last run of this study, in order.\n")
 
     def run(self, *words: str, to: Path | None = None) -> list[str]:
         """Run ``skiptool`` with words and return the paths that it printed.
 
-        ``to`` is an output without ``--resume``: if it is there, nothing is run.
+        ``to`` is an output without ``--resume``: if it is there, nothing is run. Of a command that
+        is only shown, what follows ``-o`` is returned.
         """
         line = shlex.join(("skiptool", *map(public, words)))
+        if self.dry:
+            self._progress.say(f"$ {line}")
+            return [words[words.index("-o") + 1]]
         with self._log.open("a") as log:
             log.write(f"{line}\n")
         if to is not None and to.exists():
@@ -464,7 +481,11 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
     those of many networks can be a terabyte.
     """
     tables = []
-    for model in model_folders([Path(each) for each in models]):
+    if steps.dry and not all(Path(each).exists() for each in models):
+        found = [study.out / "runs" / "NETWORK"]  # not trained yet
+    else:
+        found = model_folders([Path(each) for each in models])
+    for model in found:
         name = f"{model.parent.name}-{model.name}"
         table = study.out / f"shift-{name}.parquet"
         folder = study.out / f"features-{name}"
@@ -474,17 +495,19 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
                 shutil.rmtree(folder)  # of a run that ended before it could delete them
             continue
         stores = _features(study, steps, model, folder)
-        own = [each for each in stores if _is_reference(each, study.reference)]
-        others = [each for each in stores if each not in own]
+        if steps.dry:
+            stores = stores[:1]  # the folder
+        else:
+            stores.sort(key=lambda each: not _is_reference(each, study.reference))
         paired = set(study.others) <= set(study.aligned)  # of controlled shifts images always are
         measures = (*MEASURES, "paired-difference") if paired else MEASURES
         tables += steps.run(
-            *("hellinger", *own, *others, *_repeated("--metric", measures)),
+            *("hellinger", *stores, *_repeated("--metric", measures)),
             *("--permutations", str(study.options.permutations)),
             *("--seed", str(study.options.seed), "-o", str(table)),
             to=table,
         )
-        if not study.options.keep_features:
+        if not (study.options.keep_features or steps.dry):
             shutil.rmtree(folder)
     return tables
 

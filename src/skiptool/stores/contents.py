@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.names import IGNORE
+from skiptool.names import IGNORE, Split
 from skiptool.records import Progress, Sample, Table
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
 
@@ -126,14 +126,17 @@ def tell_contents(path: Path | str, progress: Progress) -> tuple[Table, ...]:
     names = [str(name) for name in classes]
     for line in (*_doubts(found, names), *_copies(root, found, str(path))):
         progress.warn(line)
-    return (_table(found, names),)
+    return (_table(root, found, names, str(path)),)
 
 
-def _table(domains: Domains, classes: Sequence[str]) -> Table:
+def _table(root: zarr.Group, domains: Domains, classes: Sequence[str], where: str) -> Table:
     columns: dict[str, list[str | int | float | None]] = {
         "domain": list(domains),
         "samples": [each["samples"] for each in domains.values()],
     }
+    splits = [_subjects(root, name, where) for name in domains]
+    for split in (Split.TRAIN, Split.TEST):
+        columns[f"{split} subjects"] = [len(each.get(split, ())) for each in splits]
     for label, name in (*enumerate(classes), (IGNORE, IGNORED)):
         header = f"label {label}, {name}" if name in columns else name
         columns[header] = [_share(each["pixels"], label) for each in domains.values()]
@@ -142,6 +145,15 @@ def _table(domains: Domains, classes: Sequence[str]) -> Table:
         sum(entry[0] for entry in each["even_masks"].values()) for each in domains.values()
     ]
     return Table("What came in (classes: share of pixels)", columns)
+
+
+def _subjects(root: zarr.Group, domain: str, where: str) -> dict[str, set[str]]:
+    """Return the subjects of each split of a domain."""
+    columns = read_columns(open_group(root, domain, where), f"{where}: domain {domain}")
+    found: dict[str, set[str]] = {}
+    for split, subject in zip(columns["split"], columns["subject"], strict=True):
+        found.setdefault(str(split), set()).add(str(subject))
+    return found
 
 
 def _share(pixels: Mapping[str, int], label: int) -> float:

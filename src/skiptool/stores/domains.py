@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, near
 from skiptool.records import Progress
 from skiptool.stores.dataset import DatasetStore, Domain
 
-__all__ = ["chosen_domains", "tell_network"]
+__all__ = ["chosen_domains", "domains_of", "tell_network"]
 
 
 def chosen_domains(
@@ -42,6 +42,43 @@ def chosen_domains(
     if empty:
         progress.warn(f"{store.path}: no {split} samples in {', '.join(empty)}; left out")
     return [domain for domain in domains if domain.name not in empty]
+
+
+def domains_of(
+    stores: Sequence[DatasetStore], names: Sequence[str], split: str, progress: Progress
+) -> list[tuple[DatasetStore, list[Domain]]]:
+    """Return the domains to read of each store; a name need not be in all of several stores.
+
+    Parameters
+    ----------
+    stores : sequence of DatasetStore
+    names, split, progress
+        As in `chosen_domains`.
+
+    Raises
+    ------
+    ArgumentError
+        If a domain is in no store, named twice, or holds no sample of the split, or a store has
+        none of them.
+    """
+    if len(stores) == 1:
+        return [(stores[0], chosen_domains(stores[0], names, split, progress))]
+    known = [name for store in stores for name in store.domains]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ArgumentError(
+            f"--domain {unknown[0]}: in none of {', '.join(str(store.path) for store in stores)}, "
+            f"they have {', '.join(dict.fromkeys(known))}{near(unknown[0], known)}"
+        )
+    found = []
+    for store in stores:
+        own = [name for name in names if name in store.domains]
+        if names and not own:
+            raise ArgumentError(
+                f"--data {store.path}: has none of the domains {', '.join(names)}; leave it out"
+            )
+        found.append((store, chosen_domains(store, own, split, progress)))
+    return found
 
 
 def tell_network(

@@ -55,6 +55,7 @@ def arch(place: np.ndarray) -> np.ndarray:
     return 24 * place * (1 - place)
 
 
+@pytest.mark.long
 def test_a_smooth_field_is_found_where_there_is_one() -> None:
     image = glass(1600)
     found = align(Scan(image), Scan(bent(image)))
@@ -66,6 +67,7 @@ def test_a_smooth_field_is_found_where_there_is_one() -> None:
     assert np.median(off) < 0.7 * np.median(plain)
 
 
+@pytest.mark.long
 def test_the_same_scans_give_the_same_alignment() -> None:
     image = glass(900)
     other = Scan(scanned(image, turned(4, 1.0, (20.0, 10.0)), (950, 950)))
@@ -88,6 +90,7 @@ def test_scans_without_enough_tiles_keep_the_coarse_alignment() -> None:
     np.testing.assert_allclose(found.to_other(grid(300)), grid(300), atol=0.5)
 
 
+@pytest.mark.long
 def test_sections_of_one_block_are_refused() -> None:
     """Marks that a few features agree on, and cells that are not the same."""
     marks = np.full((1500, 1500), 1, np.uint8)

@@ -40,6 +40,7 @@ def test_crops_and_other_colours(reference: Scan) -> None:
     np.testing.assert_allclose(found.to_other(CORNERS), CORNERS - [300, 200], atol=1.0)
 
 
+@pytest.mark.long
 def test_other_glass_is_refused(reference: Scan) -> None:
     with refused(MismatchError, "features agree", "are these scans of one slide?"):
         coarse(reference, Scan(glass(seed=5)))

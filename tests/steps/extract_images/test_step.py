@@ -350,6 +350,7 @@ def test_every_fault_is_a_line_and_the_rest_is_done(tmp_path: Path) -> None:
     assert kept_failures(out) == list(found.failures)
 
 
+@pytest.mark.long
 def test_sheets_and_exports_lie_beside_the_store(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     out = tmp_path / "d.zarr"
@@ -404,6 +405,7 @@ def test_workers_and_tiles_change_no_byte(tmp_path: Path, contents: Contents) ->
     assert contents(tmp_path / "1.zarr") == contents(tmp_path / "3.zarr")
 
 
+@pytest.mark.long
 def test_real_smears_in_tiles(tmp_path: Path, shared_data: Path) -> None:
     """Images of two sizes, with masks in colours drawn from the boxes of BBBC041."""
     folder = shared_data / "bbbc041"

@@ -40,6 +40,10 @@ def test_rows_keep_their_order_and_failures_are_lines(tmp_path: Path, threads: i
     assert [item.name for item in items] == ["0", "1", "3", "5"]
     assert ["2.png" in failures[0], "4-mask.png" in failures[1]] == [True, True]
     assert heard.lines == []
+    assert heard.said == [
+        "4 of 4 images are grey and are stored as colour, with three equal channels; --channels 1 "
+        "stores one channel"
+    ]
 
 
 def test_where_all_fail_nothing_goes_on(tmp_path: Path) -> None:
@@ -115,3 +119,13 @@ def test_the_odd_one_is_named_wherever_it_stands() -> None:
     odd, others = item("odd", "A", (9, 9, 3)), [item(name, "A", (4, 4, 3)) for name in "bc"]
     with refused(MismatchError, "sample odd: image is (9, 9, 3)", "one size"):
         check_forms([odd, *others])
+
+
+def test_colours_are_not_called_grey(tmp_path: Path) -> None:
+    given, heard = rows(tmp_path, 3), Heard()
+    write_picture(Path(given[1]["image"]), np.full((4, 4, 3), (9, 9, 8), np.uint8))
+    survey_all(given, READING, 1, heard)
+    assert heard.said[0].startswith("2 of 3 images are grey")
+    asked = Heard()
+    survey_all(given, replace(READING, channels=3), 1, asked)
+    assert asked.said == []

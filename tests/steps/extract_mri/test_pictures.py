@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from skiptool.names import Split
 from skiptool.records import SILENT, Sample
@@ -28,6 +29,7 @@ def sample(place: int, domain: str, label: int) -> Sample:
     return Sample(f"{place}", image, mask, "p", domain, Split.TEST, -1, columns)
 
 
+@pytest.mark.long
 def test_a_sheet_a_domain(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV", "MYO", "RV"), Making("x"))
     for place in range(60):

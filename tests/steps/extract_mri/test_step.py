@@ -92,6 +92,7 @@ def test_counts_by_label_equal_those_of_the_files(manifest: Path, tmp_path: Path
     assert in_store[1:].tolist() == in_files[1:].tolist()
 
 
+@pytest.mark.long
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -116,6 +117,7 @@ def test_ed_and_es_of_a_subject_are_on_one_side(
     assert len({number for numbers in fold.values() for number in numbers}) > 1
 
 
+@pytest.mark.long
 def test_the_same_bytes_whatever_the_number_of_workers(
     manifest: Path, tmp_path: Path, contents: Contents
 ) -> None:
@@ -135,6 +137,7 @@ def test_vendors_are_laid_out_alike(manifest: Path, tmp_path: Path) -> None:
             assert {label for label in np.unique(mask) if label} == {1, 2, 3}
 
 
+@pytest.mark.long
 def test_an_interrupted_run_is_resumed(
     manifest: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +176,7 @@ def test_a_dry_run_writes_nothing(manifest: Path, tmp_path: Path) -> None:
     assert table.columns["slices"] == [36, 16]
 
 
+@pytest.mark.long
 def test_sheets_are_drawn_beside_the_store(manifest: Path, tmp_path: Path) -> None:
     found = extract(manifest, tmp_path / "d.zarr", pictures=True)
     assert found.side_outputs == (tmp_path / "d-qc",)
@@ -186,6 +190,7 @@ def test_sheets_are_drawn_beside_the_store(manifest: Path, tmp_path: Path) -> No
     assert extract(manifest, tmp_path / "d.zarr", pictures=True, resume=True).side_outputs == ()
 
 
+@pytest.mark.long
 def test_the_folder_of_the_challenge(tmp_path: Path) -> None:
     subjects = {f"A{n}": ("Training/Labeled", "A", "1" if n < 4 else "6") for n in range(5)}
     subjects |= {f"T{n}": ("Testing", "A", "1") for n in range(3)}
@@ -215,6 +220,7 @@ def test_the_folder_of_the_challenge(tmp_path: Path) -> None:
     assert found.summary["without masks"] == 1
 
 
+@pytest.mark.long
 def test_unlabelled_volumes_can_be_kept_for_testing(tmp_path: Path) -> None:
     subjects = {f"A{n}": ("Labeled", "A", "1") for n in range(4)}
     folder = challenge(tmp_path / "mnms", subjects | {"C0": ("Unlabeled", "C", "4")})
@@ -277,6 +283,7 @@ def test_the_cine_of_nibabel_without_labels(tmp_path: Path) -> None:
         assert (mask == 255).all()
 
 
+@pytest.mark.long
 def test_the_shared_volumes(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "mnms"
     vendors = {"H1N8S6": "A", "B5F8L9": "A", "G1K1V3": "B", "C8O0P2": "C", "A0S9V9": "A"}

@@ -73,6 +73,7 @@ def test_slides_overlays_and_sheets_are_drawn(made: SimpleNamespace, tmp_path: P
         assert min(read_picture(tmp_path / "qc" / name).shape[:2]) > 100
 
 
+@pytest.mark.long
 def test_a_picture_that_cannot_be_drawn_is_a_warning_and_old_ones_are_replaced(
     made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,16 +58,18 @@ def test_a_contradiction_is_told_with_both_ratios_and_the_measured_one_recorded(
     assert second.patch_mpp == pytest.approx((1.5, 1.5))
     assert line == (
         f"B: its pixels are 1.5 times as large as those of A by registration, {said:.3g} times by "
-        "their mpp (1 scan); registration is believed: mpp 1.5 is recorded. Correct the column mpp "
-        "of the manifest, for B or for A"
+        "their mpp (1 scan); registration is believed: mpp 1.5 is recorded. If A is the one that "
+        "is wrong, correct its column mpp in the manifest"
     )
 
 
-def test_patches_brought_to_one_resolution_by_a_wrong_size_are_told() -> None:
-    (_, second), (line,) = told((0.5, 0.5), (0.5, 0.5), mpp=0.5)
-    assert second.scale == (1.0, 1.0)  # as it was surveyed: by the wrong size
-    assert second.patch_mpp == pytest.approx((0.75, 0.75))
-    assert "with --mpp 0.5 its patches show 1.5 times the width" in line
+def test_a_wrong_size_does_not_decide_the_resolution_of_patches() -> None:
+    (first, second), (line,) = told((0.5, 0.5), (0.5, 0.5), mpp=0.5)
+    assert first.scale == (1.0, 1.0)
+    assert second.scale == pytest.approx((2 / 3, 2 / 3))  # of its pixels, which are 0.75 um wide
+    assert second.patch_mpp == pytest.approx((0.5, 0.5))
+    assert second.relative_mpp == pytest.approx(1.0)
+    assert "mpp 0.75 is recorded, and patches are read at 0.5 um by it" in line
 
 
 def test_pixels_that_are_not_square_keep_their_form() -> None:

@@ -36,6 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return untrained(tmp_path_factory.mktemp("predicted") / "colour", 3)
 
 
+@pytest.mark.long
 def test_a_model_marks_what_it_predicts(model: Path) -> None:
     segment, identity = segmenter(model)
     stored = open_model(model)

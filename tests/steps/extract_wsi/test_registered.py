@@ -95,6 +95,7 @@ def torn_share(x: float, y: float, reach: float) -> float:
     return across * down / (2 * reach) ** 2
 
 
+@pytest.mark.long
 def test_a_patch_is_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
     ids = [list(domain.columns["id"]) for domain in done.store.domains.values()]
     assert list(done.store.domains) == ["A", "B", "C"]
@@ -172,6 +173,7 @@ def test_the_same_field_is_seen_in_all_domains(done: SimpleNamespace) -> None:
     assert (columns["C"]["residual"] <= 1).all()
 
 
+@pytest.mark.long
 def test_a_scale_that_the_manifest_gives_wrongly_is_told(scans: Path, tmp_path: Path) -> None:
     """B has 1.1 times the pixels of A, so they are 0.909 times as large, whatever is written."""
     rows = [

@@ -160,6 +160,7 @@ def test_names_that_nobody_sorted_are_ignored_and_told_by_the_exit_code(
     check_masks(store, "A")
 
 
+@pytest.mark.long
 def test_sides_hold_in_all_domains(cohort: SimpleNamespace, tmp_path: Path) -> None:
     extract(cohort, tmp_path / "d.zarr", test_fraction=0.25)
     store = open_dataset(tmp_path / "d.zarr")
@@ -177,6 +178,7 @@ def test_sides_hold_in_all_domains(cohort: SimpleNamespace, tmp_path: Path) -> N
     )
 
 
+@pytest.mark.long
 def test_sampled(cohort: SimpleNamespace, tmp_path: Path) -> None:
     extract(cohort, tmp_path / "d.zarr", SAMPLED)
     store = open_dataset(tmp_path / "d.zarr")
@@ -297,6 +299,7 @@ def test_levels_and_resolutions(cohort: SimpleNamespace, tmp_path: Path) -> None
         assert (mask != there).mean() < 0.03
 
 
+@pytest.mark.long
 def test_draws_follow_the_seed_and_the_slide_not_the_manifest(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -320,6 +323,7 @@ def test_draws_follow_the_seed_and_the_slide_not_the_manifest(
     assert all(first[subject] != other[subject] for subject in first)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [pytest.param(GRID, marks=pytest.mark.slow), SAMPLED])
 def test_workers_change_no_byte(
     cohort: SimpleNamespace, tmp_path: Path, contents: Contents, settings: PatchSettings
@@ -339,6 +343,7 @@ def test_a_cluster_changes_no_byte(
     assert contents(tmp_path / "1.zarr") == contents(tmp_path / "2.zarr")
 
 
+@pytest.mark.long
 def test_one_side_of_the_split(cohort: SimpleNamespace, tmp_path: Path) -> None:
     rows = [
         row | {"split": "test" if row["subject"] in ("s1", "s3") else "train"}
@@ -432,6 +437,7 @@ def test_a_slide_that_breaks_while_it_is_read(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_dry_run_lays_out_a_table_and_writes_nothing(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -452,6 +458,7 @@ def test_dry_run_lays_out_a_table_and_writes_nothing(
     assert found.summary["bytes before compression"] == sum(columns["bytes"])
 
 
+@pytest.mark.long
 def test_an_interrupted_run_goes_on(
     cohort: SimpleNamespace, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,6 +507,7 @@ def test_moved_files_can_be_resumed(cohort: SimpleNamespace, tmp_path: Path) -> 
         extract(moved, out, rows=rows, resume=True)
 
 
+@pytest.mark.long
 def test_what_is_exported_comes_back(cohort: SimpleNamespace, tmp_path: Path) -> None:
     out, pairs = tmp_path / "d.zarr", tmp_path / "pairs"
     found = extract(cohort, out, SAMPLED, export=pairs)
@@ -533,6 +541,7 @@ def test_exported_pairs_are_never_written_over(cohort: SimpleNamespace, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "pairs"]
 
 
+@pytest.mark.long
 def test_pictures_lie_beside_the_store(cohort: SimpleNamespace, tmp_path: Path) -> None:
     rows = cohort.rows[:1]
     found = extract(cohort, tmp_path / "d.zarr", COARSE, rows, pictures=True)
@@ -568,6 +577,7 @@ def aligned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("aligned")
 def test_a_glass_slide_with_a_rejected_row_is_in_no_domain(
     cohort: SimpleNamespace, tmp_path: Path
@@ -584,6 +594,7 @@ def test_a_glass_slide_with_a_rejected_row_is_in_no_domain(
     check_masks(store, "B", 1.25)
 
 
+@pytest.mark.long
 def test_what_lies_beside_the_store_is_resumed_too(
     cohort: SimpleNamespace,
     tmp_path: Path,

@@ -61,6 +61,7 @@ ORIGINAL_NAME = "resnet18-L0-fold0_synthetic_original.zarr"
 DARK_NAME = "resnet18-L0-fold0_synthetic_brightness-0.5.zarr"
 
 
+@pytest.mark.long
 def test_distances_are_those_of_features_to_the_bit(
     experiment: SimpleNamespace, tmp_path: Path, tallies: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_counts_are_those_of_what_a_feature_store_holds(
     assert store.id != open_features(experiment.dark).id
 
 
+@pytest.mark.long
 def test_the_reference_is_the_training_domain(
     experiment: SimpleNamespace, tmp_path: Path, two_domains: Path
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_reference_that_cannot_be(experiment: SimpleNamespace, tmp_path: Path)
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.long
 def test_each_model_has_ranges_of_its_own_from_one_reading(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -159,6 +162,7 @@ def test_each_model_has_ranges_of_its_own_from_one_reading(
         assert bins(counts) == {"dec1": (known.low.tolist(), known.span.tolist())}
 
 
+@pytest.mark.long
 def test_a_fold_is_its_own_reference(experiment: SimpleNamespace, tmp_path: Path) -> None:
     sibling(experiment.baseline, tmp_path / "runs/fold1", 1)
     how: dict[str, Any] = {"split": "fold", "layers": ["head"]}
@@ -202,6 +206,7 @@ def test_ranges_of_a_store_are_taken(
     assert f"--ranges {given}" in store.lineage.command
 
 
+@pytest.mark.long
 def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tallies: Path) -> None:
     def extract(model: Path, ranges: Path, **how: Any) -> None:  # noqa: ANN401
         extract_features(
@@ -259,6 +264,7 @@ def test_numbers_that_cannot_be(
         )
 
 
+@pytest.mark.long
 def test_images_of_one_subject_are_counted_together(
     experiment: SimpleNamespace, tmp_path: Path, two_domains: Path
 ) -> None:
@@ -290,6 +296,7 @@ def test_images_of_one_subject_are_counted_together(
     ]
 
 
+@pytest.mark.long
 def test_many_images_are_pooled_unless_asked(
     experiment: SimpleNamespace,
     tmp_path: Path,
@@ -337,6 +344,7 @@ def test_dry_run_counts_rows_and_bytes_and_reads_no_image(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_interrupted_run_goes_on(
     experiment: SimpleNamespace,
     tmp_path: Path,
@@ -389,6 +397,7 @@ def test_interrupted_run_goes_on(
     assert not calls
 
 
+@pytest.mark.long
 def test_ranges_of_finished_stores_hold_for_those_that_are_added(
     experiment: SimpleNamespace,
     tmp_path: Path,

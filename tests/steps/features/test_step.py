@@ -87,6 +87,7 @@ def test_store_says_what_it_is_of(experiment: SimpleNamespace) -> None:
     assert open_features(experiment.plain_pruned).facts["factor"] is None
 
 
+@pytest.mark.long
 def test_same_bytes_twice(experiment: SimpleNamespace, tmp_path: Path, contents: Contents) -> None:
     out = tmp_path / "f.zarr"
     found = extract_features([experiment.baseline], experiment.data, out, shifts=[DARK])
@@ -105,6 +106,7 @@ def test_layers_stand_in_the_order_of_data_flow(
     assert (values(store, "enc2") == values(plain, "enc2")).all()
 
 
+@pytest.mark.long
 def test_inputs_of_decoder_blocks_beside_the_twelve(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -133,6 +135,7 @@ def test_float32_holds_more(experiment: SimpleNamespace, tmp_path: Path) -> None
     assert (found != narrow).any()
 
 
+@pytest.mark.long
 def test_folder_is_filled_from_one_reading(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +176,7 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_interrupted_run_goes_on(
     experiment: SimpleNamespace,
     tmp_path: Path,
@@ -206,6 +210,7 @@ def test_interrupted_run_goes_on(
         extract_features([experiment.baseline], experiment.data, out, **other, resume=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_the_run_and_leaves_what_is_noted(
     experiment: SimpleNamespace,
     tmp_path: Path,
@@ -238,6 +243,7 @@ def test_a_full_disk_stops_the_run_and_leaves_what_is_noted(
         assert contents(tmp_path / "f" / path.name) == contents(path)
 
 
+@pytest.mark.long
 def test_what_is_written_is_not_read_again(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +266,7 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_each_model_gets_the_images_it_was_validated_on(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +319,7 @@ def test_models_of_another_split_are_told_and_the_others_go_on(
     assert not (tmp_path / "g").exists()
 
 
+@pytest.mark.long
 def test_a_run_over_the_folds_is_resumed_for_the_same_split_only(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -365,6 +373,7 @@ def test_values_that_cannot_stand_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "f.zarr"
     extract_features([experiment.baseline], experiment.data, out, layers=["head"])
@@ -374,6 +383,7 @@ def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["f.zarr"]
 
 
+@pytest.mark.long
 def test_a_folder_of_models_stands_for_all_of_them(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -413,3 +423,48 @@ def test_a_grid_finer_than_the_bottleneck_is_refused(
     with pytest.raises(MismatchError, match=r"--grid 2x3 is finer than the deepest .* 2x2"):
         extract_features([experiment.baseline], experiment.data, out, grid=(2, 3))
     assert not out.exists()
+
+
+@pytest.mark.long
+def test_several_datasets_fill_one_folder(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    other, out = tmp_path / "other.zarr", tmp_path / "f"
+    write_dataset(other, [sample(i, "b", (64, 64, 3), split=Split.TEST, fold=-1) for i in range(3)])
+    both = [experiment.data, other]
+    made = extract_features([experiment.baseline], both, out, layers=["head"]).outputs
+    stores = [open_features(path) for path in made]
+    assert [store.facts["domain"] for store in stores] == ["synthetic", "b"]
+    assert [store.facts["dataset"] for store in stores] == ["s.zarr", "other.zarr"]
+    alone = extract_features(
+        [experiment.baseline], other, tmp_path / "one.zarr", layers=["head"]
+    ).outputs
+    assert (values(open_features(alone[0]), "head") == values(stores[1], "head")).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"split": "fold"}, "--split fold with 2 --data"),
+        ({"counts": True}, "with --ranges"),
+        ({"domains": ["c"]}, "in none of"),
+        ({"domains": ["b"]}, "has none of the domains b"),
+    ],
+)
+def test_what_several_datasets_cannot_do(
+    experiment: SimpleNamespace, tmp_path: Path, how: dict[str, Any], why: str
+) -> None:
+    other = tmp_path / "other.zarr"
+    write_dataset(other, [sample(i, "b", (64, 64, 3), split=Split.TEST, fold=-1) for i in range(3)])
+    with pytest.raises(ArgumentError, match=why):
+        extract_features([experiment.baseline], [experiment.data, other], tmp_path / "f", **how)
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.long
+def test_domains_of_one_name_need_folders_of_their_own(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.zarr"
+    how: dict[str, Any] = {"split": Split.TEST, "fold": -1}
+    write_dataset(other, [sample(i, "synthetic", (64, 64, 3), **how) for i in range(3)])
+    with pytest.raises(ArgumentError, match="domains of the same name"):
+        extract_features([experiment.baseline], [experiment.data, other], tmp_path / "f")

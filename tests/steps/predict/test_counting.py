@@ -45,6 +45,7 @@ class Held(Sink):
         self.found.setdefault((number, shift), []).append(labels)
 
 
+@pytest.mark.long
 def test_counts_are_those_of_each_network_alone(runs: Path, two_sizes: Path) -> None:
     run = make_run(runs, two_sizes, SHIFTS, ensemble=True)
     for part in run.parts:
@@ -62,6 +63,7 @@ def test_counts_are_those_of_each_network_alone(runs: Path, two_sizes: Path) -> 
         assert set(held.rows) == {(0, 16), (16, 18)}
 
 
+@pytest.mark.long
 def test_labels_change_no_count_and_come_where_they_are_wanted(runs: Path, two_sizes: Path) -> None:
     run = make_run(runs, two_sizes, SHIFTS)
     part, held = run.parts[0], Held(SHIFTS[2])
@@ -72,6 +74,7 @@ def test_labels_change_no_count_and_come_where_they_are_wanted(runs: Path, two_s
     assert set(held.found) == {(number, SHIFTS[2]) for number in range(3)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("wanted", "ensemble"), [((), False), (SHIFTS[:1], True)])
 def test_every_image_is_read_once_and_shifted_once_for_all_models(
     wanted: tuple[Shift, ...],

@@ -35,6 +35,7 @@ def told_and_written(
     return dict(told), size(out) + (size(how["masks"]) if "masks" in how else 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     [
@@ -57,6 +58,7 @@ def test_the_bytes_are_those_that_are_written(
     assert told["models"] == 2
 
 
+@pytest.mark.long
 def test_folds_ensembles_and_several_stores(
     experiment: SimpleNamespace, runs: Path, tmp_path: Path
 ) -> None:
@@ -72,6 +74,7 @@ def test_folds_ensembles_and_several_stores(
     assert told["bytes"] == pytest.approx(written, rel=0.2)
 
 
+@pytest.mark.long
 def test_of_a_long_table_two_parts_are_written(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

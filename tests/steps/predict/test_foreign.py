@@ -51,6 +51,7 @@ def scaled(images: torch.Tensor) -> torch.Tensor:
     return (images - mean) / std
 
 
+@pytest.mark.long
 def test_images_are_scaled_as_the_owner_of_the_network_did(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_images_are_scaled_as_the_owner_of_the_network_did(
     assert (found["imagenet"] != found["none"]).mean() > 0.01
 
 
+@pytest.mark.long
 def test_the_scaling_is_part_of_the_id(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder = saved(tmp_path / "m")
     ids, stores = {}, {}
@@ -123,6 +125,7 @@ def test_the_input_layer_is_the_image_whatever_the_scaling(
     np.testing.assert_allclose(store.read("enc1", slice(None)), pooled, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.long
 def test_what_is_not_said_is_asked_for(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder, out = saved(tmp_path / "m"), tmp_path / "out"
     for call in (predict_dataset, extract_features):
@@ -147,6 +150,7 @@ def test_channels_of_the_scaling_are_those_of_the_images(
         predict_dataset([folder], experiment.data, tmp_path / "p", normalise="imagenet")
 
 
+@pytest.mark.long
 def test_a_single_logit_is_two_classes(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder, out = saved(tmp_path / "m", classes=1, activation="sigmoid"), tmp_path / "p.parquet"
     masks = tmp_path / "masks.zarr"
@@ -170,6 +174,7 @@ def test_a_single_logit_is_two_classes(experiment: SimpleNamespace, tmp_path: Pa
     assert open_features(store).shape("head") == (5, 1, 4)
 
 
+@pytest.mark.long
 def test_single_logits_are_averaged_as_probabilities(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -193,6 +198,7 @@ def test_a_single_logit_and_three_classes(experiment: SimpleNamespace, tmp_path:
         predict_dataset([folder], three, tmp_path / "p", normalise="none")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{"act_layer": "gelu"}, {"act_layer": "silu"}], ids=str)
 def test_arguments_of_the_encoder_are_honoured(
     options: dict[str, Any], experiment: SimpleNamespace, tmp_path: Path
@@ -214,6 +220,7 @@ def test_arguments_of_the_encoder_are_honoured(
         predict_dataset([folder], experiment.data, tmp_path / "q", normalise="none")
 
 
+@pytest.mark.long
 def test_a_model_is_added_by_a_table_of_its_own(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_copy_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> Non
         load([experiment.baseline, tmp_path / "copy"], experiment.data)
 
 
+@pytest.mark.long
 def test_folders_of_smp_stand_beside_ours(experiment: SimpleNamespace, tmp_path: Path) -> None:
     theirs = smp.Unet("resnet18", encoder_weights=None, classes=2)
     theirs.save_pretrained(tmp_path / "theirs")

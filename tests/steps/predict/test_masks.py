@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from predict_cases import make_run
 from skiptool.names import Kind
@@ -13,6 +14,7 @@ from skiptool.stores.header import Making, lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 
 
+@pytest.mark.long
 def test_an_entry_for_each_model_ensemble_domain_and_shift(
     runs: Path, two_sizes: Path, tmp_path: Path
 ) -> None:

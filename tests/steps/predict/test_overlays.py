@@ -37,6 +37,7 @@ def feed(sink: OverlaySink, run: Run, ious: list[tuple[int, int]], number: int =
 IOUS = [(1, 1), (0, 0), (1, 3), (1, 0), (0, 4), (3, 1)]
 
 
+@pytest.mark.long
 def test_the_lowest_iou_comes_first_and_empty_samples_last(run: Run, tmp_path: Path) -> None:
     sink = OverlaySink(run, tmp_path / "o", None)
     feed(sink, run, IOUS)
@@ -54,6 +55,7 @@ def test_the_lowest_iou_comes_first_and_empty_samples_last(run: Run, tmp_path: P
     assert (pictures[0]["sample"], pictures[0]["shift"]) == ("04", "original")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_so_many_of_the_worst(run: Run, tmp_path: Path, count: int) -> None:
     sink = OverlaySink(run, tmp_path / "o", count)
@@ -64,6 +66,7 @@ def test_so_many_of_the_worst(run: Run, tmp_path: Path, count: int) -> None:
     assert {each["ranks"] for each in pictures} == {6}
 
 
+@pytest.mark.long
 def test_pictures_of_what_was_predicted(run: Run, tmp_path: Path) -> None:
     sink = OverlaySink(run, tmp_path / "o", 2)
     assert (sink.wants(ORIGINAL), sink.wants(DARK)) == (True, False)
@@ -86,6 +89,7 @@ def test_without_the_original_the_first_shift_is_drawn(runs: Path, two_sizes: Pa
     assert (sink.wants(bright), sink.wants(DARK)) == (True, False)
 
 
+@pytest.mark.long
 def test_names_that_differ_have_folders_that_differ(run: Run, tmp_path: Path) -> None:
     """Two models of one name, as copies of folders of others may have."""
     twin = make_run(run.models[0].stored.path.parent, run.store.path)

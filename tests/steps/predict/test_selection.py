@@ -42,6 +42,7 @@ def load(folder: Path, data: Path) -> tuple[DatasetStore, list[Loaded]]:
     return opened, load_models([folder], [(opened, domains)], "cpu")[0]
 
 
+@pytest.mark.long
 def test_each_model_gets_the_fold_it_was_validated_on(
     runs: Path, experiment: SimpleNamespace
 ) -> None:
@@ -61,6 +62,7 @@ def test_domains_that_are_left_out_hold_no_fold(experiment: SimpleNamespace) -> 
         fold_parts(store, [], models)
 
 
+@pytest.mark.long
 def test_models_without_a_fold_are_left_out_and_the_parts_count_on(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

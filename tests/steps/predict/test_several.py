@@ -31,6 +31,7 @@ def stores(tmp_path: Path) -> list[Path]:
     return made
 
 
+@pytest.mark.long
 def test_rows_are_those_of_each_store_alone(
     experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_what_several_stores_cannot_have(
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_of_the_same_stores(
     experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_original_is_a_shift_of_factor_1(experiment: SimpleNamespace, tmp_path: 
         assert (matrices(table, shift=kind) == first).all()
 
 
+@pytest.mark.long
 def test_ignored_pixels_are_in_no_pair(
     experiment: SimpleNamespace, two_sizes: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
     assert size == pytest.approx(written, rel=0.2)
 
 
+@pytest.mark.long
 def test_resume(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_copy_of_a_model_counts_twice(experiment: SimpleNamespace, tmp_path: P
         predict_dataset([experiment.baseline, copy], experiment.data, tmp_path / "p.parquet")
 
 
+@pytest.mark.long
 def test_a_folder_of_runs_with_ensembles(
     experiment: SimpleNamespace, runs: Path, tmp_path: Path
 ) -> None:
@@ -266,6 +269,7 @@ def test_each_model_on_its_own_validation_fold(
         predict_dataset([runs], experiment.data, out, split="fold", ensemble=True)
 
 
+@pytest.mark.long
 def test_a_damaged_model_beside_good_ones(
     experiment: SimpleNamespace, runs: Path, tmp_path: Path
 ) -> None:
@@ -284,6 +288,7 @@ def test_a_damaged_model_beside_good_ones(
     assert dry.failures == (line,)
 
 
+@pytest.mark.long
 def test_overlays_stand_beside_the_table(
     experiment: SimpleNamespace, runs: Path, tmp_path: Path
 ) -> None:
@@ -312,6 +317,7 @@ def test_overlays_stand_beside_the_table(
         predict_dataset([runs], experiment.data, out, **how, overwrite=True)
 
 
+@pytest.mark.long
 def test_a_class_in_no_mask_is_told_once(experiment: SimpleNamespace, tmp_path: Path) -> None:
     make_dataset(tmp_path / "d.zarr", [("A", 32, 32), ("B", 32, 32)], labels=(0, 255))
     both, warned = [experiment.baseline, experiment.pruned], Warned()

@@ -52,6 +52,7 @@ def tables(
     return SimpleNamespace(plain=plain, each=each, all=all_, done=done)
 
 
+@pytest.mark.long
 def test_with_all_parts_clean_a_shift_changes_nothing(tables: SimpleNamespace) -> None:
     plain = pixels(tables.plain, shift="original")
     assert plain != pixels(tables.plain, shift="brightness")
@@ -200,6 +201,7 @@ def test_a_scale_that_is_known_of_one_domain_alone_is_told(
     assert "the size of a pixel is known of domain dark or plain alone" in line
 
 
+@pytest.mark.long
 def test_networks_without_the_part_are_left_out_and_told(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

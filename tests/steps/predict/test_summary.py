@@ -24,6 +24,7 @@ def counts(both: int, missed: int) -> np.ndarray:
     return np.array([[5, 0], [missed, both]])
 
 
+@pytest.mark.long
 def test_folds_are_averaged_and_ensembles_are_not_among_them(run: Run) -> None:
     """Worked by hand: folds at 0.5 and 0.75, the ensemble at 0.9, the other network at 0.25."""
     found = [counts(1, 1), counts(3, 1), counts(1, 3), counts(9, 1)]

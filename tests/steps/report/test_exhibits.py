@@ -30,6 +30,7 @@ def names(inputs: Inputs) -> list[str]:
     return [name for name, _ in with_names(exhibits(inputs, 0.95, 0))]
 
 
+@pytest.mark.long
 def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]) -> None:
     scores = ["iou-1", "difference-1", "iou-2", "difference-2", "paired-1", "paired-2"]
     shifts = ("brightness-0.5", "brightness-1.5", "contrast-0.5", "saturation-0", "saturation-0.5")
@@ -103,6 +104,7 @@ def test_matrices_are_printed_and_tables_that_stand_alone(study: list[Path]) -> 
     assert len(printed_tables(paired)) == len(paired)
 
 
+@pytest.mark.long
 def test_what_is_not_shown_is_said(
     experiment: SimpleNamespace, study: list[Path], tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_what_is_not_shown_is_said(
     assert shown.lines[0].startswith("--forecast: nothing to fit")
 
 
+@pytest.mark.long
 def test_distances_that_stand_beside_no_loss_are_told(study: list[Path], tmp_path: Path) -> None:
     sweep, _, shift = study
     changed, shown = tmp_path / "fold.parquet", Warned()

@@ -172,6 +172,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     return Reader((folder / "r.html").read_text())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_names_are_text_in_the_page(
     name: str, plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -226,6 +227,7 @@ ODD: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("new", ODD.values(), ids=ODD)
 def test_odd_tables_are_drawn_or_refused(
     new: dict[str, object], plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]

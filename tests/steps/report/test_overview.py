@@ -27,6 +27,8 @@ def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
         "Architectures": "10",
         "Folds": "2",
         "Shifts": "5",
+        "Skip substitution": "not measured (predict --clean-skips; it takes images of the same "
+        "samples under another shift or of another scanner)",
         "Samples predicted": "28",  # 12 of the sweep's domain, 8 of each of the two others
         "Subjects": "6",
     }
@@ -46,6 +48,7 @@ def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
     )
     assert "a clean L1 alone brings it from" in summary[0]
     assert facts["Samples predicted"] == "12"
+    assert "Skip substitution" not in facts
 
 
 def test_a_forecast_is_told_last(study: list[Path]) -> None:

@@ -54,6 +54,7 @@ def page(
     return out
 
 
+@pytest.mark.long
 def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
     shown = Cells(page.read_text()).found
     table = pq.read_table(page.with_name(f"{page.stem}-numbers.parquet"))
@@ -97,6 +98,7 @@ _MEASURED = {
 }
 
 
+@pytest.mark.long
 def test_the_same_inputs_and_seed_give_the_same_numbers(tmp_path: Path) -> None:
     """Only rank correlations are resampled; they have intervals from nine shifts on."""
     scored, measured = tmp_path / "p.parquet", tmp_path / "s.parquet"

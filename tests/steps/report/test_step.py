@@ -84,6 +84,7 @@ def test_table_given_twice_counts_once(experiment: SimpleNamespace, tmp_path: Pa
     assert len(IDS.findall((tmp_path / "r.html").read_text())) == 2  # the page, the table
 
 
+@pytest.mark.long
 def test_figures_are_files_of_the_asked_formats(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_lineage_does_not_depend_on_where_tables_lie(
     assert len(ids[0]) == 2
 
 
+@pytest.mark.long
 def test_ensembles_are_drawn_apart_from_their_folds(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

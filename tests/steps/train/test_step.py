@@ -95,6 +95,7 @@ def test_resume_trains_only_what_is_missing(
 MOBILE: dict[str, Any] = {"encoders": ["tu-mobilenetv3_small_050"], "fold": [0]}
 
 
+@pytest.mark.long
 def test_a_finished_training_can_be_prolonged(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_finished_training_can_be_prolonged(
         trained("runs", 5, resume=True)
 
 
+@pytest.mark.long
 def test_another_number_of_threads_is_told(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +180,7 @@ def test_sizes_that_an_architecture_does_not_take_are_refused_at_once(
     assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["training", "writing"])
 def test_interrupted_run_goes_on(
     place: str, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -269,6 +272,7 @@ def test_weights_are_asked_for_before_anything_is_trained(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_overwrite_trains_another_fold(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "resnet18-L0" / "fold1"
     shutil.copytree(experiment.baseline, folder)
@@ -314,6 +318,7 @@ def tensors_of(folder: Path) -> dict[str, bytes]:
     return {name: tensor.tobytes() for name, tensor in found.items()}
 
 
+@pytest.mark.long
 def test_one_draw_trains_as_none(tmp_path: Path) -> None:
     trained = []
     for name, draw in (("none", None), ("one", 3)):
@@ -325,6 +330,7 @@ def test_one_draw_trains_as_none(tmp_path: Path) -> None:
     assert tensors_of(trained[0]) == tensors_of(trained[1])
 
 
+@pytest.mark.long
 def test_epochs_take_turns_with_the_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw 0 is samples 0 to 3, draw 1 is 4 to 9; the odd ones are of fold 1, to validate on."""
     data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
@@ -353,6 +359,7 @@ def test_epochs_take_turns_with_the_draws(tmp_path: Path, monkeypatch: pytest.Mo
     assert (dry.summary["training samples"], dry.summary["draws"]) == (10, 2)
 
 
+@pytest.mark.long
 def test_draws_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
     how: dict[str, Any] = {"fold": [1], "protocol": replace(PROTOCOL, epochs=4)}

@@ -69,6 +69,12 @@ def _warn(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
             f"no pixel is brighter than {brightest:.1%} of what the files can hold; a camera of 12 "
             "bits counts to 4095, for example: --scale 0:4095"
         )
+    grey = sum(item.grey for item in items)
+    if grey and reading.channels is None:
+        progress.say(
+            f"{grey} of {len(items)} images are grey and are stored as colour, with three equal "
+            "channels; --channels 1 stores one channel"
+        )
     masked = [item for item in items if item.row.get("mask")]
     if all(item.foreground == 0 for item in masked) and any(item.ignored for item in masked):
         progress.warn(

@@ -1,7 +1,7 @@
 """What registration tells of the sizes of pixels: those that nobody knew, and those that are wrong.
 
 How many pixels of one scan cover a pixel of another is measured to far better than 1 %. So where
-that contradicts what manifest and files say, it is believed and told.
+that contradicts what manifest and files say, registration is believed, and a warning says so.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def sized(
     Returns
     -------
     list of Surveyed
-        The same slides. A size that is unknown is taken from the other scans of the glass slide; of
-        a scan whose size misses that of its reference by more than 1 % it is corrected.
-        ``relative_mpp`` is set on all.
+        The same slides. An unknown size is taken from the other scans of the glass slide. A size
+        that differs from the measured one by more than 1 % is replaced by it, and with ``--mpp``
+        the scan is read at that resolution. ``relative_mpp`` is set on all.
     """
     found = list(slides)
     wrong: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
@@ -87,12 +87,15 @@ def _reference(slide: Surveyed, others: Sequence[tuple[Surveyed, float]]) -> Sur
 def _with_size(slide: Surveyed, size: float, settings: PatchSettings) -> Surveyed:
     """Give a scan a size of pixels (mean of both axes), unless its own is near enough."""
     if slide.mpp is None:
-        scale = slide.scale if settings.mpp is None else (settings.mpp / size,) * 2
-        return replace(slide, mpp=(size, size), scale=scale)
-    factor = size / _mean(slide.mpp)
-    if abs(factor - 1) <= TOLERANCE:
-        return slide
-    return replace(slide, mpp=(slide.mpp[0] * factor, slide.mpp[1] * factor))
+        mpp = size, size
+    else:
+        factor = size / _mean(slide.mpp)
+        if abs(factor - 1) <= TOLERANCE:
+            return slide
+        mpp = slide.mpp[0] * factor, slide.mpp[1] * factor
+    if settings.mpp is None:
+        return replace(slide, mpp=mpp)
+    return replace(slide, mpp=mpp, scale=(settings.mpp / mpp[0], settings.mpp / mpp[1]))
 
 
 def _zoom(alignment: Alignment) -> float:
@@ -120,14 +123,10 @@ def _contradiction(
 ) -> str:
     measured, said, size = (float(np.median(column)) for column in zip(*ratios, strict=True))
     scans = f"{len(ratios)} scans" if len(ratios) > 1 else "1 scan"
-    wide = (
-        f"; with --mpp {settings.mpp:g} its patches show {measured / said:.3g} times the width"
-        if settings.mpp is not None
-        else ""
-    )
+    read = f", and patches are read at {settings.mpp:g} um by it" if settings.mpp else ""
     return (
         f"{second}: its pixels are {measured:.3g} times as large as those of {first} by "
         f"registration, {said:.3g} times by their mpp ({scans}); registration is believed: mpp "
-        f"{size:.4g} is recorded{wide}. Correct the column mpp of the manifest, for {second} or "
-        f"for {first}"
+        f"{size:.4g} is recorded{read}. If {first} is the one that is wrong, correct its column "
+        "mpp in the manifest"
     )

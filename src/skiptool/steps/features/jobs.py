@@ -211,7 +211,8 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
     if twice:
         raise ArgumentError(
             f"{twice[0]}: would be made twice; give each model, domain and shift once, and "
-            "models of the same architecture, fold and repeat another --out each"
+            "models of the same architecture, fold and repeat, or datasets with domains of the "
+            "same name, another --out each"
         )
     if out.suffix != ".zarr" and not out.is_dir():
         check_free(out, overwrite=False, resume=False)

@@ -39,7 +39,7 @@ from skiptool.steps.features.ranges import Bins, bins_of
 from skiptool.stores.checkpoint import StoredModel, open_model
 from skiptool.stores.counts_writer import CountsWriter
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
-from skiptool.stores.domains import chosen_domains, tell_network
+from skiptool.stores.domains import domains_of, tell_network
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.lookup import finished
 from skiptool.stores.parents import parents_made
@@ -65,7 +65,7 @@ _Writer: TypeAlias = FeatureWriter | CountsWriter
 @places_may_be_urls(out=Form.STORES)
 def extract_features(
     models: Sequence[Path | str] | Path | str,
-    data: Path | str,
+    data: Sequence[Path | str] | Path | str,
     out: Path | str,
     *,
     shifts: Sequence[Shift] = (),
@@ -102,8 +102,8 @@ def extract_features(
     ----------
     models : sequence of Path or str
         Model folders, or folders that hold them; these, ``data`` and ``out`` are paths or URLs.
-    data : Path or str
-        Dataset store.
+    data : Path, str or sequence of them
+        Dataset stores; with ``fold``, and with ``counts`` without ``ranges``, a single one.
     out : Path or str
         A store where it ends in ``.zarr``, else a folder that is filled with one store for each
         model, domain and shift.
@@ -173,30 +173,54 @@ def extract_features(
         if word not in known:
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     scaling = None if normalise is None else Normalisation.parse(normalise)
-    out, target, store = Path(out), choose_device(device), open_dataset(data)
-    chosen = chosen_domains(store, domains, _HELD.get(split, split), progress)
-    asked = swept(sweep, shifts, chosen, progress)
+    out, target = Path(out), choose_device(device)
+    stores = [open_dataset(place) for place in as_places(data)]
+    _check_several(stores, split, counts=counts and ranges is None)
+    chosen = domains_of(stores, domains, _HELD.get(split, split), progress)
+    asked = swept(sweep, shifts, [domain for _, found in chosen for domain in found], progress)
     opened = [open_model(path).normalised(scaling) for path in model_folders(as_places(models))]
-    read, failures = _asked(store, chosen, opened, split)
-    tapped = [(tapped_network(model, layers, transmission=transmission), p) for model, p in read]
     source = None if ranges is None else as_places(ranges)[0]
     options = CountsAsked(bins, source, reference_domain, pool_images, grid)
-    plans = _counted(counts, options, tapped, store, split, progress)
-    jobs = [
-        planned_job(network, domain, shift, (store, out, split, dtype, grid, target), own, counting)
-        for (network, parts), counting in zip(tapped, plans, strict=True)
-        for domain, own in parts
-        for shift in asked
-    ]
+    by_store: list[tuple[DatasetStore, list[Job]]] = []
+    failures: tuple[str, ...] = ()
+    for store, found in chosen:
+        read, failures = _asked(store, found, opened, split)
+        tapped = [(tapped_network(m, layers, transmission=transmission), p) for m, p in read]
+        plans = _counted(counts, options, tapped, store, split, progress)
+        how = (store, out, split, dtype, grid, target)
+        planned = [
+            planned_job(network, domain, shift, how, own, counting)
+            for (network, parts), counting in zip(tapped, plans, strict=True)
+            for domain, own in parts
+            for shift in asked
+        ]
+        by_store.append((store, planned))
+    jobs = [job for _, planned in by_store for job in planned]
     check_jobs(jobs, out)
     _tell_rows(jobs, progress)
-    how = {"resume": resume, "clear": not dry_run}
-    waiting = [job for job in jobs if not finished(job.out, job.making, **how)]
+    done = {
+        job.out for job in jobs if finished(job.out, job.making, resume=resume, clear=not dry_run)
+    }
+    waiting = [job for job in jobs if job.out not in done]
     for job in (job for job in waiting if job.out == out or out.is_dir()):
         check_free(job.out, overwrite=overwrite, resume=resume)
     if dry_run:
         return Outcome(summary=sizes(waiting, dtype), failures=failures)
-    found = bins_of(jobs, waiting, store, (target, resume), progress)
+    for store, planned in by_store:
+        own_waiting = [job for job in planned if job.out not in done]
+        _extract(planned, own_waiting, store, (target, overwrite, resume), progress)
+    return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)}, failures=failures)
+
+
+def _extract(
+    jobs: Sequence[Job],
+    waiting: Sequence[Job],
+    store: DatasetStore,
+    how: tuple[str, bool, bool],
+    progress: Progress,
+) -> None:
+    """Fill the feature stores of one dataset that are not made yet."""
+    bins = bins_of(jobs, waiting, store, (how[0], how[2]), progress)
     together: dict[tuple[str, tuple[int, ...]], list[Job]] = {}
     for job in waiting:
         together.setdefault((job.domain.name, tuple(job.indices)), []).append(job)
@@ -204,8 +228,22 @@ def extract_features(
         store, [(here[0].domain, len(here[0].indices)) for here in together.values()], progress
     )
     for here in together.values():
-        _run(here, store, found, (target, overwrite, resume), progress)
-    return Outcome(tuple(job.out for job in jobs), summary={"stores": len(jobs)}, failures=failures)
+        _run(here, store, bins, how, progress)
+
+
+def _check_several(stores: Sequence[DatasetStore], split: str, *, counts: bool) -> None:
+    """Refuse what cannot be done with several datasets at once."""
+    if not stores:
+        raise ArgumentError("--data: no dataset store is given")
+    if len(stores) == 1:
+        return
+    if split == FOLD:
+        raise ArgumentError(f"--split {FOLD} with {len(stores)} --data: give one store at a time")
+    if counts:
+        raise ArgumentError(
+            f"--counts with {len(stores)} --data: give the store that sets the ranges alone first, "
+            "then the others with --ranges"
+        )
 
 
 def _counted(

@@ -4,49 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skiptool.errors import ArgumentError, near
 from skiptool.names import Split
-from skiptool.records import Progress
 from skiptool.steps.predict.run import Loaded, Part
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.domains import chosen_domains
 from skiptool.stores.validated import FOLD, Validated, validated_samples
 
-__all__ = ["FOLD", "SPLITS", "domains_of", "fold_parts", "split_parts"]
+__all__ = ["FOLD", "SPLITS", "fold_parts", "split_parts"]
 
 SPLITS = (*(split.value for split in Split), FOLD, "all")
-
-
-def domains_of(
-    stores: Sequence[DatasetStore], names: Sequence[str], split: str, progress: Progress
-) -> list[tuple[DatasetStore, list[Domain]]]:
-    """Return the domains to read of each store; a name need not be in all of several stores.
-
-    Raises
-    ------
-    ArgumentError
-        If a domain is in no store, named twice, or holds no sample of the split, or a store has
-        none of them.
-    """
-    held = Split.TRAIN.value if split == FOLD else split
-    if len(stores) == 1:
-        return [(stores[0], chosen_domains(stores[0], names, held, progress))]
-    known = [name for store in stores for name in store.domains]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ArgumentError(
-            f"--domain {unknown[0]}: in none of {', '.join(str(store.path) for store in stores)}, "
-            f"they have {', '.join(dict.fromkeys(known))}{near(unknown[0], known)}"
-        )
-    found = []
-    for store in stores:
-        own = [name for name in names if name in store.domains]
-        if names and not own:
-            raise ArgumentError(
-                f"--data {store.path}: has none of the domains {', '.join(names)}; leave it out"
-            )
-        found.append((store, chosen_domains(store, own, held, progress)))
-    return found
 
 
 def split_parts(domains: Sequence[Domain], split: str, models: int) -> list[Part]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.model.hardware import choose_device, choose_precision
 from skiptool.model.infer import arithmetic
-from skiptool.names import VALIDATION, Kind, Precision
+from skiptool.names import VALIDATION, Kind, Precision, Split
 from skiptool.records import (
     SILENT,
     Normalisation,
@@ -35,7 +35,7 @@ from skiptool.steps.predict.loading import load_models
 from skiptool.steps.predict.masks import MaskSink
 from skiptool.steps.predict.overlays import OverlaySink
 from skiptool.steps.predict.run import Counted, Part, Run, Sink
-from skiptool.steps.predict.selection import FOLD, domains_of, fold_parts, split_parts
+from skiptool.steps.predict.selection import FOLD, fold_parts, split_parts
 from skiptool.steps.predict.substituting import (
     check_partners,
     check_substitutions,
@@ -43,7 +43,7 @@ from skiptool.steps.predict.substituting import (
 )
 from skiptool.steps.predict.summary import absent_classes, iou_table
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.domains import tell_network
+from skiptool.stores.domains import domains_of, tell_network
 from skiptool.stores.ensembles import fold_ensembles
 from skiptool.stores.failures import keep_failures
 from skiptool.stores.header import Making, lineage
@@ -170,7 +170,8 @@ def predict_dataset(
     check_asked(shifts, split, ensemble, places)
     check_several(stores, split, places)
     check_substitution(wanted, clean_domain, ensemble, places)
-    chosen = domains_of(stores, domains, split, progress)
+    held = Split.TRAIN.value if split == FOLD else split
+    chosen = domains_of(stores, domains, held, progress)
     asked = swept(sweep, shifts, [one for _, found in chosen for one in found], progress)
     target = choose_device(device)
     precise = choose_precision(precision, target)

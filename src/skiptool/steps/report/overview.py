@@ -36,8 +36,8 @@ def overview(
     -------
     summary : tuple of str
     facts : dict
-        Datasets, domains, architectures, folds, repeats, shifts, samples, subjects: as far as
-        any input says so.
+        Datasets, domains, architectures, folds, repeats, shifts, samples, subjects, as far as
+        any input says so, and that no skip connection was substituted.
     """
     told: dict[str, str] = {}
     for _, each in named:
@@ -122,10 +122,22 @@ def _facts(inputs: Inputs) -> dict[str, str]:
         "Folds": _counted({fold for fold in both["fold"] if fold not in (None, ENSEMBLE_FOLD)}),
         "Repeats": _repeats(both["repeat"]),
         "Shifts": _counted({each for each in shifts if each[0] not in (None, ShiftKind.ORIGINAL)}),
+        "Skip substitution": _unsubstituted(inputs),
         "Samples predicted": _counted(set(samples)),
         "Subjects": _counted(set(subjects)),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _unsubstituted(inputs: Inputs) -> str:
+    """Say that no skip connection was substituted, where scores would have a place for it."""
+    used = _distinct(inputs.predictions, ("clean_skips",))["clean_skips"]
+    if not used or set(used) - {None}:
+        return ""
+    return (
+        "not measured (predict --clean-skips; it takes images of the same samples under another "
+        "shift or of another scanner)"
+    )
 
 
 def _repeats(found: Iterable[int | None]) -> str:
