@@ -92,6 +92,7 @@ def test_a_page_from_tables_elsewhere(run: Run, web: SimpleNamespace, tmp_path: 
     assert mixed.code == 0
 
 
+@pytest.mark.long
 def test_arrays_elsewhere_are_those_here(run: Run, web: SimpleNamespace) -> None:
     here = run("hellinger", web.folder / "a.npy", web.folder / "b.npy").rows()
     there = run("hellinger", f"{web.host}/a.npy?token=x", f"{web.host}/b.npy").rows()

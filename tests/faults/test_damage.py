@@ -383,6 +383,7 @@ def test_artifacts_that_are_whole(driven: Driven, spoilt: SimpleNamespace) -> No
         assert "check: every byte read, checksums and seals hold" in ended.out
 
 
+@pytest.mark.long
 def test_summary(counts: Counter[str], record_property: Callable[[str, str], None]) -> None:
     flips, found, harmless = (counts[key] for key in ("flips", "found", "harmless"))
     assert flips == found + harmless >= 300

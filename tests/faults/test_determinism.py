@@ -41,6 +41,7 @@ def identities(place: Path) -> Mapping[str, Any]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EACH)
 def test_twice_is_the_same(lab: Lab, name: str, tried: Tried) -> None:
     """Not only in one folder: nothing but the spelling of paths may come from where it is."""
@@ -53,6 +54,7 @@ def test_twice_is_the_same(lab: Lab, name: str, tried: Tried) -> None:
     tried("determinism", run_twice=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WORKERS)
 def test_workers_change_nothing(lab: Lab, name: str, tried: Tried) -> None:
     expected, ids = lab.whole(name).files, []

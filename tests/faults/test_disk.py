@@ -119,6 +119,7 @@ def test_files_may_not_grow(lab: Lab, name: str, tried: Tried) -> None:
         tried("disk", full=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
 def test_the_disk_is_full(lab: Lab, name: str, share: float, tried: Tried) -> None:
@@ -133,6 +134,7 @@ def test_the_disk_is_full(lab: Lab, name: str, share: float, tried: Tried) -> No
     tried("disk", full=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EVERY)
 def test_the_target_may_only_be_read(lab: Lab, name: str, tried: Tried) -> None:
     place = lab.place()
@@ -147,6 +149,7 @@ def test_the_target_may_only_be_read(lab: Lab, name: str, tried: Tried) -> None:
     tried("disk", read_only=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("share", [0.3, 0.5])
 def test_the_folder_vanishes(lab: Lab, name: str, share: float, tried: Tried) -> None:
@@ -163,6 +166,7 @@ def test_the_folder_vanishes(lab: Lab, name: str, share: float, tried: Tried) ->
     tried("disk", vanished=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("how", "name"), CHANGES)
 def test_the_input_changes_while_it_is_read(lab: Lab, how: str, name: str, tried: Tried) -> None:
     expected, failed = lab.whole(name), 0
@@ -255,6 +259,7 @@ def test_a_second_process_is_refused(lab: Lab, name: str, tried: Tried) -> None:
     tried("disk", second_refused=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EACH)
 def test_the_lock_of_a_dead_process_is_in_nobodys_way(lab: Lab, name: str, tried: Tried) -> None:
     place = lab.place()
@@ -265,6 +270,7 @@ def test_the_lock_of_a_dead_process_is_in_nobodys_way(lab: Lab, name: str, tried
     tried("disk", stale_locks=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("how", ["full", "missing", "read-only"])
 def test_no_room_for_temporary_files(lab: Lab, name: str, how: str, tried: Tried) -> None:

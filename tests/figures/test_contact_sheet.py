@@ -31,6 +31,7 @@ def masks(count: int, side: int) -> np.ndarray:
     return covers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 8, 9, 64])
 @pytest.mark.parametrize("caption", ["7", "a slide with a long name 12345,67890\ntumor", ""])
 def test_every_label_has_its_own_place_on_the_sheet(

@@ -31,6 +31,7 @@ def draw(*curves: Curve, mark: float | None = None) -> Figure:
     return layer_curves(curves, LAYERS, title="t", vertical="distance", mark=mark)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoders", [1, 2, 4, 7])
 @pytest.mark.parametrize("prunings", [["baseline"], [f"skips-{n}" for n in range(20)]])
 def test_every_label_has_its_own_place_on_the_sheet(

@@ -26,6 +26,7 @@ def lines(axes: Axes) -> list[tuple[list[float], list[float]]]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoders", [1, 2, 4])
 @pytest.mark.parametrize("prunings", [1, 5])
 @pytest.mark.parametrize("folds", [1, 3])

@@ -25,6 +25,7 @@ def rows(count: int, encoders: int = 1) -> list[Row]:
     return [Row(f"L{row}-pruned", f"resnet{e}") for e in range(encoders) for row in range(count)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("count", "encoders", "columns"),
     [

@@ -108,6 +108,7 @@ MANY = [
 SWEEP = [Shift(kind, n / 9) for kind in list(ShiftKind)[1:] for n in (1, 4)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "facts",
     [

@@ -30,6 +30,7 @@ def boxes(count: int, size: float, side: float) -> np.ndarray:
     return np.concatenate([corners, corners + side], axis=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("height", "width"), [(16, 16), (300, 400), (60, 2048), (2048, 60), (1200, 700), (3000, 2500)]
 )

@@ -39,6 +39,7 @@ def features(zero: Collection[int] = ()) -> list[torch.Tensor]:
     return [found[:, :0] if level in zero else found for level, found in enumerate(maps)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
 @pytest.mark.parametrize("skips", [LEVELS, *LACKING], ids=str)
 def test_a_feature_map_reaches_the_logits_where_its_skip_stays_and_only_there(
@@ -53,6 +54,7 @@ def test_a_feature_map_reaches_the_logits_where_its_skip_stays_and_only_there(
             assert torch.equal(found, expected) == (level not in (*skips, 5)), level
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("skips", LACKING, ids=str)
 @pytest.mark.parametrize("arch", [Arch.UNET, Arch.MANET])
 def test_pruned_is_what_smp_builds_for_an_encoder_without_channels_there(

@@ -96,6 +96,7 @@ def test_the_history(fitted: Fitted) -> None:
     assert train[-1] < train[0]
 
 
+@pytest.mark.long
 def test_what_was_computed_with_is_recorded(fitted: Fitted) -> None:
     assert fitted.precision is Precision.FLOAT32
     assert (fitted.device, fitted.threads) == ("cpu", torch.get_num_threads())

@@ -42,6 +42,7 @@ def counts(network: smp.Unet, images: Image, truth: UInt8) -> np.ndarray:
     return segment([network], [], images, truth, *PLAIN).counts[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
 @pytest.mark.parametrize("skips", [(1, 2, 3, 4), (2, 4), ()])
 def test_all_clean_is_the_clean_prediction_and_nothing_clean_the_shifted(

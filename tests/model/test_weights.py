@@ -148,6 +148,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrapper", WRAPPED)
 @pytest.mark.parametrize("name", ["a.pt", "a.ckpt", "a.safetensors", "a"])
 def test_what_training_frameworks_wrap(

@@ -86,6 +86,7 @@ def test_the_true_distance_by_hand() -> None:
     assert found == pytest.approx(np.sqrt(1 - overlap), abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("population", POPULATIONS)
 def test_images_are_drawn_from_the_population(population: str) -> None:
     drawn = POPULATIONS[population](np.random.default_rng(SEED), 600, 2, 64)

@@ -57,6 +57,7 @@ def fails(
     assert list(stores.out.parent.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges kept", "first pass"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("value", [np.nan, np.inf])

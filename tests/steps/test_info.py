@@ -93,6 +93,7 @@ def largest(folder: Path, pattern: str) -> Path:
     return max(folder.glob(pattern), key=lambda path: path.stat().st_size)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "pattern"),
     [

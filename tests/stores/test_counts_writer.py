@@ -157,6 +157,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, contents: Contents) -> dict[
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("together", "nth"),
     [*((1, nth) for nth in (0, 1, 5, 6, 7, 13, 14, 20)), *((3, nth) for nth in (6, 7, 13, 15, 20))],

@@ -72,6 +72,7 @@ def die(*_: object, **__: object) -> None:
     raise Killed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nth", [0, 1, 2, 4, 5, 6, 8, 10, 12])
 def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     tmp_path: Path,

@@ -95,6 +95,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("most", "nth"),
     [

@@ -282,6 +282,7 @@ def test_long_texts_are_counted_before_they_are_written_out(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KB
 
 
+@pytest.mark.long
 def test_large_honest_tables_are_read(tmp_path: Path) -> None:
     path = repeated(tmp_path / "h.parquet", 10_000_000, "validation of some fold")
     found = open_table(path, Kind.HISTORY)

@@ -40,7 +40,7 @@ OF_LAYERS = (
 
 PRINTED = (
     *("layer", "channel", "metric", "bins", "value", "corrected", "ci_low", "ci_high"),
-    *("null_mean", "p_value", "p_adjusted", "input_value"),
+    *("tested", "null_mean", "p_value", "p_adjusted", "input_value"),
     *("transmission", "transmission_low", "transmission_high"),
     *("value_live", "constant_channels"),
 )

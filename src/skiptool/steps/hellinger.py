@@ -5,6 +5,7 @@ Reads feature stores, or counts stores: neither torch nor the model nor the imag
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -559,7 +560,10 @@ def _table(found: Sequence[_Result], settings: Settings, per_channel: bool) -> T
             columns = columns_of(each, design)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
-    shown = [name for name in ("reference", "other", *PRINTED) if per_channel or name != "channel"]
+    left = set() if per_channel else {"channel"}
+    if all(row["tested"] is None or math.isclose(row["tested"], row["value"]) for row in rows):
+        left.add("tested")  # but for the last bit
+    shown = [name for name in ("reference", "other", *PRINTED) if name not in left]
     between = f", {rows[0]['other']} against {rows[0]['reference']}" if len(found) == 1 else ""
     design = found[0][2]
     if len(found) == 1:

@@ -18,6 +18,7 @@ def reference() -> Scan:
     return Scan(glass())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("degrees", "scale", "mirrored"),
     [(0, 1.0, False), (90, 1.0, False), (187, 1.3, False), (7, 0.6, True), (0, 1.0, True)],

@@ -100,6 +100,7 @@ def tissue_share(tmp_path: Path, image: Pixels, quality: int | None = 85) -> tup
 PALE, PINK, DEEP = (205, 165, 195), (190, 120, 170), (150, 80, 150)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("fill", "noise"), [(0, 0), (2, 1.5), (5, 2), (8, 3), (16, 2), (25, 0)])
 @pytest.mark.parametrize("layout", ["right", "frame", "most", "between"])
 def test_nearly_black_areas_were_not_scanned(

@@ -109,6 +109,7 @@ def test_a_patch_is_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
     assert len(ids[0]) > 20
 
 
+@pytest.mark.long
 def test_what_is_torn_is_left_out_with_its_reason(done: SimpleNamespace) -> None:
     seen = set()
     for row in done.rows:

@@ -46,6 +46,7 @@ def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]
     assert further == {"forecast-by-layer-1", "forecast-by-layer-2", "rank-correlation-1"}
 
 
+@pytest.mark.long
 def test_forecasts_are_there_where_they_are_asked_for(study: list[Path]) -> None:
     inputs = read_inputs(study)
     usual, asked = (exhibits(inputs, 0.95, 0, forecast=forecast) for forecast in (False, True))

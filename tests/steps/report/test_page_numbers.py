@@ -68,6 +68,7 @@ def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
         assert not missing, (figure, missing[:5])
 
 
+@pytest.mark.long
 def test_every_caption_has_a_number_and_leads_to_a_command(page: Path) -> None:
     """Over how many images, subjects, trainings or points; by which file, and so which command."""
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(), flags=re.DOTALL)
