@@ -229,3 +229,13 @@ def test_the_command_takes_a_folder(run: Run, experiment: SimpleNamespace, tmp_p
         "hellinger", experiment.features, "-o", experiment.plain / "zarr.json", "--overwrite"
     )
     assert onto.code == 2
+
+
+def test_what_was_tested_is_printed_where_it_is_not_the_value(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, vectors in (("a", 9), ("b", 25), ("c", 9)):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(8, 2, vectors)).astype("f4"))
+    (row,) = run("hellinger", tmp_path / "a.npy", tmp_path / "b.npy").rows()
+    assert float(row["tested"]) > float(row["value"]) > 0  # of fewer vectors, so of more noise
+    (row,) = run("hellinger", tmp_path / "a.npy", tmp_path / "c.npy").rows()
+    assert "tested" not in row

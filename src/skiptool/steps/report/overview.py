@@ -122,9 +122,9 @@ def _facts(inputs: Inputs) -> dict[str, str]:
         "Folds": _counted({fold for fold in both["fold"] if fold not in (None, ENSEMBLE_FOLD)}),
         "Repeats": _repeats(both["repeat"]),
         "Shifts": _counted({each for each in shifts if each[0] not in (None, ShiftKind.ORIGINAL)}),
-        "Skip substitution": _unsubstituted(inputs),
         "Samples predicted": _counted(set(samples)),
         "Subjects": _counted(set(subjects)),
+        "Skip substitution": _unsubstituted(inputs),
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -134,10 +134,7 @@ def _unsubstituted(inputs: Inputs) -> str:
     used = _distinct(inputs.predictions, ("clean_skips",))["clean_skips"]
     if not used or set(used) - {None}:
         return ""
-    return (
-        "not measured (predict --clean-skips; it takes images of the same samples under another "
-        "shift or of another scanner)"
-    )
+    return "not measured"
 
 
 def _repeats(found: Iterable[int | None]) -> str:
