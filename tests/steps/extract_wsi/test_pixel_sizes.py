@@ -69,7 +69,7 @@ def test_a_wrong_size_does_not_decide_the_resolution_of_patches() -> None:
     assert second.scale == pytest.approx((2 / 3, 2 / 3))  # of its pixels, which are 0.75 um wide
     assert second.patch_mpp == pytest.approx((0.5, 0.5))
     assert second.relative_mpp == pytest.approx(1.0)
-    assert "mpp 0.75 is recorded, and patches are read at 0.5 um by it" in line
+    assert "mpp 0.75 is recorded and used for --mpp 0.5. If A is" in line
 
 
 def test_pixels_that_are_not_square_keep_their_form() -> None:

@@ -123,7 +123,7 @@ def _contradiction(
 ) -> str:
     measured, said, size = (float(np.median(column)) for column in zip(*ratios, strict=True))
     scans = f"{len(ratios)} scans" if len(ratios) > 1 else "1 scan"
-    read = f", and patches are read at {settings.mpp:g} um by it" if settings.mpp else ""
+    read = f" and used for --mpp {settings.mpp:g}" if settings.mpp else ""
     return (
         f"{second}: its pixels are {measured:.3g} times as large as those of {first} by "
         f"registration, {said:.3g} times by their mpp ({scans}); registration is believed: mpp "
