@@ -149,7 +149,7 @@ def test_outcome_has_one_row_a_layer(experiment: SimpleNamespace) -> None:
     means = columns(experiment.shift, channel=None)
     assert list(table.columns) == [
         *("reference", "other"),
-        *(name for name in PRINTED if name != "channel"),
+        *(name for name in PRINTED if name not in ("channel", "tested")),
     ]
     assert f"{experiment.dark.name} against {experiment.plain.name}" in table.title
     for name in table.columns:
