@@ -148,7 +148,7 @@ def test_whole_experiment_in_one_pipe(tmp_path: Path) -> None:
     assert (tmp_path / "2").read_text() == "runs/resnet18-L0/fold0\nruns/resnet18-L1/fold0\n"
     assert (tmp_path / "3").read_text() == "p.parquet\n"
     assert "cell IoU" in (tmp_path / "report.html").read_text()
-    names = {"1", "2", "3", "s.zarr", "runs", "p.parquet", "report.html"}
+    names = {"1", "2", "3", "s.zarr", "runs", "p.parquet", "report.html", "report-numbers.parquet"}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
