@@ -154,9 +154,8 @@ def test_a_dry_run_shows_the_commands_and_writes_nothing(
     assert not out.exists()
     assert found.summary == {"reference domain": "a", "other domains": ["b"]}
     commands = [shlex.split(line.removeprefix("$ ")) for line in heard.said if line[0] == "$"]
-    assert [words[1] for words in commands] == [
-        *("train", "predict", "predict", "features", "hellinger", "report"),
-    ]
+    steps = ["train", "predict", "predict", "features", "hellinger", "report"]
+    assert [words[1] for words in commands] == steps
 
 
 def test_networks_of_others_are_used_with_their_normalisation(

@@ -127,7 +127,14 @@ def test_classes_may_be_called_as_columns_are(tmp_path: Path) -> None:
     writer.finish()
     (table,) = tell_contents(tmp_path / "d.zarr", Heard())
     assert list(table.columns) == [
-        *("domain", "samples", "train subjects", "test subjects"),
-        *("label 0, domain", "label 1, samples", "ignored"),
-        *("label 255, ignored", "images of one value", "masks of one value"),
+        "domain",
+        "samples",
+        "train subjects",
+        "test subjects",
+        "label 0, domain",
+        "label 1, samples",
+        "ignored",
+        "label 255, ignored",
+        "images of one value",
+        "masks of one value",
     ]
