@@ -10,6 +10,8 @@ from skiptool.records import SILENT, Task
 class Heard:
     """Progress that keeps the warnings, what else was said, and the names of tasks."""
 
+    quiet = False
+
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.said: list[str] = []

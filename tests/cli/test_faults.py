@@ -126,7 +126,8 @@ def check_train(
     *more: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("train", experiment.data, *TRAIN, *more)
+    # Without --quiet, a slow machine prints progress before the error.
+    words = ("train", experiment.data, *TRAIN, *more, "--quiet")
     found = run(*words)
     assert found.code == code, found
     for fragment in fragments:

@@ -888,8 +888,14 @@ SHOWN: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
 
 CASES = {**PICKLES, **TEXTS, **SIZES, **NAMES, **SHOWN}
 
+LONG = ["weights that unpack", *[name for name in NAMES if name.endswith(", predict")][1:]]
+"""Cases that take seconds each."""
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in CASES],
+)
 def test_a_hostile_input_has_no_effect(
     name: str, held: Driven, ready: SimpleNamespace, tmp_path: Path, counts: Counter[str]
 ) -> None:

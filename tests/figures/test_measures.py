@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from skiptool.cautions import Caution
 from skiptool.figures.measures import (
     binning,
     bins_of,
@@ -100,17 +101,17 @@ def test_warnings_that_differ_in_numbers_are_one() -> None:
     few = "of {} channels vary in too few images to estimate their distance (more are needed)"
     found = warned(
         [
-            "the test draws equally many images of each unit, as the sets differ in size",
-            f"enc1: 3 {few.format(64)}",
-            f"enc2, enc3: 16 {few.format(128)}",
-            f"enc1: 5 {few.format(64)}",
+            Caution("the test draws equally many images of each unit, as the sets differ in size"),
+            Caution(f"3 {few.format(64)}", ("enc1",)),
+            Caution(f"16 {few.format(128)}", ("enc2", "enc3")),
+            Caution(f"5 {few.format(64)}", ("enc1",)),
         ]
     )
     assert found == (
         " Caution: the test draws equally many images of each unit, as the sets differ in size. "
         f"enc1, enc2, enc3: 3 to 16 {few.format('64 to 128')}."
     )
-    assert warned(["img-7.1 of 2 subjects", "3 subjects"]) == (
+    assert warned([Caution("img-7.1 of 2 subjects"), Caution("3 subjects")]) == (
         " Caution: img-7.1 of 2 subjects. 3 subjects."
     )
     assert warned([]) == ""

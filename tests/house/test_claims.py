@@ -179,6 +179,7 @@ def verdicts(claims: ModuleType, *tables: Path, tested: bool = True) -> dict[str
 ONLY_34 = "less affected by the strongest darkening"
 
 
+@pytest.mark.long
 def test_what_is_as_the_paper_says_agrees(claims: ModuleType, tmp_path: Path) -> None:
     tables = predictions(tmp_path / "p.parquet"), distances(tmp_path / "s.parquet")
     found = verdicts(claims, *tables)
@@ -187,6 +188,7 @@ def test_what_is_as_the_paper_says_agrees(claims: ModuleType, tmp_path: Path) ->
     assert set(found.values()) == {("agrees", "agrees"), ("agrees",)}
 
 
+@pytest.mark.long
 def test_what_is_not_disagrees(claims: ModuleType, tmp_path: Path) -> None:
     tables = (
         predictions(tmp_path / "p.parquet", false),
@@ -261,6 +263,7 @@ def test_what_was_not_measured_is_not_judged(claims: ModuleType, tmp_path: Path)
     assert len(there) == 7 + 4  # of distances and of substitution
 
 
+@pytest.mark.long
 def test_an_iou_is_that_of_the_pixels(claims: ModuleType, tmp_path: Path) -> None:
     """Against a loop over the rows; without each image against those of the others."""
     inputs = claims.read_inputs([predictions(tmp_path / "p.parquet", noise=0.05)])
@@ -462,6 +465,7 @@ def cells(text: str, *first: str) -> list[str]:
     return found[len(first) :]
 
 
+@pytest.mark.long
 def test_substitution_is_laid_out_by_shift_and_part(claims: ModuleType, tmp_path: Path) -> None:
     """Both directions; every shift that is asked for has its row."""
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from skiptool.names import Split
 from skiptool.records import Sample
 from skiptool.steps import study
 from skiptool.steps.study import MEASURED, Options, run_study
+from small_artifacts import write_small_model
 from small_stores import sample, write_dataset
 
 TRAIN = {
@@ -61,7 +62,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Run the commands in this process; return them."""
     found: list[list[str]] = []
 
-    def call(words: Sequence[str]) -> tuple[int, str]:
+    def call(words: Sequence[str], tell: object = None) -> tuple[int, str]:
         found.append(list(words))
         with redirect_stdout(io.StringIO()) as printed:
             code = main(list(words))
@@ -163,7 +164,7 @@ def test_networks_of_others_are_used_with_their_normalisation(
 ) -> None:
     called: list[list[str]] = []
 
-    def call(words: Sequence[str]) -> tuple[int, str]:
+    def call(words: Sequence[str], tell: object = None) -> tuple[int, str]:
         called.append(list(words))
         return (0, "") if words[0] == "predict" else (1, "")
 
@@ -262,12 +263,63 @@ def test_as_processes_from_the_command_line(
     assert "$ skiptool train" in err
 
 
+def test_a_step_of_each_network_is_told_in_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line a comparison; warnings that differ only in the network once, other lines always."""
+    rows = [("input", 0.25, 0.2, 0.3), ("enc1", 0.5, None, None), ("dec5", None, None, None)]
+    names = ("layer", "corrected", "ci_low", "ci_high")
+
+    def call(words: Sequence[str], tell: Callable[[str], None]) -> tuple[int, str]:
+        network = words[1]
+        tell(f"skiptool: warning: {network}_B: few subjects")
+        tell(f"pairs: 3 of {4 if network == 'L0' else 5}")
+        columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+        columns |= {"other": [f"{network}_B"] * 3, "metric": ["hellinger"] * 3}
+        return 0, json.dumps({"outputs": [f"{network}.parquet"], "tables": [{"columns": columns}]})
+
+    monkeypatch.setattr(study, "_call", call)
+    heard = Heard()
+    steps = study._Steps(tmp_path, heard, dry=False)
+    for network in ("L0", "L1"):
+        assert steps.run("hellinger", network, network=network) == [f"{network}.parquet"]
+    summary = "Hellinger distance 0.250 [0.200, 0.300] at input, greatest 0.500 at enc1"
+    assert heard.said == [
+        *("$ skiptool hellinger L0", "skiptool: warning: L0_B: few subjects", "pairs: 3 of 4"),
+        *(f"L0_B: {summary}", "$ skiptool hellinger L1", "pairs: 3 of 5", f"L1_B: {summary}"),
+    ]
+
+
+def test_lines_of_stderr_are_handed_over() -> None:
+    lines: list[str] = []
+    code, printed = study._call(("hellinger", "gone.zarr"), lines.append)
+    assert (code, printed) == (1, "")
+    assert "gone.zarr" in lines[-1]
+
+
+def test_models_elsewhere(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step reads them from there; tables are named after run and fold."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
+    lines: list[str] = []
+    monkeypatch.setattr(study, "_call", lambda words, tell=None: (int(words[0] == "features"), ""))
+    progress: Any = SimpleNamespace(say=lines.append, warn=lines.append, quiet=False)
+    write_small_model(tmp_path / "web/runs/fold0")
+    with serving(tmp_path / "web") as web:
+        url = f"{web.host.replace('//', '//me:secret@')}/runs/fold0?sig=secret"
+        with pytest.raises(SkiptoolError, match="'skiptool features' ended with exit code 1"):
+            ask(data, tmp_path / "s", models=[url], progress=progress)
+        record = json.loads((tmp_path / "s/study.json").read_text())
+        assert record["models"] == [f"{web.host}/runs/fold0"]
+        assert f"skiptool features {web.host}/runs/fold0 --data" in lines[-1]
+        assert str(tmp_path / "s/features-runs-fold0") in lines[-1]
+
+
 def test_data_elsewhere(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps read them from there, with the password, which is nowhere to be read."""
     pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
     words: list[str] = []
     lines: list[str] = []
-    monkeypatch.setattr(study, "_call", lambda each: (1, words.extend(each) or ""))
+    monkeypatch.setattr(study, "_call", lambda each, tell=None: (1, words.extend(each) or ""))
     progress: Any = SimpleNamespace(say=lines.append, warn=lines.append, quiet=False)
     with serving(data.parent) as web:
         url = f"{web.host.replace('//', '//me:secret@')}/two.zarr?sig=secret"

@@ -29,7 +29,7 @@ from skiptool.stores.fetching import (
     with_copy,
 )
 from skiptool.stores.remote import RemoteFolder
-from skiptool.stores.runs import feature_folder, model_folders
+from skiptool.stores.runs import feature_folder, model_folders, model_places
 from skiptool.stores.soundness import check_sound
 from skiptool.stores.unchanged import check_unchanged
 from small_artifacts import write_small_model
@@ -127,6 +127,8 @@ def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:
         ]
         assert found[-1] == made / "m/fold0"
         assert len({open_model(folder).id for folder in found}) == 1
+        urls = model_places(["memory://all/runs", made])
+    assert urls == [*where, made / "m/fold0"]
     for url, words in (
         ("memory://all/d.zarr", "no model folder, and none is below it"),
         ("memory://all/deep", "no model folder, and none is below it"),

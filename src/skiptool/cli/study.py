@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,8 +31,12 @@ def study(
         ),
     ] = None,
     models: Annotated[
-        list[Path] | None,
-        typer.Option(help="Trained models, or folders of them, instead of training; repeatable."),
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Trained models, or folders of them (paths or URLs), instead of training; "
+            "repeatable.",
+        ),
     ] = None,
     encoder: Annotated[
         list[str] | None, typer.Option(help="Encoder, repeatable [default: resnet18].")
@@ -111,7 +114,7 @@ def study(
         inputs.place(out),
         train_domain=train_domain,
         test=None if test is None else inputs.place(test),
-        models=models or (),
+        models=[inputs.place(each) for each in models or ()],
         options=Options(
             train=train,
             predict={"precision": precision.value},

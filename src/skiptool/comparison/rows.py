@@ -136,7 +136,7 @@ def pair_warnings(sets: Sequence[Activations], design: Design) -> tuple[str, ...
         what = [f"{min(each)} of the vectors of each image" for each in unequal[:1]]
         what += ["equally many images of each unit"] if design.draw else []
         found.append(f"the test draws {' and '.join(what)}, as the sets differ in size")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def layer_warnings(measured: Measured, design: Design) -> list[str]:

@@ -82,7 +82,7 @@ class DecoderInputs:
             "eq. (10), corrected for the bias of finite samples, and over trainings; "
             f"{samples_of(facts)}{binning(facts)}, {trained(self.compared)}.{bands} The distance "
             "does not tell how much each weighs in their sum; skip substitution does."
-            f"{warned(self.compared.warnings)}"
+            f"{warned(self.compared.cautions)}"
         )
 
     def draw(self) -> Figure:

@@ -98,7 +98,7 @@ class LayerCurves:
             f"{trained(self.compared)}. Brackets: skip connections that an architecture has"
         )
         blind = _BLIND if self.of_input else ""
-        end = warned(self.compared.warnings)
+        end = warned(self.compared.cautions)
         return f"{caption}{self._bands()}{self._null()}.{blind}{end}"
 
     def _bands(self) -> str:

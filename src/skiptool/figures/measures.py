@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from skiptool.cautions import Caution, joined
 from skiptool.figures.trainings import counted_at_most
 from skiptool.names import ShiftKind
 from skiptool.readings.layers import LEVEL, Averaged, Compared, LayerDistance, NetworkDistances
@@ -104,44 +104,16 @@ def samples_of(facts: Mapping[str, Any]) -> str:
     return text
 
 
-def warned(warnings: Sequence[str]) -> str:
+def warned(cautions: Iterable[Caution]) -> str:
     """Return what a reader must know of the numbers, as the tail of a caption.
-
-    Warnings that differ in their layers and numbers only are one.
 
     Examples
     --------
-    >>> warned(["enc1: 3 of 64 channels vary", "enc2, dec0: 16 of 64 channels vary"])
-    ' Caution: enc1, enc2, dec0: 3 to 16 of 64 channels vary.'
+    >>> warned([Caution("3 of 64 channels vary", ("enc1",)), Caution("the sets differ in size")])
+    ' Caution: enc1: 3 of 64 channels vary. the sets differ in size.'
     """
-    alike: dict[str, list[tuple[list[str], str]]] = {}
-    for warning in dict.fromkeys(warnings):
-        head = _OF_LAYERS.match(warning)
-        layers = head[1].split(", ") if head else []
-        text = warning[head.end() :] if head else warning
-        alike.setdefault(_NUMBER.sub("#", text), []).append((layers, text))
-    found = [_merged(same) for same in alike.values()]
+    found = [str(caution) for caution in joined(cautions)]
     return f" Caution: {'. '.join(found)}." if found else ""
-
-
-_OF_LAYERS: Final = re.compile(r"((?:[\w.]+, )*[\w.]+): ")
-_NUMBER: Final = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*(?!\w)")
-
-
-def _merged(same: Sequence[tuple[list[str], str]]) -> str:
-    """Write warnings that differ in their layers and numbers as one."""
-    spans = (
-        _span(found) for found in zip(*(_NUMBER.findall(text) for _, text in same), strict=True)
-    )
-    text = _NUMBER.sub(lambda _: next(spans), same[0][1])
-    if not all(layers for layers, _ in same):
-        return text
-    return f"{', '.join(dict.fromkeys(name for layers, _ in same for name in layers))}: {text}"
-
-
-def _span(numbers: Sequence[str]) -> str:
-    ends = [choose(numbers, key=lambda text: float(text.replace(",", ""))) for choose in (min, max)]
-    return " to ".join(dict.fromkeys(ends))
 
 
 def sides(facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -107,7 +107,7 @@ class Overview:
             f"{trained(*self.rows)}{across}; "
             f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
             f"greatest value; intervals and what is possible without a shift are in the figures of "
-            f"each comparison.{warned([text for row in self.rows for text in row.warnings])}"
+            f"each comparison.{warned(each for row in self.rows for each in row.cautions)}"
         )
 
     def draw(self) -> Figure:

@@ -95,7 +95,7 @@ class Comparison:
         )
         note = interval_note(self.compared)
         end = f"; bars: {note}." if note else "."
-        return f"{caption}{end}{warned(self.compared.warnings)}"
+        return f"{caption}{end}{warned(self.compared.cautions)}"
 
     @property
     def networks(self) -> tuple[Network, ...]:

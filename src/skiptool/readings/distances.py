@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from skiptool.cautions import Caution
 from skiptool.names import Metric, in_data_flow
 from skiptool.readings.layers import (
     Compared,
@@ -111,7 +112,7 @@ def _compared(rows: Sequence[_Row]) -> Compared:
     for row in rows:
         key = (family(row["arch"], row["encoder"]), row["pruning"] or "")
         networks.setdefault(key, []).append(row)
-    return Compared(rows[0], tuple(map(_network, networks.values())), _warnings(rows))
+    return Compared(rows[0], tuple(map(_network, networks.values())), _cautions(rows))
 
 
 def _network(rows: Sequence[_Row]) -> NetworkDistances:
@@ -169,8 +170,8 @@ def _without_shift(columns: Mapping[str, Float64], metric: str) -> Float64:
     return np.asarray(high - mean)
 
 
-def _warnings(rows: Sequence[_Row]) -> tuple[str, ...]:
-    """Return the warnings of some rows, each with the layers that it is about."""
+def _cautions(rows: Sequence[_Row]) -> tuple[Caution, ...]:
+    """Return the warnings of some rows, with the layers where they are not about all."""
     layers: dict[str, list[str]] = {}
     for row in rows:
         for warning in (row["warnings"] or "").split("; "):
@@ -178,7 +179,7 @@ def _warnings(rows: Sequence[_Row]) -> tuple[str, ...]:
                 layers[warning].append(row["layer"])
     every = len({row["layer"] for row in rows})
     return tuple(
-        warning if len(names) == every else f"{', '.join(names)}: {warning}"
+        Caution(warning, () if len(names) == every else tuple(names))
         for warning, names in layers.items()
     )
 

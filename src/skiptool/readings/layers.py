@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from skiptool.cautions import Caution
 from skiptool.metrics.scores import mean_and_spread
 from skiptool.names import SKIP_LEVELS, in_data_flow
 from skiptool.records import family
@@ -161,7 +162,7 @@ class Compared:
     facts : mapping of str to value
         The first of its rows, whose dataset, domains, shifts, metric and bins all have.
     networks : tuple of NetworkDistances
-    warnings : tuple of str
+    cautions : tuple of Caution
         What a reader must know of these numbers.
     layers : tuple of str
         All layers, the twelve in the order of data flow, then others by first appearance.
@@ -169,7 +170,7 @@ class Compared:
 
     facts: Mapping[str, Any]
     networks: tuple[NetworkDistances, ...]
-    warnings: tuple[str, ...] = ()
+    cautions: tuple[Caution, ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:

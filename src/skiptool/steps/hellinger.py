@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from skiptool.cautions import Caution, joined
 from skiptool.comparison.binned import Design
 from skiptool.comparison.counted import check_bins, counted_settings
 from skiptool.comparison.pairs import Pair, left_out, measure_pairs
@@ -446,23 +447,25 @@ def _check_models(first: FeatureStore, other: FeatureStore) -> None:
 
 
 def _warn(found: Sequence[_Result], progress: Progress) -> None:
-    """Say what stands in the table's column ``warnings``; alike for several layers, once."""
+    """Say what is in the table's column ``warnings``, once for all comparisons and layers."""
     _tell_left_out(found, progress)
+    cautions: list[Caution] = []
     for reference, other, design, measured in found:
-        names = f"{other.name} against {reference.name}"
-        for warning in design.warnings:
-            progress.warn(f"{names}: {warning}")
-        by_text: dict[str, list[str]] = {}
+        names = (f"{other.name} against {reference.name}",)
+        cautions += [Caution(warning, (), names) for warning in design.warnings]
         for each in measured:
-            for warning in layer_warnings(each, design):
-                layers = by_text.setdefault(warning, [])
-                if each.layer not in layers:
-                    layers.append(each.layer)
-        for warning, layers in by_text.items():
-            remedy = (
-                "; compare with --range p0.1 or --bins quantile" if "outlying" in warning else ""
-            )
-            progress.warn(f"{names}: {', '.join(layers)}: {warning}{remedy}")
+            cautions += [
+                Caution(warning, (each.layer,), names) for warning in layer_warnings(each, design)
+            ]
+    for caution in joined(cautions):
+        stretched = "outlying" in caution.text
+        remedy = "; compare with --range p0.1 or --bins quantile" if stretched else ""
+        progress.warn(f"{_with_more(caution.comparisons)}: {caution}{remedy}")
+
+
+def _with_more(names: Sequence[str]) -> str:
+    """Name the first, and count the others."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _tell_left_out(found: Sequence[_Result], progress: Progress) -> None:
@@ -473,10 +476,10 @@ def _tell_left_out(found: Sequence[_Result], progress: Progress) -> None:
         if layers:
             pairs.setdefault(layers, []).append(f"{other.name} against {reference.name}")
     for layers, names in pairs.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        it = "it" if len(layers) == 1 else "them"
         progress.warn(
-            f"{names[0]}{more}: {', '.join(layers)}: left out, as only one of the two stores has "
-            f"{'it' if len(layers) == 1 else 'them'}"
+            f"{_with_more(names)}: {', '.join(layers)}: left out, as only one of the two stores "
+            f"has {it}"
         )
 
 

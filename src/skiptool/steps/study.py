@@ -17,18 +17,20 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
-from skiptool.stores.addresses import local, located, public
+from skiptool.stores.addresses import last_part, local, located, parent_of, public
 from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
 from skiptool.stores.features import open_features
-from skiptool.stores.runs import model_folders
+from skiptool.stores.runs import model_places
 from skiptool.stores.staging import whole_file
 from skiptool.substitution import PIXEL_SIZES, SAME_SCALE
 
@@ -143,8 +145,8 @@ def run_study(
         Domain to train on; needed if several have training samples.
     test : Path or str, optional
         Dataset store to test on, if it is another one.
-    models : sequence of Path
-        Trained models, or folders of them, to use instead of training.
+    models : sequence of Path or str
+        Trained models, or folders of them, to use instead of training; local paths or URLs.
     options : Options, optional
     title : str, optional
         Title of the report.
@@ -180,7 +182,7 @@ def run_study(
     study = _planned(located(data), place, train_domain, tested, options, progress)
     steps = _Steps(study.out, progress, dry=dry_run)
     if not dry_run:
-        _begin(study, [str(each) for each in models])
+        _begin(study, [public(str(each)) for each in models])
         steps.begin()
     trained = [str(each) for each in models] or _train(study, steps)
     tables = [*_predict(study, steps, trained), *_measure(study, steps, trained)]
@@ -366,6 +368,7 @@ class _Steps:
         self.dry = dry
         self.count = 0
         self.incomplete: list[str] = []
+        self._told: set[str] = set()
         self._log = out / "commands.sh"
         self._progress = progress
 
@@ -373,11 +376,13 @@ class _Steps:
         """Begin the list of commands anew."""
         self._log.write_text("# The commands of the last run of this study, in order.\n")
 
-    def run(self, *words: str, to: Path | None = None) -> list[str]:
+    def run(self, *words: str, to: Path | None = None, network: str = "") -> list[str]:
         """Run ``skiptool`` with words and return the paths that it printed.
 
         ``to`` is an output without ``--resume``: if it is there, nothing is run. Of a command that
-        is only shown, what follows ``-o`` is returned.
+        is only shown, what follows ``-o`` is returned. A command that runs for each ``network``
+        prints a line for each comparison instead of its tables, and warnings that differ only in
+        the network are shown once.
         """
         line = shlex.join(("skiptool", *map(public, words)))
         if self.dry:
@@ -390,8 +395,15 @@ class _Steps:
             return [str(to)]
         self._progress.say(f"$ {line}")
         self.count += 1
-        quiet = ("--quiet",) if self._progress.quiet else ()
-        code, printed = _call((*words, *quiet))
+        if network and not self._progress.quiet:
+            code, printed = _call((*words, "--json"), partial(self._tell_once, network))
+            found = json.loads(printed) if printed else {"outputs": [], "tables": []}
+            paths: list[str] = found["outputs"]
+            for each in _in_short(found["tables"]):
+                self._progress.say(each)
+        else:
+            code, printed = _call((*words, "--quiet") if self._progress.quiet else words)
+            paths = [each for each in printed.splitlines() if each]
         if code == 3:
             self.incomplete.append(f"skiptool {words[0]}: some inputs failed, see above")
         elif code:
@@ -399,19 +411,68 @@ class _Steps:
                 f"'skiptool {words[0]}' ended with exit code {code}; once the cause is gone, run "
                 "the study again and it goes on from there"
             )
-        return [each for each in printed.splitlines() if each]
+        return paths
+
+    def _tell_once(self, network: str, line: str) -> None:
+        """Show a line of a command's stderr, unless it was shown for another network."""
+        of_any = line.replace(network, "NETWORK")
+        if of_any not in self._told:
+            self._progress.say(line)
+        if ": warning: " in line:
+            self._told.add(of_any)
 
 
-def _call(words: Sequence[str]) -> tuple[int, str]:
-    """Run one command in a process of its own; return its exit code and what it printed."""
+def _in_short(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of each comparison of a shift table how far it is at the input and where it is most."""
+    for table in tables:
+        rows = [
+            dict(zip(table["columns"], row, strict=True))
+            for row in zip(*table["columns"].values(), strict=True)
+        ]
+        by_other: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            if row["metric"] == MEASURES[0] and row["corrected"] is not None:
+                by_other.setdefault(row["other"], []).append(row)
+        for other, layers in by_other.items():
+            most = max(layers, key=lambda row: row["corrected"])
+            yield (
+                f"{other}: Hellinger distance {_estimate(layers[0])} at {layers[0]['layer']}, "
+                f"greatest {_estimate(most)} at {most['layer']}"
+            )
+
+
+def _estimate(row: Mapping[str, Any]) -> str:
+    if row["ci_low"] is None:
+        return f"{row['corrected']:.3f}"
+    return f"{row['corrected']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+
+
+def _call(words: Sequence[str], tell: Callable[[str], None] | None = None) -> tuple[int, str]:
+    """Run one command in a process of its own; return its exit code and what it printed.
+
+    Its stderr is that of this process, or is handed to ``tell`` line by line.
+    """
     command = [sys.executable, "-m", "skiptool", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    stderr = None if tell is None else subprocess.PIPE
+    with (
+        ThreadPoolExecutor(1) as reader,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
         try:
-            printed, _ = process.communicate()
+            printed = reader.submit(_read, process.stdout)
+            if tell is not None:
+                for line in process.stderr or ():
+                    tell(line.rstrip("\n"))
+            text = printed.result()
+            process.wait()
         except BaseException:
             _end(process)
             raise
-    return process.returncode, printed
+    return process.returncode, text
+
+
+def _read(stream: IO[str] | None) -> str:
+    return stream.read() if stream else ""
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -481,12 +542,12 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
     those of many networks can be a terabyte.
     """
     tables = []
-    if steps.dry and not all(Path(each).exists() for each in models):
-        found = [study.out / "runs" / "NETWORK"]  # not trained yet
-    else:
-        found = model_folders([Path(each) for each in models])
-    for model in found:
-        name = f"{model.parent.name}-{model.name}"
+    places: list[Path | str] = [located(each) for each in models]
+    if steps.dry and any(isinstance(each, Path) and not each.exists() for each in places):
+        places = [study.out / "runs" / "NETWORK"]  # not trained yet
+    for model in model_places(places):
+        run = model.parent if isinstance(model, Path) else parent_of(model)
+        name = f"{last_part(run)}-{last_part(model)}"
         table = study.out / f"shift-{name}.parquet"
         folder = study.out / f"features-{name}"
         if table.exists() and not (study.options.keep_features and not folder.exists()):
@@ -506,13 +567,14 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
             *("--permutations", str(study.options.permutations)),
             *("--seed", str(study.options.seed), "-o", str(table)),
             to=table,
+            network=name,
         )
         if not (study.options.keep_features or steps.dry):
             shutil.rmtree(folder)
     return tables
 
 
-def _features(study: _Study, steps: _Steps, model: Path, folder: Path) -> list[str]:
+def _features(study: _Study, steps: _Steps, model: Path | str, folder: Path) -> list[str]:
     common = (
         *(str(model), "--data", str(study.test), "--split", study.options.split),
         *_words({**study.options.foreign, **study.options.compute}),

@@ -39,6 +39,7 @@ __all__ = [
     "fetch_models",
     "is_folder_at",
     "is_store_at",
+    "models_at",
     "root_of",
     "with_copy",
 ]
@@ -107,6 +108,27 @@ def fetch_models(url: str) -> list[Path]:
         If the host cannot be reached or refuses, or the copy does not fit on the disk.
     """
     folder = RemoteFolder(url)
+    names = _model_names(folder)
+    copy = Copy(url)
+    for name in names:
+        files = [f"{name}/{each}".lstrip("/") for each in (CONFIG, WEIGHTS)]
+        _fetch(folder, files, copy.path, SILENT)
+    return [copy.path / name for name in names]
+
+
+def models_at(url: str) -> list[str]:
+    """Return the URL of the model at a URL, or those of the models in the folders below it.
+
+    Raises
+    ------
+    FormatError, SourceError
+        See `fetch_models`.
+    """
+    return [below(url, name) if name else url for name in _model_names(RemoteFolder(url))]
+
+
+def _model_names(folder: RemoteFolder) -> list[str]:
+    """Return the names of the folders that hold models, the empty name for the folder itself."""
     root = root_of(folder)
     if root is None and not folder.lists:
         raise FormatError(
@@ -118,11 +140,7 @@ def fetch_models(url: str) -> list[Path]:
         raise FormatError(
             f"{folder.where}: no model folder, and none is below it; check the address"
         )
-    copy = Copy(url)
-    for name in names:
-        files = [f"{name}/{each}".lstrip("/") for each in (CONFIG, WEIGHTS)]
-        _fetch(folder, files, copy.path, SILENT)
-    return [copy.path / name for name in names]
+    return names
 
 
 def _models_below(folder: RemoteFolder, here: str) -> Iterator[str]:

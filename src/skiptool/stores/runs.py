@@ -12,10 +12,10 @@ from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import below, last_part, located
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS
-from skiptool.stores.fetching import ZARR, entries_at, fetch_models, is_folder_at
+from skiptool.stores.fetching import ZARR, entries_at, fetch_models, is_folder_at, models_at
 from skiptool.stores.remote import fetched
 
-__all__ = ["by_numbers", "feature_folder", "is_folder", "is_store", "model_folders"]
+__all__ = ["by_numbers", "feature_folder", "is_folder", "is_store", "model_folders", "model_places"]
 
 
 def model_folders(places: Sequence[Path | str]) -> list[Path]:
@@ -43,9 +43,38 @@ def model_folders(places: Sequence[Path | str]) -> list[Path]:
     """
     found: list[Path] = []
     for place in map(located, places):
-        models = _below(place) if isinstance(place, Path) else fetch_models(place)
-        found += sorted(models, key=by_numbers) or [Path(place)]
+        if isinstance(place, Path):
+            found += _models_below(place)
+        else:
+            found += sorted(fetch_models(place), key=by_numbers)
     return found
+
+
+def model_places(places: Sequence[Path | str]) -> list[Path | str]:
+    """Replace each folder that holds model folders by these, as `model_folders`; fetch nothing.
+
+    Returns
+    -------
+    list of Path or str
+        Paths of the local ones, URLs of the others.
+
+    Raises
+    ------
+    FormatError, SourceError, ArgumentError
+        See `model_folders`.
+    """
+    found: list[Path | str] = []
+    for place in map(located, places):
+        if isinstance(place, Path):
+            found += _models_below(place)
+        else:
+            found += sorted(models_at(place), key=by_numbers)
+    return found
+
+
+def _models_below(path: Path) -> list[Path]:
+    """Return what ``model_folders`` does, of one local folder."""
+    return sorted(_below(path), key=by_numbers) or [path]
 
 
 def _below(path: Path) -> Iterator[Path]:

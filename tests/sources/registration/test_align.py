@@ -27,6 +27,7 @@ def grid(side: int, steps: int = 9) -> np.ndarray:
     return np.column_stack([x.ravel(), y.ravel()])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("degrees", "scale", "mirrored"), [(2, 1.1, False), (95, 0.9, False), (3, 1.0, True)]
 )

@@ -27,6 +27,8 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from slide_cases import centres, covered, write_geojson, write_manifest
 
+pytestmark = pytest.mark.long
+
 SIZE = (900, 760)
 TUMOR = [(150.0, 110.0), (520.0, 130.0), (490.0, 600.0), (165.0, 520.0)]
 TORN = (560, 320, 820, 580)
@@ -95,7 +97,6 @@ def torn_share(x: float, y: float, reach: float) -> float:
     return across * down / (2 * reach) ** 2
 
 
-@pytest.mark.long
 def test_a_patch_is_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
     ids = [list(domain.columns["id"]) for domain in done.store.domains.values()]
     assert list(done.store.domains) == ["A", "B", "C"]
@@ -109,7 +110,6 @@ def test_a_patch_is_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
     assert len(ids[0]) > 20
 
 
-@pytest.mark.long
 def test_what_is_torn_is_left_out_with_its_reason(done: SimpleNamespace) -> None:
     seen = set()
     for row in done.rows:
@@ -174,7 +174,6 @@ def test_the_same_field_is_seen_in_all_domains(done: SimpleNamespace) -> None:
     assert (columns["C"]["residual"] <= 1).all()
 
 
-@pytest.mark.long
 def test_a_scale_that_the_manifest_gives_wrongly_is_told(scans: Path, tmp_path: Path) -> None:
     """B has 1.1 times the pixels of A, so they are 0.909 times as large, whatever is written."""
     rows = [

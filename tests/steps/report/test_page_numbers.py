@@ -21,6 +21,8 @@ from skiptool.steps.report.inputs import read_inputs
 from skiptool.steps.report.step import write_report
 from skiptool.stores.tables import open_table
 
+pytestmark = pytest.mark.long
+
 NOT_NUMBERS = {"fold", "factor", "bins", "epoch"}
 """Columns that say of what a number is, not what it is."""
 
@@ -54,7 +56,6 @@ def page(
     return out
 
 
-@pytest.mark.long
 def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
     shown = Cells(page.read_text()).found
     table = pq.read_table(page.with_name(f"{page.stem}-numbers.parquet"))
@@ -68,7 +69,6 @@ def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
         assert not missing, (figure, missing[:5])
 
 
-@pytest.mark.long
 def test_every_caption_has_a_number_and_leads_to_a_command(page: Path) -> None:
     """Over how many images, subjects, trainings or points; by which file, and so which command."""
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(), flags=re.DOTALL)
@@ -99,7 +99,6 @@ _MEASURED = {
 }
 
 
-@pytest.mark.long
 def test_the_same_inputs_and_seed_give_the_same_numbers(tmp_path: Path) -> None:
     """Only rank correlations are resampled; they have intervals from nine shifts on."""
     scored, measured = tmp_path / "p.parquet", tmp_path / "s.parquet"

@@ -24,7 +24,7 @@ from skiptool.stores.layers import FeatureStore
 from skiptool.stores.runs import feature_folder, is_folder
 from skiptool.stores.validated import FOLD
 
-__all__ = ["MOST_ROWS", "Counting", "CountsAsked", "Part", "planned_counts"]
+__all__ = ["MOST_ROWS", "Counting", "CountsAsked", "Grid", "Part", "planned_counts"]
 
 MOST_ROWS: Final = 1000
 """Rows of a counts store up to which each is one image, if nothing else is asked for."""

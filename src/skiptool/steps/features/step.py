@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache, partial
@@ -26,7 +26,13 @@ from skiptool.records import (
 )
 from skiptool.shifts.photometric import apply_all
 from skiptool.shifts.sweeps import swept
-from skiptool.steps.features.counting import Counting, CountsAsked, Part, planned_counts
+from skiptool.steps.features.counting import (
+    Counting,
+    CountsAsked,
+    Grid,
+    Part,
+    planned_counts,
+)
 from skiptool.steps.features.jobs import (
     Job,
     TappedNetwork,
@@ -181,20 +187,10 @@ def extract_features(
     opened = [open_model(path).normalised(scaling) for path in model_folders(as_places(models))]
     source = None if ranges is None else as_places(ranges)[0]
     options = CountsAsked(bins, source, reference_domain, pool_images, grid)
-    by_store: list[tuple[DatasetStore, list[Job]]] = []
-    failures: tuple[str, ...] = ()
-    for store, found in chosen:
-        read, failures = _asked(store, found, opened, split)
-        tapped = [(tapped_network(m, layers, transmission=transmission), p) for m, p in read]
-        plans = _counted(counts, options, tapped, store, split, progress)
-        how = (store, out, split, dtype, grid, target)
-        planned = [
-            planned_job(network, domain, shift, how, own, counting)
-            for (network, parts), counting in zip(tapped, plans, strict=True)
-            for domain, own in parts
-            for shift in asked
-        ]
-        by_store.append((store, planned))
+    build = partial(tapped_network, layers=layers, transmission=transmission)
+    how = (out, split, dtype, grid, target)
+    counting = _checked(options, counts=counts)
+    by_store, failures = _planned(chosen, opened, asked, build, how, counting, progress)
     jobs = [job for _, planned in by_store for job in planned]
     check_jobs(jobs, out)
     _tell_rows(jobs, progress)
@@ -246,26 +242,55 @@ def _check_several(stores: Sequence[DatasetStore], split: str, *, counts: bool) 
         )
 
 
-def _counted(
-    counts: bool,
-    asked: CountsAsked,
-    tapped: Sequence[tuple[TappedNetwork, Sequence[Part]]],
-    store: DatasetStore,
-    split: str,
-    progress: Progress,
-) -> Sequence[Counting | None]:
-    """Say how the activations of each model are counted; None where they are kept."""
+def _checked(options: CountsAsked, *, counts: bool) -> CountsAsked | None:
+    """Return the options of counts; None where activations are kept, which takes none of them."""
     if counts:
-        read = [(model, parts, layers) for (model, _, layers), parts in tapped]
-        return planned_counts(asked, read, store, split, progress)
-    options = {
-        **{"--bins": asked.bins, "--ranges": asked.ranges},
-        **{"--reference-domain": asked.reference, "--pool-images": asked.pool_images},
+        return options
+    given = {
+        **{"--bins": options.bins, "--ranges": options.ranges},
+        **{"--reference-domain": options.reference, "--pool-images": options.pool_images},
     }
-    for option, value in options.items():
+    for option, value in given.items():
         if value is not None:
             raise ArgumentError(f"{option}: goes with --counts; add it, or drop {option}")
-    return [None] * len(tapped)
+    return None
+
+
+def _planned(
+    chosen: Sequence[tuple[DatasetStore, Sequence[Domain]]],
+    models: Sequence[StoredModel],
+    shifts: Sequence[Shift],
+    build: Callable[[StoredModel], TappedNetwork],
+    how: tuple[Path, str, str, Grid | None, str],
+    counts: CountsAsked | None,
+    progress: Progress,
+) -> tuple[list[tuple[DatasetStore, list[Job]]], tuple[str, ...]]:
+    """Return the stores to make from each dataset, and the models that are left out with why.
+
+    Each network is built once, however many datasets there are.
+    """
+    split = how[1]
+    networks: dict[Path, TappedNetwork] = {}
+    planned: list[tuple[DatasetStore, list[Job]]] = []
+    failures: tuple[str, ...] = ()
+    for store, domains in chosen:
+        read, failures = _parts_read(store, domains, models, split)
+        for model, _ in read:
+            if model.path not in networks:
+                networks[model.path] = build(model)
+        tapped = [(networks[model.path], parts) for model, parts in read]
+        countings: Sequence[Counting | None] = [None] * len(tapped)
+        if counts is not None:
+            known = [(model, parts, layers) for (model, _, layers), parts in tapped]
+            countings = planned_counts(counts, known, store, split, progress)
+        jobs = [
+            planned_job(network, domain, shift, (store, *how), samples, counting)
+            for (network, parts), counting in zip(tapped, countings, strict=True)
+            for domain, samples in parts
+            for shift in shifts
+        ]
+        planned.append((store, jobs))
+    return planned, failures
 
 
 def _tell_rows(jobs: Sequence[Job], progress: Progress) -> None:
@@ -280,7 +305,7 @@ def _tell_rows(jobs: Sequence[Job], progress: Progress) -> None:
         progress.say(line)
 
 
-def _asked(
+def _parts_read(
     store: DatasetStore, domains: Sequence[Domain], models: Sequence[StoredModel], split: str
 ) -> tuple[list[tuple[StoredModel, list[Part]]], tuple[str, ...]]:
     """Say what is read by each model: a split of all domains, or its validation fold."""

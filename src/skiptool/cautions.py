@@ -1,0 +1,67 @@
+"""What a reader must know of some numbers, and how many such remarks are joined to few."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Caution", "joined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """What a reader must know of some numbers.
+
+    Attributes
+    ----------
+    text : str
+    layers : tuple of str
+        Layers that it is about; empty where it is about all.
+    comparisons : tuple of str
+        Names of the comparisons that it is about; empty where that is plain.
+    """
+
+    text: str
+    layers: tuple[str, ...] = ()
+    comparisons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return layers and text."""
+        return f"{', '.join(self.layers)}: {self.text}" if self.layers else self.text
+
+
+_NUMBER: Final = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*(?!\w)")
+
+
+def joined(cautions: Iterable[Caution]) -> list[Caution]:
+    """Join cautions that differ only in layers, comparisons and numbers.
+
+    Examples
+    --------
+    >>> few = "{} of 64 channels vary"
+    >>> both = [Caution(few.format(3), ("enc1",)), Caution(few.format(16), ("enc2", "dec0"))]
+    >>> str(*joined(both))
+    'enc1, enc2, dec0: 3 to 16 of 64 channels vary'
+    """
+    alike: dict[str, list[Caution]] = {}
+    for caution in dict.fromkeys(cautions):
+        alike.setdefault(_NUMBER.sub("#", caution.text), []).append(caution)
+    return [_one(same) for same in alike.values()]
+
+
+def _one(same: Sequence[Caution]) -> Caution:
+    columns = zip(*(_NUMBER.findall(caution.text) for caution in same), strict=True)
+    spans = map(_span, columns)
+    text = _NUMBER.sub(lambda _: next(spans), same[0].text)
+    layers = dict.fromkeys(layer for caution in same for layer in caution.layers)
+    if not all(caution.layers for caution in same):
+        layers.clear()
+    comparisons = dict.fromkeys(name for caution in same for name in caution.comparisons)
+    return Caution(text, tuple(layers), tuple(comparisons))
+
+
+def _span(numbers: Sequence[str]) -> str:
+    ends = [choose(numbers, key=lambda text: float(text.replace(",", ""))) for choose in (min, max)]
+    return " to ".join(dict.fromkeys(ends))
