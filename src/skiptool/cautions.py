@@ -1,4 +1,4 @@
-"""What a reader must know of some numbers, and how many such remarks are joined to few."""
+"""Warnings that travel with numbers, and one line for those that repeat."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Caution", "joined"]
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """What a reader must know of some numbers.
+    """A warning about some numbers.
 
     Attributes
     ----------
     text : str
     layers : tuple of str
-        Layers that it is about; empty where it is about all.
+        The layers it concerns; empty if it concerns all of them.
     comparisons : tuple of str
-        Names of the comparisons that it is about; empty where that is plain.
+        Names of the comparisons it concerns; empty if the context says which.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Caution:
     comparisons: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return layers and text."""
+        """Return the layers and the text."""
         return f"{', '.join(self.layers)}: {self.text}" if self.layers else self.text
 
 
@@ -36,7 +36,7 @@ _NUMBER: Final = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*(?!\w)")
 
 
 def joined(cautions: Iterable[Caution]) -> list[Caution]:
-    """Join cautions that differ only in layers, comparisons and numbers.
+    """Merge cautions that differ only in layers, comparisons and numbers.
 
     Examples
     --------

@@ -108,10 +108,10 @@ def test_warnings_that_differ_in_numbers_are_one() -> None:
         ]
     )
     assert found == (
-        " Caution: the test draws equally many images of each unit, as the sets differ in size. "
+        " Caution: the test draws equally many images of each unit, as the sets differ in size; "
         f"enc1, enc2, enc3: 3 to 16 {few.format('64 to 128')}."
     )
     assert warned([Caution("img-7.1 of 2 subjects"), Caution("3 subjects")]) == (
-        " Caution: img-7.1 of 2 subjects. 3 subjects."
+        " Caution: img-7.1 of 2 subjects; 3 subjects."
     )
     assert warned([]) == ""

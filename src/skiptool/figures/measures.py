@@ -105,15 +105,15 @@ def samples_of(facts: Mapping[str, Any]) -> str:
 
 
 def warned(cautions: Iterable[Caution]) -> str:
-    """Return what a reader must know of the numbers, as the tail of a caption.
+    """Return cautions as the end of a caption.
 
     Examples
     --------
     >>> warned([Caution("3 of 64 channels vary", ("enc1",)), Caution("the sets differ in size")])
-    ' Caution: enc1: 3 of 64 channels vary. the sets differ in size.'
+    ' Caution: enc1: 3 of 64 channels vary; the sets differ in size.'
     """
     found = [str(caution) for caution in joined(cautions)]
-    return f" Caution: {'. '.join(found)}." if found else ""
+    return f" Caution: {'; '.join(found)}." if found else ""
 
 
 def sides(facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -171,7 +171,7 @@ def _without_shift(columns: Mapping[str, Float64], metric: str) -> Float64:
 
 
 def _cautions(rows: Sequence[_Row]) -> tuple[Caution, ...]:
-    """Return the warnings of some rows, with the layers where they are not about all."""
+    """Return the warnings of some rows, with their layers unless they concern all layers."""
     layers: dict[str, list[str]] = {}
     for row in rows:
         for warning in (row["warnings"] or "").split("; "):

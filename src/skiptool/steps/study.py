@@ -414,7 +414,7 @@ class _Steps:
         return paths
 
     def _tell_once(self, network: str, line: str) -> None:
-        """Show a line of a command's stderr, unless it was shown for another network."""
+        """Show a line of a command's stderr, unless it is a warning shown for another network."""
         of_any = line.replace(network, "NETWORK")
         if of_any not in self._told:
             self._progress.say(line)
@@ -423,7 +423,7 @@ class _Steps:
 
 
 def _in_short(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Say of each comparison of a shift table how far it is at the input and where it is most."""
+    """Return a line for each comparison of a shift table: distance of the input, and the maximum."""
     for table in tables:
         rows = [
             dict(zip(table["columns"], row, strict=True))

@@ -265,7 +265,7 @@ def _planned(
     counts: CountsAsked | None,
     progress: Progress,
 ) -> tuple[list[tuple[DatasetStore, list[Job]]], tuple[str, ...]]:
-    """Return the stores to make from each dataset, and the models that are left out with why.
+    """Return the stores to make from each dataset, and which models are left out and why.
 
     Each network is built once, however many datasets there are.
     """
