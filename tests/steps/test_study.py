@@ -272,7 +272,7 @@ def test_a_step_of_each_network_is_told_in_short(
 
     def call(words: Sequence[str], tell: Callable[[str], None]) -> tuple[int, str]:
         network = words[1]
-        tell(f"skiptool: warning: {network}_B: few subjects")
+        tell(f"skiptool: warning: {network}_B: {3 + int(network[1])} subjects")
         tell(f"pairs: 3 of {4 if network == 'L0' else 5}")
         columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
         columns |= {"other": [f"{network}_B"] * 3, "metric": ["hellinger"] * 3}
@@ -283,9 +283,9 @@ def test_a_step_of_each_network_is_told_in_short(
     steps = study._Steps(tmp_path, heard, dry=False)
     for network in ("L0", "L1"):
         assert steps.run("hellinger", network, network=network) == [f"{network}.parquet"]
-    summary = "Hellinger distance 0.250 [0.200, 0.300] at input, greatest 0.500 at enc1"
+    summary = "Hellinger distance 0.250 [0.200, 0.300] at input, 0.500 at enc1 (greatest)"
     assert heard.said == [
-        *("$ skiptool hellinger L0", "skiptool: warning: L0_B: few subjects", "pairs: 3 of 4"),
+        *("$ skiptool hellinger L0", "skiptool: warning: L0_B: 3 subjects", "pairs: 3 of 4"),
         *(f"L0_B: {summary}", "$ skiptool hellinger L1", "pairs: 3 of 5", f"L1_B: {summary}"),
     ]
 

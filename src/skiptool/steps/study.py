@@ -13,6 +13,7 @@ the paper (section IV.A).
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -382,7 +383,7 @@ class _Steps:
         ``to`` is an output without ``--resume``: if it is there, nothing is run. Of a command that
         is only shown, what follows ``-o`` is returned. A command that runs for each ``network``
         prints a line for each comparison instead of its tables, and warnings that differ only in
-        the network are shown once.
+        the network and in numbers are shown once.
         """
         line = shlex.join(("skiptool", *map(public, words)))
         if self.dry:
@@ -415,7 +416,7 @@ class _Steps:
 
     def _tell_once(self, network: str, line: str) -> None:
         """Show a line of a command's stderr, unless it is a warning shown for another network."""
-        of_any = line.replace(network, "NETWORK")
+        of_any = re.sub(r"\d+", "#", line.replace(network, "NETWORK"))
         if of_any not in self._told:
             self._progress.say(line)
         if ": warning: " in line:
@@ -435,10 +436,9 @@ def _in_short(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
                 by_other.setdefault(row["other"], []).append(row)
         for other, layers in by_other.items():
             most = max(layers, key=lambda row: row["corrected"])
-            yield (
-                f"{other}: Hellinger distance {_estimate(layers[0])} at {layers[0]['layer']}, "
-                f"greatest {_estimate(most)} at {most['layer']}"
-            )
+            told = [layers[0]] if most is layers[0] else [layers[0], most]
+            at_layers = ", ".join(f"{_estimate(row)} at {row['layer']}" for row in told)
+            yield f"{other}: Hellinger distance {at_layers} (greatest)"
 
 
 def _estimate(row: Mapping[str, Any]) -> str:
