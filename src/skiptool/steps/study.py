@@ -424,7 +424,7 @@ class _Steps:
 
 
 def _in_short(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Return a line for each comparison of a shift table: distance of the input, and the maximum."""
+    """Return a line for each comparison of a shift table, with its first and greatest distance."""
     for table in tables:
         rows = [
             dict(zip(table["columns"], row, strict=True))
