@@ -161,7 +161,8 @@ def test_the_folder_vanishes(lab: Lab, name: str, share: float, tried: Tried) ->
     process.send(signal.SIGCONT)
     found = process.end()
     assert found.code == 1, found
-    assert "No such file or directory" in found.line() or "does not exist" in found.line(), found
+    reasons = ("No such file or directory", "does not exist", "no longer exists")
+    assert any(reason in found.line() for reason in reasons), found
     assert not place.exists()
     tried("disk", vanished=1)
 
