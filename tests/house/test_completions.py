@@ -29,7 +29,15 @@ def test_completion_file_is_fresh(shell: str) -> None:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes_subcommands_and_options() -> None:
     tool = Path(sys.executable).with_name("skiptool")
-    for words, expected in (("skiptool hel", "hellinger"), ("skiptool synth --ca", "--canvas")):
+    for words, expected in (
+        ("skiptool hel", "hellinger"),
+        ("skiptool synth --ca", "--canvas"),
+        ("skiptool train --arch man", "manet"),
+        ("skiptool hellinger --metric kolm", "kolmogorov-smirnov"),
+        ("skiptool predict --shift bri", "brightness=0.5"),
+        ("skiptool predict --sweep p", "paper"),
+        ("skiptool features --layers dec4", "dec4"),
+    ):
         variables = {
             "_SKIPTOOL_COMPLETE": "complete_bash",
             "COMP_WORDS": words,

@@ -8,6 +8,7 @@ import typer
 
 from skiptool.cli import inputs, options
 from skiptool.cli.console import command
+from skiptool.names import LAYERS
 from skiptool.records import Outcome, Progress
 
 
@@ -21,7 +22,11 @@ def features(
     domain: options.Domains = None,
     layers: Annotated[
         list[str] | None,
-        typer.Option(metavar="enc1,...", help="Layers, or module names [default: all twelve]."),
+        typer.Option(
+            metavar="enc1,...",
+            help="Layers, or module names [default: all twelve].",
+            autocompletion=options.completed(*LAYERS),
+        ),
     ] = None,
     transmission: Annotated[
         bool,

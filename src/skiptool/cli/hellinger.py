@@ -8,6 +8,7 @@ import typer
 
 from skiptool.cli import inputs, options
 from skiptool.cli.console import command
+from skiptool.names import Metric
 from skiptool.records import Outcome, Progress
 
 
@@ -40,6 +41,7 @@ def hellinger(
             help="hellinger [default], bhattacharyya, jensen-shannon, total-variation, kl, "
             "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; of whole "
             "layers: covariance, classifier or paired-difference. May be repeated.",
+            autocompletion=options.completed(*Metric),
         ),
     ] = None,
     bins: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -10,10 +10,18 @@ from typing import Annotated, TypeVar
 import typer
 
 from skiptool.errors import ArgumentError
-from skiptool.names import SKIP_LEVELS, ExportFormat, Precision, split_names, unquoted_name
-from skiptool.records import Shift
+from skiptool.names import (
+    SKIP_LEVELS,
+    Arch,
+    ExportFormat,
+    Precision,
+    split_names,
+    unquoted_name,
+)
+from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
 __all__ = [
+    "ArchOption",
     "DataStores",
     "Device",
     "Domains",
@@ -32,6 +40,7 @@ __all__ = [
     "Workers",
     "boxes",
     "choices",
+    "completed",
     "export_folder",
     "export_form",
     "grid",
@@ -44,6 +53,25 @@ __all__ = [
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+
+def completed(*names: str) -> Callable[[str], list[str]]:
+    """Return the completion of an option that takes one of these names."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+ArchOption = Annotated[
+    str,
+    typer.Option(
+        "--arch",
+        metavar="NAME",
+        help="unet, unetplusplus, linknet or manet.",
+        autocompletion=completed(*Arch),
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on where an interrupted run of the same stopped.")
@@ -99,10 +127,16 @@ Shifts = Annotated[
         "--shift",
         metavar="KIND=FACTOR",
         help="Shift of the images, repeatable: brightness, contrast, saturation; or original.",
+        autocompletion=completed(*map(str, (ORIGINAL, *PAPER_SWEEP))),
     ),
 ]
 Sweep = Annotated[
-    str | None, typer.Option("--sweep", help="A set of shifts by name: paper (Fig. 7).")
+    str | None,
+    typer.Option(
+        "--sweep",
+        help="A set of shifts by name: paper (Fig. 7).",
+        autocompletion=completed("paper"),
+    ),
 ]
 SplitOption = Annotated[
     str,

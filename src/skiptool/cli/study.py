@@ -41,9 +41,7 @@ def study(
     encoder: Annotated[
         list[str] | None, typer.Option(help="Encoder, repeatable [default: resnet18].")
     ] = None,
-    arch: Annotated[
-        str, typer.Option(metavar="NAME", help="unet, unetplusplus, linknet or manet.")
-    ] = "unet",
+    arch: options.ArchOption = "unet",
     prune: Annotated[
         list[int] | None,
         typer.Option(

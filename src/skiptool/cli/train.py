@@ -26,9 +26,7 @@ def train(
     encoder: Annotated[
         list[str] | None, typer.Option(help="Encoder, repeatable [default: resnet18].")
     ] = None,
-    arch: Annotated[
-        str, typer.Option(metavar="NAME", help="unet, unetplusplus, linknet or manet.")
-    ] = "unet",
+    arch: options.ArchOption = "unet",
     prune: Annotated[
         list[int] | None,
         typer.Option(help="Remove the uppermost K skip connections, repeatable [default: 0]."),
