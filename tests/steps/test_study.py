@@ -273,7 +273,12 @@ def test_a_step_of_each_network_is_told_in_short(
     def call(words: Sequence[str], tell: Callable[[str], None]) -> tuple[int, str]:
         network = words[1]
         tell(f"skiptool: warning: {network}_B: {3 + int(network[1])} subjects")
-        tell(f"pairs: 3 of {4 if network == 'L0' else 5}")
+        for line in (
+            f"hellinger: 3 of 4, about 0:00:0{network[1]} left",
+            "metric: hellinger",
+            "│ L0 │",
+        ):
+            tell(line)
         columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
         columns |= {"other": [f"{network}_B"] * 3, "metric": ["hellinger"] * 3}
         return 0, json.dumps({"outputs": [f"{network}.parquet"], "tables": [{"columns": columns}]})
@@ -284,9 +289,10 @@ def test_a_step_of_each_network_is_told_in_short(
     for network in ("L0", "L1"):
         assert steps.run("hellinger", network, network=network) == [f"{network}.parquet"]
     summary = "Hellinger distance 0.250 [0.200, 0.300] at input, 0.500 at enc1 (greatest)"
+    left = "hellinger: 3 of 4, about 0:00:0"
     assert heard.said == [
-        *("$ skiptool hellinger L0", "skiptool: warning: L0_B: 3 subjects", "pairs: 3 of 4"),
-        *(f"L0_B: {summary}", "$ skiptool hellinger L1", "pairs: 3 of 5", f"L1_B: {summary}"),
+        *("$ skiptool hellinger L0", "skiptool: warning: L0_B: 3 subjects", f"{left}0 left"),
+        *(f"L0_B: {summary}", "$ skiptool hellinger L1", f"{left}1 left", f"L1_B: {summary}"),
     ]
 
 

@@ -76,7 +76,7 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
         if outcome.silent:
             return 0
         try:
-            terminal.show(outcome, as_json=flags["as_json"])
+            terminal.show(outcome)
             seconds = time.monotonic() - begun
             print_result(name, outcome, given.get("out"), flags["as_json"], seconds)
         except OSError as error:

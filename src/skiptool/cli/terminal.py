@@ -76,18 +76,8 @@ class Terminal:
         """Print one line, however long it is."""
         self.console.print(escape(one_line(line)), soft_wrap=True)
 
-    def show(self, outcome: Outcome, *, as_json: bool = False) -> None:
-        """Print what people read next to the result: side outputs, failures, summary, tables.
-
-        Of a result that is printed as JSON, which holds all of this, only the failures.
-        """
-        if not as_json:
-            self._show_result(outcome)
-        for line in outcome.failures:
-            # Errors of single inputs: --quiet does not hide them.
-            complain("", f"failed: {line}")
-
-    def _show_result(self, outcome: Outcome) -> None:
+    def show(self, outcome: Outcome) -> None:
+        """Print what people read beside the result: side outputs, failures, the summary."""
         for path in outcome.side_outputs:
             self.say(f"wrote {path}")
         if not outcome.text:
@@ -96,6 +86,9 @@ class Terminal:
         if outcome.outputs:
             for table in outcome.tables:
                 show(table, self.console)
+        for line in outcome.failures:
+            # Errors of single inputs: --quiet does not hide them.
+            complain("", f"failed: {line}")
 
 
 class _Bar:

@@ -51,6 +51,9 @@ FEWEST: Final = 5
 
 MEASURES: Final = ("hellinger", "covariance", "classifier")
 
+_PROGRESS: Final = re.compile(r".+: [\d,]+ of [\d,]+\b")
+"""Line of progress where stderr is no terminal."""
+
 _PATIENCE: Final = 20.0
 """Seconds that an interrupted step has to clean up."""
 
@@ -415,11 +418,13 @@ class _Steps:
         return paths
 
     def _tell_once(self, network: str, line: str) -> None:
-        """Show a line of a command's stderr, unless it is a warning shown for another network."""
-        of_any = re.sub(r"\d+", "#", line.replace(network, "NETWORK"))
-        if of_any not in self._told:
+        """Show a line of a command's stderr if it is of progress, an error or a new warning."""
+        if _PROGRESS.match(line):
             self._progress.say(line)
-        if ": warning: " in line:
+        elif line.startswith("skiptool"):
+            of_any = re.sub(r"\d+", "#", line.replace(network, "NETWORK"))
+            if of_any not in self._told:
+                self._progress.say(line)
             self._told.add(of_any)
 
 
