@@ -98,6 +98,7 @@ def _turn(seconds: float) -> None:
         pass
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="not Linux")
 def test_a_busy_process_takes_a_core_away() -> None:
     """Measured on one core, which a process beside is bound to keep busy."""

@@ -155,6 +155,7 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 MANY = "skiptool hellinger {plain} {dark} --per-channel --quiet"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("line", "codes"),
     [

@@ -146,6 +146,7 @@ def test_every_option_shapes_the_store(run: Run, pictures: Path, tmp_path: Path)
     assert set(columns["digest"]) == set(domain.columns["digest"])
 
 
+@pytest.mark.long
 def test_pairs_are_taken_back_by_their_folder(run: Run, pictures: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs"
     words = ("--classes", "glass,cell", "--folds", "3", "--no-pictures")

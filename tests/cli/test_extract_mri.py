@@ -105,6 +105,7 @@ def test_one_bad_volume_does_not_end_the_night(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr"]
 
 
+@pytest.mark.long
 def test_stdout_is_the_store_and_stderr_the_counts(run: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     found = run("extract", "mri", folder / "volumes.csv", "-o", out, "--folds", "2")

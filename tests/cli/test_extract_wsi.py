@@ -306,6 +306,7 @@ def test_outputs_and_pictures(run: Run, folder: Path, tmp_path: Path) -> None:
     assert 0 < columns["ignored"][0] < 1
 
 
+@pytest.mark.long
 def test_manifest_on_stdin(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -244,6 +244,7 @@ def test_a_store_without_training_samples(run: Run, tmp_path: Path) -> None:
     assert "d.zarr: holds no training samples in any domain (a), expected some" in found.line()
 
 
+@pytest.mark.long
 def test_a_class_that_no_mask_holds(run: Run, tmp_path: Path) -> None:
     """The masks of fold 0 lack class 2 of 0 to 2, those of fold 1 class 1."""
     samples = [

@@ -54,6 +54,7 @@ def test_folder_of_stores(
         assert open_features(Path(name)).layers == ("enc1", "head")
 
 
+@pytest.mark.long
 def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     words = ("features", experiment.baseline, "--data", experiment.data, "--dry-run")
     found = run(*words, "-o", tmp_path / "f", "--sweep", "paper")
@@ -85,6 +86,7 @@ def test_validation_folds(run: Run, experiment: SimpleNamespace, tmp_path: Path)
     assert "trained on another split" in alone.line()
 
 
+@pytest.mark.long
 def test_command_of_a_store_makes_it_again(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -145,6 +147,7 @@ def test_the_command_in_a_counts_store_makes_it_again(
     assert contents(tmp_path / "c.zarr") == first
 
 
+@pytest.mark.long
 def test_the_store_whose_ranges_are_taken_is_not_written_over(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,6 +212,7 @@ def test_warnings_are_printed_and_in_json(run: Run, tmp_path: Path) -> None:
     assert told[0] == few
 
 
+@pytest.mark.long
 def test_the_command_takes_a_folder(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     found = run("hellinger", experiment.features, "-o", out, "--permutations", "0")

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 Run = Callable[..., Any]
 
 
@@ -29,6 +31,7 @@ def test_paths_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
     assert len(found.lines) == 1
 
 
+@pytest.mark.long
 def test_check_finds_a_flipped_bit(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     whole = run("info", "--check", *(experiment.data, experiment.plain, experiment.baseline))
     assert whole.code == 0

@@ -192,6 +192,7 @@ def test_an_option_of_one_value_is_given_once(
     assert "is given 2 times, it takes one value" in found.line()
 
 
+@pytest.mark.long
 def test_flags_and_options_of_several_values_are_repeated_at_will(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_longer_groups_are_told_from_shorter_ones() -> None:
     assert titles == ["IoU, resnet18", "IoU, linknet resnet18", "IoU, linknet"]
 
 
+@pytest.mark.long
 @given(width=st.integers(30, 200), groups=st.integers(0, 4))
 def test_no_number_is_folded_lost_or_doubled(width: int, groups: int) -> None:
     columns = dict(study([f"encoder{number}" for number in range(groups)]).columns)

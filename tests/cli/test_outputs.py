@@ -159,6 +159,7 @@ def test_suffixes_of_other_formats_are_refused(
     assert tree(inputs) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["shift-0.5", "shift", "shift.PARQUET", "shift.v2"])
 def test_other_names_are_taken(
     name: str, inputs: Path, run: Run, monkeypatch: pytest.MonkeyPatch

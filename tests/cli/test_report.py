@@ -45,6 +45,7 @@ def test_numbers_are_printed_without_out(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_page_and_figures(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     out, figures = tmp_path / "r.html", tmp_path / "figures"
     words = ("report", experiment.predictions, experiment.shift, "-o", out, "--title", "A & B")

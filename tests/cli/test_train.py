@@ -114,6 +114,7 @@ def test_terminal_on_stdin_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "stdin is a terminal" in run("train", "-").line()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_whole_runs_are_printed_as_given(
     slash: str, run: Run, experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch

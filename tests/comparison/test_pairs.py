@@ -216,6 +216,7 @@ def test_adjusted_values_are_no_smaller_and_of_their_own_metric() -> None:
     assert [e for e in found if (e["metric"], e["bins"]) == ("kl", 20)] == alone
 
 
+@pytest.mark.long
 def test_a_pair_does_not_depend_on_what_else_is_compared() -> None:
     sets = [noted(n, s, s / 5) for s, n in enumerate((6, 5, 7))]
     pairs = list(combinations(range(3), 2))

@@ -95,6 +95,7 @@ def test_follows_the_equations(pair: tuple[Array, Array], bins: int) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_follows_the_equations_on_activations(dtype: type) -> None:
     rng = np.random.default_rng(11)

@@ -106,6 +106,7 @@ def test_ties_that_a_multiplication_misplaces(dtype: type) -> None:
     assert counted(x, joint_of(x), 100)[0, 0, 50] == 1
 
 
+@pytest.mark.long
 @settings(max_examples=250)
 @given(pair=PAIRS, bins=BINS, literal=st.booleans())
 def test_equals_equation_5(pair: tuple[Array, Array], bins: int, literal: bool) -> None:
@@ -186,6 +187,7 @@ def test_spans_of_any_size(dtype: type, bins: int, power: int) -> None:
             counted(x, joint_of(x), bins)
 
 
+@pytest.mark.long
 def test_negative_zero_is_zero() -> None:
     for dtype in DTYPES:
         x = np.array([[[-0.0, 0.0, 1.0, -1.0]]], dtype=dtype)
@@ -276,6 +278,7 @@ def test_channels_have_their_own_range() -> None:
     np.testing.assert_array_equal(together, np.concatenate(alone, axis=1))
 
 
+@pytest.mark.long
 @FLOATS
 def test_leaves_the_input_alone_and_takes_any_memory_layout(dtype: type) -> None:
     x = np.random.default_rng(2).normal(size=(13, 7, 5)).astype(dtype)
@@ -331,6 +334,7 @@ def test_clamped_values_are_in_the_end_bins(pair: tuple[Array, Array], bins: int
 SWEEPS = st.lists(st.sampled_from([*range(1, 13), 20, 50, 100, 110]), min_size=1, max_size=5)
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(pair=PAIRS, bins=SWEEPS, clamp=st.booleans())
 def test_a_sweep_is_every_count(pair: tuple[Array, Array], bins: list[int], clamp: bool) -> None:

@@ -75,6 +75,7 @@ def test_the_order_of_pairs_and_who_is_who_does_not_matter(
     )
 
 
+@pytest.mark.long
 @given(counts=counted(), factor=st.integers(2, 500), side=st.integers(0, 1))
 def test_the_number_of_values_of_a_set_does_not_matter(
     counts: tuple[Counts, Counts], factor: int, side: int

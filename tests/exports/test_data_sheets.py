@@ -87,6 +87,7 @@ def test_one_split_alone_is_named_once(tmp_path: Path) -> None:
     assert "1 subject;" in sheet.caption
 
 
+@pytest.mark.long
 def test_every_domain_has_a_sheet_and_many_have_smaller_ones(tmp_path: Path) -> None:
     found = sheets(tmp_path, [sample(n, name) for name in "abcd" for n in range(12)])
     assert [sheet.domain.name for sheet in found] == ["a", "b", "c", "d"]
@@ -130,6 +131,7 @@ def test_masks_that_are_ignored_throughout_are_left_out(tmp_path: Path) -> None:
     assert texts(sheet.draw()) == ["000", "pätient 0", "001", "pätient 0"]
 
 
+@pytest.mark.long
 def test_a_sheet_in_the_page_stays_small_and_names_do_no_harm(tmp_path: Path) -> None:
     shape = (320, 320, 3)
     mask = np.zeros(shape[:2], dtype=np.uint8)

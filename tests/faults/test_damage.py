@@ -375,6 +375,7 @@ def test_an_artifact_of_an_early_version_is_read(driven: Driven, copy: SimpleNam
         assert "check: every byte read, checksums hold; metadata has no seal" in ended.out
 
 
+@pytest.mark.long
 def test_artifacts_that_are_whole(driven: Driven, spoilt: SimpleNamespace) -> None:
     """Last of the changes: all that was done to the copies was taken back."""
     for name in KINDS:

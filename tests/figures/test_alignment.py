@@ -121,6 +121,7 @@ def test_residuals_over_more_than_two_decades_are_on_a_log_scale(labels: Check) 
     assert drawn(row(left=0.02), row("C", 1.0)).axes[0].get_xscale() == "linear"
 
 
+@pytest.mark.long
 def test_what_was_not_measured_is_said(labels: Check) -> None:
     nothing = ("s3", "s3", "A", "C", None, None, None, False, None)
     texts = labels(drawn(row(left=None, um=None), nothing))

@@ -53,6 +53,7 @@ def test_columns_of_a_table_are_of_one_length(shown: dict[str, Shown]) -> None:
         assert lengths != {0}, topic
 
 
+@pytest.mark.long
 def test_figures_fit_two_columns_of_a_journal(shown: dict[str, Shown]) -> None:
     drawn = {topic: each.draw() for topic, each in shown.items()}
     assert [topic for topic, figure in drawn.items() if figure is None] == ["parameters"]

@@ -57,6 +57,7 @@ def test_all_blocks_share_one_scale_from_0_to_the_greatest() -> None:
     np.testing.assert_allclose(alone[0].get_facecolor()[0], beside[1].get_facecolor()[0])
 
 
+@pytest.mark.long
 def test_digits_follow_the_greatest_value(labels: Check) -> None:
     for value, text in ((0.25, "0.25"), (0.0312, "0.031"), (3.456, "3.46"), (1234, "1234")):
         assert labels(sheet([Heat("x", np.full((4, 12), value))])).count(text) >= 48
@@ -83,6 +84,7 @@ def test_what_is_missing_is_a_hatched_hole(labels: Check) -> None:
     labels(sheet([Heat("x", np.full((4, 12), np.nan))]))
 
 
+@pytest.mark.long
 def test_same_values_same_bytes() -> None:
     first, second = (picture(sheet(blocks(2)), PictureFormat.SVG) for _ in range(2))
     assert first == second

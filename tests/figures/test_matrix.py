@@ -115,6 +115,7 @@ def test_shapes_must_agree() -> None:
         iou_matrix(np.zeros((0, 2)), [], SWEEP[:2])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("count", "encoders", "columns"),
     [(1, 1, [Column("original")]), (4, 2, SWEEP), (19, 1, [*SWEEP, *SWEEP[1:]])],
@@ -160,6 +161,7 @@ def test_texts_stand_below_values_instead_of_a_spread(labels: Check) -> None:
         difference_matrix(values, rows(1), SWEEP[:3], below=below * 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("columns", "there"), [(6, True), (16, True), (31, False)])
 def test_texts_below_shrink_and_go_where_cells_have_no_room(
     labels: Check, columns: int, there: bool

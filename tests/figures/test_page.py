@@ -116,6 +116,7 @@ def test_a_plain_string_is_no_figure() -> None:
     assert "<img" not in render_page("t", [Section("a", "A", (), (fake,))], [])
 
 
+@pytest.mark.long
 def test_nothing_is_loaded_from_anywhere() -> None:
     reader = Reader(page())
     links = [
@@ -186,6 +187,7 @@ def test_a_page_without_anything_stands() -> None:
     assert Reader(render_page("empty", [], [])).within("h1") == ["empty"]
 
 
+@pytest.mark.long
 def test_same_arguments_same_text() -> None:
     assert page() == page()
 

@@ -86,6 +86,7 @@ def extent(drawn: np.ndarray) -> tuple[int, ...]:
     return x.min(), y.min(), x.max(), y.max()
 
 
+@pytest.mark.long
 def test_all_lies_where_level_0_says() -> None:
     around = (199, 399, 600, 800)
     for drawn in (
@@ -127,6 +128,7 @@ def test_an_area_too_small_to_be_seen_is_a_point() -> None:
     assert drawn.sum() > 100
 
 
+@pytest.mark.long
 def test_thousands_are_drawn_in_seconds() -> None:
     areas = [("tumor", [square(x, y, 300)]) for x, y in RNG.random((3000, 2)) * 8000]
     points = [("cell", (x, y)) for x, y in RNG.random((3000, 2)) * 8000]

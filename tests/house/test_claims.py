@@ -200,6 +200,7 @@ def test_what_is_not_disagrees(claims: ModuleType, tmp_path: Path) -> None:
     assert set(found.values()) == {("disagrees", "disagrees"), ("disagrees",)}
 
 
+@pytest.mark.long
 def test_trainings_that_vary_decide_nothing(claims: ModuleType, tmp_path: Path) -> None:
     """All architectures alike, images nearly so; in the last version that decided most rows."""
 
@@ -231,6 +232,7 @@ def test_one_training_decides_nothing(claims: ModuleType, tmp_path: Path) -> Non
     assert "p =" not in text.partition("|")[2]
 
 
+@pytest.mark.long
 def test_p_values_count_all_that_is_tested(claims: ModuleType, tmp_path: Path) -> None:
     """Holm over all rows and encoders: as many as the text says."""
     tables = predictions(tmp_path / "p.parquet"), distances(tmp_path / "s.parquet")
@@ -251,6 +253,7 @@ def test_each_statement_has_one_row_and_what_is_clinical_is_named(claims: Module
         assert any(part in says for says in said)
 
 
+@pytest.mark.long
 def test_what_was_not_measured_is_not_judged(claims: ModuleType, tmp_path: Path) -> None:
     found = verdicts(claims, distances(tmp_path / "s.parquet"))
     assert set(found.values()) == {
@@ -286,6 +289,7 @@ def test_an_iou_is_that_of_the_pixels(claims: ModuleType, tmp_path: Path) -> Non
         assert found[place + 1] == pytest.approx(rest[0] / rest[1])
 
 
+@pytest.mark.long
 def test_a_number_is_analysed_over_trainings_and_images(claims: ModuleType, tmp_path: Path) -> None:
     """As the comparison of the report is: the same value, interval and p-value."""
     table = predictions(tmp_path / "p.parquet", cleans=False, between=0.02, noise=0.05)
@@ -445,6 +449,7 @@ def test_a_model_without_a_fold_stands_beside_those_with_one(
     assert found.trainings == pytest.approx([mean * 0.2] * FOLDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "further", [{"ci_low": None, "ci_high": None}, {"reference_domain": "another"}]
 )

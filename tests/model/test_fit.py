@@ -125,6 +125,7 @@ def test_progress_reaches_its_total(fitted: Fitted, shown: Counting) -> None:
     )
 
 
+@pytest.mark.long
 def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) -> None:
     kept = torch.load(folder / LAST, weights_only=True)
     (state,) = (each for each in kept["callbacks"].values() if "history" in each)
@@ -311,6 +312,7 @@ def test_grey_images_in_bfloat16_and_a_batch_beyond_the_data(
     assert found.tensors["encoder.conv1.weight"].dtype == np.float32
 
 
+@pytest.mark.long
 def test_images_of_one_bottleneck_pixel(readers: ModuleType, tmp_path: Path) -> None:
     """Five images in batches of four leave one over, which could not be normalised."""
     train, validation = readers.Squares(5, size=32), readers.Squares(2, size=32)

@@ -61,6 +61,7 @@ def test_the_same_labels_twice_from_read_only_images(baseline: smp.Unet, images:
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.long
 def test_a_network_in_training_is_not_trained() -> None:
     network = build(Architecture("resnet18", (), ("background", "cell"))).train()
     before = network.encoder.bn1.running_mean.clone()

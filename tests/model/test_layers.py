@@ -88,6 +88,7 @@ SKIP_CHANNELS = {4: 256, 3: 128, 2: 64, 1: 64, 0: 0}
 NESTED = {4: 256, 3: 256, 2: 192, 1: 256, 0: 0}  # with the nodes of the row
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", JOINING)
 def test_a_block_gets_the_sum_of_both_inputs(arch: str, images: UInt8) -> None:
     network = network_of(arch, (1, 2, 3, 4))

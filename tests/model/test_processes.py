@@ -85,6 +85,7 @@ def test_the_end_of_another_process_is_told(
     assert not distributed.is_initialized()
 
 
+@pytest.mark.long
 def test_processes_that_do_not_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     lonely = Ranks(1, 2, 0, 2, "127.0.0.1", 1, started=True)
     soon = partial(distributed.init_process_group, timeout=timedelta(seconds=1))

@@ -103,6 +103,7 @@ def test_a_disc_keeps_its_area() -> None:
     assert small.mean() == pytest.approx(disc.mean(), rel=0.005)
 
 
+@pytest.mark.long
 def test_large_masks_do_not_overflow() -> None:
     mask = np.ones((1, 2, 70_000), np.uint8)
     mask[0, 0, 0] = 0

@@ -70,6 +70,7 @@ def test_a_state_dict_of_torchvision(tmp_path: Path, theirs: Tensors, prefix: st
     assert_loaded(unet, theirs)
 
 
+@pytest.mark.long
 def test_a_safetensors_file_gives_the_same_digest_as_a_pickled_one(
     tmp_path: Path, theirs: Tensors
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_safetensors_file_gives_the_same_digest_as_a_pickled_one(
     assert other.digest != digests[0]
 
 
+@pytest.mark.long
 def test_a_network_of_our_own(tmp_path: Path, baseline: smp.Unet) -> None:
     save_arrays(state(baseline), tmp_path / "model.safetensors")
     unet = network()
@@ -93,6 +95,7 @@ def test_a_network_of_our_own(tmp_path: Path, baseline: smp.Unet) -> None:
     assert_loaded(unet, baseline.encoder.state_dict())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_other_channels_are_adapted_as_smp_does(
     tmp_path: Path, theirs: Tensors, channels: int
@@ -123,6 +126,7 @@ def test_old_files_without_counters_and_with_dotted_names(tmp_path: Path) -> Non
     assert torch.equal(unet.encoder.state_dict()[name], theirs[name])
 
 
+@pytest.mark.long
 def test_a_file_of_timm(tmp_path: Path) -> None:
     theirs = weights.timm.create_model("convnext_atto", pretrained=False).state_dict()
     torch.save(theirs, tmp_path / "convnext.bin")
@@ -167,6 +171,7 @@ def test_safetensors_are_told_by_content(tmp_path: Path, theirs: Tensors) -> Non
     assert_loaded(unet, theirs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "second", "names"),
     [

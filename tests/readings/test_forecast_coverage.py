@@ -12,6 +12,7 @@ from skiptool.readings.crossed import error_bound
 REPEATS = 80
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("population", POPULATIONS)
 @pytest.mark.parametrize("kinds", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_level_holds_for_a_new_kind_of_shift(population: str, kinds: int) -> None:

@@ -129,6 +129,7 @@ def test_the_same_picture_gives_the_same_templates_again(tmp_path: Path) -> None
         assert np.array_equal(mine.mask, theirs.mask)
 
 
+@pytest.mark.long
 def test_pictures_that_cannot_serve_are_refused(tmp_path: Path) -> None:
     paths = smear(tmp_path, FREE[4:])
     with pytest.raises(SourceError, match=r"a\.png: none of its 4 annotated objects is an infect"):

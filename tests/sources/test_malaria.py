@@ -143,6 +143,7 @@ def test_scenes_belong_to_the_caller() -> None:
     assert np.array_equal(compose(stage, 0, 0).image, kept)
 
 
+@pytest.mark.long
 def test_built_in_scenes_are_bright_and_cells_darker() -> None:
     stage = prepare(load_templates(), SceneSettings(canvas=750, cells=(12, 12)))
     for index in range(4):

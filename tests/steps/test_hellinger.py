@@ -240,6 +240,7 @@ def test_pairs_of_another_order_are_found(stores: SimpleNamespace, tmp_path: Pat
         assert first[name] == second[name], name
 
 
+@pytest.mark.long
 def test_subjects_are_units(stores: SimpleNamespace) -> None:
     how = replace(QUICK, group="subject")
     measure_shift(stores.x, [stores.y, stores.z], stores.out, settings=how)

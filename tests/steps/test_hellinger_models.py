@@ -98,6 +98,7 @@ def test_a_folder_is_one_table_of_all_its_models(two_models: Path, tmp_path: Pat
     assert len(lineage["inputs"]) == 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_the_order_does_not_choose_the_reference(
     seed: int, two_models: Path, tmp_path: Path
@@ -109,6 +110,7 @@ def test_the_order_does_not_choose_the_reference(
     assert compared(out) == EXPECTED
 
 
+@pytest.mark.long
 def test_a_glob_of_one_model_takes_the_original_and_says_so(
     two_models: Path, tmp_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_glob_of_one_model_takes_the_original_and_says_so(
     assert "--reference names another" in line
 
 
+@pytest.mark.long
 def test_two_stores_by_hand_are_reference_and_other(two_models: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "t.parquet", Heard()
     places = [two_models / "m_B_original.zarr", two_models / "m_A_original.zarr"]
@@ -130,6 +133,7 @@ def test_two_stores_by_hand_are_reference_and_other(two_models: Path, tmp_path: 
     assert heard.lines == []
 
 
+@pytest.mark.long
 def test_mixtures_of_folders_and_stores_count_each_once(two_models: Path, tmp_path: Path) -> None:
     far = tmp_path / "far"
     far.mkdir()
@@ -141,6 +145,7 @@ def test_mixtures_of_folders_and_stores_count_each_once(two_models: Path, tmp_pa
     assert compared(out) == EXPECTED | {("m", "m_A_original.zarr", further.name)}
 
 
+@pytest.mark.long
 def test_references_can_be_named(two_models: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     how = {"references": [two_models / "m_B_original.zarr"], "settings": QUICK}
@@ -165,6 +170,7 @@ def test_references_of_other_models_are_refused(two_models: Path, tmp_path: Path
         measure_shifts([two_models], references=twice, settings=QUICK)
 
 
+@pytest.mark.long
 def test_splits_have_references_of_their_own(tmp_path: Path) -> None:
     for split in ("test", "validation"):
         for shift in ("original", "brightness=0.5"):
@@ -245,6 +251,7 @@ def test_what_else_lies_in_a_folder_is_counted(
         measure_shifts([two_models, empty], settings=QUICK)
 
 
+@pytest.mark.long
 def test_copies_of_one_store_are_told(two_models: Path, tmp_path: Path) -> None:
     shutil.copytree(two_models / "m_A_original.zarr", two_models / "m_copy.zarr")
     out, heard = tmp_path / "t.parquet", Heard()
@@ -265,6 +272,7 @@ def test_a_folder_of_numpy_files_needs_a_reference(tmp_path: Path) -> None:
     assert set(columns["other"]) == {"a.npy", "c.npy"}
 
 
+@pytest.mark.long
 def test_all_pairs_are_those_of_each_model(two_models: Path) -> None:
     found = measure_shifts([two_models], settings=QUICK, all_pairs=True)
     assert found.summary["pairs"] == 12
@@ -273,6 +281,7 @@ def test_all_pairs_are_those_of_each_model(two_models: Path) -> None:
     assert all(first[0] == other[0] for first, other in pairs)
 
 
+@pytest.mark.long
 def test_common_layers_do_and_the_others_are_told(tmp_path: Path) -> None:
     layers = activations(8)
     rng = np.random.default_rng(1)

@@ -47,6 +47,7 @@ def test_no_model_there(tmp_path: Path) -> None:
         skiptool.load_model(tmp_path / "gone")
 
 
+@pytest.mark.long
 def test_a_model_elsewhere(experiment: SimpleNamespace) -> None:
     pytest.importorskip("fsspec", reason="remote models need fsspec (extra remote)")
     with in_memory() as files:

@@ -125,6 +125,7 @@ def test_overwrite_replaces(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 
+@pytest.mark.long
 def test_export_and_templates_are_the_same_pixels(
     tmp_path: Path, experiment: SimpleNamespace, contents: Contents
 ) -> None:

@@ -105,6 +105,7 @@ def test_the_layout_is_the_one_that_is_written_down(dataset: Path) -> None:
         assert meta["data_type"] == "string"
 
 
+@pytest.mark.long
 def test_the_id_is_of_the_content_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Path
 ) -> None:

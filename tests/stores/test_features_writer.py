@@ -192,6 +192,7 @@ def test_ranges_that_were_kept_back_are_found_again(
     np.testing.assert_array_equal(high, stored.max(axis=2).astype(np.float32))
 
 
+@pytest.mark.long
 @given(
     arrays(
         np.float32,

@@ -111,6 +111,7 @@ def test_a_web_server_that_refuses_what_is_not_there(web: SimpleNamespace) -> No
         fetch_models(f"{web.host}/gone")
 
 
+@pytest.mark.long
 def test_a_copy_that_nothing_holds_is_there_until_the_end(memory: AbstractFileSystem) -> None:
     (folder,) = fetch_models("memory://all/runs/a/fold0")
     gc.collect()

@@ -81,6 +81,7 @@ def test_a_web_server_that_knows_no_ranges(web: SimpleNamespace, dataset: Path) 
     check_equal(open_dataset(web.url), open_dataset(dataset))
 
 
+@pytest.mark.long
 def test_memory(dataset: Path) -> None:
     """A host that lists folders, with a seal and without one."""
     with in_memory() as files:
@@ -107,6 +108,7 @@ def test_without_a_seal_or_a_list_there_are_no_domains(web: SimpleNamespace, dat
         open_dataset(web.url)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("array", ["images", "masks"])
 def test_lost_chunks_are_no_zeros(web: SimpleNamespace, dataset: Path, array: str) -> None:
     store = open_dataset(web.url)
@@ -186,6 +188,7 @@ sys.exit(os.waitpid(child, 0)[1] or reader.read(3)[0].tolist() != expected)
 """
 
 
+@pytest.mark.long
 def test_readers_survive_a_fork(web: SimpleNamespace) -> None:
     """In a process of its own: threads of fsspec and Zarr are gone in a forked child."""
     words = [sys.executable, "-W", "ignore", "-c", FORKED, web.url]

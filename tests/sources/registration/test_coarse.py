@@ -47,17 +47,20 @@ def test_other_glass_is_refused(reference: Scan) -> None:
         coarse(reference, Scan(glass(seed=5)))
 
 
+@pytest.mark.long
 def test_nothing_to_align_by(reference: Scan) -> None:
     with refused(MismatchError, "0 features agree"):
         coarse(reference, Scan(np.full((400, 400, 3), 240, np.uint8)))
 
 
+@pytest.mark.long
 def test_a_stretch_that_no_scanner_makes_is_refused(reference: Scan) -> None:
     stretched = cv2.resize(reference.image, (900, 585), interpolation=cv2.INTER_AREA)
     with refused(MismatchError, "no two scans of a slide differ by"):
         coarse(reference, Scan(stretched))
 
 
+@pytest.mark.long
 def test_a_mirrored_description_is_that_of_the_mirror_image(reference: Scan) -> None:
     flipped = Scan(np.ascontiguousarray(reference.image[:, ::-1]))
     seen, turned_round = (_features(*scan.overview(900)) for scan in (reference, flipped))
@@ -72,6 +75,7 @@ def test_a_mirrored_description_is_that_of_the_mirror_image(reference: Scan) -> 
     assert (off < 1.0).mean() > 0.95
 
 
+@pytest.mark.long
 def test_small_parts_are_found_on_a_larger_overview() -> None:
     whole = glass(2560)
     part = Scan(np.ascontiguousarray(whole[900:1300, 1100:1500]))

@@ -109,6 +109,7 @@ def test_resolution_of_a_file(tmp_path: Path) -> None:
         open_slide(path, (1000.0, None))
 
 
+@pytest.mark.long
 def test_bounds_are_read(pyramid: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """No writer of slides with bounds is at hand, so OpenSlide is made to report some."""
     facts = dict(OpenSlide(pyramid.path).properties)
@@ -283,6 +284,7 @@ def test_overview_is_never_larger_than_the_slide(pyramid: SimpleNamespace) -> No
     assert np.array_equal(image, pyramid.image)
 
 
+@pytest.mark.long
 def test_a_slide_of_one_level_is_read_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,7 @@ def test_white_areas_that_were_not_scanned_do_not_make_glass_tissue(
     assert found.has_glass
 
 
+@pytest.mark.long
 def test_dark_tissue_is_tissue(tmp_path: Path) -> None:
     """Pigment and deep stains are neither even nor, where they are, as large as a scan's gap."""
     image = glass(1300, 1500)

@@ -75,6 +75,7 @@ def test_volumes_become_a_store(manifest: Path, tmp_path: Path) -> None:
     assert found.summary["labelled pixels cut off"] == 0
 
 
+@pytest.mark.long
 def test_counts_by_label_equal_those_of_the_files(manifest: Path, tmp_path: Path) -> None:
     found = extract(manifest, tmp_path / "d.zarr")
     in_files = np.zeros(4, dtype=np.int64)
@@ -126,6 +127,7 @@ def test_the_same_bytes_whatever_the_number_of_workers(
     assert contents(tmp_path / "1.zarr") == contents(tmp_path / "4.zarr")
 
 
+@pytest.mark.long
 def test_vendors_are_laid_out_alike(manifest: Path, tmp_path: Path) -> None:
     extract(manifest, tmp_path / "d.zarr")
     store = open_dataset(tmp_path / "d.zarr")
@@ -232,6 +234,7 @@ def test_unlabelled_volumes_can_be_kept_for_testing(tmp_path: Path) -> None:
     assert (store.samples("C", [0]).read(0)[1] == 255).all()
 
 
+@pytest.mark.long
 def test_one_bad_volume_leaves_the_others(manifest: Path, tmp_path: Path) -> None:
     image, mask = cine(tmp_path, "bad")
     image.write_bytes(image.read_bytes()[:9000])

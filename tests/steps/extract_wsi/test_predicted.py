@@ -50,6 +50,7 @@ def test_a_model_marks_what_it_predicts(model: Path) -> None:
     assert 0 < found.mean() < 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [50, 128])
 def test_patches_of_any_size_are_segmented(model: Path, size: int) -> None:
     segment, _ = segmenter(model)

@@ -267,6 +267,7 @@ def test_a_slide_may_have_its_own_labels_and_offset(
         assert (mask == truth)[sure].all(), row
 
 
+@pytest.mark.long
 def test_levels_and_resolutions(cohort: SimpleNamespace, tmp_path: Path) -> None:
     rows = [row | {"level": 1} for row in cohort.rows[:2]]
     extract(cohort, tmp_path / "level.zarr", PatchSettings(patch_size=40, classes=CLASSES), rows)

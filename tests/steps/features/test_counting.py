@@ -126,6 +126,7 @@ def test_the_reference_is_the_training_domain(
         )
 
 
+@pytest.mark.long
 def test_a_reference_that_cannot_be(experiment: SimpleNamespace, tmp_path: Path) -> None:
     samples = [sample(0, "a", (64, 64, 3), split=Split.TEST, fold=-1)]
     samples += [sample(1, "b", (64, 64, 3), split=Split.TRAIN, fold=0)]
@@ -175,6 +176,7 @@ def test_a_fold_is_its_own_reference(experiment: SimpleNamespace, tmp_path: Path
     assert bins(counts) == {"head": (known.low.tolist(), known.span.tolist())}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["features", "counts", "folder", "original"])
 def test_ranges_of_a_store_are_taken(
     experiment: SimpleNamespace,

@@ -56,6 +56,7 @@ def test_jobs_that_would_collide(job: Job, tmp_path: Path) -> None:
         check_jobs([job, job], tmp_path / "one.zarr")
 
 
+@pytest.mark.long
 def test_images_of_another_form(experiment: SimpleNamespace, job: Job, tmp_path: Path) -> None:
     store = open_dataset(experiment.data)
     grey = SimpleNamespace(name="grey", channels=1, height=64, width=64)

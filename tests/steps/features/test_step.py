@@ -95,6 +95,7 @@ def test_same_bytes_twice(experiment: SimpleNamespace, tmp_path: Path, contents:
     assert contents(out) == contents(experiment.dark)
 
 
+@pytest.mark.long
 def test_layers_stand_in_the_order_of_data_flow(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_inputs_of_decoder_blocks_beside_the_twelve(
     np.testing.assert_allclose(parts, values(open_features(out), conv), rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.long
 def test_float32_holds_more(experiment: SimpleNamespace, tmp_path: Path) -> None:
     how = {"layers": ["enc5"], "dtype": "float32"}
     extract_features([experiment.baseline], experiment.data, tmp_path / "f.zarr", **how)
@@ -166,6 +168,7 @@ def test_folder_is_filled_from_one_reading(
     assert len(list(out.iterdir())) == 5
 
 
+@pytest.mark.long
 def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path: Path) -> None:
     how = {"shifts": [ORIGINAL, DARK], "layers": ["input", "enc1"], "dry_run": True}
     out = tmp_path / "stores"
@@ -300,6 +303,7 @@ def test_each_model_gets_the_images_it_was_validated_on(
         assert store.lineage.parameters["split"] == "fold"
 
 
+@pytest.mark.long
 def test_models_of_another_split_are_told_and_the_others_go_on(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -335,6 +339,7 @@ def test_a_run_over_the_folds_is_resumed_for_the_same_split_only(
         extract_features(models, experiment.data, out, split="validation", **how)
 
 
+@pytest.mark.long
 def test_sizes_that_32_does_not_divide(experiment: SimpleNamespace, tmp_path: Path) -> None:
     samples = [sample(index, "odd", (50, 70, 3), split=Split.TEST) for index in range(2)]
     write_dataset(tmp_path / "d.zarr", samples)
@@ -402,6 +407,7 @@ def test_a_folder_of_models_stands_for_all_of_them(
     assert (open_features(found.outputs[0]).read("head", slice(None)) == plain).all()
 
 
+@pytest.mark.long
 def test_one_grid_for_all_sizes(experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "f.zarr"
     extract_features([experiment.baseline], experiment.data, out, shifts=[DARK], grid=(1, 1))

@@ -125,6 +125,7 @@ def test_a_part_may_be_of_some_models(runs: Path, experiment: SimpleNamespace) -
         np.testing.assert_array_equal(found, all_counts[key])
 
 
+@pytest.mark.long
 def test_labels_that_are_no_class_are_refused(runs: Path, tmp_path: Path) -> None:
     make_dataset(tmp_path / "odd.zarr", [("A", 32, 32)], labels=(0, 1))
     run = make_run(runs, tmp_path / "odd.zarr")

@@ -110,6 +110,7 @@ def test_the_arithmetic_is_recorded(experiment: SimpleNamespace, tmp_path: Path)
         assert torch.backends.cpu.get_cpu_capability() in found["instructions"]
 
 
+@pytest.mark.long
 def test_the_input_layer_is_the_image_whatever_the_scaling(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_what_is_not_said_is_asked_for(experiment: SimpleNamespace, tmp_path: Pa
         skiptool.load_model(experiment.baseline, normalise="imagenet")
 
 
+@pytest.mark.long
 def test_channels_of_the_scaling_are_those_of_the_images(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -189,6 +191,7 @@ def test_single_logits_are_averaged_as_probabilities(
     assert (open_masks(tmp_path / "masks.zarr").read("2") == expected.numpy()).mean() > 0.999
 
 
+@pytest.mark.long
 def test_a_single_logit_and_three_classes(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder = saved(tmp_path / "m", classes=1)
     three = Path(shutil.copytree(experiment.data, tmp_path / "three.zarr"))

@@ -46,6 +46,7 @@ def damage(folder: Path, kind: str) -> None:
         set_json(folder / "config.json", classes=3, class_names=["a", "b", "c"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["cut", "lost", "encoder", "skips", "classes"])
 def test_a_model_that_cannot_be_used_is_told_and_the_others_go_on(
     kind: str, experiment: SimpleNamespace, tmp_path: Path
@@ -64,6 +65,7 @@ def test_a_model_that_cannot_be_used_is_told_and_the_others_go_on(
         load([bad, again], experiment.data)
 
 
+@pytest.mark.long
 def test_a_short_name_is_told_although_it_is_part_of_many_words(
     tmp_path: Path, experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ def test_sizes_that_an_architecture_does_not_take_are_refused(
     assert model.stored.architecture.arch == "linknet"
 
 
+@pytest.mark.long
 def test_a_copy_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "copy").symlink_to(experiment.baseline)
     with refused(ArgumentError, "a model is given twice", "copy", experiment.baseline):

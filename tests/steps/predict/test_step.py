@@ -104,6 +104,7 @@ def test_masks_are_what_was_counted(experiment: SimpleNamespace) -> None:
         assert (matrices(table, **chosen) == by_hand(truth, masks.read(name))).all()
 
 
+@pytest.mark.long
 def test_original_is_a_shift_of_factor_1(experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     same = [ORIGINAL, *map(Shift.parse, ("brightness=1", "contrast=1", "saturation=1"))]
@@ -133,6 +134,7 @@ def test_ignored_pixels_are_in_no_pair(
     assert "cell" in summary.title
 
 
+@pytest.mark.long
 def test_summary_is_the_iou_of_summed_counts(experiment: SimpleNamespace, tmp_path: Path) -> None:
     both, out = [experiment.baseline, experiment.pruned], tmp_path / "p.parquet"
     found = predict_dataset(both, experiment.data, out, shifts=[ORIGINAL, DARK], **PLAIN)
@@ -146,6 +148,7 @@ def test_summary_is_the_iou_of_summed_counts(experiment: SimpleNamespace, tmp_pa
     assert table.equals(pq.read_table(experiment.predictions))  # the same twice
 
 
+@pytest.mark.long
 def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path: Path) -> None:
     both = [experiment.baseline, experiment.pruned]
     out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
@@ -199,6 +202,7 @@ def test_resume(
         predict_dataset(models, experiment.data, out, **how, split="all", resume=True)
 
 
+@pytest.mark.long
 def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     out.write_text("old")
@@ -208,6 +212,7 @@ def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None
     assert pq.read_table(out).num_rows == 20
 
 
+@pytest.mark.long
 def test_a_copy_of_a_model_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.symlink_to(experiment.baseline)
@@ -250,6 +255,7 @@ def test_a_folder_of_runs_with_ensembles(
     assert np.abs(ours - expected).max() <= 3  # pixels: other batches, other rounding
 
 
+@pytest.mark.long
 def test_each_model_on_its_own_validation_fold(
     experiment: SimpleNamespace, runs: Path, tmp_path: Path
 ) -> None:
@@ -327,6 +333,7 @@ def test_a_class_in_no_mask_is_told_once(experiment: SimpleNamespace, tmp_path: 
     assert "cell in no mask of domain A; cell in no mask of domain B" in line
 
 
+@pytest.mark.long
 def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
     call = partial(predict_dataset, [experiment.baseline], experiment.data, tmp_path / "p")
     for words, how in {
@@ -342,6 +349,7 @@ def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_device_without_memory_leaves_no_table(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

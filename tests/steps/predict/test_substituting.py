@@ -87,6 +87,7 @@ def test_each_network_has_the_parts_that_it_has(tables: SimpleNamespace) -> None
     assert summary.columns["resnet18-L1"][0] is None  # it has no skip of level 1
 
 
+@pytest.mark.long
 def test_the_shifted_part_alone_is_all_others_clean(
     tables: SimpleNamespace, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def paired(
     return path
 
 
+@pytest.mark.long
 def test_the_clean_image_may_be_of_another_domain(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_the_clean_image_may_be_of_another_domain(
     assert pixels(out, domain="dark") == pixels(plain, domain="plain")
 
 
+@pytest.mark.long
 def test_samples_that_have_no_partner_are_told(experiment: SimpleNamespace, tmp_path: Path) -> None:
     data = paired(tmp_path / "d.zarr", experiment, drop=2)
     how = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
@@ -152,6 +155,7 @@ def test_samples_that_have_no_partner_are_told(experiment: SimpleNamespace, tmp_
 CLEAN = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
 
 
+@pytest.mark.long
 def test_samples_of_one_name_and_two_subjects_are_no_pair(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -161,6 +165,7 @@ def test_samples_of_one_name_and_two_subjects_are_no_pair(
     assert not out.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("plain", "dark", "fault"),
     [
@@ -190,6 +195,7 @@ def test_feature_maps_of_another_scale_are_not_substituted(
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_scale_that_is_known_of_one_domain_alone_is_told(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

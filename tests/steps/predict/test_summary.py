@@ -57,6 +57,7 @@ def test_a_foreign_folder_is_not_averaged_with_another_architecture_of_its_name(
     assert [table.columns[name][0] for name in names] == pytest.approx([0.5, 2 / 3, 0.75])
 
 
+@pytest.mark.long
 def test_several_classes_have_a_row_each_beside_their_mean(run: Run) -> None:
     """Classes at 0.5 and 0.25, one that is nowhere; the background is no row."""
     three = replace(run.store, classes=("background", "LV", "MYO", "RV"))
@@ -68,6 +69,7 @@ def test_several_classes_have_a_row_each_beside_their_mean(run: Run) -> None:
     assert table.columns["resnet18-L0"][:5] == [0.375, 0.5, 0.25, None, None]
 
 
+@pytest.mark.long
 def test_classes_in_no_mask_are_told_in_one_line(run: Run) -> None:
     there, nowhere = counts(1, 1), np.array([[5, 3], [0, 0]])
     totals = {(number, "A", ORIGINAL, None): there for number in range(4)}

@@ -94,6 +94,7 @@ def test_stores_are_sheets_of_images(experiment: SimpleNamespace) -> None:
     assert lacking == []
 
 
+@pytest.mark.long
 def test_matrices_are_printed_and_tables_that_stand_alone(study: list[Path]) -> None:
     shown = exhibits(read_inputs(study), 0.95, 0)
     printed = printed_tables(shown)

@@ -51,6 +51,7 @@ def test_a_kind_without_a_figure_is_refused(experiment: SimpleNamespace) -> None
         read_inputs([experiment.baseline])
 
 
+@pytest.mark.long
 def test_tables_are_sorted_by_the_domain_of_their_clean_images(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

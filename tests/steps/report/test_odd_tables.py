@@ -290,6 +290,7 @@ def test_tables_without_rows(
         Reader((tmp_path / "r.html").read_text())
 
 
+@pytest.mark.long
 def test_names_of_files_and_titles_are_text(
     plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,12 +50,14 @@ def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
     assert "Skip substitution" not in facts
 
 
+@pytest.mark.long
 def test_a_forecast_is_told_last(study: list[Path]) -> None:
     inputs = read_inputs(study)
     summary, _ = overview(inputs, with_names(exhibits(inputs, 0.95, 0, forecast=True)))
     assert summary[-1].startswith("resnet18 baseline: on kinds of shift left out, the loss of IoU")
 
 
+@pytest.mark.long
 def test_one_training_says_nothing_about_the_next(tmp_path: Path) -> None:
     """On the page's first screen, on the terminal and to Python callers."""
     shifts, page = (ORIGINAL, Shift.parse("brightness=0.5")), tmp_path / "page.html"

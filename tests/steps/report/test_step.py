@@ -111,6 +111,7 @@ def test_figures_are_files_of_the_asked_formats(
     write_report(tables[:1], figures=folder, formats=formats, overwrite=True)
 
 
+@pytest.mark.long
 def test_existing_figures_stop_the_page_too(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder = tmp_path / "figures"
     write_report([experiment.shift], figures=folder)

@@ -76,6 +76,7 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_resume_trains_only_what_is_missing(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
