@@ -47,6 +47,7 @@ def test_folders_and_options(run: Run, pictures: Path, tmp_path: Path) -> None:
     assert "What came in" in found.err
 
 
+@pytest.mark.long
 def test_manifest_on_stdin(
     run: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

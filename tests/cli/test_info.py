@@ -62,6 +62,7 @@ def test_some_paths_are_nothing(run: Run, experiment: SimpleNamespace) -> None:
     assert "gone: no such" in none.line()
 
 
+@pytest.mark.long
 def test_folders_stand_for_what_is_in_them(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_resume_overwrite_and_dry_run(
     assert set(pq.read_table(out)["factor"].to_pylist()) == {2.0}
 
 
+@pytest.mark.long
 def test_train_split_and_domain(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     words = ("predict", experiment.baseline, "--data", experiment.data, "-o", out)
@@ -114,6 +115,7 @@ def test_a_folder_of_runs_ensemble_and_overlays(
     assert "--overlay-count 1" in made
 
 
+@pytest.mark.long
 def test_a_damaged_model_is_listed_and_the_others_go_on(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -329,6 +329,7 @@ def test_unreachable_hub_says_how_to_get_the_file(
     assert dry.code == 0  # a dry run asks nobody
 
 
+@pytest.mark.long
 def test_interrupt_keeps_what_is_whole(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,6 +148,7 @@ def budget(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(Settings, "budget", property(lambda _: size))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", ["image", "subject"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_bounds_threads_and_blocks_do_not_change_a_bit(

@@ -216,6 +216,7 @@ def test_every_value_is_in_one_bin(pair: tuple[Array, Array], bins: int) -> None
     assert (counts.sum(axis=2) == x.shape[2]).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("vectors", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
 @pytest.mark.parametrize("bins", [100, MAX_BINS])
 def test_counters_hold_all_vectors(vectors: int, dtype: type, bins: int) -> None:

@@ -67,6 +67,7 @@ def test_grey_images_are_floats_in_tiff(tmp_path: Path) -> None:
     assert not (folder / "splits_final.json").exists()  # one fold has no other side
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_is_exported_comes_back(tmp_path: Path, channels: int) -> None:
     odd = {0: "a/b", 1: "a:b", 2: "A_B", 3: "é 1", 4: "x_0001", 5: "."}

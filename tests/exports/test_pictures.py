@@ -94,6 +94,7 @@ def test_without_baseline_or_original_the_first_there_is_chooses(case: Predicted
     assert [column.which for column in sheet.columns] == ["worst", "median"]
 
 
+@pytest.mark.long
 def test_families_and_domains_have_sheets_of_their_own_but_not_without_end(tmp_path: Path) -> None:
     case = Predicted(tmp_path, dataset(tmp_path / "d.zarr", domains=("a", "b")))
     others = [network(encoder=name, model_id=name) for name in ("A", "B", "C", "D")]

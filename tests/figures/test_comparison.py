@@ -63,6 +63,7 @@ def test_where_both_agree_both_are_seen() -> None:
         assert np.abs(np.array([left, top, right, bottom]) - [256, 256, 512, 512]).max() <= 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [(192, 192, 1), (40, 300, 3), (2048, 1500, 3), (1, 1, 3)])
 def test_every_label_has_its_own_place_on_the_sheet(
     labels: Check, shape: tuple[int, int, int]

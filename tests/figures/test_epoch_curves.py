@@ -119,6 +119,7 @@ def test_names_from_data_are_text(labels: Check) -> None:
     assert all(len(text) <= 60 for text in texts)
 
 
+@pytest.mark.long
 def test_same_runs_same_bytes() -> None:
     first, second = (picture(draw_curves([run(epochs=3)]), PictureFormat.SVG) for _ in range(2))
     assert first == second

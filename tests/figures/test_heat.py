@@ -41,6 +41,7 @@ def test_every_label_has_its_own_place_on_the_sheet(labels: Check, count: int) -
     assert figure.get_size_inches()[0] == pytest.approx(TWO_COLUMNS)
 
 
+@pytest.mark.long
 def test_names_of_modules_stand_upright_one_block_below_the_other(labels: Check) -> None:
     names = tuple(f"encoder.layer{n}.0.conv1" for n in range(30))
     figure = sheet(blocks(2, layers=30), names)

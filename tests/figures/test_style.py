@@ -152,6 +152,7 @@ def test_save_names_the_formats(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "backend"),
     [

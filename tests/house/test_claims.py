@@ -307,6 +307,7 @@ def test_a_number_is_analysed_over_trainings_and_images(claims: ModuleType, tmp_
     assert found.trainings == pytest.approx(one.by_training)
 
 
+@pytest.mark.long
 def test_statistics_are_those_of_the_planted_numbers(claims: ModuleType, tmp_path: Path) -> None:
     """Against plain loops over what was planted, without noise."""
     table = predictions(tmp_path / "p.parquet", noise=0.0, between=0.0, folds=2)

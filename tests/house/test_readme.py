@@ -107,6 +107,7 @@ def as_numbers(library: str, shown: Any) -> dict[tuple[str, str, float], float]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("library", "code"), SNIPPETS, ids=[name for name, _ in SNIPPETS])
 def test_other_programs_read_what_the_report_says(
     library: str,

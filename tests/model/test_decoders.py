@@ -89,6 +89,7 @@ def test_a_block_of_a_unet_upsamples_and_convolves_twice() -> None:
         assert torch.equal(block(below, 7, 9, skip), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", [Arch.UNET, Arch.LINKNET, Arch.MANET])
 def test_only_the_block_of_the_level_is_another(arch: Arch) -> None:
     kinds = {Arch.UNET: PrunedBlock, Arch.LINKNET: UnaddedBlock, Arch.MANET: PrunedPlainBlock}

@@ -70,6 +70,7 @@ def test_a_network_in_training_is_not_trained() -> None:
     assert torch.equal(network.encoder.bn1.running_mean, before)
 
 
+@pytest.mark.long
 def test_place_puts_channels_last() -> None:
     network = build(Architecture("resnet18", (), ("background", "cell")))
     assert place(network, "cpu") is network

@@ -128,6 +128,7 @@ def test_a_pruned_level_has_nothing_from_a_skip(arch: str, images: UInt8) -> Non
     np.testing.assert_allclose(found, split(network, 1, 0, images)["from_below"], atol=1e-3)
 
 
+@pytest.mark.long
 def test_a_pruned_nested_row_keeps_its_nodes() -> None:
     network = network_of("unetplusplus", (2, 3, 4))
     assert "dec1.from_skip" in decoder_inputs(network)

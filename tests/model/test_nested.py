@@ -56,6 +56,7 @@ def test_every_node_is_that_of_the_paper_without_the_pruned_inputs(skips: tuple[
         assert torch.equal(by_the_paper(network, features, set(skips))[0, 5], found)
 
 
+@pytest.mark.long
 def test_parameters_lost_are_the_input_channels_lost() -> None:
     """Worked by hand at ResNet18's channels 64, 64, 128, 256 and out of dec4 to dec1 256 to 32.
 

@@ -87,6 +87,7 @@ def test_an_ensemble_takes_the_class_of_highest_mean_probability(
     assert (found.labels[3] != votes).any()  # probabilities are averaged, not labels
 
 
+@pytest.mark.long
 def test_one_channel_three_classes_any_size(grey_pruned: smp.Unet) -> None:
     images = np.random.default_rng(0).random((3, 33, 50, 1), dtype=np.float32)
     truth = np.random.default_rng(1).integers(0, 3, (3, 33, 50), dtype=np.uint8)

@@ -67,6 +67,7 @@ def test_table_2(encoder: str, skips: tuple[int, ...]) -> None:
     assert parameter_count(network) == TABLE_2[encoder, skips]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
 def test_the_baseline_is_smp_to_the_bit(arch: Arch) -> None:
     ours = build(Architecture("resnet18", LEVELS, CLASSES, arch=arch.value))
@@ -116,6 +117,7 @@ def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings(arch: Arc
                 np.testing.assert_array_equal(array, found[name], err_msg=name)
 
 
+@pytest.mark.long
 def test_weights_are_those_that_smp_draws() -> None:
     """The whole network first, then the block anew: weights of a seed stay what they were."""
     with seeded(Stream.WEIGHTS, 3):
@@ -239,6 +241,7 @@ def of_timm(**options: object) -> Architecture:
     return Architecture("tu-resnet18", LEVELS, CLASSES, options=further)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [{"act_layer": "gelu"}, {"stem_width": 32, "stem_type": "deep"}, {"block_args": {"x": 1}}],
@@ -300,6 +303,7 @@ def test_images_are_scaled_in_front_of_the_encoder() -> None:
     assert scaled.state_dict().keys() == network.state_dict().keys()
 
 
+@pytest.mark.long
 def test_a_single_logit() -> None:
     architecture = Architecture("resnet18", LEVELS, CLASSES, binary=True)
     theirs = settled(smp.Unet("resnet18", encoder_weights=None, classes=1, activation="sigmoid"))

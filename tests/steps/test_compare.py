@@ -106,6 +106,7 @@ def test_two_axes_are_one_vector_an_image() -> None:
     assert flat.equals(deep)
 
 
+@pytest.mark.long
 def test_a_call_leaves_its_arrays_alone() -> None:
     x, y = activations(5)["enc1"], activations(5, 1)["enc1"]
     kept = x.copy(), y.copy()

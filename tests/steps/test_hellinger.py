@@ -313,6 +313,7 @@ def test_literal_reading_has_no_statistics(stores: SimpleNamespace) -> None:
     assert "corrected" not in found.tables[0].title
 
 
+@pytest.mark.long
 def test_types_and_numbers_of_images_may_differ(stores: SimpleNamespace, tmp_path: Path) -> None:
     wide = written(tmp_path / "wide.zarr", activations(5, 4), dtype="float32")
     unpaired = tuple(metric for metric in Metric if metric is not Metric.PAIRED_DIFFERENCE)
@@ -524,6 +525,7 @@ def test_command_of_the_table_makes_it_again(stores: SimpleNamespace) -> None:
     assert again.lineage.id == first.lineage.id
 
 
+@pytest.mark.long
 def test_an_id_follows_what_shapes_the_table(stores: SimpleNamespace) -> None:
     def made(how: Settings) -> str:
         measure_shift(stores.x, [stores.y], stores.out, settings=how, overwrite=True)

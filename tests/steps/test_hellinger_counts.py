@@ -123,6 +123,7 @@ def test_the_range_of_counts_is_told_and_recorded(tmp_path: Path) -> None:
     assert found.tables[0].title.startswith("Distance by layer (reference, B = 8)")
 
 
+@pytest.mark.long
 def test_a_folder_holds_either_kind(tmp_path: Path) -> None:
     """The reference is the original of the training domain, whatever it is kept as."""
     folder, x = tmp_path / "stores", layers(20, 0)

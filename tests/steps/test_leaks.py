@@ -224,6 +224,7 @@ def test_a_leak_would_be_seen(two: str, tmp_path: Path) -> None:
     assert derived_leaks(store, "a", None, 0) == ["s"]
 
 
+@pytest.mark.long
 def test_manifests_that_put_a_subject_on_both_sides(tmp_path: Path) -> None:
     """It trains in A and tests in B: refused, or told where whole pictures may be meant so."""
     out = tmp_path / "d.zarr"

@@ -296,6 +296,7 @@ def test_a_step_of_each_network_is_told_in_short(
     ]
 
 
+@pytest.mark.long
 def test_lines_of_stderr_are_handed_over() -> None:
     lines: list[str] = []
     code, printed = study._call(("hellinger", "gone.zarr"), lines.append)

@@ -69,6 +69,7 @@ def test_seed_changes_the_data(tmp_path: Path, experiment: SimpleNamespace) -> N
     assert open_dataset(tmp_path / "s.zarr").lineage.id != open_dataset(experiment.data).lineage.id
 
 
+@pytest.mark.long
 def test_interrupted_run_goes_on(
     tmp_path: Path,
     experiment: SimpleNamespace,

@@ -209,6 +209,7 @@ def test_our_keys_are_those_of_smp_where_they_overlap(foreign: Path, tmp_path: P
     assert {key: ours[key] for key in theirs} == theirs
 
 
+@pytest.mark.long
 def test_smp_opens_our_baseline(tmp_path: Path) -> None:
     baseline = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
     network = build(baseline, seed=3).eval()
@@ -282,6 +283,7 @@ def test_types_that_numpy_does_not_have_are_refused(model: Path) -> None:
         open_model(model).tensors()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("before", ["", "_orig_mod.", "model.module."])
 def test_half_precision_and_what_wrappers_put_before_names(foreign: Path, before: str) -> None:
     """As ``torch.compile`` and Lightning name tensors; the id is that of the plain network."""

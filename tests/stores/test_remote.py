@@ -403,6 +403,7 @@ def test_the_base_install_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) 
             ask("s3://a/b")
 
 
+@pytest.mark.long
 def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:
     """In a process of its own: open connections leave no complaints on stderr."""
     code = "import sys; from skiptool.stores.features import open_features as f; f(sys.argv[1])"

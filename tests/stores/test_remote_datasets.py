@@ -91,6 +91,7 @@ def test_memory(dataset: Path) -> None:
         check_equal(open_dataset("memory://deep/d.zarr"), open_dataset(dataset))
 
 
+@pytest.mark.long
 def test_no_pixel_is_fetched_before_it_is_read(web: SimpleNamespace) -> None:
     store = open_dataset(web.url)
     asked = [path for path, _ in web.requests]

@@ -30,6 +30,7 @@ def test_a_dataset_that_is_replaced_damaged_or_deleted(tmp_path: Path) -> None:
         check_unchanged(opened)
 
 
+@pytest.mark.long
 def test_features_that_are_replaced(tmp_path: Path, experiment: SimpleNamespace) -> None:
     path = tmp_path / "f.zarr"
     shutil.copytree(experiment.plain, path)

@@ -100,6 +100,7 @@ def test_threads_that_want_one_slide_open_it_once(
     assert handles.made == 1
 
 
+@pytest.mark.long
 def test_many_threads_and_slides(
     paths: list[Path], pyramid: SimpleNamespace, handles: SimpleNamespace
 ) -> None:

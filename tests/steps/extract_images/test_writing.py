@@ -72,6 +72,7 @@ def test_images_whose_tiles_are_there_are_not_read_again(
     assert len(ids) == 1
 
 
+@pytest.mark.long
 def test_every_form_has_its_writer(tmp_path: Path) -> None:
     assert set(EXPORTS) == set(ExportFormat)
     write_dataset(tmp_path / "d.zarr", [sample(n, "A", (16, 16, 3)) for n in range(3)])

@@ -127,6 +127,7 @@ def test_where_not_one_site_can_be_read_the_first_cause_is_told(tmp_path: Path) 
     assert len(failures) == 3
 
 
+@pytest.mark.long
 def test_what_is_there_is_not_read_again(
     slides: Path,
     tmp_path: Path,

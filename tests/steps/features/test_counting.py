@@ -324,6 +324,7 @@ def test_many_images_are_pooled_unless_asked(
     assert open_counts(single.outputs[0]).images.tolist() == [1] * 4
 
 
+@pytest.mark.long
 def test_dry_run_counts_rows_and_bytes_and_reads_no_image(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def test_a_job_says_what_and_where(job: Job, tmp_path: Path) -> None:
     assert len(job.indices) == 5
 
 
+@pytest.mark.long
 def test_layers_of_a_network(experiment: SimpleNamespace) -> None:
     model = open_model(experiment.pruned)
     assert tapped_network(model, [])[2] == LAYERS

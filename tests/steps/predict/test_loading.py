@@ -126,6 +126,7 @@ def test_a_pickle_is_never_loaded(
         load([tmp_path / "theirs"], experiment.data)
 
 
+@pytest.mark.long
 def test_too_little_memory_for_a_network_is_one_line(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

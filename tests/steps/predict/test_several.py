@@ -66,6 +66,7 @@ def test_a_domain_need_not_be_in_all_stores(
         predict_dataset([experiment.baseline], stores, tmp_path / "q", domains=["D", "B"])
 
 
+@pytest.mark.long
 def test_what_several_stores_cannot_have(
     experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
 ) -> None:

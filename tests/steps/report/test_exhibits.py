@@ -160,6 +160,7 @@ def test_nothing_to_print_is_an_error(experiment: SimpleNamespace) -> None:
         write_report([experiment.data])
 
 
+@pytest.mark.long
 def test_captions_count_samples_and_subjects(study: list[Path], substituted: Path) -> None:
     shown = exhibits(read_inputs([*study[:2], substituted]), 0.95, 0)
     for each in shown:

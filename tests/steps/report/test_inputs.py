@@ -72,6 +72,7 @@ def test_tables_are_sorted_by_the_domain_of_their_clean_images(
     }
 
 
+@pytest.mark.long
 def test_distances_between_stores_of_others_are_drawn(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     stores = [tmp_path / folder / "own.zarr" for folder in "abc"]

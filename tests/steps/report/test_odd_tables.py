@@ -262,6 +262,7 @@ def test_features_of_an_unknown_model_are_drawn(
     assert "None" not in report(capsys, table).out
 
 
+@pytest.mark.long
 def test_a_class_that_is_nowhere_has_no_iou(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,6 +81,7 @@ def test_one_training_says_nothing_about_the_next(tmp_path: Path) -> None:
     assert 'role="note"' not in page.read_text()
 
 
+@pytest.mark.long
 def test_some_networks_may_have_been_trained_once(tmp_path: Path) -> None:
     table = tmp_path / "shift.parquet"
     simulated.distances(table, [Shift.parse("brightness=0.5")], "A", folds=2)

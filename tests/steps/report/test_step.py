@@ -51,6 +51,7 @@ def test_page_stands_alone_and_shows_both_tables(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r-numbers.parquet", "r.html"]
 
 
+@pytest.mark.long
 def test_page_shows_names_not_folders(experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "r.html"
     write_report([experiment.predictions, experiment.shift], out)
