@@ -291,8 +291,13 @@ def test_a_step_of_each_network_is_told_in_short(
     summary = "Hellinger distance 0.250 [0.200, 0.300] at input, 0.500 at enc1 (greatest)"
     left = "hellinger: 3 of 4, about 0:00:0"
     assert heard.said == [
-        *("$ skiptool hellinger L0", "skiptool: warning: L0_B: 3 subjects", f"{left}0 left"),
-        *(f"L0_B: {summary}", "$ skiptool hellinger L1", f"{left}1 left", f"L1_B: {summary}"),
+        "$ skiptool hellinger L0",
+        "skiptool: warning: L0_B: 3 subjects",
+        f"{left}0 left",
+        f"L0_B: {summary}",
+        "$ skiptool hellinger L1",
+        f"{left}1 left",
+        f"L1_B: {summary}",
     ]
 
 

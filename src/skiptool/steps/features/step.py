@@ -247,8 +247,10 @@ def _checked(options: CountsAsked, *, counts: bool) -> CountsAsked | None:
     if counts:
         return options
     given = {
-        **{"--bins": options.bins, "--ranges": options.ranges},
-        **{"--reference-domain": options.reference, "--pool-images": options.pool_images},
+        "--bins": options.bins,
+        "--ranges": options.ranges,
+        "--reference-domain": options.reference,
+        "--pool-images": options.pool_images,
     }
     for option, value in given.items():
         if value is not None:
