@@ -84,6 +84,7 @@ FAULTS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAULTS)
 def test_one_bad_volume_does_not_end_the_night(
     run: Run, folder: Path, tmp_path: Path, name: str

@@ -62,6 +62,7 @@ def left_out_slowly(a: Array, b: Array, distance: Distance, paired: bool) -> tup
     return first, np.stack([without((a, less(b, u))) for u in range(len(b))], axis=1)
 
 
+@pytest.mark.long
 @ALL
 @TYPES
 @given(seed=SEEDS, n=st.integers(1, 7), m=st.integers(1, 7), bins=st.sampled_from([1, 5, 32, 33]))

@@ -69,6 +69,7 @@ def test_pruned_is_what_smp_builds_for_an_encoder_without_channels_there(
         assert torch.equal(decoder.eval()(features(gone)), network.decoder(features()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("skips", LACKING, ids=str)
 def test_a_linknet_adds_nothing_where_a_skip_is_gone(skips: tuple[int, ...]) -> None:
     """Its parameters are those of the whole one, for which a skip of zeros adds nothing."""

@@ -43,6 +43,7 @@ def by_the_paper(network: smp.UnetPlusPlus, features: list[torch.Tensor], kept: 
     return maps
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("skips", SUBSETS, ids=str)
 def test_every_node_is_that_of_the_paper_without_the_pruned_inputs(skips: tuple[int, ...]) -> None:
     network = nested(skips)

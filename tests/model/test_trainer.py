@@ -43,6 +43,7 @@ def interrupting(readers: ModuleType) -> SampleReader:
     return reader
 
 
+@pytest.mark.long
 def test_nothing_is_said_and_only_the_checkpoint_is_left(
     tmp_path: Path, readers: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ CALLS: dict[str, Call] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.filterwarnings("ignore:.*trained only once")
 def test_paths_may_be_text(name: str, experiment: SimpleNamespace, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_a_slide_that_is_all_black_shows_no_tissue(tmp_path: Path) -> None:
     assert (found.unscanned, found.threshold) == (1.0, -1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "colours",
     [
@@ -188,6 +189,7 @@ def test_where_there_is_no_glass_all_is_tissue(
     assert not found.background(pale[:100, -100:]).any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tint", [(238, 238, 238), (225, 222, 215), (240, 236, 224), (205,) * 3])
 @pytest.mark.parametrize("share", [0.03, 0.3, 0.97])
 def test_glass_is_found_however_little_or_tinted_it_is(
