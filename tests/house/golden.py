@@ -189,7 +189,7 @@ def slides() -> dict[str, list[str]]:
             "extract wsi demo/areas.csv --mode sampled --draws 2 --patches 6 --patch-size 96"
             " --domain Aperio -o sampled.zarr"
         ),
-        "report wsi": words_of("report grid.zarr grid-registration.parquet -o slides.html"),
+        "report wsi": words_of("report grid.zarr grid-qc/registration.parquet -o slides.html"),
     }
 
 

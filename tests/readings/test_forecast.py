@@ -167,12 +167,12 @@ def test_a_combined_p_is_valid_for_networks_that_depend_on_each_other() -> None:
     """Alike, independent, and alternating: no more than 5 % of false alarms in any case."""
     rng = np.random.default_rng(0)
     first = rng.random(4000)
-    for given in (
+    for sample in (
         [first] * 3,
         [*rng.random((3, 4000))],
         [first, (first + 1 / 3) % 1, (first + 2 / 3) % 1],
     ):
-        alarms = np.mean([combined_p(list(each)) <= 0.05 for each in zip(*given, strict=True)])
+        alarms = np.mean([combined_p(list(each)) <= 0.05 for each in zip(*sample, strict=True)])
         assert alarms <= 0.06
 
 

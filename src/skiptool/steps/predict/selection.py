@@ -44,8 +44,8 @@ def fold_parts(
     """
     found, failures = validated_samples(store, domains, [model.stored for model in models])
     groups: dict[Validated, list[int]] = {}
-    for place, samples in enumerate(found.values()):
-        groups.setdefault(samples, []).append(place)
+    for number, samples in enumerate(found.values()):
+        groups.setdefault(samples, []).append(number)
     parts = [
         Part(store.domain(name), indices, tuple(numbers))
         for (name, indices), numbers in groups.items()
