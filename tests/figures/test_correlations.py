@@ -12,11 +12,11 @@ from skiptool.figures.correlations import (
     distance_text,
     family_name,
     images_name,
-    interval_text,
     measure_name,
     rivals_text,
     spearman_text,
 )
+from skiptool.figures.scatter import interval_text
 from skiptool.readings.association import Association, associations
 from sweeps import sweep
 

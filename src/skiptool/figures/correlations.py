@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from skiptool.figures.measures import binning, measure_of
+from skiptool.figures.scatter import signed
 from skiptool.figures.style import readable
 from skiptool.readings.association import FEWEST_FOR_INTERVAL
 from skiptool.stats.ranks import RESAMPLES
@@ -24,7 +25,6 @@ __all__ = [
     "distance_text",
     "family_name",
     "images_name",
-    "interval_text",
     "measure_name",
     "no_interval_text",
     "rivals_text",
@@ -36,14 +36,6 @@ _NAMED: Final = 4
 """Layers that a sentence names; of more it says how many."""
 
 
-def interval_text(found: Association, layer: int) -> str:
-    """Write the correlation at a layer with its interval, as far as there is one."""
-    value, low, high = (float(ends[layer]) for ends in (found.correlation, found.low, found.high))
-    if math.isnan(value):
-        return "–"
-    return _signed(value) + ("" if math.isnan(low) else f" [{_signed(low)}, {_signed(high)}]")
-
-
 def no_interval_text(found: Association, layer: int) -> str:
     """Give the correlation at a layer, and say why it has no interval."""
     value, shifts = float(found.correlation[layer]), found.shifts[layer]
@@ -53,19 +45,7 @@ def no_interval_text(found: Association, layer: int) -> str:
         else "in a perfect order, of which resampling gives no interval"
     )
     where = readable(found.joined.layers[layer])
-    return f"the greatest rank correlation is at {where}, ρ = {_signed(value)}; {why}."
-
-
-def _signed(value: float) -> str:
-    """Write with two digits, more where it would look perfect, and no minus before 0.
-
-    Examples
-    --------
-    >>> _signed(-0.004), _signed(-0.5), _signed(0.9963), _signed(1.0)
-    ('0.00', '−0.50', '0.996', '1.00')
-    """
-    digits = next((n for n in (2, 3, 4) if abs(round(value, n)) < 1), 2)
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"the greatest rank correlation is at {where}, ρ = {signed(value)}; {why}."
 
 
 def measure_name(found: Association) -> str:

@@ -16,13 +16,12 @@ from skiptool.figures.correlations import (
     distance_text,
     family_name,
     images_name,
-    interval_text,
     measure_name,
     no_interval_text,
     rivals_text,
     spearman_text,
 )
-from skiptool.figures.scatter import loss_by_distance
+from skiptool.figures.scatter import interval_text, loss_by_distance
 from skiptool.figures.strip import correlation_strip
 from skiptool.figures.style import readable
 from skiptool.figures.ties import tied_with

@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.correlations import interval_text
 from skiptool.figures.dots import DOTS
 from skiptool.figures.facets import plan_facets
 from skiptool.figures.labels import BOLD, fitted
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from skiptool.readings.association import Association, Mean
 
-__all__ = ["MARKERS", "loss_by_distance", "ticks_between"]
+__all__ = ["MARKERS", "interval_text", "loss_by_distance", "signed", "ticks_between"]
 
 MARKERS: Final = {
     ShiftKind.BRIGHTNESS.value: "o",
@@ -196,3 +195,23 @@ def _head(axes: Axes, found: Association, layer: int, size: tuple[float, float])
     place: dict[str, Any] = {"transform": axes.transAxes}
     axes.text(0.0, 1 + 0.17 / height, name, size=7.0, weight=weight, **place)
     axes.text(0.0, 1 + 0.05 / height, f"ρ = {interval_text(found, layer)}", size=6.2, **place)
+
+
+def interval_text(found: Association, layer: int) -> str:
+    """Write the correlation at a layer with its interval, as far as there is one."""
+    value, low, high = (float(ends[layer]) for ends in (found.correlation, found.low, found.high))
+    if math.isnan(value):
+        return "–"
+    return signed(value) + ("" if math.isnan(low) else f" [{signed(low)}, {signed(high)}]")
+
+
+def signed(value: float) -> str:
+    """Write with two digits, more where it would look perfect, and no minus before 0.
+
+    Examples
+    --------
+    >>> signed(-0.004), signed(-0.5), signed(0.9963), signed(1.0)
+    ('0.00', '−0.50', '0.996', '1.00')
+    """
+    digits = next((n for n in (2, 3, 4) if abs(round(value, n)) < 1), 2)
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
