@@ -9,7 +9,7 @@ import numpy as np
 from claim_measures import PARTS, everything_else
 from evidence import Evidence, Measure, of_scores
 
-from skiptool.metrics.scores import scores
+from skiptool.metrics import scores
 from skiptool.readings.forecast import fit_losses
 from skiptool.readings.joined import COLUMNS
 from skiptool.records import ORIGINAL, Shift

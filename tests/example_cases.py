@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.metrics.confusion import count
+from skiptool.metrics import count
 from skiptool.names import IGNORE, Kind, Split
 from skiptool.records import ORIGINAL, Sample, Shift
 from skiptool.stores.dataset import DatasetStore, open_dataset

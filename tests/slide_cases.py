@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from heard import Heard
 from pyramids import Pixels, write_pyramid
-from skiptool.engine import threaded
+from skiptool.parallel import threaded
 from skiptool.sources.shapes import Shape
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.sources.slides.pool import SlidePool

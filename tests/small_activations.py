@@ -10,7 +10,7 @@ import numpy as np
 
 from skiptool.comparison.reading import Mapper
 from skiptool.comparison.sets import Settings
-from skiptool.engine import mapped
+from skiptool.parallel import mapped
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.header import Making
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.metrics.scores import KEYS
+from skiptool.metrics import KEYS
 from skiptool.records import ORIGINAL, Shift
 
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.metrics.scores import Score
+from skiptool.metrics import Score
 from skiptool.names import ShiftKind
 from skiptool.readings.joined import COLUMNS
 from skiptool.records import ORIGINAL, Shift

@@ -27,7 +27,7 @@ from skiptool.comparison.sets import Settings
 from skiptool.distances.binning import count, equal_width
 from skiptool.distances.histograms import extent, joint_range
 from skiptool.distances.pooled_bins import pooled_bins
-from skiptool.engine import threaded
+from skiptool.parallel import threaded
 
 CHANNELS, VECTORS, BINS, RELABELLINGS = 8, 64, 100, 99
 

@@ -21,7 +21,7 @@ import numpy as np
 from openslide import OpenSlide
 
 import skiptool
-from skiptool.engine import mapped
+from skiptool.parallel import mapped
 from skiptool.steps.extract_wsi.settings import PatchSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

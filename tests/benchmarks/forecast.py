@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skiptool.metrics.scores import scores
+from skiptool.metrics import scores
 from skiptool.names import VALIDATION, Precision, Split
 from skiptool.readings.crossed import choose_layer, cross_validate, error_bound, fit_from_origin
 from skiptool.readings.forecast import fit_losses

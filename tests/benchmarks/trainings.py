@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool import predict_dataset, synthesise_dataset, train_models
-from skiptool.metrics.scores import Score, scores
+from skiptool.metrics import Score, scores
 from skiptool.readings.difference import Differences, differences, iou_by_training
 from skiptool.readings.paired import baselines, paired_differences
 from skiptool.readings.subject_counts import subject_counts

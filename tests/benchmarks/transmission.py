@@ -25,7 +25,7 @@ import numpy as np
 from skiptool.comparison.arrays import as_activations
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.sets import Settings
-from skiptool.engine import threaded
+from skiptool.parallel import threaded
 
 CHANNELS, VECTORS, MANY, BINS = 6, 64, 6_000, 100
 KINDS = ("dense", "sparse", "heavy-tailed")

@@ -6,9 +6,9 @@ import pytest
 
 from skiptool.cli.bins import comparison, swept
 from skiptool.comparison.sets import Settings
-from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
+from skiptool.parallel import available_cores
 from small_stores import refused
 
 

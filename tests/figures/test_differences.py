@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from skiptool.figures.differences import DifferenceMatrix, difference_to_baseline, score_matrices
 from skiptool.figures.grid import Row
 from skiptool.figures.scores import by_domain, by_shift
-from skiptool.metrics.scores import Score
+from skiptool.metrics import Score
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
 

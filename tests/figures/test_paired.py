@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from skiptool.figures.grid import Column
 from skiptool.figures.paired import PairedComparison, paired_comparisons
-from skiptool.metrics.scores import KEYS
+from skiptool.metrics import KEYS
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.holm import holm

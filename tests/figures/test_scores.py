@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from skiptool.figures.grid import Column, Row
 from skiptool.figures.scores import ScoreMatrix, by_domain, by_shift
-from skiptool.metrics.scores import Score
+from skiptool.metrics import Score
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
 

@@ -18,7 +18,7 @@ from scipy import stats
 
 import simulated
 from simulated import header, models
-from skiptool.metrics.scores import scores
+from skiptool.metrics import scores
 from skiptool.names import Kind, ShiftKind
 from skiptool.readings.forecast import fit_losses
 from skiptool.readings.joined import COLUMNS

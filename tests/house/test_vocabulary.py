@@ -11,7 +11,7 @@ from skiptool.errors import SkiptoolError
 from skiptool.model.loss import SegmentationLoss
 from skiptool.names import LAYERS, LAYERWISE, Kind, Loss, Metric, RangeRule, ShiftKind
 from skiptool.records import Shift
-from skiptool.shifts.photometric import apply
+from skiptool.shifts import apply
 from skiptool.steps.compare import compare_features
 from skiptool.stores.header import FORMAT_VERSIONS
 

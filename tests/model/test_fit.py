@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from skiptool import metrics
 from skiptool.errors import ArgumentError, FormatError, SourceError
-from skiptool.metrics import confusion
-from skiptool.metrics.overlap import mean_iou
+from skiptool.metrics import mean_iou
 from skiptool.model import batches
 from skiptool.model.augment import draw
 from skiptool.model.fit import LAST, Fitted, fit
@@ -110,7 +110,7 @@ def test_the_best_tensors_score_what_the_history_says(fitted: Fitted, readers: M
     for index in range(6):
         image, mask = reader.read(index)
         predicted = predict_labels(network, image[None], "cpu", Precision.FLOAT32)[0]
-        counts += confusion.count(mask, predicted, 2)
+        counts += metrics.count(mask, predicted, 2)
     assert float(mean_iou(counts)) == pytest.approx(fitted.best_miou, abs=1e-3)
 
 

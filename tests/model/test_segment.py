@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
-from skiptool.metrics.confusion import count
+from skiptool.metrics import count
 from skiptool.model.infer import place, predict_labels
 from skiptool.model.segment import check_labels, segment
 from skiptool.model.unet import build

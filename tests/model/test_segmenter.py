@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from skiptool import metrics
 from skiptool.errors import ArgumentError, FormatError
-from skiptool.metrics import confusion
-from skiptool.metrics.overlap import mean_iou
+from skiptool.metrics import mean_iou
 from skiptool.model.batches import validation_batches
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.segmenter import Segmenter, Tally
@@ -38,7 +38,7 @@ def test_a_tally_is_the_confusion_matrix_of_all_batches() -> None:
         masks[:, :size] = 255
         tally.add(logits, masks, torch.tensor(loss))
         predicted = logits.argmax(1).to(torch.uint8).numpy()
-        batch = confusion.count(masks.numpy(), predicted, 3).sum(axis=0)
+        batch = metrics.count(masks.numpy(), predicted, 3).sum(axis=0)
         counts += batch
         losses += [loss] * size
         alone.append(mean_iou(batch))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from skiptool.errors import ArgumentError
-from skiptool.metrics.overlap import mean_iou
+from skiptool.metrics import mean_iou
 from skiptool.readings.difference import Differences, iou_by_training, without_each
 from skiptool.readings.difference import differences as measured
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skiptool.metrics.scores import KEYS
+from skiptool.metrics import KEYS
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.readings.paired import PairedDifference, paired_differences
 from skiptool.records import ORIGINAL, Shift

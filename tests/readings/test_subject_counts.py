@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.metrics.scores import KEYS, scores
+from skiptool.metrics import KEYS, scores
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.readings.subject_counts import Network, subject_counts
 from skiptool.records import ORIGINAL, Shift

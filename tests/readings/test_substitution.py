@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from skiptool.errors import ArgumentError
-from skiptool.metrics.scores import mean_and_spread, scores
+from skiptool.metrics import mean_and_spread, scores
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.readings.paired import paired_differences
 from skiptool.readings.substitution import Substitution, substitution_effects

@@ -7,9 +7,9 @@ from typing import Any
 
 from skiptool.cli.options import choices
 from skiptool.comparison.sets import BINS, SWEPT, Settings
-from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
+from skiptool.parallel import available_cores
 
 __all__ = ["comparison", "swept"]
 

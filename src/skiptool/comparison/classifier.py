@@ -12,7 +12,7 @@ from skiptool.comparison.equal_draw import Sample, equal_samples
 from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.standardised import Scaled, Sets, row_blocks, scaled
 from skiptool.comparison.units import IMAGE
-from skiptool.engine import mapped
+from skiptool.parallel import mapped
 from skiptool.stats.classifier import balanced_accuracy, folds_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from skiptool.comparison.equal_draw import Sample, are_equal, equal_samples, who
 from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.standardised import Scaled, Sets, row_blocks, scaled
 from skiptool.distances.covariances import CovarianceParts, relative_distance, row_parts
-from skiptool.engine import mapped
+from skiptool.parallel import mapped
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64

@@ -20,8 +20,8 @@ from skiptool.comparison.units import drawn_vectors, held_images
 from skiptool.distances.binned import DISTANCES
 from skiptool.distances.binning import Binning
 from skiptool.distances.histograms import constant_channels, joint_range
-from skiptool.engine import mapped
 from skiptool.names import LAYERWISE, Metric
+from skiptool.parallel import mapped
 from skiptool.records import Task
 
 if TYPE_CHECKING:

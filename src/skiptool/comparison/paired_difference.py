@@ -13,8 +13,8 @@ from skiptool.comparison.equal_draw import unit_of
 from skiptool.comparison.sets import Activations
 from skiptool.comparison.standardised import Sets, finite, row_blocks
 from skiptool.distances.differences import paired_difference
-from skiptool.engine import mapped
 from skiptool.errors import MismatchError
+from skiptool.parallel import mapped
 from skiptool.stats.jackknife import corrected, interval
 
 if TYPE_CHECKING:

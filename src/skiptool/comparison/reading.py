@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 class Mapper(Protocol):
-    """How work is spread: threads of this process, or a cluster (see ``skiptool.engine``)."""
+    """How work is spread: threads of this process, or a cluster (see ``skiptool.parallel``)."""
 
     def __call__(
         self,

@@ -11,8 +11,8 @@ import numpy as np
 
 from skiptool.comparison.equal_draw import Sample
 from skiptool.comparison.sets import Activations
-from skiptool.engine import mapped
 from skiptool.errors import FormatError
+from skiptool.parallel import mapped
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64

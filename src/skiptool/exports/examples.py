@@ -13,14 +13,14 @@ from skiptool.figures.examples import example_sheet
 from skiptool.figures.style import readable
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
 from skiptool.records import Shift, Table
-from skiptool.shifts.photometric import apply
+from skiptool.shifts import apply
 from skiptool.stores.dataset import DatasetStore
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from skiptool.figures.exhibit import Number
-    from skiptool.metrics.scores import Score
+    from skiptool.metrics import Score
     from skiptool.records import Float64, UInt8
 
 __all__ = ["Example", "ExampleSheet", "shift_told"]

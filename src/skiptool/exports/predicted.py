@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from skiptool.errors import FormatError
-from skiptool.metrics.overlap import mean_iou
-from skiptool.metrics.scores import KEYS, Score, scores
+from skiptool.metrics import KEYS, Score, mean_iou, scores
 from skiptool.names import Kind
 from skiptool.records import Shift
 from skiptool.stores.dataset import DatasetStore

@@ -14,7 +14,7 @@ from skiptool.figures.matrix import difference_matrix
 from skiptool.figures.score_grid import ScoreGrid
 from skiptool.figures.scores import ScoreMatrix, Sizes, by_domain, by_shift
 from skiptool.figures.ties import tied_with
-from skiptool.metrics.scores import Score, mean_and_spread
+from skiptool.metrics import Score, mean_and_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

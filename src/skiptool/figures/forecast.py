@@ -18,7 +18,7 @@ from skiptool.figures.forecast_words import (
 )
 from skiptool.figures.measures import bins_of
 from skiptool.figures.style import in_paper_order, readable
-from skiptool.metrics.scores import Score
+from skiptool.metrics import Score
 from skiptool.readings.forecast import Expected, Fitted, fit_losses
 from skiptool.readings.layers import LEVEL
 from skiptool.records import Table

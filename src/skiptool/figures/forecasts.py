@@ -25,7 +25,7 @@ from skiptool.figures.scatter import interval_text, loss_by_distance
 from skiptool.figures.strip import correlation_strip
 from skiptool.figures.style import readable
 from skiptool.figures.ties import tied_with
-from skiptool.metrics.scores import Score
+from skiptool.metrics import Score
 from skiptool.readings.association import Association, Mean, associations
 from skiptool.readings.layers import LEVEL
 from skiptool.records import Table

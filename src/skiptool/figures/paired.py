@@ -145,7 +145,7 @@ def paired_comparisons(totals: Mapping[str, Sequence[Any]], *, level: float = 0.
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns ``skiptool.metrics.scores.KEYS``, ``subject`` and ``pixels``; see
+        The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``; see
         :func:`skiptool.readings.subject_counts.subject_counts`.
     level : float
         Of the intervals.

@@ -15,7 +15,7 @@ from skiptool.figures.score_grid import ScoreGrid, shift_column, shift_order
 from skiptool.figures.style import in_paper_order
 from skiptool.figures.ties import tied_with
 from skiptool.figures.trainings import counted_at_most
-from skiptool.metrics.scores import Score, mean_and_spread
+from skiptool.metrics import Score, mean_and_spread
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
 from skiptool.records import Shift, Table
 

@@ -42,7 +42,7 @@ def substitutions(
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns ``skiptool.metrics.scores.KEYS``, ``subject`` and ``pixels``, plain rows and
+        The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``, plain rows and
         those with ``clean_skips``; see :mod:`skiptool.readings.substitution`.
     clean_domain : str, optional
         Domain that the clean images are from, where it is another.

@@ -14,7 +14,7 @@ from skiptool.figures.epoch_curves import draw_curves
 from skiptool.figures.exhibit import known
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.figures.trainings import counted, counted_at_most
-from skiptool.metrics.scores import mean_and_spread
+from skiptool.metrics import mean_and_spread
 from skiptool.readings.training import Experiment, Run, experiments
 from skiptool.records import Table
 

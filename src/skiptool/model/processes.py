@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
-from skiptool.engine import available_cores
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.model.ranks import LOCAL, Ranks
+from skiptool.parallel import available_cores
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from skiptool.errors import ArgumentError
-from skiptool.metrics.overlap import mean_iou
+from skiptool.metrics import mean_iou
 from skiptool.model.batches import as_input, augmented
 from skiptool.model.ranks import mean_over_ranks, sum_over
 from skiptool.model.seeds import Stream, torch_seed

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from skiptool.cores import available_cores, idle_cores
 from skiptool.model.hardware import choose_device
+from skiptool.parallel import available_cores, idle_cores
 
 if TYPE_CHECKING:
     from skiptool.records import Progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from skiptool.metrics.scores import Score, mean_and_spread
+from skiptool.metrics import Score, mean_and_spread
 from skiptool.readings.joined import Change, Joined, join
 from skiptool.stats.ranks import rank_correlation, rank_interval
 

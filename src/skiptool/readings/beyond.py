@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from skiptool.metrics.scores import mean_and_spread
+from skiptool.metrics import mean_and_spread
 from skiptool.names import DECODER_INPUTS, LAYERWISE, Metric, ShiftKind, in_data_flow
 from skiptool.records import family
 

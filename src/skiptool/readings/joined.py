@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from skiptool.metrics.scores import Score
+from skiptool.metrics import Score
 from skiptool.names import DECODER_INPUTS, Metric, ShiftKind, in_data_flow
 from skiptool.records import family
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from skiptool.cautions import Caution
-from skiptool.metrics.scores import mean_and_spread
+from skiptool.metrics import mean_and_spread
 from skiptool.names import SKIP_LEVELS, in_data_flow
 from skiptool.records import family
 

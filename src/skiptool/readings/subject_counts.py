@@ -97,7 +97,7 @@ def subject_counts(
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns ``skiptool.metrics.scores.KEYS``, ``subject`` and ``pixels``, a row for each
+        The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``, a row for each
         group of them. In a dataset the classes appear in the order of their labels, background
         first. Rows that agree in all but ``pixels`` (a model in two tables) count once, the last.
     substituted : bool

@@ -33,7 +33,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from skiptool.metrics.scores import mean_and_spread
+from skiptool.metrics import mean_and_spread
 from skiptool.readings.difference import iou_by_training
 from skiptool.readings.layers import levels_of
 from skiptool.readings.paired import PairedDifference, compared_with

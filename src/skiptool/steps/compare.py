@@ -13,9 +13,9 @@ from skiptool.comparison.arrays import as_activations
 from skiptool.comparison.pairs import left_out, measure_pairs
 from skiptool.comparison.rows import columns_of, in_order
 from skiptool.comparison.sets import BINS, PERMUTATIONS, Settings
-from skiptool.engine import available_cores, threaded
 from skiptool.errors import ArgumentError, MismatchError, near
 from skiptool.names import Kind, Metric, RangeRule
+from skiptool.parallel import available_cores, threaded
 from skiptool.stores.table_writer import as_table
 
 if TYPE_CHECKING:

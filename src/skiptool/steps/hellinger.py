@@ -25,9 +25,9 @@ from skiptool.comparison.reading import Mapper
 from skiptool.comparison.results import Measured
 from skiptool.comparison.rows import PRINTED, columns_of, in_order, layer_warnings
 from skiptool.comparison.sets import Settings
-from skiptool.engine import dask_mapper, threaded
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Kind, ShiftKind
+from skiptool.parallel import dask_mapper, threaded
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.addresses import located, public
 from skiptool.stores.counts import open_activations

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.engine import available_cores, mapped
 from skiptool.errors import ArgumentError
 from skiptool.exports.pairs import write_pairs
 from skiptool.exports.places import exported
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
+from skiptool.parallel import available_cores, mapped
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path
 from skiptool.sources.bbbc041 import Box
 from skiptool.sources.cutouts import Templates, load_templates, save_templates

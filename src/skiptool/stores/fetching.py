@@ -19,8 +19,8 @@ from pathlib import Path
 
 import zarr
 
-from skiptool.engine import mapped
 from skiptool.errors import FormatError, SourceError
+from skiptool.parallel import mapped
 from skiptool.records import SILENT, Progress
 from skiptool.stores.addresses import below, last_part, public
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS

@@ -20,8 +20,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from skiptool.engine import mapped
 from skiptool.errors import ArgumentError, ExistsError, SkiptoolError, SourceError
+from skiptool.parallel import mapped
 from skiptool.records import SILENT, Outcome, Progress, Task
 from skiptool.stores.addresses import below, beside, located, public
 from skiptool.stores.copies import Copy, check_absent, copies_held, shown

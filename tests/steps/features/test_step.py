@@ -16,7 +16,7 @@ from torch.nn.functional import avg_pool2d
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import DECODER_INPUTS, LAYERS, Split, in_data_flow
 from skiptool.records import ORIGINAL, Shift
-from skiptool.shifts.photometric import apply
+from skiptool.shifts import apply
 from skiptool.steps.features import step as features
 from skiptool.steps.features.step import extract_features
 from skiptool.stores.dataset import StoredSamples, open_dataset

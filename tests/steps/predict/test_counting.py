@@ -11,11 +11,11 @@ import torch
 
 from predict_cases import make_dataset, make_run
 from skiptool.errors import ArgumentError
-from skiptool.metrics.confusion import count
+from skiptool.metrics import count
 from skiptool.model.infer import predict_labels
 from skiptool.names import Precision
 from skiptool.records import ORIGINAL, SILENT, Shift
-from skiptool.shifts.photometric import apply_all
+from skiptool.shifts import apply_all
 from skiptool.steps.predict import counting
 from skiptool.steps.predict.counting import count_part
 from skiptool.steps.predict.run import Part, Sink

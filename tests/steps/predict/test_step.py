@@ -19,7 +19,7 @@ from torchvision.transforms.v2.functional import adjust_brightness
 import skiptool
 from predict_cases import Warned, make_dataset
 from skiptool.errors import ArgumentError, ExistsError
-from skiptool.metrics.overlap import mean_iou
+from skiptool.metrics import mean_iou
 from skiptool.names import ENSEMBLE_FOLD, Kind, Precision
 from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.predict import counting

@@ -13,7 +13,7 @@ from predict_cases import Warned
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Precision, Split
 from skiptool.records import ORIGINAL, Sample, Shift
-from skiptool.shifts.photometric import apply
+from skiptool.shifts import apply
 from skiptool.steps.predict.step import predict_dataset
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter

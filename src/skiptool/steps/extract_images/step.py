@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
 from skiptool.exports.nnunet import check_nnunet
 from skiptool.exports.places import check_export, qc_folder
 from skiptool.names import ExportFormat, quoted_name
+from skiptool.parallel import available_cores
 from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.coloured_masks import colour_name
 from skiptool.sources.label_map import LabelMap, label_map

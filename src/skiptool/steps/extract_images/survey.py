@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from skiptool.engine import mapped
 from skiptool.errors import MismatchError, SkiptoolError, SourceError
 from skiptool.names import IGNORE
+from skiptool.parallel import mapped
 from skiptool.records import Progress
 from skiptool.sources.coloured_masks import colour_name
 from skiptool.sources.labelled import Item, Reading, survey

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skiptool.engine import mapped
 from skiptool.exports.nnunet import export_nnunet
 from skiptool.exports.pairs import export_pairs
 from skiptool.exports.sheets import draw_sheets
 from skiptool.names import ExportFormat
+from skiptool.parallel import mapped
 from skiptool.records import Progress, Sample
 from skiptool.sources.labelled import Item, Reading, read_samples
 from skiptool.stores.dataset import open_dataset

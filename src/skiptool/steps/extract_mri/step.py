@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skiptool.engine import available_cores
 from skiptool.errors import SourceError
 from skiptool.exports.places import qc_folder
+from skiptool.parallel import available_cores
 from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.volumes.listing import VolumeRow, volume_rows
 from skiptool.sources.volumes.mnms import folder_rows

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.engine import mapped
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import composed
+from skiptool.parallel import mapped
 from skiptool.records import Progress
 from skiptool.sources.volumes.listing import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, stem_of

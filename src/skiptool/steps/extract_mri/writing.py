@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.engine import mapped
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import IGNORE, Split
+from skiptool.parallel import mapped
 from skiptool.records import Progress, Sample
 from skiptool.sources.volumes.listing import Frame
 from skiptool.sources.volumes.slices import fitted, rescaled

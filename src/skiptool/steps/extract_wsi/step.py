@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skiptool.engine import available_cores, dask_mapper, threaded
 from skiptool.errors import SourceError
 from skiptool.exports.pairs import export_pairs
 from skiptool.exports.places import qc_folder
 from skiptool.names import Split
+from skiptool.parallel import available_cores, dask_mapper, threaded
 from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
 from skiptool.sources.slides.listing import SlideRow, slide_rows
 from skiptool.sources.slides.pool import SlidePool

@@ -12,9 +12,9 @@ from skiptool.comparison.ranges import reference_bins
 from skiptool.comparison.reading import extents
 from skiptool.comparison.sets import BINS
 from skiptool.distances.binning import MAX_BINS, Binning
-from skiptool.engine import threaded
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind
+from skiptool.parallel import threaded
 from skiptool.records import Progress
 from skiptool.stores.addresses import located, public
 from skiptool.stores.checkpoint import StoredModel

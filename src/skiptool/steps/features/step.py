@@ -24,8 +24,7 @@ from skiptool.records import (
     Task,
     as_places,
 )
-from skiptool.shifts.photometric import apply_all
-from skiptool.shifts.sweeps import swept
+from skiptool.shifts import apply_all, swept
 from skiptool.steps.features.counting import (
     Counting,
     CountsAsked,

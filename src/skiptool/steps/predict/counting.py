@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.engine import available_cores, mapped
 from skiptool.model.infer import forward_batches, read_ahead, side_by_side
 from skiptool.model.segment import Segmented, check_labels, segment
+from skiptool.parallel import available_cores, mapped
 from skiptool.records import Progress, Shift
-from skiptool.shifts.photometric import apply_all
+from skiptool.shifts import apply_all
 from skiptool.steps.predict.run import Part, Run, Sink
 
 if TYPE_CHECKING:

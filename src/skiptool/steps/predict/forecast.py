@@ -18,7 +18,7 @@ import numpy as np
 from skiptool.model.segment import check_labels, segment
 from skiptool.names import Kind
 from skiptool.records import Progress, Shift
-from skiptool.shifts.photometric import apply
+from skiptool.shifts import apply
 from skiptool.steps.predict.run import Counted, Part, Run
 from skiptool.steps.predict.substituting import clean_parts
 from skiptool.stores.header import Making, lineage

@@ -13,9 +13,9 @@ import numpy as np
 
 from skiptool.figures.comparison import compare_masks
 from skiptool.figures.style import save
-from skiptool.metrics.overlap import iou, mean_iou
+from skiptool.metrics import iou, mean_iou
 from skiptool.records import ORIGINAL, Progress, Shift
-from skiptool.shifts.photometric import apply
+from skiptool.shifts import apply
 from skiptool.steps.predict.run import Part, Run
 from skiptool.stores.header import Lineage
 from skiptool.stores.overlays import safe_name, write_index

@@ -20,7 +20,7 @@ from skiptool.records import (
     Table,
     as_places,
 )
-from skiptool.shifts.sweeps import swept
+from skiptool.shifts import swept
 from skiptool.steps.predict.asked import (
     Places,
     check_asked,

@@ -13,7 +13,7 @@ from skiptool.model.infer import forward_batches, read_ahead, side_by_side
 from skiptool.model.segment import check_labels
 from skiptool.model.substitute import count_substituted
 from skiptool.records import Progress, Shift
-from skiptool.shifts.photometric import apply_all
+from skiptool.shifts import apply_all
 from skiptool.steps.predict.counting import CHUNK, PASSES
 from skiptool.steps.predict.run import Counted, Part, Run
 from skiptool.stores.dataset import Domain

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from skiptool.metrics.overlap import iou, mean_iou
-from skiptool.metrics.scores import mean_and_spread
+from skiptool.metrics import iou, mean_and_spread, mean_iou
 from skiptool.names import Arch
 from skiptool.records import Shift, Table
 from skiptool.steps.predict.run import Run

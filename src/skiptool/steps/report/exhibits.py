@@ -17,7 +17,7 @@ from skiptool.figures.registration import registrations
 from skiptool.figures.shifts import comparisons
 from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
-from skiptool.metrics.scores import scores
+from skiptool.metrics import scores
 from skiptool.names import LAYERWISE, VALIDATION, Kind
 from skiptool.readings import joined
 from skiptool.readings.beyond import BEYOND_COLUMNS, of_channels

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skiptool.errors import FormatError
-from skiptool.metrics.scores import KEYS
+from skiptool.metrics import KEYS
 from skiptool.names import Kind
 from skiptool.steps.report.checks import check_table
 from skiptool.stores.addresses import last_part, located

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from skiptool.engine import available_cores
 from skiptool.errors import ArgumentError
 from skiptool.model.checks import check_protocol, weights_of
 from skiptool.model.fit import LAST
@@ -19,6 +18,7 @@ from skiptool.model.threads import threads_now
 from skiptool.model.unet import build, parameter_count
 from skiptool.model.weights import load_encoder_weights
 from skiptool.names import SKIP_LEVELS, Arch, LoggerName
+from skiptool.parallel import available_cores
 from skiptool.records import SILENT, Architecture, Outcome, Progress, Training
 from skiptool.steps.train.grid import whole_grid
 from skiptool.steps.train.jobs import (

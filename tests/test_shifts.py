@@ -1,5 +1,8 @@
+"""Tests of ``shifts``."""
+
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,11 +12,12 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as tv
 
+from predict_cases import Warned
 from skiptool.errors import ArgumentError
 from skiptool.images import grey
 from skiptool.names import ShiftKind
-from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
-from skiptool.shifts.photometric import apply, apply_all
+from skiptool.records import ORIGINAL, PAPER_SWEEP, SILENT, Shift
+from skiptool.shifts import apply, apply_all, swept
 from strategies import FACTORS, colour_images
 
 Array = NDArray[Any]
@@ -221,3 +225,38 @@ def test_refuses_other_arrays(shift: str, shape: tuple[int, ...], dtype: type) -
 def test_refuses_a_missing_or_negative_factor(factor: float | None) -> None:
     with pytest.raises(ArgumentError, match=r"expected a number >= 0; write contrast=0\.75"):
         apply(np.zeros((2, 2, 3), dtype=np.uint8), Shift(ShiftKind.CONTRAST, factor))
+
+
+COLOUR: list[Any] = [SimpleNamespace(channels=3)]
+GREY: list[Any] = [SimpleNamespace(channels=1)] * 2
+HALF, FAR, PALE = map(Shift.parse, ("brightness=0.5", "contrast=3", "saturation=0"))
+
+
+def test_the_original_where_nothing_is_named() -> None:
+    assert swept(None, (), COLOUR, SILENT) == (ORIGINAL,)
+    assert swept(None, (HALF,), GREY, SILENT) == (HALF,)
+
+
+def test_paper_sweep_is_the_grid_of_fig_7() -> None:
+    kinds = {"brightness": "0.5 0.75 1.25 1.5 1.75", "contrast": "0.5 0.75 1.25 1.5 1.75"}
+    kinds["saturation"] = "0 0.25 0.5 0.75"
+    names = {"original"} | {f"{k}={f}" for k, fs in kinds.items() for f in fs.split()}
+    found = swept("paper", (), COLOUR, SILENT)
+    assert (found, set(map(str, found))) == (PAPER_SWEEP, names)
+    assert swept("paper", (HALF, FAR), COLOUR, SILENT) == (*PAPER_SWEEP, FAR)
+
+
+def test_images_of_one_channel_are_swept_without_saturation() -> None:
+    warned = Warned()
+    found = swept("paper", (FAR,), GREY, warned)
+    assert len(found) == 1 + 5 + 5 + 1
+    assert {shift.kind for shift in found} == set(ShiftKind) - {ShiftKind.SATURATION}
+    (line,) = warned.lines
+    assert "saturation is left out" in line
+
+
+def test_what_is_named_and_cannot_be_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="saturation=0: images of one channel have no colour"):
+        swept("paper", (PALE,), GREY, SILENT)
+    with pytest.raises(ArgumentError, match="--sweep papers: unknown; expected paper"):
+        swept("papers", (), COLOUR, SILENT)

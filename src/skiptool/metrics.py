@@ -1,0 +1,324 @@
+"""Confusion counts: pixels of each truth and predicted class. All overlap scores come from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skiptool.errors import ArgumentError
+from skiptool.names import ENSEMBLE_FOLD, IGNORE, ShiftKind
+from skiptool.records import Shift, family
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Float64, Int64, UInt8
+
+__all__ = [
+    "KEYS",
+    "Score",
+    "count",
+    "dice",
+    "iou",
+    "mean_and_spread",
+    "mean_iou",
+    "precision",
+    "recall",
+    "scores",
+]
+
+
+def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
+    """Pixels of each pair of truth and predicted class.
+
+    Parameters
+    ----------
+    truth : uint8, shape (..., H, W)
+        Labels 0..J-1, or 255 for pixels that are counted nowhere. Leading axes are samples.
+    prediction : uint8, shape (..., H, W)
+        Labels 0..J-1.
+    classes : int
+        Number J of classes, 1 to 255.
+
+    Returns
+    -------
+    int64, shape (..., J, J)
+        Pixels by [truth, predicted]: one table for each sample, to be added up over a split.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes, types or the number of classes do not fit, or a label is not below J.
+
+    Examples
+    --------
+    >>> truth = np.array([[0, 1, 1, 255]], dtype=np.uint8)
+    >>> prediction = np.array([[0, 1, 0, 1]], dtype=np.uint8)
+    >>> count(truth, prediction, 2)
+    array([[1, 0],
+           [1, 1]])
+    """
+    _check(truth, prediction, classes)
+    # Truth label -> first cell of its row; one more row takes the ignored, another the unknown.
+    rows = np.full(IGNORE + 1, classes + 1, dtype=np.uint16)
+    rows[:classes] = np.arange(classes)
+    rows[IGNORE] = classes
+    rows *= np.uint16(classes)
+    shape, cells = truth.shape[:-2], classes * (classes + 2)
+    pixels = truth.shape[-2] * truth.shape[-1]
+    samples = zip(truth.reshape(-1, pixels), prediction.reshape(-1, pixels), strict=True)
+    counts = np.empty((*shape, classes + 2, classes), dtype=np.int64)
+    for table, (true, predicted) in zip(counts.reshape(-1, cells), samples, strict=True):
+        table[:] = np.bincount(np.take(rows, true) + predicted, minlength=cells)
+    if counts[..., classes + 1, :].any():
+        _refuse("truth", truth[truth != IGNORE], classes)
+    return counts[..., :classes, :]
+
+
+def _check(truth: UInt8, prediction: UInt8, classes: int) -> None:
+    if not 1 <= classes <= IGNORE:
+        raise ArgumentError(f"confusion: {classes} classes, expected 1 to {IGNORE}")
+    fitting = truth.dtype == prediction.dtype == np.uint8 and truth.ndim >= 2
+    if truth.shape != prediction.shape or not fitting or 0 in truth.shape[-2:]:
+        raise ArgumentError(
+            f"confusion: truth is {truth.dtype} {truth.shape}, prediction {prediction.dtype} "
+            f"{prediction.shape}; expected both uint8 and of the same shape (..., H, W)"
+        )
+    if prediction.size and prediction.max() >= classes:
+        _refuse("prediction", prediction, classes)
+
+
+def _refuse(what: str, labels: AnyArray, classes: int) -> None:
+    unknown = np.unique(labels[labels >= classes]).tolist()
+    raise ArgumentError(
+        f"confusion: {what} holds label {', '.join(map(str, unknown))}, expected 0 to "
+        f"{classes - 1}{f' or {IGNORE} (ignored)' if what == 'truth' else ''}; correct the masks "
+        "or the list of classes"
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# Overlap of truth and prediction from confusion counts.
+#
+# All take counts (..., J, J) by [truth, predicted] as ``metrics.confusion.count`` gives them. Add
+# counts up over the samples of a split before: a mean of scores over images or batches is another
+# quantity.
+
+
+def iou(counts: Int64) -> Float64:
+    """Intersection over union of each class.
+
+    Parameters
+    ----------
+    counts : int64, shape (..., J, J)
+        Pixels by [truth, predicted].
+
+    Returns
+    -------
+    float64, shape (..., J)
+        In [0, 1]; NaN where a class is absent from truth and prediction.
+
+    Raises
+    ------
+    ArgumentError
+        If the last two axes are not of one length.
+
+    Examples
+    --------
+    >>> iou(np.array([[5, 1], [2, 2]]))
+    array([0.625, 0.4  ])
+    """
+    both, true, predicted = _parts(counts)
+    return _ratio(both, true + predicted - both)
+
+
+def dice(counts: Int64) -> Float64:
+    """Dice coefficient (F1 score) of each class: twice the intersection over the sum of both.
+
+    Parameters, result and errors as of ``iou``.
+
+    Examples
+    --------
+    >>> dice(np.array([[4, 0], [3, 3]])).round(3)
+    array([0.727, 0.667])
+    """
+    both, true, predicted = _parts(counts)
+    return _ratio(2 * both, true + predicted)
+
+
+def precision(counts: Int64) -> Float64:
+    """Share of the pixels predicted as a class that are of it.
+
+    Parameters, result and errors as of ``iou``; 0 where a class of the truth is never predicted.
+
+    Examples
+    --------
+    >>> precision(np.array([[4, 0], [4, 2]]))
+    array([0.5, 1. ])
+    """
+    both, true, predicted = _parts(counts)
+    return _ratio(both, np.where((predicted == 0) & (true > 0), 1, predicted))
+
+
+def recall(counts: Int64) -> Float64:
+    """Share of the pixels of a class that are predicted as it (sensitivity).
+
+    Parameters, result and errors as of ``iou``; 0 where a predicted class is not in the truth.
+
+    Examples
+    --------
+    >>> recall(np.array([[4, 0], [3, 1]]))
+    array([1.  , 0.25])
+    """
+    both, true, predicted = _parts(counts)
+    return _ratio(both, np.where((true == 0) & (predicted > 0), 1, true))
+
+
+def mean_iou(counts: Int64) -> Float64:
+    """Mean IoU over the foreground classes (label 1 and above).
+
+    Parameters
+    ----------
+    counts : int64, shape (..., J, J)
+        Pixels by [truth, predicted], J > 1.
+
+    Returns
+    -------
+    float64, shape (...)
+        In [0, 1]. Classes absent from truth and prediction are left out; NaN if all are.
+
+    Raises
+    ------
+    ArgumentError
+        If the last two axes are not of one length, or there is no foreground class.
+
+    Examples
+    --------
+    >>> float(mean_iou(np.array([[5, 1, 0], [2, 2, 0], [0, 0, 0]])))
+    0.4
+    """
+    scores = iou(counts)[..., 1:]
+    if not scores.shape[-1]:
+        raise ArgumentError(
+            "mean IoU: counts hold the background alone, expected a class beside it"
+        )
+    present = ~np.isnan(scores)
+    return _ratio(np.where(present, scores, 0.0).sum(axis=-1), present.sum(axis=-1))
+
+
+def _parts(counts: Int64) -> tuple[Int64, Int64, Int64]:
+    """Pixels of each class in both, in the truth, in the prediction; each (..., J)."""
+    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
+        raise ArgumentError(
+            f"overlap: counts have shape {counts.shape}, expected (..., J, J), truth by prediction"
+        )
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    return both, counts.sum(axis=-1), counts.sum(axis=-2)
+
+
+def _ratio(part: Int64 | Float64, whole: Int64) -> Float64:
+    """``part / whole``, NaN where the whole is 0."""
+    missing = np.full(np.shape(whole), np.nan)
+    ratio: Float64 = np.divide(part, whole, out=missing, where=np.asarray(whole) > 0)
+    return ratio
+
+
+# -------------------------------------------------------------------------------------------------
+# IoU by model, domain and shift from the totals of a prediction table.
+
+
+KEYS = (
+    *("dataset", "dataset_id", "domain", "split", "arch", "encoder", "pruning"),
+    *("fold", "repeat", "model_id", "shift", "factor", "clean_skips", "truth", "predicted"),
+)
+"""Columns that the totals are taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean IoU of one model on one split of a domain under one shift.
+
+    Attributes
+    ----------
+    dataset, dataset_id, domain, split, arch, encoder, pruning, model_id : str
+    fold : int or None
+        ``ENSEMBLE_FOLD`` for the mean of all trainings' class probabilities.
+    repeat : int or None
+        Which training of the fold; None for an ensemble and for networks that others trained.
+    shift : Shift
+    classes : tuple of str
+        Foreground classes that the mean is taken over.
+    miou : float
+        From counts accumulated over the split (section V); NaN where no class is there.
+    """
+
+    dataset: str
+    dataset_id: str
+    domain: str
+    split: str
+    arch: str
+    encoder: str
+    pruning: str
+    fold: int | None
+    repeat: int | None
+    model_id: str
+    shift: Shift
+    classes: tuple[str, ...]
+    miou: float
+
+    @property
+    def family(self) -> str:
+        """Name of the group of rows: encoder, with the architecture where it is not ``unet``."""
+        return family(self.arch, self.encoder)
+
+    @property
+    def network(self) -> str:
+        """Label of a row: the pruning; an ensemble stands apart from the networks it is made of."""
+        return f"{self.pruning}, ensemble" if self.fold == ENSEMBLE_FOLD else self.pruning
+
+
+def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:
+    """Turn total pixel counts into scores.
+
+    Parameters
+    ----------
+    totals : mapping of column name to values
+        The columns :data:`KEYS` and ``pixels``, a row for each group of them; the truths of a
+        group stand in the order of their labels, background first.
+
+    Returns
+    -------
+    list of Score
+        In the order of first appearance. Rows with ``clean_skips`` are of another experiment and
+        are passed over.
+    """
+    groups: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
+    rows = zip(*(totals[key] for key in (*KEYS, "pixels")), strict=True)
+    for *key, clean_skips, truth, predicted, pixels in rows:
+        if clean_skips is None:
+            groups.setdefault(tuple(key), {})[truth, predicted] = pixels
+    return [_score(key, cells) for key, cells in groups.items()]
+
+
+def _score(key: tuple[Any, ...], cells: Mapping[tuple[str, str], int]) -> Score:
+    names = list(dict.fromkeys([*(truth for truth, _ in cells), *(other for _, other in cells)]))
+    matrix = np.array([[cells.get((a, b), 0) for b in names] for a in names], dtype=np.int64)
+    facts = dict(zip(KEYS, key, strict=False))
+    shift = Shift(ShiftKind(facts.pop("shift")), facts.pop("factor"))
+    return Score(**facts, shift=shift, classes=tuple(names[1:]), miou=float(mean_iou(matrix)))
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation (n - 1) over trainings; NaN left out.
+
+    Examples
+    --------
+    >>> mean_and_spread([0.5, 0.75, 1.0])
+    (0.75, 0.25)
+    >>> mean_and_spread([0.5])
+    (0.5, nan)
+    """
+    found: Float64 = np.array([value for value in values if not np.isnan(value)])
+    mean = float(found.mean()) if found.size else float("nan")
+    return mean, float(found.std(ddof=1)) if found.size > 1 else float("nan")

@@ -1,1 +1,0 @@
-"""Pixel counts and the scores derived from them."""

@@ -1,1 +1,0 @@
-"""Controlled domain shifts of single images."""
