@@ -24,9 +24,8 @@ from skiptool.comparison.arrays import as_activations
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.results import Measured
 from skiptool.comparison.sets import Settings
-from skiptool.distances.binning import count, equal_width
-from skiptool.distances.histograms import extent, joint_range
-from skiptool.distances.pooled_bins import pooled_bins
+from skiptool.distances.binned import pooled_bins
+from skiptool.distances.counting import count, equal_width, extent, joint_range
 from skiptool.parallel import threaded
 
 CHANNELS, VECTORS, BINS, RELABELLINGS = 8, 64, 100, 99

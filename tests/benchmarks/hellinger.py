@@ -22,8 +22,7 @@ import zarr
 from scipy.stats import wasserstein_distance
 
 from skiptool.comparison.sets import Settings
-from skiptool.distances.binning import Binning, count, equal_width
-from skiptool.distances.histograms import extent, joint_range
+from skiptool.distances.counting import Binning, count, equal_width, extent, joint_range
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.header import Making

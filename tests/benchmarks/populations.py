@@ -1,7 +1,7 @@
 """Populations of activations to draw from, with known distributions, for simulations of statistics.
 
 Each function draws images (N, D, K) with effects of the image: within an image vectors are alike,
-as real ones are. The rule of `skiptool.distances.pooled_bins` was chosen on ``TUNED``; ``HELD_OUT``
+as real ones are. The rule of `skiptool.distances.binned` was chosen on ``TUNED``; ``HELD_OUT``
 were looked at only afterwards.
 """
 
@@ -135,7 +135,7 @@ def population_sample(population: str, shift: str) -> Any:  # noqa: ANN401
 def true_distance(population: str, shift: str, edges: Any) -> float:  # noqa: ANN401
     """Hellinger distance between a population and its shifted one on bins between inner edges.
 
-    A value on an edge is in the upper bin, as in `skiptool.distances.binning`.
+    A value on an edge is in the upper bin, as in `skiptool.distances.counting`.
     """
     rows = []
     for values in (population_sample(population, each) for each in ("none", shift)):

@@ -11,8 +11,14 @@ from skiptool.comparison.counts import Counts
 from skiptool.comparison.estimates import Estimates
 from skiptool.comparison.sets import Settings
 from skiptool.comparison.units import Units
-from skiptool.distances.binning import count, equal_width, quantile_bins, sweep
-from skiptool.distances.histograms import extent, joint_range
+from skiptool.distances.counting import (
+    count,
+    equal_width,
+    extent,
+    joint_range,
+    quantile_bins,
+    sweep,
+)
 from skiptool.names import Metric, RangeRule
 from small_activations import activations
 

@@ -11,7 +11,7 @@ from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.sets import Counted, Settings, vectors_of
 from skiptool.comparison.units import paired_units
 from skiptool.distances.binned import DISTANCES
-from skiptool.distances.binning import count
+from skiptool.distances.counting import count
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Metric, RangeRule
 from small_activations import ONE, PLAIN, Noted, extremes

@@ -13,7 +13,7 @@ from scipy.stats import wasserstein_distance
 from skiptool.comparison.ranges import binning_of, exact_wasserstein
 from skiptool.comparison.reading import counted, extents
 from skiptool.comparison.sets import Settings
-from skiptool.distances.binning import merged
+from skiptool.distances.counting import merged
 from skiptool.errors import ArgumentError
 from skiptool.names import RangeRule
 from small_activations import ONE, Noted

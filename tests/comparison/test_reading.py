@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from skiptool.comparison.reading import counted, extents, key_totals, values_of
-from skiptool.distances.binning import count, equal_width, quantile_bins
-from skiptool.distances.histograms import joint_range
-from skiptool.distances.keys import key_counts
+from skiptool.distances.counting import count, equal_width, joint_range, quantile_bins
+from skiptool.distances.float16 import key_counts
 from skiptool.errors import FormatError
 from small_activations import ONE, Noted, activations, extremes, numbered, threads
 from small_stores import refused

@@ -1,3 +1,5 @@
+"""Tests of ``binned``."""
+
 from __future__ import annotations
 
 import math
@@ -8,24 +10,43 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.spatial import distance
 from scipy.spatial.distance import euclidean
+from scipy.stats import entropy, ks_2samp, wasserstein_distance
 
+from definitions import REACHED, pooled_groups
+from skiptool.distances import binned
 from skiptool.distances.binned import (
     DISTANCES,
+    EPSILON,
     bhattacharyya,
     bhattacharyya_complement,
+    binned_wasserstein,
     hellinger,
     hellinger_literal,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    kullback_leibler,
     layer_mean,
+    pool_bins,
+    pooled_bins,
+    rowwise,
+    total_variation,
 )
-from skiptool.distances.binning import count, equal_width
-from skiptool.distances.histograms import constant_channels, extent, frequencies, joint_range
+from skiptool.distances.counting import (
+    constant_channels,
+    count,
+    equal_width,
+    extent,
+    frequencies,
+    joint_range,
+)
 from skiptool.errors import ArgumentError
 from skiptool.names import LAYERWISE, Metric
-from strategies import feature_pairs, frequency_rows
+from strategies import SEEDS, feature_pairs, frequency_rows
 
 Array = NDArray[Any]
 Function = Callable[[Array, Array], Array]
@@ -282,3 +303,375 @@ def test_layer_mean() -> None:
         layer_mean(values, constant[:2])
     with pytest.raises(ArgumentError, match="at least one channel"):
         layer_mean(values[:0], constant[:0])
+
+
+@rowwise()
+def first_difference(p: Array, q: Array) -> Array:
+    """Difference of the first bin."""
+    return np.asarray(p[:, 0] - q[:, 0])
+
+
+@pytest.mark.parametrize("block", [1, 5, 8, 1 << 16])
+def test_blocks_change_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    p, q = (rng.dirichlet(np.ones(4), size=(3, 5)) for _ in range(2))
+    monkeypatch.setattr(binned, "_BLOCK", block)
+    np.testing.assert_array_equal(first_difference(p, q), p[..., 0] - q[..., 0])
+
+
+def test_takes_any_leading_axes_and_memory_order() -> None:
+    p = np.array([0.5, 0.5])
+    q = np.array([0.25, 0.75])
+    assert first_difference(p, q).shape == ()
+    assert first_difference(p[None, None], q[None, None]).tolist() == [[0.25]]
+    assert first_difference(np.zeros((0, 3, 2)), np.zeros((0, 3, 2))).shape == (0, 3)
+    turned = np.stack([p, q], axis=1).T
+    assert first_difference(turned, turned[::-1]).tolist() == [0.25, -0.25]
+
+
+def test_keeps_name_and_docstring() -> None:
+    assert first_difference.__name__ == "first_difference"
+    assert first_difference.__doc__ == "Difference of the first bin."
+
+
+def test_refuses_bad_rows_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binned, "_BLOCK", 2)
+    good = np.full((4, 2), 0.5)
+    for bad in ([0.5, 0.6], [-0.5, 1.5], [np.nan, 1.0]):
+        rows = good.copy()
+        rows[3] = bad
+        for pair in ((good, rows), (rows, good)):
+            with pytest.raises(ArgumentError, match="expected relative frequencies"):
+                first_difference(*pair)
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 3)), ((3,), (1, 3)), ((), ()), ((2, 0), (2, 0))])
+def test_refuses_shapes(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ArgumentError, match="expected the same"):
+        first_difference(*(np.zeros(shape) for shape in shapes))
+
+
+def test_least_sum() -> None:
+    whole = rowwise(least=0.0)(lambda p, q: np.asarray((p + q).sum(axis=1)))
+    assert whole(np.array([[0.5, 0.0]]), np.array([[0.0, 0.0]])).tolist() == [0.5]
+    with pytest.raises(ArgumentError, match="at most 1"):
+        whole(np.array([[0.5, 0.7]]), np.array([[0.0, 0.0]]))
+
+
+def jensen_shannon_by_definition(p: Array, q: Array) -> float:
+    """Root of the entropy of the mean less the mean entropy, in 60 decimal digits."""
+    with localcontext(prec=60):
+        rows = [[Decimal(float(v)) for v in row] for row in (p, q)]
+        rows = [[v / sum(row) for v in row] for row in rows]
+        mean = [(a + b) / 2 for a, b in zip(*rows, strict=True)]
+        bits = [-sum(v * v.ln() / Decimal(2).ln() for v in row if v > 0) for row in (mean, *rows)]
+        return float(max(bits[0] - (bits[1] + bits[2]) / 2, Decimal(0)).sqrt())
+
+
+@given(rows=frequency_rows(2))
+def test_jensen_shannon_agrees_with_scipy_and_its_definition(rows: list[Array]) -> None:
+    p, q = rows
+    values = jensen_shannon(p, q)
+    expected = [jensen_shannon_by_definition(a, b) for a, b in zip(p, q, strict=True)]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=TIGHT)
+    unequal = ~(p == q).all(axis=1)  # scipy takes roots of rounding where rows are nearly equal
+    reference = distance.jensenshannon(p[unequal], q[unequal], base=2, axis=1)
+    np.testing.assert_allclose(values[unequal], reference, rtol=1e-7, atol=TIGHT)
+
+
+@given(seed=SEEDS, power=st.integers(1, 52))
+def test_jensen_shannon_of_nearly_equal_rows(seed: int, power: int) -> None:
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(6), size=2)
+    q = p * (1.0 + rng.choice([-1.0, 0.0, 1.0], size=p.shape) * 2.0**-power)
+    q /= q.sum(axis=1, keepdims=True)
+    expected = [jensen_shannon_by_definition(a, b) for a, b in zip(p, q, strict=True)]
+    np.testing.assert_allclose(jensen_shannon(p, q), expected, rtol=1e-6, atol=1e-15)
+
+
+def test_jensen_shannon_where_scipy_is_not_a_number() -> None:
+    # scipy issues 20083, 20779 and 19436: a root of a rounding error, and a subnormal frequency.
+    half = np.nextafter(0.5, 0)
+    near = np.array([[half, 1 - half]])
+    assert 0 <= jensen_shannon(near, near[:, ::-1])[0] < 1e-15
+    tiny = jensen_shannon(np.array([[0.0, 1.0]]), np.array([[5e-324, 1.0]]))
+    assert tiny[0] == pytest.approx(0.0, abs=1e-160)
+
+
+@given(rows=frequency_rows(2))
+def test_total_variation_is_half_the_city_block_distance(rows: list[Array]) -> None:
+    expected = [distance.cityblock(p, q) / 2 for p, q in zip(*rows, strict=True)]
+    np.testing.assert_allclose(total_variation(*rows), expected, rtol=0, atol=TIGHT)
+
+
+@given(rows=frequency_rows(2))
+def test_kullback_leibler_agrees_with_scipy_on_the_mixed_rows(rows: list[Array]) -> None:
+    bins = rows[0].shape[1]
+    p, q = ((1 - EPSILON) * row + EPSILON / bins for row in rows)
+    np.testing.assert_allclose(kullback_leibler(*rows), entropy(p, q, axis=1), rtol=0, atol=TIGHT)
+
+
+@given(seed=SEEDS, power=st.integers(1, 40))
+def test_kullback_leibler_of_nearly_equal_rows(seed: int, power: int) -> None:
+    rng = np.random.default_rng(seed)
+    p = np.full((1, 8), 1 / 8)
+    change = rng.permutation([-1.0, 1.0] * 4) * 2.0**-power
+    expected = sum((1 - EPSILON) * -math.log1p(-((c * (1 - EPSILON)) ** 2)) / 16 for c in change)
+    value = kullback_leibler(p, p * (1 + change))[0]
+    assert value == pytest.approx(expected, rel=1e-3, abs=1e-17)
+
+
+@given(rows=frequency_rows(2))
+def test_kullback_leibler_is_hardly_smoothed_where_no_bin_is_empty(rows: list[Array]) -> None:
+    bins = rows[0].shape[1]
+    p, q = (0.5 * row + 0.5 / bins for row in rows)
+    np.testing.assert_allclose(kullback_leibler(p, q), entropy(p, q, axis=1), rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("bins", [2, 100, 1000])
+def test_kullback_leibler_is_finite_with_the_stated_bound(bins: int) -> None:
+    p, q = np.zeros((2, 1, bins))
+    p[:, 0] = q[:, -1] = 1.0
+    bound = math.log(1 + (1 - EPSILON) * bins / EPSILON)
+    assert kullback_leibler(p, q)[0] == pytest.approx(bound, rel=1e-4)
+    if bins == 100:
+        assert bound == pytest.approx(18.4, abs=0.05)
+
+
+def test_kullback_leibler_of_a_bin_that_empties() -> None:
+    # The docstring's s log(s B / e), beside what the other bin gains.
+    p, q = np.array([[0.1, 0.9]]), np.array([[0.0, 1.0]])
+    expected = 0.1 * math.log(0.1 * 2 / EPSILON) + 0.9 * math.log(0.9)
+    assert kullback_leibler(p, q)[0] == pytest.approx(expected, rel=1e-4)
+    assert kullback_leibler(q, p)[0] == pytest.approx(math.log(1 / 0.9), rel=1e-3)
+
+
+@pytest.mark.parametrize("function", [jensen_shannon, total_variation, kullback_leibler])
+def test_rounding_makes_no_nan_and_nothing_negative(
+    function: Callable[[Array, Array], Array],
+) -> None:
+    rng = np.random.default_rng(3)
+    p = rng.dirichlet(np.full(100, 0.05), size=500)
+    q = p * (1 + 1e-15 * rng.normal(size=p.shape))
+    values = function(p, q / q.sum(axis=1, keepdims=True))
+    assert ((values >= 0) & (values < 1e-7)).all()
+
+
+@given(rows=frequency_rows(2))
+def test_wasserstein_agrees_with_scipy_on_the_places_of_the_bins(rows: list[Array]) -> None:
+    places = (np.arange(rows[0].shape[1]) + 0.5) / rows[0].shape[1]
+    expected = [wasserstein_distance(places, places, p, q) for p, q in zip(*rows, strict=True)]
+    np.testing.assert_allclose(binned_wasserstein(*rows), expected, rtol=0, atol=TIGHT)
+
+
+@given(seed=SEEDS)
+def test_kolmogorov_smirnov_agrees_with_scipy_where_bins_hold_one_value(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, 6, 30), rng.integers(1, 8, 50)
+    p, q = (np.bincount(values, minlength=8)[None] / len(values) for values in (x, y))
+    np.testing.assert_allclose(kolmogorov_smirnov(p, q), [ks_2samp(x, y).statistic], rtol=1e-12)
+
+
+@given(rows=frequency_rows(2))
+def test_kolmogorov_smirnov_by_its_definition(rows: list[Array]) -> None:
+    p, q = rows
+    expected = [
+        max(abs(sum(a[: b + 1]) - sum(c[: b + 1])) for b in range(len(a)))
+        for a, c in zip(p, q, strict=True)
+    ]
+    np.testing.assert_allclose(kolmogorov_smirnov(p, q), expected, rtol=0, atol=TIGHT)
+
+
+def test_by_hand() -> None:
+    p, q = np.array([[0.5, 0.5, 0.0, 0.0]]), np.array([[0.0, 0.0, 0.0, 1.0]])
+    assert kolmogorov_smirnov(p, q).tolist() == [1.0]
+    assert binned_wasserstein(p, q).tolist() == [(0.5 * 3 + 0.5 * 2) / 4]
+
+
+def test_farthest_bins_are_at_the_upper_bound() -> None:
+    for bins in (2, 3, 100):
+        p, q = np.zeros((2, 1, bins))
+        p[:, 0] = q[:, -1] = 1.0
+        assert binned_wasserstein(p, q).tolist() == [(bins - 1) / bins]
+        assert kolmogorov_smirnov(p, q).tolist() == [1.0]
+
+
+def test_rounding_stays_within_the_bounds() -> None:
+    rng = np.random.default_rng(8)
+    p, q = np.zeros((2, 2000, 60))
+    p[:, :30], q[:, 30:] = (rng.dirichlet(np.ones(30), size=2000) for _ in range(2))
+    assert ((p - q).cumsum(axis=1)[:, 29] > 1).any()  # what is to be clipped
+    assert (kolmogorov_smirnov(p, q) <= 1).all()
+
+
+Counts = NDArray[Any]
+
+
+@st.composite
+def counted(draw: st.DrawFn, *, alike: bool = False) -> tuple[Counts, Counts]:
+    """Draw counts (U, D, B) and (V, D, B) of units of K values each, sparse as real ones."""
+    units = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    if alike:
+        units = units[:1] * 2
+    rng = np.random.default_rng(draw(SEEDS))
+    channels, bins = draw(st.integers(1, 3)), draw(st.integers(1, 12))
+    values = draw(st.integers(1, 60))
+    weights = rng.dirichlet(np.full(bins, draw(st.sampled_from([0.05, 0.3, 3.0]))), channels)
+    both = [rng.multinomial(values, weights, (n, channels)).astype(np.uint16) for n in units]
+    return both[0], both[1]
+
+
+def groups(row: Any) -> list[list[int]]:  # noqa: ANN401
+    return [np.flatnonzero(row == number).tolist() for number in range(row.max() + 1)]
+
+
+@given(counts=counted())
+def test_bins_of_two_sets_follow_from_the_definition(counts: tuple[Counts, Counts]) -> None:
+    found = pooled_bins(*counts, paired=False)
+    for d in range(found.shape[0]):
+        first, second = (each[:, d].tolist() for each in counts)
+        assert groups(found[d]) == pooled_groups(first, second, False)
+
+
+@given(counts=counted(alike=True))
+def test_bins_of_pairs_follow_from_the_definition(counts: tuple[Counts, Counts]) -> None:
+    found = pooled_bins(*counts, paired=True)
+    for d in range(found.shape[0]):
+        first, second = (each[:, d].tolist() for each in counts)
+        assert groups(found[d]) == pooled_groups(first, second, True)
+
+
+@given(counts=counted(), seed=SEEDS)
+def test_labels_do_not_matter(counts: tuple[Counts, Counts], seed: int) -> None:
+    first, second = counts
+    pool = np.concatenate([first, second])
+    pool = pool[np.random.default_rng(seed).permutation(len(pool))]
+    again = pooled_bins(pool[: len(first)], pool[len(first) :], paired=False)
+    np.testing.assert_array_equal(again, pooled_bins(first, second, paired=False))
+    np.testing.assert_array_equal(again, pooled_bins(second, first, paired=False))
+
+
+@given(counts=counted(alike=True), seed=SEEDS)
+def test_the_order_of_pairs_and_who_is_who_does_not_matter(
+    counts: tuple[Counts, Counts], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    order, swap = rng.permutation(len(counts[0])), rng.integers(0, 2, len(counts[0]))
+    first, second = (
+        np.where((swap == side)[:, np.newaxis, np.newaxis], *counts)[order] for side in (0, 1)
+    )
+    np.testing.assert_array_equal(
+        pooled_bins(first, second, paired=True), pooled_bins(*counts, paired=True)
+    )
+
+
+@pytest.mark.long
+@given(counts=counted(), factor=st.integers(2, 500), side=st.integers(0, 1))
+def test_the_number_of_values_of_a_set_does_not_matter(
+    counts: tuple[Counts, Counts], factor: int, side: int
+) -> None:
+    more = list(counts)
+    more[side] = counts[side].astype(np.uint32) * factor
+    np.testing.assert_array_equal(
+        pooled_bins(more[0], more[1], paired=False), pooled_bins(*counts, paired=False)
+    )
+
+
+@given(counts=counted())
+def test_enough_units_reach_every_bin_but_a_single_one(counts: tuple[Counts, Counts]) -> None:
+    first, second = counts
+    bins = pooled_bins(first, second, paired=False)
+    pooled = np.concatenate([pool_bins(each, bins) for each in counts]).astype(np.float64)
+    n, m = len(first), len(second)
+    for d in range(bins.shape[0]):
+        last = bins[d].max()
+        if last:
+            held = pooled[:, d, : last + 1]
+            reached = held.sum(axis=0) ** 2 / np.square(held).sum(axis=0)
+            # What is left over may lower the last one only if few units hold it.
+            assert (reached[:-1] >= float(REACHED) * (n + m) / min(n, m) - 1e-6).all()
+        assert (np.diff(bins[d]) >= 0).all()
+        assert set(bins[d]) == set(range(last + 1))
+
+
+@given(counts=counted())
+def test_the_distance_on_pooled_bins_is_no_larger(counts: tuple[Counts, Counts]) -> None:
+    bins = pooled_bins(*counts, paired=False)
+    pooled, plain = (
+        hellinger(*(frequencies(each.sum(axis=0, dtype=np.int64)) for each in both))
+        for both in ([pool_bins(each, bins) for each in counts], counts)
+    )
+    assert (pooled <= plain + 1e-7).all()
+
+
+@given(counts=counted())
+def test_nothing_is_lost_and_no_bin_added(counts: tuple[Counts, Counts]) -> None:
+    first, _ = counts
+    bins = pooled_bins(*counts, paired=False)
+    found = pool_bins(first, bins)
+    assert (found.dtype, found.shape) == (first.dtype, first.shape)
+    for d in range(bins.shape[0]):
+        for number, members in enumerate(groups(bins[d])):
+            np.testing.assert_array_equal(found[:, d, number], first[:, d, members].sum(axis=1))
+        assert not found[:, d, bins[d].max() + 1 :].any()
+
+
+def test_by_hand_of_pooled_bins() -> None:
+    # Five units of each set: 2.5 of the smaller one are 5 of all ten.
+    one = np.zeros((5, 1, 6), np.uint16)
+    one[:, 0, 1] = 4  # all five of one set, equally: reached just so
+    one[:, 0, 3] = [1, 0, 0, 0, 0]
+    other = np.zeros((5, 1, 6), np.uint16)
+    other[:, 0, 4] = 4
+    other[0, 0, 5] = 1
+    one[1:, 0, 0], other[1:, 0, 0] = 1, 1
+    # Bin 0 holds eight units, bin 1 five, bins 2 to 4 six; bin 5, of one unit, joins them.
+    assert pooled_bins(one, other, paired=False).tolist() == [[0, 1, 2, 2, 2, 2]]
+
+
+@pytest.mark.parametrize(("paired", "expected"), [(True, [[0, 1]]), (False, [[0, 1]])])
+@pytest.mark.parametrize("units", [5, 7])
+def test_five_equal_units_are_enough(units: int, paired: bool, expected: list[list[int]]) -> None:
+    """Of 5 and 5 units, 5 of 10; of pairs, 5: with rounding, as fifths do not add up to 1."""
+    counts = np.zeros((units, 1, 2), np.uint16)
+    counts[:, 0, 0], counts[:, 0, 1] = 3, 7
+    empty = counts if paired else counts[:, :, ::-1].copy()
+    assert pooled_bins(counts, empty, paired=paired).tolist() == expected
+
+
+def test_four_pairs_leave_a_single_bin() -> None:
+    counts = np.full((4, 1, 3), 5, np.uint16)
+    assert pooled_bins(counts, counts, paired=True).tolist() == [[0, 0, 0]]
+
+
+def test_the_larger_a_set_the_more_units_are_needed() -> None:
+    """Of 20 and 4 units 15 must reach a bin, of 12 and 12 five."""
+    big, small = np.zeros((20, 1, 2), np.uint16), np.zeros((4, 1, 2), np.uint16)
+    big[:, 0, 1], small[:, 0, 1] = 9, 9
+    big[:14, 0], small[:0, 0] = [9, 0], [9, 0]
+    assert pooled_bins(big, small, paired=False).tolist() == [[0, 0]]
+    big[14, 0] = [9, 0]
+    assert pooled_bins(big, small, paired=False).tolist() == [[0, 0]]  # 9 are left for bin 1
+    many = np.zeros((24, 1, 2), np.uint16)
+    many[:5, 0, 0], many[5:, 0, 1] = 9, 9
+    assert pooled_bins(many[:12], many[12:], paired=False).tolist() == [[0, 1]]
+
+
+def test_units_that_hold_nearly_as_much_weigh_by_the_mean() -> None:
+    """The rule does not depend on which unit comes first."""
+    rng = np.random.default_rng(0)
+    shares = rng.multinomial(2**16, np.full(8, 1 / 8), (9, 2)).astype(np.uint32)
+    scaled = shares * rng.integers(999, 1001, (9, 1, 1), endpoint=True).astype(np.uint32)
+    found = pooled_bins(scaled, shares, paired=False)
+    np.testing.assert_array_equal(pooled_bins(scaled[::-1], shares[::-1], paired=False), found)
+
+
+@given(counts=counted(), seed=SEEDS)
+def test_a_channel_does_not_depend_on_the_others(counts: tuple[Counts, Counts], seed: int) -> None:
+    first, second = counts
+    assume(first.shape[1] > 1)
+    whole = pooled_bins(first, second, paired=False)
+    alone = pooled_bins(first[:, 1:2].copy(), second[:, 1:2].copy(), paired=False)
+    np.testing.assert_array_equal(whole[1:2], alone)
+    both = (pool_bins(first, whole)[:, 1:2], pool_bins(first[:, 1:2].copy(), alone))
+    np.testing.assert_array_equal(*both)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from skiptool.distances.binned import DISTANCES, Distance
-from skiptool.distances.histograms import frequencies
+from skiptool.distances.counting import frequencies
 from skiptool.distances.resampling import _LANES, _LINE, _rows, left_out, permuted
 from skiptool.names import Metric
 from strategies import SEEDS

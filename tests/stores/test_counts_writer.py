@@ -11,7 +11,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.distances.binning import count
+from skiptool.distances.counting import count
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.stores import counts_writer as writing
 from skiptool.stores.counts import open_counts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.distances.histograms import check_features
+from skiptool.distances.counting import check_features
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:

@@ -13,10 +13,8 @@ from skiptool.comparison.estimates import Estimates
 from skiptool.comparison.results import Partial
 from skiptool.comparison.sets import Settings
 from skiptool.comparison.units import IMAGE, Draw, Units, least_p_value
-from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal
-from skiptool.distances.binning import Binning, merged
-from skiptool.distances.histograms import frequencies
-from skiptool.distances.pooled_bins import pool_bins, pooled_bins
+from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal, pool_bins, pooled_bins
+from skiptool.distances.counting import Binning, frequencies, merged
 from skiptool.distances.resampling import left_out, permuted
 from skiptool.names import Metric
 from skiptool.stats.jackknife import corrected

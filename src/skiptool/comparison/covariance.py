@@ -17,7 +17,7 @@ from skiptool.comparison.binned import Design
 from skiptool.comparison.equal_draw import Sample, are_equal, equal_samples, whole_sample
 from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.standardised import Scaled, Sets, row_blocks, scaled
-from skiptool.distances.covariances import CovarianceParts, relative_distance, row_parts
+from skiptool.distances.multivariate import CovarianceParts, relative_distance, row_parts
 from skiptool.parallel import mapped
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def measure_covariance(
     Returns
     -------
     value : float
-        See :mod:`skiptool.distances.covariances`; of all vectors, units with equal weights.
+        See :mod:`skiptool.distances.multivariate`; of all vectors, units with equal weights.
         Channels are standardised by the mean and spread of both sets together.
     null : float64, shape (1 + R,), or None
         As labelled, then relabelled. Where units are of unequal size, of an equal draw from each

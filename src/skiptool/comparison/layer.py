@@ -18,8 +18,7 @@ from skiptool.comparison.sets import Activations, Settings, vectors_of
 from skiptool.comparison.unbinned import measure_unbinned
 from skiptool.comparison.units import drawn_vectors, held_images
 from skiptool.distances.binned import DISTANCES
-from skiptool.distances.binning import Binning
-from skiptool.distances.histograms import constant_channels, joint_range
+from skiptool.distances.counting import Binning, constant_channels, joint_range
 from skiptool.names import LAYERWISE, Metric
 from skiptool.parallel import mapped
 from skiptool.records import Task

@@ -16,7 +16,7 @@ from skiptool.comparison.reading import Mapper, extents
 from skiptool.comparison.results import ALPHA, HIGH, Measured
 from skiptool.comparison.sets import Settings
 from skiptool.comparison.standardised import Sets
-from skiptool.distances.histograms import constant_channels, joint_range
+from skiptool.distances.counting import constant_channels, joint_range
 from skiptool.names import LAYERWISE, Metric
 from skiptool.stats.permutation import p_values
 

@@ -12,7 +12,7 @@ from skiptool.comparison.binned import Design
 from skiptool.comparison.equal_draw import unit_of
 from skiptool.comparison.sets import Activations
 from skiptool.comparison.standardised import Sets, finite, row_blocks
-from skiptool.distances.differences import paired_difference
+from skiptool.distances.multivariate import paired_difference
 from skiptool.errors import MismatchError
 from skiptool.parallel import mapped
 from skiptool.stats.jackknife import corrected, interval
@@ -65,7 +65,7 @@ def measure_paired_difference(
     Returns
     -------
     mean : dict of str to float
-        ``value`` (:func:`skiptool.distances.differences.paired_difference`), ``corrected``,
+        ``value`` (:func:`skiptool.distances.multivariate.paired_difference`), ``corrected``,
         ``ci_low`` and ``ci_high``: jackknife over pairs of units. There is no null: |x - x*| is
         the same whichever of the two is called the reference.
     replicates : float64, shape (U,)

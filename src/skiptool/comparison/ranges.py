@@ -9,10 +9,16 @@ import numpy as np
 
 from skiptool.comparison.reading import key_totals, values_of
 from skiptool.comparison.sets import Activations, Settings
-from skiptool.distances.binning import Binning, equal_width, quantile_bins, sweep
-from skiptool.distances.histograms import Range, joint_range
-from skiptool.distances.keys import KEYS, quantiles_from_keys, wasserstein_from_keys
-from skiptool.distances.samples import wasserstein
+from skiptool.distances.counting import (
+    Binning,
+    Range,
+    equal_width,
+    joint_range,
+    quantile_bins,
+    sweep,
+)
+from skiptool.distances.exact import wasserstein
+from skiptool.distances.float16 import KEYS, quantiles_from_keys, wasserstein_from_keys
 from skiptool.names import RangeRule
 
 if TYPE_CHECKING:

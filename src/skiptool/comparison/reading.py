@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from skiptool.comparison.sets import Activations
-from skiptool.distances.binning import Binning, Misfit, count
-from skiptool.distances.histograms import extent
-from skiptool.distances.keys import KEYS, key_counts
+from skiptool.distances.counting import Binning, Misfit, count, extent
+from skiptool.distances.float16 import KEYS, key_counts
 from skiptool.errors import FormatError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skiptool.distances.binning import MAX_BINS, Binning
+from skiptool.distances.counting import MAX_BINS, Binning
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
 

@@ -13,12 +13,12 @@ from skiptool.comparison.ranges import exact_wasserstein
 from skiptool.comparison.results import Partial
 from skiptool.comparison.sets import Activations, Settings
 from skiptool.comparison.units import Draw
-from skiptool.distances.resampled import (
+from skiptool.distances.exact import (
     leave_one_out_wasserstein,
     permuted_wasserstein,
+    representation_shift,
     subset_wasserstein,
 )
-from skiptool.distances.samples import representation_shift
 from skiptool.names import Metric
 from skiptool.stats.jackknife import corrected
 

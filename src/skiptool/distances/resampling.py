@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from skiptool.distances.binned import Distance, hellinger
-from skiptool.distances.histograms import frequencies
-from skiptool.distances.resampling_kernel import (
-    left_out_hellinger,
-    permuted_hellinger,
-    permuted_totals,
-)
+from skiptool.distances.counting import frequencies
+from skiptool.distances.kernels import left_out_hellinger, permuted_hellinger, permuted_totals
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64

@@ -22,7 +22,7 @@ subject where subjects repeat, whatever their subjects where every image is of a
 blocks have the column ``images``, how many they hold; their ``id`` is that of the first image, and
 of the other columns those are kept that agree within every block.
 
-A value x is in bin floor((x - low) * B / span), see `skiptool.distances.binning.count`. The range
+A value x is in bin floor((x - low) * B / span), see `skiptool.distances.counting.count`. The range
 is that of the reference, the values of the unshifted images of the training domain. Where a channel
 is constant there, the range is widened by next to nothing, which makes one bin of it, one below and
 one above. Stores are comparable where their bins are equal.
@@ -46,7 +46,7 @@ import numpy as np
 import zarr
 
 from skiptool.comparison.sets import Counted
-from skiptool.distances.binning import MAX_BINS, Binning
+from skiptool.distances.counting import MAX_BINS, Binning
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import last_part, located, public

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import zarr
 
-from skiptool.distances.binning import Binning, count
+from skiptool.distances.counting import Binning, count
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.counts import IMAGES, ranges_id, read_bins

@@ -22,7 +22,7 @@ their meaning:
     ``bins`` and ``range_rule`` are given with every value, null where the metric knows no bins.
     ``corrected`` estimates the distance between the populations that the
     units were drawn from, each unit with the same weight, on pooled bins (``inference_bins`` of
-    them, see `skiptool.distances.pooled_bins`); ``ci_low`` and ``ci_high`` are the ends of its 95 %
+    them, see `skiptool.distances.binned`); ``ci_low`` and ``ci_high`` are the ends of its 95 %
     interval, null where none holds. ``unresolved_channels`` vary in too few units to be estimated.
     ``tested`` is the value that was tested, of an equal draw where ``drawn`` (see
     `skiptool.comparison.units`); ``null_mean`` and ``null_high`` are mean and 95 % quantile of it

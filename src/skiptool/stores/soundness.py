@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from skiptool.distances.histograms import extent
+from skiptool.distances.counting import extent
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.stores.checkpoint import CONFIG, WEIGHTS, open_model

@@ -12,7 +12,7 @@ import pytest
 from heard import Heard
 from skiptool.comparison.ranges import reference_bins
 from skiptool.comparison.sets import Settings
-from skiptool.distances.binning import count
+from skiptool.distances.counting import count
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import RangeRule, Split
 from skiptool.records import ORIGINAL, Shift

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from skiptool.comparison.ranges import reference_bins
 from skiptool.comparison.reading import extents
 from skiptool.comparison.sets import BINS
-from skiptool.distances.binning import MAX_BINS, Binning
+from skiptool.distances.counting import MAX_BINS, Binning
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind
 from skiptool.parallel import threaded

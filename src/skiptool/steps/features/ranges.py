@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from skiptool.comparison.ranges import reference_bins
-from skiptool.distances.binning import Binning
+from skiptool.distances.counting import Binning
 from skiptool.errors import ExistsError
 from skiptool.model.faults import memory_told
 from skiptool.model.infer import read_ahead

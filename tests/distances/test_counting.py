@@ -1,3 +1,5 @@
+"""Tests of ``counting``."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,21 +18,175 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from skiptool.distances.binned import hellinger
-from skiptool.distances.binning import (
+from skiptool.distances.counting import (
+    _FAR,
+    _SHORT_BINS,
     MAX_BINS,
     Binning,
     Misfit,
+    Range,
+    constant_channels,
     count,
+    division_terms,
     equal_width,
+    extent,
+    frequencies,
+    joint_range,
+    lowest_and_highest,
     merged,
+    product_terms,
     quantile_bins,
     sweep,
 )
-from skiptool.distances.histograms import Range, extent, frequencies, joint_range
 from skiptool.errors import ArgumentError
 from strategies import SEEDS, feature_pairs, features
 
 Array = NDArray[Any]
+FLOATS = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+
+
+def joint_of(*sets: Array) -> Range:
+    return joint_range(*(extent(x) for x in sets))
+
+
+def test_by_hand() -> None:
+    x = np.array([[[0.0, 0.5, 1.0, 4.0], [7.0, 7.0, 7.0, 7.0]]])
+    y = np.array([[[2.0, 3.0], [7.0, 7.0]]])
+    joint = joint_of(x, y)
+    assert (joint.low.tolist(), joint.span.tolist()) == ([0.0, 7.0], [4.0, 0.0])
+    assert constant_channels(joint).tolist() == [False, True]
+
+
+@FLOATS
+@given(seed=SEEDS, shape=st.tuples(*(st.integers(1, n) for n in (4, 4, 70))), odd=st.booleans())
+def test_extents_are_those_of_numpy(
+    dtype: type, seed: int, shape: tuple[int, int, int], odd: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0.0, 100.0, shape).astype(dtype)
+    if odd:  # infinite values are found, NaN spreads over its row
+        x.ravel()[rng.integers(0, x.size, 3)] = rng.permutation([np.nan, np.inf, -np.inf])
+    low, high = extent(x)
+    assert low.dtype == high.dtype == dtype
+    np.testing.assert_array_equal(low, x.min(axis=2))
+    np.testing.assert_array_equal(high, x.max(axis=2))
+
+
+@FLOATS
+@given(data=st.data())
+def test_extents_of_any_float(dtype: type, data: st.DataObject) -> None:
+    elements = npst.from_dtype(np.dtype(dtype))  # subnormal, infinite and NaN among them
+    x = data.draw(npst.arrays(dtype, (1, 2, 5), elements=elements))
+    low, high = extent(x)
+    np.testing.assert_array_equal(low, x.min(axis=2))
+    np.testing.assert_array_equal(high, x.max(axis=2))
+
+
+def test_extents_take_any_memory_layout_and_byte_order() -> None:
+    x = np.random.default_rng(2).normal(size=(13, 7, 5)).astype(np.float32)
+    x.setflags(write=False)
+    turned = x.transpose(2, 1, 0)
+    for each in (turned, turned.astype(">f4"), turned.astype(">f2").astype(">f8")):
+        np.testing.assert_array_equal(extent(each)[0], each.min(axis=2))
+        np.testing.assert_array_equal(extent(each)[1], each.max(axis=2))
+    assert extent(turned[:0])[0].shape == (0, 7)
+
+
+@given(pair=feature_pairs(np.float16))
+def test_extents_of_stored_ranges_give_the_same_joint_range(pair: tuple[Array, Array]) -> None:
+    stored = [tuple(bound.astype(np.float32) for bound in extent(x)) for x in pair]
+    joint, again = joint_of(*pair), joint_range(*stored)
+    np.testing.assert_array_equal(joint.low, again.low)
+    np.testing.assert_array_equal(joint.span, again.span)
+    assert joint.low.dtype == joint.span.dtype == np.float64
+    for channel in range(pair[0].shape[1]):
+        both = np.concatenate([x[:, channel].ravel() for x in pair]).astype(np.float64)
+        assert joint.low[channel] == both.min()
+        assert joint.low[channel] + joint.span[channel] == both.max()
+
+
+def test_span_of_float16_does_not_overflow() -> None:
+    x = np.array([[[-65504.0, 65504.0]]], dtype=np.float16)
+    assert joint_of(x).span.tolist() == [131008.0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_joint_range_refuses_what_is_not_finite_and_names_the_channel(bad: float) -> None:
+    x = np.zeros((2, 3, 4), dtype=np.float32)
+    x[1, 2, 0] = bad
+    with pytest.raises(ArgumentError, match=r"NaN, infinite, or .* in 1 of 3 channels \(2\)"):
+        joint_of(x)
+    with pytest.raises(ArgumentError, match=r"in 9 of 9 channels \(0, 1, 2, 3, 4, \.\.\.\)"):
+        joint_of(np.full((1, 9, 1), bad))
+
+
+def test_joint_range_refuses_a_span_that_float64_cannot_hold() -> None:
+    with pytest.raises(ArgumentError, match="too far apart for float64"):
+        joint_of(np.array([[[-1e308, 1e308]]]))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        *(np.zeros((2, 3)), np.zeros((2, 3, 4), dtype=np.int64), np.zeros((2, 3, 0))),
+        *(
+            np.zeros((2, 0, 3)),
+            np.zeros((1, 1, 1), np.complex64),
+            np.zeros((1, 1, 1), np.longdouble),
+        ),
+    ],
+)
+def test_refuses_other_arrays(x: Array) -> None:
+    with pytest.raises(ArgumentError, match=r"expected float16, float32 or float64 \(N, D, K\)"):
+        extent(x)
+
+
+@pytest.mark.parametrize(
+    "extents",
+    [
+        (),
+        ((np.zeros((1, 2)), np.zeros((1, 2))), (np.zeros((1, 3)), np.zeros((1, 3)))),
+        ((np.zeros((0, 2)), np.zeros((0, 2))),),
+        ((np.float64(0), np.float64(1)),),
+    ],
+)
+def test_joint_range_refuses_sets_that_do_not_fit(extents: tuple[tuple[Array, Array], ...]) -> None:
+    with pytest.raises(ArgumentError, match=r"with one D and at least one image"):
+        joint_range(*extents)
+
+
+def test_joint_range_refuses_swapped_bounds() -> None:
+    with pytest.raises(ArgumentError, match="lower at their highest than at their lowest"):
+        joint_range((np.ones(2), np.array([2.0, 0.0])))
+
+
+def test_frequencies_by_hand() -> None:
+    counts = np.array([[1, 3, 0], [2, 0, 0]])
+    assert frequencies(counts).tolist() == [[0.25, 0.75, 0.0], [1.0, 0.0, 0.0]]
+    assert frequencies(counts, 4).tolist() == [[0.25, 0.75, 0.0], [0.5, 0.0, 0.0]]
+    assert frequencies(np.zeros((1, 2), dtype=np.int64), 4).tolist() == [[0.0, 0.0]]
+
+
+def test_frequencies_of_small_counters_do_not_overflow() -> None:
+    counts = np.full((2, 3), 60_000, dtype=np.uint16)
+    np.testing.assert_array_equal(frequencies(counts), np.full((2, 3), 1 / 3))
+
+
+def test_frequencies_refuse_empty_rows_and_too_many_counts() -> None:
+    with pytest.raises(ArgumentError, match=r"rows add up to 0\.\.1; expected 1 or more"):
+        frequencies(np.array([[0, 0], [1, 0]]))
+    with pytest.raises(ArgumentError, match=r"rows add up to 3\.\.3 of 2 values"):
+        frequencies(np.array([[1, 2]]), 2)
+
+
+def test_extremes_of_rows() -> None:
+    x = np.array([[1.0, -2.0, 3.0], [np.inf, 0.0, 1.0], [1.0, 0.0, np.nan], [np.nan, 0.0, 1.0]])
+    low, high = np.empty((2, 4))
+    lowest_and_highest(x, low, high)
+    np.testing.assert_array_equal(low, [-2.0, 0.0, np.nan, np.nan])
+    np.testing.assert_array_equal(high, [3.0, np.inf, np.nan, np.nan])
+
+
 BINS = st.sampled_from([1, 2, 3, 7, 10, 64, 100, 255])
 MANY = st.sampled_from([1, 2, 7, 100, 255, 1000, 1024, 1025, MAX_BINS])
 # Eight orders of magnitude, fractions no bin width divides, and both signs.
@@ -41,11 +197,7 @@ PAIRS = st.one_of(  # the first with many ties
     *(feature_pairs(np.float32, WIDE32), feature_pairs(np.float64)),
 )
 DTYPES = (np.float16, np.float32, np.float64)
-FLOATS = pytest.mark.parametrize("dtype", DTYPES)
-
-
-def joint_of(*sets: Array) -> Range:
-    return joint_range(*(extent(x) for x in sets))
+FLOATS_BINNING = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def counted(x: Array, joint: Range, bins: int, **how: bool) -> Array:
@@ -88,7 +240,7 @@ def by_division(x: Array, joint: Range, bins: int) -> Array:
     return tallied(np.floor(offset * bins / span), bins)
 
 
-def test_by_hand() -> None:
+def test_by_hand_of_binning() -> None:
     # Range 0..4, four bins: [0, 1), [1, 2), [2, 3), [3, 4].
     x = np.array([[[0.0, 0.5, 1.0, 4.0], [7.0, 7.0, 7.0, 7.0]]])
     y = np.array([[[2.0, 3.0], [7.0, 7.0]]])
@@ -98,7 +250,7 @@ def test_by_hand() -> None:
     assert counted(x, joint, 4, literal=True).tolist() == [[[2, 1, 0, 0], [0, 0, 0, 0]]]
 
 
-@FLOATS
+@FLOATS_BINNING
 def test_ties_that_a_multiplication_misplaces(dtype: type) -> None:
     # The middle of the range lies on the lower edge of bin 50, exactly, in float16 as well.
     x = np.array([[[0.0, 12.125, 24.25]]], dtype=dtype)
@@ -115,7 +267,7 @@ def test_equals_equation_5(pair: tuple[Array, Array], bins: int, literal: bool) 
         np.testing.assert_array_equal(counts, reference(x, pair, bins, literal))
 
 
-@FLOATS
+@FLOATS_BINNING
 @pytest.mark.parametrize("bins", [10, 100, 255])
 def test_equals_equation_5_on_activations(dtype: type, bins: int) -> None:
     rng = np.random.default_rng(bins)
@@ -232,7 +384,7 @@ def test_counters_hold_all_vectors(vectors: int, dtype: type, bins: int) -> None
     np.testing.assert_array_equal(counted(x, joint, bins)[:, 1:], expected)
 
 
-@FLOATS
+@FLOATS_BINNING
 @pytest.mark.parametrize("bins", [100, 1000])
 def test_one_table_counts_as_four(dtype: type, bins: int) -> None:
     # Rows with few values for their bins go into one table, the same values in one row into four.
@@ -280,7 +432,7 @@ def test_channels_have_their_own_range() -> None:
 
 
 @pytest.mark.long
-@FLOATS
+@FLOATS_BINNING
 def test_leaves_the_input_alone_and_takes_any_memory_layout(dtype: type) -> None:
     x = np.random.default_rng(2).normal(size=(13, 7, 5)).astype(dtype)
     x.setflags(write=False)
@@ -393,7 +545,7 @@ def test_sweeps_that_are_refused() -> None:
     assert sweep(joint, [512, 1024]).counters == 1024
 
 
-@FLOATS
+@FLOATS_BINNING
 @settings(max_examples=60)
 @given(data=st.data())
 def test_quantile_bins_follow_searchsorted(dtype: type, data: st.DataObject) -> None:
@@ -429,7 +581,7 @@ HOW: dict[str, Callable[[Range], Binning]] = {
 }
 
 
-@FLOATS
+@FLOATS_BINNING
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("how", HOW)
 def test_what_is_not_finite_is_refused_in_every_mode(dtype: type, bad: float, how: str) -> None:
@@ -445,7 +597,7 @@ def test_what_is_not_finite_is_refused_in_every_mode(dtype: type, bad: float, ho
         assert np.array_equal(error.value, bad, equal_nan=True)
 
 
-@FLOATS
+@FLOATS_BINNING
 @pytest.mark.parametrize("literal", [False, True])
 @pytest.mark.parametrize("bins", [1, 100, 1000, 2000])
 @pytest.mark.parametrize("value", [-0.25, -6e-8, 1.0009765625, 1.25])
@@ -539,3 +691,55 @@ def test_distance_is_unchanged_by_positive_affine_maps(
     before = distance(x, y, equal_width(joint_of(x, y), bins))
     after = distance(*moved, equal_width(joint_of(*moved), bins))
     np.testing.assert_array_equal(before, after)
+
+
+LOW, SPAN = np.array([-1.0, 2.0]), np.array([4.0, 0.0])
+
+
+def test_division_by_hand() -> None:
+    np.testing.assert_array_equal(
+        division_terms(LOW, SPAN, 8, False, False),
+        [[-1.0, 0.0, 4.0, 4.0, 8.0, 4.0, 7.5], [2.0, 0.0, 0.0, 0.0, 8.0, 1.0, 7.5]],
+    )
+    clamped = division_terms(LOW, SPAN, 8, True, False)
+    assert clamped[:, 1:3].tolist() == [[-np.inf, np.inf]] * 2
+    literal = division_terms(LOW, SPAN, 8, False, True)
+    assert literal[0, 3] < 4.0 == np.nextafter(literal[0, 3], np.inf)
+    assert literal[1, 3] == -np.inf
+    assert (literal[:, 6] == 8.5).all()
+
+
+def test_product_by_hand() -> None:
+    quick = product_terms(LOW, SPAN, 8, False, False, np.dtype(np.float32))
+    assert quick.dtype == np.float32
+    assert quick[:, 1].tolist() == [2.0, 0.0]
+    assert quick[0, [0, 2, 4, 6]].tolist() == [-1.0, 0.0, 7.5, 0.5]
+    assert 0.0 < 8.0 - quick[0, 3] <= 3.0 * quick[0, 5] < 1e-4
+    clamped = product_terms(LOW, SPAN, 8, True, True, np.dtype(np.float64))
+    assert clamped[0, [2, 3, 4]].tolist() == [-_FAR, _FAR, 8.5]
+
+
+@pytest.mark.parametrize(
+    ("low", "span", "bins"),
+    [(0.1, 1.0, 100), (0.0, 1e-31, 100), (0.0, 1e31, 100), (0.0, 1.0, _SHORT_BINS + 1)],
+)
+def test_float32_is_left_alone_where_it_loses_digits(low: float, span: float, bins: int) -> None:
+    rule = (np.array([low]), np.array([span]), bins, False, False)
+    assert product_terms(*rule, np.dtype(np.float32))[0, 1] == 0.0
+    assert product_terms(*rule, np.dtype(np.float64))[0, 1] == bins / span
+
+
+@given(
+    low=st.floats(allow_nan=False, allow_infinity=False),
+    span=st.floats(0.0, 1e300),
+    bins=st.integers(1, 1 << 20),
+    clamp=st.booleans(),
+    literal=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_any_range_gives_terms_without_warning(
+    low: float, span: float, bins: int, clamp: bool, literal: bool, dtype: type
+) -> None:
+    rule = (np.array([low]), np.array([span]), bins, clamp, literal)
+    assert not np.isnan(division_terms(*rule)).any()
+    assert not np.isnan(product_terms(*rule, np.dtype(dtype))).any()

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
-from skiptool.distances.keys import (
+from skiptool.distances.exact import wasserstein
+from skiptool.distances.float16 import (
     KEYS,
     key_counts,
     quantiles_from_keys,
     values_of_keys,
     wasserstein_from_keys,
 )
-from skiptool.distances.samples import wasserstein
 from skiptool.errors import ArgumentError
 from strategies import feature_pairs, features
 

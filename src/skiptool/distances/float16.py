@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.distances.compiled import compiled
+from skiptool.distances.kernels import compiled
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:

@@ -1,0 +1,355 @@
+"""Distances without bins: exact Wasserstein-1 of each channel, and the representation shift.
+
+Values are (n, D): n activations of each of D channels, float16, float32 or float64, computed on in
+float64. Numbers of values are weights that stay whole, so only gaps between values are rounded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from skiptool.distances.kernels import compiled
+from skiptool.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from skiptool.records import AnyArray, Bool, Float64, Int64
+
+__all__ = [
+    "channel_blocks",
+    "check_samples",
+    "leave_one_out_wasserstein",
+    "permuted_wasserstein",
+    "representation_shift",
+    "subset_wasserstein",
+    "wasserstein",
+]
+
+_BLOCK: Final = 1 << 20
+"""Values sorted at once: 8 MB in float64."""
+
+
+def wasserstein(x: AnyArray, y: AnyArray) -> Float64:
+    """Wasserstein-1 distance of each channel between two sets of values, without bins.
+
+    Parameters
+    ----------
+    x, y : float16, float32 or float64, shape (n, D) and (m, D)
+        Values of the same channels; n and m may differ.
+
+    Returns
+    -------
+    float64, shape (D,)
+        In the unit of the values, unbounded; 0 where both sets hold the same values. A metric.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape or type differs from the above, a set is empty, or a value is not finite.
+
+    Notes
+    -----
+    The area between the two empirical distribution functions, as
+    ``scipy.stats.wasserstein_distance`` of each column. It scales with the channel: layers and
+    models of other scale do not compare, which is why the paper takes the Hellinger distance.
+
+    Examples
+    --------
+    >>> wasserstein(np.array([[0.0], [1.0]]), np.array([[2.0], [2.0], [2.0]]))
+    array([1.5])
+    """
+    check_samples(x, y)
+    values = np.empty(x.shape[1])
+    for block in channel_blocks(x.shape[1], len(x) + len(y)):
+        _between_sorted(_sorted(x[:, block]), _sorted(y[:, block]), values[block])
+    return values
+
+
+def representation_shift(x: AnyArray, y: AnyArray) -> Float64:
+    """Representation shift of each channel: Wasserstein-1 of the mean activations of images.
+
+    Parameters
+    ----------
+    x, y : float16, float32 or float64, shape (N, D) and (N', D)
+        Mean activation of each image and channel over all positions.
+
+    Returns
+    -------
+    float64, shape (D,)
+        In the unit of the activations, unbounded. Its mean over channels (``layer_mean``) is the
+        representation shift of the layer.
+
+    Raises
+    ------
+    ArgumentError
+        As :func:`wasserstein`.
+
+    References
+    ----------
+    K. Stacke, G. Eilertsen, J. Unger, C. Lundström, "Measuring domain shift for deep learning in
+    histopathology", IEEE J Biomed Health Inform 25(2), 2021: reference [9] of the paper. Their
+    published example takes one vector an image, averaged over positions, the distance of scipy
+    for each filter, and the mean over filters.
+
+    Examples
+    --------
+    >>> x = np.array([[[0.0, 2.0]], [[1.0, 3.0]]])  # two images, one channel, two positions
+    >>> representation_shift(x.mean(axis=2), x.mean(axis=2) + 0.5)
+    array([0.5])
+    """
+    return wasserstein(x, y)
+
+
+def check_samples(*sets: AnyArray) -> None:
+    """Refuse sets that are not floats (n, D), with one D, not empty and finite.
+
+    Raises
+    ------
+    ArgumentError
+        Says which channels hold values that are not finite.
+    """
+    for x in sets:
+        if x.ndim != 2 or x.dtype.kind != "f" or x.dtype.itemsize > 8 or 0 in x.shape:
+            raise ArgumentError(
+                f"values: shape {x.shape} and type {x.dtype}; expected float16, float32 or float64 "
+                "(n, D), values and channels, at least one of each"
+            )
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=0)).tolist()
+        if bad:
+            first = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+            raise ArgumentError(
+                f"values: NaN or infinite in {len(bad)} of {x.shape[1]} channels ({first}); "
+                "expected finite activations; find the image that makes them and leave it out"
+            )
+    channels = [x.shape[1] for x in sets]
+    if len(set(channels)) > 1:
+        raise ArgumentError(
+            f"values: sets have {' and '.join(map(str, channels))} channels; both must be of one "
+            "layer"
+        )
+
+
+def channel_blocks(channels: int, values: int) -> Iterator[slice]:
+    """Blocks of channels that together hold about a million values, ``values`` each."""
+    step = max(1, _BLOCK // values)
+    return (slice(start, start + step) for start in range(0, channels, step))
+
+
+def _sorted(x: AnyArray) -> Float64:
+    """Values of each channel in rising order, (D, n)."""
+    # NumPy sorts float16 slowly, and float32 holds all of its values.
+    rows = x.T.astype(np.float32 if x.dtype == np.float16 else x.dtype, order="C")
+    rows.sort(axis=1)
+    return rows.astype(np.float64, copy=False)
+
+
+@compiled
+def _between_sorted(x: Float64, y: Float64, values: Float64) -> None:
+    """Write the distances (D,) of rows in rising order, (D, n) and (D, m)."""
+    n, m = x.shape[1], y.shape[1]
+    for d in range(values.size):
+        if n == m:
+            total = 0.0
+            for k in range(n):
+                total += abs(x[d, k] - y[d, k])
+            values[d] = total / n
+        else:
+            values[d] = _merged(x[d], y[d]) / n / m
+
+
+@compiled
+def _merged(x: Float64, y: Float64) -> float:
+    """Distance times n m of values in rising order, (n) and (m): one walk along both."""
+    n, m = x.size, y.size
+    i, j = 0, 0
+    before = min(x[0], y[0])
+    total = 0.0
+    while i < n and j < m:
+        from_x = x[i] <= y[j]
+        value = x[i] if from_x else y[j]
+        total += abs(i * m - j * n) * (value - before)
+        before = value
+        i += from_x
+        j += not from_x
+    for k in range(i, n):
+        total += (n - k) * m * (x[k] - before)
+        before = x[k]
+    for k in range(j, m):
+        total += (m - k) * n * (y[k] - before)
+        before = y[k]
+    return float(total)
+
+
+# -------------------------------------------------------------------------------------------------
+# Exact Wasserstein-1 of many subsets of the same values: permutations and leaving one out.
+#
+# The pooled values of a channel are sorted once. Every subset is then one walk along them: the
+# distance is the sum, over neighbours, of their gap times the difference of the two distribution
+# functions there, and a value moved to the other set changes that difference only from its place
+# on.
+
+
+def permuted_wasserstein(pooled: AnyArray, chosen: Bool) -> Float64:
+    """Wasserstein-1 distance between the chosen values and all others, for each relabelling.
+
+    Parameters
+    ----------
+    pooled : float16, float32 or float64, shape (U, D)
+        Values of both sets, one below the other.
+    chosen : bool, shape (R, U)
+        Which values make up the first set in each of R relabellings; their number may vary.
+
+    Returns
+    -------
+    float64, shape (R, D)
+        As :func:`~skiptool.distances.exact.wasserstein` of the two parts.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape or type differs from the above, a part is empty, or a value is not finite.
+
+    Examples
+    --------
+    >>> permuted_wasserstein(np.array([[0.0], [1.0], [3.0]]), np.eye(3, dtype=bool)).ravel()
+    array([2. , 1.5, 2.5])
+    """
+    return subset_wasserstein(pooled, chosen, ~chosen)
+
+
+def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
+    """Wasserstein-1 distance between R pairs of subsets of the same values.
+
+    Parameters
+    ----------
+    pooled : float16, float32 or float64, shape (U, D)
+        Values of both sets, one below the other.
+    first, second : bool, shape (R, U)
+        Which values make up the two subsets of each pair; a value may be in neither, as when a
+        subject or a pair of images is left out.
+
+    Returns
+    -------
+    float64, shape (R, D)
+        As :func:`~skiptool.distances.exact.wasserstein` of the two subsets.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape or type differs from the above, a subset is empty, or a value is not finite.
+
+    Examples
+    --------
+    >>> pooled = np.array([[0.0], [1.0], [3.0], [4.0]])
+    >>> subset_wasserstein(pooled, np.array([[1, 0, 0, 0]]) > 0, np.array([[0, 0, 1, 1]]) > 0)
+    array([[3.5]])
+    """
+    check_samples(pooled)
+    _check_subsets(pooled, first, second)
+    n, m = (part.sum(axis=1, dtype=np.float64) for part in (first, second))
+    # Each value moves the difference of the distribution functions by 1/n or -1/m; times n m, the
+    # steps are whole numbers and add up without rounding.
+    steps = np.ascontiguousarray((first * m[:, None] - second * n[:, None]).T)
+    values = np.zeros((pooled.shape[1], len(first)))
+    for block in channel_blocks(pooled.shape[1], len(pooled)):
+        order, gaps = _order_and_gaps(pooled[:, block])
+        _walk(order, gaps, steps, values[block])
+    return np.asarray(np.ascontiguousarray(values.T) / (n * m)[:, None])
+
+
+def leave_one_out_wasserstein(x: AnyArray, y: AnyArray) -> tuple[Float64, Float64]:
+    """Wasserstein-1 distances without each one value of either set, for the jackknife.
+
+    Parameters
+    ----------
+    x, y : float16, float32 or float64, shape (n, D) and (m, D)
+        Values of the same channels, at least two in each set.
+
+    Returns
+    -------
+    without_x, without_y : float64, shape (n, D) and (m, D)
+        Row i is :func:`~skiptool.distances.exact.wasserstein` after removing row i of that set.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape or type differs from the above, or a value is not finite.
+
+    Notes
+    -----
+    One walk gives all of them. Up to the place of the value left out, the distribution functions
+    are those of n - 1 values less by none, behind it by one: both sums are cumulated once.
+
+    Examples
+    --------
+    >>> without_x, without_y = leave_one_out_wasserstein(
+    ...     np.array([[0.0], [1.0]]), np.array([[2.0], [4.0]])
+    ... )
+    >>> without_x.ravel(), without_y.ravel()
+    (array([2., 3.]), array([3.5, 1.5]))
+    """
+    check_samples(x, y)
+    if min(len(x), len(y)) < 2:
+        raise ArgumentError(
+            f"values: sets of {len(x)} and {len(y)}; expected at least 2 in each, so that one can "
+            "be left out"
+        )
+    without_x, without_y = np.empty(x.shape), np.empty(y.shape)
+    for block in channel_blocks(x.shape[1], len(x) + len(y)):
+        order, gaps = _order_and_gaps(np.concatenate([x[:, block], y[:, block]]))
+        from_x = order < len(x)
+        places = np.argsort(order, axis=1)
+        without_x[:, block] = _without_one(from_x, gaps, places[:, : len(x)]).T
+        without_y[:, block] = _without_one(~from_x, gaps, places[:, len(x) :]).T
+    return without_x, without_y
+
+
+def _order_and_gaps(pooled: AnyArray) -> tuple[Int64, Float64]:
+    """Order of the values of each channel, (D, U), and the gaps between them, (D, U - 1)."""
+    rows = pooled.T.astype(np.float64, order="C")
+    order = np.argsort(rows, axis=1)
+    return order, np.diff(np.take_along_axis(rows, order, axis=1), axis=1)
+
+
+def _without_one(own: Bool, gaps: Float64, places: Int64) -> Float64:
+    """Distances (D, n) without the values of the own set at these places of the order."""
+    n, m = places.shape[1], own.shape[1] - places.shape[1]
+    counts = np.cumsum(own[:, :-1], axis=1)
+    others = np.arange(1, own.shape[1]) - counts
+    before = np.abs(counts * m - others * (n - 1)) * gaps
+    behind = np.abs((counts - 1) * m - others * (n - 1)) * gaps
+    upto, onwards = np.zeros((2, *own.shape))
+    np.cumsum(before, axis=1, out=upto[:, 1:])
+    onwards[:, :-1] = np.cumsum(behind[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(np.take_along_axis(upto + onwards, places, axis=1) / ((n - 1) * m))
+
+
+def _check_subsets(pooled: AnyArray, first: Bool, second: Bool) -> None:
+    for part in (first, second):
+        if part.dtype != bool or part.ndim != 2 or part.shape != (len(first), len(pooled)):
+            raise ArgumentError(
+                f"subsets: shape {part.shape} and type {part.dtype}; expected bool "
+                f"(R, {len(pooled)}), one column a value"
+            )
+        empty = np.flatnonzero(~part.any(axis=1)).tolist()
+        if empty:
+            raise ArgumentError(
+                f"subsets: number {empty[0]} has an empty part; expected at least one value in each"
+            )
+
+
+@compiled
+def _walk(order: Int64, gaps: Float64, steps: Float64, values: Float64) -> None:
+    """Add up gap times difference along the order (D, U), for all steps (U, R), into (D, R)."""
+    height = np.empty(steps.shape[1])
+    for d in range(order.shape[0]):
+        height[:] = 0.0
+        for k in range(gaps.shape[1]):
+            step = steps[order[d, k]]
+            gap = gaps[d, k]
+            for r in range(height.size):
+                height[r] += step[r]
+                values[d, r] += abs(height[r]) * gap
