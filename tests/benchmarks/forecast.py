@@ -33,7 +33,7 @@ from skiptool.readings.crossed import choose_layer, cross_validate, error_bound,
 from skiptool.readings.forecast import fit_losses
 from skiptool.readings.joined import COLUMNS, join
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Sample, Training
-from skiptool.stats.monotone import conformal_width, fit_monotone
+from skiptool.stats.isotonic import conformal_width, fit_monotone
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.header import Making

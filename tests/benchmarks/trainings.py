@@ -31,7 +31,7 @@ from skiptool.readings.difference import Differences, differences, iou_by_traini
 from skiptool.readings.paired import baselines, paired_differences
 from skiptool.readings.subject_counts import subject_counts
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Training
-from skiptool.stats.holm import holm
+from skiptool.stats.permutation import holm
 from skiptool.steps.report.inputs import read_inputs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))

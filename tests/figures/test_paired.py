@@ -14,7 +14,7 @@ from skiptool.figures.paired import PairedComparison, paired_comparisons
 from skiptool.metrics import KEYS
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
-from skiptool.stats.holm import holm
+from skiptool.stats.permutation import holm
 
 Check = Callable[[Figure], list[str]]
 COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))

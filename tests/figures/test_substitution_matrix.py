@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from skiptool.figures.substitution import substitutions
 from skiptool.figures.substitution_matrix import RegainedMatrix, SubstitutionMatrix, filled
-from skiptool.stats.holm import holm
+from skiptool.stats.permutation import holm
 from substituted import BRIGHT, DARK, columns, rows, study
 
 Check = Callable[[Figure], list[str]]

@@ -10,7 +10,7 @@ from skiptool.figures.measures import binning, measure_of
 from skiptool.figures.scatter import signed
 from skiptool.figures.style import readable
 from skiptool.readings.association import FEWEST_FOR_INTERVAL
-from skiptool.stats.ranks import RESAMPLES
+from skiptool.stats.correlation import RESAMPLES
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Number

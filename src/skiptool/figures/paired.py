@@ -24,7 +24,7 @@ from skiptool.figures.style import in_paper_order, readable
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
 from skiptool.readings.paired import PairedDifference, paired_differences
 from skiptool.records import Table
-from skiptool.stats.holm import holm
+from skiptool.stats.permutation import holm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ from skiptool.figures.substitution_words import about_regained, about_substitute
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.readings.substitution import Substitution, TrainingMean, substitution_effects
 from skiptool.records import ORIGINAL, Shift
-from skiptool.stats.holm import holm
+from skiptool.stats.permutation import holm
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Number

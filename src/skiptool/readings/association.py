@@ -10,7 +10,7 @@ import numpy as np
 
 from skiptool.metrics import Score, mean_and_spread
 from skiptool.readings.joined import Change, Joined, join
-from skiptool.stats.ranks import rank_correlation, rank_interval
+from skiptool.stats.correlation import rank_correlation, rank_interval
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -23,7 +23,7 @@ FEWEST: Final = 4
 FEWEST_FOR_INTERVAL: Final = 9
 """Different shifts below which a correlation has no interval: 95 % intervals by resampling the
 shifts cover the true value 84 to 92 times in 100 with four shifts, 92 with six, and 93 to 96 with
-nine and more (:func:`skiptool.stats.ranks.rank_interval`)."""
+nine and more (:func:`skiptool.stats.correlation.rank_interval`)."""
 
 _ROUNDING: Final = 1e-9
 

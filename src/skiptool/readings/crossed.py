@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skiptool.stats.monotone import Monotone, conformal_width, fit_monotone
+from skiptool.stats.isotonic import Monotone, conformal_width, fit_monotone
 
 if TYPE_CHECKING:
     from skiptool.records import Float64

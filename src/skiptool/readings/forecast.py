@@ -25,7 +25,7 @@ from skiptool.readings.crossed import (
     fit_from_origin,
 )
 from skiptool.readings.joined import Change, Distance, Joined, Kin, Point, join, measured
-from skiptool.stats.monotone import Monotone
+from skiptool.stats.isotonic import Monotone
 
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64

@@ -11,7 +11,7 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["adjusted_p_values", "p_values", "relabellings"]
+__all__ = ["adjusted_p_values", "holm", "p_values", "relabellings"]
 
 _TIE = 1e-9
 """Share of a value by which another may differ and be equal: sums come in another order."""
@@ -119,3 +119,38 @@ def _reached(observed: Float64, null: Float64, tie: Float64) -> Float64:
     """Return (1 + k) / (1 + R) with null values counted that are less than ``tie`` below."""
     reached = (null >= (observed - tie)[..., np.newaxis]).sum(axis=-1)
     return np.asarray((1 + reached) / (1 + null.shape[-1]))
+
+
+# -------------------------------------------------------------------------------------------------
+# Holm's adjustment of p-values of several tests.
+
+
+def holm(p_values: Float64) -> Float64:
+    """Adjust p-values so that the chance of any false finding is held, whatever their dependence.
+
+    Parameters
+    ----------
+    p_values : float64, shape (M,)
+        In [0, 1]; NaN is a test that was not made, and counts for nothing.
+
+    Returns
+    -------
+    float64, shape (M,)
+        In [0, 1] and in the same order as before; NaN stays.
+
+    References
+    ----------
+    S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+    Statistics 6 (1979) 65-70.
+
+    Examples
+    --------
+    >>> holm(np.array([0.01, 0.04, 0.03, np.nan]))
+    array([0.03, 0.06, 0.06,  nan])
+    """
+    adjusted = np.full(p_values.shape, np.nan)
+    made = np.flatnonzero(~np.isnan(p_values))
+    order = made[np.argsort(p_values[made], kind="stable")]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted

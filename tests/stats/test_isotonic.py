@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
-from skiptool.stats.monotone import conformal_width, fit_monotone
+from skiptool.stats.isotonic import conformal_width, fit_monotone
 
 POINTS = st.lists(
     st.tuples(st.integers(0, 6).map(float), st.floats(-1.0, 1.0)), min_size=1, max_size=14

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
 from skiptool.errors import ArgumentError
-from skiptool.stats.ranks import RESAMPLES, rank_correlation, rank_interval
+from skiptool.stats.correlation import RESAMPLES, rank_correlation, rank_interval
 from strategies import SEEDS
 
 Array = NDArray[Any]
