@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.comparison.reading import Mapper
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Mapper, Settings
 from skiptool.parallel import mapped
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.header import Making

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.comparison.ranges import reference_bins
+from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import Binning
 from skiptool.names import in_data_flow
 from skiptool.stores.counts_writer import CountsWriter, dealt

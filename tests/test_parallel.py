@@ -20,9 +20,9 @@ import pytest
 
 from cluster_work import Deadly, divided, process, squared, together
 from skiptool import parallel
+from skiptool.comparison.activations import Settings
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.results import Measured
-from skiptool.comparison.sets import Settings
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import LAYERWISE, Metric
 from skiptool.parallel import (

@@ -20,10 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from populations import POPULATIONS, SHIFTS, TUNED, shifted, true_distance
 
-from skiptool.comparison.arrays import as_activations
+from skiptool.comparison.activations import Settings, as_activations
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.results import Measured
-from skiptool.comparison.sets import Settings
 from skiptool.distances.binned import pooled_bins
 from skiptool.distances.counting import count, equal_width, extent, joint_range
 from skiptool.parallel import threaded

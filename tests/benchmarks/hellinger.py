@@ -21,7 +21,7 @@ import numpy as np
 import zarr
 from scipy.stats import wasserstein_distance
 
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
 from skiptool.distances.counting import Binning, count, equal_width, extent, joint_range
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.features_writer import CHUNK, FeatureWriter

@@ -22,9 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.comparison.arrays import as_activations
+from skiptool.comparison.activations import Settings, as_activations
 from skiptool.comparison.pairs import measure_pairs
-from skiptool.comparison.sets import Settings
 from skiptool.parallel import threaded
 
 CHANNELS, VECTORS, MANY, BINS = 6, 64, 6_000, 100

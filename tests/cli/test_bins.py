@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from skiptool.cli.bins import comparison, swept
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
 from skiptool.parallel import available_cores

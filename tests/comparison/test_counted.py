@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skiptool.comparison.activations import Counted, Settings, vectors_of
 from skiptool.comparison.counted import check_bins, counted_settings, permutable
 from skiptool.comparison.pairs import measure_pairs
-from skiptool.comparison.sets import Counted, Settings, vectors_of
 from skiptool.comparison.units import paired_units
 from skiptool.distances.binned import DISTANCES
 from skiptool.distances.counting import count

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from benchmarks import transmission as shares
 from benchmarks.beyond import SETTINGS, detections
 from skiptool import compare_features
-from skiptool.comparison import covariance
+from skiptool.comparison import layerwise
 
 DRAWS = 100
 MOST = int(binom.ppf(0.999, DRAWS, 0.05))
@@ -63,7 +63,7 @@ def test_units_of_unequal_size_raise_no_false_alarms(name: str) -> None:
 @pytest.mark.slow
 def test_without_equal_draws_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the test above is known to see what it looks for."""
-    monkeypatch.setattr(covariance, "are_equal", lambda *_: True)
+    monkeypatch.setattr(layerwise, "are_equal", lambda *_: True)
     found = alarms(UNEQUAL["few against many"])
     assert found["covariance"] > 2 * MOST
 

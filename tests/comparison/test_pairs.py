@@ -1,17 +1,39 @@
+"""Tests of ``pairs``."""
+
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from definitions import Channel, adjusted, columns_of_channels
-from skiptool.comparison.pairs import Pair, check_alike, left_out, measure_pairs
-from skiptool.comparison.rows import columns_of, in_order
-from skiptool.comparison.sets import Settings
+from skiptool.comparison import pairs as transmission
+from skiptool.comparison.activations import Settings
+from skiptool.comparison.layer import Design
+from skiptool.comparison.pairs import (
+    ENOUGH,
+    PRINTED,
+    SMALL,
+    SURE,
+    Pair,
+    add_transmission,
+    check_alike,
+    columns_of,
+    in_order,
+    layer_warnings,
+    left_out,
+    measure_pairs,
+    pair_warnings,
+    squeezed,
+)
+from skiptool.comparison.results import Measured
 from skiptool.comparison.units import (
+    Draw,
     Units,
     drawn_vectors,
     equal_draw,
@@ -19,8 +41,10 @@ from skiptool.comparison.units import (
     paired_units,
 )
 from skiptool.errors import FormatError, MismatchError
-from skiptool.names import LAYERWISE, Metric, RangeRule
+from skiptool.names import LAYERWISE, Kind, Metric, RangeRule
 from skiptool.stats.permutation import relabellings
+from skiptool.steps.compare import compare_features
+from skiptool.stores.table_writer import as_table
 from small_activations import LAYERS, ONE, PLAIN, Noted, activations, extremes, numbered, threads
 from small_stores import refused
 
@@ -335,3 +359,417 @@ def test_mixed_types_are_compared_by_their_values() -> None:
     for each, known in zip(found, halves, strict=True):
         assert each["value"] == pytest.approx(known["value"], rel=1e-12)
         assert each["p_value"] == known["p_value"]
+
+
+NAMES = ("transmission", "transmission_low", "transmission_high")
+
+
+def measured(layer: str, value: float, estimate: float, *units: list[float]) -> Measured:
+    """Give a layer an estimate and what leaving out units adds to it, so often that it is enough.
+
+    The more units, the less each of them may move the estimate for the same standard error.
+    """
+    times = 12
+    replicates = tuple(estimate + np.repeat(each, times) / times for each in units)
+    return Measured(
+        *(layer, 0, Metric.HELLINGER, 100, None, np.zeros(1, bool), {}, {"value": value}),
+        estimate=estimate,
+        replicates=replicates,
+    )
+
+
+def variances(source: Measured, layer: Measured) -> tuple[float, float, float, float]:
+    """Jackknife variances and covariance, and the degrees of freedom of layer - share * source."""
+    found, rests = np.zeros(3), []
+    share = layer.estimate / source.estimate
+    for own, other in zip(layer.replicates, source.replicates, strict=True):
+        n = len(own)
+        found += (n - 1) * np.cov(own, other, bias=True)[[0, 1, 0], [0, 1, 1]]
+        rests.append(((n - 1) * np.var(own - share * other), n - 1))
+    freedom = sum(v for v, _ in rests) ** 2 / sum(v**2 / max(df, 1) for v, df in rests)
+    half = [0.2 * (each.mean["value"] - each.estimate) for each in (layer, source)]
+    return found[0] + half[0] ** 2, found[1] + half[1] ** 2, found[2], freedom
+
+
+UNITS = ([0.01, -0.01, 0.02, -0.02], [0.0, 0.01, -0.01])
+
+
+def test_shares_and_their_interval_by_fieller() -> None:
+    source = measured("input", 0.515, 0.5, *UNITS)
+    layer = measured("enc1", 0.31, 0.3, [0.02, -0.01, 0.0, -0.01], [0.01, -0.02, 0.01])
+    add_transmission([source, layer])
+    share, low, high = (layer.mean[name] for name in NAMES)
+    assert share == pytest.approx(0.6)
+    own, other, both, freedom = variances(source, layer)
+    quantile = t.ppf(0.975, freedom)
+    for end in (low, high):  # where layer - end * source is just told from 0
+        error = np.sqrt(own - 2 * end * both + end**2 * other)
+        assert abs(0.3 - end * 0.5) == pytest.approx(quantile * error)
+    assert low < share < high
+    assert layer.mean["input_value"] == 0.515
+    assert [source.mean[name] for name in NAMES] == [1.0, 1.0, 1.0]
+
+
+def test_the_input_is_measured_in_its_standard_errors() -> None:
+    source = measured("input", 0.515, 0.5, *UNITS)
+    layer = measured("enc1", 0.31, 0.3, *UNITS)
+    add_transmission([source, layer])
+    variance = variances(source, layer)[1]
+    for each in (source, layer):
+        assert each.mean["input_z"] == pytest.approx(0.5 / np.sqrt(variance))
+
+
+def test_what_moves_both_alike_leaves_the_share_sure() -> None:
+    away = [0.02, -0.02, 0.01, -0.01]
+    source = measured("input", 0.5, 0.5, away)
+    layer = measured("enc1", 0.25, 0.25, [each / 2 for each in away])
+    add_transmission([source, layer])
+    assert [layer.mean[name] for name in NAMES] == pytest.approx([0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_an_input_that_may_be_0_has_no_share(over: bool) -> None:
+    away = np.array([0.02, -0.02, 0.01, -0.01, 0.0])
+    error = np.sqrt(59 * away.var()) / 12
+    estimate = float(error * SURE * (1.02 if over else 0.98))
+    source = measured("input", estimate, estimate, away.tolist())
+    layer = measured("enc1", 0.1, 0.1, away.tolist())
+    add_transmission([source, layer])
+    assert (set(NAMES) <= set(layer.mean)) == over
+    assert (set(NAMES) <= set(source.mean)) == over
+    assert source.mean["input_z"] == pytest.approx(SURE * (1.02 if over else 0.98))
+
+
+@pytest.mark.parametrize("corrected", ["input", "enc1"])
+@pytest.mark.parametrize("over", [False, True])
+def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -> None:
+    away = [0.001, -0.001, 0.0005]
+    bias = SMALL * (1.02 if over else 0.98)
+    values = {"input": 1.0, "enc1": 0.5}
+    source, layer = (
+        measured(name, value + bias * (name == corrected), value, away)
+        for name, value in values.items()
+    )
+    add_transmission([source, layer])
+    assert (set(NAMES) <= set(layer.mean)) != over
+
+
+def test_few_units_have_no_share() -> None:
+    away = np.linspace(-0.001, 0.001, ENOUGH)
+    for units in (away, away[1:]):
+        source, layer = (
+            replace(measured(name, value, value, [0.0]), replicates=(value + units,))
+            for name, value in (("input", 0.5), ("enc1", 0.25))
+        )
+        add_transmission([source, layer])
+        assert (set(NAMES) <= set(layer.mean)) == (len(units) == ENOUGH)
+
+
+def test_an_interval_without_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two units have one degree of freedom, for which SURE standard errors are not enough."""
+    monkeypatch.setattr(transmission, "ENOUGH", 2)
+    source, layer = (
+        replace(measured(name, value, value, [0.0]), replicates=(value + np.array(away),))
+        for name, value, away in (("input", 0.5, [0.05, -0.05]), ("enc1", 0.25, [-0.05, 0.05]))
+    )
+    add_transmission([source, layer])
+    assert source.mean["input_z"] > SURE
+    assert not set(NAMES) & set(layer.mean)
+
+
+@pytest.mark.parametrize("estimate", [-0.05, 0.0, np.nan])
+def test_nothing_is_handed_on_of_nothing(estimate: float) -> None:
+    source = measured("input", 0.2, estimate, [0.001, -0.001])
+    layer = measured("enc1", 0.3, 0.3, [0.1, -0.1])
+    add_transmission([source, layer])
+    assert layer.mean["input_value"] == 0.2
+    assert not set(NAMES) & set(layer.mean)
+    assert layer.mean.get("input_z", 0.0) == 0.0
+
+
+def test_an_input_that_never_varies_is_sure() -> None:
+    source = measured("input", 0.5, 0.5, [0.0, 0.0, 0.0])
+    layer = measured("enc1", 0.25, 0.25, [0.01, -0.01, 0.0])
+    add_transmission([source, layer])
+    assert layer.mean["transmission"] == pytest.approx(0.5)
+    assert np.isfinite(source.mean["input_z"])
+
+
+def test_without_the_input_nothing_stands_beside() -> None:
+    layer = measured("enc1", 0.3, 0.3, [0.1, -0.1])
+    add_transmission([layer])
+    assert set(layer.mean) == {"value"}
+
+
+def test_a_layer_below_its_noise_is_cut_at_nothing() -> None:
+    source = measured("input", 0.5, 0.5, [0.01, -0.01, 0.0])
+    layer = measured("enc1", 0.01, -0.002, [0.01, -0.01, 0.0])
+    add_transmission([source, layer])
+    assert layer.mean["transmission"] == layer.mean["transmission_low"] == 0.0
+    assert layer.mean["transmission_high"] > 0
+
+
+def rows(
+    paired: bool, metric: str = "hellinger", rule: str = "minmax", shift: float = 3.0
+) -> dict[str, dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 40, 3, 60))
+    noise = rng.normal(size=(2, 40, 3, 60))
+    here = {"input": a, "enc1": a + noise[0]}
+    there = {"input": b + shift, "enc1": b + shift + noise[1]}
+    how: dict[str, Any] = {"metrics": [metric], "range_rule": rule, "paired": paired}
+    table = compare_features(here, there, bins=[20], permutations=0, **how)
+    return {row["layer"]: row for row in table.to_pylist() if row["channel"] is None}
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("metric", ["hellinger", "wasserstein"])
+def test_of_measured_layers(paired: bool, metric: str) -> None:
+    found = rows(paired, metric)
+    layer, source = found["enc1"], found["input"]
+    assert layer["input_value"] == source["value"]
+    assert layer["input_z"] == source["input_z"] > SURE
+    assert layer["transmission"] == pytest.approx(layer["corrected"] / source["corrected"])
+    assert layer["transmission_low"] < layer["transmission"] < layer["transmission_high"]
+    assert (source["transmission_low"], source["transmission_high"]) == (1.0, 1.0)
+
+
+def test_no_shift_has_no_share() -> None:
+    found = rows(False, shift=0.0)
+    assert found["enc1"]["transmission"] is found["input"]["transmission"] is None
+    assert found["enc1"]["input_z"] < SURE
+
+
+def test_without_a_corrected_value_there_is_no_share() -> None:
+    found = rows(False, rule="literal-eq5")
+    assert found["enc1"]["input_value"] == found["input"]["value"]
+    assert found["enc1"]["transmission"] is found["enc1"]["input_z"] is None
+
+
+CONSTANT = np.array([False, True])
+DESIGN = Design(
+    Units(np.arange(4), np.array([0, 2])),
+    Units(np.arange(3), np.array([0, 1])),
+    True,
+    np.zeros((20, 2), np.int32),
+)
+
+
+def measured_of_rows(
+    metric: Metric = Metric.HELLINGER,
+    bins: int | None = 8,
+    layer: str = "enc1",
+    **how: Any,  # noqa: ANN401
+) -> Measured:
+    rule = None if bins is None else RangeRule.MINMAX
+    channels = how.get("channels", {"value": np.array([0.5, 0.0])})
+    mean = how.get("mean", {"value": 0.25, "value_live": 0.5})
+    index = ("enc1", "enc2").index(layer)
+    return Measured(layer, index, metric, bins, rule, CONSTANT, channels, mean)
+
+
+def test_the_layer_stands_before_its_channels() -> None:
+    channels = {
+        "value": np.array([0.5, 0.0]),
+        "p_value": np.array([0.1, 1.0]),
+        "corrected": np.array([0.25, np.nan]),
+    }
+    mean = {"value": 0.25, "value_live": 0.5, "p_value": 0.1, "p_adjusted": 0.2}
+    found = columns_of(measured_of_rows(channels=channels, mean=mean), DESIGN)
+    assert found["channel"] == [None, 0, 1]
+    assert found["value"] == [0.25, 0.5, 0.0]
+    assert found["value_live"] == [0.5, None, None]
+    assert found["p_value"] == [0.1, 0.1, 1.0]
+    assert found["p_adjusted"] == [0.2, None, None]
+    assert found["corrected"] == [None, 0.25, None]
+    assert found["constant_channels"] == [1, 0, 1]
+    assert found["null_high"] == found["range_used"] == [None, None, None]
+    for name, value in {
+        **{"layer": "enc1", "layer_index": 0, "metric": "hellinger", "bins": 8},
+        **{"range_rule": "minmax", "paired": True, "unit": "image", "permutations": 19},
+        **{"units_reference": 2, "units_other": 2, "n_reference": 4, "n_other": 3},
+        **{"skiptool_version": version("skiptool")},
+    }.items():
+        assert found[name] == value, name
+
+
+def test_the_unit_is_the_group() -> None:
+    assert columns_of(measured_of_rows(), replace(DESIGN, unit="subject"))["unit"] == "subject"
+
+
+def test_a_metric_without_bins_has_none() -> None:
+    found = columns_of(measured_of_rows(Metric.WASSERSTEIN_EXACT, None), DESIGN)
+    assert (found["bins"], found["range_rule"]) == (None, None)
+
+
+def test_columns_are_those_of_a_shift_table() -> None:
+    found = columns_of(measured_of_rows(), DESIGN)
+    assert as_table(Kind.SHIFT, found, 3).num_rows == 3
+    assert set(PRINTED) <= set(found)
+
+
+def test_order_is_that_of_the_metrics_asked_for_then_bins_then_layers() -> None:
+    kl, h, w = Metric.KL, Metric.HELLINGER, Metric.WASSERSTEIN_EXACT
+    given = [
+        measured_of_rows(metric, bins, layer)
+        for layer in ("enc2", "enc1")
+        for metric, bins in ((h, 20), (w, None), (kl, 10), (h, 10), (kl, 20))
+    ]
+    found = in_order(given, Settings(metrics=(kl, w, h), bins=(10, 20)))
+    assert [(each.metric, each.bins, each.layer) for each in found] == [
+        (metric, bins, layer)
+        for metric, bins in ((kl, 10), (kl, 20), (w, None), (h, 10), (h, 20))
+        for layer in ("enc1", "enc2")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("used", "channels"),
+    [((0.5, 0.01), 0), ((0.099, 0.01), 1), ((0.1, 0.01), 0), ((0.05, 1.0), 1)],
+)
+def test_squeezed_channels_are_counted_unless_constant(
+    used: tuple[float, float], channels: int
+) -> None:
+    values = {"value": np.zeros(2), "range_used": np.array(used)}
+    found = squeezed([measured_of_rows(channels=values), measured_of_rows(layer="enc2")])
+    assert found == ({"enc1": channels} if channels else {})
+
+
+def test_a_sweep_counts_squeezed_channels_once() -> None:
+    values = [{"value": np.zeros(2), "range_used": np.array([used, 1.0])} for used in (0.5, 0.01)]
+    assert squeezed([measured_of_rows(channels=each) for each in values]) == {"enc1": 1}
+
+
+def units(*sizes: int) -> Units:
+    return Units(np.arange(sum(sizes)), np.append(0, np.cumsum(sizes)[:-1]))
+
+
+def design(first: Units, second: Units, *, permutations: int = 19, **how: Any) -> Design:  # noqa: ANN401
+    rows = np.zeros((1 + permutations, len(first)), np.int32)
+    return Design(first, second, how.pop("paired", False), rows, **how)
+
+
+def sets(
+    images: tuple[int, int] = (8, 8),
+    vectors: tuple[int, int] = (4, 4),
+    subjects: tuple[list[str] | None, list[str] | None] = (None, None),
+) -> list[Noted]:
+    return [
+        Noted(
+            {"enc1": np.zeros((n, 2, 4)), "dec0": np.zeros((n, 2, k))},
+            **({} if names is None else {"subject": names}),
+        )
+        for n, k, names in zip(images, vectors, subjects, strict=True)
+    ]
+
+
+EIGHT = units(*[1] * 8)
+
+
+def test_nothing_is_said_of_a_sound_pair() -> None:
+    assert pair_warnings(sets(), design(EIGHT, EIGHT)) == ()
+    alone = [f"s{number}" for number in range(8)]
+    assert pair_warnings(sets(subjects=(alone, alone)), design(EIGHT, EIGHT)) == ()
+
+
+def test_images_of_subjects_that_count_as_independent_are_told() -> None:
+    alone = [f"s{number}" for number in range(8)]
+    given_ = sets(subjects=(alone, list("aabbccca")))
+    (line,) = pair_warnings(given_, design(EIGHT, EIGHT))
+    assert line.startswith("8 images of 3 subjects are counted as independent (pseudo-replication)")
+    assert pair_warnings(given_, design(EIGHT, EIGHT, unit="subject")) == ()
+    both = sets(subjects=(list("aabbccdd"), list("aabbccca")))
+    first, second = pair_warnings(both, design(EIGHT, EIGHT))
+    assert ("8 images of 4" in first, "8 images of 3" in second) == (True, True)
+
+
+def test_too_few_units_for_a_p_value_are_told() -> None:
+    three, four, five = (units(*[1] * n) for n in (3, 4, 5))
+    (line,) = pair_warnings(sets(), design(three, three))
+    assert line == "no p-value below 0.05 is possible with 3 and 3 units, so none is given"
+    (line,) = pair_warnings(sets(), design(five, five, paired=True))
+    assert "5 and 5 pairs" in line
+    assert pair_warnings(sets(), design(four, four)) == ()
+    assert pair_warnings(sets(), design(three, three, permutations=0)) == ()
+
+
+def test_one_unit_has_no_interval_and_that_is_told() -> None:
+    one = units(1)
+    line, other = pair_warnings(sets(), design(EIGHT, one))
+    assert "no p-value below 0.05 is possible with 8 and 1 units" in line
+    assert other == "an interval needs at least 2 units of each set, not 8 and 1"
+    two = units(1, 1)
+    assert not any("interval needs" in each for each in pair_warnings(sets(), design(two, two)))
+
+
+def test_what_is_drawn_is_told() -> None:
+    plain = design(EIGHT, EIGHT)
+    (line,) = pair_warnings(sets(vectors=(9, 4)), plain)
+    assert line == ("the test draws 4 of the vectors of each image, as the sets differ in size")
+    drawn = replace(plain, draw=Draw(EIGHT, EIGHT))
+    (line,) = pair_warnings(sets(), drawn)
+    assert line == ("the test draws equally many images of each unit, as the sets differ in size")
+    (line,) = pair_warnings(sets(vectors=(4, 9)), drawn)
+    assert "draws 4 of the vectors of each image and equally many images of each unit" in line
+    assert (
+        pair_warnings(sets(vectors=(9, 4)), replace(plain, labellings=plain.labellings[:1])) == ()
+    )
+
+
+def unresolved(number: int, high: float, unit: str = "image") -> list[str]:
+    mean = {"unresolved_channels": float(number), "ci_high": high}
+    return layer_warnings(measured_of_rows(mean=mean), design(EIGHT, EIGHT, unit=unit))
+
+
+def test_channels_that_too_few_units_share_are_told() -> None:
+    assert unresolved(0, 0.5) == []
+    assert unresolved(1, 0.5) == [
+        "1 of 1 channels vary in too few images to estimate their distance (more are needed)"
+    ]
+    assert unresolved(1, np.nan, "subject") == [
+        "1 of 1 channels vary in too few subjects to estimate their distance, so there is no "
+        "interval (more are needed)"
+    ]
+    assert layer_warnings(measured_of_rows(), DESIGN) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (RangeRule.MINMAX, True),
+        (RangeRule.REFERENCE, True),
+        (RangeRule.PERCENTILES, False),
+    ],
+)
+def test_outliers_are_told_where_they_stretch_the_range(rule: RangeRule, told: bool) -> None:
+    channels = {"value": np.zeros(2), "range_used": np.array([0.05, 1.0])}
+    found = layer_warnings(replace(measured_of_rows(channels=channels), range_rule=rule), DESIGN)
+    assert [("stretch the range of 1 channels" in line) for line in found] == [True] * told
+
+
+def test_warnings_stand_in_the_row_of_the_layer() -> None:
+    mean = {"unresolved_channels": 1.0, "ci_high": 0.5, "tested": 0.3}
+    channels = {"value": np.zeros(2), "unresolved_channels": np.array([1.0, 0.0])}
+    given_ = replace(measured_of_rows(mean=mean, channels=channels), drawn=True)
+    found = columns_of(given_, replace(DESIGN, warnings=("one", "two")))
+    line, *rest = found["warnings"]
+    assert line.startswith("one; two; 1 of 1 channels vary")
+    assert rest == [None, None]
+    assert found["unresolved_channels"] == [1, 1, 0]
+    assert (found["tested"], found["drawn"]) == ([0.3, None, None], True)
+    quiet = columns_of(measured_of_rows(), DESIGN)
+    assert quiet["warnings"] == quiet["unresolved_channels"] == [None] * 3
+    assert quiet["drawn"] is False
+
+
+def test_equal_names_of_other_subjects_are_told() -> None:
+    names = {"dataset": "d", "id": list("abcdefgh")}
+    layers = {"enc1": np.zeros((8, 2, 4))}
+    first = Noted(layers, subject=[f"s{n}" for n in range(8)], **names)
+    second = Noted(layers, subject=[f"t{n}" for n in range(8)], **names)
+    (line,) = pair_warnings([first, second], design(EIGHT, EIGHT))
+    assert (
+        line
+        == "images of one name are of different subjects (a, for one), so the sets are not paired"
+    )
+    assert pair_warnings([first, first], design(EIGHT, EIGHT)) == ()

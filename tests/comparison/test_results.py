@@ -1,3 +1,5 @@
+"""Tests of ``results``."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+import definitions
 from definitions import Estimate, channel_interval, layer_interval, noise_of
 from skiptool.comparison import results
-from skiptool.comparison.estimates import Estimates
-from skiptool.comparison.results import Partial
+from skiptool.comparison.results import Estimates, Partial, channel_intervals, layer_estimate
+from strategies import SEEDS
 
 if TYPE_CHECKING:
     from skiptool.records import Bool
@@ -221,3 +227,230 @@ def test_a_metric_without_bins_has_no_number_of_bins() -> None:
     channels, mean, _ = joined([whole], CONSTANT)
     assert "inference_bins" not in channels
     assert "inference_bins" not in mean
+
+
+@st.composite
+def estimates(draw: st.DrawFn, squared: bool | None = None) -> tuple[Estimates, NDArray[Any]]:
+    """Estimates of a few channels, clear ones and others; some constant, some unresolved."""
+    rng = np.random.default_rng(draw(SEEDS))
+    size = draw(st.integers(1, 9))
+    squared = draw(st.booleans()) if squared is None else squared
+    kinds = draw(st.lists(st.sampled_from("cwwzu"), min_size=size, max_size=size))
+    kind = np.array(kinds)
+    plain = np.where(kind == "c", rng.uniform(0.2, 0.9, size), rng.uniform(0, 0.1, size))
+    corrected = plain - rng.uniform(0, 0.1, size)
+    silent = (kind == "z") | (kind == "u")
+    plain[silent] = corrected[silent] = 0.0
+    units = draw(st.lists(st.integers(2, 6), min_size=1, max_size=2))
+    noise = draw(st.sampled_from([0.002, 0.02]))
+    replicates = []
+    for number in units:
+        away = rng.normal(scale=noise, size=(size, number))
+        away[silent] = 0.0
+        replicates.append(corrected[:, np.newaxis] + away)
+    bins = np.where(silent, 1, rng.integers(2, 20, size))
+    ceiling = np.where(kind == "z", 0.0, plain + rng.random(size))
+    found = Estimates(squared, plain, corrected, tuple(replicates), bins, ceiling)
+    return found, kind == "z"
+
+
+def known_of_estimates(found: Estimates, constant: NDArray[Any]) -> list[definitions.Estimate]:
+    ceiling = np.sqrt(found.ceiling) if found.squared else found.ceiling
+    return [
+        definitions.Estimate(
+            found.squared,
+            float(found.plain[d]),
+            float(found.corrected[d]),
+            [each[d].tolist() for each in found.replicates],
+            int(found.bins[d]),
+            float(ceiling[d]),
+            bool(constant[d]),
+        )
+        for d in range(len(found.plain))
+    ]
+
+
+@given(given_=estimates())
+def test_layers_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]]) -> None:
+    found, constant = given_
+    layer = layer_estimate(found, constant, 0.02)
+    value, low, high, replicates = layer_interval(known_of_estimates(found, constant), 0.02)
+    ends = (layer.value, layer.low, layer.high)
+    assert ends == pytest.approx((value, low, high), abs=1e-9, nan_ok=True)
+    for mine, theirs in zip(layer.replicates, replicates, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-9)
+    assert layer.unresolved == sum(each.unresolved for each in known_of_estimates(found, constant))
+
+
+@given(given_=estimates())
+def test_channels_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]]) -> None:
+    found, constant = given_
+    lifts = np.linspace(0.0, 0.03, len(constant))
+    columns = np.array(channel_intervals(found, constant, lifts)).T
+    for row, each, lift in zip(
+        columns, known_of_estimates(found, constant), lifts.tolist(), strict=True
+    ):
+        expected = definitions.channel_interval(each, lift)
+        assert row.tolist() == pytest.approx(list(expected), abs=1e-9, nan_ok=True)
+
+
+@given(given_=estimates())
+def test_intervals_hold_their_estimate(given_: tuple[Estimates, NDArray[Any]]) -> None:
+    estimate, low, high = channel_intervals(*given_, np.zeros(len(given_[1])))
+    told = ~np.isnan(estimate)
+    assert (low[told] <= estimate[told]).all()
+    assert (estimate[told] <= high[told]).all()
+    layer = layer_estimate(*given_, 0.0)
+    if not np.isnan(layer.low):
+        assert layer.low <= layer.value <= layer.high
+    else:
+        assert np.isnan(layer.high)
+
+
+@given(given_=estimates(), seed=SEEDS)
+def test_the_order_of_channels_does_not_matter(
+    given_: tuple[Estimates, NDArray[Any]], seed: int
+) -> None:
+    found, constant = given_
+    order = np.random.default_rng(seed).permutation(len(constant))
+    moved = Estimates(
+        found.squared,
+        *(found.plain[order], found.corrected[order]),
+        tuple(each[order] for each in found.replicates),
+        *(found.bins[order], found.ceiling[order]),
+    )
+    first, second = (
+        layer_estimate(found, constant, 0.01),
+        layer_estimate(moved, constant[order], 0.01),
+    )
+    for name in ("value", "low", "high"):
+        assert getattr(second, name) == pytest.approx(
+            getattr(first, name), abs=1e-9, nan_ok=True
+        ), name
+
+
+def alike(square: float, noise: float, channels: int, *, bias: float = 0.0) -> Estimates:
+    """Channels that are copies of each other."""
+    away = noise * np.array([[1.0, -2.0, 0.5, 0.5], [0.3, -0.3, 1.0, -1.0]])
+    corrected = np.full(channels, square)
+    replicates = tuple(np.tile(square + each, (channels, 1)) for each in away)
+    return Estimates(
+        True, corrected + bias, corrected, replicates, np.full(channels, 5), corrected + 0.2
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7])
+@pytest.mark.parametrize("square", [0.25, 0.01, 0.0, -0.01])
+def test_a_layer_of_equal_channels_is_like_each_of_them(square: float, channels: int) -> None:
+    found = alike(square, 0.004, channels, bias=0.02)
+    constant = np.zeros(channels, np.bool_)
+    estimate, _, high = channel_intervals(found, constant, np.zeros(len(constant)))
+    layer = layer_estimate(found, constant, 0.0)
+    assert layer.value == pytest.approx(estimate[0])
+    assert estimate[0] == pytest.approx(np.sign(square) * np.sqrt(abs(square)))
+    if square <= 0.01:  # not clear: its upper end is that of the mean square
+        assert layer.high == pytest.approx(max(high[0], 0.0, layer.value))
+
+
+def test_the_ends_of_one_channel_by_hand() -> None:
+    found = alike(0.04, 0.0, 1, bias=0.1)
+    estimate, low, high = channel_intervals(found, np.array([False]), np.array([0.01]))
+    # Nothing varies: one degree of freedom, and a tenth of the bias is all that is unsure.
+    half = 12.706204736 * 0.01
+    assert estimate[0] == pytest.approx(0.2)
+    assert high[0] == pytest.approx(np.sqrt(0.05 + half))
+    assert low[0] == pytest.approx(-np.sqrt(half - 0.04))
+
+
+@pytest.mark.parametrize(("square", "weak"), [(0.0299, True), (0.0301, False)])
+def test_three_standard_errors_part_clear_channels_from_others(square: float, weak: bool) -> None:
+    # The jackknife variance is 3/4 of the squared deviations: a standard error of 0.01.
+    away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.01 / np.sqrt(3)
+    both = np.array([square, 0.0])
+    found = Estimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
+    value = layer_estimate(found, np.zeros(2, np.bool_), 0.0).value
+    if weak:
+        beyond = both.var(ddof=1) - 1e-4
+        shape = both.mean() ** 2 / beyond
+        share = definitions.share_of_roots(both.tolist(), [1e-4, 1e-4])
+        assert shape > 0.5
+        assert 0.7 < share < 1
+        assert value == pytest.approx(share * np.sqrt(square / 2))
+    else:
+        assert value == pytest.approx(np.sqrt(square) / 2)
+
+
+def test_what_differs_no_more_than_its_noise_is_not_lowered() -> None:
+    away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.05
+    both = np.array([0.02, 0.03])
+    found = Estimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
+    value = layer_estimate(found, np.zeros(2, np.bool_), 0.0).value
+    assert value == pytest.approx(np.sqrt(0.025))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_unresolved_channels_raise_the_upper_end(squared: bool) -> None:
+    found = replace(alike(0.04, 0.002, 4), squared=squared)
+    constant = np.zeros(4, np.bool_)
+    whole = layer_estimate(found, constant, 0.0)
+    bins = np.array([5, 5, 1, 1])
+    some = layer_estimate(replace(found, bins=bins), constant, 0.0)
+    assert some.unresolved == 2
+    ceiling = np.sqrt(0.24) if squared else 0.24
+    assert some.high == pytest.approx(whole.high + 2 * ceiling / 4)
+    assert (some.low, some.value) == (whole.low, whole.value)
+
+
+@pytest.mark.parametrize(
+    ("bins", "constant", "told"),
+    [
+        ([1, 1, 5, 5], [0, 0, 0, 0], True),  # just half
+        ([1, 1, 1, 5], [0, 0, 0, 0], False),
+        ([1, 1, 1, 5], [1, 1, 1, 0], True),  # constant ones are known
+        ([1, 1, 1, 5], [1, 0, 0, 0], False),  # two of three that vary
+        ([1, 1, 1, 1], [1, 1, 1, 1], True),
+    ],
+)
+def test_no_interval_above_half_unresolved(bins: Any, constant: Any, told: bool) -> None:  # noqa: ANN401
+    found = replace(alike(0.04, 0.002, 4), bins=np.array(bins))
+    layer = layer_estimate(found, np.array(constant, np.bool_), 0.0)
+    assert np.isnan([layer.low, layer.high]).tolist() == [not told] * 2
+    assert not np.isnan(layer.value)
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 4), (4, 1), (1,)])
+def test_one_unit_says_nothing(sizes: tuple[int, ...], squared: bool) -> None:
+    nothing = np.full(3, np.nan)
+    replicates = tuple(np.full((3, size), np.nan) for size in sizes)
+    found = Estimates(squared, np.full(3, 0.5), nothing, replicates, np.full(3, 1), np.ones(3))
+    layer = layer_estimate(found, np.zeros(3, np.bool_), 0.0)
+    assert np.isnan([layer.value, layer.low, layer.high]).all()
+    assert [each.shape for each in layer.replicates] == [(size,) for size in sizes]
+    assert all(np.isnan(each).all() for each in layer.replicates)
+    assert layer.unresolved == 3
+    assert np.isnan(channel_intervals(found, np.zeros(3, np.bool_), np.zeros(3))).all()
+
+
+@given(given_=estimates(), cuts=st.sets(st.integers(1, 8)))
+def test_blocks_are_put_together_again(
+    given_: tuple[Estimates, NDArray[Any]], cuts: set[int]
+) -> None:
+    found, _ = given_
+    size = len(found.plain)
+    ends = [0, *sorted(cut for cut in cuts if cut < size), size]
+    parts = [
+        Estimates(
+            found.squared,
+            *(found.plain[a:b], found.corrected[a:b]),
+            tuple(each[a:b] for each in found.replicates),
+            *(found.bins[a:b], found.ceiling[a:b]),
+        )
+        for a, b in pairwise(ends)
+    ]
+    again = Estimates.joined(parts)
+    assert again.squared == found.squared
+    for name in ("plain", "corrected", "bins", "ceiling"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    for mine, theirs in zip(again.replicates, found.replicates, strict=True):
+        np.testing.assert_array_equal(mine, theirs)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
 from skiptool.comparison.units import (
     Units,
     drawn_vectors,

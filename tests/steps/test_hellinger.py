@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from definitions import DEFINITIONS, counts
-from skiptool.comparison.rows import PRINTED
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
+from skiptool.comparison.pairs import PRINTED
 from skiptool.names import LAYERS, Kind, Metric, RangeRule
 from skiptool.records import ORIGINAL, SILENT, Shift
 from skiptool.steps.features.step import extract_features

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from heard import Heard
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
 from skiptool.distances.binned import DISTANCES
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Metric, RangeRule

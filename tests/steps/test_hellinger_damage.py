@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
 from skiptool.errors import (
     ArgumentError,
     ExistsError,

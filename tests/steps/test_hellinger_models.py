@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Metric
 from skiptool.records import SILENT

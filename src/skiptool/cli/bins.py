@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from skiptool.cli.options import choices
-from skiptool.comparison.sets import BINS, SWEPT, Settings
+from skiptool.comparison.activations import BINS, SWEPT, Settings
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
 from skiptool.parallel import available_cores

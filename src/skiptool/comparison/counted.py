@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from skiptool.comparison.sets import Activations, Settings, vectors_of
+from skiptool.comparison.activations import Activations, Settings, vectors_of
 from skiptool.comparison.units import Draw, Units, equal_rows
 from skiptool.distances.binned import DISTANCES
 from skiptool.distances.counting import Binning

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.comparison.sets import Activations, Settings
+from skiptool.comparison.activations import Activations, Settings
 from skiptool.errors import ArgumentError, MismatchError, near
 
 if TYPE_CHECKING:

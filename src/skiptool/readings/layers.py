@@ -74,7 +74,7 @@ class LayerDistance:
         Estimated mean over channels, eq. (10), corrected for the bias of finite samples.
     share : Averaged or None
         The same, corrected for bias, divided training by training by that of the layer
-        ``input``, see `skiptool.comparison.transmission`; None where no training has it.
+        ``input``, see `skiptool.comparison.pairs`; None where no training has it.
     null_high : float
         Up to where an estimate may lie without a shift (95 % of permutations), mean over
         trainings; NaN unless each has one.

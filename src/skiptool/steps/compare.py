@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from skiptool.comparison.arrays import as_activations
-from skiptool.comparison.pairs import left_out, measure_pairs
-from skiptool.comparison.rows import columns_of, in_order
-from skiptool.comparison.sets import BINS, PERMUTATIONS, Settings
+from skiptool.comparison.activations import BINS, PERMUTATIONS, Settings, as_activations
+from skiptool.comparison.pairs import columns_of, in_order, left_out, measure_pairs
 from skiptool.errors import ArgumentError, MismatchError, near
 from skiptool.names import Kind, Metric, RangeRule
 from skiptool.parallel import available_cores, threaded

@@ -18,13 +18,19 @@ from typing import Any
 import numpy as np
 
 from skiptool.cautions import Caution, joined
-from skiptool.comparison.binned import Design
+from skiptool.comparison.activations import Mapper, Settings
 from skiptool.comparison.counted import check_bins, counted_settings
-from skiptool.comparison.pairs import Pair, left_out, measure_pairs
-from skiptool.comparison.reading import Mapper
+from skiptool.comparison.layer import Design
+from skiptool.comparison.pairs import (
+    PRINTED,
+    Pair,
+    columns_of,
+    in_order,
+    layer_warnings,
+    left_out,
+    measure_pairs,
+)
 from skiptool.comparison.results import Measured
-from skiptool.comparison.rows import PRINTED, columns_of, in_order, layer_warnings
-from skiptool.comparison.sets import Settings
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import Kind, ShiftKind
 from skiptool.parallel import dask_mapper, threaded

@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from skiptool.comparison.sets import Counted
+from skiptool.comparison.activations import Counted
 from skiptool.distances.counting import MAX_BINS, Binning
 from skiptool.errors import FormatError
 from skiptool.names import Kind

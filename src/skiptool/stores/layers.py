@@ -21,7 +21,7 @@ from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import read_rows
 
 if TYPE_CHECKING:
-    from skiptool.comparison.sets import Counted
+    from skiptool.comparison.activations import Counted
     from skiptool.records import AnyArray
     from skiptool.stores.zarrs import Rows
 

@@ -32,7 +32,7 @@ their meaning:
     ``input``, ``input_z`` the corrected value of the input in its standard errors, and
     ``transmission`` the corrected value divided by that of the input, with the ends of its 95 %
     interval; null where the input is not far enough above 0 or the correction of bias is large
-    (`skiptool.comparison.transmission`). Measures of whole layers (``covariance``, ``classifier``,
+    (`skiptool.comparison.pairs`). Measures of whole layers (``covariance``, ``classifier``,
     ``paired-difference``) have no rows of channels. ``effective_bins`` hold
     values, ``range_used`` is the share of the range that the middle 99.8 % of values span; in a
     layer's row both are means over channels that vary. ``warnings`` are what a reader must know of

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from heard import Heard
-from skiptool.comparison.ranges import reference_bins
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
+from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import count
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import RangeRule, Split

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skiptool.comparison.sets import Settings
+from skiptool.comparison.activations import Settings
 from skiptool.names import LAYERWISE, Kind, Metric
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.report.step import write_report

@@ -11,7 +11,7 @@ from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.settings import PatchSettings
 
 if TYPE_CHECKING:
-    from skiptool.comparison.reading import Mapper
+    from skiptool.comparison.activations import Mapper
 
 __all__ = ["Run"]
 

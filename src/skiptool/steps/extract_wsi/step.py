@@ -37,7 +37,7 @@ from skiptool.stores.staging import Form, staged
 from skiptool.stores.uploads import places_may_be_urls
 
 if TYPE_CHECKING:
-    from skiptool.comparison.reading import Mapper
+    from skiptool.comparison.activations import Mapper
 
 __all__ = ["extract_slides"]
 

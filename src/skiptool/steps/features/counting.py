@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from skiptool.comparison.ranges import reference_bins
-from skiptool.comparison.reading import extents
-from skiptool.comparison.sets import BINS
+from skiptool.comparison.activations import BINS, extents
+from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import MAX_BINS, Binning
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind

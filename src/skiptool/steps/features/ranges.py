@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from skiptool.comparison.ranges import reference_bins
+from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import Binning
 from skiptool.errors import ExistsError
 from skiptool.model.faults import memory_told

@@ -1,18 +1,184 @@
+"""Tests of ``activations``."""
+
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from skiptool.comparison.reading import counted, extents, key_totals, values_of
+from skiptool.comparison.activations import (
+    Activations,
+    ArrayActivations,
+    Settings,
+    as_activations,
+    counted,
+    extents,
+    key_totals,
+    values_of,
+)
 from skiptool.distances.counting import count, equal_width, joint_range, quantile_bins
 from skiptool.distances.float16 import key_counts
-from skiptool.errors import FormatError
+from skiptool.errors import ArgumentError, FormatError
+from skiptool.names import Metric, RangeRule
+from skiptool.stores.header import Making
+from skiptool.stores.layers import FeatureStore
 from small_activations import ONE, Noted, activations, extremes, numbered, threads
 from small_stores import refused
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"bins": ()}, ("--bins", "at least one")),
+        ({"bins": (0,)}, ("--bins 0", "1 to 4096")),
+        ({"bins": (4097,)}, ("--bins 4097",)),
+        ({"bins": (7.5,)}, ("--bins 7.5",)),
+        ({"bins": (10, 10)}, ("--bins", "none twice")),
+        ({"metrics": ()}, ("--metric", "at least one")),
+        ({"metrics": (Metric.KL, Metric.KL)}, ("--metric", "none twice")),
+        ({"permutations": -1}, ("--permutations -1", "0 or more")),
+        ({"seed": -1}, ("--seed -1", "0 or more")),
+        ({"workers": 0}, ("--workers 0", "1 or more")),
+        ({"memory": 250}, ("--memory 250", "more than 250")),
+        ({"bins": (2, 4), "range_rule": RangeRule.QUANTILE}, ("--sweep-bins", "quantile")),
+        ({"bins": (2, 4), "range_rule": RangeRule.LITERAL}, ("--sweep-bins", "literal-eq5")),
+        (
+            {"range_rule": RangeRule.LITERAL, "metrics": (Metric.KL,)},
+            ("--literal-eq5", "drop --metric"),
+        ),
+    ],
+)
+def test_settings_that_make_no_sense(wrong: dict[str, Any], words: tuple[str, ...]) -> None:
+    with refused(ArgumentError, *words):
+        Settings(**wrong)
+
+
+def command(**how: Any) -> str:  # noqa: ANN401
+    return Making("hellinger", (), Settings(**how).asked).command
+
+
+def test_asked_are_the_options_of_the_command() -> None:
+    assert command() == (
+        "skiptool hellinger --metric hellinger --bins 100 --range minmax --permutations 199 "
+        "--seed 0"
+    )
+    assert command(range_rule=RangeRule.QUANTILE, bins=(50,)) == (
+        "skiptool hellinger --metric hellinger --bins quantile:50 --permutations 199 --seed 0"
+    )
+    assert command(
+        bins=(10, 20), metrics=(Metric.KL, Metric.WASSERSTEIN), paired=False, group="subject"
+    ) == (
+        "skiptool hellinger --metric kl --metric wasserstein --sweep-bins 10,20 --range minmax "
+        "--permutations 199 --group subject --seed 0 --unpaired"
+    )
+    assert "--paired --literal-eq5" in command(range_rule=RangeRule.LITERAL, paired=True)
+    assert "--range" not in command(range_rule=RangeRule.LITERAL)
+
+
+def test_what_does_not_shape_the_result_is_not_asked() -> None:
+    assert Settings(memory=999, workers=7).asked == Settings().asked
+    told = {"metrics": "metric", "range_rule": "range"}
+    shaping = {told.get(field.name, field.name) for field in fields(Settings)}
+    assert shaping - {"memory", "workers"} <= set(Settings().asked)
+
+
+def test_the_budget_leaves_room_for_the_libraries() -> None:
+    assert 0 < Settings(memory=251).budget < 1_000_000
+    assert Settings(memory=512).budget < 262_000_000 < Settings(memory=1024).budget
+
+
+@pytest.mark.parametrize("kind", [ArrayActivations, FeatureStore])
+def test_all_that_can_be_compared_can_be_read_alike(kind: type) -> None:
+    members = {name for name in vars(Activations) if not name.startswith("_")}
+    assert {"read", "ranges"} <= members
+    assert members | {"__len__"} <= set(dir(kind)) | set(kind.__annotations__)
+
+
+X = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+
+
+def test_an_array_alone_is_one_layer() -> None:
+    found = as_activations(X, "reference")
+    assert (found.layers, len(found), found.where) == (("features",), 4, "reference")
+    assert found.shape("features") == (4, 3, 2)
+    assert found.dtype("features") == np.float32
+    assert (found.dataset_id, found.ranges("features"), dict(found.columns)) == (None, None, {})
+    np.testing.assert_array_equal(found.read("features", slice(1, 3)), X[1:3])
+
+
+def test_a_mapping_keeps_its_order_and_two_axes_are_one_vector() -> None:
+    found = as_activations({"head": X[:, :, 0], "enc1": X}, "x")
+    assert found.layers == ("head", "enc1")
+    assert found.shape("head") == (4, 3, 1)
+    np.testing.assert_array_equal(found.read("head", slice(0, 4)), X[:, :, :1])
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        (X.tolist(), np.float64),
+        (X.astype(">f4"), np.float32),
+        (X.astype(np.float16), np.float16),
+        (np.asfortranarray(X), np.float32),
+        (np.broadcast_to(X[:1], X.shape), np.float32),
+        (X[::-1, ::-1, ::-1], np.float32),
+    ],
+    ids=["list", "big-endian", "half", "Fortran", "broadcast", "reversed"],
+)
+def test_whatever_numpy_takes(given: Any, dtype: type) -> None:  # noqa: ANN401
+    found = as_activations(given, "x")
+    block = found.read("features", slice(1, 3))
+    assert found.dtype("features") == block.dtype == np.dtype(dtype)
+    assert block.dtype.isnative
+    assert block.flags.c_contiguous
+    np.testing.assert_array_equal(block, np.asarray(given)[1:3])
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 7), (1, 1, 1), (9, 2000, 300)])
+def test_blocks_are_whole_images_of_about_four_megabytes(shape: tuple[int, ...]) -> None:
+    found = as_activations(np.broadcast_to(np.float32(0), shape), "x")
+    size = found.chunk("features") * shape[1] * shape[2] * 4
+    assert found.chunk("features") >= 1
+    assert size <= max(4_000_000, shape[1] * shape[2] * 4)
+    assert size + shape[1] * shape[2] * 4 > 4_000_000 or found.chunk("features") >= shape[0]
+
+
+def test_groups_are_a_column() -> None:
+    found = as_activations(X, "x", [1, 2, 1, 2])
+    assert list(found.columns["group"]) == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (X[0, 0], ("shape (2,)", "(N, D, K)")),
+        (X[None], ("shape (1, 4, 3, 2)",)),
+        (X.astype(np.int32), ("int32", "float32")),
+        (X.astype(np.longdouble), ("longdouble", "float64")),
+        (X > 3, ("bool",)),
+        (np.array([["a", "b"]]), ("expected float16",)),
+        (X[:, :0], ("shape (4, 0, 2)",)),
+        (X[:0], ("at least 1",)),
+        ({}, ("none",)),
+        ({"a": X, "b": X[:2]}, ("'a': 4", "'b': 2", "one number")),
+    ],
+)
+def test_what_is_no_features_is_refused(given: Any, words: tuple[str, ...]) -> None:  # noqa: ANN401
+    if "longdouble" in words and np.dtype(np.longdouble).itemsize == 8:
+        pytest.skip("long double is float64 here")
+    words = tuple(str(np.dtype(np.longdouble)) if w == "longdouble" else w for w in words)
+    with refused(ArgumentError, "other: ", *words):
+        as_activations(given, "other")
+
+
+def test_groups_are_one_an_image() -> None:
+    with refused(ArgumentError, "x: 3 groups for 4 images"):
+        as_activations(X, "x", [1, 2, 3])
+
 
 IMAGES = 8
 
@@ -185,7 +351,7 @@ def test_totals_count_beyond_16_bit() -> None:
 
 
 def test_work_can_be_sent_to_other_processes() -> None:
-    from skiptool.comparison.arrays import as_activations
+    from skiptool.comparison.activations import as_activations
 
     given = as_activations(noted().arrays, "x")
     binning = equal_width(joint_range(extremes(noted().arrays)["enc1"]), 8)
