@@ -13,9 +13,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from skiptool.analysis.differences import (
+    Network,
+    SubjectCounts,
+    Training,
+    subject_counts,
+    without_each,
+)
 from skiptool.errors import ArgumentError
-from skiptool.readings.difference import without_each
-from skiptool.readings.subject_counts import Network, SubjectCounts, Training, subject_counts
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.two_way import OverTrainings, over_trainings, with_known_error
 from skiptool.steps.report.inputs import Inputs
@@ -87,7 +92,7 @@ class Evidence:
     Parameters
     ----------
     totals : mapping of column name to values
-        See :func:`skiptool.readings.subject_counts.subject_counts`; of one test set.
+        See :func:`skiptool.analysis.differences.subject_counts`; of one test set.
     distances : Distances
     """
 

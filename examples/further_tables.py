@@ -9,9 +9,9 @@ import numpy as np
 from claim_measures import PARTS, everything_else
 from evidence import Evidence, Measure, of_scores
 
+from skiptool.analysis.correlation import COLUMNS
+from skiptool.analysis.forecast import fit_losses
 from skiptool.metrics import scores
-from skiptool.readings.forecast import fit_losses
-from skiptool.readings.joined import COLUMNS
 from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.report.inputs import Inputs
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
+from skiptool.analysis.distances import CHANNEL_KEYS, LAYER_COLUMNS
 
 FACTS: dict[str, Any] = {
     **{"reference": "r.zarr", "reference_id": "r", "other": "o.zarr", "other_id": "o"},

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from skiptool.analysis.correlation import COLUMNS
 from skiptool.metrics import Score
 from skiptool.names import ShiftKind
-from skiptool.readings.joined import COLUMNS
 from skiptool.records import ORIGINAL, Shift
 
 Layers = dict[str, list[Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skiptool.readings.training import Run, read_run
+from skiptool.analysis.training import Run, read_run
 
 __all__ = ["history", "run"]
 

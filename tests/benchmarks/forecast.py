@@ -27,11 +27,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skiptool.analysis.correlation import COLUMNS, join
+from skiptool.analysis.forecast import (
+    choose_layer,
+    cross_validate,
+    error_bound,
+    fit_from_origin,
+    fit_losses,
+)
 from skiptool.metrics import scores
 from skiptool.names import VALIDATION, Precision, Split
-from skiptool.readings.crossed import choose_layer, cross_validate, error_bound, fit_from_origin
-from skiptool.readings.forecast import fit_losses
-from skiptool.readings.joined import COLUMNS, join
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Sample, Training
 from skiptool.stats.isotonic import conformal_width, fit_monotone
 from skiptool.stores.dataset import open_dataset

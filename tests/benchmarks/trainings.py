@@ -26,10 +26,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool import predict_dataset, synthesise_dataset, train_models
+from skiptool.analysis.differences import (
+    Differences,
+    baselines,
+    differences,
+    iou_by_training,
+    paired_differences,
+    subject_counts,
+)
 from skiptool.metrics import Score, scores
-from skiptool.readings.difference import Differences, differences, iou_by_training
-from skiptool.readings.paired import baselines, paired_differences
-from skiptool.readings.subject_counts import subject_counts
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Training
 from skiptool.stats.permutation import holm
 from skiptool.steps.report.inputs import read_inputs

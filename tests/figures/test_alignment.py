@@ -10,11 +10,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from registration_cases import FAR, OFF, table
+from skiptool.analysis.registration import ELSEWHERE, pairs
 from skiptool.errors import ArgumentError
 from skiptool.figures.alignment import draw_alignment
 from skiptool.figures.style import TWO_COLUMNS, picture
 from skiptool.names import PictureFormat
-from skiptool.readings.registration import ELSEWHERE, pairs
 
 Check = Callable[[Figure], list[str]]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from skiptool.analysis.distances import BEYOND_COLUMNS
 from skiptool.figures.beyond import Beyond, beyond_marginals
-from skiptool.readings.beyond import BEYOND_COLUMNS
 
 FACTS: dict[str, Any] = {
     **dict.fromkeys(BEYOND_COLUMNS),

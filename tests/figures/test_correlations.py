@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skiptool.analysis.correlation import Association, associations
 from skiptool.figures.correlations import (
     assumed_text,
     correlation_columns,
@@ -17,7 +18,6 @@ from skiptool.figures.correlations import (
     spearman_text,
 )
 from skiptool.figures.scatter import interval_text
-from skiptool.readings.association import Association, associations
 from sweeps import sweep
 
 NAN = float("nan")

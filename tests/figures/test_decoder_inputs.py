@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from skiptool.analysis.distances import read_distances
 from skiptool.figures.decoder_inputs import DecoderInputs
 from skiptool.figures.shifts import comparisons
 from skiptool.names import DECODER_INPUTS
-from skiptool.readings.distances import read_distances
 from small_shifts import Layer, layer, tables
 
 KEPT = {"baseline": 0, "L1-pruned": 1, "L4-pruned": 4}

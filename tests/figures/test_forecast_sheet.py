@@ -9,10 +9,10 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from skiptool.analysis.correlation import Change
+from skiptool.analysis.forecast import Expected, Fitted, fit_losses
 from skiptool.figures.forecast_sheet import MOST, forecast_sheet
 from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS
-from skiptool.readings.forecast import Expected, Fitted, fit_losses
-from skiptool.readings.joined import Change
 from sweeps import sweep
 
 Check = Callable[[Figure], list[str]]

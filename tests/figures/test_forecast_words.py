@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from skiptool.analysis.forecast import fit_losses
 from skiptool.figures.forecast_words import caption_of, measure_name, network_name, sentences_of
-from skiptool.readings.forecast import fit_losses
 from sweeps import sweep
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from skiptool.analysis.correlation import associations
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.forecasts import Forecast, Ranking, forecasts
-from skiptool.readings.association import associations
 from skiptool.records import ORIGINAL
 from skiptool.stores.schemas import REPORT
 from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from skiptool.analysis.distances import read_distances
 from skiptool.figures.layers import LayerCurves, layer_table
-from skiptool.readings.distances import read_distances
 from small_shifts import Layer, layer, network, tables
 
 Check = Callable[[Figure], list[str]]

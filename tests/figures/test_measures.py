@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from skiptool.analysis.distances import read_distances
 from skiptool.cautions import Caution
 from skiptool.figures.measures import (
     binning,
@@ -19,7 +20,6 @@ from skiptool.figures.measures import (
     warned,
 )
 from skiptool.names import Metric, RangeRule
-from skiptool.readings.distances import read_distances
 from small_shifts import FACTS, Layer, layer, tables
 
 

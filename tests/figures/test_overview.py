@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from skiptool.analysis.distances import read_distances
 from skiptool.figures.overview import Overview, overviews
-from skiptool.readings.distances import read_distances
 from skiptool.records import Shade
 from small_shifts import Layer, network, tables
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from skiptool.analysis.differences import PairedDifference
 from skiptool.figures.paired_words import describe, findings, interval_name, is_tested
-from skiptool.readings.paired import PairedDifference
 from skiptool.records import ORIGINAL, Shift
 
 NAN = math.nan

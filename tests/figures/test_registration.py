@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from registration_cases import FAR, OFF, table
+from skiptool.analysis.registration import ELSEWHERE
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.registration import registrations
-from skiptool.readings.registration import ELSEWHERE
 from skiptool.stores.schemas import REPORT
 
 ROWS: tuple[tuple[Any, ...], ...] = (

@@ -9,11 +9,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from skiptool.analysis.correlation import Association, associations
 from skiptool.errors import ArgumentError
 from skiptool.figures.scatter import loss_by_distance, ticks_between
 from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS, architecture_colours, picture
 from skiptool.names import LAYERS, PictureFormat, ShiftKind
-from skiptool.readings.association import Association, associations
 from skiptool.records import Shift
 from sweeps import SHIFTS, as_layers, distance, score, sweep
 

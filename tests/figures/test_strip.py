@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from skiptool.analysis.correlation import Association, associations
 from skiptool.errors import ArgumentError
 from skiptool.figures.strip import correlation_strip, layers_of
 from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS
 from skiptool.names import LAYERS
-from skiptool.readings.association import Association, associations
 from sweeps import sweep
 
 Check = Callable[[Figure], list[str]]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skiptool.analysis.substitution import Substitution, substitution_effects
 from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.substitution_words import (
     about_regained,
@@ -16,7 +17,6 @@ from skiptool.figures.substitution_words import (
     interval_below,
     shift_words,
 )
-from skiptool.readings.substitution import Substitution, substitution_effects
 from skiptool.records import ORIGINAL
 from substituted import DARK, columns, rows, study
 

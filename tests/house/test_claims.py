@@ -18,11 +18,11 @@ from scipy import stats
 
 import simulated
 from simulated import header, models
+from skiptool.analysis.correlation import COLUMNS
+from skiptool.analysis.differences import paired_differences
+from skiptool.analysis.forecast import fit_losses
 from skiptool.metrics import scores
 from skiptool.names import Kind, ShiftKind
-from skiptool.readings.forecast import fit_losses
-from skiptool.readings.joined import COLUMNS
-from skiptool.readings.paired import paired_differences
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 from skiptool.stores.table_writer import TableWriter, write_table
 

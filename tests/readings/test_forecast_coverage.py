@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks.forecast import FACTORS, NETWORKS, POPULATIONS, covered, draw_kinds
-from skiptool.readings.crossed import error_bound
+from skiptool.analysis.forecast import error_bound
 
 REPEATS = 80
 

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from skiptool.analysis.registration import ELSEWHERE, UNITS, residual_limits
 from skiptool.errors import ArgumentError
 from skiptool.figures.axis_ticks import set_scale, spans_decades
 from skiptool.figures.style import (
@@ -27,12 +28,11 @@ from skiptool.figures.style import (
     readable,
     text_width,
 )
-from skiptool.readings.registration import ELSEWHERE, UNITS, residual_limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from skiptool.readings.registration import Pair
+    from skiptool.analysis.registration import Pair
 
 __all__ = ["draw_alignment"]
 

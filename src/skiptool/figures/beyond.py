@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from skiptool.analysis.distances import (
+    LEVEL,
+    SIGNIFICANT,
+    Changed,
+    Measure,
+    Network,
+    read_beyond,
+)
 from skiptool.figures.exhibit import known
 from skiptool.figures.heat import Heat, HeatRow, heat_sheet
 from skiptool.figures.measures import binning, facts_of, shift_name, sides
 from skiptool.names import Metric, ShiftKind
-from skiptool.readings.beyond import SIGNIFICANT, Changed, Measure, Network, read_beyond
-from skiptool.readings.layers import LEVEL
 from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
@@ -204,7 +210,7 @@ def beyond_marginals(table: Mapping[str, Sequence[Any]]) -> list[Beyond]:
     Parameters
     ----------
     table : mapping of column name to values
-        See :func:`skiptool.readings.beyond.read_beyond`.
+        See :func:`skiptool.analysis.distances.read_beyond`.
     """
     return [Beyond(network) for network in read_beyond(table)]
 

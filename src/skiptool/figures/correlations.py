@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from skiptool.analysis.correlation import FEWEST_FOR_INTERVAL
 from skiptool.figures.measures import binning, measure_of
 from skiptool.figures.scatter import signed
 from skiptool.figures.style import readable
-from skiptool.readings.association import FEWEST_FOR_INTERVAL
 from skiptool.stats.correlation import RESAMPLES
 
 if TYPE_CHECKING:
+    from skiptool.analysis.correlation import Association
     from skiptool.figures.exhibit import Number
-    from skiptool.readings.association import Association
 
 __all__ = [
     "Cells",

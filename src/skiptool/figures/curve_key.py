@@ -13,7 +13,7 @@ from skiptool.figures.style import INK, architecture_colours, in_paper_order, re
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from skiptool.readings.training import Run
+    from skiptool.analysis.training import Run
 
 __all__ = ["KEPT", "CurveKey", "Pen", "curve_key", "stairs"]
 

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from skiptool.analysis.distances import (
+    Averaged,
+    Compared,
+    LayerDistance,
+    NetworkDistances,
+)
 from skiptool.figures.curves import Curve, layer_curves
 from skiptool.figures.exhibit import known
 from skiptool.figures.measures import (
@@ -21,7 +27,6 @@ from skiptool.figures.measures import (
     trained,
     warned,
 )
-from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
 from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:

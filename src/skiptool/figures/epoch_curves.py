@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from skiptool.analysis.training import Curve, common_mean
 from skiptool.errors import ArgumentError
 from skiptool.figures.axis_ticks import set_scale, spans_decades
 from skiptool.figures.curve_key import KEPT, curve_key, stairs
@@ -20,13 +21,12 @@ from skiptool.figures.style import (
     in_paper_order,
     readable,
 )
-from skiptool.readings.training import Curve, common_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from skiptool.analysis.training import Run
     from skiptool.figures.curve_key import Pen
-    from skiptool.readings.training import Run
     from skiptool.records import Float64, Int64
 
 __all__ = ["draw_curves"]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from skiptool.analysis.distances import LEVEL
+from skiptool.analysis.forecast import Expected, Fitted, fit_losses
 from skiptool.figures.exhibit import known
 from skiptool.figures.forecast_sheet import forecast_sheet
 from skiptool.figures.forecast_words import (
@@ -19,8 +21,6 @@ from skiptool.figures.forecast_words import (
 from skiptool.figures.measures import bins_of
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.metrics import Score
-from skiptool.readings.forecast import Expected, Fitted, fit_losses
-from skiptool.readings.layers import LEVEL
 from skiptool.records import Table
 
 if TYPE_CHECKING:
@@ -154,14 +154,14 @@ def loss_forecasts(
     Parameters
     ----------
     scores, layers
-        As for :func:`skiptool.readings.joined.join`.
+        As for :func:`skiptool.analysis.correlation.join`.
     level : float
         Of the intervals.
 
     Returns
     -------
     list of Shown
-        One :class:`LossForecast` for each line of :func:`skiptool.readings.forecast.fit_losses`,
+        One :class:`LossForecast` for each line of :func:`skiptool.analysis.forecast.fit_losses`,
         prunings in the order of the paper.
     """
     groups: dict[tuple[object, ...], dict[str, Fitted]] = {}

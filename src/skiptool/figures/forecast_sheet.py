@@ -26,7 +26,7 @@ from skiptool.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from skiptool.readings.forecast import Expected, Fitted
+    from skiptool.analysis.forecast import Expected, Fitted
 
 __all__ = ["MOST", "forecast_sheet"]
 

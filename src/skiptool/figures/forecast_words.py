@@ -11,7 +11,7 @@ from skiptool.figures.style import readable
 from skiptool.names import VALIDATION
 
 if TYPE_CHECKING:
-    from skiptool.readings.forecast import Expected, Fitted
+    from skiptool.analysis.forecast import Expected, Fitted
 
 __all__ = [
     *("BEYOND", "NO_FORECAST", "NO_SHIFT"),

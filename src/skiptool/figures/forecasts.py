@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from skiptool.analysis.correlation import Association, Mean, associations
+from skiptool.analysis.distances import LEVEL
 from skiptool.figures.correlations import (
     Cells,
     assumed_text,
@@ -26,8 +28,6 @@ from skiptool.figures.strip import correlation_strip
 from skiptool.figures.style import readable
 from skiptool.figures.ties import tied_with
 from skiptool.metrics import Score
-from skiptool.readings.association import Association, Mean, associations
-from skiptool.readings.layers import LEVEL
 from skiptool.records import Table
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def forecasts(
     Parameters
     ----------
     scores, layers
-        As for :func:`skiptool.readings.joined.join`.
+        As for :func:`skiptool.analysis.correlation.join`.
     level, seed : float, int
         Of the intervals.
 

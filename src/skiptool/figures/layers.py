@@ -7,6 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skiptool.analysis.distances import (
+    Averaged,
+    Compared,
+    LayerDistance,
+    NetworkDistances,
+)
 from skiptool.figures.curves import MOST_BANDS, Curve, layer_curves
 from skiptool.figures.measures import (
     binning,
@@ -22,7 +28,6 @@ from skiptool.figures.measures import (
     warned,
 )
 from skiptool.names import INPUT
-from skiptool.readings.layers import Averaged, Compared, LayerDistance, NetworkDistances
 from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:

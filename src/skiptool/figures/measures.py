@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from skiptool.analysis.distances import (
+    LEVEL,
+    Averaged,
+    Compared,
+    LayerDistance,
+    NetworkDistances,
+)
 from skiptool.cautions import Caution, joined
 from skiptool.figures.trainings import counted_at_most
 from skiptool.names import ShiftKind
-from skiptool.readings.layers import LEVEL, Averaged, Compared, LayerDistance, NetworkDistances
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Number

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from skiptool.analysis.distances import Compared, NetworkDistances
 from skiptool.figures.heat import Heat, HeatRow, heat_sheet
 from skiptool.figures.measures import (
     binning,
@@ -24,7 +25,6 @@ from skiptool.figures.measures import (
 from skiptool.figures.overview_blocks import split
 from skiptool.figures.ties import tied_text, tied_with
 from skiptool.names import ShiftKind, in_data_flow
-from skiptool.readings.layers import Compared, NetworkDistances
 from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:

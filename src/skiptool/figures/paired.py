@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skiptool.analysis.differences import PairedDifference, paired_differences
 from skiptool.figures.exhibit import Shown, known
 from skiptool.figures.forest import Mark, forest
 from skiptool.figures.grid import Column
@@ -22,7 +23,6 @@ from skiptool.figures.paired_words import (
 from skiptool.figures.score_grid import shift_column, shift_order
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
-from skiptool.readings.paired import PairedDifference, paired_differences
 from skiptool.records import Table
 from skiptool.stats.permutation import holm
 
@@ -146,7 +146,7 @@ def paired_comparisons(totals: Mapping[str, Sequence[Any]], *, level: float = 0.
     ----------
     totals : mapping of column name to values
         The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``; see
-        :func:`skiptool.readings.subject_counts.subject_counts`.
+        :func:`skiptool.analysis.differences.subject_counts`.
     level : float
         Of the intervals.
 

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from skiptool.analysis.differences import PairedDifference
 from skiptool.figures.trainings import counted
 from skiptool.names import ShiftKind
-from skiptool.readings.paired import PairedDifference
 
 __all__ = ["ALPHA", "describe", "findings", "how_compared", "interval_name", "is_tested"]
 

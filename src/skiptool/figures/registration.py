@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from skiptool.analysis.registration import Pair, pairs, residual_limits
 from skiptool.figures.alignment import draw_alignment
 from skiptool.figures.exhibit import known
 from skiptool.figures.style import readable
-from skiptool.readings.registration import Pair, pairs, residual_limits
 from skiptool.records import Table
 
 if TYPE_CHECKING:

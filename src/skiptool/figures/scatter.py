@@ -31,7 +31,7 @@ from skiptool.names import ShiftKind
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from skiptool.readings.association import Association, Mean
+    from skiptool.analysis.correlation import Association, Mean
 
 __all__ = ["MARKERS", "interval_text", "loss_by_distance", "signed", "ticks_between"]
 

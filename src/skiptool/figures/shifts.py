@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skiptool.analysis.distances import Compared, LayerDistance, read_distances
 from skiptool.figures.channels import LayerChannels, Network
 from skiptool.figures.decoder_inputs import DecoderInputs
 from skiptool.figures.layers import LayerCurves, layer_table
@@ -29,8 +30,6 @@ from skiptool.figures.overview import overviews
 from skiptool.figures.ties import tied_text, tied_with
 from skiptool.figures.violin import layer_violins
 from skiptool.names import DECODER_INPUTS, INPUT, ShiftKind
-from skiptool.readings.distances import read_distances
-from skiptool.readings.layers import Compared, LayerDistance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,7 +157,7 @@ def comparisons(
     ----------
     layers, channels : mapping of column name to values
         Rows of layers and gathered channels, see
-        :func:`skiptool.readings.distances.read_distances`. What was measured in two tables counts
+        :func:`skiptool.analysis.distances.read_distances`. What was measured in two tables counts
         once.
 
     Returns

@@ -20,7 +20,7 @@ from skiptool.names import in_data_flow
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from skiptool.readings.association import Association
+    from skiptool.analysis.correlation import Association
 
 __all__ = ["correlation_strip", "layers_of"]
 

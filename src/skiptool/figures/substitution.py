@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from skiptool.analysis.substitution import Substitution, TrainingMean, substitution_effects
 from skiptool.figures.colour_scale import difference_scale
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.grid import Column, Row
@@ -16,7 +17,6 @@ from skiptool.figures.style import in_paper_order
 from skiptool.figures.substitution_matrix import Place, RegainedMatrix, SubstitutionMatrix
 from skiptool.figures.substitution_words import about_regained, about_substituted, findings
 from skiptool.names import ENSEMBLE_FOLD
-from skiptool.readings.substitution import Substitution, TrainingMean, substitution_effects
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.permutation import holm
 
@@ -43,7 +43,7 @@ def substitutions(
     ----------
     totals : mapping of column name to values
         The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``, plain rows and
-        those with ``clean_skips``; see :mod:`skiptool.readings.substitution`.
+        those with ``clean_skips``; see :mod:`skiptool.analysis.substitution`.
     clean_domain : str, optional
         Domain that the clean images are from, where it is another.
     level : float

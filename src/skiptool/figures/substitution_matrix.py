@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from skiptool.analysis.substitution import Substitution, TrainingMean
 from skiptool.figures.exhibit import known
 from skiptool.figures.matrix import difference_matrix, iou_matrix
 from skiptool.figures.score_grid import ScoreGrid
 from skiptool.figures.substitution_words import interval_below, shift_words
-from skiptool.readings.substitution import Substitution, TrainingMean
 from skiptool.records import Shade, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from skiptool.analysis.differences import PairedDifference
     from skiptool.figures.exhibit import Number
-    from skiptool.readings.paired import PairedDifference
     from skiptool.records import Float64
 
 __all__ = ["Place", "RegainedMatrix", "SubstitutionMatrix", "filled"]

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from skiptool.analysis.differences import PairedDifference
+from skiptool.analysis.substitution import Substitution
 from skiptool.figures.colour_scale import Scale
 from skiptool.figures.paired_words import how_compared
 from skiptool.figures.style import readable
 from skiptool.figures.ties import tied_with
-from skiptool.readings.paired import PairedDifference
-from skiptool.readings.substitution import Substitution
 from skiptool.records import ORIGINAL, Shift
 
 __all__ = ["about_regained", "about_substituted", "findings", "interval_below", "shift_words"]

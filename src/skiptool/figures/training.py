@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skiptool.analysis.training import Experiment, Run, experiments
 from skiptool.figures.axis_ticks import spans_decades
 from skiptool.figures.curve_key import stairs
 from skiptool.figures.epoch_curves import draw_curves
@@ -15,7 +16,6 @@ from skiptool.figures.exhibit import known
 from skiptool.figures.style import in_paper_order, readable
 from skiptool.figures.trainings import counted, counted_at_most
 from skiptool.metrics import mean_and_spread
-from skiptool.readings.training import Experiment, Run, experiments
 from skiptool.records import Table
 
 if TYPE_CHECKING:

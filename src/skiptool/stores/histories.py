@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from skiptool.analysis.training import SPLITS
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import SKIP_LEVELS, Arch, Kind
-from skiptool.readings.training import SPLITS
 from skiptool.records import Architecture, repeat_of, training_name
 from skiptool.stores.checkpoint import CONFIG
 from skiptool.stores.configuration import read_architecture, read_config, read_count

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skiptool.analysis.registration import ELSEWHERE
 from skiptool.errors import SourceError
-from skiptool.readings.registration import ELSEWHERE
 from skiptool.sources.patches.patch import Patch
 from skiptool.steps.extract_wsi import matching
 from skiptool.steps.extract_wsi.grouping import Group

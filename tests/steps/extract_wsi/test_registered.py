@@ -16,8 +16,8 @@ import pytest
 from heard import Heard
 from pyramids import Pixels, stained, write_pyramid
 from scans import scanned
+from skiptool.analysis.registration import ELSEWHERE
 from skiptool.names import PatchMode
-from skiptool.readings.registration import ELSEWHERE
 from skiptool.records import Sample
 from skiptool.steps.extract_wsi import matching, writing
 from skiptool.steps.extract_wsi.settings import PatchSettings

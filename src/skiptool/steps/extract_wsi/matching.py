@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from skiptool.analysis.registration import ELSEWHERE
 from skiptool.errors import SkiptoolError
-from skiptool.readings.registration import ELSEWHERE
 from skiptool.sources.patches.patch import Patch
 from skiptool.sources.registration.align import align
 from skiptool.sources.registration.alignment import Alignment

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from skiptool.analysis import correlation
+from skiptool.analysis.distances import BEYOND_COLUMNS, CHANNEL_KEYS, LAYER_COLUMNS, of_channels
 from skiptool.exports.data_sheets import data_sheets
 from skiptool.exports.pictures import examples
 from skiptool.figures.beyond import beyond_marginals
@@ -19,9 +21,6 @@ from skiptool.figures.substitution import substitutions
 from skiptool.figures.training import training_curves
 from skiptool.metrics import scores
 from skiptool.names import LAYERWISE, VALIDATION, Kind
-from skiptool.readings import joined
-from skiptool.readings.beyond import BEYOND_COLUMNS, of_channels
-from skiptool.readings.distances import CHANNEL_KEYS, LAYER_COLUMNS
 from skiptool.steps.report.inputs import Inputs
 from skiptool.stores.header import FORMAT_VERSIONS
 from skiptool.stores.histories import history_facts
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exhibits", "pictures", "printed_tables", "unmet"]
 
-_LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *joined.COLUMNS, *BEYOND_COLUMNS)))
+_LAYERS = tuple(dict.fromkeys((*LAYER_COLUMNS, *correlation.COLUMNS, *BEYOND_COLUMNS)))
 
 
 def exhibits(inputs: Inputs, level: float, seed: int, *, forecast: bool = False) -> list[Shown]:

@@ -69,7 +69,7 @@ def write_report(
         Of their resampling.
     forecast : bool
         Fit the loss of IoU under the shifts of one domain to the distance of a layer, and forecast
-        it where nothing is labelled (:mod:`skiptool.readings.forecast`).
+        it where nothing is labelled (:mod:`skiptool.analysis.forecast`).
     overwrite : bool
     progress : Progress
 

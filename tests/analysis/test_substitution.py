@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from skiptool.analysis.differences import paired_differences
+from skiptool.analysis.substitution import Substitution, substitution_effects
 from skiptool.errors import ArgumentError
 from skiptool.metrics import mean_and_spread, scores
 from skiptool.names import ENSEMBLE_FOLD
-from skiptool.readings.paired import paired_differences
-from skiptool.readings.substitution import Substitution, substitution_effects
 from skiptool.records import ORIGINAL, Shift
 from substituted import BRIGHT, COLUMNS, DARK, columns, rows, study
 

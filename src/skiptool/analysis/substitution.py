@@ -33,11 +33,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from skiptool.analysis.differences import (
+    Network,
+    Overlap,
+    PairedDifference,
+    SubjectCounts,
+    compared_with,
+    iou_by_training,
+    subject_counts,
+)
+from skiptool.analysis.distances import levels_of
 from skiptool.metrics import mean_and_spread
-from skiptool.readings.difference import iou_by_training
-from skiptool.readings.layers import levels_of
-from skiptool.readings.paired import PairedDifference, compared_with
-from skiptool.readings.subject_counts import Network, Overlap, SubjectCounts, subject_counts
 from skiptool.records import ORIGINAL, Shift
 
 __all__ = ["BOTTLENECK", "Substitution", "TrainingMean", "substitution_effects"]
@@ -158,7 +164,7 @@ def substitution_effects(
     Parameters
     ----------
     totals : mapping of column name to values
-        See :func:`skiptool.readings.subject_counts.subject_counts`; rows with ``clean_skips`` and
+        See :func:`skiptool.analysis.differences.subject_counts`; rows with ``clean_skips`` and
         plain ones.
     clean_domain : str, optional
         Domain that the clean images of all rows with ``clean_skips`` are from; by default they are

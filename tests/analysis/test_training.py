@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.readings.training import Run, common_mean, experiments, read_run
+from skiptool.analysis.training import (
+    Run,
+    common_mean,
+    experiments,
+    read_run,
+)
 from strategies import grid_values
 
 Epoch = tuple[float | None, float | None]
