@@ -14,11 +14,9 @@ from skiptool.names import IGNORE, Kind, Split
 from skiptool.records import ORIGINAL, Sample, Shift
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.header import Making, lineage
+from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.masks import MaskStore, MaskWriter, open_masks
-from skiptool.stores.predictions import prediction_columns
-from skiptool.stores.table_writer import TableWriter
-from skiptool.stores.tables import MetricTable, open_table
+from skiptool.stores.tables import MetricTable, TableWriter, open_table, prediction_columns
 
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 CLASSES = ("background", "cell")

@@ -14,8 +14,8 @@ from skiptool.steps.predict.run import Run
 from skiptool.steps.predict.selection import split_parts
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.ensembles import fold_ensembles
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
+from skiptool.stores.models import fold_ensembles
 
 
 class Warned:

@@ -18,8 +18,8 @@ import numpy as np
 
 from skiptool.names import LAYERS, Kind
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
-from skiptool.stores.header import Making, lineage
-from skiptool.stores.table_writer import TableWriter
+from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.tables import TableWriter
 
 ENCODERS = ("resnet18", "resnet34")
 PRUNINGS = ("baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned")

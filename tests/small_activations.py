@@ -11,7 +11,7 @@ import numpy as np
 from skiptool.comparison.activations import Mapper, Settings
 from skiptool.parallel import mapped
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 
 LAYERS = {"enc1": (3, 4), "dec0": (2, 6)}
 """Channels D and vectors K of each layer."""

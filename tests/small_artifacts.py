@@ -13,9 +13,9 @@ import torch
 from skiptool.model.unet import build, parameter_count, state
 from skiptool.names import Kind, Split
 from skiptool.records import Architecture
-from skiptool.stores.checkpoint import model_identity, write_model
-from skiptool.stores.header import Making, lineage
-from skiptool.stores.table_writer import write_table
+from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.models import model_identity, write_model
+from skiptool.stores.tables import write_table
 from small_models import settled
 from small_stores import CLASSES, sample, write_dataset
 

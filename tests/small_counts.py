@@ -13,7 +13,7 @@ from skiptool.distances.counting import Binning
 from skiptool.names import in_data_flow
 from skiptool.stores.counts_writer import CountsWriter, dealt
 from skiptool.stores.features_writer import CHUNK
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 from small_activations import numbered
 
 BINS = 8

@@ -14,10 +14,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from skiptool.model.infer import place
-from skiptool.stores.checkpoint import model_identity, open_model
-from skiptool.stores.configuration import write_config
-from skiptool.stores.header import digest
-from skiptool.stores.seal import sealed_object
+from skiptool.stores.lineage import digest
+from skiptool.stores.models import model_identity, open_model, write_config
+from skiptool.stores.seals import sealed_object
 
 
 def sibling(model: Path, folder: Path, fold: int) -> Path:

@@ -19,8 +19,8 @@ from skiptool.names import Split
 from skiptool.records import Sample
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.header import Making
-from skiptool.stores.seal import seal_store
+from skiptool.stores.lineage import Making
+from skiptool.stores.seals import seal_store
 from skiptool.stores.zarrs import create_array
 
 CLASSES = ("background", "cell", "debris")

@@ -41,7 +41,7 @@ from skiptool.records import ORIGINAL, PAPER_SWEEP, Sample, Training
 from skiptool.stats.isotonic import conformal_width, fit_monotone
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 
 LEVEL = 0.95
 TRAINED, TEST = 90, 24

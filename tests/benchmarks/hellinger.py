@@ -25,7 +25,7 @@ from skiptool.comparison.activations import Settings
 from skiptool.distances.counting import Binning, count, equal_width, extent, joint_range
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 
 IMAGES, CHANNELS, VECTORS, BINS = 200, 512, 256, 100
 LAYERS = {

@@ -95,7 +95,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, experiment: SimpleNamespace) -
     from skiptool.records import Sample
     from skiptool.sources.pictures import write_mask, write_picture
     from skiptool.stores.dataset_writer import DatasetWriter
-    from skiptool.stores.header import Making
+    from skiptool.stores.lineage import Making
 
     folder = tmp_path_factory.mktemp("odd")
     (folder / "empty").mkdir()

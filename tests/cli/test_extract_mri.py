@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.failures import kept_failures
+from skiptool.stores.zarrs import kept_failures
 from volume_cases import affine, challenge, cine, heart, image_of, row, save, write_table
 
 Run = Callable[..., Any]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.failures import kept_failures
+from skiptool.stores.zarrs import kept_failures
 from slide_cases import (
     POINTS,
     write_geojson,

@@ -24,8 +24,8 @@ from skiptool.distances.counting import count, equal_width, joint_range, quantil
 from skiptool.distances.float16 import key_counts
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Metric, RangeRule
-from skiptool.stores.header import Making
-from skiptool.stores.layers import FeatureStore
+from skiptool.stores.features import FeatureStore
+from skiptool.stores.lineage import Making
 from small_activations import ONE, Noted, activations, extremes, numbered, threads
 from small_stores import refused
 

@@ -27,7 +27,7 @@ from skiptool.names import LAYERWISE, Metric
 from skiptool.stats.classifier import balanced_accuracy, folds_of
 from skiptool.steps.compare import compare_features
 from skiptool.steps.hellinger import measure_shift
-from skiptool.stores.lookup import kind_of
+from skiptool.stores.artifacts import kind_of
 from skiptool.stores.tables import open_table
 from small_activations import ONE, Noted, activations, extremes, numbered, threads, written
 from small_stores import refused

@@ -16,7 +16,7 @@ from skiptool.figures.inline import as_svg
 from skiptool.names import Kind
 from skiptool.records import Sample
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.table_writer import as_table
+from skiptool.stores.tables import as_table
 from small_stores import sample, write_dataset
 
 

@@ -18,7 +18,7 @@ from skiptool.figures.inline import as_svg
 from skiptool.names import ENSEMBLE_FOLD, Kind
 from skiptool.records import ORIGINAL, Shift
 from skiptool.shifts import apply
-from skiptool.stores.table_writer import as_table
+from skiptool.stores.tables import as_table
 
 MISSED = {("baseline", ORIGINAL): [1, 3, 0, 2], ("baseline", DARK): [5, 4, 3, 2]}
 BOTH = (network(), network("L1-pruned"))

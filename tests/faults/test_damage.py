@@ -18,8 +18,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from driven import Driven, changed
-from skiptool.stores.configuration import READ
-from skiptool.stores.seal import table_is_whole
+from skiptool.stores.models import READ
+from skiptool.stores.seals import table_is_whole
 from small_stores import set_attributes, set_json, unseal
 
 KINDS = (

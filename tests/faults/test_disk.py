@@ -15,7 +15,7 @@ import pytest
 
 from fault_lab import CHEAP, COMMANDS, Lab, half_written, snapshot, whole
 from forking import Ended, Running
-from skiptool.stores.lock import lock_of
+from skiptool.stores.staging import lock_of
 
 Tried = Callable[..., None]
 

@@ -11,7 +11,7 @@ from skiptool.figures.exhibit import Shown
 from skiptool.figures.style import TWO_COLUMNS
 from skiptool.steps.report.exhibits import exhibits
 from skiptool.steps.report.inputs import read_inputs
-from skiptool.stores.schemas import REPORT
+from skiptool.stores.tables import REPORT
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.forecast import loss_forecasts
 from skiptool.records import ORIGINAL
-from skiptool.stores.schemas import REPORT
+from skiptool.stores.tables import REPORT
 from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
 
 Check = Callable[[Figure], list[str]]

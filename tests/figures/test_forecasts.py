@@ -13,7 +13,7 @@ from skiptool.analysis.correlation import associations
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.forecasts import Forecast, Ranking, forecasts
 from skiptool.records import ORIGINAL
-from skiptool.stores.schemas import REPORT
+from skiptool.stores.tables import REPORT
 from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
 
 Check = Callable[[Figure], list[str]]

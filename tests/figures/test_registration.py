@@ -9,7 +9,7 @@ from registration_cases import FAR, OFF, table
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.registration import registrations
-from skiptool.stores.schemas import REPORT
+from skiptool.stores.tables import REPORT
 
 ROWS: tuple[tuple[Any, ...], ...] = (
     ("s", "s1", "A", "B", "p1", 1.0, 0.25, True, None),

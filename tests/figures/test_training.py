@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from skiptool.figures.exhibit import Shown
 from skiptool.figures.training import training_curves
-from skiptool.stores.schemas import REPORT
+from skiptool.stores.tables import REPORT
 from training_cases import history
 
 ON = {"dataset": "d.zarr", "domain": "A"}

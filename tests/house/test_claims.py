@@ -24,7 +24,7 @@ from skiptool.analysis.forecast import fit_losses
 from skiptool.metrics import scores
 from skiptool.names import Kind, ShiftKind
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
-from skiptool.stores.table_writer import TableWriter, write_table
+from skiptool.stores.tables import TableWriter, write_table
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SHIFTS = tuple(dict.fromkeys((ORIGINAL, *PAPER_SWEEP)))

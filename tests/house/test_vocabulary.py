@@ -13,7 +13,7 @@ from skiptool.names import LAYERS, LAYERWISE, Kind, Loss, Metric, RangeRule, Shi
 from skiptool.records import Shift
 from skiptool.shifts import apply
 from skiptool.steps.compare import compare_features
-from skiptool.stores.header import FORMAT_VERSIONS
+from skiptool.stores.lineage import FORMAT_VERSIONS
 
 
 @pytest.mark.parametrize("kind", ShiftKind)

@@ -11,7 +11,7 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import LAYERWISE, Metric
 from skiptool.stats.permutation import relabellings
 from skiptool.steps.compare import compare_features
-from skiptool.stores.schemas import SHIFT
+from skiptool.stores.tables import SHIFT
 from small_activations import LAYERS, activations
 from small_stores import refused
 

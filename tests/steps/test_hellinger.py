@@ -20,8 +20,7 @@ from skiptool.steps.features.step import extract_features
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.info import describe
 from skiptool.stores.features import open_features
-from skiptool.stores.schemas import SHIFT
-from skiptool.stores.tables import open_table
+from skiptool.stores.tables import SHIFT, open_table
 from small_activations import activations, written
 
 COUNTS = {"input": 3, "enc1": 64, "enc2": 64, "enc3": 128, "enc4": 256, "enc5": 512}

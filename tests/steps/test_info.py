@@ -13,7 +13,7 @@ import zarr
 
 from skiptool.errors import FormatError
 from skiptool.steps.info import describe
-from skiptool.stores.failures import keep_failures
+from skiptool.stores.zarrs import keep_failures
 
 KINDS = {
     "data": "dataset",

@@ -12,10 +12,9 @@ from skiptool.comparison.counted import same_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe
+from skiptool.stores.artifacts import check_sound, check_unchanged
 from skiptool.stores.counts import CountsStore, open_activations, open_counts, ranges_id
 from skiptool.stores.features import open_features
-from skiptool.stores.soundness import check_sound
-from skiptool.stores.unchanged import check_unchanged
 from small_activations import activations, written
 from small_counts import bins_of, counted
 from small_stores import flip, refused, set_attributes, unseal

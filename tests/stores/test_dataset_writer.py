@@ -13,8 +13,8 @@ from skiptool.records import Sample
 from skiptool.stores import dataset_writer
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
-from skiptool.stores.header import Making
 from skiptool.stores.journal import JOURNAL, Journal
+from skiptool.stores.lineage import Making
 from skiptool.stores.staging import staged
 from small_stores import CLASSES, MAKING, refused, sample, write_dataset
 

@@ -1,7 +1,12 @@
+"""Tests of ``features``."""
+
 from __future__ import annotations
 
+import io
 import json
+import pickle
 import shutil
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +17,23 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numcodecs import Zlib
+from zarr.codecs import GzipCodec
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.features import open_features
+from skiptool.stores.features import (
+    BLOCK_BYTES,
+    Layer,
+    check_form,
+    open_features,
+    open_npy,
+    three_axes,
+    zarr_layer,
+)
+from skiptool.stores.features import FACTS as FACTS_ARRAYS
+from skiptool.stores.features import FACTS as FACTS_FOREIGN
 from skiptool.stores.zarrs import create_array, write_columns
 from small_stores import (
     FACTS,
@@ -352,3 +370,449 @@ def test_what_is_no_feature_store_is_refused(tmp_path: Path, dataset: Path) -> N
             open_features(tmp_path / name)
     with refused(FormatError, dataset, "'dataset'", "'features'"):
         open_features(dataset)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((5, 3), (5, 3, 1)), ((5, 3, 4), (5, 3, 4)), ((1, 1), (1, 1, 1))]
+)
+def test_axes(shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    assert three_axes(shape) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float16", "<f4", ">f4", "float64"])
+def test_forms_that_are_taken(dtype: str) -> None:
+    check_form((2, 3), np.dtype(dtype), "here")
+    check_form((2, 3, 4), np.dtype(dtype), "here")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "words"),
+    [
+        ((2,), "float32", "here: is (2,) float32, expected (N, D) or (N, D, K)"),
+        ((2, 3), "int64", "here: is (2, 3) int64, expected"),
+        ((0, 3), "float32", "here: is (0, 3), which holds no image"),
+    ],
+)
+def test_forms_that_are_refused(shape: tuple[int, ...], dtype: str, words: str) -> None:
+    with refused(FormatError, words):
+        check_form(shape, np.dtype(dtype), "here")
+
+
+def test_a_block_is_contiguous_and_native() -> None:
+    values = np.asfortranarray(np.arange(24, dtype=">f4").reshape(2, 3, 4))
+    layer = Layer(values, (2, 3, 4), np.dtype("f4"), 2)
+    block = layer.read(slice(0, 2), "here")
+    assert block.tolist() == values.tolist()
+    assert block.flags.c_contiguous
+    assert block.dtype.isnative
+
+
+def test_a_chunk_is_no_longer_than_the_layer(tmp_path: Path) -> None:
+    made = zarr.create_array(tmp_path / "a", shape=(5, 2), chunks=(16, 2), dtype="f4")
+    layer = zarr_layer(made, None)
+    assert (layer.chunk, layer.shape, layer.ranges) == (5, (5, 2, 1), None)
+
+
+def test_more_images_than_there_can_be() -> None:
+    check_form((10**8, 2), np.dtype("f4"), "here")
+    with refused(FormatError, "here: is (100000001, 2)", "at most 100,000,000 images"):
+        check_form((10**8 + 1, 2), np.dtype("f4"), "here")
+
+
+@given(
+    values=st.sampled_from(["<f2", "<f4", "<f8", ">f4", ">f8"]).flatmap(
+        lambda dtype: npst.arrays(dtype, npst.array_shapes(min_dims=2, max_dims=3, max_side=5))
+    ),
+    fortran=st.booleans(),
+    parts=st.integers(1, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_file_is_read_as_it_was_saved(
+    tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, fortran: bool, parts: int
+) -> None:
+    path = tmp_path_factory.mktemp("n") / "a.npy"
+    np.save(path, np.asfortranarray(values) if fortran else values)
+    store = open_features(path)
+    expected = values[:, :, None] if values.ndim == 2 else values
+    assert (store.layers, len(store), store.name) == (("features",), len(values), "a.npy")
+    assert store.shape("features") == expected.shape
+    assert store.dtype("features") == values.dtype.newbyteorder("=")
+    for start in range(0, len(values), parts):
+        block = store.read("features", slice(start, start + parts))
+        np.testing.assert_array_equal(block, expected[start : start + parts])
+        assert block.dtype.isnative
+        assert block.flags.c_contiguous
+        assert block.flags.writeable
+        assert block.shape[1:] == expected.shape[1:]
+    whole = np.concatenate([block for _, block in store.blocks("features")])
+    np.testing.assert_array_equal(whole, expected)
+
+
+def test_nothing_else_is_known_of_a_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3, 2)))
+    store = open_features(tmp_path / "a.npy")
+    assert (store.lineage, store.model_id, store.dataset_id) == (None, None, None)
+    assert (dict(store.facts), dict(store.columns)) == (dict.fromkeys(FACTS_ARRAYS), {})
+    assert store.ranges("features") is None
+    assert store.place == tmp_path / "a.npy"
+    assert pickle.loads(pickle.dumps(store)).read("features", slice(1, 2)).tolist() == [[[1], [1]]]
+
+
+def test_the_id_is_of_the_content(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((BLOCK_BYTES // 8 // 2 + 3, 2))
+    paths = [tmp_path / f"{number}.npy" for number in range(4)]
+    for path in paths:
+        np.save(path, values)
+    flip(paths[2], 200)
+    flip(paths[3])
+    ids = [open_features(path).id for path in paths]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
+    assert all(len(str(each)) == 32 for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "chunk"),
+    [
+        ((50, 512, 256), "f4", 8),
+        ((50, 512, 256), "f2", 16),
+        ((20_000, 512), "f4", 2048),
+        ((3, 2), "f8", 3),
+        ((2, 1024, 1024), "f8", 1),
+    ],
+)
+def test_a_block_is_about_four_megabytes(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, chunk: int
+) -> None:
+    np.lib.format.open_memmap(tmp_path / "a.npy", "w+", dtype, shape)  # no bytes on the disk
+    assert open_npy(tmp_path / "a.npy").chunk == chunk
+
+
+@pytest.mark.parametrize("fortran", [False, True])
+def test_threads_read_at_the_same_time(tmp_path: Path, fortran: bool) -> None:
+    values = np.random.default_rng(0).random((40, 30, 20)).astype("f4")
+    np.save(tmp_path / "a.npy", np.asfortranarray(values) if fortran else values)
+    store = open_features(tmp_path / "a.npy")
+    parts = [slice(row, row + 7) for row in range(33)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda rows: store.read("features", rows), parts))
+    for rows, block in zip(parts, found, strict=True):
+        np.testing.assert_array_equal(block, values[rows])
+
+
+def saved(values: object, **how: bool) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values, **how)
+    return file.getvalue()
+
+
+WHOLE = saved(np.arange(12, dtype="f4").reshape(3, 4))
+HEADER = len(WHOLE) - 48
+
+
+def archive() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=np.ones(3))
+    return file.getvalue()
+
+
+def headed(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["is no NumPy array; np.save it again"]),
+        (WHOLE[:3], ["is no NumPy array; np.save it again"]),
+        (WHOLE[: HEADER - 5], ["cannot be read"]),
+        (WHOLE[:HEADER], ["cannot be read"]),
+        (WHOLE[:-1], ["cannot be read"]),
+        (b"id,a\n1,2\n", ["is no NumPy array; np.save it again"]),
+        (pickle.dumps(np.ones((2, 2))), ["is no NumPy array; np.save it again"]),
+        (saved(np.array([[{}]], dtype=object), allow_pickle=True), ["cannot be read"]),
+        (archive(), ["is no NumPy array; np.save it again"]),
+        (headed("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }"), []),
+        (headed("{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 2), }"), []),
+        (headed("{'descr': '<f4', 'fortran_order': 0, 'shape': 'x', }"), ["cannot be read"]),
+        (headed("[" * 5000), ["cannot be read"]),
+        (saved(np.zeros((0, 3))), ["(0, 3), which holds no image"]),
+        (saved(np.zeros((3, 0))), ["(3, 0)"]),
+        (saved(np.float32(1)), ["is () float32, expected (N, D) or (N, D, K)"]),
+        (saved(np.ones(3)), ["is (3,) float64, expected (N, D)"]),
+        (saved(np.ones((2, 2, 2, 2))), ["expected (N, D)"]),
+        (saved(np.ones((2, 2), "i4")), ["int32", "convert it with astype('float32')"]),
+        (saved(np.ones((2, 2), "?")), ["bool", "astype"]),
+        (saved(np.ones((2, 2), "c8")), ["complex64, expected"]),
+        (saved(np.ones((2, 2), "g")), ["expected"]),
+        (saved(np.array([["a"]])), ["expected"]),
+        (saved(np.zeros((2, 2), [("a", "f4")])), ["expected"]),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: bytes, words: list[str]) -> None:
+    (tmp_path / "a.npy").write_bytes(content)
+    with refused(FormatError, tmp_path / "a.npy", *words):
+        open_features(tmp_path / "a.npy")
+
+
+def test_other_places_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "a.npz").write_bytes(archive())
+    with refused(FormatError, "nowhere.npy: no such file"):
+        open_features("nowhere.npy")
+    with refused(FormatError, "folder.npy", "cannot be read"):
+        open_features(tmp_path / "folder.npy")
+    with refused(FormatError, "a.npz", "an archive of arrays", "np.save each as .npy"):
+        open_features(tmp_path / "a.npz")
+
+
+def test_a_file_that_shrinks_or_goes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(WHOLE)
+    store = open_features(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(WHOLE[:-1])
+    with refused(FormatError, tmp_path / "a.npy", "layer features, images 0 to 1", "damaged"):
+        store.read("features", slice(0, 2))
+    (tmp_path / "a.npy").unlink()
+    with refused(FormatError, tmp_path / "a.npy", "images 2 to 2"):
+        store.read("features", slice(2, 9))
+    with refused(FormatError, tmp_path / "a.npy"):
+        assert store.id
+
+
+VALUES = np.random.default_rng(0).normal(size=(5, 3, 4))
+
+
+@pytest.fixture(params=[3, 2])
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def root(tmp_path: Path, version: int) -> zarr.Group:
+    return zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=version)
+
+
+def add(group: zarr.Group, name: str, values: Any = VALUES, **how: Any) -> None:  # noqa: ANN401
+    chunks = tuple(max(1, size // 2) for size in values.shape)
+    group.create_array(name, data=values, **{"chunks": chunks, **how})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+@pytest.mark.parametrize("values", [VALUES, VALUES[:, :, 0]])
+def test_layers_are_read(root: zarr.Group, tmp_path: Path, values: np.ndarray, dtype: str) -> None:
+    root.attrs["title"] = "made elsewhere"
+    add(root, "layers/x", values.astype(dtype))
+    store = open_features(tmp_path / "o.zarr")
+    expected = values.astype(dtype).reshape(5, 3, -1)
+    assert (store.layers, len(store), store.shape("x")) == (("x",), 5, expected.shape)
+    assert (store.lineage, store.model_id, store.dataset_id) == (None,) * 3
+    copy = shutil.copytree(store.place, tmp_path / "copy.zarr")
+    assert open_features(copy).id == store.id  # a hash of its bytes
+    assert (dict(store.facts), dict(store.columns)) == (dict.fromkeys(FACTS_FOREIGN), {})
+    assert store.ranges("x") is None
+    assert store.chunk("x") == 2
+    starts, blocks = zip(*store.blocks("x"), strict=True)
+    assert starts == (0, 2, 4)
+    np.testing.assert_array_equal(np.concatenate(blocks), expected)
+    for block in blocks:
+        assert block.dtype == store.dtype("x") == np.dtype(dtype).newbyteorder("=")
+        assert block.dtype.isnative
+        assert block.flags.c_contiguous
+
+
+def test_layers_come_in_the_order_of_data_flow(root: zarr.Group, tmp_path: Path) -> None:
+    for name in ("b", "head", "A", "dec4", "enc5", "input"):
+        add(root, f"layers/{name}")
+    order = ("input", "enc5", "dec4", "head", "A", "b")
+    assert open_features(tmp_path / "o.zarr").layers == order
+
+
+def test_arrays_at_the_root_are_layers(root: zarr.Group, tmp_path: Path) -> None:
+    """Labels (N,), a cube of four axes and groups may lie beside them."""
+    add(root, "pool")
+    add(root, "enc1", VALUES[:, :, 0])
+    add(root, "labels", np.arange(9))
+    add(root, "maps", np.ones((7, 2, 2, 2)))
+    add(root, "other/things", np.ones((7, 2)))
+    (tmp_path / "o.zarr/.DS_Store").write_text("of a file browser")
+    (tmp_path / "o.zarr/notes").mkdir()
+    store = open_features(tmp_path / "o.zarr")
+    assert store.layers == ("enc1", "pool")
+    np.testing.assert_array_equal(store.read("pool", slice(1, 4)), VALUES[1:4])
+    add(root, "counts", np.ones((5, 3), "int16"))
+    with refused(FormatError, "layer counts", "int16", "expected (N, D)", "astype"):
+        open_features(tmp_path / "o.zarr")
+    add(root, "layers/only")
+    assert open_features(tmp_path / "o.zarr").layers == ("only",)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.ones(5), "is (5,) float64, expected (N, D) or (N, D, K)"),
+        (np.ones((5, 3, 2, 2)), "expected (N, D) or (N, D, K)"),
+        (np.ones((5, 3), "uint8"), "convert it with astype('float32')"),
+        (np.ones((5, 3), "complex64"), "complex64, expected"),
+        (np.ones((0, 3)), "holds no image"),
+        (np.ones((5, 0)), "holds no value"),
+    ],
+)
+def test_layers_of_another_form_are_refused(
+    root: zarr.Group, tmp_path: Path, values: np.ndarray, words: str
+) -> None:
+    add(root, "layers/x", values)
+    with refused(FormatError, tmp_path / "o.zarr", "layer x", words):
+        open_features(tmp_path / "o.zarr")
+
+
+def test_a_group_is_no_layer(root: zarr.Group, tmp_path: Path) -> None:
+    add(root, "layers/block/conv")
+    with refused(FormatError, tmp_path / "o.zarr", "layer block is a group, expected (N, D)"):
+        open_features(tmp_path / "o.zarr")
+
+
+def test_layers_hold_the_same_images(root: zarr.Group, tmp_path: Path) -> None:
+    add(root, "layers/x")
+    add(root, "layers/enc1", VALUES[:4])
+    with refused(FormatError, "layer x holds 5 images, layer enc1 4"):
+        open_features(tmp_path / "o.zarr")
+
+
+def test_a_store_without_layers_is_refused(root: zarr.Group, tmp_path: Path) -> None:
+    for _ in range(2):
+        with refused(FormatError, tmp_path / "o.zarr", "no features are found in it"):
+            open_features(tmp_path / "o.zarr")
+        root.require_group("layers")
+
+
+def test_samples_may_be_there(root: zarr.Group, tmp_path: Path) -> None:
+    add(root, "layers/x")
+    for name, values in {"id": np.array([3, 1, 4, 1, 5]), "weight": VALUES[:, 0, 0]}.items():
+        add(root, f"samples/{name}", values)
+    columns = open_features(tmp_path / "o.zarr").columns
+    assert columns["id"].tolist() == [3, 1, 4, 1, 5]
+    assert columns["weight"].tolist() == VALUES[:, 0, 0].tolist()
+    add(root, "samples/extra", np.arange(4))
+    with refused(FormatError, "column extra holds 4 images, the samples are 5"):
+        open_features(tmp_path / "o.zarr")
+
+
+def test_text_in_samples(tmp_path: Path) -> None:
+    root = zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
+    add(root, "layers/x")
+    write_columns(root, {"subject": list("abcde")})
+    assert open_features(tmp_path / "o.zarr").columns["subject"].tolist() == list("abcde")
+    write_columns(root, {"subject": list("abcdef")})
+    with refused(FormatError, "column subject holds 6 images, layer x 5"):
+        open_features(tmp_path / "o.zarr")
+
+
+@pytest.mark.parametrize(
+    ("stored", "ranges", "used"),
+    [
+        ("float32", "float32", True),
+        ("float16", "float32", True),
+        ("float32", ">f4", True),
+        ("float64", "float64", True),
+        ("float64", "float32", False),
+        ("float32", "float16", False),
+    ],
+)
+def test_ranges_may_be_there_if_they_are_exact(
+    root: zarr.Group, tmp_path: Path, stored: str, ranges: str, used: bool
+) -> None:
+    values = VALUES.astype(stored)
+    low, high = values.min(axis=2).astype(ranges), values.max(axis=2).astype(ranges)
+    add(root, "layers/x", values)
+    add(root, "layers/y", values)
+    add(root, "ranges/x/low", low)
+    add(root, "ranges/x/high", high)
+    store = open_features(tmp_path / "o.zarr")
+    assert store.ranges("y") is None
+    found = store.ranges("x")
+    assert (found is not None) is used
+    if found is not None:
+        np.testing.assert_array_equal(found, [low, high])
+        assert all(each.dtype.isnative for each in found)
+
+
+def test_ranges_are_of_every_image_and_channel(root: zarr.Group, tmp_path: Path) -> None:
+    add(root, "layers/x")
+    add(root, "ranges/x/low", VALUES.min(axis=2))
+    with refused(FormatError, tmp_path / "o.zarr", "layer x: ranges", "'high'"):
+        open_features(tmp_path / "o.zarr")
+    add(root, "ranges/x/high", VALUES.max(axis=2)[:4])
+    with refused(FormatError, "layer x is (5, 3, 4), its ranges (5, 3) and (4, 3)"):
+        open_features(tmp_path / "o.zarr")
+
+
+def test_chunks_of_zeros_may_be_left_out(root: zarr.Group, tmp_path: Path) -> None:
+    values = np.zeros((4, 2))
+    values[3] = 1
+    add(root, "layers/x", values, fill_value=0)
+    store = open_features(tmp_path / "o.zarr")
+    np.testing.assert_array_equal(store.read("x", slice(0, 4))[:, :, 0], values)
+
+
+def test_a_damaged_chunk_is_named(root: zarr.Group, tmp_path: Path, version: int) -> None:
+    add(root, "layers/x", chunks=(2, 3, 4), compressors=GzipCodec() if version == 3 else Zlib())
+    file = tmp_path / "o.zarr/layers/x" / ("c/1/0/0" if version == 3 else "1.0.0")
+    file.write_bytes(file.read_bytes()[:-5])
+    store = open_features(tmp_path / "o.zarr")
+    assert store.read("x", slice(0, 2)).any()
+    with refused(FormatError, tmp_path / "o.zarr", "layer x, images 2 to 3", "damaged"):
+        store.read("x", slice(2, 4))
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+@pytest.mark.parametrize("place", ["layers/x", "layers"])
+def test_damaged_metadata_is_one_line_of_foreign(tmp_path: Path, place: str, text: bytes) -> None:
+    add(zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3), "layers/x")
+    (tmp_path / "o.zarr" / place / "zarr.json").write_bytes(text)
+    with refused(FormatError, tmp_path / "o.zarr"):
+        open_features(tmp_path / "o.zarr")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"skiptool_version": "0.1.0"},
+        {"format_version": 1},
+        {"kind": "features"},
+        {"kind": "model", "format_version": 1},
+        {"kind": "dataset", "format_version": 1},
+    ],
+)
+def test_a_header_of_ours_must_be_whole(tmp_path: Path, attributes: dict[str, object]) -> None:
+    root = zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3, attributes=attributes)
+    add(root, "layers/x")
+    with refused(FormatError, tmp_path / "o.zarr", "'features'"[1:-1]):
+        open_features(tmp_path / "o.zarr")
+
+
+@pytest.mark.parametrize("kind", ["images", 3, ["dataset"], None, {}])
+def test_a_kind_of_others_is_no_header(tmp_path: Path, kind: object) -> None:
+    root = zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
+    add(root, "layers/x")
+    root.attrs["kind"] = kind
+    assert open_features(tmp_path / "o.zarr").layers == ("x",)
+
+
+def test_a_store_of_ours_that_lost_its_header_still_misses_its_chunks(features: Path) -> None:
+    set_json(features / "zarr.json", attributes={})
+    store = open_features(features)
+    assert store.layers == ("enc1", "dec0", "encoder.layer1.0")
+    assert store.ranges("enc1") is not None
+    (features / "layers/dec0/c/0/0/0").unlink()
+    with refused(FormatError, features, "layer dec0: chunk c/0/0/0 is missing"):
+        open_features(features)
+    shutil.rmtree(features / "layers/dec0")
+    assert open_features(features).layers == ("enc1", "encoder.layer1.0")
+
+
+def test_every_chunk_is_believed(tmp_path: Path) -> None:
+    add(zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3), "layers/x")
+    set_attributes(tmp_path / "o.zarr/layers/x", every_chunk=True)
+    with refused(FormatError, "layer x: chunks are no whole rows"):
+        open_features(tmp_path / "o.zarr")
+    assert json.loads((tmp_path / "o.zarr/layers/x/zarr.json").read_text())["attributes"]

@@ -17,8 +17,8 @@ from skiptool.names import LAYERS as TWELVE
 from skiptool.stores import features_writer
 from skiptool.stores.features import open_features
 from skiptool.stores.features_writer import CHUNK, chunks_per_shard
-from skiptool.stores.header import Making
 from skiptool.stores.journal import JOURNAL, Journal
+from skiptool.stores.lineage import Making
 from skiptool.stores.shards import GrowingShards
 from small_stores import (
     LAYERS,

@@ -10,11 +10,10 @@ import pytest
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.records import Architecture
-from skiptool.stores.checkpoint import CONFIG
-from skiptool.stores.configuration import configuration
-from skiptool.stores.header import Making, lineage
 from skiptool.stores.histories import open_history
-from skiptool.stores.table_writer import write_table
+from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.models import CONFIG, configuration
+from skiptool.stores.tables import write_table
 
 COLUMNS: dict[str, Any] = {
     **{"epoch": [0, 0], "split": ["train", "validation"], "loss": [1.0, 0.5]},

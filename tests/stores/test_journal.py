@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import ExistsError, FormatError
-from skiptool.stores.header import Making
 from skiptool.stores.journal import JOURNAL, Journal
+from skiptool.stores.lineage import Making
 from small_stores import HOSTILE_JSON, MAKING, refused
 
 

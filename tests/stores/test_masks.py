@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.header import lineage
+from skiptool.stores.lineage import lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 from skiptool.stores.zarrs import read_columns
 from small_stores import MAKING, flip, refused, set_attributes

@@ -7,8 +7,8 @@ import pytest
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.header import lineage
-from skiptool.stores.lookup import kind_of, lineage_of
+from skiptool.stores.artifacts import kind_of, lineage_of
+from skiptool.stores.lineage import lineage
 from skiptool.stores.overlays import (
     INDEX,
     damaged_pictures,

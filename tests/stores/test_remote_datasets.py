@@ -19,11 +19,10 @@ from remote_hosts import fail, in_memory, serving
 from skiptool.errors import FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT
-from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.domains import tell_network
-from skiptool.stores.header import lineage
+from skiptool.stores.artifacts import check_unchanged
+from skiptool.stores.dataset import DatasetStore, open_dataset, tell_network
+from skiptool.stores.lineage import lineage
 from skiptool.stores.masks import MaskWriter, open_masks
-from skiptool.stores.unchanged import check_unchanged
 from small_stores import CLASSES, MAKING, flip, refused, set_attributes, unseal
 
 pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skiptool.errors import FormatError
-from skiptool.stores.chunks import folder_of
 from skiptool.stores.shards import GrowingShards, ShardedRows, compress, rows_of, write_shard
-from skiptool.stores.zarrs import codecs, create_array
+from skiptool.stores.zarrs import codecs, create_array, folder_of
 from small_stores import flip, refused
 
 SHARD = 4

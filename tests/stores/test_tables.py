@@ -1,6 +1,9 @@
+"""Tests of ``tables``."""
+
 from __future__ import annotations
 
 import json
+import math
 import resource
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skiptool.errors import FormatError
+from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.header import lineage
-from skiptool.stores.schemas import HISTORY, PREDICTIONS, TABLE_KEY
-from skiptool.stores.soundness import check_sound
-from skiptool.stores.table_writer import TableWriter, write_table
-from skiptool.stores.tables import open_table, table_kind
-from small_stores import HOSTILE_JSON, MAKING, flip, refused
+from skiptool.records import ORIGINAL, Architecture, Shift
+from skiptool.stores.artifacts import check_sound
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.models import StoredModel
+from skiptool.stores.tables import (
+    HISTORY,
+    OPTIONAL,
+    OPTIONAL_IN_SHIFT,
+    PREDICTIONS,
+    SCHEMAS,
+    SHIFT,
+    TABLE_KEY,
+    TableWriter,
+    as_table,
+    gathered,
+    lacking,
+    open_table,
+    prediction_columns,
+    table_kind,
+    totals,
+    write_table,
+)
+from small_stores import CLASSES, HOSTILE_JSON, MAKING, flip, refused
 
 COUNTS: dict[str, Any] = {
     **{"model": "m", "model_id": "1", "fold": None, "shift": "brightness", "factor": 0.5},
@@ -314,3 +335,325 @@ def test_columns_of_odd_types_are_not_read(odd: pa.DataType, tmp_path: Path) -> 
     more = more.insert(0, pa.field("epoch", pa.int64()))
     pq.write_table(pa.Table.from_arrays([pa.nulls(3, t) for t in more.types], schema=more), path)
     assert open_table(path, Kind.HISTORY).data.column_names == list(HISTORY)
+
+
+GOLDEN = {
+    Kind.PREDICTIONS: (
+        "model string, model_id string, arch string, encoder string, pruning string, fold "
+        "int64, repeat int64, parameter_count int64, dataset string, dataset_id string, domain "
+        "string, split string, shift string, factor double, clean_skips string, sample string, "
+        "subject string, truth string, predicted string, pixels int64"
+    ),
+    Kind.SHIFT: (
+        "reference string, reference_id string, other string, other_id string, model string, "
+        "model_id string, arch string, encoder string, pruning string, fold int64, repeat "
+        "int64, parameter_count int64, dataset string, reference_dataset string, "
+        "reference_domain string, reference_split "
+        "string, reference_shift string, reference_factor double, domain string, split string, "
+        "shift string, factor double, layer string, layer_index int64, channel int64, metric "
+        "string, bins int64, range_rule string, value double, value_live double, corrected "
+        "double, ci_low double, ci_high double, tested double, null_mean double, null_high "
+        "double, p_value double, p_adjusted double, input_value double, input_z double, "
+        "transmission double, transmission_low double, transmission_high double, paired bool, "
+        "effective_bins double, range_used double, inference_bins double, n_reference int64, "
+        "n_other int64, constant_channels int64, unresolved_channels int64, unit string, "
+        "units_reference int64, units_other int64, permutations int64, drawn bool, warnings "
+        "string, skiptool_version string"
+    ),
+    Kind.HISTORY: (
+        "epoch int64, split string, loss double, mIoU double, lr double, seconds double"
+    ),
+    Kind.REGISTRATION: (
+        "subject string, slide string, reference_domain string, domain string, sample string, x "
+        "double, y double, x_other double, y_other double, residual double, residual_um double, "
+        "kept bool, reason string, xx double, xy double, x0 double, yx double, yy double, y0 "
+        "double, mirrored bool, inliers int64"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_the_columns_are_those_that_are_written_down(kind: Kind) -> None:
+    assert ", ".join(f"{name} {dtype}" for name, dtype in SCHEMAS[kind].items()) == GOLDEN[kind]
+
+
+def without(path: Path, name: str) -> Path:
+    """Write a shift table and take a column out of it."""
+    write_table(path, lineage(Kind.SHIFT, MAKING, 1), {"layer": "enc1", "unit": "image"}, 2)
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns([name]), path)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONAL_IN_SHIFT & set(SHIFT)))
+def test_columns_that_came_later_are_null_where_a_table_has_none(name: str, tmp_path: Path) -> None:
+    found = open_table(without(tmp_path / "t.parquet", name), Kind.SHIFT)
+    assert found.columns([name]) == {name: [None, None]}
+    assert found.data.schema.field(name).type == SHIFT[name]
+    assert found.columns(["layer"]) == {"layer": ["enc1"] * 2}
+
+
+def test_a_table_from_before_repeats_holds_first_ones(tmp_path: Path) -> None:
+    """Networks that others trained have no fold, ensembles have fold -1."""
+    path = tmp_path / "t.parquet"
+    columns = {"fold": [0, 3, None, -1], "pixels": [1, 2, 3, 4]}
+    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
+    pq.write_table(pq.read_table(path).drop_columns(["repeat"]), path)
+    found = open_table(path, Kind.PREDICTIONS)
+    assert found.columns(["repeat", "pixels"]) == {
+        **{"repeat": [0, 0, None, None], "pixels": [1, 2, 3, 4]},
+    }
+    assert found.data.schema.field("repeat").type == pa.int64()
+
+
+@pytest.mark.parametrize("name", ["se_trainings", "trainings"])
+def test_a_report_from_before_version_2_is_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, lineage(Kind.REPORT, MAKING, 1), {"value": [0.5, 0.25]}, 2)
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+    found = open_table(path, Kind.REPORT).columns([name, "value"])
+    assert found == {name: [None, None], "value": [0.5, 0.25]}
+
+
+def test_repeats_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {"fold": [0, 0, 1, -1], "repeat": [1, None, 2, None]}
+    write_table(path, lineage(Kind.SHIFT, MAKING, 1), columns, 4)
+    assert open_table(path, Kind.SHIFT).columns(["repeat"]) == {"repeat": [1, 0, 2, None]}
+
+
+def test_other_columns_must_be_there(tmp_path: Path) -> None:
+    with refused(FormatError, "shift table lacks value; make it again"):
+        open_table(without(tmp_path / "t.parquet", "value"), Kind.SHIFT)
+
+
+def test_predictions_must_say_their_split(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), {"split": "test"}, 2)
+    pq.write_table(pq.read_table(path).drop_columns(["split"]), path)
+    with refused(FormatError, "predictions table lacks split; make it again"):
+        open_table(path, Kind.PREDICTIONS)
+
+
+def test_optional_columns_are_columns() -> None:
+    known = {name for schema in SCHEMAS.values() for name in schema}
+    assert known > OPTIONAL_IN_SHIFT > OPTIONAL
+    assert all(isinstance(dtype, pa.DataType) for dtype in SHIFT.values())
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_columns_are_those_that_are_written_down_of_table_writer(
+    kind: Kind, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "t.parquet", lineage(kind, MAKING, 1), {}, 3)
+    file = pq.ParquetFile(tmp_path / "t.parquet")
+    assert {field.name: field.type for field in file.schema_arrow} == SCHEMAS[kind]
+    assert as_table(kind, {}, 3).schema.names == file.schema_arrow.names
+    row = file.metadata.row_group(0)
+    assert {row.column(place).compression for place in range(row.num_columns)} == {"ZSTD"}
+    assert json.loads(file.metadata.metadata[b"skiptool"])["kind"] == kind.value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (0.5, 0.5),
+        (1, 1.0),
+        (np.float32(0.25), 0.25),
+        (np.float64(0.25), 0.25),
+        (np.int64(2), 2.0),
+        ([1, None, 3], [1.0, None, 3.0]),
+        (np.array([1, 2, 3]), [1.0, 2.0, 3.0]),
+        ((0.5, 1.0, 1.5), [0.5, 1.0, 1.5]),
+    ],
+    ids=repr,
+)
+def test_one_value_stands_for_all_rows(tmp_path: Path, value: object, expected: object) -> None:
+    write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), {"loss": value}, 3)
+    (found,) = open_table(tmp_path / "t", Kind.HISTORY).columns(["loss"]).values()
+    assert found == (expected if isinstance(expected, list) else [expected] * 3)
+
+
+def test_one_text_and_one_truth_value_stand_for_all_rows(tmp_path: Path) -> None:
+    columns = {"paired": np.True_, "layer": np.str_("enc1"), "domain": "a", "n_other": np.uint8(3)}
+    write_table(tmp_path / "t", lineage(Kind.SHIFT, MAKING, 1), columns, 2)
+    found = open_table(tmp_path / "t", Kind.SHIFT).columns(list(columns))
+    assert found == {
+        "paired": [True] * 2,
+        "layer": ["enc1"] * 2,
+        "domain": ["a"] * 2,
+        "n_other": [3] * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"valeu": 1.0}, ["no column valeu"]),
+        ({"loss": [1.0, 2.0]}, ["column loss", "has 2 rows, expected 3"]),
+        ({"loss": "much"}, ["column loss", "double"]),
+        ({"epoch": [1, "b", 2]}, ["column epoch", "int64"]),
+        ({"epoch": 1.5}, ["column epoch", "int64"]),
+        ({"epoch": [1, 2.5, None]}, ["column epoch", "int64"]),
+        ({"epoch": np.array([1.5, 2.0, 3.0])}, ["column epoch", "int64"]),
+        ({"split": [1, 2, 3]}, ["column split", "string"]),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(
+    tmp_path: Path, columns: dict[str, object], words: list[str]
+) -> None:
+    with refused(ArgumentError, *words):
+        write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), columns, 3)
+
+
+def fail(path: Path) -> None:
+    with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
+        writer.append({"loss": math.nan}, 2)
+        raise ZeroDivisionError
+
+
+def test_a_writer_that_fails_closes_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with pytest.raises(ZeroDivisionError):
+        fail(path)
+    assert len(open_table(path, Kind.HISTORY)) == 2
+    path.unlink()
+
+
+def test_small_blocks_are_written_together(tmp_path: Path) -> None:
+    """A block of its own for each layer made reading a large table ten times slower."""
+    path = tmp_path / "t.parquet"
+    with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
+        for epoch in range(40):
+            writer.append({"epoch": epoch}, 4_000)
+    rows = [4_000 * each for each in (17, 17, 6)]  # 16 of them are not yet 65,536
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(place).num_rows for place in range(3)] == rows
+    epochs = open_table(path, Kind.HISTORY).columns(["epoch"])["epoch"]
+    assert epochs == [epoch for epoch in range(40) for _ in range(4_000)]
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.none() | st.sampled_from(["enc1", "dec0", "ü", ""]),
+        st.none() | st.integers(0, 2),
+        st.none() | st.integers(0, 600),
+        st.none() | st.floats(allow_nan=False),
+    ),
+    max_size=20,
+)
+TYPES = {"layer": pa.string(), "bins": pa.int64(), "channel": pa.int64(), "value": pa.float64()}
+
+
+def as_data(rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns = {n: [row[place] for row in rows] for place, n in enumerate(TYPES)}
+    return pa.table(columns, schema=pa.schema(list(TYPES.items())))
+
+
+@given(rows=ROWS, cut=st.integers(0, 20))
+@settings(max_examples=60, deadline=None)
+def test_groups_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]], cut: int) -> None:
+    """In the order of first appearance, rows in their order, however the table is in pieces."""
+    data = pa.concat_tables([as_data(rows[:cut]), as_data(rows[cut:])])
+    expected: dict[tuple[Any, ...], list[tuple[float, ...]]] = {}
+    for layer, bins, *numbers in rows:
+        numbers = [math.nan if number is None else number for number in numbers]
+        expected.setdefault((layer, bins), []).append(tuple(numbers))
+    found = gathered(data, ["layer", "bins"], ["channel", "value"])
+    assert list(zip(found["layer"], found["bins"], strict=True)) == list(expected)
+    for channel, value, group in zip(
+        found["channel"], found["value"], expected.values(), strict=True
+    ):
+        assert (channel.dtype, value.dtype) == (np.float64, np.float64)
+        np.testing.assert_array_equal(np.column_stack([channel, value]), group)
+
+
+@given(rows=ROWS)
+@settings(max_examples=60, deadline=None)
+def test_totals_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]]) -> None:
+    """The first class of a table is the background, so that their order matters."""
+    expected: dict[tuple[Any, ...], int | None] = {}
+    for layer, bins, channel, _ in rows:
+        before = expected.setdefault((layer, bins), None)
+        if channel is not None:
+            expected[layer, bins] = (before or 0) + channel
+    found = totals(as_data(rows), ["layer", "bins"], "channel")
+    keys = list(zip(found["layer"], found["bins"], strict=True))
+    assert (keys, found["channel"]) == (list(expected), list(expected.values()))
+
+
+@given(rows=ROWS)
+@settings(max_examples=30, deadline=None)
+def test_rows_that_lack_a_value_are_those_with_null(rows: list[tuple[Any, ...]]) -> None:
+    found = lacking(as_data(rows), "channel").to_pylist()
+    assert found == [row for row in as_data(rows).to_pylist() if row["channel"] is None]
+
+
+def test_no_rows_are_no_groups() -> None:
+    found = gathered(as_data([]), ["layer"], ["value"])
+    assert found == {"layer": [], "value": []}
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_group_of_nulls_is_nan(size: int) -> None:
+    found = gathered(as_data([("enc1", 1, None, None)] * size), ["layer"], ["channel", "value"])
+    for name in ("channel", "value"):
+        (array,) = found[name]
+        np.testing.assert_array_equal(array, [math.nan] * size)
+
+
+MODEL = StoredModel(
+    *(Path("m"), "resnet18-L0/fold2", "ab", Architecture("resnet18", (1, 2, 3, 4), CLASSES), 2),
+    *(1, 9),
+    config={},
+    lineage=None,
+)
+
+
+def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """Worked by hand: cell (sample, truth, predicted) holds 100 sample + 10 truth + predicted."""
+    store = open_dataset(dataset)
+    indices = [3, 0, 7]
+    matrices = np.array(
+        [[[100 * s + 10 * t + p for p in range(3)] for t in range(3)] for s in indices]
+    )
+    shift = Shift.parse("brightness=0.5")
+    columns = prediction_columns(MODEL.facts(), store, store.domain("a"), shift, indices, matrices)
+    assert set(columns) == set(PREDICTIONS)
+    assert columns["clean_skips"] is None
+    write_table(tmp_path / "p", lineage(Kind.PREDICTIONS, Making("p"), 1), columns, matrices.size)
+    table = open_table(tmp_path / "p", Kind.PREDICTIONS)
+    assert len(table) == 27
+    found = table.columns(["sample", "subject", "split", "truth", "predicted", "pixels"])
+    expected = [
+        (f"{s:03d}", f"pätient {s // 2}", split, CLASSES[t], CLASSES[p], 100 * s + 10 * t + p)
+        for s, split in zip(indices, ("test", "test", "train"), strict=True)
+        for t in range(3)
+        for p in range(3)
+    ]
+    assert list(zip(*found.values(), strict=True)) == expected
+    same = {name: set(values) for name, values in table.columns(list(PREDICTIONS)[:15]).items()}
+    assert same == {
+        **{"model": {"resnet18-L0/fold2"}, "model_id": {"ab"}, "arch": {"unet"}},
+        **{"encoder": {"resnet18"}, "pruning": {"baseline"}, "fold": {2}, "repeat": {1}},
+        "parameter_count": {9},
+        **{"dataset": {"d.zarr"}, "dataset_id": {store.lineage.id}, "domain": {"a"}},
+        **{"split": {"test", "train"}, "shift": {"brightness"}, "factor": {0.5}},
+        "clean_skips": {None},
+    }
+
+
+def test_an_unshifted_image_has_no_factor(dataset: Path) -> None:
+    store = open_dataset(dataset)
+    columns = prediction_columns(
+        MODEL.facts(),
+        store,
+        store.domain("b grey"),
+        ORIGINAL,
+        [0],
+        np.zeros((1, 3, 3), dtype=np.int64),
+    )
+    assert (columns["shift"], columns["factor"], columns["domain"]) == ("original", None, "b grey")

@@ -1,3 +1,5 @@
+"""Tests of ``zarrs``."""
+
 from __future__ import annotations
 
 import json
@@ -13,10 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
-from skiptool.errors import FormatError
+from heard import Heard
+from skiptool.errors import ArgumentError, FormatError
+from skiptool.stores.remote import RemoteStore
 from skiptool.stores.zarrs import (
+    check_chunks,
     create_array,
+    folder_of,
+    is_lost,
+    keep_failures,
+    kept_failures,
     member_names,
     open_array,
     open_group,
@@ -24,6 +34,7 @@ from skiptool.stores.zarrs import (
     read_columns,
     read_rows,
     sweep,
+    telling_failures,
     write_columns,
 )
 from small_stores import HOSTILE_JSON, flip, refused, sample, write_dataset, write_features
@@ -320,3 +331,99 @@ def test_groups_of_all_stores_have_axes_of_one_length_each(tmp_path: Path) -> No
                 assert len(set(names)) == array.ndim
                 for axis, length in zip(names, array.shape, strict=True):
                     assert lengths.setdefault(axis, length) == length, (name, axis)
+
+
+@pytest.fixture
+def root_of_chunks(tmp_path: Path) -> zarr.Group:
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
+    create_array(group, "in/a", (5, 2), "uint8", chunk=2)[:] = 1
+    return group
+
+
+def test_every_chunk_is_looked_for(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
+    check_chunks(root_of_chunks["in/a"], "here")
+    for number in range(3):
+        file = tmp_path / f"s.zarr/in/a/c/{number}/0"
+        whole = file.read_bytes()
+        file.unlink()
+        with refused(FormatError, f"here: chunk c/{number}/0 is missing; the store is damaged"):
+            check_chunks(root_of_chunks["in/a"], "here")
+        file.write_bytes(whole)
+
+
+def test_arrays_of_others_may_lack_chunks(root_of_chunks: zarr.Group) -> None:
+    made = root_of_chunks.create_array("b", shape=(4, 4), chunks=(2, 2), dtype="uint8")
+    check_chunks(made, "here")
+    made.attrs["every_chunk"] = True
+    with refused(FormatError, "here: chunks are no whole rows"):
+        check_chunks(root_of_chunks["b"], "here")
+
+
+def test_a_remote_store_is_told_which_arrays_are_whole(
+    root_of_chunks: zarr.Group, tmp_path: Path
+) -> None:
+    root_of_chunks.create_array("b", shape=(4, 4), chunks=(2, 2), dtype="uint8")
+    pytest.importorskip("fsspec", reason="remote stores need fsspec (extra remote)")
+    store = RemoteStore.from_url(f"file://{tmp_path}/s.zarr", read_only=True)
+    assert isinstance(store, RemoteStore)
+    remote = zarr.open_group(store, mode="r")
+    (tmp_path / "s.zarr/in/a/c/1/0").unlink()
+    assert remote["in/a"][2:4].tolist() == [[0, 0], [0, 0]]  # what Zarr takes it for
+    for name in ("in/a", "b"):
+        check_chunks(remote[name], "here")
+    assert store.whole == {"in/a"}
+    assert remote["in/a"][:2].all()
+    with refused(FormatError, "chunk c/1/0 is missing"):
+        _ = remote["in/a"][2:4]
+    assert not remote["b"][:].any()
+
+
+def test_folders_are_local(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
+    assert folder_of(root_of_chunks) == tmp_path / "s.zarr"
+    assert folder_of(root_of_chunks["in/a"]) == tmp_path / "s.zarr/in/a"
+    with refused(FormatError, "not on a local disk"):
+        folder_of(zarr.open_group(MemoryStore(), mode="w"))
+
+
+def test_what_is_lost_is_not_what_is_damaged(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
+    assert is_lost(root_of_chunks, "in/b", KeyError("in/b"))
+    (tmp_path / "s.zarr/in/a/zarr.json").write_text("{}")
+    assert not is_lost(root_of_chunks, "in/a", KeyError("node_type"))
+    (tmp_path / "s.zarr/in/a/zarr.json").unlink()
+    assert is_lost(root_of_chunks, "in/a", KeyError("in/a"))
+    elsewhere = zarr.open_group(MemoryStore(), mode="w")
+    assert is_lost(elsewhere, "a", KeyError("a"))
+    assert not is_lost(elsewhere, "a", ValueError("no JSON"))
+
+
+def test_lines_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    zarr.open_group(path, mode="w", zarr_format=3).attrs["kind"] = "dataset"
+    keep_failures(path, [])
+    assert kept_failures(path) == []
+    assert dict(zarr.open_group(path, mode="r").attrs) == {"kind": "dataset"}
+    keep_failures(path, ["ä.png: cut off", "b.png: gone"])
+    assert kept_failures(path) == ["ä.png: cut off", "b.png: gone"]
+    assert zarr.open_group(path, mode="r").attrs["kind"] == "dataset"
+
+
+def test_other_things_under_its_name_are_none(tmp_path: Path) -> None:
+    zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3).attrs["failures"] = 3
+    assert kept_failures(tmp_path / "s.zarr") == []
+
+
+def test_no_store(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no such dataset store"):
+        kept_failures(tmp_path / "gone.zarr")
+
+
+def test_an_error_does_not_hide_what_failed_before() -> None:
+    heard = Heard()
+    failed = ["a.png: broken", "b.png: cut"]
+    words = "too few; besides, 2 inputs failed, the first: a.png: broken"
+    with refused(ArgumentError, words), telling_failures(failed, heard):
+        raise ArgumentError("too few")
+    assert heard.lines == ["failed: a.png: broken", "failed: b.png: cut"]
+    with refused(ArgumentError, "too few"), telling_failures([], heard):
+        raise ArgumentError("too few")
+    assert len(heard.lines) == 2

@@ -14,7 +14,7 @@ from skiptool.comparison.pairs import columns_of, in_order, left_out, measure_pa
 from skiptool.errors import ArgumentError, MismatchError, near
 from skiptool.names import Kind, Metric, RangeRule
 from skiptool.parallel import available_cores, threaded
-from skiptool.stores.table_writer import as_table
+from skiptool.stores.tables import as_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ def compare_features(
     Returns
     -------
     pyarrow.Table
-        Columns of a shift table (``skiptool.stores.schemas.SHIFT``): for each metric and number
+        Columns of a shift table (``skiptool.stores.tables.SHIFT``): for each metric and number
         of bins a row a layer, whose ``channel`` is null, and a row a channel. ``covariance``,
         ``classifier`` and ``paired-difference`` (which needs ``paired``) have no rows of channels.
         What a reader must know of the numbers of a layer is in the column ``warnings``.

@@ -36,14 +36,13 @@ from skiptool.names import Kind, ShiftKind
 from skiptool.parallel import dask_mapper, threaded
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.addresses import located, public
+from skiptool.stores.artifacts import check_unchanged, feature_folder, is_folder
 from skiptool.stores.counts import open_activations
-from skiptool.stores.header import Making, lineage
-from skiptool.stores.layers import FeatureStore
-from skiptool.stores.runs import feature_folder, is_folder
+from skiptool.stores.features import FeatureStore
+from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
-from skiptool.stores.table_writer import TableWriter
-from skiptool.stores.unchanged import check_unchanged
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.tables import TableWriter
+from skiptool.stores.transfers import places_may_be_urls
 
 __all__ = ["grouped", "measure_shift", "measure_shifts"]
 

@@ -14,39 +14,38 @@ from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress, as_places
 from skiptool.stores.addresses import is_web, last_part, located, public
-from skiptool.stores.checkpoint import open_model
+from skiptool.stores.artifacts import (
+    TABLES,
+    artifacts_below,
+    at_hand,
+    by_numbers,
+    check_sound,
+    is_artifact,
+    is_store,
+    kind_of,
+    lineage_of,
+)
 from skiptool.stores.contents import tell_contents
 from skiptool.stores.counts import open_counts
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.failures import kept_failures
-from skiptool.stores.features import open_features
-from skiptool.stores.fetching import (
+from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.lineage import FORMAT_VERSIONS
+from skiptool.stores.masks import open_masks
+from skiptool.stores.models import open_model
+from skiptool.stores.overlays import INDEX, open_overlays
+from skiptool.stores.remote import RemoteFolder
+from skiptool.stores.tables import open_table
+from skiptool.stores.transfers import (
     FILES,
     ZARR,
     entries_at,
     fetch_artifact,
     fetch_models,
     is_folder_at,
+    places_may_be_urls,
     root_of,
 )
-from skiptool.stores.header import FORMAT_VERSIONS
-from skiptool.stores.layers import FeatureStore
-from skiptool.stores.lookup import (
-    TABLES,
-    artifacts_below,
-    at_hand,
-    is_artifact,
-    kind_of,
-    lineage_of,
-)
-from skiptool.stores.masks import open_masks
-from skiptool.stores.overlays import INDEX, open_overlays
-from skiptool.stores.remote import RemoteFolder
-from skiptool.stores.runs import by_numbers, is_store
-from skiptool.stores.soundness import check_sound
-from skiptool.stores.tables import open_table
-from skiptool.stores.uploads import places_may_be_urls
-from skiptool.stores.zarrs import open_root
+from skiptool.stores.zarrs import kept_failures, open_root
 
 __all__ = ["describe"]
 

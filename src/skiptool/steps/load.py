@@ -9,10 +9,10 @@ from skiptool.errors import ArgumentError
 from skiptool.model.unet import restore
 from skiptool.records import Normalisation
 from skiptool.stores.addresses import located, public
-from skiptool.stores.checkpoint import open_model
+from skiptool.stores.artifacts import model_folders
 from skiptool.stores.copies import copies_held
-from skiptool.stores.runs import model_folders
-from skiptool.stores.uploads import naming_urls
+from skiptool.stores.models import open_model
+from skiptool.stores.transfers import naming_urls
 
 if TYPE_CHECKING:
     import torch

@@ -29,9 +29,9 @@ from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolE
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.stores.addresses import last_part, local, located, parent_of, public
+from skiptool.stores.artifacts import model_places
 from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
 from skiptool.stores.features import open_features
-from skiptool.stores.runs import model_places
 from skiptool.stores.staging import whole_file
 from skiptool.substitution import PIXEL_SIZES, SAME_SCALE
 

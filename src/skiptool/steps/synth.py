@@ -21,12 +21,12 @@ from skiptool.sources.cutouts import Templates, load_templates, save_templates
 from skiptool.sources.cutting import cut_templates
 from skiptool.sources.malaria import SceneSettings, Stage, cell_count, compose, prepare
 from skiptool.splits import assign_folds, hold_out
+from skiptool.stores.artifacts import finished
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.header import Making
-from skiptool.stores.lookup import finished
+from skiptool.stores.lineage import Making
 from skiptool.stores.staging import Form, check_free, clear_leftovers, staged
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.transfers import places_may_be_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Int64

@@ -52,16 +52,17 @@ from skiptool.names import Kind
 from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.features import (
     FACTS,
+    FeatureStore,
+    Layer,
     check_finished,
     check_lengths,
     facts_of,
     layer_names,
     open_features,
 )
-from skiptool.stores.header import identifier, parse_lineage
-from skiptool.stores.layers import FeatureStore, Layer
+from skiptool.stores.lineage import identifier, parse_lineage
 from skiptool.stores.remote import each
-from skiptool.stores.seal import check_store
+from skiptool.stores.seals import check_store
 from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
 

@@ -27,9 +27,9 @@ from skiptool.stores.features_writer import (
     chunks_per_shard,
     stored_extremes,
 )
-from skiptool.stores.header import Making, check_same, lineage
 from skiptool.stores.journal import JOURNAL, Journal
-from skiptool.stores.seal import seal_store
+from skiptool.stores.lineage import Making, check_same, lineage
+from skiptool.stores.seals import seal_store
 from skiptool.stores.shards import GrowingShards
 from skiptool.stores.zarrs import create_array, sweep, write_columns
 

@@ -28,7 +28,7 @@ of size, type and all columns under ``samples``, hence of the pixels, in order.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,14 +36,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from skiptool.errors import ArgumentError, FormatError, near
+from skiptool.errors import ArgumentError, FormatError, MismatchError, near
 from skiptool.names import IGNORE, Kind, Split
-from skiptool.records import is_name
+from skiptool.records import Progress, Sample, check_name, is_name
 from skiptool.stores.addresses import last_part, located, public
-from skiptool.stores.header import Lineage, parse_lineage
+from skiptool.stores.contents import Content, content_of
+from skiptool.stores.journal import JOURNAL
+from skiptool.stores.lineage import Lineage, identifier, parse_lineage
 from skiptool.stores.remote import each
-from skiptool.stores.seal import check_store
-from skiptool.stores.shards import rows_of
+from skiptool.stores.seals import check_store
+from skiptool.stores.shards import compress, rows_of
 from skiptool.stores.zarrs import (
     member_names,
     open_array,
@@ -66,9 +68,16 @@ __all__ = [
     "IMAGE_FORMS",
     "DatasetStore",
     "Domain",
+    "Packed",
     "StoredSamples",
+    "check_sample",
+    "chosen_domains",
+    "column_kinds",
+    "domains_of",
     "open_dataset",
     "open_domain",
+    "pack",
+    "tell_network",
 ]
 
 IDENTITY_COLUMNS = ("id", "subject", "split", "fold", "digest")
@@ -337,4 +346,240 @@ def _check_columns(columns: Mapping[str, Any], where: str) -> None:
     if wrong:
         raise FormatError(
             f"{where}: column {wrong[0]} holds something else than it should; make it again"
+        )
+
+
+# -------------------------------------------------------------------------------------------------
+# What a sample must be to stand in a dataset store, and what it becomes there.
+
+
+TAKEN = (JOURNAL, "zarr.json")
+"""Names at the root that no domain can have."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A sample on its way into a store: checked, hashed and compressed.
+
+    Attributes
+    ----------
+    domain : str
+    row : mapping
+        Its columns as JSON types, with the hash of its pixels.
+    form : (tuple of int, str)
+        Shape and dtype of its image.
+    chunks : (bytes, bytes)
+        Image and mask.
+    content : Content
+    """
+
+    domain: str
+    row: Mapping[str, Any]
+    form: tuple[tuple[int, ...], str]
+    chunks: tuple[bytes, bytes]
+    content: Content
+
+
+def pack(sample: Sample, classes: Sequence[str]) -> Packed:
+    """Do to a sample all that needs no store: most of the work of writing, in any thread.
+
+    Raises
+    ------
+    ArgumentError, MismatchError
+        As :func:`check_sample`.
+    """
+    check_sample(sample, classes)
+    form = sample.image.shape, str(sample.image.dtype)
+    chunks = compress(sample.image), compress(sample.mask)
+    return Packed(sample.domain, _row(sample), form, chunks, content_of(sample))
+
+
+def check_sample(sample: Sample, classes: Sequence[str]) -> None:
+    """Check a sample by itself.
+
+    Raises
+    ------
+    ArgumentError
+        If the image or mask is not what :class:`~skiptool.records.Sample` says, or a name in it
+        cannot stand in a store.
+    MismatchError
+        If image and mask differ in size, or the mask holds a label beyond the classes.
+    """
+    where = f"domain {sample.domain}, sample {sample.id}"
+    _check_names(sample, where)
+    _check_pixels(sample, where)
+    # One more than the highest label: IGNORE, the highest number of eight bits, becomes 0.
+    beyond = int((sample.mask + np.uint8(1)).max())
+    if beyond > len(classes):
+        raise MismatchError(
+            f"{where}: mask holds label {beyond - 1}, the classes are 0 "
+            f"to {len(classes) - 1} ({', '.join(classes)}) and {IGNORE} for ignored; name every "
+            "class or correct the mask"
+        )
+
+
+def column_kinds(columns: Mapping[str, Any]) -> dict[str, str]:
+    """Say which of the source's columns a row has, and whether each holds text or a number.
+
+    Examples
+    --------
+    >>> column_kinds({"id": "a", "mpp": 0.25, "organ": "skin"})
+    {'mpp': 'number', 'organ': 'text'}
+    """
+    return {
+        name: "text" if isinstance(columns[name], str) else "number"
+        for name in sorted(set(columns) - set(IDENTITY_COLUMNS))
+    }
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "subject": sample.subject,
+        "split": sample.split.value,
+        "fold": int(sample.fold),
+        "digest": identifier(_bytes(sample.image), _bytes(sample.mask)),
+        **{
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in sample.columns.items()
+        },
+    }
+
+
+def _bytes(array: AnyArray) -> memoryview:
+    """Return the bytes of an array in order, copied only where they lie apart."""
+    return np.ascontiguousarray(array).data.cast("B")
+
+
+def _check_names(sample: Sample, where: str) -> None:
+    check_name(sample.domain, "domain")
+    for name in sample.columns:
+        check_name(name, f"{where}: column")
+    taken = [name for name in sample.columns if name in (*IDENTITY_COLUMNS, *TAKEN)]
+    taken += [name for name in TAKEN if name == sample.domain]
+    if taken:
+        raise ArgumentError(
+            f"{where}: {taken[0]!r} means something else in a store; choose another name"
+        )
+    texts = [value for value in sample.columns.values() if isinstance(value, str)]
+    try:
+        "".join([sample.domain, sample.id, sample.subject, *sample.columns, *texts]).encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"domain {sample.domain!r}, sample {sample.id!r}: a name or text is no Unicode "
+            f"({error.reason}); rename the file or mend the table that it comes from"
+        ) from None
+
+
+def _check_pixels(sample: Sample, where: str) -> None:
+    image, mask = sample.image, sample.mask
+    form = (str(image.dtype), *image.shape[2:])
+    if image.ndim != 3 or form not in IMAGE_FORMS or mask.dtype != np.uint8:
+        raise ArgumentError(
+            f"{where}: image is {image.shape} {image.dtype}, mask {mask.shape} {mask.dtype}; "
+            "expected uint8 (H, W, 3) or float32 (H, W, 1), and uint8 (H, W)"
+        )
+    if mask.shape != image.shape[:2] or not image.size:
+        raise MismatchError(
+            f"{where}: mask is {mask.shape}, image is {image.shape[:2]}; both must have one "
+            "height and width, above 0"
+        )
+    if image.dtype == np.float32 and not (image.min() >= 0.0 and image.max() <= 1.0):
+        raise ArgumentError(
+            f"{where}: image holds {image.min():g} to {image.max():g}, expected grey values in "
+            "[0, 1]; scale it first"
+        )
+
+
+# -------------------------------------------------------------------------------------------------
+# Which domains of a dataset are read.
+
+
+def chosen_domains(
+    store: DatasetStore, names: Sequence[str], split: str, progress: Progress
+) -> list[Domain]:
+    """Return the domains to read: those named, or all that hold samples of the split.
+
+    Parameters
+    ----------
+    store : DatasetStore
+    names : sequence of str
+        None means all; what is left out of them is warned of.
+    split : str
+        ``train``, ``test`` or ``all``.
+    progress : Progress
+
+    Raises
+    ------
+    ArgumentError
+        If a domain is unknown, named twice, or holds no sample of the split.
+    """
+    if len(set(names)) < len(names):
+        raise ArgumentError("a domain is given twice, its pixels would count twice; drop one")
+    domains = [store.domain(name) for name in names or store.domains]
+    wanted = None if split == "all" else split
+    empty = [domain.name for domain in domains if not domain.select(wanted)]
+    if empty and (names or len(empty) == len(domains)):
+        raise ArgumentError(
+            f"{store.path}: domain {empty[0]} has no {split} samples; choose by --domain, --split"
+        )
+    if empty:
+        progress.warn(f"{store.path}: no {split} samples in {', '.join(empty)}; left out")
+    return [domain for domain in domains if domain.name not in empty]
+
+
+def domains_of(
+    stores: Sequence[DatasetStore], names: Sequence[str], split: str, progress: Progress
+) -> list[tuple[DatasetStore, list[Domain]]]:
+    """Return the domains to read of each store; a name need not be in all of several stores.
+
+    Parameters
+    ----------
+    stores : sequence of DatasetStore
+    names, split, progress
+        As in `chosen_domains`.
+
+    Raises
+    ------
+    ArgumentError
+        If a domain is in no store, named twice, or holds no sample of the split, or a store has
+        none of them.
+    """
+    if len(stores) == 1:
+        return [(stores[0], chosen_domains(stores[0], names, split, progress))]
+    known = [name for store in stores for name in store.domains]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ArgumentError(
+            f"--domain {unknown[0]}: in none of {', '.join(str(store.path) for store in stores)}, "
+            f"they have {', '.join(dict.fromkeys(known))}{near(unknown[0], known)}"
+        )
+    found = []
+    for store in stores:
+        own = [name for name in names if name in store.domains]
+        if names and not own:
+            raise ArgumentError(
+                f"--data {store.path}: has none of the domains {', '.join(names)}; leave it out"
+            )
+        found.append((store, chosen_domains(store, own, split, progress)))
+    return found
+
+
+def tell_network(
+    store: DatasetStore, read: Iterable[tuple[Domain, int]], progress: Progress
+) -> None:
+    """Say how much is going to be read of a dataset behind a URL; nothing of a local one.
+
+    Parameters
+    ----------
+    store : DatasetStore
+    read : iterable of (Domain, int)
+        Domains, and how many of their samples.
+    progress : Progress
+    """
+    if isinstance(store.place, str):
+        size = sum(domain.sample_bytes * count for domain, count in read)
+        progress.say(
+            f"{store.path}: is read over the network, {size:,} bytes before compression; copy it "
+            "to this machine first if you read it often"
         )

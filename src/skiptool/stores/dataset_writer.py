@@ -12,10 +12,10 @@ from skiptool.errors import FormatError, MismatchError
 from skiptool.names import IGNORE, Kind
 from skiptool.records import Sample
 from skiptool.stores.contents import CONTENTS, Content, summed
-from skiptool.stores.header import Lineage, Making, lineage
+from skiptool.stores.dataset import Packed, column_kinds, pack
 from skiptool.stores.journal import Journal
-from skiptool.stores.samples import Packed, column_kinds, pack
-from skiptool.stores.seal import seal_store
+from skiptool.stores.lineage import Lineage, Making, lineage
+from skiptool.stores.seals import seal_store
 from skiptool.stores.shards import keep_shards, write_shard
 from skiptool.stores.zarrs import create_array, sweep, write_columns
 

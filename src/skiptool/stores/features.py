@@ -39,38 +39,491 @@ header as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from reprlib import repr as brief
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zarr
+from numpy.lib.format import (
+    MAGIC_PREFIX,
+    open_memmap,
+    read_array_header_1_0,
+    read_array_header_2_0,
+    read_magic,
+)
+from zarr.errors import ZarrUserWarning
 
-from skiptool.errors import FormatError
-from skiptool.names import Kind
+from skiptool.errors import ArgumentError, FormatError, near
+from skiptool.names import Kind, in_data_flow
 from skiptool.records import repeat_of
 from skiptool.stores.addresses import last_part, located, public
-from skiptool.stores.arrays import npy_in_memory, open_npy
-from skiptool.stores.chunks import is_lost
-from skiptool.stores.foreign import open_foreign
-from skiptool.stores.header import parse_lineage
 from skiptool.stores.journal import JOURNAL
-from skiptool.stores.layers import FeatureStore, Layer, zarr_layer
-from skiptool.stores.remote import each, fetched
-from skiptool.stores.seal import check_store
+from skiptool.stores.lineage import Lineage, identifier, parse_lineage
+from skiptool.stores.remote import each, explained, fetched
+from skiptool.stores.seals import check_store
+from skiptool.stores.shards import rows_of
 from skiptool.stores.staging import partial_of
-from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
+from skiptool.stores.zarrs import (
+    check_chunks,
+    is_lost,
+    open_array,
+    open_group,
+    open_root,
+    read_columns,
+    read_rows,
+)
+
+if TYPE_CHECKING:
+    from skiptool.comparison.activations import Counted
+    from skiptool.records import AnyArray
+    from skiptool.stores.zarrs import Rows
+
+    Node = zarr.Array[Any] | zarr.Group
 
 __all__ = [
+    "BLOCK_BYTES",
     "FACTS",
+    "FLOATS",
+    "FORM",
     "FeatureStore",
+    "Layer",
     "check_finished",
+    "check_form",
     "check_lengths",
     "facts_of",
     "layer_names",
+    "npy_in_memory",
     "open_features",
+    "open_foreign",
     "open_layers",
+    "open_npy",
+    "three_axes",
+    "zarr_layer",
 ]
+
+# -------------------------------------------------------------------------------------------------
+# Features as they are read, layer by layer, whatever they lie in.
+#
+# A layer is an array (N, D, K) of float16, float32 or float64; one of (N, D) is read as K = 1.
+
+
+FLOATS = ("float16", "float32", "float64")
+"""Data types that features may have."""
+
+FORM = "expected (N, D) or (N, D, K) of float16, float32 or float64"
+
+_HASHED_AT_ONCE = 4 << 20
+
+MOST_IMAGES = 10**8
+"""In a store of others: a few bytes can say that there are more, without one being stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The features of one layer, as they are read.
+
+    Attributes
+    ----------
+    values : Rows
+        Zarr array or NumPy file, two or three axes.
+    shape : tuple of int
+        (N, D, K).
+    dtype : np.dtype
+        In this machine's byte order.
+    chunk : int
+        Images in one whole chunk.
+    ranges : tuple of Rows, optional
+        Low and high, (N, D) each.
+    """
+
+    values: Rows
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    chunk: int
+    ranges: tuple[Rows, Rows] | None = None
+
+    def read(self, rows: slice, where: str) -> AnyArray:
+        """Read images: (n, D, K), contiguous, in this machine's byte order.
+
+        Raises
+        ------
+        FormatError
+            If a chunk of them is damaged.
+        SourceError
+            If a remote store cannot be reached.
+        """
+        block = _native(read_rows(self.values, rows, where))
+        return block.reshape(len(block), *self.shape[1:])
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """An open feature store; activations are read in blocks of whole images, from any thread.
+
+    Attributes
+    ----------
+    place : Path or str
+        Local path, or a URL.
+    where : str
+        How messages call it: as it was given, without credentials.
+    lineage : Lineage, optional
+        None where others made it.
+    facts : mapping
+        :data:`skiptool.stores.features.FACTS` to what is known of them, else None.
+    layers : tuple of str
+        In the order of data flow.
+    columns : mapping
+        Columns of the samples, N values each; empty where others keep none.
+    arrays : mapping
+        Layer to what is read of it.
+    """
+
+    place: Path | str
+    where: str
+    lineage: Lineage | None
+    facts: Mapping[str, Any]
+    layers: tuple[str, ...]
+    columns: Mapping[str, Any]
+    arrays: Mapping[str, Layer]
+
+    def __len__(self) -> int:
+        return self.arrays[self.layers[0]].shape[0]
+
+    @property
+    def name(self) -> str:
+        """Last component of the place, for people."""
+        return last_part(self.place)
+
+    @cached_property
+    def id(self) -> str | None:
+        """Id of the store; of what others made a hash of the bytes, None behind a URL."""
+        if self.lineage is not None:
+            return self.lineage.id
+        place = self.place
+        if isinstance(place, str):
+            return None
+        return _folder_id(place) if place.is_dir() else _content_id(place)
+
+    @property
+    def model_id(self) -> str | None:
+        """Id of the model that the activations are of."""
+        return None if self.lineage is None else self.lineage.inputs.get("model")
+
+    @property
+    def dataset_id(self) -> str | None:
+        """Id of the dataset that the images are from."""
+        return None if self.lineage is None else self.lineage.inputs.get("dataset")
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the pooled feature maps, where the store says so."""
+        grid = self.facts.get("grid")
+        sides = list(grid) if isinstance(grid, list | tuple) else []
+        whole = len(sides) == 2 and all(isinstance(side, int) for side in sides)
+        return (sides[0], sides[1]) if whole else None
+
+    def shape(self, layer: str) -> tuple[int, int, int]:
+        """Return (N, D, K) of a layer."""
+        return self._layer(layer).shape
+
+    def dtype(self, layer: str) -> np.dtype[Any]:
+        """Return the data type of a layer, in this machine's byte order."""
+        return self._layer(layer).dtype
+
+    def counted(self, layer: str) -> Counted | None:
+        """Say that the values themselves are kept: nothing was counted."""
+        self._layer(layer)
+        return None
+
+    def chunk(self, layer: str) -> int:
+        """Return how many images a whole chunk of a layer holds: the unit of reading."""
+        return self._layer(layer).chunk
+
+    def read(self, layer: str, rows: slice) -> AnyArray:
+        """Read images of a layer: (n, D, K), contiguous, in this machine's byte order.
+
+        Raises
+        ------
+        FormatError
+            If a chunk is damaged, or lost in a remote store.
+        SourceError
+            If a remote store cannot be reached.
+        """
+        found = self._layer(layer)
+        start, stop, _ = rows.indices(len(self))
+        return found.read(rows, f"{self.where}: layer {layer}, images {start} to {stop - 1}")
+
+    def blocks(self, layer: str) -> Iterator[tuple[int, AnyArray]]:
+        """Yield ``(start, features (n, D, K))`` chunk by chunk, in order.
+
+        Raises
+        ------
+        FormatError, SourceError
+            As :meth:`read`.
+        """
+        step = self.chunk(layer)
+        for start in range(0, len(self), step):
+            yield start, self.read(layer, slice(start, min(start + step, len(self))))
+
+    def ranges(self, layer: str) -> tuple[AnyArray, AnyArray] | None:
+        """Return low and high, each (N, D), of the stored values; None where none are kept.
+
+        Raises
+        ------
+        FormatError, SourceError
+            As :meth:`read`.
+        """
+        found = self._layer(layer).ranges
+        if found is None:
+            return None
+        low, high = (
+            _native(read_rows(values, slice(None), f"{self.where}: {name} of {layer}"))
+            for name, values in zip(("low", "high"), found, strict=True)
+        )
+        return low, high
+
+    def _layer(self, layer: str) -> Layer:
+        if layer not in self.arrays:
+            raise ArgumentError(
+                f"{self.where}: has no layer {layer!r}, it has {', '.join(self.layers)}"
+                f"{near(layer, self.layers)}"
+            )
+        return self.arrays[layer]
+
+
+def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    """Check that an array made by others holds features.
+
+    Raises
+    ------
+    FormatError
+        If it has other axes or another data type, no images, or more than there can be.
+    """
+    if dtype.name not in FLOATS or len(shape) not in (2, 3):
+        remedy = "; convert it with astype('float32')" if dtype.kind in "biu" else ""
+        raise FormatError(f"{where}: is {shape} {dtype}, {FORM}{remedy}")
+    if shape[0] > MOST_IMAGES:
+        raise FormatError(f"{where}: is {shape}, expected at most {MOST_IMAGES:,} images; split it")
+    if 0 in shape:
+        what = "image" if shape[0] == 0 else "value"
+        raise FormatError(f"{where}: is {shape}, which holds no {what}; extract the features again")
+
+
+def zarr_layer(
+    values: zarr.Array[Any], ranges: tuple[zarr.Array[Any], zarr.Array[Any]] | None
+) -> Layer:
+    """Return the layer in a Zarr array of two or three axes, and its ranges if they are kept."""
+    shape = three_axes(values.shape)
+    chunk = min(values.chunks[0], shape[0])
+    kept = None if ranges is None else (rows_of(ranges[0]), rows_of(ranges[1]))
+    return Layer(rows_of(values), shape, values.dtype.newbyteorder("="), chunk, kept)
+
+
+def _native(values: AnyArray) -> AnyArray:
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+
+
+def _content_id(path: Path) -> str:
+    """Hash a file's bytes, block by block, to 32 hex digits.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            blocks = iter(lambda: file.read(_HASHED_AT_ONCE), b"")
+            return identifier(*(identifier(block).encode() for block in blocks))
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _folder_id(folder: Path) -> str:
+    """Hash the files of a folder, names and bytes, to 32 hex digits; raises as `_content_id`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = ((str(path.relative_to(folder)), _content_id(path)) for path in files)
+    return identifier(*(f"{name}\0{content}\n".encode() for name, content in parts))
+
+
+def three_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (N, D, K) of an array (N, D), K = 1, or (N, D, K)."""
+    images, channels, *vectors = shape
+    return images, channels, vectors[0] if vectors else 1
+
+
+# -------------------------------------------------------------------------------------------------
+# NumPy files as features: a ``.npy`` of (N, D) or (N, D, K) is a store of one layer.
+
+
+BLOCK_BYTES = 4 << 20
+"""About so much of a file is read at once; chunks of feature stores are of this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _NumpyFile:
+    """An array in a file; it is mapped for one reading at a time, so that memory stays free."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    offset: int
+    shape: tuple[int, ...]
+    order: str
+
+    def __getitem__(self, rows: slice | int, /) -> AnyArray:
+        order: Any = self.order
+        whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+        return np.array(whole[rows], order="C")
+
+
+def open_npy(path: Path) -> Layer:
+    """Open a NumPy file.
+
+    Raises
+    ------
+    FormatError
+        If it is missing, truncated, an archive or a pickle, or of another form.
+    """
+    if path.suffix == ".npz":
+        raise FormatError(
+            f"{path}: is an archive of arrays, expected one array; np.save each as .npy"
+        )
+    try:
+        with path.open("rb") as file:
+            known = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+        found = open_memmap(path, mode="r") if known else None
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file; check the path") from None
+    except Exception as error:  # whatever NumPy's reader trips over
+        reason = str(error).partition("\n")[0]
+        raise FormatError(
+            f"{path}: cannot be read as a NumPy array ({reason}); np.save it again, {FORM}"
+        ) from error
+    if found is None:  # an archive, a pickle, text: nothing of it is looked into
+        raise FormatError(f"{path}: is no NumPy array; np.save it again, {FORM}")
+    check_form(found.shape, found.dtype, str(path))
+    values = _NumpyFile(
+        path, found.dtype, found.offset, found.shape, "C" if found.flags.c_contiguous else "F"
+    )
+    return _layer(values, found.shape, found.dtype)
+
+
+def npy_in_memory(content: bytes, where: str) -> Layer:
+    """Read the bytes of a NumPy file that was fetched from elsewhere.
+
+    Raises
+    ------
+    FormatError
+        As :func:`open_npy`.
+    """
+    file = BytesIO(content)
+    try:
+        version = read_magic(file)
+        header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
+        shape, in_columns, dtype = header(file)
+        if dtype.hasobject or min(shape, default=0) < 0:
+            raise ValueError("it holds Python objects, or a size is negative")
+        whole = np.frombuffer(content, dtype, math.prod(shape), file.tell())
+        values = whole.reshape(shape, order="F" if in_columns else "C")
+    except Exception as error:  # whatever NumPy's reader trips over
+        reason = str(error).partition("\n")[0]
+        raise FormatError(
+            f"{where}: cannot be read as a NumPy array ({reason}); np.save it again, {FORM}"
+        ) from error
+    check_form(shape, dtype, where)
+    return _layer(values, shape, dtype)
+
+
+def _layer(values: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layer:
+    axes = three_axes(shape)
+    chunk = BLOCK_BYTES // (axes[1] * axes[2] * dtype.itemsize)
+    return Layer(values, axes, dtype.newbyteorder("="), min(max(chunk, 1), axes[0]))
+
+
+# -------------------------------------------------------------------------------------------------
+# Zarr stores that others made, read as feature stores.
+#
+# A group without our header keeps its layers in ``layers/<name>`` or, where it has no such group,
+# as
+# arrays of two or three axes at its root. ``samples/`` and ``ranges/<layer>/low``, ``high`` may be
+# there as in a store of ours.
+
+
+def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[str, AnyArray]]:
+    """Open the layers of a Zarr group without our header, and the columns of its samples.
+
+    Returns
+    -------
+    layers : dict of Layer
+        Those with names of ours first, in data flow, the rest by name.
+    columns : dict of arrays (N,)
+        Empty where there is no ``samples/``.
+
+    Raises
+    ------
+    FormatError
+        If there is no layer, or something in the store is damaged or of another form.
+    SourceError
+        If a remote store cannot be reached.
+    """
+    members = _members(root, where)
+    home = members.get("layers")
+    if isinstance(home, zarr.Group):
+        found = _members(home, f"{where}: layers")
+    else:  # labels and the like may lie beside features
+        found = {name: node for name, node in members.items() if _is_table(node)}
+    if not found:
+        raise FormatError(
+            f"{where}: no features are found in it, expected arrays in a group 'layers' or at the "
+            "root; where a web server lists no folders, consolidate the metadata"
+        )
+    ranges = members.get("ranges")
+    known = _members(ranges, f"{where}: ranges") if isinstance(ranges, zarr.Group) else {}
+    layers = {
+        name: _foreign_layer(found[name], known.get(name), name, where)
+        for name in in_data_flow(sorted(found))
+    }
+    columns = read_columns(root, where) if isinstance(members.get("samples"), zarr.Group) else {}
+    return layers, columns
+
+
+def _members(group: zarr.Group, where: str) -> Mapping[str, Node]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)  # of files that are no part of the store
+        try:
+            return dict(group.members())
+        except Exception as error:  # whatever Zarr's reader of JSON trips over
+            raise explained(error, where, f"metadata cannot be read ({error})") from error
+
+
+def _is_table(node: Node) -> bool:
+    return isinstance(node, zarr.Array) and node.ndim in (2, 3)
+
+
+def _foreign_layer(values: Node, ranges: Node | None, name: str, where: str) -> Layer:
+    where = f"{where}: layer {name}"
+    if not isinstance(values, zarr.Array):
+        raise FormatError(f"{where} is a group, {FORM}")
+    check_form(values.shape, values.dtype, where)
+    check_chunks(values, where)
+    if not isinstance(ranges, zarr.Group):
+        return zarr_layer(values, None)
+    low, high = (open_array(ranges, end, f"{where}: ranges", 2, FLOATS) for end in ("low", "high"))
+    if not low.shape == high.shape == values.shape[:2]:
+        raise FormatError(
+            f"{where} is {values.shape}, its ranges {low.shape} and {high.shape}; expected (N, D)"
+        )
+    # Values lie outside of rounded ranges: better none.
+    exact = all(np.can_cast(values.dtype, end.dtype) for end in (low, high))
+    return zarr_layer(values, (low, high) if exact else None)
+
 
 FACTS = (
     *("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count"),

@@ -22,9 +22,9 @@ import zarr
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import Kind, in_data_flow
-from skiptool.stores.header import Making, lineage
 from skiptool.stores.journal import Journal
-from skiptool.stores.seal import seal_store
+from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.seals import seal_store
 from skiptool.stores.shards import GrowingShards
 from skiptool.stores.zarrs import create_array, sweep, write_columns
 

@@ -17,11 +17,9 @@ from skiptool.analysis.training import SPLITS
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import SKIP_LEVELS, Arch, Kind
 from skiptool.records import Architecture, repeat_of, training_name
-from skiptool.stores.checkpoint import CONFIG
-from skiptool.stores.configuration import read_architecture, read_config, read_count
-from skiptool.stores.header import Lineage, Making, lineage
-from skiptool.stores.schemas import HISTORY
-from skiptool.stores.tables import MetricTable, open_table
+from skiptool.stores.lineage import Lineage, Making, lineage
+from skiptool.stores.models import CONFIG, read_architecture, read_config, read_count
+from skiptool.stores.tables import HISTORY, MetricTable, open_table
 
 __all__ = ["history_facts", "open_history"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from skiptool.errors import FormatError
-from skiptool.stores.header import Making, check_same, prolongs
+from skiptool.stores.lineage import Making, check_same, prolongs
 from skiptool.stores.staging import whole_file
 
 __all__ = ["JOURNAL", "Journal"]

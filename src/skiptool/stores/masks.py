@@ -26,8 +26,8 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import last_part, located, public
-from skiptool.stores.header import Lineage, parse_lineage
-from skiptool.stores.seal import check_store, seal_store
+from skiptool.stores.lineage import Lineage, parse_lineage
+from skiptool.stores.seals import check_store, seal_store
 from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import (
     create_array,

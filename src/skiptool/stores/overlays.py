@@ -23,8 +23,8 @@ from typing import Any
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.header import Lineage, identifier, parse_lineage
-from skiptool.stores.seal import check_object, sealed_object
+from skiptool.stores.lineage import Lineage, identifier, parse_lineage
+from skiptool.stores.seals import check_object, sealed_object
 
 __all__ = ["INDEX", "damaged_pictures", "open_overlays", "safe_name", "write_index"]
 

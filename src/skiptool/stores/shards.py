@@ -41,9 +41,8 @@ from zarr.codecs import (
 )
 
 from skiptool.errors import FormatError
-from skiptool.stores.chunks import folder_of
 from skiptool.stores.remote import RemoteStore
-from skiptool.stores.zarrs import codecs
+from skiptool.stores.zarrs import codecs, folder_of
 
 if TYPE_CHECKING:
     import zarr

@@ -8,6 +8,7 @@ starts again. No output takes the place of an input: see :func:`guarded`.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,6 @@ from typing import Final
 from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceError
 from skiptool.stores.addresses import check_slashes, is_web, last_part, located, public
 from skiptool.stores.copies import check_absent, target_of
-from skiptool.stores.lock import held, lock_of
 
 __all__ = [
     "Form",
@@ -30,12 +30,80 @@ __all__ = [
     "check_target",
     "clear_leftovers",
     "guarded",
+    "held",
+    "lock_of",
+    "parents_made",
     "partial_of",
     "protect",
     "remove",
     "staged",
     "whole_file",
 ]
+
+# -------------------------------------------------------------------------------------------------
+# One process makes an output: a second one is told, and a dead one is in nobody's way.
+
+
+UNKNOWN = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+"""What file systems answer that know no locks."""
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold the right to make ``out`` while the block runs.
+
+    A hidden file beside it carries the lock (``flock``), which ends with the process, however that
+    ends. Where the file system knows no locks, nothing is held.
+
+    Raises
+    ------
+    ExistsError
+        If another process holds it.
+    """
+    path = lock_of(out)
+    file = _open_locked(path)
+    if file is None:
+        raise ExistsError(
+            f"{out}: another process is making it now; wait for that one, or give another --out"
+        )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def lock_of(out: Path) -> Path:
+    """Return the hidden file that carries the lock of ``out``."""
+    return out.with_name(f".{out.name}.lock")
+
+
+def _open_locked(path: Path) -> int | None:
+    """Return the open file, None where another process has the lock."""
+    while True:
+        # a link in its place would have a file made elsewhere
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(file, path):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            return None
+        except OSError as error:
+            if error.errno in UNKNOWN:
+                return file
+            os.close(file)
+            raise
+        os.close(file)  # its holder has just finished and deleted it
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
 
 _INPUTS: ContextVar[tuple[Path | str, ...] | None] = ContextVar("inputs", default=None)
 """Local paths, and URLs as text."""
@@ -453,3 +521,26 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+# -------------------------------------------------------------------------------------------------
+# Folders above an output: made when its work begins, gone again if nothing came of it.
+
+
+@contextmanager
+def parents_made(out: Path) -> Iterator[None]:
+    """Make the missing folders above ``out``; those that are empty at the end go again.
+
+    Parameters
+    ----------
+    out : Path
+        What is going to be made inside the block. Folders that stood before are left alone.
+    """
+    missing = [folder for folder in out.parents if not folder.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # it is not empty, or another process was quicker
+                folder.rmdir()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,10 +23,11 @@ from zarr.errors import ContainsArrayError, NodeNotFoundError
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError, SkiptoolError
+from skiptool.records import Progress
 from skiptool.stores.addresses import public
-from skiptool.stores.chunks import check_chunks, folder_of, is_lost, refuse_pipe
-from skiptool.stores.remote import RemoteFolder, each, explained, open_store
-from skiptool.stores.seal import SEAL
+from skiptool.stores.copies import shown
+from skiptool.stores.remote import RemoteFolder, RemoteStore, each, explained, open_store
+from skiptool.stores.seals import SEAL, seal_store
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -36,17 +39,109 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "check_chunks",
     "codecs",
     "create_array",
+    "folder_of",
+    "is_lost",
+    "keep_failures",
+    "kept_failures",
     "member_names",
     "open_array",
     "open_group",
     "open_root",
     "read_columns",
     "read_rows",
+    "refuse_pipe",
     "sweep",
+    "telling_failures",
     "write_columns",
 ]
+
+# -------------------------------------------------------------------------------------------------
+# Whether members of a store, and all chunks of an array, are there.
+#
+# Zarr takes a chunk that is not there for its fill value and an empty shard for zeros. Arrays that
+# are made here say ``"every_chunk": true`` in their attributes: all of their chunks are written, so
+# one that is absent or empty means damage. On a local disk the file of every chunk or shard is
+# looked
+# for once, a ``stat`` each; a remote store is told to miss it when it is read (see ``remote``). A
+# chunk that the index of its shard does not list is missed when it is read (see ``shards``).
+
+
+def check_chunks(array: zarr.Array[Any], where: str) -> None:
+    """Look for the file of every chunk, or of every shard, where all of them were written.
+
+    Raises
+    ------
+    FormatError
+        If one is missing or empty on a local disk, or chunks are no whole rows.
+    """
+    attributes: object = array.metadata.attributes
+    if not isinstance(attributes, dict) or attributes.get("every_chunk") is not True:
+        return
+    step, *rest = array.shards or array.chunks
+    if step < 1 or rest != [max(1, size) for size in array.shape[1:]]:
+        raise FormatError(f"{where}: chunks are no whole rows; make it again")
+    if isinstance(array.store, RemoteStore):
+        array.store.whole.add(array.path)
+        return
+    folder = folder_of(array)
+    for number in range(-(-array.shape[0] // step)):
+        key = array.metadata.encode_chunk_key((number, *[0] * len(rest)))
+        if not _is_filled(f"{folder}/{key}"):
+            raise FormatError(
+                f"{where}: chunk {key} is missing; the store is damaged, make it again"
+            )
+
+
+def folder_of(node: zarr.Group | zarr.Array[Any]) -> Path:
+    """Return the folder of a group or array in a local store.
+
+    Raises
+    ------
+    FormatError
+        If the store is no local one.
+    """
+    store = node.store
+    if not isinstance(store, LocalStore):
+        raise FormatError(f"{store}: not on a local disk, where alone such stores can be read")
+    return store.root / node.path
+
+
+def is_lost(group: zarr.Group, name: str, error: Exception) -> bool:
+    """Say whether a member is not there, given what Zarr raised when it was opened.
+
+    Zarr has a ``KeyError`` for other damage too; only on a local disk a look is cheap.
+    """
+    if isinstance(group.store, LocalStore):
+        return not (folder_of(group) / name / "zarr.json").is_file()
+    return isinstance(error, KeyError)
+
+
+def refuse_pipe(file: Path, where: str) -> None:
+    """Refuse what is there and no file: opening a pipe waits for somebody who writes to it.
+
+    Raises
+    ------
+    FormatError
+        As said.
+    """
+    try:
+        mode = os.stat(file).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise FormatError(f"{where}: {file} is no file; the store is damaged, make it again")
+
+
+def _is_filled(file: str) -> bool:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
 
 if sys.flags.optimize:
     raise SkiptoolError(
@@ -291,3 +386,53 @@ def _column_names(samples: zarr.Group, where: str) -> list[str]:
     if isinstance(samples.store, LocalStore):
         return member_names(samples, where)
     return sorted(noted) or member_names(samples, where)
+
+
+# -------------------------------------------------------------------------------------------------
+# Inputs that a store was made without: the attribute ``failures`` at the root of its store.
+#
+# A list of lines for people, one for each input that failed while the rest went on; absent where
+# none did. It is about the making, not the content: no id depends on it.
+
+
+ATTRIBUTE = "failures"
+
+
+def keep_failures(path: Path, failures: Sequence[str]) -> None:
+    """Note in a whole store what it was made without; nothing is written where nothing failed."""
+    if failures:
+        zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = [*map(shown, failures)]
+        seal_store(path)
+
+
+def kept_failures(path: Path | str) -> list[str]:
+    """Return what the store at a path or URL was made without.
+
+    Raises
+    ------
+    FormatError
+        If there is no store.
+    """
+    found = open_root(path, "dataset").attrs.get(ATTRIBUTE, [])
+    return [str(line) for line in found] if isinstance(found, list) else []
+
+
+@contextmanager
+def telling_failures(failures: Sequence[str], progress: Progress) -> Iterator[None]:
+    """Tell what has failed so far where an error ends a step that would have told it at its end.
+
+    Raises
+    ------
+    SkiptoolError
+        The same that was raised within, its message extended by the first failure.
+    """
+    try:
+        yield
+    except SkiptoolError as error:
+        if not failures:
+            raise
+        for line in failures:
+            progress.warn(f"failed: {line}")
+        raise type(error)(
+            f"{error}; besides, {len(failures)} inputs failed, the first: {failures[0]}"
+        ) from error

@@ -18,7 +18,7 @@ from skiptool.sources.pictures import read_picture, write_mask, write_picture
 from skiptool.steps.extract_images import step, writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import kept_failures
+from skiptool.stores.zarrs import kept_failures
 from small_stores import refused
 
 Contents = Callable[[Path], dict[str, bytes]]

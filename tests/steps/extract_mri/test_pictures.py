@@ -12,7 +12,7 @@ from skiptool.sources.pictures import read_picture
 from skiptool.steps.extract_mri.pictures import _captions, draw_sheets, sheets_drawn
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 
 
 def sample(place: int, domain: str, label: int) -> Sample:

@@ -17,7 +17,7 @@ from skiptool.records import SILENT, Task
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.step import extract_mri
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.failures import kept_failures
+from skiptool.stores.zarrs import kept_failures
 from volume_cases import affine, challenge, cine, heart, image_of, row, save, write_table
 
 Contents = Callable[[Path], dict[str, bytes]]

@@ -17,8 +17,8 @@ from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import survey
 from skiptool.steps.extract_mri.writing import Plan, read_volume, write_dataset
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.failures import kept_failures
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
+from skiptool.stores.zarrs import kept_failures
 from volume_cases import affine, cine, heart, save
 
 

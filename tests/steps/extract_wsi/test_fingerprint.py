@@ -13,8 +13,8 @@ from skiptool.records import Architecture
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.steps.extract_wsi.fingerprint import made_from
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.stores.checkpoint import model_identity, write_model
-from skiptool.stores.header import lineage
+from skiptool.stores.lineage import lineage
+from skiptool.stores.models import model_identity, write_model
 from small_stores import MAKING, refused
 
 

@@ -22,7 +22,7 @@ from skiptool.steps.extract_wsi.notes import Notes
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.sites import Site, View
 from skiptool.steps.extract_wsi.survey import Surveyed
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 from slide_cases import Affine, make_run, surveyed
 
 SHIFTED = [[2.0, 0.0, 10.0], [0.0, 2.0, -20.0]]

@@ -9,7 +9,7 @@ import pytest
 
 from skiptool.errors import ExistsError, FormatError, SourceError
 from skiptool.steps.extract_wsi.notes import Notes, notes_of
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 from small_stores import refused
 
 MAKING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})

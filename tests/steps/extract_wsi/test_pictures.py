@@ -20,7 +20,7 @@ from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.survey import survey
 from skiptool.steps.extract_wsi.writing import write_sites
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 from slide_cases import POINTS, Affine, make_run, write_geojson, write_slide
 
 

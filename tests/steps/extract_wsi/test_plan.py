@@ -24,7 +24,7 @@ from skiptool.steps.extract_wsi.plan import (
 )
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.survey import Surveyed
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 from slide_cases import Affine, area, make_run, point, surveyed
 
 SHAPES = (

@@ -14,8 +14,8 @@ from skiptool.model.unet import build, restore, state
 from skiptool.names import Kind, Precision
 from skiptool.records import Architecture
 from skiptool.steps.extract_wsi.predicted import segmenter
-from skiptool.stores.checkpoint import model_identity, open_model, write_model
-from skiptool.stores.header import lineage
+from skiptool.stores.lineage import lineage
+from skiptool.stores.models import model_identity, open_model, write_model
 from small_stores import MAKING, refused
 
 

@@ -28,10 +28,9 @@ from skiptool.steps.extract_wsi.notes import notes_of
 from skiptool.steps.extract_wsi.pixels import Work
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.step import extract_slides
-from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.dataset import DatasetStore, Packed, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import keep_failures, kept_failures
-from skiptool.stores.samples import Packed
+from skiptool.stores.zarrs import keep_failures, kept_failures
 from slide_cases import (
     AREAS,
     POINTS,

@@ -26,9 +26,9 @@ from skiptool.steps.extract_wsi.writing import (
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
-from skiptool.stores.failures import kept_failures
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 from skiptool.stores.tables import open_table
+from skiptool.stores.zarrs import kept_failures
 from slide_cases import area, make_run, surveyed, write_slide
 from small_stores import refused
 

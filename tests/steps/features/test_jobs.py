@@ -9,8 +9,8 @@ from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import DECODER_INPUTS, LAYERS, in_data_flow
 from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.features.jobs import Job, check_jobs, planned_job, sizes, tapped_network
-from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import open_dataset
+from skiptool.stores.models import open_model
 
 DARK = Shift.parse("brightness=0.5")
 

@@ -19,10 +19,10 @@ from skiptool.names import Kind, Precision
 from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.features.step import extract_features
 from skiptool.steps.predict.step import predict_dataset
-from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import open_features
 from skiptool.stores.masks import open_masks
+from skiptool.stores.models import open_model
 from skiptool.stores.tables import open_table
 from small_models import settled
 from small_stores import refused, set_attributes, set_json, unseal

@@ -10,7 +10,7 @@ from skiptool.names import Kind
 from skiptool.records import ORIGINAL, SILENT, Shift
 from skiptool.steps.predict.counting import count_part
 from skiptool.steps.predict.masks import MaskSink
-from skiptool.stores.header import Making, lineage
+from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 
 

@@ -12,7 +12,7 @@ from skiptool.records import ORIGINAL, SILENT, Shift
 from skiptool.steps.predict.counting import count_part
 from skiptool.steps.predict.overlays import OverlaySink
 from skiptool.steps.predict.run import Run
-from skiptool.stores.header import Making, lineage
+from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.overlays import open_overlays
 
 DARK = Shift.parse("brightness=0.5")

@@ -25,10 +25,10 @@ from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.predict import counting
 from skiptool.steps.predict.step import predict_dataset
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.failures import kept_failures
 from skiptool.stores.masks import open_masks
 from skiptool.stores.overlays import open_overlays
 from skiptool.stores.tables import open_table
+from skiptool.stores.zarrs import kept_failures
 
 DARK = Shift.parse("brightness=0.5")
 PLAIN: dict[str, Any] = {"precision": Precision.FLOAT32}

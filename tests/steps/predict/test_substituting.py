@@ -17,7 +17,7 @@ from skiptool.shifts import apply
 from skiptool.steps.predict.step import predict_dataset
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.header import Making
+from skiptool.stores.lineage import Making
 from small_stores import refused
 
 DARK = Shift.parse("brightness=0.5")

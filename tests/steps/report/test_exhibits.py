@@ -21,9 +21,8 @@ from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, u
 from skiptool.steps.report.inputs import Inputs, read_inputs
 from skiptool.steps.report.overview import overview
 from skiptool.steps.report.step import write_report
-from skiptool.stores.header import parse_lineage
-from skiptool.stores.schemas import TABLE_KEY
-from skiptool.stores.table_writer import write_table
+from skiptool.stores.lineage import parse_lineage
+from skiptool.stores.tables import TABLE_KEY, write_table
 
 
 def names(inputs: Inputs) -> list[str]:

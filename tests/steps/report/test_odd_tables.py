@@ -15,9 +15,8 @@ import pytest
 
 from skiptool.cli import main
 from skiptool.names import Kind
-from skiptool.stores.header import Making, lineage
-from skiptool.stores.schemas import SCHEMAS
-from skiptool.stores.table_writer import write_table
+from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.tables import SCHEMAS, write_table
 
 Row = Mapping[str, Any]
 

@@ -21,11 +21,10 @@ from skiptool.records import SILENT, Training
 from skiptool.splits import split_hash
 from skiptool.steps.train import jobs, step
 from skiptool.steps.train.step import train_fold, train_models
-from skiptool.stores.checkpoint import open_model
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.journal import JOURNAL
-from skiptool.stores.lock import held
-from skiptool.stores.staging import partial_of
+from skiptool.stores.models import open_model
+from skiptool.stores.staging import held, partial_of
 from small_stores import refused, sample, set_json, unseal, write_dataset
 
 PROTOCOL = Training(fold=0, epochs=1, encoder_weights="none", precision=Precision.FLOAT32)

@@ -22,13 +22,13 @@ from skiptool.steps.extract_images.dealing import dealt
 from skiptool.steps.extract_images.inputs import FILES, gather
 from skiptool.steps.extract_images.survey import check_forms, survey_all
 from skiptool.steps.extract_images.writing import write_beside, write_items
+from skiptool.stores.artifacts import finished
 from skiptool.stores.contents import tell_contents
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import keep_failures, telling_failures
-from skiptool.stores.header import Making, digest
-from skiptool.stores.lookup import finished
+from skiptool.stores.lineage import Making, digest
 from skiptool.stores.staging import Form, check_free, staged
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.zarrs import keep_failures, telling_failures
 
 if TYPE_CHECKING:
     from skiptool.records import Int64

@@ -21,12 +21,12 @@ from skiptool.steps.extract_mri.pictures import draw_sheets, sheets_drawn
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed, survey
 from skiptool.steps.extract_mri.writing import Plan, write_dataset
+from skiptool.stores.artifacts import finished
 from skiptool.stores.contents import tell_contents
-from skiptool.stores.failures import telling_failures
-from skiptool.stores.header import Making, digest
-from skiptool.stores.lookup import finished
+from skiptool.stores.lineage import Making, digest
 from skiptool.stores.staging import Form, staged
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.zarrs import telling_failures
 
 __all__ = ["extract_mri"]
 

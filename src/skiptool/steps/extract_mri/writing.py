@@ -19,10 +19,10 @@ from skiptool.sources.volumes.slices import fitted, rescaled
 from skiptool.steps.extract_mri.pixels import image_slices, label_slices, spread
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed
+from skiptool.stores.dataset import Packed, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import keep_failures
-from skiptool.stores.header import Making
-from skiptool.stores.samples import Packed, pack
+from skiptool.stores.lineage import Making
+from skiptool.stores.zarrs import keep_failures
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8

@@ -10,8 +10,8 @@ from skiptool.errors import SourceError
 from skiptool.sources.slides.content import content_key
 from skiptool.sources.slides.listing import SlideRow
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.stores.checkpoint import open_model
-from skiptool.stores.header import digest
+from skiptool.stores.lineage import digest
+from skiptool.stores.models import open_model
 
 __all__ = ["made_from"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from skiptool.stores.header import Making
 from skiptool.stores.journal import Journal
+from skiptool.stores.lineage import Making
 from skiptool.stores.staging import remove
 
 __all__ = ["Notes", "notes_of"]

@@ -10,7 +10,7 @@ from skiptool.model.infer import place, predict_labels
 from skiptool.model.unet import restore
 from skiptool.names import Precision
 from skiptool.steps.extract_wsi.objects import Segment
-from skiptool.stores.checkpoint import open_model
+from skiptool.stores.models import open_model
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, UInt8

@@ -29,12 +29,12 @@ from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed, survey
 from skiptool.steps.extract_wsi.writing import write_dataset, write_registration
+from skiptool.stores.artifacts import finished
 from skiptool.stores.contents import tell_contents
-from skiptool.stores.failures import kept_failures, telling_failures
-from skiptool.stores.header import Making
-from skiptool.stores.lookup import finished
+from skiptool.stores.lineage import Making
 from skiptool.stores.staging import Form, staged
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.zarrs import kept_failures, telling_failures
 
 if TYPE_CHECKING:
     from skiptool.comparison.activations import Mapper

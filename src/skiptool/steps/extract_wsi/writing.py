@@ -17,13 +17,12 @@ from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.sites import Site
+from skiptool.stores.dataset import Packed, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.failures import keep_failures
-from skiptool.stores.header import Making, lineage
-from skiptool.stores.samples import Packed, pack
-from skiptool.stores.schemas import REGISTRATION
+from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.staging import staged
-from skiptool.stores.table_writer import write_table
+from skiptool.stores.tables import REGISTRATION, write_table
+from skiptool.stores.zarrs import keep_failures
 
 __all__ = ["write_dataset", "write_registration", "write_sites"]
 

@@ -16,12 +16,12 @@ from skiptool.names import ShiftKind
 from skiptool.parallel import threaded
 from skiptool.records import Progress
 from skiptool.stores.addresses import located, public
-from skiptool.stores.checkpoint import StoredModel
+from skiptool.stores.artifacts import feature_folder, is_folder
 from skiptool.stores.counts import CountsStore, open_activations, ranges_id
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.layers import FeatureStore
-from skiptool.stores.runs import feature_folder, is_folder
-from skiptool.stores.validated import FOLD
+from skiptool.stores.features import FeatureStore
+from skiptool.stores.folds import FOLD
+from skiptool.stores.models import StoredModel
 
 __all__ = ["MOST_ROWS", "Counting", "CountsAsked", "Grid", "Part", "planned_counts"]
 

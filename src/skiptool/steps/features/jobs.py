@@ -18,10 +18,10 @@ from skiptool.model.unet import restore
 from skiptool.names import VALIDATION, Precision, in_data_flow
 from skiptool.records import Shift
 from skiptool.steps.features.counting import Counting, Grid
-from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.counts_writer import Rows, dealt, tally_type
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.header import Lineage, Making
+from skiptool.stores.lineage import Lineage, Making
+from skiptool.stores.models import StoredModel
 from skiptool.stores.staging import check_free
 
 TappedNetwork: TypeAlias = tuple[StoredModel, Any, tuple[str, ...]]

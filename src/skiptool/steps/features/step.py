@@ -41,18 +41,21 @@ from skiptool.steps.features.jobs import (
     tapped_network,
 )
 from skiptool.steps.features.ranges import Bins, bins_of
-from skiptool.stores.checkpoint import StoredModel, open_model
+from skiptool.stores.artifacts import check_unchanged, finished, model_folders
 from skiptool.stores.counts_writer import CountsWriter
-from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset
-from skiptool.stores.domains import domains_of, tell_network
+from skiptool.stores.dataset import (
+    DatasetStore,
+    Domain,
+    StoredSamples,
+    domains_of,
+    open_dataset,
+    tell_network,
+)
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.lookup import finished
-from skiptool.stores.parents import parents_made
-from skiptool.stores.runs import model_folders
-from skiptool.stores.staging import Form, check_free, staged
-from skiptool.stores.unchanged import check_unchanged
-from skiptool.stores.uploads import places_may_be_urls
-from skiptool.stores.validated import FOLD, validated_samples
+from skiptool.stores.folds import FOLD, validated_samples
+from skiptool.stores.models import StoredModel, open_model
+from skiptool.stores.staging import Form, check_free, parents_made, staged
+from skiptool.stores.transfers import places_may_be_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Float32, Image

@@ -10,9 +10,9 @@ from typing import Any
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.records import Shift
 from skiptool.steps.predict.selection import FOLD, SPLITS
+from skiptool.stores.artifacts import lineage_of
 from skiptool.stores.dataset import DatasetStore
-from skiptool.stores.header import Making
-from skiptool.stores.lookup import lineage_of
+from skiptool.stores.lineage import Making
 from skiptool.substitution import Substitution
 
 __all__ = [

@@ -21,10 +21,9 @@ from skiptool.records import Progress, Shift
 from skiptool.shifts import apply
 from skiptool.steps.predict.run import Counted, Part, Run
 from skiptool.steps.predict.substituting import clean_parts
-from skiptool.stores.header import Making, lineage
+from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.masks import MaskWriter
-from skiptool.stores.predictions import prediction_columns
-from skiptool.stores.table_writer import TableWriter
+from skiptool.stores.tables import TableWriter, prediction_columns
 from skiptool.substitution import named_parts
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from skiptool.model.infer import place
 from skiptool.model.unet import restore
 from skiptool.records import Normalisation
 from skiptool.steps.predict.run import Loaded
-from skiptool.stores.checkpoint import StoredModel, open_model
+from skiptool.stores.artifacts import model_folders
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.runs import model_folders
-from skiptool.stores.validated import nothing_left
+from skiptool.stores.folds import nothing_left
+from skiptool.stores.models import StoredModel, open_model
 
 __all__ = ["check_fits", "load_models"]
 

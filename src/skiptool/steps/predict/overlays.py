@@ -17,7 +17,7 @@ from skiptool.metrics import iou, mean_iou
 from skiptool.records import ORIGINAL, Progress, Shift
 from skiptool.shifts import apply
 from skiptool.steps.predict.run import Part, Run
-from skiptool.stores.header import Lineage
+from skiptool.stores.lineage import Lineage
 from skiptool.stores.overlays import safe_name, write_index
 
 if TYPE_CHECKING:

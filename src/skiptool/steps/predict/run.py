@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from skiptool.names import Precision
 from skiptool.records import Shift
-from skiptool.stores.checkpoint import StoredModel
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.ensembles import Ensemble
+from skiptool.stores.models import Ensemble, StoredModel
 from skiptool.substitution import Substitution
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from skiptool.names import Split
 from skiptool.steps.predict.run import Loaded, Part
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.validated import FOLD, Validated, validated_samples
+from skiptool.stores.folds import FOLD, Validated, validated_samples
 
 __all__ = ["FOLD", "SPLITS", "fold_parts", "split_parts"]
 

@@ -42,18 +42,15 @@ from skiptool.steps.predict.substituting import (
     count_with_substitution,
 )
 from skiptool.steps.predict.summary import absent_classes, iou_table
-from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.domains import domains_of, tell_network
-from skiptool.stores.ensembles import fold_ensembles
-from skiptool.stores.failures import keep_failures
-from skiptool.stores.header import Making, lineage
-from skiptool.stores.lookup import finished
+from skiptool.stores.artifacts import check_unchanged, finished
+from skiptool.stores.dataset import DatasetStore, domains_of, open_dataset, tell_network
+from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.masks import MaskWriter
-from skiptool.stores.predictions import prediction_columns
+from skiptool.stores.models import fold_ensembles
 from skiptool.stores.staging import Form, check_free, staged
-from skiptool.stores.table_writer import TableWriter
-from skiptool.stores.unchanged import check_unchanged
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.tables import TableWriter, prediction_columns
+from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.zarrs import keep_failures
 from skiptool.substitution import substitutions
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from skiptool.names import Arch
 from skiptool.records import Shift, Table
 from skiptool.steps.predict.run import Run
 from skiptool.steps.predict.selection import FOLD
-from skiptool.stores.checkpoint import StoredModel
-from skiptool.stores.ensembles import Ensemble
+from skiptool.stores.models import Ensemble, StoredModel
 
 if TYPE_CHECKING:
     from skiptool.records import Int64

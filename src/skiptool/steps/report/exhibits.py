@@ -22,10 +22,9 @@ from skiptool.figures.training import training_curves
 from skiptool.metrics import scores
 from skiptool.names import LAYERWISE, VALIDATION, Kind
 from skiptool.steps.report.inputs import Inputs
-from skiptool.stores.header import FORMAT_VERSIONS
 from skiptool.stores.histories import history_facts
-from skiptool.stores.schemas import HISTORY, REGISTRATION
-from skiptool.stores.tables import MetricTable
+from skiptool.stores.lineage import FORMAT_VERSIONS
+from skiptool.stores.tables import HISTORY, REGISTRATION, MetricTable
 
 if TYPE_CHECKING:
     from skiptool.figures.exhibit import Shown

@@ -12,12 +12,12 @@ from skiptool.metrics import KEYS
 from skiptool.names import Kind
 from skiptool.steps.report.checks import check_table
 from skiptool.stores.addresses import last_part, located
+from skiptool.stores.artifacts import at_hand, kind_of, lineage_of
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.fetching import is_store_at
-from skiptool.stores.header import Lineage
-from skiptool.stores.lookup import at_hand, kind_of, lineage_of
+from skiptool.stores.lineage import Lineage
 from skiptool.stores.masks import MaskStore, open_masks
 from skiptool.stores.tables import MetricTable, open_table
+from skiptool.stores.transfers import is_store_at
 
 __all__ = ["Inputs", "Origins", "read_inputs"]
 

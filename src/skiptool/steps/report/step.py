@@ -17,11 +17,10 @@ from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, u
 from skiptool.steps.report.inputs import read_inputs
 from skiptool.steps.report.overview import not_estimated, once_trained, overview
 from skiptool.stores.addresses import last_part, located, public
-from skiptool.stores.header import Lineage, Making, lineage
-from skiptool.stores.schemas import REPORT
+from skiptool.stores.lineage import Lineage, Making, lineage
 from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
-from skiptool.stores.table_writer import write_table
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.tables import REPORT, write_table
+from skiptool.stores.transfers import places_may_be_urls
 
 if TYPE_CHECKING:
     pass

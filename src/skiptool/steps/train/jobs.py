@@ -15,7 +15,7 @@ from skiptool.model.loggers import Logging
 from skiptool.model.ranks import ALONE, Ranks
 from skiptool.names import Arch
 from skiptool.records import SILENT, training_name
-from skiptool.stores.header import Making, digest
+from skiptool.stores.lineage import Making, digest
 from skiptool.stores.staging import check_free, partial_of
 
 if TYPE_CHECKING:

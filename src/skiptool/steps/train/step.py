@@ -36,13 +36,11 @@ from skiptool.steps.train.jobs import (
 )
 from skiptool.steps.train.writing import carry_over, opened_journal, summary, write
 from skiptool.stores.addresses import local
+from skiptool.stores.artifacts import finished
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.fetching import with_copy
 from skiptool.stores.folds import TrainingFolds, training_folds
-from skiptool.stores.lookup import finished
-from skiptool.stores.parents import parents_made
-from skiptool.stores.staging import staged
-from skiptool.stores.uploads import places_may_be_urls
+from skiptool.stores.staging import parents_made, staged
+from skiptool.stores.transfers import places_may_be_urls, with_copy
 
 __all__ = ["train_fold", "train_models"]
 

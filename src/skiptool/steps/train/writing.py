@@ -14,13 +14,12 @@ from skiptool.model.fit import LAST
 from skiptool.names import Arch, Kind
 from skiptool.records import Progress, Table
 from skiptool.steps.train.jobs import drawn
-from skiptool.stores.checkpoint import model_identity, write_model
-from skiptool.stores.header import lineage
+from skiptool.stores.artifacts import check_unchanged
 from skiptool.stores.journal import Journal
-from skiptool.stores.lock import held
-from skiptool.stores.staging import partial_of, whole_file
-from skiptool.stores.table_writer import write_table
-from skiptool.stores.unchanged import check_unchanged
+from skiptool.stores.lineage import lineage
+from skiptool.stores.models import model_identity, write_model
+from skiptool.stores.staging import held, partial_of, whole_file
+from skiptool.stores.tables import write_table
 
 if TYPE_CHECKING:
     from skiptool.model.fit import Fitted

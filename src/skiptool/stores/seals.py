@@ -27,7 +27,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError
-from skiptool.stores.header import ID_DIGITS, digest
+from skiptool.stores.lineage import ID_DIGITS, digest
 
 __all__ = [
     "SEAL",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind, Split
-from skiptool.stores.header import (
+from skiptool.stores.lineage import (
     FORMAT_VERSIONS,
     Making,
     check_same,

@@ -11,9 +11,8 @@ import pytest
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.failures import keep_failures
-from skiptool.stores.header import lineage
-from skiptool.stores.seal import (
+from skiptool.stores.lineage import lineage
+from skiptool.stores.seals import (
     broken_members,
     check_object,
     check_store,
@@ -21,9 +20,8 @@ from skiptool.stores.seal import (
     sealed_object,
     table_is_whole,
 )
-from skiptool.stores.table_writer import write_table
-from skiptool.stores.tables import open_table
-from skiptool.stores.zarrs import open_root
+from skiptool.stores.tables import open_table, write_table
+from skiptool.stores.zarrs import keep_failures, open_root
 from small_stores import MAKING, refused, sample, set_attributes, set_json, unseal, write_dataset
 
 
@@ -59,7 +57,7 @@ def test_the_order_of_folders_is_no_part_of_it(
     def reversed_scan(path: Any) -> Any:  # noqa: ANN401 - as of os
         return reversed(sorted(scan(path), key=lambda entry: entry.name))
 
-    monkeypatch.setattr("skiptool.stores.seal.os.scandir", reversed_scan)
+    monkeypatch.setattr("skiptool.stores.seals.os.scandir", reversed_scan)
     seal_store(store)
     assert (store / "zarr.json").read_bytes() == written
 
