@@ -36,7 +36,7 @@ MODULES = (
     *("skiptool.steps.synth", "skiptool.steps.extract_images.step", "skiptool.steps.hellinger"),
     *("skiptool.steps.extract_wsi.step", "skiptool.steps.extract_mri.step", "skiptool.steps.info"),
     *("skiptool.steps.train.step", "skiptool.steps.predict.step", "skiptool.steps.features.step"),
-    *("skiptool.steps.report.step", "skiptool.model.loggers", "skiptool.stores.remote"),
+    *("skiptool.steps.report.step", "skiptool.model.lightning", "skiptool.stores.remote"),
     *("scipy.stats", "matplotlib.backends.backend_agg", "pyarrow.dataset", "pyarrow.compute"),
     *("skiptool.cli", "numba.np.arrayobj", "PIL.PngImagePlugin", "multiprocessing.synchronize"),
 )

@@ -13,7 +13,7 @@ import segmentation_models_pytorch as smp
 import torch
 from safetensors.numpy import load_file, save_file
 
-from skiptool.model.infer import place
+from skiptool.model.inference import place
 from skiptool.stores.lineage import digest
 from skiptool.stores.models import model_identity, open_model, write_config
 from skiptool.stores.seals import sealed_object

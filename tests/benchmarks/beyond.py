@@ -29,7 +29,7 @@ from scipy.ndimage import gaussian_filter, shift
 import skiptool
 from skiptool.metrics import count
 from skiptool.metrics import iou as iou_of
-from skiptool.model.taps import tap
+from skiptool.model.layers import tap
 from skiptool.names import LAYERS
 from skiptool.stores.dataset import open_dataset
 

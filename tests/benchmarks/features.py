@@ -19,7 +19,12 @@ import segmentation_models_pytorch as smp
 import torch
 
 import skiptool
-from skiptool.model.infer import forward_batches, place, side_by_side, to_device
+from skiptool.model.inference import (
+    forward_batches,
+    place,
+    side_by_side,
+    to_device,
+)
 from skiptool.model.unet import build
 from skiptool.records import Architecture
 from skiptool.stores.dataset import open_dataset

@@ -21,8 +21,13 @@ import segmentation_models_pytorch as smp
 import torch
 
 import skiptool
-from skiptool.model.hardware import autocast, choose_precision
-from skiptool.model.infer import forward_batches, place, side_by_side, to_device
+from skiptool.model.device import autocast, choose_precision
+from skiptool.model.inference import (
+    forward_batches,
+    place,
+    side_by_side,
+    to_device,
+)
 from skiptool.model.unet import build
 from skiptool.names import Precision
 from skiptool.records import PAPER_SWEEP, Architecture

@@ -22,8 +22,7 @@ from limits import files_below
 from skiptool.cli import main
 from skiptool.errors import FormatError
 from skiptool.model.fit import LAST
-from skiptool.model.segmenter import Segmenter
-from skiptool.model.watch import Watch
+from skiptool.model.lightning import Segmenter, Watch
 from skiptool.names import Split
 from skiptool.steps.train import writing
 from skiptool.stores.dataset import StoredSamples

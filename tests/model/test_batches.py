@@ -1,21 +1,41 @@
+"""Tests of ``batches``."""
+
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from tests.model import readers
 
-from skiptool.errors import FormatError
+from limits import files_below
+from skiptool.errors import FormatError, WorkerError
 from skiptool.model.batches import (
+    NARROW,
+    UNHEARD,
+    Loader,
+    Recalled,
+    Stream,
     as_input,
     augmented,
     count_batches,
+    end_unheard,
+    generator,
+    readable_by,
+    seeded,
+    torch_seed,
     training_batches,
     validation_batches,
 )
-from skiptool.model.ranks import ALONE, Ranks
+from skiptool.model.device import training_told
+from skiptool.model.distributed import ALONE, Ranks
+from skiptool.records import SILENT
+
+if TYPE_CHECKING:
+    from skiptool.records import UInt8
 
 
 def epoch(loader: Any, number: int) -> list[Any]:  # noqa: ANN401 - a DataLoader
@@ -194,3 +214,159 @@ def test_processes_validate_each_sample_once(readers: ModuleType) -> None:
         (0, index) for index in range(7)
     ]
     assert [len(batch[0]) for batch in loaders[0]] == [2, 2]
+
+
+class Counted(readers.Squares):
+    """Squares that note how often each of them is read."""
+
+    def __init__(self, count: int, broken: int = -1) -> None:
+        super().__init__(count, broken=broken)
+        self.reads = [0] * count
+
+    def read(self, index: int) -> tuple[UInt8, UInt8]:
+        self.reads[index] += 1
+        return super().read(index)
+
+
+def test_is_read_once_and_stays_the_same() -> None:
+    reader = Counted(5)
+    recalled = Recalled(reader)
+    assert len(recalled) == 5
+    for index in (3, 1, 3, 1, 3):
+        for found, stored in zip(recalled.read(index), readers.Squares(5).read(index), strict=True):
+            np.testing.assert_array_equal(found, stored)
+    assert reader.reads == [0, 1, 0, 1, 0]
+
+
+def test_what_exceeds_the_limit_is_read_each_time() -> None:
+    reader = Counted(3)
+    size = sum(part.nbytes for part in reader.read(0))
+    reader.reads = [0] * 3
+    recalled = Recalled(reader, most=2 * size)
+    for _ in range(2):
+        for index in range(3):
+            recalled.read(index)
+    assert reader.reads == [1, 1, 2]
+
+
+def test_what_is_kept_cannot_be_written_into() -> None:
+    image, mask = Recalled(readers.Squares(1)).read(0)
+    for part in (image, mask):
+        with pytest.raises(ValueError, match="read-only"):
+            part[...] = 0
+
+
+def test_a_sample_that_cannot_be_read_is_tried_anew() -> None:
+    reader = Counted(2, broken=1)
+    recalled = Recalled(reader)
+    for _ in range(2):
+        with pytest.raises(FormatError, match="sample 1 is damaged"):
+            recalled.read(1)
+    assert reader.reads == [0, 2]
+
+
+def test_every_place_has_its_own_seed() -> None:
+    seeds = [torch_seed(stream, a, b) for stream in Stream for a in range(6) for b in range(6)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_the_same_place_gives_the_same_numbers() -> None:
+    first = generator(Stream.AUGMENT, 1, 2, 3).random(4)
+    np.testing.assert_array_equal(first, generator(Stream.AUGMENT, 1, 2, 3).random(4))
+
+
+def test_seeded_gives_the_old_state_back_even_after_an_error() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    try:
+        with seeded(Stream.WEIGHTS, 0):
+            torch.rand(7)
+            raise KeyError
+    except KeyError:
+        pass
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_seeded_draws_do_not_depend_on_what_came_before() -> None:
+    draws = []
+    for state in (0, 1):
+        torch.manual_seed(state)
+        with seeded(Stream.WEIGHTS, 4):
+            draws.append(torch.rand(3))
+    assert torch.equal(*draws)
+
+
+class Heard:
+    """Progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.task, self.warn = SILENT.task, self.lines.append
+
+
+def epoch_of_handing(loader: Loader, number: int) -> list[Any]:
+    loader.sampler.set_epoch(number)  # type: ignore[union-attr]
+    return list(loader)
+
+
+@pytest.mark.long
+def test_without_room_in_shared_memory_batches_come_through_pipes(readers: ModuleType) -> None:
+    """A limit of the size of files stands for a small /dev/shm: asking for room fails alike."""
+    reader, lines = readers.Squares(12, size=128), []
+    expected = epoch_of_handing(training_batches(reader, 4, seed=3), 0)
+    with files_below(1 << 16):
+        loader = training_batches(reader, 4, seed=3, workers=2)
+        loader.warn = lines.append
+        found = epoch_of_handing(loader, 0)
+    assert len(found) == len(expected) == 3
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert lines == [NARROW]
+    assert "--shm-size" in NARROW
+    assert "--workers" in NARROW
+    assert len(epoch_of_handing(loader, 1)) == 3  # the processes that were begun keep their limit
+    assert lines == [NARROW]
+    loader._iterator._shutdown_workers()  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_with_room_nothing_is_said(readers: ModuleType) -> None:
+    lines: list[str] = []
+    loader = training_batches(readers.Squares(8), 4, seed=3, workers=1)
+    loader.warn = lines.append
+    assert all(batch[0].is_shared() for batch in epoch_of_handing(loader, 0))
+    assert lines == []
+    loader._iterator._shutdown_workers()  # type: ignore[union-attr]
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_batch_that_cannot_be_handed_over_is_heard(readers: ModuleType) -> None:
+    """Else the process that trains waits for ever; here for as long as the timeout."""
+    loader = Loader(
+        range(4),  # type: ignore[arg-type]
+        num_workers=1,
+        collate_fn=readers.unpicklable,
+        multiprocessing_context="spawn",
+        worker_init_fn=end_unheard,
+        timeout=60,
+    )
+    told = pytest.raises(WorkerError, match="processes that read was killed")
+    with told as error, training_told("cpu", "batches", 1):
+        list(loader)
+    cause = error.value.__cause__
+    assert cause is not None
+    assert f"exit code {UNHEARD}" in str(cause.__cause__ or cause)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="locks lie elsewhere")
+def test_without_room_for_locks_this_process_reads() -> None:
+    told = Heard()
+    assert readable_by(2, told) == 2
+    with files_below(0):
+        assert readable_by(2, told) == 0
+        assert readable_by(0, told) == 0
+    (line,) = told.lines
+    assert line.startswith("no process that reads can be started (")
+    assert line.endswith("this process reads by itself, as with --workers 0")

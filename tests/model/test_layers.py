@@ -1,6 +1,8 @@
+"""Tests of ``layers``."""
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d, conv2d
 
 from skiptool.errors import ArgumentError
-from skiptool.model.layers import decoder_inputs, existing_layers
-from skiptool.model.taps import tap
+from skiptool.model.layers import Taps, decoder_inputs, existing_layers, grid, tap
 from skiptool.model.unet import build
 from skiptool.names import DECODER_INPUTS, LAYERS
 from skiptool.records import Architecture
@@ -141,3 +142,208 @@ def test_a_linknet_joins_nothing(images: UInt8) -> None:
     assert decoder_inputs(network) == ()
     with pytest.raises(ArgumentError, match="a LinkNet adds skip connections behind its blocks"):
         tap(network, images, ["dec2.from_below"], "cpu")
+
+
+def pooled(activations: torch.Tensor, rows: int, columns: int) -> np.ndarray[Any, Any]:
+    """Average windows from floor(i h / rows) to ceil((i + 1) h / rows), one by one."""
+    values = activations.double().numpy()
+    count, channels, height, width = values.shape
+    result = np.empty((count, channels, rows * columns))
+    for row in range(rows):
+        for column in range(columns):
+            top, bottom = row * height // rows, -(-(row + 1) * height // rows)
+            left, right = column * width // columns, -(-(column + 1) * width // columns)
+            window = values[:, :, top:bottom, left:right]
+            result[:, :, row * columns + column] = window.mean(axis=(2, 3))
+    return result
+
+
+def plain_forward(network: smp.Unet, images: UInt8) -> dict[str, torch.Tensor]:
+    """Compute the twelve layers without hooks, from the parts of the network."""
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        features = network.encoder(inputs)
+        layers = {"input": inputs, **{f"enc{level}": features[level] for level in range(1, 6)}}
+        below = features[5]
+        for index, block in enumerate(network.decoder.blocks):
+            size = features[4 - index].shape[2:]
+            skip = features[4 - index] if index < 4 else None
+            below = block(below, *size, skip)
+            layers[f"dec{4 - index}"] = below
+        return {**layers, "head": network.segmentation_head(below)}
+
+
+def layer_by_layer(network: smp.base.SegmentationModel, images: UInt8) -> dict[str, torch.Tensor]:
+    """Compute the layers of LinkNet and MA-Net, or U-Net++, without hooks."""
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    blocks = network.decoder.blocks
+    with torch.no_grad():
+        features = network.encoder(inputs)
+        layers = {"input": inputs, **{f"enc{level}": features[level] for level in range(1, 6)}}
+        if isinstance(network, smp.UnetPlusPlus):
+            nodes = {(level, 0): features[level] for level in range(1, 6)}
+            for j in range(1, 5):  # X^{l,j} of the paper
+                for level in range(1, 6 - j):
+                    beside = torch.cat([nodes[level, i] for i in reversed(range(j))], dim=1)
+                    node = blocks[f"x_{5 - level - j}_{4 - level}"]
+                    nodes[level, j] = node(nodes[level + 1, j - 1], beside)
+            layers |= {f"dec{level}": nodes[level, 5 - level] for level in range(4, 0, -1)}
+            layers["dec0"] = blocks["x_0_4"](nodes[1, 4])
+        else:
+            below = network.decoder.center(features[5]) if network.name[0] == "m" else features[5]
+            for level in range(4, -1, -1):
+                below = blocks[4 - level](below, features[level] if level else None)
+                layers[f"dec{level}"] = below
+        return {**layers, "head": network.segmentation_head(layers["dec0"])}
+
+
+@pytest.mark.parametrize("arch", ["unetplusplus", "linknet", "manet"])
+@pytest.mark.parametrize("skips", [(1, 2, 3, 4), (1, 3)], ids=str)
+def test_the_twelve_layers_of_every_architecture(arch: str, skips: tuple[int, ...]) -> None:
+    network = settled(build(Architecture("resnet18", skips, ("b", "c"), arch=arch)))
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), dtype=np.uint8)
+    assert existing_layers(network) == LAYERS
+    found = tap(network, images, LAYERS, "cpu")
+    for layer, activations in layer_by_layer(network, images).items():
+        np.testing.assert_allclose(
+            found[layer], pooled(activations, 3, 2), rtol=2e-4, atol=2e-5, err_msg=layer
+        )
+
+
+def test_a_node_without_inputs_has_no_activations(images: UInt8) -> None:
+    network = build(Architecture("resnet18", (), ("b", "c"), arch="unetplusplus"))
+    with pytest.raises(ArgumentError, match=r"x_1_1': its output is of shape \(2, 0, 12, 8\)"):
+        tap(network, images, ["decoder.blocks.x_1_1"], "cpu")
+
+
+def test_grid_rounds_up() -> None:
+    assert grid(96, 64) == (3, 2)
+    assert grid(240, 33) == (8, 2)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (80, 50)], ids=str)
+def test_the_twelve_layers(baseline: smp.Unet, size: tuple[int, int]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    found = tap(baseline, images, LAYERS, "cpu")
+    assert tuple(found) == LAYERS
+    for layer, activations in plain_forward(baseline, images).items():
+        assert found[layer].dtype == np.float32
+        assert found[layer].flags.c_contiguous
+        np.testing.assert_allclose(
+            found[layer], pooled(activations, *grid(*size)), rtol=2e-4, atol=2e-5, err_msg=layer
+        )
+
+
+def test_the_input_is_the_image(baseline: smp.Unet, images: UInt8) -> None:
+    found = tap(baseline, images, ["input"], "cpu")["input"]
+    blocks = images.reshape(2, 3, 32, 2, 32, 3).mean(axis=(2, 4)) / 255
+    np.testing.assert_allclose(found, blocks.reshape(2, 6, 3).transpose(0, 2, 1), rtol=1e-5)
+
+
+def test_float_images_are_taken_as_they_are(grey_pruned: smp.Unet) -> None:
+    images = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
+    found = tap(grey_pruned, images, ["input", "head"], "cpu")
+    expected = images.astype(np.float64).reshape(2, 32, 2, 32).mean(axis=(1, 3)).ravel()
+    np.testing.assert_allclose(found["input"][0, 0], expected, rtol=1e-5)
+    assert found["head"].shape == (1, 3, 4)
+
+
+def test_layers_come_in_the_order_asked(baseline: smp.Unet, images: UInt8) -> None:
+    assert list(tap(baseline, images, ["head", "input", "dec3"], "cpu")) == [
+        "head",
+        "input",
+        "dec3",
+    ]
+
+
+def test_what_works_in_place_does_not_overwrite(baseline: smp.Unet, images: UInt8) -> None:
+    """The ReLU after ``bn1``, and the sum after ``bn2``, change those outputs in place."""
+    names = ["encoder.bn1", "encoder.layer4.1.bn2"]
+    kept: dict[str, torch.Tensor] = {}
+    modules = dict(baseline.named_modules())
+    handles = []
+    for name in names:
+
+        def keep(_: object, __: object, output: torch.Tensor, name: str = name) -> None:
+            kept[name] = output
+            kept[f"{name} copied"] = output.clone()
+
+        handles.append(modules[name].register_forward_hook(keep))
+    found = tap(baseline, images, names, "cpu")
+    for handle in handles:
+        handle.remove()
+    for name in names:
+        right = pooled(kept[f"{name} copied"], 3, 2)
+        np.testing.assert_allclose(found[name], right, rtol=2e-4, atol=2e-5)
+        assert np.abs(pooled(kept[name], 3, 2) - right).max() > 0.01
+
+
+def test_second_calls(baseline: smp.Unet, images: UInt8) -> None:
+    name = "encoder.layer1.0.relu"
+    found = tap(baseline, images, [f"{name}@2", name, "encoder.layer1.0"], "cpu")
+    np.testing.assert_array_equal(found[f"{name}@2"], found["encoder.layer1.0"])
+    assert (found[name] != found[f"{name}@2"]).any()
+
+
+def test_one_opening_serves_many_batches(baseline: smp.Unet, images: UInt8) -> None:
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with Taps(baseline, ["encoder.layer1.0.relu@2", "enc1"]) as taps, torch.no_grad():
+        first = taps.collect(inputs)
+        second = taps.collect(inputs.flip(0))
+    for layer, vectors in first.items():
+        torch.testing.assert_close(second[layer].flip(0), vectors)
+
+
+def test_batches_are_cut_alike_and_joined(
+    baseline: smp.Unet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skiptool.model.inference.PIXELS", 2 * 64 * 64)
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    layers = ["input", "enc1", "head", "encoder.layer1.0.relu@2"]
+    found = tap(baseline, images, layers, "cpu")
+    parts = [tap(baseline, images[at : at + 2], layers, "cpu") for at in (0, 2, 4)]
+    for layer, vectors in found.items():
+        assert vectors.flags.c_contiguous
+        np.testing.assert_array_equal(vectors, np.concatenate([part[layer] for part in parts]))
+
+
+def test_batches_side_by_side_do_not_mix(
+    baseline: smp.Unet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skiptool.model.inference.PIXELS", 64 * 64)
+    images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    layers = [*LAYERS, "encoder.layer1.0.relu@2"]
+    alone = tap(baseline, images, layers, "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = tap(baseline, images, layers, "cpu")
+    finally:
+        torch.set_num_threads(before)
+    for layer, vectors in alone.items():
+        np.testing.assert_array_equal(found[layer], vectors, err_msg=layer)
+
+
+def hooks(network: smp.Unet) -> int:
+    return sum(len(module._forward_hooks) for module in network.modules())
+
+
+def test_no_hook_stays(baseline: smp.Unet, images: UInt8) -> None:
+    with Taps(baseline, LAYERS):
+        assert hooks(baseline) == 11
+    assert hooks(baseline) == 0
+    with pytest.raises(ArgumentError):
+        tap(baseline, images, ["enc1", "encoder"], "cpu")
+    assert hooks(baseline) == 0
+
+
+def test_float32_even_where_mixed_precision_is_on(baseline: smp.Unet, images: UInt8) -> None:
+    expected = tap(baseline, images, ["head"], "cpu")["head"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_array_equal(tap(baseline, images, ["head"], "cpu")["head"], expected)
+
+
+def test_outputs_without_rows_and_columns() -> None:
+    network = build(Architecture("mit_b0", (1,), ("background", "cell")))
+    with pytest.raises(ArgumentError, match=r"of shape \(1, 256, 32\), expected a tensor"):
+        tap(network, np.zeros((1, 64, 64, 3), np.uint8), ["encoder.block1.0.attn"], "cpu")

@@ -14,12 +14,12 @@ import torch
 
 from skiptool.errors import FormatError
 from skiptool.model.fit import Fitted, fit
-from skiptool.model.segmenter import Segmenter
+from skiptool.model.lightning import Segmenter
 from skiptool.names import Loss, Precision
 from skiptool.records import Architecture, Training
 
 if TYPE_CHECKING:
-    from skiptool.model.ranks import Ranks
+    from skiptool.model.distributed import Ranks
 
 L1 = Architecture("resnet18", (2, 3, 4), ("background", "square"))
 STILL = Training(

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as npst
 from safetensors.torch import save_file
 
 from skiptool.errors import ArgumentError, FormatError, MismatchError
-from skiptool.model.infer import place
+from skiptool.model.inference import place
 from skiptool.model.unet import build, parameter_count, restore, state
 from skiptool.names import ENSEMBLE_FOLD, Arch, Kind
 from skiptool.records import Architecture

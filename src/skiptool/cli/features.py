@@ -98,7 +98,7 @@ def features(
     found = inputs.places(models)
     source = None if ranges is None else inputs.one_place(ranges, "store or folder")
     shifts = options.shifts(shift)
-    from skiptool.model.threads import threads_used
+    from skiptool.model.device import threads_used
     from skiptool.steps.features.step import extract_features
 
     with threads_used(threads, device, progress):

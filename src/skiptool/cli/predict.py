@@ -84,7 +84,7 @@ def predict(
     """
     found = inputs.places(models)
     shifts = options.shifts(shift)
-    from skiptool.model.threads import threads_used
+    from skiptool.model.device import threads_used
     from skiptool.steps.predict.step import predict_dataset
 
     with threads_used(threads, device, progress):

@@ -124,7 +124,7 @@ def train(
         compile=compile_,
         deterministic=deterministic,
     )
-    from skiptool.model.threads import threads_used
+    from skiptool.model.device import threads_used
     from skiptool.steps.train.step import train_models
 
     with threads_used(threads, device, progress):

@@ -9,28 +9,188 @@ travel as (N, H, W, C) in their stored dtype, a quarter of the size of floats;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from multiprocessing.queues import Queue
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from skiptool.errors import SkiptoolError
-from skiptool.model.augment import Affine, apply, apply_to_tensors, draw
-from skiptool.model.handing import Loader, end_unheard, stacked
-from skiptool.model.ranks import ALONE, Ranks
-from skiptool.model.seeds import Stream, generator
+from skiptool.model.augmentation import (
+    Affine,
+    apply,
+    apply_to_tensors,
+    draw,
+)
+from skiptool.model.distributed import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from skiptool.records import Image, SampleReader, UInt8
+    from skiptool.records import AnyArray, Image, Progress, SampleReader, UInt8
 
     Item = tuple[Image, UInt8] | tuple[Image, UInt8, tuple[float, ...]] | Exception
     Batch = tuple[torch.Tensor, ...] | Exception
 
+__all__ = [
+    "Loader",
+    "Recalled",
+    "Stream",
+    "as_input",
+    "augmented",
+    "count_batches",
+    "end_unheard",
+    "generator",
+    "readable_by",
+    "seeded",
+    "stacked",
+    "torch_seed",
+    "training_batches",
+    "validation_batches",
+]
+
+# -------------------------------------------------------------------------------------------------
+# Random streams: each use of chance in training draws from its own, so none disturbs another.
+
+
+class Stream(IntEnum):
+    """What the numbers are drawn for; the first word of every seed."""
+
+    WEIGHTS = 1
+    SHUFFLE = 2
+    AUGMENT = 3
+    TRAINING = 4
+
+
+def generator(stream: Stream, *numbers: int) -> np.random.Generator:
+    """Return the generator of a stream at ``numbers`` (seed, epoch, index ...).
+
+    Examples
+    --------
+    >>> generator(Stream.SHUFFLE, 0, 3).permutation(4).tolist()
+    [1, 2, 3, 0]
+    """
+    return np.random.default_rng([stream, *numbers])
+
+
+def torch_seed(stream: Stream, *numbers: int) -> int:
+    """Hash a stream and its numbers into a seed of 64 bits for torch."""
+    return int(np.random.SeedSequence([stream, *numbers]).generate_state(1, np.uint64)[0])
+
+
+@contextmanager
+def seeded(stream: Stream, *numbers: int) -> Iterator[None]:
+    """Seed torch's CPU generator inside the context and give its old state back after it.
+
+    Generators of other devices are left alone.
+    """
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(torch_seed(stream, *numbers))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+# -------------------------------------------------------------------------------------------------
+# How batches come from the processes that read them: in shared memory, or through a pipe.
+#
+# torch puts tensors into shared memory (``/dev/shm``) in a thread of the reading process. Where
+# that
+# memory is too small, as in a container, which has 64 MB of it by default, the thread prints a
+# traceback, the batch is lost, and the process that trains waits for it for ever. So a batch is put
+# there before it is handed over, goes through a pipe where there is no room, and a process whose
+# batch cannot be handed over ends, which is heard.
+
+
+NARROW: Final = (
+    "shared memory (/dev/shm) is too small for the batches of processes that read: they go through "
+    "pipes, which is slower; enlarge it (docker run --shm-size=8g) or give fewer --workers"
+)
+
+LOCKS: Final = 16
+"""More than the queues of a process that reads have, for training and validation."""
+
+UNHEARD: Final = 74
+"""Exit code of a process that read and could not hand its batch over."""
+
+
+class Loader(DataLoader[Any]):
+    """A loader that takes batches in either form and yields tensors.
+
+    Attributes
+    ----------
+    warn : callable
+        Takes a line, once, where a batch came through a pipe.
+    """
+
+    warn: Callable[[str], None] | None = None
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield batches of tensors, or exceptions as they came."""
+        for batch in super().__iter__():
+            if isinstance(batch, tuple | list) and isinstance(batch[0], np.ndarray):
+                if self.warn is not None:
+                    self.warn(NARROW)
+                    self.warn = None
+                yield tuple(map(torch.from_numpy, batch))
+            else:
+                yield batch
+
+
+def stacked(columns: Sequence[Sequence[AnyArray]]) -> tuple[torch.Tensor, ...] | tuple[Any, ...]:
+    """Stack the arrays of a batch, ready to be handed over to another process.
+
+    Returns
+    -------
+    tuple of tensor, or of array
+        Tensors, in shared memory where this is a process that reads; arrays where there is no
+        room for all of them.
+    """
+    arrays = tuple(np.stack(column) for column in columns)
+    tensors = tuple(map(torch.from_numpy, arrays))
+    if get_worker_info() is None:
+        return tensors
+    try:
+        for tensor in tensors:
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError):  # no room, no such folder, no more open files
+        return arrays
+    return tensors
+
+
+def end_unheard(_: int) -> None:
+    """Have this process end where a batch cannot be handed over, instead of saying so to nobody."""
+    Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
+
+
+def _end(_error: Exception, _batch: object) -> None:
+    os._exit(UNHEARD)
+
+
+def readable_by(workers: int, progress: Progress) -> int:
+    """Return 0 where so many processes that read cannot be started, and say so.
+
+    Their queues have locks, and those are in shared memory too.
+    """
+    context = multiprocessing.get_context("spawn")
+    try:
+        _ = [context.Lock() for _ in range(LOCKS * (workers + 1) if workers else 0)]
+    except OSError as error:
+        progress.warn(
+            f"no process that reads can be started ({error.strerror or error} in /dev/shm): this "
+            "process reads by itself, as with --workers 0"
+        )
+        return 0
+    return workers
+
+
 TOLD = (SkiptoolError, OSError, MemoryError)
 """Errors with a message of one line, which the loader would bury under a worker's traceback."""
-
-__all__ = ["as_input", "augmented", "count_batches", "training_batches", "validation_batches"]
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
@@ -246,3 +406,52 @@ def _stack(items: Sequence[Item]) -> Batch:
             return item
         read.append(item)
     return stacked(list(zip(*read, strict=True)))
+
+
+# -------------------------------------------------------------------------------------------------
+# Samples that stay in memory once they were read: epochs after the first wait for no disk.
+
+
+MOST: Final = 1 << 29
+"""Bytes kept by default: 2,000 samples of 256 px."""
+
+
+class Recalled:
+    """A reader that keeps what it read, as far as a limit allows.
+
+    What is kept is as it was stored, before any augmentation. Once the limit is reached the
+    further samples are read each time; those kept stay, whatever the order asked for (the least
+    recently used would be the very ones that the next epoch needs).
+
+    Parameters
+    ----------
+    reader : SampleReader
+    most : int
+        Bytes kept at most.
+    """
+
+    def __init__(self, reader: SampleReader, most: int = MOST) -> None:
+        self._reader = reader
+        self._left = most
+        self._kept: dict[int, tuple[Image, UInt8]] = {}
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def read(self, index: int) -> tuple[Image, UInt8]:
+        """Return image (H, W, C) and mask (H, W), not to be written into.
+
+        Raises
+        ------
+        Exception
+            Whatever the reader raises; nothing is kept of such a sample.
+        """
+        if index in self._kept:
+            return self._kept[index]
+        image, mask = self._reader.read(index)
+        size = image.nbytes + mask.nbytes
+        if size <= self._left:
+            self._left -= size
+            image.flags.writeable = mask.flags.writeable = False
+            self._kept[index] = image, mask
+        return image, mask

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from skiptool.errors import ArgumentError
-from skiptool.model.ranks import mean_over_ranks
+from skiptool.model.distributed import mean_over_ranks
 from skiptool.names import IGNORE, Loss
 
 __all__ = ["SegmentationLoss"]

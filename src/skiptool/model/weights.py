@@ -8,10 +8,12 @@ asked for here: the local cache first, then once, and the error says how to brin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import pickle
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import huggingface_hub as hub
 import segmentation_models_pytorch as smp
@@ -20,11 +22,213 @@ import torch
 from segmentation_models_pytorch.base import SegmentationModel
 
 from skiptool.errors import ArgumentError, SourceError, near
-from skiptool.model.layouts import Tensors, fitted, prefixes
 from skiptool.model.unet import TIMM
-from skiptool.model.weight_files import read_tensors
 
-__all__ = ["EncoderWeights", "load_encoder_weights"]
+__all__ = [
+    "EncoderWeights",
+    "Tensors",
+    "fitted",
+    "load_encoder_weights",
+    "prefixes",
+    "read_tensors",
+]
+
+# -------------------------------------------------------------------------------------------------
+# Names under which files hold the weights of an encoder: torchvision's, timm's, SMP's.
+
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def prefixes(found: Tensors, target: Tensors) -> dict[str, str]:
+    """Find what may stand before a network's own names in a file (``encoder.``), mostly nothing.
+
+    Returns
+    -------
+    dict of str to str
+        To be handed to `fitted`, the shortest first, and how the file spells it.
+
+    Examples
+    --------
+    >>> t = torch.zeros(2)
+    >>> prefixes({"net.encoder_q.a": t, "a": t, "data": t}, {"a": t})
+    {'': '', 'net.encoder.q.': 'net.encoder_q.'}
+    """
+    first = _plain(next(iter(target)))
+    before = {
+        name.removesuffix(first): source
+        for source in found
+        if (name := _plain(source)).endswith(first)
+    }
+    return {
+        prefix: before[prefix][: len(prefix)]
+        for prefix in sorted(before, key=len)
+        if not prefix or prefix.endswith(".")
+    }
+
+
+def fitted(
+    found: Tensors, target: Tensors, prefix: str = ""
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Select, rename and adapt the tensors of a file that a network needs.
+
+    Parameters
+    ----------
+    found, target : mapping of str to tensor
+        Of the file, and of the network. The counters ``num_batches_tracked`` may be missing: files
+        from before torch 0.4.1 have none. Tensors of modules that the network does not have (a
+        classifier) are left out, but not further blocks of a sequence that it has: these are of a
+        deeper network.
+    prefix : str
+        Of `prefixes`.
+
+    Returns
+    -------
+    chosen : dict of str to tensor
+        Under the network's names.
+    faults : list of str
+        What does not fit, a line each.
+    """
+    names = {_plain(name): name for name in found}
+    chosen: dict[str, torch.Tensor] = {}
+    faults = []
+    for name, tensor in target.items():
+        source = names.get(prefix + _plain(name))
+        if source is not None:
+            chosen[name] = _adapt(found[source], tensor.shape)
+            if chosen[name].shape != tensor.shape:
+                shapes = f"{tuple(found[source].shape)}, expected {tuple(tensor.shape)}"
+                faults.append(f"tensor {source} has shape {shapes}")
+        elif not name.endswith("num_batches_tracked"):
+            faults.append(f"tensor {name} is missing")
+    used = {prefix + _plain(name) for name in target}
+    blocks = {block for name in target if (block := _block(_plain(name)))}
+    sequences = {sequence for sequence, _ in blocks}
+    for name, source in names.items():
+        block = _block(name.removeprefix(prefix)) if name.startswith(prefix) else None
+        if name not in used and block and block not in blocks and block[0] in sequences:
+            faults.append(f"tensor {source} has no place in it")
+    return chosen, faults
+
+
+def _block(name: str) -> tuple[str, str] | None:
+    """Return the first sequence that a tensor is in and the number of its block there.
+
+    Examples
+    --------
+    >>> _block("layer1.2.conv1.weight"), _block("conv1.weight")
+    (('layer1', '2'), None)
+    """
+    parts = name.split(".")
+    place = next((i for i, part in enumerate(parts) if part.isdecimal()), 0)
+    return (".".join(parts[:place]), parts[place]) if place else None
+
+
+def _plain(name: str) -> str:
+    """Bring the spellings of one tensor together.
+
+    timm writes ``stages.0`` in files and ``stages_0`` in feature extractors, torchvision's old
+    densenets ``norm.1`` for ``norm1``.
+    """
+    return re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", name).replace("_", ".")
+
+
+def _adapt(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Carry a first convolution (D, 3, k, k) over to C image channels."""
+    if tensor.dim() != 4 or tensor.shape[1] != 3 or len(shape) != 4 or shape[1] == 3:
+        return tensor
+    channels = shape[1]
+    if channels == 1:
+        return tensor.sum(1, keepdim=True)
+    return tensor[:, torch.arange(channels) % 3] * (3 / channels)
+
+
+# -------------------------------------------------------------------------------------------------
+# Files of weights, told by content: safetensors, or what ``torch.save`` wrote. No code is run.
+
+
+LIGHTNING: Final = "pytorch-lightning_version"
+"""Key of Lightning's checkpoints, which hold much besides the network, its copies among that."""
+
+DEEPEST: Final = 8
+"""Mappings within mappings that are looked into."""
+
+FOREIGN: Final = re.compile(r"GLOBAL ([\w.]+)|class (?:<class ')?([\w.]+)'?>? was not an allowed")
+"""How torch names an object whose code it would have to run."""
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read all tensors of a file by their full names.
+
+    Parameters
+    ----------
+    path : Path
+        safetensors, or a state dict of ``torch.save``, bare or within other mappings
+        (``state_dict``, ``model``, ``net``, ``teacher`` ...), whatever its suffix.
+
+    Returns
+    -------
+    dict of str to tensor
+        Names of mappings stand in front, with a dot. Of a checkpoint of Lightning, those of its
+        ``state_dict`` alone.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, holds no tensors by name, or objects whose code would have to be run.
+    """
+    try:
+        found: Any
+        if _is_safetensors(path):
+            found = hub.load_state_dict_from_file(path, weights_only=True)
+        else:
+            with path.open("rb") as file:  # of a path, torch would believe the suffix
+                found = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise SourceError(f"{path.name}: cannot be read as weights ({_reason(error)})") from error
+    if not isinstance(found, Mapping):
+        raise SourceError(f"{path.name}: holds a {type(found).__name__}, expected a state dict")
+    if LIGHTNING in found and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    return dict(_flat(found, "", DEEPEST))
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Say whether a file begins as safetensors do: with a length, and JSON behind it."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    return start[8:] == b"{" and length <= path.stat().st_size
+
+
+def _flat(found: Mapping[Any, Any], before: str, deep: int) -> Iterator[tuple[str, torch.Tensor]]:
+    for key, value in found.items():
+        if isinstance(value, torch.Tensor):
+            yield f"{before}{key}", value
+        elif isinstance(value, Mapping) and deep:
+            yield from _flat(value, f"{before}{key}.", deep - 1)
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what torch says in many, some of them to advise against."""
+    text = str(error)
+    foreign = FOREIGN.search(text)
+    if foreign:
+        name = next(filter(None, foreign.groups()))
+        return (
+            f"it holds an object of {name}, whose code is not run; save its tensors alone: "
+            "torch.save(network.state_dict(), FILE)"
+        )
+    if "TorchScript" in text:
+        return (
+            "it is a TorchScript archive; save its tensors alone: "
+            "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+        )
+    expected = "expected safetensors or a state dict that torch.save wrote"
+    if isinstance(error, pickle.UnpicklingError):
+        return expected
+    return f"{(text.splitlines() or [type(error).__name__])[0].rstrip('. ')}; {expected}"
+
 
 NONE = "none"
 FILE = "model.safetensors"

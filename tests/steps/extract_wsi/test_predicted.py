@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from skiptool.errors import FormatError, MismatchError
-from skiptool.model.infer import place, predict_labels
+from skiptool.model.inference import place, predict_labels
 from skiptool.model.unet import build, restore, state
 from skiptool.names import Kind, Precision
 from skiptool.records import Architecture

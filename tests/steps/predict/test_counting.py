@@ -12,7 +12,7 @@ import torch
 from predict_cases import make_dataset, make_run
 from skiptool.errors import ArgumentError
 from skiptool.metrics import count
-from skiptool.model.infer import predict_labels
+from skiptool.model.inference import predict_labels
 from skiptool.names import Precision
 from skiptool.records import ORIGINAL, SILENT, Shift
 from skiptool.shifts import apply_all

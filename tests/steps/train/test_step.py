@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError, SourceError
-from skiptool.model.augment import AUGMENTATION
+from skiptool.model.augmentation import AUGMENTATION
 from skiptool.model.fit import LAST
-from skiptool.model.watch import Watch
+from skiptool.model.lightning import Watch
 from skiptool.names import Precision, Split
 from skiptool.records import SILENT, Training
 from skiptool.splits import split_hash

@@ -10,7 +10,7 @@ import pytest
 
 from skiptool.errors import FormatError
 from skiptool.model.fit import LAST, Fitted
-from skiptool.model.watch import Epoch
+from skiptool.model.lightning import Epoch
 from skiptool.model.weights import EncoderWeights
 from skiptool.names import Precision
 from skiptool.records import Architecture, Training

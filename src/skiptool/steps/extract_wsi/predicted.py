@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import MismatchError
-from skiptool.model.infer import place, predict_labels
+from skiptool.model.inference import place, predict_labels
 from skiptool.model.unet import restore
 from skiptool.names import Precision
 from skiptool.steps.extract_wsi.objects import Segment

@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from skiptool.errors import ArgumentError, MismatchError
-from skiptool.model.infer import arithmetic
-from skiptool.model.layers import decoder_inputs, existing_layers
-from skiptool.model.taps import grid, tap
+from skiptool.model.inference import arithmetic
+from skiptool.model.layers import decoder_inputs, existing_layers, grid, tap
 from skiptool.model.unet import restore
 from skiptool.names import VALIDATION, Precision, in_data_flow
 from skiptool.records import Shift

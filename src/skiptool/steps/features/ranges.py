@@ -10,9 +10,9 @@ import numpy as np
 from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import Binning
 from skiptool.errors import ExistsError
-from skiptool.model.faults import memory_told
-from skiptool.model.infer import read_ahead
-from skiptool.model.taps import tap
+from skiptool.model.device import memory_told
+from skiptool.model.inference import read_ahead
+from skiptool.model.layers import tap
 from skiptool.records import Progress, Task
 from skiptool.steps.features.counting import Counting
 from skiptool.steps.features.jobs import Job, pooled_grid

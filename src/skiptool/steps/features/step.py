@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from skiptool.errors import ArgumentError
-from skiptool.model.faults import memory_told
-from skiptool.model.hardware import choose_device
-from skiptool.model.infer import read_ahead
-from skiptool.model.taps import tap
+from skiptool.model.device import choose_device, memory_told
+from skiptool.model.inference import read_ahead
+from skiptool.model.layers import tap
 from skiptool.names import Split
 from skiptool.records import (
     SILENT,

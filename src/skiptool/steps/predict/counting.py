@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.model.infer import forward_batches, read_ahead, side_by_side
-from skiptool.model.segment import Segmented, check_labels, segment
+from skiptool.model.inference import (
+    Segmented,
+    check_labels,
+    forward_batches,
+    read_ahead,
+    segment,
+    side_by_side,
+)
 from skiptool.parallel import available_cores, mapped
 from skiptool.records import Progress, Shift
 from skiptool.shifts import apply_all

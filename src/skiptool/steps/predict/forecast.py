@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from skiptool.model.segment import check_labels, segment
+from skiptool.model.inference import check_labels, segment
 from skiptool.names import Kind
 from skiptool.records import Progress, Shift
 from skiptool.shifts import apply

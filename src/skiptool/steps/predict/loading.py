@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError, MismatchError, SkiptoolError
-from skiptool.model.faults import memory_told
-from skiptool.model.infer import place
+from skiptool.model.device import memory_told
+from skiptool.model.inference import place
 from skiptool.model.unet import restore
 from skiptool.records import Normalisation
 from skiptool.steps.predict.run import Loaded

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skiptool.model.hardware import choose_device, choose_precision
-from skiptool.model.infer import arithmetic
+from skiptool.model.device import choose_device, choose_precision
+from skiptool.model.inference import arithmetic
 from skiptool.names import VALIDATION, Kind, Precision, Split
 from skiptool.records import (
     SILENT,
@@ -114,7 +114,7 @@ def predict_dataset(
         (folds and their repeats) of each architecture. Such rows have fold -1 and a model named
         ``resnet18-L1/ensemble``.
     clean_skips, shifted_skips : sequence of str
-        Skip substitution (`skiptool.model.substitute`): the decoder gets these feature maps of the
+        Skip substitution (`skiptool.model.inference`): the decoder gets these feature maps of the
         unshifted image and all others of the shifted one, or the other way round. ``1,3``,
         ``bottleneck``, ``all``, ``each``; only such rows are written, with ``clean_skips`` set.
     clean_domain : str, optional

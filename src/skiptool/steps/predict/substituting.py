@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import ArgumentError, MismatchError
-from skiptool.model.infer import forward_batches, read_ahead, side_by_side
-from skiptool.model.segment import check_labels
-from skiptool.model.substitute import count_substituted
+from skiptool.model.inference import (
+    check_labels,
+    count_substituted,
+    forward_batches,
+    read_ahead,
+    side_by_side,
+)
 from skiptool.records import Progress, Shift
 from skiptool.shifts import apply_all
 from skiptool.steps.predict.counting import CHUNK, PASSES

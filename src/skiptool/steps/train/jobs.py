@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
-from skiptool.model.augment import AUGMENTATION
-from skiptool.model.checks import check_shares
-from skiptool.model.fit import Fitted, count_steps, fit
-from skiptool.model.loggers import Logging
-from skiptool.model.ranks import ALONE, Ranks
+from skiptool.model.augmentation import AUGMENTATION
+from skiptool.model.distributed import ALONE, Ranks
+from skiptool.model.fit import Fitted, check_shares, count_steps, fit
+from skiptool.model.lightning import Logging
 from skiptool.names import Arch
 from skiptool.records import SILENT, training_name
 from skiptool.stores.lineage import Making, digest

@@ -8,13 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from skiptool.errors import ArgumentError
-from skiptool.model.checks import check_protocol, weights_of
-from skiptool.model.fit import LAST
-from skiptool.model.hardware import choose_device, choose_precision
-from skiptool.model.loggers import check_loggers
-from skiptool.model.processes import joined
-from skiptool.model.ranks import Ranks, check_device, find_ranks
-from skiptool.model.threads import threads_now
+from skiptool.model.device import choose_device, choose_precision, threads_now
+from skiptool.model.distributed import Ranks, check_device, find_ranks, joined
+from skiptool.model.fit import LAST, check_protocol, weights_of
+from skiptool.model.lightning import check_loggers
 from skiptool.model.unet import build, parameter_count
 from skiptool.model.weights import load_encoder_weights
 from skiptool.names import SKIP_LEVELS, Arch, LoggerName

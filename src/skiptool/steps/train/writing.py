@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import ExistsError, FormatError
-from skiptool.model.augment import AUGMENTATION
+from skiptool.model.augmentation import AUGMENTATION
 from skiptool.model.fit import LAST
 from skiptool.names import Arch, Kind
 from skiptool.records import Progress, Table

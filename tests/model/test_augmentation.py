@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from skiptool.model.augment import AUGMENTATION, SCALE, Affine, apply, apply_to_tensors, draw
+from skiptool.model.augmentation import (
+    AUGMENTATION,
+    SCALE,
+    Affine,
+    apply,
+    apply_to_tensors,
+    draw,
+)
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8

@@ -1,0 +1,681 @@
+"""The network as Lightning trains it: steps, optimiser, and pixel counts of a whole epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from skiptool.errors import ArgumentError, DivergedError, FormatError, SourceError
+from skiptool.metrics import mean_iou
+from skiptool.model.batches import Stream, as_input, augmented, torch_seed
+from skiptool.model.distributed import ALONE, Environment, Ranks, mean_over_ranks, sum_over
+from skiptool.model.unet import state
+from skiptool.names import IGNORE, LoggerName, Precision
+from skiptool.records import SILENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+    from segmentation_models_pytorch.base import SegmentationModel
+    from torch.utils.data import DataLoader
+
+    from skiptool.model.batches import Batch
+    from skiptool.model.loss import SegmentationLoss
+    from skiptool.records import AnyArray, Task, Training
+
+    Tensors = tuple[torch.Tensor, torch.Tensor]
+
+__all__ = [
+    "Epoch",
+    "Logging",
+    "Segmenter",
+    "Tally",
+    "Watch",
+    "WholeFiles",
+    "check_loggers",
+    "close",
+    "run",
+]
+
+
+class Tally:
+    """Loss and pixel counts added up over an epoch, on the device, so that no step waits."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.classes = classes
+        self.counts = torch.zeros(classes**2, dtype=torch.int64, device=device)
+        self.loss = torch.zeros((), dtype=torch.float64).to(device, _sum_type(device))
+        self.images = 0
+
+    def add(self, logits: torch.Tensor, masks: torch.Tensor, loss: torch.Tensor) -> None:
+        """Count a batch: logits (N, J, H, W), masks (N, H, W), and its mean loss."""
+        cells = self.classes**2
+        pairs = masks.long() * self.classes + logits.detach().argmax(dim=1)
+        pairs = torch.where(masks == IGNORE, cells, pairs)
+        self.counts += torch.bincount(pairs.flatten(), minlength=cells + 1)[:cells]
+        self.loss += loss.detach() * len(masks)
+        self.images += len(masks)
+
+    @property
+    def absent(self) -> list[int]:
+        """Foreground classes of which no pixel was true."""
+        true = self.counts.view(self.classes, self.classes).sum(dim=1)
+        return [label for label in range(1, self.classes) if not true[label]]
+
+    def result(self) -> tuple[float, float]:
+        """Mean loss of an image, and mIoU over the foreground classes of all pixels.
+
+        Both are of the images of all processes; to be asked for once.
+        """
+        images = sum_over(torch.tensor(self.images, device=self.counts.device))
+        counts = sum_over(self.counts).view(self.classes, self.classes).cpu().numpy()
+        return sum_over(self.loss).item() / max(images.item(), 1), float(mean_iou(counts))
+
+
+def _sum_type(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64  # Metal has no float64
+
+
+class Segmenter(LightningModule):
+    """Section IV.C: Adam, step decay, input x / 255; the loss is handed in.
+
+    Parameters
+    ----------
+    network : SegmentationModel
+    loss : SegmentationLoss
+    protocol : Training
+    classes : int
+    """
+
+    def __init__(
+        self, network: SegmentationModel, loss: SegmentationLoss, protocol: Training, classes: int
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.protocol = protocol
+        self.classes = classes
+        self.trained = Tally(classes, torch.device("cpu"))
+        self.validated = Tally(classes, torch.device("cpu"))
+        self._changes: tuple[torch.Tensor, ...] = ()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return Adam with a decay of the learning rate every ``lr_step`` epochs."""
+        protocol = self.protocol
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=protocol.lr)
+        decay = torch.optim.lr_scheduler.StepLR(optimizer, protocol.lr_step, protocol.lr_gamma)
+        return [optimizer], [decay]
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Tensors:
+        """Raise here, in the main process, what a worker could not read."""
+        if isinstance(batch, Exception):
+            raise batch
+        masks = batch[1]
+        unknown = masks[(masks >= self.classes) & (masks != IGNORE)]
+        if unknown.numel():
+            raise ArgumentError(
+                f"masks hold label {int(unknown[0])}, expected 0 to {self.classes - 1} or {IGNORE} "
+                "(ignored); correct the masks or the list of classes"
+            )
+        self._changes = batch[2:]  # they stay where they can be read without waiting
+        return batch[0], masks
+
+    def on_after_batch_transfer(self, batch: Tensors, dataloader_idx: int) -> Tensors:
+        """Make the network's input of the stored images, on the device; augment what is not yet."""
+        images, masks = augmented(*batch, *self._changes) if self._changes else batch
+        return as_input(images), masks
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by epoch, so that a resumed training goes on as it would have."""
+        others = (self.global_rank,) if self.global_rank else ()
+        numbers = (self.protocol.random_seed, self.current_epoch, *others)
+        torch.manual_seed(torch_seed(Stream.TRAINING, *numbers))
+        self.trained = Tally(self.classes, self.device)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew; what batch norm saw in the processes becomes one."""
+        for buffer in self.network.buffers():
+            if buffer.is_floating_point():
+                mean_over_ranks(buffer)
+        self.validated = Tally(self.classes, self.device)
+
+    def training_step(self, batch: Tensors, batch_idx: int) -> torch.Tensor:
+        """Return the loss of one batch."""
+        return self._step(batch, self.trained)
+
+    def validation_step(self, batch: Tensors, batch_idx: int) -> None:
+        """Count one batch."""
+        self._step(batch, self.validated)
+
+    def _step(self, batch: Tensors, tally: Tally) -> torch.Tensor:
+        images, masks = batch
+        logits = self.network(images)
+        loss: torch.Tensor = self.loss(logits, masks)
+        tally.add(logits, masks, loss)
+        return loss
+
+
+# -------------------------------------------------------------------------------------------------
+# Checkpoints written beside their name and renamed when whole, and read back with one-line errors.
+#
+# Lightning's own writer collects a checkpoint in memory, then in the system's folder for temporary
+# files, and copies it from there: each may be too small for it, and a kill leaves it lying there.
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Lightning's door to the disk: a file is replaced by a whole one or stays as it is."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: object = None,
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written, by a full disk for one; the file of before is intact.
+        """
+        final = Path(path)
+        part = final.with_name(f".{final.name}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+            os.replace(part, final)
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            told = _system_error(error)
+            if told is None:
+                raise
+            raise OSError(told.errno, os.strerror(told.errno or 0), str(final)) from error
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = lambda storage, _: storage,  # noqa: ANN401 - whatever torch.load takes
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint.
+
+        Raises
+        ------
+        FormatError
+            If the file is damaged.
+        """
+        try:
+            found: dict[str, Any] = torch.load(path, map_location, weights_only=weights_only)
+        except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise FormatError(
+                f"{path}: cannot be read as a checkpoint ({line}); give --overwrite to start again"
+            ) from error
+        return found
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """Find what the system said behind torch's own error, which tells of positions in the file."""
+    while error is not None and not (isinstance(error, OSError) and error.errno):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+# -------------------------------------------------------------------------------------------------
+# Lightning's loop, made to keep quiet, to leave the random state alone, and to heed Ctrl-C.
+
+
+LOGGERS = ("lightning.pytorch", "lightning.fabric")
+ARITHMETIC: Final[dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]]] = {
+    Precision.FLOAT32: "32-true",
+    Precision.BFLOAT16: "bf16-mixed",
+    Precision.FLOAT16: "16-mixed",
+}
+
+
+def run(
+    segmenter: Segmenter,
+    batches: DataLoader[Any],
+    checks: DataLoader[Any],
+    watch: Watch,
+    device: str,
+    precision: Precision,
+    resume: bool,
+    ranks: Ranks = ALONE,
+    loggers: Sequence[Logger] = (),
+) -> None:
+    """Train until the watch's number of epochs, with a validation after each.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    batches, checks : DataLoader
+        For training and validation; the sampler of ``batches`` has ``set_epoch``.
+    watch : Watch
+        Keeps what comes out, and names the checkpoint.
+    device : str
+    precision : Precision
+        Not ``auto``.
+    resume : bool
+        Start from the watch's checkpoint where it exists.
+    ranks : Ranks
+        This process among those that train together; they are connected.
+    loggers : sequence of Logger
+        Are told every epoch.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C. Lightning by itself exits with 1 and, early on, leaves SIGINT ignored.
+    """
+    target = torch.device(device)
+    checkpoint = watch.checkpoint if resume and watch.checkpoint.exists() else None
+    sampler: Any = batches.sampler
+    terminate = signal.getsignal(signal.SIGTERM)
+    begin = LambdaCallback(
+        # Lightning tells the sampler its epoch after reading ahead: a resumed training would begin
+        # with batches of epoch 0.
+        on_fit_start=lambda *_: sampler.set_epoch(watch.epochs_done),
+        # Lightning's answer to SIGTERM asks the other processes, which may wait for this one.
+        on_train_start=lambda *_: _heed(signal.SIGTERM, terminate) if ranks.size > 1 else None,
+    )
+    with _quiet(), _own_random_state(target), _interruptible(watch):
+        trainer = Trainer(
+            accelerator=target.type,
+            **_placed(target, ranks),
+            deterministic=segmenter.protocol.deterministic,
+            precision=ARITHMETIC[precision],
+            max_epochs=watch.epochs,
+            gradient_clip_val=segmenter.protocol.grad_clip,
+            callbacks=[watch, begin],
+            default_root_dir=watch.checkpoint.parent,
+            logger=list(loggers) or False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(segmenter, batches, checks, ckpt_path=checkpoint, weights_only=True)
+
+
+def _placed(target: torch.device, ranks: Ranks) -> dict[str, Any]:
+    """Return what Lightning needs to know of devices and processes; it is to look for nothing."""
+    plugins: list[Any] = [Environment(ranks), WholeFiles()]
+    if ranks.size == 1:
+        devices: Any = [target.index] if target.type == "cuda" else 1
+        return {"devices": devices, "plugins": plugins}
+    strategy = DDPStrategy(
+        broadcast_buffers=False,  # the segmenter averages them before each validation
+        static_graph=True,  # encoders may have parameters that no loss reaches
+    )
+    return {
+        "devices": ranks.devices,
+        "num_nodes": ranks.nodes,
+        "strategy": strategy,
+        "plugins": plugins,
+        "sync_batchnorm": target.type == "cuda",
+    }
+
+
+def _heed(number: signal.Signals, handler: Any) -> None:  # noqa: ANN401 - what Python returned
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's log lines below errors, and its warnings; everybody else's stay."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _own_random_state(device: torch.device) -> Iterator[None]:
+    """Give torch's random state back as it was: the segmenter seeds it anew each epoch.
+
+    Lightning sets the choice of deterministic algorithms for good, too.
+    """
+    exact, warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(exact, warn_only=warns)
+
+
+@contextmanager
+def _interruptible(watch: Watch) -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not watch.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+# -------------------------------------------------------------------------------------------------
+# What is kept of a training: its history, the best weights, a checkpoint to go on from.
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One row of the history table.
+
+    Attributes
+    ----------
+    epoch : int
+        From 0.
+    split : str
+        ``train`` (augmented images, weights still moving) or ``validation``.
+    loss : float
+        Mean over images.
+    miou : float
+        Mean IoU of the foreground classes from counts over the whole split; NaN where training
+        images show none.
+    lr : float
+        Learning rate of the epoch.
+    seconds : float
+    """
+
+    epoch: int
+    split: Literal["train", "validation"]
+    loss: float
+    miou: float
+    lr: float
+    seconds: float
+
+
+class Watch(Callback):
+    """Keep the history, the best weights and ``last.ckpt``, and move the progress display.
+
+    Best is the highest validation mIoU; of equal ones the earliest.
+
+    Parameters
+    ----------
+    task : Task
+    steps : sequence of int
+        Batches of each epoch to be trained, training and validation.
+    checkpoint : Path
+        Lightning checkpoint of the last epoch, replaced whole; it holds the best weights and the
+        history too.
+    patience : int, optional
+        Epochs without a better one after which the training ends.
+    classes : sequence of str
+        Names, so that those which no mask holds can be told.
+    warn : callable
+        Takes one line about that, after the first epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        steps: Sequence[int],
+        checkpoint: Path,
+        patience: int | None = None,
+        classes: Sequence[str] = (),
+        warn: Callable[[str], None] = SILENT.warn,
+    ) -> None:
+        self.task = task
+        self.epochs = len(steps)
+        self.steps = steps
+        self.checkpoint = checkpoint
+        self.patience = patience
+        self.classes = classes
+        self.warn = warn
+        self.history: list[Epoch] = []
+        self.best: dict[str, AnyArray] = {}
+        self.best_epoch = -1
+        self.best_miou = -math.inf
+        self.interrupted = False
+        self._note = ""
+        self._lr = math.nan
+        self._began = self._trained = time.perf_counter()
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs in the history, those of a checkpoint included."""
+        return self.history[-1].epoch + 1 if self.history else 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what a resumed training has done already; it may be over."""
+        self._show(trainer, sum(self.steps[: self.epochs_done]))
+        trainer.should_stop = self._over
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the watch."""
+        self._began = time.perf_counter()
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Move the display."""
+        self._show(trainer, 1)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the training's time."""
+        self._trained = time.perf_counter()
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Move the display."""
+        self._show(trainer, 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the epoch, its validation included, keep the weights if they are better, save."""
+        segmenter = cast("Segmenter", pl_module)
+        now = time.perf_counter()
+        self._record(trainer, "train", segmenter.trained, self._trained - self._began)
+        row = self._record(trainer, "validation", segmenter.validated, now - self._trained)
+        if row.epoch == 0:
+            self._tell_absent("training", segmenter.trained, "the network cannot learn it")
+            self._tell_absent(
+                "validation", segmenter.validated, "its IoU does not choose the epoch"
+            )
+        if row.miou > self.best_miou:
+            self.best_epoch, self.best_miou = row.epoch, row.miou
+            self.best = state(segmenter.network)
+        self._note = (
+            f", loss {row.loss:.3f}, mIoU {row.miou:.3f} (best {self.best_miou:.3f}) in validation"
+        )
+        self._show(trainer, 0)
+        trainer.should_stop = self._over
+        trainer.save_checkpoint(self.checkpoint)  # replaced whole, see `saving`
+
+    @property
+    def _over(self) -> bool:
+        waited = self.epochs_done - 1 - self.best_epoch
+        return self.patience is not None and self.epochs_done > 0 and waited >= self.patience
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Remember Ctrl-C and SIGTERM, of which Lightning makes exits with 1 and with 0."""
+        self.interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+
+    def _tell_absent(self, part: str, tally: Tally, what: str) -> None:
+        lacking = [self.classes[label] for label in tally.absent if label < len(self.classes)]
+        if lacking:
+            names = ", ".join(lacking)
+            self.warn(f"{part} data: no pixel of {names} in the masks of the first epoch: {what}")
+
+    def _show(self, trainer: Trainer, steps: int) -> None:
+        self.task.advance(steps, f"epoch {trainer.current_epoch + 1}/{self.epochs}{self._note}")
+
+    def _record(
+        self, trainer: Trainer, split: Literal["train", "validation"], tally: Tally, seconds: float
+    ) -> Epoch:
+        loss, miou = tally.result()
+        epoch = trainer.current_epoch
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"training diverged: the {split} loss of epoch {epoch + 1} is {loss}; lower the "
+                "learning rate or train in precision 32"
+            )
+        self.history.append(Epoch(epoch, split, loss, miou, self._lr, seconds))
+        told = {f"{split}/loss": loss, f"{split}/mIoU": miou}
+        if split == "train":
+            told["lr"] = self._lr
+        for logger in trainer.loggers:
+            logger.log_metrics(told, step=epoch)
+        return self.history[-1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the checkpoint keeps, in types that are read without executing anything."""
+        return {
+            "history": [asdict(row) for row in self.history],
+            "best": {name: torch.from_numpy(array) for name, array in self.best.items()},
+            "best_epoch": self.best_epoch,
+            "best_miou": self.best_miou,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint kept."""
+        self.history = [Epoch(**row) for row in state_dict["history"]]
+        self.best = {name: tensor.numpy() for name, tensor in state_dict["best"].items()}
+        self.best_epoch = state_dict["best_epoch"]
+        self.best_miou = state_dict["best_miou"]
+
+
+# -------------------------------------------------------------------------------------------------
+# Where else the history of a training goes while it runs: TensorBoard, W&B or MLflow.
+
+
+PROJECT = "skiptool"
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """Which loggers a training writes to.
+
+    Attributes
+    ----------
+    names : tuple of LoggerName
+    folder : Path
+        For what they write themselves; each takes a folder of its own below it.
+    run : str
+        Name of the run, ``resnet18-L1/fold0``.
+    identity : str
+        What a resumed run has in common with its beginning.
+    """
+
+    names: tuple[LoggerName, ...]
+    folder: Path
+    run: str
+    identity: str
+
+    def open(self, parameters: Mapping[str, Any]) -> list[Logger]:
+        """Open the loggers and tell them the parameters of the run.
+
+        Raises
+        ------
+        SourceError
+            If a logger cannot be opened: its server does not answer, its package is too old ...
+        """
+        opened = [self._open(name) for name in self.names]
+        for logger in opened:
+            logger.log_hyperparams(dict(parameters))
+        return opened
+
+    def _open(self, name: LoggerName) -> Logger:
+        try:
+            logger = _MAKERS[name](self)
+            getattr(logger, "experiment")  # noqa: B009 - made on first use: now, not behind an epoch
+        except Exception as error:  # each package fails in its own ways
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SourceError(
+                f"--logger {name}: cannot be opened ({reason}); see to it, or leave it out"
+            ) from error
+        return logger
+
+
+def check_loggers(names: Sequence[LoggerName]) -> None:
+    """Refuse a logger whose package is missing, before anything is trained.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    for name in names:
+        if find_spec(name.value) is None:
+            raise ArgumentError(
+                f"--logger {name}: {name} is not installed; pip install 'skiptool[{name}]'"
+            )
+
+
+def close(loggers: Sequence[Logger]) -> None:
+    """End the runs: W&B would go on with one in the next training of this process."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+def _tensorboard(about: Logging) -> Logger:
+    return TensorBoardLogger(
+        about.folder / "tensorboard", name=about.run, version="", default_hp_metric=False
+    )
+
+
+def _wandb(about: Logging) -> Logger:
+    (about.folder / "wandb").mkdir(parents=True, exist_ok=True)
+    return WandbLogger(
+        project=PROJECT, name=about.run, id=about.identity, resume="allow", save_dir=about.folder
+    )
+
+
+def _mlflow(about: Logging) -> Logger:
+    place = os.environ.get("MLFLOW_TRACKING_URI")
+    if place:
+        return MLFlowLogger(PROJECT, run_name=about.run, tracking_uri=place)
+    folder = about.folder.resolve() / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return MLFlowLogger(
+        PROJECT,
+        run_name=about.run,
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        artifact_location=(folder / "artifacts").as_uri(),
+    )
+
+
+_MAKERS: Mapping[LoggerName, Callable[[Logging], Logger]] = {
+    LoggerName.TENSORBOARD: _tensorboard,
+    LoggerName.WANDB: _wandb,
+    LoggerName.MLFLOW: _mlflow,
+}
