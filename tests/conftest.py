@@ -11,10 +11,14 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Else each command that runs a network measures for half a second how many cores are idle."""
@@ -169,3 +173,43 @@ def substituted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     domains = simulated.DOMAINS[:1]
     simulated.predictions(path, domains, shifts, 12, subjects=6, folds=2, substituted=True)
     return path
+
+
+@pytest.fixture
+def labels() -> Callable[[Figure], list[str]]:
+    """Return the labels of a figure after checking that each lies on the sheet and on no other."""
+
+    def check(figure: Figure) -> list[str]:
+        texts, boxes = _boxes(figure)
+        left, low, right, high = boxes.T
+        sheet = figure.bbox
+        for name, outside in {
+            "left": left < sheet.x0,
+            "right": right > sheet.x1,
+            "below": low < sheet.y0,
+            "above": high > sheet.y1,
+        }.items():
+            assert [texts[place] for place in np.flatnonzero(outside)] == [], name
+        wide = np.minimum.outer(right, right) - np.maximum.outer(left, left)
+        tall = np.minimum.outer(high, high) - np.maximum.outer(low, low)
+        common = np.triu((wide > 2.0) & (tall > 2.0), k=1)
+        assert [(texts[a], texts[b]) for a, b in np.argwhere(common)] == []
+        return texts
+
+    return check
+
+
+def _boxes(figure: Figure) -> tuple[list[str], Any]:
+    """Texts, and their boxes (left, low, right, high) in pixels at 100 dots an inch."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    from skiptool.figures.style import drawing
+
+    with drawing():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        shown = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+        boxes = [text.get_window_extent(renderer).extents for text in shown]
+    return [text.get_text() for text in shown], np.array(boxes)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from forking import Ended, Running, Server
-from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.steps.info import describe
 from slide_cases import write_geojson, write_manifest, write_slide
 from volume_cases import cine, row, write_table

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from heard import Heard
 from pyramids import Pixels, write_pyramid
 from skiptool.parallel import threaded
-from skiptool.sources.shapes import Shape
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.tissue import Tissue
 from skiptool.steps.extract_wsi.run import Run

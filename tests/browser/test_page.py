@@ -16,7 +16,7 @@ import pytest
 from browser.look import OVERFLOW, Browser, found_browser, look
 from simulated import distances, predictions
 from skiptool.records import ORIGINAL, Shift
-from skiptool.sources.pictures import read_picture
+from skiptool.sources.pictures.files import read_picture
 from skiptool.steps.report.step import write_report
 
 BROWSER = found_browser()

@@ -67,7 +67,7 @@ def pictures(tmp_path: Path) -> Path:
     """Folder with ``images`` and ``masks`` of 20 squares (labels 0 and 1), and a manifest.csv."""
     import numpy as np
 
-    from skiptool.sources.pictures import write_mask, write_picture
+    from skiptool.sources.pictures.files import write_mask, write_picture
 
     rng = np.random.default_rng(0)
     folder = tmp_path / "pictures"
@@ -93,7 +93,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, experiment: SimpleNamespace) -
     import skiptool
     from skiptool.names import Split
     from skiptool.records import Sample
-    from skiptool.sources.pictures import write_mask, write_picture
+    from skiptool.sources.pictures.files import write_mask, write_picture
     from skiptool.stores.dataset_writer import DatasetWriter
     from skiptool.stores.lineage import Making
 

@@ -20,7 +20,7 @@ import pytest
 from simulated import PAPER_SWEEP, predictions
 from skiptool.names import Kind
 from skiptool.records import ORIGINAL
-from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.tables import open_table
 from small_stores import write_features

@@ -1,33 +1,45 @@
+"""Tests of ``curves``."""
+
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.curves import Curve, layer_curves
-from skiptool.figures.style import PictureFormat, architecture_colours, picture
+from skiptool.figures.curves import LayerCurve, curve_key, draw_curves, layer_curves, stairs
+from skiptool.figures.style import (
+    TWO_COLUMNS,
+    PictureFormat,
+    architecture_colours,
+    drawing,
+    picture,
+)
 from skiptool.names import LAYERS
+from skiptool.names import PictureFormat as PictureFormat_of_epoch_curves
+from training_cases import run
 
 Check = Callable[[Figure], list[str]]
 SKIPS = {"baseline": (1, 2, 3, 4), "L1-pruned": (2, 3, 4), "L4-pruned": ()}
 
 
-def curve(pruning: str, encoder: str = "resnet18", *, bands: bool = True) -> Curve:
+def curve(pruning: str, encoder: str = "resnet18", *, bands: bool = True) -> LayerCurve:
     values = {layer: 0.5 - 0.03 * place for place, layer in enumerate(LAYERS)}
     around = {layer: (value - 0.1, value + 0.05) for layer, value in values.items()}
-    return Curve(
+    return LayerCurve(
         *(pruning, encoder, SKIPS.get(pruning, (1, 3)), values),
         bands=around if bands else {},
         nulls=dict.fromkeys(LAYERS, 0.04),
     )
 
 
-def draw(*curves: Curve, mark: float | None = None) -> Figure:
+def draw(*curves: LayerCurve, mark: float | None = None) -> Figure:
     return layer_curves(curves, LAYERS, title="t", vertical="distance", mark=mark)
 
 
@@ -78,8 +90,8 @@ def test_bands_are_drawn_of_few_lines_and_the_scale_holds_them() -> None:
 
 
 def test_the_null_is_the_highest_of_a_panel() -> None:
-    low = Curve("baseline", "r", (), {"enc1": 0.5}, nulls={"enc1": 0.1})
-    high = Curve("L1-pruned", "r", (), {"enc1": 0.5}, nulls={"enc1": 0.2})
+    low = LayerCurve("baseline", "r", (), {"enc1": 0.5}, nulls={"enc1": 0.1})
+    high = LayerCurve("L1-pruned", "r", (), {"enc1": 0.5}, nulls={"enc1": 0.2})
     (axes,) = layer_curves([low, high], ["enc1", "dec1"], title="t", vertical="v").axes
     (bar,) = axes.patches
     assert (bar.get_x(), bar.get_width(), bar.get_height()) == pytest.approx((-0.5, 1.0, 0.2))  # type: ignore[attr-defined]
@@ -95,7 +107,7 @@ def test_skips_of_any_line_are_joined_below_the_axis() -> None:
 
 
 def test_legend_names_what_is_drawn_and_nothing_else(labels: Check) -> None:
-    plain = Curve("baseline", "r", (), {"enc1": 0.5, "dec1": 0.1})
+    plain = LayerCurve("baseline", "r", (), {"enc1": 0.5, "dec1": 0.1})
     texts = labels(layer_curves([plain], ["enc1", "dec1"], title="t", vertical="v"))
     extra = {"interval of the mean", "possible without a shift", "skip connection", "0.5"}
     assert extra.isdisjoint(set(texts) - {"0.5"})
@@ -104,14 +116,14 @@ def test_legend_names_what_is_drawn_and_nothing_else(labels: Check) -> None:
 
 @pytest.mark.parametrize("values", [{}, {"enc1": math.nan}, {"enc1": 0.0}, {"enc1": math.inf}])
 def test_degenerate_lines(labels: Check, values: dict[str, float]) -> None:
-    line = Curve("baseline", "", (), values, bands={"enc1": (math.nan, math.nan)})
+    line = LayerCurve("baseline", "", (), values, bands={"enc1": (math.nan, math.nan)})
     figure = layer_curves([line], ["enc1"], title="t", vertical="v")
     assert "enc1" in labels(figure)
     assert 0.0 < figure.axes[0].get_ylim()[1] < 1.0
 
 
 def test_a_value_that_is_missing_is_a_gap_and_a_layer_that_is_missing_none() -> None:
-    line = Curve("baseline", "r", (), {"dec1": 0.1, "enc1": 0.5, "enc3": math.nan})
+    line = LayerCurve("baseline", "r", (), {"dec1": 0.1, "enc1": 0.5, "enc3": math.nan})
     (axes,) = layer_curves([line], ["enc1", "enc2", "enc3", "dec1"], title="t", vertical="v").axes
     (drawn,) = axes.lines
     assert list(drawn.get_xdata()) == [0, 2, 3]
@@ -128,3 +140,164 @@ def test_nothing_to_draw() -> None:
         draw()
     with pytest.raises(ArgumentError, match="found none"):
         layer_curves([curve("baseline")], [], title="t", vertical="v")
+
+
+PRUNINGS = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
+
+
+def lines(axes: Axes) -> list[tuple[list[float], list[float]]]:
+    """Points of the curves; marks and ticks on the axis left out."""
+    return [
+        (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axes.lines
+        if line.get_linestyle() != "None" and list(line.get_ydata()) != [0.0, 0.05]
+    ]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("encoders", [1, 2, 4])
+@pytest.mark.parametrize("prunings", [1, 5])
+@pytest.mark.parametrize("folds", [1, 3])
+def test_every_label_has_its_own_place_on_the_sheet_of_epoch_curves(
+    labels: Check, encoders: int, prunings: int, folds: int
+) -> None:
+    figure = draw_curves(
+        [
+            run(encoder=f"resnet{e}", pruning=p, fold=f, epochs=5 + f, fall=2)
+            for e in range(encoders)
+            for p in PRUNINGS[:prunings]
+            for f in range(folds)
+        ]
+    )
+    texts = labels(figure)
+    assert {*PRUNINGS[:prunings], *(f"resnet{e}" for e in range(encoders))} <= set(texts)
+    assert {"validation mIoU", "loss", "learning rate falls"} <= set(texts)
+    assert ("mean over trainings" in texts) == (folds > 1)
+    assert len(figure.axes) == 2 * encoders
+    assert figure.get_size_inches()[0] == TWO_COLUMNS
+
+
+def test_the_curve_of_a_single_run_is_its_values() -> None:
+    one = run(epochs=3, pruning="L2-pruned")
+    left, right = draw_curves([one]).axes
+    assert lines(left) == [([0, 1, 2], [0.25, 0.625, 0.75])]
+    assert lines(right) == [([0, 1, 2], [1.5, 0.75, 0.5]), ([0, 1, 2], [1.0, 0.5, 1 / 3])]
+    assert left.lines[0].get_color() == architecture_colours(["L2-pruned"])["L2-pruned"]
+    assert not right.lines[0].is_dashed()
+    assert right.lines[1].is_dashed()
+    dot = left.lines[-1]
+    assert (list(dot.get_xdata()), list(dot.get_ydata())) == ([2], [0.75])
+
+
+def test_the_mean_of_folds_goes_as_far_as_all_of_them() -> None:
+    found = [run(miou=[0.25, 0.5, 0.75]), run(miou=[0.75, 0.5], fold=1)]
+    left, _ = draw_curves(found).axes
+    drawn = lines(left)
+    assert drawn[:2] == [([0, 1, 2], [0.25, 0.5, 0.75]), ([0, 1], [0.75, 0.5])]
+    assert drawn[2] == ([0, 1], [0.5, 0.5])
+    thin, _, thick = (line.get_linewidth() for line in left.lines[:3])
+    assert thick > 2 * thin
+
+
+def test_a_value_between_two_gaps_is_a_dot() -> None:
+    left, _ = draw_curves([run(miou=[0.5, None, 0.25, None, 0.75, 0.5])]).axes
+    dots = [line for line in left.lines if line.get_marker() == "o"]
+    assert list(dots[0].get_xdata()) == [0, 2]
+    assert list(dots[-1].get_xdata()) == [4]
+    values = lines(left)[0][1]
+    assert math.isnan(values[1])
+
+
+def test_runs_without_a_miou_are_drawn(labels: Check) -> None:
+    figure = draw_curves([run(miou=[None, None], encoder="")])
+    texts = labels(figure)
+    assert "weights kept" not in texts
+    assert "loss" in texts
+
+
+def test_the_rate_s_falls_are_marked_on_the_axis() -> None:
+    left, right = draw_curves([run(epochs=7, fall=3), run(epochs=7, fall=3, fold=1)]).axes
+    for axes in (left, right):
+        ticks = [line for line in axes.lines if list(line.get_ydata()) == [0.0, 0.05]]
+        assert [list(line.get_xdata()) for line in ticks] == [[3, 3], [6, 6]]
+
+
+def test_panels_of_one_measure_share_their_scale() -> None:
+    axes = draw_curves([run(epochs=9), run(epochs=4, encoder="x", scale=3.0)]).axes
+    assert len({each.get_xlim() for each in axes}) == 1
+    assert axes[0].get_ylim() == axes[2].get_ylim()
+    assert axes[1].get_ylim() == axes[3].get_ylim()
+    assert axes[1].get_ylim()[1] > 4.5
+    assert axes[0].get_ylim()[0] < 0.25
+
+
+@pytest.mark.parametrize(("epochs", "scale"), [(10, "linear"), (200, "log")])
+def test_the_loss_is_on_a_log_scale_over_more_than_two_decades(
+    labels: Check, epochs: int, scale: str
+) -> None:
+    figure = draw_curves([run(epochs=epochs)])
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", scale]
+    labels(figure)
+
+
+def test_names_from_data_are_text(labels: Check) -> None:
+    long = "resnet" * 40
+    texts = labels(draw_curves([run(encoder="<script>"), run(encoder=long, pruning="$x$" * 20)]))
+    assert "<script>" in texts
+    assert all(len(text) <= 60 for text in texts)
+
+
+@pytest.mark.long
+def test_same_runs_same_bytes() -> None:
+    first, second = (
+        picture(draw_curves([run(epochs=3)]), PictureFormat_of_epoch_curves.SVG) for _ in range(2)
+    )
+    assert first == second
+    assert b"validation mIoU</text>" in first
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="found no run"):
+        draw_curves([])
+
+
+SUBSETS = ["skips-" + "+".join(levels) for k in (1, 2, 3) for levels in combinations("1234", k)]
+
+
+def test_every_subset_of_the_skip_connections_has_a_pen_of_its_own() -> None:
+    """There are sixteen, and eleven colours."""
+    prunings = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
+    others = [name for name in SUBSETS if name not in ("skips-2+3+4", "skips-3+4", "skips-4")]
+    pens = curve_key([run(pruning=name) for name in prunings + others], 7.0, 0.5).pens
+    assert list(pens)[:5] == prunings
+    assert len(pens) == len(set(pens.values())) == 16
+    assert len({pen.colour for pen in pens.values()}) == 11
+
+
+def test_only_what_is_drawn_is_explained() -> None:
+    def told(*runs: object) -> list[str]:
+        key = curve_key(runs, 7.0, 0.5)  # type: ignore[arg-type]
+        return [str(handle.get_label()) for handle in key.kinds]
+
+    assert told(run()) == ["training loss", "weights kept"]
+    assert told(run(), run(fold=1))[:2] == ["mean over trainings", "one training"]
+    assert told(run(), run(encoder="x"), run(pruning="L1-pruned"))[0] == "training loss"
+    assert told(run(epochs=4, fall=2))[-1] == "learning rate falls"
+    assert told(run(miou=[None])) == ["training loss"]
+
+
+def test_a_rate_that_falls_all_the_time_has_no_stairs() -> None:
+    assert stairs([run(epochs=30, fall=10), run(epochs=30, fall=15)]) == [10, 15, 20]
+    assert stairs([run(epochs=30, fall=1)]) == []
+
+
+def test_the_legend_takes_the_height_it_says(labels: object) -> None:
+    runs = [run(pruning=f"{name} of a long name") for name in SUBSETS]
+    key = curve_key(runs, TWO_COLUMNS, 0.5)
+    with drawing():
+        figure = Figure(figsize=(TWO_COLUMNS, 3.0))
+        key.draw(figure)
+    texts = labels(figure)  # type: ignore[operator]
+    assert len(texts) == len(SUBSETS) + 2
+    tops = [each.get_window_extent().y1 / figure.dpi for each in figure.legends]
+    assert 0.8 * key.height < max(tops) < key.height + 0.06

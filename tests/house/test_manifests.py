@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from skiptool.names import Split
-from skiptool.sources.slides.listing import slide_rows
-from skiptool.sources.volumes.listing import Frame, volume_rows
+from skiptool.sources.slides.manifest import slide_rows
+from skiptool.sources.volumes.manifest import Frame, volume_rows
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "manifests.py"
 

@@ -18,7 +18,7 @@ from skiptool import synthesise_dataset
 from skiptool.errors import SourceError
 from skiptool.names import PatchMode, Split
 from skiptool.records import SILENT
-from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.steps.extract_images.step import extract_images
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.step import extract_mri

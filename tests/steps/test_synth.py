@@ -12,9 +12,14 @@ import pytest
 from skiptool.errors import ArgumentError, ExistsError, SourceError
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.records import Sample
-from skiptool.sources.cutouts import load_templates
-from skiptool.sources.malaria import SceneSettings, cell_count, compose, prepare
-from skiptool.sources.pictures import read_mask, read_picture
+from skiptool.sources.pictures.files import read_mask, read_picture
+from skiptool.sources.smear.scenes import (
+    SceneSettings,
+    cell_count,
+    compose,
+    prepare,
+)
+from skiptool.sources.smear.templates import load_templates
 from skiptool.steps import synth
 from skiptool.steps.synth import synthesise_dataset
 from skiptool.stores.dataset import open_dataset

@@ -16,7 +16,7 @@ import skiptool
 from skiptool.errors import SourceError
 from skiptool.names import ExportFormat
 from skiptool.records import Outcome
-from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.pictures.files import write_mask, write_picture
 from small_stores import refused
 
 Call = Callable[[SimpleNamespace, str], Any]

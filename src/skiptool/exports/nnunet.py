@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from skiptool.errors import MismatchError
-from skiptool.exports.pairs import COLUMNS
-from skiptool.exports.places import exported, keep_lineage
+from skiptool.exports.folders import exported, keep_lineage
+from skiptool.exports.png import COLUMNS
 from skiptool.names import IGNORE, Split
 from skiptool.records import Progress
-from skiptool.sources.intensities import write_intensities
-from skiptool.sources.label_map import BACKGROUND, IGNORED
-from skiptool.sources.manifest import EXPORTED, guarded
-from skiptool.sources.nnunet import DATASET_JSON
-from skiptool.sources.pictures import write_labels
+from skiptool.sources.pictures.files import write_labels
+from skiptool.sources.pictures.intensities import write_intensities
+from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
+from skiptool.sources.pictures.manifest import EXPORTED, guarded
+from skiptool.sources.pictures.nnunet import DATASET_JSON
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
 __all__ = ["SPLITS", "check_nnunet", "export_nnunet"]

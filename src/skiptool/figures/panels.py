@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from skiptool.figures.style import INK, SOFT, TWO_COLUMNS, in_paper_order, readable, text_width
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.style import (
+    INK,
+    ONE_COLUMN,
+    SOFT,
+    TWO_COLUMNS,
+    in_paper_order,
+    readable,
+    text_width,
+)
+from skiptool.names import in_data_flow
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-__all__ = ["Panel", "Sheet", "plan_panels"]
+    from skiptool.records import Float64
+
+__all__ = [
+    "CurveSheet",
+    "Facets",
+    "LayerChannels",
+    "Network",
+    "Panel",
+    "Sheet",
+    "greatest_distance",
+    "layer_order",
+    "plan_curves",
+    "plan_facets",
+    "plan_panels",
+]
 
 _LEFT: Final = 0.52
 _RIGHT: Final = 0.06
@@ -172,3 +203,340 @@ def _cells(keys: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
     if len(encoders) == 1 and len(prunings) > _WRAP:
         return [divmod(prunings.index(pruning), 2) for pruning, _ in keys]
     return [(prunings.index(pruning), encoders.index(encoder)) for pruning, encoder in keys]
+
+
+# -------------------------------------------------------------------------------------------------
+# Where the panels of a figure of curves stand, and what stands around them.
+
+
+_RIGHT_CURVE_SHEET: Final = 0.08
+_GUTTER_CURVE_SHEET: Final = 0.18
+_TITLE_CURVE_SHEET: Final = 0.26
+_NARROWEST_CURVE_SHEET: Final = 0.1  # width of a layer whose name stands upright
+_LEGEND_ROW: Final = 0.135
+_HANDLE: Final = 0.5  # inches of a legend's entry beside its text
+_HEIGHTS_CURVE_SHEET: Final = {1: 2.1, 2: 1.7}
+_STEPS: Final = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+
+
+@dataclass(frozen=True, slots=True)
+class CurveSheet:
+    """Places in inches from the lower left corner.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Layers along each axis.
+    size, panel : (float, float)
+        Width and height of the sheet, of a panel.
+    corners : tuple of (float, float)
+        Left and lower edge of each panel.
+    columns, legend : int
+        Panels side by side; entries of the legend side by side.
+    upright : bool
+        Names of the layers are turned by 90 degrees.
+    """
+
+    names: tuple[str, ...]
+    size: tuple[float, float]
+    panel: tuple[float, float]
+    corners: tuple[tuple[float, float], ...]
+    columns: int
+    legend: int
+    upright: bool
+
+    def bracket(self, depth: float) -> tuple[float, float]:
+        """Upper and lower end of a bracket below a panel, in parts of the panel's height.
+
+        ``depth`` is 0 for the outermost and nears 1 for the innermost.
+        """
+        return -0.03 / self.panel[1], -_BRACKETS * (0.9 - 0.7 * depth) / self.panel[1]
+
+    def frame(self, figure: Figure, place: int, head: str, top: float) -> Axes:
+        """Add the axes of a panel, from 0 to the next round number above ``top``."""
+        (left, low), (width, height), size = self.corners[place], self.panel, self.size
+        axes = figure.add_axes((left / size[0], low / size[1], width / size[0], height / size[1]))
+        axes.set_xlim(-0.7, len(self.names) - 0.3)
+        ticks = np.asarray(_STEPS.tick_values(0.0, top))
+        ticks = ticks[(ticks >= 0.0) & (np.append(-1.0, ticks[:-1]) < top)]
+        axes.set_ylim(0.0, ticks[-1] * 1.02)
+        axes.set_yticks(ticks)
+        axes.grid(axis="y")
+        axes.tick_params(axis="y", labelleft=place % self.columns == 0)
+        axes.set_xticks(range(len(self.names)), self.names)
+        axes.tick_params(axis="x", length=0, pad=_BRACKETS * 72 + 2)
+        if self.upright:
+            for label in axes.get_xticklabels():
+                label.set(rotation=90, rotation_mode="anchor", ha="right", va="center_baseline")
+        axes.set_title(readable(head), loc="left", size=7.0, weight="bold", pad=4.0)
+        return axes
+
+    def label(self, figure: Figure, title: str, vertical: str, handles: Sequence[Artist]) -> None:
+        """Write the title and the names of the vertical axes, and put the legend at the foot."""
+        width, height = self.size
+        figure.text(0.06 / width, 1 - 0.15 / height, title, size=8.0)
+        for left, low in self.corners[:: self.columns]:
+            figure.text(
+                (left - _LEFT + 0.15) / width,
+                (low + self.panel[1] / 2) / height,
+                vertical,
+                rotation=90,
+                rotation_mode="anchor",
+                ha="center",
+                color=SOFT,
+            )
+        style: dict[str, Any] = {"borderaxespad": 0.0, "borderpad": 0.2, "frameon": False}
+        style |= {"handlelength": 1.8, "columnspacing": 1.6, "labelspacing": 0.3}
+        figure.legend(
+            handles=[*handles],
+            loc="lower left",
+            bbox_to_anchor=(_LEFT / width, 0.02 / height),
+            ncols=self.legend,
+            fontsize=6.5,
+            labelcolor=INK,
+            **style,
+        )
+
+
+def plan_curves(panels: int, names: Sequence[str], legend: Sequence[str]) -> CurveSheet:
+    """Place panels on the width of two columns, with room for layers and a legend below.
+
+    Parameters
+    ----------
+    panels : int
+    names, legend : sequence of str
+        Layers, and entries of the legend.
+
+    Returns
+    -------
+    CurveSheet
+        Wider than two columns where a panel needs more for the names of its layers.
+    """
+    room = TWO_COLUMNS - _LEFT - _RIGHT_CURVE_SHEET
+    columns = panels if panels <= 3 else 2 if panels == 4 else 3
+    narrowest = _NARROWEST_CURVE_SHEET * len(names)
+    while columns > 1 and (room - _GUTTER_CURVE_SHEET * (columns - 1)) / columns < narrowest:
+        columns -= 1
+    rows = math.ceil(panels / columns)
+    width = max((room - _GUTTER_CURVE_SHEET * (columns - 1)) / columns, narrowest)
+    height = _HEIGHTS_CURVE_SHEET.get(rows, 1.4)
+    widest = text_width(names, 6.5)
+    upright = widest > width / (len(names) + 0.4) - 0.02
+    foot = _BRACKETS + (widest if upright else 0.1) + 0.06
+    across = max(1, int((TWO_COLUMNS - _LEFT) / (text_width(legend, 6.5) + _HANDLE)))
+    below = 0.1 + _LEGEND_ROW * math.ceil(len(legend) / across)
+    pitch = _NAME + height + foot
+    total = _TITLE_CURVE_SHEET + rows * pitch + below
+    places = tuple(
+        (
+            _LEFT + column * (width + _GUTTER_CURVE_SHEET),
+            total - _TITLE_CURVE_SHEET - row * pitch - _NAME - height,
+        )
+        for row, column in (divmod(panel, columns) for panel in range(panels))
+    )
+    wide = _LEFT + columns * width + (columns - 1) * _GUTTER_CURVE_SHEET + _RIGHT_CURVE_SHEET
+    return CurveSheet(
+        *(tuple(names), (wide, total), (width, height), places, columns, across, upright)
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# Where many small panels of one kind and their legends stand on a sheet.
+
+
+_LEFT_FACETS, _RIGHT_FACETS, _TOP, _GUTTER_FACETS = (
+    0.46,
+    0.08,
+    0.06,
+    0.18,
+)  # inches, as all that follows
+_HEAD: Final = 0.3  # two lines above a panel
+_TICKS: Final = 0.24
+_FOOT: Final = 0.22  # name of the horizontal axis
+_LINE: Final = 0.145  # of a legend
+_HANDLE_FACETS: Final = 0.34  # before and behind an entry of a legend
+_ACROSS: Final = 4
+_HEIGHTS_FACETS: Final = (1.15, 1.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """Panels, row by row, and legends, in inches from the upper left corner of the sheet.
+
+    Attributes
+    ----------
+    lefts, tops : tuple of float
+        Edges of the columns and rows of panels.
+    panel : (float, float)
+        Width and height of each.
+    legends : tuple of (entries, columns, top)
+    size : (float, float)
+        Width and height of the sheet.
+    """
+
+    lefts: tuple[float, ...]
+    tops: tuple[float, ...]
+    panel: tuple[float, float]
+    legends: tuple[tuple[Sequence[Line2D], int, float], ...]
+    size: tuple[float, float]
+
+    def rectangle(self, number: int) -> tuple[float, float, float, float]:
+        """Return the place of a panel as fractions of the sheet, as Matplotlib wants it."""
+        row, column = divmod(number, len(self.lefts))
+        (width, height), panel = self.size, self.panel
+        bottom = 1 - (self.tops[row] + panel[1]) / height
+        return self.lefts[column] / width, bottom, panel[0] / width, panel[1] / height
+
+    def first(self, number: int) -> bool:
+        """Whether a panel carries the numbers of the vertical axis."""
+        return number % len(self.lefts) == 0
+
+    def surround(self, figure: Figure, horizontal: str, vertical: str) -> None:
+        """Write the names of the axes, and the legends below them."""
+        width, height = self.size
+        bottom = self.tops[-1] + self.panel[1]
+        right = self.lefts[-1] + self.panel[0]
+        figure.text(
+            0.12 / width,
+            1 - (self.tops[0] + bottom) / 2 / height,
+            readable(vertical, 60),
+            rotation=90,
+            rotation_mode="anchor",
+            ha="center",
+            color=SOFT,
+        )
+        across, foot = (self.lefts[0] + right) / 2 / width, 1 - (bottom + _TICKS + 0.08) / height
+        figure.text(across, foot, readable(horizontal, 60), ha="center", color=SOFT)
+        for entries, columns, top in self.legends:
+            figure.legend(
+                handles=entries,
+                ncols=columns,
+                loc="upper left",
+                bbox_to_anchor=(self.lefts[0] / width, 1 - top / height),
+                borderaxespad=0.0,
+                borderpad=0.0,
+                labelspacing=0.25,
+                handlelength=1.2,
+                handletextpad=0.4,
+                columnspacing=1.2,
+                frameon=False,
+                fontsize=6.5,
+            )
+
+
+def plan_facets(panels: int, legends: Sequence[Sequence[Line2D]]) -> Facets:
+    """Place panels, at most four in a row and rows as even as may be, over two journal columns.
+
+    One or two panels stand in one journal column. Each legend takes the lines that its labels need.
+    """
+    width = ONE_COLUMN if panels < 3 else TWO_COLUMNS
+    rows = -(-panels // _ACROSS)
+    columns = -(-panels // rows)
+    across = (width - _LEFT_FACETS - _RIGHT_FACETS - _GUTTER_FACETS * (columns - 1)) / columns
+    tall = min(max(0.75 * across, _HEIGHTS_FACETS[0]), _HEIGHTS_FACETS[1])
+    pitch = _HEAD + tall + _TICKS
+    top = _TOP + rows * pitch + _FOOT
+    placed = []
+    for entries in legends:
+        widest = text_width([str(entry.get_label()) for entry in entries], 6.5) + _HANDLE_FACETS
+        fitting = max(1, min(len(entries), int((width - _LEFT_FACETS) / widest)))
+        placed.append((entries, fitting, top))
+        top += _LINE * -(-len(entries) // fitting) + 0.03
+    return Facets(
+        lefts=tuple(_LEFT_FACETS + column * (across + _GUTTER_FACETS) for column in range(columns)),
+        tops=tuple(_TOP + row * pitch + _HEAD for row in range(rows)),
+        panel=(across, tall),
+        legends=tuple(placed),
+        size=(width, top + 0.05),
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# What a figure along the network shows: the channels of each layer, and their order.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerChannels:
+    """Distances of the channels of one layer.
+
+    Attributes
+    ----------
+    layer : str
+        One of the twelve, or a module name.
+    values : float64, shape (D,)
+        Hellinger distance of each channel, eq. (9), in [0, 1]; NaN is left out.
+    mean : float, optional
+        Mean over the channels, eq. (10); taken from ``values`` where it is not given.
+    interval : (float, float), optional
+        Interval of the mean, drawn if given.
+    null : (float, float), optional
+        Where the mean would lie without a shift, drawn as a grey band if given.
+    """
+
+    layer: str
+    values: Float64
+    mean: float | None = None
+    interval: tuple[float, float] | None = None
+    null: tuple[float, float] | None = None
+
+    def finite(self) -> Float64:
+        """Return the values that are there."""
+        return self.values[np.isfinite(self.values)]
+
+    def centre(self) -> float:
+        """Return the mean over the channels, NaN where there is no value."""
+        if self.mean is not None:
+            return self.mean
+        values = self.finite()
+        return float(values.mean()) if values.size else math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """One panel: a network with the skip levels that it has, and its layers.
+
+    ``encoder`` also names the architecture where it is not ``unet``, see `skiptool.records.family`.
+    """
+
+    pruning: str
+    encoder: str
+    skips: tuple[int, ...]
+    layers: tuple[LayerChannels, ...]
+
+    def joined(self, order: Mapping[str, int]) -> list[tuple[int, int, int]]:
+        """Level and the two ends of each skip connection whose layers are both on the axis."""
+        ends = [(level, order.get(f"enc{level}"), order.get(f"dec{level}")) for level in self.skips]
+        return [(level, a, b) for level, a, b in ends if a is not None and b is not None]
+
+
+def layer_order(networks: Sequence[Network]) -> dict[str, int]:
+    """Place of each layer on the axis: data flow for the twelve, then by first appearance.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no layer at all, or two networks have the same pruning and encoder.
+    """
+    pairs = [(net.pruning, net.encoder) for net in networks]
+    twice = sorted({" ".join(pair) for pair in pairs if pairs.count(pair) > 1})
+    if twice:
+        raise ArgumentError(
+            f"violins: {', '.join(twice)} found more than once, expected one network for each "
+            "pruning and encoder; pool the trainings first"
+        )
+    seen = in_data_flow(layer.layer for net in networks for layer in net.layers)
+    if not seen:
+        raise ArgumentError(
+            "violins: found no layer, expected at least one network with a layer; give a table "
+            "with the channels of one"
+        )
+    return {name: place for place, name in enumerate(seen)}
+
+
+def greatest_distance(networks: Sequence[Network]) -> float:
+    """Greatest distance that a figure of these networks has to show; 0 without any."""
+    drawn = [0.0]
+    for layer in (layer for net in networks for layer in net.layers):
+        drawn += [float(layer.finite().max(initial=0.0)), float(np.nan_to_num(layer.centre()))]
+        drawn += [*(layer.interval or ()), *(layer.null or ())]
+    return max(drawn)

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import ArgumentError
-from skiptool.exports.pairs import write_pairs
-from skiptool.exports.places import exported
+from skiptool.exports.folders import exported
+from skiptool.exports.png import write_pairs
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
 from skiptool.parallel import available_cores, mapped
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path
-from skiptool.sources.bbbc041 import Box
-from skiptool.sources.cutouts import Templates, load_templates, save_templates
-from skiptool.sources.cutting import cut_templates
-from skiptool.sources.malaria import SceneSettings, Stage, cell_count, compose, prepare
+from skiptool.sources.smear.cutting import cut_templates
+from skiptool.sources.smear.scenes import (
+    SceneSettings,
+    Stage,
+    cell_count,
+    compose,
+    prepare,
+)
+from skiptool.sources.smear.templates import Box, Templates, load_templates, save_templates
 from skiptool.splits import assign_folds, hold_out
 from skiptool.stores.artifacts import finished
 from skiptool.stores.dataset import open_dataset

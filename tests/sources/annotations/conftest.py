@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skiptool.sources.annotations.annotated import Annotated
+from skiptool.sources.annotations.shapes import Annotated
 
 _SCHEMA = """
 CREATE TABLE Slides (uid INTEGER PRIMARY KEY, filename TEXT, width INTEGER, height INTEGER);

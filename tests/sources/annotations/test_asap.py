@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import LINE, NOWHERE, SLIP, Annotated
 from skiptool.sources.annotations.asap import open_asap
 from skiptool.sources.annotations.read import read_annotations, slides_in
+from skiptool.sources.annotations.shapes import (
+    LINE,
+    NOWHERE,
+    SLIP,
+    Annotated,
+)
 
 Writer = Callable[..., Path]
 Faults = Callable[[Annotated], tuple[str, int]]

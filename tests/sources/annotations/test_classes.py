@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
 from skiptool.names import IGNORE
-from skiptool.sources.annotations.classes import ClassMap, by_name, survey
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
+from skiptool.sources.annotations.shapes import Shape
 
 WORDS = st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=6)
 
@@ -66,7 +66,7 @@ def test_ignored_names_have_label_255_and_are_no_class(text: str) -> None:
     mapping = ClassMap.parse(text)
     assert mapping.classes == ("background", "tumor")
     assert [mapping.label(name) for name in ("fold", "Pen", "SCC")] == [IGNORE, IGNORE, 1]
-    assert survey([shapes("SCC", "Pen")], mapping) == ({}, {"Fold": ""})
+    assert unmatched_names([shapes("SCC", "Pen")], mapping) == ({}, {"Fold": ""})
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,9 @@ def test_too_many_names_are_refused() -> None:
 def test_unmapped_and_absent_names_are_listed(
     slides: Iterable[list[str]], unmapped: dict[str, int], nowhere: dict[str, str]
 ) -> None:
-    found = survey((iter(shapes(*names)) for names in slides), ClassMap.parse("tumor=SCC,PNST"))
+    found = unmatched_names(
+        (iter(shapes(*names)) for names in slides), ClassMap.parse("tumor=SCC,PNST")
+    )
     assert found == (unmapped, nowhere)
 
 
@@ -170,5 +172,7 @@ def test_names_that_hold_marks_of_the_list_stand_in_quotes() -> None:
 
 
 def test_the_hint_at_a_name_with_a_comma_can_be_typed() -> None:
-    hints = survey([shapes("Carcinoma, invasive")], ClassMap.parse("tumor=Carcinoma invasive"))[1]
+    hints = unmatched_names(
+        [shapes("Carcinoma, invasive")], ClassMap.parse("tumor=Carcinoma invasive")
+    )[1]
     assert hints == {"Carcinoma invasive": '; did you mean "Carcinoma, invasive"?'}

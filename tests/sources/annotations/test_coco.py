@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import SLIP, Annotated
 from skiptool.sources.annotations.coco import has_corners, is_coco, open_coco
 from skiptool.sources.annotations.read import read_annotations, slides_in
+from skiptool.sources.annotations.shapes import SLIP, Annotated
 
 Writer = Callable[..., Path]
 Faults = Callable[[Annotated], tuple[str, int]]

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import (
+from skiptool.sources.annotations.exact import is_exact, open_exact
+from skiptool.sources.annotations.read import read_annotations, slides_in
+from skiptool.sources.annotations.shapes import (
     DELETED,
     LINE,
     NOWHERE,
@@ -18,8 +20,6 @@ from skiptool.sources.annotations.annotated import (
     WHOLE,
     Annotated,
 )
-from skiptool.sources.annotations.exact import is_exact, open_exact
-from skiptool.sources.annotations.read import read_annotations, slides_in
 
 Writer = Callable[..., Path]
 Faults = Callable[[Annotated], tuple[str, int]]

@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import LINE, NOWHERE, NUCLEUS, PLANE, SLIP, Annotated
 from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.read import read_annotations, slides_in
+from skiptool.sources.annotations.shapes import (
+    LINE,
+    NOWHERE,
+    NUCLEUS,
+    PLANE,
+    SLIP,
+    Annotated,
+)
 
 Writer = Callable[..., Path]
 Faults = Callable[[Annotated], tuple[str, int]]

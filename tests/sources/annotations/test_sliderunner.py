@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import DELETED, PLANE, Annotated
 from skiptool.sources.annotations.read import read_annotations, slides_in
+from skiptool.sources.annotations.shapes import DELETED, PLANE, Annotated, Shape
 from skiptool.sources.annotations.sliderunner import open_sliderunner
-from skiptool.sources.shapes import Shape
 from slide_cases import write_sliderunner
 
 Writer = Callable[..., Path]

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from skiptool.errors import ArgumentError
-from skiptool.sources.patches.painting import Areas, discs, inside, paint
-from skiptool.sources.patches.patch import Patch
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.patches.painting import (
+    Areas,
+    Patch,
+    crossings,
+    discs,
+    inside,
+    outlines,
+    paint,
+)
 
 NUMBERS = st.floats(-30, 50).map(lambda number: round(number, 6))
 RINGS = st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=12).map(np.array)
@@ -155,3 +165,106 @@ def test_many_vertices_are_painted_fast() -> None:
     for x, y in corners:
         areas.paint(Patch(x, y, 512), base)
     assert (time.perf_counter() - began) / len(corners) < 0.02
+
+
+# -------------------------------------------------------------------------------------------------
+# Where a patch lies.
+
+
+def test_box_and_centre_are_in_pixels_of_level_0() -> None:
+    patch = Patch(10.0, -4.0, 8, (2.0, 0.5))
+    assert patch.box == (10.0, -4.0, 26.0, 0.0)
+    assert patch.centre == (18.0, -2.0)
+    assert patch.columns == {}
+
+
+# -------------------------------------------------------------------------------------------------
+# Crossings of outlines with lines, against a loop over the edges.
+
+
+NUMBERS_SCANLINES = st.integers(-40, 40).map(lambda number: number / 4)
+RINGS_SCANLINES = st.lists(
+    st.tuples(NUMBERS_SCANLINES, NUMBERS_SCANLINES), min_size=3, max_size=9
+).map(np.array)
+
+
+def by_hand(ring: np.ndarray, heights: np.ndarray) -> list[tuple[int, float]]:
+    found = []
+    for (x, y), (x_to, y_to) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        for line, height in enumerate(heights):
+            if min(y, y_to) <= height < max(y, y_to):
+                part = (Fraction(height) - Fraction(y)) / (Fraction(y_to) - Fraction(y))
+                found.append((line, float(Fraction(x) + part * (Fraction(x_to) - Fraction(x)))))
+    return sorted(found)
+
+
+@given(st.lists(RINGS_SCANLINES, min_size=1, max_size=3), st.lists(NUMBERS_SCANLINES, unique=True))
+def test_crossings_are_those_of_the_edges(rings: list[np.ndarray], heights: list[float]) -> None:
+    lines = np.array(sorted(heights), dtype=float)
+    line, x = crossings(rings, lines)
+    expected = sorted(pair for ring in rings for pair in by_hand(ring, lines))
+    assert sorted(line.tolist()) == [index for index, _ in expected]
+    order = np.lexsort((x, line))
+    assert np.allclose(x[order], [at for _, at in expected], rtol=0, atol=1e-12)
+
+
+@given(RINGS_SCANLINES, st.floats(-11, 11))
+def test_each_line_is_crossed_an_even_number_of_times(ring: np.ndarray, height: float) -> None:
+    line, _ = crossings([ring], np.array([height]))
+    assert len(line) % 2 == 0
+
+
+@given(RINGS_SCANLINES)
+def test_it_does_not_matter_which_way_a_ring_was_drawn(ring: np.ndarray) -> None:
+    heights = np.linspace(-10, 10, 33)
+    one, other = crossings([ring], heights), crossings([ring[::-1]], heights)
+    assert sorted(zip(*map(np.ndarray.tolist, one), strict=True)) == sorted(
+        zip(*map(np.ndarray.tolist, other), strict=True)
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# Outlines give their mask back.
+
+
+MASKS = st.integers(1, 12).flatmap(lambda size: arrays(bool, (size, size)))
+PLACES = st.tuples(st.floats(-50, 1e5), st.floats(-50, 1e5), st.floats(0.4, 17), st.floats(0.4, 17))
+
+
+@given(MASKS, PLACES)
+def test_painted_outlines_are_the_mask(
+    mask: np.ndarray, place: tuple[float, float, float, float]
+) -> None:
+    x, y, across, down = place
+    patch = Patch(x, y, len(mask), (across, down))
+    shapes = outlines(mask, patch, "nucleus", "4")
+    painted = paint([(shape, 1) for shape in shapes], patch, np.zeros(mask.shape, np.uint8))
+    assert np.array_equal(painted == 1, mask)
+    assert {(shape.name, shape.record) for shape in shapes} <= {("nucleus", "4")}
+
+
+@given(MASKS)
+def test_each_component_is_one_shape_with_its_holes(mask: np.ndarray) -> None:
+    patch = Patch(0.0, 0.0, len(mask))
+    labels, count = ndimage.label(mask)
+    shapes = outlines(mask, patch, "", "")
+    assert len(shapes) == count
+    for index, shape in enumerate(shapes, start=1):
+        component = labels == index
+        assert np.array_equal(inside(shape, patch), component)
+        assert shape.area == component.sum()
+        holes = ndimage.label(~np.pad(component, 1), structure=np.ones((3, 3)))[1] - 1
+        assert len(shape.rings) == 1 + holes
+
+
+@given(MASKS)
+def test_vertices_stand_only_where_the_border_turns(mask: np.ndarray) -> None:
+    for shape in outlines(mask, Patch(0.0, 0.0, len(mask)), "", ""):
+        for ring in shape.rings:
+            step = np.roll(ring, -1, axis=0) - ring
+            assert ((step != 0).sum(axis=1) == 1).all()
+            assert ((step[:, 0] == 0) != (np.roll(step, 1, axis=0)[:, 0] == 0)).all()
+
+
+def test_an_empty_mask_has_no_outline() -> None:
+    assert outlines(np.zeros((4, 4), dtype=bool), Patch(0.0, 0.0, 4), "", "") == ()

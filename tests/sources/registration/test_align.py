@@ -1,3 +1,5 @@
+"""Tests of ``align``."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,9 +10,16 @@ import pytest
 
 from scans import Scan, glass, scanned, turned
 from skiptool.errors import MismatchError
-from skiptool.sources.registration.align import _scales, align
-from skiptool.sources.registration.alignment import Alignment, applied
-from skiptool.sources.registration.residual import residual
+from skiptool.sources.registration.align import (
+    _features,
+    _mirrored,
+    _scales,
+    align,
+    coarse,
+    textured,
+)
+from skiptool.sources.registration.tiles import residual
+from skiptool.sources.registration.transforms import Alignment, applied
 from skiptool.sources.slides.slide import open_slide
 from small_stores import refused
 
@@ -156,3 +165,108 @@ def test_turned_mirrored_and_cropped_copies_too(name: str, shared_data: Path) ->
         left = misfit(folder, Scan(np.ascontiguousarray(copy)), name)
         assert np.median(left) <= 0.15, how
         assert np.percentile(left, 90) <= 1.0, how
+
+
+CORNERS = np.array([[100.0, 100.0], [800.0, 100.0], [100.0, 800.0], [800.0, 800.0]])
+
+
+@pytest.fixture(scope="module")
+def reference() -> Scan:
+    return Scan(glass())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("degrees", "scale", "mirrored"),
+    [(0, 1.0, False), (90, 1.0, False), (187, 1.3, False), (7, 0.6, True), (0, 1.0, True)],
+)
+def test_any_way_round(reference: Scan, degrees: float, scale: float, mirrored: bool) -> None:
+    affine = turned(degrees, scale, (0, 0), mirrored)
+    corners = applied(affine, np.array([[0, 0], [900, 0], [0, 900], [900, 900.0]]))
+    affine[:, 2] = -corners.min(axis=0)
+    size = tuple(np.ceil(np.ptp(corners, axis=0)).astype(int).tolist())
+    found = coarse(reference, Scan(scanned(reference.image, affine, size)))
+    off = np.abs(found.to_other(CORNERS) - applied(affine, CORNERS))
+    assert off.max() < 1.5
+    assert found.mirrored == mirrored
+
+
+def test_crops_and_other_colours(reference: Scan) -> None:
+    part = 255 - (255 - reference.image[200:700, 300:850]) // 2
+    part[..., 1] = cv2.add(part[..., 1], 10)
+    found = coarse(reference, Scan(np.ascontiguousarray(part)))
+    np.testing.assert_allclose(found.to_other(CORNERS), CORNERS - [300, 200], atol=1.0)
+
+
+@pytest.mark.long
+def test_other_glass_is_refused(reference: Scan) -> None:
+    with refused(MismatchError, "features agree", "are these scans of one slide?"):
+        coarse(reference, Scan(glass(seed=5)))
+
+
+@pytest.mark.long
+def test_nothing_to_align_by(reference: Scan) -> None:
+    with refused(MismatchError, "0 features agree"):
+        coarse(reference, Scan(np.full((400, 400, 3), 240, np.uint8)))
+
+
+@pytest.mark.long
+def test_a_stretch_that_no_scanner_makes_is_refused(reference: Scan) -> None:
+    stretched = cv2.resize(reference.image, (900, 585), interpolation=cv2.INTER_AREA)
+    with refused(MismatchError, "no two scans of a slide differ by"):
+        coarse(reference, Scan(stretched))
+
+
+@pytest.mark.long
+def test_a_mirrored_description_is_that_of_the_mirror_image(reference: Scan) -> None:
+    flipped = Scan(np.ascontiguousarray(reference.image[:, ::-1]))
+    seen, turned_round = (_features(*scan.overview(900)) for scan in (reference, flipped))
+    ours = _mirrored(seen)
+    near = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(
+        ours.descriptors, turned_round.descriptors
+    )
+    here = ours.places[[match.queryIdx for match in near]]
+    there = turned_round.places[[match.trainIdx for match in near]]
+    off = np.hypot(900 - here[:, 0] - there[:, 0], here[:, 1] - there[:, 1])
+    assert len(near) > 0.8 * len(ours.places)
+    assert (off < 1.0).mean() > 0.95
+
+
+@pytest.mark.long
+def test_small_parts_are_found_on_a_larger_overview() -> None:
+    whole = glass(2560)
+    part = Scan(np.ascontiguousarray(whole[900:1300, 1100:1500]))
+    found = coarse(Scan(whole), part)
+    middle = np.array([[1300.0, 1100.0]])
+    np.testing.assert_allclose(found.to_other(middle), middle - [1100, 900], atol=1.5)
+
+
+def test_tiles_are_taken_from_all_parts_with_texture() -> None:
+    image = np.full((1000, 1000, 3), 240, np.uint8)
+    image[100:400, 600:1000] = glass(400)[:300]
+    image[700:900, 100:300] = glass(200, 1)
+    found = textured(Scan(image), 100, 25)
+    assert 4 <= len(found) <= 25
+    for x, y in found:
+        inside = 550 < x < 1050 and 50 < y < 450
+        assert inside or (50 < x < 350 and 650 < y < 950)
+    assert found == textured(Scan(image), 100, 25)
+
+
+def test_a_slide_smaller_than_a_tile_is_one_tile() -> None:
+    assert textured(Scan(glass(80)), 256, 10) == [(40.0, 40.0)]
+
+
+def test_places_differ_along_both_sides_and_lie_on_the_slide() -> None:
+    found = np.array(textured(Scan(glass(1200)), 100, 100))
+    assert len(found) == 100
+    assert found.min() >= 50
+    assert found.max() <= 1150
+    for along in found.T:
+        assert len(np.unique(along.round())) > 60
+        assert np.diff(np.unique(along)).max() < 60
+
+
+def test_there_are_never_more_than_asked_for() -> None:
+    for most in (1, 7, 30):
+        assert len(textured(Scan(glass(1200)), 100, most)) == most

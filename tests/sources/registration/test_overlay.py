@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from scans import Scan, glass, scanned, turned
-from skiptool.sources.registration.alignment import Alignment
 from skiptool.sources.registration.overlay import WIDE, overlay
+from skiptool.sources.registration.transforms import Alignment
 
 
 def test_what_both_show_is_grey_what_one_shows_is_coloured() -> None:

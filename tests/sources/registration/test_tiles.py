@@ -1,12 +1,31 @@
+"""Tests of ``tiles``."""
+
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scans import Scan, glass, scanned, turned
-from skiptool.sources.registration.alignment import Alignment
-from skiptool.sources.registration.tiles import grey_of, measured, on_reference, shift_between
+from skiptool.sources.registration.align import align
+from skiptool.sources.registration.tiles import (
+    View,
+    displacement,
+    grey_of,
+    hann,
+    measured,
+    on_reference,
+    one_thread,
+    residual,
+    shift_between,
+)
+from skiptool.sources.registration.transforms import Alignment
+from skiptool.sources.slides.slide import Slide
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +79,139 @@ def test_empty_tiles_have_no_shift() -> None:
 
 def test_other_things_are_not_alike() -> None:
     assert shift_between(grey_of(glass(256, 1)), grey_of(glass(256, 2))).likeness < 0.3
+
+
+SMALL = st.integers(-20, 20)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return glass(400)
+
+
+def tile(image: np.ndarray, x: int = 100, y: int = 100) -> np.ndarray:
+    return grey_of(np.ascontiguousarray(image[y : y + 192, x : x + 192]))
+
+
+@given(SMALL, SMALL)
+def test_whole_pixels_are_found_whatever_the_brightness(x: int, y: int) -> None:
+    image = glass(400)
+    dimmed = 30 + 0.5 * tile(image, 100 - x, 100 - y)
+    found = displacement(tile(image), dimmed.astype(np.float32))
+    assert found[:2] == pytest.approx((x, y), abs=0.05)
+    assert 0.4 < found[2] <= 1.001
+
+
+@pytest.mark.parametrize("shift", [(0.5, 0.25), (1.7, -2.3), (6.3, 4.6), (20.2, -15.7)])
+def test_parts_of_a_pixel_are_found_to_a_thirtieth(
+    image: np.ndarray, shift: tuple[float, float]
+) -> None:
+    moved = scanned(image, turned(0, 1.0, shift), (400, 400))
+    assert displacement(tile(image), tile(moved))[:2] == pytest.approx(shift, abs=0.03)
+
+
+def test_there_is_as_far_as_back(image: np.ndarray) -> None:
+    moved = tile(scanned(image, turned(0, 1.0, (2.4, -1.3)), (400, 400)))
+    there, back = displacement(tile(image), moved), displacement(moved, tile(image))
+    np.testing.assert_allclose(there[:2], np.negative(back[:2]), atol=1e-3)
+
+
+def test_equal_tiles_have_the_response_1(image: np.ndarray) -> None:
+    x, y, response = displacement(tile(image), tile(image))
+    assert (x, y) == pytest.approx((0.0, 0.0), abs=1e-4)
+    assert response == pytest.approx(1.0, abs=0.01)
+
+
+def test_tiles_that_share_nothing_and_empty_ones_have_next_to_none(image: np.ndarray) -> None:
+    other, empty = tile(glass(400, 7)), np.full((192, 192), 240, np.float32)
+    assert displacement(tile(image), other)[2] < 0.2
+    assert displacement(tile(image), empty) == (0.0, 0.0, 0.0)
+    assert displacement(empty, empty) == (0.0, 0.0, 0.0)
+
+
+def test_the_window_closes_at_the_edges() -> None:
+    window = hann(32, 48)
+    assert window.shape == (32, 48)
+    assert window[0].max() == window[:, -1].max() == 0.0
+    assert window.max() > 0.99
+
+
+SAME = Alignment(turned(0, 1.0, (0.0, 0.0)), 9)
+MIDDLE = (300.0, 300.0)
+
+
+def test_what_is_left_of_misalignment_is_a_distance() -> None:
+    image = glass(600)
+    moved = Scan(scanned(image, turned(0, 1.0, (3.0, 4.0)), (600, 600)))
+    found = residual(Scan(image), moved, SAME, MIDDLE)
+    assert found.px == pytest.approx(5.0, abs=0.15)
+    assert not found.empty
+    aligned = residual(Scan(image), moved, Alignment(turned(0, 1.0, (3.0, 4.0)), 9), MIDDLE)
+    assert aligned.px == pytest.approx(0.0, abs=0.1)
+
+
+def test_what_does_not_look_alike_cannot_be_measured() -> None:
+    found = residual(Scan(glass(600, 1)), Scan(glass(600, 2)), SAME, MIDDLE)
+    assert (found.px, found.empty) == (None, False)
+
+
+def test_one_empty_scan_is_a_fault_two_are_not() -> None:
+    empty, full = Scan(np.full((600, 600, 3), 240, np.uint8)), Scan(glass(600))
+    for pair in ((empty, full), (full, empty)):
+        found = residual(*pair, SAME, MIDDLE)
+        assert (found.px, found.empty) == (None, False)
+    assert residual(empty, empty, SAME, MIDDLE).empty
+
+
+def test_a_slide_is_a_view_and_so_is_anything_that_reads_alike() -> None:
+    def known(view: type[View]) -> set[str]:
+        return {name for name in vars(view) if not name.startswith("_")}
+
+    assert known(View) == {"size", "read", "overview"}
+    for name in ("read", "overview"):
+        assert callable(getattr(Slide, name))
+        assert callable(getattr(Scan, name))
+    view: View = Scan(np.zeros((2, 2, 3), dtype=np.uint8))
+    assert view.size == (2, 2)
+    assert align.__annotations__["reference"] == "View"
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    yield
+    cv2.setNumThreads(before)
+
+
+def test_one_inside_and_as_before_outside() -> None:
+    with one_thread():
+        assert cv2.getNumThreads() == 1
+        with one_thread():
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == 2
+
+
+def test_put_back_after_an_error() -> None:
+    with pytest.raises(ValueError, match="inside"), one_thread():
+        raise ValueError("inside")
+    assert cv2.getNumThreads() == 2
+
+
+def test_the_last_of_several_callers_puts_it_back() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def inside() -> None:
+        with one_thread():
+            entered.set()
+            leave.wait(10)
+
+    caller = threading.Thread(target=inside)
+    with one_thread():
+        caller.start()
+        assert entered.wait(10)
+    assert cv2.getNumThreads() == 1
+    leave.set()
+    caller.join()
+    assert cv2.getNumThreads() == 2

@@ -18,8 +18,16 @@ from PIL import Image
 from pyramids import stained, write_pyramid
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.slides import sampling
-from skiptool.sources.slides.resolution import scale_of
-from skiptool.sources.slides.slide import Slide, TileCache, content_key, open_slide
+from skiptool.sources.slides.slide import (
+    Slide,
+    TileCache,
+    content_key,
+    is_sane,
+    open_slide,
+    pixel_size,
+    scale_of,
+    snap,
+)
 from small_stores import refused
 
 NATIVE = (1.0, 1.0)
@@ -403,3 +411,117 @@ def test_a_slide_that_vanished_is_told(tmp_path: Path, pyramid: SimpleNamespace)
         slide.read(0, 0, (9, 9), NATIVE)
     with refused(SourceError, path, "cannot be read"):
         _ = slide.key
+
+
+# -------------------------------------------------------------------------------------------------
+# Whom to believe about the size of pixels.
+
+
+NOTHING = (None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded", "expected"),
+    [
+        (NOTHING, ("0.25", "0.26"), (0.25, 0.26)),
+        ((0.5, None), ("0.25", "0.26"), (0.5, 0.5)),
+        ((0.5, 0.6), ("1000", "1000"), (0.5, 0.6)),
+        ((None, 0.6), ("0.25", "0.25"), (0.25, 0.6)),
+        (NOTHING, ("1000", "1000"), None),
+        (NOTHING, ("0.25", "1000"), None),
+        (NOTHING, ("0.25", None), None),
+        (NOTHING, NOTHING, None),
+        (NOTHING, ("0,25", "0,25"), None),
+        (NOTHING, ("nan", "nan"), None),
+        (NOTHING, ("", ""), None),
+        (NOTHING, ("0", "-1"), None),
+    ],
+)
+def test_manifest_wins_and_the_file_must_be_sane(
+    given: tuple[float | None, float | None],
+    recorded: tuple[str | None, str | None],
+    expected: tuple[float, float] | None,
+) -> None:
+    assert pixel_size("a.svs", given, recorded) == expected
+
+
+@pytest.mark.parametrize("value", [0.0, -0.25, 1000.0, 250.0, float("nan"), float("inf")])
+def test_nonsense_in_the_manifest_names_slide_and_column(value: float) -> None:
+    with refused(SourceError, "a.svs", "column mpp says", "0.05 to 20"):
+        pixel_size("a.svs", (value, None), ("0.25", "0.25"))
+    with refused(SourceError, "a.svs", "column mpp_y says"):
+        pixel_size("a.svs", (0.25, value), ("0.25", "0.25"))
+
+
+def test_vertical_size_alone_needs_a_horizontal_one() -> None:
+    with refused(SourceError, "a.svs", "mpp_y", "mpp is empty", "fill in mpp"):
+        pixel_size("a.svs", (None, 0.25), ("1000", "1000"))
+
+
+def test_limits_are_inside() -> None:
+    assert [is_sane(value) for value in (0.049, 0.05, 20.0, 20.1)] == [False, True, True, False]
+
+
+# -------------------------------------------------------------------------------------------------
+# Which scale a slide is read at.
+
+
+def test_micrometres_are_exact_on_each_axis(pyramid: SimpleNamespace) -> None:
+    slide = open_slide(pyramid.path, (0.25, 0.2))
+    assert scale_of(slide, 0.5) == (0.5 / 0.25, 0.5 / 0.2)
+    assert scale_of(slide, 0.1) == (0.1 / 0.25, 0.1 / 0.2)
+    assert scale_of(slide, 0.5, level=7) == (2.0, 2.5)
+
+
+def test_level_is_its_downsample(pyramid: SimpleNamespace) -> None:
+    slide = open_slide(pyramid.path)
+    assert [scale_of(slide, None, level) for level in range(3)] == [
+        (1.0, 1.0),
+        (2.0, 2.0),
+        (4.0, 4.0),
+    ]
+    assert scale_of(slide) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("level", [3, -1])
+def test_a_level_that_is_not_there_names_those_that_are(
+    pyramid: SimpleNamespace, level: int
+) -> None:
+    with refused(SourceError, pyramid.path, f"no level {level}", "1 (500 x 399 px)", "level"):
+        scale_of(open_slide(pyramid.path), None, level)
+
+
+def test_a_slide_without_pixel_size_names_the_columns(shared_data: Path) -> None:
+    path = shared_data / "wsi" / "boxes.tiff"
+    with refused(
+        SourceError, path, "says 352.77777983377013 x", "0.25 um/px", "column mpp", "mpp_y"
+    ):
+        scale_of(open_slide(path), 0.25)
+    assert scale_of(open_slide(path, (0.5, None)), 0.25) == (0.5, 0.5)
+
+
+def test_a_slide_that_says_nothing(blank: Path) -> None:
+    with refused(SourceError, blank, "says nothing", "column mpp"):
+        scale_of(open_slide(blank), 0.25)
+
+
+@pytest.mark.parametrize("wanted", [0.0, -1.0, 250.0, float("nan")])
+def test_nonsense_resolutions_are_refused(pyramid: SimpleNamespace, wanted: float) -> None:
+    with refused(ArgumentError, "um/px", "--mpp"):
+        scale_of(open_slide(pyramid.path), wanted)
+
+
+@given(x=st.floats(-1e5, 1e5), y=st.floats(-1e5, 1e5), level=st.integers(0, 2))
+def test_corners_snap_to_pixels_of_the_level(
+    pyramid: SimpleNamespace, x: float, y: float, level: int
+) -> None:
+    slide, by = open_slide(pyramid.path), 2.0**level
+    left, top = snap(slide, x, y, (by, by))
+    assert (left % by, top % by) == (0, 0)
+    assert max(abs(left - x), abs(top - y)) <= by / 2
+
+
+def test_other_scales_need_no_snapping(pyramid: SimpleNamespace) -> None:
+    slide = open_slide(pyramid.path)
+    assert snap(slide, 1.3, 2.7, (1.5, 1.5)) == (1.3, 2.7)
+    assert snap(slide, 1.3, 2.7, (1.0, 2.0)) == (1.3, 2.7)

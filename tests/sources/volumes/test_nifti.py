@@ -1,17 +1,33 @@
+"""Tests of ``nifti``."""
+
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import math
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
-from skiptool.sources.volumes.nifti import open_volume, read_frames, stem_of
+from skiptool.sources.volumes.nifti import (
+    DEFLATE,
+    check_end,
+    check_room,
+    open_volume,
+    read_frames,
+    stem_of,
+    whole_labels,
+)
 from skiptool.sources.volumes.orientation import spacings
 from volume_cases import affine, cine, heart, image_of, save
 
@@ -274,3 +290,125 @@ def test_more_voxels_than_memory_are_refused_by_name(
 def test_stems() -> None:
     names = ["a_sa.nii.gz", "a_sa.nii", "A.NII.GZ", "b"]
     assert [stem_of(Path("x") / name) for name in names] == ["a_sa", "a_sa", "A", "b"]
+
+
+def test_a_file_holds_what_it_can(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "a.nii", tmp_path / "a.nii.gz"
+    plain.write_bytes(bytes(1000))
+    packed.write_bytes(gzip.compress(bytes(10**7), 9))
+    check_room(plain, (10, 10, 5), 2)
+    check_room(packed, (10, 10, 10, 10_000), 1, DEFLATE)  # as good as gzip gets
+    with pytest.raises(EOFError, match="says 1,002 bytes"):
+        check_room(plain, (501,), 2)
+    with pytest.raises(EOFError, match="says 1,000,000,000,000,000,000 bytes"):
+        check_room(packed, (10**6,) * 3, 1, DEFLATE)
+
+
+def test_a_file_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skiptool.sources.volumes.nifti.MOST", 3)
+    check_end(io.BytesIO(bytes(2 << 20)))
+    with pytest.raises(EOFError, match="without end"):
+        check_end(io.BytesIO(bytes(4 << 20)))
+
+
+@given(st.lists(st.integers(0, 65535), min_size=1), st.sampled_from(["f4", "f8", "u2", "i4", "i8"]))
+def test_whole_numbers_of_any_type_are_labels(numbers: list[int], dtype: str) -> None:
+    found = whole_labels(np.array(numbers, dtype=dtype), "m")
+    assert found.dtype == np.uint16
+    assert found.tolist() == numbers
+
+
+def test_what_a_slope_leaves_is_rounded() -> None:
+    assert whole_labels(np.array([0.0, 0.9999, 2.0001]), "m").tolist() == [0, 1, 2]
+    assert whole_labels(np.array([True, False]), "m").tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0.0, 1.5, 2.5], r"m\.nii: mask holds 1\.5 \(2 voxels are no whole number\)"),
+        ([0.0, np.nan], r"mask holds nan \(1 voxels"),
+        ([0.0, np.inf], r"mask holds inf"),
+        ([0.0, -1.0], r"mask holds -1; expected labels from 0 to 65535"),
+        ([0.0, 70000.0], r"mask holds 70000"),
+        ([1j], r"of type complex128"),
+    ],
+)
+def test_other_numbers_are_refused(values: list[float], words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        whole_labels(np.array(values), "m.nii")
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    **{"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress},
+    "plain": bytes,
+}
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a", "a.NII.GZ", "a.nii.bz2", "a.gz"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_volume_is_read_whatever_its_name(
+    tmp_path: Path, packer: str, name: str, version: int
+) -> None:
+    values = image_of(heart())
+    plain = save(tmp_path / "whole.nii", values, version=version).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(PACKERS[packer](plain))
+    volume = open_volume(path)
+    assert volume.shape == (*values.shape, 1)
+    assert volume.affine == pytest.approx(affine(), abs=1e-5)
+    (found,) = read_frames(volume, (0,))
+    assert (found == values).all()
+
+
+@pytest.mark.parametrize("packer", ["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("part", [0.02, 0.6])
+def test_what_is_cut_off_is_refused_however_packed(
+    tmp_path: Path, packer: str, part: float
+) -> None:
+    whole = save(tmp_path / "whole.nii", image_of(heart())).read_bytes()
+    packed = PACKERS[packer](whole)
+    path = tmp_path / "a.nii"
+    path.write_bytes(packed[: int(len(packed) * part)])
+    with pytest.raises(SourceError, match=r"a\.nii: (no NIfTI that can|the file ends early)"):
+        list(read_frames(open_volume(path), (0,)))
+
+
+def test_compressed_twice_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    plain = save(tmp_path / "whole.nii", heart()).read_bytes()
+    path.write_bytes(gzip.compress(gzip.compress(plain)))
+    with pytest.raises(SourceError, match=r"a\.nii\.gz: is compressed twice \(gzip of gzip\)"):
+        open_volume(path)
+
+
+def zipped(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.nii", b"x" * 400)
+
+
+def numpy_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, heart())
+
+
+OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "zip": (zipped, "is a zip archive: unpack it first"),
+    "NumPy": (numpy_array, "is a NumPy array: save it as NIfTI"),
+    "DICOM": (lambda path: path.write_bytes(bytes(128) + b"DICM" + bytes(400)), "is DICOM: conv"),
+    "NRRD": (lambda path: path.write_bytes(b"NRRD0004\n# Complete"), "is NRRD: convert it"),
+    "zstd": (lambda path: path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(40)), "by zstd: unpack"),
+    "LFS": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "lfs"),
+    "page": (lambda path: path.write_bytes(b"<!DOCTYPE html><title>404</title>"), "HTML, perhaps"),
+    "NRRD in gzip": (lambda path: path.write_bytes(gzip.compress(b"NRRD0004\n")), "is NRRD: conv"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_other_formats_are_named(tmp_path: Path, kind: str, name: str) -> None:
+    make, words = OTHERS[kind]
+    make(tmp_path / name)
+    with pytest.raises(SourceError, match=f"{name}: .*{words}"):
+        open_volume(tmp_path / name)

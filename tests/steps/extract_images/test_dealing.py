@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heard import Heard
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.sources.labelled import Item
+from skiptool.sources.pictures.samples import Item
 from skiptool.steps.extract_images.dealing import dealt
 from small_stores import refused
 

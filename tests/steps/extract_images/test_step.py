@@ -14,7 +14,7 @@ from heard import Heard
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SourceError
 from skiptool.names import ExportFormat
 from skiptool.records import Sample
-from skiptool.sources.pictures import read_picture, write_mask, write_picture
+from skiptool.sources.pictures.files import read_picture, write_mask, write_picture
 from skiptool.steps.extract_images import step, writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter

@@ -11,10 +11,10 @@ from PIL import Image
 
 from heard import Heard
 from skiptool.errors import MismatchError, SourceError
-from skiptool.sources.label_map import label_map
-from skiptool.sources.labelled import Item, Reading
-from skiptool.sources.pictures import write_mask, write_picture
-from skiptool.sources.scale import Scale
+from skiptool.sources.pictures.files import write_mask, write_picture
+from skiptool.sources.pictures.intensities import Scale
+from skiptool.sources.pictures.labels import label_map
+from skiptool.sources.pictures.samples import Item, Reading
 from skiptool.steps.extract_images.survey import check_forms, survey_all
 from small_stores import refused
 

@@ -9,9 +9,9 @@ import pytest
 
 from skiptool.names import ExportFormat
 from skiptool.records import SILENT
-from skiptool.sources.label_map import label_map
-from skiptool.sources.labelled import Item, Reading, survey
-from skiptool.sources.pictures import write_mask, write_picture
+from skiptool.sources.pictures.files import write_mask, write_picture
+from skiptool.sources.pictures.labels import label_map
+from skiptool.sources.pictures.samples import Item, Reading, survey
 from skiptool.steps.extract_images import writing
 from skiptool.steps.extract_images.writing import EXPORTS, write_beside, write_items
 from skiptool.stores.dataset import open_dataset

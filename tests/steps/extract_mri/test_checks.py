@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from skiptool.errors import ArgumentError, ExistsError, SourceError
-from skiptool.sources.volumes.listing import VolumeRow
+from skiptool.sources.volumes.manifest import VolumeRow
 from skiptool.steps.extract_mri.checks import check_domains, check_places
 from skiptool.steps.extract_mri.settings import SliceSettings
 

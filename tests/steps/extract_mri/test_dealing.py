@@ -14,7 +14,7 @@ from heard import Heard
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import Split
 from skiptool.records import SILENT
-from skiptool.sources.volumes.listing import Frame, VolumeRow
+from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume
 from skiptool.sources.volumes.orientation import as_stored
 from skiptool.steps.extract_mri.dealing import dealt

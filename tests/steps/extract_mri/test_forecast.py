@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skiptool.records import SILENT
-from skiptool.sources.volumes.listing import VolumeRow
+from skiptool.sources.volumes.manifest import VolumeRow
 from skiptool.steps.extract_mri.forecast import forecast, summed
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import survey

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from skiptool.records import SILENT, Task
-from skiptool.sources.volumes.listing import VolumeRow
+from skiptool.sources.volumes.manifest import VolumeRow
 from skiptool.steps.extract_mri.notes import tell, tell_cut
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import survey

@@ -8,7 +8,7 @@ import pytest
 
 from skiptool.names import Split
 from skiptool.records import SILENT, Sample
-from skiptool.sources.pictures import read_picture
+from skiptool.sources.pictures.files import read_picture
 from skiptool.steps.extract_mri.pictures import _captions, draw_sheets, sheets_drawn
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.sources.volumes.listing import Frame
+from skiptool.sources.volumes.manifest import Frame
 from skiptool.sources.volumes.nifti import open_volume
 from skiptool.sources.volumes.orientation import view_of
 from skiptool.steps.extract_mri.pixels import image_slices, label_slices, spread

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skiptool.records import SILENT
-from skiptool.sources.volumes.listing import Frame, VolumeRow
+from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import Surveyed, survey
 from volume_cases import SIDE, affine, cine, heart, image_of, save

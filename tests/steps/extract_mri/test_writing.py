@@ -10,7 +10,7 @@ import pytest
 from skiptool.errors import SourceError
 from skiptool.names import Split
 from skiptool.records import SILENT, Sample
-from skiptool.sources.volumes.listing import Frame, VolumeRow
+from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.slices import rescaled
 from skiptool.steps.extract_mri import writing
 from skiptool.steps.extract_mri.settings import SliceSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceError
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi.checks import check_places, check_words
 from skiptool.steps.extract_wsi.notes import notes_of
 from skiptool.steps.extract_wsi.settings import PatchSettings

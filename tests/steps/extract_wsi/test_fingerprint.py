@@ -10,7 +10,7 @@ import pytest
 from skiptool.errors import FormatError
 from skiptool.names import Kind, PatchMode
 from skiptool.records import Architecture
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi.fingerprint import made_from
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.stores.lineage import lineage

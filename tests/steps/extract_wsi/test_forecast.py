@@ -7,7 +7,7 @@ from typing import Any
 
 from skiptool.names import PatchMode
 from skiptool.records import SILENT, Outcome, Table
-from skiptool.sources.patches.patch import Patch
+from skiptool.sources.patches.painting import Patch
 from skiptool.steps.extract_wsi.forecast import forecast
 from skiptool.steps.extract_wsi.labels import labelling
 from skiptool.steps.extract_wsi.settings import PatchSettings

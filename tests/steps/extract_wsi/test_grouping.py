@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi.grouping import Group, grouped
 from skiptool.steps.extract_wsi.survey import Surveyed
 from slide_cases import surveyed

@@ -14,7 +14,7 @@ import pytest
 
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.errors import SourceError
-from skiptool.sources.patches.patch import Patch
+from skiptool.sources.patches.painting import Patch
 from skiptool.steps.extract_wsi import matching
 from skiptool.steps.extract_wsi.grouping import Group
 from skiptool.steps.extract_wsi.matching import aligned_groups, carried, patch_at

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from pyramids import write_pyramid
 from skiptool.names import PatchMode
-from skiptool.sources.patches.painting import Areas
-from skiptool.sources.patches.patch import Patch
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi.objects import Segment, outlined
 from slide_cases import area, make_run, point, surveyed
 

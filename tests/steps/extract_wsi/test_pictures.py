@@ -9,8 +9,8 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.names import PatchMode, Split
-from skiptool.sources.pictures import read_picture
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.pictures.files import read_picture
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi import pictures
 from skiptool.steps.extract_wsi.grouping import Group
 from skiptool.steps.extract_wsi.labels import Labelling, labelling

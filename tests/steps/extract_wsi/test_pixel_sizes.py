@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heard import Heard
-from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi.grouping import Group
 from skiptool.steps.extract_wsi.pixel_sizes import sized
 from skiptool.steps.extract_wsi.settings import PatchSettings

@@ -11,9 +11,8 @@ import pytest
 
 from skiptool.names import IGNORE, PatchMode, Split
 from skiptool.records import Sample
-from skiptool.sources.patches.painting import Areas
-from skiptool.sources.patches.patch import Patch
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi.pixels import Scene, Work, read_work
 from skiptool.steps.extract_wsi.sites import Site, View
 from slide_cases import (

@@ -19,8 +19,8 @@ from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, ExistsError, FormatError, LeftoverError, SourceError
 from skiptool.names import IGNORE, PatchMode
 from skiptool.records import Outcome, Sample
-from skiptool.sources.pictures import read_picture
-from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.pictures.files import read_picture
+from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.slide import Slide
 from skiptool.steps.extract_images.step import extract_images
 from skiptool.steps.extract_wsi import matching, step, writing

@@ -15,8 +15,8 @@ import pytest
 from heard import Heard
 from pyramids import write_pyramid
 from skiptool.names import PatchMode
-from skiptool.sources.annotations.annotated import PLANE, SLIP
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.annotations.shapes import PLANE, SLIP
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
 from skiptool.steps.extract_wsi.run import Run

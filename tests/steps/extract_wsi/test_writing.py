@@ -12,8 +12,7 @@ import pytest
 from skiptool.errors import SourceError
 from skiptool.names import Kind, Split
 from skiptool.sources.annotations.classes import by_name
-from skiptool.sources.patches.painting import Areas
-from skiptool.sources.patches.patch import Patch
+from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi import writing
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.pixels import Scene, Work

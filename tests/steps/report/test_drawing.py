@@ -7,9 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from skiptool.errors import ExistsError
-from skiptool.figures.exhibit import Number
 from skiptool.names import PictureFormat
 from skiptool.records import SILENT, Table
+from skiptool.report.exhibit import Number
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 
 

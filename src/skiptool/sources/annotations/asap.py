@@ -19,17 +19,22 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import (
+from skiptool.sources.annotations.shapes import (
     LINE,
     NOWHERE,
     Found,
     LeftOut,
     Listed,
     Opened,
+    box,
+    label,
+    outer_first,
+    point,
+    polygon,
+    records,
     told,
+    vertices,
 )
-from skiptool.sources.annotations.fields import label, records
-from skiptool.sources.annotations.outlines import box, outer_first, point, polygon, vertices
 
 if TYPE_CHECKING:
     from skiptool.records import Float64

@@ -9,9 +9,9 @@ from typing import Final
 
 from skiptool.errors import ArgumentError, near
 from skiptool.names import IGNORE, composed, quoted_name, split_names, unquoted_name
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.shapes import Shape
 
-__all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "survey"]
+__all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "unmatched_names"]
 
 BACKGROUND: Final = "background"
 """Class of label 0, there even when nobody names it."""
@@ -119,7 +119,7 @@ def by_name(names: Iterable[str]) -> ClassMap:
     return _numbered((same[0], same) for _, same in sorted(grouped.items()))
 
 
-def survey(
+def unmatched_names(
     shapes_per_slide: Iterable[Iterable[Shape]], class_map: ClassMap
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Find names that are in no class, and names of classes that are nowhere.

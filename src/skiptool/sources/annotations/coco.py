@@ -24,17 +24,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import Found, Listed, Opened, Size, told
-from skiptool.sources.annotations.fields import (
+from skiptool.sources.annotations.shapes import (
     Fields,
+    Found,
+    Listed,
+    Opened,
+    Size,
+    box,
     entries,
     file_name,
     label,
     objects,
+    outer_first,
+    polygon,
     records,
     size_of,
+    told,
+    vertices,
 )
-from skiptool.sources.annotations.outlines import box, outer_first, polygon, vertices
 
 if TYPE_CHECKING:
     from skiptool.records import Float64

@@ -24,20 +24,28 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import (
+from skiptool.sources.annotations.shapes import (
     DELETED,
     LINE,
     NOWHERE,
     PLANE,
     WHOLE,
+    Fields,
     Found,
     LeftOut,
     Listed,
     Opened,
+    box,
+    file_name,
+    label,
+    outer_first,
+    point,
+    polygon,
+    records,
+    size_of,
     told,
+    vertices,
 )
-from skiptool.sources.annotations.fields import Fields, file_name, label, records, size_of
-from skiptool.sources.annotations.outlines import box, outer_first, point, polygon, vertices
 
 if TYPE_CHECKING:
     from skiptool.records import Float64

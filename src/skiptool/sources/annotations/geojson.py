@@ -23,19 +23,26 @@ from itertools import product
 from typing import Any, Final
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import (
+from skiptool.sources.annotations.shapes import (
     LINE,
     NOWHERE,
     NUCLEUS,
     PLANE,
+    Fields,
     Found,
     LeftOut,
     Listed,
     Opened,
+    entries,
+    label,
+    objects,
+    outer_first,
+    point,
+    polygon,
+    records,
     told,
+    vertices,
 )
-from skiptool.sources.annotations.fields import Fields, entries, label, objects, records
-from skiptool.sources.annotations.outlines import outer_first, point, polygon, vertices
 
 __all__ = ["is_geojson", "open_geojson"]
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.annotated import (
+from skiptool.sources.annotations.shapes import (
     DELETED,
     NOWHERE,
     PLANE,
@@ -34,15 +34,15 @@ from skiptool.sources.annotations.annotated import (
     LeftOut,
     Listed,
     Opened,
-    told,
-)
-from skiptool.sources.annotations.fields import file_name, label, size
-from skiptool.sources.annotations.outlines import (
     box,
     circle,
+    file_name,
+    label,
     outer_first,
     point,
     polygon,
+    size,
+    told,
     vertices,
 )
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.sources.registration.alignment import Alignment
-from skiptool.sources.registration.textured import textured
-from skiptool.sources.registration.tiles import grey_of, on_reference
-from skiptool.sources.registration.view import View
+from skiptool.sources.registration.align import textured
+from skiptool.sources.registration.tiles import View, grey_of, on_reference
+from skiptool.sources.registration.transforms import Alignment
 
 if TYPE_CHECKING:
     from skiptool.records import Float32, UInt8

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from skiptool.errors import ArgumentError
-from skiptool.sources.slides.pixel_size import Given
-from skiptool.sources.slides.slide import Slide, TileCache, open_slide
+from skiptool.sources.slides.slide import Given, Slide, TileCache, open_slide
 
 __all__ = ["SlidePool"]
 

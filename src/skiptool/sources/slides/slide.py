@@ -11,24 +11,127 @@ import math
 import threading
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupportedFormatError
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.sources.deep_pictures import check_pyramid
-from skiptool.sources.slides.content import AGAIN, check_file, check_tiles, content_key
-from skiptool.sources.slides.levels import Pair, level_for, true_downsamples
-from skiptool.sources.slides.pixel_size import Given, pixel_size
-from skiptool.sources.slides.sampling import is_native, on_paper, over_white, resample
+from skiptool.sources.pictures.deep import check_pyramid
+from skiptool.sources.slides.manifest import (
+    AGAIN,
+    check_file,
+    check_tiles,
+    content_key,
+)
+from skiptool.sources.slides.sampling import (
+    SCALE_TOLERANCE,
+    Pair,
+    is_native,
+    level_for,
+    on_paper,
+    over_white,
+    resample,
+    true_downsamples,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from skiptool.records import UInt8
 
-__all__ = ["Slide", "TileCache", "content_key", "open_slide"]
+__all__ = [
+    "LARGEST",
+    "SMALLEST",
+    "Given",
+    "Slide",
+    "TileCache",
+    "content_key",
+    "is_sane",
+    "open_slide",
+    "pixel_size",
+    "scale_of",
+    "snap",
+]
+
+# -------------------------------------------------------------------------------------------------
+# Size of a slide's pixels in micrometres: what the manifest says, else what the file says.
+
+
+SMALLEST: Final = 0.05
+LARGEST: Final = 20.0
+"""Micrometres per pixel of level 0 that a slide may have: beyond, a default of some writer (1000,
+352.78) or a wrong unit stands in its place."""
+
+Given = tuple[float | None, float | None]
+"""Values of the manifest's columns mpp and mpp_y, None where empty."""
+
+_COLUMNS: Final = ("mpp", "mpp_y")
+
+
+def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None]) -> Pair | None:
+    """Micrometres per pixel of level 0, horizontally and vertically.
+
+    Parameters
+    ----------
+    name : str
+        The slide, for messages.
+    given : (float or None, float or None)
+        What the manifest says; always wins. ``mpp`` alone holds for both axes; ``mpp_y`` alone
+        leaves the horizontal one to the file.
+    recorded : (str or None, str or None)
+        What the file says, as text.
+
+    Returns
+    -------
+    (float, float) or None
+        None where neither says it: the file is believed only if both its values are sane.
+
+    Raises
+    ------
+    SourceError
+        If a value of the manifest is not within 0.05..20, or there is a vertical one only.
+
+    Examples
+    --------
+    >>> pixel_size("a.svs", (None, None), ("0.499", "0.499"))
+    (0.499, 0.499)
+    >>> pixel_size("a.svs", (0.25, None), ("1000", "1000"))
+    (0.25, 0.25)
+    >>> pixel_size("a.tif", (None, None), ("1000", "1000"))
+    """
+    for column, value in zip(_COLUMNS, given, strict=True):
+        if value is not None and not is_sane(value):
+            raise SourceError(
+                f"{name}: the manifest's column {column} says {value:g} um/px; expected "
+                f"{SMALLEST} to {LARGEST:g}. Correct it there"
+            )
+    across, down = given
+    if across is not None:
+        return across, across if down is None else down
+    found = _sane(recorded)
+    if down is None:
+        return found
+    if found is None:
+        raise SourceError(
+            f"{name}: the manifest's column mpp_y is filled in but mpp is empty, and the file "
+            "itself has no usable pixel size; fill in mpp too"
+        )
+    return found[0], down
+
+
+def is_sane(value: float) -> bool:
+    """Whether a slide may have so many micrometres per pixel (0.05 to 20)."""
+    return SMALLEST <= value <= LARGEST
+
+
+def _sane(recorded: tuple[str | None, str | None]) -> Pair | None:
+    try:
+        across, down = (float(text or "nan") for text in recorded)
+    except ValueError:
+        return None
+    return (across, down) if is_sane(across) and is_sane(down) else None
+
 
 _PLAIN = "generic-tiff"
 """Kind of file in which nothing but its pages says what they are."""
@@ -254,3 +357,81 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
     if cache is not None:
         handle.set_cache(cache)
     return handle
+
+
+# -------------------------------------------------------------------------------------------------
+# Which scale a patch is read at: a level of the pyramid, or micrometres per pixel.
+
+
+def scale_of(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
+    """Pixels of level 0 that one pixel of a patch spans, horizontally and vertically.
+
+    Parameters
+    ----------
+    slide : Slide
+    mpp : float, optional
+        Micrometres per pixel wanted, the same on both axes; wins over the level.
+    level : int
+        Level of the pyramid whose pixels are wanted.
+
+    Raises
+    ------
+    ArgumentError
+        If the resolution wanted is not within 0.05..20 um/px.
+    SourceError
+        If the slide has no usable pixel size, or no such level.
+    """
+    if mpp is not None:
+        return _by_size(slide, mpp)
+    if not 0 <= level < len(slide.level_sizes):
+        known = ", ".join(
+            f"{number} ({width} x {height} px)"
+            for number, (width, height) in enumerate(slide.level_sizes)
+        )
+        raise SourceError(
+            f"{slide.path}: has no level {level}; its levels are {known}. Correct the manifest's "
+            "column level"
+        )
+    return slide.downsamples[level]
+
+
+def _by_size(slide: Slide, mpp: float) -> Pair:
+    if not is_sane(mpp):
+        raise ArgumentError(
+            f"a resolution of {mpp:g} um/px; expected {SMALLEST} to {LARGEST:g} (--mpp)"
+        )
+    if slide.mpp is None:
+        across, down = slide.recorded_mpp
+        says = f"says {across} x {down}" if across and down else "says nothing"
+        raise SourceError(
+            f"{slide.path}: no usable pixel size, so it cannot be brought to {mpp:g} um/px (the "
+            f"file {says}, expected {SMALLEST} to {LARGEST:g}); give it in the manifest's column "
+            "mpp (and mpp_y where pixels are not square)"
+        )
+    return mpp / slide.mpp[0], mpp / slide.mpp[1]
+
+
+def snap(slide: Slide, x: float, y: float, scale: Pair) -> Pair:
+    """Move a corner to the nearest pixel of a level where the scale is one's own.
+
+    Parameters
+    ----------
+    slide : Slide
+    x, y : float
+        Upper left corner in pixels of level 0.
+    scale : (float, float)
+        As `scale_of` returns it.
+
+    Returns
+    -------
+    (float, float)
+        At most half a pixel of the level away, so that it is read as stored, not resampled;
+        unchanged at other scales.
+    """
+    for across, down in slide.downsamples:
+        if all(
+            abs(wanted / has - 1) <= SCALE_TOLERANCE
+            for wanted, has in zip(scale, (across, down), strict=True)
+        ):
+            return round(x / across) * across, round(y / down) * down
+    return x, y

@@ -17,7 +17,7 @@ from skiptool.images import GREY_LEVELS, grey, otsu
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, Int64, UInt8
-    from skiptool.sources.slides.levels import Pair
+    from skiptool.sources.slides.sampling import Pair
     from skiptool.sources.slides.slide import Slide
 
 __all__ = ["Tissue", "background", "find_tissue"]

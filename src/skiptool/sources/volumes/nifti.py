@@ -8,14 +8,17 @@ told by their content: a compressed one may have any name.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
+import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import nibabel
 import numpy as np
@@ -30,13 +33,180 @@ from skiptool.sources.volumes.orientation import (
     spacings,
     turn_onto,
 )
-from skiptool.sources.volumes.packing import GZIP, nifti_version, opened, packer_of
-from skiptool.sources.volumes.room import DEFLATE, check_end, check_room
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["Volume", "open_volume", "read_frames", "stem_of"]
+__all__ = [
+    "DEFLATE",
+    "GZIP",
+    "Volume",
+    "check_end",
+    "check_room",
+    "nifti_version",
+    "open_volume",
+    "opened",
+    "packer_of",
+    "read_frames",
+    "stem_of",
+    "whole_labels",
+]
+
+# -------------------------------------------------------------------------------------------------
+# Whether a file can hold what its header says, before memory is asked for it.
+
+
+DEFLATE = 1032
+"""So many bytes at most become of one that was compressed by gzip; bzip2 and xz have no limit."""
+
+MOST = 4096
+"""So many MB may follow the frames that are read: a few MB can unpack to any number of them."""
+
+
+def check_end(stream: IO[bytes]) -> None:
+    """Read a compressed file to its end, where its checksum stands.
+
+    Raises
+    ------
+    EOFError
+        If that does not come.
+    OSError, zlib.error
+        If it is damaged.
+    """
+    for _ in range(MOST):
+        if not stream.read(1 << 20):
+            return
+    raise EOFError("it goes on without end behind the last frame")
+
+
+def check_room(file: Path, shape: Sequence[int], itemsize: int, times: int = 1) -> None:
+    """Compare the voxels of a header with the size of the file that has them.
+
+    Parameters
+    ----------
+    file : Path
+    shape : sequence of int
+    itemsize : int
+        Bytes of a voxel.
+    times : int
+        So many bytes at most become of one.
+
+    Raises
+    ------
+    EOFError
+        If it is too small.
+
+    Examples
+    --------
+    >>> check_room(Path(__file__), (10_000, 10_000, 10_000), 2)
+    Traceback (most recent call last):
+    EOFError: its header says 2,000,000,000,000 bytes of voxels
+    """
+    needed = math.prod(map(int, shape)) * itemsize
+    if needed > file.stat().st_size * times:
+        raise EOFError(f"its header says {needed:,} bytes of voxels")
+
+
+# -------------------------------------------------------------------------------------------------
+# How a file is packed, and what it is: told by its first bytes, whatever its name says.
+
+
+GZIP: Final = "gzip"
+
+_PACKED: Final[Mapping[bytes, str]] = {
+    b"\x1f\x8b": GZIP,
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+}
+_OPENERS: Final[Mapping[str, Callable[..., Any]]] = {
+    **{GZIP: gzip.open, "bzip2": bz2.open, "xz": lzma.open},
+    "": open,
+}
+
+_OTHERS: Final[Mapping[bytes, str]] = {
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it first (zstd -d)",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"Rar!": "a RAR archive: unpack it first",
+    b"NRRD": "NRRD: convert it to NIfTI first",
+    b"ObjectType": "MetaImage: convert it to NIfTI first",
+    b"\x89HDF": "HDF5 (MINC?): convert it to NIfTI first",
+    b"CDF\x01": "NetCDF (MINC?): convert it to NIfTI first",
+    b"\x93NUMPY": "a NumPy array: save it as NIfTI, with its spacing",
+    b"\x89PNG": "a PNG picture, which 'skiptool extract images' takes",
+    b"\xff\xd8\xff": "a JPEG picture, which 'skiptool extract images' takes",
+    b"II*\x00": "a TIFF picture, which 'skiptool extract images' takes",
+    b"MM\x00*": "a TIFF picture, which 'skiptool extract images' takes",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself (git lfs pull)",
+    b"/annex/": "a pointer of git-annex: fetch the file itself (git annex get)",
+    b"<!DOCTYPE": "a page of HTML, perhaps of a failed download: fetch it again",
+    b"<html": "a page of HTML, perhaps of a failed download: fetch it again",
+}
+"""What files begin with that are no NIfTI, and what to do with them."""
+
+_DICOM: Final = (128, b"DICM")
+_HEADER: Final = 348
+"""Bytes of the header of NIfTI-1, with its magic word at the end."""
+
+
+def packer_of(path: Path) -> str:
+    """Return how a file is compressed: gzip, bzip2, xz, or nothing where it is not.
+
+    Raises
+    ------
+    SourceError
+        If it is compressed twice, or in a way or of a format that is not read here; says which.
+    OSError, EOFError, zlib.error, lzma.LZMAError
+        If it cannot be read.
+    """
+    packer = _packer(_start(path, ""), path)
+    if packer:
+        again = _packer(_start(path, packer), path)
+        if again:
+            raise SourceError(f"{path}: is compressed twice ({packer} of {again}); unpack it once")
+    return packer
+
+
+def opened(path: Path, packer: str) -> Any:  # noqa: ANN401 - each packer has a type of its own
+    """Open a file to read what it holds, unpacked."""
+    return _OPENERS[packer](path, "rb")
+
+
+def nifti_version(path: Path, packer: str) -> int | None:
+    """Return 1 or 2 for a NIfTI of a single file, None for whatever else it may be.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error, lzma.LZMAError
+        If it cannot be read.
+    """
+    start = _start(path, packer)
+    if start[344:347] == b"n+1":
+        return 1
+    return 2 if start[4:7] == b"n+2" else None
+
+
+def _start(path: Path, packer: str) -> bytes:
+    with opened(path, packer) as stream:
+        found: bytes = stream.read(_HEADER)
+    return found
+
+
+def _packer(start: bytes, path: Path) -> str:
+    _refuse(path, start)
+    return next((name for magic, name in _PACKED.items() if start.startswith(magic)), "")
+
+
+def _refuse(path: Path, start: bytes) -> None:
+    place, dicom = _DICOM
+    if start[place : place + len(dicom)] == dicom:
+        raise SourceError(f"{path}: is DICOM: convert its series to NIfTI first (dcm2niix)")
+    for magic, what in _OTHERS.items():
+        if start.startswith(magic):
+            raise SourceError(f"{path}: is {what}")
+
 
 SUFFIXES: Final = (".nii.gz", ".nii.bz2", ".nii.xz", ".nii", ".hdr", ".img")
 PAIRS: Final = (".hdr", ".img", ".hdr.gz", ".img.gz")
@@ -342,3 +512,60 @@ def _damaged(path: Path, error: BaseException) -> SourceError:
 def _said(error: BaseException) -> str:
     """Return a library's words on one line, without the path that stands in front already."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+# -------------------------------------------------------------------------------------------------
+# Masks of volumes, which many tools store as floating-point numbers, to whole labels.
+
+
+NEAR: Final = 1e-3
+"""So far from a whole number a value may be: what slopes in headers leave, not interpolation."""
+
+HIGHEST: Final = 65535
+
+
+def whole_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
+    """Read labels off the values of a mask.
+
+    Parameters
+    ----------
+    values : numbers, any shape
+    where : str
+        File and frame, for the message.
+
+    Returns
+    -------
+    uint16, same shape
+
+    Raises
+    ------
+    SourceError
+        If a value is not whole (a mask that was interpolated), not finite, or no label.
+    """
+    if values.dtype.kind not in "biuf":
+        raise SourceError(
+            f"{where}: mask is of type {values.dtype}; expected whole numbers, one label a voxel"
+        )
+    if values.dtype.kind == "f":
+        values = _rounded(values, where)
+    lowest, highest = values.min(), values.max()
+    if lowest < 0 or highest > HIGHEST:
+        wrong = lowest if lowest < 0 else highest
+        raise SourceError(
+            f"{where}: mask holds {wrong:g}; expected labels from 0 to {HIGHEST}, one a voxel"
+        )
+    return values.astype(np.uint16)
+
+
+def _rounded(values: AnyArray, where: str) -> AnyArray:
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        rounded = np.rint(values)
+        # written so that NaN, which is near nothing, is at fault too
+        off = ~(np.abs(values - rounded) <= NEAR)
+    if off.any():
+        first = values[off].flat[0]
+        raise SourceError(
+            f"{where}: mask holds {first:g} ({int(off.sum())} voxels are no whole number); it was "
+            "interpolated or is no label mask: resample it with nearest neighbour"
+        )
+    return rounded

@@ -10,7 +10,7 @@ import numpy as np
 from skiptool.errors import SourceError
 from skiptool.names import Split
 from skiptool.records import Progress
-from skiptool.sources.labelled import Item
+from skiptool.sources.pictures.samples import Item
 from skiptool.splits import (
     alike,
     assign_folds,

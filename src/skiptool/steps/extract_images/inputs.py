@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import composed
 from skiptool.records import check_name
-from skiptool.sources.folders import pair_folders
-from skiptool.sources.label_map import BACKGROUND, classes_of
-from skiptool.sources.manifest import EXPORTED, LISTED, Row, manifest_rows, unguarded
-from skiptool.sources.naming import MaskPattern, NamePattern
-from skiptool.sources.nnunet import CHANNEL_COLUMNS, DATASET_JSON, read_nnunet
+from skiptool.sources.pictures.labels import BACKGROUND, classes_of
+from skiptool.sources.pictures.manifest import (
+    EXPORTED,
+    LISTED,
+    MaskPattern,
+    NamePattern,
+    Row,
+    manifest_rows,
+    pair_folders,
+    unguarded,
+)
+from skiptool.sources.pictures.nnunet import CHANNEL_COLUMNS, DATASET_JSON, read_nnunet
 
 if TYPE_CHECKING:
-    from skiptool.sources.label_map import Key
+    from skiptool.sources.pictures.labels import Key
 
 __all__ = ["FILES", "Inputs", "gather"]
 

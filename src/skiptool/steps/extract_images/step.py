@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
+from skiptool.exports.folders import check_export, qc_folder
 from skiptool.exports.nnunet import check_nnunet
-from skiptool.exports.places import check_export, qc_folder
 from skiptool.names import ExportFormat, quoted_name
 from skiptool.parallel import available_cores
 from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
-from skiptool.sources.coloured_masks import colour_name
-from skiptool.sources.label_map import LabelMap, label_map
-from skiptool.sources.labelled import Item, Reading
-from skiptool.sources.manifest import Row
-from skiptool.sources.scale import Scale
+from skiptool.sources.pictures.intensities import Scale
+from skiptool.sources.pictures.labels import LabelMap, colour_name, label_map
+from skiptool.sources.pictures.manifest import Row
+from skiptool.sources.pictures.samples import Item, Reading
 from skiptool.steps.extract_images.dealing import dealt
 from skiptool.steps.extract_images.inputs import FILES, gather
 from skiptool.steps.extract_images.survey import check_forms, survey_all
@@ -32,7 +31,7 @@ from skiptool.stores.zarrs import keep_failures, telling_failures
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
-    from skiptool.sources.label_map import Key
+    from skiptool.sources.pictures.labels import Key
 
 __all__ = ["extract_images"]
 
@@ -84,10 +83,11 @@ def extract_images(
         Domain of pictures in folders; by default the first folder below ``images``, and "images"
         for what lies in no folder.
     pattern : str, optional
-        What paths of pictures in folders mean, see :class:`skiptool.sources.naming.NamePattern`.
+        What paths of pictures in folders mean, see
+        :class:`skiptool.sources.pictures.manifest.NamePattern`.
     mask_pattern : str, optional
         How masks in folders are called where they do not have the names of their images, see
-        :class:`skiptool.sources.naming.MaskPattern`.
+        :class:`skiptool.sources.pictures.manifest.MaskPattern`.
     classes : sequence of str, optional
         Class names; pixel value = label unless ``labels`` says otherwise. By default those of
         ``labels``, else background and foreground.
@@ -97,7 +97,7 @@ def extract_images(
         Form of the images; by default colour and 8-bit grey have 3, deeper grey has 1.
     scale : str
         Values that are black and white: ``full``, ``LOW:HIGH``, ``minmax`` or ``pP``, see
-        :class:`skiptool.sources.scale.Scale`.
+        :class:`skiptool.sources.pictures.intensities.Scale`.
     patch_size, stride : int, optional
         Pixels of a tile, and from tile to tile; images stay whole by default.
     upright : bool

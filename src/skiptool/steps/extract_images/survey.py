@@ -9,10 +9,10 @@ from skiptool.errors import MismatchError, SkiptoolError, SourceError
 from skiptool.names import IGNORE
 from skiptool.parallel import mapped
 from skiptool.records import Progress
-from skiptool.sources.coloured_masks import colour_name
-from skiptool.sources.labelled import Item, Reading, survey
-from skiptool.sources.manifest import Row
-from skiptool.sources.scale import FULL
+from skiptool.sources.pictures.intensities import FULL
+from skiptool.sources.pictures.labels import colour_name
+from skiptool.sources.pictures.manifest import Row
+from skiptool.sources.pictures.samples import Item, Reading, survey
 
 __all__ = ["check_forms", "survey_all"]
 

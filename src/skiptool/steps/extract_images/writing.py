@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.exports.nnunet import export_nnunet
-from skiptool.exports.pairs import export_pairs
-from skiptool.exports.sheets import draw_sheets
+from skiptool.exports.png import draw_sheets, export_pairs
 from skiptool.names import ExportFormat
 from skiptool.parallel import mapped
 from skiptool.records import Progress, Sample
-from skiptool.sources.labelled import Item, Reading, read_samples
+from skiptool.sources.pictures.samples import Item, Reading, read_samples
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 
@@ -38,7 +37,7 @@ def write_items(
     Raises
     ------
     SourceError, MismatchError, ArgumentError
-        As :func:`skiptool.sources.labelled.read_samples` and
+        As :func:`skiptool.sources.pictures.samples.read_samples` and
         :meth:`skiptool.stores.dataset_writer.DatasetWriter.append`.
     """
     todo = [

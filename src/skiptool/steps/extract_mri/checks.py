@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError, near
-from skiptool.sources.volumes.listing import VolumeRow
+from skiptool.sources.volumes.manifest import VolumeRow
 from skiptool.steps.extract_mri.settings import ALL, SliceSettings
 from skiptool.stores.staging import check_free
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.figures.contact_sheet import contact_sheet
+from skiptool.figures.sheets import contact_sheet
 from skiptool.figures.style import picture
 from skiptool.names import IGNORE, PictureFormat
 from skiptool.records import Progress

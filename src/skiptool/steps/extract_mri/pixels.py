@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SourceError
-from skiptool.sources.label_map import LabelMap
-from skiptool.sources.volumes.labels import whole_labels
-from skiptool.sources.volumes.listing import Frame
-from skiptool.sources.volumes.nifti import Volume, read_frames
+from skiptool.sources.pictures.labels import LabelMap
+from skiptool.sources.volumes.manifest import Frame
+from skiptool.sources.volumes.nifti import Volume, read_frames, whole_labels
 from skiptool.sources.volumes.orientation import View
 from skiptool.sources.volumes.slices import resampled
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from skiptool.errors import ArgumentError
 from skiptool.names import quoted_name
-from skiptool.sources.label_map import LabelMap, label_map
+from skiptool.sources.pictures.labels import LabelMap, label_map
 from skiptool.sources.volumes.slices import MULTIPLE
 
 __all__ = ["ALL", "HEART", "SliceSettings"]
@@ -46,7 +46,7 @@ class SliceSettings:
         Take frames and volumes without labels too; their masks are 255 (ignored).
     slice_axes : mapping of str to int
         Axis of the files that leads from slice to slice, from 1, by domain, ``""`` for the others;
-        where there is none, see `skiptool.sources.volumes.slicing.slice_axis`.
+        where there is none, see `skiptool.sources.volumes.orientation.slice_axis`.
     """
 
     labels: Mapping[int, str] = field(default_factory=dict)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from skiptool.errors import SourceError
-from skiptool.exports.places import qc_folder
+from skiptool.exports.folders import qc_folder
 from skiptool.parallel import available_cores
 from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
-from skiptool.sources.volumes.listing import VolumeRow, volume_rows
-from skiptool.sources.volumes.mnms import folder_rows
+from skiptool.sources.volumes.manifest import VolumeRow, folder_rows, volume_rows
 from skiptool.sources.volumes.slices import fitting_size
 from skiptool.steps.extract_mri.checks import check_domains, check_places
 from skiptool.steps.extract_mri.dealing import dealt
@@ -56,7 +55,7 @@ def extract_mri(
     Parameters
     ----------
     source : Path or str
-        Table of volumes (see :func:`skiptool.sources.volumes.listing.volume_rows`), a ``str`` of
+        Table of volumes (see :func:`skiptool.sources.volumes.manifest.volume_rows`), a ``str`` of
         several lines is the table itself; or the folder of the M&Ms challenge.
     out : Path or str
         Dataset store to write (a path or a URL), a group for each domain: images float32 (H, W, 1)

@@ -14,11 +14,10 @@ from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import composed
 from skiptool.parallel import mapped
 from skiptool.records import Progress
-from skiptool.sources.volumes.listing import Frame, VolumeRow
+from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, stem_of
-from skiptool.sources.volumes.orientation import View, as_stored, spacings, view_of
+from skiptool.sources.volumes.orientation import View, as_stored, slice_axis, spacings, view_of
 from skiptool.sources.volumes.slices import fitted, resampled_length
-from skiptool.sources.volumes.slicing import slice_axis
 from skiptool.steps.extract_mri.geometry import fit
 from skiptool.steps.extract_mri.pixels import Pixel, label_slices, spread
 from skiptool.steps.extract_mri.settings import SliceSettings

@@ -14,7 +14,7 @@ from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import IGNORE, Split
 from skiptool.parallel import mapped
 from skiptool.records import Progress, Sample
-from skiptool.sources.volumes.listing import Frame
+from skiptool.sources.volumes.manifest import Frame
 from skiptool.sources.volumes.slices import fitted, rescaled
 from skiptool.steps.extract_mri.pixels import image_slices, label_slices, spread
 from skiptool.steps.extract_mri.settings import SliceSettings

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skiptool.errors import ArgumentError, ExistsError, near
-from skiptool.exports.places import check_export
+from skiptool.exports.folders import check_export
 from skiptool.names import Split
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi.notes import notes_of
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.stores.staging import check_free

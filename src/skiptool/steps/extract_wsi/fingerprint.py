@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from skiptool.errors import SourceError
-from skiptool.sources.slides.content import content_key
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.slides.manifest import SlideRow, content_key
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.stores.lineage import digest
 from skiptool.stores.models import open_model

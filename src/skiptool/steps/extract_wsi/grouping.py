@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from skiptool.sources.registration.alignment import Alignment
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.registration.transforms import Alignment
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi.survey import Surveyed
 
 __all__ = ["Group", "grouped"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from skiptool.errors import SourceError
 from skiptool.names import IGNORE, PatchMode, quoted_name
 from skiptool.records import Progress
-from skiptool.sources.annotations.classes import ClassMap, by_name, survey
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
+from skiptool.sources.annotations.shapes import Shape
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed
 
@@ -82,10 +82,10 @@ def labelling(
             )
     added = [name for mapping in own.values() for name in mapping.classes]
     classes = tuple(dict.fromkeys((*common.classes, *added)))
-    unmapped, nowhere = survey((slide.shapes for slide in plain), common)
+    unmapped, nowhere = unmatched_names((slide.shapes for slide in plain), common)
     counts = Counter(unmapped)
     for slide in with_own:
-        counts.update(survey([slide.shapes], own[_key(slide)])[0])
+        counts.update(unmatched_names([slide.shapes], own[_key(slide)])[0])
     for name, hint in nowhere.items():
         progress.warn(f"--classes: no slide has annotations named {name!r}{hint}")
     _tell_ignored(slides, common, own, settings, progress)

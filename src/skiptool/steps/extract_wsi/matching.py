@@ -10,11 +10,11 @@ import numpy as np
 
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.errors import SkiptoolError
-from skiptool.sources.patches.patch import Patch
+from skiptool.sources.patches.painting import Patch
 from skiptool.sources.registration.align import align
-from skiptool.sources.registration.alignment import Alignment
-from skiptool.sources.registration.residual import residual
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.registration.tiles import residual
+from skiptool.sources.registration.transforms import Alignment
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.grouping import Group
 from skiptool.steps.extract_wsi.notes import Notes

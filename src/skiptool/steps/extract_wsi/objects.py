@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SkiptoolError
-from skiptool.sources.patches.centred import centred
-from skiptool.sources.patches.contours import outlines
-from skiptool.sources.patches.selecting import component_at
-from skiptool.sources.patches.stain import stain_mask
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.patches.nuclei import component_at, stain_mask
+from skiptool.sources.patches.painting import outlines
+from skiptool.sources.patches.placement import centred
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings

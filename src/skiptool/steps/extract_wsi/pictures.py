@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SkiptoolError
-from skiptool.exports.sheets import draw_sheets, spread
-from skiptool.figures.matched_sheet import matched_sheet
-from skiptool.figures.slide_overview import slide_overview
+from skiptool.exports.png import draw_sheets, spread
+from skiptool.figures.sheets import matched_sheet
+from skiptool.figures.slide import slide_overview
 from skiptool.figures.style import picture
 from skiptool.names import PictureFormat
-from skiptool.sources.pictures import write_picture
-from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.pictures.files import write_picture
 from skiptool.sources.registration.overlay import overlay
+from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.plan import Plan
 from skiptool.steps.extract_wsi.run import Run

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from skiptool.records import Progress
-from skiptool.sources.registration.alignment import Alignment
+from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi.grouping import Group
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed

@@ -12,9 +12,8 @@ import numpy as np
 from skiptool.errors import SkiptoolError
 from skiptool.names import IGNORE, PatchMode, Split
 from skiptool.records import Sample
-from skiptool.sources.patches.painting import Areas
-from skiptool.sources.patches.patch import Patch
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.tissue import background
 from skiptool.steps.extract_wsi.settings import PatchSettings

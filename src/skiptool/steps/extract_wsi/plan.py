@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from skiptool.names import IGNORE, PatchMode, Split
-from skiptool.sources.patches.grid import grid
+from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.painting import Areas
-from skiptool.sources.registration.alignment import Alignment
-from skiptool.sources.shapes import Shape
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.patches.placement import grid
+from skiptool.sources.registration.transforms import Alignment
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi.grouping import Group, grouped
 from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.matching import aligned_groups, carried

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from skiptool.names import IGNORE, PatchMode, Split
-from skiptool.sources.patches.centred import centred
-from skiptool.sources.patches.grid import grid
-from skiptool.sources.patches.patch import Patch
-from skiptool.sources.patches.sampled import sampled
-from skiptool.sources.shapes import Shape
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.patches.painting import Patch
+from skiptool.sources.patches.placement import centred, grid, sampled
 from skiptool.steps.extract_wsi.settings import PatchSettings
 from skiptool.steps.extract_wsi.survey import Surveyed
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import SourceError
-from skiptool.exports.pairs import export_pairs
-from skiptool.exports.places import qc_folder
+from skiptool.exports.folders import qc_folder
+from skiptool.exports.png import export_pairs
 from skiptool.names import Split
 from skiptool.parallel import available_cores, dask_mapper, threaded
 from skiptool.records import SILENT, Outcome, Progress, as_path, as_table
-from skiptool.sources.slides.listing import SlideRow, slide_rows
+from skiptool.sources.slides.manifest import SlideRow, slide_rows
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.steps.extract_wsi.checks import check_places, check_words
 from skiptool.steps.extract_wsi.dealing import dealt
@@ -69,7 +69,7 @@ def extract_slides(
     Parameters
     ----------
     manifest : Path or str
-        Table of slides (see :func:`skiptool.sources.slides.listing.slide_rows`); a ``str`` of
+        Table of slides (see :func:`skiptool.sources.slides.manifest.slide_rows`); a ``str`` of
         several lines is the table itself.
     out : Path or str
         Dataset store to write (a path or a URL), a group for each domain.

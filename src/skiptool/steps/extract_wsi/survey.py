@@ -11,14 +11,12 @@ from pathlib import Path
 from skiptool.errors import ArgumentError, SkiptoolError, SourceError
 from skiptool.names import PatchMode
 from skiptool.records import Progress
-from skiptool.sources.annotations.annotated import Annotated
 from skiptool.sources.annotations.classes import ClassMap
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.shapes import Shape
-from skiptool.sources.slides.listing import SlideRow
+from skiptool.sources.annotations.shapes import Annotated, Shape
+from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
-from skiptool.sources.slides.resolution import scale_of
-from skiptool.sources.slides.slide import Slide
+from skiptool.sources.slides.slide import Slide, scale_of
 from skiptool.sources.slides.tissue import Tissue, find_tissue
 from skiptool.steps.extract_wsi.run import Run
 from skiptool.steps.extract_wsi.settings import PatchSettings

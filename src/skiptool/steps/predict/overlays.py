@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.figures.comparison import compare_masks
+from skiptool.figures.sheets import compare_masks
 from skiptool.figures.style import save
 from skiptool.metrics import iou, mean_iou
 from skiptool.records import ORIGINAL, Progress, Shift

@@ -10,18 +10,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from skiptool.figures.exhibit import known
-from skiptool.figures.inline import as_svg
-from skiptool.figures.page import Exhibit, Section
 from skiptool.figures.style import picture
 from skiptool.names import Kind, PictureFormat
 from skiptool.records import Progress
+from skiptool.report.exhibit import known
+from skiptool.report.page import Exhibit, Section, as_svg
 from skiptool.stores.staging import check_free, staged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from skiptool.figures.exhibit import Shown
+    from skiptool.report.exhibit import Shown
 
 __all__ = ["Folder", "as_columns", "draw", "with_names"]
 

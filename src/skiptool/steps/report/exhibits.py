@@ -7,28 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.analysis import correlation
 from skiptool.analysis.distances import BEYOND_COLUMNS, CHANNEL_KEYS, LAYER_COLUMNS, of_channels
-from skiptool.exports.data_sheets import data_sheets
-from skiptool.exports.pictures import examples
-from skiptool.figures.beyond import beyond_marginals
-from skiptool.figures.differences import score_matrices
-from skiptool.figures.forecast import loss_forecasts
-from skiptool.figures.forecasts import forecasts
-from skiptool.figures.paired import paired_comparisons
-from skiptool.figures.parameters import parameter_exhibit
-from skiptool.figures.registration import registrations
-from skiptool.figures.shifts import comparisons
-from skiptool.figures.substitution import substitutions
-from skiptool.figures.training import training_curves
 from skiptool.metrics import scores
 from skiptool.names import LAYERWISE, VALIDATION, Kind
+from skiptool.report.correlation import forecasts
+from skiptool.report.distances import comparisons
+from skiptool.report.examples import examples
+from skiptool.report.forecast import loss_forecasts
+from skiptool.report.layerwise import beyond_marginals
+from skiptool.report.paired import paired_comparisons
+from skiptool.report.registration import registrations
+from skiptool.report.samples import data_sheets
+from skiptool.report.scores import parameter_exhibit, score_matrices
+from skiptool.report.substitution import substitutions
+from skiptool.report.training import training_curves
 from skiptool.steps.report.inputs import Inputs
 from skiptool.stores.histories import history_facts
 from skiptool.stores.lineage import FORMAT_VERSIONS
 from skiptool.stores.tables import HISTORY, REGISTRATION, MetricTable
 
 if TYPE_CHECKING:
-    from skiptool.figures.exhibit import Shown
     from skiptool.records import Table
+    from skiptool.report.exhibit import Shown
 
 __all__ = ["exhibits", "pictures", "printed_tables", "unmet"]
 

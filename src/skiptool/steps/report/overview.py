@@ -11,7 +11,7 @@ from skiptool.steps.report.inputs import Inputs
 from skiptool.stores.tables import MetricTable
 
 if TYPE_CHECKING:
-    from skiptool.figures.exhibit import Shown
+    from skiptool.report.exhibit import Shown
 
 __all__ = ["not_estimated", "once_trained", "overview"]
 

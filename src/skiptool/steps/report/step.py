@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import ArgumentError, FormatError
-from skiptool.figures.page import Origin, render_page
 from skiptool.names import Kind, PictureFormat
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_places
+from skiptool.report.page import Origin, render_page
 from skiptool.steps.report.drawing import Folder, as_columns, draw, with_names
 from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
 from skiptool.steps.report.inputs import read_inputs

@@ -1,0 +1,168 @@
+"""Samples as pairs of PNG files, and the manifest by which they are taken back."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.exports.folders import exported, keep_lineage
+from skiptool.figures.sheets import contact_sheet
+from skiptool.figures.style import picture
+from skiptool.names import IGNORE, PictureFormat
+from skiptool.records import Progress
+from skiptool.sources.pictures.files import write_mask
+from skiptool.sources.pictures.intensities import write_intensities
+from skiptool.sources.pictures.manifest import EXPORTED, LISTED, guarded
+from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.staging import whole_file
+
+if TYPE_CHECKING:
+    from skiptool.records import Int64
+
+__all__ = ["COLUMNS", "draw_sheets", "export_pairs", "sheet_of", "spread", "write_pairs"]
+
+COLUMNS = ("image", "mask", "domain", "subject", "id", "split", "fold")
+"""Of the manifest."""
+
+PARTS = ("images", "masks")
+
+
+def export_pairs(store: Path, folder: Path, progress: Progress) -> Path:
+    """Write every sample as two PNG files; nothing happens where they are there already.
+
+    ``skiptool extract images FOLDER`` reads the corrected masks under the same ids, subjects,
+    domains, splits and folds.
+
+    Parameters
+    ----------
+    store : Path
+        Dataset store.
+    folder : Path
+        Appears when it is whole.
+    progress : Progress
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ExistsError
+        If the folder holds pairs of another dataset, or anything else.
+    FormatError
+        If the store is damaged.
+    """
+    data = open_dataset(store)
+    with exported(folder, data) as partial:
+        if partial is not None:
+            write_pairs(data, partial, progress)
+    return folder
+
+
+def write_pairs(
+    data: DatasetStore,
+    folder: Path,
+    progress: Progress,
+    *,
+    by_id: bool = False,
+    colours: Sequence[tuple[int, int, int]] = (),
+) -> None:
+    """Write pairs into a folder that is there.
+
+    Parameters
+    ----------
+    data : DatasetStore
+    folder : Path
+    progress : Progress
+    by_id : bool
+        Name files after ids, all in one folder; by default they are numbered in a folder a domain,
+        as any text may be an id.
+    colours : sequence of (red, green, blue)
+        How labels 0, 1, ... are shown; greys by default.
+    """
+    rows = []
+    with progress.task("export", sum(map(len, data.domains.values()))) as task:
+        for name, domain in data.domains.items():
+            columns = domain.columns
+            below = "" if by_id else f"{name}/"
+            for part in PARTS:
+                (folder / part / below).mkdir(parents=True, exist_ok=True)
+            reader = data.samples(name, range(len(domain)))
+            for index, key in enumerate(columns["id"]):
+                image, mask = reader.read(index)
+                stem = key if by_id else f"{index:06d}"
+                files = [f"{part}/{below}{stem}.png" for part in PARTS]
+                write_intensities(folder / files[0], image)
+                write_mask(folder / files[1], mask, colours)
+                facts = (columns[column][index] for column in ("subject", "id", "split", "fold"))
+                rows.append((*files, name, *facts))
+                task.advance()
+    with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([COLUMNS, *([guarded(cell) for cell in row] for row in rows)])
+    with (folder / LISTED).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow(map(guarded, data.classes))
+    keep_lineage(folder, data)
+
+
+# -------------------------------------------------------------------------------------------------
+# Contact sheets of a dataset store: samples of each domain with the outlines of their masks.
+
+
+SHOWN = 48
+"""Samples on the sheet of a domain, from all parts of it."""
+
+PIXELS = 50_000_000
+"""Pixels on a sheet before it is drawn: fewer samples are shown where they are large."""
+
+
+def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None:
+    """Draw a sheet for each domain.
+
+    Parameters
+    ----------
+    folder : Path
+        Is there; gets ``patches-DOMAIN.png``.
+    data : DatasetStore
+    what : str
+        What a sample is called on the sheet.
+    """
+    for name, domain in data.domains.items():
+        ids = domain.columns["id"]
+        most = min(SHOWN, max(1, PIXELS // (domain.height * domain.width)))
+        chosen = spread(len(ids), most)
+        reader = data.samples(name, chosen.tolist())
+        images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
+        side = f"{domain.width} px"
+        if domain.width != domain.height:
+            side = f"{domain.width} x {domain.height} px"
+        known = any((mask != IGNORE).any() for mask in masks)
+        figure = contact_sheet(
+            images,
+            masks if known else None,
+            data.classes,
+            [str(ids[i]) for i in chosen],
+            title=name,
+            notes=f"{len(chosen)} of {len(ids)} {what} of {side}",
+        )
+        with whole_file(sheet_of(folder, name)) as partial:
+            partial.write_bytes(picture(figure, PictureFormat.PNG))
+
+
+def sheet_of(folder: Path, domain: str) -> Path:
+    """Return where the sheet of a domain lies."""
+    return folder / f"patches-{domain}.png"
+
+
+def spread(number: int, most: int) -> Int64:
+    """Return at most so many places, evenly from first to last.
+
+    >>> spread(10, 3).tolist(), spread(2, 48).tolist()
+    ([0, 4, 9], [0, 1])
+    """
+    found: Int64 = np.unique(np.linspace(0, number - 1, min(number, most)).round().astype(np.int64))
+    return found

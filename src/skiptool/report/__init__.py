@@ -1,0 +1,1 @@
+"""The exhibits of a report: from metric tables to figures, captions, sentences and numbers."""

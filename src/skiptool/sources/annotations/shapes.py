@@ -1,0 +1,430 @@
+"""Annotations in one internal form, whatever program drew them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from skiptool.errors import SourceError
+
+if TYPE_CHECKING:
+    from skiptool.records import Float64
+
+__all__ = [
+    "DELETED",
+    "LINE",
+    "NOWHERE",
+    "NUCLEUS",
+    "PLANE",
+    "SLIP",
+    "WHOLE",
+    "Annotated",
+    "Fields",
+    "Found",
+    "LeftOut",
+    "Listed",
+    "Opened",
+    "Shape",
+    "Size",
+    "box",
+    "circle",
+    "entries",
+    "file_name",
+    "label",
+    "objects",
+    "outer_first",
+    "point",
+    "polygon",
+    "records",
+    "size",
+    "size_of",
+    "told",
+    "vertices",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """A point or an area with the name of its class, in pixels of level 0.
+
+    Attributes
+    ----------
+    name : str
+        Class as the file names it, never a number; empty where it names none.
+    rings : tuple of float64 (V, 2)
+        x and y of the vertices, x to the right and y down from the slide's upper left corner. One
+        ring of one vertex is a point; otherwise the first ring is the outline (three vertices or
+        more, not closed), the others are holes in it. Rectangles and circles are outlines too.
+    record : str
+        Id of the record in its file.
+    """
+
+    name: str
+    rings: tuple[Float64, ...]
+    record: str
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is a point, not an area."""
+        return len(self.rings[0]) == 1
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the outline."""
+        (left, top), (right, bottom) = self.rings[0].min(axis=0), self.rings[0].max(axis=0)
+        return float(left), float(top), float(right), float(bottom)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The point itself, or the middle of the bounding box of an area."""
+        left, top, right, bottom = self.bounds
+        return (left + right) / 2, (top + bottom) / 2
+
+    @property
+    def area(self) -> float:
+        """Pixels inside the outline without the holes; 0 for a point."""
+        outline, *holes = map(_shoelace, self.rings)
+        return max(outline - sum(holes), 0.0)
+
+    def mapped(self, transform: Callable[[Float64], Float64]) -> Shape:
+        """Return the shape with all vertices (V, 2) sent through a function."""
+        return replace(self, rings=tuple(transform(ring) for ring in self.rings))
+
+
+def _shoelace(ring: Float64) -> float:
+    x, y = (ring - ring[0]).T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+# -------------------------------------------------------------------------------------------------
+# What an annotation file says of one slide, and what each reader of a format hands over.
+
+
+Size = tuple[int, int]
+"""Width and height in pixels of level 0."""
+
+LINE: Final = "lines"
+WHOLE: Final = "labels of the whole image"
+SLIP: Final = "outlines of fewer than three vertices"
+NOWHERE: Final = "marks without a place"
+PLANE: Final = "drawn on other planes (z or t) than the first"
+NUCLEUS: Final = "nuclei inside cells, whose outlines are taken"
+DELETED: Final = "marked as deleted"
+"""What is left out: it is no fault, and it is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something in a file that is in no shape.
+
+    Attributes
+    ----------
+    what : str
+        One of the kinds above; empty for a record that cannot be read.
+    fault : str
+        Why it cannot be read, with file and record.
+    """
+
+    what: str
+    fault: str = ""
+
+
+Found = Shape | LeftOut
+"""What a reader hands over for each part of each record."""
+
+
+def told(read: Callable[[], Iterable[Found]]) -> list[Found]:
+    """Read one record; if it is damaged it is left out as a whole and the others stay."""
+    try:
+        return list(read())
+    except SourceError as error:
+        return [LeftOut("", str(error))]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """The annotations of one slide.
+
+    Attributes
+    ----------
+    shapes : tuple of Shape
+        In paint order: later ones lie over earlier ones. Large areas come first, so that what
+        lies inside another one stays visible, unless the format itself has an order.
+    size : tuple of int or None
+        Width and height of the slide as the file records it, pixels of level 0.
+    in_bounds : bool
+        Coordinates count from the corner of OpenSlide's bounds (QuPath opens slides cropped to
+        them): the caller adds ``openslide.bounds-x`` and ``-y``.
+    format : str
+        Name of the format for people, as "SlideRunner v3".
+    dropped : mapping of str to int
+        How many are in no shape, by what they are: lines, on another plane, deleted ...
+    faults : tuple of str
+        One line for each record that cannot be read.
+    notes : tuple of str
+        What must be known of the file as a whole.
+    """
+
+    shapes: tuple[Shape, ...]
+    size: Size | None
+    in_bounds: bool
+    format: str
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> int:
+        """How many annotations, or parts of them, are in no shape."""
+        return sum(self.dropped.values()) + len(self.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A slide that a file knows: its file name without folder, size, and id inside the file."""
+
+    name: str
+    size: Size | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An annotation file whose format is known and whose list of slides is read.
+
+    Attributes
+    ----------
+    format : str
+        Name of the format for people.
+    found : callable
+        Given a listed slide (None in a file without list), its shapes in paint order, and what
+        is left out.
+    slides : tuple of Listed
+        Slides it knows; empty where the format names none.
+    by_name : bool
+        Whether annotations belong to the slide of that name only; otherwise the file is about one
+        slide, whatever that is called.
+    in_bounds : bool
+        As in :class:`Annotated`.
+    notes : tuple of str
+        As in :class:`Annotated`.
+    """
+
+    format: str
+    found: Callable[[Listed | None], Iterable[Found]]
+    slides: tuple[Listed, ...] = ()
+    by_name: bool = True
+    in_bounds: bool = False
+    notes: tuple[str, ...] = ()
+
+
+# -------------------------------------------------------------------------------------------------
+# Vertices as files give them, checked and made into shapes.
+#
+# What marks no place or is a line is left out and counted: slips of the mouse are common in real
+# files and no reason to refuse them. A rectangle or polygon without area is kept, because it was
+# recorded and has a place. What is no number at all is refused.
+
+
+_CIRCLE: Final = 128
+"""Vertices of a circle: the outline stays within 0.03 % of the radius."""
+
+_FARTHEST: Final = 2.0**31
+"""No slide has that many pixels in a row; beyond, areas would overflow."""
+
+
+def vertices(values: object, where: str) -> Float64:
+    """Read pairs, or numbers that take turns, as vertices.
+
+    Parameters
+    ----------
+    values : object
+        ``[[x, y], ...]`` (a third coordinate is ignored) or ``[x, y, x, y, ...]``, as parsed.
+    where : str
+        File and record, for the message.
+
+    Returns
+    -------
+    float64, shape (V, 2)
+        x and y, pixels of level 0; V may be 0.
+
+    Raises
+    ------
+    SourceError
+        If they are no pairs of numbers, or one is not finite or beyond any slide.
+
+    Examples
+    --------
+    >>> vertices([1, 2, 3, 4], "a.json").tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise SourceError(f"{where}: {_NO_PAIRS}") from None
+    if numbers.ndim == 1 and numbers.size % 2 == 0:
+        numbers = numbers.reshape(-1, 2)
+    if numbers.ndim != 2 or numbers.shape[1] not in (2, 3):
+        raise SourceError(f"{where}: {_NO_PAIRS}")
+    pairs: Float64 = numbers[:, :2]
+    sound = np.isfinite(pairs) & (np.abs(pairs) < _FARTHEST)
+    if not sound.all():
+        at = int(np.argmin(sound.all(axis=1)))
+        x, y = pairs[at].tolist()
+        raise SourceError(
+            f"{where}: vertex {at + 1} is ({x:g}, {y:g}); expected pixels of level 0; mend or "
+            "delete that annotation"
+        )
+    return pairs
+
+
+_NO_PAIRS: Final = "its vertices are no pairs of numbers; expected x and y of each, in pixels"
+
+
+def point(name: str, at: Float64, record: str) -> Found:
+    """Make a point of the first vertex; left out where there is none."""
+    return Shape(name, (at[:1].copy(),), record) if len(at) else LeftOut(NOWHERE)
+
+
+def polygon(name: str, rings: Sequence[Float64], record: str) -> Found:
+    """Make an area of an outline (V, 2) and holes in it, each closed or not.
+
+    Returns
+    -------
+    Shape or LeftOut
+        Left out where the outline has fewer than three vertices; holes of so few have no area.
+    """
+    outline, *holes = map(_open, rings) if rings else [np.empty((0, 2))]
+    if len(outline) < 3:
+        return LeftOut(SLIP)
+    return Shape(name, (outline, *(hole for hole in holes if len(hole) > 2)), record)
+
+
+def box(name: str, corners: Float64, record: str) -> Found:
+    """Make the rectangle around two or more vertices (V, 2); left out where there are fewer."""
+    if len(corners) < 2:
+        return LeftOut(NOWHERE)
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    return Shape(name, (outline,), record)
+
+
+def circle(name: str, corners: Float64, record: str) -> Found:
+    """Make the circle whose box has these corners (2, 2) and whose diameter is the box's width."""
+    if len(corners) < 2:
+        return LeftOut(NOWHERE)
+    centre = (corners.min(axis=0) + corners.max(axis=0)) / 2
+    radius = np.ptp(corners[:, 0]) / 2
+    angles = np.arange(_CIRCLE) * (2 * np.pi / _CIRCLE)
+    outline = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return Shape(name, (outline,), record)
+
+
+def outer_first(shapes: Iterable[Found]) -> list[Found]:
+    """Sort into paint order where a file has none: large ones first, points last.
+
+    What lies within another shape is smaller, so it comes after it and stays visible; those who
+    made CATCH export its database in such an order. Equal areas keep the order of the file.
+    """
+    return sorted(shapes, key=lambda shape: -shape.area if isinstance(shape, Shape) else 0.0)
+
+
+def _open(ring: Float64) -> Float64:
+    closed = len(ring) > 1 and bool((ring[0] == ring[-1]).all())
+    return ring[:-1] if closed else ring
+
+
+# -------------------------------------------------------------------------------------------------
+# What readers take out of parsed JSON, checked, with a place in each message.
+
+
+Fields = Mapping[str, Any]
+"""A parsed JSON object."""
+
+
+def entries(content: Fields, key: str, where: str) -> list[object]:
+    """Take a list, whatever it holds.
+
+    Raises
+    ------
+    SourceError
+        If it is not there or no list.
+    """
+    found = content.get(key)
+    if not isinstance(found, list):
+        raise SourceError(f"{where}: holds no list {key!r}; export the annotations again")
+    return found
+
+
+def objects(content: Fields, key: str, where: str) -> list[Fields]:
+    """Take a list of objects.
+
+    Raises
+    ------
+    SourceError
+        If it is not there, no list, or holds something else.
+    """
+    found: list[Fields] = []
+    for at, entry in enumerate(entries(content, key, where)):
+        if not isinstance(entry, dict):
+            raise SourceError(
+                f"{where}: entry {at} of {key!r} is no object; export the annotations again"
+            )
+        found.append(entry)
+    return found
+
+
+def label(value: object) -> str:
+    """Take a name as text without blanks around it; "" for what is no name.
+
+    Examples
+    --------
+    >>> label(" mitotic figure "), label(13), label(None)
+    ('mitotic figure', '13', '')
+    """
+    if value is None or isinstance(value, bool | dict | list):
+        return ""
+    # half a surrogate pair is legal in JSON and in no store
+    return str(value).strip().encode("utf-8", "replace").decode("utf-8")
+
+
+def file_name(value: object) -> str:
+    r"""Take the file name out of a path of any system.
+
+    Examples
+    --------
+    >>> file_name("D:\\Slides\\a.svs"), file_name("/slides/b.svs")
+    ('a.svs', 'b.svs')
+    """
+    return PurePosixPath(label(value).replace("\\", "/")).name
+
+
+def size_of(entry: Fields) -> Size | None:
+    """Take ``width`` and ``height``; None where one is missing or not positive."""
+    return size(entry.get("width"), entry.get("height"))
+
+
+def size(width: object, height: object) -> Size | None:
+    """Make a size of two values; None where one is no positive number."""
+    sides = (width, height)
+    pair = [int(one) for one in sides if isinstance(one, int | float) and 0 < one < math.inf]
+    return (pair[0], pair[1]) if len(pair) == 2 else None
+
+
+def records(ids: Sequence[object]) -> list[str]:
+    """Make an id of each record: its own where no other has it, its place in the file otherwise.
+
+    Examples
+    --------
+    >>> records([7, "a", "a", None])
+    ['7', '#1', '#2', '#3']
+    """
+    names = [label(one) for one in ids]
+    shared = Counter(names)
+    return [name if name and shared[name] == 1 else f"#{at}" for at, name in enumerate(names)]

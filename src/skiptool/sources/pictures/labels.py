@@ -1,0 +1,304 @@
+"""From what a mask holds, values or colours, to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.names import IGNORE
+from skiptool.sources.pictures.deep import check_alpha, deep_picture, refuse_as_mask
+from skiptool.sources.pictures.files import Colour, decoded, read_indexed, refuse_inverted
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Bool, Int64, UInt8
+    from skiptool.sources.pictures.files import Colour
+
+    Key = int | Colour
+    """A pixel value, or a colour."""
+
+__all__ = [
+    "BACKGROUND",
+    "IGNORED",
+    "LabelMap",
+    "classes_of",
+    "colour_name",
+    "label_map",
+    "packed",
+    "read_colours",
+    "unpacked",
+]
+
+# -------------------------------------------------------------------------------------------------
+# Masks in which a colour stands for a class, as annotation programs export them.
+
+
+def read_colours(path: Path) -> UInt8:
+    """Read the colours of a mask.
+
+    Parameters
+    ----------
+    path : Path
+        PNG or TIFF of at most 8 bits a channel: RGB, RGBA, palette (the colours that it shows) or
+        grey. A pixel that is wholly transparent is black.
+
+    Returns
+    -------
+    uint8, shape (H, W, 3)
+
+    Raises
+    ------
+    SourceError
+        As :func:`skiptool.sources.pictures.files.read_picture`; and if the file is a JPEG (which
+        blurs colours), or a pixel is half transparent, so that its colour is in doubt.
+    """
+    deep = deep_picture(path)
+    if deep is not None and deep.values.dtype != np.bool_:
+        refuse_as_mask(deep, path)
+        raise _no_colours(path)
+    picture, _ = decoded(path)
+    if "jpeg" in (str(picture.format).lower(), picture.info.get("compression")):
+        raise SourceError(
+            f"{path}: a mask as JPEG, whose compression blurs colours; expected PNG or TIFF"
+        )
+    refuse_inverted(picture, path)
+    if picture.mode.startswith(("I", "F")):
+        raise _no_colours(path)
+    if not picture.has_transparency_data:
+        return np.array(picture.convert("RGB"))
+    pixels = np.array(picture.convert("RGBA"))
+    alpha = pixels[..., 3]
+    if ((alpha > 0) & (alpha < 255)).any():
+        y, x = np.argwhere((alpha > 0) & (alpha < 255))[0].tolist()
+        raise SourceError(
+            f"{path}: half transparent at x {x}, y {y}, so that its colour is in doubt; save the "
+            "mask without smooth edges"
+        )
+    if pixels[..., :3].any():  # an overlay on which nothing is drawn holds no colour either
+        check_alpha(float(alpha.max()) / 255, path)
+    colours: UInt8 = np.where(alpha[..., None] == 0, np.uint8(0), pixels[..., :3])
+    return colours
+
+
+def _no_colours(path: Path) -> SourceError:
+    return SourceError(
+        f"{path}: a mask of more than 8 bits a channel has values, not colours; map these with "
+        "--labels VALUE=CLASS"
+    )
+
+
+def packed(colours: UInt8) -> Int64:
+    """Return each colour (..., 3) as one number, red * 65536 + green * 256 + blue.
+
+    >>> packed(np.array([[1, 0, 2]], dtype=np.uint8)).tolist()
+    [65538]
+    """
+    red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
+    return (red << 16) + (green << 8) + blue
+
+
+def unpacked(code: int) -> Colour:
+    """Return the colour of a number.
+
+    >>> unpacked(65538)
+    (1, 0, 2)
+    """
+    return code >> 16, (code >> 8) & 255, code & 255
+
+
+def colour_name(colour: Colour) -> str:
+    """Return a colour as it is written in web pages.
+
+    >>> colour_name((255, 0, 16))
+    '#ff0010'
+    """
+    return "#" + "".join(f"{channel:02x}" for channel in colour)
+
+
+BACKGROUND = "background"
+"""Name of label 0 where nobody names it."""
+
+IGNORED = "ignore"
+"""Class of pixels that are ignored (255) unless a class has that name."""
+
+_VALUES = 1 << 16
+_BLACK = (0, 0, 0)
+
+_SMOOTH = 8
+"""With this many values that have no class, a mask probably has smooth edges."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMap:
+    """Which pixel value, or which colour, of a mask is which label.
+
+    Attributes
+    ----------
+    classes : tuple of str
+    table : int64 (65536,), or (K + 1,) where colours are mapped
+        Label of each value, or of each of K colours and of all others; -1 where there is none.
+        The value 255 is 255 (ignored) unless mapped.
+    colours : int64 (K,), optional
+        Colours as red * 65536 + green * 256 + blue, in rising order.
+    """
+
+    classes: tuple[str, ...]
+    table: Int64
+    colours: Int64 | None = None
+
+    def read(self, path: Path) -> UInt8:
+        """Read a mask as labels (H, W).
+
+        Raises
+        ------
+        SourceError
+            If the file is no mask, or holds something that has no label.
+        """
+        return self.read_shown(path)[0]
+
+    def read_shown(self, path: Path) -> tuple[UInt8, dict[int, Colour]]:
+        """Read a mask as labels (H, W), and how a palette shows the values that it holds.
+
+        Returns
+        -------
+        labels : uint8 (H, W)
+        shown : dict of int to (red, green, blue)
+            Empty where there is no palette, or its colours are what is mapped.
+
+        Raises
+        ------
+        SourceError
+            As :meth:`read`.
+        """
+        if self.colours is not None:
+            return self.apply_colours(read_colours(path), str(path)), {}
+        values, shown = read_indexed(path)
+        return self.apply(values, str(path)), shown
+
+    def apply(self, values: AnyArray, where: str) -> UInt8:
+        """Return the labels of raw values, of a mask (H, W) or a volume (X, Y, Z).
+
+        Raises
+        ------
+        SourceError
+            If a value has no label.
+        """
+        labels = self.table[values]
+        if labels.min() < 0:
+            raise SourceError(f"{where}: mask holds {self._unknown(values, labels < 0)}")
+        return labels.astype(np.uint8)
+
+    def _unknown(self, values: AnyArray, wrong: Bool) -> str:
+        """Say which values have no class, and which have one."""
+        first = tuple(np.argwhere(wrong)[0].tolist())
+        at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
+        value, several = int(values[first]), len(np.unique(values[wrong]))
+        others = f"; {several} values have no class" if several > 1 else ""
+        smooth = ". So many may be smooth (antialiased) edges, or numbers of objects, not classes"
+        smooth = smooth if several >= _SMOOTH else ""
+        known = [code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE]
+        if known == [*range(len(self.classes))]:
+            known_so = f"the classes are 0 to {len(known) - 1} ({', '.join(self.classes)})"
+            remedy = "name every class with --classes, or map the value with --labels VALUE=CLASS"
+        else:
+            mapped = [*known, *([IGNORE] if self.table[IGNORE] != IGNORE else [])]
+            known_so = f"--labels knows {', '.join(map(str, sorted(mapped)))}"
+            remedy = f"map it with --labels {value}=CLASS, or ={IGNORED}"
+        return f"value {value} (at {at}{others}), {known_so}; {remedy}{smooth}"
+
+    def apply_colours(self, colours: UInt8, where: str) -> UInt8:
+        """Return the labels (H, W) of colours (H, W, 3).
+
+        Raises
+        ------
+        SourceError
+            If a colour has no label: names the first, where it is, and how many pixels have none.
+        """
+        known = np.zeros(0, np.int64) if self.colours is None else self.colours
+        codes = packed(colours)
+        places = np.searchsorted(known, codes)
+        places[np.append(known, -1)[places] != codes] = len(known)
+        labels = self.table[places]
+        if labels.min() < 0:
+            y, x = np.argwhere(labels < 0)[0].tolist()
+            wrong = colour_name(tuple(colours[y, x].tolist()))
+            raise SourceError(
+                f"{where}: mask holds colour {wrong} (at x {x}, y {y}; {int((labels < 0).sum())} "
+                f"pixels have a colour without a class), --labels knows "
+                f"{', '.join(colour_name(unpacked(int(code))) for code in known)}; map it with "
+                f'--labels "{wrong}=CLASS", or ={IGNORED}'
+            )
+        return labels.astype(np.uint8)
+
+
+def classes_of(labels: Mapping[Key, str]) -> tuple[str, ...]:
+    """Return the classes that a map names, the background first.
+
+    Examples
+    --------
+    >>> classes_of({255: "cell"}), classes_of({1: "cell", 0: "glass"})
+    (('background', 'cell'), ('glass', 'cell'))
+    """
+    zero = labels.get(0) or labels.get(_BLACK)
+    named = dict.fromkeys(labels.values())
+    first = BACKGROUND if BACKGROUND in named or zero in (None, IGNORED) else zero
+    return (str(first), *(name for name in named if name not in (first, IGNORED)))
+
+
+def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> LabelMap:
+    """Build the map from pixel values, or colours, to labels.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        Class names, index = label.
+    labels : mapping of int or (red, green, blue) to str, optional
+        Value or colour to class name, or to ``ignore``; without it the value is the label. Value 0,
+        or black, is the background unless it, or something else, is mapped to that.
+
+    Raises
+    ------
+    ArgumentError
+        If a class is named twice or is not among ``classes``, there are not 2 to 255, a value is
+        none that a mask can hold, or values and colours are mixed.
+    """
+    if len(set(classes)) < len(classes) or not 2 <= len(classes) <= IGNORE:
+        raise ArgumentError(
+            f"--classes {','.join(classes)}: expected 2 to {IGNORE} different names, the "
+            "background first"
+        )
+    found = _labels(classes, labels or {})
+    coloured = {key: label for key, label in found.items() if isinstance(key, tuple)}
+    if coloured and len(coloured) < len(found):
+        raise ArgumentError("--labels: has values and colours; give one or the other for all")
+    if coloured:
+        codes = {int(packed(np.array(key))): label for key, label in coloured.items()}
+        known = np.array(sorted(codes), dtype=np.int64)
+        table = np.array([*(codes[int(code)] for code in known), -1], dtype=np.int64)
+        return LabelMap(tuple(classes), table, known)
+    table = np.full(_VALUES, -1, dtype=np.int64)
+    table[IGNORE] = IGNORE
+    if not found:
+        table[: len(classes)] = np.arange(len(classes))
+    for value, label in found.items():
+        table[value] = label
+    return LabelMap(tuple(classes), table)
+
+
+def _labels(classes: Sequence[str], labels: Mapping[Key, str]) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+    for key, name in labels.items():
+        text = f"{key if isinstance(key, int) else colour_name(key)}={name}"
+        if name not in (*classes, IGNORED):
+            raise ArgumentError(f"--labels {text}: not in --classes {','.join(classes)}")
+        if isinstance(key, int) and not 0 <= key < _VALUES:
+            raise ArgumentError(f"--labels {text}: masks hold values from 0 to {_VALUES - 1}")
+        found[key] = classes.index(name) if name in classes else IGNORE
+    zero: Key = _BLACK if any(isinstance(key, tuple) for key in found) else 0
+    if found and 0 not in found.values():
+        found.setdefault(zero, 0)
+    return found

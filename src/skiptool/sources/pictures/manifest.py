@@ -1,0 +1,710 @@
+"""Manifests: tables of inputs, CSV or TSV."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+
+from skiptool.errors import ArgumentError, SourceError, near
+from skiptool.names import Split, composed
+from skiptool.sources.paths import refuse_pipe
+from skiptool.sources.pictures.files import PICTURE_SUFFIXES
+
+__all__ = [
+    "DOMAIN",
+    "EXPORTED",
+    "LISTED",
+    "MaskPattern",
+    "NamePattern",
+    "Row",
+    "by_folders",
+    "guarded",
+    "identified",
+    "manifest_rows",
+    "pair_folders",
+    "parse_manifest",
+    "read_manifest",
+    "split_of",
+    "unguarded",
+    "whole_number",
+]
+
+Row = Mapping[str, str]
+"""One line of a manifest: column name to text, paths made absolute or relative to its folder."""
+
+EXPORTED = "manifest.csv"
+"""Manifest that ``--export`` leaves in a folder of pictures, by which it is taken back."""
+
+LISTED = "classes.txt"
+"""Class names beside it, one line of a CSV."""
+
+DELIMITERS = "\t;,"
+
+_SEPARATOR = re.compile(r'\s*"?sep=([^"\r\n])"?[ \t;,]*(?:\r\n?|\n)')
+"""First line that tells Excel the delimiter."""
+
+_ALIKE = 0.83
+_LONG = 6
+"""Share of letters that two names of columns have in common if one is a slip for the other, and
+how long both are: of shorter names only case, blanks and a plural's "s" may differ."""
+
+_FORMULA = ("=", "+", "-", "@")
+_GUARD = "'"
+
+MISSING = ("na", "nan", "n/a", "none", "null", "<na>", "#n/a", "nat")
+"""What pandas, R and spreadsheets write where a value is missing, in lower case."""
+
+
+def guarded(cell: object) -> object:
+    """Put an apostrophe before text that is a formula to a spreadsheet, or a missing value.
+
+    Examples
+    --------
+    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1), guarded("NA")
+    ("'=1+1", 'a=1', "''-5'", -1, "'NA")
+    """
+    return f"{_GUARD}{cell}" if isinstance(cell, str) and _is_hot(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """Take away the apostrophe that :func:`guarded`, or a spreadsheet, has put there.
+
+    Examples
+    --------
+    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'"), unguarded("'NA")
+    ('=1+1', "'-5'", "'a'", 'NA')
+    """
+    return cell[1:] if cell.startswith(_GUARD) and _is_hot(cell) else cell
+
+
+def _is_hot(cell: str) -> bool:
+    bare = cell.lstrip(_GUARD)
+    return bare.startswith(_FORMULA) or bare.casefold() in MISSING
+
+
+def read_manifest(
+    path: Path, required: Sequence[str], files: Sequence[str], optional: Sequence[str] = ()
+) -> list[Row]:
+    """Read a manifest file.
+
+    Parameters
+    ----------
+    path : Path
+        CSV or TSV, UTF-8 with or without BOM, or UTF-16 with it; ``;`` is taken as a delimiter
+        too.
+    required : sequence of str
+        Columns that must be there.
+    files : sequence of str
+        Columns that hold paths, absolute or relative to the manifest.
+    optional : sequence of str
+        Columns that have a meaning if they are there. A column that resembles one of them, which
+        is not there, is refused: it would be passed over.
+
+    Returns
+    -------
+    list of mapping
+
+    Raises
+    ------
+    SourceError
+        If it is missing, no text, empty, lacks a column, or has one whose name is misspelt.
+    """
+    refuse_pipe(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no such manifest; check the path") from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error}); give a table as CSV") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        wrong = f"{error.encoding.upper()} (byte 0x{content[error.start]:02x})"
+        raise SourceError(
+            f"{path}, line {line}: a letter that is not in {wrong}; save the table anew, in "
+            "Excel as 'CSV UTF-8', elsewhere with the encoding UTF-8"
+        ) from None
+    return parse_manifest(text, str(path), path.parent, required, files, optional)
+
+
+def parse_manifest(
+    text: str,
+    where: str,
+    folder: Path,
+    required: Sequence[str],
+    files: Sequence[str],
+    optional: Sequence[str] = (),
+) -> list[Row]:
+    """Read a manifest's text; see :func:`read_manifest`. Lines without any value are passed over.
+
+    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out. What
+    programs write for a missing value (``NA``, ``nan``, ``None`` ...) is empty; a name that is
+    spelled like that has an apostrophe before it. Accents are one character each (form NFC), and a
+    path finds its file in either spelling; ``~`` in front is the home folder. Excel's first line
+    ``sep=;`` is understood.
+
+    Raises
+    ------
+    SourceError
+        As :func:`read_manifest`; where a line is at fault, with its number.
+    """
+    text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        raise SourceError(f"{where}: holds NUL characters, so it is no table; save it as CSV")
+    said = _SEPARATOR.match(text)
+    text = text[said.end() :] if said else text
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = said[1] if said else max(DELIMITERS, key=first.count)
+    # newline="" leaves line ends to the csv module, which knows them all
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[Row] = []
+    names: list[str] | None = None
+    try:
+        for line in reader:
+            cells = [cell.strip() for cell in line]
+            if not any(cells):
+                continue
+            if names is None:
+                names = [composed(unguarded(cell)) for cell in cells]
+                _check_header(names, where, required, optional)
+            else:
+                place = f"{where}, line {reader.line_num + bool(said)}"
+                rows.append(_row(names, cells, place, folder, required, files))
+    except csv.Error as error:
+        line_number = reader.line_num + bool(said)
+        raise SourceError(f"{where}, line {line_number}: {error}; mend the table") from error
+    if not rows:
+        raise SourceError(f"{where}: holds no rows; it needs a header and a line for each sample")
+    return rows
+
+
+def manifest_rows(
+    manifest: Path | str,
+    required: Sequence[str],
+    files: Sequence[str],
+    optional: Sequence[str] = (),
+) -> list[Row]:
+    """Read a manifest from a file, or from its text (``str``), as it is piped in.
+
+    Raises
+    ------
+    SourceError
+        As :func:`read_manifest`.
+    """
+    if isinstance(manifest, Path):
+        return read_manifest(manifest, required, files, optional)
+    return parse_manifest(manifest, "stdin", Path(), required, files, optional)
+
+
+def split_of(row: Row, where: str) -> Split | None:
+    """Return the split that a row asks for in its column ``split``, None where it does not.
+
+    Raises
+    ------
+    SourceError
+        If it is neither train nor test, in whatever case.
+    """
+    asked = row.get("split", "")
+    if asked and asked.lower() not in list(Split):
+        raise SourceError(f"{where}: split {asked!r}, expected train or test")
+    return Split(asked.lower()) if asked else None
+
+
+def whole_number(text: str) -> str:
+    """Return a whole number without the ``.0`` that programs add in columns with empty cells.
+
+    >>> whole_number("9.0"), whole_number("9.5"), whole_number("x.0")
+    ('9', '9.5', 'x.0')
+    """
+    bare = text.removesuffix(".0")
+    return bare if bare.isdecimal() else text
+
+
+def _check_header(
+    names: Sequence[str], where: str, required: Sequence[str], optional: Sequence[str]
+) -> None:
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise SourceError(
+            f"{where}: has no column {', '.join(missing)} (columns: {', '.join(names) or 'none'})"
+            f"{near(missing[0], names)}"
+        )
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise SourceError(f"{where}: column {twice[0]} is there twice; rename or remove one")
+    absent = [name for name in optional if name not in names]
+    for name in names:
+        meant = [other for other in absent if name and _resemble(name, other)]
+        if meant and name not in (*required, *optional):
+            raise SourceError(
+                f"{where}: unknown column {name!r}, which resembles {meant[0]!r}; rename it to "
+                "that, or to something else if it means something else"
+            )
+
+
+def _resemble(one: str, other: str) -> bool:
+    first, second = (re.sub(r"[\s_-]", "", name.casefold()) for name in (one, other))
+    if first.removesuffix("s") == second.removesuffix("s"):
+        return True
+    long = min(len(first), len(second)) >= _LONG
+    return long and SequenceMatcher(None, first, second).ratio() >= _ALIKE
+
+
+def _row(
+    names: Sequence[str],
+    cells: Sequence[str],
+    where: str,
+    folder: Path,
+    required: Sequence[str],
+    files: Sequence[str],
+) -> Row:
+    if any(cells[len(names) :]):
+        raise SourceError(
+            f"{where}: {len(cells)} values in {len(names)} columns; put values that hold the "
+            "delimiter in quotes"
+        )
+    filled = (*cells, *[""] * (len(names) - len(cells)))
+    row = {name: cell for name, cell in zip(names, filled, strict=False) if name}
+    for name in required:
+        if row[name].casefold() in MISSING:
+            raise SourceError(
+                f"{where}: {name} is {row[name]!r}, which stands for a missing value; fill it in, "
+                "or put an apostrophe before it if that is the name"
+            )
+    found = {
+        name: "" if cell.casefold() in MISSING else unguarded(cell) for name, cell in row.items()
+    }
+    empty = [name for name in required if not found[name]]
+    if empty:
+        raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
+    return {
+        name: _existing(folder, value) if name in files and value else composed(value)
+        for name, value in found.items()
+    }
+
+
+def _existing(folder: Path, value: str) -> str:
+    """Return a path, in the other spelling of its accents where only that is there."""
+    home = value.startswith("~") and not os.path.lexists(folder / value)
+    text = str(folder / (os.path.expanduser(value) if home else value))
+    if text.isascii() or os.path.lexists(text):
+        return text
+    spellings = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    return next((other for other in spellings if os.path.lexists(other)), text)
+
+
+# -------------------------------------------------------------------------------------------------
+# What a file's name and folders say of a picture: its domain, subject, split and id.
+
+
+FIELDS = ("domain", "subject", "split", "id")
+"""What can stand in braces."""
+
+_BRACE = re.compile(r"[{}]")
+_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """A pattern such as ``{domain}/{subject}_{}.png``.
+
+    ``{}`` stands for anything that nobody asks about. Nothing in braces reaches beyond a ``/``, and
+    each takes as much as it can, from the left: in ``{subject}_{}`` the last ``_`` divides. A
+    pattern that does not end in the suffix of a picture fits all of them.
+
+    Attributes
+    ----------
+    text : str
+    regex : compiled pattern
+    suffixed : bool
+        Whether it says how a name ends.
+    """
+
+    text: str
+    regex: re.Pattern[str]
+    suffixed: bool
+
+    @classmethod
+    def parse(cls, text: str) -> NamePattern:
+        """Read a pattern.
+
+        Raises
+        ------
+        ArgumentError
+            If a field is unknown, braces are unbalanced, or there is no field.
+
+        Examples
+        --------
+        >>> NamePattern.parse("{domain}/{subject}_{}.png").read("A/patient_7_01.png")
+        {'domain': 'A', 'subject': 'patient_7'}
+        """
+        text = composed(text)
+        fields = _FIELD.findall(text)
+        unknown = [name for name in fields if name not in (*FIELDS, "")]
+        rest = _FIELD.sub("", text)
+        if unknown or not any(fields) or "{" in rest or "}" in rest:
+            raise ArgumentError(
+                f"--pattern {text}: expected some of {{domain}}, {{subject}}, {{split}}, {{id}} "
+                "and {}, which is anything, such as {domain}/{subject}_{}.png"
+            )
+        parts: list[str] = []
+        seen: set[str] = set()
+        for place, part in enumerate(_FIELD.split(text)):
+            if place % 2 == 0:
+                parts.append(re.escape(part))
+            elif part in seen:
+                parts.append(f"(?P={part})")
+            else:
+                parts.append(f"(?P<{part}>[^/]+)" if part else "[^/]+")
+                seen |= {part} - {""}
+        suffixed = text.lower().endswith(PICTURE_SUFFIXES)
+        return cls(text, re.compile("".join(parts)), suffixed)
+
+    def read(self, name: str) -> dict[str, str]:
+        """Return the fields of a name relative to the folder of images, ``/`` between its parts.
+
+        Raises
+        ------
+        SourceError
+            If the name does not fit.
+        """
+        whole = name if self.suffixed else str(PurePosixPath(name).with_suffix(""))
+        found = self.regex.fullmatch(whole)
+        if found is None:
+            raise SourceError(
+                f"{name}: does not fit --pattern {self.text}; rename it, or leave it out"
+            )
+        return dict(found.groupdict())
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPattern:
+    """How a mask is called: ``{}_mask``, where ``{}`` is the name of its image.
+
+    Or ``{}_img={}_mask``: what both names share, in that of the image and in that of the mask.
+
+    Attributes
+    ----------
+    text : str
+    image, mask : (str, str)
+        What stands before and behind.
+    """
+
+    text: str
+    image: tuple[str, str]
+    mask: tuple[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> MaskPattern:
+        """Read a pattern.
+
+        Raises
+        ------
+        ArgumentError
+            If either side does not hold ``{}`` once, or the image's holds a ``/``.
+
+        Examples
+        --------
+        >>> pattern = MaskPattern.parse("{}_img={}_mask.png")
+        >>> pattern.mask_of("A/7_img"), pattern.mask_of("A/7")
+        ('A/7_mask', None)
+        >>> MaskPattern.parse("gt_{}").mask_of("7")
+        'gt_7'
+        """
+        text = composed(text)
+        image, equals, mask = text.rpartition("=")
+        sides = [side.split("{}") for side in ((image if equals else "{}"), mask)]
+        if any(len(side) != 2 or _BRACE.search("".join(side)) for side in sides) or "/" in image:
+            raise ArgumentError(
+                f"--mask-pattern {text}: expected the name of a mask in which {{}} is that of its "
+                "image, such as {}_mask, or IMAGE=MASK such as {}_img={}_mask"
+            )
+        (before, behind), (first, last) = sides
+        return cls(text, (before, _bare(behind)), (first, _bare(last)))
+
+    def mask_of(self, name: str) -> str | None:
+        """Return the relative path without suffix of an image's mask; None if it does not fit."""
+        folder, slash, last = name.rpartition("/")
+        before, behind = self.image
+        if not (last.startswith(before) and last.endswith(behind)):
+            return None
+        stem = last[len(before) : len(last) - len(behind)]
+        return f"{folder}{slash}{self.mask[0]}{stem}{self.mask[1]}" if stem else None
+
+    @classmethod
+    def guess(cls, images: Sequence[str], masks: Collection[str]) -> MaskPattern | None:
+        """Find a pattern by which every image has a mask; None if there is none.
+
+        Examples
+        --------
+        >>> MaskPattern.guess(["1", "2"], ["1_gt", "2_gt"]).text
+        '{}_gt'
+        """
+        if not images:
+            return None
+        first, known = images[0].rpartition("/")[2], set(masks)
+        for mask in masks:
+            last = mask.rpartition("/")[2]
+            head, tail = _alike(first, last), _alike(first[::-1], last[::-1])
+            for text in (
+                f"{{}}{first[head:]}={{}}{last[head:]}",
+                f"{first[: len(first) - tail]}{{}}={last[: len(last) - tail]}{{}}",
+            ):
+                if _BRACE.search(text.replace("{}", "")) or text.count("=") > 1:
+                    continue
+                found = cls.parse(text.removeprefix("{}="))
+                if all(found.mask_of(image) in known for image in images):
+                    return found
+        return None
+
+
+def _alike(one: str, other: str) -> int:
+    """Return how many letters two names have in common at their beginning."""
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in pairs)
+
+
+def _bare(end: str) -> str:
+    """Return the end of a name without the suffix of a picture."""
+    suffix = next((each for each in PICTURE_SUFFIXES if end.lower().endswith(each)), "")
+    return end[: len(end) - len(suffix)]
+
+
+def by_folders(name: str, domain: str | None) -> Mapping[str, str]:
+    """Read domain and subject from the folders that a picture lies in.
+
+    Parameters
+    ----------
+    name : str
+        Path relative to the folder of images, ``/`` between its parts.
+    domain : str, optional
+        Domain of all; without it the first folder is the domain.
+
+    Returns
+    -------
+    mapping
+        The next folder is the subject; where there is none, each image is its own. ``domain`` is
+        missing where nothing tells it.
+
+    Examples
+    --------
+    >>> by_folders("A/p1/07.png", None)
+    {'domain': 'A', 'subject': 'p1'}
+    >>> by_folders("A/07.png", None), by_folders("07.png", None)
+    ({'domain': 'A', 'subject': '07'}, {'subject': '07'})
+    """
+    path = PurePosixPath(name)
+    folders = list(path.parts[:-1])
+    found = {} if domain is None else {"domain": domain}
+    if folders and domain is None:
+        found["domain"] = folders.pop(0)
+    return found | {"subject": folders[0] if folders else path.stem}
+
+
+# -------------------------------------------------------------------------------------------------
+# Folders of pictures that stand for a manifest: images, and masks of the same names.
+
+
+DOMAIN = "images"
+"""Domain of pictures of which nothing else tells it."""
+
+_NOTES = ("thumbs.db", "desktop.ini")
+"""What other programs leave behind in folders; names with a dot in front are such notes too."""
+
+_NOTE_FOLDERS = ("@eadir", "__macosx")
+"""Folders of such notes: of Synology's disk stations, and of macOS in archives."""
+
+
+def pair_folders(
+    images: Path,
+    masks: Path,
+    domain: str | None = None,
+    pattern: NamePattern | None = None,
+    mask_pattern: MaskPattern | None = None,
+) -> tuple[list[Row], list[str]]:
+    """Match pictures in two folders, and the folders in these, by names without suffix.
+
+    Parameters
+    ----------
+    images, masks : Path
+        Folders of pictures; a mask has the relative path of its image, whatever the suffix. One
+        folder may hold both.
+    domain : str, optional
+        Domain of all images.
+    pattern : NamePattern, optional
+        Says what names mean; without it folders do, see
+        :func:`skiptool.sources.pictures.manifest.by_folders`.
+    mask_pattern : MaskPattern, optional
+        How masks are called where they do not have the names of their images.
+
+    Returns
+    -------
+    rows : list of mapping
+        Columns image, mask, domain, subject, id and, if the pattern has it, split; by name.
+    failures : list of str
+        One line for each file that is left out: an image without mask or a mask without image, two
+        files of one name, no picture by its suffix, or a name that does not fit a pattern.
+
+    Raises
+    ------
+    SourceError
+        If a folder is missing or holds no picture, or nothing fits but another pattern would.
+    """
+    found, failures = _pictures(images, masks)
+    one_folder = os.path.isdir(masks) and os.path.samefile(images, masks)
+    if one_folder and mask_pattern is None:
+        raise SourceError(
+            f"{images}: is the folder of images and of masks; tell these apart by --mask-pattern, "
+            'such as "{}_mask"'
+        )
+    known, lost = _pictures(masks, images)
+    failures += [line for line in lost if line not in failures]  # where both are one folder
+    called = _mask_names(found, mask_pattern)
+    if one_folder:
+        own = set(called.values())  # what is a mask is no image, and the other way round
+        found = {name: paths for name, paths in found.items() if name not in own}
+        known = {name: paths for name, paths in known.items() if name not in found}
+    rows: list[Row] = []
+    for name, paths in found.items():
+        called_so = called[name]
+        there = known.get(called_so or "", [])
+        try:
+            image, mask = _single(paths), _single(there)
+            if called_so is None and mask_pattern is not None:
+                raise SourceError(f"{image}: does not fit --mask-pattern {mask_pattern.text}")
+            if not there:
+                hint = (
+                    '; if masks are named otherwise, give --mask-pattern, such as "{}_mask"'
+                    if mask_pattern is None
+                    else ""
+                )
+                raise SourceError(f"{image}: no mask named {called_so}.* in {masks}{hint}")
+            relative = composed(image.relative_to(images).as_posix())
+            identity = identified(relative, domain, pattern)
+        except SourceError as error:
+            failures.append(str(error))
+        else:
+            rows.append({"image": str(image), "mask": str(mask), **identity})
+    matched = {called[name] for name in found}
+    failures += [
+        f"{paths[0]}: no image {f'named {name}.*' if mask_pattern is None else 'of it'} in {images}"
+        for name, paths in known.items()
+        if name not in matched
+    ]
+    if not matched & set(known):
+        _refuse_other_names(masks, list(found), list(known))
+    return rows, failures
+
+
+def _mask_names(found: Iterable[str], pattern: MaskPattern | None) -> dict[str, str | None]:
+    """Return how the mask of each picture is called, None where its name does not fit."""
+    return {name: name if pattern is None else pattern.mask_of(name) for name in found}
+
+
+def _refuse_other_names(masks: Path, found: Sequence[str], known: Sequence[str]) -> None:
+    """Name the pattern by which every image would have a mask, if there is one."""
+    other = MaskPattern.guess(found, known)
+    if other is not None:
+        raise SourceError(
+            f"{masks}: no mask is named as it should be, but all {len(found)} images have one by "
+            f'another pattern; give --mask-pattern "{other.text}"'
+        )
+
+
+def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Mapping[str, str]:
+    """Return domain, subject, id and, if the pattern has it, split of a relative path.
+
+    The id is what is left of the path without the folder that names the domain, so that one name
+    in two domains is one place.
+
+    Raises
+    ------
+    SourceError
+        If the name does not fit the pattern.
+
+    Examples
+    --------
+    >>> identified("A/p1/07.png", None, None)
+    {'domain': 'A', 'subject': 'p1', 'id': 'p1-07'}
+    """
+    fields = by_folders(name, domain) if pattern is None else pattern.read(name)
+    parts = list(PurePosixPath(name).with_suffix("").parts)
+    if fields.get("domain") in parts[:-1]:
+        parts.remove(fields["domain"])
+    plain = {"domain": domain or DOMAIN, "subject": parts[-1], "id": "-".join(parts)}
+    return plain | dict(fields)
+
+
+def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """Return the pictures in a folder by relative name without suffix, and what is no picture.
+
+    Accents in names are one character each, however the files spell them.
+
+    The other folder may lie in this one; what it holds is left to it.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder; check the path")
+    found: dict[str, list[Path]] = {}
+    failures: list[str] = []
+    for path in sorted(_files(folder)):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        hidden |= any(part.lower() in _NOTE_FOLDERS for part in relative.parts[:-1])
+        if hidden or (folder in other.parents and other in path.parents):
+            continue
+        if not path.exists():
+            failures.append(
+                f"{path}: a broken link to {os.readlink(path)}; if git-annex or DVC manages these "
+                "files, fetch them first"
+            )
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
+            name = composed(relative.with_suffix("").as_posix())
+            found.setdefault(name, []).append(path)
+        elif path.name.lower() not in _NOTES:
+            failures.append(f"{path}: {_no_picture(path.name)}")
+    if not found:
+        first = f"; {failures[0]}" if failures else ""
+        raise SourceError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)}){first}")
+    return dict(sorted(found.items())), failures
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder and links, those to folders followed, each folder once."""
+    seen = set()
+    for where, below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:  # a link that leads back
+            below.clear()
+            continue
+        seen.add(real)
+        paths = (Path(where, name) for name in names)
+        yield from (path for path in paths if path.is_file() or path.is_symlink())
+
+
+def _no_picture(name: str) -> str:
+    if name.endswith((".nii", ".nii.gz")):
+        return "a volume; use 'skiptool extract mri' for these"
+    return (
+        f"suffix {Path(name).suffix or '(none)'} is none of {', '.join(PICTURE_SUFFIXES)}; convert "
+        "it, or take it out of the folder"
+    )
+
+
+def _single(paths: list[Path]) -> Path:
+    if len(paths) > 1:
+        raise SourceError(
+            f"{', '.join(map(str, paths))}: {len(paths)} pictures of one name, and nothing tells "
+            "which is meant; rename or remove one"
+        )
+    return paths[0] if paths else Path()

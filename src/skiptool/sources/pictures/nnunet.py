@@ -1,0 +1,247 @@
+"""nnU-Net's folder of a dataset (its version 2) as rows of a manifest.
+
+::
+
+    Dataset501_Cells/
+      dataset.json              channel_names, labels, file_ending
+      imagesTr/CASE_0000.png    one file a channel, or one of colours
+      labelsTr/CASE.png         values as in dataset.json
+      imagesTs/, labelsTs/      test cases; labelsTs is no part of nnU-Net's own layout, but usual
+      manifest.csv              where ``--export nnunet`` has left it: who the cases are
+
+See https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skiptool.errors import SourceError
+from skiptool.names import Split, composed
+from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
+from skiptool.sources.pictures.manifest import EXPORTED, NamePattern, Row, identified, read_manifest
+
+if TYPE_CHECKING:
+    from skiptool.sources.pictures.labels import Key
+
+__all__ = ["CHANNEL_COLUMNS", "DATASET_JSON", "NnunetFolder", "read_nnunet"]
+
+DATASET_JSON = "dataset.json"
+"""The file by which such a folder is known."""
+
+CHANNEL_COLUMNS = ("image", "image_0001", "image_0002")
+"""Columns of a row that name the files of red, green and blue where each has its own."""
+
+_KEYS = ("channel_names", "labels", "file_ending")
+_ENDINGS = (".png", ".tif")
+_IDENTITY = ("domain", "subject", "id", "fold")
+_PARTS = ((Split.TRAIN, "imagesTr", "labelsTr"), (Split.TEST, "imagesTs", "labelsTs"))
+
+
+@dataclass(frozen=True, slots=True)
+class NnunetFolder:
+    """What is in such a folder.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        By rising value.
+    labels : dict of int to str
+        Value to class, or to ``ignore``.
+    rows : list of mapping
+        In the order of ``manifest.csv``, others behind, by split and name. Columns image, mask,
+        domain, subject, id, split and fold; ``image_0001`` and ``image_0002`` where
+        there is one file a channel.
+    failures, warnings : list of str
+        A line for each file that is left out, and for what a user should know.
+    """
+
+    classes: tuple[str, ...]
+    labels: dict[Key, str]
+    rows: list[Row]
+    failures: list[str]
+    warnings: list[str]
+
+
+def read_nnunet(
+    folder: Path, domain: str | None = None, pattern: NamePattern | None = None
+) -> NnunetFolder:
+    """Read the layout; no picture is opened.
+
+    Parameters
+    ----------
+    folder : Path
+    domain, pattern
+        As of :func:`skiptool.sources.pictures.manifest.identified`, for the names of cases; what
+        the folder's own ``manifest.csv`` says of a case goes before.
+
+    Returns
+    -------
+    NnunetFolder
+        Cases of ``imagesTs`` are for testing, others for training. Where there is neither
+        ``imagesTs`` nor ``manifest.csv``, no split is said.
+
+    Raises
+    ------
+    SourceError
+        If ``dataset.json`` is damaged, lacks a key, or describes what cannot be read: volumes, two
+        channels, overlapping regions; or if there is no training case and no test case.
+    """
+    about = _description(folder)
+    classes, labels = _labels(folder, about)
+    ending, channels = str(about["file_ending"]), len(about["channel_names"])
+    known = _known(folder)
+    found = NnunetFolder(classes, labels, [], [], [])
+    tested = bool(_files(folder / "imagesTs"))
+    for split, images, masks in _PARTS:
+        cases, left_out = _cases(folder / images, ending, channels)
+        found.failures.extend(left_out)
+        bare = split is Split.TEST and not (folder / masks).is_dir()
+        if cases and bare:
+            found.warnings.append(
+                f"{folder}: has imagesTs without labelsTs; its {len(cases)} cases are taken "
+                "without masks (all pixels ignored)"
+            )
+        there = {
+            composed(path.name.removesuffix(ending)): path
+            for path in _files(folder / masks)
+            if path.name.endswith(ending)
+        }
+        for case, files in cases.items():
+            try:
+                if case not in there and not bare:
+                    raise SourceError(f"{files[0]}: no mask {case}{ending} in {folder / masks}")
+                identity = known.get(case) or identified(f"{case}{ending}", domain, pattern)
+            except SourceError as error:
+                found.failures.append(str(error))
+                continue
+            columns = dict(zip(CHANNEL_COLUMNS, map(str, files), strict=False))
+            side = {"split": split.value} if tested or known else {}
+            found.rows.append({**columns, "mask": str(there.get(case, "")), **identity, **side})
+        found.failures.extend(
+            f"{path}: no image {case}_0000{ending} in {folder / images}"
+            for case, path in there.items()
+            if case not in cases
+        )
+    if not found.rows:
+        lines = found.failures
+        first = f"; the first of {len(lines)} failures: {lines[0]}" if lines else ""
+        raise SourceError(f"{folder}: no case CASE_0000{ending} with a mask CASE{ending}{first}")
+    places = {case: place for place, case in enumerate(known)}
+    found.rows.sort(key=lambda row: places.get(_case(row), len(places)))
+    _drop_partial_folds(folder, found)
+    return found
+
+
+def _drop_partial_folds(folder: Path, found: NnunetFolder) -> None:
+    """Where cases were added to an exported folder, folds are dealt anew for all."""
+    training = [row for row in found.rows if row.get("split") == Split.TRAIN]
+    added = sum(not row.get("fold") for row in training)
+    if 0 < added < len(training):
+        found.rows[:] = [
+            {name: value for name, value in row.items() if name != "fold"} for row in found.rows
+        ]
+        found.warnings.append(
+            f"{folder}: {EXPORTED} has no fold of {added} cases; folds are dealt anew for all"
+        )
+
+
+def _description(folder: Path) -> Mapping[str, Any]:
+    where = folder / DATASET_JSON
+    try:
+        about = json.loads(where.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{where}: is no whole JSON text ({error}); copy it again") from None
+    missing = [key for key in _KEYS if not isinstance(about, dict) or not about.get(key)]
+    if missing:
+        old = isinstance(about, dict) and "modality" in about
+        hint = (
+            "it seems to be of nnU-Net 1: convert it with nnUNetv2_convert_old_nnUNet_dataset"
+            if old
+            else "fill in what nnU-Net 2 needs"
+        )
+        raise SourceError(f"{where}: has no {', '.join(missing)}; {hint}")
+    if not all(isinstance(about[key], dict) for key in _KEYS[:2]):
+        raise SourceError(f"{where}: channel_names and labels must be objects {{...}}; correct it")
+    ending = about["file_ending"]
+    if ending not in _ENDINGS:
+        raise SourceError(
+            f"{where}: file_ending {ending!r}; pictures end in {' or '.join(_ENDINGS)}: for "
+            "volumes (.nii.gz) use 'skiptool extract mri', others convert first"
+        )
+    if len(about["channel_names"]) not in (1, 3):
+        raise SourceError(
+            f"{where}: {len(about['channel_names'])} channels; a dataset store holds images of 1 "
+            "channel or of red, green and blue: leave channels out"
+        )
+    found: Mapping[str, Any] = about
+    return found
+
+
+def _labels(folder: Path, about: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[Key, str]]:
+    where = folder / DATASET_JSON
+    labels: dict[Key, str] = {}
+    for name, value in about["labels"].items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise SourceError(
+                f"{where}: label {name!r} is {value!r}; expected one whole number (regions made of "
+                "several labels overlap, and a pixel has one class here): name each label"
+            )
+        if value in labels:
+            raise SourceError(f"{where}: labels {labels[value]!r} and {name!r} are both {value}")
+        labels[value] = name
+    if labels.get(0) is None:
+        raise SourceError(f"{where}: no label is 0, which is the {BACKGROUND}; name it")
+    own = about.get("skiptool", {})
+    names = own.get("classes", []) if isinstance(own, dict) else []
+    kept = sorted(value for value in about["labels"].values() if labels[value] != IGNORED)
+    if isinstance(names, list) and len(names) == len(kept):  # label 0 must be 'background' there
+        labels |= dict(zip(kept, map(str, names), strict=True))
+    return tuple(labels[value] for value in kept), labels
+
+
+def _cases(folder: Path, ending: str, channels: int) -> tuple[dict[str, list[Path]], list[str]]:
+    """Return the files of each case in the order of channels, and what is amiss."""
+    found: dict[str, list[Path]] = {}
+    failures = []
+    for path in _files(folder):
+        name = re.fullmatch(r"(.+)_(\d{4})" + re.escape(ending), path.name)
+        if name is None:
+            failures.append(f"{path}: is not named CASE_0000{ending}; rename it")
+        else:
+            found.setdefault(composed(name[1]), []).append(path)
+    whole = {}
+    for case, files in found.items():
+        numbers = [path.name.removesuffix(ending)[-4:] for path in files]
+        if numbers in ([f"{n:04d}" for n in range(channels)], ["0000"]):
+            whole[case] = files
+        else:
+            failures.append(
+                f"{files[0]}: case {case} has channels {', '.join(numbers)}; expected "
+                f"{channels} from 0000, or one file of colours"
+            )
+    return whole, failures
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+
+
+def _known(folder: Path) -> dict[str, Row]:
+    """Return what the folder's own manifest says of each case."""
+    if not (folder / EXPORTED).is_file():
+        return {}
+    rows = read_manifest(folder / EXPORTED, ("image", "domain", "subject"), ("image", "mask"))
+    return {_case(row): {name: row[name] for name in _IDENTITY if row.get(name)} for row in rows}
+
+
+def _case(row: Row) -> str:
+    """Return the name of a case from that of its first file."""
+    return composed(re.sub(r"_\d{4}$", "", Path(row["image"]).stem))

@@ -1,0 +1,258 @@
+"""Pictures with masks, row by row of a manifest: read, checked, and turned into samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.names import IGNORE, Split
+from skiptool.records import Sample
+from skiptool.sources.pictures.intensities import FULL, Scale, read_intensities
+from skiptool.sources.pictures.labels import LabelMap
+from skiptool.sources.pictures.manifest import Row, split_of, whole_number
+from skiptool.sources.pictures.nnunet import CHANNEL_COLUMNS
+
+if TYPE_CHECKING:
+    from skiptool.records import Image, UInt8
+    from skiptool.sources.pictures.files import Colour
+
+__all__ = ["Item", "Reading", "read_samples", "survey", "tile_origins"]
+
+# -------------------------------------------------------------------------------------------------
+# Large images cut into tiles of one size, so that images of several sizes share a domain.
+
+
+def tile_origins(height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:
+    """Lay a grid of tiles over an image.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the image, pixels.
+    size : int
+        Pixels of a tile along either side.
+    stride : int
+        Pixels from one tile to the next; ``size`` lays them edge to edge.
+
+    Returns
+    -------
+    list of (x, y)
+        Upper left corners, row by row. The last column and row are moved back to the image's
+        border, where they overlap those before: no pixel is made up, and up to a stride of ``size``
+        none is left out. Empty where the image is smaller than a tile.
+
+    Raises
+    ------
+    ArgumentError
+        If size or stride is below 1.
+
+    Examples
+    --------
+    >>> tile_origins(4, 10, 4, 4)
+    [(0, 0), (4, 0), (6, 0)]
+    """
+    if size < 1 or stride < 1:
+        raise ArgumentError(f"--patch-size {size}, --stride {stride}: expected 1 pixel or more")
+    down, across = _starts(height, size, stride), _starts(width, size, stride)
+    return [(x, y) for y in down for x in across]
+
+
+def _starts(extent: int, size: int, stride: int) -> list[int]:
+    """Place tiles along a side.
+
+    >>> _starts(10, 4, 4), _starts(8, 4, 4), _starts(3, 4, 1)
+    ([0, 4, 6], [0, 4], [])
+    """
+    last = extent - size
+    if last < 0:
+        return []
+    found = list(range(0, last + 1, stride))
+    return found if found[-1] == last else [*found, last]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How pictures and masks are read.
+
+    Attributes
+    ----------
+    labels : LabelMap
+    scale : Scale
+        Which values of an image are black and white.
+    channels : {1, 3}, optional
+        Form of the images; by default the file decides (see
+        :func:`skiptool.sources.pictures.intensities.read_intensities`).
+    patch_size : int, optional
+        Pixels of a tile along either side; by default an image stays whole.
+    stride : int, optional
+        Pixels from tile to tile; ``patch_size`` by default.
+    upright : bool
+        Turn images that are stored turned.
+    """
+
+    labels: LabelMap
+    scale: Scale = FULL
+    channels: int | None = None
+    patch_size: int | None = None
+    stride: int | None = None
+    upright: bool = False
+
+    def tiles(self, size: tuple[int, ...], where: str) -> list[tuple[int, int]] | None:
+        """Return x and y of each tile of an image of a size (H, W); None where it stays whole.
+
+        Raises
+        ------
+        SourceError
+            If the image is smaller than a tile.
+        ArgumentError
+            If a tile or stride has no pixel.
+        """
+        if self.patch_size is None:
+            return None
+        found = tile_origins(size[0], size[1], self.patch_size, self.stride or self.patch_size)
+        if not found:
+            raise SourceError(
+                f"{where}: image is {size[0]} x {size[1]} pixels, smaller than --patch-size "
+                f"{self.patch_size}; give a smaller one"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row whose image and mask are sound.
+
+    Attributes
+    ----------
+    row : mapping
+    shape : tuple of int
+        Of a sample that comes of it: H, W, C.
+    dtype : str
+        Of its image.
+    tiles : tuple of (x, y), optional
+        Upper left corners; None where the image stays whole.
+    foreground : float
+        Share of the pixels not ignored that are of label 1 or above.
+    ignored : float
+        Share of all pixels that are ignored.
+    brightest : float
+        Largest intensity of the image, in [0, 1].
+    shown : mapping of int to (red, green, blue)
+        Colours in which a palette shows the values of the mask, where it has one.
+    grey : bool
+        Whether it has three channels, all alike.
+    """
+
+    row: Row
+    shape: tuple[int, ...]
+    dtype: str
+    tiles: tuple[tuple[int, int], ...] | None
+    foreground: float
+    ignored: float
+    brightest: float = 1.0
+    shown: Mapping[int, Colour] = field(default_factory=dict)
+    grey: bool = False
+
+    @property
+    def name(self) -> str:
+        """Id of the image."""
+        return self.row.get("id") or Path(self.row["image"]).stem
+
+    @property
+    def ids(self) -> list[str]:
+        """Id of each sample: of the image, and of the place of the tile in it."""
+        if self.tiles is None:
+            return [self.name]
+        return [f"{self.name}-x{x}-y{y}" for x, y in self.tiles]
+
+    @property
+    def split(self) -> Split | None:
+        """Split that the manifest asks for, None where it does not."""
+        return split_of(self.row, self.row["image"])
+
+    @property
+    def fold(self) -> int | None:
+        """Validation fold that the manifest asks for, None where it does not."""
+        asked = whole_number(self.row.get("fold", ""))
+        if not asked or self.split is Split.TEST:
+            return None
+        if not asked.isdecimal():
+            raise SourceError(f"{self.row['image']}: fold {asked!r}, expected a number from 0 on")
+        return int(asked)
+
+
+def survey(row: Row, reading: Reading) -> Item:
+    """Read the image and mask of a row and say what is in them.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or broken, sizes differ, a value or colour has no label, the image is
+        smaller than a tile, or the split or fold that the row asks for is none.
+    """
+    image = _image(row, reading)
+    mask, shown = _mask(row, reading, image.shape[:2])
+    tiles = reading.tiles(image.shape, row["image"])
+    side = None if tiles is None else reading.patch_size
+    item = Item(
+        row=row,
+        shape=(side or image.shape[0], side or image.shape[1], image.shape[2]),
+        dtype=str(image.dtype),
+        tiles=None if tiles is None else tuple(tiles),
+        foreground=_foreground(mask),
+        ignored=float((mask == IGNORE).mean()),
+        brightest=float(image.max()) / (255 if image.dtype == np.uint8 else 1),
+        shown=shown,
+        grey=image.shape[2] == 3 and np.array_equal(image[..., :2], image[..., 1:]),
+    )
+    _ = item.split, item.fold  # raise here, where one row may fail while the rest goes on
+    return item
+
+
+def read_samples(item: Item, reading: Reading, fold: int) -> Iterator[Sample]:
+    """Read a row as samples, one or one a tile; ``fold`` is -1 for test. Raises as `survey`."""
+    image = _image(item.row, reading)
+    mask, _ = _mask(item.row, reading, image.shape[:2])
+    height, width = item.shape[:2]
+    for name, (x, y) in zip(item.ids, item.tiles or [(0, 0)], strict=True):
+        place = slice(y, y + height), slice(x, x + width)
+        columns: dict[str, str | int | float] = {"foreground": _foreground(mask[place])}
+        if item.tiles is not None:
+            columns |= {"x": x, "y": y, "image": item.name}
+        yield Sample(
+            id=name,
+            image=image[place],
+            mask=mask[place],
+            subject=item.row["subject"],
+            domain=item.row["domain"],
+            split=Split.TEST if fold < 0 else Split.TRAIN,
+            fold=fold,
+            columns=columns,
+        )
+
+
+def _image(row: Row, reading: Reading) -> Image:
+    paths = [Path(row[name]) for name in CHANNEL_COLUMNS if row.get(name)]
+    return read_intensities(paths, reading.scale, reading.channels, upright=reading.upright)
+
+
+def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> tuple[UInt8, Mapping[int, Colour]]:
+    if not row.get("mask"):
+        return np.full(size, IGNORE, dtype=np.uint8), {}
+    labels, shown = reading.labels.read_shown(Path(row["mask"]))
+    if labels.shape != size:
+        raise SourceError(
+            f"{row['mask']}: mask is {labels.shape[0]} x {labels.shape[1]} pixels, its image "
+            f"{size[0]} x {size[1]}; both must have one size"
+        )
+    return labels, shown
+
+
+def _foreground(mask: UInt8) -> float:
+    known = mask != IGNORE
+    return float((mask[known] > 0).mean()) if known.any() else 0.0

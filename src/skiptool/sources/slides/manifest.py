@@ -1,0 +1,247 @@
+"""Manifests of slides: one row a scan, parsed once into what the rest of the code can trust."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Final
+
+from skiptool.errors import SkiptoolError, SourceError
+from skiptool.names import Split
+from skiptool.records import check_name
+from skiptool.sources.paths import refuse_pipe, refuse_pointer
+from skiptool.sources.pictures.manifest import Row, manifest_rows, split_of
+
+__all__ = ["AGAIN", "SlideRow", "check_file", "check_tiles", "content_key", "slide_rows"]
+
+_REQUIRED = ("path", "domain", "subject")
+_FILES = ("path", "annotations")
+_OPTIONAL = (
+    *("slide", "annotations", "annotated_as", "split", "mpp", "mpp_y", "level"),
+    *("x_offset", "y_offset", "label_map"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideRow:
+    """A row of a manifest of slides.
+
+    Attributes
+    ----------
+    path : Path
+    domain, subject : str
+    slide : str
+        Name of the glass slide, where one subject has several in a domain; else empty.
+    annotations : Path or None
+    annotated_as : str
+        Name of the slide in its annotation file, where it is not that of its own file.
+    split : Split or None
+    mpp : tuple of float or None
+        Micrometres per pixel of level 0, x and y, which overrule the slide's own.
+    level : int
+        Level of the pyramid that is read where no resolution is asked for.
+    offset : tuple of float
+        Level-0 pixels to add to the coordinates of the annotations, x and y.
+    label_map : str
+        Classes of this slide's annotations, overruling ``--classes``.
+    """
+
+    path: Path
+    domain: str
+    subject: str
+    slide: str = ""
+    annotations: Path | None = None
+    annotated_as: str = ""
+    split: Split | None = None
+    mpp: tuple[float | None, float | None] = (None, None)
+    level: int = 0
+    offset: tuple[float, float] = (0.0, 0.0)
+    label_map: str = ""
+
+
+def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], list[str]]:
+    """Read a manifest of slides.
+
+    Parameters
+    ----------
+    manifest : Path or str
+        CSV or TSV file, or (``str``) its text, with columns path, domain, subject and, if wanted,
+        slide, annotations, annotated_as, split, mpp, mpp_y, level, x_offset, y_offset, label_map.
+
+    Returns
+    -------
+    rows : list of SlideRow
+        In the manifest's order.
+    rejected : list of SlideRow
+        What is known of rows that cannot be used: path, domain, subject and slide.
+    failures : list of str
+        One line for each of those.
+
+    Raises
+    ------
+    SourceError
+        If the manifest itself is unusable.
+    """
+    rows: list[SlideRow] = []
+    rejected: list[SlideRow] = []
+    failures: list[str] = []
+    for row in manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL):
+        try:
+            rows.append(_parsed(row))
+        except SkiptoolError as error:
+            failures.append(str(error))
+            known = (Path(row["path"]), row["domain"], row["subject"], row.get("slide", ""))
+            rejected.append(SlideRow(*known))
+    return rows, rejected, failures
+
+
+def _parsed(row: Row) -> SlideRow:
+    path = Path(row["path"])
+    annotations = row.get("annotations", "")
+    mpp = _number(row, "mpp"), _number(row, "mpp_y")
+    if mpp[0] is None and mpp[1] is not None:
+        raise SourceError(f"{path}: mpp_y is given, mpp is empty; fill in both, or mpp for both")
+    level = _number(row, "level") or 0.0
+    if level != int(level) or level < 0:
+        raise SourceError(f"{path}: level {row['level']!r}, expected a whole number from 0 on")
+    return SlideRow(
+        path=path,
+        domain=check_name(row["domain"], f"{path}: domain"),
+        subject=row["subject"],
+        slide=row.get("slide", ""),
+        annotations=Path(annotations) if annotations else None,
+        annotated_as=row.get("annotated_as", ""),
+        split=split_of(row, str(path)),
+        mpp=(mpp[0], mpp[0] if mpp[1] is None else mpp[1]),
+        level=int(level),
+        offset=(_number(row, "x_offset") or 0.0, _number(row, "y_offset") or 0.0),
+        label_map=row.get("label_map", ""),
+    )
+
+
+def _number(row: Row, column: str) -> float | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not isfinite(number):
+        raise SourceError(
+            f"{row['path']}: {column} {text!r} is no number (decimal point, no unit); correct the "
+            "manifest"
+        )
+    return number
+
+
+# -------------------------------------------------------------------------------------------------
+# The bytes of a slide: whether there are any, and what tells it from another.
+
+
+AGAIN: Final = "copy it again from its source, or leave the slide out"
+"""What to do about a file that is damaged."""
+
+_START: Final = 64
+"""Bytes that tell a pointer from a slide."""
+
+_END: Final = 1 << 20
+
+LARGEST_TILE: Final = 1 << 26
+"""Pixels of a tile that OpenSlide may be asked to decode: 256 MB."""
+
+
+def check_file(path: Path) -> None:
+    """Tell in one line why a path cannot be a slide, before OpenSlide says "unsupported".
+
+    Raises
+    ------
+    SourceError
+        If there is no such file, it is a folder, cannot be read or holds nothing.
+    """
+    refuse_pipe(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+        if start:
+            refuse_pointer(path, start)
+            return
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no such slide; check the path") from None
+    except IsADirectoryError:
+        raise SourceError(
+            f"{path}: a folder; expected the file of a slide (of MRXS the file beside its folder)"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+    raise SourceError(f"{path}: holds no bytes; {AGAIN}")
+
+
+def content_key(path: Path) -> str:
+    """Hash of a slide's size and of its first and last MB.
+
+    Parameters
+    ----------
+    path : Path
+        The slide's file. Of ``.mrxs``, whose pixels lie in a folder beside it, names and sizes of
+        the files therein are hashed too (OpenSlide takes none for MRXS that is not called so).
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits: equal for a copy of other name or place, whatever its times.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read.
+    """
+    refuse_pipe(path)
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            for start in (0, max(size - _END, 0)):
+                file.seek(start)
+                digest.update(file.read(_END))
+        for name, length in _companions(path):
+            digest.update(f"\0{name}\0{length}".encode())
+    except OSError as error:
+        raise SourceError(
+            f"{path}: cannot be read ({error.strerror}); check that it is still in its place"
+        ) from error
+    return digest.hexdigest()
+
+
+def check_tiles(facts: Mapping[str, str], levels: int, path: Path) -> None:
+    """Refuse tiles so large that OpenSlide, which ends the process then, finds no memory for one.
+
+    Raises
+    ------
+    SourceError
+        As said.
+    """
+    for level in range(levels):
+        names = (f"openslide.level[{level}].tile-{side}" for side in ("width", "height"))
+        width, height = (int(facts.get(name, 0)) for name in names)
+        if width * height > LARGEST_TILE:
+            raise SourceError(
+                f"{path}: has tiles of {width:,} x {height:,} pixels, expected at most "
+                f"{LARGEST_TILE:,} pixels a tile; convert it to a tiled, pyramidal TIFF"
+            )
+
+
+def _companions(path: Path) -> list[tuple[str, int]]:
+    folder = path.with_suffix("")
+    if path.suffix.lower() != ".mrxs" or not folder.is_dir():
+        return []
+    return sorted(
+        (file.relative_to(folder).as_posix(), file.stat().st_size)
+        for file in folder.rglob("*")
+        if file.is_file()
+    )

@@ -1,0 +1,1 @@
+"""Synthetic blood smears of section III.A: templates cut from pictures, scenes made of them."""

@@ -1,0 +1,214 @@
+"""The empty background of a smear: find it, or make it where cells leave too little of it.
+
+A crowded picture has no empty square of useful size. There the gaps are filled from around: the
+illumination is carried into them by averages over ever wider neighbourhoods, and the grain of the
+camera is made anew with the spectrum it has in the largest empty square (random-phase noise,
+Galerne, Gousseau and Morel 2011), so that filled parts do not look smeared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from skiptool.errors import ArgumentError
+from skiptool.images import colour_distance, grey, otsu
+from skiptool.sources.smear.templates import STAIN_CAP, Box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skiptool.records import Bool, Float64, Int64, UInt8
+
+__all__ = ["empty_colour", "fill", "free_pixels", "free_square", "freest_square"]
+
+_BLOCK: Final = 8
+_WIDTHS: Final = (3.0, 8.0, 24.0, 72.0)
+"""Neighbourhoods that carry the illumination, in blocks of 8 pixels (standard deviations)."""
+
+_ENOUGH: Final = 0.25
+_JOIN: Final = 3
+_LEAST_STAIN: Final = 150
+"""Stained pixels, grown and so joined by 3, are dust below this number; of dust a background is
+not cleaned."""
+
+_GLARE: Final = 10
+"""Pixels around stained ones that are not free: they are darker than the glass."""
+
+_BOX_MARGIN: Final = 6
+_SEAM: Final = 3.0
+
+
+def empty_colour(image: UInt8) -> UInt8:
+    """Median colour of the lighter of the two classes that Otsu's threshold parts: the glass.
+
+    Parameters
+    ----------
+    image : uint8, shape (H, W, 3)
+
+    Returns
+    -------
+    uint8, shape (3,)
+    """
+    values = grey(image)
+    light = values > otsu(values)
+    pixels = image[light] if light.any() else image.reshape(-1, 3)
+    colour: UInt8 = np.median(pixels, axis=0).astype(np.uint8)
+    return colour
+
+
+def free_pixels(image: UInt8, boxes: Sequence[Box]) -> Bool:
+    """Mark pixels that lie in no box and near nothing stained, annotated or not.
+
+    Specks of dust count as background.
+
+    Parameters
+    ----------
+    image : uint8, shape (H, W, 3)
+    boxes : sequence of Box
+
+    Returns
+    -------
+    bool, shape (H, W)
+    """
+    distance = np.minimum(colour_distance(image, empty_colour(image)), STAIN_CAP)
+    near = ndimage.binary_dilation(distance > otsu(distance), iterations=_JOIN)
+    labels, _ = ndimage.label(near)
+    large = np.bincount(labels.ravel()) >= _LEAST_STAIN
+    large[0] = False
+    free = np.ones(labels.shape, dtype=bool)
+    if large.any():  # a distance to nothing is not defined
+        free = ndimage.distance_transform_edt(~large[labels]) > _GLARE
+    for box in boxes:
+        free[box.grown(_BOX_MARGIN, *free.shape).slices] = False
+    return free
+
+
+def free_square(free: Bool) -> Box:
+    """Find the largest square of free pixels; of equal ones the first from the top.
+
+    Parameters
+    ----------
+    free : bool, shape (H, W)
+
+    Returns
+    -------
+    Box
+        Of side 0 where nothing is free.
+
+    Examples
+    --------
+    >>> free_square(np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]], dtype=bool))
+    Box(top=0, left=1, bottom=2, right=3)
+    """
+    low, high = 0, min(free.shape)
+    while low < high:  # wherever a square fits, a smaller one does
+        side = (low + high + 1) // 2
+        fits = (square_sums(free, side) == side * side).any()
+        low, high = (side, high) if fits else (low, side - 1)
+    if low == 0:
+        return Box(0, 0, 0, 0)
+    return freest_square(free, low)
+
+
+def freest_square(free: Bool, side: int) -> Box:
+    """Find the square of a given side that holds most free pixels; the first of equal ones."""
+    sums = square_sums(free, side)
+    top, left = divmod(int(sums.argmax()), sums.shape[1])
+    return Box(top, left, top + side, left + side)
+
+
+def square_sums(values: Bool, side: int) -> Int64:
+    """Count the True pixels of each square of a side, by its upper left corner.
+
+    Returns
+    -------
+    int64, shape (H - side + 1, W - side + 1)
+    """
+    sums = np.pad(values.astype(np.int64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    counts: Int64 = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side]
+    counts += sums[:-side, :-side]
+    return counts
+
+
+def fill(image: UInt8, free: Bool, rng: np.random.Generator) -> UInt8:
+    """Replace all pixels that are not free by background continued from around.
+
+    Parameters
+    ----------
+    image : uint8, shape (H, W, 3)
+    free : bool, shape (H, W)
+        Background that stays, some pixels at least.
+    rng : np.random.Generator
+        Draws the grain.
+
+    Returns
+    -------
+    uint8, shape (H, W, 3)
+        Equal to ``image`` within the free pixels, away from their borders.
+
+    Raises
+    ------
+    ArgumentError
+        If no pixel is free.
+    """
+    if not free.any():
+        raise ArgumentError("fill: no pixel is free; expected some background to continue")
+    if free.all():
+        return image.copy()
+    light = _illumination(image, free)
+    residual = image - light
+    grain = _grain(residual, free, rng)
+    seam = ndimage.distance_transform_edt(free) / _SEAM
+    kept = np.clip(seam, 0.0, 1.0)[..., None]
+    # The two grains are independent: weights on a circle keep the standard deviation.
+    mixed = np.where(kept > 0, kept * residual, 0.0) + np.sqrt(1.0 - kept**2) * grain
+    filled: UInt8 = np.clip(np.rint(light + mixed), 0, 255).astype(np.uint8)
+    return filled
+
+
+def _illumination(image: UInt8, free: Bool) -> Float64:
+    """Mean of the free pixels around each pixel, over a wider circle where there are few."""
+    height, width = free.shape
+    weight = _blocks(free.astype(np.float64))
+    seen = np.where(free[..., None], image, 0).astype(np.float64)
+    total = np.stack([_blocks(seen[..., channel]) for channel in range(3)], axis=-1)
+    light = np.broadcast_to(total.sum(axis=(0, 1)) / weight.sum(), total.shape)
+    for spread in reversed(_WIDTHS):
+        around = ndimage.gaussian_filter(weight, spread, mode="nearest")
+        mean = ndimage.gaussian_filter(total, (spread, spread, 0), mode="nearest")
+        trust = np.clip(around / _ENOUGH, 0.0, 1.0)[..., None]
+        light = trust * mean / np.maximum(around, 1e-12)[..., None] + (1.0 - trust) * light
+    size = (weight.shape[1] * _BLOCK, weight.shape[0] * _BLOCK)
+    planes = [Image.fromarray(light[..., channel].astype(np.float32)) for channel in range(3)]
+    smooth = [np.asarray(plane.resize(size, Image.Resampling.BICUBIC)) for plane in planes]
+    return np.stack(smooth, axis=-1)[:height, :width].astype(np.float64)
+
+
+def _blocks(values: Float64) -> Float64:
+    """Mean over blocks of 8 x 8 pixels; what lies beyond the border counts as nothing."""
+    height, width = values.shape
+    padded = np.pad(values, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
+    rows, columns = padded.shape
+    blocks = padded.reshape(rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK)
+    mean: Float64 = blocks.mean(axis=(1, 3))
+    return mean
+
+
+def _grain(residual: Float64, free: Bool, rng: np.random.Generator) -> Float64:
+    """Noise as large as the image with the spectrum of the largest free square's residual."""
+    square = residual[free_square(free).slices]
+    side = len(square)
+    window = np.hanning(side + 2)[1:-1]
+    weight = np.outer(window, window)[..., None]
+    sample = (square - square.mean(axis=(0, 1))) * weight
+    sample /= np.sqrt((weight**2).sum())
+    height, width = free.shape
+    noise = rng.standard_normal((height, width))
+    transfer = np.fft.rfft2(sample, s=(height, width), axes=(0, 1))
+    made = np.fft.irfft2(transfer * np.fft.rfft2(noise)[..., None], s=(height, width), axes=(0, 1))
+    grain: Float64 = made
+    return grain

@@ -1,0 +1,361 @@
+"""Cut templates out of one picture of BBBC041 with its annotations, section III.A.
+
+- Cells: up to three infected cells, cut at their boxes. What does not differ from the glass, and
+  what lies nearer to a neighbour's box, is replaced by clean glass: cells that touch are parted.
+  A cell that a neighbour hides or the border cuts off serves only where there is no other.
+- Artifacts: the boxes that the caller gives; else three of, in this order, annotated leukocytes
+  and difficult objects, coloured stain that nobody annotated (platelets, precipitate, debris),
+  uninfected red cells.
+- Background: the largest empty square, where it measures at least 400 pixels a side; else the
+  largest square of the picture with all that lies on it filled in from around.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy import ndimage
+
+from skiptool.errors import ArgumentError, SourceError
+from skiptool.sources.pictures.files import read_picture
+from skiptool.sources.smear.backdrop import (
+    empty_colour,
+    fill,
+    free_pixels,
+    free_square,
+    freest_square,
+)
+from skiptool.sources.smear.templates import (
+    INFECTED,
+    ODD,
+    RED_CELL,
+    Box,
+    Labelled,
+    Template,
+    Templates,
+    read_boxes,
+    stained,
+)
+
+if TYPE_CHECKING:
+    from skiptool.records import Bool, Float64, UInt8
+
+__all__ = ["Slide", "cut_templates"]
+
+# -------------------------------------------------------------------------------------------------
+# Lift an object off a picture of a smear: part it from its neighbours, lay it on clean glass.
+
+
+_MARGIN: Final = 14
+"""Pixels of background around a box in the template cut from it."""
+
+_SLACK: Final = 4
+"""Pixels by which an object may reach beyond its box: boxes are drawn by hand."""
+
+_RIM: Final = 4
+_FADE: Final = 1.0
+"""Pixels around an object that are kept with it (its blurred edge), and their fade."""
+
+_MUCH: Final = 0.15
+"""Share of a box's stain that is nearer to a neighbour, and of its outline that is stained, from
+which on cells are taken to lie over one another."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slide:
+    """A picture, the boxes of all objects on it, and what follows from them.
+
+    Attributes
+    ----------
+    picture : uint8, shape (H, W, 3)
+    boxes : tuple of Box
+    free : bool, shape (H, W)
+        Empty glass.
+    clean : uint8, shape (H, W, 3)
+        The picture with everything that is not free filled in from around.
+    stain : bool, shape (H, W)
+        What differs from the glass.
+    """
+
+    picture: UInt8
+    boxes: tuple[Box, ...]
+    free: Bool
+    clean: UInt8
+    stain: Bool
+
+    @classmethod
+    def of(
+        cls, picture: UInt8, boxes: Sequence[Box], free: Bool, rng: np.random.Generator
+    ) -> Slide:
+        """Derive the rest from these three; ``rng`` draws the grain of the clean glass.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing is free.
+        """
+        stain = stained(picture, empty_colour(picture))
+        return cls(picture, tuple(boxes), free, fill(picture, free, rng), stain)
+
+    def lift(self, name: str, box: Box, pieces: bool = False) -> Template:
+        """Cut out the object of a box, without its neighbours.
+
+        Parameters
+        ----------
+        name : str
+            Of the template.
+        box : Box
+        pieces : bool
+            The object may lie in several pieces; else the largest is taken.
+
+        Raises
+        ------
+        SourceError
+            If nothing in the box stands out.
+        """
+        window = box.grown(_MARGIN, *self.free.shape)
+        glass = np.median(self.clean[window.slices], axis=(0, 1)).astype(np.uint8)
+        stain = stained(self.picture[window.slices], glass)
+        body = ndimage.binary_fill_holes(stain & self._own(box, window, stain))
+        body = body if pieces else _largest(body)
+        near = (ndimage.distance_transform_edt(~body) <= _RIM) & (body | ~stain)
+        cover = ndimage.gaussian_filter(near.astype(np.float64), _FADE)[..., None]
+        laid = cover * self.picture[window.slices] + (1.0 - cover) * self.clean[window.slices]
+        return Template.from_picture(name, np.rint(laid).astype(np.uint8), pieces)
+
+    def crowding(self, box: Box) -> tuple[bool, float]:
+        """Tell whether the border cuts a box off, and what share of its stain is a neighbour's."""
+        stain = self.stain[box.slices]
+        foreign = stain & ~self._nearest(box, box)
+        return self.cut_off(box), float(foreign.sum() / max(stain.sum(), 1))
+
+    def cut_off(self, box: Box) -> bool:
+        """Tell whether a box reaches the border, so that its object may go on beyond."""
+        height, width = self.free.shape
+        return bool(min(box.top, box.left, height - box.bottom, width - box.right) <= 1)
+
+    def _own(self, box: Box, window: Box, stain: Bool) -> Bool:
+        """Mark what belongs to a box: what lies nearer to it than to others, and not far off.
+
+        Where a neighbour covers much of the box, or much stain goes on beyond it, the cells lie
+        over one another: then it is the ellipse of the box, so that no straight edge remains.
+        """
+        near = np.zeros_like(stain)
+        reach = box.grown(_SLACK, *self.free.shape).within(window).slices
+        near[reach] = self._nearest(box, window)[reach]
+        outline = (near & stain)[reach]
+        outline[1:-1, 1:-1] = False
+        crossing = outline.sum() / (box.height + box.width)
+        if crossing > _MUCH or self.crowding(box)[1] > _MUCH:
+            near = _ellipse(box, window) <= 1.0
+        return near
+
+    def _nearest(self, box: Box, window: Box) -> Bool:
+        """Mark where a window is nearer to this box than to any other, measured in ellipses.
+
+        A box encloses something round: where two cells touch, the line between them runs along
+        the rim of the more distant one.
+        """
+        mine = _ellipse(box, window)
+        nearest = np.ones(mine.shape, dtype=bool)
+        for other in self.boxes:
+            if other != box and other.meets(window):
+                nearest &= mine <= _ellipse(other, window)
+        return nearest
+
+
+def _ellipse(box: Box, window: Box) -> Float64:
+    """Squared distance from the middle of a box, 1 on the ellipse within it."""
+    rows = np.arange(window.top, window.bottom) + 0.5 - (box.top + box.bottom) / 2
+    columns = np.arange(window.left, window.right) + 0.5 - (box.left + box.right) / 2
+    down, right = rows / (box.height / 2), columns / (box.width / 2)
+    distance: Float64 = (down**2)[:, None] + (right**2)[None, :]
+    return distance
+
+
+def _largest(mask: Bool) -> Bool:
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    largest: Bool = mask & (labels == sizes.argmax())
+    return largest
+
+
+_WANTED: Final = 3
+"""Cells and artifacts, as in the paper."""
+
+_LEAST_BACKGROUND: Final = 400
+_LEAST_EMPTY: Final = 24
+"""Sides in pixels of the empty square that serves as a background, and of the one without which
+there is not even grain to fill in gaps with."""
+
+_HIDDEN: Final = 0.15
+"""Share of a box that is nearer to a neighbour, from which on a cell is not worth cutting."""
+
+_STRAY_SIDES: Final = (12, 160)
+_STRAY_JOIN: Final = 4
+_LEAST_TINT: Final = 30.0
+_LEAST_DEPTH: Final = 32.0
+"""Grey levels, means over a stain: between the most and the least absorbed channel (ink and dust
+are grey), and of the most absorbed one (what is fainter would hardly be seen)."""
+
+
+def cut_templates(
+    source: Path, annotations: Path, *, artifacts: Sequence[Box] = (), seed: int = 0
+) -> tuple[Templates, tuple[str, ...]]:
+    """Cut a background, up to three infected cells and three artifacts out of a picture.
+
+    Parameters
+    ----------
+    source : Path
+        A picture of BBBC041.
+    annotations : Path
+        Its ``training.json`` or ``test.json``, or a file of that form.
+    artifacts : sequence of Box
+        Where artifacts lie, any number; without it three are looked for.
+    seed : int
+        Of the grain, where background is filled in.
+
+    Returns
+    -------
+    templates : Templates
+    warnings : tuple of str
+        One line for each thing a user should know: fewer than three cells, artifacts that were
+        not annotated as such, a background that was filled in.
+
+    Raises
+    ------
+    SourceError
+        If picture or annotations cannot be read or do not belong together, no cell is infected,
+        nothing can serve as an artifact, or the cells leave no glass to see.
+    ArgumentError
+        If a box of an artifact does not lie within the picture.
+    """
+    picture = read_picture(source)
+    labelled = read_boxes(annotations, source, *picture.shape[:2])
+    infected = _boxes(labelled, *INFECTED)
+    if not infected:
+        raise SourceError(
+            f"{source}: none of its {len(labelled)} annotated objects is an infected cell; "
+            f"expected at least one of {', '.join(INFECTED)}. Choose another picture"
+        )
+    slide = _slide(picture, [one.box for one in labelled], seed, source)
+    chosen = _choose_cells(slide, infected)
+    odd, notes = _choose_artifacts(slide, labelled, artifacts)
+    if not odd:
+        raise SourceError(
+            f"{source}: nothing on it can serve as an artifact; expected stain or a cell besides "
+            "the infected ones. Give boxes of artifacts, or choose another picture"
+        )
+    background, filled = _background(slide)
+    templates = Templates(
+        (background,), _lift(slide, "cell", chosen), _lift(slide, "artifact", odd, pieces=True)
+    )
+    if len(chosen) < _WANTED:
+        hidden = len(infected) - len(chosen)
+        why = f" ({hidden} more are hidden by neighbours or cut off)" if hidden else ""
+        notes.insert(0, f"infected cells: {len(chosen)}{why} instead of {_WANTED}; using those")
+    return templates, tuple(f"{source}: {note}" for note in (*notes, *filled))
+
+
+def _slide(picture: UInt8, boxes: Sequence[Box], seed: int, source: Path) -> Slide:
+    free = free_pixels(picture, boxes)
+    if free_square(free).height < _LEAST_EMPTY:
+        raise SourceError(
+            f"{source}: no empty square of {_LEAST_EMPTY} pixels on it; expected a thin smear "
+            "with glass between the cells. Choose another picture"
+        )
+    return Slide.of(picture, boxes, free, np.random.default_rng(seed))
+
+
+def _boxes(labelled: Sequence[Labelled], *categories: str) -> list[Box]:
+    return [one.box for one in labelled if one.category in categories]
+
+
+def _choose_cells(slide: Slide, infected: Sequence[Box]) -> list[Box]:
+    """Take the best three: whole ones with few neighbours; a bad one only if it is the best."""
+    ranked = sorted(infected, key=slide.crowding)[:_WANTED]
+    return ranked[:1] + [box for box in ranked[1:] if slide.crowding(box) <= (False, _HIDDEN)]
+
+
+def _lift(
+    slide: Slide, kind: str, boxes: Sequence[Box], pieces: bool = False
+) -> tuple[Template, ...]:
+    return tuple(
+        slide.lift(f"{kind}-{number}", box, pieces) for number, box in enumerate(boxes, start=1)
+    )
+
+
+def _choose_artifacts(
+    slide: Slide, labelled: Sequence[Labelled], given: Sequence[Box]
+) -> tuple[list[Box], list[str]]:
+    """Take the given boxes, or else the best three, and say what they are if nobody said so."""
+    if given:
+        height, width = slide.free.shape
+        for box in given:
+            if not (0 <= box.top < box.bottom <= height and 0 <= box.left < box.right <= width):
+                raise ArgumentError(
+                    f"artifact {box}: expected a box within the picture of {width} x {height}"
+                )
+        return list(given), []
+    found = list(islice(_candidates(slide, labelled), _WANTED))
+    kinds = Counter(kind for kind, _ in found if kind not in ODD)
+    notes = [f"{number} of {len(found)} artifacts are {kind}" for kind, number in kinds.items()]
+    return [box for _, box in found], notes
+
+
+def _candidates(slide: Slide, labelled: Sequence[Labelled]) -> Iterator[tuple[str, Box]]:
+    """Go through what may serve as an artifact, best first, each with what it is."""
+    for category in ODD:
+        for box in sorted(_boxes(labelled, category), key=slide.crowding):
+            yield category, box
+    for box in _strays(slide):
+        yield "stain that is not annotated", box
+    for box in sorted(_boxes(labelled, RED_CELL), key=slide.crowding):
+        yield "uninfected red cells", box
+
+
+def _strays(slide: Slide) -> list[Box]:
+    """Find coloured stain apart from all boxes, of middling size; the strongest first."""
+    colour = empty_colour(slide.picture)
+    labels, _ = ndimage.label(ndimage.binary_dilation(slide.stain, iterations=_STRAY_JOIN))
+    ranked = []
+    for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        box = Box(rows.start, columns.start, rows.stop, columns.stop)
+        if _may_be_stray(slide, box):
+            stain = (labels[box.slices] == label) & slide.stain[box.slices]
+            ranked.append((_tint(slide.picture[box.slices], stain, colour), box))
+    ranked.sort(key=lambda one: -one[0])
+    return [box for tint, box in ranked if tint > 0]
+
+
+def _may_be_stray(slide: Slide, box: Box) -> bool:
+    least, most = _STRAY_SIDES
+    if min(box.height, box.width) < least + 2 * _STRAY_JOIN or max(box.height, box.width) > most:
+        return False
+    return not slide.cut_off(box) and not any(box.meets(other) for other in slide.boxes)
+
+
+def _tint(patch: UInt8, stain: Bool, colour: UInt8) -> float:
+    """Sum over stained pixels of how unevenly they absorb the channels; 0 if grey or faint."""
+    absorbed = colour.astype(np.int64) - patch[stain]
+    spread = absorbed.max(axis=1) - absorbed.min(axis=1)
+    strong = spread.mean() >= _LEAST_TINT and absorbed.max(axis=1).mean() >= _LEAST_DEPTH
+    return float(spread.sum()) if strong else 0.0
+
+
+def _background(slide: Slide) -> tuple[UInt8, list[str]]:
+    square = free_square(slide.free)
+    if square.height >= _LEAST_BACKGROUND:
+        return slide.picture[square.slices], []
+    note = (
+        f"largest empty square is {square.height} px; the gaps of a larger background were filled "
+        "in from around"
+    )
+    return slide.clean[freest_square(slide.free, min(slide.free.shape)).slices], [note]

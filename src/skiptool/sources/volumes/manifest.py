@@ -1,0 +1,333 @@
+"""Manifests of volumes: one row a file, parsed once into what the rest of the code can trust."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from skiptool.errors import SkiptoolError, SourceError
+from skiptool.names import Split
+from skiptool.records import check_name
+from skiptool.sources.pictures.manifest import (
+    Row,
+    manifest_rows,
+    read_manifest,
+    split_of,
+    whole_number,
+)
+
+__all__ = ["Frame", "VolumeRow", "folder_rows", "parse_frames", "volume_rows"]
+
+_REQUIRED = ("image", "domain", "subject")
+_FILES = ("image", "mask")
+_OPTIONAL = ("mask", "frames", "split", "centre", "id")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Frame:
+    """One moment of a cine.
+
+    Attributes
+    ----------
+    number : int
+        From 0.
+    phase : str
+        Its name (ED, ES), or empty.
+    """
+
+    number: int
+    phase: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.phase})" if self.phase else str(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRow:
+    """A row of a manifest of volumes.
+
+    Attributes
+    ----------
+    image : Path
+    mask : Path or None
+        None where nobody has labelled it.
+    domain, subject : str
+    frames : tuple of Frame
+        Labelled frames, ascending; empty: those in which the mask holds labels. For a volume of
+        one frame, the frame that it is.
+    split : Split or None
+    centre : str
+        Hospital, or empty.
+    id : str
+        Start of the ids of its samples; empty: the name of the image file.
+    """
+
+    image: Path
+    mask: Path | None
+    domain: str
+    subject: str
+    frames: tuple[Frame, ...] = ()
+    split: Split | None = None
+    centre: str = ""
+    id: str = ""
+
+
+def volume_rows(manifest: Path | str) -> tuple[list[VolumeRow], list[str]]:
+    """Read a manifest of volumes.
+
+    Parameters
+    ----------
+    manifest : Path or str
+        CSV or TSV file, or (``str``) its text, with columns image, domain, subject and, if wanted,
+        mask (empty: unlabelled), frames (``0;9`` or ``ED=0;ES=9``), split, centre, id.
+
+    Returns
+    -------
+    rows : list of VolumeRow
+        In the manifest's order.
+    failures : list of str
+        One line for each row that cannot be used.
+
+    Raises
+    ------
+    SourceError
+        If the manifest itself is unusable.
+    """
+    found = manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL)
+    rows: list[VolumeRow] = []
+    failures: list[str] = []
+    for row in found:
+        try:
+            rows.append(_parsed(row))
+        except SkiptoolError as error:
+            failures.append(str(error))
+    return rows, failures
+
+
+def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
+    """Read frames: numbers from 0, with or without a name in front.
+
+    Raises
+    ------
+    SourceError
+        If one is no number, or there twice.
+
+    Examples
+    --------
+    >>> [str(frame) for frame in parse_frames("ES=9;ED=0", "a.nii")]
+    ['0 (ED)', '9 (ES)']
+    >>> parse_frames("3 11", "a.nii")
+    (Frame(number=3, phase=''), Frame(number=11, phase=''))
+    >>> parse_frames("7.0", "a.nii")
+    (Frame(number=7, phase=''),)
+    """
+    found = []
+    for word in filter(None, re.split(r"[;,|\s]+", text)):
+        phase, _, number = word.rpartition("=")
+        number = whole_number(number)
+        if not re.fullmatch(r"[0-9]{1,6}", number):
+            raise SourceError(
+                f"{where}: frames {text!r}, expected numbers from 0 such as 0;9 or ED=0;ES=9"
+            )
+        found.append(Frame(int(number), phase))
+    numbers = [frame.number for frame in found]
+    if len(set(numbers)) < len(numbers):
+        raise SourceError(f"{where}: frames {text!r} names a frame twice; name each once")
+    return tuple(sorted(found))
+
+
+def _parsed(row: Row) -> VolumeRow:
+    image = row["image"]
+    return VolumeRow(
+        image=Path(image),
+        mask=Path(row["mask"]) if row.get("mask") else None,
+        domain=check_name(row["domain"], f"{image}: domain"),
+        subject=row["subject"],
+        frames=parse_frames(row.get("frames", ""), image),
+        split=split_of(row, image),
+        centre=whole_number(row.get("centre", "")),
+        id=row.get("id", ""),
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# The folder of the M&Ms challenge: which volume is whose, by file names and one table.
+#
+# ::
+#
+#     Training/Labeled/<code>/<code>_sa.nii.gz          4-D, x y z t
+#                             <code>_sa_gt.nii.gz       labels in the frames ED and ES only
+#     Training/Unlabeled/, Validation/, Testing/        alike
+#     <table>.csv                                       External code, Vendor, Centre, ED, ES ...
+#
+# Volumes of one frame (``<code>_sa_ED.nii.gz``) are taken too, wherever in the folder they lie.
+
+
+CODE: Final = "External code"
+PHASES: Final = ("ED", "ES")
+SIDES: Final = {"training": Split.TRAIN, "testing": Split.TEST}
+UNUSED: Final = "validation"
+
+NAME: Final = re.compile(
+    r"(?:.*_)?(?P<code>[^_]+)_sa(?:_(?P<phase>ED|ES))?(?P<mask>_gt)?\.nii(?:\.gz)?"
+)
+
+
+@dataclass(slots=True)
+class _Found:
+    """Image and mask of one code and phase (empty: the whole cine)."""
+
+    code: str
+    phase: str
+    image: Path | None = None
+    mask: Path | None = None
+
+
+def folder_rows(
+    folder: Path, table: Path | None = None
+) -> tuple[list[VolumeRow], list[str], list[str]]:
+    """List the volumes of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    table : Path, optional
+        CSV with the columns ``External code``, ``Vendor`` (the domain), ``Centre``, ``ED`` and
+        ``ES``; by default the one in the folder that has the first two.
+
+    Returns
+    -------
+    rows : list of VolumeRow
+        By code. The challenge's training and testing folders are the splits; elsewhere there is
+        none.
+    failures : list of str
+        One line for each volume or column that cannot be used.
+    left_out : list of str
+        Codes of the challenge's own validation set, which is in neither split.
+
+    Raises
+    ------
+    SourceError
+        If there is no volume or no table, or it lacks code or vendor.
+    """
+    found, failures = _volumes(folder)
+    path = _table(folder) if table is None else table
+    subjects = _subjects(path)
+    failures += _missing(path, subjects)
+    rows: list[VolumeRow] = []
+    left_out: list[str] = []
+    for each in found:
+        if each.image is None:
+            failures.append(f"{each.mask}: a mask without its image; copy the image there too")
+        elif _part(each.image, folder) == UNUSED:
+            left_out.append(each.code)
+        else:
+            try:
+                rows.append(_row(each, each.image, folder, subjects, path))
+            except SkiptoolError as error:
+                failures.append(str(error))
+    return rows, failures, sorted(set(left_out))
+
+
+def _volumes(folder: Path) -> tuple[list[_Found], list[str]]:
+    found: dict[tuple[str, str], _Found] = {}
+    failures: list[str] = []
+    for path in sorted(folder.rglob("*.nii*")):
+        match = NAME.fullmatch(path.name)
+        if match is None or path.name.startswith(".") or not path.is_file():
+            continue
+        code, phase = match["code"], match["phase"] or ""
+        each = found.setdefault((code, phase), _Found(code, phase))
+        part = "mask" if match["mask"] else "image"
+        first = getattr(each, part)
+        if first is None:
+            setattr(each, part, path)
+        else:
+            failures.append(f"{path}: {code} is in {first} already; keep one of them")
+    if not found:
+        raise SourceError(
+            f"{folder}: holds no volume named <code>_sa.nii.gz, as the M&Ms challenge has them; "
+            "list other volumes in a manifest (image, mask, domain, subject)"
+        )
+    return [found[key] for key in sorted(found)], failures
+
+
+def _table(folder: Path) -> Path:
+    """Find the table: the one with the frames, if several have codes and vendors."""
+    fitting: dict[Path, int] = {}
+    for path in sorted(folder.glob("*.csv")):
+        try:
+            rows = read_manifest(path, (CODE, "Vendor"), ())
+        except SourceError:
+            continue
+        fitting[path] = sum(name in rows[0] for name in (*PHASES, "Centre"))
+    if not fitting:
+        raise SourceError(
+            f"{folder}: holds no CSV with the columns {CODE!r} and 'Vendor'; give it with --table, "
+            "or list the volumes in a manifest (image, mask, domain, subject)"
+        )
+    return max(fitting, key=lambda path: fitting[path])
+
+
+def _subjects(path: Path) -> Mapping[str, Row]:
+    rows = read_manifest(path, (CODE, "Vendor"), ())
+    # tables of slices say the same of a subject many times over
+    return {row[CODE]: row for row in reversed(rows)}
+
+
+def _missing(path: Path, subjects: Mapping[str, Row]) -> list[str]:
+    columns = next(iter(subjects.values()))
+    return [
+        f"{path}: has no column {phase}; frames in which masks hold labels are taken, without "
+        "their phase"
+        for phase in PHASES
+        if phase not in columns
+    ]
+
+
+def _row(
+    each: _Found, image: Path, folder: Path, subjects: Mapping[str, Row], path: Path
+) -> VolumeRow:
+    subject = subjects.get(each.code)
+    if subject is None:
+        raise SourceError(f"{image}: {path} has no row of {each.code}; add it")
+    return VolumeRow(
+        image=image,
+        mask=each.mask,
+        domain=check_name(subject["Vendor"], f"{path}: {each.code}: Vendor"),
+        subject=each.code,
+        frames=_frames(subject, each, path),
+        split=SIDES.get(_part(image, folder)),
+        centre=whole_number(subject.get("Centre", "")),
+    )
+
+
+def _frames(subject: Row, each: _Found, path: Path) -> tuple[Frame, ...]:
+    wanted = [each.phase] if each.phase else [name for name in PHASES if name in subject]
+    found = []
+    for phase in wanted:
+        number = whole_number(subject.get(phase, ""))
+        if number.isdecimal():
+            found.append(Frame(int(number), phase))
+        elif phase in subject:
+            raise SourceError(
+                f"{path}: {each.code}: {phase} is {subject[phase]!r}, expected the number of a "
+                "frame from 0; correct the table"
+            )
+    if len({frame.number for frame in found}) < len(found):
+        raise SourceError(
+            f"{path}: {each.code}: ED and ES are one frame ({found[0].number}); correct the table"
+        )
+    if each.phase:
+        return tuple(found) or (Frame(0, each.phase),)
+    return tuple(sorted(found)) if len(found) == len(PHASES) else ()
+
+
+def _part(image: Path, folder: Path) -> str:
+    """Return the part of the challenge that a file is in, lower case, or nothing."""
+    names: Sequence[str] = [name.lower() for name in image.relative_to(folder).parts[:-1]]
+    whole = [*names, folder.name.lower()]
+    return next((name for name in whole if name in (*SIDES, UNUSED)), "")

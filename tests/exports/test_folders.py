@@ -1,0 +1,92 @@
+"""Folders of exported pictures: whose they are, and that nothing replaces them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skiptool.errors import ExistsError, SourceError
+from skiptool.exports.folders import check_export, exported, keep_lineage
+from skiptool.stores.dataset import DatasetStore, open_dataset
+from small_stores import refused, sample, write_dataset
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DatasetStore:
+    write_dataset(tmp_path / "d.zarr", [sample(n) for n in range(3)])
+    return open_dataset(tmp_path / "d.zarr")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> DatasetStore:
+    write_dataset(tmp_path / "other.zarr", [sample(n) for n in range(4)])
+    return open_dataset(tmp_path / "other.zarr")
+
+
+def fill(folder: Path, data: DatasetStore) -> None:
+    with exported(folder, data) as partial:
+        assert partial is not None
+        assert not folder.exists()
+        (partial / "mask.png").write_bytes(b"made")
+        keep_lineage(partial, data)
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path, data: DatasetStore) -> None:
+    fill(tmp_path / "pairs", data)
+    assert sorted(path.name for path in (tmp_path / "pairs").iterdir()) == [
+        "lineage.json",
+        "mask.png",
+    ]
+    kept = json.loads((tmp_path / "pairs" / "lineage.json").read_text())
+    assert kept == data.lineage.as_json()
+    with refused(ValueError, "broken"), exported(tmp_path / "again", data):
+        raise ValueError("broken")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "pairs"]
+
+
+def test_what_is_there_is_not_made_again(tmp_path: Path, data: DatasetStore) -> None:
+    fill(tmp_path / "pairs", data)
+    (tmp_path / "pairs" / "mask.png").write_bytes(b"by hand")
+    with exported(tmp_path / "pairs", data) as partial:
+        assert partial is None
+    assert (tmp_path / "pairs" / "mask.png").read_bytes() == b"by hand"
+
+
+def test_a_folder_of_another_dataset_is_no_leftover(
+    tmp_path: Path, data: DatasetStore, other: DatasetStore
+) -> None:
+    """Any folder with a manifest once counted as done when a run was resumed."""
+    fill(tmp_path / "pairs", other)
+    with refused(ExistsError, "pairs: holds what was exported of another dataset"):
+        check_export(tmp_path / "pairs", data.path, resume=True)
+    with (
+        refused(ExistsError, "pairs: holds what was exported of another dataset"),
+        exported(tmp_path / "pairs", data),
+    ):
+        pass
+    check_export(tmp_path / "pairs", other.path, resume=True)
+    check_export(tmp_path / "pairs", tmp_path / "not yet.zarr", resume=True)
+    with refused(ExistsError, "corrected by hand"):
+        check_export(tmp_path / "pairs", other.path, resume=False)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "no json", '{"id": '])
+def test_a_damaged_note_is_none(tmp_path: Path, data: DatasetStore, text: str) -> None:
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "lineage.json").write_text(text)
+    with refused(ExistsError, "pairs: is there already"):
+        check_export(tmp_path / "pairs", data.path, resume=True)
+
+
+def test_free_places_are_fine(tmp_path: Path, data: DatasetStore) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new"):
+        check_export(tmp_path / name, data.path, resume=False)
+    fill(tmp_path / "new", data)
+    with refused(SourceError, "no does not exist"):
+        check_export(tmp_path / "no" / "pairs", data.path, resume=False)
+    (tmp_path / "file").touch()
+    with refused(ExistsError, "file: is there already"):
+        check_export(tmp_path / "file", data.path, resume=True)

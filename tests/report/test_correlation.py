@@ -1,0 +1,319 @@
+"""Tests of ``correlation``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from skiptool.analysis.correlation import Association, associations
+from skiptool.figures.scatter import interval_text
+from skiptool.records import ORIGINAL
+from skiptool.report.correlation import (
+    Forecast,
+    Ranking,
+    assumed_text,
+    correlation_columns,
+    correlation_numbers,
+    distance_text,
+    family_name,
+    forecasts,
+    images_name,
+    measure_name,
+    rivals_text,
+    spearman_text,
+)
+from skiptool.report.exhibit import Shown
+from skiptool.stores.tables import REPORT
+from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
+
+Check = Callable[[Figure], list[str]]
+
+
+def two() -> tuple[list[Any], Layers]:
+    """Two encoders, the second with another layer."""
+    first, second = sweep(), sweep(layers=("input", "dec0"), encoder="resnet50")
+    layers = {name: [*first[1][name], *second[1][name]] for name in first[1]}
+    return [*first[0], *second[0]], layers
+
+
+def test_one_exhibit_an_encoder_then_their_ranking() -> None:
+    shown = forecasts(*two())
+    assert [each.topic for each in shown] == [
+        *("forecast-by-layer", "forecast-by-layer", "rank-correlation"),
+    ]
+    assert {each.heading for each in shown} == {"Distance and loss of IoU by layer"}
+    assert shown[0].title == (
+        "Loss of IoU against Hellinger distance by layer, resnet18, study test, B = 100"
+    )
+    assert "resnet50" in shown[1].title
+    assert len({each.title for each in shown}) == 3
+    assert forecasts([], as_layers([])) == []
+
+
+def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
+    scores, layers = sweep()
+    both = {name: [*column, *column] for name, column in layers.items()}
+    both["metric"] = [*layers["metric"], *["kl"] * len(layers["metric"])]
+    train = [replace(one, split="train") for one in scores]
+    both["reference_split"] = both["split"] = [None] * len(both["metric"])
+    shown = forecasts([*scores, *train], both)
+    assert [each.topic for each in shown] == ["forecast-by-layer", "rank-correlation"] * 4
+    assert len({each.title for each in shown}) == 8
+    assert "Hellinger" in shown[0].title
+    assert "Kullback" in shown[4].title
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_every_number_of_the_table_is_among_the_numbers(place: int) -> None:
+    each = forecasts(*two())[place]
+    numbers = each.numbers()
+    known = {value for row in numbers for value in row.values() if isinstance(value, float | int)}
+    columns = each.table().columns
+    cells = [cell for column in columns.values() for cell in column if not isinstance(cell, str)]
+    assert cells
+    assert {*cells} <= known
+    assert {*columns["layer"]} == {row["layer"] for row in numbers if row.get("layer")}
+    assert {key for row in numbers for key in row} <= {*REPORT}
+    assert all(len(column) == len(columns["layer"]) for column in columns.values())
+
+
+def test_points_that_are_drawn_are_among_the_numbers() -> None:
+    scores, layers = sweep()
+    (found,) = associations(scores, layers)
+    numbers = forecasts(scores, layers)[0].numbers()
+    mean = found.means()[-1]
+    (loss,) = [
+        row
+        for row in numbers
+        if row["quantity"] == "loss of IoU"
+        and (row["pruning"], row["shift"], row["factor"])
+        == (mean.pruning, mean.change.shift, mean.change.factor)
+    ]
+    assert loss == {
+        **{"quantity": "loss of IoU", "dataset": "study", "split": "test", "arch": "unet"},
+        **{"encoder": "resnet18", "pruning": mean.pruning, "folds": 2},
+        **mean.change._asdict(),
+        **{"value": mean.loss, "sd_folds": mean.sd_loss},
+    }
+    distances = [row for row in numbers if row["quantity"] == "distance"]
+    assert len(distances) == 3 * len(found.means())
+    assert {(row["metric"], row["bins"]) for row in distances} == {("hellinger", 100)}
+    ends = ("value", "ci_low", "ci_high", "level")
+    heads = [tuple(row[name] for name in ends) for row in distances if row["layer"] == "head"]
+    assert (mean.distances[2], mean.low[2], mean.high[2], 0.95) in heads
+
+
+def test_the_caption_says_what_the_numbers_rest_on() -> None:
+    (first, ranking) = forecasts(*sweep(folds=2))
+    for part in (
+        *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 trainings"),
+        "n = 36 points",
+        *("one of 9 shifts (", "95 % interval", "R = 2,000", "B = 100 bins of equal width"),
+        *("corrected for the finite number of images", "order of data flow"),
+    ):
+        assert part in first.caption
+    assert "assumed to be" not in first.caption
+    unsaid = forecasts(*sweep(split=None))[0].caption
+    assert "36 of 36 points come from shift tables that do not name one split" in unsaid
+    assert "n = 36 points" in ranking.caption
+    assert "Left out" not in first.caption
+    single = forecasts(*sweep(folds=1))[0]
+    assert "one pruning, trained once, under one shift" in single.caption
+    assert "deviation" not in single.caption
+    scores, layers = sweep()
+    uneven = [one for one in scores if (one.fold, one.pruning) != (1, "baseline")]
+    fewer = forecasts(uneven, layers)[0]
+    assert "mean over 1 to 2 trainings" in fewer.caption
+    assert "Left out: 9 comparisons without IoU on both sides." in fewer.caption
+    several = [replace(one, classes=("a", "b")) for one in scores]
+    assert "Loss of mean IoU of a, b:" in forecasts(several, layers)[0].caption
+
+
+def made_up(*triples: tuple[float, float, float]) -> Forecast:
+    (found,) = associations(*sweep(layers=[f"enc{n + 1}" for n in range(len(triples))]))
+    rho, low, high = np.array(triples).T
+    found = replace(found, correlation=rho, low=low, high=high)
+    return Forecast(found, tuple(found.means()))
+
+
+def test_in_words_which_layer_forecasts_best() -> None:
+    clear = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)).sentences()
+    assert clear == (
+        "resnet18: the loss of IoU follows the distance at enc2 best, ρ = 0.80 [0.70, 0.90].",
+        "Its interval overlaps with that of no other layer.",
+    )
+    (vague,) = made_up((0.2, -0.1, 0.3)).sentences()
+    assert vague.endswith("ρ = 0.20 [−0.10, 0.30]. The interval includes 0.")
+    (against,) = made_up((-0.2, -0.3, -0.1), (-0.4, -0.5, -0.3)).sentences()
+    assert against == (
+        "resnet18: the loss of IoU grows with the distance at no layer; greatest ρ: "
+        "−0.20 [−0.30, −0.10] at enc1."
+    )
+    nan = math.nan
+    (nothing,) = made_up((nan, nan, nan)).sentences()
+    assert nothing == "resnet18: distance or loss of IoU is the same under all shifts."
+
+
+def test_a_correlation_without_an_interval_says_why(labels: Check) -> None:
+    """Of five points in perfect order a page must not say 1.00 [1.00, 1.00]."""
+    shown = forecasts(*sweep(shifts=SHIFTS[:5]))
+    (told,) = shown[0].sentences()
+    assert told.startswith("resnet18: the greatest rank correlation is at ")
+    assert told.endswith("; 5 shifts are too few for an interval (at least 9).")
+    assert shown[1].sentences() == ()
+    (perfect,) = made_up((1.0, math.nan, math.nan)).sentences()
+    assert "ρ = 1.00; in a perfect order, of which resampling gives no interval." in perfect
+    for each in shown:
+        figure = each.draw()
+        assert figure is not None
+        assert not any("[" in text for text in labels(figure))
+        assert {*each.table().columns["ci_low"]} == {None}
+        assert None not in each.table().columns["rho"]
+    vague = made_up((0.2, math.nan, math.nan), (0.9, math.nan, math.nan))
+    assert Ranking((vague.found, vague.found)).sentences() == ()
+
+
+def test_families_agree_or_not() -> None:
+    assert forecasts(*sweep())[1].sentences() == ()
+    first, second = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)), made_up((0.9, 0.8, 1.0))
+    agreed = Ranking((first.found, first.found)).sentences()
+    assert agreed == ("The greatest correlation is at enc2 in all 2 families.",)
+    apart = Ranking((first.found, second.found)).sentences()
+    assert apart == ("The greatest correlation is at enc2 (resnet18), enc1 (resnet18).",)
+
+
+def test_all_are_drawn(labels: Check) -> None:
+    for each in forecasts(*two()):
+        figure = each.draw()
+        assert figure is not None
+        assert "input" in labels(figure)
+
+
+def test_names_from_data_stay_names(labels: Check) -> None:
+    long = "<script>" * 25
+    scores, layers = sweep(dataset=long, encoder=long, layers=(long, "$x$"), prunings=(long,))
+    shown: list[Shown] = forecasts([replace(one, classes=(long,)) for one in scores], layers)
+    for each in shown:
+        assert long not in each.title + each.caption + " ".join(each.sentences())
+        figure = each.draw()
+        assert figure is not None
+        labels(figure)
+    assert {row["dataset"] for row in shown[0].numbers()} == {long}
+
+
+def test_domains_are_named_as_such() -> None:
+    scores = [score(ORIGINAL, 0.9 - 0.1 * n, domain=name) for n, name in enumerate("abcde")]
+    rows = [distance(ORIGINAL, 0.1 * n, domain=name) for n, name in enumerate("bcde", start=1)]
+    shown = forecasts(scores, as_layers(rows))
+    assert "4 shifts or pairs of domains" in shown[0].caption
+    losses = [row for row in shown[0].numbers() if row["quantity"] == "loss of IoU"]
+    assert [row["domain"] for row in losses] == ["b", "c", "d", "e"]
+    assert {row["reference_domain"] for row in losses} == {"a"}
+
+
+NAN = float("nan")
+
+
+def ends(*triples: tuple[float, float, float]) -> Association:
+    """Return correlations with their intervals at the first layers, made up."""
+    names = [f"enc{number}" for number in range(1, len(triples) + 1)]
+    (found,) = associations(*sweep(layers=names))
+    rho, low, high = np.array(triples).T
+    return replace(found, correlation=rho, low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("triple", "text"),
+    [
+        ((0.8312, -0.004, 0.907), "0.83 [0.00, 0.91]"),
+        ((-0.5, -1.0, 0.125), "−0.50 [−1.00, 0.12]"),
+        ((0.999, 0.9961, 1.0), "0.999 [0.996, 1.00]"),
+        ((0.5, NAN, NAN), "0.50"),
+        ((NAN, NAN, NAN), "–"),
+    ],
+)
+def test_a_correlation_is_written_with_its_interval(
+    triple: tuple[float, float, float], text: str
+) -> None:
+    assert interval_text(ends(triple), 0) == text
+
+
+@pytest.mark.parametrize(
+    ("others", "text"),
+    [
+        ([], ""),
+        ([(0.1, 0.0, 0.59)], "Its interval overlaps with that of no other layer."),
+        (
+            [(0.1, 0.0, 0.6), (0.1, 0.0, 0.2)],
+            "The interval at enc2 overlaps with it: which layer is best is not settled.",
+        ),
+        (
+            [(0.5, 0.4, 0.7), (0.7, 0.5, 0.95)],
+            "The intervals at enc2, enc3 overlap with it: which layer is best is not settled.",
+        ),
+        (
+            [*[(0.5, 0.4, 0.7)] * 5, (0.0, -0.1, 0.1)],
+            "The intervals at 5 of the 6 other layers overlap with it: which layer is best is "
+            "not settled.",
+        ),
+        (
+            [(0.5, 0.4, 0.7)] * 5,
+            "The intervals at all 5 other layers overlap with it: which layer is best is not "
+            "settled.",
+        ),
+        ([(NAN, NAN, NAN)], ""),
+    ],
+)
+def test_layers_that_may_be_as_good_are_told(
+    others: list[tuple[float, float, float]], text: str
+) -> None:
+    assert rivals_text(ends((0.8, 0.6, 0.9), *others), 0) == text
+
+
+def test_columns_and_numbers_hold_the_same_floats() -> None:
+    found = ends((0.8, 0.6, 0.9), (NAN, NAN, NAN))
+    columns, numbers = correlation_columns(found), correlation_numbers(found)
+    assert columns["rho"] == [0.8, None]
+    assert columns["shifts"] == [9, 9]
+    rows = {(row["quantity"], row["layer"]): row for row in numbers}
+    assert rows["rank correlation", "enc1"] == {
+        **{"dataset": "study", "split": "test", "arch": "unet", "encoder": "resnet18"},
+        **{"metric": "hellinger", "bins": 100, "layer": "enc1", "quantity": "rank correlation"},
+        **{"value": 0.8, "ci_low": 0.6, "ci_high": 0.9, "level": 0.95, "points": 36},
+    }
+    assert rows["shifts", "enc2"]["value"] == 9.0
+    assert rows["rank correlation", "enc2"]["value"] is None
+
+
+def test_names_and_methods_in_words() -> None:
+    found = ends((0.8, 0.6, 0.9))
+    assert (measure_name(found), family_name(found)) == ("Hellinger distance", "resnet18")
+    assert images_name(found) == "study test, B = 100"
+    assert "B = 100 bins of equal width over the joint range" in distance_text(found)
+    kin = found.joined.kin._replace(metric="new", bins=None, range_rule="", arch="", encoder="")
+    plain = replace(found, joined=replace(found.joined, kin=kin))
+    assert (measure_name(plain), family_name(plain)) == ("new", "networks")
+    assert images_name(plain) == "study test"
+    assert "bins" not in distance_text(plain)
+    assert "corrected for the finite number of images" in distance_text(plain)
+    odd = replace(found, joined=replace(found.joined, kin=kin._replace(bins=7)))
+    assert distance_text(odd).endswith("B = 7 bins")
+    text = spearman_text([found, replace(found, points=(1000,), shifts=(4,), level=0.9)])
+    for part in ("n = 36 to 1,000 points", "one of 4 to 9 shifts (", "95 % interval", "R = 2,000"):
+        assert part in text
+    assert "No interval with fewer than 9 shifts, or for a perfect order" in text
+
+
+def test_points_of_tables_that_name_no_split_are_counted() -> None:
+    (found,) = associations(*sweep(split=None))
+    assert assumed_text(found) == (
+        "36 of 36 points come from shift tables that do not name one split; their images are "
+        "assumed to be the test images."
+    )
+    assert assumed_text(associations(*sweep())[0]) == ""

@@ -1,0 +1,243 @@
+"""Every exhibit keeps to the protocol: known columns, whole sentences, a figure that fits."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptool.analysis.distances import read_distances
+from skiptool.cautions import Caution
+from skiptool.figures.style import TWO_COLUMNS
+from skiptool.names import Metric, RangeRule
+from skiptool.report.exhibit import (
+    Shown,
+    binning,
+    bins_of,
+    counted,
+    counted_at_most,
+    facts_of,
+    interval_note,
+    measure_of,
+    numbers_of,
+    shift_name,
+    sides,
+    tied_text,
+    tied_with,
+    title_of,
+    trained,
+    warned,
+)
+from skiptool.steps.report.exhibits import exhibits
+from skiptool.steps.report.inputs import read_inputs
+from skiptool.stores.tables import REPORT
+from small_shifts import FACTS, Layer, layer, tables
+
+
+@pytest.fixture(scope="module")
+def shown(study: list[Path]) -> dict[str, Shown]:
+    """One exhibit of each topic that tables of numbers allow."""
+    found = exhibits(read_inputs(study), 0.95, 0)
+    return {each.topic: each for each in reversed(found)}
+
+
+def test_all_topics_are_here(shown: dict[str, Shown]) -> None:
+    assert set(shown) == {
+        *("iou", "difference", "paired", "reach", "distance", "layers", "transmission"),
+        *("forecast-by-layer", "rank-correlation", "parameters"),
+    }
+
+
+def test_words_are_whole(shown: dict[str, Shown]) -> None:
+    for topic, each in shown.items():
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", topic)
+        assert each.heading, topic
+        assert each.title, topic
+        assert each.caption.endswith("."), topic
+        for sentence in each.sentences():
+            assert sentence.endswith("."), topic
+
+
+def test_numbers_have_columns_of_the_table(shown: dict[str, Shown]) -> None:
+    for topic, each in shown.items():
+        rows = each.numbers()
+        assert rows, topic
+        for row in rows:
+            assert {"quantity", "value"} <= set(row) <= set(REPORT) - {"figure", "title"}, topic
+
+
+def test_columns_of_a_table_are_of_one_length(shown: dict[str, Shown]) -> None:
+    for topic, each in shown.items():
+        lengths = {len(cells) for cells in each.table().columns.values()}
+        assert len(lengths) == 1, topic
+        assert lengths != {0}, topic
+
+
+@pytest.mark.long
+def test_figures_fit_two_columns_of_a_journal(shown: dict[str, Shown]) -> None:
+    drawn = {topic: each.draw() for topic, each in shown.items()}
+    assert [topic for topic, figure in drawn.items() if figure is None] == ["parameters"]
+    for topic, figure in drawn.items():
+        if figure is not None:
+            assert figure.get_figwidth() <= TWO_COLUMNS + 0.01, topic
+
+
+def facts(**new: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any type
+    return {**FACTS, **new}
+
+
+def test_every_metric_and_range_has_words() -> None:
+    for metric in Metric:
+        assert " " in measure_of({"metric": metric.value})
+    for rule in RangeRule:
+        assert binning(facts(range_rule=rule.value)).startswith(", B = 100 bins of equal ")
+    assert measure_of({"metric": "theirs"}) == "theirs"
+
+
+def test_bins_are_told_where_there_are_any() -> None:
+    assert (binning(facts(bins=None)), bins_of(facts(bins=None))) == ("", "")
+    assert (binning(facts(range_rule="theirs")), bins_of(FACTS)) == (", B = 100 bins", ", B = 100")
+
+
+@pytest.mark.parametrize(
+    ("change", "title"),
+    [
+        ({}, "brightness 0.5 against original, a"),
+        ({"domain": "b"}, "b brightness 0.5 against a original"),
+        ({"shift": None}, "o.zarr against r.zarr, a"),
+        ({"domain": None, "reference_domain": None}, "brightness 0.5 against original"),
+    ],
+)
+def test_titles(change: dict[str, Any], title: str) -> None:
+    assert title_of(facts(**change)) == title
+    assert title.startswith(" against ".join(sides(facts(**change))))
+
+
+def test_shifts_are_named_with_their_factors() -> None:
+    assert (shift_name(FACTS), shift_name(FACTS, "reference_")) == ("brightness 0.5", "original")
+
+
+def test_columns_that_do_not_apply_are_left_out() -> None:
+    found = facts_of(facts(dataset=None, bins=None))
+    assert not {"dataset", "bins", "reference_factor", "arch"} & set(found)
+    assert (found["shift"], found["factor"]) == ("brightness", 0.5)
+
+
+FOLDS = [
+    layer("enc1", [0.2], 0.2, other_id=f"o{fold}", fold=fold, ci_low=0.1, ci_high=0.3)
+    for fold in (0, 1)
+]
+REPEATS = [({**row, "other_id": "again", "repeat": 1}, values) for row, values in FOLDS[:1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        *((FOLDS[:1], "one training"), (FOLDS, "2 folds")),
+        ([*FOLDS[:1], *REPEATS], "2 repeats of one fold"),
+        ([*FOLDS, *REPEATS], "3 trainings of 2 folds"),
+    ],
+)
+def test_trainings_are_counted(rows: list[Layer], expected: str) -> None:
+    (compared,) = read_distances(*tables(*rows))
+    assert trained(compared) == expected
+    (number,) = numbers_of(compared, "distance", lambda found: found.distance)
+    assert (number["folds"], "sd_folds" in number) == (len(rows), len(rows) > 1)
+    assert number["level"] == 0.95
+    assert numbers_of(compared, "distance", lambda _: None) == []
+
+
+def test_the_interval_is_explained_where_there_is_one() -> None:
+    (with_one,) = read_distances(*tables(*(({**row, "unit": "slide"}, v) for row, v in FOLDS)))
+    assert interval_note(with_one).startswith("95 % interval over slides of the estimate")
+    (without,) = read_distances(*tables(layer("enc1", [0.2], 0.2)))
+    assert interval_note(without) == ""
+    (number,) = numbers_of(without, "distance", lambda found: found.distance)
+    assert not {"ci_low", "ci_high", "level"} & set(number)
+
+
+def test_warnings_that_differ_in_numbers_are_one() -> None:
+    few = "of {} channels vary in too few images to estimate their distance (more are needed)"
+    found = warned(
+        [
+            Caution("the test draws equally many images of each unit, as the sets differ in size"),
+            Caution(f"3 {few.format(64)}", ("enc1",)),
+            Caution(f"16 {few.format(128)}", ("enc2", "enc3")),
+            Caution(f"5 {few.format(64)}", ("enc1",)),
+        ]
+    )
+    assert found == (
+        " Caution: the test draws equally many images of each unit, as the sets differ in size; "
+        f"enc1, enc2, enc3: 3 to 16 {few.format('64 to 128')}."
+    )
+    assert warned([Caution("img-7.1 of 2 subjects"), Caution("3 subjects")]) == (
+        " Caution: img-7.1 of 2 subjects; 3 subjects."
+    )
+    assert warned([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("best", "values", "ends", "expected"),
+    [
+        (0, [0.9, 0.8], [], []),
+        (0, [0.904, 0.896, 0.894], [], [1]),  # both are written 0.90
+        (0, [0.9, math.nan, 0.1], [], []),
+        (0, [0.9, 0.7], [(0.8, 1.0), (0.6, 0.8)], [1]),  # they touch
+        (0, [0.9, 0.7], [(0.85, 1.0), (0.6, 0.8)], []),
+        (1, [0.9, 0.7, 0.5], [(0.6, 1.0), None, (0.4, 0.6)], []),
+        (2, [0.0, 0.0, 0.0], [None] * 3, [0, 1]),
+    ],
+)
+def test_ties(
+    best: int, values: list[float], ends: list[tuple[float, float] | None], expected: list[int]
+) -> None:
+    assert tied_with(best, values, ends) == expected
+
+
+def test_few_ties_are_named_and_many_are_counted() -> None:
+    assert tied_text([]) == ""
+    assert tied_text(["a", "b", "c"]) == ", not told apart from a, b, c"
+    assert tied_text(["a", "b", "c", "d"]) == ", not told apart from a, b and 2 more"
+
+
+Training = tuple[int | None, int | None]
+
+
+@pytest.mark.parametrize(
+    ("trainings", "words"),
+    [
+        ([(3, 0)], "one training"),
+        ([(None, None)], "one training"),
+        ([(0, 0), (4, 0)], "2 folds"),
+        ([(0, 1), (4, 1)], "2 folds"),
+        ([(0, 0), (1, 3)], "2 folds"),
+        ([(2, 0), (2, 1), (2, 5)], "3 repeats of one fold"),
+        ([(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)], "3 folds x 2 repeats"),
+        ([(0, 0), (0, 1), (1, 0)], "3 trainings of 2 folds"),
+        ([(0, 0), (0, 0)], "2 trainings of one fold"),
+        ([(0, 0), (0, 0), (1, 0), (1, 1)], "4 trainings of 2 folds"),
+        ([(None, None), (0, 0)], "2 networks"),
+    ],
+)
+def test_trainings_in_words(trainings: list[Training], words: str) -> None:
+    assert counted(trainings) == words
+
+
+@given(folds=st.integers(1, 9), repeats=st.integers(1, 9))
+def test_no_training_is_lost_in_words(folds: int, repeats: int) -> None:
+    words = counted([(fold, repeat) for fold in range(folds) for repeat in range(repeats)])
+    numbers = [int(word) for word in words.replace("one", "1").split() if word.isdigit()]
+    product = 1
+    for number in numbers:
+        product *= number
+    assert product == folds * repeats
+
+
+def test_the_network_that_was_trained_most_often_is_told() -> None:
+    assert counted_at_most([[(0, 0)], [(0, 0), (0, 1)]]) == "up to 2 repeats of one fold"
+    assert counted_at_most([[(0, 0), (1, 0)], [(0, 0), (2, 0)]]) == "2 folds"

@@ -1,0 +1,346 @@
+"""Tests of ``page``."""
+
+from __future__ import annotations
+
+import io
+import re
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from skiptool.errors import ArgumentError
+from skiptool.figures.heatmap import Column, Row, iou_matrix
+from skiptool.figures.masks import PLAIN, dot_axes, lay, stroke
+from skiptool.figures.style import INK, PictureFormat, drawing, inch_axes, picture
+from skiptool.records import Table
+from skiptool.report.page import (
+    Exhibit,
+    Origin,
+    Section,
+    as_svg,
+    render_page,
+)
+
+EVIL = "<script>alert('x')</script>\"&\x00\u202e\ud800"
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text; fails on a tag closed out of turn."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert "svg" in self.open, f"<{tag}/> closes itself outside of a figure"
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append((self.open[-1] if self.open else "", data.strip()))
+
+    def within(self, tag: str) -> list[str]:
+        return [text for inside, text in self.text if inside == tag and text]
+
+
+def matrix(value: float) -> Exhibit:
+    figure = iou_matrix(np.array([[value]]), [Row(EVIL, EVIL)], [Column(EVIL)])
+    table = Table(EVIL, {EVIL: [EVIL], "IoU": [value]})
+    return Exhibit(f"n = 24 {EVIL}", as_svg(figure, EVIL, EVIL), table)
+
+
+COUNTS = Table("counts", {"architecture": ["baseline", "L1"], "resnet18": [14_328_354, None]})
+
+
+def page() -> str:
+    return render_page(
+        EVIL,
+        [
+            Section("iou", f"IoU {EVIL}", (EVIL,), (matrix(0.25), matrix(0.75))),
+            Section("parameters", "Parameters", (), (Exhibit("Table II", None, COUNTS),)),
+        ],
+        [Origin(EVIL, "report", "a1b2", f"skiptool report {EVIL}", "0.1.0", "2026-11-22")],
+        summary=[EVIL],
+        facts={EVIL: EVIL},
+    )
+
+
+def test_captions_lead_to_the_commands_behind_them() -> None:
+    """The first three files of the kinds that an exhibit was made from, and how many more."""
+    origins = [
+        Origin(f"{kind} {n} {EVIL}", kind, "a1", f"skiptool {kind} {n}", "0.2.0", "2026-11-22")
+        for kind, number in (("report", 1), ("shift", 5), ("predictions", 1))
+        for n in range(number)
+    ]
+    parts = [
+        Exhibit("c", None, COUNTS, kinds=kinds)
+        for kinds in (("shift",), ("shift", "predictions"), ("masks",), ())
+    ]
+    found = Reader(render_page("t", [Section("a", "A", (), tuple(parts))], origins))
+    links = [attrs["href"] for tag, attrs in found.tags if tag == "a"]
+    first = ["#how-2", "#how-3", "#how-4", "#how"]
+    assert links == ["#a", "#how", *first, *first]
+    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert [each for each in ids if each and each.startswith("how-")] == [
+        f"how-{n}" for n in range(1, 8)
+    ]
+    assert [text for text in found.within("a") if "more" in text] == ["2 more", "3 more"]
+    with pytest.raises(ArgumentError, match="how-2"):
+        render_page("t", [Section("how-2", "A")], [])
+
+
+def test_tags_are_balanced_and_ids_are_unique() -> None:
+    ids = [attrs["id"] for _, attrs in Reader(page()).tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {"iou", "parameters", "how", "figure-1", "figure-2", "table-1"} <= set(ids)
+
+
+def test_nothing_from_data_becomes_markup_or_breaks_the_encoding() -> None:
+    text = page()
+    text.encode()
+    assert "\x00" not in text
+    assert "\u202e" not in text
+    assert "<script>alert" not in text
+    assert [tag for tag, _ in Reader(text).tags].count("script") == 1
+
+
+def test_a_plain_string_is_no_figure() -> None:
+    fake = Exhibit("c", "<img src=x onerror=alert(1)>")  # type: ignore[arg-type]
+    assert "<img" not in render_page("t", [Section("a", "A", (), (fake,))], [])
+
+
+@pytest.mark.long
+def test_nothing_is_loaded_from_anywhere() -> None:
+    reader = Reader(page())
+    links = [
+        value or ""
+        for _, attrs in reader.tags
+        for name, value in attrs.items()
+        if name in ("src", "href", "xlink:href", "srcset", "action", "data")
+    ]
+    assert links
+    assert all(link.startswith("#") or link == "data:," for link in links)
+    assert set(re.findall(r"https?://[^\s\"'<)]*", page())) == {"http://www.w3.org/2000/svg"}
+    assert "@import" not in page()
+    assert "url(http" not in page()
+
+
+def test_contents_lead_to_the_sections() -> None:
+    reader = Reader(page())
+    ids = {attrs.get("id") for _, attrs in reader.tags}
+    targets = [attrs["href"] for tag, attrs in reader.tags if tag == "a"]
+    assert targets == ["#iou", "#parameters", "#how"]
+    assert {str(target)[1:] for target in targets} <= ids
+
+
+def test_the_security_policy_knows_the_script_and_forbids_the_rest() -> None:
+    reader = Reader(page())
+    (script,) = re.findall(r"<script>(.*?)</script>", page(), flags=re.DOTALL)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = next(str(attrs["content"]) for _, attrs in reader.tags if "http-equiv" in attrs)
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_figures_and_tables_are_numbered_each_for_itself() -> None:
+    assert Reader(page()).within("b") == ["Figure 1.", "Figure 2.", "Table 1."]
+
+
+def test_figures_have_a_name_for_those_who_do_not_see_them() -> None:
+    reader = Reader(page())
+    pictures = [attrs for tag, attrs in reader.tags if tag == "svg"]
+    ids = {attrs.get("id") for _, attrs in reader.tags}
+    assert len(pictures) == 2
+    for attrs in pictures:
+        assert attrs["role"] == "img"
+        assert set(str(attrs["aria-labelledby"]).split()) <= ids
+
+
+def test_numbers_carry_what_they_are_sorted_by() -> None:
+    table = Table("t", {"name": ["b", "a"], "IoU": [0.94371, float("nan")], "n": [1_234_567, None]})
+    section = Section("t", "T", (), (Exhibit("c", None, table),))
+    text = render_page("t", [section], [])
+    assert "<td>b</td>" in text
+    assert '<td class="number" data-key="0.94371">0.944</td>' in text
+    assert '<td class="number" data-key="1234567">1,234,567</td>' in text
+    assert text.count('data-key="">–</td>') == 2
+    assert '<th scope="col" class="number">IoU</th>' in text
+    assert '<th scope="col">name</th>' in text
+
+
+def test_dark_light_print_and_small_screens_are_provided_for() -> None:
+    text = page()
+    for rule in ("prefers-color-scheme: dark", "@media print", "width=device-width"):
+        assert rule in text
+    for tone in set(re.findall(r"var\(--figure-(\w+)", text)):
+        assert text.count(f"--figure-{tone}:") == 3
+
+
+def test_a_page_without_anything_stands() -> None:
+    assert Reader(render_page("empty", [], [])).within("h1") == ["empty"]
+
+
+@pytest.mark.long
+def test_same_arguments_same_text() -> None:
+    assert page() == page()
+
+
+@pytest.mark.parametrize("anchor", ["", "how", "IoU", "a b", 'x"', "1a"])
+def test_an_anchor_must_stand_in_a_link(anchor: str) -> None:
+    with pytest.raises(ArgumentError, match="expected an anchor"):
+        render_page("t", [Section(anchor, "A")], [])
+
+
+def test_an_anchor_is_used_once() -> None:
+    with pytest.raises(ArgumentError, match="part 'a'"):
+        render_page("t", [Section("a", "A"), Section("a", "B")], [])
+
+
+def test_contents_name_the_parts_of_a_section_that_has_several() -> None:
+    parts = [Exhibit("c", None, COUNTS, f"part-{n}", f"Part {n} {EVIL}") for n in (1, 2)]
+    alone = Exhibit("c", None, COUNTS, "alone-1", "Alone")
+    sections = [Section("several", "S", (), tuple(parts)), Section("one", "Alone", (), (alone,))]
+    reader = Reader(render_page("t", sections, []))
+    targets = [attrs["href"] for tag, attrs in reader.tags if tag == "a"]
+    assert targets == ["#several", "#part-1", "#part-2", "#one", "#how"]
+    assert {str(target)[1:] for target in targets} <= {attrs.get("id") for _, attrs in reader.tags}
+    assert len(reader.within("h3")) == 2  # a title that says what its section says stands once
+
+
+@pytest.mark.parametrize(("size", "wraps"), [(40, False), (41, True), (200, True)])
+def test_long_names_may_take_several_lines(size: int, wraps: bool) -> None:
+    table = Table("t", {"x" * size: ["y" * size, 'z"'], "n": [1, 2]})
+    text = render_page("t", [Section("a", "A", (), (Exhibit("c", None, table),))], [])
+    assert text.count('class="long"') == (2 if wraps else 0)
+    assert '<td class="number" data-key="1">' in text
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def matrix_of_inline(value: float = 0.5) -> Figure:
+    values = np.array([[value, np.nan]])  # the hatched cell needs a pattern, by its id
+    return iou_matrix(values, [Row("baseline", "resnet18")], [Column("original"), Column("0.5")])
+
+
+def ids(svg: str) -> set[str]:
+    return set(re.findall(r'\bid="([^"]+)"', svg))
+
+
+def test_it_is_well_formed_described_and_sized() -> None:
+    svg = as_svg(matrix_of_inline(), "IoU <b>&", "one 'cell'")
+    root = ElementTree.fromstring(svg)
+    assert isinstance(svg, Markup)
+    assert root.tag == SVG + "svg"
+    assert root.get("role") == "img"
+    named = {child.get("id"): child.text for child in root[:2]}
+    assert [named[key] for key in root.get("aria-labelledby", "").split()] == [
+        "IoU <b>&",
+        "one 'cell'",
+    ]
+    assert f"--width: {root.get('width')}" in root.get("style", "")
+
+
+def test_references_lead_to_ids_of_the_same_figure_and_of_no_other() -> None:
+    one, other = (as_svg(matrix_of_inline(value), "t", "d") for value in (0.5, 0.6))
+    for svg in (one, other):
+        targets = re.findall(r"url\(#([^)]+)\)", svg) + re.findall(r'href="#([^"]+)"', svg)
+        assert targets
+        assert set(targets) <= ids(svg)
+        assert len(re.findall(r'\bid="', svg)) == len(ids(svg))
+    assert not ids(one) & ids(other)
+
+
+def test_nothing_reaches_out_of_the_figure() -> None:
+    svg = as_svg(matrix_of_inline(), "t", "d")
+    tags = {element.tag.removeprefix(SVG) for element in ElementTree.fromstring(svg).iter()}
+    assert not tags & {"style", "script", "metadata", "image", "a"}
+    assert re.findall(r"https?:[^\"]*", svg) == ["http://www.w3.org/2000/svg"]
+
+
+def test_text_is_text_and_nothing_drawn_is_lost() -> None:
+    figure = matrix_of_inline()
+    svg = as_svg(figure, "t", "d")
+    for text in ("baseline", "resnet18", "original", "0.50", "–"):
+        assert f">{text}</text>" in svg
+    whole = ElementTree.fromstring(picture(figure, PictureFormat.SVG))
+    root = ElementTree.fromstring(svg)
+    for tag in ("text", "path", "use", "pattern", "rect"):
+        assert len(list(root.iter(SVG + tag))) == len(list(whole.iter(SVG + tag))), tag
+
+
+def pictures(places: list[tuple[int, int]]) -> tuple[list[np.ndarray], Figure]:
+    """Return a sheet with two images, the first of which comes at all places but one."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(2)]
+    with drawing():
+        figure, axes = dot_axes(300, 200)
+        lay(axes, images[1], 250, 150)
+        for left, top in places:
+            lay(axes, images[0], left, top)
+    return images, figure
+
+
+def test_pictures_keep_every_pixel_and_stand_in_the_page_once() -> None:
+    places = [(10, 20), (110, 20), (10, 120)]
+    images, figure = pictures(places)
+    root = ElementTree.fromstring(as_svg(figure, "t", "d"))
+    drawn = list(root.iter(SVG + "image"))
+    for image, element in zip([images[1], images[0]], drawn, strict=True):
+        head, _, data = element.get("href", "").partition(",")
+        assert head == "data:image/png;base64"
+        seen = imread(io.BytesIO(b64decode(data, validate=True)))[::-1, :, :3]
+        assert (np.rint(255 * seen) == image).all()
+        assert element.get("transform", "").startswith("scale(1 -1)")
+    moved = [use for use in root.iter(SVG + "use") if use.get("href") == f"#{drawn[1].get('id')}"]
+    for use, (left, top) in zip(moved, places[1:], strict=True):  # 300 dots are 72 points
+        assert float(use.get("x", "")) == pytest.approx(0.24 * (left - 10), abs=0.01)
+        assert float(use.get("y", "")) == pytest.approx(0.24 * (top - 20), abs=0.01)
+
+
+def test_outlines_are_written_short_and_stay_where_they_are() -> None:
+    ring = np.array([(10, 10), (60, 10), (60, 40), (50, 50), (10, 50), (10, 10)], dtype=float)
+    with drawing():
+        figure, axes = dot_axes(300, 100)
+        stroke(axes, [ring], PLAIN, 1.0)
+    assert 'd="M 2.4 2.4H14.4V9.6 L 12 12H2.4V2.4"' in as_svg(figure, "t", "d")
+
+
+def test_tones_are_variables_with_the_printed_colour_behind() -> None:
+    svg = as_svg(matrix_of_inline(), "t", "d")
+    for tone in ("ink", "soft", "line", "hole"):
+        assert f"var(--figure-{tone}, #" in svg
+    assert f'fill="{INK}"' not in svg
+    assert "#1b1b1b" in svg  # on a coloured cell black stays black
+
+
+def test_places_are_rounded_by_less_than_can_be_seen() -> None:
+    with drawing():
+        figure, axes = inch_axes(1.0, 1.0)
+        axes.plot([1 / 3, 2 / 3], [1 / 3, 2 / 3])
+    assert "M 24 24 L 48 48" in as_svg(figure, "t", "d")
+
+
+def test_same_figure_same_text() -> None:
+    assert as_svg(matrix_of_inline(), "t", "d") == as_svg(matrix_of_inline(), "t", "d")
