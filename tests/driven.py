@@ -25,7 +25,13 @@ GIB = 1 << 30
 
 LOADED = " ".join(
     f"skiptool.steps.{name}"
-    for name in ("predict.step", "features", "hellinger", "train.step", "extract_wsi.step")
+    for name in (
+        "predict.predict",
+        "features.features",
+        "hellinger",
+        "train",
+        "extract_wsi.extract_wsi",
+    )
 )
 """Loaded before memory is limited."""
 

@@ -33,10 +33,18 @@ LATEST = 300.0
 """Seconds after which a process is taken for one that hangs."""
 
 MODULES = (
-    *("skiptool.steps.synth", "skiptool.steps.extract_images.step", "skiptool.steps.hellinger"),
-    *("skiptool.steps.extract_wsi.step", "skiptool.steps.extract_mri.step", "skiptool.steps.info"),
-    *("skiptool.steps.train.step", "skiptool.steps.predict.step", "skiptool.steps.features.step"),
-    *("skiptool.steps.report.step", "skiptool.model.lightning", "skiptool.stores.remote"),
+    *(
+        "skiptool.steps.synth",
+        "skiptool.steps.extract_images.extract_images",
+        "skiptool.steps.hellinger",
+    ),
+    *(
+        "skiptool.steps.extract_wsi.extract_wsi",
+        "skiptool.steps.extract_mri.extract_mri",
+        "skiptool.steps.info",
+    ),
+    *("skiptool.steps.train", "skiptool.steps.predict.predict", "skiptool.steps.features.features"),
+    *("skiptool.steps.report.report", "skiptool.model.lightning", "skiptool.stores.remote"),
     *("scipy.stats", "matplotlib.backends.backend_agg", "pyarrow.dataset", "pyarrow.compute"),
     *("skiptool.cli", "numba.np.arrayobj", "PIL.PngImagePlugin", "multiprocessing.synchronize"),
 )

@@ -9,9 +9,8 @@ import numpy as np
 
 from skiptool.names import Precision, Split
 from skiptool.records import ORIGINAL, SILENT, Sample, Shift
-from skiptool.steps.predict.loading import load_models
-from skiptool.steps.predict.run import Run
-from skiptool.steps.predict.selection import split_parts
+from skiptool.steps.predict.counting import Run
+from skiptool.steps.predict.predict import load_models, split_parts
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making

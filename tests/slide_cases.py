@@ -20,8 +20,7 @@ from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.tissue import Tissue
-from skiptool.steps.extract_wsi.run import Run
-from skiptool.steps.extract_wsi.settings import PatchSettings
+from skiptool.steps.extract_wsi.settings import PatchSettings, Run
 from skiptool.steps.extract_wsi.survey import Surveyed
 
 SIZE = (600, 480)

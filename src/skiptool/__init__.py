@@ -14,19 +14,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skiptool.steps.compare import compare_features
-    from skiptool.steps.extract_images.step import extract_images
-    from skiptool.steps.extract_mri.step import extract_mri
-    from skiptool.steps.extract_wsi.step import extract_slides
-    from skiptool.steps.features.step import extract_features
-    from skiptool.steps.hellinger import measure_shift, measure_shifts
+    from skiptool.steps.extract_images.extract_images import extract_images
+    from skiptool.steps.extract_mri.extract_mri import extract_mri
+    from skiptool.steps.extract_wsi.extract_wsi import extract_slides
+    from skiptool.steps.features.features import extract_features
+    from skiptool.steps.hellinger import compare_features, measure_shift, measure_shifts
     from skiptool.steps.info import describe
     from skiptool.steps.load import load_model
-    from skiptool.steps.predict.step import predict_dataset
-    from skiptool.steps.report.step import write_report
+    from skiptool.steps.predict.predict import predict_dataset
+    from skiptool.steps.report.report import write_report
     from skiptool.steps.study import run_study
     from skiptool.steps.synth import synthesise_dataset
-    from skiptool.steps.train.step import train_fold, train_models
+    from skiptool.steps.train import train_fold, train_models
 
 __all__ = [
     "compare_features",
@@ -47,21 +46,21 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "compare_features": "skiptool.steps.compare",
+    "compare_features": "skiptool.steps.hellinger",
     "describe": "skiptool.steps.info",
-    "extract_features": "skiptool.steps.features.step",
-    "extract_images": "skiptool.steps.extract_images.step",
-    "extract_mri": "skiptool.steps.extract_mri.step",
-    "extract_slides": "skiptool.steps.extract_wsi.step",
+    "extract_features": "skiptool.steps.features.features",
+    "extract_images": "skiptool.steps.extract_images.extract_images",
+    "extract_mri": "skiptool.steps.extract_mri.extract_mri",
+    "extract_slides": "skiptool.steps.extract_wsi.extract_wsi",
     "load_model": "skiptool.steps.load",
     "measure_shift": "skiptool.steps.hellinger",
     "measure_shifts": "skiptool.steps.hellinger",
-    "predict_dataset": "skiptool.steps.predict.step",
+    "predict_dataset": "skiptool.steps.predict.predict",
     "run_study": "skiptool.steps.study",
     "synthesise_dataset": "skiptool.steps.synth",
-    "train_fold": "skiptool.steps.train.step",
-    "train_models": "skiptool.steps.train.step",
-    "write_report": "skiptool.steps.report.step",
+    "train_fold": "skiptool.steps.train",
+    "train_models": "skiptool.steps.train",
+    "write_report": "skiptool.steps.report.report",
 }
 
 

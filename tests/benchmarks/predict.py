@@ -32,7 +32,7 @@ from skiptool.model.unet import build
 from skiptool.names import Precision
 from skiptool.records import PAPER_SWEEP, Architecture
 from skiptool.shifts import apply_all
-from skiptool.steps.predict import loading
+from skiptool.steps.predict import predict as loading
 from skiptool.steps.predict.counting import CHUNK
 from skiptool.stores.dataset import open_dataset
 

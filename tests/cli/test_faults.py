@@ -24,7 +24,7 @@ from skiptool.errors import FormatError
 from skiptool.model.fit import LAST
 from skiptool.model.lightning import Segmenter, Watch
 from skiptool.names import Split
-from skiptool.steps.train import writing
+from skiptool.steps import train
 from skiptool.stores.dataset import StoredSamples
 from small_stores import sample, write_dataset
 
@@ -181,13 +181,13 @@ def test_no_space_for_the_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = getattr(writing, place)
+    write = getattr(train, place)
 
     def narrow(*arguments: Any) -> None:  # noqa: ANN401 - the function's own
         with files_below(500):
             write(*arguments)
 
-    monkeypatch.setattr(writing, place, narrow)
+    monkeypatch.setattr(train, place, narrow)
     words = ("File too large", "fold0", "give --resume")
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)
 

@@ -21,8 +21,7 @@ from safetensors.numpy import load_file
 from skiptool.model import weights
 from skiptool.names import LAYERS, LoggerName, Loss, Precision
 from skiptool.records import Outcome, Training
-from skiptool.steps.train import jobs
-from skiptool.steps.train import step as train
+from skiptool.steps import train
 
 Run = Callable[..., Any]
 
@@ -338,7 +337,7 @@ def test_interrupt_keeps_what_is_whole(
 
     runs = tmp_path / "runs"
     shutil.copytree(experiment.baseline, runs / "resnet18-L0" / "fold0")
-    monkeypatch.setattr(jobs, "fit", interrupt)
+    monkeypatch.setattr(train, "fit", interrupt)
     found = run("train", experiment.data, *SHORT, *BOTH, "-o", runs, "--resume")
     assert found.code == 130
     assert "--resume" in found.line()

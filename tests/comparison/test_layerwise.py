@@ -25,8 +25,7 @@ from skiptool.comparison.units import Units, equal_draw
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import LAYERWISE, Metric
 from skiptool.stats.classifier import balanced_accuracy, folds_of
-from skiptool.steps.compare import compare_features
-from skiptool.steps.hellinger import measure_shift
+from skiptool.steps.hellinger import compare_features, measure_shift
 from skiptool.stores.artifacts import kind_of
 from skiptool.stores.tables import open_table
 from small_activations import ONE, Noted, activations, extremes, numbered, threads, written

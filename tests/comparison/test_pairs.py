@@ -43,7 +43,7 @@ from skiptool.comparison.units import (
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import LAYERWISE, Kind, Metric, RangeRule
 from skiptool.stats.permutation import relabellings
-from skiptool.steps.compare import compare_features
+from skiptool.steps.hellinger import compare_features
 from skiptool.stores.tables import as_table
 from small_activations import LAYERS, ONE, PLAIN, Noted, activations, extremes, numbered, threads
 from small_stores import refused

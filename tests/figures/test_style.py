@@ -163,7 +163,7 @@ def test_save_names_the_formats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "backend"),
     [
-        pytest.param("skiptool.steps.predict.step", INLINE, marks=pytest.mark.slow),
+        pytest.param("skiptool.steps.predict.predict", INLINE, marks=pytest.mark.slow),
         *(
             ("skiptool.report.page", backend)
             for backend in (

@@ -12,7 +12,7 @@ from skiptool.model.loss import SegmentationLoss
 from skiptool.names import LAYERS, LAYERWISE, Kind, Loss, Metric, RangeRule, ShiftKind
 from skiptool.records import Shift
 from skiptool.shifts import apply
-from skiptool.steps.compare import compare_features
+from skiptool.steps.hellinger import compare_features
 from skiptool.stores.lineage import FORMAT_VERSIONS
 
 

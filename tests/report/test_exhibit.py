@@ -33,8 +33,7 @@ from skiptool.report.exhibit import (
     trained,
     warned,
 )
-from skiptool.steps.report.exhibits import exhibits
-from skiptool.steps.report.inputs import read_inputs
+from skiptool.steps.report.exhibits import exhibits, read_inputs
 from skiptool.stores.tables import REPORT
 from small_shifts import FACTS, Layer, layer, tables
 

@@ -19,12 +19,12 @@ from skiptool.errors import SourceError
 from skiptool.names import PatchMode, Split
 from skiptool.records import SILENT
 from skiptool.sources.pictures.files import write_mask, write_picture
-from skiptool.steps.extract_images.step import extract_images
+from skiptool.steps.extract_images.extract_images import extract_images
+from skiptool.steps.extract_mri.extract_mri import extract_mri
 from skiptool.steps.extract_mri.settings import SliceSettings
-from skiptool.steps.extract_mri.step import extract_mri
-from skiptool.steps.extract_wsi.dealing import dealt
+from skiptool.steps.extract_wsi.extract_wsi import extract_slides
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.steps.extract_wsi.step import extract_slides
+from skiptool.steps.extract_wsi.survey import dealt
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.folds import training_folds
 from slide_cases import area, surveyed, write_geojson, write_manifest, write_slide

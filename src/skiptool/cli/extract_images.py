@@ -110,7 +110,7 @@ def extract_images(
 
     Example: skiptool extract images --images photos --masks labels -o data.zarr
     """
-    from skiptool.steps.extract_images.step import extract_images as step
+    from skiptool.steps.extract_images.extract_images import extract_images as step
 
     return step(
         out,

@@ -94,8 +94,8 @@ def extract_mri(
 
     Example: skiptool extract mri volumes.csv --size A=192 --size B=320 -o data.zarr
     """
+    from skiptool.steps.extract_mri.extract_mri import extract_mri as step
     from skiptool.steps.extract_mri.settings import SliceSettings
-    from skiptool.steps.extract_mri.step import extract_mri as step
 
     chosen = SliceSettings(
         value_words(labels, "--labels"),

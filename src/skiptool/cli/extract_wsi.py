@@ -114,8 +114,8 @@ def extract_wsi(
 
     Example: skiptool extract wsi slides.csv --mode sampled --classes "tumor=SCC;non-tumor=Dermis"
     """
+    from skiptool.steps.extract_wsi.extract_wsi import extract_slides
     from skiptool.steps.extract_wsi.settings import PatchSettings
-    from skiptool.steps.extract_wsi.step import extract_slides
 
     chosen = PatchSettings(
         mode,

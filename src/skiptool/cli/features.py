@@ -99,7 +99,7 @@ def features(
     source = None if ranges is None else inputs.one_place(ranges, "store or folder")
     shifts = options.shifts(shift)
     from skiptool.model.device import threads_used
-    from skiptool.steps.features.step import extract_features
+    from skiptool.steps.features.features import extract_features
 
     with threads_used(threads, device, progress):
         return extract_features(

@@ -85,7 +85,7 @@ def predict(
     found = inputs.places(models)
     shifts = options.shifts(shift)
     from skiptool.model.device import threads_used
-    from skiptool.steps.predict.step import predict_dataset
+    from skiptool.steps.predict.predict import predict_dataset
 
     with threads_used(threads, device, progress):
         return predict_dataset(

@@ -125,7 +125,7 @@ def train(
         deterministic=deterministic,
     )
     from skiptool.model.device import threads_used
-    from skiptool.steps.train.step import train_models
+    from skiptool.steps.train import train_models
 
     with threads_used(threads, device, progress):
         return train_models(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import pytest
 from PIL import Image
 
 from heard import Heard
-from skiptool.errors import MismatchError, SourceError
+from skiptool.errors import ArgumentError, MismatchError, SourceError
 from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import Item, Reading
-from skiptool.steps.extract_images.survey import check_forms, survey_all
+from skiptool.steps.extract_images.survey import CLASSES, check_forms, gather, survey_all
 from small_stores import refused
 
 READING = Reading(label_map(("background", "cell"), None))
@@ -129,3 +130,184 @@ def test_colours_are_not_called_grey(tmp_path: Path) -> None:
     asked = Heard()
     survey_all(given, replace(READING, channels=3), 1, asked)
     assert asked.said == []
+
+
+# -------------------------------------------------------------------------------------------------
+# Inputs of every kind become rows with ids of their own, and classes.
+
+
+HEAD = "image,mask,domain,subject,id\n"
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_folders_and_their_classes(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "B/1.png", "A/1.png"), put(tmp_path / "m", "A/1.png")
+    put(masks, "B/1.png")
+    found = gather(None, images, masks)
+    assert [(row["domain"], row["id"]) for row in found.rows] == [("A", "1"), ("B", "1")]
+    assert (found.classes, found.labels) == (CLASSES, {})
+    named = gather(None, images, masks, labels={(255, 0, 0): "tumor"})
+    assert named.classes == ("background", "tumor")
+    asked = gather(None, images, masks, classes=["none", "tumor", "x"], labels={9: "tumor"})
+    assert asked.classes == ("none", "tumor", "x")
+
+
+def test_stems_that_meet_are_told_apart_by_their_folders() -> None:
+    rows = "".join(
+        f"{image},,{domain},s,{key}\n"
+        for image, domain, key in (
+            *(("p1/x/img.png", "A", ""), ("p2/x/img.png", "A", ""), ("p2/y/img.png", "A", "")),
+            *(("p1/x/img.png", "B", ""), ("else.png", "A", "own")),
+        )
+    )
+    found = gather(HEAD + rows, None, None)
+    assert [row["id"] for row in found.rows] == ["p1-x-img", "p2-x-img", "y-img", "own", "img"]
+    assert found.failures == ()
+
+
+def test_a_file_is_one_sample_however_its_path_is_written(tmp_path: Path) -> None:
+    """Two subjects that are one picture would be on both sides of a split."""
+    put(tmp_path, "a.png", "x/b.png", "m.png")
+    (tmp_path / "link.png").symlink_to("a.png")
+    text = HEAD + "a.png,m.png,A,1,\nx/../a.png,,A,2,\nlink.png,,B,3,\nx/b.png,x/b.png,A,4,\n"
+    (tmp_path / "t.csv").write_text(text + "m.png,,A,5,\n")
+    found = gather(tmp_path / "t.csv", None, None)
+    assert [row["subject"] for row in found.rows] == ["1", "5"]
+    twice, both, several = found.failures
+    assert "x/../a.png: is listed twice in domain A" in twice
+    assert "link.png: is listed for subject 1 in domain A and for subject 3 in domain B" in several
+    assert "x/b.png: is given both as image and as mask" in both
+
+
+def test_masks_of_several_images_are_warned_of(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png", "c.png", "m.png")
+    (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nc.png,m.png,B,1,\n")
+    assert gather(tmp_path / "t.csv", None, None).warnings == ()
+    (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nb.png,m.png,A,2,\n")
+    (line,) = gather(tmp_path / "t.csv", None, None).warnings
+    assert line.startswith("masks given for several images of one domain: 1 (")
+
+
+def test_what_is_listed_twice_is_taken_once() -> None:
+    rows = "x/a.png,,A,s,\nx/a.png,,A,s,\nb.png,,A,s,7\nc.png,,A,s,7\nx/a.png,,B,s,\n"
+    found = gather(HEAD + rows, None, None)
+    assert [(row["id"], row["domain"]) for row in found.rows] == [
+        ("a", "A"),
+        ("7", "A"),
+        ("a", "B"),
+    ]
+    first, second = found.failures
+    assert first == "x/a.png: is listed twice in domain A; list it once"
+    assert "c.png: has the id 7 in domain A, as b.png has" in second
+
+
+def test_a_folder_of_exported_pairs(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
+    (tmp_path / "classes.txt").write_text("glass,tumor\n")
+    found = gather(tmp_path, None, None)
+    assert found.rows[0]["image"] == str(tmp_path / "images/1.png")
+    assert found.classes == ("glass", "tumor")
+    assert gather(tmp_path, None, None, classes=["a", "b"]).classes == ("a", "b")
+    assert gather(tmp_path / "manifest.csv", None, None).classes == CLASSES
+
+
+def test_class_names_with_commas_and_other_encodings(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
+    listed = tmp_path / "classes.txt"
+    listed.write_bytes('glass,"cell, dead"\n'.encode("utf-8-sig"))
+    assert gather(tmp_path, None, None).classes == ("glass", "cell, dead")
+    listed.write_bytes("glass,cell\n".encode("utf-16"))
+    with refused(SourceError, listed, "save it as UTF-8"):
+        gather(tmp_path, None, None)
+
+
+def test_a_folder_of_nnunets(tmp_path: Path) -> None:
+    about = {
+        "channel_names": {"0": "x"},
+        "labels": {"background": 0, "a": 3},
+        "file_ending": ".png",
+    }
+    put(tmp_path, "imagesTr/c_0000.png", "labelsTr/c.png", "manifest.png")
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    found = gather(tmp_path, None, None, domain="D")
+    assert (found.classes, found.labels) == (("background", "a"), {0: "background", 3: "a"})
+    assert (found.rows[0]["domain"], found.rows[0]["id"]) == ("D", "c")
+    other = gather(tmp_path, None, None, labels={3: "b"})
+    assert (other.classes, other.labels) == (("background", "b"), {3: "b"})
+
+
+@pytest.mark.parametrize(
+    ("manifest", "images", "masks"),
+    [
+        (None, None, None),
+        ("m", Path("i"), Path("m")),
+        (None, Path("i"), None),
+        ("m", None, Path("m")),
+    ],
+)
+def test_contradictions_are_refused(
+    manifest: str | None, images: Path | None, masks: Path | None
+) -> None:
+    with refused(ArgumentError, "either a manifest, or both --images DIR and --masks DIR"):
+        gather(manifest, images, masks)
+
+
+def test_what_a_manifest_says_is_not_said_by_options() -> None:
+    for option in ("domain", "pattern"):
+        with refused(ArgumentError, f"--{option} goes with folders"):
+            gather(HEAD + "a.png,,A,s,\n", None, None, **{option: "{subject}"})
+
+
+def test_names_of_domains_are_checked(tmp_path: Path) -> None:
+    with refused(ArgumentError, "--domain 'a/b'"):
+        gather(None, tmp_path, tmp_path, domain="a/b")
+    with refused(ArgumentError, "a.png: domain 'A/B'"):
+        gather(HEAD + "a.png,,A/B,s,\n", None, None)
+
+
+def test_where_nothing_is_left_the_first_failure_is_told(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "a.png"), put(tmp_path / "m", "b.png")
+    with refused(SourceError, "all 2 inputs failed, the first: ", "a.png: no mask named a.*"):
+        gather(None, images, masks)
+    (tmp_path / "plain").mkdir()
+    with refused(SourceError, "plain: holds neither dataset.json", "--images DIR --masks DIR"):
+        gather(tmp_path / "plain", None, None)
+
+
+def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
+    """Hospitals A and B have patients of their own; C has scanned two of A's again."""
+    rows = "".join(
+        f"{domain}/{number}.png,,{domain},{subject},\n"
+        for domain, number, subject in (
+            *(("A", 0, "p"), ("A", 1, "q"), ("A", 2, "r")),
+            *(("B", 0, "s"), ("C", 0, "p"), ("C", 2, "r")),
+        )
+    )
+    found = gather(HEAD + rows, None, None)
+    assert [(row["domain"], row["id"]) for row in found.rows] == [
+        *(("A", "p-0"), ("A", "1"), ("A", "2"), ("B", "s-0"), ("C", "p-0"), ("C", "2"))
+    ]
+    (line,) = found.warnings
+    assert line.startswith("file names that are of different subjects in several domains: 1;")
+    assert "(p-0)" in line
+
+
+def test_ids_that_are_given_to_several_subjects_are_warned_of() -> None:
+    found = gather(HEAD + "a.png,,A,p,7\nb.png,,B,q,7\nc.png,,B,q,8\n", None, None)
+    assert [row["id"] for row in found.rows] == ["7", "7", "8"]
+    (line,) = found.warnings
+    assert line.startswith("ids that are of different subjects in several domains: 1 (7, ")
+
+
+def test_patterns_of_masks_go_with_folders(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "0.png"), put(tmp_path / "m", "0_gt.png")
+    found = gather(None, images, masks, mask_pattern="{}_gt")
+    assert found.rows[0]["mask"].endswith("0_gt.png")
+    with refused(ArgumentError, "--mask-pattern goes with --images DIR and --masks DIR"):
+        gather(HEAD + "a.png,,A,s,\n", None, None, mask_pattern="{}_gt")

@@ -12,12 +12,10 @@ from skiptool.names import PatchMode, Split
 from skiptool.sources.pictures.files import read_picture
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi import pictures
-from skiptool.steps.extract_wsi.grouping import Group
-from skiptool.steps.extract_wsi.labels import Labelling, labelling
 from skiptool.steps.extract_wsi.pictures import draw_pictures
 from skiptool.steps.extract_wsi.plan import Plan, make_plan
-from skiptool.steps.extract_wsi.run import Run
-from skiptool.steps.extract_wsi.survey import survey
+from skiptool.steps.extract_wsi.settings import Run
+from skiptool.steps.extract_wsi.survey import Group, Labelling, labelling, survey
 from skiptool.steps.extract_wsi.writing import write_sites
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making

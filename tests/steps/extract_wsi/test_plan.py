@@ -4,28 +4,51 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from pyramids import write_pyramid
 from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.records import Sample
+from skiptool.sources.annotations.shapes import Shape
+from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.sources.slides.tissue import Tissue
-from skiptool.steps.extract_wsi import matching
 from skiptool.steps.extract_wsi import plan as plans
-from skiptool.steps.extract_wsi.labels import labelling
-from skiptool.steps.extract_wsi.notes import Notes
+from skiptool.steps.extract_wsi import registration
 from skiptool.steps.extract_wsi.plan import (
     Plan,
+    Scene,
+    Segment,
+    Work,
     make_plan,
+    outlined,
+    read_work,
     reference_sites,
     unseen,
     why_nothing,
 )
-from skiptool.steps.extract_wsi.run import Run
-from skiptool.steps.extract_wsi.survey import Surveyed
+from skiptool.steps.extract_wsi.registration import Site, View
+from skiptool.steps.extract_wsi.settings import Notes, Run
+from skiptool.steps.extract_wsi.survey import Surveyed, labelling
 from skiptool.stores.lineage import Making
-from slide_cases import Affine, area, make_run, point, surveyed
+from slide_cases import (
+    AREAS,
+    SIZE,
+    Affine,
+    area,
+    centres,
+    covered,
+    in_block,
+    make_run,
+    picture,
+    point,
+    surveyed,
+    write_slide,
+)
 
 SHAPES = (
     area("SCC", (100, 100, 200, 200), "1"),
@@ -183,8 +206,8 @@ def test_a_slide_that_gives_nothing_is_told_and_the_others_stay(name: str) -> No
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a run whose scans lie half as large and shifted, perfectly aligned."""
     affine = Affine([[0.5, 0.0, 20.0], [0.0, 0.5, 10.0]])
-    monkeypatch.setattr(matching, "_align", lambda *_: affine)
-    monkeypatch.setattr(matching, "_judged", lambda *_: (0.25, ""))
+    monkeypatch.setattr(registration, "_align", lambda *_: affine)
+    monkeypatch.setattr(registration, "_judged", lambda *_: (0.25, ""))
     notes = Notes(tmp_path / "d.zarr", Making("extract wsi"), resume=False)
     return replace(sampled(register="A"), notes=notes)
 
@@ -225,7 +248,7 @@ def test_the_dry_run_counts_the_sites_of_the_reference(registered: Run) -> None:
 def test_a_glass_slide_of_which_a_scan_is_not_aligned_is_left_out(
     registered: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching, "_align", lambda *_: "b.svs: not registered")
+    monkeypatch.setattr(registration, "_align", lambda *_: "b.svs: not registered")
     slides = [
         replace(surveyed("a", SHAPES, subject="s", domain="A", key="a" * 32), name="s"),
         replace(surveyed("b", (), subject="s", domain="B", key="b" * 32), name="s"),
@@ -252,3 +275,295 @@ def test_a_model_is_loaded_for_its_masks_only(monkeypatch: pytest.MonkeyPatch) -
         make(make_run(mode=PatchMode.CENTRED, mask=mask), [surveyed("a", SHAPES)])
     assert asked == [Path("runs/x")]
     assert seen == [None, "segment"]
+
+
+# -------------------------------------------------------------------------------------------------
+# Outlines at annotations: as drawn, discs, stained nuclei, what a model marks.
+
+
+NUCLEI = ((100.0, 100.0, 14.0), (180.0, 120.0, 10.0))
+"""x, y and radius of what is stained."""
+
+EMPTY_PLACE = (250.0, 60.0)
+
+
+def distance(x: float, y: float, size: tuple[int, int] = (300, 200)) -> NDArray[np.float64]:
+    rows, columns = np.mgrid[: size[1], : size[0]] + 0.5
+    return np.hypot(columns - x, rows - y)
+
+
+@pytest.fixture(scope="module")
+def tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eosin with two nuclei, 0.25 um/px."""
+    image = np.full((200, 300, 3), (226, 160, 196), np.uint8)
+    for x, y, radius in NUCLEI:
+        image[distance(x, y) <= radius] = (84, 60, 130)
+    noise = np.random.default_rng(0).integers(-5, 6, image.shape)
+    image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    path = tmp_path_factory.mktemp("objects") / "a.tiff"
+    return write_pyramid(path, image, levels=1, mpp=0.25, quality=None)
+
+
+Found = tuple[list[tuple[Shape, int | None]], list[tuple[Shape, int | None]], list[str]]
+
+
+def find(
+    path: Path,
+    shapes: list[tuple[Shape, int | None]],
+    mask: str | None = None,
+    segment: Segment | None = None,
+    **slide: Any,  # noqa: ANN401
+) -> Found:
+    run = make_run(mode=PatchMode.CENTRED, patch_size=96, mask=mask)
+    with run.pool:
+        return outlined(run, surveyed("a", path=path, **slide), shapes, segment)
+
+
+def painted(objects: list[tuple[Shape, int | None]]) -> NDArray[Any]:
+    areas = Areas.of([(shape, label or 0) for shape, label in objects])
+    return areas.paint(Patch(0, 0, 300), np.zeros((300, 300), np.uint8))[:200]
+
+
+def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_points_get_the_nucleus_they_mean(tissue: Path) -> None:
+    shapes = [(point("m", x + 3, y - 2, str(i)), i + 1) for i, (x, y, _) in enumerate(NUCLEI)]
+    kept, objects, failures = find(tissue, shapes)
+    assert failures == []
+    assert kept == shapes
+    assert [(shape.record, label) for shape, label in objects] == [("0", 1), ("1", 2)]
+    for label, (x, y, radius) in enumerate(NUCLEI, 1):
+        assert overlap(painted(objects) == label, distance(x, y) <= radius) > 0.9
+
+
+@pytest.mark.parametrize("mask", [None, "stain"])
+def test_where_nothing_is_stained_the_annotation_is_left_out(
+    tissue: Path, mask: str | None
+) -> None:
+    shapes = [(point("m", *EMPTY_PLACE), 1), (point("m", *NUCLEI[0][:2]), 1)]
+    kept, objects, (line,) = find(tissue, shapes, mask)
+    assert kept == shapes[1:]
+    assert len(objects) == 1
+    assert line == f"{tissue}: 1 of 2 annotations left out: no object is found there"
+
+
+def test_boxes_say_where_and_outlines_what(tissue: Path) -> None:
+    box = area("m", (75, 75, 125, 125), "box")
+    triangle = Shape("m", (np.array([[20.0, 20], [60, 20], [20, 60]]),), "triangle")
+    _, objects, failures = find(tissue, [(box, 1), (triangle, 1)])
+    assert failures == []
+    nucleus, as_drawn = objects
+    x, y, radius = NUCLEI[0]
+    assert overlap(painted([nucleus]) == 1, distance(x, y) <= radius) > 0.9
+    assert as_drawn[0] is triangle
+
+
+def test_polygons_are_painted_and_points_refused(tissue: Path) -> None:
+    box = area("m", (75, 75, 125, 125), "box")
+    kept, objects, (line,) = find(tissue, [(box, 1), (point("m", 9, 9), 1)], "polygons")
+    assert kept == objects == [(box, 1)]
+    assert "1 of 2 annotations left out: points have no outline; choose --mask stain" in line
+
+
+def test_discs_are_measured_in_micrometres_on_both_axes(tissue: Path) -> None:
+    shapes = [(point("m", 100, 100), 1), (area("m", (180, 20, 220, 60)), 2)]
+    _, objects, failures = find(tissue, shapes, "disc:5", mpp=(0.25, 0.5))
+    assert failures == []
+    for (disc, label), (x, y) in zip(objects, [(100, 100), (200, 40)], strict=True):
+        assert disc.bounds == pytest.approx((x - 20, y - 10, x + 20, y + 10))
+        assert disc.area == pytest.approx(np.pi * 200, rel=0.003)
+        assert label in (1, 2)
+
+
+def test_a_model_marks_the_object_at_the_point_only(tissue: Path) -> None:
+    seen: list[NDArray[np.uint8]] = []
+
+    def dark(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        seen.append(image)
+        found: NDArray[np.bool_] = image[..., 0] < 150
+        return found
+
+    # Both nuclei lie within the patch; 2 um beside the nucleus it is still meant, farther not.
+    x, y, radius = NUCLEI[1]
+    near, far = point("m", x + radius + 8, y, "near"), point("m", x + radius + 16, y, "far")
+    kept, objects, failures = find(tissue, [(near, 2), (far, 2)], "model:runs/x", dark)
+    assert {image.shape for image in seen} == {(96, 96, 3)}
+    assert kept == [(near, 2)]
+    assert overlap(painted(objects) == 2, distance(x, y) <= radius) > 0.95
+    assert len(failures) == 1
+
+
+def test_background_is_kept_but_not_outlined(tissue: Path) -> None:
+    shapes = [(point("void", *EMPTY_PLACE), 0)]
+    assert find(tissue, shapes, "stain") == (shapes, [], [])
+
+
+def test_a_slide_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    shapes = [(point("m", 10, 10, str(number)), 1) for number in range(3)]
+    kept, objects, (line,) = find(tmp_path / "gone.tiff", shapes, "stain")
+    assert (kept, objects) == ([], [])
+    assert "3 of 3 annotations left out" in line
+    assert "no such slide" in line
+
+
+# -------------------------------------------------------------------------------------------------
+# Sites to samples: pixels as they lie on the slide, masks against a slow reference.
+
+
+SHAPES_PIXELS = [
+    Shape(name, tuple(np.array(r, float) for r in rings), rec) for name, rings, rec in AREAS
+]
+LABELS = (2, 1, IGNORE)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    path = write_slide(tmp_path_factory.mktemp("pixels") / "a.tiff")
+    return SimpleNamespace(path=path, image=picture())
+
+
+def read(
+    path: Path,
+    patch: Patch,
+    annotated: bool = True,
+    residual: float | None = 0.0,
+    level: int = 0,
+    **settings: Any,  # noqa: ANN401
+) -> list[Sample] | str:
+    run = make_run(**settings)
+    where = surveyed("a", path=path, domain="B", subject="s", scale=patch.scale, level=level)
+    painted = Areas.of(list(zip(SHAPES_PIXELS, LABELS, strict=True)) if annotated else [])
+    scene = Scene(where.scan, painted, (), annotated, Split.TRAIN, 2)
+    work = Work([Site("a-1", (View(0, patch, residual),))], {0: scene})
+    with run.pool:
+        (found,) = read_work(run.settings, run.pool, work)
+    return found
+
+
+def expected(patch: Patch, ground: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    x, y = centres(patch.x, patch.y, patch.size, patch.scale)
+    for (_, rings, _), label in zip(AREAS, LABELS, strict=True):
+        ground[covered(rings, x, y)] = label
+    return ground
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "scale"),
+    [(90, 80, 1.0), (130, 120, 1.0), (64, 48, 2.0), (101.5, 97.25, 1.7), (-40, -30, 1.0)],
+)
+def test_a_patch_is_what_lies_there(
+    slide: SimpleNamespace, x: float, y: float, scale: float
+) -> None:
+    patch = Patch(x, y, 128, (scale, scale), {"tissue": 0.75})
+    (sample,) = read(slide.path, patch)
+    assert (sample.id, sample.subject, sample.domain) == ("a-1", "s", "B")
+    assert (sample.split, sample.fold) == (Split.TRAIN, 2)
+
+    across, down = centres(x, y, 128, (scale, scale))
+    inside = (across >= 0) & (across < SIZE[0]) & (down >= 0) & (down < SIZE[1])
+    if scale == 1.0:
+        there = np.full((128, 128, 3), 255, np.uint8)
+        there[inside] = slide.image[down[inside].astype(int), across[inside].astype(int)]
+        assert (sample.image == there).all()
+
+    # Between tissue and glass it is the smoothed pixels that decide: within 4 px either is right.
+    tissue, edge = in_block(across, down), in_block(across, down, -4 * scale)
+    edge &= ~in_block(across, down, 4 * scale)
+    mask = expected(patch, np.where(tissue, IGNORE, 0).astype(np.uint8))
+    mask[~inside] = IGNORE
+    painted = (expected(patch, np.full((128, 128), 77, np.uint8)) != 77) | ~inside
+    assert ((sample.mask == mask) | (edge & ~painted)).all()
+    assert {0, 1, 2, IGNORE} >= set(np.unique(sample.mask))
+
+    known = sample.mask != IGNORE
+    assert sample.columns["foreground"] == pytest.approx(float((sample.mask[known] > 0).mean()))
+    facts = {"slide": "a", "x": x, "y": y, "mpp": 0.25 * scale, "level": 0, "tissue": 0.75}
+    assert {name: sample.columns[name] for name in facts} == facts
+
+
+def test_without_annotations_all_is_ignored(slide: SimpleNamespace) -> None:
+    (sample,) = read(slide.path, Patch(0, 0, 100), annotated=False)
+    assert (sample.mask == IGNORE).all()
+    assert sample.columns["foreground"] == 0.0
+
+
+def test_centred_patches_are_background_where_no_object_is(slide: SimpleNamespace) -> None:
+    patch = Patch(90, 80, 128)
+    for annotated in (True, False):
+        (sample,) = read(slide.path, patch, annotated, mode=PatchMode.CENTRED)
+        ground = np.zeros((128, 128), np.uint8)
+        assert (sample.mask == (expected(patch, ground) if annotated else ground)).all()
+
+
+@pytest.mark.parametrize("mode", list(PatchMode))
+@pytest.mark.parametrize(
+    ("x", "y", "scale"),
+    [
+        *((-40, -30, (1.0, 1.0)), (550, 400, (1.0, 1.0)), (-20.5, 300, (1.5, 2.0))),
+        *((560.25, -99.75, (0.7, 1.3)), (100, 100, (1.0, 1.0)), (700, 600, (1.0, 1.0))),
+    ],
+)
+def test_what_lies_beside_the_slide_is_ignored_whatever_is_drawn_there(
+    slide: SimpleNamespace, mode: PatchMode, x: float, y: float, scale: tuple[float, float]
+) -> None:
+    patch, run = Patch(x, y, 128, scale), make_run(mode=mode)
+    generous = np.array([[-900, -900], [1900, -900], [1900, 1900], [-900, 1900]], float)
+    where = surveyed("a", path=slide.path, scale=scale)
+    areas = Areas.of([(Shape("tumor", (generous,), "1"), 1)])
+    scene = Scene(where.scan, areas, (), True, Split.TRAIN, 0)
+    with run.pool:
+        ((sample,),) = read_work(
+            run.settings, run.pool, Work([Site("a-1", (View(0, patch),))], {0: scene})
+        )
+    across, down = centres(x, y, 128, scale)
+    inside = (across >= 0) & (across < SIZE[0]) & (down >= 0) & (down < SIZE[1])
+    assert (sample.mask == np.where(inside, 1, IGNORE)).all()
+
+
+def test_pixels_of_unknown_size_are_recorded_as_such(slide: SimpleNamespace) -> None:
+    run, patch = make_run(), Patch(90, 80, 32)
+    where = surveyed("a", path=slide.path, mpp=None)
+    scene = Scene(where.scan, Areas.of([]), (), True, Split.TRAIN, 0)
+    with run.pool:
+        ((sample,),) = read_work(
+            run.settings, run.pool, Work([Site("a-1", (View(0, patch),))], {0: scene})
+        )
+    assert np.isnan([sample.columns["mpp"], sample.columns["mpp_y"]]).all()
+    assert "relative_mpp" not in sample.columns
+
+
+def test_columns_tell_the_level_and_what_registration_left(slide: SimpleNamespace) -> None:
+    patch = Patch(90, 80, 32, (2.0, 2.0))
+    (sample,) = read(slide.path, patch, level=1)
+    assert sample.columns["level"] == 1
+    assert "residual" not in sample.columns
+    (sample,) = read(slide.path, patch, mpp=0.5)
+    assert sample.columns["level"] == -1
+    (sample,) = read(slide.path, patch, residual=0.25, register="A")
+    assert sample.columns["residual"] == 0.25
+    assert sample.columns["relative_mpp"] == 1.0
+    (sample,) = read(slide.path, patch, residual=None, register="A")
+    assert np.isnan(sample.columns["residual"])
+
+
+def test_every_view_of_a_site_is_a_sample_or_the_site_fails(
+    slide: SimpleNamespace, tmp_path: Path
+) -> None:
+    run, gone = make_run(), tmp_path / "gone.tiff"
+    patch = Patch(90, 80, 32)
+    scenes = {
+        place: Scene(
+            surveyed(name, path=path, domain=name).scan, Areas.of([]), (), False, Split.TEST, -1
+        )
+        for place, (name, path) in enumerate([("A", slide.path), ("B", slide.path), ("C", gone)])
+    }
+    sites = [Site("one", (View(0, patch), View(1, patch))), Site("two", (View(0, patch),))]
+    sites.insert(1, Site("bad", (View(0, patch), View(2, patch))))
+    with run.pool:
+        first, bad, last = read_work(run.settings, run.pool, Work(sites, scenes))
+    assert [sample.domain for sample in first] == ["A", "B"]
+    assert isinstance(bad, str)
+    assert bad.startswith(f"{gone}: no such slide")
+    assert [sample.id for sample in last] == ["two"]

@@ -19,9 +19,9 @@ from scans import scanned
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.names import PatchMode
 from skiptool.records import Sample
-from skiptool.steps.extract_wsi import matching, writing
+from skiptool.steps.extract_wsi import registration, writing
+from skiptool.steps.extract_wsi.extract_wsi import extract_slides
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.steps.extract_wsi.step import extract_slides
 from skiptool.steps.info import describe
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
@@ -229,8 +229,8 @@ def test_an_interrupted_registration_goes_on(
         with pytest.raises(KeyboardInterrupt):
             extract_slides(scans / "slides.csv", out, settings=settings, workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr(matching, "align", refuse)
-        patch.setattr(matching, "residual", refuse)
+        patch.setattr(registration, "align", refuse)
+        patch.setattr(registration, "residual", refuse)
         extract_slides(scans / "slides.csv", out, settings=settings, workers=1, resume=True)
     assert contents(out) == contents(whole)
     tables = [

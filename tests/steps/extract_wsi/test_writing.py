@@ -14,10 +14,9 @@ from skiptool.names import Kind, Split
 from skiptool.sources.annotations.classes import by_name
 from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi import writing
-from skiptool.steps.extract_wsi.labels import Labelling
-from skiptool.steps.extract_wsi.pixels import Scene, Work
-from skiptool.steps.extract_wsi.plan import Plan
-from skiptool.steps.extract_wsi.sites import Site, View
+from skiptool.steps.extract_wsi.plan import Plan, Scene, Work
+from skiptool.steps.extract_wsi.registration import Site, View
+from skiptool.steps.extract_wsi.survey import Labelling
 from skiptool.steps.extract_wsi.writing import (
     write_dataset,
     write_registration,

@@ -16,8 +16,10 @@ from skiptool.distances.counting import count
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import RangeRule, Split
 from skiptool.records import ORIGINAL, Shift
-from skiptool.steps.features import counting, ranges, step
-from skiptool.steps.features.step import extract_features
+from skiptool.steps.features import counting
+from skiptool.steps.features import features as ranges
+from skiptool.steps.features import features as step
+from skiptool.steps.features.features import extract_features
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.counts import open_counts
 from skiptool.stores.features import open_features

@@ -1,25 +1,31 @@
+"""Tests of ``counting``."""
+
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from predict_cases import make_dataset, make_run
-from skiptool.errors import ArgumentError
+from predict_cases import Warned, make_dataset, make_run
+from skiptool.errors import ArgumentError, MismatchError
 from skiptool.metrics import count
 from skiptool.model.inference import predict_labels
-from skiptool.names import Precision
-from skiptool.records import ORIGINAL, SILENT, Shift
-from skiptool.shifts import apply_all
+from skiptool.names import Precision, Split
+from skiptool.records import ORIGINAL, SILENT, Sample, Shift
+from skiptool.shifts import apply, apply_all
 from skiptool.steps.predict import counting
-from skiptool.steps.predict.counting import count_part
-from skiptool.steps.predict.run import Part, Sink
-from skiptool.stores.dataset import StoredSamples
+from skiptool.steps.predict.counting import Part, Sink, count_part
+from skiptool.steps.predict.predict import predict_dataset
+from skiptool.stores.dataset import StoredSamples, open_dataset
+from skiptool.stores.dataset_writer import DatasetWriter
+from skiptool.stores.lineage import Making
 from small_stores import refused
 
 SHIFTS = (ORIGINAL, *map(Shift.parse, ("brightness=0.5", "saturation=0", "contrast=1.5")))
@@ -139,3 +145,245 @@ def test_labels_that_are_no_class_are_refused(runs: Path, tmp_path: Path) -> Non
         patch.setattr(StoredSamples, "read_many", spoiled)
         with refused(ArgumentError, "odd.zarr: domain A: masks hold label 7"):
             count_part(run, run.parts[0], [], SILENT)
+
+
+DARK = Shift.parse("brightness=0.5")
+HOW = {"precision": Precision.FLOAT32, "device": "cpu"}
+
+
+def pixels(path: Path, **facts: object) -> dict[tuple[object, ...], int]:
+    """Pixels by model, sample, truth and prediction of the rows that have some facts."""
+    found: dict[tuple[object, ...], int] = {}
+    for row in pq.read_table(path).to_pylist():
+        if all(row[name] == value for name, value in facts.items()):
+            key = tuple(row[name] for name in ("model_id", "sample", "truth", "predicted"))
+            assert key not in found
+            found[key] = row["pixels"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def tables(
+    experiment: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """Plain predictions and substituted ones of the baseline and the L1-pruned network."""
+    folder = tmp_path_factory.mktemp("substituted")
+    models, shifts = [experiment.baseline, experiment.pruned], (ORIGINAL, DARK)
+    plain, each, all_ = (folder / f"{name}.parquet" for name in ("plain", "each", "all"))
+    predict_dataset(models, experiment.data, plain, shifts=shifts, **HOW)
+    done = predict_dataset(
+        *(models, experiment.data, each), shifts=shifts, clean_skips=["each"], **HOW
+    )
+    words = ["1,2,3,4,bottleneck", "2,3,4,bottleneck"]
+    predict_dataset(models, experiment.data, all_, shifts=shifts, clean_skips=words, **HOW)
+    return SimpleNamespace(plain=plain, each=each, all=all_, done=done)
+
+
+@pytest.mark.long
+def test_with_all_parts_clean_a_shift_changes_nothing(tables: SimpleNamespace) -> None:
+    plain = pixels(tables.plain, shift="original")
+    assert plain != pixels(tables.plain, shift="brightness")
+    whole = {
+        **pixels(tables.all, shift="brightness", pruning="baseline", clean_skips=ALL),
+        **pixels(tables.all, shift="brightness", pruning="L1-pruned", clean_skips=PRUNED),
+    }
+    assert whole == plain
+
+
+ALL, PRUNED = "1+2+3+4+bottleneck", "2+3+4+bottleneck"
+
+
+def test_without_a_shift_clean_skips_change_nothing(tables: SimpleNamespace) -> None:
+    plain = pixels(tables.plain, shift="original", pruning="baseline")
+    for parts in ("1", "2", "3", "4", "bottleneck", "1+2+3+4"):
+        facts = {"shift": "original", "pruning": "baseline", "clean_skips": parts}
+        assert pixels(tables.each, **facts) == plain
+
+
+def test_each_network_has_the_parts_that_it_has(tables: SimpleNamespace) -> None:
+    found = defaultdict(set)
+    for row in pq.read_table(tables.each).to_pylist():
+        found[row["pruning"]].add(row["clean_skips"])
+    alone = {"2", "3", "4", "bottleneck"}
+    assert found == {
+        "baseline": {"1", "1+2+3+4", *alone},
+        "L1-pruned": {"2+3+4", *alone},
+    }
+    (summary,) = tables.done.tables
+    assert summary.columns["clean skips"][0] == "1"
+    assert summary.columns["resnet18-L1"][0] is None  # it has no skip of level 1
+
+
+@pytest.mark.long
+def test_the_shifted_part_alone_is_all_others_clean(
+    tables: SimpleNamespace, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.parquet"
+    models = [experiment.baseline]
+    predict_dataset(models, experiment.data, out, shifts=[DARK], shifted_skips=["1"], **HOW)
+    expected = pixels(tables.all, shift="brightness", pruning="baseline", clean_skips=PRUNED)
+    assert pixels(out, clean_skips=PRUNED) == expected
+    command = open_command(out)
+    assert "--shifted-skips 1" in command
+    assert "--clean-skips" not in command
+
+
+def open_command(path: Path) -> str:
+    return str(pq.read_schema(path).metadata[b"skiptool"])
+
+
+def paired(
+    path: Path,
+    experiment: SimpleNamespace,
+    drop: int = 0,
+    columns: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    subjects: str = "",
+) -> Path:
+    """Write two domains of the same samples: the second darkened, in another order."""
+    store = open_dataset(experiment.data)
+    domain = store.domain(next(iter(store.domains)))
+    rows = domain.select("test")
+    writer = DatasetWriter(path, store.classes, Making("extract"))
+    reader = store.samples(domain.name, rows)
+    for name, places in (("plain", range(len(rows))), ("dark", range(len(rows))[::-1])):
+        for place in list(places)[drop if name == "plain" else 0 :]:
+            image, mask = reader.read(place)
+            shown = image if name == "plain" else apply(image, DARK)
+            key = f"{place:03d}"
+            subject = key + (subjects if name == "dark" else "")
+            more = columns.get(name, {})
+            writer.append(Sample(key, shown, mask, subject, name, Split.TEST, -1, more))
+    writer.finish()
+    return path
+
+
+@pytest.mark.long
+def test_the_clean_image_may_be_of_another_domain(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    data, out = paired(tmp_path / "d.zarr", experiment), tmp_path / "p.parquet"
+    models = [experiment.baseline]
+    how = {"clean_skips": [ALL.replace("+", ",")], "clean_domain": "plain", **HOW}
+    predict_dataset(models, data, out, domains=["dark"], **how)
+    plain = tmp_path / "plain.parquet"
+    predict_dataset(models, data, plain, domains=["plain"], **HOW)
+    assert pixels(out, domain="dark") == pixels(plain, domain="plain")
+
+
+@pytest.mark.long
+def test_samples_that_have_no_partner_are_told(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    data = paired(tmp_path / "d.zarr", experiment, drop=2)
+    how = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
+    with pytest.raises(MismatchError, match=r"domain plain lacks 2 of \d+ samples of dark \(00"):
+        predict_dataset([experiment.baseline], data, tmp_path / "p.parquet", **how)
+    assert not (tmp_path / "p.parquet").exists()
+
+
+CLEAN = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
+
+
+@pytest.mark.long
+def test_samples_of_one_name_and_two_subjects_are_no_pair(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    data, out = paired(tmp_path / "d.zarr", experiment, subjects="-other"), tmp_path / "p.parquet"
+    with refused(MismatchError, data, "5 of 5 samples of domain dark", "another subject in plain"):
+        predict_dataset([experiment.baseline], data, out, **CLEAN, dry_run=True)
+    assert not out.exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("plain", "dark", "fault"),
+    [
+        ({"mpp": 1.0, "mpp_y": 1.0}, {"mpp": 1.4993, "mpp_y": 1.4993}, "mpp of sample 004"),
+        ({"mpp": 1.0, "mpp_y": 1.0}, {"mpp": 1.0, "mpp_y": 1.02}, "mpp_y of sample 004"),
+        ({"mpp": 0.25}, {"mpp": 0.2472}, "mpp of sample 004 is 0.2472 in domain dark"),
+        ({"spacing": 1.25}, {"spacing": 1.5}, "spacing of sample 004"),
+        ({"mpp": 0.25, "mpp_y": 0.25}, {"mpp": 0.252, "mpp_y": 0.2485}, None),
+        ({"mpp": 0.25}, {"mpp": 0.25}, None),
+    ],
+)
+def test_feature_maps_of_another_scale_are_not_substituted(
+    plain: dict[str, float],
+    dark: dict[str, float],
+    fault: str | None,
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+) -> None:
+    out, shown = tmp_path / "p.parquet", Warned()
+    data = paired(tmp_path / "d.zarr", experiment, columns={"plain": plain, "dark": dark})
+    if fault is None:
+        predict_dataset([experiment.baseline], data, out, **CLEAN, progress=shown)
+        assert (out.exists(), shown.lines) == (True, [])
+        return
+    with refused(MismatchError, data, fault, "bring both to one pixel size"):
+        predict_dataset([experiment.baseline], data, out, **CLEAN)
+    assert not out.exists()
+
+
+@pytest.mark.long
+def test_a_scale_that_is_known_of_one_domain_alone_is_told(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    shown = Warned()
+    data = paired(tmp_path / "d.zarr", experiment, columns={"plain": {"mpp": 0.25}})
+    out = tmp_path / "p.parquet"
+    predict_dataset([experiment.baseline], data, out, **CLEAN, progress=shown)
+    (line,) = shown.lines
+    assert "the size of a pixel is known of domain dark or plain alone" in line
+
+
+@pytest.mark.long
+def test_networks_without_the_part_are_left_out_and_told(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    shown, out = Warned(), tmp_path / "p.parquet"
+    models = [experiment.baseline, experiment.pruned]
+    how = {"shifts": [DARK], "clean_skips": ["1"], **HOW}
+    predict_dataset(models, experiment.data, out, progress=shown, **how)
+    assert any("resnet18-L1: has none of the skip connections" in line for line in shown.lines)
+    assert {row["pruning"] for row in pq.read_table(out).to_pylist()} == {"baseline"}
+    with pytest.raises(ArgumentError, match="resnet18-L1: has none of the skip connections"):
+        predict_dataset(models[1:], experiment.data, tmp_path / "q.parquet", **how)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"clean_skips": ["1"], "ensemble": True}, "--ensemble with --clean-skips"),
+        ({"clean_skips": ["1"], "masks": Path("m.zarr")}, "--masks with --clean-skips"),
+        ({"shifted_skips": ["1"], "overlays": Path("o")}, "--overlays with --clean-skips"),
+        ({"clean_domain": "a"}, "--clean-domain: expected --clean-skips"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    more: dict[str, object], words: str, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        predict_dataset([experiment.baseline], experiment.data, tmp_path / "p.parquet", **more)
+
+
+def test_counts_are_those_of_every_pixel(tables: SimpleNamespace) -> None:
+    """Each sample has as many pixels whatever is substituted."""
+    sums: dict[object, set[int]] = defaultdict(set)
+    table = pq.read_table(tables.each)
+    grouped = table.group_by(["sample", "model_id", "shift", "clean_skips"]).aggregate(
+        [("pixels", "sum")]
+    )
+    for row in grouped.to_pylist():
+        sums[row["sample"]].add(row["pixels_sum"])
+    assert all(len(found) == 1 for found in sums.values())
+    assert np.all([found.pop() > 0 for found in sums.values()])
+
+
+def test_ensembles_are_numbered_on_after_the_models(
+    runs: Path, experiment: SimpleNamespace
+) -> None:
+    run = make_run(runs, experiment.data, ensemble=True)
+    names = [run.predictor(number).name for number in range(4)]
+    expected = ["resnet18-L0/fold0", "resnet18-L0/fold1", "resnet18-L1/fold0"]
+    assert names == [*expected, "resnet18-L0/ensemble"]
+    (part,) = run.parts
+    assert run.predictors(part) == [0, 1, 2, 3]
+    assert run.predictors(Part(part.domain, part.indices, (1,))) == [1, 3]

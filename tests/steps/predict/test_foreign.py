@@ -17,8 +17,8 @@ import skiptool
 from skiptool.errors import ArgumentError, ExistsError, MismatchError
 from skiptool.names import Kind, Precision
 from skiptool.records import ORIGINAL, Shift
-from skiptool.steps.features.step import extract_features
-from skiptool.steps.predict.step import predict_dataset
+from skiptool.steps.features.features import extract_features
+from skiptool.steps.predict.predict import predict_dataset
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import open_features
 from skiptool.stores.masks import open_masks

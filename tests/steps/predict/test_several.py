@@ -13,7 +13,7 @@ from predict_cases import make_dataset
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Kind, Precision
 from skiptool.records import Shift
-from skiptool.steps.predict.step import predict_dataset
+from skiptool.steps.predict.predict import predict_dataset
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.tables import open_table
 from small_stores import refused, set_attributes, unseal

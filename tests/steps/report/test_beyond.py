@@ -10,7 +10,7 @@ import pytest
 from skiptool.comparison.activations import Settings
 from skiptool.names import LAYERWISE, Kind, Metric
 from skiptool.steps.hellinger import measure_shift
-from skiptool.steps.report.step import write_report
+from skiptool.steps.report.report import write_report
 from skiptool.stores.tables import open_table
 from small_activations import written
 

@@ -1,28 +1,44 @@
+"""Tests of ``exhibits``."""
+
 from __future__ import annotations
 
 import json
+import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import zarr
 
+import simulated
+from heard import Heard
 from predict_cases import Warned
 from skiptool.errors import FormatError
 from skiptool.names import Kind, Precision
-from skiptool.records import Shift
-from skiptool.steps.predict.step import predict_dataset
-from skiptool.steps.report.drawing import with_names
-from skiptool.steps.report.exhibits import exhibits, pictures, printed_tables, unmet
-from skiptool.steps.report.inputs import Inputs, read_inputs
-from skiptool.steps.report.overview import overview
-from skiptool.steps.report.step import write_report
+from skiptool.records import ORIGINAL, Shift
+from skiptool.steps.hellinger import measure_shift
+from skiptool.steps.predict.predict import predict_dataset
+from skiptool.steps.report.exhibits import (
+    Inputs,
+    check_table,
+    exhibits,
+    once_trained,
+    overview,
+    pictures,
+    printed_tables,
+    read_inputs,
+    unmet,
+)
+from skiptool.steps.report.report import with_names, write_report
 from skiptool.stores.lineage import parse_lineage
-from skiptool.stores.tables import TABLE_KEY, write_table
+from skiptool.stores.tables import TABLE_KEY, open_table, write_table
 
 
 def names(inputs: Inputs) -> list[str]:
@@ -188,3 +204,222 @@ def test_a_domain_without_labels_is_told_and_not_drawn(study: list[Path], tmp_pa
     only = pq.read_table(path).filter(blank)
     pq.write_table(only, path)
     assert "iou" not in {each.topic for each in exhibits(read_inputs([path]), 0.95, 0)}
+
+
+def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
+    inputs = read_inputs(study)
+    named = with_names(exhibits(inputs, 0.95, 0))
+    summary, facts = overview(inputs, named)
+    assert facts == {
+        "Dataset": "study",
+        "Domains": "Aperio CS2, AxioScan, NanoZoomer XR",
+        "Architectures": "10",
+        "Folds": "2",
+        "Shifts": "5",
+        "Samples predicted": "28",  # 12 of the sweep's domain, 8 of each of the two others
+        "Subjects": "6",
+        "Skip substitution": "not measured",
+    }
+    by_topic = {each.topic: each.sentences() for _, each in reversed(named)}
+    assert by_topic["rank-correlation"] == ()
+    (few,) = by_topic["forecast-by-layer"]
+    assert few.endswith("5 shifts are too few for an interval (at least 9).")
+    assert summary == (" ".join(by_topic["paired"][:2]), few)
+    assert all(summary)
+
+
+def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
+    inputs = read_inputs([substituted])
+    summary, facts = overview(inputs, with_names(exhibits(inputs, 0.95, 0)))
+    assert summary[0].startswith(
+        "resnet18 baseline (mean over 2 trainings): under brightness 0.5, where its IoU is lowest"
+    )
+    assert "a clean L1 alone brings it from" in summary[0]
+    assert facts["Samples predicted"] == "12"
+    assert "Skip substitution" not in facts
+
+
+@pytest.mark.long
+def test_a_forecast_is_told_last(study: list[Path]) -> None:
+    inputs = read_inputs(study)
+    summary, _ = overview(inputs, with_names(exhibits(inputs, 0.95, 0, forecast=True)))
+    assert summary[-1].startswith("resnet18 baseline: on kinds of shift left out, the loss of IoU")
+
+
+@pytest.mark.long
+def test_one_training_says_nothing_about_the_next(tmp_path: Path) -> None:
+    """On the page's first screen, on the terminal and to Python callers."""
+    shifts, page = (ORIGINAL, Shift.parse("brightness=0.5")), tmp_path / "page.html"
+    once, twice = tmp_path / "once.parquet", tmp_path / "twice.parquet"
+    simulated.predictions(once, ["A"], shifts, 4, folds=1)
+    simulated.predictions(twice, ["A"], shifts, 4, folds=2)
+    text = once_trained(read_inputs([once]))
+    assert text.startswith("Each network was trained only once. Another training of the same arch")
+    assert once_trained(read_inputs([twice])) == once_trained(Inputs()) == ""
+    told = Heard()
+    with pytest.warns(UserWarning, match="trained only once"):
+        write_report([once], page, progress=told)
+    assert told.lines == [text]
+    shown = page.read_text()
+    head = shown[: shown.index("<nav")]
+    assert f'role="note">{text}</p>' in head
+    assert "nothing can be said of the architectures" in head
+    assert not re.search("[Bb]etter than the baseline, p|p &lt;", shown)
+    write_report([twice], page, overwrite=True, progress=told)
+    assert len(told.lines) == 1
+    assert 'role="note"' not in page.read_text()
+
+
+@pytest.mark.long
+def test_some_networks_may_have_been_trained_once(tmp_path: Path) -> None:
+    table = tmp_path / "shift.parquet"
+    simulated.distances(table, [Shift.parse("brightness=0.5")], "A", folds=2)
+    inputs = read_inputs([table])
+    columns = pq.read_table(table)
+    alone = [m != "resnet18-L1/fold1" for m in columns.column("model").to_pylist()]
+    fewer = tmp_path / "fewer.parquet"
+    pq.write_table(columns.filter(pa.array(alone)), fewer)
+    assert once_trained(inputs) == ""
+    assert once_trained(read_inputs([fewer])).startswith("1 of 10 architectures were trained only")
+
+
+def test_nothing_says_nothing() -> None:
+    assert overview(Inputs(), []) == ((), {})
+
+
+def test_every_kind_finds_its_place(experiment: SimpleNamespace, study: list[Path]) -> None:
+    history = experiment.baseline / "history.parquet"
+    found = read_inputs([*study, history, experiment.data])
+    assert [table.path for table in found.predictions] == study[:2]
+    assert [table.path for table in found.shifts] == study[2:]
+    assert [table.path for table in found.histories] == [history]
+    assert [store.path for store in found.datasets] == [experiment.data]
+    names = [path.name for path in study]
+    names += ["resnet18-L0/fold0/history.parquet", experiment.data.name]
+    assert [name for name, _ in found.origins] == names
+
+
+def test_what_has_the_same_id_counts_once(study: list[Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.parquet"
+    shutil.copy(study[0], copy)
+    found = read_inputs([study[0], copy])
+    assert len(found.predictions) == len(found.origins) == 1
+
+
+def test_what_was_measured_in_two_tables_is_summed_once(study: list[Path]) -> None:
+    """The second table measured the first domain as well, on fewer samples."""
+    first, both = read_inputs(study[:1]).totals(), read_inputs(study[:2]).totals()
+    rows = len(first["pixels"])
+    assert {name: column[:rows] for name, column in both.items()} == first
+    assert "Aperio CS2" not in both["domain"][rows:]
+    assert len(set(both["domain"])) == 3
+
+
+def test_a_kind_without_a_figure_is_refused(experiment: SimpleNamespace) -> None:
+    with pytest.raises(FormatError, match="of kind model, which has no figure; give tables"):
+        read_inputs([experiment.baseline])
+
+
+@pytest.mark.long
+def test_tables_are_sorted_by_the_domain_of_their_clean_images(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    own, other = tmp_path / "own.parquet", tmp_path / "other.parquet"
+    for path, domain in ((own, None), (other, "synthetic")):
+        predict_dataset(
+            [experiment.baseline],
+            experiment.data,
+            path,
+            clean_skips=["1"],
+            clean_domain=domain,
+            precision=Precision.FLOAT32,
+        )
+    found = read_inputs([experiment.predictions, own, other]).by_clean_domain()
+    assert {name: [table.path for table in tables] for name, tables in found.items()} == {
+        None: [experiment.predictions, own],
+        "synthetic": [experiment.predictions, other],
+    }
+
+
+@pytest.mark.long
+def test_distances_between_stores_of_others_are_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    stores = [tmp_path / folder / "own.zarr" for folder in "abc"]
+    for moved, store in enumerate(stores):
+        root = zarr.open_group(store, mode="w")
+        for layer, channels in (("conv_0", 3), ("down_1", 2)):
+            values = rng.normal(2.0 * moved, size=(24, channels, 4)).astype(np.float32)
+            root.create_array(layer, shape=values.shape, dtype="f4")[:] = values
+        np.save(store.parent / "own.npy", values)
+    measure_shift(stores[0], stores[1:], tmp_path / "zarr.parquet")
+    arrays = [store.parent / "own.npy" for store in stores]
+    measure_shift(arrays[0], arrays[1:2], tmp_path / "npy.parquet")
+    tables = [tmp_path / "zarr.parquet", tmp_path / "npy.parquet"]
+    write_report(tables, tmp_path / "r.html")
+    numbers = pq.read_table(tmp_path / "r-numbers.parquet").to_pylist()
+    drawn = {
+        (row["title"].partition(": ")[2].partition(",")[0], row["layer"]): row["value"]
+        for row in numbers
+        if row["quantity"] == "distance"
+    }
+    # stores of one name in two folders are two measurements
+    one, other = "own.zarr against own.zarr", "own.zarr against own.zarr (2)"
+    measured = pq.read_table(tables[0]).to_pylist()
+    assert len({row["other_id"] for row in measured}) == 2
+    assert {drawn[name, layer] for name in (one, other) for layer in ("conv_0", "down_1")} == {
+        row["corrected"] for row in measured if row["channel"] is None
+    }
+    assert ("own.npy against own.npy", "features") in drawn
+    assert "network" in write_report(tables[1:]).tables[0].columns
+    # tables of before knew no id of such stores
+    old = pq.read_table(tables[0])
+    for name in ("reference_id", "other_id"):
+        old = old.set_column(old.column_names.index(name), name, pa.nulls(len(old), pa.string()))
+    pq.write_table(old, tmp_path / "old.parquet")
+    assert write_report([tmp_path / "old.parquet"]).tables
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "value", "message"),
+    [
+        (Kind.PREDICTIONS, "shift", "rotation", r"p\.parquet: shift 'rotation', expected one of"),
+        (Kind.PREDICTIONS, "shift", None, "column shift is empty in some rows"),
+        (Kind.PREDICTIONS, "pixels", None, "column pixels is empty in some rows"),
+        (Kind.PREDICTIONS, "pruning", None, "column pruning is empty in some rows"),
+        (Kind.SHIFT, "value", None, "column value is empty in some rows"),
+        (Kind.SHIFT, "value", math.inf, "a distance is infinite"),
+        (Kind.SHIFT, "reference_shift", "", "reference_shift '', expected one of original"),
+    ],
+)
+def test_what_was_never_measured_is_refused(
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    kind: Kind,
+    column: str,
+    value: object,
+    message: str,
+) -> None:
+    path = tmp_path / "p.parquet"
+    shutil.copy(experiment.predictions if kind is Kind.PREDICTIONS else experiment.shift, path)
+    check_table(open_table(path, kind))
+    data = pq.read_table(path)
+    place = data.column_names.index(column)
+    cells = [*data.column(column).to_pylist()[:-1], value]
+    dtype = data.schema.field(place).type
+    pq.write_table(data.set_column(place, column, pa.array(cells, dtype)), path)
+    with pytest.raises(FormatError, match=message):
+        check_table(open_table(path, kind))
+
+
+def test_a_distance_may_be_unknown_and_a_shift_too(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    """A channel that does not vary has no distance; stores of other programs name no shift."""
+    path = tmp_path / "s.parquet"
+    data = pq.read_table(experiment.shift)
+    for column, value in (("value", math.nan), ("shift", None), ("pruning", None)):
+        place = data.column_names.index(column)
+        cells = [*data.column(column).to_pylist()[:-1], value]
+        data = data.set_column(place, column, pa.array(cells, data.schema.field(place).type))
+    pq.write_table(data, path)
+    check_table(open_table(path, Kind.SHIFT))

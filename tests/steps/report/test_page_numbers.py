@@ -15,10 +15,8 @@ import simulated
 from skiptool.names import Kind
 from skiptool.records import PAPER_SWEEP
 from skiptool.steps.info import describe
-from skiptool.steps.report.drawing import with_names
-from skiptool.steps.report.exhibits import exhibits
-from skiptool.steps.report.inputs import read_inputs
-from skiptool.steps.report.step import write_report
+from skiptool.steps.report.exhibits import exhibits, read_inputs
+from skiptool.steps.report.report import with_names, write_report
 from skiptool.stores.tables import open_table
 
 pytestmark = pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,23 +12,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SkiptoolError, SourceError
-from skiptool.names import IGNORE, Split
+from skiptool.figures.sheets import contact_sheet
+from skiptool.figures.style import picture
+from skiptool.names import IGNORE, PictureFormat, Split
 from skiptool.parallel import mapped
 from skiptool.records import Progress, Sample
 from skiptool.sources.volumes.manifest import Frame
 from skiptool.sources.volumes.slices import fitted, rescaled
-from skiptool.steps.extract_mri.pixels import image_slices, label_slices, spread
 from skiptool.steps.extract_mri.settings import SliceSettings
-from skiptool.steps.extract_mri.survey import Surveyed
-from skiptool.stores.dataset import Packed, pack
+from skiptool.steps.extract_mri.survey import Surveyed, image_slices, label_slices, spread
+from skiptool.stores.dataset import Domain, Packed, open_dataset, pack
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making
+from skiptool.stores.staging import whole_file
 from skiptool.stores.zarrs import keep_failures
 
 if TYPE_CHECKING:
-    from skiptool.records import UInt8
+    from skiptool.records import Int64, UInt8
 
-__all__ = ["Plan", "read_volume", "write_dataset"]
+__all__ = ["Plan", "draw_sheets", "read_volume", "sheets_drawn", "write_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +160,85 @@ def _masks(volume: Surveyed, settings: SliceSettings) -> dict[int, UInt8]:
         labelled: list[Frame] = [f for f in volume.frames if f.number in volume.labelled]
         masks = label_slices(volume.mask, labelled, volume.view, settings.label_map)
         found |= {frame.number: mask for frame, mask in zip(labelled, masks, strict=True)}
+    return found
+
+
+# -------------------------------------------------------------------------------------------------
+# Sheets of slices to check an extraction by eye: one a domain.
+
+
+SHOWN = 48
+"""Slices on the sheet of a domain, from all parts of it."""
+
+
+def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
+    """Draw ``slices-DOMAIN.png`` for each domain: slices with outlines of their labels.
+
+    Parameters
+    ----------
+    folder : Path
+    out : Path
+        The finished store.
+    progress : Progress
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder.mkdir(exist_ok=True)
+    data = open_dataset(out)
+    with progress.task("pictures", len(data.domains)) as task:
+        for name, domain in data.domains.items():
+            chosen = _chosen(domain)
+            reader = data.samples(name, chosen.tolist())
+            images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
+            known = any((mask != IGNORE).any() for mask in masks)
+            captions = _captions(domain)
+            figure = contact_sheet(
+                images,
+                masks if known else None,
+                data.classes,
+                [captions[i] for i in chosen.tolist()],
+                title=name,
+                notes=f"{len(chosen)} of {len(domain)} slices of {images[0].shape[0]} px",
+            )
+            with whole_file(_sheet(folder, name)) as partial:
+                partial.write_bytes(picture(figure, PictureFormat.PNG))
+            task.advance()
+    return folder
+
+
+def sheets_drawn(folder: Path, out: Path) -> bool:
+    """Say whether every domain of the finished store has its sheet."""
+    return all(_sheet(folder, name).is_file() for name in open_dataset(out).domains)
+
+
+def _sheet(folder: Path, domain: str) -> Path:
+    return folder / f"slices-{domain}.png"
+
+
+def _captions(domain: Domain) -> list[str]:
+    """Say whose slice each is; ids begin alike and are too long for a small picture.
+
+    Of slices that would read alike, of two volumes of one subject, the volume is said too.
+    """
+    named = ("subject", "phase", "frame", "slice", "volume")
+    found = [
+        (f"{subject} {phase or frame} {number}", str(volume))
+        for subject, phase, frame, number, volume in zip(
+            *(domain.columns[name] for name in named), strict=True
+        )
+    ]
+    alike = Counter(caption for caption, _ in found)
+    return [f"{line}\n{volume}" if alike[line] > 1 else line for line, volume in found]
+
+
+def _chosen(domain: Domain) -> Int64:
+    """Choose slices evenly from first to last, of those that show anything labelled."""
+    places = np.flatnonzero(np.asarray(domain.columns["foreground"]) > 0)
+    if not len(places):
+        places = np.arange(len(domain))
+    spread = np.linspace(0, len(places) - 1, min(len(places), SHOWN)).round().astype(np.int64)
+    found: Int64 = places[np.unique(spread)]
     return found

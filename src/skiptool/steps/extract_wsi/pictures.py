@@ -18,10 +18,9 @@ from skiptool.names import PictureFormat
 from skiptool.sources.pictures.files import write_picture
 from skiptool.sources.registration.overlay import overlay
 from skiptool.sources.registration.transforms import Alignment
-from skiptool.steps.extract_wsi.labels import Labelling
 from skiptool.steps.extract_wsi.plan import Plan
-from skiptool.steps.extract_wsi.run import Run
-from skiptool.steps.extract_wsi.survey import Scan
+from skiptool.steps.extract_wsi.settings import Run
+from skiptool.steps.extract_wsi.survey import Labelling, Scan
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.staging import whole_file
 

@@ -9,7 +9,7 @@ from skiptool.errors import MismatchError
 from skiptool.model.inference import place, predict_labels
 from skiptool.model.unet import restore
 from skiptool.names import Precision
-from skiptool.steps.extract_wsi.objects import Segment
+from skiptool.steps.extract_wsi.plan import Segment
 from skiptool.stores.models import open_model
 
 if TYPE_CHECKING:

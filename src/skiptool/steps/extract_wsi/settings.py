@@ -6,13 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
 from skiptool.names import PatchMode
+from skiptool.records import Progress
 from skiptool.sources.annotations.classes import ClassMap
+from skiptool.sources.slides.pool import SlidePool
+from skiptool.stores.journal import Journal
+from skiptool.stores.lineage import Making
+from skiptool.stores.staging import remove
 
-__all__ = ["PatchSettings"]
+if TYPE_CHECKING:
+    from skiptool.comparison.activations import Mapper
+
+__all__ = ["Notes", "PatchSettings", "Run", "notes_of"]
 
 SIZES = {PatchMode.GRID: 512, PatchMode.SAMPLED: 512, PatchMode.CENTRED: 128}
 """Pixels along either side of a patch, sections III.B and III.C."""
@@ -140,3 +148,101 @@ def _radius(mask: str | None) -> float | None:
     except ValueError:
         return None
     return radius if isfinite(radius) and radius > 0 else None
+
+
+# -------------------------------------------------------------------------------------------------
+# What registration has found, noted so that an interrupted run need not find it again.
+#
+# Aligning and measuring take longer than reading. Each result is noted in a journal in the hidden
+# folder ``.NAME.plan`` beside the store, removed when the store and all that lies beside it are
+# whole.
+
+
+def notes_of(out: Path) -> Path:
+    """Return the hidden folder of the notes on a store; it is there as long as there is work."""
+    return out.with_name(f".{out.name}.plan")
+
+
+class Notes:
+    """Results by key, from this run and from the interrupted one that it resumes.
+
+    Parameters
+    ----------
+    out : Path
+        The store that is made.
+    making : Making
+        How the step was called.
+    resume : bool
+        Whether to take over what an interrupted run has noted.
+
+    Raises
+    ------
+    ExistsError
+        If that run had other parameters.
+    FormatError
+        If what it noted is damaged.
+    """
+
+    def __init__(self, out: Path, making: Making, *, resume: bool) -> None:
+        self._folder = notes_of(out)
+        if not resume:
+            remove(self._folder)
+        self._folder.mkdir(exist_ok=True)
+        self._journal = Journal(self._folder, making)
+        if not self._journal.begun:
+            self._journal.begin()
+        self._known = {str(entry.get("key")): entry.get("value") for entry in self._journal.entries}
+
+    def __enter__(self) -> Notes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep the notes where a run that is resumed can go on (as ``staged`` keeps the store)."""
+        if kind is None or not issubclass(kind, KeyboardInterrupt | OSError | MemoryError):
+            self.forget()
+
+    def known(self, *key: str) -> Any:  # noqa: ANN401 - whatever was kept
+        """Return what was kept under a key, None if nothing was."""
+        return self._known.get(_joined(key))
+
+    def keep(self, value: object, *key: str) -> None:
+        """Note a result, JSON types."""
+        self._known[_joined(key)] = value
+        self._journal.note({"key": _joined(key), "value": value})
+
+    def forget(self) -> None:
+        """Remove the journal: all is made, or cannot be made."""
+        remove(self._folder)
+
+
+def _joined(key: tuple[str, ...]) -> str:
+    return "\n".join(key)
+
+
+# -------------------------------------------------------------------------------------------------
+# What every part of one extraction shares.
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One extraction.
+
+    Attributes
+    ----------
+    settings : PatchSettings
+    seed : int
+    pool : SlidePool
+        Open slides; on another machine it opens its own.
+    mapper : Mapper
+        How work is spread: threads of this process, or a cluster.
+    progress : Progress
+    notes : Notes or None
+        What registration has found already; None where nothing is made.
+    """
+
+    settings: PatchSettings
+    seed: int
+    pool: SlidePool
+    mapper: Mapper
+    progress: Progress
+    notes: Notes | None = None

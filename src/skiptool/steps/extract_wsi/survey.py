@@ -7,21 +7,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from skiptool.errors import ArgumentError, SkiptoolError, SourceError
-from skiptool.names import PatchMode
+from skiptool.names import IGNORE, PatchMode, Split, quoted_name
 from skiptool.records import Progress
-from skiptool.sources.annotations.classes import ClassMap
+from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
 from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import Annotated, Shape
+from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide, scale_of
 from skiptool.sources.slides.tissue import Tissue, find_tissue
-from skiptool.steps.extract_wsi.run import Run
-from skiptool.steps.extract_wsi.settings import PatchSettings
+from skiptool.splits import (
+    alike,
+    assign_folds,
+    check_undecided,
+    hold_out,
+    train_on,
+    trained_elsewhere,
+)
+from skiptool.steps.extract_wsi.settings import PatchSettings, Run
 
-__all__ = ["Scan", "Surveyed", "survey"]
+if TYPE_CHECKING:
+    from skiptool.records import Bool, Float64, Int64
+
+__all__ = ["Group", "Labelling", "Scan", "Surveyed", "dealt", "grouped", "labelling", "survey"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -302,3 +316,298 @@ def _named(slides: Sequence[Surveyed], failures: list[str], progress: Progress) 
             slide = replace(slide, name=own)
         found.append(slide)
     return found
+
+
+# -------------------------------------------------------------------------------------------------
+# Which slides are for testing, and which fold the others are in: by subject, in all domains.
+
+
+def dealt(
+    slides: Sequence[Surveyed],
+    test_fraction: float,
+    folds: int,
+    seed: int,
+    progress: Progress,
+    train_domain: str | None = None,
+) -> list[tuple[Split, int]]:
+    """Return split and fold (-1 for testing) of each slide.
+
+    The manifest's column ``split`` decides where it is filled in; otherwise subjects are held out
+    so that both sides are annotated alike; with a domain to train on, those of the others are all
+    for testing. A single subject cannot be split: it is for testing.
+
+    Raises
+    ------
+    SourceError
+        If the column is filled in for some slides only, or both ways for one subject.
+    ArgumentError
+        If the fraction is out of range, there are no folds, or the domain to train on is not there
+        or not free to be chosen.
+    """
+    subjects = np.array([slide.row.subject for slide in slides], dtype=object)
+    load = _load(slides)
+    asked = _asked(slides)
+    for line in alike(asked, (slide.row.domain for slide in slides)):
+        progress.warn(line)
+    if train_domain is None:
+        test = _tested(slides, asked, load, test_fraction, seed, progress)
+    else:
+        check_undecided(any(asked.values()))
+        domains = [slide.row.domain for slide in slides]
+        test = train_on(train_domain, domains, subjects, load, test_fraction, seed)
+        for line in trained_elsewhere(train_domain, domains, test):
+            progress.warn(line)
+    fold: Int64 = np.full(len(slides), -1, dtype=np.int64)
+    trained_on = set(subjects[~test])
+    training = len(trained_on)
+    if training:
+        if training == 1:
+            progress.warn(
+                f"one training subject ({trained_on.pop()}) cannot be trained on: no other is left "
+                "to validate on, and its own patches are too alike to stand in for one. Add "
+                "subjects, or use the store for testing"
+            )
+        elif training < folds:
+            progress.warn(
+                f"--folds {folds}: more than there are training subjects; {training} are made"
+            )
+        dealt_out = min(folds, training)
+        fold[~test] = assign_folds(subjects[~test], load[~test], dealt_out, seed)
+    return [(Split.TRAIN if number >= 0 else Split.TEST, number) for number in fold.tolist()]
+
+
+def _asked(slides: Sequence[Surveyed]) -> dict[str, Split | None]:
+    """Return the split that the manifest asks for by subject."""
+    asked: dict[str, Split | None] = {}
+    for slide in slides:
+        known = asked.setdefault(slide.row.subject, slide.row.split)
+        if known is not slide.row.split:
+            raise SourceError(
+                f"{slide.row.path}: split is {_said(slide.row.split)}, for another slide of "
+                f"subject {slide.row.subject} it is {_said(known)}; a subject is on one side"
+            )
+    if None in asked.values() and any(asked.values()):
+        bare = next(slide.row.path for slide in slides if slide.row.split is None)
+        raise SourceError(f"{bare}: split is empty, in other rows it is not; fill it in everywhere")
+    return asked
+
+
+def _tested(
+    slides: Sequence[Surveyed],
+    asked: Mapping[str, Split | None],
+    load: Float64,
+    test_fraction: float,
+    seed: int,
+    progress: Progress,
+) -> Bool:
+    if any(asked.values()):
+        return np.array([slide.row.split is Split.TEST for slide in slides])
+    if len(asked) == 1 and test_fraction > 0:
+        progress.warn(
+            "a single subject cannot be split: all its patches are for testing, and a network "
+            "cannot be trained on one subject alone, as none is left to validate on"
+        )
+        return np.ones(len(slides), dtype=np.bool_)
+    if test_fraction == 0:
+        return np.zeros(len(slides), dtype=np.bool_)
+    return hold_out([slide.row.subject for slide in slides], load, test_fraction, seed)
+
+
+def _said(split: Split | None) -> str:
+    return "empty" if split is None else split.value
+
+
+def _load(slides: Sequence[Surveyed]) -> Float64:
+    """How much each slide is annotated: share of its area, and points in a million pixels."""
+    found = []
+    for slide in slides:
+        points = sum(shape.is_point for shape in slide.shapes)
+        area = sum(shape.area for shape in slide.shapes)
+        found.append((area + 1e6 * points) / (slide.size[0] * slide.size[1]))
+    return np.array(found)
+
+
+# -------------------------------------------------------------------------------------------------
+# From names of annotations to labels of pixels, for all slides together.
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """Classes of a dataset, and which annotated name is which.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Index = label; background first.
+    common : ClassMap
+        For all slides but those of ``own``.
+    own : mapping of (str, str) to ClassMap
+        By domain and content key of the slide: its column ``label_map``.
+    """
+
+    classes: tuple[str, ...]
+    common: ClassMap
+    own: Mapping[tuple[str, str], ClassMap]
+
+    def name(self, label: int | None) -> str:
+        """Return the class of a label, for people."""
+        if label is None or label >= len(self.classes):
+            return "ignored" if label == IGNORE else "in no class"
+        return self.classes[label]
+
+    def label(self, slide: Surveyed, shape: Shape) -> int | None:
+        """Return the label of an annotation, 255 or None where it is ignored or in no class."""
+        mapping = self.own.get(_key(slide), self.common)
+        found = mapping.label(shape.name)
+        if found is None or found == IGNORE:
+            return found
+        return self.classes.index(mapping.classes[found])
+
+
+def labelling(
+    slides: Sequence[Surveyed], settings: PatchSettings, progress: Progress
+) -> tuple[Labelling, list[str]]:
+    """Work out the classes, and tell which names are in none and which are nowhere.
+
+    Returns
+    -------
+    labelling : Labelling
+    failures : list of str
+        A line where annotations are left out because nobody has said what they are.
+
+    Raises
+    ------
+    SourceError
+        If a column ``label_map`` names a class that ``--classes`` does not have.
+    ArgumentError
+        If a class map is malformed.
+    """
+    with_own = [slide for slide in slides if slide.row.label_map]
+    plain = [slide for slide in slides if not slide.row.label_map]
+    names = [shape.name for slide in plain for shape in slide.shapes if shape.name]
+    common = ClassMap.parse(settings.classes) if settings.classes else by_name(names)
+    own = {_key(slide): ClassMap.parse(slide.row.label_map) for slide in with_own}
+    for slide in slides:
+        extra = set(own[_key(slide)].classes) - set(common.classes) if _key(slide) in own else set()
+        if extra and settings.classes:
+            raise SourceError(
+                f"{slide.row.path}: label_map names class {min(extra)}, --classes has "
+                f"{', '.join(common.classes)}; correct the manifest"
+            )
+    added = [name for mapping in own.values() for name in mapping.classes]
+    classes = tuple(dict.fromkeys((*common.classes, *added)))
+    unmapped, nowhere = unmatched_names((slide.shapes for slide in plain), common)
+    counts = Counter(unmapped)
+    for slide in with_own:
+        counts.update(unmatched_names([slide.shapes], own[_key(slide)])[0])
+    for name, hint in nowhere.items():
+        progress.warn(f"--classes: no slide has annotations named {name!r}{hint}")
+    _tell_ignored(slides, common, own, settings, progress)
+    unnamed = counts.pop("", 0)
+    if unnamed:
+        fate = _fate(settings)
+        progress.warn(f"{unnamed} annotations have no class in their file and are {fate}")
+    return Labelling(classes, common, own), _unsorted(counts, settings)
+
+
+def _tell_ignored(
+    slides: Sequence[Surveyed],
+    common: ClassMap,
+    own: Mapping[tuple[str, str], ClassMap],
+    settings: PatchSettings,
+    progress: Progress,
+) -> None:
+    """Count annotations that are ignored though nobody has typed so: by their names alone."""
+    counts: Counter[str] = Counter()
+    for slide in slides:
+        mapping = own.get(_key(slide), common)
+        typed = bool(settings.classes or slide.row.label_map)
+        ignored = [shape.name for shape in slide.shapes if mapping.label(shape.name) == IGNORE]
+        counts.update(name for name in ignored if not (typed and mapping.knows(name)))
+    if counts:
+        listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
+        fate = _fate(settings)
+        progress.warn(f"annotations whose class says that it is ignored are {fate}: {listed}")
+
+
+def _fate(settings: PatchSettings) -> str:
+    return "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
+
+
+def _key(slide: Surveyed) -> tuple[str, str]:
+    return slide.row.domain, slide.key
+
+
+def _unsorted(counts: Counter[str], settings: PatchSettings) -> list[str]:
+    if not counts:
+        return []
+    listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
+    fate = "left out" if settings.mode is PatchMode.CENTRED else "ignored (255)"
+    return [
+        f"--classes: annotations in no class are {fate}: {listed}; sort them into a class, or say "
+        f"that they may be ignored: 'ignore={quoted_name(counts.most_common(1)[0][0])}'"
+    ]
+
+
+# -------------------------------------------------------------------------------------------------
+# Scans of one glass slide, gathered around that of the reference domain.
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Scans of one glass slide: places in the list of slides; the others with their alignments."""
+
+    reference: int
+    others: Mapping[int, Alignment | None]
+
+
+def grouped(
+    slides: Sequence[Surveyed], rows: Sequence[SlideRow], domain: str
+) -> tuple[list[Group], list[str]]:
+    """Gather the scans of each glass slide around that of the reference domain.
+
+    Returns
+    -------
+    groups : list of Group
+        Not aligned yet. A glass slide of which any scan is missing is left out.
+    failures : list of str
+        One line for each of those.
+    """
+    listed: dict[tuple[str, str], list[SlideRow]] = {}
+    for row in rows:
+        listed.setdefault((row.subject, row.slide or row.subject), []).append(row)
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for place, slide in enumerate(slides):
+        key = slide.row.subject, slide.row.slide or slide.row.subject
+        found.setdefault(key, {})[slide.row.domain] = place
+    groups, failures = [], []
+    for key, members in listed.items():
+        domains, have = [row.domain for row in members], found.get(key, {})
+        fault = _fault(key[1], domains, have, domain)
+        if fault:
+            failures.append(fault)
+        else:
+            others = {have[name]: None for name in dict.fromkeys(domains) if name != domain}
+            groups.append(Group(have[domain], others))
+    return groups, failures
+
+
+def _fault(name: str, domains: Sequence[str], have: Mapping[str, int], domain: str) -> str | None:
+    if domain not in domains:
+        return (
+            f"slide {name}: the manifest has no scan of it in domain {domain}, which the others "
+            "are registered to; it is left out"
+        )
+    twice = [each for each in domains if domains.count(each) > 1]
+    if twice:
+        return (
+            f"slide {name}: the manifest has {domains.count(twice[0])} scans of it in domain "
+            f"{twice[0]}; where a subject has several slides, name them in the column slide"
+        )
+    missing = [each for each in domains if each not in have]
+    if missing:
+        return (
+            f"slide {name}: its scan in domain {missing[0]} failed, and a patch is kept in all "
+            "domains or in none; the slide is left out"
+        )
+    return None

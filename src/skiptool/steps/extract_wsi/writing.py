@@ -11,12 +11,10 @@ from typing import Any
 from skiptool.errors import SourceError
 from skiptool.names import Kind
 from skiptool.sources.slides.pool import SlidePool
-from skiptool.steps.extract_wsi.labels import Labelling
-from skiptool.steps.extract_wsi.pixels import Work, read_work
-from skiptool.steps.extract_wsi.plan import Plan
-from skiptool.steps.extract_wsi.run import Run
-from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.steps.extract_wsi.sites import Site
+from skiptool.steps.extract_wsi.plan import Plan, Work, read_work
+from skiptool.steps.extract_wsi.registration import Site
+from skiptool.steps.extract_wsi.settings import PatchSettings, Run
+from skiptool.steps.extract_wsi.survey import Labelling
 from skiptool.stores.dataset import Packed, pack
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making, lineage

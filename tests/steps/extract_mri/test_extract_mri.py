@@ -1,0 +1,462 @@
+"""Tests of ``extract_mri``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import skiptool
+from skiptool.errors import ArgumentError, ExistsError, SourceError
+from skiptool.records import SILENT, Task
+from skiptool.sources.volumes.manifest import VolumeRow
+from skiptool.steps.extract_mri.extract_mri import (
+    check_domains,
+    check_places,
+    extract_mri,
+    forecast,
+    summed,
+    tell,
+    tell_cut,
+)
+from skiptool.steps.extract_mri.settings import SliceSettings
+from skiptool.steps.extract_mri.survey import survey
+from skiptool.steps.extract_mri.writing import Plan
+from skiptool.stores.dataset import open_dataset
+from skiptool.stores.zarrs import kept_failures
+from volume_cases import affine, challenge, cine, heart, image_of, row, save, write_table
+
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+class Heard:
+    """Progress that keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def task(self, text: str, total: int) -> AbstractContextManager[Task]:
+        return SILENT.task(text, total)
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten subjects of two vendors: cines of A, ED and ES of B in files of their own."""
+    folder = tmp_path_factory.mktemp("mri")
+    rows = []
+    for number in range(6):
+        image, mask = cine(folder, f"a{number}", seed=number)
+        rows.append(row(image.name, mask.name, subject=f"a{number}", frames="ED=0;ES=3"))
+    matrix = affine((2.0, 2.0, 9.0), [[-0.37, 0.7, 0.6], [-0.85, 0.01, -0.5], [-0.38, -0.7, 0.6]])
+    for number in range(4):
+        for place, phase in enumerate(("ED", "ES")):
+            labels = heart(48, 70, 2)
+            stem = f"b{number}_{phase}"
+            image = save(folder / f"{stem}.nii.gz", image_of(labels, 9 * number + place), matrix)
+            mask = save(folder / f"{stem}_gt.nii.gz", labels, matrix)
+            rows.append(row(image.name, mask.name, domain="B", subject=f"b{number}"))
+            rows[-1]["frames"] = f"{phase}=0"
+    return write_table(folder / "volumes.csv", rows)
+
+
+def extract(source: Path | str, out: Path, **more: Any) -> Any:  # noqa: ANN401
+    more = {"pictures": False, "folds": 2, "workers": 1} | more
+    return extract_mri(source, out, **more)
+
+
+def test_volumes_become_a_store(manifest: Path, tmp_path: Path) -> None:
+    found = extract(manifest, tmp_path / "d.zarr")
+    assert found.outputs == (tmp_path / "d.zarr",)
+    assert found.failures == ()
+    store = open_dataset(tmp_path / "d.zarr")
+    assert store.classes == ("background", "LV", "MYO", "RV")
+    a, b = store.domain("A"), store.domain("B")
+    assert (len(a), a.height, a.channels, len(b), b.height) == (36, 64, 1, 16, 96)
+    assert found.summary["samples"] == {"A": 36, "B": 16}
+    counts = 12 * np.bincount(heart().ravel()) + 8 * np.bincount(heart(48, 70, 2).ravel())
+    assert list(found.summary["voxels in masks"].values()) == counts[1:].tolist()
+    assert found.summary["labelled pixels cut off"] == 0
+
+
+@pytest.mark.long
+def test_counts_by_label_equal_those_of_the_files(manifest: Path, tmp_path: Path) -> None:
+    found = extract(manifest, tmp_path / "d.zarr")
+    in_files = np.zeros(4, dtype=np.int64)
+    for path in manifest.parent.glob("*_gt.nii.gz"):
+        values = nibabel.load(path).get_fdata().astype(np.int64)
+        in_files += np.bincount(values.ravel(), minlength=4)
+    store = open_dataset(tmp_path / "d.zarr")
+    in_store = np.zeros(4, dtype=np.int64)
+    for name, domain in store.domains.items():
+        reader = store.samples(name, list(range(len(domain))))
+        for place in range(len(domain)):
+            in_store += np.bincount(reader.read(place)[1].ravel(), minlength=4)
+    assert list(found.summary["voxels in masks"].values()) == in_files[1:].tolist()
+    assert list(found.summary["pixels in the store"].values()) == in_store[1:].tolist()
+    assert in_store[1:].tolist() == in_files[1:].tolist()
+
+
+@pytest.mark.long
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, 1000), st.floats(0.1, 0.9))
+def test_ed_and_es_of_a_subject_are_on_one_side(
+    manifest: Path, tmp_path: Path, seed: int, fraction: float
+) -> None:
+    out = tmp_path / "d.zarr"
+    extract(manifest, out, seed=seed, test_fraction=fraction, overwrite=True)
+    fold: dict[str, set[int]] = {}
+    phases: dict[str, set[str]] = {}
+    for domain in open_dataset(out).domains.values():
+        columns = domain.columns
+        for subject, number, phase, split in zip(
+            *(columns[name] for name in ("subject", "fold", "phase", "split")), strict=True
+        ):
+            fold.setdefault(subject, set()).add(int(number))
+            phases.setdefault(subject, set()).add(phase)
+            assert (split == "test") == (number < 0)
+    assert all(len(numbers) == 1 for numbers in fold.values())
+    assert all(names == {"ED", "ES"} for names in phases.values())
+    assert len({number for numbers in fold.values() for number in numbers}) > 1
+
+
+@pytest.mark.long
+def test_the_same_bytes_whatever_the_number_of_workers(
+    manifest: Path, tmp_path: Path, contents: Contents
+) -> None:
+    for workers in (1, 4):
+        extract(manifest, tmp_path / f"{workers}.zarr", workers=workers)
+    assert contents(tmp_path / "1.zarr") == contents(tmp_path / "4.zarr")
+
+
+@pytest.mark.long
+def test_vendors_are_laid_out_alike(manifest: Path, tmp_path: Path) -> None:
+    extract(manifest, tmp_path / "d.zarr")
+    store = open_dataset(tmp_path / "d.zarr")
+    for name, domain in store.domains.items():
+        reader = store.samples(name, list(range(len(domain))))
+        assert set(domain.columns["orientation"]) == ({"LPS"} if name == "A" else {"PIR"})
+        for place in range(len(domain)):
+            _, mask = reader.read(place)
+            assert {label for label in np.unique(mask) if label} == {1, 2, 3}
+
+
+@pytest.mark.long
+def test_an_interrupted_run_is_resumed(
+    manifest: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "d.zarr", tmp_path / "whole.zarr"
+    extract(manifest, whole)
+    from skiptool.steps.extract_mri import writing
+
+    read, calls = writing.read_volume, []
+
+    def stop(*given: Any) -> Any:  # noqa: ANN401
+        calls.append(given)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return read(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "read_volume", stop)
+        with pytest.raises(KeyboardInterrupt):
+            extract(manifest, out)
+    assert not out.exists()
+    with pytest.raises(ExistsError, match="is left of an interrupted run"):
+        extract(manifest, out)
+    with pytest.raises(ExistsError, match="other parameters"):
+        extract(manifest, out, resume=True, seed=1)
+    assert extract(manifest, out, resume=True).summary["samples"] == {"A": 36, "B": 16}
+    assert contents(out) == contents(whole)
+    assert extract(manifest, out, resume=True).outputs == (out,)
+
+
+def test_a_dry_run_writes_nothing(manifest: Path, tmp_path: Path) -> None:
+    found = extract(manifest, tmp_path / "d.zarr", dry_run=True)
+    assert found.outputs == ()
+    assert list(tmp_path.iterdir()) == []
+    (table,) = found.tables
+    assert table.columns["domain"] == ["A", "B"]
+    assert table.columns["slices"] == [36, 16]
+
+
+@pytest.mark.long
+def test_sheets_are_drawn_beside_the_store(manifest: Path, tmp_path: Path) -> None:
+    found = extract(manifest, tmp_path / "d.zarr", pictures=True)
+    assert found.side_outputs == (tmp_path / "d-qc",)
+    names = sorted(path.name for path in (tmp_path / "d-qc").iterdir())
+    assert names == ["slices-A.png", "slices-B.png"]
+    # what was interrupted between the store and its sheets is resumed there
+    (tmp_path / "d-qc" / "slices-B.png").unlink()
+    again = extract(manifest, tmp_path / "d.zarr", pictures=True, resume=True)
+    assert again.side_outputs == (tmp_path / "d-qc",)
+    assert (tmp_path / "d-qc" / "slices-B.png").is_file()
+    assert extract(manifest, tmp_path / "d.zarr", pictures=True, resume=True).side_outputs == ()
+
+
+@pytest.mark.long
+def test_the_folder_of_the_challenge(tmp_path: Path) -> None:
+    subjects = {f"A{n}": ("Training/Labeled", "A", "1" if n < 4 else "6") for n in range(5)}
+    subjects |= {f"T{n}": ("Testing", "A", "1") for n in range(3)}
+    subjects |= {f"B{n}": ("Testing", "B", str(2 + n % 2)) for n in range(6)}
+    subjects |= {"C0": ("Training/Unlabeled", "C", "4"), "V0": ("Validation", "A", "1")}
+    folder = challenge(tmp_path / "mnms", subjects)
+    heard = Heard()
+    chosen = SliceSettings(
+        centres={"A": "1", "B": "2"}, train_subjects={"A": 4}, test_subjects={"A": 2, "B": 2}
+    )
+    found = extract(folder, tmp_path / "d.zarr", settings=chosen, progress=heard)
+    assert found.failures == ()
+    validation, bare = heard.lines
+    assert "1 subjects of the challenge's validation set are in neither split" in validation
+    assert "1 volumes have no mask and are left out (subjects C0)" in bare
+    store = open_dataset(tmp_path / "d.zarr")
+    assert set(store.domains) == {"A", "B"}
+    a = store.domain("A").columns
+    assert set(a["subject"][a["split"] == "train"]) == {"A0", "A1", "A2", "A3"}
+    assert len(set(a["subject"][a["split"] == "test"])) == 2
+    assert set(a["phase"]) == {"ED", "ES"}
+    assert set(a["centre"]) == {"1"}
+    b = store.domain("B").columns
+    assert set(b["subject"]) <= {"B0", "B2", "B4"}
+    assert set(b["split"]) == {"test"}
+    assert found.summary["subjects not drawn"] == 2
+    assert found.summary["without masks"] == 1
+
+
+@pytest.mark.long
+def test_unlabelled_volumes_can_be_kept_for_testing(tmp_path: Path) -> None:
+    subjects = {f"A{n}": ("Labeled", "A", "1") for n in range(4)}
+    folder = challenge(tmp_path / "mnms", subjects | {"C0": ("Unlabeled", "C", "4")})
+    extract(folder, tmp_path / "d.zarr", settings=SliceSettings(keep_unlabelled=True))
+    store = open_dataset(tmp_path / "d.zarr")
+    assert len(store.domain("A")) == 4 * 15
+    c = store.domain("C")
+    assert (len(c), set(c.columns["split"])) == (15, {"test"})
+    assert (store.samples("C", [0]).read(0)[1] == 255).all()
+
+
+@pytest.mark.long
+def test_one_bad_volume_leaves_the_others(manifest: Path, tmp_path: Path) -> None:
+    image, mask = cine(tmp_path, "bad")
+    image.write_bytes(image.read_bytes()[:9000])
+    here = manifest.parent
+    header, *good = manifest.read_text().splitlines()
+    lines = [header, *(f"{here}/{line}".replace(",", f",{here}/", 1) for line in good)]
+    lines += [f"{image},{mask},A,bad,ED=0;ES=3", f"{tmp_path}/gone.nii.gz,,A,gone,"]
+    found = extract("\n".join(lines), tmp_path / "d.zarr", test_fraction=0)
+    assert found.summary["samples"] == {"A": 36, "B": 16}
+    gone, early = found.failures
+    assert "gone.nii.gz: no such file" in gone
+    assert "bad_sa.nii.gz: the file ends early or is damaged" in early
+    assert kept_failures(tmp_path / "d.zarr") == [gone, early]
+
+
+def test_sources_of_which_nothing_is_left(manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "d.zarr"
+    with pytest.raises(SourceError, match=r"no volume can be used: 0 have no mask, 1 failed"):
+        extract("image,domain,subject\ngone.nii,A,p\n", out)
+    image, _ = cine(tmp_path, "x")
+    with pytest.raises(SourceError, match="no volume can be used: 1 have no mask"):
+        extract(f"image,domain,subject\n{image},A,p\n", out)
+    with pytest.raises(SourceError, match="no volume is of the hospitals that --centre asks for"):
+        extract(manifest, out, settings=SliceSettings(centres={"A": "1"}), domains=("A",))
+    nobody = SliceSettings(train_subjects={"A": 0}, test_subjects={"A": 0})
+    with pytest.raises(SourceError, match="no subject is left"):
+        extract(manifest, out, settings=nobody)
+    with pytest.raises(ArgumentError, match="--domain Z"):
+        extract(manifest, out, domains=("Z",))
+    assert not out.exists()
+
+
+def test_the_cine_of_nibabel_without_labels(tmp_path: Path) -> None:
+    path = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
+    if not path.is_file():
+        pytest.skip("nibabel was installed without its test data")
+    source = f"image,domain,subject\n{path},scanner,s\n"
+    extract(source, tmp_path / "d.zarr", settings=SliceSettings(keep_unlabelled=True))
+    store = open_dataset(tmp_path / "d.zarr")
+    domain = store.domain("scanner")
+    assert (len(domain), domain.height) == (48, 128)
+    whole = nibabel.load(path).get_fdata()
+    reader = store.samples("scanner", [0, 47])
+    for place, (frame, number) in enumerate([(0, 0), (1, 23)]):
+        slice_ = whole[:, ::-1, number, frame].T  # LAS: rows to the back
+        span = slice_.max() - slice_.min()
+        image, mask = reader.read(place)
+        assert image[16:112, :, 0] == pytest.approx((slice_ - slice_.min()) / span, abs=1e-6)
+        assert (mask == 255).all()
+
+
+@pytest.mark.long
+def test_the_shared_volumes(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "mnms"
+    vendors = {"H1N8S6": "A", "B5F8L9": "A", "G1K1V3": "B", "C8O0P2": "C", "A0S9V9": "A"}
+    rows = []
+    for path in sorted(folder.glob("*_sa_E?.nii.gz")):
+        code = path.name.partition("_sa")[0].rpartition("_")[2]
+        mask = path.with_name(path.name.replace(".nii.gz", "_gt.nii.gz"))
+        phase = path.name[-9:-7]
+        columns = {"domain": vendors.get(code, "A"), "subject": code, "frames": f"{phase}=0"}
+        rows.append(row(path, mask if mask.exists() else "", **columns))
+    source = write_table(tmp_path / "m.csv", rows)
+    heard = Heard()
+    found = extract(source, tmp_path / "d.zarr", workers=2, progress=heard)
+    assert found.failures == ()
+    assert "3 volumes have no mask and are left out (subjects A0S9V9, A1D9Z7)" in heard.lines[0]
+    expected = np.zeros(4, dtype=np.int64)
+    for each in rows:
+        if each["mask"]:
+            values = nibabel.load(each["mask"]).get_fdata().astype(np.int64)
+            expected += np.bincount(values.ravel(), minlength=4)
+    assert list(found.summary["voxels in masks"].values()) == expected[1:].tolist()
+    assert list(found.summary["pixels in the store"].values()) == expected[1:].tolist()
+    store = open_dataset(tmp_path / "d.zarr")
+    assert {name: store.domain(name).height for name in "ABC"} == {"A": 256, "B": 320, "C": 256}
+    for name, domain in store.domains.items():
+        reader = store.samples(name, list(range(len(domain))))
+        masks = np.stack([reader.read(place)[1] for place in range(len(domain))])
+        places = {label: np.argwhere(masks == label)[:, 1:].mean(axis=0) for label in (1, 3)}
+        # the right ventricle lies up and to the left of the left one, in all vendors
+        assert (places[3] < places[1]).all(), (name, places)
+
+
+def test_it_is_on_the_face_of_the_package() -> None:
+    assert skiptool.extract_mri is extract_mri
+
+
+ROWS = [VolumeRow(Path("a.nii"), None, domain, "p") for domain in ("Siemens", "Philips")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "option"),
+    [
+        ({"sizes": {"": 192, "Simens": 320}}, "size"),
+        ({"centres": {"Simens": "1"}}, "centre"),
+        ({"train_subjects": {"Simens": 3}}, "train-subjects"),
+        ({"test_subjects": {"Simens": 3}}, "test-subjects"),
+    ],
+)
+def test_domains_that_are_not_there_are_refused(asked: dict[str, Any], option: str) -> None:
+    words = f"--{option} Simens: the source's domains are Philips, Siemens; did you mean Siemens"
+    with pytest.raises(ArgumentError, match=words):
+        check_domains(ROWS, SliceSettings(**asked), ())
+
+
+def test_wanted_domains() -> None:
+    check_domains(ROWS, SliceSettings(sizes={"": 192, "Philips": 320}), ("Siemens",))
+    with pytest.raises(ArgumentError, match="--domain C: the source's domains"):
+        check_domains(ROWS, SliceSettings(), ("C",))
+
+
+def test_places_that_are_taken(tmp_path: Path) -> None:
+    check_places(tmp_path / "d.zarr", tmp_path / "qc", overwrite=False, resume=False)
+    (tmp_path / "qc").mkdir()
+    check_places(tmp_path / "d.zarr", tmp_path / "qc", overwrite=False, resume=False)
+    with pytest.raises(SourceError, match="does not exist"):
+        check_places(tmp_path / "d.zarr", tmp_path / "no" / "qc", overwrite=False, resume=False)
+    (tmp_path / "d.zarr").mkdir()
+    with pytest.raises(ExistsError):
+        check_places(tmp_path / "d.zarr", tmp_path / "qc", overwrite=False, resume=False)
+
+
+def plan(folder: Path, **asked: Any) -> Plan:  # noqa: ANN401
+    matrix = affine((2.0, 2.0, 10.0), [[-0.37, 0.7, 0.6], [-0.85, 0.0, -0.53], [-0.38, -0.71, 0.6]])
+    rows = [
+        VolumeRow(*cine(folder, "a"), "A", "a"),
+        VolumeRow(*cine(folder, "b", shape=(44, 40, 2)), "A", "b"),
+        VolumeRow(*cine(folder, "c", matrix=matrix), "B", "c"),
+    ]
+    settings = SliceSettings(**asked)
+    volumes, failures = survey(rows, settings, 1, SILENT)
+    assert failures == []
+    sizes = {"A": settings.size_of("A") or 64, "B": 64}
+    return Plan(settings, volumes, sizes, {"a": 0, "b": -1, "c": 1})
+
+
+def counts(*shapes: tuple[int, int, int]) -> list[int]:
+    found = sum(2 * np.bincount(heart(*shape).ravel(), minlength=4) for shape in shapes)
+    return np.asarray(found)[1:].tolist()
+
+
+def test_a_row_a_domain(tmp_path: Path) -> None:
+    found = forecast(plan(tmp_path), {"without masks": 3}, ["one failed"])
+    (table,) = found.tables
+    lv, myo, rv = counts((40, 40, 3), (44, 40, 2))
+    first = {name: cells[0] for name, cells in table.columns.items()}
+    assert first == {
+        **{"domain": "A", "subjects": 2, "training": 1, "frames": 4, "slices": 10},
+        **{"found": "40 x 40, 44 x 40", "size": 64, "spacing": "1.5", "slice_spacing": "8"},
+        **{"orientation": "LPS", "labels": f"LV {lv}, MYO {myo}, RV {rv}", "cut off": "none"},
+        "bytes": 10 * 64 * 64 * 5,
+    }
+    assert table.columns["orientation"][1] == "PIR"
+    assert table.columns["spacing"][1] == "2"
+    assert found.failures == ("one failed",)
+    assert found.summary["bytes before compression"] == 16 * 64 * 64 * 5
+    assert (found.summary["without masks"], found.summary["failed"]) == (3, 1)
+
+
+def test_numbers_of_what_was_written(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    found = summed(made, made.volumes[1:], {}, [])
+    assert found["samples"] == {"A": 4, "B": 6}
+    assert (found["subjects"], found["train"], found["test"]) == (2, 6, 4)
+    assert found["size"] == {"A": 64, "B": 64}
+    assert list(found["voxels in masks"].values()) == counts((44, 40, 2), (40, 40, 3))
+    assert found["pixels in the store"] == found["voxels in masks"]
+    assert found["labelled pixels cut off"] == found["failed"] == 0
+    assert "pixels resampled" not in found
+
+
+def test_what_cropping_and_resampling_change(tmp_path: Path) -> None:
+    made = plan(tmp_path, sizes={"A": 32}, spacing=0.75)
+    found = summed(made, made.volumes, {}, [])
+    before, after = found["pixels resampled"], found["pixels in the store"]
+    assert before["LV"] > found["voxels in masks"]["LV"]
+    lost = sum(before.values()) - sum(after.values())
+    assert found["labelled pixels cut off"] == lost > 0
+    (table,) = forecast(made, {}, []).tables
+    assert table.columns["cut off"][0] != "none"
+    assert table.columns["cut off"][1] == "none"
+
+
+def test_notes_alike_are_counted(tmp_path: Path) -> None:
+    row = VolumeRow(*cine(tmp_path, "a"), "A", "a")
+    (one,), _ = survey([row], SliceSettings(), 1, SILENT)
+    apart = [f"{n}.nii: sform and qform disagree by {n + 0.5} mm; used" for n in range(9)]
+    many = [replace(one, notes=(line,)) for line in apart]
+    other = replace(one, notes=("x.nii: frame 3 (ES) holds no label",))
+    heard = Heard()
+    tell([*many, one, other], heard)
+    assert heard.lines == [*apart[:3], "... and 6 more notes like the last", *other.notes]
+
+
+def test_what_is_cut_off_is_told_by_domain(tmp_path: Path) -> None:
+    full = np.full((40, 40, 2), 3, dtype=np.uint8)  # nothing but right ventricle
+    rows = [
+        VolumeRow(
+            *(save(tmp_path / f"{name}{part}.nii", full) for part in "im"), name.upper(), name
+        )
+        for name in "ab"
+    ]
+    settings = SliceSettings(sizes={"A": 32, "B": 64})
+    volumes, _ = survey(rows, settings, 1, SILENT)
+    heard = Heard()
+    tell_cut(Plan(settings, volumes, {"A": 32, "B": 64}, {"a": 0, "b": 0}), heard)
+    assert heard.lines == [
+        f"domain A: --size 32 cuts labelled pixels off (RV {2 * (40 * 40 - 32 * 32)}) in 1 of 1 "
+        f"volumes, the first: {rows[0].image}; take a larger size to keep them"
+    ]
