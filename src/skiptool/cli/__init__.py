@@ -20,11 +20,11 @@ from skiptool.cli.extract import extract
 from skiptool.cli.features import features
 from skiptool.cli.hellinger import hellinger
 from skiptool.cli.info import info
+from skiptool.cli.output import complain
 from skiptool.cli.predict import predict
 from skiptool.cli.report import report
 from skiptool.cli.study import study
 from skiptool.cli.synth import synth
-from skiptool.cli.terminal import complain
 from skiptool.cli.train import train
 
 __all__ = ["app", "main"]

@@ -8,26 +8,77 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from skiptool.cli.outputs import check_outputs, goes_to_url, words_read
-from skiptool.cli.results import print_result
-from skiptool.cli.signals import Terminated, terminable
-from skiptool.cli.terminal import Terminal, complain
-from skiptool.cli.wording import explain
+from skiptool.cli.output import Terminal, complain, explain, print_result
+from skiptool.cli.paths import check_outputs, goes_to_url, words_read
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
 from skiptool.stores.staging import guarded
 
-__all__ = ["OnceCommand", "command", "exit_code", "open_streams", "show_help"]
+__all__ = [
+    "OnceCommand",
+    "Terminated",
+    "command",
+    "exit_code",
+    "open_streams",
+    "show_help",
+    "terminable",
+]
+
+# -------------------------------------------------------------------------------------------------
+# SIGTERM ends a command as Ctrl-C does: what can be resumed is kept, the rest is cleared away.
+
+
+class Terminated(KeyboardInterrupt):
+    """A SIGTERM, raised where the work is: whatever heeds Ctrl-C heeds it too."""
+
+
+RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+DEFAULT = (signal.SIG_DFL, signal.default_int_handler)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise :class:`Terminated` at SIGTERM, KeyboardInterrupt at SIGINT while the block runs.
+
+    Either comes out of the block even where a library has made another error of it on the way, as
+    compiled code does. Python hears signals in its main thread only; elsewhere, and where somebody
+    listens already, nothing is changed.
+    """
+    heard: list[signal.Signals] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        heard.append(signal.Signals(number))
+        raise RAISED[heard[0]]
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in RAISED}
+    for number, handler in before.items():
+        if handler in DEFAULT:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if heard:
+            raise RAISED[heard[0]] from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 _GOES_ON = {"study": "; run the same line again to go on where it stopped"}

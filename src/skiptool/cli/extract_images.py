@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
-from skiptool.cli.labels import label_words
+from skiptool.cli.options import label_words
 from skiptool.records import Outcome, Progress
 
 __all__ = ["extract_images"]
@@ -144,5 +144,5 @@ def extract_images(
 
 def _manifest(word: str | None) -> Path | str | None:
     if word == "-":
-        return inputs.stdin_text("the manifest")
+        return paths.stdin_text("the manifest")
     return None if word is None else Path(word)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import by_domain, inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
-from skiptool.cli.labels import value_words
+from skiptool.cli.options import value_words
 from skiptool.records import Outcome, Progress
 
 __all__ = ["extract_mri"]
@@ -99,17 +99,17 @@ def extract_mri(
 
     chosen = SliceSettings(
         value_words(labels, "--labels"),
-        by_domain.numbers(size, "--size"),
+        options.numbers(size, "--size"),
         spacing,
-        by_domain.pair(percentiles, "--percentiles"),
-        by_domain.words(centre, "--centre"),
-        by_domain.numbers(train_subjects, "--train-subjects"),
-        by_domain.numbers(test_subjects, "--test-subjects"),
+        options.pair(percentiles, "--percentiles"),
+        options.words(centre, "--centre"),
+        options.numbers(train_subjects, "--train-subjects"),
+        options.numbers(test_subjects, "--test-subjects"),
         keep_unlabelled,
-        by_domain.numbers(slice_axis, "--slice-axis"),
+        options.numbers(slice_axis, "--slice-axis"),
     )
     return step(
-        inputs.stdin_text("the manifest") if source == "-" else Path(source),
+        paths.stdin_text("the manifest") if source == "-" else Path(source),
         out,
         table=table,
         settings=chosen,

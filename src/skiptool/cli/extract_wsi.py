@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import OnceCommand, command
 from skiptool.names import PatchMode
 from skiptool.records import Outcome, Progress
@@ -132,7 +132,7 @@ def extract_wsi(
         max_residual,
     )
     return extract_slides(
-        inputs.stdin_text("the manifest") if manifest == "-" else Path(manifest),
+        paths.stdin_text("the manifest") if manifest == "-" else Path(manifest),
         out,
         settings=chosen,
         domains=options.listed(domain),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
 from skiptool.names import LAYERS
 from skiptool.records import Outcome, Progress
@@ -95,8 +95,8 @@ def features(
     Example: skiptool features runs/resnet18-L0/fold0 --data synth.zarr --shift original
     --shift brightness=0.75 -o feats
     """
-    found = inputs.places(models)
-    source = None if ranges is None else inputs.one_place(ranges, "store or folder")
+    found = paths.places(models)
+    source = None if ranges is None else paths.one_place(ranges, "store or folder")
     shifts = options.shifts(shift)
     from skiptool.model.device import threads_used
     from skiptool.steps.features.features import extract_features
@@ -104,7 +104,7 @@ def features(
     with threads_used(threads, device, progress):
         return extract_features(
             found,
-            [inputs.place(each) for each in data],
+            [paths.place(each) for each in data],
             out,
             shifts=shifts,
             sweep=sweep,

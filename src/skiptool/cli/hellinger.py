@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
 from skiptool.names import Metric
 from skiptool.records import Outcome, Progress
@@ -97,14 +97,14 @@ def hellinger(
 
     Example: skiptool hellinger features -o shift.parquet
     """
-    found = inputs.places(stores)
+    found = paths.places(stores)
     from skiptool.cli.bins import comparison
     from skiptool.steps.hellinger import measure_shifts
 
     return measure_shifts(
         found,
         out,
-        references=inputs.places(reference or ()),
+        references=paths.places(reference or ()),
         settings=comparison(
             (metric, bins, sweep_bins, range_rule, literal_eq5),
             permutations=permutations,

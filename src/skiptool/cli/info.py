@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs
+from skiptool.cli import paths as inputs
 from skiptool.cli.console import command as subcommand
 from skiptool.records import Outcome, Progress
 

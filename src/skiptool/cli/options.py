@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -44,11 +45,16 @@ __all__ = [
     "export_folder",
     "export_form",
     "grid",
+    "label_words",
     "listed",
+    "numbers",
+    "pair",
     "shifts",
     "skips",
     "span",
+    "value_words",
     "weights",
+    "words",
 ]
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -327,3 +333,144 @@ def choices(text: str, known: type[Choice], option: str) -> tuple[Choice, ...]:
     if unknown or not found:
         raise ArgumentError(f"{option} {text!r}: expected some of {', '.join(known)}")
     return tuple(known(word) for word in dict.fromkeys(found))
+
+
+# -------------------------------------------------------------------------------------------------
+# Options whose value may differ from domain to domain: ``192`` or ``A=192``.
+
+
+def words(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Read repeated ``VALUE`` or ``DOMAIN=VALUE``; the key of a value for all is empty.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is missing, or there are two for one domain.
+
+    Examples
+    --------
+    >>> words(["192", "B=320"], "--size")
+    {'': '192', 'B': '320'}
+    """
+    found: dict[str, str] = {}
+    for word in listed(given):
+        domain, _, value = word.rpartition("=")
+        if not value or domain in found:
+            reason = "has no value" if not value else "a second value for the same"
+            raise ArgumentError(f"{option} {word!r}: {reason}; write VALUE or DOMAIN=VALUE")
+        found[domain.strip()] = value.strip()
+    return found
+
+
+def numbers(given: Sequence[str] | None, option: str) -> dict[str, int]:
+    """Read repeated ``N`` or ``DOMAIN=N``, whole numbers.
+
+    Raises
+    ------
+    ArgumentError
+        As :func:`words`, or if a value is no whole number.
+    """
+    found: dict[str, int] = {}
+    for domain, value in words(given, option).items():
+        if not value.isdecimal():
+            raise ArgumentError(
+                f"{option} {value!r}: expected a whole number, such as 16, or DOMAIN=16"
+            )
+        found[domain] = int(value)
+    return found
+
+
+def pair(text: str | None, option: str) -> tuple[float, float] | None:
+    """Read ``LOW,HIGH``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not of that form.
+
+    Examples
+    --------
+    >>> pair("1,99.5", "--percentiles")
+    (1.0, 99.5)
+    """
+    if text is None:
+        return None
+    low, _, high = text.partition(",")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise ArgumentError(f"{option} {text!r}: expected LOW,HIGH, such as 1,99") from None
+
+
+# -------------------------------------------------------------------------------------------------
+# ``--labels``: which pixel value, or which colour, of a mask is which class.
+
+
+_LABEL = re.compile(
+    r"\s*(#[0-9a-fA-F]{6}|[0-9]+\s*,\s*[0-9]+\s*,\s*[0-9]+|[0-9]+)\s*=(\s*\"(?:[^\"]|\"\")*\"\s*(?=,|\Z)|[^,]+)",
+    re.ASCII,
+)
+_LABELS = re.compile(rf"{_LABEL.pattern}(?:,{_LABEL.pattern})*,?", re.ASCII)
+
+
+def label_words(words: Sequence[str] | None, option: str) -> dict[int | tuple[int, int, int], str]:
+    """Read repeated ``VALUE=CLASS``, ``RED,GREEN,BLUE=CLASS`` or ``#RRGGBB=CLASS``.
+
+    A class whose name holds a comma stands in double quotes.
+
+    Raises
+    ------
+    ArgumentError
+        If one is not of that form, a value is no label of 8 or 16 bits, or a colour has a channel
+        above 255.
+
+    Examples
+    --------
+    >>> label_words(["#ff0000=tumor,0,0,0=glass"], "--labels")
+    {(255, 0, 0): 'tumor', (0, 0, 0): 'glass'}
+    """
+    found: dict[int | tuple[int, int, int], str] = {}
+    for word in words or ():
+        if not _LABELS.fullmatch(word):
+            raise _no_label(word, option)
+        for text, name in _LABEL.findall(word):
+            key = _key(text)
+            if key is None or not unquoted_name(name):
+                raise _no_label(word, option)
+            if key in found:
+                raise ArgumentError(f"{option} {word!r}: the value {text} is given a class twice")
+            found[key] = unquoted_name(name)
+    return found
+
+
+def value_words(words: Sequence[str] | None, option: str) -> dict[int, str]:
+    """Read repeated ``VALUE=CLASS``, where masks hold no colours.
+
+    Raises
+    ------
+    ArgumentError
+        As `label_words`, or if one is of a colour.
+    """
+    found: dict[int, str] = {}
+    for key, name in label_words(words, option).items():
+        if not isinstance(key, int):
+            raise ArgumentError(f"{option}: {key} is a colour, expected VALUE=CLASS such as 1=LV")
+        found[key] = name
+    return found
+
+
+def _key(text: str) -> int | tuple[int, int, int] | None:
+    """Return a pixel value or a colour; None where no mask can hold it."""
+    if text.startswith("#"):
+        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:], 16)
+    numbers = [int(part) for part in text.split(",")]
+    if len(numbers) == 1:
+        return numbers[0] if numbers[0] < 1 << 16 else None
+    return (numbers[0], numbers[1], numbers[2]) if max(numbers) < 256 else None
+
+
+def _no_label(word: str, option: str) -> ArgumentError:
+    return ArgumentError(
+        f"{option} {word!r}: expected VALUE=CLASS or COLOUR=CLASS, such as 255=cell, #ff0000=tumor "
+        "or 255,0,0=tumor"
+    )

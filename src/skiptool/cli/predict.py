@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
 from skiptool.names import Precision
 from skiptool.records import Outcome, Progress
@@ -82,7 +82,7 @@ def predict(
 
     Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
-    found = inputs.places(models)
+    found = paths.places(models)
     shifts = options.shifts(shift)
     from skiptool.model.device import threads_used
     from skiptool.steps.predict.predict import predict_dataset
@@ -90,7 +90,7 @@ def predict(
     with threads_used(threads, device, progress):
         return predict_dataset(
             found,
-            [inputs.place(each) for each in data],
+            [paths.place(each) for each in data],
             out,
             shifts=shifts,
             sweep=sweep,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
 from skiptool.names import PictureFormat
 from skiptool.records import Outcome, Progress
@@ -57,7 +57,7 @@ def report(
 
     Example: skiptool report predictions.parquet shift.parquet -o report.html
     """
-    found = inputs.places(tables)
+    found = paths.places(tables)
     chosen = options.choices(formats, PictureFormat, "--format")
     if out is None and figures is None and "-" in tables:
         # The last command of a pipe has nobody to read its numbers: it leaves the page.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
 from skiptool.names import Precision
 from skiptool.records import ORIGINAL, Outcome, Progress
@@ -93,7 +93,7 @@ def study(
 
     Example: skiptool study data.zarr --train-domain A --fold 0 --epochs 20 -o study
     """
-    place = inputs.one_place(data, "dataset store")
+    place = paths.one_place(data, "dataset store")
     options.skips(prune, None)
     named = [str(each) for each in options.shifts(shift) if each != ORIGINAL]
     from skiptool.steps.study import Options, run_study
@@ -109,10 +109,10 @@ def study(
     compute = {"device": device, "threads": threads, "workers": workers}
     return run_study(
         place,
-        inputs.place(out),
+        paths.place(out),
         train_domain=train_domain,
-        test=None if test is None else inputs.place(test),
-        models=[inputs.place(each) for each in models or ()],
+        test=None if test is None else paths.place(test),
+        models=[paths.place(each) for each in models or ()],
         options=Options(
             train=train,
             predict={"precision": precision.value},

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import inputs, options
+from skiptool.cli import options, paths
 from skiptool.cli.console import command
 from skiptool.names import LoggerName, Loss, Precision
 from skiptool.records import Outcome, Progress, Training
@@ -105,7 +105,7 @@ def train(
 
     Example: skiptool train synth.zarr --prune 0 --prune 1 --fold 0 -o runs
     """
-    place = inputs.one_place(data, "dataset store")
+    place = paths.one_place(data, "dataset store")
     kept = options.skips(prune, skips)
     protocol = Training(
         fold=0,
@@ -130,7 +130,7 @@ def train(
     with threads_used(threads, device, progress):
         return train_models(
             place,
-            inputs.place(out),
+            paths.place(out),
             domain=domain,
             encoders=encoder or ("resnet18",),
             skips=kept,
