@@ -1,11 +1,23 @@
+"""Tests of ``names``."""
+
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import combinations
 
 import pytest
 import segmentation_models_pytorch as smp
 
-from skiptool import names
+from skiptool import errors, names
+from skiptool.cautions import Caution, joined
+from skiptool.errors import (
+    ArgumentError,
+    ExistsError,
+    OutOfMemoryError,
+    SkiptoolError,
+    WorkerError,
+    near,
+)
 from skiptool.names import (
     DECODER_INPUTS,
     IGNORE,
@@ -19,6 +31,7 @@ from skiptool.names import (
     split_names,
     unquoted_name,
 )
+from skiptool.substitution import BOTTLENECK, Substitution, named_parts, substitutions
 
 
 def test_layers_follow_the_data() -> None:
@@ -85,3 +98,112 @@ def test_lists_without_quotes_are_split_as_ever() -> None:
     assert split_names("", ",") == [""]
     assert split_names('a,"b', ",") == ["a", '"b']  # a quote that nobody closes is one
     assert split_names('a,"b" c,d', ",") == ["a", '"b" c', "d"]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("brightnes", ["brightness", "contrast"], "; did you mean brightness?"),
+        ("enc11", ["enc1", "enc2", "head"], "; did you mean enc1, enc2?"),
+        ("resnet", ["resnet18", "resnet34", "vgg16"], "; did you mean resnet34, resnet18?"),
+        ("zzz", ["brightness"], ""),
+        ("", ["brightness"], ""),
+        ("brightness", [], ""),
+    ],
+)
+def test_near(name: str, known: list[str], expected: str) -> None:
+    assert near(name, known) == expected
+
+
+def test_near_offers_no_more_than_asked_and_takes_any_iterable() -> None:
+    assert near("enc", (f"enc{level}" for level in range(9)), limit=1).count("enc") == 1
+
+
+@pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "near"])
+def test_every_kind_is_a_skiptool_error(name: str) -> None:
+    assert issubclass(getattr(errors, name), SkiptoolError)
+
+
+def test_kinds_are_those_of_the_standard_library_too() -> None:
+    assert issubclass(ArgumentError, ValueError)
+    assert issubclass(ExistsError, FileExistsError)
+    assert issubclass(OutOfMemoryError, MemoryError)
+    assert issubclass(WorkerError, ChildProcessError)
+    assert str(ExistsError("there already")) == "there already"
+
+
+FEW = "of {} channels vary in too few images to estimate their distance (more are needed)"
+
+
+def test_what_differs_in_layers_comparisons_and_numbers_is_one() -> None:
+    found = joined(
+        [
+            Caution("the sets differ in size", (), ("b against a",)),
+            Caution(f"3 {FEW.format(64)}", ("enc1",), ("b against a",)),
+            Caution(f"16 {FEW.format(1280)}", ("enc2", "enc3"), ("b against a",)),
+            Caution(f"5 {FEW.format(64)}", ("enc1",), ("c against a",)),
+            Caution("the sets differ in size", (), ("c against a",)),
+        ]
+    )
+    both = ("b against a", "c against a")
+    assert found == [
+        Caution("the sets differ in size", (), both),
+        Caution(f"3 to 16 {FEW.format('64 to 1280')}", ("enc1", "enc2", "enc3"), both),
+    ]
+
+
+def test_numbers_within_names_are_no_numbers() -> None:
+    cautions = [Caution("img-7.1 of 2 subjects"), Caution("3 subjects"), Caution("2,000 subjects")]
+    assert joined(cautions) == [Caution("img-7.1 of 2 subjects"), Caution("3 to 2,000 subjects")]
+
+
+def test_what_is_about_all_layers_names_none() -> None:
+    cautions = [Caution("2 units", ("enc1",)), Caution("3 units")]
+    assert [str(each) for each in joined(cautions)] == ["2 to 3 units"]
+    assert str(cautions[0]) == "enc1: 2 units"
+    assert joined([]) == []
+
+
+EVERY = [set(each) for size in range(5) for each in combinations(SKIP_LEVELS, size)]
+
+
+@pytest.mark.parametrize("skips", EVERY, ids=str)
+@pytest.mark.parametrize("part", [*SKIP_LEVELS, BOTTLENECK])
+def test_a_part_alone_and_all_but_it_are_all(skips: set[int], part: int) -> None:
+    alone = Substitution(frozenset({part})).clean(skips)
+    others = Substitution(frozenset({part}), shifted=True).clean(skips)
+    if part != BOTTLENECK and part not in skips:
+        assert alone is None
+        assert others is None
+    else:
+        assert alone == (part,)
+        assert sorted([*alone, *(others or ())]) == [*sorted(skips), BOTTLENECK]
+
+
+@pytest.mark.parametrize("skips", EVERY, ids=str)
+def test_all_are_those_that_a_network_has(skips: set[int]) -> None:
+    (every,) = substitutions(["all"])
+    assert every.clean(skips) == (tuple(sorted(skips)) or None)
+
+
+def test_words_are_read_and_each_counts_once() -> None:
+    assert substitutions(["3, 1", "1,3", "bottleneck"]) == (
+        Substitution(frozenset({1, 3})),
+        Substitution(frozenset({BOTTLENECK})),
+    )
+    assert len(substitutions(["each", "all", "1"])) == 6
+    assert len(substitutions(["each"], ["each"])) == 12
+    assert substitutions([], ["1"]) == (Substitution(frozenset({1}), shifted=True),)
+    assert substitutions([]) == ()
+
+
+@pytest.mark.parametrize("word", ["0", "5", "", "1,", "skip", "1+2", "each,1"])
+def test_unknown_words_are_refused(word: str) -> None:
+    with pytest.raises(ArgumentError, match=r"--clean-skips .*unknown part"):
+        substitutions([word])
+    with pytest.raises(ArgumentError, match=r"--shifted-skips .*unknown part"):
+        substitutions([], [word])
+
+
+def test_parts_have_the_names_of_the_table() -> None:
+    assert named_parts((2, 3, 4, BOTTLENECK)) == "2+3+4+bottleneck"

@@ -6,11 +6,13 @@ import csv
 import io
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from skiptool.names import Split
+from skiptool.records import check_name
 from skiptool.sources.slides.manifest import slide_rows
 from skiptool.sources.volumes.manifest import Frame, volume_rows
 
@@ -163,3 +165,24 @@ def test_scanners_are_brought_to_the_coarsest_pixel_size(tmp_path: Path) -> None
     for text in ("slide\tmpp\n", "slide\ta\nb\t1\n", ""):
         slides.write_text(text)
         assert "lists no slide whose pixel size is known" in refused("coarsest", slides)
+
+
+# -------------------------------------------------------------------------------------------------
+# The scanners of Table I, as they stand in ``examples/scanners.csv``.
+
+
+TABLE = Path(__file__).resolve().parents[2] / "examples" / "scanners.csv"
+
+
+def test_every_domain_of_the_paper_is_there_and_can_be_a_name() -> None:
+    rows = list(csv.DictReader(TABLE.read_text().splitlines()))
+    assert Counter(row["dataset"] for row in rows) == {"MS-MF": 6, "MS-CCT": 5, "MV-MR": 4}
+    for dataset in ("MS-MF", "MS-CCT", "MV-MR"):
+        found = [row for row in rows if row["dataset"] == dataset]
+        assert [row["label"] for row in found] == list("ABCDEF"[: len(found)])
+        assert [row["training"] for row in found].count("yes") == 1
+        assert found[0]["training"] == "yes"
+    for row in rows:
+        assert check_name(row["domain"], "domain") == row["domain"]
+        assert 0.1 < float(row["pixel_size"]) < 2
+        assert row["unit"] == ("mm" if row["dataset"] == "MV-MR" else "um")

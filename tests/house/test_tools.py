@@ -6,7 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from skiptool.distances.binned import DISTANCES
+from skiptool.errors import SkiptoolError
+from skiptool.model.loss import SegmentationLoss
+from skiptool.names import LAYERS, LAYERWISE, Kind, Loss, Metric, RangeRule, ShiftKind
+from skiptool.records import Shift
+from skiptool.shifts import apply
+from skiptool.steps.hellinger import compare_features
+from skiptool.stores.lineage import FORMAT_VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -25,3 +36,169 @@ def test_tool_is_content(command: list[str]) -> None:
         [BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+# -------------------------------------------------------------------------------------------------
+# What names promise, and what may not be named.
+
+
+SOURCE = ROOT / "src" / "skiptool"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+BANNED = {"utils", "helpers", "common", "misc", "base", "manager", "processor"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_file_is_well_named(path: Path) -> None:
+    assert path.stem not in BANNED
+
+
+def test_nothing_names_this_machine() -> None:
+    words = ("/wo" + "rk/", "/fa" + "rm/", "pypi" + ".org", "pythonhos" + "ted")
+    for pattern in ("src/**/*", "tests/**/*", "examples/*", "completions/*", "*.toml", "*.md"):
+        for path in ROOT.glob(pattern):
+            if path.is_file() and path.suffix != ".png" and "__pycache__" not in path.parts:
+                text = path.read_text(encoding="utf-8")
+                assert not [word for word in words if word in text], path
+
+
+def test_face_lists_what_it_loads() -> None:
+    import skiptool
+
+    for public in skiptool.__all__:
+        assert callable(getattr(skiptool, public))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = skiptool.nonsense
+
+
+# -------------------------------------------------------------------------------------------------
+# What a command line imports before it knows that it has work to do.
+
+
+HEAVY = ("torch", "numpy", "zarr", "pyarrow", "matplotlib", "scipy", "PIL", "nibabel", "lightning")
+
+PROBE = """
+import sys
+from skiptool.cli import main
+code = main(sys.argv[1:])
+print("loaded:", *sorted({name.partition(".")[0] for name in sys.modules} & set(%r)))
+sys.exit(code)
+"""
+
+
+def loaded(*words: str) -> set[str]:
+    """Run skiptool in a fresh interpreter and return which heavy libraries it imported."""
+    found = subprocess.run(
+        [sys.executable, "-c", PROBE % (HEAVY,), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    last = found.stdout.strip().splitlines()[-1]
+    assert last.startswith("loaded:"), found.stdout + found.stderr
+    return set(last.split()[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["synth", "--help"],
+        ["extract", "--help"],
+        ["extract", "images", "--help"],
+        ["extract", "mri", "--help"],
+        ["train", "--help"],
+        ["predict", "--help"],
+        ["features", "--help"],
+        ["hellinger", "--help"],
+        ["report", "--help"],
+        ["info", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    assert loaded(*words) == set()
+
+
+def test_hellinger_needs_no_torch() -> None:
+    found = loaded("hellinger", "no-such-a.zarr", "no-such-b.zarr")
+    assert "zarr" in found
+    assert not found & {"torch", "lightning", "matplotlib"}
+
+
+def test_package_face_is_lazy() -> None:
+    probe = (
+        "import sys, skiptool; assert 'measure_shift' in dir(skiptool); "
+        f"print(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == ""
+
+
+# -------------------------------------------------------------------------------------------------
+# Every word that may be typed has something behind it.
+
+
+@pytest.mark.parametrize("kind", ShiftKind)
+def test_every_shift_is_applied(kind: ShiftKind) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    factor = None if kind is ShiftKind.ORIGINAL else 0.5
+    changed = apply(image, Shift(kind, factor))
+    assert (changed == image).all() == (kind is ShiftKind.ORIGINAL)
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_every_metric_is_a_distance(metric: Metric) -> None:
+    x, y = np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]])
+    how = {"metrics": metric, "permutations": 0, "paired": metric is Metric.PAIRED_DIFFERENCE}
+    if metric is Metric.COVARIANCE:
+        y = 2 * x  # the same spread elsewhere is none of covariances
+    own, other = (compare_features(x, each, **how)["value"][0].as_py() for each in (x, y))
+    nothing = 0.5 if metric is Metric.CLASSIFIER else 0.0  # accuracy: 0.5 is chance, less as well
+    assert own <= nothing < other
+
+
+def test_metrics_without_bins_are_those_that_need_none() -> None:
+    unbinned = {Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT, *LAYERWISE}
+    assert set(Metric) - set(DISTANCES) == unbinned
+    p, q = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    for distance in DISTANCES.values():
+        assert distance.function(p, p)[0] == 0 < distance.function(p, q)[0]
+
+
+@pytest.mark.parametrize("rule", RangeRule)
+def test_every_range_rule_divides(rule: RangeRule) -> None:
+    x, y = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [2.0], [3.0]])
+    table = compare_features(x, y, range_rule=rule, bins=4, permutations=0)
+    assert table["range_rule"][0].as_py() == rule.value
+    assert table["value"][0].as_py() > 0
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_every_loss_is_positive_where_wrong(loss: Loss) -> None:
+    logits = torch.tensor([5.0, -5.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
+    wrong = torch.ones(1, 4, 4, dtype=torch.int64)
+    measured = SegmentationLoss(loss, 2)
+    assert measured(logits, wrong) > measured(logits, 0 * wrong) >= 0
+
+
+def test_every_kind_has_a_format_version() -> None:
+    assert set(FORMAT_VERSIONS) == set(Kind)
+
+
+def test_layers_stand_in_the_order_of_data_flow() -> None:
+    down = [f"enc{level}" for level in range(1, 6)]
+    up = [f"dec{level}" for level in range(4, -1, -1)]
+    assert list(LAYERS) == ["input", *down, *up, "head"]
+
+
+def test_unknown_names_are_errors_of_ours() -> None:
+    with pytest.raises(SkiptoolError, match="did you mean brightness"):
+        Shift.parse("brightnes=1")

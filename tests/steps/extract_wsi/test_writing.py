@@ -7,14 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from skiptool.errors import SourceError
-from skiptool.names import Kind, Split
+from skiptool.errors import FormatError, MismatchError, SourceError
+from skiptool.model.inference import place, predict_labels
+from skiptool.model.unet import build, restore, state
+from skiptool.names import Kind, Precision, Split
+from skiptool.records import Architecture
 from skiptool.sources.annotations.classes import by_name
 from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi import writing
 from skiptool.steps.extract_wsi.plan import Plan, Scene, Work
+from skiptool.steps.extract_wsi.predicted import segmenter
 from skiptool.steps.extract_wsi.registration import Site, View
 from skiptool.steps.extract_wsi.survey import Labelling
 from skiptool.steps.extract_wsi.writing import (
@@ -24,13 +30,14 @@ from skiptool.steps.extract_wsi.writing import (
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.models import model_identity, open_model, write_model
 from skiptool.stores.tables import open_table
 from skiptool.stores.zarrs import kept_failures
 from slide_cases import area, make_run, surveyed, write_slide
-from small_stores import refused
+from small_stores import MAKING, refused
 
-MAKING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
+MAKING_WRITING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
 CLASSES = ("background", "tumor")
 
 
@@ -60,7 +67,7 @@ def planned(folder: Path, sites: int = 20) -> Plan:
 def write(plan: Plan, out: Path) -> list[str]:
     run = make_run()
     with run.pool:
-        writer = DatasetWriter(out, CLASSES, MAKING)
+        writer = DatasetWriter(out, CLASSES, MAKING_WRITING)
         failures = write_sites(run, writer, plan)
         writer.finish()
     return failures
@@ -82,9 +89,9 @@ def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None
     good = plan.scenes[1]
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
     plan.scenes[2] = Scene(gone.scan, good.painted, (), True, Split.TRAIN, 0)
-    for place in (3, 17):
-        first, second = plan.sites[place].views
-        plan.sites[place] = Site(plan.sites[place].id, (first, View(2, second.patch)))
+    for number in (3, 17):
+        first, second = plan.sites[number].views
+        plan.sites[number] = Site(plan.sites[number].id, (first, View(2, second.patch)))
     (line,) = write(plan, tmp_path / "d.zarr")
     assert line.startswith(f"{slides / 'a.tiff'}: 2 patches could not be read and are left out")
     assert "gone.tiff: no such slide" in line
@@ -100,7 +107,7 @@ def test_the_store_keeps_what_failed(slides: Path, tmp_path: Path) -> None:
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
     plan.scenes[1] = replace(plan.scenes[1], slide=gone.scan)
     with run.pool:
-        write_dataset(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING, failures)
+        write_dataset(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING_WRITING, failures)
     assert failures[0] == "first"
     assert len(failures) == 2
     assert kept_failures(out) == failures
@@ -120,7 +127,12 @@ def test_where_not_one_site_can_be_read_the_first_cause_is_told(tmp_path: Path) 
         "a.tiff: no such slide",
     ):
         write_dataset(
-            run, tmp_path / "d.zarr", plan, Labelling(CLASSES, by_name([]), {}), MAKING, failures
+            run,
+            tmp_path / "d.zarr",
+            plan,
+            Labelling(CLASSES, by_name([]), {}),
+            MAKING_WRITING,
+            failures,
         )
     assert len(failures) == 3
 
@@ -136,7 +148,7 @@ def test_what_is_there_is_not_read_again(
     write(planned(slides), whole)
 
     run = make_run()
-    writer = DatasetWriter(out, CLASSES, MAKING)
+    writer = DatasetWriter(out, CLASSES, MAKING_WRITING)
     write_sites(run, writer, planned(slides, 18))  # killed before it is finished
 
     seen: list[str] = []
@@ -162,10 +174,62 @@ def test_registration_is_a_table(tmp_path: Path) -> None:
         **{"mirrored": False, "inliers": 12},
     }
     lost = row | {"residual": None, "residual_um": None, "kept": False, "reason": "outside"}
-    path = write_registration(tmp_path / "qc", MAKING, [row, lost])
+    path = write_registration(tmp_path / "qc", MAKING_WRITING, [row, lost])
     assert path == tmp_path / "qc" / "registration.parquet"
     found = open_table(path, Kind.REGISTRATION)
     assert found.lineage.kind is Kind.REGISTRATION
     # What is there already is replaced, and a table without rows is one too.
-    assert write_registration(tmp_path / "qc", MAKING, []) == path
+    assert write_registration(tmp_path / "qc", MAKING_WRITING, []) == path
     assert sorted(path.name for path in (tmp_path / "qc").iterdir()) == ["registration.parquet"]
+
+
+# -------------------------------------------------------------------------------------------------
+# Masks by a trained model: every class but the background.
+
+
+def untrained(folder: Path, channels: int) -> Path:
+    """Write a model with random weights."""
+    torch.manual_seed(0)
+    architecture = Architecture("resnet18", (), ("background", "cell"), channels=channels)
+    tensors = state(build(architecture))
+    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    folder.mkdir()
+    write_model(folder, architecture, tensors, header, {"fold": 0})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a model of colour images."""
+    return untrained(tmp_path_factory.mktemp("predicted") / "colour", 3)
+
+
+@pytest.mark.long
+def test_a_model_marks_what_it_predicts(model: Path) -> None:
+    segment, identity = segmenter(model)
+    stored = open_model(model)
+    assert identity == stored.id
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    network = place(restore(stored.architecture, stored.tensors()), "cpu")
+    labels = predict_labels(network, image[None], "cpu", Precision.FLOAT32)[0]
+    found = segment(image)
+    assert found.dtype == bool
+    assert (found == (labels > 0)).all()
+    assert 0 < found.mean() < 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [50, 128])
+def test_patches_of_any_size_are_segmented(model: Path, size: int) -> None:
+    segment, _ = segmenter(model)
+    assert segment(np.full((size, size, 3), 200, np.uint8)).shape == (size, size)
+
+
+def test_a_model_of_grey_images_is_refused(tmp_path: Path) -> None:
+    with refused(MismatchError, "takes images of 1 channel, slides have 3"):
+        segmenter(untrained(tmp_path / "grey", 1))
+
+
+def test_a_missing_model_is_refused(tmp_path: Path) -> None:
+    with refused(FormatError, "gone"):
+        segmenter(tmp_path / "gone")

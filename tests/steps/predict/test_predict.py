@@ -27,6 +27,7 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchErr
 from skiptool.metrics import mean_iou
 from skiptool.names import ENSEMBLE_FOLD, Kind, Precision, Split
 from skiptool.records import AS_IT_IS, ORIGINAL, Shift
+from skiptool.steps.features.features import extract_features
 from skiptool.steps.predict import counting, predict
 from skiptool.steps.predict.counting import Loaded, Run
 from skiptool.steps.predict.predict import Loaded as Loaded_of_loading
@@ -43,13 +44,15 @@ from skiptool.steps.predict.predict import (
     substitution_parameters,
 )
 from skiptool.stores.dataset import DatasetStore, open_dataset
+from skiptool.stores.features import open_features
 from skiptool.stores.masks import open_masks
+from skiptool.stores.models import open_model
 from skiptool.stores.overlays import open_overlays
 from skiptool.stores.tables import open_table
 from skiptool.stores.zarrs import kept_failures
 from skiptool.substitution import substitutions
-from small_models import edit, sibling
-from small_stores import refused, sample, set_json, write_dataset
+from small_models import edit, settled, sibling
+from small_stores import refused, sample, set_attributes, set_json, unseal, write_dataset
 from small_stores import sample as small_sample
 
 DARK = Shift.parse("brightness=0.5")
@@ -670,3 +673,297 @@ def test_classes_in_no_mask_are_told_in_one_line(run: Run) -> None:
     # A class is there if one model's samples hold it, whatever those of other folds do.
     totals[1, "B", ORIGINAL, None] = there
     assert absent_classes(run, totals) is None
+
+
+# -------------------------------------------------------------------------------------------------
+# Several datasets in one table.
+
+
+HOW: dict[str, Any] = {"precision": Precision.FLOAT32, "device": "cpu"}
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> list[Path]:
+    """Return two datasets: domains A and B, and C and another A, of other sizes."""
+    made = [tmp_path / "one.zarr", tmp_path / "two.zarr"]
+    make_dataset(made[0], [("A", 32, 32), ("B", 40, 40)], number=5)
+    make_dataset(made[1], [("C", 48, 32), ("A", 64, 64)], number=3)
+    return made
+
+
+@pytest.mark.long
+def test_rows_are_those_of_each_store_alone(
+    experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
+) -> None:
+    out, how = tmp_path / "p.parquet", {**HOW, "shifts": [DARK]}
+    found = predict_dataset([experiment.baseline], stores, out, **how)
+    rows = pq.read_table(out).to_pylist()
+    alone = []
+    for number, store in enumerate(stores):
+        predict_dataset([experiment.baseline], store, tmp_path / f"{number}", **how)
+        alone += pq.read_table(tmp_path / f"{number}").to_pylist()
+    assert rows == alone
+    assert {row["dataset"] for row in rows} == {"one.zarr", "two.zarr"}
+    header = open_table(out, Kind.PREDICTIONS).lineage
+    ids = {"dataset": open_dataset(stores[0]).lineage.id}
+    ids["dataset1"] = open_dataset(stores[1]).lineage.id
+    assert {key: header.inputs[key] for key in ids} == ids
+    assert f"--data {stores[0]} --data {stores[1]}" in header.command
+    assert [table.columns["domain"] for table in found.tables] == [["A", "B"], ["A", "C"]]
+    assert [table.title.partition(":")[0] for table in found.tables] == ["one.zarr", "two.zarr"]
+
+
+def test_a_domain_need_not_be_in_all_stores(
+    experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
+) -> None:
+    out, how = tmp_path / "p.parquet", {**HOW, "domains": ["B", "C"]}
+    predict_dataset([experiment.baseline], stores, out, **how)
+    found = {(row["dataset"], row["domain"]) for row in pq.read_table(out).to_pylist()}
+    assert found == {("one.zarr", "B"), ("two.zarr", "C")}
+    with refused(ArgumentError, "two.zarr: has none of the domains B; leave it out"):
+        predict_dataset([experiment.baseline], stores, tmp_path / "q", domains=["B"])
+    with refused(ArgumentError, "--domain D", "one.zarr", "they have A, B, C"):
+        predict_dataset([experiment.baseline], stores, tmp_path / "q", domains=["D", "B"])
+
+
+@pytest.mark.long
+def test_what_several_stores_cannot_have(
+    experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "p.parquet"
+    for more in ({"masks": tmp_path / "m"}, {"overlays": tmp_path / "o"}, {"split": "fold"}):
+        with refused(ArgumentError, "with 2 --data: give one store at a time"):
+            predict_dataset([experiment.baseline], stores, out, **HOW, **more)
+    with refused(ArgumentError, "holds the same as", "its pixels would count twice"):
+        predict_dataset([experiment.baseline], [stores[0], stores[1], stores[0]], out, **HOW)
+    with refused(ArgumentError, "no dataset store is given"):
+        predict_dataset([experiment.baseline], [], out, **HOW)
+    set_attributes(unseal(stores[1]), classes=["background", "nucleus"])
+    with refused(MismatchError, stores[1], "has classes background, nucleus"):
+        predict_dataset([experiment.baseline], stores, out, **HOW)
+    assert not out.exists()
+
+
+@pytest.mark.long
+def test_a_resumed_run_is_of_the_same_stores(
+    experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
+) -> None:
+    out = str(tmp_path / "p.parquet")
+    predict_dataset(str(experiment.baseline), [str(store) for store in stores], out, **HOW)
+    found = predict_dataset(str(experiment.baseline), stores, out, resume=True, **HOW)
+    assert found.outputs == (Path(out),)
+    with pytest.raises(Exception, match="dataset1 was"):
+        predict_dataset(str(experiment.baseline), stores[:1], out, resume=True, **HOW)
+
+
+# -------------------------------------------------------------------------------------------------
+# Networks that others trained, through predict and features, against their own library.
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def saved(folder: Path, classes: int = 2, seed: int = 0, **how: object) -> Path:
+    torch.manual_seed(seed)
+    network = smp.Unet("resnet18", encoder_weights=None, classes=classes, **how)
+    settled(network).save_pretrained(folder)
+    return folder
+
+
+def inputs(data: Path) -> torch.Tensor:
+    """Return the test images of the experiment as tensors (N, 3, H, W) in [0, 1]."""
+    store = open_dataset(data)
+    indices = store.domain("synthetic").select("test")
+    images = store.samples("synthetic", indices).read_many(range(len(indices)))[0]
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(part).reshape(1, 3, 1, 1) for part in (MEAN, STD))
+    return (images - mean) / std
+
+
+@pytest.mark.long
+def test_images_are_scaled_as_the_owner_of_the_network_did(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder, images = saved(tmp_path / "m"), inputs(experiment.data)
+    theirs = smp.from_pretrained(folder).eval()
+    found = {}
+    for word in ("imagenet", "none", "0.5/0.25"):
+        masks = tmp_path / f"{word[:3]}.zarr"
+        out = tmp_path / f"{word[:3]}.parquet"
+        how = {**HOW, "normalise": word, "masks": masks}
+        predict_dataset([folder], experiment.data, out, **how)
+        found[word] = open_masks(masks).read("0")
+        assert open_table(out, Kind.PREDICTIONS).lineage.parameters["normalise"] == word
+    for word, given in {
+        "imagenet": scaled(images),
+        "none": images,
+        "0.5/0.25": (images - 0.5) / 0.25,
+    }.items():
+        with torch.inference_mode():
+            expected = theirs(given).argmax(dim=1).numpy()
+        assert (found[word] == expected).mean() > 0.999
+    assert (found["imagenet"] != found["none"]).mean() > 0.01
+
+
+@pytest.mark.long
+def test_the_scaling_is_part_of_the_id(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m")
+    ids, stores = {}, {}
+    for number, word in enumerate(("none", "imagenet", "0.5/0.25")):
+        out, store = tmp_path / f"{number}.parquet", tmp_path / f"{number}.zarr"
+        predict_dataset([folder], experiment.data, out, normalise=word, **HOW)
+        how = {"layers": ["head"], "normalise": word}
+        extract_features([folder], experiment.data, store, **how)
+        (ids[word],) = set(pq.read_table(out)["model_id"].to_pylist())
+        stores[word] = open_features(store)
+        assert stores[word].lineage is not None
+        assert stores[word].lineage.inputs["model"] == ids[word]
+        assert f"--normalise {word}" in stores[word].lineage.command
+    assert len(set(ids.values())) == len({store.id for store in stores.values()}) == 3
+    assert ids["none"] == open_model(folder).id  # as in tables from before there was a choice
+    same = "0.485,0.456,0.406/0.229,0.224,0.225"
+    out = tmp_path / "same.parquet"
+    predict_dataset([folder], experiment.data, out, normalise=same, **HOW)
+    assert set(pq.read_table(out)["model_id"].to_pylist()) == {ids["imagenet"]}
+
+
+def test_the_arithmetic_is_recorded(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    out, store = tmp_path / "p.parquet", tmp_path / "f.zarr"
+    predict_dataset([experiment.baseline], experiment.data, out, **HOW)
+    extract_features([experiment.baseline], experiment.data, store, layers=["head"], device="cpu")
+    header = open_features(store).lineage
+    assert header is not None
+    for found in (open_table(out, Kind.PREDICTIONS).lineage.arithmetic, header.arithmetic):
+        assert found["threads"] == torch.get_num_threads()
+        assert (found["device"], found["precision"], found["batch_pixels"]) == ("cpu", "32", 2**17)
+        assert torch.backends.cpu.get_cpu_capability() in found["instructions"]
+
+
+@pytest.mark.long
+def test_the_input_layer_is_the_image_whatever_the_scaling(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder, out = saved(tmp_path / "m"), tmp_path / "f.zarr"
+    how = {"layers": ["input", "enc1"], "normalise": "imagenet"}
+    extract_features([folder], experiment.data, out, **how)
+    plain, store = open_features(experiment.plain), open_features(out)
+    assert (store.read("input", slice(None)) == plain.read("input", slice(None))).all()
+    images = scaled(inputs(experiment.data))
+    with torch.inference_mode():
+        maps = smp.from_pretrained(folder).eval().encoder(images)[1]
+    pooled = torch.nn.functional.avg_pool2d(maps, 16).flatten(2).numpy()
+    np.testing.assert_allclose(store.read("enc1", slice(None)), pooled, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.long
+def test_what_is_not_said_is_asked_for(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    folder, out = saved(tmp_path / "m"), tmp_path / "out"
+    for call in (predict_dataset, extract_features):
+        with refused(ArgumentError, folder, "was not trained by skiptool", "--normalise imagenet"):
+            call([folder], experiment.data, out)
+        with refused(ArgumentError, "--normalise", experiment.baseline, "was trained by skiptool"):
+            call([experiment.baseline, folder], experiment.data, out, normalise="imagenet")
+        with refused(ArgumentError, folder, "was not trained by skiptool"):
+            call([experiment.baseline, folder], experiment.data, out)
+    assert not out.exists()
+    predict_dataset([experiment.baseline, folder], experiment.data, out, normalise="none", **HOW)
+    assert len(set(pq.read_table(out)["model_id"].to_pylist())) == 2
+    with pytest.raises(ArgumentError, match="was trained by skiptool"):
+        skiptool.load_model(experiment.baseline, normalise="imagenet")
+
+
+@pytest.mark.long
+def test_channels_of_the_scaling_are_those_of_the_images(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder = saved(tmp_path / "m", in_channels=1)
+    with refused(MismatchError, "--normalise imagenet: is of 3 channels", "has 1"):
+        predict_dataset([folder], experiment.data, tmp_path / "p", normalise="imagenet")
+
+
+@pytest.mark.long
+def test_a_single_logit_is_two_classes(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    folder, out = saved(tmp_path / "m", classes=1, activation="sigmoid"), tmp_path / "p.parquet"
+    masks = tmp_path / "masks.zarr"
+    predict_dataset([folder], experiment.data, out, normalise="none", masks=masks, **HOW)
+    with torch.inference_mode():
+        expected = smp.from_pretrained(folder).eval()(inputs(experiment.data))[:, 0] > 0.5
+    found = open_masks(masks).read("0")
+    assert 0 < found.mean() < 1
+    assert (found == expected.numpy()).mean() > 0.999
+    rows = pq.read_table(out).to_pylist()
+    assert {row["predicted"] for row in rows} == {"background", "cell"}
+    assert sum(row["pixels"] for row in rows if row["predicted"] == "cell") == found.sum()
+    clean, dark = tmp_path / "clean.parquet", [Shift.parse("brightness=0.5")]
+    how = {**HOW, "shifts": dark, "normalise": "none"}
+    words = ["1,2,3,4,bottleneck"]
+    predict_dataset([folder], experiment.data, clean, clean_skips=words, **how)
+    pixels = pq.read_table(clean)["pixels"].to_pylist()
+    assert pixels == [row["pixels"] for row in rows]  # all clean: as without a shift
+    store = tmp_path / "f.zarr"
+    extract_features([folder], experiment.data, store, normalise="none")
+    assert open_features(store).shape("head") == (5, 1, 4)
+
+
+@pytest.mark.long
+def test_single_logits_are_averaged_as_probabilities(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    folders = [saved(tmp_path / name, 1, seed) for seed, name in enumerate("ab")]
+    how = {**HOW, "normalise": "none", "ensemble": True, "masks": tmp_path / "masks.zarr"}
+    predict_dataset(folders, experiment.data, tmp_path / "p.parquet", **how)
+    with torch.inference_mode():
+        shares = [
+            smp.from_pretrained(one).eval()(inputs(experiment.data)).sigmoid() for one in folders
+        ]
+    expected = ((shares[0] + shares[1]) / 2)[:, 0] > 0.5
+    assert (open_masks(tmp_path / "masks.zarr").read("2") == expected.numpy()).mean() > 0.999
+
+
+@pytest.mark.long
+def test_a_single_logit_and_three_classes(experiment: SimpleNamespace, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m", classes=1)
+    three = Path(shutil.copytree(experiment.data, tmp_path / "three.zarr"))
+    set_attributes(three, classes=["background", "cell", "debris"])
+    unseal(three)
+    with refused(MismatchError, folder, "2 classes (background and foreground, by one logit)"):
+        predict_dataset([folder], three, tmp_path / "p", normalise="none")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("options", [{"act_layer": "gelu"}, {"act_layer": "silu"}], ids=str)
+def test_arguments_of_the_encoder_are_honoured(
+    options: dict[str, Any], experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "m", tmp_path / "p.parquet"
+    torch.manual_seed(0)
+    network = smp.Unet("tu-resnet18", encoder_weights=None, classes=2, **options)
+    settled(network).save_pretrained(folder)
+    how = {**HOW, "normalise": "none", "masks": tmp_path / "masks.zarr"}
+    predict_dataset([folder], experiment.data, out, **how)
+    with torch.inference_mode():
+        expected = smp.from_pretrained(folder).eval()(inputs(experiment.data)).argmax(dim=1)
+    assert (open_masks(tmp_path / "masks.zarr").read("0") == expected.numpy()).mean() > 0.999
+    before = open_model(folder).id
+    set_json(folder / "config.json", act_layer=None)
+    assert open_model(folder).id != before  # the same weights, another network
+    set_json(folder / "config.json", act_layers="gelu")
+    with refused(ArgumentError, folder, "act_layers"):
+        predict_dataset([folder], experiment.data, tmp_path / "q", normalise="none")
+
+
+@pytest.mark.long
+def test_a_model_is_added_by_a_table_of_its_own(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.parquet"
+    predict_dataset([experiment.baseline], experiment.data, out, **HOW)
+    both = [experiment.baseline, experiment.pruned]
+    with refused(ExistsError, out, experiment.pruned, "predict the new one alone", "report"):
+        predict_dataset(both, experiment.data, out, resume=True, **HOW)
+    with refused(ExistsError, "shift was", "now"):
+        how = {"shifts": [ORIGINAL, Shift.parse("contrast=2")], "resume": True, **HOW}
+        predict_dataset(both, experiment.data, out, **how)
