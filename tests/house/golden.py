@@ -246,7 +246,8 @@ def run(words: Sequence[str], folder: Path) -> dict[str, Any]:
     told = ended.stderr.replace(str(folder), "FOLDER")
     told = re.sub(r"\d+:\d\d:\d\d|\d+(\.\d+)? s\b|[\d.]+ ?it/s", "TIME", told)
     out = re.sub(r'"seconds": [\d.]+', '"seconds": TIME', ended.stdout)
-    return {"code": ended.returncode, "out": out, "err": told.splitlines()}
+    lines = [line for line in told.splitlines() if not line.endswith("about TIME left")]
+    return {"code": ended.returncode, "out": out, "err": lines}
 
 
 def loaded(words: Sequence[str]) -> list[str]:
