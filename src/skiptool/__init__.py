@@ -1,6 +1,36 @@
 """skiptool: how far a domain shift reaches into a U-net, and which skip connection carries it.
 
-The functions behind the subcommands, loaded on first use (``import skiptool`` stays cheap):
+The map of the code. Imports go down; packages on one line do not import each other; every heavy
+library is imported in one place only. import-linter checks all of it (``pyproject.toml``).
+
+::
+
+    cli                  typer, rich: one module per subcommand parses options and calls one step
+    steps                one module or package per subcommand: files in, files out
+    report               exhibits of the report page, from tables: figures, captions, sentences
+    exports              what lies next to a dataset: contact sheets, PNG pairs, nnU-Net folders
+    sources | stores | model | figures
+        sources          Pillow, OpenCV, tifffile, OpenSlide, nibabel: pictures, slides, volumes,
+                         annotations, registration, synthetic smears
+        stores           zarr, pyarrow, safetensors, fsspec: every file format of skiptool, each
+                         specified in the docstring of its module
+        model            torch, SMP, timm, Lightning: pruned U-nets, training, inference, features
+        figures          Matplotlib: figures drawn from plain arrays
+    comparison | analysis
+        comparison       two sets of activations: bins, distances, permutation tests, estimates
+        analysis         what tables say together: differences between architectures, distance
+                         against loss of IoU, forecasts
+    shifts | distances | metrics | stats
+                         the paper's equations and the statistics, in NumPy (numba: distances)
+    images | splits | parallel | substitution
+    records              frozen records that travel between packages
+    names | errors | cautions
+
+To add a distance: ``names.Metric``, ``distances/binned.py`` and its test. To add a shift:
+``names.ShiftKind``, ``shifts.py`` and its test. To add an exhibit: a module in ``report``, the list
+that orders the page, and its test.
+
+The functions behind the subcommands are loaded on first use (``import skiptool`` stays cheap):
 
 >>> import skiptool
 >>> "measure_shift" in dir(skiptool)

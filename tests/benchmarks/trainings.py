@@ -39,7 +39,7 @@ from skiptool.records import ORIGINAL, PAPER_SWEEP, Training
 from skiptool.stats.permutation import holm
 from skiptool.steps.report.exhibits import read_inputs
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "paper"))
 from claim_measures import against
 from evidence import Distances, Evidence
 

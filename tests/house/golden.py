@@ -301,7 +301,7 @@ def make(folder: Path, data: Path | None) -> None:
     if data is not None:
         demo = [
             sys.executable,
-            ROOT / "examples/multiscanner_demo.py",
+            ROOT / "examples/paper/multiscanner_demo.py",
             data.resolve() / "multiscanner",
         ]
         subprocess.run([*demo, "demo"], cwd=work, check=True, capture_output=True)

@@ -26,7 +26,7 @@ from skiptool.names import Kind, ShiftKind
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 from skiptool.stores.tables import TableWriter, write_table
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "paper"
 SHIFTS = tuple(dict.fromkeys((ORIGINAL, *PAPER_SWEEP)))
 SUBSTITUTED = [shift for shift in SHIFTS if shift.factor in (0, 0.5, 1.5) or
                shift.kind is ShiftKind.BRIGHTNESS]  # fmt: skip

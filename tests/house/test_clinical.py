@@ -21,7 +21,7 @@ from skiptool.names import LAYERS
 from skiptool.stores.dataset import open_dataset
 from volume_cases import challenge
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "paper"
 SCRIPTS = ("ms_mf.sh", "ms_cct.sh", "mv_mr.sh", "across_domains.sh")
 TINY = {"EPOCHS": "1", "WEIGHTS": "none", "ENCODERS": "resnet18", "PRUNE": "0 1", "FOLD": "0"}
 SIDE = 900

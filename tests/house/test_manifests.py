@@ -1,4 +1,4 @@
-"""``examples/manifests.py``: manifests of data sets that lie as their authors pack them."""
+"""``examples/paper/manifests.py``: manifests of data sets that lie as their authors pack them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skiptool.records import check_name
 from skiptool.sources.slides.manifest import slide_rows
 from skiptool.sources.volumes.manifest import Frame, volume_rows
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "manifests.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "paper" / "manifests.py"
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -168,10 +168,10 @@ def test_scanners_are_brought_to_the_coarsest_pixel_size(tmp_path: Path) -> None
 
 
 # -------------------------------------------------------------------------------------------------
-# The scanners of Table I, as they stand in ``examples/scanners.csv``.
+# The scanners of Table I, as they stand in ``examples/paper/scanners.csv``.
 
 
-TABLE = Path(__file__).resolve().parents[2] / "examples" / "scanners.csv"
+TABLE = Path(__file__).resolve().parents[2] / "examples" / "paper" / "scanners.csv"
 
 
 def test_every_domain_of_the_paper_is_there_and_can_be_a_name() -> None:

@@ -1,4 +1,4 @@
-"""The README names every subcommand with an example, and its examples are real."""
+"""README and guide show every subcommand, and their examples are real."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
+from skiptool import compare_features
 from skiptool.cli import app
 from skiptool.names import Precision
 from skiptool.records import ORIGINAL, Shift
@@ -20,7 +22,13 @@ from small_models import sibling
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-SCRIPTS = sorted((ROOT / "examples").glob("*.sh"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "tests" / "README.md",
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+TABLES = (ROOT / "examples" / "guide" / "tables.md").read_text()
 
 GROUP = typer.main.get_command(app)
 
@@ -50,8 +58,33 @@ def subcommand(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_subcommand_stands_in_the_readme_with_an_example(name: str) -> None:
-    assert name in {subcommand(words) for words in examples(README) if words}
+def test_every_subcommand_has_a_page_with_an_example(name: str) -> None:
+    page = ROOT / "examples" / "guide" / f"{name.replace(' ', '-')}.md"
+    assert name in {subcommand(words) for words in examples(page.read_text()) if words}
+    assert f"[`{name}`](examples/guide/{page.name})" in README
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len(README.encode()) <= 10_000
+    linked = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    }
+    assert [link for link in linked if not link.exists()] == []
+    assert [page for page in PAGES[1:] if page not in linked] == []
+
+
+def test_sixty_seconds_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = README.partition("## Sixty seconds")[2].partition("```bash\n")[2].partition("```")[0]
+    make, compare = map(shlex.split, block.strip().splitlines())
+    monkeypatch.chdir(tmp_path)
+    exec(make[2], {})
+    layer = compare_features({"features": np.load("a.npy")}, {"features": np.load("b.npy")})
+    row = next(row for row in layer.to_pylist() if row["channel"] is None)
+    assert compare == ["skiptool", "hellinger", "a.npy", "b.npy"]
+    for name in ("value", "corrected", "ci_low", "ci_high", "null_mean", "p_value"):
+        assert f"{row[name]:.3f}" in README, name
 
 
 @pytest.mark.parametrize("name", LEAVES)
@@ -61,7 +94,7 @@ def test_help_ends_in_an_example(name: str) -> None:
 
 def test_examples_use_options_that_exist() -> None:
     checked = 0
-    for words in examples(README):
+    for words in examples(TEXT):
         if not words or words[0].startswith("-"):
             continue
         known = {
@@ -82,7 +115,7 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
 
 def test_promises_name_tests_that_exist() -> None:
-    part = README[README.index("## What it promises") :].split("\n## ", 1)[0]
+    part = (ROOT / "tests" / "README.md").read_text()
     named = re.findall(r"`(tests/[^` ]+\.py)`", part)
     assert len(named) > 15
     assert [name for name in named if not (ROOT / name).is_file()] == []
@@ -90,7 +123,7 @@ def test_promises_name_tests_that_exist() -> None:
 
 SNIPPETS = re.findall(
     r"\n(\w+) [\d.]+:\n\n```python\n(.*?)```",
-    README.partition("## Reading the tables elsewhere")[2],
+    TABLES,
     flags=re.DOTALL,
 )
 

@@ -59,7 +59,7 @@ def test_file_is_well_named(path: Path) -> None:
 
 def test_nothing_names_this_machine() -> None:
     words = ("/wo" + "rk/", "/fa" + "rm/", "pypi" + ".org", "pythonhos" + "ted")
-    for pattern in ("src/**/*", "tests/**/*", "examples/*", "completions/*", "*.toml", "*.md"):
+    for pattern in ("src/**/*", "tests/**/*", "examples/**/*", "completions/*", "*.toml", "*.md"):
         for path in ROOT.glob(pattern):
             if path.is_file() and path.suffix != ".png" and "__pycache__" not in path.parts:
                 text = path.read_text(encoding="utf-8")

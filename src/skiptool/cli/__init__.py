@@ -50,6 +50,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="How far a domain shift reaches into a U-net, which skip connection carries it to the "
     "decoder, and whether the network segments better without it.",
+    epilog="Guides, a page per command: examples/guide in the source folder.",
 )
 
 

@@ -1,6 +1,6 @@
 """Make a small multi-scanner set out of scans of one glass slide, for ms_mf.sh and ms_cct.sh.
 
-Usage: python examples/multiscanner_demo.py SCANS FOLDER
+Usage: python examples/paper/multiscanner_demo.py SCANS FOLDER
 
 SCANS holds a folder for each scanner with one slide in it, such as the MIT-licensed example of
 github.com/ChristianMarzahl/WsiRegistration (examples/4Scanner); the first in alphabetical order is

@@ -2,14 +2,14 @@
 # Section III.D of the paper: short-axis slices of one vendor's scanners to train on, those of all
 # vendors to test on; IoU of the left ventricle, the myocardium and the right ventricle.
 #
-#   examples/mv_mr.sh SOURCE REFERENCE [FOLDER]      default folder: skiptool-mv-mr
+#   examples/paper/mv_mr.sh SOURCE REFERENCE [FOLDER]      default folder: skiptool-mv-mr
 #
 # Data: the M&Ms challenge, ub.edu/mnms. 1 GB of slices, and 0.4 GB at a time beside them.
 #
 # SOURCE is the folder of the challenge as it is unpacked (REFERENCE is a vendor: A, B, C, D), or a
 # manifest with the columns image, mask, domain, subject and, if wanted, frames, split and centre,
-# such as examples/manifests.py writes from that folder (REFERENCE is a scanner: "MAGNETOM Avanto").
-# README.md, "The paper's clinical experiments", says where the data are and what they take.
+# such as examples/paper/manifests.py writes from that folder (REFERENCE is a scanner: "MAGNETOM Avanto").
+# examples/paper/README.md says where the data are and what they take.
 #
 #   SELECT=paper            one hospital a vendor, 75 subjects of vendor A to train on, 16 of each
 #                           to test on, slices of 192, 320, 256 and 416 px; or options of 'skiptool

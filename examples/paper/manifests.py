@@ -1,8 +1,8 @@
 """Write the manifest of a public data set as it is unpacked, for the scripts in this folder.
 
-Usage: python examples/manifests.py SET FOLDER [--split FILE] [--mpp FACTOR] > manifest.csv
-       python examples/manifests.py check MANIFEST
-       python examples/manifests.py coarsest SLIDES
+Usage: python examples/paper/manifests.py SET FOLDER [--split FILE] [--mpp FACTOR] > manifest.csv
+       python examples/paper/manifests.py check MANIFEST
+       python examples/paper/manifests.py coarsest SLIDES
 
 SET     what lies in FOLDER, and where the split comes from
 ms-cct  SLIDE_SCANNER.tif, anywhere (scc_01_cs2.tif), and scc.json; the authors' scc_dataset.csv

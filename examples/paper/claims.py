@@ -1,13 +1,14 @@
 """Check what the paper says of its synthetic experiment against tables of such an experiment.
 
-Usage: python examples/claims.py TABLE.parquet... [--validation TABLE.parquet] [--into README.md]
+Usage: python examples/paper/claims.py TABLE.parquet... [--validation TABLE.parquet]
+           [--into PAGE.md]
 
 Takes tables of 'skiptool predict' (of --sweep paper, with --clean-skips and with --shifted-skips)
 and of 'skiptool hellinger' (brightness 0.75 against the original), in any mixture, and prints one
 Markdown table, a row for each claim, a column for each encoder; below it what the paper says of
 clinical data, the IoU by clean and by shifted part, and with --validation the errors of the
 forecast. --into also writes all of it between the two lines '<!-- claims -->' and
-'<!-- /claims -->' of a file. examples/paper_synthetic.sh calls this.
+'<!-- /claims -->' of a file. examples/paper/paper_synthetic.sh calls this.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # domain from that one layer by layer, which skip connection brings the shift in where the domains
 # show the same samples, and a report, in the current folder.
 #
-#   examples/across_domains.sh TRAIN TEST REFERENCE [TITLE]
+#   examples/paper/across_domains.sh TRAIN TEST REFERENCE [TITLE]
 #
 # TRAIN and TEST are dataset stores, or one store twice; REFERENCE is the domain to train on. The
 # defaults are the paper's: 2 encoders x 5 choices of skip connections x 5 folds = 50 networks.

@@ -4,12 +4,12 @@
 # skip substitution in both directions, what reaches the decoder, the forecast, and claims.md: what
 # the paper says, claim by claim, beside what was measured.
 #
-#   examples/paper_synthetic.sh [FOLDER]           default: skiptool-paper
-#   SMALL=1 examples/paper_synthetic.sh            200 images of 256 px, three folds, two repeats, ten
+#   examples/paper/paper_synthetic.sh [FOLDER]           default: skiptool-paper
+#   SMALL=1 examples/paper/paper_synthetic.sh            200 images of 256 px, three folds, two repeats, ten
 #                                                  epochs at a learning rate of 1e-3, random weights;
 #                                                  36 minutes a repeat for ResNet18 on two cores, and
 #                                                  16 for a fold of ResNet34, beside other work
-#   QUICK=1 examples/paper_synthetic.sh            120 images of 128 px, ResNet18 alone, else as SMALL;
+#   QUICK=1 examples/paper/paper_synthetic.sh            120 images of 128 px, ResNet18 alone, else as SMALL;
 #                                                  distances at brightness 0.75 only, no forecast
 #   IMAGES=1000 SIZE=512 EPOCHS=50 LR=1e-4 LR_STEP=15       any of these
 #   ENCODERS="resnet18 resnet34"  FOLDS="0 1 2 3 4"  REPEATS=3  PRUNE="0 1 2 3 4"

@@ -2,7 +2,7 @@
 # Section III.B of the paper: object-centric patches of one scanner to train on, the same objects
 # on all scanners to test on; which layers the scanner reaches, and IoU with skips removed.
 #
-#   examples/ms_mf.sh MANIFEST REFERENCE [FOLDER]      default folder: skiptool-ms-mf
+#   examples/paper/ms_mf.sh MANIFEST REFERENCE [FOLDER]      default folder: skiptool-ms-mf
 #
 # Data: canine mammary carcinoma, 21 slides: github.com/DeepMicroscopy/MITOS_WSI_CMC (37 GB), Aperio
 # only; the scans of the other five scanners were nowhere to be found. Stand-in: MIDOG++,
@@ -11,8 +11,9 @@
 #
 # MANIFEST has the columns path, domain (scanner), subject, split (train or test, in every row) and
 # annotations (points; for the slides of REFERENCE, or of all where nothing is registered); see
-# 'skiptool extract wsi --help'. README.md, "The paper's clinical experiments", says where the data
-# are, how they lie, and what they take; examples/manifests.py writes MANIFEST from them.
+# 'skiptool extract wsi --help'. examples/paper/README.md says where the
+# data are, how folders are laid out, and what they take; examples/paper/manifests.py writes
+# MANIFEST from them.
 #
 #   MASK=model:runs/...     masks by a trained model instead of the stain; export, correct by hand:
 #                           'skiptool extract wsi ... --export pairs', then 'extract images'

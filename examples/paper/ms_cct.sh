@@ -2,15 +2,16 @@
 # Section III.C of the paper: patches drawn by class weights, fresh ones in every epoch, to train
 # on one scanner; a grid of all tissue, the same places on all scanners, to test on.
 #
-#   examples/ms_cct.sh MANIFEST REFERENCE [FOLDER]     default folder: skiptool-ms-cct
+#   examples/paper/ms_cct.sh MANIFEST REFERENCE [FOLDER]     default folder: skiptool-ms-cct
 #
 # Data: Multi-Scanner Canine Cutaneous Squamous Cell Carcinoma Histopathology Dataset, 44 slides on
 # five scanners in low resolution: doi.org/10.5281/zenodo.7418555; split (scc_dataset.csv):
 # github.com/DeepMicroscopy/MultiScanner_SCC. 84 GB of patches, and 19 GB at a time beside them.
 #
 # MANIFEST has the columns path, domain (scanner), subject, split (train or test, in every row) and
-# annotations (areas) for the slides of REFERENCE. README.md, "The paper's clinical experiments",
-# says where the data are, how they lie, and what they take; examples/manifests.py writes MANIFEST.
+# annotations (areas) for the slides of REFERENCE. examples/paper/README.md says
+# where the data are, how folders are laid out, and what they take; examples/paper/manifests.py
+# writes MANIFEST.
 #
 #   CLASSES="CLASS=NAME,...;..."   annotated names by class; unless given, the 13 of CATCH sorted
 #                           into tumor and non-tumor
