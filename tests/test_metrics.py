@@ -100,11 +100,13 @@ def test_takes_any_memory_layout() -> None:
 def test_refuses_labels_beyond_the_classes_by_name() -> None:
     good = np.zeros((2, 3), dtype=np.uint8)
     bad = np.array([[0, 7, 255], [3, 1, 7]], dtype=np.uint8)
-    with pytest.raises(ArgumentError, match=r"truth holds label 3, 7, expected 0 to 1 or 255"):
+    with pytest.raises(ArgumentError, match=r"truth contains label 3, 7, expected 0 to 1 or 255"):
         count(bad, good, 2)
-    with pytest.raises(ArgumentError, match=r"prediction holds label 3, 7, 255, expected 0 to 1;"):
+    with pytest.raises(
+        ArgumentError, match=r"prediction contains label 3, 7, 255, expected 0 to 1;"
+    ):
         count(good, bad, 2)
-    with pytest.raises(ArgumentError, match=r"truth holds label 254, expected 0 to 253"):
+    with pytest.raises(ArgumentError, match=r"truth contains label 254, expected 0 to 253"):
         count(np.full((1, 1), 254, dtype=np.uint8), good[:1, :1], 254)
 
 
@@ -220,7 +222,7 @@ def test_samples_are_scored_alone(score: ScoreOverlap, case: Case) -> None:
 def test_mean_iou_is_the_mean_over_the_foreground(case: Case) -> None:
     counts = count(*case)
     if case[2] == 1:
-        with pytest.raises(ArgumentError, match="expected a class beside it"):
+        with pytest.raises(ArgumentError, match="expected another class"):
             mean_iou(counts)
         return
     for table, mean in zip(counts, mean_iou(counts), strict=True):

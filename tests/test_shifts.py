@@ -256,7 +256,7 @@ def test_images_of_one_channel_are_swept_without_saturation() -> None:
 
 
 def test_what_is_named_and_cannot_be_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="saturation=0: images of one channel have no colour"):
+    with pytest.raises(ArgumentError, match="saturation=0: single-channel images have no colour"):
         swept("paper", (PALE,), GREY, SILENT)
     with pytest.raises(ArgumentError, match="--sweep papers: unknown; expected paper"):
         swept("papers", (), COLOUR, SILENT)

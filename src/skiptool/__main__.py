@@ -1,4 +1,4 @@
-"""``python -m skiptool``, and the command ``skiptool``."""
+"""Entry point of ``python -m skiptool`` and of the command ``skiptool``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["run"]
 
 
 def run() -> int:
-    """Run the command line; Ctrl-C while its libraries are loaded is one line too."""
+    """Run the command line; Ctrl-C prints one line even while libraries are loading."""
     try:
         from skiptool.cli import main
 
         code = main()
-        # Nothing is left to clean up: Ctrl-C while the interpreter shuts down is no traceback.
+        # Nothing is left to clean up: Ctrl-C during interpreter shutdown prints no traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         return code
     except KeyboardInterrupt:

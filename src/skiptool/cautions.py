@@ -1,4 +1,4 @@
-"""Warnings that travel with numbers, and one line for those that repeat."""
+"""Warnings that accompany results, and merging of repeated ones into one line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ class Caution:
 
     Attributes
     ----------
-    text : str
     layers : tuple of str
-        The layers it concerns; empty if it concerns all of them.
+        Layers it concerns; empty for all.
     comparisons : tuple of str
-        Names of the comparisons it concerns; empty if the context says which.
+        Names of the comparisons it concerns; empty if the context tells.
     """
 
     text: str
@@ -48,15 +47,15 @@ def joined(cautions: Iterable[Caution]) -> list[Caution]:
     alike: dict[str, list[Caution]] = {}
     for caution in dict.fromkeys(cautions):
         alike.setdefault(_NUMBER.sub("#", caution.text), []).append(caution)
-    return [_one(same) for same in alike.values()]
+    return [_merged(same) for same in alike.values()]
 
 
-def _one(same: Sequence[Caution]) -> Caution:
+def _merged(same: Sequence[Caution]) -> Caution:
     columns = zip(*(_NUMBER.findall(caution.text) for caution in same), strict=True)
     spans = map(_span, columns)
     text = _NUMBER.sub(lambda _: next(spans), same[0].text)
     layers = dict.fromkeys(layer for caution in same for layer in caution.layers)
-    if not all(caution.layers for caution in same):
+    if not all(caution.layers for caution in same):  # one of them concerns all layers
         layers.clear()
     comparisons = dict.fromkeys(name for caution in same for name in caution.comparisons)
     return Caution(text, tuple(layers), tuple(comparisons))

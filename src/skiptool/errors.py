@@ -1,7 +1,7 @@
-"""The errors skiptool raises for reasons a user can act on.
+"""Errors that a user can act on.
 
-Each message is one sentence: where, what was found, what was expected; then the remedy.
-The command line turns them into one line on stderr and an exit code; nothing else does.
+Each message is one sentence: where, what was found, what was expected; then the remedy. Only the
+command line turns them into one line on stderr and an exit code.
 """
 
 from __future__ import annotations
@@ -25,61 +25,49 @@ __all__ = [
 
 
 class SkiptoolError(Exception):
-    """Anything that went wrong for a reason that the message explains."""
+    """Base class of all errors with a message for the user."""
 
 
 class ArgumentError(SkiptoolError, ValueError):
-    """An argument or option is outside what is defined for it."""
+    """An argument or option is invalid."""
 
 
 class DivergedError(SkiptoolError):
-    """A training whose loss is no longer a number."""
+    """The loss of a training is no longer finite."""
 
 
 class SourceError(SkiptoolError):
-    """An input made by others (image, mask, manifest, weights) is missing or unusable."""
+    """An external input (image, mask, manifest, weights) is missing or unusable."""
 
 
 class FormatError(SkiptoolError):
-    """A store, table or model folder is missing, damaged, or not what its place demands."""
+    """A store, table or model folder is missing, damaged, or of the wrong kind."""
 
 
 class MismatchError(SkiptoolError):
-    """Inputs that are each sound do not belong together."""
+    """Inputs that are valid individually do not belong together."""
 
 
 class ExistsError(SkiptoolError, FileExistsError):
-    """The output is already there, or what is there was made with other parameters."""
+    """The output already exists, or was made with other parameters."""
 
 
 class LeftoverError(ExistsError):
-    """What an interrupted run has left is in the way; some commands can go on with it."""
+    """Remains of an interrupted run are in the way; some commands can resume it."""
 
 
 class OutOfMemoryError(SkiptoolError, MemoryError):
-    """There is too little memory for the work; what is done so far is kept."""
+    """Not enough memory; finished work is kept."""
 
 
 class WorkerError(SkiptoolError, ChildProcessError):
-    """A process that took part of the work is gone; what is done so far is kept."""
+    """A worker process died; finished work is kept."""
 
 
 def near(name: str, known: Iterable[str], limit: int = 3) -> str:
-    """Say which known names resemble an unknown one, for the end of a message.
+    """Suggest up to ``limit`` known names similar to an unknown one, for the end of a message.
 
-    Parameters
-    ----------
-    name : str
-        What was typed.
-    known : iterable of str
-        What could have been typed.
-    limit : int
-        At most so many names are offered.
-
-    Returns
-    -------
-    str
-        ``"; did you mean a, b?"``, or ``""`` where nothing is near.
+    Empty if none is similar.
 
     Examples
     --------
@@ -88,5 +76,5 @@ def near(name: str, known: Iterable[str], limit: int = 3) -> str:
     >>> near("zzz", ["brightness"])
     ''
     """
-    found = get_close_matches(name, list(known), n=limit, cutoff=0.5)
-    return f"; did you mean {', '.join(found)}?" if found else ""
+    similar = get_close_matches(name, list(known), n=limit, cutoff=0.5)
+    return f"; did you mean {', '.join(similar)}?" if similar else ""

@@ -1,4 +1,18 @@
-"""Confusion counts: pixels of each truth and predicted class. All overlap scores come from them."""
+"""Segmentation scores from confusion counts: pixels of each pair of true and predicted class.
+
+- :func:`count` makes confusion counts of masks in NumPy. Prediction counts with torch; this is its
+  reference in the tests.
+- :func:`iou`, :func:`dice`, :func:`precision`, :func:`recall` and :func:`mean_iou` are scores of
+  counts (..., J, J), indexed [truth, predicted]. Sum counts over the samples of a split first: the
+  mean of scores over images or batches is a different quantity.
+- :func:`scores` turns the total counts of a prediction table into mean IoU by model, domain and
+  shift.
+
+To add a score: write a function from counts (..., J, J) to (..., J), NaN where a class is absent
+from truth and prediction, add it to ``__all__``, and to ``BY_SETS`` in ``tests/test_metrics.py``
+with its definition by sets of pixels. Prediction tables hold counts, so it applies to stored
+predictions as well.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +49,7 @@ def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     Parameters
     ----------
     truth : uint8, shape (..., H, W)
-        Labels 0..J-1, or 255 for pixels that are counted nowhere. Leading axes are samples.
+        Labels 0..J-1, or 255 for ignored pixels. Leading axes are samples.
     prediction : uint8, shape (..., H, W)
         Labels 0..J-1.
     classes : int
@@ -44,7 +58,7 @@ def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     Returns
     -------
     int64, shape (..., J, J)
-        Pixels by [truth, predicted]: one table for each sample, to be added up over a split.
+        Pixels by [truth, predicted], one table per sample.
 
     Raises
     ------
@@ -60,7 +74,7 @@ def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
            [1, 1]])
     """
     _check(truth, prediction, classes)
-    # Truth label -> first cell of its row; one more row takes the ignored, another the unknown.
+    # True label -> first cell of its row, with extra rows for ignored and for unknown labels.
     rows = np.full(IGNORE + 1, classes + 1, dtype=np.uint16)
     rows[:classes] = np.arange(classes)
     rows[IGNORE] = classes
@@ -92,18 +106,10 @@ def _check(truth: UInt8, prediction: UInt8, classes: int) -> None:
 def _refuse(what: str, labels: AnyArray, classes: int) -> None:
     unknown = np.unique(labels[labels >= classes]).tolist()
     raise ArgumentError(
-        f"confusion: {what} holds label {', '.join(map(str, unknown))}, expected 0 to "
+        f"confusion: {what} contains label {', '.join(map(str, unknown))}, expected 0 to "
         f"{classes - 1}{f' or {IGNORE} (ignored)' if what == 'truth' else ''}; correct the masks "
         "or the list of classes"
     )
-
-
-# -------------------------------------------------------------------------------------------------
-# Overlap of truth and prediction from confusion counts.
-#
-# All take counts (..., J, J) by [truth, predicted] as ``metrics.confusion.count`` gives them. Add
-# counts up over the samples of a split before: a mean of scores over images or batches is another
-# quantity.
 
 
 def iou(counts: Int64) -> Float64:
@@ -119,11 +125,6 @@ def iou(counts: Int64) -> Float64:
     float64, shape (..., J)
         In [0, 1]; NaN where a class is absent from truth and prediction.
 
-    Raises
-    ------
-    ArgumentError
-        If the last two axes are not of one length.
-
     Examples
     --------
     >>> iou(np.array([[5, 1], [2, 2]]))
@@ -134,9 +135,7 @@ def iou(counts: Int64) -> Float64:
 
 
 def dice(counts: Int64) -> Float64:
-    """Dice coefficient (F1 score) of each class: twice the intersection over the sum of both.
-
-    Parameters, result and errors as of ``iou``.
+    """Dice coefficient (F1 score) of each class, as :func:`iou`.
 
     Examples
     --------
@@ -148,9 +147,9 @@ def dice(counts: Int64) -> Float64:
 
 
 def precision(counts: Int64) -> Float64:
-    """Share of the pixels predicted as a class that are of it.
+    """Fraction of the pixels predicted as a class that belong to it, as :func:`iou`.
 
-    Parameters, result and errors as of ``iou``; 0 where a class of the truth is never predicted.
+    0 where a class of the truth is never predicted.
 
     Examples
     --------
@@ -162,9 +161,9 @@ def precision(counts: Int64) -> Float64:
 
 
 def recall(counts: Int64) -> Float64:
-    """Share of the pixels of a class that are predicted as it (sensitivity).
+    """Fraction of the pixels of a class that are predicted as it (sensitivity), as :func:`iou`.
 
-    Parameters, result and errors as of ``iou``; 0 where a predicted class is not in the truth.
+    0 where a predicted class is not in the truth.
 
     Examples
     --------
@@ -186,12 +185,7 @@ def mean_iou(counts: Int64) -> Float64:
     Returns
     -------
     float64, shape (...)
-        In [0, 1]. Classes absent from truth and prediction are left out; NaN if all are.
-
-    Raises
-    ------
-    ArgumentError
-        If the last two axes are not of one length, or there is no foreground class.
+        In [0, 1]. Classes absent from truth and prediction are ignored; NaN if all are absent.
 
     Examples
     --------
@@ -200,15 +194,13 @@ def mean_iou(counts: Int64) -> Float64:
     """
     scores = iou(counts)[..., 1:]
     if not scores.shape[-1]:
-        raise ArgumentError(
-            "mean IoU: counts hold the background alone, expected a class beside it"
-        )
+        raise ArgumentError("mean IoU: counts have only the background, expected another class")
     present = ~np.isnan(scores)
     return _ratio(np.where(present, scores, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
 def _parts(counts: Int64) -> tuple[Int64, Int64, Int64]:
-    """Pixels of each class in both, in the truth, in the prediction; each (..., J)."""
+    """Return the pixels of each class in both, in the truth and in the prediction, (..., J)."""
     if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
         raise ArgumentError(
             f"overlap: counts have shape {counts.shape}, expected (..., J, J), truth by prediction"
@@ -218,21 +210,30 @@ def _parts(counts: Int64) -> tuple[Int64, Int64, Int64]:
 
 
 def _ratio(part: Int64 | Float64, whole: Int64) -> Float64:
-    """``part / whole``, NaN where the whole is 0."""
+    """Return ``part / whole``, NaN where the whole is 0."""
     missing = np.full(np.shape(whole), np.nan)
     ratio: Float64 = np.divide(part, whole, out=missing, where=np.asarray(whole) > 0)
     return ratio
 
 
-# -------------------------------------------------------------------------------------------------
-# IoU by model, domain and shift from the totals of a prediction table.
-
-
 KEYS = (
-    *("dataset", "dataset_id", "domain", "split", "arch", "encoder", "pruning"),
-    *("fold", "repeat", "model_id", "shift", "factor", "clean_skips", "truth", "predicted"),
+    "dataset",
+    "dataset_id",
+    "domain",
+    "split",
+    "arch",
+    "encoder",
+    "pruning",
+    "fold",
+    "repeat",
+    "model_id",
+    "shift",
+    "factor",
+    "clean_skips",
+    "truth",
+    "predicted",
 )
-"""Columns that the totals are taken over."""
+"""Columns by which a prediction table's counts are grouped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,16 +242,14 @@ class Score:
 
     Attributes
     ----------
-    dataset, dataset_id, domain, split, arch, encoder, pruning, model_id : str
     fold : int or None
-        ``ENSEMBLE_FOLD`` for the mean of all trainings' class probabilities.
+        ``ENSEMBLE_FOLD`` for an ensemble, the mean of all trainings' class probabilities.
     repeat : int or None
-        Which training of the fold; None for an ensemble and for networks that others trained.
-    shift : Shift
+        None for ensembles and external networks.
     classes : tuple of str
-        Foreground classes that the mean is taken over.
+        Foreground classes over which the mean is taken.
     miou : float
-        From counts accumulated over the split (section V); NaN where no class is there.
+        From counts accumulated over the split (section V); NaN if no class is present.
     """
 
     dataset: str
@@ -269,29 +268,25 @@ class Score:
 
     @property
     def family(self) -> str:
-        """Name of the group of rows: encoder, with the architecture where it is not ``unet``."""
+        """Name of the group of rows: encoder, with the architecture unless ``unet``."""
         return family(self.arch, self.encoder)
 
     @property
     def network(self) -> str:
-        """Label of a row: the pruning; an ensemble stands apart from the networks it is made of."""
+        """Label of a row: the pruning, marked for ensembles."""
         return f"{self.pruning}, ensemble" if self.fold == ENSEMBLE_FOLD else self.pruning
 
 
 def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:
-    """Turn total pixel counts into scores.
+    """Turn total pixel counts into scores, in order of first appearance.
+
+    Rows with ``clean_skips`` belong to another experiment and are ignored.
 
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns :data:`KEYS` and ``pixels``, a row for each group of them; the truths of a
-        group stand in the order of their labels, background first.
-
-    Returns
-    -------
-    list of Score
-        In the order of first appearance. Rows with ``clean_skips`` are of another experiment and
-        are passed over.
+        The columns :data:`KEYS` and ``pixels``, one row per group; the truths of a group are in the
+        order of their labels, background first.
     """
     groups: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
     rows = zip(*(totals[key] for key in (*KEYS, "pixels")), strict=True)
@@ -310,7 +305,7 @@ def _score(key: tuple[Any, ...], cells: Mapping[tuple[str, str], int]) -> Score:
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard deviation (n - 1) over trainings; NaN left out.
+    """Return mean and standard deviation (n - 1) over trainings, ignoring NaN.
 
     Examples
     --------
@@ -319,6 +314,6 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     >>> mean_and_spread([0.5])
     (0.5, nan)
     """
-    found: Float64 = np.array([value for value in values if not np.isnan(value)])
-    mean = float(found.mean()) if found.size else float("nan")
-    return mean, float(found.std(ddof=1)) if found.size > 1 else float("nan")
+    known: Float64 = np.array([value for value in values if not np.isnan(value)])
+    mean = float(known.mean()) if known.size else float("nan")
+    return mean, float(known.std(ddof=1)) if known.size > 1 else float("nan")

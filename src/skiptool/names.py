@@ -1,7 +1,7 @@
-"""Closed vocabularies: the words that may be typed on a command line and stand in tables.
+"""Closed vocabularies: words accepted on the command line and written to tables.
 
-One name for one thing everywhere: option, function, column, attribute. Names that another
-library owns (encoders of segmentation-models-pytorch) are checked where a model is built.
+The same name is used everywhere: option, function, column, attribute. Names owned by other
+libraries (encoders of segmentation-models-pytorch) are checked where a model is built.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ __all__ = [
 ]
 
 IGNORE: Final = 255
-"""Label of pixels that no loss and no count looks at."""
+"""Label of pixels that are ignored by losses and counts."""
 
 ENSEMBLE_FOLD: Final = -1
-"""What stands for the fold of an ensemble over all folds."""
+"""Fold number of an ensemble over all folds."""
 
 VALIDATION: Final = "validation"
-"""The split of the samples that a network was validated on (``--split fold``), as histories,
-prediction tables, feature stores and shift tables call it."""
+"""Split of the samples on which a network was validated (``--split fold``), in histories,
+prediction tables, feature stores and shift tables."""
 
 SKIP_LEVELS: Final = (1, 2, 3, 4)
-"""Levels of the skip connections of a five-stage U-net; level l joins ``enc{l}`` to ``dec{l}``."""
+"""Skip connections of a five-stage U-net; level l connects ``enc{l}`` to ``dec{l}``."""
 
 INPUT: Final = "input"
-"""The layer that is the image itself."""
+"""The image itself, as a layer."""
 
 LAYERS: Final = (
     INPUT,
@@ -70,18 +70,24 @@ LAYERS: Final = (
     "dec0",
     "head",
 )
-"""Layers in the order of data flow; the number is log2 of the stride to the input."""
+"""Layers in data-flow order; the number is log2 of the stride relative to the input."""
 
 DECODER_INPUTS: Final = (
-    *("dec4.from_below", "dec4.from_skip", "dec3.from_below", "dec3.from_skip"),
-    *("dec2.from_below", "dec2.from_skip", "dec1.from_below", "dec1.from_skip"),
+    "dec4.from_below",
+    "dec4.from_skip",
+    "dec3.from_below",
+    "dec3.from_skip",
+    "dec2.from_below",
+    "dec2.from_skip",
+    "dec1.from_below",
+    "dec1.from_skip",
     "dec0.from_below",
 )
-"""What the inputs of a decoder block contribute to the response of its first convolution."""
+"""Contributions of the inputs of a decoder block to the response of its first convolution."""
 
 
 def in_data_flow(layers: Iterable[str]) -> list[str]:
-    """Sort different layers: those with names of ours in data flow, then others as they come.
+    """Sort distinct layers: skiptool's names in data-flow order, then others as given.
 
     Examples
     --------
@@ -94,14 +100,14 @@ def in_data_flow(layers: Iterable[str]) -> list[str]:
 def _flow() -> dict[str, int]:
     inputs = {layer: [name for name in DECODER_INPUTS if name[:4] == layer] for layer in LAYERS}
     order = [name for layer in LAYERS for name in (*inputs[layer], layer)]
-    return {name: place for place, name in enumerate(order)}
+    return {name: index for index, name in enumerate(order)}
 
 
 _FLOW: Final = _flow()
 
 
 class Arch(StrEnum):
-    """Architectures: what stands between an encoder of five stages and the logits."""
+    """Architectures: the decoder between a five-stage encoder and the logits."""
 
     UNET = "unet"
     UNETPLUSPLUS = "unetplusplus"
@@ -110,7 +116,7 @@ class Arch(StrEnum):
 
     @property
     def model_class(self) -> str:
-        """Name of its class in segmentation-models-pytorch."""
+        """Name of the class in segmentation-models-pytorch."""
         return _MODEL_CLASSES[self.value]
 
 
@@ -123,14 +129,14 @@ _MODEL_CLASSES: Final = {
 
 
 class Split(StrEnum):
-    """Which part of a dataset a sample belongs to."""
+    """Part of a dataset that a sample belongs to."""
 
     TRAIN = "train"
     TEST = "test"
 
 
 class ShiftKind(StrEnum):
-    """Controlled shifts of eqs. (1) to (3), and ``original`` for none."""
+    """Controlled shifts of eqs. (1) to (3); ``original`` for none."""
 
     ORIGINAL = "original"
     BRIGHTNESS = "brightness"
@@ -141,7 +147,7 @@ class ShiftKind(StrEnum):
 class Metric(StrEnum):
     """Distances between two sets of activations; those from ``wasserstein-exact`` on need no bins.
 
-    The last three, :data:`LAYERWISE`, are of a layer as a whole.
+    The last three, :data:`LAYERWISE`, describe a layer as a whole.
     """
 
     HELLINGER = "hellinger"
@@ -159,11 +165,11 @@ class Metric(StrEnum):
 
 
 LAYERWISE: Final = (Metric.COVARIANCE, Metric.CLASSIFIER, Metric.PAIRED_DIFFERENCE)
-"""Measures of a layer as a whole: no channel has a value of its own."""
+"""Measures of a layer as a whole, without values for single channels."""
 
 
 class RangeRule(StrEnum):
-    """How the value range of a channel is divided into bins; literal is eq. (5) as printed."""
+    """How the value range of a channel is divided into bins; literal: eq. (5) as printed."""
 
     MINMAX = "minmax"
     PERCENTILES = "p0.1"
@@ -173,7 +179,7 @@ class RangeRule(StrEnum):
 
 
 class LoggerName(StrEnum):
-    """Where the history of a training also goes, by the name of its package."""
+    """Experiment trackers that also receive the history of a training, by package name."""
 
     TENSORBOARD = "tensorboard"
     WANDB = "wandb"
@@ -198,7 +204,7 @@ class Precision(StrEnum):
 
 
 class PatchMode(StrEnum):
-    """Where patches are taken from a slide: sections III.B (centred) and III.C (sampled, grid)."""
+    """Placement of patches on a slide: sections III.B (centred) and III.C (sampled, grid)."""
 
     GRID = "grid"
     CENTRED = "centred"
@@ -206,7 +212,7 @@ class PatchMode(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """Forms in which a dataset is written beside its store, for other programs."""
+    """Formats in which a dataset is exported next to its store, for other programs."""
 
     PNG = "png"
     NNUNET = "nnunet"
@@ -221,7 +227,7 @@ class PictureFormat(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an artifact is: the format tag in its lineage."""
+    """Kind of an artifact: the format tag in its lineage."""
 
     DATASET = "dataset"
     FEATURES = "features"
@@ -241,10 +247,10 @@ _MARKS = ",;="
 
 
 def composed(text: str) -> str:
-    r"""Return a text with each accented letter as one character (Unicode's form NFC).
+    r"""Return a text with each accented letter as one character (Unicode NFC).
 
-    macOS writes accents in file names as characters of their own, other systems do not: one name
-    has two spellings that look the same.
+    macOS writes accents in file names as separate characters, other systems do not, so one name has
+    two spellings that look the same.
 
     >>> composed("Mu\u0308ller") == "M\xfcller"
     True
@@ -253,21 +259,16 @@ def composed(text: str) -> str:
 
 
 def split_names(text: str, mark: str) -> list[str]:
-    """Split a list of names, of classes for example, that were typed as one word.
+    """Split a list of names, such as classes, typed as one word; the parts keep their quotes.
 
-    A name that holds ``,``, ``;`` or ``=`` stands in double quotes, a quote in it twice, as in
+    A name that contains ``,``, ``;`` or ``=`` is put in double quotes, with quotes doubled as in
     CSV; see :func:`unquoted_name`.
 
     Parameters
     ----------
     text : str
     mark : {",", ";", "="}
-        What divides the parts; within quotes it does not.
-
-    Returns
-    -------
-    list of str
-        The parts as they were typed, quotes and all.
+        Separator; ignored within quotes.
 
     Examples
     --------
@@ -275,32 +276,32 @@ def split_names(text: str, mark: str) -> list[str]:
     (['a="b, c",d', '"e;f"'], ['"b, c"', 'd'])
     """
     parts: list[str] = []
-    start = place = 0
-    while place < len(text):
-        begins = place == 0 or text[place - 1] in _MARKS
-        quoted = _QUOTED.match(text, place) if begins else None
-        if quoted is not None and quoted.end() > place:
-            place = quoted.end()
+    start = position = 0
+    while position < len(text):
+        begins = position == 0 or text[position - 1] in _MARKS
+        quoted = _QUOTED.match(text, position) if begins else None
+        if quoted is not None and quoted.end() > position:
+            position = quoted.end()
             continue
-        if text[place] == mark:
-            parts.append(text[start:place])
-            start = place + 1
-        place += 1
+        if text[position] == mark:
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
     return [*parts, text[start:]]
 
 
 def unquoted_name(part: str) -> str:
-    """Return a name as it is meant, without quotes and blanks around it.
+    """Return a name without the quotes and blanks around it.
 
     >>> unquoted_name(' "5"" lens, old" '), unquoted_name(' a "b" ')
     ('5" lens, old', 'a "b"')
     """
-    found = _QUOTED.fullmatch(part)
-    return part.strip() if found is None else found[1].replace('""', '"')
+    quoted = _QUOTED.fullmatch(part)
+    return part.strip() if quoted is None else quoted[1].replace('""', '"')
 
 
 def quoted_name(name: str) -> str:
-    """Return a name as it has to be typed in a list.
+    """Return a name as it must be typed in a list, quoted if necessary.
 
     >>> quoted_name("a, b"), quoted_name("a b"), quoted_name('"a"')
     ('"a, b"', 'a b', '\"\"\"a\"\"\"')

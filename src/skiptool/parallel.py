@@ -1,4 +1,4 @@
-"""How work is mapped: over the cores of this process, or over a Dask cluster."""
+"""Parallel mapping over the cores of this process or over a Dask cluster, and core counts."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ from skiptool.errors import ArgumentError
 
 __all__ = ["available_cores", "dask_mapper", "idle_cores", "mapped", "threaded"]
 
-# -------------------------------------------------------------------------------------------------
-# How many cores there are for this process: by its affinity, its control group, and the others.
-
-
 STAT: Final = Path("/proc/stat")
 
 
 def available_cores() -> int:
-    """Cores that this process may use, at least 1.
+    """Return the number of cores this process may use, at least 1.
 
-    Its affinity (``taskset``, cpusets), and the quota of its control group (``docker --cpus``).
+    Respects its affinity (``taskset``, cpusets) and its control group's quota (``docker --cpus``).
     """
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
@@ -38,17 +34,9 @@ def available_cores() -> int:
 
 
 def idle_cores(seconds: float = 0.5) -> float:
-    """Measure how many of the cores that this process may use nobody uses, while it waits.
+    """Measure for some seconds how many of the available cores are idle.
 
-    Parameters
-    ----------
-    seconds : float
-        So long it is measured.
-
-    Returns
-    -------
-    float
-        From 0 to `available_cores`; that where the system does not say.
+    Between 0 and `available_cores`; the latter where the system does not report it.
     """
     cores = available_cores()
     before = _ticks()
@@ -62,51 +50,45 @@ def idle_cores(seconds: float = 0.5) -> float:
 
 
 def _ticks() -> dict[int, tuple[int, int]]:
-    """Return idle ticks and all ticks of each core that this process may use."""
-    found: dict[int, tuple[int, int]] = {}
+    """Return idle ticks and total ticks of each core this process may use."""
+    cores: dict[int, tuple[int, int]] = {}
     try:
         mine = os.sched_getaffinity(0)
         lines = STAT.read_text().splitlines()
     except (OSError, AttributeError):  # not Linux
-        return found
+        return cores
     for line in lines:
         name, *words = line.split()
         number = name.removeprefix("cpu")
         if number.isdecimal() and int(number) in mine:
-            ticks = list(map(int, words[:8]))  # those of guests are in those of users
-            found[int(number)] = ticks[3] + ticks[4], sum(ticks)
-    return found
+            ticks = list(map(int, words[:8]))  # user time includes guest time
+            cores[int(number)] = ticks[3] + ticks[4], sum(ticks)
+    return cores
 
 
 def _quota(root: Path) -> float:
-    """Return the cores that control groups allow this process; infinity where they set no limit.
-
-    Parameters
-    ----------
-    root : Path
-        Where ``proc`` and ``sys`` are.
-    """
+    """Return the cores allowed by control groups, or infinity; ``/proc`` is below ``root``."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return math.inf
-    found = math.inf
+    cores = math.inf
     for line in lines:
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if controllers == "":
-            top, read = root / "sys/fs/cgroup", _limit_2
+            top, read_limit = root / "sys/fs/cgroup", _limit_v2
         elif "cpu" in controllers.split(","):
-            top, read = root / "sys/fs/cgroup" / controllers, _limit_1
+            top, read_limit = root / "sys/fs/cgroup" / controllers, _limit_v1
         else:
             continue
-        # a group is bound by the limits of all above it; in a container its own is at the top
+        # The limits of all ancestors apply; in a container its own group is the root.
         inner = [part for part in path.split("/") if part not in ("", "..")]
         for depth in range(len(inner) + 1):
-            found = min(found, read(top.joinpath(*inner[:depth])))
-    return found
+            cores = min(cores, read_limit(top.joinpath(*inner[:depth])))
+    return cores
 
 
-def _limit_2(group: Path) -> float:
+def _limit_v2(group: Path) -> float:
     try:
         quota, period = (group / "cpu.max").read_text().split()
         return math.inf if quota == "max" else int(quota) / int(period)
@@ -114,7 +96,7 @@ def _limit_2(group: Path) -> float:
         return math.inf
 
 
-def _limit_1(group: Path) -> float:
+def _limit_v1(group: Path) -> float:
     try:
         quota, period = (
             int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
@@ -129,24 +111,20 @@ R = TypeVar("R")
 
 
 def mapped(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Apply a function to items over threads; results come in the order of the items.
+    """Apply a function to items in threads; results come in the order of the items.
+
+    An exception of ``function`` is raised in place of its result. After it, and when the iteration
+    is abandoned (``close``, an interrupt), pending calls are cancelled and running ones awaited.
 
     Parameters
     ----------
     function : callable
-        Called from several threads at once: it should release the GIL for most of its time, as
-        NumPy, torch and the decoders of images do, and share nothing that it changes.
+        Called from several threads at once: it should release the GIL most of the time, as NumPy,
+        torch and image decoders do, and must not change shared state.
     items : iterable
-        Read in the thread of the caller, at most ``2 * workers`` ahead of what was yielded.
+        Read in the calling thread, at most ``2 * workers`` ahead of the results.
     workers : int
-        Number of threads; with 1 or less everything runs in the thread of the caller.
-
-    Yields
-    ------
-    result
-        Of each item. An exception of ``function`` is raised where its result would have come.
-        After it, and when the iteration is given up (``close``, an interrupt), what is waiting
-        is cancelled and what is running is waited for.
+        Number of threads; with 1 or less everything runs in the calling thread.
 
     Examples
     --------
@@ -176,33 +154,33 @@ def threaded(
     *,
     workers: int,
 ) -> Iterator[R]:
-    """Map over threads as :func:`mapped`; within a process nothing needs to be merged."""
+    """Map over threads as :func:`mapped`; ``merge`` is unused within a process."""
     return mapped(function, items, workers)
 
 
 FAN_IN = 8
-"""Results merged into one by a task of a cluster."""
+"""Number of results merged by one cluster task."""
 
 CONNECT_SECONDS = 10
-"""So long a scheduler may take to answer."""
+"""Timeout for an answer of the scheduler."""
 
 
 @contextmanager
 def dask_mapper(
     address: str, *, workers: int | None = None
 ) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Connect to a Dask cluster and yield a mapper that works there.
+    """Connect to a Dask cluster and yield a mapper like :func:`threaded` that works there.
 
-    Functions and items must be picklable. Results that may be merged are merged on the workers,
-    eight neighbours at a time, before they travel; they come in the order of the items, equal to
-    those of :func:`threaded`. What is lost with a worker is computed again by another.
+    Functions and items must be picklable. Results that can be merged are merged on the workers,
+    eight neighbours at a time, before transfer; they come in the order of the items, equal to
+    those of :func:`threaded`. Results lost with a worker are recomputed by another.
 
     Parameters
     ----------
     address : str
-        Of a scheduler (``tcp://host:8786``), or ``local`` for processes of this machine.
+        Of a scheduler (``tcp://host:8786``), or ``local`` for processes on this machine.
     workers : int, optional
-        Processes of ``local``; by default as many as Dask finds cores.
+        Number of processes for ``local``; by default one per core that Dask finds.
 
     Raises
     ------
@@ -219,10 +197,10 @@ def dask_mapper(
         try:
             client = stack.enter_context(_connected(dask, address, workers))
         except (OSError, ValueError) as error:
-            reason = str(error) or "what listens is silent"
+            reason = str(error) or "no reply"
             raise ArgumentError(
-                f"--dask {address}: no scheduler answers there ({reason}); give its address, such "
-                "as tcp://host:8786, or local"
+                f"--dask {address}: no scheduler answers ({reason}); give its address, such as "
+                "tcp://host:8786, or local"
             ) from error
         yield lambda function, items, merge=None: _on_cluster(client, function, items, merge)
 
@@ -236,7 +214,7 @@ def _connected(dask: Any, address: str, workers: int | None) -> Iterator[Any]:  
                 workers,
                 threads_per_worker=threads,
                 dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port that is free
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port
             )
             address = stack.enter_context(cluster).scheduler_address
         _check_answer(dask, address)
@@ -244,13 +222,13 @@ def _connected(dask: Any, address: str, workers: int | None) -> Iterator[Any]:  
 
 
 def _check_answer(dask: Any, address: str) -> None:  # noqa: ANN401 - Dask has no types
-    """Shake hands, as Dask's own client waits forever where something else listens."""
+    """Shake hands first: Dask's client waits forever if another kind of server listens."""
 
     async def greet() -> None:
         comm = await wait_for(dask.comm.connect(address, CONNECT_SECONDS), CONNECT_SECONDS)
         comm.abort()
 
-    with ThreadPoolExecutor(1) as pool:  # notebooks run a loop in their own thread
+    with ThreadPoolExecutor(1) as pool:  # a notebook already runs a loop in this thread
         pool.submit(run, greet()).result()
 
 
@@ -265,5 +243,5 @@ def _on_cluster(
         groups = [futures[i : i + FAN_IN] for i in range(0, len(futures), FAN_IN)]
         futures = [client.submit(merge, group, pure=False) for group in groups]
     while futures:
-        # Given up one by one, so that the cluster can forget what has arrived.
+        # Released one by one, so that the cluster can free results that have arrived.
         yield futures.pop(0).result()

@@ -1,9 +1,7 @@
-"""The frozen records and small protocols that travel between rooms.
+"""Frozen records and small protocols shared by all packages.
 
-Longer than 250 lines: half of it is documentation, and what every room shares has one address.
-
-Array aliases are for type checkers only: importing this file imports the standard library.
-Axes are named by one letter each: N images, H x W pixels, C image channels, D feature channels,
+Array aliases are for type checkers only: importing this file imports only the standard library.
+Axes have one-letter names: N images, H x W pixels, C image channels, D feature channels,
 K vectors per image, B bins, J classes (0 = background).
 """
 
@@ -65,24 +63,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with its mask and where it comes from.
+    """One image with its mask and origin.
 
     Attributes
     ----------
     id : str
-        Unique within its domain; equal ids in two domains are the same place seen twice.
+        Unique within its domain; equal ids in two domains are the same location imaged twice.
     image : uint8 (H, W, 3) or float32 (H, W, 1) in [0, 1]
     mask : uint8 (H, W)
-        Labels, index into the classes; 255 is ignored everywhere.
+        Labels, indices into the classes; 255 is ignored everywhere.
     subject : str
-        Unit of splits and of statistics (patient, slide; for synthetic images the image).
+        Unit of splits and statistics (patient, slide; for synthetic images the image).
     domain : str
         Scanner, vendor or site.
-    split : Split
     fold : int
         Validation fold, -1 for test samples.
     columns : mapping
-        The source's own columns (cells, x, y, mpp, slice ...), one value each.
+        Further columns of the source (cells, x, y, mpp, slice ...), one value each.
     """
 
     id: str
@@ -117,7 +114,7 @@ class Shift:
         Raises
         ------
         ArgumentError
-            If the kind is unknown, or the factor is missing, no number, negative or not finite.
+            If the kind is unknown, or the factor missing, not a number, or out of range.
         """
         name, _, number = text.partition("=")
         kinds = [kind.value for kind in ShiftKind]
@@ -136,7 +133,7 @@ class Shift:
     def __str__(self) -> str:
         if self.factor is None:
             return self.kind.value
-        # All digits: the text stands in file names and ids, where two factors must not meet.
+        # All digits: the text is part of file names and ids, where factors must not collide.
         return f"{self.kind.value}={repr(float(self.factor)).removesuffix('.0')}"
 
 
@@ -145,12 +142,13 @@ def _factor(text: str, number: str) -> float:
         factor = float(number)
     except ValueError:
         raise ArgumentError(
-            f"shift {text!r}: factor {number!r} is no number; write KIND=FACTOR, brightness=0.75"
+            f"shift {text!r}: factor {number!r} is not a number; write KIND=FACTOR, such as "
+            "brightness=0.75"
         ) from None
     if not 0.0 <= factor <= MAX_FACTOR:
         raise ArgumentError(
             f"shift {text!r}: factor {number} is out of range; expected 0 <= factor <= "
-            f"{MAX_FACTOR:g} (1 leaves the image as it is)"
+            f"{MAX_FACTOR:g} (1 leaves the image unchanged)"
         )
     return factor
 
@@ -170,20 +168,20 @@ PAPER_SWEEP = (
 
 
 STRIDE = 32
-"""Stride of an encoder's fifth stage."""
+"""Stride of the fifth encoder stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a network is made of, enough to build it again.
+    """Specification of a network, sufficient to rebuild it.
 
     Attributes
     ----------
     encoder : str
-        Name of an encoder of segmentation-models-pytorch with five stages.
+        Name of a five-stage encoder of segmentation-models-pytorch.
     skips : tuple of int
-        Skip levels that stay: ``(1, 2, 3, 4)`` is the baseline, ``(2, 3, 4)`` L1-pruned,
-        ``()`` L4-pruned; any subset is legal.
+        Remaining skip levels: ``(1, 2, 3, 4)`` is the baseline, ``(2, 3, 4)`` L1-pruned,
+        ``()`` L4-pruned; any subset is allowed.
     classes : tuple of str
         Class names, index = label, background first.
     channels : int
@@ -191,11 +189,10 @@ class Architecture:
     arch : str
         One of `skiptool.names.Arch`.
     binary : bool
-        There is one logit, of the only foreground class; its probability is the sigmoid of it.
-        Networks that others trained may be so, those trained here have a logit a class.
+        A single logit for the only foreground class, whose probability is its sigmoid. Possible for
+        external networks; those trained here have one logit per class.
     options : tuple of (str, str)
-        Further keyword arguments that segmentation-models-pytorch builds the network with, sorted
-        by name, each value as JSON.
+        Further keyword arguments for segmentation-models-pytorch, sorted by name, values as JSON.
 
     Examples
     --------
@@ -222,18 +219,18 @@ class Architecture:
         unknown = [level for level in self.skips if level not in SKIP_LEVELS]
         if unknown or tuple(sorted(set(self.skips))) != self.skips:
             raise ArgumentError(
-                f"skips {self.skips}: expected different levels out of {SKIP_LEVELS} in rising "
+                f"skips {self.skips}: expected distinct levels out of {SKIP_LEVELS} in ascending "
                 "order; level 1 is the uppermost"
             )
 
     @property
     def logits(self) -> int:
-        """Number of channels that come out of the network."""
+        """Number of output channels."""
         return 1 if self.binary else len(self.classes)
 
     @property
     def pruned(self) -> int | None:
-        """Number k of uppermost skips removed (the paper's Lk), None for another subset."""
+        """Number k of uppermost skips removed (the paper's Lk), None for other subsets."""
         count = len(SKIP_LEVELS) - len(self.skips)
         return count if self.skips == SKIP_LEVELS[count:] else None
 
@@ -252,28 +249,22 @@ class Architecture:
         return f"{head}{self.encoder.replace('/', '_')}-{tail}"
 
     def check_size(self, height: int, width: int, where: str) -> None:
-        """Refuse images of a size that its decoder cannot bring together with the encoder.
-
-        Raises
-        ------
-        MismatchError
-            If a side is no multiple of 32, and the architecture is not ``unet``.
-        """
+        """Raise MismatchError if a side is not a multiple of 32; ``unet`` accepts any size."""
         if self.arch != Arch.UNET and (height % STRIDE or width % STRIDE):
             raise MismatchError(
-                f"{where}: images of {height} x {width} pixels, {self.arch} takes multiples of "
-                f"{STRIDE} only; cut them to such a size, or use {Arch.UNET}, which takes any"
+                f"{where}: images of {height} x {width} pixels, {self.arch} accepts only multiples "
+                f"of {STRIDE}; crop them to such a size, or use {Arch.UNET}, which accepts any"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """How images in [0, 1] are scaled for a network that others trained: (x - mean) / std.
+    """Scaling of images in [0, 1] for an external network: (x - mean) / std.
 
     Attributes
     ----------
     mean, std : tuple of float
-        One number for each image channel, or one for all; empty where nothing is done.
+        One number for each image channel, or one for all; empty for no scaling.
 
     Examples
     --------
@@ -288,13 +279,7 @@ class Normalisation:
 
     @classmethod
     def parse(cls, text: str) -> Normalisation:
-        """Read ``imagenet``, ``none``, or ``MEAN/STD`` with one number or one for each channel.
-
-        Raises
-        ------
-        ArgumentError
-            If it is none of these, or numbers are not of images in [0, 1].
-        """
+        """Read ``imagenet``, ``none``, or ``MEAN/STD`` with one number or one for each channel."""
         if text in ("none", "imagenet"):
             return cls() if text == "none" else cls(*_IMAGENET)
         parts = text.split("/")
@@ -313,7 +298,7 @@ class Normalisation:
         if not all(0 <= number <= 1 for number in mean) or not all(0 < n <= 1 for n in std):
             raise ArgumentError(
                 f"--normalise {text!r}: expected means from 0 to 1 and standard deviations above 0 "
-                "and up to 1, of images that are scaled to [0, 1]; divide those of 0 to 255 by 255"
+                "up to 1, for images scaled to [0, 1]; divide values for 0 to 255 by 255"
             )
         return cls() if set(mean) == {0.0} and set(std) == {1.0} else cls(mean, std)
 
@@ -323,36 +308,28 @@ class Normalisation:
     def __str__(self) -> str:
         if (self.mean, self.std) == _IMAGENET:
             return "imagenet"
-        return "/".join(",".join(map(repr, part)) for part in (self.mean, self.std) if part) or (
-            "none"
-        )
+        if not self:
+            return "none"
+        return "/".join(",".join(map(repr, part)) for part in (self.mean, self.std))
 
     def check_channels(self, channels: int, where: str) -> None:
-        """Refuse images with another number of channels.
-
-        Raises
-        ------
-        MismatchError
-            If they have.
-        """
+        """Raise MismatchError for images with another number of channels."""
         if len(self.mean) not in (0, 1, channels):
             raise MismatchError(
-                f"--normalise {self}: is of {len(self.mean)} channels, {where} has {channels}; "
+                f"--normalise {self}: has {len(self.mean)} channels, {where} has {channels}; "
                 "give MEAN/STD with one number for each"
             )
 
 
 AS_IT_IS = Normalisation()
-"""No scaling beyond that to [0, 1], as networks trained here have it."""
+"""No scaling beyond [0, 1], as for networks trained here."""
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of the images of ImageNet, by channel."""
+"""Mean and standard deviation of ImageNet, by channel."""
 
 
 def family(arch: str | None, encoder: str | None) -> str:
-    """Name an architecture and encoder for people; ``unet``, which most are, goes without saying.
-
-    Networks of one family differ in their skip connections.
+    """Name a family of networks, which differ in their skip connections; ``unet`` is omitted.
 
     Examples
     --------
@@ -364,7 +341,7 @@ def family(arch: str | None, encoder: str | None) -> str:
 
 
 def training_name(fold: int, repeat: int | None = 0) -> str:
-    """Name a training of an architecture, as its folder is called.
+    """Return the folder name of a training of an architecture.
 
     Examples
     --------
@@ -375,9 +352,9 @@ def training_name(fold: int, repeat: int | None = 0) -> str:
 
 
 def repeat_of(fold: int | None, repeat: int | None) -> int | None:
-    """Return which repeat of a fold a network is; before version 0.2 that was not recorded.
+    """Return the repeat of a fold; version 0.1 did not record it, and it was 0.
 
-    Networks that others trained have no fold and no repeat, ensembles have no repeat.
+    External networks have neither fold nor repeat, ensembles have no repeat.
 
     Examples
     --------
@@ -390,24 +367,26 @@ def repeat_of(fold: int | None, repeat: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Protocol of section IV.C; what the paper leaves open is recorded by name here.
+    """Training protocol of section IV.C, with choices that the paper leaves open.
 
     Attributes
     ----------
     seed : int
-        Folds that are derived from the data depend on it, and so does `random_seed`.
+        Determines folds that are derived from the data, and `random_seed`.
     repeat : int
-        Trainings of one fold that differ in their repeat differ in `random_seed` alone.
+        Repeats of one fold differ only in `random_seed`.
     class_weights : tuple of (str, float)
         Weights of classes in the cross-entropy, 1 for those not named.
     patience : int, optional
-        Epochs without a better validation mIoU after which the training ends early.
+        Early stopping: epochs without a better validation mIoU.
     grad_clip : float, optional
-        Norm that gradients are scaled down to.
+        Maximum norm of the gradients.
     devices, nodes : int
-        Processes on each of so many machines that train together; each batch is dealt out to them.
-    compile, deterministic : bool
-        ``torch.compile`` the network; only algorithms that repeat bit for bit on a GPU.
+        Processes per machine, and machines, that train together; each batch is split among them.
+    compile : bool
+        Use ``torch.compile``.
+    deterministic : bool
+        Use only algorithms that are bit-reproducible on a GPU.
     """
 
     fold: int
@@ -431,7 +410,7 @@ class Training:
 
     @property
     def random_seed(self) -> int:
-        """Seed of initial weights, batch order and augmentation: `seed` itself for repeat 0.
+        """Seed of initial weights, batch order and augmentation; `seed` for repeat 0.
 
         Examples
         --------
@@ -446,7 +425,7 @@ class Training:
         return int.from_bytes(hashed[:7], "big")
 
     def recorded(self) -> dict[str, Any]:
-        """Return the protocol as JSON types; what goes beyond the paper's only where it is used.
+        """Return the protocol as JSON types; options beyond the paper only if used.
 
         Examples
         --------
@@ -455,29 +434,34 @@ class Training:
         >>> "patience" in Training(fold=0).recorded()
         False
         """
-        found = asdict(self) | {"class_weights": dict(self.class_weights)}
-        unused = {name for name, usual in _BEYOND_THE_PAPER.items() if found[name] == usual}
-        return {name: value for name, value in found.items() if name not in unused}
+        fields = asdict(self) | {"class_weights": dict(self.class_weights)}
+        unused = {name for name, default in _BEYOND_THE_PAPER.items() if fields[name] == default}
+        return {name: value for name, value in fields.items() if name not in unused}
 
 
 _BEYOND_THE_PAPER: Mapping[str, Any] = {
-    **{"class_weights": {}, "patience": None, "grad_clip": None},
-    **{"devices": 1, "nodes": 1, "compile": False, "deterministic": False},
+    "class_weights": {},
+    "patience": None,
+    "grad_clip": None,
+    "devices": 1,
+    "nodes": 1,
+    "compile": False,
+    "deterministic": False,
     "repeat": 0,
 }
-"""What a protocol leaves out of its record while it is so: models made before stay finished."""
+"""Fields omitted from the record at their default, so that earlier models count as finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shade:
-    """How a terminal shows the numbers of a matrix: on a ground that says how high each is.
+    """Colour scale behind the numbers of a matrix in a terminal.
 
     Attributes
     ----------
     low, high : float
-        Values at the two ends of the scale of colours; what lies beyond has the colour of the end.
+        Values at the ends of the colour scale; values beyond are clipped.
     diverging : bool
-        Differences: two colours from the middle of the scale on, and a sign before each number.
+        Differences: a diverging scale, and signed numbers.
     digits : int
         Decimals.
     """
@@ -491,7 +475,7 @@ class Shade:
     def of(
         cls, columns: Iterable[Sequence[object]], *, diverging: bool = False, digits: int = 2
     ) -> Shade:
-        """Make the scale of some columns: from 0 to the greatest, or as far to either side.
+        """Make the scale of some columns: from 0, or symmetric about 0, to the largest magnitude.
 
         Examples
         --------
@@ -500,22 +484,22 @@ class Shade:
         >>> Shade.of([[-0.5, 0.25, math.nan]], diverging=True).low
         -0.5
         """
-        found = [abs(v) for cells in columns for v in cells if isinstance(v, int | float)]
-        high = float(max((v for v in found if math.isfinite(v)), default=0.0)) or 1.0
+        sizes = [abs(v) for cells in columns for v in cells if isinstance(v, int | float)]
+        high = float(max((v for v in sizes if math.isfinite(v)), default=0.0)) or 1.0
         return cls(-high if diverging else 0.0, high, diverging, digits)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A small table for people: what ``hellinger`` prints, the summary of ``predict``.
+    """A small table for display, such as the summary of ``predict``.
 
-    ``columns`` maps a header to its cells; all columns have the same length. A terminal that is too
-    narrow leaves out, as far as needed and in this order, columns of ``uniform`` that hold one
-    value, then those of ``spare``; what is piped or saved has all.
+    ``columns`` maps a header to its cells; all columns have the same length. If the terminal is too
+    narrow, columns are dropped as needed: first those of ``uniform`` that hold a single value, then
+    those of ``spare``. Piped or saved output has all columns.
 
-    A table with a ``shade`` is a matrix: labels in its first columns, numbers in the others, whose
-    headers begin with one of ``groups``, if there are any; a terminal that is too narrow prints a
-    matrix for each.
+    A table with a ``shade`` is a matrix: labels in its first columns, numbers in the others. If
+    ``groups`` are given, headers start with one of them, and a narrow terminal prints one matrix
+    per group.
     """
 
     title: str
@@ -528,24 +512,24 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step did.
+    """Result of a step.
 
     Attributes
     ----------
     outputs : tuple of Path or str
-        The main artifacts, in the order of their making; text is a URL.
+        The main artifacts, in order of creation; URLs as text.
     side_outputs : tuple of Path or str
         Exports, masks, figures.
     summary : mapping
-        Numbers for people and for ``--json``; JSON types only.
+        Numbers for display and ``--json``; JSON types only.
     failures : tuple of str
-        One line for each input that failed while the rest went on.
+        One line for each input that failed while the others were processed.
     tables : tuple of Table
-        What the command prints.
+        Tables to print.
     text : str
-        What the command prints as it stands (``info``).
+        Text to print verbatim (``info``).
     silent : bool
-        Nothing is printed: another process of the same work does that.
+        Print nothing, because another process of the same run does.
     """
 
     outputs: tuple[Path | str, ...] = ()
@@ -558,27 +542,27 @@ class Outcome:
 
 
 class Task(Protocol):
-    """One running piece of work on a progress display."""
+    """A task on a progress display."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Count ``steps`` as done and show ``note`` (loss, file) beside the bar."""
+        """Advance by ``steps`` and show ``note`` (loss, file) next to the bar."""
 
 
 class Progress(Protocol):
-    """Where a step shows how far it is; the command line gives a bar, the API nothing."""
+    """Progress display of a step: a bar on the command line, nothing in the API."""
 
     def task(self, text: str, total: int) -> AbstractContextManager[Task]:
-        """Open a task of ``total`` steps, closed when the context ends."""
+        """Open a task of ``total`` steps, closed at the end of the context."""
 
     def warn(self, line: str) -> None:
-        """Show one line that the user should read."""
+        """Show a one-line warning."""
 
     def say(self, line: str) -> None:
-        """Show one line about the course of the work."""
+        """Show a one-line status message."""
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is shown."""
+        """True if nothing is shown."""
 
 
 class _Silent:
@@ -601,9 +585,9 @@ SILENT: Progress = _Silent()
 
 
 class SampleReader(Protocol):
-    """Images and masks by index, as training and prediction read them.
+    """Images and masks by index, for training and prediction.
 
-    Implementations can be pickled (loader workers are spawned) and open their store lazily.
+    Implementations must be picklable (loader workers are spawned) and open their store lazily.
     """
 
     def __len__(self) -> int: ...
@@ -613,18 +597,18 @@ class SampleReader(Protocol):
 
 
 def as_paths(given: Iterable[Path | str] | Path | str) -> list[Path]:
-    """Return paths of what a caller in Python gives: one or several, as paths or as text.
+    """Return a list of paths from one or several paths or strings.
 
     Examples
     --------
     >>> as_paths("runs") == as_paths([Path("runs")]) == [Path("runs")]
     True
     """
-    return [Path(given)] if isinstance(given, str | Path) else [Path(each) for each in given]
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
 
 
 def as_places(given: Iterable[Path | str] | Path | str) -> list[Path | str]:
-    """Return paths as :func:`as_paths` does, but URLs as the text that they are.
+    """Return a list of paths as :func:`as_paths`, but keep URLs as text.
 
     Examples
     --------
@@ -632,7 +616,7 @@ def as_places(given: Iterable[Path | str] | Path | str) -> list[Path | str]:
     True
     """
     several = [given] if isinstance(given, str | Path) else given
-    return [each if "://" in str(each) else Path(each) for each in several]
+    return [place if "://" in str(place) else Path(place) for place in several]
 
 
 @overload
@@ -648,12 +632,12 @@ def as_path(given: Path | str | None) -> Path | None: ...
 
 
 def as_path(given: Path | str | None) -> Path | None:
-    """Return the path of what a caller in Python gives, as a path or as text; None stays None."""
+    """Return a path from a path or string; None stays None."""
     return None if given is None else Path(given)
 
 
 def as_table(given: Path | str) -> Path | str:
-    r"""Return a path of text that names a file; text of several lines is a table itself.
+    r"""Return the path that a text names; text of several lines is itself a table.
 
     Examples
     --------
@@ -671,22 +655,22 @@ _SAFE_NAME = re.compile(
 
 
 def is_name(name: str) -> bool:
-    """Say whether :func:`check_name` would take a name."""
+    """Return True for a name that :func:`check_name` accepts."""
     return _SAFE_NAME.fullmatch(name) is not None
 
 
 def check_name(name: str, what: str) -> str:
-    """Return ``name`` if it can be a group in a store and a part of a file name.
+    """Return ``name`` if it is usable as a group in a store and as part of a file name.
 
     Raises
     ------
     ArgumentError
-        If it is empty, ``.`` or ``..``, or holds a slash or a control character, those that turn
-        the direction of writing among them.
+        If it is empty, ``.`` or ``..``, or contains a slash or a control character, including those
+        that change the writing direction.
     """
     if not is_name(name):
         raise ArgumentError(
-            f"{what} {name!r}: a name may not be empty, '.' or '..', nor hold '/', '\\' or "
+            f"{what} {name!r}: a name must not be empty, '.' or '..', nor contain '/', '\\' or "
             "control characters; rename it"
         )
     return name

@@ -1,7 +1,12 @@
-"""Photometric shifts of eqs. (1) to (3): brightness, contrast, saturation.
+"""Photometric shifts of eqs. (1) to (3), brightness, contrast and saturation, and sweeps of them.
 
 On colour images the result equals ``torchvision.transforms.v2.functional.adjust_*`` on uint8,
 without torch: float32 with fused multiply-adds, clamped to 0..255, then truncated.
+
+To add a kind of shift: add its word to `skiptool.names.ShiftKind`, write a function for uint8
+colour and one for float32 single-channel images, and enter them in ``_COLOUR`` and
+``_ONE_CHANNEL``; test them in ``tests/test_shifts.py``. A marker in ``figures.scatter.MARKERS`` is
+optional. To add a sweep, add its tuple of shifts to :data:`SWEEPS`.
 """
 
 from __future__ import annotations
@@ -21,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SWEEPS", "apply", "apply_all", "swept"]
 
+SWEEPS: Final = {"paper": PAPER_SWEEP}
+"""Sets of shifts by name."""
+
 _LEVELS: Final = np.arange(256, dtype=np.uint8)
 _BLOCK: Final = 16384
 """Pixels blended at once: the float64 temporaries stay in the second-level cache."""
@@ -32,7 +40,7 @@ def apply(image: Image, shift: Shift) -> Image:
     Parameters
     ----------
     image : uint8 (H, W, 3) in 0..255, or float32 (H, W, 1) in [0, 1]
-        Colour, or one channel (MR). It is left as it is.
+        Colour, or one channel (MR). It is not modified.
     shift : Shift
         Kind and factor; a factor of 1 changes nothing.
 
@@ -44,22 +52,22 @@ def apply(image: Image, shift: Shift) -> Image:
     Raises
     ------
     ArgumentError
-        If the image has another shape or type, if a kind other than ``original`` comes without
-        a factor >= 0, or if saturation is asked of one channel.
+        If the image has another shape or type, if a kind other than ``original`` has no factor
+        >= 0, or if saturation is requested for one channel.
 
     Notes
     -----
-    Departures from the paper: eqs. (1) and (3) have no clamp; here results are clamped to 0..255
-    and truncated.
+    Departure from the paper: eqs. (1) and (3) have no clamp; here results are clamped to 0..255 and
+    truncated.
 
-    Torchvision's contrast is defined to the bit up to two things, each worth one grey level in
-    pixels whose result is a whole number. Its mean sums grey values in float32, exact below
-    2**24 (66,000 pixels); above, it depends on the number of threads and the memory layout.
-    And the last values of a tensor (the remainder of a loop over vectors) are computed without
-    fusing. Here the mean is rounded once and all values are fused.
+    Torchvision's contrast is reproducible to the bit except in two cases, each worth one grey level
+    in pixels whose result is an integer. Its mean sums grey values in float32, exact below 2**24
+    (66,000 pixels); above, it depends on the number of threads and the memory layout. And the last
+    values of a tensor (the remainder of a vectorized loop) are computed without fusing. Here the
+    mean is rounded once and all values are fused.
 
     One channel in float32: brightness is ``factor * x``, contrast blends with the mean of the
-    image, both clamped to [0, 1]; without colour there is no saturation.
+    image, both clamped to [0, 1]; there is no saturation.
 
     Examples
     --------
@@ -83,10 +91,10 @@ def apply(image: Image, shift: Shift) -> Image:
 
 
 def apply_all(images: Image, shift: Shift) -> Image:
-    """Shift each of several images (N, H, W, C) by itself; as :func:`apply`."""
+    """Shift each of several images (N, H, W, C) separately, as :func:`apply`."""
     shifted = np.empty_like(images)
-    for image, place in zip(images, shifted, strict=True):
-        place[...] = apply(image, shift)
+    for index, image in enumerate(images):
+        shifted[index] = apply(image, shift)
     return shifted
 
 
@@ -103,12 +111,12 @@ def _is_colour(image: Image) -> bool:
 
 
 def _brightness(image: UInt8, factor: float) -> UInt8:
-    """Eq. (1): one table for all pixels."""
+    """Eq. (1), by one look-up table for all pixels."""
     return _looked_up(image, np.uint8(0), factor)
 
 
 def _contrast(image: UInt8, factor: float) -> UInt8:
-    """Eq. (2), with the look-up table that the paper prints."""
+    """Eq. (2), with the look-up table printed in the paper."""
     mean = np.float32(grey(image).mean(dtype=np.float64))  # the sum is exact
     return _looked_up(image, mean, factor)
 
@@ -132,10 +140,10 @@ def _saturation(image: UInt8, factor: float) -> UInt8:
 def _blend(
     image: AnyArray, other: AnyArray | np.uint8 | np.float32, factor: float, bound: float
 ) -> Float32:
-    """``factor * image + (1 - factor) * other`` in [0, bound].
+    """Return ``factor * image + (1 - factor) * other``, clipped to [0, bound].
 
-    The second product is not rounded before the sum (a fused multiply-add, as torch computes it):
-    in float64 the product of two float32 is exact.
+    The second product is not rounded before the sum (a fused multiply-add, as in torch): in float64
+    the product of two float32 is exact.
     """
     scaled = image * np.float32(factor)
     rest = other * np.float64(np.float32(1.0 - factor))
@@ -153,7 +161,7 @@ def _contrast_one(image: Float32, factor: float) -> Float32:
 
 def _no_saturation(image: Float32, factor: float) -> Float32:
     raise ArgumentError(
-        f"shift saturation={factor:g}: an image of one channel has no colour; use brightness or "
+        f"shift saturation={factor:g}: a single-channel image has no colour; use brightness or "
         "contrast"
     )
 
@@ -170,14 +178,6 @@ _ONE_CHANNEL: Final[Mapping[ShiftKind, Callable[[Float32, float], Float32]]] = {
 }
 
 
-# -------------------------------------------------------------------------------------------------
-# Sets of shifts by name, as images of several domains can have them.
-
-
-SWEEPS = {"paper": PAPER_SWEEP}
-"""Shifts by the name of their set."""
-
-
 class _Domain(Protocol):
     @property
     def channels(self) -> int: ...
@@ -186,37 +186,30 @@ class _Domain(Protocol):
 def swept(
     sweep: str | None, shifts: Sequence[Shift], domains: Sequence[_Domain], progress: Progress
 ) -> tuple[Shift, ...]:
-    """Return the shifts of a sweep and those that are named; the original where there are none.
+    """Return the shifts of a sweep and those given explicitly; the original if there are none.
 
-    Parameters
-    ----------
-    sweep : str, optional
-    shifts : sequence of Shift
-        Named by themselves: they stay, whatever the images are.
-    domains : sequence
-        What is shifted: with one channel there is no colour, hence no saturation to sweep.
-    progress : Progress
+    Saturation is dropped from the sweep, with a warning, if a domain has one channel.
 
     Raises
     ------
     ArgumentError
-        If the sweep is unknown, or a saturation is named and there is no colour.
+        If the sweep is unknown, or a saturation is given explicitly and a domain has no colour.
     """
     grey = any(domain.channels == 1 for domain in domains)
-    colours = [each for each in shifts if each.kind is ShiftKind.SATURATION]
-    if grey and colours:
+    saturations = [shift for shift in shifts if shift.kind is ShiftKind.SATURATION]
+    if grey and saturations:
         raise ArgumentError(
-            f"shift {colours[0]}: images of one channel have no colour; choose brightness or "
+            f"shift {saturations[0]}: single-channel images have no colour; choose brightness or "
             "contrast"
         )
     if sweep is None:
         return tuple(shifts) or (ORIGINAL,)
     if sweep not in SWEEPS:
         raise ArgumentError(f"--sweep {sweep}: unknown; expected {', '.join(SWEEPS)}")
-    kept = [each for each in SWEEPS[sweep] if not (grey and each.kind is ShiftKind.SATURATION)]
+    kept = [shift for shift in SWEEPS[sweep] if not (grey and shift.kind is ShiftKind.SATURATION)]
     if len(kept) < len(SWEEPS[sweep]):
         progress.warn(
-            f"--sweep {sweep}: images of one channel have no colour, so saturation is left out; "
+            f"--sweep {sweep}: single-channel images have no colour, so saturation is left out; "
             "brightness and contrast are swept"
         )
     return tuple(dict.fromkeys((*kept, *shifts)))

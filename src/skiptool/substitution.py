@@ -1,7 +1,7 @@
-"""Which feature maps a decoder gets from another image of the same sample.
+"""Substitution of feature maps: which ones a decoder gets from another image of the same sample.
 
-A part is the skip of a level, 1 to 4, or the bottleneck, the deepest feature map. Words name them
-as the command line and the column ``clean_skips`` do: ``1``, ``1+3``, ``bottleneck``.
+A part is a skip connection, level 1 to 4, or the bottleneck, the deepest feature map. In the column
+``clean_skips`` they are written ``1``, ``1+3``, ``bottleneck``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = [
 ]
 
 BOTTLENECK: Final = len(SKIP_LEVELS) + 1
-"""The part that is no skip: the encoder's last stage, of level 5."""
+"""The last encoder stage, as level 5: the part that is not a skip connection."""
 
 PIXEL_SIZES: Final = ("mpp", "mpp_y", "spacing", "spacing_y")
-"""Columns of a dataset's samples that hold the size of a pixel."""
+"""Columns of a dataset's samples that hold the pixel size."""
 
 SAME_SCALE: Final = 0.01
-"""Largest relative difference in pixel size at which feature maps can be exchanged."""
+"""Maximum relative difference in pixel size for exchanging feature maps."""
 
 _WORD: Final = "bottleneck"
 _ALL: Final = frozenset(SKIP_LEVELS)
@@ -38,17 +38,16 @@ _EXPECTED: Final = "expected skip levels 1 to 4 or bottleneck, joined by commas,
 
 @dataclass(frozen=True, slots=True)
 class Substitution:
-    """A set of parts, to be looked up in each network.
+    """A set of parts to exchange, applicable to any network.
 
     Attributes
     ----------
     parts : frozenset of int
         Levels, and `BOTTLENECK`.
     shifted : bool
-        These parts alone come from the shifted image and all others from the clean one; else these
-        come from the clean image and all others from the shifted one.
+        Only these parts come from the shifted image; otherwise only these come from the clean one.
     available : bool
-        Parts that a network lacks are left out, rather than the network.
+        Skip parts that a network lacks, rather than the network.
     """
 
     parts: frozenset[int]
@@ -56,9 +55,9 @@ class Substitution:
     available: bool = False
 
     def clean(self, skips: Collection[int]) -> tuple[int, ...] | None:
-        """Return the parts that come from the clean image in a network with these skips, sorted.
+        """Return the sorted parts that come from the clean image in a network with these skips.
 
-        None if the network lacks a part, or if nothing would be clean.
+        None if the network lacks a part, or if no part would be clean.
 
         Examples
         --------
@@ -69,35 +68,23 @@ class Substitution:
         >>> Substitution(frozenset({1})).clean((2, 3, 4)) is None
         True
         """
-        there = {*skips, BOTTLENECK}
-        parts = self.parts & there if self.available else self.parts
-        if not parts <= there:
+        existing = {*skips, BOTTLENECK}
+        parts = self.parts & existing if self.available else self.parts
+        if not parts <= existing:
             return None
-        return tuple(sorted(there - parts if self.shifted else parts)) or None
+        return tuple(sorted(existing - parts if self.shifted else parts)) or None
 
 
 def substitutions(clean: Iterable[str], shifted: Iterable[str] = ()) -> tuple[Substitution, ...]:
-    """Read the words of ``--clean-skips`` and ``--shifted-skips``.
+    """Parse the values of ``--clean-skips`` and ``--shifted-skips``, without duplicates.
 
-    Parameters
-    ----------
-    clean, shifted : iterable of str
-        ``1,3``, ``bottleneck``, ``2,bottleneck``; ``all`` for all skips that a network has;
-        ``each`` for every skip alone, the bottleneck alone, and all skips.
-
-    Returns
-    -------
-    tuple of Substitution
-        Each once.
-
-    Raises
-    ------
-    ArgumentError
-        If a word is unknown.
+    Values are ``1,3``, ``bottleneck``, ``2,bottleneck``; ``all`` for all skips that a network has;
+    ``each`` for every skip alone, the bottleneck alone, and all skips. Raises ArgumentError for
+    unknown values.
 
     Examples
     --------
-    >>> [sorted(each.parts) for each in substitutions(["1,3", "each"])]
+    >>> [sorted(found.parts) for found in substitutions(["1,3", "each"])]
     [[1, 3], [1], [2], [3], [4], [5], [1, 2, 3, 4]]
     """
     found: list[Substitution] = []
@@ -125,7 +112,7 @@ def named_parts(parts: Iterable[int]) -> str:
 
 
 def _parts(word: str, option: str) -> frozenset[int]:
-    known = {**{str(level): level for level in SKIP_LEVELS}, _WORD: BOTTLENECK}
+    known = {str(level): level for level in SKIP_LEVELS} | {_WORD: BOTTLENECK}
     names = [name.strip() for name in word.split(",")]
     for name in names:
         if name not in known:

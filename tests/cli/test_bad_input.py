@@ -203,7 +203,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "predict data missing": (1, (*PREDICT[:3], "gone.zarr"), ("gone.zarr: no such",)),
     "predict shift unknown": (2, (*PREDICT, "--shift", "brightnes=1"), ("mean brightness",)),
     "predict no factor": (2, (*PREDICT, "--shift", "contrast"), ("KIND=FACTOR",)),
-    "predict factor no number": (2, (*PREDICT, "--shift", "contrast=x"), ("'x' is no number",)),
+    "predict factor no number": (2, (*PREDICT, "--shift", "contrast=x"), ("'x' is not a number",)),
     "predict factor negative": (2, (*PREDICT, "--shift", "contrast=-1"), ("out of range",)),
     "predict factor NaN": (2, (*PREDICT, "--shift", "contrast=nan"), ("out of range",)),
     "predict factor huge": (2, (*PREDICT, "--shift", "contrast=1e9"), ("out of range",)),

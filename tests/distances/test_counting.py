@@ -151,7 +151,7 @@ def test_refuses_other_arrays(x: Array) -> None:
     ],
 )
 def test_joint_range_refuses_sets_that_do_not_fit(extents: tuple[tuple[Array, Array], ...]) -> None:
-    with pytest.raises(ArgumentError, match=r"with one D and at least one image"):
+    with pytest.raises(ArgumentError, match=r"with the same D and at least one image"):
         joint_range(*extents)
 
 
@@ -173,9 +173,9 @@ def test_frequencies_of_small_counters_do_not_overflow() -> None:
 
 
 def test_frequencies_refuse_empty_rows_and_too_many_counts() -> None:
-    with pytest.raises(ArgumentError, match=r"rows add up to 0\.\.1; expected 1 or more"):
+    with pytest.raises(ArgumentError, match=r"rows sum to 0\.\.1; expected 1 or more"):
         frequencies(np.array([[0, 0], [1, 0]]))
-    with pytest.raises(ArgumentError, match=r"rows add up to 3\.\.3 of 2 values"):
+    with pytest.raises(ArgumentError, match=r"rows sum to 3\.\.3 of 2 values"):
         frequencies(np.array([[1, 2]]), 2)
 
 
@@ -466,7 +466,7 @@ def test_constant_channels(bins: int) -> None:
     np.testing.assert_array_equal(counted(x, joint, bins, clamp=True), expected)
     binning = sweep(joint, [bins, 3], clamp=True)
     np.testing.assert_array_equal(merged(count(x, binning), binning, bins), expected)
-    with pytest.raises(Misfit, match="image 0, channel 0: activation 7 is outside of the range"):
+    with pytest.raises(Misfit, match="image 0, channel 0: activation 7 is outside the range"):
         counted(x, joint, bins)
 
 
@@ -607,7 +607,7 @@ def test_refuses_values_outside_of_the_range(
     joint = Range(np.zeros(2), np.ones(2))
     x = np.full((2, 2, 3), 0.5, dtype=dtype)
     x[1, 1, 2] = value
-    with pytest.raises(Misfit, match=r"^image 1, channel 1: activation .* is outside of the range"):
+    with pytest.raises(Misfit, match=r"^image 1, channel 1: activation .* is outside the range"):
         counted(x, joint, bins, literal=literal)
 
 
@@ -620,7 +620,7 @@ def test_refuses_the_neighbour_of_the_range(dtype: type, span: float, bins: int)
     for inside, outside in ((0.0, -np.inf), (span, np.inf)):
         value = np.nextafter(dtype(inside), dtype(outside))
         assert counted(np.full((1, 1, 1), inside, dtype), joint, bins).sum() == 1
-        with pytest.raises(Misfit, match="outside of the range"):
+        with pytest.raises(Misfit, match="outside the range"):
             counted(np.full((1, 1, 1), value), joint, bins)
 
 
@@ -635,7 +635,7 @@ def test_refuses_other_arrays_channels_or_numbers_of_bins() -> None:
     joint = Range(np.zeros(2), np.ones(2))
     with pytest.raises(ArgumentError, match=r"expected float16, float32 or float64 \(N, D, K\)"):
         counted(np.zeros((2, 3), dtype=np.int64), joint, 10)
-    with pytest.raises(ArgumentError, match="features have 3 channels, the bins are of 2"):
+    with pytest.raises(ArgumentError, match="features have 3 channels, the bins 2"):
         counted(np.zeros((1, 3, 1)), joint, 10)
     for bins in (0, MAX_BINS + 1):
         with pytest.raises(ArgumentError, match=f"bins is {bins}, expected 1 to 4096"):

@@ -154,5 +154,5 @@ def test_refuses_counts_of_nothing_and_of_other_layers() -> None:
     with pytest.raises(ArgumentError, match=r"shape \(2, 7\)"):
         quantiles_from_keys(counts[:, :7], np.array([0.5]))
     for wrong in ([-0.1], [1.1], [np.nan], [[0.5]]):
-        with pytest.raises(ArgumentError, match="expected a row of shares"):
+        with pytest.raises(ArgumentError, match="expected a row of numbers from 0 to 1"):
             quantiles_from_keys(counts, np.array(wrong))

@@ -74,7 +74,7 @@ def test_no_replicates_give_no_interval() -> None:
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
 def test_refuses_other_levels(level: float) -> None:
-    with pytest.raises(ArgumentError, match=f"level {level:g}, expected it between 0 and 1"):
+    with pytest.raises(ArgumentError, match=f"level {level:g}, expected between 0 and 1"):
         percentile_interval(np.zeros(3), level)
 
 

@@ -56,7 +56,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize(("x", "y"), [([], []), ([1.0], [1.0, 2.0])])
 def test_points_that_are_none(x: list[float], y: list[float]) -> None:
-    with pytest.raises(ArgumentError, match="expected as many of both"):
+    with pytest.raises(ArgumentError, match="expected the same number"):
         fit_monotone(np.array(x), np.array(y))
 
 

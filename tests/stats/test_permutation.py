@@ -65,7 +65,7 @@ def test_every_swap_is_as_likely() -> None:
 
 
 def test_refuses_pairs_of_unequal_sets() -> None:
-    with pytest.raises(ArgumentError, match="pairs: 3 units against 4; expected as many"):
+    with pytest.raises(ArgumentError, match="pairs: 3 units against 4; expected equal numbers"):
         relabellings(3, 4, 9, paired=True, rng=np.random.default_rng(0))
 
 

@@ -1,4 +1,23 @@
-"""Distances between binned distributions, eqs. (8) to (10)."""
+"""Distances between binned distributions, eqs. (8) to (10), and pooling of sparsely filled bins.
+
+Every distance takes relative frequencies ``p, q`` (..., D, B), float64, over the same bins, with
+rows that sum to 1, and returns float64 (..., D). It raises ArgumentError if the shapes differ or a
+row does not sum to 1.
+
+To add a distance: add its word to `skiptool.names.Metric`, write its function here, decorated with
+:func:`rowwise`, enter it with its properties in :data:`DISTANCES`, and test it in
+``tests/distances/test_binned.py``. Options, null distributions, bias correction, tables and
+reports work from that table.
+
+Pooling. A distance between binned distributions is estimated with little bias only where several
+units (images or subjects) reach every bin. The tails of heavy-tailed channels and the positive part
+of sparse ones do not satisfy this: most of their bins hold values of one image, and what one set
+has there and the other lacks counts as distance. Neighbouring bins are therefore pooled, from the
+lowest to the highest, until enough units reach each pooled bin. The quantity estimated is then the
+distance between the two populations on the pooled bins, which never exceeds that on all bins. The
+rule considers both sets together, regardless of which unit belongs to which, so it does not favour
+a difference.
+"""
 
 from __future__ import annotations
 
@@ -37,35 +56,54 @@ __all__ = [
     "total_variation",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Rows of relative frequencies: checked once, and compared in blocks that stay in the cache.
-
-
 RowDistance: TypeAlias = "Callable[[Float64, Float64], Float64]"
-"""Frequencies (..., D, B) of two sets to values (..., D)."""
+"""Maps frequencies (..., D, B) of two sets to values (..., D)."""
 
 _BLOCK: Final = 1 << 13
-"""Frequencies compared at once: temporary arrays of 64 KB stay in the cache, and are small enough
-for the memory allocator to use again; from about 128 KB on each costs page faults."""
+"""Frequencies compared at once. Temporary arrays of 64 KB stay in the cache and are reused by the
+memory allocator; from about 128 KB on, each costs page faults."""
 
 _TOLERANCE: Final = 1e-9
-"""How far a row of frequencies may be from a sum of 1 by rounding."""
+"""Rounding error allowed in the sum of a row of frequencies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """A distance between binned distributions, with the properties that statistics rely on.
+
+    Attributes
+    ----------
+    function : callable
+        Relative frequencies (..., D, B) of the reference and of another set, float64, to values
+        (..., D), float64.
+    squared : bool
+        Correct the bias of the square, which is a mean over bins, rather than of the value.
+    symmetric : bool
+        Swapping the sets changes nothing.
+    bounded : bool
+        Values are in [0, 1].
+    pooled : bool
+        Estimate it on pooled bins. Distances between cumulative frequencies are not: they depend
+        on where bins lie, and hardly on empty ones.
+    """
+
+    function: RowDistance
+    squared: bool = False
+    symmetric: bool = True
+    bounded: bool = True
+    pooled: bool = True
 
 
 def rowwise(least: float = 1.0) -> Callable[[RowDistance], RowDistance]:
-    """Let a distance between rows (M, B) take any leading axes, checked and in blocks.
+    """Extend a distance between rows (M, B) to any leading axes, with checks and in blocks.
+
+    The decorated function takes (..., B) and returns (...). Its temporary arrays do not grow with
+    the input.
 
     Parameters
     ----------
     least : float
-        Least sum of a row: 1, or 0 where literal counts may leave values out.
-
-    Returns
-    -------
-    decorator
-        Of a function of two arrays of rows (M, B), float64, that returns (M,). The decorated one
-        takes (..., B) and returns (...); it raises ArgumentError if the shapes differ or a row
-        holds no relative frequencies. Its temporary arrays do not grow with the input.
+        Smallest allowed sum of a row: 1, or 0 where literal counts may leave values out.
     """
 
     def decorate(distance: RowDistance) -> RowDistance:
@@ -107,46 +145,102 @@ def _check_sums(rows: Float64, least: float) -> None:
         )
 
 
-# -------------------------------------------------------------------------------------------------
-# Distances that compare binned distributions bin by bin, beside those of the paper.
-#
-# All take relative frequencies ``p, q`` (..., D, B), float64, over the same bins, rows that sum to
-# 1, and return float64 (..., D). All raise ArgumentError if the shapes differ or a row does not sum
-# to 1. The order of the bins does not matter to them.
+# Distances that compare bin by bin: the order of the bins does not matter.
 
 
-EPSILON: Final = 1e-6
-"""Weight of the uniform distribution that :func:`kullback_leibler` mixes into both rows.
+@rowwise(least=0.0)
+def bhattacharyya(p: Float64, q: Float64) -> Float64:
+    """Bhattacharyya coefficient of each channel, eq. (8).
 
-Below the share of one value of a usual set (1 of 51,200 is 2e-5), so that what was seen counts;
-the same for every set, so that values of sets of different size compare.
-"""
+    1 where the rows agree (up to rounding), 0 where they share no bin. Rows may sum to less than 1
+    where literal counts leave values out.
+
+    Examples
+    --------
+    >>> bhattacharyya(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]))
+    array([1.])
+    """
+    return np.asarray(np.sqrt(p * q).sum(axis=-1))
+
+
+@rowwise()
+def bhattacharyya_complement(p: Float64, q: Float64) -> Float64:
+    """Complement of the Bhattacharyya coefficient of each channel, 1 - BC of eq. (8).
+
+    In [0, 1]: the square of :func:`hellinger`. Not a metric.
+
+    Notes
+    -----
+    Not -log(BC), the Bhattacharyya distance of the statistics literature: that is infinite for a
+    channel whose sets share no bin, and one such channel would make the mean of a layer, eq. (10),
+    infinite. The drift detector of frouros reports 1 - BC under this name as well.
+
+    Examples
+    --------
+    >>> bhattacharyya_complement(np.array([[0.5, 0.5, 0.0]]), np.array([[0.5, 0.0, 0.5]]))
+    array([0.5])
+    """
+    return _half_squared_roots(p, q)
+
+
+@rowwise()
+def hellinger(p: Float64, q: Float64) -> Float64:
+    """Hellinger distance of each channel, eqs. (8) and (9).
+
+    In [0, 1]: 0 where the rows agree, 1 where they share no bin. A metric.
+
+    Notes
+    -----
+    For rows that sum to 1, eq. (9) equals the root of half the sum of (sqrt p - sqrt q)^2. That
+    form is used because it is never negative and is exactly 0 for equal rows, where rounding can
+    lift eq. (8) above 1. Rounding above 1 is clipped.
+
+    Examples
+    --------
+    >>> hellinger(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))
+    array([1.])
+    """
+    return np.asarray(np.sqrt(_half_squared_roots(p, q)))
+
+
+def hellinger_literal(p: Float64, q: Float64) -> Float64:
+    """Hellinger distance as eqs. (8) and (9) are printed, for frequencies of literal counts.
+
+    For audit only. Rows may sum to less than 1, down to 0.
+
+    Returns
+    -------
+    float64, shape (..., D)
+        In [0, 1]; 1 for a channel that is constant over both sets, and the root of the fraction of
+        values at the joint maximum for two equal sets. Rounding can lift eq. (8) above 1, so it is
+        clipped before the root.
+
+    Examples
+    --------
+    >>> hellinger_literal(np.array([[0.0, 0.0]]), np.array([[0.0, 0.0]]))
+    array([1.])
+    """
+    return np.asarray(np.sqrt(np.maximum(1.0 - bhattacharyya(p, q), 0.0)))
+
+
+def _half_squared_roots(p: Float64, q: Float64) -> Float64:
+    roots = np.sqrt(p)
+    roots -= np.sqrt(q)
+    np.square(roots, out=roots)
+    return np.asarray(np.minimum(roots.sum(axis=-1) / 2, 1.0))
 
 
 @rowwise()
 def jensen_shannon(p: Float64, q: Float64) -> Float64:
     """Jensen-Shannon distance of each channel: root of the divergence to base 2.
 
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins; each row sums to 1.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1], dimensionless; 0 where the rows agree, 1 where they share no bin. A metric.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row does not sum to 1.
+    In [0, 1]: 0 where the rows agree, 1 where they share no bin. A metric.
 
     Notes
     -----
-    With s = p + q and t = |p - q| / s, a bin adds s/4 (log(1 - t^2) + 2 t artanh t) / log 2. No
-    bin is negative in this form, so the root exists, and equal rows are at exactly 0; in the usual
-    one, p log(p/m) + q log(q/m), terms of both signs cancel.
+    With s = p + q and t = |p - q| / s, a bin adds s/4 (log(1 - t^2) + 2 t artanh t) / log 2. In
+    this form no bin is negative, so the root exists and equal rows give exactly 0; in the usual
+    form, p log(p/m) + q log(q/m), terms of both signs cancel.
 
     References
     ----------
@@ -173,20 +267,7 @@ def jensen_shannon(p: Float64, q: Float64) -> Float64:
 def total_variation(p: Float64, q: Float64) -> Float64:
     """Total variation distance of each channel: half the sum of abs(p - q).
 
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins; each row sums to 1.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1]: the share of values that would have to move to other bins. A metric.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row does not sum to 1.
+    In [0, 1]: the fraction of values that would have to move to other bins. A metric.
 
     Examples
     --------
@@ -196,6 +277,14 @@ def total_variation(p: Float64, q: Float64) -> Float64:
     return np.asarray(np.minimum(np.abs(p - q).sum(axis=-1) / 2, 1.0))
 
 
+EPSILON: Final = 1e-6
+"""Weight of the uniform distribution that :func:`kullback_leibler` mixes into both rows.
+
+It is below the frequency of a single value in a typical set (1 of 51,200 is 2e-5), so observed
+values dominate, and the same for every set, so values of sets of different sizes are comparable.
+"""
+
+
 @rowwise()
 def kullback_leibler(p: Float64, q: Float64) -> Float64:
     """Kullback-Leibler divergence KL(p || q) of each channel, smoothed, in nats.
@@ -203,30 +292,25 @@ def kullback_leibler(p: Float64, q: Float64) -> Float64:
     Parameters
     ----------
     p : float64, shape (..., D, B)
-        Relative frequencies of the reference; each row sums to 1.
+        Relative frequencies of the reference.
     q : float64, shape (..., D, B)
-        Relative frequencies of the other set over the same bins.
+        Relative frequencies of the other set.
 
     Returns
     -------
     float64, shape (..., D)
-        In nats (``scipy.stats.entropy``'s default), not negative, 0 where the rows agree. At most
+        In nats (as ``scipy.stats.entropy``), non-negative, 0 where the rows agree. At most
         log(1 + (1 - e) B / e), e = EPSILON, for rows that share no bin: 18.4 for B = 100.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row does not sum to 1.
 
     Notes
     -----
-    Asymmetric: it asks how badly ``q`` explains values of the reference ``p``, and KL(q || p) is
-    another number. Not a metric, and no channel's value is comparable with a bounded distance.
+    Asymmetric: it measures how badly ``q`` explains values of the reference ``p``; KL(q || p)
+    differs. Not a metric, and not comparable with a bounded distance.
 
-    Plain KL is infinite as soon as one bin of the reference is empty in the other set, which a
-    single value does. Both rows are therefore mixed with the uniform distribution,
-    (1 - e) p + e / B. A bin with share s of the reference that is empty in the other set then adds
-    about s log(s B / e): results depend on the choice of e through such bins.
+    Plain KL is infinite as soon as one bin of the reference is empty in the other set, for which a
+    single value suffices. Both rows are therefore mixed with the uniform distribution,
+    (1 - e) p + e / B. A bin with frequency s in the reference that is empty in the other set then
+    adds about s log(s B / e): results depend on the choice of e through such bins.
 
     Examples
     --------
@@ -238,38 +322,21 @@ def kullback_leibler(p: Float64, q: Float64) -> Float64:
     uniform = EPSILON / p.shape[-1]
     reference = (1.0 - EPSILON) * p + uniform
     ratio = ((1.0 - EPSILON) * q + uniform) / reference
-    # Both rows sum to 1, so p (q/p - 1) may be added; then no bin is negative.
+    # Both rows sum to 1, so adding p (q/p - 1) changes nothing, and no bin is negative.
     bins = reference * np.maximum(ratio - 1.0 - np.log(ratio), 0.0)
     return np.asarray(bins.sum(axis=-1))
 
 
-# -------------------------------------------------------------------------------------------------
-# Distances that compare cumulated frequencies: the order of the bins matters to them.
+# Distances that compare cumulative frequencies: the order of the bins matters.
 
 
 @rowwise()
 def kolmogorov_smirnov(p: Float64, q: Float64) -> Float64:
     """Kolmogorov-Smirnov statistic of each channel, at the edges of the bins.
 
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins, in the order of the values; each row sums to 1.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1], dimensionless: the largest difference of the cumulated frequencies. A metric.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row does not sum to 1.
-
-    Notes
-    -----
-    A lower bound of the statistic of the unbinned values, as differences inside of a bin are not
-    seen; equal to it where each bin holds one value.
+    In [0, 1]: the largest difference of the cumulative frequencies. A metric. A lower bound of the
+    statistic of the unbinned values, as differences within a bin are invisible; equal to it where
+    each bin holds one value.
 
     Examples
     --------
@@ -283,28 +350,19 @@ def kolmogorov_smirnov(p: Float64, q: Float64) -> Float64:
 def binned_wasserstein(p: Float64, q: Float64) -> Float64:
     """Wasserstein-1 distance of each channel between binned distributions.
 
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins, in the order of the values; each row sums to 1.
-
     Returns
     -------
     float64, shape (..., D)
-        In [0, 1 - 1/B], dimensionless: the mean way that a value has to go, in shares of the joint
-        range. A metric.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row does not sum to 1.
+        In [0, 1 - 1/B]: the mean distance a value has to move, as a fraction of the joint range.
+        A metric.
 
     Notes
     -----
-    The distance from one bin to the next is 1/B. With bins of equal width that is a share of the
-    channel's range; with quantile bins it is a share of the pooled values, so the result is in
-    ranks. Values count as if they lay in the middle of their bin, which moves each by half a bin
-    at most; without bins and in the unit of the activations: ``samples.wasserstein``.
+    The distance between adjacent bins is 1/B. With bins of equal width that is a fraction of the
+    channel's range; with quantile bins it is a fraction of the pooled values, so the result is in
+    ranks. Values are treated as if they lay at the centre of their bin, which moves each by at most
+    half a bin. `skiptool.distances.exact.wasserstein` uses no bins and has the unit of the
+    activations.
 
     Examples
     --------
@@ -316,165 +374,24 @@ def binned_wasserstein(p: Float64, q: Float64) -> Float64:
 
 
 def _gaps(p: Float64, q: Float64) -> Float64:
-    """Differences of the cumulated frequencies (M, B) at the inner edges, (M, B - 1)."""
+    """Return differences of the cumulative frequencies (M, B) at the inner edges, (M, B - 1)."""
     return np.abs(np.cumsum((p - q)[:, :-1], axis=-1))
 
 
-@dataclass(frozen=True, slots=True)
-class Distance:
-    """A distance between binned distributions, and what statistics must know of it.
-
-    Attributes
-    ----------
-    function : callable
-        Relative frequencies (..., D, B) of the reference and of another set, float64, to values
-        (..., D), float64.
-    squared : bool
-        The square is a mean over bins, so a correction of bias works on the square; otherwise on
-        the value itself.
-    symmetric : bool
-        Swapping the sets changes nothing.
-    bounded : bool
-        Values are in [0, 1].
-    pooled : bool
-        It is estimated on pooled bins (`skiptool.distances.binned`). Distances between
-        cumulated frequencies are not: they depend on where bins lie, and hardly on empty ones.
-    """
-
-    function: RowDistance
-    squared: bool = False
-    symmetric: bool = True
-    bounded: bool = True
-    pooled: bool = True
-
-
-@rowwise(least=0.0)
-def bhattacharyya(p: Float64, q: Float64) -> Float64:
-    """Bhattacharyya coefficient of each feature channel, eq. (8).
-
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins; each row sums to 1, or to less where literal
-        counts leave values out.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        Dimensionless; 1 where the rows agree (up to rounding), 0 where they share no bin.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row holds no frequencies.
-
-    Examples
-    --------
-    >>> bhattacharyya(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]))
-    array([1.])
-    """
-    return np.asarray(np.sqrt(p * q).sum(axis=-1))
-
-
-@rowwise()
-def bhattacharyya_complement(p: Float64, q: Float64) -> Float64:
-    """Complement of the Bhattacharyya coefficient of each channel, 1 - BC of eq. (8).
-
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins; each row sums to 1.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1], dimensionless: the square of :func:`hellinger`. Not a metric.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row does not sum to 1.
-
-    Notes
-    -----
-    Not -log(BC), which statistics call the Bhattacharyya distance: that is infinite for a channel
-    whose sets share no bin, and one such channel would make the mean of a layer, eq. (10),
-    infinite. The drift detector of frouros reports 1 - BC under this name as well.
-
-    Examples
-    --------
-    >>> bhattacharyya_complement(np.array([[0.5, 0.5, 0.0]]), np.array([[0.5, 0.0, 0.5]]))
-    array([0.5])
-    """
-    return _half_squared_roots(p, q)
-
-
-@rowwise()
-def hellinger(p: Float64, q: Float64) -> Float64:
-    """Hellinger distance of each feature channel, eqs. (8) and (9).
-
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins; each row sums to 1.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1], dimensionless; 0 where the rows agree, 1 where they share no bin.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row does not sum to 1.
-
-    Notes
-    -----
-    For rows that sum to 1, eq. (9) equals the root of half the sum of (sqrt p - sqrt q)^2. That
-    form is used: it is never negative, and exactly 0 for equal rows, where rounding can lift
-    eq. (8) above 1. Rounding above 1 is clipped.
-
-    Examples
-    --------
-    >>> hellinger(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))
-    array([1.])
-    """
-    return np.asarray(np.sqrt(_half_squared_roots(p, q)))
-
-
-def hellinger_literal(p: Float64, q: Float64) -> Float64:
-    """Hellinger distance as eqs. (8) and (9) are printed, for frequencies of literal counts.
-
-    Parameters
-    ----------
-    p, q : float64, shape (..., D, B)
-        Relative frequencies over the same bins; rows may sum to less than 1, down to 0.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1]; 1 for a channel that is constant over both sets, and the root of the share of
-        values at the joint maximum for two equal sets.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a row holds no frequencies.
-
-    Notes
-    -----
-    For audit only. Rounding can lift eq. (8) above 1, so it is clipped before the root.
-
-    Examples
-    --------
-    >>> hellinger_literal(np.array([[0.0, 0.0]]), np.array([[0.0, 0.0]]))
-    array([1.])
-    """
-    return np.asarray(np.sqrt(np.maximum(1.0 - bhattacharyya(p, q), 0.0)))
+DISTANCES: Final[Mapping[Metric, Distance]] = {
+    Metric.HELLINGER: Distance(hellinger, squared=True),
+    Metric.BHATTACHARYYA: Distance(bhattacharyya_complement),
+    Metric.JENSEN_SHANNON: Distance(jensen_shannon, squared=True),
+    Metric.TOTAL_VARIATION: Distance(total_variation),
+    Metric.KL: Distance(kullback_leibler, symmetric=False, bounded=False),
+    Metric.KOLMOGOROV_SMIRNOV: Distance(kolmogorov_smirnov, pooled=False),
+    Metric.WASSERSTEIN: Distance(binned_wasserstein, pooled=False),
+}
+"""Every distance on bins; those without bins are in ``exact``, ``float16`` and ``multivariate``."""
 
 
 def layer_mean(values: Float64, constant: Bool) -> tuple[float, float]:
-    """Mean distance of a layer over all channels, eq. (10), and over the live ones.
+    """Mean distance of a layer over all channels, eq. (10), and over the varying ones.
 
     Parameters
     ----------
@@ -486,12 +403,7 @@ def layer_mean(values: Float64, constant: Bool) -> tuple[float, float]:
     Returns
     -------
     mean, live : float
-        ``live`` leaves the constant channels out; NaN where all are constant.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or there is no channel.
+        ``live`` excludes the constant channels; NaN if all are constant.
 
     Examples
     --------
@@ -507,48 +419,15 @@ def layer_mean(values: Float64, constant: Bool) -> tuple[float, float]:
     return float(values.mean()), float(live.mean()) if live.size else float("nan")
 
 
-def _half_squared_roots(p: Float64, q: Float64) -> Float64:
-    roots = np.sqrt(p)
-    roots -= np.sqrt(q)
-    np.square(roots, out=roots)
-    return np.asarray(np.minimum(roots.sum(axis=-1) / 2, 1.0))
-
-
-DISTANCES: Final[Mapping[Metric, Distance]] = {
-    Metric.HELLINGER: Distance(hellinger, squared=True),
-    Metric.BHATTACHARYYA: Distance(bhattacharyya_complement),
-    Metric.JENSEN_SHANNON: Distance(jensen_shannon, squared=True),
-    Metric.TOTAL_VARIATION: Distance(total_variation),
-    Metric.KL: Distance(kullback_leibler, symmetric=False, bounded=False),
-    Metric.KOLMOGOROV_SMIRNOV: Distance(kolmogorov_smirnov, pooled=False),
-    Metric.WASSERSTEIN: Distance(binned_wasserstein, pooled=False),
-}
-"""Distances on bins, by name; those without bins are in ``samples`` and ``keys``."""
-
-
-# -------------------------------------------------------------------------------------------------
-# Bins pooled until enough units reach each of them.
-#
-# A distance between binned distributions is estimated with little bias only where every bin is
-# reached by several units (images or subjects). The tails of heavy-tailed channels and the positive
-# part of sparse ones are not: most of their bins hold values of one image, and what one set has
-# there
-# and the other lacks counts as distance. So neighbouring bins are pooled, from the lowest to the
-# highest, until each pooled bin is reached by enough units. What is estimated is then the distance
-# between the two populations on the pooled bins, which is never larger than that on all bins.
-#
-# The rule looks at both sets together and not at which unit belongs to which, so it does not favour
-# a difference.
-
+# Pooling of neighbouring bins until enough units reach each.
 
 REACHED: Final = 2.5
 """Units of the smaller set that are expected to reach each pooled bin. Chosen by simulation on
 the populations ``TUNED`` and checked on ``HELD_OUT`` (``tests/benchmarks/calibration.py``)."""
 
-
 LEAST: Final = 1.0 - 1e-9
-"""Allows for rounding, so that the order of the units does not matter where the need is just met,
-as by five pairs that share a bin equally."""
+"""Tolerance for rounding, so that the order of the units does not matter where the required number
+is just reached, as by five pairs that share a bin equally."""
 
 
 def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
@@ -557,37 +436,37 @@ def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
     Parameters
     ----------
     a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
-        Counts of the units of both sets. All units of a set hold equally many values, or nearly.
+        Counts of the units of both sets. All units of a set hold (nearly) equally many values.
     paired : bool
         Unit i of both sets is one unit.
 
     Returns
     -------
     int64, shape (D, B)
-        Number of the pooled bin of each bin, rising from 0 in each channel. A channel whose values
-        too few units share has a single pooled bin, and nothing can be estimated of it.
+        Index of the pooled bin of each bin, ascending from 0 in each channel. A channel whose
+        values too few units share has a single pooled bin, and no estimate.
 
     Notes
     -----
-    The number of units that reach a pooled bin is the effective one, (sum of f)^2 / sum of f^2
-    over the frequencies f of the units in it (Kish 1965, Survey Sampling, section 11.7): a unit
-    that holds most of a bin counts for most of it. Every pooled bin is reached by ``REACHED``
-    (U + V) / min(U, V) of the pooled units, or by 2 ``REACHED`` of the pairs.
+    The number of units that reach a pooled bin is the effective sample size,
+    (sum of f)^2 / sum of f^2 over the frequencies f of the units in it (Kish 1965, Survey Sampling,
+    section 11.7): a unit that holds most of a bin dominates its count. Every pooled bin is reached
+    by ``REACHED`` (U + V) / min(U, V) of the pooled units, or by 2 ``REACHED`` of the pairs.
     """
     units = len(a) if paired else len(a) + len(b)
     need = 2.0 * REACHED if paired else REACHED * units / min(len(a), len(b))
-    first, second = (len(each) / float(each[:, 0].sum(dtype=np.int64)) for each in (a, b))
-    found = np.zeros(a.shape[1:], np.int64)
-    _assign(a, b, paired, np.array([first, second]), need, np.zeros(units), found)
-    return found
+    scales = [len(counts) / float(counts[:, 0].sum(dtype=np.int64)) for counts in (a, b)]
+    pooled = np.zeros(a.shape[1:], np.int64)
+    _assign(a, b, paired, np.array(scales), need, np.zeros(units), pooled)
+    return pooled
 
 
 def pool_bins(counts: AnyArray, bins: Int64) -> AnyArray:
-    """Add up counts (U, D, B) over the pooled bins (D, B): counts (U, D, B) of the same type.
+    """Sum counts (U, D, B) over the pooled bins (D, B), keeping shape and type.
 
-    Bins after the last pooled one are empty. A narrower array, as wide as these channels need,
-    would not do: the rounding of sums, and Kullback-Leibler's smoothing, would depend on
-    which channels are processed together.
+    Bins after the last pooled one stay empty. A narrower array, as wide as these channels need,
+    would not do: the rounding of sums, and Kullback-Leibler's smoothing, would depend on which
+    channels are processed together.
     """
     pooled = np.zeros(counts.shape, counts.dtype)
     _add(np.ascontiguousarray(counts), bins, pooled)
@@ -604,7 +483,7 @@ def _assign(
     held: Float64,
     found: Int64,
 ) -> None:
-    """Write the number of the pooled bin of each bin; ``held`` (units) is scratch."""
+    """Write the index of the pooled bin of each bin; ``held`` (units) is scratch."""
     for d in range(found.shape[0]):
         pooled = 0
         held[:] = 0.0
@@ -623,7 +502,7 @@ def _assign(
             if total * total >= need * squares * LEAST and squares > 0.0:
                 pooled += 1
                 held[:] = 0.0
-        if pooled > 0:  # too few units reach what is left over: it joins the last pooled bin
+        if pooled > 0:  # too few units reach the remainder: it joins the last pooled bin
             for k in range(found.shape[1]):
                 found[d, k] = min(found[d, k], pooled - 1)
 

@@ -1,4 +1,10 @@
-"""Ranges and relative frequencies of activations, eqs. (4), (6) and (7)."""
+"""Value ranges, bins and counts of activations, eqs. (4) to (7), exact to the last value.
+
+Features are (N, D, K): N images, D channels, K vectors per image. The inner loops are in
+`skiptool.distances.kernels`; the numbers by which they find the bin of a value are computed here,
+for all channels at once, because every line inside the compiled loops lengthens the first start on
+a machine.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +35,7 @@ __all__ = [
     "extent",
     "frequencies",
     "joint_range",
+    "listed_channels",
     "lowest_and_highest",
     "merged",
     "product_terms",
@@ -37,9 +44,12 @@ __all__ = [
 ]
 
 
+# Value ranges
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Range:
-    """Value range of each feature channel over all sets compared.
+    """Value range of each channel over all sets compared.
 
     Attributes
     ----------
@@ -54,22 +64,10 @@ class Range:
 
 
 def extent(x: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Lowest and highest activation of each image and channel.
+    """Lowest and highest activation of each image and channel, (N, D), of the type of ``x``.
 
-    Parameters
-    ----------
-    x : float16, float32 or float64, shape (N, D, K)
-        Activations of N images, D channels, K vectors an image.
-
-    Returns
-    -------
-    low, high : of the type of ``x``, shape (N, D)
-        NaN where a channel of an image holds one.
-
-    Raises
-    ------
-    ArgumentError
-        If ``x`` has another shape or type.
+    ``x`` is float16, float32 or float64 (N, D, K), else ArgumentError. The result is NaN where a
+    channel of an image contains NaN.
     """
     check_features(x)
     # NumPy has no fast loops for float16, and float32 holds all of its values.
@@ -80,6 +78,21 @@ def extent(x: AnyArray) -> tuple[AnyArray, AnyArray]:
     return low.reshape(x.shape[:2]).astype(x.dtype), high.reshape(x.shape[:2]).astype(x.dtype)
 
 
+@compiled
+def lowest_and_highest(x: AnyArray, low: AnyArray, high: AnyArray) -> None:
+    """Write the extremes of rows (R, K) of floats to (R,); NaN for a row that contains NaN."""
+    for r in range(x.shape[0]):
+        least = x[r, 0]
+        most = x[r, 0]
+        odd = 0
+        for k in range(x.shape[1]):
+            value = x[r, k]
+            least = value if value < least else least
+            most = value if value > most else most
+            odd += value != value
+        low[r], high[r] = (np.nan, np.nan) if odd else (least, most)
+
+
 def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     """Range of each channel over all sets, eqs. (6) and (7).
 
@@ -87,11 +100,6 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     ----------
     *extents : pairs of arrays, shape (..., D)
         Lowest and highest values of each set, from ``extent`` or a feature store.
-
-    Returns
-    -------
-    Range
-        float64, shape (D,).
 
     Raises
     ------
@@ -110,7 +118,7 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
         shapes = ", ".join(str(bound.shape) for bound in bounds)
         raise ArgumentError(
             f"joint range: lowest and highest values have shapes {shapes or 'none'}; expected "
-            "(..., D) with one D and at least one image"
+            "(..., D) with the same D and at least one image"
         )
     width = bounds[0].shape[-1]
     low = np.min([a.reshape(-1, width).min(axis=0) for a, _ in extents], axis=0).astype(np.float64)
@@ -123,99 +131,56 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
 
 
 def constant_channels(joint: Range) -> Bool:
-    """Channels, shape (D,), that hold one value in all sets (dead ones among them)."""
+    """Channels, shape (D,), with one value in all sets (dead channels among them)."""
     return np.asarray(joint.span == 0)
 
 
-def frequencies(counts: AnyArray, values: int | None = None) -> Float64:
-    """Relative frequencies, eq. (4).
-
-    Parameters
-    ----------
-    counts : integers, shape (..., B)
-        Activations in each bin, added up over images.
-    values : int or None
-        K * N of eq. (4), for literal counts, which leave some out. None: each row's sum.
-
-    Returns
-    -------
-    float64, shape (..., B)
-        Each row adds up to 1 (to less where literal counts leave values out).
-
-    Raises
-    ------
-    ArgumentError
-        If a row holds no values, or more than ``values``.
-    """
-    sums: Int64 = counts.sum(axis=-1, keepdims=True, dtype=np.int64)
-    totals = sums if values is None else np.full_like(sums, values)
-    if not ((totals > 0) & (sums <= totals)).all():
-        of = "" if values is None else f" of {values} values"
-        raise ArgumentError(
-            f"frequencies: rows add up to {sums.min()}..{sums.max()}{of}; expected 1 or more and "
-            "no more than the values; give K * N as 'values' with literal counts"
-        )
-    return np.asarray(counts / totals, dtype=np.float64)
-
-
 def check_features(x: AnyArray) -> None:
-    """Refuse what is no float array (N, D, K)."""
+    """Raise ArgumentError unless ``x`` is a float array (N, D, K)."""
     if x.ndim != 3 or x.dtype.kind != "f" or x.dtype.itemsize > 8 or 0 in x.shape[1:]:
         raise ArgumentError(
             f"features: shape {x.shape} and type {x.dtype}; expected float16, float32 or float64 "
-            "(N, D, K), images, channels, vectors an image"
+            "(N, D, K), images, channels, vectors per image"
         )
+
+
+def listed_channels(bad: Bool) -> str:
+    """List the first channels where ``bad`` (D,) is true, for an error message.
+
+    Examples
+    --------
+    >>> listed_channels(np.array([True, False, True]))
+    '2 of 3 channels (0, 2)'
+    """
+    channels = np.flatnonzero(bad).tolist()
+    first = ", ".join(map(str, channels[:5])) + (", ..." if len(channels) > 5 else "")
+    return f"{len(channels)} of {len(bad)} channels ({first})"
 
 
 def _refuse(bad: Bool, reason: str) -> None:
-    """Raise an error that names the channels where ``bad``, if there are any."""
-    channels = np.flatnonzero(bad).tolist()
-    if channels:
-        first = ", ".join(map(str, channels[:5]))
-        raise ArgumentError(
-            f"features: values are {reason} in {len(channels)} of {len(bad)} channels "
-            f"({first}{', ...' if len(channels) > 5 else ''})"
-        )
+    if bad.any():
+        raise ArgumentError(f"features: values are {reason} in {listed_channels(bad)}")
 
 
-@compiled
-def lowest_and_highest(x: AnyArray, low: AnyArray, high: AnyArray) -> None:
-    """Write the extremes of rows (R, K) of floats to (R,); NaN where a row holds one."""
-    for r in range(x.shape[0]):
-        least = x[r, 0]
-        most = x[r, 0]
-        odd = 0
-        for k in range(x.shape[1]):
-            value = x[r, k]
-            least = value if value < least else least
-            most = value if value > most else most
-            odd += value != value
-        low[r], high[r] = (np.nan, np.nan) if odd else (least, most)
-
-
-# -------------------------------------------------------------------------------------------------
-# Numbers by which the inner loops of counting find the bin of a value, for each channel.
-#
-# They are computed here, for all channels at once: every line inside of the compiled loops makes
-# the
-# first start on a machine longer.
-
+# Terms of the inner loops
 
 _NEAR = 1e-9
 """Distance to an edge, in bins, where a product of float64 may err: by 5e-10 with 2**20 bins."""
 
 _NEAR_SHORT = 2.5e-7
-"""The same for products of float32, as a share of B: their rounding is below 1.8e-7."""
+"""The same for products of float32, as a fraction of B: their rounding is below 1.8e-7."""
 
 _SHORT_BINS = 1024
-"""Most bins for which float32 pays: beyond, too many values are near to an edge."""
+"""Maximum number of bins for which float32 pays: beyond, too many values are near an edge."""
 
 _FAR = 1e30
-"""Offsets and places beyond are left to division, which tells large from infinite."""
+"""Larger offsets and positions are left to division, which distinguishes large from infinite."""
 
 
 def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal: bool) -> Float64:
     """Terms of the exact rule, floor((x - low) * B / span).
+
+    A constant channel has its values in bin 0; values clamped from above are at the upper end.
 
     Parameters
     ----------
@@ -223,26 +188,22 @@ def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal:
     bins : int
         B.
     clamp : bool
-        Values outside of the range count in the end bins.
+        Count values outside the range in the end bins.
     literal : bool
         Eq. (5) as printed: the maximum and constant channels are in no bin, their index is B.
 
     Returns
     -------
     float64, shape (D, 7)
-        Low; least and greatest offset from it in range; the offset above which a value is at the
-        upper end; B; the divisor; the place of the upper end, half a bin off its edge.
-
-    Notes
-    -----
-    A constant channel has its values in bin 0; what is clamped from above is at the upper end.
+        Low; smallest and largest offset from it in range; the offset above which a value is at the
+        upper end; B; the divisor; the position of the upper end, half a bin off its edge.
     """
     constant = span == 0.0
     terms = np.empty((len(low), 7))
     terms[:, 0] = low
     terms[:, 1] = -np.inf if clamp else 0.0
     terms[:, 2] = np.inf if clamp else span
-    # Of literal counts the maximum is at the upper end even where its place is rounded below B.
+    # In literal counts the maximum is at the upper end even where its position rounds below B.
     below = np.where(constant, -np.inf, np.nextafter(span, -np.inf))
     terms[:, 3] = below if literal else span
     terms[:, 4] = bins
@@ -254,21 +215,21 @@ def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal:
 def product_terms(
     low: Float64, span: Float64, bins: int, clamp: bool, literal: bool, dtype: np.dtype[Any]
 ) -> AnyArray:
-    """Terms of the quick rule, floor((x - low) * (B / span)).
+    """Terms of the fast rule, floor((x - low) * (B / span)).
 
     Parameters
     ----------
     low, span, bins, clamp, literal
-        As above.
+        As for :func:`division_terms`.
     dtype : float32 or float64
         Type of the values and of the terms.
 
     Returns
     -------
     of ``dtype``, shape (D, 7)
-        Low; B / span, or 0 where the rule does not serve; least offset from low and greatest place
-        for which it serves; the place of the upper end; the distance to an edge up to which
-        it does not serve, in bins; and 0.5.
+        Low; B / span, or 0 where the rule does not apply; smallest offset from low and largest
+        position for which it applies; the position of the upper end; the distance to an edge up to
+        which it does not apply, in bins; and 0.5.
     """
     short = dtype == np.float32
     close = _NEAR_SHORT * bins if short else _NEAR
@@ -285,52 +246,50 @@ def product_terms(
 
 
 def _upper_end(bins: int, literal: bool) -> float:
-    """Place of values at the upper end: in the last bin or, of literal counts, behind it."""
+    """Position of values at the upper end: in the last bin or, for literal counts, behind it."""
     return bins + 0.5 if literal else bins - 0.5
 
 
 def _fits(low: Float64, span: Float64, bins: int) -> Bool:
-    """Whether differences and scales of float32 neither overflow nor lose digits below 2**-126."""
+    """Where float32 differences and scales neither overflow nor lose digits below 2**-126."""
     exact = low.astype(np.float32) == low
     return np.asarray((bins <= _SHORT_BINS) & (span > 1e-30) & (span < 1e30) & exact)
 
 
-# -------------------------------------------------------------------------------------------------
-# Bins of each channel and how many activations are in each, eqs. (4) and (5), exactly.
-
+# Bins and counts
 
 MAX_BINS: Final = 4096
-"""Most bins of a channel: up to here the rule of eq. (5) is exact for all of float16."""
+"""Maximum number of bins of a channel: up to here the rule of eq. (5) is exact for all float16."""
 
 _MOST_FINE: Final = 1 << 20
-"""Most bins of the fine grid behind a sweep."""
+"""Maximum number of bins of the fine grid behind a sweep."""
 
 
 class Misfit(ArgumentError):
-    """An activation that is NaN, infinite or out of range; says in which row of the block."""
+    """An activation that is NaN, infinite or out of range, with its position in the block."""
 
     def __init__(self, image: int, channel: int, value: float) -> None:
-        reason = "outside of the range of its channel" if np.isfinite(value) else "not finite"
+        reason = "outside the range of its channel" if np.isfinite(value) else "not finite"
         super().__init__(f"image {image}, channel {channel}: activation {value:g} is {reason}")
         self.image, self.channel, self.value = image, channel, value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binning:
-    """How the activations of each channel are put into bins; from one of the functions below.
+    """How activations of each channel are assigned to bins; made by the functions below.
 
     Attributes
     ----------
     bins : int
         B, or the number of fine bins of a sweep.
     low, span : float64, shape (D,)
-        Range that is divided into bins of equal width; span 0 for a constant channel.
+        Range divided into bins of equal width; span 0 for a constant channel.
     clamp : bool
-        Values outside of the range count in the end bins; else they are refused.
+        Count values outside the range in the end bins, else refuse them.
     literal : bool
         Eq. (5) as printed.
     edges : float64, shape (D, B - 1), or None
-        Inner edges, rising, of bins that are not of equal width; an edge opens a bin.
+        Ascending inner edges of bins of unequal width; an edge belongs to the bin above it.
     cells : int32, shape (bins,), or None
         Counter of each fine bin of a sweep.
     """
@@ -358,21 +317,21 @@ def equal_width(joint: Range, bins: int, *, clamp: bool = False, literal: bool =
     bins : int
         B, 1 to :data:`MAX_BINS`.
     clamp : bool
-        Count what is outside of the range in the end bins (for ranges that are not joint).
+        Count values outside the range in the end bins (for ranges that are not joint).
     literal : bool
-        Eq. (5) as printed, for audit: every bin is open above, so the joint maximum and all of a
-        constant channel are in no bin.
+        Eq. (5) as printed, for audit: every bin is open above, so the joint maximum and all values
+        of a constant channel are in no bin.
 
     Raises
     ------
     ArgumentError
-        If ``bins`` is out of range, or a span times B is beyond float64.
+        If ``bins`` is out of range, or a span times B exceeds float64.
 
     Notes
     -----
     Departures from eq. (5) unless ``literal``: the last bin is closed, and a channel of span 0
-    falls into bin 0 (equal constants in both sets are at distance 0; different ones have a span
-    and are at 1), but for clamped values above it, which are in the last.
+    falls into bin 0 (equal constants in both sets have distance 0; different ones have a span, and
+    distance 1), except for clamped values above it, which are in the last bin.
     """
     if not 1 <= bins <= MAX_BINS:
         raise ArgumentError(f"bins is {bins}, expected 1 to {MAX_BINS}; the default is 100")
@@ -383,10 +342,8 @@ def equal_width(joint: Range, bins: int, *, clamp: bool = False, literal: bool =
 def quantile_bins(edges: Float64) -> Binning:
     """Bins between given inner edges of each channel, open to both sides.
 
-    Parameters
-    ----------
-    edges : float64, shape (D, B - 1)
-        Rising along axis 1; equal edges leave the bin between them empty.
+    ``edges``, float64 (D, B - 1), ascend along axis 1; equal edges leave the bin between them
+    empty.
     """
     bins = edges.shape[1] + 1
     unused = np.zeros(len(edges))
@@ -396,29 +353,29 @@ def quantile_bins(edges: Float64) -> Binning:
 def sweep(joint: Range, bins: Sequence[int], *, clamp: bool = False) -> Binning:
     """Count once for several numbers of bins; :func:`merged` gives the counts of each.
 
-    All edges of all the numbers of bins lie on a grid of their least common multiple; between two
-    neighbours among those edges one counter serves. What :func:`count` says about being exact
-    holds with the least common multiple for B.
+    The edges of all binnings lie on a grid of their least common multiple, with one counter between
+    two neighbouring edges. The exactness of :func:`count` holds with the least common multiple in
+    place of B.
 
     Raises
     ------
     ArgumentError
-        If a number is out of range, or the grid is beyond 2**20 bins.
+        If a number is out of range, or the grid exceeds 2**20 bins.
     """
     if not bins:
         raise ArgumentError("sweep: no number of bins is given")
-    for each in bins:
-        equal_width(joint, each)
+    for number in bins:
+        equal_width(joint, number)
     fine = lcm(*bins)
     if fine > _MOST_FINE:
         raise ArgumentError(
             f"sweep of bins {', '.join(map(str, bins))}: their least common multiple is {fine}, at "
-            f"most {_MOST_FINE} can be counted; take rounder or fewer numbers"
+            f"most {_MOST_FINE} can be counted; use rounder or fewer numbers"
         )
     _check_spans(joint, fine)
     starts = np.zeros(fine, dtype=np.int32)
-    for each in bins:
-        starts[:: fine // each] = 1
+    for number in bins:
+        starts[:: fine // number] = 1
     return Binning(fine, joint.low, joint.span, clamp, cells=np.cumsum(starts, dtype=np.int32) - 1)
 
 
@@ -449,21 +406,21 @@ def count(x: AnyArray, binning: Binning) -> AnyArray:
     Returns
     -------
     uint16, or uint32 where K > 65,535, shape (N, D, C)
-        Each row adds up to K, or to less if the binning is literal.
+        Each row sums to K, or to less if the binning is literal.
 
     Raises
     ------
     ArgumentError
-        If shapes or types do not fit.
+        If the shape or type does not fit.
     Misfit
-        If a value is not finite, or outside of the range and not to be clamped.
+        If a value is not finite, or out of range and not to be clamped.
 
     Notes
     -----
     The bin is floor((x - low) * B / span), in float64 and by division: a product with B / span
-    misplaces values on inner edges, of which float16 has many. It is exact where span * B is
-    below 2**53 steps of the finest value: for all float16 up to 4096 bins, at 100 bins for
-    float32 unless a channel mixes magnitudes over 2**22. Else values at an edge may cross it.
+    misplaces values on inner edges, which are frequent in float16. It is exact where span * B is
+    below 2**53 steps of the finest value: for all float16 up to 4096 bins, and at 100 bins for
+    float32 unless a channel mixes magnitudes over 2**22. Otherwise values at an edge may cross it.
 
     Examples
     --------
@@ -474,13 +431,13 @@ def count(x: AnyArray, binning: Binning) -> AnyArray:
     check_features(x)
     if len(binning.low) != x.shape[1]:
         raise ArgumentError(
-            f"features have {x.shape[1]} channels, the bins are of {len(binning.low)}; both must "
-            "be of one layer"
+            f"features have {x.shape[1]} channels, the bins {len(binning.low)}; both must belong "
+            "to the same layer"
         )
     images, channels, vectors = x.shape
     dtype = np.uint16 if vectors <= np.iinfo(np.uint16).max else np.uint32
     counts = np.zeros((images * channels, binning.counters), dtype)
-    # One table where clearing and adding up four would cost more than the waiting they save.
+    # One table where clearing and summing four would cost more than the waiting they save.
     tables = np.zeros((4 if 2 * binning.counters <= vectors else 1, binning.counters + 1), dtype)
     native = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
     rows = native.reshape(images * channels, vectors)
@@ -513,9 +470,40 @@ def _check_spans(joint: Range, bins: int) -> None:
         raise ArgumentError(f"features: values of channel {wide[0]} are too far apart for float64")
 
 
-def _misfit(row: AnyArray, place: int, binning: Binning) -> Misfit:
-    image, channel = divmod(place, len(binning.low))
+def _misfit(row: AnyArray, index: int, binning: Binning) -> Misfit:
+    image, channel = divmod(index, len(binning.low))
     offset = row.astype(np.float64) - binning.low[channel]
     outside = ~((offset >= 0) & (offset <= binning.span[channel]))
     wrong = ~np.isfinite(row) if binning.clamp or binning.edges is not None else outside
     return Misfit(image, channel, float(row[np.flatnonzero(wrong)[0]]))
+
+
+def frequencies(counts: AnyArray, values: int | None = None) -> Float64:
+    """Relative frequencies, eq. (4).
+
+    Parameters
+    ----------
+    counts : integers, shape (..., B)
+        Activations in each bin, summed over images.
+    values : int, optional
+        K * N of eq. (4), for literal counts, which leave some values out. Default: each row's sum.
+
+    Returns
+    -------
+    float64, shape (..., B)
+        Each row sums to 1 (to less where literal counts leave values out).
+
+    Raises
+    ------
+    ArgumentError
+        If a row holds no values, or more than ``values``.
+    """
+    sums: Int64 = counts.sum(axis=-1, keepdims=True, dtype=np.int64)
+    totals = sums if values is None else np.full_like(sums, values)
+    if not ((totals > 0) & (sums <= totals)).all():
+        limit = "" if values is None else f" of {values} values"
+        raise ArgumentError(
+            f"frequencies: rows sum to {sums.min()}..{sums.max()}{limit}; expected 1 or more and "
+            "no more than the values; pass K * N as 'values' with literal counts"
+        )
+    return np.asarray(counts / totals, dtype=np.float64)

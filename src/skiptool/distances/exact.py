@@ -1,7 +1,12 @@
 """Distances without bins: exact Wasserstein-1 of each channel, and the representation shift.
 
-Values are (n, D): n activations of each of D channels, float16, float32 or float64, computed on in
-float64. Numbers of values are weights that stay whole, so only gaps between values are rounded.
+Values are (n, D): n activations of each of D channels, float16, float32 or float64, processed in
+float64. Numbers of values are weights that stay integers, so only gaps between values are rounded.
+
+For permutations and leaving one out, the pooled values of a channel are sorted once. Every subset
+is then one pass along them: the distance is the sum, over neighbours, of their gap times the
+difference of the two distribution functions there, and a value moved to the other set changes that
+difference only from its position on.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from skiptool.distances.counting import listed_channels
 from skiptool.distances.kernels import compiled
 from skiptool.errors import ArgumentError
 
@@ -53,8 +59,8 @@ def wasserstein(x: AnyArray, y: AnyArray) -> Float64:
     Notes
     -----
     The area between the two empirical distribution functions, as
-    ``scipy.stats.wasserstein_distance`` of each column. It scales with the channel: layers and
-    models of other scale do not compare, which is why the paper takes the Hellinger distance.
+    ``scipy.stats.wasserstein_distance`` of each column. It scales with the channel, so layers and
+    models of different scale are not comparable; that is why the paper uses the Hellinger distance.
 
     Examples
     --------
@@ -82,17 +88,12 @@ def representation_shift(x: AnyArray, y: AnyArray) -> Float64:
         In the unit of the activations, unbounded. Its mean over channels (``layer_mean``) is the
         representation shift of the layer.
 
-    Raises
-    ------
-    ArgumentError
-        As :func:`wasserstein`.
-
     References
     ----------
     K. Stacke, G. Eilertsen, J. Unger, C. Lundström, "Measuring domain shift for deep learning in
     histopathology", IEEE J Biomed Health Inform 25(2), 2021: reference [9] of the paper. Their
-    published example takes one vector an image, averaged over positions, the distance of scipy
-    for each filter, and the mean over filters.
+    published example takes one vector per image, averaged over positions, scipy's distance for
+    each filter, and the mean over filters.
 
     Examples
     --------
@@ -104,31 +105,24 @@ def representation_shift(x: AnyArray, y: AnyArray) -> Float64:
 
 
 def check_samples(*sets: AnyArray) -> None:
-    """Refuse sets that are not floats (n, D), with one D, not empty and finite.
-
-    Raises
-    ------
-    ArgumentError
-        Says which channels hold values that are not finite.
-    """
+    """Raise ArgumentError unless all sets are non-empty, finite floats (n, D) of the same D."""
     for x in sets:
         if x.ndim != 2 or x.dtype.kind != "f" or x.dtype.itemsize > 8 or 0 in x.shape:
             raise ArgumentError(
                 f"values: shape {x.shape} and type {x.dtype}; expected float16, float32 or float64 "
                 "(n, D), values and channels, at least one of each"
             )
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=0)).tolist()
-        if bad:
-            first = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        bad = np.asarray(~np.isfinite(x).all(axis=0))
+        if bad.any():
             raise ArgumentError(
-                f"values: NaN or infinite in {len(bad)} of {x.shape[1]} channels ({first}); "
-                "expected finite activations; find the image that makes them and leave it out"
+                f"values: NaN or infinite in {listed_channels(bad)}; expected finite activations; "
+                "find the image that causes them and leave it out"
             )
     channels = [x.shape[1] for x in sets]
     if len(set(channels)) > 1:
         raise ArgumentError(
-            f"values: sets have {' and '.join(map(str, channels))} channels; both must be of one "
-            "layer"
+            f"values: sets have {' and '.join(map(str, channels))} channels; both must belong to "
+            "the same layer"
         )
 
 
@@ -139,7 +133,7 @@ def channel_blocks(channels: int, values: int) -> Iterator[slice]:
 
 
 def _sorted(x: AnyArray) -> Float64:
-    """Values of each channel in rising order, (D, n)."""
+    """Return the values of each channel in ascending order, (D, n)."""
     # NumPy sorts float16 slowly, and float32 holds all of its values.
     rows = x.T.astype(np.float32 if x.dtype == np.float16 else x.dtype, order="C")
     rows.sort(axis=1)
@@ -148,7 +142,7 @@ def _sorted(x: AnyArray) -> Float64:
 
 @compiled
 def _between_sorted(x: Float64, y: Float64, values: Float64) -> None:
-    """Write the distances (D,) of rows in rising order, (D, n) and (D, m)."""
+    """Write the distances (D,) of ascending rows, (D, n) and (D, m)."""
     n, m = x.shape[1], y.shape[1]
     for d in range(values.size):
         if n == m:
@@ -162,7 +156,7 @@ def _between_sorted(x: Float64, y: Float64, values: Float64) -> None:
 
 @compiled
 def _merged(x: Float64, y: Float64) -> float:
-    """Distance times n m of values in rising order, (n) and (m): one walk along both."""
+    """Distance times n m of ascending values, (n) and (m): one pass along both."""
     n, m = x.size, y.size
     i, j = 0, 0
     before = min(x[0], y[0])
@@ -183,34 +177,20 @@ def _merged(x: Float64, y: Float64) -> float:
     return float(total)
 
 
-# -------------------------------------------------------------------------------------------------
-# Exact Wasserstein-1 of many subsets of the same values: permutations and leaving one out.
-#
-# The pooled values of a channel are sorted once. Every subset is then one walk along them: the
-# distance is the sum, over neighbours, of their gap times the difference of the two distribution
-# functions there, and a value moved to the other set changes that difference only from its place
-# on.
-
-
 def permuted_wasserstein(pooled: AnyArray, chosen: Bool) -> Float64:
     """Wasserstein-1 distance between the chosen values and all others, for each relabelling.
 
     Parameters
     ----------
     pooled : float16, float32 or float64, shape (U, D)
-        Values of both sets, one below the other.
+        Values of both sets, concatenated.
     chosen : bool, shape (R, U)
-        Which values make up the first set in each of R relabellings; their number may vary.
+        Values that make up the first set in each of R relabellings; their number may vary.
 
     Returns
     -------
     float64, shape (R, D)
-        As :func:`~skiptool.distances.exact.wasserstein` of the two parts.
-
-    Raises
-    ------
-    ArgumentError
-        If a shape or type differs from the above, a part is empty, or a value is not finite.
+        As :func:`wasserstein` of the two parts.
 
     Examples
     --------
@@ -226,15 +206,15 @@ def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
     Parameters
     ----------
     pooled : float16, float32 or float64, shape (U, D)
-        Values of both sets, one below the other.
+        Values of both sets, concatenated.
     first, second : bool, shape (R, U)
-        Which values make up the two subsets of each pair; a value may be in neither, as when a
+        Values that make up the two subsets of each pair; a value may be in neither, as when a
         subject or a pair of images is left out.
 
     Returns
     -------
     float64, shape (R, D)
-        As :func:`~skiptool.distances.exact.wasserstein` of the two subsets.
+        As :func:`wasserstein` of the two subsets.
 
     Raises
     ------
@@ -251,7 +231,7 @@ def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
     _check_subsets(pooled, first, second)
     n, m = (part.sum(axis=1, dtype=np.float64) for part in (first, second))
     # Each value moves the difference of the distribution functions by 1/n or -1/m; times n m, the
-    # steps are whole numbers and add up without rounding.
+    # steps are integers and add up without rounding.
     steps = np.ascontiguousarray((first * m[:, None] - second * n[:, None]).T)
     values = np.zeros((pooled.shape[1], len(first)))
     for block in channel_blocks(pooled.shape[1], len(pooled)):
@@ -271,7 +251,7 @@ def leave_one_out_wasserstein(x: AnyArray, y: AnyArray) -> tuple[Float64, Float6
     Returns
     -------
     without_x, without_y : float64, shape (n, D) and (m, D)
-        Row i is :func:`~skiptool.distances.exact.wasserstein` after removing row i of that set.
+        Row i is :func:`wasserstein` after removing row i of that set.
 
     Raises
     ------
@@ -280,8 +260,8 @@ def leave_one_out_wasserstein(x: AnyArray, y: AnyArray) -> tuple[Float64, Float6
 
     Notes
     -----
-    One walk gives all of them. Up to the place of the value left out, the distribution functions
-    are those of n - 1 values less by none, behind it by one: both sums are cumulated once.
+    One pass gives all of them: below the removed value the distribution functions are those of
+    n - 1 values, above it one less. Both sums are accumulated once.
 
     Examples
     --------
@@ -301,30 +281,30 @@ def leave_one_out_wasserstein(x: AnyArray, y: AnyArray) -> tuple[Float64, Float6
     for block in channel_blocks(x.shape[1], len(x) + len(y)):
         order, gaps = _order_and_gaps(np.concatenate([x[:, block], y[:, block]]))
         from_x = order < len(x)
-        places = np.argsort(order, axis=1)
-        without_x[:, block] = _without_one(from_x, gaps, places[:, : len(x)]).T
-        without_y[:, block] = _without_one(~from_x, gaps, places[:, len(x) :]).T
+        positions = np.argsort(order, axis=1)
+        without_x[:, block] = _without_one(from_x, gaps, positions[:, : len(x)]).T
+        without_y[:, block] = _without_one(~from_x, gaps, positions[:, len(x) :]).T
     return without_x, without_y
 
 
 def _order_and_gaps(pooled: AnyArray) -> tuple[Int64, Float64]:
-    """Order of the values of each channel, (D, U), and the gaps between them, (D, U - 1)."""
+    """Return the order of the values of each channel, (D, U), and their gaps, (D, U - 1)."""
     rows = pooled.T.astype(np.float64, order="C")
     order = np.argsort(rows, axis=1)
     return order, np.diff(np.take_along_axis(rows, order, axis=1), axis=1)
 
 
-def _without_one(own: Bool, gaps: Float64, places: Int64) -> Float64:
-    """Distances (D, n) without the values of the own set at these places of the order."""
-    n, m = places.shape[1], own.shape[1] - places.shape[1]
+def _without_one(own: Bool, gaps: Float64, positions: Int64) -> Float64:
+    """Return distances (D, n) without each own value, at these positions of the order."""
+    n, m = positions.shape[1], own.shape[1] - positions.shape[1]
     counts = np.cumsum(own[:, :-1], axis=1)
     others = np.arange(1, own.shape[1]) - counts
-    before = np.abs(counts * m - others * (n - 1)) * gaps
-    behind = np.abs((counts - 1) * m - others * (n - 1)) * gaps
+    below = np.abs(counts * m - others * (n - 1)) * gaps
+    above = np.abs((counts - 1) * m - others * (n - 1)) * gaps
     upto, onwards = np.zeros((2, *own.shape))
-    np.cumsum(before, axis=1, out=upto[:, 1:])
-    onwards[:, :-1] = np.cumsum(behind[:, ::-1], axis=1)[:, ::-1]
-    return np.asarray(np.take_along_axis(upto + onwards, places, axis=1) / ((n - 1) * m))
+    np.cumsum(below, axis=1, out=upto[:, 1:])
+    onwards[:, :-1] = np.cumsum(above[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(np.take_along_axis(upto + onwards, positions, axis=1) / ((n - 1) * m))
 
 
 def _check_subsets(pooled: AnyArray, first: Bool, second: Bool) -> None:
@@ -332,7 +312,7 @@ def _check_subsets(pooled: AnyArray, first: Bool, second: Bool) -> None:
         if part.dtype != bool or part.ndim != 2 or part.shape != (len(first), len(pooled)):
             raise ArgumentError(
                 f"subsets: shape {part.shape} and type {part.dtype}; expected bool "
-                f"(R, {len(pooled)}), one column a value"
+                f"(R, {len(pooled)}), one column per value"
             )
         empty = np.flatnonzero(~part.any(axis=1)).tolist()
         if empty:
@@ -343,7 +323,7 @@ def _check_subsets(pooled: AnyArray, first: Bool, second: Bool) -> None:
 
 @compiled
 def _walk(order: Int64, gaps: Float64, steps: Float64, values: Float64) -> None:
-    """Add up gap times difference along the order (D, U), for all steps (U, R), into (D, R)."""
+    """Add gap times difference along the order (D, U), for all steps (U, R), to (D, R)."""
     height = np.empty(steps.shape[1])
     for d in range(order.shape[0]):
         height[:] = 0.0

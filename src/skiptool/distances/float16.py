@@ -1,9 +1,9 @@
 """Exact distributions of float16 activations: how often each of its 65,536 bit patterns occurs.
 
-A key is a bit pattern moved so that keys are in the order of the values they stand for: the lowest
-finite value first. Counts of keys are all that an empirical distribution function holds, they have
-one size whatever the number of values, and counts of two parts of a set add up to those of the
-whole. So distances and quantiles of any number of values are exact without holding them.
+A key is a bit pattern remapped so that keys sort like the values they represent, lowest finite
+value first. Counts of keys determine the empirical distribution function, have a fixed size
+whatever the number of values, and add up over parts of a set. Distances and quantiles of any number
+of values are therefore exact without holding the values.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from skiptool.distances.counting import listed_channels
 from skiptool.distances.kernels import compiled
 from skiptool.errors import ArgumentError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "key_counts", "quantiles_from_keys", "values_of_keys", "wasserstein_from_keys"]
 
 KEYS: Final = 1 << 16
-"""Number of keys of float16; those of infinities and NaN stay empty."""
+"""Number of float16 keys; those of infinities and NaN stay empty."""
 
 
 def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
@@ -30,9 +31,9 @@ def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
     Parameters
     ----------
     x : float16, shape (N, D, K)
-        Activations of N images, D channels, K vectors an image.
+        Activations of N images, D channels, K vectors per image.
     into : int32 or int64, shape (D, KEYS), optional
-        Counts to add to. Given none, new ones of int64 are made: 0.5 MB a channel.
+        Counts to add to. Default: new ones of int64, 0.5 MB per channel.
 
     Returns
     -------
@@ -42,8 +43,8 @@ def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
     Raises
     ------
     ArgumentError
-        If ``x`` is no float16 (N, D, K), a value is not finite, or ``into`` does not fit or could
-        overflow. ``into`` is unchanged then.
+        If ``x`` is not float16 (N, D, K), a value is not finite, or ``into`` does not fit or could
+        overflow. ``into`` is then unchanged.
 
     Examples
     --------
@@ -54,20 +55,24 @@ def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
     if x.ndim != 3 or x.dtype != np.float16:
         raise ArgumentError(
             f"features: shape {x.shape} and type {x.dtype}; expected float16 (N, D, K), images, "
-            "channels, vectors an image; round other types to float16 first"
+            "channels, vectors per image; round other types to float16 first"
         )
     counts = np.zeros((x.shape[1], KEYS), np.int64) if into is None else into
     _check_room(x, counts)
     patterns = np.ascontiguousarray(x).view(np.uint16)
     wrong = np.zeros(x.shape[1], np.int64)
     _count_wrong(patterns, wrong)
-    _check_finite(wrong)
+    if wrong.any():
+        raise ArgumentError(
+            f"features: NaN or infinite in {listed_channels(wrong > 0)}; expected finite "
+            "activations that float16 can hold"
+        )
     _count_keys(patterns, counts)
     return counts
 
 
 def values_of_keys() -> Float64:
-    """Value of each key, float64, shape (KEYS,), rising.
+    """Value of each key, float64, shape (KEYS,), ascending.
 
     Keys of infinities and NaN, at both ends, repeat the lowest and the highest finite value; the
     two zeros are both 0.0.
@@ -110,14 +115,14 @@ def wasserstein_from_keys(counts_x: AnyArray, counts_y: AnyArray) -> Float64:
     _check_counts(counts_y)
     if counts_x.shape != counts_y.shape:
         raise ArgumentError(
-            f"keys: counts of {len(counts_x)} and {len(counts_y)} channels; both must be of one "
-            "layer"
+            f"keys: counts of {len(counts_x)} and {len(counts_y)} channels; both must belong to "
+            "the same layer"
         )
     gaps = np.diff(values_of_keys())
     distances = np.empty(len(counts_x))
     for d, (x, y) in enumerate(zip(counts_x, counts_y, strict=True)):
         n, m = x.sum(dtype=np.int64), y.sum(dtype=np.int64)
-        difference = np.cumsum(x[:-1] * m - y[:-1] * n)  # whole numbers, so nothing is rounded
+        difference = np.cumsum(x[:-1] * m - y[:-1] * n)  # integers, so nothing is rounded
         distances[d] = (np.abs(difference) * gaps).sum() / (float(n) * float(m))
     return distances
 
@@ -135,18 +140,18 @@ def quantiles_from_keys(counts: AnyArray, probabilities: Float64) -> Float64:
     Returns
     -------
     float64, shape (D, Q)
-        The smallest value up to which at least this share of the values lies; for 0 the lowest
-        value. Every one occurs in the set.
+        The smallest value up to which at least this fraction of the values lies; for 0 the lowest
+        value. Each occurs in the set.
 
     Raises
     ------
     ArgumentError
-        If a probability is outside of [0, 1] or a channel holds no values.
+        If a probability is outside [0, 1] or a channel holds no values.
 
     Notes
     -----
-    As ``numpy.quantile(..., method="inverted_cdf")``, but shares are compared, not ranks: where
-    NumPy multiplies 0.07 by 100 values it is at 7.000000000000001 and takes the eighth.
+    As ``numpy.quantile(..., method="inverted_cdf")``, but fractions are compared, not ranks: NumPy
+    multiplies 0.07 by 100 values, gets 7.000000000000001 and takes the eighth.
 
     Examples
     --------
@@ -158,7 +163,7 @@ def quantiles_from_keys(counts: AnyArray, probabilities: Float64) -> Float64:
     asked = np.asarray(probabilities, dtype=np.float64)
     if asked.ndim != 1 or not ((asked >= 0.0) & (asked <= 1.0)).all():
         raise ArgumentError(
-            f"quantiles: probabilities {asked.tolist()}; expected a row of shares from 0 to 1"
+            f"quantiles: probabilities {asked.tolist()}; expected a row of numbers from 0 to 1"
         )
     keys = np.empty((len(counts), asked.size), dtype=np.int64)
     for d, row in enumerate(counts):
@@ -177,7 +182,7 @@ def _check_room(x: Float16, counts: AnyArray) -> None:
     held = int(counts[:1].sum(dtype=np.int64))  # every channel holds the same number
     if held + x.shape[0] * x.shape[2] > np.iinfo(counts.dtype).max:
         raise ArgumentError(
-            f"keys: {held} values a channel and {x.shape[0] * x.shape[2]} more do not fit "
+            f"keys: {held} values per channel and {x.shape[0] * x.shape[2]} more do not fit "
             f"{counts.dtype}; count in int64"
         )
 
@@ -185,7 +190,7 @@ def _check_room(x: Float16, counts: AnyArray) -> None:
 def _check_counts(counts: AnyArray) -> None:
     if counts.ndim != 2 or counts.shape[1] != KEYS or counts.dtype.kind != "i":
         raise ArgumentError(
-            f"keys: counts of shape {counts.shape} and type {counts.dtype}; expected whole numbers "
+            f"keys: counts of shape {counts.shape} and type {counts.dtype}; expected integers "
             f"(D, {KEYS}) from 'key_counts'"
         )
     empty = np.flatnonzero(~counts.any(axis=1)).tolist()
@@ -193,19 +198,9 @@ def _check_counts(counts: AnyArray) -> None:
         raise ArgumentError(f"keys: channel {empty[0]} holds no values; count a set of images")
 
 
-def _check_finite(wrong: AnyArray) -> None:
-    bad = np.flatnonzero(wrong).tolist()
-    if bad:
-        first = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise ArgumentError(
-            f"features: NaN or infinite in {len(bad)} of {len(wrong)} channels ({first}); "
-            "expected finite activations that float16 can hold"
-        )
-
-
 @compiled
 def _count_wrong(patterns: AnyArray, wrong: AnyArray) -> None:
-    """Add up (D,) how many patterns (N, D, K) have all bits of the exponent set."""
+    """Count to (D,) the patterns (N, D, K) with all bits of the exponent set: infinite or NaN."""
     for i in range(patterns.shape[0]):
         for d in range(patterns.shape[1]):
             row = patterns[i, d]
@@ -215,12 +210,12 @@ def _count_wrong(patterns: AnyArray, wrong: AnyArray) -> None:
 
 @compiled
 def _count_keys(patterns: AnyArray, counts: AnyArray) -> None:
-    """Count the keys of patterns (N, D, K); one channel after the other, as counts are large."""
+    """Count the keys of patterns (N, D, K), channel by channel because counts are large."""
     for d in range(patterns.shape[1]):
         for i in range(patterns.shape[0]):
             row = patterns[i, d]
             for k in range(row.size):
                 pattern = np.int64(row[k])
-                # Of negative numbers all bits are turned over, of others the sign; then -0 is 0.
+                # Flip all bits of negative numbers, the sign bit of others; then -0 becomes 0.
                 key = (pattern ^ (0x8000 | (0x7FFF * (pattern >> 15)))) + (pattern == 0x8000)
                 counts[d, key] += 1

@@ -1,16 +1,20 @@
-"""Inner loops of counting: from rows of activations to rows of counts, compiled by numba.
+"""Inner loops of counting and resampling, compiled by numba; numba is imported only here.
 
-Three things make them fast. The index of every value is computed into a buffer first, a loop that
-the compiler turns into vector instructions. Counting then runs over four interleaved tables: most
-values after a ReLU are zero, and each increment of one counter would wait for the one before. Rows
-are taken in the order of memory, image by image.
+Counting turns rows of activations into rows of counts. Three things make it fast. The bin index of
+every value is first computed into a buffer, a loop that the compiler vectorizes. Counting then runs
+over four interleaved tables: most values after a ReLU are zero, and each increment of a single
+counter would wait for the previous one. Rows are processed in memory order, image by image.
 
-Indices are exact: floor((x - low) * B / span) by division. A product with B / span, in float32
-where the values are, is faster and differs only next to an inner edge, so a stretch of a row that
-holds such a value is done again by division. Both rules take their numbers from ``terms``.
+Indices are exact: floor((x - low) * B / span) by division. A product with B / span, in float32 if
+the values are, is faster and differs only next to an inner edge, so a stretch of a row that holds
+such a value is recomputed by division. Both rules take their numbers from
+`skiptool.distances.counting`.
 
-All scratch is handed in, and limits are set by ``if``: to compile ``np.empty`` or ``min`` takes
-as long as to compile a loop.
+Resampling sums counts over relabelled units, or leaves one unit out, one channel at a time, in
+scratch that fits a core's cache.
+
+All scratch is passed in, and limits are applied by ``if``: compiling ``np.empty`` or ``min`` takes
+as long as compiling a loop.
 """
 
 from __future__ import annotations
@@ -36,13 +40,9 @@ __all__ = [
     "permuted_totals",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Compiling inner loops with numba, and keeping what was compiled.
-
-
 try:
     from numba import njit
-except ValueError as error:  # of a variable that it reads when it is loaded
+except ValueError as error:  # an environment variable that numba reads on import is invalid
     raise ArgumentError(
         f"numba cannot be loaded ({error}); unset NUMBA_NUM_THREADS, or set it to 1 or more"
     ) from error
@@ -52,17 +52,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "fastmath": {"reassoc"},  # so that sums become vector instructions; NaN and infinity hold
-    "error_model": "numpy",  # x / 0 is infinite or NaN: loops without a way out are shorter
+    "fastmath": {"reassoc"},  # so that sums are vectorized; NaN and infinity keep their meaning
+    "error_model": "numpy",  # x / 0 is infinite or NaN: loops without an exit are shorter
 }
 
 
 def compiled(function: F) -> F:
     """Compile a function of arrays on its first call, without the GIL, and cache it on disk.
 
-    The cache lies beside the installed file, or in the user's cache folder where that may not be
-    written. Where neither may (read-only installations on clusters), numba refuses to cache: then
-    each process compiles for itself. ``NUMBA_CACHE_DIR`` names another place.
+    The cache is next to the installed file, or in the user's cache folder if that is not writable.
+    If neither is (read-only installations on clusters), numba refuses to cache and each process
+    compiles for itself. ``NUMBA_CACHE_DIR`` sets another location.
     """
     try:
         return cast("F", njit(cache=True, **_OPTIONS)(function))
@@ -71,26 +71,28 @@ def compiled(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """Put the statements of a function into every compiled function that calls it.
+    """Inline a function into every compiled function that calls it; for parts of inner loops.
 
-    For parts of inner loops. Compiled by itself, each would be optimized, turned into machine code
-    for callers in Python and cached, and then be optimized again within its caller: more than
-    half of a first start. It must stand in its caller's file, as numba's cache watches only that.
-    Called from Python, it is compiled alone (for tests).
+    Compiled separately, each would be optimized, turned into machine code for Python callers and
+    cached, then optimized again within its caller: more than half of a first start. It must be in
+    its caller's file, the only one that numba's cache watches. Called from Python, it is compiled
+    on its own (for tests).
     """
     return cast("F", njit(inline="always", **_OPTIONS)(function))
 
 
 _STRETCH = 256
-"""Values whose indices are done again together."""
+"""Values whose indices are recomputed together."""
+
+# Counting
 
 
 @inlined
 def _widen(row: AnyArray, bits: AnyArray, values: Float32) -> int:
     """Widen float16 bit patterns (K) to float32; ``bits`` and ``values`` are one buffer (K).
 
-    Returns how many are infinite or NaN: those with all bits of the exponent set. Moving exponent
-    and fraction into place leaves a number 2**112 times too small, subnormals included.
+    Returns how many are infinite or NaN: those with all bits of the exponent set. Shifting exponent
+    and fraction into position leaves a number 2**112 times too small, subnormals included.
     """
     wrong = 0
     for k in range(row.size):
@@ -108,16 +110,16 @@ def _index_by_product(
 ) -> int:
     """Write the bins of a stretch; return how many values need division.
 
-    Those are near to an edge, or may be out of range. Difference, scale and product each err by
-    half a unit in the last place of the result at most, so what is not near to an edge is in its
-    bin. At the lower end of the range the sign of a difference is exact; towards the upper end,
-    the greatest place comes before the edge. ``terms`` are of the type of the row, float32 where
-    it is: twice as many at once.
+    Those are near an edge, or may be out of range. Difference, scale and product each err by at
+    most half a unit in the last place, so values that are not near an edge are in their bin. At the
+    lower end of the range the sign of a difference is exact; towards the upper end, the largest
+    position comes before the edge. ``terms`` have the type of the row; in float32 twice as many
+    values are processed at once.
     """
     low, scale, least, greatest = terms[0], terms[1], terms[2], terms[3]
     end, close, half = terms[4], terms[5], terms[6]
     clear = 0
-    # Unsigned numbers: signed ones may count from the end, and asking that stops vectorization.
+    # Unsigned: signed indices may be negative, and the check for that prevents vectorization.
     for k in range(np.uint64(first), np.uint64(last)):
         offset = row[k] - low
         place = offset * scale
@@ -144,7 +146,7 @@ def _index_by_division(
         right += (offset >= least) & (offset <= greatest) & (abs(value) < np.inf)
         place = offset * bins / divisor
         place = 0.0 if place < 0.0 else place
-        place = most if place > most else place  # rounding may lift what is below an end to it
+        place = most if place > most else place  # rounding may lift a value below an end to it
         index[k] = np.uint32(end if offset > upper else place)
     return last - first - right
 
@@ -162,7 +164,7 @@ def _index_row(row: AnyArray, exact: Float64, quick: AnyArray, index: AnyArray) 
 
 @inlined
 def _index_between(row: AnyArray, edges: Float64, index: AnyArray) -> int:
-    """Write how many edges are at or below each value, by halving."""
+    """Write how many edges are at or below each value, by bisection."""
     outside = 0
     for k in range(row.size):
         value = np.float64(row[k])
@@ -181,7 +183,7 @@ def _index_between(row: AnyArray, edges: Float64, index: AnyArray) -> int:
 
 @inlined
 def _merge(tables: AnyArray, counts: AnyArray) -> None:
-    """Add tables (1 or 4) to ``counts`` (C) and leave them 0; four in one pass, for the time."""
+    """Add tables (1 or 4) to ``counts`` (C) and zero them; four in one pass, for speed."""
     if tables.shape[0] == 4:
         for b in range(counts.size):
             counts[b] += tables[0, b] + tables[1, b] + tables[2, b] + tables[3, b]
@@ -198,12 +200,12 @@ def _merge(tables: AnyArray, counts: AnyArray) -> None:
 def _tally(cells: AnyArray, index: AnyArray, tables: AnyArray, counts: AnyArray) -> None:
     """Add the indices to ``counts`` (C) by way of tables (1 or 4) that are 0 before and after.
 
-    Their slot behind the last counter takes what is in no bin; it is never read.
+    The slot after the last counter collects values in no bin; it is never read.
     """
     if cells.size:
         for k in range(index.size):
             index[k] = cells[index[k]]
-    second = tables.shape[0] >> 2  # of four; one table is its own second, third and fourth
+    second = tables.shape[0] >> 2  # a single table serves as all four
     start = index.size - index.size % 4
     for k in range(0, start, 4):
         tables[0, index[k]] += 1
@@ -225,7 +227,7 @@ def count_equal_width(
     tables: AnyArray,
     counts: AnyArray,
 ) -> int:
-    """Count rows (R, K) in bins of equal width; row r is of channel r modulo D.
+    """Count rows (R, K) in bins of equal width; row r belongs to channel r modulo D.
 
     Parameters
     ----------
@@ -235,7 +237,7 @@ def count_equal_width(
     quick : of the type of ``x``, shape (D, 7)
         From ``product_terms``.
     cells : int32, shape (B,) or (0,)
-        Where given, the counter of each bin; not with literal terms.
+        The counter of each bin, if given; not with literal terms.
     index : uint32, shape (K,)
         Scratch.
     tables : uint16 or uint32, shape (1 or 4, C + 1)
@@ -246,7 +248,7 @@ def count_equal_width(
     Returns
     -------
     int
-        First row with a value that is not finite or outside of the range, -1 if there is none.
+        First row with a value that is not finite or out of range, or -1.
     """
     for r in range(x.shape[0]):
         d = r % exact.shape[0]
@@ -268,9 +270,9 @@ def count_equal_width_half(
     tables: AnyArray,
     counts: AnyArray,
 ) -> int:
-    """Count as :func:`count_equal_width` the bit patterns of float16, uint16 (R, K).
+    """As :func:`count_equal_width`, for float16 bit patterns, uint16 (R, K).
 
-    ``bits``, uint32 (K), and ``values``, float32 (K), are one buffer, scratch.
+    ``bits``, uint32 (K), and ``values``, float32 (K), are one scratch buffer.
     """
     for r in range(x.shape[0]):
         d = r % exact.shape[0]
@@ -289,7 +291,7 @@ def count_between_edges(
     tables: AnyArray,
     counts: AnyArray,
 ) -> int:
-    """Count rows (R, K) of floats between the edges (D, B - 1) of their channel, as above."""
+    """As :func:`count_equal_width`, between the edges (D, B - 1) of each channel."""
     for r in range(x.shape[0]):
         if _index_between(x[r], edges[r % edges.shape[0]], index):
             return r
@@ -297,15 +299,10 @@ def count_between_edges(
     return -1
 
 
-# -------------------------------------------------------------------------------------------------
-# Inner loops of resampling: sums over relabelled units, distances without one unit; by numba.
-#
-# Each channel is worked off by itself, in scratch that fits into a core's cache. Scratch is handed
-# in, as compiling ``np.empty`` takes as long as compiling a loop.
-
+# Resampling
 
 _SMALL = 1e-4
-"""H^2 below which the root of eq. (9) shows the rounding of eq. (8), which would part ties."""
+"""H^2 below which the root of eq. (9) shows the rounding of eq. (8), which would break ties."""
 
 
 @inlined
@@ -319,7 +316,7 @@ def _gather(a: AnyArray, b: AnyArray, channel: int, pool: AnyArray) -> None:
 
 @inlined
 def _add_rows(pool: AnyArray, numbers: AnyArray, first: int, last: int, total: AnyArray) -> None:
-    """Add the rows of a pool whose numbers stand from ``first`` to ``last``, four at a time."""
+    """Add the rows of a pool with indices ``numbers[first:last]``, four at a time."""
     i = first
     while i + 4 <= last:
         a, b, c, d = numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3]
@@ -339,8 +336,8 @@ def _sum_chosen(
 ) -> None:
     """Sum the chosen rows of a pool (U, W), R times, into ``sums`` (R, W).
 
-    ``chosen`` (R, n) holds rising row numbers; ``bounds`` (R, S + 1) cuts them into stretches of
-    rows so near that they stay in the cache and so few that ``narrow`` (W), of the pool's own
+    ``chosen`` (R, n) holds ascending row indices; ``bounds`` (R, S + 1) splits them into stretches
+    of rows close enough to stay in the cache and few enough that ``narrow`` (W), of the pool's
     type, cannot overflow.
     """
     for r in range(sums.shape[0]):
@@ -359,7 +356,7 @@ def _sum_chosen(
 def _between(part: Int64, total: Int64) -> float:
     """Hellinger distance between part of the counts and the rest, eqs. (8) and (9).
 
-    NaN where one holds nothing, as 0 / 0.
+    NaN (0 / 0) if one is empty.
     """
     values, others, shared = 0.0, 0.0, 0.0
     for b in range(part.size):
@@ -388,8 +385,8 @@ def permuted_totals(
 ) -> None:
     """Sum the chosen of the pooled units (a, then b) for each channel and relabelling.
 
-    ``a`` (U, D, B) and ``b`` (V, D, B) are of one unsigned type, as is the scratch: ``pool``
-    (U + V, W), all 0, and ``narrow`` (W), W >= B. ``sums`` is int64 (D, R, W).
+    ``a`` (U, D, B), ``b`` (V, D, B) and the scratch share one unsigned type: ``pool`` (U + V, W),
+    all 0, and ``narrow`` (W), W >= B. ``sums`` is int64 (D, R, W).
     """
     for d in range(a.shape[1]):
         _gather(a, b, d, pool)
@@ -410,7 +407,7 @@ def permuted_hellinger(
 ) -> None:
     """Write the Hellinger distance (D, R) between the chosen units and the rest.
 
-    As above, but for ``sums`` (R, W) and ``total`` (W), int64: scratch as well.
+    As :func:`permuted_totals`, but ``sums`` (R, W) and ``total`` (W), int64, are scratch too.
     """
     for d in range(a.shape[1]):
         _gather(a, b, d, pool)
@@ -440,7 +437,7 @@ def left_out_hellinger(
 ) -> None:
     """Write H^2 without each unit of a, then of b (D, U + V), or each pair of units (D, U).
 
-    NaN where nothing is left of a set. ``p`` and ``q``, float64 (B), are scratch: the totals.
+    NaN where nothing is left of a set. ``p`` and ``q``, float64 (B), are scratch for the totals.
     """
     units = a.shape[0]
     for d in range(a.shape[1]):

@@ -1,14 +1,24 @@
-"""Distance between the covariance matrices of two sets of feature vectors.
+"""Distances of a layer as a whole: covariance distance, and paired difference.
 
-What the Hellinger distance of each channel cannot see: channels whose own distributions stay the
-same while their relations to one another change.
+Covariance distance. Channels whose own distributions stay the same while their relations change are
+invisible to the Hellinger distance of each channel:
 
     d(A, B) = |C_A - C_B|_F / sqrt(|C_A|_F^2 + |C_B|_F^2)
 
 with C the D x D covariance matrix of the standardised channels. It is 0 for equal matrices and 1
-where they have no direction in common; because both are positive semidefinite it is never more. Its
+where they share no direction; because both are positive semidefinite it never exceeds 1. The
 numerator is that of the CORAL loss without its constant, a relative of the covariance term of the
-Frechet distance that needs no root of a matrix.
+Frechet distance that needs no matrix root.
+
+Paired difference. How far activations move when the same image is shifted, relative to their
+spread:
+
+    d = mean over channels c of  mean |x_c - x*_c| / s_c
+
+x_c and x*_c are the activations of one image at one position, original and shifted; s_c is the
+standard deviation of channel c over all images and positions of both sets. It is 0 where nothing
+moves and at most 2. Two unrelated images are 2 / sqrt(pi) = 1.13 apart if values are normal: near
+that, a shifted image is no more like its original than any other image.
 
 References
 ----------
@@ -32,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["CovarianceParts", "paired_difference", "relative_distance", "row_parts"]
 
 _ROUNDING: Final = 1e-12
-"""Relative distances below this are rounding, and told as 0."""
+"""Relative distances below this are rounding, and reported as 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +52,9 @@ class CovarianceParts:
     Attributes
     ----------
     first, second : float64, shape (L, D)
-        Mean vector of the units that play the one set, and of the others.
+        Mean vector of the units labelled as the first set, and of the others.
     share : float
-        Share of the pooled units that are in the first set.
+        Fraction of the pooled units in the first set.
     """
 
     first: Float64
@@ -66,32 +76,32 @@ class CovarianceParts:
         Returns
         -------
         apart, size : float64, shape (L,)
-            Sums of (C_A - C_B)^2 and of C_A^2 + C_B^2; what lies right of column b counts twice,
-            for the rows below the diagonal that are never computed.
+            Sums of (C_A - C_B)^2 and of C_A^2 + C_B^2. Entries right of column b count twice, for
+            the rows below the diagonal that are never computed.
         """
         times = np.full(pooled.shape[1], 2.0)
         times[: rows.stop - rows.start] = 1.0
         apart, size = np.zeros((2, len(change)))
-        for place, moved in enumerate(change):
-            first, second = self.first[place], self.second[place]
+        for label, moved in enumerate(change):
+            first, second = self.first[label], self.second[label]
             one = pooled + (1.0 - self.share) * moved - np.outer(first[rows], first[rows.start :])
             two = pooled - self.share * moved - np.outer(second[rows], second[rows.start :])
-            apart[place] = (np.square(one - two) @ times).sum()
-            size[place] = ((np.square(one) + np.square(two)) @ times).sum()
+            apart[label] = (np.square(one - two) @ times).sum()
+            size[label] = ((np.square(one) + np.square(two)) @ times).sum()
         return apart, size
 
 
 def relative_distance(apart: Float64, size: Float64) -> Float64:
     """Return d from both sums; 0 where nothing varies or only rounding is left."""
     ratio = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
-    found = np.sqrt(ratio)
-    return np.asarray(np.where(found < _ROUNDING, 0.0, np.minimum(found, 1.0)))
+    distances = np.sqrt(ratio)
+    return np.asarray(np.where(distances < _ROUNDING, 0.0, np.minimum(distances, 1.0)))
 
 
 def row_parts(channels: int, labellings: int, limit: int) -> Iterator[slice]:
-    """Cut the rows of D x D matrices so that ``labellings`` of each part fit into some bytes.
+    """Split the rows of D x D matrices so that ``labellings`` of each part fit ``limit`` bytes.
 
-    Only what is on and right of the diagonal is held, so that later parts have more rows.
+    Only entries on and right of the diagonal are held, so later parts have more rows.
     """
     start = 0
     while start < channels:
@@ -101,21 +111,8 @@ def row_parts(channels: int, labellings: int, limit: int) -> Iterator[slice]:
         start = stop
 
 
-# -------------------------------------------------------------------------------------------------
-# How far activations move when the same image is shifted, relative to how they vary at all.
-#
-#     d = mean over channels c of  mean |x_c - x*_c| / s_c
-#
-# x_c and x*_c are the activations of one image at one position, as it is and shifted; s_c is the
-# standard deviation of channel c over all images and positions of both sets. It is 0 where nothing
-# moves and never above 2. Two images that have nothing to do with one another are 2 / sqrt(pi) =
-# 1.13
-# apart if values are normal: near that, a shifted image is no more like its original than any
-# other.
-
-
 def paired_difference(apart: Float64, means: Float64, squares: Float64) -> tuple[float, Float64]:
-    """Return the mean difference of pairs, relative to the spread of their channel.
+    """Return the paired difference and its leave-one-unit-out values.
 
     Parameters
     ----------
@@ -128,19 +125,19 @@ def paired_difference(apart: Float64, means: Float64, squares: Float64) -> tuple
     Returns
     -------
     value : float
-        Mean over channels that vary; 0 where none does. Every unit has the same weight.
+        Mean over channels that vary; 0 if none does. Every unit has the same weight.
     without : float64, shape (U,)
-        The same without each unit; NaN where there is only one.
+        The same without each unit; NaN if there is only one.
     """
     units = len(apart)
     live = _variance(means.mean(axis=0), squares.mean(axis=0)) > 0
     if not live.any():
         return 0.0, np.zeros(units)
-    apart, means, squares = (each[:, live] for each in (apart, means, squares))
-    value = _ratio(*(each.mean(axis=0) for each in (apart, means, squares)))
+    parts = [part[:, live] for part in (apart, means, squares)]
+    value = _ratio(*(part.mean(axis=0) for part in parts))
     if units < 2:
         return float(value), np.full(units, np.nan)
-    rest = ((each.sum(axis=0) - each) / (units - 1) for each in (apart, means, squares))
+    rest = ((part.sum(axis=0) - part) / (units - 1) for part in parts)
     return float(value), np.asarray(_ratio(*rest))
 
 

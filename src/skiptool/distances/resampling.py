@@ -1,4 +1,4 @@
-"""Distances of resampled sets, from counts of units: relabelled, and without one unit each.
+"""Distances of resampled sets from the counts of their units: permutations and leaving one out.
 
 A unit is an image, or all images of a subject. Nothing is read or counted again.
 """
@@ -19,30 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["left_out", "permuted"]
 
 _STRETCH: Final = 256
-"""Units summed at a stretch: with 100 bins of 16 bit they fill half of a second-level cache."""
+"""Units summed at a time: with 100 bins of 16 bit they fill half of a second-level cache."""
 
 _LANES: Final = 32
-"""Rows are padded to whole vectors of 32 counters of 16 bit."""
+"""Rows are padded to a multiple of 32 counters of 16 bit, one vector register."""
 
 _LINE: Final = 64
-"""Bytes of a cache line, and of the longest vectors: 32 counters of 16 bit."""
+"""Bytes of a cache line, and of the widest vector register."""
 
 
 def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> Float64:
-    """Distances between the chosen of the pooled units and the rest.
+    """Distances between the chosen of the pooled units and the rest, (D, R) float64.
 
     Parameters
     ----------
     a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
-        Counts of the units of both sets; a unit holds as many values in one channel as in all
-        others, so not literal counts.
+        Counts of the units of both sets; a unit holds the same number of values in every channel,
+        so not literal counts.
     chosen : int32, shape (R, n)
-        Rising numbers of units, those of ``b`` behind those of ``a``.
-    distance : Distance
-
-    Returns
-    -------
-    float64, shape (D, R)
+        Ascending indices of units, those of ``b`` after those of ``a``.
     """
     units = len(a) + len(b)
     swapped = 2 * chosen.shape[1] > units
@@ -56,9 +51,9 @@ def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> 
     shape = (a.shape[1], len(chosen))
     if distance.function is hellinger:
         sums, total = np.empty((shape[1], width), np.int64), np.empty(width, np.int64)
-        found = np.empty(shape)
-        permuted_hellinger(a, b, chosen, bounds, pool, narrow, sums, total, found)
-        return found
+        distances = np.empty(shape)
+        permuted_hellinger(a, b, chosen, bounds, pool, narrow, sums, total, distances)
+        return distances
     sums = np.empty((*shape, width), np.int64)
     permuted_totals(a, b, chosen, bounds, pool, narrow, sums)
     part = sums[:, :, : a.shape[2]]
@@ -68,20 +63,18 @@ def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> 
 
 
 def left_out(a: AnyArray, b: AnyArray, distance: Distance, *, paired: bool) -> tuple[Float64, ...]:
-    """Distances without each single unit, on the scale on which bias is corrected.
+    """Distances without each single unit, squared where ``distance.squared``.
 
     Parameters
     ----------
     a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
-    distance : Distance
-        Its ``squared`` says whether squares are returned.
     paired : bool
         Leave out unit i of both sets at once.
 
     Returns
     -------
     tuple of float64
-        (D, U) and (D, V); of pairs one array (D, U). NaN where nothing is left of a set.
+        (D, U) and (D, V); for pairs one array (D, U). NaN where nothing is left of a set.
     """
     if distance.function is hellinger:
         totals = np.empty((2, a.shape[2]))
@@ -99,32 +92,32 @@ def left_out(a: AnyArray, b: AnyArray, distance: Distance, *, paired: bool) -> t
 
 def _scaled(p: AnyArray, q: AnyArray, distance: Distance) -> Float64:
     shape = np.broadcast_shapes(p.shape, q.shape)
-    rows = [np.broadcast_to(frequencies(each), shape) for each in (p, q)]
-    found = distance.function(rows[0], rows[1]).T
-    return np.square(found) if distance.squared else found
+    rows = [np.broadcast_to(frequencies(counts), shape) for counts in (p, q)]
+    values = distance.function(rows[0], rows[1]).T
+    return np.square(values) if distance.squared else values
 
 
 def _alike(a: AnyArray, b: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Bring both to one type, rows in one piece: other layouts would be summed in other orders."""
+    """Convert both to one type and to contiguous rows: other layouts are summed in other orders."""
     dtype = np.promote_types(a.dtype, b.dtype)
     return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
 
 
 def _stretch(a: AnyArray, b: AnyArray) -> int:
-    """Units whose counts add up to no more than their type can hold."""
-    most = max(int(each[:, 0].sum(axis=-1, dtype=np.int64).max()) for each in (a, b))
+    """Return how many units can be summed without overflow of their type."""
+    most = max(int(counts[:, 0].sum(axis=-1, dtype=np.int64).max()) for counts in (a, b))
     return max(1, min(_STRETCH, int(np.iinfo(a.dtype).max) // max(1, most)))
 
 
 def _bounds(chosen: AnyArray, units: int, stretch: int) -> AnyArray:
     """Return where stretches of units begin and end in each row of ``chosen``, (R, S + 1)."""
     cuts = np.arange(0, units + stretch, stretch)
-    found = [np.searchsorted(row, cuts) for row in chosen]
-    return np.asarray(found, dtype=np.int32).reshape(len(chosen), len(cuts))
+    bounds = [np.searchsorted(row, cuts) for row in chosen]
+    return np.asarray(bounds, dtype=np.int32).reshape(len(chosen), len(cuts))
 
 
 def _rows(number: int, width: int, dtype: np.dtype[Any]) -> AnyArray:
-    """Return zeros (number, width) that begin with a cache line: else sums take a third longer."""
+    """Return zeros (number, width) aligned to a cache line; unaligned sums take a third longer."""
     room = np.zeros((number + 1) * width, dtype)
     start = -room.ctypes.data % _LINE // room.itemsize
     return room[start : start + number * width].reshape(number, width)
@@ -133,5 +126,5 @@ def _rows(number: int, width: int, dtype: np.dtype[Any]) -> AnyArray:
 def _complement(chosen: AnyArray, units: int) -> AnyArray:
     rest = np.ones((len(chosen), units), dtype=np.bool_)
     np.put_along_axis(rest, chosen.astype(np.int64), False, axis=1)
-    found = np.nonzero(rest)[1].reshape(len(chosen), units - chosen.shape[1])
-    return np.asarray(found, dtype=np.int32)
+    indices = np.nonzero(rest)[1].reshape(len(chosen), units - chosen.shape[1])
+    return np.asarray(indices, dtype=np.int32)

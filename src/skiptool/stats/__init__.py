@@ -1,1 +1,1 @@
-"""Intervals, nulls and p-values: how sure a distance is. Plain NumPy on plain arrays."""
+"""Confidence intervals, null distributions and p-values, on plain NumPy arrays."""

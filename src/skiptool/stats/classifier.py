@@ -1,8 +1,8 @@
-"""Accuracy of a linear classifier that tells two sets of vectors apart: a two-sample test.
+"""Classifier two-sample test: how well a linear classifier separates two sets of vectors.
 
-Linear discriminant analysis with a ridge, cross-validated by folds of units. Folds and scatter do
-not depend on which unit is in which set, so that one factorisation serves all labellings and a
-permutation costs no more than a product of matrices.
+Linear discriminant analysis with a ridge, cross-validated over folds of units. Folds and scatter do
+not depend on which unit is in which set, so one factorisation serves all labellings and a
+permutation costs only a matrix product.
 
 References
 ----------
@@ -23,30 +23,28 @@ if TYPE_CHECKING:
 __all__ = ["FOLDS", "RIDGE", "balanced_accuracy", "folds_of"]
 
 FOLDS: Final = 5
-"""Folds of units; with fewer units each is a fold."""
+"""Number of folds; with fewer units, each is a fold."""
 
 RIDGE: Final = 0.01
-"""Added to the diagonal of the scatter, as a share of its mean."""
+"""Added to the diagonal of the scatter, as a fraction of its mean."""
 
 
 def folds_of(groups: Int64, rng: np.random.Generator, folds: int = FOLDS) -> Int64:
-    """Deal groups of units to folds of nearly equal size, whatever their set.
+    """Assign groups of units to folds of nearly equal size, regardless of their set.
 
     Parameters
     ----------
     groups : int64, shape (U,)
-        Units of one number stay in one fold: the two of a pair, one subject of both sets.
-    rng : numpy.random.Generator
-    folds : int
+        Units with the same number stay in one fold: the two of a pair, one subject of both sets.
 
     Returns
     -------
     int64, shape (U,)
-        Number of the fold of each unit.
+        Fold of each unit.
     """
-    found, place = np.unique(groups, return_inverse=True)
-    dealt = np.arange(len(found)) % min(folds, len(found))
-    return np.asarray(rng.permutation(dealt)[place], dtype=np.int64)
+    unique, index = np.unique(groups, return_inverse=True)
+    assigned = np.arange(len(unique)) % min(folds, len(unique))
+    return np.asarray(rng.permutation(assigned)[index], dtype=np.int64)
 
 
 def balanced_accuracy(
@@ -57,25 +55,24 @@ def balanced_accuracy(
     Parameters
     ----------
     vectors : float, shape (U, q, D)
-        As many vectors of each unit of both sets; channels on one scale.
+        q vectors of each unit of both sets, with channels on the same scale.
     folds : int64, shape (U,)
-        Each fold is told by what was learnt of the others.
+        Each fold is classified by a model trained on the others.
     chosen : bool, shape (L, U)
-        Which units make up the first set; as many in each labelling.
-    ridge : float
+        Units that make up the first set; the same number in each labelling.
 
     Returns
     -------
     float64, shape (L,)
-        Mean of the shares of vectors of either set that are told right: 0.5 is chance, 1 tells all.
-        A vector on the border counts as half, and so do all where there is nothing to learn from.
+        Mean of the fractions of either set that are classified correctly: 0.5 is chance, 1 perfect.
+        A vector on the boundary counts as half, as do all vectors if there is no training data.
 
     Notes
     -----
     The direction is (S + r t I)^-1 (m_A - m_B), S the scatter of all training vectors around
     their mean, t its mean diagonal and r the ridge; with S around the means of the two sets the
-    direction would be the same (the difference is of rank one, along m_A - m_B). The border lies
-    midway between both means.
+    direction would be the same (the difference has rank one, along m_A - m_B). The boundary is
+    midway between the means.
     """
     units, _, channels = vectors.shape
     right = np.zeros((len(chosen), units))
@@ -89,17 +86,17 @@ def balanced_accuracy(
             continue
         first = ours @ means / np.maximum(counts[0], 1)
         second = ~ours @ means / np.maximum(counts[1], 1)
-        known = (np.minimum(*counts) > 0).astype(np.float64)
-        apart = (first - second) * known
-        direction = _solved(vectors[train].reshape(-1, channels), apart.T, ridge)
+        both = (np.minimum(*counts) > 0).astype(np.float64)
+        apart = (first - second) * both
+        direction = _directions(vectors[train].reshape(-1, channels), apart.T, ridge)
         border = np.einsum("ld,dl->l", (first + second) / 2, direction)
-        right[:, test] = _told(vectors[test], direction, border, chosen[:, test])
+        right[:, test] = _accuracies(vectors[test], direction, border, chosen[:, test])
     shares = np.where(chosen, right, 0.0).sum(axis=1) / chosen.sum(axis=1)
     others = np.where(chosen, 0.0, right).sum(axis=1) / (~chosen).sum(axis=1)
     return np.asarray((shares + others) / 2)
 
 
-def _solved(vectors: AnyArray, apart: Float64, ridge: float) -> Float64:
+def _directions(vectors: AnyArray, apart: Float64, ridge: float) -> Float64:
     """Return the directions (D, L) for differences of means (D, L)."""
     centred = vectors.astype(np.float64)
     centred -= centred.mean(axis=0)
@@ -111,11 +108,11 @@ def _solved(vectors: AnyArray, apart: Float64, ridge: float) -> Float64:
     return np.asarray(cho_solve(cho_factor(scatter, overwrite_a=True), apart))
 
 
-def _told(vectors: AnyArray, direction: Float64, border: Float64, ours: Bool) -> Float64:
-    """Return the share (L, u) of each unit's vectors that fall on the right side."""
-    found = np.empty(ours.shape)
+def _accuracies(vectors: AnyArray, direction: Float64, border: Float64, ours: Bool) -> Float64:
+    """Return the fraction (L, u) of each unit's vectors on the correct side."""
+    fractions = np.empty(ours.shape)
     for unit, own in enumerate(vectors):
         scores = own.astype(np.float64) @ direction - border  # (q, L)
         side = np.where(ours[:, unit], scores, -scores)
-        found[:, unit] = ((side > 0) + 0.5 * (side == 0)).mean(axis=0)
-    return found
+        fractions[:, unit] = ((side > 0) + 0.5 * (side == 0)).mean(axis=0)
+    return fractions

@@ -1,4 +1,4 @@
-"""The rising line closest to some points, and how wide a band around it must be."""
+"""Isotonic regression, and conformal prediction bands around it."""
 
 from __future__ import annotations
 
@@ -19,37 +19,24 @@ __all__ = ["Monotone", "conformal_width", "fit_monotone"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Monotone:
-    """A line that never falls: straight between its knots, constant beyond the outer two.
-
-    Attributes
-    ----------
-    knots : float64 (K,)
-        Rising.
-    values : float64 (K,)
-        Not falling.
-    """
+    """A non-decreasing function: linear between its knots (ascending), constant beyond them."""
 
     knots: Float64
     values: Float64
 
     def __call__(self, x: Float64) -> Float64:
-        """Evaluate at any number of places; NaN stays."""
+        """Evaluate at points of any shape; NaN stays NaN."""
         return np.asarray(np.interp(x, self.knots, self.values), dtype=np.float64)
 
 
 def fit_monotone(x: Float64, y: Float64) -> Monotone:
-    """Fit the values that do not fall with ``x`` and are closest to ``y`` in least squares.
+    """Fit the non-decreasing function of ``x`` that is closest to ``y`` in least squares.
 
     Parameters
     ----------
-    x, y : float64 (P,)
-        Finite, one point at least. Points of one ``x`` count as their mean, with their number as
-        its weight.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no point, or ``x`` and ``y`` differ in length.
+    x, y : float64, shape (P,)
+        Finite, at least one point. Points with equal ``x`` count as their mean, weighted by their
+        number.
 
     References
     ----------
@@ -66,28 +53,27 @@ def fit_monotone(x: Float64, y: Float64) -> Monotone:
     """
     if not len(x) or len(x) != len(y):
         raise ArgumentError(
-            f"monotone line: found {len(x)} places and {len(y)} values, expected as many of both, "
-            "one at least"
+            f"isotonic regression: {len(x)} x and {len(y)} y, expected the same number, at least 1"
         )
-    knots, places, counts = np.unique(x, return_inverse=True, return_counts=True)
-    means = np.bincount(places, weights=y) / counts
+    knots, indices, counts = np.unique(x, return_inverse=True, return_counts=True)
+    means = np.bincount(indices, weights=y) / counts
     return Monotone(knots, isotonic_regression(means, weights=counts.astype(np.float64)).x)
 
 
 def conformal_width(residuals: Float64, level: float) -> float:
-    """Return half the width of a band that a further residual keeps to, by split conformal rule.
+    """Return half the width of the split conformal prediction band.
 
     Parameters
     ----------
-    residuals : float64 (P,)
-        Absolute, of points that the line was not fitted to.
+    residuals : float64, shape (P,)
+        Absolute residuals of points that the function was not fitted to.
     level : float
-        In (0, 1).
+        Coverage, in (0, 1).
 
     Returns
     -------
     float
-        The k-th smallest, k = ceil((P + 1) level); NaN if there are fewer than k.
+        The k-th smallest residual, k = ceil((P + 1) level); NaN if there are fewer than k.
 
     References
     ----------
@@ -100,5 +86,5 @@ def conformal_width(residuals: Float64, level: float) -> float:
     >>> conformal_width(np.array([0.3, 0.1, 0.2]), 0.75), conformal_width(np.array([0.3]), 0.75)
     (0.3, nan)
     """
-    rank = math.ceil((len(residuals) + 1) * level - 1e-9)  # 20 * 0.95 is not above 19
+    rank = math.ceil((len(residuals) + 1) * level - 1e-9)  # 20 * 0.95 must give 19
     return float(np.sort(residuals)[rank - 1]) if rank <= len(residuals) else math.nan

@@ -1,9 +1,9 @@
-"""The jackknife: less bias, and a standard error, from leaving out one unit at a time.
+"""The jackknife: bias correction and standard errors from leaving out one unit at a time.
 
-A distance between two finite samples is never 0: noise alone keeps it up. Without each unit the
-sample is a little smaller and the distance a little larger; that growth, scaled up, is the bias.
-The same replicates give the variance. A unit is an image, or a subject; vectors of one image are
-not independent of each other and are never left out alone.
+A distance between two finite samples is never 0, because of noise. Without one unit the sample is a
+little smaller and the distance a little larger; that increase, scaled up, is the bias. The same
+replicates give the variance. A unit is an image or a subject; vectors of one image are not
+independent and are never left out individually.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["UNSURE", "corrected", "half_width", "interval", "spread"]
 
 UNSURE: Final = 0.1
-"""Standard error of a correction of bias, as a share of it: the bias is removed in part only."""
+"""Standard error of a bias correction as a fraction of it: bias is only partly removed."""
 
 
 def corrected(values: Float64, without: Sequence[Float64]) -> tuple[Float64, tuple[Float64, ...]]:
@@ -32,12 +32,12 @@ def corrected(values: Float64, without: Sequence[Float64]) -> tuple[Float64, tup
         The statistic of each channel; for the Hellinger distance its square, whose bias is
         proportional to one over the number of units.
     without : sequence of float64, shapes (D, U), (D, V)
-        The same without each unit of the one set, of the other; of paired sets one array.
+        The same without each unit of the first and second set; one array for paired sets.
 
     Returns
     -------
     estimate : float64, shape (D,)
-        Below 0 where noise exceeds the distance; NaN where a set has one unit only.
+        Below 0 where noise exceeds the distance; NaN if a set has a single unit.
     replicates : tuple of float64, shapes as ``without``
         The estimate without each unit.
 
@@ -45,31 +45,24 @@ def corrected(values: Float64, without: Sequence[Float64]) -> tuple[Float64, tup
     ----------
     B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 10 and 11.
     """
-    if any(each.shape[1] < 2 for each in without):
-        return np.full(values.shape, np.nan), tuple(np.full(e.shape, np.nan) for e in without)
+    if any(part.shape[1] < 2 for part in without):
+        return np.full(values.shape, np.nan), tuple(np.full(p.shape, np.nan) for p in without)
     bias = np.zeros_like(values)
-    for each in without:
-        bias += (each.shape[1] - 1) * (each.mean(axis=1) - values)
-    return values - bias, tuple(each - bias[:, np.newaxis] for each in without)
+    for part in without:
+        bias += (part.shape[1] - 1) * (part.mean(axis=1) - values)
+    return values - bias, tuple(part - bias[:, np.newaxis] for part in without)
 
 
 def spread(replicates: Sequence[Float64]) -> tuple[Float64, Float64]:
-    """Return the jackknife variance and its degrees of freedom.
+    """Return the jackknife variance and its degrees of freedom (Welch-Satterthwaite), shape (...).
 
-    Parameters
-    ----------
-    replicates : sequence of float64, shapes (..., U), (..., V)
-        Estimates without each unit; the sets are independent of each other.
-
-    Returns
-    -------
-    variance, freedom : float64, shape (...)
-        The degrees of freedom follow Welch and Satterthwaite; 1 where nothing varies.
+    ``replicates`` (..., U) and (..., V) are estimates without each unit of two independent sets.
+    The degrees of freedom are 1 where nothing varies.
     """
     parts = []
-    for each in replicates:
-        units = each.shape[-1]
-        squares = np.square(each - each.mean(axis=-1, keepdims=True)).sum(axis=-1)
+    for estimates in replicates:
+        units = estimates.shape[-1]
+        squares = np.square(estimates - estimates.mean(axis=-1, keepdims=True)).sum(axis=-1)
         parts.append((np.asarray(squares * (units - 1) / units), units - 1))
     variance = np.asarray(np.sum([part for part, _ in parts], axis=0))
     below = np.sum([np.square(part) / max(units, 1) for part, units in parts], axis=0)
@@ -91,11 +84,11 @@ def half_width(
     Parameters
     ----------
     replicates : sequence of float64, shapes (..., U), (..., V)
-    level : float
+        As for :func:`spread`.
     correction : float64, shape (...)
-        Bias that was taken off.
+        Bias that was subtracted.
     unsure : float
-        Share of it that counts as one more standard error.
+        Fraction of it that counts as an additional standard error.
     """
     variance, freedom = spread(replicates)
     error = np.sqrt(variance + np.square(unsure * np.asarray(correction)))
@@ -109,22 +102,10 @@ def interval(
     *,
     correction: Float64 | float = 0.0,
 ) -> tuple[Float64, Float64]:
-    """Return the ends of the jackknife interval of estimates.
+    """Return the ends of the jackknife interval, with quantiles of Student's t.
 
-    Parameters
-    ----------
-    estimate : float64, shape (...)
-    replicates : sequence of float64, shapes (..., U), (..., V)
-        Estimates without each unit; the sets are independent of each other.
-    level : float
-        Chance of covering the true value, given the bins.
-    correction : float64, shape (...)
-        Bias that was taken off, see :func:`half_width`.
-
-    Returns
-    -------
-    low, high : float64, shape (...)
-        With the quantile of Student's t whose degrees of freedom follow Welch and Satterthwaite.
+    ``estimate`` is (...); the other arguments are those of :func:`half_width`. ``level`` is the
+    probability of covering the true value, given the bins.
     """
     half = half_width(replicates, level, correction=correction)
     return estimate - half, estimate + half

@@ -1,4 +1,4 @@
-"""Nulls by relabelling units, p-values, and their adjustment for several layers."""
+"""Permutation tests by relabelling units, and p-values adjusted for multiple tests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["adjusted_p_values", "holm", "p_values", "relabellings"]
 
 _TIE = 1e-9
-"""Share of a value by which another may differ and be equal: sums come in another order."""
+"""Relative difference up to which values count as tied: sums are taken in different orders."""
 
 
 def relabellings(
     reference: int, other: int, permutations: int, *, paired: bool, rng: np.random.Generator
 ) -> AnyArray:
-    """Draw which of the pooled units play the reference.
+    """Draw which of the pooled units are labelled as the reference.
 
     Parameters
     ----------
@@ -29,31 +29,25 @@ def relabellings(
     permutations : int
         R.
     paired : bool
-        Unit i of the one set belongs to unit i of the other: one of each pair is drawn, so that
-        only the two within a pair change places.
-    rng : numpy.random.Generator
+        Unit i of one set is paired with unit i of the other: one of each pair is drawn, so labels
+        are exchanged only within pairs.
 
     Returns
     -------
     int32, shape (R, n)
-        Rising numbers of units, each row drawn independently of the others.
-
-    Raises
-    ------
-    ArgumentError
-        If pairs are asked for and n differs from m.
+        Ascending indices of units; rows are drawn independently.
     """
     if paired:
         if reference != other:
-            raise ArgumentError(f"pairs: {reference} units against {other}; expected as many")
-        places = np.arange(reference) + reference * rng.integers(0, 2, (permutations, reference))
-        return np.sort(places, axis=1).astype(np.int32)
+            raise ArgumentError(f"pairs: {reference} units against {other}; expected equal numbers")
+        drawn = np.arange(reference) + reference * rng.integers(0, 2, (permutations, reference))
+        return np.sort(drawn, axis=1).astype(np.int32)
     order = np.argsort(rng.random((permutations, reference + other)), axis=1, kind="stable")
     return np.sort(order[:, :reference], axis=1).astype(np.int32)
 
 
 def p_values(observed: Float64, null: Float64) -> Float64:
-    """Return p = (1 + k) / (1 + R), where k of R null values are not below the observed one.
+    """Return p = (1 + k) / (1 + R), where k of R null values reach the observed one.
 
     Parameters
     ----------
@@ -70,8 +64,8 @@ def p_values(observed: Float64, null: Float64) -> Float64:
     >>> p_values(np.array([0.5, 0.1]), np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]))
     array([0.25, 1.  ])
     """
-    found = _reached(observed, null, _TIE * np.abs(observed))
-    return np.asarray(np.where(np.isnan(observed), np.nan, found))
+    p = _reached(observed, null, _TIE * np.abs(observed))
+    return np.asarray(np.where(np.isnan(observed), np.nan, p))
 
 
 def adjusted_p_values(observed: Float64, null: Float64) -> Float64:
@@ -82,18 +76,18 @@ def adjusted_p_values(observed: Float64, null: Float64) -> Float64:
     observed : float64, shape (L,)
         Distance of each layer.
     null : float64, shape (L, R)
-        Of the same R relabellings in every layer.
+        Distances under the same R relabellings in every layer.
 
     Returns
     -------
     float64, shape (L,)
-        Chance, where no layer differs, of so large a value in any layer: the family-wise error
-        of the layers is held without assuming that they are independent.
+        Probability, if no layer differs, of so large a value in any layer: controls the family-wise
+        error over layers without assuming independence.
 
     Notes
     -----
-    Layers are put on one scale by mean and standard deviation of all 1 + R values, the observed
-    one among them, which keeps it exchangeable. A layer whose values never vary is at 0.
+    Layers are standardised by mean and standard deviation of all 1 + R values, including the
+    observed one, which keeps it exchangeable. A layer whose values never vary scores 0.
 
     References
     ----------
@@ -107,36 +101,24 @@ def adjusted_p_values(observed: Float64, null: Float64) -> Float64:
     scores = np.divide(centred, spread, out=np.zeros_like(values), where=varies)
     ties = np.divide(rounding, spread, out=np.zeros_like(rounding), where=varies)[:, 0]
     order = np.argsort(-scores[:, 0], kind="stable")
-    # From the least to the greatest: the maximum over a layer and all those below it.
+    # From the lowest score up: the maximum over a layer and all those below it.
     highest = np.maximum.accumulate(scores[order[::-1]], axis=0)[::-1]
     raw = _reached(scores[order, 0], highest[:, 1:], ties[order])
-    found = np.empty(len(observed))
-    found[order] = np.maximum.accumulate(raw)
-    return found
+    adjusted = np.empty(len(observed))
+    adjusted[order] = np.maximum.accumulate(raw)
+    return adjusted
 
 
 def _reached(observed: Float64, null: Float64, tie: Float64) -> Float64:
-    """Return (1 + k) / (1 + R) with null values counted that are less than ``tie`` below."""
+    """Return (1 + k) / (1 + R), counting null values at most ``tie`` below the observed one."""
     reached = (null >= (observed - tie)[..., np.newaxis]).sum(axis=-1)
     return np.asarray((1 + reached) / (1 + null.shape[-1]))
 
 
-# -------------------------------------------------------------------------------------------------
-# Holm's adjustment of p-values of several tests.
-
-
 def holm(p_values: Float64) -> Float64:
-    """Adjust p-values so that the chance of any false finding is held, whatever their dependence.
+    """Adjust p-values (M,) by Holm's method: family-wise error control under any dependence.
 
-    Parameters
-    ----------
-    p_values : float64, shape (M,)
-        In [0, 1]; NaN is a test that was not made, and counts for nothing.
-
-    Returns
-    -------
-    float64, shape (M,)
-        In [0, 1] and in the same order as before; NaN stays.
+    NaN is a test that was not made: it is not counted, and stays NaN.
 
     References
     ----------

@@ -1,31 +1,31 @@
-"""Mean of a statistic over several trainings and subjects, both random: interval and test.
+"""Mean of a statistic over trainings and subjects, both random effects: interval and test.
 
-A statistic of networks (a difference of IoU) varies for two reasons: another training (other
-initial weights, another order of the batches, another fold) gives another network, and other
-subjects give another value. Both are random here, as readers and cases are in studies of
-diagnostic accuracy with several readers (MRMC), whose analysis this is. With d(t) the statistic in
-training t of T and d(t, -s) the same without subject s of S, the pseudo-values
-z(t, s) = S d(t) - (S - 1) d(t, -s) make a two-way table, and
+A statistic of networks (a difference of IoU) varies for two reasons: another training (different
+initial weights, batch order or fold) gives another network, and other subjects give another value.
+Both are random effects here, like readers and cases in multi-reader multi-case (MRMC) studies of
+diagnostic accuracy, whose analysis this is. With d(t) the statistic in training t of T and d(t, -s)
+the same without subject s of S, the pseudo-values z(t, s) = S d(t) - (S - 1) d(t, -s) form a
+two-way table, and
 
-- V_t = variance of d(t) over trainings / T holds what varies between trainings, and the
+- V_t = variance of d(t) over trainings / T contains the variation between trainings, and the
   interaction of trainings and subjects;
-- V_s = variance of the mean over trainings of z(t, s) over subjects / S (the jackknife) holds what
-  varies between subjects, and the interaction once more;
-- V_ts = variance of what the two-way table leaves / (S T) is the interaction alone;
+- V_s = variance over subjects of the mean over trainings of z(t, s) / S (the jackknife) contains
+  the variation between subjects, and the interaction again;
+- V_ts = residual variance of the two-way table / (S T) is the interaction alone;
 - V = V_t + max(V_s - V_ts, 0) is the variance of the mean.
 
-V_t rests on few trainings and may be small by chance. With w = sqrt(V_t / V), the interval and the
-test use Student's t with 1 / (w / (T - 1) + (1 - w) / (S - 1)) degrees of freedom: those of the
-trainings where they make up all of the error, those of the subjects where they make up none of it.
-Hillis's (T - 1) (V / V_t)^2 gave up to 13 % false alarms with two trainings, this choice about
-7 % at most in every setting that ``tests/benchmarks/trainings.py`` simulates.
+V_t is based on few trainings and may be small by chance. With w = sqrt(V_t / V), the interval and
+the test use Student's t with 1 / (w / (T - 1) + (1 - w) / (S - 1)) degrees of freedom: those of the
+trainings if they account for all of the error, those of the subjects if they account for none.
+Hillis's (T - 1) (V / V_t)^2 gave up to 13 % false positives with two trainings, this choice at most
+about 7 % in every setting simulated by ``tests/benchmarks/trainings.py``.
 
-Where trainings were measured on different subjects (each fold on its own validation samples), the
+If trainings were measured on different subjects (each fold on its own validation samples), the
 values of the folds vary with the subjects as well. Then the folds are the units: V is the variance
-of their means, with one degree of freedom less than there are folds.
+of their means, with one degree of freedom fewer than folds.
 
-With one training there is no V_t. The interval is then one over subjects, for these networks, and
-there is no test: what another training would give, nothing in the data says.
+With one training there is no V_t. The interval is then over subjects, for these networks, and there
+is no test: the data say nothing about other trainings.
 
 References
 ----------
@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from skiptool.errors import ArgumentError
+from skiptool.stats.bootstrap import check_level
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
@@ -53,21 +53,19 @@ __all__ = ["OverTrainings", "over_trainings", "with_known_error"]
 
 @dataclass(frozen=True, slots=True)
 class OverTrainings:
-    """Mean of a statistic over trainings; NaN is what cannot be said.
+    """Mean of a statistic over trainings; NaN marks what cannot be estimated.
 
     Attributes
     ----------
-    value : float
     sd_trainings : float
         Standard deviation (n - 1) between trainings.
     se_trainings, se_subjects : float
-        Standard errors: the one that follows from it, and that over subjects for these trainings.
-    ci_low, ci_high : float
+        Standard errors: that due to trainings, and that over subjects for these trainings.
     p_value : float
-        That the mean over all trainings and subjects is 0, two-sided; NaN with one training, and
-        where nothing varies although the value is not 0.
+        Two-sided, for a mean of 0 over all trainings and subjects; NaN with one training, and if
+        nothing varies although the value is not 0.
     nested : bool
-        Groups of trainings were measured on subjects of their own, and are the units.
+        Groups of trainings were measured on different subjects, and are the units.
     """
 
     value: float = np.nan
@@ -83,28 +81,21 @@ class OverTrainings:
 def over_trainings(
     each: Float64, left: Float64, present: Bool, level: float = 0.95
 ) -> OverTrainings:
-    """Analyse a statistic that was measured in T trainings on S subjects.
+    """Analyse a statistic measured in T trainings on S subjects.
+
+    With one training the result has an interval over subjects and no test; with one subject
+    neither.
 
     Parameters
     ----------
     each : float64, shape (T,)
-        The statistic in each training; NaN is left out.
+        The statistic in each training; NaN is ignored.
     left : float64, shape (T, S)
         The same without each subject; equal to ``each`` where the training lacks the subject.
     present : bool, shape (T, S)
-        Subjects that each training was measured on.
+        Subjects on which each training was measured.
     level : float
-        Of the interval.
-
-    Returns
-    -------
-    OverTrainings
-        With one training an interval over subjects and no test; with one subject neither.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
+        Confidence level of the interval.
 
     Examples
     --------
@@ -137,28 +128,18 @@ def over_trainings(
 def with_known_error(
     each: Float64, error: float, subjects: int, level: float = 0.95
 ) -> OverTrainings:
-    """Analyse a statistic whose standard error over subjects is known, but not its pseudo-values.
+    """Analyse a statistic with known standard error over subjects, but unknown pseudo-values.
 
     The interaction of trainings and subjects then counts twice: intervals are somewhat too wide.
 
     Parameters
     ----------
     each : float64, shape (T,)
-        The statistic in each training, all on the same subjects; NaN is left out.
+        The statistic in each training, all on the same subjects; NaN is ignored.
     error : float
         Standard error over subjects of its mean over these trainings.
     subjects : int
-        S that it rests on.
-    level : float
-
-    Returns
-    -------
-    OverTrainings
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
+        S on which it is based.
     """
     each = each[~np.isnan(each)]
     square = error**2
@@ -180,37 +161,35 @@ def _summary(
     *,
     nested: bool = False,
 ) -> OverTrainings:
-    if not 0.0 < level < 1.0:
-        raise ArgumentError(f"interval: level {level:g}, expected it between 0 and 1, as 0.95")
+    check_level(level)
     if not len(each):
         return OverTrainings()
     value, several = float(sum(each) / len(each)), len(each) > 1
     error = np.sqrt(variance)
     half = float(stdtrit(freedom, (1 + level) / 2) * error) if freedom > 0 else np.nan
     return OverTrainings(
-        value,
-        float(each.std(ddof=1)) if several else np.nan,
-        *(float(np.sqrt(of_trainings)), float(np.sqrt(of_subjects))),
-        *(value - half, value + half),
-        _two_sided(value, error, freedom) if several else np.nan,
-        nested,
+        value=value,
+        sd_trainings=float(each.std(ddof=1)) if several else np.nan,
+        se_trainings=float(np.sqrt(of_trainings)),
+        se_subjects=float(np.sqrt(of_subjects)),
+        ci_low=value - half,
+        ci_high=value + half,
+        p_value=_two_sided(value, error, freedom) if several else np.nan,
+        nested=nested,
     )
 
 
 def _blocks(present: Bool) -> Int64:
-    """Give trainings, (T,), the number of their group; no two groups share a subject."""
+    """Return the group of each training, (T,), such that no two groups share a subject."""
     numbers = np.arange(len(present))
-    for place, mine in enumerate(present):
-        joined = numbers[(present & mine).any(axis=1)]
-        numbers[np.isin(numbers, [*joined, numbers[place]])] = min(*joined, numbers[place])
+    for training, subjects in enumerate(present):
+        sharing = [*numbers[(present & subjects).any(axis=1)], numbers[training]]
+        numbers[np.isin(numbers, sharing)] = min(sharing)
     return np.unique(numbers, return_inverse=True)[1]
 
 
 def _jackknife(each: Float64, left: Float64, present: Bool) -> tuple[float, float]:
-    """Variance of the mean over subjects V_s, and of the interaction in it V_ts.
-
-    V_ts is 0 where the table has holes: then all of V_s counts.
-    """
+    """Return V_s and V_ts; V_ts is 0 if the table is incomplete, then all of V_s counts."""
     trainings, subjects = present.shape
     if subjects < 2:
         return np.nan, 0.0
@@ -225,7 +204,7 @@ def _jackknife(each: Float64, left: Float64, present: Bool) -> tuple[float, floa
 
 
 def _between_blocks(each: Float64, blocks: Int64) -> float:
-    """Variance of the mean over trainings where blocks of them are the units."""
+    """Return the variance of the mean over trainings with blocks of them as units."""
     sizes = np.bincount(blocks)
     off = np.bincount(blocks, each - each.mean())
     count = len(sizes)
@@ -233,7 +212,7 @@ def _between_blocks(each: Float64, blocks: Int64) -> float:
 
 
 def _freedom(over_trainings: float, variance: float, trainings: int, subjects: int) -> float:
-    """Degrees of freedom between those of the trainings and those of the subjects."""
+    """Return degrees of freedom between those of the trainings and those of the subjects."""
     if np.isnan(variance):
         return np.nan
     share = np.sqrt(over_trainings / variance) if variance > 0 else 1.0
@@ -241,7 +220,7 @@ def _freedom(over_trainings: float, variance: float, trainings: int, subjects: i
 
 
 def _two_sided(value: float, error: float, freedom: float) -> float:
-    """Two-sided p-value; NaN where nothing varies (copies of one network), which tests nothing."""
+    """Return the two-sided p-value; NaN if nothing varies (copies of one network)."""
     if np.isnan(error):
         return np.nan
     if error == 0:

@@ -880,7 +880,7 @@ def test_channels_of_the_scaling_are_those_of_the_images(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     folder = saved(tmp_path / "m", in_channels=1)
-    with refused(MismatchError, "--normalise imagenet: is of 3 channels", "has 1"):
+    with refused(MismatchError, "--normalise imagenet: has 3 channels", "has 1"):
         predict_dataset([folder], experiment.data, tmp_path / "p", normalise="imagenet")
 
 
