@@ -15,10 +15,10 @@ from skiptool.comparison.activations import (
     ArrayActivations,
     Settings,
     as_activations,
-    counted,
+    count_blocks,
     extents,
     key_totals,
-    values_of,
+    read_values,
 )
 from skiptool.distances.counting import count, equal_width, joint_range, quantile_bins
 from skiptool.distances.float16 import key_counts
@@ -200,7 +200,7 @@ def test_every_image_is_counted_once_whatever_the_blocks(chunk: int, workers: in
     given = noted(chunk=chunk)
     x = given.arrays["enc1"]
     binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
-    blocks = list(counted(given, "enc1", binning, threads(workers), means=True))
+    blocks = list(count_blocks(given, "enc1", binning, threads(workers), means=True))
     assert [block.start for block in blocks] == list(range(0, IMAGES, chunk))
     found = np.concatenate([block.counts[0] for block in blocks])
     np.testing.assert_array_equal(found, count(x, binning))
@@ -211,7 +211,7 @@ def test_every_image_is_counted_once_whatever_the_blocks(chunk: int, workers: in
 def test_means_are_left_out_where_nobody_asks() -> None:
     given = noted()
     binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
-    assert {each.means for each in counted(given, "enc1", binning, ONE, means=False)} == {()}
+    assert {each.means for each in count_blocks(given, "enc1", binning, ONE, means=False)} == {()}
 
 
 @pytest.mark.parametrize("means", [True, False])
@@ -223,7 +223,7 @@ def test_blocks_merged_on_their_way_are_the_same(means: bool) -> None:
         results = [function(item) for item in items]
         return iter([merge(results[:3]), merge(results[3:])])
 
-    (first, second) = counted(given, "enc1", binning, merging, means=means)
+    (first, second) = count_blocks(given, "enc1", binning, merging, means=means)
     assert (first.start, second.start) == (0, 3)
     whole = np.concatenate([first.counts[0], second.counts[0]])
     np.testing.assert_array_equal(whole, count(given.arrays["enc1"], binning))
@@ -299,7 +299,7 @@ def test_counting_names_where_a_value_is_not_finite(
     value: float, dtype: type, rule: str, workers: int
 ) -> None:
     given = spoilt(value, dtype)
-    found = counted(given, "enc1", binnings(given)[rule], threads(workers), means=False)
+    found = count_blocks(given, "enc1", binnings(given)[rule], threads(workers), means=False)
     with refused(
         FormatError,
         "feats.zarr: layer enc1, image im004, channel 1:",
@@ -312,15 +312,15 @@ def test_counting_names_where_a_value_is_not_finite(
 def test_values_outside_of_kept_ranges_are_told() -> None:
     given = spoilt(60.0, ranges=extremes(noted().arrays))
     binning = equal_width(joint_range(extents(given, "enc1", ONE)), 8)
-    with refused(FormatError, "image im004, channel 1", "60 is outside of the range that is kept"):
-        list(counted(given, "enc1", binning, ONE, means=False))
+    with refused(FormatError, "image im004, channel 1", "60 is outside the stored range"):
+        list(count_blocks(given, "enc1", binning, ONE, means=False))
 
 
 def test_an_error_can_travel_with_what_it_carries() -> None:
     """A cluster pickles exceptions, with their causes where it can."""
     given = spoilt(np.nan)
     with pytest.raises(FormatError) as caught:
-        list(counted(given, "enc1", binnings(given)["plain"], ONE, means=False))
+        list(count_blocks(given, "enc1", binnings(given)["plain"], ONE, means=False))
     assert caught.value.__cause__ is None
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
@@ -331,13 +331,13 @@ def test_keys_and_values_of_some_channels(chunk: int, channels: slice) -> None:
     given = noted(chunk=chunk)
     x = given.arrays["enc1"][:, channels]
     np.testing.assert_array_equal(key_totals(given, "enc1", channels), key_counts(x))
-    found = values_of(given, "enc1", channels)
+    found = read_values(given, "enc1", channels)
     expected = x.transpose(0, 2, 1).reshape(-1, x.shape[1])
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("passing", [key_totals, values_of])
+@pytest.mark.parametrize("passing", [key_totals, read_values])
 def test_other_passes_name_the_place_too(passing: Any, value: float) -> None:  # noqa: ANN401
     given = spoilt(value)
     with refused(FormatError, "layer enc1, image im004, channel 1: activation", "not finite"):
@@ -361,7 +361,7 @@ def test_work_can_be_sent_to_other_processes() -> None:
         parts = [pickle.loads(pickle.dumps(found(pickle.loads(pickle.dumps(i))))) for i in items]
         return iter([pickle.loads(pickle.dumps(partial(merge, parts)))()])
 
-    (block,) = counted(given, "enc1", binning, through_pickle, means=True)
+    (block,) = count_blocks(given, "enc1", binning, through_pickle, means=True)
     np.testing.assert_array_equal(block.counts[0], count(noted().arrays["enc1"], binning))
 
 
@@ -378,7 +378,7 @@ def test_drawn_vectors_are_counted_beside_all(chunk: int, merge: bool) -> None:
         results = [function(item) for item in items]
         return iter([join(results)] if merge else results)
 
-    blocks = list(counted(given, "enc1", binning, merging, means=True, drawn=drawn))
+    blocks = list(count_blocks(given, "enc1", binning, merging, means=True, drawn=drawn))
     for place, expected in enumerate((x, kept)):
         found = np.concatenate([block.counts[place] for block in blocks])
         np.testing.assert_array_equal(found, count(np.ascontiguousarray(expected), binning))

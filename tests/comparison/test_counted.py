@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skiptool.comparison.activations import Counted, Settings, vectors_of
-from skiptool.comparison.counted import check_bins, counted_settings, permutable
+from skiptool.comparison.counted import check_bins, counted_settings, permutable_units
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.units import paired_units
 from skiptool.distances.binned import DISTANCES
@@ -137,7 +137,7 @@ def test_activations_are_counted_in_the_bins_of_the_counts() -> None:
 )
 def test_what_no_equal_draw_can_be_made_of_has_no_test(first: Any, second: Any, words: str) -> None:  # noqa: ANN401
     one, two, paired = paired_units(first, second, PLAIN)
-    draw, (warning,) = permutable((first, second), (one, two), paired=paired)
+    draw, (warning,) = permutable_units((first, second), (one, two), paired=paired)
     assert draw is None
     assert warning.startswith("no p-value")
     assert words in warning

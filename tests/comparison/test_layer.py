@@ -13,21 +13,21 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import wasserstein_distance
 
 from definitions import CUMULATED, DEFINITIONS, SQUARED, Channel
-from skiptool.comparison.activations import Settings, counted, extents
+from skiptool.comparison.activations import Settings, count_blocks, extents
 from skiptool.comparison.buffers import Counts
 from skiptool.comparison.layer import (
-    Bins,
-    Comparison,
     Design,
-    binning_of,
+    LayerCounts,
+    PairComparison,
+    binned_metrics,
     exact_wasserstein,
+    layer_binning,
     measure_channels,
     measure_layer,
     measure_unbinned,
-    metrics_on_bins,
 )
-from skiptool.comparison.results import Estimates
-from skiptool.comparison.units import Draw, Units, paired_units
+from skiptool.comparison.results import ChannelEstimates
+from skiptool.comparison.units import EqualDraw, Units, paired_units
 from skiptool.distances.counting import (
     count,
     equal_width,
@@ -45,13 +45,13 @@ from small_stores import refused
 from strategies import SEEDS, grid_values
 
 
-def comparison(x: Any, y: Any, settings: Settings = PLAIN, workers: int = 1) -> Comparison:  # noqa: ANN401
+def comparison(x: Any, y: Any, settings: Settings = PLAIN, workers: int = 1) -> PairComparison:  # noqa: ANN401
     sets = (Noted({"enc1": x}), Noted({"enc1": y}))
     first, second, paired = paired_units(*sets, settings)
     labellings = np.arange(len(first), dtype=np.int32)[np.newaxis].repeat(2, axis=0)
     design = Design(first, second, paired, labellings)
     with SILENT.task("", 0) as task:
-        return Comparison(sets, design, settings, threads(workers), task)
+        return PairComparison(sets, design, settings, threads(workers), task)
 
 
 def pair() -> tuple[Any, Any]:
@@ -151,10 +151,10 @@ def counts(x: Any, y: Any, how: Settings, bins: int | None = None) -> tuple[Any,
     """Return counts (D, B) of two arrays (N, D, K) by the rule, over all images."""
     sets = [Noted({"f": each}, chunk=2) for each in (x, y)]
     bounds = [extents(each, "f", ONE) for each in sets]
-    binning = binning_of(sets[0], sets[1], "f", bounds, how)
+    binning = layer_binning(sets[0], sets[1], "f", bounds, how)
     totals = []
     for each in sets:
-        blocks = counted(each, "f", binning, ONE, means=False)
+        blocks = count_blocks(each, "f", binning, ONE, means=False)
         whole = np.concatenate([block.counts[0] for block in blocks]).sum(axis=0)
         totals.append(merged(whole, binning, how.bins[0] if bins is None else bins))
     return totals[0], totals[1]
@@ -388,7 +388,7 @@ def design(n: int, m: int, *labellings: list[int], paired: bool = False) -> Desi
     return Design(alone(n), alone(m), paired, rows)
 
 
-def layer(x: Any, y: Any, settings: Settings, width: int = 9, **how: Any) -> Bins:  # noqa: ANN401
+def layer(x: Any, y: Any, settings: Settings, width: int = 9, **how: Any) -> LayerCounts:  # noqa: ANN401
     """Count two arrays (N, D, K) as :func:`measure_channels` takes them."""
     joint = joint_range(extent(x), extent(y))
     many = len(settings.bins) > 1
@@ -402,7 +402,7 @@ def layer(x: Any, y: Any, settings: Settings, width: int = 9, **how: Any) -> Bin
         both.append(Counts((*each.shape[:2], binning.counters), each.shape[2], width, 10**9))
         both[-1].put(0, count(each, binning))
     wanted = how.get("design") or design(len(x), len(y))
-    return Bins(binning, both[0], both[1], (x.shape[2], y.shape[2]), wanted, settings)
+    return LayerCounts(binning, both[0], both[1], (x.shape[2], y.shape[2]), wanted, settings)
 
 
 def pair_of_binned() -> tuple[Any, Any]:
@@ -414,10 +414,10 @@ def test_the_order_is_metrics_then_bins() -> None:
         metrics=(Metric.KL, Metric.WASSERSTEIN_EXACT, Metric.HELLINGER), bins=(4, 2)
     )
     kl, h = Metric.KL, Metric.HELLINGER
-    assert metrics_on_bins(settings) == [(kl, 4), (kl, 2), (h, 4), (h, 2)]
+    assert binned_metrics(settings) == [(kl, 4), (kl, 2), (h, 4), (h, 2)]
     found = measure_channels(layer(*pair_of_binned(), settings), 0)
     x, y = pair_of_binned()
-    for (metric, bins), part in zip(metrics_on_bins(settings), found, strict=True):
+    for (metric, bins), part in zip(binned_metrics(settings), found, strict=True):
         single = layer(x, y, Settings(metrics=(metric,), bins=(bins,)))
         np.testing.assert_array_equal(measure_channels(single, 0)[0].values, part.values)
 
@@ -482,7 +482,7 @@ def test_blocks_of_channels_are_equal_to_the_bit(width: int, metric: Metric) -> 
         joined = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
     estimates = [part.estimates for part in parts if part.estimates is not None]
-    again = Estimates.joined(estimates)
+    again = ChannelEstimates.joined(estimates)
     assert whole.estimates is not None
     for name in ("plain", "corrected", "bins", "ceiling"):
         np.testing.assert_array_equal(
@@ -697,7 +697,7 @@ def test_one_unit_has_no_interval(paired: bool) -> None:
 def test_the_test_takes_the_means_of_the_draw() -> None:
     few_x, few_y = X + 0.5, Y * 2.0
     rows = [[0, 1, 5], [2, 4, 6]]
-    draw = Draw(Units(np.array([3, 1, 4]), np.array([0, 1, 2])), alone(4))
+    draw = EqualDraw(Units(np.array([3, 1, 4]), np.array([0, 1, 2])), alone(4))
     how = replace(design_of_unbinned(GROUPS, alone(4), *rows), draw=draw)
     found = measure_unbinned(
         Metric.REPRESENTATION_SHIFT, SETS, "enc1", ((X, few_x), (Y, few_y)), how, SETTINGS

@@ -20,10 +20,10 @@ from skiptool.comparison import layerwise
 from skiptool.comparison.activations import ArrayActivations, Settings
 from skiptool.comparison.layer import Design
 from skiptool.comparison.layerwise import (
-    are_equal,
     equal_samples,
+    is_exchangeable,
     measure_covariance,
-    unit_of,
+    unit_numbers,
     whole_sample,
 )
 from skiptool.comparison.pairs import measure_pairs
@@ -151,7 +151,7 @@ def test_paired_differences_go_by_order_within_units_without_ids() -> None:
     one = rows(x, y, groups=groups, **how)[0]
     two = rows(x, moved, groups=(groups[0], groups[0]), **how)[0]
     assert one == two
-    with refused(MismatchError, "other numbers of images", "paired-difference"):
+    with refused(MismatchError, "differ in their number of images", "paired-difference"):
         rows(x, y, groups=(groups[0], [0, 1, 1, 1, 2, 2]), **how)
 
 
@@ -419,7 +419,7 @@ def sets(how: Design, *vectors: int) -> tuple[Noted, Noted]:
 
 def test_images_know_their_unit_and_share_its_weight() -> None:
     units = grouped_of_equal_draw([1, 0, 1, 2, 1])
-    assert unit_of(units, 5).tolist() == [1, 0, 1, 2, 1]
+    assert unit_numbers(units, 5).tolist() == [1, 0, 1, 2, 1]
     whole = whole_sample(units, 5)
     assert whole.weight.tolist() == pytest.approx([1 / 3, 1, 1 / 3, 1, 1 / 3])
     assert whole.vectors is None
@@ -439,7 +439,7 @@ def test_sets_of_unequal_units_need_a_draw(
     first: list[int], second: list[int], vectors: tuple[int, int], equal: bool
 ) -> None:
     how = design_of_equal_draw(first, second)
-    assert are_equal(how, sets(how, *vectors), "a") is equal
+    assert is_exchangeable(how, sets(how, *vectors), "a") is equal
 
 
 @pytest.mark.parametrize("most", [None, 3, 7])
@@ -532,7 +532,7 @@ def test_units_of_unequal_size_raise_no_false_alarms(name: str) -> None:
 @pytest.mark.slow
 def test_without_equal_draws_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the test above is known to see what it looks for."""
-    monkeypatch.setattr(layerwise, "are_equal", lambda *_: True)
+    monkeypatch.setattr(layerwise, "is_exchangeable", lambda *_: True)
     found = alarms(UNEQUAL["few against many"])
     assert found["covariance"] > 2 * MOST
 

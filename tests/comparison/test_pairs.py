@@ -16,26 +16,26 @@ from skiptool.comparison import pairs as transmission
 from skiptool.comparison.activations import Settings
 from skiptool.comparison.layer import Design
 from skiptool.comparison.pairs import (
-    ENOUGH,
+    FEWEST_UNITS,
+    LEAST_INPUT_Z,
+    MOST_BIAS,
     PRINTED,
-    SMALL,
-    SURE,
     Pair,
     add_transmission,
-    check_alike,
+    check_comparable,
     columns_of,
     in_order,
     layer_warnings,
     left_out,
     measure_pairs,
+    outlier_stretched,
     pair_warnings,
-    squeezed,
 )
 from skiptool.comparison.results import Measured
 from skiptool.comparison.units import (
-    Draw,
+    EqualDraw,
     Units,
-    drawn_vectors,
+    draw_vectors,
     equal_draw,
     least_p_value,
     paired_units,
@@ -97,7 +97,7 @@ def drawn_of(x: Noted, y: Noted, layer: str, seed: int) -> tuple[Any, Any]:
     for own, other, each in zip(sizes, sizes[::-1], (x, y), strict=True):
         rng = np.random.default_rng([seed, own, other])
         grids = (None, None)
-        found.append(drawn_vectors(len(each), own, other, grids, rng) if own > other else None)
+        found.append(draw_vectors(len(each), own, other, grids, rng) if own > other else None)
     return found[0], found[1]
 
 
@@ -304,16 +304,16 @@ def test_sets_that_are_not_alike() -> None:
     x = noted(3, 0)
     y = Noted({"head": np.zeros((3, 2, 6))}, "y")
     with refused(MismatchError, "y against x0", "no layer in common", "dec0", "head", "--layers"):
-        check_alike(x, y)
+        check_comparable(x, y)
     y.arrays = {"enc1": np.zeros((3, 3, 4)), "head": np.zeros((3, 2, 6))}
-    check_alike(x, y)
+    check_comparable(x, y)
     assert left_out(x, y) == ("dec0", "head")
     y.arrays["dec0"] = np.zeros((3, 5, 6))
     with refused(MismatchError, "layer dec0 has 5 channels, the reference 2"):
         measure_pairs([x, y], [(0, 1)], PLAIN, ONE)
     assert y.reads == []
     y.arrays["dec0"] = np.zeros((9, 2, 1))  # another N and K
-    check_alike(x, y)
+    check_comparable(x, y)
 
 
 def test_a_bad_value_in_the_last_layer_ends_it_all() -> None:
@@ -431,20 +431,20 @@ def test_what_moves_both_alike_leaves_the_share_sure() -> None:
 def test_an_input_that_may_be_0_has_no_share(over: bool) -> None:
     away = np.array([0.02, -0.02, 0.01, -0.01, 0.0])
     error = np.sqrt(59 * away.var()) / 12
-    estimate = float(error * SURE * (1.02 if over else 0.98))
+    estimate = float(error * LEAST_INPUT_Z * (1.02 if over else 0.98))
     source = measured("input", estimate, estimate, away.tolist())
     layer = measured("enc1", 0.1, 0.1, away.tolist())
     add_transmission([source, layer])
     assert (set(NAMES) <= set(layer.mean)) == over
     assert (set(NAMES) <= set(source.mean)) == over
-    assert source.mean["input_z"] == pytest.approx(SURE * (1.02 if over else 0.98))
+    assert source.mean["input_z"] == pytest.approx(LEAST_INPUT_Z * (1.02 if over else 0.98))
 
 
 @pytest.mark.parametrize("corrected", ["input", "enc1"])
 @pytest.mark.parametrize("over", [False, True])
 def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -> None:
     away = [0.001, -0.001, 0.0005]
-    bias = SMALL * (1.02 if over else 0.98)
+    bias = MOST_BIAS * (1.02 if over else 0.98)
     values = {"input": 1.0, "enc1": 0.5}
     source, layer = (
         measured(name, value + bias * (name == corrected), value, away)
@@ -455,25 +455,25 @@ def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -
 
 
 def test_few_units_have_no_share() -> None:
-    away = np.linspace(-0.001, 0.001, ENOUGH)
+    away = np.linspace(-0.001, 0.001, FEWEST_UNITS)
     for units in (away, away[1:]):
         source, layer = (
             replace(measured(name, value, value, [0.0]), replicates=(value + units,))
             for name, value in (("input", 0.5), ("enc1", 0.25))
         )
         add_transmission([source, layer])
-        assert (set(NAMES) <= set(layer.mean)) == (len(units) == ENOUGH)
+        assert (set(NAMES) <= set(layer.mean)) == (len(units) == FEWEST_UNITS)
 
 
 def test_an_interval_without_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two units have one degree of freedom, for which SURE standard errors are not enough."""
-    monkeypatch.setattr(transmission, "ENOUGH", 2)
+    """With two units, and one degree of freedom, 8 standard errors are not enough."""
+    monkeypatch.setattr(transmission, "FEWEST_UNITS", 2)
     source, layer = (
         replace(measured(name, value, value, [0.0]), replicates=(value + np.array(away),))
         for name, value, away in (("input", 0.5, [0.05, -0.05]), ("enc1", 0.25, [-0.05, 0.05]))
     )
     add_transmission([source, layer])
-    assert source.mean["input_z"] > SURE
+    assert source.mean["input_z"] > LEAST_INPUT_Z
     assert not set(NAMES) & set(layer.mean)
 
 
@@ -528,7 +528,7 @@ def test_of_measured_layers(paired: bool, metric: str) -> None:
     found = rows(paired, metric)
     layer, source = found["enc1"], found["input"]
     assert layer["input_value"] == source["value"]
-    assert layer["input_z"] == source["input_z"] > SURE
+    assert layer["input_z"] == source["input_z"] > LEAST_INPUT_Z
     assert layer["transmission"] == pytest.approx(layer["corrected"] / source["corrected"])
     assert layer["transmission_low"] < layer["transmission"] < layer["transmission_high"]
     assert (source["transmission_low"], source["transmission_high"]) == (1.0, 1.0)
@@ -537,7 +537,7 @@ def test_of_measured_layers(paired: bool, metric: str) -> None:
 def test_no_shift_has_no_share() -> None:
     found = rows(False, shift=0.0)
     assert found["enc1"]["transmission"] is found["input"]["transmission"] is None
-    assert found["enc1"]["input_z"] < SURE
+    assert found["enc1"]["input_z"] < LEAST_INPUT_Z
 
 
 def test_without_a_corrected_value_there_is_no_share() -> None:
@@ -627,17 +627,12 @@ def test_order_is_that_of_the_metrics_asked_for_then_bins_then_layers() -> None:
     ("used", "channels"),
     [((0.5, 0.01), 0), ((0.099, 0.01), 1), ((0.1, 0.01), 0), ((0.05, 1.0), 1)],
 )
-def test_squeezed_channels_are_counted_unless_constant(
+def test_stretched_channels_are_counted_unless_constant(
     used: tuple[float, float], channels: int
 ) -> None:
     values = {"value": np.zeros(2), "range_used": np.array(used)}
-    found = squeezed([measured_of_rows(channels=values), measured_of_rows(layer="enc2")])
-    assert found == ({"enc1": channels} if channels else {})
-
-
-def test_a_sweep_counts_squeezed_channels_once() -> None:
-    values = [{"value": np.zeros(2), "range_used": np.array([used, 1.0])} for used in (0.5, 0.01)]
-    assert squeezed([measured_of_rows(channels=each) for each in values]) == {"enc1": 1}
+    assert outlier_stretched(measured_of_rows(channels=values)) == channels
+    assert outlier_stretched(measured_of_rows()) == 0
 
 
 def units(*sizes: int) -> Units:
@@ -706,7 +701,7 @@ def test_what_is_drawn_is_told() -> None:
     plain = design(EIGHT, EIGHT)
     (line,) = pair_warnings(sets(vectors=(9, 4)), plain)
     assert line == ("the test draws 4 of the vectors of each image, as the sets differ in size")
-    drawn = replace(plain, draw=Draw(EIGHT, EIGHT))
+    drawn = replace(plain, draw=EqualDraw(EIGHT, EIGHT))
     (line,) = pair_warnings(sets(), drawn)
     assert line == ("the test draws equally many images of each unit, as the sets differ in size")
     (line,) = pair_warnings(sets(vectors=(4, 9)), drawn)

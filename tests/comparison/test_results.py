@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 
 import definitions
 from definitions import Estimate, channel_interval, layer_interval, noise_of
-from skiptool.comparison import results
-from skiptool.comparison.results import Estimates, Partial, channel_intervals, layer_estimate
+from skiptool.comparison.results import (
+    BlockResult,
+    ChannelEstimates,
+    Measured,
+    channel_intervals,
+    combine_blocks,
+    layer_estimate,
+)
+from skiptool.names import Metric
 from strategies import SEEDS
 
 if TYPE_CHECKING:
@@ -24,15 +31,26 @@ if TYPE_CHECKING:
 D, U, V, R = 7, 5, 4, 19
 
 
-def joined(parts: list[Partial], constant: Bool, **how: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
-    found = results.joined(parts, constant, **{"bounded": True} | how)
-    return found["channels"], found["mean"], found["null"]
+def combined(
+    parts: list[BlockResult],
+    constant: Bool,
+    *,
+    bounded: bool = True,
+    least_p: float = 0.0,
+) -> Measured:
+    empty = Measured("enc1", 0, Metric.HELLINGER, 8, None, constant)
+    return combine_blocks(empty, parts, bounded=bounded, least_p=least_p)
+
+
+def joined(parts: list[BlockResult], constant: Bool, **how: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
+    found = combined(parts, constant, **how)
+    return found.channels, found.mean, found.null
 
 
 CONSTANT = np.array([False, True, False, False, True, False, False])
 
 
-def partial(seed: int = 0, *, squared: bool = True, low: float = -0.2) -> Partial:
+def partial(seed: int = 0, *, squared: bool = True, low: float = -0.2) -> BlockResult:
     """Results of seven channels; the one before the last is unresolved."""
     rng = np.random.default_rng(seed)
     plain = rng.random(D)
@@ -41,8 +59,8 @@ def partial(seed: int = 0, *, squared: bool = True, low: float = -0.2) -> Partia
         corrected[:, np.newaxis] + rng.normal(scale=0.03, size=(D, size)) for size in (U, V)
     )
     bins = np.array([5, 1, 3, 2, 1, 1, 9])
-    estimates = Estimates(squared, plain, corrected, replicates, bins, rng.random(D))
-    return Partial(
+    estimates = ChannelEstimates(squared, plain, corrected, replicates, bins, rng.random(D))
+    return BlockResult(
         values=rng.random(D),
         estimates=estimates,
         null=rng.random((D, 1 + R)),
@@ -51,7 +69,7 @@ def partial(seed: int = 0, *, squared: bool = True, low: float = -0.2) -> Partia
     )
 
 
-def known(whole: Partial) -> list[Estimate]:
+def known(whole: BlockResult) -> list[Estimate]:
     """Return the estimates of a result as the definitions take them."""
     found = whole.estimates
     assert found is not None
@@ -69,7 +87,7 @@ def known(whole: Partial) -> list[Estimate]:
     ]
 
 
-def cut(whole: Partial, *ends: int) -> list[Partial]:
+def cut(whole: BlockResult, *ends: int) -> list[BlockResult]:
     """Cut a result into blocks of channels."""
     parts = []
     for a, b in pairwise([0, *ends, D]):
@@ -79,13 +97,13 @@ def cut(whole: Partial, *ends: int) -> list[Partial]:
         }
         found = whole.estimates
         assert found is not None
-        estimates = Estimates(
+        estimates = ChannelEstimates(
             found.squared,
             *(found.plain[block], found.corrected[block]),
             tuple(each[block] for each in found.replicates),
             *(found.bins[block], found.ceiling[block]),
         )
-        parts.append(Partial(**arrays, estimates=estimates))
+        parts.append(BlockResult(**arrays, estimates=estimates))
     return parts
 
 
@@ -129,10 +147,10 @@ def test_layers_are_means_over_channels(seed: int, squared: bool) -> None:
 
 def test_a_layer_keeps_its_estimate_and_replicates() -> None:
     whole = partial()
-    found = results.joined(cut(whole, 3), CONSTANT, bounded=True)
+    found = combined(cut(whole, 3), CONSTANT)
     estimate, _, _, replicates = layer_interval(known(whole), 0.0)
-    assert found["estimate"] == pytest.approx(estimate)
-    for each, expected in zip(found["replicates"], replicates, strict=True):
+    assert found.estimate == pytest.approx(estimate)
+    for each, expected in zip(found.replicates, replicates, strict=True):
         np.testing.assert_allclose(each, expected)
 
 
@@ -154,13 +172,13 @@ def test_channels_have_their_own_statistics(squared: bool) -> None:
         assert channels["unresolved_channels"][d] == each.unresolved
 
 
-def apart(rank: int) -> Partial:
+def apart(rank: int) -> BlockResult:
     """Far from 0 in every channel, with ``rank`` of R = 19 relabellings at least as far."""
     null = np.tile(np.append(0.5, np.where(np.arange(R) < rank, 0.6, 0.4)), (D, 1))
     corrected = np.full(D, 0.25)
     replicates = (np.full((D, U), 0.25), np.full((D, V), 0.25))
-    estimates = Estimates(True, corrected, corrected, replicates, np.full(D, 4), corrected)
-    return Partial(np.full(D, 0.5), estimates, null)
+    estimates = ChannelEstimates(True, corrected, corrected, replicates, np.full(D, 4), corrected)
+    return BlockResult(np.full(D, 0.5), estimates, null)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +216,7 @@ def test_unresolved_channels_and_layers_of_them_have_no_interval() -> None:
 
 
 def test_what_was_not_computed_has_no_column() -> None:
-    channels, mean, null = joined([Partial(np.ones(D))], CONSTANT, bounded=True)
+    channels, mean, null = joined([BlockResult(np.ones(D))], CONSTANT, bounded=True)
     assert set(channels) == {"value"}
     assert set(mean) == {"value", "value_live"}
     assert null is None
@@ -210,11 +228,11 @@ def test_a_layer_of_constant_channels() -> None:
 
 
 def test_distances_without_bound_are_not_cut_at_one() -> None:
-    def at(value: float) -> Partial:
+    def at(value: float) -> BlockResult:
         where = np.full(D, value)
         replicates = (np.full((D, U), value), np.full((D, V), value))
-        estimates = Estimates(False, where, where, replicates, np.full(D, 9), where)
-        return Partial(np.ones(D), estimates)
+        estimates = ChannelEstimates(False, where, where, replicates, np.full(D, 9), where)
+        return BlockResult(np.ones(D), estimates)
 
     for name in ("corrected", "ci_low", "ci_high"):
         assert joined([at(5.0)], CONSTANT, bounded=False)[1][name] == 5.0
@@ -230,7 +248,9 @@ def test_a_metric_without_bins_has_no_number_of_bins() -> None:
 
 
 @st.composite
-def estimates(draw: st.DrawFn, squared: bool | None = None) -> tuple[Estimates, NDArray[Any]]:
+def estimates(
+    draw: st.DrawFn, squared: bool | None = None
+) -> tuple[ChannelEstimates, NDArray[Any]]:
     """Estimates of a few channels, clear ones and others; some constant, some unresolved."""
     rng = np.random.default_rng(draw(SEEDS))
     size = draw(st.integers(1, 9))
@@ -250,11 +270,13 @@ def estimates(draw: st.DrawFn, squared: bool | None = None) -> tuple[Estimates, 
         replicates.append(corrected[:, np.newaxis] + away)
     bins = np.where(silent, 1, rng.integers(2, 20, size))
     ceiling = np.where(kind == "z", 0.0, plain + rng.random(size))
-    found = Estimates(squared, plain, corrected, tuple(replicates), bins, ceiling)
+    found = ChannelEstimates(squared, plain, corrected, tuple(replicates), bins, ceiling)
     return found, kind == "z"
 
 
-def known_of_estimates(found: Estimates, constant: NDArray[Any]) -> list[definitions.Estimate]:
+def known_of_estimates(
+    found: ChannelEstimates, constant: NDArray[Any]
+) -> list[definitions.Estimate]:
     ceiling = np.sqrt(found.ceiling) if found.squared else found.ceiling
     return [
         definitions.Estimate(
@@ -271,7 +293,7 @@ def known_of_estimates(found: Estimates, constant: NDArray[Any]) -> list[definit
 
 
 @given(given_=estimates())
-def test_layers_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]]) -> None:
+def test_layers_follow_from_the_definition(given_: tuple[ChannelEstimates, NDArray[Any]]) -> None:
     found, constant = given_
     layer = layer_estimate(found, constant, 0.02)
     value, low, high, replicates = layer_interval(known_of_estimates(found, constant), 0.02)
@@ -283,7 +305,7 @@ def test_layers_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]
 
 
 @given(given_=estimates())
-def test_channels_follow_from_the_definition(given_: tuple[Estimates, NDArray[Any]]) -> None:
+def test_channels_follow_from_the_definition(given_: tuple[ChannelEstimates, NDArray[Any]]) -> None:
     found, constant = given_
     lifts = np.linspace(0.0, 0.03, len(constant))
     columns = np.array(channel_intervals(found, constant, lifts)).T
@@ -295,7 +317,7 @@ def test_channels_follow_from_the_definition(given_: tuple[Estimates, NDArray[An
 
 
 @given(given_=estimates())
-def test_intervals_hold_their_estimate(given_: tuple[Estimates, NDArray[Any]]) -> None:
+def test_intervals_hold_their_estimate(given_: tuple[ChannelEstimates, NDArray[Any]]) -> None:
     estimate, low, high = channel_intervals(*given_, np.zeros(len(given_[1])))
     told = ~np.isnan(estimate)
     assert (low[told] <= estimate[told]).all()
@@ -309,11 +331,11 @@ def test_intervals_hold_their_estimate(given_: tuple[Estimates, NDArray[Any]]) -
 
 @given(given_=estimates(), seed=SEEDS)
 def test_the_order_of_channels_does_not_matter(
-    given_: tuple[Estimates, NDArray[Any]], seed: int
+    given_: tuple[ChannelEstimates, NDArray[Any]], seed: int
 ) -> None:
     found, constant = given_
     order = np.random.default_rng(seed).permutation(len(constant))
-    moved = Estimates(
+    moved = ChannelEstimates(
         found.squared,
         *(found.plain[order], found.corrected[order]),
         tuple(each[order] for each in found.replicates),
@@ -329,12 +351,12 @@ def test_the_order_of_channels_does_not_matter(
         ), name
 
 
-def alike(square: float, noise: float, channels: int, *, bias: float = 0.0) -> Estimates:
+def alike(square: float, noise: float, channels: int, *, bias: float = 0.0) -> ChannelEstimates:
     """Channels that are copies of each other."""
     away = noise * np.array([[1.0, -2.0, 0.5, 0.5], [0.3, -0.3, 1.0, -1.0]])
     corrected = np.full(channels, square)
     replicates = tuple(np.tile(square + each, (channels, 1)) for each in away)
-    return Estimates(
+    return ChannelEstimates(
         True, corrected + bias, corrected, replicates, np.full(channels, 5), corrected + 0.2
     )
 
@@ -367,7 +389,7 @@ def test_three_standard_errors_part_clear_channels_from_others(square: float, we
     # The jackknife variance is 3/4 of the squared deviations: a standard error of 0.01.
     away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.01 / np.sqrt(3)
     both = np.array([square, 0.0])
-    found = Estimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
+    found = ChannelEstimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
     value = layer_estimate(found, np.zeros(2, np.bool_), 0.0).value
     if weak:
         beyond = both.var(ddof=1) - 1e-4
@@ -383,7 +405,7 @@ def test_three_standard_errors_part_clear_channels_from_others(square: float, we
 def test_what_differs_no_more_than_its_noise_is_not_lowered() -> None:
     away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.05
     both = np.array([0.02, 0.03])
-    found = Estimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
+    found = ChannelEstimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
     value = layer_estimate(found, np.zeros(2, np.bool_), 0.0).value
     assert value == pytest.approx(np.sqrt(0.025))
 
@@ -423,7 +445,9 @@ def test_no_interval_above_half_unresolved(bins: Any, constant: Any, told: bool)
 def test_one_unit_says_nothing(sizes: tuple[int, ...], squared: bool) -> None:
     nothing = np.full(3, np.nan)
     replicates = tuple(np.full((3, size), np.nan) for size in sizes)
-    found = Estimates(squared, np.full(3, 0.5), nothing, replicates, np.full(3, 1), np.ones(3))
+    found = ChannelEstimates(
+        squared, np.full(3, 0.5), nothing, replicates, np.full(3, 1), np.ones(3)
+    )
     layer = layer_estimate(found, np.zeros(3, np.bool_), 0.0)
     assert np.isnan([layer.value, layer.low, layer.high]).all()
     assert [each.shape for each in layer.replicates] == [(size,) for size in sizes]
@@ -434,13 +458,13 @@ def test_one_unit_says_nothing(sizes: tuple[int, ...], squared: bool) -> None:
 
 @given(given_=estimates(), cuts=st.sets(st.integers(1, 8)))
 def test_blocks_are_put_together_again(
-    given_: tuple[Estimates, NDArray[Any]], cuts: set[int]
+    given_: tuple[ChannelEstimates, NDArray[Any]], cuts: set[int]
 ) -> None:
     found, _ = given_
     size = len(found.plain)
     ends = [0, *sorted(cut for cut in cuts if cut < size), size]
     parts = [
-        Estimates(
+        ChannelEstimates(
             found.squared,
             *(found.plain[a:b], found.corrected[a:b]),
             tuple(each[a:b] for each in found.replicates),
@@ -448,7 +472,7 @@ def test_blocks_are_put_together_again(
         )
         for a, b in pairwise(ends)
     ]
-    again = Estimates.joined(parts)
+    again = ChannelEstimates.joined(parts)
     assert again.squared == found.squared
     for name in ("plain", "corrected", "bins", "ceiling"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))

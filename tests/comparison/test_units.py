@@ -13,13 +13,13 @@ from scipy.stats import chisquare
 from skiptool.comparison.activations import Settings
 from skiptool.comparison.units import (
     Units,
-    drawn_vectors,
+    draw_vectors,
     equal_draw,
-    equal_rows,
+    exchangeable_rows,
     least_p_value,
+    mismatched_subject,
     paired_units,
-    repeats,
-    stranger,
+    subjects_repeat,
     unit_column,
 )
 from skiptool.errors import ArgumentError, MismatchError
@@ -205,7 +205,7 @@ def test_images_may_be_asked_for() -> None:
     ],
 )
 def test_subjects_repeat(names: list[Any], expected: bool) -> None:
-    assert repeats(noted(max(1, len(names)), subject=names)) == expected
+    assert subjects_repeat(noted(max(1, len(names)), subject=names)) == expected
 
 
 def sized(*sizes: int) -> Units:
@@ -307,7 +307,7 @@ def test_rows_are_tested_that_hold_equally_many_images(
 ) -> None:
     own = [[pair[side] for pair in sizes] for side in (0, 1)]
     units = [pooled(*each) for each in zip(own, together, strict=True)]
-    found = equal_rows(*units, paired=paired)
+    found = exchangeable_rows(*units, paired=paired)
     most = [int(each.held.max()) for each in units]
     if own[0] == own[1] if paired else sorted(own[0]) == sorted(own[1]):
         assert found is not None
@@ -338,7 +338,7 @@ def test_rows_are_tested_that_hold_equally_many_images(
 
 def test_rows_of_one_image_are_images() -> None:
     units = sized(3, 1), sized(2, 2)
-    found = equal_rows(*units, paired=False)
+    found = exchangeable_rows(*units, paired=False)
     assert found is not None
     assert (found.reference, found.other) == units
 
@@ -373,7 +373,7 @@ def test_vectors_are_drawn_in_windows_of_the_smaller_grid(
         columns, more_columns = rows, more_rows
     grid, window = (rows + more_rows, columns + more_columns), (rows, columns)
     grids = (grid, window) if known else (None, None)
-    found = drawn_vectors(
+    found = draw_vectors(
         images, grid[0] * grid[1], rows * columns, grids, np.random.default_rng(seed)
     )
     assert found.shape == (images, rows * columns)
@@ -390,7 +390,7 @@ def test_vectors_are_drawn_in_windows_of_the_smaller_grid(
 
 def test_corners_of_windows_are_uniform_in_each_image() -> None:
     grids = ((4, 3), (2, 2))
-    found = drawn_vectors(3000, 12, 4, grids, np.random.default_rng(0))
+    found = draw_vectors(3000, 12, 4, grids, np.random.default_rng(0))
     corners, times = np.unique(found[:, 0], return_counts=True)
     assert corners.tolist() == [0, 1, 3, 4, 6, 7]
     assert chisquare(times).pvalue > 1e-4
@@ -410,7 +410,7 @@ def test_corners_of_windows_are_uniform_in_each_image() -> None:
 def test_vectors_are_drawn_at_random_where_no_window_fits(
     vectors: int, least: int, grids: tuple[Any, Any]
 ) -> None:
-    found = drawn_vectors(2000, vectors, least, grids, np.random.default_rng(1))
+    found = draw_vectors(2000, vectors, least, grids, np.random.default_rng(1))
     assert found.shape == (2000, least)
     assert (np.diff(found, axis=1) > 0).all()
     times = np.bincount(found.ravel(), minlength=vectors)
@@ -421,8 +421,8 @@ def test_vectors_are_drawn_at_random_where_no_window_fits(
 
 def test_grids_that_do_not_fit_the_vectors_are_taken_for_square() -> None:
     rng = np.random.default_rng
-    wrong = drawn_vectors(50, 16, 4, ((3, 4), (2, 3)), rng(0))
-    np.testing.assert_array_equal(wrong, drawn_vectors(50, 16, 4, (None, None), rng(0)))
+    wrong = draw_vectors(50, 16, 4, ((3, 4), (2, 3)), rng(0))
+    np.testing.assert_array_equal(wrong, draw_vectors(50, 16, 4, (None, None), rng(0)))
 
 
 @given(
@@ -491,11 +491,11 @@ def test_equal_names_of_other_subjects_are_no_pairs() -> None:
     swapped = noted(3, "y", **names, subject=["p", "r", "q"])
     for other in (strangers, swapped):
         assert not paired_units(x, other, SETTINGS)[2]
-        with refused(MismatchError, "y against x", "another subject", "--unpaired"):
+        with refused(MismatchError, "y against x", "different subjects", "--unpaired"):
             paired_units(x, other, PAIRED)
-    assert stranger(x, swapped) == "1"
+    assert mismatched_subject(x, swapped) == "1"
     same = noted(3, "y", dataset="d", id=["2", "0", "1"], subject=["r", "p", "q"])
     unknown = noted(3, "y", **names, subject=["", "q", ""])
     for other in (same, unknown, noted(3, "y", **names)):
         assert paired_units(x, other, SETTINGS)[2]
-        assert stranger(x, other) is None
+        assert mismatched_subject(x, other) is None

@@ -82,7 +82,7 @@ def test_metrics_without_bins_see_it_too(metric: Metric, stores: SimpleNamespace
 
 def test_stored_ranges_that_do_not_hold_the_values(stores: SimpleNamespace) -> None:
     put(stores.y, 99.0)
-    fails(stores, FormatError, "im017, channel 2: activation 99", "range that is kept")
+    fails(stores, FormatError, "im017, channel 2: activation 99", "outside the stored range")
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
@@ -158,7 +158,7 @@ def test_pairs_that_are_none(stores: SimpleNamespace) -> None:
     shutil.rmtree(stores.y)
     written(stores.y, activations(9, 1))
     how = Settings(permutations=9, paired=True)
-    fails(stores, MismatchError, "asked to be paired, but 11 of 20", settings=how)
+    fails(stores, MismatchError, "--paired was requested, but 11 of 20", settings=how)
 
 
 def test_no_such_column(stores: SimpleNamespace) -> None:

@@ -1,4 +1,9 @@
-"""What can be compared: sets of activations, and the settings of a comparison."""
+"""Activations to compare, the settings of a comparison, and passes over blocks of images.
+
+A set of activations is read in blocks of whole images, each of which is reduced (counted, or to
+extreme values) as soon as it is read. Plain arrays serve as activations too, so that anybody's
+features can be compared.
+"""
 
 from __future__ import annotations
 
@@ -23,40 +28,48 @@ __all__ = [
     "SWEPT",
     "Activations",
     "ArrayActivations",
-    "Block",
+    "BlockCounts",
     "Counted",
     "Mapper",
     "Settings",
     "as_activations",
-    "counted",
+    "count_blocks",
     "extents",
     "key_totals",
-    "values_of",
+    "read_finite",
+    "read_values",
+    "row_blocks",
     "vectors_of",
 ]
 
 BINS = 100
-"""Bins B of eq. (4); the paper does not state its number."""
+"""Default number of bins B of eq. (4), which the paper does not state."""
 
 PERMUTATIONS = 199
-"""Relabellings behind a null: the smallest p-value is 1 / 200."""
+"""Default number of relabellings: the smallest p-value is 1 / 200."""
+
+SWEPT = (RangeRule.MINMAX, RangeRule.PERCENTILES, RangeRule.REFERENCE)
+"""Range rules with bins of equal width and a closed last bin, which can be merged in a sweep."""
 
 LIBRARIES = 250
-"""Megabytes that Python and its libraries take before any array is made."""
+"""Megabytes that Python and its libraries take before any array is allocated."""
+
+_ARRAY_BLOCK = 4_000_000
+"""Bytes of an array counted at once, so that they stay in cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counted:
-    """How the values of a layer were counted, where only their counts were kept.
+    """How a layer was counted whose activations were not kept.
 
     Attributes
     ----------
     binning : Binning
-        Bins of equal width that all values were counted in.
+        Bins of equal width.
     vectors : int
-        K, the vectors of one image.
+        K, vectors per image.
     images : int64, shape (N,)
-        Images in each row of counts; a row of n images adds up to n * K in each channel.
+        Images in each row of counts; a row of n images sums to n * K in each channel.
     """
 
     binning: Binning
@@ -67,20 +80,19 @@ class Counted:
 class Activations(Protocol):
     """Activations of N images in named layers, read in blocks of whole images.
 
-    ``read`` is called by several threads at once. ``columns`` are of the images; ``ranges`` are the
-    lowest and highest stored values (N, D), None where nobody kept them.
+    ``read`` is called from several threads at once.
 
-    Some sets hold counts in place of activations (see :class:`Counted`): of each image, or of each
-    block of images, which then stands for an image everywhere.
+    Some sets hold counts instead of activations (see :class:`Counted`), of single images or of
+    blocks of images; a row of counts then takes the place of an image everywhere.
     """
 
     @property
     def where(self) -> str:
-        """How messages call it."""
+        """Name of the set in messages."""
 
     @property
     def dataset_id(self) -> str | None:
-        """Which images these are of; ids of images mean the same within one dataset only."""
+        """Dataset of the images; image ids are comparable only within one dataset."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -88,60 +100,59 @@ class Activations(Protocol):
 
     @property
     def columns(self) -> Mapping[str, Any]:
-        """Columns of the images by name, ``id`` and ``subject`` among them."""
+        """Metadata columns of the images, such as ``id`` and ``subject``."""
 
     @property
     def grid(self) -> tuple[int, int] | None:
-        """Rows and columns that the K vectors of an image lie in; None where nobody kept them."""
+        """Rows and columns of the grid of the K vectors of an image; None if unknown."""
 
     def __len__(self) -> int: ...
 
     def shape(self, layer: str) -> tuple[int, int, int]:
-        """Return (N, D, K), of counts (N, D, B)."""
+        """Return (N, D, K), for counts (N, D, B)."""
 
     def dtype(self, layer: str) -> np.dtype[Any]:
         """Return the type of the stored values."""
 
     def counted(self, layer: str) -> Counted | None:
-        """Return how values were counted; None where the values themselves are kept."""
+        """Return how values were counted; None if the activations themselves are stored."""
 
     def chunk(self, layer: str) -> int:
-        """Return how many images are best read at once."""
+        """Return the best number of images to read at once."""
 
     def read(self, layer: str, rows: slice) -> AnyArray:
-        """Return the activations (n, D, K) of some images, or the counts (n, D, B) of them."""
+        """Return activations (n, D, K) of some images, or their counts (n, D, B)."""
 
     def ranges(self, layer: str) -> tuple[AnyArray, AnyArray] | None:
-        """Return lowest and highest values, each (N, D), if they were kept."""
+        """Return minima and maxima, each (N, D), if they are stored."""
 
 
 def vectors_of(activations: Activations, layer: str) -> int:
-    """Return K, the vectors of each image."""
+    """Return K, the number of vectors per image."""
     counted = activations.counted(layer)
     return activations.shape(layer)[2] if counted is None else counted.vectors
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How sets are compared; every value that shapes the result.
+    """All options that shape the result of a comparison.
 
     Attributes
     ----------
     metrics : tuple of Metric
     bins : tuple of int
-        Numbers of bins B; more than one is a sweep, counted once.
+        Numbers of bins B; several make a sweep, counted once.
     range_rule : RangeRule
-        ``quantile`` puts the same share of all values into each bin.
     permutations : int
-        R relabellings; 0 leaves the null out.
+        R relabellings; 0 for no null distribution.
     group : str or None
-        Column whose values are the units of statistics; ``image`` for the images themselves. None
-        takes the subjects where the sets know them and they repeat, else the images.
+        Column whose values are the statistical units, or ``image``. By default subjects where both
+        sets know them and they repeat, else images.
     paired : bool or None
-        Relabel within pairs of units of one name; None where the sets say so themselves.
+        Relabel within pairs of units of the same name; None to detect pairing.
     seed : int
     memory : int
-        Megabytes the process should stay below.
+        Megabytes to stay below.
     workers : int
         Threads.
     """
@@ -157,34 +168,33 @@ class Settings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        for wrong, message in self._faults():
+        for wrong, message in self._checks():
             if wrong:
                 raise ArgumentError(message)
 
-    def _faults(self) -> Iterator[tuple[bool, str]]:
-        for option, given in (("--metric", self.metrics), ("--bins", self.bins)):
-            twice = len(set(given)) < len(given)
-            yield twice or not given, f"{option}: expected at least one, and none twice"
-        for each in self.bins:
-            whole = isinstance(each, int)
-            yield not (whole and 1 <= each <= MAX_BINS), f"--bins {each}: expected 1 to {MAX_BINS}"
+    def _checks(self) -> Iterator[tuple[bool, str]]:
+        for option, values in (("--metric", self.metrics), ("--bins", self.bins)):
+            repeated = len(set(values)) < len(values)
+            yield repeated or not values, f"{option}: expected at least one, and none twice"
+        for bins in self.bins:
+            valid = isinstance(bins, int) and 1 <= bins <= MAX_BINS
+            yield not valid, f"--bins {bins}: expected 1 to {MAX_BINS}"
         yield (
             len(self.bins) > 1 and self.range_rule not in SWEPT,
             f"--sweep-bins with --range or --bins {self.range_rule.value}: a sweep merges bins of "
-            "equal width; leave one of them out",
+            "equal width; drop one of them",
         )
         yield (
             self.literal and self.metrics != (Metric.HELLINGER,),
-            "--literal-eq5 is about the Hellinger distance; drop --metric",
+            "--literal-eq5 applies to the Hellinger distance only; drop --metric",
         )
-        least = {"permutations": 0, "seed": 0, "workers": 1}
-        for option, value in least.items():
-            found = getattr(self, option)
-            yield found < value, f"--{option} {found}: expected {value} or more"
+        for option, least in {"permutations": 0, "seed": 0, "workers": 1}.items():
+            value = getattr(self, option)
+            yield value < least, f"--{option} {value}: expected {least} or more"
         yield (
             self.memory <= LIBRARIES,
             f"--memory {self.memory}: expected more than {LIBRARIES} megabytes, which the "
-            "libraries take alone",
+            "libraries alone take",
         )
 
     @property
@@ -197,37 +207,31 @@ class Settings:
             "bins": f"quantile:{self.bins[0]}" if quantile else self.bins[0] if not swept else None,
             "sweep_bins": swept,
             "range": None if quantile or self.literal else self.range_rule.value,
-            **{"permutations": self.permutations, "group": self.group, "seed": self.seed},
-            **{"paired": self.paired is True, "unpaired": self.paired is False},
+            "permutations": self.permutations,
+            "group": self.group,
+            "seed": self.seed,
+            "paired": self.paired is True,
+            "unpaired": self.paired is False,
             "literal_eq5": self.literal,
         }
 
     @property
     def literal(self) -> bool:
-        """Whether eq. (5) is read as printed."""
+        """Whether to count as in eq. (5) as printed."""
         return self.range_rule is RangeRule.LITERAL
 
     @property
     def budget(self) -> int:
-        """Bytes for counts; half as much is left to what is computed from them."""
+        """Bytes for counts; half as much is left for computing on them."""
         return (self.memory - LIBRARIES) * 1_000_000 * 2 // 3
 
 
-SWEPT = (RangeRule.MINMAX, RangeRule.PERCENTILES, RangeRule.REFERENCE)
-"""Range rules that make bins of equal width with the last one closed."""
-
-
-# -------------------------------------------------------------------------------------------------
-# Plain arrays as activations, so that anybody's features can be compared.
-
-
-_BLOCK = 4_000_000
-"""Bytes read at once: they stay in a cache while they are counted."""
+# Arrays as activations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayActivations:
-    """Activations in memory (see :class:`skiptool.comparison.activations.Activations`)."""
+    """Activations in memory (see :class:`Activations`)."""
 
     where: str
     arrays: Mapping[str, AnyArray]
@@ -241,7 +245,7 @@ class ArrayActivations:
 
     @property
     def grid(self) -> None:
-        """Say that nobody kept it."""
+        """None: the grid of an array's vectors is unknown."""
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -256,73 +260,73 @@ class ArrayActivations:
         return self.arrays[layer].dtype
 
     def counted(self, layer: str) -> None:
-        """Say that the values themselves are at hand."""
+        """Return None: arrays hold the activations themselves."""
 
     def chunk(self, layer: str) -> int:
         """Return how many images are counted at once."""
         array = self.arrays[layer]
-        return max(1, _BLOCK * len(array) // max(1, array.nbytes))
+        return max(1, _ARRAY_BLOCK * len(array) // max(1, array.nbytes))
 
     def read(self, layer: str, rows: slice) -> AnyArray:
         """Return the activations (n, D, K) of some images."""
         return np.ascontiguousarray(self.arrays[layer][rows])
 
     def ranges(self, layer: str) -> None:
-        """Say that nobody kept them."""
+        """Return None: minima and maxima are not stored."""
 
 
 def as_activations(
-    found: object, where: str, groups: Sequence[object] | None = None
+    features: object, where: str, groups: Sequence[object] | None = None
 ) -> ArrayActivations:
-    """Take an array, or a mapping from layers to arrays, for activations.
+    """Make activations of an array, or of a mapping from layers to arrays.
 
     Parameters
     ----------
-    found : array, or mapping of str to array, shapes (N, D) or (N, D, K)
-        Floats; whatever ``numpy.asarray`` takes. An array alone is the layer ``features``.
+    features : array, or mapping of str to array, shapes (N, D) or (N, D, K)
+        Floats, or anything ``numpy.asarray`` takes. A single array is the layer ``features``.
     where : str
-        How messages call it.
+        Name in messages.
     groups : sequence, optional
         Group of each image.
 
     Raises
     ------
     ArgumentError
-        If there is no array or image, a shape or type is another, or the layers differ in N.
+        If there is no array or image, a shape or type is wrong, or the layers differ in N.
     """
-    given = found if isinstance(found, Mapping) else {"features": found}
-    arrays = {str(name): _checked(array, f"{where}: {name}") for name, array in given.items()}
+    given = features if isinstance(features, Mapping) else {"features": features}
+    arrays = {}
+    for name, array in given.items():
+        values = np.asarray(array)
+        values = values[:, :, np.newaxis] if values.ndim == 2 else values
+        try:
+            check_features(values)
+        except ArgumentError as error:
+            reason = str(error).removeprefix("features: ")
+            raise ArgumentError(f"{where}: {name}: {reason}") from error
+        arrays[str(name)] = values.astype(values.dtype.newbyteorder("="), copy=False)
     sizes = {name: len(array) for name, array in arrays.items()}
     if len(set(sizes.values())) != 1 or 0 in sizes.values():
         raise ArgumentError(
             f"{where}: images by layer are {sizes or 'none'}; expected one number, at least 1"
         )
     columns = {} if groups is None else {"group": np.asarray(groups, dtype=object)}
-    made = ArrayActivations(where, arrays, columns)
-    if groups is not None and len(groups) != len(made):
-        raise ArgumentError(f"{where}: {len(groups)} groups for {len(made)} images; give one each")
-    return made
+    activations = ArrayActivations(where, arrays, columns)
+    if groups is not None and len(groups) != len(activations):
+        raise ArgumentError(
+            f"{where}: {len(groups)} groups for {len(activations)} images; give one each"
+        )
+    return activations
 
 
-def _checked(array: object, where: str) -> AnyArray:
-    values = np.asarray(array)
-    values = values[:, :, np.newaxis] if values.ndim == 2 else values
-    try:
-        check_features(values)
-    except ArgumentError as error:
-        raise ArgumentError(f"{where}: {str(error).removeprefix('features: ')}") from error
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-# -------------------------------------------------------------------------------------------------
-# Passes over the blocks of a set of activations, each block read and reduced at once.
+# Passes over the blocks of a set
 
 
 R = TypeVar("R")
 
 
 class Mapper(Protocol):
-    """How work is spread: threads of this process, or a cluster (see ``skiptool.parallel``)."""
+    """Distributes work over threads of this process, or a cluster (see ``skiptool.parallel``)."""
 
     def __call__(
         self,
@@ -330,12 +334,12 @@ class Mapper(Protocol):
         items: Iterable[Any],
         merge: Callable[[Sequence[R]], R] | None = None,
     ) -> Iterator[R]:
-        """Yield results in order; neighbours may come merged where ``merge`` is given."""
+        """Yield results in order; neighbours may come merged if ``merge`` is given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Counts (n, D, C) of some images, and their mean activations (n, D) if asked for.
+class BlockCounts:
+    """Counts (n, D, C) of some images, and their mean activations (n, D) if requested.
 
     The first entry of either is of all vectors of each image, a second one of those drawn, if any.
     """
@@ -344,8 +348,25 @@ class Block:
     counts: tuple[AnyArray, ...]
     means: tuple[Float64, ...] = ()
 
+    @staticmethod
+    def joined(blocks: Sequence[BlockCounts]) -> BlockCounts:
+        """Concatenate neighbouring blocks."""
+        counts = zip(*(block.counts for block in blocks), strict=True)
+        means = zip(*(block.means for block in blocks), strict=True)
+        return BlockCounts(
+            blocks[0].start,
+            tuple(np.concatenate(each) for each in counts),
+            tuple(np.concatenate(each) for each in means),
+        )
 
-def counted(
+
+def row_blocks(activations: Activations, layer: str) -> list[slice]:
+    """Return the blocks of images that are read at once."""
+    step, images = activations.chunk(layer), len(activations)
+    return [slice(start, min(start + step, images)) for start in range(0, images, step)]
+
+
+def count_blocks(
     activations: Activations,
     layer: str,
     binning: Binning,
@@ -353,90 +374,18 @@ def counted(
     *,
     means: bool,
     drawn: Int64 | None = None,
-) -> Iterator[Block]:
-    """Count all images of a layer, block by block; ``drawn`` (N, k) asks for some vectors too.
+) -> Iterator[BlockCounts]:
+    """Count all images of a layer, block by block; with ``drawn`` (N, k) also some vectors.
 
-    Counts that are kept are read as they are: their bins are those of ``binning``.
+    Stored counts are returned as they are: ``binning`` must be theirs.
 
     Raises
     ------
     FormatError
-        If an activation is not finite or out of range: says of which image and channel.
+        If an activation is not finite or out of range; names the image and channel.
     """
     function = partial(_count_block, activations, layer, binning, means, drawn)
-    return mapper(function, _rows(activations, layer), _joined)
-
-
-def extents(activations: Activations, layer: str, mapper: Mapper) -> tuple[AnyArray, AnyArray]:
-    """Return lowest and highest values (N, D): those kept, or from a pass over all values.
-
-    Raises
-    ------
-    FormatError
-        If one is not finite: says of which image and channel.
-    """
-    kept = activations.ranges(layer)
-    if kept is None:
-        found = list(mapper(partial(_extent_block, activations, layer), _rows(activations, layer)))
-        kept = (
-            np.concatenate([low for low, _ in found]),
-            np.concatenate([high for _, high in found]),
-        )
-    low, high = kept
-    wrong = np.argwhere(~(np.isfinite(low) & np.isfinite(high) & (low <= high)))
-    if len(wrong):
-        image, channel = wrong[0].tolist()
-        ends = f"{low[image, channel]:g} to {high[image, channel]:g}"
-        reason = f"activations range from {ends}, expected finite numbers"
-        raise _misfit(activations, layer, image, channel, reason)
-    return low, high
-
-
-def key_totals(activations: Activations, layer: str, channels: slice) -> AnyArray:
-    """Count the float16 values of some channels over all images, (d, KEYS).
-
-    Raises
-    ------
-    FormatError
-        If a value is not finite: says of which image and channel.
-    """
-    images, all_channels, vectors = activations.shape(layer)
-    width = len(range(*channels.indices(all_channels)))
-    dtype = np.int32 if images * vectors <= np.iinfo(np.int32).max else np.int64
-    totals = np.zeros((width, KEYS), dtype)
-    for rows in _rows(activations, layer):
-        key_counts(_finite(activations, layer, rows, channels), totals)
-    return totals
-
-
-def values_of(activations: Activations, layer: str, channels: slice) -> AnyArray:
-    """Return all values (N * K, d) of some channels.
-
-    Raises
-    ------
-    FormatError
-        If a value is not finite: says of which image and channel.
-    """
-    blocks = [
-        _finite(activations, layer, rows, channels).transpose(0, 2, 1)
-        for rows in _rows(activations, layer)
-    ]
-    return np.concatenate([block.reshape(-1, block.shape[2]) for block in blocks])
-
-
-def _finite(activations: Activations, layer: str, rows: slice, channels: slice) -> AnyArray:
-    block = activations.read(layer, rows)[:, channels]
-    wrong = np.argwhere(~np.isfinite(block))
-    if len(wrong):
-        image, channel, vector = wrong[0].tolist()
-        reason = f"activation {block[image, channel, vector]:g} is not finite"
-        raise _misfit(activations, layer, rows.start + image, channels.start + channel, reason)
-    return block
-
-
-def _rows(activations: Activations, layer: str) -> list[slice]:
-    step, images = activations.chunk(layer), len(activations)
-    return [slice(start, min(start + step, images)) for start in range(0, images, step)]
+    return mapper(function, row_blocks(activations, layer), BlockCounts.joined)
 
 
 def _count_block(
@@ -446,10 +395,10 @@ def _count_block(
     means: bool,
     drawn: Int64 | None,
     rows: slice,
-) -> Block:
+) -> BlockCounts:
     values = activations.read(layer, rows)
     if activations.counted(layer) is not None:
-        return Block(rows.start, (values,))
+        return BlockCounts(rows.start, (values,))
     parts = [values]
     if drawn is not None:
         chosen = drawn[rows][:, np.newaxis, :]
@@ -458,34 +407,100 @@ def _count_block(
         counts = tuple(count(part, binning) for part in parts)
     except Misfit as error:
         finite = np.isfinite(error.value)
-        what = "outside of the range that is kept beside it" if finite else "not finite"
-        reason = f"activation {error.value:g} is {what}"
+        problem = "outside the stored range" if finite else "not finite"
+        reason = f"activation {error.value:g} is {problem}"
         image = rows.start + error.image
-        # Without its cause, which cannot travel from a cluster.
-        raise _misfit(activations, layer, image, error.channel, reason) from None
+        # Without its cause, which cannot be sent back from a cluster.
+        raise _bad_activation(activations, layer, image, error.channel, reason) from None
     averages = tuple(part.mean(axis=2, dtype=np.float64) for part in parts) if means else ()
-    return Block(rows.start, counts, averages)
+    return BlockCounts(rows.start, counts, averages)
 
 
-def _extent_block(activations: Activations, layer: str, rows: slice) -> tuple[AnyArray, AnyArray]:
+def extents(activations: Activations, layer: str, mapper: Mapper) -> tuple[AnyArray, AnyArray]:
+    """Return minima and maxima (N, D): stored ones, or from a pass over all values.
+
+    Raises
+    ------
+    FormatError
+        If one is not finite; names the image and channel.
+    """
+    stored = activations.ranges(layer)
+    if stored is None:
+        function = partial(_block_extent, activations, layer)
+        blocks = list(mapper(function, row_blocks(activations, layer)))
+        low, high = (np.concatenate(side) for side in zip(*blocks, strict=True))
+    else:
+        low, high = stored
+    wrong = np.argwhere(~(np.isfinite(low) & np.isfinite(high) & (low <= high)))
+    if len(wrong):
+        image, channel = wrong[0].tolist()
+        ends = f"{low[image, channel]:g} to {high[image, channel]:g}"
+        reason = f"activations range from {ends}, expected finite numbers"
+        raise _bad_activation(activations, layer, image, channel, reason)
+    return low, high
+
+
+def _block_extent(activations: Activations, layer: str, rows: slice) -> tuple[AnyArray, AnyArray]:
     return extent(activations.read(layer, rows))
 
 
-def _joined(blocks: Sequence[Block]) -> Block:
-    counts = zip(*(block.counts for block in blocks), strict=True)
-    means = zip(*(block.means for block in blocks), strict=True)
-    return Block(
-        blocks[0].start,
-        tuple(np.concatenate(each) for each in counts),
-        tuple(np.concatenate(each) for each in means),
-    )
+def key_totals(activations: Activations, layer: str, channels: slice) -> AnyArray:
+    """Count the float16 values of some channels over all images, (d, KEYS).
+
+    Raises
+    ------
+    FormatError
+        If a value is not finite; names the image and channel.
+    """
+    images, all_channels, vectors = activations.shape(layer)
+    width = len(range(*channels.indices(all_channels)))
+    dtype = np.int32 if images * vectors <= np.iinfo(np.int32).max else np.int64
+    totals = np.zeros((width, KEYS), dtype)
+    for rows in row_blocks(activations, layer):
+        key_counts(read_finite(activations, layer, rows, channels), totals)
+    return totals
 
 
-def _misfit(
+def read_values(activations: Activations, layer: str, channels: slice) -> AnyArray:
+    """Return all values (N * K, d) of some channels.
+
+    Raises
+    ------
+    FormatError
+        If a value is not finite; names the image and channel.
+    """
+    blocks = [
+        read_finite(activations, layer, rows, channels).transpose(0, 2, 1)
+        for rows in row_blocks(activations, layer)
+    ]
+    return np.concatenate([block.reshape(-1, block.shape[2]) for block in blocks])
+
+
+def read_finite(
+    activations: Activations, layer: str, rows: slice, channels: slice = slice(0, None)
+) -> AnyArray:
+    """Return the activations (n, d, K) of some images and channels.
+
+    Raises
+    ------
+    FormatError
+        If a value is not finite; names the image and channel.
+    """
+    block = activations.read(layer, rows)[:, channels]
+    finite = np.isfinite(block)
+    if not finite.all():
+        image, channel, vector = np.argwhere(~finite)[0].tolist()
+        reason = f"activation {block[image, channel, vector]:g} is not finite"
+        image, channel = rows.start + image, channels.start + channel
+        raise _bad_activation(activations, layer, image, channel, reason)
+    return block
+
+
+def _bad_activation(
     activations: Activations, layer: str, image: int, channel: int, reason: str
 ) -> FormatError:
-    names = activations.columns.get("id")
+    ids = activations.columns.get("id")
     return FormatError(
-        f"{activations.where}: layer {layer}, image {image if names is None else names[image]}, "
+        f"{activations.where}: layer {layer}, image {image if ids is None else ids[image]}, "
         f"channel {channel}: {reason}; extract the features again"
     )

@@ -1,7 +1,8 @@
-"""Counts of every image of a layer: filled block by block, read by channels.
+"""Counts of all images of a layer, and cached blocks of activations: in memory, or on disk.
 
-What does not fit into the bound given lies in a temporary file, so that memory does not grow with
-the number of images. Nothing is read from a store twice for it.
+Whatever exceeds its memory limit goes to an unnamed temporary file, so that memory does not grow
+with the number of images, and nothing has to be read from a store twice. Stores may be remote and
+compressed; the temporary file is local and holds bare values.
 """
 
 from __future__ import annotations
@@ -25,82 +26,66 @@ from skiptool.errors import SourceError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
-__all__ = ["Counts", "Scratch", "keeping"]
-
-# -------------------------------------------------------------------------------------------------
-# A temporary file for what does not fit into memory.
+__all__ = ["Counts", "Scratch", "cached_blocks"]
 
 
 class Scratch:
-    """Arrays at offsets of a file without a name, for several threads; a context that frees it.
+    """Thread-safe store of arrays at offsets of an unnamed file; a context that deletes it.
 
-    Raises
-    ------
-    SourceError
-        If the folder of temporary files cannot be written.
+    All methods raise SourceError if the folder of temporary files is full or not accessible.
     """
 
     def __init__(self) -> None:
-        with _room():
+        with _explained():
             self._file = tempfile.TemporaryFile(prefix="skiptool-", buffering=0)  # noqa: SIM115
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # what could not be written was told by write
+        with suppress(OSError):  # write has already reported what could not be written
             self._file.close()
 
     def write(self, offset: int, array: AnyArray) -> None:
-        """Write the bytes of a contiguous array.
-
-        Raises
-        ------
-        SourceError
-            If the disk of temporary files is full.
-        """
+        """Write the bytes of a contiguous array."""
         number, view, done = self._file.fileno(), array.data.cast("B"), 0
-        with _room():
+        with _explained():
             while done < len(view):
                 done += os.pwrite(number, view[done:], offset + done)
 
     def read(self, offset: int, into: AnyArray) -> None:
-        """Fill a contiguous array with what was written there.
-
-        Raises
-        ------
-        SourceError
-            If the temporary file cannot be read.
-        """
+        """Fill a contiguous array with what was written there."""
         number, view, done = self._file.fileno(), into.data.cast("B"), 0
-        with _room():
+        with _explained():
             while done < len(view):
-                got = os.preadv(number, [view[done:]], offset + done)
-                if not got:
+                read = os.preadv(number, [view[done:]], offset + done)
+                if not read:
                     raise OSError(errno.EIO, "the file is shorter than what was written")
-                done += got
+                done += read
 
 
 @contextmanager
-def _room() -> Iterator[None]:
+def _explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise SourceError(
-            f"{tempfile.tempdir or 'TMPDIR'}: what exceeds memory cannot be kept there "
+            f"{tempfile.tempdir or 'TMPDIR'}: cannot hold what exceeds memory "
             f"({error.strerror or error}); set TMPDIR to a folder with room, or give a larger "
             "--memory"
         ) from error
 
 
 class Counts:
-    """Counts (N, D, C) of the images of a layer; a context that removes its file.
+    """Counts (N, D, C) of the images of a layer: filled by images, read by channels.
+
+    A context that deletes its file. Methods raise SourceError as those of :class:`Scratch`.
 
     Parameters
     ----------
     shape : (N, D, C)
     vectors : int
-        K, the most one counter can reach; decides between 16 and 32 bit.
+        K, the maximum of one counter; decides between 16 and 32 bits.
     width : int
         Channels in one block of :meth:`channels`.
     limit : int
@@ -108,73 +93,54 @@ class Counts:
     """
 
     def __init__(self, shape: tuple[int, int, int], vectors: int, width: int, limit: int) -> None:
-        images, channels, counters = self._shape = shape
+        self._shape = shape
         self._width = width
         self._dtype = np.dtype(np.uint16 if vectors <= np.iinfo(np.uint16).max else np.uint32)
-        size = images * channels * counters * self._dtype.itemsize
-        self._kept: AnyArray | Scratch
-        self._kept = np.empty(shape, self._dtype) if size <= limit else Scratch()
+        fits = prod(shape) * self._dtype.itemsize <= limit
+        self._data: AnyArray | Scratch = np.empty(shape, self._dtype) if fits else Scratch()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if isinstance(self._kept, Scratch):
-            self._kept.__exit__()
+        if isinstance(self._data, Scratch):
+            self._data.__exit__()
 
     @property
     def in_memory(self) -> bool:
         """Whether the counts are held in memory."""
-        return not isinstance(self._kept, Scratch)
+        return not isinstance(self._data, Scratch)
 
     def put(self, start: int, counts: AnyArray) -> None:
-        """Keep the counts (n, D, C) of images from ``start`` on.
-
-        Raises
-        ------
-        SourceError
-            If the disk of temporary files is full.
-        """
-        if not isinstance(self._kept, Scratch):
-            self._kept[start : start + len(counts)] = counts
+        """Store the counts (n, D, C) of images from ``start`` on."""
+        if not isinstance(self._data, Scratch):
+            self._data[start : start + len(counts)] = counts
             return
         for first in range(0, self._shape[1], self._width):
             part = np.ascontiguousarray(counts[:, first : first + self._width])
-            self._kept.write(self._offset(first) + start * part[:1].nbytes, part)
+            self._data.write(self._offset(first) + start * part[:1].nbytes, part)
 
     def channels(self, first: int) -> AnyArray:
-        """Return the counts (N, d, C) of the block of channels that begins at ``first``.
-
-        Raises
-        ------
-        SourceError
-            If the temporary file cannot be read.
-        """
+        """Return the counts (N, d, C) of the block of channels that begins at ``first``."""
         images, channels, counters = self._shape
         width = min(self._width, channels - first)
-        if not isinstance(self._kept, Scratch):
-            return self._kept[:, first : first + width]
-        found = np.empty((images, width, counters), self._dtype)
-        self._kept.read(self._offset(first), found)
-        return found
+        if not isinstance(self._data, Scratch):
+            return self._data[:, first : first + width]
+        block = np.empty((images, width, counters), self._dtype)
+        self._data.read(self._offset(first), block)
+        return block
 
     def _offset(self, channel: int) -> int:
-        """Return where a block of channels begins: blocks lie one behind the other."""
+        """Return where a block of channels begins; blocks are stored one after the other."""
         images, _, counters = self._shape
         return images * channel * counters * self._dtype.itemsize
 
 
-# -------------------------------------------------------------------------------------------------
-# Blocks read once and kept for the next pair: in memory, and beyond it in a temporary file.
-#
-# Stores may lie behind a network, compressed; the temporary file is local and holds bare values.
-
-
 @dataclass(slots=True, eq=False)
-class _Kept:
-    """A set of activations that keeps what it has read of one layer.
+class _CachedActivations:
+    """A set of activations that caches the blocks of one layer.
 
-    ``blocks`` holds arrays, or None where they lie in the temporary file.
+    ``blocks`` holds arrays, or None for those in the temporary file.
     """
 
     source: Activations
@@ -226,57 +192,52 @@ class _Kept:
             return self.source.read(layer, rows)
         key = rows.start, rows.stop
         with self.lock:
-            known, found = key in self.blocks, self.blocks.get(key)
-        if found is None:
-            found = self._from_scratch(rows) if known else self.source.read(layer, rows)
-        if not known:
-            self._keep(key, found)
-        return found
-
-    def _keep(self, key: tuple[int, int], block: AnyArray) -> None:
+            cached, block = key in self.blocks, self.blocks.get(key)
+        if block is not None:
+            return block
+        if cached and self.scratch is not None:
+            _, channels, vectors = self.shape(layer)
+            block = np.empty((rows.stop - rows.start, channels, vectors), self.dtype(layer))
+            self.scratch.read(rows.start * block[:1].nbytes, block)
+            return block
+        block = self.source.read(layer, rows)
         if self.scratch is not None:
-            self.scratch.write(key[0] * block[:1].nbytes, np.ascontiguousarray(block))
+            self.scratch.write(rows.start * block[:1].nbytes, np.ascontiguousarray(block))
         with self.lock:
             self.blocks[key] = block if self.scratch is None else None
-
-    def _from_scratch(self, rows: slice) -> AnyArray:
-        _, channels, vectors = self.shape(self.layer)
-        found = np.empty((rows.stop - rows.start, channels, vectors), self.dtype(self.layer))
-        if self.scratch is not None:
-            self.scratch.read(rows.start * found[:1].nbytes, found)
-        return found
+        return block
 
 
 @contextmanager
-def keeping(
+def cached_blocks(
     sets: Sequence[Activations], pairs: Sequence[tuple[int, int]], layer: str, limit: int
 ) -> Iterator[list[Activations]]:
-    """Yield the sets, of which those in several pairs keep their blocks, each read once.
+    """Yield the sets; those in several pairs cache their blocks, so that each is read once.
 
     Parameters
     ----------
     sets : sequence of Activations
     pairs : sequence of (int, int)
-        Places in ``sets`` that will be compared.
+        Indices in ``sets`` that will be compared.
     layer : str
         The one layer that is about to be read.
     limit : int
-        Bytes that may be kept in memory in all; sets in more pairs go first. What is left over
-        goes to temporary files, removed at the end.
+        Bytes that may be cached in memory altogether; sets in more pairs go first. The others use
+        temporary files, deleted at the end.
 
     Raises
     ------
     SourceError
         If the folder of temporary files cannot be written.
     """
-    uses = Counter(place for pair in pairs for place in pair)
-    found = list(sets)
+    uses = Counter(index for pair in pairs for index in pair)
+    cached = list(sets)
     with ExitStack() as stack:
-        for place, times in uses.most_common():
+        for index, times in uses.most_common():
             if times > 1:
-                size = prod(sets[place].shape(layer)) * sets[place].dtype(layer).itemsize
+                size = prod(sets[index].shape(layer)) * sets[index].dtype(layer).itemsize
                 fits = size <= limit
                 limit -= size if fits else 0
                 scratch = None if fits else stack.enter_context(Scratch())
-                found[place] = _Kept(sets[place], layer, scratch)
-        yield found
+                cached[index] = _CachedActivations(sets[index], layer, scratch)
+        yield cached

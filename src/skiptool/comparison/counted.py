@@ -1,4 +1,4 @@
-"""Sets that hold counts in place of activations: what can be asked of them, and what cannot.
+"""Sets that hold counts instead of activations.
 
 Counts know their bins and nothing else of the values: whatever needs other bins, or the values
 themselves, is refused before anything is computed.
@@ -13,13 +13,13 @@ from typing import Final
 import numpy as np
 
 from skiptool.comparison.activations import Activations, Settings, vectors_of
-from skiptool.comparison.units import Draw, Units, equal_rows
+from skiptool.comparison.units import EqualDraw, Units, exchangeable_rows
 from skiptool.distances.binned import DISTANCES
 from skiptool.distances.counting import Binning
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import RangeRule
 
-__all__ = ["check_bins", "counted_settings", "permutable", "same_bins"]
+__all__ = ["check_bins", "counted_settings", "permutable_units", "same_bins"]
 
 _ACTIVATIONS: Final = "compare feature stores (extract without --counts)"
 
@@ -29,70 +29,58 @@ def counted_settings(
 ) -> Settings:
     """Return the settings of a comparison in which some sets may hold counts.
 
-    Parameters
-    ----------
-    sets : sequence of Activations
-    settings : Settings
-    warn : callable
-        Takes the line that says so where the range of the reference takes the place of the
-        default one.
+    ``warn`` is called if the range of the reference replaces the default one.
 
     Raises
     ------
     ArgumentError
-        If something is asked for that counts cannot tell.
+        If the settings ask for something that counts cannot tell.
     """
-    found = [(each.where, known) for each in sets if (known := each.counted(each.layers[0]))]
-    if not found:
+    counts = [(each.where, c) for each in sets if (c := each.counted(each.layers[0])) is not None]
+    if not counts:
         return settings
-    first = found[0][0]
+    first = counts[0][0]
     for metric in settings.metrics:
         if metric not in DISTANCES:
             raise ArgumentError(
-                f"--metric {metric.value}: needs activations, and {first} holds counts of them; "
-                f"drop it, or {_ACTIVATIONS}"
+                f"--metric {metric.value}: needs activations, but {first} holds counts; drop it, "
+                f"or {_ACTIVATIONS}"
             )
     if settings.range_rule not in (RangeRule.MINMAX, RangeRule.REFERENCE):
-        option = {RangeRule.QUANTILE: "--bins quantile", RangeRule.LITERAL: "--literal-eq5"}
-        asked = option.get(settings.range_rule, f"--range {settings.range_rule.value}")
+        options = {RangeRule.QUANTILE: "--bins quantile", RangeRule.LITERAL: "--literal-eq5"}
+        option = options.get(settings.range_rule, f"--range {settings.range_rule.value}")
         raise ArgumentError(
-            f"{asked}: {first} holds counts in bins of equal width of the reference's range; drop "
+            f"{option}: {first} holds counts in bins of equal width of the reference's range; drop "
             f"it, or {_ACTIVATIONS}"
         )
-    for where, known in found:
+    for where, known in counts:
         bins = known.binning.bins
         if settings.bins != (bins,):
-            asked = ", ".join(map(str, settings.bins))
+            option = "--sweep-bins" if len(settings.bins) > 1 else "--bins"
             raise ArgumentError(
-                f"--{'sweep-' if len(settings.bins) > 1 else ''}bins {asked}: {where} holds counts "
-                f"in {bins} bins; give --bins {bins}, or {_ACTIVATIONS}"
+                f"{option} {', '.join(map(str, settings.bins))}: {where} holds counts in {bins} "
+                f"bins; give --bins {bins}, or {_ACTIVATIONS}"
             )
     if settings.range_rule is RangeRule.MINMAX:
+        more = "" if len(counts) == 1 else f" and {len(counts) - 1} more"
         warn(
-            f"{first}{'' if len(found) == 1 else f' and {len(found) - 1} more'}: counts have the "
-            "range of their reference (--range reference), so that is the range of all distances"
+            f"{first}{more}: counts have the range of their reference (--range reference), "
+            "so that is the range of all distances"
         )
     return replace(settings, range_rule=RangeRule.REFERENCE)
 
 
 def same_bins(first: Binning, second: Binning) -> bool:
-    """Whether two binnings of equal width put all values of all channels into the same bins."""
-    alike = np.array_equal(first.low, second.low) and np.array_equal(first.span, second.span)
-    return alike and first.bins == second.bins
+    """Return whether two binnings of equal width sort all values into the same bins."""
+    ranges = np.array_equal(first.low, second.low) and np.array_equal(first.span, second.span)
+    return ranges and first.bins == second.bins
 
 
 def check_bins(reference: Activations, other: Activations) -> None:
-    """Refuse two sets of counts whose bins differ.
-
-    Raises
-    ------
-    MismatchError
-        Names the layer, and what to do.
-    """
-    sets = (reference, other)
+    """Raise MismatchError if two sets hold counts in different bins."""
     for layer in (name for name in reference.layers if name in other.layers):
-        known = [found.binning for each in sets if (found := each.counted(layer)) is not None]
-        if len(known) == 2 and not same_bins(known[0], known[1]):
+        first, second = reference.counted(layer), other.counted(layer)
+        if first and second and not same_bins(first.binning, second.binning):
             raise MismatchError(
                 f"{other.where} against {reference.where}: layer {layer} was counted in other "
                 f"bins; extract one of them again with --ranges of the other (skiptool features "
@@ -100,26 +88,19 @@ def check_bins(reference: Activations, other: Activations) -> None:
             )
 
 
-def permutable(
+def permutable_units(
     sets: tuple[Activations, Activations], units: tuple[Units, Units], *, paired: bool
-) -> tuple[Draw | None, tuple[str, ...]]:
-    """Return the units that can be permuted, and what a reader must know of that.
-
-    Parameters
-    ----------
-    sets : pair of Activations
-    units : pair of Units
-    paired : bool
+) -> tuple[EqualDraw | None, tuple[str, ...]]:
+    """Return the units that can be permuted, and warnings about them.
 
     Returns
     -------
-    draw : Draw or None
-        The units given, without rows that are not like the others; None where counts allow no test.
+    draw : EqualDraw or None
+        The units given, without rows that hold fewer images; None if counts allow no test.
     warnings : tuple of str
     """
-    known = [each.counted(each.layers[0]) for each in sets]
-    if known == [None, None]:
-        return Draw(*units), ()
+    if all(each.counted(each.layers[0]) is None for each in sets):
+        return EqualDraw(*units), ()
     for layer in (name for name in sets[0].layers if name in sets[1].layers):
         vectors = [vectors_of(each, layer) for each in sets]
         if vectors[0] != vectors[1]:
@@ -127,7 +108,7 @@ def permutable(
                 f"no p-value: images of {vectors[0]} and {vectors[1]} vectors are compared, and no "
                 "equal draw can be made from counts (extract both with one --grid)",
             )
-    draw = equal_rows(*units, paired=paired)
+    draw = exchangeable_rows(*units, paired=paired)
     if draw is None:
         held = [1 if each.held is None else int(each.held.max()) for each in units]
         return None, (

@@ -1,10 +1,16 @@
-"""One layer of two sets: counted once, then every distance and statistic from the counts."""
+"""Distances of one layer between two sets of activations, channel by channel.
+
+From top to bottom: the ranges of the values and their bins, eqs. (6) and (7); counts of all images,
+made once; sums over statistical units; distances, eqs. (4), (5) and (9); their null distribution
+under relabelling; estimates without bias; and the result of the layer, eq. (10).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,15 +19,22 @@ from skiptool.comparison.activations import (
     Activations,
     Mapper,
     Settings,
-    counted,
+    count_blocks,
     extents,
     key_totals,
-    values_of,
+    read_values,
     vectors_of,
 )
 from skiptool.comparison.buffers import Counts
-from skiptool.comparison.results import Estimates, Measured, Partial, joined
-from skiptool.comparison.units import IMAGE, Draw, Units, drawn_vectors, held_images, least_p_value
+from skiptool.comparison.results import BlockResult, ChannelEstimates, Measured, combine_blocks
+from skiptool.comparison.units import (
+    IMAGE,
+    EqualDraw,
+    Units,
+    draw_vectors,
+    images_per_row,
+    least_p_value,
+)
 from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal, pool_bins, pooled_bins
 from skiptool.distances.counting import (
     Binning,
@@ -52,45 +65,142 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
 __all__ = [
-    "Bins",
-    "Comparison",
     "Design",
-    "binning_of",
+    "LayerCounts",
+    "PairComparison",
+    "binned_metrics",
     "exact_wasserstein",
+    "layer_binning",
     "measure_channels",
     "measure_layer",
     "measure_unbinned",
-    "metrics_on_bins",
     "reference_bins",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# From a range rule to the bins of a layer, for two sets that are compared.
-
-
-_TAIL: Final = 0.001
-"""Share of values that rule ``p0.1`` leaves to the end bins on either side."""
+TAIL: Final = 0.001
+"""Share of values on either side that rule ``p0.1`` leaves to the end bins, and ``range_used``
+leaves out."""
 
 _LEAST: Final = 2.0**-160
-"""Far below the least difference of float32, and not so near 0 that a quotient overflows."""
+"""Far below the least difference of float32, but not so near 0 that a quotient overflows."""
 
 
-def binning_of(
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """Statistical design of a pair of sets, the same in all layers.
+
+    Attributes
+    ----------
+    reference, other : Units
+    paired : bool
+    labellings : int32, shape (1 + R, n)
+        Which of the pooled units play the reference: as labelled, then R relabellings, shared by
+        all layers so that their values can be compared.
+    unit : str
+        Column that the units are values of, or ``image``.
+    draw : EqualDraw or None
+        Equal draw of images if the units of the two sets differ in size. It, and ``labellings``,
+        leave out units of which nothing can be drawn.
+    seed : int
+        Of the equal draw of vectors.
+    warnings : tuple of str
+    """
+
+    reference: Units
+    other: Units
+    paired: bool
+    labellings: AnyArray
+    unit: str = IMAGE
+    draw: EqualDraw | None = None
+    seed: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def permutations(self) -> int:
+        """R."""
+        return len(self.labellings) - 1
+
+    @property
+    def tested(self) -> EqualDraw:
+        """The units of the permutation test."""
+        return self.draw or EqualDraw(self.reference, self.other)
+
+    @property
+    def least_p(self) -> float:
+        """Smallest p-value that the number of units allows."""
+        sides = self.tested
+        return least_p_value(len(sides.reference), len(sides.other), paired=self.paired)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairComparison:
+    """A reference and another set, and how they are compared."""
+
+    sets: tuple[Activations, Activations]
+    design: Design
+    settings: Settings
+    mapper: Mapper
+    task: Task
+
+
+def measure_layer(pair: PairComparison, layer: str) -> list[Measured]:
+    """Measure all distances of channels, for all numbers of bins, between two sets.
+
+    Raises
+    ------
+    FormatError
+        If activations are damaged or not finite.
+    """
+    settings, least_p = pair.settings, pair.design.least_p
+    if all(metric in LAYERWISE for metric in settings.metrics):
+        return []
+    bounds = [extents(each, layer, pair.mapper) for each in pair.sets]
+    constant = constant_channels(joint_range(*bounds))
+    binning = layer_binning(*pair.sets, layer, bounds, settings)
+    width = _block_width(pair, layer, binning)
+    with ExitStack() as stack:
+        counts, means = _count_layer(pair, layer, binning, width, stack)
+        starts = range(0, len(constant), width)
+        blocks = list(mapped(partial(measure_channels, counts), starts, settings.workers))
+    drawn = counts.tested is not None
+    index, rule = pair.sets[0].layers.index(layer), settings.range_rule
+    results = []
+    for number, (metric, bins) in enumerate(binned_metrics(settings)):
+        result = Measured(layer, index, metric, bins, rule, constant, drawn=drawn)
+        parts, bounded = [block[number] for block in blocks], DISTANCES[metric].bounded
+        results.append(combine_blocks(result, parts, bounded=bounded, least_p=least_p))
+    for metric in settings.metrics:
+        if metric not in DISTANCES and metric not in LAYERWISE:
+            part = measure_unbinned(metric, pair.sets, layer, means, pair.design, settings)
+            result = Measured(layer, index, metric, None, None, constant, drawn=drawn)
+            results.append(combine_blocks(result, [part], bounded=False, least_p=least_p))
+    return results
+
+
+def binned_metrics(settings: Settings) -> list[tuple[Metric, int]]:
+    """Return the metrics that need bins, each with every number of bins, in order."""
+    return [(m, bins) for m in settings.metrics if m in DISTANCES for bins in settings.bins]
+
+
+# Ranges and bins
+
+
+def layer_binning(
     reference: Activations,
     other: Activations,
     layer: str,
     bounds: Sequence[tuple[AnyArray, AnyArray]],
     settings: Settings,
 ) -> Binning:
-    """Return the bins of a layer, given lowest and highest values of both sets.
+    """Return the bins of a layer, given minima and maxima of both sets.
 
-    Where a set holds counts, they are the bins of these: all the rules are for values.
+    If a set holds counts, these are their bins: the rules apply to activations.
 
     ``minmax`` is eqs. (6) and (7). ``reference`` takes the range of the reference alone, ``p0.1``
     the pooled values between their 0.1 % and 99.9 % quantiles; both count what lies outside in
     the end bins. A channel that varies, but not within such a range, gets one bin below it, one
     of it and one above it. ``quantile`` puts the same share of the pooled values into each bin, as
-    far as equal values allow. Quantiles are values of the sets.
+    far as ties allow. Quantiles are values of the sets.
 
     Raises
     ------
@@ -98,32 +208,32 @@ def binning_of(
         If activations are not finite or damaged.
     """
     rule, sets = settings.range_rule, (reference, other)
-    known = [found.binning for each in sets if (found := each.counted(layer)) is not None]
-    if known:
-        return known[0]
+    for each in sets:
+        if (counts := each.counted(layer)) is not None:
+            return counts.binning
     if rule is RangeRule.QUANTILE:
-        return quantile_bins(_quantiles(*sets, layer, settings, _shares(settings.bins[0])))
+        shares = np.arange(1, settings.bins[0]) / settings.bins[0]
+        return quantile_bins(_pooled_quantiles(sets, layer, settings, shares))
     if rule is RangeRule.PERCENTILES:
-        ends = _quantiles(*sets, layer, settings, np.array([_TAIL, 1 - _TAIL]))
+        ends = _pooled_quantiles(sets, layer, settings, np.array([TAIL, 1 - TAIL]))
         joint = Range(ends[:, 0].copy(), ends[:, 1] - ends[:, 0])
     else:
-        taken = bounds[:1] if rule is RangeRule.REFERENCE else bounds
-        joint = joint_range(*taken)
+        joint = joint_range(*(bounds[:1] if rule is RangeRule.REFERENCE else bounds))
     clamp = rule in (RangeRule.PERCENTILES, RangeRule.REFERENCE)
     if clamp:
-        joint = _opened(joint, joint_range(*bounds).span > 0)
+        joint = _widened(joint, joint_range(*bounds).span > 0)
     if len(settings.bins) > 1:
         return sweep(joint, settings.bins, clamp=clamp)
     return equal_width(joint, settings.bins[0], clamp=clamp, literal=settings.literal)
 
 
 def reference_bins(low: AnyArray, high: AnyArray, bins: int) -> Binning:
-    """Return the bins that rule ``reference`` makes of a reference, whatever is compared with it.
+    """Return the bins of rule ``reference``, whatever is compared with the reference.
 
     Parameters
     ----------
     low, high : floats, shape (..., D)
-        Lowest and highest values of the reference.
+        Minima and maxima of the reference.
     bins : int
         B.
 
@@ -134,59 +244,42 @@ def reference_bins(low: AnyArray, high: AnyArray, bins: int) -> Binning:
 
     Notes
     -----
-    What is compared may vary in a channel in which the reference is constant, so that one bin of
-    it, one below and one above are made in any case. Where it turns out to be constant in both
-    sets, all values are in one bin under either rule, and every distance is 0.
+    The other set may vary in a channel in which the reference is constant, so such channels always
+    get one bin of that value, one below and one above. If it is constant in both sets, all values
+    are in one bin under either rule, and every distance is 0.
     """
     own = joint_range((low, high))
-    return equal_width(_opened(own, np.ones(own.span.shape, dtype=np.bool_)), bins, clamp=True)
+    return equal_width(_widened(own, np.ones(own.span.shape, dtype=np.bool_)), bins, clamp=True)
 
 
-def exact_wasserstein(
-    reference: Activations, other: Activations, layer: str, settings: Settings
+def _widened(narrow: Range, varies: Bool) -> Range:
+    """Widen ranges of a single value, in channels that vary, by next to nothing on either side."""
+    empty = (narrow.span == 0) & varies
+    margin = np.where(empty, np.maximum(4 * np.spacing(np.abs(narrow.low)), _LEAST), 0.0)
+    return Range(narrow.low - margin, narrow.span + 2 * margin)
+
+
+def _pooled_quantiles(
+    sets: tuple[Activations, Activations], layer: str, settings: Settings, shares: Float64
 ) -> Float64:
-    """Wasserstein-1 distance (D,) of all activations, without bins, a few channels at a time."""
-    sets, found = (reference, other), []
-    for part in _parts(sets, layer, settings):
+    """Return quantiles (D, Q) of the pooled activations of each channel."""
+    quantiles = []
+    for channels in _channel_blocks(sets, layer, settings):
         if _all_float16(sets, layer):
-            found.append(wasserstein_from_keys(*(key_totals(each, layer, part) for each in sets)))
+            pooled = key_totals(sets[0], layer, channels).astype(np.int64)
+            pooled += key_totals(sets[1], layer, channels)
+            quantiles.append(quantiles_from_keys(pooled, shares))
         else:
-            found.append(wasserstein(*(values_of(each, layer, part) for each in sets)))
-    return np.concatenate(found)
+            values = np.concatenate([read_values(each, layer, channels) for each in sets])
+            quantiles.append(_quantiles(values, shares))
+    return np.concatenate(quantiles)
 
 
-def _opened(narrow: Range, varies: Bool) -> Range:
-    """Widen ranges of one value, in channels that vary, by next to nothing on either side."""
-    lost = (narrow.span == 0) & varies
-    reach = np.where(lost, np.maximum(4 * np.spacing(np.abs(narrow.low)), _LEAST), 0.0)
-    return Range(narrow.low - reach, narrow.span + 2 * reach)
-
-
-def _shares(bins: int) -> Float64:
-    return np.arange(1, bins) / bins
-
-
-def _quantiles(
-    reference: Activations, other: Activations, layer: str, settings: Settings, shares: Float64
-) -> Float64:
-    """Quantiles (D, Q) of the pooled activations of each channel."""
-    found, sets = [], (reference, other)
-    for part in _parts(sets, layer, settings):
-        if _all_float16(sets, layer):
-            pooled = key_totals(reference, layer, part).astype(np.int64)
-            pooled += key_totals(other, layer, part)
-            found.append(quantiles_from_keys(pooled, shares))
-        else:
-            values = np.concatenate([values_of(each, layer, part) for each in sets])
-            found.append(_ranked(values, shares))
-    return np.concatenate(found)
-
-
-def _ranked(values: AnyArray, shares: Float64) -> Float64:
-    """Lowest of the values (n, d) up to which at least such shares of them lie, (d, Q)."""
+def _quantiles(values: AnyArray, shares: Float64) -> Float64:
+    """Return the smallest of the values (n, d) that at least these shares do not exceed, (d, Q)."""
     n = len(values)
     rank = np.ceil(shares * n)
-    rank -= (rank - 1) / n >= shares  # shares are compared, not products
+    rank -= (rank - 1) / n >= shares  # shares are compared, since products are rounded
     rank += rank / n < shares
     rows = np.sort(values.T, axis=1)
     return rows[:, np.maximum(rank, 1).astype(np.int64) - 1].astype(np.float64)
@@ -196,8 +289,8 @@ def _all_float16(sets: Sequence[Activations], layer: str) -> bool:
     return all(each.dtype(layer) == np.float16 for each in sets)
 
 
-def _parts(sets: Sequence[Activations], layer: str, settings: Settings) -> Iterator[slice]:
-    """Blocks of channels, so few that their keys or values, and copies of them, fit."""
+def _channel_blocks(sets: Sequence[Activations], layer: str, settings: Settings) -> Iterator[slice]:
+    """Yield blocks of channels whose values or keys, and copies of them, fit into memory."""
     shapes = [each.shape(layer) for each in sets]
     size = max(each.dtype(layer).itemsize for each in sets)
     values = sum(images * vectors for images, _, vectors in shapes)
@@ -206,71 +299,14 @@ def _parts(sets: Sequence[Activations], layer: str, settings: Settings) -> Itera
     return (slice(start, min(start + width, channels)) for start in range(0, channels, width))
 
 
-# -------------------------------------------------------------------------------------------------
-# All distances on bins of a block of channels, and their statistics, from counts of images.
-
-
-TAIL: Final = 0.001
-"""Share of values on either side that ``range_used`` leaves out."""
+# Counts of images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Design:
-    """The statistics of a pair of sets, the same in all layers.
+class LayerCounts:
+    """Counts of the images of both sets at one layer, K vectors each.
 
-    Attributes
-    ----------
-    reference, other : Units
-    paired : bool
-    labellings : int32, shape (1 + R, n)
-        Which of the pooled units play the reference: as they are labelled, then R relabellings,
-        shared by all layers so that their values can be compared.
-    unit : str
-        Name of the column that the units are values of, or ``image``.
-    draw : Draw or None
-        Equal draw of images, where the units of the two sets are of other sizes. Units of which
-        nothing can be drawn are left out of it, and of ``labellings``.
-    seed : int
-        Of the equal draw of vectors.
-    warnings : tuple of str
-        What a reader must know of these statistics.
-    """
-
-    reference: Units
-    other: Units
-    paired: bool
-    labellings: AnyArray
-    unit: str = IMAGE
-    draw: Draw | None = None
-    seed: int = 0
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def permutations(self) -> int:
-        """R."""
-        return len(self.labellings) - 1
-
-    @property
-    def tested(self) -> Draw:
-        """The units of the permutation test."""
-        return self.draw or Draw(self.reference, self.other)
-
-    @property
-    def least_p(self) -> float:
-        """Smallest p-value that the number of units allows."""
-        sides = self.tested
-        return least_p_value(len(sides.reference), len(sides.other), paired=self.paired)
-
-
-Sides = tuple[tuple[Units, Counts], tuple[Units, Counts]]
-"""Units and counts of the reference and of the other set."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bins:
-    """Counts of one layer of both sets, K each, and what to make of them.
-
-    ``tested`` holds units and counts of both sets in the equal draw; None where all is tested.
+    ``tested`` holds the counts of the vectors in the equal draw; None if there is no equal draw.
     """
 
     binning: Binning
@@ -279,70 +315,127 @@ class Bins:
     vectors: tuple[int, int]
     design: Design
     settings: Settings
-    tested: Sides | None = None
+    tested: tuple[Counts, Counts] | None = None
 
 
-def metrics_on_bins(settings: Settings) -> list[tuple[Metric, int]]:
-    """List which metrics are measured with how many bins, in order."""
-    return [(m, bins) for m in settings.metrics if m in DISTANCES for bins in settings.bins]
+def _count_layer(
+    pair: PairComparison, layer: str, binning: Binning, width: int, stack: ExitStack
+) -> tuple[LayerCounts, list[list[Float64]]]:
+    """Count both sets; also return mean activations (N, D) of images if a metric needs them.
+
+    Counts, and means, of each set are those of all vectors, then of vectors drawn if there are more
+    than in the other set.
+    """
+    settings, design = pair.settings, pair.design
+    vectors = (vectors_of(pair.sets[0], layer), vectors_of(pair.sets[1], layer))
+    least, needs_means = min(vectors), Metric.REPRESENTATION_SHIFT in settings.metrics
+    counts: list[list[Counts]] = []
+    means: list[list[Float64]] = []
+    for side, activations in enumerate(pair.sets):
+        images, channels, _ = activations.shape(layer)
+        shape = (images, channels, binning.counters)
+        limit = settings.budget * images // sum(map(len, pair.sets))
+        held = images_per_row(activations)
+        most = vectors[side] * (1 if held is None else int(held.max()))
+        buffers = [stack.enter_context(Counts(shape, most, width, limit))]
+        drawn = None
+        if vectors[side] > least and design.permutations:
+            rng = np.random.default_rng([design.seed, vectors[side], least])
+            grids = (activations.grid, pair.sets[1 - side].grid)
+            drawn = draw_vectors(images, vectors[side], least, grids, rng)
+            buffers.append(stack.enter_context(Counts(shape, least, width, limit // 2)))
+        averages = [np.empty((images if needs_means else 0, channels)) for _ in buffers]
+        for block in count_blocks(
+            activations, layer, binning, pair.mapper, means=needs_means, drawn=drawn
+        ):
+            for buffer, part in zip(buffers, block.counts, strict=True):
+                buffer.put(block.start, part)
+            for average, part in zip(averages, block.means, strict=False):
+                average[block.start : block.start + len(part)] = part
+            pair.task.advance(len(block.counts[0]), note=layer)
+        counts.append(buffers)
+        means.append(averages)
+    whole = design.draw is None and len(counts[0]) == len(counts[1]) == 1
+    tested = None if whole else (counts[0][-1], counts[1][-1])
+    layer_counts = LayerCounts(
+        binning, counts[0][0], counts[1][0], vectors, design, settings, tested
+    )
+    return layer_counts, means
 
 
-def measure_channels(layer: Bins, first: int) -> list[Partial]:
-    """Measure a block of channels: one result for each of :func:`metrics_on_bins`."""
+def _block_width(pair: PairComparison, layer: str, binning: Binning) -> int:
+    """Return how many channels to process at once, given memory and number of threads."""
+    units = len(pair.design.reference) + len(pair.design.other)
+    resampled = units + len(pair.design.labellings)
+    slow = any(m in DISTANCES and m is not Metric.HELLINGER for m in pair.settings.metrics)
+    # The Hellinger distance keeps a number per resample, the others its frequencies; some copies.
+    results = resampled * 8 * 6 * (max(pair.settings.bins) if slow else 1)
+    bytes_each = sum(map(len, pair.sets)) * binning.counters * 4 + results
+    fits = pair.settings.budget // (2 * pair.settings.workers * bytes_each)
+    shared = -(-pair.sets[0].shape(layer)[1] // (4 * pair.settings.workers))
+    return max(1, min(fits, shared))
+
+
+# Distances on bins, their null distribution and estimates
+
+
+def measure_channels(layer: LayerCounts, first: int) -> list[BlockResult]:
+    """Measure the block of channels from ``first``: a result for each of :func:`binned_metrics`."""
     design, settings = layer.design, layer.settings
+    sides = (design.reference, design.other)
+    blocks = [counts.channels(first) for counts in (layer.reference, layer.other)]
+    totals = [block.sum(axis=0, dtype=np.int64) for block in blocks]
     if settings.literal:
-        return [_literal(layer, first)]
-    whole = ((design.reference, layer.reference), (design.other, layer.other))
-    units = _gathered(whole, first)
-    tested = units if layer.tested is None else _gathered(layer.tested, first)
-    totals = [
-        each.sum(axis=0, dtype=np.int64)
-        if all(who.equal for who, _ in whole)
-        else counts.channels(first).sum(axis=0, dtype=np.int64)
-        for (_, counts), each in zip(whole, units, strict=True)
-    ]
-    found = {}
+        sizes = [len(u.order) * vectors for u, vectors in zip(sides, layer.vectors, strict=True)]
+        return [BlockResult(hellinger_literal(*map(frequencies, totals, sizes)))]
+    units = tested = _unit_counts(sides, blocks)
+    if layer.tested is not None:
+        drawn = (design.tested.reference, design.tested.other)
+        tested = _unit_counts(drawn, [counts.channels(first) for counts in layer.tested])
+    metrics = [metric for metric in settings.metrics if metric in DISTANCES]
+    results = {}
     for bins in settings.bins:
-        a, b = (np.ascontiguousarray(merged(each, layer.binning, bins)) for each in units)
-        sums = [merged(each, layer.binning, bins) for each in totals]
-        drawn = [np.ascontiguousarray(merged(each, layer.binning, bins)) for each in tested]
-        wanted = {DISTANCES[metric].pooled for metric in settings.metrics if metric in DISTANCES}
-        sides = {each: _pooled(a, b, design.paired, pool=each) for each in wanted}
-        for metric in settings.metrics:
-            if metric in DISTANCES:
-                distance = DISTANCES[metric]
-                part = _described(sums, distance, layer.binning)
-                mine, theirs, left = sides[distance.pooled]
-                found[metric, bins] = replace(
-                    part,
-                    estimates=_estimates(
-                        mine, theirs, left, part.values, distance, paired=design.paired
-                    ),
-                    null=permuted(drawn[0], drawn[1], design.labellings, distance)
-                    if design.permutations
-                    else None,
-                )
-    return [found[key] for key in metrics_on_bins(settings)]
+        a, b, tested_a, tested_b = (
+            np.ascontiguousarray(merged(each, layer.binning, bins)) for each in (*units, *tested)
+        )
+        total_a, total_b = (merged(each, layer.binning, bins) for each in totals)
+        p, q, pooled = frequencies(total_a), frequencies(total_b), total_a + total_b
+        occupied = np.asarray((pooled > 0).sum(axis=1), dtype=np.float64)
+        used = _range_used(pooled) if layer.binning.edges is None else None
+        by_pooling = {
+            pool: _pooled_counts(a, b, pool=pool, paired=design.paired)
+            for pool in {DISTANCES[metric].pooled for metric in metrics}
+        }
+        for metric in metrics:
+            distance = DISTANCES[metric]
+            values = distance.function(p, q)
+            own, other, left = by_pooling[distance.pooled]
+            estimates = _estimates(own, other, left, values, distance, paired=design.paired)
+            null = None
+            if design.permutations:
+                null = permuted(tested_a, tested_b, design.labellings, distance)
+            results[metric, bins] = BlockResult(values, estimates, null, occupied, used)
+    return [results[key] for key in binned_metrics(settings)]
 
 
-def _gathered(sets: Sides, first: int) -> list[AnyArray]:
-    scaled = not all(who.equal for who, _ in sets)
-    return [who.gathered(counts.channels(first), scaled=scaled) for who, counts in sets]
+def _unit_counts(units: tuple[Units, Units], counts: Sequence[AnyArray]) -> list[AnyArray]:
+    """Sum the counts of images to counts of units; of unequal sizes, both sets are scaled."""
+    scaled = not all(each.equal for each in units)
+    return [u.gathered(own, scaled=scaled) for u, own in zip(units, counts, strict=True)]
 
 
-def _described(totals: Sequence[Int64], distance: Distance, binning: Binning) -> Partial:
-    """Measure the distance between all values of both sets, as the paper defines it."""
-    values = distance.function(*(frequencies(each) for each in totals))
-    together = totals[0] + totals[1]
-    occupied = np.asarray((together > 0).sum(axis=1), dtype=np.float64)
-    used = None if binning.edges is not None else _used(together)
-    return Partial(values, occupied=occupied, used=used)
+def _range_used(pooled: Int64) -> Float64:
+    """Return the share of bins (D,) that the middle 99.8 % of values span."""
+    cumulated = np.cumsum(pooled, axis=1) / pooled.sum(axis=1, keepdims=True)
+    low = (cumulated <= TAIL).sum(axis=1)
+    high = (cumulated < 1 - TAIL).sum(axis=1)
+    return np.asarray((high - low + 1) / pooled.shape[1])
 
 
-def _pooled(
-    a: AnyArray, b: AnyArray, paired: bool, *, pool: bool
+def _pooled_counts(
+    a: AnyArray, b: AnyArray, *, pool: bool, paired: bool
 ) -> tuple[AnyArray, AnyArray, Int64]:
-    """Pool the bins of counts of units, if asked to; the last is the number of bins left, (d,)."""
+    """Pool bins that too few units share, if requested; the last is the number of bins, (d,)."""
     if not pool:
         return a, b, np.full(a.shape[1], a.shape[2])
     bins = pooled_bins(a, b, paired=paired)
@@ -350,50 +443,26 @@ def _pooled(
 
 
 def _estimates(
-    a: AnyArray,
-    b: AnyArray,
-    bins: Int64,
-    ceiling: Float64,
-    distance: Distance,
-    *,
-    paired: bool,
-) -> Estimates:
-    """Estimate the distance between the populations from counts of units that weigh equally."""
+    a: AnyArray, b: AnyArray, bins: Int64, values: Float64, distance: Distance, *, paired: bool
+) -> ChannelEstimates:
+    """Estimate the distance between the populations from pooled counts (U, d, B) of units."""
     plain = distance.function(*(frequencies(each.sum(axis=0, dtype=np.int64)) for each in (a, b)))
-    scaled, ceiling = (np.square(e) if distance.squared else e for e in (plain, ceiling))
-    without = _left_out(a, b, distance, paired)
+    scaled, ceiling = (np.square(e) if distance.squared else e for e in (plain, values))
+    if min(len(a), len(b)) < 2:
+        without: tuple[Float64, ...] = _nothing_left(a.shape[1])
+    else:
+        # Sums along memory and across it round differently, and which it is depends on the block.
+        without = tuple(map(np.ascontiguousarray, left_out(a, b, distance, paired=paired)))
     estimate, replicates = corrected(scaled, without)
-    return Estimates(distance.squared, scaled, estimate, replicates, bins, ceiling)
+    return ChannelEstimates(distance.squared, scaled, estimate, replicates, bins, ceiling)
 
 
-def _left_out(a: AnyArray, b: AnyArray, distance: Distance, paired: bool) -> tuple[Float64, ...]:
-    if min(len(a), len(b)) < 2:  # nothing would be left
-        return np.full((a.shape[1], 1), np.nan), np.full((a.shape[1], 1), np.nan)
-    # Sums along memory and across it round differently, and which it is depends on the block.
-    return tuple(map(np.ascontiguousarray, left_out(a, b, distance, paired=paired)))
+def _nothing_left(channels: int) -> tuple[Float64, Float64]:
+    """Return leave-one-out values of sets of which one has a single unit."""
+    return np.full((channels, 1), np.nan), np.full((channels, 1), np.nan)
 
 
-def _used(pooled: Int64) -> Float64:
-    """Share of bins (D,) that the middle 99.8 % of values span."""
-    cumulated = np.cumsum(pooled, axis=1) / pooled.sum(axis=1, keepdims=True)
-    low = (cumulated <= TAIL).sum(axis=1)
-    high = (cumulated < 1 - TAIL).sum(axis=1)
-    return np.asarray((high - low + 1) / pooled.shape[1])
-
-
-def _literal(layer: Bins, first: int) -> Partial:
-    p, q = (
-        frequencies(counts.channels(first).sum(axis=0, dtype=np.int64), len(who.order) * vectors)
-        for counts, who, vectors in (
-            (layer.reference, layer.design.reference, layer.vectors[0]),
-            (layer.other, layer.design.other, layer.vectors[1]),
-        )
-    )
-    return Partial(hellinger_literal(p, q))
-
-
-# -------------------------------------------------------------------------------------------------
-# Distances without bins: exact Wasserstein-1, and the representation shift of means of images.
+# Distances without bins
 
 
 def measure_unbinned(
@@ -403,191 +472,55 @@ def measure_unbinned(
     means: Sequence[Sequence[Float64]],
     design: Design,
     settings: Settings,
-) -> Partial:
-    """Measure one metric that knows no bins, of all channels of a layer.
+) -> BlockResult:
+    """Measure a distance that has no bins, for all channels of a layer.
 
     Parameters
     ----------
     means : pair of sequences of float64, shapes (N, D), (N', D)
         Mean activation of each image, for the representation shift: of all vectors, then of those
         of the equal draw, if any. Its statistics are those of the means of units. The exact
-        distance of all activations has none: they are not kept.
+        distance of all activations has none, as these are not kept.
     """
     if metric is Metric.WASSERSTEIN_EXACT:
-        return Partial(exact_wasserstein(*sets, layer, settings))
+        return BlockResult(exact_wasserstein(*sets, layer, settings))
     x, y = design.reference.averaged(means[0][0]), design.other.averaged(means[1][0])
     values = representation_shift(x, y)
-    without = _left_out_unbinned(x, y, design.paired)
-    estimate, replicates = corrected(values, without)
+    estimate, replicates = corrected(values, _left_out_means(x, y, design.paired))
     bins = np.full(len(values), 2)
-    estimates = Estimates(False, values, estimate, replicates, bins, values)
+    estimates = ChannelEstimates(False, values, estimate, replicates, bins, values)
     null = None
     if design.permutations:
         chosen = np.zeros((len(design.labellings), len(x) + len(y)), dtype=np.bool_)
         np.put_along_axis(chosen, design.labellings.astype(np.int64), True, axis=1)
-        null = permuted_wasserstein(np.concatenate(_drawn(means, design)), chosen).T
-    return Partial(values, estimates, null)
+        first = design.tested.reference.averaged(means[0][-1])
+        second = design.tested.other.averaged(means[1][-1])
+        null = permuted_wasserstein(np.concatenate([first, second]), chosen).T
+    return BlockResult(values, estimates, null)
 
 
-def _drawn(means: Sequence[Sequence[Float64]], design: Design) -> list[Float64]:
-    """Return the means (U, D) of the units of both sets in the equal draw, else of everything."""
-    units = design.draw or Draw(design.reference, design.other)
-    return [units.reference.averaged(means[0][-1]), units.other.averaged(means[1][-1])]
+def exact_wasserstein(
+    reference: Activations, other: Activations, layer: str, settings: Settings
+) -> Float64:
+    """Wasserstein-1 distance (D,) of all activations, without bins, a few channels at a time."""
+    sets, distances = (reference, other), []
+    for channels in _channel_blocks(sets, layer, settings):
+        if _all_float16(sets, layer):
+            keys = (key_totals(each, layer, channels) for each in sets)
+            distances.append(wasserstein_from_keys(*keys))
+        else:
+            distances.append(wasserstein(*(read_values(each, layer, channels) for each in sets)))
+    return np.concatenate(distances)
 
 
-def _left_out_unbinned(x: Float64, y: Float64, paired: bool) -> tuple[Float64, ...]:
+def _left_out_means(x: Float64, y: Float64, paired: bool) -> tuple[Float64, ...]:
+    """Representation shift without each unit, (D, U) and (D, V); of pairs (D, U)."""
     if min(len(x), len(y)) < 2:
-        return np.full((x.shape[1], 1), np.nan), np.full((x.shape[1], 1), np.nan)
+        return _nothing_left(x.shape[1])
     if not paired:
         first, second = leave_one_out_wasserstein(x, y)
         return first.T, second.T
-    kept: Bool = ~np.eye(len(x), dtype=np.bool_)
-    none = np.zeros_like(kept)
+    others: Bool = ~np.eye(len(x), dtype=np.bool_)
+    none = np.zeros_like(others)
     pooled = np.concatenate([x, y])
-    return (subset_wasserstein(pooled, np.hstack([kept, none]), np.hstack([none, kept])).T,)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
-    """A reference and another set, and how they are compared."""
-
-    sets: tuple[Activations, Activations]
-    design: Design
-    settings: Settings
-    mapper: Mapper
-    task: Task
-
-
-def measure_layer(pair: Comparison, layer: str) -> list[Measured]:
-    """Measure all metrics of channels, for all numbers of bins, between two sets.
-
-    Raises
-    ------
-    FormatError
-        If activations are damaged or not finite.
-    """
-    if all(metric in LAYERWISE for metric in pair.settings.metrics):
-        return []
-    bounds = [extents(each, layer, pair.mapper) for each in pair.sets]
-    constant = constant_channels(joint_range(*bounds))
-    binning = binning_of(*pair.sets, layer, bounds, pair.settings)
-    width = _width(pair, layer, binning)
-    vectors = (vectors_of(pair.sets[0], layer), vectors_of(pair.sets[1], layer))
-    drawn = _drawn_vectors(pair, vectors)
-    with ExitStack() as stack:
-        counts, means = [], []
-        for each, chosen in zip(pair.sets, drawn, strict=True):
-            filled = [
-                stack.enter_context(_empty(pair, each, layer, binning, width, part))
-                for part in ([None] if chosen is None else [None, chosen])
-            ]
-            means.append(_fill(filled, pair, each, layer, binning, chosen))
-            counts.append(filled)
-        tested = _tested(pair.design, *counts)
-        bins = Bins(
-            binning, counts[0][0], counts[1][0], vectors, pair.design, pair.settings, tested
-        )
-        starts = range(0, len(constant), width)
-        parts = list(mapped(lambda at: measure_channels(bins, at), starts, pair.settings.workers))
-    index, rule, found = pair.sets[0].layers.index(layer), pair.settings.range_rule, []
-    for place, (metric, size) in enumerate(metrics_on_bins(pair.settings)):
-        whole = joined(
-            [part[place] for part in parts],
-            constant,
-            bounded=_bounded(metric),
-            least_p=pair.design.least_p,
-        )
-        found.append(
-            Measured(layer, index, metric, size, rule, constant, **whole, drawn=tested is not None)
-        )
-    for metric in pair.settings.metrics:
-        if metric not in DISTANCES and metric not in LAYERWISE:
-            part = measure_unbinned(metric, pair.sets, layer, means, pair.design, pair.settings)
-            whole = joined([part], constant, bounded=False, least_p=pair.design.least_p)
-            found.append(
-                Measured(
-                    layer, index, metric, None, None, constant, **whole, drawn=tested is not None
-                )
-            )
-    return found
-
-
-def _bounded(metric: Metric) -> bool:
-    return DISTANCES[metric].bounded
-
-
-def _drawn_vectors(pair: Comparison, vectors: tuple[int, int]) -> list[Int64 | None]:
-    """Draw vectors of the images that have more of them than those of the other set."""
-    least = min(vectors)
-    found: list[Int64 | None] = []
-    grids = [each.grid for each in pair.sets]
-    for own, images, known in zip(vectors, map(len, pair.sets), (grids, grids[::-1]), strict=True):
-        rng = np.random.default_rng([pair.design.seed, own, least])
-        drawn = own > least and pair.design.permutations
-        found.append(
-            drawn_vectors(images, own, least, (known[0], known[1]), rng) if drawn else None
-        )
-    return found
-
-
-def _tested(design: Design, reference: Sequence[Counts], other: Sequence[Counts]) -> Sides | None:
-    """Put together units and counts of the equal draw; None where everything is tested."""
-    if design.draw is None and len(reference) == len(other) == 1:
-        return None
-    units = design.tested
-    return (units.reference, reference[-1]), (units.other, other[-1])
-
-
-def _empty(
-    pair: Comparison,
-    activations: Activations,
-    layer: str,
-    binning: Binning,
-    width: int,
-    drawn: Int64 | None,
-) -> Counts:
-    images, channels, _ = activations.shape(layer)
-    held, vectors = held_images(activations), vectors_of(activations, layer)
-    vectors *= 1 if held is None else int(held.max())
-    share = pair.settings.budget * images // sum(map(len, pair.sets))
-    if drawn is not None:  # beside the counts of all vectors
-        share, vectors = share // 2, drawn.shape[1]
-    return Counts((images, channels, binning.counters), vectors, width, share)
-
-
-def _fill(
-    filled: Sequence[Counts],
-    pair: Comparison,
-    activations: Activations,
-    layer: str,
-    binning: Binning,
-    drawn: Int64 | None,
-) -> list[Float64]:
-    """Count all images; return their mean activations (N, D) where a metric asks for them.
-
-    Of all vectors first, then of those drawn.
-    """
-    wanted = Metric.REPRESENTATION_SHIFT in pair.settings.metrics
-    images, channels, _ = activations.shape(layer)
-    means = [np.empty((images if wanted else 0, channels)) for _ in filled]
-    blocks = counted(activations, layer, binning, pair.mapper, means=wanted, drawn=drawn)
-    for block in blocks:
-        for own, counts in zip(filled, block.counts, strict=True):
-            own.put(block.start, counts)
-        for into, part in zip(means, block.means, strict=False):
-            into[block.start : block.start + len(part)] = part
-        pair.task.advance(len(block.counts[0]), note=layer)
-    return means
-
-
-def _width(pair: Comparison, layer: str, binning: Binning) -> int:
-    """Channels worked off at once: few enough for memory, and enough blocks for the threads."""
-    units = len(pair.design.reference) + len(pair.design.other)
-    resampled = units + len(pair.design.labellings)
-    slow = any(m in DISTANCES and m is not Metric.HELLINGER for m in pair.settings.metrics)
-    # Fast paths keep numbers of each resampling, the others its frequencies, some copies of both.
-    kept = resampled * 8 * 6 * (max(pair.settings.bins) if slow else 1)
-    each = sum(map(len, pair.sets)) * binning.counters * 4 + kept
-    fits = pair.settings.budget // (2 * pair.settings.workers * each)
-    shared = -(-pair.sets[0].shape(layer)[1] // (4 * pair.settings.workers))
-    return max(1, min(fits, shared))
+    return (subset_wasserstein(pooled, np.hstack([others, none]), np.hstack([none, others])).T,)
