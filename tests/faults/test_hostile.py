@@ -241,7 +241,7 @@ PICKLES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
     "a checkpoint to go on with, zipped": (checkpoint(zipped), (0, 1), ()),
     "a checkpoint that was kept": (kept_checkpoint, (1,), ("last.ckpt",)),
     "an array of objects": (objects, (1,), ("x.npy",)),
-    "a pickle for an array": (npy(raw), (1,), ("is no NumPy array",)),
+    "a pickle for an array": (npy(raw), (1,), ("is not a NumPy array",)),
     "an array that evaluates": (
         npy(lambda place: header_of(f"__import__('os').system('touch {place.parent}/marker')")),
         (1,),

@@ -22,7 +22,7 @@ from skiptool.model.augmentation import AUGMENTATION
 from skiptool.model.fit import LAST, Fitted
 from skiptool.model.lightning import Epoch, Watch
 from skiptool.model.weights import EncoderWeights
-from skiptool.names import Precision, Split
+from skiptool.names import Kind, Precision, Split
 from skiptool.records import SILENT, Architecture, Progress, Training
 from skiptool.splits import split_hash
 from skiptool.steps import train as jobs
@@ -42,10 +42,11 @@ from skiptool.steps.train import (
 )
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.folds import TrainingFolds, training_folds
-from skiptool.stores.histories import open_history
+from skiptool.stores.histories import history_facts
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.models import open_model
 from skiptool.stores.staging import held, partial_of
+from skiptool.stores.tables import open_table
 from small_stores import refused, sample, set_json, unseal, write_dataset
 
 PROTOCOL = Training(fold=0, epochs=1, encoder_weights="none", precision=Precision.FLOAT32)
@@ -618,11 +619,11 @@ def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path)
     tensors, weights = {"w": np.zeros(3, np.float32)}, EncoderWeights("none", None)
     fitted = Fitted(tensors, 1, 0.75, history, weights, Precision.FLOAT32, "cpu", 1)
     write(tmp_path, plan, job, fitted)
-    beside, columns = open_history(tmp_path / "history.parquet")
+    table = open_table(tmp_path / "history.parquet", Kind.HISTORY)
+    beside = history_facts(table)
     moved = (tmp_path / "history.parquet").rename(tmp_path.with_suffix(".parquet"))
-    alone, same = open_history(moved)
-    assert same == columns
-    assert columns["split"] == ["train", "validation"] * 2
+    alone = history_facts(open_table(moved, Kind.HISTORY))
+    assert table.columns(["split"]) == {"split": ["train", "validation"] * 2}
     known = ("model_id", "parameter_count", "best_epoch", "samples")
     assert [beside.pop(name) for name in known][1:] == [7, 1, (0, 0)]
     assert [alone.pop(name) for name in known][1:] == [None, None, None]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from skiptool.distances.counting import count
 from skiptool.errors import ArgumentError, ExistsError, FormatError
-from skiptool.stores import counts_writer as writing
 from skiptool.stores.counts import open_counts
 from skiptool.stores.counts_writer import dealt
 from skiptool.stores.journal import JOURNAL, Journal
@@ -206,7 +205,7 @@ def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, target, die)
+        patch.setattr(f"skiptool.stores.features_writer.{target}", die)
         with pytest.raises(Killed):
             counted(path, layers(), subject=SUBJECTS)
     _, again = counts_writer(path, IMAGES, bins_of(layers()), 4, subject=SUBJECTS)

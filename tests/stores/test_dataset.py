@@ -392,7 +392,7 @@ def test_empty_stores_are_refused(dataset: Path) -> None:
 @pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb", "\u202egnp"])
 def test_a_domain_of_a_name_that_nobody_gives(dataset: Path, name: str) -> None:
     (unseal(dataset) / "a").rename(dataset / name)
-    with refused(FormatError, "no writer here gives such a name"):
+    with refused(FormatError, "not a name that skiptool writes"):
         open_dataset(dataset)
 
 
@@ -424,7 +424,7 @@ def test_columns_of_the_source_do_not_hide_the_store_s_own(name: str) -> None:
     "new", [{"id": "\udce9"}, {"subject": "\udce9"}, {"columns": {"organ": "\udce9"}}]
 )
 def test_names_of_files_that_are_no_unicode_are_refused(new: dict[str, Any]) -> None:
-    with refused(ArgumentError, "no Unicode", "rename the file"):
+    with refused(ArgumentError, "not valid Unicode", "rename the file"):
         check_sample(sample(0, **new), CLASSES)
 
 

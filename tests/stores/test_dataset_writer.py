@@ -300,7 +300,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
 
 
 def test_an_empty_dataset_is_refused(tmp_path: Path) -> None:
-    with refused(FormatError, "no sample at all"):
+    with refused(FormatError, "no samples"):
         DatasetWriter(tmp_path / "d", CLASSES, MAKING).finish()
     with refused(FormatError, tmp_path / "d", "not made by skiptool"):
         open_dataset(tmp_path / "d")

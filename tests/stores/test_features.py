@@ -304,7 +304,7 @@ def test_lengths_that_differ_are_named(features: Path) -> None:
     with refused(FormatError, features, "column extra holds 2", "20"):
         open_features(features)
     write_columns(group, feature_columns(19))
-    with refused(FormatError, features, "layer enc1 holds 20 images, the samples are 19"):
+    with refused(FormatError, features, "layer enc1 holds 20 images, the column id 19"):
         open_features(features)
     write_columns(group, feature_columns(20))
     set_json(features / "ranges/dec0/low/zarr.json", shape=[19, 2])
@@ -390,7 +390,7 @@ def test_forms_that_are_taken(dtype: str) -> None:
     [
         ((2,), "float32", "here: is (2,) float32, expected (N, D) or (N, D, K)"),
         ((2, 3), "int64", "here: is (2, 3) int64, expected"),
-        ((0, 3), "float32", "here: is (0, 3), which holds no image"),
+        ((0, 3), "float32", "here: is (0, 3), without images"),
     ],
 )
 def test_forms_that_are_refused(shape: tuple[int, ...], dtype: str, words: str) -> None:
@@ -523,20 +523,20 @@ def headed(text: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", ["is no NumPy array; np.save it again"]),
-        (WHOLE[:3], ["is no NumPy array; np.save it again"]),
+        (b"", ["is not a NumPy array; np.save it again"]),
+        (WHOLE[:3], ["is not a NumPy array; np.save it again"]),
         (WHOLE[: HEADER - 5], ["cannot be read"]),
         (WHOLE[:HEADER], ["cannot be read"]),
         (WHOLE[:-1], ["cannot be read"]),
-        (b"id,a\n1,2\n", ["is no NumPy array; np.save it again"]),
-        (pickle.dumps(np.ones((2, 2))), ["is no NumPy array; np.save it again"]),
+        (b"id,a\n1,2\n", ["is not a NumPy array; np.save it again"]),
+        (pickle.dumps(np.ones((2, 2))), ["is not a NumPy array; np.save it again"]),
         (saved(np.array([[{}]], dtype=object), allow_pickle=True), ["cannot be read"]),
-        (archive(), ["is no NumPy array; np.save it again"]),
+        (archive(), ["is not a NumPy array; np.save it again"]),
         (headed("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }"), []),
         (headed("{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 2), }"), []),
         (headed("{'descr': '<f4', 'fortran_order': 0, 'shape': 'x', }"), ["cannot be read"]),
         (headed("[" * 5000), ["cannot be read"]),
-        (saved(np.zeros((0, 3))), ["(0, 3), which holds no image"]),
+        (saved(np.zeros((0, 3))), ["(0, 3), without images"]),
         (saved(np.zeros((3, 0))), ["(3, 0)"]),
         (saved(np.float32(1)), ["is () float32, expected (N, D) or (N, D, K)"]),
         (saved(np.ones(3)), ["is (3,) float64, expected (N, D)"]),
@@ -653,8 +653,8 @@ def test_arrays_at_the_root_are_layers(root: zarr.Group, tmp_path: Path) -> None
         (np.ones((5, 3, 2, 2)), "expected (N, D) or (N, D, K)"),
         (np.ones((5, 3), "uint8"), "convert it with astype('float32')"),
         (np.ones((5, 3), "complex64"), "complex64, expected"),
-        (np.ones((0, 3)), "holds no image"),
-        (np.ones((5, 0)), "holds no value"),
+        (np.ones((0, 3)), "without images"),
+        (np.ones((5, 0)), "without values"),
     ],
 )
 def test_layers_of_another_form_are_refused(
@@ -680,7 +680,7 @@ def test_layers_hold_the_same_images(root: zarr.Group, tmp_path: Path) -> None:
 
 def test_a_store_without_layers_is_refused(root: zarr.Group, tmp_path: Path) -> None:
     for _ in range(2):
-        with refused(FormatError, tmp_path / "o.zarr", "no features are found in it"):
+        with refused(FormatError, tmp_path / "o.zarr", "holds no features"):
             open_features(tmp_path / "o.zarr")
         root.require_group("layers")
 
@@ -693,7 +693,7 @@ def test_samples_may_be_there(root: zarr.Group, tmp_path: Path) -> None:
     assert columns["id"].tolist() == [3, 1, 4, 1, 5]
     assert columns["weight"].tolist() == VALUES[:, 0, 0].tolist()
     add(root, "samples/extra", np.arange(4))
-    with refused(FormatError, "column extra holds 4 images, the samples are 5"):
+    with refused(FormatError, "column extra holds 4 images, the column id 5"):
         open_features(tmp_path / "o.zarr")
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.records import Architecture
-from skiptool.stores.histories import open_history
+from skiptool.stores.histories import history_facts
 from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.models import CONFIG, configuration
-from skiptool.stores.tables import write_table
+from skiptool.stores.tables import open_table, write_table
 
 COLUMNS: dict[str, Any] = {
     **{"epoch": [0, 0], "split": ["train", "validation"], "loss": [1.0, 0.5]},
@@ -40,9 +39,13 @@ def write_config(folder: Path, **change: object) -> None:
     (folder / CONFIG).write_text(json.dumps({**configuration(architecture), **found, **change}))
 
 
+def facts_of(path: Path) -> dict[str, Any]:
+    return history_facts(open_table(path, Kind.HISTORY))
+
+
 def test_a_history_alone_says_what_it_is_of(tmp_path: Path) -> None:
     path = write(tmp_path / "moved.parquet")
-    facts, columns = open_history(path)
+    facts = facts_of(path)
     own = facts.pop("model_id")
     assert len(own) == 32
     assert own != MODEL_ID
@@ -53,16 +56,13 @@ def test_a_history_alone_says_what_it_is_of(tmp_path: Path) -> None:
         **{"dataset": "d e.zarr", "dataset_id": "d" * 32, "domain": "a"},
         "protocol": {"folds": 5, "epochs": 1, "lr": 1e-4},
     }
-    assert list(columns) == list(COLUMNS)
-    assert columns["split"] == ["train", "validation"]
-    assert columns["seconds"] == [2.0, None]
 
 
 def test_beside_its_model_it_knows_more(tmp_path: Path) -> None:
     """The header says which network; that the model is the same, the ids say."""
     path = write(tmp_path / "history.parquet")
     write_config(tmp_path)
-    facts, _ = open_history(path)
+    facts = facts_of(path)
     names = ("model", "model_id", "parameter_count", "best_epoch", "encoder", "fold")
     assert [facts[name] for name in names] == ["resnet18-L1/fold3", MODEL_ID, 6, 0, "resnet18", 3]
     assert facts["samples"] == (90, 30)
@@ -72,13 +72,13 @@ def test_beside_its_model_it_knows_more(tmp_path: Path) -> None:
 def test_numbers_of_samples_that_make_no_sense_are_unknown(tmp_path: Path, samples: object) -> None:
     path = write(tmp_path / "history.parquet")
     write_config(tmp_path, samples=samples)
-    assert open_history(path)[0]["samples"] is None
+    assert facts_of(path)["samples"] is None
 
 
 def test_the_configuration_of_another_model_is_not_believed(tmp_path: Path) -> None:
     path = write(tmp_path / "history.parquet", model="f" * 32)
     write_config(tmp_path)
-    facts, _ = open_history(path)
+    facts = facts_of(path)
     assert facts["model_id"] != MODEL_ID
     assert (facts["parameter_count"], facts["best_epoch"]) == (None, None)
 
@@ -86,7 +86,7 @@ def test_the_configuration_of_another_model_is_not_believed(tmp_path: Path) -> N
 def test_what_the_header_lacks_the_configuration_has(tmp_path: Path) -> None:
     path = write(tmp_path / "history.parquet", {"skips": "none"})
     write_config(tmp_path)
-    facts, _ = open_history(path)
+    facts = facts_of(path)
     assert [facts[name] for name in ("encoder", "pruning", "fold")] == ["resnet34", "L4-pruned", 1]
 
 
@@ -106,7 +106,7 @@ def test_what_the_header_lacks_the_configuration_has(tmp_path: Path) -> None:
 def test_what_is_nowhere_else_its_name_may_tell(
     tmp_path: Path, name: str, expected: tuple[str | int | None, ...]
 ) -> None:
-    facts, _ = open_history(write(tmp_path / name, {}))
+    facts = facts_of(write(tmp_path / name, {}))
     found = tuple(facts[key] for key in ("arch", "encoder", "pruning", "fold"))
     assert found == expected
 
@@ -121,7 +121,7 @@ def test_what_is_nowhere_else_its_name_may_tell(
 def test_a_header_that_makes_no_sense_is_passed_over(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    facts, _ = open_history(write(tmp_path / "x.parquet", PARAMETERS | change))
+    facts = facts_of(write(tmp_path / "x.parquet", PARAMETERS | change))
     assert (facts["encoder"], facts["pruning"], facts["fold"]) == (None, "x", 3)
 
 
@@ -141,20 +141,20 @@ def test_a_repeat_is_of_the_fold_that_is_known(
     parameters: dict[str, int | None],
     expected: tuple[str, int | None, int | None],
 ) -> None:
-    facts, _ = open_history(write(tmp_path / name, PARAMETERS | parameters))
+    facts = facts_of(write(tmp_path / name, PARAMETERS | parameters))
     assert (facts["model"], facts["fold"], facts["repeat"]) == expected
     assert "repeat" not in facts["protocol"]
 
 
 @pytest.mark.parametrize("fold", [-1, True, "2", 1.5])
 def test_a_fold_that_is_no_count_is_none(tmp_path: Path, fold: object) -> None:
-    facts, _ = open_history(write(tmp_path / "x.parquet", PARAMETERS | {"fold": fold}))
+    facts = facts_of(write(tmp_path / "x.parquet", PARAMETERS | {"fold": fold}))
     assert facts["fold"] is None
 
 
 def test_another_architecture_than_unet(tmp_path: Path) -> None:
     parameters = PARAMETERS | {"arch": "unetplusplus", "skips": "none"}
-    facts, _ = open_history(write(tmp_path / "x.parquet", parameters))
+    facts = facts_of(write(tmp_path / "x.parquet", parameters))
     assert facts["model"] == "unetplusplus-resnet18-L4/fold3"
     assert (facts["arch"], facts["pruning"]) == ("unetplusplus", "L4-pruned")
 
@@ -162,21 +162,12 @@ def test_another_architecture_than_unet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"lineage": 3, "fold": "x"}'])
 def test_a_damaged_configuration_beside_it_does_no_harm(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "history.parquet")
-    alone, _ = open_history(path)
+    alone = facts_of(path)
     (tmp_path / CONFIG).write_text(text)
-    assert open_history(path)[0] == alone
-
-
-def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="no such table"):
-        open_history(tmp_path / "x.parquet")
-    path = tmp_path / "r.parquet"
-    write_table(path, lineage(Kind.REPORT, Making("report"), {}), {"figure": ["iou-1"]}, 1)
-    with pytest.raises(FormatError, match="'report', expected 'history'"):
-        open_history(path)
+    assert facts_of(path) == alone
 
 
 def test_a_copy_is_the_same(tmp_path: Path) -> None:
     path = write(tmp_path / "a" / "history.parquet")
     copy = shutil.copy(path, tmp_path / "b.parquet")
-    assert open_history(path)[0] == open_history(Path(copy))[0]
+    assert facts_of(path) == facts_of(Path(copy))

@@ -129,7 +129,7 @@ def test_other_determinants_are_shown_old_and_new(
 def test_what_is_to_be_added_to_predictions_goes_into_a_table_of_its_own() -> None:
     found = {"parameters": {}, "inputs": {"model": "x"}}
     more = Making("predict", inputs={"model": "x", "model2": "y"})
-    with pytest.raises(ExistsError, match="predict them alone with another --out"):
+    with pytest.raises(ExistsError, match="predict only these with another --out"):
         check_same(found, more, "p.parquet")
 
 

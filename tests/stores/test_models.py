@@ -296,7 +296,7 @@ def test_weights_lost_after_opening_are_refused(model: Path) -> None:
 
 def test_types_that_numpy_does_not_have_are_refused(model: Path) -> None:
     save_file({"w": torch.zeros(3, dtype=torch.float8_e5m2)}, model / "model.safetensors")
-    with refused(FormatError, model / "model.safetensors", "types that NumPy has"):
+    with refused(FormatError, model / "model.safetensors", "types that NumPy lacks"):
         open_model(model).tensors()
 
 

@@ -253,12 +253,12 @@ def test_names_lead_nowhere_else(web: SimpleNamespace, dataset: Path, tmp_path: 
     index = {"pictures": [{"file": "../../stolen.png"}, {"file": "/stolen.png"}]}
     (tmp_path / "o/overlays.json").write_text(json.dumps(index))
     with copies_held():
-        with refused(FormatError, "'../../stolen/zarr.json' is no name of a file"):
+        with refused(FormatError, "'../../stolen/zarr.json' is not a file name"):
             fetch_artifact(f"{web.host}/d.zarr")
         copy = fetch_artifact(f"{web.host}/o")
         assert names(copy.parent) == ["o/overlays.json"]
     for name in ("..", "a/../b", "a//b", "/a", ""):
-        with refused(FormatError, "is no name of a file"):
+        with refused(FormatError, "is not a file name"):
             RemoteFolder(web.host).fetch(name, tmp_path / "x")
 
 
@@ -446,7 +446,7 @@ def test_an_upload_that_fails_half_way_loses_nothing(
     (kept,) = temporary.iterdir()
     message = str(caught.value)
     assert message.startswith("memory://f.zarr/layers/dec0/c/0/0/0: cannot be written (denied")
-    assert message.endswith(f"what was made is whole and kept in {kept}/f.zarr; copy it from there")
+    assert message.endswith(f"the result is complete and kept in {kept}/f.zarr; copy it from there")
     assert "secret" not in message
     assert open_features(kept / "f.zarr").id == open_features(features).id
     with refused(FormatError, "memory://f.zarr: no Zarr group", "under way or was broken off"):
@@ -479,7 +479,7 @@ def test_an_interrupted_upload_is_told(
         writing("memory://b/t.parquet", progress=progress)
     (kept,) = temporary.iterdir()
     assert lines == [
-        "memory://b/t.parquet: is not uploaded; what was made is whole and kept in "
+        "memory://b/t.parquet: is not uploaded; the result is complete and kept in "
         f"{kept}/t.parquet; copy it from there"
     ]
 

@@ -1,7 +1,7 @@
-"""Addresses: what is a local path, what is a URL, and how a URL is shown.
+"""Local paths and URLs: tell them apart, and show URLs without credentials.
 
-Messages, lineages and stdout show URLs without credentials: without ``user:password@`` and without
-the query, which may hold a signature.
+Messages, lineages and stdout show URLs without ``user:password@`` and without the query, which may
+hold a signature.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
 
 
 def located(place: str | Path) -> Path | str:
-    """Return a local place as a path (``file://`` too), any other URL as it is.
+    """Return a local path (also of ``file://``) as a Path, and any other URL unchanged as text.
 
     Examples
     --------
@@ -46,13 +46,7 @@ def located(place: str | Path) -> Path | str:
 
 
 def local(place: str | Path, what: str) -> Path:
-    """Return a local place as a path.
-
-    Raises
-    ------
-    ArgumentError
-        If it is a URL; ``what`` says what is not read or written there.
-    """
+    """Return a local path; refuse a URL with ``what``, the reason it is not supported."""
     found = located(place)
     if isinstance(found, str):
         raise ArgumentError(f"{public(found)}: {what}; give a local path")
@@ -61,7 +55,7 @@ def local(place: str | Path, what: str) -> Path:
 
 
 def public(text: str) -> str:
-    """Return a URL, or a message with URLs in it, without credentials and queries.
+    """Strip credentials and queries from a URL, or from all URLs in a message.
 
     Examples
     --------
@@ -72,7 +66,7 @@ def public(text: str) -> str:
 
 
 def last_part(place: str | Path) -> str:
-    """Return the last component of a path or URL, for tables.
+    """Return the last component of a path or URL, for display.
 
     Examples
     --------
@@ -85,7 +79,7 @@ def last_part(place: str | Path) -> str:
 
 
 def below(url: str, name: str) -> str:
-    """Return the URL of what is called ``name`` in the folder at a URL; a query stays at the end.
+    """Append a relative name to the URL of a folder, in front of its query.
 
     Examples
     --------
@@ -97,7 +91,7 @@ def below(url: str, name: str) -> str:
 
 
 def parent_of(url: str) -> str:
-    """Return the URL of the folder that something is in, without its query.
+    """Return the URL of the parent folder, without its query.
 
     Examples
     --------
@@ -108,7 +102,7 @@ def parent_of(url: str) -> str:
 
 
 def beside(url: str, name: str) -> str:
-    """Return the URL of what is called ``name`` in the folder that something is in.
+    """Return the URL of ``name`` in the same folder.
 
     Examples
     --------
@@ -119,17 +113,14 @@ def beside(url: str, name: str) -> str:
 
 
 def is_web(url: str) -> bool:
-    """Say whether a URL is that of a web server, which lists no folders and takes no uploads."""
+    """Tell whether a URL is http(s): such servers list no folders and take no uploads."""
     return url.startswith(("http://", "https://"))
 
 
 def check_slashes(word: str | Path) -> None:
-    """Refuse a URL that has lost one of its two slashes, as ``pathlib`` and some shells write it.
+    """Refuse a URL with a single slash, as ``pathlib`` and some shells write it.
 
-    Raises
-    ------
-    ArgumentError
-        Without what may be a password. ``file:/path`` is a local path and is not refused.
+    ``file:/path`` is a local path and is accepted. The message omits what may be a password.
     """
     found = _ONE_SLASH.match(str(word))
     if found is None or found[1] == "file" or os.path.lexists(word):
@@ -141,7 +132,7 @@ def check_slashes(word: str | Path) -> None:
 
 
 def without_host(url: str) -> str:
-    """Return the last component of a URL; of a host alone, what is no password.
+    """Return the last component of a URL, without credentials if that is the host.
 
     Examples
     --------

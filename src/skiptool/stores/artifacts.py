@@ -1,4 +1,4 @@
-"""Any artifact by its path: which kind it is, its header, and whether it is what is asked for."""
+"""Artifacts by path: find them in folders, tell their kind, read their header, verify them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from reprlib import repr as brief
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -24,7 +27,7 @@ from skiptool.names import Kind
 from skiptool.stores.addresses import below, last_part, located, public
 from skiptool.stores.counts import open_activations, open_counts, open_tallies, read_bins
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset, open_domain
-from skiptool.stores.features import FeatureStore, layer_names, open_features, open_layers
+from skiptool.stores.features import FeatureStore, Layer, layer_names, open_features, open_layers
 from skiptool.stores.lineage import (
     Lineage,
     Making,
@@ -47,7 +50,10 @@ from skiptool.stores.transfers import (
     is_folder_at,
     models_at,
 )
-from skiptool.stores.zarrs import member_names, open_group, open_root, read_columns
+from skiptool.stores.zarrs import member_names, open_root, read_columns
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray
 
 __all__ = [
     "TABLES",
@@ -67,12 +73,11 @@ __all__ = [
     "model_places",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Folders of artifacts: one path that stands for all models, or all feature stores, below it.
+# Folders of artifacts
 
 
 def model_folders(places: Sequence[Path | str]) -> list[Path]:
-    """Replace each folder that holds model folders by these, and each URL by a copy.
+    """Replace each folder of models by the models below it, and each URL by a local copy.
 
     Parameters
     ----------
@@ -82,10 +87,9 @@ def model_folders(places: Sequence[Path | str]) -> list[Path]:
     Returns
     -------
     list of Path
-        In the order given; those of one folder sorted by name, numbers in names by their value.
-        What holds no model stays as it is: opening it says what is wrong. Hidden folders (a
-        training that still runs) and stores are passed over, links to folders are not followed
-        unless they lead to a model.
+        In the order given; those of one folder sorted by name, numbers in names by value. A place
+        without a model is kept: opening it explains the error. Hidden folders (a running training)
+        and stores are skipped; links to folders are followed only if they lead to a model.
 
     Raises
     ------
@@ -94,39 +98,28 @@ def model_folders(places: Sequence[Path | str]) -> list[Path]:
     SourceError, ArgumentError
         If a URL cannot be read, or the copy does not fit on the disk.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for place in map(located, places):
         if isinstance(place, Path):
-            found += _models_below(place)
+            folders += _models_below(place)
         else:
-            found += sorted(fetch_models(place), key=by_numbers)
-    return found
+            folders += sorted(fetch_models(place), key=by_numbers)
+    return folders
 
 
 def model_places(places: Sequence[Path | str]) -> list[Path | str]:
-    """Replace each folder that holds model folders by these, as `model_folders`; fetch nothing.
-
-    Returns
-    -------
-    list of Path or str
-        Paths of the local ones, URLs of the others.
-
-    Raises
-    ------
-    FormatError, SourceError, ArgumentError
-        See `model_folders`.
-    """
-    found: list[Path | str] = []
+    """Like `model_folders`, but keep URLs and fetch nothing."""
+    models: list[Path | str] = []
     for place in map(located, places):
         if isinstance(place, Path):
-            found += _models_below(place)
+            models += _models_below(place)
         else:
-            found += sorted(models_at(place), key=by_numbers)
-    return found
+            models += sorted(models_at(place), key=by_numbers)
+    return models
 
 
 def _models_below(path: Path) -> list[Path]:
-    """Return what ``model_folders`` does, of one local folder."""
+    """Return the models below a local folder, or the folder itself."""
     return sorted(_below(path), key=by_numbers) or [path]
 
 
@@ -146,31 +139,31 @@ def _below(path: Path) -> Iterator[Path]:
 def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...]]:
     """Find the feature stores, and stores of their counts, below a folder, at any depth.
 
-    Parameters
-    ----------
-    folder : Path or str
-        No store itself; a local path, or a URL.
-
     Returns
     -------
     stores : list of Path or str
-        Zarr stores but those that say they are something else, sorted by name, numbers in names by
-        their value; where there are none, the ``.npy`` files.
+        Zarr stores of these kinds or without a kind, sorted by name, numbers in names by value; if
+        there are none, the ``.npy`` files.
     left_out : tuple of str
-        What else lies there, counted: ``2 of kind dataset``, ``1 unfinished``.
+        All else, counted: ``2 of kind dataset``, ``1 unfinished``.
 
     Raises
     ------
     FormatError
-        If a web server is to list a folder.
+        If the folder is on a web server, which lists none.
     SourceError, ArgumentError
         If a URL cannot be read.
     """
     stores: list[Path | str] = []
     files: list[Path | str] = []
     others: Counter[str] = Counter()
-    found = _entries(folder) if isinstance(folder, Path) else _entries_at(folder)
-    for path, is_folder in found:
+    entries: Iterable[tuple[Path | str, bool]]
+    if isinstance(folder, Path):
+        entries = _local_entries(folder)
+    else:
+        roots = (None, "", *ZARR)
+        entries = ((url, root is not None) for url, root in entries_at(folder) if root in roots)
+    for path, is_folder in entries:
         name = last_part(path)
         if name.startswith("."):
             others["unfinished"] += name.endswith(".zarr.partial")
@@ -188,31 +181,20 @@ def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...
     return sorted(stores or files, key=by_numbers), left_out
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+def _local_entries(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Yield stores, hidden entries and files, and whether each is a folder.
 
-    Links to folders lead to stores only.
+    Links to folders are followed only if they lead to stores.
     """
     for child in folder.iterdir():
         if child.name.startswith(".") or not child.is_dir() or is_store(child):
             yield child, child.is_dir()
         elif not child.is_symlink():
-            yield from _entries(child)
-
-
-def _entries_at(url: str) -> Iterator[tuple[str, bool]]:
-    """Yield what :func:`_entries` does, of a folder at a URL."""
-    return ((path, root is not None) for path, root in entries_at(url) if root in (None, "", *ZARR))
+            yield from _local_entries(child)
 
 
 def is_folder(place: Path | str) -> bool:
-    """Say whether a path or URL is that of a folder of stores, not of a store or file.
-
-    Raises
-    ------
-    SourceError, ArgumentError
-        If a URL cannot be read.
-    """
+    """Tell whether a path or URL is a folder of stores, not a store or file."""
     here = located(place)
     if isinstance(here, str):
         return is_folder_at(here)
@@ -220,52 +202,43 @@ def is_folder(place: Path | str) -> bool:
 
 
 def is_store(path: Path) -> bool:
-    """Say whether a folder is a Zarr store."""
+    """Tell whether a folder is a Zarr store."""
     return any((path / name).is_file() for name in ZARR)
 
 
 def _kind(store: Path | str) -> str | None:
-    """Return what a Zarr store says it is, None where it says nothing or cannot be read."""
+    """Return the kind that a Zarr store declares, None if it has none or cannot be read."""
     try:
         if isinstance(store, Path):
             text = (store / "zarr.json").read_bytes()
         else:
             text = fetched(below(store, "zarr.json"))
-        found = json.loads(text)["attributes"]["kind"]
+        kind = json.loads(text)["attributes"]["kind"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError, FormatError):
         return None
-    return found if isinstance(found, str) and found in tuple(Kind) else None
+    return kind if isinstance(kind, str) and kind in tuple(Kind) else None
 
 
 def _is_model(path: Path) -> bool:
-    """Say whether it is one, or what is left of one: that is named when it is opened."""
+    """Tell whether a folder is a model or the remains of one, which opening it explains."""
     return any((path / name).is_file() for name in (CONFIG, WEIGHTS))
 
 
 def by_numbers(path: Path | str) -> list[tuple[int, str]]:
-    """Sort paths by it: numbers in names by their value."""
+    """Sort key of paths: numbers in names by value."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]
 
 
-TABLES = (".parquet", ".parq", ".pq")
-"""How the names of tables end."""
+# Single artifacts
 
-STORES = (Kind.DATASET, Kind.FEATURES, Kind.COUNTS, Kind.MASKS)
-"""Kinds that are Zarr stores."""
+TABLES = (".parquet", ".parq", ".pq")
+"""Suffixes of tables."""
 
 
 @contextmanager
 def at_hand(place: Path | str) -> Iterator[Path]:
-    """Yield a local path of a file or folder; a file behind a URL is fetched for the while.
-
-    Raises
-    ------
-    FormatError
-        If there is no such file behind the URL.
-    ArgumentError, SourceError
-        If the URL cannot be read.
-    """
+    """Yield the local path of a file or folder; fetch a file behind a URL temporarily."""
     here = located(place)
     if isinstance(here, Path):
         yield here
@@ -281,7 +254,7 @@ def at_hand(place: Path | str) -> Iterator[Path]:
 
 
 def kind_of(path: Path | str) -> Kind:
-    """Return what kind of artifact stands at a path, or which store at a URL.
+    """Return the kind of artifact at a path, or of the store at a URL.
 
     Raises
     ------
@@ -306,84 +279,68 @@ def kind_of(path: Path | str) -> Kind:
 
 
 def _kind_of_store(place: Path | str) -> Kind:
-    found = open_root(place, "skiptool").attrs.get("kind")
-    if found not in STORES:
+    kind = open_root(place, "skiptool").attrs.get("kind")
+    if kind not in tuple(_STORE_CHECKS):
         where = public(str(place))
-        raise FormatError(f"{where}: a Zarr store, but not made by skiptool (kind {brief(found)})")
-    return Kind(str(found))
+        raise FormatError(f"{where}: a Zarr store, but not made by skiptool (kind {brief(kind)})")
+    return Kind(str(kind))
 
 
 def is_artifact(folder: Path) -> bool:
-    """Say whether a folder is a Zarr store, a model or a folder of overlays."""
+    """Tell whether a folder is a Zarr store, a model or a folder of overlays."""
     return is_store(folder) or any((folder / name).is_file() for name in (CONFIG, INDEX))
 
 
 def artifacts_below(folder: Path) -> list[Path]:
     """Find stores, models, overlays and tables below a folder, at any depth.
 
-    Parameters
-    ----------
-    folder : Path
-        No artifact itself.
-
-    Returns
-    -------
-    list of Path
-        Sorted by name, numbers in names by their value; those of one folder before those of the
-        folders in it. Hidden ones are passed over, links to folders lead to artifacts only.
+    Sorted by name, numbers in names by value; those of a folder come before those of its
+    subfolders. Hidden ones are skipped; links to folders are followed only if they lead to
+    artifacts.
     """
-    found: list[Path] = []
+    artifacts: list[Path] = []
     folders: list[Path] = []
     for child in sorted(folder.iterdir(), key=by_numbers):
         if child.name.startswith("."):
             continue
         if child.is_dir():
             if is_artifact(child):
-                found.append(child)
+                artifacts.append(child)
             elif not child.is_symlink():
                 folders.append(child)
         elif child.suffix in TABLES or child.suffix == ".npy":
-            found.append(child)
-    return [*found, *(path for each in folders for path in artifacts_below(each))]
+            artifacts.append(child)
+    return [*artifacts, *(path for sub in folders for path in artifacts_below(sub))]
 
 
 def lineage_of(path: Path | str) -> Lineage | None:
-    """Return the header of the artifact at a path or URL, None for a foreign model folder.
-
-    Raises
-    ------
-    FormatError
-        As :func:`kind_of`, or if the header is damaged.
-    """
+    """Return the header of the artifact at a path or URL, None for a foreign model folder."""
     kind = kind_of(path)
-    if isinstance(path, str):
-        return parse_lineage(dict(open_root(path, kind.value).attrs), public(path), kind)
-    if kind is Kind.MODEL:
-        return open_model(path).lineage
-    if kind is Kind.OVERLAYS:
-        return open_overlays(path)[0]
-    if path.is_file():
-        return open_table(path, kind).lineage
-    return parse_lineage(dict(open_root(path, kind.value).attrs), str(path), kind)
+    if isinstance(path, Path):
+        if kind is Kind.MODEL:
+            return open_model(path).lineage
+        if kind is Kind.OVERLAYS:
+            return open_overlays(path)[0]
+        if path.is_file():
+            return open_table(path, kind).lineage
+    return parse_lineage(dict(open_root(path, kind.value).attrs), public(str(path)), kind)
 
 
 def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) -> bool:
-    """Say whether a resumed run finds its output whole already.
+    """Tell whether a resumed run finds its output complete.
 
     Parameters
     ----------
-    out : Path
-    making : Making
     resume : bool
-        What it has less of than ``making.grows`` asks for is not finished.
+        An output with less of ``making.grows`` than requested is not complete.
     clear : bool
-        Remove what killed processes left beside it.
+        Remove what killed processes left next to it.
 
     Raises
     ------
     ExistsError
-        If the output is there but was made with other parameters or from other inputs, or is
-        nothing that was made by skiptool.
+        If the output exists but was made with other parameters or from other inputs, or not by
+        skiptool.
     """
     if not (resume and out.exists()):
         return False
@@ -391,7 +348,7 @@ def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) ->
         header = lineage_of(out)
     except FormatError as error:
         raise ExistsError(
-            f"{out}: exists already and is nothing to resume ({error}); give another --out, or "
+            f"{out}: exists already and cannot be resumed ({error}); give another --out, or "
             "--overwrite to replace it"
         ) from error
     if header is None:
@@ -405,22 +362,18 @@ def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) ->
     return True
 
 
-# -------------------------------------------------------------------------------------------------
-# Whether every byte of an artifact is what was written, and where not, what can still be used.
-#
-# All of an artifact is read, part by part: domains and samples, layers, entries, columns, files.
-
+# Verification: an artifact is read completely and compared with its checksums, part by part
 
 BLOCK = 16
 SHOWN = 8
 HISTORY, CHECKPOINT = "history.parquet", "last.ckpt"
 
 Findings = dict[str, str]
-"""Part of an artifact to what is wrong with it, nothing where it is whole."""
+"""Part of an artifact to its damage, empty if it is intact."""
 
 
 def check_sound(path: Path, kind: Kind) -> bool:
-    """Compare all checksums, digests, ranges, ids and seals of an artifact.
+    """Verify all checksums, digests, ranges, ids and seals of an artifact.
 
     Returns
     -------
@@ -430,21 +383,19 @@ def check_sound(path: Path, kind: Kind) -> bool:
     Raises
     ------
     FormatError
-        If something is damaged: what it is, and what is whole.
+        If something is damaged: names the damaged and the intact parts.
     """
-    check = _CHECKS.get(kind, _table)
-    found = check(path)
-    damaged = [f"{part}: {reason}" for part, reason in found.items() if reason]
+    if kind in _STORE_CHECKS:
+        findings = _check_store(path, kind)
+    else:
+        findings = {Kind.MODEL: _model, Kind.OVERLAYS: _overlays}.get(kind, _table)(path)
+    damaged = [f"{part}: {reason}" for part, reason in findings.items() if reason]
     if damaged:
-        whole = [part for part, reason in found.items() if not reason]
+        intact = [part for part, reason in findings.items() if not reason]
         raise FormatError(
-            f"{path}: damaged: {_listed(damaged)}; whole: {_listed(whole) or 'nothing'}; make it "
+            f"{path}: damaged: {_listed(damaged)}; whole: {_listed(intact) or 'nothing'}; make it "
             "again to be safe"
         )
-    return _is_sealed(path, kind)
-
-
-def _is_sealed(path: Path, kind: Kind) -> bool:
     if path.is_file():
         return table_is_whole(path) is not None
     if kind in (Kind.MODEL, Kind.OVERLAYS):
@@ -458,7 +409,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def _reason(path: Path, act: Callable[..., object], *arguments: object) -> str:
-    """Return what is wrong, without the path that stands in front of it and without a remedy."""
+    """Return the error of a check, without the leading path and the remedy."""
     try:
         act(*arguments)
     except SkiptoolError as error:
@@ -467,48 +418,40 @@ def _reason(path: Path, act: Callable[..., object], *arguments: object) -> str:
     return ""
 
 
-def _metadata(path: Path, kind: Kind) -> Findings:
-    root = open_root(path, kind.value)
+def _check_store(path: Path, kind: Kind) -> Findings:
+    """Check metadata and parts of a Zarr store; if they are intact, what only its reader checks."""
+    root, check = open_root(path, kind.value), _STORE_CHECKS[kind]
     parse_lineage(dict(root.attrs), str(path), kind)
     files = [f"{name}/zarr.json".removeprefix("./") for name in broken_members(root)]
-    return dict.fromkeys(files, "not as written")
+    findings = dict.fromkeys(files, "not as written") | dict(check.parts(root, path))
+    reason = "" if any(findings.values()) else _reason(path, check.reader, path)
+    return {**findings, "the whole": reason} if reason else findings
 
 
-def _rest(found: Findings, path: Path, opening: Callable[[Path], object]) -> Findings:
-    """Ask the reader too, for what it alone looks at."""
-    if not any(found.values()):
-        reason = _reason(path, opening, path)
-        return {**found, "the whole": reason} if reason else found
-    return found
-
-
-def _dataset(path: Path) -> Findings:
-    found = _metadata(path, Kind.DATASET)
-    root = open_root(path, Kind.DATASET.value)
+def _domains(root: zarr.Group, path: Path) -> Iterator[tuple[str, str]]:
     for name in member_names(root, str(path)):
         part = f"domain {name}"
-        found[part] = _reason(path, open_domain, str(path), root, name)
-        if found[part]:
+        reason = _reason(path, open_domain, str(path), root, name)
+        if reason:
+            yield part, reason
             continue
         domain = open_domain(str(path), root, name)
         bad, count = dict(_bad_samples(path, domain)), len(domain)
-        del found[part]
         if bad:
-            found[f"{part}, samples {_listed(list(bad))}"] = next(iter(bad.values()))
+            yield f"{part}, samples {_listed(list(bad))}", next(iter(bad.values()))
         if len(bad) < count:
-            found[f"{part}, {count - len(bad)} of {count} samples"] = ""
-    return _rest(found, path, open_dataset)
+            yield f"{part}, {count - len(bad)} of {count} samples", ""
 
 
 def _bad_samples(path: Path, domain: Domain) -> Iterator[tuple[str, str]]:
-    """Yield id and reason of each sample that cannot be read or is not as written."""
+    """Yield id and reason of each unreadable or changed sample."""
     reader = StoredSamples(path, domain.name, tuple(range(len(domain))))
     for start in range(0, len(domain), BLOCK):
         rows = range(start, min(start + BLOCK, len(domain)))
         try:
             _check_samples(reader, domain, rows)
         except SkiptoolError:
-            for row in rows:  # one by one: most of them may be whole
+            for row in rows:  # one by one: most of them may be intact
                 reason = _reason(path, _check_samples, reader, domain, [row])
                 if reason:
                     yield str(domain.columns["id"][row]), reason
@@ -517,98 +460,108 @@ def _bad_samples(path: Path, domain: Domain) -> Iterator[tuple[str, str]]:
 def _check_samples(reader: StoredSamples, domain: Domain, rows: Sequence[int]) -> None:
     images, masks = reader.read_many(rows)
     digests = domain.columns.get("digest")
-    if digests is None:  # a column of ours: stores of other writers may lack it
+    if digests is None:  # stores of other writers may lack it
         return
     for row, image, mask in zip(rows, images, masks, strict=True):
         if identifier(image.tobytes(), mask.tobytes()) != digests[row]:
             raise FormatError("pixels are not those that were written; make the store again")
 
 
-def _features(path: Path) -> Findings:
-    found = _metadata(path, Kind.FEATURES)
-    root = open_root(path, "feature")
+def _layers(
+    check: Callable[[zarr.Group, str, Path], None], root: zarr.Group, path: Path
+) -> Iterator[tuple[str, str]]:
     for layer in layer_names(dict(root.attrs), str(path)):
-        found[f"layer {layer}"] = _reason(path, _check_layer, root, layer, path)
-    found["samples"] = _reason(path, read_columns, root, str(path))
-    return _rest(found, path, open_features)
+        yield f"layer {layer}", _reason(path, check, root, layer, path)
+    yield "samples", _reason(path, read_columns, root, str(path))
 
 
-def _check_layer(root: zarr.Group, layer: str, path: Path) -> None:
-    arrays = open_layers(root, [layer], str(path))
-    store = FeatureStore(path, str(path), None, {}, (layer,), {}, arrays)
-    kept = store.ranges(layer)
-    for start, block in store.blocks(layer):
-        rows = slice(start, start + len(block))
+def _check_activations(root: zarr.Group, layer: str, path: Path) -> None:
+    for start, block, ranges in _blocks(open_layers(root, [layer], str(path)), path):
         low, high = extent(block)
-        if kept is not None and ((low != kept[0][rows]) | (high != kept[1][rows])).any():
+        if ranges is not None and ((low != ranges[0]) | (high != ranges[1])).any():
             raise FormatError(
-                f"images from {start}: values are outside the range stored beside them; extract "
-                "the features again"
+                f"images from {start}: values are outside the stored range; extract the features "
+                "again"
             )
 
 
-def _counts(path: Path) -> Findings:
-    found = _metadata(path, Kind.COUNTS)
-    root = open_root(path, "counts")
-    for layer in layer_names(dict(root.attrs), str(path)):
-        found[f"layer {layer}"] = _reason(path, _check_tallies, root, layer, path)
-    found["samples"] = _reason(path, read_columns, root, str(path))
-    return _rest(found, path, open_counts)
-
-
-def _check_tallies(root: zarr.Group, layer: str, path: Path) -> None:
-    """Read all of a layer: a row of n images adds up to n * K in every channel."""
+def _check_counts(root: zarr.Group, layer: str, path: Path) -> None:
+    """Check that a row of n images adds up to n * K in every channel."""
     arrays, vectors = open_tallies(root, [layer], str(path)), root.attrs.get("vectors")
     read_bins(root, [layer], arrays[layer].shape[2], str(path))
-    store = FeatureStore(path, str(path), None, {}, (layer,), {}, arrays)
-    kept = store.ranges(layer)
-    for start, counts in store.blocks(layer):
-        rows, sums = slice(start, start + len(counts)), counts.sum(axis=2, dtype=np.int64)
+    for start, counts, ranges in _blocks(arrays, path):
+        sums = counts.sum(axis=2, dtype=np.int64)
         whole = isinstance(vectors, int) and vectors > 0 and not (sums % vectors).any()
         if not whole or (sums != sums[:, :1]).any() or not sums.all():
             raise FormatError(
                 f"rows from {start}: do not add up to whole images; count the activations again"
             )
-        if kept is not None and not (kept[0][rows] <= kept[1][rows]).all():
+        if ranges is not None and not (ranges[0] <= ranges[1]).all():
             raise FormatError(f"rows from {start}: have no range; count the activations again")
 
 
-def _masks(path: Path) -> Findings:
-    found = _metadata(path, Kind.MASKS)
-    store = MaskEntries(path, open_root(path, "mask"))
+def _blocks(
+    arrays: Mapping[str, Layer], path: Path
+) -> Iterator[tuple[int, AnyArray, tuple[AnyArray, AnyArray] | None]]:
+    """Yield start, values, and low and high (n, D) of each block of a single layer."""
+    (layer,) = arrays
+    store = FeatureStore(path, str(path), None, {}, (layer,), {}, arrays)
+    ranges = store.ranges(layer)
+    for start, block in store.blocks(layer):
+        rows = slice(start, start + len(block))
+        yield start, block, None if ranges is None else (ranges[0][rows], ranges[1][rows])
+
+
+def _entries(root: zarr.Group, path: Path) -> Iterator[tuple[str, str]]:
+    store = MaskEntries(path, root)
     for name in store.names():
-        found[f"entry {name}"] = _reason(path, _read_entry, store, name)
-    return _rest(found, path, open_masks)
+        yield f"entry {name}", _reason(path, _check_entry, store, name)
 
 
-def _read_entry(store: MaskEntries, name: str) -> None:
-    labels = store.read(name)
-    where = f"{store.path}: entry {name}"
-    ids = read_columns(open_group(store.root, name, str(store.path)), where).get("id", ())
+def _check_entry(store: MaskEntries, name: str) -> None:
+    labels, ids = store.read(name), store.ids(name)
     if len(ids) != len(labels):
-        raise FormatError(f"{where}: {len(labels)} masks, {len(ids)} ids; predict again")
+        raise FormatError(
+            f"{store.path}: entry {name}: {len(labels)} masks, {len(ids)} ids; predict again"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreCheck:
+    """Check of one kind of store: yields parts and their damage; reader that opens it whole."""
+
+    parts: Callable[[zarr.Group, Path], Iterator[tuple[str, str]]]
+    reader: Callable[[Path], object]
+
+
+_STORE_CHECKS: Mapping[Kind, _StoreCheck] = {
+    Kind.DATASET: _StoreCheck(_domains, open_dataset),
+    Kind.FEATURES: _StoreCheck(partial(_layers, _check_activations), open_features),
+    Kind.COUNTS: _StoreCheck(partial(_layers, _check_counts), open_counts),
+    Kind.MASKS: _StoreCheck(_entries, open_masks),
+}
 
 
 def _model(path: Path) -> Findings:
-    found = {CONFIG: _reason(path, open_model, path)}
-    if not found[CONFIG]:
+    findings = {CONFIG: _reason(path, open_model, path)}
+    if not findings[CONFIG]:
         stored = open_model(path)
-        found[WEIGHTS] = _reason(path, stored.tensors)
+        findings[WEIGHTS] = _reason(path, stored.tensors)
         if stored.lineage is None:  # a folder of another program
-            return found
-    found[HISTORY] = _reason(path, open_table, path / HISTORY, Kind.HISTORY)
+            return findings
+    findings[HISTORY] = _reason(path, open_table, path / HISTORY, Kind.HISTORY)
     if (path / CHECKPOINT).is_file():
-        found[CHECKPOINT] = _reason(path, _check_archive, path / CHECKPOINT)
-    return found
+        findings[CHECKPOINT] = _reason(path, _check_archive, path / CHECKPOINT)
+    return findings
 
 
 def _check_archive(path: Path) -> None:
-    """Compare the CRC-32 of every file in a checkpoint, a ZIP archive; unpickle nothing."""
+    """Check the CRC-32 of every file in a checkpoint, a ZIP archive; unpickle nothing."""
     try:
         with ZipFile(path) as archive:
-            inside = sum(entry.file_size for entry in archive.infolist())
-            if inside > path.stat().st_size:  # a checkpoint is not compressed
-                raise ValueError(f"{inside:,} bytes are said to be in it")
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > path.stat().st_size:  # a checkpoint is not compressed
+                raise ValueError(f"{size:,} bytes are said to be in it")
             damaged = archive.testzip()
     except (BadZipFile, OSError, ValueError, NotImplementedError, zlib.error) as error:
         damaged = str(error)
@@ -619,21 +572,20 @@ def _check_archive(path: Path) -> None:
 def _overlays(path: Path) -> Findings:
     _, pictures = open_overlays(path)
     bad = damaged_pictures(path, pictures)
-    found = dict.fromkeys(bad, "not as written")
-    found[f"{len(pictures) - len(bad)} of {len(pictures)} pictures"] = ""
-    return found
+    intact = f"{len(pictures) - len(bad)} of {len(pictures)} pictures"
+    return {**dict.fromkeys(bad, "not as written"), intact: ""}
 
 
 def _table(path: Path) -> Findings:
     kind = table_kind(path)
     check_extent(path, table_is_whole(path))
-    found = {
+    findings = {
         f"column {name}": _reason(path, _read_column, path, name)
         for name in pq.read_schema(path).names
     }
     reason = _reason(path, open_table, path, kind)
-    # where all pages are whole, what describes them is damaged
-    return {"the file": reason} if reason and not any(found.values()) else found
+    # if all pages are intact, the metadata is damaged
+    return {"the file": reason} if reason and not any(findings.values()) else findings
 
 
 def _read_column(path: Path, name: str) -> None:
@@ -643,29 +595,15 @@ def _read_column(path: Path, name: str) -> None:
         raise FormatError("cannot be read; make it again") from error
 
 
-_CHECKS: dict[Kind, Callable[[Path], Findings]] = {
-    Kind.DATASET: _dataset,
-    Kind.FEATURES: _features,
-    Kind.COUNTS: _counts,
-    Kind.MASKS: _masks,
-    Kind.MODEL: _model,
-    Kind.OVERLAYS: _overlays,
-}
-
-
-# -------------------------------------------------------------------------------------------------
-# Whether a store is still the one that was opened, once all of it was read.
-#
-# Pixels and activations are read while the work goes on. What is deleted then reads as zeros (see
-# ``chunks``), what is put in its place as itself: neither may end in an output that names the store
-# as what it was made from.
+# Changes while reading
 
 
 def check_unchanged(opened: DatasetStore | FeatureStore) -> None:
-    """Open a local store again, look for all of its chunks, and compare its id.
+    """Refuse a local store that was changed or replaced while it was read.
 
-    Behind a URL only the id of a dataset is compared, for lost chunks are missed when they are
-    read. Where a copy on this machine was read, nothing can have changed.
+    Pixels and activations are read while the work goes on; deleted chunks would read as zeros.
+    Behind a URL only the id of a dataset is compared, as lost chunks are noticed when they are
+    read. A local copy cannot have changed.
 
     Raises
     ------
@@ -675,7 +613,7 @@ def check_unchanged(opened: DatasetStore | FeatureStore) -> None:
     if isinstance(opened, DatasetStore):
         if opened.copy is not None:
             return
-        where, before, now = str(opened.path), opened.lineage.id, _id_now(opened)
+        where, before, now = str(opened.path), opened.lineage.id, _current_id(opened)
     elif isinstance(opened.place, Path):
         again = open_activations(opened.place)
         where, before, now = opened.where, opened.id or "", again.id or ""
@@ -687,7 +625,7 @@ def check_unchanged(opened: DatasetStore | FeatureStore) -> None:
         )
 
 
-def _id_now(opened: DatasetStore) -> str:
+def _current_id(opened: DatasetStore) -> str:
     if isinstance(opened.place, Path):
         return open_dataset(opened.place).lineage.id
     attributes = dict(open_root(opened.place, "dataset").attrs)

@@ -1,9 +1,8 @@
-"""Local copies of what is behind URLs, and by which names users know them.
+"""Local copies of artifacts at URLs, and the names under which users know them.
 
-Models are fetched as a whole, and what is written to a URL is made here first (see ``uploads``). A
-copy is a temporary folder (``TMPDIR``) that takes the place of the folder at the URL; it is removed
-when the step ends. Users see nothing of it: :func:`shown` puts the URL, without credentials, where
-the path of a copy stands in a message or a lineage.
+Models are fetched as a whole, and outputs for a URL are made here first (see ``transfers``). A copy
+is a temporary folder (``TMPDIR``), removed when the step ends. Users see nothing of it:
+:func:`shown` replaces its path in messages and lineages by the URL, without credentials.
 """
 
 from __future__ import annotations
@@ -20,41 +19,39 @@ from weakref import finalize
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.stores.addresses import beside, last_part, parent_of, public
 
-__all__ = ["Copy", "check_absent", "copies_held", "shown", "target_of"]
+__all__ = ["HEADERS", "Copy", "check_absent", "copies_held", "shown", "target_of"]
+
+HEADERS = ("zarr.json", "config.json", "overlays.json")
+"""First files to be read of artifacts that are folders: each has one of these."""
 
 _URLS: dict[str, str] = {}
-"""Folder of each copy that there is, and the URL that it takes the place of, as users see it."""
+"""Folder of each existing copy to the URL that it stands for, without credentials."""
 
 _TARGETS: dict[str, str] = {}
-"""Folder of each copy that is going to be uploaded, and the URL of the output in it."""
+"""Folder of each copy to be uploaded, and the URL of the output in it."""
 
 _HELD: ContextVar[list[Copy] | None] = ContextVar("copies", default=None)
 
 _UNHELD: list[Copy] = []
-"""Copies that are there until the process ends."""
+"""Copies kept until the process ends."""
 
 
 class Copy:
-    """A temporary folder that takes the place of the folder at a URL.
+    """A temporary folder that stands for the folder at a URL.
 
     Parameters
     ----------
     url : str
-        Of an artifact or a file.
+        URL of an artifact or a file; refused if it has no name at its end.
     target : bool
-        It is going to be written there.
+        It is an output to be uploaded.
 
     Attributes
     ----------
     folder : Path
-        The temporary folder; it holds what is in the same folder at the URL.
+        The temporary folder; stands for the parent folder at the URL.
     path : Path
-        What takes the place of the artifact itself; nothing is there yet.
-
-    Raises
-    ------
-    ArgumentError
-        If the URL has no name at its end.
+        Local path of the artifact itself; nothing exists there yet.
     """
 
     def __init__(self, url: str, *, target: bool = False) -> None:
@@ -74,12 +71,12 @@ class Copy:
         (_UNHELD if held is None else held).append(self)
 
     def keep(self) -> None:
-        """Leave the folder where it is, for the user, under its own name from now on."""
+        """Keep the folder for the user, under its own name from now on."""
         self._end.detach()
         _forget(str(self.folder))
 
     def remove(self) -> None:
-        """Delete the folder; nothing happens the second time."""
+        """Delete the folder; calling it twice does no harm."""
         self._end()
 
 
@@ -95,9 +92,9 @@ def _forget(folder: str) -> None:
 
 @contextmanager
 def copies_held() -> Iterator[None]:
-    """Keep all copies that are made in the block until it ends, and remove them then.
+    """Remove all copies made in the block when it ends.
 
-    Made outside of any such block, a copy is removed when the process ends.
+    Copies made outside of such a block are removed when the process ends.
     """
     held: list[Copy] = []
     token = _HELD.set(held)
@@ -110,7 +107,7 @@ def copies_held() -> Iterator[None]:
 
 
 def shown(text: str) -> str:
-    """Return a text in which the URL stands for the path of each copy.
+    """Replace the path of each copy in a text by its URL.
 
     Examples
     --------
@@ -123,31 +120,20 @@ def shown(text: str) -> str:
 
 
 def target_of(out: Path) -> str | None:
-    """Return the URL that an output is going to be uploaded to, None of one that stays here."""
-    folder = next((each for each in out.parents if str(each) in _TARGETS), None)
+    """Return the URL that an output will be uploaded to, None if it stays local."""
+    folder = next((parent for parent in out.parents if str(parent) in _TARGETS), None)
     if folder is None:
         return None
     return beside(_TARGETS[str(folder)], out.relative_to(folder).as_posix())
 
 
 def check_absent(url: str, *, overwrite: bool) -> bool:
-    """Refuse to write where something is already; say whether something is going to be replaced.
+    """Refuse to write to a URL in use; return whether something will be replaced.
 
-    Parameters
-    ----------
-    url : str
-        Of an output.
-    overwrite : bool
-        A file, a store, a model, and what is left of a broken upload may be replaced.
-
-    Raises
-    ------
-    ExistsError
-        If it is there; or if it is a folder of the user's, which nothing replaces.
-    SourceError
-        If the host cannot be reached or refuses.
+    ``overwrite`` permits replacing a file, a store, a model, or the remains of a broken upload, but
+    never a folder with other files in it.
     """
-    from skiptool.stores.remote import RemoteFolder  # not in front of --help: it imports Zarr
+    from skiptool.stores.remote import UPLOADING, RemoteFolder  # lazy: it imports Zarr
 
     place = RemoteFolder(url)
     kind = place.kind()
@@ -155,13 +141,9 @@ def check_absent(url: str, *, overwrite: bool) -> bool:
         raise ExistsError(
             f"{place.where}: exists already; give another --out, or --overwrite to replace it"
         )
-    if kind == "folder" and not _OURS.intersection(place.names()[0]):
+    if kind == "folder" and not {*HEADERS, UPLOADING}.intersection(place.names()[0]):
         raise ExistsError(
-            f"{place.where}: is a folder with other things in it, and --overwrite replaces stores, "
-            "models and overlays only; give another --out, or remove the folder yourself"
+            f"{place.where}: is a folder with other things in it, and --overwrite replaces only "
+            "stores, models and overlays; give another --out, or remove the folder yourself"
         )
     return kind is not None
-
-
-_OURS = frozenset({"zarr.json", "config.json", "overlays.json", ".uploading"})
-"""One of these is in every folder that skiptool uploads as a whole."""

@@ -1,38 +1,38 @@
-"""Counts store: how many activations are in each bin. Format ``counts``, version 1.
+"""Counts store: activations counted in bins. Format ``counts``, version 1.
 
 ::
 
     counts.zarr/                    Zarr format 3
-      zarr.json                     attributes: as a feature store has them (see ``features``), and
+      zarr.json                     attributes: those of a feature store (see ``features``), and
                                     ``bins`` (B), ``dtype`` that activations were rounded to before
-                                    they were counted, ``vectors`` (K of one image), ``pool_images``
-                                    (the most images in one row), ``ranges_id`` (a hash of all
-                                    bins), ``reference_domain`` (whose unshifted images set the
-                                    ranges; null where another store did)
-      counts/<name>   (N, D, B)     uint16, or uint32 where a row holds more than 65,535 values
+                                    counting, ``vectors`` (K of one image), ``pool_images`` (images
+                                    in a row, at most), ``ranges_id`` (a hash of all bins),
+                                    ``reference_domain`` (whose unshifted images set the ranges;
+                                    null if another store did)
+      counts/<name>   (N, D, B)     uint16, or uint32 if a row holds more than 65,535 values
       bins/<name>/
-        low, span     (D,)          float64: range that is divided into B bins of equal width;
-                                    values outside of it are in the end bins
+        low, span     (D,)          float64: range divided into B bins of equal width; values
+                                    outside it are counted in the end bins
       ranges/<name>/
         low, high     (N, D)        float32, of the values of each row and channel
       samples/        ...           columns of the rows
 
 A row is an image, or a block of up to ``pool_images`` images in the order of the data: of one
-subject where subjects repeat, whatever their subjects where every image is of another one. Rows of
-blocks have the column ``images``, how many they hold; their ``id`` is that of the first image, and
-of the other columns those are kept that agree within every block.
+subject if subjects repeat, of any subjects if every image is of another one. Rows of blocks have
+the column ``images``, the number of images in the block; their ``id`` is that of the first image,
+and other columns are kept if they agree within every block.
 
 A value x is in bin floor((x - low) * B / span), see `skiptool.distances.counting.count`. The range
-is that of the reference, the values of the unshifted images of the training domain. Where a channel
-is constant there, the range is widened by next to nothing, which makes one bin of it, one below and
-one above. Stores are comparable where their bins are equal.
+is that of the reference, the values of the unshifted images of the training domain. The range of a
+channel that is constant there is widened minimally: one bin for the constant, one below and one
+above. Stores are comparable if their bins are equal.
 
-Arrays of rows have shards as those of feature stores have them: up to 64 chunks in a file, 16 rows
-in a chunk (fewer where rows are blocks: about 16 images). Counts are compressed with Zstandard
-after a bit shuffle, all else with LZ4, and every chunk is closed by a CRC-32C.
+Arrays of rows are sharded as in feature stores: up to 64 chunks in a file, 16 rows in a chunk
+(fewer if rows are blocks: about 16 images). Counts are compressed with Zstandard after a bit
+shuffle, all else with LZ4, and every chunk ends in a CRC-32C.
 
 The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling, dtype, the
-number of bins and of images in a row, and what the ranges are of.
+number of bins and of images in a row, and the source of the ranges.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ __all__ = [
 ]
 
 COUNTING = ("bins", "dtype", "vectors", "pool_images", "ranges_id", "reference_domain")
-"""Attributes that a counts store has beside those of a feature store."""
+"""Attributes that a counts store has in addition to those of a feature store."""
 
 IMAGES = "images"
-"""Column of rows that may hold several images: how many each holds."""
+"""Column of rows of several images: number of images in each."""
 
 _READ_AT_ONCE = 64
-"""Rows that are read at once: chunks may be far smaller."""
+"""Rows read at once: chunks may be far smaller."""
 
 _AGAIN = "count the activations again"
 
@@ -100,7 +100,9 @@ class CountsStore(FeatureStore):
     Attributes
     ----------
     edges : mapping
-        Layer to low and span (D,) of its bins, as they are read.
+        Layer to low and span (D,) of its bins, not yet read.
+    known : mapping
+        Layer to its bins, once they are read.
     """
 
     edges: Mapping[str, tuple[Rows, Rows]] = field(default_factory=dict)
@@ -114,15 +116,7 @@ class CountsStore(FeatureStore):
         return np.asarray(self.columns[IMAGES], dtype=np.int64)
 
     def counted(self, layer: str) -> Counted:
-        """Return how the values of a layer were counted.
-
-        Raises
-        ------
-        ArgumentError
-            If there is no such layer.
-        FormatError
-            If its bins are damaged.
-        """
+        """Return how the values of a layer were counted."""
         _, channels, bins = self._layer(layer).shape
         if layer not in self.known:
             binning = _binning(self.edges[layer], bins, f"{self.where}: bins of {layer}")
@@ -136,13 +130,7 @@ class CountsStore(FeatureStore):
 
 
 def open_activations(place: Path | str) -> FeatureStore:
-    """Open features, or counts of them; for all else see :func:`open_features`.
-
-    Raises
-    ------
-    FormatError, SourceError, ArgumentError
-        As :func:`open_features`.
-    """
+    """Open features or counts of them; see :func:`open_features`."""
     here = located(place)
     if not last_part(here).endswith((".npy", ".npz")):
         check_finished(here, public(str(place)))
@@ -158,7 +146,7 @@ def open_counts(place: Path | str) -> CountsStore:
     Raises
     ------
     FormatError
-        If there is none, it is of another kind or version, damaged, or being written.
+        If there is none, or it is of another kind or version, damaged, or still being written.
     SourceError, ArgumentError
         If a URL cannot be read.
     """
@@ -187,9 +175,9 @@ def _check_facts(
     if not len(columns.get("id", ())):
         raise FormatError(f"{where}: holds no row of counts; {_AGAIN}")
     if facts["pool_images"] > 1:
-        held = columns.get(IMAGES)
-        if held is None or held.dtype.kind not in "iu" or (held < 1).any():
-            raise FormatError(f"{where}: column {IMAGES} does not say how many images; {_AGAIN}")
+        images = columns.get(IMAGES)
+        if images is None or images.dtype.kind not in "iu" or (images < 1).any():
+            raise FormatError(f"{where}: column {IMAGES} holds no numbers of images; {_AGAIN}")
     for name, layer in layers.items():
         if layer.shape[2] != facts["bins"]:
             raise FormatError(
@@ -199,13 +187,7 @@ def _check_facts(
 
 
 def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
-    """Open the counts of layers and the ranges of their rows, and look for all of their chunks.
-
-    Raises
-    ------
-    FormatError
-        If one is missing or damaged.
-    """
+    """Open the counts of layers and the ranges of their rows, and check for missing chunks."""
     counts, ranges = (open_group(root, name, where) for name in ("counts", "ranges"))
 
     def opened(name: str) -> Layer:
@@ -221,9 +203,13 @@ def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str
             )
         rows, channels, bins = values.shape
         at_once = max(1, min(_READ_AT_ONCE, rows))
-        dtype = values.dtype.newbyteorder("=")
-        kept = (rows_of(low), rows_of(high))
-        return Layer(rows_of(values), (rows, channels, bins), dtype, at_once, kept)
+        return Layer(
+            rows_of(values),
+            (rows, channels, bins),
+            values.dtype.newbyteorder("="),
+            at_once,
+            (rows_of(low), rows_of(high)),
+        )
 
     return dict(zip(names, each(root.store, opened, names), strict=True))
 
@@ -231,13 +217,7 @@ def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str
 def open_bins(
     root: zarr.Group, names: Sequence[str], where: str
 ) -> dict[str, tuple[zarr.Array[Any], zarr.Array[Any]]]:
-    """Open low and span of the bins of layers.
-
-    Raises
-    ------
-    FormatError
-        If one is missing or damaged.
-    """
+    """Open low and span of the bins of layers."""
     bins = open_group(root, "bins", where)
 
     def opened(name: str) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
@@ -251,13 +231,7 @@ def open_bins(
 
 
 def read_bins(root: zarr.Group, names: Sequence[str], bins: int, where: str) -> dict[str, Binning]:
-    """Read the bins of layers, of a store that may still grow.
-
-    Raises
-    ------
-    FormatError
-        If they are missing or damaged.
-    """
+    """Read the bins of layers, also of a store that is still growing."""
     edges = open_bins(root, names, where)
     return {name: _binning(edges[name], bins, f"{where}: bins of {name}") for name in names}
 
@@ -266,19 +240,15 @@ def _binning(edges: tuple[Rows, Rows], bins: int, where: str) -> Binning:
     low, span = (read_rows(values, slice(None), where).astype(np.float64) for values in edges)
     finite = bool(np.isfinite(low).all() and np.isfinite(span).all())
     if low.shape != span.shape or not finite or not (span > 0).all():
-        raise FormatError(f"{where}: are no ranges; {_AGAIN}")
+        raise FormatError(f"{where}: are not valid ranges; {_AGAIN}")
     return Binning(bins, low, span, clamp=True)
 
 
 def ranges_id(bins: Mapping[str, Binning]) -> str:
     """Hash the bins of all layers to 32 hex digits."""
-    parts = (
-        part
-        for name, binning in bins.items()
-        for part in (
-            f"{name}\0{binning.bins}\0".encode(),
-            binning.low.astype("<f8").tobytes(),
-            binning.span.astype("<f8").tobytes(),
-        )
-    )
+    parts: list[bytes] = []
+    for name, binning in bins.items():
+        edges = (binning.low, binning.span)
+        parts.append(f"{name}\0{binning.bins}\0".encode())
+        parts += [values.astype("<f8").tobytes() for values in edges]
     return identifier(*parts)

@@ -1,17 +1,17 @@
-"""Dataset store: images, masks and where they come from. Format ``dataset``, version 1.
+"""Dataset store: images, masks and their origin. Format ``dataset``, version 1.
 
 ::
 
     data.zarr/                      Zarr format 3
-      zarr.json                     attributes: the header (see ``header``), ``classes`` (names,
+      zarr.json                     attributes: the header (see ``lineage``), ``classes`` (names,
                                     index = label), ``ignore_index`` (255), ``contents``
-                                    (what is in each domain, see ``contents``), ``seal``
-      <domain>/                     one group a domain and nothing else at the root
+                                    (contents of each domain, see ``contents``), ``seal``
+      <domain>/                     one group for each domain, and nothing else at the root
         images    (N, H, W, 3) uint8, or (N, H, W, 1) float32 in [0, 1]
         masks     (N, H, W) uint8, labels; 255 = ignored
         samples/
           id      (N,) string       unique in its domain; equal id and subject in two domains:
-                                    the same place
+                                    the same location
           subject (N,) string       unit of splits and statistics
           split   (N,) string       train, test
           fold    (N,) int64        validation fold, -1 for test
@@ -81,10 +81,10 @@ __all__ = [
 ]
 
 IDENTITY_COLUMNS = ("id", "subject", "split", "fold", "digest")
-"""Columns under ``samples/`` that every dataset has; other writers may leave out the last."""
+"""Columns under ``samples/`` of every dataset; other writers may leave out the last."""
 
 IMAGE_FORMS = (("uint8", 3), ("float32", 1))
-"""Data type and channels C that images may have."""
+"""Data types and numbers of channels C of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,10 @@ class Domain:
 
     Attributes
     ----------
-    name : str
     height, width, channels : int
         Size of its images in pixels, and C.
     columns : mapping of str to array (N,)
-        What stands under ``samples/``.
+        Columns under ``samples/``.
     """
 
     name: str
@@ -112,13 +111,13 @@ class Domain:
     @property
     def sample_bytes(self) -> int:
         """Bytes of one image and its mask before compression."""
-        form = next(dtype for dtype, channels in IMAGE_FORMS if channels == self.channels)
-        return self.height * self.width * (self.channels * np.dtype(form).itemsize + 1)
+        dtype = next(dtype for dtype, channels in IMAGE_FORMS if channels == self.channels)
+        return self.height * self.width * (self.channels * np.dtype(dtype).itemsize + 1)
 
     def select(self, split: str | None) -> list[int]:
         """Return the indices of the samples of one split, or of all with None."""
-        found = self.columns["split"]
-        return [index for index in range(len(self)) if split in (None, found[index])]
+        splits = self.columns["split"]
+        return [index for index in range(len(self)) if split in (None, splits[index])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +127,9 @@ class DatasetStore:
     Attributes
     ----------
     place : Path or str
-        Local path, or a URL.
-    lineage : Lineage
-    classes : tuple of str
-    domains : mapping of str to Domain
+        Local path or URL.
     copy : Path, optional
-        Copy on this machine of domains behind a URL; their pixels are read from it.
+        Local copy of domains behind a URL; their pixels are read from it.
     """
 
     place: Path | str
@@ -144,22 +140,16 @@ class DatasetStore:
 
     @property
     def path(self) -> Path | str:
-        """What it is called: its local path, or its URL without credentials."""
+        """Name in messages: the local path, or the URL without credentials."""
         return self.place if isinstance(self.place, Path) else public(self.place)
 
     @property
     def name(self) -> str:
-        """Last component of the place, for people."""
+        """Last component of the place, for display."""
         return last_part(self.place)
 
     def domain(self, name: str) -> Domain:
-        """Return one domain.
-
-        Raises
-        ------
-        ArgumentError
-            If there is none of that name.
-        """
+        """Return one domain; refuse an unknown name."""
         if name not in self.domains:
             raise ArgumentError(
                 f"{self.path}: has no domain {name!r}, it has {', '.join(self.domains)}"
@@ -174,13 +164,12 @@ class DatasetStore:
 
 @dataclass(slots=True)
 class StoredSamples:
-    """A :class:`~skiptool.records.SampleReader` over a store; picklable, opened when first read.
+    """A :class:`~skiptool.records.SampleReader` over a store; picklable, opened at the first read.
 
     Attributes
     ----------
     place : Path or str
-        Local path, or a URL.
-    domain : str
+        Local path or URL.
     indices : tuple of int
         Samples of the domain, in this order.
     copy : Path, optional
@@ -205,15 +194,7 @@ class StoredSamples:
         self._arrays, self._process = None, 0
 
     def read(self, index: int) -> tuple[Image, UInt8]:
-        """Return image (H, W, C) and mask (H, W) of one sample.
-
-        Raises
-        ------
-        FormatError
-            If its chunk is damaged.
-        SourceError
-            If a remote store cannot be reached.
-        """
+        """Return image (H, W, C) and mask (H, W) of one sample."""
         image, mask = self.read_many([index])
         return image[0], mask[0]
 
@@ -222,15 +203,17 @@ class StoredSamples:
 
         Raises
         ------
-        FormatError, SourceError
-            As :meth:`read`.
+        FormatError
+            If a chunk is damaged.
+        SourceError
+            If a remote store cannot be reached.
         """
         rows = [self.indices[position] for position in positions]
         store, images, masks = self._open()
         runs = _runs(rows)
         parts = [(array, run) for array in (images, masks) for run in runs]
-        found = each(store, self._run, parts)
-        return _joined(found[: len(runs)]), _joined(found[len(runs) :])
+        blocks = each(store, self._run, parts)
+        return _joined(blocks[: len(runs)]), _joined(blocks[len(runs) :])
 
     def _run(self, part: tuple[Rows, range]) -> AnyArray:
         array, rows = part
@@ -255,20 +238,20 @@ def _joined(parts: Sequence[AnyArray]) -> AnyArray:
 
 
 def _runs(rows: Sequence[int]) -> list[range]:
-    """Divide rows, in their order, into runs of neighbours.
+    """Split rows, in their order, into runs of consecutive ones.
 
     Examples
     --------
     >>> _runs([4, 5, 6, 9, 2, 3])
     [range(4, 7), range(9, 10), range(2, 4)]
     """
-    found: list[range] = []
+    runs: list[range] = []
     for row in rows:
-        if found and row == found[-1].stop:
-            found[-1] = range(found[-1].start, row + 1)
+        if runs and row == runs[-1].stop:
+            runs[-1] = range(runs[-1].start, row + 1)
         else:
-            found.append(range(row, row + 1))
-    return found
+            runs.append(range(row, row + 1))
+    return runs
 
 
 def open_dataset(place: Path | str) -> DatasetStore:
@@ -277,8 +260,7 @@ def open_dataset(place: Path | str) -> DatasetStore:
     Raises
     ------
     FormatError
-        If there is none, it is of another kind or version, something is missing from it, or its
-        arrays disagree.
+        If there is none, or it is of another kind or version, incomplete, or inconsistent.
     SourceError, ArgumentError
         If a URL cannot be read.
     """
@@ -305,10 +287,10 @@ def open_dataset(place: Path | str) -> DatasetStore:
 
 
 def open_domain(path: str, root: zarr.Group, name: str) -> Domain:
-    """Open one domain and check its layout; raises as :func:`open_dataset`."""
+    """Open one domain and check its layout."""
     group, where = open_group(root, name, path), f"{path}: domain {name}"
-    if not is_name(name):  # it becomes a part of files, and is shown
-        raise FormatError(f"{where!r}: no writer here gives such a name; make the dataset again")
+    if not is_name(name):  # it becomes part of file names, and is shown
+        raise FormatError(f"{where!r}: not a name that skiptool writes; make the dataset again")
     images, _ = _open_pixels(group, where)
     columns = read_columns(group, where)
     missing = [column for column in IDENTITY_COLUMNS[:-1] if column not in columns]
@@ -344,14 +326,10 @@ def _check_columns(columns: Mapping[str, Any], where: str) -> None:
     elif not wrong and not set(columns["split"]) <= set(Split):
         wrong.append("split")
     if wrong:
-        raise FormatError(
-            f"{where}: column {wrong[0]} holds something else than it should; make it again"
-        )
+        raise FormatError(f"{where}: column {wrong[0]} holds invalid values; make it again")
 
 
-# -------------------------------------------------------------------------------------------------
-# What a sample must be to stand in a dataset store, and what it becomes there.
-
+# Samples to be stored
 
 TAKEN = (JOURNAL, "zarr.json")
 """Names at the root that no domain can have."""
@@ -359,18 +337,16 @@ TAKEN = (JOURNAL, "zarr.json")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """A sample on its way into a store: checked, hashed and compressed.
+    """A sample ready for a store: checked, hashed and compressed.
 
     Attributes
     ----------
-    domain : str
     row : mapping
         Its columns as JSON types, with the hash of its pixels.
     form : (tuple of int, str)
         Shape and dtype of its image.
     chunks : (bytes, bytes)
         Image and mask.
-    content : Content
     """
 
     domain: str
@@ -381,12 +357,15 @@ class Packed:
 
 
 def pack(sample: Sample, classes: Sequence[str]) -> Packed:
-    """Do to a sample all that needs no store: most of the work of writing, in any thread.
+    """Check, hash and compress a sample; thread-safe, as it needs no store.
 
     Raises
     ------
-    ArgumentError, MismatchError
-        As :func:`check_sample`.
+    ArgumentError
+        If image or mask are not as :class:`~skiptool.records.Sample` says, or a name is not allowed
+        in a store.
+    MismatchError
+        If image and mask differ in size, or the mask holds a label without a class.
     """
     check_sample(sample, classes)
     form = sample.image.shape, str(sample.image.dtype)
@@ -395,31 +374,22 @@ def pack(sample: Sample, classes: Sequence[str]) -> Packed:
 
 
 def check_sample(sample: Sample, classes: Sequence[str]) -> None:
-    """Check a sample by itself.
-
-    Raises
-    ------
-    ArgumentError
-        If the image or mask is not what :class:`~skiptool.records.Sample` says, or a name in it
-        cannot stand in a store.
-    MismatchError
-        If image and mask differ in size, or the mask holds a label beyond the classes.
-    """
+    """Check a sample by itself; errors as of `pack`."""
     where = f"domain {sample.domain}, sample {sample.id}"
     _check_names(sample, where)
     _check_pixels(sample, where)
-    # One more than the highest label: IGNORE, the highest number of eight bits, becomes 0.
-    beyond = int((sample.mask + np.uint8(1)).max())
-    if beyond > len(classes):
+    # One more than the highest label; IGNORE, the highest 8-bit number, wraps to 0.
+    labels = int((sample.mask + np.uint8(1)).max())
+    if labels > len(classes):
         raise MismatchError(
-            f"{where}: mask holds label {beyond - 1}, the classes are 0 "
+            f"{where}: mask holds label {labels - 1}, the classes are 0 "
             f"to {len(classes) - 1} ({', '.join(classes)}) and {IGNORE} for ignored; name every "
             "class or correct the mask"
         )
 
 
 def column_kinds(columns: Mapping[str, Any]) -> dict[str, str]:
-    """Say which of the source's columns a row has, and whether each holds text or a number.
+    """Return which of the source's columns a row has, and whether each is text or a number.
 
     Examples
     --------
@@ -447,7 +417,7 @@ def _row(sample: Sample) -> dict[str, Any]:
 
 
 def _bytes(array: AnyArray) -> memoryview:
-    """Return the bytes of an array in order, copied only where they lie apart."""
+    """Return the bytes of an array in C order, copied only if it is not contiguous."""
     return np.ascontiguousarray(array).data.cast("B")
 
 
@@ -458,16 +428,14 @@ def _check_names(sample: Sample, where: str) -> None:
     taken = [name for name in sample.columns if name in (*IDENTITY_COLUMNS, *TAKEN)]
     taken += [name for name in TAKEN if name == sample.domain]
     if taken:
-        raise ArgumentError(
-            f"{where}: {taken[0]!r} means something else in a store; choose another name"
-        )
+        raise ArgumentError(f"{where}: {taken[0]!r} is reserved in a store; choose another name")
     texts = [value for value in sample.columns.values() if isinstance(value, str)]
     try:
         "".join([sample.domain, sample.id, sample.subject, *sample.columns, *texts]).encode()
     except UnicodeEncodeError as error:
         raise ArgumentError(
-            f"domain {sample.domain!r}, sample {sample.id!r}: a name or text is no Unicode "
-            f"({error.reason}); rename the file or mend the table that it comes from"
+            f"domain {sample.domain!r}, sample {sample.id!r}: a name or text is not valid Unicode "
+            f"({error.reason}); rename the file or correct the table that it comes from"
         ) from None
 
 
@@ -481,7 +449,7 @@ def _check_pixels(sample: Sample, where: str) -> None:
         )
     if mask.shape != image.shape[:2] or not image.size:
         raise MismatchError(
-            f"{where}: mask is {mask.shape}, image is {image.shape[:2]}; both must have one "
+            f"{where}: mask is {mask.shape}, image is {image.shape[:2]}; both must have the same "
             "height and width, above 0"
         )
     if image.dtype == np.float32 and not (image.min() >= 0.0 and image.max() <= 1.0):
@@ -491,31 +459,28 @@ def _check_pixels(sample: Sample, where: str) -> None:
         )
 
 
-# -------------------------------------------------------------------------------------------------
-# Which domains of a dataset are read.
+# Choice of domains
 
 
 def chosen_domains(
     store: DatasetStore, names: Sequence[str], split: str, progress: Progress
 ) -> list[Domain]:
-    """Return the domains to read: those named, or all that hold samples of the split.
+    """Return the named domains, or all that have samples of the split.
 
     Parameters
     ----------
-    store : DatasetStore
     names : sequence of str
-        None means all; what is left out of them is warned of.
+        Empty for all; domains without samples of the split are then left out with a warning.
     split : str
         ``train``, ``test`` or ``all``.
-    progress : Progress
 
     Raises
     ------
     ArgumentError
-        If a domain is unknown, named twice, or holds no sample of the split.
+        If a domain is unknown, named twice, or has no sample of the split.
     """
     if len(set(names)) < len(names):
-        raise ArgumentError("a domain is given twice, its pixels would count twice; drop one")
+        raise ArgumentError("a domain is given twice, so its pixels would count twice; drop one")
     domains = [store.domain(name) for name in names or store.domains]
     wanted = None if split == "all" else split
     empty = [domain.name for domain in domains if not domain.select(wanted)]
@@ -533,17 +498,7 @@ def domains_of(
 ) -> list[tuple[DatasetStore, list[Domain]]]:
     """Return the domains to read of each store; a name need not be in all of several stores.
 
-    Parameters
-    ----------
-    stores : sequence of DatasetStore
-    names, split, progress
-        As in `chosen_domains`.
-
-    Raises
-    ------
-    ArgumentError
-        If a domain is in no store, named twice, or holds no sample of the split, or a store has
-        none of them.
+    Parameters and errors as of `chosen_domains`.
     """
     if len(stores) == 1:
         return [(stores[0], chosen_domains(stores[0], names, split, progress))]
@@ -554,28 +509,26 @@ def domains_of(
             f"--domain {unknown[0]}: in none of {', '.join(str(store.path) for store in stores)}, "
             f"they have {', '.join(dict.fromkeys(known))}{near(unknown[0], known)}"
         )
-    found = []
+    chosen = []
     for store in stores:
         own = [name for name in names if name in store.domains]
         if names and not own:
             raise ArgumentError(
                 f"--data {store.path}: has none of the domains {', '.join(names)}; leave it out"
             )
-        found.append((store, chosen_domains(store, own, split, progress)))
-    return found
+        chosen.append((store, chosen_domains(store, own, split, progress)))
+    return chosen
 
 
 def tell_network(
     store: DatasetStore, read: Iterable[tuple[Domain, int]], progress: Progress
 ) -> None:
-    """Say how much is going to be read of a dataset behind a URL; nothing of a local one.
+    """Announce how much will be read of a dataset behind a URL.
 
     Parameters
     ----------
-    store : DatasetStore
     read : iterable of (Domain, int)
         Domains, and how many of their samples.
-    progress : Progress
     """
     if isinstance(store.place, str):
         size = sum(domain.sample_bytes * count for domain, count in read)

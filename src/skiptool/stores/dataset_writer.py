@@ -27,7 +27,6 @@ __all__ = ["SHARD", "DatasetWriter"]
 SHARD = 16
 """Images in one shard: the unit of writing and of resuming."""
 
-PARTS = ("images", "masks")
 AXES = ("sample", "y", "x", "channel")
 
 
@@ -41,18 +40,14 @@ class DatasetWriter:
     classes : sequence of str
         Class names, index = label.
     making : Making
-        How the step was called; a leftover begun with other parameters is refused.
-
-    Attributes
-    ----------
-    classes : tuple of str
+        Call of the step; remains of a run with other parameters are refused.
 
     Raises
     ------
     ExistsError
         If ``path`` holds a store begun with other parameters.
     FormatError
-        If ``path`` holds a store that is not what its journal says.
+        If ``path`` holds a store that does not match its journal.
     """
 
     def __init__(self, path: Path, classes: Sequence[str], making: Making) -> None:
@@ -73,29 +68,23 @@ class DatasetWriter:
             self._journal.begin()
 
     def written(self, domain: str) -> int:
-        """Return how many samples of a domain are safely in the store."""
+        """Return the number of samples of a domain that are safely in the store."""
         return len(self._rows.get(domain, []))
 
     def holds(self, domain: str, name: str) -> bool:
-        """Say whether a sample of this id was appended to a domain, now or before resuming."""
+        """Tell whether a sample of this id was appended to a domain, now or before resuming."""
         return name in self._places.get(domain, {})
 
     def append(self, sample: Sample | Packed) -> None:
-        """Add one sample behind those of its domain.
+        """Append one sample to its domain.
 
-        Parameters
-        ----------
-        sample : Sample or Packed
-            Packed for the same classes, where other threads have time for that.
+        A sample may be packed beforehand, for the same classes, to use other threads.
 
         Raises
         ------
-        ArgumentError
-            If the sample is not what :class:`~skiptool.records.Sample` says, or a name in it
-            cannot stand in a store.
-        MismatchError
-            If its size, type or columns differ from the domain's, its id is there already, or
-            its mask holds a label beyond the classes.
+        ArgumentError, MismatchError
+            As of `pack`; or if size, type or columns differ from those of the domain, or the id is
+            not unique.
         """
         packed = pack(sample, self.classes) if isinstance(sample, Sample) else sample
         if packed.domain not in self._arrays:
@@ -108,20 +97,14 @@ class DatasetWriter:
             self._flush(packed.domain)
 
     def finish(self) -> Lineage:
-        """Write what is left, the columns and the header.
-
-        Raises
-        ------
-        FormatError
-            If nothing was appended.
-        """
+        """Write what is left, the columns and the header; refuse an empty dataset."""
         if not self._arrays:
-            raise FormatError("no sample at all: the dataset would be empty; check the inputs")
+            raise FormatError("no samples: the dataset would be empty; check the inputs")
         domains = {}
         for domain, (images, masks) in self._arrays.items():
             self._flush(domain)
             rows = self._rows[domain]
-            for array in (images, masks):  # once: to write it anew costs as much as a shard
+            for array in (images, masks):  # only once: it costs as much as writing a shard
                 array.resize((len(rows), *array.shape[1:]))
             columns = {name: [row[name] for row in rows] for name in rows[0]}
             write_columns(self._root.require_group(domain), columns)
@@ -131,7 +114,8 @@ class DatasetWriter:
         self._root.update_attributes(
             {
                 **header.as_json(),
-                **{"classes": list(self.classes), "ignore_index": IGNORE},
+                "classes": list(self.classes),
+                "ignore_index": IGNORE,
                 **self._summed_contents(),
             }
         )
@@ -140,19 +124,17 @@ class DatasetWriter:
         return header
 
     def _summed_contents(self) -> dict[str, Any]:
-        """Return what is in each domain; nothing where an early version has begun the store."""
-        if any(len(self._contents[name]) != len(rows) for name, rows in self._rows.items()):
+        """Summarise the contents of each domain, unless an early version began the store."""
+        if any(len(self._contents[domain]) != len(rows) for domain, rows in self._rows.items()):
             return {}
-        names = {name: [row["id"] for row in rows] for name, rows in self._rows.items()}
-        return {
-            CONTENTS: {
-                domain: summed(zip(names[domain], contents, strict=True))
-                for domain, contents in self._contents.items()
-            }
-        }
+        summary = {}
+        for domain, contents in self._contents.items():
+            ids = [row["id"] for row in self._rows[domain]]
+            summary[domain] = summed(zip(ids, contents, strict=True))
+        return {CONTENTS: summary}
 
     def _resume(self) -> None:
-        """Take over whole shards; a last one that is not whole is made again."""
+        """Take over whole shards; the images of a last incomplete one come again."""
         sweep(self._path)
         noted: dict[str, list[dict[str, Any]]] = {}
         contents: dict[str, list[Content]] = {}
@@ -165,11 +147,11 @@ class DatasetWriter:
             whole = len(rows) // SHARD
             self._rows[domain] = rows[: whole * SHARD]
             self._contents[domain] = contents[domain][: whole * SHARD]
-            arrays = [self._root.get(f"{domain}/{name}") for name in PARTS]
+            arrays = [self._root.get(f"{domain}/{name}") for name in ("images", "masks")]
             images, masks = (_cut(array, whole) for array in arrays)
             if images is None or masks is None:
                 raise FormatError(
-                    f"{self._path}: domain {domain} is not what was noted of it; give --overwrite "
+                    f"{self._path}: domain {domain} does not match the journal; give --overwrite "
                     "to start again"
                 )
             self._begin(domain, (images, masks))
@@ -187,12 +169,11 @@ class DatasetWriter:
         if not places:
             return
         first, (images, _) = next(iter(places)), self._arrays[packed.domain]
-        (shape, dtype), known_form = packed.form, (images.shape[1:], str(images.dtype))
-        if packed.form != known_form:
+        (shape, dtype), expected = packed.form, (images.shape[1:], str(images.dtype))
+        if packed.form != expected:
             raise MismatchError(
-                f"{where}: image is {shape} {dtype}, but {first} is {known_form[0]} "
-                f"{known_form[1]}; images of one domain have one size: crop them, or give them "
-                "another domain"
+                f"{where}: image is {shape} {dtype}, but {first} is {expected[0]} {expected[1]}; "
+                "images of one domain have one size: crop them, or give them another domain"
             )
         if name in places:
             raise MismatchError(
@@ -200,11 +181,11 @@ class DatasetWriter:
                 "has the same id; ids are unique in a domain, rename one"
             )
         written, waiting = self._rows[packed.domain], self._buffers[packed.domain]
-        found = column_kinds(packed.row)
+        columns = column_kinds(packed.row)
         known = column_kinds(written[0] if written else waiting[0].row)
-        if found != known:
+        if columns != known:
             raise MismatchError(
-                f"{where}: has columns {found}, but {first} has {known}; samples of one domain "
+                f"{where}: has columns {columns}, but {first} has {known}; samples of one domain "
                 "have the same columns"
             )
 
@@ -213,35 +194,26 @@ class DatasetWriter:
         if not buffer:
             return
         start = len(self._rows[domain])
-        for array, chunks in zip(
-            self._arrays[domain],
-            zip(*(packed.chunks for packed in buffer), strict=True),
-            strict=True,
-        ):
-            write_shard(array, start // SHARD, chunks)
+        chunks = zip(*(packed.chunks for packed in buffer), strict=True)
+        for array, shard in zip(self._arrays[domain], chunks, strict=True):
+            write_shard(array, start // SHARD, shard)
         rows = [dict(packed.row) for packed in buffer]
         contents = [packed.content for packed in buffer]
-        self._journal.note(
-            {
-                **{"domain": domain, "start": start, "rows": rows},
-                "contents": [content.as_json() for content in contents],
-            }
-        )
+        noted = [content.as_json() for content in contents]
+        self._journal.note({"domain": domain, "start": start, "rows": rows, "contents": noted})
         self._rows[domain].extend(rows)
         self._contents[domain].extend(contents)
 
 
 def _create(group: zarr.Group, packed: Packed) -> Arrays:
     shape, dtype = packed.form
-    images, masks = (
-        create_array(
-            group, name, (0, *each), kind, chunk=1, shard=SHARD, axes=AXES[: 1 + len(each)]
-        )
-        for name, each, kind in zip(PARTS, (shape, shape[:2]), (dtype, "uint8"), strict=True)
+    images = create_array(group, "images", (0, *shape), dtype, chunk=1, shard=SHARD, axes=AXES)
+    masks = create_array(
+        group, "masks", (0, *shape[:2]), "uint8", chunk=1, shard=SHARD, axes=AXES[:3]
     )
     return images, masks
 
 
 def _cut(array: zarr.Array[Any] | zarr.Group | None, shards: int) -> zarr.Array[Any] | None:
-    """Take back what was written of an array without being noted; None if more was noted."""
+    """Drop what was written of an array but not noted; None if more was noted than written."""
     return array if isinstance(array, zarr.Array) and keep_shards(array, shards) else None

@@ -3,38 +3,44 @@
 ::
 
     feats.zarr/                     Zarr format 3
-      zarr.json                     attributes: the header (see ``header``), ``model``, ``dataset``,
-                                    ``domain``, ``split`` (``validation``: the fold that the
-                                    model was validated on), ``shift``, ``factor`` (null for
+      zarr.json                     attributes: the header (see ``lineage``), ``model``,
+                                    ``dataset``, ``domain``, ``split`` (``validation``: the
+                                    validation fold of the model), ``shift``, ``factor`` (null for
                                     original), ``patch_size`` [H, W], ``grid`` [rows, columns],
                                     ``pooling``, ``layers`` (names in order of data flow) and what
                                     is known of the model: ``arch``, ``encoder``, ``pruning``,
                                     ``fold``, ``repeat``, ``parameter_count``,
                                     ``training_domain`` and ``training_dataset`` (an id; since
-                                    version 0.2); ``seal`` (see ``seal``)
+                                    version 0.2); ``seal`` (see ``seals``)
       layers/<name>   (N, D, K)     float16 (float32 on request); K = rows x columns
       ranges/<name>/
         low, high     (N, D)        float32, of the stored values, each image and channel
       samples/        ...           all columns of the dataset's samples
 
-Counts of activations are another format (see ``counts``).
+Counts of activations have another format (see ``counts``).
 
-Stores of ours without ``ranges/`` are read too, and so are Zarr stores that others made (see
-``foreign``) and NumPy files (see ``arrays``).
-
-Chunks hold 16 whole images in every layer, compressed with LZ4 and closed by a CRC-32C. Shards, one
-file each, hold the same number of chunks in every layer: the largest power of two, up to 64, with
-which a shard of the largest layer stays within 128 MiB before compression, and no more than there
-are. Chunks of ``ranges/`` hold up to 256 images, their shards up to 64 chunks. All chunks of an
-array are written (its attribute ``every_chunk`` says so): one that is not in the index of its shard
-is an error.
-
-Stores of version 0.1 have no shards but a file for each chunk. Both are format version 1, for
-readers of either open them: shards belong to Zarr format 3, and nothing else differs.
+Chunks hold 16 whole images in every layer, compressed with LZ4 and followed by a CRC-32C. Shards,
+one file each, hold the same number of chunks in every layer: the largest power of two, up to 64,
+with which a shard of the largest layer stays within 128 MiB before compression, and no more chunks
+than there are. Chunks of ``ranges/`` hold up to 256 images, their shards up to 64 chunks. All
+chunks of an array are written (its attribute ``every_chunk`` says so): a chunk missing from the
+index of its shard is an error.
 
 The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling and dtype.
-Activations of equal ids are the same up to their last digits, which depend on ``arithmetic`` in the
-header as well.
+Activations of equal ids are the same up to their last digits, which also depend on ``arithmetic``
+in the header.
+
+Other sources of features are read too:
+
+- stores of version 0.1, with a file for each chunk instead of shards. Both are format version 1, as
+  readers of either open them: shards belong to Zarr format 3, and nothing else differs;
+- stores of skiptool without ``ranges/``;
+- Zarr groups without the header: layers are in ``layers/<name>`` or, without such a group, arrays
+  of two or three axes at the root; ``samples/`` and ``ranges/<layer>/low``, ``high`` may be there
+  as in our stores;
+- a NumPy file ``.npy``, a store of one layer.
+
+A layer is an array (N, D, K) of float16, float32 or float64; (N, D) is read as K = 1.
 """
 
 from __future__ import annotations
@@ -108,26 +114,20 @@ __all__ = [
     "zarr_layer",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Features as they are read, layer by layer, whatever they lie in.
-#
-# A layer is an array (N, D, K) of float16, float32 or float64; one of (N, D) is read as K = 1.
-
-
 FLOATS = ("float16", "float32", "float64")
-"""Data types that features may have."""
+"""Data types of features."""
 
 FORM = "expected (N, D) or (N, D, K) of float16, float32 or float64"
 
 _HASHED_AT_ONCE = 4 << 20
 
 MOST_IMAGES = 10**8
-"""In a store of others: a few bytes can say that there are more, without one being stored."""
+"""Limit for foreign stores: a few bytes can claim more images, without storing one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The features of one layer, as they are read.
+    """The features of one layer, read on demand.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ class Layer:
     shape : tuple of int
         (N, D, K).
     dtype : np.dtype
-        In this machine's byte order.
+        In native byte order.
     chunk : int
         Images in one whole chunk.
     ranges : tuple of Rows, optional
@@ -150,15 +150,7 @@ class Layer:
     ranges: tuple[Rows, Rows] | None = None
 
     def read(self, rows: slice, where: str) -> AnyArray:
-        """Read images: (n, D, K), contiguous, in this machine's byte order.
-
-        Raises
-        ------
-        FormatError
-            If a chunk of them is damaged.
-        SourceError
-            If a remote store cannot be reached.
-        """
+        """Read images (n, D, K), contiguous, in native byte order."""
         block = _native(read_rows(self.values, rows, where))
         return block.reshape(len(block), *self.shape[1:])
 
@@ -170,19 +162,18 @@ class FeatureStore:
     Attributes
     ----------
     place : Path or str
-        Local path, or a URL.
+        Local path or URL.
     where : str
-        How messages call it: as it was given, without credentials.
+        Name in messages: the place as it was given, without credentials.
     lineage : Lineage, optional
-        None where others made it.
+        None for foreign stores.
     facts : mapping
-        :data:`skiptool.stores.features.FACTS` to what is known of them, else None.
+        Values of :data:`FACTS`, None if unknown.
     layers : tuple of str
-        In the order of data flow.
+        In order of data flow.
     columns : mapping
-        Columns of the samples, N values each; empty where others keep none.
-    arrays : mapping
-        Layer to what is read of it.
+        Columns of the samples, N values each; empty for a foreign store without any.
+    arrays : mapping of str to Layer
     """
 
     place: Path | str
@@ -198,12 +189,12 @@ class FeatureStore:
 
     @property
     def name(self) -> str:
-        """Last component of the place, for people."""
+        """Last component of the place, for display."""
         return last_part(self.place)
 
     @cached_property
     def id(self) -> str | None:
-        """Id of the store; of what others made a hash of the bytes, None behind a URL."""
+        """Id of the store; of foreign ones a hash of the bytes, None behind a URL."""
         if self.lineage is not None:
             return self.lineage.id
         place = self.place
@@ -213,17 +204,17 @@ class FeatureStore:
 
     @property
     def model_id(self) -> str | None:
-        """Id of the model that the activations are of."""
+        """Id of the model that computed the activations."""
         return None if self.lineage is None else self.lineage.inputs.get("model")
 
     @property
     def dataset_id(self) -> str | None:
-        """Id of the dataset that the images are from."""
+        """Id of the dataset of the images."""
         return None if self.lineage is None else self.lineage.inputs.get("dataset")
 
     @property
     def grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the pooled feature maps, where the store says so."""
+        """Rows and columns of the pooled feature maps, if known."""
         grid = self.facts.get("grid")
         sides = list(grid) if isinstance(grid, list | tuple) else []
         whole = len(sides) == 2 and all(isinstance(side, int) for side in sides)
@@ -234,20 +225,20 @@ class FeatureStore:
         return self._layer(layer).shape
 
     def dtype(self, layer: str) -> np.dtype[Any]:
-        """Return the data type of a layer, in this machine's byte order."""
+        """Return the data type of a layer, in native byte order."""
         return self._layer(layer).dtype
 
     def counted(self, layer: str) -> Counted | None:
-        """Say that the values themselves are kept: nothing was counted."""
+        """Return None: the store holds the values themselves, not counts."""
         self._layer(layer)
         return None
 
     def chunk(self, layer: str) -> int:
-        """Return how many images a whole chunk of a layer holds: the unit of reading."""
+        """Return the number of images in a whole chunk of a layer, the unit of reading."""
         return self._layer(layer).chunk
 
     def read(self, layer: str, rows: slice) -> AnyArray:
-        """Read images of a layer: (n, D, K), contiguous, in this machine's byte order.
+        """Read images of a layer: (n, D, K), contiguous, in native byte order.
 
         Raises
         ------
@@ -261,25 +252,13 @@ class FeatureStore:
         return found.read(rows, f"{self.where}: layer {layer}, images {start} to {stop - 1}")
 
     def blocks(self, layer: str) -> Iterator[tuple[int, AnyArray]]:
-        """Yield ``(start, features (n, D, K))`` chunk by chunk, in order.
-
-        Raises
-        ------
-        FormatError, SourceError
-            As :meth:`read`.
-        """
+        """Yield ``(start, features (n, D, K))`` chunk by chunk, in order."""
         step = self.chunk(layer)
         for start in range(0, len(self), step):
             yield start, self.read(layer, slice(start, min(start + step, len(self))))
 
     def ranges(self, layer: str) -> tuple[AnyArray, AnyArray] | None:
-        """Return low and high, each (N, D), of the stored values; None where none are kept.
-
-        Raises
-        ------
-        FormatError, SourceError
-            As :meth:`read`.
-        """
+        """Return low and high, each (N, D), of the stored values; None if the store has none."""
         found = self._layer(layer).ranges
         if found is None:
             return None
@@ -299,27 +278,21 @@ class FeatureStore:
 
 
 def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
-    """Check that an array made by others holds features.
-
-    Raises
-    ------
-    FormatError
-        If it has other axes or another data type, no images, or more than there can be.
-    """
+    """Check that a foreign array holds features."""
     if dtype.name not in FLOATS or len(shape) not in (2, 3):
         remedy = "; convert it with astype('float32')" if dtype.kind in "biu" else ""
         raise FormatError(f"{where}: is {shape} {dtype}, {FORM}{remedy}")
     if shape[0] > MOST_IMAGES:
         raise FormatError(f"{where}: is {shape}, expected at most {MOST_IMAGES:,} images; split it")
     if 0 in shape:
-        what = "image" if shape[0] == 0 else "value"
-        raise FormatError(f"{where}: is {shape}, which holds no {what}; extract the features again")
+        what = "images" if shape[0] == 0 else "values"
+        raise FormatError(f"{where}: is {shape}, without {what}; extract the features again")
 
 
 def zarr_layer(
     values: zarr.Array[Any], ranges: tuple[zarr.Array[Any], zarr.Array[Any]] | None
 ) -> Layer:
-    """Return the layer in a Zarr array of two or three axes, and its ranges if they are kept."""
+    """Return the layer in a Zarr array of two or three axes."""
     shape = three_axes(values.shape)
     chunk = min(values.chunks[0], shape[0])
     kept = None if ranges is None else (rows_of(ranges[0]), rows_of(ranges[1]))
@@ -331,13 +304,7 @@ def _native(values: AnyArray) -> AnyArray:
 
 
 def _content_id(path: Path) -> str:
-    """Hash a file's bytes, block by block, to 32 hex digits.
-
-    Raises
-    ------
-    FormatError
-        If it cannot be read.
-    """
+    """Hash a file's bytes, block by block, to 32 hex digits."""
     try:
         with path.open("rb") as file:
             blocks = iter(lambda: file.read(_HASHED_AT_ONCE), b"")
@@ -347,29 +314,27 @@ def _content_id(path: Path) -> str:
 
 
 def _folder_id(folder: Path) -> str:
-    """Hash the files of a folder, names and bytes, to 32 hex digits; raises as `_content_id`."""
+    """Hash names and bytes of the files of a folder to 32 hex digits."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     parts = ((str(path.relative_to(folder)), _content_id(path)) for path in files)
     return identifier(*(f"{name}\0{content}\n".encode() for name, content in parts))
 
 
 def three_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return (N, D, K) of an array (N, D), K = 1, or (N, D, K)."""
+    """Return (N, D, K) of an array (N, D), with K = 1, or (N, D, K)."""
     images, channels, *vectors = shape
     return images, channels, vectors[0] if vectors else 1
 
 
-# -------------------------------------------------------------------------------------------------
-# NumPy files as features: a ``.npy`` of (N, D) or (N, D, K) is a store of one layer.
-
+# NumPy files
 
 BLOCK_BYTES = 4 << 20
-"""About so much of a file is read at once; chunks of feature stores are of this order."""
+"""Approximate bytes of a file read at once; chunks of feature stores are of this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class _NumpyFile:
-    """An array in a file; it is mapped for one reading at a time, so that memory stays free."""
+    """An array in a file, mapped anew for each read, so that memory stays free."""
 
     path: Path
     dtype: np.dtype[Any]
@@ -384,45 +349,29 @@ class _NumpyFile:
 
 
 def open_npy(path: Path) -> Layer:
-    """Open a NumPy file.
-
-    Raises
-    ------
-    FormatError
-        If it is missing, truncated, an archive or a pickle, or of another form.
-    """
+    """Open a NumPy file."""
     if path.suffix == ".npz":
         raise FormatError(
             f"{path}: is an archive of arrays, expected one array; np.save each as .npy"
         )
     try:
         with path.open("rb") as file:
-            known = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
-        found = open_memmap(path, mode="r") if known else None
+            is_numpy = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+        array = open_memmap(path, mode="r") if is_numpy else None
     except FileNotFoundError:
         raise FormatError(f"{path}: no such file; check the path") from None
-    except Exception as error:  # whatever NumPy's reader trips over
-        reason = str(error).partition("\n")[0]
-        raise FormatError(
-            f"{path}: cannot be read as a NumPy array ({reason}); np.save it again, {FORM}"
-        ) from error
-    if found is None:  # an archive, a pickle, text: nothing of it is looked into
-        raise FormatError(f"{path}: is no NumPy array; np.save it again, {FORM}")
-    check_form(found.shape, found.dtype, str(path))
-    values = _NumpyFile(
-        path, found.dtype, found.offset, found.shape, "C" if found.flags.c_contiguous else "F"
-    )
-    return _layer(values, found.shape, found.dtype)
+    except Exception as error:  # NumPy's reader raises many kinds
+        raise _not_numpy(error, str(path)) from error
+    if array is None:  # an archive, a pickle or text, none of which is opened
+        raise FormatError(f"{path}: is not a NumPy array; np.save it again, {FORM}")
+    check_form(array.shape, array.dtype, str(path))
+    order = "C" if array.flags.c_contiguous else "F"
+    values = _NumpyFile(path, array.dtype, array.offset, array.shape, order)
+    return _layer(values, array.shape, array.dtype)
 
 
 def npy_in_memory(content: bytes, where: str) -> Layer:
-    """Read the bytes of a NumPy file that was fetched from elsewhere.
-
-    Raises
-    ------
-    FormatError
-        As :func:`open_npy`.
-    """
+    """Parse the bytes of a NumPy file."""
     file = BytesIO(content)
     try:
         version = read_magic(file)
@@ -432,13 +381,17 @@ def npy_in_memory(content: bytes, where: str) -> Layer:
             raise ValueError("it holds Python objects, or a size is negative")
         whole = np.frombuffer(content, dtype, math.prod(shape), file.tell())
         values = whole.reshape(shape, order="F" if in_columns else "C")
-    except Exception as error:  # whatever NumPy's reader trips over
-        reason = str(error).partition("\n")[0]
-        raise FormatError(
-            f"{where}: cannot be read as a NumPy array ({reason}); np.save it again, {FORM}"
-        ) from error
+    except Exception as error:  # NumPy's reader raises many kinds
+        raise _not_numpy(error, where) from error
     check_form(shape, dtype, where)
     return _layer(values, shape, dtype)
+
+
+def _not_numpy(error: Exception, where: str) -> FormatError:
+    reason = str(error).partition("\n")[0]
+    return FormatError(
+        f"{where}: cannot be read as a NumPy array ({reason}); np.save it again, {FORM}"
+    )
 
 
 def _layer(values: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layer:
@@ -447,13 +400,7 @@ def _layer(values: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layer:
     return Layer(values, axes, dtype.newbyteorder("="), min(max(chunk, 1), axes[0]))
 
 
-# -------------------------------------------------------------------------------------------------
-# Zarr stores that others made, read as feature stores.
-#
-# A group without our header keeps its layers in ``layers/<name>`` or, where it has no such group,
-# as
-# arrays of two or three axes at its root. ``samples/`` and ``ranges/<layer>/low``, ``high`` may be
-# there as in a store of ours.
+# Foreign Zarr stores
 
 
 def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[str, AnyArray]]:
@@ -462,33 +409,30 @@ def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[s
     Returns
     -------
     layers : dict of Layer
-        Those with names of ours first, in data flow, the rest by name.
+        Known layer names first, in data flow, the rest by name.
     columns : dict of arrays (N,)
-        Empty where there is no ``samples/``.
-
-    Raises
-    ------
-    FormatError
-        If there is no layer, or something in the store is damaged or of another form.
-    SourceError
-        If a remote store cannot be reached.
+        Empty without ``samples/``.
     """
     members = _members(root, where)
     home = members.get("layers")
     if isinstance(home, zarr.Group):
-        found = _members(home, f"{where}: layers")
-    else:  # labels and the like may lie beside features
-        found = {name: node for name, node in members.items() if _is_table(node)}
-    if not found:
+        nodes = _members(home, f"{where}: layers")
+    else:  # labels and the like may be next to features
+        nodes = {
+            name: node
+            for name, node in members.items()
+            if isinstance(node, zarr.Array) and node.ndim in (2, 3)
+        }
+    if not nodes:
         raise FormatError(
-            f"{where}: no features are found in it, expected arrays in a group 'layers' or at the "
-            "root; where a web server lists no folders, consolidate the metadata"
+            f"{where}: holds no features, expected arrays in a group 'layers' or at the root; if a "
+            "web server lists no folders, consolidate the metadata"
         )
-    ranges = members.get("ranges")
-    known = _members(ranges, f"{where}: ranges") if isinstance(ranges, zarr.Group) else {}
+    group = members.get("ranges")
+    ranges = _members(group, f"{where}: ranges") if isinstance(group, zarr.Group) else {}
     layers = {
-        name: _foreign_layer(found[name], known.get(name), name, where)
-        for name in in_data_flow(sorted(found))
+        name: _foreign_layer(nodes[name], ranges.get(name), name, where)
+        for name in in_data_flow(sorted(nodes))
     }
     columns = read_columns(root, where) if isinstance(members.get("samples"), zarr.Group) else {}
     return layers, columns
@@ -496,15 +440,11 @@ def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[s
 
 def _members(group: zarr.Group, where: str) -> Mapping[str, Node]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)  # of files that are no part of the store
+        warnings.simplefilter("ignore", ZarrUserWarning)  # about files that are not of the store
         try:
             return dict(group.members())
-        except Exception as error:  # whatever Zarr's reader of JSON trips over
+        except Exception as error:  # Zarr's reader of JSON raises many kinds
             raise explained(error, where, f"metadata cannot be read ({error})") from error
-
-
-def _is_table(node: Node) -> bool:
-    return isinstance(node, zarr.Array) and node.ndim in (2, 3)
 
 
 def _foreign_layer(values: Node, ranges: Node | None, name: str, where: str) -> Layer:
@@ -520,17 +460,16 @@ def _foreign_layer(values: Node, ranges: Node | None, name: str, where: str) -> 
         raise FormatError(
             f"{where} is {values.shape}, its ranges {low.shape} and {high.shape}; expected (N, D)"
         )
-    # Values lie outside of rounded ranges: better none.
+    # Rounded ranges would exclude values: better none.
     exact = all(np.can_cast(values.dtype, end.dtype) for end in (low, high))
     return zarr_layer(values, (low, high) if exact else None)
 
 
-FACTS = (
-    *("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count"),
-    *("training_domain", "training_dataset"),
-    *("dataset", "domain", "split", "shift", "factor", "patch_size", "grid", "pooling"),
-)
-"""Attributes beside the header that say what the activations are of."""
+_MODEL_FACTS = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
+_TRAINING_FACTS = ("training_domain", "training_dataset")
+_DATA_FACTS = ("dataset", "domain", "split", "shift", "factor", "patch_size", "grid", "pooling")
+FACTS = (*_MODEL_FACTS, *_TRAINING_FACTS, *_DATA_FACTS)
+"""Attributes, in addition to the header, that identify the source of the activations."""
 
 _NUMBERS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("fold", "repeat", "parameter_count"), int),
@@ -538,25 +477,26 @@ _NUMBERS: Mapping[str, type | tuple[type, ...]] = {
     "factor": (int, float),
     **dict.fromkeys(("patch_size", "grid"), list),
 }
-"""Facts that are no text; any may be null."""
+"""Facts that are not text; any may be null."""
 
 _HEADER = {"format_version", "skiptool_version"}
-"""Attributes that only skiptool writes: with any of them, the whole header must be right."""
+"""Attributes that only skiptool writes: with any of them, the whole header must be valid."""
 
 
 def open_features(place: Path | str) -> FeatureStore:
-    """Open the features at a place and check their layout.
+    """Open features and check their layout.
 
     Parameters
     ----------
     place : Path or str
-        Local folder of a Zarr store, a file ending in ``.npy``, or the URL of either; a file
-        behind a URL is kept in memory.
+        Local folder of a Zarr store, a file ending in ``.npy``, or the URL of either; a file behind
+        a URL is kept in memory.
 
     Raises
     ------
     FormatError
-        If there is none, it is of another kind or version, is empty or torn, or is being written.
+        If there are none, or they are of another kind or version, empty, truncated, or still being
+        written.
     SourceError, ArgumentError
         If a URL cannot be read.
     """
@@ -583,19 +523,13 @@ def open_features(place: Path | str) -> FeatureStore:
 
 
 def _open_file(place: Path | str, where: str) -> FeatureStore:
-    known = open_npy(place) if isinstance(place, Path) else npy_in_memory(fetched(place), where)
-    layers = {"features": known}
-    return FeatureStore(place, where, None, dict.fromkeys(FACTS), tuple(layers), {}, layers)
+    layer = open_npy(place) if isinstance(place, Path) else npy_in_memory(fetched(place), where)
+    facts = dict.fromkeys(FACTS)
+    return FeatureStore(place, where, None, facts, ("features",), {}, {"features": layer})
 
 
 def check_finished(place: Path | str, where: str) -> None:
-    """Refuse a store that still grows, or was left half written (see ``staging``).
-
-    Raises
-    ------
-    FormatError
-        As said.
-    """
+    """Refuse a store that is still growing or was left half written (see ``staging``)."""
     name = last_part(place)
     growing = name.startswith(".") and name.endswith(".partial")
     if isinstance(place, Path) and place.name:
@@ -610,13 +544,7 @@ def check_finished(place: Path | str, where: str) -> None:
 
 
 def layer_names(attributes: Mapping[str, Any], where: str) -> list[str]:
-    """Return the layers that a store's attributes name.
-
-    Raises
-    ------
-    FormatError
-        If they name none.
-    """
+    """Return the layers named in a store's attributes."""
     layers = attributes.get("layers")
     if not (isinstance(layers, list) and layers and all(isinstance(name, str) for name in layers)):
         raise FormatError(f"{where}: attributes name no layers; extract the features again")
@@ -626,13 +554,7 @@ def layer_names(attributes: Mapping[str, Any], where: str) -> list[str]:
 def facts_of(
     attributes: Mapping[str, Any], where: str, names: Sequence[str] = FACTS
 ) -> dict[str, Any]:
-    """Return some attributes of a store, null where it has none.
-
-    Raises
-    ------
-    FormatError
-        If one is of another type.
-    """
+    """Return some attributes of a store, None where it has none."""
     facts = {name: attributes.get(name) for name in names}
     for name, value in facts.items():
         if value is not None and not isinstance(value, _NUMBERS.get(name, str)):
@@ -643,13 +565,7 @@ def facts_of(
 
 
 def open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
-    """Open layers and their ranges, and look for all of their chunks.
-
-    Raises
-    ------
-    FormatError
-        If one is missing or damaged.
-    """
+    """Open layers and their ranges, and check for missing chunks."""
     layers, ranges = open_group(root, "layers", where), _ranges(root, where)
 
     def opened(name: str) -> Layer:
@@ -660,10 +576,10 @@ def open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str,
             open_array(ranges, f"{name}/{end}", f"{where}: ranges", 2, ["float32"])
             for end in ("low", "high")
         )
-        for end, found in (("low", low), ("high", high)):
-            if found.shape != values.shape[:2]:
+        for end, array in (("low", low), ("high", high)):
+            if array.shape != values.shape[:2]:
                 raise FormatError(
-                    f"{where}: {end} of layer {name} is {found.shape}, the layer {values.shape}; "
+                    f"{where}: {end} of layer {name} is {array.shape}, the layer {values.shape}; "
                     "extract the features again"
                 )
         return zarr_layer(values, (low, high))
@@ -675,29 +591,22 @@ def _ranges(root: zarr.Group, where: str) -> zarr.Group | None:
     """Open the group of ranges; stores of early versions have none."""
     try:
         root["ranges"]
-    except Exception as error:  # whatever Zarr's reader of JSON trips over
+    except Exception as error:  # Zarr's reader of JSON raises many kinds
         if is_lost(root, "ranges", error):
             return None
     return open_group(root, "ranges", where)
 
 
 def check_lengths(columns: Mapping[str, Any], layers: Mapping[str, Layer], where: str) -> None:
-    """Check that all layers and columns are of equally many images.
-
-    Raises
-    ------
-    FormatError
-        If they are not.
-    """
+    """Check that all layers and columns have the same number of images."""
     lengths = {f"layer {name}": layer.shape[0] for name, layer in layers.items()}
     lengths |= {f"column {name}": len(values) for name, values in columns.items()}
-    known, images = next(iter(lengths.items()))
-    said = f"{known} {images}"
+    first, images = next(iter(lengths.items()))
     if "id" in columns:
-        images = len(columns["id"])
-        said = f"the samples are {images}"
+        first, images = "the column id", len(columns["id"])
     for name, length in lengths.items():
         if length != images:
             raise FormatError(
-                f"{where}: {name} holds {length} images, {said}; extract the features again"
+                f"{where}: {name} holds {length} images, {first} {images}; extract the features "
+                "again"
             )

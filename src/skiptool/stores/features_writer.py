@@ -1,21 +1,22 @@
-"""Writing feature stores: whole chunks of images, appended in order, resumable (see ``journal``).
+"""Writing feature stores: chunks of images, appended in order, resumable (see ``journal``).
 
-A part is one chunk of every layer. It is noted in the journal, with the size of each of its
-chunks, when all of them are written; then shards that are full get their index and their name (see
-``shards``). A run that is interrupted between any two of these steps loses one chunk at most.
+A part is one chunk of every layer. Its sizes are noted in the journal once all chunks are written;
+then full shards get their index and final name (see ``shards``). An interruption between any two of
+these steps loses at most one chunk. Writers of counts share this frame (`ChunkedWriter`).
 
-Ranges come in chunks of more images: they are kept in memory until a chunk of them is full, and
-computed again from the stored values when a run is resumed. A chunk of them never reaches beyond a
-shard of the layers, so that these values are all in the shard that still grows.
+A chunk of ranges covers more images: ranges are kept in memory until their chunk is full, and
+computed again from the stored values when a run is resumed. Such a chunk never reaches beyond a
+shard of the layers, so that these values are all in the shard that is still growing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import zarr
@@ -32,33 +33,41 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32
 
     Extremes = tuple[Float32, Float32]
+    Shape = tuple[int, ...]
 
-__all__ = ["CHUNK", "FeatureWriter", "all_arithmetic", "chunks_per_shard", "stored_extremes"]
+__all__ = [
+    "CHUNK",
+    "ChunkedWriter",
+    "FeatureWriter",
+    "LayerArrays",
+    "chunks_per_shard",
+    "stored_extremes",
+]
 
 CHUNK = 16
 """Images in one chunk of every layer: the unit of writing and of resuming."""
 
 RANGES_CHUNK = CHUNK * CHUNK
-"""Images in one chunk of the ranges, or those of a shard of the layers if these are fewer."""
+"""Images in one chunk of the ranges, or those in a shard of the layers if these are fewer."""
 
 SHARD_BYTES = 2**27
-"""Bytes, before compression, that a shard of the largest layer may hold."""
+"""Bytes, before compression, in a shard of the largest layer, at most."""
 
 MOST_CHUNKS = 64
-"""Chunks that a shard may hold."""
+"""Chunks in a shard, at most."""
 
 _RANGE = np.dtype(np.float32)
 
 
 def chunks_per_shard(largest: int, chunks: int) -> int:
-    """Return how many chunks each shard holds, the same number in every layer.
+    """Return the number of chunks in a shard, the same in every layer.
 
     Parameters
     ----------
     largest : int
         Bytes of one chunk of the largest layer, before compression.
     chunks : int
-        Chunks in a whole layer.
+        Chunks of a whole layer.
 
     Returns
     -------
@@ -78,83 +87,242 @@ def chunks_per_shard(largest: int, chunks: int) -> int:
 
 
 @dataclass(slots=True)
-class _Layer:
-    """Arrays of one layer; lows and highs (n, D) of the images whose ranges are kept back."""
+class LayerArrays:
+    """Growing arrays of one layer: values or counts, then low and high of their ranges."""
 
-    values: GrowingShards
-    low: GrowingShards
-    high: GrowingShards
-    kept: list[Extremes] = field(default_factory=list)
+    arrays: tuple[GrowingShards, GrowingShards, GrowingShards]
 
-    @property
-    def ranges_chunk(self) -> int:
-        """Images in one chunk of the ranges."""
-        return self.low.array.chunks[0]
-
-    def recall(self, stop: int) -> None:
-        """Compute the ranges again that a run which wrote images up to ``stop`` kept back.
-
-        Raises
-        ------
-        ValueError
-            If a chunk of them is damaged.
-        """
-        first = stop - stop % self.ranges_chunk
-        for number in range(first // CHUNK, stop // CHUNK):
-            self.kept.append(_extremes(self.values.read(number).astype(_RANGE)))
-
-    def write(self, block: AnyArray, extremes: Extremes, *, release: bool) -> list[int]:
-        """Write a block, and all ranges kept back if they are to be released.
-
-        Returns
-        -------
-        list of int
-            Bytes of the chunks of values, low and high; 0 where none was written.
-        """
-        size = self.values.write(block)
-        if not release:
-            return [size, 0, 0]
-        low, high = map(np.concatenate, zip(*self.kept, extremes, strict=True))
-        return [size, self.low.write(low), self.high.write(high)]
-
-    def commit(self, sizes: Sequence[int], extremes: Extremes, *, whole: bool) -> None:
-        """Take what was written last for a part of the store, once it is noted."""
-        for array, size in zip((self.values, self.low, self.high), sizes, strict=True):
+    def commit(self, sizes: Sequence[int], *, whole: bool) -> None:
+        """Commit the chunks written last, once their sizes (0: none) are noted."""
+        for array, size in zip(self.arrays, sizes, strict=True):
             if size:
                 array.commit(size, whole=whole)
-        self.kept = [] if sizes[1] else [*self.kept, extremes]
 
 
-class FeatureWriter:
-    """Append blocks of pooled activations to a growing feature store.
+L = TypeVar("L", bound=LayerArrays)
+
+
+class ChunkedWriter(Generic[L]):
+    """Frame of the writers of feature and counts stores: append blocks, resume, finish.
 
     Parameters
     ----------
     path : Path
         Folder in which the store grows (see ``staging``).
     making : Making
-        How the step was called; a leftover begun with other parameters is refused.
+        Call of the step; remains of a run with other parameters are refused.
     identity : JSON-able object
-        All that determines the activations.
+        All that determines the content.
     facts : mapping
-        The attributes :data:`skiptool.stores.features.FACTS`.
+        Attributes of the store.
     columns : mapping
-        The samples' columns, N values each.
-    dtype : str
-        ``float16`` or ``float32``.
+        Columns of the images in the order in which they come, ``id`` among them.
+    length : int
+        Rows of the complete store.
 
     Attributes
     ----------
     written : int
-        Images that are safely in the store: where to go on.
+        Images that are safely in the store: where to continue.
 
     Raises
     ------
     ExistsError
-        If ``path`` holds a store begun with other parameters, or by a version without shards.
+        If ``path`` holds a store begun with other parameters.
     FormatError
-        If ``path`` holds a store that is not what its journal says.
+        If ``path`` holds a store that does not match its journal.
     """
+
+    kind: ClassVar[Kind]
+    counter: ClassVar[str]  # key in the journal: rows written so far
+    paths: ClassVar[tuple[str, str, str]]  # arrays of a layer
+    written: int
+
+    def __init__(
+        self,
+        path: Path,
+        making: Making,
+        identity: object,
+        facts: Mapping[str, Any],
+        columns: Mapping[str, Sequence[Any] | AnyArray],
+        length: int,
+    ) -> None:
+        self._path, self._facts, self._columns = path, dict(facts), columns
+        self._length = length
+        self._header = lineage(self.kind, making, identity)
+        self._layers: dict[str, L] = {}
+        self._journal = Journal(path, making)
+        parts, self._journal.entries = self._journal.entries, []
+        self._arithmetic = [part.get("arithmetic", {}) for part in parts]
+        self._done = int(parts[-1].get(self.counter, 0)) if parts else 0
+        self._root = zarr.open_group(path, mode="a" if self._journal.begun else "w", zarr_format=3)
+        if self._journal.begun:
+            sweep(path)
+            self._resume(parts)
+        else:
+            self._begin()
+            self._journal.begin()
+
+    def finish(self) -> None:
+        """Write the columns and the header, which makes the store complete.
+
+        Raises
+        ------
+        FormatError
+            If images are missing.
+        """
+        if self._done < self._length or not self._layers:
+            raise FormatError(
+                f"{self._path}: {self.written} of {self._images} images are written; append the "
+                "rest first"
+            )
+        write_columns(self._root, self._stored_columns())
+        arithmetic = _all_arithmetic([*self._arithmetic, self._header.arithmetic])
+        header = {**self._header.as_json(), **arithmetic}
+        self._root.update_attributes({**header, **self._facts, "layers": list(self._layers)})
+        seal_store(self._path)
+        self._journal.remove()
+
+    @property
+    def _images(self) -> int:
+        return len(self._columns["id"])
+
+    def _begin(self) -> None:
+        """Create what must be there before the journal."""
+
+    def _resume(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        raise NotImplementedError
+
+    def _stored_columns(self) -> Mapping[str, Any]:
+        return self._columns
+
+    def _shape(self, layer: L) -> Shape:
+        """Return (D, K) of the blocks of a layer."""
+        raise NotImplementedError
+
+    def _next(self, blocks: Mapping[str, Float32]) -> slice:
+        """Check the shapes of blocks, and return their images."""
+        left = min(CHUNK, self._images - self.written)
+        found = {name: block.shape for name, block in blocks.items()}
+        known = {name: (left, *self._shape(layer)) for name, layer in self._layers.items()}
+        first = bool(found) and all(len(s) == 3 and s[0] == left for s in found.values())
+        if not left or not (found == known if known else first):
+            raise ArgumentError(
+                f"features {found}: expected (n, D, K) of {left} images"
+                + (f", as before: {known}" if known else "")
+            )
+        return slice(self.written, self.written + left)
+
+    def _note(self, stop: int, sizes: Mapping[str, list[int]]) -> None:
+        """Note the rows up to ``stop`` in the journal, then commit their chunks."""
+        arithmetic = dict(self._header.arithmetic)
+        self._journal.note({self.counter: stop, "sizes": sizes, "arithmetic": arithmetic})
+        for name, layer in self._layers.items():
+            layer.commit(sizes[name], whole=stop == self._length)
+        self._done = stop
+
+    def _create(
+        self,
+        layer: str,
+        shape: Shape,
+        dtype: str,
+        axis: str,
+        *,
+        chunk: int,
+        shard: int,
+        ranges_chunk: int,
+        ranges_shard: int,
+    ) -> tuple[GrowingShards, GrowingShards, GrowingShards]:
+        """Create the arrays of a layer, whose last axis is called ``axis``."""
+        axes = ("sample", f"{layer} channel", axis)  # axes of equal name have equal lengths
+        counts = self.kind is Kind.COUNTS
+        name, *ranges = (path.format(layer) for path in self.paths)
+        values = create_array(
+            self._root, name, shape, dtype, chunk=chunk, shard=shard, axes=axes, counts=counts
+        )
+        low, high = (
+            create_array(
+                self._root,
+                name,
+                shape[:2],
+                _RANGE.name,
+                chunk=ranges_chunk,
+                shard=ranges_shard,
+                axes=axes[:2],
+            )
+            for name in ranges
+        )
+        return GrowingShards(values), GrowingShards(low), GrowingShards(high)
+
+    def _reopen(
+        self, layer: str, parts: Sequence[Mapping[str, Any]]
+    ) -> tuple[GrowingShards, GrowingShards, GrowingShards]:
+        """Reopen the arrays of a layer with the chunks noted in the journal."""
+        arrays = []
+        for place, path in enumerate(self.paths):
+            array = self._root.get(path.format(layer))
+            if not isinstance(array, zarr.Array):
+                raise ValueError(f"{path.format(layer)} is missing")
+            sizes = [*filter(None, (part["sizes"][layer][place] for part in parts))]
+            arrays.append(GrowingShards(array, sizes, whole=self._done == self._length))
+        return arrays[0], arrays[1], arrays[2]
+
+    @contextmanager
+    def _matching_journal(self, layer: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, LookupError) as error:
+            raise FormatError(
+                f"{self._path}: layer {layer} does not match the journal ({error}); give "
+                "--overwrite to start again"
+            ) from error
+
+
+@dataclass(slots=True)
+class _FeatureArrays(LayerArrays):
+    """Arrays of one layer; lows and highs (n, D) that are not written yet."""
+
+    pending: list[Extremes] = field(default_factory=list)
+
+    @property
+    def ranges_chunk(self) -> int:
+        """Images in one chunk of the ranges."""
+        return self.arrays[1].array.chunks[0]
+
+    def recall(self, stop: int) -> None:
+        """Recompute the pending ranges of a run that wrote the images up to ``stop``."""
+        first = stop - stop % self.ranges_chunk
+        for number in range(first // CHUNK, stop // CHUNK):
+            self.pending.append(_extremes(self.arrays[0].read(number).astype(_RANGE)))
+
+    def write(self, block: AnyArray, extremes: Extremes, *, release: bool) -> list[int]:
+        """Write a block, and all pending ranges if ``release``.
+
+        Returns
+        -------
+        list of int
+            Bytes of the chunks of values, low and high; 0 for none.
+        """
+        values, *ranges = self.arrays
+        self.pending.append(extremes)
+        size = values.write(block)
+        if not release:
+            return [size, 0, 0]
+        pending, self.pending = self.pending, []
+        joined = map(np.concatenate, zip(*pending, strict=True))
+        return [size, *(array.write(part) for array, part in zip(ranges, joined, strict=True))]
+
+
+class FeatureWriter(ChunkedWriter[_FeatureArrays]):
+    """Append blocks of pooled activations to a growing feature store.
+
+    See `ChunkedWriter`; ``facts`` are the attributes :data:`skiptool.stores.features.FACTS`,
+    ``dtype`` is ``float16`` or ``float32``.
+    """
+
+    kind = Kind.FEATURES
+    counter = "written"
+    paths = ("layers/{}", "ranges/{}/low", "ranges/{}/high")
 
     def __init__(
         self,
@@ -165,21 +333,9 @@ class FeatureWriter:
         columns: Mapping[str, Sequence[Any] | AnyArray],
         dtype: str = "float16",
     ) -> None:
-        self._path = path
-        self._header = lineage(Kind.FEATURES, making, identity)
-        self._facts = dict(facts)
-        self._columns = columns
         self._dtype = dtype
-        self._layers: dict[str, _Layer] = {}
-        self._journal = Journal(path, making)
-        self._arithmetic: list[Mapping[str, Any]] = []
-        parts, self._journal.entries = self._journal.entries, []
-        self.written = parts[-1].get("written", 0) if parts else 0
-        self._root = zarr.open_group(path, mode="a" if self.written else "w", zarr_format=3)
-        if self.written:
-            self._resume(parts)
-        else:
-            self._journal.begin()
+        super().__init__(path, making, identity, facts, columns, len(columns["id"]))
+        self.written = self._done
 
     def append(self, blocks: Mapping[str, Float32]) -> None:
         """Add the activations of up to :data:`CHUNK` images.
@@ -194,155 +350,82 @@ class FeatureWriter:
         FormatError
             If a value is not finite.
         ArgumentError
-            If a value is beyond float16 where that is the dtype, or blocks are not as said above.
+            If a value overflows the data type, or the shapes are not as above.
         """
-        rows = self._check(blocks)
-        ranges = {layer: self._range(layer, block) for layer, block in blocks.items()}
+        images = self._next(blocks)
+        ids = self._columns["id"][images]
+        ranges = {
+            layer: stored_extremes(layer, block, self._dtype, ids)
+            for layer, block in blocks.items()
+        }
         if not self._layers:
-            self._layers = self._create({layer: blocks[layer] for layer in in_data_flow(blocks)})
-        whole = rows.stop == self._images
+            self._create_layers({layer: blocks[layer] for layer in in_data_flow(blocks)})
         sizes = {
             name: layer.write(
                 blocks[name].astype(self._dtype, copy=False),
                 ranges[name],
-                release=whole or rows.stop % layer.ranges_chunk == 0,
+                release=images.stop == self._length or images.stop % layer.ranges_chunk == 0,
             )
             for name, layer in self._layers.items()
         }
-        noted = {"arithmetic": dict(self._header.arithmetic)}
-        self._journal.note({"written": rows.stop, "sizes": sizes, **noted})
-        for name, layer in self._layers.items():
-            layer.commit(sizes[name], ranges[name], whole=whole)
-        self.written = rows.stop
+        self._note(images.stop, sizes)
+        self.written = images.stop
 
-    def finish(self) -> None:
-        """Write the samples' columns and the header: from here on the store is whole.
+    def _shape(self, layer: _FeatureArrays) -> Shape:
+        return layer.arrays[0].array.shape[1:]
 
-        Raises
-        ------
-        FormatError
-            If images are missing.
-        """
-        if self.written < self._images or not self._layers:
-            raise FormatError(
-                f"{self._path}: {self.written} of {self._images} images are written; append the "
-                "rest first"
-            )
-        write_columns(self._root, self._columns)
-        arithmetic = all_arithmetic([*self._arithmetic, self._header.arithmetic])
-        header = {**self._header.as_json(), **arithmetic}
-        attributes = {**header, **self._facts, "layers": list(self._layers)}
-        self._root.update_attributes(attributes)
-        seal_store(self._path)
-        self._journal.remove()
-
-    @property
-    def _images(self) -> int:
-        return len(self._columns["id"])
-
-    def _check(self, blocks: Mapping[str, Float32]) -> slice:
-        """Return the images that blocks are of."""
-        left = min(CHUNK, self._images - self.written)
-        found = {layer: block.shape for layer, block in blocks.items()}
-        known = {
-            layer: (left, *arrays.values.array.shape[1:]) for layer, arrays in self._layers.items()
-        }
-        fresh = all(len(shape) == 3 and shape[0] == left for shape in found.values())
-        if not left or not found or (found != known if known else not fresh):
-            raise ArgumentError(
-                f"features {found}: expected (n, D, K) of {left} images"
-                + (f", as before: {known}" if known else "")
-            )
-        return slice(self.written, self.written + left)
-
-    def _create(self, blocks: Mapping[str, Float32]) -> dict[str, _Layer]:
+    def _create_layers(self, blocks: Mapping[str, Float32]) -> None:
         """Create the arrays of all layers, in this order."""
-        forms = {layer: block.shape[1:] for layer, block in blocks.items()}
-        widest = max(channels for channels, _ in forms.values())
-        largest = max(map(prod, forms.values())) * np.dtype(self._dtype).itemsize
+        shapes = {layer: block.shape[1:] for layer, block in blocks.items()}
+        widest = max(channels for channels, _ in shapes.values())
+        largest = max(map(prod, shapes.values())) * np.dtype(self._dtype).itemsize
         shard = CHUNK * chunks_per_shard(CHUNK * largest, -(-self._images // CHUNK))
         chunk = min(RANGES_CHUNK, shard)
         chunks = -(-self._images // chunk)
         ranges_shard = chunk * chunks_per_shard(chunk * widest * _RANGE.itemsize, chunks)
-        layers, made = self._root.require_group("layers"), {}
-        for layer, form in forms.items():
-            shape = (self._images, *form)
-            ranges = self._root.require_group(f"ranges/{layer}")
-            axes = ("sample", f"{layer} channel", f"{layer} place")  # layers differ in both
-            values = create_array(
-                layers, layer, shape, self._dtype, chunk=CHUNK, shard=shard, axes=axes
+        for layer, shape in shapes.items():
+            arrays = self._create(
+                layer,
+                (self._images, *shape),
+                self._dtype,
+                f"{layer} place",
+                chunk=CHUNK,
+                shard=shard,
+                ranges_chunk=chunk,
+                ranges_shard=ranges_shard,
             )
-            of_ranges = (shape[:2], _RANGE.name)
-            low, high = (
-                create_array(
-                    ranges, name, *of_ranges, chunk=chunk, shard=ranges_shard, axes=axes[:2]
-                )
-                for name in ("low", "high")
-            )
-            made[layer] = _Layer(GrowingShards(values), GrowingShards(low), GrowingShards(high))
-        return made
+            self._layers[layer] = _FeatureArrays(arrays)
 
     def _resume(self, parts: Sequence[Mapping[str, Any]]) -> None:
-        """Go on behind the parts that are noted."""
         if not all("sizes" in part for part in parts):
             raise ExistsError(
                 f"{self._path}: was begun by an earlier version of skiptool, which wrote a file "
                 "for each chunk; resume it with that version, or give --overwrite to start again"
             )
-        sweep(self._path)
-        for part in parts:
-            found = part.get("arithmetic", {})
-            if found not in self._arithmetic:
-                self._arithmetic.append(found)
-        for layer in parts[-1]["sizes"]:
-            self._layers[layer] = self._reopen(layer, [part["sizes"][layer] for part in parts])
-
-    def _reopen(self, layer: str, sizes: Sequence[Sequence[int]]) -> _Layer:
-        """Take over what is noted of a layer: bytes of values, low and high, part by part."""
-        names = f"layers/{layer}", f"ranges/{layer}/low", f"ranges/{layer}/high"
-        whole = self.written == self._images
-
-        def grown(name: str, noted: Sequence[int]) -> GrowingShards:
-            array = self._root.get(name)
-            if not isinstance(array, zarr.Array):
-                raise ValueError(f"{name} is missing")
-            return GrowingShards(array, [*filter(None, noted)], whole=whole)
-
-        try:
-            values, low, high = map(grown, names, zip(*sizes, strict=True))
-            found = _Layer(values, low, high)
-            if not whole:
-                found.recall(self.written)
-        except ValueError as error:
-            raise FormatError(
-                f"{self._path}: layer {layer} is not what was noted of it ({error}); give "
-                "--overwrite to start again"
-            ) from error
-        return found
-
-    def _range(self, layer: str, block: Float32) -> Extremes:
-        names = self._columns["id"][self.written : self.written + len(block)]
-        return stored_extremes(layer, block, self._dtype, names)
+        for layer in parts[-1]["sizes"] if parts else ():
+            with self._matching_journal(layer):
+                self._layers[layer] = _FeatureArrays(self._reopen(layer, parts))
+                if self._done < self._length:
+                    self._layers[layer].recall(self._done)
 
 
-def all_arithmetic(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the arithmetic of all runs that wrote a store: a list of values where one changed."""
+def _all_arithmetic(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge the arithmetic of all runs that wrote a store: a list of values where one changed."""
     values: dict[str, list[Any]] = {}
-    for name, value in (pair for found in runs for pair in found.items()):
+    for name, value in (pair for arithmetic in runs for pair in arithmetic.items()):
         if value not in values.setdefault(name, []):
             values[name].append(value)
-    joined = {name: each[0] if len(each) == 1 else each for name, each in values.items()}
-    return {"arithmetic": joined} if joined else {}
+    merged = {name: used[0] if len(used) == 1 else used for name, used in values.items()}
+    return {"arithmetic": merged} if merged else {}
 
 
 def stored_extremes(
     layer: str, block: Float32, dtype: str, names: Sequence[Any] | AnyArray
 ) -> Extremes:
-    """Return the extremes of activations as they are stored, where all of them can be.
+    """Return lows and highs of activations as they are stored.
 
     Parameters
     ----------
-    layer : str
     block : float32, shape (n, D, K)
     dtype : str
         ``float16`` or ``float32``.
@@ -358,13 +441,13 @@ def stored_extremes(
     FormatError
         If a value is not finite.
     ArgumentError
-        If a value is beyond ``dtype``.
+        If a value overflows ``dtype``.
     """
 
     def first(extremes: Extremes) -> str:
         return str(names[int(np.argwhere(~np.isfinite(extremes))[:, 1].min())])
 
-    exact = _extremes(block)  # NaN passes through both, infinity is one of them
+    exact = _extremes(block)  # both are NaN where a value is, and one is infinite where a value is
     if not np.isfinite(exact).all():
         raise FormatError(
             f"layer {layer}, image {first(exact)}: activation is not finite (NaN or inf), features "
@@ -375,12 +458,12 @@ def stored_extremes(
         low, high = (values.astype(dtype).astype(_RANGE) for values in exact)
     if not np.isfinite((low, high)).all():
         raise ArgumentError(
-            f"layer {layer}, image {first((low, high))}: activation beyond what {dtype} can hold "
-            f"({np.finfo(dtype).max:g}); give --dtype float32"
+            f"layer {layer}, image {first((low, high))}: activation overflows {dtype} "
+            f"(largest: {np.finfo(dtype).max:g}); give --dtype float32"
         )
     return low, high
 
 
 def _extremes(block: Float32) -> Extremes:
-    """Return lowest and highest value of each image and channel, (n, D) of (n, D, K)."""
+    """Return lowest and highest value (n, D) of each image and channel of (n, D, K)."""
     return block.min(axis=2), block.max(axis=2)

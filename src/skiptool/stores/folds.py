@@ -1,7 +1,7 @@
-"""Which stored samples a model is trained on and which it is validated on.
+"""Training and validation samples of a model, by fold.
 
-Where training patches were drawn several times (the column ``draw``), each epoch trains on one
-draw, and validation stays with draw 0: its images are the same in every epoch.
+If training patches were drawn several times (the column ``draw``), each epoch trains on one draw,
+and validation always uses draw 0: the same images in every epoch.
 """
 
 from __future__ import annotations
@@ -38,14 +38,12 @@ class TrainingFolds:
 
     Attributes
     ----------
-    store : DatasetStore
-    domain : Domain
     fold : int64 (N,)
-        Fold of every sample of the domain, -1 for those not trained on.
+        Fold of every sample of the domain, -1 if not a training sample.
     hash : str
         Digest of the assignment, recorded with every model.
     draw : int64 (N,)
-        Draw 0..E-1 of every training sample, 0 where there is but one; -1 for the others.
+        Draw 0..E-1 of every training sample, 0 if there is only one; -1 for the others.
     """
 
     store: DatasetStore
@@ -56,7 +54,7 @@ class TrainingFolds:
 
     @property
     def numbers(self) -> list[int]:
-        """The folds there are."""
+        """The existing folds."""
         return sorted(set(self.fold[self.fold >= 0].tolist()))
 
     @property
@@ -65,33 +63,33 @@ class TrainingFolds:
         return int(self.draw.max()) + 1
 
     def parts(self, fold: int) -> tuple[list[int], list[int]]:
-        """Return the indices of the samples to train on, and of those of draw 0 to validate on.
+        """Return the indices of the training samples, and of the validation samples (draw 0).
 
         Raises
         ------
         ArgumentError
             If either is empty.
         FormatError
-            If a draw has no sample in the part it is needed for.
+            If a draw has no sample where it needs some.
         """
-        held = self.fold == fold
-        train = np.flatnonzero((self.fold >= 0) & ~held)
-        validation = np.flatnonzero(held & (self.draw == 0))
-        if fold < 0 or not train.size or not held.any():
+        held_out = self.fold == fold
+        train = np.flatnonzero((self.fold >= 0) & ~held_out)
+        validation = np.flatnonzero(held_out & (self.draw == 0))
+        if fold < 0 or not train.size or not held_out.any():
             subjects = {*self.domain.columns["subject"][self.fold >= 0].tolist()}
             if len(subjects) < 2:
                 raise ArgumentError(
                     f"{self.store.path}: domain {self.domain.name} has {len(subjects)} training "
-                    "subject, and training takes at least two: one to train on, one to validate "
+                    "subject, and training needs at least two: one to train on, one to validate "
                     "on; extract more subjects"
                 )
             raise ArgumentError(
                 f"--fold {fold}: nothing to train or to validate on; the folds of "
                 f"{self.store.path}, domain {self.domain.name}, are {self.numbers}"
             )
-        lacking = sorted({*range(self.draws)} - {*self.draw[train].tolist()})
-        if lacking or not validation.size:
-            side = f"draw {lacking[0]} has none outside" if lacking else "draw 0 has none in"
+        missing = sorted({*range(self.draws)} - {*self.draw[train].tolist()})
+        if missing or not validation.size:
+            side = f"draw {missing[0]} has none outside" if missing else "draw 0 has none in"
             raise FormatError(
                 f"{self.store.path}: domain {self.domain.name}, training samples: {side} fold "
                 f"{fold}, expected every draw to hold all subjects; extract the dataset again"
@@ -99,9 +97,9 @@ class TrainingFolds:
         return train.tolist(), validation.tolist()
 
     def by_draw(self, indices: Sequence[int]) -> list[list[int]]:
-        """Return for each draw which of ``indices``, counted from 0, are of it."""
+        """Group positions in ``indices`` by draw."""
         draw = self.draw[list(indices)]
-        return [np.flatnonzero(draw == each).tolist() for each in range(self.draws)]
+        return [np.flatnonzero(draw == number).tolist() for number in range(self.draws)]
 
 
 def training_folds(
@@ -111,27 +109,26 @@ def training_folds(
 
     Parameters
     ----------
-    store : DatasetStore
     domain : str, optional
-        Needed where several domains hold training samples.
+        Required if several domains have training samples.
     folds : int, optional
-        Deal the subjects out to so many folds instead of taking the stored ones.
+        Assign the subjects to this many new folds instead of using the stored ones.
     seed : int
-        Of that dealing.
+        Of the new assignment.
 
     Raises
     ------
     ArgumentError
-        If the domain is unknown or ambiguous, holds no training samples, or there are fewer
+        If the domain is unknown or ambiguous, or has no training samples, or there are fewer
         subjects than folds.
     FormatError
-        If no domain holds training samples, or their draws are not numbered 0..E-1.
+        If no domain has training samples, or their draws are not numbered 0..E-1.
     """
-    holding = [name for name, found in store.domains.items() if found.select("train")]
+    holding = [name for name, candidate in store.domains.items() if candidate.select("train")]
     if not holding:
         raise FormatError(
-            f"{store.path}: holds no training samples in any domain ({', '.join(store.domains)}), "
-            "expected some to train on; make it with a smaller test fraction, or a split of yours"
+            f"{store.path}: holds no training samples in any domain ({', '.join(store.domains)}); "
+            "make it with a smaller test fraction, or your own split"
         )
     if domain is None and len(holding) != 1:
         raise ArgumentError(
@@ -158,7 +155,7 @@ def training_folds(
 def _draws(domain: Domain, train: Bool, where: str) -> Int64:
     column = domain.columns.get("draw", np.zeros(len(domain), dtype=np.int64))
     values = set(column[train].tolist())
-    if len(values) == 1:  # all are of one draw, whatever it is called
+    if len(values) == 1:  # a single draw, whatever its number
         return np.where(train, 0, -1)
     if column.dtype.kind not in "iu" or values != set(range(len(values))):
         raise FormatError(
@@ -168,59 +165,54 @@ def _draws(domain: Domain, train: Bool, where: str) -> Int64:
     return np.where(train, column, -1).astype(np.int64)
 
 
-# -------------------------------------------------------------------------------------------------
-# The samples that a model was validated on: those of its own fold, of its own split of the data.
-#
-# ``predict --split fold`` and ``features --split fold`` read them; so the distances and the scores
-# of
-# a model can be of the same images.
-
+# Validation samples of trained models
 
 FOLD = "fold"
-"""Value of ``--split`` that asks for these samples."""
+"""Value of ``--split`` that selects the validation fold of each model."""
 
 Validated: TypeAlias = tuple[str, tuple[int, ...]]
-"""Name of a domain, and which of its samples."""
+"""Name of a domain, and indices of its samples."""
 
 
 def validated_samples(
     store: DatasetStore, domains: Sequence[Domain], models: Sequence[StoredModel]
 ) -> tuple[dict[int, Validated], list[str]]:
-    """Find the validation fold of each model.
+    """Find the validation samples of each model: its own fold of its own split of the data.
+
+    ``predict --split fold`` and ``features --split fold`` read them, so that distances and scores
+    of a model are of the same images.
 
     Parameters
     ----------
-    store : DatasetStore
     domains : sequence of Domain
         Those that may be read.
-    models : sequence of StoredModel
 
     Returns
     -------
-    found : dict of int to (str, tuple of int)
-        Domain and samples by the number of the model, without the models that are refused.
+    samples : dict of int to (str, tuple of int)
+        Domain and samples by the number of the model, without refused models.
     failures : list of str
-        One line for each model that was trained on another split of the data, or elsewhere.
+        One line for each model that was trained on another split of the data, or on other data.
 
     Raises
     ------
     SkiptoolError
         If no model is left.
     """
-    found: dict[int, Validated] = {}
-    failed: list[SkiptoolError] = []
+    samples: dict[int, Validated] = {}
+    errors: list[SkiptoolError] = []
     for number, model in enumerate(models):
         try:
-            found[number] = _validated(store, domains, model)
+            samples[number] = _validated(store, domains, model)
         except SkiptoolError as error:
-            failed.append(error)
-    if failed and not found:
-        raise nothing_left(failed)
-    return found, [str(error) for error in failed]
+            errors.append(error)
+    if errors and not samples:
+        raise nothing_left(errors)
+    return samples, [str(error) for error in errors]
 
 
 def nothing_left(failed: Sequence[SkiptoolError]) -> SkiptoolError:
-    """Return what to raise where no model can be used."""
+    """Return the error to raise if every model failed."""
     if len(failed) == 1:
         return failed[0]
     return SourceError(f"all {len(failed)} models failed, the first: {failed[0]}")
@@ -232,8 +224,12 @@ def _validated(store: DatasetStore, domains: Sequence[Domain], model: StoredMode
             f"{model.path}: does not say which fold it was validated on, --split {FOLD} needs a "
             "model of 'skiptool train'; choose another --split"
         )
-    how = model.lineage.parameters
-    name, folds, seed = how.get("domain"), how.get("folds"), how.get("seed", 0)
+    parameters = model.lineage.parameters
+    name, folds, seed = (
+        parameters.get("domain"),
+        parameters.get("folds"),
+        parameters.get("seed", 0),
+    )
     if name not in store.domains or not isinstance(seed, int):
         raise MismatchError(
             f"{model.path}: was trained on a domain {name!r} that {store.path} does not have; give "

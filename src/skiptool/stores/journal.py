@@ -1,8 +1,8 @@
-"""Journal of a growing store: what is made, and how far it is.
+"""Journal of a growing store: what is being made, and how far it is.
 
-``journal.jsonl`` stands in the store while it grows: a line with what determines the content, then
-a line for each part that is safely written. A resumed run goes on behind the last whole line. The
-journal is removed when the store is whole.
+``journal.jsonl`` is in the store while it grows: one line with what determines the content, then
+one line for each part that is safely written. A resumed run continues after the last whole line.
+The journal is removed when the store is complete.
 """
 
 from __future__ import annotations
@@ -23,28 +23,26 @@ JOURNAL = "journal.jsonl"
 
 
 class Journal:
-    """Read what an interrupted run has noted, and note what this one writes.
+    """Read the entries of an interrupted run, and record those of this one.
 
     Parameters
     ----------
     folder : Path
-        Folder in which the store grows; it need not be there.
-    making : Making
-        How the step was called.
+        Folder in which the store grows; it need not exist.
 
     Attributes
     ----------
     begun : bool
-        A run of the same parameters has begun the store.
+        A run with the same parameters has begun the store.
     entries : list of mapping
-        What it noted, part by part.
+        Its entries, part by part.
 
     Raises
     ------
     ExistsError
         If the store was begun with other parameters.
     FormatError
-        If the journal is no journal.
+        If the journal is damaged.
     """
 
     def __init__(self, folder: Path, making: Making) -> None:
@@ -56,28 +54,28 @@ class Journal:
         if self.begun:
             check_same(lines[0], making, str(folder))
             self.entries = lines[1:]
-            if prolongs(lines[0], making):  # from now on it is the longer one
+            if prolongs(lines[0], making):  # record the longer run from now on
                 kept = [making.determinants, *self.entries]
                 text = "".join(json.dumps(line) + "\n" for line in kept)
                 with whole_file(self._file) as partial:
                     partial.write_text(text)
 
     def begin(self) -> None:
-        """Start a new journal; the folder must be there."""
+        """Start a new journal; the folder must exist."""
         self.entries = []
         self._file.write_text(json.dumps(self._making.determinants) + "\n")
 
     def note(self, entry: Mapping[str, Any]) -> None:
-        """Note that a part is written."""
+        """Record that a part is written."""
         with self._file.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def remove(self) -> None:
-        """Say that the store is whole."""
+        """Mark the store as complete."""
         self._file.unlink()
 
     def _whole_lines(self) -> list[dict[str, Any]]:
-        """Parse the journal and cut off a last line that was torn when its process was killed."""
+        """Parse the journal, and cut off a last line torn by a kill."""
         text = self._file.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]
         os.truncate(self._file, len(whole))

@@ -1,6 +1,6 @@
-"""Lineage: the header that every artifact carries.
+"""Lineage: the header of every artifact.
 
-The same keys stand in the root attributes of a Zarr store, under the key ``skiptool`` of a
+The same keys are in the root attributes of a Zarr store, under the key ``skiptool`` of a
 Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
 
     kind              format tag: dataset, features, counts, model, history, predictions, masks,
@@ -8,20 +8,20 @@ Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
     format_version    integer; a reader refuses a version above its own
     skiptool_version  version of skiptool that wrote it
     command           shell command that makes it again
-    parameters        every parameter that shapes the content, defaults included
+    parameters        every parameter that determines the content, defaults included
     created           UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` (whole seconds) fixes it
     id                32 hex digits, a hash of what determines the content
     inputs            {role: id} of the artifacts it was made from
-    arithmetic        only of what a network computed: device, threads, precision, instruction set
-                      and the pixels of a batch, on which the last digits depend
+    arithmetic        only if a network computed it: device, threads, precision, instruction set
+                      and the pixels of a batch, which affect the last digits
 
-A hash of it, and of what stands beside it, tells whether a byte of it has changed: see ``seal``.
+A hash of the header and the rest of the metadata reveals changes: see ``seals``.
 
-``command``, ``created`` and ``arithmetic`` are about the making: no id depends on them. The id of
-a dataset or a model is a hash of its content. That of what a network computed (features,
-predictions, masks) is a hash of inputs and parameters: artifacts of equal ids were asked for alike,
-and hold equal bytes where their arithmetic is the same too; else activations differ in their last
-digits, and labels where two classes are about equally probable.
+``command``, ``created`` and ``arithmetic`` describe the run: no id depends on them. The id of a
+dataset or a model is a hash of its content. That of outputs of a network (features, predictions,
+masks) is a hash of inputs and parameters: artifacts of equal ids were requested alike, and hold
+equal bytes if their arithmetic is the same too; otherwise activations differ in their last digits,
+and labels where two classes are about equally probable.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ FORMAT_VERSIONS: Mapping[Kind, int] = {
     **dict.fromkeys(Kind, 1),
     **dict.fromkeys((Kind.REPORT, Kind.SHIFT), 2),
 }
-"""Version of each format this code writes, and the highest it reads."""
+"""Version of each format that this code writes, and the highest it reads."""
 
 ID_DIGITS = 32
 
-_FORMS: Mapping[str, type] = {
+_TYPES: Mapping[str, type] = {
     **dict.fromkeys(("skiptool_version", "command", "created", "id"), str),
     **dict.fromkeys(("parameters", "inputs", "arithmetic"), Mapping),
 }
@@ -71,7 +71,7 @@ _FORMS: Mapping[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """How a step was called.
+    """Call of a step.
 
     Attributes
     ----------
@@ -82,16 +82,16 @@ class Making:
     parameters : mapping
         Named parameters that determine the content; compared when a run is resumed.
     placement : mapping
-        Named parameters that do not: where the output goes, workers, device.
+        Named parameters that do not: output path, workers, device.
     inputs : mapping
         Role to id of each artifact read.
-    arithmetic : mapping
-        What the last digits of a network's results depend on beside these, as JSON types.
     method : mapping
-        Named parts of the method that no option sets: recorded and compared as parameters are,
-        but not part of the command.
+        Named parts of the method that no option sets: recorded and compared like parameters, but
+        not part of the command.
+    arithmetic : mapping
+        What else the last digits of a network's results depend on, as JSON types.
     grows : str, optional
-        The one parameter that may have been a smaller number in what is resumed: it is prolonged.
+        The one parameter that a resumed run may increase, such as a number of epochs.
 
     Examples
     --------
@@ -131,7 +131,7 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What made an artifact; see the module's docstring for the keys."""
+    """Header of an artifact; see the module's docstring for the keys."""
 
     kind: Kind
     format_version: int
@@ -145,25 +145,17 @@ class Lineage:
 
     def as_json(self) -> dict[str, Any]:
         """Return the header as JSON types."""
-        found = {key: _jsonable(value) for key, value in asdict(self).items()}
-        return {key: value for key, value in found.items() if value or key != "arithmetic"}
+        header = {key: _jsonable(value) for key, value in asdict(self).items()}
+        return {key: value for key, value in header.items() if value or key != "arithmetic"}
 
 
 def lineage(kind: Kind, making: Making, identity: object) -> Lineage:
-    """Write a header now.
+    """Create a header.
 
     Parameters
     ----------
-    kind : Kind
-        Format tag.
-    making : Making
-        How the step was called.
     identity : JSON-able object
         All that determines the content; its hash is the id.
-
-    Returns
-    -------
-    Lineage
     """
     return Lineage(
         kind=kind,
@@ -195,7 +187,7 @@ def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
     Raises
     ------
     FormatError
-        If it is no skiptool header, of another kind, of a later version, or incomplete.
+        If it is not a skiptool header, of another kind or a later version, or incomplete.
     """
     if not isinstance(found, Mapping) or "kind" not in found or "format_version" not in found:
         raise FormatError(f"{where}: not made by skiptool, expected a {kind.value} artifact")
@@ -210,14 +202,14 @@ def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
     if missing:
         raise FormatError(f"{where}: header lacks {', '.join(missing)}; make the artifact again")
     values = {key: found[key] for key in Lineage.__dataclass_fields__}
-    wrong = [key for key, form in _FORMS.items() if not isinstance(values[key], form)]
+    wrong = [key for key, type_ in _TYPES.items() if not isinstance(values[key], type_)]
     if wrong:
         raise FormatError(f"{where}: header is damaged in {', '.join(wrong)}; make it again")
     return Lineage(**{**values, "kind": kind})
 
 
 def identifier(*parts: bytes | memoryview) -> str:
-    """Hash bytes to 32 hex digits; the parts count as one run of bytes."""
+    """Hash concatenated bytes to 32 hex digits."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part)
@@ -230,35 +222,35 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
     Raises
     ------
     ExistsError
-        If any differs; the message shows each old and new value.
+        If any differs; the message shows old and new values.
     """
     changed = []
-    earlier = False
-    for part, asked in making.determinants.items():
-        old = _as_grown(found.get(part) or {}, asked, making.grows)
-        differing = [name for name in sorted({*old, *asked}) if old.get(name) != asked.get(name)]
-        changed += [f"{name} was {old.get(name)!r}, now {asked.get(name)!r}" for name in differing]
-        earlier |= any(name in making.method for name in differing)
-    if earlier:
+    other_method = False
+    for part, new in making.determinants.items():
+        old = _as_grown(found.get(part) or {}, new, making.grows)
+        differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+        changed += [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in differing]
+        other_method |= any(name in making.method for name in differing)
+    if other_method:
         raise ExistsError(
             f"{where}: was begun by another version of skiptool, whose method differs "
             f"({'; '.join(changed)}); resume it with that version, give --overwrite to start "
             "again, or another --out"
         )
     if changed:
-        apart = (
-            "; to add models, shifts or domains, predict them alone with another --out and give "
+        hint = (
+            "; to add models, shifts or domains, predict only these with another --out and give "
             "both tables to 'skiptool report'"
         )
         raise ExistsError(
             f"{where}: was begun with other parameters ({'; '.join(changed)}); repeat the old "
             "ones to resume, or give --overwrite to start again"
-            f"{apart if making.step == 'predict' else ''}"
+            f"{hint if making.step == 'predict' else ''}"
         )
 
 
 def prolongs(found: Mapping[str, Any], making: Making) -> bool:
-    """Say whether a run goes on beyond the end of an earlier one, and is equal otherwise."""
+    """Tell whether a run extends an earlier one that is equal otherwise."""
     old = found.get("parameters") or {}
     return _as_grown(old, making.determinants["parameters"], making.grows) != old
 
@@ -266,11 +258,11 @@ def prolongs(found: Mapping[str, Any], making: Making) -> bool:
 def _as_grown(
     old: Mapping[str, Any], asked: Mapping[str, Any], grows: str | None
 ) -> Mapping[str, Any]:
-    """Put the number that is asked for in the place of a smaller one."""
+    """Replace a smaller number by the requested one."""
     if grows is None:
         return old
     numbers = old.get(grows), asked.get(grows)
-    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in numbers)
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
     return {**old, grows: asked[grows]} if whole and old[grows] < asked[grows] else old
 
 
@@ -284,7 +276,7 @@ def _check_version(found: object, where: str, kind: Kind) -> None:
 
 
 def _word(value: object) -> str:
-    """Write a word of a command: a URL without credentials, in the place of its copy here."""
+    """Return a word of a command: URLs without credentials, and instead of their local copies."""
     return public(shown(str(value)))
 
 
@@ -302,6 +294,6 @@ def _now() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     try:
         moment = datetime.fromtimestamp(int(epoch), UTC)
-    except (ValueError, OverflowError, OSError):  # not set, or no time at all
+    except (ValueError, OverflowError, OSError):  # not set, or not a time
         moment = datetime.now(UTC)
     return moment.isoformat(timespec="seconds")

@@ -3,7 +3,7 @@
 ::
 
     masks.zarr/                     Zarr format 3
-      zarr.json                     attributes: the header (see ``header``), ``classes``, ``seal``
+      zarr.json                     attributes: the header (see ``lineage``), ``classes``, ``seal``
       <number>/                     one group for each model, domain and shift, from 0
         zarr.json                   attributes: ``model``, ``model_id``, ``domain``, ``shift``,
                                     ``factor`` (null for original)
@@ -66,14 +66,12 @@ class MaskWriter:
         ----------
         facts : mapping
             ``model``, ``model_id``, ``domain``, ``shift``, ``factor``.
-        ids : sequence of str, length N
         size : (H, W)
         """
         name = str(len(self._arrays))
         group = self._root.create_group(name, attributes=dict(facts))
         write_columns(group, {"id": ids})
-        shape = (len(ids), *size)
-        axes = ("sample", "y", "x")
+        shape, axes = (len(ids), *size), ("sample", "y", "x")
         self._arrays[name] = create_array(
             group, "labels", shape, "uint8", chunk=1, shard=SHARD, axes=axes
         )
@@ -81,13 +79,7 @@ class MaskWriter:
         return name
 
     def append(self, name: str, labels: UInt8) -> None:
-        """Add labels (n, H, W) to an entry; whole shards are written as they fill.
-
-        Raises
-        ------
-        ArgumentError
-            If they are not uint8 of the entry's size, or more than its ids.
-        """
+        """Add labels (n, H, W) to an entry; whole shards are written as they fill."""
         images, *size = self._arrays[name].shape
         left = images - self._filled[name] - len(self._waiting[name])
         if labels.dtype != np.uint8 or [*labels.shape[1:]] != size or len(labels) > left:
@@ -105,70 +97,53 @@ class MaskWriter:
             self._waiting[name] = self._waiting[name][SHARD:]
 
     def finish(self) -> None:
-        """Seal the store: from here on it is whole."""
+        """Seal the store, which makes it complete."""
         seal_store(self._path)
 
 
 @dataclass(frozen=True, slots=True)
 class MaskEntries:
-    """The entries of a store of predicted masks, whatever its header says."""
+    """The entries of a store of predicted masks, without regard to its header."""
 
     place: Path | str
     root: zarr.Group
 
     @property
     def path(self) -> Path | str:
-        """What it is called: its local path, or its URL without credentials."""
+        """Name in messages: the local path, or the URL without credentials."""
         return self.place if isinstance(self.place, Path) else public(self.place)
 
     @property
     def name(self) -> str:
-        """Last component of the place, for people."""
+        """Last component of the place, for display."""
         return last_part(self.place)
 
     def names(self) -> list[str]:
-        """Return the names of the entries in the order of their making.
-
-        Raises
-        ------
-        FormatError
-            If a name is no number.
-        """
+        """Return the names of the entries in the order of creation."""
         found = member_names(self.root, str(self.path))
         wrong = [name for name in found if not (name.isascii() and name.isdigit())]
         if wrong:
-            raise FormatError(f"{self.path}: entry {wrong[0]!r} is no number; predict again")
+            raise FormatError(f"{self.path}: entry {wrong[0]!r} is not a number; predict again")
         return sorted(found, key=int)
 
     def entries(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
-        """Return facts and shape (N, H, W) of every entry; raises as :meth:`read`."""
+        """Return attributes and shape (N, H, W) of every entry."""
         return [(dict(self._group(name).attrs), self._labels(name).shape) for name in self.names()]
 
     def read(self, name: str) -> UInt8:
-        """Return the labels (N, H, W) of an entry.
-
-        Raises
-        ------
-        FormatError
-            If it or a chunk of it is missing or damaged.
-        """
+        """Return the labels (N, H, W) of an entry."""
         return read_rows(rows_of(self._labels(name)), slice(None), f"{self.path}: entry {name}")
 
     def ids(self, name: str) -> list[str]:
-        """Return the ids of the samples (N) of an entry; raises as :meth:`read`."""
+        """Return the ids of the samples (N) of an entry."""
         where = f"{self.path}: entry {name}"
-        return [str(each) for each in read_columns(self._group(name), where).get("id", ())]
+        return [str(sample) for sample in read_columns(self._group(name), where).get("id", ())]
 
     def read_one(self, name: str, index: int) -> UInt8:
-        """Return the labels (H, W) of one sample of an entry; raises as :meth:`read`."""
+        """Return the labels (H, W) of one sample of an entry."""
         return read_rows(
             rows_of(self._labels(name)), index, f"{self.path}: entry {name}, sample {index}"
         )
-
-    def read_all(self) -> None:
-        """Read every entry, to check it; raises as :meth:`read`."""
-        for name in self.names():
-            self.read(name)
 
     def _group(self, name: str) -> zarr.Group:
         return open_group(self.root, name, str(self.path))

@@ -1,4 +1,4 @@
-"""Model folder: weights, what they are of, and how they came about. Format ``model``, version 1.
+"""Model folder: weights, architecture and history. Format ``model``, version 1.
 
 ::
 
@@ -8,22 +8,22 @@
       model.safetensors   tensors only, under the parameter names of segmentation-models-pytorch
       config.json         the keys that library needs to build the network (``_model_class``,
                           ``encoder_name``, ``encoder_weights`` null, ``in_channels``, ``classes``
-                          ...), and ours: ``skips`` (levels that stay), ``class_names``,
+                          ...), and ours: ``skips`` (levels that are kept), ``class_names``,
                           ``training``, ``fold``, ``repeat``, ``parameter_count``, ``samples``
-                          (how many it was trained and validated on; since version 0.2),
+                          (numbers of training and validation samples; since version 0.2),
                           ``lineage``, ``seal``
       history.parquet     see ``tables``
       last.ckpt           to resume training (not kept with --no-keep-last)
 
-That library opens a folder with all skips. It knows nothing of ``skips``: others it refuses for
-their shapes, save a LinkNet's, whose parameters are those of the whole one, which it would build.
+That library opens a folder with all skips. It ignores ``skips``: it refuses pruned networks for
+their shapes, except a LinkNet, whose parameters are those of the unpruned one, which it would
+build.
 
 A folder written by that library's own ``save_pretrained`` is read too: it has all skips, classes
 named by number, no fold, and an id from its weights; its parameters are counted. One output channel
-is the logit of the foreground. Its activation is left out: we work on logits. What stands before
-all names of tensors (``_orig_mod.``, ``module.``) is left out, bfloat16 is read as float32. Keys
-that are not known here are keyword arguments of the library, which are in the id too. Nothing is
-unpickled.
+is the logit of the foreground. Its activation is dropped: we work on logits. A common prefix of
+all tensor names (``_orig_mod.``, ``module.``) is dropped, bfloat16 is read as float32. Unknown keys
+are keyword arguments of the library, and part of the id. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -69,11 +69,7 @@ __all__ = [
     "write_model",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# ``config.json`` of a model folder: what network its weights are of.
-#
-# The keys that segmentation-models-pytorch needs to build it, and ours: see ``checkpoint``.
-
+# Configuration
 
 BUILT: Mapping[str, Sequence[object]] = {
     "_model_class": tuple(arch.model_class for arch in Arch),
@@ -86,25 +82,21 @@ BUILT: Mapping[str, Sequence[object]] = {
     "decoder_pab_channels": (64,),
     "aux_params": (None,),
 }
-"""Keys of the library's configuration with what is built here; where absent they have the first.
+"""Keys of the library's configuration with the values that are built here, the default first.
 
-With another value the weights might fit all the same, and mean something else.
+With another value the weights might still fit, and mean something else.
 """
 
-READ = frozenset(
-    {
-        *BUILT,
-        *("encoder_name", "encoder_weights", "in_channels", "classes", "activation"),
-        *("skips", "class_names", "fold", "repeat", "parameter_count", "lineage", "seal"),
-    }
-)
-"""Keys that are looked at here, or say nothing of the network.
+_NETWORK_KEYS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation")
+_OWN_KEYS = ("skips", "class_names", "fold", "repeat", "parameter_count", "lineage", "seal")
+READ = frozenset({*BUILT, *_NETWORK_KEYS, *_OWN_KEYS})
+"""Keys that are read here, or do not describe the network.
 
-All others of a folder that others wrote are keyword arguments the library built the network with.
+In foreign folders all others are keyword arguments the library built the network with.
 """
 
 MONOTONE = (None, "identity", "sigmoid", "softmax", "softmax2d", "logsoftmax", "tanh", "argmax2d")
-"""Activations that do not change which class is the most probable: they are left out."""
+"""Activations that do not change the most probable class: they are dropped."""
 
 OF_ONE = (None, "identity", "sigmoid")
 """Activations of a single logit whose sigmoid is a probability."""
@@ -121,7 +113,7 @@ MAX_CHANNELS = 64
 
 
 def configuration(architecture: Architecture) -> dict[str, Any]:
-    """Return the keys that describe a network: those its class takes, then ours."""
+    """Return the keys that describe a network: arguments of its class, then ours."""
     arch = Arch(architecture.arch)
     return {
         "_model_class": arch.model_class,
@@ -141,19 +133,13 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Write a configuration, sealed; numbers that JSON does not have (NaN) become null."""
+    """Write a sealed configuration; numbers that JSON lacks (NaN) become null."""
     text = json.dumps(sealed_object(_finite(config)), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a configuration.
-
-    Raises
-    ------
-    FormatError
-        If the file cannot be read or is no JSON object.
-    """
+    """Read a JSON object from a file."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -164,13 +150,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
-    """Return the network that a configuration describes.
-
-    Raises
-    ------
-    FormatError
-        If it is none, or none that is built here.
-    """
+    """Return the network of a configuration; refuse one that cannot be built here."""
     for key, accepted in BUILT.items():
         if config.get(key, accepted[0]) not in accepted:
             raise FormatError(
@@ -191,25 +171,26 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
     ):
         raise FormatError(
             f"{where}: encoder_name {brief(encoder)}, in_channels {brief(channels)}, classes "
-            f"{brief(count)} "
-            "describe no network; train it again"
+            f"{brief(count)} describe no network; train it again"
         )
-    known = max(count, 2)  # a single logit is that of the foreground
-    names = config.get("class_names", ["background", *(f"class{i}" for i in range(1, known))])
-    if not _all(names, str) or len(names) != known or not _all(skips, int):
+    number = max(count, 2)  # a single logit is that of the foreground
+    names = config.get("class_names", ["background", *(f"class{i}" for i in range(1, number))])
+    if not _all(names, str) or len(names) != number or not _all(skips, int):
         raise FormatError(
-            f"{where}: class_names {brief(names)} and skips {brief(skips)}, expected {known} "
+            f"{where}: class_names {brief(names)} and skips {brief(skips)}, expected {number} "
             "names and levels; train it again"
         )
-    form = (channels, arch.value, count < known, _options(config))
+    single, options = count < number, _options(config)
     try:
-        return Architecture(encoder, tuple(skips), tuple(names), *form)
+        return Architecture(
+            encoder, tuple(skips), tuple(names), channels, arch.value, single, options
+        )
     except SkiptoolError as error:
         raise FormatError(f"{where}: describes no network ({error}); train it again") from error
 
 
 def _check_activation(where: Path, config: Mapping[str, Any]) -> None:
-    """Refuse an activation that logits cannot do without."""
+    """Refuse an activation that changes the meaning of the logits."""
     count = config.get("classes", 1)
     accepted = OF_ONE if count == 1 else MONOTONE
     if config.get("activation") not in accepted:
@@ -221,7 +202,7 @@ def _check_activation(where: Path, config: Mapping[str, Any]) -> None:
 
 
 def _options(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return what is not read here; names with an underscore in front are no arguments."""
+    """Return the keyword arguments not read here; names with a leading underscore are none."""
     if config.get("lineage") is not None:
         return ()
     others = sorted(name for name in config if name not in READ and not name.startswith("_"))
@@ -229,17 +210,11 @@ def _options(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def read_count(where: Path, config: Mapping[str, Any], key: str) -> int | None:
-    """Return a whole number of a configuration, None where it is absent.
-
-    Raises
-    ------
-    FormatError
-        If it is something else.
-    """
-    found = config.get(key)
-    if found is not None and not _within(found, 0, 2**62):
-        raise FormatError(f"{where}: {key} is {brief(found)}, expected a count; train it again")
-    return found
+    """Return a whole number of a configuration, None if absent."""
+    value = config.get(key)
+    if value is not None and not _within(value, 0, 2**62):
+        raise FormatError(f"{where}: {key} is {brief(value)}, expected a count; train it again")
+    return value
 
 
 def _within(value: object, low: int, high: int) -> bool:
@@ -262,44 +237,42 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PICKLE = "pytorch_model.bin"
 
-_TYPES: Mapping[str, str] = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2"},
-    **{"I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"},
-}
+_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+_SIGNED = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
+_UNSIGNED = {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
+_TYPES: Mapping[str, str] = {**_FLOATS, **_SIGNED, **_UNSIGNED, "BOOL": "?"}
 """Types of safetensors that NumPy has."""
 
 _ENCODER = "encoder."
-"""How the names of an encoder's tensors begin."""
+"""Prefix of the names of an encoder's tensors."""
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""How the names of tensors end that are no parameters."""
+"""Suffixes of tensors that are not parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model folder that was read and checked; the tensors are loaded on demand.
+    """A checked model folder; the tensors are loaded on demand.
 
     Attributes
     ----------
-    path : Path
     name : str
-        For people: run folder and training, ``resnet18-L1/fold0`` or ``resnet18-L1/fold0-r1``.
+        For display: run folder and training, ``resnet18-L1/fold0`` or ``resnet18-L1/fold0-r1``.
     id : str
         Hash of architecture and weights.
-    architecture : Architecture
     fold : int or None
         None for a foreign folder.
     repeat : int or None
-        Which training of the fold, from 0; None for a foreign folder.
+        Number of the training of the fold, from 0; None for a foreign folder.
     parameter_count : int or None
-        Trainable parameters (Table II); of a foreign folder the sizes of all its tensors but the
+        Trainable parameters (Table II); of a foreign folder the sizes of all tensors except the
         running statistics of batch norm.
     config : mapping
         All of ``config.json``.
     lineage : Lineage or None
         None for a foreign folder.
     normalisation : Normalisation
-        How images in [0, 1] are scaled for it; only for a foreign folder.
+        Scaling of images in [0, 1] for this network; only for a foreign folder.
     """
 
     path: Path
@@ -314,16 +287,16 @@ class StoredModel:
     normalisation: Normalisation = AS_IT_IS
 
     def normalised(self, words: Normalisation | None) -> StoredModel:
-        """Return the model with the scaling of its images that ``--normalise`` names.
+        """Return the model with the scaling of its images given by ``--normalise``.
 
-        Images that are scaled otherwise make another network of the same weights: its id is
-        another one, save for the scaling x / 255 that networks trained here have.
+        Images scaled otherwise make another network of the same weights: its id changes, except
+        with the scaling x / 255 of networks trained here.
 
         Raises
         ------
         ArgumentError
-            If others trained it and nothing is said, or it was trained here and something else
-            than x / 255 is asked for.
+            If the model is foreign and no scaling is given, or it was trained here and another
+            scaling than x / 255 is given.
         """
         if self.lineage is None:
             if words is None:
@@ -337,12 +310,12 @@ class StoredModel:
         if words:
             raise ArgumentError(
                 f"--normalise {words}: {self.path} was trained by skiptool, on images scaled to "
-                "[0, 1]; leave the option out, and give networks of others in a call of their own"
+                "[0, 1]; leave the option out, and run foreign networks in a separate command"
             )
         return self
 
     def normalise_parameter(self) -> dict[str, str]:
-        """Return the parameter ``normalise`` as lineages record it, none of a model of ours."""
+        """Return the parameter ``normalise`` as recorded in lineages; empty for our own models."""
         return {"normalise": str(self.normalisation)} if self.lineage is None else {}
 
     def tensors(self) -> dict[str, AnyArray]:
@@ -351,8 +324,7 @@ class StoredModel:
         Raises
         ------
         FormatError
-            If the file is missing or damaged, its weights are not those of the id, or one is no
-            finite number.
+            If the file is missing or damaged, or its weights do not match the id or are not finite.
         """
         tensors, header = _load(self.path), self.lineage
         if header is None:
@@ -364,13 +336,7 @@ class StoredModel:
         return tensors
 
     def check_fits(self, channels: int, size: tuple[int, int], where: str) -> None:
-        """Compare the network's input with the channels C and the size (H, W) of images.
-
-        Raises
-        ------
-        MismatchError
-            If the channels differ, or its decoder does not take the size.
-        """
+        """Refuse images whose channels C or size (H, W) the network does not take."""
         if channels != self.architecture.channels:
             raise MismatchError(
                 f"{where}: images have {channels} channels, model {self.path} takes "
@@ -379,7 +345,7 @@ class StoredModel:
         self.architecture.check_size(*size, where)
 
     def facts(self) -> dict[str, Any]:
-        """Return the columns that tables and stores keep of a model."""
+        """Return the columns that describe a model in tables and stores."""
         return {
             "model": self.name,
             "model_id": self.id,
@@ -393,7 +359,7 @@ class StoredModel:
 
 
 def model_identity(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> dict[str, Any]:
-    """Return what a model's id is the hash of: its architecture and its weights."""
+    """Return what determines a model's id: its architecture and weights."""
     weights = hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name]
@@ -423,21 +389,14 @@ def write_model(
     ----------
     folder : Path
         Folder in which the model grows (see ``staging``).
-    architecture : Architecture
     tensors : mapping of parameter name to array
     header : Lineage
         Of kind ``model``.
     extra : mapping
         Further JSON-able keys of ``config.json``: ``training``, ``fold``, ``parameter_count`` ...
-        Numbers that JSON does not have (NaN) become null.
-
-    Raises
-    ------
-    OSError
-        If there is no space for it.
     """
-    # safetensors takes the memory of an array as it lies there, whatever its order; a file that it
-    # wrote itself could be read by its owner alone, whatever the umask
+    # safetensors writes the memory of an array regardless of its order, and files readable by
+    # their owner alone regardless of the umask
     weights = save({name: np.asarray(a, order="C") for name, a in tensors.items()})
     (folder / WEIGHTS).write_bytes(weights)
     config = {**configuration(architecture), **extra, "lineage": header.as_json()}
@@ -450,8 +409,8 @@ def open_model(path: Path) -> StoredModel:
     Raises
     ------
     FormatError
-        If files are missing or cut short, or the configuration is no network this code can build,
-        not as written, or of another kind or version.
+        If files are missing or truncated, or the configuration is damaged, not a network that can
+        be built here, or of another kind or version.
     """
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
@@ -470,7 +429,7 @@ def open_model(path: Path) -> StoredModel:
     training = () if fold is None else (training_name(fold, repeat),)
     name = "/".join((architecture.folder, *training))
     try:
-        with safe_open(path / WEIGHTS, "numpy"):  # its header says how long the file must be
+        with safe_open(path / WEIGHTS, "numpy"):  # compares the file's length with its header
             pass
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
@@ -500,7 +459,7 @@ def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, A
 
 
 def _bare(tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-    """Leave out what stands before all names: ``_orig_mod.``, ``module.``, ``model.`` ..."""
+    """Drop a common prefix of all names: ``_orig_mod.``, ``module.``, ``model.`` ..."""
     inner = next((name for name in tensors if f".{_ENCODER}" in name), "")
     before = inner.partition(_ENCODER)[0]
     if not all(name.startswith(before) for name in tensors):
@@ -509,7 +468,7 @@ def _bare(tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
 
 
 def _check_numbers(tensors: Mapping[str, AnyArray], where: Path) -> None:
-    """Refuse weights with which every pixel would have one class, or a channel none."""
+    """Refuse weights that are not finite numbers."""
     for name, array in tensors.items():
         if array.dtype.kind not in "fiub":
             raise FormatError(f"{where}: tensor {name} is of {array.dtype}, expected numbers")
@@ -525,7 +484,7 @@ def _load(path: Path) -> dict[str, AnyArray]:
     try:
         try:
             tensors: dict[str, AnyArray] = load_file(path / WEIGHTS)
-        except (TypeError, AttributeError):  # a type that NumPy does not have
+        except (TypeError, AttributeError):  # a type that NumPy lacks
             tensors = _widened((path / WEIGHTS).read_bytes())
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, error) from error
@@ -533,7 +492,7 @@ def _load(path: Path) -> dict[str, AnyArray]:
 
 
 def _widened(content: bytes) -> dict[str, AnyArray]:
-    """Read tensors of which some are bfloat16, the upper half of a float32."""
+    """Read tensors some of which are bfloat16, the upper half of a float32."""
     start = 8 + int.from_bytes(content[:8], "little")
     tensors: dict[str, AnyArray] = {}
     for name, about in json.loads(content[8:start]).items():
@@ -551,13 +510,12 @@ def _widened(content: bytes) -> dict[str, AnyArray]:
 
 def _damaged(path: Path, error: Exception) -> FormatError:
     return FormatError(
-        f"{path / WEIGHTS}: cannot be read ({error}); the file is damaged, or no safetensors of "
-        "types that NumPy has"
+        f"{path / WEIGHTS}: cannot be read ({error}); the file is damaged, or holds types that "
+        "NumPy lacks"
     )
 
 
-# -------------------------------------------------------------------------------------------------
-# Ensembles: the trainings of one architecture, taken together as one more model of a table.
+# Ensembles
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,13 +525,13 @@ class Ensemble:
     Attributes
     ----------
     name : str
-        For people: ``resnet18-L1/ensemble``.
+        For display: ``resnet18-L1/ensemble``.
     id : str
         Hash of the ids of its members.
     architecture : Architecture
         That of every member.
     members : tuple of int
-        Numbers of the models it is made of, in a list that the caller has.
+        Positions of its models in the caller's list.
     """
 
     name: str
@@ -582,7 +540,7 @@ class Ensemble:
     members: tuple[int, ...]
 
     def facts(self) -> dict[str, Any]:
-        """Return the columns that tables keep of a model; its parameters are the members'."""
+        """Return the columns that describe it in tables, like a model without parameters."""
         return {
             "model": self.name,
             "model_id": self.id,
@@ -608,7 +566,7 @@ def fold_ensembles(models: Sequence[StoredModel]) -> tuple[list[Ensemble], list[
     Raises
     ------
     ArgumentError
-        If no architecture comes with two trainings, or one with the same training twice.
+        If no architecture has two trainings, or one has the same training twice.
     """
     groups: dict[Architecture, list[int]] = {}
     for number, model in enumerate(models):

@@ -3,13 +3,14 @@
 ::
 
     overlays/
-      overlays.json                 the header (see ``header``) and ``pictures``, a list of objects:
+      overlays.json                 the header (see ``lineage``) and ``pictures``, a list of
+      objects:
                                     ``file`` (below this folder), ``model``, ``model_id``,
                                     ``domain``, ``shift``, ``factor``, ``sample``, ``subject``,
-                                    ``mIoU`` of the sample (null where it holds no foreground),
+                                    ``mIoU`` of the sample (null if it has no foreground),
                                     ``rank`` (1 is the lowest IoU), ``ranks`` (number of samples),
-                                    ``digest`` of the file's bytes; ``seal`` (see ``seal``)
-      <model>_<domain>/             one folder a model or ensemble, and domain
+                                    ``digest`` of the file's bytes; ``seal`` (see ``seals``)
+      <model>_<domain>/             one folder for each model or ensemble, and domain
         <rank>_iou-<mIoU>_<sample>.png
 """
 
@@ -31,11 +32,11 @@ __all__ = ["INDEX", "damaged_pictures", "open_overlays", "safe_name", "write_ind
 INDEX = "overlays.json"
 
 LONGEST = 60
-"""Characters of a name in a file name."""
+"""Characters of a name in a file name, at most."""
 
 
 def safe_name(name: str) -> str:
-    """Make a part of a file name of any name: letters, digits, ``-``, ``_`` and ``.`` stay.
+    """Turn a name into part of a file name: letters, digits, ``-``, ``_`` and ``.`` stay.
 
     Examples
     --------
@@ -49,46 +50,46 @@ def safe_name(name: str) -> str:
 def write_index(
     folder: Path, header: Lineage, pictures: Sequence[Mapping[str, str | int | float | None]]
 ) -> None:
-    """Write what made a folder of pictures, and what each of them shows."""
-    listed = [{**each, "digest": _digest(folder / str(each["file"]))} for each in pictures]
-    found = sealed_object({**header.as_json(), "pictures": listed})
-    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    """Write the header of a folder of pictures and the description of each picture."""
+    listed = [{**entry, "digest": _digest(folder / str(entry["file"]))} for entry in pictures]
+    index = sealed_object({**header.as_json(), "pictures": listed})
+    text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / INDEX).write_text(text + "\n", encoding="utf-8")
 
 
 def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
-    """Read the header of a folder of pictures, and what they show.
+    """Read the header of a folder of pictures and the descriptions of the pictures.
 
     Raises
     ------
     FormatError
-        If it is none of ours, its index is damaged, or a picture is missing.
+        If it is not of skiptool, its index is damaged, or a picture is missing.
     """
     try:
-        found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{folder / INDEX}: no readable JSON ({error})") from error
-    header = parse_lineage(found, str(folder / INDEX), Kind.OVERLAYS)
-    pictures = found.get("pictures")
-    if not isinstance(pictures, list) or not all(isinstance(each, dict) for each in pictures):
+    header = parse_lineage(index, str(folder / INDEX), Kind.OVERLAYS)
+    pictures = index.get("pictures")
+    if not isinstance(pictures, list) or not all(isinstance(entry, dict) for entry in pictures):
         raise FormatError(f"{folder / INDEX}: lists no pictures; predict again")
-    for each in pictures:
-        file = PurePosixPath(str(each.get("file")))
+    for entry in pictures:
+        file = PurePosixPath(str(entry.get("file")))
         if file.is_absolute() or ".." in file.parts:
             where = f"{folder / INDEX}: the picture {brief(str(file))}"
             raise FormatError(f"{where} is said to lie elsewhere; predict again")
         if not (folder / file).is_file():
             raise FormatError(f"{folder}: the picture {file} is missing; predict again")
-    check_object(found, str(folder / INDEX))
+    check_object(index, str(folder / INDEX))
     return header, pictures
 
 
 def damaged_pictures(folder: Path, pictures: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the files of pictures whose bytes are not those that were written."""
+    """Return the files of pictures whose bytes have changed."""
     return [
-        str(each["file"])
-        for each in pictures
-        if each.get("digest") not in (None, _digest(folder / str(each["file"])))
+        str(entry["file"])
+        for entry in pictures
+        if entry.get("digest") not in (None, _digest(folder / str(entry["file"])))
     ]
 
 

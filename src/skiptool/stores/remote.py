@@ -1,15 +1,14 @@
-"""What is behind a URL: the one door of fsspec, for stores through zarr's own.
+"""Access to URLs: all use of fsspec, also by Zarr stores.
 
 A file (a table, a ``.npy``) is fetched as a whole, see :func:`fetched`. :class:`RemoteFolder`
-lists, fetches, writes and removes single files. Zarr takes a chunk that is not there for its fill
-value; looking for each of them in advance, as is done on a local disk, would cost a request a
-chunk. So :class:`RemoteStore` is told which arrays have all of their chunks and refuses an absent
-one when it is read. Of shards, only the index and the chunks that are asked for are fetched. A
-server that sends whole files only is asked once for each of them as long as the next chunk is in
-the same one.
+lists, fetches, writes and removes single files. Zarr reads a missing chunk as its fill value;
+checking for each chunk in advance, as on a local disk, would cost a request per chunk. Instead
+:class:`RemoteStore` knows which arrays have all of their chunks and refuses a missing one when it
+is read. Of shards, only the index and the requested chunks are fetched. If a server sends whole
+files only, a file is kept as long as the next chunk is in the same one.
 
-Where credentials stand in a URL (``user:password@``, a signed query), messages leave them out. The
-query of an ``https`` URL goes with every request, so that signed folders can be read.
+Messages omit credentials in URLs (``user:password@``, a signed query). The query of an ``https``
+URL is sent with every request, so that signed folders can be read.
 """
 
 from __future__ import annotations
@@ -58,23 +57,23 @@ __all__ = [
 ]
 
 MOST_FETCHED = 4 * 2**30
-"""Bytes of a file that is fetched as a whole."""
+"""Bytes of a file that is fetched as a whole, at most."""
 
 AT_ONCE = 8
-"""Requests that wait for an answer at the same time."""
+"""Concurrent requests."""
 
 NOT_SATISFIABLE = 416
-"""What a web server answers where a file ends before the part that is asked for."""
+"""HTTP status if a file ends before the requested range."""
 
 UPLOADING = ".uploading"
-"""File in the folder of an artifact while it is uploaded; it stays where that was broken off."""
+"""File in the folder of an artifact while it is uploaded; it remains if that fails."""
 
 _PIECE = 2**24
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RemoteStore(FsspecStore):
-    """A store that tells lost chunks from zeros, and failures of the network from both.
+    """A store that tells lost chunks and failures of the network from zeros.
 
     Attributes
     ----------
@@ -85,24 +84,15 @@ class RemoteStore(FsspecStore):
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - as zarr's own
         super().__init__(*given, **named)
         self.whole: set[str] = set()
-        self._sent: tuple[str, Buffer] | None = None  # the last file sent instead of a part of it
+        self._sent: tuple[str, Buffer] | None = None  # the last file sent instead of its part
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_sent": None}
 
     def part(self, key: str, offset: int, size: int) -> bytes:
-        """Fetch bytes of a file; fewer come if it is shorter.
+        """Fetch bytes of a file; fewer if it is shorter.
 
-        Parameters
-        ----------
-        key : str
-        offset, size : int
-            An offset of ``-size`` asks for the last bytes.
-
-        Raises
-        ------
-        SourceError, FormatError
-            As :meth:`get`.
+        An offset of ``-size`` requests the last bytes.
         """
         wanted = SuffixByteRequest(size) if offset < 0 else RangeByteRequest(offset, offset + size)
         found = sync(self.get(key, default_buffer_prototype(), wanted))
@@ -111,18 +101,18 @@ class RemoteStore(FsspecStore):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Fetch the bytes under a key, None where there are none.
+        """Fetch the bytes under a key, None if there are none.
 
         Raises
         ------
         SourceError
             If the host cannot be reached or refuses.
         FormatError
-            If a chunk of a whole array is not there.
+            If a chunk of a whole array is missing.
         """
         try:
             found = await self._get(key, prototype, byte_range)
-        except Exception as error:  # each back end has its own kinds
+        except Exception as error:  # back ends raise many kinds
             if byte_range is None or getattr(error, "status", None) != NOT_SATISFIABLE:
                 raise _failure(error) from error
             found = None
@@ -134,7 +124,7 @@ class RemoteStore(FsspecStore):
     async def _get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None
     ) -> Buffer | None:
-        """Fetch the bytes; where the server sends all of a file, cut the part out of it."""
+        """Fetch the bytes; if the server sends the whole file, cut out the requested part."""
         if self._sent is not None and byte_range is not None and self._sent[0] == key:
             return _cut(self._sent[1], byte_range)
         found = await super().get(key, prototype, byte_range)
@@ -144,56 +134,42 @@ class RemoteStore(FsspecStore):
         return _cut(found, byte_range)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names in a folder; none where the host keeps no lists.
-
-        Raises
-        ------
-        SourceError
-            If the host cannot be reached or refuses.
-        """
+        """Yield the names in a folder; none if the host keeps no lists."""
         try:
             async for name in super().list_dir(prefix):
                 yield name
-        except Exception as error:  # each back end has its own kinds
+        except Exception as error:  # back ends raise many kinds
             raise _failure(error) from error
 
 
 def _length(wanted: ByteRequest) -> float:
-    """Return how many bytes are asked for."""
     if isinstance(wanted, RangeByteRequest):
         return wanted.end - wanted.start
     return wanted.suffix if isinstance(wanted, SuffixByteRequest) else inf
 
 
 def _cut(whole: Buffer, wanted: ByteRequest) -> Buffer:
-    """Return the part of a file that was asked for."""
     if isinstance(wanted, RangeByteRequest):
         return whole[wanted.start : wanted.end]
     return whole[-wanted.suffix :] if isinstance(wanted, SuffixByteRequest) else whole
 
 
 class RemoteFolder:
-    """Files below a URL, by their names relative to it; safe in every thread.
+    """Files below a URL, by their names relative to it; thread-safe.
 
     Attributes
     ----------
     where : str
         The URL without credentials, for messages.
     lists : bool
-        Whether its files can be listed; a web server's cannot.
+        Whether its files can be listed; those of a web server cannot.
     """
 
     def __init__(self, url: str) -> None:
-        """Prepare the requests; nothing is sent yet.
-
-        Raises
-        ------
-        ArgumentError, SourceError
-            As :func:`open_store`.
-        """
+        """Prepare the requests; nothing is sent yet."""
         self.where, self.lists = public(url).rstrip("/"), not is_web(url)
         if "://" not in url:  # fsspec would take it for a local path
-            raise ArgumentError(f"{url}: is no URL; give one such as s3://bucket/feats.zarr")
+            raise ArgumentError(f"{url}: is not a URL; give one such as s3://bucket/feats.zarr")
         address, options = _asked(url)
         with _named(self.where):
             import fsspec
@@ -202,16 +178,14 @@ class RemoteFolder:
         self._path = path.rstrip("/")
 
     def fetch(self, name: str, path: Path) -> bool:
-        """Copy a file to a local path, whose folder is made; return False where there is none.
+        """Copy a file to a local path, whose folder is created; return False if there is none.
 
         Raises
         ------
-        FormatError
-            If the name is none of a file below the URL.
         SourceError
             If the host cannot be reached or refuses.
         OSError
-            If there is no space for it here.
+            If the local disk is full.
         """
         address = self._address(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +198,7 @@ class RemoteFolder:
         return True
 
     def size(self, name: str) -> int | None:
-        """Return the bytes of a file, 0 where the host does not say, None where there is none."""
+        """Return the bytes of a file, 0 if unknown, None if there is no file."""
         try:
             with self._at(name):
                 found = self._files.info(self._address(name))
@@ -233,11 +207,11 @@ class RemoteFolder:
         return None if found.get("type") == "directory" else int(found.get("size") or 0)
 
     def is_half_uploaded(self) -> bool:
-        """Say whether an upload to the folder is under way, or was broken off."""
+        """Tell whether an upload to the folder is under way or was broken off."""
         return self.lists and self.size(UPLOADING) is not None
 
     def kind(self) -> str | None:
-        """Return ``file`` or ``folder``, what is at the URL itself, None where nothing is."""
+        """Return ``file`` or ``folder`` for the URL itself, None if nothing is there."""
         try:
             with _named(self.where):
                 self._files.invalidate_cache()
@@ -247,33 +221,20 @@ class RemoteFolder:
         return "folder" if found.get("type") == "directory" else "file"
 
     def names(self, below: str = "") -> tuple[list[str], list[str]]:
-        """Return the names of the files and of the folders in a folder, each sorted.
-
-        Raises
-        ------
-        FormatError
-            If there is no such folder.
-        SourceError
-            If the host cannot be reached or refuses.
-        """
+        """Return the names of the files and of the folders in a folder, each sorted."""
         here = self._address(below) if below else self._path
         with self._at(below):
             entries = self._files.ls(here, detail=True)
-        found: tuple[list[str], list[str]] = ([], [])
+        files: list[str] = []
+        folders: list[str] = []
         for entry in entries:
             name = str(entry["name"]).rstrip("/").rpartition("/")[2]
             if _is_plain(name) and str(entry["name"]).strip("/") != here.strip("/"):
-                found[entry["type"] == "directory"].append(name)
-        return sorted(found[0]), sorted(found[1])
+                (folders if entry["type"] == "directory" else files).append(name)
+        return sorted(files), sorted(folders)
 
     def files(self) -> dict[str, int]:
-        """Return names and bytes of all files below the URL; none where there is no folder.
-
-        Raises
-        ------
-        SourceError
-            If the host cannot be reached or refuses.
-        """
+        """Return names and bytes of all files below the URL; none if there is no folder."""
         try:
             with _named(self.where):
                 self._files.invalidate_cache()
@@ -282,38 +243,24 @@ class RemoteFolder:
             return {}
         below = f"{self._path.strip('/')}/"
         sizes = {
-            str(name).strip("/").removeprefix(below): int(each.get("size") or 0)
-            for name, each in found.items()
+            str(name).strip("/").removeprefix(below): int(info.get("size") or 0)
+            for name, info in found.items()
         }
         return {name: sizes[name] for name in sorted(sizes) if _is_relative(name)}
 
     def put(self, path: Path, name: str = "") -> None:
-        """Write a local file under a name, or, without one, under the URL itself.
-
-        Raises
-        ------
-        SourceError
-            If the host cannot be reached or refuses.
-        OSError
-            If the local file cannot be read.
-        """
+        """Write a local file under a name, or, without one, under the URL itself."""
         with self._at(name, str(path), "written"):
             self._files.put_file(str(path), self._address(name) if name else self._path)
 
     def remove(self, name: str = "") -> None:
-        """Delete a file, or, without a name, the one at the URL; nothing happens without any.
-
-        Raises
-        ------
-        SourceError
-            If the host cannot be reached or refuses.
-        """
+        """Delete a file, or, without a name, the one at the URL, if it exists."""
         with suppress(FormatError), self._at(name, verb="removed"):
             self._files.rm_file(self._address(name) if name else self._path)
 
     def _address(self, name: str) -> str:
         if not _is_relative(name):
-            raise FormatError(f"{self.where}: {name!r} is no name of a file; make it again")
+            raise FormatError(f"{self.where}: {name!r} is not a file name; make it again")
         return f"{self._path}/{name}"
 
     def _at(self, name: str, here: str = "", verb: str = "fetched") -> AbstractContextManager[None]:
@@ -321,7 +268,7 @@ class RemoteFolder:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it is a name of one file or folder: names from elsewhere become local paths."""
+    """Tell whether a name is a single component: remote names become local paths."""
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
@@ -330,15 +277,7 @@ def _is_relative(name: str) -> bool:
 
 
 def open_store(url: str) -> RemoteStore:
-    """Return the Zarr store at a URL; nothing is fetched yet.
-
-    Raises
-    ------
-    ArgumentError
-        If fsspec does not know the protocol, or a package for it is not installed.
-    SourceError
-        If the back end cannot be set up.
-    """
+    """Return the Zarr store at a URL; nothing is fetched yet."""
     address, options = _asked(url)
     with _named(public(url)):
         store = RemoteStore.from_url(address, options, read_only=True)
@@ -352,8 +291,10 @@ def fetched(url: str) -> bytes:
     ------
     FormatError
         If there is none, or it holds more than :data:`MOST_FETCHED` bytes.
-    ArgumentError, SourceError
-        As :func:`open_store`; or if the host cannot be reached or refuses.
+    SourceError
+        If the host cannot be reached or refuses.
+    ArgumentError
+        If fsspec does not know the protocol, or lacks a package for it.
     """
     address, options = _asked(url)
     parts, size = [], 0
@@ -366,14 +307,14 @@ def fetched(url: str) -> bytes:
                 size += len(piece)
                 if size > MOST_FETCHED:
                     raise FormatError(
-                        f"holds more than {MOST_FETCHED:,} bytes, which are not fetched; copy it "
-                        "here first"
+                        f"holds more than {MOST_FETCHED:,} bytes, too many to fetch; copy it here "
+                        "first"
                     )
     return b"".join(parts)
 
 
 def _asked(url: str) -> tuple[str, dict[str, Any]]:
-    """Return the address, and what goes with every request: the query of a web page."""
+    """Return the address, and the query of a web page, which is sent with every request."""
     address, _, query = url.partition("?")
     web = is_web(address)
     options = {"params": dict(parse_qsl(query, keep_blank_values=True))} if web and query else {}
@@ -382,16 +323,16 @@ def _asked(url: str) -> tuple[str, dict[str, Any]]:
 
 @contextmanager
 def _named(where: str, here: str = "", verb: str = "fetched") -> Iterator[None]:
-    """Say of errors of fsspec where they come from, in one line.
+    """Turn errors of fsspec into one line that names the place.
 
     Parameters
     ----------
     where : str
-        What is read or written, without credentials.
+        Place without credentials.
     here : str
-        Local file that takes part: errors of this machine's disk are its own.
+        Local file involved: a full local disk is reported as such.
     verb : str
-        What could not be done: ``fetched``, ``written``, ``removed``.
+        What failed: ``fetched``, ``written``, ``removed``.
     """
     try:
         yield
@@ -406,10 +347,10 @@ def _named(where: str, here: str = "", verb: str = "fetched") -> Iterator[None]:
         raise type(error)(f"{where}: {error}") from error
     except ValueError as error:
         raise ArgumentError(
-            f"{where}: no address that can be read ({public(str(error))}); expected a "
-            "folder, or a URL such as s3://bucket/feats.zarr or https://host/feats.zarr"
+            f"{where}: is not a readable address ({public(str(error))}); expected a folder, or "
+            "a URL such as s3://bucket/feats.zarr or https://host/feats.zarr"
         ) from error
-    except Exception as error:  # each back end has its own kinds
+    except Exception as error:  # back ends raise many kinds
         if here and isinstance(error, OSError) and error.errno in _FULL:
             error.filename = error.filename or here
             raise
@@ -417,8 +358,8 @@ def _named(where: str, here: str = "", verb: str = "fetched") -> Iterator[None]:
 
 
 def _absent(error: FileNotFoundError, where: str, verb: str) -> SkiptoolError:
-    """Say of a file that is not found what the host says, if it says anything else."""
-    cause = error.__cause__  # of the web's files: whatever it was
+    """Turn a missing file into an error, with the reason of the host if it gives another one."""
+    cause = error.__cause__  # web files hide the actual error
     if cause is not None and getattr(cause, "status", None) != 404:
         return SourceError(f"{where}: {_failure(cause, verb)}")
     if verb == "written":
@@ -428,7 +369,7 @@ def _absent(error: FileNotFoundError, where: str, verb: str) -> SkiptoolError:
 
 
 def each(store: Store, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Call a function for each item; several at a time where a remote host is waited for."""
+    """Call a function for each item; concurrently for a remote store."""
     if not isinstance(store, RemoteStore):
         return [function(item) for item in items]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -436,7 +377,7 @@ def each(store: Store, function: Callable[[T], R], items: Iterable[T]) -> list[R
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Say whether a web server has answered 401 or 403, as some do for what is not there."""
+    """Tell whether a web server answered 401 or 403, as some do for missing files."""
     while error is not None:
         if getattr(error, "status", None) in (401, 403):
             return True
@@ -445,24 +386,19 @@ def is_refusal(error: BaseException | None) -> bool:
 
 
 def explained(error: Exception, where: str, damage: str) -> SkiptoolError:
-    """Return the error to raise for one that Zarr let through.
+    """Return the error to raise for one that passed through Zarr.
 
-    Parameters
-    ----------
-    error : Exception
-        One of a :class:`RemoteStore` says what happened; any other came of damaged data.
-    where, damage : str
-        The place, and what to say of it where it is damaged.
+    Errors of skiptool keep their kind; any other means damaged data, which ``damage`` describes.
     """
     if isinstance(error, SkiptoolError):
         return type(error)(f"{where}: {error}")
     if isinstance(error, MemoryError):
-        return OutOfMemoryError(f"{where}: there is too little memory to read it; free memory")
+        return OutOfMemoryError(f"{where}: not enough memory to read it; free memory")
     return FormatError(f"{where}: {damage}")
 
 
 def _failure(error: BaseException, verb: str = "fetched") -> SkiptoolError:
-    """Say in one sentence why nothing could be fetched."""
+    """Explain in one sentence why a request failed."""
     if isinstance(error, SkiptoolError):
         return error
     status = getattr(error, "status", None)

@@ -1,17 +1,17 @@
-"""Seals: what finds a changed byte where the formats themselves have no checksum.
+"""Seals: hashes that reveal changed bytes where the formats themselves have no checksum.
 
-Chunks of Zarr end in a CRC-32C, pages of Parquet in a CRC-32; metadata have none. So whoever
-finishes an artifact seals it, and whoever reads it compares:
+Chunks of Zarr end in a CRC-32C, pages of Parquet in a CRC-32; metadata have none. Therefore every
+finished artifact is sealed, and the seal is compared on reading:
 
-- a Zarr store keeps at its root the attribute ``seal``: for each ``zarr.json`` in it (its folder,
+- a Zarr store has at its root the attribute ``seal``: for each ``zarr.json`` in it (its folder,
   ``.`` for the root) 8 hex digits, a hash of the JSON without the seal itself;
-- a ``config.json`` or ``overlays.json`` keeps under ``seal`` a hash of its other keys;
-- a Parquet file keeps under ``skiptool.seal`` in the footer's key-value metadata a hash of all
-  bytes of the file, in which the 32 digits of the seal itself count as zeros.
+- a ``config.json`` or ``overlays.json`` has under ``seal`` a hash of its other keys;
+- a Parquet file has under ``skiptool.seal`` in the footer's key-value metadata a hash of all bytes
+  of the file, in which the 32 digits of the seal itself count as zeros.
 
-Artifacts without a seal (of early versions, or of other writers) are read as they are. Who changes
-one on purpose removes its seal. A store behind a URL is not compared: that would cost a request
-for each ``zarr.json``.
+Artifacts without a seal (of early versions, or of other writers) are read without this check. To
+change an artifact on purpose, remove its seal. A store behind a URL is not compared: that would
+cost a request for each ``zarr.json``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SEAL = "seal"
 TABLE_SEAL = "skiptool.seal"
 
 UNSEALED = "0" * ID_DIGITS
-"""Stands in a Parquet file until all of it is written."""
+"""Placeholder in a Parquet file until all of it is written."""
 
 _DIGITS = 8
 _HERE = "."
@@ -54,20 +54,14 @@ _REMEDY = f"the metadata is damaged, make it again (or remove {SEAL!r} if you ch
 
 
 def seal_store(path: Path) -> None:
-    """Seal the metadata of a whole Zarr store, anew where it was sealed before."""
+    """Seal the metadata of a complete Zarr store, replacing an earlier seal."""
     root = zarr.open_group(path, mode="r+", zarr_format=3)
     # sorted: each file system lists its folders in an order of its own
     root.update_attributes({SEAL: dict(sorted(_members(path).items()))})
 
 
 def check_store(root: zarr.Group, where: str) -> None:
-    """Compare the metadata of a store on a local disk with its seal, where it has one.
-
-    Raises
-    ------
-    FormatError
-        If a ``zarr.json`` is not what was written, is gone, or was added.
-    """
+    """Compare the metadata of a store on a local disk with its seal, if it has one."""
     broken = broken_members(root)
     if broken:
         files = ", ".join(_file(name) for name in broken[:3])
@@ -76,7 +70,7 @@ def check_store(root: zarr.Group, where: str) -> None:
 
 
 def broken_members(root: zarr.Group) -> list[str]:
-    """Return the members of a local store whose metadata is not what was sealed, sorted."""
+    """Return the members of a local store whose metadata does not match the seal, sorted."""
     seal: object = root.metadata.attributes.get(SEAL)
     if seal is None or not isinstance(root.store, LocalStore):
         return []
@@ -98,19 +92,13 @@ def sealed_object(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_object(found: Mapping[str, Any], where: str) -> None:
-    """Compare a JSON object with its seal, where it has one.
-
-    Raises
-    ------
-    FormatError
-        If it is not what was written.
-    """
+    """Compare a JSON object with its seal, if it has one."""
     if SEAL in found and sealed_object(found)[SEAL] != found[SEAL]:
         raise FormatError(f"{where}: not as written; {_REMEDY}")
 
 
 def seal_table(path: Path) -> None:
-    """Put the seal of a Parquet file in the place that was kept for it."""
+    """Replace the placeholder in a Parquet file by its seal."""
     with path.open("r+b") as file:
         content = file.read()
         place = _place(content)
@@ -120,7 +108,7 @@ def seal_table(path: Path) -> None:
 
 
 def table_is_whole(path: Path) -> bool | None:
-    """Say whether a Parquet file is what was written; None where it has no seal."""
+    """Tell whether a Parquet file matches its seal; None without a seal."""
     content = path.read_bytes()
     place = _place(content)
     if place is None:
@@ -131,7 +119,7 @@ def table_is_whole(path: Path) -> bool | None:
 
 
 def _place(content: bytes) -> int | None:
-    """Return where the digits of a seal begin: behind their key, each with Thrift's mark before."""
+    """Return the position of the digits of a seal, after the key; Thrift marks precede both."""
     key = b"\x18" + bytes([len(TABLE_SEAL)]) + TABLE_SEAL.encode() + b"\x18" + bytes([ID_DIGITS])
     found = content.rfind(key)
     return None if found < 0 else found + len(key)
@@ -142,7 +130,7 @@ def _hash(content: bytes) -> str:
 
 
 def _members(folder: Path, name: str = _HERE) -> dict[str, str]:
-    """Hash the metadata of a group and of all below it; no array holds another."""
+    """Hash the metadata of a group and of all below it; arrays have no members."""
     if not (folder / "zarr.json").is_file():
         return {}
     try:

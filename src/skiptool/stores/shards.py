@@ -1,18 +1,17 @@
 """Shards: files of several chunks each, written and read without zarr-python's pipeline.
 
 A shard holds its chunks one after the other, then the index: for each chunk its offset and length
-(two uint64, all bits set where there is none) and a CRC-32C of the index itself. Files are what
-zarr-python makes of the same values, to the byte, and it reads them. zarr-python itself takes every
-chunk through its one event loop, which would be the bottleneck of an extraction, and fetches the
-index again for every read.
+(two uint64, all bits set for a missing chunk) and a CRC-32C of the index itself. The files are
+byte for byte those that zarr-python makes of the same values, and it reads them. zarr-python itself
+passes every chunk through its one event loop, which would be the bottleneck of an extraction, and
+fetches the index again for every read.
 
-- :func:`write_shard` writes a whole shard of chunks that were compressed before, in any thread.
-- :class:`GrowingShards` appends chunk by chunk. The shard that is not full yet grows beside its
-  place as ``NAME.growing``; it is a shard without its index, so that it only needs the index and
-  another name when it is full. Whoever appends notes the sizes of the chunks, and goes on with
-  them after an interruption.
-- :class:`ShardedRows` reads rows. Each index is read once. A chunk that it should list and does
-  not is an error, where zarr-python would return zeros.
+- :func:`write_shard` writes a whole shard of chunks compressed beforehand, in any thread.
+- :class:`GrowingShards` appends chunk by chunk. An incomplete shard is ``NAME.growing``, a shard
+  without its index; once full it only needs the index and its final name. The caller records the
+  sizes of the chunks, to resume after an interruption.
+- :class:`ShardedRows` reads rows. Each index is read once. A chunk missing from the index is an
+  error, where zarr-python would return zeros.
 """
 
 from __future__ import annotations
@@ -60,22 +59,22 @@ __all__ = [
 ]
 
 NONE = 2**64 - 1
-"""Offset and length of a chunk that a shard does not hold."""
+"""Offset and length of a chunk that is not in the shard."""
 
 _ENTRY, _CHECKSUM = 16, 4
 """Bytes of an entry of the index, and of a CRC-32C."""
 
 _TOGETHER = 2**25
-"""Bytes of neighbouring chunks that are asked for together over a network."""
+"""Bytes of adjacent chunks requested together over a network, at most."""
 
 _BLOSC = struct.Struct("<4xIII")
-"""Header of Blosc: bytes of the values, of a block, of the chunk with this header."""
+"""Header of Blosc: bytes of the values, of a block, and of the chunk with this header."""
 
 
 def compress(array: AnyArray, codec: Codec | None = None) -> bytes:
-    """Return the chunk that an array becomes; safe in every thread.
+    """Compress an array to a chunk; thread-safe.
 
-    ``codec`` is what compresses, by default that of :func:`skiptool.stores.zarrs.codecs`.
+    The default codec is that of :func:`skiptool.stores.zarrs.codecs`.
 
     Examples
     --------
@@ -95,9 +94,9 @@ def write_shard(array: zarr.Array[Any], number: int, chunks: Sequence[bytes]) ->
     array : zarr.Array
         Made by :func:`skiptool.stores.zarrs.create_array`, in a local folder.
     number : int
-        Place of the shard along the first axis.
+        Position of the shard along the first axis.
     chunks : sequence of bytes
-        As :func:`compress` returns them, one a row; fewer than a shard holds in the last one.
+        Made by :func:`compress`, one per row; the last shard may hold fewer than a full one.
     """
     _write(_file(array, number), (*chunks, _index(map(len, chunks), _room(array))))
 
@@ -110,18 +109,14 @@ class GrowingShards:
     array : zarr.Array
         Made by :func:`skiptool.stores.zarrs.create_array`, in a local folder, of its final shape.
     sizes : sequence of int
-        Bytes of the chunks that an interrupted run has committed, in order.
+        Bytes of the chunks committed by an interrupted run, in order.
     whole : bool
         These are all chunks of the array.
-
-    Attributes
-    ----------
-    array : zarr.Array
 
     Raises
     ------
     ValueError
-        If the files are not those that such a run leaves.
+        If the files do not match ``sizes``.
     """
 
     def __init__(
@@ -133,19 +128,18 @@ class GrowingShards:
             (number for number in range(full) if not _file(array, number).is_file()), full
         )
         self._sizes = [*sizes[self._number * self._room :]]
-        # The last full shard may lack its index: it is added behind the note of its last chunk.
+        # The last full shard may lack its index, which is added after its last chunk is noted.
         if len(self._sizes) > self._room or (self._sizes and not self._holds(sum(self._sizes))):
             raise ValueError(f"shard {_key(array, self._number)} is missing or too short")
         self._close(whole)
 
     def write(self, rows: AnyArray) -> int:
-        """Write rows behind the committed chunks; return the bytes of their chunk.
+        """Write rows after the committed chunks; return the bytes of their chunk.
 
         Parameters
         ----------
         rows : shape (n, ...)
-            Of the array's dtype; n is less than a chunk holds in the last one only, which is
-            filled up with zeros.
+            Of the array's dtype; the last chunk may have fewer rows, and is padded with zeros.
         """
         missing = self.array.chunks[0] - len(rows)
         whole = np.pad(rows, [(0, missing), *[(0, 0)] * (rows.ndim - 1)]) if missing else rows
@@ -155,26 +149,12 @@ class GrowingShards:
         return len(chunk)
 
     def commit(self, size: int, *, whole: bool) -> None:
-        """Count the chunk that was written as one of the array, once its size is noted.
-
-        Parameters
-        ----------
-        size : int
-            As :meth:`write` returned it.
-        whole : bool
-            It is the last one.
-        """
+        """Commit the chunk that was written, once its size is noted."""
         self._sizes.append(size)
         self._close(whole)
 
     def read(self, number: int) -> AnyArray:
-        """Read a committed chunk of the shard that is not full yet.
-
-        Raises
-        ------
-        ValueError
-            If it is damaged.
-        """
+        """Read a committed chunk of the incomplete shard; a damaged one is a ValueError."""
         place = number - self._number * self._room
         found = np.empty(self.array.chunks, self.array.dtype)
         _decompress(_part(self._growing, sum(self._sizes[:place]), self._sizes[place]), found)
@@ -190,11 +170,11 @@ class GrowingShards:
 
     def _extend(self, data: bytes) -> None:
         with self._growing.open("ab") as stream:
-            stream.truncate(sum(self._sizes))  # cut off what was written and not committed
+            stream.truncate(sum(self._sizes))  # cut off uncommitted bytes
             stream.write(data)
 
     def _close(self, whole: bool) -> None:
-        """Add the index to a shard that is full, or the last one, and give it its name."""
+        """Add the index to a full or last shard, and give it its final name."""
         if len(self._sizes) == self._room or (whole and self._sizes):
             self._extend(_index(self._sizes, self._room))
             self._growing.replace(_file(self.array, self._number))
@@ -204,7 +184,7 @@ class GrowingShards:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardedRows:
-    """Read rows of an array all of whose chunks were written, from any thread.
+    """Rows of an array all of whose chunks were written, readable from any thread.
 
     Attributes
     ----------
@@ -238,14 +218,14 @@ class ShardedRows:
             part = found[max(first - start, 0) : first + size - start]
             if len(part) == size:
                 _decompress(chunk, part)
-            else:  # rows of a chunk, or a last one that is filled up
+            else:  # part of a chunk, or a padded last one
                 whole = np.empty(self.array.chunks, self.array.dtype)
                 _decompress(chunk, whole)
                 part[:] = whole[max(start - first, 0) :][: len(part)]
         return found
 
     def _chunks(self, numbers: range) -> Iterator[bytes]:
-        """Yield chunks as they are stored; neighbours in a remote shard come by one request."""
+        """Yield chunks as stored; adjacent ones in a remote shard come by one request."""
         together = _TOGETHER if isinstance(self.array.store, RemoteStore) else 0
         run: list[tuple[int, int]] = []
         here = begin = end = 0
@@ -260,14 +240,14 @@ class ShardedRows:
             yield from self._run(here, run)
 
     def _run(self, shard: int, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-        """Yield chunks that stand one after the other in a shard."""
+        """Yield adjacent chunks of a shard."""
         begin = places[0][0]
         content = self._read(shard, begin, sum(size for _, size in places))
         for offset, size in places:
             yield content[offset - begin : offset - begin + size]
 
     def _place(self, number: int) -> tuple[int, int, int]:
-        """Return the shard of a chunk, and where in it and how large the chunk is."""
+        """Return the shard of a chunk, and its offset and size there."""
         shard, place = divmod(number, _room(self.array))
         if shard not in self._indices:
             self._indices[shard] = self._read_index(shard)
@@ -294,7 +274,7 @@ class ShardedRows:
 
 
 def rows_of(array: zarr.Array[Any]) -> Rows:
-    """Return what reads rows of an array: of those sharded here a reader that misses lost chunks.
+    """Return a reader of rows: for arrays sharded here one that notices lost chunks.
 
     All other arrays are read by Zarr.
     """
@@ -304,7 +284,7 @@ def rows_of(array: zarr.Array[Any]) -> Rows:
 
 
 def _is_sharded_here(array: zarr.Array[Any]) -> bool:
-    """Say whether the codecs are those of shards that are made here, whatever their settings."""
+    """Tell whether the codecs are those of shards made here, whatever their settings."""
     outer: Sequence[object] = getattr(array.metadata, "codecs", ())
     shards = outer[0] if len(outer) == 1 else None
     if not isinstance(shards, ShardingCodec) or shards.index_location.value != "end":
@@ -319,7 +299,7 @@ def _is_sharded_here(array: zarr.Array[Any]) -> bool:
 
 
 def keep_shards(array: zarr.Array[Any], count: int) -> bool:
-    """Remove the shards behind the first ``count``; say whether these are all there."""
+    """Remove the shards after the first ``count``; return whether these all exist."""
     files = [_file(array, number) for number in range(count)]
     if not all(file.is_file() for file in files):
         return False
@@ -330,7 +310,7 @@ def keep_shards(array: zarr.Array[Any], count: int) -> bool:
 
 
 def _room(array: zarr.Array[Any]) -> int:
-    """Return how many chunks a shard holds."""
+    """Return the number of chunks in a shard."""
     assert array.shards is not None
     return array.shards[0] // array.chunks[0]
 
@@ -344,7 +324,7 @@ def _file(array: zarr.Array[Any], number: int) -> Path:
 
 
 def _index(sizes: Iterable[int], room: int) -> bytes:
-    """Return the index of a shard whose chunks stand one after the other."""
+    """Return the index of a shard with adjacent chunks."""
     index, start = [NONE] * (2 * room), 0
     for place, size in enumerate(sizes):
         index[2 * place : 2 * place + 2] = start, size
@@ -354,7 +334,7 @@ def _index(sizes: Iterable[int], room: int) -> bytes:
 
 
 def _part(file: Path, offset: int, size: int) -> bytes:
-    """Read bytes of a file; a negative offset counts from its end. Fewer come if it is shorter."""
+    """Read bytes of a file, fewer if it is shorter; a negative offset counts from its end."""
     with file.open("rb", buffering=0) as stream:
         length = os.fstat(stream.fileno()).st_size
         stream.seek(max(offset + length, 0) if offset < 0 else offset)
@@ -362,13 +342,7 @@ def _part(file: Path, offset: int, size: int) -> bytes:
 
 
 def _decompress(chunk: bytes, into: AnyArray) -> None:
-    """Fill a contiguous array with what a chunk holds.
-
-    Raises
-    ------
-    ValueError
-        If the chunk is damaged, or holds more or less than that.
-    """
+    """Decompress a chunk into a contiguous array; ValueError if damaged or of another size."""
     data, check = np.frombuffer(chunk, np.uint8)[:-_CHECKSUM], chunk[-_CHECKSUM:]
     if len(data) < _BLOSC.size or check != _checksum(data):
         raise ValueError("the checksum of a chunk is wrong")
@@ -382,7 +356,7 @@ def _decompress(chunk: bytes, into: AnyArray) -> None:
 
 
 def _write(file: Path, parts: Sequence[bytes]) -> None:
-    """Write a file under another name, which is swept if it is left behind, and rename it."""
+    """Write a file under a temporary name, swept after a kill, and rename it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     growing = file.with_name(f"{file.name}.{uuid4().hex}.partial")
     try:
@@ -394,7 +368,7 @@ def _write(file: Path, parts: Sequence[bytes]) -> None:
 
 
 def _codec_of(array: zarr.Array[Any]) -> Codec:
-    """Return what compresses the chunks of a sharded array."""
+    """Return the compressor of the chunks of a sharded array."""
     outer: Any = array.metadata
     return _codec(outer.codecs[0].codecs)
 

@@ -1,8 +1,9 @@
-"""Atomic outputs: everything is made beside its final name and renamed when whole.
+"""Atomic outputs: made next to their final name and renamed when complete.
 
-An output ``dir/name`` grows as ``dir/.name.partial``. A process killed on the way leaves that
-hidden sibling and nothing under the final name; ``--resume`` goes on in it, ``--overwrite``
-starts again. No output takes the place of an input: see :func:`guarded`.
+An output ``dir/name`` grows as ``dir/.name.partial``. A killed process leaves that hidden sibling
+and nothing under the final name; ``--resume`` continues it, ``--overwrite`` starts again. One
+process at a time makes an output (see :func:`held`), and no output replaces an input of its command
+(see :func:`guarded`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 
 from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceError
 from skiptool.stores.addresses import check_slashes, is_web, last_part, located, public
-from skiptool.stores.copies import check_absent, target_of
+from skiptool.stores.copies import HEADERS, check_absent, target_of
 
 __all__ = [
     "Form",
@@ -40,25 +41,18 @@ __all__ = [
     "whole_file",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# One process makes an output: a second one is told, and a dead one is in nobody's way.
+# Locks
 
-
-UNKNOWN = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-"""What file systems answer that know no locks."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+"""Errors of file systems without locks."""
 
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Hold the right to make ``out`` while the block runs.
+    """Lock ``out`` while the block runs; refuse if another process holds the lock.
 
-    A hidden file beside it carries the lock (``flock``), which ends with the process, however that
-    ends. Where the file system knows no locks, nothing is held.
-
-    Raises
-    ------
-    ExistsError
-        If another process holds it.
+    A hidden file next to it carries the lock (``flock``), which ends with the process in any case.
+    Without locks in the file system, nothing is held.
     """
     path = lock_of(out)
     file = _open_locked(path)
@@ -79,9 +73,9 @@ def lock_of(out: Path) -> Path:
 
 
 def _open_locked(path: Path) -> int | None:
-    """Return the open file, None where another process has the lock."""
+    """Return the open file, None if another process holds the lock."""
     while True:
-        # a link in its place would have a file made elsewhere
+        # O_NOFOLLOW: a link would create a file elsewhere
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +85,7 @@ def _open_locked(path: Path) -> int | None:
             os.close(file)
             return None
         except OSError as error:
-            if error.errno in UNKNOWN:
+            if error.errno in NO_LOCKS:
                 return file
             os.close(file)
             raise
@@ -105,12 +99,14 @@ def _is_at(file: int, path: Path) -> bool:
         return False
 
 
+# Checks before any work
+
 _INPUTS: ContextVar[tuple[Path | str, ...] | None] = ContextVar("inputs", default=None)
 """Local paths, and URLs as text."""
 
 
 class Form(Enum):
-    """What an output is: its name for people, and the suffixes that it may have."""
+    """Type of an output: its description, and the suffixes it may have."""
 
     TABLE = ("a table (Parquet)", (".parquet", ".parq", ".pq"))
     PAGE = ("a page (HTML)", (".html", ".htm"))
@@ -125,35 +121,31 @@ class Form(Enum):
         return self in (Form.TABLE, Form.PAGE)
 
 
-_FORMATS: Final = frozenset(
-    {
-        *(".csv", ".tsv", ".txt", ".md", ".json", ".geojson", ".xml", ".xlsx", ".xls", ".ods"),
-        *(".parquet", ".parq", ".pq", ".feather", ".arrow", ".html", ".htm", ".pdf", ".svg"),
-        *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".svs", ".ndpi", ".mrxs"),
-        *(".zarr", ".h5", ".hdf5", ".npy", ".npz", ".nii", ".mat", ".pkl", ".sqlite"),
-        *(".pt", ".pth", ".ckpt", ".onnx", ".safetensors", ".zip", ".tar", ".gz", ".docx", ".tex"),
-    }
-)
-"""Suffixes that promise a format; any other is part of a name, as in ``shift-0.5``."""
+_TEXTS = (".csv", ".tsv", ".txt", ".md", ".json", ".geojson", ".xml", ".html", ".htm", ".tex")
+_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".parq", ".pq", ".feather", ".arrow", ".sqlite")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".svg", ".pdf", ".docx")
+_IMAGES = (".svs", ".ndpi", ".mrxs", ".nii", ".zarr", ".h5", ".hdf5", ".npy", ".npz", ".mat")
+_MODELS = (".pt", ".pth", ".ckpt", ".onnx", ".safetensors", ".pkl", ".zip", ".tar", ".gz")
+_FORMATS: Final = frozenset({*_TEXTS, *_TABLES, *_PICTURES, *_IMAGES, *_MODELS})
+"""Suffixes of known formats; any other is part of a name, as in ``shift-0.5``."""
 
 
 def check_form(out: Path | str, form: Form, option: str = "--out") -> None:
-    """Refuse an output whose name promises another format, or that would replace another form.
+    """Refuse an output whose suffix belongs to another format, or that exists with another form.
 
     Parameters
     ----------
     out : Path or str
-        Final name of the output, text is a URL; nothing need be there.
-    form : Form
+        Final name of the output; text is a URL.
     option : str
-        How it was given, for messages.
+        Command-line option, for messages.
 
     Raises
     ------
     ArgumentError
-        If its suffix is that of another format.
+        If its suffix belongs to another format.
     ExistsError
-        If a folder stands where a file is to be, or the other way round; nothing replaces that.
+        If it is a folder where a file is to be written, or the other way round.
 
     Examples
     --------
@@ -161,13 +153,13 @@ def check_form(out: Path | str, form: Form, option: str = "--out") -> None:
     >>> check_form(Path("r.pdf"), Form.PAGE)
     Traceback (most recent call last):
     skiptool.errors.ArgumentError: --out r.pdf: the suffix .pdf promises another format, and a \
-page (HTML) is written; give a name that ends in .html
+    page (HTML) is written; give a name that ends in .html
     """
     what, suffixes = form.value
     if isinstance(out, Path) and os.path.lexists(out) and out.is_dir() is form.is_file:
         raise ExistsError(
             f"{out}: exists already and is {'a folder' if form.is_file else 'a file'}, but {what} "
-            f"is written, which replaces no such thing; give another {option}"
+            f"is written, which cannot replace it; give another {option}"
         )
     suffix = Path(last_part(out)).suffix.lower()
     if suffix in _FORMATS and suffix not in suffixes:
@@ -179,23 +171,20 @@ page (HTML) is written; give a name that ends in .html
 
 
 def check_target(url: str, form: Form, option: str, *, resume: bool = False) -> None:
-    """Refuse a URL that nothing can be written to, or whose name promises another format.
+    """Refuse a URL that cannot be written to, or whose suffix belongs to another format.
 
     Parameters
     ----------
-    url : str
-    form : Form
-        What is to be written.
     option : str
-        How it was given, for messages.
+        Command-line option, for messages.
     resume : bool
-        The command is to go on with what is there.
+        The command is to resume an output, which is local only.
 
     Raises
     ------
     ArgumentError
-        If it is that of a web server or a chain of protocols, its suffix is that of another format,
-        it is an input, holds one or is a part of one (see :func:`guarded`), or is to be resumed.
+        If it is on a web server or a chain of protocols, has a wrong suffix, is to be resumed, or
+        is, holds or is part of an input (see :func:`guarded`).
     """
     where = public(url)
     if is_web(url) or "::" in url:
@@ -207,13 +196,12 @@ def check_target(url: str, form: Form, option: str, *, resume: bool = False) -> 
     if resume:
         raise ArgumentError(
             f"{option} {where}: --resume goes on with what is on this machine; write to a local "
-            "path, and copy the result when it is whole"
+            "path, and copy the result when it is complete"
         )
     check_form(url, form, option)
     adds = form is Form.FILLED or (form is Form.STORES and not last_part(url).endswith(".zarr"))
     ours = _plain(url)
-    for given in filter(_is_url, _INPUTS.get() or ()):
-        theirs = _plain(str(given))
+    for theirs in _input_urls():
         inside = theirs.endswith(".zarr") and ours.startswith(f"{theirs}/")
         if inside or (ours == theirs and not adds):
             raise ArgumentError(
@@ -228,9 +216,8 @@ def check_target(url: str, form: Form, option: str, *, resume: bool = False) -> 
 
 
 def _check_url_spared(url: str) -> None:
-    """Refuse to replace what is there, in an input or in a folder of such."""
-    for given in filter(_is_url, _INPUTS.get() or ()):
-        theirs = _plain(str(given))
+    """Refuse to replace something in an input or in a folder of inputs."""
+    for theirs in _input_urls():
         if f"{_plain(url)}/".startswith(f"{theirs}/"):
             raise ArgumentError(
                 f"{public(url)}: is a part of {public(theirs)}, an input of this command; give "
@@ -238,8 +225,8 @@ def _check_url_spared(url: str) -> None:
             )
 
 
-def _is_url(given: Path | str) -> bool:
-    return isinstance(given, str)
+def _input_urls() -> list[str]:
+    return [_plain(given) for given in _INPUTS.get() or () if isinstance(given, str)]
 
 
 def _plain(url: str) -> str:
@@ -250,8 +237,8 @@ def _plain(url: str) -> str:
 def guarded(inputs: Iterable[str | Path] = ()) -> Iterator[None]:
     """Refuse, while the block runs, every output that would destroy one of these inputs.
 
-    What is refused is told by :func:`check_free` and :func:`staged`, however the path is spelled.
-    Blocks nest; :func:`protect` adds inputs that become known later.
+    :func:`check_free` and :func:`staged` compare the places, however they are spelled. Blocks nest;
+    :func:`protect` adds inputs that become known later.
     """
     token = _INPUTS.set(_INPUTS.get() or ())
     try:
@@ -262,27 +249,18 @@ def guarded(inputs: Iterable[str | Path] = ()) -> Iterator[None]:
 
 
 def protect(inputs: Iterable[str | Path]) -> None:
-    """Add inputs to those that the block of :func:`guarded` around it keeps."""
+    """Add inputs to those of the enclosing block of :func:`guarded`."""
     known = _INPUTS.get()
     if known is not None:
-        places = list(map(located, inputs))
-        found = [each for each in places if isinstance(each, str) or os.path.lexists(each)]
-        _INPUTS.set((*known, *found))
+        places = map(located, inputs)
+        existing = [place for place in places if isinstance(place, str) or os.path.lexists(place)]
+        _INPUTS.set((*known, *existing))
 
 
 def check_spared(out: Path, *, replaces: bool = False) -> None:
-    """Refuse an output that is an input (see :func:`guarded`), or what is there of a part of one.
+    """Refuse an output that is an input (see :func:`guarded`), or an existing part of one.
 
-    Parameters
-    ----------
-    out : Path
-    replaces : bool
-        It takes the place of a folder, so that it may not hold an input either.
-
-    Raises
-    ------
-    ArgumentError
-        Names the input.
+    ``replaces``: it takes the place of a folder, which must not hold an input either.
     """
     for given in dict.fromkeys(_INPUTS.get() or ()):
         if isinstance(given, str):  # a URL: see check_target
@@ -304,24 +282,24 @@ def check_spared(out: Path, *, replaces: bool = False) -> None:
 
 
 def _is_part(out: Path, given: Path) -> bool:
-    """Whether it lies in an artifact that is an input, or in a folder of such."""
+    """Tell whether it is in an artifact that is an input, or in a folder of inputs."""
     if not given.is_dir():
         return False
     for above in Path(os.path.realpath(out)).parents:
         if _is_artifact(above):
             top = Path(os.path.realpath(given))
-            return any(_same(top, each) for each in (above, *above.parents))
+            return any(_same(top, folder) for folder in (above, *above.parents))
         if _same(above, given):
             return False
     return False
 
 
 def _is_artifact(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _OURS)
+    return any((folder / name).is_file() for name in HEADERS)
 
 
 def _same(first: Path, second: Path) -> bool:
-    """Whether two paths lead to one place, through links and in any case of letters."""
+    """Tell whether two paths lead to the same place, through links and on any file system."""
     try:
         return first.samefile(second)
     except OSError:  # one of them is not there
@@ -334,26 +312,26 @@ def partial_of(out: Path) -> Path:
 
 
 def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse an output that cannot be written, before any work is done.
+    """Refuse an output that cannot be written, before any work starts.
 
     Parameters
     ----------
     out : Path
         Final name of the output.
     overwrite : bool
-        What is there may be replaced.
+        An existing output may be replaced.
     resume : bool
-        What is there may be gone on with.
+        Partial results may be continued.
 
     Raises
     ------
     ArgumentError
-        If it is, holds or is a part of an input (see :func:`guarded`), or is a URL.
+        If it is, holds or is part of an input (see :func:`guarded`), or is a URL.
     SourceError
         If the parent folder is missing, or the name cannot be a file.
     ExistsError
-        If the output or a leftover of an interrupted run is there; or if what would be replaced
-        is a folder of the user's: neither a Zarr store, nor a model, nor overlays, nor empty.
+        If the output or remains of an interrupted run exist; or if a folder would be replaced that
+        is not a Zarr store, model or overlays, and not empty.
     """
     if out.name in ("", ".."):
         raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
@@ -362,7 +340,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     if not out.parent.is_dir():
         raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
-        raise SourceError(f"{out}: the folder {out.parent} may not be written; choose another")
+        raise SourceError(f"{out}: the folder {out.parent} is not writable; choose another")
     if resume:
         return
     url = target_of(out)
@@ -377,27 +355,25 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
         )
     if os.path.lexists(partial_of(out)):
         raise LeftoverError(
-            f"{out}: {partial_of(out).name} is left of an interrupted run, or another process "
+            f"{out}: {partial_of(out).name} remains of an interrupted run, or another process "
             "writes it now; give --overwrite to start again"
         )
 
 
-_OURS = ("zarr.json", "config.json", "overlays.json")
-"""One of these stands in every folder that skiptool makes as a whole."""
-
+# Writing
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The system's words for no more space: of the disk, of the user, of a file."""
+"""Errors of a full disk, an exceeded quota, and too large a file."""
 
 
 @contextmanager
 def staged(
     out: Path, *, overwrite: bool = False, resume: bool = False, worth: str | None = None
 ) -> Iterator[Path]:
-    """Yield the hidden sibling of ``out``; rename it to ``out`` when the block ends well.
+    """Yield the hidden sibling of ``out``; rename it to ``out`` if the block succeeds.
 
-    The leftover is kept after Ctrl-C and after an error of the system (a full disk, no memory), so
-    that ``--resume`` can go on; after any other error it is removed.
+    Partial results are kept after Ctrl-C and after an error of the system (a full disk, no memory),
+    to be resumed; after any other error they are removed.
 
     Parameters
     ----------
@@ -406,17 +382,17 @@ def staged(
     overwrite, resume : bool
         As of :func:`check_free`.
     worth : str, optional
-        Name of a file within; where it is there, the leftover is kept whatever the error: hours of
-        work stand in it.
+        Name of a file within; if it exists, partial results are kept after any error, as they took
+        hours.
 
     Raises
     ------
     ArgumentError, SourceError, ExistsError
-        As :func:`check_free`; or if the leftover to go on with holds a link to another place.
+        As :func:`check_free`; or if partial results hold a link to another place.
     """
     check_free(out, overwrite=overwrite, resume=resume)
     with held(out):
-        # once more, now that nobody else can be making it
+        # again, now that no other process can be making it
         check_free(out, overwrite=overwrite, resume=resume)
         partial = partial_of(out)
         if resume:
@@ -427,8 +403,8 @@ def staged(
             yield partial
         except BaseException as error:
             _name(error, out)
-            kept = isinstance(error, KeyboardInterrupt | OSError | MemoryError)
-            if not kept and not (worth and (partial / worth).exists()):
+            keep = isinstance(error, KeyboardInterrupt | OSError | MemoryError)
+            if not keep and not (worth and (partial / worth).exists()):
                 remove(partial)
             raise
         _put_in_place(partial, out)
@@ -436,10 +412,10 @@ def staged(
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a hidden sibling with the suffix of ``path``, for one file of a folder that grows.
+    """Yield a hidden sibling with the suffix of ``path``, for one file of a growing folder.
 
-    It takes the place of whatever is there when the block ends well, and goes otherwise; one that
-    a killed process has left is written over by the next.
+    It replaces ``path`` if the block succeeds, and is removed otherwise; one left by a killed
+    process is overwritten by the next.
     """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
@@ -453,24 +429,24 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _name(error: BaseException, out: Path) -> None:
-    """Say where it is full: Arrow and plain writes do not."""
+    """Name the full place: Arrow and plain writes do not."""
     if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
         error.filename = str(out)
 
 
 def _check_replaceable(out: Path) -> None:
-    """Keep ``--overwrite`` from deleting a folder that somebody else filled."""
+    """Keep ``--overwrite`` from deleting a folder of the user."""
     if not out.is_dir() or out.is_symlink():
         return
     if not _is_artifact(out) and any(out.iterdir()):
         raise ExistsError(
-            f"{out}: is a folder with other things in it, and --overwrite replaces stores, "
-            "models and overlays only; give another --out, or remove the folder yourself"
+            f"{out}: is a folder with other things in it, and --overwrite replaces only stores, "
+            "models and overlays; give another --out, or remove the folder yourself"
         )
 
 
 def _refuse_links(partial: Path) -> None:
-    """Keep a resumed run from writing through a link to what lies elsewhere."""
+    """Keep a resumed run from writing through a link."""
     below = (
         Path(folder, name)
         for folder, folders, files in os.walk(partial)
@@ -479,16 +455,15 @@ def _refuse_links(partial: Path) -> None:
     for path in (partial, *below):
         if path.is_symlink():
             raise ExistsError(
-                f"{path}: is a link to another place, and no run of skiptool makes any; give "
+                f"{path}: is a link to another place, which skiptool never creates; give "
                 "--overwrite to start again"
             )
 
 
 def _put_in_place(partial: Path, out: Path) -> None:
-    # A folder cannot be renamed over anything, nor anything over a folder: then the old one steps
-    # aside first, so that at every moment one whole artifact stands under the final name or under
-    # that of the old one.
-    partial.lstat()  # where nothing was made, fail before the old one is touched
+    # A folder cannot be renamed over anything, nor anything over a folder: then the old artifact is
+    # moved away first, so that a complete one always exists under the final or the moved name.
+    partial.lstat()  # if nothing was made, fail before the old one is touched
     old = _replaced(out)
     if os.path.lexists(out) and (partial.is_dir() or out.is_dir()):
         remove(old)
@@ -504,38 +479,28 @@ def _replaced(out: Path) -> Path:
 
 
 def clear_leftovers(out: Path) -> None:
-    """Remove what killed processes left beside an output that is whole.
+    """Remove what killed processes left next to a complete output.
 
-    Nothing happens while another process makes it anew, or where nothing may be removed.
+    Does nothing while another process makes it anew, or without permission.
     """
-    beside = (partial_of(out), _replaced(out))
-    if any(map(os.path.lexists, (*beside, lock_of(out)))):
+    leftovers = (partial_of(out), _replaced(out))
+    if any(map(os.path.lexists, (*leftovers, lock_of(out)))):
         with suppress(OSError), held(out):
-            for path in beside:
+            for path in leftovers:
                 remove(path)
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with what is in it; nothing happens where there is none."""
+    """Delete a file or folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-# -------------------------------------------------------------------------------------------------
-# Folders above an output: made when its work begins, gone again if nothing came of it.
-
-
 @contextmanager
 def parents_made(out: Path) -> Iterator[None]:
-    """Make the missing folders above ``out``; those that are empty at the end go again.
-
-    Parameters
-    ----------
-    out : Path
-        What is going to be made inside the block. Folders that stood before are left alone.
-    """
+    """Create the missing folders above ``out``; remove those that are empty at the end."""
     missing = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     try:

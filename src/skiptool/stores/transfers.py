@@ -1,8 +1,16 @@
-"""Whole artifacts fetched from URLs, for what is not read piece by piece over a network.
+"""Whole artifacts from and to URLs.
 
-What belongs to an artifact is known without a list of its folder, which web servers do not have:
-the files of a model have fixed names, the seal of a Zarr store names its members, whose metadata
-says which chunks there are, and overlays have an index.
+The files of an artifact to be fetched are known without listing its folder, which web servers
+cannot do: those of a model have fixed names, the seal of a Zarr store names its members, whose
+metadata imply the chunks, and overlays have an index.
+
+Outputs for URLs are first made completely on this machine, then uploaded. A file is one upload. Of
+a folder (a Zarr store, a model, overlays) the file at its root that readers open first
+(``zarr.json``, ``config.json``, ``overlays.json``) is uploaded last, and removed first if an
+artifact is replaced: until all is there, readers find no artifact. An empty file ``.uploading`` in
+the folder says that an upload is under way, or was broken off; then ``--overwrite`` replaces the
+remains. Two processes must not write to one URL at a time. If an upload fails, the result stays in
+the temporary folder, which the error names.
 """
 
 from __future__ import annotations
@@ -26,7 +34,7 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError, SkiptoolErr
 from skiptool.parallel import mapped
 from skiptool.records import SILENT, Outcome, Progress, Task
 from skiptool.stores.addresses import below, beside, last_part, located, public
-from skiptool.stores.copies import Copy, check_absent, copies_held, shown
+from skiptool.stores.copies import HEADERS, Copy, check_absent, copies_held, shown
 from skiptool.stores.dataset import DatasetStore
 from skiptool.stores.models import CONFIG, WEIGHTS
 from skiptool.stores.overlays import INDEX
@@ -51,13 +59,13 @@ __all__ = [
 ]
 
 ZARR = ("zarr.json", ".zgroup", ".zarray")
-"""One of these is in every Zarr store, of either format."""
+"""Every Zarr store, of either format, has one of these at its root."""
 
 FILES = (*Form.TABLE.value[1], ".npy", ".npz", ".pt", ".pth", ".ckpt", ".safetensors")
-"""How the names of files end that are fetched as a whole; other URLs are those of folders."""
+"""Suffixes of files fetched as a whole; other URLs are those of folders."""
 
 _ROOTS = (*ZARR, CONFIG, INDEX, WEIGHTS)
-"""One of these is in every artifact that is a folder."""
+"""Every artifact that is a folder has one of these."""
 
 _OF_A_MODEL = (CONFIG, WEIGHTS, "history.parquet", "last.ckpt")
 
@@ -65,17 +73,11 @@ _SPARED = 2**29
 """Bytes of a disk that a copy leaves free."""
 
 _MOST_FILES = 10**7
-"""Chunks of a store that is copied: a few bytes of metadata can say that there are more."""
+"""Chunks of a store that is copied, at most: a few bytes of metadata can claim more."""
 
 
 def root_of(folder: RemoteFolder) -> str | None:
-    """Return the file that tells what is at a URL (a store, a model, overlays), None without one.
-
-    Raises
-    ------
-    SourceError
-        If the host cannot be reached or refuses.
-    """
+    """Return the file that reveals the artifact at a URL (store, model, overlays), or None."""
     if not folder.lists:
         return _root_at(folder)
     try:
@@ -86,7 +88,7 @@ def root_of(folder: RemoteFolder) -> str | None:
 
 
 def is_store_at(url: str) -> bool:
-    """Say whether a URL is that of a Zarr store, by its name, or else by what is there."""
+    """Tell whether a URL is that of a Zarr store, by its name or else its content."""
     name = last_part(url)
     if name.endswith((".zarr", *FILES)):
         return name.endswith(".zarr")
@@ -94,7 +96,7 @@ def is_store_at(url: str) -> bool:
 
 
 def is_folder_at(url: str) -> bool:
-    """Say whether a URL is that of no file or artifact: of a folder of them, or of nothing."""
+    """Tell whether a URL is neither a file nor an artifact: a folder of them, or nothing."""
     return not last_part(url).endswith((".zarr", *FILES)) and root_of(RemoteFolder(url)) is None
 
 
@@ -109,7 +111,7 @@ def fetch_models(url: str) -> list[Path]:
     Raises
     ------
     FormatError
-        If there is none, or none at the URL of a web server, which lists no folders.
+        If there is none, or the URL is of a folder on a web server, which lists none.
     SourceError
         If the host cannot be reached or refuses, or the copy does not fit on the disk.
     """
@@ -117,29 +119,23 @@ def fetch_models(url: str) -> list[Path]:
     names = _model_names(folder)
     copy = Copy(url)
     for name in names:
-        files = [f"{name}/{each}".lstrip("/") for each in (CONFIG, WEIGHTS)]
+        files = [f"{name}/{file}".lstrip("/") for file in (CONFIG, WEIGHTS)]
         _fetch(folder, files, copy.path, SILENT)
     return [copy.path / name for name in names]
 
 
 def models_at(url: str) -> list[str]:
-    """Return the URL of the model at a URL, or those of the models in the folders below it.
-
-    Raises
-    ------
-    FormatError, SourceError
-        See `fetch_models`.
-    """
+    """Return the URL of the model at a URL, or those of the models in the folders below it."""
     return [below(url, name) if name else url for name in _model_names(RemoteFolder(url))]
 
 
 def _model_names(folder: RemoteFolder) -> list[str]:
-    """Return the names of the folders that hold models, the empty name for the folder itself."""
+    """Return the names of the folders with models; the empty name is the folder itself."""
     root = root_of(folder)
     if root is None and not folder.lists:
         raise FormatError(
-            f"{folder.where}: no model folder, it has no {CONFIG}; a web server does not list what "
-            "is below, so give the URL of each model folder"
+            f"{folder.where}: no model folder, it has no {CONFIG}; a web server lists no folders, "
+            "so give the URL of each model folder"
         )
     names = [""] if root in (CONFIG, WEIGHTS) else [*_models_below(folder, "")]
     if not names:
@@ -150,7 +146,7 @@ def _model_names(folder: RemoteFolder) -> list[str]:
 
 
 def _models_below(folder: RemoteFolder, here: str) -> Iterator[str]:
-    """Yield the names of folders with models, any depth below; hidden ones are passed over."""
+    """Yield the names of folders with models, at any depth; skip hidden ones."""
     files, folders = folder.names(here)
     if {CONFIG, WEIGHTS}.intersection(files):
         yield here
@@ -161,7 +157,7 @@ def _models_below(folder: RemoteFolder, here: str) -> Iterator[str]:
 
 
 def _root_at(folder: RemoteFolder) -> str | None:
-    """Ask a web server for each of the files; many refuse what is not there."""
+    """Request each of the files from a web server; many refuse missing ones."""
     refused = None
     for name in _ROOTS:
         try:
@@ -177,22 +173,16 @@ def _root_at(folder: RemoteFolder) -> str | None:
 
 
 def entries_at(url: str) -> Iterator[tuple[str, str | None]]:
-    """Yield URLs of what is below a folder, and the file that tells what each folder of them is.
+    """Yield URLs of what is below a folder, each with the file that reveals its artifact.
 
-    That is None of files and empty of hidden folders. Nothing in an artifact is yielded.
-
-    Raises
-    ------
-    FormatError
-        If there is no such folder, or it is that of a web server, which lists none.
-    SourceError
-        If the host cannot be reached or refuses.
+    That is None for files and empty for hidden folders. Nothing within artifacts is yielded. A
+    folder on a web server, which lists none, is refused.
     """
     folder = RemoteFolder(url)
     if not folder.lists:
         raise FormatError(
-            f"{folder.where}: nothing of skiptool is there, and a web server does not list what is "
-            "below; give the URL of each store or table"
+            f"{folder.where}: nothing of skiptool is there, and a web server lists no folders; "
+            "give the URL of each store or table"
         )
     yield from ((below(url, name), root) for name, root in _entries_below(folder, ""))
 
@@ -213,17 +203,17 @@ def _entries_below(folder: RemoteFolder, here: str) -> Iterator[tuple[str, str |
 
 
 def fetch_artifact(url: str, progress: Progress = SILENT) -> Path:
-    """Fetch a store, a model folder or overlays with all that belongs to it.
+    """Fetch a complete store, model folder or overlays.
 
     Returns
     -------
     Path
-        The copy, see ``copies``; nothing is there where nothing is at the URL.
+        The copy, see ``copies``; it does not exist if nothing is at the URL.
 
     Raises
     ------
     FormatError
-        If a web server's store does not tell its files.
+        If a store on a web server does not name its files.
     SourceError
         If the host cannot be reached or refuses, or the copy does not fit on the disk.
     """
@@ -247,13 +237,14 @@ def _pictures(folder: RemoteFolder, path: Path) -> list[str]:
     """Fetch the index of overlays, and return the names of the pictures in it."""
     folder.fetch(INDEX, path / INDEX)
     try:
-        return [str(each["file"]) for each in json.loads((path / INDEX).read_bytes())["pictures"]]
+        pictures = json.loads((path / INDEX).read_bytes())["pictures"]
+        return [str(picture["file"]) for picture in pictures]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return []  # whoever opens them says what is wrong
+        return []  # opening them explains the error
 
 
 def _sealed(folder: RemoteFolder, path: Path) -> list[str]:
-    """Fetch all metadata of a Zarr store, as its seal names it; return the names of its chunks."""
+    """Fetch all metadata named in the seal of a Zarr store; return the names of its chunks."""
     folder.fetch("zarr.json", path / "zarr.json")
     try:
         members = json.loads((path / "zarr.json").read_bytes())["attributes"][SEAL]
@@ -271,8 +262,8 @@ def with_copy(store: DatasetStore, domain: str, progress: Progress) -> DatasetSt
     Returns
     -------
     DatasetStore
-        Reads that domain from the copy, which is removed when the step ends; of a local dataset
-        the store itself.
+        Reads that domain from the copy, which is removed when the step ends; a local dataset
+        itself.
 
     Raises
     ------
@@ -293,19 +284,19 @@ def _metadata(folder: RemoteFolder, members: Iterable[str], path: Path) -> list[
     names = [f"{name}/zarr.json".removeprefix("./") for name in members]
     for _ in mapped(lambda name: folder.fetch(name, path / name), names, AT_ONCE):
         pass
-    found: list[str] = []
+    chunks: list[str] = []
     for name in names:
-        found += _chunks(path / name, name.rpartition("zarr.json")[0], folder.where)
-    return found
+        chunks += _chunks(path / name, name.rpartition("zarr.json")[0], folder.where)
+    return chunks
 
 
 def _chunks(file: Path, prefix: str, where: str) -> Iterator[str]:
-    """Yield the names of the chunks of an array, of its shards where it has some."""
+    """Yield the names of the chunks of an array, or of its shards."""
     if not file.is_file():
         return
     try:
         array = zarr.open(file.parent, mode="r", zarr_format=3)
-    except Exception:  # whatever Zarr's reader of JSON trips over: who opens it says what is wrong
+    except Exception:  # opening it explains the error
         return
     if not isinstance(array, zarr.Array):
         return
@@ -325,7 +316,7 @@ def _size(folder: RemoteFolder, name: str) -> int | None:
     except SourceError as error:
         if folder.lists or not is_refusal(error):
             raise
-        return None  # the file at the root was there: nothing else is to be refused
+        return None  # the file at the root was readable, so this one is missing
 
 
 def _fetch(
@@ -335,26 +326,15 @@ def _fetch(
     progress: Progress,
     told: str = "",
 ) -> None:
-    """Copy files, several at a time; those that are not there stay away.
-
-    Parameters
-    ----------
-    folder : RemoteFolder
-    names : sequence of str
-    path : Path
-        The copy of the folder.
-    progress : Progress
-    told : str
-        What is copied, where a user is to read of it.
-    """
+    """Copy files concurrently, without those that do not exist; ``told`` names them to the user."""
     sizes = list(mapped(partial(_size, folder), names, AT_ONCE))
-    held = [name for name, size in zip(names, sizes, strict=True) if size is not None]
+    existing = [name for name, size in zip(names, sizes, strict=True) if size is not None]
     need = sum(size or 0 for size in sizes)
     here = tempfile.gettempdir()
-    room = shutil.disk_usage(here).free
-    if need > room - _SPARED:
+    free = shutil.disk_usage(here).free
+    if need > free - _SPARED:
         raise SourceError(
-            f"{folder.where}: its {need:,} bytes are copied to {here} first, where only {room:,} "
+            f"{folder.where}: its {need:,} bytes are copied to {here} first, where only {free:,} "
             "are free; set TMPDIR to a folder with more"
         )
     if told:
@@ -362,29 +342,14 @@ def _fetch(
             f"{told}: {need:,} bytes are copied to {here}, as they are read many times; the copy "
             "is removed at the end"
         )
-    with progress.task(f"fetch {path.name}", len(held)) as task:
-        for _ in mapped(lambda name: folder.fetch(name, path / name), held, AT_ONCE):
+    with progress.task(f"fetch {path.name}", len(existing)) as task:
+        for _ in mapped(lambda name: folder.fetch(name, path / name), existing, AT_ONCE):
             task.advance()
 
 
-# -------------------------------------------------------------------------------------------------
-# Outputs at URLs: made whole on this machine first, then uploaded.
-#
-# A file is one upload. Of an artifact that is a folder (a Zarr store, a model, overlays) the file
-# at
-# its root that readers look for first (``zarr.json``, ``config.json``, ``overlays.json``) is
-# uploaded
-# last, and removed first where an artifact is replaced: until all is there, a reader finds none. An
-# empty file ``.uploading`` in the folder says that an upload is under way, or was broken off; then
-# ``--overwrite`` replaces what is there. Two processes must not write to one URL at a time.
-#
-# Where an upload fails, the result stays in the temporary folder, which the error names.
-
+# Outputs
 
 P = ParamSpec("P")
-
-_HEADERS = ("zarr.json", "config.json", "overlays.json")
-"""What readers of an artifact that is a folder look for first."""
 
 
 def places_may_be_urls(
@@ -395,23 +360,23 @@ def places_may_be_urls(
     Parameters
     ----------
     **outputs : Form
-        Parameters of the step that name its outputs, and what each of them is. A URL among them
-        is replaced by a path of a temporary folder, whose content is uploaded when the step ends.
+        Parameters of the step that name its outputs, and the type of each. A URL among them is
+        replaced by a path of a temporary folder, whose content is uploaded when the step ends.
 
     Returns
     -------
     callable
-        Decorator of functions that return an Outcome. Paths of temporary copies do not leave the
-        function: messages, errors and the Outcome name the URLs.
+        Decorator of functions that return an Outcome. Messages, errors and the Outcome name the
+        URLs, never paths of temporary copies.
 
     Raises
     ------
     ArgumentError
-        By the function: if an output cannot be a URL, or is to be resumed at one.
+        By the function: if an output cannot be a URL, or is to be resumed there.
     ExistsError
-        If it is there already.
+        If it exists already.
     SourceError
-        If it cannot be written; what was made stays in the temporary folder then.
+        If it cannot be written; the result then stays in the temporary folder.
     """
 
     def decorate(step: Callable[P, Outcome]) -> Callable[P, Outcome]:
@@ -419,14 +384,14 @@ def places_may_be_urls(
 
         @wraps(step)
         def call(*positional: P.args, **named: P.kwargs) -> Outcome:
-            given = signature.bind(*positional, **named)
-            given.apply_defaults()
-            asked = given.arguments
-            asked["progress"] = progress = _Naming(asked.get("progress", SILENT))
+            bound = signature.bind(*positional, **named)
+            bound.apply_defaults()
+            arguments = bound.arguments
+            arguments["progress"] = progress = _Naming(arguments.get("progress", SILENT))
             with copies_held(), naming_urls():
-                targets = _replaced(asked, outputs, progress)
-                outcome = step(*given.args, **given.kwargs)
-                _upload_all(targets, bool(asked.get("overwrite")), progress)
+                targets = _replaced(arguments, outputs, progress)
+                outcome = step(*bound.args, **bound.kwargs)
+                _upload_all(targets, bool(arguments.get("overwrite")), progress)
                 return _named(outcome)
 
         return call
@@ -434,46 +399,48 @@ def places_may_be_urls(
     return decorate
 
 
-def _replaced(asked: dict[str, Any], outputs: Mapping[str, Form], progress: Progress) -> list[Copy]:
-    """Put temporary paths in the place of the URLs of outputs, and return the copies."""
+def _replaced(
+    arguments: dict[str, Any], outputs: Mapping[str, Form], progress: Progress
+) -> list[Copy]:
+    """Replace URLs of outputs by temporary paths, and return the copies."""
     targets: list[Copy] = []
     for name, form in outputs.items():
-        place = located(asked[name]) if isinstance(asked[name], str) else asked[name]
-        asked[name] = place
+        place = arguments[name]
+        arguments[name] = place = located(place) if isinstance(place, str) else place
         if not isinstance(place, str):
             continue
         option = f"--{name.replace('_', '-')}"
-        check_target(place, form, option, resume=bool(asked.get("resume")))
+        check_target(place, form, option, resume=bool(arguments.get("resume")))
         if any(place.rstrip("/") == other.url.rstrip("/") for other in targets):
             raise ArgumentError(
                 f"{option} {public(place)}: is given twice; give each output its own"
             )
         copy = Copy(place, target=True)
-        _check_ready(copy, form, asked)
+        _check_ready(copy, form, arguments)
         targets.append(copy)
-        asked[name] = copy.path
+        arguments[name] = copy.path
         progress.say(f"{public(place)}: is made in {tempfile.gettempdir()} first, then uploaded")
     return targets
 
 
-def _check_ready(copy: Copy, form: Form, asked: Mapping[str, Any]) -> None:
-    """Ask the host before any work is done: what is there, and whether anything may be written."""
+def _check_ready(copy: Copy, form: Form, arguments: Mapping[str, Any]) -> None:
+    """Ask the host, before any work starts, whether the output may be written."""
     kind = RemoteFolder(copy.url).kind()
     if kind is not None and (kind == "file") is not form.is_file:
         raise ExistsError(
             f"{public(copy.url)}: exists already and is a {kind}, but {form.value[0]} is written, "
-            "which replaces no such thing; give another URL"
+            "which cannot replace it; give another URL"
         )
     if form is Form.FILLED or (form is Form.STORES and copy.path.suffix != ".zarr"):
-        copy.path.mkdir()  # a folder that is there is filled further; its parts are looked for
+        copy.path.mkdir()  # an existing folder is filled further, after a check of each part
     else:
-        check_absent(copy.url, overwrite=bool(asked.get("overwrite")))
-    if not asked.get("dry_run"):
+        check_absent(copy.url, overwrite=bool(arguments.get("overwrite")))
+    if not arguments.get("dry_run"):
         _try_writing(copy)
 
 
 def _try_writing(copy: Copy) -> None:
-    """Write an empty file beside the output, and remove it: nothing else tells what is allowed."""
+    """Write and remove an empty file next to the output: nothing else reveals permissions."""
     trial = RemoteFolder(beside(copy.url, f"{copy.path.name}{UPLOADING}"))
     trial.put(_empty(copy.folder))
     trial.remove()
@@ -486,7 +453,7 @@ def _empty(folder: Path) -> Path:
 
 
 def _upload_all(targets: Sequence[Copy], overwrite: bool, progress: Progress) -> None:
-    """Upload what is in the temporary folders; keep those that are left where that fails."""
+    """Upload the temporary folders; keep those that are left if that fails."""
     for number, copy in enumerate(targets):
         try:
             for path in _visible(copy.folder):
@@ -497,10 +464,10 @@ def _upload_all(targets: Sequence[Copy], overwrite: bool, progress: Progress) ->
             for left in targets[number:]:
                 left.keep()
             kept = ", ".join(str(left.path) for left in targets[number:])
-            told = f"what was made is whole and kept in {kept}; copy it from there"
+            hint = f"the result is complete and kept in {kept}; copy it from there"
             if isinstance(error, SkiptoolError | OSError):
-                raise SourceError(f"{text}; {told}") from error
-            progress.warn(f"{public(copy.url)}: is not uploaded; {told}")
+                raise SourceError(f"{text}; {hint}") from error
+            progress.warn(f"{public(copy.url)}: is not uploaded; {hint}")
             raise
 
 
@@ -514,13 +481,11 @@ def upload(path: Path, url: str, *, overwrite: bool = False, progress: Progress 
     Parameters
     ----------
     path : Path
-        What is whole on this machine.
+        Complete output on this machine.
     url : str
-        What it is called there. Files in a folder that is no artifact are put into the folder
-        there, whatever else is in it.
+        Its name there. Files in a folder that is not an artifact are added to the folder there.
     overwrite : bool
-        Remove what an earlier artifact has left there.
-    progress : Progress
+        Remove what remains there of an earlier artifact.
 
     Raises
     ------
@@ -530,7 +495,7 @@ def upload(path: Path, url: str, *, overwrite: bool = False, progress: Progress 
     if path.is_file():
         RemoteFolder(url).put(path)
         return
-    root = next((name for name in _HEADERS if (path / name).is_file()), None)
+    root = next((name for name in HEADERS if (path / name).is_file()), None)
     if root is not None:
         _upload_artifact(path, RemoteFolder(url), root, overwrite, progress)
         return
@@ -560,7 +525,7 @@ def _upload_artifact(
 
 @contextmanager
 def naming_urls() -> Iterator[None]:
-    """Name URLs, not temporary paths, in errors; say where there is no space for what is made."""
+    """Name URLs, not temporary paths, in errors; name the temporary folder if it is full."""
     try:
         yield
     except SkiptoolError as error:
@@ -585,15 +550,15 @@ class _Naming:
         self._progress = progress
 
     def task(self, text: str, total: int) -> AbstractContextManager[Task]:
-        """Open a task of the progress within."""
+        """Open a task of the wrapped progress."""
         return self._progress.task(shown(text), total)
 
     def warn(self, line: str) -> None:
-        """Show a line as it is for users."""
+        """Show a line with URLs."""
         self._progress.warn(shown(line))
 
     def say(self, line: str) -> None:
-        """Show a line as it is for users."""
+        """Show a line with URLs."""
         self._progress.say(shown(line))
 
     @property
@@ -603,7 +568,7 @@ class _Naming:
 
 
 def _named(outcome: Outcome) -> Outcome:
-    """Name URLs, not temporary paths, in what a step returns."""
+    """Name URLs, not temporary paths, in the outcome of a step."""
     return replace(
         outcome,
         outputs=tuple(map(_as_shown, outcome.outputs)),

@@ -1,8 +1,14 @@
-"""What all Zarr stores of skiptool share: opening, codecs, reading, columns of samples.
+"""Shared by all Zarr stores: opening, codecs, reading, columns of samples, recorded failures.
 
-Stores are local folders or, for reading, URLs (see ``remote``). Arrays that are made here are read
-as they were written or not at all: chunks that are lost are looked for (see ``chunks``), what is in
-them is checked by their CRC-32C on reading.
+Stores are local folders or, for reading, URLs (see ``remote``). Zarr reads a missing chunk as its
+fill value and an empty shard as zeros. Arrays made here have the attribute ``"every_chunk": true``:
+all of their chunks are written, so that a missing or empty one means damage. On a local disk the
+file of every chunk or shard is checked once, a ``stat`` each; a remote store notices it on reading
+(see ``remote``). A chunk missing from the index of its shard is noticed on reading (see
+``shards``), and so are changed bytes, by their CRC-32C.
+
+The attribute ``failures`` at the root of a store lists inputs that failed while the rest went on,
+one line each; it is absent if none did. No id depends on it.
 """
 
 from __future__ import annotations
@@ -58,31 +64,23 @@ __all__ = [
     "write_columns",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Whether members of a store, and all chunks of an array, are there.
-#
-# Zarr takes a chunk that is not there for its fill value and an empty shard for zeros. Arrays that
-# are made here say ``"every_chunk": true`` in their attributes: all of their chunks are written, so
-# one that is absent or empty means damage. On a local disk the file of every chunk or shard is
-# looked
-# for once, a ``stat`` each; a remote store is told to miss it when it is read (see ``remote``). A
-# chunk that the index of its shard does not list is missed when it is read (see ``shards``).
+if sys.flags.optimize:
+    raise SkiptoolError(
+        f"PYTHONOPTIMIZE is {sys.flags.optimize} (or python runs with -O): Zarr cannot read its "
+        "stores without assertions; unset it"
+    )
+
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
 
 
 def check_chunks(array: zarr.Array[Any], where: str) -> None:
-    """Look for the file of every chunk, or of every shard, where all of them were written.
-
-    Raises
-    ------
-    FormatError
-        If one is missing or empty on a local disk, or chunks are no whole rows.
-    """
+    """Check for the file of every chunk or shard of an array that has all of them."""
     attributes: object = array.metadata.attributes
     if not isinstance(attributes, dict) or attributes.get("every_chunk") is not True:
         return
     step, *rest = array.shards or array.chunks
     if step < 1 or rest != [max(1, size) for size in array.shape[1:]]:
-        raise FormatError(f"{where}: chunks are no whole rows; make it again")
+        raise FormatError(f"{where}: chunks are not whole rows; make it again")
     if isinstance(array.store, RemoteStore):
         array.store.whole.add(array.path)
         return
@@ -96,23 +94,17 @@ def check_chunks(array: zarr.Array[Any], where: str) -> None:
 
 
 def folder_of(node: zarr.Group | zarr.Array[Any]) -> Path:
-    """Return the folder of a group or array in a local store.
-
-    Raises
-    ------
-    FormatError
-        If the store is no local one.
-    """
+    """Return the folder of a group or array in a local store."""
     store = node.store
     if not isinstance(store, LocalStore):
-        raise FormatError(f"{store}: not on a local disk, where alone such stores can be read")
+        raise FormatError(f"{store}: is not on a local disk, as such stores must be")
     return store.root / node.path
 
 
 def is_lost(group: zarr.Group, name: str, error: Exception) -> bool:
-    """Say whether a member is not there, given what Zarr raised when it was opened.
+    """Tell whether a member is missing, given the error of Zarr on opening it.
 
-    Zarr has a ``KeyError`` for other damage too; only on a local disk a look is cheap.
+    Zarr raises ``KeyError`` for other damage too; a local disk is cheap to look at.
     """
     if isinstance(group.store, LocalStore):
         return not (folder_of(group) / name / "zarr.json").is_file()
@@ -120,36 +112,21 @@ def is_lost(group: zarr.Group, name: str, error: Exception) -> bool:
 
 
 def refuse_pipe(file: Path, where: str) -> None:
-    """Refuse what is there and no file: opening a pipe waits for somebody who writes to it.
-
-    Raises
-    ------
-    FormatError
-        As said.
-    """
+    """Refuse anything but a file: opening a pipe waits for a writer."""
     try:
         mode = os.stat(file).st_mode
     except OSError:
         return
     if not stat.S_ISREG(mode):
-        raise FormatError(f"{where}: {file} is no file; the store is damaged, make it again")
+        raise FormatError(f"{where}: {file} is not a file; the store is damaged, make it again")
 
 
 def _is_filled(file: str) -> bool:
     try:
-        found = os.stat(file)
+        status = os.stat(file)
     except OSError:
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_size > 0
-
-
-if sys.flags.optimize:
-    raise SkiptoolError(
-        f"PYTHONOPTIMIZE is {sys.flags.optimize} (or python runs with -O): Zarr cannot read its "
-        "stores without assertions; unset it"
-    )
-
-_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (3,)) -> zarr.Group:
@@ -158,7 +135,7 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
     Parameters
     ----------
     place : Path or str
-        Local folder, or a URL (see ``remote``).
+        Local folder or URL (see ``remote``).
     what : str
         Kind of store, for messages.
     formats : sequence of int
@@ -182,7 +159,7 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
             root = zarr.open_group(store, mode="r", zarr_format=version)
         except (NodeNotFoundError, ContainsArrayError, FileNotFoundError, NotADirectoryError):
             continue
-        except Exception as error:  # whatever Zarr's reader of JSON trips over
+        except Exception as error:  # Zarr's reader of JSON raises many kinds
             damage = f"metadata cannot be read ({error}); make it again"
             raise explained(error, where, damage) from error
         if not isinstance(root.metadata.attributes, dict):
@@ -196,73 +173,58 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
 
 
 def open_group(group: zarr.Group, name: str, where: str) -> zarr.Group:
-    """Open a group inside a group.
-
-    Raises
-    ------
-    FormatError
-        If it is missing, no group, or its metadata is damaged.
-    """
-    found = _member(group, name, where)
-    if not isinstance(found, zarr.Group):
+    """Open a group inside a group."""
+    member = _member(group, name, where)
+    if not isinstance(member, zarr.Group):
         raise FormatError(f"{where}: {name!r} is an array, expected a group; make it again")
-    return found
+    return member
 
 
 def open_array(
     group: zarr.Group, name: str, where: str, ndim: int, dtypes: Sequence[str] = ()
 ) -> zarr.Array[Any]:
-    """Open an array inside a group and look for all of its chunks.
+    """Open an array inside a group and check for missing chunks.
 
     Parameters
     ----------
-    group : zarr.Group
     name, where : str
         The name may hold slashes; ``where`` (path of the store, domain) begins the messages.
     ndim, dtypes : int, sequence of str
-        Number of axes that it must have, data types that it may have (any without).
+        Required number of axes, and permitted data types (any if empty).
 
     Raises
     ------
     FormatError
-        If it is missing or not such an array, its metadata is damaged, or a chunk is missing.
+        If it is missing or not such an array, or its metadata or a chunk is damaged or missing.
     """
-    found = _member(group, name, where)
+    array = _member(group, name, where)
     wanted = f"expected an array of {ndim} axes" + (f" of {' or '.join(dtypes)}" if dtypes else "")
-    if not isinstance(found, zarr.Array):
+    if not isinstance(array, zarr.Array):
         raise FormatError(f"{where}: {name!r} is a group, {wanted}; make it again")
-    if found.ndim != ndim or (dtypes and found.dtype.name not in dtypes):
+    if array.ndim != ndim or (dtypes and array.dtype.name not in dtypes):
         raise FormatError(
-            f"{where}: {name!r} is {found.shape} {found.dtype}, {wanted}; make it again"
+            f"{where}: {name!r} is {array.shape} {array.dtype}, {wanted}; make it again"
         )
-    check_chunks(found, f"{where}: {name!r}")
-    return found
+    check_chunks(array, f"{where}: {name!r}")
+    return array
 
 
 def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
-    """Read rows of an array's first axis.
-
-    Raises
-    ------
-    FormatError
-        If a chunk of them is damaged, or lost in a remote store.
-    SourceError
-        If a remote store cannot be reached.
-    """
+    """Read rows of an array's first axis."""
     try:
         return np.asarray(array[rows])
-    except Exception as error:  # whatever the codecs trip over
+    except Exception as error:  # codecs raise many kinds
         damage = f"cannot be read ({error}); the file is damaged, make it again"
         raise explained(error, where, damage) from error
 
 
 def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:
-    """LZ4 with byte shuffle, closed by a CRC-32C so that bit rot is found on reading.
+    """LZ4 after a byte shuffle, then a CRC-32C that reveals bit rot on reading.
 
-    ``counts`` asks for Zstandard with bit shuffle, which makes small whole numbers less than half
-    as large. Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net, 100
-    bins, 12.0 MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit shuffle
-    (0.01 s), 1.25 MB by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
+    ``counts`` selects Zstandard after a bit shuffle, which more than halves small whole numbers.
+    Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net, 100 bins, 12.0
+    MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit shuffle (0.01 s), 1.25 MB
+    by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
     """
     if counts:
         return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
@@ -281,11 +243,11 @@ def create_array(
     axes: Sequence[str] | None = None,
     counts: bool = False,
 ) -> zarr.Array[Any]:
-    """Create an array chunked (and sharded) along its first axis only, in place of any of its name.
+    """Create an array chunked (and sharded) along its first axis only, replacing any of its name.
 
     Text (``str``) has variable length; ``counts`` is for small whole numbers, see :func:`codecs`.
     Chunks of zeros are written too, so that a missing file never means zeros. Names of axes let
-    xarray open a group; in it one name has one length.
+    xarray open a group; within one, axes of equal name have equal length.
     """
     rest = tuple(shape[1:])
     return group.create_array(
@@ -306,7 +268,7 @@ def create_array(
 def write_columns(group: zarr.Group, columns: Mapping[str, Sequence[Any] | AnyArray]) -> None:
     """Write the ``samples/`` columns anew: text as variable-length strings, numbers as 64 bit.
 
-    Their names stand in the group's attribute ``columns``: not every remote host lists folders.
+    The group's attribute ``columns`` names them: not every remote host lists folders.
     """
     samples = group.create_group("samples", overwrite=True, attributes={"columns": list(columns)})
     for name, values in columns.items():
@@ -319,13 +281,7 @@ def write_columns(group: zarr.Group, columns: Mapping[str, Sequence[Any] | AnyAr
 
 
 def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:
-    """Read the ``samples/`` columns; strings come back as Python strings.
-
-    Raises
-    ------
-    FormatError
-        If there are none, or one is damaged.
-    """
+    """Read the ``samples/`` columns; strings come back as Python strings."""
     samples = open_group(group, "samples", where)
     names = _column_names(samples, where)
 
@@ -338,14 +294,9 @@ def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:
 
 
 def member_names(group: zarr.Group, where: str) -> list[str]:
-    """Return the names of the folders in a group, sorted: its members, whole or damaged.
+    """Return the names of the folders in a group, sorted: its members, intact or damaged.
 
-    Behind a URL those that the seal at the root of a store names: not every host lists folders.
-
-    Raises
-    ------
-    SourceError
-        If a host cannot be reached or refuses.
+    Behind a URL those named in the seal at the root of a store: not every host lists folders.
     """
     if not isinstance(group.store, LocalStore):
         seal: object = group.metadata.attributes.get(SEAL)
@@ -353,15 +304,15 @@ def member_names(group: zarr.Group, where: str) -> list[str]:
             return sorted(name for name in seal if "/" not in name and name != ".")
         try:
             return sorted(group.keys())
-        except Exception as error:  # whatever Zarr's reader of JSON trips over
+        except Exception as error:  # Zarr's reader of JSON raises many kinds
             damage = f"metadata cannot be read ({error}); make it again"
             raise explained(error, where, damage) from error
-    with os.scandir(folder_of(group)) as found:
-        return sorted(entry.name for entry in found if entry.is_dir())
+    with os.scandir(folder_of(group)) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
 
 
 def sweep(path: Path) -> None:
-    """Remove what a killed process has left half written in a growing store."""
+    """Remove files half written by a killed process from a growing store."""
     for file in path.rglob("*.partial"):
         if _UNFINISHED.search(file.name) and file.is_file():
             file.unlink()
@@ -372,7 +323,7 @@ def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array
         refuse_pipe(folder_of(group) / name / "zarr.json", where)
     try:
         return group[name]
-    except Exception as error:  # whatever Zarr's reader of JSON trips over
+    except Exception as error:  # Zarr's reader of JSON raises many kinds
         if is_lost(group, name, error):
             raise FormatError(f"{where}: has no {name!r}; make it again") from None
         damage = f"metadata of {name!r} cannot be read ({error}); make it again"
@@ -382,49 +333,35 @@ def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array
 def _column_names(samples: zarr.Group, where: str) -> list[str]:
     noted: object = samples.metadata.attributes.get("columns", [])
     if not isinstance(noted, list) or not all(isinstance(name, str) for name in noted):
-        raise FormatError(f"{where}: attribute columns of 'samples' is no list of names")
+        raise FormatError(f"{where}: attribute columns of 'samples' is not a list of names")
     if isinstance(samples.store, LocalStore):
         return member_names(samples, where)
     return sorted(noted) or member_names(samples, where)
 
 
-# -------------------------------------------------------------------------------------------------
-# Inputs that a store was made without: the attribute ``failures`` at the root of its store.
-#
-# A list of lines for people, one for each input that failed while the rest went on; absent where
-# none did. It is about the making, not the content: no id depends on it.
-
+# Failed inputs
 
 ATTRIBUTE = "failures"
 
 
 def keep_failures(path: Path, failures: Sequence[str]) -> None:
-    """Note in a whole store what it was made without; nothing is written where nothing failed."""
+    """Record the failed inputs of a complete store, if any."""
     if failures:
         zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = [*map(shown, failures)]
         seal_store(path)
 
 
 def kept_failures(path: Path | str) -> list[str]:
-    """Return what the store at a path or URL was made without.
-
-    Raises
-    ------
-    FormatError
-        If there is no store.
-    """
-    found = open_root(path, "dataset").attrs.get(ATTRIBUTE, [])
-    return [str(line) for line in found] if isinstance(found, list) else []
+    """Return the failed inputs of the store at a path or URL."""
+    failures = open_root(path, "dataset").attrs.get(ATTRIBUTE, [])
+    return [str(line) for line in failures] if isinstance(failures, list) else []
 
 
 @contextmanager
 def telling_failures(failures: Sequence[str], progress: Progress) -> Iterator[None]:
-    """Tell what has failed so far where an error ends a step that would have told it at its end.
+    """Report the failures so far if an error ends a step before it reports them itself.
 
-    Raises
-    ------
-    SkiptoolError
-        The same that was raised within, its message extended by the first failure.
+    The error is raised again with the first failure added to its message.
     """
     try:
         yield
