@@ -1,23 +1,20 @@
-"""Grey values and Otsu's threshold against torchvision, OpenCV and the equations."""
+"""Grey values against torchvision and the equation; colour distances."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from torchvision.transforms.v2 import functional
 
 from skiptool.errors import ArgumentError
-from skiptool.images import GREY_WEIGHTS, colour_distance, grey, otsu
+from skiptool.images import GREY_WEIGHTS, colour_distance, grey
 
 IMAGES = npst.arrays(np.uint8, npst.array_shapes(min_dims=1, max_dims=2).map(lambda s: (*s, 3)))
-VALUES = npst.arrays(np.uint8, npst.array_shapes(max_dims=2, max_side=12))
 
 
 def test_grey_by_hand() -> None:
@@ -54,47 +51,6 @@ def test_grey_of_many_pixels_equals_grey_of_each() -> None:
 def test_grey_refuses_what_is_no_colour_image(image: np.ndarray) -> None:
     with pytest.raises(ArgumentError, match=r"expected uint8 \(\.\.\., 3\)"):
         grey(np.asarray(image))
-
-
-def test_otsu_by_hand() -> None:
-    # between-class variance of {1, 1} | {5, 9}: 0.25 * 36 = 9; of {1, 1, 5} | {9}: 0.1875 * 44.4
-    assert otsu(np.array([1, 1, 5, 9], dtype=np.uint8)) == 1
-
-
-@given(VALUES)
-def test_otsu_maximises_the_variance_between_classes(values: np.ndarray) -> None:
-    threshold = otsu(values)
-    exact = [Fraction(int(value)) for value in values.ravel()]
-
-    def between(level: int) -> Fraction:
-        low = [value for value in exact if value <= level]
-        high = [value for value in exact if value > level]
-        if not low or not high:
-            return Fraction(0)
-        gap = sum(low) / len(low) - sum(high) / len(high)
-        return gap**2 * len(low) * len(high)
-
-    if values.min() == values.max():
-        assert threshold == values.min()
-    else:
-        best = max(between(level) for level in {*values.ravel().tolist()})
-        assert between(threshold) >= best * (1 - Fraction(1, 10**9))
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_otsu_equals_opencv(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    values = np.clip(np.r_[rng.normal(80, 20, 300), rng.normal(190, 12, 500)], 0, 255).astype(
-        np.uint8
-    )
-    expected, _ = cv2.threshold(values[None], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    assert otsu(values) == int(expected)
-
-
-@pytest.mark.parametrize("values", [np.zeros(0, np.uint8), np.ones(4, np.int64)])
-def test_otsu_refuses_what_it_cannot_part(values: np.ndarray) -> None:
-    with pytest.raises(ArgumentError, match="expected at least one, uint8"):
-        otsu(values)
 
 
 @given(npst.arrays(np.uint8, (3, 4, 3)), npst.arrays(np.uint8, (3,)))

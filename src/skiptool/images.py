@@ -1,4 +1,4 @@
-"""One image in, one value or image out: grey values, colour distances, Otsu's threshold."""
+"""One image in, one value or image out: grey values and colour distances."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from skiptool.records import Float32, Int64, UInt8
+    from skiptool.records import Float32, UInt8
 
-__all__ = ["GREY_LEVELS", "GREY_WEIGHTS", "colour_distance", "grey", "otsu"]
+__all__ = ["GREY_LEVELS", "GREY_WEIGHTS", "colour_distance", "grey"]
 
 GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the grey value g(x), as eqs. (2) and (3) need it."""
@@ -92,48 +92,3 @@ def colour_distance(image: UInt8, colour: UInt8) -> UInt8:
     """
     distance: UInt8 = (np.maximum(image, colour) - np.minimum(image, colour)).max(axis=-1)
     return distance
-
-
-def otsu(values: UInt8) -> int:
-    """Threshold of Otsu (1979): the one that leaves the largest variance between two classes.
-
-    Parameters
-    ----------
-    values : uint8, any shape, not empty
-        Grey levels.
-
-    Returns
-    -------
-    int
-        The classes are ``values <= threshold`` and ``values > threshold``. The lowest of equally
-        good thresholds; the value itself where all values are equal (nothing lies above it).
-
-    Raises
-    ------
-    ArgumentError
-        If there are no values or they are not uint8.
-
-    References
-    ----------
-    N. Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
-
-    Examples
-    --------
-    >>> otsu(np.array([10, 10, 12, 200, 201], dtype=np.uint8))
-    12
-    """
-    if values.dtype != np.uint8 or values.size == 0:
-        raise ArgumentError(
-            f"otsu: {values.size} values of type {values.dtype}; expected at least one, uint8"
-        )
-    counts: Int64 = np.bincount(values.ravel(), minlength=GREY_LEVELS)
-    if np.count_nonzero(counts) == 1:
-        return int(counts.argmax())
-    below = np.cumsum(counts)[:-1].astype(np.float64)
-    sums = np.cumsum(counts * np.arange(GREY_LEVELS))
-    above = values.size - below
-    spread = sums[-1] / values.size * below - sums[:-1]
-    between = np.divide(
-        spread**2, below * above, out=np.zeros_like(below), where=(below > 0) & (above > 0)
-    )
-    return int(between.argmax())

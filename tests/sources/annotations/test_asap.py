@@ -11,7 +11,7 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.asap import open_asap
-from skiptool.sources.annotations.read import read_annotations, slides_in
+from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import (
     LINE,
     NOWHERE,
@@ -72,7 +72,6 @@ def test_every_type_is_read(
     assert [shape.area for shape in read.shapes] == areas
     assert sum(shape.is_point for shape in read.shapes) == points
     assert {(shape.name, shape.record) for shape in read.shapes} <= {("tissue", "Annotation 0")}
-    assert slides_in(path) == []
 
 
 def test_the_group_is_the_class(written: Writer) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations import read as reading
-from skiptool.sources.annotations.read import KNOWN, check_size, choose, read_annotations, slides_in
+from skiptool.sources.annotations.read import KNOWN, check_size, choose, read_annotations
 from skiptool.sources.annotations.shapes import Listed
 
 Writer = Callable[..., Path]
@@ -89,12 +89,11 @@ def test_encodings_are_told(written: Writer, encoding: str) -> None:
 )
 def test_unusable_files_give_one_line(written: Writer, content: bytes, message: str) -> None:
     path = written(content)
-    for read in (slides_in, lambda one: read_annotations(one, "a.svs")):
-        with pytest.raises(SourceError, match=rf"^{path}: .*{message}") as caught:
-            read(path)
-        assert "\n" not in str(caught.value)
-        if "expected one of" in message:
-            assert KNOWN in str(caught.value)
+    with pytest.raises(SourceError, match=rf"^{path}: .*{message}") as caught:
+        read_annotations(path, "a.svs")
+    assert "\n" not in str(caught.value)
+    if "expected one of" in message:
+        assert KNOWN in str(caught.value)
 
 
 def zipped(*members: tuple[str, bytes]) -> bytes:
@@ -125,7 +124,7 @@ def test_packed_files_are_unpacked(written: Writer, packed: bytes) -> None:
 
 def test_packed_files_of_several_slides_and_of_xml_are_unpacked(written: Writer) -> None:
     path = written(gzip.compress(json.dumps(COCO).encode()))
-    assert slides_in(path) == ["a.svs", "b.svs"]
+    assert [len(read_annotations(path, name).shapes) for name in ("a.svs", "b.svs")] == [1, 0]
     assert read_annotations(written(gzip.compress(ASAP.encode())), "a").format == "ASAP XML"
 
 
@@ -150,7 +149,7 @@ def test_packed_files_of_several_slides_and_of_xml_are_unpacked(written: Writer)
 def test_what_cannot_be_unpacked_is_told(written: Writer, packed: bytes, message: str) -> None:
     path = written(packed)
     with pytest.raises(SourceError, match=rf"^{path}: .*{message}") as caught:
-        slides_in(path)
+        read_annotations(path, "a.svs")
     assert "\n" not in str(caught.value)
 
 
@@ -161,14 +160,14 @@ def test_what_unpacks_without_end_is_not_unpacked(
     bomb = b"[" + b" " * 5000 + b"]"
     for packed in (gzip.compress(bomb), zipped(("a.json", bomb))):
         with pytest.raises(SourceError, match="is compressed; unpack it"):
-            slides_in(written(packed))
+            read_annotations(written(packed), "a.svs")
 
 
 def test_folders_and_missing_files_give_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"cannot be read \(Is a directory\); .*check the path"):
         read_annotations(tmp_path, "a.svs")
     with pytest.raises(SourceError, match=r"none.json: cannot be read \(No such file"):
-        slides_in(tmp_path / "none.json")
+        read_annotations(tmp_path / "none.json", "a.svs")
 
 
 def test_several_slides_are_parsed_once_until_the_file_changes(
@@ -223,8 +222,8 @@ def test_every_real_file_has_been_read_or_refused(shared_data: Path) -> None:
     refused = []
     for path in files:
         try:
-            for slide in slides_in(path) or ["any.svs"]:
-                read_annotations(path, slide)
+            for slide in reading._open(path).slides or [Listed("any.svs", None, "")]:
+                read_annotations(path, slide.name)
         except SourceError:
             refused.append(path.name)
     assert (len(files), refused) == (14, ["darwin_103S.json"])
@@ -238,14 +237,14 @@ def test_real_files_cut_anywhere_give_one_line(
     for share in (0.02, 0.3, 0.7, 0.99):
         path = written(whole[: int(len(whole) * share)])
         with pytest.raises(SourceError, match=rf"^{path}: is no whole ") as caught:
-            slides_in(path)
+            read_annotations(path, "a.svs")
         assert "\n" not in str(caught.value)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
     with pytest.raises(SourceError, match="a pipe or a device"):
-        slides_in(tmp_path / "a.json")
+        read_annotations(tmp_path / "a.json", "a.svs")
 
 
 # -------------------------------------------------------------------------------------------------

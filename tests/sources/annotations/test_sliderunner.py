@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.sources.annotations.read import read_annotations, slides_in
+from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import DELETED, PLANE, Annotated, Shape
 from skiptool.sources.annotations.sliderunner import open_sliderunner
 from slide_cases import write_sliderunner
@@ -91,8 +91,8 @@ def test_classes_go_by_name_whatever_their_ids(sliderunner: Writer) -> None:
 def test_slides_are_kept_apart(sliderunner: Writer) -> None:
     slides = [(1, "a.svs", None, None), (2, "C:\\slides\\b.svs", 30, 20), (3, "c.svs", 0, 0)]
     path = sliderunner([(1, 2, 1, 1, [(5, 6)]), (2, 1, 1, 1, [(7, 8)])], slides=slides)
-    assert slides_in(path) == ["a.svs", "b.svs", "c.svs"]
-    assert [read_annotations(path, name).size for name in slides_in(path)] == [None, (30, 20), None]
+    sizes = [read_annotations(path, f"{name}.svs").size for name in "abc"]
+    assert sizes == [None, (30, 20), None]
     assert read_annotations(path, "b.tif", (30, 20)).shapes[0].centre == (5, 6)
     assert read_annotations(path, "c.svs").shapes == ()
 
@@ -148,11 +148,11 @@ def test_damage_is_named(sliderunner: Writer, written: Writer) -> None:
     whole = sliderunner([(at, 1, 1, 1, [(at, at)]) for at in range(1, 3000)]).read_bytes()
     for size in (16, 99, 3000, len(whole) // 2, len(whole) - 1):
         with pytest.raises(SourceError, match=rf"half\.db: is no whole .* \({size} of "):
-            slides_in(written(whole[:size], "half.db"))
+            read_annotations(written(whole[:size], "half.db"), "a.svs")
     filled = whole[:4096] + b"\x07" * (len(whole) - 4096)
     for garbled in (filled, whole.replace(b"CREATE TABLE Slides", b"CREATE TABLX \xb6lides")):
         with pytest.raises(SourceError, match=r"garbled\.db: cannot be read as a database of"):
-            slides_in(written(garbled, "garbled.db"))
+            read_annotations(written(garbled, "garbled.db"), "a.svs")
 
 
 def test_other_databases_are_refused(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_real_databases(
     database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     types = dict(database.execute("SELECT uid, type FROM Annotations"))
     database.close()
-    read = [read_annotations(path, slide) for slide in slides_in(path)]
+    read = [read_annotations(path, slide.name) for slide in open_sliderunner(path).slides]
     found = [shape for one in read for shape in one.shapes]
     assert {one.format for one in read} == {f"SlideRunner v{version}"}
     assert (len(read), sum(1 for one in read if one.shapes)) == (slides, annotated)
@@ -201,8 +201,8 @@ def test_real_polygons_keep_their_vertices(shared_data: Path) -> None:
     path = shared_data / "annotations" / "MITOS_WSI_CCMCT_Tumorzone.sqlite"
     areas = [
         shape
-        for slide in slides_in(path)
-        for shape in read_annotations(path, slide).shapes
+        for slide in open_sliderunner(path).slides
+        for shape in read_annotations(path, slide.name).shapes
         if not shape.is_point
     ]
     assert (len(areas), sum(len(shape.rings[0]) for shape in areas)) == (113, 67_489)

@@ -1,4 +1,4 @@
-"""Masks from areas and discs, against one test a pixel."""
+"""Masks from areas, against one test a pixel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from skiptool.sources.patches.painting import (
     Areas,
     Patch,
     crossings,
-    discs,
     inside,
     outlines,
     paint,
@@ -123,31 +122,10 @@ def test_an_empty_area_paints_nothing(ring: list[tuple[float, float]]) -> None:
     assert not inside(area(ring), Patch(0.0, 0.0, 10)).any()
 
 
-@given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=4), st.floats(0.1, 9), PATCHES)
-def test_discs_are_round_in_micrometres(
-    points: list[tuple[float, float]], radius: float, patch: Patch
-) -> None:
-    mpp = (0.25, 0.5)
-    base = np.full((patch.size, patch.size), 7, np.uint8)
-    painted = discs(np.array(points), radius, mpp, patch, base, 3)
-    x, y = centres(patch)
-    expected, sure = np.zeros(x.shape, dtype=bool), np.ones(x.shape, dtype=bool)
-    for at in points:
-        distance = np.hypot((x - at[0]) * mpp[0], (y - at[1]) * mpp[1])
-        under = (abs(x - at[0]) < patch.scale[0] / 2) & (abs(y - at[1]) < patch.scale[1] / 2)
-        expected |= (distance <= radius) | under
-        sure &= abs(distance - radius) > 1e-9
-        sure &= abs(abs(x - at[0]) - patch.scale[0] / 2) > 1e-9
-        sure &= abs(abs(y - at[1]) - patch.scale[1] / 2) > 1e-9
-    assert np.array_equal((painted == 3)[sure], expected[sure])
-
-
-def test_wrong_sizes_and_radii_are_refused() -> None:
+def test_wrong_sizes_are_refused() -> None:
     base = np.zeros((4, 4), np.uint8)
     with pytest.raises(ArgumentError, match=r"mask of shape \(4, 4\).*5 x 5"):
         paint([], Patch(0.0, 0.0, 5), base)
-    with pytest.raises(ArgumentError, match="radius 0"):
-        discs(np.zeros((1, 2)), 0.0, (1.0, 1.0), Patch(0.0, 0.0, 4), base, 1)
 
 
 @pytest.mark.slow

@@ -41,12 +41,6 @@ POINTS = np.array([[0.0, 0.0], [100.0, -50.0], [431.5, 222.25], [900.0, 700.0], 
 
 
 @given(alignments())
-def test_there_and_back_is_the_same_place(alignment: Alignment) -> None:
-    back = alignment.to_reference(alignment.to_other(POINTS))
-    np.testing.assert_allclose(back, POINTS, atol=0.01)
-
-
-@given(alignments())
 def test_json_keeps_every_bit(alignment: Alignment) -> None:
     again = Alignment.from_json(json.loads(json.dumps(alignment.as_json())))
     np.testing.assert_array_equal(again.to_other(POINTS), alignment.to_other(POINTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 import pytest
 
-from skiptool.errors import ArgumentError, SourceError
+from skiptool.errors import SourceError
 from skiptool.sources.slides import slide as door
 from skiptool.sources.slides.pool import SlidePool
 from small_stores import refused
@@ -73,6 +74,7 @@ def test_slides_in_use_are_not_closed(paths: list[Path], handles: SimpleNamespac
         for slide in slides:
             slide.read(0, 0, (8, 8), NATIVE)
         assert handles.made == 4
+    del slides, slide
     assert len(handles.open) == 1
 
 
@@ -83,21 +85,6 @@ def test_one_slide_is_shared(paths: list[Path]) -> None:
     with pool.get(paths[0], (0.5, None)) as other:
         assert other is not first
         assert other.mpp == (0.5, 0.5)
-
-
-def test_threads_that_want_one_slide_open_it_once(
-    paths: list[Path], handles: SimpleNamespace
-) -> None:
-    pool, start = SlidePool(), threading.Barrier(8)
-
-    def read(_: int) -> int:
-        start.wait()
-        with pool.get(paths[0]) as slide:
-            return int(slide.read(0, 0, (8, 8), NATIVE).sum())
-
-    with ThreadPoolExecutor(8) as threads:
-        assert len(set(threads.map(read, range(8)))) == 1
-    assert handles.made == 1
 
 
 @pytest.mark.long
@@ -115,8 +102,6 @@ def test_many_threads_and_slides(
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(read, range(300)))
     assert len(handles.open) <= 2
-    pool.close()
-    assert not handles.open
 
 
 def test_what_cannot_be_opened_is_told_each_time_and_forgotten(
@@ -131,6 +116,8 @@ def test_what_cannot_be_opened_is_told_each_time_and_forgotten(
         assert slide.size == (1001, 799)
 
 
-def test_a_pool_of_none_is_refused() -> None:
-    with refused(ArgumentError, "a pool of 0"):
-        SlidePool(0)
+def test_a_pool_travels_to_another_process_empty(paths: list[Path]) -> None:
+    pool = SlidePool(3, 1 << 20)
+    with pool.get(paths[0]) as slide, pickle.loads(pickle.dumps(pool)).get(paths[0]) as other:
+        assert slide is not other
+        assert slide.size == other.size

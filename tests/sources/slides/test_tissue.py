@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyramids import Pixels, stained, write_pyramid
-from skiptool.images import grey, otsu
+from skiptool.images import grey
+from skiptool.sources.otsu import otsu
 from skiptool.sources.slides.slide import open_slide
 from skiptool.sources.slides.tissue import Tissue, find_tissue
 from strategies import SEEDS

@@ -33,7 +33,7 @@ from skiptool.sources.annotations.shapes import (
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
 from skiptool.sources.paths import refuse_pipe, refuse_pointer
 
-__all__ = ["KNOWN", "check_size", "choose", "read_annotations", "slides_in"]
+__all__ = ["KNOWN", "check_size", "choose", "read_annotations"]
 
 # -------------------------------------------------------------------------------------------------
 # Which slide of an annotation file is the one at hand.
@@ -173,17 +173,6 @@ def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annota
     dropped = Counter(one.what for one in others if not one.fault)
     facts = recorded, opened.in_bounds, opened.format, dropped, faults, opened.notes
     return Annotated(shapes, *facts)
-
-
-def slides_in(path: Path) -> list[str]:
-    """List the file names of the slides that a file is about; empty where its format names none.
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, empty, damaged or of another format.
-    """
-    return [slide.name for slide in _open(path).slides]
 
 
 def _listed(opened: Opened, path: Path, slide: str, size: Size | None) -> Listed | None:

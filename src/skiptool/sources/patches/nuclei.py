@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import ndimage
 
-from skiptool.images import otsu
+from skiptool.sources.otsu import otsu
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, UInt8

@@ -1,4 +1,4 @@
-"""Masks of patches: labels of annotated areas and discs, drawn at the centres of pixels.
+"""Masks of patches: labels of annotated areas, drawn at the centres of pixels.
 
 A pixel belongs to an area where its centre lies inside it, whatever the resolution. OpenCV's and
 Pillow's fills also paint pixels that the outline only touches, half a pixel too much all around.
@@ -20,7 +20,7 @@ from skiptool.sources.annotations.shapes import Shape
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64, UInt8
 
-__all__ = ["Areas", "Patch", "crossings", "discs", "inside", "outlines", "paint"]
+__all__ = ["Areas", "Patch", "crossings", "inside", "outlines", "paint"]
 
 # -------------------------------------------------------------------------------------------------
 # A patch: which part of a slide becomes one image.
@@ -238,53 +238,6 @@ def _window(ring: Float64, patch: Patch) -> tuple[slice, slice]:
         return slice(start, max(min(math.ceil((high - origin) / step), size), start))
 
     return along(top, bottom, patch.y, down), along(left, right, patch.x, across)
-
-
-def discs(
-    points: Float64,
-    radius_um: float,
-    mpp: tuple[float, float],
-    patch: Patch,
-    base: UInt8,
-    label: int,
-) -> UInt8:
-    """Paint discs around points over a copy of a mask.
-
-    Parameters
-    ----------
-    points : float64 (V, 2)
-        x and y in pixels of level 0.
-    radius_um : float
-        Radius in µm, above 0.
-    mpp : tuple of float
-        µm per pixel of level 0, horizontally and vertically.
-    patch : Patch
-    base : uint8 (H, W)
-    label : int
-        In 0..255.
-
-    Returns
-    -------
-    uint8 (H, W)
-        The label where the centre of a pixel is at most the radius away from a point, and in the
-        pixel under each point however small the disc.
-
-    Raises
-    ------
-    ArgumentError
-        If the radius is not above 0 or the mask is not as large as the patch.
-    """
-    if not radius_um > 0:
-        raise ArgumentError(f"disc: radius {radius_um} um; expected more than 0")
-    painted, line = _copy(base, patch), np.arange(patch.size) + 0.5
-    for x, y in np.asarray(points, dtype=np.float64).reshape(-1, 2):
-        column, row = (x - patch.x) / patch.scale[0], (y - patch.y) / patch.scale[1]
-        right = (line - column) * (patch.scale[0] * mpp[0])
-        down = (line - row) * (patch.scale[1] * mpp[1])
-        painted[right[None, :] ** 2 + down[:, None] ** 2 <= radius_um**2] = label
-        if 0 <= column < patch.size and 0 <= row < patch.size:
-            painted[int(row), int(column)] = label
-    return painted
 
 
 def _copy(base: UInt8, patch: Patch) -> UInt8:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 import cv2
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from skiptool.sources.registration.transforms import Alignment, applied
 
@@ -295,13 +296,16 @@ def _likeness(first: Float32, second: Float32, shift: Float64) -> float:
 # One thread of OpenCV for each caller: work is spread over pairs of scans, never inside one.
 
 
+_BLAS: Final = ThreadpoolController()
+
+
 class _Callers:
-    """How many are inside, and the number of threads that the first of them found."""
+    """Callers inside `one_thread`, and how to restore the threads that the first one found."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.inside = 0
-        self.before = 0
+        self.restore = ExitStack()
 
 
 _CALLERS = _Callers()
@@ -309,15 +313,16 @@ _CALLERS = _Callers()
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep OpenCV from starting threads of its own while any caller is inside.
+    """Keep OpenCV and BLAS from starting threads of their own while any caller is inside.
 
-    Each of several workers would else start as many as there are cores. OpenCV has one setting for
-    the whole process: the first caller in turns it to one thread, the last one out puts back what
-    it found. Results do not depend on it, only the load does.
+    Otherwise each of several workers starts as many as there are cores. The limits hold for the
+    whole process: the first caller in sets them, the last one out restores what it found. Results
+    do not depend on them, only the load does.
     """
     with _CALLERS.lock:
         if _CALLERS.inside == 0:
-            _CALLERS.before = cv2.getNumThreads()
+            _CALLERS.restore.callback(cv2.setNumThreads, cv2.getNumThreads())
+            _CALLERS.restore.enter_context(_BLAS.limit(limits=1, user_api="blas"))
             cv2.setNumThreads(1)
         _CALLERS.inside += 1
     try:
@@ -326,7 +331,7 @@ def one_thread() -> Iterator[None]:
         with _CALLERS.lock:
             _CALLERS.inside -= 1
             if _CALLERS.inside == 0:
-                cv2.setNumThreads(_CALLERS.before)
+                _CALLERS.restore.close()
 
 
 # -------------------------------------------------------------------------------------------------

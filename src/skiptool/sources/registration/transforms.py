@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
 
 __all__ = ["Alignment", "Field", "applied", "fitted_affine", "fitted_field"]
-
-_ROUNDS = 20
-"""Steps of the inversion at most; a field as smooth as ours needs three."""
-
-_CLOSE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,15 +36,11 @@ class Field:
 
     def at(self, points: Float64) -> Float64:
         """Return the displacements (V, 2) at points (V, 2)."""
-        last = np.array(self.nodes.shape[1::-1]) - 1
-        place = np.clip((points - self.corner) / self.pitch, 0, last)
-        cell = np.minimum(place.astype(np.int64), np.maximum(last - 1, 0))
-        x, y = (place - cell).T[..., np.newaxis]
-        (left, top), (right, bottom) = cell.T, np.minimum(cell + 1, last).T
-        upper = self.nodes[top, left] * (1 - x) + self.nodes[top, right] * x
-        lower = self.nodes[bottom, left] * (1 - x) + self.nodes[bottom, right] * x
-        found: Float64 = upper * (1 - y) + lower * y
-        return found
+        place = ((points - self.corner) / self.pitch).T
+        parts = [
+            ndimage.map_coordinates(plane, place, order=1, mode="nearest") for plane in self.nodes.T
+        ]
+        return np.stack(parts, axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,17 +70,6 @@ class Alignment:
         """Return where points (V, 2) of the reference lie on the other scan, (V, 2)."""
         found = applied(self.affine, points)
         return found if self.field is None else found + self.field.at(points)
-
-    def to_reference(self, points: Float64) -> Float64:
-        """Return where points (V, 2) of the other scan lie on the reference, within 0.01 pixels."""
-        inverse = np.linalg.inv(self.affine[:, :2]).T
-        found: Float64 = (points - self.affine[:, 2]) @ inverse
-        for _ in range(_ROUNDS if self.field is not None else 0):
-            step = (points - self.to_other(found)) @ inverse
-            found = found + step
-            if np.abs(step).max(initial=0.0) < _CLOSE:
-                break
-        return found
 
     def local_affine(self, point: tuple[float, float], reach: float = 64.0) -> Float64:
         """Return the affine transform (2, 3) that fits best within ``reach`` pixels of a point."""
@@ -143,7 +124,6 @@ _FEWEST: Final = 24
 _FOLDS: Final = 5
 _ROUNDS_OF_FIELD: Final = 3
 _FLOOR_OF_FIELD: Final = 0.1
-_EXACT: Final = 1e-8
 
 _GAIN: Final = 0.95
 """Share of the affine's misfit, on pairs not seen, that the field must get below."""
@@ -272,39 +252,15 @@ def _smoothed(form: _Form, here: Float64, left: Float64, extent: Float64) -> Fie
     weights = np.ones(len(here))
     for _ in range(_ROUNDS_OF_FIELD):
         weighted = says * weights[:, np.newaxis]
-        squares, wanted = _product(weighted.T, says) + held, _product(weighted.T, left)
-        found = _solved(squares, wanted)
-        misfit = np.hypot(*(left - _product(says, found)).T)
+        found = np.linalg.solve(weighted.T @ says + held, weighted.T @ left)
+        misfit = np.hypot(*(left - says @ found).T)
         weights = _tukey(misfit, _LOOSE * max(float(np.median(misfit)), _FLOOR_OF_FIELD))
     side = max(form.strips, form.nodes)
     y, x = np.meshgrid(*[np.linspace(0.0, 1.0, side)] * 2, indexing="ij")
-    nodes = _product(_parts(form, np.column_stack([x.ravel(), y.ravel()])), found)
+    nodes = _parts(form, np.column_stack([x.ravel(), y.ravel()])) @ found
     pitch = np.maximum(high - low, 1.0) / (side - 1)
     corner, steps = (float(low[0]), float(low[1])), (float(pitch[0]), float(pitch[1]))
     return Field(corner, steps, nodes.reshape(side, side, 2))
-
-
-def _product(first: Float64, second: Float64) -> Float64:
-    """Multiply matrices without BLAS, whose threads take 100 times as long on a busy machine."""
-    found: Float64 = np.einsum("ij,jk->ik", first, second)
-    return found
-
-
-def _solved(matrix: Float64, right: Float64) -> Float64:
-    """Solve for all columns by conjugate gradients: the matrix is positive definite."""
-    found, rest = np.zeros_like(right), right.copy()
-    step, size = rest.copy(), np.square(right).sum(axis=0)
-    enough = _EXACT**2 * np.maximum(size, np.finfo(np.float64).tiny)
-    for _ in range(2 * len(matrix)):
-        if (size <= enough).all():
-            break
-        along = _product(matrix, step)
-        far = size / np.maximum((step * along).sum(axis=0), np.finfo(np.float64).tiny)
-        found += far * step
-        rest -= far * along
-        before, size = size, np.square(rest).sum(axis=0)
-        step = rest + step * (size / np.maximum(before, np.finfo(np.float64).tiny))
-    return found
 
 
 def _parts(form: _Form, place: Float64) -> Float64:

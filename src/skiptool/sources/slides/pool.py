@@ -1,16 +1,13 @@
-"""Many slides, few of them open: what was used last stays, decoded tiles share one memory."""
+"""Slides opened by path, the most recently used of them kept open."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
-from skiptool.errors import ArgumentError
 from skiptool.sources.slides.slide import Given, Slide, TileCache, open_slide
 
 __all__ = ["SlidePool"]
@@ -18,87 +15,33 @@ __all__ = ["SlidePool"]
 CACHE_BYTES: Final = 32 << 20
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
-    """One slide of the pool and how many are using it; its lock is held while it is opened."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    slide: Slide | None = None
-    users: int = 0
-
-
 class SlidePool:
-    """Open slides by path; threads may share it.
+    """Slides opened by path, shared by threads.
 
     Parameters
     ----------
     limit : int
-        Slides kept open. Those in use stay open whatever the limit, so that no thread waits for
-        another's slide; the one unused for longest is closed first.
+        Slides kept open. A slide in use stays open beyond the limit, because OpenSlide closes a
+        file with the last reference to it.
     cache_bytes : int
-        Decoded tiles that all slides together keep.
-
-    Raises
-    ------
-    ArgumentError
-        If the limit is below 1.
+        Size of the cache of decoded tiles that all slides share.
     """
 
     def __init__(self, limit: int = 8, cache_bytes: int = CACHE_BYTES) -> None:
-        if limit < 1:
-            raise ArgumentError(f"a pool of {limit} open slides; expected at least 1")
-        self._limit = limit
-        self._cache_bytes = cache_bytes
-        self._cache = TileCache(cache_bytes)
-        self._lock = threading.Lock()
-        self._places: OrderedDict[tuple[Path, Given], _Place] = OrderedDict()
+        self._arguments = limit, cache_bytes
+        self._open = lru_cache(limit)(partial(open_slide, cache=TileCache(cache_bytes)))
 
     def __reduce__(self) -> tuple[type[SlidePool], tuple[int, int]]:
-        """Travel to another process as an empty pool: handles do not."""
-        return SlidePool, (self._limit, self._cache_bytes)
+        """Pickle as an empty pool, since handles of open files cannot be pickled."""
+        return SlidePool, self._arguments
 
     @contextmanager
     def get(self, path: Path, mpp: Given = (None, None)) -> Iterator[Slide]:
-        """Lend a slide, opened if it is not; within the ``with`` it is not closed.
-
-        Raises
-        ------
-        SourceError
-            As `open_slide`; the next call tries again.
-        """
-        key = (path, mpp)
-        with self._lock:
-            place = self._places.setdefault(key, _Place())
-            self._places.move_to_end(key)
-            place.users += 1
-        try:
-            with place.lock:
-                if place.slide is None:
-                    place.slide = open_slide(path, mpp, self._cache)
-            yield place.slide
-        finally:
-            with self._lock:
-                place.users -= 1
-                self._tidy()
+        """Return a slide, opening it if necessary; errors as `open_slide`, and not cached."""
+        yield self._open(path, mpp)
 
     def __enter__(self) -> SlidePool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all slides that nobody uses."""
-        with self._lock:
-            self._tidy(0)
-
-    def _tidy(self, limit: int | None = None) -> None:
-        """Close what is over the limit and unused; forget what could not be opened."""
-        idle = [key for key, place in self._places.items() if not place.users]
-        surplus = len(self._places) - (self._limit if limit is None else limit)
-        for number, key in enumerate(idle):
-            slide = self._places[key].slide
-            if slide is None or number < surplus:
-                del self._places[key]
-                if slide is not None:
-                    slide.close()
+        self._open.cache_clear()

@@ -8,7 +8,6 @@ whole slide (``label``, ``macro``), which may show a patient's name, are never r
 from __future__ import annotations
 
 import math
-import threading
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -191,9 +190,7 @@ class Slide:
     ) -> None:
         self.path = path
         self._cache = cache
-        self._lock = threading.Lock()
-        handle = _open(path, cache)
-        self._handle: OpenSlide | None = handle
+        self._handle = handle = _open(path, cache)
         facts = handle.properties
         self.vendor = facts["openslide.vendor"]
         self.level_sizes = handle.level_dimensions
@@ -205,21 +202,10 @@ class Slide:
         left, top = (int(facts.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
         self.bounds_offset = left, top
 
-    def __enter__(self) -> Slide:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @cached_property
     def key(self) -> str:
         """Hash of the content, see `content_key`."""
         return content_key(self.path)
-
-    def close(self) -> None:
-        """Let go of the file; threads that are reading finish, a later read opens it again."""
-        with self._lock:
-            self._handle = None  # OpenSlide closes a file with the last reference to it
 
     def read(self, x: float, y: float, size: tuple[int, int], scale: Pair) -> UInt8:
         """Read a patch at any resolution.
@@ -307,38 +293,24 @@ class Slide:
         return over_white(rgba.reshape(*size[::-1], 4))
 
     def _region(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
-        """Read a region; after an error once more with a handle of our own.
+        """Read a region; after an error, once more with a new handle.
 
-        An error latches: every later call on that handle fails, and those that other threads are
-        in. So it is dropped, and one that nobody else has tells whether this region is at fault.
+        An error latches: every later call on that handle fails, including those that other threads
+        are in. A new handle shows whether this region is at fault.
         """
-        handle = self._shared()
         try:
-            return handle.read_region(place, level, size)
+            return self._handle.read_region(place, level, size)
         except OpenSlideError:
-            self._swap(handle, None)
-        own = _open(self.path, self._cache)
+            handle = _open(self.path, self._cache)
         try:
-            picture = own.read_region(place, level, size)
+            picture = handle.read_region(place, level, size)
         except OpenSlideError as error:
             raise SourceError(
                 f"{self.path}: {size[0]} x {size[1]} pixels of level {level} at {place} cannot be "
                 f"read ({error}); the file is damaged: {AGAIN}"
             ) from error
-        self._swap(None, own)
+        self._handle = handle
         return picture
-
-    def _shared(self) -> OpenSlide:
-        with self._lock:
-            if self._handle is None:
-                self._handle = _open(self.path, self._cache)
-            return self._handle
-
-    def _swap(self, old: OpenSlide | None, new: OpenSlide | None) -> None:
-        """Put another handle in place of one, unless a thread was faster."""
-        with self._lock:
-            if self._handle is old:
-                self._handle = new
 
 
 def _open(path: Path, cache: TileCache | None) -> OpenSlide:

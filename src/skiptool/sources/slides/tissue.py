@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
-from skiptool.images import GREY_LEVELS, grey, otsu
+from skiptool.images import GREY_LEVELS, grey
+from skiptool.sources.otsu import otsu
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, Int64, UInt8

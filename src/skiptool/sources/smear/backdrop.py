@@ -15,7 +15,8 @@ from PIL import Image
 from scipy import ndimage
 
 from skiptool.errors import ArgumentError
-from skiptool.images import colour_distance, grey, otsu
+from skiptool.images import colour_distance, grey
+from skiptool.sources.otsu import otsu
 from skiptool.sources.smear.templates import STAIN_CAP, Box
 
 if TYPE_CHECKING:

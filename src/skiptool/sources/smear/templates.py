@@ -27,7 +27,8 @@ import numpy as np
 from scipy import ndimage
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.images import colour_distance, otsu
+from skiptool.images import colour_distance
+from skiptool.sources.otsu import otsu
 from skiptool.sources.paths import refuse_pipe
 from skiptool.sources.pictures.files import read_picture, write_picture
 

@@ -45,8 +45,6 @@ ROWS: Final = np.array([0.0, -1.0, -1.0])
 SAGITTAL: Final = np.cos(np.deg2rad(15.0))
 """Share of a slice's normal in the left-right axis from which on the slice is a sagittal one."""
 
-OPPOSITE: Final = dict(zip("LRPAIS", "RLAPSI", strict=True))
-
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -176,11 +174,18 @@ def view_of(affine: Float64, where: str, through: int = 2) -> View:
             "header (sform or qform)"
         )
     axes = affine[:3, :3] / spacing
-    codes = "".join(aff2axcodes(affine))  # type: ignore[no-untyped-call]
     best = max(_layouts(axes, through), key=lambda layout: layout[0])
     _, rows, columns, flip_rows, flip_columns = best
-    display = _letter(codes[columns], flip_columns) + _letter(codes[rows], flip_rows)
-    return View(through, rows, columns, flip_rows, flip_columns, codes, display)
+    signs = np.ones(4)
+    signs[[rows, columns]] = np.where([flip_rows, flip_columns], -1.0, 1.0)
+    shown = _codes(affine * signs)
+    display = shown[columns] + shown[rows]
+    return View(through, rows, columns, flip_rows, flip_columns, _codes(affine), display)
+
+
+def _codes(affine: Float64) -> str:
+    """Return the letters of the directions of the body in which the voxel axes lead."""
+    return "".join(aff2axcodes(affine))  # type: ignore[no-untyped-call]
 
 
 def spacings(affine: Float64) -> tuple[float, float, float]:
@@ -234,10 +239,6 @@ def _layouts(axes: Float64, through: int) -> Iterator[tuple[float, int, int, boo
 def _signed(axes: Float64, axis: int, flip: bool) -> Float64:
     found: Float64 = -axes[:, axis] if flip else axes[:, axis]
     return found
-
-
-def _letter(code: str, flip: bool) -> str:
-    return OPPOSITE[code] if flip else code
 
 
 def _flat(affine: Float64) -> bool:

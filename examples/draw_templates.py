@@ -1,27 +1,29 @@
 """Draw the built-in templates: a Giemsa-stained thin blood smear under oil immersion.
 
+Usage: python examples/draw_templates.py FOLDER
+
 The light that a stained object lets through falls off exponentially with the amount of stain
 (Beer and Lambert). So a picture is drawn as amounts of a few stains, each a smooth field over the
 pixels, and one line turns them into colour: light = background * exp(-sum amount * absorbance).
 Sizes are pixels at the scale of BBBC041 (a red cell is about 105 px, an infected one 120 to 145).
-The PNG files of the ``templates`` folder are what `draw_templates` draws with seed 0.
+The PNG files that skiptool ships are what `draw_templates` draws with seed 0.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import ndimage
 
-from skiptool.sources.smear.templates import Template, Templates
+from skiptool.sources.smear.templates import Template, Templates, save_templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from skiptool.records import Float64, UInt8
-
-__all__ = ["axes", "disc", "draw_templates", "grains", "noise", "step"]
 
 # -------------------------------------------------------------------------------------------------
 # Smooth fields that drawings are made of: noise, soft discs, grains. Coordinates in pixels.
@@ -334,3 +336,9 @@ def _stippling(where: Float64, count: int, amount: float, rng: np.random.Generat
 def _away(row: float, column: float) -> Float64:
     rows, columns = axes(_SIDE)
     return np.hypot(rows - row, columns - column)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/draw_templates.py FOLDER")
+    save_templates(draw_templates(), Path(sys.argv[1]))
