@@ -25,20 +25,19 @@ from skiptool.model.weights import EncoderWeights
 from skiptool.names import Kind, Precision, Split
 from skiptool.records import SILENT, Architecture, Progress, Training
 from skiptool.splits import split_hash
-from skiptool.steps import train as jobs
-from skiptool.steps import train as step
+from skiptool.steps import train
 from skiptool.steps.train import (
-    Job,
-    check_free_of,
+    TrainingJob,
+    check_folders,
     chosen_repeats,
-    plan_fit,
+    grid_progress,
     plan_job,
-    summary,
+    plan_run,
+    summary_tables,
     train_fold,
     train_models,
     trainings,
-    whole_grid,
-    write,
+    write_trained,
 )
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.folds import TrainingFolds, training_folds
@@ -101,7 +100,7 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
 def test_resume_trains_only_what_is_missing(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "fit", refuse)
+    monkeypatch.setattr(train, "fit", refuse)
     runs = experiment.folder / "runs"
     both = {"skips": [(1, 2, 3, 4), (2, 3, 4)], "fold": [0]}
     found = train_models(experiment.data, runs, protocol=PROTOCOL, resume=True, **both)
@@ -160,7 +159,7 @@ def test_a_finished_training_can_be_prolonged(
     for name in ("epoch", "split", "loss", "mIoU", "lr"):
         assert ours[name] == theirs[name]
     assert not partial_of(folder).exists()
-    monkeypatch.setattr(jobs, "fit", refuse)
+    monkeypatch.setattr(train, "fit", refuse)
     assert trained("runs", 3, resume=True) == folder
     with pytest.raises(ExistsError, match="epochs was 3, now 1"):
         trained("runs", 1, resume=True)
@@ -181,11 +180,11 @@ def test_another_number_of_threads_is_told(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(step, "write", interrupt)
+        patch.setattr(train, "write_trained", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train_models(experiment.data, tmp_path / "runs", **how)
     assert lines == []
-    monkeypatch.setattr(step, "threads_now", lambda: 3)
+    monkeypatch.setattr(train, "threads_now", lambda: 3)
     train_models(experiment.data, tmp_path / "runs", resume=True, **how)
     (line,) = lines
     assert "fold0: was begun with --threads 1, now 3; the weights may differ" in line
@@ -194,7 +193,7 @@ def test_another_number_of_threads_is_told(
 def test_sizes_that_an_architecture_does_not_take_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "fit", refuse)
+    monkeypatch.setattr(train, "fit", refuse)
     samples = [sample(n, "A", (40, 64, 3), split=Split.TRAIN, fold=n % 2) for n in range(4)]
     write_dataset(tmp_path / "d.zarr", samples)
     with refused(MismatchError, "domain A", "40 x 64", "manet takes multiples of 32", "unet"):
@@ -215,7 +214,7 @@ def test_interrupted_run_goes_on(
         if place == "training":
             patch.setattr(Watch, "on_train_batch_end", interrupt)
         else:
-            patch.setattr(step, "write", interrupt)
+            patch.setattr(train, "write_trained", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train_models(experiment.data, out, fold=[0], protocol=PROTOCOL)
     folder = out / "resnet18-L0" / "fold0"
@@ -244,7 +243,7 @@ def test_a_run_from_before_the_augmentation_was_recorded_is_not_gone_on_with(
     whole: bool, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither an interrupted model nor a folder of whole ones: both augmentations would mix."""
-    monkeypatch.setattr(jobs, "fit", refuse)
+    monkeypatch.setattr(train, "fit", refuse)
     folder = tmp_path / "runs" / "resnet18-L0" / "fold0"
     lineage = dict(open_model(experiment.baseline).config["lineage"])
     old = {k: v for k, v in lineage["parameters"].items() if k != "augmentation"}
@@ -277,7 +276,7 @@ def test_failed_training_leaves_nothing(
     def diverge(*_: object, **__: object) -> None:
         raise ArgumentError("training diverged")
 
-    monkeypatch.setattr(jobs, "fit", diverge)
+    monkeypatch.setattr(train, "fit", diverge)
     with pytest.raises(ArgumentError, match="diverged"):
         train_models(experiment.data, tmp_path / "runs", fold=[0], protocol=PROTOCOL)
     assert list(tmp_path.iterdir()) == []
@@ -286,7 +285,7 @@ def test_failed_training_leaves_nothing(
 def test_weights_are_asked_for_before_anything_is_trained(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "fit", refuse)
+    monkeypatch.setattr(train, "fit", refuse)
     missing = replace(PROTOCOL, encoder_weights=str(tmp_path / "gone.pth"))
     for dry in (False, True):
         with pytest.raises(SourceError, match="no such file"):
@@ -424,14 +423,14 @@ def test_a_model_that_another_task_has_made_meanwhile(
 ) -> None:
     """Two tasks of an array were given the same fold, and this one is the later."""
     made = tmp_path / "runs" / "resnet18-L0" / "fold0"
-    plan = step.plan_fit
+    plan = train.plan_run
 
     def late(*given: Any) -> Any:  # noqa: ANN401 - hands on
         shutil.copytree(experiment.baseline, made)
         return plan(*given)
 
-    monkeypatch.setattr(step, "plan_fit", late)
-    monkeypatch.setattr(jobs, "fit", refuse)
+    monkeypatch.setattr(train, "plan_run", late)
+    monkeypatch.setattr(train, "fit", refuse)
     assert train_fold(experiment.data, tmp_path / "runs", protocol=PROTOCOL, resume=True) == made
 
 
@@ -440,7 +439,7 @@ def test_two_tasks_do_not_make_the_same_model(
 ) -> None:
     folder = tmp_path / "runs" / "resnet18-L0"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(jobs, "fit", refuse)
+    monkeypatch.setattr(train, "fit", refuse)
     for repeat, name in enumerate(("fold0", "fold0-r1")):
         with (
             held(folder / name),
@@ -460,7 +459,7 @@ def plan(experiment: SimpleNamespace) -> TrainingFolds:
     return training_folds(open_dataset(experiment.data), None, None, 0)
 
 
-def job_of(plan: TrainingFolds, out: Path, protocol: Training = PROTOCOL_JOBS) -> Job:
+def job_of(plan: TrainingFolds, out: Path, protocol: Training = PROTOCOL_JOBS) -> TrainingJob:
     return plan_job(plan, out, L1, 7, protocol, None)
 
 
@@ -489,7 +488,7 @@ def test_all_repeats_of_a_fold_come_before_the_next_fold() -> None:
 
 
 def test_a_training_travels_into_another_process(plan: TrainingFolds, tmp_path: Path) -> None:
-    one = plan_fit(plan, job_of(plan, tmp_path), "cpu", 0, resume=False)
+    one = plan_run(plan, job_of(plan, tmp_path), "cpu", 0, resume=False)
     found = pickle.loads(pickle.dumps(one))
     assert found.job.folder == one.job.folder
     assert (found.train.read(0)[0] == one.train.read(0)[0]).all()
@@ -499,12 +498,12 @@ def test_a_training_travels_into_another_process(plan: TrainingFolds, tmp_path: 
 
 def test_folders_are_looked_at_before_any_work(plan: TrainingFolds, tmp_path: Path) -> None:
     job = job_of(plan, tmp_path / "runs")
-    check_free_of([job], tmp_path / "runs", overwrite=False, resume=False)
+    check_folders([job], tmp_path / "runs", overwrite=False, resume=False)
     with pytest.raises(ArgumentError, match="given twice"):
-        check_free_of([job, job], tmp_path / "runs", overwrite=False, resume=False)
+        check_folders([job, job], tmp_path / "runs", overwrite=False, resume=False)
     job.folder.mkdir(parents=True)
     with pytest.raises(ExistsError, match="fold1: exists already"):
-        check_free_of([job], tmp_path / "runs", overwrite=False, resume=False)
+        check_folders([job], tmp_path / "runs", overwrite=False, resume=False)
 
 
 def test_batches_that_cannot_be_dealt_out_are_told_at_once(
@@ -512,7 +511,7 @@ def test_batches_that_cannot_be_dealt_out_are_told_at_once(
 ) -> None:
     job = job_of(plan, tmp_path, replace(PROTOCOL_JOBS, batch_size=1, devices=2))
     with pytest.raises(ArgumentError, match="--batch-size 1: cannot be dealt out to 2 processes"):
-        plan_fit(plan, job, "cpu", 0, resume=False)
+        plan_run(plan, job, "cpu", 0, resume=False)
 
 
 class Bar:
@@ -541,7 +540,7 @@ class Display:
 
 def test_all_models_and_each() -> None:
     display = Display()
-    with whole_grid(display, [4, 6]) as shown:
+    with grid_progress(display, [4, 6]) as shown:
         with shown.task("first", 4) as task:
             task.advance(1, "epoch 1")
             assert display.bars["all 2 models", 10].done == 1
@@ -559,7 +558,7 @@ def test_all_models_and_each() -> None:
 
 def test_one_model_has_one_task() -> None:
     display: Progress = Display()
-    with whole_grid(display, [4]) as shown:
+    with grid_progress(display, [4]) as shown:
         assert shown is display
 
 
@@ -572,18 +571,18 @@ def trained(skips: tuple[int, ...], fold: int, repeat: int = 0) -> Any:  # noqa:
 
 
 def test_a_line_for_each_model_trained_now() -> None:
-    (table,) = summary([trained((1, 2, 3, 4), 0), trained((), 2)])
+    (table,) = summary_tables([trained((1, 2, 3, 4), 0), trained((), 2)])
     assert table.columns == {
         "encoder": ["resnet18", "resnet18"],
         "pruning": ["baseline", "L4-pruned"],
         "fold": [0, 2],
         "parameters": [7, 7],
     }
-    assert summary([]) == ()
+    assert summary_tables([]) == ()
 
 
 def test_repeats_are_named_where_there_are_any() -> None:
-    (table,) = summary([trained((), 1), trained((), 1, repeat=1)])
+    (table,) = summary_tables([trained((), 1), trained((), 1, repeat=1)])
     assert (table.columns["fold"], table.columns["repeat"]) == ([1, 1], [0, 1])
 
 
@@ -603,7 +602,7 @@ def test_nothing_is_kept_of_data_that_were_replaced_meanwhile(tmp_path: Path) ->
     shutil.rmtree(tmp_path / "d.zarr")
     write_dataset(tmp_path / "d.zarr", [sample(1, "a", (64, 64, 3))])
     with pytest.raises(FormatError, match="was replaced while it was read"):
-        write(tmp_path, plan, job, fitted)
+        write_trained(tmp_path, plan, job, fitted)
     assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
 
 
@@ -618,7 +617,7 @@ def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path)
     )
     tensors, weights = {"w": np.zeros(3, np.float32)}, EncoderWeights("none", None)
     fitted = Fitted(tensors, 1, 0.75, history, weights, Precision.FLOAT32, "cpu", 1)
-    write(tmp_path, plan, job, fitted)
+    write_trained(tmp_path, plan, job, fitted)
     table = open_table(tmp_path / "history.parquet", Kind.HISTORY)
     beside = history_facts(table)
     moved = (tmp_path / "history.parquet").rename(tmp_path.with_suffix(".parquet"))

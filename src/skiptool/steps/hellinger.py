@@ -1,6 +1,8 @@
 """``skiptool hellinger``: the distance between two sets of activations, layer by layer.
 
-Reads feature stores, or counts stores: neither torch nor the model nor the images are needed.
+Reads feature stores or counts stores, without torch, the model or the images. Stores are sorted
+by model, each is compared with the reference of its model, and all results go into one shift table.
+`compare_features` does the same for arrays, and reads and writes nothing.
 """
 
 from __future__ import annotations
@@ -51,14 +53,41 @@ if TYPE_CHECKING:
 __all__ = ["compare_features", "grouped", "measure_shift", "measure_shifts"]
 
 REMOTE_READERS = 8
-"""Threads that read stores behind a URL: most of their time they wait for an answer."""
+"""Threads that read stores behind a URL: they mostly wait for answers."""
 
 MOST_SHOWN = 200
-"""Rows that are printed beside a table of several models that was written."""
+"""Rows up to which a table of several models is printed as well as written."""
+
+SPARE = (
+    "input_value",
+    "value_live",
+    "constant_channels",
+    "transmission_low",
+    "transmission_high",
+    "null_mean",
+    "transmission",
+)
+"""Columns that a narrow terminal leaves out, the last one last."""
+
+MODEL_FACTS = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
+SET_FACTS = ("domain", "split", "shift", "factor")
 
 Place = Path | str
-_Result = tuple[FeatureStore, FeatureStore, Design, Sequence[Measured]]
-"""Reference, other, how they were compared, and the results layer by layer."""
+Word = TypeVar("Word", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Two stores, how they were compared, and the results layer by layer."""
+
+    reference: FeatureStore
+    other: FeatureStore
+    design: Design
+    measured: Sequence[Measured]
+
+    @property
+    def name(self) -> str:
+        return f"{self.other.name} against {self.reference.name}"
 
 
 @places_may_be_urls(out=Form.TABLE)
@@ -76,10 +105,10 @@ def measure_shift(
 ) -> Outcome:
     """Measure the distance of every layer and channel between stores, eqs. (4) to (10).
 
-    Each value comes with an estimate corrected for bias and its 95 % interval, the distribution
-    of the value when units are permuted, and p-values, all from the same counts. The unit is the
-    subject where both stores know subjects and they repeat, else the image. Warnings are in the
-    column ``warnings``.
+    Each value comes with a bias-corrected estimate and its 95 % interval, the distribution of the
+    value when units are permuted, and p-values, all from the same counts. The unit is the subject
+    if both stores know subjects and these repeat, else the image. Warnings are in the column
+    ``warnings``.
 
     Parameters
     ----------
@@ -95,16 +124,14 @@ def measure_shift(
     all_pairs : bool
         Compare every store with every later one, not only with the reference.
     per_channel : bool
-        The outcome's table lists every channel (the file always does).
+        List every channel in the outcome's table (the file always does).
     dask : str, optional
         Address of a scheduler, or ``local``: blocks are counted on that cluster.
-    overwrite : bool
-    progress : Progress
 
     Returns
     -------
     Outcome
-        Output: the shift table, if asked for. Table: one row a pair and layer (and channel).
+        Output: the shift table, if asked for. Table: one row per pair and layer (and channel).
 
     Raises
     ------
@@ -120,13 +147,19 @@ def measure_shift(
     ExistsError
         If ``out`` exists.
     """
-    out, others = as_path(out), [others] if isinstance(others, Path | str) else others
+    others = [others] if isinstance(others, Path | str) else others
     stores = [open_activations(place) for place in (reference, *others)]
-    for first, second in _pairs(len(stores), all_pairs):
-        _check_models(stores[first], stores[second])
-    how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
-    arguments = [store.where for store in stores]
-    return _measured([stores], out, how, Making("hellinger", arguments), progress)
+    return _compare_groups(
+        [stores],
+        as_path(out),
+        Making("hellinger", [store.where for store in stores]),
+        settings or Settings(),
+        all_pairs=all_pairs,
+        per_channel=per_channel,
+        dask=dask,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 @places_may_be_urls(out=Form.TABLE)
@@ -142,23 +175,21 @@ def measure_shifts(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Measure shifts of any number of models at once: stores, and folders of them, as they come.
+    """Measure shifts of any number of models at once, from stores and folders in any order.
 
-    Stores are sorted by model, and in each model (and split) compared with its reference: of the
-    stores without a shift (``original``) that of the domain that the model was trained on. Two
-    stores, and nothing else, are the reference and the other as they stand. For all else see
-    :func:`measure_shift`.
+    Stores are sorted by model, and those of each model (and split) are compared with its reference:
+    of the unshifted stores (``original``) that of the training domain. Exactly two stores are the
+    reference and the other as given. For all else see :func:`measure_shift`.
 
     Parameters
     ----------
     places : sequence of Path or str
         As in :func:`measure_shift`; a folder stands for all feature stores below it.
-    out : Path, optional
     references : sequence of Path or str
-        References to take instead, at most one a model; one that others made, without a model,
-        serves all models without another.
-    settings, all_pairs, per_channel, dask, overwrite, progress
-        As in :func:`measure_shift`; ``all_pairs`` are those of each model.
+        References to use instead, at most one per model; a store without a model serves all models
+        without a reference of their own.
+    all_pairs : bool
+        Compare all pairs of stores of each model.
 
     Returns
     -------
@@ -168,47 +199,37 @@ def measure_shifts(
     Raises
     ------
     ArgumentError
-        If nothing is left to compare, or no store of a folder can be told to be the reference.
+        If nothing is left to compare, or the reference among the stores of a folder is unclear.
     FormatError, MismatchError, SourceError, ExistsError
         As :func:`measure_shift`.
     """
-    out = as_path(out)
-    how = _How(settings or Settings(), all_pairs, per_channel, dask, overwrite)
     by_hand = not any(map(is_folder, places))
-    if by_hand and len(places) == 2 and not references:
-        if len({_address(located(place)) for place in places}) < 2:
-            progress.warn(f"{places[0]}: is compared with itself: all distances are 0")
-        return measure_shift(
-            places[0], places[1:], out, **how.given, overwrite=overwrite, progress=progress
-        )
+    named: list[FeatureStore] = []
+    failures: tuple[str, ...] = ()
     with guarded(places):
-        opened, failures = _opened(places, progress)
-        named = [open_activations(place) for place in references]
-        groups = grouped(opened, named, by_hand=by_hand, warn=progress.warn)
-        making = Making(
-            "hellinger",
-            [public(str(place)) for place in places],
-            placement={"reference": [store.where for store in named]} if named else {},
+        if by_hand and len(places) == 2 and not references:
+            if len({_address(located(place)) for place in places}) < 2:
+                progress.warn(f"{places[0]}: is compared with itself: all distances are 0")
+            groups = [[open_activations(place) for place in places]]
+            arguments = [store.where for store in groups[0]]
+        else:
+            stores, failures = _opened(places, progress)
+            named = [open_activations(place) for place in references]
+            groups = grouped(stores, named, by_hand=by_hand, warn=progress.warn)
+            arguments = [public(str(place)) for place in places]
+        placement = {"reference": [store.where for store in named]} if named else {}
+        outcome = _compare_groups(
+            groups,
+            as_path(out),
+            Making("hellinger", arguments, placement=placement),
+            settings or Settings(),
+            all_pairs=all_pairs,
+            per_channel=per_channel,
+            dask=dask,
+            overwrite=overwrite,
+            progress=progress,
         )
-        found = _measured(groups, out, how, making, progress)
-    return replace(found, failures=failures)
-
-
-@dataclass(frozen=True, slots=True)
-class _How:
-    """What is asked for beside the stores."""
-
-    settings: Settings
-    all_pairs: bool
-    per_channel: bool
-    dask: str | None
-    overwrite: bool
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """Parameters of :func:`measure_shift`."""
-        names = ("settings", "all_pairs", "per_channel", "dask")
-        return {name: getattr(self, name) for name in names}
+    return replace(outcome, failures=failures)
 
 
 def _pairs(stores: int, all_pairs: bool) -> list[Pair]:
@@ -216,97 +237,134 @@ def _pairs(stores: int, all_pairs: bool) -> list[Pair]:
     return list(combinations(numbers, 2)) if all_pairs else [(0, i) for i in numbers[1:]]
 
 
-def _measured(
+def _check_models(first: FeatureStore, other: FeatureStore) -> None:
+    if None not in (first.model_id, other.model_id) and first.model_id != other.model_id:
+        raise MismatchError(
+            f"{other.where} against {first.where}: features are of different models "
+            f"({other.facts['model']}, id {other.model_id}, and {first.facts['model']}, id "
+            f"{first.model_id}); extract both with one model"
+        )
+
+
+def _compare_groups(
     groups: Sequence[Sequence[FeatureStore]],
     out: Path | None,
-    how: _How,
     making: Making,
+    settings: Settings,
+    *,
+    all_pairs: bool,
+    per_channel: bool,
+    dask: str | None,
+    overwrite: bool,
     progress: Progress,
 ) -> Outcome:
     """Compare the stores of each group, whose first is its reference."""
     every = [store for group in groups for store in group]
-    chosen = counted_settings(every, how.settings, progress.warn)
-    how = replace(how, settings=chosen)
-    for stores in groups:
-        for first, second in _pairs(len(stores), how.all_pairs):
-            check_bins(stores[first], stores[second])
+    pairs = [
+        (stores[first], stores[second])
+        for stores in groups
+        for first, second in _pairs(len(stores), all_pairs)
+    ]
+    for reference, other in pairs:
+        _check_models(reference, other)
+    settings = counted_settings(every, settings, progress.warn)
+    for reference, other in pairs:
+        check_bins(reference, other)
+    several = len(groups) > 1
     with guarded(store.place for store in every), ExitStack() as stack:
         if out is not None:
             check_form(out, Form.TABLE)
-            check_free(out, overwrite=how.overwrite, resume=False)
+            check_free(out, overwrite=overwrite, resume=False)
         remote = any(isinstance(store.place, str) for store in every)
-        readers = max(chosen.workers, REMOTE_READERS) if remote else chosen.workers
+        readers = max(settings.workers, REMOTE_READERS) if remote else settings.workers
         mapper: Mapper = partial(threaded, workers=readers)
-        if how.dask is not None:
-            mapper = stack.enter_context(dask_mapper(how.dask, workers=chosen.workers))
-        found: list[_Result] = []
-        several = len(groups) > 1
+        if dask is not None:
+            mapper = stack.enter_context(dask_mapper(dask, workers=settings.workers))
+        comparisons: list[_Comparison] = []
         with progress.task("models", len(groups)) if several else nullcontext() as task:
             for stores in groups:
-                found += _compared(stores, how, mapper, progress)
+                comparisons += _compared(
+                    stores,
+                    _pairs(len(stores), all_pairs),
+                    settings,
+                    mapper,
+                    progress,
+                    keep=dask is None,
+                )
                 if task is not None:
                     task.advance()
         for store in every:
             check_unchanged(store)
-        _warn(found, progress)
+        _warn(comparisons, progress)
         if out is not None:
-            _write(out, _making(out, groups, how, making), found, how.overwrite)
-    rows = _table(found, chosen, how.per_channel)
-    long = out is not None and several and len(rows.columns["layer"]) > MOST_SHOWN
+            making = replace(
+                making,
+                parameters={**settings.asked, "all_pairs": all_pairs},
+                placement={**making.placement, "out": out},
+                inputs=_input_ids(groups),
+            )
+            _write(out, making, comparisons, overwrite)
+    table = _table(comparisons, settings, per_channel)
+    long = out is not None and several and len(table.columns["layer"]) > MOST_SHOWN
     return Outcome(
         () if out is None else (out,),
-        summary=_summary(groups, chosen, found),
-        tables=() if long else (rows,),
+        summary=_summary(groups, settings, comparisons),
+        tables=() if long else (table,),
     )
 
 
 def _compared(
-    stores: Sequence[FeatureStore], how: _How, mapper: Mapper, progress: Progress
-) -> list[_Result]:
-    pairs = _pairs(len(stores), how.all_pairs)
-    keep = how.dask is None
-    designs, results = measure_pairs(stores, pairs, how.settings, mapper, progress, keep=keep)
+    stores: Sequence[FeatureStore],
+    pairs: Sequence[Pair],
+    settings: Settings,
+    mapper: Mapper,
+    progress: Progress,
+    *,
+    keep: bool,
+) -> list[_Comparison]:
+    designs, results = measure_pairs(stores, pairs, settings, mapper, progress, keep=keep)
     return [
-        (stores[first], stores[second], design, in_order(each, how.settings))
-        for (first, second), design, each in zip(pairs, designs, results, strict=True)
+        _Comparison(stores[first], stores[second], design, in_order(measured, settings))
+        for (first, second), design, measured in zip(pairs, designs, results, strict=True)
     ]
 
 
 def _opened(
     places: Sequence[Place], progress: Progress
 ) -> tuple[list[FeatureStore], tuple[str, ...]]:
-    """Open stores and those of folders, each once; return lines about those that cannot be."""
-    found: dict[str, FeatureStore] = {}
+    """Open stores and those of folders, each once; return also lines about those that fail."""
+    stores: dict[str, FeatureStore] = {}
     failures = []
     for place in places:
-        folder = located(place) if is_folder(place) else None
-        if folder is None:
+        if not is_folder(place):
             store = open_activations(place)
-            if store.where in {each.where for each in found.values()}:
+            if store.where in {known.where for known in stores.values()}:
                 progress.warn(f"{store.where}: is given twice and counts once")
-            found.setdefault(_address(store.place), store)
+            stores.setdefault(_address(store.place), store)
             continue
-        stores, left_out = feature_folder(folder)
-        if not stores:
-            others = f" ({', '.join(left_out)})" if left_out else ""
-            where = public(str(folder))
+        folder = located(place)
+        paths, ignored = feature_folder(folder)
+        where = public(str(folder))
+        if not paths:
+            others = f" ({', '.join(ignored)})" if ignored else ""
             raise FormatError(f"{where}: holds no feature store{others}; check the path")
-        if left_out:
-            progress.warn(f"{public(str(folder))}: left out: {', '.join(left_out)}")
-        for path in stores:
+        if ignored:
+            progress.warn(f"{where}: left out: {', '.join(ignored)}")
+        for path in paths:
             try:
-                store = open_activations(path)
+                stores.setdefault(_address(path), open_activations(path))
             except FormatError as error:
                 failures.append(str(error))
-            else:
-                found.setdefault(_address(path), store)
-    if failures and not found:
+    if failures and not stores:
         raise FormatError("; ".join(failures))
-    return list(found.values()), tuple(failures)
+    return list(stores.values()), tuple(failures)
 
 
 def _address(place: Place) -> str:
     return place if isinstance(place, str) else os.path.realpath(place)
+
+
+# Which stores are compared: groups of one model and split, and their references
 
 
 def grouped(
@@ -320,35 +378,34 @@ def grouped(
 
     Parameters
     ----------
-    stores : sequence of FeatureStore
     references : sequence of FeatureStore
         See :func:`measure_shifts`; they may be among the stores.
     by_hand : bool
-        The stores were named one by one: where nothing tells the reference, it is the first.
+        The stores were named one by one: if no reference is evident, it is the first.
     warn : callable
-        Takes a line about each choice that a user may want to be another, and what is left out.
+        Takes a line about each choice that a user may want to change, and about what is left out.
 
     Raises
     ------
     ArgumentError
-        If there is nothing to compare, no reference can be told, or one is of another model.
+        If there is nothing to compare, a reference is unclear, or one is of another model.
     """
     models: dict[str | None, list[FeatureStore]] = {}
     for store in stores:
         models.setdefault(store.model_id, []).append(store)
-    named = _by_model(references, models)
+    named = _named_references(references, models)
     groups: list[list[FeatureStore]] = []
     for model, members in models.items():
         reference = named.get(model, named.get(None))
         if reference is not None:
-            groups.append(_without_twins([reference, *members], warn))
+            groups.append(_without_duplicates([reference, *members], warn))
             continue
         for split in dict.fromkeys(store.facts["split"] for store in members):
-            here = [store for store in members if store.facts["split"] == split]
-            first = _reference(here, members, by_hand, warn) if len(members) > 1 else members[0]
-            groups.append(_without_twins([first, *here], warn))
-    found = [group for group in groups if len(group) > 1]
-    if not found:
+            same = [store for store in members if store.facts["split"] == split]
+            first = _reference(same, members, by_hand, warn) if len(members) > 1 else members[0]
+            groups.append(_without_duplicates([first, *same], warn))
+    comparable = [group for group in groups if len(group) > 1]
+    if not comparable:
         count = "one feature store" if len(stores) == 1 else f"{len(stores)} feature stores"
         raise ArgumentError(
             f"{count} given, and nothing to compare; name a reference and at least one other of "
@@ -357,19 +414,20 @@ def grouped(
     for group in groups:
         if len(group) == 1:
             warn(f"{group[0].where}: no other store of its model and split, so it is left out")
-    return found
+    return comparable
 
 
-def _by_model(
+def _named_references(
     references: Sequence[FeatureStore], models: Mapping[str | None, Sequence[FeatureStore]]
 ) -> dict[str | None, FeatureStore]:
+    """Return the named references by model."""
     named: dict[str | None, FeatureStore] = {}
     for store in references:
         if store.model_id is not None and store.model_id not in models:
-            known = sorted({str(m.facts["model"]) for group in models.values() for m in group})
+            names = sorted({str(m.facts["model"]) for group in models.values() for m in group})
             raise ArgumentError(
                 f"--reference {store.where}: is of model {store.facts['model']}, id "
-                f"{store.model_id}, and the stores are of others ({', '.join(known)}); features of "
+                f"{store.model_id}, and the stores are of others ({', '.join(names)}); features of "
                 "different models cannot be compared"
             )
         if store.model_id in named:
@@ -382,229 +440,208 @@ def _by_model(
 
 
 def _reference(
-    here: Sequence[FeatureStore],
+    same: Sequence[FeatureStore],
     members: Sequence[FeatureStore],
     by_hand: bool,
     warn: Callable[[str], None],
 ) -> FeatureStore:
-    """Choose the reference of the stores of one split, else of all of a model."""
-    known = _candidates(here)
-    if not known:
-        known = _candidates(members)
-        if len(known) == 1:
+    """Choose the reference among the stores of one split, else among all of a model."""
+    candidates = _candidates(same)
+    if not candidates:
+        candidates = _candidates(members)
+        if len(candidates) == 1:
             warn(
-                f"{known[0].where} ({known[0].facts['split']} images) is the reference of "
-                f"{len(here)} stores of {here[0].facts['split']} images, which have none"
+                f"{candidates[0].where} ({candidates[0].facts['split']} images) is the reference "
+                f"of {len(same)} stores of {same[0].facts['split']} images, which have none"
             )
-    if len(known) == 1:
-        if by_hand and known[0] is not here[0]:
+    if len(candidates) == 1:
+        if by_hand and candidates[0] is not same[0]:
             warn(
-                f"{known[0].where} is the reference: it is original and of the training domain; "
-                "--reference names another"
+                f"{candidates[0].where} is the reference: it is original and of the training "
+                "domain; --reference names another"
             )
-        return known[0]
-    why = "several" if known else "none"
+        return candidates[0]
+    count = "several" if candidates else "none"
     if by_hand:
         warn(
-            f"{here[0].where} is taken for the reference because it comes first; {why} of the "
+            f"{same[0].where} is taken for the reference because it comes first; {count} of the "
             "stores of its model would do (original, of the training domain); --reference names one"
         )
-        return here[0]
-    what = f": {', '.join(store.where for store in known[:3])}" if known else ""
+        return same[0]
+    names = f": {', '.join(store.where for store in candidates[:3])}" if candidates else ""
     raise ArgumentError(
-        f"model {here[0].facts['model'] or 'unknown'}: {why} of {len(here)} stores can be the "
-        f"reference (original, of the training domain){what}; name one with --reference"
+        f"model {same[0].facts['model'] or 'unknown'}: {count} of {len(same)} stores can be the "
+        f"reference (original, of the training domain){names}; name one with --reference"
     )
 
 
 def _candidates(stores: Sequence[FeatureStore]) -> list[FeatureStore]:
-    """Return the stores without a shift, of the training domain as far as it is known."""
-    plain = [store for store in stores if store.facts["shift"] == ShiftKind.ORIGINAL]
-    first = {_key(store): store for store in reversed(plain)}
-    found = [store for store in plain if first[_key(store)] is store]
-    domains = {store.facts["training_domain"] for store in found} - {None}
+    """Return the distinct stores without a shift, of the training domain if that is known."""
+    original = [store for store in stores if store.facts["shift"] == ShiftKind.ORIGINAL]
+    first = {_key(store): store for store in reversed(original)}
+    distinct = [store for store in original if first[_key(store)] is store]
+    domains = {store.facts["training_domain"] for store in distinct} - {None}
     if len(domains) == 1:
-        found = [store for store in found if store.facts["domain"] in domains]
-    datasets = {store.facts["training_dataset"] for store in found} - {None}
-    of_training = [store for store in found if store.dataset_id in datasets]
-    return of_training or found  # the images may be of another dataset of the same domain
+        distinct = [store for store in distinct if store.facts["domain"] in domains]
+    datasets = {store.facts["training_dataset"] for store in distinct} - {None}
+    of_training = [store for store in distinct if store.dataset_id in datasets]
+    return of_training or distinct  # the images may be of another dataset of the same domain
 
 
 def _key(store: FeatureStore) -> str:
     return store.id or _address(store.place)
 
 
-def _without_twins(
+def _without_duplicates(
     stores: Sequence[FeatureStore], warn: Callable[[str], None]
 ) -> list[FeatureStore]:
-    """Leave out what comes again: the reference among the others, stores of one content."""
-    found: dict[str, FeatureStore] = {}
+    """Leave out repeated stores: the reference among the others, and equal content."""
+    by_key: dict[str, FeatureStore] = {}
     for store in stores:
-        known = found.setdefault(_key(store), store)
-        if _address(known.place) != _address(store.place):
-            warn(f"{store.where}: is the same as {known.where} (equal ids), so it is left out")
-    return list(found.values())
+        first = by_key.setdefault(_key(store), store)
+        if _address(first.place) != _address(store.place):
+            warn(f"{store.where}: is the same as {first.where} (equal ids), so it is left out")
+    return list(by_key.values())
 
 
-def _check_models(first: FeatureStore, other: FeatureStore) -> None:
-    if None not in (first.model_id, other.model_id) and first.model_id != other.model_id:
-        raise MismatchError(
-            f"{other.where} against {first.where}: features are of different models "
-            f"({other.facts['model']}, id {other.model_id}, and {first.facts['model']}, id "
-            f"{first.model_id}); extract both with one model"
-        )
+# What is written and shown of the results
 
 
-def _warn(found: Sequence[_Result], progress: Progress) -> None:
-    """Say what is in the table's column ``warnings``, once for all comparisons and layers."""
-    _tell_left_out(found, progress)
+def _warn(comparisons: Sequence[_Comparison], progress: Progress) -> None:
+    """Show the warnings of the table, each once for all comparisons and layers."""
+    _warn_left_out(comparisons, progress)
     cautions: list[Caution] = []
-    for reference, other, design, measured in found:
-        names = (f"{other.name} against {reference.name}",)
+    for comparison in comparisons:
+        design, names = comparison.design, (comparison.name,)
         cautions += [Caution(warning, (), names) for warning in design.warnings]
-        for each in measured:
+        for measured in comparison.measured:
             cautions += [
-                Caution(warning, (each.layer,), names) for warning in layer_warnings(each, design)
+                Caution(warning, (measured.layer,), names)
+                for warning in layer_warnings(measured, design)
             ]
     for caution in joined(cautions):
         stretched = "outlying" in caution.text
         remedy = "; compare with --range p0.1 or --bins quantile" if stretched else ""
-        progress.warn(f"{_with_more(caution.comparisons)}: {caution}{remedy}")
+        progress.warn(f"{_first_and_count(caution.comparisons)}: {caution}{remedy}")
 
 
-def _with_more(names: Sequence[str]) -> str:
-    """Name the first, and count the others."""
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-
-
-def _tell_left_out(found: Sequence[_Result], progress: Progress) -> None:
-    """Say which layers only one store of a pair has; alike for several pairs, once."""
-    pairs: dict[tuple[str, ...], list[str]] = {}
-    for reference, other, _, _ in found:
-        layers = left_out(reference, other)
+def _warn_left_out(comparisons: Sequence[_Comparison], progress: Progress) -> None:
+    """Warn of layers that only one store of a pair has, once for pairs with the same layers."""
+    by_layers: dict[tuple[str, ...], list[str]] = {}
+    for comparison in comparisons:
+        layers = left_out(comparison.reference, comparison.other)
         if layers:
-            pairs.setdefault(layers, []).append(f"{other.name} against {reference.name}")
-    for layers, names in pairs.items():
+            by_layers.setdefault(layers, []).append(comparison.name)
+    for layers, names in by_layers.items():
         it = "it" if len(layers) == 1 else "them"
         progress.warn(
-            f"{_with_more(names)}: {', '.join(layers)}: left out, as only one of the two stores "
-            f"has {it}"
+            f"{_first_and_count(names)}: {', '.join(layers)}: left out, as only one of the two "
+            f"stores has {it}"
         )
 
 
-def _making(
-    out: Path, groups: Sequence[Sequence[FeatureStore]], how: _How, making: Making
-) -> Making:
+def _first_and_count(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _input_ids(groups: Sequence[Sequence[FeatureStore]]) -> dict[str, str]:
     inputs: dict[str, str] = {}
     for number, stores in enumerate(groups):
-        mark = f"{number}." if len(groups) > 1 else ""
-        roles = [f"{mark}reference", *(f"{mark}other{place}" for place in range(len(stores) - 1))]
-        inputs |= {role: store.id for role, store in zip(roles, stores, strict=True) if store.id}
-    asked = {**how.settings.asked, "all_pairs": how.all_pairs}
-    placement = {**making.placement, "out": out}
-    return replace(making, parameters=asked, placement=placement, inputs=inputs)
+        prefix = f"{number}." if len(groups) > 1 else ""
+        for position, store in enumerate(stores):
+            role = f"other{position - 1}" if position else "reference"
+            if store.id:
+                inputs[prefix + role] = store.id
+    return inputs
 
 
-def _write(out: Path, making: Making, found: Sequence[_Result], overwrite: bool) -> None:
-    # Stores without an id are known by what was measured between them.
-    unknown = any(None in (first.id, other.id) for first, other, _, _ in found)
-    values = [_values(each) for _, _, _, m in found for each in m] if unknown else []
+def _write(out: Path, making: Making, comparisons: Sequence[_Comparison], overwrite: bool) -> None:
+    # Stores without an id are identified by the values measured between them.
+    values = []
+    if any(None in (each.reference.id, each.other.id) for each in comparisons):
+        values = [_values(measured) for each in comparisons for measured in each.measured]
     header = lineage(Kind.SHIFT, making, {**making.determinants, "values": values})
     with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
-        for reference, other, design, measured in found:
-            facts = _facts(reference, other)
-            for each in measured:
-                columns = columns_of(each, design)
+        for each in comparisons:
+            facts = _facts(each.reference, each.other)
+            for measured in each.measured:
+                columns = columns_of(measured, each.design)
                 table.append({**facts, **columns}, len(columns["channel"]))
 
 
 def _values(measured: Measured) -> list[float]:
-    alone = np.array([measured.mean["value"]])
-    return list(map(float, measured.channels.get("value", alone)))
+    mean = np.array([measured.mean["value"]])
+    return list(map(float, measured.channels.get("value", mean)))
 
 
-def _facts(first: FeatureStore, other: FeatureStore) -> dict[str, Any]:
-    model = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
-    side = ("domain", "split", "shift", "factor")
-    reference = ("dataset", *side)
+def _facts(reference: FeatureStore, other: FeatureStore) -> dict[str, Any]:
     return {
-        "reference": first.name,
-        "reference_id": first.id,
+        "reference": reference.name,
+        "reference_id": reference.id,
         "other": other.name,
         "other_id": other.id,
-        **{name: other.facts[name] for name in model},
+        **{name: other.facts[name] for name in MODEL_FACTS},
         "model_id": other.model_id,
         "dataset": other.facts["dataset"],
-        **{f"reference_{name}": first.facts[name] for name in reference},
-        **{name: other.facts[name] for name in side},
+        **{f"reference_{name}": reference.facts[name] for name in ("dataset", *SET_FACTS)},
+        **{name: other.facts[name] for name in SET_FACTS},
     }
 
 
 def _summary(
-    groups: Sequence[Sequence[FeatureStore]], settings: Settings, found: Sequence[_Result]
+    groups: Sequence[Sequence[FeatureStore]],
+    settings: Settings,
+    comparisons: Sequence[_Comparison],
 ) -> dict[str, Any]:
-    warnings = [list(design.warnings) for _, _, design, _ in found]
-    paired, units = ([getattr(one[2], name) for one in found] for name in ("paired", "unit"))
-    several = len(groups) > 1
-    if several:
-        paired, units = (list(dict.fromkeys(values)) for values in (paired, units))
+    designs = [comparison.design for comparison in comparisons]
+    paired: list[bool] = [design.paired for design in designs]
+    units: list[str] = [design.unit for design in designs]
+    warnings = [list(design.warnings) for design in designs]
+    summary: dict[str, Any] = {}
+    if len(groups) > 1:
+        summary["models"] = len({group[-1].model_id for group in groups})
+        paired, units = list(dict.fromkeys(paired)), list(dict.fromkeys(units))
         warnings = [list(dict.fromkeys(text for texts in warnings for text in texts))]
-    return {
-        **({"models": len({_model(group) for group in groups})} if several else {}),
-        **{"pairs": len(found), "metric": [metric.value for metric in settings.metrics]},
-        **{"bins": list(settings.bins), "range": settings.range_rule.value},
+    summary |= {
+        "pairs": len(comparisons),
+        "metric": [metric.value for metric in settings.metrics],
+        "bins": list(settings.bins),
+        "range": settings.range_rule.value,
         "permutations": 0 if settings.literal else settings.permutations,
-        **{"paired": paired, "unit": units},
+        "paired": paired,
+        "unit": units,
         "reference": list(dict.fromkeys(group[0].name for group in groups)),
-        **({"warnings": warnings} if any(warnings) else {}),
     }
+    return summary | ({"warnings": warnings} if any(warnings) else {})
 
 
-def _model(group: Sequence[FeatureStore]) -> str | None:
-    return group[-1].model_id
-
-
-def _table(found: Sequence[_Result], settings: Settings, per_channel: bool) -> Table:
-    rows: list[Mapping[str, Any]] = []
-    for reference, other, design, measured in found:
-        names = {"reference": reference.name, "other": other.name}
-        for each in measured:
-            columns = columns_of(each, design)
+def _table(comparisons: Sequence[_Comparison], settings: Settings, per_channel: bool) -> Table:
+    rows: list[dict[str, Any]] = []
+    for each in comparisons:
+        names = {"reference": each.reference.name, "other": each.other.name}
+        for measured in each.measured:
+            columns = columns_of(measured, each.design)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
-    left = set() if per_channel else {"channel"}
+    hidden = set() if per_channel else {"channel"}
     if all(row["tested"] is None or math.isclose(row["tested"], row["value"]) for row in rows):
-        left.add("tested")  # but for the last bit
-    shown = [name for name in ("reference", "other", *PRINTED) if name not in left]
-    between = f", {rows[0]['other']} against {rows[0]['reference']}" if len(found) == 1 else ""
-    design = found[0][2]
-    if len(found) == 1:
+        hidden.add("tested")  # equal but for the last bit
+    shown = [name for name in ("reference", "other", *PRINTED) if name not in hidden]
+    bins = ", ".join(map(str, settings.bins))
+    title = f"Distance by layer ({settings.range_rule.value}, B = {bins})"
+    if len(comparisons) == 1:
+        design = comparisons[0].design
         sizes = f"{len(design.reference)} and {len(design.other)}"
-        between += f", {sizes} {'paired ' if design.paired else ''}{design.unit}s"
-    title = (
-        f"Distance by layer ({settings.range_rule.value}, B = {', '.join(map(str, settings.bins))})"
-        f"{between}{'' if settings.literal else '; corrected for bias, with its 95 % interval'}"
-    )
+        unit = f"paired {design.unit}s" if design.paired else f"{design.unit}s"
+        title += f", {comparisons[0].name}, {sizes} {unit}"
+    if not settings.literal:
+        title += "; corrected for bias, with its 95 % interval"
     columns = {name: [row[name] for row in rows] for name in shown}
     return Table(title, columns, uniform=("reference", "metric", "bins", "other"), spare=SPARE)
 
 
-SPARE = (
-    *("input_value", "value_live", "constant_channels"),
-    *("transmission_low", "transmission_high", "null_mean", "transmission"),
-)
-"""Columns that a narrow terminal does without, the last one last."""
-
-
 def _cell(column: object, row: int) -> object:
     return column[row] if isinstance(column, list) else column
-
-
-# -------------------------------------------------------------------------------------------------
-# Compare anybody's features: arrays in, a shift table out. Nothing is read or written.
-
-
-Word = TypeVar("Word", bound=StrEnum)
 
 
 def compare_features(
@@ -622,37 +659,36 @@ def compare_features(
 ) -> pa.Table:
     """Measure how far two sets of features are apart, layer by layer and channel by channel.
 
-    Works on the features of any network: nothing here knows of U-nets.
+    Works on the features of any network, not only of U-nets.
 
     Parameters
     ----------
     reference, other : array, or mapping of str to array, shapes (N, D) or (N, D, K)
-        Float features of N images in D channels, K vectors an image. N may differ between the
+        Float features of N images in D channels, K vectors per image. N may differ between the
         two; the layers of a mapping and their channels may not.
     metrics : str or sequence of str
-        Names out of :class:`skiptool.names.Metric`.
+        Names from :class:`skiptool.names.Metric`.
     bins : int or sequence of int
-        B; several are counted once.
+        B, or several.
     range_rule : str
         ``minmax`` (eqs. (6) and (7)), ``p0.1``, ``reference`` or ``quantile``.
     permutations : int
-        Relabellings behind the null; 0 leaves it out.
+        Relabellings for the null distribution; 0 leaves it out.
     groups : pair of sequences, optional
-        Group (patient, slide) of each image of either set: the unit of statistics. Without it
-        images are taken to be independent.
+        Group (patient, slide) of each image of either set, the statistical unit. By default images
+        are taken to be independent.
     paired : bool
         Image i (or the group of one name) of both sets belongs together.
-    seed : int
     workers : int, optional
-        Threads; all cores by default.
+        Threads, all cores by default.
 
     Returns
     -------
     pyarrow.Table
-        Columns of a shift table (``skiptool.stores.tables.SHIFT``): for each metric and number
-        of bins a row a layer, whose ``channel`` is null, and a row a channel. ``covariance``,
+        Columns of a shift table (``skiptool.stores.tables.SHIFT``): for each metric and number of
+        bins one row per layer, whose ``channel`` is null, and one per channel. ``covariance``,
         ``classifier`` and ``paired-difference`` (which needs ``paired``) have no rows of channels.
-        What a reader must know of the numbers of a layer is in the column ``warnings``.
+        The column ``warnings`` holds caveats of a layer's numbers.
 
     Raises
     ------
@@ -674,44 +710,39 @@ def compare_features(
     """
     names = (metrics,) if isinstance(metrics, str) else metrics
     settings = Settings(
-        metrics=tuple(_known(name, Metric) for name in names),
+        metrics=tuple(_member(name, Metric) for name in names),
         bins=tuple(np.atleast_1d(bins).tolist()),
-        range_rule=_known(range_rule, RangeRule),
+        range_rule=_member(range_rule, RangeRule),
         permutations=permutations,
         group=None if groups is None else "group",
         paired=paired,
         seed=seed,
         workers=available_cores() if workers is None else workers,
     )
-    mine, theirs = groups or (None, None)
-    sets = [
-        as_activations(reference, "reference", mine),
-        as_activations(other, "other", theirs),
-    ]
-    missing, extra = (
-        ", ".join(name for name in one.layers if name not in two.layers) or "none"
-        for one, two in (sets, sets[::-1])
-    )
-    if left_out(*sets):  # nobody reads a warning of a function
+    own_groups, other_groups = groups or (None, None)
+    first = as_activations(reference, "reference", own_groups)
+    second = as_activations(other, "other", other_groups)
+    if left_out(first, second):  # an error, as the warnings of a function are rarely read
+        missing = ", ".join(name for name in first.layers if name not in second.layers) or "none"
+        extra = ", ".join(name for name in second.layers if name not in first.layers) or "none"
         raise MismatchError(
             f"other against reference: layers differ (missing: {missing}; extra: {extra}); give "
             "both the same layers"
         )
     mapper = partial(threaded, workers=settings.workers)
-    (design,), (measured,) = measure_pairs(sets, [(0, 1)], settings, mapper)
+    (design,), (measured,) = measure_pairs([first, second], [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
     for each in in_order(measured, settings):
         made = columns_of(each, design)
         rows = len(made["channel"])
+        made |= {"reference": "reference", "other": "other"}
         for name, values in made.items():
             column = values if isinstance(values, list) else [values] * rows
             columns.setdefault(name, []).extend(column)
-    size = len(columns["layer"])
-    columns["reference"], columns["other"] = ["reference"] * size, ["other"] * size
-    return as_table(Kind.SHIFT, columns, size)
+    return as_table(Kind.SHIFT, columns, len(columns["layer"]))
 
 
-def _known(word: str, vocabulary: type[Word]) -> Word:
+def _member(word: str, vocabulary: type[Word]) -> Word:
     if word not in list(vocabulary):
         raise ArgumentError(
             f"{word!r}: expected one of {', '.join(vocabulary)}{near(str(word), vocabulary)}"

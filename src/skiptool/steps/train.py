@@ -50,412 +50,29 @@ from skiptool.stores.tables import write_table
 from skiptool.stores.transfers import places_may_be_urls, with_copy
 
 if TYPE_CHECKING:
-    from skiptool.model.fit import Fitted
-    from skiptool.names import LoggerName
-    from skiptool.records import Architecture, Progress, SampleReader, Training
-    from skiptool.stores.folds import TrainingFolds
+    from skiptool.records import SampleReader
 
 __all__ = [
     "LOGS",
-    "Fit",
-    "Job",
+    "TrainingJob",
+    "TrainingRun",
     "carry_over",
-    "check_free_of",
+    "check_folders",
     "chosen_repeats",
-    "drawn",
-    "follow",
-    "forecast",
+    "dry_run_summary",
+    "grid_progress",
     "opened_journal",
-    "plan_fit",
     "plan_job",
-    "summary",
+    "plan_run",
+    "summary_tables",
     "train_fold",
     "train_models",
     "trainings",
-    "whole_grid",
-    "write",
+    "write_trained",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Which models are to be made, and a training that any process can run.
-
-
 LOGS = "logs"
-"""Folder beside those of the models, for what loggers write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One model to train.
-
-    Attributes
-    ----------
-    folder : Path
-        Where it will stand.
-    architecture : Architecture
-    training : Training
-    making : Making
-    parameter_count : int
-    """
-
-    folder: Path
-    architecture: Architecture
-    training: Training
-    making: Making
-    parameter_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A training with all that it needs; it can be pickled into another process.
-
-    Attributes
-    ----------
-    job : Job
-    train, validation : SampleReader
-    draws : list of list of int
-        Indices into ``train`` of each draw.
-    device : str
-    workers : int
-    resume : bool
-    logging : Logging, optional
-    """
-
-    job: Job
-    train: SampleReader
-    validation: SampleReader
-    draws: list[list[int]]
-    device: str
-    workers: int
-    resume: bool
-    logging: Logging | None = None
-
-    def run(self, ranks: Ranks = ALONE, progress: Progress = SILENT) -> Fitted:
-        """Train, in the folder where the model grows; raises as `skiptool.model.fit.fit`."""
-        return fit(
-            self.job.architecture,
-            self.job.training,
-            self.train,
-            self.validation,
-            partial_of(self.job.folder),
-            device=self.device,
-            workers=self.workers,
-            progress=progress,
-            draws=self.draws,
-            resume=self.resume,
-            ranks=ranks,
-            logging=self.logging,
-        )
-
-    def steps(self, ranks: Ranks) -> int:
-        """Batches of all epochs, training and validation."""
-        return sum(count_steps(self.job.training, self.draws, len(self.validation), ranks))
-
-
-def chosen_repeats(repeats: int, repeat: Sequence[int]) -> list[int]:
-    """Return the numbers of the repeats to train: those given, else all of so many.
-
-    Raises
-    ------
-    ArgumentError
-        If there is none, or one is negative or not below ``repeats``, where that is above 1.
-
-    Examples
-    --------
-    >>> chosen_repeats(3, ()), chosen_repeats(1, [4, 2])
-    ([0, 1, 2], [2, 4])
-    """
-    if repeats < 1:
-        raise ArgumentError(f"--repeats {repeats}: expected at least 1")
-    for number in repeat:
-        if number < 0 or number >= repeats > 1:
-            most = f"{repeats - 1}, below --repeats" if repeats > 1 else "any number"
-            raise ArgumentError(f"--repeat {number}: expected 0 to {most}")
-    return sorted(set(repeat)) or list(range(repeats))
-
-
-def trainings(protocol: Training, folds: Iterable[int], repeats: Sequence[int]) -> list[Training]:
-    """Return the trainings of one network: all repeats of the first fold, then of the next."""
-    return [replace(protocol, fold=fold, repeat=repeat) for fold in folds for repeat in repeats]
-
-
-def plan_job(
-    plan: TrainingFolds,
-    out: Path,
-    architecture: Architecture,
-    parameters: int,
-    training: Training,
-    folds: int | None,
-) -> Job:
-    """Name one model and what determines it.
-
-    Raises
-    ------
-    ArgumentError, FormatError, MismatchError
-        If the network cannot take images of this size, or the fold has nothing to train or to
-        validate on.
-    """
-    plan.parts(training.fold)
-    architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
-    folder = out / architecture.folder / training_name(training.fold, training.repeat)
-    making = Making(
-        "train",
-        (plan.store.path,),
-        {
-            **({} if architecture.arch == Arch.UNET else {"arch": architecture.arch}),
-            **{"domain": plan.domain.name, "encoder": architecture.encoder, "folds": folds},
-            "skips": ",".join(map(str, architecture.skips)) or "none",
-            **training.recorded(),
-        },
-        {"out": out},
-        {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
-        {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
-        grows="epochs",
-    )
-    return Job(folder, architecture, training, making, parameters)
-
-
-def plan_fit(
-    plan: TrainingFolds,
-    job: Job,
-    device: str,
-    workers: int,
-    resume: bool,
-    loggers: tuple[LoggerName, ...] = (),
-) -> Fit:
-    """Give a job its data, and the folder ``logs`` beside the models to its loggers.
-
-    Raises
-    ------
-    ArgumentError
-        If batches or samples cannot be dealt out to the processes.
-    """
-    logging = None
-    if loggers:
-        out, run = job.folder.parents[1], f"{job.folder.parent.name}/{job.folder.name}"
-        logging = Logging(loggers, out / LOGS, run, digest(job.making.determinants))
-    train, validation = plan.parts(job.training.fold)
-    draws, protocol = plan.by_draw(train), job.training
-    # told before any process is started, and before batches are counted
-    check_shares(protocol.batch_size, draws, len(validation), protocol.devices * protocol.nodes)
-    return Fit(
-        job,
-        plan.store.samples(plan.domain.name, train),
-        plan.store.samples(plan.domain.name, validation),
-        draws,
-        device,
-        workers,
-        resume,
-        logging,
-    )
-
-
-def follow(fits: Sequence[Fit], ranks: Ranks) -> None:
-    """Train in step with the process that leads, which alone keeps what comes of it."""
-    for one in fits:
-        one.run(ranks)
-
-
-def check_free_of(jobs: Sequence[Job], out: Path, overwrite: bool, resume: bool) -> None:
-    """Refuse folders that cannot be written, and models named twice, before any work is done.
-
-    Raises
-    ------
-    ArgumentError, ExistsError, SourceError
-    """
-    if not out.is_dir():
-        # The folder of runs grows from run to run: it is made where missing, never replaced.
-        check_free(out, overwrite=False, resume=False)
-    for job in jobs:
-        if job.folder.parent.is_dir():
-            check_free(job.folder, overwrite=overwrite, resume=resume)
-    if len({job.folder for job in jobs}) < len(jobs):
-        raise ArgumentError(
-            "an encoder, pruning, fold or repeat is given twice; each makes one model"
-        )
-
-
-def forecast(plan: TrainingFolds, jobs: Sequence[Job]) -> dict[str, Any]:
-    """Say what a run would make, for ``--dry-run``."""
-    return {
-        "models": len(jobs),
-        "folders": [str(job.folder) for job in jobs],
-        "training samples": int((plan.fold >= 0).sum()),
-        **drawn(plan),
-        # float32: the best weights, and a checkpoint of the last, the best and two moments of Adam.
-        "bytes": sum(job.parameter_count * 4 * 5 for job in jobs),
-    }
-
-
-def drawn(plan: TrainingFolds) -> dict[str, int]:
-    """Name the number of draws where there are several."""
-    return {"draws": plan.draws} if plan.draws > 1 else {}
-
-
-# -------------------------------------------------------------------------------------------------
-# Progress of a grid of models: that of the one in training, and that of all.
-
-
-@contextmanager
-def whole_grid(progress: Progress, steps: Sequence[int]) -> Iterator[Progress]:
-    """Open a task for all models where there are several; tasks inside move it too.
-
-    Parameters
-    ----------
-    progress : Progress
-    steps : sequence of int
-        Steps of each model, in the order in which their tasks will be opened.
-    """
-    if len(steps) < 2:
-        yield progress
-        return
-    with progress.task(f"all {len(steps)} models", sum(steps)) as whole:
-        yield _Grid(progress, whole, len(steps))
-
-
-class _Grid:
-    def __init__(self, progress: Progress, whole: Task, count: int) -> None:
-        self._progress = progress
-        self._whole = whole
-        self._count = count
-        self._begun = 0
-
-    @contextmanager
-    def task(self, text: str, total: int) -> Iterator[Task]:
-        """Open the task of a model; what it leaves out (it ended early) counts as done."""
-        self._begun += 1
-        with self._progress.task(text, total) as own:
-            both = _Both(own, self._whole, f"model {self._begun} of {self._count}")
-            yield both
-        both.leap(total - both.done)
-
-    def warn(self, line: str) -> None:
-        """Hand a warning on."""
-        self._progress.warn(line)
-
-    def say(self, line: str) -> None:
-        """Hand a line on."""
-        self._progress.say(line)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing is shown."""
-        return self._progress.quiet
-
-
-class _Both:
-    def __init__(self, own: Task, whole: Task, note: str) -> None:
-        self._own, self._whole, self._note = own, whole, note
-        self.done = 0
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Move both."""
-        self._own.advance(steps, note)
-        self.leap(steps)
-
-    def leap(self, steps: int) -> None:
-        """Move the task of all alone."""
-        self.done += steps
-        self._whole.advance(steps, self._note)
-
-
-# -------------------------------------------------------------------------------------------------
-# What is written of a training: the model folder, and a line for people.
-
-
-def carry_over(job: Job, *, dry_run: bool) -> None:
-    """Put the checkpoint of a finished model where a longer training of it goes on.
-
-    Nothing happens where there is no such model, or the longer training has begun already.
-
-    Raises
-    ------
-    ExistsError
-        If its checkpoint was not kept, or another process goes on with it.
-    """
-    growing, last = partial_of(job.folder), job.folder / LAST
-    if not job.folder.is_dir() or (growing / LAST).is_file():
-        return
-    if not last.is_file():
-        raise ExistsError(
-            f"{job.folder}: was trained for fewer epochs, and its {LAST} was not kept, so it "
-            f"cannot go on to {job.training.epochs}; give --overwrite to train it anew"
-        )
-    if dry_run:
-        return
-    with held(job.folder):
-        growing.mkdir(exist_ok=True)
-        Journal(growing, job.making).begin()
-        with whole_file(growing / LAST) as copied:
-            shutil.copyfile(last, copied)
-
-
-def opened_journal(folder: Path, job: Job, threads: int, progress: Progress) -> Journal:
-    """Begin the journal of a model that grows, or go on with it.
-
-    Weights are equal to the bit for equal numbers of threads: another one than before is told.
-    """
-    journal = Journal(folder, job.making)
-    folder.mkdir(exist_ok=True)
-    if not journal.begun:
-        journal.begin()
-    before = [entry["threads"] for entry in journal.entries if "threads" in entry]
-    if not before:
-        journal.note({"threads": threads})
-    elif before[0] != threads:
-        progress.warn(
-            f"{job.folder}: was begun with --threads {before[0]}, now {threads}; the weights may "
-            "differ in their last digits from those of a run that was not interrupted"
-        )
-    return journal
-
-
-def write(folder: Path, plan: TrainingFolds, job: Job, fitted: Fitted) -> None:
-    """Write weights, configuration and history into the folder where the model grows.
-
-    Raises
-    ------
-    FormatError
-        If the data were deleted or replaced meanwhile; the checkpoint that learnt from them goes.
-    """
-    try:
-        check_unchanged(plan.store)
-    except FormatError:
-        (folder / LAST).unlink(missing_ok=True)
-        raise
-    header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
-    train, validation = map(len, plan.parts(job.training.fold))
-    extra = {
-        **{"fold": job.training.fold, "repeat": job.training.repeat},
-        "parameter_count": job.parameter_count,
-        "training": job.training.recorded(),
-        "augmentation": dict(AUGMENTATION),
-        "samples": {"train": train, "validation": validation},
-        **{"split_hash": plan.hash, **drawn(plan)},
-        **{"best_epoch": fitted.best_epoch, "best_mIoU": fitted.best_miou},
-        "encoder_start": asdict(fitted.encoder_weights),
-        **{"device": fitted.device, "threads": fitted.threads},
-        "instructions": fitted.instructions,
-    }
-    write_model(folder, job.architecture, fitted.tensors, header, extra)
-    rows = [asdict(row) for row in fitted.history]
-    columns = {"mIoU" if key == "miou" else key: [row[key] for row in rows] for key in rows[0]}
-    history = lineage(Kind.HISTORY, job.making, {"model": header.id})
-    write_table(folder / "history.parquet", history, columns, len(rows))
-
-
-def summary(jobs: Sequence[Job]) -> tuple[Table, ...]:
-    """Return the table of the models trained now, none if there are none."""
-    others = any(job.architecture.arch != Arch.UNET for job in jobs)
-    names = (*(("arch",) if others else ()), "encoder", "pruning")
-    repeats: list[str | int | float | None] = [job.training.repeat for job in jobs]
-    columns: dict[str, list[str | int | float | None]] = {
-        **{key: [getattr(job.architecture, key) for job in jobs] for key in names},
-        "fold": [job.training.fold for job in jobs],
-        **({"repeat": repeats} if any(repeats) else {}),
-        "parameters": [job.parameter_count for job in jobs],
-    }
-    return (Table("Trained", columns),) if jobs else ()
+"""Folder next to those of the models, for the files of loggers."""
 
 
 def train_fold(
@@ -478,30 +95,13 @@ def train_fold(
 ) -> Path:
     """Train one model: one encoder, one choice of skip connections, one validation fold.
 
-    Parameters
-    ----------
-    data, out : Path or str
-        Dataset store; folder of runs.
-    fold : int
-        Fold to validate on.
-    repeat : int
-        Which training of this fold, from 0: another one has another random seed.
-    encoder : str
-    skips : tuple of int
-        Levels that stay; ``(1, 2, 3, 4)`` is the baseline.
-    arch, domain, folds, protocol, device, workers, overwrite, resume, progress
-        As of `train_models`, which this is for a single model.
+    Arguments and errors are those of `train_models`, for a single model.
 
     Returns
     -------
     Path
-        The model folder, ``out/<encoder>-<pruning>/fold<k>``, with ``-r<repeat>`` behind it unless
-        the repeat is 0; see `skiptool.load_model`.
-
-    Raises
-    ------
-    ArgumentError, SourceError, FormatError, ExistsError
-        As `train_models`.
+        The model folder, ``out/<encoder>-<pruning>/fold<k>``, followed by ``-r<repeat>`` unless the
+        repeat is 0; see `skiptool.load_model`.
     """
     done = train_models(
         data,
@@ -553,124 +153,120 @@ def train_models(
     Section IV.C: Adam, step decay from 1e-4, batches of 8, 50 epochs, cross-entropy and
     generalised Dice loss, flips, crops, rotation and scaling, no colour augmentation, inputs
     scaled by 1/255 only, the epoch chosen by the highest validation mIoU. Of data with E draws of
-    training patches, epoch e takes draw e modulo E; validation stays with draw 0.
+    training patches, epoch e takes draw e modulo E; validation always uses draw 0.
 
     Parameters
     ----------
     data : Path or str
-        Dataset store, a local path or a URL; what is trained on is copied from there first.
+        Dataset store, a local path or a URL; from a URL the training domain is copied first.
     out : Path or str
         Folder of runs; model folders are made below it.
     domain : str, optional
-        Domain to train on; needed where several hold training samples.
+        Domain to train on; required if several have training samples.
     encoders, skips : sequences of str and of tuple of int
-        Encoders of segmentation-models-pytorch; levels that stay, see ``records.Architecture``.
+        Encoders of segmentation-models-pytorch; levels to keep, see ``records.Architecture``.
     arch : str
         ``unet``, ``unetplusplus``, ``linknet`` or ``manet``.
     fold : sequence of int
         Validation folds to train, all by default.
     repeats : int
-        Trainings of each network on each fold. They differ in their random seed alone: in the
-        initial weights (where none are loaded), the order of batches and the augmentation. Repeat
-        0 uses the seed of the protocol, the others seeds that are derived from it.
+        Trainings of each network on each fold. They differ only in their random seed: initial
+        weights (where none are loaded), order of batches and augmentation. Repeat 0 uses the seed
+        of the protocol, the others seeds derived from it.
     repeat : sequence of int
         Numbers of the repeats to train, by default 0 to ``repeats`` - 1.
     folds : int, optional
-        Derive so many folds, grouped by subject, instead of those stored with the data.
+        Derive this many folds, grouped by subject, instead of using those stored with the data.
     protocol : Training, optional
         The rest of the protocol; its ``fold`` and ``repeat`` are ignored.
-    device, workers : str, int
-        Where it runs; loader processes, by default none on a CPU, else all usable cores but one.
+    workers : int, optional
+        Loader processes, by default none on a CPU, else all usable cores but one.
     devices, nodes : int
-        Processes that train together on each of so many machines, see ``model.ranks.find_ranks``.
-        From a script, guard it by ``if __name__ == "__main__":``, for they import it.
+        Processes per node, and nodes, that train together, see `find_ranks`. Guard scripts by
+        ``if __name__ == "__main__":``, as the processes import them.
     loggers : sequence of LoggerName
-        Are told every epoch; what they write themselves goes to ``out/logs``.
+        Log every epoch; their own files go to ``out/logs``.
     keep_last : bool
-        Keep ``last.ckpt`` beside the best weights.
-    overwrite, resume, dry_run : bool
-        ``resume`` leaves finished models alone and trains the others, also those that were trained
-        for fewer epochs than are asked for now.
-    progress : Progress
+        Keep ``last.ckpt`` next to the best weights.
+    resume : bool
+        Leave finished models alone and train the others, and go on with those that were trained
+        for fewer epochs than asked for now.
 
     Returns
     -------
     Outcome
-        Outputs: the model folders; none where another process leads.
+        Outputs: the model folders; none in a process that does not lead.
 
     Raises
     ------
     ArgumentError
-        If a name or number is outside what is possible.
+        If a name or number is out of range.
     SourceError
-        If encoder weights are not to be had, or the processes do not find each other.
+        If encoder weights are unavailable, or the processes do not find each other.
     FormatError
         If the data cannot be read, or draws are not numbered from 0.
     ExistsError
         If a model folder exists.
     """
     out = local(out, "models are trained in a folder on this machine only")
-    settings = protocol or Training(fold=0)
-    check_protocol(settings)
+    protocol = protocol or Training(fold=0)
+    check_protocol(protocol)
     check_loggers(loggers)
-    chosen = chosen_repeats(repeats, repeat)
-    plan = training_folds(open_dataset(data), domain, folds, settings.seed)
+    repeat = chosen_repeats(repeats, repeat)
+    plan = training_folds(open_dataset(data), domain, folds, protocol.seed)
     target = choose_device(device)
     ranks = find_ranks(devices, nodes)
     check_device(device, ranks)
-    settings = replace(
-        settings,
-        precision=choose_precision(settings.precision, target),
+    protocol = replace(
+        protocol,
+        precision=choose_precision(protocol.precision, target),
         devices=ranks.devices,
         nodes=ranks.nodes,
     )
     classes, channels = plan.store.classes, plan.domain.channels
-    weights_of(settings, classes)
+    weights_of(protocol, classes)
     architectures = [Architecture(e, s, classes, channels, arch) for e in encoders for s in skips]
-    # Each is built once here, so that an unknown encoder is refused before anything is trained.
-    networks = {each: build(each, seed=settings.seed) for each in architectures}
+    # Build each network once now, so that an unknown encoder fails before any training.
+    networks = {each: build(each, seed=protocol.seed) for each in architectures}
     jobs = [
-        plan_job(plan, out, each, parameter_count(networks[each]), training, folds)
-        for each in architectures
-        for training in trainings(settings, sorted(set(fold)) or plan.numbers, chosen)
+        plan_job(plan, out, architecture, parameter_count(networks[architecture]), training, folds)
+        for architecture in architectures
+        for training in trainings(protocol, sorted(set(fold)) or plan.numbers, repeat)
     ]
-    how = {"resume": resume, "clear": not dry_run}
-    waiting = [job for job in jobs if not finished(job.folder, job.making, **how)]
-    check_free_of(waiting, out, overwrite, resume)
+    waiting = [
+        job
+        for job in jobs
+        if not finished(job.folder, job.making, resume=resume, clear=not dry_run)
+    ]
+    check_folders(waiting, out, overwrite, resume)
     for job in waiting if resume and ranks.leads else ():
         carry_over(job, dry_run=dry_run)
-    if not dry_run or Path(settings.encoder_weights).suffix:
-        # Weights that cannot be had are found out now, not behind hours of other models.
+    if not dry_run or Path(protocol.encoder_weights).suffix:
+        # Missing weights fail now, not after hours of training other models.
         for each in dict.fromkeys(job.architecture for job in waiting):
-            load_encoder_weights(networks[each], each.encoder, settings.encoder_weights)
+            load_encoder_weights(networks[each], each.encoder, protocol.encoder_weights)
     del networks
     if dry_run:
-        return Outcome(summary=forecast(plan, waiting), silent=not ranks.leads)
+        return Outcome(summary=dry_run_summary(plan, waiting), silent=not ranks.leads)
     if workers is None:
         # On a CPU the cores belong to the network: reading costs a twentieth of a step.
         workers = 0 if target == "cpu" else max(0, available_cores() - 1)
-    plan = _at_hand(plan, waiting, ranks, progress)
-    fits = [plan_fit(plan, job, target, workers, resume, tuple(loggers)) for job in waiting]
-    with joined(ranks, target, partial(follow, fits)) as ranks:
-        if not ranks.leads:
-            follow(fits, ranks)
-            return Outcome(silent=True)
-        with whole_grid(progress, [one.steps(ranks) for one in fits]) as shown:
-            for one in fits:
-                _train(plan, one, (overwrite, resume, keep_last), ranks, shown)
-    counts = {"models": len(jobs), "trained now": len(waiting), **drawn(plan)}
+    plan = _with_local_copy(plan, waiting, ranks, progress)
+    runs = [plan_run(plan, job, target, workers, resume, tuple(loggers)) for job in waiting]
+    if not _train_all(plan, runs, ranks, target, overwrite, keep_last, progress):
+        return Outcome(silent=True)
     return Outcome(
         tuple(job.folder for job in jobs),
         (out / LOGS,) if loggers and waiting else (),
-        summary=counts,
-        tables=summary(waiting),
+        summary={"models": len(jobs), "trained now": len(waiting), **_draws(plan)},
+        tables=summary_tables(waiting),
     )
 
 
-def _at_hand(
-    plan: TrainingFolds, jobs: Sequence[Job], ranks: Ranks, progress: Progress
+def _with_local_copy(
+    plan: TrainingFolds, jobs: Sequence[TrainingJob], ranks: Ranks, progress: Progress
 ) -> TrainingFolds:
-    """Copy what is trained on from behind a URL: every epoch reads it."""
+    """Copy the training domain from a URL, as every epoch reads it."""
     if isinstance(plan.store.place, Path) or not jobs:
         return plan
     if ranks.size > 1 and (ranks.started or ranks.nodes > 1):
@@ -681,16 +277,398 @@ def _at_hand(
     return replace(plan, store=with_copy(plan.store, plan.domain.name, progress))
 
 
+def _train_all(
+    plan: TrainingFolds,
+    runs: Sequence[TrainingRun],
+    ranks: Ranks,
+    device: str,
+    overwrite: bool,
+    keep_last: bool,
+    progress: Progress,
+) -> bool:
+    """Train and write all models; return False in a process that only follows."""
+    with joined(ranks, device, partial(_follow, runs)) as ranks:
+        if not ranks.leads:
+            _follow(runs, ranks)
+            return False
+        with grid_progress(progress, [run.steps(ranks) for run in runs]) as shown:
+            for run in runs:
+                _train(plan, run, ranks, overwrite, keep_last, shown)
+    return True
+
+
+def _follow(runs: Sequence[TrainingRun], ranks: Ranks) -> None:
+    """Train in step with the leading process, which alone writes the models."""
+    for run in runs:
+        run.fit(ranks)
+
+
 def _train(
-    plan: TrainingFolds, one: Fit, how: tuple[bool, bool, bool], ranks: Ranks, progress: Progress
+    plan: TrainingFolds,
+    run: TrainingRun,
+    ranks: Ranks,
+    overwrite: bool,
+    keep_last: bool,
+    progress: Progress,
 ) -> None:
-    job, (overwrite, resume, keep_last) = one.job, how
-    if ranks.size == 1 and finished(job.folder, job.making, resume=resume):
-        return  # by a task of the same array, meanwhile
-    work = staged(job.folder, overwrite=overwrite, resume=resume, worth=LAST)
-    with parents_made(job.folder), work as folder:
+    job = run.job
+    if ranks.size == 1 and finished(job.folder, job.making, resume=run.resume):
+        return  # made meanwhile by another task of the same array
+    growing = staged(job.folder, overwrite=overwrite, resume=run.resume, worth=LAST)
+    with parents_made(job.folder), growing as folder:
         journal = opened_journal(folder, job, threads_now(), progress)
-        write(folder, plan, job, one.run(ranks, progress))
+        write_trained(folder, plan, job, run.fit(ranks, progress))
         if not keep_last:
             (folder / LAST).unlink(missing_ok=True)
         journal.remove()
+
+
+# Models to train
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """One model to train, and the folder that it will be in."""
+
+    folder: Path
+    architecture: Architecture
+    training: Training
+    making: Making
+    parameter_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """A job with its data; it can be pickled into another process.
+
+    ``draws`` are indices into ``train`` for each draw.
+    """
+
+    job: TrainingJob
+    train: SampleReader
+    validation: SampleReader
+    draws: list[list[int]]
+    device: str
+    workers: int
+    resume: bool
+    logging: Logging | None = None
+
+    def fit(self, ranks: Ranks = ALONE, progress: Progress = SILENT) -> Fitted:
+        """Train in the partial folder of the model; raises as `skiptool.model.fit.fit`."""
+        return fit(
+            self.job.architecture,
+            self.job.training,
+            self.train,
+            self.validation,
+            partial_of(self.job.folder),
+            device=self.device,
+            workers=self.workers,
+            progress=progress,
+            draws=self.draws,
+            resume=self.resume,
+            ranks=ranks,
+            logging=self.logging,
+        )
+
+    def steps(self, ranks: Ranks) -> int:
+        """Count the batches of all epochs, training and validation."""
+        return sum(count_steps(self.job.training, self.draws, len(self.validation), ranks))
+
+
+def chosen_repeats(repeats: int, repeat: Sequence[int]) -> list[int]:
+    """Return the numbers of the repeats to train: those given, else 0 to ``repeats`` - 1.
+
+    Raises
+    ------
+    ArgumentError
+        If ``repeats`` is below 1, or a number is negative or, for several repeats, too high.
+
+    Examples
+    --------
+    >>> chosen_repeats(3, ()), chosen_repeats(1, [4, 2])
+    ([0, 1, 2], [2, 4])
+    """
+    if repeats < 1:
+        raise ArgumentError(f"--repeats {repeats}: expected at least 1")
+    for number in repeat:
+        if number < 0 or number >= repeats > 1:
+            most = f"{repeats - 1}, below --repeats" if repeats > 1 else "any number"
+            raise ArgumentError(f"--repeat {number}: expected 0 to {most}")
+    return sorted(set(repeat)) or list(range(repeats))
+
+
+def trainings(protocol: Training, folds: Iterable[int], repeats: Sequence[int]) -> list[Training]:
+    """Return the trainings of one network: all repeats of the first fold, then of the next."""
+    return [replace(protocol, fold=fold, repeat=repeat) for fold in folds for repeat in repeats]
+
+
+def plan_job(
+    plan: TrainingFolds,
+    out: Path,
+    architecture: Architecture,
+    parameters: int,
+    training: Training,
+    folds: int | None,
+) -> TrainingJob:
+    """Name one model and what determines it.
+
+    Raises
+    ------
+    ArgumentError, FormatError, MismatchError
+        If the network cannot take images of this size, or the fold has no training or no
+        validation samples.
+    """
+    plan.parts(training.fold)
+    architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
+    folder = out / architecture.folder / training_name(training.fold, training.repeat)
+    making = Making(
+        "train",
+        (plan.store.path,),
+        {
+            **({} if architecture.arch == Arch.UNET else {"arch": architecture.arch}),
+            "domain": plan.domain.name,
+            "encoder": architecture.encoder,
+            "folds": folds,
+            "skips": ",".join(map(str, architecture.skips)) or "none",
+            **training.recorded(),
+        },
+        {"out": out},
+        {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
+        {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
+        grows="epochs",
+    )
+    return TrainingJob(folder, architecture, training, making, parameters)
+
+
+def plan_run(
+    plan: TrainingFolds,
+    job: TrainingJob,
+    device: str,
+    workers: int,
+    resume: bool,
+    loggers: tuple[LoggerName, ...] = (),
+) -> TrainingRun:
+    """Give a job its data and its loggers.
+
+    Raises
+    ------
+    ArgumentError
+        If batches or samples cannot be dealt out to the processes.
+    """
+    logging = None
+    if loggers:
+        out, name = job.folder.parents[1], f"{job.folder.parent.name}/{job.folder.name}"
+        logging = Logging(loggers, out / LOGS, name, digest(job.making.determinants))
+    train, validation = plan.parts(job.training.fold)
+    draws, protocol = plan.by_draw(train), job.training
+    # Checked before any process is started, and before batches are counted.
+    check_shares(protocol.batch_size, draws, len(validation), protocol.devices * protocol.nodes)
+    return TrainingRun(
+        job,
+        plan.store.samples(plan.domain.name, train),
+        plan.store.samples(plan.domain.name, validation),
+        draws,
+        device,
+        workers,
+        resume,
+        logging,
+    )
+
+
+def check_folders(jobs: Sequence[TrainingJob], out: Path, overwrite: bool, resume: bool) -> None:
+    """Refuse folders that cannot be written, and models named twice, before any training."""
+    if not out.is_dir():
+        # The folder of runs is made if missing and added to, never replaced.
+        check_free(out, overwrite=False, resume=False)
+    for job in jobs:
+        if job.folder.parent.is_dir():
+            check_free(job.folder, overwrite=overwrite, resume=resume)
+    if len({job.folder for job in jobs}) < len(jobs):
+        raise ArgumentError(
+            "an encoder, pruning, fold or repeat is given twice; each makes one model"
+        )
+
+
+def dry_run_summary(plan: TrainingFolds, jobs: Sequence[TrainingJob]) -> dict[str, Any]:
+    """Count what a run would make."""
+    return {
+        "models": len(jobs),
+        "folders": [str(job.folder) for job in jobs],
+        "training samples": int((plan.fold >= 0).sum()),
+        **_draws(plan),
+        # float32: the best weights; a checkpoint of the last, the best and two moments of Adam.
+        "bytes": sum(job.parameter_count * 4 * 5 for job in jobs),
+    }
+
+
+def _draws(plan: TrainingFolds) -> dict[str, int]:
+    """Return the number of draws if there are several."""
+    return {"draws": plan.draws} if plan.draws > 1 else {}
+
+
+# Progress of a grid of models: that of the model in training, and that of all
+
+
+@contextmanager
+def grid_progress(progress: Progress, steps: Sequence[int]) -> Iterator[Progress]:
+    """Show a task for all models if there are several, which moves with the task of each.
+
+    ``steps`` are those of each model, in the order in which their tasks will be opened.
+    """
+    if len(steps) < 2:
+        yield progress
+        return
+    with progress.task(f"all {len(steps)} models", sum(steps)) as whole:
+        yield _GridProgress(progress, whole, len(steps))
+
+
+class _GridProgress:
+    def __init__(self, progress: Progress, whole: Task, count: int) -> None:
+        self._progress = progress
+        self._whole = whole
+        self._count = count
+        self._begun = 0
+
+    @contextmanager
+    def task(self, text: str, total: int) -> Iterator[Task]:
+        """Open the task of a model; steps that early stopping skips count as done."""
+        self._begun += 1
+        with self._progress.task(text, total) as own:
+            task = _ModelTask(own, self._whole, f"model {self._begun} of {self._count}")
+            yield task
+        task.advance_whole(total - task.done)
+
+    def warn(self, line: str) -> None:
+        """Pass a warning on."""
+        self._progress.warn(line)
+
+    def say(self, line: str) -> None:
+        """Pass a line on."""
+        self._progress.say(line)
+
+    @property
+    def quiet(self) -> bool:
+        """Return True if nothing is shown."""
+        return self._progress.quiet
+
+
+class _ModelTask:
+    """The task of one model, which moves the task of all models too."""
+
+    def __init__(self, own: Task, whole: Task, note: str) -> None:
+        self._own, self._whole, self._note = own, whole, note
+        self.done = 0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Advance both tasks."""
+        self._own.advance(steps, note)
+        self.advance_whole(steps)
+
+    def advance_whole(self, steps: int) -> None:
+        """Advance the task of all models alone."""
+        self.done += steps
+        self._whole.advance(steps, self._note)
+
+
+# Model folders
+
+
+def carry_over(job: TrainingJob, *, dry_run: bool) -> None:
+    """Copy the checkpoint of a finished model to where a longer training of it goes on.
+
+    Nothing happens without such a model, or if the longer training has begun already.
+
+    Raises
+    ------
+    ExistsError
+        If its checkpoint was not kept, or another process goes on with it.
+    """
+    growing, last = partial_of(job.folder), job.folder / LAST
+    if not job.folder.is_dir() or (growing / LAST).is_file():
+        return
+    if not last.is_file():
+        raise ExistsError(
+            f"{job.folder}: was trained for fewer epochs, and its {LAST} was not kept, so it "
+            f"cannot go on to {job.training.epochs}; give --overwrite to train it anew"
+        )
+    if dry_run:
+        return
+    with held(job.folder):
+        growing.mkdir(exist_ok=True)
+        Journal(growing, job.making).begin()
+        with whole_file(growing / LAST) as copied:
+            shutil.copyfile(last, copied)
+
+
+def opened_journal(folder: Path, job: TrainingJob, threads: int, progress: Progress) -> Journal:
+    """Begin or continue the journal of a partial model.
+
+    Weights are bit-identical only for equal numbers of threads: warn if the number has changed.
+    """
+    journal = Journal(folder, job.making)
+    folder.mkdir(exist_ok=True)
+    if not journal.begun:
+        journal.begin()
+    before = [entry["threads"] for entry in journal.entries if "threads" in entry]
+    if not before:
+        journal.note({"threads": threads})
+    elif before[0] != threads:
+        progress.warn(
+            f"{job.folder}: was begun with --threads {before[0]}, now {threads}; the weights may "
+            "differ in their last digits from those of a run that was not interrupted"
+        )
+    return journal
+
+
+def write_trained(folder: Path, plan: TrainingFolds, job: TrainingJob, fitted: Fitted) -> None:
+    """Write weights, configuration and history into the partial folder of a model.
+
+    Raises
+    ------
+    FormatError
+        If the data were deleted or replaced meanwhile; the checkpoint trained on them is removed.
+    """
+    try:
+        check_unchanged(plan.store)
+    except FormatError:
+        (folder / LAST).unlink(missing_ok=True)
+        raise
+    header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
+    train, validation = map(len, plan.parts(job.training.fold))
+    extra = {
+        "fold": job.training.fold,
+        "repeat": job.training.repeat,
+        "parameter_count": job.parameter_count,
+        "training": job.training.recorded(),
+        "augmentation": dict(AUGMENTATION),
+        "samples": {"train": train, "validation": validation},
+        "split_hash": plan.hash,
+        **_draws(plan),
+        "best_epoch": fitted.best_epoch,
+        "best_mIoU": fitted.best_miou,
+        "encoder_start": asdict(fitted.encoder_weights),
+        "device": fitted.device,
+        "threads": fitted.threads,
+        "instructions": fitted.instructions,
+    }
+    write_model(folder, job.architecture, fitted.tensors, header, extra)
+    rows = [asdict(row) for row in fitted.history]
+    columns = {"mIoU" if key == "miou" else key: [row[key] for row in rows] for key in rows[0]}
+    history = lineage(Kind.HISTORY, job.making, {"model": header.id})
+    write_table(folder / "history.parquet", history, columns, len(rows))
+
+
+def summary_tables(jobs: Sequence[TrainingJob]) -> tuple[Table, ...]:
+    """Tabulate the models trained now, if any."""
+    if not jobs:
+        return ()
+    columns: dict[str, list[str | int | float | None]] = {}
+    if any(job.architecture.arch != Arch.UNET for job in jobs):
+        columns["arch"] = [job.architecture.arch for job in jobs]
+    columns["encoder"] = [job.architecture.encoder for job in jobs]
+    columns["pruning"] = [job.architecture.pruning for job in jobs]
+    columns["fold"] = [job.training.fold for job in jobs]
+    if any(job.training.repeat for job in jobs):
+        columns["repeat"] = [job.training.repeat for job in jobs]
+    columns["parameters"] = [job.parameter_count for job in jobs]
+    return (Table("Trained", columns),)

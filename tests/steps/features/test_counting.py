@@ -16,9 +16,7 @@ from skiptool.distances.counting import count
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import RangeRule, Split
 from skiptool.records import ORIGINAL, Shift
-from skiptool.steps.features import counting
-from skiptool.steps.features import features as ranges
-from skiptool.steps.features import features as step
+from skiptool.steps.features import counting, features
 from skiptool.steps.features.features import extract_features
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.counts import open_counts
@@ -193,7 +191,7 @@ def test_ranges_of_a_store_are_taken(
         **{"counts": tallies / DARK_NAME, "folder": tallies},
         **{"features": experiment.plain, "original": experiment.features},
     }[source]
-    monkeypatch.setattr(ranges, "tap", lambda *_: 1 / 0)
+    monkeypatch.setattr(features, "stored_extremes", lambda *_: 1 / 0)
     out = tmp_path / "c.zarr"
     how: dict[str, Any] = {"layers": ["head"], "shifts": [Shift.parse("contrast=2")]}
     extract_features([experiment.baseline], experiment.data, out, counts=True, ranges=given, **how)
@@ -362,23 +360,23 @@ def test_interrupted_run_goes_on(
     }
     model, out, whole = [experiment.baseline], tmp_path / "c", tmp_path / "whole"
     extract_features(model, experiment.data, whole, **how)
-    tap, calls, passes = step.tap, [], []
+    tap, extremes, calls, blocks = features.tap, features.stored_extremes, [], []
 
     def interrupted(*words: Any) -> Any:  # noqa: ANN401
         calls.append(words)
-        if len(calls) == 4:
+        if len(calls) == 2 + 4:  # two chunks in the first pass, then the last chunk of two stores
             raise KeyboardInterrupt
         return tap(*words)
 
     def first_pass(*words: Any) -> Any:  # noqa: ANN401
-        passes.append(words)
-        return tap(*words)
+        blocks.append(words)
+        return extremes(*words)
 
-    monkeypatch.setattr(step, "tap", interrupted)
-    monkeypatch.setattr(ranges, "tap", first_pass)
+    monkeypatch.setattr(features, "tap", interrupted)
+    monkeypatch.setattr(features, "stored_extremes", first_pass)
     with pytest.raises(KeyboardInterrupt):
         extract_features(model, experiment.data, out, **how)
-    assert len(passes) == 2
+    assert len(blocks) == 2 * 2  # chunks, layers
     for changed, words in (
         ({"bins": 50}, "bins was 100, now 50"),
         ({"pool_images": 2}, "pool_images was 3, now 2"),
@@ -392,9 +390,8 @@ def test_interrupted_run_goes_on(
         extract_features(
             model, experiment.data, out, **how | {"counts": False, "pool_images": None}, resume=True
         )
-    before = len(passes)
     extract_features(model, experiment.data, out, **how, resume=True)
-    assert len(passes) == before  # the ranges stand in what was begun
+    assert len(blocks) == 2 * 2  # the ranges stand in what was begun
     for path in whole.iterdir():
         assert contents(out / path.name) == contents(path)
     calls.clear()
@@ -411,7 +408,7 @@ def test_ranges_of_finished_stores_hold_for_those_that_are_added(
     how: dict[str, Any] = {"layers": ["head"], "counts": True}
     model, out = [experiment.baseline], tmp_path / "c"
     extract_features(model, experiment.data, out, **how)
-    monkeypatch.setattr(ranges, "tap", lambda *_: 1 / 0)
+    monkeypatch.setattr(features, "stored_extremes", lambda *_: 1 / 0)
     shifts = [ORIGINAL, DARK]
     found = extract_features(model, experiment.data, out, shifts=shifts, **how, resume=True)
     assert bins(found.outputs[0]) == bins(found.outputs[1])
@@ -425,7 +422,7 @@ def test_a_first_pass_names_what_is_not_finite(
         found[3, 1, 2] = np.nan
         return dict.fromkeys(layers, found)
 
-    monkeypatch.setattr(ranges, "tap", broken)
+    monkeypatch.setattr(features, "tap", broken)
     with pytest.raises(FormatError, match=r"layer enc1, image .* not finite"):
         extract_features(
             *([experiment.baseline], experiment.data, tmp_path / "c"), layers=["enc1"], counts=True

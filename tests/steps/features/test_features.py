@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,16 @@ from skiptool.names import DECODER_INPUTS, LAYERS, Split, in_data_flow
 from skiptool.records import ORIGINAL, Shift
 from skiptool.shifts import apply
 from skiptool.steps.features import features
+from skiptool.steps.features.counting import Part
 from skiptool.steps.features.features import extract_features
-from skiptool.steps.features.jobs import Job, check_jobs, planned_job, sizes, tapped_network
+from skiptool.steps.features.jobs import (
+    Job,
+    Request,
+    check_jobs,
+    planned_job,
+    sizes,
+    tapped_network,
+)
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.features_writer import FeatureWriter
@@ -480,13 +489,16 @@ def test_domains_of_one_name_need_folders_of_their_own(
         extract_features([experiment.baseline], [experiment.data, other], tmp_path / "f")
 
 
+def request(out: Path) -> Request:
+    return Request(out, "test", (), False, "float16", None, "cpu")
+
+
 @pytest.fixture
 def job(experiment: SimpleNamespace, tmp_path: Path) -> Job:
     store = open_dataset(experiment.data)
     tapped = tapped_network(open_model(experiment.baseline), ["head", "enc1"])
-    return planned_job(
-        tapped, store.domain("synthetic"), DARK, (store, tmp_path, "test", "float16", None, "cpu")
-    )
+    part = Part.of(store.domain("synthetic"), "test")
+    return planned_job(tapped, store, part, DARK, request(tmp_path))
 
 
 def test_a_job_says_what_and_where(job: Job, tmp_path: Path) -> None:
@@ -500,11 +512,11 @@ def test_a_job_says_what_and_where(job: Job, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_layers_of_a_network(experiment: SimpleNamespace) -> None:
     model = open_model(experiment.pruned)
-    assert tapped_network(model, [])[2] == LAYERS
-    added = tapped_network(model, ["enc1"], transmission=True)[2]
+    assert tapped_network(model, []).layers == LAYERS
+    added = tapped_network(model, ["enc1"], transmission=True).layers
     kept = [name for name in DECODER_INPUTS if name != "dec1.from_skip"]
     assert added == ("enc1", *kept)
-    whole = tapped_network(open_model(experiment.baseline), [], transmission=True)[2]
+    whole = tapped_network(open_model(experiment.baseline), [], transmission=True).layers
     assert whole == tuple(in_data_flow([*LAYERS, *DECODER_INPUTS]))
 
 
@@ -525,7 +537,7 @@ def test_jobs_that_would_collide(job: Job, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_images_of_another_form(experiment: SimpleNamespace, job: Job, tmp_path: Path) -> None:
     store = open_dataset(experiment.data)
-    grey = SimpleNamespace(name="grey", channels=1, height=64, width=64)
+    grey = replace(store.domain("synthetic"), name="grey", channels=1)
     tapped = tapped_network(open_model(experiment.baseline), job.layers)
     with pytest.raises(MismatchError):
-        planned_job(tapped, grey, ORIGINAL, (store, tmp_path, "test", "float16", None, "cpu"))  # type: ignore[arg-type]
+        planned_job(tapped, store, Part(grey, (0,)), ORIGINAL, request(tmp_path))

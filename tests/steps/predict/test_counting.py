@@ -57,9 +57,9 @@ def test_counts_are_those_of_each_network_alone(runs: Path, two_sizes: Path) -> 
     for part in run.parts:
         held = Held(*SHIFTS)
         counts = count_part(run, part, [held], SILENT)
-        assert set(counts) == {(number, shift) for number in range(4) for shift in SHIFTS}
+        assert set(counts) == {(number, shift, None) for number in range(4) for shift in SHIFTS}
         images, truth = run.store.samples(part.domain.name, range(18)).read_many(range(18))
-        for (number, shift), found in counts.items():
+        for (number, shift, _), found in counts.items():
             labels = np.concatenate(held.found[number, shift])
             np.testing.assert_array_equal(found, count(truth, labels, 2))
             if number < len(run.models):
@@ -126,7 +126,7 @@ def test_a_part_may_be_of_some_models(runs: Path, experiment: SimpleNamespace) -
     whole = run.parts[0]
     all_counts = count_part(run, whole, [], SILENT)
     some = count_part(run, Part(whole.domain, whole.indices, (2, 0)), [], SILENT)
-    assert set(some) == {(2, ORIGINAL), (0, ORIGINAL)}
+    assert set(some) == {(2, ORIGINAL, None), (0, ORIGINAL, None)}
     for key, found in some.items():
         np.testing.assert_array_equal(found, all_counts[key])
 
@@ -331,7 +331,7 @@ def test_a_scale_that_is_known_of_one_domain_alone_is_told(
     out = tmp_path / "p.parquet"
     predict_dataset([experiment.baseline], data, out, **CLEAN, progress=shown)
     (line,) = shown.lines
-    assert "the size of a pixel is known of domain dark or plain alone" in line
+    assert "pixel size is known for only one of the domains dark and plain" in line
 
 
 @pytest.mark.long

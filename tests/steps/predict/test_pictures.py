@@ -11,7 +11,7 @@ from PIL import Image
 from predict_cases import make_run
 from skiptool.names import Kind
 from skiptool.records import ORIGINAL, SILENT, Shift
-from skiptool.steps.predict.counting import Run, count_part
+from skiptool.steps.predict.counting import Prediction, Run, count_part
 from skiptool.steps.predict.pictures import MaskSink, OverlaySink
 from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.masks import MaskWriter, open_masks
@@ -123,13 +123,14 @@ def test_an_entry_for_each_model_ensemble_domain_and_shift(
     names = [run.predictor(number).name for number in range(4)]
     for name, (facts, _) in zip(store.names(), entries, strict=True):
         labels = store.read(name)
-        place = names.index(facts["model"]), Shift.parse(_typed(facts["shift"], facts["factor"]))
+        shift = Shift.parse(_typed(facts["shift"], facts["factor"]))
+        prediction = Prediction(names.index(facts["model"]), shift, None)
         part = ["A", "B"].index(facts["domain"])
         domain = run.store.samples(facts["domain"], range(18))
         truth = domain.read_many(range(18))[1]
         known = truth != 255
         right = (known & (labels == truth)).sum(axis=(1, 2))
-        assert (np.trace(counts[part][place], axis1=1, axis2=2) == right).all()
+        assert (np.trace(counts[part][prediction], axis1=1, axis2=2) == right).all()
 
 
 def _typed(kind: str, factor: float | None) -> str:

@@ -29,10 +29,9 @@ from skiptool.names import ENSEMBLE_FOLD, Kind, Precision, Split
 from skiptool.records import AS_IT_IS, ORIGINAL, Shift
 from skiptool.steps.features.features import extract_features
 from skiptool.steps.predict import counting, predict
-from skiptool.steps.predict.counting import Loaded, Run
-from skiptool.steps.predict.predict import Loaded as Loaded_of_loading
+from skiptool.steps.predict.counting import LoadedModel, Run
 from skiptool.steps.predict.predict import (
-    Places,
+    OutputPaths,
     absent_classes,
     check_asked,
     check_substitution,
@@ -389,16 +388,20 @@ def test_a_device_without_memory_leaves_no_table(
 
 OUT = Path("p.parquet")
 PLAIN_ASKED: dict[str, Any] = {
-    **{"shifts": [ORIGINAL], "split": "test", "ensemble": False},
-    "places": Places(OUT, None, None, None),
+    "shifts": [ORIGINAL],
+    "split": "test",
+    "ensemble": False,
+    "outputs": OutputPaths(OUT, None, None, None),
 }
 
 
 def test_what_goes_together_passes() -> None:
     check_asked(**PLAIN_ASKED)
-    check_asked(**PLAIN_ASKED | {"places": Places(OUT, Path("m"), Path("o"), 3), "ensemble": True})
-    check_substitution(substitutions(["1"]), "a", False, PLAIN_ASKED["places"])
-    check_substitution((), None, True, Places(OUT, Path("m"), None, None))
+    check_asked(
+        **PLAIN_ASKED | {"outputs": OutputPaths(OUT, Path("m"), Path("o"), 3), "ensemble": True}
+    )
+    check_substitution(substitutions(["1"]), "a", False, PLAIN_ASKED["outputs"])
+    check_substitution((), None, True, OutputPaths(OUT, Path("m"), None, None))
 
 
 @pytest.mark.parametrize(
@@ -407,9 +410,9 @@ def test_what_goes_together_passes() -> None:
         ({"split": "half"}, "--split half: expected train"),
         ({"shifts": [ORIGINAL, ORIGINAL]}, "given twice"),
         ({"split": "fold", "ensemble": True}, "--ensemble with --split fold"),
-        ({"places": Places(OUT, None, None, 3)}, "expected --overlays DIR"),
-        ({"places": Places(OUT, None, Path("o"), 0)}, "at least 1"),
-        ({"places": Places(OUT, OUT, None, None)}, "name one place twice"),
+        ({"outputs": OutputPaths(OUT, None, None, 3)}, "expected --overlays DIR"),
+        ({"outputs": OutputPaths(OUT, None, Path("o"), 0)}, "at least 1"),
+        ({"outputs": OutputPaths(OUT, OUT, None, None)}, "name one place twice"),
     ],
 )
 def test_what_does_not_is_refused(change: dict[str, Any], words: str) -> None:
@@ -445,7 +448,7 @@ def test_every_model_segments_the_samples_of_a_split(store: DatasetStore) -> Non
     assert [part.indices for part in split_parts([store.domain("b")], "all", 1)] == [(0, 1)]
 
 
-def load(folder: Path, data: Path) -> tuple[DatasetStore, list[Loaded]]:
+def load(folder: Path, data: Path) -> tuple[DatasetStore, list[LoadedModel]]:
     opened = open_dataset(data)
     domains = [*opened.domains.values()]
     return opened, load_models([folder], [(opened, domains)], "cpu")[0]
@@ -485,7 +488,7 @@ def test_models_without_a_fold_are_left_out_and_the_parts_count_on(
     assert "does not say which fold" in line
 
 
-def load_of_loading(paths: Sequence[Path], data: Path) -> tuple[list[Loaded_of_loading], list[str]]:
+def load_of_loading(paths: Sequence[Path], data: Path) -> tuple[list[LoadedModel], list[str]]:
     store = open_dataset(data)
     return load_models(paths, [(store, [*store.domains.values()])], "cpu", AS_IT_IS)
 

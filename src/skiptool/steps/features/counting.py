@@ -1,4 +1,4 @@
-"""What ``skiptool features --counts`` asks for: bins, images in a row, and whose ranges."""
+"""The options of ``skiptool features --counts``: bins, images per row, and ranges."""
 
 from __future__ import annotations
 
@@ -23,13 +23,10 @@ from skiptool.stores.features import FeatureStore
 from skiptool.stores.folds import FOLD
 from skiptool.stores.models import StoredModel
 
-__all__ = ["MOST_ROWS", "Counting", "CountsAsked", "Grid", "Part", "planned_counts"]
+__all__ = ["MOST_ROWS", "Counting", "CountsOptions", "Grid", "Part", "planned_counts"]
 
 MOST_ROWS: Final = 1000
-"""Rows of a counts store up to which each is one image, if nothing else is asked for."""
-
-Part: TypeAlias = tuple[Domain, tuple[int, ...] | None]
-"""A domain, and its samples where they are not those of a stored split."""
+"""Rows of a counts store up to which each row is one image by default."""
 
 Place: TypeAlias = Path | str
 """A path, or a URL."""
@@ -39,20 +36,24 @@ Grid: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class CountsAsked:
-    """The options of ``--counts``, None where they are left to be found.
+class Part:
+    """A domain, and the samples of it that are read."""
 
-    Attributes
-    ----------
-    bins : int
-    ranges : Path or str
-        Store, or folder of stores, or a URL, whose ranges are taken.
-    reference : str
-        Domain whose unshifted images set the ranges.
-    pool_images : int
-        The most images in a row.
-    grid : (rows, columns)
-        The option ``--grid``.
+    domain: Domain
+    indices: tuple[int, ...]
+
+    @classmethod
+    def of(cls, domain: Domain, split: str) -> Part:
+        """Return the samples of a stored split, or of ``all``."""
+        return cls(domain, tuple(domain.select(None if split == "all" else split)))
+
+
+@dataclass(frozen=True, slots=True)
+class CountsOptions:
+    """The options of ``--counts`` as given.
+
+    ``ranges`` is a store or a folder of stores whose ranges are used, ``reference`` a domain whose
+    unshifted images set the ranges, and ``pool_images`` the most images per row.
     """
 
     bins: int | None = None
@@ -62,13 +63,10 @@ class CountsAsked:
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
-        for option, value, most in (
-            ("--bins", self.bins, MAX_BINS),
-            ("--pool-images", self.pool_images, None),
-        ):
-            if value is not None and (value < 1 or (most is not None and value > most)):
-                expected = "1 or more" if most is None else f"1 to {most}"
-                raise ArgumentError(f"{option} {value}: expected {expected}")
+        if self.bins is not None and not 1 <= self.bins <= MAX_BINS:
+            raise ArgumentError(f"--bins {self.bins}: expected 1 to {MAX_BINS}")
+        if self.pool_images is not None and self.pool_images < 1:
+            raise ArgumentError(f"--pool-images {self.pool_images}: expected 1 or more")
         if self.ranges is not None and self.reference is not None:
             raise ArgumentError(
                 "--ranges, --reference-domain: both say whose ranges to take; give one of them"
@@ -84,129 +82,128 @@ class Counting:
     bins : int
         B.
     together : int
-        The most images in a row.
-    reference : (Domain, tuple of int) or None
-        Samples that set the ranges, unshifted; None where a store does.
-    grid : (rows, columns) or None
-        The option ``--grid``.
+        The most images per row.
+    reference : Part or None
+        Samples whose unshifted images set the ranges, None if a store does.
     given : mapping of str to Binning, or None
         Bins of the layers of that store.
-    source : Path or None
+    source : Path, str or None
         The option ``--ranges``.
     """
 
     bins: int
     together: int
-    reference: tuple[Domain, tuple[int, ...]] | None = None
+    reference: Part | None = None
     grid: Grid | None = None
     given: Mapping[str, Binning] | None = None
     source: Place | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
-        """What shapes the content of a store, as options of the command."""
+        """Return the options that determine the content of a store."""
         own: dict[str, object] = {"counts": True, "bins": self.bins, "pool_images": self.together}
         if self.reference is not None:
-            own["reference_domain"] = self.reference[0].name
+            own["reference_domain"] = self.reference.domain.name
         return own
 
     def chosen(self, layers: Sequence[str]) -> dict[str, Binning] | None:
-        """Return the bins of some layers where a store sets them."""
+        """Return the bins of some layers if a store sets them."""
         return None if self.given is None else {layer: self.given[layer] for layer in layers}
 
     def inputs(self, layers: Sequence[str]) -> dict[str, str]:
-        """Return the id of the ranges where a store sets them."""
-        found = self.chosen(layers)
-        return {} if found is None else {"ranges": ranges_id(found)}
-
-
-Read: TypeAlias = tuple[StoredModel, Sequence[Part], Sequence[str]]
-"""A model, what is read with it, and its layers."""
+        """Return the id of the ranges if a store sets them."""
+        bins = self.chosen(layers)
+        return {} if bins is None else {"ranges": ranges_id(bins)}
 
 
 def planned_counts(
-    asked: CountsAsked, read: Sequence[Read], store: DatasetStore, split: str, progress: Progress
+    options: CountsOptions,
+    models: Sequence[tuple[StoredModel, Sequence[str]]],
+    parts: Sequence[Sequence[Part]],
+    store: DatasetStore,
+    split: str,
+    progress: Progress,
 ) -> list[Counting]:
-    """Find bins, rows and reference of each model.
+    """Find bins, rows and reference of each model, given its layers and the parts it reads.
 
     Raises
     ------
     ArgumentError
-        If there is no such domain, or options contradict a store.
+        If the reference domain does not exist, or options contradict a store.
     MismatchError
-        If a store that is to give the ranges is of other models or layers.
+        If the store of ``--ranges`` is of other models or layers.
     FormatError
         If it is damaged, or holds no features.
     """
-    numbers = [len(_samples(part, split)) for _, parts, _ in read for part in parts]
-    together = asked.pool_images or max(1, -(-max(numbers, default=1) // MOST_ROWS))
-    if asked.ranges is not None:
-        return _given(asked, asked.ranges, read, together)
-    bins = BINS if asked.bins is None else asked.bins
-    found: list[Counting] = []
-    told: dict[tuple[str, str], list[str]] = {}
-    for model, parts, _ in read:
-        part, why = _reference(asked.reference, model, parts, store, split)
-        reference = (part[0], _samples(part, split))
-        found.append(Counting(bins, together, reference, asked.grid))
+    largest = max((len(part.indices) for own in parts for part in own), default=1)
+    together = options.pool_images or max(1, -(-largest // MOST_ROWS))
+    if options.ranges is not None:
+        return _given(options, options.ranges, models, together)
+    bins = BINS if options.bins is None else options.bins
+    countings: list[Counting] = []
+    assumed: dict[tuple[str, str], list[str]] = {}
+    for (model, _), own in zip(models, parts, strict=True):
+        reference, why = _reference(options.reference, model, own, store, split)
+        countings.append(Counting(bins, together, reference, options.grid))
         if why:
-            told.setdefault((part[0].name, why), []).append(model.name)
-    for (domain, why), models in told.items():
-        more = f" and {len(models) - 1} more" if len(models) > 1 else ""
+            assumed.setdefault((reference.domain.name, why), []).append(model.name)
+    for (domain, why), names in assumed.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         progress.warn(
-            f"{models[0]}{more}: ranges are those of domain {domain}, as {why}; --reference-domain "
+            f"{names[0]}{more}: ranges are those of domain {domain}, as {why}; --reference-domain "
             "names another, --ranges takes those of a store"
         )
-    return found
-
-
-def _samples(part: Part, split: str) -> tuple[int, ...]:
-    domain, samples = part
-    return tuple(domain.select(None if split == "all" else split)) if samples is None else samples
+    return countings
 
 
 def _reference(
-    asked: str | None,
+    name: str | None,
     model: StoredModel,
     parts: Sequence[Part],
     store: DatasetStore,
     split: str,
 ) -> tuple[Part, str]:
-    """Return the images that set the ranges, and why it is these where that is not plain."""
-    names = [domain.name for domain, _ in parts]
-    if asked is not None:
-        domain = store.domain(asked)
-        if asked in names:
-            return parts[names.index(asked)], ""
+    """Return the samples that set the ranges, and the reason if they had to be assumed."""
+    by_name = {part.domain.name: part for part in parts}
+    if name is not None:
+        domain = store.domain(name)
+        if name in by_name:
+            return by_name[name], ""
         model.check_fits(
-            domain.channels, (domain.height, domain.width), f"{store.path}: domain {asked}"
+            domain.channels, (domain.height, domain.width), f"{store.path}: domain {name}"
         )
-        if split == FOLD or not _samples((domain, None), split):
+        part = Part.of(domain, split)
+        if split == FOLD or not part.indices:
             raise ArgumentError(
-                f"--reference-domain {asked}: holds no samples of --split {split} of "
+                f"--reference-domain {name}: holds no samples of --split {split} of "
                 f"{model.name}; give another domain, or --ranges"
             )
-        return (domain, None), ""
+        return part, ""
     trained = None if model.lineage is None else model.lineage.parameters.get("domain")
-    if trained in names:
-        return parts[names.index(trained)], ""
     if isinstance(trained, str):
+        if trained in by_name:
+            return by_name[trained], ""
         return parts[0], f"{trained}, the training domain, is not among those read"
     return parts[0], "the training domain is not known" if len(parts) > 1 else ""
 
 
-def _given(asked: CountsAsked, place: Place, read: Sequence[Read], together: int) -> list[Counting]:
-    """Take the ranges of a store, or of those of a folder."""
-    here, where = located(place), public(str(place))
-    paths: list[Place] = [place]
-    if is_folder(here):
-        paths, _ = feature_folder(here)
+def _given(
+    options: CountsOptions,
+    place: Place,
+    models: Sequence[tuple[StoredModel, Sequence[str]]],
+    together: int,
+) -> list[Counting]:
+    """Take the ranges of a store, or of the stores of a folder."""
+    folder, paths = located(place), [place]
+    if is_folder(folder):
+        paths = [*feature_folder(folder)[0]]
         if not paths:
-            raise FormatError(f"--ranges {where}: holds no feature store; check the path")
+            raise FormatError(
+                f"--ranges {public(str(place))}: holds no feature store; check the path"
+            )
     stores = [open_activations(path) for path in paths]
-    known: dict[str, Counting] = {}
-    found = []
-    for model, _, layers in read:
+    by_model: dict[str, Counting] = {}
+    for model, layers in models:
         source = _source(model, stores, place)
         missing = [layer for layer in layers if layer not in source.layers]
         if missing:
@@ -214,14 +211,13 @@ def _given(asked: CountsAsked, place: Place, read: Sequence[Read], together: int
                 f"--ranges {source.where}: lacks layers {', '.join(missing)} of {model.name}; give "
                 "a store that has them, or --layers"
             )
-        if model.id not in known:
-            known[model.id] = _taken(asked, source, place, layers, together)
-        found.append(known[model.id])
-    return found
+        if model.id not in by_model:
+            by_model[model.id] = _taken(options, source, place, layers, together)
+    return [by_model[model.id] for model, _ in models]
 
 
 def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) -> FeatureStore:
-    """Return the store that gives a model its ranges."""
+    """Return the store that sets the ranges of a model."""
     where = public(str(place))
     own = [store for store in stores if store.model_id == model.id]
     if not own:
@@ -229,47 +225,50 @@ def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) ->
             f"--ranges {where}: holds nothing of model {model.name} (id {model.id}); give a store "
             "of this model"
         )
-    counts = [store for store in own if isinstance(store, CountsStore)]
-    if counts:
-        known: dict[str, CountsStore] = {}
-        for store in counts:
-            known.setdefault(str(store.facts["ranges_id"]), store)
-        if len(known) > 1:
-            names = " and ".join([store.name for store in known.values()][:2])
-            raise ArgumentError(f"--ranges {where}: {names} have other bins; name one store")
-        return counts[0]
+    by_ranges: dict[str, CountsStore] = {}
+    for store in own:
+        if isinstance(store, CountsStore):
+            by_ranges.setdefault(str(store.facts["ranges_id"]), store)
+    if len(by_ranges) > 1:
+        names = " and ".join([store.name for store in by_ranges.values()][:2])
+        raise ArgumentError(f"--ranges {where}: {names} have other bins; name one store")
+    if by_ranges:
+        return next(iter(by_ranges.values()))
     if len(own) == 1:
         return own[0]
-    plain = [
+    references = [
         store
         for store in own
         if store.facts["shift"] == ShiftKind.ORIGINAL
         and store.facts["training_domain"] in (None, store.facts["domain"])
     ]
-    if len(plain) != 1:
+    if len(references) != 1:
         raise ArgumentError(
-            f"--ranges {where}: {len(plain) or 'none'} of {len(own)} stores of {model.name} can be "
-            "the reference (original, of the training domain); name one store"
+            f"--ranges {where}: {len(references) or 'none'} of {len(own)} stores of {model.name} "
+            "can be the reference (original, of the training domain); name one store"
         )
-    return plain[0]
+    return references[0]
 
 
 def _taken(
-    asked: CountsAsked, source: FeatureStore, place: Place, layers: Sequence[str], together: int
+    options: CountsOptions,
+    source: FeatureStore,
+    place: Place,
+    layers: Sequence[str],
+    together: int,
 ) -> Counting:
     """Return the bins of a counts store, or make them from the ranges of a feature store."""
     if not isinstance(source, CountsStore):
-        bins = BINS if asked.bins is None else asked.bins
+        bins = BINS if options.bins is None else options.bins
         mapper = partial(threaded, workers=1)
-        ends = {layer: extents(source, layer, mapper) for layer in layers}
-        given = {layer: reference_bins(*each, bins) for layer, each in ends.items()}
+        given = {layer: reference_bins(*extents(source, layer, mapper), bins) for layer in layers}
         return Counting(bins, together, given=given, source=place)
     bins = int(source.facts["bins"])
-    if asked.bins not in (None, bins):
+    if options.bins not in (None, bins):
         raise ArgumentError(
-            f"--bins {asked.bins}: {source.where} holds counts in {bins} bins; drop --bins, or "
+            f"--bins {options.bins}: {source.where} holds counts in {bins} bins; drop --bins, or "
             "give --ranges a feature store"
         )
     given = {layer: source.counted(layer).binning for layer in layers}
-    together = asked.pool_images or int(source.facts["pool_images"])
+    together = options.pool_images or int(source.facts["pool_images"])
     return Counting(bins, together, given=given, source=place)

@@ -1,4 +1,4 @@
-"""What ``skiptool features`` is to make: a store for each network, domain and shift."""
+"""The stores that ``skiptool features`` makes: one for each network, domain and shift."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -16,19 +16,18 @@ from skiptool.model.layers import decoder_inputs, existing_layers, grid, tap
 from skiptool.model.unet import restore
 from skiptool.names import VALIDATION, Precision, in_data_flow
 from skiptool.records import Shift
-from skiptool.steps.features.counting import Counting, Grid
+from skiptool.steps.features.counting import Counting, Grid, Part
 from skiptool.stores.counts_writer import Rows, dealt, tally_type
 from skiptool.stores.dataset import DatasetStore, Domain
+from skiptool.stores.folds import FOLD
 from skiptool.stores.lineage import Lineage, Making
 from skiptool.stores.models import StoredModel
 from skiptool.stores.staging import check_free
 
-TappedNetwork: TypeAlias = tuple[StoredModel, Any, tuple[str, ...]]
-"""A model, its network, and the layers of it."""
-
 __all__ = [
     "POOLING",
     "Job",
+    "Request",
     "TappedNetwork",
     "check_jobs",
     "planned_job",
@@ -42,10 +41,32 @@ POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
 
 
 @dataclass(frozen=True, slots=True)
+class TappedNetwork:
+    """A model, its network, and the layers to extract, in data flow."""
+
+    model: StoredModel
+    network: Any
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Options shared by all stores: ``grid`` is None unless the option is given."""
+
+    out: Path
+    split: str
+    layers: Sequence[str]
+    transmission: bool
+    dtype: str
+    grid: Grid | None
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One store to make: a network with its layers, a domain, a shift.
 
-    ``counting`` and ``rows`` are set where activations are counted.
+    ``counting`` and ``rows`` are set only for counts.
     """
 
     out: Path
@@ -63,135 +84,119 @@ class Job:
 def tapped_network(
     model: StoredModel, layers: Sequence[str], *, transmission: bool = False
 ) -> TappedNetwork:
-    """Build the network of a model; return both with the layers, in data flow, to be extracted.
-
-    Raises
-    ------
-    FormatError
-        If weights are damaged or do not fit.
-    """
+    """Build the network of a model and choose its layers."""
     network = restore(model.architecture, model.tensors(), model.normalisation)
     chosen = in_data_flow(layers or existing_layers(network))
     joining = decoder_inputs(network) if transmission else ()
-    return model, network, tuple(in_data_flow([*chosen, *joining]))
+    return TappedNetwork(model, network, tuple(in_data_flow([*chosen, *joining])))
 
 
 def planned_job(
     tapped: TappedNetwork,
-    domain: Domain,
+    store: DatasetStore,
+    part: Part,
     shift: Shift,
-    how: tuple[DatasetStore, Path, str, str, Grid | None, str],
-    validated: Sequence[int] | None = None,
+    request: Request,
     counting: Counting | None = None,
 ) -> Job:
-    """Return the store to make.
-
-    Parameters
-    ----------
-    tapped : TappedNetwork
-    domain : Domain
-    shift : Shift
-    how : tuple
-        Dataset, output, split as typed, data type, the grid asked for, if any, and the device.
-    validated : sequence of int, optional
-        Samples of the domain that the model was validated on, where the split is its fold.
-    counting : Counting, optional
-        How activations are counted, where they are.
+    """Return the store to make of some samples of a domain.
 
     Raises
     ------
     MismatchError
         If the model does not fit the images, or the grid is finer than its deepest feature map.
     """
-    (model, network, layers), (store, out, split, dtype, asked, device) = tapped, how
+    model, domain, grid = tapped.model, part.domain, request.grid
     size, where = (domain.height, domain.width), f"{store.path}: domain {domain.name}"
-    pooled_to = pooled_grid(domain, asked, where)
+    pooled_to = pooled_grid(domain, grid, where)
     model.check_fits(domain.channels, size, where)
     name = f"{model.name.replace('/', '-')}_{domain.name}_{str(shift).replace('=', '-')}.zarr"
-    path = out if out.suffix == ".zarr" else out / name
+    out = request.out if request.out.suffix == ".zarr" else request.out / name
+    parameters: dict[str, Any] = {
+        "shift": str(shift),
+        "domain": domain.name,
+        "split": request.split,
+        "layers": ",".join(tapped.layers),
+        "dtype": request.dtype,
+    }
+    if grid is not None:
+        parameters["grid"] = _grid_text(grid)
+    parameters |= model.normalise_parameter()
+    placement: dict[str, Any] = {"data": store.path, "out": out}
+    inputs = {"model": model.id, "dataset": store.lineage.id}
+    if counting is not None:
+        parameters |= counting.parameters
+        placement["ranges"] = counting.source
+        inputs |= counting.inputs(tapped.layers)
     making = Making(
         "features",
         (model.path,),
-        {
-            **{"shift": str(shift), "domain": domain.name, "split": split},
-            **{"layers": ",".join(layers), "dtype": dtype},
-            **({} if asked is None else {"grid": _written(asked)}),
-            **model.normalise_parameter(),
-            **({} if counting is None else counting.parameters),
-        },
-        {
-            **{"data": store.path, "out": path},
-            **({} if counting is None else {"ranges": counting.source}),
-        },
-        {
-            **{"model": model.id, "dataset": store.lineage.id},
-            **({} if counting is None else counting.inputs(layers)),
-        },
-        arithmetic=arithmetic(device, Precision.FLOAT32),
+        parameters,
+        placement,
+        inputs,
+        arithmetic=arithmetic(request.device, Precision.FLOAT32),
     )
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
-        **{"dataset": store.name, "domain": domain.name},
+        "dataset": store.name,
+        "domain": domain.name,
         **trained_on(model.lineage),
-        "split": split if validated is None else VALIDATION,
-        **{"shift": shift.kind.value, "factor": shift.factor},
+        "split": VALIDATION if request.split == FOLD else request.split,
+        "shift": shift.kind.value,
+        "factor": shift.factor,
         "patch_size": [*size],
         "grid": list(pooled_to),
-        "pooling": POOLING if asked is None else f"mean over a grid of {_written(asked)}",
+        "pooling": POOLING if grid is None else f"mean over a grid of {_grid_text(grid)}",
     }
-    indices = validated
-    if indices is None:
-        indices = domain.select(None if split == "all" else split)
-    job = Job(path, network, layers, domain, shift, making, facts, indices)
-    return job if counting is None else _counted(job, counting, dtype)
+    network, layers = tapped.network, tapped.layers
+    job = Job(out, network, layers, domain, shift, making, facts, part.indices)
+    return job if counting is None else _with_rows(job, counting, request.dtype)
 
 
-def _counted(job: Job, counting: Counting, dtype: str) -> Job:
-    """Deal the images of a store to rows of counts."""
+def _with_rows(job: Job, counting: Counting, dtype: str) -> Job:
+    """Assign the images of a store to rows of counts."""
     subjects = job.domain.columns["subject"][list(job.indices)]
     order, rows = dealt(subjects, len(job.indices), counting.together)
-    reference = counting.reference
     facts = {
         **job.facts,
-        **{"bins": counting.bins, "dtype": dtype, "pool_images": counting.together},
-        "reference_domain": None if reference is None else reference[0].name,
+        "bins": counting.bins,
+        "dtype": dtype,
+        "pool_images": counting.together,
+        "reference_domain": None if counting.reference is None else counting.reference.domain.name,
     }
-    indices = [job.indices[place] for place in order]
+    indices = [job.indices[position] for position in order]
     return replace(job, facts=facts, indices=indices, counting=counting, rows=rows)
 
 
 def pooled_grid(domain: Domain, asked: Grid | None, where: str = "") -> Grid:
-    """Return the grid that the feature maps of a domain's images are pooled to.
-
-    Raises
-    ------
-    MismatchError
-        If the grid asked for is finer than the deepest feature map.
-    """
+    """Return the grid that feature maps of a domain are pooled to; refuse too fine a grid."""
     finest = grid(domain.height, domain.width)
-    found = asked or finest
-    if found[0] > finest[0] or found[1] > finest[1]:
+    pooled_to = asked or finest
+    if pooled_to[0] > finest[0] or pooled_to[1] > finest[1]:
         raise MismatchError(
-            f"{where}: --grid {_written(found)} is finer than the deepest feature map of its "
-            f"images, {_written(finest)}; give a coarser one"
+            f"{where}: --grid {_grid_text(pooled_to)} is finer than the deepest feature map of its "
+            f"images, {_grid_text(finest)}; give a coarser one"
         )
-    return found
+    return pooled_to
 
 
 def trained_on(header: Lineage | None) -> dict[str, Any]:
-    """Return domain and dataset id that a model was trained on, as far as it says so."""
-    domain = None if header is None else header.parameters.get("domain")
-    dataset = None if header is None else header.inputs.get("dataset")
-    found = {"training_domain": domain, "training_dataset": dataset}
-    return {name: value for name, value in found.items() if isinstance(value, str)}
+    """Return the domain and dataset id that a model was trained on, as far as recorded."""
+    if header is None:
+        return {}
+    facts = {
+        "training_domain": header.parameters.get("domain"),
+        "training_dataset": header.inputs.get("dataset"),
+    }
+    return {name: value for name, value in facts.items() if isinstance(value, str)}
 
 
-def _written(pooled_to: Grid) -> str:
+def _grid_text(pooled_to: Grid) -> str:
     return f"{pooled_to[0]}x{pooled_to[1]}"
 
 
 def check_jobs(jobs: Sequence[Job], out: Path) -> None:
-    """Refuse stores that would overwrite one another, or what is there.
+    """Refuse stores that would overwrite one another, or a file.
 
     Raises
     ------
@@ -218,7 +223,7 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
 
 
 def sizes(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
-    """Count the stores, images and bytes to be written; networks run once on 32 x 32 pixels."""
+    """Count the stores, images and bytes to be written, running networks on 32 x 32 pixels."""
     size, rows = 0, 0
     for job in jobs:
         channels = job.domain.channels
@@ -232,5 +237,7 @@ def sizes(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
             width = job.counting.bins * tally_type(vectors, job.rows).itemsize
             size += len(job.rows.first) * depth * width
             rows += len(job.rows.first)
-    found = {"stores": len(jobs), "images": sum(len(job.indices) for job in jobs)}
-    return found | ({"rows": rows} if rows else {}) | {"bytes before compression": size}
+    summary = {"stores": len(jobs), "images": sum(len(job.indices) for job in jobs)}
+    if rows:
+        summary["rows"] = rows
+    return summary | {"bytes before compression": size}
