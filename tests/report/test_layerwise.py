@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from skiptool.analysis.distances import BEYOND_COLUMNS
 from skiptool.report.layerwise import Beyond, beyond_marginals
@@ -36,8 +37,8 @@ def drawn(*found: dict[str, Any]) -> list[Beyond]:
 
 
 def texts(shown: Beyond) -> list[tuple[str, str]]:
-    axes = shown.draw().axes[0]
-    return [(each.get_text(), each.get_fontweight()) for each in axes.texts]
+    drawn = shown.draw().findobj(Text)
+    return [(each.get_text(), each.get_fontweight()) for each in drawn]
 
 
 def test_a_matrix_for_each_measure_with_bold_where_sets_differ() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from skiptool.errors import ArgumentError
@@ -42,6 +43,7 @@ __all__ = [
     "plan_curves",
     "plan_facets",
     "plan_panels",
+    "settle",
 ]
 
 _LEFT: Final = 0.52
@@ -540,3 +542,21 @@ def greatest_distance(networks: Sequence[Network]) -> float:
         drawn += [float(layer.finite().max(initial=0.0)), float(np.nan_to_num(layer.centre()))]
         drawn += [*(layer.interval or ()), *(layer.null or ())]
     return max(drawn)
+
+
+def settle(figure: Figure, widths: Sequence[float], heights: Sequence[float]) -> None:
+    """Lay out a figure so that the columns and rows of its grid have their sizes in inches.
+
+    The figure grows or shrinks by what the labels around its first panel, in the upper left
+    corner, need. The layout does not change any more, whatever format is written.
+    """
+    layout = ConstrainedLayoutEngine()
+    figure.set_layout_engine(layout)
+    layout.execute(figure)
+    width, height = figure.get_size_inches()
+    first = figure.axes[0].get_position(original=True)
+    width += (widths[0] - first.width * width) * sum(widths) / widths[0]
+    height += (heights[0] - first.height * height) * sum(heights) / heights[0]
+    figure.set_size_inches(width, height)
+    layout.execute(figure)
+    figure.set_layout_engine("none")

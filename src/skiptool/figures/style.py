@@ -1,11 +1,10 @@
-"""One look for all figures, and their way into files and into the page.
+"""Common style of all figures, and their output as files.
 
-Figures are drawn inside :func:`drawing`, which starts from Matplotlib's own defaults, so that
-neither a user's matplotlibrc nor an earlier plot shows. DejaVu Sans is used because it ships
-with Matplotlib: layout is the same on every machine. Text stays text: embedded as TrueType in
-PDF; in SVG written as text with a generic family behind DejaVu Sans, so that it can be
-searched, read aloud and edited, and the anchor of each label (not its measured width) fixes its
-place when a browser sets it in another font. Same input, same bytes: no date, no version.
+Figures are drawn inside :func:`drawing`, which starts from Matplotlib's defaults, so that neither
+a user's matplotlibrc nor an earlier plot affects them. DejaVu Sans ships with Matplotlib, so the
+layout is the same on every machine. Text stays text: embedded as TrueType in PDF; in SVG written
+as text, positioned by its anchor, so that it can be searched, read aloud and edited. Output is
+deterministic: the same input gives the same bytes, without date or version.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import matplotlib.style
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
@@ -45,8 +45,10 @@ __all__ = [
     "TWO_COLUMNS",
     "architecture_colours",
     "drawing",
+    "fitted",
     "in_paper_order",
     "inch_axes",
+    "ink_on",
     "picture",
     "readable",
     "round_ticks",
@@ -63,19 +65,19 @@ TWO_COLUMNS: Final = 7.16
 """Width of a figure over two journal columns in inches."""
 
 INK: Final = "#24292f"
-"""Text and axes. The page turns this and the next three round in its dark scheme."""
+"""Text and axes. The page inverts this and the next three in its dark scheme."""
 
 SOFT: Final = "#656d76"
-"""Text of second rank."""
+"""Secondary text."""
 
 LINE: Final = "#d0d7de"
 """Grid lines and rules."""
 
 HOLE: Final = "#eaeef2"
-"""Ground of cells without a value and of bands behind data."""
+"""Background of cells without a value and of bands behind data."""
 
 BASELINE_COLOUR: Final = "#3b4048"
-"""The unpruned network, wherever it is drawn."""
+"""The unpruned network."""
 
 _PAPER: Final = {
     "baseline": BASELINE_COLOUR,
@@ -86,7 +88,7 @@ _PAPER: Final = {
 }
 _FURTHER: Final = ("#9c2196", "#82bc76", "#5e6ad2", "#d687b8", "#8a6d3b", "#8c959f")
 TONES: Final = {INK: "ink", SOFT: "soft", LINE: "line", HOLE: "hole", BASELINE_COLOUR: "baseline"}
-"""Colours that must turn round on a dark page, and their names there."""
+"""Colours that are inverted on a dark page, and their names there."""
 
 _STYLE: Final = {
     "font.family": "sans-serif",
@@ -96,12 +98,22 @@ _STYLE: Final = {
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
-    "axes.labelcolor": INK,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 7.0,
     "axes.linewidth": 0.6,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 4.0,
+    "axes.titlesize": 7.0,
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.axisbelow": True,
+    "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.hspace": 0.0,
+    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.wspace": 0.0,
+    "figure.labelsize": 7.0,
+    "figure.titlesize": 8.0,
     "grid.color": LINE,
     "grid.linewidth": 0.5,
     "xtick.color": INK,
@@ -112,7 +124,16 @@ _STYLE: Final = {
     "ytick.labelsize": 6.5,
     "ytick.major.size": 0.0,
     "hatch.linewidth": 0.5,
-    "image.composite_image": False,  # pictures that come again can be found
+    "legend.borderaxespad": 0.6,
+    "legend.borderpad": 0.0,
+    "legend.columnspacing": 1.6,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.handletextpad": 0.5,
+    "legend.labelcolor": INK,
+    "legend.labelspacing": 0.3,
+    "image.composite_image": False,  # repeated pictures can be shared
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "skiptool",
@@ -126,13 +147,15 @@ _METADATA: Final[dict[PictureFormat, dict[str, str | None]]] = {
 }
 _JOINERS: Final = "\u200c\u200d"  # needed to spell some languages
 _CUT: Final = "\N{HORIZONTAL ELLIPSIS}"
+_LONGEST: Final = 200  # characters of a fitted label
+_DARK: Final = "#1b1b1b"
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in this project's style while the context is open; the caller's settings come back.
+    """Draw in this project's style while the context is open, then restore the caller's settings.
 
-    A character that DejaVu Sans does not have is left to the reader's browser without a warning.
+    Characters missing from DejaVu Sans are left to the reader's browser without a warning.
     """
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -140,7 +163,7 @@ def drawing() -> Iterator[None]:
 
 
 def inch_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure whose bare axes are its whole sheet, in inches from the upper left corner."""
+    """Make a figure with bare axes over the whole sheet, in inches from the upper left corner."""
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
@@ -163,10 +186,10 @@ def in_paper_order(prunings: Iterable[str]) -> list[str]:
 
 
 def architecture_colours(prunings: Iterable[str]) -> dict[str, str]:
-    """Give each pruning label its colour.
+    """Assign a colour to each pruning label.
 
-    The paper's five always have the same, told apart under the three forms of colour-blindness;
-    other subsets take further colours in the order of their names, anew after the sixth.
+    The paper's five are fixed and distinguishable under the three forms of colour blindness;
+    other subsets take further colours in the order of their names, repeating after the sixth.
 
     Examples
     --------
@@ -180,7 +203,7 @@ def architecture_colours(prunings: Iterable[str]) -> dict[str, str]:
 
 
 def readable(text: str, limit: int = 32) -> str:
-    r"""Make a name from data fit for a label: one line, no control characters, not too long.
+    r"""Turn a name from data into a label: one line, no control characters, limited length.
 
     Examples
     --------
@@ -196,14 +219,51 @@ def readable(text: str, limit: int = 32) -> str:
 
 
 def text_width(texts: Sequence[str], size: float) -> float:
-    """Width in inches of the widest of some labels at a font size in points; 0 without labels."""
+    """Width in inches of the widest label at a font size in points; 0 without labels."""
     font = FontProperties(size=size)
     measure = TextToPath().get_text_width_height_descent
     return max((measure(text, font, False)[0] for text in texts if text), default=0.0) / 72.0
 
 
+def fitted(text: str, size: float, width: float) -> str:
+    """Cut the middle out of a text until it is at most ``width`` inches wide at ``size`` points.
+
+    Examples
+    --------
+    >>> fitted("CMU-1-Small-Region", 6.0, 2 / 3), fitted("CMU-1", 6.0, 2 / 3)
+    ('CMU-1-…egion', 'CMU-1')
+    """
+    low, high = 1, min(len(text), _LONGEST)
+    while low < high:  # the longest that fits
+        middle = (low + high + 1) // 2
+        if text_width([readable(text, middle)], size) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return readable(text, low).strip()
+
+
+def ink_on(colour: str | Float64) -> str:
+    """Choose dark or white ink, whichever has the greater WCAG contrast on a background.
+
+    Examples
+    --------
+    >>> ink_on("#ffffff"), ink_on("#000000")
+    ('#1b1b1b', '#ffffff')
+    """
+    ground, dark = _luminance(colour) + 0.05, _luminance(_DARK) + 0.05
+    return _DARK if ground / dark > 1.05 / ground else "#ffffff"
+
+
+def _luminance(colour: str | Float64) -> float:
+    """Relative luminance of an sRGB colour as WCAG defines it."""
+    rgb = np.asarray(to_rgb(colour) if isinstance(colour, str) else colour[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PDF, SVG or PNG, by the suffix of its path; same figure, same bytes.
+    """Write a figure as PDF, SVG or PNG, chosen by the suffix of its path.
 
     Raises
     ------
@@ -221,22 +281,20 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def picture(figure: Figure, kind: PictureFormat, ground: str = "#ffffff") -> bytes:
-    """Return a figure as the bytes of a file, on a ground of some colour (``none`` for none)."""
+    """Return a figure as the bytes of a file, on a background colour (``none`` for none)."""
     sheet = io.BytesIO()
     with drawing():
         figure.savefig(sheet, format=kind.value, metadata=_METADATA[kind], facecolor=ground)
     return sheet.getvalue()
 
 
-# -------------------------------------------------------------------------------------------------
-# Round numbers on an axis, linear or logarithmic, none of them beyond its ends.
-
+# Round tick values, linear or logarithmic, within the axis limits
 
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 
 
 def spans_decades(values: Float64, decades: float = 2.0) -> bool:
-    """Say whether values are above 0 and their greatest is so many decades above their least.
+    """Return whether all values are positive and span more than a number of decades.
 
     Examples
     --------
@@ -248,7 +306,7 @@ def spans_decades(values: Float64, decades: float = 2.0) -> bool:
 
 
 def round_ticks(low: float, high: float, *, log: bool = False, most: int = 5) -> list[float]:
-    """Choose round numbers from ``low`` to ``high``: powers of ten on a logarithmic scale.
+    """Choose round ticks from ``low`` to ``high``, powers of ten on a logarithmic scale.
 
     Examples
     --------
@@ -264,7 +322,7 @@ def round_ticks(low: float, high: float, *, log: bool = False, most: int = 5) ->
 
 
 def set_scale(axes: Axes, which: Literal["x", "y"], low: float, high: float, *, log: bool) -> None:
-    """Let an axis go from ``low`` to ``high``, with round numbers as they are written by hand."""
+    """Set the limits of an axis, with round ticks in plain decimal notation."""
     kind = "log" if log else "linear"
     if which == "x":
         axes.set_xscale(kind)
