@@ -1,5 +1,3 @@
-"""Tests of ``metrics``."""
-
 from __future__ import annotations
 
 import math
@@ -149,7 +147,7 @@ def pixels_of(mask: Array, label: int, truth: Array) -> Pixels:
 
 
 def test_by_hand_of_overlap() -> None:
-    # Truth has 6 and 4 pixels, the prediction 7 and 3; the third class is nowhere.
+    # Truth has 6 and 4 pixels, the prediction 7 and 3; the third class is absent.
     counts = np.array([[5, 1, 0], [2, 2, 0], [0, 0, 0]])
     np.testing.assert_array_equal(iou(counts), [5 / 8, 2 / 5, math.nan])
     np.testing.assert_array_equal(dice(counts), [10 / 13, 4 / 7, math.nan])
@@ -246,15 +244,24 @@ def test_refuses_other_shapes(score: ScoreOverlap, shape: tuple[int, ...]) -> No
 
 NAMES = ("background", "cell", "debris")
 FACTS: dict[str, Any] = {
-    **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
-    **{"arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned", "fold": 0},
-    **{"repeat": 0, "model_id": "m1"},
-    **{"shift": "original", "factor": None, "clean_skips": None},
+    "dataset": "d.zarr",
+    "dataset_id": "d1",
+    "domain": "a",
+    "split": "test",
+    "arch": "unet",
+    "encoder": "resnet18",
+    "pruning": "L1-pruned",
+    "fold": 0,
+    "repeat": 0,
+    "model_id": "m1",
+    "shift": "original",
+    "factor": None,
+    "clean_skips": None,
 }
 
 
 def totals(*tables: tuple[dict[str, Any], Sequence[Sequence[int]]]) -> dict[str, list[Any]]:
-    """Lay out matrices as the totals of a prediction table, with other facts where given."""
+    """Return matrices as the totals of a prediction table, with facts replaced if given."""
     rows = [
         {**FACTS, **facts, "truth": NAMES[t], "predicted": NAMES[p], "pixels": pixels}
         for facts, matrix in tables
@@ -269,7 +276,16 @@ def test_a_score_is_worked_by_hand() -> None:
     matrix = [[9, 2, 1], [1, 2, 0], [0, 1, 4]]
     (score,) = scores(totals(({}, matrix)))
     assert score == Score(
-        *("d.zarr", "d1", "a", "test", "unet", "resnet18", "L1-pruned", 0, 0, "m1"),
+        "d.zarr",
+        "d1",
+        "a",
+        "test",
+        "unet",
+        "resnet18",
+        "L1-pruned",
+        0,
+        0,
+        "m1",
         shift=ORIGINAL,
         classes=("cell", "debris"),
         miou=pytest.approx((2 / 6 + 4 / 6) / 2),
@@ -299,8 +315,15 @@ def test_a_score_is_of_the_counts_summed_over_samples(
 def test_what_differs_in_any_fact_is_a_score_of_its_own() -> None:
     one, two = [[1, 0], [0, 1]], [[1, 0], [1, 1]]
     facts: list[dict[str, Any]] = [
-        *({}, {"fold": 1}, {"fold": None}, {"model_id": "m2"}, {"domain": "b"}, {"split": "train"}),
-        *({"dataset_id": "d2"}, {"pruning": "baseline"}, {"shift": "contrast", "factor": 0.5}),
+        {},
+        {"fold": 1},
+        {"fold": None},
+        {"model_id": "m2"},
+        {"domain": "b"},
+        {"split": "train"},
+        {"dataset_id": "d2"},
+        {"pruning": "baseline"},
+        {"shift": "contrast", "factor": 0.5},
         {"arch": "linknet"},
     ]
     found = scores(totals(*((fact, two if place % 2 else one) for place, fact in enumerate(facts))))
@@ -327,7 +350,7 @@ def test_an_absent_class_is_left_out_and_an_empty_split_has_no_score() -> None:
 
 
 def test_pixels_of_a_class_that_is_only_predicted_count_too() -> None:
-    """A table by another program may leave out the rows of a class that no truth has."""
+    """A table from another program may omit the rows of a class absent from the truth."""
     table = totals(({}, [[5, 2], [1, 4]]))
     table["predicted"] = ["background", "debris", "background", "cell"]
     (score,) = scores(table)

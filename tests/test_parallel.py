@@ -1,5 +1,3 @@
-"""Tests of ``parallel``."""
-
 from __future__ import annotations
 
 import math
@@ -181,10 +179,10 @@ def test_exceptions_travel_from_a_cluster(cluster: Mapper) -> None:
 
 
 ITSELF = (Metric.WASSERSTEIN_EXACT, *LAYERWISE)
-"""Metrics that read in the process itself."""
+"""Metrics that read in the main process."""
 
 SPREAD = tuple(metric for metric in Metric if metric not in ITSELF)
-"""Metrics all of whose reading is spread."""
+"""Metrics whose reading is entirely distributed."""
 
 SETTINGS = Settings(metrics=SPREAD, bins=(10, 20), permutations=19, workers=2, group="subject")
 IMAGES = (50, 41)
@@ -202,7 +200,9 @@ def sets(kind: Callable[..., Noted] = Noted, **how: Any) -> list[Noted]:  # noqa
 def assert_equal(found: list[list[Measured]], known: list[list[Measured]]) -> None:
     for one, other in zip(found[0], known[0], strict=True):
         assert (one.layer, one.metric, one.bins, one.mean) == (
-            *(other.layer, other.metric, other.bins),
+            other.layer,
+            other.metric,
+            other.bins,
             other.mean,
         )
         assert one.channels.keys() == other.channels.keys()
@@ -217,7 +217,7 @@ def test_a_worker_that_dies_changes_nothing(cluster: Mapper, tmp_path: Path) -> 
     deadly = sets(partial(Deadly, tmp_path / "died"))
     _, found = measure_pairs(deadly, [(0, 1)], SETTINGS, cluster, keep=False)
     assert (tmp_path / "died").exists()
-    assert deadly[0].reads == []  # all was read elsewhere
+    assert deadly[0].reads == []  # everything was read elsewhere
     assert_equal(found, known)
 
 
@@ -260,7 +260,7 @@ def test_dask_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """Give the address of a port that takes connections and says nothing."""
+    """Yield the address of a port that accepts connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
 
@@ -279,7 +279,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(
 
 
 def group(folder: Path, text: str) -> None:
-    """Put this process into control groups, version 1 or 2, below a root of one's own."""
+    """Put this process into control groups, version 1 or 2, below a fake root."""
     path = folder / "proc/self/cgroup"
     path.parent.mkdir(parents=True)
     path.write_text(text)
@@ -355,7 +355,7 @@ def test_idle_ticks_are_those_of_the_cores_that_may_be_used(
     monkeypatch.setattr(time, "sleep", lambda _: written(25, 75))
     assert idle_cores() == pytest.approx(1.75)
     stat.unlink()
-    assert idle_cores() == 2.0  # nothing is known
+    assert idle_cores() == 2.0  # unknown
 
 
 def _turn(seconds: float) -> None:
@@ -367,7 +367,7 @@ def _turn(seconds: float) -> None:
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="not Linux")
 def test_a_busy_process_takes_a_core_away() -> None:
-    """Measured on one core, which a process beside is bound to keep busy."""
+    """Measured on one core, which another process keeps busy."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

@@ -27,7 +27,7 @@ from skiptool.records import (
 )
 
 CLASSES = ("background", "cell")
-# Subset that stays -> uppermost levels removed, label in tables, tail of the folder.
+# Remaining skips -> uppermost levels removed, label in tables, suffix of the folder.
 SUBSETS: dict[tuple[int, ...], tuple[int | None, str, str]] = {
     (1, 2, 3, 4): (0, "baseline", "L0"),
     (2, 3, 4): (1, "L1-pruned", "L1"),
@@ -173,7 +173,7 @@ def test_training_is_the_protocol_of_section_4c() -> None:
 
 
 def test_seeds_of_repeats_differ() -> None:
-    """Repeat 0 has the seed itself; the others must not be the first of another seed."""
+    """Repeat 0 uses the seed itself; other repeats must not equal another seed."""
     seeds = {
         (seed, repeat): Training(0, seed=seed, repeat=repeat).random_seed
         for seed in (0, 1, 2, 7)
@@ -182,7 +182,7 @@ def test_seeds_of_repeats_differ() -> None:
     assert len(set(seeds.values())) == len(seeds)
     assert all(seeds[seed, 0] == seed for seed in (0, 1, 2, 7))
     assert all(0 <= value < 2**63 for value in seeds.values())
-    assert Training(3, seed=1, repeat=5).random_seed == seeds[1, 5]  # whatever the fold
+    assert Training(3, seed=1, repeat=5).random_seed == seeds[1, 5]  # regardless of the fold
 
 
 def test_records_travel_between_processes() -> None:

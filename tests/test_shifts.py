@@ -1,5 +1,3 @@
-"""Tests of ``shifts``."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -58,7 +56,7 @@ def test_brightness_by_hand() -> None:
 
 
 def test_contrast_by_hand() -> None:
-    # Grey values 99 and 199 (the weights add up to 0.9999), mean 149.
+    # Grey values 99 and 199 (the weights sum to 0.9999), mean 149.
     image = np.array([[[100, 100, 100], [200, 200, 200]]], dtype=np.uint8)
     assert apply(image, Shift.parse("contrast=0")).tolist() == [[[149] * 3, [149] * 3]]
     assert apply(image, Shift.parse("contrast=0.5")).tolist() == [[[124] * 3, [174] * 3]]
@@ -81,7 +79,7 @@ def test_equals_torchvision_to_the_bit(kind: ShiftKind, image: Array, factor: fl
 
 @given(image=colour_images(width=32), factor=FACTORS)
 def test_contrast_equals_torchvision_to_the_bit(image: Array, factor: float) -> None:
-    # At widths that leave torch no remainder of its loop over vectors (see the docstring).
+    # At widths without a remainder in torch's vectorized loop (see the docstring).
     shift = Shift(ShiftKind.CONTRAST, factor)
     np.testing.assert_array_equal(apply(image, shift), torchvision(image, shift))
 
@@ -110,7 +108,7 @@ def test_equals_torchvision_on_a_large_image(shift: Shift) -> None:
 @settings(max_examples=25)
 @given(factor=FACTORS)
 def test_contrast_of_a_large_image_equals_torchvision_given_the_exact_mean(factor: float) -> None:
-    # 290 x 320 pixels of about 200 add up to more than 2**24, where float32 sums lose units.
+    # 290 x 320 pixels of about 200 sum to more than 2**24, where float32 sums lose units.
     image = np.random.default_rng(3).integers(170, 240, (290, 320, 3), dtype=np.uint8)
     values = grey(image)
     assert values.sum(dtype=np.int64) > 2**24
@@ -125,7 +123,7 @@ def test_contrast_of_a_large_image_equals_torchvision_given_the_exact_mean(facto
 def test_means_that_float32_cannot_hold_are_rounded_as_in_torchvision(
     seed: int, factor: float
 ) -> None:
-    # Means in 96ths; here a mean in float64 puts a pixel on the other side of a whole number.
+    # Means in 96ths; here a mean in float64 puts a pixel on the other side of an integer.
     image = np.random.default_rng(seed).integers(0, 256, (3, 32, 3), dtype=np.uint8)
     shift = Shift(ShiftKind.CONTRAST, factor)
     np.testing.assert_array_equal(apply(image, shift), torchvision(image, shift))

@@ -20,6 +20,7 @@ __all__ = [
     "SkiptoolError",
     "SourceError",
     "WorkerError",
+    "first_line",
     "near",
 ]
 
@@ -62,6 +63,11 @@ class OutOfMemoryError(SkiptoolError, MemoryError):
 
 class WorkerError(SkiptoolError, ChildProcessError):
     """A worker process died; finished work is kept."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its class if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def near(name: str, known: Iterable[str], limit: int = 3) -> str:

@@ -170,7 +170,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "train lr NaN": (2, (*TRAIN, "--lr", "nan"), ("learning rate is nan",)),
     "train lr NaN, dry": (2, (*TRAIN, "--lr", "nan", "--dry-run"), ("learning rate is nan",)),
     "train lr infinite": (2, (*TRAIN, "--lr", "inf"), ("learning rate is inf",)),
-    "train gamma": (2, (*TRAIN, "--lr-gamma", "0"), ("its decay is 0",)),
+    "train gamma": (2, (*TRAIN, "--lr-gamma", "0"), ("learning rate decay is 0",)),
     "train epochs": (2, (*TRAIN, "--epochs", "0"), ("--epochs",)),
     "train loss": (2, (*TRAIN, "--loss", "dice"), ("--loss", "ce+gdice")),
     "train precision": (2, (*TRAIN, "--precision", "64"), ("--precision", "bf16")),

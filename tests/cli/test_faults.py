@@ -231,7 +231,7 @@ def test_a_reader_that_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hurt(monkeypatch, kill_a_reader)
-    words = (f"one of {workers} processes that read was killed", "--resume and fewer --workers")
+    words = (f"one of {workers} loader processes was killed", "--resume and fewer --workers")
     more = ("--workers", workers)
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words, *more)
 

@@ -1,5 +1,3 @@
-"""Tests of ``binned``."""
-
 from __future__ import annotations
 
 import math
@@ -53,18 +51,24 @@ Function = Callable[[Array, Array], Array]
 TIGHT = 1e-12
 
 BIN_BY_BIN = (
-    *(Metric.HELLINGER, Metric.BHATTACHARYYA, Metric.JENSEN_SHANNON, Metric.TOTAL_VARIATION),
+    Metric.HELLINGER,
+    Metric.BHATTACHARYYA,
+    Metric.JENSEN_SHANNON,
+    Metric.TOTAL_VARIATION,
     Metric.KL,
 )
 METRICS = (
-    *(Metric.HELLINGER, Metric.JENSEN_SHANNON, Metric.TOTAL_VARIATION),
-    *(Metric.KOLMOGOROV_SMIRNOV, Metric.WASSERSTEIN),
+    Metric.HELLINGER,
+    Metric.JENSEN_SHANNON,
+    Metric.TOTAL_VARIATION,
+    Metric.KOLMOGOROV_SMIRNOV,
+    Metric.WASSERSTEIN,
 )
 ALL = pytest.mark.parametrize("metric", DISTANCES)
 
 
 def bin_counts(values: list[Fraction], low: Fraction, high: Fraction, bins: int) -> list[int]:
-    """Eq. (5) with a bin more, for the maximum."""
+    """Eq. (5) with an additional bin for the maximum."""
     span = high - low
     return [
         sum(
@@ -244,7 +248,7 @@ def test_constant_channels() -> None:
 
 
 def test_literal_by_hand() -> None:
-    # Eq. (5) as printed: a dead channel is in no bin, BC = 0, H = 1; of equal sets the share of
+    # Eq. (5) as printed: a dead channel is in no bin, BC = 0, H = 1; for equal sets the share of
     # values at the maximum (1 of 4) is lost, BC = 3/4, H = 1/2.
     dead = np.zeros((2, 1, 2))
     assert measured(dead, dead, 100, literal=True).tolist() == [1.0]
@@ -359,7 +363,7 @@ def test_least_sum() -> None:
 
 
 def jensen_shannon_by_definition(p: Array, q: Array) -> float:
-    """Root of the entropy of the mean less the mean entropy, in 60 decimal digits."""
+    """Root of the entropy of the mean minus the mean entropy, in 60 decimal digits."""
     with localcontext(prec=60):
         rows = [[Decimal(float(v)) for v in row] for row in (p, q)]
         rows = [[v / sum(row) for v in row] for row in rows]
@@ -374,7 +378,7 @@ def test_jensen_shannon_agrees_with_scipy_and_its_definition(rows: list[Array]) 
     values = jensen_shannon(p, q)
     expected = [jensen_shannon_by_definition(a, b) for a, b in zip(p, q, strict=True)]
     np.testing.assert_allclose(values, expected, rtol=0, atol=TIGHT)
-    unequal = ~(p == q).all(axis=1)  # scipy takes roots of rounding where rows are nearly equal
+    unequal = ~(p == q).all(axis=1)  # scipy takes roots of rounding errors if rows are nearly equal
     reference = distance.jensenshannon(p[unequal], q[unequal], base=2, axis=1)
     np.testing.assert_allclose(values[unequal], reference, rtol=1e-7, atol=TIGHT)
 
@@ -439,7 +443,7 @@ def test_kullback_leibler_is_finite_with_the_stated_bound(bins: int) -> None:
 
 
 def test_kullback_leibler_of_a_bin_that_empties() -> None:
-    # The docstring's s log(s B / e), beside what the other bin gains.
+    # The docstring's s log(s B / e), plus the contribution of the other bin.
     p, q = np.array([[0.1, 0.9]]), np.array([[0.0, 1.0]])
     expected = 0.1 * math.log(0.1 * 2 / EPSILON) + 0.9 * math.log(0.9)
     assert kullback_leibler(p, q)[0] == pytest.approx(expected, rel=1e-4)
@@ -500,7 +504,7 @@ def test_rounding_stays_within_the_bounds() -> None:
     rng = np.random.default_rng(8)
     p, q = np.zeros((2, 2000, 60))
     p[:, :30], q[:, 30:] = (rng.dirichlet(np.ones(30), size=2000) for _ in range(2))
-    assert ((p - q).cumsum(axis=1)[:, 29] > 1).any()  # what is to be clipped
+    assert ((p - q).cumsum(axis=1)[:, 29] > 1).any()  # to be clipped
     assert (kolmogorov_smirnov(p, q) <= 1).all()
 
 
@@ -509,7 +513,7 @@ Counts = NDArray[Any]
 
 @st.composite
 def counted(draw: st.DrawFn, *, alike: bool = False) -> tuple[Counts, Counts]:
-    """Draw counts (U, D, B) and (V, D, B) of units of K values each, sparse as real ones."""
+    """Draw sparse counts (U, D, B) and (V, D, B) of units of K values each."""
     units = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
     if alike:
         units = units[:1] * 2
@@ -588,7 +592,7 @@ def test_enough_units_reach_every_bin_but_a_single_one(counts: tuple[Counts, Cou
         if last:
             held = pooled[:, d, : last + 1]
             reached = held.sum(axis=0) ** 2 / np.square(held).sum(axis=0)
-            # What is left over may lower the last one only if few units hold it.
+            # The remainder may lower the last one only if few units reach it.
             assert (reached[:-1] >= float(REACHED) * (n + m) / min(n, m) - 1e-6).all()
         assert (np.diff(bins[d]) >= 0).all()
         assert set(bins[d]) == set(range(last + 1))
@@ -619,7 +623,7 @@ def test_nothing_is_lost_and_no_bin_added(counts: tuple[Counts, Counts]) -> None
 def test_by_hand_of_pooled_bins() -> None:
     # Five units of each set: 2.5 of the smaller one are 5 of all ten.
     one = np.zeros((5, 1, 6), np.uint16)
-    one[:, 0, 1] = 4  # all five of one set, equally: reached just so
+    one[:, 0, 1] = 4  # all five of one set, equally: just enough
     one[:, 0, 3] = [1, 0, 0, 0, 0]
     other = np.zeros((5, 1, 6), np.uint16)
     other[:, 0, 4] = 4
@@ -632,7 +636,7 @@ def test_by_hand_of_pooled_bins() -> None:
 @pytest.mark.parametrize(("paired", "expected"), [(True, [[0, 1]]), (False, [[0, 1]])])
 @pytest.mark.parametrize("units", [5, 7])
 def test_five_equal_units_are_enough(units: int, paired: bool, expected: list[list[int]]) -> None:
-    """Of 5 and 5 units, 5 of 10; of pairs, 5: with rounding, as fifths do not add up to 1."""
+    """5 of 10 for 5 and 5 units, 5 for pairs: with rounding, as fifths do not sum to 1."""
     counts = np.zeros((units, 1, 2), np.uint16)
     counts[:, 0, 0], counts[:, 0, 1] = 3, 7
     empty = counts if paired else counts[:, :, ::-1].copy()
@@ -645,7 +649,7 @@ def test_four_pairs_leave_a_single_bin() -> None:
 
 
 def test_the_larger_a_set_the_more_units_are_needed() -> None:
-    """Of 20 and 4 units 15 must reach a bin, of 12 and 12 five."""
+    """15 units must reach a bin for 20 and 4, five for 12 and 12."""
     big, small = np.zeros((20, 1, 2), np.uint16), np.zeros((4, 1, 2), np.uint16)
     big[:, 0, 1], small[:, 0, 1] = 9, 9
     big[:14, 0], small[:0, 0] = [9, 0], [9, 0]

@@ -1,5 +1,3 @@
-"""Tests of ``counting``."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -75,7 +73,7 @@ def test_extents_are_those_of_numpy(
 @FLOATS
 @given(data=st.data())
 def test_extents_of_any_float(dtype: type, data: st.DataObject) -> None:
-    elements = npst.from_dtype(np.dtype(dtype))  # subnormal, infinite and NaN among them
+    elements = npst.from_dtype(np.dtype(dtype))  # including subnormal, infinite and NaN
     x = data.draw(npst.arrays(dtype, (1, 2, 5), elements=elements))
     low, high = extent(x)
     np.testing.assert_array_equal(low, x.min(axis=2))
@@ -128,12 +126,12 @@ def test_joint_range_refuses_a_span_that_float64_cannot_hold() -> None:
 @pytest.mark.parametrize(
     "x",
     [
-        *(np.zeros((2, 3)), np.zeros((2, 3, 4), dtype=np.int64), np.zeros((2, 3, 0))),
-        *(
-            np.zeros((2, 0, 3)),
-            np.zeros((1, 1, 1), np.complex64),
-            np.zeros((1, 1, 1), np.longdouble),
-        ),
+        np.zeros((2, 3)),
+        np.zeros((2, 3, 4), dtype=np.int64),
+        np.zeros((2, 3, 0)),
+        np.zeros((2, 0, 3)),
+        np.zeros((1, 1, 1), np.complex64),
+        np.zeros((1, 1, 1), np.longdouble),
     ],
 )
 def test_refuses_other_arrays(x: Array) -> None:
@@ -193,8 +191,10 @@ MANY = st.sampled_from([1, 2, 7, 100, 255, 1000, 1024, 1025, MAX_BINS])
 WIDE16 = st.floats(-(2.0**12), 2.0**12, width=16)
 WIDE32 = st.floats(-(2.0**10), 2.0**10, width=32).map(lambda value: np.round(value * 2**14) / 2**14)
 PAIRS = st.one_of(  # the first with many ties
-    *(feature_pairs(np.float16), feature_pairs(np.float16, WIDE16)),
-    *(feature_pairs(np.float32, WIDE32), feature_pairs(np.float64)),
+    feature_pairs(np.float16),
+    feature_pairs(np.float16, WIDE16),
+    feature_pairs(np.float32, WIDE32),
+    feature_pairs(np.float64),
 )
 DTYPES = (np.float16, np.float32, np.float64)
 FLOATS_BINNING = pytest.mark.parametrize("dtype", DTYPES)
@@ -282,7 +282,7 @@ def test_equals_equation_5_on_activations(dtype: type, bins: int) -> None:
 @pytest.mark.parametrize("bins", [1, 3, 100, 1000, 1024, 1025, 3000, MAX_BINS])
 @pytest.mark.parametrize("most", [2.0**-14, 1.0, 24.25, 60_000.0, 65_504.0])
 def test_every_float16_falls_into_the_bin_of_equation_5(bins: int, most: float) -> None:
-    # Subnormal ones and both zeros among them; multiples of 2**-24, so integers decide exactly.
+    # Including subnormals and both zeros; multiples of 2**-24, so integers decide exactly.
     x = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     x = x[np.isfinite(x) & (np.abs(x.astype(np.float64)) <= most)].reshape(1, 1, -1)
     steps = (x.astype(np.float64) * 2.0**24).astype(np.int64)
@@ -325,7 +325,7 @@ SIZES = [(dtype, power) for dtype, powers in POWERS.items() for power in powers]
 @pytest.mark.parametrize(("dtype", "power"), SIZES)
 @pytest.mark.parametrize("bins", [7, 100, 1000, MAX_BINS])
 def test_spans_of_any_size(dtype: type, bins: int, power: int) -> None:
-    unit = Fraction(2) ** power  # values are small multiples of it, exact in any of the types
+    unit = Fraction(2) ** power  # values are small multiples of it, exact in every type
     steps = np.random.default_rng(bins).integers(0, 1000, 999)
     steps[:4] = 0, 1, 500, 1000
     x = np.array([float(unit * int(step)) for step in steps]).astype(dtype).reshape(1, 1, -1)
@@ -460,7 +460,7 @@ def test_constant_channels(bins: int) -> None:
     assert counted(x, joint, bins)[0, 0, 0] == 3
     assert counted(x, joint, bins, literal=True).sum() == 0
     assert merged(count(x, sweep(joint, [bins, 3])), sweep(joint, [bins, 3]), bins)[0, 0, 0] == 3
-    # In a range of nearly no width what is clamped from above is in the last bin; here as well.
+    # In a range of nearly zero width, values clamped from above are in the last bin; here too.
     x[0, 0, 0], x[0, 0, 1] = 7.0, -7.0
     expected = by_division(x, Range(joint.low, joint.span + 1e-9), bins)
     np.testing.assert_array_equal(counted(x, joint, bins, clamp=True), expected)
@@ -541,7 +541,7 @@ def test_sweeps_that_are_refused() -> None:
     with pytest.raises(ArgumentError, match=r"multiple is 16760835, at\s+most 1048576"):
         sweep(joint, [4095, 4095 - 2, 1])
     with pytest.raises(ArgumentError, match="too far apart for float64"):
-        sweep(joint, [1023, 1024])  # each alone would do
+        sweep(joint, [1023, 1024])  # each alone is accepted
     assert sweep(joint, [512, 1024]).counters == 1024
 
 

@@ -1,5 +1,3 @@
-"""Tests of ``exact``."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -84,7 +82,7 @@ def test_scales_with_the_values_and_ignores_shifts_of_both(
 ) -> None:
     x, y = (values.astype(np.float64) for values in sets)
     expected = wasserstein(x, y)
-    # Powers of two and whole offsets: exact, so the results are equal to the bit.
+    # Powers of two and integer offsets: exact, so the results are bit-equal.
     np.testing.assert_array_equal(
         wasserstein(x * 2.0**power, y * 2.0**power), expected * 2.0**power
     )

@@ -40,7 +40,7 @@ def test_keys_are_in_the_order_of_the_values() -> None:
     finite = all_finite()
     counts = key_counts(finite.reshape(1, 1, -1))[0]
     occupied = np.flatnonzero(counts)
-    # Each has a key of its own, but the two zeros share one.
+    # Each has its own key, except that the two zeros share one.
     assert len(occupied) == len(finite) - 1
     assert counts[values_of_keys() == 0.0].tolist() == [0, 2]
     np.testing.assert_array_equal(values_of_keys()[occupied], np.unique(finite.astype(np.float64)))

@@ -1,5 +1,3 @@
-"""Tests of ``kernels``."""
-
 from __future__ import annotations
 
 import os
@@ -111,12 +109,12 @@ def test_what_is_not_finite_or_out_of_range_is_doubted(
 @PRODUCTS
 @pytest.mark.parametrize("clamp", [False, True])
 def test_the_product_serves_most_stretches(dtype: type, most: int, clamp: bool) -> None:
-    # Zeros of a rectifier at the lower end, and what is clamped to the ends, need no division.
+    # Zeros of a ReLU at the lower end, and values clamped to the ends, need no division.
     x = np.maximum(np.random.default_rng(0).normal(size=(300, kernels._STRETCH)), 0.0).astype(dtype)
     span = 2.0 if clamp else float(x.max())
     doubts = [doubtful(row, 0.0, span, 100, clamp)[0] > 0 for row in x]
     assert sum(doubts) <= 30
-    assert clamp or sum(doubts) >= 1  # that of the maximum
+    assert clamp or sum(doubts) >= 1  # for the maximum
 
 
 def by_roots(p: Array, q: Array) -> float:
@@ -240,7 +238,7 @@ def test_works_where_no_folder_may_be_written(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_numba_itself_refuses_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The error above is numba's: no place to cache in, as on read-only installations.
+    # The error above is numba's without a writable cache, as on read-only installations.
     from numba.core.caching import CacheImpl
 
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])

@@ -1,5 +1,3 @@
-"""Tests of ``multivariate``."""
-
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -53,7 +51,7 @@ def test_known_values() -> None:
     whole = [slice(0, 2)]
     assert by_parts(square, upright, whole) == 1.0  # no direction in common
     assert by_parts(square, 2 * square, whole) == pytest.approx(3 / np.sqrt(17))
-    assert by_parts(square, square + 5, whole) == 0.0  # a change of means is none of covariances
+    assert by_parts(square, square + 5, whole) == 0.0  # means may change without covariances
 
 
 def test_nothing_that_varies_is_at_0() -> None:
@@ -100,7 +98,7 @@ def test_value_and_replicates_follow_from_the_definition() -> None:
 def test_known_values_of_differences() -> None:
     x = np.array([[[1.0, -1.0]], [[1.0, -1.0]]])
     assert of(x, x)[0] == 0.0
-    assert of(x, -x)[0] == pytest.approx(2.0)  # the most there is
+    assert of(x, -x)[0] == pytest.approx(2.0)  # the maximum
     assert of(x, 0 * x)[0] == pytest.approx(np.sqrt(2.0))
     assert of(0 * x, 0 * x)[0] == 0.0
 

@@ -24,7 +24,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 def counts(
     rng: np.random.Generator, units: int, channels: int, bins: int, values: int, dtype: type
 ) -> Array:
-    """Draw counts (U, D, B) of units with so many values, each with its own distribution."""
+    """Draw counts (U, D, B) of units with ``values`` values, each with its own distribution."""
     shares = rng.dirichlet(np.full(bins, 0.3), (units, channels))
     return rng.multinomial(values, shares).astype(dtype)
 
@@ -71,7 +71,7 @@ def test_permuted_agrees_with_sums_of_units(
 ) -> None:
     rng = np.random.default_rng(seed)
     a, b = (counts(rng, units, 2, bins, 50, dtype) for units in (n, m))
-    chosen = drawn(rng, 5, n + m, n)  # n > m: the others are summed, and the sets swapped
+    chosen = drawn(rng, 5, n + m, n)  # n > m: the others are summed and the sets swapped
     found = permuted(a, b, chosen, DISTANCES[metric])
     assert found.shape == (2, 5)
     np.testing.assert_allclose(found, permuted_slowly(a, b, chosen, DISTANCES[metric]), **CLOSE)

@@ -508,7 +508,7 @@ BAD: dict[str, Case] = {
     ),
     "store of masks beyond": (
         arrays("train.zarr", lambda root: root["a/masks"].__setitem__((slice(None), slice(8)), 9)),
-        TRAIN, 2, ("masks hold label 9, expected 0 to 2",),
+        TRAIN, 2, ("masks contain label 9, expected 0 to 2",),
     ),
     "features NaN": (
         arrays("plain.zarr", lambda root: root["layers/enc2"].__setitem__((0, 0, 0), np.nan)),

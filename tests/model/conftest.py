@@ -1,4 +1,4 @@
-"""Networks and readers that the tests of the model share."""
+"""Networks and readers shared by the tests of the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = ("background", "cell")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Results are compared to the bit: one thread, whatever runs beside them."""
+    """Results must be bit-equal: use one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

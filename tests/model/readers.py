@@ -1,4 +1,4 @@
-"""Small sample readers; a file of their own, so that spawned loader workers can import them."""
+"""Small sample readers, in a file that spawned loader workers can import."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Squares:
         mask[top : top + self.size // 4, left : left + self.size // 4] = 1
         image = rng.integers(140, 200, (self.size, self.size, 3), dtype=np.uint8)
         image[mask == 1] //= 2
-        image.flags.writeable = False  # as stores may hand them out
+        image.flags.writeable = False  # as stores may return them
         return image, mask
 
 
@@ -54,5 +54,5 @@ class Empty(Squares):
 
 
 def unpicklable(items: object) -> object:
-    """Return a batch that cannot be handed over to another process."""
+    """Return a batch that cannot be transferred to another process."""
     return lambda: items

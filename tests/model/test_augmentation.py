@@ -15,10 +15,10 @@ from torchvision.transforms.v2 import functional
 from skiptool.model.augmentation import (
     AUGMENTATION,
     SCALE,
-    Affine,
-    apply,
-    apply_to_tensors,
-    draw,
+    AffineAugmentation,
+    augment,
+    augment_tensors,
+    draw_augmentation,
 )
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ def noise(seed: int = 0, shape: tuple[int, ...] = (48, 64, 3)) -> UInt8:
 
 
 def test_nothing_changes_nothing() -> None:
-    image, mask = apply(Affine(), noise(), blob())
+    image, mask = augment(AffineAugmentation(), noise(), blob())
     np.testing.assert_array_equal(image, noise())
     np.testing.assert_array_equal(mask, blob())
 
 
 def test_mirrorings_are_exact() -> None:
-    image, mask = apply(Affine(mirror=True), noise(), blob())
+    image, mask = augment(AffineAugmentation(mirror=True), noise(), blob())
     np.testing.assert_array_equal(image, noise()[:, ::-1])
     np.testing.assert_array_equal(mask, blob()[:, ::-1])
-    image, mask = apply(Affine(mirror=True, flip=True), noise(), blob())
+    image, mask = augment(AffineAugmentation(mirror=True, flip=True), noise(), blob())
     np.testing.assert_array_equal(image, noise()[::-1, ::-1])
     np.testing.assert_array_equal(mask, blob()[::-1, ::-1])
 
@@ -56,13 +56,13 @@ def test_mirrorings_are_exact() -> None:
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_quarter_turns_run_counter_clockwise(turns: int) -> None:
     square, mask = noise(shape=(32, 32, 3)), blob(64, 64)[:32, :32]
-    image, turned = apply(Affine(angle=90.0 * turns), square, mask)
+    image, turned = augment(AffineAugmentation(angle=90.0 * turns), square, mask)
     np.testing.assert_allclose(image.astype(int), np.rot90(square, turns), atol=1)
     np.testing.assert_array_equal(turned, np.rot90(mask, turns))
 
 
 def test_shift_is_a_fraction_of_the_side() -> None:
-    image, mask = apply(Affine(right=0.125, down=-0.25), noise(), blob())
+    image, mask = augment(AffineAugmentation(right=0.125, down=-0.25), noise(), blob())
     np.testing.assert_array_equal(image[:36, 8:], noise()[12:, :-8])
     np.testing.assert_array_equal(mask[:36, 8:], blob()[12:, :-8])
     assert (mask[36:] == 255).all()
@@ -73,7 +73,9 @@ def test_shift_is_a_fraction_of_the_side() -> None:
 def test_what_comes_in_is_the_mirror_image(kind: str) -> None:
     """By hand: NumPy's ``symmetric`` padding repeats the outermost pixels, then goes back."""
     whole = noise() if kind == "uint8" else noise().astype(np.float32)[..., :1] / 255
-    image, mask = apply(Affine(right=0.25, down=-0.25), whole, np.ones((48, 64), np.uint8))
+    image, mask = augment(
+        AffineAugmentation(right=0.25, down=-0.25), whole, np.ones((48, 64), np.uint8)
+    )
     padded = np.pad(whole, ((0, 12), (16, 0), (0, 0)), mode="symmetric")
     np.testing.assert_allclose(image, padded[12:, :64], atol=1e-5)
     inside = np.zeros((48, 64), bool)
@@ -84,23 +86,23 @@ def test_what_comes_in_is_the_mirror_image(kind: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 255), st.sampled_from([(48, 64), (64, 40)]))
 def test_nothing_gets_darker_than_the_image(seed: int, least: int, size: tuple[int, int]) -> None:
-    change = draw(np.random.default_rng(seed))
+    change = draw_augmentation(np.random.default_rng(seed))
     mask = np.zeros(size, np.uint8)
     bright = np.maximum(noise(seed, (*size, 3)), np.uint8(least))
-    image, _ = apply(change, bright, mask)
+    image, _ = augment(change, bright, mask)
     assert image.min() >= bright.min()
     assert image.max() <= bright.max()
     flat = np.full((*size, 3), least, np.uint8)
-    np.testing.assert_array_equal(apply(change, flat, mask)[0], flat)
+    np.testing.assert_array_equal(augment(change, flat, mask)[0], flat)
     grey = np.full((*size, 1), least / 255, np.float32)
-    np.testing.assert_allclose(apply(change, grey, mask)[0], grey, rtol=1e-6)
+    np.testing.assert_allclose(augment(change, grey, mask)[0], grey, rtol=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_inside_it_is_the_affine_change_of_torchvision(seed: int) -> None:
-    change = replace(draw(np.random.default_rng(seed)), mirror=False, flip=False)
-    image, mask = apply(change, noise(), blob())
+    change = replace(draw_augmentation(np.random.default_rng(seed)), mirror=False, flip=False)
+    image, mask = augment(change, noise(), blob())
     height, width = mask.shape
     theirs = functional.affine(
         torch.from_numpy(noise()).permute(2, 0, 1),
@@ -111,7 +113,7 @@ def test_inside_it_is_the_affine_change_of_torchvision(seed: int) -> None:
         interpolation=InterpolationMode.BILINEAR,
     )
     marked = np.pad(np.ones((height - 4, width - 4), np.uint8), 2)
-    core = apply(change, noise(), marked)[1] == 1  # there, nothing of the outside is blended in
+    core = augment(change, noise(), marked)[1] == 1  # not blended with the outside
     difference = np.abs(theirs.permute(1, 2, 0).numpy().astype(int) - image.astype(int))
     assert difference[core].max() <= 1
 
@@ -119,10 +121,12 @@ def test_inside_it_is_the_affine_change_of_torchvision(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_a_landmark_goes_where_the_change_says(seed: int) -> None:
     """A disc at (10, -6) from the centre: mirrored, turned and scaled about it, then moved."""
-    change = replace(draw(np.random.default_rng(seed)), angle=20.0 * seed, scale=0.9, right=0.04)
+    change = replace(
+        draw_augmentation(np.random.default_rng(seed)), angle=20.0 * seed, scale=0.9, right=0.04
+    )
     y, x = np.mgrid[:48, :64] - np.array([23.5, 31.5])[:, None, None]
     mask = (np.hypot(x - 10, y + 6) < 4).astype(np.uint8)
-    image, moved = apply(change, np.repeat(mask[..., None] * np.uint8(200), 3, axis=2), mask)
+    image, moved = augment(change, np.repeat(mask[..., None] * np.uint8(200), 3, axis=2), mask)
     across, along = (-10 if change.mirror else 10), (6 if change.flip else -6)
     turn = np.deg2rad(change.angle)  # counter-clockwise as seen: y runs down
     right = 0.9 * (across * np.cos(turn) + along * np.sin(turn)) + 0.04 * 64
@@ -133,9 +137,9 @@ def test_a_landmark_goes_where_the_change_says(seed: int) -> None:
 
 def test_image_and_mask_are_alike_where_batches_are_augmented_on_the_device() -> None:
     for seed in range(20):
-        change = draw(np.random.default_rng(seed))
-        image, mask = apply(change, noise(), blob())
-        tensors = apply_to_tensors(change, torch.from_numpy(noise()), torch.from_numpy(blob()))
+        change = draw_augmentation(np.random.default_rng(seed))
+        image, mask = augment(change, noise(), blob())
+        tensors = augment_tensors(change, torch.from_numpy(noise()), torch.from_numpy(blob()))
         np.testing.assert_array_equal(image, tensors[0].numpy())
         np.testing.assert_array_equal(mask, tensors[1].numpy())
 
@@ -143,19 +147,19 @@ def test_image_and_mask_are_alike_where_batches_are_augmented_on_the_device() ->
 def test_scale_above_one_enlarges() -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[24:40, 24:40] = 1
-    _, larger = apply(Affine(scale=1.25), noise(shape=(64, 64, 3)), mask)
+    _, larger = augment(AffineAugmentation(scale=1.25), noise(shape=(64, 64, 3)), mask)
     assert (larger == 1).sum() == 20 * 20
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(48, 64), (64, 40)]))
 def test_image_and_mask_move_together(seed: int, size: tuple[int, int]) -> None:
-    """A mask painted into the image comes out where the mask comes out."""
-    change = draw(np.random.default_rng(seed))
+    """A mask painted into the image moves like the mask."""
+    change = draw_augmentation(np.random.default_rng(seed))
     mask = blob(*size)
     mask[mask == 255] = 0
     painted = np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
-    image, moved = apply(change, painted, mask)
+    image, moved = augment(change, painted, mask)
     assert image.shape == painted.shape
     assert (image.dtype, moved.dtype) == (np.uint8, np.uint8)
     assert set(np.unique(moved)) <= {0, 1, 255}
@@ -168,28 +172,30 @@ def test_image_and_mask_move_together(seed: int, size: tuple[int, int]) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_colour_is_never_changed(seed: int) -> None:
     flat = np.full((48, 64, 3), (200, 30, 90), np.uint8)
-    image, _ = apply(draw(np.random.default_rng(seed)), flat, np.zeros((48, 64), np.uint8))
+    image, _ = augment(
+        draw_augmentation(np.random.default_rng(seed)), flat, np.zeros((48, 64), np.uint8)
+    )
     np.testing.assert_array_equal(image, flat)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_an_enlarged_upright_image_fills_the_frame(seed: int) -> None:
-    change = draw(np.random.default_rng(seed))
-    upright = Affine(scale=change.scale, right=change.right, down=change.down)
-    _, mask = apply(upright, noise(shape=(64, 64, 3)), np.ones((64, 64), np.uint8))
+    change = draw_augmentation(np.random.default_rng(seed))
+    upright = AffineAugmentation(scale=change.scale, right=change.right, down=change.down)
+    _, mask = augment(upright, noise(shape=(64, 64, 3)), np.ones((64, 64), np.uint8))
     outside = (mask == 255).mean()
     if change.scale >= 1:
         assert outside == 0
-    else:  # the whole image is still in the frame
+    else:  # the whole image stays in the frame
         assert outside == pytest.approx(1 - change.scale**2, abs=0.05)
 
 
 def test_grey_float_images() -> None:
     grey = np.random.default_rng(0).random((48, 64, 1), dtype=np.float32)
-    image, _ = apply(Affine(mirror=True), grey, blob())
+    image, _ = augment(AffineAugmentation(mirror=True), grey, blob())
     np.testing.assert_array_equal(image, grey[:, ::-1])
-    image, mask = apply(Affine(angle=30, scale=0.9), grey, blob())
+    image, mask = augment(AffineAugmentation(angle=30, scale=0.9), grey, blob())
     assert (image.dtype, image.shape) == (np.float32, (48, 64, 1))
     assert 0 <= image.min() <= image.max() <= 1
     assert mask.flags.c_contiguous
@@ -199,7 +205,7 @@ def test_grey_float_images() -> None:
 def test_inputs_are_left_alone() -> None:
     image, mask = noise(), blob()
     image.flags.writeable = mask.flags.writeable = False
-    changed, labels = apply(Affine(), image, mask)
+    changed, labels = augment(AffineAugmentation(), image, mask)
     changed[:] = 0
     labels[:] = 0
     np.testing.assert_array_equal(image, noise())
@@ -208,7 +214,7 @@ def test_inputs_are_left_alone() -> None:
 
 def test_what_is_drawn() -> None:
     rng = np.random.default_rng(0)
-    drawn = [draw(rng) for _ in range(4000)]
+    drawn = [draw_augmentation(rng) for _ in range(4000)]
     resampled = [change for change in drawn if change.resamples]
     for share in (
         np.mean([change.mirror for change in drawn]),
@@ -230,11 +236,17 @@ def test_what_is_drawn() -> None:
 
 def test_what_is_recorded_is_what_is_drawn() -> None:
     assert AUGMENTATION == {
-        **{"mirror_probability": 0.5, "flip_probability": 0.5},
-        **{"resample_probability": 0.5, "degrees": [-180.0, 180.0]},
-        **{"scale": [0.8, 1.25], "scale_distribution": "log-uniform"},
+        "mirror_probability": 0.5,
+        "flip_probability": 0.5,
+        "resample_probability": 0.5,
+        "degrees": [-180.0, 180.0],
+        "scale": [0.8, 1.25],
+        "scale_distribution": "log-uniform",
         "crop": "image size, uniform place",
-        **{"image_interpolation": "bilinear", "mask_interpolation": "nearest"},
-        **{"image_outside": "reflect", "mask_outside": 255, "colour": "unchanged"},
+        "image_interpolation": "bilinear",
+        "mask_interpolation": "nearest",
+        "image_outside": "reflect",
+        "mask_outside": 255,
+        "colour": "unchanged",
     }
     assert json.loads(json.dumps(AUGMENTATION)) == AUGMENTATION

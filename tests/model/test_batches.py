@@ -1,5 +1,3 @@
-"""Tests of ``batches``."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,23 +12,23 @@ from tests.model import readers
 from limits import files_below
 from skiptool.errors import FormatError, WorkerError
 from skiptool.model.batches import (
-    NARROW,
-    UNHEARD,
-    Loader,
+    PIPE_WARNING,
+    UNSENT_EXIT_CODE,
+    BatchLoader,
+    RandomStream,
     Recalled,
-    Stream,
     as_input,
-    augmented,
+    augment_batch,
     count_batches,
-    end_unheard,
+    exit_if_unsent,
     generator,
-    readable_by,
     seeded,
     torch_seed,
     training_batches,
+    usable_workers,
     validation_batches,
 )
-from skiptool.model.device import training_told
+from skiptool.model.device import explain_training_errors
 from skiptool.model.distributed import ALONE, Ranks
 from skiptool.records import SILENT
 
@@ -78,7 +76,7 @@ def test_an_epoch_holds_every_sample_once_in_a_new_order(readers: ModuleType) ->
 
 
 def test_each_epoch_takes_the_next_draw(readers: ModuleType) -> None:
-    """Draws need not lie together, nor be of one size; 9 images leave one over."""
+    """Draws need not be contiguous or of equal size; 9 images leave one over."""
     draws = [[1, 3, 5, 7, 9, 11, 13, 15, 17], [0, 2, 4, 6], [8, 10, 12, 14, 16]]
     loader = training_batches(readers.Squares(18, size=32), 4, seed=2, draws=draws)
     counts = count_batches(draws, 4, epochs=7)
@@ -106,7 +104,7 @@ def test_epochs_are_reproducible_and_differ(readers: ModuleType) -> None:
     loader, again = (training_batches(readers.Squares(9), 4, seed=1) for _ in range(2))
     first = epoch(loader, 0)
     second = epoch(loader, 1)
-    assert same(second, epoch(again, 1))  # whatever went before
+    assert same(second, epoch(again, 1))  # independent of earlier epochs
     assert same(first, epoch(loader, 0))
     assert not same(first, second)
     assert not same(first, epoch(training_batches(readers.Squares(9), 4, seed=2), 0))
@@ -159,7 +157,7 @@ def test_an_unreadable_sample_comes_as_its_error(readers: ModuleType) -> None:
 
 @pytest.mark.long
 def test_workers_change_nothing(readers: ModuleType) -> None:
-    """Two epochs, so that persistent workers are told the second; and errors stay one line."""
+    """Two epochs, as persistent workers must learn of the second; errors stay one line."""
     draws = [range(12), range(5, 13)]
     plain, spawned = (
         training_batches(readers.Squares(13, broken=7), 4, seed=3, workers=workers, draws=draws)
@@ -179,10 +177,10 @@ def test_workers_change_nothing(readers: ModuleType) -> None:
 def test_augmenting_later_is_augmenting_in_the_loader(kind: str, readers: ModuleType) -> None:
     reader = getattr(readers, kind)(24)
     at_once = epoch(training_batches(reader, 8, seed=3), 5)
-    later = epoch(training_batches(reader, 8, seed=3, later=True), 5)
+    later = epoch(training_batches(reader, 8, seed=3, defer_augmentation=True), 5)
     assert all(batch[2].shape == (8, 6) for batch in later)
     assert not torch.equal(later[0][0], at_once[0][0])
-    assert same([augmented(*batch) for batch in later], at_once)
+    assert same([augment_batch(*batch) for batch in later], at_once)
 
 
 @pytest.mark.parametrize(("samples", "size", "batch"), [(24, 2, 8), (29, 3, 9), (13, 2, 4)])
@@ -217,7 +215,7 @@ def test_processes_validate_each_sample_once(readers: ModuleType) -> None:
 
 
 class Counted(readers.Squares):
-    """Squares that note how often each of them is read."""
+    """Squares that record how often each is read."""
 
     def __init__(self, count: int, broken: int = -1) -> None:
         super().__init__(count, broken=broken)
@@ -266,13 +264,15 @@ def test_a_sample_that_cannot_be_read_is_tried_anew() -> None:
 
 
 def test_every_place_has_its_own_seed() -> None:
-    seeds = [torch_seed(stream, a, b) for stream in Stream for a in range(6) for b in range(6)]
+    seeds = [
+        torch_seed(stream, a, b) for stream in RandomStream for a in range(6) for b in range(6)
+    ]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_the_same_place_gives_the_same_numbers() -> None:
-    first = generator(Stream.AUGMENT, 1, 2, 3).random(4)
-    np.testing.assert_array_equal(first, generator(Stream.AUGMENT, 1, 2, 3).random(4))
+    first = generator(RandomStream.AUGMENT, 1, 2, 3).random(4)
+    np.testing.assert_array_equal(first, generator(RandomStream.AUGMENT, 1, 2, 3).random(4))
 
 
 def test_seeded_gives_the_old_state_back_even_after_an_error() -> None:
@@ -280,7 +280,7 @@ def test_seeded_gives_the_old_state_back_even_after_an_error() -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     try:
-        with seeded(Stream.WEIGHTS, 0):
+        with seeded(RandomStream.WEIGHTS, 0):
             torch.rand(7)
             raise KeyError
     except KeyError:
@@ -292,27 +292,27 @@ def test_seeded_draws_do_not_depend_on_what_came_before() -> None:
     draws = []
     for state in (0, 1):
         torch.manual_seed(state)
-        with seeded(Stream.WEIGHTS, 4):
+        with seeded(RandomStream.WEIGHTS, 4):
             draws.append(torch.rand(3))
     assert torch.equal(*draws)
 
 
 class Heard:
-    """Progress that keeps what it is told."""
+    """Progress that records warnings."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.task, self.warn = SILENT.task, self.lines.append
 
 
-def epoch_of_handing(loader: Loader, number: int) -> list[Any]:
+def epoch_of_handing(loader: BatchLoader, number: int) -> list[Any]:
     loader.sampler.set_epoch(number)  # type: ignore[union-attr]
     return list(loader)
 
 
 @pytest.mark.long
 def test_without_room_in_shared_memory_batches_come_through_pipes(readers: ModuleType) -> None:
-    """A limit of the size of files stands for a small /dev/shm: asking for room fails alike."""
+    """A file size limit simulates a small /dev/shm: allocation fails in the same way."""
     reader, lines = readers.Squares(12, size=128), []
     expected = epoch_of_handing(training_batches(reader, 4, seed=3), 0)
     with files_below(1 << 16):
@@ -322,11 +322,11 @@ def test_without_room_in_shared_memory_batches_come_through_pipes(readers: Modul
     assert len(found) == len(expected) == 3
     for ours, theirs in zip(found, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert lines == [NARROW]
-    assert "--shm-size" in NARROW
-    assert "--workers" in NARROW
-    assert len(epoch_of_handing(loader, 1)) == 3  # the processes that were begun keep their limit
-    assert lines == [NARROW]
+    assert lines == [PIPE_WARNING]
+    assert "--shm-size" in PIPE_WARNING
+    assert "--workers" in PIPE_WARNING
+    assert len(epoch_of_handing(loader, 1)) == 3  # running workers keep their limit
+    assert lines == [PIPE_WARNING]
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
 
 
@@ -343,30 +343,30 @@ def test_with_room_nothing_is_said(readers: ModuleType) -> None:
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_batch_that_cannot_be_handed_over_is_heard(readers: ModuleType) -> None:
-    """Else the process that trains waits for ever; here for as long as the timeout."""
-    loader = Loader(
+    """Otherwise the training process would wait forever; here until the timeout."""
+    loader = BatchLoader(
         range(4),  # type: ignore[arg-type]
         num_workers=1,
         collate_fn=readers.unpicklable,
         multiprocessing_context="spawn",
-        worker_init_fn=end_unheard,
+        worker_init_fn=exit_if_unsent,
         timeout=60,
     )
-    told = pytest.raises(WorkerError, match="processes that read was killed")
-    with told as error, training_told("cpu", "batches", 1):
+    told = pytest.raises(WorkerError, match="loader processes was killed")
+    with told as error, explain_training_errors("cpu", "batches", 1):
         list(loader)
     cause = error.value.__cause__
     assert cause is not None
-    assert f"exit code {UNHEARD}" in str(cause.__cause__ or cause)
+    assert f"exit code {UNSENT_EXIT_CODE}" in str(cause.__cause__ or cause)
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="locks lie elsewhere")
 def test_without_room_for_locks_this_process_reads() -> None:
     told = Heard()
-    assert readable_by(2, told) == 2
+    assert usable_workers(2, told) == 2
     with files_below(0):
-        assert readable_by(2, told) == 0
-        assert readable_by(0, told) == 0
+        assert usable_workers(2, told) == 0
+        assert usable_workers(0, told) == 0
     (line,) = told.lines
-    assert line.startswith("no process that reads can be started (")
-    assert line.endswith("this process reads by itself, as with --workers 0")
+    assert line.startswith("loader processes cannot be started (")
+    assert line.endswith("the main process reads by itself, as with --workers 0")

@@ -1,5 +1,3 @@
-"""Tests of ``device``."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -15,9 +13,9 @@ from skiptool.model.device import (
     choose_device,
     choose_precision,
     exact_float32,
+    explain_training_errors,
     memory_told,
     threads_used,
-    training_told,
 )
 from skiptool.names import Precision
 
@@ -155,12 +153,15 @@ def test_too_little_memory_is_one_line(name: str) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_too_little_memory_to_train(name: str, workers: int) -> None:
     act = MEMORY.get(name, raising(MemoryError("Unable to allocate 8 GiB")))
-    with pytest.raises(OutOfMemoryError) as told, training_told("cpu", "batches of 8", workers):
+    with (
+        pytest.raises(OutOfMemoryError) as told,
+        explain_training_errors("cpu", "batches of 8", workers),
+    ):
         act()
     line = str(told.value)
     assert line.startswith("training: device cpu has not enough memory for batches of 8; free mem")
     assert ("--workers (2 now)" in line) is bool(workers)
-    assert line.endswith("start again with --overwrite and a lower --batch-size")
+    assert line.endswith("restart with --overwrite and a lower --batch-size")
     assert "\n" not in line
 
 
@@ -174,12 +175,12 @@ def test_too_little_memory_to_train(name: str, workers: int) -> None:
     ],
 )
 def test_a_killed_worker(said: str) -> None:
-    with pytest.raises(WorkerError) as told, training_told("cpu", "x", 2):
+    with pytest.raises(WorkerError) as told, explain_training_errors("cpu", "x", 2):
         raise RuntimeError(said)
     line = str(told.value)
-    assert "one of 2 processes that read was killed or is out of memory" in line
+    assert "one of 2 loader processes was killed or ran out of memory" in line
     assert " ".join(said.split()) in line
-    assert "fewer --workers (0 reads without them)" in line
+    assert "fewer --workers (0 uses none)" in line
     assert "\n" not in line
 
 
@@ -193,7 +194,7 @@ def test_a_killed_worker(said: str) -> None:
     ],
 )
 def test_other_errors_pass(error: Exception) -> None:
-    for told in (memory_told("cpu", "x"), training_told("cpu", "x", 2)):
+    for told in (memory_told("cpu", "x"), explain_training_errors("cpu", "x", 2)):
         with pytest.raises(type(error)) as found, told:
             raise error
         assert found.value is error
@@ -205,8 +206,8 @@ def test_a_network_that_cannot_be_compiled() -> None:
 
     InductorError.__module__ = "torch._inductor.exc"
     with (
-        pytest.raises(SkiptoolError, match=r"^--compile: .*\(no compiler\).* leave it out$"),
-        training_told("cpu", "batches", 0),
+        pytest.raises(SkiptoolError, match=r"^--compile: .*\(no compiler\).* omit the option$"),
+        explain_training_errors("cpu", "batches", 0),
     ):
         raise InductorError("no compiler\nmore")
 
@@ -215,7 +216,7 @@ def test_a_network_that_cannot_be_compiled() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """Eight cores, of which some are idle; torch takes eight threads."""
     found = SimpleNamespace(idle=8.0, cores=8, lines=[])
-    for name in device.SAID:
+    for name in device.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(device, "available_cores", lambda: found.cores)
     monkeypatch.setattr(device, "idle_cores", lambda: found.idle)
@@ -239,8 +240,8 @@ def test_as_many_threads_as_cores_are_idle(
     assert torch.get_num_threads() == 8
     told = [
         f"other processes use the cores ({idle:.1f} of {cores} idle): "
-        f"{'1 thread is' if expected == 1 else f'{expected} threads are'} taken, "
-        f"--threads {min(8, cores)} takes them all"
+        f"using {expected} thread{'' if expected == 1 else 's'}, "
+        f"--threads {min(8, cores)} uses them all"
     ]
     assert machine.lines == (told if expected < min(8, cores) else [])
 

@@ -1,5 +1,3 @@
-"""Tests of ``distributed``."""
-
 from __future__ import annotations
 
 from datetime import timedelta
@@ -16,8 +14,8 @@ from torch import distributed
 from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.model.distributed import (
     ALONE,
-    Environment,
     Ranks,
+    RanksEnvironment,
     check_device,
     find_ranks,
     joined,
@@ -25,12 +23,21 @@ from skiptool.model.distributed import (
 )
 
 TORCHRUN = {
-    **{"TORCHELASTIC_RUN_ID": "7", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"},
-    **{"GROUP_WORLD_SIZE": "2", "MASTER_ADDR": "node5", "MASTER_PORT": "29400"},
+    "TORCHELASTIC_RUN_ID": "7",
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "GROUP_WORLD_SIZE": "2",
+    "MASTER_ADDR": "node5",
+    "MASTER_PORT": "29400",
 }
 SRUN = {
-    **{"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "0"},
-    **{"SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NODELIST": "gpu[05-06]", "SLURM_JOB_ID": "81234"},
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_PROCID": "2",
+    "SLURM_LOCALID": "0",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NODELIST": "gpu[05-06]",
+    "SLURM_JOB_ID": "81234",
 }
 BY_HAND = {"NODE_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "4000"}
 
@@ -54,7 +61,7 @@ def test_who_this_is(
 ) -> None:
     assert find_ranks(devices, nodes, environ) == expected
     assert expected.devices * expected.nodes == expected.size
-    told = Environment(expected)
+    told = RanksEnvironment(expected)
     assert (told.global_rank(), told.local_rank()) == (expected.rank, expected.local)
     assert told.node_rank() == expected.rank // expected.devices
     assert told.world_size() == expected.size
@@ -69,7 +76,7 @@ def test_who_this_is(
         (4, 1, TORCHRUN, "started 4 processes on 2 nodes, expected --devices 2 --nodes 2"),
         (3, 1, SRUN, "started 4 processes on 2 nodes, expected --devices 2 --nodes 2"),
         (2, 2, {}, "set NODE_RANK, MASTER_ADDR and MASTER_PORT"),
-        (2, 2, BY_HAND | {"MASTER_PORT": "x"}, "missing or no number"),
+        (2, 2, BY_HAND | {"MASTER_PORT": "x"}, "missing or not a number"),
     ],
 )
 def test_refusals(devices: int | None, nodes: int, environ: dict[str, str], expected: str) -> None:
@@ -81,7 +88,7 @@ def test_refusals(devices: int | None, nodes: int, environ: dict[str, str], expe
 def test_one_device_is_not_for_several(device: str) -> None:
     check_device(device, ALONE)
     check_device("cpu", Ranks(size=2))
-    with pytest.raises(ArgumentError, match="is one device, expected cpu, cuda or auto"):
+    with pytest.raises(ArgumentError, match="is a single device, expected cpu, cuda or auto"):
         check_device(device, Ranks(size=2))
 
 
@@ -101,7 +108,7 @@ def test_alone_nothing_is_joined_or_averaged() -> None:
 
 @pytest.mark.long
 def test_two_processes_count_and_learn_as_one(together: ModuleType) -> None:
-    """Cross-entropy with frozen batch norm; ignored pixels are not shared out evenly."""
+    """Cross-entropy with frozen batch norm; ignored pixels are unevenly distributed."""
     alone, steps = together.gradients(ALONE)
     threads = torch.get_num_threads()
     with joined(Ranks(size=2), "cpu", together.follow_gradients) as ranks:
@@ -160,7 +167,7 @@ def test_processes_that_do_not_find_each_other(monkeypatch: pytest.MonkeyPatch) 
     soon = partial(distributed.init_process_group, timeout=timedelta(seconds=1))
     monkeypatch.setattr(distributed, "init_process_group", soon)
     with (
-        pytest.raises(SourceError, match=r"process 1 finds no connection at 127\.0\.0\.1:1 "),
+        pytest.raises(SourceError, match=r"process 1 cannot connect to 127\.0\.0\.1:1 "),
         joined(lonely, "cpu", print),
     ):
         raise AssertionError

@@ -1,5 +1,3 @@
-"""Tests of ``fit``."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ from skiptool import metrics
 from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.metrics import mean_iou
 from skiptool.model import batches
-from skiptool.model.augmentation import draw
+from skiptool.model.augmentation import draw_augmentation
 from skiptool.model.fit import (
     LAST,
     Fitted,
@@ -47,7 +45,7 @@ PROTOCOL = Training(
 
 
 class Counting:
-    """A progress display that adds up."""
+    """A progress display that counts."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -79,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(readers: ModuleType, folder: Path, shown: Counting) -> Fitted:
-    """Train for three epochs on 13 images: the last batch would hold one."""
+    """Train for three epochs on 13 images: the last batch would contain one."""
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     return fit(L1, PROTOCOL, train, validation, folder, progress=shown)
 
@@ -139,7 +137,7 @@ def test_progress_reaches_its_total(fitted: Fitted, shown: Counting) -> None:
 @pytest.mark.long
 def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) -> None:
     kept = torch.load(folder / LAST, weights_only=True)
-    (state,) = (each for each in kept["callbacks"].values() if "history" in each)
+    state = kept["callbacks"]["Watch"]  # the key of all versions
     assert [row["epoch"] for row in state["history"]] == [0, 0, 1, 1, 2, 2]
     assert {name.removeprefix("network.") for name in kept["state_dict"]} == set(fitted.tensors)
     assert [path.name for path in folder.iterdir()] == [LAST]
@@ -169,10 +167,10 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
         drawn += 1
         if drawn > 2 * 12 + 5:  # in the third epoch
             raise KeyboardInterrupt
-        return draw(*given)
+        return draw_augmentation(*given)
 
     validation = readers.Squares(6, seed=1)
-    monkeypatch.setattr(batches, "draw", killed)
+    monkeypatch.setattr(batches, "draw_augmentation", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(L1, PROTOCOL, readers.Squares(13), validation, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
@@ -190,7 +188,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
 
 @pytest.mark.long
 def test_a_training_that_no_longer_improves_ends_early(readers: ModuleType, tmp_path: Path) -> None:
-    """Also where it was killed when that was known, and goes on."""
+    """Also a training that was killed after it was over, and resumed."""
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     still = replace(PROTOCOL, epochs=9, lr=0.3, patience=1)
     found = fit(L1, still, train, validation, tmp_path)
@@ -225,17 +223,19 @@ def test_weights_of_classes_reach_the_loss(
     assert same(fitted, one)
     assert not same(fitted, two)
     unknown = replace(PROTOCOL, class_weights=(("cel", 2.0),))
-    with pytest.raises(ArgumentError, match="'cel': is no class, expected each of background, sq"):
+    with pytest.raises(
+        ArgumentError, match="'cel': is not a class, expected each of background, sq"
+    ):
         fit(L1, unknown, train, validation, tmp_path)
 
 
 DRAWS = ([0, 3, 6, 9, 11, 12], [1, 4, 7], [2, 5, 8, 10, 13, 14, 15, 16, 17])
-"""Of different lengths: the longest is not the first, and its last batch would hold one."""
+"""Of different lengths: the longest is not the first, and its last batch would have one image."""
 
 
 @pytest.fixture(scope="module")
 def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, int]]]:
-    """Train four epochs on three draws; return also what was read of either part, in order."""
+    """Train four epochs on three draws; also return what was read of either part, in order."""
     seen: list[tuple[str, int]] = []
 
     class Seen(readers.Squares):  # type: ignore[name-defined, misc]
@@ -246,7 +246,7 @@ def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, in
     train, validation = Seen(18, size=32), Seen(3, seed=1, size=32)
     shown = Counting()
     protocol = replace(PROTOCOL, epochs=4)
-    with pytest.MonkeyPatch.context() as patched:  # what is kept in memory is not read again
+    with pytest.MonkeyPatch.context() as patched:  # cached samples are not read again
         patched.setattr("skiptool.model.fit.Recalled", lambda reader: reader)
         found = fit(L1, protocol, train, validation, folder, draws=DRAWS, progress=shown)
     assert shown.done == shown.total == (2 + 1 + 2 + 2) + 4
@@ -259,7 +259,7 @@ def test_each_epoch_trains_on_its_draw_and_validates_on_all(
 ) -> None:
     fitted, seen = drawn
     epochs: list[tuple[set[int], list[int]]] = [(set(), [])]
-    for part, index in seen[3:]:  # three are read by the checks
+    for part, index in seen[3:]:  # the first three are read by the checks
         if part == "train" and epochs[-1][1]:
             epochs.append((set(), []))
         if part == "train":
@@ -382,9 +382,9 @@ ARCHITECTURE = Architecture("resnet18", (), ("background", "cell"))
         ({"lr_step": -1}, "step of the learning rate is -1"),
         ({"lr": 0.0}, "learning rate is 0, expected a number above 0"),
         ({"lr": float("nan")}, "learning rate is nan"),
-        ({"lr_gamma": float("inf")}, "its decay is inf"),
+        ({"lr_gamma": float("inf")}, "learning rate decay is inf"),
         ({"patience": 0}, "patience is 0, expected at least 1"),
-        ({"grad_clip": 0.0}, "norm of gradients is 0, expected a number above 0"),
+        ({"grad_clip": 0.0}, "gradient norm is 0, expected a number above 0"),
     ],
 )
 def test_protocols_out_of_range(change: dict[str, Any], expected: str) -> None:
@@ -402,7 +402,7 @@ def test_weights_of_classes_are_in_the_order_of_the_classes() -> None:
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
-        ([("d", 1.0)], "class weight of 'd': is no class, expected each of a, b"),
+        ([("d", 1.0)], "class weight of 'd': is not a class, expected each of a, b"),
         ([("a", 1.0), ("a", 2.0)], "class weight of 'a': is given twice"),
         ([("a", -1.0)], "class weight of 'a': -1, expected 0 or more"),
         ([("b", float("nan"))], "class weight of 'b': nan"),
@@ -441,9 +441,9 @@ def test_batches_of_one_pixel(readers: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ((9, [range(9)], 4, 2), "--batch-size 9: cannot be dealt out to 2 processes"),
-        ((9, [range(9), range(2)], 4, 3), "a part of the data holds 2 samples"),
-        ((4, [range(9)], 3, 4), "a part of the data holds 3 samples"),
+        ((9, [range(9)], 4, 2), "--batch-size 9: cannot be split among 2 processes"),
+        ((9, [range(9), range(2)], 4, 3), "a part of the data has 2 samples"),
+        ((4, [range(9)], 3, 4), "a part of the data has 3 samples"),
     ],
 )
 def test_what_cannot_be_dealt_out(given: Any, expected: str) -> None:  # noqa: ANN401

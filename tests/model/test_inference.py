@@ -1,5 +1,3 @@
-"""Tests of ``inference``."""
-
 from __future__ import annotations
 
 import threading
@@ -129,7 +127,7 @@ def test_the_next_part_is_read_meanwhile_and_no_other() -> None:
     for number, result in enumerate(read_ahead(read, range(4))):
         assert result == -number
         if number < 3:
-            assert begun[number + 1].wait(timeout=10)  # nobody has asked for it yet
+            assert begun[number + 1].wait(timeout=10)  # not requested yet
         assert not any(begun[later].is_set() for later in range(number + 2, 4))
 
 
@@ -143,7 +141,7 @@ def test_what_reading_raises_comes_where_its_result_would() -> None:
 
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
-    """Set torch's number of threads, as it was before when the test ends."""
+    """Set torch's number of threads during a test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -162,12 +160,12 @@ def test_threads_are_shared_out(
 
     def work(batch: Image) -> tuple[float, int]:
         if batch.item() < lanes:
-            together.wait()  # as many as that run at once
+            together.wait()  # that many run at once
         return batch.item(), torch.get_num_threads()
 
     assert side_by_side(work, list(images)) == [(n, count // lanes) for n in range(batches)]
     assert torch.get_num_threads() == count
-    with ThreadPoolExecutor(1) as later:  # threads to come are not held to a share
+    with ThreadPoolExecutor(1) as later:  # later threads use all
         assert later.submit(torch.get_num_threads).result() == count
 
 
@@ -183,7 +181,7 @@ PLAIN = ("cpu", Precision.FLOAT32)
 
 @pytest.fixture(scope="module")
 def others(baseline: smp.Unet) -> list[smp.Unet]:
-    """Two networks like the baseline but for noise on their heads."""
+    """Two copies of the baseline with noise on their heads."""
     made = []
     for seed in (4, 5):
         network = build(Architecture("resnet18", (1, 2, 3, 4), ("background", "cell")))
@@ -254,7 +252,7 @@ def test_one_channel_three_classes_any_size_of_segment(grey_pruned: smp.Unet) ->
 
 
 class Painted(torch.nn.Module):
-    """Has logits whose largest is a given label, whatever the images are."""
+    """A network whose largest logit is that of a given label for all images."""
 
     def __init__(self, labels: UInt8, classes: int) -> None:
         super().__init__()
@@ -285,7 +283,9 @@ def test_labels_that_are_no_class_are_refused(label: int, classes: int) -> None:
     truth[1, 2:] = 255
     check_labels(truth, classes, "d.zarr")
     truth[1, 2, 3] = label
-    with pytest.raises(ArgumentError, match=rf"^d\.zarr: masks hold label {label}, expected 0 to"):
+    with pytest.raises(
+        ArgumentError, match=rf"^d\.zarr: masks contain label {label}, expected 0 to"
+    ):
         check_labels(truth, classes, "d.zarr")
 
 
@@ -307,7 +307,7 @@ PARTS = (1, 2, 3, 4, 5)
 
 
 def network_of(arch: str, skips: tuple[int, ...], images: Image) -> smp.Unet:
-    """Build a network that labels half of the pixels of some images as either class."""
+    """Build a network that assigns half of the pixels of some images to each class."""
     network = build(Architecture("resnet18", skips, ("background", "cell"), arch=arch), seed=3)
     place(network, "cpu")
     with torch.no_grad():
@@ -361,7 +361,7 @@ def test_a_pruned_skip_makes_no_difference(images: UInt8) -> None:
 
 
 def test_feature_maps_are_left_as_they_were(baseline: smp.Unet, images: UInt8) -> None:
-    """Sets are decoded one after another from the same maps: their order may not matter."""
+    """Sets are decoded in turn from the same maps: their order must not matter."""
     truth, sets = truth_of(images), [(1,), (2,), (1, 2, 3, 4), (5,)]
     there = count_substituted(baseline, sets, images, [images // 2], truth, *PLAIN_SUBSTITUTE)
     back = count_substituted(baseline, sets[::-1], images, [images // 2], truth, *PLAIN_SUBSTITUTE)

@@ -1,5 +1,3 @@
-"""Tests of ``layers``."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -30,7 +28,7 @@ def test_a_stage_without_channels() -> None:
     images = np.zeros((1, 64, 64, 3), np.uint8)
     assert list(tap(network, images, layers, "cpu")) == list(layers)
     with pytest.raises(
-        ArgumentError, match=r"'enc1': the encoder has no channels there; it has inp.*enc2"
+        ArgumentError, match=r"'enc1': the encoder has no channels there; choose from inp.*enc2"
     ):
         tap(network, images, ["enc1"], "cpu")
 
@@ -67,7 +65,7 @@ def convolution(network: smp.base.SegmentationModel, level: int) -> torch.nn.Con
 def split(
     network: smp.base.SegmentationModel, level: int, beside: int, images: UInt8
 ) -> dict[str, np.ndarray]:
-    """Convolve either part of what the first convolution of a block reads by itself, in float64."""
+    """Convolve each part of the input of a block's first convolution separately, in float64."""
     seen: list[torch.Tensor] = []
     module = convolution(network, level)
     handle = module.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].clone()))
@@ -140,7 +138,7 @@ def test_a_pruned_nested_row_keeps_its_nodes() -> None:
 def test_a_linknet_joins_nothing(images: UInt8) -> None:
     network = network_of("linknet", (1, 2, 3, 4))
     assert decoder_inputs(network) == ()
-    with pytest.raises(ArgumentError, match="a LinkNet adds skip connections behind its blocks"):
+    with pytest.raises(ArgumentError, match="a LinkNet adds skip connections after its blocks"):
         tap(network, images, ["dec2.from_below"], "cpu")
 
 

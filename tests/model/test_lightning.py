@@ -1,5 +1,3 @@
-"""Tests of ``lightning``."""
-
 from __future__ import annotations
 
 import errno
@@ -24,15 +22,15 @@ from skiptool.model import lightning
 from skiptool.model.batches import training_batches, validation_batches
 from skiptool.model.fit import fit
 from skiptool.model.lightning import (
+    AtomicCheckpointIO,
+    EpochTotals,
     Logging,
     Segmenter,
-    Tally,
     Watch,
-    WholeFiles,
     _interruptible,
     check_loggers,
-    close,
-    run,
+    finish_loggers,
+    run_trainer,
 )
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.unet import build
@@ -51,9 +49,9 @@ def segmenter() -> Segmenter:
 
 
 def test_a_tally_is_the_confusion_matrix_of_all_batches() -> None:
-    """The mean of the batches' own mIoU is another number."""
+    """The mean of the mIoU of batches is a different number."""
     generator = torch.Generator().manual_seed(0)
-    tally = Tally(3, torch.device("cpu"))
+    tally = EpochTotals(3, torch.device("cpu"))
     counts = np.zeros((3, 3), np.int64)
     losses, alone = [], []
     for size, loss in ((4, 1.5), (1, 0.25)):
@@ -76,8 +74,8 @@ def test_a_tally_is_the_confusion_matrix_of_all_batches() -> None:
 
 
 def test_classes_that_no_mask_holds() -> None:
-    """Neither background, nor what is predicted, nor what is ignored counts."""
-    tally = Tally(4, torch.device("cpu"))
+    """Background, predicted and ignored pixels do not count."""
+    tally = EpochTotals(4, torch.device("cpu"))
     assert tally.absent == [1, 2, 3]
     masks = torch.tensor([[[2, 255], [2, 255]]], dtype=torch.uint8)
     tally.add(torch.randn((1, 4, 2, 2)), masks, torch.tensor(1.0))
@@ -134,7 +132,7 @@ def start(folder: Path, train: SampleReader, validation: SampleReader) -> Watch:
     with SILENT.task("", 1) as task:
         watch = Watch(task, [2], folder / "last.ckpt")
         batches, checks = training_batches(train, 2, seed=0), validation_batches(validation, 2)
-        run(segmenter, batches, checks, watch, "cpu", Precision.BFLOAT16, resume=False)
+        run_trainer(segmenter, batches, checks, watch, "cpu", Precision.BFLOAT16, resume=False)
     return watch
 
 
@@ -186,7 +184,7 @@ def test_ctrl_c_stays_ctrl_c(
 
 
 def test_ctrl_c_before_lightning_knows_the_handlers(tmp_path: Path) -> None:
-    """It then leaves SIGINT ignored, and a second Ctrl-C would do nothing."""
+    """Lightning would leave SIGINT ignored, and a second Ctrl-C would do nothing."""
     handler = signal.getsignal(signal.SIGINT)
     with SILENT.task("", 1) as task:
         watch = Watch(task, [1], tmp_path / "last.ckpt")
@@ -220,9 +218,9 @@ def watch(tmp_path: Path) -> Watch:
         return Watch(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
 
 
-def tally(right: int, wrong: int, loss: float) -> Tally:
+def tally(right: int, wrong: int, loss: float) -> EpochTotals:
     """Count a background pixel, and ``right`` and ``wrong`` ones of the foreground."""
-    counted = Tally(2, torch.device("cpu"))
+    counted = EpochTotals(2, torch.device("cpu"))
     truth = torch.tensor([[[0] + [1] * (right + wrong)]])
     predicted = torch.tensor([[[0] + [1] * right + [0] * wrong]])
     logits = torch.nn.functional.one_hot(predicted, 2).permute(0, 3, 1, 2).float()
@@ -231,7 +229,7 @@ def tally(right: int, wrong: int, loss: float) -> Tally:
 
 
 def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0, of: int = 10) -> bool:
-    """Let an epoch end whose foreground IoU is ``right`` / ``of``; say whether training is over."""
+    """End an epoch with foreground IoU ``right`` / ``of``; return True if training is over."""
     segmenter: Any = SimpleNamespace(
         network=torch.nn.Conv2d(1, 1, 1),
         trained=tally(5, 5, 2.0),
@@ -344,33 +342,33 @@ OLD, NEW = ({"tensor": torch.full((1000, 100), value), "epoch": value} for value
 
 @pytest.fixture
 def last(tmp_path: Path) -> Path:
-    WholeFiles().save_checkpoint(OLD, tmp_path / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint(OLD, tmp_path / "last.ckpt")
     return tmp_path / "last.ckpt"
 
 
 def holds(path: Path, expected: dict[str, Any]) -> bool:
-    found = WholeFiles().load_checkpoint(path, weights_only=True)
+    found = AtomicCheckpointIO().load_checkpoint(path, weights_only=True)
     same = torch.equal(found["tensor"], expected["tensor"]) and found["epoch"] == expected["epoch"]
     return same and [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_a_checkpoint_comes_back_and_is_replaced(last: Path) -> None:
     assert holds(last, OLD)
-    WholeFiles().save_checkpoint(NEW, last)
+    AtomicCheckpointIO().save_checkpoint(NEW, last)
     assert holds(last, NEW)
 
 
 @pytest.mark.parametrize("size", [0, 10_000, 390_000])
 def test_where_there_is_no_space_the_one_before_stays(last: Path, size: int) -> None:
     with files_below(size), pytest.raises(OSError, match="File too large") as told:
-        WholeFiles().save_checkpoint(NEW, last)
+        AtomicCheckpointIO().save_checkpoint(NEW, last)
     assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(last))
     assert holds(last, OLD)
 
 
 def test_what_a_kill_left_is_replaced(last: Path) -> None:
     last.with_name(f".{last.name}.part").write_bytes(b"torn")
-    WholeFiles().save_checkpoint(NEW, last)
+    AtomicCheckpointIO().save_checkpoint(NEW, last)
     assert holds(last, NEW)
 
 
@@ -380,7 +378,7 @@ def test_other_errors_are_told_as_they_are(last: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(KeyboardInterrupt):
-        WholeFiles().save_checkpoint(NEW, last)
+        AtomicCheckpointIO().save_checkpoint(NEW, last)
     assert holds(last, OLD)
 
 
@@ -389,7 +387,7 @@ def test_a_damaged_checkpoint_is_one_line(last: Path, size: int) -> None:
     data = last.read_bytes()
     last.write_bytes(data[:size])
     with refused(FormatError, last, "cannot be read as a checkpoint", "--overwrite"):
-        WholeFiles().load_checkpoint(last, weights_only=True)
+        AtomicCheckpointIO().load_checkpoint(last, weights_only=True)
 
 
 def about(folder: Path, *names: LoggerName) -> Logging:
@@ -416,7 +414,7 @@ def test_runs_of_wandb_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
     monkeypatch.setattr(lightning, "WandbLogger", SimpleNamespace)
     run = SimpleNamespace(finish=lambda: ended.append("run"))
-    close([SimpleNamespace(experiment=run), object()])  # type: ignore[list-item]
+    finish_loggers([SimpleNamespace(experiment=run), object()])  # type: ignore[list-item]
     assert ended == ["run"]
 
 

@@ -1,5 +1,3 @@
-"""Tests of ``unet``."""
-
 from __future__ import annotations
 
 import json
@@ -17,13 +15,13 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder, UnetD
 from torch.nn.functional import interpolate
 
 from skiptool.errors import ArgumentError, FormatError
-from skiptool.model.batches import Stream, seeded
+from skiptool.model.batches import RandomStream, seeded
 from skiptool.model.inference import place
 from skiptool.model.unet import (
-    PrunedBlock,
-    PrunedNode,
-    PrunedPlainBlock,
-    UnaddedBlock,
+    PrunedLinknetBlock,
+    PrunedMAnetBlock,
+    PrunedNestedNode,
+    PrunedUnetBlock,
     build,
     decoder_stage,
     parameter_count,
@@ -58,20 +56,22 @@ def architecture(
 
 
 def blocks(skips: tuple[int, ...]) -> tuple[str, ...]:
-    """Name the blocks of a U-net or MA-Net that take the skips that are gone."""
+    """List the blocks of a U-net or MA-Net that lose their skips."""
     gone = [level for level in LEVELS if level not in skips]
     return tuple(f"decoder.blocks.{4 - level}." for level in gone)
 
 
 def nodes(skips: tuple[int, ...]) -> tuple[str, ...]:
-    """Name the nodes of a U-Net++ that may lose inputs: rows of gone levels, and above them."""
+    """List the nodes of a U-Net++ that may lose inputs: in and above rows of pruned levels."""
     first = max((level for level in LEVELS if level not in skips), default=0)
     rows = [4 - level for level in range(1, first + 1)]
     return tuple(f"decoder.blocks.x_{place}_{row}." for row in rows for place in range(row + 1))
 
 
 REBUILT: dict[Arch, Callable[[tuple[int, ...]], tuple[str, ...]]] = {
-    **{Arch.UNET: blocks, Arch.MANET: blocks, Arch.UNETPLUSPLUS: nodes},
+    Arch.UNET: blocks,
+    Arch.MANET: blocks,
+    Arch.UNETPLUSPLUS: nodes,
     Arch.LINKNET: lambda _: ("none",),
 }
 
@@ -102,7 +102,7 @@ def test_a_level_joins_its_block_and_weighs_nine_times_its_channels() -> None:
     for level in LEVELS:
         skips = tuple(other for other in LEVELS if other != level)
         network = build(Architecture("resnet18", skips, CLASSES))
-        pruned = [isinstance(block, PrunedBlock) for block in network.decoder.blocks]
+        pruned = [isinstance(block, PrunedUnetBlock) for block in network.decoder.blocks]
         assert pruned == [index == 4 - level for index in range(5)]
         lost = TABLE_2["resnet18", LEVELS] - parameter_count(network)
         assert lost == 9 * skip[level] * out[level]
@@ -119,7 +119,7 @@ def test_sizes_need_not_be_multiples_of_32(skips: tuple[int, ...], size: tuple[i
 @pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
 def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings(arch: Arch) -> None:
-    """A tensor whose block is not that of another pruning has the same shape and values."""
+    """Tensors of blocks that are not pruned differently have the same shape and values."""
     skips = [LEVELS, (2, 3, 4), (1, 2, 3), (1, 3), ()]
     whole, *others = (state(build(architecture(arch, each), 3)) for each in skips)
     again, other = (state(build(architecture(arch), seed)) for seed in (3, 4))
@@ -134,8 +134,8 @@ def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings(arch: Arc
 
 @pytest.mark.long
 def test_weights_are_those_that_smp_draws() -> None:
-    """The whole network first, then the block anew: weights of a seed stay what they were."""
-    with seeded(Stream.WEIGHTS, 3):
+    """The whole network is built before blocks are replaced: a seed's weights never change."""
+    with seeded(RandomStream.WEIGHTS, 3):
         theirs = smp.Unet("resnet18", encoder_weights=None, classes=2)
         theirs.decoder.blocks[3] = UnetDecoderBlock(64, 0, 32)
         initialize_decoder(theirs.decoder.blocks[3])
@@ -170,7 +170,7 @@ def test_what_an_encoder_lacks_cannot_be_pruned(
 @pytest.mark.parametrize("arch", Arch)
 @pytest.mark.parametrize("encoder", ["mit_b0", "tu-convnext_atto"])
 def test_an_encoder_without_channels_at_level_1(encoder: str, arch: Arch) -> None:
-    """SMP builds neither U-Net++ nor LinkNet on mit_b0, and says so."""
+    """SMP builds neither U-Net++ nor LinkNet on mit_b0."""
     if encoder == "mit_b0" and arch in (Arch.UNETPLUSPLUS, Arch.LINKNET):
         with pytest.raises(ArgumentError, match=r"no (UnetPlusPlus|Linknet) can be built.*unet$"):
             build(architecture(arch, encoder=encoder))
@@ -263,7 +263,7 @@ def of_timm(**options: object) -> Architecture:
     ids=str,
 )
 def test_arguments_of_the_encoder_are_honoured_or_refused(options: dict[str, Any]) -> None:
-    """SMP hands them to timm, as here; what timm does not take is named."""
+    """SMP passes them to timm; those that timm refuses are named."""
     try:
         theirs = smp.Unet("tu-resnet18", encoder_weights=None, classes=2, **options)
     except TypeError:
@@ -285,11 +285,11 @@ def test_arguments_of_the_encoder_are_honoured_or_refused(options: dict[str, Any
 @pytest.mark.parametrize(
     ("encoder", "name", "words"),
     [
-        ("resnet18", "act_layer", "does nothing with it"),
-        ("resnet18", "decoder_dropout", "does nothing with it"),
+        ("resnet18", "act_layer", "and ignored by"),
+        ("resnet18", "decoder_dropout", "and ignored by"),
         ("tu-resnet18", "no_such_argument", "no Unet can be built with no_such_argument"),
-        ("tu-resnet18", "checkpoint_path", "where weights come from"),
-        ("tu-resnet18", "pretrained_cfg", "where weights come from"),
+        ("tu-resnet18", "checkpoint_path", "sets the source of weights"),
+        ("tu-resnet18", "pretrained_cfg", "sets the source of weights"),
         ("resnet18", "output_stride", "expected 5 and 32"),
     ],
 )
@@ -302,7 +302,7 @@ def test_arguments_that_would_be_dropped_are_named(encoder: str, name: str, word
 
 @pytest.mark.long
 def test_images_are_scaled_in_front_of_the_encoder() -> None:
-    """As those who trained the network did by hand; encoder and network alike, weights the same."""
+    """As if done by hand, for the encoder and the network, with unchanged weights."""
     scaling = Normalisation.parse("imagenet")
     network = settled(build(Architecture("resnet18", LEVELS, CLASSES)))
     scaled = place(
@@ -337,7 +337,7 @@ def pruned(arch: Arch, skips: tuple[int, ...], seed: int = 0) -> smp.base.Segmen
 
 
 def features(zero: Collection[int] = ()) -> list[torch.Tensor]:
-    """Return what an encoder would hand over, with no channels at some levels."""
+    """Return an encoder's output with no channels at some levels."""
     generator = torch.Generator().manual_seed(0)
     maps = [
         torch.rand(1, depth, 32 >> level, 64 >> level, generator=generator)
@@ -379,7 +379,7 @@ def test_pruned_is_what_smp_builds_for_an_encoder_without_channels_there(
 @pytest.mark.long
 @pytest.mark.parametrize("skips", LACKING, ids=str)
 def test_a_linknet_adds_nothing_where_a_skip_is_gone(skips: tuple[int, ...]) -> None:
-    """Its parameters are those of the whole one, for which a skip of zeros adds nothing."""
+    """Its parameters are those of the whole network, to which a skip of zeros adds nothing."""
     whole, network = (pruned(Arch.LINKNET, each, 5) for each in (LEVELS, skips))
     ours, theirs = state(network), state(whole)
     assert list(ours) == list(theirs)
@@ -390,7 +390,7 @@ def test_a_linknet_adds_nothing_where_a_skip_is_gone(skips: tuple[int, ...]) -> 
 
 
 def test_a_block_of_a_unet_upsamples_and_convolves_twice() -> None:
-    block = PrunedBlock(4, 0, 6).eval()
+    block = PrunedUnetBlock(4, 0, 6).eval()
     below, skip = torch.rand(1, 4, 3, 5), torch.rand(1, 9, 7, 9)
     with torch.no_grad():
         expected = block.conv2(block.conv1(interpolate(below, size=(7, 9), mode="nearest")))
@@ -400,7 +400,11 @@ def test_a_block_of_a_unet_upsamples_and_convolves_twice() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("arch", [Arch.UNET, Arch.LINKNET, Arch.MANET])
 def test_only_the_block_of_the_level_is_another(arch: Arch) -> None:
-    kinds = {Arch.UNET: PrunedBlock, Arch.LINKNET: UnaddedBlock, Arch.MANET: PrunedPlainBlock}
+    kinds = {
+        Arch.UNET: PrunedUnetBlock,
+        Arch.LINKNET: PrunedLinknetBlock,
+        Arch.MANET: PrunedMAnetBlock,
+    }
     for level in LEVELS:
         network = pruned(arch, tuple(other for other in LEVELS if other != level))
         others = [isinstance(block, kinds[arch]) for block in network.decoder.blocks]
@@ -413,7 +417,7 @@ def test_only_the_block_of_the_level_is_another(arch: Arch) -> None:
 
 @pytest.mark.parametrize("arch", Arch)
 def test_the_stages_of_a_decoder_have_the_strides_of_their_names(arch: Arch) -> None:
-    """Each is fed by the one below, and the last is what the head reads."""
+    """Each is fed by the one below, and the last feeds the head."""
     network = pruned(arch, (1, 3))
     seen: dict[int, torch.Tensor] = {}
     for level in range(5):
@@ -466,13 +470,13 @@ def nested(skips: tuple[int, ...], encoder: str = "resnet18") -> smp.UnetPlusPlu
 
 
 def by_the_paper(network: smp.UnetPlusPlus, features: list[torch.Tensor], kept: set[int]) -> Maps:
-    """Compute X^{l,j} by eq. (1) of Zhou et al. from those of its inputs that are there."""
+    """Compute X^{l,j} by eq. (1) of Zhou et al. from its remaining inputs."""
     maps: Maps = {(level, 0): features[level] for level in LEVELS if level in kept}
     maps[5, 0] = features[5]
     for j in range(1, 6):
         for level in range(5 - j, -1, -1):
             if level == 0 and j < 5:
-                continue  # SMP has no skip at level 0, hence no node but the last
+                continue  # SMP has no skip at level 0, hence only the last node
             inputs = []
             if (level + 1, j - 1) in maps:
                 inputs.append(interpolate(maps[level + 1, j - 1], scale_factor=2.0))
@@ -530,7 +534,9 @@ def test_without_any_skip_it_is_the_unet_without_any_skip() -> None:
 
 def test_nodes_that_lose_nothing_are_left_alone() -> None:
     network = nested((1, 2, 3))
-    others = {name for name, node in network.decoder.blocks.items() if isinstance(node, PrunedNode)}
+    others = {
+        name for name, node in network.decoder.blocks.items() if isinstance(node, PrunedNestedNode)
+    }
     assert others == {"x_0_0", "x_1_1"}
 
 

@@ -1,5 +1,3 @@
-"""Tests of ``weights``."""
-
 from __future__ import annotations
 
 import os
@@ -20,7 +18,7 @@ from safetensors.torch import save_file
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.model import weights
 from skiptool.model.unet import build, state
-from skiptool.model.weights import fitted, load_encoder_weights, prefixes
+from skiptool.model.weights import find_prefixes, load_encoder_weights, match_tensors
 from skiptool.records import Architecture
 from small_stores import refused
 
@@ -40,7 +38,7 @@ def theirs() -> Tensors:
 
 @pytest.fixture
 def silent_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put a server in the hub's place that takes connections and never answers."""
+    """Replace the hub by a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(weights.hub, "hf_hub_url", lambda *_, **__: f"{url}/model.safetensors")
@@ -189,19 +187,19 @@ def test_several_networks_in_a_file_are_named(
     both = {f"{first}.{name}".lstrip("."): tensor for name, tensor in theirs.items()}
     both |= {f"{second}.{name}": tensor + 1 for name, tensor in theirs.items()}
     torch.save(both, tmp_path / "a.pth")
-    words = rf"a\.pth: holds several networks with such an encoder \({names}\) and does not say"
+    words = rf"a\.pth: holds several networks with such an encoder \({names}\); save only"
     with pytest.raises(SourceError, match=words):
         load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pth"))
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(float("nan"), "has 1 of 64 values that are NaN"), (torch.int8, "is of int8, expected")],
+    [(float("nan"), "has 1 of 64 values that are NaN"), (torch.int8, "has type int8, expected")],
 )
 def test_weights_that_are_no_numbers_are_refused(
     tmp_path: Path, theirs: Tensors, value: float | torch.dtype, words: str
 ) -> None:
-    """Training would diverge from its first step on, or start from numbers without a scale."""
+    """Training would diverge at its first step, or start from numbers without a scale."""
     tensor = theirs["bn1.weight"].clone()
     if isinstance(value, float):
         tensor[5] = value
@@ -214,7 +212,7 @@ def test_weights_that_are_no_numbers_are_refused(
 
 def test_a_whole_module_is_not_run(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pt")
-    words = r"whole\.pt: cannot be read .* object of \S+, whose code is not run; save its tensors"
+    words = r"whole\.pt: cannot be read .* object of \S+, whose code is not executed; save only"
     with pytest.raises(SourceError, match=words) as told:
         load_encoder_weights(network(), "resnet18", str(tmp_path / "whole.pt"))
     assert "\x1b" not in str(told.value)
@@ -223,12 +221,14 @@ def test_a_whole_module_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*torch:Warning", "ignore:.*TorchScript:Warning")
 def test_a_script_is_named(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "s.pt")
-    with pytest.raises(SourceError, match=r"s\.pt: .*TorchScript archive; save its tensors alone"):
+    with pytest.raises(SourceError, match=r"s\.pt: .*TorchScript archive; save only its tensors"):
         load_encoder_weights(network(), "resnet18", str(tmp_path / "s.pt"))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is a folder; give the file in it, model.safetensors"):
+    with pytest.raises(
+        SourceError, match=r"is a folder; give the file in it, such as model.safetensors"
+    ):
         load_encoder_weights(network(), "resnet18", str(tmp_path))
 
 
@@ -338,9 +338,11 @@ def zeros(*names: str) -> dict[str, torch.Tensor]:
 
 def test_a_classifier_is_left_out_and_a_deeper_network_is_not() -> None:
     target = zeros("conv1.weight", "layer1.0.weight", "layer1.1.weight")
-    chosen, faults = fitted(target | zeros("fc.weight", "head.0.weight", "head.1.weight"), target)
+    chosen, faults = match_tensors(
+        target | zeros("fc.weight", "head.0.weight", "head.1.weight"), target
+    )
     assert (chosen.keys(), faults) == (target.keys(), [])
-    _, faults = fitted(target | zeros("layer1.2.weight"), target)
+    _, faults = match_tensors(target | zeros("layer1.2.weight"), target)
     assert faults == ["tensor layer1.2.weight has no place in it"]
 
 
@@ -348,16 +350,16 @@ def test_names_behind_a_prefix() -> None:
     target = zeros("conv1.weight", "layer1.0.weight")
     theirs = {f"encoder.{name}": tensor for name, tensor in target.items()}
     whole = theirs | zeros("decoder.blocks.0.weight", "layer1.7.weight")
-    assert prefixes(whole, target) == {"encoder.": "encoder."}
-    chosen, faults = fitted(whole, target, "encoder.")
+    assert find_prefixes(whole, target) == {"encoder.": "encoder."}
+    chosen, faults = match_tensors(whole, target, "encoder.")
     assert (chosen.keys(), faults) == (target.keys(), [])
-    _, faults = fitted(theirs | zeros("encoder.layer1.1.weight"), target, "encoder.")
+    _, faults = match_tensors(theirs | zeros("encoder.layer1.1.weight"), target, "encoder.")
     assert faults == ["tensor encoder.layer1.1.weight has no place in it"]
 
 
 def test_what_is_missing_or_of_another_shape() -> None:
     target = {**zeros("a.weight", "b.weight", "b.num_batches_tracked")}
-    _, faults = fitted({"a.weight": torch.zeros(3)}, target)
+    _, faults = match_tensors({"a.weight": torch.zeros(3)}, target)
     assert faults == [
         "tensor a.weight has shape (3,), expected (2,)",
         "tensor b.weight is missing",

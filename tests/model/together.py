@@ -1,4 +1,4 @@
-"""What processes that train together do in the tests; they import it by its name."""
+"""Work of processes that train together in the tests, which they import by name."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ STILL = Training(
     precision=Precision.FLOAT32,
     seed=5,
 )
-"""Weights stay where they are, so what is counted does not hang on what was learned."""
+"""Weights barely change, so counts do not depend on what was learned."""
 
 
 @contextmanager
 def frozen(kept: list[dict[str, torch.Tensor]]) -> Iterator[None]:
-    """Keep batch norm at its first statistics, and note the gradients of every step."""
+    """Freeze batch norm, and record the gradients of every step."""
     begin = Segmenter.on_train_epoch_start
 
     def freeze(self: Segmenter) -> None:
@@ -58,8 +58,8 @@ def frozen(kept: list[dict[str, torch.Tensor]]) -> Iterator[None]:
 
 
 def gradients(ranks: Ranks) -> tuple[Fitted, list[dict[str, torch.Tensor]]]:
-    """Train one epoch on 13 images, the last batch left out, and validate on 7."""
-    from readers import Squares  # beside this file, on the path of whoever runs it
+    """Train one epoch on 13 images, dropping the last batch, and validate on 7."""
+    from readers import Squares  # next to this file, on the path
 
     kept: list[dict[str, torch.Tensor]] = []
     with frozen(kept), tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def gradients(ranks: Ranks) -> tuple[Fitted, list[dict[str, torch.Tensor]]]:
 
 
 def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> Fitted:
-    """Train on 12 images as anybody would."""
+    """Train on 12 images with default settings."""
     from readers import Squares
 
     protocol = Training(
@@ -79,20 +79,20 @@ def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> Fitted:
 
 
 def follow(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> None:
-    """Do as `learn`; a started process has nothing to return."""
+    """As `learn`, without a result."""
     learn(folder, epochs, resume, ranks)
 
 
 def follow_gradients(ranks: Ranks) -> None:
-    """Do as `gradients`."""
+    """As `gradients`, without a result."""
     gradients(ranks)
 
 
 def refuse(ranks: Ranks) -> None:
-    """Fail as reading a damaged sample does."""
+    """Fail as if a sample were damaged."""
     raise FormatError("squares: sample 2 is damaged")
 
 
 def die(ranks: Ranks) -> None:
-    """End as the system ends a process when memory runs out."""
+    """Die as if killed for lack of memory."""
     os.abort()

@@ -31,7 +31,7 @@ def test_each_resample_takes_as_many_as_there_are(units: int, resamples: int, se
 
 
 def test_every_resample_is_as_likely() -> None:
-    """Of the 27 ways to draw three of three in order, 6 take each once and 1 takes one thrice."""
+    """Of 27 ordered draws of three from three, 6 take each once and 1 takes the first thrice."""
     weights = resampling_weights(3, 27_000, np.random.default_rng(0))
     highest = np.bincount(weights.max(axis=1), minlength=4)[1:]
     assert chisquare(highest, [6_000, 18_000, 3_000]).pvalue > 0.001
@@ -79,7 +79,7 @@ def test_refuses_other_levels(level: float) -> None:
 
 
 def test_the_interval_of_a_mean_covers_it() -> None:
-    """A mean of 40 values: the interval at 0.9 holds the true mean in about nine of ten sets."""
+    """A mean of 40 values: the 0.9 interval covers the true mean in about nine of ten sets."""
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""A slice of what ``tests/benchmarks/calibration.py`` prints, from other draws."""
+"""A part of ``tests/benchmarks/calibration.py``, with other random draws."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.populations import POPULATIONS, SHIFTS, population_sample, shift
 
 REPEATS = 300
 CHANCE = 0.02
-"""That repeats put a rate beyond a bound which it just keeps."""
+"""Probability that repeats exceed a bound that the true rate just meets."""
 
 SEED = 77
-"""Not that of the printed tables."""
+"""Different from that of the printed tables."""
 
 
 def within(hits: int, low: float, high: float) -> bool:
-    """Whether so many of ``REPEATS`` agree with a rate between two bounds."""
+    """Return True if ``hits`` of ``REPEATS`` are consistent with a rate between two bounds."""
     return bool(binom.ppf(CHANCE, REPEATS, low) <= hits <= binom.isf(CHANCE, REPEATS, high))
 
 
@@ -59,7 +59,7 @@ def test_intervals_cover_the_truth(cell: Cell) -> None:
     assert found["told"] >= 0.9  # a few sets of a sparse population have too few values
     # 90 % at least; the standard error of the repeats is 3 %.
     assert found["coverage"] * repeats >= binom.ppf(CHANCE, repeats, 0.90)
-    # Not by being wide: the upper end is at most three times as far off as the plain value.
+    # Not because it is wide: the upper end is at most three times as far off as the plain value.
     assert found["true"] <= found["high"] <= 3 * max(found["value"], found["true"])
 
 
@@ -73,7 +73,7 @@ def test_a_shift_that_anyone_sees_is_found_and_covered() -> None:
 
 
 def test_the_true_distance_by_hand() -> None:
-    # Normals of one spread s: H^2 = 1 - exp(-(d / s)^2 / 8), but for the width of bins.
+    # Normals of equal spread s: H^2 = 1 - exp(-(d / s)^2 / 8), apart from the bin width.
     edges = np.linspace(-6, 6, 4 * BINS)
     for shift, (move, _) in SHIFTS.items():
         exact = np.sqrt(1 - np.exp(-(move**2) / 1.25 / 8))

@@ -71,7 +71,7 @@ def test_where_nothing_can_be_learnt_it_is_chance(folds: list[int]) -> None:
 
 
 def test_a_unit_is_never_told_by_itself() -> None:
-    """Units that are known by heart, and not alike within their set, are told at random."""
+    """Memorised units that are unlike others of their set are classified at chance level."""
     rng = np.random.default_rng(2)
     vectors = np.repeat(rng.normal(size=(40, 1, 2)) * 9, 30, axis=1)
     chosen = np.arange(40)[None] < 20

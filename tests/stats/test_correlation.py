@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def slow_correlation(x: Array, y: Array) -> float:
-    """Return Pearson's correlation of mean ranks, as the definition has it, point by point."""
+    """Return Pearson's correlation of mean ranks by definition, point by point."""
     pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
 
     def ranks(place: int) -> list[float]:
@@ -34,7 +34,7 @@ def slow_correlation(x: Array, y: Array) -> float:
 
 
 def slow_interval(x: Array, y: Array, clusters: Array, seed: int) -> tuple[float, float]:
-    """Put the points of the drawn clusters together and correlate them, resample by resample."""
+    """Correlate the concatenated points of the drawn clusters, resample by resample."""
     count = int(clusters.max()) + 1
     often = np.random.default_rng(seed).multinomial(count, [1 / count] * count, size=RESAMPLES)
     found = []
@@ -49,7 +49,7 @@ def slow_interval(x: Array, y: Array, clusters: Array, seed: int) -> tuple[float
 
 @st.composite
 def points(draw: st.DrawFn) -> tuple[Array, Array]:
-    """Values (P,) and others (L, P) with many ties and some that are not known."""
+    """Values (P,) and others (L, P) with many ties and some unknown."""
     size = draw(st.integers(1, 12))
     cell = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e3, 1e3), st.just(math.nan))
     rows = st.lists(cell, min_size=size, max_size=size)
@@ -69,7 +69,7 @@ def test_equals_scipy(seed: int, size: int, steps: int) -> None:
     rng = np.random.default_rng(seed)
     values, others = rng.integers(0, steps, size) / 4, rng.integers(0, steps, (3, size)) / 4
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant input, which both answer with NaN
+        warnings.simplefilter("ignore")  # constant input, for which both return NaN
         expected = [spearmanr(values, other).statistic for other in others]
     np.testing.assert_allclose(rank_correlation(values, others), expected, atol=1e-12)
 
@@ -90,7 +90,7 @@ def test_only_the_order_matters_and_ends_are_exact() -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=8)  # each of two thousand resamples, put together and ranked
+@settings(max_examples=8)  # each ranks two thousand resamples
 @given(st.integers(0, 1000), st.integers(2, 5))
 def test_the_interval_is_of_clusters_put_together_anew(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def test_the_interval_is_of_clusters_put_together_anew(seed: int, count: int) ->
 
 
 def test_points_of_one_cluster_do_not_narrow_the_interval() -> None:
-    """A point that is there five times says nothing that it did not say once."""
+    """A point that is repeated five times adds no information."""
     rng = np.random.default_rng(5)
     x = rng.random(10)
     y = x + rng.normal(0, 0.3, 10)

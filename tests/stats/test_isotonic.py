@@ -16,7 +16,7 @@ POINTS = st.lists(
 
 
 def slow(x: list[float], y: list[float]) -> list[float]:
-    """Pool neighbours that fall: the max-min formula of isotonic regression at each place."""
+    """Compute the max-min formula of isotonic regression at each point."""
     knots = sorted(set(x))
 
     def mean(first: float, last: float) -> float:
@@ -48,7 +48,7 @@ def test_never_falls_and_keeps_to_its_points(
 
 def test_by_hand() -> None:
     line = fit_monotone(np.array([2.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.0, 0.2, 0.6]))
-    # the two at 1 are 0.4 of weight 2; with 0.1 behind them 0.9 / 3
+    # the two at 1 are 0.4 with weight 2; with the 0.1 after them 0.9 / 3
     np.testing.assert_allclose(line.values, [0.0, 0.3, 0.3])
     np.testing.assert_allclose(line(np.array([-5.0, 0.25, 1.5, 7.0])), [0.0, 0.075, 0.3, 0.3])
     assert np.isnan(line(np.array([math.nan]))).all()

@@ -18,13 +18,13 @@ VALUES = st.integers(-80, 80).map(lambda value: value / 8)
 
 @st.composite
 def samples(draw: st.DrawFn, channels: int | None = None) -> Array:
-    """Two units or more of a few channels, (D, U)."""
+    """Two or more units of a few channels, (D, U)."""
     channels = draw(st.integers(1, 3)) if channels is None else channels
     return draw(npst.arrays(np.float64, (channels, draw(st.integers(2, 9))), elements=VALUES))
 
 
 def left_out(x: Array) -> list[Array]:
-    """All units but one, for each: arrays (D, U - 1)."""
+    """All units but each one: arrays (D, U - 1)."""
     return [np.delete(x, unit, axis=1) for unit in range(x.shape[1])]
 
 
@@ -186,5 +186,6 @@ def test_the_width_grows_with_the_level_and_the_correction() -> None:
     np.testing.assert_allclose((high - low) / 2, widths[2], rtol=1e-12)
     assert (np.diff(widths, axis=0) > 0).all()
     assert (half_width([means(x)], correction=np.array([9.0, 0.0])) > widths[2]).tolist() == [
-        *(True, False)
+        True,
+        False,
     ]

@@ -1,5 +1,3 @@
-"""Tests of ``permutation``."""
-
 from __future__ import annotations
 
 from itertools import combinations
@@ -72,7 +70,7 @@ def test_refuses_pairs_of_unequal_sets() -> None:
 def test_p_values_by_hand() -> None:
     null = np.array([0.1, 0.2, 0.2, 0.3])
     observed = np.array([0.4, 0.3, 0.2, 0.15, 0.0])
-    expected = [0.2, 0.4, 0.8, 0.8, 1.0]  # what ties counts as reached
+    expected = [0.2, 0.4, 0.8, 0.8, 1.0]  # ties count as reached
     np.testing.assert_allclose(p_values(observed, np.tile(null, (5, 1))), expected, rtol=1e-15)
     assert p_values(np.array(0.4), null) == 0.2
     assert p_values(np.array([0.4]), np.empty((1, 0))).tolist() == [1.0]
@@ -154,7 +152,7 @@ def test_adjusted_p_values_by_hand() -> None:
     null = np.array([[0.0, 1.0, 2.0, 3.0], [3.0, 0.0, 1.0, 2.0]])
     found = adjusted_p_values(np.array([4.0, 2.0]), null)
     assert found[0] == 0.2
-    # Scores of layer 2: 2 is reached by 3 and 2, alone, for layer 1 is out by then.
+    # Scores of layer 2: 2 is reached by 3 and 2 only, as layer 1 is already out.
     assert found[1] == pytest.approx(0.6)
     assert adjusted_p_values(np.array([4.0]), null[:1]).tolist() == [0.2]
 
@@ -172,7 +170,7 @@ def test_the_order_of_layers_does_not_matter(seed: int, relabelled: int) -> None
 @pytest.mark.parametrize("shifted", [0, 2])
 @pytest.mark.parametrize("common", [0.0, 0.9])
 def test_the_family_wise_error_is_held(shifted: int, common: float) -> None:
-    # Twelve layers on scales of their own; any that do not differ and are found count as one error.
+    # Twelve layers on different scales; any false positives count as one error.
     rng = np.random.default_rng(7)
     trials, layers, relabelled, errors, found = 1000, 12, 99, 0, 0
     for _ in range(trials):
@@ -184,7 +182,7 @@ def test_the_family_wise_error_is_held(shifted: int, common: float) -> None:
         errors += bool((adjusted[shifted:] <= 0.05).any())
         found += int((adjusted[:shifted] <= 0.05).sum())
     assert binomtest(errors, trials, 0.05, alternative="greater").pvalue > 0.01
-    assert errors >= 0.02 * trials  # not merely timid
+    assert errors >= 0.02 * trials  # not just conservative
     assert found >= 0.8 * shifted * trials
 
 
@@ -192,7 +190,7 @@ P_VALUES = st.lists(st.one_of(st.floats(0.0, 1.0), st.just(np.nan)), max_size=8)
 
 
 def slow(p_values: list[float]) -> list[float]:
-    """Holm's rule as it is told: from the smallest on, each times the tests that are left."""
+    """Holm's rule: from the smallest p-value up, each times the number of remaining tests."""
     found = [np.nan] * len(p_values)
     made = [place for place, p in enumerate(p_values) if not np.isnan(p)]
     least = 0.0
@@ -203,7 +201,7 @@ def slow(p_values: list[float]) -> list[float]:
 
 
 def test_by_hand() -> None:
-    """Worked by hand: 3 x 0.01, then 2 x 0.03, then 1 x 0.04, which may not fall below."""
+    """By hand: 3 x 0.01, then 2 x 0.03, then 1 x 0.04, which must not be lower."""
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
     np.testing.assert_array_equal(holm(np.array([0.8, 0.7])), [1.0, 1.0])
     assert holm(np.array([0.04])).tolist() == [0.04]

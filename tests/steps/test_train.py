@@ -196,7 +196,9 @@ def test_sizes_that_an_architecture_does_not_take_are_refused_at_once(
     monkeypatch.setattr(train, "fit", refuse)
     samples = [sample(n, "A", (40, 64, 3), split=Split.TRAIN, fold=n % 2) for n in range(4)]
     write_dataset(tmp_path / "d.zarr", samples)
-    with refused(MismatchError, "domain A", "40 x 64", "manet takes multiples of 32", "unet"):
+    with refused(
+        MismatchError, "domain A", "40 x 64", "manet accepts only multiples of 32", "unet"
+    ):
         train_models(tmp_path / "d.zarr", tmp_path / "runs", protocol=PROTOCOL, arch="manet")
     assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
 
@@ -510,7 +512,7 @@ def test_batches_that_cannot_be_dealt_out_are_told_at_once(
     plan: TrainingFolds, tmp_path: Path
 ) -> None:
     job = job_of(plan, tmp_path, replace(PROTOCOL_JOBS, batch_size=1, devices=2))
-    with pytest.raises(ArgumentError, match="--batch-size 1: cannot be dealt out to 2 processes"):
+    with pytest.raises(ArgumentError, match="--batch-size 1: cannot be split among 2 processes"):
         plan_run(plan, job, "cpu", 0, resume=False)
 
 

@@ -6,8 +6,9 @@ row does not sum to 1.
 
 To add a distance: add its word to `skiptool.names.Metric`, write its function here, decorated with
 :func:`rowwise`, enter it with its properties in :data:`DISTANCES`, and test it in
-``tests/distances/test_binned.py``. Options, null distributions, bias correction, tables and
-reports work from that table.
+``tests/distances/test_binned.py``. Options, null distributions, bias correction and tables work
+from that table. Reports show the word itself unless `skiptool.report.exhibit` has a name for it;
+one with ``squared=True`` must also be named in `skiptool.analysis.distances`.
 
 Pooling. A distance between binned distributions is estimated with little bias only where several
 units (images or subjects) reach every bin. The tails of heavy-tailed channels and the positive part
@@ -425,7 +426,7 @@ REACHED: Final = 2.5
 """Units of the smaller set that are expected to reach each pooled bin. Chosen by simulation on
 the populations ``TUNED`` and checked on ``HELD_OUT`` (``tests/benchmarks/calibration.py``)."""
 
-LEAST: Final = 1.0 - 1e-9
+_ALMOST_ONE: Final = 1.0 - 1e-9
 """Tolerance for rounding, so that the order of the units does not matter where the required number
 is just reached, as by five pairs that share a bin equally."""
 
@@ -499,7 +500,7 @@ def _assign(
                     held[u] += scales[1] * b[u - a.shape[0], d, k]
                 total += held[u]
                 squares += held[u] * held[u]
-            if total * total >= need * squares * LEAST and squares > 0.0:
+            if total * total >= need * squares * _ALMOST_ONE and squares > 0.0:
                 pooled += 1
                 held[:] = 0.0
         if pooled > 0:  # too few units reach the remainder: it joins the last pooled bin

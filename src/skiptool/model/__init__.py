@@ -1,4 +1,4 @@
-"""Everything that needs torch: networks, training, inference, layer taps."""
+"""Everything that needs torch: networks, training, inference, activations of layers."""
 
 import sys
 

@@ -1,10 +1,16 @@
-"""From samples to batches: epochs shuffled and augmented the same whatever the workers do.
+"""Batches of samples: shuffling and augmentation that do not depend on the number of workers.
 
-The sampler hands each worker the epoch beside the index, so what becomes of a sample depends on
-(seed, epoch, index) alone. Where samples were laid down in several draws, an epoch takes one of
-them. Processes that train together share each batch: its every n-th sample is for each. Batches
-travel as (N, H, W, C) in their stored dtype, a quarter of the size of floats;
-`as_input` makes the network's input of them on the device.
+The sampler passes each worker the epoch along with the index, so the augmentation of a sample
+depends only on (seed, epoch, index). If the samples come in several draws, each epoch uses one of
+them. Processes that train together share each batch: each takes every n-th sample. Batches are
+transferred as (N, H, W, C) in their stored dtype, a quarter of the size of floats; `as_input`
+converts them to network input on the device.
+
+Transfer from worker processes: torch puts tensors into shared memory (``/dev/shm``) in a thread of
+the worker. If that memory is too small, as in a container with 64 MB by default, the thread prints
+a traceback, the batch is lost, and the training process waits for it forever. Here a batch is
+therefore put there before it is handed over, goes through a pipe if there is no room, and a worker
+that cannot hand its batch over exits, which is noticed.
 """
 
 from __future__ import annotations
@@ -23,10 +29,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from skiptool.errors import SkiptoolError
 from skiptool.model.augmentation import (
-    Affine,
-    apply,
-    apply_to_tensors,
-    draw,
+    AffineAugmentation,
+    augment,
+    augment_tensors,
+    draw_augmentation,
 )
 from skiptool.model.distributed import ALONE, Ranks
 
@@ -37,28 +43,27 @@ if TYPE_CHECKING:
     Batch = tuple[torch.Tensor, ...] | Exception
 
 __all__ = [
-    "Loader",
+    "BatchLoader",
+    "RandomStream",
     "Recalled",
-    "Stream",
     "as_input",
-    "augmented",
+    "augment_batch",
     "count_batches",
-    "end_unheard",
+    "exit_if_unsent",
     "generator",
-    "readable_by",
     "seeded",
-    "stacked",
+    "stack_arrays",
     "torch_seed",
     "training_batches",
+    "usable_workers",
     "validation_batches",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Random streams: each use of chance in training draws from its own, so none disturbs another.
+# Random streams
 
 
-class Stream(IntEnum):
-    """What the numbers are drawn for; the first word of every seed."""
+class RandomStream(IntEnum):
+    """Purpose of random numbers, and first word of every seed: streams are independent."""
 
     WEIGHTS = 1
     SHUFFLE = 2
@@ -66,28 +71,25 @@ class Stream(IntEnum):
     TRAINING = 4
 
 
-def generator(stream: Stream, *numbers: int) -> np.random.Generator:
-    """Return the generator of a stream at ``numbers`` (seed, epoch, index ...).
+def generator(stream: RandomStream, *numbers: int) -> np.random.Generator:
+    """Return the generator of a stream for ``numbers`` (seed, epoch, index ...).
 
     Examples
     --------
-    >>> generator(Stream.SHUFFLE, 0, 3).permutation(4).tolist()
+    >>> generator(RandomStream.SHUFFLE, 0, 3).permutation(4).tolist()
     [1, 2, 3, 0]
     """
     return np.random.default_rng([stream, *numbers])
 
 
-def torch_seed(stream: Stream, *numbers: int) -> int:
-    """Hash a stream and its numbers into a seed of 64 bits for torch."""
+def torch_seed(stream: RandomStream, *numbers: int) -> int:
+    """Hash a stream and its numbers into a 64-bit seed for torch."""
     return int(np.random.SeedSequence([stream, *numbers]).generate_state(1, np.uint64)[0])
 
 
 @contextmanager
-def seeded(stream: Stream, *numbers: int) -> Iterator[None]:
-    """Seed torch's CPU generator inside the context and give its old state back after it.
-
-    Generators of other devices are left alone.
-    """
+def seeded(stream: RandomStream, *numbers: int) -> Iterator[None]:
+    """Seed torch's CPU generator within the context, and restore its state afterwards."""
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(torch_seed(stream, *numbers))
     try:
@@ -96,60 +98,43 @@ def seeded(stream: Stream, *numbers: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-# -------------------------------------------------------------------------------------------------
-# How batches come from the processes that read them: in shared memory, or through a pipe.
-#
-# torch puts tensors into shared memory (``/dev/shm``) in a thread of the reading process. Where
-# that
-# memory is too small, as in a container, which has 64 MB of it by default, the thread prints a
-# traceback, the batch is lost, and the process that trains waits for it for ever. So a batch is put
-# there before it is handed over, goes through a pipe where there is no room, and a process whose
-# batch cannot be handed over ends, which is heard.
+# Transfer from worker processes
 
-
-NARROW: Final = (
-    "shared memory (/dev/shm) is too small for the batches of processes that read: they go through "
-    "pipes, which is slower; enlarge it (docker run --shm-size=8g) or give fewer --workers"
+PIPE_WARNING: Final = (
+    "shared memory (/dev/shm) is too small for the batches of loader processes: they go through "
+    "pipes, which is slower; enlarge it (docker run --shm-size=8g) or use fewer --workers"
 )
 
 LOCKS: Final = 16
-"""More than the queues of a process that reads have, for training and validation."""
+"""Upper bound of the locks in the queues of a worker, for training and validation."""
 
-UNHEARD: Final = 74
-"""Exit code of a process that read and could not hand its batch over."""
+UNSENT_EXIT_CODE: Final = 74
+"""Exit code of a worker that could not hand over its batch."""
 
 
-class Loader(DataLoader[Any]):
-    """A loader that takes batches in either form and yields tensors.
-
-    Attributes
-    ----------
-    warn : callable
-        Takes a line, once, where a batch came through a pipe.
-    """
+class BatchLoader(DataLoader[Any]):
+    """A data loader that yields tensors, warning once (``warn``) if batches come through a pipe."""
 
     warn: Callable[[str], None] | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Yield batches of tensors, or exceptions as they came."""
+        """Yield batches of tensors, or exceptions from workers."""
         for batch in super().__iter__():
             if isinstance(batch, tuple | list) and isinstance(batch[0], np.ndarray):
                 if self.warn is not None:
-                    self.warn(NARROW)
+                    self.warn(PIPE_WARNING)
                     self.warn = None
                 yield tuple(map(torch.from_numpy, batch))
             else:
                 yield batch
 
 
-def stacked(columns: Sequence[Sequence[AnyArray]]) -> tuple[torch.Tensor, ...] | tuple[Any, ...]:
-    """Stack the arrays of a batch, ready to be handed over to another process.
+def stack_arrays(
+    columns: Sequence[Sequence[AnyArray]],
+) -> tuple[torch.Tensor, ...] | tuple[Any, ...]:
+    """Stack the arrays of a batch, ready for transfer to another process.
 
-    Returns
-    -------
-    tuple of tensor, or of array
-        Tensors, in shared memory where this is a process that reads; arrays where there is no
-        room for all of them.
+    Returns tensors, in shared memory if this is a worker, or arrays if there is no room.
     """
     arrays = tuple(np.stack(column) for column in columns)
     tensors = tuple(map(torch.from_numpy, arrays))
@@ -158,52 +143,47 @@ def stacked(columns: Sequence[Sequence[AnyArray]]) -> tuple[torch.Tensor, ...] |
     try:
         for tensor in tensors:
             tensor.share_memory_()  # type: ignore[no-untyped-call]
-    except (RuntimeError, OSError):  # no room, no such folder, no more open files
+    except (RuntimeError, OSError):  # no room, no such folder, too many open files
         return arrays
     return tensors
 
 
-def end_unheard(_: int) -> None:
-    """Have this process end where a batch cannot be handed over, instead of saying so to nobody."""
-    Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
+def exit_if_unsent(_: int) -> None:
+    """Make this worker exit if it cannot hand over a batch, instead of printing a traceback."""
+    Queue._on_queue_feeder_error = staticmethod(_exit)  # type: ignore[attr-defined]
 
 
-def _end(_error: Exception, _batch: object) -> None:
-    os._exit(UNHEARD)
+def _exit(_error: Exception, _batch: object) -> None:
+    os._exit(UNSENT_EXIT_CODE)
 
 
-def readable_by(workers: int, progress: Progress) -> int:
-    """Return 0 where so many processes that read cannot be started, and say so.
+def usable_workers(workers: int, progress: Progress) -> int:
+    """Return 0, with a warning, if that many workers cannot be started.
 
-    Their queues have locks, and those are in shared memory too.
+    Their queues have locks, which need shared memory too.
     """
     context = multiprocessing.get_context("spawn")
     try:
         _ = [context.Lock() for _ in range(LOCKS * (workers + 1) if workers else 0)]
     except OSError as error:
         progress.warn(
-            f"no process that reads can be started ({error.strerror or error} in /dev/shm): this "
-            "process reads by itself, as with --workers 0"
+            f"loader processes cannot be started ({error.strerror or error} in /dev/shm): the "
+            "main process reads by itself, as with --workers 0"
         )
         return 0
     return workers
 
 
-TOLD = (SkiptoolError, OSError, MemoryError)
-"""Errors with a message of one line, which the loader would bury under a worker's traceback."""
+# Batches
+
+ONE_LINE_ERRORS = (SkiptoolError, OSError, MemoryError)
+"""Errors with one-line messages, which torch would bury under a worker's traceback."""
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Turn stored images into the network's input, without any other normalisation.
+    """Convert stored images (N, H, W, C) to network input, float32 (N, C, H, W).
 
-    Parameters
-    ----------
-    images : uint8 or float32, shape (N, H, W, C)
-
-    Returns
-    -------
-    float32, shape (N, C, H, W)
-        uint8 divided by 255, float32 as it is; in memory channels stay last.
+    uint8 is divided by 255, float32 unchanged; channels stay last in memory.
     """
     scaled = images.float() / 255 if images.dtype == torch.uint8 else images
     return scaled.permute(0, 3, 1, 2)
@@ -217,67 +197,56 @@ def training_batches(
     pin: bool = False,
     draws: Sequence[Sequence[int]] = (),
     ranks: Ranks = ALONE,
-    later: bool = False,
-) -> Loader:
-    """Return shuffled, augmented batches; the order is new in each epoch.
+    defer_augmentation: bool = False,
+) -> BatchLoader:
+    """Return shuffled, augmented batches, in a new order each epoch.
 
     Parameters
     ----------
     reader : SampleReader
-        All images of one size. With workers it is pickled into them.
+        All images of one size. It is pickled to workers.
     batch_size : int
-        Images of a batch, over all processes.
-    seed : int
+        Images per batch, over all processes.
     workers : int
-        Processes that read and augment (spawned: a store's threads do not survive a fork); 0 does
-        it in this one.
+        Processes that read and augment (spawned, because a store's threads do not survive a fork);
+        0: this one.
     pin : bool
         Page-locked memory, for faster copies to a GPU.
     draws : sequence of sequences of int
         Indices into ``reader`` of the samples of each of E draws, none of them empty; epoch e
-        takes draw e modulo E. By default one draw holds all.
+        uses draw e modulo E. Default: one draw of all.
     ranks : Ranks
         This process among those that train together; ``batch_size`` is a multiple of their number.
-    later : bool
-        Leave the augmentation to `augmented`: batches hold what was drawn as a third tensor,
+    defer_augmentation : bool
+        Leave augmentation to `augment_batch`: batches have the transformations as a third tensor,
         float64 (N, 6).
 
     Returns
     -------
-    Loader
-        Batches (images (N, H, W, C), masks (N, H, W)), or the exception that reading raised,
-        which would lose its one-line message on the way out of a worker. It has no length:
-        Lightning would hold each epoch to that of the first; see `count_batches`.
+    BatchLoader
+        Batches (images (N, H, W, C), masks (N, H, W)), or the exception raised by reading, which
+        would otherwise lose its one-line message on the way out of a worker. It has no length,
+        because Lightning would limit each epoch to that of the first; see `count_batches`.
 
     Notes
     -----
-    A last batch that leaves a process with a single image is left out of its epoch: batch
-    normalisation has no variance where the bottleneck is one pixel. Which images these are changes
-    with the epoch.
+    A last batch that leaves a process with a single image is dropped: batch normalisation has no
+    variance if the bottleneck is one pixel. The images dropped change with the epoch.
     """
     shuffle = _Shuffle(draws or (range(len(reader)),), batch_size, seed, ranks)
-    return _loader(_Samples(reader, seed, later), shuffle, batch_size // ranks.size, workers, pin)
+    samples = _Samples(reader, seed, defer_augmentation)
+    return _loader(samples, shuffle, batch_size // ranks.size, workers, pin)
 
 
-def augmented(
+def augment_batch(
     images: torch.Tensor, masks: torch.Tensor, changes: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Augment a batch on the device where it is, as the loader else does sample by sample.
+    """Augment a batch, images (N, H, W, C) and masks (N, H, W), on its device.
 
-    Parameters
-    ----------
-    images : uint8 or float32, shape (N, H, W, C)
-    masks : uint8, shape (N, H, W)
-    changes : float64, shape (N, 6)
-        On the CPU: a device would be waited for.
-
-    Returns
-    -------
-    images, masks
-        Of the same shapes and dtypes.
+    ``changes``, float64 (N, 6), are on the CPU, to avoid waiting for a device.
     """
-    drawn = [Affine.of_row(row) for row in changes.tolist()]
-    pairs = [apply_to_tensors(*each) for each in zip(drawn, images, masks, strict=True)]
+    drawn = [AffineAugmentation.of_row(row) for row in changes.tolist()]
+    pairs = [augment_tensors(*sample) for sample in zip(drawn, images, masks, strict=True)]
     moved, labels = zip(*pairs, strict=True)
     return torch.stack(moved), torch.stack(labels)
 
@@ -285,7 +254,7 @@ def augmented(
 def count_batches(
     draws: Sequence[Sequence[int]], batch_size: int, epochs: int, ranks: Ranks = ALONE
 ) -> list[int]:
-    """Count the batches that `training_batches` makes in each epoch.
+    """Count the batches of `training_batches` in each epoch.
 
     Examples
     --------
@@ -302,10 +271,10 @@ def validation_batches(
     workers: int = 0,
     pin: bool = False,
     ranks: Ranks = ALONE,
-) -> Loader:
-    """Return all samples as they are and in order, in batches as `training_batches` makes them.
+) -> BatchLoader:
+    """Return batches of all samples, unchanged and in order, like those of `training_batches`.
 
-    Of processes that validate together each takes every n-th sample, none of them twice.
+    Each of n processes takes every n-th sample.
     """
     order = _InOrder(range(ranks.rank, len(reader), ranks.size))
     return _loader(_Samples(reader, None), order, batch_size // ranks.size, workers, pin)
@@ -317,8 +286,8 @@ def _loader(
     batch_size: int,
     workers: int,
     pin: bool,
-) -> Loader:
-    return Loader(
+) -> BatchLoader:
+    return BatchLoader(
         samples,
         batch_size=batch_size,
         sampler=sampler,
@@ -326,19 +295,19 @@ def _loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=end_unheard,
-        generator=torch.Generator(),  # the loader's own draws must not move the global one
+        worker_init_fn=exit_if_unsent,
+        generator=torch.Generator(),  # the loader's draws must not advance the global one
         pin_memory=pin,
     )
 
 
 class _Samples(Dataset["Item"]):
-    """Samples by (epoch, index), augmented where there is a seed."""
+    """Samples by (epoch, index), augmented if there is a seed."""
 
-    def __init__(self, reader: SampleReader, seed: int | None, later: bool = False) -> None:
+    def __init__(self, reader: SampleReader, seed: int | None, deferred: bool = False) -> None:
         self.reader = reader
         self.seed = seed
-        self.later = later
+        self.deferred = deferred
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -347,16 +316,16 @@ class _Samples(Dataset["Item"]):
         epoch, index = key
         try:
             image, mask = self.reader.read(index)
-        except TOLD as error:
+        except ONE_LINE_ERRORS as error:
             return error
         if self.seed is None:
             return image, mask
-        change = draw(generator(Stream.AUGMENT, self.seed, epoch, index))
-        return (image, mask, change.row()) if self.later else apply(change, image, mask)
+        change = draw_augmentation(generator(RandomStream.AUGMENT, self.seed, epoch, index))
+        return (image, mask, change.row()) if self.deferred else augment(change, image, mask)
 
 
 class _Shuffle(Sampler[tuple[int, int]]):
-    """The draw of an epoch in an order of (seed, epoch); Lightning tells it the epoch."""
+    """The draw of an epoch in an order given by (seed, epoch); Lightning sets the epoch."""
 
     def __init__(
         self, draws: Sequence[Sequence[int]], batch_size: int, seed: int, ranks: Ranks
@@ -372,17 +341,19 @@ class _Shuffle(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         draw = self.draws[self.epoch % len(self.draws)]
-        order = generator(Stream.SHUFFLE, self.seed, self.epoch).permutation(len(draw)).tolist()
+        order = (
+            generator(RandomStream.SHUFFLE, self.seed, self.epoch).permutation(len(draw)).tolist()
+        )
         kept = order[: _in_batches(len(draw), self.batch_size, self.ranks.size)]
         batches = (
             kept[start : start + self.batch_size] for start in range(0, len(kept), self.batch_size)
         )
-        ours = (place for batch in batches for place in batch[self.ranks.rank :: self.ranks.size])
-        return iter([(self.epoch, draw[place]) for place in ours])
+        own = (index for batch in batches for index in batch[self.ranks.rank :: self.ranks.size])
+        return iter([(self.epoch, draw[index]) for index in own])
 
 
 def _in_batches(samples: int, batch_size: int, processes: int) -> int:
-    """Leave out a last batch of less than two images a process, unless all are like that."""
+    """Drop a last batch with less than two images per process, unless it is the only one."""
     rest = samples % batch_size
     least = processes * min(2, batch_size // processes)
     return samples - rest if rest < least and samples > rest else samples
@@ -405,53 +376,36 @@ def _stack(items: Sequence[Item]) -> Batch:
         if isinstance(item, Exception):
             return item
         read.append(item)
-    return stacked(list(zip(*read, strict=True)))
+    return stack_arrays(list(zip(*read, strict=True)))
 
 
-# -------------------------------------------------------------------------------------------------
-# Samples that stay in memory once they were read: epochs after the first wait for no disk.
-
-
-MOST: Final = 1 << 29
-"""Bytes kept by default: 2,000 samples of 256 px."""
+CACHE_BYTES: Final = 1 << 29
+"""Default size of the cache in bytes: 2,000 samples of 256 px."""
 
 
 class Recalled:
-    """A reader that keeps what it read, as far as a limit allows.
+    """A reader that caches samples as stored, before augmentation, up to ``most`` bytes.
 
-    What is kept is as it was stored, before any augmentation. Once the limit is reached the
-    further samples are read each time; those kept stay, whatever the order asked for (the least
-    recently used would be the very ones that the next epoch needs).
-
-    Parameters
-    ----------
-    reader : SampleReader
-    most : int
-        Bytes kept at most.
+    Beyond that, further samples are read each time and the cached ones stay: evicting the least
+    recently used would evict those that the next epoch needs first.
     """
 
-    def __init__(self, reader: SampleReader, most: int = MOST) -> None:
+    def __init__(self, reader: SampleReader, most: int = CACHE_BYTES) -> None:
         self._reader = reader
-        self._left = most
-        self._kept: dict[int, tuple[Image, UInt8]] = {}
+        self._room = most
+        self._cache: dict[int, tuple[Image, UInt8]] = {}
 
     def __len__(self) -> int:
         return len(self._reader)
 
     def read(self, index: int) -> tuple[Image, UInt8]:
-        """Return image (H, W, C) and mask (H, W), not to be written into.
-
-        Raises
-        ------
-        Exception
-            Whatever the reader raises; nothing is kept of such a sample.
-        """
-        if index in self._kept:
-            return self._kept[index]
+        """Return image (H, W, C) and mask (H, W), read-only if cached."""
+        if index in self._cache:
+            return self._cache[index]
         image, mask = self._reader.read(index)
         size = image.nbytes + mask.nbytes
-        if size <= self._left:
-            self._left -= size
+        if size <= self._room:
+            self._room -= size
             image.flags.writeable = mask.flags.writeable = False
-            self._kept[index] = image, mask
+            self._cache[index] = image, mask
         return image, mask

@@ -1,4 +1,12 @@
-"""Which device and which arithmetic a network runs in."""
+"""Device, precision and number of threads of a network, and one-line errors for machine faults.
+
+torch reports lack of memory and dead loader processes as RuntimeErrors of many lines. Here they
+become the standard library's exceptions, after which a partial output is kept for resuming.
+
+Threads: torch computes with as many as there are idle cores. Threads that share a batch wait for
+each other at a hundred points of a network; if one of them waits for a core, all do. On a busy
+machine one thread may be five times as fast as two.
+"""
 
 from __future__ import annotations
 
@@ -22,33 +30,32 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "exact_float32",
+    "explain_training_errors",
     "instructions",
     "memory_told",
     "threads_now",
     "threads_used",
-    "training_told",
 ]
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
-"""Names under which torch reports bfloat16 instructions of x86 and Arm processors."""
+"""torch's names of bfloat16 instructions of x86 and Arm processors."""
 
 
 def choose_device(text: str) -> str:
-    """Resolve ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    """Resolve ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` to a device name for torch.
 
-    Returns
-    -------
-    str
-        ``cpu``, ``mps`` or ``cuda:<index>``, as torch takes it; ``auto`` prefers CUDA, then MPS.
+    ``auto`` prefers CUDA, then MPS.
 
     Raises
     ------
     ArgumentError
-        If the word is unknown or the device is not there.
+        If the word is unknown or the device does not exist.
     """
     if text == "auto":
-        return _best()
+        if torch.cuda.is_available():
+            return "cuda:0"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     if text == "cpu":
         return "cpu"
     kind, _, index = text.partition(":")
@@ -63,12 +70,6 @@ def choose_device(text: str) -> str:
     )
 
 
-def _best() -> str:
-    if torch.cuda.is_available():
-        return "cuda:0"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def _cuda(text: str, index: int) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if index >= count:
@@ -80,23 +81,12 @@ def _cuda(text: str, index: int) -> str:
 
 
 def choose_precision(precision: Precision, device: str) -> Precision:
-    """Resolve ``auto``: bf16 where the processor or GPU has it in hardware, else float32.
-
-    Parameters
-    ----------
-    precision : Precision
-    device : str
-        What `choose_device` returned.
-
-    Returns
-    -------
-    Precision
-        Never ``auto``.
+    """Resolve ``auto``: bf16 if the device supports it in hardware, else float32.
 
     Raises
     ------
     ArgumentError
-        If float16 is asked for on the CPU.
+        If float16 is requested on the CPU.
     """
     if precision is Precision.AUTO:
         return Precision.BFLOAT16 if _has_bfloat16(device) else Precision.FLOAT32
@@ -107,15 +97,19 @@ def choose_precision(precision: Precision, device: str) -> Precision:
 
 def _has_bfloat16(device: str) -> bool:
     if device == "cpu":
-        capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
-        return any(capabilities.get(name) is True for name in CPU_BFLOAT16)
+        return bool(_cpu_bfloat16())
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return False
 
 
+def _cpu_bfloat16() -> list[str]:
+    capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
+    return [name for name in CPU_BFLOAT16 if capabilities.get(name) is True]
+
+
 def instructions(device: str) -> str:
-    """Name the instruction set of a processor that torch uses, or the model of a GPU.
+    """Name the CPU instruction set that torch uses, or the model of a GPU.
 
     Examples
     --------
@@ -126,15 +120,13 @@ def instructions(device: str) -> str:
         return str(torch.cuda.get_device_name(device))
     if device != "cpu":
         return device
-    capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
-    named = [name for name in CPU_BFLOAT16 if capabilities.get(name) is True]
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
     limits = [] if limit is None else [f"at most {limit}"]
-    return " ".join([torch.backends.cpu.get_cpu_capability(), *named, *limits])
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *_cpu_bfloat16(), *limits])
 
 
 def autocast(precision: Precision, device: str) -> AbstractContextManager[Any]:
-    """Open torch's mixed precision for a resolved `precision`; float32 switches it off."""
+    """Return torch's autocast context for a resolved precision; float32 disables it."""
     dtypes = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT16: torch.float16}
     return torch.autocast(
         torch.device(device).type, dtype=dtypes.get(precision), enabled=precision in dtypes
@@ -148,33 +140,19 @@ def exact_float32(device: str) -> AbstractContextManager[Any]:
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-# -------------------------------------------------------------------------------------------------
-# Faults of the machine, in one line each: too little memory, a loader process that is gone.
-#
-# torch raises them as RuntimeErrors of many lines. Here they become the exceptions that the
-# standard
-# library has for them, after which an output that has begun to grow is kept to be gone on with.
-
-
 MEMORY = re.compile(r"(can't|cannot) allocate memory|not enough memory|out of memory|ALLOC_FAILED")
-"""What the allocators of processors, of GPUs and of their libraries say."""
+"""Messages of the allocators of CPUs, GPUs and their libraries."""
 
 WORKER = re.compile(r"DataLoader worker|Pin memory thread|shared memory|torch_shm")
-"""What torch's loader says of processes that were killed, or could not hand their batch over."""
+"""Messages of torch's loader about killed workers, and batches that could not be handed over."""
 
 COMPILERS = ("torch._dynamo", "torch._inductor")
-"""Where torch's compiler has its errors."""
+"""Modules of the errors of torch's compiler."""
 
 
 @contextmanager
 def memory_told(device: str, doing: str) -> Iterator[None]:
-    """Say in one line what there was too little memory of a device for.
-
-    Raises
-    ------
-    MemoryError
-        In place of torch's own error.
-    """
+    """Turn torch's out-of-memory errors into a one-line MemoryError."""
     try:
         yield
     except RuntimeError as error:
@@ -184,23 +162,22 @@ def memory_told(device: str, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def training_told(device: str, doing: str, workers: int) -> Iterator[None]:
-    """Say in one line which fault of the machine ended a training, and how to go on.
+def explain_training_errors(device: str, doing: str, workers: int) -> Iterator[None]:
+    """Turn machine faults during training into one-line errors that say how to continue.
 
     Parameters
     ----------
-    device : str
     doing : str
-        What memory is needed for, such as batches of how many images.
+        What memory is needed for, such as the size of batches.
     workers : int
-        Processes that read.
+        Number of loader processes.
 
     Raises
     ------
     OutOfMemoryError
-        In place of any error of too little memory.
+        For any lack of memory.
     WorkerError
-        In place of torch's, where a process that reads was killed: on Linux mostly for memory.
+        If a loader process was killed, on Linux mostly for lack of memory.
     SkiptoolError
         If the network cannot be compiled.
     """
@@ -213,20 +190,20 @@ def training_told(device: str, doing: str, workers: int) -> Iterator[None]:
             fewer = f" or lower --workers ({workers} now)" if workers else ""
             raise OutOfMemoryError(
                 f"training: device {device} has not enough memory for {doing}; free memory{fewer} "
-                "and go on with --resume, or start again with --overwrite and a lower --batch-size"
+                "and continue with --resume, or restart with --overwrite and a lower --batch-size"
             ) from error
         if isinstance(error, RuntimeError) and workers and WORKER.search(str(error)):
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise WorkerError(
-                f"training: one of {workers} processes that read was killed or is out of memory "
-                f"({said}); go on with --resume and fewer --workers (0 reads without them) or more "
+                f"training: one of {workers} loader processes was killed or ran out of memory "
+                f"({reason}); continue with --resume and fewer --workers (0 uses none) or more "
                 "memory"
             ) from error
         if type(error).__module__.startswith(COMPILERS):
-            said = str(error).split("\n")[0]
+            reason = str(error).split("\n")[0]
             raise SkiptoolError(
-                f"--compile: the network cannot be compiled here ({said}); a C++ compiler is "
-                "needed (CXX names one), or leave it out"
+                f"--compile: the network cannot be compiled here ({reason}); install a C++ "
+                "compiler (set CXX to it), or omit the option"
             ) from error
         raise
 
@@ -235,42 +212,25 @@ def _of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or bool(MEMORY.search(str(error)))
 
 
-# -------------------------------------------------------------------------------------------------
-# How many threads torch computes with: as many as there are cores that nobody else uses.
-#
-# Threads that share a batch wait for each other at a hundred places of a network; where one of them
-# has to wait for a core, all do. On a busy machine one thread may be five times as fast as two.
-
-
-SAID: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables of the environment by which a number is asked for too."""
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that also set the number of threads."""
 
 
 def threads_now() -> int:
-    """Return the number of threads that torch computes with."""
+    """Return torch's current number of threads."""
     return torch.get_num_threads()
 
 
 @contextmanager
 def threads_used(asked: int | None, device: str, progress: Progress) -> Iterator[int]:
-    """Compute with so many threads, and give torch its own number back.
+    """Set torch's number of threads within the context, and yield it.
 
-    Parameters
-    ----------
-    asked : int or None
-        None: on a processor as many as are idle of those cores that this process may use, unless
-        the environment says a number; elsewhere torch's own number.
-    device : str
-        As typed.
-    progress : Progress
-        Is told where other processes leave fewer cores than there are.
-
-    Yields
-    ------
-    int
+    Without a number: on a CPU as many as there are idle cores, with a warning if other processes
+    use some, unless the environment sets a number; elsewhere torch's default. ``device`` is as
+    given by the user.
     """
     before = torch.get_num_threads()
-    threads = asked or _chosen(before, device, progress)
+    threads = asked or _idle_threads(before, device, progress)
     torch.set_num_threads(threads)
     try:
         yield threads
@@ -278,20 +238,18 @@ def threads_used(asked: int | None, device: str, progress: Progress) -> Iterator
         torch.set_num_threads(before)
 
 
-def _chosen(usual: int, device: str, progress: Progress) -> int:
-    if any(os.environ.get(name) for name in SAID) or choose_device(device) != "cpu":
-        return usual
+def _idle_threads(default: int, device: str, progress: Progress) -> int:
+    if any(os.environ.get(name) for name in THREAD_VARIABLES) or choose_device(device) != "cpu":
+        return default
     cores = available_cores()
-    most = min(usual, cores)
+    most = min(default, cores)
     if most == 1:
         return 1
     idle = idle_cores()
     threads = max(1, min(most, round(idle)))
     if threads < most:
-        others = f"other processes use the cores ({idle:.1f} of {cores} idle)"
-        progress.warn(f"{others}: {_counted(threads)} taken, --threads {most} takes them all")
+        progress.warn(
+            f"other processes use the cores ({idle:.1f} of {cores} idle): using "
+            f"{threads} thread{'' if threads == 1 else 's'}, --threads {most} uses them all"
+        )
     return threads
-
-
-def _counted(threads: int) -> str:
-    return "1 thread is" if threads == 1 else f"{threads} threads are"

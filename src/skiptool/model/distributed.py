@@ -1,8 +1,8 @@
-"""The processes that train one network together, and which of them this one is.
+"""Processes that train one network together: ranks, start and connection.
 
-They are started in one of three ways: by ``torchrun``; by ``srun``, where ``--devices`` and
-``--nodes`` ask for it (an array job, or one task a fold, is no common training); or by the first
-process of a node itself, see ``processes``.
+They are started by ``torchrun``; by ``srun``, if ``--devices`` and ``--nodes`` request it (an array
+job, or one task per fold, is not a joint training); or by the first process of each node. torch's
+process group connects them, before Lightning starts.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALONE",
-    "Environment",
     "Ranks",
+    "RanksEnvironment",
     "check_device",
     "find_ranks",
     "joined",
     "mean_over_ranks",
-    "sum_over",
+    "sum_over_ranks",
 ]
 
 LOCAL = "127.0.0.1"
@@ -49,14 +49,14 @@ class Ranks:
     Attributes
     ----------
     rank, size : int
-        Number of this process, from 0, and how many there are.
+        Index of this process, and number of processes.
     local : int
-        Number of this process on its node: that of its GPU.
-    nodes : int
+        Index of this process, and of its GPU, on its node.
     address, port : str, int
         Where rank 0 listens.
     started : bool
-        Whether all were started from outside; else rank ``local == 0`` starts those of its node.
+        All were started by a launcher; otherwise the process with ``local == 0`` starts those of
+        its node.
     """
 
     rank: int = 0
@@ -69,20 +69,20 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether it is this process that writes files and talks."""
+        """True for the process that writes files and prints."""
         return self.rank == 0
 
     @property
     def devices(self) -> int:
-        """Processes of a node."""
+        """Processes per node."""
         return self.size // self.nodes
 
 
 ALONE = Ranks()
 
 
-class Environment(LightningEnvironment):
-    """What Lightning asks about the processes; it starts none, and looks for no cluster itself."""
+class RanksEnvironment(LightningEnvironment):
+    """Ranks for Lightning, so that it neither starts processes nor detects a cluster."""
 
     def __init__(self, ranks: Ranks) -> None:
         super().__init__()
@@ -92,30 +92,29 @@ class Environment(LightningEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """True: all are started."""
+        """True: all have been started."""
         return True
 
     def local_rank(self) -> int:
-        """Return the number of this process on its node."""
+        """Return the index of this process on its node."""
         return self.ranks.local
 
     def node_rank(self) -> int:
-        """Return the number of this node."""
+        """Return the index of this node."""
         return self.ranks.rank // self.ranks.devices
 
 
 def find_ranks(
     devices: int | None = None, nodes: int = 1, environ: Mapping[str, str] = os.environ
 ) -> Ranks:
-    """Find out which process this is, from what was asked for and the variables of a launcher.
+    """Determine the rank of this process from options and the launcher's variables.
 
     Parameters
     ----------
     devices : int, optional
-        Processes a node; by default what ``torchrun`` started, else 1.
-    nodes : int
+        Processes per node; default: what ``torchrun`` started, else 1.
     environ : mapping of str to str
-        Under several nodes without ``torchrun`` or ``srun``: ``NODE_RANK``, ``MASTER_ADDR`` and
+        On several nodes without ``torchrun`` or ``srun``: ``NODE_RANK``, ``MASTER_ADDR`` and
         ``MASTER_PORT``.
 
     Raises
@@ -126,20 +125,20 @@ def find_ranks(
     """
     if nodes < 1 or (devices is not None and devices < 1):
         raise ArgumentError(f"--devices {devices}, --nodes {nodes}: expected at least 1 of each")
-    asked = (devices or 1) * nodes
+    expected = (devices or 1) * nodes
     if "TORCHELASTIC_RUN_ID" in environ:
-        found = _of_torchrun(environ)
-        asked = found.size if devices is None and nodes == 1 else asked
-    elif asked > 1 and int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        found = _of_srun(environ)
+        ranks = _of_torchrun(environ)
+        expected = ranks.size if devices is None and nodes == 1 else expected
+    elif expected > 1 and int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        ranks = _of_srun(environ)
     else:
         return _own(devices or 1, nodes, environ)
-    if found.size != asked or (devices is not None and found.nodes != nodes):
+    if ranks.size != expected or (devices is not None and ranks.nodes != nodes):
         raise ArgumentError(
-            f"--devices {devices}, --nodes {nodes}: the launcher started {found.size} processes on "
-            f"{found.nodes} nodes, expected --devices {found.devices} --nodes {found.nodes}"
+            f"--devices {devices}, --nodes {nodes}: the launcher started {ranks.size} processes on "
+            f"{ranks.nodes} nodes, expected --devices {ranks.devices} --nodes {ranks.nodes}"
         )
-    return found
+    return ranks
 
 
 def _of_torchrun(environ: Mapping[str, str]) -> Ranks:
@@ -163,7 +162,7 @@ def _of_srun(environ: Mapping[str, str]) -> Ranks:
         local=int(environ["SLURM_LOCALID"]),
         nodes=int(environ.get("SLURM_STEP_NUM_NODES", 1)),
         address=environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(nodes),
-        # every process knows the job's number, and two jobs on a node seldom share its end
+        # every process knows the job id, and two jobs on a node rarely share its last digits
         port=int(environ.get("MASTER_PORT", 15000 + job % 10000)),
         started=True,
     )
@@ -178,33 +177,27 @@ def _own(devices: int, nodes: int, environ: Mapping[str, str]) -> Ranks:
     except (KeyError, ValueError) as error:
         raise ArgumentError(
             f"--nodes {nodes}: start it with srun or torchrun, or set NODE_RANK, MASTER_ADDR and "
-            f"MASTER_PORT on every node ({error} is missing or no number)"
+            f"MASTER_PORT on every node ({error} is missing or not a number)"
         ) from None
     return Ranks(node * devices, devices * nodes, 0, nodes, address, port)
 
 
 def check_device(device: str, ranks: Ranks) -> None:
-    """Refuse one GPU for several processes, and devices that processes cannot share.
-
-    Raises
-    ------
-    ArgumentError
-        If ``device``, as the user gave it, names a single device or a Metal one.
-    """
+    """Raise ArgumentError for several processes on a single GPU or a Metal device."""
     if ranks.size > 1 and (":" in device or device == "mps"):
         raise ArgumentError(
-            f"--device {device}: is one device, expected cpu, cuda or auto with --devices "
+            f"--device {device}: is a single device, expected cpu, cuda or auto with --devices "
             f"{ranks.devices}"
         )
 
 
 def mean_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
-    """Replace a tensor, in place, by its mean over the processes; alone it is left as it is."""
-    return sum_over(tensor).div_(distributed.get_world_size()) if _together() else tensor
+    """Replace a tensor in place by its mean over the processes, if there are several."""
+    return sum_over_ranks(tensor).div_(distributed.get_world_size()) if _together() else tensor
 
 
-def sum_over(tensor: torch.Tensor) -> torch.Tensor:
-    """Replace a tensor, in place, by its sum over the processes."""
+def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """Replace a tensor in place by its sum over the processes."""
     if _together():
         distributed.all_reduce(tensor)
     return tensor
@@ -214,42 +207,35 @@ def _together() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-# -------------------------------------------------------------------------------------------------
-# Start and connect the processes that train together, and hear why one of them ended.
-#
-# torch's process group connects them, and Lightning finds it made.
-
-
 BROKEN = ("gloo", "NCCL", "Connection", "Socket")
-"""What torch's errors of a broken connection hold; their class is any RuntimeError's."""
+"""Words in torch's errors about broken connections, whose class is a plain RuntimeError."""
+
 SECONDS = 10.0
-"""So long an ending process may take to say why, or to go."""
+"""Time allowed for a failing process to report its error, or to exit."""
 
 
 @contextmanager
 def joined(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Iterator[Ranks]:
-    """Connect the processes that train together, and start those that nobody has started.
+    """Connect the processes that train together, starting them if no launcher did.
 
     Parameters
     ----------
     ranks : Ranks
-        Of `find_ranks`; with a size of 1 nothing happens.
-    device : str
-        What `skiptool.model.device.choose_device` returned.
+        From `find_ranks`; with a size of 1 nothing happens.
     follow : callable
-        What a started process does, in step with this one; it is pickled.
+        Work of a started process, in step with this one; it is pickled.
 
     Yields
     ------
     Ranks
-        This process, with the port that is used.
+        This process, with the port in use.
 
     Raises
     ------
     SourceError
-        If the processes do not find each other, or one of them ended.
+        If the processes cannot connect, or one of them died.
     SkiptoolError
-        What a started process raised.
+        Raised by a started process.
     """
     if ranks.size == 1:
         yield ranks
@@ -274,7 +260,7 @@ Helpers = Sequence[tuple["SpawnProcess", Connection]]
 
 
 def _start(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Helpers:
-    """Start the others of this node; they share its cores on a CPU."""
+    """Start the other processes of this node; on a CPU they share its cores."""
     if ranks.started:
         return []
     share = max(1, available_cores() // ranks.devices)
@@ -294,10 +280,10 @@ def _start(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Helper
 
 
 def _help(
-    ranks: Ranks, device: str, follow: Callable[[Ranks], None], threads: int, told: Connection
+    ranks: Ranks, device: str, follow: Callable[[Ranks], None], threads: int, errors: Connection
 ) -> None:
-    """Follow; tell the process that started it why it could not go on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started it ends it
+    """Run ``follow`` in a started process, and send its error to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -305,11 +291,11 @@ def _help(
         follow(ranks)
         distributed.destroy_process_group()
     except SkiptoolError as error:
-        told.send(error)
+        errors.send(error)
     except RuntimeError:
-        pass  # the process that failed first tells why: here a connection broke
+        pass  # a connection broke; the process that failed first reports why
     finally:
-        told.close()
+        errors.close()
 
 
 def _connect(ranks: Ranks, device: str) -> None:
@@ -321,39 +307,39 @@ def _connect(ranks: Ranks, device: str) -> None:
         distributed.init_process_group(backend, rank=ranks.rank, world_size=ranks.size)
     except (RuntimeError, ValueError) as error:
         raise SourceError(
-            f"training on {ranks.size} processes: process {ranks.rank} finds no connection at "
-            f"{ranks.address}:{ranks.port} ({str(error).splitlines()[0]}); see that all were "
-            "started, and set MASTER_ADDR and MASTER_PORT where the network needs it"
+            f"training on {ranks.size} processes: process {ranks.rank} cannot connect to "
+            f"{ranks.address}:{ranks.port} ({str(error).splitlines()[0]}); check that all were "
+            "started, and set MASTER_ADDR and MASTER_PORT if the network requires it"
         ) from error
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((LOCAL, 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as free:
+        free.bind((LOCAL, 0))
+        port: int = free.getsockname()[1]
     return port
 
 
 def _why(helpers: Helpers, error: RuntimeError) -> Exception:
-    """Prefer what another process said: here its end is but a broken connection."""
+    """Return the error of the process that failed: here it shows only as a broken connection."""
     if not any(word in str(error) for word in BROKEN):
         return error
-    for process, told in helpers:
+    for process, errors in helpers:
         try:
-            if told.poll(SECONDS):
-                found: SkiptoolError = told.recv()
-                return found
+            if errors.poll(SECONDS):
+                reported: SkiptoolError = errors.recv()
+                return reported
         except EOFError:
             process.join(SECONDS)
             if process.exitcode:
                 return SourceError(
                     f"training: process {process.pid} ended early (exit code {process.exitcode}); "
                     "it may have been killed for lack of memory: lower --batch-size or --devices, "
-                    "and give --resume to go on"
+                    "and continue with --resume"
                 )
     return SourceError(
-        "training: the connection to another process broke; see what that one printed, and give "
-        "--resume to go on"
+        "training: the connection to another process broke; see its output, and continue with "
+        "--resume"
     )
 
 

@@ -1,4 +1,4 @@
-"""Train one network, section IV.C, with Lightning as the engine."""
+"""Training of one network, section IV.C, with Lightning, and checks before it starts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from skiptool.errors import ArgumentError, FormatError
 from skiptool.model.batches import (
     Recalled,
     count_batches,
-    readable_by,
     training_batches,
+    usable_workers,
     validation_batches,
 )
-from skiptool.model.device import choose_precision, instructions, training_told
+from skiptool.model.device import choose_precision, explain_training_errors, instructions
 from skiptool.model.distributed import ALONE, Ranks
-from skiptool.model.lightning import Epoch, Logging, Segmenter, Watch, close, run
+from skiptool.model.lightning import Epoch, Logging, Segmenter, Watch, finish_loggers, run_trainer
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.unet import build
 from skiptool.model.weights import EncoderWeights, load_encoder_weights
-from skiptool.records import SILENT, Training
+from skiptool.records import SILENT, STRIDE, Training
 
 if TYPE_CHECKING:
     from skiptool.names import Precision
-    from skiptool.records import AnyArray, Architecture, Progress, SampleReader, Training
+    from skiptool.records import AnyArray, Architecture, Progress, SampleReader
 
 __all__ = [
     "LAST",
@@ -41,82 +41,65 @@ __all__ = [
     "weights_of",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# What is refused before a training starts, in words instead of a stack of torch's.
-
-
-STRIDE = 32
-
 
 def check_protocol(training: Training) -> None:
-    """Refuse a protocol with a number out of range.
-
-    Raises
-    ------
-    ArgumentError
-        If epochs, batch size, patience or the step of the learning rate is below 1, or the learning
-        rate, its decay or the norm of gradients is not above 0.
-    """
-    whole = {
+    """Raise ArgumentError for a protocol with a number out of range."""
+    integers = {
         "epochs": training.epochs,
         "batch size": training.batch_size,
         "step of the learning rate": training.lr_step,
         "patience": 1 if training.patience is None else training.patience,
     }
-    for name, number in whole.items():
+    for name, number in integers.items():
         if number < 1:
             raise ArgumentError(f"training: {name} is {number}, expected at least 1")
-    above = {
+    positive = {
         "learning rate": training.lr,
-        "its decay": training.lr_gamma,
-        "norm of gradients": 1.0 if training.grad_clip is None else training.grad_clip,
+        "learning rate decay": training.lr_gamma,
+        "gradient norm": 1.0 if training.grad_clip is None else training.grad_clip,
     }
-    for name, value in above.items():
+    for name, value in positive.items():
         if not 0 < value < float("inf"):
             raise ArgumentError(f"training: {name} is {value:g}, expected a number above 0")
 
 
 def weights_of(training: Training, classes: Sequence[str]) -> list[float] | None:
-    """Return the weight of each class in the cross-entropy, None where all are 1.
+    """Return the weight of each class in the cross-entropy, or None if all are 1.
 
-    Raises
-    ------
-    ArgumentError
-        If a class is unknown or named twice, a weight is negative or not finite, or all are 0.
+    Raises ArgumentError for unknown or repeated classes, and for invalid weights.
     """
     if not training.class_weights:
         return None
     names = [name for name, _ in training.class_weights]
     for name, weight in training.class_weights:
         if name not in classes or names.count(name) > 1:
-            what = "is given twice" if name in classes else "is no class"
+            fault = "is given twice" if name in classes else "is not a class"
             raise ArgumentError(
-                f"class weight of {name!r}: {what}, expected each of {', '.join(classes)} at most "
+                f"class weight of {name!r}: {fault}, expected each of {', '.join(classes)} at most "
                 "once"
             )
         if not 0 <= weight < float("inf"):
             raise ArgumentError(f"class weight of {name!r}: {weight:g}, expected 0 or more")
-    found = [dict(training.class_weights).get(name, 1.0) for name in classes]
-    if not any(found):
-        raise ArgumentError("class weights: all are 0, expected one above it")
-    return found
+    weights = [dict(training.class_weights).get(name, 1.0) for name in classes]
+    if not any(weights):
+        raise ArgumentError("class weights: all are 0, expected at least one above 0")
+    return weights
 
 
 def check_samples(reader: SampleReader, name: str, architecture: Architecture) -> None:
-    """Refuse a part of the data that nothing can be learned or measured on.
+    """Refuse data without samples or foreground, or with channels unlike the architecture's.
 
-    Reads up to the first foreground pixel, which mostly is one sample.
+    Reads up to the first foreground pixel, usually one sample.
 
     Raises
     ------
     ArgumentError
-        If there is no sample, or the channels differ from the architecture's.
+        If there is no sample, or the channels differ.
     FormatError
-        If no pixel belongs to a foreground class: mIoU would be undefined in validation, and there
-        is nothing to train.
+        If no pixel belongs to a foreground class: there is nothing to train, and no mIoU.
     """
     if not len(reader):
-        raise ArgumentError(f"{name} data: no sample, expected some; choose another fold or domain")
+        raise ArgumentError(f"{name} data: no samples; choose another fold or domain")
     for index in range(len(reader)):
         image, mask = reader.read(index)
         if image.shape[-1] != architecture.channels:
@@ -136,75 +119,59 @@ def check_samples(reader: SampleReader, name: str, architecture: Architecture) -
 def check_shares(
     batch_size: int, draws: Sequence[Sequence[int]], validation: int, processes: int
 ) -> None:
-    """Refuse batches and parts that cannot be dealt out to the processes.
+    """Raise ArgumentError if batches or samples cannot be split among the processes.
 
-    Parameters
-    ----------
-    batch_size : int
-    draws : sequence of sequences of int
-        Training samples of each draw.
-    validation, processes : int
-        Numbers of samples to validate on, and of processes.
-
-    Raises
-    ------
-    ArgumentError
-        If the batch is no multiple of the processes, or one of them would get no sample.
+    ``draws`` are the training samples of each draw, ``validation`` the number of validation
+    samples.
     """
     if batch_size % processes:
         raise ArgumentError(
-            f"--batch-size {batch_size}: cannot be dealt out to {processes} processes, expected a "
+            f"--batch-size {batch_size}: cannot be split among {processes} processes, expected a "
             "multiple of their number"
         )
     least = min(validation, *map(len, draws))
     if least < processes:
         raise ArgumentError(
-            f"training on {processes} processes: a part of the data holds {least} samples, "
-            "expected one for each process; lower --devices"
+            f"training on {processes} processes: a part of the data has {least} samples, "
+            "expected at least one per process; lower --devices"
         )
 
 
 def check_batch(train: SampleReader, batch_size: int) -> None:
-    """Refuse batches of one pixel: batch normalisation needs two values of a channel.
+    """Raise ArgumentError for batches of one image whose bottleneck is one pixel.
 
-    Raises
-    ------
-    ArgumentError
-        If batches hold one image and the bottleneck one pixel.
+    Batch normalisation needs at least two values per channel.
     """
     height, width = train.read(0)[1].shape
     if min(len(train), batch_size) == 1 and max(height, width) <= STRIDE:
         raise ArgumentError(
             f"training: a batch of one image of {height} x {width} px cannot be normalised, "
-            "expected two images a batch or larger ones; raise the batch size"
+            "expected at least two images per batch or larger ones; raise the batch size"
         )
 
 
 LAST = "last.ckpt"
-"""Name of the checkpoint of the last epoch in the folder that `fit` is given."""
+"""Name of the checkpoint of the last epoch in the folder passed to `fit`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a training came to.
+    """Result of a training.
 
     Attributes
     ----------
     tensors : dict of str to array
         Weights and running statistics of the best epoch, under SMP's parameter names.
     best_epoch : int
-        From 0: the epoch of the highest validation mIoU, the earliest of equal ones.
-    best_miou : float
+        From 0: the epoch of the highest validation mIoU, the earliest among ties.
     history : tuple of Epoch
-        Two rows an epoch, ``train`` before ``validation``.
-    encoder_weights : EncoderWeights
+        Two rows per epoch, ``train`` before ``validation``.
     precision : Precision
-        What was computed in, never ``auto``.
-    device : str
+        Never ``auto``.
     threads : int
-        Threads of torch's arithmetic; weights are bit-equal for equal numbers of them.
+        Threads of torch; weights are bit-equal for equal numbers.
     instructions : str
-        Instruction set of the processor, or model of the GPU.
+        Instruction set of the CPU, or model of the GPU.
     """
 
     tensors: dict[str, AnyArray]
@@ -233,55 +200,48 @@ def fit(
     ranks: Ranks = ALONE,
     logging: Logging | None = None,
 ) -> Fitted:
-    """Train a network and choose its epoch by the validation fold.
+    """Train a network and select its epoch by the validation fold.
 
     Parameters
     ----------
-    architecture : Architecture
     training : Training
         ``fold`` and ``repeat`` name the progress display; ``repeat`` also changes the seed.
     train, validation : SampleReader
-        Images of one size each, with as many channels as the architecture.
+        Images of one size each, with the channels of the architecture.
     folder : Path
-        An existing folder; ``last.ckpt`` is written there.
+        An existing folder, for ``last.ckpt``.
     device : str
-        What `skiptool.model.device.choose_device` returned.
+        From `skiptool.model.device.choose_device`.
     workers : int
-        Processes that read, for each of the two readers; they do not change the result. On a CPU
-        0 is fastest: reading and augmenting cost a twentieth of a training step.
-    progress : Progress
+        Loader processes for each of the two readers; they do not change the result. On a CPU 0 is
+        fastest: reading and augmentation take a twentieth of a training step.
     draws : sequence of sequences of int
         Indices into ``train`` of the samples of each of E draws, none of them empty; epoch e
-        trains on draw e modulo E. By default every epoch trains on all.
+        trains on draw e modulo E. Default: every epoch trains on all.
     resume : bool
-        Go on from ``last.ckpt`` where there is one; the result equals the uninterrupted one.
+        Continue from ``last.ckpt`` if it exists; the result equals that of an uninterrupted run.
     ranks : Ranks
-        This process among those that train together, connected by ``model.processes.joined``; each
-        gets the same arguments but for this one, and returns the same.
+        This process among those that train together, which are connected. Each gets the same other
+        arguments, and returns the same.
     logging : Logging, optional
-        Loggers beside the history.
-
-    Returns
-    -------
-    Fitted
+        Experiment trackers.
 
     Raises
     ------
     ArgumentError
-        If a number of the protocol is out of range, a reader is empty, has other channels, labels
-        beyond the classes.
+        If the protocol, the number of samples, channels or labels are invalid.
     FormatError
-        If not one pixel of a reader is foreground.
+        If a reader has no foreground pixel.
     DivergedError
-        If the loss is no longer a number.
+        If the loss is no longer finite.
     SourceError
-        If the encoder's weights cannot be had.
+        If the encoder's weights cannot be obtained.
     OutOfMemoryError, WorkerError
-        If there is too little memory, or a process that reads was killed.
+        If memory is insufficient, or a loader process was killed.
     OSError
-        If the checkpoint cannot be written; the one before it is intact.
+        If the checkpoint cannot be written; the previous one is intact.
     KeyboardInterrupt
-        On Ctrl-C, after Lightning has let go of the device.
+        On Ctrl-C, after Lightning has released the device.
     """
     check_protocol(training)
     if ranks.size > 1 and device.startswith("cuda"):
@@ -300,33 +260,35 @@ def fit(
     classes = len(architecture.classes)
     loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
     size, seed, pin = training.batch_size, training.random_seed, device.startswith("cuda")
-    workers = readable_by(workers, progress)
-    if not workers:  # each worker would keep samples of its own
+    workers = usable_workers(workers, progress)
+    if not workers:  # each worker would have its own cache
         train, validation = Recalled(train), Recalled(validation)
-    batches = training_batches(train, size, seed, workers, pin, draws, ranks, later=pin)
+    batches = training_batches(train, size, seed, workers, pin, draws, ranks, pin)
     checks = validation_batches(validation, size, workers, pin, ranks)
     batches.warn = progress.warn
     steps = count_steps(training, draws, len(validation), ranks)
-    title = f"{architecture.folder} fold {training.fold}"
-    title += f" repeat {training.repeat}" if training.repeat else ""
+    repeat = f" repeat {training.repeat}" if training.repeat else ""
+    title = f"{architecture.folder} fold {training.fold}{repeat}"
     height, width = train.read(0)[1].shape
     doing = f"batches of {training.batch_size} images of {height} x {width} px"
-    explained = training_told(device, doing, workers)
+    explained = explain_training_errors(device, doing, workers)
     with explained, progress.task(title, sum(steps)) as task:
-        known = (architecture.classes, progress.warn)
-        watch = Watch(task, steps, folder / LAST, training.patience, *known)
+        names, warn, patience = architecture.classes, progress.warn, training.patience
+        history = Watch(task, steps, folder / LAST, patience, names, warn)
         segmenter = Segmenter(network, loss, training, classes)
-        told = {"architecture": architecture.folder, **training.recorded()}
-        loggers = logging.open(told) if logging and ranks.leads else ()
+        parameters = {"architecture": architecture.folder, **training.recorded()}
+        loggers = logging.open(parameters) if logging and ranks.leads else ()
         try:
-            run(segmenter, batches, checks, watch, device, precision, resume, ranks, loggers)
+            run_trainer(
+                segmenter, batches, checks, history, device, precision, resume, ranks, loggers
+            )
         finally:
-            close(loggers)
+            finish_loggers(loggers)
     return Fitted(
-        tensors=watch.best,
-        best_epoch=watch.best_epoch,
-        best_miou=watch.best_miou,
-        history=tuple(watch.history),
+        tensors=history.best,
+        best_epoch=history.best_epoch,
+        best_miou=history.best_miou,
+        history=tuple(history.history),
         encoder_weights=weights,
         precision=precision,
         device=device,
@@ -338,7 +300,7 @@ def fit(
 def count_steps(
     training: Training, draws: Sequence[Sequence[int]], validation: int, ranks: Ranks = ALONE
 ) -> list[int]:
-    """Count the batches of each epoch, those of the ``validation`` samples included.
+    """Count the batches of each epoch, including those of the ``validation`` samples.
 
     Examples
     --------
@@ -346,6 +308,6 @@ def count_steps(
     [5, 6]
     """
     batches = count_batches(draws, training.batch_size, training.epochs, ranks)
-    most = -(-validation // ranks.size)  # rank 0 takes one more where they are not even
+    most = -(-validation // ranks.size)  # rank 0 takes one more if the split is uneven
     checks = -(-most // (training.batch_size // ranks.size))
     return [count + checks for count in batches]

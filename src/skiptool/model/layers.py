@@ -1,14 +1,17 @@
-"""Where the layers of a network come out: which module, call and part of its output.
+"""Activations of named layers, average-pooled on the way, section IV.B.
 
-Layers are the twelve of `skiptool.names.LAYERS`, of which ``dec{l}`` is what
-`skiptool.model.unet.decoder_stage` says, or any module of the network by its own name. One that
-runs several times a forward pass (the ReLU of a residual block runs twice) means its first call;
-``name@2`` is the second.
+Layers are the twelve of `skiptool.names.LAYERS`, with ``dec{l}`` the output of
+`skiptool.model.unet.decoder_stage`, or any module of the network by its own name. For a module that
+runs several times per forward pass (the ReLU of a residual block runs twice) this is its first
+call; ``name@2`` is the second.
 
-The first convolution W of a decoder block reads upsampled features u from below and, behind them, a
-skip connection s. It is linear: W [u, s] = W_u u + W_s s, and these two are the layers
-``dec{l}.from_below`` and ``dec{l}.from_skip`` (`skiptool.names.DECODER_INPUTS`), before the
-normalisation. Distances do not tell how much each of the two weighs in their sum.
+The first convolution W of a decoder block reads upsampled features u from below, concatenated with
+a skip connection s. It is linear: W [u, s] = W_u u + W_s s, and these two terms are the layers
+``dec{l}.from_below`` and ``dec{l}.from_skip`` (`skiptool.names.DECODER_INPUTS`), before
+normalisation. Distances do not show how much each contributes to the sum.
+
+Pooling happens inside the hook: SMP's ReLUs work in place, so an output that a hook only references
+is overwritten by the following modules.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, conv2d
@@ -32,7 +35,7 @@ from skiptool.model.inference import (
     side_by_side,
     to_device,
 )
-from skiptool.model.unet import decoder_stage, junction
+from skiptool.model.unet import decoder_stage, merge_convolution
 from skiptool.names import DECODER_INPUTS, INPUT, LAYERS, Precision
 from skiptool.records import STRIDE
 
@@ -46,60 +49,53 @@ __all__ = ["Tap", "Taps", "decoder_inputs", "existing_layers", "find_tap", "grid
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """Where a layer's activations come out: which module, call, and part of its output."""
+    """Source of a layer's activations: a module, one of its calls, and a part of its output."""
 
     layer: str
     module: torch.nn.Module
     call: int = 1
     part: Callable[[torch.Tensor, Any], Any] | None = None
-    """Of the module's first input and its output; None for the output as it is."""
+    """Function of the module's first input and its output; None: the output itself."""
 
 
 def existing_layers(network: SegmentationModel) -> tuple[str, ...]:
-    """Name this network's layers in order: all, save ``enc1`` where it has no channels (mit_b0)."""
+    """List this network's layers in order: all but ``enc1`` if it has no channels (mit_b0)."""
     return tuple(layer for layer in LAYERS if not _is_empty(network, layer))
 
 
 def decoder_inputs(network: SegmentationModel) -> tuple[str, ...]:
-    """Name what its decoder blocks get from below and by skip connections, in data flow.
+    """List the inputs of the decoder blocks, from below and by skip connections, in data flow.
 
-    Empty for a LinkNet, which joins nothing before a convolution.
+    Empty for a LinkNet, which concatenates nothing.
     """
-    return tuple(name for name in DECODER_INPUTS if _joined(network, name))
+    return tuple(name for name in DECODER_INPUTS if _has_input(network, name))
 
 
-def _joined(network: SegmentationModel, name: str) -> bool:
-    found = junction(network, int(name[3]))
-    return found is not None and (name.endswith("below") or found.skip_channels > 0)
+def _has_input(network: SegmentationModel, name: str) -> bool:
+    merge = merge_convolution(network, int(name[3]))
+    return merge is not None and (name.endswith("below") or merge.skip_channels > 0)
 
 
 def _is_empty(network: SegmentationModel, layer: str) -> bool:
-    return layer in _stages() and network.encoder.out_channels[_stages()[layer]] == 0
+    return layer in _STAGES and network.encoder.out_channels[_STAGES[layer]] == 0
 
 
-def _stages() -> dict[str, int]:
-    return {layer: int(layer[3:]) for layer in LAYERS if layer.startswith("enc")}
+_STAGES: Final = {layer: int(layer[3:]) for layer in LAYERS if layer.startswith("enc")}
+"""Encoder stage of each layer."""
 
 
 def find_tap(network: SegmentationModel, layer: str) -> Tap:
-    """Say where a layer comes out.
+    """Find the source of a layer other than ``input``.
 
-    Parameters
-    ----------
-    network : SegmentationModel
-    layer : str
-        Not ``input``.
-
-    Raises
-    ------
-    ArgumentError
-        If the layer is unknown, or has no channels in this network.
+    Raises ArgumentError if it is unknown, or has no channels in this network.
     """
     if _is_empty(network, layer):
-        there = ", ".join(existing_layers(network))
-        raise ArgumentError(f"layer {layer!r}: the encoder has no channels there; it has {there}")
-    if layer in _stages():
-        stage = _stages()[layer]
+        existing = ", ".join(existing_layers(network))
+        raise ArgumentError(
+            f"layer {layer!r}: the encoder has no channels there; choose from {existing}"
+        )
+    if layer in _STAGES:
+        stage = _STAGES[layer]
         return Tap(layer, network.encoder, part=lambda _, features: features[stage])
     if layer in DECODER_INPUTS:
         return _find_input(network, layer)
@@ -111,27 +107,28 @@ def find_tap(network: SegmentationModel, layer: str) -> Tap:
 
 
 def _find_input(network: SegmentationModel, layer: str) -> Tap:
-    level, there = int(layer[3]), ", ".join(decoder_inputs(network))
-    found = junction(network, level)
-    if found is None:
+    level, existing = int(layer[3]), decoder_inputs(network)
+    merge = merge_convolution(network, level)
+    if merge is None:
         raise ArgumentError(
-            f"layer {layer!r}: a LinkNet adds skip connections behind its blocks, where no "
-            "convolution joins them; ask for a layer of another architecture"
+            f"layer {layer!r}: a LinkNet adds skip connections after its blocks, so no convolution "
+            "merges them; choose a layer of another architecture"
         )
-    if layer not in decoder_inputs(network):
+    if layer not in existing:
         raise ArgumentError(
-            f"layer {layer!r}: this network has no skip connection of level {level}; it has {there}"
+            f"layer {layer!r}: this network has no skip connection of level {level}; it has "
+            f"{', '.join(existing)}"
         )
-    of_skip = partial(_of_skip, found.convolution, found.skip_channels)
+    from_skip = partial(_from_skip, merge.convolution, merge.skip_channels)
     if layer.endswith("skip"):
-        return Tap(layer, found.convolution, part=lambda inputs, _: of_skip(inputs))
-    if not found.skip_channels:
-        return Tap(layer, found.convolution)
-    return Tap(layer, found.convolution, part=lambda inputs, whole: whole - of_skip(inputs))
+        return Tap(layer, merge.convolution, part=lambda inputs, _: from_skip(inputs))
+    if not merge.skip_channels:
+        return Tap(layer, merge.convolution)
+    return Tap(layer, merge.convolution, part=lambda inputs, whole: whole - from_skip(inputs))
 
 
-def _of_skip(convolution: torch.nn.Conv2d, channels: int, inputs: torch.Tensor) -> torch.Tensor:
-    """Convolve the last channels of the input alone, without the bias."""
+def _from_skip(convolution: torch.nn.Conv2d, channels: int, inputs: torch.Tensor) -> torch.Tensor:
+    """Convolve only the last channels of the input, without the bias."""
     weight = convolution.weight[:, -channels:]
     stride, padding = convolution.stride, convolution.padding
     return conv2d(inputs[:, -channels:], weight, None, stride, padding, convolution.dilation)
@@ -143,23 +140,14 @@ def _find_module(network: SegmentationModel, layer: str) -> Tap:
     if name not in modules or not name or (call and not call.isdecimal()):
         known = [*LAYERS, *DECODER_INPUTS, *modules]
         raise ArgumentError(
-            f"layer {layer!r}: not in this network, expected one of {', '.join(LAYERS)} or the "
-            f"name of a module, NAME@2 for its second call{near(name, known)}"
+            f"layer {layer!r}: not in this network, expected one of {', '.join(LAYERS)} or a "
+            f"module name, NAME@2 for its second call{near(name, known)}"
         )
     return Tap(layer, modules[name], call=int(call or 1))
 
 
-# -------------------------------------------------------------------------------------------------
-# Activations of named layers, average-pooled on the way, section IV.B.
-#
-# Where a layer comes out of a network is said in `skiptool.model.layers`. Pooling happens inside
-# the
-# hook: SMP's ReLUs work in place, so an output that a hook only keeps a reference to is overwritten
-# by what comes after it.
-
-
 def grid(height: int, width: int) -> tuple[int, int]:
-    """Return the size activations are pooled to: 1/32 of the image, rounded up.
+    """Return the size to which activations are pooled: 1/32 of the image, rounded up.
 
     Examples
     --------
@@ -170,7 +158,7 @@ def grid(height: int, width: int) -> tuple[int, int]:
 
 
 class _Pass(threading.local):
-    """What hooks find in one forward pass; each thread has its own."""
+    """State of the hooks in one forward pass; each thread has its own."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -179,20 +167,13 @@ class _Pass(threading.local):
 
 
 class Taps:
-    """Hooks on the layers of a network while the context is open; several threads may collect.
+    """Hooks on the layers of a network within the context; several threads may collect.
 
     Parameters
     ----------
-    network : SegmentationModel
-    layers : sequence of str
     pooled_to : (rows, columns), optional
-        Grid that feature maps are pooled to, whatever the size of the images; by default 1/32 of
-        the image. Domains of several sizes pooled to one grid have equally many vectors an image.
-
-    Raises
-    ------
-    ArgumentError
-        If a layer is unknown, or has no channels in this network.
+        Grid to which feature maps are pooled; default: 1/32 of the image. Domains with different
+        image sizes pooled to one grid have equally many vectors per image.
 
     Examples
     --------
@@ -219,8 +200,8 @@ class Taps:
         self._pass = _Pass()
 
     def __enter__(self) -> Self:
-        for tap in self._taps:
-            self._handles.append(tap.module.register_forward_hook(self._hook(tap)))
+        for source in self._taps:
+            self._handles.append(source.module.register_forward_hook(self._hook(source)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -228,58 +209,54 @@ class Taps:
             self._handles.pop().remove()
 
     def collect(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Run the network on one batch and return what the hooks pooled.
-
-        Parameters
-        ----------
-        images : float32, shape (N, C, H, W)
+        """Run the network on one batch, float32 (N, C, H, W), and return the pooled activations.
 
         Returns
         -------
         dict of str to float32, shape (N, D, K)
-            In the order of ``layers``; K vectors of the grid, row by row, by default
-            ceil(H/32) * ceil(W/32). Where the grid divides a feature map this is plain average
-            pooling; elsewhere windows are as even as can be.
+            In the order of ``layers``; K vectors of the grid in row-major order, by default
+            ceil(H/32) * ceil(W/32). If the grid divides a feature map this is plain average
+            pooling, otherwise windows are as even as possible.
 
         Raises
         ------
         ArgumentError
-            If a module's output is no (N, D, h, w) tensor, or it ran less often than asked.
+            If a module's output is not (N, D, h, w), or it ran too few times.
         """
-        found = self._pass
-        found.calls.clear()
-        found.grid = self.pooled_to or grid(*images.shape[2:])
-        found.pooled = {INPUT: _pool(images, found.grid)} if INPUT in self.layers else {}
+        state = self._pass
+        state.calls.clear()
+        state.grid = self.pooled_to or grid(*images.shape[2:])
+        state.pooled = {INPUT: _pool(images, state.grid)} if INPUT in self.layers else {}
         self.network(images)
-        for tap in self._taps:
-            if tap.layer not in found.pooled:
+        for source in self._taps:
+            if source.layer not in state.pooled:
                 raise ArgumentError(
-                    f"layer {tap.layer!r}: its module ran {found.calls[tap.layer]} times in a "
-                    f"forward pass, expected at least {tap.call}; ask for another"
+                    f"layer {source.layer!r}: its module ran {state.calls[source.layer]} times in "
+                    f"a forward pass, expected at least {source.call}; choose another"
                 )
-        return {layer: found.pooled[layer] for layer in self.layers}
+        return {layer: state.pooled[layer] for layer in self.layers}
 
-    def _hook(self, tap: Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
+    def _hook(self, source: Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
         def pool(_module: torch.nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
-            found = self._pass
-            found.calls[tap.layer] += 1
-            if found.calls[tap.layer] == tap.call:
-                activations = output if tap.part is None else tap.part(inputs[0], output)
-                _check(activations, tap.layer)
-                found.pooled[tap.layer] = _pool(activations, found.grid)
+            state = self._pass
+            state.calls[source.layer] += 1
+            if state.calls[source.layer] == source.call:
+                activations = output if source.part is None else source.part(inputs[0], output)
+                _check(activations, source.layer)
+                state.pooled[source.layer] = _pool(activations, state.grid)
 
         return pool
 
 
-def _pool(activations: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+def _pool(activations: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     maps = activations.detach().float()
     count, depth, height, width = maps.shape
     stored = maps.permute(0, 2, 3, 1)
-    if height > grid[0] and height % grid[0] == 0 and stored.is_contiguous():
-        # Lines of a window first, whole: torch's own pooling is slow where channels are few.
-        lines = stored.view(count * grid[0], -1, width * depth).mean(dim=1)
-        maps = lines.view(count, grid[0], width, depth).permute(0, 3, 1, 2)
-    return adaptive_avg_pool2d(maps, grid).flatten(2).contiguous()
+    if height > size[0] and height % size[0] == 0 and stored.is_contiguous():
+        # Average whole rows of a window first: torch's own pooling is slow for few channels.
+        lines = stored.view(count * size[0], -1, width * depth).mean(dim=1)
+        maps = lines.view(count, size[0], width, depth).permute(0, 3, 1, 2)
+    return adaptive_avg_pool2d(maps, size).flatten(2).contiguous()
 
 
 def _check(activations: object, layer: str) -> None:
@@ -288,7 +265,7 @@ def _check(activations: object, layer: str) -> None:
         found = f"a {type(activations).__name__}" if shape is None else f"of shape {shape}"
         raise ArgumentError(
             f"layer {layer!r}: its output is {found}, expected a tensor of shape (N, D, h, w); "
-            "ask for a convolutional module"
+            "choose a convolutional module"
         )
 
 
@@ -299,37 +276,18 @@ def tap(
     device: str,
     pooled_to: tuple[int, int] | None = None,
 ) -> dict[str, Float32]:
-    """Compute the pooled activations of images, in float32 throughout.
+    """Compute pooled activations, in float32, of images (N, H, W, C), uint8 or float32.
 
-    The same images give the same bits: batches depend on their number and size alone
-    (`skiptool.model.inference.forward_batches`).
-
-    Parameters
-    ----------
-    network : SegmentationModel
-        Is put on ``device`` and into evaluation mode.
-    images : uint8 or float32, shape (N, H, W, C)
-    layers : sequence of str
-    device : str
-    pooled_to : (rows, columns), optional
-        As for `Taps`.
-
-    Returns
-    -------
-    dict of str to float32, shape (N, D, K)
-        As `Taps.collect` returns them; NaN and infinity are passed on.
-
-    Raises
-    ------
-    ArgumentError
-        As `Taps` and `Taps.collect`.
+    The network is put on ``device`` and into evaluation mode; ``pooled_to`` and the result are as
+    for `Taps`, with NaN and infinity passed on. The same images give the same bits: batches depend
+    only on their number and size (`skiptool.model.inference.forward_batches`).
     """
     place(network, device)
     batches = list(forward_batches(images, device))
     with Taps(network, layers, pooled_to) as taps:
         parts = side_by_side(partial(_collect, taps, device), batches)
-    joined = {layer: torch.cat([part[layer] for part in parts]) for layer in taps.layers}
-    return {layer: vectors.cpu().numpy() for layer, vectors in joined.items()}
+    whole = {layer: torch.cat([part[layer] for part in parts]) for layer in taps.layers}
+    return {layer: vectors.cpu().numpy() for layer, vectors in whole.items()}
 
 
 def _collect(taps: Taps, device: str, images: Image) -> dict[str, torch.Tensor]:

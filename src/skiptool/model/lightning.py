@@ -1,4 +1,9 @@
-"""The network as Lightning trains it: steps, optimiser, and pixel counts of a whole epoch."""
+"""Training loop with Lightning: module, trainer, checkpoints, history and experiment trackers.
+
+Checkpoints are written to a temporary name next to their own and renamed when complete. Lightning's
+own writer collects a checkpoint in memory, then in the system's temporary folder, and copies it
+from there: each may be too small for it, and a kill leaves it behind.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +31,21 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from skiptool.errors import ArgumentError, DivergedError, FormatError, SourceError
+from skiptool.errors import ArgumentError, DivergedError, FormatError, SourceError, first_line
 from skiptool.metrics import mean_iou
-from skiptool.model.batches import Stream, as_input, augmented, torch_seed
-from skiptool.model.distributed import ALONE, Environment, Ranks, mean_over_ranks, sum_over
+from skiptool.model.batches import RandomStream, as_input, augment_batch, torch_seed
+from skiptool.model.distributed import (
+    ALONE,
+    Ranks,
+    RanksEnvironment,
+    mean_over_ranks,
+    sum_over_ranks,
+)
 from skiptool.model.unet import state
 from skiptool.names import IGNORE, LoggerName, Precision
 from skiptool.records import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from lightning.pytorch import LightningModule, Trainer
-    from lightning.pytorch.loggers import Logger
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
     from segmentation_models_pytorch.base import SegmentationModel
     from torch.utils.data import DataLoader
@@ -48,22 +55,26 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Task, Training
 
     Tensors = tuple[torch.Tensor, torch.Tensor]
+    TrainingPart = Literal["train", "validation"]
 
 __all__ = [
+    "AtomicCheckpointIO",
     "Epoch",
+    "EpochTotals",
     "Logging",
     "Segmenter",
-    "Tally",
     "Watch",
-    "WholeFiles",
     "check_loggers",
-    "close",
-    "run",
+    "finish_loggers",
+    "run_trainer",
 ]
 
 
-class Tally:
-    """Loss and pixel counts added up over an epoch, on the device, so that no step waits."""
+# The module
+
+
+class EpochTotals:
+    """Loss and pixel counts accumulated over an epoch, on the device, so that no step waits."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.classes = classes
@@ -82,18 +93,15 @@ class Tally:
 
     @property
     def absent(self) -> list[int]:
-        """Foreground classes of which no pixel was true."""
+        """Foreground classes without a pixel in the truth."""
         true = self.counts.view(self.classes, self.classes).sum(dim=1)
         return [label for label in range(1, self.classes) if not true[label]]
 
     def result(self) -> tuple[float, float]:
-        """Mean loss of an image, and mIoU over the foreground classes of all pixels.
-
-        Both are of the images of all processes; to be asked for once.
-        """
-        images = sum_over(torch.tensor(self.images, device=self.counts.device))
-        counts = sum_over(self.counts).view(self.classes, self.classes).cpu().numpy()
-        return sum_over(self.loss).item() / max(images.item(), 1), float(mean_iou(counts))
+        """Return mean loss per image and foreground mIoU, over all processes; call it once."""
+        images = sum_over_ranks(torch.tensor(self.images, device=self.counts.device))
+        counts = sum_over_ranks(self.counts).view(self.classes, self.classes).cpu().numpy()
+        return sum_over_ranks(self.loss).item() / max(images.item(), 1), float(mean_iou(counts))
 
 
 def _sum_type(device: torch.device) -> torch.dtype:
@@ -101,15 +109,7 @@ def _sum_type(device: torch.device) -> torch.dtype:
 
 
 class Segmenter(LightningModule):
-    """Section IV.C: Adam, step decay, input x / 255; the loss is handed in.
-
-    Parameters
-    ----------
-    network : SegmentationModel
-    loss : SegmentationLoss
-    protocol : Training
-    classes : int
-    """
+    """Section IV.C: Adam with step decay, input x / 255."""
 
     def __init__(
         self, network: SegmentationModel, loss: SegmentationLoss, protocol: Training, classes: int
@@ -119,8 +119,8 @@ class Segmenter(LightningModule):
         self.loss = loss
         self.protocol = protocol
         self.classes = classes
-        self.trained = Tally(classes, torch.device("cpu"))
-        self.validated = Tally(classes, torch.device("cpu"))
+        self.trained = EpochTotals(classes, torch.device("cpu"))
+        self.validated = EpochTotals(classes, torch.device("cpu"))
         self._changes: tuple[torch.Tensor, ...] = ()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -131,63 +131,59 @@ class Segmenter(LightningModule):
         return [optimizer], [decay]
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Tensors:
-        """Raise here, in the main process, what a worker could not read."""
+        """Raise errors of workers here, in the main process, and check the labels."""
         if isinstance(batch, Exception):
             raise batch
         masks = batch[1]
         unknown = masks[(masks >= self.classes) & (masks != IGNORE)]
         if unknown.numel():
             raise ArgumentError(
-                f"masks hold label {int(unknown[0])}, expected 0 to {self.classes - 1} or {IGNORE} "
-                "(ignored); correct the masks or the list of classes"
+                f"masks contain label {int(unknown[0])}, expected 0 to {self.classes - 1} or "
+                f"{IGNORE} (ignored); correct the masks or the list of classes"
             )
-        self._changes = batch[2:]  # they stay where they can be read without waiting
+        self._changes = batch[2:]  # stay on the CPU, to be read without waiting
         return batch[0], masks
 
     def on_after_batch_transfer(self, batch: Tensors, dataloader_idx: int) -> Tensors:
-        """Make the network's input of the stored images, on the device; augment what is not yet."""
-        images, masks = augmented(*batch, *self._changes) if self._changes else batch
+        """Convert stored images to network input on the device, augmenting them if deferred."""
+        images, masks = augment_batch(*batch, *self._changes) if self._changes else batch
         return as_input(images), masks
 
     def on_train_epoch_start(self) -> None:
-        """Seed dropout by epoch, so that a resumed training goes on as it would have."""
+        """Seed dropout by epoch, so that a resumed training equals an uninterrupted one."""
         others = (self.global_rank,) if self.global_rank else ()
         numbers = (self.protocol.random_seed, self.current_epoch, *others)
-        torch.manual_seed(torch_seed(Stream.TRAINING, *numbers))
-        self.trained = Tally(self.classes, self.device)
+        torch.manual_seed(torch_seed(RandomStream.TRAINING, *numbers))
+        self.trained = EpochTotals(self.classes, self.device)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting anew; what batch norm saw in the processes becomes one."""
+        """Reset the counts, and average batch-norm statistics over the processes."""
         for buffer in self.network.buffers():
             if buffer.is_floating_point():
                 mean_over_ranks(buffer)
-        self.validated = Tally(self.classes, self.device)
+        self.validated = EpochTotals(self.classes, self.device)
 
     def training_step(self, batch: Tensors, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch."""
         return self._step(batch, self.trained)
 
     def validation_step(self, batch: Tensors, batch_idx: int) -> None:
-        """Count one batch."""
+        """Accumulate one batch."""
         self._step(batch, self.validated)
 
-    def _step(self, batch: Tensors, tally: Tally) -> torch.Tensor:
+    def _step(self, batch: Tensors, totals: EpochTotals) -> torch.Tensor:
         images, masks = batch
         logits = self.network(images)
         loss: torch.Tensor = self.loss(logits, masks)
-        tally.add(logits, masks, loss)
+        totals.add(logits, masks, loss)
         return loss
 
 
-# -------------------------------------------------------------------------------------------------
-# Checkpoints written beside their name and renamed when whole, and read back with one-line errors.
-#
-# Lightning's own writer collects a checkpoint in memory, then in the system's folder for temporary
-# files, and copies it from there: each may be too small for it, and a kill leaves it lying there.
+# Checkpoints
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Lightning's door to the disk: a file is replaced by a whole one or stays as it is."""
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Atomic checkpoint files: a file is replaced by a complete one or stays unchanged."""
 
     def save_checkpoint(
         self,
@@ -195,13 +191,7 @@ class WholeFiles(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: object = None,
     ) -> None:
-        """Write a checkpoint.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written, by a full disk for one; the file of before is intact.
-        """
+        """Write a checkpoint; after an OSError (disk full) the previous file is intact."""
         final = Path(path)
         part = final.with_name(f".{final.name}.part")
         try:
@@ -210,44 +200,36 @@ class WholeFiles(TorchCheckpointIO):
             os.replace(part, final)
         except BaseException as error:
             part.unlink(missing_ok=True)
-            told = _system_error(error)
-            if told is None:
+            cause = _system_error(error)
+            if cause is None:
                 raise
-            raise OSError(told.errno, os.strerror(told.errno or 0), str(final)) from error
+            raise OSError(cause.errno, os.strerror(cause.errno or 0), str(final)) from error
 
     def load_checkpoint(
         self,
         path: str | os.PathLike[str],
-        map_location: Any = lambda storage, _: storage,  # noqa: ANN401 - whatever torch.load takes
+        map_location: Any = lambda storage, _: storage,  # noqa: ANN401 - anything torch.load takes
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint.
-
-        Raises
-        ------
-        FormatError
-            If the file is damaged.
-        """
+        """Read a checkpoint; FormatError if the file is damaged."""
         try:
-            found: dict[str, Any] = torch.load(path, map_location, weights_only=weights_only)
+            checkpoint: dict[str, Any] = torch.load(path, map_location, weights_only=weights_only)
         except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
             raise FormatError(
-                f"{path}: cannot be read as a checkpoint ({line}); give --overwrite to start again"
+                f"{path}: cannot be read as a checkpoint ({first_line(error)}); use --overwrite to "
+                "start again"
             ) from error
-        return found
+        return checkpoint
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
-    """Find what the system said behind torch's own error, which tells of positions in the file."""
+    """Find the system's error behind torch's own, which is about positions in the file."""
     while error is not None and not (isinstance(error, OSError) and error.errno):
         error = error.__cause__ or error.__context__
     return error
 
 
-# -------------------------------------------------------------------------------------------------
-# Lightning's loop, made to keep quiet, to leave the random state alone, and to heed Ctrl-C.
-
+# The trainer
 
 LOGGERS = ("lightning.pytorch", "lightning.fabric")
 ARITHMETIC: Final[dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]]] = {
@@ -257,62 +239,54 @@ ARITHMETIC: Final[dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]]]
 }
 
 
-def run(
+def run_trainer(
     segmenter: Segmenter,
     batches: DataLoader[Any],
     checks: DataLoader[Any],
-    watch: Watch,
+    history: Watch,
     device: str,
     precision: Precision,
     resume: bool,
     ranks: Ranks = ALONE,
     loggers: Sequence[Logger] = (),
 ) -> None:
-    """Train until the watch's number of epochs, with a validation after each.
+    """Train for the epochs of ``history``, with a validation after each.
 
     Parameters
     ----------
-    segmenter : Segmenter
     batches, checks : DataLoader
         For training and validation; the sampler of ``batches`` has ``set_epoch``.
-    watch : Watch
-        Keeps what comes out, and names the checkpoint.
-    device : str
-    precision : Precision
-        Not ``auto``.
+    history : Watch
+        Keeps the results, and names the checkpoint.
     resume : bool
-        Start from the watch's checkpoint where it exists.
-    ranks : Ranks
-        This process among those that train together; they are connected.
-    loggers : sequence of Logger
-        Are told every epoch.
+        Start from that checkpoint if it exists.
 
     Raises
     ------
     KeyboardInterrupt
-        On Ctrl-C. Lightning by itself exits with 1 and, early on, leaves SIGINT ignored.
+        On Ctrl-C. Lightning itself exits with 1 and, early on, leaves SIGINT ignored.
     """
     target = torch.device(device)
-    checkpoint = watch.checkpoint if resume and watch.checkpoint.exists() else None
+    checkpoint = history.checkpoint if resume and history.checkpoint.exists() else None
     sampler: Any = batches.sampler
     terminate = signal.getsignal(signal.SIGTERM)
     begin = LambdaCallback(
-        # Lightning tells the sampler its epoch after reading ahead: a resumed training would begin
+        # Lightning sets the sampler's epoch after reading ahead: a resumed training would start
         # with batches of epoch 0.
-        on_fit_start=lambda *_: sampler.set_epoch(watch.epochs_done),
-        # Lightning's answer to SIGTERM asks the other processes, which may wait for this one.
-        on_train_start=lambda *_: _heed(signal.SIGTERM, terminate) if ranks.size > 1 else None,
+        on_fit_start=lambda *_: sampler.set_epoch(history.epochs_done),
+        # Lightning's SIGTERM handler synchronises with processes that may wait for this one.
+        on_train_start=lambda *_: _handle(signal.SIGTERM, terminate) if ranks.size > 1 else None,
     )
-    with _quiet(), _own_random_state(target), _interruptible(watch):
+    with _quiet(), _own_random_state(target), _interruptible(history):
         trainer = Trainer(
             accelerator=target.type,
-            **_placed(target, ranks),
+            **_devices(target, ranks),
             deterministic=segmenter.protocol.deterministic,
             precision=ARITHMETIC[precision],
-            max_epochs=watch.epochs,
+            max_epochs=history.epochs,
             gradient_clip_val=segmenter.protocol.grad_clip,
-            callbacks=[watch, begin],
-            default_root_dir=watch.checkpoint.parent,
+            callbacks=[history, begin],
+            default_root_dir=history.checkpoint.parent,
             logger=list(loggers) or False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -323,15 +297,15 @@ def run(
         trainer.fit(segmenter, batches, checks, ckpt_path=checkpoint, weights_only=True)
 
 
-def _placed(target: torch.device, ranks: Ranks) -> dict[str, Any]:
-    """Return what Lightning needs to know of devices and processes; it is to look for nothing."""
-    plugins: list[Any] = [Environment(ranks), WholeFiles()]
+def _devices(target: torch.device, ranks: Ranks) -> dict[str, Any]:
+    """Return the trainer's arguments for devices and processes, so that it detects nothing."""
+    plugins: list[Any] = [RanksEnvironment(ranks), AtomicCheckpointIO()]
     if ranks.size == 1:
         devices: Any = [target.index] if target.type == "cuda" else 1
         return {"devices": devices, "plugins": plugins}
     strategy = DDPStrategy(
         broadcast_buffers=False,  # the segmenter averages them before each validation
-        static_graph=True,  # encoders may have parameters that no loss reaches
+        static_graph=True,  # encoders may have parameters that do not affect the loss
     )
     return {
         "devices": ranks.devices,
@@ -342,14 +316,14 @@ def _placed(target: torch.device, ranks: Ranks) -> dict[str, Any]:
     }
 
 
-def _heed(number: signal.Signals, handler: Any) -> None:  # noqa: ANN401 - what Python returned
+def _handle(number: signal.Signals, handler: Any) -> None:  # noqa: ANN401 - what Python returned
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, handler)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Lightning's log lines below errors, and its warnings; everybody else's stay."""
+    """Silence Lightning's warnings, and its log below errors."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -366,14 +340,9 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _own_random_state(device: torch.device) -> Iterator[None]:
-    """Give torch's random state back as it was: the segmenter seeds it anew each epoch.
-
-    Lightning sets the choice of deterministic algorithms for good, too.
-    """
-    exact, warns = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    """Restore torch's random state, and its choice of deterministic algorithms, afterwards."""
+    exact = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
         try:
             yield
@@ -382,19 +351,18 @@ def _own_random_state(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(watch: Watch) -> Iterator[None]:
+def _interruptible(history: Watch) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit:
-        if not watch.interrupted:
+        if not history.interrupted:
             raise
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
 
 
-# -------------------------------------------------------------------------------------------------
-# What is kept of a training: its history, the best weights, a checkpoint to go on from.
+# History
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,19 +374,18 @@ class Epoch:
     epoch : int
         From 0.
     split : str
-        ``train`` (augmented images, weights still moving) or ``validation``.
+        ``train`` (augmented images, weights changing) or ``validation``.
     loss : float
         Mean over images.
     miou : float
-        Mean IoU of the foreground classes from counts over the whole split; NaN where training
-        images show none.
+        Mean IoU of the foreground classes from counts over the whole split; NaN if training images
+        contain none.
     lr : float
-        Learning rate of the epoch.
-    seconds : float
+        Learning rate.
     """
 
     epoch: int
-    split: Literal["train", "validation"]
+    split: TrainingPart
     loss: float
     miou: float
     lr: float
@@ -426,24 +393,22 @@ class Epoch:
 
 
 class Watch(Callback):
-    """Keep the history, the best weights and ``last.ckpt``, and move the progress display.
+    """Keep the history, the best weights and ``last.ckpt``, and update the progress display.
 
-    Best is the highest validation mIoU; of equal ones the earliest.
+    Best is the highest validation mIoU, the earliest among ties.
 
     Parameters
     ----------
-    task : Task
     steps : sequence of int
-        Batches of each epoch to be trained, training and validation.
+        Batches of each epoch, training and validation.
     checkpoint : Path
-        Lightning checkpoint of the last epoch, replaced whole; it holds the best weights and the
-        history too.
+        Lightning checkpoint of the last epoch, which includes the best weights and the history.
     patience : int, optional
-        Epochs without a better one after which the training ends.
+        Early stopping: epochs without a better one.
     classes : sequence of str
-        Names, so that those which no mask holds can be told.
+        Names, for a warning about those absent from all masks of the first epoch.
     warn : callable
-        Takes one line about that, after the first epoch.
+        Receives that warning.
     """
 
     def __init__(
@@ -472,42 +437,47 @@ class Watch(Callback):
         self._began = self._trained = time.perf_counter()
 
     @property
+    def state_key(self) -> str:
+        """Key in checkpoints; it stays that of earlier versions, so that those can be resumed."""
+        return "Watch"
+
+    @property
     def epochs_done(self) -> int:
-        """Epochs in the history, those of a checkpoint included."""
+        """Number of finished epochs, including those of a checkpoint."""
         return self.history[-1].epoch + 1 if self.history else 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show what a resumed training has done already; it may be over."""
+        """Show the progress of a resumed training, which may be over."""
         self._show(trainer, sum(self.steps[: self.epochs_done]))
         trainer.should_stop = self._over
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the watch."""
+        """Start timing."""
         self._began = time.perf_counter()
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        """Move the display."""
+        """Update the display."""
         self._show(trainer, 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the training's time."""
+        """Stop timing the training part of the epoch."""
         self._trained = time.perf_counter()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: object) -> None:
-        """Move the display."""
+        """Update the display."""
         self._show(trainer, 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the epoch, its validation included, keep the weights if they are better, save."""
+        """Record the epoch with its validation, keep better weights, save the checkpoint."""
         segmenter = cast("Segmenter", pl_module)
         now = time.perf_counter()
         self._record(trainer, "train", segmenter.trained, self._trained - self._began)
         row = self._record(trainer, "validation", segmenter.validated, now - self._trained)
         if row.epoch == 0:
-            self._tell_absent("training", segmenter.trained, "the network cannot learn it")
-            self._tell_absent(
-                "validation", segmenter.validated, "its IoU does not choose the epoch"
+            self._warn_absent("training", segmenter.trained, "the network cannot learn it")
+            self._warn_absent(
+                "validation", segmenter.validated, "its IoU does not affect the choice of the epoch"
             )
         if row.miou > self.best_miou:
             self.best_epoch, self.best_miou = row.epoch, row.miou
@@ -517,7 +487,7 @@ class Watch(Callback):
         )
         self._show(trainer, 0)
         trainer.should_stop = self._over
-        trainer.save_checkpoint(self.checkpoint)  # replaced whole, see `saving`
+        trainer.save_checkpoint(self.checkpoint)
 
     @property
     def _over(self) -> bool:
@@ -527,22 +497,22 @@ class Watch(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Remember Ctrl-C and SIGTERM, of which Lightning makes exits with 1 and with 0."""
+        """Note Ctrl-C and SIGTERM, which Lightning turns into exits with 1 and 0."""
         self.interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
 
-    def _tell_absent(self, part: str, tally: Tally, what: str) -> None:
-        lacking = [self.classes[label] for label in tally.absent if label < len(self.classes)]
-        if lacking:
-            names = ", ".join(lacking)
-            self.warn(f"{part} data: no pixel of {names} in the masks of the first epoch: {what}")
+    def _warn_absent(self, part: str, totals: EpochTotals, effect: str) -> None:
+        absent = [self.classes[label] for label in totals.absent if label < len(self.classes)]
+        if absent:
+            names = ", ".join(absent)
+            self.warn(f"{part} data: no pixel of {names} in the masks of the first epoch: {effect}")
 
     def _show(self, trainer: Trainer, steps: int) -> None:
         self.task.advance(steps, f"epoch {trainer.current_epoch + 1}/{self.epochs}{self._note}")
 
     def _record(
-        self, trainer: Trainer, split: Literal["train", "validation"], tally: Tally, seconds: float
+        self, trainer: Trainer, split: TrainingPart, totals: EpochTotals, seconds: float
     ) -> Epoch:
-        loss, miou = tally.result()
+        loss, miou = totals.result()
         epoch = trainer.current_epoch
         if not math.isfinite(loss):
             raise DivergedError(
@@ -550,15 +520,15 @@ class Watch(Callback):
                 "learning rate or train in precision 32"
             )
         self.history.append(Epoch(epoch, split, loss, miou, self._lr, seconds))
-        told = {f"{split}/loss": loss, f"{split}/mIoU": miou}
+        logged = {f"{split}/loss": loss, f"{split}/mIoU": miou}
         if split == "train":
-            told["lr"] = self._lr
+            logged["lr"] = self._lr
         for logger in trainer.loggers:
-            logger.log_metrics(told, step=epoch)
+            logger.log_metrics(logged, step=epoch)
         return self.history[-1]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the checkpoint keeps, in types that are read without executing anything."""
+        """Return the content for the checkpoint, in types that load without executing code."""
         return {
             "history": [asdict(row) for row in self.history],
             "best": {name: torch.from_numpy(array) for name, array in self.best.items()},
@@ -567,33 +537,30 @@ class Watch(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what a checkpoint kept."""
+        """Restore the content of a checkpoint."""
         self.history = [Epoch(**row) for row in state_dict["history"]]
         self.best = {name: tensor.numpy() for name, tensor in state_dict["best"].items()}
         self.best_epoch = state_dict["best_epoch"]
         self.best_miou = state_dict["best_miou"]
 
 
-# -------------------------------------------------------------------------------------------------
-# Where else the history of a training goes while it runs: TensorBoard, W&B or MLflow.
-
+# Experiment trackers
 
 PROJECT = "skiptool"
 
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """Which loggers a training writes to.
+    """Experiment trackers of a training: TensorBoard, W&B or MLflow.
 
     Attributes
     ----------
-    names : tuple of LoggerName
     folder : Path
-        For what they write themselves; each takes a folder of its own below it.
+        For local files, in a subfolder per tracker.
     run : str
         Name of the run, ``resnet18-L1/fold0``.
     identity : str
-        What a resumed run has in common with its beginning.
+        Id of the run, equal for a resumed training.
     """
 
     names: tuple[LoggerName, ...]
@@ -602,12 +569,10 @@ class Logging:
     identity: str
 
     def open(self, parameters: Mapping[str, Any]) -> list[Logger]:
-        """Open the loggers and tell them the parameters of the run.
+        """Open the loggers and log the parameters of the run.
 
-        Raises
-        ------
-        SourceError
-            If a logger cannot be opened: its server does not answer, its package is too old ...
+        Raises SourceError if one cannot be opened: its server does not answer, its package is too
+        old ...
         """
         opened = [self._open(name) for name in self.names]
         for logger in opened:
@@ -617,22 +582,17 @@ class Logging:
     def _open(self, name: LoggerName) -> Logger:
         try:
             logger = _MAKERS[name](self)
-            getattr(logger, "experiment")  # noqa: B009 - made on first use: now, not behind an epoch
-        except Exception as error:  # each package fails in its own ways
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            getattr(logger, "experiment")  # noqa: B009 - created on first use: now, not after an epoch
+        except Exception as error:  # each package has its own errors
             raise SourceError(
-                f"--logger {name}: cannot be opened ({reason}); see to it, or leave it out"
+                f"--logger {name}: cannot be opened ({first_line(error)}); fix it, or omit the "
+                "option"
             ) from error
         return logger
 
 
 def check_loggers(names: Sequence[LoggerName]) -> None:
-    """Refuse a logger whose package is missing, before anything is trained.
-
-    Raises
-    ------
-    ArgumentError
-    """
+    """Raise ArgumentError for a logger whose package is missing."""
     for name in names:
         if find_spec(name.value) is None:
             raise ArgumentError(
@@ -640,8 +600,8 @@ def check_loggers(names: Sequence[LoggerName]) -> None:
             )
 
 
-def close(loggers: Sequence[Logger]) -> None:
-    """End the runs: W&B would go on with one in the next training of this process."""
+def finish_loggers(loggers: Sequence[Logger]) -> None:
+    """End W&B runs, which the next training in this process would otherwise continue."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()
@@ -661,9 +621,9 @@ def _wandb(about: Logging) -> Logger:
 
 
 def _mlflow(about: Logging) -> Logger:
-    place = os.environ.get("MLFLOW_TRACKING_URI")
-    if place:
-        return MLFlowLogger(PROJECT, run_name=about.run, tracking_uri=place)
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return MLFlowLogger(PROJECT, run_name=about.run, tracking_uri=uri)
     folder = about.folder.resolve() / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
     return MLFlowLogger(

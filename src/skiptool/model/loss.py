@@ -1,8 +1,8 @@
 """Training losses of section IV.C: cross-entropy, alone or with a Dice loss.
 
-Three losses are called "CE + Dice" in the field. ``ce+gdice``, the default, is the one the paper
-cites: the generalised Dice of Sudre et al. (2017, eq. 1 with weights 1 / volume^2). ``ce+dice``
-averages the soft Dice of the classes, as Milletari et al. (2016) but with plain volumes below.
+Several losses are called "CE + Dice". ``ce+gdice``, the default, is the one cited in the paper: the
+generalised Dice of Sudre et al. (2017, eq. 1 with weights 1 / volume^2). ``ce+dice`` averages the
+soft Dice of the classes, as Milletari et al. (2016) but with plain volumes in the denominator.
 """
 
 from __future__ import annotations
@@ -19,39 +19,34 @@ __all__ = ["SegmentationLoss"]
 
 
 class SegmentationLoss(torch.nn.Module):
-    r"""Loss of a batch, in float32 whatever the network computed in.
+    r"""Loss of a batch, in float32 regardless of the network's precision.
 
-    With r the one-hot truth, p the softmax, V = sum r and P = sum p a class over the pixels of the
-    batch that are not ignored, and c the classes with V > 0:
+    With r the one-hot truth, p the softmax, V = sum r and P = sum p of a class over the pixels of
+    the batch that are not ignored, and c the classes with V > 0:
 
     - cross-entropy: mean over pixels of -w log p at the true class, divided by the mean of w;
     - generalised Dice: ``1 - 2 sum_c (rp)/V^2 / sum_c (V + P)/V^2``, rp = sum r p;
     - Dice: ``1 - mean_c 2 (rp) / (V + P)``.
 
-    Where several processes train together, the cross-entropy of each is divided by the mean of the
+    If several processes train together, the cross-entropy of each is divided by the mean of the
     sums of w over the processes, so that the mean of their gradients is that of the whole batch.
-    Both Dice losses are of the images of one process.
+    Both Dice losses are computed over the images of one process.
 
     Parameters
     ----------
     kind : Loss
     classes : int
-        Number of classes J, background included.
+        Number of classes J, including the background.
     ignore : int
-        Label of pixels that are in no sum.
+        Label of ignored pixels.
     class_weights : sequence of float, optional
-        Weight w of each class in the cross-entropy; 1 where not given.
-
-    Raises
-    ------
-    ArgumentError
-        If the weights are not one for each class, finite and not negative.
+        Weight w of each class in the cross-entropy; default 1.
 
     Notes
     -----
-    Departure from Sudre et al.: a class absent from the batch would weigh 1 / 0. It leaves both
-    sums; predicting it still costs, in the cross-entropy and by what the true classes lose. A batch
-    without any labelled pixel has loss 0 and gradient 0.
+    Departure from Sudre et al.: a class absent from the batch, whose weight would be 1 / 0, is
+    excluded from both sums; predicting it still costs, in the cross-entropy and by the loss of the
+    true classes. A batch without any labelled pixel has loss 0 and gradient 0.
 
     Examples
     --------
@@ -84,18 +79,7 @@ class SegmentationLoss(torch.nn.Module):
         self.register_buffer("weights", weights.float(), persistent=False)
 
     def forward(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """Compute the loss.
-
-        Parameters
-        ----------
-        logits : floating point, shape (N, J, H, W)
-        masks : integer, shape (N, H, W)
-            Labels 0 to J - 1, or the ignored one.
-
-        Returns
-        -------
-        float32, shape ()
-        """
+        """Compute the loss of logits (N, J, H, W) and integer masks (N, H, W)."""
         with torch.autocast(logits.device.type, enabled=False):
             logarithms = torch.log_softmax(logits.float(), dim=1)
             return self._combined(logarithms, masks)
@@ -137,6 +121,6 @@ def _mean_dice(
 
 
 def _one_minus(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
-    """``1 - numerator / denominator``; 0, with gradient 0, where the denominator is 0."""
+    """Return ``1 - numerator / denominator``; 0, with gradient 0, if the denominator is 0."""
     some = denominator > 0
     return torch.where(some, 1 - numerator / torch.where(some, denominator, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""Antialiased resizing of images and masks to a square; thread-safe, same bits on any number."""
+"""Antialiased resizing of images and masks to a square; bit-equal for any number of threads."""
 
 from __future__ import annotations
 
@@ -15,18 +15,9 @@ __all__ = ["resize_images", "resize_masks"]
 
 
 def resize_images(images: UInt8, size: int) -> UInt8:
-    """Resize images by antialiased bicubic interpolation, computed in uint8.
+    """Resize images (N, H, W, C) to (N, size, size, C) by antialiased bicubic interpolation.
 
-    Parameters
-    ----------
-    images : uint8, shape (N, H, W, C)
-    size : int
-        New height and width in pixels.
-
-    Returns
-    -------
-    uint8, shape (N, size, size, C)
-        Within one grey level of Pillow's ``Image.resize(..., BICUBIC)``.
+    Computed in uint8; within one grey level of Pillow's ``Image.resize(..., BICUBIC)``.
     """
     stored = torch.from_numpy(np.require(images, requirements=["C", "W"]))
     resized = interpolate(
@@ -36,25 +27,10 @@ def resize_images(images: UInt8, size: int) -> UInt8:
 
 
 def resize_masks(masks: UInt8, size: int) -> UInt8:
-    """Give each new pixel the label that covers most of its area.
+    """Resize masks (N, H, W) to (N, size, size): each new pixel gets the label covering most of it.
 
-    Parameters
-    ----------
-    masks : uint8, shape (N, H, W)
-        Labels; 255 (ignored) is one like the others.
-    size : int
-        New height and width in pixels.
-
-    Returns
-    -------
-    uint8, shape (N, size, size)
-        Between two labels: the higher one where it covers half the pixel or more. Ties of several
-        go to the highest.
-
-    Notes
-    -----
-    Areas are counted exactly, in integers, so a nearest-neighbour's jagged edges do not occur and
-    no label comes out that did not go in.
+    Areas are computed exactly, in integers; 255 (ignored) counts as any other label, and ties go to
+    the highest label. There are no jagged edges as with nearest neighbour, and no new labels.
     """
     return np.stack([_resize_mask(mask, size) for mask in masks])
 
@@ -63,10 +39,10 @@ def _resize_mask(mask: UInt8, size: int) -> UInt8:
     labels = _labels(mask)
     if len(labels) == 1:
         return np.full((size, size), labels[0], np.uint8)
-    if len(labels) == 2:  # the usual case, at half the work
+    if len(labels) == 2:  # the common case, at half the cost
         covered = _coverage(mask == labels[1], size)
         winner = (2 * covered >= mask.size).astype(np.intp)
-    else:  # from the highest down, for argmax takes the first of equals
+    else:  # from the highest down, because argmax takes the first maximum
         areas = np.stack([_coverage(mask == label, size) for label in labels[::-1]])
         winner = len(labels) - 1 - areas.argmax(axis=0)
     resized: UInt8 = labels[winner]
@@ -74,7 +50,7 @@ def _resize_mask(mask: UInt8, size: int) -> UInt8:
 
 
 def _labels(mask: UInt8) -> UInt8:
-    """List the labels of a mask, rising; extremes first, they cost a hundredth of counting."""
+    """List the labels of a mask, ascending; its extremes cost a hundredth of counting."""
     low, high = mask.min(), mask.max()
     if high - low <= 1:
         return np.unique(np.array([low, high]))
@@ -82,10 +58,7 @@ def _labels(mask: UInt8) -> UInt8:
 
 
 def _coverage(present: AnyArray, size: int) -> Int64:
-    """Area of each new pixel that is covered, in units of 1 / (H * W) of the pixel.
-
-    ``present`` is boolean (H, W); the result is (size, size).
-    """
+    """Return the covered area of each new pixel (size, size), in units of 1 / (H * W) of it."""
     height, width = present.shape
     rows = _sum_rows(present, size, np.min_scalar_type(height))
     columns = _sum_rows(np.ascontiguousarray(rows.T), size, np.min_scalar_type(height * width))
@@ -93,10 +66,10 @@ def _coverage(present: AnyArray, size: int) -> Int64:
 
 
 def _sum_rows(values: AnyArray, size: int, dtype: np.dtype[Any]) -> AnyArray:
-    """Add up the rows under each of ``size`` new rows, weighted by their overlap with it.
+    """Sum the rows under each of ``size`` new rows, weighted by their overlap.
 
-    On a scale on which an old row is ``size`` long, a new one is as long as there are old rows, so
-    every overlap is an integer, and no sum exceeds the number of old rows times the largest value.
+    If an old row has length ``size``, a new one has the number of old rows as its length, so every
+    overlap is an integer, and no sum exceeds the number of old rows times the largest value.
     """
     old = len(values)
     start = np.arange(size) * old

@@ -79,7 +79,7 @@ class OverTrainings:
 
 
 def over_trainings(
-    each: Float64, left: Float64, present: Bool, level: float = 0.95
+    values: Float64, left_out: Float64, present: Bool, level: float = 0.95
 ) -> OverTrainings:
     """Analyse a statistic measured in T trainings on S subjects.
 
@@ -88,10 +88,10 @@ def over_trainings(
 
     Parameters
     ----------
-    each : float64, shape (T,)
+    values : float64, shape (T,)
         The statistic in each training; NaN is ignored.
-    left : float64, shape (T, S)
-        The same without each subject; equal to ``each`` where the training lacks the subject.
+    left_out : float64, shape (T, S)
+        The same without each subject; equal to ``values`` where the training lacks the subject.
     present : bool, shape (T, S)
         Subjects on which each training was measured.
     level : float
@@ -99,34 +99,34 @@ def over_trainings(
 
     Examples
     --------
-    >>> each, left = np.array([0.3, 0.1]), np.array([[0.2, 0.4], [0.0, 0.2]])
-    >>> found = over_trainings(each, left, np.ones((2, 2), dtype=bool))
+    >>> values, left_out = np.array([0.3, 0.1]), np.array([[0.2, 0.4], [0.0, 0.2]])
+    >>> found = over_trainings(values, left_out, np.ones((2, 2), dtype=bool))
     >>> round(found.value, 3), round(found.se_trainings, 3), round(found.se_subjects, 3)
     (0.2, 0.1, 0.1)
     """
-    known = ~np.isnan(each)
-    each, left, present = each[known], left[known], present[known]
+    known = ~np.isnan(values)
+    values, left_out, present = values[known], left_out[known], present[known]
     used = present.any(axis=0)
-    left, present = left[:, used], present[:, used]
+    left_out, present = left_out[:, used], present[:, used]
     trainings, subjects = present.shape
     if not trainings:
-        return _summary(each, np.nan, np.nan, np.nan, np.nan, level)
+        return _summary(values, np.nan, np.nan, np.nan, np.nan, level)
     blocks = _blocks(present)
-    of_subjects, interaction = _jackknife(each, left, present)
+    of_subjects, interaction = _jackknife(values, left_out, present)
     if trainings == 1:
-        return _summary(each, np.nan, of_subjects, of_subjects, subjects - 1.0, level)
+        return _summary(values, np.nan, of_subjects, of_subjects, subjects - 1.0, level)
     if blocks.max() > 0:
-        variance, freedom = _between_blocks(each, blocks), float(blocks.max())
-        return _summary(each, variance, of_subjects, variance, freedom, level, nested=True)
-    of_trainings = float(each.var(ddof=1)) / trainings
+        variance, freedom = _between_blocks(values, blocks), float(blocks.max())
+        return _summary(values, variance, of_subjects, variance, freedom, level, nested=True)
+    of_trainings = float(values.var(ddof=1)) / trainings
     own = max(of_subjects - interaction, 0.0) if subjects > 1 else np.nan
     variance = of_trainings + own
     freedom = _freedom(of_trainings, variance, trainings, subjects)
-    return _summary(each, of_trainings, of_subjects, variance, freedom, level)
+    return _summary(values, of_trainings, of_subjects, variance, freedom, level)
 
 
 def with_known_error(
-    each: Float64, error: float, subjects: int, level: float = 0.95
+    values: Float64, error: float, subjects: int, level: float = 0.95
 ) -> OverTrainings:
     """Analyse a statistic with known standard error over subjects, but unknown pseudo-values.
 
@@ -134,25 +134,25 @@ def with_known_error(
 
     Parameters
     ----------
-    each : float64, shape (T,)
+    values : float64, shape (T,)
         The statistic in each training, all on the same subjects; NaN is ignored.
     error : float
         Standard error over subjects of its mean over these trainings.
     subjects : int
         S on which it is based.
     """
-    each = each[~np.isnan(each)]
+    values = values[~np.isnan(values)]
     square = error**2
-    if len(each) < 2:
-        return _summary(each, np.nan, square, square, subjects - 1.0, level)
-    of_trainings = float(each.var(ddof=1)) / len(each)
+    if len(values) < 2:
+        return _summary(values, np.nan, square, square, subjects - 1.0, level)
+    of_trainings = float(values.var(ddof=1)) / len(values)
     variance = of_trainings + square
-    freedom = _freedom(of_trainings, variance, len(each), subjects)
-    return _summary(each, of_trainings, square, variance, freedom, level)
+    freedom = _freedom(of_trainings, variance, len(values), subjects)
+    return _summary(values, of_trainings, square, variance, freedom, level)
 
 
 def _summary(
-    each: Float64,
+    values: Float64,
     of_trainings: float,
     of_subjects: float,
     variance: float,
@@ -162,14 +162,14 @@ def _summary(
     nested: bool = False,
 ) -> OverTrainings:
     check_level(level)
-    if not len(each):
+    if not len(values):
         return OverTrainings()
-    value, several = float(sum(each) / len(each)), len(each) > 1
+    value, several = float(sum(values) / len(values)), len(values) > 1
     error = np.sqrt(variance)
     half = float(stdtrit(freedom, (1 + level) / 2) * error) if freedom > 0 else np.nan
     return OverTrainings(
         value=value,
-        sd_trainings=float(each.std(ddof=1)) if several else np.nan,
+        sd_trainings=float(values.std(ddof=1)) if several else np.nan,
         se_trainings=float(np.sqrt(of_trainings)),
         se_subjects=float(np.sqrt(of_subjects)),
         ci_low=value - half,
@@ -188,12 +188,12 @@ def _blocks(present: Bool) -> Int64:
     return np.unique(numbers, return_inverse=True)[1]
 
 
-def _jackknife(each: Float64, left: Float64, present: Bool) -> tuple[float, float]:
+def _jackknife(values: Float64, left_out: Float64, present: Bool) -> tuple[float, float]:
     """Return V_s and V_ts; V_ts is 0 if the table is incomplete, then all of V_s counts."""
     trainings, subjects = present.shape
     if subjects < 2:
         return np.nan, 0.0
-    pseudo = subjects * each[:, np.newaxis] - (subjects - 1) * left
+    pseudo = subjects * values[:, np.newaxis] - (subjects - 1) * left_out
     means = pseudo.mean(axis=0)
     over_subjects = float(means.var(ddof=1)) / subjects
     if trainings < 2 or not present.all():
@@ -203,10 +203,10 @@ def _jackknife(each: Float64, left: Float64, present: Bool) -> tuple[float, floa
     return over_subjects, squares / (trainings * subjects)
 
 
-def _between_blocks(each: Float64, blocks: Int64) -> float:
+def _between_blocks(values: Float64, blocks: Int64) -> float:
     """Return the variance of the mean over trainings with blocks of them as units."""
     sizes = np.bincount(blocks)
-    off = np.bincount(blocks, each - each.mean())
+    off = np.bincount(blocks, values - values.mean())
     count = len(sizes)
     return float(np.square(off).sum() / sizes.sum() ** 2 * count / (count - 1))
 

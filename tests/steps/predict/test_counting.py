@@ -143,7 +143,7 @@ def test_labels_that_are_no_class_are_refused(runs: Path, tmp_path: Path) -> Non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StoredSamples, "read_many", spoiled)
-        with refused(ArgumentError, "odd.zarr: domain A: masks hold label 7"):
+        with refused(ArgumentError, "odd.zarr: domain A: masks contain label 7"):
             count_part(run, run.parts[0], [], SILENT)
 
 

@@ -557,7 +557,7 @@ def test_sizes_that_an_architecture_does_not_take_are_refused(
 ) -> None:
     write_dataset(tmp_path / "odd.zarr", [small_sample(0, "g", (40, 64, 3))])
     smp.Linknet("resnet18", encoder_weights=None, classes=2).save_pretrained(tmp_path / "theirs")
-    with refused(MismatchError, "domain g", "40 x 64", "linknet takes multiples of 32"):
+    with refused(MismatchError, "domain g", "40 x 64", "linknet accepts only multiples of 32"):
         load_of_loading([tmp_path / "theirs"], tmp_path / "odd.zarr")
     (model,), _ = load_of_loading([tmp_path / "theirs"], experiment.data)
     assert model.stored.architecture.arch == "linknet"
