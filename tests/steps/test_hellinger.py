@@ -102,14 +102,31 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
     assert tuple(means["layer"]) == LAYERS
     assert means["layer_index"] == list(range(12))
     for name, expected in {
-        **{"reference": experiment.plain.name, "other": experiment.dark.name},
-        **{"model": "resnet18-L0/fold0", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
-        **{"dataset": "s.zarr", "domain": "synthetic", "reference_domain": "synthetic"},
-        **{"shift": "brightness", "factor": 0.5, "reference_shift": "original"},
-        **{"split": "test", "reference_split": "test"},
-        **{"reference_factor": None, "metric": "hellinger", "bins": 100, "range_rule": "minmax"},
-        **{"n_reference": 5, "n_other": 5, "unit": "image", "permutations": 199},
-        **{"units_reference": 5, "units_other": 5, "paired": True},
+        "reference": experiment.plain.name,
+        "other": experiment.dark.name,
+        "model": "resnet18-L0/fold0",
+        "encoder": "resnet18",
+        "pruning": "baseline",
+        "fold": 0,
+        "dataset": "s.zarr",
+        "domain": "synthetic",
+        "reference_domain": "synthetic",
+        "shift": "brightness",
+        "factor": 0.5,
+        "reference_shift": "original",
+        "split": "test",
+        "reference_split": "test",
+        "reference_factor": None,
+        "metric": "hellinger",
+        "bins": 100,
+        "range_rule": "minmax",
+        "n_reference": 5,
+        "n_other": 5,
+        "unit": "image",
+        "permutations": 199,
+        "units_reference": 5,
+        "units_other": 5,
+        "paired": True,
     }.items():
         assert set(means[name]) == {expected}, name
     lineage = open_features(experiment.plain).lineage
@@ -159,7 +176,8 @@ def test_outcome_has_one_row_a_layer(experiment: SimpleNamespace) -> None:
     assert tuple(table.columns["layer"]) == LAYERS
     means = columns(experiment.shift, channel=None)
     assert list(table.columns) == [
-        *("reference", "other"),
+        "reference",
+        "other",
         *(name for name in PRINTED if name not in ("channel", "tested")),
     ]
     assert f"{experiment.dark.name} against {experiment.plain.name}" in table.title
@@ -568,9 +586,18 @@ def test_a_table_of_layers_and_channels() -> None:
         for channel in (None, *range(LAYERS_COMPARE[name][0]))
     ]
     for name, value in {
-        **{"reference": "reference", "other": "other", "model": None, "reference_id": None},
-        **{"metric": "hellinger", "bins": 100, "range_rule": "minmax", "paired": False},
-        **{"n_reference": 6, "n_other": 5, "permutations": 9, "unit": "image"},
+        "reference": "reference",
+        "other": "other",
+        "model": None,
+        "reference_id": None,
+        "metric": "hellinger",
+        "bins": 100,
+        "range_rule": "minmax",
+        "paired": False,
+        "n_reference": 6,
+        "n_other": 5,
+        "permutations": 9,
+        "unit": "image",
     }.items():
         assert set(table[name].to_pylist()) == {value}, name
 
@@ -723,8 +750,12 @@ def store(folder: Path, model: str, domain: str = "A", shift: str = "original", 
     """Write a small store whose values follow from its name."""
     kind, _, factor = shift.partition("=")
     facts = {
-        **{"domain": domain, "shift": kind, "factor": float(factor) if factor else None},
-        **{"split": "test", "training_domain": "A", "training_dataset": "d"},
+        "domain": domain,
+        "shift": kind,
+        "factor": float(factor) if factor else None,
+        "split": "test",
+        "training_domain": "A",
+        "training_dataset": "d",
         **how.pop("facts", {}),
     }
     name = how.pop("name", f"{model}_{domain}_{shift.replace('=', '-')}.zarr")

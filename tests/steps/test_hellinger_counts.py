@@ -79,10 +79,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 )
 def test_every_number_is_that_of_feature_stores(tmp_path: Path, case: str, dtype: str) -> None:
     first, second, how = CASES[case]
-    settings = Settings(
-        **{"metrics": METRICS, "bins": (BINS,), "permutations": 39} | how,
-        range_rule=RangeRule.REFERENCE,
-    )
+    common = {"metrics": METRICS, "bins": (BINS,), "permutations": 39}
+    settings = Settings(**(common | how), range_rule=RangeRule.REFERENCE)
     images = [len(next(iter(v for k, v in c.items() if k != "dataset"))) for c in (first, second)]
     x, y = layers(images[0], 0), layers(images[1], 1, 0.5)
     found = {}
@@ -165,8 +163,14 @@ def test_blocks_of_images_are_the_units_and_images_are_what_is_counted(tmp_path:
     measure_shift(stores[0], stores[1:], out, settings=settings)
     (row,) = [row for row in rows(out) if row["layer"] == "head" and row["channel"] is None]
     expected = {
-        **{"unit": "block", "paired": True, "n_reference": 60, "n_other": 60},
-        **{"units_reference": 12, "units_other": 12, "drawn": False, "warnings": None},
+        "unit": "block",
+        "paired": True,
+        "n_reference": 60,
+        "n_other": 60,
+        "units_reference": 12,
+        "units_other": 12,
+        "drawn": False,
+        "warnings": None,
     }
     assert {name: row[name] for name in expected} == expected
     assert row["p_value"] == 0.01

@@ -112,7 +112,8 @@ def by_nnunet(folder: Path, out: Path, seed: int) -> None:
     pictures(folder, flat, "imagesTr", "labelsTr")
     about = {
         "channel_names": {"0": "R", "1": "G", "2": "B"},
-        **{"labels": {"background": 0, "cell": 1}, "file_ending": ".png"},
+        "labels": {"background": 0, "cell": 1},
+        "file_ending": ".png",
     }
     (folder / "dataset.json").write_text(json.dumps(about))
     extract_images(out, manifest=folder, pattern="{domain}_{subject}_{}", seed=seed, **HOW)
@@ -178,8 +179,11 @@ MODES = {
 SOURCES: Mapping[str, Make] = {
     "synth": by_synthesis,
     **{name: partial(by_slides, mode) for name, mode in MODES.items()},
-    **{"mri table": by_volumes, "mri challenge": by_challenge},
-    **{"images folders": by_folders, "images manifest": by_manifest, "images nnU-Net": by_nnunet},
+    "mri table": by_volumes,
+    "mri challenge": by_challenge,
+    "images folders": by_folders,
+    "images manifest": by_manifest,
+    "images nnU-Net": by_nnunet,
 }
 
 
@@ -267,7 +271,8 @@ def test_slides_of_a_subject_go_one_way(
         surveyed(
             f"{place}",
             [area("tumor", (0, 0, 10 + place, 20))],
-            **{"domain": domain, "subject": f"s{number}"},
+            domain=domain,
+            subject=f"s{number}",
         )
         for place, (number, domain) in enumerate(scans)
     ]
@@ -294,8 +299,10 @@ def test_derived_folds_of_any_data(
     scans = [*scans, *((subject, draw) for subject in (0, 2) for draw in range(3))]
     samples = [
         sample(
-            *(place, "a"),
-            **{"subject": f"s{number}", "columns": {"draw": draw, "foreground": place / 9}},
+            place,
+            "a",
+            subject=f"s{number}",
+            columns={"draw": draw, "foreground": place / 9},
             split=Split.TEST if number % 2 else Split.TRAIN,
             fold=-1 if number % 2 else 0,
         )

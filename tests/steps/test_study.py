@@ -26,8 +26,12 @@ from small_artifacts import write_small_model
 from small_stores import sample, write_dataset
 
 TRAIN = {
-    **{"prune": ["0"], "fold": ["0"], "epochs": "1", "batch-size": "4"},
-    **{"encoder-weights": "none", "precision": "32"},
+    "prune": ["0"],
+    "fold": ["0"],
+    "epochs": "1",
+    "batch-size": "4",
+    "encoder-weights": "none",
+    "precision": "32",
 }
 
 
@@ -287,7 +291,7 @@ def test_a_step_of_each_network_is_told_in_short(
     heard = Heard()
     steps = study._Steps(tmp_path, heard, dry=False)
     for network in ("L0", "L1"):
-        assert steps.run("hellinger", network, network=network) == [f"{network}.parquet"]
+        assert steps.run(["hellinger", network], network=network) == [f"{network}.parquet"]
     summary = "Hellinger distance 0.250 [0.200, 0.300] at input, 0.500 at enc1 (greatest)"
     left = "hellinger: 3 of 4, about 0:00:0"
     assert heard.said == [

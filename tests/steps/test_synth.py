@@ -101,8 +101,10 @@ def test_interrupted_run_goes_on(
         synthesise_dataset(out, **SMALL, seed=1, resume=True)
 
     rendered = []
-    render = synth._Plan.render
-    monkeypatch.setattr(synth._Plan, "render", lambda s, i: (rendered.append(i), render(s, i))[1])
+    render = synth._Renderer.render
+    monkeypatch.setattr(
+        synth._Renderer, "render", lambda s, i: (rendered.append(i), render(s, i))[1]
+    )
     synthesise_dataset(out, **SMALL, resume=True)
     assert rendered == list(range(16, 24))  # the first shard was safe
     assert contents(out) == contents(experiment.data)
@@ -112,7 +114,7 @@ def test_interrupted_run_goes_on(
 def test_resume_of_what_is_whole_makes_nothing(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synth._Plan, "render", None)
+    monkeypatch.setattr(synth._Renderer, "render", None)
     found = synthesise_dataset(experiment.data, **SMALL, resume=True)
     assert found.outputs == (experiment.data,)
     assert found.summary == {"images": 24, "train": 19, "test": 5, "cells": found.summary["cells"]}

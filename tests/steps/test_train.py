@@ -325,8 +325,12 @@ def draws_of(path: Path, draws: list[int | None]) -> Path:
     """Write a dataset of two folds, a subject each, with a sample of every fold and draw."""
     samples = [
         sample(
-            *(2 * position + fold, "a", (32, 32, 3)),
-            **{"split": Split.TRAIN, "fold": fold, "subject": f"s{fold}"},
+            2 * position + fold,
+            "a",
+            (32, 32, 3),
+            split=Split.TRAIN,
+            fold=fold,
+            subject=f"s{fold}",
             columns={} if draw is None else {"draw": draw},
         )
         for position, draw in enumerate(draws)
@@ -594,7 +598,9 @@ def planned(folder: Path) -> Any:  # noqa: ANN401 - stands for a plan
     return SimpleNamespace(
         store=open_dataset(folder / "d.zarr"),
         domain=SimpleNamespace(name="a", height=64, width=64),
-        **{"hash": "5" * 64, "draws": 1, "parts": lambda _: ([], [])},
+        hash="5" * 64,
+        draws=1,
+        parts=lambda _: ([], []),
     )
 
 

@@ -1,4 +1,4 @@
-"""``skiptool info``: what an artifact is, what made it, and whether every byte is sound."""
+"""``skiptool info``: describe artifacts, their lineage, and check every byte of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def describe(
     check: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Describe artifacts, and files of others that take their place.
+    """Describe artifacts, and files from elsewhere that can take their place.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def describe(
     command : bool
         Print only the command that would make each again.
     check : bool
-        Read every byte and compare checksums, ids and seals; say what is damaged and what is whole.
-    progress : Progress
+        Read every byte and compare checksums, ids and seals; name what is damaged and what is
+        intact.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def describe(
     FormatError
         If no path could be described.
     """
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     failures: list[str] = []
     places: list[Path | str] = []
     for path in as_places(paths):
@@ -93,44 +93,40 @@ def describe(
     with progress.task("info", len(places)) as task:
         for place in places:
             try:
-                found[public(str(place))] = _describe(place, check, progress)
+                entries[public(str(place))] = _describe(place, check, progress)
             except SkiptoolError as error:
                 failures.append(str(error))
             task.advance(note=last_part(located(place)))
-    if not found:
+    if not entries:
         raise FormatError("; ".join(failures))
     text = "\n\n".join(
-        _command(entry) if command else _lines(path, entry) for path, entry in found.items()
+        _command(entry) if command else _lines(path, entry) for path, entry in entries.items()
     )
-    return Outcome(summary=found, failures=tuple(failures), text=text)
+    return Outcome(summary=entries, failures=tuple(failures), text=text)
 
 
 def _below(place: Path | str) -> list[Path | str]:
-    """Replace a folder that is no artifact by the artifacts below it, where there are any."""
+    """Replace a folder that is no artifact by the artifacts below it, if any."""
     folder = located(place)
-    if isinstance(folder, str):
-        return _below_url(folder)
-    if folder.is_dir() and not is_artifact(folder):
-        return [*artifacts_below(folder)] or [place]
-    return [place]
-
-
-def _below_url(url: str) -> list[Path | str]:
-    if not is_folder_at(url) or is_web(url):
-        return [url]
-    found = [
-        place
-        for place, root in entries_at(url)
-        if root or (root is None and last_part(place).endswith((*TABLES, ".npy")))
+    if isinstance(folder, Path):
+        if folder.is_dir() and not is_artifact(folder):
+            return [*artifacts_below(folder)] or [place]
+        return [place]
+    if not is_folder_at(folder) or is_web(folder):
+        return [folder]
+    below = [
+        path
+        for path, root in entries_at(folder)
+        if root or (root is None and last_part(path).endswith((*TABLES, ".npy")))
     ]
-    return sorted(found, key=by_numbers) or [url]
+    return sorted(below, key=by_numbers) or [folder]
 
 
 def _describe(place: Path | str, check: bool, progress: Progress) -> dict[str, Any]:
-    here = located(place)
-    if isinstance(here, str) and not last_part(here).endswith(FILES):
-        return _at_url(here, check, progress)
-    with at_hand(here) as path:
+    artifact = located(place)
+    if isinstance(artifact, str) and not last_part(artifact).endswith(FILES):
+        return _at_url(artifact, check, progress)
+    with at_hand(artifact) as path:
         return _described(path, check)
 
 
@@ -140,10 +136,10 @@ def _described(path: Path, check: bool) -> dict[str, Any]:
 
 
 def _at_url(url: str, check: bool, progress: Progress) -> dict[str, Any]:
-    """Describe a store from its metadata; copy whole what else there is, and all to check it."""
+    """Describe a store from its metadata; copy anything else, and everything to be checked."""
     root = root_of(RemoteFolder(url))
     if root is None:
-        open_root(url, "skiptool")  # says what is wrong
+        open_root(url, "skiptool")  # raises
     if check or root == INDEX:
         return _described(fetch_artifact(url, progress), check)
     if root not in ZARR:
@@ -154,6 +150,7 @@ def _at_url(url: str, check: bool, progress: Progress) -> dict[str, Any]:
 
 
 def _ours(path: Path | str, check: bool) -> dict[str, Any]:
+    """Describe an artifact of skiptool."""
     kind = kind_of(path)
     if kind not in _INSIDE:
         raise FormatError(f"{path}: says that it is a {kind.value}, which is no store or table")
@@ -174,7 +171,7 @@ def _ours(path: Path | str, check: bool) -> dict[str, Any]:
 
 
 def _foreign(path: Path) -> dict[str, Any] | None:
-    """Describe what others made: NumPy files, weights, Zarr stores; None of all else."""
+    """Describe NumPy files, weights and Zarr stores from elsewhere; None for anything else."""
     if path.suffix in (".npy", ".npz"):
         return {"kind": "features of others (NumPy)", **_array(open_features(path))}
     if path.is_file() and _begins(path, b"PK\x03\x04"):
@@ -202,7 +199,7 @@ def _array(store: FeatureStore) -> dict[str, Any]:
 
 
 def _archive(path: Path) -> dict[str, Any]:
-    """Describe a file of PyTorch from the names in it; nothing of it is unpickled."""
+    """Describe a PyTorch file by the names in its archive, without unpickling anything."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -224,11 +221,11 @@ def _archive(path: Path) -> dict[str, Any]:
 
 
 _TENSOR = re.compile(r"(data|constants|weights)/[^/]+$")
-"""How the names of tensors in an archive of PyTorch end."""
+"""End of the names of tensors in a PyTorch archive."""
 
 
 def _tensors(path: Path) -> dict[str, Any]:
-    """Count the tensors that the head of a safetensors file names."""
+    """Count the tensors named in the header of a safetensors file."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
@@ -242,7 +239,7 @@ def _tensors(path: Path) -> dict[str, Any]:
 
 def _dataset(path: Path | str) -> dict[str, Any]:
     store = open_dataset(path)
-    inside = {
+    return {
         "classes": list(store.classes),
         "domains": {
             name: {
@@ -259,11 +256,9 @@ def _dataset(path: Path | str) -> dict[str, Any]:
         "failures": kept_failures(path) or None,
     }
 
-    return inside
-
 
 def _contents(path: Path | str) -> dict[str, Any] | None:
-    """Return what came into a dataset by domain: samples, shares of pixels, uniform images."""
+    """Return samples, shares of pixels and uniform images by domain."""
     for table in tell_contents(path, SILENT):
         domains, *others = table.columns.items()
         return {
@@ -274,21 +269,18 @@ def _contents(path: Path | str) -> dict[str, Any] | None:
 
 
 def _features(path: Path | str) -> dict[str, Any]:
-    return _inside(open_features(path))
+    return _feature_facts(open_features(path))
 
 
 def _counts(path: Path | str) -> dict[str, Any]:
-    return _tallies(open_counts(path))
+    store = open_counts(path)
+    facts = _feature_facts(store)
+    layers = facts.pop("layers")
+    images = int(store.counted(store.layers[0]).images.sum())
+    return {**facts, "images": images, "rows": len(store), "layers": layers}
 
 
-def _tallies(store: FeatureStore) -> dict[str, Any]:
-    known = store.counted(store.layers[0])
-    found = _inside(store)
-    images = len(store) if known is None else int(known.images.sum())
-    return {**found, "images": images, "rows": len(store), "layers": found["layers"]}
-
-
-def _inside(store: FeatureStore) -> dict[str, Any]:
+def _feature_facts(store: FeatureStore) -> dict[str, Any]:
     layers = {layer: list(store.shape(layer)) for layer in store.layers}
     return {**store.facts, "images": len(store), "layers": layers}
 
@@ -296,7 +288,8 @@ def _inside(store: FeatureStore) -> dict[str, Any]:
 def _model(path: Path | str) -> dict[str, Any]:
     stored = open_model(Path(path))
     facts = {key: value for key, value in stored.facts().items() if key != "model_id"}
-    inside = {
+    keys = ("training", "augmentation", "best_epoch", "best_mIoU")
+    return {
         **facts,
         "id": stored.id,
         "skips": list(stored.architecture.skips),
@@ -304,28 +297,22 @@ def _model(path: Path | str) -> dict[str, Any]:
         "channels": stored.architecture.channels,
         "output": "one logit, of the foreground" if stored.architecture.binary else None,
         "options": {name: json.loads(v) for name, v in stored.architecture.options} or None,
-        **{key: stored.config.get(key) for key in _OF_A_MODEL},
+        **{key: stored.config.get(key) for key in keys},
     }
-
-    return inside
-
-
-_OF_A_MODEL = ("training", "augmentation", "best_epoch", "best_mIoU")
-"""Keys of a model's configuration that say how it was trained."""
 
 
 def _table(path: Path | str) -> dict[str, Any]:
     table = open_table(Path(path), kind_of(path))
-    inside = {"rows": len(table), "columns": list(table.data.column_names)}
-    return {**inside, "failures": list(table.failures) or None}
+    return {
+        "rows": len(table),
+        "columns": list(table.data.column_names),
+        "failures": list(table.failures) or None,
+    }
 
 
 def _masks(path: Path | str) -> dict[str, Any]:
-    store = open_masks(path)
-    entries = [{**facts, "images": shape[0]} for facts, shape in store.entries()]
-    inside = {"entries": entries, "failures": kept_failures(path) or None}
-
-    return inside
+    entries = [{**facts, "images": shape[0]} for facts, shape in open_masks(path).entries()]
+    return {"entries": entries, "failures": kept_failures(path) or None}
 
 
 def _overlays(path: Path | str) -> dict[str, Any]:

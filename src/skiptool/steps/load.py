@@ -1,4 +1,4 @@
-"""``skiptool.load_model``: a trained network for those who go on in Python."""
+"""``skiptool.load_model``: a trained network for use in Python."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ __all__ = ["load_model"]
 
 
 def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Module:
-    """Build the network of a model folder and fill in its weights, without any network access.
+    """Build the network of a model folder with its weights.
 
     Parameters
     ----------
     path : Path or str
-        Model folder or its URL, ours or one that ``save_pretrained`` of
-        segmentation-models-pytorch wrote.
+        Model folder or its URL, ours or written by ``save_pretrained`` of
+        segmentation-models-pytorch.
     normalise : str, optional
-        Scaling that goes in front of a network that others trained: ``imagenet``, ``none`` or
-        ``MEAN/STD``. Without it such a network takes images as those who trained it scaled them.
+        Input scaling to put in front of a network trained elsewhere: ``imagenet``, ``none`` or
+        ``MEAN/STD``. Without it such a network expects images scaled as in its training.
 
     Returns
     -------
     torch.nn.Module
         In evaluation mode on the CPU; maps float32 (N, C, H, W) in [0, 1] to logits
-        (N, J, H, W); J is 1 where there is but the logit of the foreground.
+        (N, J, H, W), where J is 1 for a single logit of the foreground.
 
     Raises
     ------
     FormatError
         If the folder is missing or damaged.
     ArgumentError
-        If its encoder is unknown here, a network that was trained here is to be scaled for, or
-        several models are below a URL.
+        If its encoder is unknown, ``normalise`` is given for a network trained here, or several
+        models are below a URL.
     """
     place = located(path)
     with copies_held(), naming_urls():

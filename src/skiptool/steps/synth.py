@@ -44,7 +44,7 @@ COLOURS = ((0, 0, 0), (255, 255, 255))
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Renderer:
     stage: Stage
     size: int
     seed: int
@@ -101,31 +101,23 @@ def synthesise_dataset(
     source, annotations : Path or str, optional
         A BBBC041 image and its training.json, from which the templates are cut.
     artifact_boxes : sequence of (top, left, bottom, right)
-        Where artifacts lie in ``source``, pixels; looked for without it.
+        Artifacts in ``source``, pixels; detected by default.
     size, canvas : int
         Side of the final and of the composed image, pixels.
     cells, artifacts : (int, int), int
-        Fewest and most cells, and the artifacts, in an image.
+        Fewest and most cells, and the number of artifacts, per image.
     test_fraction, folds : float, int
         Share of hold-out test images, and validation folds of the others; both balanced by the
         number of cells.
     seed, workers : int
-        Same seed, same pixels, whatever the threads (all usable cores by default).
+        Equal seeds give equal pixels for any number of threads (by default all usable cores).
     export, save_templates_to : Path or str, optional
-        Folders to which PNG pairs of image and mask, and the templates used, are also written.
-    overwrite, resume : bool
-        Replace an existing output, or go on where an interrupted run stopped.
-    progress : Progress
-
-    Returns
-    -------
-    Outcome
-        Output: the store.
+        Folders for PNG pairs of image and mask, and for the templates used.
 
     Raises
     ------
     ArgumentError
-        If a number is outside what is possible, or sources contradict each other.
+        If a number is out of range, or sources contradict each other.
     SourceError
         If templates, image or annotations are missing or unusable.
     ExistsError
@@ -136,35 +128,48 @@ def synthesise_dataset(
     save_templates_to = as_path(save_templates_to)
     _check(n, size, templates, source, annotations)
     boxes = [Box(*corners) for corners in artifact_boxes]
-    found = _templates(templates, source, annotations, boxes, progress)
+    used = _templates(templates, source, annotations, boxes, progress)
     settings = SceneSettings(canvas=canvas, cells=cells, artifacts=artifacts)
     making = Making(
         "synth",
         (),
         {
-            **{"n": n, "size": size, "canvas": canvas, "cells": f"{cells[0]}:{cells[1]}"},
-            **{"artifacts": artifacts, "test_fraction": test_fraction, "folds": folds},
-            **{"seed": seed},
+            "n": n,
+            "size": size,
+            "canvas": canvas,
+            "cells": f"{cells[0]}:{cells[1]}",
+            "artifacts": artifacts,
+            "test_fraction": test_fraction,
+            "folds": folds,
+            "seed": seed,
         },
         {
-            **{"templates": templates, "source": source, "annotations": annotations},
-            **{"artifact_box": [",".join(map(str, b)) for b in artifact_boxes], "out": out},
+            "templates": templates,
+            "source": source,
+            "annotations": annotations,
+            "artifact_box": [",".join(map(str, box)) for box in artifact_boxes],
+            "out": out,
         },
-        {"templates": found.digest[:32]},
+        {"templates": used.digest[:32]},
     )
-    whole = finished(out, making, resume=resume, clear=True)
+    done = finished(out, making, resume=resume, clear=True)
     check_free(out, overwrite=overwrite, resume=resume)
     for folder in filter(None, (export, save_templates_to)):
         if not folder.is_dir() or any(folder.iterdir()):
             check_free(folder, overwrite=overwrite, resume=resume)
-    if not whole:
+    if not done:
         assigned = _assign(settings, n, test_fraction, folds, seed)
-        plan = _Plan(prepare(found, settings), size, seed, assigned)
-        _write(plan, making, out, workers, (overwrite, resume), progress)
-    side = _side_outputs(out, found, export, save_templates_to, progress)
+        renderer = _Renderer(prepare(used, settings), size, seed, assigned)
+        with staged(out, overwrite=overwrite, resume=resume) as partial:
+            _write(renderer, DatasetWriter(partial, CLASSES, making), workers, progress)
+    side = _side_outputs(out, used, export, save_templates_to, progress)
     domain = open_dataset(out).domain(DOMAIN)
-    summary = {split: len(domain.select(split)) for split in ("train", "test")}
-    summary = {"images": len(domain), **summary, "cells": int(domain.columns["cells"].sum())}
+    summary = {
+        "images": len(domain),
+        "train": len(domain.select("train")),
+        "test": len(domain.select("test")),
+        "cells": int(domain.columns["cells"].sum()),
+    }
     return Outcome((out,), side, summary)
 
 
@@ -190,14 +195,14 @@ def _templates(
         raise ArgumentError("--artifact-box names a place in --source; give that too")
     if source is None or annotations is None:
         return load_templates(folder)
-    found, warnings = cut_templates(source, annotations, artifacts=boxes)
+    templates, warnings = cut_templates(source, annotations, artifacts=boxes)
     for line in warnings:
         progress.warn(line)
-    return found
+    return templates
 
 
 def _assign(settings: SceneSettings, n: int, test_fraction: float, folds: int, seed: int) -> Int64:
-    """Fold of each image, -1 for test; both splits balanced by the number of cells."""
+    """Return the fold of each image, -1 for test; both balanced by the number of cells."""
     ids = np.array([f"{index:05d}" for index in range(n)], dtype=object)
     density = np.array([cell_count(settings, seed, index) for index in range(n)], dtype=np.float64)
     fold = np.full(n, -1, dtype=np.int64)
@@ -209,24 +214,17 @@ def _assign(settings: SceneSettings, n: int, test_fraction: float, folds: int, s
 
 
 def _write(
-    plan: _Plan,
-    making: Making,
-    out: Path,
-    workers: int | None,
-    how: tuple[bool, bool],
-    progress: Progress,
+    renderer: _Renderer, writer: DatasetWriter, workers: int | None, progress: Progress
 ) -> None:
-    n = len(plan.folds)
-    with staged(out, overwrite=how[0], resume=how[1]) as partial:
-        writer = DatasetWriter(partial, CLASSES, making)
-        done = writer.written(DOMAIN)
-        threads = available_cores() if workers is None else workers
-        with progress.task("synth", n) as task:
-            task.advance(done)
-            for sample in mapped(plan.render, range(done, n), threads):
-                writer.append(sample)
-                task.advance()
-        writer.finish()
+    n = len(renderer.folds)
+    done = writer.written(DOMAIN)
+    threads = available_cores() if workers is None else workers
+    with progress.task("synth", n) as task:
+        task.advance(done)
+        for sample in mapped(renderer.render, range(done, n), threads):
+            writer.append(sample)
+            task.advance()
+    writer.finish()
 
 
 def _side_outputs(
@@ -246,6 +244,6 @@ def _side_outputs(
 
 
 def _holds(folder: Path, templates: Templates) -> bool:
-    """Say whether these very templates are there already, of the run that is resumed."""
-    known = folder.is_dir() and any(folder.iterdir())
-    return known and load_templates(folder).digest == templates.digest
+    """Return True if a resumed run has saved these templates already."""
+    filled = folder.is_dir() and any(folder.iterdir())
+    return filled and load_templates(folder).digest == templates.digest

@@ -188,8 +188,10 @@ def test_ranges_of_a_store_are_taken(
     """A shift is added later, without another first pass; the stores can be compared."""
     reference = tallies / ORIGINAL_NAME
     given = {
-        **{"counts": tallies / DARK_NAME, "folder": tallies},
-        **{"features": experiment.plain, "original": experiment.features},
+        "counts": tallies / DARK_NAME,
+        "folder": tallies,
+        "features": experiment.plain,
+        "original": experiment.features,
     }[source]
     monkeypatch.setattr(features, "stored_extremes", lambda *_: 1 / 0)
     out = tmp_path / "c.zarr"
@@ -231,8 +233,12 @@ def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tal
     folder.mkdir()
     for number in (7, 9):
         extract_features(
-            *([experiment.baseline], experiment.data, folder / f"{number}.zarr"),
-            **{"counts": True, "bins": number, **head},
+            [experiment.baseline],
+            experiment.data,
+            folder / f"{number}.zarr",
+            counts=True,
+            bins=number,
+            **head,
         )
     with refused(ArgumentError, "7.zarr and", "9.zarr have other bins; name one store"):
         extract(experiment.baseline, folder, **head)
@@ -341,7 +347,9 @@ def test_dry_run_counts_rows_and_bytes_and_reads_no_image(
     )
     size = 2 * 3 * (3 + 64) * 10 * 2  # stores, rows, channels, bins, bytes
     assert found.summary == {
-        **{"stores": 2, "images": 10, "rows": 6},
+        "stores": 2,
+        "images": 10,
+        "rows": 6,
         "bytes before compression": size,
     }
     assert list(tmp_path.iterdir()) == []
@@ -355,8 +363,11 @@ def test_interrupted_run_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     how: dict[str, Any] = {
-        **{"layers": ["enc1", "head"], "split": "all", "shifts": [ORIGINAL, DARK]},
-        **{"counts": True, "pool_images": 3},
+        "layers": ["enc1", "head"],
+        "split": "all",
+        "shifts": [ORIGINAL, DARK],
+        "counts": True,
+        "pool_images": 3,
     }
     model, out, whole = [experiment.baseline], tmp_path / "c", tmp_path / "whole"
     extract_features(model, experiment.data, whole, **how)
@@ -425,6 +436,6 @@ def test_a_first_pass_names_what_is_not_finite(
     monkeypatch.setattr(features, "tap", broken)
     with pytest.raises(FormatError, match=r"layer enc1, image .* not finite"):
         extract_features(
-            *([experiment.baseline], experiment.data, tmp_path / "c"), layers=["enc1"], counts=True
+            [experiment.baseline], experiment.data, tmp_path / "c", layers=["enc1"], counts=True
         )
     assert list(tmp_path.iterdir()) == []

@@ -172,7 +172,7 @@ def tables(
     plain, each, all_ = (folder / f"{name}.parquet" for name in ("plain", "each", "all"))
     predict_dataset(models, experiment.data, plain, shifts=shifts, **HOW)
     done = predict_dataset(
-        *(models, experiment.data, each), shifts=shifts, clean_skips=["each"], **HOW
+        models, experiment.data, each, shifts=shifts, clean_skips=["each"], **HOW
     )
     words = ["1,2,3,4,bottleneck", "2,3,4,bottleneck"]
     predict_dataset(models, experiment.data, all_, shifts=shifts, clean_skips=words, **HOW)

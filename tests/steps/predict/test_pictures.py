@@ -47,8 +47,12 @@ def test_the_lowest_iou_comes_first_and_empty_samples_last(run: Run, tmp_path: P
     (folder,) = [path for path in (tmp_path / "o").iterdir() if path.is_dir()]
     assert folder.name == "resnet18-L0-fold0_B"
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("1_iou-0.000_04.png", "2_iou-0.250_02.png", "3_iou-0.500_00.png"),
-        *("4_iou-0.750_05.png", "5_iou-1.000_03.png", "6_iou-none_01.png"),
+        "1_iou-0.000_04.png",
+        "2_iou-0.250_02.png",
+        "3_iou-0.500_00.png",
+        "4_iou-0.750_05.png",
+        "5_iou-1.000_03.png",
+        "6_iou-none_01.png",
     ]
     _, pictures = open_overlays(tmp_path / "o")
     assert [each["rank"] for each in pictures] == list(range(1, 7))
