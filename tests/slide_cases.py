@@ -20,8 +20,8 @@ from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.tissue import Tissue
-from skiptool.steps.extract_wsi.settings import PatchSettings, Run
-from skiptool.steps.extract_wsi.survey import Surveyed
+from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
+from skiptool.steps.extract_wsi.survey import SurveyedSlide
 
 SIZE = (600, 480)
 """Width and height of a small slide."""
@@ -170,13 +170,13 @@ def surveyed(
     size: tuple[int, int] = SIZE,
     tissue: bool = True,
     **row: Any,  # noqa: ANN401
-) -> Surveyed:
+) -> SurveyedSlide:
     """Return a surveyed slide that no file stands behind; its tissue is the block, or none."""
     mask = tissue & in_block(
         *np.meshgrid(np.arange(0, size[0], 4) + 2, np.arange(0, size[1], 4) + 2)
     )
     facts = {"path": Path(f"{name}.svs"), "domain": "A", "subject": name} | row
-    return Surveyed(
+    return SurveyedSlide(
         row=SlideRow(**facts),
         name=name,
         key=key,
@@ -203,9 +203,9 @@ def point(name: str, x: float, y: float, record: str = "1") -> Shape:
     return Shape(name, (np.array([[x, y]], dtype=float),), record)
 
 
-def make_run(pool: SlidePool | None = None, seed: int = 0, **settings: Any) -> Run:  # noqa: ANN401
+def make_run(pool: SlidePool | None = None, seed: int = 0, **settings: Any) -> ExtractionContext:  # noqa: ANN401
     """Return a run in this thread whose progress keeps the warnings."""
-    return Run(
+    return ExtractionContext(
         PatchSettings(**settings),
         seed,
         pool or SlidePool(),

@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from heard import Heard
 from skiptool.errors import ArgumentError
+from skiptool.names import Split
+from skiptool.records import SILENT
 from skiptool.splits import (
+    SplitInput,
+    SplitOptions,
     assign_folds,
-    check_undecided,
+    assign_splits,
     hold_out,
+    hold_out_domains,
     split_hash,
-    train_on,
-    trained_elsewhere,
 )
 from strategies import SEEDS, cohorts
 
@@ -220,31 +224,32 @@ def test_one_domain_is_trained_on_and_the_others_are_tested(seed: int, a: int, b
     domains = ["A"] * a * 2 + ["B"] * b * 2
     subjects = [f"a{n % a}" for n in range(2 * a)] + [f"b{n % b}" for n in range(2 * b)]
     strata = [float(n) for n in range(len(domains))]
-    test = train_on("A", domains, subjects, strata, 0.25, seed)
+    test = hold_out_domains("A", domains, subjects, strata, 0.25, seed)
     assert test[2 * a :].all()
     held = {subject for subject, out in zip(subjects[: 2 * a], test, strict=False) if out}
     assert len(held) == min(max(round(0.25 * a), 1), a - 1)
     for subject, out in zip(subjects, test, strict=True):
         assert out == (subject in held or subject.startswith("b"))
-    assert not train_on("A", domains, subjects, strata, 0.0, seed)[: 2 * a].any()
-    assert trained_elsewhere("A", domains, test) == ()
+    assert not hold_out_domains("A", domains, subjects, strata, 0.0, seed)[: 2 * a].any()
 
 
 def test_a_subject_of_the_training_domain_is_not_tested_on_in_another() -> None:
     domains, subjects = ["A", "A", "B", "B", "C"], ["p", "q", "p", "r", "q"]
-    test = train_on("A", domains, subjects, ["x"] * 5, 0.0, 0)
+    test = hold_out_domains("A", domains, subjects, ["x"] * 5, 0.0, 0)
     assert test.tolist() == [False, False, False, True, False]
-    (line,) = trained_elsewhere("A", domains, test)
-    assert line.startswith("--train-domain A: 2 inputs of domain B, C are of subjects that are tr")
+    inputs = [SplitInput("x", s, d) for s, d in zip(subjects, domains, strict=True)]
+    assign_splits(inputs, SplitOptions(0.0, 1, train_domain="A"), heard := Heard())
+    (line,) = heard.lines
+    assert line.startswith("--train-domain A: 2 inputs of domain B, C are of training subjects")
 
 
 def test_a_single_subject_of_the_domain_is_for_training() -> None:
-    assert train_on("A", ["A", "B"], ["p", "q"], [1, 2], 0.2, 0).tolist() == [False, True]
+    assert hold_out_domains("A", ["A", "B"], ["p", "q"], [1, 2], 0.2, 0).tolist() == [False, True]
 
 
 def test_a_domain_that_is_not_there_is_refused() -> None:
     with pytest.raises(ArgumentError, match="--train-domain Aperi: expected one of Aperio, B; did"):
-        train_on("Aperi", ["Aperio", "B"], ["p", "q"], [1, 2], 0.2, 0)
-    check_undecided(False)
-    with pytest.raises(ArgumentError, match="the source says itself what is for training"):
-        check_undecided(True)
+        hold_out_domains("Aperi", ["Aperio", "B"], ["p", "q"], [1, 2], 0.2, 0)
+    listed = [SplitInput("x", "p", "A", Split.TRAIN), SplitInput("y", "q", "A", Split.TEST)]
+    with pytest.raises(ArgumentError, match="the source lists the training and test split"):
+        assign_splits(listed, SplitOptions(train_domain="A"), SILENT)

@@ -1,4 +1,4 @@
-"""Splits by subject, stratified: a hold-out for testing and folds for cross-validation.
+"""Subject-wise splits: a stratified hold-out for testing, and folds for cross-validation.
 
 All samples of a subject (patient, slide) stay together: slices or patches of one subject on both
 sides of a split would measure memory, not segmentation.
@@ -12,25 +12,326 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.errors import ArgumentError, near
+from skiptool.errors import ArgumentError, SourceError, near
+from skiptool.names import Split
+from skiptool.records import Progress
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64
 
 __all__ = [
-    "alike",
+    "ALL_DOMAINS",
+    "LEFT_OUT",
+    "SplitInput",
+    "SplitOptions",
     "assign_folds",
-    "check_undecided",
+    "assign_splits",
     "hold_out",
+    "hold_out_domains",
     "split_hash",
-    "train_on",
-    "trained_elsewhere",
+    "split_of",
 ]
+
+ALL_DOMAINS = ""
+"""Key of the value that holds for every domain without one of its own."""
+
+TEST_FOLD = -1
+LEFT_OUT = -2
+"""Instead of a fold: subjects that ``train_subjects`` and ``test_subjects`` have not drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInput:
+    """One input (image, volume, slide), with the split and fold that its source lists, if any.
+
+    ``path`` names it in messages; ``labelled`` is False where there is nothing to train on.
+    """
+
+    path: Path | str
+    subject: str
+    domain: str
+    split: Split | None = None
+    fold: int | None = None
+    labelled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOptions:
+    """How to split where the source lists no split.
+
+    Attributes
+    ----------
+    test_fraction : float
+        Share of the subjects to hold out for testing.
+    folds : int
+        Validation folds of the training subjects.
+    seed : int
+    train_domain : str or None
+        The only domain to train on: subjects of all others are tested.
+    train_subjects, test_subjects : mapping of str to int
+        Number of subjects to draw by domain, `ALL_DOMAINS` for each of the others; no subject of a
+        domain without a number. Empty: all subjects.
+    """
+
+    test_fraction: float = 0.2
+    folds: int = 5
+    seed: int = 0
+    train_domain: str | None = None
+    train_subjects: Mapping[str, int] = field(default_factory=dict)
+    test_subjects: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Parameters recorded in a store, except for the numbers of subjects.
+
+        ``train_domain`` only where it is given, so that the ids of other stores do not change.
+        """
+        found: dict[str, Any] = {"test_fraction": self.test_fraction, "folds": self.folds}
+        found["seed"] = self.seed
+        return found if self.train_domain is None else found | {"train_domain": self.train_domain}
+
+
+def split_of(fold: int) -> Split:
+    """Return the split that a fold belongs to; test samples have fold -1."""
+    return Split.TEST if fold < 0 else Split.TRAIN
+
+
+def assign_splits(
+    inputs: Sequence[SplitInput],
+    options: SplitOptions,
+    progress: Progress,
+    *,
+    strata: AnyArray | None = None,
+    by_input: bool = False,
+) -> Int64:
+    """Assign each input to the test split or to a fold of the training split.
+
+    Listed splits and folds are followed. Without them subjects are held out at random, and all
+    subjects without any label are tested.
+
+    Parameters
+    ----------
+    inputs : sequence of SplitInput
+    options : SplitOptions
+    progress : Progress
+    strata : numbers, shape (N,), optional
+        What all parts should have the same distribution of; by default the domain of a subject's
+        first input.
+    by_input : bool
+        Follow listed splits input by input: a subject on both sides is a warning, not an error. In
+        return, a split that cannot be made (of a single subject, or into more folds than training
+        subjects) is an error, not a warning.
+
+    Returns
+    -------
+    int64, shape (N,)
+        Fold 0..F-1, -1 for testing, `LEFT_OUT` for what is not drawn. The order of the inputs does
+        not matter.
+
+    Raises
+    ------
+    SourceError
+        If the listed splits or folds are incomplete or contradictory.
+    ArgumentError
+        If options are out of range, contradict each other or the listed splits, or ask for more
+        subjects than there are.
+    """
+    _check_listed_splits(inputs, by_input)
+    first_domain: dict[str, str] = {}
+    for given in inputs:
+        first_domain.setdefault(given.subject, given.domain)
+    for line in _similar_names(first_domain, (given.domain for given in inputs)):
+        progress.warn(line)
+    levels = strata
+    if levels is None:
+        levels = np.array([first_domain[given.subject] for given in inputs], dtype=object)
+    if options.train_domain is not None:
+        sides = _split_by_domain(options.train_domain, inputs, strata, options, progress)
+    else:
+        sides = _split_by_subject(inputs, first_domain, levels, options, progress, by_input)
+    fold: Int64 = np.full(len(inputs), LEFT_OUT, dtype=np.int64)
+    fold[[side is Split.TEST for side in sides]] = TEST_FOLD
+    training = [place for place, side in enumerate(sides) if side is Split.TRAIN]
+    if any(inputs[place].fold is not None for place in training):
+        fold[training] = _listed_folds([inputs[place] for place in training], progress)
+    elif training:
+        subjects = [inputs[place].subject for place in training]
+        folds = options.folds if by_input else _feasible_folds(subjects, options.folds, progress)
+        fold[training] = assign_folds(subjects, levels[training], folds, options.seed)
+    return fold
+
+
+def _check_listed_splits(inputs: Sequence[SplitInput], by_input: bool) -> None:
+    listed: dict[str, Split | None] = {}
+    for given in () if by_input else inputs:
+        other = listed.setdefault(given.subject, given.split)
+        if other is not given.split:
+            raise SourceError(
+                f"{given.path}: split is {given.split or 'empty'}, but {other or 'empty'} for "
+                f"another input of subject {given.subject}; keep each subject on one side"
+            )
+    _check_complete(inputs, "split")
+    if any(given.fold is not None for given in inputs) and inputs[0].split is None:
+        raise SourceError("the column fold goes with the column split; fill that in too")
+
+
+def _check_complete(inputs: Sequence[SplitInput], column: str) -> None:
+    """Refuse a column that is filled in for some inputs only."""
+    values = [getattr(given, column) for given in inputs]
+    if None in values and any(value is not None for value in values):
+        raise SourceError(
+            f"{inputs[values.index(None)].path}: {column} is empty, but other rows have one; fill "
+            "it in for all or none"
+        )
+
+
+def _split_by_domain(
+    domain: str,
+    inputs: Sequence[SplitInput],
+    strata: AnyArray | None,
+    options: SplitOptions,
+    progress: Progress,
+) -> list[Split | None]:
+    """Train on one domain; test on a share of its subjects and on all others."""
+    if any(given.split for given in inputs):
+        raise ArgumentError(
+            "--train-domain: the source lists the training and test split itself (column split); "
+            "leave one of the two out"
+        )
+    if options.train_subjects or options.test_subjects:
+        raise ArgumentError(
+            "--train-domain: --train-subjects and --test-subjects already set how many subjects of "
+            "each domain are on either side; leave one of the two out"
+        )
+    labelled = [place for place, given in enumerate(inputs) if given.labelled]
+    subjects = [inputs[place].subject for place in labelled]
+    domains = [inputs[place].domain for place in labelled]
+    levels = domains if strata is None else strata[labelled]
+    test = hold_out_domains(domain, domains, subjects, levels, options.test_fraction, options.seed)
+    training = {subject for subject, held in zip(subjects, test, strict=True) if not held}
+    others = [
+        other for other, held in zip(domains, test, strict=True) if other != domain and not held
+    ]
+    if others:
+        progress.warn(
+            f"--train-domain {domain}: {len(others)} inputs of domain "
+            f"{', '.join(sorted(set(others)))} are of training subjects and therefore not tested "
+            f"either; give 'train --domain {domain}'"
+        )
+    return [Split.TRAIN if given.subject in training else Split.TEST for given in inputs]
+
+
+def _split_by_subject(
+    inputs: Sequence[SplitInput],
+    first_domain: Mapping[str, str],
+    levels: AnyArray,
+    options: SplitOptions,
+    progress: Progress,
+    by_input: bool,
+) -> list[Split | None]:
+    """Return the side of each input, listed or drawn; None where it is not drawn."""
+
+    def drawn(pool: Collection[str], side: Split) -> Collection[str]:
+        return _drawn_subjects(pool, first_domain, side, options)
+
+    if any(given.split for given in inputs):
+        pools = {side: {given.subject for given in inputs if given.split is side} for side in Split}
+        _warn_of_both_sides(pools, progress)
+        taken = {side: drawn(pools[side], side) for side in (Split.TEST, Split.TRAIN)}
+        return [
+            given.split if given.split and given.subject in taken[given.split] else None
+            for given in inputs
+        ]
+    labelled = {given.subject for given in inputs if given.labelled}
+    if options.test_subjects:
+        test = set(drawn(labelled, Split.TEST))
+    elif options.test_fraction > 0 and len(labelled) == 1 and not by_input:
+        progress.warn(
+            "a single subject cannot be split: all its samples are for testing; training needs at "
+            "least two subjects, one of them to validate on"
+        )
+        test = labelled
+    elif options.test_fraction == 0 or not labelled:
+        test = set()
+    else:
+        places = [place for place, given in enumerate(inputs) if given.subject in labelled]
+        subjects = [inputs[place].subject for place in places]
+        held = hold_out(subjects, levels[places], options.test_fraction, options.seed)
+        test = {subject for subject, out in zip(subjects, held, strict=True) if out}
+    side: dict[str, Split] = dict.fromkeys(first_domain.keys() - labelled | test, Split.TEST)
+    side |= dict.fromkeys(drawn(labelled - test, Split.TRAIN), Split.TRAIN)
+    return [side.get(given.subject) for given in inputs]
+
+
+def _drawn_subjects(
+    pool: Collection[str], domains: Mapping[str, str], side: Split, options: SplitOptions
+) -> Collection[str]:
+    """Draw the requested number of subjects of each domain; all where no number is requested."""
+    counts = options.test_subjects if side is Split.TEST else options.train_subjects
+    if not counts:
+        return pool
+    drawn: list[str] = []
+    named = [name for name in counts if name != ALL_DOMAINS]
+    for domain in dict.fromkeys((*domains.values(), *named)):
+        available = sorted(subject for subject in pool if domains[subject] == domain)
+        wanted = counts.get(domain, counts.get(ALL_DOMAINS, 0))
+        if wanted > len(available):
+            raise ArgumentError(
+                f"--{side.value}-subjects {wanted}: domain {domain} has only {len(available)} "
+                "subjects for it; ask for fewer, or set each domain by name: "
+                f"--{side.value}-subjects {domain}={len(available)}"
+            )
+        # a random stream for each side, so that neither depends on the other
+        rng = np.random.default_rng([options.seed, list(Split).index(side)])
+        drawn += [available[place] for place in rng.permutation(len(available))[:wanted].tolist()]
+    return drawn
+
+
+def _warn_of_both_sides(pools: Mapping[Split, set[str]], progress: Progress) -> None:
+    both = sorted(pools[Split.TRAIN] & pools[Split.TEST])
+    if both:
+        progress.warn(
+            f"the manifest has subjects in training and test ({', '.join(both[:3])}): the test "
+            "will measure memory too"
+        )
+
+
+def _listed_folds(training: Sequence[SplitInput], progress: Progress) -> list[int]:
+    _check_complete(training, "fold")
+    numbers = [given.fold for given in training if given.fold is not None]
+    folds: dict[str, set[int]] = {}
+    for given, number in zip(training, numbers, strict=True):
+        folds.setdefault(given.subject, set()).add(number)
+    several = sorted(subject for subject, found in folds.items() if len(found) > 1)
+    if several:
+        progress.warn(
+            f"the manifest has subjects in several folds ({', '.join(several[:3])}): the "
+            "validation will measure memory too"
+        )
+    return numbers
+
+
+def _feasible_folds(subjects: Sequence[str], folds: int, progress: Progress) -> int:
+    """Reduce the number of folds to that of the training subjects."""
+    training = len(set(subjects))
+    if training == 1:
+        progress.warn(
+            f"one training subject ({subjects[0]}) cannot be trained on: no other is left to "
+            "validate on; add subjects, or use the store for testing"
+        )
+    elif training < folds:
+        progress.warn(
+            f"--folds {folds}: there are only {training} training subjects, so {training} folds "
+            "are made"
+        )
+    return min(folds, training)
 
 
 def hold_out(
@@ -46,8 +347,8 @@ def hold_out(
     subjects : str, shape (N,)
         Subject of each sample.
     strata : numbers or str, shape (N,)
-        What is to be equally distributed in both parts. A subject's stratum is the mean of its
-        samples' numbers, or their most frequent word.
+        What both parts should have the same distribution of. A subject's stratum is the mean of
+        its samples' numbers, or their most frequent word.
     fraction : float
         Share of the subjects to hold out, above 0 and below 1; rounded to whole subjects, at
         least one and not all.
@@ -56,7 +357,7 @@ def hold_out(
     Returns
     -------
     bool, shape (N,)
-        True for test samples. The order in which samples are given does not matter.
+        True for test samples. The order of the samples does not matter.
 
     Raises
     ------
@@ -94,7 +395,7 @@ def hold_out(
     return np.array([subject in test for subject in subjects], dtype=np.bool_)
 
 
-def train_on(
+def hold_out_domains(
     domain: str,
     domains: Sequence[str] | AnyArray,
     subjects: Sequence[str] | AnyArray,
@@ -102,24 +403,24 @@ def train_on(
     fraction: float,
     seed: int,
 ) -> Bool:
-    """Choose the test split where one domain is trained on and all others are tested.
+    """Choose the test split that leaves one domain to train on.
 
     Parameters
     ----------
     domain : str
         The one to train on.
     domains, subjects, strata : shape (N,)
-        Domain of each sample; the others as of `hold_out`.
+        Domain of each sample; the others as in `hold_out`.
     fraction : float
-        Share of the subjects of that domain to test on too, from 0 and below 1; a single one is
-        for training.
+        Share of the subjects of that domain to test on too, at least 0 and below 1; a single
+        subject is trained on.
     seed : int
 
     Returns
     -------
     bool, shape (N,)
-        True for test samples: those of the subjects held out, and of all that are not in the
-        domain. A subject that is in several domains is on one side with all its samples.
+        True for test samples: those of the subjects held out, and of all subjects outside the
+        domain. A subject in several domains is on one side with all its samples.
 
     Raises
     ------
@@ -128,89 +429,58 @@ def train_on(
 
     Examples
     --------
-    >>> train_on("A", ["A", "A", "B", "B"], ["p", "q", "q", "r"], [1, 1, 1, 1], 0.0, seed=0)
+    >>> hold_out_domains("A", ["A", "A", "B", "B"], list("pqqr"), [1, 1, 1, 1], 0.0, seed=0)
     array([False, False, False,  True])
     """
     _check_lengths(domains=domains, subjects=subjects, strata=strata)
-    inside = [place for place, found in enumerate(domains) if found == domain]
+    inside = [place for place, other in enumerate(domains) if other == domain]
     if not inside:
-        known = sorted({str(found) for found in domains})
+        names = sorted({str(name) for name in domains})
         raise ArgumentError(
-            f"--train-domain {domain}: expected one of {', '.join(known)}{near(domain, known)}"
+            f"--train-domain {domain}: expected one of {', '.join(names)}{near(domain, names)}"
         )
     own = [str(subjects[place]) for place in inside]
-    tested: set[str] = set()
-    if fraction != 0 and len(set(own)) > 1:
+    training = set(own)
+    if fraction != 0 and len(training) > 1:
         held = hold_out(own, np.asarray(strata)[inside], fraction, seed)
-        tested = {subject for subject, out in zip(own, held, strict=True) if out}
-    trained = set(own) - tested
-    return np.array([str(subject) not in trained for subject in subjects], dtype=np.bool_)
+        training -= {subject for subject, out in zip(own, held, strict=True) if out}
+    return np.array([str(subject) not in training for subject in subjects], dtype=np.bool_)
 
 
-def check_undecided(decided: bool) -> None:
-    """Refuse a domain to train on where the source says already what is for testing.
+def _similar_names(subjects: Iterable[str], domains: Iterable[str]) -> list[str]:
+    """Warn of subjects, and of domains, that are probably one under two spellings.
 
-    Raises
-    ------
-    ArgumentError
+    Names are similar if they differ only in case, leading zeros of a number, a trailing ``.0``,
+    separators, or invisible characters.
+
+    >>> _similar_names(["P1", "p-2", "7"], ["A"])
+    []
+    >>> len(_similar_names(["007", "7.0", "P_1", "p 01"], ["A", "a"]))
+    2
     """
-    if decided:
-        raise ArgumentError(
-            "--train-domain: the source says itself what is for training and for testing (column "
-            "split); leave one of the two out"
-        )
-
-
-def trained_elsewhere(
-    domain: str, domains: Sequence[str] | AnyArray, test: Bool
-) -> tuple[str, ...]:
-    """Say, in a line, how many inputs of training subjects are of other domains."""
-    sides = zip(domains, test, strict=True)
-    beside = [str(found) for found, out in sides if found != domain and not out]
-    if not beside:
-        return ()
-    return (
-        f"--train-domain {domain}: {len(beside)} inputs of domain {', '.join(sorted(set(beside)))} "
-        "are of subjects that are trained on, so they are not for testing either; give "
-        f"'train --domain {domain}'",
-    )
-
-
-def alike(subjects: Iterable[str], domains: Iterable[str]) -> list[str]:
-    """Find subjects, and domains, that are likely one under two spellings.
-
-    Returns
-    -------
-    list of str
-        A warning for each of the two. Names are alike that differ in case, zeros in front of a
-        number, ``.0`` behind it, separators, or characters that cannot be seen.
-
-    Examples
-    --------
-    >>> alike(["P1", "p-2", "7"], ["A"]), len(alike(["007", "7.0", "P_1", "p 01"], ["A", "a"]))
-    ([], 2)
-    """
-    found = []
+    warnings = []
     for what, names in (("subjects", subjects), ("domains", domains)):
         spellings: dict[str, list[str]] = {}
         for name in dict.fromkeys(names):
             spellings.setdefault(_spelling(name), []).append(name)
-        several = [each for each in spellings.values() if len(each) > 1]
-        if several:
-            more = f" (and {len(several) - 1} more)" if len(several) > 1 else ""
-            words = " and ".join(map(repr, several[0][:2]))
-            found.append(
+        similar = [group for group in spellings.values() if len(group) > 1]
+        if similar:
+            more = f" (and {len(similar) - 1} more)" if len(similar) > 1 else ""
+            words = " and ".join(map(repr, similar[0][:2]))
+            warnings.append(
                 f"{what} {words}{more} are spelled almost alike and taken for different {what}; "
                 "if they are the same, spell them alike, or they may be on both sides of a split"
             )
-    return found
+    return warnings
 
 
 def _spelling(name: str) -> str:
-    seen = "".join(
-        each for each in unicodedata.normalize("NFKC", name) if unicodedata.category(each) != "Cf"
+    visible = "".join(
+        character
+        for character in unicodedata.normalize("NFKC", name)
+        if unicodedata.category(character) != "Cf"
     )
-    text = re.sub(r"[\s_-]+", "-", seen.casefold()).strip("-")
+    text = re.sub(r"[\s_-]+", "-", visible.casefold()).strip("-")
     text = re.sub(r"(?<!\d)0+(?=\d)", "", text)
     return text.removesuffix(".0") if text.removesuffix(".0").isdecimal() else text
 
@@ -221,12 +491,12 @@ def assign_folds(
     folds: int,
     seed: int,
 ) -> Int64:
-    """Deal the subjects out to folds, each with the same distribution of strata.
+    """Assign subjects to folds, each with the same distribution of strata.
 
     Parameters
     ----------
     subjects, strata : shape (N,)
-        As of ``hold_out``.
+        As in `hold_out`.
     folds : int
         Number F of folds, from 1 to the number of subjects.
     seed : int
@@ -234,7 +504,7 @@ def assign_folds(
     Returns
     -------
     int64, shape (N,)
-        Fold 0..F-1 of each sample. The order in which samples are given does not matter.
+        Fold 0..F-1 of each sample. The order of the samples does not matter.
 
     Raises
     ------
@@ -243,7 +513,7 @@ def assign_folds(
 
     Notes
     -----
-    Subjects are sorted by stratum and dealt out in consecutive blocks of F: folds differ by at
+    Subjects are sorted by stratum and assigned in consecutive blocks of F: folds differ by at
     most one subject. For numbers each block is shuffled first, and with m whole blocks the mean
     strata of two folds differ by at most range / m (by less than 2 range / m if F does not
     divide the number of subjects): for 1..100 cells on 1000 images in 5 folds, by half a cell.
@@ -260,13 +530,13 @@ def assign_folds(
             f"{folds} folds of {len(ranked)} subjects: expected 1 to {len(ranked)}; give fewer "
             "folds or more subjects"
         )
-    hands = rng.permutation(folds)
+    order = rng.permutation(folds).tolist()
     fold: dict[str, int] = {}
     for start in range(0, len(ranked), folds):
         block = ranked[start : start + folds]
         if numeric:
             block = [block[index] for index in rng.permutation(len(block)).tolist()]
-        fold.update(zip(block, hands.tolist(), strict=False))
+        fold.update(zip(block, order, strict=False))
     return np.array([fold[subject] for subject in subjects], dtype=np.int64)
 
 
@@ -275,23 +545,13 @@ def split_hash(
     subjects: Sequence[str] | AnyArray,
     folds: Sequence[int] | Int64,
 ) -> str:
-    """Digest of a split, for the record of a model.
+    """Return the SHA-256, in hex, of a split; the order of the samples does not matter.
 
     Parameters
     ----------
     ids, subjects : str, shape (N,)
     folds : int, shape (N,)
         Fold of each sample, -1 for test samples.
-
-    Returns
-    -------
-    str
-        SHA-256 in hex of the samples sorted by id; their order does not matter.
-
-    Raises
-    ------
-    ArgumentError
-        If the lengths differ.
     """
     _check_lengths(ids=ids, subjects=subjects, folds=folds)
     rows = sorted(
@@ -306,7 +566,7 @@ def _rank(
     strata: Sequence[float] | Sequence[str] | AnyArray,
     seed: int,
 ) -> tuple[list[str], bool, np.random.Generator]:
-    """Sort subjects by stratum, equal ones shuffled; say whether strata are numbers."""
+    """Sort subjects by stratum, ties shuffled; also return whether strata are numbers."""
     _check_lengths(subjects=subjects, strata=strata)
     values = np.asarray(strata)
     numeric = values.dtype.kind in "biuf"
@@ -316,15 +576,15 @@ def _rank(
     for subject, value in zip(subjects, values.tolist(), strict=True):
         samples.setdefault(subject, []).append(value)
     level: Callable[[list[Any]], Any] = _mean if numeric else _most_frequent
-    levels = {subject: level(found) for subject, found in samples.items()}
+    levels = {subject: level(own) for subject, own in samples.items()}
     rng = np.random.default_rng(seed)
-    known = sorted(samples)
-    shuffled = [known[index] for index in rng.permutation(len(known)).tolist()]
+    names = sorted(samples)
+    shuffled = [names[index] for index in rng.permutation(len(names)).tolist()]
     return sorted(shuffled, key=levels.__getitem__), numeric, rng
 
 
 def _mean(numbers: list[float]) -> float:
-    """Mean that does not depend on the order of its numbers, as a plain sum would."""
+    """Return the mean, independent of the order of the numbers (unlike a plain sum)."""
     return math.fsum(numbers) / len(numbers)
 
 
@@ -336,5 +596,5 @@ def _most_frequent(words: list[str]) -> str:
 def _check_lengths(**columns: Sequence[object] | AnyArray) -> None:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise ArgumentError(f"split: {found}; expected one of each for every sample")
+        counts = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise ArgumentError(f"split: {counts}; expected one of each for every sample")

@@ -580,7 +580,7 @@ def test_an_unknown_size_of_pixels_is_told_unless_it_is_needed(
     )
     found = run("extract", "wsi", manifest, "-o", out, *GRID)
     assert found.code == 0
-    assert f"no plausible size of pixels (0.05 to 20 um): {name}; patches are taken" in found.err
+    assert f"no plausible pixel size (0.05 to 20 um): {name}; patches are taken" in found.err
     columns = open_dataset(out).domain("A").columns
     unknown = columns["slide"] == name.partition(".")[0]
     assert np.isnan(columns["mpp"][unknown]).all()

@@ -19,12 +19,13 @@ from skiptool.errors import SourceError
 from skiptool.names import PatchMode, Split
 from skiptool.records import SILENT
 from skiptool.sources.pictures.files import write_mask, write_picture
+from skiptool.splits import SplitOptions, split_of
 from skiptool.steps.extract_images.extract_images import extract_images
 from skiptool.steps.extract_mri.extract_mri import extract_mri
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_wsi.extract_wsi import extract_slides
 from skiptool.steps.extract_wsi.settings import PatchSettings
-from skiptool.steps.extract_wsi.survey import dealt
+from skiptool.steps.extract_wsi.survey import assign_slides
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.folds import training_folds
 from slide_cases import area, surveyed, write_geojson, write_manifest, write_slide
@@ -246,9 +247,9 @@ def test_manifests_that_put_a_subject_on_both_sides(tmp_path: Path) -> None:
         image, mask = cine(tmp_path, name, shape=(40, 40, 1))
         volumes.append(row(image.name, mask.name, frames="ED=0;ES=3", **known))
         images.append(f"images/{name}.png,m/{name}.png,{domain},{subject},{split}")
-    with refused(SourceError, "Bs0.tiff", "split is test", "subject s0", "a subject is on one"):
+    with refused(SourceError, "Bs0.tiff", "split is test", "subject s0", "on one side"):
         extract_slides(write_manifest(tmp_path / "s.csv", slides), out, **HOW)
-    with refused(SourceError, "Bs0_sa.nii.gz", "split is test", "subject s0", "a subject is on"):
+    with refused(SourceError, "Bs0_sa.nii.gz", "split is test", "subject s0", "on one side"):
         extract_mri(write_table(tmp_path / "v.csv", volumes), out, **HOW)
     (tmp_path / "i.csv").write_text("\n".join(images) + "\n")
     heard = Heard()
@@ -277,8 +278,9 @@ def test_slides_of_a_subject_go_one_way(
         for place, (number, domain) in enumerate(scans)
     ]
     found: dict[str, set[tuple[Split, int]]] = {}
-    for slide, side in zip(slides, dealt(slides, fraction, folds, seed, SILENT), strict=True):
-        found.setdefault(slide.row.subject, set()).add(side)
+    assigned = assign_slides(slides, SplitOptions(fraction, folds, seed), SILENT)
+    for slide, fold in zip(slides, assigned, strict=True):
+        found.setdefault(slide.row.subject, set()).add((split_of(fold), fold))
     assert all(len(places) == 1 for places in found.values())
     if len(found) > 1:
         assert {split for places in found.values() for split, _ in places} == {*Split}

@@ -16,14 +16,21 @@ from PIL import Image, ImageOps
 
 from heard import Heard
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SourceError
+from skiptool.extraction import ExtractionTarget
 from skiptool.names import ExportFormat
-from skiptool.records import SILENT, Sample
+from skiptool.records import SILENT, Progress, Sample
 from skiptool.sources.pictures.files import read_picture, write_mask, write_picture
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import Item, Reading, survey
+from skiptool.splits import SplitOptions
 from skiptool.steps.extract_images import extract_images as step
 from skiptool.steps.extract_images import extract_images as writing
-from skiptool.steps.extract_images.extract_images import EXPORTS, dealt, write_beside, write_items
+from skiptool.steps.extract_images.extract_images import (
+    EXPORTERS,
+    assign_images,
+    write_images,
+    write_side_outputs,
+)
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.zarrs import kept_failures
@@ -518,54 +525,66 @@ def item(
     return Item({**row, "fold": fold}, (4, 4, 3), "uint8", None, foreground, 0.0)
 
 
+def assign(
+    items: list[Item],
+    fraction: float,
+    folds: int,
+    seed: int,
+    progress: Progress,
+    train_domain: str | None = None,
+) -> list[int]:
+    options = SplitOptions(fraction, folds, seed, train_domain)
+    return assign_images(items, options, progress).tolist()
+
+
 @given(subjects=st.lists(st.integers(0, 9), min_size=12, max_size=40), seed=st.integers(0, 99))
 def test_a_subject_is_on_one_side_and_in_one_fold(subjects: list[int], seed: int) -> None:
     subjects = [*subjects, *range(6)]
     heard = Heard()
     items = [item(f"s{subject}") for subject in subjects]
-    found = dealt(items, 0.25, 3, seed, heard).tolist()
+    found = assign(items, 0.25, 3, seed, heard)
     for subject in set(subjects):
         assert len({f for f, s in zip(found, subjects, strict=True) if s == subject}) == 1
     assert set(found) == {-1, 0, 1, 2}
     assert heard.lines == []
-    assert dealt(items, 0.25, 3, seed, heard).tolist() == found
+    assert assign(items, 0.25, 3, seed, heard) == found
 
 
 def test_the_manifest_decides_where_it_is_filled_in() -> None:
     items = [item("a", "test", "-1"), item("b", "train", "1"), item("c", "train", "4")]
-    assert dealt(items, 0.2, 5, 0, Heard()).tolist() == [-1, 1, 4]
+    assert assign(items, 0.2, 5, 0, Heard()) == [-1, 1, 4]
     bare = [item("a", "test"), item("b", "train"), item("c", "train")]
-    assert sorted(dealt(bare, 0.2, 2, 0, Heard()).tolist()) == [-1, 0, 1]
+    assert sorted(assign(bare, 0.2, 2, 0, Heard())) == [-1, 0, 1]
 
 
 def test_columns_that_are_filled_in_partly_are_refused() -> None:
-    with refused(SourceError, "b.png: split is empty, in other rows it is not"):
-        dealt([item("a", "test"), item("b")], 0.2, 1, 0, Heard())
-    with refused(SourceError, "c.png: fold is empty, in other rows it is not"):
-        dealt([item("a", "test"), item("b", "train", "0"), item("c", "train")], 0.2, 1, 0, Heard())
+    with refused(SourceError, "b.png: split is empty, but other rows have one"):
+        assign([item("a", "test"), item("b")], 0.2, 1, 0, Heard())
+    with refused(SourceError, "c.png: fold is empty, but other rows have one"):
+        assign([item("a", "test"), item("b", "train", "0"), item("c", "train")], 0.2, 1, 0, Heard())
 
 
 def test_a_subject_on_both_sides_is_warned_of() -> None:
     heard = Heard()
-    dealt([item("a", "test"), item("a", "train"), item("b", "train")], 0.2, 2, 0, heard)
+    assign([item("a", "test"), item("a", "train"), item("b", "train")], 0.2, 2, 0, heard)
     assert len(heard.lines) == 1
     assert "(a): the test will measure memory too" in heard.lines[0]
 
 
 def test_more_folds_than_subjects_are_refused() -> None:
     with pytest.raises(ArgumentError, match="3 folds of 2 subjects"):
-        dealt([item("a"), item("b")], 0.0, 3, 0, Heard())
+        assign([item("a"), item("b")], 0.0, 3, 0, Heard())
 
 
 def test_folds_without_splits_are_refused_not_ignored() -> None:
     with refused(SourceError, "column fold goes with the column split"):
-        dealt([item("a", fold="0"), item("b", fold="1"), item("c", fold="0")], 0.0, 2, 0, Heard())
+        assign([item("a", fold="0"), item("b", fold="1"), item("c", fold="0")], 0.0, 2, 0, Heard())
 
 
 def test_a_subject_in_two_folds_is_warned_of() -> None:
     heard = Heard()
     items = [item("a", "train", "0"), item("b", "train", "1"), item("a", "train", "1")]
-    assert dealt(items, 0.0, 2, 0, heard).tolist() == [0, 1, 1]
+    assert assign(items, 0.0, 2, 0, heard) == [0, 1, 1]
     (line,) = heard.lines
     assert "in several folds (a)" in line
 
@@ -573,26 +592,26 @@ def test_a_subject_in_two_folds_is_warned_of() -> None:
 def test_one_domain_is_trained_on() -> None:
     items = [item(f"a{n}") for n in range(10)] + [item(f"b{n}", domain="B") for n in range(5)]
     heard = Heard()
-    found = dealt(items, 0.2, 4, 0, heard, "A").tolist()
+    found = assign(items, 0.2, 4, 0, heard, "A")
     assert (found[:10].count(-1), found[10:]) == (2, [-1] * 5)
     assert set(found) == {-1, 0, 1, 2, 3}
     assert heard.lines == []
-    with pytest.raises(ArgumentError, match="--train-domain: the source says itself"):
-        dealt([item("a", "test"), item("b", "train")], 0.2, 1, 0, heard, "A")
+    with pytest.raises(ArgumentError, match="--train-domain: the source lists"):
+        assign([item("a", "test"), item("b", "train")], 0.2, 1, 0, heard, "A")
 
 
 def test_pictures_of_training_subjects_in_other_domains_are_told() -> None:
     items = [item(f"p{n}", domain=domain) for domain in "AB" for n in range(5)]
     heard = Heard()
-    found = dealt(items, 0.2, 2, 0, heard, "B").tolist()
+    found = assign(items, 0.2, 2, 0, heard, "B")
     assert found[:5] == found[5:]
     (line,) = heard.lines
-    assert line.startswith("--train-domain B: 4 inputs of domain A are of subjects")
+    assert line.startswith("--train-domain B: 4 inputs of domain A are of training subjects")
 
 
 def test_subjects_of_two_spellings_are_warned_of() -> None:
     heard = Heard()
-    dealt([item("1"), item("1.0")], 0.5, 1, 0, heard)
+    assign([item("1"), item("1.0")], 0.5, 1, 0, heard)
     assert any("are spelled almost alike" in line for line in heard.lines)
 
 
@@ -620,7 +639,7 @@ def items(tmp_path: Path) -> list[Item]:
 
 def write(out: Path, items: list[Item], threads: int = 1, *, finish: bool = True) -> None:
     writer = DatasetWriter(out, CLASSES, MAKING)
-    write_items(writer, items, np.arange(len(items)), READING, threads, SILENT)
+    write_images(writer, items, np.arange(len(items)), READING, threads, SILENT)
     if finish:
         writer.finish()
 
@@ -656,13 +675,15 @@ def test_images_whose_tiles_are_there_are_not_read_again(
 
 @pytest.mark.long
 def test_every_form_has_its_writer(tmp_path: Path) -> None:
-    assert set(EXPORTS) == set(ExportFormat)
+    assert set(EXPORTERS) == set(ExportFormat)
     write_dataset(tmp_path / "d.zarr", [sample(n, "A", (16, 16, 3)) for n in range(3)])
     out, sheets = tmp_path / "d.zarr", tmp_path / "qc"
     for form in ExportFormat:
         folder = tmp_path / form
-        made = write_beside(out, sheets, (form, folder), "images", SILENT)
+        target = ExtractionTarget(out, sheets, export=folder)
+        made = write_side_outputs(target, form, "images", SILENT)
         assert made == (sheets, folder)
         assert (folder / "manifest.csv").is_file()
         assert (sheets / "patches-A.png").is_file()
-    assert write_beside(out, None, None, "images", SILENT) == ()
+    nothing = ExtractionTarget(out, sheets, pictures=False)
+    assert write_side_outputs(nothing, None, "images", SILENT) == ()

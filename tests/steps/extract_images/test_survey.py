@@ -16,7 +16,12 @@ from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import Item, Reading
-from skiptool.steps.extract_images.survey import CLASSES, check_forms, gather, survey_all
+from skiptool.steps.extract_images.survey import (
+    DEFAULT_CLASSES,
+    check_formats,
+    list_images,
+    survey_images,
+)
 from small_stores import refused
 
 READING = Reading(label_map(("background", "cell"), None))
@@ -37,7 +42,7 @@ def test_rows_keep_their_order_and_failures_are_lines(tmp_path: Path, threads: i
     given, heard = rows(tmp_path, 6), Heard()
     (tmp_path / "2.png").write_bytes(b"\x89PNG")
     (tmp_path / "4-mask.png").unlink()
-    items, failures = survey_all(given, READING, threads, heard)
+    items, failures = survey_images(given, READING, threads, heard)
     assert [item.name for item in items] == ["0", "1", "3", "5"]
     assert ["2.png" in failures[0], "4-mask.png" in failures[1]] == [True, True]
     assert heard.lines == []
@@ -49,16 +54,16 @@ def test_rows_keep_their_order_and_failures_are_lines(tmp_path: Path, threads: i
 
 def test_where_all_fail_nothing_goes_on(tmp_path: Path) -> None:
     with refused(SourceError, "all 2 inputs failed, the first: ", "0-mask.png: mask holds value 7"):
-        survey_all(rows(tmp_path, 2, 7), READING, 1, Heard())
+        survey_images(rows(tmp_path, 2, 7), READING, 1, Heard())
 
 
 def test_masks_of_nothing_but_255_are_warned_of(tmp_path: Path) -> None:
     heard = Heard()
-    survey_all(rows(tmp_path, 2, 255), READING, 1, heard)
+    survey_images(rows(tmp_path, 2, 255), READING, 1, heard)
     assert len(heard.lines) == 1
     assert "--labels 255=foreground" in heard.lines[0]
     unlabelled = Heard()
-    survey_all([{**row, "mask": ""} for row in rows(tmp_path, 2)], READING, 1, unlabelled)
+    survey_images([{**row, "mask": ""} for row in rows(tmp_path, 2)], READING, 1, unlabelled)
     assert unlabelled.lines == []
 
 
@@ -71,7 +76,7 @@ def test_images_that_leave_most_of_their_range_empty_are_warned_of(
     given, heard = rows(tmp_path, 2), Heard()
     for row in given:
         Image.fromarray(np.full((4, 4), high, np.uint16)).save(row["image"])
-    survey_all(given, replace(READING, scale=Scale.parse(scale)), 1, heard)
+    survey_images(given, replace(READING, scale=Scale.parse(scale)), 1, heard)
     assert len(heard.lines) == lines
     assert all("brighter than 6.2%" in line and "--scale 0:4095" in line for line in heard.lines)
 
@@ -94,12 +99,12 @@ def test_palettes_that_speak_against_the_labels_are_warned_of(
     given, heard = rows(tmp_path, 2), Heard()
     for row, palette in zip(given, palettes, strict=True):
         write_mask(Path(row["mask"]), np.eye(4, dtype=np.uint8), palette)
-    survey_all(given, READING, 1, heard)
+    survey_images(given, READING, 1, heard)
     assert len(heard.lines) == bool(words)
     assert all(words in line and "--labels '#RRGGBB=CLASS'" in line for line in heard.lines)
     mapped = Reading(label_map(("background", "cell"), {0: "cell", 1: "background"}))
     if palettes[0] == palettes[1]:
-        survey_all(given, mapped, 1, quiet := Heard())
+        survey_images(given, mapped, 1, quiet := Heard())
         assert quiet.lines == []
 
 
@@ -109,26 +114,26 @@ def item(name: str, domain: str, shape: tuple[int, ...], dtype: str = "uint8") -
 
 def test_a_domain_has_one_size_and_kind() -> None:
     first = item("a", "A", (4, 4, 3))
-    check_forms([first, item("b", "A", (4, 4, 3)), item("c", "B", (5, 4, 1), "float32")])
+    check_formats([first, item("b", "A", (4, 4, 3)), item("c", "B", (5, 4, 1), "float32")])
     with refused(MismatchError, "domain A, sample b", "(5, 4, 3)", "one size", "--patch-size"):
-        check_forms([first, item("b", "A", (5, 4, 3))])
+        check_formats([first, item("b", "A", (5, 4, 3))])
     with refused(MismatchError, "sample b", "(4, 4, 1) float32", "--channels 3 or 1"):
-        check_forms([first, item("b", "A", (4, 4, 1), "float32")])
+        check_formats([first, item("b", "A", (4, 4, 1), "float32")])
 
 
 def test_the_odd_one_is_named_wherever_it_stands() -> None:
     odd, others = item("odd", "A", (9, 9, 3)), [item(name, "A", (4, 4, 3)) for name in "bc"]
     with refused(MismatchError, "sample odd: image is (9, 9, 3)", "one size"):
-        check_forms([odd, *others])
+        check_formats([odd, *others])
 
 
 def test_colours_are_not_called_grey(tmp_path: Path) -> None:
     given, heard = rows(tmp_path, 3), Heard()
     write_picture(Path(given[1]["image"]), np.full((4, 4, 3), (9, 9, 8), np.uint8))
-    survey_all(given, READING, 1, heard)
+    survey_images(given, READING, 1, heard)
     assert heard.said[0].startswith("2 of 3 images are grey")
     asked = Heard()
-    survey_all(given, replace(READING, channels=3), 1, asked)
+    survey_images(given, replace(READING, channels=3), 1, asked)
     assert asked.said == []
 
 
@@ -149,12 +154,12 @@ def put(folder: Path, *names: str) -> Path:
 def test_folders_and_their_classes(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", "B/1.png", "A/1.png"), put(tmp_path / "m", "A/1.png")
     put(masks, "B/1.png")
-    found = gather(None, images, masks)
+    found = list_images(None, images, masks)
     assert [(row["domain"], row["id"]) for row in found.rows] == [("A", "1"), ("B", "1")]
-    assert (found.classes, found.labels) == (CLASSES, {})
-    named = gather(None, images, masks, labels={(255, 0, 0): "tumor"})
+    assert (found.classes, found.labels) == (DEFAULT_CLASSES, {})
+    named = list_images(None, images, masks, labels={(255, 0, 0): "tumor"})
     assert named.classes == ("background", "tumor")
-    asked = gather(None, images, masks, classes=["none", "tumor", "x"], labels={9: "tumor"})
+    asked = list_images(None, images, masks, classes=["none", "tumor", "x"], labels={9: "tumor"})
     assert asked.classes == ("none", "tumor", "x")
 
 
@@ -166,7 +171,7 @@ def test_stems_that_meet_are_told_apart_by_their_folders() -> None:
             *(("p1/x/img.png", "B", ""), ("else.png", "A", "own")),
         )
     )
-    found = gather(HEAD + rows, None, None)
+    found = list_images(HEAD + rows, None, None)
     assert [row["id"] for row in found.rows] == ["p1-x-img", "p2-x-img", "y-img", "own", "img"]
     assert found.failures == ()
 
@@ -177,7 +182,7 @@ def test_a_file_is_one_sample_however_its_path_is_written(tmp_path: Path) -> Non
     (tmp_path / "link.png").symlink_to("a.png")
     text = HEAD + "a.png,m.png,A,1,\nx/../a.png,,A,2,\nlink.png,,B,3,\nx/b.png,x/b.png,A,4,\n"
     (tmp_path / "t.csv").write_text(text + "m.png,,A,5,\n")
-    found = gather(tmp_path / "t.csv", None, None)
+    found = list_images(tmp_path / "t.csv", None, None)
     assert [row["subject"] for row in found.rows] == ["1", "5"]
     twice, both, several = found.failures
     assert "x/../a.png: is listed twice in domain A" in twice
@@ -188,15 +193,15 @@ def test_a_file_is_one_sample_however_its_path_is_written(tmp_path: Path) -> Non
 def test_masks_of_several_images_are_warned_of(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.png", "c.png", "m.png")
     (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nc.png,m.png,B,1,\n")
-    assert gather(tmp_path / "t.csv", None, None).warnings == ()
+    assert list_images(tmp_path / "t.csv", None, None).warnings == ()
     (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nb.png,m.png,A,2,\n")
-    (line,) = gather(tmp_path / "t.csv", None, None).warnings
+    (line,) = list_images(tmp_path / "t.csv", None, None).warnings
     assert line.startswith("masks given for several images of one domain: 1 (")
 
 
 def test_what_is_listed_twice_is_taken_once() -> None:
     rows = "x/a.png,,A,s,\nx/a.png,,A,s,\nb.png,,A,s,7\nc.png,,A,s,7\nx/a.png,,B,s,\n"
-    found = gather(HEAD + rows, None, None)
+    found = list_images(HEAD + rows, None, None)
     assert [(row["id"], row["domain"]) for row in found.rows] == [
         ("a", "A"),
         ("7", "A"),
@@ -210,21 +215,21 @@ def test_what_is_listed_twice_is_taken_once() -> None:
 def test_a_folder_of_exported_pairs(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
     (tmp_path / "classes.txt").write_text("glass,tumor\n")
-    found = gather(tmp_path, None, None)
+    found = list_images(tmp_path, None, None)
     assert found.rows[0]["image"] == str(tmp_path / "images/1.png")
     assert found.classes == ("glass", "tumor")
-    assert gather(tmp_path, None, None, classes=["a", "b"]).classes == ("a", "b")
-    assert gather(tmp_path / "manifest.csv", None, None).classes == CLASSES
+    assert list_images(tmp_path, None, None, classes=["a", "b"]).classes == ("a", "b")
+    assert list_images(tmp_path / "manifest.csv", None, None).classes == DEFAULT_CLASSES
 
 
 def test_class_names_with_commas_and_other_encodings(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
     listed = tmp_path / "classes.txt"
     listed.write_bytes('glass,"cell, dead"\n'.encode("utf-8-sig"))
-    assert gather(tmp_path, None, None).classes == ("glass", "cell, dead")
+    assert list_images(tmp_path, None, None).classes == ("glass", "cell, dead")
     listed.write_bytes("glass,cell\n".encode("utf-16"))
     with refused(SourceError, listed, "save it as UTF-8"):
-        gather(tmp_path, None, None)
+        list_images(tmp_path, None, None)
 
 
 def test_a_folder_of_nnunets(tmp_path: Path) -> None:
@@ -235,10 +240,10 @@ def test_a_folder_of_nnunets(tmp_path: Path) -> None:
     }
     put(tmp_path, "imagesTr/c_0000.png", "labelsTr/c.png", "manifest.png")
     (tmp_path / "dataset.json").write_text(json.dumps(about))
-    found = gather(tmp_path, None, None, domain="D")
+    found = list_images(tmp_path, None, None, domain="D")
     assert (found.classes, found.labels) == (("background", "a"), {0: "background", 3: "a"})
     assert (found.rows[0]["domain"], found.rows[0]["id"]) == ("D", "c")
-    other = gather(tmp_path, None, None, labels={3: "b"})
+    other = list_images(tmp_path, None, None, labels={3: "b"})
     assert (other.classes, other.labels) == (("background", "b"), {3: "b"})
 
 
@@ -255,29 +260,29 @@ def test_contradictions_are_refused(
     manifest: str | None, images: Path | None, masks: Path | None
 ) -> None:
     with refused(ArgumentError, "either a manifest, or both --images DIR and --masks DIR"):
-        gather(manifest, images, masks)
+        list_images(manifest, images, masks)
 
 
 def test_what_a_manifest_says_is_not_said_by_options() -> None:
     for option in ("domain", "pattern"):
         with refused(ArgumentError, f"--{option} goes with folders"):
-            gather(HEAD + "a.png,,A,s,\n", None, None, **{option: "{subject}"})
+            list_images(HEAD + "a.png,,A,s,\n", None, None, **{option: "{subject}"})
 
 
 def test_names_of_domains_are_checked(tmp_path: Path) -> None:
     with refused(ArgumentError, "--domain 'a/b'"):
-        gather(None, tmp_path, tmp_path, domain="a/b")
+        list_images(None, tmp_path, tmp_path, domain="a/b")
     with refused(ArgumentError, "a.png: domain 'A/B'"):
-        gather(HEAD + "a.png,,A/B,s,\n", None, None)
+        list_images(HEAD + "a.png,,A/B,s,\n", None, None)
 
 
 def test_where_nothing_is_left_the_first_failure_is_told(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", "a.png"), put(tmp_path / "m", "b.png")
     with refused(SourceError, "all 2 inputs failed, the first: ", "a.png: no mask named a.*"):
-        gather(None, images, masks)
+        list_images(None, images, masks)
     (tmp_path / "plain").mkdir()
     with refused(SourceError, "plain: holds neither dataset.json", "--images DIR --masks DIR"):
-        gather(tmp_path / "plain", None, None)
+        list_images(tmp_path / "plain", None, None)
 
 
 def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
@@ -289,7 +294,7 @@ def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
             *(("B", 0, "s"), ("C", 0, "p"), ("C", 2, "r")),
         )
     )
-    found = gather(HEAD + rows, None, None)
+    found = list_images(HEAD + rows, None, None)
     assert [(row["domain"], row["id"]) for row in found.rows] == [
         *(("A", "p-0"), ("A", "1"), ("A", "2"), ("B", "s-0"), ("C", "p-0"), ("C", "2"))
     ]
@@ -299,7 +304,7 @@ def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
 
 
 def test_ids_that_are_given_to_several_subjects_are_warned_of() -> None:
-    found = gather(HEAD + "a.png,,A,p,7\nb.png,,B,q,7\nc.png,,B,q,8\n", None, None)
+    found = list_images(HEAD + "a.png,,A,p,7\nb.png,,B,q,7\nc.png,,B,q,8\n", None, None)
     assert [row["id"] for row in found.rows] == ["7", "7", "8"]
     (line,) = found.warnings
     assert line.startswith("ids that are of different subjects in several domains: 1 (7, ")
@@ -307,7 +312,7 @@ def test_ids_that_are_given_to_several_subjects_are_warned_of() -> None:
 
 def test_patterns_of_masks_go_with_folders(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", "0.png"), put(tmp_path / "m", "0_gt.png")
-    found = gather(None, images, masks, mask_pattern="{}_gt")
+    found = list_images(None, images, masks, mask_pattern="{}_gt")
     assert found.rows[0]["mask"].endswith("0_gt.png")
     with refused(ArgumentError, "--mask-pattern goes with --images DIR and --masks DIR"):
-        gather(HEAD + "a.png,,A,s,\n", None, None, mask_pattern="{}_gt")
+        list_images(HEAD + "a.png,,A,s,\n", None, None, mask_pattern="{}_gt")

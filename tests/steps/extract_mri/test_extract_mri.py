@@ -20,16 +20,15 @@ from skiptool.records import SILENT, Task
 from skiptool.sources.volumes.manifest import VolumeRow
 from skiptool.steps.extract_mri.extract_mri import (
     check_domains,
-    check_places,
+    dry_run_table,
     extract_mri,
-    forecast,
-    summed,
-    tell,
-    tell_cut,
+    summary_of,
+    warn_of_cropping,
+    warn_of_notes,
 )
 from skiptool.steps.extract_mri.settings import SliceSettings
-from skiptool.steps.extract_mri.survey import survey
-from skiptool.steps.extract_mri.writing import Plan
+from skiptool.steps.extract_mri.survey import survey_volumes
+from skiptool.steps.extract_mri.writing import SlicePlan
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.zarrs import kept_failures
 from volume_cases import affine, challenge, cine, heart, image_of, row, save, write_table
@@ -361,18 +360,7 @@ def test_wanted_domains() -> None:
         check_domains(ROWS, SliceSettings(), ("C",))
 
 
-def test_places_that_are_taken(tmp_path: Path) -> None:
-    check_places(tmp_path / "d.zarr", tmp_path / "qc", overwrite=False, resume=False)
-    (tmp_path / "qc").mkdir()
-    check_places(tmp_path / "d.zarr", tmp_path / "qc", overwrite=False, resume=False)
-    with pytest.raises(SourceError, match="does not exist"):
-        check_places(tmp_path / "d.zarr", tmp_path / "no" / "qc", overwrite=False, resume=False)
-    (tmp_path / "d.zarr").mkdir()
-    with pytest.raises(ExistsError):
-        check_places(tmp_path / "d.zarr", tmp_path / "qc", overwrite=False, resume=False)
-
-
-def plan(folder: Path, **asked: Any) -> Plan:  # noqa: ANN401
+def plan(folder: Path, **asked: Any) -> SlicePlan:  # noqa: ANN401
     matrix = affine((2.0, 2.0, 10.0), [[-0.37, 0.7, 0.6], [-0.85, 0.0, -0.53], [-0.38, -0.71, 0.6]])
     rows = [
         VolumeRow(*cine(folder, "a"), "A", "a"),
@@ -380,10 +368,10 @@ def plan(folder: Path, **asked: Any) -> Plan:  # noqa: ANN401
         VolumeRow(*cine(folder, "c", matrix=matrix), "B", "c"),
     ]
     settings = SliceSettings(**asked)
-    volumes, failures = survey(rows, settings, 1, SILENT)
+    volumes, failures = survey_volumes(rows, settings, 1, SILENT)
     assert failures == []
     sizes = {"A": settings.size_of("A") or 64, "B": 64}
-    return Plan(settings, volumes, sizes, {"a": 0, "b": -1, "c": 1})
+    return SlicePlan(settings, volumes, sizes, {"a": 0, "b": -1, "c": 1})
 
 
 def counts(*shapes: tuple[int, int, int]) -> list[int]:
@@ -392,7 +380,7 @@ def counts(*shapes: tuple[int, int, int]) -> list[int]:
 
 
 def test_a_row_a_domain(tmp_path: Path) -> None:
-    found = forecast(plan(tmp_path), {"without masks": 3}, ["one failed"])
+    found = dry_run_table(plan(tmp_path), {"without masks": 3}, ["one failed"])
     (table,) = found.tables
     lv, myo, rv = counts((40, 40, 3), (44, 40, 2))
     first = {name: cells[0] for name, cells in table.columns.items()}
@@ -411,7 +399,7 @@ def test_a_row_a_domain(tmp_path: Path) -> None:
 
 def test_numbers_of_what_was_written(tmp_path: Path) -> None:
     made = plan(tmp_path)
-    found = summed(made, made.volumes[1:], {}, [])
+    found = summary_of(made, made.volumes[1:], {}, [])
     assert found["samples"] == {"A": 4, "B": 6}
     assert (found["subjects"], found["train"], found["test"]) == (2, 6, 4)
     assert found["size"] == {"A": 64, "B": 64}
@@ -423,24 +411,24 @@ def test_numbers_of_what_was_written(tmp_path: Path) -> None:
 
 def test_what_cropping_and_resampling_change(tmp_path: Path) -> None:
     made = plan(tmp_path, sizes={"A": 32}, spacing=0.75)
-    found = summed(made, made.volumes, {}, [])
+    found = summary_of(made, made.volumes, {}, [])
     before, after = found["pixels resampled"], found["pixels in the store"]
     assert before["LV"] > found["voxels in masks"]["LV"]
     lost = sum(before.values()) - sum(after.values())
     assert found["labelled pixels cut off"] == lost > 0
-    (table,) = forecast(made, {}, []).tables
+    (table,) = dry_run_table(made, {}, []).tables
     assert table.columns["cut off"][0] != "none"
     assert table.columns["cut off"][1] == "none"
 
 
 def test_notes_alike_are_counted(tmp_path: Path) -> None:
     row = VolumeRow(*cine(tmp_path, "a"), "A", "a")
-    (one,), _ = survey([row], SliceSettings(), 1, SILENT)
+    (one,), _ = survey_volumes([row], SliceSettings(), 1, SILENT)
     apart = [f"{n}.nii: sform and qform disagree by {n + 0.5} mm; used" for n in range(9)]
     many = [replace(one, notes=(line,)) for line in apart]
     other = replace(one, notes=("x.nii: frame 3 (ES) holds no label",))
     heard = Heard()
-    tell([*many, one, other], heard)
+    warn_of_notes([*many, one, other], heard)
     assert heard.lines == [*apart[:3], "... and 6 more notes like the last", *other.notes]
 
 
@@ -453,9 +441,9 @@ def test_what_is_cut_off_is_told_by_domain(tmp_path: Path) -> None:
         for name in "ab"
     ]
     settings = SliceSettings(sizes={"A": 32, "B": 64})
-    volumes, _ = survey(rows, settings, 1, SILENT)
+    volumes, _ = survey_volumes(rows, settings, 1, SILENT)
     heard = Heard()
-    tell_cut(Plan(settings, volumes, {"A": 32, "B": 64}, {"a": 0, "b": 0}), heard)
+    warn_of_cropping(SlicePlan(settings, volumes, {"A": 32, "B": 64}, {"a": 0, "b": 0}), heard)
     assert heard.lines == [
         f"domain A: --size 32 cuts labelled pixels off (RV {2 * (40 * 40 - 32 * 32)}) in 1 of 1 "
         f"volumes, the first: {rows[0].image}; take a larger size to keep them"

@@ -22,29 +22,30 @@ from skiptool.records import SILENT
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames
 from skiptool.sources.volumes.orientation import as_stored, view_of
+from skiptool.splits import SplitOptions
+from skiptool.steps.extract_mri.extract_mri import assign_subjects
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import (
-    Surveyed,
-    dealt,
-    fit,
+    SurveyedVolume,
     image_slices,
     label_slices,
-    spread,
-    survey,
+    match_mask,
+    resample_slices,
+    survey_volumes,
 )
 from volume_cases import SIDE, affine, cine, heart, image_of, save
 
 BOTH = (Frame(0, "ED"), Frame(3, "ES"))
 
 
-def look(row: VolumeRow, **asked: Any) -> Surveyed:  # noqa: ANN401
-    volumes, failures = survey([row], SliceSettings(**asked), 1, SILENT)
+def look(row: VolumeRow, **asked: Any) -> SurveyedVolume:  # noqa: ANN401
+    volumes, failures = survey_volumes([row], SliceSettings(**asked), 1, SILENT)
     assert failures == []
     return volumes[0]
 
 
 def fail(row: VolumeRow, **asked: Any) -> str:  # noqa: ANN401
-    volumes, failures = survey([row], SliceSettings(**asked), 1, SILENT)
+    volumes, failures = survey_volumes([row], SliceSettings(**asked), 1, SILENT)
     assert volumes == []
     return failures[0]
 
@@ -222,10 +223,10 @@ def test_files_of_one_name_are_told_apart_by_subject(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         image = save(tmp_path / name / "image.nii.gz", image_of(heart()))
         rows.append(VolumeRow(image, save(tmp_path / name / "m.nii.gz", heart()), "A", name))
-    volumes, failures = survey(rows, SliceSettings(), 1, SILENT)
+    volumes, failures = survey_volumes(rows, SliceSettings(), 1, SILENT)
     assert failures == []
     assert [volume.name for volume in volumes] == ["p0-image", "p1-image"]
-    volumes, (line,) = survey([rows[0], rows[0]], SliceSettings(), 1, SILENT)
+    volumes, (line,) = survey_volumes([rows[0], rows[0]], SliceSettings(), 1, SILENT)
     assert len(volumes) == 1
     assert "has the same name as" in line
 
@@ -233,7 +234,7 @@ def test_files_of_one_name_are_told_apart_by_subject(tmp_path: Path) -> None:
 def test_failures_leave_the_others(tmp_path: Path) -> None:
     good = pair(tmp_path)
     gone = VolumeRow(tmp_path / "gone.nii.gz", None, "A", "p1")
-    volumes, failures = survey([gone, good, gone], SliceSettings(), 2, SILENT)
+    volumes, failures = survey_volumes([gone, good, gone], SliceSettings(), 2, SILENT)
     assert [volume.row for volume in volumes] == [good]
     assert len(failures) == 2
     assert failures[0].endswith("gone.nii.gz: no such file; check the path")
@@ -241,7 +242,7 @@ def test_failures_leave_the_others(tmp_path: Path) -> None:
 
 def notes(folder: Path, labels: Any, matrix: Any = None) -> list[str]:  # noqa: ANN401
     image = save(folder / "i.nii.gz", image_of(heart()))
-    return fit(open_volume(image), open_volume(save(folder / "m.nii.gz", labels, matrix)))[1]
+    return match_mask(open_volume(image), open_volume(save(folder / "m.nii.gz", labels, matrix)))[1]
 
 
 def moved(millimetres: float) -> Any:  # noqa: ANN401
@@ -266,7 +267,7 @@ def test_other_numbers_of_frames_are_refused(tmp_path: Path) -> None:
     image, _ = cine(tmp_path, "a")
     _, mask = cine(tmp_path, "b", frames=4)
     with pytest.raises(SourceError, match="40 x 40 x 3 x 4 voxels, its image 40 x 40 x 3 x 5"):
-        fit(open_volume(image), open_volume(mask))
+        match_mask(open_volume(image), open_volume(mask))
 
 
 def test_another_place_is_refused(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_a_mask_that_is_stored_another_way_round_is_turned(tmp_path: Path, turn:
         apply_orientation(labels, turn.T),
         affine() @ inv_ornt_aff(turn.T, labels.shape),
     )
-    mask, notes = fit(image, open_volume(save(tmp_path / "m.nii.gz", values, matrix)))
+    mask, notes = match_mask(image, open_volume(save(tmp_path / "m.nii.gz", values, matrix)))
     (found,) = read_frames(mask, (0,))
     assert np.array_equal(found, labels)
     unturned = (turn.T == [[0, 1], [1, 1], [2, 1]]).all()
@@ -308,17 +309,17 @@ def test_what_is_odd_about_the_header_of_the_mask_is_noted(tmp_path: Path) -> No
     mask.set_sform(affine(), 1)
     mask.set_qform(moved(25.0), 1)
     mask.to_filename(tmp_path / "m.nii.gz")
-    _, (line,) = fit(image, open_volume(tmp_path / "m.nii.gz"))
+    _, (line,) = match_mask(image, open_volume(tmp_path / "m.nii.gz"))
     assert line.endswith("m.nii.gz: sform and qform disagree by 25 mm; the sform is used")
 
 
-def volume(subject: str, domain: str = "A", **known: Any) -> Surveyed:  # noqa: ANN401
+def volume(subject: str, domain: str = "A", **known: Any) -> SurveyedVolume:  # noqa: ANN401
     row = VolumeRow(Path(f"{subject}.nii"), None, domain, subject, split=known.get("split"))
     labelled = frozenset({0}) if known.get("labelled", True) else frozenset()
     header = Volume(row.image, (4, 4, 1, 1), np.eye(4), True, "")
     none = np.zeros(4, dtype=np.int64)
     shape: tuple[int, int, int] = (1, 4, 4)
-    return Surveyed(
+    return SurveyedVolume(
         row=row,
         name=subject,
         volume=header,
@@ -335,7 +336,7 @@ def volume(subject: str, domain: str = "A", **known: Any) -> Surveyed:  # noqa: 
     )
 
 
-def many(**domains: int) -> list[Surveyed]:
+def many(**domains: int) -> list[SurveyedVolume]:
     """Subjects of each domain, two volumes each (ED and ES)."""
     return [
         volume(f"{domain}{number:03d}", domain)
@@ -345,9 +346,13 @@ def many(**domains: int) -> list[Surveyed]:
     ]
 
 
-def deal(volumes: list[Surveyed], seed: int = 0, folds: int = 5, **asked: Any) -> dict[str, int]:  # noqa: ANN401
-    fraction, domain = asked.pop("test_fraction", 0.2), asked.pop("train_domain", None)
-    return dealt(volumes, SliceSettings(**asked), fraction, folds, seed, SILENT, domain)
+def deal(
+    volumes: list[SurveyedVolume],
+    seed: int = 0,
+    folds: int = 5,
+    **asked: Any,  # noqa: ANN401
+) -> dict[str, int]:
+    return assign_subjects(volumes, SplitOptions(folds=folds, seed=seed, **asked), SILENT)
 
 
 def sides(fold: dict[str, int], domain: str) -> tuple[int, int]:
@@ -393,9 +398,9 @@ def test_the_same_seed_draws_the_same_subjects_in_whatever_order() -> None:
 
 
 def test_more_subjects_than_there_are() -> None:
-    with pytest.raises(ArgumentError, match=r"--test-subjects 16: domain B has 3 subjects"):
+    with pytest.raises(ArgumentError, match=r"--test-subjects 16: domain B has only 3 subjects"):
         deal(many(A=20, B=3), test_subjects={"": 16})
-    with pytest.raises(ArgumentError, match=r"--train-subjects 19: domain A has 4 subjects"):
+    with pytest.raises(ArgumentError, match=r"--train-subjects 19: domain A has only 4 subjects"):
         deal(many(A=20), train_subjects={"A": 19}, test_subjects={"A": 16})
 
 
@@ -422,9 +427,11 @@ def test_few_subjects() -> None:
 def test_splits_that_contradict_each_other_are_refused() -> None:
     first = volume("p0", split=Split.TRAIN)
     other = replace(first, row=replace(first.row, split=Split.TEST))
-    with pytest.raises(SourceError, match="subject p0 it is train; a subject is on one side"):
+    with pytest.raises(
+        SourceError, match="split is test, but train for another input of subject p0"
+    ):
         deal([first, other])
-    with pytest.raises(SourceError, match=r"p1\.nii: split is empty, in other rows it is not"):
+    with pytest.raises(SourceError, match=r"p1\.nii: split is empty, but other rows have one"):
         deal([first, volume("p1")])
 
 
@@ -439,7 +446,7 @@ def test_one_domain_is_trained_on() -> None:
 
 def test_a_domain_to_train_on_does_not_go_with_other_words_for_it() -> None:
     given_ = [volume("A1", split=Split.TRAIN), volume("B1", "B", split=Split.TEST)]
-    with pytest.raises(ArgumentError, match="--train-domain: the source says itself"):
+    with pytest.raises(ArgumentError, match="--train-domain: the source lists"):
         deal(given_, train_domain="A")
     with pytest.raises(ArgumentError, match="--train-domain: --train-subjects and --test-subjects"):
         deal(many(A=4, B=4), train_domain="A", train_subjects={"A": 2})
@@ -448,7 +455,7 @@ def test_a_domain_to_train_on_does_not_go_with_other_words_for_it() -> None:
 def test_one_training_subject_is_told() -> None:
     lines: list[str] = []
     progress: Any = SimpleNamespace(warn=lines.append)
-    dealt(many(A=2), SliceSettings(), 0.5, 5, 0, progress)
+    assign_subjects(many(A=2), SplitOptions(0.5), progress)
     (line,) = lines
     assert line.startswith("one training subject (A00")
     assert "no other is left to validate on" in line
@@ -456,7 +463,7 @@ def test_one_training_subject_is_told() -> None:
 
 def test_subjects_of_two_spellings_are_warned_of() -> None:
     heard = Heard()
-    dealt([volume("1"), volume("01")], SliceSettings(), 0.5, 1, 0, heard)
+    assign_subjects([volume("1"), volume("01")], SplitOptions(0.5, 1), heard)
     assert any("are spelled almost alike" in line for line in heard.lines)
 
 
@@ -493,6 +500,6 @@ def test_the_frame_at_fault_is_named_where_there_are_several(tmp_path: Path) -> 
 
 def test_spread_is_slice_by_slice_or_nothing() -> None:
     slices = np.random.default_rng(0).integers(0, 4, (3, 10, 8)).astype(np.uint8)
-    assert spread(slices, (1.0, 2.0), None) is slices
-    assert spread(slices, (1.0, 2.0), 2.0, labels=True).shape == (3, 5, 8)
-    assert spread(slices, (1.0, 2.0), 2.0).dtype == np.float64
+    assert resample_slices(slices, (1.0, 2.0), None) is slices
+    assert resample_slices(slices, (1.0, 2.0), 2.0, labels=True).shape == (3, 5, 8)
+    assert resample_slices(slices, (1.0, 2.0), 2.0).dtype == np.float64

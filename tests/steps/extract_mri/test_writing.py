@@ -18,27 +18,26 @@ from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.slices import rescaled
 from skiptool.steps.extract_mri import writing
 from skiptool.steps.extract_mri.settings import SliceSettings
-from skiptool.steps.extract_mri.survey import survey
+from skiptool.steps.extract_mri.survey import survey_volumes
 from skiptool.steps.extract_mri.writing import (
-    Plan,
+    SlicePlan,
     _captions,
     draw_sheets,
     read_volume,
     sheets_drawn,
-    write_dataset,
+    write_volumes,
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making
-from skiptool.stores.zarrs import kept_failures
 from volume_cases import affine, cine, heart, save
 
 
-def plan(rows: list[VolumeRow], size: int = 64, fold: int = -1, **asked: Any) -> Plan:  # noqa: ANN401
+def plan(rows: list[VolumeRow], size: int = 64, fold: int = -1, **asked: Any) -> SlicePlan:  # noqa: ANN401
     settings = SliceSettings(**asked)
-    volumes, failures = survey(rows, settings, 1, SILENT)
+    volumes, failures = survey_volumes(rows, settings, 1, SILENT)
     assert failures == []
-    return Plan(
+    return SlicePlan(
         settings,
         volumes,
         {row.domain: size for row in rows},
@@ -46,7 +45,7 @@ def plan(rows: list[VolumeRow], size: int = 64, fold: int = -1, **asked: Any) ->
     )
 
 
-def read(found: Plan) -> list[Sample]:
+def read(found: SlicePlan) -> list[Sample]:
     samples = read_volume(found, found.volumes[0])
     assert not isinstance(samples, str), samples
     return samples
@@ -125,10 +124,9 @@ def test_a_volume_that_ends_early_leaves_the_others(tmp_path: Path, rows: list[V
     rows[0].image.write_bytes(whole[: len(whole) // 2])
     failures = ["before"]
     path, making = tmp_path / "d.zarr", Making("extract mri")
-    written = write_dataset(path, found, making, failures, 2, SILENT)
+    written = write_volumes(path, found, making, failures, 2, SILENT)
     assert [volume.name for volume in written] == ["b_sa"]
     assert "a_sa.nii.gz: the file ends early or is damaged" in failures[1]
-    assert kept_failures(path) == failures
     assert set(open_dataset(path).domain("A").columns["subject"]) == {"b"}
 
 
@@ -137,7 +135,7 @@ def test_nothing_at_all_is_an_error(tmp_path: Path, rows: list[VolumeRow]) -> No
     for row in rows:
         row.image.write_bytes(row.image.read_bytes()[:5000])
     with pytest.raises(SourceError, match=r"no volume could be read; the first failure: .*a_sa"):
-        write_dataset(tmp_path / "d.zarr", found, Making("extract mri"), [], 1, SILENT)
+        write_volumes(tmp_path / "d.zarr", found, Making("extract mri"), [], 1, SILENT)
 
 
 def test_slices_without_labels_are_whole_after_resuming(
@@ -159,8 +157,8 @@ def test_slices_without_labels_are_whole_after_resuming(
     with monkeypatch.context() as patch:
         patch.setattr(writing, "read_volume", stop)
         with pytest.raises(KeyboardInterrupt):
-            write_dataset(path, found, Making("extract mri"), [], 1, SILENT)
-    write_dataset(path, found, Making("extract mri"), [], 1, SILENT)
+            write_volumes(path, found, Making("extract mri"), [], 1, SILENT)
+    write_volumes(path, found, Making("extract mri"), [], 1, SILENT)
     store = open_dataset(path)
     reader = store.samples("A", list(range(27)))
     assert not any(reader.read(place)[1].any() for place in range(27))

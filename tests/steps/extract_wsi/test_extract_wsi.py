@@ -17,6 +17,7 @@ import pytest
 from heard import Heard
 from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, ExistsError, FormatError, LeftoverError, SourceError
+from skiptool.extraction import ExtractionTarget
 from skiptool.names import IGNORE, Kind, PatchMode
 from skiptool.records import SILENT, Architecture, Outcome, Sample, Table
 from skiptool.sources.patches.painting import Patch
@@ -27,16 +28,16 @@ from skiptool.sources.slides.slide import Slide
 from skiptool.steps.extract_images.extract_images import extract_images
 from skiptool.steps.extract_wsi import extract_wsi, registration, writing
 from skiptool.steps.extract_wsi.extract_wsi import (
-    check_places,
-    check_words,
+    check_options,
+    check_target,
+    dry_run_table,
     extract_slides,
-    forecast,
-    made_from,
+    input_ids,
 )
-from skiptool.steps.extract_wsi.plan import Work
-from skiptool.steps.extract_wsi.registration import Site, View
-from skiptool.steps.extract_wsi.settings import PatchSettings, notes_of
-from skiptool.steps.extract_wsi.survey import Surveyed, labelling
+from skiptool.steps.extract_wsi.plan import PatchBatch
+from skiptool.steps.extract_wsi.registration import PatchSite, PatchView
+from skiptool.steps.extract_wsi.settings import PatchSettings, registration_cache_folder
+from skiptool.steps.extract_wsi.survey import SurveyedSlide, assign_labels
 from skiptool.stores.dataset import DatasetStore, Packed, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import lineage
@@ -443,10 +444,10 @@ def test_what_cannot_work_leaves_nothing_behind(
 def test_a_slide_that_breaks_while_it_is_read(
     cohort: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def torn(_settings: object, _pool: object, work: Work) -> list[str]:
-        return ["a0.tiff: is torn"] * len(work.sites)
+    def torn(_settings: object, _pool: object, batch: PatchBatch) -> list[str]:
+        return ["a0.tiff: is torn"] * len(batch.sites)
 
-    monkeypatch.setattr("skiptool.steps.extract_wsi.writing.read_work", torn)
+    monkeypatch.setattr("skiptool.steps.extract_wsi.writing.read_batch", torn)
     with refused(SourceError, "no patch could be read; the first failure: ", "a0.tiff: is torn"):
         extract(cohort, tmp_path / "d.zarr", COARSE, cohort.rows[:1])
     assert list(tmp_path.iterdir()) == []
@@ -631,7 +632,7 @@ def test_what_lies_beside_the_store_is_resumed_too(
             patch.setattr(extract_wsi, name, killed)
             with pytest.raises(KeyboardInterrupt):
                 run(resume=number > 0)
-        assert notes_of(out).is_dir()
+        assert registration_cache_folder(out).is_dir()
         if number == 0:  # as if some patch had been unreadable, which only that run has seen
             keep_failures(out, [*kept_failures(out), "a0.tiff: 1 patches could not be read"])
         stores.append(contents(out))
@@ -656,7 +657,7 @@ def test_what_lies_beside_the_store_is_resumed_too(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d-qc", "d.zarr", "pairs"]
 
     # What is whole is left alone, without a look at any slide.
-    monkeypatch.setattr(extract_wsi, "survey", killed)
+    monkeypatch.setattr(extract_wsi, "survey_slides", killed)
     assert run(resume=True) == Outcome((out,))
 
 
@@ -675,7 +676,7 @@ def words(
     split: str = "all",
     rows: Sequence[SlideRow] = ROWS,
 ) -> None:
-    check_words(rows, PatchSettings(register=register), wanted, split)
+    check_options(rows, PatchSettings(register=register), wanted, split)
 
 
 @pytest.mark.parametrize("split", ["all", "train", "test"])
@@ -709,13 +710,9 @@ def test_where_every_row_is_bad_the_rows_are_told_not_the_words() -> None:
 
 
 def places(folder: Path, overwrite: bool = False, resume: bool = False) -> None:
-    check_places(
-        folder / "d.zarr",
-        folder / "qc",
-        folder / "pairs",
-        overwrite=overwrite,
-        resume=resume,
-    )
+    export = folder / "pairs"
+    out, qc = folder / "d.zarr", folder / "qc"
+    check_target(ExtractionTarget(out, qc, export=export, overwrite=overwrite, resume=resume))
 
 
 HOW = {"new": {}, "overwrite": {"overwrite": True}, "resume": {"resume": True}}
@@ -729,17 +726,17 @@ def test_free_places_are_fine_and_stay_as_they_are(tmp_path: Path, how: str) -> 
         (tmp_path / name).mkdir()
     (tmp_path / "qc" / "old.png").touch()  # pictures are added to what lies there
     places(tmp_path, **HOW[how])
-    check_places(tmp_path / "d.zarr", tmp_path / "qc", None, overwrite=False, resume=False)
+    check_target(ExtractionTarget(tmp_path / "d.zarr", tmp_path / "qc"))
 
 
 def test_missing_parents_are_refused(tmp_path: Path) -> None:
     good, bad = tmp_path / "x", tmp_path / "no" / "x"
-    for given in ((bad, good, good), (good, bad, good), (good, good, bad)):
+    for out, qc, export in ((bad, good, good), (good, bad, good), (good, good, bad)):
         with refused(SourceError, "no does not exist; create it first"):
-            check_places(*given, overwrite=True, resume=False)
+            check_target(ExtractionTarget(out, qc, export=export, overwrite=True))
 
 
-@pytest.mark.parametrize("left", [notes_of, partial_of])
+@pytest.mark.parametrize("left", [registration_cache_folder, partial_of])
 def test_what_an_interrupted_run_left_is_gone_on_with_or_replaced_when_asked(
     tmp_path: Path, left: Callable[[Path], Path]
 ) -> None:
@@ -780,14 +777,14 @@ def rows(folder: Path, content: bytes = b"slide", **more: object) -> list[SlideR
 
 
 def test_where_files_lie_does_not_matter(tmp_path: Path) -> None:
-    first = made_from(rows(tmp_path / "here"), PatchSettings())
+    first = input_ids(rows(tmp_path / "here"), PatchSettings())
     assert set(first) == {"files"}
-    assert made_from(rows(tmp_path / "there"), PatchSettings()) == first
+    assert input_ids(rows(tmp_path / "there"), PatchSettings()) == first
 
 
 def test_what_they_hold_and_what_the_manifest_says_does(tmp_path: Path) -> None:
     ids = [
-        made_from(rows(tmp_path / str(number), **new), PatchSettings())["files"]
+        input_ids(rows(tmp_path / str(number), **new), PatchSettings())["files"]
         for number, new in enumerate(
             [{}, {"content": b"Slide"}, {"mpp": (0.25, 0.25)}, {"level": 1}, {"label_map": "a=b"}]
         )
@@ -796,15 +793,15 @@ def test_what_they_hold_and_what_the_manifest_says_does(tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "renamed")
     row.path.rename(tmp_path / "renamed" / "b.svs")
     other = SlideRow(tmp_path / "renamed" / "b.svs", "A", "s", annotations=row.annotations)
-    assert made_from([other], PatchSettings())["files"] not in ids
+    assert input_ids([other], PatchSettings())["files"] not in ids
 
 
 @pytest.mark.parametrize("missing", ["a.svs", "a.json"])
 def test_a_missing_file_is_something_too(tmp_path: Path, missing: str) -> None:
     listed = rows(tmp_path)
-    whole = made_from(listed, PatchSettings())
+    whole = input_ids(listed, PatchSettings())
     (tmp_path / missing).unlink()
-    assert made_from(listed, PatchSettings()) != whole
+    assert input_ids(listed, PatchSettings()) != whole
 
 
 def test_a_model_is_an_input(tmp_path: Path) -> None:
@@ -815,7 +812,7 @@ def test_a_model_is_an_input(tmp_path: Path) -> None:
 
     def made(folder: Path) -> dict[str, str]:
         settings = PatchSettings(mode=PatchMode.CENTRED, mask=f"model:{folder}")
-        return made_from(rows(tmp_path), settings)
+        return input_ids(rows(tmp_path), settings)
 
     assert made(tmp_path / "model")["model"] == header.id
     with refused(FormatError, "gone"):
@@ -829,11 +826,17 @@ def test_a_model_is_an_input(tmp_path: Path) -> None:
 BOX = (0.0, 0.0, 9.0, 9.0)
 
 
-def laid_out(slides: list[Surveyed], places: list[int], **settings: Any) -> tuple[Outcome, Table]:  # noqa: ANN401
+def laid_out(
+    slides: list[SurveyedSlide],
+    places: list[int],
+    **settings: Any,  # noqa: ANN401
+) -> tuple[Outcome, Table]:
     chosen = PatchSettings(**settings)
-    labels, _ = labelling(slides, chosen, SILENT)
-    sites = [Site(str(n), (View(place, Patch(0, 0, 1)),)) for n, place in enumerate(places)]
-    outcome = forecast(slides, sites, labels, chosen, ["x.svs: no such slide"])
+    labels, _ = assign_labels(slides, chosen, SILENT)
+    sites = [
+        PatchSite(str(n), (PatchView(place, Patch(0, 0, 1)),)) for n, place in enumerate(places)
+    ]
+    outcome = dry_run_table(slides, sites, labels, chosen, ["x.svs: no such slide"])
     (table,) = outcome.tables
     return outcome, table
 

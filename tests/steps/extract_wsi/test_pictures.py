@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import pytest
 
 from skiptool.errors import SourceError
-from skiptool.names import PatchMode, Split
+from skiptool.names import PatchMode
 from skiptool.sources.pictures.files import read_picture
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.steps.extract_wsi import pictures
 from skiptool.steps.extract_wsi.pictures import draw_pictures
-from skiptool.steps.extract_wsi.plan import Plan, make_plan
-from skiptool.steps.extract_wsi.settings import Run
-from skiptool.steps.extract_wsi.survey import Group, Labelling, labelling, survey
+from skiptool.steps.extract_wsi.plan import PatchPlan, make_plan
+from skiptool.steps.extract_wsi.settings import ExtractionContext
+from skiptool.steps.extract_wsi.survey import Labelling, ScanGroup, assign_labels, survey_slides
 from skiptool.steps.extract_wsi.writing import write_sites
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making
@@ -33,14 +33,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         for path, domain in zip(scans, "AB", strict=True)
     ]
     run = make_run(mode=PatchMode.SAMPLED, patch_size=64, patches=6)
-    slides, _ = survey(run, rows)
-    labels, _ = labelling(slides, run.settings, run.progress)
-    plan = make_plan(run, slides, rows, labels, [(Split.TRAIN, 0)] * 2)
+    slides, _ = survey_slides(run, rows)
+    labels, _ = assign_labels(slides, run.settings, run.progress)
+    plan = make_plan(run, slides, rows, labels, [0, 0])
     out = folder / "d.zarr"
     writer = DatasetWriter(out, labels.classes, Making("extract wsi"))
     write_sites(run, writer, plan)
     writer.finish()
-    plan.groups[:] = [Group(0, {1: Affine([[1.0, 0, 0], [0, 1.0, 0]])})]
+    plan.groups[:] = [ScanGroup(0, {1: Affine([[1.0, 0, 0], [0, 1.0, 0]])})]
     return SimpleNamespace(run=run, plan=plan, out=out, labels=labels)
 
 
@@ -50,8 +50,8 @@ def _overlay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def draw(made: SimpleNamespace, folder: Path) -> list[str]:
-    run: Run = made.run
-    plan: Plan = made.plan
+    run: ExtractionContext = made.run
+    plan: PatchPlan = made.plan
     labels: Labelling = made.labels
     assert draw_pictures(run, folder, made.out, plan, labels) == folder
     return sorted(path.name for path in folder.iterdir())

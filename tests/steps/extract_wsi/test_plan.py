@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,20 +21,20 @@ from skiptool.sources.slides.tissue import Tissue
 from skiptool.steps.extract_wsi import plan as plans
 from skiptool.steps.extract_wsi import registration
 from skiptool.steps.extract_wsi.plan import (
-    Plan,
-    Scene,
-    Segment,
-    Work,
+    PaintedSlide,
+    PatchBatch,
+    PatchPlan,
+    Segmenter,
     make_plan,
-    outlined,
-    read_work,
+    outline_objects,
+    read_batch,
+    reason_for_no_patches,
     reference_sites,
-    unseen,
-    why_nothing,
+    unseen_classes,
 )
-from skiptool.steps.extract_wsi.registration import Site, View
-from skiptool.steps.extract_wsi.settings import Notes, Run
-from skiptool.steps.extract_wsi.survey import Surveyed, labelling
+from skiptool.steps.extract_wsi.registration import PatchSite, PatchView
+from skiptool.steps.extract_wsi.settings import ExtractionContext, RegistrationCache
+from skiptool.steps.extract_wsi.survey import SurveyedSlide, assign_labels
 from skiptool.stores.lineage import Making
 from slide_cases import (
     AREAS,
@@ -57,16 +58,18 @@ SHAPES = (
     area("Void", (400, 300, 450, 350), "4"),
 )
 CLASSES = "tumor=SCC;background=Void"
-TRAIN, TEST = (Split.TRAIN, 1), (Split.TEST, -1)
+TRAIN, TEST = 1, -1
 
 
-def make(run: Run, slides: list[Surveyed], dealing: list[tuple[Split, int]] | None = None) -> Plan:
-    labels, _ = labelling(slides, run.settings, run.progress)
+def make(
+    run: ExtractionContext, slides: list[SurveyedSlide], folds: list[int] | None = None
+) -> PatchPlan:
+    labels, _ = assign_labels(slides, run.settings, run.progress)
     rows = [slide.row for slide in slides]
-    return make_plan(run, slides, rows, labels, dealing or [TRAIN] * len(slides))
+    return make_plan(run, slides, rows, labels, folds or [TRAIN] * len(slides))
 
 
-def sampled(**settings: Any) -> Run:  # noqa: ANN401
+def sampled(**settings: Any) -> ExtractionContext:  # noqa: ANN401
     given = {"mode": PatchMode.SAMPLED, "patch_size": 32, "patches": 6, "classes": CLASSES}
     return make_run(**(given | settings))
 
@@ -83,13 +86,13 @@ def test_scenes_hold_what_is_painted_and_where_samples_belong(classes: str) -> N
         *(("1", 1), ("2", IGNORE), ("4", 0))
     ]
     assert [(shape.record, label) for shape, label in scene.points] == [("3", 1)]
-    assert (scene.annotated, scene.split, scene.fold) == (True, *TRAIN)
-    assert (plan.scenes[1].split, plan.scenes[1].fold) == TEST
+    assert (scene.annotated, scene.split, scene.fold) == (True, Split.TRAIN, TRAIN)
+    assert (plan.scenes[1].split, plan.scenes[1].fold) == (Split.TEST, TEST)
 
 
 def test_the_dry_run_plans_the_same_sites() -> None:
     run, slides = sampled(draws=3), [surveyed("a", SHAPES), surveyed("b", SHAPES, key="b" * 32)]
-    labels, _ = labelling(slides, run.settings, run.progress)
+    labels, _ = assign_labels(slides, run.settings, run.progress)
     assert (
         reference_sites(slides, labels, [TRAIN, TEST], run)
         == make(run, slides, [TRAIN, TEST]).sites
@@ -120,7 +123,7 @@ SPOTS = surveyed("a", [point("m", 50, 50), point("m", 60, 50)], annotations=Path
 POINTS = "a.svs: a.json has 2 annotations of this slide, points without"
 NONE_GIVES = "a.svs: a.json has 1 annotations of this slide, none of which gives a patch; see --cla"
 
-WHY: dict[str, tuple[dict[str, Any], Surveyed, str]] = {
+WHY: dict[str, tuple[dict[str, Any], SurveyedSlide, str]] = {
     "no tissue": ({}, BARE, "a.svs: no patch of 60 px has more tissue than 0.5: no tis"),
     "little tissue": ({"min_tissue": 0.9}, LITTLE, "a.svs: no patch of 60 px has more tissue than"),
     "points to sample": ({"mode": PatchMode.SAMPLED}, SPOTS, f"{POINTS} an area to draw patch"),
@@ -140,7 +143,7 @@ def test_what_would_give_patches_is_proposed() -> None:
     mask[:, :25] = True  # 100 px of 600
     mask[:20, 50:60] = True  # 80 x 40 px
     slide = replace(surveyed("a"), tissue=Tissue(mask, (4.0, 4.0), 200))
-    line = why_nothing(slide, make_run(patch_size=200, min_tissue=0.8).settings)
+    line = reason_for_no_patches(slide, make_run(patch_size=200, min_tissue=0.8).settings)
     # the third row reaches 120 px beyond the slide, which counts as no tissue
     assert line == (
         "a.svs: no patch of 200 px has more tissue than 0.8: of 4 with any the median has 0.35, "
@@ -148,7 +151,7 @@ def test_what_would_give_patches_is_proposed() -> None:
         "0.05 would give 4"
     )
     small = surveyed("b", size=(150, 480))
-    assert "smaller than a patch, see --patch-size" in why_nothing(
+    assert "smaller than a patch, see --patch-size" in reason_for_no_patches(
         small, make_run(patch_size=200, min_tissue=0.9).settings
     )
 
@@ -172,9 +175,9 @@ def test_classes_without_a_pixel_are_told(
     drawn = [area(name, (low, low, high, high)) for name, low, high in shapes]
     run = make_run(mode=mode, patch_size=60)
     slide = surveyed("a", drawn)
-    labels, _ = labelling([slide], run.settings, run.progress)
+    labels, _ = assign_labels([slide], run.settings, run.progress)
     plan = make_plan(run, [slide], [slide.row], labels, [TRAIN])
-    found = unseen(plan, labels, mode)
+    found = unseen_classes(plan, labels, mode)
     assert len(found) == len(lines)
     for line, start in zip(found, lines, strict=True):
         assert line.startswith(start)
@@ -183,9 +186,9 @@ def test_classes_without_a_pixel_are_told(
 def test_classes_of_points_have_no_pixel_in_a_grid() -> None:
     slide = surveyed("a", [area("T", (100, 100, 300, 300)), point("m", 50, 50), point("m", 9, 9)])
     run = make_run(patch_size=60)
-    labels, _ = labelling([slide], run.settings, run.progress)
+    labels, _ = assign_labels([slide], run.settings, run.progress)
     plan = make_plan(run, [slide], [slide.row], labels, [TRAIN])
-    (line,) = unseen(plan, labels, run.settings.mode)
+    (line,) = unseen_classes(plan, labels, run.settings.mode)
     assert line.startswith("class m has no pixel in any mask: 2 annotations, points")
     assert "--mode centred" in line
 
@@ -203,16 +206,16 @@ def test_a_slide_that_gives_nothing_is_told_and_the_others_stay(name: str) -> No
 
 
 @pytest.fixture
-def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractionContext:
     """Return a run whose scans lie half as large and shifted, perfectly aligned."""
     affine = Affine([[0.5, 0.0, 20.0], [0.0, 0.5, 10.0]])
     monkeypatch.setattr(registration, "_align", lambda *_: affine)
     monkeypatch.setattr(registration, "_judged", lambda *_: (0.25, ""))
-    notes = Notes(tmp_path / "d.zarr", Making("extract wsi"), resume=False)
-    return replace(sampled(register="A"), notes=notes)
+    cache = RegistrationCache(tmp_path / "d.zarr", Making("extract wsi"), resume=False)
+    return replace(sampled(register="A"), cache=cache)
 
 
-def test_annotations_and_patches_are_carried_over(registered: Run) -> None:
+def test_annotations_and_patches_are_carried_over(registered: ExtractionContext) -> None:
     slides = [
         replace(surveyed("b", (), subject="s", domain="B", key="b" * 32), name="s"),
         replace(surveyed("a", SHAPES, subject="s", domain="A", key="a" * 32), name="s"),
@@ -236,17 +239,17 @@ def test_annotations_and_patches_are_carried_over(registered: Run) -> None:
     assert [group.reference for group in plan.groups] == [1]
 
 
-def test_the_dry_run_counts_the_sites_of_the_reference(registered: Run) -> None:
+def test_the_dry_run_counts_the_sites_of_the_reference(registered: ExtractionContext) -> None:
     slides = [
         replace(surveyed("a", SHAPES, subject="s", domain="A", key="a" * 32), name="s"),
         replace(surveyed("b", (), subject="s", domain="B", key="b" * 32), name="s"),
     ]
-    labels, _ = labelling(slides, registered.settings, registered.progress)
+    labels, _ = assign_labels(slides, registered.settings, registered.progress)
     assert len(reference_sites(slides, labels, [TRAIN] * 2, registered)) == 6
 
 
 def test_a_glass_slide_of_which_a_scan_is_not_aligned_is_left_out(
-    registered: Run, monkeypatch: pytest.MonkeyPatch
+    registered: ExtractionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registration, "_align", lambda *_: "b.svs: not registered")
     slides = [
@@ -264,13 +267,15 @@ def test_a_model_is_loaded_for_its_masks_only(monkeypatch: pytest.MonkeyPatch) -
 
     class Predicted:
         @staticmethod
-        def segmenter(folder: Path) -> tuple[str, str]:
+        def load_segmenter(folder: Path) -> str:
             asked.append(folder)
-            return "segment", "id"
+            return "segment"
 
-    monkeypatch.setattr(plans, "import_module", lambda _: Predicted)
+    monkeypatch.setitem(sys.modules, "skiptool.steps.extract_wsi.predicted", Predicted)
     seen = []
-    monkeypatch.setattr(plans, "outlined", lambda *words: (seen.append(words[3]), ([], [], []))[1])
+    monkeypatch.setattr(
+        plans, "outline_objects", lambda *words: (seen.append(words[3]), ([], [], []))[1]
+    )
     for mask in ("disc:2", "model:runs/x"):
         make(make_run(mode=PatchMode.CENTRED, mask=mask), [surveyed("a", SHAPES)])
     assert asked == [Path("runs/x")]
@@ -311,12 +316,12 @@ def find(
     path: Path,
     shapes: list[tuple[Shape, int | None]],
     mask: str | None = None,
-    segment: Segment | None = None,
+    segment: Segmenter | None = None,
     **slide: Any,  # noqa: ANN401
 ) -> Found:
     run = make_run(mode=PatchMode.CENTRED, patch_size=96, mask=mask)
     with run.pool:
-        return outlined(run, surveyed("a", path=path, **slide), shapes, segment)
+        return outline_objects(run, surveyed("a", path=path, **slide), shapes, segment)
 
 
 def painted(objects: list[tuple[Shape, int | None]]) -> NDArray[Any]:
@@ -435,10 +440,10 @@ def read(
     run = make_run(**settings)
     where = surveyed("a", path=path, domain="B", subject="s", scale=patch.scale, level=level)
     painted = Areas.of(list(zip(SHAPES_PIXELS, LABELS, strict=True)) if annotated else [])
-    scene = Scene(where.scan, painted, (), annotated, Split.TRAIN, 2)
-    work = Work([Site("a-1", (View(0, patch, residual),))], {0: scene})
+    scene = PaintedSlide(where.scan, painted, (), annotated, 2)
+    work = PatchBatch([PatchSite("a-1", (PatchView(0, patch, residual),))], {0: scene})
     with run.pool:
-        (found,) = read_work(run.settings, run.pool, work)
+        (found,) = read_batch(run.settings, run.pool, work)
     return found
 
 
@@ -512,10 +517,12 @@ def test_what_lies_beside_the_slide_is_ignored_whatever_is_drawn_there(
     generous = np.array([[-900, -900], [1900, -900], [1900, 1900], [-900, 1900]], float)
     where = surveyed("a", path=slide.path, scale=scale)
     areas = Areas.of([(Shape("tumor", (generous,), "1"), 1)])
-    scene = Scene(where.scan, areas, (), True, Split.TRAIN, 0)
+    scene = PaintedSlide(where.scan, areas, (), True, 0)
     with run.pool:
-        ((sample,),) = read_work(
-            run.settings, run.pool, Work([Site("a-1", (View(0, patch),))], {0: scene})
+        ((sample,),) = read_batch(
+            run.settings,
+            run.pool,
+            PatchBatch([PatchSite("a-1", (PatchView(0, patch),))], {0: scene}),
         )
     across, down = centres(x, y, 128, scale)
     inside = (across >= 0) & (across < SIZE[0]) & (down >= 0) & (down < SIZE[1])
@@ -525,10 +532,12 @@ def test_what_lies_beside_the_slide_is_ignored_whatever_is_drawn_there(
 def test_pixels_of_unknown_size_are_recorded_as_such(slide: SimpleNamespace) -> None:
     run, patch = make_run(), Patch(90, 80, 32)
     where = surveyed("a", path=slide.path, mpp=None)
-    scene = Scene(where.scan, Areas.of([]), (), True, Split.TRAIN, 0)
+    scene = PaintedSlide(where.scan, Areas.of([]), (), True, 0)
     with run.pool:
-        ((sample,),) = read_work(
-            run.settings, run.pool, Work([Site("a-1", (View(0, patch),))], {0: scene})
+        ((sample,),) = read_batch(
+            run.settings,
+            run.pool,
+            PatchBatch([PatchSite("a-1", (PatchView(0, patch),))], {0: scene}),
         )
     assert np.isnan([sample.columns["mpp"], sample.columns["mpp_y"]]).all()
     assert "relative_mpp" not in sample.columns
@@ -554,15 +563,18 @@ def test_every_view_of_a_site_is_a_sample_or_the_site_fails(
     run, gone = make_run(), tmp_path / "gone.tiff"
     patch = Patch(90, 80, 32)
     scenes = {
-        place: Scene(
-            surveyed(name, path=path, domain=name).scan, Areas.of([]), (), False, Split.TEST, -1
+        place: PaintedSlide(
+            surveyed(name, path=path, domain=name).scan, Areas.of([]), (), False, -1
         )
         for place, (name, path) in enumerate([("A", slide.path), ("B", slide.path), ("C", gone)])
     }
-    sites = [Site("one", (View(0, patch), View(1, patch))), Site("two", (View(0, patch),))]
-    sites.insert(1, Site("bad", (View(0, patch), View(2, patch))))
+    sites = [
+        PatchSite("one", (PatchView(0, patch), PatchView(1, patch))),
+        PatchSite("two", (PatchView(0, patch),)),
+    ]
+    sites.insert(1, PatchSite("bad", (PatchView(0, patch), PatchView(2, patch))))
     with run.pool:
-        first, bad, last = read_work(run.settings, run.pool, Work(sites, scenes))
+        first, bad, last = read_batch(run.settings, run.pool, PatchBatch(sites, scenes))
     assert [sample.domain for sample in first] == ["A", "B"]
     assert isinstance(bad, str)
     assert bad.startswith(f"{gone}: no such slide")

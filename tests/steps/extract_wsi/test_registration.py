@@ -16,21 +16,21 @@ import pytest
 from heard import Heard
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.errors import SourceError
-from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.names import IGNORE, PatchMode
 from skiptool.sources.patches.painting import Patch
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi import registration
 from skiptool.steps.extract_wsi.registration import (
-    Site,
-    View,
-    aligned_groups,
-    carried,
+    PatchSite,
+    PatchView,
+    align_groups,
     patch_at,
-    planned,
-    sized,
+    place_sites,
+    transfer_sites,
+    with_measured_mpp,
 )
-from skiptool.steps.extract_wsi.settings import Notes, PatchSettings, Run
-from skiptool.steps.extract_wsi.survey import Group, Surveyed
+from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings, RegistrationCache
+from skiptool.steps.extract_wsi.survey import ScanGroup, SurveyedSlide
 from skiptool.stores.lineage import Making
 from slide_cases import BLOCK, Affine, area, make_run, point, surveyed
 
@@ -38,7 +38,7 @@ SHIFTED = [[2.0, 0.0, 10.0], [0.0, 2.0, -20.0]]
 IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
-def scan(domain: str, subject: str = "s", **new: Any) -> Surveyed:  # noqa: ANN401
+def scan(domain: str, subject: str = "s", **new: Any) -> SurveyedSlide:  # noqa: ANN401
     name = f"{domain}-{subject}"
     facts = {"domain": domain, "subject": subject, "path": Path(f"{name}.svs")}
     facts["key"] = name.encode().hex().ljust(32, "0")
@@ -46,13 +46,15 @@ def scan(domain: str, subject: str = "s", **new: Any) -> Surveyed:  # noqa: ANN4
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    notes = Notes(tmp_path / "d.zarr", Making("extract wsi"), resume=False)
-    return replace(make_run(register="A", max_residual=2.0), notes=notes)
+def run(tmp_path: Path) -> ExtractionContext:
+    cache = RegistrationCache(tmp_path / "d.zarr", Making("extract wsi"), resume=False)
+    return replace(make_run(register="A", max_residual=2.0), cache=cache)
 
 
-def resumed(run: Run, tmp_path: Path) -> Run:
-    return replace(run, notes=Notes(tmp_path / "d.zarr", Making("extract wsi"), resume=True))
+def resumed(run: ExtractionContext, tmp_path: Path) -> ExtractionContext:
+    return replace(
+        run, cache=RegistrationCache(tmp_path / "d.zarr", Making("extract wsi"), resume=True)
+    )
 
 
 @pytest.fixture
@@ -83,12 +85,12 @@ def aligned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("opened")
 def test_scans_are_aligned_once_even_when_resumed(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: ExtractionContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = aligned(monkeypatch)
     slides = [scan("A"), scan("B"), scan("X"), scan("A", "t"), scan("C", "t")]
-    groups = [Group(0, {1: None, 2: None}), Group(3, {4: None})]
-    found, (line,) = aligned_groups(run, groups, slides)
+    groups = [ScanGroup(0, {1: None, 2: None}), ScanGroup(3, {4: None})]
+    found, (line,) = align_groups(run, groups, slides)
     assert seen == [("A-s", "B-s"), ("A-s", "X-s"), ("A-t", "C-t")]
     assert line.startswith("X-s.svs: not registered to A-s.svs, its slide is left out")
     assert "nothing alike" in line
@@ -97,7 +99,7 @@ def test_scans_are_aligned_once_even_when_resumed(
     assert (group.others[4].affine == SHIFTED).all()
 
     seen.clear()
-    again, failures = aligned_groups(resumed(run, tmp_path), groups, slides)
+    again, failures = align_groups(resumed(run, tmp_path), groups, slides)
     assert seen == [("A-s", "X-s")]  # what failed is tried again
     assert len(failures) == 1
     assert (again[0].others[4].affine == SHIFTED).all()
@@ -123,16 +125,16 @@ def measured(
     return seen
 
 
-def sites(*corners: tuple[float, float]) -> list[Site]:
+def sites(*corners: tuple[float, float]) -> list[PatchSite]:
     return [
-        Site(f"s-{n}", (View(0, Patch(x, y, 40, (1.0, 1.0), {"tissue": 0.5})),))
+        PatchSite(f"s-{n}", (PatchView(0, Patch(x, y, 40, (1.0, 1.0), {"tissue": 0.5})),))
         for n, (x, y) in enumerate(corners)
     ]
 
 
 @pytest.mark.usefixtures("opened")
 def test_a_patch_is_kept_in_all_domains_or_in_none(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: ExtractionContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def left(scan: str, x: float) -> float | None:
         if scan == "B-s":
@@ -145,9 +147,9 @@ def test_a_patch_is_kept_in_all_domains_or_in_none(
         scan("B", size=(1100, 900), scale=(2.0, 2.0), mpp=(0.125, 0.125)),
         scan("C"),
     ]
-    group = Group(0, {1: Affine(SHIFTED), 2: Affine(IDENTITY)})
+    group = ScanGroup(0, {1: Affine(SHIFTED), 2: Affine(IDENTITY)})
     asked = sites((100, 100), (200, 100), (300, 100), (540, 300))
-    kept, rows = carried(run, group, asked, slides)
+    kept, rows = transfer_sites(run, group, asked, slides)
 
     assert [site.id for site in kept] == ["s-0"]
     reference, second, third = kept[0].views
@@ -174,8 +176,8 @@ def test_a_patch_is_kept_in_all_domains_or_in_none(
 
     # A resumed run measures only what was not noted, and finds the same.
     seen.clear()
-    more = [*asked, Site("s-new", asked[0].views)]
-    again, all_rows = carried(resumed(run, tmp_path), group, more, slides)
+    more = [*asked, PatchSite("s-new", asked[0].views)]
+    again, all_rows = transfer_sites(resumed(run, tmp_path), group, more, slides)
     assert seen == [("B-s", (120.0, 120.0), 128), ("C-s", (120.0, 120.0), 128)]
     assert again[:1] == kept
     assert all_rows[: len(rows)] == rows
@@ -183,11 +185,11 @@ def test_a_patch_is_kept_in_all_domains_or_in_none(
 
 @pytest.mark.usefixtures("opened")
 def test_where_nothing_is_seen_nothing_is_misaligned(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: ExtractionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured(monkeypatch, lambda *_: None, empty=True)
-    group = Group(0, {1: Affine(IDENTITY)})
-    kept, (row,) = carried(run, group, sites((10, 10)), [scan("A"), scan("B")])
+    group = ScanGroup(0, {1: Affine(IDENTITY)})
+    kept, (row,) = transfer_sites(run, group, sites((10, 10)), [scan("A"), scan("B")])
     assert kept[0].views[1].residual is None
     assert (row["kept"], row["residual"], row["residual_um"], row["reason"]) == (
         *(True, None, None, None),
@@ -200,12 +202,18 @@ def test_where_nothing_is_seen_nothing_is_misaligned(
     [(64, (1.0, 1.0), 128), (300, (1.0, 1.0), 300), (128, (1.5, 2.0), 256), (512, (2.0, 2.0), 512)],
 )
 def test_what_is_measured_is_the_patch_within_bounds(
-    run: Run, monkeypatch: pytest.MonkeyPatch, size: int, scale: tuple[float, float], tile: int
+    run: ExtractionContext,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    scale: tuple[float, float],
+    tile: int,
 ) -> None:
     seen = measured(monkeypatch, lambda *_: 0.0)
     patch = Patch(0, 0, size, scale)
     slides = [scan(domain, size=(2000, 2000), scale=scale) for domain in "AB"]
-    carried(run, Group(0, {1: Affine(IDENTITY)}), [Site("s-0", (View(0, patch),))], slides)
+    transfer_sites(
+        run, ScanGroup(0, {1: Affine(IDENTITY)}), [PatchSite("s-0", (PatchView(0, patch),))], slides
+    )
     assert [each[2] for each in seen] == [tile]
 
 
@@ -242,11 +250,13 @@ def told(
     zoom: float = 2 / 3,
     mpp: float | None = None,
     **how: Any,  # noqa: ANN401
-) -> tuple[list[Surveyed], list[str]]:
+) -> tuple[list[SurveyedSlide], list[str]]:
     slides = [surveyed("a", mpp=first), surveyed("b", mpp=second, domain="B")]
     heard = Heard()
-    groups = [Group(0, {1: alignment(zoom, **how)})]
-    return sized(slides, groups, PatchSettings(register="A", mpp=mpp), heard), heard.lines
+    groups = [ScanGroup(0, {1: alignment(zoom, **how)})]
+    return with_measured_mpp(
+        slides, groups, PatchSettings(register="A", mpp=mpp), heard
+    ), heard.lines
 
 
 @pytest.mark.parametrize("how", [{}, {"turn": 1.1}, {"turn": -2.0, "mirrored": True}])
@@ -268,7 +278,7 @@ def test_a_contradiction_is_told_with_both_ratios_and_the_measured_one_recorded(
     assert second.patch_mpp == pytest.approx((1.5, 1.5))
     assert line == (
         f"B: its pixels are 1.5 times as large as those of A by registration, {said:.3g} times by "
-        "their mpp (1 scan); registration is believed: mpp 1.5 is recorded. If A is the one that "
+        "their mpp (1 scan); registration is trusted: mpp 1.5 is recorded. If A is the one that "
         "is wrong, correct its column mpp in the manifest"
     )
 
@@ -317,9 +327,9 @@ def test_where_nobody_knows_the_ratio_is_known_all_the_same() -> None:
 
 def test_a_domain_is_told_of_once() -> None:
     slides = [surveyed(f"{d}{n}", domain=d, mpp=(1.0, 1.0)) for d in "ABC" for n in range(3)]
-    groups = [Group(n, {3 + n: alignment(2 / 3), 6 + n: alignment(1.0)}) for n in range(3)]
+    groups = [ScanGroup(n, {3 + n: alignment(2 / 3), 6 + n: alignment(1.0)}) for n in range(3)]
     heard = Heard()
-    found = sized(slides, groups, PatchSettings(register="A"), heard)
+    found = with_measured_mpp(slides, groups, PatchSettings(register="A"), heard)
     (line,) = heard.lines
     assert line.startswith("B: its pixels are 1.5 times")
     assert "(3 scans)" in line
@@ -341,18 +351,18 @@ SAMPLED = PatchSettings(mode=PatchMode.SAMPLED, patch_size=32, patches=10, draws
 
 
 def sampled(
-    slide: Surveyed | None = None, split: Split = Split.TRAIN, seed: int = 0, **new: int
-) -> list[Site]:
-    return planned(0, slide or surveyed(), AREAS, split, replace(SAMPLED, **new), seed)
+    slide: SurveyedSlide | None = None, fold: int = 0, seed: int = 0, **new: int
+) -> list[PatchSite]:
+    return place_sites(0, slide or surveyed(), AREAS, fold, replace(SAMPLED, **new), seed)
 
 
-def corners(sites: list[Site]) -> list[tuple[float, float]]:
+def corners(sites: list[PatchSite]) -> list[tuple[float, float]]:
     return [(site.views[0].patch.x, site.views[0].patch.y) for site in sites]
 
 
 def test_grid_covers_the_tissue() -> None:
     settings = PatchSettings(patch_size=60, stride=40)
-    sites = planned(3, surveyed("a"), [], Split.TEST, settings, 0)
+    sites = place_sites(3, surveyed("a"), [], -1, settings, 0)
     left, top, right, bottom = BLOCK
     expected = []
     for y in range(0, 480 - 20, 40):
@@ -371,14 +381,14 @@ def test_grid_covers_the_tissue() -> None:
 def test_centred_sites_are_named_by_record() -> None:
     settings = PatchSettings(mode=PatchMode.CENTRED, patch_size=32)
     shapes = [(point("m", 100, 100, "7"), 1), (point("m", 50, 60, "7"), 1), (point("n", 9, 9), 2)]
-    sites = planned(0, surveyed("a"), shapes, Split.TRAIN, settings, 0)
+    sites = place_sites(0, surveyed("a"), shapes, 0, settings, 0)
     assert [site.id for site in sites] == ["a-7", "a-7-2", "a-1"]
     assert corners(sites) == [(84, 84), (34, 44), (-7, -7)]
     assert sites[0].views[0].patch.columns == {"annotation": "m", "record": "7"}
 
 
 def test_training_slides_are_drawn_from_repeatedly_test_slides_once() -> None:
-    train, test = sampled(), sampled(split=Split.TEST)
+    train, test = sampled(), sampled(fold=-1)
     assert [site.id for site in train] == [
         f"a-draw{draw}-{number:03d}" for draw in range(3) for number in range(10)
     ]
@@ -414,4 +424,4 @@ def test_more_draws_leave_the_first_as_they_are() -> None:
 
 @pytest.mark.parametrize("shapes", [[], AREAS[2:], [(point("m", 100, 100), 1)]])
 def test_nothing_to_draw_from(shapes: list[Any]) -> None:
-    assert planned(0, surveyed(), shapes, Split.TRAIN, SAMPLED, 0) == []
+    assert place_sites(0, surveyed(), shapes, 0, SAMPLED, 0) == []

@@ -12,7 +12,11 @@ import pytest
 from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
 from skiptool.names import PatchMode
 from skiptool.sources.slides.pool import SlidePool
-from skiptool.steps.extract_wsi.settings import Notes, PatchSettings, notes_of
+from skiptool.steps.extract_wsi.settings import (
+    PatchSettings,
+    RegistrationCache,
+    registration_cache_folder,
+)
 from skiptool.stores.lineage import Making
 from slide_cases import make_run
 from small_stores import refused
@@ -87,7 +91,7 @@ def test_what_is_wrong_is_told_at_once(name: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# Notes of registration: kept over interruptions, refused for other parameters.
+# Registration cache: kept over interruptions, refused for other parameters.
 
 
 MAKING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
@@ -96,58 +100,58 @@ ROWS = [{"residual": 0.1 + 0.2, "reason": None, "kept": True}, {"residual": None
 
 def test_what_is_kept_is_known_in_this_run_and_the_next(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
-    notes = Notes(out, MAKING, resume=False)
-    assert notes.known("site", "key", "a-1") is None
-    notes.keep(ROWS, "site", "key", "a-1")
-    notes.keep({"angle": math.pi}, "align", "key", "other")
-    for each in (notes, Notes(out, MAKING, resume=True)):
-        assert each.known("site", "key", "a-1") == ROWS
-        assert each.known("align", "key", "other") == {"angle": math.pi}
-        assert each.known("align", "other", "key") is None
+    cache = RegistrationCache(out, MAKING, resume=False)
+    assert cache.get("site", "key", "a-1") is None
+    cache.put(ROWS, "site", "key", "a-1")
+    cache.put({"angle": math.pi}, "align", "key", "other")
+    for each in (cache, RegistrationCache(out, MAKING, resume=True)):
+        assert each.get("site", "key", "a-1") == ROWS
+        assert each.get("align", "key", "other") == {"angle": math.pi}
+        assert each.get("align", "other", "key") is None
 
 
 def test_the_folder_is_there_as_long_as_there_is_work(tmp_path: Path) -> None:
-    folder = notes_of(tmp_path / "d.zarr")
+    folder = registration_cache_folder(tmp_path / "d.zarr")
     assert folder == tmp_path / ".d.zarr.plan"
-    with Notes(tmp_path / "d.zarr", MAKING, resume=False):
+    with RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False):
         assert folder.is_dir()
     assert not folder.exists()
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
-    notes = Notes(out, MAKING, resume=False)
-    notes.keep(1, "a")
-    (journal,) = notes_of(out).iterdir()
+    cache = RegistrationCache(out, MAKING, resume=False)
+    cache.put(1, "a")
+    (journal,) = registration_cache_folder(out).iterdir()
     journal.write_bytes(journal.read_bytes() + b'{"key": "b", "val')
-    again = Notes(out, MAKING, resume=True)
-    assert (again.known("a"), again.known("b")) == (1, None)
-    again.keep(2, "b")
-    assert Notes(out, MAKING, resume=True).known("b") == 2
+    again = RegistrationCache(out, MAKING, resume=True)
+    assert (again.get("a"), again.get("b")) == (1, None)
+    again.put(2, "b")
+    assert RegistrationCache(out, MAKING, resume=True).get("b") == 2
 
 
 def test_other_parameters_are_refused_and_a_new_run_starts_again(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
-    Notes(out, MAKING, resume=False).keep(1, "a")
+    RegistrationCache(out, MAKING, resume=False).put(1, "a")
     other = Making("extract wsi", (), {"seed": 1}, {}, {"files": "ab"})
     with refused(ExistsError, "seed was 0, now 1"):
-        Notes(out, other, resume=True)
-    assert Notes(out, other, resume=False).known("a") is None
+        RegistrationCache(out, other, resume=True)
+    assert RegistrationCache(out, other, resume=False).get("a") is None
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
-    Notes(out, MAKING, resume=False)
-    (journal,) = notes_of(out).iterdir()
+    RegistrationCache(out, MAKING, resume=False)
+    (journal,) = registration_cache_folder(out).iterdir()
     journal.write_bytes(b"\xff\n" + journal.read_bytes())
     with refused(FormatError, "is damaged"):
-        Notes(out, MAKING, resume=True)
+        RegistrationCache(out, MAKING, resume=True)
 
 
-def test_nothing_is_left_of_forgotten_notes(tmp_path: Path) -> None:
-    notes = Notes(tmp_path / "d.zarr", MAKING, resume=False)
-    notes.keep(1, "a")
-    notes.forget()
+def test_nothing_is_left_of_a_cleared_cache(tmp_path: Path) -> None:
+    cache = RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False)
+    cache.put(1, "a")
+    cache.clear()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,16 +159,18 @@ def test_nothing_is_left_of_forgotten_notes(tmp_path: Path) -> None:
     ("error", "kept"),
     [(KeyboardInterrupt(), True), (OSError("disk full"), True), (SourceError("all failed"), False)],
 )
-def test_notes_stay_where_a_run_can_go_on(tmp_path: Path, error: BaseException, kept: bool) -> None:
-    with pytest.raises(type(error)), Notes(tmp_path / "d.zarr", MAKING, resume=False):
+def test_the_cache_stays_where_a_run_can_go_on(
+    tmp_path: Path, error: BaseException, kept: bool
+) -> None:
+    with pytest.raises(type(error)), RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False):
         raise error
     assert [path.name for path in tmp_path.iterdir()] == [".d.zarr.plan"] * kept
 
 
 def test_nothing_stays_when_all_is_done(tmp_path: Path) -> None:
-    with Notes(tmp_path / "d.zarr", MAKING, resume=False) as notes:
-        notes.keep(1, "a")
-        notes.forget()
+    with RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False) as cache:
+        cache.put(1, "a")
+        cache.clear()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -177,4 +183,4 @@ def test_settings_and_pool_travel() -> None:
     settings, pool = pickle.loads(pickle.dumps((run.settings, run.pool)))
     assert settings == PatchSettings(patch_size=32, mpp=0.5)
     assert isinstance(pool, SlidePool)
-    assert run.notes is None
+    assert run.cache is None

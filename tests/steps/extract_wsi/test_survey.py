@@ -17,20 +17,21 @@ from heard import Heard
 from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE, PatchMode, Split
-from skiptool.records import SILENT
+from skiptool.records import SILENT, Progress
 from skiptool.sources.annotations.shapes import PLANE, SLIP
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
-from skiptool.steps.extract_wsi.settings import PatchSettings, Run
+from skiptool.splits import SplitOptions, split_of
+from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 from skiptool.steps.extract_wsi.survey import (
-    Group,
-    Scan,
-    Surveyed,
-    dealt,
-    grouped,
-    labelling,
-    survey,
+    ScanGroup,
+    SlideScan,
+    SurveyedSlide,
+    assign_labels,
+    assign_slides,
+    group_scans,
+    survey_slides,
 )
 from slide_cases import (
     SIZE,
@@ -71,11 +72,11 @@ def row(path: Path, **columns: Any) -> SlideRow:  # noqa: ANN401
     return SlideRow(**({"path": path, "domain": "A", "subject": path.stem} | columns))
 
 
-def look(*rows: SlideRow, **settings: Any) -> tuple[list[Surveyed], list[str], list[str]]:  # noqa: ANN401
+def look(*rows: SlideRow, **settings: Any) -> tuple[list[SurveyedSlide], list[str], list[str]]:  # noqa: ANN401
     """Return the slides, failures and warnings."""
     run = make_run(**settings)
     with run.pool:
-        slides, failures = survey(run, rows)
+        slides, failures = survey_slides(run, rows)
     assert not any("\n" in line for line in failures)
     return slides, failures, cast("Heard", run.progress).lines
 
@@ -99,7 +100,7 @@ def test_all_that_is_on_a_slide_is_found(made: SimpleNamespace) -> None:
 
 def test_what_travels_is_small(made: SimpleNamespace) -> None:
     (slide,), _, _ = look(row(made.a, annotations=made.areas))
-    assert type(slide.scan) is Scan
+    assert type(slide.scan) is SlideScan
     assert (slide.scan.key, slide.scan.scale) == (slide.key, slide.scale)
     assert not hasattr(slide.scan, "tissue")
 
@@ -145,8 +146,8 @@ def test_bounds_are_added_where_the_format_counts_from_them(
 
     one = row(made.a, annotations=getattr(made, file), offset=(3, 4))
     run = make_run()
-    bounded = Run(run.settings, 0, Bounded(), run.mapper, run.progress)
-    (slide,), _ = survey(bounded, [one])
+    bounded = ExtractionContext(run.settings, 0, Bounded(), run.mapper, run.progress)
+    (slide,), _ = survey_slides(bounded, [one])
     (plain,), _, _ = look(row(made.a, annotations=getattr(made, file)))
     for before, after in zip(plain.shapes, slide.shapes, strict=True):
         assert (after.rings[0] - before.rings[0] == added).all()
@@ -193,7 +194,7 @@ def test_an_unknown_size_of_pixels_is_told_and_no_fault(made: SimpleNamespace) -
     assert [slide.mpp is None for slide in slides] == [False, True, True]
     assert [slide.patch_mpp is None for slide in slides] == [False, True, True]
     assert [slide.scale for slide in slides] == [(1.0, 1.0), (1.0, 1.0), (2.0, 2.0)]
-    assert line.startswith("no plausible size of pixels (0.05 to 20 um): b.tiff, odd.tiff;")
+    assert line.startswith("no plausible pixel size (0.05 to 20 um): b.tiff, odd.tiff;")
     # A scan to be registered may get it from its reference; that needs one of its own.
     rows = [row(made.a, subject="s"), row(made.b, subject="s", domain="B")]
     assert look(*rows, register="A", mpp=0.5)[1] == []
@@ -252,7 +253,7 @@ def test_what_is_taken_for_granted_of_tissue_is_told(made: SimpleNamespace) -> N
     assert [slide.tissue.has_glass for slide in slides] == [True, True, False]
     assert slides[1].scan.black >= 3
     assert warned == [
-        "no glass is seen, all is taken for tissue: full.tiff",
+        "no glass is visible, all is taken for tissue: full.tiff",
         "black, so taken for not scanned and no tissue: 39% of black.tiff",
     ]
     assert look(*rows, mode=PatchMode.CENTRED)[2] == []
@@ -318,7 +319,7 @@ def test_scans_are_named_by_slide_or_subject_where_they_are_registered(
 TRAIN, TEST = Split.TRAIN, Split.TEST
 
 
-def scans(subjects: int, domains: str = "AB", **row: Any) -> list[Surveyed]:  # noqa: ANN401
+def scans(subjects: int, domains: str = "AB", **row: Any) -> list[SurveyedSlide]:  # noqa: ANN401
     """Return scans of every subject in every domain, annotated more from one to the next."""
     return [
         surveyed(
@@ -331,9 +332,22 @@ def scans(subjects: int, domains: str = "AB", **row: Any) -> list[Surveyed]:  # 
     ]
 
 
+def assign(
+    slides: Sequence[SurveyedSlide],
+    fraction: float,
+    folds: int,
+    seed: int,
+    progress: Progress,
+    train_domain: str | None = None,
+) -> list[tuple[Split, int]]:
+    """Return split and fold of each slide."""
+    options = SplitOptions(fraction, folds, seed, train_domain)
+    return [(split_of(fold), fold) for fold in assign_slides(slides, options, progress)]
+
+
 def test_subjects_are_on_one_side_and_in_one_fold_in_all_domains() -> None:
     slides = scans(10)
-    found = dealt(slides, 0.2, 4, 0, SILENT)
+    found = assign(slides, 0.2, 4, 0, SILENT)
     sides: dict[str, set[tuple[Split, int]]] = {}
     for slide, side in zip(slides, found, strict=True):
         sides.setdefault(slide.row.subject, set()).add(side)
@@ -347,8 +361,8 @@ def test_subjects_are_on_one_side_and_in_one_fold_in_all_domains() -> None:
 def test_order_of_rows_does_not_matter_and_the_seed_does() -> None:
     slides = scans(12, "A")
 
-    def by_name(seed: int, order: list[Surveyed]) -> dict[str, tuple[Split, int]]:
-        found = dealt(order, 0.25, 3, seed, SILENT)
+    def by_name(seed: int, order: list[SurveyedSlide]) -> dict[str, tuple[Split, int]]:
+        found = assign(order, 0.25, 3, seed, SILENT)
         return {slide.name: side for slide, side in zip(order, found, strict=True)}
 
     assert by_name(0, slides) == by_name(0, slides[::-1])
@@ -362,7 +376,7 @@ def test_the_column_split_decides() -> None:
         surveyed("u", domain="B", subject="t", split=TEST),
     ]
     heard = Heard()
-    found = dealt(slides, 0.5, 2, 0, heard)
+    found = assign(slides, 0.5, 2, 0, heard)
     assert [side for side, _ in found] == [TRAIN] * 4 + [TEST] * 2
     assert sorted(fold for _, fold in found) == [-1, -1, 0, 0, 1, 1]
     assert heard.lines == []
@@ -373,8 +387,8 @@ def test_a_subject_on_both_sides_is_refused() -> None:
         surveyed("a", subject="s", split=TRAIN),
         surveyed("b", subject="s", split=TEST, domain="B"),
     ]
-    with refused(SourceError, "b.svs: split is test", "subject s", "train", "one side"):
-        dealt(slides, 0.2, 2, 0, SILENT)
+    with refused(SourceError, "b.svs: split is test", "but train for", "subject s", "one side"):
+        assign(slides, 0.2, 2, 0, SILENT)
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -384,23 +398,23 @@ def test_a_column_filled_in_partly_is_refused(same: bool) -> None:
         surveyed("b", subject="s" if same else "t"),
     ]
     with refused(SourceError, "b.svs: split is empty"):
-        dealt(slides, 0.2, 2, 0, SILENT)
+        assign(slides, 0.2, 2, 0, SILENT)
 
 
 def test_a_single_subject_is_for_testing() -> None:
     heard = Heard()
-    assert dealt(scans(1), 0.2, 5, 0, heard) == [(TEST, -1)] * 2
+    assert assign(scans(1), 0.2, 5, 0, heard) == [(TEST, -1)] * 2
     (line,) = heard.lines
     assert "single subject" in line
-    assert "cannot be trained on one subject" in line
+    assert "training needs at least two subjects" in line
 
 
 @pytest.mark.parametrize("folds", [1, 5])
 def test_a_single_training_subject_is_no_training_set_and_that_is_told(folds: int) -> None:
     heard = Heard()
-    assert dealt(scans(1), 0.0, folds, 0, heard) == [(TRAIN, 0)] * 2
+    assert assign(scans(1), 0.0, folds, 0, heard) == [(TRAIN, 0)] * 2
     slides = [*scans(1, split=TRAIN), surveyed("t", subject="t", split=TEST)]
-    assert dealt(slides, 0.2, folds, 0, heard) == [(TRAIN, 0)] * 2 + [(TEST, -1)]
+    assert assign(slides, 0.2, folds, 0, heard) == [(TRAIN, 0)] * 2 + [(TEST, -1)]
     assert len(heard.lines) == 2
     for line in heard.lines:
         assert line.startswith("one training subject (s0) cannot be trained on")
@@ -408,40 +422,40 @@ def test_a_single_training_subject_is_no_training_set_and_that_is_told(folds: in
 
 def test_more_folds_than_subjects() -> None:
     heard = Heard()
-    found = dealt(scans(3, "A"), 0.0, 5, 0, heard)
+    found = assign(scans(3, "A"), 0.0, 5, 0, heard)
     assert sorted(found) == [(TRAIN, 0), (TRAIN, 1), (TRAIN, 2)]
     (line,) = heard.lines
     assert "--folds 5" in line
-    assert "3 are made" in line
+    assert "3 folds are made" in line
 
 
 @pytest.mark.parametrize(("fraction", "folds"), [(1.0, 5), (-0.1, 5), (float("nan"), 5), (0.2, 0)])
 def test_what_is_out_of_range_is_refused(fraction: float, folds: int) -> None:
     with refused(ArgumentError):
-        dealt(scans(5, "A"), fraction, folds, 0, SILENT)
+        assign(scans(5, "A"), fraction, folds, 0, SILENT)
 
 
 def test_one_domain_is_trained_on() -> None:
     slides = [*scans(10, "A"), *scans(4, "B", subject="b"), *scans(2, "A", subject="s3")]
     heard = Heard()
-    found = dealt(slides, 0.2, 4, 0, heard, "A")
+    found = assign(slides, 0.2, 4, 0, heard, "A")
     assert [side for side, _ in found[:10]].count(TEST) == 2
     assert found[10:14] == [(TEST, -1)] * 4
     assert found[14:] == [found[3]] * 2
     assert heard.lines == []
-    with refused(ArgumentError, "--train-domain: the source says itself"):
-        dealt([*scans(1, "A", split=TRAIN), *scans(1, "B", split=TRAIN)], 0.2, 1, 0, heard, "A")
+    with refused(ArgumentError, "--train-domain: the source lists"):
+        assign([*scans(1, "A", split=TRAIN), *scans(1, "B", split=TRAIN)], 0.2, 1, 0, heard, "A")
     with refused(ArgumentError, "--train-domain C: expected one of A, B"):
-        dealt(slides, 0.2, 4, 0, heard, "C")
-    paired = dealt(scans(5), 0.2, 4, 0, heard, "B")
+        assign(slides, 0.2, 4, 0, heard, "C")
+    paired = assign(scans(5), 0.2, 4, 0, heard, "B")
     assert paired[:5] == paired[5:]
     (line,) = heard.lines
-    assert line.startswith("--train-domain B: 4 inputs of domain A are of subjects")
+    assert line.startswith("--train-domain B: 4 inputs of domain A are of training subjects")
 
 
 def test_subjects_of_two_spellings_are_warned_of() -> None:
     heard = Heard()
-    dealt([*scans(1, "A", subject="p1"), *scans(1, "B", subject="P1")], 0.5, 1, 0, heard)
+    assign([*scans(1, "A", subject="p1"), *scans(1, "B", subject="P1")], 0.5, 1, 0, heard)
     assert any("are spelled almost alike" in line for line in heard.lines)
 
 
@@ -456,7 +470,7 @@ PAPER = PatchSettings(classes="tumor=SCC,Melanoma;non-tumor=Dermis")
 
 def test_a_class_map_gives_the_labels_and_the_rest_is_told() -> None:
     heard, slide = Heard(), surveyed(shapes=SHAPES)
-    found, (unsorted,) = labelling([slide], PAPER, heard)
+    found, (unsorted,) = assign_labels([slide], PAPER, heard)
     assert found.classes == ("background", "tumor", "non-tumor")
     assert [found.label(slide, shape) for shape in slide.shapes] == [1, 2, None, 1]
     assert [found.name(label) for label in (0, 2, None, IGNORE)] == [
@@ -472,7 +486,7 @@ def test_a_class_map_gives_the_labels_and_the_rest_is_told() -> None:
 
 def test_the_names_in_no_class_are_listed_the_most_frequent_first() -> None:
     more = [*SHAPES, area("Fat", BOX), area("Fat", BOX)]
-    _, (line,) = labelling([surveyed(shapes=more)], PAPER, Heard())
+    _, (line,) = assign_labels([surveyed(shapes=more)], PAPER, Heard())
     assert "Fat (2), Bone (1); sort them" in line
     assert line.endswith("'ignore=Fat'")
 
@@ -481,7 +495,7 @@ def test_in_centred_patches_the_rest_is_left_out() -> None:
     heard = Heard()
     settings = PatchSettings(mode=PatchMode.CENTRED, classes="cell=SCC,Dermis")
     shapes = [*SHAPES, point("", 1, 1)]
-    _, (line,) = labelling([surveyed(shapes=shapes)], settings, heard)
+    _, (line,) = assign_labels([surveyed(shapes=shapes)], settings, heard)
     assert "annotations in no class are left out: Bone (1);" in line
     assert heard.lines == ["1 annotations have no class in their file and are left out"]
 
@@ -491,7 +505,7 @@ def test_in_centred_patches_the_rest_is_left_out() -> None:
 )
 def test_what_may_be_ignored_is_no_class_and_no_failure(classes: str) -> None:
     heard, slide = Heard(), surveyed(shapes=SHAPES)
-    found, failures = labelling([slide], PatchSettings(classes=classes), heard)
+    found, failures = assign_labels([slide], PatchSettings(classes=classes), heard)
     assert (failures, heard.lines) == ([], [])
     assert found.classes == ("background", "tumor")
     assert [found.label(slide, shape) for shape in slide.shapes] == [1, IGNORE, IGNORE, 1]
@@ -505,7 +519,7 @@ TOLD = "Ignore* (2), Artefact* (1), Tumor: Fold * (1)"
 @pytest.mark.parametrize("mode", [PatchMode.GRID, PatchMode.CENTRED])
 def test_names_with_a_star_are_ignored_and_counted(classes: str, mode: PatchMode) -> None:
     heard, slide = Heard(), surveyed(shapes=STARRED)
-    found, failures = labelling([slide], PatchSettings(classes=classes, mode=mode), heard)
+    found, failures = assign_labels([slide], PatchSettings(classes=classes, mode=mode), heard)
     assert failures == []
     assert len(found.classes) == 2
     labels = [found.label(slide, shape) for shape in slide.shapes]
@@ -517,7 +531,7 @@ def test_names_with_a_star_are_ignored_and_counted(classes: str, mode: PatchMode
 def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
     heard, slide = Heard(), surveyed(shapes=STARRED)
     classes = "tumor=SCC;fold=tumor: fold*;ignore=ignore*"
-    found, _ = labelling([slide], PatchSettings(classes=classes), heard)
+    found, _ = assign_labels([slide], PatchSettings(classes=classes), heard)
     labels = [found.label(slide, shape) for shape in slide.shapes]
     assert labels == [IGNORE, IGNORE, 2, 1, IGNORE]
     assert heard.lines == [
@@ -527,27 +541,29 @@ def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
 
 def test_a_name_that_means_ignored_is_counted_too() -> None:
     heard, slide = Heard(), surveyed(shapes=[area("ignore", BOX), area("SCC", BOX)])
-    found, _ = labelling([slide], PatchSettings(), heard)
+    found, _ = assign_labels([slide], PatchSettings(), heard)
     assert [found.label(slide, shape) for shape in slide.shapes] == [IGNORE, 1]
     assert "ignore (1)" in heard.lines[0]
 
 
 def test_a_near_name_is_hinted_at() -> None:
     heard = Heard()
-    labelling([surveyed(shapes=[area("Melanoma", BOX)])], PatchSettings(classes="t=Melanom"), heard)
+    assign_labels(
+        [surveyed(shapes=[area("Melanoma", BOX)])], PatchSettings(classes="t=Melanom"), heard
+    )
     assert any("'Melanom'" in line and "did you mean Melanoma" in line for line in heard.lines)
 
 
 def test_without_a_class_map_each_name_is_a_class() -> None:
     heard, slides = Heard(), [surveyed(shapes=SHAPES[:2]), surveyed("b", SHAPES[2:])]
-    found, failures = labelling(slides, PatchSettings(), heard)
+    found, failures = assign_labels(slides, PatchSettings(), heard)
     assert found.classes == ("background", "Bone", "Dermis", "SCC")
     assert [found.label(slides[1], shape) for shape in slides[1].shapes] == [1, 3]
     assert (failures, heard.lines) == ([], [])
 
 
 def test_without_annotations_there_is_the_background_alone() -> None:
-    found, failures = labelling([surveyed()], PatchSettings(), Heard())
+    found, failures = assign_labels([surveyed()], PatchSettings(), Heard())
     assert (found.classes, failures) == (("background",), [])
 
 
@@ -556,7 +572,7 @@ def test_a_slide_may_have_its_own_map() -> None:
         surveyed("a", SHAPES, key="a" * 32),
         surveyed("b", SHAPES, key="b" * 32, label_map="non-tumor=SCC;tumor=Bone"),
     ]
-    found, (line,) = labelling(slides, PAPER, Heard())
+    found, (line,) = assign_labels(slides, PAPER, Heard())
     labels = [[found.label(slide, shape) for shape in slide.shapes] for slide in slides]
     assert labels == [[1, 2, None, 1], [2, None, 1, 2]]
     assert "Bone (1), Dermis (1)" in line
@@ -568,7 +584,7 @@ def test_one_file_in_two_domains_may_have_two_maps() -> None:
         surveyed("a", SHAPES, domain="B", label_map="non-tumor=SCC,Dermis,Bone"),
         surveyed("a", SHAPES, domain="C"),
     ]
-    found, _ = labelling(slides, PAPER, Heard())
+    found, _ = assign_labels(slides, PAPER, Heard())
     labels = [[found.label(slide, shape) for shape in SHAPES] for slide in slides]
     assert labels == [[1, IGNORE, IGNORE, 1], [2, 2, 2, 2], [1, 2, None, 1]]
 
@@ -578,7 +594,7 @@ def test_own_maps_add_classes_where_none_are_asked_for() -> None:
         surveyed("a", SHAPES[:1], key="a" * 32),
         surveyed("b", SHAPES[1:2], key="b" * 32, label_map="stroma=Dermis"),
     ]
-    found, _ = labelling(slides, PatchSettings(), Heard())
+    found, _ = assign_labels(slides, PatchSettings(), Heard())
     assert found.label(slides[1], SHAPES[1]) == found.classes.index("stroma")
     assert found.label(slides[0], SHAPES[0]) == found.classes.index("SCC")
     assert "Dermis" not in found.classes
@@ -587,18 +603,18 @@ def test_own_maps_add_classes_where_none_are_asked_for() -> None:
 def test_a_class_that_only_a_slide_knows_is_refused() -> None:
     slide = surveyed("b", SHAPES, label_map="tumour=SCC")
     with refused(SourceError, "b.svs: label_map names class tumour", "background, tumor"):
-        labelling([slide], PAPER, Heard())
+        assign_labels([slide], PAPER, Heard())
 
 
 def test_a_malformed_own_map_is_refused() -> None:
     with refused(ArgumentError, "'SCC' is there twice"):
-        labelling([surveyed("b", SHAPES, label_map="t=SCC;u=SCC")], PatchSettings(), Heard())
+        assign_labels([surveyed("b", SHAPES, label_map="t=SCC;u=SCC")], PatchSettings(), Heard())
 
 
 @pytest.mark.parametrize("classes", ["void=x;background=Bone", "void=x;Background=bone"])
 def test_names_may_be_background(classes: str) -> None:
     slide = surveyed(shapes=SHAPES)
-    found, _ = labelling([slide], PatchSettings(classes=classes), Heard())
+    found, _ = assign_labels([slide], PatchSettings(classes=classes), Heard())
     assert found.label(slide, SHAPES[2]) == 0
 
 
@@ -606,14 +622,14 @@ def test_names_may_be_background(classes: str) -> None:
 # Scans of one glass slide, gathered around that of the reference domain.
 
 
-def scan(domain: str, subject: str = "s", slide: str = "", **new: Any) -> Surveyed:  # noqa: ANN401
+def scan(domain: str, subject: str = "s", slide: str = "", **new: Any) -> SurveyedSlide:  # noqa: ANN401
     name = f"{domain}-{subject}{slide}"
     facts = {"domain": domain, "subject": subject, "slide": slide, "path": Path(f"{name}.svs")}
     facts["key"] = name.encode().hex().ljust(32, "0")
     return replace(surveyed(subject, **(facts | new)), name=slide or subject)
 
 
-def rows_of(slides: Sequence[Surveyed]) -> list[SlideRow]:
+def rows_of(slides: Sequence[SurveyedSlide]) -> list[SlideRow]:
     return [slide.row for slide in slides]
 
 
@@ -622,25 +638,25 @@ def test_scans_are_gathered_around_the_reference() -> None:
         *(scan("B"), scan("A"), scan("A", "t", "1"), scan("A", "t", "2"), scan("B", "t", "2")),
         *(scan("C"), scan("B", "t", "1")),
     ]
-    groups, failures = grouped(slides, rows_of(slides), "A")
+    groups, failures = group_scans(slides, rows_of(slides), "A")
     assert failures == []
     assert groups == [
-        Group(1, {0: None, 5: None}),
-        Group(2, {6: None}),
-        Group(3, {4: None}),
+        ScanGroup(1, {0: None, 5: None}),
+        ScanGroup(2, {6: None}),
+        ScanGroup(3, {4: None}),
     ]
 
 
 def test_a_slide_scanned_once_is_a_group_of_its_own() -> None:
-    assert grouped([scan("A")], [scan("A").row], "A") == ([Group(0, {})], [])
+    assert group_scans([scan("A")], [scan("A").row], "A") == ([ScanGroup(0, {})], [])
 
 
 def test_what_is_not_whole_is_left_out_and_told() -> None:
     slides = [scan("B", "no-reference"), scan("A", "torn"), scan("A", "twice"), scan("A", "good")]
     slides += [scan("A", "twice", path=Path("again.svs")), scan("B", "good")]
     rows = [*rows_of(slides), scan("B", "torn").row, scan("B", "twice").row]
-    groups, failures = grouped(slides, rows, "A")
-    assert groups == [Group(3, {5: None})]
+    groups, failures = group_scans(slides, rows, "A")
+    assert groups == [ScanGroup(3, {5: None})]
     without, torn, twice = failures
     assert "slide no-reference: the manifest has no scan of it in domain A" in without
     assert "slide torn: its scan in domain B failed" in torn

@@ -14,17 +14,17 @@ import torch
 from skiptool.errors import FormatError, MismatchError, SourceError
 from skiptool.model.inference import place, predict_labels
 from skiptool.model.unet import build, restore, state
-from skiptool.names import Kind, Precision, Split
+from skiptool.names import Kind, Precision
 from skiptool.records import Architecture
 from skiptool.sources.annotations.classes import by_name
 from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi import writing
-from skiptool.steps.extract_wsi.plan import Plan, Scene, Work
-from skiptool.steps.extract_wsi.predicted import segmenter
-from skiptool.steps.extract_wsi.registration import Site, View
+from skiptool.steps.extract_wsi.plan import PaintedSlide, PatchBatch, PatchPlan
+from skiptool.steps.extract_wsi.predicted import load_segmenter
+from skiptool.steps.extract_wsi.registration import PatchSite, PatchView
 from skiptool.steps.extract_wsi.survey import Labelling
 from skiptool.steps.extract_wsi.writing import (
-    write_dataset,
+    write_patches,
     write_registration,
     write_sites,
 )
@@ -33,7 +33,6 @@ from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.models import model_identity, open_model, write_model
 from skiptool.stores.tables import open_table
-from skiptool.stores.zarrs import kept_failures
 from slide_cases import area, make_run, surveyed, write_slide
 from small_stores import MAKING, refused
 
@@ -50,21 +49,23 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def planned(folder: Path, sites: int = 20) -> Plan:
+def planned(folder: Path, sites: int = 20) -> PatchPlan:
     """Plan the same places on a (domain A) and b (domain B), then some on a alone."""
     found = [surveyed(name, path=folder / f"{name}.tiff", domain=name.upper()) for name in "ab"]
     painted = Areas.of([(area("tumor", (100, 100, 300, 300)), 1)])
     scenes = {
-        place: Scene(slide.scan, painted, (), True, Split.TRAIN, 0)
-        for place, slide in enumerate(found)
+        place: PaintedSlide(slide.scan, painted, (), True, 0) for place, slide in enumerate(found)
     }
     patches = [Patch(80 + 10 * number, 90, 32) for number in range(sites)]
-    both = [Site(f"p{n}", (View(0, patch), View(1, patch))) for n, patch in enumerate(patches)]
-    alone = [Site(f"q{n}", (View(0, patch),)) for n, patch in enumerate(patches[:3])]
-    return Plan(found, scenes, [*both, *alone], [], [], [])
+    both = [
+        PatchSite(f"p{n}", (PatchView(0, patch), PatchView(1, patch)))
+        for n, patch in enumerate(patches)
+    ]
+    alone = [PatchSite(f"q{n}", (PatchView(0, patch),)) for n, patch in enumerate(patches[:3])]
+    return PatchPlan(found, scenes, [*both, *alone], [], [], [])
 
 
-def write(plan: Plan, out: Path) -> list[str]:
+def write(plan: PatchPlan, out: Path) -> list[str]:
     run = make_run()
     with run.pool:
         writer = DatasetWriter(out, CLASSES, MAKING_WRITING)
@@ -88,10 +89,10 @@ def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None
     plan = planned(slides)
     good = plan.scenes[1]
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
-    plan.scenes[2] = Scene(gone.scan, good.painted, (), True, Split.TRAIN, 0)
+    plan.scenes[2] = PaintedSlide(gone.scan, good.painted, (), True, 0)
     for number in (3, 17):
         first, second = plan.sites[number].views
-        plan.sites[number] = Site(plan.sites[number].id, (first, View(2, second.patch)))
+        plan.sites[number] = PatchSite(plan.sites[number].id, (first, PatchView(2, second.patch)))
     (line,) = write(plan, tmp_path / "d.zarr")
     assert line.startswith(f"{slides / 'a.tiff'}: 2 patches could not be read and are left out")
     assert "gone.tiff: no such slide" in line
@@ -102,15 +103,14 @@ def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None
         assert {"p2", "p4", "p16", "p18"} <= ids
 
 
-def test_the_store_keeps_what_failed(slides: Path, tmp_path: Path) -> None:
+def test_what_fails_is_added_to_the_failures(slides: Path, tmp_path: Path) -> None:
     plan, run, out, failures = planned(slides, 3), make_run(), tmp_path / "d.zarr", ["first"]
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
     plan.scenes[1] = replace(plan.scenes[1], slide=gone.scan)
     with run.pool:
-        write_dataset(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING_WRITING, failures)
+        write_patches(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING_WRITING, failures)
     assert failures[0] == "first"
     assert len(failures) == 2
-    assert kept_failures(out) == failures
     store = open_dataset(out)
     assert store.classes == CLASSES
     assert [(name, list(domain.columns["id"])) for name, domain in store.domains.items()] == [
@@ -120,13 +120,13 @@ def test_the_store_keeps_what_failed(slides: Path, tmp_path: Path) -> None:
 
 def test_where_not_one_site_can_be_read_the_first_cause_is_told(tmp_path: Path) -> None:
     plan, run, failures = planned(tmp_path, 3), make_run(), ["of something else"]
-    plan.sites[3:] = [Site("r0", (View(1, Patch(0, 0, 32)),))]
+    plan.sites[3:] = [PatchSite("r0", (PatchView(1, Patch(0, 0, 32)),))]
     with refused(
         SourceError,
         f"no patch could be read; the first failure: {tmp_path / 'a.tiff'}: 3 patches",
         "a.tiff: no such slide",
     ):
-        write_dataset(
+        write_patches(
             run,
             tmp_path / "d.zarr",
             plan,
@@ -152,13 +152,13 @@ def test_what_is_there_is_not_read_again(
     write_sites(run, writer, planned(slides, 18))  # killed before it is finished
 
     seen: list[str] = []
-    plain = writing.read_work
+    plain = writing.read_batch
 
-    def read(settings: object, pool: object, work: Work) -> object:
+    def read(settings: object, pool: object, work: PatchBatch) -> object:
         seen.extend(site.id for site in work.sites)
         return plain(settings, pool, work)
 
-    monkeypatch.setattr(writing, "read_work", read)
+    monkeypatch.setattr(writing, "read_batch", read)
     write(planned(slides), out)
     # Whole shards were noted: 16 places in both domains.
     assert seen == [f"p{n}" for n in range(SHARD, 20)] + ["q0", "q1", "q2"]
@@ -206,9 +206,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long
 def test_a_model_marks_what_it_predicts(model: Path) -> None:
-    segment, identity = segmenter(model)
-    stored = open_model(model)
-    assert identity == stored.id
+    segment, stored = load_segmenter(model), open_model(model)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     network = place(restore(stored.architecture, stored.tensors()), "cpu")
     labels = predict_labels(network, image[None], "cpu", Precision.FLOAT32)[0]
@@ -221,15 +219,15 @@ def test_a_model_marks_what_it_predicts(model: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("size", [50, 128])
 def test_patches_of_any_size_are_segmented(model: Path, size: int) -> None:
-    segment, _ = segmenter(model)
+    segment = load_segmenter(model)
     assert segment(np.full((size, size, 3), 200, np.uint8)).shape == (size, size)
 
 
 def test_a_model_of_grey_images_is_refused(tmp_path: Path) -> None:
     with refused(MismatchError, "takes images of 1 channel, slides have 3"):
-        segmenter(untrained(tmp_path / "grey", 1))
+        load_segmenter(untrained(tmp_path / "grey", 1))
 
 
 def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     with refused(FormatError, "gone"):
-        segmenter(tmp_path / "gone")
+        load_segmenter(tmp_path / "gone")

@@ -1,213 +1,49 @@
-"""``skiptool extract images``: pictures and masks to a dataset store."""
+"""``skiptool extract images``: images with masks to a dataset store."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.errors import ArgumentError, SourceError
-from skiptool.exports.folders import check_export, qc_folder
+from skiptool.errors import ArgumentError
+from skiptool.exports.folders import qc_folder
 from skiptool.exports.nnunet import check_nnunet, export_nnunet
 from skiptool.exports.png import draw_sheets, export_pairs
-from skiptool.names import ExportFormat, Split, quoted_name
+from skiptool.extraction import Extraction, ExtractionTarget, file_sizes
+from skiptool.names import ExportFormat, quoted_name
 from skiptool.parallel import available_cores, mapped
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path, as_table
 from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import LabelMap, colour_name, label_map
 from skiptool.sources.pictures.manifest import Row
 from skiptool.sources.pictures.samples import Item, Reading, read_samples
-from skiptool.splits import (
-    alike,
-    assign_folds,
-    check_undecided,
-    hold_out,
-    train_on,
-    trained_elsewhere,
+from skiptool.splits import SplitInput, SplitOptions, assign_splits
+from skiptool.steps.extract_images.survey import (
+    FILE_COLUMNS,
+    ListedImages,
+    check_formats,
+    list_images,
+    survey_images,
 )
-from skiptool.steps.extract_images.survey import FILES, check_forms, gather, survey_all
-from skiptool.stores.artifacts import finished
-from skiptool.stores.contents import tell_contents
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making, digest
-from skiptool.stores.staging import Form, check_free, staged
+from skiptool.stores.staging import Form
 from skiptool.stores.transfers import places_may_be_urls
-from skiptool.stores.zarrs import keep_failures, telling_failures
+from skiptool.stores.zarrs import telling_failures
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Bool, Int64
+    from skiptool.records import Int64
     from skiptool.sources.pictures.labels import Key
 
-__all__ = ["EXPORTS", "dealt", "extract_images", "write_beside", "write_items"]
+__all__ = ["EXPORTERS", "assign_images", "extract_images", "write_images", "write_side_outputs"]
 
-# -------------------------------------------------------------------------------------------------
-# Which images are for testing, and which fold the others are in: by subject, in all domains.
-
-
-def dealt(
-    items: Sequence[Item],
-    test_fraction: float,
-    folds: int,
-    seed: int,
-    progress: Progress,
-    train_domain: str | None = None,
-) -> Int64:
-    """Return the fold of each item, -1 for test; tiles share that of their image.
-
-    The manifest's columns ``split`` and ``fold`` decide where they are filled in. Otherwise
-    subjects are held out, and dealt out to folds, so that all parts have as much foreground; with
-    a domain to train on, those of the others are all for testing.
-
-    Raises
-    ------
-    SourceError
-        If a column is filled in for some images only, or folds are given without splits.
-    ArgumentError
-        If the fraction is out of range, there are more folds than training subjects, or the domain
-        to train on is not there, or the column ``split`` decides.
-    """
-    subjects = np.array([item.row["subject"] for item in items], dtype=object)
-    foreground = np.array([item.foreground for item in items])
-    fold: Int64 = np.full(len(items), -1, dtype=np.int64)
-    splits = [item.split for item in items]
-    _check_whole(items, splits, "split")
-    test: Bool = np.array([split is Split.TEST for split in splits])
-    for line in alike(subjects.tolist(), (item.row["domain"] for item in items)):
-        progress.warn(line)
-    if train_domain is not None:
-        domains = [item.row["domain"] for item in items]
-        check_undecided(any(splits))
-        test = train_on(train_domain, domains, subjects, foreground, test_fraction, seed)
-        for line in trained_elsewhere(train_domain, domains, test):
-            progress.warn(line)
-    elif not any(splits) and test_fraction != 0:
-        test = hold_out(subjects, foreground, test_fraction, seed)
-    _warn_of_both(subjects, test, progress)
-    training = np.flatnonzero(~test).tolist()
-    asked = {place: items[place].fold for place in training}
-    given = [number for number in asked.values() if number is not None]
-    if given and not any(splits):
-        raise SourceError("the column fold goes with the column split; fill that in too")
-    if given:
-        _check_whole([items[place] for place in asked], list(asked.values()), "fold")
-        fold[training] = given
-        _warn_of_several(subjects[training], fold[training], progress)
-    elif len(training):
-        fold[training] = assign_folds(subjects[training], foreground[training], folds, seed)
-    return fold
-
-
-def _check_whole(items: Sequence[Item], asked: Sequence[object | None], column: str) -> None:
-    """Refuse a column that is filled in for some rows only."""
-    if None in asked and any(value is not None for value in asked):
-        bare = items[list(asked).index(None)].row["image"]
-        raise SourceError(
-            f"{bare}: {column} is empty, in other rows it is not; fill it in everywhere"
-        )
-
-
-def _warn_of_both(subjects: AnyArray, test: Bool, progress: Progress) -> None:
-    both = sorted(set(subjects[test]) & set(subjects[~test]))
-    if both:
-        progress.warn(
-            f"the manifest has subjects in training and test ({', '.join(both[:3])}): the test "
-            "will measure memory too"
-        )
-
-
-def _warn_of_several(subjects: AnyArray, fold: Int64, progress: Progress) -> None:
-    first = dict(zip(subjects[::-1], fold[::-1].tolist(), strict=True))
-    several = sorted({s for s, k in zip(subjects, fold.tolist(), strict=True) if first[s] != k})
-    if several:
-        progress.warn(
-            f"the manifest has subjects in several folds ({', '.join(several[:3])}): the "
-            "validation will measure memory too"
-        )
-
-
-# -------------------------------------------------------------------------------------------------
-# Pictures and masks into the store, and what lies beside it.
-
-
-EXPORTS = {ExportFormat.PNG: export_pairs, ExportFormat.NNUNET: export_nnunet}
-"""What writes each form."""
-
-
-def write_items(
-    writer: DatasetWriter,
-    items: Sequence[Item],
-    fold: Int64,
-    reading: Reading,
-    threads: int,
-    progress: Progress,
-) -> None:
-    """Read all items and append their samples in order; what is there already is passed over.
-
-    Raises
-    ------
-    SourceError, MismatchError, ArgumentError
-        As :func:`skiptool.sources.pictures.samples.read_samples` and
-        :meth:`skiptool.stores.dataset_writer.DatasetWriter.append`.
-    """
-    todo = [
-        (item, int(number))
-        for item, number in zip(items, fold, strict=True)
-        if not all(writer.holds(item.row["domain"], name) for name in item.ids)
-    ]
-
-    def read(entry: tuple[Item, int]) -> list[Sample]:
-        return list(read_samples(entry[0], reading, entry[1]))
-
-    with progress.task("extract", len(items)) as task:
-        task.advance(len(items) - len(todo))
-        for samples in mapped(read, todo, threads):
-            for sample in samples:
-                if not writer.holds(sample.domain, sample.id):
-                    writer.append(sample)
-            task.advance()
-
-
-def write_beside(
-    out: Path,
-    pictures: Path | None,
-    export: tuple[ExportFormat, Path] | None,
-    what: str,
-    progress: Progress,
-) -> tuple[Path, ...]:
-    """Make what lies beside the finished store: sheets, exports.
-
-    Parameters
-    ----------
-    out : Path
-        The store.
-    pictures : Path, optional
-        Folder for contact sheets.
-    export : (ExportFormat, Path), optional
-        Form and folder of an export.
-    what : str
-        What a sample is called on the sheets.
-    progress : Progress
-
-    Returns
-    -------
-    tuple of Path
-        The folders.
-    """
-    made = []
-    if pictures is not None:
-        data = open_dataset(out)
-        pictures.mkdir(exist_ok=True)
-        with progress.task("pictures", 1) as task:
-            draw_sheets(pictures, data, what)
-            task.advance()
-        made.append(pictures)
-    if export is not None:
-        made.append(EXPORTS[export[0]](out, export[1], progress))
-    return tuple(made)
+EXPORTERS = {ExportFormat.PNG: export_pairs, ExportFormat.NNUNET: export_nnunet}
 
 
 @places_may_be_urls(out=Form.STORE)
@@ -240,27 +76,26 @@ def extract_images(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Bring pictures with their masks into a dataset store.
+    """Extract images with their masks into a dataset store.
 
     Parameters
     ----------
     out : Path or str
         Dataset store to write, a path or a URL.
     manifest : Path or str, optional
-        Table with columns image, mask (empty: all ignored), domain, subject and, if wanted, id,
-        split (train, test) and fold; a ``str``
-        of several lines is the table itself. Or nnU-Net's folder of a
-        dataset, or a folder that ``--export png`` has made.
+        Table with columns image, mask (empty: all ignored), domain, subject and optionally id,
+        split (train, test) and fold; a ``str`` of several lines is the table itself. Or the folder
+        of a dataset of nnU-Net, or one that ``--export png`` has written.
     images, masks : Path or str, optional
         Folders of pictures matched by their paths without suffix, instead of a manifest.
     domain : str, optional
         Domain of pictures in folders; by default the first folder below ``images``, and "images"
         for what lies in no folder.
     pattern : str, optional
-        What paths of pictures in folders mean, see
+        How to read paths of pictures in folders, see
         :class:`skiptool.sources.pictures.manifest.NamePattern`.
     mask_pattern : str, optional
-        How masks in folders are called where they do not have the names of their images, see
+        Names of masks in folders, where they differ from those of their images, see
         :class:`skiptool.sources.pictures.manifest.MaskPattern`.
     classes : sequence of str, optional
         Class names; pixel value = label unless ``labels`` says otherwise. By default those of
@@ -268,29 +103,28 @@ def extract_images(
     labels : mapping of int or (red, green, blue) to str, optional
         Pixel value or colour to class name, or ``ignore``; several may share a class.
     channels : {1, 3}, optional
-        Form of the images; by default colour and 8-bit grey have 3, deeper grey has 1.
+        Channels of the images; by default 3 for colour and 8-bit grey, 1 for deeper grey.
     scale : str
         Values that are black and white: ``full``, ``LOW:HIGH``, ``minmax`` or ``pP``, see
         :class:`skiptool.sources.pictures.intensities.Scale`.
     patch_size, stride : int, optional
         Pixels of a tile, and from tile to tile; images stay whole by default.
     upright : bool
-        Turn images that are stored turned (EXIF orientation), which are refused otherwise: their
-        masks lie on them as viewers show them.
+        Turn images that are stored rotated (EXIF orientation) and refused otherwise; their masks
+        match them as displayed.
     test_fraction : float
-        Share of subjects held out for testing where nothing says a split.
+        Share of subjects held out for testing where no split is listed.
     folds : int
         Validation folds of the training samples, grouped by subject.
     train_domain : str, optional
-        Train on this domain: all subjects of the others are for testing, beside the share of its
-        own.
+        Train on this domain only: test on its share of subjects and on all other domains.
     seed : int
     qc : Path or str, optional
-        Folder of contact sheets; by default beside ``out``, its stem with ``-qc``.
+        Folder of contact sheets; by default next to ``out``, its stem with ``-qc``.
     pictures : bool
-        Whether to draw them.
+        Draw contact sheets.
     export : (ExportFormat, Path or str), optional
-        Form and folder in which the dataset is also written.
+        Format and folder in which the dataset is also written.
     workers : int, optional
         Threads that read; all usable cores by default.
     overwrite, resume, dry_run : bool
@@ -306,7 +140,7 @@ def extract_images(
     SourceError
         If the inputs are missing or all fail.
     MismatchError
-        If images of one domain differ in size or kind.
+        If images of one domain differ in size or number of channels.
     ArgumentError
         If options contradict each other.
     ExistsError
@@ -314,62 +148,183 @@ def extract_images(
     """
     out, images, masks, qc = Path(out), as_path(images), as_path(masks), as_path(qc)
     manifest = None if manifest is None else as_table(manifest)
-    exported = None if export is None else (export[0], Path(export[1]))
-    named = {"domain": domain, "pattern": pattern, "mask_pattern": mask_pattern}
-    inputs = gather(manifest, images, masks, **named, classes=classes, labels=labels)
-    labelling = label_map(inputs.classes, inputs.labels)
-    reading = _reading(labelling, channels, scale, patch_size, stride, upright)
+    listed = list_images(
+        manifest,
+        images,
+        masks,
+        domain=domain,
+        pattern=pattern,
+        mask_pattern=mask_pattern,
+        classes=classes,
+        labels=labels,
+    )
+    reading = _reading(
+        label_map(listed.classes, listed.labels), channels, scale, patch_size, stride, upright
+    )
+    splits = SplitOptions(test_fraction, folds, seed, train_domain)
+    parameters = {
+        "classes": ",".join(map(quoted_name, listed.classes)),
+        "labels": _label_options(listed.labels),
+        "domain": domain,
+        "pattern": pattern,
+        "channels": channels,
+        "scale": scale,
+        "patch_size": patch_size,
+        "stride": reading.stride,
+        # recorded only where given, so that the ids of other stores do not change
+        **({"upright": True} if upright else {}),
+        **({} if mask_pattern is None else {"mask_pattern": mask_pattern}),
+        **splits.recorded,
+    }
     making = Making(
         "extract images",
-        (manifest if isinstance(manifest, Path) else "-",) if manifest is not None else (),
-        {
-            **{
-                "classes": ",".join(map(quoted_name, inputs.classes)),
-                "labels": _words(inputs.labels),
-            },
-            **{"domain": domain, "pattern": pattern, "channels": channels, "scale": scale},
-            **{"patch_size": patch_size, "stride": reading.stride},
-            # only where they are given: ids of others stay what they were
-            **({"upright": True} if upright else {}),
-            **({"mask_pattern": mask_pattern} if mask_pattern is not None else {}),
-            **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
-            **({} if train_domain is None else {"train_domain": train_domain}),
-        },
+        () if manifest is None else (manifest if isinstance(manifest, Path) else "-",),
+        parameters,
         {"images": images, "masks": masks, "out": out, "qc": qc, "no_pictures": not pictures},
-        {"files": _fingerprint(inputs.rows)},
+        {"files": _fingerprint(listed.rows)},
     )
-    whole = finished(out, making, resume=resume, clear=not dry_run)
-    side = qc_folder(out, qc)
-    check_free(out, overwrite=overwrite, resume=resume)
-    check_free(side, overwrite=False, resume=True)  # what lies there already is added to
-    if exported is not None:
-        check_export(exported[1], out, resume=resume)
-    beside = side if pictures else None, exported, "images" if patch_size is None else "tiles"
-    if whole and dry_run:
-        return Outcome((out,))
-    if whole:
-        return Outcome((out,), write_beside(out, *beside, progress))
-    for line in inputs.warnings:
-        progress.warn(line)
-    threads = available_cores() if workers is None else workers
-    items, failed = survey_all(inputs.rows, reading, threads, progress)
-    failures = (*inputs.failures, *failed)
-    with telling_failures(failures, progress):
-        check_forms(items)
-        if exported is not None and exported[0] is ExportFormat.NNUNET:
-            check_nnunet({item.shape[2] for item in items}, inputs.classes, str(out))
-        fold = dealt(items, test_fraction, folds, seed, progress, train_domain)
-    summary = _summary(items, fold, failures)
-    if dry_run:
-        summary["bytes before compression"] = sum(len(item.ids) * _bytes(item) for item in items)
-        return Outcome(summary=summary, failures=failures)
-    with staged(out, overwrite=overwrite, resume=resume) as partial:
-        writer = DatasetWriter(partial, inputs.classes, making)
-        write_items(writer, items, fold, reading, threads, progress)
+    return _ImageExtraction(
+        target=ExtractionTarget(
+            out,
+            qc_folder(out, qc),
+            pictures,
+            export=None if export is None else Path(export[1]),
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+        ),
+        making=making,
+        failures=list(listed.failures),
+        progress=progress,
+        listed=listed,
+        reading=reading,
+        splits=splits,
+        export_format=None if export is None else export[0],
+        threads=available_cores() if workers is None else workers,
+    ).run()
+
+
+@dataclass
+class _ImageExtraction(Extraction):
+    listed: ListedImages
+    reading: Reading
+    splits: SplitOptions
+    export_format: ExportFormat | None
+    threads: int
+    items: list[Item] = field(init=False)
+    fold: Int64 = field(init=False)
+
+    def outcome_of_finished(self) -> Outcome:
+        self.check_target()
+        side_outputs = () if self.target.dry_run else self.write_side_outputs()
+        return Outcome((self.target.out,), side_outputs)
+
+    def check_target(self) -> None:
+        self.target.check()
+
+    def prepare(self) -> None:
+        for line in self.listed.warnings:
+            self.progress.warn(line)
+        self.items, failed = survey_images(
+            self.listed.rows, self.reading, self.threads, self.progress
+        )
+        self.failures += failed
+        with telling_failures(self.failures, self.progress):
+            check_formats(self.items)
+            if self.export_format is ExportFormat.NNUNET:
+                channels = {item.shape[2] for item in self.items}
+                check_nnunet(channels, self.listed.classes, str(self.target.out))
+            self.fold = assign_images(self.items, self.splits, self.progress)
+
+    def dry_run_outcome(self) -> Outcome:
+        size = sum(len(item.ids) * _sample_bytes(item) for item in self.items)
+        summary = self.summary() | {"bytes before compression": size}
+        return Outcome(summary=summary, failures=tuple(self.failures))
+
+    def write(self, path: Path) -> None:
+        writer = DatasetWriter(path, self.listed.classes, self.making)
+        write_images(writer, self.items, self.fold, self.reading, self.threads, self.progress)
         writer.finish()
-        keep_failures(partial, failures)
-    side_outputs = write_beside(out, *beside, progress)
-    return Outcome((out,), side_outputs, summary, failures, tell_contents(out, progress))
+
+    def write_side_outputs(self) -> tuple[Path, ...]:
+        return write_side_outputs(
+            self.target,
+            self.export_format,
+            "images" if self.reading.patch_size is None else "tiles",
+            self.progress,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        samples: Counter[str] = Counter()
+        sides = {"train": 0, "test": 0}
+        for item, fold in zip(self.items, self.fold.tolist(), strict=True):
+            samples[item.row["domain"]] += len(item.ids)
+            sides["test" if fold < 0 else "train"] += len(item.ids)
+        tiled = {"images": len(self.items)} if any(item.tiles for item in self.items) else {}
+        return {"samples": dict(samples), **tiled, **sides, "failed": len(self.failures)}
+
+
+def assign_images(items: Sequence[Item], options: SplitOptions, progress: Progress) -> Int64:
+    """Return the fold of each image, -1 for testing, stratified by its share of foreground.
+
+    See `skiptool.splits.assign_splits`. Tiles share the fold of their image.
+    """
+    inputs = [
+        SplitInput(
+            item.row["image"], item.row["subject"], item.row["domain"], item.split, item.fold
+        )
+        for item in items
+    ]
+    foreground = np.array([item.foreground for item in items])
+    return assign_splits(inputs, options, progress, strata=foreground, by_input=True)
+
+
+def write_images(
+    writer: DatasetWriter,
+    items: Sequence[Item],
+    fold: Int64,
+    reading: Reading,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Append the samples of all items in order, except for those that the store already holds."""
+    todo = [
+        (item, int(number))
+        for item, number in zip(items, fold, strict=True)
+        if not all(writer.holds(item.row["domain"], name) for name in item.ids)
+    ]
+
+    def read(entry: tuple[Item, int]) -> list[Sample]:
+        item, number = entry
+        return list(read_samples(item, reading, number))
+
+    with progress.task("extract", len(items)) as task:
+        task.advance(len(items) - len(todo))
+        for samples in mapped(read, todo, threads):
+            for sample in samples:
+                if not writer.holds(sample.domain, sample.id):
+                    writer.append(sample)
+            task.advance()
+
+
+def write_side_outputs(
+    target: ExtractionTarget, export_format: ExportFormat | None, unit: str, progress: Progress
+) -> tuple[Path, ...]:
+    """Draw contact sheets and export the finished store; return the folders.
+
+    ``unit`` is what the sheets call a sample.
+    """
+    folders = []
+    if target.pictures:
+        data = open_dataset(target.out)
+        target.qc.mkdir(exist_ok=True)
+        with progress.task("pictures", 1) as task:
+            draw_sheets(target.qc, data, unit)
+            task.advance()
+        folders.append(target.qc)
+    if export_format is not None and target.export is not None:
+        folders.append(EXPORTERS[export_format](target.out, target.export, progress))
+    return tuple(folders)
 
 
 def _reading(
@@ -391,30 +346,19 @@ def _reading(
     return Reading(labels, Scale.parse(scale), channels, patch_size, step, upright)
 
 
-def _words(labels: Mapping[Key, str]) -> list[str]:
-    """Write a map as options of the command, sorted."""
+def _label_options(labels: Mapping[Key, str]) -> list[str]:
+    """Write a label map as values of ``--labels``, sorted."""
     keys = sorted(labels, key=lambda key: (isinstance(key, tuple), key))
     return [f"{k if isinstance(k, int) else colour_name(k)}={quoted_name(labels[k])}" for k in keys]
 
 
 def _fingerprint(rows: Sequence[Row]) -> str:
     """Hash the rows and the sizes of their files: a resumed run must find the same inputs."""
-    paths = [Path(row[name]) for row in rows for name in FILES if row.get(name)]
-    sizes = [path.stat().st_size if path.is_file() else None for path in paths]
-    return digest([[dict(row) for row in rows], sizes])
+    paths = [Path(row[name]) for row in rows for name in FILE_COLUMNS if row.get(name)]
+    return digest([[dict(row) for row in rows], file_sizes(paths)])
 
 
-def _summary(items: Sequence[Item], fold: Int64, failures: Sequence[str]) -> dict[str, Any]:
-    samples: Counter[str] = Counter()
-    sides = {"train": 0, "test": 0}
-    for item, number in zip(items, fold.tolist(), strict=True):
-        samples[item.row["domain"]] += len(item.ids)
-        sides["test" if number < 0 else "train"] += len(item.ids)
-    tiled = {"images": len(items)} if any(item.tiles for item in items) else {}
-    return {"samples": dict(samples), **tiled, **sides, "failed": len(failures)}
-
-
-def _bytes(item: Item) -> int:
-    """Bytes of the pixels of one sample, image and mask."""
+def _sample_bytes(item: Item) -> int:
+    """Return the bytes of one sample, image and mask, before compression."""
     height, width, channels = item.shape
     return height * width * (channels * (4 if item.dtype == "float32" else 1) + 1)

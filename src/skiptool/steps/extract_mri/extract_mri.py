@@ -1,215 +1,53 @@
-"""``skiptool extract mri``: cardiac and other volumes to a dataset store, section III.D."""
+"""``skiptool extract mri``: cardiac and other MR volumes to a dataset store, section III.D."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError, SourceError, near
 from skiptool.exports.folders import qc_folder
+from skiptool.extraction import Extraction, ExtractionTarget, file_sizes
 from skiptool.parallel import available_cores
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_table
 from skiptool.sources.volumes.manifest import VolumeRow, folder_rows, volume_rows
 from skiptool.sources.volumes.slices import fitting_size
-from skiptool.steps.extract_mri.settings import ALL, SliceSettings
-from skiptool.steps.extract_mri.survey import Surveyed, dealt, survey
-from skiptool.steps.extract_mri.writing import Plan, draw_sheets, sheets_drawn, write_dataset
-from skiptool.stores.artifacts import finished
-from skiptool.stores.contents import tell_contents
+from skiptool.splits import ALL_DOMAINS, LEFT_OUT, SplitInput, SplitOptions, assign_splits, split_of
+from skiptool.steps.extract_mri.settings import SliceSettings
+from skiptool.steps.extract_mri.survey import SurveyedVolume, survey_volumes
+from skiptool.steps.extract_mri.writing import (
+    SlicePlan,
+    draw_sheets,
+    sheets_drawn,
+    write_volumes,
+)
 from skiptool.stores.lineage import Making, digest
-from skiptool.stores.staging import Form, check_free, staged
+from skiptool.stores.staging import Form
 from skiptool.stores.transfers import places_may_be_urls
 from skiptool.stores.zarrs import telling_failures
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-__all__ = ["check_domains", "check_places", "extract_mri", "forecast", "summed", "tell", "tell_cut"]
+__all__ = [
+    "assign_subjects",
+    "check_domains",
+    "dry_run_table",
+    "extract_mri",
+    "summary_of",
+    "warn_of_cropping",
+    "warn_of_notes",
+]
 
-# -------------------------------------------------------------------------------------------------
-# What is wrong with a command is said before any work is done.
+PIXEL_BYTES = 5
+"""Bytes of a pixel: float32 in the image, uint8 in the mask."""
 
-
-def check_domains(
-    rows: Sequence[VolumeRow], settings: SliceSettings, wanted: Sequence[str]
-) -> None:
-    """Refuse options for domains that the source does not have.
-
-    Raises
-    ------
-    ArgumentError
-        Says which there are.
-    """
-    found = list(dict.fromkeys(row.domain for row in rows))
-    asked = [
-        ("domain", wanted),
-        ("size", settings.sizes),
-        ("centre", settings.centres),
-        ("slice-axis", settings.slice_axes),
-        ("train-subjects", settings.train_subjects),
-        ("test-subjects", settings.test_subjects),
-    ]
-    for option, names in asked if rows else ():
-        for name in names:
-            if name != ALL and name not in found:
-                raise ArgumentError(
-                    f"--{option} {name}: the source's domains are {', '.join(sorted(found))}"
-                    f"{near(name, found)}"
-                )
-
-
-def check_places(out: Path, side: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse places that cannot be written.
-
-    Raises
-    ------
-    SourceError
-        If a parent folder is missing or may not be written.
-    ExistsError
-        If something is there that may not be replaced.
-    """
-    check_free(out, overwrite=overwrite, resume=resume)
-    check_free(side, overwrite=False, resume=True)  # what lies there already is added to
-
-
-# -------------------------------------------------------------------------------------------------
-# Volumes in numbers: the table of ``--dry-run``, and the summary of what was written.
-
-
-BYTES = 5
-"""Of a pixel: float32 in the image, uint8 in the mask."""
-
-
-def forecast(plan: Plan, left: Mapping[str, Any], failures: Sequence[str]) -> Outcome:
-    """Lay out a row a domain: subjects, frames, slices, sizes, spacings, labels, bytes."""
-    columns: dict[str, list[str | int | float | None]] = {}
-    total = 0
-    for domain, size in plan.sizes.items():
-        volumes = [volume for volume in plan.volumes if volume.row.domain == domain]
-        if not volumes:
-            continue
-        slices = sum(len(volume.ids) for volume in volumes)
-        written = slices * size * size * BYTES
-        total += written
-        row: dict[str, str | int] = {
-            "domain": domain,
-            "subjects": len({volume.row.subject for volume in volumes}),
-            "training": len(_training(plan, volumes)),
-            "frames": sum(len(volume.frames) for volume in volumes),
-            "slices": slices,
-            "found": _listed("{} x {}".format(*volume.grid[:0:-1]) for volume in volumes),
-            "size": size,
-            "spacing": _span(volume.pixel[1] for volume in volumes),
-            "slice_spacing": _span(volume.spacing[0] for volume in volumes),
-            "orientation": _listed(volume.view.codes or "unknown" for volume in volumes),
-            "labels": _counted(plan, volumes, lambda volume: volume.voxels),
-            "cut off": _counted(plan, volumes, lambda volume: volume.whole - volume.kept),
-            "bytes": written,
-        }
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-    summary = summed(plan, plan.volumes, left, failures) | {"bytes before compression": total}
-    table = Table("slices", columns, spare=("bytes", "slice_spacing", "training", "cut off"))
-    return Outcome(summary=summary, failures=tuple(failures), tables=(table,))
-
-
-def summed(
-    plan: Plan, written: Sequence[Surveyed], left: Mapping[str, Any], failures: Sequence[str]
-) -> dict[str, Any]:
-    """Return numbers of what was written: slices by domain and split, labels before and after."""
-    samples, sides = Counter[str](), Counter[str]()
-    for volume in written:
-        samples[volume.row.domain] += len(volume.ids)
-        sides["test" if plan.folds[volume.row.subject] < 0 else "train"] += len(volume.ids)
-    found: dict[str, Any] = {
-        "samples": dict(samples),
-        "subjects": len({volume.row.subject for volume in written}),
-        **{side: sides[side] for side in ("train", "test")},
-        "size": {domain: plan.sizes[domain] for domain in samples},
-        "voxels in masks": _counts(plan, written, lambda volume: volume.voxels),
-    }
-    if plan.settings.spacing is not None:
-        found["pixels resampled"] = _counts(plan, written, lambda volume: volume.whole)
-    found["pixels in the store"] = _counts(plan, written, lambda volume: volume.kept)
-    lost = sum(int((volume.whole - volume.kept)[1:].sum()) for volume in written)
-    return found | {"labelled pixels cut off": lost} | dict(left) | {"failed": len(failures)}
-
-
-def _training(plan: Plan, volumes: Iterable[Surveyed]) -> set[str]:
-    subjects = {volume.row.subject for volume in volumes}
-    return {subject for subject in subjects if plan.folds[subject] >= 0}
-
-
-def _counts(
-    plan: Plan, volumes: Iterable[Surveyed], of: Callable[[Surveyed], Int64]
-) -> dict[str, int]:
-    """Sum counts by class, without the background."""
-    totals = Counter[str]()
-    for volume in volumes:
-        for name, count in list(zip(plan.settings.classes, of(volume).tolist(), strict=True))[1:]:
-            totals[name] += count
-    return dict(totals)
-
-
-def _counted(plan: Plan, volumes: Iterable[Surveyed], of: Callable[[Surveyed], Int64]) -> str:
-    counts = _counts(plan, volumes, of)
-    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none"
-
-
-def _listed(words: Iterable[str]) -> str:
-    """Join different words, the most frequent first."""
-    return ", ".join(word for word, _ in Counter(words).most_common())
-
-
-def _span(numbers: Iterable[float]) -> str:
-    found = sorted(numbers)
-    low, high = f"{found[0]:.4g}", f"{found[-1]:.4g}"
-    return low if low == high else f"{low} to {high}"
-
-
-# -------------------------------------------------------------------------------------------------
-# What a user should know of the volumes, in a few lines however many there are.
-
-
-SAID = 3
-"""Lines of a kind before the others are only counted."""
-
-
-def tell(volumes: Sequence[Surveyed], progress: Progress) -> None:
-    """Warn of what was noted of the volumes; of many notes alike, the first few and the number."""
-    kinds: dict[str, list[str]] = {}
-    for volume in volumes:
-        for line in volume.notes:
-            # notes of a kind differ in the path in front and in numbers
-            kind = re.sub(r"[\d.e+-]+", "#", line.rpartition(": ")[2])
-            kinds.setdefault(kind, []).append(line)
-    for lines in kinds.values():
-        for line in lines[:SAID]:
-            progress.warn(line)
-        if len(lines) > SAID:
-            progress.warn(f"... and {len(lines) - SAID} more notes like the last")
-
-
-def tell_cut(plan: Plan, progress: Progress) -> None:
-    """Warn of labelled pixels that cropping cuts off, domain by domain."""
-    classes = plan.settings.classes
-    for domain, size in plan.sizes.items():
-        there = [volume for volume in plan.volumes if volume.row.domain == domain]
-        cut = [volume for volume in there if (volume.whole - volume.kept)[1:].any()]
-        if not cut:
-            continue
-        lost = [
-            (name, sum(int((volume.whole - volume.kept)[label]) for volume in cut))
-            for label, name in enumerate(classes)
-        ]
-        counts = ", ".join(f"{name} {count}" for name, count in lost[1:] if count)
-        progress.warn(
-            f"domain {domain}: --size {size} cuts labelled pixels off ({counts}) in {len(cut)} of "
-            f"{len(there)} volumes, the first: {cut[0].row.image}; take a larger size to keep them"
-        )
+SHOWN_NOTES = 3
+"""Notes of one kind that are shown before the others are only counted."""
 
 
 @places_may_be_urls(out=Form.STORE)
@@ -245,21 +83,20 @@ def extract_mri(
     table : Path or str, optional
         CSV of the challenge; by default the one in its folder.
     settings : SliceSettings, optional
-        Which frames and labels, and what slices are made into.
+        Which frames and labels are taken, and how slices are made.
     domains : sequence of str
         Domains to take; all of them by default.
     test_fraction : float
-        Share of subjects held out for testing where no split is given.
+        Share of subjects held out for testing where no split is listed.
     folds : int
         Validation folds of the training samples, grouped by subject.
     train_domain : str, optional
-        Train on this domain: all subjects of the others are for testing, beside the share of its
-        own.
+        Train on this domain only: test on its share of subjects and on all other domains.
     seed : int
     qc : Path or str, optional
-        Folder of pictures to check by eye; by default beside ``out``, its stem with ``-qc``.
+        Folder of contact sheets; by default next to ``out``, its stem with ``-qc``.
     pictures : bool
-        Whether to draw them.
+        Draw contact sheets.
     workers : int, optional
         Threads that read; all usable cores by default.
     overwrite, resume, dry_run : bool
@@ -281,39 +118,108 @@ def extract_mri(
     """
     source, out, table, qc = as_table(source), Path(out), as_path(table), as_path(qc)
     chosen = settings or SliceSettings()
-    threads = available_cores() if workers is None else workers
     rows, failures = _rows(source, table, chosen, domains, progress)
+    splits = SplitOptions(
+        test_fraction, folds, seed, train_domain, chosen.train_subjects, chosen.test_subjects
+    )
     making = Making(
         "extract mri",
         (source if isinstance(source, Path) else "-",),
-        {
-            **chosen.asked,
-            **{"domain": list(domains), "test_fraction": test_fraction},
-            **{"folds": folds, "seed": seed},
-            **({} if train_domain is None else {"train_domain": train_domain}),
-        },
+        {**chosen.asked, "domain": list(domains), **splits.recorded},
         {"table": table, "out": out, "qc": qc, "no_pictures": not pictures},
         {"files": _fingerprint(rows)},
     )
-    side = qc_folder(out, qc)
-    if finished(out, making, resume=resume, clear=not dry_run):
-        drawn = not pictures or sheets_drawn(side, out)
-        return Outcome((out,), () if drawn else (draw_sheets(side, out, progress),))
-    if not dry_run:
-        check_places(out, side, overwrite=overwrite, resume=resume)
-    volumes, failed = survey(rows, chosen, threads, progress)
-    failures += failed
-    tell(volumes, progress)
-    dealing = test_fraction, folds, seed, train_domain
-    plan, left = _planned(volumes, chosen, dealing, failures, progress)
-    tell_cut(plan, progress)
-    if dry_run:
-        return forecast(plan, left, failures)
-    with staged(out, overwrite=overwrite, resume=resume) as partial:
-        written = write_dataset(partial, plan, making, failures, threads, progress)
-    sheets = (draw_sheets(side, out, progress),) if pictures else ()
-    summary, tables = summed(plan, written, left, failures), tell_contents(out, progress)
-    return Outcome((out,), sheets, summary, tuple(failures), tables)
+    return _SliceExtraction(
+        target=ExtractionTarget(
+            out,
+            qc_folder(out, qc),
+            pictures,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+        ),
+        making=making,
+        failures=failures,
+        progress=progress,
+        rows=rows,
+        settings=chosen,
+        splits=splits,
+        threads=available_cores() if workers is None else workers,
+    ).run()
+
+
+@dataclass
+class _SliceExtraction(Extraction):
+    rows: Sequence[VolumeRow]
+    settings: SliceSettings
+    splits: SplitOptions
+    threads: int
+    plan: SlicePlan = field(init=False)
+    left_out: Mapping[str, int] = field(init=False)
+    written: Sequence[SurveyedVolume] = ()
+
+    def outcome_of_finished(self) -> Outcome:
+        target = self.target
+        drawn = target.dry_run or not target.pictures or sheets_drawn(target.qc, target.out)
+        return Outcome((target.out,), () if drawn else self.write_side_outputs())
+
+    def prepare(self) -> None:
+        volumes, failed = survey_volumes(self.rows, self.settings, self.threads, self.progress)
+        self.failures += failed
+        warn_of_notes(volumes, self.progress)
+        self.plan, self.left_out = self._planned(volumes)
+        warn_of_cropping(self.plan, self.progress)
+
+    def _planned(self, volumes: Sequence[SurveyedVolume]) -> tuple[SlicePlan, dict[str, int]]:
+        """Plan the slices; also count what is left out on purpose."""
+        usable = [volume for volume in volumes if volume.frames]
+        bare = [volume for volume in volumes if not volume.frames]
+        if bare:
+            names = ", ".join(dict.fromkeys(volume.row.subject for volume in bare))
+            self.progress.warn(
+                f"{len(bare)} volumes have no mask and are left out (subjects {names}); "
+                "--keep-unlabelled takes them with masks of 255"
+            )
+        if not usable:
+            first = f", the first: {self.failures[0]}" if self.failures else ""
+            raise SourceError(
+                f"no volume can be used: {len(bare)} have no mask, {len(self.failures)} "
+                f"failed{first}"
+            )
+        with telling_failures(self.failures, self.progress):
+            folds = assign_subjects(usable, self.splits, self.progress)
+        taken = [volume for volume in usable if volume.row.subject in folds]
+        if not taken:
+            raise SourceError("no subject is left; see --train-subjects and --test-subjects")
+        longest: dict[str, int] = {}
+        for volume in usable:  # of all, so that a size does not depend on what is drawn
+            domain = volume.row.domain
+            longest[domain] = max(longest.get(domain, 0), *volume.grid[1:])
+        sizes = {
+            domain: self.settings.size_of(domain) or fitting_size(length)
+            for domain, length in longest.items()
+        }
+        left_out = {"without masks": len(bare)} if bare else {}
+        not_drawn = {volume.row.subject for volume in usable} - set(folds)
+        if not_drawn:
+            left_out["subjects not drawn"] = len(not_drawn)
+        return SlicePlan(self.settings, taken, sizes, folds), left_out
+
+    def dry_run_outcome(self) -> Outcome:
+        return dry_run_table(self.plan, self.left_out, self.failures)
+
+    def write(self, path: Path) -> None:
+        self.written = write_volumes(
+            path, self.plan, self.making, self.failures, self.threads, self.progress
+        )
+
+    def write_side_outputs(self) -> tuple[Path, ...]:
+        if not self.target.pictures:
+            return ()
+        return (draw_sheets(self.target.qc, self.target.out, self.progress),)
+
+    def summary(self) -> dict[str, Any]:
+        return summary_of(self.plan, self.written, self.left_out, self.failures)
 
 
 def _rows(
@@ -338,59 +244,201 @@ def _rows(
     wanted = [row for row in rows if settings.centres.get(row.domain, row.centre) == row.centre]
     if rows and not wanted:
         raise SourceError(
-            f"no volume is of the hospitals that --centre asks for; there are "
+            "no volume is of the hospitals that --centre asks for; there are "
             f"{', '.join(sorted({f'{row.domain}={row.centre}' for row in rows}))}"
         )
     return sorted(wanted, key=lambda row: row.domain), failures
 
 
-def _planned(
-    volumes: Sequence[Surveyed],
-    settings: SliceSettings,
-    dealing: tuple[float, int, int, str | None],
-    failures: Sequence[str],
-    progress: Progress,
-) -> tuple[Plan, Mapping[str, Any]]:
-    """Decide what is written; returns beside it what is left out on purpose."""
-    bare = [volume for volume in volumes if not volume.frames]
-    usable = [volume for volume in volumes if volume.frames]
-    if bare:
-        names = ", ".join(dict.fromkeys(volume.row.subject for volume in bare))
-        progress.warn(
-            f"{len(bare)} volumes have no mask and are left out (subjects {names}); "
-            "--keep-unlabelled takes them with masks of 255"
-        )
-    if not usable:
-        first = f", the first: {failures[0]}" if failures else ""
-        raise SourceError(
-            f"no volume can be used: {len(bare)} have no mask, {len(failures)} failed{first}"
-        )
-    with telling_failures(failures, progress):
-        folds = dealt(usable, settings, *dealing[:3], progress, dealing[3])
-    taken = [volume for volume in usable if volume.row.subject in folds]
-    if not taken:
-        raise SourceError("no subject is left; see --train-subjects and --test-subjects")
-    longest: dict[str, int] = {}
-    for volume in usable:  # of all, so that a size does not depend on what is drawn
-        domain = volume.row.domain
-        longest[domain] = max(longest.get(domain, 0), *volume.grid[1:])
-    sizes = {
-        domain: settings.size_of(domain) or fitting_size(length)
-        for domain, length in longest.items()
-    }
-    left = {"without masks": len(bare)} if bare else {}
-    undrawn = {volume.row.subject for volume in usable} - set(folds)
-    if undrawn:
-        left["subjects not drawn"] = len(undrawn)
-    return Plan(settings, taken, sizes, folds), left
+def check_domains(
+    rows: Sequence[VolumeRow], settings: SliceSettings, wanted: Sequence[str]
+) -> None:
+    """Refuse options for domains that the source does not have.
+
+    Raises
+    ------
+    ArgumentError
+        Lists the domains there are.
+    """
+    domains = list(dict.fromkeys(row.domain for row in rows))
+    options: list[tuple[str, Iterable[str]]] = [
+        ("domain", wanted),
+        ("size", settings.sizes),
+        ("centre", settings.centres),
+        ("slice-axis", settings.slice_axes),
+        ("train-subjects", settings.train_subjects),
+        ("test-subjects", settings.test_subjects),
+    ]
+    for option, names in options if rows else ():
+        for name in names:
+            if name != ALL_DOMAINS and name not in domains:
+                raise ArgumentError(
+                    f"--{option} {name}: the source's domains are {', '.join(sorted(domains))}"
+                    f"{near(name, domains)}"
+                )
 
 
 def _fingerprint(rows: Sequence[VolumeRow]) -> str:
     """Hash the rows and the sizes of their files: a resumed run must find the same inputs."""
-    found = []
+    entries = []
     for row in rows:
         files = [path for path in (row.image, row.mask) if path is not None]
-        sizes = [path.stat().st_size if path.is_file() else None for path in files]
         facts = [row.domain, row.subject, list(map(str, row.frames)), row.split, row.centre, row.id]
-        found.append([[path.name for path in files], sizes, facts])
-    return digest(found)
+        entries.append([[path.name for path in files], file_sizes(files), facts])
+    return digest(entries)
+
+
+def assign_subjects(
+    volumes: Sequence[SurveyedVolume], options: SplitOptions, progress: Progress
+) -> dict[str, int]:
+    """Return the fold of each subject, -1 for testing, stratified by domain.
+
+    See `skiptool.splits.assign_splits`; subjects that are not drawn are left out.
+    """
+    inputs = [
+        SplitInput(
+            volume.row.image,
+            volume.row.subject,
+            volume.row.domain,
+            volume.row.split,
+            labelled=bool(volume.labelled),
+        )
+        for volume in volumes
+    ]
+    folds = assign_splits(inputs, options, progress)
+    return {
+        volume.subject: fold
+        for volume, fold in zip(inputs, folds.tolist(), strict=True)
+        if fold != LEFT_OUT
+    }
+
+
+# Numbers of volumes: the table of a dry run, and the summary of what was written.
+
+
+def dry_run_table(plan: SlicePlan, left_out: Mapping[str, int], failures: Sequence[str]) -> Outcome:
+    """Tabulate each domain: subjects, frames, slices, sizes, spacings, labels, bytes."""
+    columns: dict[str, list[str | int | float | None]] = {}
+    total = 0
+    for domain, size in plan.sizes.items():
+        volumes = [volume for volume in plan.volumes if volume.row.domain == domain]
+        if not volumes:
+            continue
+        subjects = {volume.row.subject for volume in volumes}
+        slices = sum(len(volume.ids) for volume in volumes)
+        written = slices * size * size * PIXEL_BYTES
+        total += written
+        row: dict[str, str | int] = {
+            "domain": domain,
+            "subjects": len(subjects),
+            "training": sum(plan.folds[subject] >= 0 for subject in subjects),
+            "frames": sum(len(volume.frames) for volume in volumes),
+            "slices": slices,
+            "found": _by_frequency("{} x {}".format(*volume.grid[:0:-1]) for volume in volumes),
+            "size": size,
+            "spacing": _span(volume.pixel[1] for volume in volumes),
+            "slice_spacing": _span(volume.spacing[0] for volume in volumes),
+            "orientation": _by_frequency(volume.view.codes or "unknown" for volume in volumes),
+            "labels": _listed_counts(plan, volumes, lambda volume: volume.voxels),
+            "cut off": _listed_counts(plan, volumes, lambda volume: volume.whole - volume.kept),
+            "bytes": written,
+        }
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    summary = summary_of(plan, plan.volumes, left_out, failures)
+    summary["bytes before compression"] = total
+    table = Table("slices", columns, spare=("bytes", "slice_spacing", "training", "cut off"))
+    return Outcome(summary=summary, failures=tuple(failures), tables=(table,))
+
+
+def summary_of(
+    plan: SlicePlan,
+    written: Sequence[SurveyedVolume],
+    left_out: Mapping[str, int],
+    failures: Sequence[str],
+) -> dict[str, Any]:
+    """Count what was written: slices by domain and split, labels before and after."""
+    samples, sides = Counter[str](), Counter[str]()
+    for volume in written:
+        samples[volume.row.domain] += len(volume.ids)
+        sides[split_of(plan.folds[volume.row.subject])] += len(volume.ids)
+    summary: dict[str, Any] = {
+        "samples": dict(samples),
+        "subjects": len({volume.row.subject for volume in written}),
+        "train": sides["train"],
+        "test": sides["test"],
+        "size": {domain: plan.sizes[domain] for domain in samples},
+        "voxels in masks": _counts(plan, written, lambda volume: volume.voxels),
+    }
+    if plan.settings.spacing is not None:
+        summary["pixels resampled"] = _counts(plan, written, lambda volume: volume.whole)
+    summary["pixels in the store"] = _counts(plan, written, lambda volume: volume.kept)
+    lost = sum(int((volume.whole - volume.kept)[1:].sum()) for volume in written)
+    return summary | {"labelled pixels cut off": lost, **left_out, "failed": len(failures)}
+
+
+def _counts(
+    plan: SlicePlan,
+    volumes: Iterable[SurveyedVolume],
+    counts_of: Callable[[SurveyedVolume], Int64],
+) -> dict[str, int]:
+    """Sum counts by class, without the background."""
+    totals = Counter[str]()
+    for volume in volumes:
+        counts = counts_of(volume).tolist()
+        for name, count in list(zip(plan.settings.classes, counts, strict=True))[1:]:
+            totals[name] += count
+    return dict(totals)
+
+
+def _listed_counts(
+    plan: SlicePlan,
+    volumes: Iterable[SurveyedVolume],
+    counts_of: Callable[[SurveyedVolume], Int64],
+) -> str:
+    counts = _counts(plan, volumes, counts_of)
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none"
+
+
+def _by_frequency(words: Iterable[str]) -> str:
+    """Join different words, the most frequent first."""
+    return ", ".join(word for word, _ in Counter(words).most_common())
+
+
+def _span(numbers: Iterable[float]) -> str:
+    values = sorted(numbers)
+    low, high = f"{values[0]:.4g}", f"{values[-1]:.4g}"
+    return low if low == high else f"{low} to {high}"
+
+
+# Warnings about volumes, in a few lines however many there are.
+
+
+def warn_of_notes(volumes: Sequence[SurveyedVolume], progress: Progress) -> None:
+    """Show the notes on the volumes; of many similar ones, the first few and their number."""
+    kinds: dict[str, list[str]] = {}
+    for volume in volumes:
+        for line in volume.notes:
+            # notes of a kind differ in the path in front and in numbers
+            kind = re.sub(r"[\d.e+-]+", "#", line.rpartition(": ")[2])
+            kinds.setdefault(kind, []).append(line)
+    for lines in kinds.values():
+        for line in lines[:SHOWN_NOTES]:
+            progress.warn(line)
+        if len(lines) > SHOWN_NOTES:
+            progress.warn(f"... and {len(lines) - SHOWN_NOTES} more notes like the last")
+
+
+def warn_of_cropping(plan: SlicePlan, progress: Progress) -> None:
+    """Warn of labelled pixels that cropping cuts off, domain by domain."""
+    for domain, size in plan.sizes.items():
+        volumes = [volume for volume in plan.volumes if volume.row.domain == domain]
+        cut = [volume for volume in volumes if (volume.whole - volume.kept)[1:].any()]
+        if not cut:
+            continue
+        counts = _listed_counts(plan, cut, lambda volume: volume.whole - volume.kept)
+        progress.warn(
+            f"domain {domain}: --size {size} cuts labelled pixels off ({counts}) in {len(cut)} of "
+            f"{len(volumes)} volumes, the first: {cut[0].row.image}; take a larger size to keep "
+            "them"
+        )

@@ -3,193 +3,58 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError, ExistsError, SourceError, near
-from skiptool.exports.folders import check_export, qc_folder
+from skiptool.exports.folders import qc_folder
 from skiptool.exports.png import export_pairs
+from skiptool.extraction import Extraction, ExtractionTarget
 from skiptool.names import PatchMode, Split
 from skiptool.parallel import available_cores, dask_mapper, threaded
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_table
 from skiptool.sources.slides.manifest import SlideRow, content_key, slide_rows
 from skiptool.sources.slides.pool import SlidePool
+from skiptool.splits import SplitOptions, split_of
 from skiptool.steps.extract_wsi.pictures import draw_pictures
-from skiptool.steps.extract_wsi.plan import Plan, make_plan, reference_sites, unseen, why_nothing
-from skiptool.steps.extract_wsi.registration import Site
-from skiptool.steps.extract_wsi.settings import Notes, PatchSettings, Run, notes_of
-from skiptool.steps.extract_wsi.survey import Labelling, Surveyed, dealt, labelling, survey
-from skiptool.steps.extract_wsi.writing import write_dataset, write_registration
-from skiptool.stores.artifacts import finished
-from skiptool.stores.contents import tell_contents
+from skiptool.steps.extract_wsi.plan import (
+    PatchPlan,
+    make_plan,
+    reason_for_no_patches,
+    reference_sites,
+    unseen_classes,
+)
+from skiptool.steps.extract_wsi.registration import PatchSite
+from skiptool.steps.extract_wsi.settings import (
+    ExtractionContext,
+    PatchSettings,
+    RegistrationCache,
+    registration_cache_folder,
+)
+from skiptool.steps.extract_wsi.survey import (
+    Labelling,
+    SurveyedSlide,
+    assign_labels,
+    assign_slides,
+    survey_slides,
+)
+from skiptool.steps.extract_wsi.writing import write_patches, write_registration
 from skiptool.stores.lineage import Making, digest
 from skiptool.stores.models import open_model
-from skiptool.stores.staging import Form, check_free, staged
+from skiptool.stores.staging import Form
 from skiptool.stores.transfers import places_may_be_urls
-from skiptool.stores.zarrs import kept_failures, telling_failures
+from skiptool.stores.zarrs import telling_failures
 
 if TYPE_CHECKING:
     from skiptool.comparison.activations import Mapper
 
-__all__ = ["check_places", "check_words", "extract_slides", "forecast", "made_from"]
+__all__ = ["check_options", "check_target", "dry_run_table", "extract_slides", "input_ids"]
 
-# -------------------------------------------------------------------------------------------------
-# What is wrong with a command is said before any work is done.
-
-
-def check_words(
-    rows: Sequence[SlideRow], settings: PatchSettings, wanted: Sequence[str], split: str
-) -> None:
-    """Refuse domains that the manifest does not have, and splits that do not exist.
-
-    Raises
-    ------
-    ArgumentError
-        Says which there are.
-    """
-    if split not in ("all", *Split):
-        raise ArgumentError(f"--split {split}: expected train, test or all")
-    found = dict.fromkeys(row.domain for row in rows)
-    asked = [("domain", name) for name in wanted]
-    if settings.register is not None:
-        asked.append(("register", settings.register))
-    for option, name in asked if rows else ():
-        if name not in found or (wanted and name not in wanted):
-            known = [each for each in found if each in wanted or not wanted or option == "domain"]
-            raise ArgumentError(
-                f"--{option} {name}: the manifest's domains are {', '.join(known)}"
-                f"{near(name, known)}"
-            )
-
-
-def check_places(
-    out: Path, side: Path, export: Path | None, *, overwrite: bool, resume: bool
-) -> None:
-    """Refuse places that cannot be written.
-
-    Raises
-    ------
-    SourceError
-        If a parent folder is missing or may not be written.
-    ExistsError
-        If something is there that may not be replaced.
-    """
-    check_free(out, overwrite=overwrite, resume=resume)
-    check_free(side, overwrite=False, resume=True)  # what lies there already is added to
-    if notes_of(out).exists() and not (overwrite or resume):
-        raise ExistsError(
-            f"{out}: {notes_of(out).name} is left of an interrupted run, or another process writes "
-            "it now; give --resume to go on with it or --overwrite to start again"
-        )
-    if export is not None:
-        check_export(export, out, resume=resume)
-
-
-# -------------------------------------------------------------------------------------------------
-# What an extraction is made from: files by their content, wherever they lie.
-
-
-def made_from(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, str]:
-    """Return the ids of all inputs by role: a resumed run must find the same.
-
-    Raises
-    ------
-    FormatError
-        If the model of ``--mask model`` is missing or damaged.
-    """
-    found = {"files": _fingerprint(rows)}
-    return found if settings.model is None else found | {"model": open_model(settings.model).id}
-
-
-def _fingerprint(rows: Sequence[SlideRow]) -> str:
-    found = []
-    for row in rows:
-        facts = asdict(row) | {"path": row.path.name, "annotations": None}
-        found.append([facts, _known(row.path), _known(row.annotations)])
-    return digest(found)
-
-
-def _known(path: Path | None) -> list[str] | None:
-    """Return name and content key of a file, None where there is none to be read."""
-    try:
-        return None if path is None else [path.name, content_key(path)]
-    except SourceError:
-        return None
-
-
-# -------------------------------------------------------------------------------------------------
-# ``--dry-run``: what is in the slides, and what would come of them.
-
-
-def forecast(
-    slides: Sequence[Surveyed],
-    sites: Sequence[Site],
-    labels: Labelling,
-    settings: PatchSettings,
-    failures: Sequence[str],
-) -> Outcome:
-    """Lay out a row a slide: vendor, size, resolution, annotations by class, patches, bytes.
-
-    Where slides are registered, the counts are those before misaligned patches are left out. A
-    slide without patches is a failure, with the reason.
-    """
-    patches = Counter(view.slide for site in sites for view in site.views)
-    empty = [
-        why_nothing(slide, settings)
-        for place, slide in enumerate(slides)
-        if not patches[place] and settings.register in (None, slide.row.domain)
-    ]
-    failures = (*failures, *empty)
-    if settings.register is not None:
-        patches = _in_all_domains(slides, patches)
-    each = settings.size * settings.size * 4
-    names = ("slide", "domain", "subject", "vendor", "width", "height", "levels", "mpp", "mpp_y")
-    columns: dict[str, list[str | int | float | None]] = {name: [] for name in names}
-    columns |= {name: [] for name in ("annotations", "patches", "bytes")}
-    for place, slide in enumerate(slides):
-        row: tuple[str | int | float | None, ...] = (
-            *(slide.name, slide.row.domain, slide.row.subject, slide.vendor),
-            *(*slide.size, slide.levels, *(slide.mpp or (None, None))),
-            *(_annotations(slide, labels), patches[place], patches[place] * each),
-        )
-        for cells, value in zip(columns.values(), row, strict=True):
-            cells.append(value)
-    summary = {
-        "slides": len(slides),
-        "patches": patches.total(),
-        "bytes before compression": patches.total() * each,
-        "failed": len(failures),
-    }
-    if settings.mode is PatchMode.SAMPLED:
-        summary["draws"] = settings.draws
-    title = f"{settings.mode.value} patches of {settings.size} px"
-    table = Table(title, columns, uniform=("subject", "domain"), spare=("bytes", "levels"))
-    return Outcome(summary=summary, failures=failures, tables=(table,))
-
-
-def _in_all_domains(slides: Sequence[Surveyed], patches: Counter[int]) -> Counter[int]:
-    """Give all scans of a glass slide the patches of its scan in the reference domain."""
-    glass = [(slide.row.subject, slide.row.slide) for slide in slides]
-    of_reference = {glass[place]: count for place, count in patches.items()}
-    return Counter({place: of_reference.get(key, 0) for place, key in enumerate(glass)})
-
-
-def _annotations(slide: Surveyed, labels: Labelling) -> str:
-    """Count by class, those in no class by name: ``tumor 12, Bone (no class) 3``."""
-    counts: Counter[str] = Counter()
-    for shape in slide.shapes:
-        label = labels.label(slide, shape)
-        unknown = f"{shape.name or 'unnamed'} (no class)"
-        counts[unknown if label is None else labels.name(label)] += 1
-    for what, count in slide.dropped.items():
-        counts[f"left out ({what})"] += count
-    counts["cannot be read"] += len(slide.faults)
-    counts = +counts
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
+ALL_SPLITS = "all"
 
 
 @places_may_be_urls(out=Form.STORE)
@@ -199,7 +64,7 @@ def extract_slides(
     *,
     settings: PatchSettings | None = None,
     domains: Sequence[str] = (),
-    split: str = "all",
+    split: str = ALL_SPLITS,
     test_fraction: float = 0.2,
     folds: int = 5,
     train_domain: str | None = None,
@@ -234,16 +99,15 @@ def extract_slides(
     folds : int
         Validation folds of the training samples, grouped by subject.
     train_domain : str, optional
-        Train on this domain: all subjects of the others are for testing, beside the share of its
-        own.
+        Train on this domain only: test on its share of subjects and on all other domains.
     seed : int
     qc : Path or str, optional
-        Folder of pictures to check by eye and of ``registration.parquet``; by default beside
+        Folder of pictures to check by eye and of ``registration.parquet``; by default next to
         ``out``, its stem with ``-qc``.
     pictures : bool
-        Whether to draw them.
+        Draw the pictures.
     export : Path or str, optional
-        Folder for image and mask as PNG, and a manifest that takes them back.
+        Folder for images and masks as PNG, with a manifest to import them again.
     workers : int, optional
         Threads that read; all usable cores by default.
     dask : str, optional
@@ -268,124 +132,286 @@ def extract_slides(
     manifest, out, qc, export = as_table(manifest), Path(out), as_path(qc), as_path(export)
     chosen = settings or PatchSettings()
     rows, rejected, failures = slide_rows(manifest)
-    check_words(rows, chosen, domains, split)
+    check_options(rows, chosen, domains, split)
     rows = [row for row in rows if row.domain in domains or not domains]
     rejected = [row for row in rejected if row.domain in domains or not domains]
-    side = qc_folder(out, qc)
+    splits = SplitOptions(test_fraction, folds, seed, train_domain)
     making = Making(
         "extract wsi",
         (manifest if isinstance(manifest, Path) else "-",),
-        {
-            **chosen.asked,
-            **{"domain": list(domains), "split": split},
-            **{"test_fraction": test_fraction, "folds": folds, "seed": seed},
-            **({} if train_domain is None else {"train_domain": train_domain}),
-        },
+        {**chosen.asked, "domain": list(domains), "split": split, **splits.recorded},
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
-        made_from(rows, chosen),
+        input_ids(rows, chosen),
     )
-    whole = finished(out, making, resume=resume, clear=not dry_run)
-    if whole and not notes_of(out).exists():
-        return Outcome((out,))
-    if not dry_run:
-        check_places(out, side, export, overwrite=overwrite, resume=resume)
-    with ExitStack() as stack:
-        pool, mapper = stack.enter_context(SlidePool()), _mapper(stack, workers, dask)
-        notes = None if dry_run else stack.enter_context(Notes(out, making, resume=resume))
-        run = Run(chosen, seed, pool, mapper, progress, notes)
-        sides = test_fraction, folds, train_domain
-        slides, dealing, others = _surveyed(run, rows, split, failures, sides)
-        labels, unsorted = labelling(slides, chosen, progress)
-        failures += unsorted
-        if notes is None:
-            sites = reference_sites(slides, labels, dealing, run)
-            return forecast(slides, sites, labels, chosen, failures)
-        listed = [row for row in (*rows, *rejected) if row.subject not in others]
-        plan = make_plan(run, slides, listed, labels, dealing)
-        failures += plan.failures
-        if not plan.sites:
-            raise _nothing(failures)
-        for line in unseen(plan, labels, chosen.mode):
-            progress.warn(line)
-        if whole:
-            failures = kept_failures(out)
-        else:
-            with staged(out, overwrite=overwrite, resume=resume) as partial_out:
-                write_dataset(run, partial_out, plan, labels, making, failures)
-        folder = side if pictures else None
-        beside = _beside(run, (out, side, folder, export), making, plan, labels)
-    tables = tell_contents(out, progress)
-    return Outcome((out,), beside, _summary(plan, failures), tuple(failures), tables)
+    return _PatchExtraction(
+        target=ExtractionTarget(
+            out,
+            qc_folder(out, qc),
+            pictures,
+            export=export,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+        ),
+        making=making,
+        failures=failures,
+        progress=progress,
+        rows=rows,
+        rejected=rejected,
+        settings=chosen,
+        split=split,
+        splits=splits,
+        workers=workers,
+        dask=dask,
+    ).run()
 
 
-def _beside(
-    run: Run,
-    places: tuple[Path, Path, Path | None, Path | None],
-    making: Making,
-    plan: Plan,
-    labels: Labelling,
-) -> tuple[Path, ...]:
-    """Make what lies beside the finished store: table, pictures and pairs where asked for."""
-    out, side, pictures, export = places
-    made = []
-    if run.settings.register is not None:
-        made.append(write_registration(side, making, plan.rows))
-    if pictures is not None:
-        made.append(draw_pictures(run, pictures, out, plan, labels))
-    if export is not None:
-        made.append(export_pairs(out, export, run.progress))
-    return tuple(made)
+@dataclass
+class _PatchExtraction(Extraction):
+    rows: Sequence[SlideRow]
+    rejected: Sequence[SlideRow]
+    settings: PatchSettings
+    split: str
+    splits: SplitOptions
+    workers: int | None
+    dask: str | None
+    context: ExtractionContext = field(init=False)
+    slides: Sequence[SurveyedSlide] = field(init=False)
+    labels: Labelling = field(init=False)
+    folds: Sequence[int] = field(init=False)
+    plan: PatchPlan = field(init=False)
+
+    def outcome_of_finished(self) -> Outcome | None:
+        out = self.target.out
+        return None if registration_cache_folder(out).exists() else Outcome((out,))
+
+    def check_target(self) -> None:
+        if not self.target.dry_run:
+            check_target(self.target)
+
+    @contextmanager
+    def resources(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            pool, cache = stack.enter_context(SlidePool()), None
+            workers = available_cores() if self.workers is None else self.workers
+            mapper: Mapper = partial(threaded, workers=workers)
+            if self.dask is not None:
+                mapper = stack.enter_context(dask_mapper(self.dask, workers=workers))
+            if not self.target.dry_run:
+                resume = self.target.resume
+                cache = stack.enter_context(
+                    RegistrationCache(self.target.out, self.making, resume=resume)
+                )
+            self.context = ExtractionContext(
+                self.settings, self.splits.seed, pool, mapper, self.progress, cache
+            )
+            yield
+
+    def prepare(self) -> None:
+        not_taken = self._survey()
+        self.labels, failed = assign_labels(self.slides, self.settings, self.progress)
+        self.failures += failed
+        if self.target.dry_run:
+            return
+        listed = [row for row in (*self.rows, *self.rejected) if row.subject not in not_taken]
+        self.plan = make_plan(self.context, self.slides, listed, self.labels, self.folds)
+        self.failures += self.plan.failures
+        if not self.plan.sites:
+            count = len(self.failures)
+            first = f"; the first of {count} failures: {self.failures[0]}" if count else ""
+            raise SourceError(
+                "no patch at all: no slide has annotations or tissue that the options ask for; see "
+                f"--dry-run{first}"
+            )
+        for line in unseen_classes(self.plan, self.labels, self.settings.mode):
+            self.progress.warn(line)
+
+    def _survey(self) -> set[str]:
+        """Survey all slides and keep those of the wanted split; return subjects of the other."""
+        slides, failed = survey_slides(self.context, self.rows)
+        self.failures += failed
+        if not slides:
+            raise SourceError(
+                f"all {len(self.failures)} slides failed, the first: {self.failures[0]}"
+            )
+        progress = SILENT if self.split == Split.TEST else self.progress
+        with telling_failures(self.failures, self.progress):
+            folds = assign_slides(slides, self.splits, progress)
+        taken = [
+            place for place, fold in enumerate(folds) if self.split in (ALL_SPLITS, split_of(fold))
+        ]
+        if not taken:
+            raise SourceError(f"no slide is in split {self.split}; see the manifest's column split")
+        self.slides, self.folds = [slides[i] for i in taken], [folds[i] for i in taken]
+        return {slide.row.subject for slide in slides} - {s.row.subject for s in self.slides}
+
+    def dry_run_outcome(self) -> Outcome:
+        sites = reference_sites(self.slides, self.labels, self.folds, self.context)
+        return dry_run_table(self.slides, sites, self.labels, self.settings, self.failures)
+
+    def write(self, path: Path) -> None:
+        write_patches(self.context, path, self.plan, self.labels, self.making, self.failures)
+
+    def write_side_outputs(self) -> tuple[Path, ...]:
+        target, made = self.target, []
+        if self.settings.register is not None:
+            made.append(write_registration(target.qc, self.making, self.plan.rows))
+        if target.pictures:
+            made.append(draw_pictures(self.context, target.qc, target.out, self.plan, self.labels))
+        if target.export is not None:
+            made.append(export_pairs(target.out, target.export, self.progress))
+        return tuple(made)
+
+    def summary(self) -> dict[str, Any]:
+        scenes, sites = self.plan.scenes, self.plan.sites
+        views = [view for site in sites for view in site.views]
+        summary: dict[str, Any] = {
+            "samples": dict(Counter(scenes[view.slide].slide.row.domain for view in views)),
+            "slides": len(scenes),
+            "sites": len(sites),
+            **Counter(scenes[site.views[0].slide].split.value for site in sites),
+        }
+        if self.plan.rows:
+            lost = {row["sample"] for row in self.plan.rows if not row["kept"] and row["sample"]}
+            summary["left out by registration"] = len(lost)
+        return summary | {"failed": len(self.failures)}
 
 
-def _mapper(stack: ExitStack, workers: int | None, dask: str | None) -> Mapper:
-    threads = available_cores() if workers is None else workers
-    if dask is not None:
-        return stack.enter_context(dask_mapper(dask, workers=threads))
-    return partial(threaded, workers=threads)
+def check_options(
+    rows: Sequence[SlideRow], settings: PatchSettings, wanted: Sequence[str], split: str
+) -> None:
+    """Refuse domains that the manifest does not have, and splits that do not exist.
 
-
-def _surveyed(
-    run: Run,
-    rows: Sequence[SlideRow],
-    split: str,
-    failures: list[str],
-    sides: tuple[float, int, str | None],
-) -> tuple[list[Surveyed], list[tuple[Split, int]], set[str]]:
-    """Survey all slides, deal them out to splits and folds, and keep those asked for.
-
-    Returns slides, split and fold of each, and the subjects of the other split.
+    Raises
+    ------
+    ArgumentError
+        Lists the domains there are.
     """
-    slides, failed = survey(run, rows)
-    failures += failed
-    if not slides:
-        raise SourceError(f"all {len(failures)} slides failed, the first: {failures[0]}")
-    told = SILENT if split == Split.TEST else run.progress
-    with telling_failures(failures, run.progress):
-        dealing = dealt(slides, *sides[:2], run.seed, told, sides[2])
-    chosen = [i for i, (side, _) in enumerate(dealing) if split in ("all", side)]
-    if not chosen:
-        raise SourceError(f"no slide is in split {split}; see the manifest's column split")
-    kept = [slides[i] for i in chosen]
-    others = {slide.row.subject for slide in slides} - {slide.row.subject for slide in kept}
-    return kept, [dealing[i] for i in chosen], others
+    if split not in (ALL_SPLITS, *Split):
+        raise ArgumentError(f"--split {split}: expected train, test or all")
+    domains = dict.fromkeys(row.domain for row in rows)
+    options = [("domain", name) for name in wanted]
+    if settings.register is not None:
+        options.append(("register", settings.register))
+    for option, name in options if rows else ():
+        if name not in domains or (wanted and name not in wanted):
+            names = [each for each in domains if each in wanted or not wanted or option == "domain"]
+            raise ArgumentError(
+                f"--{option} {name}: the manifest's domains are {', '.join(names)}"
+                f"{near(name, names)}"
+            )
 
 
-def _nothing(failures: Sequence[str]) -> SourceError:
-    first = f"; the first of {len(failures)} failures: {failures[0]}" if failures else ""
-    return SourceError(
-        "no patch at all: no slide has annotations or tissue that the options ask for; see "
-        f"--dry-run{first}"
-    )
+def check_target(target: ExtractionTarget) -> None:
+    """Refuse outputs that cannot be written, see `ExtractionTarget.check`.
+
+    Raises
+    ------
+    ExistsError
+        Also if the registration cache of an interrupted run is left.
+    """
+    target.check()
+    cache = registration_cache_folder(target.out)
+    if cache.exists() and not (target.overwrite or target.resume):
+        raise ExistsError(
+            f"{target.out}: {cache.name} is left of an interrupted run, or another process writes "
+            "it now; give --resume to go on with it or --overwrite to start again"
+        )
 
 
-def _summary(plan: Plan, failures: Sequence[str]) -> dict[str, Any]:
-    views = [view for site in plan.sites for view in site.views]
-    splits = Counter(plan.scenes[site.views[0].slide].split.value for site in plan.sites)
-    found: dict[str, Any] = {
-        "samples": dict(Counter(plan.scenes[view.slide].slide.row.domain for view in views)),
-        **{"slides": len(plan.scenes), "sites": len(plan.sites), **splits},
+def input_ids(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, str]:
+    """Return ids of all inputs by role; files are identified by content, not by location.
+
+    Raises
+    ------
+    FormatError
+        If the model of ``--mask model`` is missing or damaged.
+    """
+    entries = []
+    for row in rows:
+        facts = asdict(row) | {"path": row.path.name, "annotations": None}
+        entries.append([facts, _file_id(row.path), _file_id(row.annotations)])
+    ids = {"files": digest(entries)}
+    return ids if settings.model is None else ids | {"model": open_model(settings.model).id}
+
+
+def _file_id(path: Path | None) -> list[str] | None:
+    """Return name and content key of a file, None if it cannot be read."""
+    try:
+        return None if path is None else [path.name, content_key(path)]
+    except SourceError:
+        return None
+
+
+def dry_run_table(
+    slides: Sequence[SurveyedSlide],
+    sites: Sequence[PatchSite],
+    labels: Labelling,
+    settings: PatchSettings,
+    failures: Sequence[str],
+) -> Outcome:
+    """Tabulate each slide: vendor, size, resolution, annotations by class, patches, bytes.
+
+    If slides are registered, the counts are those before misaligned patches are left out. A slide
+    without patches is a failure, with the reason.
+    """
+    patches = Counter(view.slide for site in sites for view in site.views)
+    empty = [
+        reason_for_no_patches(slide, settings)
+        for place, slide in enumerate(slides)
+        if not patches[place] and settings.register in (None, slide.row.domain)
+    ]
+    failures = (*failures, *empty)
+    if settings.register is not None:
+        patches = _in_all_domains(slides, patches)
+    patch_bytes = settings.size * settings.size * 4
+    columns: dict[str, list[str | int | float | None]] = {}
+    for place, slide in enumerate(slides):
+        mpp, mpp_y = slide.mpp or (None, None)
+        row: dict[str, str | int | float | None] = {
+            "slide": slide.name,
+            "domain": slide.row.domain,
+            "subject": slide.row.subject,
+            "vendor": slide.vendor,
+            "width": slide.size[0],
+            "height": slide.size[1],
+            "levels": slide.levels,
+            "mpp": mpp,
+            "mpp_y": mpp_y,
+            "annotations": _annotation_counts(slide, labels),
+            "patches": patches[place],
+            "bytes": patches[place] * patch_bytes,
+        }
+        for name, cell in row.items():
+            columns.setdefault(name, []).append(cell)
+    summary = {
+        "slides": len(slides),
+        "patches": patches.total(),
+        "bytes before compression": patches.total() * patch_bytes,
+        "failed": len(failures),
     }
-    if plan.rows:
-        dropped = {row["sample"] for row in plan.rows if not row["kept"] and row["sample"]}
-        found["left out by registration"] = len(dropped)
-    return found | {"failed": len(failures)}
+    if settings.mode is PatchMode.SAMPLED:
+        summary["draws"] = settings.draws
+    title = f"{settings.mode.value} patches of {settings.size} px"
+    table = Table(title, columns, uniform=("subject", "domain"), spare=("bytes", "levels"))
+    return Outcome(summary=summary, failures=failures, tables=(table,))
+
+
+def _in_all_domains(slides: Sequence[SurveyedSlide], patches: Counter[int]) -> Counter[int]:
+    """Give all scans of a glass slide the patches of its scan in the reference domain."""
+    glass = [(slide.row.subject, slide.row.slide) for slide in slides]
+    of_reference = {glass[place]: count for place, count in patches.items()}
+    return Counter({place: of_reference.get(key, 0) for place, key in enumerate(glass)})
+
+
+def _annotation_counts(slide: SurveyedSlide, labels: Labelling) -> str:
+    """Count annotations by class, those in no class by name: ``tumor 12, Bone (no class) 3``."""
+    counts: Counter[str] = Counter()
+    for shape in slide.shapes:
+        label = labels.label(slide, shape)
+        unknown = f"{shape.name or 'unnamed'} (no class)"
+        counts[unknown if label is None else labels.name(label)] += 1
+    for kind, count in slide.dropped.items():
+        counts[f"left out ({kind})"] += count
+    counts["cannot be read"] += len(slide.faults)
+    return ", ".join(f"{name} {count}" for name, count in sorted((+counts).items())) or "none"

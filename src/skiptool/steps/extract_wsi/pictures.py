@@ -1,4 +1,4 @@
-"""Pictures to check an extraction by eye: slides, alignments, patches."""
+"""Pictures to check an extraction by eye: slides, registered scans, patches."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from skiptool.names import PictureFormat
 from skiptool.sources.pictures.files import write_picture
 from skiptool.sources.registration.overlay import overlay
 from skiptool.sources.registration.transforms import Alignment
-from skiptool.steps.extract_wsi.plan import Plan
-from skiptool.steps.extract_wsi.settings import Run
-from skiptool.steps.extract_wsi.survey import Labelling, Scan
+from skiptool.steps.extract_wsi.plan import PatchPlan
+from skiptool.steps.extract_wsi.settings import ExtractionContext
+from skiptool.steps.extract_wsi.survey import Labelling, SlideScan
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.staging import whole_file
 
@@ -30,32 +30,20 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_pictures"]
 
-LONGEST = 2048
+OVERVIEW_SIZE = 2048
 """Pixels of an overview along its longer side."""
 
-MATCHED = 8
-"""Places on the sheet of all domains."""
+MATCHED_SITES = 8
+"""Sites on the sheet of all domains."""
 
 
-def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelling) -> Path:
-    """Draw a picture a slide, one a pair of registered scans, and sheets of patches.
+def draw_pictures(
+    context: ExtractionContext, folder: Path, out: Path, plan: PatchPlan, labels: Labelling
+) -> Path:
+    """Draw each slide, each pair of registered scans, and sheets of patches; return the folder.
 
-    A picture that cannot be drawn is a warning: the store is whole already.
-
-    Parameters
-    ----------
-    run : Run
-    folder : Path
-        Where ``slide-*.png``, ``overlay-*.png``, ``patches-*.png`` and ``matched.png`` go.
-    out : Path
-        The finished store.
-    plan : Plan
-    labels : Labelling
-
-    Returns
-    -------
-    Path
-        The folder.
+    It gets ``slide-*.png``, ``overlay-*.png``, ``patches-*.png`` and ``matched.png``. The store
+    ``out`` is complete already, so a picture that cannot be drawn is only a warning.
     """
     folder.mkdir(exist_ok=True)
     used = sorted({view.slide for site in plan.sites for view in site.views})
@@ -65,14 +53,14 @@ def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelli
         for other, alignment in group.others.items()
         if alignment is not None and other in used
     ]
-    with run.progress.task("pictures", len(used) + len(pairs) + 1) as task:
+    with context.progress.task("pictures", len(used) + len(pairs) + 1) as task:
         for place in used:
-            with _told(run):
-                _draw_slide(run, folder, plan, labels, place)
+            with _errors_as_warnings(context):
+                _draw_slide(context, folder, plan, labels, place)
             task.advance()
         for first, other, alignment in pairs:
-            with _told(run):
-                _draw_overlay(run, folder, plan.slides[first], plan.slides[other], alignment)
+            with _errors_as_warnings(context):
+                _draw_overlay(context, folder, plan.slides[first], plan.slides[other], alignment)
             task.advance()
         data = open_dataset(out)
         draw_sheets(folder, data)
@@ -83,17 +71,19 @@ def draw_pictures(run: Run, folder: Path, out: Path, plan: Plan, labels: Labelli
 
 
 @contextmanager
-def _told(run: Run) -> Iterator[None]:
+def _errors_as_warnings(context: ExtractionContext) -> Iterator[None]:
     try:
         yield
     except SkiptoolError as error:
-        run.progress.warn(f"a picture is left out: {error}")
+        context.progress.warn(f"a picture is left out: {error}")
 
 
-def _draw_slide(run: Run, folder: Path, plan: Plan, labels: Labelling, place: int) -> None:
+def _draw_slide(
+    context: ExtractionContext, folder: Path, plan: PatchPlan, labels: Labelling, place: int
+) -> None:
     scene, slide = plan.scenes[place], plan.slides[place]
-    with run.pool.get(slide.row.path, slide.row.mpp) as opened:
-        image, scale = opened.overview(LONGEST)
+    with context.pool.get(slide.row.path, slide.row.mpp) as opened:
+        image, scale = opened.overview(OVERVIEW_SIZE)
     boxes = [view.patch.box for site in plan.sites for view in site.views if view.slide == place]
     mpp = f", {slide.mpp[0]:.4g} um/px" if slide.mpp else ""
     size = f"{slide.size[0]} x {slide.size[1]} px{mpp}"
@@ -109,48 +99,53 @@ def _draw_slide(run: Run, folder: Path, plan: Plan, labels: Labelling, place: in
         title=f"{slide.name}, {slide.row.domain}",
         notes=f"{slide.vendor}, {size}; {len(boxes)} patches",
     )
-    _save(figure, folder / f"slide-{_named(slide)}.png")
+    _save(figure, folder / f"slide-{_file_name(slide)}.png")
 
 
 def _draw_overlay(
-    run: Run, folder: Path, reference: Scan, other: Scan, alignment: Alignment
+    context: ExtractionContext,
+    folder: Path,
+    reference: SlideScan,
+    other: SlideScan,
+    alignment: Alignment,
 ) -> None:
     with (
-        run.pool.get(reference.row.path, reference.row.mpp) as first,
-        run.pool.get(other.row.path, other.row.mpp) as moving,
-        whole_file(folder / f"overlay-{_named(other)}.png") as partial,
+        context.pool.get(reference.row.path, reference.row.mpp) as first,
+        context.pool.get(other.row.path, other.row.mpp) as moving,
+        whole_file(folder / f"overlay-{_file_name(other)}.png") as partial,
     ):
         write_picture(partial, overlay(first, moving, alignment))
 
 
 def _draw_matched(folder: Path, data: DatasetStore) -> None:
-    """Draw places that several domains share, one row each, as Figs. 4 and 5."""
-    tables = [domain.columns for domain in data.domains.values()]
-    places = [
-        {(str(name), str(subject)): index for index, (name, subject) in enumerate(each)}
-        for each in (zip(table["id"], table["subject"], strict=True) for table in tables)
-    ]
-    shared = [place for place in places[0] if all(place in other for other in places[1:])]
+    """Draw sites that all domains share, one row each, as in Figs. 4 and 5."""
+    indices = []
+    for domain in data.domains.values():
+        keys = zip(domain.columns["id"], domain.columns["subject"], strict=True)
+        indices.append({(str(name), str(subject)): at for at, (name, subject) in enumerate(keys)})
+    shared = [key for key in indices[0] if all(key in others for others in indices[1:])]
     if not shared:
         return
-    chosen = [shared[i] for i in spread(len(shared), MATCHED)]
+    chosen = [shared[i] for i in spread(len(shared), MATCHED_SITES)]
     columns = [
-        [data.samples(name, [found[place]]).read(0) for place in chosen]
-        for name, found in zip(data.domains, places, strict=True)
+        [data.samples(name, [index[key]]).read(0) for key in chosen]
+        for name, index in zip(data.domains, indices, strict=True)
     ]
     rows = range(len(chosen))
-    images = [[column[row][0] for column in columns] for row in rows]
-    masks = [[column[row][1] for column in columns] for row in rows]
-    notes = f"{len(chosen)} of {len(shared)} places"
-    ids, domains = [name for name, _ in chosen], list(data.domains)
     figure = matched_sheet(
-        images, masks, data.classes, ids, domains, title="Same places", notes=notes
+        [[column[row][0] for column in columns] for row in rows],
+        [[column[row][1] for column in columns] for row in rows],
+        data.classes,
+        [name for name, _ in chosen],
+        list(data.domains),
+        title="Same places",
+        notes=f"{len(chosen)} of {len(shared)} places",
     )
     _save(figure, folder / "matched.png")
 
 
-def _named(slide: Scan) -> str:
-    """Return a part of a file name that no other slide has."""
+def _file_name(slide: SlideScan) -> str:
+    """Return a part of a file name that is unique to the slide."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in slide.name)
     return f"{slide.row.domain}-{safe}-{slide.key[:6]}"
 

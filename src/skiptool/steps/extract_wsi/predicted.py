@@ -1,4 +1,4 @@
-"""Masks by a trained model, for ``--mask model:FOLDER``; the only part that needs torch."""
+"""Masks from a trained model, for ``--mask model:FOLDER``; the only part that imports torch."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from skiptool.errors import MismatchError
 from skiptool.model.inference import place, predict_labels
 from skiptool.model.unet import restore
 from skiptool.names import Precision
-from skiptool.steps.extract_wsi.plan import Segment
+from skiptool.steps.extract_wsi.settings import Segmenter
 from skiptool.stores.models import open_model
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, UInt8
 
-__all__ = ["segmenter"]
+__all__ = ["load_segmenter"]
 
 
-def segmenter(folder: Path) -> tuple[Segment, str]:
-    """Load a model that marks every pixel of any class but the background; with the model's id.
+def load_segmenter(folder: Path) -> Segmenter:
+    """Load a model that segments all classes other than the background.
 
     Raises
     ------
     FormatError
         If the folder is missing or damaged.
     MismatchError
-        If the model takes no colour images, or others trained it.
+        If the model does not take colour images, or was not trained by skiptool.
     """
     stored = open_model(folder)
     if stored.lineage is None:
         raise MismatchError(
-            f"{folder}: was not trained by skiptool, so how its images are to be scaled is not "
-            "known here; give a model of 'skiptool train'"
+            f"{folder}: was not trained by skiptool, so the scaling of its images is unknown; "
+            "give a model of 'skiptool train'"
         )
     if stored.architecture.channels != 3:
         raise MismatchError(
@@ -43,7 +43,7 @@ def segmenter(folder: Path) -> tuple[Segment, str]:
 
     def segment(image: UInt8) -> Bool:
         labels = predict_labels(network, image[None], "cpu", Precision.FLOAT32)
-        found: Bool = labels[0] > 0
-        return found
+        objects: Bool = labels[0] > 0
+        return objects
 
-    return segment, stored.id
+    return segment

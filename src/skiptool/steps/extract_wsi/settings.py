@@ -1,8 +1,8 @@
-"""What is asked of an extraction, checked once."""
+"""Options of ``extract wsi`` that shape its patches, and what all parts of one run share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -19,41 +19,51 @@ from skiptool.stores.staging import remove
 
 if TYPE_CHECKING:
     from skiptool.comparison.activations import Mapper
+    from skiptool.records import Bool, UInt8
 
-__all__ = ["Notes", "PatchSettings", "Run", "notes_of"]
+__all__ = [
+    "ExtractionContext",
+    "PatchSettings",
+    "RegistrationCache",
+    "Segmenter",
+    "registration_cache_folder",
+]
 
-SIZES = {PatchMode.GRID: 512, PatchMode.SAMPLED: 512, PatchMode.CENTRED: 128}
+Segmenter = Callable[["UInt8"], "Bool"]
+"""From an image (H, W, 3) to the pixels of all its objects (H, W)."""
+
+DEFAULT_SIZES = {PatchMode.GRID: 512, PatchMode.SAMPLED: 512, PatchMode.CENTRED: 128}
 """Pixels along either side of a patch, sections III.B and III.C."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatchSettings:
-    """Which patches are taken, and what their masks show; every value that shapes the result.
+    """Which patches are taken, and what their masks show.
 
     Attributes
     ----------
     mode : PatchMode
     patch_size : int or None
-        Pixels; None for the paper's (128 centred, 512 otherwise).
+        Pixels along either side; None for the paper's (128 centred, 512 otherwise).
     mpp : float or None
         Micrometres per pixel of the patches, both axes; None for each slide's own level.
     classes : str
-        ``CLASS=NAME,NAME;CLASS=...``: annotated names by class; empty: each name is a class.
+        ``CLASS=NAME,NAME;CLASS=...``: annotated names by class; if empty, each name is a class.
     mask : str or None
-        Centred: ``polygons``, ``disc:UM``, ``stain`` or ``model:FOLDER``; None draws outlines
-        where there are some, and thresholds the stain at points and boxes.
+        Centred: ``polygons``, ``disc:UM``, ``stain`` or ``model:FOLDER``; None draws annotated
+        outlines, and thresholds the stain at points and boxes.
     min_tissue : float
-        Grid: share of tissue above which a patch is taken.
+        Grid: minimum share of tissue, exclusive.
     stride : int or None
         Grid: pixels from patch to patch; None for the patch size.
     patches, draws : int
-        Sampled: patches a slide and draw, and number of draws of training patches.
+        Sampled: patches per slide and draw, and number of draws of training patches.
     background : float
         Sampled: share of patches centred on slide background.
     register : str or None
-        Domain whose annotations and patches are carried over to all others.
+        Reference domain, whose annotations and patches are transferred to all others.
     max_residual : float
-        Misalignment, level-0 pixels of that domain, above which a patch is left out everywhere.
+        Misalignment, in level-0 pixels of that domain, above which a patch is left out of all.
     """
 
     mode: PatchMode = PatchMode.GRID
@@ -79,7 +89,7 @@ class PatchSettings:
     @property
     def size(self) -> int:
         """Pixels along either side of a patch."""
-        return SIZES[self.mode] if self.patch_size is None else self.patch_size
+        return DEFAULT_SIZES[self.mode] if self.patch_size is None else self.patch_size
 
     @property
     def step(self) -> int:
@@ -99,9 +109,13 @@ class PatchSettings:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What shapes the result, as options of the command."""
-        found: dict[str, Any] = {"mode": self.mode.value, "patch_size": self.size, "mpp": self.mpp}
-        found["classes"] = self.classes or None
+        """Parameters of the command, as recorded in the store."""
+        found: dict[str, Any] = {
+            "mode": self.mode.value,
+            "patch_size": self.size,
+            "mpp": self.mpp,
+            "classes": self.classes or None,
+        }
         if self.mode is PatchMode.GRID:
             found |= {"min_tissue": self.min_tissue, "stride": self.step}
         elif self.mode is PatchMode.SAMPLED:
@@ -113,10 +127,13 @@ class PatchSettings:
         return found
 
     def _faults(self) -> Iterator[tuple[bool, str]]:
-        for option, value in (
-            *(("patch-size", self.size), ("stride", self.step)),
-            *(("patches", self.patches), ("draws", self.draws)),
-        ):
+        counts = {
+            "patch-size": self.size,
+            "stride": self.step,
+            "patches": self.patches,
+            "draws": self.draws,
+        }
+        for option, value in counts.items():
             yield value < 1, f"--{option} {value}: expected 1 or more"
         for option, share in (("min-tissue", self.min_tissue), ("background", self.background)):
             yield not 0.0 <= share < 1.0, f"--{option} {share}: expected 0 or more and below 1"
@@ -150,82 +167,72 @@ def _radius(mask: str | None) -> float | None:
     return radius if isfinite(radius) and radius > 0 else None
 
 
-# -------------------------------------------------------------------------------------------------
-# What registration has found, noted so that an interrupted run need not find it again.
-#
-# Aligning and measuring take longer than reading. Each result is noted in a journal in the hidden
-# folder ``.NAME.plan`` beside the store, removed when the store and all that lies beside it are
-# whole.
-
-
-def notes_of(out: Path) -> Path:
-    """Return the hidden folder of the notes on a store; it is there as long as there is work."""
+def registration_cache_folder(out: Path) -> Path:
+    """Return the hidden folder of the registration cache of a store, there until all is done."""
     return out.with_name(f".{out.name}.plan")
 
 
-class Notes:
-    """Results by key, from this run and from the interrupted one that it resumes.
+class RegistrationCache:
+    """Results of registration by key, kept so that a resumed run need not compute them again.
+
+    Aligning scans and measuring residuals takes longer than reading patches. Results are noted in
+    a journal in the hidden folder ``.NAME.plan`` next to the store, which is removed when the store
+    and its side outputs are complete.
 
     Parameters
     ----------
     out : Path
-        The store that is made.
+        The store to be written.
     making : Making
-        How the step was called.
     resume : bool
-        Whether to take over what an interrupted run has noted.
+        Take over the results of an interrupted run.
 
     Raises
     ------
     ExistsError
         If that run had other parameters.
     FormatError
-        If what it noted is damaged.
+        If its journal is damaged.
     """
 
     def __init__(self, out: Path, making: Making, *, resume: bool) -> None:
-        self._folder = notes_of(out)
+        self._folder = registration_cache_folder(out)
         if not resume:
             remove(self._folder)
         self._folder.mkdir(exist_ok=True)
         self._journal = Journal(self._folder, making)
         if not self._journal.begun:
             self._journal.begin()
-        self._known = {str(entry.get("key")): entry.get("value") for entry in self._journal.entries}
+        self._results = {
+            str(entry.get("key")): entry.get("value") for entry in self._journal.entries
+        }
 
-    def __enter__(self) -> Notes:
+    def __enter__(self) -> RegistrationCache:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Keep the notes where a run that is resumed can go on (as ``staged`` keeps the store)."""
+        """Keep the cache where the run can be resumed (as ``staged`` keeps the store)."""
         if kind is None or not issubclass(kind, KeyboardInterrupt | OSError | MemoryError):
-            self.forget()
+            self.clear()
 
-    def known(self, *key: str) -> Any:  # noqa: ANN401 - whatever was kept
-        """Return what was kept under a key, None if nothing was."""
-        return self._known.get(_joined(key))
+    def get(self, *key: str) -> Any:  # noqa: ANN401 - whatever was put
+        """Return the result of a key, None if there is none."""
+        return self._results.get("\n".join(key))
 
-    def keep(self, value: object, *key: str) -> None:
-        """Note a result, JSON types."""
-        self._known[_joined(key)] = value
-        self._journal.note({"key": _joined(key), "value": value})
+    def put(self, result: object, *key: str) -> None:
+        """Note a result, of JSON types."""
+        joined = "\n".join(key)
+        self._results[joined] = result
+        self._journal.note({"key": joined, "value": result})
 
-    def forget(self) -> None:
-        """Remove the journal: all is made, or cannot be made."""
+    def clear(self) -> None:
+        """Remove the folder."""
         remove(self._folder)
 
 
-def _joined(key: tuple[str, ...]) -> str:
-    return "\n".join(key)
-
-
-# -------------------------------------------------------------------------------------------------
-# What every part of one extraction shares.
-
-
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One extraction.
+class ExtractionContext:
+    """What all parts of one extraction share.
 
     Attributes
     ----------
@@ -234,10 +241,10 @@ class Run:
     pool : SlidePool
         Open slides; on another machine it opens its own.
     mapper : Mapper
-        How work is spread: threads of this process, or a cluster.
+        Distributes work over threads of this process or a cluster.
     progress : Progress
-    notes : Notes or None
-        What registration has found already; None where nothing is made.
+    cache : RegistrationCache or None
+        None in a dry run.
     """
 
     settings: PatchSettings
@@ -245,4 +252,4 @@ class Run:
     pool: SlidePool
     mapper: Mapper
     progress: Progress
-    notes: Notes | None = None
+    cache: RegistrationCache | None = None

@@ -1,80 +1,80 @@
-"""Sites into the store; then the table of registration that lies beside it."""
+"""Write the samples of all sites into a dataset store, and the table of their registration."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from skiptool.errors import SourceError
 from skiptool.names import Kind
 from skiptool.sources.slides.pool import SlidePool
-from skiptool.steps.extract_wsi.plan import Plan, Work, read_work
-from skiptool.steps.extract_wsi.registration import Site
-from skiptool.steps.extract_wsi.settings import PatchSettings, Run
+from skiptool.steps.extract_wsi.plan import PatchBatch, PatchPlan, read_batch
+from skiptool.steps.extract_wsi.registration import PatchSite
+from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 from skiptool.steps.extract_wsi.survey import Labelling
 from skiptool.stores.dataset import Packed, pack
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.staging import staged
 from skiptool.stores.tables import REGISTRATION, write_table
-from skiptool.stores.zarrs import keep_failures
 
-__all__ = ["write_dataset", "write_registration", "write_sites"]
+__all__ = ["write_patches", "write_registration", "write_sites"]
 
-AT_ONCE = 4
+BATCH = 4
 """Sites read by one call: enough to make up for sending them, few enough to bound memory."""
 
 
-def write_dataset(
-    run: Run, path: Path, plan: Plan, labels: Labelling, making: Making, failures: list[str]
+def write_patches(
+    context: ExtractionContext,
+    path: Path,
+    plan: PatchPlan,
+    labels: Labelling,
+    making: Making,
+    failures: list[str],
 ) -> None:
-    """Write all sites into a growing store and close it; failures are added to the list.
+    """Write all sites that a growing store lacks and finish it; add failures to the list.
 
     Raises
     ------
     SourceError
-        If not a single site could be read.
-    ExistsError, FormatError, MismatchError
-        As :class:`skiptool.stores.dataset_writer.DatasetWriter`.
+        If no site can be read.
     """
     writer = DatasetWriter(path, labels.classes, making)
-    unread = write_sites(run, writer, plan)
+    unread = write_sites(context, writer, plan)
     failures += unread
     domains = {scene.slide.row.domain for scene in plan.scenes.values()}
     if not any(writer.holds(domain, site.id) for site in plan.sites for domain in domains):
         raise SourceError(f"no patch could be read; the first failure: {unread[0]}")
     writer.finish()
-    keep_failures(path, failures)
 
 
-def write_sites(run: Run, writer: DatasetWriter, plan: Plan) -> list[str]:
-    """Read all sites and append them in the order of the plan.
+def write_sites(context: ExtractionContext, writer: DatasetWriter, plan: PatchPlan) -> list[str]:
+    """Read all sites and append their samples in the order of the plan.
 
-    Returns
-    -------
-    list of str
-        One line for each slide of which sites could not be read; these are in no domain.
+    Return one line for each slide with sites that cannot be read; these are left out in all
+    domains.
     """
     failed: Counter[int] = Counter()
     first: dict[int, str] = {}
-    work = list(_work(writer, plan))
-    with run.progress.task("extract", len(plan.sites)) as task:
-        task.advance(len(plan.sites) - sum(len(each.sites) for each in work))
-        read = run.mapper(partial(_packed, run.settings, run.pool, writer.classes), work)
-        for each, results in zip(work, read, strict=True):
-            for site, found in zip(each.sites, results, strict=True):
-                place = site.views[0].slide
-                if isinstance(found, str):
+    batches = list(_batches(writer, plan))
+    with context.progress.task("extract", len(plan.sites)) as task:
+        task.advance(len(plan.sites) - sum(len(batch.sites) for batch in batches))
+        pack_batch = partial(_packed, context.settings, context.pool, writer.classes)
+        for batch, results in zip(batches, context.mapper(pack_batch, batches), strict=True):
+            place = batch.sites[0].views[0].slide
+            for samples in results:
+                if isinstance(samples, str):
                     failed[place] += 1
-                    first.setdefault(place, found)
+                    first.setdefault(place, samples)
                     continue
-                for sample in found:
+                for sample in samples:
                     if not writer.holds(sample.domain, sample.row["id"]):
                         writer.append(sample)
-            task.advance(len(each.sites), note=each.scenes[each.sites[0].views[0].slide].slide.name)
+            task.advance(len(batch.sites), note=batch.scenes[place].slide.name)
     return [
         f"{plan.scenes[place].slide.row.path}: {count} patches could not be read and are left out "
         f"in all domains, the first: {first[place]}"
@@ -83,40 +83,33 @@ def write_sites(run: Run, writer: DatasetWriter, plan: Plan) -> list[str]:
 
 
 def _packed(
-    settings: PatchSettings, pool: SlidePool, classes: Sequence[str], work: Work
+    settings: PatchSettings, pool: SlidePool, classes: Sequence[str], batch: PatchBatch
 ) -> list[list[Packed] | str]:
-    """Read sites and make them ready for the store, where they are read."""
+    """Read sites and pack their samples for the store in the same thread or process."""
     return [
-        found if isinstance(found, str) else [pack(sample, classes) for sample in found]
-        for found in read_work(settings, pool, work)
+        samples if isinstance(samples, str) else [pack(sample, classes) for sample in samples]
+        for samples in read_batch(settings, pool, batch)
     ]
 
 
-def _work(writer: DatasetWriter, plan: Plan) -> Iterator[Work]:
-    """Cut what is not in the store yet into pieces; a piece is of one reference slide."""
+def _batches(writer: DatasetWriter, plan: PatchPlan) -> Iterator[PatchBatch]:
+    """Group the sites that the store lacks; a batch has one reference slide."""
 
-    def there(site: Site) -> bool:
-        return all(
-            writer.holds(plan.scenes[view.slide].slide.row.domain, site.id) for view in site.views
-        )
+    def is_stored(site: PatchSite) -> bool:
+        domains = (plan.scenes[view.slide].slide.row.domain for view in site.views)
+        return all(writer.holds(domain, site.id) for domain in domains)
 
-    piece: list[Site] = []
-    for site in (site for site in plan.sites if not there(site)):
-        if piece and (len(piece) == AT_ONCE or piece[0].views[0].slide != site.views[0].slide):
-            yield _piece(piece, plan)
-            piece = []
-        piece.append(site)
-    if piece:
-        yield _piece(piece, plan)
-
-
-def _piece(sites: Sequence[Site], plan: Plan) -> Work:
-    places = {view.slide for site in sites for view in site.views}
-    return Work(tuple(sites), {place: plan.scenes[place] for place in sorted(places)})
+    todo = (site for site in plan.sites if not is_stored(site))
+    for _, group in groupby(todo, key=lambda site: site.views[0].slide):
+        sites = list(group)
+        for start in range(0, len(sites), BATCH):
+            batch = tuple(sites[start : start + BATCH])
+            places = {view.slide for site in batch for view in site.views}
+            yield PatchBatch(batch, {place: plan.scenes[place] for place in sorted(places)})
 
 
 def write_registration(folder: Path, making: Making, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write ``registration.parquet``: what became of each patch on each scan."""
+    """Write ``registration.parquet``: the residual of each patch on each scan."""
     folder.mkdir(exist_ok=True)
     path = folder / "registration.parquet"
     columns = {name: [row.get(name) for row in rows] for name in REGISTRATION}

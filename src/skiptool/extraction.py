@@ -1,0 +1,179 @@
+"""The frame that ``extract images``, ``extract mri`` and ``extract wsi`` share.
+
+An extraction surveys its inputs, assigns them to splits, and writes a dataset store, then pictures
+and exports next to it. An input that fails is left out with one line; the others go on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from skiptool.errors import SkiptoolError
+from skiptool.exports.folders import check_export
+from skiptool.records import Outcome, Progress
+from skiptool.stores.artifacts import finished
+from skiptool.stores.contents import tell_contents
+from skiptool.stores.lineage import Making
+from skiptool.stores.staging import check_free, staged
+from skiptool.stores.zarrs import keep_failures, kept_failures
+
+__all__ = ["Extraction", "ExtractionTarget", "attempt", "file_sizes", "survey_inputs"]
+
+Input = TypeVar("Input")
+Result = TypeVar("Result")
+
+
+def attempt(function: Callable[[Input], Result], item: Input) -> Result | str:
+    """Call a function; return the message of a SkiptoolError instead of raising it."""
+    try:
+        return function(item)
+    except SkiptoolError as error:
+        return str(error)
+
+
+def survey_inputs(
+    examine: Callable[[Input], Result],
+    inputs: Sequence[Input],
+    mapper: Callable[[Callable[[Input], Result | str], Sequence[Input]], Iterable[Result | str]],
+    progress: Progress,
+) -> tuple[list[Result], list[str]]:
+    """Examine every input; return the usable ones in order, and a line for each that fails."""
+    usable: list[Result] = []
+    failures: list[str] = []
+    with progress.task("survey", len(inputs)) as task:
+        for result in mapper(partial(attempt, examine), inputs):
+            task.advance()
+            if isinstance(result, str):
+                failures.append(result)
+            else:
+                usable.append(result)
+    return usable, failures
+
+
+def file_sizes(paths: Iterable[Path]) -> list[int | None]:
+    """Return the size of each file in bytes, None where there is none."""
+    return [path.stat().st_size if path.is_file() else None for path in paths]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionTarget:
+    """Where an extraction writes, and what it may replace.
+
+    Attributes
+    ----------
+    out : Path
+        The dataset store.
+    qc : Path
+        Folder of pictures to check by eye, drawn if ``pictures``.
+    export : Path or None
+        Folder of exported images and masks.
+    overwrite, resume, dry_run : bool
+    """
+
+    out: Path
+    qc: Path
+    pictures: bool = True
+    export: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    dry_run: bool = False
+
+    @property
+    def qc_drawn(self) -> Path | None:
+        """Folder to draw pictures in, None where none are wanted."""
+        return self.qc if self.pictures else None
+
+    def check(self) -> None:
+        """Refuse outputs that cannot be written.
+
+        Raises
+        ------
+        SourceError
+            If a parent folder is missing or may not be written.
+        ExistsError
+            If something is there that may not be replaced.
+        """
+        check_free(self.out, overwrite=self.overwrite, resume=self.resume)
+        check_free(self.qc, overwrite=False, resume=True)  # an existing folder is added to
+        if self.export is not None:
+            check_export(self.export, self.out, resume=self.resume)
+
+
+@dataclass
+class Extraction(ABC):
+    """One extraction; subclasses say what is done in each of its steps.
+
+    Attributes
+    ----------
+    target : ExtractionTarget
+    making : Making
+        Recorded in the store; a run is only resumed with the same.
+    failures : list of str
+        One line for each input left out so far.
+    progress : Progress
+    """
+
+    target: ExtractionTarget
+    making: Making
+    failures: list[str]
+    progress: Progress
+
+    def run(self) -> Outcome:
+        """Extract, or resume where an interrupted run stopped."""
+        out, resume = self.target.out, self.target.resume
+        complete = finished(out, self.making, resume=resume, clear=not self.target.dry_run)
+        if complete and (outcome := self.outcome_of_finished()) is not None:
+            return outcome
+        self.check_target()
+        with self.resources():
+            self.prepare()
+            if self.target.dry_run:
+                return self.dry_run_outcome()
+            if complete:
+                self.failures = kept_failures(out)
+            else:
+                with staged(out, overwrite=self.target.overwrite, resume=resume) as partial_out:
+                    self.write(partial_out)
+                    keep_failures(partial_out, self.failures)
+            side_outputs = self.write_side_outputs()
+        tables = tell_contents(out, self.progress)
+        return Outcome((out,), side_outputs, self.summary(), tuple(self.failures), tables)
+
+    def check_target(self) -> None:
+        """Refuse outputs that cannot be written; a dry run writes none."""
+        if not self.target.dry_run:
+            self.target.check()
+
+    def resources(self) -> AbstractContextManager[object]:
+        """Hold what is needed from the survey to the side outputs."""
+        return nullcontext()
+
+    @abstractmethod
+    def outcome_of_finished(self) -> Outcome | None:
+        """Complete the side outputs of a finished store; None if that needs the inputs again."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Survey the inputs, assign splits and plan the samples."""
+
+    @abstractmethod
+    def dry_run_outcome(self) -> Outcome:
+        """Say what would be extracted."""
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write all samples that a growing store lacks, and finish it."""
+
+    @abstractmethod
+    def write_side_outputs(self) -> tuple[Path, ...]:
+        """Draw pictures and write exports next to the finished store."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """Numbers of what was written."""
