@@ -15,20 +15,14 @@ from skiptool.analysis.correlation import Association, associations
 from skiptool.figures.scatter import interval_text
 from skiptool.records import ORIGINAL
 from skiptool.report.correlation import (
-    Forecast,
-    Ranking,
     assumed_text,
-    correlation_columns,
-    correlation_numbers,
-    distance_text,
-    family_name,
-    forecasts,
-    images_name,
-    measure_name,
+    loss_correlations,
+    ranking_exhibit,
     rivals_text,
+    scatter_exhibit,
     spearman_text,
 )
-from skiptool.report.exhibit import Shown
+from skiptool.report.exhibit import Exhibit
 from skiptool.stores.tables import REPORT
 from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
 
@@ -43,7 +37,7 @@ def two() -> tuple[list[Any], Layers]:
 
 
 def test_one_exhibit_an_encoder_then_their_ranking() -> None:
-    shown = forecasts(*two())
+    shown = loss_correlations(*two())
     assert [each.topic for each in shown] == [
         *("forecast-by-layer", "forecast-by-layer", "rank-correlation"),
     ]
@@ -53,7 +47,7 @@ def test_one_exhibit_an_encoder_then_their_ranking() -> None:
     )
     assert "resnet50" in shown[1].title
     assert len({each.title for each in shown}) == 3
-    assert forecasts([], as_layers([])) == []
+    assert loss_correlations([], as_layers([])) == []
 
 
 def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
@@ -62,7 +56,7 @@ def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
     both["metric"] = [*layers["metric"], *["kl"] * len(layers["metric"])]
     train = [replace(one, split="train") for one in scores]
     both["reference_split"] = both["split"] = [None] * len(both["metric"])
-    shown = forecasts([*scores, *train], both)
+    shown = loss_correlations([*scores, *train], both)
     assert [each.topic for each in shown] == ["forecast-by-layer", "rank-correlation"] * 4
     assert len({each.title for each in shown}) == 8
     assert "Hellinger" in shown[0].title
@@ -71,10 +65,10 @@ def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_every_number_of_the_table_is_among_the_numbers(place: int) -> None:
-    each = forecasts(*two())[place]
-    numbers = each.numbers()
+    each = loss_correlations(*two())[place]
+    numbers = each.numbers
     known = {value for row in numbers for value in row.values() if isinstance(value, float | int)}
-    columns = each.table().columns
+    columns = each.table.columns
     cells = [cell for column in columns.values() for cell in column if not isinstance(cell, str)]
     assert cells
     assert {*cells} <= known
@@ -86,7 +80,7 @@ def test_every_number_of_the_table_is_among_the_numbers(place: int) -> None:
 def test_points_that_are_drawn_are_among_the_numbers() -> None:
     scores, layers = sweep()
     (found,) = associations(scores, layers)
-    numbers = forecasts(scores, layers)[0].numbers()
+    numbers = loss_correlations(scores, layers)[0].numbers
     mean = found.means()[-1]
     (loss,) = [
         row
@@ -110,7 +104,7 @@ def test_points_that_are_drawn_are_among_the_numbers() -> None:
 
 
 def test_the_caption_says_what_the_numbers_rest_on() -> None:
-    (first, ranking) = forecasts(*sweep(folds=2))
+    (first, ranking) = loss_correlations(*sweep(folds=2))
     for part in (
         *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 trainings"),
         "n = 36 points",
@@ -119,77 +113,74 @@ def test_the_caption_says_what_the_numbers_rest_on() -> None:
     ):
         assert part in first.caption
     assert "assumed to be" not in first.caption
-    unsaid = forecasts(*sweep(split=None))[0].caption
+    unsaid = loss_correlations(*sweep(split=None))[0].caption
     assert "36 of 36 points come from shift tables that do not name one split" in unsaid
     assert "n = 36 points" in ranking.caption
     assert "Left out" not in first.caption
-    single = forecasts(*sweep(folds=1))[0]
+    single = loss_correlations(*sweep(folds=1))[0]
     assert "one pruning, trained once, under one shift" in single.caption
     assert "deviation" not in single.caption
     scores, layers = sweep()
     uneven = [one for one in scores if (one.fold, one.pruning) != (1, "baseline")]
-    fewer = forecasts(uneven, layers)[0]
+    fewer = loss_correlations(uneven, layers)[0]
     assert "mean over 1 to 2 trainings" in fewer.caption
     assert "Left out: 9 comparisons without IoU on both sides." in fewer.caption
     several = [replace(one, classes=("a", "b")) for one in scores]
-    assert "Loss of mean IoU of a, b:" in forecasts(several, layers)[0].caption
+    assert "Loss of mean IoU of a, b:" in loss_correlations(several, layers)[0].caption
 
 
-def made_up(*triples: tuple[float, float, float]) -> Forecast:
-    (found,) = associations(*sweep(layers=[f"enc{n + 1}" for n in range(len(triples))]))
-    rho, low, high = np.array(triples).T
-    found = replace(found, correlation=rho, low=low, high=high)
-    return Forecast(found, tuple(found.means()))
+def made_up(*triples: tuple[float, float, float]) -> Exhibit:
+    return scatter_exhibit(ends(*triples))
 
 
 def test_in_words_which_layer_forecasts_best() -> None:
-    clear = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)).sentences()
-    assert clear == (
+    clear = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)).sentences
+    assert tuple(clear) == (
         "resnet18: the loss of IoU follows the distance at enc2 best, ρ = 0.80 [0.70, 0.90].",
         "Its interval overlaps with that of no other layer.",
     )
-    (vague,) = made_up((0.2, -0.1, 0.3)).sentences()
+    (vague,) = made_up((0.2, -0.1, 0.3)).sentences
     assert vague.endswith("ρ = 0.20 [−0.10, 0.30]. The interval includes 0.")
-    (against,) = made_up((-0.2, -0.3, -0.1), (-0.4, -0.5, -0.3)).sentences()
+    (against,) = made_up((-0.2, -0.3, -0.1), (-0.4, -0.5, -0.3)).sentences
     assert against == (
         "resnet18: the loss of IoU grows with the distance at no layer; greatest ρ: "
         "−0.20 [−0.30, −0.10] at enc1."
     )
     nan = math.nan
-    (nothing,) = made_up((nan, nan, nan)).sentences()
+    (nothing,) = made_up((nan, nan, nan)).sentences
     assert nothing == "resnet18: distance or loss of IoU is the same under all shifts."
 
 
 def test_a_correlation_without_an_interval_says_why(labels: Check) -> None:
     """Of five points in perfect order a page must not say 1.00 [1.00, 1.00]."""
-    shown = forecasts(*sweep(shifts=SHIFTS[:5]))
-    (told,) = shown[0].sentences()
+    shown = loss_correlations(*sweep(shifts=SHIFTS[:5]))
+    (told,) = shown[0].sentences
     assert told.startswith("resnet18: the greatest rank correlation is at ")
     assert told.endswith("; 5 shifts are too few for an interval (at least 9).")
-    assert shown[1].sentences() == ()
-    (perfect,) = made_up((1.0, math.nan, math.nan)).sentences()
+    assert tuple(shown[1].sentences) == ()
+    (perfect,) = made_up((1.0, math.nan, math.nan)).sentences
     assert "ρ = 1.00; in a perfect order, of which resampling gives no interval." in perfect
     for each in shown:
         figure = each.draw()
         assert figure is not None
         assert not any("[" in text for text in labels(figure))
-        assert {*each.table().columns["ci_low"]} == {None}
-        assert None not in each.table().columns["rho"]
-    vague = made_up((0.2, math.nan, math.nan), (0.9, math.nan, math.nan))
-    assert Ranking((vague.found, vague.found)).sentences() == ()
+        assert {*each.table.columns["ci_low"]} == {None}
+        assert None not in each.table.columns["rho"]
+    vague = ends((0.2, math.nan, math.nan), (0.9, math.nan, math.nan))
+    assert not ranking_exhibit([vague, vague]).sentences
 
 
 def test_families_agree_or_not() -> None:
-    assert forecasts(*sweep())[1].sentences() == ()
-    first, second = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)), made_up((0.9, 0.8, 1.0))
-    agreed = Ranking((first.found, first.found)).sentences()
-    assert agreed == ("The greatest correlation is at enc2 in all 2 families.",)
-    apart = Ranking((first.found, second.found)).sentences()
-    assert apart == ("The greatest correlation is at enc2 (resnet18), enc1 (resnet18).",)
+    assert not loss_correlations(*sweep())[1].sentences
+    first, second = ends((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)), ends((0.9, 0.8, 1.0))
+    agreed = ranking_exhibit([first, first]).sentences
+    assert tuple(agreed) == ("The greatest correlation is at enc2 in all 2 families.",)
+    apart = ranking_exhibit([first, second]).sentences
+    assert tuple(apart) == ("The greatest correlation is at enc2 (resnet18), enc1 (resnet18).",)
 
 
 def test_all_are_drawn(labels: Check) -> None:
-    for each in forecasts(*two()):
+    for each in loss_correlations(*two()):
         figure = each.draw()
         assert figure is not None
         assert "input" in labels(figure)
@@ -198,21 +189,21 @@ def test_all_are_drawn(labels: Check) -> None:
 def test_names_from_data_stay_names(labels: Check) -> None:
     long = "<script>" * 25
     scores, layers = sweep(dataset=long, encoder=long, layers=(long, "$x$"), prunings=(long,))
-    shown: list[Shown] = forecasts([replace(one, classes=(long,)) for one in scores], layers)
+    shown = loss_correlations([replace(one, classes=(long,)) for one in scores], layers)
     for each in shown:
-        assert long not in each.title + each.caption + " ".join(each.sentences())
+        assert long not in each.title + each.caption + " ".join(each.sentences)
         figure = each.draw()
         assert figure is not None
         labels(figure)
-    assert {row["dataset"] for row in shown[0].numbers()} == {long}
+    assert {row["dataset"] for row in shown[0].numbers} == {long}
 
 
 def test_domains_are_named_as_such() -> None:
     scores = [score(ORIGINAL, 0.9 - 0.1 * n, domain=name) for n, name in enumerate("abcde")]
     rows = [distance(ORIGINAL, 0.1 * n, domain=name) for n, name in enumerate("bcde", start=1)]
-    shown = forecasts(scores, as_layers(rows))
+    shown = loss_correlations(scores, as_layers(rows))
     assert "4 shifts or pairs of domains" in shown[0].caption
-    losses = [row for row in shown[0].numbers() if row["quantity"] == "loss of IoU"]
+    losses = [row for row in shown[0].numbers if row["quantity"] == "loss of IoU"]
     assert [row["domain"] for row in losses] == ["b", "c", "d", "e"]
     assert {row["reference_domain"] for row in losses} == {"a"}
 
@@ -277,8 +268,8 @@ def test_layers_that_may_be_as_good_are_told(
 
 
 def test_columns_and_numbers_hold_the_same_floats() -> None:
-    found = ends((0.8, 0.6, 0.9), (NAN, NAN, NAN))
-    columns, numbers = correlation_columns(found), correlation_numbers(found)
+    shown = ranking_exhibit([ends((0.8, 0.6, 0.9), (NAN, NAN, NAN))])
+    columns, numbers = shown.table.columns, shown.numbers
     assert columns["rho"] == [0.8, None]
     assert columns["shifts"] == [9, 9]
     rows = {(row["quantity"], row["layer"]): row for row in numbers}
@@ -293,17 +284,19 @@ def test_columns_and_numbers_hold_the_same_floats() -> None:
 
 def test_names_and_methods_in_words() -> None:
     found = ends((0.8, 0.6, 0.9))
-    assert (measure_name(found), family_name(found)) == ("Hellinger distance", "resnet18")
-    assert images_name(found) == "study test, B = 100"
-    assert "B = 100 bins of equal width over the joint range" in distance_text(found)
+    shown = scatter_exhibit(found)
+    assert shown.title == (
+        "Loss of IoU against Hellinger distance by layer, resnet18, study test, B = 100"
+    )
+    assert "B = 100 bins of equal width over the joint range" in shown.caption
     kin = found.joined.kin._replace(metric="new", bins=None, range_rule="", arch="", encoder="")
     plain = replace(found, joined=replace(found.joined, kin=kin))
-    assert (measure_name(plain), family_name(plain)) == ("new", "networks")
-    assert images_name(plain) == "study test"
-    assert "bins" not in distance_text(plain)
-    assert "corrected for the finite number of images" in distance_text(plain)
+    shown = scatter_exhibit(plain)
+    assert shown.title == "Loss of IoU against new by layer, networks, study test"
+    assert "bins" not in shown.caption
+    assert "corrected for the finite number of images;" in shown.caption
     odd = replace(found, joined=replace(found.joined, kin=kin._replace(bins=7)))
-    assert distance_text(odd).endswith("B = 7 bins")
+    assert "B = 7 bins;" in scatter_exhibit(odd).caption
     text = spearman_text([found, replace(found, points=(1000,), shifts=(4,), level=0.9)])
     for part in ("n = 36 to 1,000 points", "one of 4 to 9 shifts (", "95 % interval", "R = 2,000"):
         assert part in text

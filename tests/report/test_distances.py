@@ -11,16 +11,15 @@ import pytest
 from matplotlib.figure import Figure
 
 from skiptool.analysis.distances import read_distances
+from skiptool.figures.panels import Network
 from skiptool.names import DECODER_INPUTS
 from skiptool.report.distances import (
-    Comparison,
-    DecoderInputs,
-    LayerCurves,
     comparisons,
+    curve_exhibit,
     layer_table,
+    violin_networks,
 )
-from skiptool.report.exhibit import Shown
-from skiptool.report.overview import Overview
+from skiptool.report.exhibit import Exhibit
 from small_shifts import Layer, layer, network, tables
 
 Check = Callable[[Figure], list[str]]
@@ -37,13 +36,18 @@ TWO_FOLDS = (
 )
 
 
-def violins(*layers: Layer) -> list[Comparison]:
-    return [one for one in comparisons(*tables(*layers)) if isinstance(one, Comparison)]
+def violins(*layers: Layer) -> list[Exhibit]:
+    return [one for one in comparisons(*tables(*layers)) if one.topic == "distance"]
+
+
+def networks(*layers: Layer) -> list[Network]:
+    (compared,) = read_distances(*tables(*layers))
+    return violin_networks(compared)
 
 
 def test_folds_are_pooled_and_their_means_averaged() -> None:
     (found,) = violins(*TWO_FOLDS)
-    (net,) = found.networks
+    (net,) = networks(*TWO_FOLDS)
     assert (net.encoder, net.pruning, net.skips) == ("resnet18", "baseline", (1, 2, 3, 4))
     values = {each.layer: each.values.tolist() for each in net.layers}
     assert values == {
@@ -52,9 +56,9 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
     }
     means = {each.layer: each.centre() for each in net.layers}
     assert means == pytest.approx({"input": 0.8, "enc1": 0.5, "dec0": 0.2})
-    assert found.name == "brightness 0.5 against original, a"
-    assert found.heading == f"Distance by layer: {found.name}"
-    assert found.title == f"Hellinger distance: {found.name}, B = 100"
+    name = "brightness 0.5 against original, a"
+    assert found.heading == f"Distance by layer: {name}"
+    assert found.title == f"Hellinger distance: {name}, B = 100"
     for word in ("between original and brightness 0.5", "8 and 9 images", "B = 100", "2 folds."):
         assert word in found.caption
     for word in ("interval", "relabellings"):
@@ -64,7 +68,7 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
 def test_numbers_are_those_of_the_table_with_what_they_rest_on() -> None:
     """Worked by hand; sd of two values is their difference over the root of 2."""
     (found,) = violins(*TWO_FOLDS)
-    numbers = {number["layer"]: number for number in found.numbers()}
+    numbers = {number["layer"]: number for number in found.numbers}
     assert numbers["enc1"] == {
         **{"dataset": "d", "reference_domain": "a", "reference_shift": "original"},
         **{"domain": "a", "shift": "brightness", "factor": 0.5, "metric": "hellinger"},
@@ -73,7 +77,7 @@ def test_numbers_are_those_of_the_table_with_what_they_rest_on() -> None:
         "value": pytest.approx(0.5),
         "sd_folds": pytest.approx(0.4 / math.sqrt(2)),
     }
-    table = found.table().columns
+    table = found.table.columns
     assert table["resnet18 baseline"] == [numbers[name]["value"] for name in table["layer"]]
 
 
@@ -83,10 +87,10 @@ def test_the_interval_is_that_of_the_layer_averaged_over_folds() -> None:
         for of, low in ((FIRST, 0.1), (SECOND, 0.3))
     ]
     (found,) = violins(*rows)
-    (number,) = found.numbers()
+    (number,) = found.numbers
     ends = [number[name] for name in ("ci_low", "ci_high", "level")]
     assert ends == pytest.approx([0.2, 0.4, 0.95])
-    assert found.networks[0].layers[0].interval == pytest.approx((0.2, 0.4))
+    assert networks(*rows)[0].layers[0].interval == pytest.approx((0.2, 0.4))
     assert "95 % interval over images" in found.caption
     assert "averaged over trainings" in found.caption
     (alone,) = violins(rows[0])
@@ -96,23 +100,23 @@ def test_the_interval_is_that_of_the_layer_averaged_over_folds() -> None:
 def test_one_fold_in_words() -> None:
     (found,) = violins(*TWO_FOLDS[:3])
     assert "one training. Violins" in found.caption
-    assert found.sentences() == (
+    assert tuple(found.sentences) == (
         "resnet18 baseline: highest at enc1 (0.300, not told apart from dec0), lowest at enc1 "
         "(0.300, not told apart from dec0).",
     )
     (only,) = violins(layer("input", [0.5], 0.5))
-    assert only.sentences() == ()
+    assert tuple(only.sentences) == ()
 
 
 def test_architectures_of_one_encoder_have_panels_of_their_own() -> None:
     """Also as tables and in words."""
     nested = {"arch": "unetplusplus", "reference_id": "p", "other_id": "q"}
-    (found,) = violins(layer("enc1", [0.1], 0.1), layer("enc1", [0.5], 0.5, **nested))
-    names = ["resnet18", "unetplusplus resnet18"]
-    assert [net.encoder for net in found.networks] == names
-    assert found.table().columns["resnet18 baseline"] == [0.1]
-    assert found.table().columns["unetplusplus resnet18 baseline"] == [0.5]
-    assert found.sentences()[1].startswith("unetplusplus resnet18 baseline: highest at enc1")
+    rows = [layer("enc1", [0.1], 0.1), layer("enc1", [0.5], 0.5, **nested)]
+    (found,) = violins(*rows)
+    assert [net.encoder for net in networks(*rows)] == ["resnet18", "unetplusplus resnet18"]
+    assert found.table.columns["resnet18 baseline"] == [0.1]
+    assert found.table.columns["unetplusplus resnet18 baseline"] == [0.5]
+    assert found.sentences[1].startswith("unetplusplus resnet18 baseline: highest at enc1")
 
 
 def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> None:
@@ -120,11 +124,11 @@ def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> N
         *network({"dec0": 0.1, "enc2": 0.2}),
         *network({"enc1": 0.3, "dec0": 0.4, "my.module": 0.5}, "L4-pruned"),
     )
-    assert found.table().title == "Hellinger distance: brightness 0.5 against original, a"
-    shade = found.table().shade
+    assert found.table.title == "Hellinger distance: brightness 0.5 against original, a"
+    shade = found.table.shade
     assert shade is not None
     assert (shade.low, shade.digits) == (0.0, 3)
-    assert found.table().columns == {
+    assert found.table.columns == {
         "layer": ["enc1", "enc2", "dec0", "my.module"],
         "resnet18 baseline": [None, 0.2, 0.1, None],
         "resnet18 L4-pruned": [0.3, None, 0.4, 0.5],
@@ -132,16 +136,17 @@ def test_layers_of_any_network_are_in_the_table_in_the_order_of_data_flow() -> N
 
 
 def test_null_is_a_band_and_in_the_caption() -> None:
-    (found,) = violins(layer("enc1", [0.2], 0.2, null_high=0.1, permutations=199))
-    assert found.networks[0].layers[0].null == (0.0, pytest.approx(0.1))
+    row = layer("enc1", [0.2], 0.2, null_high=0.1, permutations=199)
+    (found,) = violins(row)
+    assert networks(row)[0].layers[0].null == (0.0, pytest.approx(0.1))
     assert "199 permutations" in found.caption
 
 
 def test_a_mean_that_is_not_there_is_left_out(labels: Check) -> None:
     missing = layer("enc1", [math.nan, 0.3], None)
     (found,) = violins(missing, layer("dec0", [0.2], 0.2))
-    assert found.table().columns["resnet18 baseline"] == [None, 0.2]
-    assert found.sentences()[0].endswith("highest at dec0 (0.200), lowest at dec0 (0.200).")
+    assert found.table.columns["resnet18 baseline"] == [None, 0.2]
+    assert found.sentences[0].endswith("highest at dec0 (0.200), lowest at dec0 (0.200).")
     assert "enc1" in labels(found.draw())
 
 
@@ -154,10 +159,12 @@ def test_features_of_no_known_model_go_by_the_names_of_their_files() -> None:
         layer("features", [0.2, 0.4], 0.3, **unknown, other="b.npy"),
         layer("features", [0.6, 0.8], 1.7, **unknown, other="c.npy"),
     )
-    assert [each.name for each in found] == ["b.npy against a.npy", "c.npy against a.npy"]
-    assert found[0].table().title == "Representation shift: b.npy against a.npy"
+    assert [each.heading for each in found] == [
+        f"Distance by layer: {name} against a.npy" for name in ("b.npy", "c.npy")
+    ]
+    assert found[0].table.title == "Representation shift: b.npy against a.npy"
     assert "bins" not in found[0].caption
-    assert not {"shift", "domain", "encoder"} & set(found[0].numbers()[0])
+    assert not {"shift", "domain", "encoder"} & set(found[0].numbers[0])
     found[0].draw()
 
 
@@ -168,10 +175,6 @@ def test_a_page_shows_the_overview_first_and_shifts_in_their_order() -> None:
         for each in network({"input": 0.5, "enc1": 0.3}, factor=factor)
     ]
     shown = comparisons(*tables(*rows, *network({"enc1": 0.4}, shift="contrast", factor=0.1)))
-    assert [type(one) for one in shown] == [
-        *(Overview, Comparison, LayerCurves, LayerCurves, Comparison, LayerCurves, LayerCurves),
-        *(Comparison, LayerCurves),
-    ]
     topics = ["reach", *("distance", "layers", "transmission") * 2, "distance", "layers"]
     assert [one.topic for one in shown] == topics
     heads = [f"Distance by layer: {shift} against original, a" for shift in
@@ -181,8 +184,8 @@ def test_a_page_shows_the_overview_first_and_shifts_in_their_order() -> None:
 
 def test_shifts_of_two_datasets_are_told_apart_by_name() -> None:
     found = violins(*network({"enc1": 0.2}), *network({"enc1": 0.3}, dataset="e"))
-    assert [one.name for one in found] == [
-        f"brightness 0.5 against original, a ({dataset})" for dataset in ("d", "e")
+    assert [one.heading for one in found] == [
+        f"Distance by layer: brightness 0.5 against original, a ({name})" for name in "de"
     ]
 
 
@@ -198,9 +201,9 @@ def test_every_number_of_a_table_is_among_the_numbers() -> None:
         assert_told(one)
 
 
-def assert_told(one: Shown) -> None:
-    known = {number["value"] for number in one.numbers()}
-    cells = [cell for column in one.table().columns.values() for cell in column]
+def assert_told(one: Exhibit) -> None:
+    known = {number["value"] for number in one.numbers}
+    cells = [cell for column in one.table.columns.values() for cell in column]
     values = [cell for cell in cells if isinstance(cell, float)]
     assert values
     assert set(values) <= known
@@ -228,9 +231,9 @@ PRUNED = network({"input": 0.8, "enc1": 0.6, "dec1": 0.2, "dec0": 0.5}, "L1-prun
 BASELINE = network({"input": 0.8, "enc1": 0.5, "dec1": 0.6, "dec0": 0.7})
 
 
-def curves(*layers: Layer) -> list[LayerCurves]:
+def curves(*layers: Layer) -> list[Exhibit]:
     (compared,) = read_distances(*tables(*layers))
-    return [LayerCurves(compared, "n", of_input=each) for each in (False, True)]
+    return [curve_exhibit(compared, "n", of_input=each) for each in (False, True)]
 
 
 def test_distance_and_share_of_the_input() -> None:
@@ -239,27 +242,27 @@ def test_distance_and_share_of_the_input() -> None:
     assert plain.heading == share.heading == "Distance by layer: n"
     assert plain.title == "Hellinger distance along the network: n, B = 100"
     assert share.title == "Hellinger distance in shares of the input's: n, B = 100"
-    assert plain.table().columns == {
+    assert plain.table.columns == {
         "layer": ["input", "enc1", "dec1", "dec0"],
         "resnet18 L1-pruned": [0.8, 0.6, 0.2, 0.5],
         "resnet18 baseline": [0.8, 0.5, 0.6, 0.7],
     }
-    shares = share.table().columns["resnet18 L1-pruned"]
+    shares = share.table.columns["resnet18 L1-pruned"]
     assert shares == pytest.approx([1.0, 0.75, 0.25, 0.625])
-    numbers = [number["value"] for number in share.numbers() if number["pruning"] == "L1-pruned"]
+    numbers = [number["value"] for number in share.numbers if number["pruning"] == "L1-pruned"]
     assert numbers == shares
-    assert {number["quantity"] for number in plain.numbers()} == {"distance"}
-    assert {number["quantity"] for number in share.numbers()} == {"share of input"}
+    assert {number["quantity"] for number in plain.numbers} == {"distance"}
+    assert {number["quantity"] for number in share.numbers} == {"share of input"}
 
 
 def test_words_say_where_the_share_falls_below_half() -> None:
     plain, share = curves(*PRUNED, *BASELINE)
-    assert share.sentences() == (
+    assert tuple(share.sentences) == (
         "resnet18 L1-pruned: falls below half of the input's distance at dec1 (0.25) and is above "
         "it again at dec0 (0.62).",
         "resnet18 baseline: stays above half of the input's distance at every layer.",
     )
-    assert plain.sentences() == (
+    assert tuple(plain.sentences) == (
         "resnet18 L1-pruned: below the baseline at 2 of 3 layers, farthest from it at dec1 (0.200 "
         "against 0.600).",
     )
@@ -267,10 +270,10 @@ def test_words_say_where_the_share_falls_below_half() -> None:
 
 def test_nothing_is_said_of_what_is_not_known() -> None:
     plain, share = curves(*network({"input": 0.5}), *network({"input": 0.5}, "L1-pruned"))
-    assert plain.sentences() == share.sentences() == ()
+    assert tuple(plain.sentences) == tuple(share.sentences) == ()
     plain, share = curves(*network({"enc1": math.nan}), *network({"enc1": 0.1}, "L1-pruned"))
-    assert plain.sentences() == share.sentences() == ()
-    assert plain.table().columns["resnet18 baseline"] == [None]
+    assert tuple(plain.sentences) == tuple(share.sentences) == ()
+    assert plain.table.columns["resnet18 baseline"] == [None]
 
 
 def test_captions_tell_bands_and_null_where_they_are_drawn() -> None:
@@ -290,8 +293,8 @@ def test_they_are_drawn(labels: Check) -> None:
     for one in curves(*PRUNED, *network({"input": 0.8, "enc1": 0.5, "x": 0.1}, **facts)):
         texts = labels(one.draw())
         assert {"enc1", "x", "L1-pruned", "interval of the mean", one.title} <= set(texts)
-        assert ("possible without a shift" in texts) is not one.of_input
-        assert ("share of the input's distance" in texts) is one.of_input
+        assert ("possible without a shift" in texts) is (one.topic == "layers")
+        assert ("share of the input's distance" in texts) is (one.topic == "transmission")
 
 
 def test_a_table_of_layers_leaves_out_what_is_not_known() -> None:
@@ -325,14 +328,14 @@ def of_network(pruning: str, encoder: str = "resnet18") -> list[Layer]:
     ]
 
 
-def drawn(*layers: Layer) -> DecoderInputs:
-    (found,) = [one for one in comparisons(*tables(*layers)) if isinstance(one, DecoderInputs)]
+def drawn(*layers: Layer) -> Exhibit:
+    (found,) = [one for one in comparisons(*tables(*layers)) if one.topic == "decoder-inputs"]
     return found
 
 
 def test_both_sides_of_every_block() -> None:
     found = drawn(*of_network("baseline"), *of_network("L4-pruned"))
-    table = found.table().columns
+    table = found.table.columns
     assert table["block"] == ["dec4", "dec2", "dec1", "dec0"]
     assert table["resnet18 baseline by skip connections"] == [0.1, 0.31, 0.7, None]
     assert table["resnet18 L4-pruned from below"] == [0.2, 0.3, 0.3, 0.4]
@@ -342,7 +345,7 @@ def test_both_sides_of_every_block() -> None:
 
 def test_every_number_says_what_it_is_of() -> None:
     found = drawn(*of_network("baseline"), *of_network("L1-pruned"))
-    numbers = {(row["pruning"], row["layer"]): row for row in found.numbers()}
+    numbers = {(row["pruning"], row["layer"]): row for row in found.numbers}
     assert len(numbers) == 7 + 6
     assert {layer for _, layer in numbers} == set(VALUES) <= set(DECODER_INPUTS)
     one = numbers["baseline", "dec1.from_skip"]
@@ -350,8 +353,8 @@ def test_every_number_says_what_it_is_of() -> None:
 
 
 def test_sentences_go_by_the_intervals() -> None:
-    told = drawn(*of_network("baseline"), *of_network("L4-pruned")).sentences()
-    assert told == (
+    told = drawn(*of_network("baseline"), *of_network("L4-pruned")).sentences
+    assert tuple(told) == (
         "resnet18 baseline: farther away by the skip connection than from below at dec1 (0.700 "
         "against 0.300); nearer at dec4 (0.100 against 0.200); intervals overlap at dec2.",
     )
@@ -371,8 +374,8 @@ def test_two_panels_an_encoder() -> None:
 
 def test_they_stay_out_of_the_curves_along_the_network() -> None:
     rows = of_network("baseline")
-    others = [one for one in comparisons(*tables(*rows)) if not isinstance(one, DecoderInputs)]
-    assert {number["layer"] for one in others for number in one.numbers()} == {"input", "enc1"}
+    others = [one for one in comparisons(*tables(*rows)) if one.topic != "decoder-inputs"]
+    assert {number["layer"] for one in others for number in one.numbers} == {"input", "enc1"}
     (compared,) = read_distances(*tables(*rows))
     assert set(VALUES) < set(compared.layers)
 

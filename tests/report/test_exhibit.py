@@ -1,4 +1,4 @@
-"""Every exhibit keeps to the protocol: known columns, whole sentences, a figure that fits."""
+"""Every exhibit has known columns, whole sentences and a figure that fits; shared wording."""
 
 from __future__ import annotations
 
@@ -15,75 +15,96 @@ from skiptool.analysis.distances import read_distances
 from skiptool.cautions import Caution
 from skiptool.figures.style import TWO_COLUMNS
 from skiptool.names import Metric, RangeRule
-from skiptool.report.exhibit import (
-    Shown,
-    binning,
-    bins_of,
-    counted,
-    counted_at_most,
-    facts_of,
+from skiptool.records import ORIGINAL, Shift, Table
+from skiptool.report.contents import table_exhibits
+from skiptool.report.exhibit import Exhibit, fact_columns, layer_numbers, name_exhibits
+from skiptool.report.wording import (
+    bins_suffix,
+    caution_text,
+    comparison_title,
+    count_trainings,
     interval_note,
-    measure_of,
-    numbers_of,
+    measure_name,
+    most_trainings,
+    range_suffix,
     shift_name,
+    shift_text,
     sides,
     tied_text,
     tied_with,
-    title_of,
-    trained,
-    warned,
+    trainings_behind,
 )
-from skiptool.steps.report.exhibits import exhibits, read_inputs
+from skiptool.steps.report.inputs import read_inputs
 from skiptool.stores.tables import REPORT
 from small_shifts import FACTS, Layer, layer, tables
 
 
 @pytest.fixture(scope="module")
-def shown(study: list[Path]) -> dict[str, Shown]:
+def shown(study: list[Path]) -> dict[str, Exhibit]:
     """One exhibit of each topic that tables of numbers allow."""
-    found = exhibits(read_inputs(study), 0.95, 0)
+    found = table_exhibits(read_inputs(study), 0.95, 0)
     return {each.topic: each for each in reversed(found)}
 
 
-def test_all_topics_are_here(shown: dict[str, Shown]) -> None:
+def test_all_topics_are_here(shown: dict[str, Exhibit]) -> None:
     assert set(shown) == {
         *("iou", "difference", "paired", "reach", "distance", "layers", "transmission"),
         *("forecast-by-layer", "rank-correlation", "parameters"),
     }
 
 
-def test_words_are_whole(shown: dict[str, Shown]) -> None:
+def test_words_are_whole(shown: dict[str, Exhibit]) -> None:
     for topic, each in shown.items():
         assert re.fullmatch(r"[a-z][a-z0-9-]*", topic)
         assert each.heading, topic
         assert each.title, topic
         assert each.caption.endswith("."), topic
-        for sentence in each.sentences():
+        for sentence in each.sentences:
             assert sentence.endswith("."), topic
 
 
-def test_numbers_have_columns_of_the_table(shown: dict[str, Shown]) -> None:
+def test_numbers_have_columns_of_the_table(shown: dict[str, Exhibit]) -> None:
     for topic, each in shown.items():
-        rows = each.numbers()
+        rows = each.numbers
         assert rows, topic
         for row in rows:
             assert {"quantity", "value"} <= set(row) <= set(REPORT) - {"figure", "title"}, topic
 
 
-def test_columns_of_a_table_are_of_one_length(shown: dict[str, Shown]) -> None:
+def test_columns_of_a_table_are_of_one_length(shown: dict[str, Exhibit]) -> None:
     for topic, each in shown.items():
-        lengths = {len(cells) for cells in each.table().columns.values()}
+        lengths = {len(cells) for cells in each.table.columns.values()}
         assert len(lengths) == 1, topic
         assert lengths != {0}, topic
 
 
 @pytest.mark.long
-def test_figures_fit_two_columns_of_a_journal(shown: dict[str, Shown]) -> None:
-    drawn = {topic: each.draw() for topic, each in shown.items()}
-    assert [topic for topic, figure in drawn.items() if figure is None] == ["parameters"]
-    for topic, figure in drawn.items():
-        if figure is not None:
-            assert figure.get_figwidth() <= TWO_COLUMNS + 0.01, topic
+def test_figures_fit_two_columns_of_a_journal(shown: dict[str, Exhibit]) -> None:
+    assert [topic for topic, each in shown.items() if each.draw is None] == ["parameters"]
+    for topic, each in shown.items():
+        if each.draw is not None:
+            assert each.draw().get_figwidth() <= TWO_COLUMNS + 0.01, topic
+
+
+def fake(topic: str, heading: str, **new: Any) -> Exhibit:  # noqa: ANN401
+    facts: dict[str, Any] = {"title": "t", "caption": "n = 1.", "table": Table("t", {})}
+    return Exhibit(topic=topic, heading=heading, numbers=[], **{**facts, **new})
+
+
+def test_headings_come_together_and_topics_are_counted() -> None:
+    named = name_exhibits([fake("iou", "A"), fake("paired", "B"), fake("iou", "A")])
+    assert [(each.anchor, each.heading) for each in named] == [
+        *(("iou-1", "A"), ("iou-2", "A"), ("paired-1", "B")),
+    ]
+
+
+def test_parts_name_what_is_drawn() -> None:
+    parts = ("brightness 0.5", "Brightness 0.5", "contrast", "contrast 2", "contrast", "é/..", "")
+    named = name_exhibits(fake("layers", "A", part=part) for part in parts)
+    assert [each.anchor for each in named] == [
+        *("layers-brightness-0.5", "layers-brightness-0.5-2", "layers-contrast"),
+        *("layers-contrast-2", "layers-contrast-3", "layers-1", "layers-2"),
+    ]
 
 
 def facts(**new: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any type
@@ -92,15 +113,15 @@ def facts(**new: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any type
 
 def test_every_metric_and_range_has_words() -> None:
     for metric in Metric:
-        assert " " in measure_of({"metric": metric.value})
+        assert " " in measure_name(metric.value)
     for rule in RangeRule:
-        assert binning(facts(range_rule=rule.value)).startswith(", B = 100 bins of equal ")
-    assert measure_of({"metric": "theirs"}) == "theirs"
+        assert range_suffix(100, rule.value).startswith(", B = 100 bins of equal ")
+    assert measure_name("theirs") == "theirs"
 
 
 def test_bins_are_told_where_there_are_any() -> None:
-    assert (binning(facts(bins=None)), bins_of(facts(bins=None))) == ("", "")
-    assert (binning(facts(range_rule="theirs")), bins_of(FACTS)) == (", B = 100 bins", ", B = 100")
+    assert (range_suffix(None, "minmax"), bins_suffix(None)) == ("", "")
+    assert (range_suffix(100, "theirs"), bins_suffix(100)) == (", B = 100 bins", ", B = 100")
 
 
 @pytest.mark.parametrize(
@@ -113,16 +134,19 @@ def test_bins_are_told_where_there_are_any() -> None:
     ],
 )
 def test_titles(change: dict[str, Any], title: str) -> None:
-    assert title_of(facts(**change)) == title
+    assert comparison_title(facts(**change)) == title
     assert title.startswith(" against ".join(sides(facts(**change))))
 
 
 def test_shifts_are_named_with_their_factors() -> None:
     assert (shift_name(FACTS), shift_name(FACTS, "reference_")) == ("brightness 0.5", "original")
+    assert (shift_text(ORIGINAL), shift_text(Shift.parse("saturation=0"))) == (
+        *("original", "saturation 0"),
+    )
 
 
 def test_columns_that_do_not_apply_are_left_out() -> None:
-    found = facts_of(facts(dataset=None, bins=None))
+    found = fact_columns(facts(dataset=None, bins=None))
     assert not {"dataset", "bins", "reference_factor", "arch"} & set(found)
     assert (found["shift"], found["factor"]) == ("brightness", 0.5)
 
@@ -144,11 +168,11 @@ REPEATS = [({**row, "other_id": "again", "repeat": 1}, values) for row, values i
 )
 def test_trainings_are_counted(rows: list[Layer], expected: str) -> None:
     (compared,) = read_distances(*tables(*rows))
-    assert trained(compared) == expected
-    (number,) = numbers_of(compared, "distance", lambda found: found.distance)
+    assert trainings_behind(compared) == expected
+    (number,) = layer_numbers(compared, "distance", lambda found: found.distance)
     assert (number["folds"], "sd_folds" in number) == (len(rows), len(rows) > 1)
     assert number["level"] == 0.95
-    assert numbers_of(compared, "distance", lambda _: None) == []
+    assert layer_numbers(compared, "distance", lambda _: None) == []
 
 
 def test_the_interval_is_explained_where_there_is_one() -> None:
@@ -156,13 +180,13 @@ def test_the_interval_is_explained_where_there_is_one() -> None:
     assert interval_note(with_one).startswith("95 % interval over slides of the estimate")
     (without,) = read_distances(*tables(layer("enc1", [0.2], 0.2)))
     assert interval_note(without) == ""
-    (number,) = numbers_of(without, "distance", lambda found: found.distance)
+    (number,) = layer_numbers(without, "distance", lambda found: found.distance)
     assert not {"ci_low", "ci_high", "level"} & set(number)
 
 
 def test_warnings_that_differ_in_numbers_are_one() -> None:
     few = "of {} channels vary in too few images to estimate their distance (more are needed)"
-    found = warned(
+    found = caution_text(
         [
             Caution("the test draws equally many images of each unit, as the sets differ in size"),
             Caution(f"3 {few.format(64)}", ("enc1",)),
@@ -174,10 +198,10 @@ def test_warnings_that_differ_in_numbers_are_one() -> None:
         " Caution: the test draws equally many images of each unit, as the sets differ in size; "
         f"enc1, enc2, enc3: 3 to 16 {few.format('64 to 128')}."
     )
-    assert warned([Caution("img-7.1 of 2 subjects"), Caution("3 subjects")]) == (
+    assert caution_text([Caution("img-7.1 of 2 subjects"), Caution("3 subjects")]) == (
         " Caution: img-7.1 of 2 subjects; 3 subjects."
     )
-    assert warned([]) == ""
+    assert caution_text([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -224,12 +248,12 @@ Training = tuple[int | None, int | None]
     ],
 )
 def test_trainings_in_words(trainings: list[Training], words: str) -> None:
-    assert counted(trainings) == words
+    assert count_trainings(trainings) == words
 
 
 @given(folds=st.integers(1, 9), repeats=st.integers(1, 9))
 def test_no_training_is_lost_in_words(folds: int, repeats: int) -> None:
-    words = counted([(fold, repeat) for fold in range(folds) for repeat in range(repeats)])
+    words = count_trainings([(fold, repeat) for fold in range(folds) for repeat in range(repeats)])
     numbers = [int(word) for word in words.replace("one", "1").split() if word.isdigit()]
     product = 1
     for number in numbers:
@@ -238,5 +262,5 @@ def test_no_training_is_lost_in_words(folds: int, repeats: int) -> None:
 
 
 def test_the_network_that_was_trained_most_often_is_told() -> None:
-    assert counted_at_most([[(0, 0)], [(0, 0), (0, 1)]]) == "up to 2 repeats of one fold"
-    assert counted_at_most([[(0, 0), (1, 0)], [(0, 0), (2, 0)]]) == "2 folds"
+    assert most_trainings([[(0, 0)], [(0, 0), (0, 1)]]) == "up to 2 repeats of one fold"
+    assert most_trainings([[(0, 0), (1, 0)], [(0, 0), (2, 0)]]) == "2 folds"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,13 +13,11 @@ from matplotlib.figure import Figure
 
 from skiptool.analysis.forecast import fit_losses
 from skiptool.records import ORIGINAL
-from skiptool.report.exhibit import Shown
+from skiptool.report.exhibit import Exhibit
 from skiptool.report.forecast import (
-    caption_of,
+    forecast_caption,
+    forecast_sentences,
     loss_forecasts,
-    measure_name,
-    network_name,
-    sentences_of,
 )
 from skiptool.stores.tables import REPORT
 from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
@@ -65,8 +64,8 @@ def test_one_exhibit_a_pruning_in_the_order_of_the_paper() -> None:
 @pytest.mark.parametrize("folds", [1, 3])
 def test_every_number_of_the_table_is_among_the_numbers(folds: int) -> None:
     each = loss_forecasts(*made(folds))[0]
-    numbers = each.numbers()
-    columns = each.table().columns
+    numbers = each.numbers
+    columns = each.table.columns
     known = {value for row in numbers for value in row.values() if isinstance(value, float | int)}
     cells = {cell for column in columns.values() for cell in column if isinstance(cell, float)}
     assert cells
@@ -80,12 +79,12 @@ def test_every_number_of_the_table_is_among_the_numbers(folds: int) -> None:
 
 
 def test_with_nothing_to_forecast_the_table_has_the_errors_alone() -> None:
-    columns = loss_forecasts(*sweep())[0].table().columns
+    columns = loss_forecasts(*sweep())[0].table.columns
     assert [*columns] == ["of", "layer", "points", "error", "error of the mean"]
 
 
 def test_numbers_say_what_they_are_of() -> None:
-    numbers = loss_forecasts(*made())[0].numbers()
+    numbers = loss_forecasts(*made())[0].numbers
     common = {"dataset": "study", "pruning": "baseline", "arch": "unet", "encoder": "resnet18"}
     assert all(common.items() <= row.items() for row in numbers)
     for quantity in ("cross-validated error", "error of the mean"):
@@ -110,7 +109,7 @@ def test_numbers_say_what_they_are_of() -> None:
 def test_a_level_is_that_of_the_kinds_and_of_shifts_within_the_domain_only() -> None:
     scores, layers = made()
     lost = [one for one in scores if one.shift != SHIFTS[0]]
-    columns = loss_forecasts(lost, layers)[0].table().columns
+    columns = loss_forecasts(lost, layers)[0].table.columns
     assert [*zip(columns["of"], columns["level"], strict=True)][4:] == [
         *(("b", None), ("c", None), ("brightness 0.25", 0.75)),
     ]
@@ -138,7 +137,7 @@ def test_the_caption_says_what_is_fitted_and_how_it_was_tested() -> None:
 
 
 def test_in_words_how_well_kinds_left_out_are_forecast() -> None:
-    first, second, inside = loss_forecasts(*made())[0].sentences()
+    first, second, inside = loss_forecasts(*made())[0].sentences
     assert first.startswith(
         "resnet18 baseline: on kinds of shift left out, the loss of IoU is forecast from the "
         "distance at "
@@ -155,19 +154,19 @@ def test_subjects_are_counted_where_they_are_the_unit() -> None:
     changed = [name == "b" for name in layers["domain"]]
     for place in np.flatnonzero(changed):
         layers["unit"][place], layers["units_other"][place] = "subject", 2
-    second = loss_forecasts(scores, layers)[0].sentences()[1]
+    second = loss_forecasts(scores, layers)[0].sentences[1]
     assert second.startswith("Forecast loss: b (24 test images of 2 subjects) 0.")
 
 
 def test_where_the_fit_is_no_better_than_the_mean_no_loss_is_forecast() -> None:
     each = loss_forecasts(*worthless(*made()))[0]
-    (told,) = each.sentences()
+    (told,) = each.sentences
     assert told.startswith("resnet18 baseline: no loss of IoU can be forecast from these shifts.")
-    columns = each.table().columns
+    columns = each.table.columns
     assert [*columns["note"]] == [*[None] * 4, *["no forecast possible"] * 2]
     for name in ("forecast", "ci_low", "ci_high", "level"):
         assert {*columns[name]} == {None}
-    assert not [row for row in each.numbers() if row["quantity"] == "forecast loss"]
+    assert not [row for row in each.numbers if row["quantity"] == "forecast loss"]
     assert "no better than the mean" in each.caption
 
 
@@ -180,27 +179,27 @@ def test_images_without_a_shift_are_told_as_such() -> None:
                 layers[column][place] = value
             layers["p_value"][place], layers["n_other"][place] = 0.67, 8
     each = loss_forecasts(scores, layers)[0]
-    second = each.sentences()[1]
+    second = each.sentences[1]
     assert second.startswith(
         "Forecast loss: b (8 test images): no shift seen (p = 0.67), loss not distinguishable from "
         "0 and up to 0."
     )
-    columns = each.table().columns
+    columns = each.table.columns
     assert (columns["forecast"][4], columns["note"][4]) == (None, "no shift seen")
     assert columns["ci_low"][4] <= 0.0 < columns["ci_high"][4]
-    (row,) = [row for row in each.numbers() if row["quantity"] == "forecast loss"]
-    assert row["value"] is None
+    (row,) = [row for row in each.numbers if row["quantity"] == "forecast loss"]
+    assert math.isnan(row["value"])
 
 
 def test_what_lies_beyond_the_fit_is_counted() -> None:
     many = tuple(f"domain {n}" for n in range(8))  # distances from 0.3 to 1.0
     shown = loss_forecasts(*made(domains=many))[0]
-    assert shown.sentences()[-1] == (
+    assert shown.sentences[-1] == (
         "5 of 8 distances are greater than any in the fit, where the line is constant: the loss "
         "may be greater than forecast."
     )
-    assert [*shown.table().columns["note"]] == [*[None] * 4, *[""] * 3, *["beyond the fit"] * 5]
-    assert "; 5 further rows in the table." in shown.sentences()[1]
+    assert [*shown.table.columns["note"]] == [*[None] * 4, *[""] * 3, *["beyond the fit"] * 5]
+    assert "; 5 further rows in the table." in shown.sentences[1]
 
 
 @pytest.mark.parametrize(("folds", "domains"), [(1, ("b",)), (3, ("b", "c")), (5, ("b",) * 1)])
@@ -221,29 +220,29 @@ def test_names_from_data_stay_names(labels: Check) -> None:
     long = "<script>" * 25
     facts: dict[str, Any] = {"dataset": long, "encoder": long, "prunings": (long,)}
     scores, layers = made(domains=(long + "b", "$x$"), **facts)
-    shown: list[Shown] = loss_forecasts([replace(one, classes=(long,)) for one in scores], layers)
+    shown: list[Exhibit] = loss_forecasts([replace(one, classes=(long,)) for one in scores], layers)
     assert len(shown) == 1
     for each in shown:
-        assert long not in each.title + each.caption + " ".join(each.sentences())
+        assert long not in each.title + each.caption + " ".join(each.sentences)
         figure = each.draw()
         assert figure is not None
         labels(figure)
-    assert {row["dataset"] for row in shown[0].numbers()} == {long}
+    assert {row["dataset"] for row in shown[0].numbers} == {long}
 
 
 def test_names() -> None:
     found = fit_losses(*sweep(encoder="resnet50"))[0]
-    assert network_name(found) == f"resnet50 {found.pruning}"
+    assert forecast_sentences(found)[0].startswith(f"resnet50 {found.pruning}: ")
     plain = replace(found, kin=found.kin._replace(encoder="", arch="", metric="kl"), pruning="")
-    assert network_name(plain) == "networks"
-    assert measure_name(plain) == "Kullback-Leibler divergence"
+    assert forecast_sentences(plain)[0].startswith("networks: ")
+    assert "Kullback-Leibler divergence at" in forecast_caption(plain)
 
 
 def test_what_was_left_out_is_told() -> None:
     found = fit_losses(*sweep())[0]
     layer = found.layers[found.layer]
     lost = replace(found, left_out=3, passed_over=("dec0", "head"), assumed=7)
-    caption = caption_of(lost)
+    caption = forecast_caption(lost)
     for part in (
         f"No forecast for 3 comparisons without a corrected distance and its interval at {layer}.",
         "for want of a corrected distance under every shift: dec0, head.",
@@ -251,9 +250,9 @@ def test_what_was_left_out_is_told() -> None:
         "assumed to be the test images.",
     ):
         assert part in caption
-        assert part not in caption_of(found)
-    assert len(sentences_of(found)) == 1
-    assert sentences_of(lost)[1].startswith("No forecast for 3 comparisons without")
+        assert part not in forecast_caption(found)
+    assert len(forecast_sentences(found)) == 1
+    assert forecast_sentences(lost)[1].startswith("No forecast for 3 comparisons without")
 
 
 def test_kinds_that_the_fit_does_not_meet_are_named() -> None:
@@ -261,5 +260,5 @@ def test_kinds_that_the_fit_does_not_meet_are_named() -> None:
     first, *others = found.crossed.held
     worse = first._replace(error=first.error_of_mean)
     crossed = found.crossed._replace(held=(worse, *others))
-    _, told = sentences_of(replace(found, crossed=crossed))
+    _, told = forecast_sentences(replace(found, crossed=crossed))
     assert told == "On brightness alone it is no better than the mean."

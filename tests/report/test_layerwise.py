@@ -6,7 +6,8 @@ import pytest
 from matplotlib.text import Text
 
 from skiptool.analysis.distances import BEYOND_COLUMNS
-from skiptool.report.layerwise import Beyond, beyond_marginals
+from skiptool.report.exhibit import Exhibit
+from skiptool.report.layerwise import beyond_marginals
 
 FACTS: dict[str, Any] = {
     **dict.fromkeys(BEYOND_COLUMNS),
@@ -32,11 +33,11 @@ def rows(layers: tuple[str, ...] = ("enc1", "head"), **facts: object) -> list[di
     ]
 
 
-def drawn(*found: dict[str, Any]) -> list[Beyond]:
+def drawn(*found: dict[str, Any]) -> list[Exhibit]:
     return beyond_marginals({name: [row[name] for row in found] for name in BEYOND_COLUMNS})
 
 
-def texts(shown: Beyond) -> list[tuple[str, str]]:
+def texts(shown: Exhibit) -> list[tuple[str, str]]:
     drawn = shown.draw().findobj(Text)
     return [(each.get_text(), each.get_fontweight()) for each in drawn]
 
@@ -60,10 +61,10 @@ def test_a_matrix_for_each_measure_with_bold_where_sets_differ() -> None:
 
 def test_table_and_numbers_hold_every_cell() -> None:
     (shown,) = drawn(*rows(), *rows(factor=0.75))
-    table = shown.table()
+    table = shown.table
     assert table.columns["shift"] == ["brightness 0.5", "brightness 0.75"] * 4
     assert table.columns["head"] == [0.004, 0.004, 0.25, 0.25, 0.74, 0.74, 0.41, 0.41]
-    numbers = shown.numbers()
+    numbers = shown.numbers
     assert len(numbers) == 16
     (pair,) = (
         n for n in numbers
@@ -78,7 +79,7 @@ def test_table_and_numbers_hold_every_cell() -> None:
 
 def test_the_sentence_names_what_channels_hide() -> None:
     (shown,) = drawn(*rows())
-    assert shown.sentences() == (
+    assert tuple(shown.sentences) == (
         "resnet18 baseline, brightness 0.5 against original: at head the marginal distributions of "
         "channels agree (corrected Hellinger distance 0.00, p = 0.6), but the layer as a whole "
         "differs: covariance distance 0.25 (p = 0.005) and classifier accuracy 0.74 (p = 0.01); on "
@@ -91,7 +92,7 @@ def test_the_shift_that_changes_covariances_most_is_named_first() -> None:
     small, great = rows(factor=0.9), rows(factor=0.75)
     for row in great:
         row["value"] += 0.1 * (row["metric"] == "covariance")
-    found = drawn(*small, *great)[0].sentences()
+    found = drawn(*small, *great)[0].sentences
     assert [text.split(" against")[0][-4:] for text in found] == ["0.75", " 0.9"]
 
 
@@ -106,14 +107,14 @@ def test_nothing_is_said_where_channels_differ_or_nothing_does(
         if row["metric"] in changed:
             row.update(changed[row["metric"]] or {"p_adjusted": 0.3})
     (shown,) = drawn(*found)
-    assert shown.sentences() == ()
+    assert tuple(shown.sentences) == ()
     shown.draw()
 
 
 def test_domains_and_plain_arrays_have_names_of_their_own() -> None:
     (shown,) = drawn(*(r for d in "bc" for r in rows(domain=d, shift="original", factor=None)))
     assert "other domains against a" in shown.title
-    assert shown.table().columns["domain"][:2] == ["b original", "c original"]
+    assert shown.table.columns["domain"][:2] == ["b original", "c original"]
     assert {"b", "c"} <= {text for text, _ in texts(shown)}
     plain = dict.fromkeys(
         ("shift", "reference_shift", "domain", "reference_domain", "dataset", "encoder", "pruning")
@@ -121,11 +122,11 @@ def test_domains_and_plain_arrays_have_names_of_their_own() -> None:
     (arrays,) = drawn(*rows(**plain))
     assert arrays.title == "Channels and whole layers, against r.npy"
     assert "o.npy" in {text for text, _ in texts(arrays)}
-    assert "o.npy against r.npy" in arrays.sentences()[0]
+    assert "o.npy against r.npy" in arrays.sentences[0]
 
 
 def test_layers_that_one_measure_lacks_are_holes() -> None:
     found = [row for row in rows() if (row["metric"], row["layer"]) != ("covariance", "head")]
     (shown,) = drawn(*found)
-    assert shown.table().columns["head"][1] is None
+    assert shown.table.columns["head"][1] is None
     assert ("–", "normal") in texts(shown)

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 
 from skiptool.analysis.distances import read_distances
 from skiptool.records import Shade
-from skiptool.report.overview import Overview, overviews, split
+from skiptool.report.exhibit import Exhibit
+from skiptool.report.overview import divide, overviews
 from small_shifts import Layer, network, tables
 
 Check = Callable[[Figure], list[str]]
 
 
-def drawn(*layers: Layer) -> list[Overview]:
+def drawn(*layers: Layer) -> list[Exhibit]:
     return overviews(read_distances(*tables(*layers)))
 
 
@@ -35,13 +36,13 @@ def test_shifts_of_one_domain_are_the_rows() -> None:
     (found,) = drawn(*shifts(), *shifts("L1-pruned", 0.5))
     assert (found.topic, found.heading) == ("reach", "How far shifts reach")
     assert found.title == "Hellinger distance under shifts, a, B = 100"
-    assert found.table().columns == {
+    assert found.table.columns == {
         "architecture": ["resnet18 baseline"] * 2 + ["resnet18 L1-pruned"] * 2,
         "shift": ["brightness 0.5", "brightness 0.75"] * 2,
         "enc1": [0.5, 0.75, 0.25, 0.375],
         "dec0": [0.2, 0.2, 0.1, 0.1],
     }
-    assert found.sentences()[0] == (
+    assert found.sentences[0] == (
         "resnet18 baseline: at dec0, none reaches clearly farthest (0.200 to 0.200)."
     )
     for word in ("a original", "one training;", "8 and 9 images, B = 100"):
@@ -51,12 +52,12 @@ def test_shifts_of_one_domain_are_the_rows() -> None:
 
 def test_numbers_of_one_architecture_are_those_of_its_violins() -> None:
     (found,) = drawn(*shifts())
-    numbers = [(n["factor"], n["layer"], n["value"], n["quantity"]) for n in found.numbers()]
+    numbers = [(n["factor"], n["layer"], n["value"], n["quantity"]) for n in found.numbers]
     assert numbers == [
         *((0.5, "enc1", 0.5, "distance"), (0.5, "dec0", 0.2, "distance")),
         *((0.75, "enc1", 0.75, "distance"), (0.75, "dec0", 0.2, "distance")),
     ]
-    assert {n["pruning"] for n in found.numbers()} == {"baseline"}
+    assert {n["pruning"] for n in found.numbers} == {"baseline"}
 
 
 def test_many_architectures_are_averaged_and_named() -> None:
@@ -64,17 +65,15 @@ def test_many_architectures_are_averaged_and_named() -> None:
     rows = [each for n in range(1, 8) for each in shifts(f"x{n}", n / 10)]
     lacking = [row for row in rows if (row[0]["pruning"], row[0]["layer"]) != ("x7", "dec0")]
     (found,) = drawn(*shifts(), *lacking)
-    assert [block.name for block in found.blocks] == [
-        *("resnet18 baseline", "resnet18, mean of 7 pruned networks")
-    ]
-    assert found.blocks[1].values.tolist() == [
-        [pytest.approx(0.2), pytest.approx(0.07)],
-        [pytest.approx(0.3), pytest.approx(0.07)],
-    ]
-    last = found.numbers()[-1]
+    table = found.table.columns
+    names = ("resnet18 baseline", "resnet18, mean of 7 pruned networks")
+    assert table["architecture"] == [name for name in names for _ in range(2)]
+    assert table["enc1"][2:] == [pytest.approx(0.2), pytest.approx(0.3)]
+    assert table["dec0"][2:] == [pytest.approx(0.07), pytest.approx(0.07)]
+    last = found.numbers[-1]
     assert (last["quantity"], last["encoder"]) == ("mean distance", "resnet18")
     assert last["pruning"] == "x1, x2, x3, x4, x5, x6, x7"
-    assert last["value"] == found.blocks[1].values[1, 1]
+    assert last["value"] == table["dec0"][-1]
     assert "over the architectures named" in found.caption
 
 
@@ -86,9 +85,9 @@ def test_domains_are_the_rows_where_they_are_compared_unshifted() -> None:
     ]
     found, shifted = drawn(*domains, *shifts())
     assert found.title == "Hellinger distance of other domains to a, B = 100"
-    assert found.table().columns["domain"] == ["b", "c"]
+    assert found.table.columns["domain"] == ["b", "c"]
     assert "between domains (rows)" in found.caption
-    assert shifted.table().columns["shift"] == ["brightness 0.5", "brightness 0.75"]
+    assert shifted.table.columns["shift"] == ["brightness 0.5", "brightness 0.75"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,8 @@ def test_domains_are_the_rows_where_they_are_compared_unshifted() -> None:
     [{"metric": "kl"}, {"bins": 50}, {"dataset": "e"}, {"domain": "b"}, {"range_rule": "p0.1"}],
 )
 def test_what_is_measured_otherwise_has_an_overview_of_its_own(change: dict[str, Any]) -> None:
-    assert [len(each.rows) for each in drawn(*shifts(), *shifts(**change))] == [2, 2]
+    found = drawn(*shifts(), *shifts(**change))
+    assert [len(each.table.columns["shift"]) for each in found] == [2, 2]
 
 
 def test_one_shift_needs_none_and_nameless_sets_have_none() -> None:
@@ -107,15 +107,15 @@ def test_one_shift_needs_none_and_nameless_sets_have_none() -> None:
 def test_what_is_missing_is_a_hole(labels: Check) -> None:
     part = network({"enc1": math.nan, "x": 0.1}, factor=0.9)
     (found,) = drawn(*shifts(), *part)
-    assert found.layers == ("enc1", "dec0", "x")
-    assert found.table().columns["enc1"] == [0.5, 0.75, None]
-    assert found.table().shade == Shade(0.0, 0.75, digits=3)
-    assert found.table().columns["dec0"] == [0.2, 0.2, None]
+    assert [*found.table.columns][2:] == ["enc1", "dec0", "x"]
+    assert found.table.columns["enc1"] == [0.5, 0.75, None]
+    assert found.table.shade == Shade(0.0, 0.75, digits=3)
+    assert found.table.columns["dec0"] == [0.2, 0.2, None]
     texts = labels(found.draw())
     assert texts.count("–") == 4
     assert {"resnet18 baseline", "brightness", "0.9", "Hellinger distance"} <= set(texts)
     (nothing,) = drawn(*network({"enc1": math.nan}), *network({"enc1": math.nan}, factor=0.1))
-    assert nothing.sentences() == ()
+    assert tuple(nothing.sentences) == ()
     nothing.draw()
 
 
@@ -127,7 +127,7 @@ def keys(prunings: tuple[str, ...], *families: str) -> list[tuple[str, str]]:
 
 
 def test_few_architectures_have_a_matrix_each_families_side_by_side() -> None:
-    found = split(keys(FIVE[1::-1], "r18", "r34"), rows=15)
+    found = divide(keys(FIVE[1::-1], "r18", "r34"), rows=15)
     assert [name for name, _ in found] == [
         *("r18 baseline", "r34 baseline", "r18 L1-pruned", "r34 L1-pruned")
     ]
@@ -135,7 +135,7 @@ def test_few_architectures_have_a_matrix_each_families_side_by_side() -> None:
 
 
 def test_of_many_the_baseline_stands_beside_the_mean_of_the_others() -> None:
-    found = split(keys(FIVE, "r18", "r34"), rows=15)
+    found = divide(keys(FIVE, "r18", "r34"), rows=15)
     assert found == [
         ("r18 baseline", (("r18", "baseline"),)),
         ("r34 baseline", (("r34", "baseline"),)),
@@ -146,7 +146,7 @@ def test_of_many_the_baseline_stands_beside_the_mean_of_the_others() -> None:
 
 def test_of_many_families_all_are_averaged() -> None:
     families = [f"r{n}" for n in range(10)]
-    assert [name for name, _ in split(keys(FIVE[:2], *families), rows=2)] == [
+    assert [name for name, _ in divide(keys(FIVE[:2], *families), rows=2)] == [
         *("baseline, mean of 10 encoders", "mean of 10 pruned networks")
     ]
 
@@ -154,13 +154,13 @@ def test_of_many_families_all_are_averaged() -> None:
 def test_many_rows_leave_room_for_fewer() -> None:
     """Four matrices are two rows of them: 60 rows of cells fit, 62 do not."""
     four = keys(FIVE[:2], "r18", "r34")
-    assert [len(split(four, rows)) for rows in (30, 31)] == [4, 2]
+    assert [len(divide(four, rows)) for rows in (30, 31)] == [4, 2]
 
 
 @pytest.mark.parametrize("wanted", [keys(FIVE, *"abcdefgh"), keys(("x", "y"), "", "a"), [("", "")]])
 @pytest.mark.parametrize("rows", [1, 30, 200])
 def test_no_architecture_is_lost_or_counted_twice(wanted: list[tuple[str, str]], rows: int) -> None:
-    found = split(wanted, rows)
+    found = divide(wanted, rows)
     members = [key for _, each in found for key in each]
     assert sorted(members) == sorted(wanted)
     assert len({name for name, _ in found}) == len(found) <= 6

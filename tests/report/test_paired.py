@@ -13,16 +13,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from skiptool.analysis.differences import PairedDifference
-from skiptool.figures.heatmap import Column
 from skiptool.metrics import KEYS
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
+from skiptool.report.exhibit import Exhibit
 from skiptool.report.paired import (
-    PairedComparison,
-    describe,
     findings,
-    interval_name,
-    is_tested,
+    paired_caption,
     paired_comparisons,
 )
 from skiptool.stats.permutation import holm
@@ -71,32 +68,28 @@ def joined(*tables: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {name: [value for table in tables for value in table[name]] for name in tables[0]}
 
 
-def shown(totals: dict[str, list[Any]], **settings: Any) -> list[PairedComparison]:  # noqa: ANN401
-    found = paired_comparisons(totals, **settings)
-    assert all(isinstance(one, PairedComparison) for one in found)
-    return [one for one in found if isinstance(one, PairedComparison)]
+def shown(totals: dict[str, list[Any]], **settings: Any) -> list[Exhibit]:  # noqa: ANN401
+    return paired_comparisons(totals, **settings)
 
 
 def test_rows_are_shifts_by_kind_and_all_are_adjusted_together() -> None:
     (one,) = shown(study())
     assert (one.topic, one.heading) == ("paired", "Comparison with the baseline, a")
     assert one.title == "Difference in cell IoU to the baseline by shift"
-    assert one.rows == (
-        *(Column("original"), Column("0.5", "brightness"), Column("1.5", "brightness")),
-        Column("0", "saturation"),
-    )
-    assert [(each.encoder, each.pruning) for each in one.found[:3]] == [
+    table = one.table.columns
+    shifts = ["original", "brightness 0.5", "brightness 1.5", "saturation 0"]
+    assert table["shift"] == [shift for shift in shifts for _ in range(2)] * 2
+    assert [*zip(table["encoder"], table["pruning"], strict=True)][:3] == [
         *(("resnet18", "L1-pruned"), ("resnet18", "L4-pruned"), ("resnet18", "L1-pruned"))
     ]
-    assert one.places == (0, 0, 1, 1, 2, 2, 3, 3) * 2
-    raw = np.array([each.p_value for each in one.found])
-    np.testing.assert_array_equal(one.adjusted, holm(raw))
+    raw = np.array(table["p"])
+    np.testing.assert_array_equal(table["p (Holm)"], holm(raw))
     assert raw.min() < 0.05 / 16
 
 
 def test_the_table_holds_the_numbers() -> None:
     (one,) = shown(study(), level=0.9)
-    table, numbers = one.table().columns, one.numbers()
+    table, numbers = one.table.columns, one.numbers
     assert list(table) == [
         *("encoder", "pruning", "shift", "difference", "CI low", "CI high", "SE subjects"),
         *("SE trainings", "SD trainings", "p", "p (Holm)", "subjects", "trainings"),
@@ -123,9 +116,8 @@ def test_the_table_holds_the_numbers() -> None:
 def test_domains_without_shifts_stand_in_one_plot() -> None:
     (one,) = shown(study([ORIGINAL], ["b", "a", "c"]))
     assert one.heading == "Comparison with the baseline by domain, d.zarr"
-    assert one.rows == (Column("a"), Column("b"), Column("c"))
-    assert one.table().columns["domain"][:4] == ["a", "a", "b", "b"]
-    assert [number["domain"] for number in one.numbers()][:4] == ["a", "a", "b", "b"]
+    assert one.table.columns["domain"] == [*"aabbcc"] * 2
+    assert [number["domain"] for number in one.numbers][:4] == ["a", "a", "b", "b"]
 
 
 def test_which_plots_there_are() -> None:
@@ -144,7 +136,7 @@ def test_which_plots_there_are() -> None:
 
 def test_in_words() -> None:
     (one,) = shown(study())
-    better, worse = one.sentences()
+    better, worse = one.sentences
     assert better.startswith(
         "Better than the baseline over 4 trainings, p < 0.05 (Holm): resnet18 L1-pruned in 4 of"
     )
@@ -156,22 +148,22 @@ def test_in_words() -> None:
 def test_ensembles_follow_their_folds_and_say_so(labels: Check) -> None:
     totals = joined(study(folds=[0, 1]), study(folds=[ENSEMBLE_FOLD]))
     (one,) = shown(totals)
-    assert one.table().columns["pruning"][:4] == [
+    assert one.table.columns["pruning"][:4] == [
         *("L1-pruned", "L1-pruned, ensemble"),
         *("L4-pruned", "L4-pruned, ensemble"),
     ]
-    assert [number["fold"] for number in one.numbers()][:2] == [None, ENSEMBLE_FOLD]
+    assert [number["fold"] for number in one.numbers][:2] == [None, ENSEMBLE_FOLD]
     assert "L4-pruned, ensemble" in labels(one.draw())
 
 
 def test_one_subject_and_one_fold_are_drawn_without_interval(labels: Check) -> None:
     (one,) = shown(study(folds=[0], subjects=1))
-    table = one.table().columns
+    table = one.table.columns
     for name in ("CI low", "CI high", "SE subjects", "SE trainings", "p", "p (Holm)"):
         assert set(table[name]) == {None}, name
-    assert all(math.isnan(float(str(number["p_adjusted"]))) for number in one.numbers())
+    assert all(math.isnan(float(str(number["p_adjusted"]))) for number in one.numbers)
     assert "neither an interval nor a test" in one.caption
-    (sentence,) = one.sentences()
+    (sentence,) = one.sentences
     assert sentence.startswith("One training of each network: nothing can be said of the archit")
     assert not any("interval" in text for text in labels(one.draw()))
 
@@ -186,8 +178,8 @@ def test_a_class_that_is_absent_is_no_mark(labels: Check) -> None:
         for pixels, absent, here in zip(totals["pixels"], gone, cell, strict=True)
     ]
     (one,) = shown(totals)
-    assert [number["trainings"] for number in one.numbers()] == [4, 4, 0, 0] * 2
-    assert one.table().columns["difference"][2] is None
+    assert [number["trainings"] for number in one.numbers] == [4, 4, 0, 0] * 2
+    assert one.table.columns["difference"][2] is None
     assert {"original", "saturation"} <= set(labels(one.draw()))
 
 
@@ -227,8 +219,8 @@ def test_marks_are_filled_where_the_adjusted_p_value_is_small(labels: Check) -> 
 
 def test_names_from_data_are_kept_short_in_words() -> None:
     (one,) = shown(study([ORIGINAL], ["x" * 200, "<b>"]))
-    assert max(map(len, one.sentences())) < 400
-    assert one.table().columns["domain"][0] == "<b>"
+    assert max(map(len, one.sentences)) < 400
+    assert one.table.columns["domain"][0] == "<b>"
 
 
 def test_several_classes_are_a_mean() -> None:
@@ -241,7 +233,6 @@ def test_several_classes_are_a_mean() -> None:
         for name, truth in zip(renamed, totals["truth"], strict=True)
     ]
     (one,) = shown(totals)
-    assert one.measure == "mean IoU"
     assert one.caption.startswith("Mean IoU of each pruned network")
 
 
@@ -311,7 +302,7 @@ def test_networks_that_were_trained_once_are_never_called_better() -> None:
 
 
 def test_the_caption_says_what_the_interval_is_of() -> None:
-    text = describe([ONE] * 3, "cell IoU", 0.9)
+    text = paired_caption([ONE] * 3, "cell IoU", 0.9)
     for part in (
         "Cell IoU of each pruned network minus that of the baseline of the same encoder, fold",
         "mean over 2 folds, pale bars reach one standard deviation between trainings to",
@@ -322,34 +313,31 @@ def test_the_caption_says_what_the_interval_is_of() -> None:
     ):
         assert part in text, part
     assert "own and are the units" not in text
-    nested = describe([replace(ONE, nested=True)], "cell IoU", 0.9)
+    nested = paired_caption([replace(ONE, nested=True)], "cell IoU", 0.9)
     assert "Folds were measured on subjects of their own and are the units" in nested
-    assert interval_name([ONE], 0.9) == "90 % interval (trainings, subjects)"
 
 
 def test_the_caption_of_one_training() -> None:
-    text = describe([ALONE, replace(ALONE, subjects=30)], "cell IoU", 0.95)
+    text = paired_caption([ALONE, replace(ALONE, subjects=30)], "cell IoU", 0.95)
     assert "one training of each. 95 % intervals over 30 to 40 subjects" in text
     assert "for these networks only: another training of the same architecture may differ" in text
     assert text.endswith("with one training there is no test.")
     assert "pale bars" not in text
     assert "Filled" not in text
-    assert interval_name([ALONE], 0.95) == "95 % interval (subjects only)"
-    assert (is_tested([ALONE]), is_tested([ALONE, ONE])) == (False, True)
-    mixed = describe([ALONE, ONE], "cell IoU", 0.95)
+    mixed = paired_caption([ALONE, ONE], "cell IoU", 0.95)
     assert "over 1 comparisons; 1 of one training or an ensemble have intervals over subj" in mixed
 
 
 def test_the_caption_says_what_is_left_out() -> None:
-    text = describe([ONE, replace(ONE, unpaired=3)], "cell IoU", 0.95)
+    text = paired_caption([ONE, replace(ONE, unpaired=3)], "cell IoU", 0.95)
     assert "; up to 3 trainings without a partner are left out." in text
 
 
 def test_the_caption_of_one_subject() -> None:
     one = replace(ONE, subjects=1, p_value=NAN, ci_low=NAN, ci_high=NAN)
-    text = describe([one], "cell IoU", 0.95)
+    text = paired_caption([one], "cell IoU", 0.95)
     assert text.endswith("With one subject there is neither an interval nor a test.")
-    mixed = describe([one, ONE], "cell IoU", 0.95)
+    mixed = paired_caption([one, ONE], "cell IoU", 0.95)
     assert "the 1 to 40 subjects" in mixed
     assert "one subject alone has neither an interval nor a test." in mixed
 

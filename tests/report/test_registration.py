@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from registration_cases import FAR, OFF, table
 from skiptool.analysis.registration import ELSEWHERE
-from skiptool.report.exhibit import Shown
+from skiptool.report.exhibit import Exhibit
 from skiptool.report.registration import registrations
 from skiptool.stores.tables import REPORT
 
@@ -22,7 +22,7 @@ ROWS: tuple[tuple[Any, ...], ...] = (
 )
 
 
-def alone(*rows: tuple[Any, ...]) -> Shown:
+def alone(*rows: tuple[Any, ...]) -> Exhibit:
     (shown,) = registrations(table(*rows), "d.zarr")
     return shown
 
@@ -32,7 +32,7 @@ def test_a_line_for_each_pair() -> None:
     shown = alone(*ROWS)
     assert shown.title == "Residual misalignment, d.zarr"
     assert (shown.topic, shown.heading) == ("registration", "Registration of the scans")
-    assert dict(shown.table().columns) == {
+    assert dict(shown.table.columns) == {
         "reference": ["A", "A"],
         "domain": ["B", "C"],
         "slides": [2, 3],
@@ -52,7 +52,7 @@ def test_a_line_for_each_pair() -> None:
 
 def test_each_number_of_the_table_is_among_the_numbers() -> None:
     shown = alone(*ROWS)
-    rows, columns = shown.numbers(), shown.table().columns
+    rows, columns = shown.numbers, shown.table.columns
     assert {key for row in rows for key in row} <= set(REPORT)
     names = {
         **{"slides": "slides", "not aligned": "slides not aligned", "patches": "patches"},
@@ -74,13 +74,13 @@ def test_each_number_of_the_table_is_among_the_numbers() -> None:
 
 
 def test_in_words() -> None:
-    assert alone(*ROWS).sentences() == (
+    assert tuple(alone(*ROWS).sentences) == (
         "B against A: half of the patches are within 2 px (0.5 µm), 90 % within 2.8 px; 1 of 3 are "
         "kept (1 residual above 2 px, 1 outside of the scan).",
         "C against A: half of the patches are within 1.5 px, 90 % within 3.9 px; 1 of 3 are kept "
         "(1 lost on another scan, 1 residual above 2 px).",
     )
-    assert alone(ROWS[6]).sentences() == ("C against A: no residual was measured.",)
+    assert tuple(alone(ROWS[6]).sentences) == ("C against A: no residual was measured.",)
 
 
 def test_the_caption_says_what_was_allowed_and_how_much_there_was() -> None:
@@ -101,5 +101,5 @@ def test_it_is_drawn_and_nothing_is_not() -> None:
 
 def test_names_from_data_are_cut_in_words() -> None:
     odd = ("s", "s", "<b>" * 99, "x" * 200, "p", 1.0, 0.2, False, "y" * 300)
-    (sentence,) = alone(odd).sentences()
+    (sentence,) = alone(odd).sentences
     assert len(sentence) < 220

@@ -12,9 +12,9 @@ from matplotlib.text import Text
 from skiptool.names import Kind
 from skiptool.records import Sample
 from skiptool.report import samples as module
-from skiptool.report.exhibit import Shown
+from skiptool.report.exhibit import Exhibit
 from skiptool.report.page import as_svg
-from skiptool.report.samples import DataSheet, data_sheets
+from skiptool.report.samples import data_sheets
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.tables import as_table
 from small_stores import sample, write_dataset
@@ -24,29 +24,28 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
-def sheets(folder: Path, samples: Sequence[Sample]) -> list[DataSheet]:
+def sheets(folder: Path, samples: Sequence[Sample]) -> list[Exhibit]:
     write_dataset(folder / "d.zarr", samples)
     return data_sheets(open_dataset(folder / "d.zarr"))
 
 
 def test_samples_and_subjects_are_counted_by_split(tmp_path: Path) -> None:
     """Worked by hand: of 7 samples of two a subject, 0, 3 and 6 are test samples."""
-    (sheet,) = sheets(tmp_path, [sample(n) for n in range(7)])
-    shown: Shown = sheet
+    (shown,) = sheets(tmp_path, [sample(n) for n in range(7)])
     assert (shown.topic, shown.heading, shown.title) == ("data", "Images", "a, d.zarr")
-    columns = shown.table().columns
+    columns = shown.table.columns
     assert columns["split"] == ["train", "test", "all"]
     assert columns["samples"] == [4, 3, 7]
     assert columns["subjects"] == [3, 3, 4]
     assert columns["size"] == ["6 x 4 px"] * 3
-    numbers = shown.numbers()
+    numbers = shown.numbers
     assert [(n["split"], n["quantity"], n["value"]) for n in numbers] == [
         *(("train", "samples", 4.0), ("train", "subjects", 3.0)),
         *(("test", "samples", 3.0), ("test", "subjects", 3.0)),
         *((None, "samples", 7.0), (None, "subjects", 4.0)),
     ]
     assert len(as_table(Kind.REPORT, {k: [n[k] for n in numbers] for k in numbers[0]}, 6)) == 6
-    assert shown.sentences() == ()
+    assert tuple(shown.sentences) == ()
 
 
 def test_the_caption_says_what_and_how_many(tmp_path: Path) -> None:
@@ -56,8 +55,6 @@ def test_the_caption_says_what_and_how_many(tmp_path: Path) -> None:
         "20 subjects; images of 6 x 4 px, 0.25 µm/px.",
     ):
         assert told in sheet.caption
-    assert sheet.chosen[0] == 0
-    assert sheet.chosen[-1] == 39
 
 
 @pytest.mark.parametrize(
@@ -81,8 +78,8 @@ def test_scale_and_draws_are_told_where_known(
 
 def test_one_split_alone_is_named_once(tmp_path: Path) -> None:
     (sheet,) = sheets(tmp_path, [sample(0)])
-    assert sheet.table().columns["split"] == ["test"]
-    assert {number["split"] for number in sheet.numbers()} == {"test"}
+    assert sheet.table.columns["split"] == ["test"]
+    assert {number["split"] for number in sheet.numbers} == {"test"}
     assert "1 of 1 samples of domain a" in sheet.caption
     assert "1 subject;" in sheet.caption
 
@@ -90,8 +87,8 @@ def test_one_split_alone_is_named_once(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_every_domain_has_a_sheet_and_many_have_smaller_ones(tmp_path: Path) -> None:
     found = sheets(tmp_path, [sample(n, name) for name in "abcd" for n in range(12)])
-    assert [sheet.domain.name for sheet in found] == ["a", "b", "c", "d"]
-    assert [len(sheet.chosen) for sheet in found] == [8] * 4
+    assert [sheet.title for sheet in found] == [f"{name}, d.zarr" for name in "abcd"]
+    assert all(sheet.caption.startswith("8 of 12 samples") for sheet in found)
     shown = texts(found[0].draw())
     assert shown[:3] == ["cell", "debris", "ignored"]
     assert len(shown) == 3 + 2 * 8

@@ -14,15 +14,15 @@ from skiptool.figures.heatmap import Column, Row
 from skiptool.metrics import Score
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shade, Shift
-from skiptool.report.exhibit import Shown
+from skiptool.report.exhibit import Exhibit
 from skiptool.report.scores import (
-    DifferenceMatrix,
-    ParameterCounts,
     ScoreGrid,
     ScoreMatrix,
     by_domain,
     by_shift,
+    difference_exhibit,
     difference_to_baseline,
+    iou_exhibit,
     parameter_exhibit,
     parameter_table,
     score_matrices,
@@ -57,8 +57,8 @@ FOUND = [
 def test_folds_are_averaged_by_architecture_and_shift() -> None:
     """Worked by hand; sd of two values is their difference over the root of 2."""
     (matrix,) = by_shift(FOUND)
-    assert matrix.rows == (Row("baseline", "resnet18"), Row("L1-pruned", "resnet18"))
-    assert matrix.columns == (
+    assert matrix.grid.rows == (Row("baseline", "resnet18"), Row("L1-pruned", "resnet18"))
+    assert matrix.grid.columns == (
         *(Column("original", ""), Column("0.5", "brightness"), Column("1.5", "brightness")),
         Column("0", "saturation"),
     )
@@ -67,7 +67,7 @@ def test_folds_are_averaged_by_architecture_and_shift() -> None:
     root = math.sqrt(2)
     expected = [[0.1 / root, 0.2 / root, nan, nan], [nan] * 4]
     np.testing.assert_allclose(matrix.spread, expected)
-    assert (matrix.trainings, matrix.measure, matrix.across) == (2, "cell IoU", "shift")
+    assert (matrix.trainings, matrix.measure, matrix.grid.across) == (2, "cell IoU", "shift")
     assert matrix.title == "IoU under shift, a"
     assert "mean over up to 2 folds" in matrix.caption
     assert "test samples of d.zarr" in matrix.caption
@@ -97,7 +97,7 @@ def test_a_model_in_two_tables_counts_once() -> None:
 
 
 def test_the_table_holds_the_same_numbers() -> None:
-    table = by_shift(FOUND)[0].table()
+    table = iou_exhibit(by_shift(FOUND)[0]).table
     assert table.title == "cell IoU: IoU under shift, a"
     assert table.columns["shift"] == [
         "original",
@@ -110,18 +110,18 @@ def test_the_table_holds_the_same_numbers() -> None:
 
 
 def test_in_words_each_architecture_is_measured_against_itself() -> None:
-    assert by_shift(FOUND)[0].sentences() == (
+    assert tuple(iou_exhibit(by_shift(FOUND)[0]).sentences) == (
         "resnet18 baseline: 0.85 (original), lowest 0.20 (brightness 0.5).",
         "resnet18 L1-pruned: 0.70 (original), lowest 0.50 (saturation 0).",
     )
     (without,) = by_shift([score("baseline", 0, DARK, 0.4), score("baseline", 0, GREY, 0.2)])
-    assert without.sentences() == (
+    assert tuple(iou_exhibit(without).sentences) == (
         "resnet18 baseline: 0.40 (brightness 0.5), lowest 0.20 (saturation 0).",
     )
     (alone,) = by_shift([score("baseline", 0, DARK, 0.4)])
-    assert alone.sentences() == ()
+    assert tuple(iou_exhibit(alone).sentences) == ()
     (empty,) = by_shift([score("baseline", 0, shift, math.nan) for shift in (DARK, GREY)])
-    assert empty.sentences() == ()
+    assert tuple(iou_exhibit(empty).sentences) == ()
 
 
 def test_datasets_domains_and_splits_have_a_matrix_each() -> None:
@@ -141,7 +141,7 @@ def test_encoders_stand_in_groups_and_prunings_in_the_paper_s_order() -> None:
         for shift in (ORIGINAL, DARK)
     ]
     (matrix,) = by_shift(found)
-    assert [(row.group, row.label) for row in matrix.rows] == [
+    assert [(row.group, row.label) for row in matrix.grid.rows] == [
         (encoder, pruning)
         for encoder in ("resnet50", "resnet18")
         for pruning in ("baseline", "L4-pruned", "skips-1+3")
@@ -156,9 +156,12 @@ def test_architectures_of_one_encoder_are_never_averaged() -> None:
     ]
     (matrix,) = by_domain(found)
     groups = ["resnet18", "unetplusplus resnet18", "linknet resnet18"]
-    assert matrix.rows == tuple(Row("baseline", group) for group in groups)
+    assert matrix.grid.rows == tuple(Row("baseline", group) for group in groups)
     assert matrix.values.tolist() == [[0.2] * 2, [0.4] * 2, [0.6] * 2]
-    assert list(matrix.table().columns) == ["domain", *(f"{group} baseline" for group in groups)]
+    assert list(iou_exhibit(matrix).table.columns) == [
+        "domain",
+        *(f"{group} baseline" for group in groups),
+    ]
     assert matrix.trainings == 1
 
 
@@ -181,10 +184,10 @@ def test_domains_stand_side_by_side_unshifted() -> None:
         for fold, domain, miou in ((0, "b", 0.4), (1, "b", 0.6), (0, "a", 0.9))
     ]
     (matrix,) = by_domain([*found, score("baseline", 0, DARK, 0.0, domain="a")])
-    assert matrix.columns == (Column("a"), Column("b"))
+    assert matrix.grid.columns == (Column("a"), Column("b"))
     np.testing.assert_allclose(matrix.values, [[0.9, 0.5]])
     assert matrix.title == "IoU by domain, d.zarr"
-    assert matrix.table().columns["domain"] == ["a", "b"]
+    assert iou_exhibit(matrix).table.columns["domain"] == ["a", "b"]
 
 
 def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None:
@@ -195,11 +198,11 @@ def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None
     size[own[0].dataset_id, "a", "test"] = (3, 2)
     joined, apart = by_domain([*own, *other, *alien], size)
     assert joined.title == "IoU by domain, d.zarr and e.zarr"
-    assert joined.columns == (Column("a (d.zarr)"), Column("a (e.zarr)"), Column("b"))
+    assert joined.grid.columns == (Column("a (d.zarr)"), Column("a (e.zarr)"), Column("b"))
     np.testing.assert_allclose(joined.values, [[0.9, 0.5, 0.5]])
     assert joined.images == "3 to 9 samples of 2 to 4 subjects a domain"
     assert apart.title == "IoU by domain, f.zarr"
-    assert apart.columns == (Column("c"),)
+    assert apart.grid.columns == (Column("c"),)
 
 
 def test_one_domain_is_shown_where_no_matrix_of_shifts_shows_it() -> None:
@@ -216,7 +219,7 @@ def test_one_domain_is_shown_where_no_matrix_of_shifts_shows_it() -> None:
 def test_the_spread_is_drawn_where_there_are_several_folds(labels: Check, folds: int) -> None:
     (matrix,) = by_shift([each for each in FOUND if each.fold is not None and each.fold < folds])
     assert isinstance(matrix, ScoreMatrix)
-    texts = labels(matrix.draw())
+    texts = labels(iou_exhibit(matrix).draw())
     assert "cell IoU" in texts
     assert ("0.85" in texts) == (folds == 2)
     assert ("one training, hence no spread" in matrix.caption) == (folds == 1)
@@ -228,7 +231,7 @@ def test_an_ensemble_is_not_among_the_folds_it_is_made_of() -> None:
     together = score("baseline", ENSEMBLE_FOLD, ORIGINAL, 0.95)
     darker = score("baseline", ENSEMBLE_FOLD, DARK, 0.4)
     (without,), (matrix,) = by_shift(FOUND), by_shift([together, *FOUND, darker])
-    labels = [row.label for row in matrix.rows]
+    labels = [row.label for row in matrix.grid.rows]
     assert labels == ["baseline", "baseline, ensemble", "L1-pruned"]
     np.testing.assert_array_equal(matrix.values[[0, 2]], without.values)
     np.testing.assert_array_equal(matrix.spread[[0, 2]], without.spread)
@@ -237,12 +240,13 @@ def test_an_ensemble_is_not_among_the_folds_it_is_made_of() -> None:
     assert np.isnan(matrix.spread[1]).all()
     assert "Ensemble: the mean of the class probabilities of all trainings" in matrix.caption
     assert "nsemble" not in without.caption
-    assert matrix.table().columns["resnet18 baseline, ensemble"][:2] == [0.95, 0.4]
+    assert iou_exhibit(matrix).table.columns["resnet18 baseline, ensemble"][:2] == [0.95, 0.4]
 
 
 def test_each_cell_is_a_row_of_the_report_table() -> None:
     (matrix,) = by_shift([*FOUND, score("baseline", ENSEMBLE_FOLD, DARK, 0.4)])
-    numbers = matrix.numbers()
+    shown = iou_exhibit(matrix)
+    numbers = shown.numbers
     assert len(numbers) == matrix.values.size == 12
     assert numbers[1] == {
         **{"quantity": "IoU", "dataset": "d.zarr", "domain": "a", "split": "test"},
@@ -253,16 +257,16 @@ def test_each_cell_is_a_row_of_the_report_table() -> None:
     assert (numbers[0]["shift"], numbers[0]["factor"]) == ("original", None)
     assert [number["fold"] for number in numbers[4:8]] == [ENSEMBLE_FOLD] * 4
     assert numbers[2]["folds"] == 1  # the other fold's class is absent
-    held = {value for name in matrix.table().columns for value in matrix.table().columns[name]}
+    held = {value for column in shown.table.columns.values() for value in column}
     found = {number["value"] for number in numbers if not math.isnan(float(str(number["value"])))}
     assert found <= held
-    assert (matrix.topic, matrix.heading) == ("iou", matrix.title)
+    assert (shown.topic, shown.heading) == ("iou", matrix.title)
 
 
 def test_numbers_by_domain_name_the_domain() -> None:
     found = [score("baseline", 0, ORIGINAL, 0.5, domain=domain) for domain in "ba"]
     (matrix,) = by_domain(found)
-    assert [(number["domain"], number["shift"]) for number in matrix.numbers()] == [
+    assert [(number["domain"], number["shift"]) for number in iou_exhibit(matrix).numbers] == [
         ("a", "original"),
         ("b", "original"),
     ]
@@ -275,7 +279,7 @@ def test_of_many_architectures_the_extremes_are_told() -> None:
         for shift in (ORIGINAL, DARK)
     ]
     (matrix,) = by_shift(found)
-    assert matrix.sentences() == (
+    assert tuple(iou_exhibit(matrix).sentences) == (
         "resnet18 baseline: 0.90 (original), lowest 0.01 (brightness 0.5).",
         "resnet18 skips-1: 0.90 (original), lowest 0.00 (brightness 0.5).",
         "resnet18 x19: 0.90 (original), lowest 0.21 (brightness 0.5).",
@@ -368,11 +372,15 @@ FOUND_DIFFERENCES = [
 ]
 
 
-def difference(found: list[Score]) -> DifferenceMatrix:
+def difference(found: list[Score]) -> ScoreMatrix:
     (matrix,) = by_shift(found)
     shown = difference_to_baseline(matrix)
     assert shown is not None
     return shown
+
+
+def exhibit(found: list[Score]) -> Exhibit:
+    return difference_exhibit(difference(found), "IoU under shift, a")
 
 
 def test_by_hand() -> None:
@@ -383,7 +391,7 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(shown.values, [[-0.05, 0.4], [nan, nan]])
     np.testing.assert_allclose(shown.spread, [[0.1 / math.sqrt(2), nan], [nan, nan]])
     assert shown.counts.tolist() == [[2, 1], [0, 0]]
-    assert (shown.topic, shown.heading) == ("difference", "IoU under shift, a")
+    assert exhibit(FOUND_DIFFERENCES).topic == "difference"
     assert shown.title == "Difference to the baseline: IoU under shift, a"
     assert "mean over 2 trainings" in shown.caption
     assert "colours end at −0.40 and +0.40" in shown.caption
@@ -443,7 +451,10 @@ def test_ensembles_are_compared_with_the_ensemble() -> None:
         "L2-pruned",
     ]
     np.testing.assert_allclose(shown.values[1], [math.nan, 0.1])
-    assert [number["fold"] for number in shown.numbers()][:4] == [None, None, -1, -1]
+    assert [number["fold"] for number in exhibit([*FOUND_DIFFERENCES, *together]).numbers][:4] == [
+        *(None, None),
+        *(-1, -1),
+    ]
     alone = difference([*FOUND_DIFFERENCES, together[1]])
     assert alone.grid.rows == difference(FOUND_DIFFERENCES).grid.rows
 
@@ -460,13 +471,13 @@ def test_several_models_of_a_fold_are_one_value() -> None:
 
 
 def test_the_table_holds_the_same_numbers_of_differences() -> None:
-    shown = difference(FOUND_DIFFERENCES)
-    table = shown.table()
+    shown = exhibit(FOUND_DIFFERENCES)
+    table = shown.table
     assert table.shade is not None
     assert table.shade.diverging
     assert table.title == "Difference in cell IoU: IoU under shift, a"
     assert table.columns["resnet18 L2-pruned"] == [None, None]
-    numbers = shown.numbers()
+    numbers = shown.numbers
     assert table.columns["resnet18 L1-pruned"] == [numbers[0]["value"], numbers[1]["value"]]
     assert numbers[1] == {
         **{"quantity": "difference", "dataset": "d.zarr", "domain": "a", "split": "test"},
@@ -477,7 +488,7 @@ def test_the_table_holds_the_same_numbers_of_differences() -> None:
 
 
 def test_in_words_the_ends_are_told() -> None:
-    assert difference(FOUND_DIFFERENCES).sentences() == (
+    assert tuple(exhibit(FOUND_DIFFERENCES).sentences) == (
         "resnet18, difference to the baseline: highest +0.40 for L1-pruned (brightness 0.5), "
         "lowest −0.05 for L1-pruned (original).",
     )
@@ -506,7 +517,7 @@ def test_networks_of_one_fold_and_repeat_are_compared() -> None:
 
 @pytest.mark.parametrize("folds", [1, 2])
 def test_drawn_with_signs(labels: Check, folds: int) -> None:
-    shown = difference(
+    shown = exhibit(
         [each for each in FOUND_DIFFERENCES if each.fold is not None and each.fold < folds]
     )
     texts = labels(shown.draw())
@@ -528,7 +539,9 @@ def test_by_domain() -> None:
     shown = difference_to_baseline(matrix)
     assert shown is not None
     assert shown.values.tolist() == [[0.25, 0.25]]
-    assert [number["domain"] for number in shown.numbers()] == ["a", "b"]
+    assert [number["domain"] for number in difference_exhibit(shown, "h").numbers] == [
+        *("a", "b"),
+    ]
 
 
 COUNTS = {
@@ -555,15 +568,14 @@ def test_without_networks_only_the_stub_is_left() -> None:
 
 
 def test_an_exhibit_without_a_figure_whose_numbers_are_those_of_its_table() -> None:
-    shown: Shown
     (shown,) = parameter_exhibit(COUNTS)
     assert (shown.topic, shown.heading) == ("parameters", "Parameters")
-    assert shown.draw() is None
+    assert shown.draw is None
     assert {
-        (row["arch"], row["encoder"], row["pruning"]): row["value"] for row in shown.numbers()
+        (row["arch"], row["encoder"], row["pruning"]): row["value"] for row in shown.numbers
     } == COUNTS
-    assert {row["quantity"] for row in shown.numbers()} == {"parameters"}
-    columns = dict(shown.table().columns)
+    assert {row["quantity"] for row in shown.numbers} == {"parameters"}
+    columns = dict(shown.table.columns)
     assert list(columns) == ["architecture", "resnet18", "resnet34", "linknet resnet18"]
     cells = [cell for name in list(columns)[1:] for cell in columns[name] if cell is not None]
     assert sorted(map(int, cells)) == sorted(COUNTS.values())
@@ -571,8 +583,8 @@ def test_an_exhibit_without_a_figure_whose_numbers_are_those_of_its_table() -> N
 
 def test_in_words_what_the_skip_connections_cost() -> None:
     """Worked by hand: 792,576 of 14,328,354 are 5.53 %."""
-    assert ParameterCounts(COUNTS).sentences() == (
+    assert tuple(parameter_exhibit(COUNTS)[0].sentences) == (
         "resnet18: L4-pruned has 5.5 % fewer parameters than baseline.",
     )
     alike = {("linknet", "r", pruning): 7 for pruning in ("baseline", "L4-pruned")}
-    assert ParameterCounts(alike).sentences() == ()
+    assert tuple(parameter_exhibit(alike)[0].sentences) == ()

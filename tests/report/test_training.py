@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from skiptool.report.exhibit import Shown
+from skiptool.report.exhibit import Exhibit
 from skiptool.report.training import training_curves
 from skiptool.stores.tables import REPORT
 from training_cases import history
@@ -15,7 +15,7 @@ from training_cases import history
 ON = {"dataset": "d.zarr", "domain": "A"}
 
 
-def alone(*runs: tuple[dict[str, Any], dict[str, list[Any]]]) -> Shown:
+def alone(*runs: tuple[dict[str, Any], dict[str, list[Any]]]) -> Exhibit:
     (shown,) = training_curves(runs)
     return shown
 
@@ -29,7 +29,7 @@ TWO_FOLDS = (
 
 def test_a_line_for_each_run() -> None:
     """Worked by hand; the loss of epoch e is 1 / (1 + e), in validation half as much again."""
-    columns = dict(alone(*TWO_FOLDS[::-1]).table().columns)
+    columns = dict(alone(*TWO_FOLDS[::-1]).table.columns)
     assert columns == {
         "encoder": ["resnet18"] * 3,
         "pruning": ["baseline", "baseline", "L1-pruned"],
@@ -45,7 +45,7 @@ def test_a_line_for_each_run() -> None:
 
 def test_each_number_of_the_table_is_among_the_numbers() -> None:
     shown = alone(*TWO_FOLDS)
-    table, rows = shown.table(), shown.numbers()
+    table, rows = shown.table, shown.numbers
     assert {key for row in rows for key in row} <= set(REPORT)
     quantities = {
         **{"epochs": ("epochs", None), "best epoch": ("best epoch", "validation")},
@@ -66,11 +66,11 @@ def test_each_number_of_the_table_is_among_the_numbers() -> None:
 def test_folds_are_averaged_where_there_are_several() -> None:
     """Worked by hand: 0.75 and 0.5; sd of two values is their difference over the root of 2."""
     shown = alone(*TWO_FOLDS)
-    (mean,) = (row for row in shown.numbers() if "sd_folds" in row)
+    (mean,) = (row for row in shown.numbers if "sd_folds" in row)
     assert (mean["quantity"], mean["pruning"]) == ("best mIoU", "baseline")
     assert (mean["value"], mean["folds"], "fold" in mean) == (0.625, 2, False)
     assert mean["sd_folds"] == pytest.approx(0.25 / math.sqrt(2))
-    assert shown.sentences() == (
+    assert tuple(shown.sentences) == (
         "resnet18 baseline: best validation mIoU 0.625 ± 0.177 over 2 folds, at epochs 0 to 2.",
         "resnet18 L1-pruned: best validation mIoU 0.500, at epoch 0.",
         "1 of 3 runs was best at the last epoch: more epochs may raise them further.",
@@ -79,19 +79,19 @@ def test_folds_are_averaged_where_there_are_several() -> None:
 
 def test_what_was_not_measured_is_left_open() -> None:
     shown = alone(history(miou=[None, math.nan], fold=None))
-    columns = shown.table().columns
+    columns = shown.table.columns
     assert [columns[name] for name in ("best epoch", "best mIoU", "fold")] == [[None]] * 3
-    values = {row["quantity"]: row["value"] for row in shown.numbers()}
+    values = {row["quantity"]: row["value"] for row in shown.numbers}
     assert "best epoch" not in values
     assert math.isnan(float(values["best mIoU"] or 0.0))
-    assert shown.sentences() == ("resnet18 baseline: no validation mIoU is known.",)
+    assert tuple(shown.sentences) == ("resnet18 baseline: no validation mIoU is known.",)
     assert isinstance(shown.draw(), Figure)
 
 
 def test_a_fold_without_a_miou_is_not_in_the_mean() -> None:
     shown = alone(history(miou=[None]), history(miou=[0.5], fold=1))
-    assert shown.sentences()[0] == "resnet18 baseline: best validation mIoU 0.500, at epoch 0."
-    assert not [row for row in shown.numbers() if "sd_folds" in row]
+    assert shown.sentences[0] == "resnet18 baseline: best validation mIoU 0.500, at epoch 0."
+    assert not [row for row in shown.numbers if "sd_folds" in row]
 
 
 def test_the_caption_says_how_it_was_trained() -> None:
@@ -133,18 +133,18 @@ def test_repeats_have_a_line_each_and_are_averaged_as_trainings() -> None:
         history(miou=[0.75], repeat=0),
         history(miou=[0.1], fold=None, pruning="of others"),
     )
-    columns = shown.table().columns
+    columns = shown.table.columns
     assert (columns["fold"], columns["repeat"]) == ([0, 0, None], [0, 1, None])
-    assert "repeat" not in alone(*TWO_FOLDS).table().columns
-    best = [row for row in shown.numbers() if row["quantity"] == "best mIoU"]
+    assert "repeat" not in alone(*TWO_FOLDS).table.columns
+    best = [row for row in shown.numbers if row["quantity"] == "best mIoU"]
     assert [(row["repeat"], row["value"]) for row in best[:2]] == [(0, 0.75), (1, 0.5)]
     (mean,) = (row for row in best if "sd_folds" in row)
     assert (mean["value"], mean["folds"]) == (0.625, 2)
-    assert "0.625 ± 0.177 over 2 repeats of one fold, at" in shown.sentences()[0]
+    assert "0.625 ± 0.177 over 2 repeats of one fold, at" in shown.sentences[0]
 
 
 def test_names_from_data_are_cut_in_sentences() -> None:
-    (sentence,) = alone(history(encoder="x" * 200)).sentences()
+    (sentence,) = alone(history(encoder="x" * 200)).sentences
     assert len(sentence) < 130
 
 
@@ -156,7 +156,7 @@ def test_a_hundred_runs_of_five_hundred_epochs(labels: Any) -> None:  # noqa: AN
         for fold in range(10)
     ]
     shown = alone(*runs)
-    assert len(shown.table().columns["fold"]) == 100
+    assert len(shown.table.columns["fold"]) == 100
     figure = shown.draw()
     assert figure is not None
     assert "mean over trainings" in labels(figure)

@@ -1,10 +1,9 @@
-"""What the distance of single channels does not show: measures of whole layers beside it."""
+"""Measures of whole layers, for shifts that the distance of single channels does not show."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,15 +17,10 @@ from skiptool.analysis.distances import (
     read_beyond,
 )
 from skiptool.figures.heatmap import Heat, HeatRow, heat_sheet
-from skiptool.names import Metric, ShiftKind
+from skiptool.names import Kind, Metric, ShiftKind
 from skiptool.records import Shade, Table
-from skiptool.report.exhibit import (
-    binning,
-    facts_of,
-    known,
-    shift_name,
-    sides,
-)
+from skiptool.report.exhibit import Cell, Exhibit, fact_columns, nan_to_none
+from skiptool.report.wording import count_noun, range_suffix, shift_name, sides, span
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
     from skiptool.records import Bool, Float64
     from skiptool.report.exhibit import Number
 
-__all__ = ["Beyond", "beyond_marginals"]
+__all__ = ["beyond_marginals"]
 
 _NAMES: Final = {
     Metric.HELLINGER: "Hellinger distance of channels",
@@ -42,147 +36,15 @@ _NAMES: Final = {
     Metric.CLASSIFIER: "Accuracy of a linear classifier",
     Metric.PAIRED_DIFFERENCE: "Paired difference",
 }
-_CHANCE: Final = 0.5
-_TOLD: Final = (Metric.COVARIANCE, Metric.CLASSIFIER)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Beyond:
-    """One matrix a measure, shifts or domains by layers, of one architecture.
-
-    Attributes
-    ----------
-    network : Network
-    """
-
-    network: Network
-
-    topic: str = "beyond"
-    heading: str = "What single channels do not show"
-
-    @property
-    def title(self) -> str:
-        """What is compared, of which architecture."""
-        facts = self.network.rows[0].facts
-        if facts["shift"] is None:
-            return f"Channels and whole layers, against {facts['reference']}"
-        where = facts["reference_domain"] if self._by_domain else facts["domain"]
-        of = f"other domains against {where}" if self._by_domain else f"shifts, {where}"
-        return f"Channels and whole layers: {self.network.name}, {of}"
-
-    @property
-    def _by_domain(self) -> bool:
-        return len({row.facts["domain"] for row in self.network.rows}) > 1
-
-    @property
-    def caption(self) -> str:
-        """What each measure is, and what cannot be seen from it."""
-        rows, metrics = self.network.rows, self.network.metrics
-        facts = next(
-            (r.facts for r in rows if r.facts["metric"] == Metric.HELLINGER), rows[0].facts
-        )
-        images = sorted({int(row.facts["n_other"]) for row in rows})
-        span = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
-        told = [_EXPLAINED[metric].format(binning=binning(facts)) for metric in metrics]
-        folds, unit = self._folds, f"{facts['unit'] or 'image'}s"
-        of = "domain" if self._by_domain else "shift"
-        return (
-            f"Measures of each layer (columns) for each {of} (rows), {facts['n_reference']} and "
-            f"{span} images, {folds} training{'' if folds == 1 else 's'}. {' '.join(told)} Each "
-            f"matrix has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
-            f"by permutation of {unit}, adjusted over the layers, in every training; grey: not."
-        )
-
-    @property
-    def _folds(self) -> int:
-        cells = (c for r in self.network.rows for m in r.measures.values() for c in m.values())
-        return max((cell.folds for cell in cells), default=1)
-
-    def draw(self) -> Figure:
-        """Draw a matrix for each measure."""
-        heats = [
-            Heat(
-                _NAMES[metric],
-                self._values(metric),
-                low=_CHANCE if metric is Metric.CLASSIFIER else 0.0,
-                strong=self._strong(metric),
-            )
-            for metric in self.network.metrics
-        ]
-        rows = [self._label(row) for row in self.network.rows]
-        label = "lowest to highest, each matrix"
-        return heat_sheet(
-            heats, rows, self.network.layers, title=self.title, label=label, own_scales=True
-        )
-
-    def _values(self, metric: Metric) -> Float64:
-        return np.array(
-            [
-                [math.nan if cell is None else cell.value for cell in self._cells(row, metric)]
-                for row in self.network.rows
-            ]
-        )
-
-    def _strong(self, metric: Metric) -> Bool | None:
-        cells = [self._cells(row, metric) for row in self.network.rows]
-        if not any(cell.p_values for row in cells for cell in row if cell is not None):
-            return None
-        return np.array([[cell is not None and cell.differs for cell in row] for row in cells])
-
-    def _cells(self, row: Changed, metric: Metric) -> list[Measure | None]:
-        measured = row.measures.get(metric, {})
-        return [measured.get(layer) for layer in self.network.layers]
-
-    def _label(self, row: Changed) -> HeatRow:
-        facts = row.facts
-        if facts["shift"] is None:
-            return HeatRow(str(facts["other"]))
-        if self._by_domain or facts["shift"] == ShiftKind.ORIGINAL:
-            return HeatRow(str(facts["domain"]))
-        factor = facts["factor"]
-        return HeatRow("" if factor is None else f"{factor:g}", str(facts["shift"]))
-
-    def table(self) -> Table:
-        """Return the numbers of the cells, layers across."""
-        metrics, rows = self.network.metrics, self.network.rows
-        columns: dict[str, list[str | int | float | None]] = {
-            "measure": [_NAMES[metric] for metric in metrics for _ in rows],
-            "domain" if self._by_domain else "shift": [_name(r) for _ in metrics for r in rows],
-        }
-        for place, layer in enumerate(self.network.layers):
-            cells = [self._cells(row, metric)[place] for metric in metrics for row in rows]
-            columns[layer] = [None if cell is None else known(cell.value) for cell in cells]
-        shade = Shade.of([columns[layer] for layer in self.network.layers], digits=3)
-        return Table(self.title, columns, shade=shade)
-
-    def numbers(self) -> list[Number]:
-        """Return the numbers of the cells with their p-values and intervals."""
-        network = self.network
-        found: list[Number] = []
-        named = {"arch": network.arch, "encoder": network.encoder, "pruning": network.pruning}
-        of = {name: value for name, value in named.items() if value}
-        for row in network.rows:
-            for metric, layers in row.measures.items():
-                facts = {**facts_of({**row.facts, "metric": metric.value, "bins": None}), **of}
-                found += [
-                    {**facts, "layer": layer, "quantity": _QUANTITIES[metric], **_columns(cell)}
-                    | {"images": int(row.facts["n_other"])}
-                    for layer, cell in layers.items()
-                ]
-        return found
-
-    def sentences(self) -> tuple[str, ...]:
-        """Say where the distributions of channels agree and the layer as a whole differs.
-
-        The shifts of the greatest covariance distance come first.
-        """
-        told = [_beyond_channels(self.network, row) for row in self.network.rows]
-        return tuple(text for _, text in sorted(filter(None, told), key=lambda each: -each[0]))
-
-
-_EXPLAINED: Final = {
+_QUANTITIES: Final = {
+    Metric.HELLINGER: "corrected distance",
+    Metric.COVARIANCE: "covariance distance",
+    Metric.CLASSIFIER: "classifier accuracy",
+    Metric.PAIRED_DIFFERENCE: "paired difference",
+}
+_EXPLANATIONS: Final = {
     Metric.HELLINGER: (
-        "Hellinger distance: mean over channels, eq. (10), corrected for bias{binning}; it looks "
+        "Hellinger distance: mean over channels, eq. (10), corrected for bias{bins}; it looks "
         "at one channel at a time."
     ),
     Metric.COVARIANCE: (
@@ -200,33 +62,152 @@ _EXPLAINED: Final = {
         "has no p-value, as any change at all is above 0."
     ),
 }
-
-_QUANTITIES: Final = {
-    Metric.HELLINGER: "corrected distance",
-    Metric.COVARIANCE: "covariance distance",
-    Metric.CLASSIFIER: "classifier accuracy",
-    Metric.PAIRED_DIFFERENCE: "paired difference",
-}
+_CHANCE: Final = 0.5
+_TESTED: Final = (Metric.COVARIANCE, Metric.CLASSIFIER)
 
 
-def beyond_marginals(table: Mapping[str, Sequence[Any]]) -> list[Beyond]:
-    """Make an exhibit of each architecture that has a measure of whole layers.
+def beyond_marginals(table: Mapping[str, Sequence[Any]]) -> list[Exhibit]:
+    """Show each architecture that has measures of whole layers: a matrix for each measure.
 
     Parameters
     ----------
     table : mapping of column name to values
         See :func:`skiptool.analysis.distances.read_beyond`.
     """
-    return [Beyond(network) for network in read_beyond(table)]
+    return [_exhibit(network) for network in read_beyond(table)]
+
+
+def _exhibit(network: Network) -> Exhibit:
+    title = _title(network)
+    return Exhibit(
+        topic="beyond",
+        heading="What single channels do not show",
+        title=title,
+        caption=_caption(network),
+        sentences=_hidden_shifts(network),
+        table=_table(network, title),
+        numbers=_numbers(network),
+        draw=lambda: _draw(network, title),
+        sources=(Kind.SHIFT,),
+        summary=1,
+    )
+
+
+def _title(network: Network) -> str:
+    facts = network.rows[0].facts
+    if facts["shift"] is None:
+        return f"Channels and whole layers, against {facts['reference']}"
+    if _by_domain(network):
+        what = f"other domains against {facts['reference_domain']}"
+    else:
+        what = f"shifts, {facts['domain']}"
+    return f"Channels and whole layers: {network.name}, {what}"
+
+
+def _by_domain(network: Network) -> bool:
+    return len({row.facts["domain"] for row in network.rows}) > 1
+
+
+def _caption(network: Network) -> str:
+    rows = network.rows
+    facts = next((r.facts for r in rows if r.facts["metric"] == Metric.HELLINGER), rows[0].facts)
+    cells = [cell for r in rows for m in r.measures.values() for cell in m.values()]
+    folds = max((cell.folds for cell in cells), default=1)
+    bins = range_suffix(facts["bins"], facts["range_rule"])
+    measures = " ".join(_EXPLANATIONS[metric].format(bins=bins) for metric in network.metrics)
+    return (
+        f"Measures of each layer (columns) for each {'domain' if _by_domain(network) else 'shift'} "
+        f"(rows), {facts['n_reference']} and {span(int(row.facts['n_other']) for row in rows)} "
+        f"images, {count_noun(folds, 'training')}. {measures} Each "
+        f"matrix has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
+        f"by permutation of {facts['unit'] or 'image'}s, adjusted over the layers, in every "
+        "training; grey: not."
+    )
+
+
+def _draw(network: Network, title: str) -> Figure:
+    heats = [
+        Heat(
+            _NAMES[metric],
+            _values(network, metric),
+            low=_CHANCE if metric is Metric.CLASSIFIER else 0.0,
+            strong=_strong(network, metric),
+        )
+        for metric in network.metrics
+    ]
+    rows = [_label(row, by_domain=_by_domain(network)) for row in network.rows]
+    label = "lowest to highest, each matrix"
+    return heat_sheet(heats, rows, network.layers, title=title, label=label, own_scales=True)
+
+
+def _cells(network: Network, metric: Metric) -> list[list[Measure | None]]:
+    measured = [row.measures.get(metric, {}) for row in network.rows]
+    return [[layers.get(layer) for layer in network.layers] for layers in measured]
+
+
+def _values(network: Network, metric: Metric) -> Float64:
+    cells = _cells(network, metric)
+    return np.array([[math.nan if cell is None else cell.value for cell in row] for row in cells])
+
+
+def _strong(network: Network, metric: Metric) -> Bool | None:
+    """Return which cells differ significantly; None without p-values."""
+    cells = _cells(network, metric)
+    if not any(cell.p_values for row in cells for cell in row if cell is not None):
+        return None
+    return np.array([[cell is not None and cell.differs for cell in row] for row in cells])
+
+
+def _label(row: Changed, *, by_domain: bool) -> HeatRow:
+    facts = row.facts
+    if facts["shift"] is None:
+        return HeatRow(str(facts["other"]))
+    if by_domain or facts["shift"] == ShiftKind.ORIGINAL:
+        return HeatRow(str(facts["domain"]))
+    factor = facts["factor"]
+    return HeatRow("" if factor is None else f"{factor:g}", str(facts["shift"]))
+
+
+def _table(network: Network, title: str) -> Table:
+    metrics, rows = network.metrics, network.rows
+    columns: dict[str, list[Cell]] = {
+        "measure": [_NAMES[metric] for metric in metrics for _ in rows],
+        "domain" if _by_domain(network) else "shift": [_name(r) for _ in metrics for r in rows],
+    }
+    for index, layer in enumerate(network.layers):
+        cells = [row[index] for metric in metrics for row in _cells(network, metric)]
+        columns[layer] = [None if cell is None else nan_to_none(cell.value) for cell in cells]
+    shade = Shade.of([columns[layer] for layer in network.layers], digits=3)
+    return Table(title, columns, shade=shade)
 
 
 def _name(row: Changed) -> str:
     facts = row.facts
     if facts["shift"] is None:
         return str(facts["other"])
-    shift = shift_name(facts)
     across = facts["domain"] != facts["reference_domain"]
-    return f"{facts['domain']} {shift}" if across else shift
+    return f"{facts['domain']} {shift_name(facts)}" if across else shift_name(facts)
+
+
+def _numbers(network: Network) -> list[Number]:
+    numbers: list[Number] = []
+    named = {"arch": network.arch, "encoder": network.encoder, "pruning": network.pruning}
+    known = {name: value for name, value in named.items() if value}
+    for row in network.rows:
+        for metric, layers in row.measures.items():
+            facts = fact_columns({**row.facts, "metric": metric.value, "bins": None})
+            numbers += [
+                {
+                    **facts,
+                    **known,
+                    "layer": layer,
+                    "quantity": _QUANTITIES[metric],
+                    **_columns(cell),
+                    "images": int(row.facts["n_other"]),
+                }
+                for layer, cell in layers.items()
+            ]
+    return numbers
 
 
 def _columns(cell: Measure) -> Number:
@@ -240,12 +221,17 @@ def _columns(cell: Measure) -> Number:
     return columns
 
 
-def _beyond_channels(network: Network, row: Changed) -> tuple[float, str] | None:
-    """Say at which layers another measure differs though the channels agree, with one example.
+# Findings: the distributions of channels agree, and the layer as a whole differs.
 
-    Returns the covariance distance of the example as well; the example is the layer nearest to the
-    output.
-    """
+
+def _hidden_shifts(network: Network) -> list[str]:
+    """State where channels hide a shift, by decreasing covariance distance."""
+    hidden = [text for row in network.rows if (text := _hidden_shift(network, row)) is not None]
+    return [text for _, text in sorted(hidden, key=lambda pair: -pair[0])]
+
+
+def _hidden_shift(network: Network, row: Changed) -> tuple[float, str] | None:
+    """Return a covariance distance and a sentence on the layer nearest to the output."""
     channels = row.measures.get(Metric.HELLINGER, {})
     agreeing = [layer for layer in network.layers if layer in channels and channels[layer].agrees]
     layers = [layer for layer in agreeing if _differing(row, layer)]
@@ -261,8 +247,8 @@ def _beyond_channels(network: Network, row: Changed) -> tuple[float, str] | None
     if len(layers) > 1:
         more = f" So it is at {len(layers)} of {len(channels)} layers ({', '.join(layers)})."
     here, there = sides(row.facts)
-    whole = row.measures.get(Metric.COVARIANCE, {}).get(last)
-    return 0.0 if whole is None else whole.value, (
+    covariance = row.measures.get(Metric.COVARIANCE, {}).get(last)
+    return 0.0 if covariance is None else covariance.value, (
         f"{network.name}, {here} against {there}: at {last} the marginal distributions of channels "
         f"agree ({_measured(Metric.HELLINGER, channels[last])}), but the layer as a whole differs: "
         f"{' and '.join(others)}{moved}.{more}"
@@ -270,18 +256,13 @@ def _beyond_channels(network: Network, row: Changed) -> tuple[float, str] | None
 
 
 def _differing(row: Changed, layer: str) -> list[Metric]:
-    """List the measures of whole layers by which the sets differ."""
-    found = ((metric, row.measures.get(metric, {}).get(layer)) for metric in _TOLD)
-    return [metric for metric, cell in found if cell is not None and cell.differs]
+    """List the measures of the whole layer by which the sets differ."""
+    cells = ((metric, row.measures.get(metric, {}).get(layer)) for metric in _TESTED)
+    return [metric for metric, cell in cells if cell is not None and cell.differs]
 
 
 def _measured(metric: Metric, cell: Measure) -> str:
-    names = {
-        Metric.HELLINGER: "corrected Hellinger distance",
-        Metric.COVARIANCE: "covariance distance",
-        Metric.CLASSIFIER: "classifier accuracy",
-    }
     p = f"p = {max(cell.p_values):.2g}" if cell.p_values else ""
     if metric is Metric.HELLINGER:
-        return f"{names[metric]} {cell.value:.2f}{', ' if p else ''}{p}"
-    return f"{names[metric]} {cell.value:.2f} ({p})"
+        return f"corrected Hellinger distance {cell.value:.2f}{', ' if p else ''}{p}"
+    return f"{_QUANTITIES[metric]} {cell.value:.2f} ({p})"

@@ -1,9 +1,9 @@
-"""How far shifts reach: the distance by layer under each of several shifts, or on each domain."""
+"""How far shifts reach: the distance by layer under several shifts, or in several domains."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -12,40 +12,238 @@ import numpy as np
 from skiptool.analysis.distances import Compared, NetworkDistances
 from skiptool.figures.heatmap import Heat, HeatRow, heat_sheet
 from skiptool.figures.style import in_paper_order
-from skiptool.names import ShiftKind, in_data_flow
+from skiptool.names import Kind, ShiftKind, in_data_flow
 from skiptool.records import Shade, Table
 from skiptool.report.exhibit import (
-    binning,
-    bins_of,
-    facts_of,
-    measure_of,
-    numbers_of,
+    Cell,
+    Exhibit,
+    fact_columns,
+    group_by,
+    layer_numbers,
+    nan_to_none,
+)
+from skiptool.report.wording import (
+    bins_suffix,
+    caution_text,
+    measure_name,
+    range_suffix,
     shift_name,
-    split_of,
+    span,
+    splits_suffix,
     tied_text,
     tied_with,
-    trained,
-    warned,
+    trainings_behind,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from skiptool.records import Float64
     from skiptool.report.exhibit import Number
 
-__all__ = ["Block", "Overview", "overviews", "split"]
+__all__ = ["divide", "overviews"]
 
-# -------------------------------------------------------------------------------------------------
-# Which architectures have a matrix of their own in an overview, so that a page holds it.
-
-
-_MOST_BLOCKS: Final = 6
+_MOST_MATRICES: Final = 6
 _MOST_ROWS: Final = 60  # of cells, one below the other: what a page holds
 
+_Key: TypeAlias = tuple[str, str]
+"""Family and pruning: an architecture."""
 
-def split(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]:
-    """Choose what has a matrix of its own, and name it.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matrix:
+    """Distances of an architecture, or the mean of several.
+
+    Attributes
+    ----------
+    name : str
+    members : tuple of (family, pruning)
+    values : float64, shape (R, L)
+        Mean distance over trainings, and over the members; NaN if it was not measured.
+    """
+
+    name: str
+    members: tuple[_Key, ...]
+    values: Float64
+
+
+def overviews(compared: Sequence[Compared]) -> list[Exhibit]:
+    """Build an overview of each set of shifts of a domain, and of each set of domains."""
+    named = [
+        one
+        for one in compared
+        if one.facts["shift"] is not None and one.facts["reference_shift"] is not None
+    ]
+    return [_exhibit(rows) for rows in group_by(named, _group).values() if len(rows) > 1]
+
+
+_SAME: Final = (
+    "dataset",
+    "reference_domain",
+    "reference_shift",
+    "reference_factor",
+    "metric",
+    "bins",
+    "range_rule",
+    "reference_split",
+    "split",
+)
+
+
+def _group(compared: Compared) -> tuple[Any, ...]:
+    facts = compared.facts
+    across = facts["shift"] == ShiftKind.ORIGINAL and facts["domain"] != facts["reference_domain"]
+    return (*(facts[name] for name in _SAME), None if across else facts["domain"])
+
+
+def _exhibit(rows: Sequence[Compared]) -> Exhibit:
+    facts = rows[0].facts
+    by_domain = len({row.facts["domain"] for row in rows}) > 1
+    names = [str(r.facts["domain"]) if by_domain else shift_name(r.facts) for r in rows]
+    layers = in_data_flow(layer for row in rows for layer in row.layers)
+    keys = {_key(network): network for row in rows for network in row.networks}
+    matrices = [
+        _Matrix(name, members, _values(rows, members, layers))
+        for name, members in divide(list(keys), len(rows))
+    ]
+    domain = facts["reference_domain"] if by_domain else facts["domain"]
+    what = f"of other domains to {domain}" if by_domain else f"under shifts, {domain}"
+    measure = measure_name(facts["metric"])
+    title = f"{measure} {what}{splits_suffix(facts)}{bins_suffix(facts['bins'])}"
+    columns: dict[str, list[Cell]] = {
+        "architecture": [matrix.name for matrix in matrices for _ in rows],
+        "domain" if by_domain else "shift": [name for _ in matrices for name in names],
+    }
+    for index, layer in enumerate(layers):
+        columns[layer] = [nan_to_none(float(v)) for m in matrices for v in m.values[:, index]]
+    shade = Shade.of([columns[layer] for layer in layers], digits=3)
+    return Exhibit(
+        topic="reach",
+        heading="How far shifts reach",
+        title=title,
+        caption=_caption(rows, matrices, by_domain=by_domain),
+        sentences=_extremes(rows, matrices, names, layers[-1]),
+        table=Table(title, columns, shade=shade),
+        numbers=_numbers(rows, matrices, layers),
+        draw=lambda: heat_sheet(
+            [Heat(matrix.name, matrix.values) for matrix in matrices],
+            [_label(row.facts, by_domain=by_domain) for row in rows],
+            layers,
+            title=title,
+            label=measure.split(",")[0],
+        ),
+        sources=(Kind.SHIFT,),
+    )
+
+
+def _label(facts: Mapping[str, Any], *, by_domain: bool) -> HeatRow:
+    if by_domain:
+        return HeatRow(str(facts["domain"]))
+    factor = facts["factor"]
+    return HeatRow("" if factor is None else f"{factor:g}", str(facts["shift"]))
+
+
+def _caption(rows: Sequence[Compared], matrices: Sequence[_Matrix], *, by_domain: bool) -> str:
+    facts = rows[0].facts
+    images = span(int(row.facts["n_other"]) for row in rows)
+    several = any(len(matrix.members) > 1 for matrix in matrices)
+    across = " and over the architectures named" if several else ""
+    reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
+    return (
+        f"{measure_name(facts['metric'])} between {'domains' if by_domain else 'shifted images'} "
+        f"(rows) and {reference} at each layer (columns, in the order of data flow): estimated "
+        "mean over channels, eq. (10), corrected for the bias of finite samples, and over "
+        f"{trainings_behind(*rows)}{across}; {facts['n_reference']} and {images} images"
+        f"{range_suffix(facts['bins'], facts['range_rule'])}. Colours run from 0 to the "
+        f"greatest value; intervals and what is possible without a shift are in the figures of "
+        f"each comparison.{caution_text(caution for row in rows for caution in row.cautions)}"
+    )
+
+
+def _extremes(
+    rows: Sequence[Compared], matrices: Sequence[_Matrix], names: Sequence[str], last: str
+) -> list[str]:
+    """State what moves the last layer most and least, as far as they can be told apart."""
+    sentences = []
+    for matrix in matrices:
+        values = matrix.values[:, -1]
+        if np.isnan(values).all():
+            continue
+        high, low = (int(index) for index in (np.nanargmax(values), np.nanargmin(values)))
+        ends = [_interval(row, matrix.members, last) for row in rows]
+        farthest, least = (tied_with(index, values.tolist(), ends) for index in (high, low))
+        if high in least or high == low:
+            reach = f"{values[low]:.3f} to {values[high]:.3f}"
+            sentences.append(f"{matrix.name}: at {last}, none reaches clearly farthest ({reach}).")
+            continue
+        sentences.append(
+            f"{matrix.name}: at {last}, {names[high]} reaches farthest ({values[high]:.3f}"
+            f"{tied_text([names[index] for index in farthest])}), {names[low]} least "
+            f"({values[low]:.3f}{tied_text([names[index] for index in least])})."
+        )
+    return sentences
+
+
+def _interval(row: Compared, members: Sequence[_Key], layer: str) -> tuple[float, float] | None:
+    """Return the interval at a layer; None for the mean of several architectures."""
+    networks = [network for network in row.networks if _key(network) in members]
+    if len(members) > 1 or not networks:
+        return None
+    ends = [each.distance.interval for each in networks[0].layers if each.layer == layer]
+    return ends[0] if ends else None
+
+
+def _numbers(
+    rows: Sequence[Compared], matrices: Sequence[_Matrix], layers: Sequence[str]
+) -> list[Number]:
+    numbers: list[Number] = []
+    for matrix in matrices:
+        for row, values in zip(rows, matrix.values, strict=True):
+            if len(matrix.members) == 1:
+                networks = tuple(n for n in row.networks if _key(n) in matrix.members)
+                part = Compared(row.facts, networks)
+                numbers += layer_numbers(part, "distance", lambda layer: layer.distance)
+                continue
+            facts = {**fact_columns(row.facts), **_member_names(matrix.members)}
+            numbers += [
+                {**facts, "layer": layer, "quantity": "mean distance", "value": float(value)}
+                for layer, value in zip(layers, values, strict=True)
+                if not math.isnan(value)
+            ]
+    return numbers
+
+
+def _member_names(members: Sequence[_Key]) -> Number:
+    """Return the names of averaged architectures as columns of the table ``report``."""
+    parts = {
+        name: ", ".join(dict.fromkeys(key[index] for key in members if key[index]))
+        for index, name in enumerate(("encoder", "pruning"))
+    }
+    return {name: text for name, text in parts.items() if text}
+
+
+def _key(network: NetworkDistances) -> _Key:
+    return network.family, network.pruning
+
+
+def _values(rows: Sequence[Compared], members: Sequence[_Key], layers: Sequence[str]) -> Float64:
+    values = np.full((len(members), len(rows), len(layers)), math.nan)
+    columns = {layer: index for index, layer in enumerate(layers)}
+    for index, row in enumerate(rows):
+        for network in row.networks:
+            if _key(network) in members:
+                own = values[members.index(_key(network)), index]
+                for layer in network.layers:
+                    own[columns[layer.layer]] = layer.distance.value
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0.0).sum(axis=0)
+    count = finite.sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), math.nan))
+
+
+# Which architectures have a matrix of their own, so that a page holds the overview.
+
+
+def divide(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]:
+    """Divide architectures among named matrices.
 
     Parameters
     ----------
@@ -57,265 +255,47 @@ def split(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]
     Returns
     -------
     list of (name, keys)
-        Each architecture, where a page holds so many; else the baseline of each family and the
-        mean of its pruned networks; else both over all families.
+        Each architecture, if a page holds them; else the baseline of each family and the mean of
+        its pruned networks; else both over all families.
 
     Examples
     --------
-    >>> split([("r18", "L1-pruned"), ("r18", "baseline")], rows=15)
+    >>> divide([("r18", "L1-pruned"), ("r18", "baseline")], rows=15)
     [('r18 baseline', (('r18', 'baseline'),)), ('r18 L1-pruned', (('r18', 'L1-pruned'),))]
-    >>> split([(f"r{n}", "baseline") for n in range(7)], rows=15)[0][0]
+    >>> divide([(f"r{n}", "baseline") for n in range(7)], rows=15)[0][0]
     'baseline, mean of 7 encoders'
     """
     families = list(dict.fromkeys(family for family, _ in keys))
     prunings = in_paper_order(pruning for _, pruning in keys)
     ordered = sorted(keys, key=lambda key: (prunings.index(key[1]), families.index(key[0])))
-    each: list[tuple[str, tuple[_Key, ...]]] = [(" ".join(key).strip(), (key,)) for key in ordered]
-    by_family = [
-        (_called(members, family), members)
-        for baseline in (True, False)
-        for family in families
-        if (
-            members := tuple(key for key in ordered if key[0] == family and _plain(key) is baseline)
-        )
-    ]
-    together = [
-        (_called(members, ""), members)
-        for baseline in (True, False)
-        if (members := tuple(key for key in ordered if _plain(key) is baseline))
-    ]
-    for choice in (each, by_family):
-        if len(choice) <= _MOST_BLOCKS and -(-len(choice) // 2) * rows <= _MOST_ROWS:
-            return choice
-    return together
+    single = [_named((key,), "") for key in ordered]
+    by_family = _parts(ordered, families, lambda key, family: key[0] == family)
+    for division in (single, by_family):
+        if len(division) <= _MOST_MATRICES and -(-len(division) // 2) * rows <= _MOST_ROWS:
+            return division
+    return _parts(ordered, [""], lambda key, family: True)
 
 
-def _plain(key: _Key) -> bool:
+def _parts(
+    keys: Sequence[_Key], families: Sequence[str], belongs: Callable[[_Key, str], bool]
+) -> list[tuple[str, tuple[_Key, ...]]]:
+    """Divide architectures into baselines and pruned ones of each family."""
+    parts = []
+    for baseline in (True, False):
+        for family in families:
+            members = tuple(k for k in keys if belongs(k, family) and _is_baseline(k) is baseline)
+            if members:
+                parts.append(_named(members, family))
+    return parts
+
+
+def _is_baseline(key: _Key) -> bool:
     return key[1] == "baseline"
 
 
-def _called(members: Sequence[_Key], family: str) -> str:
+def _named(members: tuple[_Key, ...], family: str) -> tuple[str, tuple[_Key, ...]]:
     if len(members) == 1:
-        return " ".join(members[0]).strip()
-    if all(map(_plain, members)):
-        return f"baseline, mean of {len(members)} encoders"
-    return f"{family}, mean of {len(members)} pruned networks".removeprefix(", ")
-
-
-_Key: TypeAlias = tuple[str, str]
-"""Family and pruning: an architecture."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """One matrix: an architecture, or the mean of several.
-
-    Attributes
-    ----------
-    name : str
-    members : tuple of (family, pruning)
-    values : float64, shape (R, L)
-        Mean distance over trainings, and over the members; NaN where it was not measured.
-    """
-
-    name: str
-    members: tuple[_Key, ...]
-    values: Float64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Overview:
-    """Distances at all layers under several shifts, or on several domains.
-
-    Attributes
-    ----------
-    rows : tuple of Compared
-        One a shift or domain, in order.
-    layers : tuple of str
-    blocks : tuple of Block
-    """
-
-    rows: tuple[Compared, ...]
-    layers: tuple[str, ...]
-    blocks: tuple[Block, ...]
-
-    topic: str = "reach"
-    heading: str = "How far shifts reach"
-
-    @property
-    def title(self) -> str:
-        """What is compared with what."""
-        facts = self._facts
-        domain = facts["reference_domain"] if self._by_domain else facts["domain"]
-        of = f"of other domains to {domain}" if self._by_domain else f"under shifts, {domain}"
-        return f"{measure_of(facts)} {of}{split_of(facts)}{bins_of(facts)}"
-
-    @property
-    def _facts(self) -> Mapping[str, Any]:
-        return self.rows[0].facts
-
-    @property
-    def _by_domain(self) -> bool:
-        return len({row.facts["domain"] for row in self.rows}) > 1
-
-    @property
-    def caption(self) -> str:
-        """What is seen."""
-        facts = self._facts
-        images = sorted({int(row.facts["n_other"]) for row in self.rows})
-        span = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
-        several = any(len(block.members) > 1 for block in self.blocks)
-        across = " and over the architectures named" if several else ""
-        reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
-        return (
-            f"{measure_of(facts)} between {'domains' if self._by_domain else 'shifted images'} "
-            f"(rows) and {reference} at each layer (columns, in the order of data flow): estimated "
-            "mean over channels, eq. (10), corrected for the bias of finite samples, and over "
-            f"{trained(*self.rows)}{across}; "
-            f"{facts['n_reference']} and {span} images{binning(facts)}. Colours run from 0 to the "
-            f"greatest value; intervals and what is possible without a shift are in the figures of "
-            f"each comparison.{warned(each for row in self.rows for each in row.cautions)}"
-        )
-
-    def draw(self) -> Figure:
-        """Draw the matrices."""
-        labels = [self._label(row) for row in self.rows]
-        return heat_sheet(
-            [Heat(block.name, block.values) for block in self.blocks],
-            labels,
-            self.layers,
-            title=self.title,
-            label=measure_of(self._facts).split(",")[0],
-        )
-
-    def _label(self, row: Compared) -> HeatRow:
-        if self._by_domain:
-            return HeatRow(str(row.facts["domain"]))
-        factor = row.facts["factor"]
-        return HeatRow("" if factor is None else f"{factor:g}", str(row.facts["shift"]))
-
-    def _name(self, row: Compared) -> str:
-        return str(row.facts["domain"]) if self._by_domain else shift_name(row.facts)
-
-    def table(self) -> Table:
-        """Return the numbers of the cells, layers across."""
-        columns: dict[str, list[str | int | float | None]] = {
-            "architecture": [block.name for block in self.blocks for _ in self.rows],
-            "domain" if self._by_domain else "shift": [
-                self._name(row) for _ in self.blocks for row in self.rows
-            ],
-        }
-        for place, layer in enumerate(self.layers):
-            values = [float(v) for block in self.blocks for v in block.values[:, place]]
-            columns[layer] = [None if math.isnan(value) else value for value in values]
-        shade = Shade.of([columns[layer] for layer in self.layers], digits=3)
-        return Table(self.title, columns, shade=shade)
-
-    def numbers(self) -> list[Number]:
-        """Return the numbers of the cells; of architectures that were averaged the names."""
-        found: list[Number] = []
-        for block in self.blocks:
-            for row, values in zip(self.rows, block.values, strict=True):
-                if len(block.members) == 1:
-                    networks = tuple(n for n in row.networks if _key(n) in block.members)
-                    part = Compared(row.facts, networks)
-                    found += numbers_of(part, "distance", lambda layer: layer.distance)
-                    continue
-                of = {**facts_of(row.facts), **_shared(block.members)}
-                found += [
-                    {**of, "layer": layer, "quantity": "mean distance", "value": float(value)}
-                    for layer, value in zip(self.layers, values, strict=True)
-                    if not math.isnan(value)
-                ]
-        return found
-
-    def sentences(self) -> tuple[str, ...]:
-        """Say in words what moves the last layer most and least, as far as that can be told."""
-        last = self.layers[-1]
-        found = []
-        for block in self.blocks:
-            values = block.values[:, -1]
-            if np.isnan(values).all():
-                continue
-            high, low = (int(place) for place in (np.nanargmax(values), np.nanargmin(values)))
-            ends = [_interval(row, block.members, last) for row in self.rows]
-            names = [self._name(row) for row in self.rows]
-            farthest, least = (tied_with(place, values.tolist(), ends) for place in (high, low))
-            if high in least or high == low:
-                span = f"{values[low]:.3f} to {values[high]:.3f}"
-                found.append(f"{block.name}: at {last}, none reaches clearly farthest ({span}).")
-                continue
-            found.append(
-                f"{block.name}: at {last}, {names[high]} reaches farthest ({values[high]:.3f}"
-                f"{tied_text([names[place] for place in farthest])}), {names[low]} least "
-                f"({values[low]:.3f}{tied_text([names[place] for place in least])})."
-            )
-        return tuple(found)
-
-
-def _interval(row: Compared, members: Sequence[_Key], layer: str) -> tuple[float, float] | None:
-    """Return the interval at a layer; None of several architectures, whose mean has none."""
-    found = [network for network in row.networks if _key(network) in members]
-    if len(members) > 1 or not found:
-        return None
-    ends = [each.distance.interval for each in found[0].layers if each.layer == layer]
-    return ends[0] if ends else None
-
-
-def overviews(found: Sequence[Compared]) -> list[Overview]:
-    """Make an overview of each set of shifts of a domain, and of each set of domains."""
-    groups: dict[tuple[Any, ...], list[Compared]] = {}
-    for each in found:
-        facts = each.facts
-        if facts["shift"] is None or facts["reference_shift"] is None:
-            continue
-        across = (
-            facts["shift"] == ShiftKind.ORIGINAL and facts["domain"] != facts["reference_domain"]
-        )
-        key = (*(facts[name] for name in _SAME), None if across else facts["domain"])
-        groups.setdefault(key, []).append(each)
-    return [_overview(tuple(rows)) for rows in groups.values() if len(rows) > 1]
-
-
-_SAME: Final = (
-    *("dataset", "reference_domain", "reference_shift", "reference_factor"),
-    *("metric", "bins", "range_rule", "reference_split", "split"),
-)
-
-
-def _overview(rows: tuple[Compared, ...]) -> Overview:
-    layers = tuple(in_data_flow(layer for row in rows for layer in row.layers))
-    keys = {_key(network): network for row in rows for network in row.networks}
-    blocks = tuple(
-        Block(name, members, _values(rows, members, layers))
-        for name, members in split(list(keys), len(rows))
-    )
-    return Overview(rows, layers, blocks)
-
-
-def _key(network: NetworkDistances) -> _Key:
-    return network.family, network.pruning
-
-
-def _values(rows: Sequence[Compared], members: Sequence[_Key], layers: Sequence[str]) -> Float64:
-    found = np.full((len(members), len(rows), len(layers)), math.nan)
-    columns = {layer: place for place, layer in enumerate(layers)}
-    for place, row in enumerate(rows):
-        for network in row.networks:
-            if _key(network) in members:
-                here = found[members.index(_key(network)), place]
-                for layer in network.layers:
-                    here[columns[layer.layer]] = layer.distance.value
-    known = np.isfinite(found)
-    total = np.where(known, found, 0.0).sum(axis=0)
-    count = known.sum(axis=0)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), math.nan))
-
-
-def _shared(members: Sequence[_Key]) -> Number:
-    """Return the names of what was averaged as columns of the table ``report``."""
-    parts = {
-        name: ", ".join(dict.fromkeys(key[place] for key in members if key[place]))
-        for place, name in enumerate(("encoder", "pruning"))
-    }
-    return {name: text for name, text in parts.items() if text}
+        return " ".join(members[0]).strip(), members
+    if all(map(_is_baseline, members)):
+        return f"baseline, mean of {len(members)} encoders", members
+    return f"{family}, mean of {len(members)} pruned networks".removeprefix(", "), members

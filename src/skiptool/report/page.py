@@ -1,8 +1,7 @@
-"""The report page: one HTML file that needs nothing but itself.
+"""The report page: one self-contained HTML file.
 
-No request leaves it (its content security policy forbids them), its only script is the few
-lines of the template that sort tables, and whatever comes from data is escaped. It is read
-without that script as well.
+It makes no requests (its content security policy forbids them), its only script is the few lines of
+the template that sort tables, and all data are escaped. The page is readable without the script.
 """
 
 from __future__ import annotations
@@ -15,87 +14,32 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from skiptool.errors import ArgumentError
 from skiptool.figures.style import TONES, picture, readable
 from skiptool.names import PictureFormat
 from skiptool.records import Table
+from skiptool.report.exhibit import Cell, Exhibit, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Exhibit", "Origin", "Section", "as_svg", "render_page"]
+__all__ = ["Origin", "as_svg", "render_page"]
 
-_ANCHOR: Final = re.compile(r"[a-z][a-z0-9.-]*")
-_RESERVED: Final = ("contents", "how")
-_OF_ORIGIN: Final = re.compile(r"how-\d+")  # anchors of the files that the page was made from
 _LINKED: Final = 3  # files that a caption names; more are counted
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
 )
-_LONG: Final = 40  # characters; a shorter cell stands on one line
-_Value: TypeAlias = str | int | float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Exhibit:
-    """A numbered figure or table with its caption.
-
-    Attributes
-    ----------
-    caption : str
-        What is seen, with n, folds, shift, B and units.
-    figure : Markup, optional
-        What :func:`skiptool.report.page.as_svg` returned; a plain string would be escaped.
-    table : Table, optional
-        Alone it is a numbered table; beside a figure it holds the figure's numbers, folded.
-    anchor : str
-        What links to it and the table of numbers call it; by default its number on the page.
-    title : str
-        Stands above it, and in the contents where its section has several.
-    sentences : tuple of str
-        What is to be seen, below the title; those after the third are folded.
-    kinds : tuple of str
-        Kinds of the files that it was made from: its caption leads to them and their commands.
-    """
-
-    caption: str
-    figure: Markup | None = None
-    table: Table | None = None
-    anchor: str = ""
-    title: str = ""
-    sentences: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page under its own heading.
-
-    Attributes
-    ----------
-    anchor : str
-        Where the contents lead: small letters, digits and hyphens, once a page.
-    title : str
-    paragraphs : tuple of str
-        Plain text before the exhibits.
-    exhibits : tuple of Exhibit
-    """
-
-    anchor: str
-    title: str
-    paragraphs: tuple[str, ...] = ()
-    exhibits: tuple[Exhibit, ...] = ()
+_LONG: Final = 40  # characters; a shorter cell stays on one line
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How one artifact behind the page was made: its lineage, in words for people."""
+    """How one artifact behind the page was made: its lineage for people."""
 
     name: str
     kind: str
@@ -106,14 +50,14 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class _PageCell:
     text: str
-    key: str | None  # what a numeric column is sorted by; None sorts last
+    key: str | None  # sort key of a numeric column; an empty one sorts last
 
 
 def render_page(
     title: str,
-    sections: Sequence[Section],
+    exhibits: Sequence[Exhibit],
     lineage: Sequence[Origin],
     *,
     summary: Sequence[str] = (),
@@ -125,28 +69,23 @@ def render_page(
     Parameters
     ----------
     title : str
-    sections : sequence of Section
+    exhibits : sequence of Exhibit
+        Named, grouped by heading (`skiptool.report.exhibit.name_exhibits`), and drawn; one without
+        a figure is a numbered table.
     lineage : sequence of Origin
-        The report itself first, then what it was made from.
+        The report itself first, then its inputs.
     summary : sequence of str
-        Paragraphs below the title: the outcome in words.
+        Main findings, as paragraphs below the title.
     facts : mapping of str to str, optional
-        What the whole page rests on (dataset, images, folds, bins), by name.
+        Data behind the whole page (dataset, images, folds, bins), by name.
     caution : str
-        What limits all of it; stands out below the title.
+        Limit of the whole report, highlighted below the title.
 
     Returns
     -------
     str
-        To be written as UTF-8; the same arguments give the same text.
-
-    Raises
-    ------
-    ArgumentError
-        If an anchor is used twice, is taken by the page or could not stand in a link.
+        To be written as UTF-8; equal arguments give equal text.
     """
-    named = [each.anchor for part in sections for each in part.exhibits if each.anchor]
-    _check([section.anchor for section in sections] + named)
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -160,9 +99,18 @@ def render_page(
     environment.filters["sha256"] = _digest
     environment.filters["sources"] = partial(_sources, lineage)
     source = files("skiptool.figures").joinpath("page.html.j2").read_text("utf-8")
+    sections = group_by(exhibits, lambda exhibit: exhibit.heading)
     return environment.from_string(source).render(
         title=title,
-        sections=sections,
+        sections=[
+            {
+                "anchor": f"about-{members[0].anchor}",
+                "title": heading,
+                "paragraphs": (),
+                "exhibits": members,
+            }
+            for heading, members in sections.items()
+        ],
         lineage=lineage,
         summary=summary,
         facts=facts or {},
@@ -170,76 +118,67 @@ def render_page(
     )
 
 
-def _check(anchors: list[str]) -> None:
-    for place, anchor in enumerate(anchors):
-        taken = anchor in (*_RESERVED, *anchors[:place]) or _OF_ORIGIN.fullmatch(anchor)
-        if not _ANCHOR.fullmatch(anchor) or taken:
-            raise ArgumentError(
-                f"part {anchor!r}: expected an anchor of small letters, digits, dots and hyphens, "
-                f"none of {', '.join(_RESERVED)}, each once a page; choose another"
-            )
-
-
 def _printable(value: object) -> object:
-    """Drop what HTML cannot hold and what turns the direction of the text around it."""
+    """Drop characters that HTML cannot hold or that reverse the direction of text."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _UNPRINTABLE.sub("", value)
     return value
 
 
 def _digest(script: str) -> str:
-    """Hash by which the page's security policy knows its own script."""
+    """Hash the script for the page's content security policy."""
     return b64encode(sha256(script.encode()).digest()).decode()
 
 
 def _sources(lineage: Sequence[Origin], exhibit: Exhibit) -> tuple[list[tuple[str, str]], int]:
-    """Return anchor and name of the files that an exhibit was made from, and how many more."""
-    found = [
+    """Return anchor and name of the first files behind an exhibit, and the number of others."""
+    links = [
         (f"how-{number}", origin.name)
         for number, origin in enumerate(lineage, start=1)
-        if origin.kind in exhibit.kinds
+        if origin.kind in exhibit.sources
     ]
-    return found[:_LINKED], len(found[_LINKED:])
+    return links[:_LINKED], len(links[_LINKED:])
 
 
-def _rows(table: Table) -> list[list[_Cell]]:
+def _rows(table: Table) -> list[list[_PageCell]]:
     columns = [_column(cells) for cells in table.columns.values()]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _heads(table: Table) -> list[tuple[str, bool]]:
-    """Name of each column, and whether it holds numbers."""
-    return [(name, _numeric(cells)) for name, cells in table.columns.items()]
+    """Return the name of each column, and whether it holds numbers."""
+    return [(name, _is_numeric(cells)) for name, cells in table.columns.items()]
 
 
 def _classes(text: str, numeric: bool) -> Markup:
-    """Attribute of a cell: numbers stand right, a long name may take several lines."""
-    found = "number" if numeric else "long" if len(text) > _LONG else ""
-    return Markup(f' class="{found}"') if found else Markup()
+    """Return the attribute of a cell: numbers are right-aligned, long texts may wrap."""
+    name = "number" if numeric else "long" if len(text) > _LONG else ""
+    return Markup(f' class="{name}"') if name else Markup()
 
 
-def _numeric(cells: Sequence[_Value]) -> bool:
+def _is_numeric(cells: Sequence[Cell]) -> bool:
     return all(cell is None or isinstance(cell, int | float) for cell in cells)
 
 
-def _column(cells: Sequence[_Value]) -> list[_Cell]:
-    keyed = _numeric(cells)
-    return [_Cell(_text(cell), _key(cell) if keyed else None) for cell in cells]
+def _column(cells: Sequence[Cell]) -> list[_PageCell]:
+    if not _is_numeric(cells):
+        return [_PageCell(_text(cell), None) for cell in cells]
+    return [_PageCell(_text(cell), "" if _is_missing(cell) else str(cell)) for cell in cells]
 
 
-def _missing(value: _Value) -> bool:
+def _is_missing(value: Cell) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _text(value: _Value) -> str:
-    """Write a cell: thousands apart, three digits where a score needs them.
+def _text(value: Cell) -> str:
+    """Format a cell, with a thousands separator, and three digits for scores.
 
     Examples
     --------
     >>> [_text(value) for value in (14328354, 0.9437, 0.00042, None, float("nan"), "fold 1")]
     ['14,328,354', '0.944', '0.00042', '–', '–', 'fold 1']
     """
-    if value is None or _missing(value):
+    if value is None or _is_missing(value):
         return "–"
     if isinstance(value, str):
         return value
@@ -248,17 +187,11 @@ def _text(value: _Value) -> str:
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
-def _key(value: _Value) -> str:
-    return "" if _missing(value) else str(value)
-
-
-# -------------------------------------------------------------------------------------------------
-# Figures inside the report page: one SVG element each, that keeps to itself.
+# Figures as SVG elements that are self-contained.
 #
-# Matplotlib writes an SVG file: ids that repeat in the next figure, a style rule for every
-# element of the document, references to namespaces. A page with ten figures needs each to be
-# closed in itself, described for those who do not see it, and legible on a dark ground.
-
+# Matplotlib writes an SVG file: ids that repeat in the next figure, a style rule for every element
+# of the document, references to namespaces. In a page with many figures each needs ids of its own,
+# a description for screen readers, and colours that are legible on a dark ground.
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _REFERENCE: Final = re.compile(r"(url\(#|^#)([^)]+)")
@@ -271,22 +204,22 @@ _COLOUR: Final = re.compile(r"#[0-9a-f]{6}")
 
 
 def as_svg(figure: Figure, title: str, description: str) -> Markup:
-    """Turn a figure into an SVG element that stands inside an HTML page beside others.
+    """Turn a figure into an SVG element for an HTML page.
 
     Ids are made unique, style rules that would reach the rest of the page are moved to the
     root, and the tones of ink and ground become the page's CSS variables ``--figure-ink``,
-    ``-soft``, ``-line``, ``-hole`` and ``-baseline``, with the printed colour to fall back on.
+    ``-soft``, ``-line``, ``-hole`` and ``-baseline``, with the printed colour as fallback.
 
     Parameters
     ----------
     figure : Figure
     title, description : str
-        Read aloud in place of the picture: what it is, and what is to be seen in it.
+        For screen readers.
 
     Returns
     -------
     Markup
-        One ``<svg role="img">``; its ``width`` is in points as it would be printed.
+        One ``<svg role="img">`` with its printed ``width`` in points.
     """
     raw = picture(figure, PictureFormat.SVG, ground="none")
     prefix = "f" + sha256(raw + title.encode(errors="replace")).hexdigest()[:10] + "-"
@@ -304,7 +237,7 @@ def as_svg(figure: Figure, title: str, description: str) -> Markup:
 
 
 def _localise(element: ElementTree.Element, prefix: str, used: set[str]) -> None:
-    """Make ids unique and drop those to which nothing refers; round places; name the tones."""
+    """Make ids unique and drop unused ones, round coordinates, name the tones."""
     rules = []
     for key, value in list(element.attrib.items()):
         del element.attrib[key]
@@ -316,7 +249,7 @@ def _localise(element: ElementTree.Element, prefix: str, used: set[str]) -> None
         elif value.startswith("rotate(-0 "):
             continue
         elif key in _PLACES:
-            rounded = _NUMBER.sub(_rounded, " ".join(value.split()))
+            rounded = _NUMBER.sub(lambda n: _rounded(float(n[0])), " ".join(value.split()))
             element.set(key, _shortened(rounded) if key == "d" else rounded)
         else:
             name = key.rpartition("}")[2]  # href needs no namespace any more
@@ -332,16 +265,12 @@ def _referring(value: str, prefix: str) -> str:
     return _REFERENCE.sub(rf"\g<1>{prefix}\2", value)
 
 
-def _rounded(number: re.Match[str]) -> str:
-    return _rounded_value(float(number[0]))
-
-
-def _rounded_value(value: float) -> str:
+def _rounded(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _shortened(path: str) -> str:
-    """Write lines to the side as H and those up and down as V: outlines of masks have no other.
+    """Write horizontal lines as H and vertical ones as V, as outlines of masks are made of.
 
     Examples
     --------
@@ -368,7 +297,7 @@ def _variable(colour: re.Match[str]) -> str:
 
 
 def _slim(parent: ElementTree.Element) -> None:
-    """Leave out what draws nothing, and groups that only held an id."""
+    """Remove elements that draw nothing, and groups that only held an id."""
     kept: list[ElementTree.Element] = []
     for child in parent:
         _slim(child)
@@ -381,7 +310,7 @@ def _slim(parent: ElementTree.Element) -> None:
 
 
 def _share(root: ElementTree.Element, prefix: str) -> None:
-    """Keep the pixels of a picture that stands in several places once."""
+    """Store the pixels of a repeated picture once."""
     seen: dict[tuple[str | None, ...], tuple[str, float, float]] = {}
     for image in root.iter("image"):
         turned = image.get("transform", "")
@@ -395,8 +324,8 @@ def _share(root: ElementTree.Element, prefix: str) -> None:
             image.tag = "use"
             image.attrib.clear()
             image.set("href", f"#{name}")
-            image.set("x", _rounded_value(place[0] - x))
-            image.set("y", _rounded_value(y - place[1]))
+            image.set("x", _rounded(place[0] - x))
+            image.set("y", _rounded(y - place[1]))
 
 
 def _describe(root: ElementTree.Element, prefix: str, title: str, description: str) -> None:

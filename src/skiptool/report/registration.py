@@ -1,109 +1,26 @@
-"""Registration of scans: what is left of the misalignment, and what is left out for it."""
+"""Registration of scans: residual misalignment, and patches left out because of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skiptool.analysis.registration import Pair, pairs, residual_limits
 from skiptool.figures.residuals import draw_alignment
 from skiptool.figures.style import readable
+from skiptool.names import Kind
 from skiptool.records import Table
-from skiptool.report.exhibit import known
+from skiptool.report.exhibit import Cell, Exhibit, nan_to_none
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from skiptool.report.exhibit import Number
 
-    from skiptool.report.exhibit import Number, Shown
-
-__all__ = ["Registration", "registrations"]
+__all__ = ["registrations"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Registration:
-    """All pairs of a reference domain and another.
-
-    Attributes
-    ----------
-    title, caption : str
-    pairs : tuple of Pair
-    """
-
-    title: str
-    caption: str
-    pairs: tuple[Pair, ...]
-    topic: str = "registration"
-    heading: str = "Registration of the scans"
-
-    def draw(self) -> Figure:
-        """Draw residuals in pixels and micrometres, and the share of patches kept."""
-        return draw_alignment(self.pairs)
-
-    def table(self) -> Table:
-        """Return a line for each pair."""
-        found = self.pairs
-        columns: dict[str, list[str | int | float | None]] = {
-            "reference": [pair.reference_domain for pair in found],
-            "domain": [pair.domain for pair in found],
-            "slides": [pair.slides for pair in found],
-            "not aligned": [pair.unaligned for pair in found],
-            "patches": [pair.patches for pair in found],
-            "kept": [pair.kept for pair in found],
-            "share kept": [known(pair.share) for pair in found],
-        }
-        for name in self._reasons:
-            columns[readable(name, 48)] = [pair.lost.get(name, 0) for pair in found]
-        for unit in ("px", "µm"):
-            residuals = [pair.residuals[unit] for pair in found]
-            columns[f"median, {unit}"] = [known(each.median) for each in residuals]
-            columns[f"90 %, {unit}"] = [known(each.p90) for each in residuals]
-        return Table(self.title, columns, uniform=("reference", "not aligned"))
-
-    @property
-    def _reasons(self) -> list[str]:
-        return list(dict.fromkeys(reason for pair in self.pairs for reason in pair.lost))
-
-    def numbers(self) -> list[Number]:
-        """Return the numbers of each pair; the unit of a residual stands in its quantity."""
-        found: list[Number] = []
-        for pair in self.pairs:
-            of = {"reference_domain": pair.reference_domain, "domain": pair.domain}
-            for unit, residuals in pair.residuals.items():
-                points = {"points": residuals.measured}
-                for name, value in (("median", residuals.median), ("p90", residuals.p90)):
-                    quantity = f"residual {name}, {unit}"
-                    found.append({"quantity": quantity, **of, "value": value, **points})
-            counted: dict[str, float] = {
-                **{"slides": pair.slides, "slides not aligned": pair.unaligned},
-                **{"patches": pair.patches, "kept": pair.kept, "share kept": pair.share},
-                **{f"left out: {why}": pair.lost.get(why, 0) for why in self._reasons},
-            }
-            found += [{"quantity": name, **of, "value": n} for name, n in counted.items()]
-        return found
-
-    def sentences(self) -> tuple[str, ...]:
-        """Say for each pair how far scans are apart, and what is lost by it."""
-        sentences = []
-        for pair in self.pairs:
-            name = f"{readable(pair.domain)} against {readable(pair.reference_domain)}"
-            px, um = pair.residuals["px"], pair.residuals["µm"]
-            if not px.measured:
-                sentences.append(f"{name}: no residual was measured.")
-                continue
-            length = "" if math.isnan(um.median) else f" ({um.median:.2g} µm)"
-            lost = ", ".join(f"{count:,} {readable(why)}" for why, count in pair.lost.items())
-            sentences.append(
-                f"{name}: half of the patches are within {px.median:.2g} px{length}, 90 % within "
-                f"{px.p90:.2g} px; {pair.kept:,} of {pair.patches:,} are kept"
-                f"{f' ({lost})' if lost else ''}."
-            )
-        return tuple(sentences)
-
-
-def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[Shown]:
-    """Make the exhibit of the rows of registration tables.
+def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[Exhibit]:
+    """Show the pairs of domains of a registration table.
 
     Parameters
     ----------
@@ -111,19 +28,85 @@ def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[
         ``subject``, ``slide``, ``reference_domain``, ``domain``, ``sample``, ``residual``,
         ``residual_um``, ``kept``, ``reason`` of a table ``registration``.
     name : str
-        Of the dataset, for the title. Tables of two datasets are two calls: their patches are
-        not to be pooled.
+        Of the dataset, for the title. Call once for each dataset: patches of several are not to be
+        pooled.
 
     Returns
     -------
-    list of Shown
-        One, or none without rows.
+    list of Exhibit
+        One; empty without rows.
     """
-    found = tuple(pairs(columns))
+    found = pairs(columns)
     if not found:
         return []
     title = f"Residual misalignment{f', {name}' if name else ''}"
-    return [Registration(title, _caption(found), found)]
+    reasons = list(dict.fromkeys(reason for pair in found for reason in pair.lost))
+    exhibit = Exhibit(
+        topic="registration",
+        heading="Registration of the scans",
+        title=title,
+        caption=_caption(found),
+        sentences=[_sentence(pair) for pair in found],
+        table=_table(found, title, reasons),
+        numbers=[number for pair in found for number in _numbers(pair, reasons)],
+        draw=lambda: draw_alignment(found),
+        sources=(Kind.REGISTRATION,),
+    )
+    return [exhibit]
+
+
+def _table(found: Sequence[Pair], title: str, reasons: Sequence[str]) -> Table:
+    columns: dict[str, list[Cell]] = {
+        "reference": [pair.reference_domain for pair in found],
+        "domain": [pair.domain for pair in found],
+        "slides": [pair.slides for pair in found],
+        "not aligned": [pair.unaligned for pair in found],
+        "patches": [pair.patches for pair in found],
+        "kept": [pair.kept for pair in found],
+        "share kept": [nan_to_none(pair.share) for pair in found],
+    }
+    for reason in reasons:
+        columns[readable(reason, 48)] = [pair.lost.get(reason, 0) for pair in found]
+    for unit in ("px", "µm"):
+        residuals = [pair.residuals[unit] for pair in found]
+        columns[f"median, {unit}"] = [nan_to_none(each.median) for each in residuals]
+        columns[f"90 %, {unit}"] = [nan_to_none(each.p90) for each in residuals]
+    return Table(title, columns, uniform=("reference", "not aligned"))
+
+
+def _numbers(pair: Pair, reasons: Sequence[str]) -> list[Number]:
+    """Return the numbers of a pair; the quantity of a residual names its unit."""
+    facts = {"reference_domain": pair.reference_domain, "domain": pair.domain}
+    rows: list[Number] = [
+        {"quantity": f"residual {name}, {unit}", **facts, "value": value, "points": each.measured}
+        for unit, each in pair.residuals.items()
+        for name, value in (("median", each.median), ("p90", each.p90))
+    ]
+    counts: dict[str, float] = {
+        "slides": pair.slides,
+        "slides not aligned": pair.unaligned,
+        "patches": pair.patches,
+        "kept": pair.kept,
+        "share kept": pair.share,
+    }
+    counts |= {f"left out: {reason}": pair.lost.get(reason, 0) for reason in reasons}
+    rows += [{"quantity": name, **facts, "value": n} for name, n in counts.items()]
+    return rows
+
+
+def _sentence(pair: Pair) -> str:
+    """State how far two scans are apart, and what is lost by it."""
+    name = f"{readable(pair.domain)} against {readable(pair.reference_domain)}"
+    px, um = pair.residuals["px"], pair.residuals["µm"]
+    if not px.measured:
+        return f"{name}: no residual was measured."
+    length = "" if math.isnan(um.median) else f" ({um.median:.2g} µm)"
+    lost = ", ".join(f"{count:,} {readable(reason)}" for reason, count in pair.lost.items())
+    return (
+        f"{name}: half of the patches are within {px.median:.2g} px{length}, 90 % within "
+        f"{px.p90:.2g} px; {pair.kept:,} of {pair.patches:,} are kept"
+        f"{f' ({lost})' if lost else ''}."
+    )
 
 
 def _caption(found: Sequence[Pair]) -> str:

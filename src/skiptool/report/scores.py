@@ -1,36 +1,41 @@
-"""Matrices of IoU from scores: by shift (Fig. 7) and by domain (Fig. 9)."""
+"""Scores: matrices of IoU by shift (Fig. 7) and by domain (Fig. 9), and parameters (Table II)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from skiptool.figures.heatmap import Column, Row, difference_matrix, difference_scale, iou_matrix
 from skiptool.figures.style import in_paper_order
 from skiptool.metrics import Score, mean_and_spread
-from skiptool.names import ENSEMBLE_FOLD, ShiftKind
+from skiptool.names import ENSEMBLE_FOLD, Kind, ShiftKind
 from skiptool.records import Shade, Shift, Table, family
-from skiptool.report.exhibit import Shown, counted_at_most, of_split, tied_with
+from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none
+from skiptool.report.wording import (
+    Training,
+    capitalised,
+    iou_name,
+    most_trainings,
+    span,
+    split_suffix,
+    tied_with,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from skiptool.records import Float64, Int64, Table
-    from skiptool.report.exhibit import Number, Shown
+    from skiptool.records import Float64, Int64
+    from skiptool.report.exhibit import Number
 
 __all__ = [
-    "DifferenceMatrix",
-    "ParameterCounts",
     "ScoreGrid",
     "ScoreMatrix",
-    "Sizes",
     "by_domain",
     "by_shift",
+    "difference_exhibit",
     "difference_to_baseline",
+    "iou_exhibit",
     "parameter_exhibit",
     "parameter_table",
     "score_matrices",
@@ -38,8 +43,17 @@ __all__ = [
     "shift_order",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# What the matrices of scores have in common: their rows and columns, tables and numbers.
+_MOST_SENTENCES: Final = 12  # rows; of more, the extremes are listed
+_BASELINE: Final = "baseline"
+_ENSEMBLE: Final = (
+    " Ensemble: the mean of the class probabilities of all trainings, one network more."
+)
+
+_Sizes: TypeAlias = Mapping[tuple[str, str, str], tuple[int, int]]
+"""Samples and subjects by id of the dataset, domain and split."""
+
+_Columns: TypeAlias = Mapping[Shift | str, Column]
+_ByTraining: TypeAlias = Mapping[Training, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +63,11 @@ class ScoreGrid:
     Attributes
     ----------
     across : str
-        What the columns are: shift, domain.
+        Meaning of the columns: ``shift`` or ``domain``.
     rows : tuple of Row, length R
     columns : tuple of Column, length C
     row_facts, column_facts : tuple of mapping, lengths R and C
-        Columns of the table ``report`` that say what a row and a column are of.
+        Columns of the table ``report`` that identify a row and a column.
     """
 
     across: str
@@ -71,10 +85,10 @@ class ScoreGrid:
         return [f"{column.block} {column.label}".strip() for column in self.columns]
 
     def table(self, title: str, values: Float64, *, differences: bool = False) -> Table:
-        """Return values (R, C), scores or differences, as a table, architectures across."""
-        cells: dict[str, list[str | int | float | None]] = {self.across: [*self.column_names()]}
+        """Return scores or differences (R, C) as a table with a column for each architecture."""
+        cells: dict[str, list[Cell]] = {self.across: [*self.column_names()]}
         for name, row in zip(self.row_names(), values.tolist(), strict=True):
-            cells[name] = [None if math.isnan(value) else value for value in row]
+            cells[name] = [nan_to_none(value) for value in row]
         shade = Shade.of([*cells.values()][1:], diverging=True) if differences else Shade(0.0, 1.0)
         groups = tuple(dict.fromkeys(row.group for row in self.rows))
         return Table(title, cells, shade=shade, groups=groups)
@@ -82,11 +96,14 @@ class ScoreGrid:
     def numbers(
         self, quantity: str, values: Float64, spread: Float64, counts: Int64
     ) -> list[Number]:
-        """Return values (R, C), their spread over trainings and how many these are, as rows."""
+        """Return values (R, C), their spread over trainings and number of trainings as rows."""
         return [
             {
-                **{"quantity": quantity, **row, **column},
-                **{"value": float(values[r, c]), "sd_folds": float(spread[r, c])},
+                "quantity": quantity,
+                **row,
+                **column,
+                "value": float(values[r, c]),
+                "sd_folds": float(spread[r, c]),
                 "folds": int(counts[r, c]),
             }
             for r, row in enumerate(self.row_facts)
@@ -94,13 +111,67 @@ class ScoreGrid:
         ]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreMatrix:
+    """Mean IoU, or its difference to the baseline, of architectures by shift or domain.
+
+    Attributes
+    ----------
+    title, caption : str
+    measure : str
+        Name of the score: ``cell IoU``.
+    grid : ScoreGrid
+        R rows and C columns.
+    values, spread : float64 (R, C)
+        Mean and standard deviation over trainings; NaN without a value, or with only one.
+    counts : int64 (R, C)
+        Trainings behind each value.
+    by_training : mapping of (row, column) to mapping of (fold, repeat) to float
+        Values behind each mean; the mean of models that share a fold and repeat, or have none.
+    trainings : int
+        The most trainings behind a value.
+    images : str
+        Number of images, ``24 samples of 12 subjects``; empty if unknown.
+    """
+
+    title: str
+    caption: str
+    measure: str
+    grid: ScoreGrid
+    values: Float64
+    spread: Float64
+    counts: Int64
+    by_training: Mapping[tuple[int, int], _ByTraining]
+    trainings: int
+    images: str = ""
+
+
+def score_matrices(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[Exhibit]:
+    """Build the matrices of IoU, by shift and by domain.
+
+    Each is followed by its difference to the baseline, if there is one.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+    sizes : mapping of (dataset id, domain, split) to (samples, subjects), optional
+    """
+    exhibits = []
+    for matrix in (*by_shift(scores, sizes), *by_domain(scores, sizes)):
+        exhibits.append(iou_exhibit(matrix))
+        difference = difference_to_baseline(matrix)
+        if difference is not None:
+            exhibits.append(difference_exhibit(difference, matrix.title))
+    return exhibits
+
+
 def shift_order(shift: Shift) -> tuple[int, float]:
-    """Return a key to sort by: the original first, then kinds as they are named, then factors."""
+    """Return a sort key: the original first, then kinds in the order of `ShiftKind`, factors."""
     return list(ShiftKind).index(shift.kind), shift.factor or 0.0
 
 
 def shift_column(shift: Shift) -> Column:
-    """Label a shift by its factor in the block of its kind; the original stands apart.
+    """Label a shift by its factor within the block of its kind; the original has no block.
 
     Examples
     --------
@@ -112,241 +183,177 @@ def shift_column(shift: Shift) -> Column:
     return Column(f"{shift.factor:g}", shift.kind.value)
 
 
-_TOLD: Final = 12  # rows; of more, the extremes are told
-Sizes: TypeAlias = Mapping[tuple[str, str, str], tuple[int, int]]
-"""Samples and subjects by id of the dataset, domain and split."""
-
-_Columns: TypeAlias = Mapping[Shift | str, Column]
-_Training: TypeAlias = tuple[int | None, int | None]
+# The matrix of IoU.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ScoreMatrix:
-    """A matrix of mean IoU, architectures down, shifts or domains across.
+def iou_exhibit(matrix: ScoreMatrix) -> Exhibit:
+    """Show mean IoU; the spread is below each value if there are several trainings."""
+    grid, title = matrix.grid, matrix.title
+    spread = matrix.spread if matrix.trainings > 1 else None
+    return Exhibit(
+        topic="iou",
+        heading=title,
+        title=title,
+        caption=matrix.caption,
+        sentences=_lowest_scores(matrix),
+        table=grid.table(f"{matrix.measure}: {title}", matrix.values),
+        numbers=grid.numbers("IoU", matrix.values, matrix.spread, matrix.counts),
+        draw=lambda: iou_matrix(
+            matrix.values, grid.rows, grid.columns, spread=spread, label=matrix.measure
+        ),
+        sources=(Kind.PREDICTIONS,),
+    )
 
-    Attributes
-    ----------
-    title, caption, measure : str
-        ``measure`` is what the colours mean: ``cell IoU``.
-    grid : ScoreGrid
-        What the R rows and C columns are.
-    values, spread : float64 (R, C)
-        Mean and standard deviation over trainings, NaN where nothing was measured, or by one.
-    counts : int64 (R, C)
-        Trainings behind each value.
-    by_training : mapping of (row, column) to mapping of (fold, repeat) to float
-        What the values are the means of; where several models have the same fold and repeat, or
-        none, their mean.
-    trainings : int
-        The most trainings behind a value.
-    images : str
-        How many they are measured on, ``24 samples of 12 subjects``; empty where nobody says.
-    """
 
-    title: str
-    caption: str
-    measure: str
-    grid: ScoreGrid
-    values: Float64
-    spread: Float64
-    counts: Int64
-    by_training: Mapping[tuple[int, int], Mapping[_Training, float]]
-    trainings: int
-    images: str = ""
-
-    @property
-    def topic(self) -> str:
-        """Stem of its anchor."""
-        return "iou"
-
-    @property
-    def heading(self) -> str:
-        """Its title; the difference to the baseline stands in the same section."""
-        return self.title
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """Architectures."""
-        return self.grid.rows
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """Shifts or domains."""
-        return self.grid.columns
-
-    @property
-    def across(self) -> str:
-        """What the columns are: shift, domain."""
-        return self.grid.across
-
-    def draw(self) -> Figure:
-        """Draw the matrix; the spread stands below each value where there are several trainings."""
-        spread = self.spread if self.trainings > 1 else None
-        return iou_matrix(self.values, self.rows, self.columns, spread=spread, label=self.measure)
-
-    def table(self) -> Table:
-        """Return the same numbers as a table, architectures across."""
-        return self.grid.table(f"{self.measure}: {self.title}", self.values)
-
-    def numbers(self) -> list[Number]:
-        """Return each cell as a row of the table ``report``."""
-        return self.grid.numbers("IoU", self.values, self.spread, self.counts)
-
-    def sentences(self) -> tuple[str, ...]:
-        """Say in words where each architecture loses most against its own first column."""
-        first = self.values[:, 0]
-        if self.values.shape[1] < 2 or np.isnan(first).all():
-            return ()
-        names = self.grid.column_names()
-        told = [(r, int(np.nanargmin(v))) for r, v in enumerate(self.values) if not np.isnan(v[0])]
-        if len(told) > _TOLD:
-            told = self._ends(told)
-        return tuple(
-            f"{self.grid.row_names()[r]}: {first[r]:.2f} ({names[0]}), lowest "
-            f"{self.values[r, c]:.2f} ({', '.join(self._alike(r, c, names))})."
-            for r, c in told
+def _lowest_scores(matrix: ScoreMatrix) -> list[str]:
+    """State where each architecture loses most relative to its own first column."""
+    values, grid = matrix.values, matrix.grid
+    if values.shape[1] < 2 or np.isnan(values[:, 0]).all():
+        return []
+    lowest = [(r, int(np.nanargmin(v))) for r, v in enumerate(values) if not np.isnan(v[0])]
+    if len(lowest) > _MOST_SENTENCES:
+        lowest = _extremes(matrix, lowest)
+    rows, columns = grid.row_names(), grid.column_names()
+    sentences = []
+    for r, c in lowest:
+        tied = sorted([c, *tied_with(c, values[r].tolist())])
+        names = ", ".join(columns[index] for index in tied)
+        sentences.append(
+            f"{rows[r]}: {values[r, 0]:.2f} ({columns[0]}), lowest {values[r, c]:.2f} ({names})."
         )
-
-    def _alike(self, row: int, column: int, names: Sequence[str]) -> list[str]:
-        """Name the column of a row's lowest value with those of the same two digits."""
-        others = tied_with(column, self.values[row].tolist())
-        return [names[place] for place in sorted([column, *others])]
-
-    def _ends(self, lowest: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Of each family keep the baseline and the rows whose lowest value is lowest, highest."""
-        kept = set()
-        for group in dict.fromkeys(row.group for row in self.rows):
-            mine = [place for place in lowest if self.rows[place[0]].group == group]
-            kept |= {place for place in mine if self.rows[place[0]].label == "baseline"}
-            kept |= {end(mine, key=lambda place: self.values[place]) for end in (min, max) if mine}
-        return sorted(kept)
+    return sentences
 
 
-def by_shift(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreMatrix]:
-    """Make one matrix for each dataset, domain and split in which several shifts were measured.
+def _extremes(matrix: ScoreMatrix, lowest: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of each family keep the baseline and the rows with the lowest and highest minimum."""
+    kept = set()
+    for cells in group_by(lowest, lambda cell: matrix.grid.rows[cell[0]].group).values():
+        kept |= {cell for cell in cells if matrix.grid.rows[cell[0]].label == _BASELINE}
+        kept |= {end(cells, key=lambda cell: matrix.values[cell]) for end in (min, max)}
+    return sorted(kept)
 
-    Parameters
-    ----------
-    found : sequence of Score
-    sizes : mapping of (dataset id, domain, split) to (samples, subjects), optional
-    """
+
+def by_shift(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[ScoreMatrix]:
+    """Make one matrix for each dataset, domain and split with several shifts."""
     matrices = []
-    for group in _groups(found, lambda score: (score.dataset_id, score.domain, score.split)):
+    groups = group_by(scores, lambda score: (score.dataset_id, score.domain, score.split))
+    for (_, domain, split), group in groups.items():
         shifts = sorted({score.shift for score in group}, key=shift_order)
         if len(shifts) > 1 or shifts[0].kind is not ShiftKind.ORIGINAL:
             columns: _Columns = {shift: shift_column(shift) for shift in shifts}
-            title = f"IoU under shift, {group[0].domain}{of_split(group[0].split)}"
+            title = f"IoU under shift, {domain}{split_suffix(split)}"
             matrices.append(_matrix(group, title, "shift", columns, sizes or {}))
     return matrices
 
 
-def by_domain(found: Sequence[Score], sizes: Sizes | None = None) -> list[ScoreMatrix]:
-    """Make one matrix for each dataset and split: unshifted images by domain.
+def by_domain(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[ScoreMatrix]:
+    """Make one matrix of unshifted images by domain for each dataset and split.
 
-    Datasets that the same networks were tested on share a matrix. Domains of one name in several
-    of them have the name of their dataset behind their own.
-
-    Parameters
-    ----------
-    found, sizes
-        As in :func:`by_shift`.
+    Datasets on which the same networks were tested share a matrix; a domain name that occurs in
+    several of them is followed by the name of the dataset.
     """
     matrices = []
-    found, sizes = _together(found, sizes or {})
-    plain = [score for score in found if score.shift.kind is ShiftKind.ORIGINAL]
+    scores, sizes = _merge_datasets(scores, sizes or {})
+    plain = [score for score in scores if score.shift.kind is ShiftKind.ORIGINAL]
     shifted = {
         (score.dataset_id, score.domain)
-        for score in found
+        for score in scores
         if score.shift.kind is not ShiftKind.ORIGINAL
     }
-    for group in _groups(plain, lambda score: (score.dataset_id, score.split)):
+    groups = group_by(plain, lambda score: (score.dataset_id, score.split))
+    for (dataset_id, split), group in groups.items():
         domains = sorted({score.domain for score in group})
-        if len(domains) > 1 or (group[0].dataset_id, domains[0]) not in shifted:
+        if len(domains) > 1 or (dataset_id, domains[0]) not in shifted:
             columns: _Columns = {domain: Column(domain) for domain in domains}
-            title = f"IoU by domain, {group[0].dataset}{of_split(group[0].split)}"
+            title = f"IoU by domain, {group[0].dataset}{split_suffix(split)}"
             matrices.append(_matrix(group, title, "domain", columns, sizes))
     return matrices
 
 
-def _together(found: Sequence[Score], sizes: Sizes) -> tuple[list[Score], Sizes]:
-    """Give datasets that share a network and the classes one name and id, and what is theirs."""
-    joined: dict[str, set[str]] = {}
-    for used in _groups(found, lambda score: (score.model_id, *score.classes)):
-        whole = set().union(*(joined.get(score.dataset_id, {score.dataset_id}) for score in used))
-        joined |= dict.fromkeys(whole, whole)
+def _merge_datasets(scores: Sequence[Score], sizes: _Sizes) -> tuple[list[Score], _Sizes]:
+    """Give datasets that share a network and classes one name and id, in scores and sizes."""
+    merged: dict[str, set[str]] = {}
+    for used in group_by(scores, lambda score: (score.model_id, *score.classes)).values():
+        whole = set().union(*(merged.get(score.dataset_id, {score.dataset_id}) for score in used))
+        merged |= dict.fromkeys(whole, whole)
     names: dict[str, str] = {}
-    for score in found:
+    for score in scores:
         same = sum(name.partition(" (")[0] == score.dataset for name in names.values())
         names.setdefault(score.dataset_id, score.dataset + (f" ({same + 1})" if same else ""))
-    lead = {one: next(name for name in names if name in joined[one]) for one in names}
-    titles: dict[str, list[str]] = {}
-    for one, first in lead.items():
-        titles.setdefault(first, []).append(names[one])
+    lead = {one: next(name for name in names if name in merged[one]) for one in names}
+    members = group_by(names, lead.__getitem__)
     having: dict[tuple[str, str], set[str]] = {}
-    for score in found:
+    for score in scores:
         having.setdefault((lead[score.dataset_id], score.domain), set()).add(score.dataset_id)
 
     def renamed(dataset: str, domain: str) -> str:
         clash = len(having[lead[dataset], domain]) > 1
         return f"{domain} ({names[dataset]})" if clash else domain
 
-    scores = [
+    new_scores = [
         replace(
             score,
-            dataset=" and ".join(titles[lead[score.dataset_id]]),
+            dataset=" and ".join(names[member] for member in members[lead[score.dataset_id]]),
             dataset_id=lead[score.dataset_id],
             domain=renamed(score.dataset_id, score.domain),
         )
-        for score in found
+        for score in scores
     ]
-    return scores, {
+    return new_scores, {
         (lead[dataset], renamed(dataset, domain), split): size
         for (dataset, domain, split), size in sizes.items()
         if dataset in lead and (lead[dataset], domain) in having
     }
 
 
-def _groups(found: Sequence[Score], key: Callable[[Score], tuple[str, ...]]) -> list[list[Score]]:
-    groups: dict[tuple[str, ...], list[Score]] = {}
-    for score in found:
-        groups.setdefault(key(score), []).append(score)
-    return list(groups.values())
-
-
 def _matrix(
-    group: Sequence[Score], title: str, across: str, columns: _Columns, sizes: Sizes
+    group: Sequence[Score], title: str, across: str, columns: _Columns, sizes: _Sizes
 ) -> ScoreMatrix:
     rows = _rows(group)
     cells: dict[tuple[Row, Shift | str], dict[str, Score]] = {}
     for score in group:
-        place = (Row(score.network, score.family), getattr(score, across))
+        key = (Row(score.network, score.family), getattr(score, across))
         # By model, so that a model measured in two tables counts once.
-        cells.setdefault(place, {})[score.model_id] = score
-    found = [[[*cells.get((row, key), {}).values()] for key in columns] for row in rows]
-    values = [[[score.miou for score in cell] for cell in line] for line in found]
-    stats = np.array([[mean_and_spread(cell) for cell in line] for line in values])
-    counts = np.array([[len(cell) - int(np.isnan(cell).sum()) for cell in line] for line in values])
-    by_training = {
-        (r, c): _by_training(cell) for r, line in enumerate(found) for c, cell in enumerate(line)
-    }
-    trainings = max(len(models) for models in cells.values())
-    classes = group[0].classes
-    measure = f"{classes[0]} IoU" if len(classes) == 1 else "mean IoU"
-    images = _images(group, sizes)
-    caption = _caption(group, measure, [[*models.values()] for models in cells.values()], images)
-    facts = tuple(_column_facts(group[0], key) for key in columns)
-    grid = ScoreGrid(across, tuple(rows), tuple(columns.values()), tuple(rows.values()), facts)
-    mean, spread = stats[..., 0], stats[..., 1]
+        cells.setdefault(key, {})[score.model_id] = score
+    models = [[[*cells.get((row, key), {}).values()] for key in columns] for row in rows]
+    mean, spread, counts = _statistics([[[s.miou for s in cell] for cell in r] for r in models])
+    measure, images = iou_name(group[0].classes), _images(group, sizes)
     return ScoreMatrix(
-        title, caption, measure, grid, mean, spread, counts, by_training, trainings, images
+        title=title,
+        caption=_caption(group, measure, [[*each.values()] for each in cells.values()], images),
+        measure=measure,
+        grid=ScoreGrid(
+            across,
+            tuple(rows),
+            tuple(columns.values()),
+            tuple(rows.values()),
+            tuple(_column_facts(group[0], key) for key in columns),
+        ),
+        values=mean,
+        spread=spread,
+        counts=counts,
+        by_training={
+            (r, c): _by_training(cell) for r, row in enumerate(models) for c, cell in enumerate(row)
+        },
+        trainings=max(len(each) for each in cells.values()),
+        images=images,
     )
 
 
+def _statistics(cells: Sequence[Sequence[Sequence[float]]]) -> tuple[Float64, Float64, Int64]:
+    """Mean, spread and count (R, C) of the values in each cell."""
+    stats = np.array([[mean_and_spread(cell) for cell in row] for row in cells])
+    counts = np.array([[len(cell) - int(np.isnan(cell).sum()) for cell in row] for row in cells])
+    return stats[..., 0], stats[..., 1], counts
+
+
 def _rows(group: Sequence[Score]) -> dict[Row, Number]:
-    """Rows in the order of families and of the paper's prunings, and what each is of."""
+    """Rows in the order of families and of the paper's prunings, with their facts."""
     facts: dict[Row, Number] = {
         Row(score.network, score.family): {
-            **{"arch": score.arch, "encoder": score.encoder, "pruning": score.pruning},
+            "arch": score.arch,
+            "encoder": score.encoder,
+            "pruning": score.pruning,
             "fold": ENSEMBLE_FOLD if score.fold == ENSEMBLE_FOLD else None,
         }
         for score in group
@@ -364,32 +371,30 @@ def _column_facts(first: Score, key: Shift | str) -> Number:
     domain = key if isinstance(key, str) else first.domain
     shift = first.shift if isinstance(key, str) else key
     return {
-        **{"dataset": first.dataset, "domain": domain, "split": first.split},
-        **{"shift": shift.kind.value, "factor": shift.factor},
+        "dataset": first.dataset,
+        "domain": domain,
+        "split": first.split,
+        "shift": shift.kind.value,
+        "factor": shift.factor,
     }
 
 
-def _by_training(models: Sequence[Score]) -> dict[_Training, float]:
-    found: dict[_Training, list[float]] = {}
-    for score in models:
-        found.setdefault((score.fold, score.repeat), []).append(score.miou)
-    return {training: mean_and_spread(values)[0] for training, values in found.items()}
+def _by_training(models: Sequence[Score]) -> dict[Training, float]:
+    groups = group_by(models, lambda score: (score.fold, score.repeat))
+    return {
+        training: mean_and_spread([score.miou for score in group])[0]
+        for training, group in groups.items()
+    }
 
 
-_ENSEMBLE = " Ensemble: the mean of the class probabilities of all trainings, one network more."
-
-
-def _images(group: Sequence[Score], sizes: Sizes) -> str:
-    """Say how many samples and subjects each of the domains has."""
+def _images(group: Sequence[Score], sizes: _Sizes) -> str:
+    """Count the samples and subjects of the domains."""
     keys = dict.fromkeys((score.dataset_id, score.domain, score.split) for score in group)
-    known = [sizes[key] for key in keys if key in sizes]
-    if not known:
+    counts = [sizes[key] for key in keys if key in sizes]
+    if not counts:
         return ""
-    samples, subjects = (
-        f"{min(each):,}" + (f" to {max(each):,}" if min(each) < max(each) else "")
-        for each in zip(*known, strict=True)
-    )
-    return f"{samples} samples of {subjects} subjects{' a domain' if len(known) > 1 else ''}"
+    samples, subjects = (span(numbers, ",") for numbers in zip(*counts, strict=True))
+    return f"{samples} samples of {subjects} subjects{' a domain' if len(counts) > 1 else ''}"
 
 
 def _caption(
@@ -397,181 +402,124 @@ def _caption(
 ) -> str:
     first = group[0]
     classes = f" (mean of {', '.join(first.classes)})" if len(first.classes) > 1 else ""
-    trained = [
+    trainings = [
         [(score.fold, score.repeat) for score in cell]
         for cell in cells
         if cell[0].fold != ENSEMBLE_FOLD
     ]
     averaged = (
-        f"mean over {counted_at_most(trained)}, standard deviation between trainings below it"
-        if max(map(len, trained), default=1) > 1
+        f"mean over {most_trainings(trainings)}, standard deviation between trainings below it"
+        if max(map(len, trainings), default=1) > 1
         else "one training, hence no spread"
     )
-    together = any(score.network != score.pruning for score in group)
+    ensemble = _ENSEMBLE if any(score.network != score.pruning for score in group) else ""
     return (
-        f"{measure[0].upper()}{measure[1:]}{classes} from confusion counts accumulated over the "
+        f"{capitalised(measure)}{classes} from confusion counts accumulated over the "
         f"{first.split} samples of {first.dataset}{f' (n = {images})' if images else ''}; "
         f"{averaged}. Rows: architectures by number of "
-        f"uppermost skip connections removed.{_ENSEMBLE if together else ''}"
+        f"uppermost skip connections removed.{ensemble}"
     )
 
 
-# -------------------------------------------------------------------------------------------------
-# Matrices of the difference in IoU to the baseline, one behind each matrix of IoU.
+# The matrix of differences to the baseline.
 
 
-_BASELINE = "baseline"
+def difference_exhibit(matrix: ScoreMatrix, heading: str) -> Exhibit:
+    """Show differences in IoU in the section of the matrix of IoU that they follow."""
+    grid = matrix.grid
+    spread = None if np.isnan(matrix.spread).all() else matrix.spread
+    return Exhibit(
+        topic="difference",
+        heading=heading,
+        title=matrix.title,
+        caption=matrix.caption,
+        sentences=_extreme_differences(matrix),
+        table=grid.table(
+            f"Difference in {matrix.measure}: {heading}", matrix.values, differences=True
+        ),
+        numbers=grid.numbers("difference", matrix.values, matrix.spread, matrix.counts),
+        draw=lambda: difference_matrix(
+            matrix.values, grid.rows, grid.columns, spread=spread, label=f"Δ {matrix.measure}"
+        ),
+        sources=(Kind.PREDICTIONS,),
+    )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DifferenceMatrix:
-    """A matrix of the difference in mean IoU to the baseline, laid out as the matrix of IoU.
-
-    Attributes
-    ----------
-    title, heading, caption : str
-    measure : str
-        ``cell IoU``.
-    grid : ScoreGrid
-        What the R rows and C columns are.
-    values, spread : float64 (R, C)
-        Mean and standard deviation over trainings of the difference between networks of the same
-        fold and repeat; NaN where no training has both, or only one.
-    counts : int64 (R, C)
-        Trainings behind each value.
-    """
-
-    title: str
-    heading: str
-    caption: str
-    measure: str
-    grid: ScoreGrid
-    values: Float64
-    spread: Float64
-    counts: Int64
-
-    @property
-    def topic(self) -> str:
-        """Stem of its anchor."""
-        return "difference"
-
-    def draw(self) -> Figure:
-        """Draw the matrix; the spread stands below each value where there are several trainings."""
-        spread = None if np.isnan(self.spread).all() else self.spread
-        label = f"Δ {self.measure}"
-        rows, columns = self.grid.rows, self.grid.columns
-        return difference_matrix(self.values, rows, columns, spread=spread, label=label)
-
-    def table(self) -> Table:
-        """Return the same numbers as a table, architectures across."""
-        title = f"Difference in {self.measure}: {self.heading}"
-        return self.grid.table(title, self.values, differences=True)
-
-    def numbers(self) -> list[Number]:
-        """Return each cell as a row of the table ``report``."""
-        return self.grid.numbers("difference", self.values, self.spread, self.counts)
-
-    def sentences(self) -> tuple[str, ...]:
-        """Say in words what gains and what loses most against the baseline, by family."""
-        scale = difference_scale(self.values)
-        rows, columns = self.grid.rows, self.grid.column_names()
-        sentences = []
-        for group in dict.fromkeys(row.group for row in rows):
-            mine = np.array([[row.group == group] for row in rows])
-            values = np.where(mine, self.values, np.nan)
-            if np.isnan(values).all():
-                continue
-            ends = []
-            for word, place in (
-                ("highest", np.nanargmax(values)),
-                ("lowest", np.nanargmin(values)),
-            ):
-                r, c = np.unravel_index(place, values.shape)
-                value = scale.written(float(values[r, c]))
-                alike = len(tied_with(int(place), values.ravel().tolist()))
-                more = f" and {alike} more" if alike else ""
-                ends.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]}){more}")
-            head = f"{group}, difference to the baseline" if group else "Difference to the baseline"
-            sentences.append(f"{head}: {', '.join(ends)}.")
-        return tuple(sentences)
+def _extreme_differences(matrix: ScoreMatrix) -> list[str]:
+    """State the highest and lowest difference of each family."""
+    scale = difference_scale(matrix.values)
+    rows, columns = matrix.grid.rows, matrix.grid.column_names()
+    sentences = []
+    for group in dict.fromkeys(row.group for row in rows):
+        members = np.array([[row.group == group] for row in rows])
+        values = np.where(members, matrix.values, np.nan)
+        if np.isnan(values).all():
+            continue
+        ends = []
+        for word, index in (("highest", np.nanargmax(values)), ("lowest", np.nanargmin(values))):
+            r, c = np.unravel_index(index, values.shape)
+            value = scale.written(float(values[r, c]))
+            tied = len(tied_with(int(index), values.ravel().tolist()))
+            more = f" and {tied} more" if tied else ""
+            ends.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]}){more}")
+        head = f"{group}, difference to the baseline" if group else "Difference to the baseline"
+        sentences.append(f"{head}: {', '.join(ends)}.")
+    return sentences
 
 
-def score_matrices(found: Sequence[Score], sizes: Sizes | None = None) -> list[Shown]:
-    """Make the matrices of IoU, by shift and by domain, each with its difference to the baseline.
-
-    Parameters
-    ----------
-    found : sequence of Score
-    sizes : mapping of (dataset id, domain, split) to (samples, subjects), optional
-
-    Returns
-    -------
-    list of Shown
-        A difference right behind its matrix, where there is one.
-    """
-    shown: list[Shown] = []
-    for matrix in (*by_shift(found, sizes), *by_domain(found, sizes)):
-        difference = difference_to_baseline(matrix)
-        shown += [matrix] if difference is None else [matrix, difference]
-    return shown
-
-
-def difference_to_baseline(matrix: ScoreMatrix) -> DifferenceMatrix | None:
+def difference_to_baseline(matrix: ScoreMatrix) -> ScoreMatrix | None:
     """Compare each row with the baseline of its family, ensembles with ensembles.
 
-    The networks of one fold and repeat are compared, then averaged.
-
-    Returns
-    -------
-    DifferenceMatrix or None
-        Without rows that have no baseline. None where no row has one.
+    Networks of the same fold and repeat are compared, then averaged. Rows without a baseline are
+    left out; None if there is no difference at all.
     """
-    pairs = _pairs(matrix.grid)
-    lines = [
-        [
-            _differences(matrix.by_training[row, column], matrix.by_training[partner, column])
-            for column in range(len(matrix.columns))
-        ]
-        for row, partner in pairs
-    ]
-    if all(np.isnan(value) for line in lines for cell in line for value in cell):
+    pairs = _baseline_pairs(matrix.grid)
+    by_training = {
+        (r, c): _differences(matrix.by_training[row, c], matrix.by_training[baseline, c])
+        for r, (row, baseline) in enumerate(pairs)
+        for c in range(len(matrix.grid.columns))
+    }
+    if all(np.isnan(value) for cell in by_training.values() for value in cell.values()):
         return None
-    stats = np.array([[mean_and_spread(cell) for cell in line] for line in lines])
-    counts = np.array([[len(cell) - int(np.isnan(cell).sum()) for cell in line] for line in lines])
-    grid = ScoreGrid(
-        matrix.across,
-        tuple(matrix.rows[row] for row, _ in pairs),
-        matrix.columns,
-        tuple(matrix.grid.row_facts[row] for row, _ in pairs),
-        matrix.grid.column_facts,
-    )
-    values, spread = stats[..., 0], stats[..., 1]
-    title = f"Difference to the baseline: {matrix.title}"
-    caption = _difference_caption(matrix.measure, values, int(counts.max()), matrix.images)
-    return DifferenceMatrix(
-        title, matrix.heading, caption, matrix.measure, grid, values, spread, counts
+    width = range(len(matrix.grid.columns))
+    cells = [[[*by_training[r, c].values()] for c in width] for r in range(len(pairs))]
+    values, spread, counts = _statistics(cells)
+    trainings = int(counts.max())
+    return ScoreMatrix(
+        title=f"Difference to the baseline: {matrix.title}",
+        caption=_difference_caption(matrix.measure, values, trainings, matrix.images),
+        measure=matrix.measure,
+        grid=replace(
+            matrix.grid,
+            rows=tuple(matrix.grid.rows[row] for row, _ in pairs),
+            row_facts=tuple(matrix.grid.row_facts[row] for row, _ in pairs),
+        ),
+        values=values,
+        spread=spread,
+        counts=counts,
+        by_training=by_training,
+        trainings=trainings,
+        images=matrix.images,
     )
 
 
-def _pairs(grid: ScoreGrid) -> list[tuple[int, int]]:
-    """Places of rows and of their baselines."""
+def _baseline_pairs(grid: ScoreGrid) -> list[tuple[int, int]]:
+    """Return the indices of rows and of their baselines."""
     keys = [(facts["arch"], facts["encoder"], facts["fold"]) for facts in grid.row_facts]
     baselines = {
-        key: place
-        for place, (key, facts) in enumerate(zip(keys, grid.row_facts, strict=True))
+        key: row
+        for row, (key, facts) in enumerate(zip(keys, grid.row_facts, strict=True))
         if facts["pruning"] == _BASELINE
     }
     return [
-        (place, baselines[key])
-        for place, key in enumerate(keys)
-        if key in baselines and baselines[key] != place
+        (row, baselines[key])
+        for row, key in enumerate(keys)
+        if key in baselines and baselines[key] != row
     ]
 
 
-def _differences(
-    pruned: Mapping[_Training, float], baseline: Mapping[_Training, float]
-) -> list[float]:
-    return [value - baseline[which] for which, value in pruned.items() if which in baseline]
+def _differences(pruned: _ByTraining, baseline: _ByTraining) -> _ByTraining:
+    return {key: value - baseline[key] for key, value in pruned.items() if key in baseline}
 
 
 def _difference_caption(measure: str, values: Float64, trainings: int, images: str) -> str:
@@ -583,98 +531,74 @@ def _difference_caption(measure: str, values: Float64, trainings: int, images: s
     scale = difference_scale(values)
     low, _, high = map(scale.written, scale.ticks)
     return (
-        f"{measure[0].upper()}{measure[1:]} of the pruned network minus that of the baseline of "
+        f"{capitalised(measure)} of the pruned network minus that of the baseline of "
         f"the same encoder, fold, repeat, domain and shift"
         f"{f', n = {images}' if images else ''}; {averaged}. Blue: better than the "
         f"baseline, red: worse. The colours end at {low} and {high}, the greatest difference."
     )
 
 
-# -------------------------------------------------------------------------------------------------
-# Table II: number of trainable parameters, prunings down and encoders across.
+# Table II: trainable parameters.
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterCounts:
-    """Table II of the networks that were measured.
-
-    Attributes
-    ----------
-    counts : mapping of (arch, encoder, pruning) to int
-        Trainable parameters.
-    """
-
-    counts: Mapping[tuple[str, str, str], int]
-    topic: str = "parameters"
-    heading: str = "Parameters"
-    title: str = "Trainable parameters"
-    caption: str = (
-        "Trainable parameters of each network (Table II of the paper): for each pruned level a "
-        "U-net loses the skip's input channels of one convolution and nothing else."
-    )
-
-    def draw(self) -> None:
-        """Return nothing: the table is all there is."""
-
-    def table(self) -> Table:
-        """Return the counts, see :func:`parameter_table`."""
-        named = {(family(arch, encoder), p): n for (arch, encoder, p), n in self.counts.items()}
-        return parameter_table(named)
-
-    def numbers(self) -> list[Number]:
-        """Return a row for each network."""
-        return [
-            {
-                **{"quantity": "parameters", "arch": arch, "encoder": encoder, "pruning": pruning},
-                "value": count,
-            }
-            for (arch, encoder, pruning), count in self.counts.items()
-        ]
-
-    def sentences(self) -> tuple[str, ...]:
-        """Say for each family how many parameters go with its skip connections, at most."""
-        found = []
-        for name in dict.fromkeys(family(arch, encoder) for arch, encoder, _ in self.counts):
-            counts = {p: n for (a, e, p), n in self.counts.items() if family(a, e) == name}
-            whole = counts.get("baseline")
-            if whole is None or len(counts) < 2:
-                continue
-            least = min(counts, key=counts.__getitem__)
-            if counts[least] < whole:
-                share = 100.0 * (whole - counts[least]) / whole
-                found.append(f"{name}: {least} has {share:.1f} % fewer parameters than baseline.")
-        return tuple(found)
-
-
-def parameter_exhibit(counts: Mapping[tuple[str, str, str], int]) -> list[Shown]:
-    """Make Table II of parameter counts.
+def parameter_exhibit(counts: Mapping[tuple[str, str, str], int]) -> list[Exhibit]:
+    """Show Table II; nothing without networks.
 
     Parameters
     ----------
     counts : mapping of (arch, encoder, pruning) to int
         Trainable parameters of each network.
-
-    Returns
-    -------
-    list of Shown
-        One exhibit; none without networks.
     """
-    return [ParameterCounts(dict(counts))] if counts else []
+    if not counts:
+        return []
+    by_family = {(family(arch, encoder), p): n for (arch, encoder, p), n in counts.items()}
+    numbers: list[dict[str, Any]] = [
+        {
+            "quantity": "parameters",
+            "arch": arch,
+            "encoder": encoder,
+            "pruning": pruning,
+            "value": count,
+        }
+        for (arch, encoder, pruning), count in counts.items()
+    ]
+    exhibit = Exhibit(
+        topic="parameters",
+        heading="Parameters",
+        title="Trainable parameters",
+        caption="Trainable parameters of each network (Table II of the paper): for each pruned "
+        "level a U-net loses the skip's input channels of one convolution and nothing else.",
+        sentences=_fewest_parameters(by_family),
+        table=parameter_table(by_family),
+        numbers=numbers,
+        sources=(Kind.PREDICTIONS, Kind.SHIFT),
+        printed=False,
+    )
+    return [exhibit]
+
+
+def _fewest_parameters(by_family: Mapping[tuple[str, str], int]) -> list[str]:
+    """State the largest share of parameters that goes with the skip connections of a family."""
+    sentences = []
+    for name in dict.fromkeys(name for name, _ in by_family):
+        counts = {pruning: n for (each, pruning), n in by_family.items() if each == name}
+        whole = counts.get(_BASELINE)
+        if whole is None or len(counts) < 2:
+            continue
+        least = min(counts, key=counts.__getitem__)
+        if counts[least] < whole:
+            share = 100.0 * (whole - counts[least]) / whole
+            sentences.append(f"{name}: {least} has {share:.1f} % fewer parameters than baseline.")
+    return sentences
 
 
 def parameter_table(counts: Mapping[tuple[str, str], int]) -> Table:
-    """Lay parameter counts out as in Table II.
+    """Lay out parameter counts as in Table II, prunings down and encoders across.
 
     Parameters
     ----------
-    counts : mapping of (encoder, pruning) to int
-        Trainable parameters of each network; encoders, with the architecture in front where it
-        is not ``unet``, stand in the order of their first appearance, prunings in the paper's.
-
-    Returns
-    -------
-    Table
-        Column ``architecture``, then one an encoder; None where a network is not there.
+    counts : mapping of (family, pruning) to int
+        Families keep the order of their first appearance, prunings have the paper's.
 
     Examples
     --------
@@ -685,7 +609,7 @@ def parameter_table(counts: Mapping[tuple[str, str], int]) -> Table:
     (['baseline', 'L1-pruned'], [14328354, 14309922])
     """
     prunings = in_paper_order(pruning for _, pruning in counts)
-    columns: dict[str, list[str | int | float | None]] = {"architecture": [*prunings]}
+    columns: dict[str, list[Cell]] = {"architecture": [*prunings]}
     for encoder in dict.fromkeys(encoder for encoder, _ in counts):
         columns[encoder] = [counts.get((encoder, pruning)) for pruning in prunings]
     return Table("Trainable parameters", columns)

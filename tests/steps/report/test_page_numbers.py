@@ -14,9 +14,11 @@ import pytest
 import simulated
 from skiptool.names import Kind
 from skiptool.records import PAPER_SWEEP
+from skiptool.report.contents import table_exhibits
+from skiptool.report.exhibit import name_exhibits
 from skiptool.steps.info import describe
-from skiptool.steps.report.exhibits import exhibits, read_inputs
-from skiptool.steps.report.report import with_names, write_report
+from skiptool.steps.report.inputs import read_inputs
+from skiptool.steps.report.report import write_report
 from skiptool.stores.tables import open_table
 
 pytestmark = pytest.mark.long
@@ -104,8 +106,8 @@ def test_the_same_inputs_and_seed_give_the_same_numbers(tmp_path: Path) -> None:
     simulated.distances(measured, PAPER_SWEEP, "A", folds=1)
     inputs = read_inputs([scored, measured])
     found = [
-        [(name, row) for name, each in shown for row in each.numbers()]
-        for shown in (with_names(exhibits(inputs, 0.95, seed)) for seed in (0, 0, 1))
+        [(each.anchor, row) for each in shown for row in each.numbers]
+        for shown in (name_exhibits(table_exhibits(inputs, 0.95, seed)) for seed in (0, 0, 1))
     ]
     same, again, other = (repr(rows) for rows in found)  # NaN is not equal to itself
     assert same == again

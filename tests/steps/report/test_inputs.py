@@ -1,4 +1,4 @@
-"""Tests of ``exhibits``."""
+"""Inputs of a report: which exhibits they allow, what the page says of them first."""
 
 from __future__ import annotations
 
@@ -24,27 +24,25 @@ from skiptool.comparison.activations import Settings
 from skiptool.errors import FormatError
 from skiptool.names import LAYERWISE, Kind, Metric, Precision
 from skiptool.records import ORIGINAL, Shift
+from skiptool.report.contents import image_exhibits, printed_tables, table_exhibits
+from skiptool.report.exhibit import Exhibit, name_exhibits
+from skiptool.report.inputs import Inputs
+from skiptool.report.summary import facts, findings, not_shown, once_trained
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.predict.predict import predict_dataset
-from skiptool.steps.report.exhibits import (
-    Inputs,
-    check_table,
-    exhibits,
-    once_trained,
-    overview,
-    pictures,
-    printed_tables,
-    read_inputs,
-    unmet,
-)
-from skiptool.steps.report.report import with_names, write_report
+from skiptool.steps.report.inputs import check_table, read_inputs
+from skiptool.steps.report.report import write_report
 from skiptool.stores.lineage import parse_lineage
 from skiptool.stores.tables import TABLE_KEY, open_table, write_table
 from small_activations import written
 
 
+def named(inputs: Inputs, *, forecast: bool = False) -> list[Exhibit]:
+    return name_exhibits(table_exhibits(inputs, 0.95, 0, forecast=forecast))
+
+
 def names(inputs: Inputs) -> list[str]:
-    return [name for name, _ in with_names(exhibits(inputs, 0.95, 0))]
+    return [each.anchor for each in named(inputs)]
 
 
 @pytest.mark.long
@@ -66,54 +64,56 @@ def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]
 @pytest.mark.long
 def test_forecasts_are_there_where_they_are_asked_for(study: list[Path]) -> None:
     inputs = read_inputs(study)
-    usual, asked = (exhibits(inputs, 0.95, 0, forecast=forecast) for forecast in (False, True))
+    usual, asked = (
+        table_exhibits(inputs, 0.95, 0, forecast=forecast) for forecast in (False, True)
+    )
     further = [each for each in asked if each.topic == "forecast"]
     assert [each.topic for each in asked if each not in further] == [each.topic for each in usual]
     assert further
     assert {each.heading for each in further} == {"Forecast without labels"}
     assert len({each.title for each in further}) == len(further)
-    assert exhibits(Inputs(), 0.95, 0, forecast=True) == []
+    assert table_exhibits(Inputs(), 0.95, 0, forecast=True) == []
 
 
 def test_clean_skips_stand_behind_the_matrices_and_change_nothing_else(substituted: Path) -> None:
     inputs = read_inputs([substituted])
-    shown = exhibits(inputs, 0.95, 0)
+    shown = table_exhibits(inputs, 0.95, 0)
     topics = [each.topic for each in shown]
     assert topics == [
         *("iou", "difference", *("substitution", "regained") * 2, "paired", "parameters")
     ]
     printed = {table.title for table in printed_tables(shown)}
-    left = [each.topic for each in shown if each.table().title not in printed]
+    left = [each.topic for each in shown if each.table.title not in printed]
     assert left == ["regained", "regained", "paired", "parameters"]
     (table,) = inputs.predictions
     plain = Inputs(predictions=[table.where({"clean_skips": None})])
     fewer = [each for each in shown if each.topic not in ("substitution", "regained")]
-    for one, other in zip(exhibits(plain, 0.95, 0), fewer, strict=True):
+    for one, other in zip(table_exhibits(plain, 0.95, 0), fewer, strict=True):
         assert one.title == other.title
-        assert repr(one.numbers()) == repr(other.numbers())
+        assert repr(one.numbers) == repr(other.numbers)
 
 
 def test_nothing_allows_nothing() -> None:
-    assert exhibits(Inputs(), 0.95, 0) == []
-    assert pictures(Inputs()) == ([], [])
+    assert table_exhibits(Inputs(), 0.95, 0) == []
+    assert image_exhibits(Inputs()) == ([], [])
 
 
 def test_histories_are_training_curves(experiment: SimpleNamespace) -> None:
     paths = [experiment.baseline / "history.parquet", experiment.pruned / "history.parquet"]
-    (shown,) = exhibits(read_inputs(paths), 0.95, 0)
+    (shown,) = table_exhibits(read_inputs(paths), 0.95, 0)
     assert shown.topic == "training"
-    assert {row["pruning"] for row in shown.numbers()} == {"baseline", "L1-pruned"}
+    assert {row["pruning"] for row in shown.numbers} == {"baseline", "L1-pruned"}
 
 
 def test_stores_are_sheets_of_images(experiment: SimpleNamespace) -> None:
-    shown, lacking = pictures(read_inputs([experiment.data, experiment.predictions]))
+    shown, lacking = image_exhibits(read_inputs([experiment.data, experiment.predictions]))
     assert [each.topic for each in shown] == ["data"]
     assert lacking == []
 
 
 @pytest.mark.long
 def test_matrices_are_printed_and_tables_that_stand_alone(study: list[Path]) -> None:
-    shown = exhibits(read_inputs(study), 0.95, 0)
+    shown = table_exhibits(read_inputs(study), 0.95, 0)
     printed = printed_tables(shown)
     topics = [each.topic for each in shown]
     assert len(printed) == sum(
@@ -179,7 +179,7 @@ def test_nothing_to_print_is_an_error(experiment: SimpleNamespace) -> None:
 
 @pytest.mark.long
 def test_captions_count_samples_and_subjects(study: list[Path], substituted: Path) -> None:
-    shown = exhibits(read_inputs([*study[:2], substituted]), 0.95, 0)
+    shown = table_exhibits(read_inputs([*study[:2], substituted]), 0.95, 0)
     for each in shown:
         if each.topic in ("iou", "difference"):
             assert re.search(r"n = [\d,]+( to [\d,]+)? samples of \d+", each.caption), each.caption
@@ -198,21 +198,21 @@ def test_a_domain_without_labels_is_told_and_not_drawn(study: list[Path], tmp_pa
     (name,) = inputs.unlabelled().values()
     assert table["domain"][0].as_py() in name
     assert whole.unlabelled() == {}
-    columns = [exhibits(each, 0.95, 0)[0].table().columns["domain"] for each in (inputs, whole)]
+    columns = [table_exhibits(each, 0.95, 0)[0].table.columns["domain"] for each in (inputs, whole)]
     assert set(columns[1]) - set(columns[0]) == {table["domain"][0].as_py()}
-    shown = exhibits(inputs, 0.95, 0)
-    assert any("no pixel has a label" in line for line in unmet(inputs, shown, False))
-    assert overview(inputs, [])[1]["Without labels (no IoU)"] == name
+    shown = table_exhibits(inputs, 0.95, 0)
+    assert any("no pixel has a label" in line for line in not_shown(inputs, shown, forecast=False))
+    assert facts(inputs)["Without labels (no IoU)"] == name
     only = pq.read_table(path).filter(blank)
     pq.write_table(only, path)
-    assert "iou" not in {each.topic for each in exhibits(read_inputs([path]), 0.95, 0)}
+    assert "iou" not in {each.topic for each in table_exhibits(read_inputs([path]), 0.95, 0)}
 
 
 def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
     inputs = read_inputs(study)
-    named = with_names(exhibits(inputs, 0.95, 0))
-    summary, facts = overview(inputs, named)
-    assert facts == {
+    shown = named(inputs)
+    summary = findings(shown)
+    assert facts(inputs) == {
         "Dataset": "study",
         "Domains": "Aperio CS2, AxioScan, NanoZoomer XR",
         "Architectures": "10",
@@ -222,29 +222,29 @@ def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
         "Subjects": "6",
         "Skip substitution": "not measured",
     }
-    by_topic = {each.topic: each.sentences() for _, each in reversed(named)}
-    assert by_topic["rank-correlation"] == ()
+    by_topic = {each.topic: each.sentences for each in reversed(shown)}
+    assert not by_topic["rank-correlation"]
     (few,) = by_topic["forecast-by-layer"]
     assert few.endswith("5 shifts are too few for an interval (at least 9).")
-    assert summary == (" ".join(by_topic["paired"][:2]), few)
+    assert summary == [" ".join(by_topic["paired"][:2]), few]
     assert all(summary)
 
 
 def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
     inputs = read_inputs([substituted])
-    summary, facts = overview(inputs, with_names(exhibits(inputs, 0.95, 0)))
+    summary = findings(named(inputs))
     assert summary[0].startswith(
         "resnet18 baseline (mean over 2 trainings): under brightness 0.5, where its IoU is lowest"
     )
     assert "a clean L1 alone brings it from" in summary[0]
-    assert facts["Samples predicted"] == "12"
-    assert "Skip substitution" not in facts
+    assert facts(inputs)["Samples predicted"] == "12"
+    assert "Skip substitution" not in facts(inputs)
 
 
 @pytest.mark.long
 def test_a_forecast_is_told_last(study: list[Path]) -> None:
     inputs = read_inputs(study)
-    summary, _ = overview(inputs, with_names(exhibits(inputs, 0.95, 0, forecast=True)))
+    summary = findings(named(inputs, forecast=True))
     assert summary[-1].startswith("resnet18 baseline: on kinds of shift left out, the loss of IoU")
 
 
@@ -286,7 +286,7 @@ def test_some_networks_may_have_been_trained_once(tmp_path: Path) -> None:
 
 
 def test_nothing_says_nothing() -> None:
-    assert overview(Inputs(), []) == ((), {})
+    assert (findings([]), facts(Inputs())) == ([], {})
 
 
 def test_every_kind_finds_its_place(experiment: SimpleNamespace, study: list[Path]) -> None:
