@@ -312,11 +312,6 @@ def differences(
     -------
     Differences
         Of the mean over trainings of the difference of mean IoU, first minus second.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
     """
     changes = without_each(first) - without_each(second)  # (T, P, 1 + S)
     results = [
@@ -448,12 +443,7 @@ def paired_differences(
 ) -> list[PairedDifference]:
     """Compare each pruned network with the baseline of its family.
 
-    Parameters
-    ----------
-    totals : mapping of column name to values
-        See :func:`subject_counts`.
-    level : float
-        Of the interval.
+    ``totals`` are those of :func:`subject_counts`, ``level`` is that of the interval.
 
     Returns
     -------
@@ -489,24 +479,8 @@ def compared_with(
 ) -> dict[NetworkCondition, PairedDifference]:
     """Compare networks with their partners, in the trainings and subjects that both have.
 
-    Parameters
-    ----------
-    counts : SubjectCounts
-    partners : mapping of NetworkCondition to NetworkCondition
-        What each is compared with; both are among the networks of ``counts``.
-    level : float
-        Of the interval.
-
-    Returns
-    -------
-    dict of NetworkCondition to PairedDifference
-        Network minus partner, in the order of ``counts``; without those that have no subject of a
-        training in common.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
+    Both are among the networks of ``counts``. Returns network minus partner, in the order of
+    ``counts``, without those that have no subject of a training in common.
     """
     batches: dict[tuple[object, ...], list[_Pair]] = {}
     for network, partner in partners.items():

@@ -91,18 +91,9 @@ class CrossValidation(NamedTuple):
 def fit_from_origin(distances: Float64, loss: Float64) -> Monotone:
     """Fit the line that starts at (0, 0), never falls and is closest to the losses.
 
-    Parameters
-    ----------
-    distances : float64 (P,)
-        Finite. Points at 0 or below, where a corrected distance can be, add nothing to what is
-        known there and are left out.
-    loss : float64 (P,)
-
-    Returns
-    -------
-    Monotone
-        Least squares among lines that do not fall and are 0 at 0: isotonic regression, clipped at 0
-        from below (Barlow et al. 1972, bounded isotonic regression).
+    Least squares among lines that do not fall and are 0 at 0: isotonic regression, clipped at 0
+    from below (Barlow et al. 1972, bounded isotonic regression). Distances (P,) are finite; points
+    at 0 or below, where a corrected distance can be, add nothing and are left out.
 
     Examples
     --------
@@ -348,16 +339,8 @@ class Fitted:
 def combined_p(p_values: Sequence[float]) -> float:
     """Combine p-values of several networks on the same images, whatever their dependence.
 
-    Parameters
-    ----------
-    p_values : sequence of float
-        NaN counts as not computed.
-
-    Returns
-    -------
-    float
-        With k = ceil(n / 2), the k-th smallest of n times n / k, at most 1; of one network its
-        own. NaN of none.
+    With k = ceil(n / 2), the k-th smallest of n times n / k, at most 1; of one network its own. NaN
+    if there is none; NaN among them counts as not computed.
 
     References
     ----------
