@@ -15,8 +15,8 @@ from skiptool.analysis.correlation import (
     FEWEST_FOR_INTERVAL,
     Change,
     Distance,
-    Kin,
     Mean,
+    SettingKey,
     associations,
     join,
     measured,
@@ -44,7 +44,7 @@ def test_a_distance_meets_the_loss_of_its_network_under_its_shift() -> None:
         ),
     )
     (joined,) = found
-    assert joined.kin == Kin("study", "hellinger", 100, "minmax", "unet", "resnet18")
+    assert joined.kin == SettingKey("study", "hellinger", 100, "minmax", "unet", "resnet18")
     assert (joined.split, joined.classes, joined.kin.family) == ("test", ("cell",), "resnet18")
     assert joined.layers == ("input", "enc1")
     assert [(point.pruning, point.change.shift) for point in joined.points] == [

@@ -16,7 +16,7 @@ from scipy import stats
 
 from skiptool.analysis.differences import (
     Differences,
-    Network,
+    NetworkCondition,
     PairedDifference,
     iou_by_training,
     paired_differences,
@@ -37,7 +37,7 @@ PLAIN: dict[str, Any] = {
     "repeat": None,
 }
 COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
-BASELINE = Network("unet", "resnet18", "baseline", False, ORIGINAL)
+BASELINE = NetworkCondition("unet", "resnet18", "baseline", False, ORIGINAL)
 
 
 def cells(*pixels: int, **facts: object) -> list[dict[str, Any]]:
@@ -140,10 +140,10 @@ def test_ensembles_shifts_and_architectures_are_networks_of_their_own() -> None:
         )
     )
     assert list(counts.networks) == [
-        Network("unet", "resnet18", "baseline", True, ORIGINAL),
+        NetworkCondition("unet", "resnet18", "baseline", True, ORIGINAL),
         BASELINE,
-        Network("unet", "resnet18", "baseline", False, Shift.parse("brightness=0.5")),
-        Network("linknet", "resnet18", "baseline", False, ORIGINAL),
+        NetworkCondition("unet", "resnet18", "baseline", False, Shift.parse("brightness=0.5")),
+        NetworkCondition("linknet", "resnet18", "baseline", False, ORIGINAL),
     ]
 
 

@@ -1,9 +1,10 @@
-"""Distances of layers and losses of IoU, joined: a point is one trained network under one shift.
+"""Distances of layers joined with losses of IoU, and their rank correlation.
 
-Joined by the id of the network, the names of dataset and domain, the split and the shift: a
-distance is compared only with the loss on the same samples. The dataset is that of the reference;
-images of another one are further domains. The distance is the corrected one, since
-the plain value also grows as images become fewer.
+A point is one trained network under one shift. Distances and scores are joined by the id of the
+network, the names of dataset and domain, the split and the shift: a distance is compared only with
+the loss on the same samples. The dataset is that of the reference; images of another one are
+further domains. The distance is the corrected one, since the plain value also grows as images
+become fewer.
 """
 
 from __future__ import annotations
@@ -31,23 +32,39 @@ __all__ = [
     "Change",
     "Distance",
     "Joined",
-    "Kin",
     "Mean",
     "Point",
+    "SettingKey",
     "associations",
     "join",
     "measured",
 ]
 
+FEWEST: Final = 4
+"""Fewest different shifts (or pairs of domains) for which a correlation is reported."""
+
+FEWEST_FOR_INTERVAL: Final = 9
+"""Fewest different shifts for an interval: 95 % intervals by resampling the shifts cover the true
+value 84 to 92 times in 100 with four shifts, 92 with six, and 93 to 96 with nine and more
+(:func:`skiptool.stats.correlation.rank_interval`)."""
+
+_ROUNDING: Final = 1e-9
+
 _POOLED: Final = "all"
 """Split of feature stores that hold several (``features --split all``)."""
+
+_ELSEWHERE: Final = ""
+"""Replaces the dataset in the key of a domain that is compared with one of another dataset."""
+
+_METRICS: Final = {metric.value: number for number, metric in enumerate(Metric)}
+_KINDS: Final = {kind.value: number for number, kind in enumerate(ShiftKind)}
 
 
 class Change(NamedTuple):
     """Images of one domain and shift, compared with those of a reference.
 
-    The splits are None where the table does not name one split. A domain of another dataset than
-    that of the reference has the dataset's name behind its own: ``B (new.zarr)``.
+    A split is None if the table does not name a single one. A domain of another dataset than that
+    of the reference has the dataset's name appended: ``B (new.zarr)``.
     """
 
     reference_domain: str
@@ -71,7 +88,7 @@ class Change(NamedTuple):
 
     @property
     def home(self) -> str | None:
-        """Split of the reference, or of the other images where only they have one."""
+        """Split of the reference, or of the other images if only they have one."""
         return self.reference_split or self.split
 
     def on(self, split: str) -> Change:
@@ -87,16 +104,16 @@ class Change(NamedTuple):
 
     @property
     def cluster(self) -> tuple[object, ...]:
-        """The shift as networks and domains share it; between two domains, these as well."""
+        """The shift, which networks and domains share; between two domains, also these."""
         shifts = (self.reference_shift, self.reference_factor, self.shift, self.factor)
         across = self.domain != self.reference_domain
         return (*shifts, self.reference_domain, self.domain) if across else shifts
 
 
-class Kin(NamedTuple):
-    """What points have in common that are looked at together.
+class SettingKey(NamedTuple):
+    """What points that are analysed together have in common.
 
-    ``range_rule`` is empty where the metric knows no bins, a name where it is not known.
+    ``range_rule`` is empty if the metric has no bins, a name if unknown.
     """
 
     dataset: str
@@ -108,7 +125,7 @@ class Kin(NamedTuple):
 
     @property
     def family(self) -> str:
-        """Encoder, with the architecture where it is not ``unet``."""
+        """Encoder, with the architecture unless it is ``unet``."""
         return family(self.arch or None, self.encoder)
 
 
@@ -121,10 +138,10 @@ class Point(NamedTuple):
 
 
 class Distance(NamedTuple):
-    """A layer's corrected distance with its 95 % interval and p-value; NaN where there is none.
+    """A layer's corrected distance with its 95 % interval and p-value; NaN if there is none.
 
     ``images_reference`` and ``images`` are the numbers of images compared, ``units`` the number of
-    units of the statistics among the latter (``unit``: image, subject ...); 0 where not known.
+    statistical units among the latter (``unit``: image, subject ...); 0 if unknown.
     """
 
     value: float
@@ -146,19 +163,29 @@ _NUMBERS: Final = ("corrected", "ci_low", "ci_high", "p_value")
 _COUNTS: Final = ("n_reference", "n_other", "units_other")
 
 COLUMNS: Final = (
-    *(*Kin._fields, "reference_dataset", "pruning", "model_id", *Change._fields, "layer"),
-    *(*_NUMBERS, *_COUNTS, "unit"),
+    *SettingKey._fields,
+    "reference_dataset",
+    "pruning",
+    "model_id",
+    *Change._fields,
+    "layer",
+    *_NUMBERS,
+    *_COUNTS,
+    "unit",
 )
 """Columns of shift tables that are read."""
+
+_Scores = dict[tuple[object, ...], Score | None]  # by dataset, model_id, domain, kind, factor
+_Distances = dict[Point, dict[str, Distance]]  # by point and layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """Points of one kin on one split of its dataset.
+    """Points of one setting on one split of its dataset.
 
     Attributes
     ----------
-    kin : Kin
+    kin : SettingKey
     split : str
     classes : tuple of str
         Foreground classes that IoU is the mean over.
@@ -166,23 +193,23 @@ class Joined:
         In the order of data flow, others behind.
     points : tuple of Point, length P
     loss : float64 (P,)
-        IoU on the reference less IoU under the change, in [-1, 1].
+        IoU on the reference minus IoU under the change, in [-1, 1].
     before : float64 (P,)
         IoU on the reference.
     distances : float64 (L, P)
-        Corrected; NaN where a layer has none.
+        Corrected; NaN if a layer has none.
     left_out : int
-        Comparisons of which one of the two IoUs is not known.
+        Comparisons of which one of the two IoUs is unknown.
     low, high : float64 (L, P)
-        Ends of the 95 % interval of each distance; NaN where there is none.
+        Ends of the 95 % interval of each distance; NaN if there is none.
     images : int64 (P,)
-        Images under the change, 0 where not known.
+        Images under the change, 0 if unknown.
     assumed : frozenset of Point
-        Those from tables that do not name one split: their images are taken for those of
+        Those from tables that do not name one split: their images are assumed to be those of
         ``split``.
     """
 
-    kin: Kin
+    kin: SettingKey
     split: str
     classes: tuple[str, ...]
     layers: tuple[str, ...]
@@ -197,7 +224,7 @@ class Joined:
     assumed: frozenset[Point]
 
     def shifts(self) -> Int64:
-        """Give each point (P,) the number of its shift, or pair of domains: 0 to C - 1."""
+        """Return the number of the shift, or pair of domains, of each point (P,): 0 to C - 1."""
         clusters = [point.change.cluster for point in self.points]
         numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
         return np.array([numbers[cluster] for cluster in clusters], dtype=np.int64)
@@ -210,190 +237,170 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
     ----------
     scores : iterable of Score
     layers : mapping of column name to values
-        Rows of shift tables whose ``channel`` is null, with the columns :data:`COLUMNS` at least.
-        What was measured twice counts once, as it was first found.
+        Rows of shift tables whose ``channel`` is null, with at least the columns :data:`COLUMNS`.
+        Of duplicate measurements the first counts.
 
     Returns
     -------
     list of Joined
-        One for each kin and split with a point: datasets by name, metrics in the order of their
+        One for each setting and split with a point: datasets by name, metrics in the order of their
         names in `skiptool.names.Metric`. Images compared with others of the same domain and shift
         are left out.
 
     Notes
     -----
-    The split is that of the reference. The loss is the IoU on the reference's split less that on
-    the split of the other images: from validation images of one domain to test images of another,
-    for instance. Where a table does not name one split, its distances stand beside the losses of
+    The split is that of the reference. The loss is the IoU on the reference's split minus that on
+    the split of the other images: for instance from validation images of one domain to test images
+    of another. If a table does not name one split, its distances are joined with the losses of
     each split, unless another table measured the same on that split.
     """
-    rated = _rated(scores)
-    kins = measured(layers)
+    by_split = _scores_by_split(scores)
+    settings = measured(layers)
     return [
         joined
-        for kin in sorted(kins, key=_order)
-        for split in sorted(rated)
-        if (joined := _joined(kin, kins[kin], split, rated)).points
+        for key in sorted(settings, key=_setting_order)
+        for split in sorted(by_split)
+        if (joined := _joined(key, settings[key], split, by_split)).points
     ]
 
 
-_Rated = dict[tuple[object, ...], Score | None]  # by dataset, model_id, domain, kind, factor
-_Measured = dict[Point, dict[str, Distance]]  # by point and layer
-_ELSEWHERE: Final = ""
-"""Stands for the dataset in the key of a domain that is compared with one of another dataset."""
+def measured(layers: Mapping[str, Sequence[Any]]) -> dict[SettingKey, _Distances]:
+    """Gather distances by setting, point and layer, whether IoU is known or not.
 
-_METRICS: Final = {metric.value: place for place, metric in enumerate(Metric)}
-_KINDS: Final = {kind.value: place for place, kind in enumerate(ShiftKind)}
+    ``layers`` is as for :func:`join`. Inputs of decoder blocks are parts of a layer and left out.
+    """
+    settings: dict[SettingKey, _Distances] = {}
+    for values in zip(*(layers[name] for name in COLUMNS), strict=True):
+        row = dict(zip(COLUMNS, values, strict=True))
+        dataset, home = row["dataset"], row["reference_dataset"]
+        change = Change(*(row[name] for name in Change._fields))
+        change = change._replace(
+            reference_split=None if change.reference_split == _POOLED else change.reference_split,
+            split=None if change.split == _POOLED else change.split,
+        )
+        if None not in (home, dataset) and home != dataset:
+            change = change._replace(domain=_foreign_domain(dataset, change.domain))
+            dataset = home
+        if None in (dataset, row["model_id"]) or change.before == change.after:
+            continue
+        if row["layer"] in DECODER_INPUTS:
+            continue
+        key = SettingKey(
+            dataset,
+            row["metric"],
+            row["bins"],
+            row["range_rule"] or "",
+            row["arch"] or "",
+            row["encoder"] or "",
+        )
+        point = Point(row["pruning"] or "", row["model_id"], change)
+        numbers = [math.nan if row[name] is None else row[name] for name in _NUMBERS]
+        counts = [row[name] or 0 for name in _COUNTS]
+        distance = Distance._make([*numbers, *counts, row["unit"] or ""])
+        settings.setdefault(key, {}).setdefault(point, {}).setdefault(row["layer"], distance)
+    return settings
 
 
-def _rated(scores: Iterable[Score]) -> dict[str, _Rated]:
-    """Scores of each split, the last of one side; None where two datasets have one name."""
-    found: dict[str, _Rated] = {}
-    for one in scores:
-        shift = (one.shift.kind.value, one.shift.factor)
-        known = found.setdefault(one.split, {})
+def _scores_by_split(scores: Iterable[Score]) -> dict[str, _Scores]:
+    """Index the scores of each split, the last of duplicates; None if a dataset's name is reused.
+
+    Each has a second key for comparisons across datasets.
+    """
+    by_split: dict[str, _Scores] = {}
+    for score in scores:
+        known = by_split.setdefault(score.split, {})
         for dataset, domain in (
-            (one.dataset, one.domain),
-            (_ELSEWHERE, _domain_of(one.dataset, one.domain)),
+            (score.dataset, score.domain),
+            (_ELSEWHERE, _foreign_domain(score.dataset, score.domain)),
         ):
-            side = (dataset, one.model_id, domain, *shift)
-            other = known.get(side, one)
-            agreed = other is not None and one.dataset_id == other.dataset_id
-            known[side] = one if agreed else None
-    return found
+            key = (dataset, score.model_id, domain, score.shift.kind.value, score.shift.factor)
+            other = known.get(key, score)
+            same = other is not None and score.dataset_id == other.dataset_id
+            known[key] = score if same else None
+    return by_split
 
 
-def _domain_of(dataset: str, domain: str) -> str:
+def _foreign_domain(dataset: str, domain: str) -> str:
     """Name a domain of another dataset than that of the reference."""
     return f"{domain} ({dataset})"
 
 
-def measured(layers: Mapping[str, Sequence[Any]]) -> dict[Kin, _Measured]:
-    """Gather distances by kin, point and layer, whether IoU is known or not.
-
-    Parameters
-    ----------
-    layers
-        As for :func:`join`.
-
-    Returns
-    -------
-    dict of Kin to dict of Point to dict of layer to Distance
-        Inputs of decoder blocks are parts of a layer, and passed over.
-    """
-    kins: dict[Kin, _Measured] = {}
-    first, then = -len(_NUMBERS) - len(_COUNTS), -len(_COUNTS)
-    for *row, unit in zip(*(layers[name] for name in COLUMNS), strict=True):
-        *keys, layer = row[:first]
-        dataset, metric, bins, rule, arch, encoder, home, pruning, model, *sides = keys
-        change = _change(*sides)
-        if None not in (home, dataset) and home != dataset:
-            change = change._replace(domain=_domain_of(dataset, change.domain))
-            dataset = home
-        if None in (dataset, model) or change.before == change.after or layer in DECODER_INPUTS:
-            continue
-        kin = Kin(dataset, metric, bins, rule or "", arch or "", encoder or "")
-        point = Point(pruning or "", model, change)
-        numbers = [math.nan if each is None else each for each in row[first:then]]
-        counts = [each or 0 for each in row[then:]]
-        by_layer = kins.setdefault(kin, {}).setdefault(point, {})
-        by_layer.setdefault(layer, Distance._make([*numbers, *counts, unit or ""]))
-    return kins
+def _setting_order(key: SettingKey) -> tuple[object, ...]:
+    rank = _METRICS.get(key.metric, len(_METRICS))
+    binned = (key.metric, key.bins or 0, key.range_rule)
+    return key.dataset, rank, *binned, key.arch not in ("", "unet"), key.arch, key.encoder
 
 
-def _change(*sides: Any) -> Change:  # noqa: ANN401 - columns of a table
-    change = Change(*sides)
-    reference, other = (
-        None if split == _POOLED else split for split in (change.reference_split, change.split)
-    )
-    return change._replace(reference_split=reference, split=other)
-
-
-def _order(kin: Kin) -> tuple[object, ...]:
-    rank = _METRICS.get(kin.metric, len(_METRICS))
-    binned = (kin.metric, kin.bins or 0, kin.range_rule)
-    return kin.dataset, rank, *binned, kin.arch not in ("", "unet"), kin.arch, kin.encoder
-
-
-def _place(point: Point) -> tuple[object, ...]:
-    """Shifts in the order of their kinds and factors, pairs of domains behind them."""
+def _point_order(point: Point) -> tuple[object, ...]:
+    """Shifts in the order of their kinds and factors, then pairs of domains."""
     change = point.change
     factors = (-1.0 if each is None else each for each in (change.factor, change.reference_factor))
     rank = _KINDS.get(change.kind, len(_KINDS))
     return rank, *factors, *map(str, change), point.pruning, point.model_id
 
 
-def _joined(kin: Kin, by_point: _Measured, split: str, rated: Mapping[str, _Rated]) -> Joined:
-    found: dict[Point, dict[str, Distance]] = {}
+def _joined(
+    key: SettingKey, measured: _Distances, split: str, scores: Mapping[str, _Scores]
+) -> Joined:
+    by_point: dict[Point, dict[str, Distance]] = {}
     assumed: set[Point] = set()
-    for point in sorted(by_point, key=lambda point: None in point.change[-2:]):  # those that say
+    # Points with named splits first, so that they take precedence.
+    for point in sorted(measured, key=lambda point: None in point.change[-2:]):
         if point.change.home not in (None, split):
             continue
         here = point._replace(change=point.change.on(split))
-        if here not in found:
-            found[here] = by_point[point]
+        if here not in by_point:
+            by_point[here] = measured[point]
             assumed |= {here} if None in point.change[-2:] else set()
-    ious = {point: _ious(kin.dataset, point, rated) for point in found}
+    ious = {point: _ious(key.dataset, point, scores) for point in by_point}
     losses = {point: before - after for point, (before, after) in ious.items()}
-    points = sorted((point for point, loss in losses.items() if math.isfinite(loss)), key=_place)
-    layers = in_data_flow(layer for point in points for layer in found[point])
-    nothing = Distance(math.nan)
-    rows = [[found[point].get(layer, nothing)[:3] for point in points] for layer in layers]
+    known = (point for point, loss in losses.items() if math.isfinite(loss))
+    points = sorted(known, key=_point_order)
+    layers = in_data_flow(layer for point in points for layer in by_point[point])
+    none = Distance(math.nan)
+    rows = [[by_point[point].get(layer, none)[:3] for point in points] for layer in layers]
     numbers = np.array(rows, dtype=np.float64).reshape(len(layers), len(points), 3)
-    scores = (score for side, score in rated[split].items() if score and side[0] == kin.dataset)
+    own = (score for side, score in scores[split].items() if score and side[0] == key.dataset)
+    images = [min(each.images for each in by_point[point].values()) for point in points]
     return Joined(
-        kin,
-        split,
-        tuple(dict.fromkeys(name for score in scores for name in score.classes)),
-        tuple(layers),
-        tuple(points),
-        np.array([losses[point] for point in points], dtype=np.float64),
-        np.array([ious[point][0] for point in points], dtype=np.float64),
-        numbers[..., 0],
-        len(losses) - len(points),
-        numbers[..., 1],
-        numbers[..., 2],
-        np.array([_images(found[point]) for point in points], dtype=np.int64),
-        frozenset(assumed.intersection(points)),
+        kin=key,
+        split=split,
+        classes=tuple(dict.fromkeys(name for score in own for name in score.classes)),
+        layers=tuple(layers),
+        points=tuple(points),
+        loss=np.array([losses[point] for point in points], dtype=np.float64),
+        before=np.array([ious[point][0] for point in points], dtype=np.float64),
+        distances=numbers[..., 0],
+        left_out=len(losses) - len(points),
+        low=numbers[..., 1],
+        high=numbers[..., 2],
+        images=np.array(images, dtype=np.int64),
+        assumed=frozenset(assumed.intersection(points)),
     )
 
 
-def _images(by_layer: Mapping[str, Distance]) -> int:
-    return min((each.images for each in by_layer.values()), default=0)
-
-
-def _ious(dataset: str, point: Point, rated: Mapping[str, _Rated]) -> tuple[float, float]:
-    """IoU on the reference and under the change; NaN where it is not known."""
+def _ious(dataset: str, point: Point, scores: Mapping[str, _Scores]) -> tuple[float, float]:
+    """Return IoU on the reference and under the change; NaN if unknown."""
     change = point.change
-    sides = ((change.reference_split, change.before), (change.split, change.after))
     ious = []
-    for split, side in sides:
-        known = rated.get(split or "", {})
+    for split, side in (
+        (change.reference_split, change.before),
+        (change.split, change.after),
+    ):
+        known = scores.get(split or "", {})
         here, elsewhere = (dataset, point.model_id, *side), (_ELSEWHERE, point.model_id, *side)
-        found = known.get(here, known.get(elsewhere))
-        ious.append(math.nan if found is None else found.miou)
+        score = known.get(here, known.get(elsewhere))
+        ious.append(math.nan if score is None else score.miou)
     return ious[0], ious[1]
 
 
-# -------------------------------------------------------------------------------------------------
-# Which layer's distance goes with the loss of IoU best: rank correlation over shifts.
-
-
-FEWEST: Final = 4
-"""Different shifts (or pairs of domains) below which nothing is said about a correlation."""
-
-FEWEST_FOR_INTERVAL: Final = 9
-"""Different shifts below which a correlation has no interval: 95 % intervals by resampling the
-shifts cover the true value 84 to 92 times in 100 with four shifts, 92 with six, and 93 to 96 with
-nine and more (:func:`skiptool.stats.correlation.rank_interval`)."""
-
-_ROUNDING: Final = 1e-9
+# Rank correlation of each layer's distance with the loss of IoU
 
 
 class Mean(NamedTuple):
     """Networks of one pruning under one change: mean, standard deviation (n - 1) and number.
 
-    ``distances`` and ``sd_distances`` have one value a layer, NaN where there is none; ``low`` and
+    ``distances`` and ``sd_distances`` have one value per layer, NaN if there is none; ``low`` and
     ``high`` are the ends of their 95 % intervals, averaged over the networks.
     """
 
@@ -417,14 +424,14 @@ class Association:
     joined : Joined
         The points, of L layers.
     correlation, low, high : float64 (L,)
-        Spearman's, with the ends of its interval by resampling the shifts; NaN where a layer's
-        distance is the same everywhere. There is no interval with fewer shifts than
-        :data:`FEWEST_FOR_INTERVAL`, nor where the order is perfect: every resample of it is, so
-        that resampling cannot show the uncertainty.
+        Spearman's, with the ends of its interval by resampling the shifts; NaN if a layer's
+        distance does not vary. There is no interval with fewer shifts than
+        :data:`FEWEST_FOR_INTERVAL`, nor if the order is perfect: then that of every resample is,
+        and resampling cannot show the uncertainty.
     level : float
         Of the interval.
     points, shifts : tuple of int, length L
-        What each correlation rests on.
+        Numbers that each correlation is based on.
     """
 
     joined: Joined
@@ -437,27 +444,28 @@ class Association:
 
     @property
     def best(self) -> int | None:
-        """Place of the layer with the greatest correlation, the first of equals."""
+        """Index of the layer with the greatest correlation, the first of ties."""
         return None if np.isnan(self.correlation).all() else int(np.nanargmax(self.correlation))
 
     def means(self) -> list[Mean]:
         """Average the networks of each pruning under each change (trainings)."""
         groups: dict[tuple[str, Change], list[int]] = {}
-        for place, point in enumerate(self.joined.points):
-            groups.setdefault((point.pruning, point.change), []).append(place)
-        found = []
-        for (pruning, change), places in groups.items():
-            loss, deviation = mean_and_spread(self.joined.loss[places].tolist())
-            rows = self.joined.distances[:, places].tolist()
-            means, deviations = zip(*map(mean_and_spread, rows), strict=True)
+        for number, point in enumerate(self.joined.points):
+            groups.setdefault((point.pruning, point.change), []).append(number)
+        means = []
+        for (pruning, change), numbers in groups.items():
+            loss, sd_loss = mean_and_spread(self.joined.loss[numbers].tolist())
+            rows = self.joined.distances[:, numbers].tolist()
+            distances, sd_distances = zip(*map(mean_and_spread, rows), strict=True)
             low, high = (
-                tuple(each[:, places].mean(axis=1).tolist())
-                for each in (self.joined.low, self.joined.high)
+                tuple(ends[:, numbers].mean(axis=1).tolist())
+                for ends in (self.joined.low, self.joined.high)
             )
-            found.append(
-                Mean(pruning, change, loss, deviation, means, deviations, low, high, len(places))
+            folds = len(numbers)
+            means.append(
+                Mean(pruning, change, loss, sd_loss, distances, sd_distances, low, high, folds)
             )
-        return found
+        return means
 
 
 def associations(
@@ -467,14 +475,9 @@ def associations(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[Association]:
-    """Join scores with distances by layer, and correlate them.
+    """Join scores with distances by layer, as :func:`join`, and correlate them.
 
-    Parameters
-    ----------
-    scores, layers
-        As for :func:`skiptool.analysis.correlation.join`.
-    level, seed : float, int
-        Of the intervals.
+    ``level`` and ``seed`` are those of the intervals.
 
     Returns
     -------
@@ -484,28 +487,27 @@ def associations(
 
     Notes
     -----
-    Points of all prunings, trainings and domains are pooled: the correlation is high where the
+    Points of all prunings, trainings and domains are pooled: the correlation is high if the
     distance at a layer tells which network loses most under which shift. All networks see the same
     shifts, so shifts (kind and factor) are resampled for the interval, with all their points.
     """
-    return [
-        _associated(joined, level, seed)
-        for joined in join(scores, layers)
-        if joined.shifts().max() + 1 >= FEWEST and np.isfinite(joined.distances).any()
-    ]
-
-
-def _associated(joined: Joined, level: float, seed: int) -> Association:
-    shifts, known = joined.shifts(), np.isfinite(joined.distances)
-    counts = tuple(len(set(shifts[row].tolist())) for row in known)
-    low, high = rank_interval(joined.loss, joined.distances, shifts, level=level, seed=seed)
-    found = (np.array(counts) >= FEWEST_FOR_INTERVAL) & (high - low > _ROUNDING)
-    return Association(
-        joined,
-        rank_correlation(joined.loss, joined.distances),
-        np.where(found, low, np.nan),
-        np.where(found, high, np.nan),
-        level,
-        points=tuple(map(int, known.sum(axis=1))),
-        shifts=counts,
-    )
+    found = []
+    for joined in join(scores, layers):
+        shifts, known = joined.shifts(), np.isfinite(joined.distances)
+        if shifts.max() + 1 < FEWEST or not known.any():
+            continue
+        counts = tuple(len(set(shifts[row].tolist())) for row in known)
+        low, high = rank_interval(joined.loss, joined.distances, shifts, level=level, seed=seed)
+        has_interval = (np.array(counts) >= FEWEST_FOR_INTERVAL) & (high - low > _ROUNDING)
+        found.append(
+            Association(
+                joined,
+                rank_correlation(joined.loss, joined.distances),
+                np.where(has_interval, low, np.nan),
+                np.where(has_interval, high, np.nan),
+                level,
+                points=tuple(map(int, known.sum(axis=1))),
+                shifts=counts,
+            )
+        )
+    return found

@@ -1,6 +1,17 @@
-"""Pixel counts by subject from the totals of a prediction table, as arrays.
+"""Differences of mean IoU between networks that were trained several times, with their intervals.
 
-A table may have millions of rows: columns are turned into numbers and rows placed all at once.
+Pixel counts of a prediction table are summed by subject, as arrays: a table may have millions of
+rows, so columns are coded as numbers and rows placed all at once. Each pruned network is then
+compared with the unpruned one on the same subjects.
+
+Trainings (folds and their repeats) and subjects are both random: interval and test say what to
+expect of other trainings, and on other subjects (:mod:`skiptool.stats.two_way`). With one training
+of either network they cannot; the interval is then one over subjects, for these two networks, and
+there is no test.
+
+Counts are summed over subjects before the IoU is computed, as are those without each subject, which
+the interval is made of. Pixels are whole numbers below 2^53, whose sums are exact in any order, so
+that the same counts give the same bits on any machine and next to any other networks.
 """
 
 from __future__ import annotations
@@ -21,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Differences",
-    "Network",
+    "NetworkCondition",
     "Overlap",
     "PairedDifference",
     "SubjectCounts",
@@ -36,14 +47,19 @@ __all__ = [
 ]
 
 Training: TypeAlias = tuple[int | None, int]
-"""Fold and repeat of a training; see ``subject_counts`` for tables that do not name repeats."""
+"""Fold and repeat of a training; see ``subject_counts`` for tables without repeats."""
+
+_TOGETHER: Final = 200  # pairs whose pixels are held at a time
+_GROUP: Final = ("dataset_id", "domain", "split")
+_CONDITION: Final = ("shift", "factor", "clean_skips")
+_MODEL: Final = ("arch", "encoder", "pruning", "fold", "repeat", "model_id", *_CONDITION)
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """What was measured under one shift: an architecture in all its trainings, or its ensemble.
+class NetworkCondition:
+    """An architecture in all its trainings, or its ensemble, under one shift.
 
-    ``clean_skips`` names what its decoder is fed of the unshifted image, None for nothing.
+    ``clean_skips`` names the inputs of its decoder that are from the unshifted image, if any.
     """
 
     arch: str
@@ -61,11 +77,12 @@ class Overlap:
     Attributes
     ----------
     trainings : tuple of (fold, repeat)
-        T different ones, rising; the fold is None where a model has none.
+        T different ones, rising; the fold is None if a model has none.
     pixels : float64, shape (2, K, T, S)
-        Pixels in both truth and prediction, and in either, for K foreground classes.
+        Pixels in the intersection of truth and prediction, and in the union, for K foreground
+        classes.
     present : bool, shape (T, S)
-        Where a training has the subject at all.
+        Whether a training was measured on the subject.
     """
 
     trainings: tuple[Training, ...]
@@ -84,7 +101,7 @@ class SubjectCounts:
         K foreground classes.
     subjects : tuple of str
         S names, sorted.
-    networks : mapping of Network to Overlap
+    networks : mapping of NetworkCondition to Overlap
         In the order of first appearance.
     """
 
@@ -94,30 +111,22 @@ class SubjectCounts:
     split: str
     classes: tuple[str, ...]
     subjects: tuple[str, ...]
-    networks: Mapping[Network, Overlap]
-
-
-_GROUP = ("dataset_id", "domain", "split")
-_MODEL = (
-    *("arch", "encoder", "pruning", "fold", "repeat", "model_id"),
-    *("shift", "factor", "clean_skips"),
-)
+    networks: Mapping[NetworkCondition, Overlap]
 
 
 def subject_counts(
     totals: Mapping[str, Sequence[Any]], *, substituted: bool = False
 ) -> list[SubjectCounts]:
-    """Sort total pixel counts by domain, network, training and subject.
+    """Sum total pixel counts by domain, network, training and subject.
 
     Parameters
     ----------
     totals : mapping of column name to values
         The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``, a row for each
-        group of them. In a dataset the classes appear in the order of their labels, background
-        first. Rows that agree in all but ``pixels`` (a model in two tables) count once, the last.
+        group of them. The classes of a dataset appear in the order of their labels, background
+        first. Of rows that agree in all but ``pixels`` (a model in two tables) the last counts.
     substituted : bool
-        Take the rows with ``clean_skips`` too, as networks of their own; else they are of another
-        experiment and are passed over.
+        Include rows with ``clean_skips``, as networks of their own.
 
     Returns
     -------
@@ -127,168 +136,156 @@ def subject_counts(
         runs that did not number them, take the next repeats in the order of their ids.
     """
     totals = {**totals, "repeat": [repeat or 0 for repeat in totals["repeat"]]}
-    rows = [substituted or skips is None for skips in totals["clean_skips"]]
-    chosen = np.array(rows, dtype=bool)
+    chosen = np.array([substituted or skips is None for skips in totals["clean_skips"]], dtype=bool)
     names = ("dataset", *_GROUP, *_MODEL, "subject", "truth", "predicted")
     columns = {name: _Coded.of(totals[name], chosen) for name in names}
-    columns["predicted"] = columns["predicted"].renamed(columns["truth"])
+    columns["predicted"] = columns["predicted"].recoded(columns["truth"])
     pixels = np.asarray(totals["pixels"], dtype=np.float64)[chosen]
     groups = _combined([columns[name] for name in _GROUP])
-    return [_sorted(columns, pixels, group) for group in _runs(groups)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Coded:
-    """A column as numbers of its different values."""
-
-    codes: Int64
-    values: Sequence[Any]
-
-    @classmethod
-    def of(cls, column: Sequence[Any], kept: Bool) -> _Coded:
-        index = _Index()
-        codes = np.fromiter(map(index.__getitem__, column), np.int64, len(kept))
-        return cls(codes[kept], list(index))
-
-    def renamed(self, other: _Coded) -> _Coded:
-        """Take the numbers of another column, and further ones for values that it lacks."""
-        index = _Index({value: place for place, value in enumerate(other.values)})
-        places = np.array([index[value] for value in self.values], dtype=np.int64)
-        return _Coded(places[self.codes] if len(places) else self.codes, list(index))
+    return [_counts_of_group(columns, pixels, rows) for rows in _rows_by_group(groups)]
 
 
 class _Index(dict[Any, int]):
-    """Number of each value; a value that is new takes the next."""
+    """Number of each value; a new value takes the next number."""
 
     def __missing__(self, value: object) -> int:
         number = self[value] = len(self)
         return number
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Coded:
+    """A column as indices of its different values."""
+
+    codes: Int64
+    values: Sequence[Any]
+
+    @classmethod
+    def of(cls, column: Sequence[Any], chosen: Bool) -> _Coded:
+        index = _Index()
+        codes = np.fromiter(map(index.__getitem__, column), np.int64, len(chosen))
+        return cls(codes[chosen], list(index))
+
+    def recoded(self, other: _Coded) -> _Coded:
+        """Use the codes of another column, and further ones for values that it lacks."""
+        index = _Index({value: number for number, value in enumerate(other.values)})
+        numbers = np.array([index[value] for value in self.values], dtype=np.int64)
+        return _Coded(numbers[self.codes] if len(numbers) else self.codes, list(index))
+
+
 def _combined(columns: Sequence[_Coded]) -> Int64:
-    """Give each different row of several columns a number, by first appearance."""
-    found, size = np.zeros_like(columns[0].codes), 1
+    """Return a number for each different row of several columns, by first appearance."""
+    numbers, size = np.zeros_like(columns[0].codes), 1
     for column in columns:
-        codes = found * len(column.values) + column.codes
-        first, found = _dense(codes, size * len(column.values))
+        codes = numbers * len(column.values) + column.codes
+        first, numbers = _dense(codes, size * len(column.values))
         size = len(first)
-    return found
+    return numbers
 
 
 def _dense(codes: Int64, size: int) -> tuple[Int64, Int64]:
-    """Count codes below ``size`` by first appearance: first row of each, number of each row."""
+    """Order codes below ``size`` by first appearance: first row of each, number of each row."""
     first = np.full(size, -1)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of several, the last one written stays
-    found = np.flatnonzero(first >= 0)
-    order = found[np.argsort(first[found])]
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of duplicates the last one written stays
+    present = np.flatnonzero(first >= 0)
+    order = present[np.argsort(first[present])]
     numbers = np.zeros(size, dtype=np.int64)
     numbers[order] = np.arange(len(order))
     return first[order], numbers[codes]
 
 
-def _runs(groups: Int64) -> Iterator[Int64]:
-    """Rows of each group in turn."""
+def _rows_by_group(groups: Int64) -> Iterator[Int64]:
     order = np.argsort(groups, kind="stable")
     edges = np.flatnonzero(np.diff(groups[order])) + 1
     if len(order):
         yield from np.split(order, edges)
 
 
-def _sorted(columns: Mapping[str, _Coded], pixels: Float64, rows: Int64) -> SubjectCounts:
+def _counts_of_group(columns: Mapping[str, _Coded], pixels: Float64, rows: Int64) -> SubjectCounts:
     """Place the rows of one group in arrays by model, subject and class."""
     here = {name: _Coded(column.codes[rows], column.values) for name, column in columns.items()}
     models = _combined([here[name] for name in _MODEL])
     first, models = _dense(models, len(models))
-    keys = {name: [here[name].values[k] for k in here[name].codes[first]] for name in _MODEL}
-    names, subjects = _by_name(here["subject"])
+    facts = {name: [here[name].values[k] for k in here[name].codes[first]] for name in _MODEL}
+    names, subjects = _sorted_names(here["subject"])
     both = np.concatenate([here["truth"].codes, here["predicted"].codes])
     labels, numbers = _dense(both, len(here["predicted"].values))
     classes = [here["predicted"].values[k] for k in both[labels]]
-    size = (len(first), len(names), len(classes), len(classes))
-    counts = np.zeros(size)
+    counts = np.zeros((len(first), len(names), len(classes), len(classes)))
     truth, predicted = numbers[: len(rows)], numbers[len(rows) :]
     counts[models, subjects, truth, predicted] = pixels[rows]
-    present = np.zeros(size[:2], dtype=bool)
+    present = np.zeros(counts.shape[:2], dtype=bool)
     present[models, subjects] = True
+    intersection = np.diagonal(counts, axis1=-2, axis2=-1)
+    union = counts.sum(axis=-1) + counts.sum(axis=-2) - intersection
+    # (2, K, models, S), without the background.
+    overlap = np.moveaxis(np.stack([intersection, union])[..., 1:], -1, 1)
+    networks = _networks(facts, np.ascontiguousarray(overlap), present)
     dataset, dataset_id, domain, split = (
         str(here[name].values[here[name].codes[0]]) for name in ("dataset", *_GROUP)
     )
-    networks = _networks(keys, _overlap(counts), present)
     return SubjectCounts(dataset, dataset_id, domain, split, tuple(classes[1:]), names, networks)
 
 
-def _by_name(column: _Coded) -> tuple[tuple[str, ...], Int64]:
-    """Sorted names of a column, and which of them stands in each row."""
+def _sorted_names(column: _Coded) -> tuple[tuple[str, ...], Int64]:
+    """Return the sorted names of a column, and which of them is in each row."""
     first, numbers = _dense(column.codes, len(column.values))
     names = [str(column.values[k] or "") for k in column.codes[first]]
     order = sorted(range(len(names)), key=names.__getitem__)
-    places = np.empty(len(order), dtype=np.int64)
-    places[order] = np.arange(len(order))
-    return tuple(names[place] for place in order), places[numbers]
-
-
-def _overlap(counts: Float64) -> Float64:
-    """Pixels in both and in either, (2, K, models, S), of counts (models, S, J, J)."""
-    both = np.diagonal(counts, axis1=-2, axis2=-1)
-    either = counts.sum(axis=-1) + counts.sum(axis=-2) - both
-    return np.ascontiguousarray(np.moveaxis(np.stack([both, either])[..., 1:], -1, 1))
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return tuple(names[k] for k in order), ranks[numbers]
 
 
 def _networks(
-    keys: Mapping[str, Sequence[Any]], overlap: Float64, present: Bool
-) -> dict[Network, Overlap]:
-    """Gather the models of each network by training."""
-    members: dict[Network, list[tuple[Training, str, int]]] = {}
-    facts = zip(*(keys[name] for name in _MODEL), strict=True)
-    for place, (arch, encoder, pruning, fold, repeat, model, *of) in enumerate(facts):
-        shift, factor, clean = of
-        kind = Shift(ShiftKind(shift), factor)
-        network = Network(arch, encoder, pruning, fold == ENSEMBLE_FOLD, kind, clean)
-        members.setdefault(network, []).append(((fold, repeat), str(model), place))
-    return {network: _by_training(found, overlap, present) for network, found in members.items()}
+    facts: Mapping[str, Sequence[Any]], overlap: Float64, present: Bool
+) -> dict[NetworkCondition, Overlap]:
+    """Gather the models of each network by fold and repeat.
+
+    Further models of the same training are given the next free repeats.
+    """
+    members: dict[NetworkCondition, list[tuple[Training, str, int]]] = {}
+    rows = zip(*(facts[name] for name in _MODEL), strict=True)
+    for number, (arch, encoder, pruning, fold, repeat, model, *condition) in enumerate(rows):
+        kind, factor, clean_skips = condition
+        shift, ensemble = Shift(ShiftKind(kind), factor), fold == ENSEMBLE_FOLD
+        network = NetworkCondition(arch, encoder, pruning, ensemble, shift, clean_skips)
+        members.setdefault(network, []).append(((fold, repeat), str(model), number))
+    networks = {}
+    for network, models in members.items():
+        numbers: dict[Training, int] = {}
+        duplicates = []
+        models.sort(key=lambda each: (_training_order(each[0]), each[1]))
+        for training, _, number in models:
+            if training in numbers:
+                duplicates.append((training, number))
+            else:
+                numbers[training] = number
+        for (fold, repeat), number in duplicates:
+            free = next(n for n in count(repeat + 1) if (fold, n) not in numbers)
+            numbers[fold, free] = number
+        trainings = tuple(sorted(numbers, key=_training_order))
+        chosen = [numbers[training] for training in trainings]
+        networks[network] = Overlap(trainings, overlap[:, :, chosen], present[chosen])
+    return networks
 
 
-def _by_training(
-    found: Sequence[tuple[Training, str, int]], overlap: Float64, present: Bool
-) -> Overlap:
-    """Order models by fold and repeat; those of one training are given the next free repeats."""
-    places: dict[Training, int] = {}
-    again = []
-    for (fold, repeat), _, place in sorted(found, key=lambda one: (_rank(one[0]), one[1])):
-        if (fold, repeat) in places:
-            again.append((fold, repeat, place))
-        else:
-            places[fold, repeat] = place
-    for fold, repeat, place in again:
-        number = next(n for n in count(repeat + 1) if (fold, n) not in places)
-        places[fold, number] = place
-    order = sorted(places, key=_rank)
-    chosen = [places[training] for training in order]
-    return Overlap(tuple(order), overlap[:, :, chosen], present[chosen])
-
-
-def _rank(training: Training) -> tuple[bool, int, int]:
+def _training_order(training: Training) -> tuple[bool, int, int]:
     fold, repeat = training
     return fold is None, fold or 0, repeat
 
 
-# -------------------------------------------------------------------------------------------------
-# Difference of mean IoU between two networks that were trained several times, with its interval.
-#
-# Counts are summed over subjects before the IoU is taken, and so are those without each subject, of
-# which :mod:`skiptool.stats.two_way` makes the interval. Pixels are whole numbers below 2^53, sums
-# of them exact in whatever order, so that the same counts give the same bits on any machine and
-# beside any other networks.
+# Mean IoU and its differences
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:
-    """Differences of P pairs of networks; see ``differences``.
+    """Differences of P pairs of networks; see :func:`differences`.
 
     Attributes
     ----------
     by_training : float64, shape (P, T)
-        NaN where no class is there.
+        NaN if no class is present.
     found : tuple of OverTrainings, length P
     """
 
@@ -304,10 +301,10 @@ def differences(
     Parameters
     ----------
     first, second : float64, shape (2, K, T, P, S)
-        Pixels in both truth and prediction, and in either, by foreground class, training, pair and
-        subject; 0 where a subject is not ``present``.
+        Pixels in intersection and union, by foreground class, training, pair and subject; 0 if a
+        subject is not ``present``.
     present : bool, shape (T, S)
-        Subjects that each training was measured on; each subject in one at least.
+        Subjects that each training was measured on; each subject in at least one.
     level : float
         Of the interval.
 
@@ -315,91 +312,56 @@ def differences(
     -------
     Differences
         Of the mean over trainings of the difference of mean IoU, first minus second.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
     """
     changes = without_each(first) - without_each(second)  # (T, P, 1 + S)
-    found = [
+    results = [
         over_trainings(pair[:, 0], pair[:, 1:], present, level)
         for pair in np.moveaxis(changes, 1, 0)
     ]
-    return Differences(changes[..., 0].T.copy(), tuple(found))
+    return Differences(changes[..., 0].T.copy(), tuple(results))
 
 
 def iou_by_training(pixels: Float64) -> Float64:
-    """Mean IoU of a network in each training, from counts summed over its subjects.
+    """Mean IoU (T,) of a network in each training, from pixels (2, K, T, S); NaN without a class.
 
-    Parameters
-    ----------
-    pixels : float64, shape (2, K, T, S)
-        Pixels in both truth and prediction, and in either.
-
-    Returns
-    -------
-    float64, shape (T,)
-        NaN where no class is there.
+    Pixels are those in intersection and union, summed here over subjects.
     """
     return _mean_iou(pixels.sum(axis=-1))
 
 
 def without_each(pixels: Float64) -> Float64:
-    """Mean IoU of networks, and the same without each subject.
+    """Mean IoU of networks, then without each subject, (..., 1 + S) from pixels (2, K, ..., S).
 
-    Parameters
-    ----------
-    pixels : float64, shape (2, K, ..., S)
-        Pixels in both truth and prediction, and in either.
-
-    Returns
-    -------
-    float64, shape (..., 1 + S)
-        From counts summed over all subjects, then over all but each; NaN where no class is there.
+    From counts summed over all subjects, then over all but each; NaN if no class is present.
     """
     total = pixels.sum(axis=-1, keepdims=True)
     return _mean_iou(np.concatenate([total, total - pixels], axis=-1))
 
 
 def _mean_iou(pixels: Float64) -> Float64:
-    """Mean IoU of pixels in both and in either, (2, K, ...), as ``metrics.overlap.mean_iou``."""
-    both, either = pixels
-    missing = np.full(both.shape, np.nan)
-    return _ordered_mean(np.divide(both, either, out=missing, where=either > 0))
+    """Mean over classes of the IoU of pixels (2, K, ...), classes without pixels left out.
+
+    Added in the order of classes, so that its bits never change.
+    """
+    intersection, union = pixels
+    missing = np.full(union.shape, np.nan)
+    total, classes = (np.zeros(union.shape[1:]) for _ in range(2))
+    for iou in np.divide(intersection, union, out=missing, where=union > 0):
+        known = ~np.isnan(iou)
+        total = np.where(known, total + iou, total)
+        classes = classes + known
+    mean = np.full(total.shape, np.nan)
+    return np.asarray(np.divide(total, classes, out=mean, where=classes > 0))
 
 
-def _ordered_mean(values: Float64) -> Float64:
-    """Mean over the first axis, NaN left out; added in order, so that its bits never change."""
-    total, count = (np.zeros(values.shape[1:]) for _ in range(2))
-    for each in values:
-        there = ~np.isnan(each)
-        total = np.where(there, total + each, total)
-        count = count + there
-    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
-
-
-# -------------------------------------------------------------------------------------------------
-# Each pruned network against the unpruned one on the same subjects.
-#
-# Trainings (folds and their repeats) and subjects are both random: the interval and the test of a
-# difference say what to expect of other trainings, and on other subjects
-# (:mod:`skiptool.readings.difference`). With one training of either network they cannot; the
-# interval is then one over subjects, for these two networks, and there is no test.
-
-
-_TOGETHER: Final = 200  # pairs whose pixels are held at a time
-
-
-_SPLIT: Final = ("dataset", "dataset_id", "domain", "split", "classes")
-_NETWORK: Final = ("arch", "encoder", "pruning", "ensemble", "shift")
+# Networks against others
 
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Difference of mean IoU between a network and another one, which ``compared_with`` names.
+    """Difference of mean IoU between a network and a partner, see :func:`compared_with`.
 
-    Where nothing else is said, the other one is the baseline of the same family.
+    By default the partner is the baseline of the same family.
 
     Attributes
     ----------
@@ -411,23 +373,23 @@ class PairedDifference:
         Both are ensembles over their trainings.
     shift : Shift
     value : float
-        Mean over trainings of the difference of mean IoU (section V); NaN where no class is there.
+        Mean over trainings of the difference of mean IoU (section V); NaN if no class is present.
     by_training : tuple of float
-        The difference in each training that both have, NaN where no class is there.
+        The difference in each training that both have, NaN if no class is present.
     pairs : tuple of (fold, repeat)
         Those trainings.
     sd_trainings : float
         Standard deviation (n - 1) between trainings; NaN with one.
     se_trainings : float
-        Standard error that follows from it; where each fold was measured on subjects of its own,
-        that of the folds' means, which holds the variation between subjects too. NaN with one.
+        Standard error that follows from it; if each fold was measured on subjects of its own, that
+        of the folds' means, which includes the variation between subjects. NaN with one.
     se_subjects : float
         Standard error over subjects (jackknife), for these trainings; NaN with one subject.
     ci_low, ci_high : float
         Interval over trainings and subjects; with one training over subjects alone, for these two
         networks. NaN with one subject.
     p_value : float
-        That other trainings, on other subjects, do not differ in the mean, two-sided; NaN with one
+        Of no difference in the mean of other trainings, on other subjects, two-sided; NaN with one
         training or one subject.
     subjects : int
         S, those that both have.
@@ -462,12 +424,12 @@ class PairedDifference:
 
     @property
     def family(self) -> str:
-        """Name of encoder and, where it is not ``unet``, architecture."""
+        """Encoder, with the architecture unless it is ``unet``."""
         return family(self.arch, self.encoder)
 
     @property
     def network(self) -> str:
-        """The pruning; an ensemble says so."""
+        """The pruning, marked if it is an ensemble."""
         return f"{self.pruning}, ensemble" if self.ensemble else self.pruning
 
     @property
@@ -481,12 +443,7 @@ def paired_differences(
 ) -> list[PairedDifference]:
     """Compare each pruned network with the baseline of its family.
 
-    Parameters
-    ----------
-    totals : mapping of column name to values
-        See :func:`skiptool.analysis.differences.subject_counts`.
-    level : float
-        Of the interval.
+    ``totals`` are those of :func:`subject_counts`, ``level`` is that of the interval.
 
     Returns
     -------
@@ -507,99 +464,95 @@ def paired_differences(
     ]
 
 
+def baselines(counts: SubjectCounts) -> dict[NetworkCondition, NetworkCondition]:
+    """Return the baseline of the same family, shift and kind for pruned networks that have one."""
+    partners = {network: replace(network, pruning="baseline") for network in counts.networks}
+    return {
+        network: partner
+        for network, partner in partners.items()
+        if network != partner and partner in counts.networks
+    }
+
+
 def compared_with(
-    counts: SubjectCounts, partners: Mapping[Network, Network], level: float
-) -> dict[Network, PairedDifference]:
+    counts: SubjectCounts, partners: Mapping[NetworkCondition, NetworkCondition], level: float
+) -> dict[NetworkCondition, PairedDifference]:
     """Compare networks with their partners, in the trainings and subjects that both have.
 
-    Parameters
-    ----------
-    counts : SubjectCounts
-    partners : mapping of Network to Network
-        What each is compared with; both are among the networks of ``counts``.
-    level : float
-        Of the interval.
-
-    Returns
-    -------
-    dict of Network to PairedDifference
-        Network minus partner, in the order of ``counts``; without those that have no subject of a
-        training in common.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
+    Both are among the networks of ``counts``. Returns network minus partner, in the order of
+    ``counts``, without those that have no subject of a training in common.
     """
     batches: dict[tuple[object, ...], list[_Pair]] = {}
     for network, partner in partners.items():
         pair = _paired(network, counts.networks[network], counts.networks[partner])
-        if pair.kept.any():
-            batches.setdefault((pair.trainings, pair.kept.tobytes()), []).append(pair)
-    results: dict[Network, PairedDifference] = {}
-    for together in batches.values():
-        for start in range(0, len(together), _TOGETHER):
-            pairs = together[start : start + _TOGETHER]
-            results |= _compared(counts, pairs, level)
+        if pair.present.any():
+            batches.setdefault((pair.trainings, pair.present.tobytes()), []).append(pair)
+    results: dict[NetworkCondition, PairedDifference] = {}
+    for batch in batches.values():
+        for start in range(0, len(batch), _TOGETHER):
+            results |= _compared(counts, batch[start : start + _TOGETHER], level)
     return {network: results[network] for network in counts.networks if network in results}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """A network, its pixels and its partner's, (2, K, T, S); ``kept`` (T, S) as both have."""
+    """A network, its pixels and its partner's, (2, K, T, S), ``present`` (T, S) in both."""
 
-    network: Network
+    network: NetworkCondition
     trainings: tuple[Training, ...]
-    kept: Bool
-    mine: Float64
+    present: Bool
+    own: Float64
     other: Float64
     unpaired: int
 
 
-def baselines(counts: SubjectCounts) -> dict[Network, Network]:
-    """Find the baseline of the same family, shift and kind of each pruned network that has one."""
-    found = {network: replace(network, pruning="baseline") for network in counts.networks}
-    return {
-        network: partner
-        for network, partner in found.items()
-        if network != partner and partner in counts.networks
-    }
-
-
-def _paired(network: Network, mine: Overlap, other: Overlap) -> _Pair:
-    kept = {}
-    for training in mine.trainings:
+def _paired(network: NetworkCondition, own: Overlap, other: Overlap) -> _Pair:
+    shared = {}
+    for training in own.trainings:
         if training in other.trainings:
-            places = mine.trainings.index(training), other.trainings.index(training)
-            both = mine.present[places[0]] & other.present[places[1]]
+            indices = own.trainings.index(training), other.trainings.index(training)
+            both = own.present[indices[0]] & other.present[indices[1]]
             if both.any():
-                kept[training] = (*places, both)
-    unpaired = len(mine.trainings) + len(other.trainings) - 2 * len(kept)
-    first, second = ([found[side] for found in kept.values()] for side in (0, 1))
-    present = np.array([both for _, _, both in kept.values()], dtype=bool)
-    present = present.reshape(len(kept), mine.present.shape[1])
-    pixels = mine.pixels[:, :, first] * present, other.pixels[:, :, second] * present
-    return _Pair(network, tuple(kept), present, *pixels, unpaired)
+                shared[training] = (*indices, both)
+    present = np.array([both for _, _, both in shared.values()], dtype=bool)
+    present = present.reshape(len(shared), own.present.shape[1])
+    first, second = ([indices[side] for indices in shared.values()] for side in (0, 1))
+    return _Pair(
+        network,
+        tuple(shared),
+        present,
+        own.pixels[:, :, first] * present,
+        other.pixels[:, :, second] * present,
+        unpaired=len(own.trainings) + len(other.trainings) - 2 * len(shared),
+    )
 
 
 def _compared(
     counts: SubjectCounts, pairs: Sequence[_Pair], level: float
-) -> dict[Network, PairedDifference]:
+) -> dict[NetworkCondition, PairedDifference]:
     """Compare pairs that have the same trainings and subjects."""
-    used = pairs[0].kept.any(axis=0)
-    mine, other = (
-        np.stack([each[..., used] for each in side], axis=3)
-        for side in ([pair.mine for pair in pairs], [pair.other for pair in pairs])
-    )
-    found = differences(mine, other, pairs[0].kept[:, used], level=level)
+    used = pairs[0].present.any(axis=0)
+    own = np.stack([pair.own[..., used] for pair in pairs], axis=3)
+    other = np.stack([pair.other[..., used] for pair in pairs], axis=3)
+    found = differences(own, other, pairs[0].present[:, used], level=level)
     results = {}
-    for place, pair in enumerate(pairs):
-        facts: dict[str, Any] = {
-            **{name: getattr(counts, name) for name in _SPLIT},
-            **{name: getattr(pair.network, name) for name in _NETWORK},
-            **asdict(found.found[place]),
-            "by_training": tuple(found.by_training[place].tolist()),
-            **{"pairs": pair.trainings, "subjects": int(used.sum()), "unpaired": pair.unpaired},
-        }
-        results[pair.network] = PairedDifference(**facts)
+    for pair, by_training, summary in zip(pairs, found.by_training, found.found, strict=True):
+        network = pair.network
+        results[network] = PairedDifference(
+            dataset=counts.dataset,
+            dataset_id=counts.dataset_id,
+            domain=counts.domain,
+            split=counts.split,
+            classes=counts.classes,
+            arch=network.arch,
+            encoder=network.encoder,
+            pruning=network.pruning,
+            ensemble=network.ensemble,
+            shift=network.shift,
+            by_training=tuple(by_training.tolist()),
+            pairs=pair.trainings,
+            subjects=int(used.sum()),
+            unpaired=pair.unpaired,
+            **asdict(summary),
+        )
     return results

@@ -1,4 +1,8 @@
-"""Distances along networks, trainings averaged: what is drawn layer by layer."""
+"""Distances along networks from the rows of shift tables, averaged over trainings.
+
+:func:`read_distances` gathers distances of channels layer by layer; :func:`read_beyond` puts
+measures of whole layers next to the distance of their channels.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +46,52 @@ __all__ = [
 LEVEL: Final = 0.95
 """Level of the intervals in shift tables."""
 
+SIGNIFICANT: Final = 0.05
+"""p-value, adjusted over the layers, below which two sets are said to differ."""
+
+MEASURES: Final = (Metric.HELLINGER, *LAYERWISE)
+"""Measures that :func:`read_beyond` puts side by side, in this order."""
+
+_LABEL: Final = re.compile(r"L([1-4])-pruned|skips-([1-4](?:\+[1-4])*)")
+
+_REFERENCE: Final = ("dataset", "reference_domain", "reference_shift", "reference_factor")
+_OTHER: Final = ("domain", "shift", "factor")
+_BINNED: Final = ("metric", "bins", "range_rule")
+_SPLITS: Final = ("reference_split", "split")
+_STATISTICS: Final = ("value", "corrected", "ci_low", "ci_high")
+_SHARES: Final = ("transmission", "transmission_low", "transmission_high")
+_NULL: Final = ("null_mean", "null_high")
+_SIZES: Final = ("permutations", "unit", "n_reference", "n_other")
+
+CHANNEL_KEYS: Final = ("reference", "reference_id", "other", "other_id", "layer", *_BINNED)
+"""Columns that channels are grouped by: those of one layer, pair, metric and binning."""
+
+_NETWORK: Final = ("arch", "encoder", "pruning", "fold")
+
+_COMMON: Final = CHANNEL_KEYS + _NETWORK + _REFERENCE + _OTHER + _SPLITS + _STATISTICS + _SIZES
+
+BEYOND_COLUMNS: Final = (*_COMMON, "p_adjusted")
+"""Columns that :func:`read_beyond` needs of the rows of layers, whose channel is null."""
+
+LAYER_COLUMNS: Final = (
+    *_COMMON,
+    *_SHARES,
+    *_NULL,
+    "repeat",
+    "units_reference",
+    "units_other",
+    "unresolved_channels",
+    "warnings",
+)
+"""Columns that :func:`read_distances` needs of the rows of layers, whose channel is null."""
+
+_Row: TypeAlias = Mapping[str, Any]
+_Table: TypeAlias = Mapping[str, Sequence[Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Averaged:
-    """A mean over trainings; NaN where it is not known.
+    """A mean over trainings; NaN if unknown.
 
     Attributes
     ----------
@@ -70,6 +116,21 @@ class Averaged:
         return None if math.isnan(self.low + self.high) else (self.low, self.high)
 
 
+def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
+    """Average over trainings, from the value of each and the ends of its interval, NaN if unknown.
+
+    Examples
+    --------
+    >>> averaged(np.array([0.2, 0.4]), np.array([0.1, 0.2]), np.array([0.3, np.nan])).interval
+    """
+    known = ~np.isnan(means)
+    value, spread = mean_and_spread(means.tolist())
+    if not known.any():
+        return Averaged(value, spread, trainings=0)
+    low, high = float(lows[known].mean()), float(highs[known].mean())
+    return Averaged(value, spread, low, high, int(known.sum()))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerDistance:
     """One layer of a network, trainings averaged.
@@ -79,13 +140,13 @@ class LayerDistance:
     layer : str
         One of the twelve, or a module name.
     channels : float64, shape (D,)
-        Estimated distances of the channels, eq. (9), those of all trainings one after another; NaN
-        where too few units reach a channel's values.
+        Estimated distances of the channels, eq. (9), of all trainings one after another; NaN for
+        unresolved channels.
     distance : Averaged
         Estimated mean over channels, eq. (10), corrected for the bias of finite samples.
     share : Averaged or None
-        The same, corrected for bias, divided training by training by that of the layer
-        ``input``, see `skiptool.comparison.pairs`; None where no training has it.
+        The same, divided training by training by that of the layer ``input``, see
+        `skiptool.comparison.pairs`; None if no training has it.
     null_high : float
         Up to where an estimate may lie without a shift (95 % of permutations), mean over
         trainings; NaN unless each has one.
@@ -100,18 +161,16 @@ class LayerDistance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkDistances:
-    """An architecture: what it is, and its layers in the order of data flow.
+    """A network architecture with its layers in the order of data flow.
 
     Attributes
     ----------
     arch, encoder : str or None
     pruning : str
     trainings : tuple of (int or None, int or None)
-        Fold and repeat of each of its trainings; None where others trained it.
+        Fold and repeat of each of its trainings; None for foreign networks.
     images : int
         Those of the shifted set.
-    skips : tuple of int
-        Levels of the skip connections that stay, as far as the label of the pruning tells.
     layers : tuple of LayerDistance
     """
 
@@ -124,27 +183,22 @@ class NetworkDistances:
 
     @property
     def family(self) -> str:
-        """Encoder, with the architecture where it is not ``unet``."""
+        """Encoder, with the architecture unless it is ``unet``."""
         return family(self.arch, self.encoder)
 
     @property
     def name(self) -> str:
-        """Encoder and pruning; ``network`` where nothing is known of it."""
+        """Encoder and pruning; ``network`` if both are unknown."""
         return f"{self.family} {self.pruning}".strip() or "network"
 
     @property
     def skips(self) -> tuple[int, ...]:
-        """Levels that stay, from the label that tables carry; none are known of another label."""
+        """Levels of the remaining skip connections, see :func:`levels_of`."""
         return levels_of(self.pruning)
 
 
 def levels_of(pruning: str) -> tuple[int, ...]:
-    """Levels of the skip connections that stay, from the label of a pruning.
-
-    Returns
-    -------
-    tuple of int
-        Empty where the label is none of ours.
+    """Levels of the remaining skip connections, from the label of a pruning; none if unknown.
 
     Examples
     --------
@@ -153,15 +207,12 @@ def levels_of(pruning: str) -> tuple[int, ...]:
     """
     if pruning == "baseline":
         return SKIP_LEVELS
-    found = _LABEL.fullmatch(pruning)
-    if found is None:
+    match = _LABEL.fullmatch(pruning)
+    if match is None:
         return ()
-    if found[1]:
-        return SKIP_LEVELS[int(found[1]) :]
-    return tuple(int(level) for level in found[2].split("+"))
-
-
-_LABEL: Final = re.compile(r"L([1-4])-pruned|skips-([1-4](?:\+[1-4])*)")
+    if match[1]:
+        return SKIP_LEVELS[int(match[1]) :]
+    return tuple(int(level) for level in match[2].split("+"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,12 +222,9 @@ class Compared:
     Attributes
     ----------
     facts : mapping of str to value
-        The first of its rows, whose dataset, domains, shifts, metric and bins all have.
+        The first of its rows, which share dataset, domains, shifts, metric and bins.
     networks : tuple of NetworkDistances
     cautions : tuple of Caution
-        What a reader must know of these numbers.
-    layers : tuple of str
-        All layers, the twelve in the order of data flow, then others by first appearance.
     """
 
     facts: Mapping[str, Any]
@@ -185,7 +233,7 @@ class Compared:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Layers of any of the networks, in order."""
+        """Layers of any of the networks, in data flow, then others by first appearance."""
         names = (layer.layer for network in self.networks for layer in network.layers)
         return tuple(in_data_flow(names))
 
@@ -198,218 +246,133 @@ class Compared:
         return replace(self, networks=tuple(part for part in parts if part.layers))
 
 
-def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
-    """Average over trainings.
-
-    Parameters
-    ----------
-    means, lows, highs : float64, shape (T,)
-        Value of each training and the ends of its interval; NaN where they are not known.
-
-    Examples
-    --------
-    >>> averaged(np.array([0.2, 0.4]), np.array([0.1, 0.2]), np.array([0.3, np.nan])).interval
-    """
-    known = ~np.isnan(means)
-    value, spread = mean_and_spread(means.tolist())
-    if not known.any():
-        return Averaged(value, spread, trainings=0)
-    low, high = float(lows[known].mean()), float(highs[known].mean())
-    return Averaged(value, spread, low, high, int(known.sum()))
+# Distances of channels, layer by layer
 
 
-# -------------------------------------------------------------------------------------------------
-# Distances along networks from the rows of shift tables, trainings averaged.
-
-
-CHANNEL_KEYS: Final = (
-    *("reference", "reference_id", "other", "other_id"),
-    *("layer", "metric", "bins", "range_rule"),
-)
-"""Columns that channels are gathered by: those of one layer, pair, metric and binning."""
-
-LAYER_COLUMNS: Final = (
-    *CHANNEL_KEYS,
-    *("arch", "encoder", "pruning", "fold", "repeat"),
-    *("dataset", "reference_domain", "reference_shift"),
-    *("reference_factor", "domain", "shift", "factor"),
-    *("value", "corrected", "ci_low", "ci_high"),
-    *("transmission", "transmission_low", "transmission_high"),
-    *("null_mean", "null_high", "permutations", "unit", "units_reference", "units_other"),
-    *("n_reference", "n_other", "unresolved_channels", "reference_split", "split", "warnings"),
-)
-"""Columns that are read of the rows of layers, whose channel is null."""
-
-_COMPARED: Final = (
-    *("dataset", "reference_domain", "reference_shift", "reference_factor"),
-    *("domain", "shift", "factor", "metric", "bins", "range_rule"),
-    *("reference_split", "split"),
-)
-_Row: TypeAlias = Mapping[str, Any]
-
-
-def read_distances(
-    layers: Mapping[str, Sequence[Any]], channels: Mapping[str, Sequence[Any]]
-) -> list[Compared]:
-    """Group what shift tables hold by what is compared, and average over trainings.
+def read_distances(layers: _Table, channels: _Table) -> list[Compared]:
+    """Group the rows of shift tables by what is compared, and average over trainings.
 
     Parameters
     ----------
     layers : mapping of column name to values
         The columns :data:`LAYER_COLUMNS`, a row for each layer.
     channels : mapping of column name to values
-        :data:`CHANNEL_KEYS`, and as arrays ``channel`` (NaN for the layer itself, which is passed
-        over), ``value`` and ``corrected``; an entry for each group.
+        :data:`CHANNEL_KEYS`, and as arrays ``channel`` (NaN for the layer itself, which is left
+        out), ``value`` and ``corrected``; an entry for each group.
 
     Returns
     -------
     list of Compared
-        In the order of first appearance. What was measured twice, in two tables or of one store
-        under two names, counts once. Distances are the estimates, corrected for the bias of
-        finite samples; where a table has none (metrics without statistics), the plain values. NaN
-        where too few units share values to estimate a layer.
+        In the order of first appearance. Duplicate measurements, in two tables or of one store
+        under two names, count once. Distances are the estimates, corrected for the bias of finite
+        samples; if a table has none (metrics without statistics), the plain values. NaN for
+        unresolved layers.
     """
-    arrays = _channels(channels)
+    arrays = _channel_arrays(channels)
+    empty = np.empty(0)
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], _Row]] = {}
-    names = list(layers)
     for values in zip(*layers.values(), strict=True):
-        row = dict(zip(names, values, strict=True))
-        known = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), _NO_CHANNELS)
-        row["channels"] = _NO_CHANNELS if _is_unresolved(row) else known
-        # of what others made no more is known than which two sets were compared
+        row = dict(zip(layers, values, strict=True))
+        known = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), empty)
+        row["channels"] = empty if _is_unresolved(row) else known
+        # Of foreign features nothing is known but which two sets were compared.
         stores = () if row["shift"] is not None else (row["reference"], row["other"], *_pair(row))
-        key = (*(row[name] for name in _COMPARED), *stores)
+        key = (*(row[name] for name in _REFERENCE + _OTHER + _BINNED + _SPLITS), *stores)
         groups.setdefault(key, {}).setdefault((*_pair(row), row["layer"]), row)
     return [_compared(list(group.values())) for group in groups.values()]
 
 
-_NO_CHANNELS: Final = np.empty(0)
-
-
-def _channels(gathered: Mapping[str, Sequence[Any]]) -> dict[tuple[Any, ...], Float64]:
+def _channel_arrays(gathered: _Table) -> dict[tuple[Any, ...], Float64]:
     parts: dict[tuple[Any, ...], list[tuple[Float64, Float64]]] = {}
     columns = [gathered[name] for name in (*CHANNEL_KEYS, "channel", "value", "corrected")]
     for *key, numbers, values, corrected in zip(*columns, strict=True):
         estimated = not np.isnan(corrected).all()
         parts.setdefault(tuple(key), []).append((numbers, corrected if estimated else values))
-    found = {}
-    for place, each in parts.items():
-        numbers, values = (np.concatenate(column) for column in zip(*each, strict=True))
+    arrays = {}
+    for group, pieces in parts.items():
+        numbers, values = (np.concatenate(column) for column in zip(*pieces, strict=True))
         known = ~np.isnan(numbers)
         _, first = np.unique(numbers[known], return_index=True)
-        found[place] = values[known][first]
-    return found
+        arrays[group] = values[known][first]
+    return arrays
 
 
 def _pair(row: _Row) -> tuple[Any, ...]:
-    """Return what tells one model's comparison from another's."""
+    """Return what distinguishes one model's comparison from another's."""
     return row["reference_id"] or row["reference"], row["other_id"] or row["other"]
+
+
+def _is_unresolved(row: _Row) -> bool:
+    """Return whether too few units share values, so that there is no valid estimate."""
+    return row["corrected"] is None and row["unresolved_channels"] is not None
 
 
 def _compared(rows: Sequence[_Row]) -> Compared:
     networks: dict[tuple[str, str], list[_Row]] = {}
+    warnings: dict[str, dict[str, None]] = {}
     for row in rows:
         key = (family(row["arch"], row["encoder"]), row["pruning"] or "")
         networks.setdefault(key, []).append(row)
-    return Compared(rows[0], tuple(map(_network, networks.values())), _cautions(rows))
+        for warning in (row["warnings"] or "").split("; "):
+            if warning:
+                warnings.setdefault(warning, {})[row["layer"]] = None
+    every = len({row["layer"] for row in rows})
+    cautions = tuple(
+        Caution(warning, () if len(layers) == every else tuple(layers))
+        for warning, layers in warnings.items()
+    )
+    return Compared(rows[0], tuple(map(_network, networks.values())), cautions)
 
 
 def _network(rows: Sequence[_Row]) -> NetworkDistances:
-    places = {pair: place for place, pair in enumerate(dict.fromkeys(map(_pair, rows)))}
+    trainings = {_pair(row): (row["fold"], row["repeat"]) for row in rows}
+    numbers = {pair: number for number, pair in enumerate(trainings)}
     by_layer: dict[str, list[_Row]] = {}
     for row in rows:
         by_layer.setdefault(row["layer"], []).append(row)
-    columns = {
-        layer: {name: _by_training(group, name, places) for name in _COLUMNS}
-        for layer, group in by_layer.items()
-    }
-    found = []
+    layers = []
     for layer in in_data_flow(by_layer):
-        plain, means, lows, highs = (columns[layer][name] for name in _STATISTICS)
+        columns = {name: np.full(len(numbers), math.nan) for name in _STATISTICS + _SHARES + _NULL}
+        for row in by_layer[layer]:
+            for name, column in columns.items():
+                column[numbers[_pair(row)]] = math.nan if row[name] is None else row[name]
+        plain, means, lows, highs = (columns[name] for name in _STATISTICS)
         if np.isnan(means).all() and not any(map(_is_unresolved, by_layer[layer])):
             means = plain
-        nulls = _without_shift(columns[layer], str(rows[0]["metric"]))
-        share = averaged(*(columns[layer][name] for name in _SHARES))
-        found.append(
+        excess = _null_excess(columns["null_mean"], columns["null_high"], rows[0]["metric"])
+        share = averaged(*(columns[name] for name in _SHARES))
+        layers.append(
             LayerDistance(
                 layer,
                 np.concatenate([row["channels"] for row in by_layer[layer]]),
                 averaged(means, lows, highs),
                 share if share.trainings else None,
-                averaged(means, nulls, nulls).high,
+                averaged(means, excess, excess).high,
             )
         )
     first = rows[0]
-    trainings = {_pair(row): (row["fold"], row["repeat"]) for row in rows}
     return NetworkDistances(
-        *(first["arch"], first["encoder"], first["pruning"] or ""),
-        *(tuple(trainings.values()), int(first["n_other"]), tuple(found)),
+        first["arch"],
+        first["encoder"],
+        first["pruning"] or "",
+        trainings=tuple(trainings.values()),
+        images=int(first["n_other"]),
+        layers=tuple(layers),
     )
 
 
-def _is_unresolved(row: _Row) -> bool:
-    """Whether an estimate was tried and none holds, as too few units share values."""
-    return row["corrected"] is None and row["unresolved_channels"] is not None
+def _null_excess(mean: Float64, high: Float64, metric: str) -> Float64:
+    """Return up to where an estimate may lie without a shift, by training (T,).
 
-
-_STATISTICS: Final = ("value", "corrected", "ci_low", "ci_high")
-_SHARES: Final = ("transmission", "transmission_low", "transmission_high")
-_COLUMNS: Final = (*_STATISTICS, *_SHARES, "null_mean", "null_high")
-
-
-def _without_shift(columns: Mapping[str, Float64], metric: str) -> Float64:
-    """Return up to where an estimate may lie without a shift, by fold (F,).
-
-    The 95 % quantile of the permuted distances less their mean, on the scale on which bias is
+    The 95 % quantile of the permuted distances minus their mean, on the scale on which bias is
     corrected: that of the squares for distances whose square is a mean over bins.
     """
-    mean, high = columns["null_mean"], columns["null_high"]
     if metric in (Metric.HELLINGER, Metric.JENSEN_SHANNON):
         return np.asarray(np.sqrt(np.maximum(np.square(high) - np.square(mean), 0.0)))
     return np.asarray(high - mean)
 
 
-def _cautions(rows: Sequence[_Row]) -> tuple[Caution, ...]:
-    """Return the warnings of some rows, with their layers unless they concern all layers."""
-    layers: dict[str, list[str]] = {}
-    for row in rows:
-        for warning in (row["warnings"] or "").split("; "):
-            if warning and row["layer"] not in layers.setdefault(warning, []):
-                layers[warning].append(row["layer"])
-    every = len({row["layer"] for row in rows})
-    return tuple(
-        Caution(warning, () if len(names) == every else tuple(names))
-        for warning, names in layers.items()
-    )
-
-
-def _by_training(rows: Sequence[_Row], name: str, places: Mapping[tuple[Any, ...], int]) -> Float64:
-    found = np.full(len(places), math.nan)
-    for row in rows:
-        found[places[_pair(row)]] = math.nan if row[name] is None else row[name]
-    return found
-
-
-# -------------------------------------------------------------------------------------------------
-# Measures of whole layers beside the distance of their channels, from the rows of shift tables.
-
-
-SIGNIFICANT: Final = 0.05
-"""Below it, adjusted over the layers, two sets are said to differ."""
-
-MEASURES: Final = (Metric.HELLINGER, *LAYERWISE)
-"""What is laid side by side, in this order."""
-
-BEYOND_COLUMNS: Final = (
-    *("reference", "reference_id", "other", "other_id", "layer", "metric", "bins", "range_rule"),
-    *("arch", "encoder", "pruning", "fold", "dataset", "reference_domain", "reference_split"),
-    *("reference_shift", "reference_factor", "domain", "split", "shift", "factor"),
-    *("value", "corrected", "ci_low", "ci_high"),
-    *("p_adjusted", "unit", "permutations", "n_reference", "n_other"),
-)
-"""Columns that are read of the rows of layers, whose channel is null."""
-
-_Table: TypeAlias = Mapping[str, Sequence[Any]]
+# Measures of whole layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,13 +382,13 @@ class Measure:
     Attributes
     ----------
     value : float
-        Of the Hellinger distance the corrected one where it is known.
+        For the Hellinger distance the corrected one if known.
     spread : float
         Standard deviation (n - 1) between trainings.
     interval : (float, float) or None
         Means of the ends over trainings; None unless each has them.
     p_values : tuple of float
-        Adjusted over layers, one a training; empty where the measure has none.
+        Adjusted over layers, one per training; empty if the measure has none.
     """
 
     value: float
@@ -441,7 +404,7 @@ class Measure:
 
     @property
     def agrees(self) -> bool:
-        """Whether they differ in no training as far as seen, or no distance is left."""
+        """Whether the sets are not seen to differ in any training, or no distance is left."""
         clear = bool(self.p_values) and min(self.p_values) >= SIGNIFICANT
         return clear or self.value <= 0
 
@@ -456,14 +419,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """An architecture, and what it was compared under.
-
-    Attributes
-    ----------
-    arch, encoder, pruning : str or None
-    rows : tuple of Changed
-        One for each shift of one domain, or for each domain.
-    """
+    """An architecture, with a row for each shift of one domain, or for each domain."""
 
     arch: str | None
     encoder: str | None
@@ -488,80 +444,70 @@ class Network:
 
 
 def of_channels(table: _Table) -> dict[str, list[Any]]:
-    """Return the rows whose metric is of channels: those that the other exhibits are made of."""
-    kept = [place for place, metric in enumerate(table["metric"]) if metric not in LAYERWISE]
-    return {name: [column[place] for place in kept] for name, column in table.items()}
+    """Return the rows whose metric is one of channels, not of whole layers."""
+    rows = [number for number, metric in enumerate(table["metric"]) if metric not in LAYERWISE]
+    return {name: [column[number] for number in rows] for name, column in table.items()}
 
 
 def read_beyond(table: _Table) -> list[Network]:
-    """Group what shift tables hold by architecture and reference, where it has such measures.
+    """Group the rows of shift tables by architecture and reference, if they have such measures.
 
     Parameters
     ----------
     table : mapping of column name to values
-        The columns :data:`BEYOND_COLUMNS`, a row for each layer. What was measured twice counts
-        once; of several numbers of bins the Hellinger distance with the first is taken. What
-        reaches the blocks of the decoder (:data:`skiptool.names.DECODER_INPUTS`) is left out.
+        The columns :data:`BEYOND_COLUMNS`, a row for each layer. Duplicate measurements count
+        once; of several numbers of bins the Hellinger distance with the first is taken. Inputs of
+        the blocks of the decoder (:data:`skiptool.names.DECODER_INPUTS`) are left out.
     """
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_Row]]] = {}
     for values in zip(*(table[name] for name in BEYOND_COLUMNS), strict=True):
         row = dict(zip(BEYOND_COLUMNS, values, strict=True))
-        if row["metric"] in MEASURES and row["layer"] not in DECODER_INPUTS:
-            groups.setdefault(_network_key(row), {}).setdefault(_change_key(row), []).append(row)
-    found = []
+        if row["metric"] not in MEASURES or row["layer"] in DECODER_INPUTS:
+            continue
+        # Domains are rows of one network; shifts of another domain are another network.
+        across = row["shift"] == ShiftKind.ORIGINAL and row["domain"] != row["reference_domain"]
+        foreign = row["shift"] is None
+        network = (
+            *(row[name] for name in ("arch", "encoder", "pruning", *_REFERENCE, "reference_split")),
+            None if across else row["domain"],
+            row["reference"] if foreign else None,
+        )
+        change = (*(row[name] for name in (*_OTHER, "split")), row["other"] if foreign else None)
+        groups.setdefault(network, {}).setdefault(change, []).append(row)
+    networks = []
     for (arch, encoder, pruning, *_), changes in groups.items():
-        rows = tuple(_changed(each) for each in changes.values())
+        rows = tuple(map(_changed, changes.values()))
         if any(set(row.measures) & set(LAYERWISE) for row in rows):
-            found.append(Network(arch, encoder, pruning, rows))
-    return found
-
-
-_REFERENCE: Final = (
-    *("dataset", "reference_domain", "reference_split", "reference_shift", "reference_factor"),
-)
-
-
-def _network_key(row: _Row) -> tuple[Any, ...]:
-    network = (row["arch"], row["encoder"], row["pruning"])
-    across = row["shift"] == ShiftKind.ORIGINAL and row["domain"] != row["reference_domain"]
-    plain = row["reference"] if row["shift"] is None else None
-    where = None if across else row["domain"]
-    return (*network, *(row[name] for name in _REFERENCE), where, plain)
-
-
-def _change_key(row: _Row) -> tuple[Any, ...]:
-    plain = row["other"] if row["shift"] is None else None
-    return (row["domain"], row["split"], row["shift"], row["factor"], plain)
+            networks.append(Network(arch, encoder, pruning, rows))
+    return networks
 
 
 def _changed(rows: Sequence[_Row]) -> Changed:
-    found: dict[Metric, dict[str, dict[tuple[Any, ...], _Row]]] = {}
+    groups: dict[Metric, dict[str, dict[tuple[Any, ...], _Row]]] = {}
     bins = {row["metric"]: (row["bins"], row["range_rule"]) for row in reversed(rows)}
     for row in rows:
         if (row["bins"], row["range_rule"]) == bins[row["metric"]]:
-            pair = (row["reference_id"] or row["reference"], row["other_id"] or row["other"])
-            layers = found.setdefault(Metric(row["metric"]), {})
-            layers.setdefault(row["layer"], {}).setdefault(pair, row)
+            layers = groups.setdefault(Metric(row["metric"]), {})
+            layers.setdefault(row["layer"], {}).setdefault(_pair(row), row)
     measures = {
-        metric: {layer: _measure([*each.values()]) for layer, each in layers.items()}
-        for metric, layers in found.items()
+        metric: {layer: _measure([*by_pair.values()]) for layer, by_pair in layers.items()}
+        for metric, layers in groups.items()
     }
     return Changed(rows[0], measures)
 
 
 def _measure(rows: Sequence[_Row]) -> Measure:
-    values = [_first(row["corrected"], row["value"]) for row in rows]
-    if rows[0]["metric"] != Metric.HELLINGER:
-        values = [row["value"] for row in rows]
+    values = []
+    for row in rows:
+        value = row["corrected"] if row["metric"] == Metric.HELLINGER else None
+        values.append(row["value"] if value is None or math.isnan(value) else value)
     known = [value for value in values if value is not None and not math.isnan(value)]
     value, spread = mean_and_spread(known) if known else (math.nan, math.nan)
     ends = [(row["ci_low"], row["ci_high"]) for row in rows]
-    whole = all(None not in each for each in ends)
-    low, high = (sum(each) / len(each) for each in zip(*ends, strict=True)) if whole else (0.0, 0.0)
+    interval = None
+    if all(None not in each for each in ends):
+        low, high = (sum(each) / len(each) for each in zip(*ends, strict=True))
+        interval = (low, high)
     p_values = tuple(row["p_adjusted"] for row in rows if row["p_adjusted"] is not None)
     complete = p_values if len(p_values) == len(rows) else ()
-    return Measure(value, spread, (low, high) if whole else None, complete, len(known))
-
-
-def _first(one: float | None, other: float | None) -> float | None:
-    return other if one is None or math.isnan(one) else one
+    return Measure(value, spread, interval, complete, len(known))

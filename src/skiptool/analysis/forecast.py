@@ -1,9 +1,10 @@
 """The loss of IoU forecast from the distance at a layer, for images without labels.
 
-A line that starts at 0 and never falls is fitted to the controlled shifts of one domain. The layer
-is chosen, and the error found, by leaving out one kind of shift at a time: the kind left out is
-used for nothing. The error on a further kind is bounded by the kinds, whose number sets the level;
-the uncertainty of the distance, which grows as images become fewer, is added to it.
+A line that starts at the origin (images that are not shifted lose nothing) and never falls is
+fitted to the controlled shifts of one domain. The layer is chosen, and the error estimated, by
+cross-validation over kinds of shift: the kind left out chooses no layer and fits no line. The error
+on a further kind is bounded by those of the kinds left out, whose number sets the level; the
+uncertainty of the distance, which grows as images become fewer, is added to it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from skiptool.analysis.correlation import (
     Change,
     Distance,
     Joined,
-    Kin,
     Point,
+    SettingKey,
     join,
     measured,
 )
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
 __all__ = [
-    "Crossed",
+    "CrossValidation",
     "Expected",
     "Fitted",
-    "Held",
+    "HeldOutError",
     "choose_layer",
     "combined_p",
     "cross_validate",
@@ -44,13 +45,21 @@ __all__ = [
     "fit_losses",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Cross-validation over kinds of shift: a kind that is left out chooses no layer and fits no line.
-#
-# Lines start at the origin: images that are not shifted are at distance 0 and lose nothing.
+SEEN: Final = 0.05
+"""p-value up to which a shift counts as seen."""
+
+_ROUNDING: Final = 1e-12
+
+_SPLITS: Final = (VALIDATION, Split.TEST.value)
+"""Splits that lines are fitted to, the first that is there."""
+
+_KINDS: Final = {kind.value: number for number, kind in enumerate(ShiftKind)}
 
 
-class Held(NamedTuple):
+# Cross-validation over kinds of shift
+
+
+class HeldOutError(NamedTuple):
     """Errors on one kind of shift that was left out.
 
     ``error`` is the mean absolute error of the line, ``worst`` its greatest absolute error, and
@@ -65,29 +74,26 @@ class Held(NamedTuple):
     worst: float
 
 
-class Crossed(NamedTuple):
-    """Cross-validation: absolute residuals (P,) of the line and of the mean, and both by kind."""
+class CrossValidation(NamedTuple):
+    """Absolute residuals (P,) of the line and of the mean, and the errors by kind."""
 
     residuals: Float64
     residuals_of_mean: Float64
-    held: tuple[Held, ...]
+    held: tuple[HeldOutError, ...]
+
+    @property
+    def better(self) -> bool:
+        """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
+        gained = [kind.error_of_mean - kind.error for kind in self.held]
+        return float(np.mean(gained)) > _ROUNDING
 
 
 def fit_from_origin(distances: Float64, loss: Float64) -> Monotone:
     """Fit the line that starts at (0, 0), never falls and is closest to the losses.
 
-    Parameters
-    ----------
-    distances : float64 (P,)
-        Finite. Points at 0 or below, where a corrected distance can be, add nothing to what is
-        known there and are left out.
-    loss : float64 (P,)
-
-    Returns
-    -------
-    Monotone
-        Least squares among lines that do not fall and are 0 at 0: isotonic regression, cut at 0
-        from below (Barlow et al. 1972, bounded isotonic regression).
+    Least squares among lines that do not fall and are 0 at 0: isotonic regression, clipped at 0
+    from below (Barlow et al. 1972, bounded isotonic regression). Distances (P,) are finite; points
+    at 0 or below, where a corrected distance can be, add nothing and are left out.
 
     Examples
     --------
@@ -95,10 +101,10 @@ def fit_from_origin(distances: Float64, loss: Float64) -> Monotone:
     >>> line.knots.tolist(), line.values.tolist()
     ([0.0, 0.2, 0.4], [0.0, 0.0, 0.5])
     """
-    away = distances > 0
-    if not away.any():
+    positive = distances > 0
+    if not positive.any():
         return Monotone(np.zeros(1), np.zeros(1))
-    line = fit_monotone(distances[away], loss[away])
+    line = fit_monotone(distances[positive], loss[positive])
     values = np.maximum(line.values, 0.0)
     return Monotone(np.r_[0.0, line.knots], np.r_[0.0, values])
 
@@ -111,20 +117,20 @@ def error_bound(worst: Sequence[float], level: float) -> tuple[float, float]:
     worst : sequence of M float
         Greatest absolute error on each kind while it was left out.
     level : float
-        Level asked for, in (0, 1).
+        Level requested, in (0, 1).
 
     Returns
     -------
     bound : float
-        The k-th smallest of them, k = ceil((M + 1) level), or the greatest where M is below k.
+        The k-th smallest of them, k = ceil((M + 1) level), or the greatest if M is below k.
     level : float
-        Level at which the bound holds for a kind drawn like the M kinds: the one asked for, or
-        M / (M + 1) where M kinds allow no more.
+        Level at which the bound holds for a kind drawn like the M kinds: the one requested, or at
+        most M / (M + 1).
 
     Notes
     -----
     Conformal prediction with kinds as the exchangeable units. Points within a kind are not
-    exchangeable with those of another: their number promises nothing.
+    exchangeable with those of another, so their number does not raise the level.
 
     References
     ----------
@@ -142,7 +148,7 @@ def error_bound(worst: Sequence[float], level: float) -> tuple[float, float]:
 
 def cross_validate(
     distances: Float64, loss: Float64, kinds: Sequence[str], shifts: Sequence[int]
-) -> Crossed:
+) -> CrossValidation:
     """Leave out one kind of shift at a time; choose the layer among the other kinds alone.
 
     Parameters
@@ -151,13 +157,13 @@ def cross_validate(
         Finite.
     loss : float64 (P,)
     kinds : sequence of P str
-        Two different ones at least.
+        At least two different ones.
     shifts : sequence of P int
-        Number of each point's shift: what is left out to choose a layer where one kind is left.
+        Number of each point's shift, left out to choose a layer if only one kind remains.
 
     Returns
     -------
-    Crossed
+    CrossValidation
         Kinds in the order of their first point.
     """
     of_kind, of_shift = np.array(kinds), np.array(shifts)
@@ -165,53 +171,50 @@ def cross_validate(
     held = []
     for kind in dict.fromkeys(kinds):
         out = of_kind == kind
-        seen, known = distances[:, ~out], loss[~out]
-        layer = choose_layer(seen, known, of_kind[~out].tolist(), of_shift[~out].tolist())
-        line = fit_from_origin(seen[layer], known)
+        others, known = distances[:, ~out], loss[~out]
+        layer = choose_layer(others, known, of_kind[~out].tolist(), of_shift[~out].tolist())
+        line = fit_from_origin(others[layer], known)
         residuals[out] = np.abs(line(distances[layer, out]) - loss[out])
         of_mean[out] = np.abs(known.mean() - loss[out])
-        errors = float(residuals[out].mean()), float(of_mean[out].mean())
-        held.append(Held(kind, layer, int(out.sum()), *errors, float(residuals[out].max())))
-    return Crossed(residuals, of_mean, tuple(held))
+        held.append(
+            HeldOutError(
+                kind,
+                layer,
+                points=int(out.sum()),
+                error=float(residuals[out].mean()),
+                error_of_mean=float(of_mean[out].mean()),
+                worst=float(residuals[out].max()),
+            )
+        )
+    return CrossValidation(residuals, of_mean, tuple(held))
 
 
 def choose_layer(
     distances: Float64, loss: Float64, kinds: Sequence[str], shifts: Sequence[int]
 ) -> int:
-    """Return the layer of the least error, leaving out a kind, or of one kind a shift, at a time.
+    """Return the layer of the least error, leaving out a kind (of one kind a shift) at a time.
 
-    Parameters
-    ----------
-    distances, loss, kinds, shifts
-        As for :func:`cross_validate`, of one kind at least.
-
-    Returns
-    -------
-    int
-        The first of equals, in the order of data flow; 0 where there is one shift alone.
+    Parameters are as for :func:`cross_validate`, with at least one kind. Of ties the first in data
+    flow is returned; 0 if there is only one shift.
     """
-    several = len(set(kinds)) > 1
-    labels = np.array(kinds if several else shifts)
-    names = list(dict.fromkeys(labels.tolist()))
-    if len(names) < 2:
+    labels = np.array(kinds if len(set(kinds)) > 1 else shifts)
+    folds = list(dict.fromkeys(labels.tolist()))
+    if len(folds) < 2:
         return 0
     errors = np.zeros(len(distances))
-    for name in names:
-        out = labels == name
+    for fold in folds:
+        out = labels == fold
         for layer, row in enumerate(distances):
             line = fit_from_origin(row[~out], loss[~out])
             errors[layer] += np.abs(line(row[out]) - loss[out]).sum()
     return int(np.argmin(np.round(errors, 12)))
 
 
-SEEN: Final = 0.05
-"""p-value above which no shift is seen."""
-
-_ROUNDING, _SPLITS = 1e-12, (VALIDATION, Split.TEST.value)
+# Lines and forecasts
 
 
 class Expected(NamedTuple):
-    """Loss that is expected under one change: a mean over ``networks`` (trainings).
+    """Expected loss under one change: a mean over ``networks`` (trainings).
 
     Attributes
     ----------
@@ -219,19 +222,19 @@ class Expected(NamedTuple):
     distance, distance_low, distance_high : float
         Corrected distance with its 95 % interval, means over the networks.
     p_value : float
-        Of no shift, over the networks (:func:`combined_p`); NaN where none was computed.
+        Of no shift, over the networks (:func:`combined_p`); NaN if none was computed.
     seen : bool
         Whether a shift is seen: p-value at most 0.05, or without one an interval above 0.
     forecast, low, high : float
-        NaN where nothing is forecast: all three where the fit is no better than the mean, the
-        forecast where no shift is seen.
+        NaN if nothing is forecast: all three if the fit is no better than the mean, the forecast
+        if no shift is seen.
     networks : int
     images_reference, images, units : int
-        Images compared, and the units of the statistics among the latter.
+        Images compared, and the statistical units among the latter.
     unit : str
         What a unit is: image, subject ...
     loss : float
-        The true one of ``labelled`` networks on ``split``; NaN without labels.
+        True loss of ``labelled`` networks on ``split``; NaN without labels.
     labelled : int
     split : str
     """
@@ -261,34 +264,34 @@ class Fitted:
 
     Attributes
     ----------
-    kin : Kin
+    kin : SettingKey
     pruning, domain, split : str
         What the line is fitted to.
     classes, layers : tuple of str
         Foreground classes that IoU is the mean over; layers that could be chosen.
     points : tuple of Point, length P
     distances, low, high, loss : float64 (P,)
-        At the chosen layer; the ends of the distance's interval are NaN where it has none.
+        At the chosen layer; the ends of the distance's interval are NaN if it has none.
     layer : int
-        Place of the chosen layer in ``layers``.
+        Index of the chosen layer in ``layers``.
     line : Monotone
-    crossed : Crossed
+    crossed : CrossValidation
     asked, level : float
-        Level of the intervals as asked for, and as it holds for a further kind of shift.
+        Level of the intervals as requested, and as it holds for a further kind of shift.
     bound : float
         Bound of the error on a further kind, at that level.
     expected : tuple of Expected
     left_out : int
         Comparisons without a corrected distance and its interval at the chosen layer.
     passed_over : tuple of str
-        Layers without a corrected distance at some point, which could not be chosen.
+        Layers that could not be chosen, without a corrected distance at some point.
     images : int64 (P,)
-        Images under the shift of each point, 0 where not known.
+        Images under the shift of each point, 0 if unknown.
     assumed : int
         Points of tables that do not name their split.
     """
 
-    kin: Kin
+    kin: SettingKey
     pruning: str
     domain: str
     split: str
@@ -301,7 +304,7 @@ class Fitted:
     loss: Float64
     layer: int
     line: Monotone
-    crossed: Crossed
+    crossed: CrossValidation
     asked: float
     level: float
     bound: float
@@ -314,43 +317,30 @@ class Fitted:
     @property
     def error(self) -> float:
         """Mean absolute error on kinds left out, each kind counting once."""
-        return float(np.mean([one.error for one in self.crossed.held]))
+        return float(np.mean([kind.error for kind in self.crossed.held]))
 
     @property
     def error_of_mean(self) -> float:
-        """The same of forecasting the mean loss of the other kinds."""
-        return float(np.mean([one.error_of_mean for one in self.crossed.held]))
+        """The same if the mean loss of the other kinds is the forecast."""
+        return float(np.mean([kind.error_of_mean for kind in self.crossed.held]))
 
     @property
     def better(self) -> bool:
         """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
-        return _better(self.crossed)
+        return self.crossed.better
 
     @property
     def unmet(self) -> tuple[str, ...]:
         """Kinds of shift on which, left out, the line is no better than the mean."""
         held = self.crossed.held
-        return tuple(one.kind for one in held if one.error >= one.error_of_mean - _ROUNDING)
-
-
-def _better(crossed: Crossed) -> bool:
-    gained = [one.error_of_mean - one.error for one in crossed.held]
-    return float(np.mean(gained)) > _ROUNDING
+        return tuple(kind.kind for kind in held if kind.error >= kind.error_of_mean - _ROUNDING)
 
 
 def combined_p(p_values: Sequence[float]) -> float:
-    """Combine p-values of several networks on the same images, however they depend on each other.
+    """Combine p-values of several networks on the same images, whatever their dependence.
 
-    Parameters
-    ----------
-    p_values : sequence of float
-        NaN counts as not computed.
-
-    Returns
-    -------
-    float
-        With k = ceil(n / 2), the k-th smallest of n times n / k, at most 1; of one network its
-        own. NaN of none.
+    With k = ceil(n / 2), the k-th smallest of n times n / k, at most 1; of one network its own. NaN
+    if there is none; NaN among them counts as not computed.
 
     References
     ----------
@@ -362,7 +352,7 @@ def combined_p(p_values: Sequence[float]) -> float:
     >>> combined_p([0.03]), combined_p([0.01, 0.02, 0.9]), combined_p([])
     (0.03, 0.03, nan)
     """
-    known = sorted(each for each in p_values if not math.isnan(each))
+    known = sorted(p for p in p_values if not math.isnan(p))
     if not known:
         return math.nan
     rank = math.ceil(len(known) / 2)
@@ -379,94 +369,109 @@ def fit_losses(
     scores, layers
         As for :func:`skiptool.analysis.correlation.join`.
     level : float
-        Asked of the intervals; M kinds of shift allow M / (M + 1) at the most.
+        Requested for the intervals; M kinds of shift allow at most M / (M + 1).
 
     Returns
     -------
     list of Fitted
-        In the order of ``join``, one for each pruning and domain with two kinds of shift at least
-        whose losses are known. Where distances and scores of the networks' validation samples are
-        there, lines are fitted to these alone, else to test samples. Forecast are the comparisons
+        In the order of ``join``, one for each pruning and domain with at least two kinds of shift
+        whose losses are known. If there are distances and scores of the networks' validation
+        samples, lines are fitted to these alone, else to test samples. Forecast are comparisons
         with the original images of this domain that lead to another domain, or to images without a
         known loss.
 
     Notes
     -----
     Networks of all folds and repeats are pooled. The layer of the line itself is chosen from all
-    kinds; the error that is stated is of lines whose layer was chosen without the kind that was
-    left out (:func:`skiptool.analysis.forecast.cross_validate`). An interval reaches from the line
-    at the lower end of the distance's interval to the line at its upper end, and further by the
-    bound of the error on either side; but no farther than a loss can be: from the networks' IoU on
-    the original images less 1 to that IoU.
+    kinds; the error reported is of lines whose layer was chosen without the kind that was left out
+    (:func:`cross_validate`). An interval extends from the line at the lower end of the distance's
+    interval to the line at its upper end, widened by the bound of the error on either side, but no
+    farther than a loss can be: from the networks' IoU on the original images minus 1 to that IoU.
     """
-    parts: dict[Kin, dict[str, Joined]] = {}
-    for one in join(scores, layers):
-        parts.setdefault(one.kin, {})[one.split] = one
-    every = measured(layers) if parts else {}
-    found = []
-    for kin, by_split in parts.items():
+    settings: dict[SettingKey, dict[str, Joined]] = {}
+    for joined in join(scores, layers):
+        settings.setdefault(joined.kin, {})[joined.split] = joined
+    every = measured(layers) if settings else {}
+    fits = []
+    for key, by_split in settings.items():
         for split in _SPLITS:
             sweeps = _sweeps(by_split[split]) if split in by_split else {}
             if sweeps:
-                ordered = [by_split[split], *(by_split[s] for s in by_split if s != split)]
-                fits = (_fitted(ordered, *each, every[kin], level) for each in sweeps.items())
-                found += [fit for fit in fits if fit is not None]
+                parts = [by_split[split], *(by_split[s] for s in by_split if s != split)]
+                fits += [_fitted(parts, *sweep, every[key], level) for sweep in sweeps.items()]
                 break
-    return found
+    return [fit for fit in fits if fit is not None]
 
 
 def _sweeps(joined: Joined) -> dict[tuple[str, str], list[int]]:
-    """Places of the controlled shifts by pruning and domain, where there are two kinds."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for place, point in enumerate(joined.points):
-        change, original = point.change, ShiftKind.ORIGINAL.value
-        plain = change.reference_shift == original != change.shift
-        if plain and change.domain == change.reference_domain:
-            found.setdefault((point.pruning, change.domain), []).append(place)
+    """Find the points of controlled shifts, by pruning and domain, with at least two kinds."""
+    original = ShiftKind.ORIGINAL.value
+    sweeps: dict[tuple[str, str], list[int]] = {}
+    for number, point in enumerate(joined.points):
+        change = point.change
+        controlled = change.reference_shift == original != change.shift
+        if controlled and change.domain == change.reference_domain:
+            sweeps.setdefault((point.pruning, change.domain), []).append(number)
     return {
-        key: places
-        for key, places in found.items()
-        if len({joined.points[place].change.kind for place in places}) > 1
+        key: numbers
+        for key, numbers in sweeps.items()
+        if len({joined.points[number].change.kind for number in numbers}) > 1
     }
 
 
 def _fitted(
     parts: Sequence[Joined],
     key: tuple[str, str],
-    places: list[int],
+    numbers: list[int],
     every: Mapping[Point, Mapping[str, Distance]],
     level: float,
 ) -> Fitted | None:
-    """Fit one line to the first of the parts; None if no layer was measured under all shifts."""
+    """Fit a line to points of the first part; None if no layer was measured at all of them."""
     joined, (pruning, domain) = parts[0], key
-    complete = np.isfinite(joined.distances[:, places]).all(axis=1)
-    whole = np.flatnonzero(complete)
-    if not len(whole):
+    complete = np.isfinite(joined.distances[:, numbers]).all(axis=1)
+    rows = np.flatnonzero(complete)
+    if not len(rows):
         return None
-    points = tuple(joined.points[place] for place in places)
-    names = tuple(joined.layers[number] for number in whole)
-    numbers = (joined.distances, joined.low, joined.high)
-    distances, low, high = (each[whole][:, places] for each in numbers)
-    loss = joined.loss[places]
-    kinds, shifts = [point.change.kind for point in points], joined.shifts()[places].tolist()
+    points = tuple(joined.points[number] for number in numbers)
+    layers = tuple(joined.layers[row] for row in rows)
+    distances, low, high = (
+        each[rows][:, numbers] for each in (joined.distances, joined.low, joined.high)
+    )
+    loss = joined.loss[numbers]
+    kinds, shifts = [point.change.kind for point in points], joined.shifts()[numbers].tolist()
     crossed = cross_validate(distances, loss, kinds, shifts)
     layer = choose_layer(distances, loss, kinds, shifts)
     line = fit_from_origin(distances[layer], loss)
-    bound, holds = error_bound([one.worst for one in crossed.held], level)
-    targets = _targets(every, points, pruning, (domain, joined.split))
-    known = {
-        point: found[names[layer]] for point, found in targets.items() if names[layer] in found
+    bound, holds = error_bound([kind.worst for kind in crossed.held], level)
+    targets = _targets(every, points, pruning, domain, joined.split)
+    bounded = {
+        point: by_layer[layers[layer]]
+        for point, by_layer in targets.items()
+        if layers[layer] in by_layer and by_layer[layers[layer]].bounded
     }
-    bounded = {point: distance for point, distance in known.items() if distance.bounded}
     return Fitted(
-        *(joined.kin, pruning, domain, joined.split, joined.classes, names, points),
-        *(distances[layer], low[layer], high[layer], loss, layer, line, crossed),
-        *(level, holds, bound),
-        _forecast(bounded, line, bound if _better(crossed) else math.nan, parts),
-        len(targets) - len(bounded),
-        tuple(joined.layers[number] for number in np.flatnonzero(~complete)),
-        joined.images[places],
-        len(joined.assumed.intersection(points)),
+        kin=joined.kin,
+        pruning=pruning,
+        domain=domain,
+        split=joined.split,
+        classes=joined.classes,
+        layers=layers,
+        points=points,
+        distances=distances[layer],
+        low=low[layer],
+        high=high[layer],
+        loss=loss,
+        layer=layer,
+        line=line,
+        crossed=crossed,
+        asked=level,
+        level=holds,
+        bound=bound,
+        expected=_forecast(bounded, line, bound if crossed.better else math.nan, parts),
+        left_out=len(targets) - len(bounded),
+        passed_over=tuple(joined.layers[row] for row in np.flatnonzero(~complete)),
+        images=joined.images[numbers],
+        assumed=len(joined.assumed.intersection(points)),
     )
 
 
@@ -474,22 +479,22 @@ def _targets(
     every: Mapping[Point, Mapping[str, Distance]],
     fitted: Sequence[Point],
     pruning: str,
-    home: tuple[str, str],
+    domain: str,
+    split: str,
 ) -> dict[Point, Mapping[str, Distance]]:
     """Find what the line was not fitted to: comparisons that start from the fitted domain.
 
-    Those against the images of the fit go before those against another split of its domain.
+    Those with the images of the fit take precedence over those with another split of its domain.
     """
-    domain, split = home
     original = (domain, ShiftKind.ORIGINAL.value)
     seen = {(point.model_id, point.change.after) for point in fitted}
-    found: dict[tuple[object, ...], Point] = {}
+    targets: dict[tuple[object, ...], Point] = {}
     for point in sorted(every, key=lambda each: each.change.home not in (None, split)):
         change = point.change
         starts_here = point.pruning == pruning and change[:2] == original
         if starts_here and (point.model_id, change.after) not in seen:
-            found.setdefault((point.model_id, change.after, change.split), point)
-    return {point: every[point] for point in found.values()}
+            targets.setdefault((point.model_id, change.after, change.split), point)
+    return {point: every[point] for point in targets.values()}
 
 
 def _forecast(
@@ -499,28 +504,27 @@ def _forecast(
     groups: dict[Change, list[Point]] = {}
     for point in targets:
         groups.setdefault(point.change, []).append(point)
-    losses = [
-        (part.split, dict(zip(part.points, part.loss.tolist(), strict=True))) for part in parts
-    ]
     ious = {
         (point.model_id, point.change.before): float(iou)
         for point, iou in zip(parts[0].points, parts[0].before, strict=True)
     }
-    found = []
-    for change in sorted(groups, key=_place):
+    losses = [
+        (part.split, dict(zip(part.points, part.loss.tolist(), strict=True))) for part in parts
+    ]
+    forecasts = []
+    for change in sorted(groups, key=_change_order):
         points = groups[change]
         distances = [targets[point] for point in points]
-        split, true = _true_loss(points, losses)
+        split, true = _true_losses(points, losses)
         numbers = np.array([each[:3] for each in distances])
         at, low, high = line(numbers).mean(axis=0).tolist()
         p_value = combined_p([each.p_value for each in distances])
         seen = p_value <= SEEN or (math.isnan(p_value) and bool(numbers[:, 1].mean() > 0))
         most = np.mean([ious.get((point.model_id, change.before), 1.0) for point in points])
         least = np.mean([ious.get((point.model_id, change.before), 0.0) for point in points]) - 1
-        ends = (at, low - bound, high + bound)
-        at, low, high = np.clip(ends, least, most).tolist()
+        at, low, high = np.clip((at, low - bound, high + bound), least, most).tolist()
         distance, distance_low, distance_high = numbers.mean(axis=0).tolist()
-        found.append(
+        forecasts.append(
             Expected(
                 change=change,
                 distance=distance,
@@ -541,13 +545,13 @@ def _forecast(
                 split=split,
             )
         )
-    return tuple(found)
+    return tuple(forecasts)
 
 
-def _true_loss(
+def _true_losses(
     points: Sequence[Point], losses: Sequence[tuple[str, Mapping[Point, float]]]
 ) -> tuple[str, list[float]]:
-    """Losses of these networks on the first split that they are known on."""
+    """Return the losses of these networks on the first split with any."""
     for split, known in losses:
         here = [point._replace(change=point.change.on(split)) for point in points]
         true = [known[point] for point in here if point in known]
@@ -556,16 +560,11 @@ def _true_loss(
     return "", []
 
 
-_KINDS: Final = {kind.value: place for place, kind in enumerate(ShiftKind)}
-
-
-def _place(change: Change) -> tuple[object, ...]:
-    within = change.domain == change.reference_domain
-    factor = -1.0 if change.factor is None else change.factor
+def _change_order(change: Change) -> tuple[object, ...]:
     return (
-        within,
+        change.domain == change.reference_domain,
         str(change.domain),
         _KINDS.get(change.shift, len(_KINDS)),
         str(change.shift),
-        factor,
+        -1.0 if change.factor is None else change.factor,
     )

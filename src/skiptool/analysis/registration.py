@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ELSEWHERE", "UNITS", "Pair", "Residuals", "pairs", "residual_limits"]
 
 ELSEWHERE: Final = "lost on another scan"
-"""Why a patch is left out that is sound on this scan: it is left out in all domains."""
+"""Reason for leaving out a patch that is sound on this scan but not on another one."""
 
 UNITS: Final[Mapping[str, str]] = {"px": "residual", "µm": "residual_um"}
 """Column of each unit."""
@@ -27,17 +27,17 @@ _LIMIT: Final = re.compile(r"residual above (\d+(?:\.\d+)?(?:e[-+]?\d+)?) px")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Residuals:
-    """What is left of the misalignment, in one unit.
+    """Residual misalignment, in one unit.
 
     Attributes
     ----------
     measured : int
-        Patches where it could be measured, kept or not.
+        Patches in which it could be measured, kept or not.
     low, quarter, median, three_quarters, p90 : float
         Quantiles at 0.1, 0.25, 0.5, 0.75 and 0.9 over these patches, interpolated linearly; NaN
         without any.
     by_slide : float64, shape (S,)
-        Median of each slide with such a patch, rising.
+        Medians of slides with such a patch, rising.
     """
 
     measured: int
@@ -61,9 +61,9 @@ class Pair:
     unaligned : int
         Those whose scan could not be aligned.
     patches, kept : int
-        On the slides that were aligned.
+        On the aligned slides.
     share : float
-        Of the patches that are kept; NaN without patches.
+        Kept share of the patches; NaN without patches.
     residuals : mapping of unit to Residuals
         ``px``, level-0 pixels of the reference, and ``µm``.
     lost : mapping of reason to int
@@ -100,7 +100,7 @@ def pairs(columns: Mapping[str, Sequence[Any]]) -> list[Pair]:
     _, slide = _coded(list(zip(columns["subject"], columns["slide"], strict=True)))
     reasons, reason = _coded([why or ELSEWHERE for why in columns["reason"]])
     patch = np.array([sample is not None for sample in columns["sample"]], dtype=np.bool_)
-    kept = np.array([bool(found) for found in columns["kept"]], dtype=np.bool_) & patch
+    kept = np.array([bool(value) for value in columns["kept"]], dtype=np.bool_) & patch
     values = {
         unit: np.array(columns[name], dtype=np.float64)  # None is NaN
         for unit, name in UNITS.items()
@@ -129,7 +129,7 @@ def pairs(columns: Mapping[str, Sequence[Any]]) -> list[Pair]:
 
 
 def residual_limits(found: Sequence[Pair]) -> dict[str, float]:
-    """Return the largest residual that was allowed, in pixels, of each reason that tells it.
+    """Return the largest residual allowed, in pixels, by each reason that names one.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def residual_limits(found: Sequence[Pair]) -> dict[str, float]:
 
 
 def _coded(values: Sequence[Any]) -> tuple[list[Any], Int64]:
-    """Return the different values in the order of their first appearance, and each one's place."""
+    """Return the different values in order of first appearance, and the index of each value."""
     places = {value: place for place, value in enumerate(dict.fromkeys(values))}
     return list(places), np.fromiter(map(places.__getitem__, values), np.int64, len(values))
 

@@ -1,4 +1,4 @@
-"""Training runs from their histories: curves by epoch, what was reached, and runs alike."""
+"""Training runs from their histories: curves by epoch, results, and runs grouped by protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPLITS: Final = ("train", "validation")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One split of a run, by epoch: int64 and float64 of shape (E,), NaN where there is no value.
+    """One split of a run, by epoch: int64 and float64 of shape (E,), NaN if there is no value.
 
     ``epochs`` rise from 0; ``lr`` is the learning rate, ``seconds`` the wall time.
     """
@@ -46,24 +46,24 @@ class Run:
     Attributes
     ----------
     model, arch, encoder, pruning : str
-        Empty where unknown.
+        Empty if unknown.
     fold, repeat : int or None
     train, validation : Curve
     epochs : int
         Number of epochs that were trained.
     best_epoch : int or None
-        Epoch of the highest validation mIoU, the earliest of equal ones: its weights are kept.
-        None where no validation mIoU is known.
+        Epoch of the highest validation mIoU, the earliest of ties, whose weights are kept. None
+        if no validation mIoU is known.
     best_miou : float
         Validation mIoU of that epoch, else NaN.
     losses : mapping of split to float
-        Loss of the last epoch of each split, NaN where there is none.
+        Loss of the last epoch of each split, NaN if there is none.
     last : mapping of split to int
         That epoch.
     seconds : float
-        Mean wall time of an epoch, training and validation together; NaN where unknown.
+        Mean wall time of an epoch, training and validation together; NaN if unknown.
     samples : (int, int) or None
-        How many it was trained and validated on, where that is known.
+        How many it was trained and validated on, if known.
     """
 
     model: str
@@ -84,13 +84,13 @@ class Run:
 
     @property
     def family(self) -> str:
-        """Encoder, with the architecture where it is not ``unet``."""
+        """Encoder, with the architecture unless it is ``unet``."""
         return family(self.arch, self.encoder)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Experiment:
-    """Runs on the same data under the same protocol: they differ in network, fold and repeat alone.
+    """Runs that differ in network, fold and repeat only, not in data or protocol.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Experiment:
 
 
 def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> Run | None:
-    """Turn the rows of a history into curves.
+    """Make curves of the rows of a history.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
         ``model``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``, ``best_epoch``,
         ``samples``, as far as known.
     columns : mapping of column name to values
-        ``epoch``, ``split``, ``loss``, ``mIoU``, ``lr``, ``seconds``. Of two rows of one epoch and
-        split the later counts.
+        ``epoch``, ``split``, ``loss``, ``mIoU``, ``lr``, ``seconds``. Of duplicate rows of an epoch
+        and split the last counts.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
     if not epochs.size:
         return None
     best = _best(validation, facts.get("best_epoch"))
-    found = dict(zip(SPLITS, (train, validation), strict=True))
-    spent = np.concatenate([train.seconds, validation.seconds])
-    known = spent[np.isfinite(spent)]
+    curves = dict(zip(SPLITS, (train, validation), strict=True))
+    seconds = np.concatenate([train.seconds, validation.seconds])
+    known = seconds[np.isfinite(seconds)]
     return Run(
         **{name: str(facts.get(name) or "") for name in ("model", "arch", "encoder", "pruning")},
         fold=facts.get("fold"),
@@ -143,16 +143,16 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
         best_miou=math.nan if best is None else float(validation.miou[best]),
         losses={
             split: float(curve.loss[-1]) if curve.loss.size else math.nan
-            for split, curve in found.items()
+            for split, curve in curves.items()
         },
-        last={split: int(c.epochs[-1]) for split, c in found.items() if c.epochs.size},
+        last={split: int(c.epochs[-1]) for split, c in curves.items() if c.epochs.size},
         seconds=float(known.sum() / epochs.size) if known.size else math.nan,
         samples=facts.get("samples"),
     )
 
 
 def _curve(columns: Mapping[str, Sequence[Any]], split: str) -> Curve:
-    rows = [place for place, found in enumerate(columns["split"]) if found == split]
+    rows = [row for row, name in enumerate(columns["split"]) if name == split]
     epochs = np.array([columns["epoch"][row] for row in rows], dtype=np.int64)
     order = np.argsort(epochs, kind="stable")
     order = order[np.append(np.diff(epochs[order]) > 0, True)[: order.size]]
@@ -175,17 +175,12 @@ def _best(validation: Curve, known: object) -> int | None:
 def common_mean(curves: Sequence[tuple[Int64, Float64]]) -> tuple[Int64, Float64]:
     """Average curves over the epochs that all of them have.
 
-    A mean over the runs that happen to be left would jump where one of them ends.
+    A mean over the remaining runs would jump where one of them ends.
 
     Parameters
     ----------
     curves : sequence of (int64 (E,), float64 (E,))
-        Different epochs, rising, and a value of each.
-
-    Returns
-    -------
-    int64 (E',), float64 (E',)
-        NaN where one of the values is.
+        Different epochs, rising, and a value of each; a mean is NaN if any of its values is.
 
     Examples
     --------
@@ -200,20 +195,20 @@ def common_mean(curves: Sequence[tuple[Int64, Float64]]) -> tuple[Int64, Float64
     shared = curves[0][0]
     for epochs, _ in curves[1:]:
         shared = np.intersect1d(shared, epochs)
-    values = [found[np.searchsorted(epochs, shared)] for epochs, found in curves]
+    values = [curve[np.searchsorted(epochs, shared)] for epochs, curve in curves]
     return shared, np.mean(values, axis=0)
 
 
 def experiments(
     histories: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
 ) -> list[Experiment]:
-    """Put runs together that differ in network, fold and repeat alone.
+    """Group runs that differ in network, fold and repeat only.
 
     Parameters
     ----------
     histories : sequence of (facts, columns)
         See :func:`read_run`; further facts are ``model_id`` (a model given twice counts once),
-        ``dataset``, ``dataset_id``, ``domain`` and ``protocol``, where they are known.
+        ``dataset``, ``dataset_id``, ``domain`` and ``protocol``, if known.
 
     Returns
     -------
@@ -236,8 +231,11 @@ def experiments(
     found = []
     for key, runs in groups.items():
         protocols = [_protocol(facts) for other, facts in firsts.items() if other[:2] == key[:2]]
-        names = [name for name in _protocol(firsts[key]) if _differs(name, protocols)]
-        settings = {name: _protocol(firsts[key])[name] for name in names}
+        settings = {
+            name: value
+            for name, value in _protocol(firsts[key]).items()
+            if len({_text(protocol.get(name)) for protocol in protocols}) > 1
+        }
         data, domain = (firsts[key].get(name) for name in ("dataset", "domain"))
         found.append(Experiment(data, domain, settings, tuple(runs)))
     return found
@@ -245,10 +243,6 @@ def experiments(
 
 def _protocol(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return facts.get("protocol") or {}
-
-
-def _differs(name: str, protocols: Sequence[Mapping[str, Any]]) -> bool:
-    return len({_text(protocol.get(name)) for protocol in protocols}) > 1
 
 
 def _text(value: object) -> str:

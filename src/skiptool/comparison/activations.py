@@ -1,8 +1,8 @@
 """Activations to compare, the settings of a comparison, and passes over blocks of images.
 
 A set of activations is read in blocks of whole images, each of which is reduced (counted, or to
-extreme values) as soon as it is read. Plain arrays serve as activations too, so that anybody's
-features can be compared.
+extreme values) as soon as it is read. Every pass raises FormatError, which names image and channel,
+if an activation is not finite. Plain arrays serve as activations too.
 """
 
 from __future__ import annotations
@@ -377,12 +377,7 @@ def count_blocks(
 ) -> Iterator[BlockCounts]:
     """Count all images of a layer, block by block; with ``drawn`` (N, k) also some vectors.
 
-    Stored counts are returned as they are: ``binning`` must be theirs.
-
-    Raises
-    ------
-    FormatError
-        If an activation is not finite or out of range; names the image and channel.
+    Stored counts are returned unchanged: ``binning`` must be theirs.
     """
     function = partial(_count_block, activations, layer, binning, means, drawn)
     return mapper(function, row_blocks(activations, layer), BlockCounts.joined)
@@ -417,13 +412,7 @@ def _count_block(
 
 
 def extents(activations: Activations, layer: str, mapper: Mapper) -> tuple[AnyArray, AnyArray]:
-    """Return minima and maxima (N, D): stored ones, or from a pass over all values.
-
-    Raises
-    ------
-    FormatError
-        If one is not finite; names the image and channel.
-    """
+    """Return minima and maxima (N, D): stored ones, or from a pass over all values."""
     stored = activations.ranges(layer)
     if stored is None:
         function = partial(_block_extent, activations, layer)
@@ -445,13 +434,7 @@ def _block_extent(activations: Activations, layer: str, rows: slice) -> tuple[An
 
 
 def key_totals(activations: Activations, layer: str, channels: slice) -> AnyArray:
-    """Count the float16 values of some channels over all images, (d, KEYS).
-
-    Raises
-    ------
-    FormatError
-        If a value is not finite; names the image and channel.
-    """
+    """Count the float16 values of some channels over all images, (d, KEYS)."""
     images, all_channels, vectors = activations.shape(layer)
     width = len(range(*channels.indices(all_channels)))
     dtype = np.int32 if images * vectors <= np.iinfo(np.int32).max else np.int64
@@ -462,13 +445,7 @@ def key_totals(activations: Activations, layer: str, channels: slice) -> AnyArra
 
 
 def read_values(activations: Activations, layer: str, channels: slice) -> AnyArray:
-    """Return all values (N * K, d) of some channels.
-
-    Raises
-    ------
-    FormatError
-        If a value is not finite; names the image and channel.
-    """
+    """Return all values (N * K, d) of some channels."""
     blocks = [
         read_finite(activations, layer, rows, channels).transpose(0, 2, 1)
         for rows in row_blocks(activations, layer)
@@ -479,13 +456,7 @@ def read_values(activations: Activations, layer: str, channels: slice) -> AnyArr
 def read_finite(
     activations: Activations, layer: str, rows: slice, channels: slice = slice(0, None)
 ) -> AnyArray:
-    """Return the activations (n, d, K) of some images and channels.
-
-    Raises
-    ------
-    FormatError
-        If a value is not finite; names the image and channel.
-    """
+    """Return the activations (n, d, K) of some images and channels."""
     block = activations.read(layer, rows)[:, channels]
     finite = np.isfinite(block)
     if not finite.all():

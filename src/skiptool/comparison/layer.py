@@ -144,13 +144,7 @@ class PairComparison:
 
 
 def measure_layer(pair: PairComparison, layer: str) -> list[Measured]:
-    """Measure all distances of channels, for all numbers of bins, between two sets.
-
-    Raises
-    ------
-    FormatError
-        If activations are damaged or not finite.
-    """
+    """Measure all distances of channels, for all numbers of bins, between two sets."""
     settings, least_p = pair.settings, pair.design.least_p
     if all(metric in LAYERWISE for metric in settings.metrics):
         return []
@@ -201,11 +195,6 @@ def layer_binning(
     the end bins. A channel that varies, but not within such a range, gets one bin below it, one
     of it and one above it. ``quantile`` puts the same share of the pooled values into each bin, as
     far as ties allow. Quantiles are values of the sets.
-
-    Raises
-    ------
-    FormatError
-        If activations are not finite or damaged.
     """
     rule, sets = settings.range_rule, (reference, other)
     for each in sets:

@@ -109,18 +109,8 @@ def measure_layerwise(
 ) -> list[Measured]:
     """Measure those of :data:`skiptool.names.LAYERWISE` that are requested.
 
-    Parameters
-    ----------
-    pair : PairComparison
-    layer : str
-    measured : sequence of Measured
-        Results of the layer by other metrics, which know the constant channels; otherwise they are
-        found in a pass over all values.
-
-    Raises
-    ------
-    FormatError
-        If an activation is not finite.
+    ``measured`` are results of the layer by other metrics, which know the constant channels;
+    without any, these are found in a pass over all values.
     """
     sets, design, settings = pair.sets, pair.design, pair.settings
     metrics = [metric for metric in settings.metrics if metric in LAYERWISE]
@@ -388,14 +378,7 @@ def measure_covariance(
 ) -> tuple[float, Float64 | None]:
     """Measure the distance between the channel covariance matrices of two sets.
 
-    Parameters
-    ----------
-    sets : pair of Activations
-    layer : str
-    constant : bool, shape (D,)
-        Channels with a single value in both sets, which are ignored.
-    design : Design
-    settings : Settings
+    ``constant`` (D,) are channels with a single value in both sets, which are ignored.
 
     Returns
     -------
@@ -511,22 +494,10 @@ def measure_paired_difference(
 ) -> dict[str, float]:
     """Measure how far the activations of each image move, relative to their spread.
 
-    Parameters
-    ----------
-    sets : pair of Activations
-    layer : str
-    constant : bool, shape (D,)
-        Channels with a single value in both sets, which are ignored.
-    design : Design
-        Paired.
-    workers : int
-
-    Returns
-    -------
-    dict of str to float
-        ``value`` (:func:`skiptool.distances.multivariate.paired_difference`), ``corrected``,
-        ``ci_low`` and ``ci_high``: jackknife over pairs of units. There is no null distribution:
-        |x - x*| does not depend on which of the two is called the reference.
+    Returns ``value`` (:func:`skiptool.distances.multivariate.paired_difference`), ``corrected``,
+    ``ci_low`` and ``ci_high``: jackknife over pairs of units. ``constant`` (D,) channels are
+    ignored. There is no null distribution: |x - x*| does not depend on which of the two is called
+    the reference.
     """
     partners = _partners(sets, design)
     images, channels, _ = sets[0].shape(layer)

@@ -280,12 +280,7 @@ def _with_estimates(
 def null_excess(null: Float64 | None, estimates: ChannelEstimates, level: float = 0.95) -> Float64:
     """Return how far noise alone may raise a distance (its square, if ``squared``), shape (d,).
 
-    Parameters
-    ----------
-    null : float64, shape (d, R), or None
-        Distances under relabelling. Without permutations half of the bias serves instead.
-    estimates : ChannelEstimates
-    level : float
+    ``null`` (d, R) are distances under relabelling; without any, half of the bias serves instead.
     """
     if null is None or not null.shape[-1]:
         return np.asarray(np.abs(estimates.plain - estimates.corrected) / 2)
@@ -299,20 +294,8 @@ def channel_intervals(
 ) -> tuple[Float64, Float64, Float64]:
     """Return the estimated distance of each channel, and the ends of its interval.
 
-    Parameters
-    ----------
-    estimates : ChannelEstimates
-        Of D channels.
-    constant : bool, shape (D,)
-        Channels with a single value in both sets: their distance is 0.
-    noise : float64, shape (D,)
-        See :func:`null_excess`.
-    level : float
-
-    Returns
-    -------
-    estimate, low, high : float64, shape (D,)
-        Below 0 if noise exceeds the distance. NaN for unresolved channels.
+    ``noise`` (D,) is that of :func:`null_excess`. Values are below 0 if noise exceeds the distance,
+    NaN for unresolved channels that are not ``constant``.
     """
     bias = estimates.plain - estimates.corrected
     half = half_width(estimates.replicates, level, correction=bias)
@@ -353,22 +336,10 @@ def layer_estimate(
 ) -> LayerEstimate:
     """Estimate the mean distance over channels, eq. (10).
 
-    Parameters
-    ----------
-    estimates : ChannelEstimates
-        Of all D channels.
-    constant : bool, shape (D,)
-        Channels with a single value in both sets: they count as 0.
-    noise : float
-        How far noise alone may raise the layer's distance, see :func:`null_excess`.
-    level : float
-
-    Returns
-    -------
-    LayerEstimate
-        Unresolved channels count as 0 in the value; the upper end of the interval allows for
-        their distance on all bins. If more than half of the channels that vary are unresolved,
-        there is no interval.
+    ``noise`` is how far noise alone may raise the layer's distance, see :func:`null_excess`.
+    Constant and unresolved channels count as 0 in the value; the upper end of the interval allows
+    for the distance of the latter on all bins. If more than half of the channels that vary are
+    unresolved, there is no interval.
     """
     is_unresolved = (estimates.bins < 2) & ~constant
     unresolved = int(is_unresolved.sum())
