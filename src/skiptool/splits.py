@@ -93,9 +93,13 @@ class SplitOptions:
 
         ``train_domain`` only where it is given, so that the ids of other stores do not change.
         """
-        found: dict[str, Any] = {"test_fraction": self.test_fraction, "folds": self.folds}
-        found["seed"] = self.seed
-        return found if self.train_domain is None else found | {"train_domain": self.train_domain}
+        named = {} if self.train_domain is None else {"train_domain": self.train_domain}
+        return {
+            "test_fraction": self.test_fraction,
+            "folds": self.folds,
+            "seed": self.seed,
+            **named,
+        }
 
 
 def split_of(fold: int) -> Split:
@@ -132,8 +136,7 @@ def assign_splits(
     Returns
     -------
     int64, shape (N,)
-        Fold 0..F-1, -1 for testing, `LEFT_OUT` for what is not drawn. The order of the inputs does
-        not matter.
+        Fold 0..F-1, -1 for testing, `LEFT_OUT` for subjects that are not drawn.
 
     Raises
     ------

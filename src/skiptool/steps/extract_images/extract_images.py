@@ -148,6 +148,7 @@ def extract_images(
     """
     out, images, masks, qc = Path(out), as_path(images), as_path(masks), as_path(qc)
     manifest = None if manifest is None else as_table(manifest)
+    export_format, exported = (None, None) if export is None else (export[0], Path(export[1]))
     listed = list_images(
         manifest,
         images,
@@ -185,13 +186,7 @@ def extract_images(
     )
     return _ImageExtraction(
         target=ExtractionTarget(
-            out,
-            qc_folder(out, qc),
-            pictures,
-            export=None if export is None else Path(export[1]),
-            overwrite=overwrite,
-            resume=resume,
-            dry_run=dry_run,
+            out, qc_folder(out, qc), pictures, exported, overwrite, resume, dry_run
         ),
         making=making,
         failures=list(listed.failures),
@@ -199,7 +194,7 @@ def extract_images(
         listed=listed,
         reading=reading,
         splits=splits,
-        export_format=None if export is None else export[0],
+        export_format=export_format,
         threads=available_cores() if workers is None else workers,
     ).run()
 

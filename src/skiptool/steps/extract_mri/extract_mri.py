@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError, near
 from skiptool.exports.folders import qc_folder
@@ -131,12 +133,7 @@ def extract_mri(
     )
     return _SliceExtraction(
         target=ExtractionTarget(
-            out,
-            qc_folder(out, qc),
-            pictures,
-            overwrite=overwrite,
-            resume=resume,
-            dry_run=dry_run,
+            out, qc_folder(out, qc), pictures, None, overwrite, resume, dry_run
         ),
         making=making,
         failures=failures,
@@ -339,8 +336,8 @@ def dry_run_table(plan: SlicePlan, left_out: Mapping[str, int], failures: Sequen
             "spacing": _span(volume.pixel[1] for volume in volumes),
             "slice_spacing": _span(volume.spacing[0] for volume in volumes),
             "orientation": _by_frequency(volume.view.codes or "unknown" for volume in volumes),
-            "labels": _listed_counts(plan, volumes, lambda volume: volume.voxels),
-            "cut off": _listed_counts(plan, volumes, lambda volume: volume.whole - volume.kept),
+            "labels": _listed_counts(plan, (volume.voxels for volume in volumes)),
+            "cut off": _listed_counts(plan, (volume.cut_off for volume in volumes)),
             "bytes": written,
         }
         for name, value in row.items():
@@ -368,36 +365,25 @@ def summary_of(
         "train": sides["train"],
         "test": sides["test"],
         "size": {domain: plan.sizes[domain] for domain in samples},
-        "voxels in masks": _counts(plan, written, lambda volume: volume.voxels),
+        "voxels in masks": _class_counts(plan, (volume.voxels for volume in written)),
     }
     if plan.settings.spacing is not None:
-        summary["pixels resampled"] = _counts(plan, written, lambda volume: volume.whole)
-    summary["pixels in the store"] = _counts(plan, written, lambda volume: volume.kept)
-    lost = sum(int((volume.whole - volume.kept)[1:].sum()) for volume in written)
+        summary["pixels resampled"] = _class_counts(plan, (volume.whole for volume in written))
+    summary["pixels in the store"] = _class_counts(plan, (volume.kept for volume in written))
+    lost = sum(int(volume.cut_off[1:].sum()) for volume in written)
     return summary | {"labelled pixels cut off": lost, **left_out, "failed": len(failures)}
 
 
-def _counts(
-    plan: SlicePlan,
-    volumes: Iterable[SurveyedVolume],
-    counts_of: Callable[[SurveyedVolume], Int64],
-) -> dict[str, int]:
-    """Sum counts by class, without the background."""
-    totals = Counter[str]()
-    for volume in volumes:
-        counts = counts_of(volume).tolist()
-        for name, count in list(zip(plan.settings.classes, counts, strict=True))[1:]:
-            totals[name] += count
-    return dict(totals)
+def _class_counts(plan: SlicePlan, counts: Iterable[Int64]) -> dict[str, int]:
+    """Sum counts of labels, and name them by class; without the background."""
+    totals = np.sum(list(counts), axis=0).tolist()
+    return dict(zip(plan.settings.classes[1:], totals[1:], strict=True))
 
 
-def _listed_counts(
-    plan: SlicePlan,
-    volumes: Iterable[SurveyedVolume],
-    counts_of: Callable[[SurveyedVolume], Int64],
-) -> str:
-    counts = _counts(plan, volumes, counts_of)
-    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none"
+def _listed_counts(plan: SlicePlan, counts: Iterable[Int64]) -> str:
+    """Write the counts of classes that are there: ``LV 12, RV 3``, or ``none``."""
+    named = _class_counts(plan, counts)
+    return ", ".join(f"{name} {count}" for name, count in named.items() if count) or "none"
 
 
 def _by_frequency(words: Iterable[str]) -> str:
@@ -433,10 +419,10 @@ def warn_of_cropping(plan: SlicePlan, progress: Progress) -> None:
     """Warn of labelled pixels that cropping cuts off, domain by domain."""
     for domain, size in plan.sizes.items():
         volumes = [volume for volume in plan.volumes if volume.row.domain == domain]
-        cut = [volume for volume in volumes if (volume.whole - volume.kept)[1:].any()]
+        cut = [volume for volume in volumes if volume.cut_off[1:].any()]
         if not cut:
             continue
-        counts = _listed_counts(plan, cut, lambda volume: volume.whole - volume.kept)
+        counts = _listed_counts(plan, (volume.cut_off for volume in cut))
         progress.warn(
             f"domain {domain}: --size {size} cuts labelled pixels off ({counts}) in {len(cut)} of "
             f"{len(volumes)} volumes, the first: {cut[0].row.image}; take a larger size to keep "

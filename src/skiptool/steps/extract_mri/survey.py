@@ -104,6 +104,11 @@ class SurveyedVolume:
         """Ids of its samples, frame by frame, slice by slice."""
         return [self.id_of(frame, place) for frame in self.frames for place in range(self.grid[0])]
 
+    @property
+    def cut_off(self) -> Int64:
+        """Pixels of each label that cropping cuts off."""
+        return self.whole - self.kept
+
     def id_of(self, frame: Frame, place: int) -> str:
         """Return the id of the sample of one slice of a frame."""
         return f"{self.name}-f{frame.number:03d}-s{place:03d}"
@@ -159,10 +164,10 @@ def _surveyed(settings: SliceSettings, row: VolumeRow) -> SurveyedVolume:
     return _with_chosen_frames(_with_counts(surveyed, settings), settings)
 
 
-def _view(volume: Volume, asked: int | None) -> tuple[View, str]:
-    """Lay out the slices of a volume; also return what of that is a guess."""
+def _view(volume: Volume, given_axis: int | None) -> tuple[View, str]:
+    """Lay out the slices of a volume; also return a note if the axis is a guess."""
     where, steps = str(volume.path), spacings(volume.affine)
-    axis, guess = slice_axis(volume.shape[:3], steps, volume.slices, where, asked)
+    axis, guess = slice_axis(volume.shape[:3], steps, volume.slices, where, given_axis)
     view = view_of(volume.affine, where, axis) if volume.placed else as_stored(axis)
     return view, guess
 

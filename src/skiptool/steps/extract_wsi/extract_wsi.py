@@ -145,13 +145,7 @@ def extract_slides(
     )
     return _PatchExtraction(
         target=ExtractionTarget(
-            out,
-            qc_folder(out, qc),
-            pictures,
-            export=export,
-            overwrite=overwrite,
-            resume=resume,
-            dry_run=dry_run,
+            out, qc_folder(out, qc), pictures, export, overwrite, resume, dry_run
         ),
         making=making,
         failures=failures,

@@ -110,21 +110,21 @@ class PatchSettings:
     @property
     def asked(self) -> dict[str, Any]:
         """Parameters of the command, as recorded in the store."""
-        found: dict[str, Any] = {
+        options: dict[str, Any] = {
             "mode": self.mode.value,
             "patch_size": self.size,
             "mpp": self.mpp,
             "classes": self.classes or None,
         }
         if self.mode is PatchMode.GRID:
-            found |= {"min_tissue": self.min_tissue, "stride": self.step}
+            options |= {"min_tissue": self.min_tissue, "stride": self.step}
         elif self.mode is PatchMode.SAMPLED:
-            found |= {"patches": self.patches, "draws": self.draws, "background": self.background}
+            options |= {"patches": self.patches, "draws": self.draws, "background": self.background}
         else:
-            found["mask"] = self.mask
+            options["mask"] = self.mask
         if self.register is not None:
-            found |= {"register": self.register, "max_residual": self.max_residual}
-        return found
+            options |= {"register": self.register, "max_residual": self.max_residual}
+        return options
 
     def _faults(self) -> Iterator[tuple[bool, str]]:
         counts = {
