@@ -1,4 +1,4 @@
-"""One image in, one value or image out: grey values and colour distances."""
+"""Grey values and colour distances of images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["GREY_LEVELS", "GREY_WEIGHTS", "colour_distance", "grey"]
 
 GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in the grey value g(x), as eqs. (2) and (3) need it."""
+"""Weights of red, green and blue in the grey value g(x) of eqs. (2) and (3)."""
 
 GREY_LEVELS: Final = 256
 
 _BLOCK: Final = 16384
-"""Pixels converted at once: the temporaries stay in the second-level cache (3 times faster)."""
+"""Pixels converted at once: the temporaries fit in the L2 cache (3 times faster)."""
 
 
 def grey(image: UInt8) -> UInt8:
@@ -28,12 +28,12 @@ def grey(image: UInt8) -> UInt8:
     Parameters
     ----------
     image : uint8, shape (..., 3)
-        Red, green and blue in 0..255, any number of leading axes.
+        RGB in 0..255.
 
     Returns
     -------
     uint8, shape (...)
-        In 0..254, because the three weights add up to 0.9999.
+        In 0..254, because the weights add up to 0.9999.
 
     Raises
     ------
@@ -42,9 +42,9 @@ def grey(image: UInt8) -> UInt8:
 
     Notes
     -----
-    Summed as torchvision sums it, in float32 with fused multiply-adds, so that all 16,777,216
-    colours agree with it to the bit. In three of them, (250, 9, 228), (250, 13, 146) and
-    (250, 47, 199), the exact sum is a whole number and the rounded one falls just below it.
+    Summed as torchvision does, in float32 with fused multiply-adds, so that all 16,777,216 colours
+    agree with it to the bit. For three of them, (250, 9, 228), (250, 13, 146) and (250, 47, 199),
+    the exact sum is an integer and the rounded one falls just below it.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def grey(image: UInt8) -> UInt8:
 
 
 def _weighted_sum(pixels: UInt8) -> Float32:
-    """Sum in float32; a float32 product is exact in float64, so each step rounds once (FMA)."""
+    """Sum with FMA semantics: a float32 product is exact in float64, so each step rounds once."""
     red, green, blue = np.array(GREY_WEIGHTS, dtype=np.float32)
     total: Float32 = pixels[:, 0] * red
     total = (total + np.float64(green) * pixels[:, 1]).astype(np.float32)
@@ -73,7 +73,7 @@ def _weighted_sum(pixels: UInt8) -> Float32:
 
 
 def colour_distance(image: UInt8, colour: UInt8) -> UInt8:
-    """Grey levels by which each pixel differs from a colour, in the channel that differs most.
+    """Largest absolute difference over the channels between each pixel and a colour.
 
     Parameters
     ----------

@@ -72,7 +72,6 @@ def test_the_background_is_uneven_but_empty(drawn: Templates) -> None:
     assert np.abs(background - background.mean(axis=(0, 1))).mean() < 8
 
 
-# -------------------------------------------------------------------------------------------------
 # Fields that drawings are made of.
 
 

@@ -46,5 +46,5 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, read: Callable[[Path], ob
     """A clone without git-lfs has them in the place of images, slides and annotations."""
     path = tmp_path / "a.png"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with refused(SourceError, f"{path}: is a pointer of Git LFS; fetch the file itself"):
+    with refused(SourceError, f"{path}: is a Git LFS pointer; fetch the file itself"):
         read(path)

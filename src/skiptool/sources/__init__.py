@@ -1,1 +1,1 @@
-"""Readers of what others made: pictures, annotations, templates."""
+"""Readers of everything that samples are extracted from."""

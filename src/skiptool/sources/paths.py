@@ -1,7 +1,6 @@
-"""Paths that are no files, and files that stand for others.
+"""Refuse paths that are not regular files: pipes, devices and Git LFS pointers.
 
-Opening a pipe waits for somebody who writes to it, perhaps for ever; a pointer of Git LFS says
-where the file is.
+Opening a pipe blocks until something writes to it, possibly forever.
 """
 
 from __future__ import annotations
@@ -15,19 +14,18 @@ from skiptool.errors import SourceError
 __all__ = ["refuse_pipe", "refuse_pointer"]
 
 POINTER = b"version https://git-lfs"
-"""How a pointer of Git LFS begins."""
+"""First bytes of a Git LFS pointer."""
 
 HANDED = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
-"""Pipes that the shell has opened for this process: somebody writes to them."""
+"""Pipes that the shell has opened for this process, with a writer at the other end."""
 
 
 def refuse_pipe(path: Path) -> None:
-    """Refuse what is neither a file nor a folder; what is not there is for others to say.
+    """Refuse a path that is neither a file nor a folder; a missing path is left to the caller.
 
     Raises
     ------
     SourceError
-        As said.
     """
     try:
         mode = os.stat(path).st_mode
@@ -38,12 +36,11 @@ def refuse_pipe(path: Path) -> None:
 
 
 def refuse_pointer(path: Path, start: bytes) -> None:
-    """Refuse a pointer of Git LFS by the first bytes of a file.
+    """Refuse a Git LFS pointer, recognised by the first bytes of the file.
 
     Raises
     ------
     SourceError
-        As said.
     """
     if start.startswith(POINTER):
-        raise SourceError(f"{path}: is a pointer of Git LFS; fetch the file itself (git lfs pull)")
+        raise SourceError(f"{path}: is a Git LFS pointer; fetch the file itself (git lfs pull)")

@@ -101,10 +101,10 @@ def test_decimal_commas_and_marks_of_byte_order_are_read(written: Writer) -> Non
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        (annotation("Ellipse", name="n7"), "is of type Ellipse; expected Polygon, Spline"),
-        (annotation("", name="n7"), "is of type unknown"),
-        (annotation(rows=[("0", "a", "2")], name="n7"), "no pairs of numbers"),
-        (annotation(rows=[("0", "", "2")], name="n7"), "no pairs of numbers"),
+        (annotation("Ellipse", name="n7"), "has type Ellipse; expected one of Polygon, Spline"),
+        (annotation("", name="n7"), "has type unknown"),
+        (annotation(rows=[("0", "a", "2")], name="n7"), "not pairs of numbers"),
+        (annotation(rows=[("0", "", "2")], name="n7"), "not pairs of numbers"),
         (annotation(rows=[("0", "nan", "2")], name="n7"), r"vertex 1 is \(nan, 2\)"),
         (annotation(rows=[("0", "1", "1e40")], name="n7"), r"vertex 1 is \(1, 1e\+40\)"),
     ],

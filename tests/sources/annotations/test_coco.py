@@ -119,16 +119,16 @@ def test_boxes_of_one_size_at_any_place(places: list[tuple[int, int]], side: int
     [
         (
             {"segmentation": {"counts": [1], "size": [2, 2]}},
-            r"run-length encoded \(RLE\); .*outlines",
+            r"run-length encoded \(RLE\); .*polygons",
         ),
-        ({"segmentation": [1, 2, 3]}, "no pairs of numbers"),
-        ({"segmentation": [["a", "b", "c", "d", "e", "f"]]}, "no pairs of numbers"),
-        ({"segmentation": "m10"}, "no pairs of numbers"),
+        ({"segmentation": [1, 2, 3]}, "not pairs of numbers"),
+        ({"segmentation": [["a", "b", "c", "d", "e", "f"]]}, "not pairs of numbers"),
+        ({"segmentation": "m10"}, "not pairs of numbers"),
         ({"segmentation": [1, 2, 3, 4, float("nan"), 6]}, r"vertex 3 is \(nan, 6\)"),
         ({}, "neither a segmentation nor a bbox"),
         ({"bbox": [1, 2, 3]}, "neither a segmentation nor a bbox"),
         ({"bbox": [10, 10, -3, 4]}, "has a negative side"),
-        ({"bbox": [1, 2, 3, "x"]}, "no pairs of numbers"),
+        ({"bbox": [1, 2, 3, "x"]}, "not pairs of numbers"),
         ({"bbox": [1, 2, 3, 1e999]}, r"vertex 2 is \(3, inf\)"),
         ({"bbox": [1, 2, 3, 4], "category_id": 9}, "category_id 9 is not among the categories"),
         ({"bbox": [1, 2, 3, 4], "category_id": None}, "category_id missing is not among"),
@@ -149,7 +149,7 @@ def test_records_that_are_no_objects_cost_themselves(written: Writer, faults: Fa
     content = coco({"segmentation": [SQUARE]})
     content["annotations"].append("m10")
     line, shapes = faults(read_annotations(written(content), "a.svs"))
-    assert "annotation #1: is no object" in line
+    assert "annotation #1: is not an object" in line
     assert shapes == 1
 
 
@@ -198,7 +198,7 @@ def test_annotations_of_no_image_are_counted(written: Writer) -> None:
 def test_a_missing_list_is_named(key: str) -> None:
     content = coco({"bbox": [1, 2, 3, 4]})
     content[key] = None
-    with pytest.raises(SourceError, match=f"^f: holds no list '{key}'"):
+    with pytest.raises(SourceError, match=f"^f: has no list '{key}'"):
         open_coco(content, "f")
 
 

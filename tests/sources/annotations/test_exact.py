@@ -133,7 +133,7 @@ def test_several_images_are_told_apart_by_name(written: Writer) -> None:
 
 def test_several_images_without_names_are_refused(written: Writer) -> None:
     entries = [annotation(BOX, image=4), annotation(BOX, image=5)]
-    with pytest.raises(SourceError, match=r"2 images without the names of all; .*expand=image"):
+    with pytest.raises(SourceError, match=r"2 images, some without a name; .*expand=image"):
         read_annotations(written(entries), "a.tif")
 
 
@@ -145,10 +145,10 @@ def test_an_empty_page_is_no_error(written: Writer) -> None:
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        ([1, 2], "its vector is no object"),
+        ([1, 2], "its vector is not an object"),
         ({"x1": 1}, "its vector lacks the last y"),
         ({"x1": 1, "y1": 2, "x2": 3, "z2": 4}, "its vector lacks y2"),
-        ({"x1": 1, "y1": "a"}, "no pairs of numbers"),
+        ({"x1": 1, "y1": "a"}, "not pairs of numbers"),
         ({"x1": 1, "y1": float("nan")}, r"vertex 1 is \(1, nan\)"),
     ],
 )

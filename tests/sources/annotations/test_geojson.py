@@ -135,16 +135,16 @@ def test_ids_that_name_a_kind_of_object_are_no_records(written: Writer) -> None:
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [
-        ({"type": "Circle", "coordinates": []}, "its geometry is of type Circle; expected Polygon"),
-        ({"coordinates": []}, "its geometry is of type unknown"),
-        ([], "its geometry is of type unknown"),
+        ({"type": "Circle", "coordinates": []}, "its geometry has type Circle; expected Polygon"),
+        ({"coordinates": []}, "its geometry has type unknown"),
+        ([], "its geometry has type unknown"),
         ({"type": "Polygon"}, "no list of coordinates"),
         ({"type": "MultiPolygon", "coordinates": [3]}, "no list of coordinates"),
-        ({"type": "Polygon", "coordinates": [[1, 2], 3]}, "no pairs of numbers"),
+        ({"type": "Polygon", "coordinates": [[1, 2], 3]}, "not pairs of numbers"),
         ({"type": "Polygon", "coordinates": OUTLINE}, None),
-        ({"type": "Point", "coordinates": ["a", 3]}, "no pairs of numbers"),
+        ({"type": "Point", "coordinates": ["a", 3]}, "not pairs of numbers"),
         ({"type": "Point", "coordinates": [1, float("inf")]}, r"vertex 1 is \(1, inf\)"),
-        ({"type": "GeometryCollection"}, "holds no list 'geometries'"),
+        ({"type": "GeometryCollection"}, "has no list 'geometries'"),
     ],
 )
 def test_damaged_geometry_is_named_and_costs_one_record(
@@ -164,7 +164,7 @@ def test_damaged_geometry_is_named_and_costs_one_record(
 def test_features_that_are_no_objects_cost_themselves(written: Writer, faults: Faults) -> None:
     path = written({"type": "FeatureCollection", "features": [feature(), None]})
     line, shapes = faults(read_annotations(path, "a"))
-    assert line.startswith(f"{path}: feature #1: is no object")
+    assert line.startswith(f"{path}: feature #1: is not an object")
     assert shapes == 1
 
 
@@ -229,7 +229,7 @@ def test_the_nucleus_of_a_cell_is_counted(written: Writer) -> None:
 
 
 def test_a_collection_without_features_is_named() -> None:
-    with pytest.raises(SourceError, match=r"^f: holds no list 'features'"):
+    with pytest.raises(SourceError, match=r"^f: has no list 'features'"):
         open_geojson({"type": "FeatureCollection"}, "f")
 
 

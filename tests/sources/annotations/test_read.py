@@ -64,27 +64,27 @@ def test_encodings_are_told(written: Writer, encoding: str) -> None:
         (b"path,domain\n", "is neither XML, JSON nor SQLite; expected one of"),
         (b"\x89PNG\r\n\x1a\n", "is neither XML, JSON nor SQLite"),
         (b"null", "is neither XML, JSON nor SQLite"),
-        (b"{}", r"is JSON of unknown form \(it holds nothing\); expected one of"),
-        (b"[3]", r"is JSON of unknown form \(it holds a list\); expected one of"),
-        (b'{"a": {"b": 1}, "c": 2}', r"unknown form \(it holds 'a', 'c'\); expected one of"),
+        (b"{}", r"is JSON of unknown form \(containing nothing\); expected one of"),
+        (b"[3]", r"is JSON of unknown form \(containing a list\); expected one of"),
+        (b'{"a": {"b": 1}, "c": 2}', r"unknown form \(containing 'a', 'c'\); expected one of"),
         (b'[{"image": "a.png", "objects": []}]', "is JSON of unknown form"),
-        (json.dumps(COCO).encode()[:-20], "is no whole JSON text"),
-        (b'{"images": [', "is no whole JSON text"),
-        (b'{"a\xff": 1}', "is no whole JSON text"),
-        (b"[" * 200_000, "is no whole JSON text"),
-        (b"[1" + b"0" * 5000 + b"]", "is no whole JSON text"),
-        (ASAP.encode()[:-5], "is no whole XML text"),
-        (b"<", "is no whole XML text"),
-        (b'<?xml version="1.0" encoding="klingon"?><a/>', "is no whole XML text"),
+        (json.dumps(COCO).encode()[:-20], "is not valid JSON"),
+        (b'{"images": [', "is not valid JSON"),
+        (b'{"a\xff": 1}', "is not valid JSON"),
+        (b"[" * 200_000, "is not valid JSON"),
+        (b"[1" + b"0" * 5000 + b"]", "is not valid JSON"),
+        (ASAP.encode()[:-5], "is not valid XML"),
+        (b"<", "is not valid XML"),
+        (b'<?xml version="1.0" encoding="klingon"?><a/>', "is not valid XML"),
         (b"<!DOCTYPE html><html></html>", "is XML that declares a document type"),
-        (b"<html></html>", "is XML with outermost element html; expected one of"),
-        (b"<Annotations><Annotation/></Annotations>", "is XML with outermost element Annotations"),
+        (b"<html></html>", "is XML with root element html; expected one of"),
+        (b"<Annotations><Annotation/></Annotations>", "is XML with root element Annotations"),
         (
             b"<Annotations><Annotation><Regions/></Annotation></Annotations>",
-            "is XML of Aperio ImageScope with outermost element Annotations",
+            "is XML of Aperio ImageScope with root element Annotations",
         ),
-        (b"SQLite format 3\x00", "is no whole SQLite database"),
-        (b"SQLite format 3\x00" + b"\x07" * 5000, "is no whole SQLite database"),
+        (b"SQLite format 3\x00", "is an incomplete SQLite database"),
+        (b"SQLite format 3\x00" + b"\x07" * 5000, "is an incomplete SQLite database"),
     ],
 )
 def test_unusable_files_give_one_line(written: Writer, content: bytes, message: str) -> None:
@@ -236,7 +236,7 @@ def test_real_files_cut_anywhere_give_one_line(
     whole = (shared_data / "annotations" / name).read_bytes()
     for share in (0.02, 0.3, 0.7, 0.99):
         path = written(whole[: int(len(whole) * share)])
-        with pytest.raises(SourceError, match=rf"^{path}: is no whole ") as caught:
+        with pytest.raises(SourceError, match=rf"^{path}: is (not valid|an incomplete) ") as caught:
             read_annotations(path, "a.svs")
         assert "\n" not in str(caught.value)
 
@@ -247,7 +247,6 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         read_annotations(tmp_path / "a.json", "a.svs")
 
 
-# -------------------------------------------------------------------------------------------------
 # Slides are found by name, by stem, or as the only one of a size; never by chance.
 
 

@@ -75,7 +75,6 @@ def test_mapping_moves_all_vertices(ring: np.ndarray, offset: float, scale: floa
         np.testing.assert_array_equal(moved, still * scale + offset)
 
 
-# -------------------------------------------------------------------------------------------------
 # Vertices of files become shapes.
 
 
@@ -95,7 +94,7 @@ def test_flat_and_paired_vertices_are_the_same(pairs: list[tuple[int, float]]) -
     "values", [[1, 2, 3], [[1], [2]], [[1, 2], [3]], "abc", [["a", 2]], None, {}, 5, [[[1, 2]]]]
 )
 def test_what_is_no_pair_of_numbers_is_refused(values: object) -> None:
-    with pytest.raises(SourceError, match=r"^a\.json: annotation 3: its vertices are no pairs"):
+    with pytest.raises(SourceError, match=r"^a\.json: annotation 3: its vertices are not pairs"):
         vertices(values, "a.json: annotation 3")
 
 
@@ -153,7 +152,6 @@ def test_what_lies_within_comes_later() -> None:
     assert order == ["outer", "inner", "x", "y", SLIP]
 
 
-# -------------------------------------------------------------------------------------------------
 # Records of annotation files.
 
 
@@ -167,7 +165,6 @@ def test_records_cannot_be_changed_and_default_to_the_plain_case() -> None:
     assert list(opened.found(None)) == []
 
 
-# -------------------------------------------------------------------------------------------------
 # Fields of parsed JSON: what is usable is taken, what is not is named.
 
 
@@ -213,9 +210,9 @@ def test_sizes_are_two_positive_numbers(width: object, height: object, expected:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, "a.json: holds no list 'images'"),
-        ({"images": {}}, "a.json: holds no list 'images'"),
-        ({"images": [{}, 3]}, "a.json: entry 1 of 'images' is no object"),
+        ({}, "a.json: has no list 'images'"),
+        ({"images": {}}, "a.json: has no list 'images'"),
+        ({"images": [{}, 3]}, "a.json: entry 1 of 'images' is not an object"),
     ],
 )
 def test_lists_of_objects_are_checked(content: dict[str, Any], message: str) -> None:

@@ -147,11 +147,13 @@ def test_annotations_of_no_slide_are_counted(sliderunner: Writer) -> None:
 def test_damage_is_named(sliderunner: Writer, written: Writer) -> None:
     whole = sliderunner([(at, 1, 1, 1, [(at, at)]) for at in range(1, 3000)]).read_bytes()
     for size in (16, 99, 3000, len(whole) // 2, len(whole) - 1):
-        with pytest.raises(SourceError, match=rf"half\.db: is no whole .* \({size} of "):
+        with pytest.raises(SourceError, match=rf"half\.db: is an incomplete .* \({size} of "):
             read_annotations(written(whole[:size], "half.db"), "a.svs")
     filled = whole[:4096] + b"\x07" * (len(whole) - 4096)
     for garbled in (filled, whole.replace(b"CREATE TABLE Slides", b"CREATE TABLX \xb6lides")):
-        with pytest.raises(SourceError, match=r"garbled\.db: cannot be read as a database of"):
+        with pytest.raises(
+            SourceError, match=r"garbled\.db: cannot be read as a SlideRunner database"
+        ):
             read_annotations(written(garbled, "garbled.db"), "a.svs")
 
 

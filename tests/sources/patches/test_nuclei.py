@@ -140,7 +140,6 @@ def test_stains_are_told_apart(blue: float, pink: float) -> None:
     assert found.item() == pytest.approx(blue, abs=0.08)
 
 
-# -------------------------------------------------------------------------------------------------
 # The component at a point.
 
 

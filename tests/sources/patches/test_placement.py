@@ -84,7 +84,6 @@ def test_a_large_slide_takes_no_time() -> None:
     assert time.perf_counter() - began < 2
 
 
-# -------------------------------------------------------------------------------------------------
 # Patches around objects.
 
 
@@ -125,7 +124,6 @@ def test_the_middle_of_a_pixel_stays_in_it(at: float) -> None:
     assert patch.x == 0.0
 
 
-# -------------------------------------------------------------------------------------------------
 # The draw of an epoch.
 
 
@@ -232,7 +230,6 @@ def test_nonsense_is_refused(wrong: dict[str, float]) -> None:
         drawn(**wrong)
 
 
-# -------------------------------------------------------------------------------------------------
 # Places without tissue.
 
 
@@ -293,7 +290,6 @@ def test_all_places_are_drawn_alike() -> None:
     assert (points[~far] // [10, 20] == [0, 0]).all()
 
 
-# -------------------------------------------------------------------------------------------------
 # Shares that add up and points in areas.
 
 

@@ -140,7 +140,7 @@ def test_files_that_are_no_picture_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"none\.png: no such file"):
         read_picture(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(SourceError, match=r"text\.png: no picture that can be read"):
+    with pytest.raises(SourceError, match=r"text\.png: not a readable picture"):
         read_picture(tmp_path / "text.png")
     Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(SourceError, match="at most 8 bits"):
@@ -242,7 +242,6 @@ def test_masks_in_a_tiff_of_jpeg_are_refused(tmp_path: Path) -> None:
         read_mask(tmp_path / "m.tif")
 
 
-# -------------------------------------------------------------------------------------------------
 # The one door to the decoders; what `read_picture` refuses is tested with that.
 
 
@@ -261,8 +260,8 @@ def test_how_pixels_were_packed_is_told(tmp_path: Path) -> None:
     [
         ("pages", (3, 16, 16), {}, "3 pages in one file"),
         ("volume", (32, 16, 16), {"volumetric": True, "tile": (16, 16, 16)}, "volume of 32 slices"),
-        ("two", (8, 9, 2), {"planarconfig": "contig"}, "2 channels that are no colours"),
-        ("five", (8, 9, 5), {"planarconfig": "contig"}, "5 channels that are no colours"),
+        ("two", (8, 9, 2), {"planarconfig": "contig"}, "2 channels that are not colours"),
+        ("five", (8, 9, 5), {"planarconfig": "contig"}, "5 channels that are not colours"),
     ],
 )
 def test_what_is_not_one_flat_picture_is_refused(
@@ -282,7 +281,7 @@ def test_a_tiff_that_is_stored_turned_is_refused(tmp_path: Path, turned: int) ->
     path = tmp_path / "a.tif"
     extratags = [(274, "H", 1, turned, True)]
     tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=extratags)
-    with pytest.raises(SourceError, match=f"a.tif: is stored turned .*{turned}"):
+    with pytest.raises(SourceError, match=f"a.tif: is stored rotated .*{turned}"):
         decoded(path)
     tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=[(274, "H", 1, 1, True)])
     assert decoded(path)[0].size == (3, 2)
@@ -300,7 +299,7 @@ def test_what_is_stored_turned_is_refused_or_turned(
     exif = Image.Exif()
     exif[274] = orientation
     Image.fromarray(stored).save(path, exif=exif)
-    with pytest.raises(SourceError, match=rf"stored turned .*{orientation}\); save it upright$"):
+    with pytest.raises(SourceError, match=rf"stored rotated .*{orientation}\); save it upright$"):
         decoded(path)
     with pytest.raises(SourceError, match="give --upright"):
         decoded(path, upright=False)

@@ -160,11 +160,10 @@ def test_16_bits_multiplied_by_their_transparency_are_refused(tmp_path: Path) ->
     wide = np.full((4, 4, 4), 100, np.uint16)
     path = tmp_path / "p.tif"
     tifffile.imwrite(path, wide, photometric="rgb", extrasamples=["assocalpha"])
-    with pytest.raises(SourceError, match="multiplied by their transparency"):
+    with pytest.raises(SourceError, match="premultiplied with alpha"):
         read_intensities([path])
 
 
-# -------------------------------------------------------------------------------------------------
 # From counts to [0, 1].
 
 
@@ -219,7 +218,7 @@ def test_floats_without_a_scale_lie_between_0_and_1() -> None:
 @pytest.mark.parametrize("text", ["full", "minmax", "0:1"])
 def test_values_that_are_no_numbers_are_refused(text: str) -> None:
     for wrong in (np.nan, np.inf):
-        with pytest.raises(SourceError, match=r"a\.tif: holds NaN"):
+        with pytest.raises(SourceError, match=r"a\.tif: contains NaN"):
             Scale.parse(text).apply(np.array([[wrong, 0]], dtype=np.float32), "a.tif")
 
 

@@ -44,7 +44,7 @@ def test_a_map_gives_each_value_its_class_or_refuses_it(values: np.ndarray) -> N
         expected = np.vectorize(known.__getitem__)(values)
         np.testing.assert_array_equal(labels.apply(values, "m"), expected)
     else:
-        with pytest.raises(SourceError, match="m: mask holds value"):
+        with pytest.raises(SourceError, match="m: mask contains value"):
             labels.apply(values, "m")
 
 
@@ -59,16 +59,16 @@ def test_a_value_without_a_class_is_named_with_the_classes() -> None:
         label_map(CLASSES, None).apply(np.array([[0, 3]], dtype=np.uint8), "m.png")
     for word in ("m.png", "value 3", "0 to 2 (background, cell, debris)", "--labels"):
         assert word in str(caught.value)
-    with refused(SourceError, "value 1 (at x 0, y 0), --labels knows 0; map it with --labels 1="):
+    with refused(SourceError, "value 1 (at x 0, y 0), --labels has 0; map it with --labels 1="):
         label_map(CLASSES, {0: "background"}).apply(np.array([[1]], dtype=np.uint8), "m.png")
 
 
 def test_smooth_edges_are_guessed_where_many_values_have_no_class() -> None:
     labels = label_map(("background", "cell"), {255: "cell"})
     edge = np.arange(0, 256, 15, dtype=np.uint8)[None]
-    with refused(SourceError, "value 15 (at x 1, y 0; 16 values have no class)", "knows 0, 255"):
+    with refused(SourceError, "value 15 (at x 1, y 0; 16 values have no class)", "has 0, 255"):
         labels.apply(edge, "m.png")
-    with refused(SourceError, "may be smooth (antialiased) edges, or numbers of objects"):
+    with refused(SourceError, "may be smooth (antialiased) edges, or object numbers"):
         labels.apply(edge, "m.png")
     with pytest.raises(SourceError) as caught:
         labels.apply(edge[:, :3], "m.png")
@@ -83,8 +83,8 @@ def test_smooth_edges_are_guessed_where_many_values_have_no_class() -> None:
         (("a", "a"), None, "different"),
         (tuple(map(str, range(256))), None, "2 to 255"),
         (("a", "b"), {1: "c"}, "--labels 1=c"),
-        (("a", "b"), {-1: "a"}, "from 0 to 65535"),
-        (("a", "b"), {65536: "a"}, "from 0 to 65535"),
+        (("a", "b"), {-1: "a"}, "0 to 65535"),
+        (("a", "b"), {65536: "a"}, "0 to 65535"),
     ],
 )
 def test_maps_that_are_none_are_refused(
@@ -104,7 +104,7 @@ def test_zero_is_the_background_unless_something_else_is() -> None:
     labels = label_map(CLASSES, {255: "cell"})
     assert labels.apply(np.array([[0, 255]], np.uint8), "m").tolist() == [[0, 1]]
     other = label_map(CLASSES, {255: "background", 7: "cell"})
-    with refused(SourceError, "m: mask holds value 0"):
+    with refused(SourceError, "m: mask contains value 0"):
         other.apply(np.array([[0]], np.uint8), "m")
 
 
@@ -132,7 +132,7 @@ def test_each_colour_has_its_class_or_is_refused(
     slow = [[table.get(tuple(pixel), -1) for pixel in row] for row in pixels.tolist()]
     if min(map(min, slow)) < 0:
         missing = sum(label < 0 for row in slow for label in row)
-        with refused(SourceError, "m: mask holds colour #", "(at x ", f"{missing} pixels have"):
+        with refused(SourceError, "m: mask contains colour #", "(at x ", f"{missing} pixels have"):
             labels.apply_colours(pixels, "m")
     else:
         assert labels.apply_colours(pixels, "m").tolist() == slow
@@ -162,7 +162,7 @@ def test_palette_masks_are_read_by_index_or_by_colour(tmp_path: Path) -> None:
 
 
 def test_values_and_colours_are_not_mixed() -> None:
-    with refused(ArgumentError, "--labels: has values and colours"):
+    with refused(ArgumentError, "--labels: mixes values and colours"):
         label_map(CLASSES, {1: "cell", RED: "debris"})
     with refused(ArgumentError, "--labels #ff0000=tumor: not in --classes"):
         label_map(CLASSES, {RED: "tumor"})
@@ -191,7 +191,6 @@ def test_a_value_without_a_class_in_a_volume_is_named_with_its_voxel() -> None:
         label_map(CLASSES, None).apply(volume, "v.nii")
 
 
-# -------------------------------------------------------------------------------------------------
 # Colours of masks, exactly as they are.
 
 
@@ -227,7 +226,7 @@ def test_what_is_transparent_is_black_and_what_is_half_so_is_refused(tmp_path: P
     assert read_colours(tmp_path / "m.png").tolist() == [[[0, 0, 0], [255, 0, 0]]]
     pixels[0, 1, 3] = 128
     Image.fromarray(pixels).save(tmp_path / "half.png")
-    with pytest.raises(SourceError, match=r"half\.png: half transparent at x 1, y 0"):
+    with pytest.raises(SourceError, match=r"half\.png: partly transparent at x 1, y 0"):
         read_colours(tmp_path / "half.png")
 
 

@@ -95,7 +95,7 @@ def test_missing_values_of_other_programs_are_no_names(word: str) -> None:
 def test_a_misspelt_column_is_not_passed_over(column: str, known: str) -> None:
     """Without it the images would have no masks, or the slides no pixel size."""
     text = f"path,domain,subject,{column}\na,A,s,x\n"
-    with refused(SourceError, f"m: unknown column '{column}', which resembles '{known}'"):
+    with refused(SourceError, f"m: unknown column '{column}' resembles '{known}'"):
         parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), (known,))
     (row,) = parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), ())
     assert row[column] == "x"
@@ -174,10 +174,10 @@ def test_columns_without_a_name_are_left_out() -> None:
         ("image,domain\n1.png,A\n", ["no column subject", "image, domain"]),
         ("image,domain,subjekt\n", ["no column subject", "did you mean subjekt?"]),
         ("1.png,A,s1\n", ["no column image, domain, subject"]),
-        ("image,domain,subject,image\n1,A,s,2\n", ["column image is there twice"]),
+        ("image,domain,subject,image\n1,A,s,2\n", ["column image occurs twice"]),
         (HEAD + "1.png,,A,s1\n\n2.png,,,s2\n", ["line 4", "domain is empty"]),
         (HEAD + '"1.png\n",,,s1\n', ["line 3", "domain is empty"]),
-        (HEAD + "a,b.png,,A,s1\n", ["line 2", "5 values in 4 columns", "quotes"]),
+        (HEAD + "a,b.png,,A,s1\n", ["line 2", "5 values in 4 columns", "quote"]),
         (HEAD + '"1.png,,A,s1\n', ["line 2", "unexpected end of data"]),
         ('"image,domain,subject\n1,A,s\n', ["line 2", "unexpected end of data"]),
         (HEAD + '"1"x.png,,A,s1\n', ["line 2"]),
@@ -198,7 +198,7 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     for name, word in (
         ("nowhere.csv", "no such manifest"),
-        ("cut.csv", "not in UTF-16"),
+        ("cut.csv", "not valid UTF-16"),
         ("folder.csv", "cannot be read"),
     ):
         with pytest.raises(SourceError, match=word) as caught:
@@ -230,7 +230,7 @@ def test_letters_of_other_encodings_are_named_with_their_line(
 ) -> None:
     path = tmp_path / "m.csv"
     path.write_bytes("image,subject\na,Meier\nb,Müller\n".encode(encoding))
-    with refused(SourceError, path, "line 3", "not in UTF-8", "'CSV UTF-8'"):
+    with refused(SourceError, path, "line 3", "not valid UTF-8", "'CSV UTF-8'"):
         read_manifest(path, ["image"], [])
 
 
@@ -241,7 +241,6 @@ def test_encodings_that_say_what_they_are(tmp_path: Path, encoding: str) -> None
     assert read_manifest(path, ["image"], []) == [{"image": "b", "subject": "Müller"}]
 
 
-# -------------------------------------------------------------------------------------------------
 # Folders of pictures: matched by name, and who they are by folder or pattern.
 
 
@@ -300,12 +299,12 @@ def test_what_is_left_out_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     rows, failures = pair_folders(images, masks)
     assert [row["id"] for row in rows] == ["a"]
     expected = (
-        ("bare: suffix (none) is none of",),
-        ("d.bmp: suffix .bmp is none of .png, .tif",),
+        ("bare: suffix (none) is not one of",),
+        ("d.bmp: suffix .bmp is not one of .png, .tif",),
         ("v.nii.gz: a volume; use 'skiptool extract mri'",),
-        ("b.png, ", "b.tif: 2 pictures of one name"),
+        ("b.png, ", "b.tif: 2 pictures of the same name"),
         (f"c.png: no mask named c.* in {masks}",),
-        ("e.png, ", "e.tif: 2 pictures of one name"),
+        ("e.png, ", "e.tif: 2 pictures of the same name"),
         (f"f.png: no image named f.* in {images}",),
     )
     assert len(failures) == len(expected)
@@ -335,7 +334,7 @@ def test_a_pattern_says_who_a_picture_is(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", *names), put(tmp_path / "m", *names)
     pattern = NamePattern.parse("{domain}/{split}/{subject}_{}")
     rows, (line,) = pair_folders(images, masks, None, pattern)
-    assert line.startswith("odd.png: does not fit --pattern {domain}/{split}/{subject}_{}")
+    assert line.startswith("odd.png: does not match --pattern {domain}/{split}/{subject}_{}")
     assert [(row["domain"], row["split"], row["subject"], row["id"]) for row in rows] == [
         ("A", "train", "s_1", "train-s_1_01"),
         ("B", "test", "s_2", "test-s_2_01"),
@@ -354,7 +353,7 @@ def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
         (tmp_path / "nowhere", good, ["nowhere", "no such folder"]),
         (good, tmp_path / "nowhere", ["nowhere", "no such folder"]),
         (good / "a.png", good, ["a.png", "no such folder"]),
-        (empty, good, ["empty", "holds no picture (.png, .tif", "a.txt: suffix .txt"]),
+        (empty, good, ["empty", "has no picture (.png, .tif", "a.txt: suffix .txt"]),
     ):
         with refused(SourceError, *words):
             pair_folders(images, masks, "A")
@@ -401,7 +400,7 @@ def test_masks_may_have_names_of_their_own(tmp_path: Path) -> None:
     ]
     assert failures == [
         f"{images}/B/0.jpg: no mask named B/0_gt.* in {masks}",
-        f"{masks}/B/9_gt.png: no image of it in {images}",
+        f"{masks}/B/9_gt.png: no image for it in {images}",
     ]
 
 
@@ -434,10 +433,9 @@ def test_images_that_do_not_fit_the_pattern_of_masks_are_told(tmp_path: Path) ->
     pattern = MaskPattern.parse("{}_img={}_seg")
     rows, failures = pair_folders(images, masks, mask_pattern=pattern)
     assert [row["id"] for row in rows] == ["0_img"]
-    assert failures == [f"{images}/1.png: does not fit --mask-pattern {{}}_img={{}}_seg"]
+    assert failures == [f"{images}/1.png: does not match --mask-pattern {{}}_img={{}}_seg"]
 
 
-# -------------------------------------------------------------------------------------------------
 # Patterns of names: what stands in braces is found again.
 
 
@@ -454,25 +452,25 @@ def test_fields_are_read_as_they_were_written(domain: str, subject: str, rest: s
 def test_the_suffix_may_be_left_open() -> None:
     for name in ("a_1.png", "a_1.TIF", "a_1.jpeg"):
         assert NamePattern.parse("{subject}_{id}").read(name) == {"subject": "a", "id": "1"}
-    with pytest.raises(SourceError, match=r"a_1\.tif: does not fit"):
+    with pytest.raises(SourceError, match=r"a_1\.tif: does not match"):
         NamePattern.parse("{subject}_{id}.png").read("a_1.tif")
 
 
 def test_a_field_that_stands_twice_must_be_the_same() -> None:
     pattern = NamePattern.parse("{subject}/{subject}_{}")
     assert pattern.read("p1/p1_2.png") == {"subject": "p1"}
-    with pytest.raises(SourceError, match="does not fit"):
+    with pytest.raises(SourceError, match="does not match"):
         pattern.read("p1/p2_2.png")
 
 
 def test_nothing_reaches_beyond_a_folder() -> None:
-    with pytest.raises(SourceError, match="does not fit"):
+    with pytest.raises(SourceError, match="does not match"):
         NamePattern.parse("{domain}_{}.png").read("a/b_c.png")
 
 
 def test_signs_of_regular_expressions_mean_themselves() -> None:
     assert NamePattern.parse("({subject})+.{}").read("(x)+.1.png") == {"subject": "x"}
-    with pytest.raises(SourceError, match="does not fit"):
+    with pytest.raises(SourceError, match="does not match"):
         NamePattern.parse("a.{subject}").read("ab1.png")
 
 

@@ -98,7 +98,7 @@ def test_the_pattern_reads_names_of_cases(tmp_path: Path) -> None:
     folder = make(tmp_path / "d", "imagesTr/A_p1_07_0000.png", "labelsTr/A_p1_07.png")
     (row,) = read_nnunet(folder, None, NamePattern.parse("{domain}_{subject}_{}")).rows
     assert (row["domain"], row["subject"], row["id"]) == ("A", "p1", "A_p1_07")
-    with refused(SourceError, "no case", "does not fit --pattern"):
+    with refused(SourceError, "no case", "does not match --pattern"):
         read_nnunet(folder, None, NamePattern.parse("{domain}-{subject}"))
 
 

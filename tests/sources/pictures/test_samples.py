@@ -145,11 +145,10 @@ def test_how_values_are_read_is_asked_for(row: dict[str, str], tmp_path: Path) -
 def test_a_fold_may_be_asked_for(row: dict[str, str]) -> None:
     for split, fold, expected in (("train", "3", 3), ("test", "-1", None), ("train", "", None)):
         assert survey({**row, "split": split, "fold": fold}, READING).fold == expected
-    with refused(SourceError, "i.png: fold '-1', expected a number from 0 on"):
+    with refused(SourceError, "i.png: fold '-1', expected a non-negative integer"):
         survey({**row, "split": "train", "fold": "-1"}, READING)
 
 
-# -------------------------------------------------------------------------------------------------
 # Tiles: whole, within the image, and nothing left out.
 
 

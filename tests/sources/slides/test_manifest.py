@@ -83,13 +83,13 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
 BAD = {
     "domain": ("a.svs,A/B,s,,,,", ("domain", "'A/B'")),
     "split": ("a.svs,A,s,val,,,", ("split 'val'", "train or test")),
-    "mpp text": ("a.svs,A,s,,0.25um,,", ("mpp '0.25um' is no number",)),
-    "mpp comma": ('a.svs,A,s,,"0,25",,', ("mpp '0,25' is no number", "decimal point")),
+    "mpp text": ("a.svs,A,s,,0.25um,,", ("mpp '0.25um' is not a number",)),
+    "mpp comma": ('a.svs,A,s,,"0,25",,', ("mpp '0,25' is not a number", "decimal point")),
     "mpp infinite": ("a.svs,A,s,,inf,,", ("mpp 'inf'",)),
     "mpp_y alone": ("a.svs,A,s,,,0.25,", ("mpp_y is given, mpp is empty",)),
-    "level half": ("a.svs,A,s,,,,0.5", ("level '0.5'", "whole number")),
+    "level half": ("a.svs,A,s,,,,0.5", ("level '0.5'", "non-negative integer")),
     "level negative": ("a.svs,A,s,,,,-1", ("level '-1'",)),
-    "level text": ("a.svs,A,s,,,,top", ("level 'top' is no number",)),
+    "level text": ("a.svs,A,s,,,,top", ("level 'top' is not a number",)),
 }
 
 
@@ -117,7 +117,6 @@ def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
         slide_rows(tmp_path / "gone.csv")
 
 
-# -------------------------------------------------------------------------------------------------
 # Keys of slides follow their content, not their names.
 
 
@@ -175,7 +174,7 @@ def test_what_cannot_be_a_slide_is_refused(tmp_path: Path) -> None:
     check_file(tmp_path / "whole.svs")
     with refused(SourceError, "none.svs", "no such slide"):
         check_file(tmp_path / "none.svs")
-    with refused(SourceError, "empty.svs", "no bytes", "copy it again"):
+    with refused(SourceError, "empty.svs", "is empty", "copy it again"):
         check_file(tmp_path / "empty.svs")
     with refused(SourceError, tmp_path, "a folder"):
         check_file(tmp_path)

@@ -154,7 +154,6 @@ def test_native_pixels(
     assert is_native(start, ratio) is expected
 
 
-# -------------------------------------------------------------------------------------------------
 # Geometry of pyramids: true downsamples per axis, and the level that is fine enough.
 
 

@@ -324,7 +324,7 @@ def test_what_is_no_slide_is_told_in_one_line(tmp_path: Path, pyramid: SimpleNam
     for name in ("half.tiff", "text.svs"):
         with refused(SourceError, tmp_path / name, "unsupported or truncated", "copy it again"):
             open_slide(tmp_path / name)
-    with refused(SourceError, "empty.svs", "no bytes"):
+    with refused(SourceError, "empty.svs", "is empty"):
         open_slide(tmp_path / "empty.svs")
     with refused(SourceError, "none.svs", "no such slide"):
         open_slide(tmp_path / "none.svs")
@@ -402,7 +402,6 @@ def test_a_slide_that_vanished_is_told(damaged: Path) -> None:
         _ = slide.key
 
 
-# -------------------------------------------------------------------------------------------------
 # Whom to believe about the size of pixels.
 
 
@@ -451,7 +450,6 @@ def test_limits_are_inside() -> None:
     assert [is_sane(value) for value in (0.049, 0.05, 20.0, 20.1)] == [False, True, True, False]
 
 
-# -------------------------------------------------------------------------------------------------
 # Which scale a slide is read at.
 
 

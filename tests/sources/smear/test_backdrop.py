@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
 
-from skiptool.errors import ArgumentError
 from skiptool.sources.smear.backdrop import (
     empty_colour,
     fill,
@@ -114,11 +113,6 @@ def test_any_size_is_filled(height: int, width: int) -> None:
     free = np.zeros((height, width), bool)
     free[0, 0] = True
     assert (fill(image, free, np.random.default_rng(0)) == 200).all()
-
-
-def test_nothing_can_be_made_of_nothing() -> None:
-    with pytest.raises(ArgumentError, match="no pixel is free"):
-        fill(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), bool), np.random.default_rng(0))
 
 
 def test_empty_glass_is_free_and_stays_as_it_is() -> None:

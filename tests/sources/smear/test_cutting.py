@@ -172,7 +172,6 @@ def test_every_real_picture_gives_templates(shared_data: Path, name: str, cells:
     assert scene.image[scene.mask == 1].mean() < scene.image[scene.mask == 0].mean() - 60
 
 
-# -------------------------------------------------------------------------------------------------
 # Objects lifted off a smear whose truth is known.
 
 

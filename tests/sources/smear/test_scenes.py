@@ -178,7 +178,6 @@ def test_settings_and_seeds_out_of_range_are_refused() -> None:
         cell_count(SceneSettings(), -1, 0)
 
 
-# -------------------------------------------------------------------------------------------------
 # Placing templates: blending against the formula, without halos.
 
 

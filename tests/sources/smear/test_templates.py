@@ -85,7 +85,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="none: no such folder"):
         load_templates(tmp_path / "none")
     save_templates(templates(), tmp_path / "t")
-    with pytest.raises(ArgumentError, match="already holds templates"):
+    with pytest.raises(ArgumentError, match="already contains templates"):
         save_templates(templates(), tmp_path / "t")
     with pytest.raises(ArgumentError, match="create it first"):
         save_templates(templates(), tmp_path / "none" / "t")
@@ -116,7 +116,6 @@ def test_a_saved_file_is_a_plain_picture(tmp_path: Path) -> None:
     assert np.array_equal(read_picture(tmp_path / "t" / "cell-2.png"), saved.cells[1].image)
 
 
-# -------------------------------------------------------------------------------------------------
 # Annotations of BBBC041: both forms are read, what is damaged is named.
 
 
@@ -174,9 +173,9 @@ def test_boxes_outside_are_clipped_and_empty_ones_left_out(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{", "is no JSON text"),
-        ({"image": "a.png"}, "holds no list of objects"),
-        ([3], "holds no list of objects"),
+        ("[{", "is not valid JSON"),
+        ({"image": "a.png"}, "is not a list of objects"),
+        ([3], "is not a list of objects"),
         ([{"objects": []}], "entry 0: its image has no name"),
         ([{"image": "b.png", "objects": []}], "a.png is not among its 1 pictures"),
         ([{"image": "a.png"}], r"entry 0 \(a.png\): has no list of objects"),
@@ -199,7 +198,7 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"none\.json: cannot be read"):
         read_boxes(tmp_path / "none.json", PICTURE, 5, 5)
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00[")
-    with pytest.raises(SourceError, match=r"b\.json: is no JSON text"):
+    with pytest.raises(SourceError, match=r"b\.json: is not valid JSON"):
         read_boxes(tmp_path / "b.json", PICTURE, 5, 5)
 
 
@@ -228,7 +227,6 @@ def test_real_annotations(shared_data: Path) -> None:
             assert {one.box for one in bare} == {one.box for one in infected}
 
 
-# -------------------------------------------------------------------------------------------------
 # The threshold behind templates, on drawings whose outline is known.
 
 

@@ -40,7 +40,7 @@ def test_text_is_a_manifest_too() -> None:
         ({"frames": "ED"}, r"a\.nii: frames 'ED', expected numbers from 0"),
         ({"frames": "1.5"}, "frames '1.5'"),
         ({"frames": "-1"}, "frames '-1'"),
-        ({"frames": "3;3"}, "names a frame twice"),
+        ({"frames": "3;3"}, "lists a frame twice"),
         ({"split": "val"}, "split 'val', expected train or test"),
         ({"domain": "a/b"}, "domain 'a/b'"),
     ],
@@ -130,7 +130,7 @@ def test_a_missing_column_is_told_and_the_rest_done(tmp_path: Path) -> None:
     touch(tmp_path, *pair("Training", "A0S9V9"), "B1_sa_ED.nii.gz")
     path = table(tmp_path, "A0S9V9,A,9", "B1,A,3", header="External code,Vendor,ES")
     found, (line,), _ = folder_rows(tmp_path)
-    assert line.startswith(f"{path}: has no column ED; frames in which masks hold labels are taken")
+    assert line.startswith(f"{path}: has no column ED; frames in which masks have labels are used")
     assert [row.frames for row in found] == [(), (Frame(0, "ED"),)]
 
 
@@ -139,9 +139,9 @@ def test_a_missing_column_is_told_and_the_rest_done(tmp_path: Path) -> None:
     [
         ("0,A0S9V9,x,A,1,,9", "A0S9V9: ED is '', expected the number of a frame"),
         ("0,A0S9V9,x,A,1,0,end", "A0S9V9: ES is 'end'"),
-        ("0,A0S9V9,x,A,1,9,9", "ED and ES are one frame (9)"),
+        ("0,A0S9V9,x,A,1,9,9", "ED and ES are the same frame (9)"),
         ("0,A0S9V9,x,a/b,1,0,9", "Vendor 'a/b'"),
-        ("0,Z,x,A,1,0,9", "info.csv has no row of A0S9V9"),
+        ("0,Z,x,A,1,0,9", "info.csv has no row for A0S9V9"),
     ],
 )
 def test_one_bad_line_leaves_the_others(tmp_path: Path, line: str, words: str) -> None:
@@ -166,7 +166,7 @@ def test_masks_alone_and_second_copies_are_told(tmp_path: Path) -> None:
     (found,), failures, _ = folder_rows(tmp_path)
     assert found.subject == "A0S9V9"
     twice, alone = failures
-    assert "old/A0S9V9/A0S9V9_sa.nii.gz: A0S9V9 is in" in twice or "is in" in twice
+    assert "old/A0S9V9/A0S9V9_sa.nii.gz: A0S9V9 is already in" in twice or "is already in" in twice
     assert "B1_sa_gt.nii.gz: a mask without its image" in alone
 
 
@@ -180,10 +180,10 @@ def test_the_table_with_frames_is_chosen_among_several(tmp_path: Path) -> None:
 
 
 def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="holds no volume named <code>_sa"):
+    with pytest.raises(SourceError, match="has no volume named <code>_sa"):
         folder_rows(tmp_path)
     touch(tmp_path, *pair("Training", "A0S9V9"))
-    with pytest.raises(SourceError, match="holds no CSV with the columns 'External code'"):
+    with pytest.raises(SourceError, match="has no CSV with the columns 'External code'"):
         folder_rows(tmp_path)
 
 
@@ -192,4 +192,4 @@ def test_the_shared_volumes_are_listed(shared_data: Path) -> None:
     assert {row.subject for row in rows} == {"A0S9V9", "A1D9Z7"}
     assert [row.frames[0].number for row in rows] == [0, 9, 22]
     assert sum("a mask without its image" in line for line in failures) == 4
-    assert sum("has no row of" in line for line in failures) == 8
+    assert sum("has no row for" in line for line in failures) == 8

@@ -222,10 +222,10 @@ def no_number(path: Path) -> None:
     ("make", "words"),
     [
         (missing, "no such file"),
-        (text, "no NIfTI that can be read"),
-        (nothing, "no NIfTI that can be read"),
-        (cut_header, "no NIfTI that can be read"),
-        (unknown_unit, "unit of length that NIfTI does not know .xyzt_units 7"),
+        (text, "not a readable NIfTI"),
+        (nothing, "not a readable NIfTI"),
+        (cut_header, "not a readable NIfTI"),
+        (unknown_unit, "unit of length unknown to NIfTI .xyzt_units 7"),
         (metres, r"voxels of \S+ x \S+ x \S+ mm, expected 0.001 to 100"),
         (no_number, "voxels of nan x"),
         (six_axes, r"has shape \(3, 3, 3, 2, 2\)"),
@@ -252,7 +252,7 @@ def test_a_file_that_ends_early_is_refused_when_it_is_read(tmp_path: Path, name:
     path = save(tmp_path / name, image_of(heart()))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(SourceError, match=f"{name}: the file ends early or is damaged"):
+    with pytest.raises(SourceError, match=f"{name}: the file is truncated or damaged"):
         list(read_frames(open_volume(path), (0,)))
 
 
@@ -262,7 +262,7 @@ def test_damaged_bytes_are_refused(tmp_path: Path) -> None:
     middle = len(whole) // 2
     whole[middle : middle + 64] = bytes(64)
     image.write_bytes(whole)
-    with pytest.raises(SourceError, match=r"a_sa\.nii\.gz: the file ends early or is damaged"):
+    with pytest.raises(SourceError, match=r"a_sa\.nii\.gz: the file is truncated or damaged"):
         list(read_frames(open_volume(image), range(20)))
 
 
@@ -283,7 +283,7 @@ def test_more_voxels_than_memory_are_refused_by_name(
         raise MemoryError
 
     monkeypatch.setattr("nibabel.arrayproxy.ArrayProxy.__getitem__", full)
-    with pytest.raises(SourceError, match=r"a.nii: its header says \d+ x \d+ x \d+ voxels"):
+    with pytest.raises(SourceError, match=r"a.nii: its header declares \d+ x \d+ x \d+ voxels"):
         next(read_frames(volume, [0]))
 
 
@@ -298,9 +298,9 @@ def test_a_file_holds_what_it_can(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(bytes(10**7), 9))
     check_room(plain, (10, 10, 5), 2)
     check_room(packed, (10, 10, 10, 10_000), 1, DEFLATE)  # as good as gzip gets
-    with pytest.raises(EOFError, match="says 1,002 bytes"):
+    with pytest.raises(EOFError, match="declares 1,002 bytes"):
         check_room(plain, (501,), 2)
-    with pytest.raises(EOFError, match="says 1,000,000,000,000,000,000 bytes"):
+    with pytest.raises(EOFError, match="declares 1,000,000,000,000,000,000 bytes"):
         check_room(packed, (10**6,) * 3, 1, DEFLATE)
 
 
@@ -326,12 +326,12 @@ def test_what_a_slope_leaves_is_rounded() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([0.0, 1.5, 2.5], r"m\.nii: mask holds 1\.5 \(2 voxels are no whole number\)"),
-        ([0.0, np.nan], r"mask holds nan \(1 voxels"),
-        ([0.0, np.inf], r"mask holds inf"),
-        ([0.0, -1.0], r"mask holds -1; expected labels from 0 to 65535"),
-        ([0.0, 70000.0], r"mask holds 70000"),
-        ([1j], r"of type complex128"),
+        ([0.0, 1.5, 2.5], r"m\.nii: mask contains 1\.5 \(2 voxels are not integers\)"),
+        ([0.0, np.nan], r"mask contains nan \(1 voxels"),
+        ([0.0, np.inf], r"mask contains inf"),
+        ([0.0, -1.0], r"mask contains -1; expected labels from 0 to 65535"),
+        ([0.0, 70000.0], r"mask contains 70000"),
+        ([1j], r"has type complex128"),
     ],
 )
 def test_other_numbers_are_refused(values: list[float], words: str) -> None:
@@ -371,7 +371,7 @@ def test_what_is_cut_off_is_refused_however_packed(
     packed = PACKERS[packer](whole)
     path = tmp_path / "a.nii"
     path.write_bytes(packed[: int(len(packed) * part)])
-    with pytest.raises(SourceError, match=r"a\.nii: (no NIfTI that can|the file ends early)"):
+    with pytest.raises(SourceError, match=r"a\.nii: (not a readable NIfTI|the file is truncated)"):
         list(read_frames(open_volume(path), (0,)))
 
 
@@ -400,7 +400,10 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "NRRD": (lambda path: path.write_bytes(b"NRRD0004\n# Complete"), "is NRRD: convert it"),
     "zstd": (lambda path: path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(40)), "by zstd: unpack"),
     "LFS": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "lfs"),
-    "page": (lambda path: path.write_bytes(b"<!DOCTYPE html><title>404</title>"), "HTML, perhaps"),
+    "page": (
+        lambda path: path.write_bytes(b"<!DOCTYPE html><title>404</title>"),
+        "HTML page, perhaps",
+    ),
     "NRRD in gzip": (lambda path: path.write_bytes(gzip.compress(b"NRRD0004\n")), "is NRRD: conv"),
 }
 

@@ -103,7 +103,7 @@ def test_a_file_that_says_nothing_is_laid_out_as_it_is_stored() -> None:
     ids=["no extent", "nan", "flat"],
 )
 def test_a_matrix_that_says_nothing_is_refused(matrix: np.ndarray) -> None:
-    with pytest.raises(SourceError, match=r"a\.nii: the matrix from voxels to millimetres"):
+    with pytest.raises(SourceError, match=r"a\.nii: the affine from voxels to millimetres"):
         view_of(matrix, "a.nii")
 
 

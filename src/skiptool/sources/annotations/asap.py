@@ -1,12 +1,12 @@
 """ASAP's XML: ``ASAP_Annotations`` with ``Annotations`` and ``AnnotationGroups``.
 
 An ``Annotation`` has a ``Type`` and ``Coordinates`` of ``Coordinate`` (``Order``, ``X``, ``Y``;
-pixels of level 0, never cropped; a decimal comma is taken too), and its class is the group it is
-``PartOfGroup``; "None" is no class. Polygon, Spline (its vertices joined by straight lines, as
-ASAP's own masks are) and Rectangle are areas, Dot and PointSet points, one shape a vertex;
-Measurement is left out. Groups may be declared and unused. ASAP itself asks for an order of groups
-when it makes masks, and the file has none: large areas come first, so that exclusions (CAMELYON's
-group ``_2``) are cut out of the tumour that they lie in. The file is about one slide.
+pixels of level 0, never cropped; decimal commas are accepted). Its class is its ``PartOfGroup``;
+"None" is no class. Polygon, Spline (vertices joined by straight lines, as in ASAP's own masks) and
+Rectangle are areas, Dot and PointSet points, one shape per vertex; Measurement is skipped. Groups
+may be declared and unused. The file has no paint order (ASAP asks for one when it makes masks):
+large areas come first, so that exclusions (CAMELYON's group ``_2``) are cut out of the tumour that
+contains them. The file describes one slide.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ROOT", "open_asap"]
 
 ROOT: Final = "ASAP_Annotations"
-"""Name of the outermost element."""
+"""Name of the root element."""
 
 _AREAS: Final = ("Polygon", "Spline", "Rectangle")
 _POINTS: Final = ("Dot", "PointSet")
@@ -50,12 +50,12 @@ _LEFT_OUT: Final = ("Measurement", "None")
 
 
 def open_asap(root: Element, where: str) -> Opened:
-    """Take the annotations of a file."""
+    """Prepare reading the annotations of a file."""
     return Opened("ASAP XML", partial(_found, root, where), by_name=False)
 
 
 def _found(root: Element, where: str, slide: Listed | None) -> list[Found]:
-    del slide  # the file knows one slide only
+    del slide  # the file describes one slide only
     annotations = root.findall("./Annotations/Annotation")
     ids = records([one.get("Name") for one in annotations])
     return outer_first(
@@ -81,7 +81,7 @@ def _shapes(annotation: Element, record: str, where: str) -> Iterator[Found]:
         yield box(name, corners, record) if two else polygon(name, [corners], record)
     else:
         raise SourceError(
-            f"{where}: is of type {kind or 'unknown'}; expected "
+            f"{where}: has type {kind or 'unknown'}; expected one of "
             f"{', '.join((*_AREAS, *_POINTS, *_LEFT_OUT))}"
         )
 
@@ -94,5 +94,5 @@ def _coordinates(annotation: Element, where: str) -> Float64:
     pairs = vertices([row[1:] for row in rows] or np.empty((0, 2)), where)
     order = [row[0] for row in rows]
     if not all(one.isdecimal() for one in order):
-        return pairs  # without numbers the order in the file is all there is
+        return pairs  # without numbers, in the order of the file
     return pairs[np.argsort([int(one) for one in order], kind="stable")]

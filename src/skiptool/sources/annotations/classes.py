@@ -1,4 +1,4 @@
-"""Which annotated names are which class of the dataset."""
+"""Mapping from annotated names to classes of the dataset."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from skiptool.sources.annotations.shapes import Shape
 __all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "unmatched_names"]
 
 BACKGROUND: Final = "background"
-"""Class of label 0, there even when nobody names it."""
+"""Class of label 0, always present."""
 
 STARRED: Final = "*"
-"""End of names that QuPath ignores, as in ``Ignore*`` and ``Artefact*``."""
+"""Suffix of names that QuPath ignores, such as ``Ignore*`` and ``Artefact*``."""
 
 IGNORED: Final = "ignore"
-"""Class of label 255: what nobody wants to know of, and which is no class of the dataset."""
+"""Name for label 255 (ignored), which is not a class of the dataset."""
 
 _CLASSES: Final = 250
-"""At most so many: labels are bytes, and 255 says "ignore"."""
+"""Largest number of classes: labels are bytes, and 255 means "ignore"."""
 
 _EXAMPLE: Final = "'tumor=Melanoma,SCC;non-tumor=Dermis'"
 
@@ -37,7 +37,7 @@ class ClassMap:
     classes : tuple of str
         Index = label; ``background`` first.
     named : mapping of str to int
-        Every source name as it was typed, and its label.
+        Label of every source name, spelt as given.
     """
 
     classes: tuple[str, ...]
@@ -50,18 +50,18 @@ class ClassMap:
 
     @classmethod
     def parse(cls, text: str) -> ClassMap:
-        """Read ``class=name,name;class=name``; a class without names is its own name.
+        """Parse ``class=name,name;class=name``; a class without names is its own name.
 
         Parameters
         ----------
         text : str
-            As typed after ``--classes``. ``background=...`` gives names label 0, ``ignore=...``
-            label 255. A class or name that holds ``,``, ``;`` or ``=`` stands in double quotes.
+            Value of ``--classes``. ``background=...`` gives names label 0, ``ignore=...`` label
+            255. A class or name that contains ``,``, ``;`` or ``=`` is put in double quotes.
 
         Raises
         ------
         ArgumentError
-            If a class or name is empty or there twice, or there are more than 250 classes.
+            If a class or name is empty or repeated, or there are more than 250 classes.
 
         Examples
         --------
@@ -76,27 +76,27 @@ class ClassMap:
             else (unquoted_name(target), [unquoted_name(target)])
             for target, *names in entries
         ]
-        wide = next((each[0] for each in entries if len(split_names(each[0], ",")) > 1), None)
+        wide = next((entry[0] for entry in entries if len(split_names(entry[0], ",")) > 1), None)
         _check(grouped, f"classes {text!r}", wide)
         return _numbered(grouped)
 
     def knows(self, name: str) -> bool:
-        """Whether a source name is among those that were typed."""
+        """Return whether a source name was given explicitly."""
         return _key(name) in self._keys
 
     def label(self, name: str) -> int | None:
-        """Return the label of a source name, None where it is in no class.
+        """Return the label of a source name, None if it is in no class.
 
-        Upper and lower case and blanks make no difference. A name that ends in ``*`` is ignored
-        (255) unless it was typed.
+        Case and blanks are ignored. A name ending in ``*`` is ignored (255) unless given
+        explicitly.
         """
         return self._keys.get(_key(name), IGNORE if _is_starred(name) else None)
 
 
 def by_name(names: Iterable[str]) -> ClassMap:
-    """Make every name its own class, in alphabetical order; names alike but for case share one.
+    """Make every name its own class, in alphabetical order, ignoring case.
 
-    Names that end in ``*`` make no class: they are ignored.
+    Names ending in ``*`` are ignored.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def by_name(names: Iterable[str]) -> ClassMap:
     if len(grouped) > _CLASSES:
         raise ArgumentError(
             f"classes: the annotations have {len(grouped)} names, at most {_CLASSES} can be "
-            f"classes of their own; say which belong together, as in {_EXAMPLE}"
+            f"classes of their own; group them, as in {_EXAMPLE}"
         )
     return _numbered((same[0], same) for _, same in sorted(grouped.items()))
 
@@ -122,28 +122,21 @@ def by_name(names: Iterable[str]) -> ClassMap:
 def unmatched_names(
     shapes_per_slide: Iterable[Iterable[Shape]], class_map: ClassMap
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Find names that are in no class, and names of classes that are nowhere.
-
-    Parameters
-    ----------
-    shapes_per_slide : iterable of iterables of Shape
-        Annotations of all slides.
-    class_map : ClassMap
-        Which names are expected.
+    """Find names that are in no class, and names in a class that no shape has.
 
     Returns
     -------
     unmapped : dict of str to int
-        Annotated name in no class, with its number of shapes, most first; "" stands for shapes
-        without name.
+        Annotated name in no class and its number of shapes, most frequent first; "" stands for
+        unnamed shapes.
     nowhere : dict of str to str
-        Name in a class that no shape has, with a hint at similar ones for the end of a message.
+        Name in a class that no shape has, with a suggestion of similar names for a message.
     """
     counts = Counter(shape.name for shapes in shapes_per_slide for shape in shapes)
     unmapped = {n: count for n, count in counts.most_common() if class_map.label(n) is None}
     present = {_key(name) for name in counts}
     nowhere = {
-        name: near(quoted_name(name), [quoted_name(one) for one in counts if one])
+        name: near(quoted_name(name), [quoted_name(other) for other in counts if other])
         for name in class_map.named
         if _key(name) not in present
     }
@@ -152,25 +145,25 @@ def unmatched_names(
 
 def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str, wide: str | None) -> None:
     if not grouped:
-        raise ArgumentError(f"{where}: names no class; give them as {_EXAMPLE}")
+        raise ArgumentError(f"{where}: no class; give them as {_EXAMPLE}")
     if len(grouped) > _CLASSES:
-        raise ArgumentError(f"{where}: are {len(grouped)}; at most {_CLASSES} fit; join some")
+        raise ArgumentError(f"{where}: {len(grouped)} classes, at most {_CLASSES}; merge some")
     targets = [target for target, _ in grouped]
     names = [name for _, sources in grouped for name in sources]
     if not all((*targets, *names)):
         raise ArgumentError(f"{where}: a class or name in it is empty; give them as {_EXAMPLE}")
     if wide:
         raise ArgumentError(
-            f"{where}: {wide.strip()!r} says no class; put 'CLASS=' before its names (or quotes "
-            "around one name that holds a comma)"
+            f"{where}: {wide.strip()!r} has no class; put 'CLASS=' before its names (or quote a "
+            "name that contains a comma)"
         )
     for what, listed in (("class", targets), ("name", names)):
         shared = Counter(map(_key, listed))
-        twice = next((one for one in listed if shared[_key(one)] > 1), None)
-        if twice is not None:
+        duplicate = next((name for name in listed if shared[_key(name)] > 1), None)
+        if duplicate is not None:
             raise ArgumentError(
-                f"{where}: {what} {twice!r} is there twice; a name belongs to one class, and each "
-                "class stands once with all its names"
+                f"{where}: {what} {duplicate!r} occurs twice; a name belongs to one class, and "
+                "each class is listed once with all its names"
             )
 
 

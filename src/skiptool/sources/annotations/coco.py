@@ -1,17 +1,17 @@
-"""COCO's JSON, and the two dialects of the pathology sets: CATCH and MIDOG.
+"""COCO's JSON, and the two dialects of the pathology datasets CATCH and MIDOG.
 
 ``images`` (id, file_name, width, height), ``categories`` (id, name) and ``annotations`` (id,
-image_id, category_id, segmentation, bbox). COCO knows no paint order: large areas come first.
-CATCH, told by its flat outlines, writes outer polygons first and lays inner ones over them: there
-the order of the file is kept.
+image_id, category_id, segmentation, bbox). COCO has no paint order: large areas come first. CATCH,
+recognised by its flat outlines, lists outer polygons before the inner ones that lie over them:
+there the order of the file is kept.
 
-- ``segmentation``: a list of polygons ``[[x, y, x, y, ...], ...]``, each a shape of its own with
-  the id of the record; or one polygon as a flat list ``[x, y, ...]`` (CATCH) or as pairs
-  ``[[x, y], ...]``. Run-length encoded masks cannot be read.
-- ``bbox``, where there is no segmentation: x, y, width, height as COCO says; left, top, right,
-  bottom in MIDOG, which :func:`has_corners` tells apart. Both become outlines.
+- ``segmentation``: a list of polygons ``[[x, y, x, y, ...], ...]``, each a shape with the id of the
+  record; or one polygon as a flat list ``[x, y, ...]`` (CATCH) or as pairs ``[[x, y], ...]``.
+  Run-length encoded masks are not supported.
+- ``bbox``, if there is no segmentation: x, y, width, height in COCO; left, top, right, bottom in
+  MIDOG, which `has_corners` recognises. Both become outlines.
 
-A record that cannot be read is left out and told; the others stay.
+An unreadable record is skipped and reported.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ __all__ = ["has_corners", "is_coco", "open_coco"]
 
 
 def is_coco(content: object) -> bool:
-    """Tell COCO's form by its lists."""
+    """Recognise COCO by its lists."""
     return isinstance(content, dict) and "images" in content and "categories" in content
 
 
 def open_coco(content: Fields, where: str) -> Opened:
-    """Sort the annotations of a file by image.
+    """Group the annotations of a file by image.
 
     Raises
     ------
@@ -76,9 +76,8 @@ def open_coco(content: Fields, where: str) -> Opened:
     by_image = defaultdict(list)
     first = slides[0].key if slides else ""
     for record, one in zip(ids, annotations, strict=True):
-        by_image[label(one.get("image_id")) if isinstance(one, dict) else first].append(
-            (record, one)
-        )
+        key = label(one.get("image_id")) if isinstance(one, dict) else first
+        by_image[key].append((record, one))
     strays = sum(len(by_image[key]) for key in set(by_image) - {slide.key for slide in slides})
     notes = (f"{where}: {strays} annotations are of no image that it lists",) if strays else ()
     corners = has_corners(content, {slide.key: slide.size for slide in slides})
@@ -87,7 +86,7 @@ def open_coco(content: Fields, where: str) -> Opened:
 
 
 def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
-    """Tell boxes of MIDOG (left, top, right, bottom) from COCO's (x, y, width, height).
+    """Distinguish boxes of MIDOG (left, top, right, bottom) from COCO's (x, y, width, height).
 
     Parameters
     ----------
@@ -99,10 +98,9 @@ def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
     Returns
     -------
     bool
-        True where no annotation has an outline, all boxes make sense as corners, and either they
-        all have one width and height then, as no set of differing boxes read otherwise does, or
-        one of them would reach out of its image as x, y, width, height and none does as corners,
-        or the file says that it is MIDOG's.
+        True if no annotation has an outline, all boxes are valid as corners, and: as corners they
+        all have the same width and height; or as x, y, width, height at least one leaves its image
+        while as corners none does; or the file declares itself to be MIDOG.
     """
     annotations = [one for one in content["annotations"] if isinstance(one, dict)]
     if any(not _is_empty(one.get("segmentation")) for one in annotations):
@@ -124,13 +122,13 @@ def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
 
 
 def _reach_out(numbers: Float64, ends: Float64) -> bool:
-    """Tell whether boxes leave their images (N, 2) as sizes and stay in them as corners."""
+    """Return whether boxes leave their images (N, 2) as sizes and stay inside as corners."""
     as_sizes = numbers[:, :2] + numbers[:, 2:]
     return bool((as_sizes > ends + 1).any() and (numbers[:, 2:] <= ends + 1).all())
 
 
 def _numbers(values: object) -> Float64 | None:
-    """Return the four numbers of a box; None where it is none, which is told when it is read."""
+    """Return the four numbers of a box; None if invalid, which is reported when it is read."""
     try:
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -139,14 +137,14 @@ def _numbers(values: object) -> Float64 | None:
 
 
 def _is_empty(segmentation: object) -> bool:
-    """Whether a segmentation holds nothing: null, ``[]``, ``{}``, ``[[]]``."""
+    """Return whether a segmentation is empty: null, ``[]``, ``{}``, ``[[]]``."""
     if isinstance(segmentation, list):
         return all(isinstance(part, list) and not part for part in segmentation)
     return segmentation is None or segmentation == {}
 
 
 def _is_catch(annotations: Sequence[object]) -> bool:
-    """Tell CATCH, whose outlines are flat lists of numbers."""
+    """Recognise CATCH by flat outlines."""
     all_ = [one.get("segmentation") for one in annotations if isinstance(one, dict)]
     outlines = [one for one in all_ if not _is_empty(one)]
     flat = [isinstance(one, list) and isinstance(one[0], int | float) for one in outlines]
@@ -184,12 +182,11 @@ def _shapes(
     where: str,
 ) -> Iterator[Found]:
     if not isinstance(annotation, dict):
-        raise SourceError(f"{where}: is no object; export the annotations again")
+        raise SourceError(f"{where}: is not an object; export the annotations again")
     category = label(annotation.get("category_id"))
     if category not in names:
         raise SourceError(
-            f"{where}: category_id {category or 'missing'} is not among the categories; "
-            "expected one of their ids"
+            f"{where}: category_id {category or 'missing'} is not among the categories"
         )
     rings = _rings(annotation.get("segmentation"), where)
     if rings:
@@ -203,8 +200,7 @@ def _rings(segmentation: Any, where: str) -> list[Float64]:  # noqa: ANN401
         return []
     if isinstance(segmentation, dict):
         raise SourceError(
-            f"{where}: its segmentation is run-length encoded (RLE); expected polygons; export "
-            "outlines"
+            f"{where}: its segmentation is run-length encoded (RLE); export polygons instead"
         )
     nested = isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation)
     if nested and any(len(part) > 2 for part in segmentation):
@@ -214,10 +210,7 @@ def _rings(segmentation: Any, where: str) -> list[Float64]:  # noqa: ANN401
 
 def _corners(values: object, corners: bool, where: str) -> Float64:
     if not isinstance(values, list) or len(values) != 4:
-        raise SourceError(
-            f"{where}: has neither a segmentation nor a bbox of four numbers; expected an outline "
-            "or a box"
-        )
+        raise SourceError(f"{where}: has neither a segmentation nor a bbox of four numbers")
     pairs = vertices(values, where)
     if corners:
         return pairs

@@ -1,17 +1,17 @@
-"""Exports of the annotation server EXACT: answers of its REST interface, saved as JSON.
+"""Exports of the annotation server EXACT: responses of its REST interface, saved as JSON.
 
-A list of annotations, or an object with ``results`` or ``annotations``, or a list of images that
-hold their ``annotations``; beside them may stand ``images`` and ``annotation_types`` (also within
-``products``), lists that explain ids. An annotation: ``id``, ``vector`` (``{"x1": ..., "y1": ...,
-"x2": ...}``, pixels of level 0, or null), ``annotation_type`` and ``image`` (an id, or the object
-itself where the request said ``expand=annotation_type,image``), ``deleted``. Deleted ones are left
-out, and so are those whose vector has another ``frame`` than 1: they are on another plane.
+A list of annotations, or an object with ``results`` or ``annotations``, or a list of images with
+their ``annotations``; next to them ``images`` and ``annotation_types`` (also within ``products``)
+may explain ids. An annotation has ``id``, ``vector`` (``{"x1": ..., "y1": ..., "x2": ...}``, pixels
+of level 0, or null), ``annotation_type`` and ``image`` (an id, or the object itself if requested by
+``expand=annotation_type,image``), ``deleted``. Deleted ones are skipped, and so are those whose
+vector has a ``frame`` other than 1, which are on another plane.
 
-Kinds of vectors (``vector_type`` of the type): 1 and 6 box, 2 point (saved as the box of the little
-ellipse that the viewer draws: its middle is the point), 3 line, 4 polyline, 5 polygon, 7 the whole
-image; lines and the whole image are left out. Where the file does not say the kind: one vertex is a
-point, two are a box, more are a polygon. A type without name is called by its id. The server knows
-no paint order: large areas come first.
+Vector kinds (``vector_type`` of the type): 1 and 6 box, 2 point (saved as the box of the small
+ellipse that the viewer draws; its centre is the point), 3 line, 4 polyline, 5 polygon, 7 whole
+image; lines and the whole image are skipped. Without a kind, one vertex is a point, two are a box,
+more are a polygon. A type without name is called by its id. The server has no paint order: large
+areas come first.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 __all__ = ["is_exact", "open_exact"]
 
 _LEFT_OUT: Final = {"3": LINE, "4": LINE, "7": WHOLE}
-"""Vector types without area: line, polyline, the whole image."""
+"""Vector types without area: line, polyline, whole image."""
 
 _POINT: Final = "2"
 _POLYGON: Final = "5"
 
 
 def is_exact(content: object) -> bool:
-    """Tell an export of EXACT by the vectors of its annotations, or by an empty page of results."""
+    """Recognise EXACT by the vectors of annotations, or by an empty page of results."""
     found = [annotation for annotation, _ in _annotations(content)]
     if found:
         return any("vector" in annotation for annotation in found)
@@ -68,7 +68,7 @@ def is_exact(content: object) -> bool:
 
 
 def open_exact(content: object, where: str) -> Opened:
-    """Sort the annotations of an export by image; one image only is the slide, whatever its name.
+    """Group the annotations of an export by image; a single image is the slide, whatever its name.
 
     Raises
     ------
@@ -89,15 +89,15 @@ def open_exact(content: object, where: str) -> Opened:
     slides = tuple(Listed(_name(image), size_of(image), key) for key, image in images.items())
     if len(slides) > 1 and not all(slide.name for slide in slides):
         raise SourceError(
-            f"{where}: holds annotations of {len(slides)} images without the names of all; export "
-            "one image, or ask the server with expand=image,annotation_type"
+            f"{where}: has annotations of {len(slides)} images, some without a name; export one "
+            "image, or request expand=image,annotation_type"
         )
     found = partial(_found, by_image, _by_id(content, "annotation_types"), where)
     return Opened("EXACT", found, slides, by_name=len(slides) > 1)
 
 
 def _annotations(content: object) -> Iterator[tuple[Fields, Fields | None]]:
-    """Walk through annotations, each with the image around it where there is one."""
+    """Yield annotations, each with its enclosing image if there is one."""
     if isinstance(content, dict):
         if _is_annotation(content):
             yield content, None
@@ -125,7 +125,7 @@ def _objects(entries: object) -> list[Fields]:
 
 
 def _by_id(content: object, key: str) -> dict[str, Fields]:
-    """Find the lists that explain ids, at the top or within products."""
+    """Collect the lists that explain ids, at the top level or within products."""
     if not isinstance(content, dict):
         return {}
     places = [content, *_objects(content.get("products")), *_objects(content.get("product_set"))]
@@ -186,9 +186,9 @@ def _shape(annotation: Fields, kinds: Mapping[str, Fields], record: str, where: 
 
 
 def _corners(vector: object, where: str) -> tuple[str, Float64]:
-    """Return the frame, counted from 1 and empty where there is none, and the vertices (V, 2)."""
+    """Return the frame (from 1, empty if there is none) and the vertices (V, 2)."""
     if not isinstance(vector, dict | None):
-        raise SourceError(f"{where}: its vector is no object; expected x1, y1, x2, y2 ...")
+        raise SourceError(f"{where}: its vector is not an object; expected x1, y1, x2, y2 ...")
     numbers = dict(vector or {})
     frame = label(numbers.pop("frame", None))
     pairs = [(f"x{at}", f"y{at}") for at in range(1, len(numbers) // 2 + 1)]

@@ -1,18 +1,18 @@
-"""GeoJSON as QuPath writes it: a FeatureCollection, a list of Features, or one Feature.
+"""GeoJSON as written by QuPath: a FeatureCollection, a list of Features, or one Feature.
 
 ``geometry``: Polygon (rings after the first are holes), MultiPolygon, Point, MultiPoint,
-GeometryCollection; each part is a shape of its own with the id of the record. Lines are left out,
-and what lies on another plane (``plane`` of the geometry: ``z`` or ``t`` above 0) than the one that
-OpenSlide reads. Features may hold others (``childObjects``), and cells the outline of their nucleus
-(``nucleusGeometry``), which is left out.
+GeometryCollection; each part is a shape with the id of the record. Lines are skipped, and so is
+everything on a plane (``plane`` of the geometry: ``z`` or ``t`` above 0) other than the one that
+OpenSlide reads. Features may contain others (``childObjects``), and cells the outline of their
+nucleus (``nucleusGeometry``), which is skipped.
 ``properties.classification``: an object with ``name`` (or ``names``, of a derived class, joined by
-": " as QuPath shows them), or a text; without it ``properties.name``. QuPath writes features in the
-order in which they were drawn or selected: large areas come first.
+": " as QuPath displays them), or a text; without it ``properties.name``. QuPath writes features in
+the order in which they were drawn or selected: large areas come first.
 
-The file is about one slide. QuPath opens slides of some scanners (MIRAX above all) cropped to
-OpenSlide's bounds and counts pixels from there, so ``in_bounds`` is always set. Adding the corner
-of the bounds is right for the others too: slides without bounds have it at (0, 0). Whoever told
-QuPath ``--no-crop`` takes it back by the offsets of the manifest.
+The file describes one slide. QuPath opens slides of some scanners (notably MIRAX) cropped to
+OpenSlide's bounds and counts pixels from there, so ``in_bounds`` is always set; slides without
+bounds have their corner at (0, 0). For files made with QuPath's ``--no-crop``, the offsets of the
+manifest undo this.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _LINES: Final = ("LineString", "MultiLineString")
 
 
 def is_geojson(content: object) -> bool:
-    """Tell GeoJSON by its word ``type``; an empty list is one without features."""
+    """Recognise GeoJSON by ``type``; an empty list is one without features."""
     if isinstance(content, list):
         return all(isinstance(one, dict) and one.get("type") == "Feature" for one in content)
     return isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature")
 
 
 def open_geojson(content: Any, where: str) -> Opened:  # noqa: ANN401
-    """Take the features of a file.
+    """Collect the features of a file.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def open_geojson(content: Any, where: str) -> Opened:  # noqa: ANN401
 
 
 def _found(features: Sequence[object], where: str, slide: Listed | None) -> list[Found]:
-    del slide  # the file knows one slide only
+    del slide  # the file describes one slide only
     every = list(_flattened(features))
     ids = records([one.get("id") if isinstance(one, dict) else None for one in every])
     return outer_first(
@@ -84,7 +84,7 @@ def _found(features: Sequence[object], where: str, slide: Listed | None) -> list
 
 
 def _flattened(features: Sequence[object]) -> Iterator[object]:
-    """Walk through features and those that they hold, each after the one around it."""
+    """Yield features and those nested in them, each after its parent."""
     waiting = list(reversed(features))
     while waiting:
         one = waiting.pop()
@@ -101,7 +101,7 @@ def _flattened(features: Sequence[object]) -> Iterator[object]:
 
 def _feature(feature: object, record: str, where: str) -> Iterator[Found]:
     if not isinstance(feature, dict):
-        raise SourceError(f"{where}: is no object; export the annotations again")
+        raise SourceError(f"{where}: is not an object; export the annotations again")
     if _is_elsewhere(feature) or _is_elsewhere(feature.get("properties")):
         yield LeftOut(PLANE)
         return
@@ -111,7 +111,7 @@ def _feature(feature: object, record: str, where: str) -> Iterator[Found]:
 
 
 def _is_elsewhere(holder: object) -> bool:
-    """Whether something is said to lie on another plane than the first."""
+    """Return whether an object lies on a plane other than the first."""
     plane = holder.get("plane") if isinstance(holder, dict) else None
     return isinstance(plane, dict) and any(
         isinstance(plane.get(axis), int | float) and plane[axis] > 0 for axis in ("z", "t")
@@ -144,7 +144,7 @@ def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Found
         yield from _parts(kind, geometry.get("coordinates"), name, record, where)
     else:
         raise SourceError(
-            f"{where}: its geometry is of type {kind or 'unknown'}; expected "
+            f"{where}: its geometry has type {kind or 'unknown'}; expected "
             f"{', '.join(_AREAS_AND_POINTS)} or a line"
         )
 

@@ -1,4 +1,4 @@
-"""Annotation files of six formats, told by their content and never by their suffix."""
+"""Read annotation files of six formats, recognised by content, never by suffix."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ from skiptool.sources.paths import refuse_pipe, refuse_pointer
 
 __all__ = ["KNOWN", "check_size", "choose", "read_annotations"]
 
-# -------------------------------------------------------------------------------------------------
-# Which slide of an annotation file is the one at hand.
+# Selecting a slide of an annotation file.
 
 
 def choose(listed: Sequence[Listed], slide: str, size: Size | None, where: str) -> Listed:
@@ -47,50 +46,50 @@ def choose(listed: Sequence[Listed], slide: str, size: Size | None, where: str) 
     listed : sequence of Listed
         Slides of the file.
     slide : str
-        File name of the slide at hand, with suffix.
+        File name of the slide, with suffix.
     size : tuple of int or None
-        Its width and height at level 0, where known: decides between namesakes, and stands for a
-        name where the file is about a single slide of that size.
+        Its width and height at level 0, if known: distinguishes slides of the same name, and
+        replaces the name if the file describes a single slide of that size.
     where : str
         The file, for the message.
 
     Raises
     ------
     SourceError
-        If none or several are meant.
+        If no slide or several match.
     """
-    whole = [one for one in listed if composed(one.name) == composed(slide)]
-    found = whole or [one for one in listed if _stem(one.name) == _stem(slide)]
-    if len(found) > 1 and size is not None:
-        found = [one for one in found if one.size == size] or found
-    if len(found) > 1:
+    whole = [entry for entry in listed if composed(entry.name) == composed(slide)]
+    matches = whole or [entry for entry in listed if _stem(entry.name) == _stem(slide)]
+    if len(matches) > 1 and size is not None:
+        matches = [entry for entry in matches if entry.size == size] or matches
+    if len(matches) > 1:
         raise SourceError(
-            f"{where}: slide {slide} may be any of its {', '.join(one.name for one in found)}; "
-            "rename the slide as the file does"
+            f"{where}: slide {slide} may be any of its {', '.join(one.name for one in matches)}; "
+            "rename the slide as in the file"
         )
-    if found:
-        return found[0]
+    if matches:
+        return matches[0]
     if len(listed) == 1 and size is not None and listed[0].size == size:
         return listed[0]
+    names = [entry.name for entry in listed]
+    first = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
     raise SourceError(
-        f"{where}: has no slide {slide} among its {_count(listed)}"
-        f"{near(slide, [one.name for one in listed]) or _first(listed)}; expected the file name of "
-        "the slide, with or without its suffix"
+        f"{where}: has no slide {slide} among its {_count(listed)}{near(slide, names) or first}; "
+        "expected the file name of the slide, with or without its suffix"
     )
 
 
 def check_size(recorded: Size | None, size: Size | None, slide: str, where: str) -> None:
-    """Refuse annotations that were made on a slide of another size.
+    """Refuse annotations made on a slide of another size, if both sizes are known.
 
     Raises
     ------
     SourceError
-        If both sizes are known and differ.
     """
     if recorded is not None and size is not None and recorded != size:
         raise SourceError(
             f"{where}: annotates {slide} as {recorded[0]} x {recorded[1]} pixels, the slide has "
-            f"{size[0]} x {size[1]}; expected the slide that was annotated, not a resized copy"
+            f"{size[0]} x {size[1]}; expected the annotated slide, not a resized copy"
         )
 
 
@@ -102,36 +101,31 @@ def _count(listed: Sequence[Listed]) -> str:
     return "1 slide" if len(listed) == 1 else f"{len(listed)} slides"
 
 
-def _first(listed: Sequence[Listed]) -> str:
-    names = [one.name for one in listed]
-    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
-
-
 KNOWN: Final = (
     "SlideRunner sqlite, MIDOG json, COCO json (CATCH), EXACT json, QuPath GeoJSON, ASAP XML"
 )
 """The formats, for messages."""
 
 _KEPT: Final = 8
-"""So many files about several slides stay parsed: one a scanner, asked for slide by slide."""
+"""Number of parsed files about several slides to cache: one per scanner."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
 _PACKED: Final = (_GZIP, b"PK", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
-"""First bytes of what is unpacked here, and of what is not."""
+"""First bytes of compressed files, the first two of which are unpacked here."""
 
 _PROGRAMS: Final = {
     "./Annotation/Regions": "Aperio ImageScope",
     "./ndpviewstate": "Hamamatsu NDP.view",
     "./object/bndbox": "Pascal VOC",
 }
-"""Elements by which the XML of other programs is known."""
+"""Elements by which XML of other programs is recognised."""
 
 _LARGEST: Final = 1 << 31
-"""Bytes that a packed file may hold: far more than any annotations do."""
+"""Largest size of an unpacked file in bytes, far beyond any annotations."""
 
 _OPENING: Final = Lock()
-"""Threads that ask for slides of one file parse it once."""
+"""Makes threads that request slides of one file parse it once."""
 
 
 def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annotated:
@@ -140,39 +134,43 @@ def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annota
     Parameters
     ----------
     path : Path
-        A file of any format of ``KNOWN``.
+        A file of any format in ``KNOWN``.
     slide : str
         File name of the slide, with suffix. A file about several slides is searched for the name,
-        then for the name without suffix in any case, then, if it is about a single slide, taken
-        if that is of this size. GeoJSON, ASAP and an EXACT export of one image are about one slide,
-        whatever its name.
+        then for the name without suffix in any case; a file about a single slide also matches by
+        size. GeoJSON, ASAP and an EXACT export of one image describe one slide, whatever its name.
     size : tuple of int or None
         Width and height of the slide at level 0.
 
     Returns
     -------
     Annotated
-        Without shapes where the file knows the slide and marks nothing on it.
+        Without shapes if the file lists the slide without annotations.
 
     Raises
     ------
     SourceError
-        If the file is missing, empty, damaged or of another format, does not know the slide,
-        records another size for it, or not one of its records can be read.
+        If the file is missing, empty, damaged or of another format, does not list the slide,
+        records another size for it, or none of its records is readable.
     """
     opened = _open(path)
     listed = _listed(opened, path, slide, size)
     recorded = listed.size if listed else None
     check_size(recorded, size, slide, str(path))
-    found = list(opened.found(listed))
-    shapes = tuple(one for one in found if isinstance(one, Shape))
-    others = [one for one in found if isinstance(one, LeftOut)]
-    faults = tuple(one.fault for one in others if one.fault)
-    if faults and len(faults) == len(found):
+    parts = list(opened.found(listed))
+    skipped = [part for part in parts if isinstance(part, LeftOut)]
+    faults = tuple(part.fault for part in skipped if part.fault)
+    if faults and len(faults) == len(parts):
         raise SourceError(faults[0])
-    dropped = Counter(one.what for one in others if not one.fault)
-    facts = recorded, opened.in_bounds, opened.format, dropped, faults, opened.notes
-    return Annotated(shapes, *facts)
+    return Annotated(
+        shapes=tuple(part for part in parts if isinstance(part, Shape)),
+        size=recorded,
+        in_bounds=opened.in_bounds,
+        format=opened.format,
+        dropped=Counter(part.what for part in skipped if not part.fault),
+        faults=faults,
+        notes=opened.notes,
+    )
 
 
 def _listed(opened: Opened, path: Path, slide: str, size: Size | None) -> Listed | None:
@@ -190,13 +188,13 @@ def _open(path: Path) -> Opened:
     with _OPENING:
         opened = _parsed(path, status.st_mtime_ns, status.st_size)
         if not opened.by_name:
-            _parsed.cache_clear()  # a file about one slide is not asked for again
+            _parsed.cache_clear()  # a file about one slide is not read again
     return opened
 
 
 @lru_cache(maxsize=_KEPT)
 def _parsed(path: Path, *_: int) -> Opened:
-    """Tell the format and list the slides; kept as long as time and size of the file stay."""
+    """Recognise the format and list the slides; cached until time or size of the file change."""
     try:
         with path.open("rb") as file:
             head = file.read(len(MAGIC))
@@ -217,7 +215,7 @@ def _parsed(path: Path, *_: int) -> Opened:
 
 
 def _unpacked(content: bytes, path: Path) -> bytes:
-    """Unpack what gzip or zip has packed (QuPath exports ``.geojson.gz`` and ``.zip``)."""
+    """Unpack gzip or zip (QuPath exports ``.geojson.gz`` and ``.zip``)."""
     try:
         if content.startswith(_GZIP):
             with gzip.open(BytesIO(content)) as packed:
@@ -229,7 +227,7 @@ def _unpacked(content: bytes, path: Path) -> bytes:
             f"{path}: cannot be unpacked ({error}); unpack it, or copy or export it again"
         ) from None
     if content.startswith((*_PACKED, MAGIC)) or len(content) > _LARGEST:
-        raise SourceError(f"{path}: is compressed; unpack it and give the file that it holds")
+        raise SourceError(f"{path}: is compressed; unpack it and give the file inside")
     return content
 
 
@@ -255,26 +253,24 @@ def _open_xml(content: bytes, path: Path) -> Opened:
         _refuse_declarations(content, path)
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ExpatError, ValueError, LookupError) as error:
-        raise SourceError(
-            f"{path}: is no whole XML text ({error}); copy or export it again"
-        ) from None
+        raise SourceError(f"{path}: is not valid XML ({error}); copy or export it again") from None
     if root.tag != ROOT:
         program = next((name for tag, name in _PROGRAMS.items() if root.find(tag) is not None), "")
         made = f" of {program}" if program else ""
-        way = "; QuPath exports GeoJSON of what it imports" if program else ""
+        remedy = "; QuPath can import it and export GeoJSON" if program else ""
         raise SourceError(
-            f"{path}: is XML{made} with outermost element {root.tag}; expected one of {KNOWN}{way}"
+            f"{path}: is XML{made} with root element {root.tag}; expected one of {KNOWN}{remedy}"
         )
     return open_asap(root, str(path))
 
 
 def _refuse_declarations(content: bytes, path: Path) -> None:
-    """Refuse a DOCTYPE, before any entity that it declares is put in anywhere."""
+    """Refuse a DOCTYPE before any entity is expanded."""
 
     def refuse(*_: object) -> None:
         raise SourceError(
-            f"{path}: is XML that declares a document type, in which entities may grow without "
-            "end or fetch other files; ASAP writes none: export it again"
+            f"{path}: is XML that declares a document type, whose entities may expand without end "
+            "or read other files; ASAP writes none: export it again"
         )
 
     parser = ParserCreate()
@@ -286,9 +282,7 @@ def _open_json(content: bytes, path: Path) -> Opened:
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError) as error:  # json and unicode errors are both ValueErrors
-        raise SourceError(
-            f"{path}: is no whole JSON text ({error}); copy or export it again"
-        ) from None
+        raise SourceError(f"{path}: is not valid JSON ({error}); copy or export it again") from None
     if is_geojson(parsed):
         return open_geojson(parsed, str(path))
     if is_exact(parsed):
@@ -297,11 +291,11 @@ def _open_json(content: bytes, path: Path) -> Opened:
         return open_coco(parsed, str(path))
     keys = ", ".join(map(repr, list(parsed)[:6])) if isinstance(parsed, dict) else "a list"
     raise SourceError(
-        f"{path}: is JSON of unknown form (it holds {keys or 'nothing'}); expected one of {KNOWN}"
+        f"{path}: is JSON of unknown form (containing {keys or 'nothing'}); expected one of {KNOWN}"
     )
 
 
 def _unreadable(path: Path, error: OSError) -> SourceError:
     return SourceError(
-        f"{path}: cannot be read ({error.strerror}); expected a file of annotations; check the path"
+        f"{path}: cannot be read ({error.strerror}); expected an annotation file; check the path"
     )

@@ -1,4 +1,4 @@
-"""Annotations in one internal form, whatever program drew them."""
+"""Annotations in one internal form, and helpers shared by the readers of all formats."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Shape:
     Attributes
     ----------
     name : str
-        Class as the file names it, never a number; empty where it names none.
+        Class name in the file, never a number; empty if there is none.
     rings : tuple of float64 (V, 2)
-        x and y of the vertices, x to the right and y down from the slide's upper left corner. One
-        ring of one vertex is a point; otherwise the first ring is the outline (three vertices or
-        more, not closed), the others are holes in it. Rectangles and circles are outlines too.
+        x and y of the vertices, from the slide's upper left corner. One ring of one vertex is a
+        point; otherwise the first ring is the outline (three or more vertices, not closed), the
+        others are holes in it. Rectangles and circles are outlines too.
     record : str
         Id of the record in its file.
     """
@@ -71,7 +71,7 @@ class Shape:
 
     @property
     def is_point(self) -> bool:
-        """Whether this is a point, not an area."""
+        """Whether this is a point rather than an area."""
         return len(self.rings[0]) == 1
 
     @property
@@ -82,18 +82,18 @@ class Shape:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """The point itself, or the middle of the bounding box of an area."""
+        """The point itself, or the centre of the bounding box of an area."""
         left, top, right, bottom = self.bounds
         return (left + right) / 2, (top + bottom) / 2
 
     @property
     def area(self) -> float:
-        """Pixels inside the outline without the holes; 0 for a point."""
+        """Area in pixels without the holes; 0 for a point."""
         outline, *holes = map(_shoelace, self.rings)
         return max(outline - sum(holes), 0.0)
 
     def mapped(self, transform: Callable[[Float64], Float64]) -> Shape:
-        """Return the shape with all vertices (V, 2) sent through a function."""
+        """Return the shape with a function applied to its vertices (V, 2)."""
         return replace(self, rings=tuple(transform(ring) for ring in self.rings))
 
 
@@ -102,9 +102,7 @@ def _shoelace(ring: Float64) -> float:
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
-# -------------------------------------------------------------------------------------------------
-# What an annotation file says of one slide, and what each reader of a format hands over.
-
+# Contents of annotation files, and what a reader returns.
 
 Size = tuple[int, int]
 """Width and height in pixels of level 0."""
@@ -116,19 +114,19 @@ NOWHERE: Final = "marks without a place"
 PLANE: Final = "drawn on other planes (z or t) than the first"
 NUCLEUS: Final = "nuclei inside cells, whose outlines are taken"
 DELETED: Final = "marked as deleted"
-"""What is left out: it is no fault, and it is counted."""
+"""Kinds of annotations that are skipped and counted; they are not faults."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something in a file that is in no shape.
+    """A record, or part of one, that yields no shape.
 
     Attributes
     ----------
     what : str
-        One of the kinds above; empty for a record that cannot be read.
+        One of the kinds above; empty for an unreadable record.
     fault : str
-        Why it cannot be read, with file and record.
+        Reason why it is unreadable, with file and record.
     """
 
     what: str
@@ -136,11 +134,11 @@ class LeftOut:
 
 
 Found = Shape | LeftOut
-"""What a reader hands over for each part of each record."""
+"""Result of a reader for each part of each record."""
 
 
 def told(read: Callable[[], Iterable[Found]]) -> list[Found]:
-    """Read one record; if it is damaged it is left out as a whole and the others stay."""
+    """Read one record; if it is damaged, skip it as a whole."""
     try:
         return list(read())
     except SourceError as error:
@@ -154,21 +152,21 @@ class Annotated:
     Attributes
     ----------
     shapes : tuple of Shape
-        In paint order: later ones lie over earlier ones. Large areas come first, so that what
-        lies inside another one stays visible, unless the format itself has an order.
+        In paint order: later ones cover earlier ones. Large areas come first, so that nested areas
+        stay visible, unless the format itself has an order.
     size : tuple of int or None
-        Width and height of the slide as the file records it, pixels of level 0.
+        Width and height of the slide recorded in the file, in pixels of level 0.
     in_bounds : bool
-        Coordinates count from the corner of OpenSlide's bounds (QuPath opens slides cropped to
-        them): the caller adds ``openslide.bounds-x`` and ``-y``.
+        Coordinates are relative to OpenSlide's bounds (QuPath crops slides to them): the caller
+        adds ``openslide.bounds-x`` and ``-y``.
     format : str
-        Name of the format for people, as "SlideRunner v3".
+        Display name of the format, such as "SlideRunner v3".
     dropped : mapping of str to int
-        How many are in no shape, by what they are: lines, on another plane, deleted ...
+        Number of skipped parts by kind: lines, on another plane, deleted ...
     faults : tuple of str
-        One line for each record that cannot be read.
+        One line for each unreadable record.
     notes : tuple of str
-        What must be known of the file as a whole.
+        Notes on the file as a whole.
     """
 
     shapes: tuple[Shape, ...]
@@ -181,13 +179,13 @@ class Annotated:
 
     @property
     def left_out(self) -> int:
-        """How many annotations, or parts of them, are in no shape."""
+        """Number of annotations, or parts of them, without a shape."""
         return sum(self.dropped.values()) + len(self.faults)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A slide that a file knows: its file name without folder, size, and id inside the file."""
+    """A slide listed in a file: file name without folder, size, and id inside the file."""
 
     name: str
     size: Size | None
@@ -196,24 +194,22 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An annotation file whose format is known and whose list of slides is read.
+    """An annotation file whose format is known and whose list of slides has been read.
 
     Attributes
     ----------
     format : str
-        Name of the format for people.
+        Display name of the format.
     found : callable
-        Given a listed slide (None in a file without list), its shapes in paint order, and what
-        is left out.
+        Maps a listed slide (None in a file without list) to its shapes in paint order and skipped
+        parts.
     slides : tuple of Listed
-        Slides it knows; empty where the format names none.
+        Its slides; empty if the format names none.
     by_name : bool
-        Whether annotations belong to the slide of that name only; otherwise the file is about one
-        slide, whatever that is called.
-    in_bounds : bool
-        As in :class:`Annotated`.
-    notes : tuple of str
-        As in :class:`Annotated`.
+        Whether annotations belong only to the slide of that name; otherwise the file describes one
+        slide, whatever its name.
+    in_bounds, notes
+        As in `Annotated`.
     """
 
     format: str
@@ -224,40 +220,36 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-# -------------------------------------------------------------------------------------------------
-# Vertices as files give them, checked and made into shapes.
-#
-# What marks no place or is a line is left out and counted: slips of the mouse are common in real
-# files and no reason to refuse them. A rectangle or polygon without area is kept, because it was
-# recorded and has a place. What is no number at all is refused.
-
+# Vertices as stored in files, checked and made into shapes. Marks without a place and lines are
+# skipped and counted, since accidental clicks are common in real files. Rectangles and polygons
+# without area are kept, because they have a place.
 
 _CIRCLE: Final = 128
-"""Vertices of a circle: the outline stays within 0.03 % of the radius."""
+"""Vertices of a circle: the outline deviates from it by at most 0.03 % of the radius."""
 
 _FARTHEST: Final = 2.0**31
-"""No slide has that many pixels in a row; beyond, areas would overflow."""
+"""Limit of coordinates, beyond any slide; larger ones would overflow areas."""
 
 
 def vertices(values: object, where: str) -> Float64:
-    """Read pairs, or numbers that take turns, as vertices.
+    """Parse vertices.
 
     Parameters
     ----------
     values : object
-        ``[[x, y], ...]`` (a third coordinate is ignored) or ``[x, y, x, y, ...]``, as parsed.
+        Parsed ``[[x, y], ...]`` (a third coordinate is ignored) or ``[x, y, x, y, ...]``.
     where : str
         File and record, for the message.
 
     Returns
     -------
     float64, shape (V, 2)
-        x and y, pixels of level 0; V may be 0.
+        x and y in pixels of level 0; V may be 0.
 
     Raises
     ------
     SourceError
-        If they are no pairs of numbers, or one is not finite or beyond any slide.
+        If they are not pairs of numbers, or one is not finite or beyond any slide.
 
     Examples
     --------
@@ -267,38 +259,38 @@ def vertices(values: object, where: str) -> Float64:
     try:
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise SourceError(f"{where}: {_NO_PAIRS}") from None
+        raise _no_pairs(where) from None
     if numbers.ndim == 1 and numbers.size % 2 == 0:
         numbers = numbers.reshape(-1, 2)
     if numbers.ndim != 2 or numbers.shape[1] not in (2, 3):
-        raise SourceError(f"{where}: {_NO_PAIRS}")
+        raise _no_pairs(where)
     pairs: Float64 = numbers[:, :2]
     sound = np.isfinite(pairs) & (np.abs(pairs) < _FARTHEST)
     if not sound.all():
         at = int(np.argmin(sound.all(axis=1)))
         x, y = pairs[at].tolist()
         raise SourceError(
-            f"{where}: vertex {at + 1} is ({x:g}, {y:g}); expected pixels of level 0; mend or "
+            f"{where}: vertex {at + 1} is ({x:g}, {y:g}); expected pixels of level 0; correct or "
             "delete that annotation"
         )
     return pairs
 
 
-_NO_PAIRS: Final = "its vertices are no pairs of numbers; expected x and y of each, in pixels"
+def _no_pairs(where: str) -> SourceError:
+    return SourceError(
+        f"{where}: its vertices are not pairs of numbers; expected x and y of each, in pixels"
+    )
 
 
 def point(name: str, at: Float64, record: str) -> Found:
-    """Make a point of the first vertex; left out where there is none."""
+    """Make a point from the first vertex; skipped if there is none."""
     return Shape(name, (at[:1].copy(),), record) if len(at) else LeftOut(NOWHERE)
 
 
 def polygon(name: str, rings: Sequence[Float64], record: str) -> Found:
-    """Make an area of an outline (V, 2) and holes in it, each closed or not.
+    """Make an area from an outline (V, 2) and holes in it, each closed or not.
 
-    Returns
-    -------
-    Shape or LeftOut
-        Left out where the outline has fewer than three vertices; holes of so few have no area.
+    Skipped if the outline has fewer than three vertices; holes with fewer are dropped.
     """
     outline, *holes = map(_open, rings) if rings else [np.empty((0, 2))]
     if len(outline) < 3:
@@ -307,7 +299,7 @@ def polygon(name: str, rings: Sequence[Float64], record: str) -> Found:
 
 
 def box(name: str, corners: Float64, record: str) -> Found:
-    """Make the rectangle around two or more vertices (V, 2); left out where there are fewer."""
+    """Make the bounding rectangle of two or more vertices (V, 2); skipped if there are fewer."""
     if len(corners) < 2:
         return LeftOut(NOWHERE)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
@@ -327,10 +319,10 @@ def circle(name: str, corners: Float64, record: str) -> Found:
 
 
 def outer_first(shapes: Iterable[Found]) -> list[Found]:
-    """Sort into paint order where a file has none: large ones first, points last.
+    """Sort into paint order if a file has none: large ones first, points last.
 
-    What lies within another shape is smaller, so it comes after it and stays visible; those who
-    made CATCH export its database in such an order. Equal areas keep the order of the file.
+    A nested shape is smaller than the one around it, so it comes later and stays visible; the
+    authors of CATCH export their database in such an order. Equal areas keep the order of the file.
     """
     return sorted(shapes, key=lambda shape: -shape.area if isinstance(shape, Shape) else 0.0)
 
@@ -340,48 +332,46 @@ def _open(ring: Float64) -> Float64:
     return ring[:-1] if closed else ring
 
 
-# -------------------------------------------------------------------------------------------------
-# What readers take out of parsed JSON, checked, with a place in each message.
-
+# Fields of parsed JSON, with a location in each message.
 
 Fields = Mapping[str, Any]
 """A parsed JSON object."""
 
 
 def entries(content: Fields, key: str, where: str) -> list[object]:
-    """Take a list, whatever it holds.
+    """Return a list of anything.
 
     Raises
     ------
     SourceError
-        If it is not there or no list.
+        If it is missing or not a list.
     """
-    found = content.get(key)
-    if not isinstance(found, list):
-        raise SourceError(f"{where}: holds no list {key!r}; export the annotations again")
-    return found
+    value = content.get(key)
+    if not isinstance(value, list):
+        raise SourceError(f"{where}: has no list {key!r}; export the annotations again")
+    return value
 
 
 def objects(content: Fields, key: str, where: str) -> list[Fields]:
-    """Take a list of objects.
+    """Return a list of objects.
 
     Raises
     ------
     SourceError
-        If it is not there, no list, or holds something else.
+        If it is missing, not a list, or contains something else.
     """
     found: list[Fields] = []
     for at, entry in enumerate(entries(content, key, where)):
         if not isinstance(entry, dict):
             raise SourceError(
-                f"{where}: entry {at} of {key!r} is no object; export the annotations again"
+                f"{where}: entry {at} of {key!r} is not an object; export the annotations again"
             )
         found.append(entry)
     return found
 
 
 def label(value: object) -> str:
-    """Take a name as text without blanks around it; "" for what is no name.
+    """Convert a name to stripped text; "" if it is not a name.
 
     Examples
     --------
@@ -390,12 +380,12 @@ def label(value: object) -> str:
     """
     if value is None or isinstance(value, bool | dict | list):
         return ""
-    # half a surrogate pair is legal in JSON and in no store
+    # JSON allows lone surrogates, stores do not
     return str(value).strip().encode("utf-8", "replace").decode("utf-8")
 
 
 def file_name(value: object) -> str:
-    r"""Take the file name out of a path of any system.
+    r"""Extract the file name from a path of any operating system.
 
     Examples
     --------
@@ -406,19 +396,19 @@ def file_name(value: object) -> str:
 
 
 def size_of(entry: Fields) -> Size | None:
-    """Take ``width`` and ``height``; None where one is missing or not positive."""
+    """Return ``width`` and ``height``; None if one is missing or not positive."""
     return size(entry.get("width"), entry.get("height"))
 
 
 def size(width: object, height: object) -> Size | None:
-    """Make a size of two values; None where one is no positive number."""
+    """Return a size from two values; None if one is not a positive number."""
     sides = (width, height)
     pair = [int(one) for one in sides if isinstance(one, int | float) and 0 < one < math.inf]
     return (pair[0], pair[1]) if len(pair) == 2 else None
 
 
 def records(ids: Sequence[object]) -> list[str]:
-    """Make an id of each record: its own where no other has it, its place in the file otherwise.
+    """Give each record an id: its own if unique, otherwise its place in the file.
 
     Examples
     --------

@@ -1,17 +1,17 @@
-"""Databases of SlideRunner (SQLite, ``user_version`` 0 to 3).
+"""SlideRunner databases (SQLite, ``user_version`` 0 to 3).
 
 Tables: ``Slides(uid, filename, width, height)``, ``Classes(uid, name)``, ``Annotations(uid, slide,
 type, agreedClass, deleted)`` (``deleted`` in later versions only) and
 ``Annotations_coordinates(uid, coordinateX, coordinateY, annoId, orderIdx)``, pixels of level 0;
-later versions have ``coordinateZ``, the plane: what lies on another one than 0 is left out.
+later versions have ``coordinateZ``, the plane: annotations on planes other than 0 are skipped.
 Types: 1 spot, 2 rectangle, 3 polygon, 4 special spot, 5 circle (its box), 6 label of the whole
-image. ``agreedClass`` 0 says that the experts did not agree; its name is empty here, as is that of
-a class that is not in ``Classes``.
-Vertices stand in the order of ``orderIdx``, which some programs left equal for all: then in the
-order of their making. The database knows no paint order: large areas come first.
+image. ``agreedClass`` 0 means that the experts disagreed; its name is empty here, as is that of a
+class that is not in ``Classes``.
+Vertices are in the order of ``orderIdx``, which some programs leave equal for all: then in order of
+creation. The database has no paint order: large areas come first.
 
-Databases are opened to be read only. Later versions hold triggers that call functions of
-SlideRunner, so any other program that writes fails. Views are no tables: one need never end.
+Databases are opened read-only. Later versions have triggers that call functions of SlideRunner, so
+writing from any other program fails. Views are not accepted as tables, as one may never end.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ if TYPE_CHECKING:
 __all__ = ["MAGIC", "open_sliderunner"]
 
 MAGIC: Final = b"SQLite format 3\x00"
-"""First bytes of every SQLite database."""
+"""First bytes of an SQLite database."""
 
 _HEAD: Final = 100
-"""Bytes of the header of a database."""
+"""Bytes of an SQLite header."""
 
 _TABLES: Final = ("Slides", "Classes", "Annotations", "Annotations_coordinates")
 
@@ -67,12 +67,12 @@ _VERTICES: Final = """
 
 
 def open_sliderunner(path: Path) -> Opened:
-    """Read which slides a database is about.
+    """List the slides of a database.
 
     Raises
     ------
     SourceError
-        If the file is damaged or lacks a table of SlideRunner's.
+        If the file is damaged or lacks one of SlideRunner's tables.
     """
     _check_whole(path)
     with _database(path) as database:
@@ -83,8 +83,8 @@ def open_sliderunner(path: Path) -> Opened:
         missing = [name for name in _TABLES if name not in tables]
         if missing:
             raise SourceError(
-                f"{path}: is an SQLite database without table {missing[0]}; expected one that "
-                "SlideRunner made"
+                f"{path}: is an SQLite database without table {missing[0]}; expected one made by "
+                "SlideRunner"
             )
         (version,) = database.execute("PRAGMA user_version").fetchone()
         rows = database.execute("SELECT uid, filename, width, height FROM Slides ORDER BY uid")
@@ -149,7 +149,7 @@ _MAKERS: Final[Mapping[object, Callable[[str, Float64, str], Found]]] = {
     4: point,
     5: circle,
 }
-"""How each type is made."""
+"""Constructor of each type."""
 
 _WHOLE: Final = 6
 """Type of a label of the whole image."""
@@ -160,24 +160,24 @@ def _columns(database: sqlite3.Connection, table: str) -> set[str]:
 
 
 def _check_whole(path: Path) -> None:
-    """Refuse a file that was cut off: SQLite itself only finds out where it reads."""
+    """Refuse a truncated file, which SQLite itself only notices on reading beyond the end."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     there = path.stat().st_size
     wide = int.from_bytes(head[16:18]) or 1
-    # the count of pages is right where the last writer knew of it: then both counters agree
+    # the page count is valid only if both change counters agree
     pages = int.from_bytes(head[28:32]) if head[24:28] == head[92:96] else 0
     expected = max(pages * (65536 if wide == 1 else wide), _HEAD)
     if there < expected:
         raise SourceError(
-            f"{path}: is no whole SQLite database ({there} of {expected} bytes); copy it again"
+            f"{path}: is an incomplete SQLite database ({there} of {expected} bytes); copy it again"
         )
 
 
 @contextmanager
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open to be read only, and turn what SQLite finds wrong into one line."""
-    # a journal beside it means that SlideRunner is at work or was stopped: SQLite has to look at it
+    """Open read-only, and convert SQLite's errors."""
+    # a journal next to it means that SlideRunner is running or was killed: SQLite must read it
     busy = any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal"))
     address = f"{path.absolute().as_uri()}?mode=ro{'' if busy else '&immutable=1'}"
     try:
@@ -187,8 +187,11 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
             yield database
         finally:
             database.close()
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: damage quoted by SQLite
-        found = " ".join(str(error).split())
+    except (
+        sqlite3.Error,
+        UnicodeDecodeError,
+    ) as error:  # the latter from damaged bytes in a message
+        reason = " ".join(str(error).split())
         raise SourceError(
-            f"{path}: cannot be read as a database of SlideRunner ({found}); copy it again"
+            f"{path}: cannot be read as a SlideRunner database ({reason}); copy it again"
         ) from None

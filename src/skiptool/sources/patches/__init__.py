@@ -1,1 +1,1 @@
-"""Where patches are taken from a slide, and what their masks show."""
+"""Patches of slides: where they are placed, and their masks."""

@@ -1,4 +1,4 @@
-"""The nucleus at a point, by its stain: masks for objects that were annotated as points."""
+"""Segment the nucleus at an annotated point by its stain."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["component_at", "haematoxylin", "stain_mask"]
 
-# -------------------------------------------------------------------------------------------------
-# Which of several things in a mask is the one that was annotated.
-
 
 def component_at(mask: Bool, point: tuple[float, float], reach: float = 0.0) -> Bool:
     """Keep the connected component at a point.
@@ -28,30 +25,29 @@ def component_at(mask: Bool, point: tuple[float, float], reach: float = 0.0) -> 
     point : tuple of float
         x and y in pixels; column j and row i cover [j, j + 1) and [i, i + 1).
     reach : float
-        Where the point lies on no component, the one whose next pixel centre is at most so many
-        pixels away is taken.
+        If the point lies on no component, the one with the nearest pixel centre is taken, up to
+        this distance in pixels.
 
     Returns
     -------
     bool (H, W)
-        The component (pixels joined by their edges, not by their corners); all False where there
-        is none.
+        The 4-connected component; all False if there is none.
 
     Examples
     --------
     >>> component_at(np.array([[True, True, False, True]]), (3.2, 0.5)).tolist()
     [[False, False, False, True]]
     """
-    found = _seed(mask, point, reach)
-    if found is None:
+    seed = _seed(mask, point, reach)
+    if seed is None:
         return np.zeros_like(mask)
     labels, _ = ndimage.label(mask)
-    component: Bool = labels == labels[found]
+    component: Bool = labels == labels[seed]
     return component
 
 
 def _seed(mask: Bool, point: tuple[float, float], reach: float) -> tuple[int, int] | None:
-    """Row and column of the pixel of the mask that stands for the point."""
+    """Row and column of the mask pixel at the point, or of the nearest one within reach."""
     row, column = math.floor(point[1]), math.floor(point[0])
     height, width = mask.shape
     if 0 <= row < height and 0 <= column < width and mask[row, column]:
@@ -65,25 +61,26 @@ def _seed(mask: Bool, point: tuple[float, float], reach: float) -> tuple[int, in
 
 
 _STAINS: Final = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
-"""Optical density in red, green and blue of haematoxylin and eosin (Ruifrok and Johnston)."""
+"""Optical density of haematoxylin and eosin in red, green and blue (Ruifrok and Johnston)."""
 
 _SMOOTHING: Final = 0.4
-"""µm: standard deviation of the Gaussian laid over the density."""
+"""Standard deviation of the Gaussian that smooths the density, µm."""
 
 _SURROUNDINGS: Final = 16.0
 _LARGEST: Final = 12.0
-"""µm from the point: what is compared with each other, and what may belong to the nucleus."""
+"""Distances from the point in µm: pixels compared with each other, and largest extent of a
+nucleus."""
 
 _REACH: Final = 3.0
-"""µm by which a point may miss its nucleus: it is set by hand."""
+"""Largest distance in µm between a hand-set point and its nucleus."""
 
 _SMALLEST: Final = 3.0
-"""Area of a nucleus in µm² at least: a disc of 2 µm."""
+"""Smallest area of a nucleus in µm²: a disc of 2 µm."""
 
 _TRIES: Final = 3
 
 _LEAST_CONTRAST: Final = 0.08
-"""Optical density by which a nucleus differs from its surroundings at least."""
+"""Smallest contrast between a nucleus and its surroundings, in optical density."""
 
 
 def haematoxylin(image: UInt8) -> Float64:
@@ -92,19 +89,19 @@ def haematoxylin(image: UInt8) -> Float64:
     Parameters
     ----------
     image : uint8 (H, W, 3)
-        Tissue stained with haematoxylin and eosin, red, green, blue.
+        RGB of tissue stained with haematoxylin and eosin.
 
     Returns
     -------
     float64 (H, W)
-        Optical density (base 10) due to haematoxylin; about 0 on glass, below 0 where the colour
-        lies beyond eosin.
+        Optical density (base 10) due to haematoxylin; about 0 on glass, negative for colours beyond
+        eosin.
 
     References
     ----------
     A. C. Ruifrok and D. A. Johnston, Quantification of histochemical staining by color
-    deconvolution, Anal. Quant. Cytol. Histol. 23 (2001). As they do for two stains, the third
-    direction is the one perpendicular to both.
+    deconvolution, Anal. Quant. Cytol. Histol. 23 (2001). As in their method for two stains, the
+    third vector is perpendicular to both.
     """
     stains = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
     third = np.cross(*stains)
@@ -117,12 +114,11 @@ def haematoxylin(image: UInt8) -> Float64:
 def stain_mask(
     image: UInt8, point: tuple[float, float], mpp: tuple[float, float] = (0.25, 0.25)
 ) -> Bool:
-    """Mark the nucleus at a point.
+    """Segment the nucleus at a point.
 
     Parameters
     ----------
     image : uint8 (H, W, 3)
-        A patch.
     point : tuple of float
         x and y in pixels of the patch; pixel j covers [j, j + 1).
     mpp : tuple of float
@@ -131,21 +127,20 @@ def stain_mask(
     Returns
     -------
     bool (H, W)
-        One connected component without holes. All False where nothing darker stands out: less
-        than 0.08 of optical density, smaller than 3 µm², or more than 3 µm from the point; the
-        caller then decides what to paint.
+        One connected component without holes. All False if nothing darker stands out: contrast
+        below 0.08 of optical density, area below 3 µm², or more than 3 µm from the point.
 
     Notes
     -----
-    The smoothed density of haematoxylin within 16 µm of the point is parted by Otsu's threshold,
-    the component at the point is kept (or the next one), its holes are filled. Where there is
-    none, because something darker lies near, the threshold is that of what lies below it; where
-    it reaches beyond 12 µm, because nuclei touch or the plasm is dark too, that of its own
-    values; three tries in all, and what still lies beyond 12 µm is cut off. The edge is where at
-    least half of the nucleus's own contrast is reached, or a dark one would look larger than a
-    pale one.
+    Otsu's threshold divides the smoothed haematoxylin density within 16 µm of the point; the
+    component at the point, or the nearest one, is kept and its holes are filled. If there is none
+    because something darker lies nearby, the threshold is recomputed from the values below it; if
+    the component extends beyond 12 µm because nuclei touch or the cytoplasm is dark too, from its
+    own values. After three attempts, what still lies beyond 12 µm is cut off. The boundary is drawn
+    at half the contrast of the nucleus itself, so that dark nuclei do not appear larger than pale
+    ones.
 
-    The two plates of a late mitosis are two components and only the one at the point is kept.
+    The two plates of a late mitosis are two components, of which only the one at the point is kept.
     """
     across, down = mpp
     rows = (np.arange(image.shape[0]) + 0.5 - point[1]) * down
@@ -160,30 +155,30 @@ def stain_mask(
     compared = around
     for _ in range(_TRIES):
         dark = density > _threshold(density[compared])
-        found = component_at(dark & around, point, reach)
-        if found.any() and distance[found].max() <= _LARGEST:
+        nucleus = component_at(dark & around, point, reach)
+        if nucleus.any() and distance[nucleus].max() <= _LARGEST:
             break
-        compared = found if found.any() else compared & ~dark
+        compared = nucleus if nucleus.any() else compared & ~dark
         if not compared.any():
             return empty
-    found &= distance <= _LARGEST
-    contrast = _contrast(density, found, around & ~dark)
+    nucleus &= distance <= _LARGEST
+    contrast = _contrast(density, nucleus, around & ~dark)
     if contrast < _LEAST_CONTRAST:
         return empty
-    found &= density > np.median(density[found]) - contrast / 2
-    found = ndimage.binary_fill_holes(component_at(found, point, reach))
-    return found if found.sum() * across * down >= _SMALLEST else empty
+    nucleus &= density > np.median(density[nucleus]) - contrast / 2
+    nucleus = ndimage.binary_fill_holes(component_at(nucleus, point, reach))
+    return nucleus if nucleus.sum() * across * down >= _SMALLEST else empty
 
 
 def _threshold(density: Float64) -> float:
-    """Otsu's threshold, by 256 levels from the least to the largest density."""
+    """Otsu's threshold over 256 levels between the lowest and the highest density."""
     low, high = float(density.min()), float(density.max())
     levels = np.rint((density - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
     return low + (otsu(levels) + 0.5) / 255 * (high - low)
 
 
-def _contrast(density: Float64, found: Bool, rest: Bool) -> float:
-    """How much denser a nucleus is than what lies around it, by their medians."""
-    if not found.any():
+def _contrast(density: Float64, nucleus: Bool, rest: Bool) -> float:
+    """Difference between the median density of a nucleus and that of its surroundings."""
+    if not nucleus.any():
         return 0.0
-    return float(np.median(density[found]) - (np.median(density[rest]) if rest.any() else 0.0))
+    return float(np.median(density[nucleus]) - (np.median(density[rest]) if rest.any() else 0.0))

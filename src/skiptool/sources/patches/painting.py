@@ -1,7 +1,7 @@
-"""Masks of patches: labels of annotated areas, drawn at the centres of pixels.
+"""Masks of patches: annotated areas rasterised at pixel centres, and masks traced into outlines.
 
-A pixel belongs to an area where its centre lies inside it, whatever the resolution. OpenCV's and
-Pillow's fills also paint pixels that the outline only touches, half a pixel too much all around.
+A pixel belongs to an area if its centre lies inside it, at any resolution. The fills of OpenCV and
+Pillow also paint pixels that the outline merely touches, half a pixel too much all around.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import ndimage
 
-from skiptool.errors import ArgumentError
 from skiptool.sources.annotations.shapes import Shape
 
 if TYPE_CHECKING:
@@ -22,24 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Areas", "Patch", "crossings", "inside", "outlines", "paint"]
 
-# -------------------------------------------------------------------------------------------------
-# A patch: which part of a slide becomes one image.
-
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A square of ``size`` pixels on a slide.
+    """A square patch of ``size`` pixels on a slide.
 
     Attributes
     ----------
     x, y : float
         Upper left corner in pixels of level 0; may lie outside the slide.
-    size : int
-        Pixels of the patch along either side.
     scale : tuple of float
-        Pixels of level 0 that one pixel of the patch spans, horizontally and vertically.
+        Pixels of level 0 per pixel of the patch, horizontally and vertically.
     columns : mapping
-        What else is known of it (record of the annotation, class drawn, draw ...).
+        Metadata of the patch (id of the annotation, class drawn, epoch ...).
     """
 
     x: float
@@ -58,13 +52,12 @@ class Patch:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Middle of the patch in pixels of level 0."""
+        """Centre of the patch in pixels of level 0."""
         left, top, right, bottom = self.box
         return (left + right) / 2, (top + bottom) / 2
 
 
-# -------------------------------------------------------------------------------------------------
-# Where outlines cross horizontal lines: what filling areas and drawing points in them rest on.
+# Scanline filling.
 
 
 def crossings(rings: Sequence[Float64], heights: Float64) -> tuple[Int64, Float64]:
@@ -73,23 +66,22 @@ def crossings(rings: Sequence[Float64], heights: Float64) -> tuple[Int64, Float6
     Parameters
     ----------
     rings : sequence of float64 (V, 2)
-        x and y of the vertices of each ring; the last vertex is joined to the first.
+        x and y of the vertices; the last vertex is joined to the first.
     heights : float64 (L,)
         y of the lines, ascending.
 
     Returns
     -------
     line : int64 (K,)
-        Index of the line that is crossed, in no order.
+        Index of the line crossed, unordered.
     x : float64 (K,)
-        Where.
+        Position of the crossing.
 
     Notes
     -----
-    An edge crosses the lines from its upper end (included) to its lower end (excluded), so that
-    each ring crosses each line an even number of times. Edges are followed downwards whichever
-    way they were drawn: two areas that share an edge get the very same numbers and neither
-    overlap nor leave a gap when they are filled.
+    An edge includes its upper end and excludes its lower end, so that each ring crosses each line
+    an even number of times. Edges are followed downwards whatever their direction: two areas that
+    share an edge get identical numbers, and neither overlap nor leave a gap when filled.
 
     Examples
     --------
@@ -109,7 +101,7 @@ def crossings(rings: Sequence[Float64], heights: Float64) -> tuple[Int64, Float6
 
 
 def _edges(rings: Sequence[Float64], heights: Float64) -> tuple[Float64, Float64]:
-    """Upper and lower ends (E, 2) of the edges that may meet the lines."""
+    """Upper and lower ends (E, 2) of the edges that may cross the lines."""
     starts = np.concatenate(rings)
     ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     if len(heights) == 0:
@@ -128,7 +120,7 @@ class Areas:
     Attributes
     ----------
     shapes : tuple of (Shape, int)
-        Areas and their labels in paint order; points are left out.
+        Areas and labels in paint order, without points.
     bounds : float64 (N, 4)
         Left, top, right and bottom of each, in pixels of level 0.
     """
@@ -138,13 +130,13 @@ class Areas:
 
     @classmethod
     def of(cls, shapes: Sequence[tuple[Shape, int]]) -> Areas:
-        """Gather areas with their labels (0..255), given in paint order."""
+        """Collect areas and their labels (0..255), given in paint order."""
         areas = tuple((shape, label) for shape, label in shapes if not shape.is_point)
         bounds = np.array([shape.bounds for shape, _ in areas], dtype=np.float64)
         return cls(areas, bounds.reshape(-1, 4))
 
     def near(self, patch: Patch) -> Int64:
-        """Return the indices of the areas whose bounding boxes meet a patch, in paint order."""
+        """Return the indices of the areas whose bounding boxes overlap a patch, in paint order."""
         left, top, right, bottom = patch.box
         west, north, east, south = self.bounds.T
         meets = (west < right) & (east > left) & (north < bottom) & (south > top)
@@ -157,20 +149,15 @@ class Areas:
         Parameters
         ----------
         patch : Patch
-        base : uint8 (H, W)
-            What is seen where nothing is annotated.
+        base : uint8 (size, size)
+            Labels of what is not annotated.
 
         Returns
         -------
-        uint8 (H, W)
-            Later areas lie over earlier ones; a hole shows what lies below.
-
-        Raises
-        ------
-        ArgumentError
-            If the mask is not as large as the patch.
+        uint8 (size, size)
+            Later areas cover earlier ones; a hole shows what lies below.
         """
-        painted = _copy(base, patch)
+        painted = base.copy()
         for index in self.near(patch):
             shape, label = self.shapes[index]
             painted[inside(shape, patch)] = label
@@ -178,23 +165,18 @@ class Areas:
 
 
 def paint(shapes: Sequence[tuple[Shape, int]], patch: Patch, base: UInt8) -> UInt8:
-    """Paint labelled areas over a copy of a mask (H, W); see `Areas.paint` for many patches."""
+    """Paint labelled areas over a copy of a mask; use `Areas.paint` for many patches."""
     return Areas.of(shapes).paint(patch, base)
 
 
 def inside(shape: Shape, patch: Patch) -> Bool:
     """Mark the pixels of a patch whose centres lie inside an area.
 
-    Parameters
-    ----------
-    shape : Shape
-    patch : Patch
-
     Returns
     -------
-    bool (H, W)
-        By the even-odd rule for each ring, and in no hole. A centre exactly on the border counts
-        on the upper and the left side, not on the lower and the right one.
+    bool (size, size)
+        By the even-odd rule for each ring, excluding holes. A centre exactly on the border is
+        inside on the upper and left sides, outside on the lower and right sides.
 
     Examples
     --------
@@ -219,8 +201,8 @@ def _filled(ring: Float64, patch: Patch) -> Bool:
         centres = patch.y + (np.arange(rows.start, rows.stop) + 0.5) * down
         line, x = crossings([ring], centres)
         entered = np.clip(np.ceil((x - patch.x) / across - 0.5) - columns.start, 0, width)
-        # Crossings in reading order lead in and out in turn, and out again by the end of a line:
-        # it has one place more than pixels, for crossings beyond.
+        # Crossings in reading order alternate between entering and leaving; each line has one
+        # extra column for crossings beyond its end.
         turns = np.sort(line * (width + 1) + entered.astype(np.int64))
         runs = np.diff(turns, prepend=0, append=full)
         spans = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
@@ -229,7 +211,7 @@ def _filled(ring: Float64, patch: Patch) -> Bool:
 
 
 def _window(ring: Float64, patch: Patch) -> tuple[slice, slice]:
-    """Rows and columns of a patch that hold the bounding box of a ring; may be empty."""
+    """Rows and columns of a patch that cover the bounding box of a ring; may be empty."""
     (left, top), (right, bottom) = ring.min(axis=0), ring.max(axis=0)
     (across, down), size = patch.scale, patch.size
 
@@ -240,39 +222,28 @@ def _window(ring: Float64, patch: Patch) -> tuple[slice, slice]:
     return along(top, bottom, patch.y, down), along(left, right, patch.x, across)
 
 
-def _copy(base: UInt8, patch: Patch) -> UInt8:
-    if base.shape != (patch.size, patch.size):
-        raise ArgumentError(
-            f"mask of shape {base.shape} below a patch of {patch.size} x {patch.size} pixels; "
-            "both must be of one size"
-        )
-    return base.copy()
-
-
-# -------------------------------------------------------------------------------------------------
-# Outlines of a mask along the edges of its pixels, so that it can be painted elsewhere.
-
+# Tracing.
 
 _STEPS: Final = ((0, 1), (1, 0), (0, -1), (-1, 0))
-"""Row and column from one corner of pixels to the next: right, down, left, up."""
+"""Row and column offsets from one pixel corner to the next: right, down, left, up."""
 
 
 def outlines(mask: Bool, patch: Patch, name: str, record: str) -> tuple[Shape, ...]:
-    """Turn a mask into areas in pixels of level 0.
+    """Trace a mask into areas, along the edges of its pixels.
 
     Parameters
     ----------
     mask : bool (H, W)
     patch : Patch
-        Where the mask lies on its slide.
+        Position of the mask on the slide.
     name, record : str
-        Of the shapes.
+        Class and id of the shapes.
 
     Returns
     -------
     tuple of Shape
-        One a connected component (pixels joined by their edges), with its holes, from top to
-        bottom. Painted on the same patch they give the very same mask.
+        One per 4-connected component, with its holes, from top to bottom, in pixels of level 0.
+        Painted on the same patch they reproduce the mask exactly.
 
     Examples
     --------
@@ -283,8 +254,8 @@ def outlines(mask: Bool, patch: Patch, name: str, record: str) -> tuple[Shape, .
     labels, count = ndimage.label(mask)
     rings: list[list[Float64]] = [[] for _ in range(count)]
     for loop in _loops(mask):
-        # It begins with a step to the right: the pixel below that is in the mask. The loop around
-        # the outside holds the topmost step of its component, so it comes before the holes.
+        # A loop begins with a step to the right, above a pixel of the mask. The outer loop holds
+        # the topmost step of its component, so it precedes the holes.
         _, row, column = loop[0]
         rings[int(labels[row, column]) - 1].append(_corners(loop))
     origin, scale = np.array([patch.x, patch.y]), np.array(patch.scale)
@@ -295,10 +266,10 @@ def outlines(mask: Bool, patch: Patch, name: str, record: str) -> tuple[Shape, .
 
 
 def _loops(mask: Bool) -> list[Int64]:
-    """Follow the border: each loop as direction, row, column of the steps it takes (S, 3).
+    """Follow the border; each loop lists direction, row and column of its steps (S, 3).
 
-    The mask lies on the right hand of every step. Where two pixels touch by a corner the loop
-    turns right, back to its own pixel.
+    The mask lies to the right of every step. Where two pixels touch at a corner the loop turns
+    right, back to its own pixel.
     """
     steps = _border(mask)
     onward = _onward(steps)
@@ -316,17 +287,17 @@ def _loops(mask: Bool) -> list[Int64]:
 
 
 def _border(mask: Bool) -> Bool:
-    """Whether a step of the border leaves a corner in a direction: (4, H + 1, W + 1)."""
+    """Mark border steps by direction and start corner: (4, H + 1, W + 1)."""
     padded = np.pad(mask, 1)
     above_left, above = padded[:-1, :-1], padded[:-1, 1:]
     left, here = padded[1:, :-1], padded[1:, 1:]
-    # Of a step right the pixel below is in the mask and the one above is not, and so on around.
+    # A step to the right has a pixel of the mask below it and none above, and so on.
     steps: Bool = np.stack([here & ~above, left & ~here, above_left & ~left, above & ~above_left])
     return steps
 
 
 def _onward(steps: Bool) -> dict[int, int]:
-    """Which step follows which, by their flat indices."""
+    """Map each step to the next one, by flat index."""
     direction, row, column = np.nonzero(steps)
     down, right = np.array(_STEPS)[direction].T
     row_to, column_to = row + down, column + right

@@ -1,4 +1,10 @@
-"""All patches of a slide that show tissue, side by side: how models are tested (section III.C)."""
+"""Place patches on slides.
+
+- `grid`: all patches that show tissue, side by side, for testing (section III.C);
+- `centred`: one patch around each annotated object (section III.B);
+- `sampled`: patches drawn by class weights for one epoch of training (section III.C), including
+  slide background.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +41,10 @@ __all__ = [
 
 
 class TissueShare(Protocol):
-    """What tells how much tissue lies in a part of a slide."""
+    """Anything that knows the share of tissue in a part of a slide."""
 
     def share(self, left: float, top: float, right: float, bottom: float) -> float:
-        """Share of tissue in a box of level 0, in [0, 1]; outside the slide there is none."""
+        """Share of tissue in a box of level 0, in [0, 1]; there is none outside the slide."""
 
 
 def grid(
@@ -55,21 +61,20 @@ def grid(
     ----------
     slide_size : tuple of int
         Width and height of level 0.
-    tissue : TissueShare
     size : int
-        Pixels of a patch along either side.
+        Side of a patch in pixels.
     scale : tuple of float
-        Pixels of level 0 that a pixel of the patch spans, horizontally and vertically.
+        Pixels of level 0 per pixel of the patch, horizontally and vertically.
     stride : int
-        Pixels of the patch from one to the next; ``size`` lays them edge to edge.
+        Distance between neighbouring patches in pixels of the patch.
     min_tissue : float
-        A patch is kept if its share of tissue is above; 0.5 in the paper.
+        A patch is kept if its share of tissue is above this; 0.5 in the paper.
 
     Returns
     -------
     list of Patch
-        Row by row from the slide's upper left corner. The last row and column may reach beyond
-        the slide, which counts as no tissue. Column: ``tissue`` (the share).
+        Row by row. The last row and column may extend beyond the slide, where there is no tissue.
+        Column: ``tissue`` (the share).
 
     Raises
     ------
@@ -92,7 +97,7 @@ def grid(
 
 
 def _steps(extent: float, size: int, stride: int) -> int:
-    """Patches along a side of ``extent`` patch pixels: all that begin on it, until it is covered.
+    """Count the patches that cover a side of ``extent`` patch pixels, all starting on it.
 
     >>> _steps(10, 4, 4), _steps(10, 4, 3), _steps(10, 4, 6), _steps(3, 4, 1)
     (3, 3, 2, 1)
@@ -102,28 +107,24 @@ def _steps(extent: float, size: int, stride: int) -> int:
     return min(math.ceil(whole / stride), until_covered)
 
 
-# -------------------------------------------------------------------------------------------------
-# One patch around each annotated object (section III.B).
-
-
 def centred(shapes: Sequence[Shape], size: int, scale: tuple[float, float]) -> list[Patch]:
-    """Lay a patch around the centre of each shape.
+    """Centre a patch on each shape.
 
     Parameters
     ----------
     shapes : sequence of Shape
-        Points and areas of the classes wanted.
+        Points and areas of the wanted classes.
     size : int
-        Pixels of a patch along either side; 128 in the paper.
+        Side of a patch in pixels; 128 in the paper.
     scale : tuple of float
-        Pixels of level 0 that a pixel of the patch spans, horizontally and vertically.
+        Pixels of level 0 per pixel of the patch, horizontally and vertically.
 
     Returns
     -------
     list of Patch
-        One a shape, in their order, also for two shapes at one place. Columns: ``annotation``
-        (the class as the file names it) and ``record`` (its id there). Where the object lies near
-        the border the patch reaches beyond the slide.
+        One per shape, in order, even if two shapes coincide. Columns: ``annotation`` (the class
+        name in the file) and ``record`` (its id there). Near the border a patch extends beyond the
+        slide.
     """
     return [
         around(shape.centre, size, scale, {"annotation": shape.name, "record": shape.record})
@@ -137,21 +138,10 @@ def around(
     scale: tuple[float, float],
     columns: Mapping[str, str | int | float],
 ) -> Patch:
-    """Lay a patch around a point, on the grid of pixels of its own resolution.
+    """Centre a patch on a point of level 0, aligned to the pixel grid of its own resolution.
 
-    Parameters
-    ----------
-    point : tuple of float
-        x and y in pixels of level 0.
-    size : int
-    scale : tuple of float
-    columns : mapping
-
-    Returns
-    -------
-    Patch
-        Its corner lies a whole number of patch pixels from the slide's, so that a level read at
-        its own scale gives the stored pixels; its middle is at most half a patch pixel off.
+    The corner lies a whole number of patch pixels from the slide's, so that a level read at its own
+    scale returns the stored pixels; the centre is off by at most half a patch pixel.
 
     Examples
     --------
@@ -162,12 +152,8 @@ def around(
     return Patch(x, y, size, scale, columns)
 
 
-# -------------------------------------------------------------------------------------------------
-# Places on a slide where a patch shows no tissue.
-
-
 EMPTY: Final = 0.05
-"""Share of tissue up to which a patch counts as slide background."""
+"""Largest share of tissue in a patch of slide background."""
 
 
 class TissueMap(Protocol):
@@ -175,15 +161,15 @@ class TissueMap(Protocol):
 
     @property
     def mask(self) -> Bool:
-        """Where there is tissue, (h, w)."""
+        """Tissue, (h, w)."""
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Pixels of level 0 that a cell of the mask spans, horizontally and vertically."""
+        """Pixels of level 0 per cell of the mask, horizontally and vertically."""
 
 
 def empty_cells(tissue: TissueMap, extent: tuple[float, float]) -> Int64:
-    """Find where the middle of a patch may lie so that it shows slide background.
+    """Find the cells in which the centre of a patch of slide background may lie.
 
     Parameters
     ----------
@@ -194,12 +180,11 @@ def empty_cells(tissue: TissueMap, extent: tuple[float, float]) -> Int64:
     Returns
     -------
     int64 (N, 2)
-        Row and column of cells of the mask that are no tissue themselves and around which a patch
-        holds at most 5 % of it. Where there are such places wholly on the slide, only those;
-        otherwise also those where the patch reaches beyond it.
+        Row and column of mask cells without tissue around which a patch holds at most 5 % of it.
+        Only places where the patch lies wholly on the slide, unless there are none.
     """
     sides = [side / by for side, by in zip(extent, tissue.scale, strict=True)]
-    # Wherever in its cell the middle lies, the patch reaches no further than these.
+    # upper bounds of the patch's extent, wherever in its cell the centre lies
     right, down = (int(np.ceil(side / 2)) for side in sides)
     amount = tissue.mask.astype(np.float32) * ((2 * right + 1) * (2 * down + 1))
     for reach, axis in ((down, 0), (right, 1)):
@@ -208,41 +193,37 @@ def empty_cells(tissue: TissueMap, extent: tuple[float, float]) -> Int64:
     whole = np.zeros_like(empty)
     whole[down : len(whole) - down, right : whole.shape[1] - right] = True
     whole &= empty
-    found: Int64 = np.argwhere(whole if whole.any() else empty)
-    return found
+    cells: Int64 = np.argwhere(whole if whole.any() else empty)
+    return cells
 
 
 def draw_empty(
     cells: Int64, scale: tuple[float, float], rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Draw a point, x and y in pixels of level 0, uniformly from cells (N, 2) of the mask."""
+    """Draw a point (x, y in pixels of level 0) uniformly from cells (N, 2) of the mask."""
     row, column = cells[rng.integers(len(cells))] + rng.random(2)
     return float(column * scale[0]), float(row * scale[1])
-
-
-# -------------------------------------------------------------------------------------------------
-# Random numbers behind patches: shares that add up, points in areas.
 
 
 _LINES: Final = 256
 
 
 def portions(total: int, weights: Sequence[float], rng: np.random.Generator) -> list[int]:
-    """Split a number of draws by weights, each part rounded up or down by chance.
+    """Split a number of draws by weights, each part rounded up or down at random.
 
     Parameters
     ----------
     total : int
     weights : sequence of float
-        Not negative, at least one above 0.
+        Non-negative, at least one positive.
     rng : np.random.Generator
-        Gives one number.
+        One number is drawn.
 
     Returns
     -------
     list of int
-        They add up to the total; each is its exact share rounded up or down, and its expectation
-        is that share (systematic sampling). Independent draws would scatter far more.
+        Parts that add up to the total and have their exact shares as expectations (systematic
+        sampling). Independent draws would vary far more.
 
     Examples
     --------
@@ -250,7 +231,7 @@ def portions(total: int, weights: Sequence[float], rng: np.random.Generator) -> 
     [8, 8, 16]
     """
     reached = np.cumsum(np.asarray(weights, dtype=np.float64))
-    # The last one is the total whatever rounding does; fuzz keeps whole shares whole.
+    # the last mark is the total despite rounding; the margin keeps whole shares whole
     marks = np.floor(reached / reached[-1] * total + rng.uniform(1e-9, 1 - 1e-9))
     marks[reached == reached[-1]] = total
     return [int(part) for part in np.diff(marks, prepend=0.0)]
@@ -262,9 +243,9 @@ def point_in(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
     Parameters
     ----------
     shape : Shape
-        An area that is not empty; holes are left out, if they lie within it and apart.
+        A non-empty area; its holes are excluded if they lie within it and do not overlap.
     rng : np.random.Generator
-        Gives 258 numbers.
+        258 numbers are drawn.
 
     Returns
     -------
@@ -273,9 +254,10 @@ def point_in(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
 
     Notes
     -----
-    Out of 256 horizontal lines, one at a random height in each of as many strips, one is taken by
-    the length of it that lies inside, then a point on that length. Unlike trying points in the
-    bounding box this finds thin and winding areas as surely as square ones.
+    One of 256 horizontal lines, each at a random height in its strip, is chosen with probability
+    proportional to its length inside the area, then a point on that length. Unlike rejection
+    sampling from the bounding box, this is as reliable for thin and winding areas as for square
+    ones.
     """
     _, top, _, bottom = shape.bounds
     heights = top + (np.arange(_LINES) + rng.random(_LINES)) / _LINES * (bottom - top)
@@ -288,21 +270,17 @@ def point_in(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _spans(shape: Shape, heights: Float64) -> tuple[Int64, Float64, Float64]:
-    """Line, start and end of each stretch inside: crossings of a line in pairs (even-odd rule)."""
+    """Line, start and end of each stretch inside: pairs of crossings (even-odd rule)."""
     line, x = crossings(shape.rings, heights)
     order = np.lexsort((x, line))
     return line[order][::2], x[order][::2], x[order][1::2]
 
 
-# -------------------------------------------------------------------------------------------------
-# Patches drawn by class weights for one epoch of training (section III.C).
-
-
 BACKGROUND: Final = "background"
-"""What the column ``drawn`` says of a patch of slide background."""
+"""Value of the column ``drawn`` for a patch of slide background."""
 
 BACKGROUND_SHARE: Final = 0.1
-"""Share of the patches that show slide background, as in the paper."""
+"""Share of patches of slide background, as in the paper."""
 
 _TRIES: Final = 100
 
@@ -325,17 +303,17 @@ def sampled(
     ----------
     shapes : sequence of Shape
     labels : sequence of int or None
-        Label of each shape. Areas with a label above 0 are drawn from; those with None or 0 and
-        points are not.
+        Label of each shape. Areas with a label above 0 are sampled; points are not, nor are areas
+        with label None or 0.
     tissue : TissueMap
     slide_size : tuple of int
         Width and height of level 0.
     size : int
-        Pixels of a patch along either side; 512 in the paper.
+        Side of a patch in pixels; 512 in the paper.
     scale : tuple of float
-        Pixels of level 0 that a pixel of the patch spans, horizontally and vertically.
+        Pixels of level 0 per pixel of the patch, horizontally and vertically.
     patches : int
-        How many; 32 in the paper.
+        Number of patches; 32 in the paper.
     draw : int
         Number of the epoch, for the column only: the caller seeds ``rng`` by it.
     rng : np.random.Generator
@@ -345,28 +323,27 @@ def sampled(
     Returns
     -------
     list of Patch
-        Background first, then by label and class name. Columns: ``draw``, ``drawn`` (class name
-        as annotated, or "background") and ``record`` (id of the area, or ""). None at all if no
-        area on the slide can be drawn from.
+        Background first, then by label and class name. Columns: ``draw``, ``drawn`` (annotated
+        class name or "background") and ``record`` (id of the area or ""). Empty if the slide has no
+        area to sample.
 
     Raises
     ------
     ArgumentError
-        If there is less than one patch to draw or the share is not in [0, 1).
+        If ``patches`` is below 1 or the share is not in [0, 1).
 
     Notes
     -----
-    The paper gives the frequencies: 10 % background, tumour and non-tumour alike. The rest
-    follows the authors' release: the share of a label is split evenly over its class names
-    present, every area of a name is as likely as another however large it is, and the middle of
-    the patch is a uniform point in the area, also where another area lies over that.
-    Points beyond the slide are drawn again.
+    The paper gives the frequencies: 10 % background, tumour and non-tumour in equal parts. The rest
+    follows the authors' release: the share of a label is split evenly over its class names, the
+    areas of a name are equally likely regardless of size, and the patch centre is a uniform point
+    in the area, even where another area covers it. Points beyond the slide are redrawn.
 
-    Departures: how often each is drawn is rounded up or down by chance instead of drawn
-    independently, so every epoch is as balanced as can be; the release takes background
-    patches beside the bounding box of all annotations, where tissue may lie and the slide may
-    end, and here they come from where the slide shows none (see `empty_cells`). A slide without
-    such a place gets no background, and what is missing on it goes to the others evenly.
+    Departures from the release: counts are rounded up or down at random instead of drawn
+    independently, so that every epoch is as balanced as possible; and background patches come from
+    where the slide shows none of its tissue (see `empty_cells`), whereas the release takes them
+    from outside the bounding box of all annotations, where tissue may lie and the slide may end. A
+    slide without such a place gets no background; its share goes to the other classes evenly.
     """
     if patches < 1 or not 0 <= background_share < 1:
         raise ArgumentError(
@@ -376,38 +353,38 @@ def sampled(
     areas = _by_label_and_name(shapes, labels, slide_size)
     if not areas:
         return []
-    # A pixel more than the patch has, because its middle is moved to the grid of pixels.
+    # one pixel larger than the patch, whose centre is moved to the pixel grid
     cells = empty_cells(tissue, ((size + 1) * scale[0], (size + 1) * scale[1]))
     weights = [background_share if len(cells) else 0.0]
     weights += [(1 - background_share) / len(areas)] * len(areas)
     empty, *counts = portions(patches, weights, rng)
-    middles = [(draw_empty(cells, tissue.scale, rng), BACKGROUND, "") for _ in range(empty)]
+    centres = [(draw_empty(cells, tissue.scale, rng), BACKGROUND, "") for _ in range(empty)]
     for count, names in zip(counts, areas, strict=True):
         for area in _draw_areas(names, count, rng):
-            middles.append((_point(area, slide_size, rng), area.name, area.record))
+            centres.append((_point(area, slide_size, rng), area.name, area.record))
     return [
-        around(middle, size, scale, {"draw": draw, "drawn": name, "record": record})
-        for middle, name, record in middles
+        around(centre, size, scale, {"draw": draw, "drawn": name, "record": record})
+        for centre, name, record in centres
     ]
 
 
 def _by_label_and_name(
     shapes: Sequence[Shape], labels: Sequence[int | None], slide_size: tuple[int, int]
 ) -> list[Mapping[str, list[Shape]]]:
-    """Areas to draw from: for each label present, ascending, its class names and their areas."""
-    found: dict[int, dict[str, list[Shape]]] = defaultdict(lambda: defaultdict(list))
+    """Group the areas to sample by class name, one group per label in ascending order."""
+    grouped: dict[int, dict[str, list[Shape]]] = defaultdict(lambda: defaultdict(list))
     for shape, label in zip(shapes, labels, strict=True):
         left, top, right, bottom = shape.bounds
         meets = left < slide_size[0] and top < slide_size[1] and right > 0 and bottom > 0
         if label and meets and shape.area > 0:
-            found[label][shape.name].append(shape)
-    return [found[label] for label in sorted(found)]
+            grouped[label][shape.name].append(shape)
+    return [grouped[label] for label in sorted(grouped)]
 
 
 def _draw_areas(
     names: Mapping[str, list[Shape]], count: int, rng: np.random.Generator
 ) -> list[Shape]:
-    """Draw areas: names in turn as evenly as can be, the areas of a name with equal chances."""
+    """Draw areas: balanced over names, uniformly over the areas of a name."""
     ordered = sorted(names)
     shares = portions(count, [1.0] * len(ordered), rng)
     return [
@@ -420,7 +397,7 @@ def _draw_areas(
 def _point(
     area: Shape, slide_size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Draw a point in an area and, unless hardly any of it is there, on the slide."""
+    """Draw a point in an area that lies on the slide, unless hardly any of the area does."""
     width, height = slide_size
     for _ in range(_TRIES):
         x, y = point_in(area, rng)

@@ -1,1 +1,1 @@
-"""Pictures and label masks of any depth, the tables that list them, and samples made of them."""
+"""Pictures and label masks as files, and the manifests that list them."""

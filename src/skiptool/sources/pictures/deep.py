@@ -1,9 +1,9 @@
-"""Pictures of more than 8 bits a channel, and other TIFFs that Pillow would narrow: as stored.
+"""Pictures of more than 8 bits per channel, and other TIFFs that Pillow would truncate, as stored.
 
-Pillow keeps 8 of 16 bits in colour, takes signed bytes for unsigned ones and mixes up 16-bit
-channels that are stored one after the other, and says nothing; 64-bit and half-precision numbers
-and some compressions it does not know, and calls these files damaged. So all of them are told by
-their headers here, and read by tifffile (TIFF) and OpenCV (PNG).
+Pillow silently keeps 8 of 16 bits in colour, reads signed bytes as unsigned and mixes up planar
+16-bit channels; it does not know 64-bit and half-precision numbers and some compressions, and
+reports these files as damaged. All of them are recognised by their headers here, and read by
+tifffile (TIFF) and OpenCV (PNG).
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ __all__ = [
     "turned",
 ]
 
-logging.getLogger("tifffile").addHandler(
-    logging.NullHandler()
-)  # errors are raised here, not logged
+# errors are raised here, not logged
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _TIFF_STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
@@ -58,30 +57,29 @@ _PLAIN: Final = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
 """TIFF compressions that Pillow reads: none, fax, LZW, JPEG, Deflate, PackBits, LZMA, Zstandard."""
 
 _LOSSY: Final = (6, 7, 22610, 33003, 33004, 33005, 33007, 34712, 34934, 34892, 50001, 50002, 52546)
-"""JPEG and its kin, JPEG 2000, JPEG XR, JPEG XL, WebP: all of them may blur."""
+"""JPEG and its relatives, JPEG 2000, JPEG XR, JPEG XL, WebP: all of them may blur."""
 _ORIENTATION: Final = 274
 
 UPRIGHT: Final = 1
-"""Orientation (of EXIF and TIFF) of a picture that is stored as it is shown."""
+"""EXIF and TIFF orientation of a picture that is displayed as stored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deep:
-    """What stands in a file.
+    """Contents of a picture file.
 
     Attributes
     ----------
     values : bool, integers or floats, shape (H, W) or (H, W, 3)
     alpha : same type, shape (H, W), optional
-        Opacity, where the file has any.
+        Opacity, if the file has any.
     colours : {"grey", "rgb", "palette"}
     inverted : bool
-        The lowest value is meant to be shown white. Never of booleans, which are what a program
-        had in memory.
+        The lowest value is displayed white. Never set for booleans, which are saved from memory.
     orientation : int
-        1 is upright, see :func:`turned`.
+        1 is upright, see `turned`.
     blurred : str
-        Name of its compression if that may change values, else empty.
+        Name of the compression if it may change values, else empty.
     """
 
     values: AnyArray
@@ -93,22 +91,18 @@ class Deep:
 
 
 def deep_picture(path: Path) -> Deep | None:
-    """Read a picture that Pillow would narrow.
-
-    Parameters
-    ----------
-    path : Path
+    """Read a picture that Pillow would truncate.
 
     Returns
     -------
     Deep or None
-        None where Pillow reads all that is in the file (8 bits or fewer, 16-bit grey PNG), or says
-        what is wrong (no such file, neither TIFF nor PNG).
+        None if Pillow reads everything in the file (8 bits or fewer, 16-bit grey PNG) or reports
+        what is wrong with it (missing, neither TIFF nor PNG).
 
     Raises
     ------
     SourceError
-        If it is damaged, a stack or volume, or of channels that are neither grey nor colours.
+        If it is damaged, a stack or volume, or its channels are neither grey nor colours.
     """
     if not path.is_file():
         return None
@@ -116,7 +110,7 @@ def deep_picture(path: Path) -> Deep | None:
         with path.open("rb") as file:
             start = file.read(26)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error}); check its rights") from None
+        raise SourceError(f"{path}: cannot be read ({error}); check its permissions") from None
     refuse_pointer(path, start)
     if start[:4] in _TIFF_STARTS:
         return _deep_tiff(path)
@@ -130,16 +124,14 @@ def shown_values(deep: Deep, where: Path, upright: bool | None = None) -> AnyArr
 
     Parameters
     ----------
-    deep : Deep
-    where : Path
     upright : bool, optional
-        Turn it if it is stored turned; as :func:`skiptool.sources.pictures.files.decoded` has it.
+        Rotate by the orientation; as in `skiptool.sources.pictures.files.decoded`.
 
     Raises
     ------
     SourceError
-        If it is stored turned and may not be turned, its lowest value is white, or it has a
-        palette; or as :func:`over_white`.
+        If it is stored rotated and ``upright`` is not set, its lowest value is white, it has a
+        palette, or it cannot be composited over white.
     """
     if not upright:
         refuse_turned(deep.orientation, "TIFF", where, option=upright is False)
@@ -153,7 +145,7 @@ def shown_values(deep: Deep, where: Path, upright: bool | None = None) -> AnyArr
 
 
 def over_white(deep: Deep, where: Path) -> AnyArray:
-    """Return the values, laid over white where they are transparent.
+    """Composite values over white.
 
     Raises
     ------
@@ -177,47 +169,41 @@ def over_white(deep: Deep, where: Path) -> AnyArray:
 
 
 def is_opaque(alpha: AnyArray) -> bool:
-    """Say whether nothing is transparent: all of it is 1, or the highest number of its type."""
+    """Return whether nothing is transparent: all alpha is 1, or the maximum of its type."""
     highest = 1.0 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
     return bool((alpha == highest).all())
 
 
 def check_alpha(highest: float, where: Path) -> None:
-    """Refuse a picture of which nothing would be seen over white.
+    """Refuse a picture in which no pixel is at least half opaque.
 
-    Parameters
-    ----------
-    highest : float
-        Opacity of its most opaque pixel, in [0, 1].
-    where : Path
+    Programs that do not fill the alpha channel leave it at 0, or at 1 of 255. ``highest`` is the
+    opacity of the most opaque pixel, in [0, 1].
 
     Raises
     ------
     SourceError
-        If no pixel is at least half opaque: programs that do not fill their alpha channel leave
-        it at 0, or at 1 of 255.
     """
     if highest < 0.5:
         raise SourceError(
-            f"{where}: no pixel is more than {highest:.1%} opaque, so that nothing of it would be "
-            "seen; its alpha channel is wrong: save it without one"
+            f"{where}: no pixel is more than {highest:.1%} opaque, so nothing of it would be "
+            "visible; its alpha channel is wrong: save it without one"
         )
 
 
 def refuse_large(width: int, height: int, where: Path) -> None:
-    """Refuse a picture of more pixels than Pillow allows, before anything is decoded.
+    """Refuse a picture of more than about 89 million pixels (Pillow's limit) before decoding.
 
     Raises
     ------
     SourceError
-        If it has more than about 89 million.
     """
     if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
         raise too_large(where)
 
 
 def too_large(where: Path) -> SourceError:
-    """Return the error of a picture of more pixels than Pillow allows."""
+    """Return the error for a picture beyond Pillow's limit."""
     return SourceError(
         f"{where}: more pixels than the {Image.MAX_IMAGE_PIXELS:,} that a picture may have; cut it "
         "into patches, or read it as a slide"
@@ -225,32 +211,32 @@ def too_large(where: Path) -> SourceError:
 
 
 def refuse_turned(orientation: int, kind: str, where: Path, *, option: bool = False) -> None:
-    """Refuse a picture that is shown otherwise than it is stored.
+    """Refuse a picture that is not displayed as stored.
 
-    Programs for annotation show it turned or not, so that nothing tells whether a mask beside it
-    lies on what is stored or on what is shown.
+    Annotation programs may or may not rotate it, so it is unknown which orientation its mask
+    follows.
 
     Raises
     ------
     SourceError
-        If it is not `UPRIGHT`; with ``option`` it names the option that turns it.
+        With ``option``, the message names the option that rotates it.
     """
     if orientation != UPRIGHT:
-        way_out = ", or give --upright if its mask lies on it as viewers show it" if option else ""
+        remedy = ", or give --upright if its mask fits the displayed picture" if option else ""
         raise SourceError(
-            f"{where}: is stored turned ({kind} orientation {orientation}); save it "
-            f"upright{way_out}"
+            f"{where}: is stored rotated ({kind} orientation {orientation}); save it "
+            f"upright{remedy}"
         )
 
 
 def refuse_as_mask(deep: Deep, where: Path) -> None:
-    """Refuse a mask in which labels would not be where, or what, they are meant to be.
+    """Refuse a mask whose labels would be displaced or altered.
 
     Raises
     ------
     SourceError
-        If it is stored turned, its compression may blur, its lowest value is white, or it is
-        transparent in places.
+        If it is stored rotated, its compression may blur, its lowest value is white, or it has
+        transparent pixels.
     """
     refuse_turned(deep.orientation, "TIFF", where)
     if deep.blurred:
@@ -261,21 +247,19 @@ def refuse_as_mask(deep: Deep, where: Path) -> None:
     if deep.inverted:
         raise inverted(where)
     if deep.alpha is not None and not is_opaque(deep.alpha):
-        raise SourceError(
-            f"{where}: a mask that is transparent in places; expected one label a pixel"
-        )
+        raise SourceError(f"{where}: a mask with transparent pixels; expected one label per pixel")
 
 
 def inverted(path: Path) -> SourceError:
-    """Return the error of a TIFF in which the lowest value is white."""
+    """Return the error for a TIFF in which the lowest value is white."""
     return SourceError(
-        f"{path}: its lowest value is white (TIFF photometric 0), so that programs differ in what "
-        "is in it; save it again with black as its lowest value"
+        f"{path}: its lowest value is white (TIFF photometric 0), so programs disagree on its "
+        "values; save it again with black as its lowest value"
     )
 
 
 def turned(pixels: AnyArray, orientation: int) -> AnyArray:
-    """Return pixels (H, W, ...) as they are shown, by the orientation (1 to 8) of EXIF and TIFF.
+    """Return pixels (H, W, ...) as displayed, by the EXIF or TIFF orientation (1 to 8).
 
     >>> turned(np.array([[1, 2]]), 3).tolist(), turned(np.array([[1, 2]]), 6).tolist()
     ([[2, 1]], [[1], [2]])
@@ -311,9 +295,9 @@ def _deep_tiff(path: Path) -> Deep | None:
             return _sorted_channels(first, values, path)
     except SourceError:
         raise
-    except Exception as error:  # whatever the decoders trip over
+    except Exception as error:  # the decoders' own
         raise SourceError(
-            f"{path}: the picture is cut off or damaged ({error}); copy it again from its source"
+            f"{path}: the picture is truncated or damaged ({error}); copy it again from its source"
         ) from None
 
 
@@ -323,12 +307,12 @@ def check_pyramid(path: Path) -> None:
     Raises
     ------
     SourceError
-        If the first page says that it is a reduced copy, and a later one is larger.
+        If the first page is marked as a reduced copy and a later one is larger.
     """
     try:
         with tifffile.TiffFile(path) as file:
             small = _is_thumbnail(file.pages[0], file.pages)
-    except Exception:  # what is wrong with it others say
+    except Exception:  # reported by other readers
         return
     if small:
         raise SourceError(
@@ -338,23 +322,23 @@ def check_pyramid(path: Path) -> None:
 
 
 def _is_thumbnail(page: Any, others: Any) -> bool:  # noqa: ANN401 - tifffile's own
-    """Say whether a page is a reduced copy, and one of the others is wider."""
+    """Return whether a page is a reduced copy, and one of the others is wider."""
     return bool(page.is_reduced) and any(
         int(other.imagewidth) > int(page.imagewidth) for other in others
     )
 
 
 def _is_deep(page: Any) -> bool:  # noqa: ANN401 - tifffile's own
-    """Say whether Pillow would not read a page as it is stored."""
+    """Return whether Pillow would not read a page as stored."""
     if page.bitspersample == 1 and str(page.software).startswith("tifffile"):
-        return int(page.photometric) != _MIN_IS_BLACK  # how it saves True and False
+        return int(page.photometric) != _MIN_IS_BLACK  # booleans saved by tifffile
     known = page.bitspersample in (1, 2, 4, 8) and int(page.sampleformat) == 1
-    # Of some that are stored turned Pillow (13.0) exchanges height and width of the rows it reads.
+    # Pillow (13.0) swaps height and width when reading some rotated files
     return not known or int(page.compression) not in _PLAIN or _orientation(page) != UPRIGHT
 
 
 def _check_stack(file: tifffile.TiffFile, page: Any, path: Path) -> None:  # noqa: ANN401
-    """Refuse stacks that have one directory for all their planes: readers show the first alone."""
+    """Refuse stacks with one directory for all planes, of which readers show the first alone."""
     planes = int(page.imagedepth)
     with suppress(AttributeError, TypeError, ValueError):
         about = (file.imagej_metadata or {}) if file.is_imagej else {}
@@ -382,13 +366,13 @@ def _check_page(page: Any, path: Path) -> None:  # noqa: ANN401 - tifffile's own
         )
     if 0 in page.dataoffsets or 0 in page.databytecounts or not page.dataoffsets:
         raise SourceError(
-            f"{path}: the picture is cut off or damaged (a part of its pixels is not in the file); "
-            "copy it again from its source"
+            f"{path}: the picture is truncated or damaged (some of its pixels are missing); copy "
+            "it again from its source"
         )
 
 
 def _check_channels(page: Any, path: Path) -> None:  # noqa: ANN401 - tifffile's own
-    """Refuse channels that are no colours; of some of these Pillow shows the first alone."""
+    """Refuse channels that are not colours; Pillow reads only the first of some of these."""
     shown, samples = int(page.photometric), int(page.samplesperpixel)
     own = 3 if shown == _RGB else 1
     if shown not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE):
@@ -396,13 +380,13 @@ def _check_channels(page: Any, path: Path) -> None:  # noqa: ANN401 - tifffile's
     unnamed = tuple(map(int, page.extrasamples)) in ((), (_UNSPECIFIED,))
     if samples not in (own, own + 1) or (own == 1 and samples == 2 and unnamed):
         raise SourceError(
-            f"{path}: {samples} channels that are no colours; expected grey, palette or RGB. Save "
-            "the channel that is meant"
+            f"{path}: {samples} channels that are not colours; expected grey, palette or RGB. Save "
+            "the channel to use"
         )
 
 
 def _sorted_channels(page: Any, values: AnyArray, path: Path) -> Deep:  # noqa: ANN401
-    """Tell grey, colours and opacity apart."""
+    """Separate grey, colours and alpha."""
     shown, samples = int(page.photometric), int(page.samplesperpixel)
     if shown not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE):
         name = getattr(page.photometric, "name", shown)
@@ -414,8 +398,7 @@ def _sorted_channels(page: Any, values: AnyArray, path: Path) -> Deep:  # noqa: 
     own, extra = (3 if shown == _RGB else 1), tuple(map(int, page.extrasamples))
     if _PREMULTIPLIED in extra:
         raise SourceError(
-            f"{path}: {values.dtype} colours multiplied by their transparency; save it without "
-            "transparency"
+            f"{path}: {values.dtype} colours premultiplied with alpha; save it without transparency"
         )
     alpha = values[..., -1] if samples > own and extra != (_UNSPECIFIED,) else None
     kept = values[..., :own] if own > 1 else (values[..., 0] if samples > 1 else values)
@@ -435,16 +418,16 @@ def _orientation(page: Any) -> int:  # noqa: ANN401 - tifffile's own
 
 
 def _deep_png(path: Path, *, grey: bool) -> Deep:
-    """Read 16 bits a channel; OpenCV makes grey with alpha to colours with alpha, bit by bit."""
+    """Read 16 bits per channel; OpenCV expands grey with alpha to RGBA without loss."""
     try:
-        found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
-        found = None
-    if found is None or found.dtype != np.uint16 or found.ndim != 3:
+        pixels = None
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise SourceError(
-            f"{path}: the picture is cut off or damaged, or its 16-bit colours are in a form that "
-            "cannot be read; save it as 16-bit RGB PNG"
+            f"{path}: the picture is truncated or damaged, or its form of 16-bit colours cannot be "
+            "read; save it as 16-bit RGB PNG"
         )
-    alpha = found[..., 3] if found.shape[2] == 4 else None
-    values = found[..., 0] if grey else found[..., 2::-1]  # OpenCV has blue first
+    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
+    values = pixels[..., 0] if grey else pixels[..., 2::-1]  # BGR to RGB
     return Deep(np.ascontiguousarray(values), alpha, "grey" if grey else "rgb")

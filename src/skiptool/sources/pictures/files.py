@@ -1,8 +1,8 @@
-"""Pictures and label masks as files: PNG, TIFF and JPEG through Pillow, one small door for all.
+"""Read and write pictures and label masks: PNG, TIFF and JPEG through Pillow.
 
-A picture is uint8 (H, W, 3), red, green, blue. A mask keeps the numbers that stand in the file:
-palette indices, grey values, bits; never the colours they are shown in. What is stored turned (EXIF
-orientation) is refused, as a mask beside the picture need not follow it.
+A picture is uint8 RGB (H, W, 3). A mask keeps the numbers stored in the file (palette indices, grey
+values, bits), never the colours they are displayed in. Pictures with an EXIF orientation are
+refused, because a mask next to them need not follow it.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ __all__ = [
     "write_picture",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# One door to Pillow's decoders: a whole picture of one page, or one line that says why not.
-
+# Decoding: one complete picture of one page, or one line that says why not.
 
 _FORMATS: Final = ("PNG", "TIFF", "JPEG")
 
@@ -71,10 +69,10 @@ _BROKEN: Final = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's readers raise on files that are cut off or damaged."""
+"""Exceptions of Pillow's readers for truncated or damaged files."""
 
 _SAMPLES, _DEPTH = 277, 32997
-"""TIFF tags: channels of a pixel, and slices of a volume in one page."""
+"""TIFF tags: channels per pixel, and slices of a volume in one page."""
 
 _ORIENTATION, _PHOTOMETRIC = 274, 262
 _MIN_IS_WHITE = 0
@@ -88,35 +86,35 @@ def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
     Parameters
     ----------
     path : Path
-        PNG, TIFF (one page) or JPEG; told by content, not suffix.
+        PNG, TIFF (one page) or JPEG, recognised by content, not suffix.
     upright : bool, optional
-        Turn a PNG or JPEG that is stored turned, by its orientation in EXIF or XMP. By default it
-        is refused, as a TIFF always is; where False is given, by an error that names the option.
+        Rotate a PNG or JPEG by its EXIF or XMP orientation. By default a rotated picture is
+        refused, as a TIFF always is; False adds the option's name to the message.
 
     Returns
     -------
     picture : Pillow image
     packing : str
-        How its pixels were packed in the file, which Pillow then forgets.
+        Packing of the pixels in the file, which Pillow discards on loading.
 
     Raises
     ------
     SourceError
-        If the file is missing, no such picture, cut off, too large to be a picture (beyond about
-        89 million pixels), of several pages, three-dimensional, stored turned, or of channels
-        without colours.
+        If the file is missing, not such a picture, truncated, too large (more than about 89 million
+        pixels), of several pages, three-dimensional, stored rotated, or has channels that are not
+        colours.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file; expected a PNG, TIFF or JPEG picture")
     try:
-        # No catch_warnings here: pictures are read in threads, and filters belong to all of them.
+        # no catch_warnings: pictures are read in threads, and filters are shared by all of them
         with Image.open(path, formats=_FORMATS) as picture:
-            # Pillow only warns up to twice its limit; we refuse before anything is decoded.
+            # before decoding; Pillow only warns up to twice its limit
             refuse_large(picture.width, picture.height, path)
             _check_pages(picture, path)
             packing = _packing(picture)
             stored = getattr(picture, "tag_v2", {}).get(_ORIENTATION, UPRIGHT)
-            picture.load()  # what a PNG says of itself may stand behind its pixels
+            picture.load()  # a PNG's metadata may follow its pixels
             kind = "TIFF" if picture.format == "TIFF" else "EXIF"
             orientation = stored if kind == "TIFF" else picture.getexif().get(_ORIENTATION, UPRIGHT)
             if orientation in range(1, 9) and not (upright and kind == "EXIF"):
@@ -126,11 +124,11 @@ def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
         raise too_large(path) from None
     except UnidentifiedImageError:
         raise SourceError(
-            f"{path}: no picture that can be read; expected a PNG, TIFF or JPEG that is whole"
+            f"{path}: not a readable picture; expected a complete PNG, TIFF or JPEG"
         ) from None
     except _BROKEN as error:
         raise SourceError(
-            f"{path}: the picture is cut off or damaged ({error}); copy it again from its source"
+            f"{path}: the picture is truncated or damaged ({error}); copy it again from its source"
         ) from None
     return picture, packing
 
@@ -148,21 +146,20 @@ def _check_pages(picture: Image.Image, path: Path) -> None:
             f"{path}: a volume of {tags[_DEPTH]} slices; expected one picture. Save the slices "
             "as pictures"
         )
-    # Pillow would show the first of them and be silent about the others.
+    # Pillow would silently read the first of them only
     if tags.get(_SAMPLES, 1) > 1 and picture.mode.partition(";")[0] in _GREY_MODES:
         raise SourceError(
-            f"{path}: {tags[_SAMPLES]} channels that are no colours; expected grey, palette or "
-            "RGB. Save the channel that is meant"
+            f"{path}: {tags[_SAMPLES]} channels that are not colours; expected grey, palette or "
+            "RGB. Save the channel to use"
         )
 
 
 def refuse_inverted(picture: Image.Image, path: Path) -> None:
-    """Refuse a TIFF in which the lowest value is white, where values matter and not what is shown.
+    """Refuse a mask in a TIFF whose lowest value is white; Pillow inverts up to 8 bits only.
 
     Raises
     ------
     SourceError
-        As said: Pillow inverts those of up to 8 bits, and no others.
     """
     if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
         raise inverted(path)
@@ -171,99 +168,88 @@ def refuse_inverted(picture: Image.Image, path: Path) -> None:
 def _packing(picture: ImageFile.ImageFile) -> str:
     if not picture.tile:
         return ""
-    found = picture.tile[0][3]  # a word, or in a TIFF a word and how its strips lie
-    return str(found[0] if isinstance(found, tuple) else found)
+    packing = picture.tile[0][3]  # a raw mode, or in a TIFF a tuple that begins with it
+    return str(packing[0] if isinstance(packing, tuple) else packing)
 
 
 PICTURE_SUFFIXES: Final = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
-"""Suffixes that ``write_picture`` knows, and what to look for in a folder of pictures."""
+"""Suffixes of pictures, for `write_picture` and for listing folders."""
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0..255."""
 
 _COLOUR_MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa")
 _GREY_STEP: Final = {"L;2": 85, "L;4": 17}
-"""Pillow spreads grey values of 2 and 4 bits over 0..255; this many levels apart."""
+"""Factors by which Pillow expands grey values of 2 and 4 bits to 0..255."""
 
 _OPAQUE_MODES: Final = {"LA": "L", "RGBA": "RGB", "PA": "P"}
-"""Modes with transparency, and what they are where nothing is transparent."""
+"""Modes with transparency, and their opaque counterparts."""
 
 _WHITE: Final = (255, 255, 255, 255)
 
 
 def read_picture(path: Path) -> UInt8:
-    """Read a colour picture; grey ones are repeated, transparency is laid over white.
+    """Read a colour picture; grey is repeated over channels, transparency composited over white.
 
     Parameters
     ----------
     path : Path
-        PNG, TIFF (one page) or JPEG with at most 8 bits a channel; told by content, not suffix.
+        PNG, TIFF (one page) or JPEG of at most 8 bits per channel, recognised by content, not
+        suffix.
 
     Returns
     -------
     uint8, shape (H, W, 3)
-        Red, green, blue, 0..255.
+        RGB.
 
     Raises
     ------
     SourceError
-        If the file is missing, no such picture, cut off, too large to be a patch (beyond about
-        89 million pixels), of several pages, stored turned, transparent all over, or of more than 8
-        bits a channel.
+        As `decoded`, and if the picture is fully transparent or has more than 8 bits per channel.
     """
     deep = deep_picture(path)
     if deep is None or deep.values.dtype == np.bool_:
         return in_colours(decoded(path)[0], path)
     if deep.values.dtype != np.uint8:
         raise SourceError(
-            f"{path}: a picture of {deep.values.dtype} values; expected at most 8 bits a channel; "
-            "convert it first"
+            f"{path}: a picture of {deep.values.dtype} values; expected at most 8 bits per "
+            "channel; convert it first"
         )
     values = shown_values(deep, path)
     return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
 
 
 def read_mask(path: Path) -> Labels:
-    """Read the labels of a mask exactly as they are stored.
+    """Read the labels of a mask exactly as stored.
 
     Parameters
     ----------
     path : Path
-        PNG or TIFF: palette (the indices are the labels), grey of any type of number whose values
-        are whole and within 16 bits, or RGB whose three channels are equal; opaque.
+        PNG or TIFF: palette (indices are labels), grey of any numeric type with integer values
+        within 16 bits, or RGB with three equal channels; opaque.
 
     Returns
     -------
     uint8 or uint16, shape (H, W)
-        uint16 only where the file has more than 8 bits, or signs.
+        uint16 only if the file has more than 8 bits or signed values.
 
     Raises
     ------
     SourceError
-        As for `read_picture`, and if the picture is coloured, or a JPEG (which blurs labels), or a
-        value is no label.
+        As `decoded`, and if the mask is coloured or transparent, a JPEG (which blurs labels), or a
+        value is not a label.
     """
     return read_indexed(path)[0]
 
 
 def read_indexed(path: Path) -> tuple[Labels, dict[int, Colour]]:
-    """Read the labels of a mask, and how its palette shows those that it holds.
-
-    Parameters
-    ----------
-    path : Path
-        As for :func:`read_mask`.
+    """Read the labels of a mask as `read_mask`, and the palette colours of the labels present.
 
     Returns
     -------
     labels : uint8 or uint16, shape (H, W)
     shown : dict of int to (red, green, blue)
-        Empty where there is no palette of 8 bits.
-
-    Raises
-    ------
-    SourceError
-        As :func:`read_mask`.
+        Empty if there is no palette of 8 bits.
     """
     deep = deep_picture(path)
     if deep is not None:
@@ -271,18 +257,18 @@ def read_indexed(path: Path) -> tuple[Labels, dict[int, Colour]]:
     picture, packing = decoded(path)
     labels = _labels(picture, packing, path)
     palette = picture.getpalette("RGB") if picture.mode in ("P", "PA") else None
-    held = np.flatnonzero(np.bincount(labels.ravel())).tolist() if palette else []
+    present = np.flatnonzero(np.bincount(labels.ravel())).tolist() if palette else []
     colours = np.reshape(palette or [], (-1, 3)).tolist()
-    return labels, {index: tuple(colours[index]) for index in held if index < len(colours)}
+    return labels, {index: tuple(colours[index]) for index in present if index < len(colours)}
 
 
 def write_picture(path: Path, image: AnyArray) -> None:
-    """Write uint8 (H, W, 3) as PNG, TIFF or JPEG, told by the suffix.
+    """Write uint8 (H, W, 3) as PNG, TIFF or JPEG, by the suffix.
 
     Raises
     ------
     ArgumentError
-        If the image is no uint8 (H, W, 3), or the suffix or folder is unknown.
+        If the image is not uint8 (H, W, 3), or the suffix or folder is unknown.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ArgumentError(
@@ -294,7 +280,7 @@ def write_picture(path: Path, image: AnyArray) -> None:
 
 
 def write_mask(path: Path, labels: UInt8, colours: Sequence[tuple[int, int, int]]) -> None:
-    """Write a mask as palette PNG: the values are the labels, the palette is for the eye.
+    """Write a mask as palette PNG: values are labels, the palette is for display only.
 
     Parameters
     ----------
@@ -302,13 +288,13 @@ def write_mask(path: Path, labels: UInt8, colours: Sequence[tuple[int, int, int]
         Ends in ``.png``.
     labels : uint8, shape (H, W)
     colours : sequence of (red, green, blue)
-        Colour of label 0, 1, ...; labels beyond are shown in the grey of their number.
+        Colours of label 0, 1, ...; further labels are grey.
 
     Raises
     ------
     ArgumentError
-        If the labels are no uint8 (H, W), there are more than 256 colours, or the suffix or
-        folder is unknown.
+        If the labels are not uint8 (H, W), there are more than 256 colours, or the suffix or folder
+        is unknown.
     """
     if labels.dtype != np.uint8 or labels.ndim != 2 or len(colours) > 256:
         raise ArgumentError(
@@ -323,14 +309,14 @@ def write_mask(path: Path, labels: UInt8, colours: Sequence[tuple[int, int, int]
 
 
 def write_grey(path: Path, image: AnyArray) -> None:
-    """Write float32 (H, W, 1) in [0, 1]: as PNG in 16 bits, as TIFF as it is.
+    """Write float32 (H, W, 1) in [0, 1] as 16-bit PNG or as float32 TIFF.
 
-    PNG rounds to steps of 1 / 65535: what came from 8 or 16 bits is read again as it was.
+    PNG rounds to steps of 1 / 65535, so images from 8 or 16 bits are restored exactly.
 
     Raises
     ------
     ArgumentError
-        If the image is no float32 (H, W, 1), or the suffix or folder is unknown.
+        If the image is not float32 (H, W, 1), or the suffix or folder is unknown.
     """
     if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != 1:
         raise ArgumentError(
@@ -347,12 +333,12 @@ def write_grey(path: Path, image: AnyArray) -> None:
 
 
 def write_labels(path: Path, labels: UInt8) -> None:
-    """Write a mask as plain grey PNG or TIFF, for readers that take a palette for its colours.
+    """Write a mask as plain grey PNG or TIFF, for readers that convert a palette to its colours.
 
     Raises
     ------
     ArgumentError
-        If the labels are no uint8 (H, W), or the suffix or folder is unknown.
+        If the labels are not uint8 (H, W), or the suffix or folder is unknown.
     """
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise ArgumentError(
@@ -374,11 +360,11 @@ def _check_place(path: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def in_colours(picture: Image.Image, path: Path) -> UInt8:
-    """Return uint8 (H, W, 3) of a decoded picture, as :func:`read_picture` does."""
+    """Convert a decoded picture to uint8 (H, W, 3), as `read_picture` does."""
     if picture.mode not in _COLOUR_MODES:
         raise SourceError(
             f"{path}: a picture of mode {picture.mode!r}; expected grey, palette or RGB with at "
-            "most 8 bits a channel; convert it first"
+            "most 8 bits per channel; convert it first"
         )
     if picture.has_transparency_data:
         overlay = picture.convert("RGBA")
@@ -400,10 +386,10 @@ def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
     if picture.mode == "RGB":
         return _equal_channels(np.array(picture), path)
     if picture.mode not in ("1", "L", "P") and not picture.mode.startswith("I"):
-        clear = " that is transparent in places" if picture.mode in _OPAQUE_MODES else ""
+        clear = " with transparent pixels" if picture.mode in _OPAQUE_MODES else ""
         raise SourceError(
             f"{path}: a mask of mode {picture.mode!r}{clear}; expected palette or grey values, one "
-            "label a pixel"
+            "label per pixel"
         )
     values = np.array(picture)
     if picture.mode.startswith("I"):
@@ -420,7 +406,7 @@ def _deep_labels(deep: Deep, path: Path) -> Labels:
             y, x = np.argwhere(wrong)[0].tolist()
             raise SourceError(
                 f"{path}: a mask of {values.dtype} that holds {values[y, x]:g} at x {x}, y {y}; "
-                "expected whole numbers, one label a pixel"
+                "expected integers, one label per pixel"
             )
     return _narrow(values, path)
 
@@ -428,7 +414,7 @@ def _deep_labels(deep: Deep, path: Path) -> Labels:
 def _equal_channels(values: AnyArray, path: Path) -> AnyArray:
     if (values != values[..., :1]).any():
         raise SourceError(
-            f"{path}: a coloured mask; expected palette or grey values, one label a pixel. "
+            f"{path}: a coloured mask; expected palette or grey values, one label per pixel. "
             "Map its colours with --labels '#RRGGBB=CLASS', or save it as palette PNG"
         )
     return values[..., 0].copy()

@@ -1,11 +1,11 @@
-"""Pictures of any depth in the two forms that a dataset store knows.
+"""Read pictures of any depth into the two forms of a dataset store.
 
-A picture of 8 bits is uint8 (H, W, 3), grey repeated, so that colour shifts and pretrained encoders
-take it as it is; grey of any other type (integers of 16 to 64 bits, signed ones, floats) is float32
-(H, W, 1) in [0, 1], so that no level of 16 bits is lost; colour of more bits is rounded to 8.
-``channels`` asks for one form or the other. Transparency is laid over white. What is stored turned
-(EXIF orientation) is refused unless it is asked to be turned, as a mask beside the picture need not
-follow it.
+An 8-bit picture becomes uint8 (H, W, 3), with grey repeated, so that colour shifts and pretrained
+encoders apply directly; grey of any other type (integers of 16 to 64 bits, signed integers, floats)
+becomes float32 (H, W, 1) in [0, 1], so that no 16-bit level is lost; deeper colour is rounded to 8
+bits. ``channels`` requests one form or the other. Transparency is composited over white. Pictures
+with an EXIF orientation are refused unless their rotation is requested, because a mask next to
+them need not follow it.
 """
 
 from __future__ import annotations
@@ -32,32 +32,28 @@ if TYPE_CHECKING:
 
 __all__ = ["FULL", "Scale", "as_eight_bits", "read_intensities", "write_intensities"]
 
-# -------------------------------------------------------------------------------------------------
-# From what a camera counts to [0, 1]: which value of a file is black, and which is white.
-
-
 _FULL, _MINMAX = "full", "minmax"
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How values of a file become intensities in [0, 1].
+    """Mapping from file values to intensities in [0, 1].
 
     Attributes
     ----------
     text : str
-        As it is written: ``full``, ``minmax``, ``p1`` or ``LOW:HIGH``.
+        As given: ``full``, ``minmax``, ``p1`` or ``LOW:HIGH``.
     window : tuple of float, optional
-        Values of black and white, the same for all images; what lies beyond is clipped.
+        Values of black and white, the same for all images; values beyond are clipped.
     outer : float, optional
-        Percent of an image's values that are clipped at either end; 0 is ``minmax``.
+        Percentage of an image's values clipped at either end; 0 is ``minmax``.
 
     Notes
     -----
-    ``full`` divides by the largest value that the type can hold, so that two images stay as bright
-    to each other as they were recorded, and an image means the same in any company. Microscopy
-    programs stretch each image between its own ends instead (``minmax``, or ``p1`` where hot
-    pixels are): that shows more, and takes away what scanners differ by in brightness and contrast.
+    ``full`` divides by the maximum of the type, which preserves relative brightness between images.
+    Microscopy programs often stretch each image between its own extremes instead (``minmax``, or
+    ``p1`` with hot pixels), which shows more, but removes differences in brightness and contrast
+    between scanners.
     """
 
     text: str = _FULL
@@ -66,7 +62,7 @@ class Scale:
 
     @classmethod
     def parse(cls, text: str) -> Scale:
-        """Read ``full``, ``minmax``, ``pP`` or ``LOW:HIGH``.
+        """Parse ``full``, ``minmax``, ``pP`` or ``LOW:HIGH``.
 
         Raises
         ------
@@ -89,12 +85,12 @@ class Scale:
         if not colon and text[:1] == "p" and numbers and 0 <= numbers[0] < 50:
             return cls(text, outer=numbers[0])
         raise ArgumentError(
-            f"--scale {text}: expected full (what the type can hold), LOW:HIGH such as 0:4095, "
-            "minmax, or p1 (an image's own ends, 1 % clipped at either)"
+            f"--scale {text}: expected full (range of the type), LOW:HIGH such as 0:4095, minmax, "
+            "or p1 (range of each image, 1 % clipped at either end)"
         )
 
     def apply(self, values: AnyArray, where: str) -> Float32:
-        """Return intensities of one image.
+        """Return the intensities of one image.
 
         Parameters
         ----------
@@ -105,15 +101,15 @@ class Scale:
         Returns
         -------
         float32 in [0, 1], same shape
-            All 0 where an image is stretched between its own ends and these are equal.
+            All 0 if an image stretched to its own range is constant.
 
         Raises
         ------
         SourceError
-            If a value is not finite, or ``full`` does not say what is white.
+            If a value is not finite, or ``full`` does not define white for this type.
         """
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise SourceError(f"{where}: holds NaN or infinite values; mend the image")
+            raise SourceError(f"{where}: contains NaN or infinite values; correct the image")
         low, high = self._ends(values, where)
         if low == high:
             return np.zeros(values.shape, dtype=np.float32)
@@ -132,21 +128,21 @@ class Scale:
         if values.dtype.kind == "f" and lowest >= 0 and highest <= 1:
             return 0.0, 1.0
         raise SourceError(
-            f"{where}: {values.dtype} values from {lowest:g} to {highest:g}, and nothing says "
-            "which is white; give --scale LOW:HIGH, minmax or p1"
+            f"{where}: {values.dtype} values from {lowest:g} to {highest:g} with unknown white "
+            "level; give --scale LOW:HIGH, minmax or p1"
         )
 
 
 FULL = Scale()
-"""What the type can hold: the same for all images."""
+"""Range of the type, the same for all images."""
 
 
 def _numbers(words: tuple[str, ...]) -> tuple[float, ...]:
     try:
-        found = tuple(float(word) for word in words)
+        numbers = tuple(float(word) for word in words)
     except ValueError:
         return ()
-    return found if all(map(isfinite, found)) else ()
+    return numbers if all(map(isfinite, numbers)) else ()
 
 
 _WHITE = np.iinfo(np.uint16).max
@@ -159,18 +155,17 @@ def read_intensities(
     *,
     upright: bool = False,
 ) -> Image:
-    """Read an image as a store keeps it.
+    """Read an image in the form that a store keeps.
 
     Parameters
     ----------
     paths : sequence of Path
         One picture; or three grey ones of one size, which become red, green and blue.
     scale : Scale
-        Which values are black and white.
     channels : {1, 3}, optional
-        Form that is asked for; by default the file decides (see above).
+        Requested form; by default the file decides (see the module).
     upright : bool
-        Turn what is stored turned.
+        Rotate pictures by their orientation.
 
     Returns
     -------
@@ -179,8 +174,8 @@ def read_intensities(
     Raises
     ------
     SourceError
-        If a file is no such picture, is coloured where one channel is asked for, or its values have
-        no scale; or if three pictures differ in size or are not grey.
+        If a file is not such a picture, is coloured although one channel is requested, or its
+        values have no scale; or if three pictures differ in size or are not grey.
     """
     parts = [_values(path, upright) for path in paths]
     values = parts[0] if len(paths) == 1 else _stacked(paths, parts)
@@ -201,18 +196,12 @@ def read_intensities(
 
 
 def write_intensities(path: Path, image: Image) -> None:
-    """Write an image of a store as a picture: uint8 in colour, float32 grey in 16 or 32 bits.
-
-    Raises
-    ------
-    ArgumentError
-        As :func:`skiptool.sources.pictures.files.write_picture`, and ``write_grey`` for grey.
-    """
+    """Write an image of a store: uint8 as colour picture, float32 as grey in 16 or 32 bits."""
     (write_grey if image.dtype == np.float32 else write_picture)(path, image)
 
 
 def as_eight_bits(intensities: Float32) -> UInt8:
-    """Round intensities in [0, 1] to 0..255, to nearest.
+    """Round intensities in [0, 1] to 0..255.
 
     >>> as_eight_bits(np.array([0, 0.5, 1], dtype=np.float32)).tolist()
     [0, 128, 255]
@@ -226,13 +215,13 @@ def _stacked(paths: Sequence[Path], parts: Sequence[AnyArray]) -> AnyArray:
         if part.ndim != 2 or part.shape != parts[0].shape or part.dtype != parts[0].dtype:
             raise SourceError(
                 f"{path}: is {part.shape} {part.dtype}, {paths[0].name} is {parts[0].shape} "
-                f"{parts[0].dtype}; files of one channel each must be grey, of one size and depth"
+                f"{parts[0].dtype}; single channels must be grey, of the same size and depth"
             )
     return np.stack(parts, axis=2)
 
 
 def _values(path: Path, upright: bool) -> AnyArray:
-    """Return what stands in a file: (H, W) grey or (H, W, 3) colour, as deep as it was saved."""
+    """Return the stored values: (H, W) grey or (H, W, 3) colour, in full depth."""
     deep = deep_picture(path)
     if deep is not None and deep.values.dtype != np.bool_:
         return shown_values(deep, path, upright)

@@ -1,4 +1,4 @@
-"""From what a mask holds, values or colours, to labels."""
+"""Map the values or colours of a mask to labels."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ __all__ = [
     "unpacked",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Masks in which a colour stands for a class, as annotation programs export them.
+# Masks in which colours stand for classes, as annotation programs export them.
 
 
 def read_colours(path: Path) -> UInt8:
@@ -43,8 +42,8 @@ def read_colours(path: Path) -> UInt8:
     Parameters
     ----------
     path : Path
-        PNG or TIFF of at most 8 bits a channel: RGB, RGBA, palette (the colours that it shows) or
-        grey. A pixel that is wholly transparent is black.
+        PNG or TIFF of at most 8 bits per channel: RGB, RGBA, palette (its displayed colours) or
+        grey. Fully transparent pixels are black.
 
     Returns
     -------
@@ -53,8 +52,8 @@ def read_colours(path: Path) -> UInt8:
     Raises
     ------
     SourceError
-        As :func:`skiptool.sources.pictures.files.read_picture`; and if the file is a JPEG (which
-        blurs colours), or a pixel is half transparent, so that its colour is in doubt.
+        As `skiptool.sources.pictures.files.decoded`; and if the file is a JPEG (which blurs
+        colours), or a pixel is partly transparent, so that its colour is ambiguous.
     """
     deep = deep_picture(path)
     if deep is not None and deep.values.dtype != np.bool_:
@@ -75,10 +74,10 @@ def read_colours(path: Path) -> UInt8:
     if ((alpha > 0) & (alpha < 255)).any():
         y, x = np.argwhere((alpha > 0) & (alpha < 255))[0].tolist()
         raise SourceError(
-            f"{path}: half transparent at x {x}, y {y}, so that its colour is in doubt; save the "
+            f"{path}: partly transparent at x {x}, y {y}, so its colour is ambiguous; save the "
             "mask without smooth edges"
         )
-    if pixels[..., :3].any():  # an overlay on which nothing is drawn holds no colour either
+    if pixels[..., :3].any():  # an empty overlay has neither colour nor opacity
         check_alpha(float(alpha.max()) / 255, path)
     colours: UInt8 = np.where(alpha[..., None] == 0, np.uint8(0), pixels[..., :3])
     return colours
@@ -86,13 +85,13 @@ def read_colours(path: Path) -> UInt8:
 
 def _no_colours(path: Path) -> SourceError:
     return SourceError(
-        f"{path}: a mask of more than 8 bits a channel has values, not colours; map these with "
+        f"{path}: a mask of more than 8 bits per channel has values, not colours; map these with "
         "--labels VALUE=CLASS"
     )
 
 
 def packed(colours: UInt8) -> Int64:
-    """Return each colour (..., 3) as one number, red * 65536 + green * 256 + blue.
+    """Encode each colour (..., 3) as red * 65536 + green * 256 + blue.
 
     >>> packed(np.array([[1, 0, 2]], dtype=np.uint8)).tolist()
     [65538]
@@ -102,7 +101,7 @@ def packed(colours: UInt8) -> Int64:
 
 
 def unpacked(code: int) -> Colour:
-    """Return the colour of a number.
+    """Decode a colour.
 
     >>> unpacked(65538)
     (1, 0, 2)
@@ -111,7 +110,7 @@ def unpacked(code: int) -> Colour:
 
 
 def colour_name(colour: Colour) -> str:
-    """Return a colour as it is written in web pages.
+    """Format a colour in hexadecimal.
 
     >>> colour_name((255, 0, 16))
     '#ff0010'
@@ -120,30 +119,29 @@ def colour_name(colour: Colour) -> str:
 
 
 BACKGROUND = "background"
-"""Name of label 0 where nobody names it."""
+"""Default name of label 0."""
 
 IGNORED = "ignore"
-"""Class of pixels that are ignored (255) unless a class has that name."""
+"""Class name for ignored pixels (255), unless a class has that name."""
 
 _VALUES = 1 << 16
 _BLACK = (0, 0, 0)
 
 _SMOOTH = 8
-"""With this many values that have no class, a mask probably has smooth edges."""
+"""Number of unknown values from which on a mask probably has smooth edges."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMap:
-    """Which pixel value, or which colour, of a mask is which label.
+    """Mapping from the pixel values, or the colours, of a mask to labels.
 
     Attributes
     ----------
-    classes : tuple of str
-    table : int64 (65536,), or (K + 1,) where colours are mapped
-        Label of each value, or of each of K colours and of all others; -1 where there is none.
-        The value 255 is 255 (ignored) unless mapped.
+    table : int64 (65536,), or (K + 1,) for colours
+        Label of each value, or of each of K colours and of all others; -1 if there is none. Value
+        255 is 255 (ignored) unless mapped.
     colours : int64 (K,), optional
-        Colours as red * 65536 + green * 256 + blue, in rising order.
+        Colours as red * 65536 + green * 256 + blue, ascending.
     """
 
     classes: tuple[str, ...]
@@ -156,23 +154,18 @@ class LabelMap:
         Raises
         ------
         SourceError
-            If the file is no mask, or holds something that has no label.
+            If the file is not a mask, or a value or colour has no label.
         """
         return self.read_shown(path)[0]
 
     def read_shown(self, path: Path) -> tuple[UInt8, dict[int, Colour]]:
-        """Read a mask as labels (H, W), and how a palette shows the values that it holds.
+        """Read a mask as `read`, and the palette colours of its values.
 
         Returns
         -------
         labels : uint8 (H, W)
         shown : dict of int to (red, green, blue)
-            Empty where there is no palette, or its colours are what is mapped.
-
-        Raises
-        ------
-        SourceError
-            As :meth:`read`.
+            Empty if there is no palette, or colours are mapped.
         """
         if self.colours is not None:
             return self.apply_colours(read_colours(path), str(path)), {}
@@ -180,7 +173,7 @@ class LabelMap:
         return self.apply(values, str(path)), shown
 
     def apply(self, values: AnyArray, where: str) -> UInt8:
-        """Return the labels of raw values, of a mask (H, W) or a volume (X, Y, Z).
+        """Return the labels of the values of a mask (H, W) or volume (X, Y, Z).
 
         Raises
         ------
@@ -189,26 +182,26 @@ class LabelMap:
         """
         labels = self.table[values]
         if labels.min() < 0:
-            raise SourceError(f"{where}: mask holds {self._unknown(values, labels < 0)}")
+            raise SourceError(f"{where}: mask contains {self._unknown(values, labels < 0)}")
         return labels.astype(np.uint8)
 
     def _unknown(self, values: AnyArray, wrong: Bool) -> str:
-        """Say which values have no class, and which have one."""
+        """Describe the values without a class, and list those with one."""
         first = tuple(np.argwhere(wrong)[0].tolist())
         at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
         value, several = int(values[first]), len(np.unique(values[wrong]))
         others = f"; {several} values have no class" if several > 1 else ""
-        smooth = ". So many may be smooth (antialiased) edges, or numbers of objects, not classes"
+        smooth = ". They may be smooth (antialiased) edges, or object numbers instead of classes"
         smooth = smooth if several >= _SMOOTH else ""
-        known = [code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE]
-        if known == [*range(len(self.classes))]:
-            known_so = f"the classes are 0 to {len(known) - 1} ({', '.join(self.classes)})"
+        labelled = [code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE]
+        if labelled == [*range(len(self.classes))]:
+            expected = f"the classes are 0 to {len(labelled) - 1} ({', '.join(self.classes)})"
             remedy = "name every class with --classes, or map the value with --labels VALUE=CLASS"
         else:
-            mapped = [*known, *([IGNORE] if self.table[IGNORE] != IGNORE else [])]
-            known_so = f"--labels knows {', '.join(map(str, sorted(mapped)))}"
+            mapped = [*labelled, *([IGNORE] if self.table[IGNORE] != IGNORE else [])]
+            expected = f"--labels has {', '.join(map(str, sorted(mapped)))}"
             remedy = f"map it with --labels {value}=CLASS, or ={IGNORED}"
-        return f"value {value} (at {at}{others}), {known_so}; {remedy}{smooth}"
+        return f"value {value} (at {at}{others}), {expected}; {remedy}{smooth}"
 
     def apply_colours(self, colours: UInt8, where: str) -> UInt8:
         """Return the labels (H, W) of colours (H, W, 3).
@@ -216,7 +209,7 @@ class LabelMap:
         Raises
         ------
         SourceError
-            If a colour has no label: names the first, where it is, and how many pixels have none.
+            If a colour has no label: names the first, its position, and the number of such pixels.
         """
         known = np.zeros(0, np.int64) if self.colours is None else self.colours
         codes = packed(colours)
@@ -227,8 +220,8 @@ class LabelMap:
             y, x = np.argwhere(labels < 0)[0].tolist()
             wrong = colour_name(tuple(colours[y, x].tolist()))
             raise SourceError(
-                f"{where}: mask holds colour {wrong} (at x {x}, y {y}; {int((labels < 0).sum())} "
-                f"pixels have a colour without a class), --labels knows "
+                f"{where}: mask contains colour {wrong} (at x {x}, y {y}; "
+                f"{int((labels < 0).sum())} pixels have a colour without a class), --labels has "
                 f"{', '.join(colour_name(unpacked(int(code))) for code in known)}; map it with "
                 f'--labels "{wrong}=CLASS", or ={IGNORED}'
             )
@@ -236,7 +229,7 @@ class LabelMap:
 
 
 def classes_of(labels: Mapping[Key, str]) -> tuple[str, ...]:
-    """Return the classes that a map names, the background first.
+    """Return the classes named by a map, the background first.
 
     Examples
     --------
@@ -250,7 +243,7 @@ def classes_of(labels: Mapping[Key, str]) -> tuple[str, ...]:
 
 
 def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> LabelMap:
-    """Build the map from pixel values, or colours, to labels.
+    """Build the mapping from pixel values, or colours, to labels.
 
     Parameters
     ----------
@@ -258,23 +251,23 @@ def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> Label
         Class names, index = label.
     labels : mapping of int or (red, green, blue) to str, optional
         Value or colour to class name, or to ``ignore``; without it the value is the label. Value 0,
-        or black, is the background unless it, or something else, is mapped to that.
+        or black, is the background unless it is mapped, or something else is mapped to label 0.
 
     Raises
     ------
     ArgumentError
         If a class is named twice or is not among ``classes``, there are not 2 to 255, a value is
-        none that a mask can hold, or values and colours are mixed.
+        impossible, or values and colours are mixed.
     """
     if len(set(classes)) < len(classes) or not 2 <= len(classes) <= IGNORE:
         raise ArgumentError(
             f"--classes {','.join(classes)}: expected 2 to {IGNORE} different names, the "
             "background first"
         )
-    found = _labels(classes, labels or {})
-    coloured = {key: label for key, label in found.items() if isinstance(key, tuple)}
-    if coloured and len(coloured) < len(found):
-        raise ArgumentError("--labels: has values and colours; give one or the other for all")
+    mapping = _labels(classes, labels or {})
+    coloured = {key: label for key, label in mapping.items() if isinstance(key, tuple)}
+    if coloured and len(coloured) < len(mapping):
+        raise ArgumentError("--labels: mixes values and colours; use one or the other for all")
     if coloured:
         codes = {int(packed(np.array(key))): label for key, label in coloured.items()}
         known = np.array(sorted(codes), dtype=np.int64)
@@ -282,23 +275,23 @@ def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> Label
         return LabelMap(tuple(classes), table, known)
     table = np.full(_VALUES, -1, dtype=np.int64)
     table[IGNORE] = IGNORE
-    if not found:
+    if not mapping:
         table[: len(classes)] = np.arange(len(classes))
-    for value, label in found.items():
+    for value, label in mapping.items():
         table[value] = label
     return LabelMap(tuple(classes), table)
 
 
 def _labels(classes: Sequence[str], labels: Mapping[Key, str]) -> dict[Key, int]:
-    found: dict[Key, int] = {}
+    mapping: dict[Key, int] = {}
     for key, name in labels.items():
         text = f"{key if isinstance(key, int) else colour_name(key)}={name}"
         if name not in (*classes, IGNORED):
             raise ArgumentError(f"--labels {text}: not in --classes {','.join(classes)}")
         if isinstance(key, int) and not 0 <= key < _VALUES:
-            raise ArgumentError(f"--labels {text}: masks hold values from 0 to {_VALUES - 1}")
-        found[key] = classes.index(name) if name in classes else IGNORE
-    zero: Key = _BLACK if any(isinstance(key, tuple) for key in found) else 0
-    if found and 0 not in found.values():
-        found.setdefault(zero, 0)
-    return found
+            raise ArgumentError(f"--labels {text}: mask values are 0 to {_VALUES - 1}")
+        mapping[key] = classes.index(name) if name in classes else IGNORE
+    zero: Key = _BLACK if any(isinstance(key, tuple) for key in mapping) else 0
+    if mapping and 0 not in mapping.values():
+        mapping.setdefault(zero, 0)
+    return mapping

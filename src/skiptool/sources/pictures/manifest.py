@@ -1,4 +1,4 @@
-"""Manifests: tables of inputs, CSV or TSV."""
+"""Manifests of inputs (CSV or TSV), and folders of pictures that stand in for one."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ __all__ = [
 ]
 
 Row = Mapping[str, str]
-"""One line of a manifest: column name to text, paths made absolute or relative to its folder."""
+"""One line of a manifest: column name to text, paths absolute or relative to the working
+directory."""
 
 EXPORTED = "manifest.csv"
-"""Manifest that ``--export`` leaves in a folder of pictures, by which it is taken back."""
+"""Manifest that ``--export`` leaves in a folder of pictures, for reading it back."""
 
 LISTED = "classes.txt"
-"""Class names beside it, one line of a CSV."""
+"""Class names next to it, one CSV line."""
 
 DELIMITERS = "\t;,"
 
@@ -54,18 +55,18 @@ _SEPARATOR = re.compile(r'\s*"?sep=([^"\r\n])"?[ \t;,]*(?:\r\n?|\n)')
 
 _ALIKE = 0.83
 _LONG = 6
-"""Share of letters that two names of columns have in common if one is a slip for the other, and
-how long both are: of shorter names only case, blanks and a plural's "s" may differ."""
+"""Similarity from which on a column name is taken for a misspelling, and the length from which
+on it applies: shorter names may differ only in case, blanks and a plural "s"."""
 
 _FORMULA = ("=", "+", "-", "@")
 _GUARD = "'"
 
 MISSING = ("na", "nan", "n/a", "none", "null", "<na>", "#n/a", "nat")
-"""What pandas, R and spreadsheets write where a value is missing, in lower case."""
+"""Spellings of a missing value in pandas, R and spreadsheets, in lower case."""
 
 
 def guarded(cell: object) -> object:
-    """Put an apostrophe before text that is a formula to a spreadsheet, or a missing value.
+    """Prefix text that looks like a formula or a missing value to a spreadsheet with an apostrophe.
 
     Examples
     --------
@@ -76,7 +77,7 @@ def guarded(cell: object) -> object:
 
 
 def unguarded(cell: str) -> str:
-    """Take away the apostrophe that :func:`guarded`, or a spreadsheet, has put there.
+    """Remove the apostrophe added by `guarded` or by a spreadsheet.
 
     Examples
     --------
@@ -99,24 +100,20 @@ def read_manifest(
     Parameters
     ----------
     path : Path
-        CSV or TSV, UTF-8 with or without BOM, or UTF-16 with it; ``;`` is taken as a delimiter
-        too.
+        CSV or TSV, in UTF-8 with or without BOM or UTF-16 with BOM; the delimiter may also be
+        ``;``.
     required : sequence of str
-        Columns that must be there.
+        Required columns.
     files : sequence of str
-        Columns that hold paths, absolute or relative to the manifest.
+        Columns of paths, absolute or relative to the manifest.
     optional : sequence of str
-        Columns that have a meaning if they are there. A column that resembles one of them, which
-        is not there, is refused: it would be passed over.
-
-    Returns
-    -------
-    list of mapping
+        Known optional columns. An unknown column that resembles a missing one of these is refused,
+        because it would be ignored.
 
     Raises
     ------
     SourceError
-        If it is missing, no text, empty, lacks a column, or has one whose name is misspelt.
+        If it is missing, not text, empty, lacks a column, or a column name is misspelt.
     """
     refuse_pipe(path)
     try:
@@ -132,8 +129,8 @@ def read_manifest(
         line = content[: error.start].count(b"\n") + 1
         wrong = f"{error.encoding.upper()} (byte 0x{content[error.start]:02x})"
         raise SourceError(
-            f"{path}, line {line}: a letter that is not in {wrong}; save the table anew, in "
-            "Excel as 'CSV UTF-8', elsewhere with the encoding UTF-8"
+            f"{path}, line {line}: not valid {wrong}; save the table again, in Excel as "
+            "'CSV UTF-8', elsewhere with the encoding UTF-8"
         ) from None
     return parse_manifest(text, str(path), path.parent, required, files, optional)
 
@@ -146,27 +143,27 @@ def parse_manifest(
     files: Sequence[str],
     optional: Sequence[str] = (),
 ) -> list[Row]:
-    """Read a manifest's text; see :func:`read_manifest`. Lines without any value are passed over.
+    """Parse the text of a manifest, see `read_manifest`. Empty lines are skipped.
 
-    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards spreadsheets and is left out. What
-    programs write for a missing value (``NA``, ``nan``, ``None`` ...) is empty; a name that is
-    spelled like that has an apostrophe before it. Accents are one character each (form NFC), and a
-    path finds its file in either spelling; ``~`` in front is the home folder. Excel's first line
-    ``sep=;`` is understood.
+    An apostrophe before ``=``, ``+``, ``-`` or ``@`` guards against spreadsheets and is removed.
+    Common spellings of a missing value (``NA``, ``nan``, ``None`` ...) become empty; a name spelt
+    like one is prefixed with an apostrophe. Text is normalised to NFC, while paths find their files
+    in either normalisation; a leading ``~`` is the home folder. Excel's first line ``sep=;`` is
+    understood.
 
     Raises
     ------
     SourceError
-        As :func:`read_manifest`; where a line is at fault, with its number.
+        As `read_manifest`, with the number of the faulty line.
     """
     text = text.removeprefix("\ufeff")
     if "\0" in text:
-        raise SourceError(f"{where}: holds NUL characters, so it is no table; save it as CSV")
-    said = _SEPARATOR.match(text)
-    text = text[said.end() :] if said else text
+        raise SourceError(f"{where}: contains NUL characters, so not a table; save it as CSV")
+    separator = _SEPARATOR.match(text)
+    text = text[separator.end() :] if separator else text
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = said[1] if said else max(DELIMITERS, key=first.count)
-    # newline="" leaves line ends to the csv module, which knows them all
+    delimiter = separator[1] if separator else max(DELIMITERS, key=first.count)
+    # newline="" leaves line endings to the csv module
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[Row] = []
     names: list[str] | None = None
@@ -179,13 +176,13 @@ def parse_manifest(
                 names = [composed(unguarded(cell)) for cell in cells]
                 _check_header(names, where, required, optional)
             else:
-                place = f"{where}, line {reader.line_num + bool(said)}"
+                place = f"{where}, line {reader.line_num + bool(separator)}"
                 rows.append(_row(names, cells, place, folder, required, files))
     except csv.Error as error:
-        line_number = reader.line_num + bool(said)
-        raise SourceError(f"{where}, line {line_number}: {error}; mend the table") from error
+        line_number = reader.line_num + bool(separator)
+        raise SourceError(f"{where}, line {line_number}: {error}; correct the table") from error
     if not rows:
-        raise SourceError(f"{where}: holds no rows; it needs a header and a line for each sample")
+        raise SourceError(f"{where}: has no rows; it needs a header and a line for each sample")
     return rows
 
 
@@ -195,25 +192,19 @@ def manifest_rows(
     files: Sequence[str],
     optional: Sequence[str] = (),
 ) -> list[Row]:
-    """Read a manifest from a file, or from its text (``str``), as it is piped in.
-
-    Raises
-    ------
-    SourceError
-        As :func:`read_manifest`.
-    """
+    """Read a manifest from a file, or from its text (``str``) if piped in; see `read_manifest`."""
     if isinstance(manifest, Path):
         return read_manifest(manifest, required, files, optional)
     return parse_manifest(manifest, "stdin", Path(), required, files, optional)
 
 
 def split_of(row: Row, where: str) -> Split | None:
-    """Return the split that a row asks for in its column ``split``, None where it does not.
+    """Return the split in a row's column ``split``, None if it is empty.
 
     Raises
     ------
     SourceError
-        If it is neither train nor test, in whatever case.
+        If it is neither train nor test, in any case.
     """
     asked = row.get("split", "")
     if asked and asked.lower() not in list(Split):
@@ -222,7 +213,7 @@ def split_of(row: Row, where: str) -> Split | None:
 
 
 def whole_number(text: str) -> str:
-    """Return a whole number without the ``.0`` that programs add in columns with empty cells.
+    """Strip the ``.0`` that programs add to integers in columns with empty cells.
 
     >>> whole_number("9.0"), whole_number("9.5"), whole_number("x.0")
     ('9', '9.5', 'x.0')
@@ -240,16 +231,16 @@ def _check_header(
             f"{where}: has no column {', '.join(missing)} (columns: {', '.join(names) or 'none'})"
             f"{near(missing[0], names)}"
         )
-    twice = [name for name in names if name and names.count(name) > 1]
-    if twice:
-        raise SourceError(f"{where}: column {twice[0]} is there twice; rename or remove one")
+    duplicates = [name for name in names if name and names.count(name) > 1]
+    if duplicates:
+        raise SourceError(f"{where}: column {duplicates[0]} occurs twice; rename or remove one")
     absent = [name for name in optional if name not in names]
     for name in names:
-        meant = [other for other in absent if name and _resemble(name, other)]
-        if meant and name not in (*required, *optional):
+        similar = [other for other in absent if name and _resemble(name, other)]
+        if similar and name not in (*required, *optional):
             raise SourceError(
-                f"{where}: unknown column {name!r}, which resembles {meant[0]!r}; rename it to "
-                "that, or to something else if it means something else"
+                f"{where}: unknown column {name!r} resembles {similar[0]!r}; rename it to that, or "
+                "to something less similar if it means something else"
             )
 
 
@@ -271,31 +262,31 @@ def _row(
 ) -> Row:
     if any(cells[len(names) :]):
         raise SourceError(
-            f"{where}: {len(cells)} values in {len(names)} columns; put values that hold the "
-            "delimiter in quotes"
+            f"{where}: {len(cells)} values in {len(names)} columns; quote values that contain the "
+            "delimiter"
         )
     filled = (*cells, *[""] * (len(names) - len(cells)))
     row = {name: cell for name, cell in zip(names, filled, strict=False) if name}
     for name in required:
         if row[name].casefold() in MISSING:
             raise SourceError(
-                f"{where}: {name} is {row[name]!r}, which stands for a missing value; fill it in, "
-                "or put an apostrophe before it if that is the name"
+                f"{where}: {name} is {row[name]!r}, which means a missing value; fill it in, or "
+                "prefix it with an apostrophe if that is the name"
             )
-    found = {
+    values = {
         name: "" if cell.casefold() in MISSING else unguarded(cell) for name, cell in row.items()
     }
-    empty = [name for name in required if not found[name]]
+    empty = [name for name in required if not values[name]]
     if empty:
         raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
     return {
         name: _existing(folder, value) if name in files and value else composed(value)
-        for name, value in found.items()
+        for name, value in values.items()
     }
 
 
 def _existing(folder: Path, value: str) -> str:
-    """Return a path, in the other spelling of its accents where only that is there."""
+    """Return a path, in the other Unicode normalisation if only that exists."""
     home = value.startswith("~") and not os.path.lexists(folder / value)
     text = str(folder / (os.path.expanduser(value) if home else value))
     if text.isascii() or os.path.lexists(text):
@@ -304,12 +295,10 @@ def _existing(folder: Path, value: str) -> str:
     return next((other for other in spellings if os.path.lexists(other)), text)
 
 
-# -------------------------------------------------------------------------------------------------
-# What a file's name and folders say of a picture: its domain, subject, split and id.
-
+# File names: domain, subject, split and id of a picture.
 
 FIELDS = ("domain", "subject", "split", "id")
-"""What can stand in braces."""
+"""Fields of a pattern."""
 
 _BRACE = re.compile(r"[{}]")
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -319,16 +308,14 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 class NamePattern:
     """A pattern such as ``{domain}/{subject}_{}.png``.
 
-    ``{}`` stands for anything that nobody asks about. Nothing in braces reaches beyond a ``/``, and
-    each takes as much as it can, from the left: in ``{subject}_{}`` the last ``_`` divides. A
-    pattern that does not end in the suffix of a picture fits all of them.
+    ``{}`` matches anything. No field extends beyond a ``/``, and each is greedy, from the left: in
+    ``{subject}_{}`` the last ``_`` separates. A pattern that does not end in the suffix of a
+    picture matches all of them.
 
     Attributes
     ----------
-    text : str
-    regex : compiled pattern
     suffixed : bool
-        Whether it says how a name ends.
+        Whether the pattern includes the suffix.
     """
 
     text: str
@@ -337,7 +324,7 @@ class NamePattern:
 
     @classmethod
     def parse(cls, text: str) -> NamePattern:
-        """Read a pattern.
+        """Parse a pattern.
 
         Raises
         ------
@@ -356,7 +343,7 @@ class NamePattern:
         if unknown or not any(fields) or "{" in rest or "}" in rest:
             raise ArgumentError(
                 f"--pattern {text}: expected some of {{domain}}, {{subject}}, {{split}}, {{id}} "
-                "and {}, which is anything, such as {domain}/{subject}_{}.png"
+                "and {}, which matches anything, such as {domain}/{subject}_{}.png"
             )
         parts: list[str] = []
         seen: set[str] = set()
@@ -372,33 +359,32 @@ class NamePattern:
         return cls(text, re.compile("".join(parts)), suffixed)
 
     def read(self, name: str) -> dict[str, str]:
-        """Return the fields of a name relative to the folder of images, ``/`` between its parts.
+        """Return the fields of a ``/``-separated name relative to the folder of images.
 
         Raises
         ------
         SourceError
-            If the name does not fit.
+            If the name does not match.
         """
         whole = name if self.suffixed else str(PurePosixPath(name).with_suffix(""))
-        found = self.regex.fullmatch(whole)
-        if found is None:
+        match = self.regex.fullmatch(whole)
+        if match is None:
             raise SourceError(
-                f"{name}: does not fit --pattern {self.text}; rename it, or leave it out"
+                f"{name}: does not match --pattern {self.text}; rename it, or leave it out"
             )
-        return dict(found.groupdict())
+        return dict(match.groupdict())
 
 
 @dataclass(frozen=True, slots=True)
 class MaskPattern:
-    """How a mask is called: ``{}_mask``, where ``{}`` is the name of its image.
+    """Naming of masks: ``{}_mask``, where ``{}`` is the name of the image.
 
-    Or ``{}_img={}_mask``: what both names share, in that of the image and in that of the mask.
+    Or ``{}_img={}_mask``, where ``{}`` is the common part of both names.
 
     Attributes
     ----------
-    text : str
     image, mask : (str, str)
-        What stands before and behind.
+        Prefix and suffix of the name.
     """
 
     text: str
@@ -407,12 +393,12 @@ class MaskPattern:
 
     @classmethod
     def parse(cls, text: str) -> MaskPattern:
-        """Read a pattern.
+        """Parse a pattern.
 
         Raises
         ------
         ArgumentError
-            If either side does not hold ``{}`` once, or the image's holds a ``/``.
+            If either side does not contain ``{}`` once, or the image's contains a ``/``.
 
         Examples
         --------
@@ -427,14 +413,14 @@ class MaskPattern:
         sides = [side.split("{}") for side in ((image if equals else "{}"), mask)]
         if any(len(side) != 2 or _BRACE.search("".join(side)) for side in sides) or "/" in image:
             raise ArgumentError(
-                f"--mask-pattern {text}: expected the name of a mask in which {{}} is that of its "
-                "image, such as {}_mask, or IMAGE=MASK such as {}_img={}_mask"
+                f"--mask-pattern {text}: expected the name of a mask in which {{}} is the name of "
+                "its image, such as {}_mask, or IMAGE=MASK such as {}_img={}_mask"
             )
         (before, behind), (first, last) = sides
         return cls(text, (before, _bare(behind)), (first, _bare(last)))
 
     def mask_of(self, name: str) -> str | None:
-        """Return the relative path without suffix of an image's mask; None if it does not fit."""
+        """Return the relative path without suffix of an image's mask; None if it does not match."""
         folder, slash, last = name.rpartition("/")
         before, behind = self.image
         if not (last.startswith(before) and last.endswith(behind)):
@@ -463,39 +449,39 @@ class MaskPattern:
             ):
                 if _BRACE.search(text.replace("{}", "")) or text.count("=") > 1:
                     continue
-                found = cls.parse(text.removeprefix("{}="))
-                if all(found.mask_of(image) in known for image in images):
-                    return found
+                pattern = cls.parse(text.removeprefix("{}="))
+                if all(pattern.mask_of(image) in known for image in images):
+                    return pattern
         return None
 
 
 def _alike(one: str, other: str) -> int:
-    """Return how many letters two names have in common at their beginning."""
+    """Length of the common prefix of two names."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return sum(1 for _ in pairs)
 
 
 def _bare(end: str) -> str:
-    """Return the end of a name without the suffix of a picture."""
+    """Strip the suffix of a picture."""
     suffix = next((each for each in PICTURE_SUFFIXES if end.lower().endswith(each)), "")
     return end[: len(end) - len(suffix)]
 
 
 def by_folders(name: str, domain: str | None) -> Mapping[str, str]:
-    """Read domain and subject from the folders that a picture lies in.
+    """Derive domain and subject from the folders that a picture lies in.
 
     Parameters
     ----------
     name : str
-        Path relative to the folder of images, ``/`` between its parts.
+        ``/``-separated path relative to the folder of images.
     domain : str, optional
-        Domain of all; without it the first folder is the domain.
+        Domain of all images; otherwise the first folder is the domain.
 
     Returns
     -------
     mapping
-        The next folder is the subject; where there is none, each image is its own. ``domain`` is
-        missing where nothing tells it.
+        The next folder is the subject; without one, each image is its own. ``domain`` is missing if
+        unknown.
 
     Examples
     --------
@@ -506,24 +492,22 @@ def by_folders(name: str, domain: str | None) -> Mapping[str, str]:
     """
     path = PurePosixPath(name)
     folders = list(path.parts[:-1])
-    found = {} if domain is None else {"domain": domain}
+    fields = {} if domain is None else {"domain": domain}
     if folders and domain is None:
-        found["domain"] = folders.pop(0)
-    return found | {"subject": folders[0] if folders else path.stem}
+        fields["domain"] = folders.pop(0)
+    return fields | {"subject": folders[0] if folders else path.stem}
 
 
-# -------------------------------------------------------------------------------------------------
-# Folders of pictures that stand for a manifest: images, and masks of the same names.
-
+# Folders of images and of masks with matching names.
 
 DOMAIN = "images"
-"""Domain of pictures of which nothing else tells it."""
+"""Default domain of pictures."""
 
 _NOTES = ("thumbs.db", "desktop.ini")
-"""What other programs leave behind in folders; names with a dot in front are such notes too."""
+"""Files left behind by operating systems; hidden files are skipped too."""
 
 _NOTE_FOLDERS = ("@eadir", "__macosx")
-"""Folders of such notes: of Synology's disk stations, and of macOS in archives."""
+"""Folders left behind by Synology NAS, and by macOS in archives."""
 
 
 def pair_folders(
@@ -533,91 +517,91 @@ def pair_folders(
     pattern: NamePattern | None = None,
     mask_pattern: MaskPattern | None = None,
 ) -> tuple[list[Row], list[str]]:
-    """Match pictures in two folders, and the folders in these, by names without suffix.
+    """Match pictures in two folders and their subfolders by names without suffix.
 
     Parameters
     ----------
     images, masks : Path
-        Folders of pictures; a mask has the relative path of its image, whatever the suffix. One
-        folder may hold both.
+        Folders of pictures; a mask has the relative path of its image, with any suffix. Both may be
+        the same folder.
     domain : str, optional
         Domain of all images.
     pattern : NamePattern, optional
-        Says what names mean; without it folders do, see
-        :func:`skiptool.sources.pictures.manifest.by_folders`.
+        Meaning of names; by default folders decide, see `by_folders`.
     mask_pattern : MaskPattern, optional
-        How masks are called where they do not have the names of their images.
+        Names of masks if they differ from those of the images.
 
     Returns
     -------
     rows : list of mapping
         Columns image, mask, domain, subject, id and, if the pattern has it, split; by name.
     failures : list of str
-        One line for each file that is left out: an image without mask or a mask without image, two
-        files of one name, no picture by its suffix, or a name that does not fit a pattern.
+        One line for each skipped file: an image without mask or a mask without image, two files of
+        one name, unknown suffix, or a name that does not match a pattern.
 
     Raises
     ------
     SourceError
-        If a folder is missing or holds no picture, or nothing fits but another pattern would.
+        If a folder is missing or has no picture, or nothing matches but another pattern would.
     """
-    found, failures = _pictures(images, masks)
+    pictures, failures = _pictures(images, masks)
     one_folder = os.path.isdir(masks) and os.path.samefile(images, masks)
     if one_folder and mask_pattern is None:
         raise SourceError(
-            f"{images}: is the folder of images and of masks; tell these apart by --mask-pattern, "
+            f"{images}: is the folder of images and of masks; distinguish them by --mask-pattern, "
             'such as "{}_mask"'
         )
-    known, lost = _pictures(masks, images)
-    failures += [line for line in lost if line not in failures]  # where both are one folder
-    called = _mask_names(found, mask_pattern)
+    candidates, lost = _pictures(masks, images)
+    failures += [line for line in lost if line not in failures]  # if both are one folder
+    mask_names = _mask_names(pictures, mask_pattern)
     if one_folder:
-        own = set(called.values())  # what is a mask is no image, and the other way round
-        found = {name: paths for name, paths in found.items() if name not in own}
-        known = {name: paths for name, paths in known.items() if name not in found}
+        own = set(mask_names.values())  # no file is both image and mask
+        pictures = {name: paths for name, paths in pictures.items() if name not in own}
+        candidates = {name: paths for name, paths in candidates.items() if name not in pictures}
     rows: list[Row] = []
-    for name, paths in found.items():
-        called_so = called[name]
-        there = known.get(called_so or "", [])
+    for name, paths in pictures.items():
+        mask_name = mask_names[name]
+        matching = candidates.get(mask_name or "", [])
         try:
-            image, mask = _single(paths), _single(there)
-            if called_so is None and mask_pattern is not None:
-                raise SourceError(f"{image}: does not fit --mask-pattern {mask_pattern.text}")
-            if not there:
+            image, mask = _single(paths), _single(matching)
+            if mask_name is None and mask_pattern is not None:
+                raise SourceError(f"{image}: does not match --mask-pattern {mask_pattern.text}")
+            if not matching:
                 hint = (
-                    '; if masks are named otherwise, give --mask-pattern, such as "{}_mask"'
+                    '; if masks have other names, give --mask-pattern, such as "{}_mask"'
                     if mask_pattern is None
                     else ""
                 )
-                raise SourceError(f"{image}: no mask named {called_so}.* in {masks}{hint}")
+                raise SourceError(f"{image}: no mask named {mask_name}.* in {masks}{hint}")
             relative = composed(image.relative_to(images).as_posix())
             identity = identified(relative, domain, pattern)
         except SourceError as error:
             failures.append(str(error))
         else:
             rows.append({"image": str(image), "mask": str(mask), **identity})
-    matched = {called[name] for name in found}
+    matched = {mask_names[name] for name in pictures}
+    wanted = "for it" if mask_pattern else "named {}.*"
     failures += [
-        f"{paths[0]}: no image {f'named {name}.*' if mask_pattern is None else 'of it'} in {images}"
-        for name, paths in known.items()
+        f"{paths[0]}: no image {wanted.format(name)} in {images}"
+        for name, paths in candidates.items()
         if name not in matched
     ]
-    if not matched & set(known):
-        _refuse_other_names(masks, list(found), list(known))
+    if not matched & set(candidates):
+        _refuse_other_names(masks, list(pictures), list(candidates))
     return rows, failures
 
 
-def _mask_names(found: Iterable[str], pattern: MaskPattern | None) -> dict[str, str | None]:
-    """Return how the mask of each picture is called, None where its name does not fit."""
-    return {name: name if pattern is None else pattern.mask_of(name) for name in found}
+def _mask_names(names: Iterable[str], pattern: MaskPattern | None) -> dict[str, str | None]:
+    """Return the name of each picture's mask, None if its name does not match."""
+    return {name: name if pattern is None else pattern.mask_of(name) for name in names}
 
 
-def _refuse_other_names(masks: Path, found: Sequence[str], known: Sequence[str]) -> None:
-    """Name the pattern by which every image would have a mask, if there is one."""
-    other = MaskPattern.guess(found, known)
+def _refuse_other_names(masks: Path, images: Sequence[str], names: Sequence[str]) -> None:
+    """Suggest the pattern by which every image would have a mask, if there is one."""
+    other = MaskPattern.guess(images, names)
     if other is not None:
         raise SourceError(
-            f"{masks}: no mask is named as it should be, but all {len(found)} images have one by "
+            f"{masks}: no mask has the expected name, but all {len(images)} images have one by "
             f'another pattern; give --mask-pattern "{other.text}"'
         )
 
@@ -625,13 +609,13 @@ def _refuse_other_names(masks: Path, found: Sequence[str], known: Sequence[str])
 def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Mapping[str, str]:
     """Return domain, subject, id and, if the pattern has it, split of a relative path.
 
-    The id is what is left of the path without the folder that names the domain, so that one name
-    in two domains is one place.
+    The id is the path without the folder that names the domain, so that the same name in two
+    domains is the same place.
 
     Raises
     ------
     SourceError
-        If the name does not fit the pattern.
+        If the name does not match the pattern.
 
     Examples
     --------
@@ -642,20 +626,18 @@ def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Ma
     parts = list(PurePosixPath(name).with_suffix("").parts)
     if fields.get("domain") in parts[:-1]:
         parts.remove(fields["domain"])
-    plain = {"domain": domain or DOMAIN, "subject": parts[-1], "id": "-".join(parts)}
-    return plain | dict(fields)
+    defaults = {"domain": domain or DOMAIN, "subject": parts[-1], "id": "-".join(parts)}
+    return defaults | dict(fields)
 
 
 def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
-    """Return the pictures in a folder by relative name without suffix, and what is no picture.
+    """List the pictures in a folder by relative name without suffix (NFC), and failures.
 
-    Accents in names are one character each, however the files spell them.
-
-    The other folder may lie in this one; what it holds is left to it.
+    If the other folder lies in this one, its contents are skipped.
     """
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; check the path")
-    found: dict[str, list[Path]] = {}
+    pictures: dict[str, list[Path]] = {}
     failures: list[str] = []
     for path in sorted(_files(folder)):
         relative = path.relative_to(folder)
@@ -670,21 +652,21 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
             )
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             name = composed(relative.with_suffix("").as_posix())
-            found.setdefault(name, []).append(path)
+            pictures.setdefault(name, []).append(path)
         elif path.name.lower() not in _NOTES:
             failures.append(f"{path}: {_no_picture(path.name)}")
-    if not found:
+    if not pictures:
         first = f"; {failures[0]}" if failures else ""
-        raise SourceError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)}){first}")
-    return dict(sorted(found.items())), failures
+        raise SourceError(f"{folder}: has no picture ({', '.join(PICTURE_SUFFIXES)}){first}")
+    return dict(sorted(pictures.items())), failures
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder and links, those to folders followed, each folder once."""
+    """Yield all files and links below a folder, following linked folders, each folder once."""
     seen = set()
     for where, below, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
-        if real in seen:  # a link that leads back
+        if real in seen:  # a circular link
             below.clear()
             continue
         seen.add(real)
@@ -696,15 +678,15 @@ def _no_picture(name: str) -> str:
     if name.endswith((".nii", ".nii.gz")):
         return "a volume; use 'skiptool extract mri' for these"
     return (
-        f"suffix {Path(name).suffix or '(none)'} is none of {', '.join(PICTURE_SUFFIXES)}; convert "
-        "it, or take it out of the folder"
+        f"suffix {Path(name).suffix or '(none)'} is not one of {', '.join(PICTURE_SUFFIXES)}; "
+        "convert it, or remove it from the folder"
     )
 
 
 def _single(paths: list[Path]) -> Path:
     if len(paths) > 1:
         raise SourceError(
-            f"{', '.join(map(str, paths))}: {len(paths)} pictures of one name, and nothing tells "
-            "which is meant; rename or remove one"
+            f"{', '.join(map(str, paths))}: {len(paths)} pictures of the same name; rename or "
+            "remove all but one"
         )
     return paths[0] if paths else Path()

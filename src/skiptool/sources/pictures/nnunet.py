@@ -1,13 +1,13 @@
-"""nnU-Net's folder of a dataset (its version 2) as rows of a manifest.
+"""An nnU-Net dataset folder (version 2) as rows of a manifest.
 
 ::
 
     Dataset501_Cells/
       dataset.json              channel_names, labels, file_ending
-      imagesTr/CASE_0000.png    one file a channel, or one of colours
+      imagesTr/CASE_0000.png    one file per channel, or one of colours
       labelsTr/CASE.png         values as in dataset.json
-      imagesTs/, labelsTs/      test cases; labelsTs is no part of nnU-Net's own layout, but usual
-      manifest.csv              where ``--export nnunet`` has left it: who the cases are
+      imagesTs/, labelsTs/      test cases; labelsTs is not part of nnU-Net's own layout, but common
+      manifest.csv              left by ``--export nnunet``: domain, subject and fold of the cases
 
 See https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md.
 """
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["CHANNEL_COLUMNS", "DATASET_JSON", "NnunetFolder", "read_nnunet"]
 
 DATASET_JSON = "dataset.json"
-"""The file by which such a folder is known."""
+"""The file by which such a folder is recognised."""
 
 CHANNEL_COLUMNS = ("image", "image_0001", "image_0002")
-"""Columns of a row that name the files of red, green and blue where each has its own."""
+"""Columns of a row for the files of red, green and blue if they are separate."""
 
 _KEYS = ("channel_names", "labels", "file_ending")
 _ENDINGS = (".png", ".tif")
@@ -45,20 +45,20 @@ _PARTS = ((Split.TRAIN, "imagesTr", "labelsTr"), (Split.TEST, "imagesTs", "label
 
 @dataclass(frozen=True, slots=True)
 class NnunetFolder:
-    """What is in such a folder.
+    """Contents of such a folder.
 
     Attributes
     ----------
     classes : tuple of str
-        By rising value.
+        By ascending value.
     labels : dict of int to str
         Value to class, or to ``ignore``.
     rows : list of mapping
-        In the order of ``manifest.csv``, others behind, by split and name. Columns image, mask,
-        domain, subject, id, split and fold; ``image_0001`` and ``image_0002`` where
-        there is one file a channel.
+        In the order of ``manifest.csv``, then others by split and name. Columns image, mask,
+        domain, subject, id, split and fold; ``image_0001`` and ``image_0002`` with one file per
+        channel.
     failures, warnings : list of str
-        A line for each file that is left out, and for what a user should know.
+        One line for each skipped file, and notes for the user.
     """
 
     classes: tuple[str, ...]
@@ -71,26 +71,26 @@ class NnunetFolder:
 def read_nnunet(
     folder: Path, domain: str | None = None, pattern: NamePattern | None = None
 ) -> NnunetFolder:
-    """Read the layout; no picture is opened.
+    """Read the layout without opening any picture.
 
     Parameters
     ----------
     folder : Path
     domain, pattern
-        As of :func:`skiptool.sources.pictures.manifest.identified`, for the names of cases; what
-        the folder's own ``manifest.csv`` says of a case goes before.
+        As for `skiptool.sources.pictures.manifest.identified`, applied to the names of cases; the
+        folder's own ``manifest.csv`` takes precedence.
 
     Returns
     -------
     NnunetFolder
-        Cases of ``imagesTs`` are for testing, others for training. Where there is neither
-        ``imagesTs`` nor ``manifest.csv``, no split is said.
+        Cases of ``imagesTs`` are for testing, others for training. Without ``imagesTs`` and
+        ``manifest.csv``, no split is set.
 
     Raises
     ------
     SourceError
-        If ``dataset.json`` is damaged, lacks a key, or describes what cannot be read: volumes, two
-        channels, overlapping regions; or if there is no training case and no test case.
+        If ``dataset.json`` is damaged, lacks a key, or describes something unsupported: volumes,
+        two channels, overlapping regions; or if there is no case at all.
     """
     about = _description(folder)
     classes, labels = _labels(folder, about)
@@ -139,7 +139,7 @@ def read_nnunet(
 
 
 def _drop_partial_folds(folder: Path, found: NnunetFolder) -> None:
-    """Where cases were added to an exported folder, folds are dealt anew for all."""
+    """Discard the folds if cases were added to an exported folder."""
     training = [row for row in found.rows if row.get("split") == Split.TRAIN]
     added = sum(not row.get("fold") for row in training)
     if 0 < added < len(training):
@@ -156,7 +156,7 @@ def _description(folder: Path) -> Mapping[str, Any]:
     try:
         about = json.loads(where.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{where}: is no whole JSON text ({error}); copy it again") from None
+        raise SourceError(f"{where}: is not valid JSON ({error}); copy it again") from None
     missing = [key for key in _KEYS if not isinstance(about, dict) or not about.get(key)]
     if missing:
         old = isinstance(about, dict) and "modality" in about
@@ -171,16 +171,16 @@ def _description(folder: Path) -> Mapping[str, Any]:
     ending = about["file_ending"]
     if ending not in _ENDINGS:
         raise SourceError(
-            f"{where}: file_ending {ending!r}; pictures end in {' or '.join(_ENDINGS)}: for "
-            "volumes (.nii.gz) use 'skiptool extract mri', others convert first"
+            f"{where}: file_ending {ending!r}; expected {' or '.join(_ENDINGS)}: for volumes "
+            "(.nii.gz) use 'skiptool extract mri', convert others first"
         )
     if len(about["channel_names"]) not in (1, 3):
         raise SourceError(
             f"{where}: {len(about['channel_names'])} channels; a dataset store holds images of 1 "
             "channel or of red, green and blue: leave channels out"
         )
-    found: Mapping[str, Any] = about
-    return found
+    description: Mapping[str, Any] = about
+    return description
 
 
 def _labels(folder: Path, about: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[Key, str]]:
@@ -189,24 +189,25 @@ def _labels(folder: Path, about: Mapping[str, Any]) -> tuple[tuple[str, ...], di
     for name, value in about["labels"].items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise SourceError(
-                f"{where}: label {name!r} is {value!r}; expected one whole number (regions made of "
-                "several labels overlap, and a pixel has one class here): name each label"
+                f"{where}: label {name!r} is {value!r}; expected one non-negative integer "
+                "(overlapping regions are not supported): name each label"
             )
         if value in labels:
             raise SourceError(f"{where}: labels {labels[value]!r} and {name!r} are both {value}")
         labels[value] = name
     if labels.get(0) is None:
         raise SourceError(f"{where}: no label is 0, which is the {BACKGROUND}; name it")
+    # an export records the original class names, as nnU-Net calls label 0 'background'
     own = about.get("skiptool", {})
     names = own.get("classes", []) if isinstance(own, dict) else []
     kept = sorted(value for value in about["labels"].values() if labels[value] != IGNORED)
-    if isinstance(names, list) and len(names) == len(kept):  # label 0 must be 'background' there
+    if isinstance(names, list) and len(names) == len(kept):
         labels |= dict(zip(kept, map(str, names), strict=True))
     return tuple(labels[value] for value in kept), labels
 
 
 def _cases(folder: Path, ending: str, channels: int) -> tuple[dict[str, list[Path]], list[str]]:
-    """Return the files of each case in the order of channels, and what is amiss."""
+    """Return the files of each case in the order of channels, and failures."""
     found: dict[str, list[Path]] = {}
     failures = []
     for path in _files(folder):
@@ -235,7 +236,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _known(folder: Path) -> dict[str, Row]:
-    """Return what the folder's own manifest says of each case."""
+    """Return the folder's own manifest by case."""
     if not (folder / EXPORTED).is_file():
         return {}
     rows = read_manifest(folder / EXPORTED, ("image", "domain", "subject"), ("image", "mask"))
@@ -243,5 +244,5 @@ def _known(folder: Path) -> dict[str, Row]:
 
 
 def _case(row: Row) -> str:
-    """Return the name of a case from that of its first file."""
+    """Return the name of a case from its first file."""
     return composed(re.sub(r"_\d{4}$", "", Path(row["image"]).stem))

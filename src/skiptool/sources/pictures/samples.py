@@ -1,4 +1,4 @@
-"""Pictures with masks, row by row of a manifest: read, checked, and turned into samples."""
+"""Read pictures and their masks, row by row of a manifest, check them and cut them into samples."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Item", "Reading", "read_samples", "survey", "tile_origins"]
 
-# -------------------------------------------------------------------------------------------------
-# Large images cut into tiles of one size, so that images of several sizes share a domain.
-
 
 def tile_origins(height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:
     """Lay a grid of tiles over an image.
@@ -35,16 +32,16 @@ def tile_origins(height: int, width: int, size: int, stride: int) -> list[tuple[
     height, width : int
         Of the image, pixels.
     size : int
-        Pixels of a tile along either side.
+        Side of a tile in pixels.
     stride : int
-        Pixels from one tile to the next; ``size`` lays them edge to edge.
+        Pixels from one tile to the next.
 
     Returns
     -------
     list of (x, y)
         Upper left corners, row by row. The last column and row are moved back to the image's
-        border, where they overlap those before: no pixel is made up, and up to a stride of ``size``
-        none is left out. Empty where the image is smaller than a tile.
+        border, where they overlap their neighbours: nothing is padded, and up to a stride of
+        ``size`` nothing is omitted. Empty if the image is smaller than a tile.
 
     Raises
     ------
@@ -71,28 +68,28 @@ def _starts(extent: int, size: int, stride: int) -> list[int]:
     last = extent - size
     if last < 0:
         return []
-    found = list(range(0, last + 1, stride))
-    return found if found[-1] == last else [*found, last]
+    starts = list(range(0, last + 1, stride))
+    return starts if starts[-1] == last else [*starts, last]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How pictures and masks are read.
+    """Options for reading pictures and masks.
 
     Attributes
     ----------
     labels : LabelMap
     scale : Scale
-        Which values of an image are black and white.
+        Mapping of values to intensities.
     channels : {1, 3}, optional
         Form of the images; by default the file decides (see
-        :func:`skiptool.sources.pictures.intensities.read_intensities`).
+        `skiptool.sources.pictures.intensities`).
     patch_size : int, optional
-        Pixels of a tile along either side; by default an image stays whole.
+        Side of a tile in pixels; by default images are not tiled.
     stride : int, optional
         Pixels from tile to tile; ``patch_size`` by default.
     upright : bool
-        Turn images that are stored turned.
+        Rotate images by their orientation.
     """
 
     labels: LabelMap
@@ -103,49 +100,48 @@ class Reading:
     upright: bool = False
 
     def tiles(self, size: tuple[int, ...], where: str) -> list[tuple[int, int]] | None:
-        """Return x and y of each tile of an image of a size (H, W); None where it stays whole.
+        """Return x and y of each tile of an image of size (H, W); None if it is not tiled.
 
         Raises
         ------
         SourceError
             If the image is smaller than a tile.
         ArgumentError
-            If a tile or stride has no pixel.
+            If a tile or stride is empty.
         """
         if self.patch_size is None:
             return None
-        found = tile_origins(size[0], size[1], self.patch_size, self.stride or self.patch_size)
-        if not found:
+        origins = tile_origins(size[0], size[1], self.patch_size, self.stride or self.patch_size)
+        if not origins:
             raise SourceError(
                 f"{where}: image is {size[0]} x {size[1]} pixels, smaller than --patch-size "
                 f"{self.patch_size}; give a smaller one"
             )
-        return found
+        return origins
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row whose image and mask are sound.
+    """A row whose image and mask have been checked.
 
     Attributes
     ----------
-    row : mapping
     shape : tuple of int
-        Of a sample that comes of it: H, W, C.
+        H, W, C of its samples.
     dtype : str
         Of its image.
     tiles : tuple of (x, y), optional
-        Upper left corners; None where the image stays whole.
+        Upper left corners; None if the image is not tiled.
     foreground : float
-        Share of the pixels not ignored that are of label 1 or above.
+        Share of pixels with label 1 or above among those not ignored.
     ignored : float
-        Share of all pixels that are ignored.
+        Share of ignored pixels.
     brightest : float
         Largest intensity of the image, in [0, 1].
     shown : mapping of int to (red, green, blue)
-        Colours in which a palette shows the values of the mask, where it has one.
+        Palette colours of the mask values, if it has a palette.
     grey : bool
-        Whether it has three channels, all alike.
+        Whether it has three identical channels.
     """
 
     row: Row
@@ -165,35 +161,37 @@ class Item:
 
     @property
     def ids(self) -> list[str]:
-        """Id of each sample: of the image, and of the place of the tile in it."""
+        """Id of each sample: that of the image, with the position of the tile."""
         if self.tiles is None:
             return [self.name]
         return [f"{self.name}-x{x}-y{y}" for x, y in self.tiles]
 
     @property
     def split(self) -> Split | None:
-        """Split that the manifest asks for, None where it does not."""
+        """Split in the manifest, None if unset."""
         return split_of(self.row, self.row["image"])
 
     @property
     def fold(self) -> int | None:
-        """Validation fold that the manifest asks for, None where it does not."""
+        """Validation fold in the manifest, None if unset."""
         asked = whole_number(self.row.get("fold", ""))
         if not asked or self.split is Split.TEST:
             return None
         if not asked.isdecimal():
-            raise SourceError(f"{self.row['image']}: fold {asked!r}, expected a number from 0 on")
+            raise SourceError(
+                f"{self.row['image']}: fold {asked!r}, expected a non-negative integer"
+            )
         return int(asked)
 
 
 def survey(row: Row, reading: Reading) -> Item:
-    """Read the image and mask of a row and say what is in them.
+    """Read and check the image and mask of a row.
 
     Raises
     ------
     SourceError
-        If a file is missing or broken, sizes differ, a value or colour has no label, the image is
-        smaller than a tile, or the split or fold that the row asks for is none.
+        If a file is missing or damaged, sizes differ, a value or colour has no label, the image is
+        smaller than a tile, or the row's split or fold is invalid.
     """
     image = _image(row, reading)
     mask, shown = _mask(row, reading, image.shape[:2])
@@ -210,12 +208,12 @@ def survey(row: Row, reading: Reading) -> Item:
         shown=shown,
         grey=image.shape[2] == 3 and np.array_equal(image[..., :2], image[..., 1:]),
     )
-    _ = item.split, item.fold  # raise here, where one row may fail while the rest goes on
+    _ = item.split, item.fold  # raise here, where a single row may fail
     return item
 
 
 def read_samples(item: Item, reading: Reading, fold: int) -> Iterator[Sample]:
-    """Read a row as samples, one or one a tile; ``fold`` is -1 for test. Raises as `survey`."""
+    """Read a row as samples, one per image or tile; ``fold`` is -1 for test. Raises as `survey`."""
     image = _image(item.row, reading)
     mask, _ = _mask(item.row, reading, image.shape[:2])
     height, width = item.shape[:2]
@@ -248,11 +246,11 @@ def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> tuple[UInt8, Map
     if labels.shape != size:
         raise SourceError(
             f"{row['mask']}: mask is {labels.shape[0]} x {labels.shape[1]} pixels, its image "
-            f"{size[0]} x {size[1]}; both must have one size"
+            f"{size[0]} x {size[1]}; both must have the same size"
         )
     return labels, shown
 
 
 def _foreground(mask: UInt8) -> float:
-    known = mask != IGNORE
-    return float((mask[known] > 0).mean()) if known.any() else 0.0
+    labelled = mask != IGNORE
+    return float((mask[labelled] > 0).mean()) if labelled.any() else 0.0

@@ -1,1 +1,1 @@
-"""Aligning scans of one glass slide by different scanners."""
+"""Registration of scans of one glass slide by different scanners."""

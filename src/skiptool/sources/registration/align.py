@@ -1,12 +1,12 @@
-"""Aligning two scans of one glass slide: features first, then tiles, from coarse to fine.
+"""Align two scans of one glass slide: features first, then tiles, coarse to fine.
 
-The paper used a quadtree of SIFT matches (Marzahl et al., its reference 25). Here one SIFT affine
-is followed by phase correlation of tiles, whose shifts refine the affine transform and, where that
-helps on tiles it has not seen, a field of displacements on top of it: smooth, or with the strips
-that scanners put slides together from.
+The paper uses a quadtree of SIFT matches (Marzahl et al., its reference 25). Here a single SIFT
+affine is refined by phase correlation of tiles. Their shifts refine the affine transform and, if
+cross-validation on the tiles favours it, a displacement field on top: smooth, or with the strips
+from which scanners stitch slides together.
 
-Between the four scans that the tests know, at tiles with tissue, 0.08 to 0.11 pixels are left
-(medians, either way round; 90th percentiles 0.18 to 0.25) in 2 to 3 seconds a pair on one core.
+Between the four scans used in the tests, 0.08 to 0.11 pixels remain at tiles with tissue (medians,
+in either direction; 90th percentiles 0.18 to 0.25), in 2 to 3 seconds per pair on one core.
 """
 
 from __future__ import annotations
@@ -26,28 +26,26 @@ if TYPE_CHECKING:
 
 __all__ = ["align", "coarse", "textured"]
 
-# -------------------------------------------------------------------------------------------------
-# A first alignment, from features of two overviews, whichever way round the slides lie.
-
+# Initial alignment from SIFT features of two overviews.
 
 LONGEST: Final = (1280, 2560)
-"""Pixels of an overview along its longer side, and where that shows too little. SIFT takes 0.3 GB
-of memory for the first and 1.1 GB for the second."""
+"""Longer side of an overview in pixels, and of a second attempt. SIFT takes 0.3 GB of memory for
+the first and 1.1 GB for the second."""
 
 _FEATURES: Final = 5000
 _CONTRAST: Final = 0.01
 _RATIO: Final = 0.75
-"""Lowe's: how much nearer the best match must be than the second."""
+"""Lowe's ratio between the distances of the best and second-best match."""
 
 _ROWS: Final = 4
 _TURNS: Final = 8
-"""Fields of a descriptor along either side, and directions in each."""
+"""Descriptor layout: cells along either side, and orientation bins per cell."""
 
 _REACH: Final = 3.0
-"""Overview pixels by which a match may miss the common transform."""
+"""RANSAC threshold in overview pixels."""
 
 _LEAST_FEATURES: Final = 24
-"""Features that must agree: scans of one slide have hundreds, of two slides a dozen."""
+"""Fewest inliers: scans of one slide have hundreds, of two slides a dozen."""
 
 _SHEAR: Final = 1.3
 _SCALES: Final = (0.15, 6.5)
@@ -55,7 +53,7 @@ _SCALES: Final = (0.15, 6.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Features:
-    """Places (N, 2) in level-0 pixels, descriptors (N, 128), level-0 pixels an overview pixel."""
+    """Positions (N, 2) and overview pixel size in level-0 pixels, descriptors (N, 128)."""
 
     places: Float64
     descriptors: AnyArray
@@ -65,19 +63,19 @@ class _Features:
 def coarse(reference: View, other: View) -> Alignment:
     """Align two scans by SIFT features of their overviews and a RANSAC affine.
 
-    SIFT knows any rotation and scale but no mirror image, so the other scan is tried both ways.
+    SIFT is invariant to rotation and scale but not to reflection, so both orientations are tried.
 
     Raises
     ------
     MismatchError
-        If too few features agree, or they agree on what no two scans of a slide can differ by.
+        If too few features agree, or on a transform that is impossible between scans of one slide.
     SourceError
         If a scan cannot be read.
     """
     for longest in LONGEST:
         ours, theirs = (_features(*scan.overview(longest)) for scan in (reference, other))
-        found = [_fitted(ours, each) for each in (theirs, _mirrored(theirs))]
-        affine, inliers = max(found, key=lambda each: each[1])
+        fits = [_fitted(ours, features) for features in (theirs, _mirrored(theirs))]
+        affine, inliers = max(fits, key=lambda fit: fit[1])
         if inliers >= _LEAST_FEATURES:
             break
     if affine is None or inliers < _LEAST_FEATURES:
@@ -103,11 +101,11 @@ def _features(image: UInt8, by: tuple[float, float]) -> _Features:
 
 
 def _mirrored(features: _Features) -> _Features:
-    """Return the features as they are described on the mirror image, at the same places.
+    """Return the descriptors as they would be on the mirror image, at the same positions.
 
-    A descriptor counts gradients by direction (eighths of a turn) in a square of 4 x 4 fields that
-    is turned to the feature's own direction. In the mirror, the fields left of it are those right
-    of it and all directions turn the other way round.
+    A descriptor counts gradients by direction (eighths of a turn) in 4 x 4 cells, relative to the
+    feature's own direction. In the mirror image the cells swap left and right, and all directions
+    are reversed.
     """
     counts = features.descriptors.reshape(-1, _ROWS, _ROWS, _TURNS)
     turned = counts[:, ::-1, :, -np.arange(_TURNS) % _TURNS]
@@ -115,7 +113,7 @@ def _mirrored(features: _Features) -> _Features:
 
 
 def _fitted(ours: _Features, theirs: _Features) -> tuple[Float64 | None, int]:
-    """Match features both ways near enough, and fit an affine transform to most of them."""
+    """Match features with Lowe's ratio test and fit a RANSAC affine."""
     if min(len(ours.places), len(theirs.places)) < _LEAST_FEATURES:
         return None, 0
     near = cv2.BFMatcher(cv2.NORM_L2).knnMatch(ours.descriptors, theirs.descriptors, k=2)
@@ -144,13 +142,13 @@ def _fitted(ours: _Features, theirs: _Features) -> tuple[Float64 | None, int]:
 
 
 def _check(affine: Float64, size: tuple[int, int], other: tuple[int, int]) -> None:
-    """Refuse what chance matches give: scans differ by rotation, scale and a little shear."""
+    """Refuse chance matches: scans differ by rotation, scale and a little shear only."""
     longest, shortest = np.linalg.svd(affine[:, :2], compute_uv=False).tolist()
     sheared = longest > _SHEAR * shortest
     if sheared or not (_SCALES[0] < shortest and longest < _SCALES[1]):
         raise MismatchError(
-            f"the features that agree ask for scales of {shortest:.2g} and {longest:.2g}, which no "
-            "two scans of a slide differ by; are these scans of one slide?"
+            f"the features agree on scales of {shortest:.2g} and {longest:.2g}, which is "
+            "impossible between scans of one slide; are these scans of one slide?"
         )
     x, y = np.meshgrid(np.linspace(0, size[0], 33), np.linspace(0, size[1], 33))
     there = applied(affine, np.column_stack([x.ravel(), y.ravel()]))
@@ -159,18 +157,16 @@ def _check(affine: Float64, size: tuple[int, int], other: tuple[int, int]) -> No
         raise MismatchError("the scans share less than 2 % of the reference; is one cropped?")
 
 
-# -------------------------------------------------------------------------------------------------
-# Where on a slide there is something to align by.
-
+# Tiles with texture.
 
 _OVERVIEW: Final = 1280
-"""Pixels along its longer side."""
+"""Longer side of the overview in pixels."""
 
 _WEAK: Final = 0.2
-"""Share of the strength of strong edges below which a tile is left out."""
+"""Tiles below this share of the strength of strong edges are skipped."""
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
-"""Multiples of it, modulo 1, are spread over 0..1 more evenly than those of any other number."""
+"""Golden ratio conjugate: its multiples modulo 1 are spread evenly over 0..1."""
 
 
 def textured(slide: View, side: float, most: int) -> list[tuple[float, float]]:
@@ -182,14 +178,14 @@ def textured(slide: View, side: float, most: int) -> list[tuple[float, float]]:
     side : float
         Of a tile, in level-0 pixels.
     most : int
-        Tiles to choose at most.
+        Largest number of tiles.
 
     Returns
     -------
     list of (x, y)
-        Centres in level-0 pixels. The slide is cut into as many fields as tiles are wanted; each
-        gives its tile with the strongest edges, then its second, until there are enough. Tiles with
-        edges that are weak against the others' are left out.
+        Centres in level-0 pixels. The slide is divided into as many regions as tiles are requested;
+        each contributes its tile with the strongest edges, then its second, until there are enough.
+        Tiles with comparatively weak edges are skipped.
 
     Raises
     ------
@@ -198,8 +194,8 @@ def textured(slide: View, side: float, most: int) -> list[tuple[float, float]]:
 
     Notes
     -----
-    Rows and columns of tiles are shifted against each other: the strips that scanners put slides
-    together from must not be seen at the same few places only.
+    Rows and columns of tiles are staggered, so that the strips from which scanners stitch slides
+    together are not sampled at the same few positions only.
     """
     image, by = slide.overview(_OVERVIEW)
     places, fields = _candidates(slide.size, side, max(int(np.sqrt(most)), 1))
@@ -219,9 +215,9 @@ def textured(slide: View, side: float, most: int) -> list[tuple[float, float]]:
 
 
 def _candidates(size: tuple[int, int], side: float, across: int) -> tuple[Float64, Int64]:
-    """Return centres (T, 2) of tiles that lie on the slide, and the field (T,) of each."""
+    """Return centres (T, 2) of tiles that lie on the slide, and the region (T,) of each."""
     columns, rows = (int(extent // side) + 1 for extent in size)
-    row, column = (each.ravel() for each in np.mgrid[:rows, :columns])
+    row, column = (index.ravel() for index in np.mgrid[:rows, :columns])
     places = np.stack([column + _GOLDEN * row % 1, row + _GOLDEN * column % 1], axis=1) * side
     low = np.minimum(side, size) / 2
     places = np.unique(np.clip(places, low, size - low), axis=0)
@@ -230,7 +226,7 @@ def _candidates(size: tuple[int, int], side: float, across: int) -> tuple[Float6
 
 
 def _strength(image: UInt8, by: tuple[float, float], side: float) -> Float32:
-    """Return the mean strength of edges in a tile about each pixel of an overview."""
+    """Return the mean edge strength in a tile around each pixel of an overview."""
     grey = cv2.GaussianBlur(grey_of(image), (0, 0), 1.0)
     across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
     edges = np.minimum(np.hypot(across, down), 64.0)
@@ -239,26 +235,26 @@ def _strength(image: UInt8, by: tuple[float, float], side: float) -> Float32:
 
 
 TILE: Final = 256
-"""Pixels of a tile along either side."""
+"""Side of a tile in pixels."""
 
 _TILES: Final = (100, 289)
-"""Tiles looked at on each scale, and at last."""
+"""Number of tiles on the coarser scales and on the finest."""
 
 _STEP: Final = 4.0
-"""From one scale to the next finer one."""
+"""Ratio between successive scales."""
 
 _ALIKE: Final = 0.2
 _JUDGED: Final = 12
-"""Share of the tiles, of so many or more, that must look alike. Of scans of one slide nine tenths
-do; sections of one block, of which the features may agree, look alike nearly nowhere."""
+"""Smallest share of tiles that must look alike, if there are this many or more. It is nine
+tenths for scans of one slide, nearly zero for sections of one block, whose features may agree."""
 
 _LEAST: Final = 6
-"""Tiles that a transform must rest on; with fewer the coarser one stays."""
+"""Fewest tiles for a transform; with fewer, the coarser one is kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pairs:
-    """Points (T, 2) of the reference, where they are on the other scan, and tiles looked at."""
+    """Points (T, 2) on the reference and on the other scan, and number of tiles examined."""
 
     here: Float64
     there: Float64
@@ -271,12 +267,13 @@ def align(reference: View, other: View) -> Alignment:
     Parameters
     ----------
     reference, other : View
-        Scans of one glass slide: turned, mirrored, cropped, of another resolution or colour.
+        Scans of one glass slide, possibly rotated, mirrored, cropped, or of different resolution or
+        colour.
 
     Returns
     -------
     Alignment
-        The same for the same scans, whatever the number of threads.
+        Deterministic, whatever the number of threads.
 
     Raises
     ------
@@ -286,22 +283,22 @@ def align(reference: View, other: View) -> Alignment:
         If a scan cannot be read.
     """
     with one_thread():
-        found = coarse(reference, other)
-        scales = _scales(reference, other, found)
+        alignment = coarse(reference, other)
+        scales = _scales(reference, other, alignment)
         for scale in scales:
-            pairs = _pairs(reference, other, found, scale)
+            pairs = _pairs(reference, other, alignment, scale)
             if scale == scales[0]:  # finer ones may show nothing but blur
                 _check_alike(pairs)
-            found = _refined(found, pairs, last=scale == 1.0)
-    return found
+            alignment = _refined(alignment, pairs, last=scale == 1.0)
+    return alignment
 
 
-def _scales(reference: View, other: View, found: Alignment) -> list[float]:
-    """Return how many level-0 pixels a pixel of a tile spans, coarse to fine.
+def _scales(reference: View, other: View, alignment: Alignment) -> list[float]:
+    """Return the level-0 pixels per tile pixel, coarse to fine.
 
-    On the coarsest scale a tile still shows shifts of several pixels of the coarser overview.
+    On the coarsest scale a tile covers shifts of several pixels of the coarser overview.
     """
-    larger = float(np.sqrt(abs(np.linalg.det(found.affine[:, :2]))))
+    larger = float(np.sqrt(abs(np.linalg.det(alignment.affine[:, :2]))))
     coarsest = max(max(reference.size), max(other.size) / larger) / LONGEST[0] / _STEP**1.5
     scales = [1.0]
     while scales[0] * _STEP <= coarsest:
@@ -309,12 +306,12 @@ def _scales(reference: View, other: View, found: Alignment) -> list[float]:
     return scales
 
 
-def _refined(found: Alignment, pairs: _Pairs, *, last: bool) -> Alignment:
+def _refined(alignment: Alignment, pairs: _Pairs, *, last: bool) -> Alignment:
     if len(pairs.here) < _LEAST:
-        return found
+        return alignment
     affine, kept = fitted_affine(pairs.here, pairs.there)
     if kept.sum() < _LEAST:
-        return found
+        return alignment
     better = Alignment(affine, int(kept.sum()))
     if not last:
         return better
@@ -322,19 +319,19 @@ def _refined(found: Alignment, pairs: _Pairs, *, last: bool) -> Alignment:
     return replace(better, field=fitted_field(here, there - applied(affine, here)))
 
 
-def _pairs(reference: View, other: View, found: Alignment, scale: float) -> _Pairs:
-    """Find where the other scan shows the tiles with most texture."""
+def _pairs(reference: View, other: View, alignment: Alignment, scale: float) -> _Pairs:
+    """Locate the tiles with most texture on the other scan."""
     here, there, seen = [], [], 0
     for centre in textured(reference, TILE * scale, _TILES[scale == 1.0]):
-        x, y = found.to_other(np.array([centre]))[0]
+        x, y = alignment.to_other(np.array([centre]))[0]
         if not (0 <= x < other.size[0] and 0 <= y < other.size[1]):
             continue
-        shift = measured(reference, other, found, centre, TILE, scale)
+        shift = measured(reference, other, alignment, centre, TILE, scale)
         seen += min(shift.contrast) >= CONTRAST
         if shift.is_sure(TILE):
             here.append(centre)
             moved = (centre[0] + shift.x * scale, centre[1] + shift.y * scale)
-            there.append(found.to_other(np.array([moved]))[0])
+            there.append(alignment.to_other(np.array([moved]))[0])
     return _Pairs(np.array(here).reshape(-1, 2), np.array(there).reshape(-1, 2), seen)
 
 

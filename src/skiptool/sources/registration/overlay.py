@@ -1,4 +1,4 @@
-"""A picture in which misalignment can be seen: both scans in one frame."""
+"""Overlay of two aligned scans, for visual inspection."""
 
 from __future__ import annotations
 
@@ -16,29 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["overlay"]
 
 WIDE: Final = 1536
-"""Pixels of the picture across."""
+"""Width of the picture in pixels."""
 
 _INSETS: Final = 3
 _FIELDS: Final = 4
-"""Fields of the chequered insets along either side."""
+"""Number of checkerboard insets, and of their fields along either side."""
 
 _GAP: Final = 12
 
 
 def overlay(reference: View, other: View, alignment: Alignment) -> UInt8:
-    """Draw two aligned scans over one another.
-
-    Parameters
-    ----------
-    reference, other : View
-    alignment : Alignment
+    """Overlay two aligned scans.
 
     Returns
     -------
     uint8, shape (h, 1536, 3)
-        Above, the whole reference: what it alone shows is cyan, what the other alone shows is red,
-        what both show is grey. Below, three places at full resolution, fields of the two scans in
-        turn as on a chessboard, upper left the reference: lines run on where they are aligned.
+        At the top, the whole reference: structures of the reference alone are cyan, of the other
+        scan alone red, of both grey. Below, three places at full resolution as checkerboards of the
+        two scans, the reference at the upper left: lines continue across fields if they are
+        aligned.
 
     Raises
     ------
@@ -60,8 +56,8 @@ def overlay(reference: View, other: View, alignment: Alignment) -> UInt8:
 
 
 def _lit(grey: Float32) -> UInt8:
-    """Make bare glass white, whatever the lamp: else one scan would tint the whole picture."""
-    scanned = grey[grey < 255]  # what lies outside of a scan is read as 255
+    """Make bare glass white whatever the lamp, lest one scan tint the whole picture."""
+    scanned = grey[grey < 255]  # outside of a scan, pixels are read as 255
     glass = np.percentile(scanned, 90) if len(scanned) else 255.0
     lit: UInt8 = np.minimum(grey * (255 / max(float(glass), 1.0)), 255).astype(np.uint8)
     return lit
@@ -70,7 +66,7 @@ def _lit(grey: Float32) -> UInt8:
 def _chosen(
     reference: View, other: View, alignment: Alignment, side: int
 ) -> list[tuple[float, float]]:
-    """Take places from all parts of the slide that both scans show."""
+    """Choose places from all parts of the slide that both scans show."""
     places = []
     for centre in textured(reference, side, 9):
         x, y = alignment.to_other(np.array([centre]))[0]

@@ -1,4 +1,4 @@
-"""Tiles of a reference, the same glass on the other scan, and the shift between the two."""
+"""Shifts between tiles of two scans, by band-limited phase correlation."""
 
 from __future__ import annotations
 
@@ -33,17 +33,13 @@ __all__ = [
     "shift_between",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# How far one tile lies beside another: band-limited phase correlation.
-
-
 _BAND: Final = 1.5
-"""Width (sigma, in pixels) of the peak that is left of equal tiles. Narrower ones rest on details
-that scans out of focus, or finer than their optics, do not have."""
+"""Width (sigma, in pixels) of the peak between identical tiles. Narrower ones depend on details
+that scans out of focus, or beyond their optical resolution, do not have."""
 
 
 def displacement(first: Float32, second: Float32) -> tuple[float, float, float]:
-    """Measure how far the second of two tiles lies beside the first.
+    """Measure the shift of the second of two tiles against the first.
 
     Parameters
     ----------
@@ -55,23 +51,23 @@ def displacement(first: Float32, second: Float32) -> tuple[float, float, float]:
     x, y : float
         In pixels, below half a tile: what the first shows at p, the second shows at p + (x, y).
     response : float
-        Height of the peak: 1 for equal tiles, rarely above 0.25 for tiles that share nothing, 0
-        where one of them is empty.
+        Height of the peak: 1 for identical tiles, rarely above 0.25 for unrelated ones, 0 if one is
+        empty.
 
     Notes
     -----
-    The cross-power spectrum is limited to low frequencies by a Gaussian, so that the peak is one
-    too, and the parabola through the logarithms of three values has its top where the peak has.
-    Between tiles of two real scanners a known shift of 2 pixels is found again to 0.01 px (median);
-    the centroid of ``cv2.phaseCorrelate`` finds it to 0.14 px, maximising the correlation (ECC) to
-    0.02 px in six times the time. Cross-correlation without whitening is not fit: the window draws
-    it to 0.
+    The cross-power spectrum is limited to low frequencies by a Gaussian, so that the peak is a
+    Gaussian too, and a parabola through the logarithms of three values finds its maximum. Between
+    tiles of two real scanners a known shift of 2 pixels is recovered to 0.01 px (median); the
+    centroid of ``cv2.phaseCorrelate`` recovers it to 0.14 px, maximising the correlation (ECC) to
+    0.02 px in six times the time. Cross-correlation without whitening is unsuitable: the window
+    biases it towards 0.
     """
     window = hann(first.shape[0], first.shape[1])
     spectra = [np.fft.rfft2((tile - _mean(tile, window)) * window) for tile in (first, second)]
     cross = np.conj(spectra[0]) * spectra[1]
     size = np.abs(cross)
-    size += max(float(size.max()) * 1e-9, 1e-12)  # frequencies that are missing have no phase
+    size += max(float(size.max()) * 1e-9, 1e-12)  # missing frequencies have no phase
     surface = np.fft.irfft2(cross / size * _band(*first.shape), s=first.shape)
     row, column = (int(at) for at in np.unravel_index(int(surface.argmax()), surface.shape))
     x = _signed(column + _top(surface[row], column), first.shape[1])
@@ -81,13 +77,13 @@ def displacement(first: Float32, second: Float32) -> tuple[float, float, float]:
 
 @lru_cache(maxsize=8)
 def hann(rows: int, columns: int) -> Float32:
-    """Return OpenCV's window (the root of Hann's) of a size; it is shared, not to be written to."""
+    """Return OpenCV's window (the root of Hann's) of a size; cached, do not modify."""
     return np.asarray(cv2.createHanningWindow((columns, rows), cv2.CV_32F), dtype=np.float32)
 
 
 @lru_cache(maxsize=8)
 def _band(rows: int, columns: int) -> Float32:
-    """Weights of the frequencies, scaled so that equal tiles give a peak of height 1."""
+    """Weights of the frequencies, scaled so that identical tiles give a peak of height 1."""
     down, across = np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns)
     weights = np.exp(-2 * (np.pi * _BAND) ** 2 * (down**2 + across**2))
     height = np.fft.irfft2(weights, s=(rows, columns))[0, 0]
@@ -95,12 +91,12 @@ def _band(rows: int, columns: int) -> Float32:
 
 
 def _mean(tile: Float32, window: Float32) -> np.float32:
-    # Summed in float64: an empty tile must become 0 throughout, not noise of rounding.
+    # in float64: an empty tile must become exactly 0, not rounding noise
     return np.float32((tile * window).sum(dtype=np.float64) / window.sum(dtype=np.float64))
 
 
 def _top(line: AnyArray, at: int) -> float:
-    """Return the offset of the Gaussian's top from the highest value of a line that closes."""
+    """Return the offset of the Gaussian's maximum from the highest value of a periodic line."""
     left, peak, right = np.log(np.maximum(line[[at - 1, at, (at + 1) % len(line)]], 1e-9))
     bend = left - 2 * peak + right
     return float(np.clip((left - right) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
@@ -110,51 +106,50 @@ def _signed(shift: float, side: int) -> float:
     return (shift + side / 2) % side - side / 2
 
 
-# -------------------------------------------------------------------------------------------------
-# What registration needs of a slide.
+# Tiles of the reference and of the other scan.
 
 
 class View(Protocol):
-    """A scan that can be read at any place and resolution, as :class:`Slide` can."""
+    """A scan that can be read at any position and resolution, such as `Slide`."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of level 0."""
 
     def read(self, x: float, y: float, size: tuple[int, int], scale: tuple[float, float]) -> UInt8:
-        """Return pixels (h, w, 3) from a corner in level-0 pixels on; white outside."""
+        """Return pixels (h, w, 3) from a corner in level-0 pixels; white outside."""
 
     def overview(self, longest: int) -> tuple[UInt8, tuple[float, float]]:
-        """Return a picture of the whole, and the level-0 pixels that one of its pixels spans."""
+        """Return a thumbnail, and the level-0 pixels per pixel of it."""
 
 
 _FINER: Final = 1.5
-"""Level-0 pixels of the other scan to one of the tile above which it is read coarser."""
+"""Level-0 pixels of the other scan per tile pixel from which on it is read at a coarser scale."""
 
 _MARGIN: Final = 3
 
 _RESPONSE: Final = 0.27
 _LIKE: Final = 0.35
-"""Height of the peak and correlation below which two tiles may show different things."""
+"""Peak height and correlation below which two tiles may show different things."""
 
 CONTRAST: Final = 2.0
-"""Grey levels of standard deviation below which a tile shows nothing to measure by."""
+"""Standard deviation in grey levels below which a tile is empty."""
 
 _PAPER: Final = (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How far a tile of the other scan lies beside that of the reference.
+    """Shift of a tile of the other scan against that of the reference.
 
     Attributes
     ----------
     x, y : float
         In pixels of the tile: what the reference shows at p, the other shows at p + shift.
     likeness : float
-        Correlation of the grey values once the shift is taken back, at most 1.
+        Correlation of the grey values after correcting the shift, at most 1.
     response : float
-        Height of the peak of the phase correlation, at most 1.
+        Peak height of the phase correlation, at most 1.
     contrast : tuple of float
         Standard deviations of the grey values of the reference's tile and of the other.
     """
@@ -166,10 +161,10 @@ class Shift:
     contrast: tuple[float, float]
 
     def is_sure(self, pixels: int) -> bool:
-        """Whether both tiles, of so many pixels a side, show the same thing.
+        """Return whether both tiles, of this side in pixels, show the same thing.
 
-        Of 1,777 pairs of tiles of real scans that share nothing, 8 pass and none of them with a
-        shift below 3 pixels; of 594 pairs with tissue that belong together, 580 pass.
+        Of 1,777 pairs of unrelated tiles of real scans, 8 pass, none of them with a shift below 3
+        pixels; of 594 pairs of corresponding tiles with tissue, 580 pass.
         """
         near = max(abs(self.x), abs(self.y)) <= pixels / 4
         alike = self.response >= _RESPONSE and self.likeness >= _LIKE
@@ -184,18 +179,16 @@ def measured(
     pixels: int,
     scale: float,
 ) -> Shift:
-    """Measure the shift that an alignment leaves about a point of the reference.
+    """Measure the residual shift of an alignment at a point of the reference.
 
     Parameters
     ----------
-    reference, other : View
-    alignment : Alignment
     centre : (float, float)
-        Middle of the tile in level-0 pixels of the reference.
+        Centre of the tile in level-0 pixels of the reference.
     pixels : int
-        Of the tile along either side.
+        Side of the tile.
     scale : float
-        Level-0 pixels of the reference that one of them spans.
+        Level-0 pixels of the reference per tile pixel.
 
     Raises
     ------
@@ -220,14 +213,12 @@ def on_reference(
 
     Parameters
     ----------
-    other : View
-    alignment : Alignment
     corner : (float, float)
         Upper left corner of the tile in level-0 pixels of the reference.
     size : (int, int)
         Width and height of the tile.
     scale : float
-        Level-0 pixels of the reference to one of the tile.
+        Level-0 pixels of the reference per tile pixel.
 
     Returns
     -------
@@ -248,7 +239,7 @@ def on_reference(
     width, height = np.ceil((ends.max(axis=0) - start) / by).astype(int).tolist()
     extent = (width + _MARGIN, height + _MARGIN)
     image = other.read(float(start[0]), float(start[1]), extent, (by, by))
-    # From the middle of a pixel of the tile to the middle of one of what was read.
+    # between pixel centres of the tile and of the image read
     linear = local[:, :2] * scale / by
     first = (applied(local, np.array([corner]) + scale / 2)[0] - start) / by - 0.5
     return np.asarray(
@@ -270,14 +261,14 @@ def grey_of(image: UInt8) -> Float32:
 
 
 def shift_between(first: Float32, second: Float32) -> Shift:
-    """Measure by phase correlation how far the second of two tiles (n, n) lies beside the first."""
+    """Measure the shift of the second tile (n, n) against the first by phase correlation."""
     x, y, response = displacement(first, second)
     contrast = float(first.std()), float(second.std())
     return Shift(x, y, _likeness(first, second, np.array([x, y])), response, contrast)
 
 
 def _likeness(first: Float32, second: Float32, shift: Float64) -> float:
-    """Correlate both where they overlap once the second is moved back."""
+    """Correlate the tiles where they overlap after shifting the second back."""
     height, width = first.shape
     move = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])
     moved = cv2.warpAffine(
@@ -290,10 +281,6 @@ def _likeness(first: Float32, second: Float32, shift: Float64) -> float:
     a, b = first[inner] - first[inner].mean(), moved[inner] - moved[inner].mean()
     norm = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
     return float((a * b).sum()) / norm if norm > 0 else 0.0
-
-
-# -------------------------------------------------------------------------------------------------
-# One thread of OpenCV for each caller: work is spread over pairs of scans, never inside one.
 
 
 _BLAS: Final = ThreadpoolController()
@@ -334,10 +321,6 @@ def one_thread() -> Iterator[None]:
                 _CALLERS.restore.close()
 
 
-# -------------------------------------------------------------------------------------------------
-# What is left of the misalignment at a patch.
-
-
 @dataclass(frozen=True, slots=True)
 class Residual:
     """Misalignment at one place.
@@ -345,10 +328,10 @@ class Residual:
     Attributes
     ----------
     px : float or None
-        In level-0 pixels of the reference; None where it cannot be measured: the place is empty,
-        or the two scans do not look alike, as where one is out of focus or shows something else.
+        In level-0 pixels of the reference; None if it cannot be measured: the place is empty, or
+        the scans look different, for example because one is out of focus.
     likeness : float
-        Correlation of the two tiles once the shift is taken back.
+        Correlation of the two tiles after correcting the shift.
     empty : bool
         Neither scan shows anything that could be misaligned.
     """
@@ -365,20 +348,14 @@ def residual(
     centre: tuple[float, float],
     tile: int = 256,
 ) -> Residual:
-    """Measure by phase correlation how far an alignment is off about a point.
+    """Measure the misalignment at a point by phase correlation.
 
     Parameters
     ----------
-    reference, other : View
-    alignment : Alignment
     centre : (float, float)
         In level-0 pixels of the reference.
     tile : int
-        Side of the tiles that are compared, in the same pixels.
-
-    Returns
-    -------
-    Residual
+        Side of the compared tiles, in the same pixels.
 
     Raises
     ------
@@ -386,6 +363,6 @@ def residual(
         If a scan cannot be read.
     """
     with one_thread():
-        found = measured(reference, other, alignment, centre, tile, 1.0)
-    px = float(np.hypot(found.x, found.y)) if found.is_sure(tile) else None
-    return Residual(px, found.likeness, max(found.contrast) < CONTRAST)
+        shift = measured(reference, other, alignment, centre, tile, 1.0)
+    px = float(np.hypot(shift.x, shift.y)) if shift.is_sure(tile) else None
+    return Residual(px, shift.likeness, max(shift.contrast) < CONTRAST)

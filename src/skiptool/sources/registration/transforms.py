@@ -1,4 +1,4 @@
-"""Where a point of one scan lies on another scan of the same glass slide."""
+"""Transforms between scans of one glass slide, and robust fits of them to pairs of points."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Alignment", "Field", "applied", "fitted_affine", "fitted_field"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """Displacements on a regular grid of points, linear between them, constant outside.
+    """Displacements on a regular grid, interpolated linearly inside and constant outside.
 
     Attributes
     ----------
     corner : tuple of float
-        The first point, x and y, in level-0 pixels of the reference.
+        First grid point, x and y, in level-0 pixels of the reference.
     pitch : tuple of float
-        Distance of neighbours, horizontally and vertically.
+        Grid spacing, horizontally and vertically.
     nodes : float64 (R, C, 2)
         Displacements in level-0 pixels of the other scan, rows from top to bottom.
     """
@@ -45,16 +45,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
-    """From level-0 pixels of the reference to those of the other scan.
+    """Transform from level-0 pixels of the reference to those of the other scan.
 
     Attributes
     ----------
     affine : float64 (2, 3)
         ``[xx xy x0; yx yy y0]``.
     inliers : int
-        Matches, or tiles where it was refined, that the affine part rests on.
+        Matches, or tiles after refinement, that support the affine part.
     field : Field or None
-        What is added to the affine part; None where that is as good alone.
+        Added to the affine part; None if it does not improve on it.
     """
 
     affine: Float64
@@ -63,13 +63,13 @@ class Alignment:
 
     @property
     def mirrored(self) -> bool:
-        """Whether one of the scans shows the slide from behind."""
+        """Whether one of the scans is a mirror image of the other."""
         return bool(np.linalg.det(self.affine[:, :2]) < 0)
 
     def to_other(self, points: Float64) -> Float64:
-        """Return where points (V, 2) of the reference lie on the other scan, (V, 2)."""
-        found = applied(self.affine, points)
-        return found if self.field is None else found + self.field.at(points)
+        """Map points (V, 2) of the reference to the other scan, (V, 2)."""
+        mapped = applied(self.affine, points)
+        return mapped if self.field is None else mapped + self.field.at(points)
 
     def local_affine(self, point: tuple[float, float], reach: float = 64.0) -> Float64:
         """Return the affine transform (2, 3) that fits best within ``reach`` pixels of a point."""
@@ -79,16 +79,16 @@ class Alignment:
         return np.column_stack([linear, centre - linear @ np.array(point)])
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON types, from which :meth:`from_json` makes it again exactly."""
-        found: dict[str, Any] = {"affine": self.affine.tolist(), "inliers": self.inliers}
+        """Convert to JSON types; `from_json` restores it exactly."""
+        value: dict[str, Any] = {"affine": self.affine.tolist(), "inliers": self.inliers}
         if self.field is not None:
-            found["corner"], found["pitch"] = list(self.field.corner), list(self.field.pitch)
-            found["nodes"] = self.field.nodes.tolist()
-        return found
+            value["corner"], value["pitch"] = list(self.field.corner), list(self.field.pitch)
+            value["nodes"] = self.field.nodes.tolist()
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Alignment:
-        """Make an alignment of what :meth:`as_json` gave."""
+        """Restore an alignment from the result of `as_json`."""
         field = None
         if "nodes" in value:
             corner, pitch = value["corner"], value["pitch"]
@@ -98,35 +98,33 @@ class Alignment:
 
 
 def applied(affine: Float64, points: Float64) -> Float64:
-    """Send points (V, 2) through an affine transform (2, 3)."""
-    found: Float64 = points @ affine[:, :2].T + affine[:, 2]
-    return found
+    """Apply an affine transform (2, 3) to points (V, 2)."""
+    mapped: Float64 = points @ affine[:, :2].T + affine[:, 2]
+    return mapped
 
 
-# -------------------------------------------------------------------------------------------------
-# Transforms that fit pairs of points, whatever a few of them say.
-
+# Robust fits to pairs of points.
 
 _REWEIGHTINGS: Final = 30
 _LOOSE: Final = 6.0
-"""Multiples of the median misfit beyond which a pair is left out."""
+"""Multiple of the median misfit beyond which a pair is an outlier."""
 
 _FLOOR: Final = 0.5
-"""Pixels that the median misfit counts at least: where the glass is bent, all pairs miss a little,
-and none of them is wrong."""
+"""Lower bound of the median misfit in pixels: where the glass is bent, all pairs miss by a
+little, and none is wrong."""
 
 _WILD: Final = 5.0
-"""Pixels from which on a pair is no worse for missing by more."""
+"""Misfit in pixels beyond which the cost of a pair is constant."""
 
 _FEWEST: Final = 24
-"""Points without which nothing is said about a field."""
+"""Fewest points for which a field is fitted."""
 
 _FOLDS: Final = 5
 _ROUNDS_OF_FIELD: Final = 3
 _FLOOR_OF_FIELD: Final = 0.1
 
 _GAIN: Final = 0.95
-"""Share of the affine's misfit, on pairs not seen, that the field must get below."""
+"""Share of the affine's cross-validated misfit that a field must fall below."""
 
 _REST: Final = 0.1
 """Weight of a displacement itself against a tile's, so that nodes far from tiles stay at rest."""
@@ -134,19 +132,19 @@ _REST: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What displacements may look like.
+    """Form of a displacement field.
 
     Attributes
     ----------
     nodes : int
-        Along either side of the smooth part.
+        Nodes of the smooth part along either side.
     spring : float
-        Weight of a difference between neighbouring nodes of it against that of a tile's misfit.
+        Weight of differences between its neighbouring nodes against a tile's misfit.
     strips : int
-        Nodes of a part that depends on x alone, and of one that depends on y alone; 0 for none.
-        Scanners put slides together from strips, each of which is off by its own few pixels.
+        Nodes of a part that depends on x alone and of one that depends on y alone; 0 for none.
+        Scanners stitch slides from strips, each off by a few pixels.
     stitch : float
-        Weight of a difference between neighbours in these.
+        Weight of differences between neighbours in these.
     """
 
     nodes: int
@@ -159,10 +157,10 @@ _FORMS: Final = (_Form(6, 0.4), _Form(12, 0.4), _Form(6, 0.6, 48))
 
 
 def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
-    """Fit an affine transform by least squares to all pairs but those that miss it by far.
+    """Fit an affine transform to pairs of points by iteratively reweighted least squares.
 
-    Starts from that of all pairs, which suits bent glass, or from that of least median misfit,
-    which wild pairs cannot spoil.
+    Starts from the fit to all pairs, which suits bent glass, or from that of least median of
+    squares, which is robust to outliers.
 
     Parameters
     ----------
@@ -173,9 +171,9 @@ def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
     -------
     affine : float64 (2, 3)
     kept : bool (T,)
-        Pairs it rests on.
+        Inliers.
     """
-    affine = min(_starts(here, there), key=lambda each: _cost(each, here, there))
+    affine = min(_starts(here, there), key=lambda start: _cost(start, here, there))
     for _ in range(_REWEIGHTINGS):
         misfit = np.hypot(*(there - applied(affine, here)).T)
         limit = _LOOSE * max(float(np.median(misfit)), _FLOOR)
@@ -185,24 +183,24 @@ def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
 
 
 def fitted_field(here: Float64, left: Float64) -> Field | None:
-    """Smooth what an affine transform leaves into a field of displacements.
+    """Smooth the residuals of an affine transform into a displacement field.
 
     Parameters
     ----------
     here : float64 (T, 2)
         Points of the reference.
     left : float64 (T, 2)
-        Displacements that the affine transform leaves there.
+        Residual displacements there.
 
     Returns
     -------
     Field or None
-        The form of field that, fitted to four fifths of the points, says most about the others;
-        None where none says anything.
+        The form of field with the lowest cross-validated misfit (5 folds); None if none improves on
+        the affine.
     """
     if len(here) < _FEWEST:
         return None
-    # Dealt out by lot: neighbours of a grid would fall into one fold.
+    # random folds: consecutive points are neighbours on a grid
     fold = np.random.default_rng(0).permutation(len(here)) % _FOLDS
     plain = np.hypot(*left.T)
     wild = _LOOSE * max(float(np.median(plain)), _FLOOR)
@@ -213,10 +211,10 @@ def fitted_field(here: Float64, left: Float64) -> Field | None:
 
 
 def _unseen(form: _Form, here: Float64, left: Float64, fold: Int64, wild: float) -> float:
-    """Return the mean misfit of points where the field was fitted to those of other folds."""
+    """Return the cross-validated mean misfit of a form."""
     misfit = np.empty(len(here))
-    for each in range(_FOLDS):
-        seen, unseen = fold != each, fold == each
+    for number in range(_FOLDS):
+        seen, unseen = fold != number, fold == number
         field = _smoothed(form, here[seen], left[seen], here)
         misfit[unseen] = np.hypot(*(left[unseen] - field.at(here[unseen])).T)
     return float(np.minimum(misfit, wild).mean())
@@ -245,26 +243,26 @@ def _least_squares(here: Float64, there: Float64, weights: Float64) -> Float64:
 
 
 def _smoothed(form: _Form, here: Float64, left: Float64, extent: Float64) -> Field:
-    """Fit the parts of a field by least squares, neighbours held together, wild points left out."""
+    """Fit the parts of a field by regularised least squares with outliers downweighted."""
     low, high = extent.min(axis=0), extent.max(axis=0)
     place = np.clip((here - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
-    says, held = _parts(form, place), _holds(form)
+    design, penalty = _parts(form, place), _holds(form)
     weights = np.ones(len(here))
     for _ in range(_ROUNDS_OF_FIELD):
-        weighted = says * weights[:, np.newaxis]
-        found = np.linalg.solve(weighted.T @ says + held, weighted.T @ left)
-        misfit = np.hypot(*(left - says @ found).T)
+        weighted = design * weights[:, np.newaxis]
+        unknowns = np.linalg.solve(weighted.T @ design + penalty, weighted.T @ left)
+        misfit = np.hypot(*(left - design @ unknowns).T)
         weights = _tukey(misfit, _LOOSE * max(float(np.median(misfit)), _FLOOR_OF_FIELD))
     side = max(form.strips, form.nodes)
     y, x = np.meshgrid(*[np.linspace(0.0, 1.0, side)] * 2, indexing="ij")
-    nodes = _parts(form, np.column_stack([x.ravel(), y.ravel()])) @ found
+    nodes = _parts(form, np.column_stack([x.ravel(), y.ravel()])) @ unknowns
     pitch = np.maximum(high - low, 1.0) / (side - 1)
     corner, steps = (float(low[0]), float(low[1])), (float(pitch[0]), float(pitch[1]))
     return Field(corner, steps, nodes.reshape(side, side, 2))
 
 
 def _parts(form: _Form, place: Float64) -> Float64:
-    """Return what each unknown of a form adds at places (T, 2) in 0..1: (T, unknowns)."""
+    """Return the design matrix (T, unknowns) of a form at positions (T, 2) in 0..1."""
     x, y = (_between(place[:, axis], form.nodes) for axis in (0, 1))
     smooth = (y[:, :, np.newaxis] * x[:, np.newaxis]).reshape(len(place), -1)
     if not form.strips:
@@ -279,7 +277,7 @@ def _between(place: Float64, nodes: int) -> Float64:
 
 
 def _holds(form: _Form) -> Float64:
-    """Return the matrix of what it costs to bend the parts of a form and to leave rest."""
+    """Return the penalty matrix of a form: bending of its parts, and displacement from rest."""
     smooth = np.eye(form.nodes)
     bend = _bending(form.nodes)
     square = form.spring**2 * (np.kron(bend, smooth) + np.kron(smooth, bend))
@@ -297,6 +295,6 @@ def _bending(nodes: int) -> Float64:
 
 
 def _tukey(misfit: Float64, limit: float) -> Float64:
-    """Return weights from 1 down to 0 at a limit: what lies beyond it has no say."""
+    """Return Tukey's biweight, from 1 down to 0 at the limit."""
     weights: Float64 = np.square(np.maximum(1 - np.square(misfit / limit), 0.0))
     return weights

@@ -1,1 +1,1 @@
-"""Whole-slide images through OpenSlide: headers, pixels at any resolution, tissue."""
+"""Whole-slide images read through OpenSlide: headers, pixels at any resolution, tissue."""

@@ -1,4 +1,4 @@
-"""Manifests of slides: one row a scan, parsed once into what the rest of the code can trust."""
+"""Manifests of slides, one row per scan, and checks of slide files before OpenSlide opens them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,16 @@ __all__ = ["AGAIN", "SlideRow", "check_file", "check_tiles", "content_key", "sli
 _REQUIRED = ("path", "domain", "subject")
 _FILES = ("path", "annotations")
 _OPTIONAL = (
-    *("slide", "annotations", "annotated_as", "split", "mpp", "mpp_y", "level"),
-    *("x_offset", "y_offset", "label_map"),
+    "slide",
+    "annotations",
+    "annotated_as",
+    "split",
+    "mpp",
+    "mpp_y",
+    "level",
+    "x_offset",
+    "y_offset",
+    "label_map",
 )
 
 
@@ -32,22 +40,19 @@ class SlideRow:
 
     Attributes
     ----------
-    path : Path
-    domain, subject : str
     slide : str
-        Name of the glass slide, where one subject has several in a domain; else empty.
+        Name of the glass slide if a subject has several in one domain, else empty.
     annotations : Path or None
     annotated_as : str
-        Name of the slide in its annotation file, where it is not that of its own file.
-    split : Split or None
+        Name of the slide in its annotation file if it differs from the file name.
     mpp : tuple of float or None
-        Micrometres per pixel of level 0, x and y, which overrule the slide's own.
+        µm per pixel of level 0, x and y; overrides the slide's own.
     level : int
-        Level of the pyramid that is read where no resolution is asked for.
+        Pyramid level that is read unless a resolution is requested.
     offset : tuple of float
         Level-0 pixels to add to the coordinates of the annotations, x and y.
     label_map : str
-        Classes of this slide's annotations, overruling ``--classes``.
+        Classes of this slide's annotations; overrides ``--classes``.
     """
 
     path: Path
@@ -69,7 +74,7 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], li
     Parameters
     ----------
     manifest : Path or str
-        CSV or TSV file, or (``str``) its text, with columns path, domain, subject and, if wanted,
+        CSV or TSV file, or (``str``) its text, with columns path, domain, subject and optionally
         slide, annotations, annotated_as, split, mpp, mpp_y, level, x_offset, y_offset, label_map.
 
     Returns
@@ -77,7 +82,7 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], li
     rows : list of SlideRow
         In the manifest's order.
     rejected : list of SlideRow
-        What is known of rows that cannot be used: path, domain, subject and slide.
+        Path, domain, subject and slide of unusable rows.
     failures : list of str
         One line for each of those.
 
@@ -94,8 +99,8 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], li
             rows.append(_parsed(row))
         except SkiptoolError as error:
             failures.append(str(error))
-            known = (Path(row["path"]), row["domain"], row["subject"], row.get("slide", ""))
-            rejected.append(SlideRow(*known))
+            path = Path(row["path"])
+            rejected.append(SlideRow(path, row["domain"], row["subject"], row.get("slide", "")))
     return rows, rejected, failures
 
 
@@ -107,7 +112,7 @@ def _parsed(row: Row) -> SlideRow:
         raise SourceError(f"{path}: mpp_y is given, mpp is empty; fill in both, or mpp for both")
     level = _number(row, "level") or 0.0
     if level != int(level) or level < 0:
-        raise SourceError(f"{path}: level {row['level']!r}, expected a whole number from 0 on")
+        raise SourceError(f"{path}: level {row['level']!r}, expected a non-negative integer")
     return SlideRow(
         path=path,
         domain=check_name(row["domain"], f"{path}: domain"),
@@ -133,35 +138,33 @@ def _number(row: Row, column: str) -> float | None:
         number = float("nan")
     if not isfinite(number):
         raise SourceError(
-            f"{row['path']}: {column} {text!r} is no number (decimal point, no unit); correct the "
-            "manifest"
+            f"{row['path']}: {column} {text!r} is not a number (decimal point, no unit); correct "
+            "the manifest"
         )
     return number
 
 
-# -------------------------------------------------------------------------------------------------
-# The bytes of a slide: whether there are any, and what tells it from another.
-
+# The bytes of a slide file.
 
 AGAIN: Final = "copy it again from its source, or leave the slide out"
-"""What to do about a file that is damaged."""
+"""Remedy for a damaged file."""
 
 _START: Final = 64
-"""Bytes that tell a pointer from a slide."""
+"""Bytes read to recognise a Git LFS pointer."""
 
 _END: Final = 1 << 20
 
 LARGEST_TILE: Final = 1 << 26
-"""Pixels of a tile that OpenSlide may be asked to decode: 256 MB."""
+"""Largest tile in pixels that OpenSlide may decode: 256 MB."""
 
 
 def check_file(path: Path) -> None:
-    """Tell in one line why a path cannot be a slide, before OpenSlide says "unsupported".
+    """Report in one line why a path cannot be a slide, before OpenSlide says "unsupported".
 
     Raises
     ------
     SourceError
-        If there is no such file, it is a folder, cannot be read or holds nothing.
+        If the file is missing, a folder, unreadable or empty.
     """
     refuse_pipe(path)
     try:
@@ -174,26 +177,28 @@ def check_file(path: Path) -> None:
         raise SourceError(f"{path}: no such slide; check the path") from None
     except IsADirectoryError:
         raise SourceError(
-            f"{path}: a folder; expected the file of a slide (of MRXS the file beside its folder)"
+            f"{path}: a folder; expected a slide file (for MRXS, the file next to the folder)"
         ) from None
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
-    raise SourceError(f"{path}: holds no bytes; {AGAIN}")
+        raise SourceError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    raise SourceError(f"{path}: is empty; {AGAIN}")
 
 
 def content_key(path: Path) -> str:
-    """Hash of a slide's size and of its first and last MB.
+    """Hash a slide's size and its first and last MB.
 
     Parameters
     ----------
     path : Path
-        The slide's file. Of ``.mrxs``, whose pixels lie in a folder beside it, names and sizes of
-        the files therein are hashed too (OpenSlide takes none for MRXS that is not called so).
+        The slide file. For ``.mrxs``, whose pixels lie in a folder next to it, names and sizes of
+        the files in the folder are hashed too.
 
     Returns
     -------
     str
-        32 hexadecimal digits: equal for a copy of other name or place, whatever its times.
+        32 hexadecimal digits, independent of name, place and timestamps.
 
     Raises
     ------
@@ -213,18 +218,17 @@ def content_key(path: Path) -> str:
             digest.update(f"\0{name}\0{length}".encode())
     except OSError as error:
         raise SourceError(
-            f"{path}: cannot be read ({error.strerror}); check that it is still in its place"
+            f"{path}: cannot be read ({error.strerror}); check that it is still there"
         ) from error
     return digest.hexdigest()
 
 
 def check_tiles(facts: Mapping[str, str], levels: int, path: Path) -> None:
-    """Refuse tiles so large that OpenSlide, which ends the process then, finds no memory for one.
+    """Refuse tiles for which OpenSlide would run out of memory, which ends the process.
 
     Raises
     ------
     SourceError
-        As said.
     """
     for level in range(levels):
         names = (f"openslide.level[{level}].tile-{side}" for side in ("width", "height"))

@@ -1,4 +1,4 @@
-"""From what OpenSlide hands out to the pixels of a patch: white paper below, any scale."""
+"""Geometry of slide pyramids, and resampling of a level to any scale on white."""
 
 from __future__ import annotations
 
@@ -26,37 +26,28 @@ __all__ = [
     "true_downsamples",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Geometry of a pyramid: how much finer level 0 is than each level, and which level to read.
-
-
 Pair = tuple[float, float]
-"""A value for the horizontal axis and one for the vertical."""
+"""A horizontal and a vertical value."""
 
 SCALE_TOLERANCE: Final = 1e-6
-"""Scales that differ relatively by no more are the same: over 10,000 px they drift 0.01 px."""
+"""Scales within this relative difference are equal: over 10,000 px they drift 0.01 px."""
 
 
 def true_downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[Pair, ...]:
-    """Pixels of level 0 that a pixel of each level spans, horizontally and vertically.
+    """Pixels of level 0 per pixel of each level, horizontally and vertically.
 
     Parameters
     ----------
     sizes : sequence of (width, height)
         Of all levels in pixels, level 0 first.
 
-    Returns
-    -------
-    tuple of (float, float)
-
     Notes
     -----
-    OpenSlide states the mean of both axes of width by width and height by height. Pyramids are
-    made by whole factors though, and what remains at the right and lower edge is cut off or filled
-    up: a level of 626 rows under 5,013 stands for 8.0 of them each, not 8.008, which would be half
-    a row of the level off at the lower edge (measured on slides of two scanners). So a whole
-    number is taken where the level's size is what it leaves, rounded either way; the plain ratio
-    elsewhere.
+    OpenSlide reports the mean of the ratios of widths and heights. Pyramids, however, are made by
+    integer factors, with the remainder at the right and lower edges cropped or padded: a level of
+    626 rows below one of 5,013 has a factor of 8.0, not 8.008, which would be half a row of the
+    level off at the lower edge (measured on slides of two scanners). So an integer is used where it
+    explains the level's size, rounded either way; the plain ratio elsewhere.
 
     Examples
     --------
@@ -69,7 +60,7 @@ def true_downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[Pair, ...]:
 
 def _downsample(extent: int, reduced: int) -> float:
     ratio = extent / reduced
-    # of a tiny level several whole numbers may be left: powers of two first, as most pyramids are
+    # several integers may explain a tiny level: powers of two, the most common, come first
     for whole in (2 ** round(math.log2(ratio)), max(round(ratio), 1)):
         if abs(extent / whole - reduced) < 1:
             return float(whole)
@@ -77,19 +68,19 @@ def _downsample(extent: int, reduced: int) -> float:
 
 
 def level_for(downsamples: Sequence[Pair], scale: Pair) -> int:
-    """Coarsest level that is no coarser than the scale wanted, on both axes.
+    """Coarsest level that is no coarser than the requested scale on either axis.
 
     Parameters
     ----------
     downsamples : sequence of (float, float)
         Of all levels, level 0 first.
     scale : (float, float)
-        Pixels of level 0 that one pixel wanted spans.
+        Requested pixels of level 0 per pixel.
 
     Returns
     -------
     int
-        0 where even level 0 is coarser than what is wanted.
+        0 if even level 0 is too coarse.
 
     Examples
     --------
@@ -108,29 +99,30 @@ def level_for(downsamples: Sequence[Pair], scale: Pair) -> int:
 
 
 Fetch = Callable[[int, int, int, int], tuple["UInt8", Pair]]
-"""Left, top, width and height on a level, in its pixels -> their colours, uint8 (H, W, 3), and
-where the upper left corner of what was read lies, in its pixels (near left and top)."""
+"""Left, top, width and height in pixels of a level -> RGB, uint8 (H, W, 3), and the actual
+position of its upper left corner in pixels of the level (near left and top)."""
 
 WHITE: Final = 255
 
 _OPAQUE: Final = np.frombuffer(b"\0\0\0\xff", dtype=np.uint32)[0]
 _REACH: Final = 2
-"""Pixels wanted, to either side, that bicubic weights reach."""
+"""Support of the bicubic kernel on either side, in output pixels."""
 
 _POSITION_TOLERANCE: Final = 1e-3
-"""Pixels by which a patch may miss the grid of a level and still be read without resampling."""
+"""Largest misalignment with the pixel grid of a level, in pixels, that is read without
+resampling."""
 
 _BLOCK: Final = 2048
-"""Pixels of a level, along either axis, that are resampled at once: bounds the memory."""
+"""Pixels of a level along either axis that are resampled at once; bounds the memory."""
 
 
 def over_white(rgba: UInt8) -> UInt8:
-    """Lay colours over white paper.
+    """Composite RGBA over white.
 
     Parameters
     ----------
     rgba : uint8, shape (H, W, 4)
-        Red, green, blue, not multiplied with alpha; contiguous. Alpha is 0 outside a slide.
+        Contiguous, colours not premultiplied. Alpha is 0 outside a slide.
 
     Returns
     -------
@@ -147,30 +139,30 @@ def over_white(rgba: UInt8) -> UInt8:
     alpha = rgba[..., 3:]
     thin = alpha[..., 0] < WHITE
     share = alpha[thin].astype(np.uint16)
-    # 255 * 255 fits 16 bits, and so does what is added to round
+    # 255 * 255 plus the rounding term fits 16 bits
     mixed = colours[thin] * share + WHITE * (WHITE - share) + WHITE // 2
     colours[thin] = mixed // WHITE
     return colours
 
 
 def _is_opaque(rgba: UInt8) -> bool:
-    """Whether all alpha is 255: one look at four bytes, five times faster than at every fourth."""
+    """Return whether all alpha is 255; reading four bytes at once is five times faster."""
     if np.little_endian:
         return bool(rgba.view(np.uint32).min() >= _OPAQUE)
     return bool(rgba[..., 3].min() == WHITE)
 
 
 def on_paper(part: UInt8 | None, offset: tuple[int, int], size: tuple[int, int]) -> UInt8:
-    """Put a picture on a white one.
+    """Place an image on a white one.
 
     Parameters
     ----------
     part : uint8, shape (h, w, 3), or None
-        Returned as it is where it has the size already; None for empty paper.
+        Returned unchanged if it already has the size; None for a blank image.
     offset : (int, int)
         Column and row of its upper left corner.
     size : (int, int)
-        Width and height of the paper.
+        Width and height of the result.
 
     Returns
     -------
@@ -187,14 +179,14 @@ def on_paper(part: UInt8 | None, offset: tuple[int, int], size: tuple[int, int])
 
 
 def is_native(start: Pair, ratio: Pair) -> bool:
-    """Whether pixels wanted are pixels of the level, so that nothing needs to be resampled.
+    """Return whether the requested pixels are pixels of the level, so that no resampling is needed.
 
     Parameters
     ----------
     start : (float, float)
         Upper left corner in pixels of the level.
     ratio : (float, float)
-        Pixels of the level that a pixel wanted spans.
+        Pixels of the level per requested pixel.
     """
     return all(abs(each - 1) <= SCALE_TOLERANCE for each in ratio) and all(
         abs(each - round(each)) <= _POSITION_TOLERANCE for each in start
@@ -211,20 +203,20 @@ def resample(fetch: Fetch, start: Pair, ratio: Pair, size: tuple[int, int]) -> U
     start : (float, float)
         Upper left corner in pixels of the level; may lie outside.
     ratio : (float, float)
-        Pixels of the level that one pixel of the result spans.
+        Pixels of the level per pixel of the result.
     size : (int, int)
         Width and height of the result.
 
     Returns
     -------
     uint8, shape (height, width, 3)
-        Pixel (i, j) is the bicubic mean around the middle of
-        ``start[0] + j * ratio[0] .. start[0] + (j + 1) * ratio[0]``, and so for the rows.
+        Pixel (i, j) is the bicubic mean around the centre of
+        ``start[0] + j * ratio[0] .. start[0] + (j + 1) * ratio[0]``, likewise for rows.
 
     Notes
     -----
-    Enough is read around each block for the filter's whole reach, so a pixel does not depend on
-    where the patch or a block of it ends (Pillow rounds its weights: by one grey level at most).
+    Each block is read with the full support of the kernel, so a pixel does not depend on where the
+    patch or the block ends (except for Pillow's rounded weights: one grey level at most).
     """
     across, down = (list(_blocks(*each)) for each in zip(start, ratio, size, strict=True))
     width, height = size
@@ -239,21 +231,21 @@ def resample(fetch: Fetch, start: Pair, ratio: Pair, size: tuple[int, int]) -> U
 
 
 def _resized(pixels: UInt8, size: tuple[int, int], box: tuple[float, ...]) -> UInt8:
-    """Bicubic, rows first: Pillow picks the order by size and clips between, so blocks differ."""
+    """Resample rows first: Pillow chooses the order by size and clips in between."""
     left, upper, right, lower = box
     (width, height), tall = size, pixels.shape[0]
     filtered = Image.Resampling.BICUBIC
     picture = Image.fromarray(pixels)
     picture = picture.resize((width, tall), filtered, box=(left, 0, right, tall))
     picture = picture.resize((width, height), filtered, box=(0, upper, width, lower))
-    # the bytes in one go: asarray takes ten times as long
+    # asarray takes ten times as long as tobytes
     return np.frombuffer(picture.tobytes(), dtype=np.uint8).reshape(height, width, 3)
 
 
 def _blocks(
     start: float, ratio: float, size: int
 ) -> Iterator[tuple[slice, int, int, float, float]]:
-    """Cut one axis: pixels of the result, first pixel and number to read, begin and end."""
+    """Split one axis: output slice, first input pixel and number of them, begin and end."""
     step = max(int(_BLOCK / ratio), 1)
     margin = _REACH * max(ratio, 1.0) + 1
     for first in range(0, size, step):

@@ -1,8 +1,8 @@
-"""Slides through OpenSlide: the only door to it.
+"""Slides read through OpenSlide.
 
-Colours are handed out as the file stores them: an ICC profile is not applied, as the paper's
-shifts between scanners are in what they store. The pictures of the glass slide's label and of the
-whole slide (``label``, ``macro``), which may show a patient's name, are never read.
+Colours are returned as stored, without applying an ICC profile, because the shifts between scanners
+that the paper studies are in the stored values. The images of the label and of the whole glass
+slide (``label``, ``macro``), which may show a patient's name, are never read.
 """
 
 from __future__ import annotations
@@ -53,14 +53,10 @@ __all__ = [
     "snap",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Size of a slide's pixels in micrometres: what the manifest says, else what the file says.
-
-
 SMALLEST: Final = 0.05
 LARGEST: Final = 20.0
-"""Micrometres per pixel of level 0 that a slide may have: beyond, a default of some writer (1000,
-352.78) or a wrong unit stands in its place."""
+"""Range of plausible pixel sizes of level 0 in µm: values beyond it are a writer's default
+(1000, 352.78) or in a wrong unit."""
 
 Given = tuple[float | None, float | None]
 """Values of the manifest's columns mpp and mpp_y, None where empty."""
@@ -76,20 +72,15 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
     name : str
         The slide, for messages.
     given : (float or None, float or None)
-        What the manifest says; always wins. ``mpp`` alone holds for both axes; ``mpp_y`` alone
-        leaves the horizontal one to the file.
+        Values of the manifest, which take precedence. ``mpp`` alone applies to both axes; ``mpp_y``
+        alone leaves the horizontal one to the file.
     recorded : (str or None, str or None)
-        What the file says, as text.
-
-    Returns
-    -------
-    (float, float) or None
-        None where neither says it: the file is believed only if both its values are sane.
+        Values in the file, as text; used only if both are plausible.
 
     Raises
     ------
     SourceError
-        If a value of the manifest is not within 0.05..20, or there is a vertical one only.
+        If a value of the manifest is not within 0.05..20, or only the vertical one is known.
 
     Examples
     --------
@@ -120,7 +111,7 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
 
 
 def is_sane(value: float) -> bool:
-    """Whether a slide may have so many micrometres per pixel (0.05 to 20)."""
+    """Return whether a pixel size in µm is plausible (0.05 to 20)."""
     return SMALLEST <= value <= LARGEST
 
 
@@ -133,56 +124,54 @@ def _sane(recorded: tuple[str | None, str | None]) -> Pair | None:
 
 
 _PLAIN = "generic-tiff"
-"""Kind of file in which nothing but its pages says what they are."""
+"""Vendor of TIFF files that only their pages describe."""
 
 TileCache = OpenSlideCache
-"""Decoded tiles that several slides keep: ``TileCache(bytes)``."""
+"""Cache of decoded tiles shared by several slides: ``TileCache(bytes)``."""
 
 
 def open_slide(path: Path, mpp: Given = (None, None), cache: TileCache | None = None) -> Slide:
-    """Open a slide and read what it says of itself.
+    """Open a slide and read its properties.
 
     Parameters
     ----------
     path : Path
-        The slide; its kind is told by content, not suffix.
+        The format is recognised by content, not suffix.
     mpp : (float or None, float or None)
-        Micrometres per pixel of level 0 as the manifest gives them (columns mpp and mpp_y); they
-        win over the file's.
+        µm per pixel of level 0 from the manifest (columns mpp and mpp_y); override the file's.
     cache : TileCache, optional
-        Where decoded tiles are kept; its own of 32 MB without it.
+        Cache of decoded tiles; by default, one of 32 MB of its own.
 
     Raises
     ------
     SourceError
-        If it is missing, empty, a folder, truncated or no slide, or the manifest's pixel size is
-        not within 0.05..20 um/px.
+        If the file is missing, empty, a folder, truncated or not a slide, or the manifest's pixel
+        size is not within 0.05..20 µm.
     """
     return Slide(path, mpp, cache)
 
 
 class Slide:
-    """One slide; several threads may read from it at once.
+    """A slide; safe to read from several threads.
 
     Attributes
     ----------
-    path : Path
     vendor : str
-        Kind of file as OpenSlide names it (aperio, hamamatsu, mirax, generic-tiff ...).
+        OpenSlide's name of the format (aperio, hamamatsu, mirax, generic-tiff ...).
     size : (int, int)
         Width and height of level 0 in pixels.
     level_sizes : tuple of (int, int)
-        The same of every level.
+        Width and height of every level.
     downsamples : tuple of (float, float)
-        Pixels of level 0 that a pixel of each level spans, horizontally and vertically.
+        Pixels of level 0 per pixel of each level.
     mpp : (float, float) or None
-        Micrometres per pixel of level 0; None where neither manifest nor file have a sane value.
+        µm per pixel of level 0; None if neither manifest nor file give a plausible value.
     recorded_mpp : (str or None, str or None)
-        What the file says, sane or not.
+        Values in the file, plausible or not.
     bounds_offset : (int, int)
-        Left and top of the part that was scanned, in pixels of level 0 (OpenSlide's bounds).
+        Left and top of the scanned area in pixels of level 0 (OpenSlide's bounds).
     key : str
-        Hash of the content, the same for a copy under another name.
+        Content hash, the same for a copy under another name.
     """
 
     def __init__(
@@ -204,7 +193,7 @@ class Slide:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the content, see `content_key`."""
+        """Content hash, see `content_key`."""
         return content_key(self.path)
 
     def read(self, x: float, y: float, size: tuple[int, int], scale: Pair) -> UInt8:
@@ -217,21 +206,21 @@ class Slide:
         size : (int, int)
             Width and height of the patch.
         scale : (float, float)
-            Pixels of level 0 that one pixel of the patch spans, horizontally and vertically.
+            Pixels of level 0 per pixel of the patch, horizontally and vertically.
 
         Returns
         -------
         uint8, shape (height, width, 3)
-            Pixel (i, j) covers ``x + j * sx .. x + (j + 1) * sx`` and ``y + i * sy ..``. The slide
-            lies on white paper. As a level stores them where scale and position are its own;
-            otherwise from the coarsest level that is fine enough, antialiased.
+            Pixel (i, j) covers ``x + j * sx .. x + (j + 1) * sx`` and ``y + i * sy ..``; white
+            outside the slide. Stored pixels where a level has this scale and alignment; otherwise
+            resampled with antialiasing from the coarsest level that is fine enough.
 
         Raises
         ------
         ArgumentError
-            If position, size or scale is no such thing.
+            If position or scale is not finite, or size or scale not positive.
         SourceError
-            If the pixels cannot be read; others of the same slide still can.
+            If the pixels cannot be read; the rest of the slide still can.
         """
         if not (all(map(math.isfinite, (x, y, *scale))) and min(*size, *scale) > 0):
             raise ArgumentError(
@@ -246,24 +235,24 @@ class Slide:
         return resample(partial(self._pixels, level), start, ratio, size)
 
     def overview(self, longest: int) -> tuple[UInt8, Pair]:
-        """Small picture of the whole slide.
+        """Thumbnail of the whole slide.
 
         Parameters
         ----------
         longest : int
-            Pixels of the longer side; fewer where level 0 has fewer.
+            Pixels of the longer side; fewer if level 0 has fewer.
 
         Returns
         -------
         image : uint8, shape (h, w, 3)
-            Antialiased, read piece by piece: a slide of a single level takes its time, not memory.
+            Antialiased, read block by block: a slide of a single level takes time, not memory.
         scale : (float, float)
-            Pixels of level 0 that one pixel of it spans, exact for either axis.
+            Exact pixels of level 0 per pixel, for either axis.
 
         Raises
         ------
-        ArgumentError, SourceError
-            As for `read`.
+        SourceError
+            As `read`.
         """
         shrink = max(max(self.size) / longest, 1.0)
         width, height = (max(round(side / shrink), 1) for side in self.size)
@@ -273,14 +262,14 @@ class Slide:
     def _pixels(
         self, level: int, left: int, top: int, width: int, height: int
     ) -> tuple[UInt8, Pair]:
-        """Pixels of a level on white, and where on the level their corner truly lies."""
+        """Pixels of a level on white, and the actual position of their corner on the level."""
         limits = self.level_sizes[level]
         west, east = max(left, 0), min(left + width, limits[0])
         north, south = max(top, 0), min(top + height, limits[1])
         if west >= east or north >= south:
             return on_paper(None, (0, 0), (width, height)), (left, top)
-        # OpenSlide wants whole pixels of level 0, divides by its own downsample and interpolates;
-        # only what lies on the level is asked of it, as it rounds positions below 0 otherwise
+        # OpenSlide takes integer pixels of level 0, divides by its own downsample and interpolates.
+        # Only pixels on the level are requested, because it rounds negative positions differently.
         step = self._steps[level]
         place = round(west * step), round(north * step)
         part = self._colours(place, level, (east - west, south - north))
@@ -288,7 +277,7 @@ class Slide:
         return on_paper(part, (west - left, north - top), (width, height)), corner
 
     def _colours(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
-        # the bytes in one go: asarray takes ten times as long
+        # asarray takes ten times as long as tobytes
         rgba = np.frombuffer(self._region(place, level, size).tobytes(), dtype=np.uint8)
         return over_white(rgba.reshape(*size[::-1], 4))
 
@@ -318,9 +307,10 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
     try:
         handle = OpenSlide(path)
     except OpenSlideUnsupportedFormatError:
-        why = "unsupported or truncated: not a slide that OpenSlide can read"
-        how = "copy it again from its source, or convert it to a tiled, pyramidal TIFF"
-        raise SourceError(f"{path}: {why}; {how}") from None
+        raise SourceError(
+            f"{path}: unsupported or truncated: not a slide that OpenSlide can read; copy it again "
+            "from its source, or convert it to a tiled, pyramidal TIFF"
+        ) from None
     except OpenSlideError as error:
         raise SourceError(f"{path}: the slide cannot be opened ({error}); {AGAIN}") from error
     check_tiles(handle.properties, handle.level_count, path)
@@ -331,37 +321,33 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
     return handle
 
 
-# -------------------------------------------------------------------------------------------------
-# Which scale a patch is read at: a level of the pyramid, or micrometres per pixel.
-
-
 def scale_of(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
-    """Pixels of level 0 that one pixel of a patch spans, horizontally and vertically.
+    """Pixels of level 0 per pixel of a patch, horizontally and vertically.
 
     Parameters
     ----------
     slide : Slide
     mpp : float, optional
-        Micrometres per pixel wanted, the same on both axes; wins over the level.
+        Requested µm per pixel on both axes; overrides the level.
     level : int
-        Level of the pyramid whose pixels are wanted.
+        Requested level of the pyramid.
 
     Raises
     ------
     ArgumentError
-        If the resolution wanted is not within 0.05..20 um/px.
+        If the requested resolution is not within 0.05..20 µm per pixel.
     SourceError
         If the slide has no usable pixel size, or no such level.
     """
     if mpp is not None:
         return _by_size(slide, mpp)
     if not 0 <= level < len(slide.level_sizes):
-        known = ", ".join(
+        levels = ", ".join(
             f"{number} ({width} x {height} px)"
             for number, (width, height) in enumerate(slide.level_sizes)
         )
         raise SourceError(
-            f"{slide.path}: has no level {level}; its levels are {known}. Correct the manifest's "
+            f"{slide.path}: has no level {level}; its levels are {levels}. Correct the manifest's "
             "column level"
         )
     return slide.downsamples[level]
@@ -384,7 +370,7 @@ def _by_size(slide: Slide, mpp: float) -> Pair:
 
 
 def snap(slide: Slide, x: float, y: float, scale: Pair) -> Pair:
-    """Move a corner to the nearest pixel of a level where the scale is one's own.
+    """Move a corner to the nearest pixel of the level with this scale, if there is one.
 
     Parameters
     ----------
@@ -392,18 +378,18 @@ def snap(slide: Slide, x: float, y: float, scale: Pair) -> Pair:
     x, y : float
         Upper left corner in pixels of level 0.
     scale : (float, float)
-        As `scale_of` returns it.
+        As returned by `scale_of`.
 
     Returns
     -------
     (float, float)
-        At most half a pixel of the level away, so that it is read as stored, not resampled;
+        At most half a pixel of the level away, so that stored pixels are read without resampling;
         unchanged at other scales.
     """
     for across, down in slide.downsamples:
         if all(
-            abs(wanted / has - 1) <= SCALE_TOLERANCE
-            for wanted, has in zip(scale, (across, down), strict=True)
+            abs(requested / stored - 1) <= SCALE_TOLERANCE
+            for requested, stored in zip(scale, (across, down), strict=True)
         ):
             return round(x / across) * across, round(y / down) * down
     return x, y

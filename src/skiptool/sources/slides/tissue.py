@@ -1,7 +1,7 @@
-"""Tissue against the bright glass around it: Otsu's threshold, one a slide.
+"""Separate tissue from the bright glass around it by Otsu's threshold, one per slide.
 
-Otsu's method halves anything. So what was not scanned has no say in it, and of its brighter half is
-asked whether it is glass: that is colourless, or at least even, and pale stroma is neither.
+Otsu's method splits any histogram in two. Therefore unscanned areas are excluded from it, and the
+brighter class is checked to be glass: colourless, or at least even. Pale stroma is neither.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ __all__ = ["Tissue", "background", "find_tissue"]
 _KERNEL: Final = (5, 5)
 
 _CONTRAST: Final = 8
-"""Grey levels by which tissue is darker than glass on average, at the least: noise of a scanner
-on empty glass stays below."""
+"""Smallest mean difference between tissue and glass in grey levels: scanner noise on empty glass
+stays below it."""
 
 _ROUNDS: Final = 5
-"""Times that the brighter half is halved again where it is no glass: little glass among much
-tissue is found so."""
+"""Times that the brighter class is split again if it is not glass; finds little glass among much
+tissue."""
 
 _COLOURLESS: Final = (20, 10.0)
 _EVEN: Final = (40, 3.0)
-"""Range of red, green and blue, and standard deviation of grey values within 5 pixels, that glass
-has at most: one pair or the other. Glass of five scanners has 2 to 8 and 0.4 to 0.6, tissue 17 to
-53 and 26 to 41 (medians)."""
+"""Upper limits for glass of the range over red, green and blue, and of the standard deviation of
+grey values within 5 pixels; either pair suffices. Glass of five scanners has 2 to 8 and 0.4 to
+0.6, tissue 17 to 53 and 26 to 41 (medians)."""
 
 _FILLED: Final = GREY_LEVELS - 2
-"""Grey level of white from which on a pixel may be none of the scan's: readers fill with white."""
+"""Grey level from which on a pixel may be unscanned: readers fill with white."""
 
 _DARK: Final = 32
 _FLAT: Final = 8
-"""Highest brightest channel of what was not scanned, and the most it varies within 5 pixels:
-converters fill with black, which JPEG makes a little uneven."""
+"""Upper limits of the brightest channel of an unscanned area and of its variation within 5
+pixels: converters fill with black, which JPEG makes slightly uneven."""
 
 _AREA: Final = 1 / 256
-"""Share of the overview that such an area takes, unless it reaches the border: pigment and ink are
-smaller."""
+"""Smallest share of the overview of such an area, unless it reaches the border: pigment and ink
+are smaller."""
 
 _NOISE: Final = 8
-"""Grey levels by which single pixels of such an area may be brighter than it is on the overview."""
+"""Grey levels by which single pixels of such an area may exceed its brightness on the overview."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tissue:
-    """Where the tissue of a slide lies.
+    """Tissue mask of a slide.
 
     Attributes
     ----------
     mask : bool, shape (h, w)
     scale : (float, float)
-        Pixels of level 0 that one pixel of the mask spans, horizontally and vertically.
+        Pixels of level 0 per pixel of the mask, horizontally and vertically.
     threshold : int
-        Grey levels above it are background; -1 where the slide shows no tissue at all, 255 where
-        it shows no glass.
+        Grey levels above it are background; -1 if the slide shows no tissue, 255 if it shows no
+        glass.
     black : int
         Grey levels up to it were not scanned.
     unscanned : float
@@ -86,16 +86,16 @@ class Tissue:
 
     @property
     def has_glass(self) -> bool:
-        """Whether glass is seen beside the tissue."""
+        """Whether the slide shows glass next to the tissue."""
         return self.threshold < GREY_LEVELS - 1
 
     def share(self, left: float, top: float, right: float, bottom: float) -> float:
-        """Share of a box that is tissue, in 0..1; outside the slide there is none.
+        """Share of tissue in a box, in 0..1; there is none outside the slide.
 
         Parameters
         ----------
         left, top, right, bottom : float
-            In pixels of level 0. Pixels of the mask count by how much of them the box covers.
+            In pixels of level 0. Pixels of the mask are weighted by the area covered.
 
         Examples
         --------
@@ -117,7 +117,7 @@ class Tissue:
         return min(max(inside / area, 0.0), 1.0)
 
     def _above(self, x: float, y: float) -> float:
-        """Tissue above and left of a point of the mask, in pixels of it."""
+        """Tissue above and to the left of a point of the mask, in mask pixels."""
         height, width = self.mask.shape
         x, y = min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
         column, row = min(math.floor(x), width - 1), min(math.floor(y), height - 1)
@@ -126,23 +126,14 @@ class Tissue:
         return float((a * (1 - x) + b * x) * (1 - y) + (c * (1 - x) + d * x) * y)
 
     def background(self, image: UInt8) -> Bool:
-        """Pixels of a patch, at any scale, that are brighter than the slide's threshold.
-
-        Parameters
-        ----------
-        image : uint8, shape (H, W, 3)
-
-        Returns
-        -------
-        bool, shape (H, W)
-        """
+        """Mark the background (H, W) of a patch (H, W, 3) of this slide, at any scale."""
         return background(image, self.threshold, self.black)
 
 
 def background(image: UInt8, threshold: int, black: int = 0) -> Bool:
-    """Return the pixels (H, W) of a patch (H, W, 3) that are no tissue, by a slide's thresholds.
+    """Mark the pixels (H, W) of a patch (H, W, 3) that are not tissue, by a slide's thresholds.
 
-    Those are the ones brighter than ``threshold``, and those up to ``black``, which were not
+    These are the pixels brighter than ``threshold``, and those up to ``black``, which were not
     scanned.
     """
     values = grey(image)
@@ -151,7 +142,7 @@ def background(image: UInt8, threshold: int, black: int = 0) -> Bool:
 
 
 def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:
-    """Tell tissue from background on an overview of the slide.
+    """Separate tissue from background on an overview of the slide.
 
     Parameters
     ----------
@@ -166,12 +157,12 @@ def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:
 
     Notes
     -----
-    As the authors of the paper do elsewhere: grey values, black (not scanned) taken for white, a
-    Gaussian of 5 x 5 pixels, Otsu's threshold once for the whole slide. Departures: large even
-    areas of nearly black are taken for black, and what is black is not counted when the threshold
-    is looked for, nor is pure white beside glass that is darker. Where the two classes are less
-    than 8 grey levels apart on average, there is but one, glass or tissue; where the brighter one
-    is no glass, it is parted again, and where there is no glass at all, everything is tissue.
+    As the authors of the paper do elsewhere: grey values with black (not scanned) replaced by
+    white, a Gaussian of 5 x 5 pixels, and one Otsu threshold for the whole slide. Departures: large
+    even areas of nearly black count as black; black is excluded when the threshold is computed, and
+    so is pure white if there is darker glass. If the means of the two classes differ by less than 8
+    grey levels, there is only one, glass or tissue; if the brighter class is not glass, it is split
+    again; and if there is no glass at all, everything is tissue.
     """
     image, scale = slide.overview(longest)
     values = grey(image)
@@ -185,19 +176,19 @@ def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:
 
 
 def _threshold(values: UInt8, glassy: Bool, even: Bool) -> int:
-    """Find the grey level that parts tissue from glass, given which pixels may be glass."""
+    """Find the grey level that separates tissue from glass, given the pixels that may be glass."""
     threshold = -1
     for _ in range(_ROUNDS):
         if not values.size:
             return threshold
-        found = otsu(values)
-        dark = values <= found
+        level = otsu(values)
+        dark = values <= level
         if dark.all() or float(values[~dark].mean() - values[dark].mean()) < _CONTRAST:
             return threshold if glassy.mean() >= 0.5 else GREY_LEVELS - 1
         if even[dark].mean() >= 0.5 and (values[~dark] >= _FILLED).mean() >= 0.95:
-            kept = dark  # glass, beside the white of what was not scanned
+            kept = dark  # glass, next to the white of what was not scanned
         else:
-            threshold, kept = found, ~dark
+            threshold, kept = level, ~dark
         values, glassy, even = values[kept], glassy[kept], even[kept]
         if kept is not dark and glassy.mean() >= 0.5:
             return threshold
@@ -205,7 +196,7 @@ def _threshold(values: UInt8, glassy: Bool, even: Bool) -> int:
 
 
 def _glassy(image: UInt8, values: UInt8) -> tuple[Bool, Bool]:
-    """Tell the pixels (H, W) of an image (H, W, 3) that look like glass, and the even ones."""
+    """Mark the pixels (H, W) of an image (H, W, 3) that look like glass, and the even ones."""
     soft = cv2.GaussianBlur(image, _KERNEL, 0)
     colour = soft.max(axis=-1) - soft.min(axis=-1)
     exact = values.astype(np.float32)
@@ -218,7 +209,7 @@ def _glassy(image: UInt8, values: UInt8) -> tuple[Bool, Bool]:
 
 
 def _unscanned(image: UInt8) -> tuple[Bool, Bool]:
-    """Tell large even areas of nearly black; then the same with the edges around them."""
+    """Mark large even areas of nearly black; then the same including the edges around them."""
     brightest = cv2.GaussianBlur(image.max(axis=-1), _KERNEL, 0)
     square = np.ones(_KERNEL, dtype=np.uint8)
     varies = cv2.dilate(brightest, square) - cv2.erode(brightest, square)
@@ -230,13 +221,13 @@ def _unscanned(image: UInt8) -> tuple[Bool, Bool]:
     kept = (left == 0) | (top == 0) | (left + wide == width) | (top + high == height)
     kept |= size >= _AREA * core.size
     kept[0] = False  # all that is not nearly black
-    found: Bool = kept[areas]
+    unscanned: Bool = kept[areas]
     # the edge of an area varies, and is grey beyond it
-    around: Bool = cv2.dilate(found.astype(np.uint8), square, iterations=2) > 0
-    return found, around
+    around: Bool = cv2.dilate(unscanned.astype(np.uint8), square, iterations=2) > 0
+    return unscanned, around
 
 
 def _smooth(values: UInt8, blank: Bool) -> UInt8:
-    """Lay a Gaussian over grey values, with white where there is nothing."""
+    """Smooth grey values with a Gaussian, with blank pixels set to white."""
     white = np.where(blank, np.uint8(GREY_LEVELS - 1), values)
     return np.asarray(cv2.GaussianBlur(white, _KERNEL, 0), dtype=np.uint8)

@@ -1,9 +1,9 @@
-"""The empty background of a smear: find it, or make it where cells leave too little of it.
+"""Find the empty background of a smear, or synthesise one if cells leave too little of it.
 
-A crowded picture has no empty square of useful size. There the gaps are filled from around: the
-illumination is carried into them by averages over ever wider neighbourhoods, and the grain of the
-camera is made anew with the spectrum it has in the largest empty square (random-phase noise,
-Galerne, Gousseau and Morel 2011), so that filled parts do not look smeared.
+A crowded picture has no empty square of useful size. Its gaps are filled from their surroundings:
+illumination is interpolated by averages over increasingly wide neighbourhoods, and the camera's
+grain is synthesised with the spectrum of the largest empty square (random-phase noise, Galerne,
+Gousseau and Morel 2011), so that filled parts do not look smeared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from skiptool.errors import ArgumentError
 from skiptool.images import colour_distance, grey
 from skiptool.sources.otsu import otsu
 from skiptool.sources.smear.templates import STAIN_CAP, Box
@@ -28,23 +27,23 @@ __all__ = ["empty_colour", "fill", "free_pixels", "free_square", "freest_square"
 
 _BLOCK: Final = 8
 _WIDTHS: Final = (3.0, 8.0, 24.0, 72.0)
-"""Neighbourhoods that carry the illumination, in blocks of 8 pixels (standard deviations)."""
+"""Standard deviations of the Gaussians for the illumination, in blocks of 8 pixels."""
 
 _ENOUGH: Final = 0.25
 _JOIN: Final = 3
 _LEAST_STAIN: Final = 150
-"""Stained pixels, grown and so joined by 3, are dust below this number; of dust a background is
-not cleaned."""
+"""Stained components, dilated by 3 pixels, are dust below this number of pixels; dust remains in
+the background."""
 
 _GLARE: Final = 10
-"""Pixels around stained ones that are not free: they are darker than the glass."""
+"""Width in pixels of the dark margin around stain that is not background."""
 
 _BOX_MARGIN: Final = 6
 _SEAM: Final = 3.0
 
 
 def empty_colour(image: UInt8) -> UInt8:
-    """Median colour of the lighter of the two classes that Otsu's threshold parts: the glass.
+    """Median colour of the glass: the lighter class of Otsu's threshold.
 
     Parameters
     ----------
@@ -62,18 +61,9 @@ def empty_colour(image: UInt8) -> UInt8:
 
 
 def free_pixels(image: UInt8, boxes: Sequence[Box]) -> Bool:
-    """Mark pixels that lie in no box and near nothing stained, annotated or not.
+    """Mark the background (H, W): pixels in no box and not near stain, annotated or not.
 
     Specks of dust count as background.
-
-    Parameters
-    ----------
-    image : uint8, shape (H, W, 3)
-    boxes : sequence of Box
-
-    Returns
-    -------
-    bool, shape (H, W)
     """
     distance = np.minimum(colour_distance(image, empty_colour(image)), STAIN_CAP)
     near = ndimage.binary_dilation(distance > otsu(distance), iterations=_JOIN)
@@ -81,7 +71,7 @@ def free_pixels(image: UInt8, boxes: Sequence[Box]) -> Bool:
     large = np.bincount(labels.ravel()) >= _LEAST_STAIN
     large[0] = False
     free = np.ones(labels.shape, dtype=bool)
-    if large.any():  # a distance to nothing is not defined
+    if large.any():  # otherwise the distance is undefined
         free = ndimage.distance_transform_edt(~large[labels]) > _GLARE
     for box in boxes:
         free[box.grown(_BOX_MARGIN, *free.shape).slices] = False
@@ -89,16 +79,7 @@ def free_pixels(image: UInt8, boxes: Sequence[Box]) -> Bool:
 
 
 def free_square(free: Bool) -> Box:
-    """Find the largest square of free pixels; of equal ones the first from the top.
-
-    Parameters
-    ----------
-    free : bool, shape (H, W)
-
-    Returns
-    -------
-    Box
-        Of side 0 where nothing is free.
+    """Find the largest square of free pixels (H, W), possibly of side 0; the first of equal ones.
 
     Examples
     --------
@@ -106,7 +87,7 @@ def free_square(free: Bool) -> Box:
     Box(top=0, left=1, bottom=2, right=3)
     """
     low, high = 0, min(free.shape)
-    while low < high:  # wherever a square fits, a smaller one does
+    while low < high:  # binary search: if a square fits, so does a smaller one
         side = (low + high + 1) // 2
         fits = (square_sums(free, side) == side * side).any()
         low, high = (side, high) if fits else (low, side - 1)
@@ -116,19 +97,14 @@ def free_square(free: Bool) -> Box:
 
 
 def freest_square(free: Bool, side: int) -> Box:
-    """Find the square of a given side that holds most free pixels; the first of equal ones."""
+    """Find the square of a given side with most free pixels; the first of equal ones."""
     sums = square_sums(free, side)
     top, left = divmod(int(sums.argmax()), sums.shape[1])
     return Box(top, left, top + side, left + side)
 
 
 def square_sums(values: Bool, side: int) -> Int64:
-    """Count the True pixels of each square of a side, by its upper left corner.
-
-    Returns
-    -------
-    int64, shape (H - side + 1, W - side + 1)
-    """
+    """Count the True pixels of each square of a side: int64 (H - side + 1, W - side + 1)."""
     sums = np.pad(values.astype(np.int64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     counts: Int64 = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side]
     counts += sums[:-side, :-side]
@@ -136,28 +112,21 @@ def square_sums(values: Bool, side: int) -> Int64:
 
 
 def fill(image: UInt8, free: Bool, rng: np.random.Generator) -> UInt8:
-    """Replace all pixels that are not free by background continued from around.
+    """Replace all pixels that are not free by synthesised background.
 
     Parameters
     ----------
     image : uint8, shape (H, W, 3)
     free : bool, shape (H, W)
-        Background that stays, some pixels at least.
+        Background to keep, at least some pixels.
     rng : np.random.Generator
         Draws the grain.
 
     Returns
     -------
     uint8, shape (H, W, 3)
-        Equal to ``image`` within the free pixels, away from their borders.
-
-    Raises
-    ------
-    ArgumentError
-        If no pixel is free.
+        Equal to ``image`` inside the free pixels, away from their borders.
     """
-    if not free.any():
-        raise ArgumentError("fill: no pixel is free; expected some background to continue")
     if free.all():
         return image.copy()
     light = _illumination(image, free)
@@ -165,14 +134,14 @@ def fill(image: UInt8, free: Bool, rng: np.random.Generator) -> UInt8:
     grain = _grain(residual, free, rng)
     seam = ndimage.distance_transform_edt(free) / _SEAM
     kept = np.clip(seam, 0.0, 1.0)[..., None]
-    # The two grains are independent: weights on a circle keep the standard deviation.
+    # the two grains are independent: weights on a circle preserve the standard deviation
     mixed = np.where(kept > 0, kept * residual, 0.0) + np.sqrt(1.0 - kept**2) * grain
     filled: UInt8 = np.clip(np.rint(light + mixed), 0, 255).astype(np.uint8)
     return filled
 
 
 def _illumination(image: UInt8, free: Bool) -> Float64:
-    """Mean of the free pixels around each pixel, over a wider circle where there are few."""
+    """Mean of the free pixels around each pixel, over a wider neighbourhood where they are few."""
     height, width = free.shape
     weight = _blocks(free.astype(np.float64))
     seen = np.where(free[..., None], image, 0).astype(np.float64)
@@ -190,7 +159,7 @@ def _illumination(image: UInt8, free: Bool) -> Float64:
 
 
 def _blocks(values: Float64) -> Float64:
-    """Mean over blocks of 8 x 8 pixels; what lies beyond the border counts as nothing."""
+    """Mean over blocks of 8 x 8 pixels, zero-padded at the border."""
     height, width = values.shape
     padded = np.pad(values, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
     rows, columns = padded.shape
@@ -200,7 +169,7 @@ def _blocks(values: Float64) -> Float64:
 
 
 def _grain(residual: Float64, free: Bool, rng: np.random.Generator) -> Float64:
-    """Noise as large as the image with the spectrum of the largest free square's residual."""
+    """Noise of the image's size with the residual spectrum of the largest free square."""
     square = residual[free_square(free).slices]
     side = len(square)
     window = np.hanning(side + 2)[1:-1]
@@ -210,6 +179,7 @@ def _grain(residual: Float64, free: Bool, rng: np.random.Generator) -> Float64:
     height, width = free.shape
     noise = rng.standard_normal((height, width))
     transfer = np.fft.rfft2(sample, s=(height, width), axes=(0, 1))
-    made = np.fft.irfft2(transfer * np.fft.rfft2(noise)[..., None], s=(height, width), axes=(0, 1))
-    grain: Float64 = made
+    grain: Float64 = np.fft.irfft2(
+        transfer * np.fft.rfft2(noise)[..., None], s=(height, width), axes=(0, 1)
+    )
     return grain

@@ -1,13 +1,12 @@
 """Cut templates out of one picture of BBBC041 with its annotations, section III.A.
 
-- Cells: up to three infected cells, cut at their boxes. What does not differ from the glass, and
-  what lies nearer to a neighbour's box, is replaced by clean glass: cells that touch are parted.
-  A cell that a neighbour hides or the border cuts off serves only where there is no other.
-- Artifacts: the boxes that the caller gives; else three of, in this order, annotated leukocytes
-  and difficult objects, coloured stain that nobody annotated (platelets, precipitate, debris),
-  uninfected red cells.
-- Background: the largest empty square, where it measures at least 400 pixels a side; else the
-  largest square of the picture with all that lies on it filled in from around.
+- Cells: up to three infected cells, cut at their boxes. Pixels like the glass, and those nearer to
+  a neighbour's box, are replaced by clean glass, which separates touching cells. A cell hidden by a
+  neighbour or cut off by the border is used only if there is no other.
+- Artifacts: the given boxes; otherwise three of, in this order, annotated leukocytes and difficult
+  objects, coloured stain without annotation (platelets, precipitate, debris), uninfected red cells.
+- Background: the largest empty square if its side is at least 400 pixels; otherwise the largest
+  square of the picture with all objects on it replaced by synthesised background.
 """
 
 from __future__ import annotations
@@ -48,39 +47,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Slide", "cut_templates"]
 
-# -------------------------------------------------------------------------------------------------
-# Lift an object off a picture of a smear: part it from its neighbours, lay it on clean glass.
-
+# Lifting an object off a smear: separated from its neighbours, on clean glass.
 
 _MARGIN: Final = 14
-"""Pixels of background around a box in the template cut from it."""
+"""Pixels of background around a box in its template."""
 
 _SLACK: Final = 4
-"""Pixels by which an object may reach beyond its box: boxes are drawn by hand."""
+"""Pixels by which an object may exceed its hand-drawn box."""
 
 _RIM: Final = 4
 _FADE: Final = 1.0
-"""Pixels around an object that are kept with it (its blurred edge), and their fade."""
+"""Pixels kept around an object (its blurred edge), and standard deviation of their fade."""
 
 _MUCH: Final = 0.15
-"""Share of a box's stain that is nearer to a neighbour, and of its outline that is stained, from
-which on cells are taken to lie over one another."""
+"""Share of a box's stain nearer to a neighbour, and of its outline that is stained, from which
+on cells are taken to overlap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slide:
-    """A picture, the boxes of all objects on it, and what follows from them.
+    """A picture, the boxes of all objects on it, and derived masks.
 
     Attributes
     ----------
     picture : uint8, shape (H, W, 3)
-    boxes : tuple of Box
     free : bool, shape (H, W)
         Empty glass.
     clean : uint8, shape (H, W, 3)
-        The picture with everything that is not free filled in from around.
+        The picture with everything that is not free replaced by background.
     stain : bool, shape (H, W)
-        What differs from the glass.
+        Pixels that differ from the glass.
     """
 
     picture: UInt8
@@ -93,13 +89,7 @@ class Slide:
     def of(
         cls, picture: UInt8, boxes: Sequence[Box], free: Bool, rng: np.random.Generator
     ) -> Slide:
-        """Derive the rest from these three; ``rng`` draws the grain of the clean glass.
-
-        Raises
-        ------
-        ArgumentError
-            If nothing is free.
-        """
+        """Derive the other attributes; ``rng`` draws the grain of the clean glass."""
         stain = stained(picture, empty_colour(picture))
         return cls(picture, tuple(boxes), free, fill(picture, free, rng), stain)
 
@@ -108,11 +98,8 @@ class Slide:
 
         Parameters
         ----------
-        name : str
-            Of the template.
-        box : Box
         pieces : bool
-            The object may lie in several pieces; else the largest is taken.
+            Keep all pieces of the object, not only the largest.
 
         Raises
         ------
@@ -130,21 +117,21 @@ class Slide:
         return Template.from_picture(name, np.rint(laid).astype(np.uint8), pieces)
 
     def crowding(self, box: Box) -> tuple[bool, float]:
-        """Tell whether the border cuts a box off, and what share of its stain is a neighbour's."""
+        """Return whether the border cuts a box off, and a neighbour's share of its stain."""
         stain = self.stain[box.slices]
         foreign = stain & ~self._nearest(box, box)
         return self.cut_off(box), float(foreign.sum() / max(stain.sum(), 1))
 
     def cut_off(self, box: Box) -> bool:
-        """Tell whether a box reaches the border, so that its object may go on beyond."""
+        """Return whether a box reaches the border, beyond which its object may continue."""
         height, width = self.free.shape
         return bool(min(box.top, box.left, height - box.bottom, width - box.right) <= 1)
 
     def _own(self, box: Box, window: Box, stain: Bool) -> Bool:
-        """Mark what belongs to a box: what lies nearer to it than to others, and not far off.
+        """Mark the pixels of a box's object: nearer to it than to others, and not far from it.
 
-        Where a neighbour covers much of the box, or much stain goes on beyond it, the cells lie
-        over one another: then it is the ellipse of the box, so that no straight edge remains.
+        If a neighbour covers much of the box, or much stain continues beyond it, the cells overlap:
+        then it is the ellipse of the box, which leaves no straight edge.
         """
         near = np.zeros_like(stain)
         reach = box.grown(_SLACK, *self.free.shape).within(window).slices
@@ -157,10 +144,10 @@ class Slide:
         return near
 
     def _nearest(self, box: Box, window: Box) -> Bool:
-        """Mark where a window is nearer to this box than to any other, measured in ellipses.
+        """Mark where a window is nearer to this box than to any other, in elliptical distance.
 
-        A box encloses something round: where two cells touch, the line between them runs along
-        the rim of the more distant one.
+        Objects are round: where two cells touch, the boundary runs along the rim of the more
+        distant one.
         """
         mine = _ellipse(box, window)
         nearest = np.ones(mine.shape, dtype=bool)
@@ -171,7 +158,7 @@ class Slide:
 
 
 def _ellipse(box: Box, window: Box) -> Float64:
-    """Squared distance from the middle of a box, 1 on the ellipse within it."""
+    """Squared elliptical distance from the centre of a box, 1 on the inscribed ellipse."""
     rows = np.arange(window.top, window.bottom) + 0.5 - (box.top + box.bottom) / 2
     columns = np.arange(window.left, window.right) + 0.5 - (box.left + box.right) / 2
     down, right = rows / (box.height / 2), columns / (box.width / 2)
@@ -188,22 +175,22 @@ def _largest(mask: Bool) -> Bool:
 
 
 _WANTED: Final = 3
-"""Cells and artifacts, as in the paper."""
+"""Number of cells and of artifacts, as in the paper."""
 
 _LEAST_BACKGROUND: Final = 400
 _LEAST_EMPTY: Final = 24
-"""Sides in pixels of the empty square that serves as a background, and of the one without which
-there is not even grain to fill in gaps with."""
+"""Smallest sides in pixels of an empty square that serves as background, and of one that
+provides grain to fill gaps with."""
 
 _HIDDEN: Final = 0.15
-"""Share of a box that is nearer to a neighbour, from which on a cell is not worth cutting."""
+"""Share of a box's stain nearer to a neighbour from which on a cell is not used."""
 
 _STRAY_SIDES: Final = (12, 160)
 _STRAY_JOIN: Final = 4
 _LEAST_TINT: Final = 30.0
 _LEAST_DEPTH: Final = 32.0
 """Grey levels, means over a stain: between the most and the least absorbed channel (ink and dust
-are grey), and of the most absorbed one (what is fainter would hardly be seen)."""
+are grey), and of the most absorbed one (fainter stain is hardly visible)."""
 
 
 def cut_templates(
@@ -218,24 +205,24 @@ def cut_templates(
     annotations : Path
         Its ``training.json`` or ``test.json``, or a file of that form.
     artifacts : sequence of Box
-        Where artifacts lie, any number; without it three are looked for.
+        Boxes of artifacts, any number; by default three are searched for.
     seed : int
-        Of the grain, where background is filled in.
+        Seed of the grain of synthesised background.
 
     Returns
     -------
     templates : Templates
     warnings : tuple of str
-        One line for each thing a user should know: fewer than three cells, artifacts that were
-        not annotated as such, a background that was filled in.
+        One line each for fewer than three cells, artifacts not annotated as such, and a synthesised
+        background.
 
     Raises
     ------
     SourceError
         If picture or annotations cannot be read or do not belong together, no cell is infected,
-        nothing can serve as an artifact, or the cells leave no glass to see.
+        nothing can serve as an artifact, or the cells leave no empty glass.
     ArgumentError
-        If a box of an artifact does not lie within the picture.
+        If the box of an artifact does not lie within the picture.
     """
     picture = read_picture(source)
     labelled = read_boxes(annotations, source, *picture.shape[:2])
@@ -250,8 +237,8 @@ def cut_templates(
     odd, notes = _choose_artifacts(slide, labelled, artifacts)
     if not odd:
         raise SourceError(
-            f"{source}: nothing on it can serve as an artifact; expected stain or a cell besides "
-            "the infected ones. Give boxes of artifacts, or choose another picture"
+            f"{source}: nothing on it can serve as an artifact; expected stain or an uninfected "
+            "cell. Give boxes of artifacts, or choose another picture"
         )
     background, filled = _background(slide)
     templates = Templates(
@@ -295,7 +282,7 @@ def _lift(
 def _choose_artifacts(
     slide: Slide, labelled: Sequence[Labelled], given: Sequence[Box]
 ) -> tuple[list[Box], list[str]]:
-    """Take the given boxes, or else the best three, and say what they are if nobody said so."""
+    """Take the given boxes, or else the best three, with notes on unannotated ones."""
     if given:
         height, width = slide.free.shape
         for box in given:
@@ -311,7 +298,7 @@ def _choose_artifacts(
 
 
 def _candidates(slide: Slide, labelled: Sequence[Labelled]) -> Iterator[tuple[str, Box]]:
-    """Go through what may serve as an artifact, best first, each with what it is."""
+    """Yield possible artifacts with their kind, best first."""
     for category in ODD:
         for box in sorted(_boxes(labelled, category), key=slide.crowding):
             yield category, box
@@ -322,7 +309,7 @@ def _candidates(slide: Slide, labelled: Sequence[Labelled]) -> Iterator[tuple[st
 
 
 def _strays(slide: Slide) -> list[Box]:
-    """Find coloured stain apart from all boxes, of middling size; the strongest first."""
+    """Find coloured stain outside all boxes, of medium size; the strongest first."""
     colour = empty_colour(slide.picture)
     labels, _ = ndimage.label(ndimage.binary_dilation(slide.stain, iterations=_STRAY_JOIN))
     ranked = []
@@ -343,7 +330,7 @@ def _may_be_stray(slide: Slide, box: Box) -> bool:
 
 
 def _tint(patch: UInt8, stain: Bool, colour: UInt8) -> float:
-    """Sum over stained pixels of how unevenly they absorb the channels; 0 if grey or faint."""
+    """Sum over stained pixels of the unevenness of absorption over channels; 0 if grey or faint."""
     absorbed = colour.astype(np.int64) - patch[stain]
     spread = absorbed.max(axis=1) - absorbed.min(axis=1)
     strong = spread.mean() >= _LEAST_TINT and absorbed.max(axis=1).mean() >= _LEAST_DEPTH

@@ -1,8 +1,8 @@
-"""Synthetic images of section III.A: cells and artifacts placed on a background, with the truth.
+"""Synthetic images of section III.A: cells and artifacts placed on a background, with ground truth.
 
 Steps 1 to 3 of the paper on the full canvas; step 4, the resize to the training size, is left to
-whoever holds a resizer. Image ``index`` of a dataset draws everything from a generator of its
-own, seeded with ``[seed, index]``: neither order nor number of workers changes a pixel.
+the caller. Image ``index`` of a dataset draws from a generator of its own, seeded with
+``[seed, index]``: neither order nor number of workers changes a pixel.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ __all__ = [
     "press",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Templates made ready to be placed on a canvas, many times and fast.
-
+# Templates prepared for fast placement.
 
 _FULL: Final = 256
 """Weight 1 in fixed point: a blend stays within uint16."""
@@ -48,22 +46,22 @@ _FULL: Final = 256
 _EDGE: Final = 2
 _RIM: Final = 4
 _FADE: Final = 1.0
-"""Pixels: an object covers the canvas from this depth below its outline, shadows it up to this
+"""Pixels: an object covers the canvas from this depth inside its outline, darkens it up to this
 distance around, and both fade like a Gaussian."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stamp:
-    """A template made ready: pressed, the canvas becomes ``(canvas * keep + paint) / 256``.
+    """A prepared template; placing it maps the canvas to ``(canvas * keep + paint) / 256``.
 
     Attributes
     ----------
     paint : uint16, shape (h, w, 3)
-        256 times what the object adds, and the half that makes the shift round.
+        256 times the object's contribution, plus one half for rounding.
     keep : uint16, shape (h, w, 3)
         256 times the share of the canvas that shows through.
     mask : uint8, shape (h, w)
-        1 within the object, 0 outside.
+        1 inside the object, 0 outside.
     """
 
     paint: UInt16
@@ -72,7 +70,7 @@ class Stamp:
 
 
 def press(image: UInt8, stamp: Stamp, place: tuple[slice, slice]) -> None:
-    """Place a stamp on an image uint8 (H, W, 3), in place, at the rows and columns given."""
+    """Place a stamp on an image uint8 (H, W, 3), in place, at the given rows and columns."""
     view = image[place]
     blend = np.multiply(view, stamp.keep, dtype=np.uint16)
     blend += stamp.paint
@@ -81,11 +79,11 @@ def press(image: UInt8, stamp: Stamp, place: tuple[slice, slice]) -> None:
 
 
 def make_stamp(template: Template) -> Stamp:
-    """Weigh a template: cover within the mask, multiply by its transmittance around it.
+    """Prepare a template: it covers the canvas inside the mask, and multiplies it around the mask.
 
-    In transmitted light the blurred edge of an object lets a share of the light through: its
-    pixels over its own background. Multiplying by that share leaves no halo, whether the edge
-    comes to lie on a lighter or darker background or on another cell.
+    In transmitted light the blurred edge of an object transmits a share of the light: its pixels
+    divided by its own background. Multiplying by that share leaves no halo on lighter or darker
+    backgrounds or on other cells.
     """
     background = frame_colour(template.image).astype(np.float64)
     share = np.clip(template.image / np.maximum(background, 1.0), 0.0, 1.0)
@@ -115,16 +113,17 @@ def _extent(where: Bool) -> tuple[slice, slice]:
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """How an image is made; the defaults are the paper's.
+    """Parameters of an image; the defaults are the paper's.
 
     Attributes
     ----------
     canvas : int
         Side of the square image in pixels, before the resize of step 4.
     cells : (int, int)
-        Fewest and most cells, both included (the paper says 0..100 and 1..100: the latter).
+        Smallest and largest number of cells, inclusive (the paper says both 0..100 and 1..100; the
+        latter is used).
     artifacts : int
-        Artifacts an image.
+        Artifacts per image.
     """
 
     canvas: int = 1500
@@ -140,7 +139,7 @@ class SceneSettings:
         if self.canvas < 1 or self.artifacts < 0:
             raise ArgumentError(
                 f"canvas {self.canvas}, artifacts {self.artifacts}: expected a canvas of at least "
-                "1 pixel and no negative number of artifacts"
+                "1 pixel and a non-negative number of artifacts"
             )
 
 
@@ -154,7 +153,7 @@ class Scene:
     mask : uint8, shape (canvas, canvas)
         1 where the mask of a cell was placed, 0 elsewhere.
     cells : int
-        How many cells were placed.
+        Number of cells.
     """
 
     image: UInt8
@@ -164,9 +163,9 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
-    """Settings and templates made ready for `compose`; never changed, so threads may share it.
+    """Settings and prepared templates for `compose`; immutable, so threads may share it.
 
-    A background of canvas 1500 is kept in its four rotations, 27 MB.
+    A background of canvas 1500 is stored in its four rotations, 27 MB.
     """
 
     settings: SceneSettings
@@ -176,19 +175,19 @@ class Stage:
 
 
 def prepare(templates: Templates, settings: SceneSettings) -> Stage:
-    """Rotate and resize the backgrounds and make the templates ready to be placed.
+    """Rotate and resize the backgrounds and prepare the templates.
 
     Raises
     ------
     ArgumentError
-        If the canvas is smaller than an object, which has to lie wholly inside.
+        If the canvas is smaller than an object, which must lie wholly inside.
     """
     for template in (*templates.cells, *templates.artifacts):
         height, width = template.mask.shape
         if max(height, width) > settings.canvas:
             raise ArgumentError(
-                f"canvas {settings.canvas}: template {template.name} is {width} x {height} and has "
-                f"to lie wholly inside; expected a canvas of at least {max(height, width)}"
+                f"canvas {settings.canvas}: template {template.name} is {width} x {height} and "
+                f"must lie wholly inside; expected a canvas of at least {max(height, width)}"
             )
     return Stage(
         settings,
@@ -199,7 +198,7 @@ def prepare(templates: Templates, settings: SceneSettings) -> Stage:
 
 
 def cell_count(settings: SceneSettings, seed: int, index: int) -> int:
-    """Tell how many cells image ``index`` will have, without making it.
+    """Return the number of cells of image ``index`` without composing it.
 
     Examples
     --------
@@ -210,19 +209,14 @@ def cell_count(settings: SceneSettings, seed: int, index: int) -> int:
 
 
 def compose(stage: Stage, seed: int, index: int) -> Scene:
-    """Make image ``index`` of the dataset with this seed: steps 1 to 3 of section III.A.
+    """Compose image ``index`` of the dataset with this seed: steps 1 to 3 of section III.A.
 
     Parameters
     ----------
     stage : Stage
         From `prepare`.
     seed, index : int
-        Not negative; together they decide everything that is random.
-
-    Returns
-    -------
-    Scene
-        Its arrays belong to the caller.
+        Non-negative; together they determine everything random.
 
     Raises
     ------
@@ -231,11 +225,11 @@ def compose(stage: Stage, seed: int, index: int) -> Scene:
 
     Notes
     -----
-    Objects lie wholly inside the canvas and may overlap: later ones cover earlier ones, and the
-    artifacts come last. As in the paper, the truth is the cell masks at the places of the cells:
-    what another cell or an artifact covers stays labelled as cell. Cells are placed as they are;
-    the paper rotates only the background. Where the paper pastes, we blend the outermost pixels:
-    an object covers the canvas inside its outline, its blurred edge shadows the canvas.
+    Objects lie wholly inside the canvas and may overlap: later ones cover earlier ones, and
+    artifacts come last. As in the paper, the ground truth is the union of the cell masks: a part
+    covered by another cell or an artifact stays labelled as cell, and only the background is
+    rotated. Where the paper pastes, the outermost pixels are blended here: an object covers the
+    canvas inside its outline, and its blurred edge darkens the canvas.
     """
     rng = _generator(seed, index)
     count = _draw_count(stage.settings, rng)
@@ -254,19 +248,19 @@ def compose(stage: Stage, seed: int, index: int) -> Scene:
 
 def _generator(seed: int, index: int) -> np.random.Generator:
     if seed < 0 or index < 0:
-        raise ArgumentError(f"seed {seed}, index {index}: expected numbers that are not negative")
+        raise ArgumentError(f"seed {seed}, index {index}: expected non-negative numbers")
     return np.random.default_rng([seed, index])
 
 
 def _draw_count(settings: SceneSettings, rng: np.random.Generator) -> int:
-    """Come first among the draws, so that `cell_count` needs no other."""
+    """Draw the number of cells; always the first draw, so that `cell_count` needs no other."""
     return int(rng.integers(*settings.cells, endpoint=True))
 
 
 def _scatter(
     stamps: Sequence[Stamp], count: int, canvas: int, rng: np.random.Generator
 ) -> list[tuple[Stamp, tuple[slice, slice]]]:
-    """Draw ``count`` stamps and a place for each, uniform over all places inside the canvas."""
+    """Draw ``count`` stamps and a position for each, uniform inside the canvas."""
     chosen = [stamps[kind] for kind in rng.integers(len(stamps), size=count)]
     fractions = rng.random((count, 2)).tolist()
     placed = []
@@ -279,7 +273,7 @@ def _scatter(
 
 
 def _rotations(picture: UInt8, canvas: int) -> tuple[UInt8, ...]:
-    """Step 1: the background turned by 0, 90, 180 and 270 degrees, resized to the canvas."""
+    """Step 1: the background rotated by 0, 90, 180 and 270 degrees, resized to the canvas."""
     turned = (np.ascontiguousarray(np.rot90(picture, turns)) for turns in range(4))
     size = (canvas, canvas)
     return tuple(

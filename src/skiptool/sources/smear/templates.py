@@ -1,16 +1,16 @@
 """Templates of section III.A: backgrounds, infected cells and artifacts as small pictures.
 
-One convention for all of them, whether drawn by us, cut from a slide or brought by the user:
+The same convention holds whether they were drawn, cut from a slide or supplied by the user:
 
-- a template is a plain colour picture (PNG, no alpha channel needed) of one object before the
-  empty background it was taken from; the outer frame of the picture shows mostly background;
-- the object is what a threshold finds on the colour distance of each pixel from the median
-  colour of the frame (Otsu's, then half the depth of what that found), holes filled. Of a cell
-  the largest connected piece counts, of an artifact every piece of at least a twentieth of the
-  largest (platelets lie in groups).
+- a template is a plain colour picture (PNG, no alpha channel needed) of one object on the empty
+  background it was taken from; the outer frame of the picture shows mostly background;
+- the object is found by a threshold on the colour distance of each pixel from the median colour of
+  the frame (Otsu's, then half the depth of the stain found), with holes filled. Of a cell the
+  largest connected piece counts, of an artifact every piece of at least a twentieth of the largest
+  (platelets lie in groups).
 
-So a folder of templates holds ``background*.png``, ``cell*.png`` and ``artifact*.png``, at least
-one of each, and nothing besides the pixels decides what is made from them.
+A folder of templates contains ``background*.png``, ``cell*.png`` and ``artifact*.png``, at least
+one of each; only their pixels matter.
 """
 
 from __future__ import annotations
@@ -52,27 +52,24 @@ __all__ = [
     "stained",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# What on a picture is stained: the one threshold behind all templates and masks.
-
-
 STAIN_CAP: Final = 64
-"""Grey levels. Whatever differs more is surely object: counted no higher, so that a dark parasite
-is not parted from its pale cell instead of the cell from the background."""
+"""Grey levels at which distances are capped, so that a threshold separates the cell from the
+background rather than a dark parasite from its pale cell."""
 
 _SHALLOW: Final = 40
-"""Percentile of the distances within the stain that stands for its depth: that of a pale cell,
+"""Percentile of the distances within the stain that represents its depth: that of a pale cell,
 not of the parasite in it."""
 
 _LEAST_DISTANCE: Final = 12
-"""Grey levels by which the strongest pixel of an object differs from the background at least."""
+"""Smallest difference in grey levels between the strongest pixel of an object and the
+background."""
 
 _LEAST_PIECE: Final = 0.05
 _FRAME: Final = 2
 
 
 def frame_colour(image: UInt8) -> UInt8:
-    """Median colour of the two outermost pixel rows and columns: the background's.
+    """Median colour of the two outermost rows and columns: the background's.
 
     Parameters
     ----------
@@ -89,10 +86,10 @@ def frame_colour(image: UInt8) -> UInt8:
 
 
 def stained(image: UInt8, colour: UInt8) -> Bool:
-    """Mark what differs from an empty background of this colour.
+    """Mark the pixels that differ from an empty background of this colour.
 
-    A first threshold parts stain from background; then the edge of the stain is put where half
-    of its depth is reached, or else the glare around dark cells would count.
+    A first threshold separates stain from background; then the edge of the stain is placed at half
+    its depth, to exclude the glare around dark cells.
 
     Parameters
     ----------
@@ -102,7 +99,7 @@ def stained(image: UInt8, colour: UInt8) -> Bool:
     Returns
     -------
     bool, shape (h, w)
-        All False where no pixel differs by 12 grey levels in any channel.
+        All False if no pixel differs by 12 grey levels in any channel.
     """
     distance = colour_distance(image, colour)
     if distance.max() < _LEAST_DISTANCE:
@@ -113,24 +110,24 @@ def stained(image: UInt8, colour: UInt8) -> Bool:
 
 
 def object_mask(image: UInt8, pieces: bool = False) -> Bool:
-    """Threshold a template: which of its pixels are the object (section III.A).
+    """Threshold a template: mark the pixels of its object (section III.A).
 
     Parameters
     ----------
     image : uint8, shape (h, w, 3)
-        An object before an empty background.
+        An object on an empty background.
     pieces : bool
-        Keep every piece of at least a twentieth of the largest, not the largest alone.
+        Keep every piece of at least a twentieth of the largest, not only the largest.
 
     Returns
     -------
     bool, shape (h, w)
-        All False where nothing stands out from the frame.
+        All False if nothing stands out from the frame.
 
     Notes
     -----
-    The paper says "thresholding" and no more; the rule is `stained` against the `frame_colour`,
-    then the pieces.
+    The paper says "thresholding" only; the rule is `stained` relative to the `frame_colour`,
+    followed by the choice of pieces.
     """
     filled = ndimage.binary_fill_holes(stained(image, frame_colour(image)))
     labels, _ = ndimage.label(filled)
@@ -148,7 +145,7 @@ _LEAST_SIDE: Final = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """One object before an empty background, and which of its pixels are the object.
+    """An object on an empty background, and its mask.
 
     Attributes
     ----------
@@ -165,7 +162,7 @@ class Template:
 
     @classmethod
     def from_picture(cls, name: str, image: UInt8, pieces: bool = False) -> Template:
-        """Threshold a picture; ``pieces`` for artifacts, which may lie in several pieces.
+        """Threshold a picture; ``pieces`` is for artifacts, which may consist of several pieces.
 
         Raises
         ------
@@ -181,21 +178,21 @@ class Template:
         if not mask.any():
             raise SourceError(
                 f"template {name}: nothing in it stands out from its frame; expected one object "
-                "before an empty background"
+                "on an empty background"
             )
         return cls(name, image, mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """What synthetic images are made of.
+    """Components of synthetic images.
 
     Attributes
     ----------
     backgrounds : tuple of uint8, shape (h, w, 3)
-        The paper has one; each image takes one at random.
+        One in the paper; each image uses one at random.
     cells, artifacts : tuple of Template
-        The paper has three of each.
+        Three of each in the paper.
     """
 
     backgrounds: tuple[UInt8, ...]
@@ -210,7 +207,7 @@ class Templates:
             )
 
     def pictures(self) -> Iterator[tuple[str, UInt8]]:
-        """Name and pixels of every template, in the order that the digest takes them."""
+        """Yield name and pixels of every template, in the order of the digest."""
         for kind, images in (
             ("background", self.backgrounds),
             ("cell", [cell.image for cell in self.cells]),
@@ -222,7 +219,7 @@ class Templates:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of all pixels and their roles: the identity of what is made from them."""
+        """SHA-256 (hex) of all pixels and their roles."""
         total = hashlib.sha256()
         for name, image in self.pictures():
             total.update(f"{name} {image.shape}".encode())
@@ -236,7 +233,7 @@ def load_templates(folder: Path | None = None) -> Templates:
     Parameters
     ----------
     folder : Path, optional
-        Without it, the templates that ship with skiptool: what ``smear.draw_templates`` draws.
+        By default, the templates that ship with skiptool (drawn by ``examples/draw_templates.py``).
 
     Raises
     ------
@@ -256,17 +253,17 @@ def load_templates(folder: Path | None = None) -> Templates:
 
 
 def save_templates(templates: Templates, folder: Path) -> None:
-    """Write the templates as PNG into a folder, which is made if its parent exists.
+    """Write the templates as PNG into a folder, which is created if its parent exists.
 
-    `load_templates` reads back the same pixels, masks and digest.
+    `load_templates` restores the same pixels, masks and digest.
 
     Raises
     ------
     ArgumentError
-        If the folder cannot be made, or already holds templates (they would be mixed).
+        If the folder cannot be created, or already contains templates.
     """
     if folder.is_dir() and any(_found(folder, kind) for kind in _KINDS):
-        raise ArgumentError(f"{folder}: already holds templates; choose another folder")
+        raise ArgumentError(f"{folder}: already contains templates; choose another folder")
     if not folder.parent.is_dir():
         raise ArgumentError(f"{folder.parent}: no such folder; create it first")
     folder.mkdir(exist_ok=True)
@@ -295,13 +292,9 @@ def _read(paths: Sequence[Path], pieces: bool) -> tuple[Template, ...]:
     return tuple(Template.from_picture(path.stem, read_picture(path), pieces) for path in paths)
 
 
-# -------------------------------------------------------------------------------------------------
-# Annotations of the image set BBBC041v1: which box of which picture holds what.
-#
-# The file is a JSON list with one entry a picture: ``image`` (an object with ``pathname`` and
-# ``shape``, or a bare file name) and ``objects``, each with ``category`` and ``bounding_box``
-# (``minimum`` and ``maximum``, each ``r`` and ``c``).
-
+# Annotations of BBBC041v1: a JSON list with one entry per picture: ``image`` (an object with
+# ``pathname`` and ``shape``, or a bare file name) and ``objects``, each with ``category`` and
+# ``bounding_box`` (``minimum`` and ``maximum``, each ``r`` and ``c``).
 
 INFECTED: Final = ("trophozoite", "ring", "schizont", "gametocyte")
 ODD: Final = ("leukocyte", "difficult")
@@ -334,11 +327,11 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Rows and columns, to index an image with."""
+        """Index of the box in an image."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def meets(self, other: Box) -> bool:
-        """Tell whether the two share a pixel."""
+        """Return whether two boxes share a pixel."""
         rows = min(self.bottom, other.bottom) > max(self.top, other.top)
         return rows and min(self.right, other.right) > max(self.left, other.left)
 
@@ -358,7 +351,7 @@ class Box:
         )
 
     def grown(self, margin: int, height: int, width: int) -> Box:
-        """Widen by a margin on all sides, within an image of this size.
+        """Extend by a margin on all sides, within an image of this size.
 
         Examples
         --------
@@ -382,7 +375,7 @@ class Labelled:
 
 
 def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> list[Labelled]:
-    """Read the boxes of one picture, clipped to it; empty ones are left out.
+    """Read the boxes of one picture, clipped to it and without empty ones.
 
     Parameters
     ----------
@@ -396,20 +389,20 @@ def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> lis
     Raises
     ------
     SourceError
-        If the file is missing, no JSON, of another form, does not know the picture, or states
+        If the file is missing, not JSON, of another form, does not list the picture, or states
         another size for it.
     """
     entries = _read_list(annotations)
     names = [_name(entry, f"{annotations}: entry {at}") for at, entry in enumerate(entries)]
-    found = [at for at, name in enumerate(names) if name.name == picture.name]
-    found = found or [at for at, name in enumerate(names) if name.stem == picture.stem]
-    if not found:
+    matches = [at for at, name in enumerate(names) if name.name == picture.name]
+    matches = matches or [at for at, name in enumerate(names) if name.stem == picture.stem]
+    if not matches:
         raise SourceError(
             f"{annotations}: picture {picture.name} is not among its {len(entries)} pictures; "
             "expected the annotations of that picture"
         )
     boxes = []
-    for at in found:
+    for at in matches:
         where = f"{annotations}: entry {at} ({picture.name})"
         _check_size(entries[at], height, width, where)
         boxes += [_labelled(item, where) for item in _objects(entries[at], where)]
@@ -425,9 +418,9 @@ def _read_list(annotations: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise SourceError(f"{annotations}: cannot be read ({error.strerror}); {_SCHEMA}") from None
     except (ValueError, RecursionError) as error:  # json and unicode errors are ValueErrors
-        raise SourceError(f"{annotations}: is no JSON text ({error}); {_SCHEMA}") from None
+        raise SourceError(f"{annotations}: is not valid JSON ({error}); {_SCHEMA}") from None
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise SourceError(f"{annotations}: holds no list of objects; {_SCHEMA}")
+        raise SourceError(f"{annotations}: is not a list of objects; {_SCHEMA}")
     return content
 
 
@@ -454,7 +447,7 @@ def _check_size(entry: dict[str, Any], height: int, width: int, where: str) -> N
     if (shape["r"], shape["c"]) != (height, width):
         raise SourceError(
             f"{where}: annotates {shape['c']} x {shape['r']} pixels, the picture has "
-            f"{width} x {height}; expected the picture that was annotated, not a resized one"
+            f"{width} x {height}; expected the annotated picture, not a resized copy"
         )
 
 

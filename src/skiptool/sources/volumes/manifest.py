@@ -1,4 +1,14 @@
-"""Manifests of volumes: one row a file, parsed once into what the rest of the code can trust."""
+"""Manifests of volumes, one row per file, and the folder of the M&Ms challenge.
+
+The challenge's folder is read by file names and one table::
+
+    Training/Labeled/<code>/<code>_sa.nii.gz          4-D, x y z t
+                            <code>_sa_gt.nii.gz       labels in the frames ED and ES only
+    Training/Unlabeled/, Validation/, Testing/        alike
+    <table>.csv                                       External code, Vendor, Centre, ED, ES ...
+
+Volumes of one frame (``<code>_sa_ED.nii.gz``) are accepted too, anywhere in the folder.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +38,7 @@ _OPTIONAL = ("mask", "frames", "split", "centre", "id")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Frame:
-    """One moment of a cine.
+    """One time point of a cine.
 
     Attributes
     ----------
@@ -51,18 +61,15 @@ class VolumeRow:
 
     Attributes
     ----------
-    image : Path
     mask : Path or None
-        None where nobody has labelled it.
-    domain, subject : str
+        None if unlabelled.
     frames : tuple of Frame
-        Labelled frames, ascending; empty: those in which the mask holds labels. For a volume of
-        one frame, the frame that it is.
-    split : Split or None
+        Labelled frames, ascending; empty: those in which the mask has labels. For a volume of one
+        frame, that frame.
     centre : str
         Hospital, or empty.
     id : str
-        Start of the ids of its samples; empty: the name of the image file.
+        Prefix of the ids of its samples; empty: the name of the image file.
     """
 
     image: Path
@@ -81,7 +88,7 @@ def volume_rows(manifest: Path | str) -> tuple[list[VolumeRow], list[str]]:
     Parameters
     ----------
     manifest : Path or str
-        CSV or TSV file, or (``str``) its text, with columns image, domain, subject and, if wanted,
+        CSV or TSV file, or (``str``) its text, with columns image, domain, subject and optionally
         mask (empty: unlabelled), frames (``0;9`` or ``ED=0;ES=9``), split, centre, id.
 
     Returns
@@ -89,17 +96,16 @@ def volume_rows(manifest: Path | str) -> tuple[list[VolumeRow], list[str]]:
     rows : list of VolumeRow
         In the manifest's order.
     failures : list of str
-        One line for each row that cannot be used.
+        One line for each unusable row.
 
     Raises
     ------
     SourceError
         If the manifest itself is unusable.
     """
-    found = manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL)
     rows: list[VolumeRow] = []
     failures: list[str] = []
-    for row in found:
+    for row in manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL):
         try:
             rows.append(_parsed(row))
         except SkiptoolError as error:
@@ -108,12 +114,12 @@ def volume_rows(manifest: Path | str) -> tuple[list[VolumeRow], list[str]]:
 
 
 def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
-    """Read frames: numbers from 0, with or without a name in front.
+    """Parse frame numbers from 0, with or without a name in front.
 
     Raises
     ------
     SourceError
-        If one is no number, or there twice.
+        If one is not a number, or repeated.
 
     Examples
     --------
@@ -124,7 +130,7 @@ def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
     >>> parse_frames("7.0", "a.nii")
     (Frame(number=7, phase=''),)
     """
-    found = []
+    frames = []
     for word in filter(None, re.split(r"[;,|\s]+", text)):
         phase, _, number = word.rpartition("=")
         number = whole_number(number)
@@ -132,11 +138,10 @@ def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
             raise SourceError(
                 f"{where}: frames {text!r}, expected numbers from 0 such as 0;9 or ED=0;ES=9"
             )
-        found.append(Frame(int(number), phase))
-    numbers = [frame.number for frame in found]
-    if len(set(numbers)) < len(numbers):
-        raise SourceError(f"{where}: frames {text!r} names a frame twice; name each once")
-    return tuple(sorted(found))
+        frames.append(Frame(int(number), phase))
+    if len({frame.number for frame in frames}) < len(frames):
+        raise SourceError(f"{where}: frames {text!r} lists a frame twice; list each once")
+    return tuple(sorted(frames))
 
 
 def _parsed(row: Row) -> VolumeRow:
@@ -153,18 +158,7 @@ def _parsed(row: Row) -> VolumeRow:
     )
 
 
-# -------------------------------------------------------------------------------------------------
-# The folder of the M&Ms challenge: which volume is whose, by file names and one table.
-#
-# ::
-#
-#     Training/Labeled/<code>/<code>_sa.nii.gz          4-D, x y z t
-#                             <code>_sa_gt.nii.gz       labels in the frames ED and ES only
-#     Training/Unlabeled/, Validation/, Testing/        alike
-#     <table>.csv                                       External code, Vendor, Centre, ED, ES ...
-#
-# Volumes of one frame (``<code>_sa_ED.nii.gz``) are taken too, wherever in the folder they lie.
-
+# The M&Ms challenge.
 
 CODE: Final = "External code"
 PHASES: Final = ("ED", "ES")
@@ -177,7 +171,7 @@ NAME: Final = re.compile(
 
 
 @dataclass(slots=True)
-class _Found:
+class _Volume:
     """Image and mask of one code and phase (empty: the whole cine)."""
 
     code: str
@@ -196,63 +190,63 @@ def folder_rows(
     folder : Path
     table : Path, optional
         CSV with the columns ``External code``, ``Vendor`` (the domain), ``Centre``, ``ED`` and
-        ``ES``; by default the one in the folder that has the first two.
+        ``ES``; by default the one in the folder with the first two.
 
     Returns
     -------
     rows : list of VolumeRow
-        By code. The challenge's training and testing folders are the splits; elsewhere there is
+        By code. The challenge's training and testing folders are the splits; other folders have
         none.
     failures : list of str
-        One line for each volume or column that cannot be used.
+        One line for each unusable volume or column.
     left_out : list of str
         Codes of the challenge's own validation set, which is in neither split.
 
     Raises
     ------
     SourceError
-        If there is no volume or no table, or it lacks code or vendor.
+        If there is no volume or no table, or the table lacks code or vendor.
     """
-    found, failures = _volumes(folder)
+    volumes, failures = _volumes(folder)
     path = _table(folder) if table is None else table
     subjects = _subjects(path)
     failures += _missing(path, subjects)
     rows: list[VolumeRow] = []
     left_out: list[str] = []
-    for each in found:
-        if each.image is None:
-            failures.append(f"{each.mask}: a mask without its image; copy the image there too")
-        elif _part(each.image, folder) == UNUSED:
-            left_out.append(each.code)
+    for volume in volumes:
+        if volume.image is None:
+            failures.append(f"{volume.mask}: a mask without its image; copy the image there too")
+        elif _part(volume.image, folder) == UNUSED:
+            left_out.append(volume.code)
         else:
             try:
-                rows.append(_row(each, each.image, folder, subjects, path))
+                rows.append(_row(volume, volume.image, folder, subjects, path))
             except SkiptoolError as error:
                 failures.append(str(error))
     return rows, failures, sorted(set(left_out))
 
 
-def _volumes(folder: Path) -> tuple[list[_Found], list[str]]:
-    found: dict[tuple[str, str], _Found] = {}
+def _volumes(folder: Path) -> tuple[list[_Volume], list[str]]:
+    volumes: dict[tuple[str, str], _Volume] = {}
     failures: list[str] = []
     for path in sorted(folder.rglob("*.nii*")):
         match = NAME.fullmatch(path.name)
         if match is None or path.name.startswith(".") or not path.is_file():
             continue
         code, phase = match["code"], match["phase"] or ""
-        each = found.setdefault((code, phase), _Found(code, phase))
+        volume = volumes.setdefault((code, phase), _Volume(code, phase))
         part = "mask" if match["mask"] else "image"
-        first = getattr(each, part)
+        first = getattr(volume, part)
         if first is None:
-            setattr(each, part, path)
+            setattr(volume, part, path)
         else:
-            failures.append(f"{path}: {code} is in {first} already; keep one of them")
-    if not found:
+            failures.append(f"{path}: {code} is already in {first}; keep one of them")
+    if not volumes:
         raise SourceError(
-            f"{folder}: holds no volume named <code>_sa.nii.gz, as the M&Ms challenge has them; "
-            "list other volumes in a manifest (image, mask, domain, subject)"
+            f"{folder}: has no volume named <code>_sa.nii.gz, as in the M&Ms challenge; list other "
+            "volumes in a manifest (image, mask, domain, subject)"
         )
-    return [found[key] for key in sorted(found)], failures
+    return [volumes[key] for key in sorted(volumes)], failures
 
 
 def _table(folder: Path) -> Path:
@@ -266,7 +260,7 @@ def _table(folder: Path) -> Path:
         fitting[path] = sum(name in rows[0] for name in (*PHASES, "Centre"))
     if not fitting:
         raise SourceError(
-            f"{folder}: holds no CSV with the columns {CODE!r} and 'Vendor'; give it with --table, "
+            f"{folder}: has no CSV with the columns {CODE!r} and 'Vendor'; give it with --table, "
             "or list the volumes in a manifest (image, mask, domain, subject)"
         )
     return max(fitting, key=lambda path: fitting[path])
@@ -274,60 +268,61 @@ def _table(folder: Path) -> Path:
 
 def _subjects(path: Path) -> Mapping[str, Row]:
     rows = read_manifest(path, (CODE, "Vendor"), ())
-    # tables of slices say the same of a subject many times over
+    # tables of slices repeat each subject; the first row counts
     return {row[CODE]: row for row in reversed(rows)}
 
 
 def _missing(path: Path, subjects: Mapping[str, Row]) -> list[str]:
     columns = next(iter(subjects.values()))
     return [
-        f"{path}: has no column {phase}; frames in which masks hold labels are taken, without "
-        "their phase"
+        f"{path}: has no column {phase}; frames in which masks have labels are used, without their "
+        "phase"
         for phase in PHASES
         if phase not in columns
     ]
 
 
 def _row(
-    each: _Found, image: Path, folder: Path, subjects: Mapping[str, Row], path: Path
+    volume: _Volume, image: Path, folder: Path, subjects: Mapping[str, Row], path: Path
 ) -> VolumeRow:
-    subject = subjects.get(each.code)
+    subject = subjects.get(volume.code)
     if subject is None:
-        raise SourceError(f"{image}: {path} has no row of {each.code}; add it")
+        raise SourceError(f"{image}: {path} has no row for {volume.code}; add it")
     return VolumeRow(
         image=image,
-        mask=each.mask,
-        domain=check_name(subject["Vendor"], f"{path}: {each.code}: Vendor"),
-        subject=each.code,
-        frames=_frames(subject, each, path),
+        mask=volume.mask,
+        domain=check_name(subject["Vendor"], f"{path}: {volume.code}: Vendor"),
+        subject=volume.code,
+        frames=_frames(subject, volume, path),
         split=SIDES.get(_part(image, folder)),
         centre=whole_number(subject.get("Centre", "")),
     )
 
 
-def _frames(subject: Row, each: _Found, path: Path) -> tuple[Frame, ...]:
-    wanted = [each.phase] if each.phase else [name for name in PHASES if name in subject]
-    found = []
-    for phase in wanted:
+def _frames(subject: Row, volume: _Volume, path: Path) -> tuple[Frame, ...]:
+    phases = [volume.phase] if volume.phase else [name for name in PHASES if name in subject]
+    frames = []
+    for phase in phases:
         number = whole_number(subject.get(phase, ""))
         if number.isdecimal():
-            found.append(Frame(int(number), phase))
+            frames.append(Frame(int(number), phase))
         elif phase in subject:
             raise SourceError(
-                f"{path}: {each.code}: {phase} is {subject[phase]!r}, expected the number of a "
+                f"{path}: {volume.code}: {phase} is {subject[phase]!r}, expected the number of a "
                 "frame from 0; correct the table"
             )
-    if len({frame.number for frame in found}) < len(found):
+    if len({frame.number for frame in frames}) < len(frames):
         raise SourceError(
-            f"{path}: {each.code}: ED and ES are one frame ({found[0].number}); correct the table"
+            f"{path}: {volume.code}: ED and ES are the same frame ({frames[0].number}); correct "
+            "the table"
         )
-    if each.phase:
-        return tuple(found) or (Frame(0, each.phase),)
-    return tuple(sorted(found)) if len(found) == len(PHASES) else ()
+    if volume.phase:
+        return tuple(frames) or (Frame(0, volume.phase),)
+    return tuple(sorted(frames)) if len(frames) == len(PHASES) else ()
 
 
 def _part(image: Path, folder: Path) -> str:
-    """Return the part of the challenge that a file is in, lower case, or nothing."""
+    """Return the part of the challenge that a file is in, in lower case, or nothing."""
     names: Sequence[str] = [name.lower() for name in image.relative_to(folder).parts[:-1]]
     whole = [*names, folder.name.lower()]
     return next((name for name in whole if name in (*SIDES, UNUSED)), "")

@@ -1,9 +1,9 @@
-"""NIfTI files through nibabel: headers, and one frame after the other.
+"""NIfTI files through nibabel: headers, frames, and masks with integer labels.
 
-A volume has four axes (X, Y, Z, T); one of three is a volume of one frame. Where a header says
-twice where the voxels lie, nibabel believes the sform, and so does this file: a sform and a qform
-that disagree are noted. A header that says nothing of it (both codes 0) is noted too. Files are
-told by their content: a compressed one may have any name.
+A volume has four axes (X, Y, Z, T); one of three axes is a volume of one frame. nibabel prefers the
+sform over the qform, and so does this module; a disagreement between them, or a header without
+orientation (both codes 0), is noted. Files are recognised by content: a compressed one may have any
+name.
 """
 
 from __future__ import annotations
@@ -54,64 +54,58 @@ __all__ = [
     "whole_labels",
 ]
 
-# -------------------------------------------------------------------------------------------------
-# Whether a file can hold what its header says, before memory is asked for it.
-
-
 DEFLATE = 1032
-"""So many bytes at most become of one that was compressed by gzip; bzip2 and xz have no limit."""
+"""Largest compression ratio of gzip; bzip2 and xz have no limit."""
 
 MOST = 4096
-"""So many MB may follow the frames that are read: a few MB can unpack to any number of them."""
+"""Largest number of MB after the last frame: a small file can unpack to any size."""
 
 
 def check_end(stream: IO[bytes]) -> None:
-    """Read a compressed file to its end, where its checksum stands.
+    """Read a compressed file to its end, where its checksum is.
 
     Raises
     ------
     EOFError
-        If that does not come.
+        If the end is not reached.
     OSError, zlib.error
-        If it is damaged.
+        If the file is damaged.
     """
     for _ in range(MOST):
         if not stream.read(1 << 20):
             return
-    raise EOFError("it goes on without end behind the last frame")
+    raise EOFError("it continues without end after the last frame")
 
 
 def check_room(file: Path, shape: Sequence[int], itemsize: int, times: int = 1) -> None:
-    """Compare the voxels of a header with the size of the file that has them.
+    """Compare the voxels declared by a header with the size of the file, before allocating memory.
 
     Parameters
     ----------
     file : Path
     shape : sequence of int
     itemsize : int
-        Bytes of a voxel.
+        Bytes per voxel.
     times : int
-        So many bytes at most become of one.
+        Largest compression ratio.
 
     Raises
     ------
     EOFError
-        If it is too small.
+        If the file is too small.
 
     Examples
     --------
     >>> check_room(Path(__file__), (10_000, 10_000, 10_000), 2)
     Traceback (most recent call last):
-    EOFError: its header says 2,000,000,000,000 bytes of voxels
+    EOFError: its header declares 2,000,000,000,000 bytes of voxels
     """
     needed = math.prod(map(int, shape)) * itemsize
     if needed > file.stat().st_size * times:
-        raise EOFError(f"its header says {needed:,} bytes of voxels")
+        raise EOFError(f"its header declares {needed:,} bytes of voxels")
 
 
-# -------------------------------------------------------------------------------------------------
-# How a file is packed, and what it is: told by its first bytes, whatever its name says.
-
+# File formats, recognised by their first bytes.
 
 GZIP: Final = "gzip"
 
@@ -121,7 +115,9 @@ _PACKED: Final[Mapping[bytes, str]] = {
     b"\xfd7zXZ\x00": "xz",
 }
 _OPENERS: Final[Mapping[str, Callable[..., Any]]] = {
-    **{GZIP: gzip.open, "bzip2": bz2.open, "xz": lzma.open},
+    GZIP: gzip.open,
+    "bzip2": bz2.open,
+    "xz": lzma.open,
     "": open,
 }
 
@@ -135,29 +131,29 @@ _OTHERS: Final[Mapping[bytes, str]] = {
     b"\x89HDF": "HDF5 (MINC?): convert it to NIfTI first",
     b"CDF\x01": "NetCDF (MINC?): convert it to NIfTI first",
     b"\x93NUMPY": "a NumPy array: save it as NIfTI, with its spacing",
-    b"\x89PNG": "a PNG picture, which 'skiptool extract images' takes",
-    b"\xff\xd8\xff": "a JPEG picture, which 'skiptool extract images' takes",
-    b"II*\x00": "a TIFF picture, which 'skiptool extract images' takes",
-    b"MM\x00*": "a TIFF picture, which 'skiptool extract images' takes",
-    b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself (git lfs pull)",
-    b"/annex/": "a pointer of git-annex: fetch the file itself (git annex get)",
-    b"<!DOCTYPE": "a page of HTML, perhaps of a failed download: fetch it again",
-    b"<html": "a page of HTML, perhaps of a failed download: fetch it again",
+    b"\x89PNG": "a PNG picture: use 'skiptool extract images'",
+    b"\xff\xd8\xff": "a JPEG picture: use 'skiptool extract images'",
+    b"II*\x00": "a TIFF picture: use 'skiptool extract images'",
+    b"MM\x00*": "a TIFF picture: use 'skiptool extract images'",
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself (git lfs pull)",
+    b"/annex/": "a git-annex pointer: fetch the file itself (git annex get)",
+    b"<!DOCTYPE": "an HTML page, perhaps from a failed download: fetch it again",
+    b"<html": "an HTML page, perhaps from a failed download: fetch it again",
 }
-"""What files begin with that are no NIfTI, and what to do with them."""
+"""First bytes of other formats, and their remedies."""
 
 _DICOM: Final = (128, b"DICM")
 _HEADER: Final = 348
-"""Bytes of the header of NIfTI-1, with its magic word at the end."""
+"""Bytes of a NIfTI-1 header, with its magic at the end."""
 
 
 def packer_of(path: Path) -> str:
-    """Return how a file is compressed: gzip, bzip2, xz, or nothing where it is not.
+    """Return how a file is compressed: gzip, bzip2, xz, or empty.
 
     Raises
     ------
     SourceError
-        If it is compressed twice, or in a way or of a format that is not read here; says which.
+        If it is compressed twice, or of an unsupported compression or format; names it.
     OSError, EOFError, zlib.error, lzma.LZMAError
         If it cannot be read.
     """
@@ -170,12 +166,12 @@ def packer_of(path: Path) -> str:
 
 
 def opened(path: Path, packer: str) -> Any:  # noqa: ANN401 - each packer has a type of its own
-    """Open a file to read what it holds, unpacked."""
+    """Open a file for reading, decompressed."""
     return _OPENERS[packer](path, "rb")
 
 
 def nifti_version(path: Path, packer: str) -> int | None:
-    """Return 1 or 2 for a NIfTI of a single file, None for whatever else it may be.
+    """Return 1 or 2 for a single-file NIfTI, None for anything else.
 
     Raises
     ------
@@ -190,8 +186,8 @@ def nifti_version(path: Path, packer: str) -> int | None:
 
 def _start(path: Path, packer: str) -> bytes:
     with opened(path, packer) as stream:
-        found: bytes = stream.read(_HEADER)
-    return found
+        start: bytes = stream.read(_HEADER)
+    return start
 
 
 def _packer(start: bytes, path: Path) -> str:
@@ -214,10 +210,10 @@ PAIRS: Final = (".hdr", ".img", ".hdr.gz", ".img.gz")
 CLASSES: Final = {1: nibabel.Nifti1Image, 2: nibabel.Nifti2Image}
 
 PLAUSIBLE: Final = (1e-3, 100.0)
-"""Millimetres from voxel to voxel."""
+"""Range of plausible voxel spacings in millimetres."""
 
 SQUARE: Final = 1.0
-"""Degrees that axes may be off right angles: what rounding leaves in headers."""
+"""Deviation of the axes from right angles in degrees that header rounding explains."""
 
 _SINGULAR: Final = "its sform is singular; the qform is used"
 
@@ -234,7 +230,7 @@ _BROKEN: Final = (
     ImageFileError,
     HeaderDataError,
 )
-"""What nibabel and the readers below it raise on files that are cut off or damaged."""
+"""Exceptions of nibabel and the readers below it for truncated or damaged files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,19 +239,18 @@ class Volume:
 
     Attributes
     ----------
-    path : Path
     shape : tuple of int
         X, Y, Z, T.
     affine : float64 (4, 4)
-        From voxels to millimetres right, front and head.
+        From voxels to RAS+ millimetres.
     placed : bool
-        Whether the header says where the voxels lie, rather than nothing or the identity.
+        Whether the header has an orientation other than none or the identity.
     note : str
-        What a user should know of the header; empty where all is well.
+        Peculiarities of the header, for the user; empty if there are none.
     slices : int or None
-        Axis from slice to slice, from 0, where the header names it.
+        Axis across slices, from 0, if the header names it.
     turn : Turn or None
-        How the voxels of the file are turned to be those of this volume, None where they are not.
+        Rotation from the voxels of the file to those of this volume, if any.
     """
 
     path: Path
@@ -272,7 +267,7 @@ class Volume:
         return self.shape[3]
 
     def turned_onto(self, other: Volume) -> Volume:
-        """Return the volume with axes that lead where those of another one do, if it can be."""
+        """Return the volume rotated to align its axes with those of another, if possible."""
         turn = turn_onto(self.affine, other.affine)
         if turn is None or self.turn is not None:
             return self
@@ -287,13 +282,13 @@ def open_volume(path: Path) -> Volume:
     Parameters
     ----------
     path : Path
-        NIfTI-1 or NIfTI-2, one file or two, compressed or not, whatever its name.
+        NIfTI-1 or NIfTI-2, single file or pair, compressed or not, with any name.
 
     Raises
     ------
     SourceError
-        If it is missing, no NIfTI, damaged, empty, of more than four axes, or its header gives
-        voxels an unknown unit or no plausible size.
+        If it is missing, not NIfTI, damaged, empty, of more than four axes, or its header has an
+        unknown unit or implausible voxel spacing.
     """
     with _opened(path) as (image, packer):
         try:
@@ -306,7 +301,7 @@ def open_volume(path: Path) -> Volume:
 
 
 def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
-    """Read frames one by one, so that one at a time is in memory.
+    """Yield frames one by one, so that only one is in memory.
 
     Parameters
     ----------
@@ -317,34 +312,34 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
     Yields
     ------
     array (X, Y, Z)
-        Values as the file means them: scaled by its slope and intercept, if it has any.
+        Values scaled by the file's slope and intercept, if any.
 
     Raises
     ------
     SourceError
-        If the file ends early or is damaged, or its voxels are no numbers.
+        If the file is truncated or damaged, or its voxels are not real numbers.
     """
     with _opened(volume.path, whole=True) as (image, _):
         if image.get_data_dtype().kind not in "iuf":
             raise SourceError(
-                f"{volume.path}: voxels of type {image.get_data_dtype()}; expected one real number "
-                "each (no colours, no complex numbers)"
+                f"{volume.path}: voxels of type {image.get_data_dtype()}; expected real numbers "
+                "(no colours, no complex numbers)"
             )
         axes = len(image.shape)
         for frame in frames:
             index = (slice(None),) * min(3, axes) + (frame, *[0] * (axes - 4))[: max(0, axes - 3)]
             try:
-                found = np.asanyarray(image.dataobj[index])
+                voxels = np.asanyarray(image.dataobj[index])
             except _BROKEN as error:
                 raise _damaged(volume.path, error) from error
             except MemoryError as error:
                 sizes = " x ".join(map(str, volume.shape[:3]))
                 raise SourceError(
-                    f"{volume.path}: its header says {sizes} voxels a frame, more than fit into "
-                    "memory; if that is wrong, copy the file again from its source"
+                    f"{volume.path}: its header declares {sizes} voxels per frame, more than fit "
+                    "into memory; if that is wrong, copy the file again from its source"
                 ) from error
-            found = found.reshape((*image.shape, 1, 1)[:3])
-            yield found if volume.turn is None else volume.turn.apply(found)
+            voxels = voxels.reshape((*image.shape, 1, 1)[:3])
+            yield voxels if volume.turn is None else volume.turn.apply(voxels)
 
 
 def stem_of(path: Path) -> str:
@@ -363,9 +358,9 @@ def stem_of(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path, *, whole: bool = False) -> Iterator[tuple[Any, str]]:
-    """Open a file so that its frames are read in one go; then check what was compressed.
+    """Open a file so that its frames are read in one pass; then verify a compressed file.
 
-    nibabel goes by names, would open a compressed file anew for each frame, and never come to the
+    nibabel goes by file names, reopens a compressed file for each frame, and never reads the
     checksum at its end, without which damaged bytes pass for grey values.
     """
     if not path.is_file():
@@ -405,7 +400,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for
 
 def _check_room(image: Any, path: Path, shape: Sequence[int], packer: str) -> None:  # noqa: ANN401
     voxels = Path(image.file_map["image"].filename or path)
-    if voxels != path:  # of a pair, which nibabel reads by name
+    if voxels != path:  # a pair, which nibabel reads by name
         packer = GZIP if voxels.suffix.lower() == ".gz" else ""
     if packer in ("", GZIP):
         check_room(voxels, shape, image.get_data_dtype().itemsize, DEFLATE if packer else 1)
@@ -422,13 +417,13 @@ def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
 
 
 def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bool, str]:  # noqa: ANN401
-    """Return affine in millimetres, whether it means anything, and what to note."""
+    """Return the affine in millimetres, whether it is meaningful, and notes."""
     header = image.header
     try:
         unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
     except KeyError:
         raise SourceError(
-            f"{path}: names a unit of length that NIfTI does not know (xyzt_units "
+            f"{path}: has a unit of length unknown to NIfTI (xyzt_units "
             f"{header['xyzt_units']}); correct its header"
         ) from None
     scale = np.diag([unit, unit, unit, 1.0])
@@ -439,7 +434,7 @@ def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bo
     affine, single = _one_slice(affine, shape)
     known, note = (True, _SINGULAR) if singular else _told(header, scale, affine, shape)
     low, high = PLAUSIBLE
-    if not all(low <= step <= high for step in spacings(affine)):  # NaN is not between either
+    if not all(low <= step <= high for step in spacings(affine)):  # false for NaN
         steps = " x ".join(f"{step:g}" for step in spacings(affine))
         raise SourceError(
             f"{path}: voxels of {steps} mm, expected {low:g} to {high:g}; correct the size or the "
@@ -465,7 +460,7 @@ def _told(
     affine: Float64,
     shape: tuple[int, ...],
 ) -> tuple[bool, str]:
-    """Say whether a header tells where voxels lie, and what is odd about that."""
+    """Return whether a header has an orientation, and a note on its peculiarities."""
     codes = int(header["sform_code"]), int(header["qform_code"])
     if not any(codes):
         return False, "says nothing of its orientation (sform and qform codes are 0)"
@@ -479,7 +474,7 @@ def _told(
 
 
 def _one_slice(affine: Float64, shape: tuple[int, ...]) -> tuple[Float64, str]:
-    """Give the axis of a single slice a length of 1 mm where its own means nothing.
+    """Set the spacing of a single slice to 1 mm if its own is implausible.
 
     It is 0 in files of two axes, and 999 mm in those that nnU-Net makes of pictures.
     """
@@ -489,7 +484,7 @@ def _one_slice(affine: Float64, shape: tuple[int, ...]) -> tuple[Float64, str]:
     if len(odd) != 1 or shape[odd[0]] != 1:
         return affine, ""
     (axis,) = odd
-    first, second = (affine[:3, each] for each in range(3) if each != axis)
+    first, second = (affine[:3, other] for other in range(3) if other != axis)
     normal = np.cross(first, second) * (-1 if axis == 1 else 1)
     mended = affine.copy()
     mended[:3, axis] = normal / max(float(np.sqrt((normal**2).sum())), low**2)
@@ -498,34 +493,31 @@ def _one_slice(affine: Float64, shape: tuple[int, ...]) -> tuple[Float64, str]:
 
 def _unreadable(path: Path, error: BaseException) -> SourceError:
     return SourceError(
-        f"{path}: no NIfTI that can be read ({_said(error)}); expected a .nii or .nii.gz file "
-        "that is whole"
+        f"{path}: not a readable NIfTI ({_said(error)}); expected a complete .nii or .nii.gz file"
     )
 
 
 def _damaged(path: Path, error: BaseException) -> SourceError:
     return SourceError(
-        f"{path}: the file ends early or is damaged ({_said(error)}); copy it again from its source"
+        f"{path}: the file is truncated or damaged ({_said(error)}); copy it again from its source"
     )
 
 
 def _said(error: BaseException) -> str:
-    """Return a library's words on one line, without the path that stands in front already."""
+    """Return a library's message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-# -------------------------------------------------------------------------------------------------
-# Masks of volumes, which many tools store as floating-point numbers, to whole labels.
-
+# Masks.
 
 NEAR: Final = 1e-3
-"""So far from a whole number a value may be: what slopes in headers leave, not interpolation."""
+"""Tolerance for integers: rounding by header slopes stays within it, interpolation does not."""
 
 HIGHEST: Final = 65535
 
 
 def whole_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
-    """Read labels off the values of a mask.
+    """Convert the values of a mask, often stored as floats, to integer labels.
 
     Parameters
     ----------
@@ -540,32 +532,30 @@ def whole_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
     Raises
     ------
     SourceError
-        If a value is not whole (a mask that was interpolated), not finite, or no label.
+        If a value is not an integer (an interpolated mask), not finite, or not a label.
     """
     if values.dtype.kind not in "biuf":
         raise SourceError(
-            f"{where}: mask is of type {values.dtype}; expected whole numbers, one label a voxel"
+            f"{where}: mask has type {values.dtype}; expected integers, one label per voxel"
         )
     if values.dtype.kind == "f":
         values = _rounded(values, where)
     lowest, highest = values.min(), values.max()
     if lowest < 0 or highest > HIGHEST:
         wrong = lowest if lowest < 0 else highest
-        raise SourceError(
-            f"{where}: mask holds {wrong:g}; expected labels from 0 to {HIGHEST}, one a voxel"
-        )
+        raise SourceError(f"{where}: mask contains {wrong:g}; expected labels from 0 to {HIGHEST}")
     return values.astype(np.uint16)
 
 
 def _rounded(values: AnyArray, where: str) -> AnyArray:
     with np.errstate(invalid="ignore"):  # infinity less infinity
         rounded = np.rint(values)
-        # written so that NaN, which is near nothing, is at fault too
+        # negated so that NaN is invalid too
         off = ~(np.abs(values - rounded) <= NEAR)
     if off.any():
         first = values[off].flat[0]
         raise SourceError(
-            f"{where}: mask holds {first:g} ({int(off.sum())} voxels are no whole number); it was "
-            "interpolated or is no label mask: resample it with nearest neighbour"
+            f"{where}: mask contains {first:g} ({int(off.sum())} voxels are not integers); it was "
+            "interpolated or is not a label mask: resample it with nearest neighbour"
         )
     return rounded

@@ -1,11 +1,11 @@
-"""How the slices of a volume lie in the body, and how they are laid out as pictures.
+"""Orientation of the slices of a volume in the body, and their layout as pictures.
 
-Scanners store volumes whichever way round, and short-axis slices of the heart are oblique: the
-nearest axes of the body jump from one subject to the next. So slices are turned (by quarter turns
-and reflections only, nothing is interpolated) to the layout that comes nearest to one pair of
-directions: columns to the left and the head, rows to the back and the feet. Axial and coronal
-slices then look as radiologists have them, and short-axis slices are seen from the apex, the right
-ventricle up and to the left. Sagittal slices are shown as usual, the face to the left.
+Scanners store volumes in any orientation, and short-axis slices of the heart are oblique: the
+nearest anatomical axes vary between subjects. Therefore slices are rotated (by quarter turns and
+reflections only, without interpolation) to the layout that best matches one pair of directions:
+columns to the left and the head, rows to the back and the feet. Axial and coronal slices then have
+radiological orientation, and short-axis slices are seen from the apex, with the right ventricle at
+the upper left. Sagittal slices are shown as usual, with the face to the left.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ __all__ = [
 ]
 
 COLUMNS: Final = np.array([-1.0, 0.0, 1.0])
-"""Where columns should lead: left and head, in millimetres right, front and head (RAS+)."""
+"""Preferred direction of columns: left and head, in RAS+ millimetres."""
 
 ROWS: Final = np.array([0.0, -1.0, -1.0])
-"""Where rows should lead: back and feet."""
+"""Preferred direction of rows: back and feet."""
 
 SAGITTAL: Final = np.cos(np.deg2rad(15.0))
-"""Share of a slice's normal in the left-right axis from which on the slice is a sagittal one."""
+"""Left-right component of a slice's unit normal from which on the slice is sagittal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class View:
     Attributes
     ----------
     through, rows, columns : int
-        Voxel axes: from slice to slice, and along height and width of the pictures.
+        Voxel axes across slices, and along height and width of the pictures.
     flip_rows, flip_columns : bool
-        Whether the axis is walked backwards.
+        Whether the axis is reversed.
     codes : str
-        Where the three voxel axes of the file lead, nearest directions of the body (``LPS``).
+        Nearest anatomical directions of the three voxel axes of the file (``LPS``).
     display : str
-        Where columns and rows of the pictures lead (``LP``).
+        Directions of columns and rows of the pictures (``LP``).
     """
 
     through: int
@@ -71,45 +71,45 @@ class View:
     display: str
 
     def apply(self, volume: AnyArray) -> AnyArray:
-        """Lay a volume (X, Y, Z) out as slices (S, H, W), in the order of the file; a view."""
-        found = volume.transpose(self.through, self.rows, self.columns)
+        """Lay a volume (X, Y, Z) out as slices (S, H, W) in file order; returns a view."""
+        slices = volume.transpose(self.through, self.rows, self.columns)
         step_y, step_x = (-1 if flip else 1 for flip in (self.flip_rows, self.flip_columns))
-        return found[:, ::step_y, ::step_x]
+        return slices[:, ::step_y, ::step_x]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Quarter turns and reflections that lay one volume on another.
+    """Quarter turns and reflections that align one volume with another.
 
     Attributes
     ----------
     axes : (int, int, int)
         Axis of the file that becomes each axis.
     flips : (bool, bool, bool)
-        Whether it is walked backwards.
+        Whether it is reversed.
     """
 
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
     def apply(self, volume: AnyArray) -> AnyArray:
-        """Turn voxels (X, Y, Z); a view."""
+        """Rotate voxels (X, Y, Z); returns a view."""
         steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
         return volume.transpose(self.axes)[steps]
 
     def affine(self, affine: Float64, shape: Sequence[int]) -> Float64:
-        """Return the affine (4, 4) of what is turned, given that of the file and its shape."""
+        """Return the affine (4, 4) of the rotated volume from affine and shape of the file."""
         back = np.zeros((4, 4))
         back[3, 3] = 1.0
         for axis, (stored, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
             back[stored, axis] = -1.0 if flip else 1.0
             back[stored, 3] = shape[stored] - 1 if flip else 0.0
-        found: Float64 = affine @ back
-        return found
+        rotated: Float64 = affine @ back
+        return rotated
 
 
 def turn_onto(affine: Float64, other: Float64) -> Turn | None:
-    """Find how a volume is turned so that its axes lead where those of another one do.
+    """Find the rotation of a volume that aligns its axes with those of another.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def turn_onto(affine: Float64, other: Float64) -> Turn | None:
     Returns
     -------
     Turn or None
-        None where an axis of the one belongs to no single axis of the other.
+        None if the axes do not correspond one to one.
     """
     try:
         between = np.linalg.solve(other[:3, :3], affine[:3, :3])
@@ -134,7 +134,7 @@ def turn_onto(affine: Float64, other: Float64) -> Turn | None:
 
 
 def skewness(affine: Float64) -> float:
-    """Return how far the axes are from right angles, in degrees, where they are farthest.
+    """Return the largest deviation of the axes from right angles, in degrees.
 
     >>> round(skewness(np.array([[1.0, 1.0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])), 6)
     45.0
@@ -145,7 +145,7 @@ def skewness(affine: Float64) -> float:
 
 
 def as_stored(through: int = 2) -> View:
-    """Lay out a file that says nothing of the body: its axes in order, along width and height."""
+    """Lay out a file without orientation: its axes in order, along width and height."""
     columns, rows = (axis for axis in range(3) if axis != through)
     return View(through, rows, columns, False, False, "", "")
 
@@ -156,22 +156,22 @@ def view_of(affine: Float64, where: str, through: int = 2) -> View:
     Parameters
     ----------
     affine : float64 (4, 4)
-        From voxels to millimetres right, front and head (RAS+), as nibabel has it.
+        From voxels to RAS+ millimetres.
     where : str
         File, for the message.
     through : int
-        Axis from slice to slice, see `skiptool.sources.volumes.orientation`.
+        Axis across slices, see `slice_axis`.
 
     Raises
     ------
     SourceError
-        If the affine has no extent along an axis, or is not finite.
+        If the affine is singular or not finite.
     """
     spacing = np.array(spacings(affine))
     if not (np.isfinite(affine).all() and (spacing > 0).all()) or _flat(affine):
         raise SourceError(
-            f"{where}: the matrix from voxels to millimetres is singular or not finite; mend the "
-            "header (sform or qform)"
+            f"{where}: the affine from voxels to millimetres is singular or not finite; correct "
+            "the header (sform or qform)"
         )
     axes = affine[:3, :3] / spacing
     best = max(_layouts(axes, through), key=lambda layout: layout[0])
@@ -184,29 +184,24 @@ def view_of(affine: Float64, where: str, through: int = 2) -> View:
 
 
 def _codes(affine: Float64) -> str:
-    """Return the letters of the directions of the body in which the voxel axes lead."""
+    """Return the nearest anatomical directions of the voxel axes."""
     return "".join(aff2axcodes(affine))  # type: ignore[no-untyped-call]
 
 
 def spacings(affine: Float64) -> tuple[float, float, float]:
-    """Return the millimetres from voxel to voxel along the three axes of a file."""
+    """Return the voxel spacing along the three axes of a file in millimetres."""
     x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).tolist()
     return x, y, z
 
 
 def displacement(first: Float64, second: Float64, shape: tuple[int, ...]) -> float:
-    """Return how far apart two affines put the corner of a volume on which they differ most.
+    """Return the largest distance in millimetres between the corners of a volume under two affines.
 
     Parameters
     ----------
     first, second : float64 (4, 4)
     shape : tuple of int
         Voxels along the three axes.
-
-    Returns
-    -------
-    float
-        Millimetres.
 
     Examples
     --------
@@ -219,14 +214,14 @@ def displacement(first: Float64, second: Float64, shape: tuple[int, ...]) -> flo
 
 
 def _layouts(axes: Float64, through: int) -> Iterator[tuple[float, int, int, bool, bool]]:
-    """Yield how well each layout agrees with the wanted directions, and the layout."""
+    """Yield the agreement of each layout with the preferred directions, and the layout."""
     plane = [axis for axis in range(3) if axis != through]
     normal = np.cross(axes[:, plane[0]], axes[:, plane[1]])
     sagittal = abs(normal[0]) > SAGITTAL * np.sqrt((normal**2).sum())
     wanted_columns = np.array([0.0, -1.0, 0.0]) if sagittal else COLUMNS
     wanted_rows = np.array([0.0, 0.0, -1.0]) if sagittal else ROWS
     for (rows, columns), flip_rows, flip_columns in product(
-        # the second axis first: it is the rows where both ways are equally good
+        # the second axis first: it becomes the rows if both layouts agree equally well
         permutations(reversed(plane)),
         (False, True),
         (False, True),
@@ -237,38 +232,34 @@ def _layouts(axes: Float64, through: int) -> Iterator[tuple[float, int, int, boo
 
 
 def _signed(axes: Float64, axis: int, flip: bool) -> Float64:
-    found: Float64 = -axes[:, axis] if flip else axes[:, axis]
-    return found
+    direction: Float64 = -axes[:, axis] if flip else axes[:, axis]
+    return direction
 
 
 def _flat(affine: Float64) -> bool:
-    """Say whether the axes lie in a plane."""
+    """Return whether the axes are coplanar."""
     unit = affine[:3, :3] / np.array(spacings(affine))
     return bool(abs(np.linalg.det(unit)) < 1e-4)
 
 
-# -------------------------------------------------------------------------------------------------
-# Which axis of a volume leads from slice to slice.
-#
-# Few headers say it (``dim_info``), and spacings alone mislead: pixels may be larger than the
-# distance between slices, above all where there is one slice. So the numbers of voxels count too,
-# and whatever is a guess is told.
-
+# The axis across slices. Few headers name it (``dim_info``), and spacings alone mislead: pixels may
+# be larger than the distance between slices, especially if there is one slice. So the numbers of
+# voxels count too, and guesses are reported.
 
 AXES: Final = ("first", "second", "third")
 THIRD: Final = 2
 
 COARSER: Final = 2.0
-"""So many times as far apart as along both others are voxels along the axis of thick slices."""
+"""Ratio of spacings from which on an axis is that of thick slices."""
 
 FEWER: Final = 4
-"""So many times as few voxels as along both others are there along the axis of few slices."""
+"""Ratio of voxel counts from which on an axis is that of few slices."""
 
 DOUBTFUL: Final = 2
-"""From so many times as few on, the third axis is a guess too."""
+"""Ratio of voxel counts from which on the third axis is a guess too."""
 
 EQUAL: Final = 1e-3
-"""Spacings of square pixels may differ by such a share."""
+"""Relative tolerance of the spacings of square pixels."""
 
 
 def slice_axis(
@@ -278,28 +269,28 @@ def slice_axis(
     where: str,
     asked: int | None = None,
 ) -> tuple[int, str]:
-    """Choose the axis that leads from slice to slice.
+    """Choose the axis across slices.
 
     Parameters
     ----------
     shape, spacing : sequences of 3 numbers
-        Voxels along the axes of the file, and millimetres between them.
+        Number of voxels along the axes of the file, and spacing in millimetres.
     told : int or None
-        Axis that the header names, from 0.
+        Axis named by the header, from 0.
     where : str
         File, for messages.
     asked : int, optional
-        Axis that the user names, from 0.
+        Axis named by the user, from 0.
 
     Returns
     -------
     axis : int
-        From 0. The one that is asked for; or else the only one of a single voxel; the one with
-        both the coarsest and by far the fewest voxels; the one that the header names; the one
-        with the coarsest voxels if they are the fewest, or with by far the fewest if none is
-        coarsest; the one beside a square of square pixels; the third.
+        From 0. In order of preference: the axis named by the user; the only one of a single voxel;
+        the one with both the coarsest and by far the fewest voxels; the one named by the header;
+        the one with the coarsest voxels if they are the fewest, or with by far the fewest if none
+        is coarsest; the one perpendicular to a square of square pixels; the third.
     note : str
-        What was guessed, empty where nothing was.
+        The guess made, if any.
 
     Raises
     ------
@@ -351,9 +342,9 @@ def _supposed(
 
 
 def _against(told: int | None, found: int) -> str:
-    """Say where a header names another axis than the one that is plain to see.
+    """Note that a header names an axis other than the evident one.
 
-    Programs that turn voxels mostly leave the entry as it was.
+    Programs that rotate voxels mostly leave the entry unchanged.
     """
     if told is None and found != THIRD:
         return (
@@ -369,22 +360,22 @@ def _against(told: int | None, found: int) -> str:
 
 
 def _coarse(spacing: Sequence[float]) -> int | None:
-    """Return the axis along which voxels are much further apart than along both others."""
+    """Return the axis along which voxels are much coarser than along both others."""
     first, second = sorted(range(3), key=lambda axis: -spacing[axis])[:2]
     return first if spacing[first] >= COARSER * spacing[second] else None
 
 
 def _few(shape: Sequence[int], times: int) -> int | None:
-    """Return the axis with fewer voxels than both others, by so many times."""
+    """Return the axis with fewer voxels than both others, by this factor."""
     first, second = sorted(range(3), key=lambda axis: shape[axis])[:2]
     fewer = shape[first] < shape[second] and times * shape[first] <= shape[second]
     return first if fewer else None
 
 
 def _odd(shape: Sequence[int], spacing: Sequence[float]) -> int | None:
-    """Return the axis beside two that have equally many voxels, equally far apart."""
+    """Return the axis perpendicular to two with equally many voxels at equal spacing."""
     for axis in range(3):
-        one, other = (each for each in range(3) if each != axis)
+        one, other = (candidate for candidate in range(3) if candidate != axis)
         near = EQUAL * spacing[one]
         square = shape[one] == shape[other] and abs(spacing[one] - spacing[other]) <= near
         if square and abs(spacing[axis] - spacing[one]) > near:

@@ -19,29 +19,29 @@ MULTIPLE = 32
 def rescaled(
     slice_: AnyArray, percentiles: tuple[float, float] | None = None
 ) -> tuple[Float32, float, float]:
-    """Bring the grey values of one slice to [0, 1], section III.D ("per-slice re-scaling").
+    """Rescale the grey values of one slice to [0, 1], section III.D ("per-slice re-scaling").
 
     Parameters
     ----------
     slice_ : numbers (H, W)
-        Finite, of any unit.
+        Finite.
     percentiles : (float, float), optional
-        Percentiles that become 0 and 1, values beyond are clipped; without them, or where both
-        are one value, it is the lowest and highest value.
+        Percentiles that map to 0 and 1, with clipping; by default, or if both are equal, the
+        minimum and maximum.
 
     Returns
     -------
     image : float32 (H, W)
-        In [0, 1]; all 0 where the slice holds one value only.
+        In [0, 1]; all 0 if the slice is constant.
     low, high : float
-        Values that became 0 and 1.
+        Values mapped to 0 and 1.
     """
     values = np.asarray(slice_, dtype=np.float64)
     low, high = float(values.min()), float(values.max())
     if percentiles is not None:
         inner = np.percentile(values, percentiles).tolist()
         low, high = inner if inner[0] < inner[1] else (low, high)
-    # halves first: the span of two finite numbers may be more than the largest number
+    # halve first: the difference of two finite numbers may overflow
     span = high / 2 - low / 2
     if span <= 0:
         return np.zeros(values.shape, dtype=np.float32), low, high
@@ -49,7 +49,7 @@ def rescaled(
 
 
 def fitting_size(longest: int) -> int:
-    """Return the smallest multiple of 32 that holds so many pixels.
+    """Return the smallest multiple of 32 that is at least this number of pixels.
 
     Examples
     --------
@@ -62,22 +62,18 @@ def fitting_size(longest: int) -> int:
 def fitted(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, int]:
     """Crop or pad slices (..., H, W) about their centre to ``size`` pixels on either side.
 
+    An odd pixel is cropped or padded at the end.
+
     Returns
     -------
     slices : array (..., size, size)
-        ``fill`` where nothing was.
+        Padded with ``fill``.
     top, left : int
-        Place of its first row and column in what was given; below 0 where it was padded.
-
-    Notes
-    -----
-    Where as many pixels cannot go on either side, the one more is cropped or padded at the end.
+        Input coordinates of the first row and column; negative if padded.
     """
     height, width = slices.shape[-2:]
     top, left = _start(height, size), _start(width, size)
-    inside = slices[
-        ..., max(top, 0) : max(top, 0) + size, max(left, 0) : max(left, 0) + size
-    ]  # at most size, as what is larger begins at top or left
+    inside = slices[..., max(top, 0) : max(top, 0) + size, max(left, 0) : max(left, 0) + size]
     before = (max(-top, 0), max(-left, 0))
     after = [size - b - n for b, n in zip(before, inside.shape[-2:], strict=True)]
     whole = [(0, 0)] * (slices.ndim - 2)
@@ -86,32 +82,33 @@ def fitted(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, i
 
 
 def resampled_length(length: int, spacing: float, wanted: float) -> int:
-    """Return how many pixels of ``wanted`` mm stand for ``length`` of ``spacing`` mm, not 0."""
+    """Return the number of pixels after resampling from ``spacing`` to ``wanted`` mm; at least 1."""
     return max(1, round(length * spacing / wanted))
 
 
 def resampled(
     slice_: AnyArray, spacing: tuple[float, float], wanted: float, *, labels: bool = False
 ) -> AnyArray:
-    """Resample one slice to square pixels of an exact size, about its centre.
+    """Resample one slice about its centre to square pixels of an exact size.
 
     Parameters
     ----------
     slice_ : numbers (H, W)
     spacing : (float, float)
-        Millimetres from row to row and from column to column.
+        Millimetres between rows and between columns.
     wanted : float
-        Millimetres a pixel of the result, either way.
+        Pixel size of the result in millimetres.
     labels : bool
-        Take the nearest pixel instead of interpolating.
+        Nearest neighbour instead of linear interpolation.
 
     Returns
     -------
     float64, or the type of the labels, shape (H', W')
-        Linear between pixels, after a Gaussian blur along axes that get coarser (against moire;
-        half the ratio of the sizes, less the half that pixels have, as standard deviation).
+        Images are first blurred along axes that become coarser, against aliasing: a Gaussian with a
+        standard deviation of half the ratio of the pixel sizes, less the half pixel already
+        present.
     """
-    ratios = [wanted / each for each in spacing]
+    ratios = [wanted / step for step in spacing]
     shape = [resampled_length(n, s, wanted) for n, s in zip(slice_.shape, spacing, strict=True)]
     offset = [
         (n - 1) / 2 - ratio * (m - 1) / 2
@@ -122,13 +119,13 @@ def resampled(
         blurred: Float64 = np.asarray(slice_, dtype=np.float64)
         widths = [max(0.0, (ratio - 1) / 2) for ratio in ratios]
         values = ndimage.gaussian_filter(blurred, widths, mode="nearest")
-    found: AnyArray = ndimage.affine_transform(
+    pixels: AnyArray = ndimage.affine_transform(
         values, ratios, offset, tuple(shape), order=0 if labels else 1, mode="nearest"
     )
-    return found
+    return pixels
 
 
 def _start(length: int, size: int) -> int:
-    """First pixel of the centre crop, rounded towards 0 both ways."""
+    """First pixel of the centre crop, rounded towards 0 in both directions."""
     spare = length - size
     return spare // 2 if spare >= 0 else -(-spare // 2)
