@@ -23,7 +23,7 @@ from skiptool.analysis.differences import (
 from skiptool.errors import ArgumentError
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.two_way import OverTrainings, over_trainings, with_known_error
-from skiptool.steps.report.exhibits import Inputs
+from skiptool.report.inputs import Inputs
 
 DARK = Shift.parse("brightness=0.75")
 ALPHA = 0.05

@@ -13,7 +13,7 @@ from skiptool.analysis.correlation import COLUMNS
 from skiptool.analysis.forecast import fit_losses
 from skiptool.metrics import scores
 from skiptool.records import ORIGINAL, Shift
-from skiptool.steps.report.exhibits import Inputs
+from skiptool.report.inputs import Inputs
 
 ALL_SKIPS = "1+2+3+4"
 ASKED_FOR = tuple(

@@ -61,7 +61,7 @@ from skiptool.stores.features import (
     open_features,
 )
 from skiptool.stores.lineage import identifier, parse_lineage
-from skiptool.stores.remote import each
+from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
 from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
@@ -211,7 +211,7 @@ def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str
             (rows_of(low), rows_of(high)),
         )
 
-    return dict(zip(names, each(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, opened, names), strict=True))
 
 
 def open_bins(
@@ -227,7 +227,7 @@ def open_bins(
         )
         return low, span
 
-    return dict(zip(names, each(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, opened, names), strict=True))
 
 
 def read_bins(root: zarr.Group, names: Sequence[str], bins: int, where: str) -> dict[str, Binning]:

@@ -340,7 +340,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     if not out.parent.is_dir():
         raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
-        raise SourceError(f"{out}: the folder {out.parent} is not writable; choose another")
+        raise SourceError(f"{out}: the folder {out.parent} may not be written; choose another")
     if resume:
         return
     url = target_of(out)
@@ -355,7 +355,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
         )
     if os.path.lexists(partial_of(out)):
         raise LeftoverError(
-            f"{out}: {partial_of(out).name} remains of an interrupted run, or another process "
+            f"{out}: {partial_of(out).name} is left of an interrupted run, or another process "
             "writes it now; give --overwrite to start again"
         )
 
