@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from skiptool.analysis.differences import (
-    Network,
+    NetworkCondition,
     SubjectCounts,
     Training,
     subject_counts,
@@ -104,7 +104,7 @@ class Evidence:
         self.counts: SubjectCounts | None = found[0] if found else None
         networks = self.counts.networks if self.counts else {}
         self.networks = [each for each in networks if each.arch == "unet" and not each.ensemble]
-        self._known: dict[Network, Scores] = {}
+        self._known: dict[NetworkCondition, Scores] = {}
         self.distances = distances
         if not self.networks and not distances.found:
             raise ArgumentError(
@@ -121,12 +121,12 @@ class Evidence:
         self, encoder: str, pruning: str, shift: Shift = ORIGINAL, clean: str | None = None
     ) -> Scores:
         """IoU (1 + S,) by training; empty where it was not measured."""
-        network = Network("unet", encoder, pruning, False, shift, clean)
+        network = NetworkCondition("unet", encoder, pruning, False, shift, clean)
         if network not in self._known:
             self._known[network] = self._scores(network)
         return self._known[network]
 
-    def _scores(self, network: Network) -> Scores:
+    def _scores(self, network: NetworkCondition) -> Scores:
         if self.counts is None or network not in self.counts.networks:
             return {}
         overlap = self.counts.networks[network]

@@ -31,7 +31,7 @@ from skiptool.stores.dataset import DatasetStore, open_dataset, tell_network
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.lineage import lineage
 from skiptool.stores.masks import MaskWriter, open_masks
-from skiptool.stores.remote import RemoteFolder, map_items, open_store, read_error
+from skiptool.stores.remote import RemoteFolder, fetch_file, map_items, open_store, read_error
 from small_stores import (
     CLASSES,
     MAKING,
