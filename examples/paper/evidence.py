@@ -22,8 +22,8 @@ from skiptool.analysis.differences import (
 )
 from skiptool.errors import ArgumentError
 from skiptool.records import ORIGINAL, Shift
-from skiptool.stats.two_way import OverTrainings, over_trainings, with_known_error
 from skiptool.report.inputs import Inputs
+from skiptool.stats.two_way import OverTrainings, over_trainings, with_known_error
 
 DARK = Shift.parse("brightness=0.75")
 ALPHA = 0.05

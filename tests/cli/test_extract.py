@@ -345,7 +345,7 @@ def test_a_folder_without_the_column_ed(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     found = run("extract", "mri", folder, "-o", out, *QUICK, "--quiet")
     assert (found.code, found.out) == (3, f"{out}\n")
-    assert "information.csv: has no column ED; frames in which masks hold labels" in found.err
+    assert "information.csv: has no column ED; frames in which masks have labels" in found.err
     columns = open_dataset(out).domain("A").columns
     assert set(columns["frame"]) == {0, 3}
     found = run("extract", "mri", folder, "-o", out, *QUICK, "--overwrite", "--centre", "A=2")
@@ -377,7 +377,7 @@ def test_a_qform_that_disagrees_is_a_warning(run: Run, tmp_path: Path) -> None:
         (("--percentiles", "5"), "--percentiles '5': expected LOW,HIGH"),
         (("--centre", "1"), "--centre 1: expected DOMAIN=CENTRE"),
         (("--labels", "LV"), "--labels 'LV': expected VALUE=CLASS"),
-        (("--test-subjects", "16"), "--test-subjects 16: domain A has 1 subjects for it"),
+        (("--test-subjects", "16"), "--test-subjects 16: domain A has only 1 subjects for it"),
     ],
 )
 def test_a_wrong_command_line(
@@ -480,17 +480,17 @@ FAULTS_EXTRACT_WSI: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "no slide": (row_of_extract_wsi("text.svs"), ("text.svs",)),
     "no bytes": (
         row_of_extract_wsi("nothing.tiff"),
-        ("nothing.tiff: holds no bytes", "copy it again"),
+        ("nothing.tiff: is empty", "copy it again"),
     ),
     "no file": (row_of_extract_wsi("gone.tiff"), ("gone.tiff: no such slide", "check the path")),
-    "a folder": (row_of_extract_wsi("sub"), ("sub: a folder; expected the file of a slide",)),
+    "a folder": (row_of_extract_wsi("sub"), ("sub: a folder; expected a slide file",)),
     "mpp 1000": (
         row_of_extract_wsi("s0.tiff", mpp=1000),
         ("s0.tiff", "column mpp says 1000", "0.05 to 20"),
     ),
     "mpp text": (
         row_of_extract_wsi("s0.tiff", mpp="0.25 um"),
-        ("s0.tiff: mpp '0.25 um' is no number",),
+        ("s0.tiff: mpp '0.25 um' is not a number",),
     ),
     "level": (row_of_extract_wsi("s0.tiff", level=7), ("s0.tiff: has no level 7", "column level")),
     "split": (
@@ -674,7 +674,7 @@ WRONG: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "size": (2, ("{m}", "--patch-size", "0"), ("--patch-size 0",)),
     "mask": (2, ("{m}", "--mode", "centred", "--mask", "disk:3"), ("--mask disk:3", "disc:UM")),
     "mask and grid": (2, ("{m}", "--mask", "stain"), ("--mode centred",)),
-    "classes": (2, ("{m}", "--classes", "a=x;b=x"), ("'x' is there twice",)),
+    "classes": (2, ("{m}", "--classes", "a=x;b=x"), ("'x' occurs twice",)),
     "register": (2, ("{m}", "--register", "B"), ("--register B", "domains are A")),
     "split": (2, ("{m}", "--split", "val"), ("--split val", "train, test or all")),
     "fraction": (2, ("{m}", "--test-fraction", "1.5"), ("test fraction 1.5",)),

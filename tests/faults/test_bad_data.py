@@ -344,7 +344,7 @@ BAD: dict[str, Case] = {
     # slides
     "slide cut": (cut("slide.tiff", 0.4), SLIDES, 1, ("slide.tiff",)),
     "slide cut at its head": (cut("slide.tiff", 0.001), SLIDES, 1, ("slide.tiff",)),
-    "slide empty": (content("slide.tiff", b""), SLIDES, 1, ("slide.tiff: holds no bytes",)),
+    "slide empty": (content("slide.tiff", b""), SLIDES, 1, ("slide.tiff: is empty",)),
     "slide text": (content("slide.tiff", "text"), SLIDES, 1, ("unsupported or truncated",)),
     "slide a PNG": (
         lambda here: shutil.copy(here / "a.png", here / "slide.tiff"), SLIDES, 1,
@@ -359,7 +359,7 @@ BAD: dict[str, Case] = {
     "annotations pipe": (pipe("a.geojson"), CENTRED, 1, ("a pipe or a device",)),
     "annotations folder": (folder("a.geojson"), CENTRED, 1, ("a.geojson: cannot be read",)),
     "annotations dangling": (dangling("a.geojson"), CENTRED, 1, ("a.geojson: cannot be read",)),
-    "JSON cut": (cut("a.geojson"), CENTRED, 1, ("a.geojson: is no whole JSON text",)),
+    "JSON cut": (cut("a.geojson"), CENTRED, 1, ("a.geojson: is not valid JSON",)),
     "JSON unknown": (annotated("x.json", '{"a": 1}'), CENTRED, 1, ("JSON of unknown form",)),
     "GeoJSON of words": (
         annotated("x.json", GEO % (FEATURE % '{"type": "Point", "coordinates": ["a", "b"]}')),

@@ -351,11 +351,11 @@ TEXTS: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
     "an external definition": (annotated("a.xml", asap("x", REMOTE)), (1,), ("document type",)),
     "a parameter entity": (annotated("a.xml", asap("x", PARAMETER)), (1,), ("document type",)),
     "deep XML": (annotated("a.xml", NESTED), (0, 1), ()),
-    "deep annotations": (annotated("a.json", DEEP), (1,), ("a.json", "no whole JSON text")),
+    "deep annotations": (annotated("a.json", DEEP), (1,), ("a.json", "not valid JSON")),
     "deep GeoJSON": (
         annotated("a.json", b'{"type": "FeatureCollection", "features": ' + DEEP),
         (1,),
-        ("a.json", "no whole JSON text"),
+        ("a.json", "not valid JSON"),
     ),
     "deep configuration": (in_model("config.json", lambda _: DEEP), (1,), ("config.json",)),
     "deep safetensors": (in_model("model.safetensors", deep_weights), (1,), ("model.safetensors",)),

@@ -150,10 +150,9 @@ def check_form(out: Path | str, form: Form, option: str = "--out") -> None:
     Examples
     --------
     >>> check_form(Path("shift-0.5"), Form.TABLE)
-    >>> check_form(Path("r.pdf"), Form.PAGE)
+    >>> check_form(Path("r.pdf"), Form.PAGE)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    skiptool.errors.ArgumentError: --out r.pdf: the suffix .pdf promises another format, and a \
-    page (HTML) is written; give a name that ends in .html
+    skiptool.errors.ArgumentError: --out r.pdf: the suffix .pdf promises another format, ...
     """
     what, suffixes = form.value
     if isinstance(out, Path) and os.path.lexists(out) and out.is_dir() is form.is_file:

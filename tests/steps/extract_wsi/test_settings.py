@@ -77,8 +77,8 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "stain with": ({"mode": CENTRED, "mask": "stain:2"}, ("--mask stain:2",)),
     "model without": ({"mode": CENTRED, "mask": "model:"}, ("--mask model:", "model:FOLDER")),
     "draws and grid": ({"draws": 2}, ("--draws", "--mode sampled", "--mode grid")),
-    "class twice": ({"classes": "a=x;a=y"}, ("'a' is there twice",)),
-    "name twice": ({"classes": "a=x;b=x"}, ("'x' is there twice",)),
+    "class twice": ({"classes": "a=x;a=y"}, ("'a' occurs twice",)),
+    "name twice": ({"classes": "a=x;b=x"}, ("'x' occurs twice",)),
     "class empty": ({"classes": "a="}, ("is empty",)),
 }
 

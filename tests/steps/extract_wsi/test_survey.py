@@ -607,7 +607,7 @@ def test_a_class_that_only_a_slide_knows_is_refused() -> None:
 
 
 def test_a_malformed_own_map_is_refused() -> None:
-    with refused(ArgumentError, "'SCC' is there twice"):
+    with refused(ArgumentError, "'SCC' occurs twice"):
         assign_labels([surveyed("b", SHAPES, label_map="t=SCC;u=SCC")], PatchSettings(), Heard())
 
 
