@@ -79,7 +79,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "extract label beyond": (
         1,
         ("extract", "images", "{odd}/beyond.csv"),
-        ("mask holds value 3", "0 to 1", "beyond-a-mask.png"),
+        ("mask contains value 3", "0 to 1", "beyond-a-mask.png"),
     ),
     "extract sizes": (
         1,

@@ -230,11 +230,11 @@ FAULTS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "another shape": (bad("one.nii.gz", "flat.nii.gz"), ("flat.nii.gz: mask is 40 x 40 x 2",)),
     "label 4": (
         bad("one.nii.gz", "four.nii.gz"),
-        ("four.nii.gz: mask holds value 4", "--labels VALUE=CLASS"),
+        ("four.nii.gz: mask contains value 4", "--labels VALUE=CLASS"),
     ),
     "half integers": (
         bad("one.nii.gz", "half.nii.gz"),
-        ("half.nii.gz: mask holds", "no whole number", "nearest neighbour"),
+        ("half.nii.gz: mask contains", "not integers", "nearest neighbour"),
     ),
     "elsewhere": (
         bad("one.nii.gz", "moved.nii.gz"),
@@ -242,13 +242,13 @@ FAULTS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     ),
     "image ends early": (
         bad("early.nii.gz", "p1_sa_gt.nii.gz"),
-        ("early.nii.gz: the file ends early or is damaged", "copy it again"),
+        ("early.nii.gz: the file is truncated or damaged", "copy it again"),
     ),
     "mask ends early": (
         bad("p1_sa.nii.gz", "early_gt.nii.gz", id="again"),
-        ("early_gt.nii.gz: the file ends early or is damaged",),
+        ("early_gt.nii.gz: the file is truncated or damaged",),
     ),
-    "no NIfTI": (bad("text.nii.gz"), ("text.nii.gz: no NIfTI that can be read",)),
+    "no NIfTI": (bad("text.nii.gz"), ("text.nii.gz: not a readable NIfTI",)),
     "no file": (bad("gone.nii.gz"), ("gone.nii.gz: no such file",)),
     "no mask file": (bad("one.nii.gz", "gone_gt.nii.gz"), ("gone_gt.nii.gz: no such file",)),
     "frames": (

@@ -266,17 +266,17 @@ Case = tuple[Make, Sequence[str], int, Sequence[str]]
 
 BAD: dict[str, Case] = {
     # manifests
-    "manifest empty": (content("images.csv", ""), TRAINING, 1, ("images.csv: holds no rows",)),
-    "manifest of blanks": (content("images.csv", " \n\t\n"), TRAINING, 1, ("holds no rows",)),
-    "manifest bare": (content("images.csv", HEAD), TRAINING, 1, ("images.csv: holds no rows",)),
+    "manifest empty": (content("images.csv", ""), TRAINING, 1, ("images.csv: has no rows",)),
+    "manifest of blanks": (content("images.csv", " \n\t\n"), TRAINING, 1, ("has no rows",)),
+    "manifest bare": (content("images.csv", HEAD), TRAINING, 1, ("images.csv: has no rows",)),
     "manifest NUL": (content("images.csv", HEAD + "a\0b,c,d,e\n"), TRAINING, 1, ("NUL",)),
     "manifest UTF-16": (encoded("images.csv", "utf-16-le"), TRAINING, 1, ("NUL",)),
     "manifest Latin-1": (
         content("images.csv", (HEAD + "Größe.png,b,c,d\n").encode("latin-1")),
-        TRAINING, 1, ("images.csv, line 2: a letter that is not in UTF-8", "'CSV UTF-8'"),
+        TRAINING, 1, ("images.csv, line 2: not valid UTF-8", "'CSV UTF-8'"),
     ),
     "manifest column twice": (
-        content("images.csv", "image,mask,domain,subject,domain\n"), TRAINING, 1, ("there twice",)
+        content("images.csv", "image,mask,domain,subject,domain\n"), TRAINING, 1, ("occurs twice",)
     ),
     "manifest column missing": (
         rewritten("images.csv", "domain", "scanner"), TRAINING, 1,
@@ -292,7 +292,7 @@ BAD: dict[str, Case] = {
     "manifest dangling": (dangling("images.csv"), TRAINING, 1, ("no such manifest",)),
     "manifest a loop": (loop("images.csv"), TRAINING, 1, ("images.csv",)),
     "manifest binary": (
-        content("images.csv", bytes(range(128, 256))), TRAINING, 1, ("line 1: a letter",)
+        content("images.csv", bytes(range(128, 256))), TRAINING, 1, ("line 1: not valid",)
     ),
     "manifest JSON": (content("images.csv", '{"image": "a.png"}'), TRAINING, 1, ("no column",)),
     "manifest split wrong": (
@@ -303,7 +303,7 @@ BAD: dict[str, Case] = {
     "slides UTF-16": (encoded("slides.csv", "utf-16-le"), SLIDES, 1, ("NUL",)),
     "slides mpp": (
         content("slides.csv", "path,domain,subject,mpp\nslide.tiff,A,s,fine\n"),
-        SLIDES, 1, ("slide.tiff: mpp 'fine' is no number",),
+        SLIDES, 1, ("slide.tiff: mpp 'fine' is not a number",),
     ),
     "slides level": (
         content("slides.csv", "path,domain,subject,level\nslide.tiff,A,s,9\n"),
@@ -322,18 +322,18 @@ BAD: dict[str, Case] = {
         VOLUMES, 1, ("v_sa", "77"),
     ),
     # pictures
-    "picture cut": (cut("a.png"), TRAINING, 3, ("a.png: the picture is cut off or damaged",)),
-    "picture empty": (content("a.png", b""), TRAINING, 3, ("a.png: no picture",)),
-    "picture text": (content("a.png", "no picture"), TRAINING, 3, ("a.png: no picture",)),
+    "picture cut": (cut("a.png"), TRAINING, 3, ("a.png: the picture is truncated or damaged",)),
+    "picture empty": (content("a.png", b""), TRAINING, 3, ("a.png: not a readable",)),
+    "picture text": (content("a.png", "no picture"), TRAINING, 3, ("a.png: not a readable",)),
     "picture a folder": (folder("a.png"), TRAINING, 3, ("a.png: no such file",)),
     "picture a pipe": (pipe("a.png"), TRAINING, 3, ("a.png: no such file",)),
     "picture dangling": (dangling("a.png"), TRAINING, 3, ("a.png: no such file",)),
     "picture of pages": (pages, TRAINING, 3, ("a.tif: 2 pages",)),
     "picture GIF": (
         lambda here: Image.open(here / "a.png").save(here / "a.png", format="GIF"),
-        TRAINING, 3, ("a.png: no picture that can be read",),
+        TRAINING, 3, ("a.png: not a readable",),
     ),
-    "mask cut": (cut("a-mask.png"), TRAINING, 3, ("a-mask.png: the picture is cut off",)),
+    "mask cut": (cut("a-mask.png"), TRAINING, 3, ("a-mask.png: the picture is truncated",)),
     "mask coloured": (picture("a-mask.png", np.dstack([GREY, GREY + 1, GREY])), TRAINING, 3,
                       ("a-mask.png", "a coloured mask")),
     "mask beyond": (picture("a-mask.png", GREY + 7), TRAINING, 3, ("a-mask.png", "value 7")),
@@ -371,7 +371,7 @@ BAD: dict[str, Case] = {
     ),
     "GeoJSON features no list": (
         annotated("x.json", '{"type": "FeatureCollection", "features": 3}'), CENTRED, 1,
-        ("x.json: holds no list 'features'",),
+        ("x.json: has no list 'features'",),
     ),
     "COCO of another slide": (
         annotated("x.json", COCO % (NAMED.replace("slide", "else"), "")), CENTRED, 1,
@@ -388,14 +388,14 @@ BAD: dict[str, Case] = {
         CENTRED, 1, ("x.json",),
     ),
     "COCO annotations no objects": (
-        annotated("x.json", COCO % (NAMED, "7")), CENTRED, 1, ("annotation #0: is no object",)
+        annotated("x.json", COCO % (NAMED, "7")), CENTRED, 1, ("annotation #0: is not an object",)
     ),
     "EXACT of nonsense": (
         annotated("x.json", '{"image": {"name": "slide.tiff"}, "annotations": [{"vector": 3}]}'),
         CENTRED, 1, ("x.json",),
     ),
-    "XML cut": (annotated("x.xml", (XML % "")[:-5]), CENTRED, 1, ("no whole XML text",)),
-    "XML of another program": (annotated("x.xml", "<a/>"), CENTRED, 1, ("outermost element a",)),
+    "XML cut": (annotated("x.xml", (XML % "")[:-5]), CENTRED, 1, ("not valid XML",)),
+    "XML of another program": (annotated("x.xml", "<a/>"), CENTRED, 1, ("root element a",)),
     "ASAP of words": (
         annotated("x.xml", XML % (ASAP % ("Dot", SPOT % "wide"))), CENTRED, 1, ("x.xml",)
     ),
@@ -403,7 +403,7 @@ BAD: dict[str, Case] = {
         annotated("x.xml", XML % (ASAP % ("Dot", SPOT % "inf"))), CENTRED, 1, ("x.xml",)
     ),
     "ASAP of another type": (
-        annotated("x.xml", XML % (ASAP % ("Star", SPOT % "1"))), CENTRED, 1, ("of type Star",)
+        annotated("x.xml", XML % (ASAP % ("Star", SPOT % "1"))), CENTRED, 1, ("has type Star",)
     ),
     "SQLite of another program": (
         sliderunner("DROP TABLE Classes;"), CENTRED, 1, ("without table Classes",)
@@ -418,7 +418,7 @@ BAD: dict[str, Case] = {
         ),
         CENTRED, 1, ("a.sqlite", "slide.tiff"),
     ),
-    "SQLite cut": (both(sliderunner(""), cut("a.sqlite")), CENTRED, 1, ("no whole SQLite",)),
+    "SQLite cut": (both(sliderunner(""), cut("a.sqlite")), CENTRED, 1, ("incomplete SQLite",)),
     "SQLite overwritten": (
         both(
             sliderunner(""),
@@ -427,13 +427,13 @@ BAD: dict[str, Case] = {
                 + bytes(len((here / "a.sqlite").read_bytes()) - 100)
             ),
         ),
-        CENTRED, 1, ("a.sqlite: cannot be read as a database",),
+        CENTRED, 1, ("a.sqlite: cannot be read as a SlideRunner",),
     ),
     # volumes
-    "volume cut": (cut("v_sa.nii.gz"), VOLUMES, 1, ("v_sa.nii.gz", "ends early or is damaged")),
-    "volume cut at its head": (cut("v_sa.nii.gz", 0.001), VOLUMES, 1, ("v_sa.nii.gz: no NIfTI",)),
+    "volume cut": (cut("v_sa.nii.gz"), VOLUMES, 1, ("v_sa.nii.gz", "truncated or damaged")),
+    "volume cut at its head": (cut("v_sa.nii.gz", 0.001), VOLUMES, 1, ("not a readable NIfTI",)),
     "volume empty": (content("v_sa.nii.gz", b""), VOLUMES, 1, ("v_sa.nii.gz",)),
-    "volume text": (content("v_sa.nii.gz", "text"), VOLUMES, 1, ("v_sa.nii.gz: no NIfTI",)),
+    "volume text": (content("v_sa.nii.gz", "text"), VOLUMES, 1, ("not a readable NIfTI",)),
     "volume a folder": (folder("v_sa.nii.gz"), VOLUMES, 1, ("v_sa.nii.gz: no such file",)),
     "volume a pipe": (pipe("v_sa.nii.gz"), VOLUMES, 1, ("v_sa.nii.gz: no such file",)),
     "volume dangling": (dangling("v_sa.nii.gz"), VOLUMES, 1, ("v_sa.nii.gz: no such file",)),
@@ -576,7 +576,7 @@ BAD: dict[str, Case] = {
     # templates and boxes
     "boxes empty": (
         content("b.json", ""), BOXES,
-        1, ("b.json: is no JSON text",),
+        1, ("b.json: is not valid JSON",),
     ),
     "boxes a pipe": (
         pipe("b.json"), BOXES,

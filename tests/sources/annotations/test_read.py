@@ -17,8 +17,8 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations import read as reading
-from skiptool.sources.annotations.read import KNOWN, check_size, choose, read_annotations
-from skiptool.sources.annotations.shapes import Listed
+from skiptool.sources.annotations.read import KNOWN, check_size, choose_slide, read_annotations
+from skiptool.sources.annotations.shapes import ListedSlide
 
 Writer = Callable[..., Path]
 
@@ -222,7 +222,7 @@ def test_every_real_file_has_been_read_or_refused(shared_data: Path) -> None:
     refused = []
     for path in files:
         try:
-            for slide in reading._open(path).slides or [Listed("any.svs", None, "")]:
+            for slide in reading._open(path).slides or [ListedSlide("any.svs", None, "")]:
                 read_annotations(path, slide.name)
         except SourceError:
             refused.append(path.name)
@@ -250,8 +250,8 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 # Slides are found by name, by stem, or as the only one of a size; never by chance.
 
 
-def listed(*names: str, size: tuple[int, int] | None = None) -> list[Listed]:
-    return [Listed(name, size, str(at)) for at, name in enumerate(names)]
+def listed(*names: str, size: tuple[int, int] | None = None) -> list[ListedSlide]:
+    return [ListedSlide(name, size, str(at)) for at, name in enumerate(names)]
 
 
 @pytest.mark.parametrize(
@@ -266,11 +266,11 @@ def listed(*names: str, size: tuple[int, int] | None = None) -> list[Listed]:
     ],
 )
 def test_the_whole_name_goes_before_the_stem(names: list[str], slide: str, key: str) -> None:
-    assert choose(listed(*names), slide, None, "f").key == key
+    assert choose_slide(listed(*names), slide, None, "f").key == key
 
 
 def test_a_single_slide_of_the_same_size_may_have_another_name() -> None:
-    assert choose(listed("x.svs", size=(9, 8)), "a.svs", (9, 8), "f").name == "x.svs"
+    assert choose_slide(listed("x.svs", size=(9, 8)), "a.svs", (9, 8), "f").name == "x.svs"
 
 
 @pytest.mark.parametrize(
@@ -283,24 +283,26 @@ def test_a_single_slide_of_the_same_size_may_have_another_name() -> None:
         ([], (9, 8)),
     ],
 )
-def test_otherwise_the_slide_is_unknown(slides: list[Listed], size: tuple[int, int] | None) -> None:
+def test_otherwise_the_slide_is_unknown(
+    slides: list[ListedSlide], size: tuple[int, int] | None
+) -> None:
     with pytest.raises(SourceError, match=rf"^f: has no slide a.svs among its {len(slides)} slide"):
-        choose(slides, "a.svs", size, "f")
+        choose_slide(slides, "a.svs", size, "f")
 
 
 def test_an_unknown_slide_is_told_with_near_ones() -> None:
     with pytest.raises(SourceError, match=r"did you mean TUPAC-01\.svs"):
-        choose(listed("TUPAC-01.svs", "other.svs"), "TUPAC-1.svs", None, "f")
+        choose_slide(listed("TUPAC-01.svs", "other.svs"), "TUPAC-1.svs", None, "f")
     with pytest.raises(SourceError, match=r"4 slides \(b.svs, c.svs, d.svs, ...\)"):
-        choose(listed("b.svs", "c.svs", "d.svs", "e.svs"), "zzz", None, "f")
+        choose_slide(listed("b.svs", "c.svs", "d.svs", "e.svs"), "zzz", None, "f")
 
 
 def test_namesakes_are_told_apart_by_size_alone() -> None:
-    pair = [Listed("a.svs", (9, 8), "0"), Listed("a.ndpi", (5, 4), "1")]
-    assert choose(pair, "a.tif", (5, 4), "f").key == "1"
+    pair = [ListedSlide("a.svs", (9, 8), "0"), ListedSlide("a.ndpi", (5, 4), "1")]
+    assert choose_slide(pair, "a.tif", (5, 4), "f").key == "1"
     for size in (None, (1, 1)):
         with pytest.raises(SourceError, match=r"slide a.tif may be any of its a.svs, a.ndpi"):
-            choose(pair, "a.tif", size, "f")
+            choose_slide(pair, "a.tif", size, "f")
 
 
 def test_sizes_have_to_agree_where_both_are_known() -> None:

@@ -16,9 +16,9 @@ from skiptool.sources.annotations.shapes import (
     NOWHERE,
     SLIP,
     Annotated,
-    LeftOut,
-    Opened,
+    AnnotationFile,
     Shape,
+    Skipped,
     box,
     circle,
     file_name,
@@ -115,14 +115,14 @@ def test_rings_are_opened_and_holes_kept() -> None:
 
 @pytest.mark.parametrize("flat", [[], [1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 1, 2]])
 def test_outlines_of_fewer_than_three_vertices_are_left_out(flat: list[int]) -> None:
-    assert polygon("a", [vertices(flat, "") if flat else np.empty((0, 2))], "1") == LeftOut(SLIP)
+    assert polygon("a", [vertices(flat, "") if flat else np.empty((0, 2))], "1") == Skipped(SLIP)
 
 
 def test_shapes_without_vertices_are_left_out() -> None:
     none = np.empty((0, 2))
-    assert polygon("a", [], "1") == LeftOut(SLIP)
-    assert [make("a", none, "1") for make in (point, box, circle)] == [LeftOut(NOWHERE)] * 3
-    assert box("a", vertices([1, 2], ""), "1") == LeftOut(NOWHERE)
+    assert polygon("a", [], "1") == Skipped(SLIP)
+    assert [make("a", none, "1") for make in (point, box, circle)] == [Skipped(NOWHERE)] * 3
+    assert box("a", vertices([1, 2], ""), "1") == Skipped(NOWHERE)
 
 
 def test_boxes_take_corners_in_any_order() -> None:
@@ -147,7 +147,7 @@ def test_what_lies_within_comes_later() -> None:
     inner = box("inner", vertices([2, 2, 4, 4], ""), "1")
     outer = box("outer", vertices([0, 0, 9, 9], ""), "2")
     spots = [point(name, vertices([1, 1], ""), name) for name in "xy"]
-    found = outer_first([*spots, inner, LeftOut(SLIP), outer])
+    found = outer_first([*spots, inner, Skipped(SLIP), outer])
     order = [one.name if isinstance(one, Shape) else one.what for one in found]
     assert order == ["outer", "inner", "x", "y", SLIP]
 
@@ -160,7 +160,7 @@ def test_records_cannot_be_changed_and_default_to_the_plain_case() -> None:
     assert annotated.left_out == 0
     with pytest.raises(AttributeError):
         annotated.size = (1, 2)  # type: ignore[misc]
-    opened = Opened("COCO", lambda listed: [])
+    opened = AnnotationFile("COCO", lambda listed: [])
     assert (opened.slides, opened.by_name, opened.in_bounds) == ((), True, False)
     assert list(opened.found(None)) == []
 

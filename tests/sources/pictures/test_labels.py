@@ -16,10 +16,10 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.labels import (
     classes_of,
     colour_name,
+    decode_colour,
+    encode_colours,
     label_map,
-    packed,
     read_colours,
-    unpacked,
 )
 from small_stores import refused
 
@@ -199,8 +199,8 @@ COLOUR = st.tuples(*[st.integers(0, 255)] * 3)
 
 @given(colour=COLOUR)
 def test_a_colour_is_one_number(colour: tuple[int, int, int]) -> None:
-    code = int(packed(np.array(colour, np.uint8)))
-    assert unpacked(code) == colour
+    code = int(encode_colours(np.array(colour, np.uint8)))
+    assert decode_colour(code) == colour
     assert colour_name(colour) == f"#{code:06x}"
 
 

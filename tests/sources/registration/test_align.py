@@ -15,11 +15,11 @@ from skiptool.sources.registration.align import (
     _mirrored,
     _scales,
     align,
-    coarse,
-    textured,
+    coarse_alignment,
+    textured_tiles,
 )
 from skiptool.sources.registration.tiles import residual
-from skiptool.sources.registration.transforms import Alignment, applied
+from skiptool.sources.registration.transforms import Alignment, apply_affine
 from skiptool.sources.slides.slide import open_slide
 from small_stores import refused
 
@@ -45,17 +45,17 @@ def test_a_known_transform_is_found_to_a_fifth_of_a_pixel(
 ) -> None:
     image = glass(1200)
     affine = turned(degrees, scale, (0, 0), mirrored)
-    corners = applied(affine, np.array([[0, 0], [1200, 0], [0, 1200], [1200, 1200.0]]))
+    corners = apply_affine(affine, np.array([[0, 0], [1200, 0], [0, 1200], [1200, 1200.0]]))
     affine[:, 2] = -corners.min(axis=0)
     size = tuple(np.ceil(np.ptp(corners, axis=0)).astype(int).tolist())
     found = align(Scan(image), Scan(scanned(image, affine, size)))
-    off = np.hypot(*(found.to_other(grid(1200)) - applied(affine, grid(1200))).T)
+    off = np.hypot(*(found.to_other(grid(1200)) - apply_affine(affine, grid(1200))).T)
     assert float(np.median(off)) < 0.1
     assert off.max() < 0.2 * max(scale, 1.0)
 
 
 def bent(image: np.ndarray) -> np.ndarray:
-    """Shift pixels downwards by an arch of 6 pixels, as bent glass does."""
+    """TileShift pixels downwards by an arch of 6 pixels, as bent glass does."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     moved = y - arch(x / image.shape[1]).astype(np.float32)
     return cv2.remap(image, x, moved, cv2.INTER_CUBIC, borderValue=(240, 238, 236))
@@ -72,7 +72,7 @@ def test_a_smooth_field_is_found_where_there_is_one() -> None:
     assert found.field is not None
     points = grid(1600)
     truth = points + np.column_stack([np.zeros(len(points)), arch(points[:, 0] / 1600)])
-    plain = np.hypot(*(applied(found.affine, points) - truth).T)
+    plain = np.hypot(*(apply_affine(found.affine, points) - truth).T)
     off = np.hypot(*(found.to_other(points) - truth).T)
     assert np.median(off) < 0.7 * np.median(plain)
 
@@ -182,11 +182,11 @@ def reference() -> Scan:
 )
 def test_any_way_round(reference: Scan, degrees: float, scale: float, mirrored: bool) -> None:
     affine = turned(degrees, scale, (0, 0), mirrored)
-    corners = applied(affine, np.array([[0, 0], [900, 0], [0, 900], [900, 900.0]]))
+    corners = apply_affine(affine, np.array([[0, 0], [900, 0], [0, 900], [900, 900.0]]))
     affine[:, 2] = -corners.min(axis=0)
     size = tuple(np.ceil(np.ptp(corners, axis=0)).astype(int).tolist())
-    found = coarse(reference, Scan(scanned(reference.image, affine, size)))
-    off = np.abs(found.to_other(CORNERS) - applied(affine, CORNERS))
+    found = coarse_alignment(reference, Scan(scanned(reference.image, affine, size)))
+    off = np.abs(found.to_other(CORNERS) - apply_affine(affine, CORNERS))
     assert off.max() < 1.5
     assert found.mirrored == mirrored
 
@@ -194,27 +194,27 @@ def test_any_way_round(reference: Scan, degrees: float, scale: float, mirrored: 
 def test_crops_and_other_colours(reference: Scan) -> None:
     part = 255 - (255 - reference.image[200:700, 300:850]) // 2
     part[..., 1] = cv2.add(part[..., 1], 10)
-    found = coarse(reference, Scan(np.ascontiguousarray(part)))
+    found = coarse_alignment(reference, Scan(np.ascontiguousarray(part)))
     np.testing.assert_allclose(found.to_other(CORNERS), CORNERS - [300, 200], atol=1.0)
 
 
 @pytest.mark.long
 def test_other_glass_is_refused(reference: Scan) -> None:
     with refused(MismatchError, "features agree", "are these scans of one slide?"):
-        coarse(reference, Scan(glass(seed=5)))
+        coarse_alignment(reference, Scan(glass(seed=5)))
 
 
 @pytest.mark.long
 def test_nothing_to_align_by(reference: Scan) -> None:
     with refused(MismatchError, "0 features agree"):
-        coarse(reference, Scan(np.full((400, 400, 3), 240, np.uint8)))
+        coarse_alignment(reference, Scan(np.full((400, 400, 3), 240, np.uint8)))
 
 
 @pytest.mark.long
 def test_a_stretch_that_no_scanner_makes_is_refused(reference: Scan) -> None:
     stretched = cv2.resize(reference.image, (900, 585), interpolation=cv2.INTER_AREA)
     with refused(MismatchError, "no two scans of a slide differ by"):
-        coarse(reference, Scan(stretched))
+        coarse_alignment(reference, Scan(stretched))
 
 
 @pytest.mark.long
@@ -236,7 +236,7 @@ def test_a_mirrored_description_is_that_of_the_mirror_image(reference: Scan) -> 
 def test_small_parts_are_found_on_a_larger_overview() -> None:
     whole = glass(2560)
     part = Scan(np.ascontiguousarray(whole[900:1300, 1100:1500]))
-    found = coarse(Scan(whole), part)
+    found = coarse_alignment(Scan(whole), part)
     middle = np.array([[1300.0, 1100.0]])
     np.testing.assert_allclose(found.to_other(middle), middle - [1100, 900], atol=1.5)
 
@@ -245,20 +245,20 @@ def test_tiles_are_taken_from_all_parts_with_texture() -> None:
     image = np.full((1000, 1000, 3), 240, np.uint8)
     image[100:400, 600:1000] = glass(400)[:300]
     image[700:900, 100:300] = glass(200, 1)
-    found = textured(Scan(image), 100, 25)
+    found = textured_tiles(Scan(image), 100, 25)
     assert 4 <= len(found) <= 25
     for x, y in found:
         inside = 550 < x < 1050 and 50 < y < 450
         assert inside or (50 < x < 350 and 650 < y < 950)
-    assert found == textured(Scan(image), 100, 25)
+    assert found == textured_tiles(Scan(image), 100, 25)
 
 
 def test_a_slide_smaller_than_a_tile_is_one_tile() -> None:
-    assert textured(Scan(glass(80)), 256, 10) == [(40.0, 40.0)]
+    assert textured_tiles(Scan(glass(80)), 256, 10) == [(40.0, 40.0)]
 
 
 def test_places_differ_along_both_sides_and_lie_on_the_slide() -> None:
-    found = np.array(textured(Scan(glass(1200)), 100, 100))
+    found = np.array(textured_tiles(Scan(glass(1200)), 100, 100))
     assert len(found) == 100
     assert found.min() >= 50
     assert found.max() <= 1150
@@ -269,4 +269,4 @@ def test_places_differ_along_both_sides_and_lie_on_the_slide() -> None:
 
 def test_there_are_never_more_than_asked_for() -> None:
     for most in (1, 7, 30):
-        assert len(textured(Scan(glass(1200)), 100, most)) == most
+        assert len(textured_tiles(Scan(glass(1200)), 100, most)) == most

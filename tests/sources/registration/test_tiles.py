@@ -15,13 +15,13 @@ from scans import Scan, glass, scanned, turned
 from skiptool.sources.registration.align import align
 from skiptool.sources.registration.overlay import WIDE, overlay
 from skiptool.sources.registration.tiles import (
-    View,
-    displacement,
+    ScanView,
     grey_of,
     hann,
-    measured,
+    measure_shift,
     on_reference,
     one_thread,
+    phase_shift,
     residual,
     shift_between,
 )
@@ -58,7 +58,9 @@ def test_shifts_are_measured_to_a_tenth_of_a_pixel(
     reference: Scan, shift: tuple[float, float]
 ) -> None:
     moved = Scan(scanned(reference.image, turned(0, 1.0, shift), (600, 600)))
-    found = measured(reference, moved, Alignment(turned(0, 1.0, (0, 0)), 9), (300.0, 310.0), 256, 1)
+    found = measure_shift(
+        reference, moved, Alignment(turned(0, 1.0, (0, 0)), 9), (300.0, 310.0), 256, 1
+    )
     assert (found.x, found.y) == pytest.approx(shift, abs=0.1)
     assert found.likeness > 0.9
 
@@ -66,7 +68,7 @@ def test_shifts_are_measured_to_a_tenth_of_a_pixel(
 def test_a_scale_measures_in_pixels_of_the_tile(reference: Scan) -> None:
     moved = Scan(scanned(reference.image, turned(0, 1.0, (8.0, 4.0)), (600, 600)))
     same = Alignment(turned(0, 1.0, (0, 0)), 9)
-    found = measured(reference, moved, same, (300.0, 300.0), 128, 4.0)
+    found = measure_shift(reference, moved, same, (300.0, 300.0), 128, 4.0)
     assert (found.x, found.y) == pytest.approx((2.0, 1.0), abs=0.15)
 
 
@@ -98,7 +100,7 @@ def tile(image: np.ndarray, x: int = 100, y: int = 100) -> np.ndarray:
 def test_whole_pixels_are_found_whatever_the_brightness(x: int, y: int) -> None:
     image = glass(400)
     dimmed = 30 + 0.5 * tile(image, 100 - x, 100 - y)
-    found = displacement(tile(image), dimmed.astype(np.float32))
+    found = phase_shift(tile(image), dimmed.astype(np.float32))
     assert found[:2] == pytest.approx((x, y), abs=0.05)
     assert 0.4 < found[2] <= 1.001
 
@@ -108,26 +110,26 @@ def test_parts_of_a_pixel_are_found_to_a_thirtieth(
     image: np.ndarray, shift: tuple[float, float]
 ) -> None:
     moved = scanned(image, turned(0, 1.0, shift), (400, 400))
-    assert displacement(tile(image), tile(moved))[:2] == pytest.approx(shift, abs=0.03)
+    assert phase_shift(tile(image), tile(moved))[:2] == pytest.approx(shift, abs=0.03)
 
 
 def test_there_is_as_far_as_back(image: np.ndarray) -> None:
     moved = tile(scanned(image, turned(0, 1.0, (2.4, -1.3)), (400, 400)))
-    there, back = displacement(tile(image), moved), displacement(moved, tile(image))
+    there, back = phase_shift(tile(image), moved), phase_shift(moved, tile(image))
     np.testing.assert_allclose(there[:2], np.negative(back[:2]), atol=1e-3)
 
 
 def test_equal_tiles_have_the_response_1(image: np.ndarray) -> None:
-    x, y, response = displacement(tile(image), tile(image))
+    x, y, response = phase_shift(tile(image), tile(image))
     assert (x, y) == pytest.approx((0.0, 0.0), abs=1e-4)
     assert response == pytest.approx(1.0, abs=0.01)
 
 
 def test_tiles_that_share_nothing_and_empty_ones_have_next_to_none(image: np.ndarray) -> None:
     other, empty = tile(glass(400, 7)), np.full((192, 192), 240, np.float32)
-    assert displacement(tile(image), other)[2] < 0.2
-    assert displacement(tile(image), empty) == (0.0, 0.0, 0.0)
-    assert displacement(empty, empty) == (0.0, 0.0, 0.0)
+    assert phase_shift(tile(image), other)[2] < 0.2
+    assert phase_shift(tile(image), empty) == (0.0, 0.0, 0.0)
+    assert phase_shift(empty, empty) == (0.0, 0.0, 0.0)
 
 
 def test_the_window_closes_at_the_edges() -> None:
@@ -165,16 +167,16 @@ def test_one_empty_scan_is_a_fault_two_are_not() -> None:
 
 
 def test_a_slide_is_a_view_and_so_is_anything_that_reads_alike() -> None:
-    def known(view: type[View]) -> set[str]:
+    def known(view: type[ScanView]) -> set[str]:
         return {name for name in vars(view) if not name.startswith("_")}
 
-    assert known(View) == {"size", "read", "overview"}
+    assert known(ScanView) == {"size", "read", "overview"}
     for name in ("read", "overview"):
         assert callable(getattr(Slide, name))
         assert callable(getattr(Scan, name))
-    view: View = Scan(np.zeros((2, 2, 3), dtype=np.uint8))
+    view: ScanView = Scan(np.zeros((2, 2, 3), dtype=np.uint8))
     assert view.size == (2, 2)
-    assert align.__annotations__["reference"] == "View"
+    assert align.__annotations__["reference"] == "ScanView"
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from skiptool.sources.smear.backdrop import (
     empty_colour,
-    fill,
+    fill_background,
     free_pixels,
     free_square,
     freest_square,
@@ -91,7 +91,7 @@ def test_dust_is_background() -> None:
 def test_filled_glass_has_the_light_and_grain_of_the_real_one(seed: int) -> None:
     glass, image, boxes = smear(seed=seed)
     free = free_pixels(image, boxes)
-    filled = fill(image, free, np.random.default_rng(0))
+    filled = fill_background(image, free, np.random.default_rng(0))
     deep = ndimage.distance_transform_edt(free) > 4
     assert np.abs(filled.astype(int) - image)[deep].max() <= 1
 
@@ -112,11 +112,11 @@ def test_any_size_is_filled(height: int, width: int) -> None:
     image = np.full((height, width, 3), 200, np.uint8)
     free = np.zeros((height, width), bool)
     free[0, 0] = True
-    assert (fill(image, free, np.random.default_rng(0)) == 200).all()
+    assert (fill_background(image, free, np.random.default_rng(0)) == 200).all()
 
 
 def test_empty_glass_is_free_and_stays_as_it_is() -> None:
     glass, _, _ = smear(side=60, cells=1)
     free = free_pixels(np.full((60, 60, 3), 220, np.uint8), [])
     assert free.all()
-    assert np.array_equal(fill(glass, free, np.random.default_rng(0)), glass)
+    assert np.array_equal(fill_background(glass, free, np.random.default_rng(0)), glass)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.files import write_picture
 from skiptool.sources.smear.backdrop import free_pixels
-from skiptool.sources.smear.cutting import Slide, cut_templates
+from skiptool.sources.smear.cutting import Smear, cut_templates
 from skiptool.sources.smear.scenes import SceneSettings, compose, prepare
 from skiptool.sources.smear.templates import Box, Templates, load_templates, save_templates
 
@@ -183,7 +183,7 @@ def cell(row: int, column: int, radius: int) -> np.ndarray:
     return np.hypot(rows - row, columns - column) <= radius
 
 
-def slide(*cells: tuple[int, int, int], boxed: int | None = None) -> Slide:
+def slide(*cells: tuple[int, int, int], boxed: int | None = None) -> Smear:
     """Draw round cells on grainy glass; the first ``boxed`` of them have boxes."""
     rng = np.random.default_rng(0)
     image = (
@@ -195,7 +195,7 @@ def slide(*cells: tuple[int, int, int], boxed: int | None = None) -> Slide:
         image = (1 - soft) * image + soft * (np.array((120, 90, 150)) - 15 * at)
     boxes = [Box(r - s, c - s, r + s + 1, c + s + 1) for r, c, s in cells[:boxed]]
     picture = np.rint(image).astype(np.uint8)
-    return Slide.of(picture, boxes, free_pixels(picture, boxes), np.random.default_rng(1))
+    return Smear.of(picture, boxes, free_pixels(picture, boxes), np.random.default_rng(1))
 
 
 def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -203,7 +203,7 @@ def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
     return float((mask & truth).sum() / (mask | truth).sum())
 
 
-def window(one: Slide, box: Box) -> tuple[slice, slice]:
+def window(one: Smear, box: Box) -> tuple[slice, slice]:
     return box.grown(14, *one.free.shape).slices
 
 

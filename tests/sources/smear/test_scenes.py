@@ -17,8 +17,8 @@ from skiptool.sources.smear.scenes import (
     cell_count,
     compose,
     make_stamp,
+    place_stamp,
     prepare,
-    press,
 )
 from skiptool.sources.smear.templates import Template, Templates, load_templates
 
@@ -208,7 +208,7 @@ def test_pressing_is_the_formula(seed: int, height: int, width: int) -> None:
     )
     canvas = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = cover * colour + (1 - cover) * share * canvas
-    press(canvas, stamp, WHOLE)
+    place_stamp(canvas, stamp, WHOLE)
     assert np.abs(canvas - expected).max() <= 1.51
 
 
@@ -218,7 +218,7 @@ def test_no_halo_on_lighter_or_darker_glass(glass: tuple[int, int, int], depth: 
     template = soft(depth)
     stamp = make_stamp(template)
     canvas = np.full((*stamp.mask.shape, 3), glass, np.uint8)
-    press(canvas, stamp, WHOLE)
+    place_stamp(canvas, stamp, WHOLE)
     near = ndimage.binary_dilation(stamp.mask, iterations=3) & (stamp.mask == 0)
     assert (canvas[near] <= np.array(glass)).all()
     own = np.array((220, 216, 208))
@@ -237,7 +237,7 @@ def test_the_middle_of_an_object_is_opaque() -> None:
     results = []
     for level in (0, 255):
         canvas = np.full((*stamp.mask.shape, 3), level, np.uint8)
-        press(canvas, stamp, WHOLE)
+        place_stamp(canvas, stamp, WHOLE)
         results.append(canvas[deep])
     assert np.abs(results[0].astype(int) - results[1]).max() <= 1
     inner = ndimage.binary_erosion(template.mask, iterations=7)
@@ -248,7 +248,7 @@ def test_an_object_alone_looks_as_in_its_template() -> None:
     template = soft(110)
     stamp = make_stamp(template)
     canvas = np.full((*stamp.mask.shape, 3), (220, 216, 208), np.uint8)
-    press(canvas, stamp, WHOLE)
+    place_stamp(canvas, stamp, WHOLE)
     margin = (61 - stamp.mask.shape[0]) // 2
     cut = template.image[margin : 61 - margin, margin : 61 - margin]
     assert np.abs(canvas.astype(int) - cut).max() <= 2
@@ -260,6 +260,6 @@ def test_cut_outs_on_black_or_white_paper_leave_no_paper() -> None:
         image[12:28, 12:28] = (120, 60, 140)
         stamp = make_stamp(Template.from_picture("cell", image))
         canvas = np.full((*stamp.mask.shape, 3), 210, np.uint8)
-        press(canvas, stamp, WHOLE)
+        place_stamp(canvas, stamp, WHOLE)
         far = ~ndimage.binary_dilation(stamp.mask, iterations=2)
         assert np.abs(canvas[far].astype(int) - 210).max() <= 1

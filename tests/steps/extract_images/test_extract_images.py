@@ -161,7 +161,7 @@ def test_some_inputs_fail_the_rest_is_usable(tmp_path: Path) -> None:
 def test_all_inputs_fail(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"], value=7)
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
-    with pytest.raises(SourceError, match=r"all 2 inputs failed, the first: .*holds value 7"):
+    with pytest.raises(SourceError, match=r"all 2 inputs failed, the first: .*contains value 7"):
         extract_images(tmp_path / "d.zarr", **where)
     assert not list(tmp_path.glob("*.zarr")) + list(tmp_path.glob(".*"))
 
@@ -349,14 +349,14 @@ def test_every_fault_is_a_line_and_the_rest_is_done(tmp_path: Path) -> None:
     expected = (
         ("photo.webp: suffix .webp",),
         ("mask.png: no mask named mask.*",),
-        ("twin.jpg, ", "twin.png: 2 pictures of one name"),
+        ("twin.jpg, ", "twin.png: 2 pictures of the same name"),
         ("masks/image.png: no image named image.*",),
-        ("jpg.jpg: the picture is cut off or damaged",),
+        ("jpg.jpg: the picture is truncated or damaged",),
         ("page.tif: 2 pages in one file",),
-        ("png.png: the picture is cut off or damaged",),
+        ("png.png: the picture is truncated or damaged",),
         ("size.png: mask is 16 x 15 pixels, its image 16 x 16",),
-        ("tif.tif: the picture is cut off or damaged",),
-        ("value.png: mask holds value 9",),
+        ("tif.tif: the picture is truncated or damaged",),
+        ("value.png: mask contains value 9",),
     )
     assert len(found.failures) == len(expected)
     for line, words in zip(found.failures, expected, strict=True):
@@ -505,7 +505,7 @@ def test_pictures_of_phones_are_turned_where_that_is_asked_for(tmp_path: Path) -
         assert np.array_equal(mask == 1, image[..., 0] < 100)
     left = extract_images(tmp_path / "e.zarr", **where | {"folds": 1}, test_fraction=0)
     assert len(left.failures) == 7
-    assert all("stored turned" in line and "--upright" in line for line in left.failures)
+    assert all("stored rotated" in line and "--upright" in line for line in left.failures)
 
 
 def _tagged(pixels: np.ndarray, exif: Image.Exif) -> Image.Image:

@@ -53,7 +53,9 @@ def test_rows_keep_their_order_and_failures_are_lines(tmp_path: Path, threads: i
 
 
 def test_where_all_fail_nothing_goes_on(tmp_path: Path) -> None:
-    with refused(SourceError, "all 2 inputs failed, the first: ", "0-mask.png: mask holds value 7"):
+    with refused(
+        SourceError, "all 2 inputs failed, the first: ", "0-mask.png: mask contains value 7"
+    ):
         survey_images(rows(tmp_path, 2, 7), READING, 1, Heard())
 
 

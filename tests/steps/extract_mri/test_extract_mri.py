@@ -259,7 +259,7 @@ def test_one_bad_volume_leaves_the_others(manifest: Path, tmp_path: Path) -> Non
     assert found.summary["samples"] == {"A": 36, "B": 16}
     gone, early = found.failures
     assert "gone.nii.gz: no such file" in gone
-    assert "bad_sa.nii.gz: the file ends early or is damaged" in early
+    assert "bad_sa.nii.gz: the file is truncated or damaged" in early
     assert kept_failures(tmp_path / "d.zarr") == [gone, early]
 
 

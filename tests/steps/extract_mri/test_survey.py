@@ -143,10 +143,10 @@ def test_frames_beyond_the_last_are_a_failure(tmp_path: Path) -> None:
     ("labels", "words"),
     [
         (heart(SIDE, SIDE, 2), "m.nii.gz: mask is 40 x 40 x 2 voxels, its image 40 x 40 x 3"),
-        (heart() * (4 / 3.0), "m.nii.gz: mask holds 2.66667 ("),
-        (heart() / 2.0, "m.nii.gz: mask holds 1.5 (450 voxels are no whole number)"),
-        (np.where(heart() == 3, 4, heart()).astype(np.uint8), "m.nii.gz: mask holds value 4"),
-        (heart().astype(np.int16) - 1, "m.nii.gz: mask holds -1"),
+        (heart() * (4 / 3.0), "m.nii.gz: mask contains 2.66667 ("),
+        (heart() / 2.0, "m.nii.gz: mask contains 1.5 (450 voxels are not integers)"),
+        (np.where(heart() == 3, 4, heart()).astype(np.uint8), "m.nii.gz: mask contains value 4"),
+        (heart().astype(np.int16) - 1, "m.nii.gz: mask contains -1"),
     ],
 )
 def test_masks_that_cannot_be_used(tmp_path: Path, labels: Any, words: str) -> None:  # noqa: ANN401
@@ -494,7 +494,7 @@ def test_the_frame_at_fault_is_named_where_there_are_several(tmp_path: Path) -> 
     _, mask = cine(tmp_path, "a")
     volume = open_volume(mask)
     labels = SliceSettings(labels={1: "LV", 2: "MYO"}).label_map
-    with pytest.raises(SourceError, match=r"a_sa_gt\.nii\.gz: frame 3: mask holds value 3"):
+    with pytest.raises(SourceError, match=r"a_sa_gt\.nii\.gz: frame 3: mask contains value 3"):
         list(label_slices(volume, (Frame(3),), view_of(volume.affine, "a"), labels))
 
 

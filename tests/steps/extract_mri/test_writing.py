@@ -126,7 +126,7 @@ def test_a_volume_that_ends_early_leaves_the_others(tmp_path: Path, rows: list[V
     path, making = tmp_path / "d.zarr", Making("extract mri")
     written = write_volumes(path, found, making, failures, 2, SILENT)
     assert [volume.name for volume in written] == ["b_sa"]
-    assert "a_sa.nii.gz: the file ends early or is damaged" in failures[1]
+    assert "a_sa.nii.gz: the file is truncated or damaged" in failures[1]
     assert set(open_dataset(path).domain("A").columns["subject"]) == {"b"}
 
 

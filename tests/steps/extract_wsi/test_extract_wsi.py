@@ -601,7 +601,7 @@ def test_a_glass_slide_with_a_rejected_row_is_in_no_domain(
     rows = [*cohort.rows[:5], cohort.rows[5] | {"mpp": "0.2 um"}]  # the scan of s1 in B
     settings = replace(GRID, register="A", patch_size=100)
     rejected, left_out = extract(cohort, tmp_path / "d.zarr", settings, rows).failures
-    assert "b1.tiff: mpp '0.2 um' is no number" in rejected
+    assert "b1.tiff: mpp '0.2 um' is not a number" in rejected
     assert left_out.startswith("slide s1: its scan in domain B failed")
     store = open_dataset(tmp_path / "d.zarr")
     subjects = {name: set(domain.columns["subject"]) for name, domain in store.domains.items()}

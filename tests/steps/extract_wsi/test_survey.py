@@ -170,7 +170,7 @@ def test_each_fault_is_a_line_and_the_others_stay(made: SimpleNamespace) -> None
         "b.tiff: no usable pixel size": row(made.b),
         "odd.tiff: no usable pixel size": row(made.odd),
         "a.tiff: the manifest's column mpp says 1000": row(made.a, mpp=(1000.0, 1000.0)),
-        "broken.json: is no whole JSON": row(made.a, annotations=broken),
+        "broken.json: is not valid JSON": row(made.a, annotations=broken),
         "empty.json: is empty": row(made.a, annotations=empty),
         "nowhere.json: cannot be read": row(made.a, annotations=made.folder / "nowhere.json"),
         "out.json: 1 of 1 annotations lie outside of": row(made.a, annotations=made.outside),
@@ -210,7 +210,7 @@ def test_records_that_cannot_be_read_cost_themselves(made: SimpleNamespace) -> N
     (slide,), (line,), _ = look(row(made.a, annotations=odd))
     assert len(slide.shapes) == 1
     assert line.startswith(f"{odd}: 2 annotations of a.tiff cannot be read and are left out, the")
-    assert "feature a2: its geometry is of type Circle" in line
+    assert "feature a2: its geometry has type Circle" in line
 
 
 def test_what_is_left_out_is_told_in_a_line_a_kind(made: SimpleNamespace) -> None:

@@ -22,17 +22,17 @@ from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     LINE,
     NOWHERE,
-    Found,
-    LeftOut,
-    Listed,
-    Opened,
+    AnnotationFile,
+    ListedSlide,
+    Parsed,
+    Skipped,
     box,
     label,
     outer_first,
     point,
     polygon,
+    read_record,
     records,
-    told,
     vertices,
 )
 
@@ -49,32 +49,32 @@ _POINTS: Final = ("Dot", "PointSet")
 _LEFT_OUT: Final = ("Measurement", "None")
 
 
-def open_asap(root: Element, where: str) -> Opened:
+def open_asap(root: Element, where: str) -> AnnotationFile:
     """Prepare reading the annotations of a file."""
-    return Opened("ASAP XML", partial(_found, root, where), by_name=False)
+    return AnnotationFile("ASAP XML", partial(_found, root, where), by_name=False)
 
 
-def _found(root: Element, where: str, slide: Listed | None) -> list[Found]:
+def _found(root: Element, where: str, slide: ListedSlide | None) -> list[Parsed]:
     del slide  # the file describes one slide only
     annotations = root.findall("./Annotations/Annotation")
     ids = records([one.get("Name") for one in annotations])
     return outer_first(
         found
         for record, one in zip(ids, annotations, strict=True)
-        for found in told(partial(_shapes, one, record, f"{where}: annotation {record}"))
+        for found in read_record(partial(_shapes, one, record, f"{where}: annotation {record}"))
     )
 
 
-def _shapes(annotation: Element, record: str, where: str) -> Iterator[Found]:
+def _shapes(annotation: Element, record: str, where: str) -> Iterator[Parsed]:
     kind, group = annotation.get("Type"), label(annotation.get("PartOfGroup"))
     name = "" if group == "None" else group
     if kind in _LEFT_OUT:
-        yield LeftOut(LINE if kind == "Measurement" else NOWHERE)
+        yield Skipped(LINE if kind == "Measurement" else NOWHERE)
     elif kind in _POINTS:
         places = _coordinates(annotation, where)
         yield from (point(name, at[None], record) for at in places)
         if not len(places):
-            yield LeftOut(NOWHERE)
+            yield Skipped(NOWHERE)
     elif kind in _AREAS:
         corners = _coordinates(annotation, where)
         two = kind == "Rectangle" and len(corners) == 2

@@ -25,10 +25,10 @@ import numpy as np
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
+    AnnotationFile,
     Fields,
-    Found,
-    Listed,
-    Opened,
+    ListedSlide,
+    Parsed,
     Size,
     box,
     entries,
@@ -37,9 +37,9 @@ from skiptool.sources.annotations.shapes import (
     objects,
     outer_first,
     polygon,
+    read_record,
     records,
     size_of,
-    told,
     vertices,
 )
 
@@ -54,7 +54,7 @@ def is_coco(content: object) -> bool:
     return isinstance(content, dict) and "images" in content and "categories" in content
 
 
-def open_coco(content: Fields, where: str) -> Opened:
+def open_coco(content: Fields, where: str) -> AnnotationFile:
     """Group the annotations of a file by image.
 
     Raises
@@ -65,7 +65,7 @@ def open_coco(content: Fields, where: str) -> Opened:
     images = objects(content, "images", where)
     annotations = entries(content, "annotations", where)
     slides = tuple(
-        Listed(file_name(image.get("file_name")), size_of(image), label(image.get("id")))
+        ListedSlide(file_name(image.get("file_name")), size_of(image), label(image.get("id")))
         for image in images
     )
     names = {
@@ -82,7 +82,7 @@ def open_coco(content: Fields, where: str) -> Opened:
     notes = (f"{where}: {strays} annotations are of no image that it lists",) if strays else ()
     corners = has_corners(content, {slide.key: slide.size for slide in slides})
     found = partial(_found, by_image, names, corners, _is_catch(annotations), where)
-    return Opened("MIDOG" if corners else "COCO", found, slides, notes=notes)
+    return AnnotationFile("MIDOG" if corners else "COCO", found, slides, notes=notes)
 
 
 def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
@@ -162,12 +162,12 @@ def _found(
     corners: bool,
     in_order: bool,
     where: str,
-    slide: Listed | None,
-) -> list[Found]:
+    slide: ListedSlide | None,
+) -> list[Parsed]:
     found = [
         part
         for record, one in (by_image.get(slide.key, ()) if slide else ())
-        for part in told(
+        for part in read_record(
             partial(_shapes, one, names, corners, record, f"{where}: annotation {record}")
         )
     ]
@@ -180,7 +180,7 @@ def _shapes(
     corners: bool,
     record: str,
     where: str,
-) -> Iterator[Found]:
+) -> Iterator[Parsed]:
     if not isinstance(annotation, dict):
         raise SourceError(f"{where}: is not an object; export the annotations again")
     category = label(annotation.get("category_id"))

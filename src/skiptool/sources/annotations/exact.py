@@ -30,20 +30,20 @@ from skiptool.sources.annotations.shapes import (
     NOWHERE,
     PLANE,
     WHOLE,
+    AnnotationFile,
     Fields,
-    Found,
-    LeftOut,
-    Listed,
-    Opened,
+    ListedSlide,
+    Parsed,
+    Skipped,
     box,
     file_name,
     label,
     outer_first,
     point,
     polygon,
+    read_record,
     records,
     size_of,
-    told,
     vertices,
 )
 
@@ -67,7 +67,7 @@ def is_exact(content: object) -> bool:
     return isinstance(content, dict) and content.get("results") == []
 
 
-def open_exact(content: object, where: str) -> Opened:
+def open_exact(content: object, where: str) -> AnnotationFile:
     """Group the annotations of an export by image; a single image is the slide, whatever its name.
 
     Raises
@@ -86,14 +86,14 @@ def open_exact(content: object, where: str) -> Opened:
         images[key] = image
         by_image[key].append((record, annotation))
     images = explained | images  # those without annotations too
-    slides = tuple(Listed(_name(image), size_of(image), key) for key, image in images.items())
+    slides = tuple(ListedSlide(_name(image), size_of(image), key) for key, image in images.items())
     if len(slides) > 1 and not all(slide.name for slide in slides):
         raise SourceError(
             f"{where}: has annotations of {len(slides)} images, some without a name; export one "
             "image, or request expand=image,annotation_type"
         )
     found = partial(_found, by_image, _by_id(content, "annotation_types"), where)
-    return Opened("EXACT", found, slides, by_name=len(slides) > 1)
+    return AnnotationFile("EXACT", found, slides, by_name=len(slides) > 1)
 
 
 def _annotations(content: object) -> Iterator[tuple[Fields, Fields | None]]:
@@ -147,13 +147,13 @@ def _found(
     by_image: Mapping[str, Sequence[tuple[str, Fields]]],
     kinds: Mapping[str, Fields],
     where: str,
-    slide: Listed | None,
-) -> list[Found]:
+    slide: ListedSlide | None,
+) -> list[Parsed]:
     entries = by_image.get(slide.key, ()) if slide else ()
     return outer_first(
         found
         for record, annotation in entries
-        for found in told(
+        for found in read_record(
             partial(_shapes, annotation, kinds, record, f"{where}: annotation {record}")
         )
     )
@@ -161,22 +161,22 @@ def _found(
 
 def _shapes(
     annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str
-) -> Iterator[Found]:
+) -> Iterator[Parsed]:
     if annotation.get("deleted"):
-        yield LeftOut(DELETED)
+        yield Skipped(DELETED)
     else:
         yield _shape(annotation, kinds, record, where)
 
 
-def _shape(annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str) -> Found:
+def _shape(annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str) -> Parsed:
     kind = _explained(annotation.get("annotation_type"), kinds)
     name = label(kind.get("name")) or label(kind.get("id"))
     vector_type = label(kind.get("vector_type"))
     frame, corners = _corners(annotation.get("vector"), where)
     if frame not in ("", "0", "1"):
-        return LeftOut(PLANE)
+        return Skipped(PLANE)
     if vector_type in _LEFT_OUT or not len(corners):
-        return LeftOut(_LEFT_OUT.get(vector_type, NOWHERE))
+        return Skipped(_LEFT_OUT.get(vector_type, NOWHERE))
     if vector_type == _POINT:
         middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
         return point(name, middle[None], record)

@@ -28,19 +28,19 @@ from skiptool.sources.annotations.shapes import (
     NOWHERE,
     NUCLEUS,
     PLANE,
+    AnnotationFile,
     Fields,
-    Found,
-    LeftOut,
-    Listed,
-    Opened,
+    ListedSlide,
+    Parsed,
+    Skipped,
     entries,
     label,
     objects,
     outer_first,
     point,
     polygon,
+    read_record,
     records,
-    told,
     vertices,
 )
 
@@ -57,7 +57,7 @@ def is_geojson(content: object) -> bool:
     return isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature")
 
 
-def open_geojson(content: Any, where: str) -> Opened:  # noqa: ANN401
+def open_geojson(content: Any, where: str) -> AnnotationFile:  # noqa: ANN401
     """Collect the features of a file.
 
     Raises
@@ -69,17 +69,17 @@ def open_geojson(content: Any, where: str) -> Opened:  # noqa: ANN401
         single = content["type"] == "Feature"
         content = [content] if single else entries(content, "features", where)
     found = partial(_found, content, where)
-    return Opened("QuPath GeoJSON", found, by_name=False, in_bounds=True)
+    return AnnotationFile("QuPath GeoJSON", found, by_name=False, in_bounds=True)
 
 
-def _found(features: Sequence[object], where: str, slide: Listed | None) -> list[Found]:
+def _found(features: Sequence[object], where: str, slide: ListedSlide | None) -> list[Parsed]:
     del slide  # the file describes one slide only
     every = list(_flattened(features))
     ids = records([one.get("id") if isinstance(one, dict) else None for one in every])
     return outer_first(
         found
         for record, one in zip(ids, every, strict=True)
-        for found in told(partial(_feature, one, record, f"{where}: feature {record}"))
+        for found in read_record(partial(_feature, one, record, f"{where}: feature {record}"))
     )
 
 
@@ -99,15 +99,15 @@ def _flattened(features: Sequence[object]) -> Iterator[object]:
             yield one
 
 
-def _feature(feature: object, record: str, where: str) -> Iterator[Found]:
+def _feature(feature: object, record: str, where: str) -> Iterator[Parsed]:
     if not isinstance(feature, dict):
         raise SourceError(f"{where}: is not an object; export the annotations again")
     if _is_elsewhere(feature) or _is_elsewhere(feature.get("properties")):
-        yield LeftOut(PLANE)
+        yield Skipped(PLANE)
         return
     yield from _shapes(feature.get("geometry"), _class(feature), record, where)
     if feature.get("nucleusGeometry"):
-        yield LeftOut(NUCLEUS)
+        yield Skipped(NUCLEUS)
 
 
 def _is_elsewhere(holder: object) -> bool:
@@ -130,16 +130,16 @@ def _class(feature: Fields) -> str:
     return label(classification) or label(properties.get("name"))
 
 
-def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Found]:  # noqa: ANN401
+def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Parsed]:  # noqa: ANN401
     if geometry is None or _is_elsewhere(geometry):
-        yield LeftOut(NOWHERE if geometry is None else PLANE)
+        yield Skipped(NOWHERE if geometry is None else PLANE)
         return
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind == "GeometryCollection":
         for part in objects(geometry, "geometries", where):
             yield from _shapes(part, name, record, where)
     elif kind in _LINES:
-        yield LeftOut(LINE)
+        yield Skipped(LINE)
     elif kind in _AREAS_AND_POINTS:
         yield from _parts(kind, geometry.get("coordinates"), name, record, where)
     else:
@@ -149,7 +149,7 @@ def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Found
         )
 
 
-def _parts(kind: str, coordinates: object, name: str, record: str, where: str) -> Iterator[Found]:
+def _parts(kind: str, coordinates: object, name: str, record: str, where: str) -> Iterator[Parsed]:
     parts = coordinates if kind.startswith("Multi") else [coordinates]
     if not isinstance(parts, list) or not all(isinstance(part, list) for part in parts):
         raise SourceError(f"{where}: its geometry has no list of coordinates; export it again")

@@ -24,26 +24,28 @@ from skiptool.sources.annotations.exact import is_exact, open_exact
 from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.shapes import (
     Annotated,
-    LeftOut,
-    Listed,
-    Opened,
+    AnnotationFile,
+    ListedSlide,
     Shape,
     Size,
+    Skipped,
 )
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
 from skiptool.sources.paths import refuse_pipe, refuse_pointer
 
-__all__ = ["KNOWN", "check_size", "choose", "read_annotations"]
+__all__ = ["KNOWN", "check_size", "choose_slide", "read_annotations"]
 
 # Selecting a slide of an annotation file.
 
 
-def choose(listed: Sequence[Listed], slide: str, size: Size | None, where: str) -> Listed:
+def choose_slide(
+    listed: Sequence[ListedSlide], slide: str, size: Size | None, where: str
+) -> ListedSlide:
     """Find a slide by its file name, then without suffix, then as the only one of this size.
 
     Parameters
     ----------
-    listed : sequence of Listed
+    listed : sequence of ListedSlide
         Slides of the file.
     slide : str
         File name of the slide, with suffix.
@@ -97,7 +99,7 @@ def _stem(name: str) -> str:
     return PurePath(composed(name)).stem.casefold()
 
 
-def _count(listed: Sequence[Listed]) -> str:
+def _count(listed: Sequence[ListedSlide]) -> str:
     return "1 slide" if len(listed) == 1 else f"{len(listed)} slides"
 
 
@@ -158,7 +160,7 @@ def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annota
     recorded = listed.size if listed else None
     check_size(recorded, size, slide, str(path))
     parts = list(opened.found(listed))
-    skipped = [part for part in parts if isinstance(part, LeftOut)]
+    skipped = [part for part in parts if isinstance(part, Skipped)]
     faults = tuple(part.fault for part in skipped if part.fault)
     if faults and len(faults) == len(parts):
         raise SourceError(faults[0])
@@ -173,13 +175,15 @@ def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annota
     )
 
 
-def _listed(opened: Opened, path: Path, slide: str, size: Size | None) -> Listed | None:
+def _listed(
+    opened: AnnotationFile, path: Path, slide: str, size: Size | None
+) -> ListedSlide | None:
     if opened.by_name:
-        return choose(opened.slides, slide, size, str(path))
+        return choose_slide(opened.slides, slide, size, str(path))
     return opened.slides[0] if opened.slides else None
 
 
-def _open(path: Path) -> Opened:
+def _open(path: Path) -> AnnotationFile:
     refuse_pipe(path)
     try:
         status = path.stat()
@@ -193,7 +197,7 @@ def _open(path: Path) -> Opened:
 
 
 @lru_cache(maxsize=_KEPT)
-def _parsed(path: Path, *_: int) -> Opened:
+def _parsed(path: Path, *_: int) -> AnnotationFile:
     """Recognise the format and list the slides; cached until time or size of the file change."""
     try:
         with path.open("rb") as file:
@@ -248,7 +252,7 @@ def _member(content: bytes, path: Path) -> bytes:
             return packed.read(_LARGEST + 1)
 
 
-def _open_xml(content: bytes, path: Path) -> Opened:
+def _open_xml(content: bytes, path: Path) -> AnnotationFile:
     try:
         _refuse_declarations(content, path)
         root = ElementTree.fromstring(content)
@@ -278,7 +282,7 @@ def _refuse_declarations(content: bytes, path: Path) -> None:
     parser.Parse(content, True)
 
 
-def _open_json(content: bytes, path: Path) -> Opened:
+def _open_json(content: bytes, path: Path) -> AnnotationFile:
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError) as error:  # json and unicode errors are both ValueErrors

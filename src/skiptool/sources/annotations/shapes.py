@@ -25,13 +25,13 @@ __all__ = [
     "SLIP",
     "WHOLE",
     "Annotated",
+    "AnnotationFile",
     "Fields",
-    "Found",
-    "LeftOut",
-    "Listed",
-    "Opened",
+    "ListedSlide",
+    "Parsed",
     "Shape",
     "Size",
+    "Skipped",
     "box",
     "circle",
     "entries",
@@ -41,10 +41,10 @@ __all__ = [
     "outer_first",
     "point",
     "polygon",
+    "read_record",
     "records",
     "size",
     "size_of",
-    "told",
     "vertices",
 ]
 
@@ -118,7 +118,7 @@ DELETED: Final = "marked as deleted"
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Skipped:
     """A record, or part of one, that yields no shape.
 
     Attributes
@@ -133,16 +133,16 @@ class LeftOut:
     fault: str = ""
 
 
-Found = Shape | LeftOut
+Parsed = Shape | Skipped
 """Result of a reader for each part of each record."""
 
 
-def told(read: Callable[[], Iterable[Found]]) -> list[Found]:
+def read_record(read: Callable[[], Iterable[Parsed]]) -> list[Parsed]:
     """Read one record; if it is damaged, skip it as a whole."""
     try:
         return list(read())
     except SourceError as error:
-        return [LeftOut("", str(error))]
+        return [Skipped("", str(error))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Annotated:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedSlide:
     """A slide listed in a file: file name without folder, size, and id inside the file."""
 
     name: str
@@ -193,7 +193,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class AnnotationFile:
     """An annotation file whose format is known and whose list of slides has been read.
 
     Attributes
@@ -203,7 +203,7 @@ class Opened:
     found : callable
         Maps a listed slide (None in a file without list) to its shapes in paint order and skipped
         parts.
-    slides : tuple of Listed
+    slides : tuple of ListedSlide
         Its slides; empty if the format names none.
     by_name : bool
         Whether annotations belong only to the slide of that name; otherwise the file describes one
@@ -213,8 +213,8 @@ class Opened:
     """
 
     format: str
-    found: Callable[[Listed | None], Iterable[Found]]
-    slides: tuple[Listed, ...] = ()
+    found: Callable[[ListedSlide | None], Iterable[Parsed]]
+    slides: tuple[ListedSlide, ...] = ()
     by_name: bool = True
     in_bounds: bool = False
     notes: tuple[str, ...] = ()
@@ -282,35 +282,35 @@ def _no_pairs(where: str) -> SourceError:
     )
 
 
-def point(name: str, at: Float64, record: str) -> Found:
+def point(name: str, at: Float64, record: str) -> Parsed:
     """Make a point from the first vertex; skipped if there is none."""
-    return Shape(name, (at[:1].copy(),), record) if len(at) else LeftOut(NOWHERE)
+    return Shape(name, (at[:1].copy(),), record) if len(at) else Skipped(NOWHERE)
 
 
-def polygon(name: str, rings: Sequence[Float64], record: str) -> Found:
+def polygon(name: str, rings: Sequence[Float64], record: str) -> Parsed:
     """Make an area from an outline (V, 2) and holes in it, each closed or not.
 
     Skipped if the outline has fewer than three vertices; holes with fewer are dropped.
     """
     outline, *holes = map(_open, rings) if rings else [np.empty((0, 2))]
     if len(outline) < 3:
-        return LeftOut(SLIP)
+        return Skipped(SLIP)
     return Shape(name, (outline, *(hole for hole in holes if len(hole) > 2)), record)
 
 
-def box(name: str, corners: Float64, record: str) -> Found:
+def box(name: str, corners: Float64, record: str) -> Parsed:
     """Make the bounding rectangle of two or more vertices (V, 2); skipped if there are fewer."""
     if len(corners) < 2:
-        return LeftOut(NOWHERE)
+        return Skipped(NOWHERE)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     return Shape(name, (outline,), record)
 
 
-def circle(name: str, corners: Float64, record: str) -> Found:
+def circle(name: str, corners: Float64, record: str) -> Parsed:
     """Make the circle whose box has these corners (2, 2) and whose diameter is the box's width."""
     if len(corners) < 2:
-        return LeftOut(NOWHERE)
+        return Skipped(NOWHERE)
     centre = (corners.min(axis=0) + corners.max(axis=0)) / 2
     radius = np.ptp(corners[:, 0]) / 2
     angles = np.arange(_CIRCLE) * (2 * np.pi / _CIRCLE)
@@ -318,7 +318,7 @@ def circle(name: str, corners: Float64, record: str) -> Found:
     return Shape(name, (outline,), record)
 
 
-def outer_first(shapes: Iterable[Found]) -> list[Found]:
+def outer_first(shapes: Iterable[Parsed]) -> list[Parsed]:
     """Sort into paint order if a file has none: large ones first, points last.
 
     A nested shape is smaller than the one around it, so it comes later and stays visible; the

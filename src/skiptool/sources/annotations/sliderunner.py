@@ -30,10 +30,10 @@ from skiptool.sources.annotations.shapes import (
     NOWHERE,
     PLANE,
     WHOLE,
-    Found,
-    LeftOut,
-    Listed,
-    Opened,
+    AnnotationFile,
+    ListedSlide,
+    Parsed,
+    Skipped,
     box,
     circle,
     file_name,
@@ -41,8 +41,8 @@ from skiptool.sources.annotations.shapes import (
     outer_first,
     point,
     polygon,
+    read_record,
     size,
-    told,
     vertices,
 )
 
@@ -66,7 +66,7 @@ _VERTICES: Final = """
 """
 
 
-def open_sliderunner(path: Path) -> Opened:
+def open_sliderunner(path: Path) -> AnnotationFile:
     """List the slides of a database.
 
     Raises
@@ -89,17 +89,17 @@ def open_sliderunner(path: Path) -> Opened:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         rows = database.execute("SELECT uid, filename, width, height FROM Slides ORDER BY uid")
         slides = tuple(
-            Listed(file_name(name), size(width, height), str(uid))
+            ListedSlide(file_name(name), size(width, height), str(uid))
             for uid, name, width, height in rows
         )
         (strays,) = database.execute(
             "SELECT count(*) FROM Annotations WHERE slide NOT IN (SELECT uid FROM Slides)"
         ).fetchone()
     notes = (f"{path}: {strays} annotations are of no slide that it lists",) if strays else ()
-    return Opened(f"SlideRunner v{version}", partial(_found, path), slides, notes=notes)
+    return AnnotationFile(f"SlideRunner v{version}", partial(_found, path), slides, notes=notes)
 
 
-def _found(path: Path, slide: Listed | None) -> list[Found]:
+def _found(path: Path, slide: ListedSlide | None) -> list[Parsed]:
     if slide is None:
         return []
     with _database(path) as database:
@@ -119,10 +119,10 @@ def _found(path: Path, slide: Listed | None) -> list[Found]:
             "ORDER BY uid",
             (slide.key,),
         ).fetchall()
-    found: list[Found] = []
+    found: list[Parsed] = []
     for uid, kind, class_id, gone in rows:
         if gone or planes.get(uid, 0) != 0:
-            found.append(LeftOut(DELETED if gone else PLANE))
+            found.append(Skipped(DELETED if gone else PLANE))
         else:
             found.append(_shape(kind, names.get(class_id, ""), corners[uid], str(uid), path))
     return outer_first(found)
@@ -130,19 +130,21 @@ def _found(path: Path, slide: Listed | None) -> list[Found]:
 
 def _shape(
     kind: object, name: str, corners: list[tuple[object, object]], uid: str, path: Path
-) -> Found:
+) -> Parsed:
     make = _MAKERS.get(kind)
     if make is None or not corners:
-        return LeftOut(WHOLE if kind == _WHOLE else NOWHERE)
-    (found,) = told(lambda: [make(name, vertices(corners, f"{path}: annotation {uid}"), uid)])
+        return Skipped(WHOLE if kind == _WHOLE else NOWHERE)
+    (found,) = read_record(
+        lambda: [make(name, vertices(corners, f"{path}: annotation {uid}"), uid)]
+    )
     return found
 
 
-def _outline(name: str, corners: Float64, record: str) -> Found:
+def _outline(name: str, corners: Float64, record: str) -> Parsed:
     return polygon(name, [corners], record)
 
 
-_MAKERS: Final[Mapping[object, Callable[[str, Float64, str], Found]]] = {
+_MAKERS: Final[Mapping[object, Callable[[str, Float64, str], Parsed]]] = {
     1: point,
     2: box,
     3: _outline,

@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UPRIGHT",
-    "Deep",
+    "DeepPicture",
     "check_alpha",
     "check_pyramid",
     "deep_picture",
-    "inverted",
+    "inverted_error",
     "is_opaque",
+    "oriented",
     "over_white",
     "refuse_as_mask",
     "refuse_large",
     "refuse_turned",
     "shown_values",
-    "too_large",
-    "turned",
+    "too_large_error",
 ]
 
 # errors are raised here, not logged
@@ -65,7 +65,7 @@ UPRIGHT: Final = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Deep:
+class DeepPicture:
     """Contents of a picture file.
 
     Attributes
@@ -77,7 +77,7 @@ class Deep:
     inverted : bool
         The lowest value is displayed white. Never set for booleans, which are saved from memory.
     orientation : int
-        1 is upright, see `turned`.
+        1 is upright, see `oriented`.
     blurred : str
         Name of the compression if it may change values, else empty.
     """
@@ -90,12 +90,12 @@ class Deep:
     blurred: str = ""
 
 
-def deep_picture(path: Path) -> Deep | None:
+def deep_picture(path: Path) -> DeepPicture | None:
     """Read a picture that Pillow would truncate.
 
     Returns
     -------
-    Deep or None
+    DeepPicture or None
         None if Pillow reads everything in the file (8 bits or fewer, 16-bit grey PNG) or reports
         what is wrong with it (missing, neither TIFF nor PNG).
 
@@ -119,7 +119,7 @@ def deep_picture(path: Path) -> Deep | None:
     return None
 
 
-def shown_values(deep: Deep, where: Path, upright: bool | None = None) -> AnyArray:
+def shown_values(deep: DeepPicture, where: Path, upright: bool | None = None) -> AnyArray:
     """Return the values of an image, opaque and upright, (H, W) or (H, W, 3).
 
     Parameters
@@ -136,15 +136,15 @@ def shown_values(deep: Deep, where: Path, upright: bool | None = None) -> AnyArr
     if not upright:
         refuse_turned(deep.orientation, "TIFF", where, option=upright is False)
     if deep.inverted:
-        raise inverted(where)
+        raise inverted_error(where)
     if deep.colours == "palette":
         raise SourceError(
             f"{where}: a palette of {deep.values.dtype} indices; save it as grey or RGB picture"
         )
-    return turned(over_white(deep, where), deep.orientation)
+    return oriented(over_white(deep, where), deep.orientation)
 
 
-def over_white(deep: Deep, where: Path) -> AnyArray:
+def over_white(deep: DeepPicture, where: Path) -> AnyArray:
     """Composite values over white.
 
     Raises
@@ -199,10 +199,10 @@ def refuse_large(width: int, height: int, where: Path) -> None:
     SourceError
     """
     if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
-        raise too_large(where)
+        raise too_large_error(where)
 
 
-def too_large(where: Path) -> SourceError:
+def too_large_error(where: Path) -> SourceError:
     """Return the error for a picture beyond Pillow's limit."""
     return SourceError(
         f"{where}: more pixels than the {Image.MAX_IMAGE_PIXELS:,} that a picture may have; cut it "
@@ -229,7 +229,7 @@ def refuse_turned(orientation: int, kind: str, where: Path, *, option: bool = Fa
         )
 
 
-def refuse_as_mask(deep: Deep, where: Path) -> None:
+def refuse_as_mask(deep: DeepPicture, where: Path) -> None:
     """Refuse a mask whose labels would be displaced or altered.
 
     Raises
@@ -245,12 +245,12 @@ def refuse_as_mask(deep: Deep, where: Path) -> None:
             "uncompressed or with LZW or Deflate"
         )
     if deep.inverted:
-        raise inverted(where)
+        raise inverted_error(where)
     if deep.alpha is not None and not is_opaque(deep.alpha):
         raise SourceError(f"{where}: a mask with transparent pixels; expected one label per pixel")
 
 
-def inverted(path: Path) -> SourceError:
+def inverted_error(path: Path) -> SourceError:
     """Return the error for a TIFF in which the lowest value is white."""
     return SourceError(
         f"{path}: its lowest value is white (TIFF photometric 0), so programs disagree on its "
@@ -258,10 +258,10 @@ def inverted(path: Path) -> SourceError:
     )
 
 
-def turned(pixels: AnyArray, orientation: int) -> AnyArray:
+def oriented(pixels: AnyArray, orientation: int) -> AnyArray:
     """Return pixels (H, W, ...) as displayed, by the EXIF or TIFF orientation (1 to 8).
 
-    >>> turned(np.array([[1, 2]]), 3).tolist(), turned(np.array([[1, 2]]), 6).tolist()
+    >>> oriented(np.array([[1, 2]]), 3).tolist(), oriented(np.array([[1, 2]]), 6).tolist()
     ([[2, 1]], [[1], [2]])
     """
     if orientation >= 5:  # rows and columns are exchanged
@@ -271,7 +271,7 @@ def turned(pixels: AnyArray, orientation: int) -> AnyArray:
     return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
-def _deep_tiff(path: Path) -> Deep | None:
+def _deep_tiff(path: Path) -> DeepPicture | None:
     try:
         with tifffile.TiffFile(path) as file:
             pages = file.pages
@@ -385,7 +385,7 @@ def _check_channels(page: Any, path: Path) -> None:  # noqa: ANN401 - tifffile's
         )
 
 
-def _sorted_channels(page: Any, values: AnyArray, path: Path) -> Deep:  # noqa: ANN401
+def _sorted_channels(page: Any, values: AnyArray, path: Path) -> DeepPicture:  # noqa: ANN401
     """Separate grey, colours and alpha."""
     shown, samples = int(page.photometric), int(page.samplesperpixel)
     if shown not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE):
@@ -402,7 +402,7 @@ def _sorted_channels(page: Any, values: AnyArray, path: Path) -> Deep:  # noqa: 
         )
     alpha = values[..., -1] if samples > own and extra != (_UNSPECIFIED,) else None
     kept = values[..., :own] if own > 1 else (values[..., 0] if samples > 1 else values)
-    return Deep(
+    return DeepPicture(
         np.ascontiguousarray(kept),
         alpha,
         {_RGB: "rgb", _PALETTE: "palette"}.get(shown, "grey"),
@@ -417,7 +417,7 @@ def _orientation(page: Any) -> int:  # noqa: ANN401 - tifffile's own
     return tag.value if tag is not None and tag.value in range(1, 9) else UPRIGHT
 
 
-def _deep_png(path: Path, *, grey: bool) -> Deep:
+def _deep_png(path: Path, *, grey: bool) -> DeepPicture:
     """Read 16 bits per channel; OpenCV expands grey with alpha to RGBA without loss."""
     try:
         pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -430,4 +430,4 @@ def _deep_png(path: Path, *, grey: bool) -> Deep:
         )
     alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
     values = pixels[..., 0] if grey else pixels[..., 2::-1]  # BGR to RGB
-    return Deep(np.ascontiguousarray(values), alpha, "grey" if grey else "rgb")
+    return DeepPicture(np.ascontiguousarray(values), alpha, "grey" if grey else "rgb")

@@ -19,16 +19,16 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.deep import (
     UPRIGHT,
-    Deep,
+    DeepPicture,
     check_alpha,
     deep_picture,
-    inverted,
+    inverted_error,
     is_opaque,
     refuse_as_mask,
     refuse_large,
     refuse_turned,
     shown_values,
-    too_large,
+    too_large_error,
 )
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
                 refuse_turned(orientation, kind, path, option=upright is False)
             ImageOps.exif_transpose(picture, in_place=True)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise too_large(path) from None
+        raise too_large_error(path) from None
     except UnidentifiedImageError:
         raise SourceError(
             f"{path}: not a readable picture; expected a complete PNG, TIFF or JPEG"
@@ -162,7 +162,7 @@ def refuse_inverted(picture: Image.Image, path: Path) -> None:
     SourceError
     """
     if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
-        raise inverted(path)
+        raise inverted_error(path)
 
 
 def _packing(picture: ImageFile.ImageFile) -> str:
@@ -397,7 +397,7 @@ def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
     return values.astype(np.uint8) // np.uint8(_GREY_STEP.get(packing, 1))
 
 
-def _deep_labels(deep: Deep, path: Path) -> Labels:
+def _deep_labels(deep: DeepPicture, path: Path) -> Labels:
     refuse_as_mask(deep, path)
     values = deep.values if deep.values.ndim == 2 else _equal_channels(deep.values, path)
     if values.dtype.kind == "f":

@@ -20,7 +20,7 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.deep import (
-    Deep,
+    DeepPicture,
     deep_picture,
     over_white,
     shown_values,
@@ -235,4 +235,4 @@ def _values(path: Path, upright: bool) -> AnyArray:
     if not isinstance(clear, int):
         return values
     opacity = np.where(values == clear, 0, _WHITE).astype(np.uint16)
-    return over_white(Deep(values, opacity), path)
+    return over_white(DeepPicture(values, opacity), path)

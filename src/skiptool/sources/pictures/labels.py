@@ -27,10 +27,10 @@ __all__ = [
     "LabelMap",
     "classes_of",
     "colour_name",
+    "decode_colour",
+    "encode_colours",
     "label_map",
-    "packed",
     "read_colours",
-    "unpacked",
 ]
 
 # Masks in which colours stand for classes, as annotation programs export them.
@@ -90,20 +90,20 @@ def _no_colours(path: Path) -> SourceError:
     )
 
 
-def packed(colours: UInt8) -> Int64:
+def encode_colours(colours: UInt8) -> Int64:
     """Encode each colour (..., 3) as red * 65536 + green * 256 + blue.
 
-    >>> packed(np.array([[1, 0, 2]], dtype=np.uint8)).tolist()
+    >>> encode_colours(np.array([[1, 0, 2]], dtype=np.uint8)).tolist()
     [65538]
     """
     red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
     return (red << 16) + (green << 8) + blue
 
 
-def unpacked(code: int) -> Colour:
+def decode_colour(code: int) -> Colour:
     """Decode a colour.
 
-    >>> unpacked(65538)
+    >>> decode_colour(65538)
     (1, 0, 2)
     """
     return code >> 16, (code >> 8) & 255, code & 255
@@ -212,18 +212,18 @@ class LabelMap:
             If a colour has no label: names the first, its position, and the number of such pixels.
         """
         known = np.zeros(0, np.int64) if self.colours is None else self.colours
-        codes = packed(colours)
+        codes = encode_colours(colours)
         places = np.searchsorted(known, codes)
         places[np.append(known, -1)[places] != codes] = len(known)
         labels = self.table[places]
         if labels.min() < 0:
             y, x = np.argwhere(labels < 0)[0].tolist()
             wrong = colour_name(tuple(colours[y, x].tolist()))
+            mapped = ", ".join(colour_name(decode_colour(int(code))) for code in known)
             raise SourceError(
                 f"{where}: mask contains colour {wrong} (at x {x}, y {y}; "
                 f"{int((labels < 0).sum())} pixels have a colour without a class), --labels has "
-                f"{', '.join(colour_name(unpacked(int(code))) for code in known)}; map it with "
-                f'--labels "{wrong}=CLASS", or ={IGNORED}'
+                f'{mapped}; map it with --labels "{wrong}=CLASS", or ={IGNORED}'
             )
         return labels.astype(np.uint8)
 
@@ -269,7 +269,7 @@ def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> Label
     if coloured and len(coloured) < len(mapping):
         raise ArgumentError("--labels: mixes values and colours; use one or the other for all")
     if coloured:
-        codes = {int(packed(np.array(key))): label for key, label in coloured.items()}
+        codes = {int(encode_colours(np.array(key))): label for key, label in coloured.items()}
         known = np.array(sorted(codes), dtype=np.int64)
         table = np.array([*(codes[int(code)] for code in known), -1], dtype=np.int64)
         return LabelMap(tuple(classes), table, known)

@@ -18,13 +18,19 @@ import cv2
 import numpy as np
 
 from skiptool.errors import MismatchError
-from skiptool.sources.registration.tiles import CONTRAST, View, grey_of, measured, one_thread
-from skiptool.sources.registration.transforms import Alignment, applied, fitted_affine, fitted_field
+from skiptool.sources.registration.tiles import (
+    CONTRAST,
+    ScanView,
+    grey_of,
+    measure_shift,
+    one_thread,
+)
+from skiptool.sources.registration.transforms import Alignment, apply_affine, fit_affine, fit_field
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Float64, Int64, UInt8
 
-__all__ = ["align", "coarse", "textured"]
+__all__ = ["align", "coarse_alignment", "textured_tiles"]
 
 # Initial alignment from SIFT features of two overviews.
 
@@ -60,7 +66,7 @@ class _Features:
     by: float
 
 
-def coarse(reference: View, other: View) -> Alignment:
+def coarse_alignment(reference: ScanView, other: ScanView) -> Alignment:
     """Align two scans by SIFT features of their overviews and a RANSAC affine.
 
     SIFT is invariant to rotation and scale but not to reflection, so both orientations are tried.
@@ -151,7 +157,7 @@ def _check(affine: Float64, size: tuple[int, int], other: tuple[int, int]) -> No
             "impossible between scans of one slide; are these scans of one slide?"
         )
     x, y = np.meshgrid(np.linspace(0, size[0], 33), np.linspace(0, size[1], 33))
-    there = applied(affine, np.column_stack([x.ravel(), y.ravel()]))
+    there = apply_affine(affine, np.column_stack([x.ravel(), y.ravel()]))
     shared = ((there >= 0) & (there < np.array(other))).all(axis=1).mean()
     if shared < 0.02:
         raise MismatchError("the scans share less than 2 % of the reference; is one cropped?")
@@ -169,12 +175,12 @@ _GOLDEN: Final = (5**0.5 - 1) / 2
 """Golden ratio conjugate: its multiples modulo 1 are spread evenly over 0..1."""
 
 
-def textured(slide: View, side: float, most: int) -> list[tuple[float, float]]:
+def textured_tiles(slide: ScanView, side: float, most: int) -> list[tuple[float, float]]:
     """Choose tiles with texture, spread over the slide.
 
     Parameters
     ----------
-    slide : View
+    slide : ScanView
     side : float
         Of a tile, in level-0 pixels.
     most : int
@@ -261,12 +267,12 @@ class _Pairs:
     seen: int
 
 
-def align(reference: View, other: View) -> Alignment:
+def align(reference: ScanView, other: ScanView) -> Alignment:
     """Align another scan to a reference.
 
     Parameters
     ----------
-    reference, other : View
+    reference, other : ScanView
         Scans of one glass slide, possibly rotated, mirrored, cropped, or of different resolution or
         colour.
 
@@ -283,7 +289,7 @@ def align(reference: View, other: View) -> Alignment:
         If a scan cannot be read.
     """
     with one_thread():
-        alignment = coarse(reference, other)
+        alignment = coarse_alignment(reference, other)
         scales = _scales(reference, other, alignment)
         for scale in scales:
             pairs = _pairs(reference, other, alignment, scale)
@@ -293,7 +299,7 @@ def align(reference: View, other: View) -> Alignment:
     return alignment
 
 
-def _scales(reference: View, other: View, alignment: Alignment) -> list[float]:
+def _scales(reference: ScanView, other: ScanView, alignment: Alignment) -> list[float]:
     """Return the level-0 pixels per tile pixel, coarse to fine.
 
     On the coarsest scale a tile covers shifts of several pixels of the coarser overview.
@@ -309,24 +315,24 @@ def _scales(reference: View, other: View, alignment: Alignment) -> list[float]:
 def _refined(alignment: Alignment, pairs: _Pairs, *, last: bool) -> Alignment:
     if len(pairs.here) < _LEAST:
         return alignment
-    affine, kept = fitted_affine(pairs.here, pairs.there)
+    affine, kept = fit_affine(pairs.here, pairs.there)
     if kept.sum() < _LEAST:
         return alignment
     better = Alignment(affine, int(kept.sum()))
     if not last:
         return better
     here, there = pairs.here[kept], pairs.there[kept]
-    return replace(better, field=fitted_field(here, there - applied(affine, here)))
+    return replace(better, field=fit_field(here, there - apply_affine(affine, here)))
 
 
-def _pairs(reference: View, other: View, alignment: Alignment, scale: float) -> _Pairs:
+def _pairs(reference: ScanView, other: ScanView, alignment: Alignment, scale: float) -> _Pairs:
     """Locate the tiles with most texture on the other scan."""
     here, there, seen = [], [], 0
-    for centre in textured(reference, TILE * scale, _TILES[scale == 1.0]):
+    for centre in textured_tiles(reference, TILE * scale, _TILES[scale == 1.0]):
         x, y = alignment.to_other(np.array([centre]))[0]
         if not (0 <= x < other.size[0] and 0 <= y < other.size[1]):
             continue
-        shift = measured(reference, other, alignment, centre, TILE, scale)
+        shift = measure_shift(reference, other, alignment, centre, TILE, scale)
         seen += min(shift.contrast) >= CONTRAST
         if shift.is_sure(TILE):
             here.append(centre)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.sources.registration.align import textured
-from skiptool.sources.registration.tiles import View, grey_of, on_reference
+from skiptool.sources.registration.align import textured_tiles
+from skiptool.sources.registration.tiles import ScanView, grey_of, on_reference
 from skiptool.sources.registration.transforms import Alignment
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _FIELDS: Final = 4
 _GAP: Final = 12
 
 
-def overlay(reference: View, other: View, alignment: Alignment) -> UInt8:
+def overlay(reference: ScanView, other: ScanView, alignment: Alignment) -> UInt8:
     """Overlay two aligned scans.
 
     Returns
@@ -64,11 +64,11 @@ def _lit(grey: Float32) -> UInt8:
 
 
 def _chosen(
-    reference: View, other: View, alignment: Alignment, side: int
+    reference: ScanView, other: ScanView, alignment: Alignment, side: int
 ) -> list[tuple[float, float]]:
     """Choose places from all parts of the slide that both scans show."""
     places = []
-    for centre in textured(reference, side, 9):
+    for centre in textured_tiles(reference, side, 9):
         x, y = alignment.to_other(np.array([centre]))[0]
         if 0 <= x < other.size[0] and 0 <= y < other.size[1]:
             places.append(centre)
@@ -77,8 +77,8 @@ def _chosen(
 
 
 def _chequered(
-    reference: View,
-    other: View,
+    reference: ScanView,
+    other: ScanView,
     alignment: Alignment,
     centre: tuple[float, float],
     side: int,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from skiptool.sources.registration.transforms import Alignment, applied
+from skiptool.sources.registration.transforms import Alignment, apply_affine
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Float64, UInt8
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTRAST",
     "Residual",
-    "Shift",
-    "View",
-    "displacement",
+    "ScanView",
+    "TileShift",
     "grey_of",
     "hann",
-    "measured",
+    "measure_shift",
     "on_reference",
     "one_thread",
+    "phase_shift",
     "residual",
     "shift_between",
 ]
@@ -38,7 +38,7 @@ _BAND: Final = 1.5
 that scans out of focus, or beyond their optical resolution, do not have."""
 
 
-def displacement(first: Float32, second: Float32) -> tuple[float, float, float]:
+def phase_shift(first: Float32, second: Float32) -> tuple[float, float, float]:
     """Measure the shift of the second of two tiles against the first.
 
     Parameters
@@ -109,7 +109,7 @@ def _signed(shift: float, side: int) -> float:
 # Tiles of the reference and of the other scan.
 
 
-class View(Protocol):
+class ScanView(Protocol):
     """A scan that can be read at any position and resolution, such as `Slide`."""
 
     @property
@@ -139,8 +139,8 @@ _PAPER: Final = (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
-    """Shift of a tile of the other scan against that of the reference.
+class TileShift:
+    """TileShift of a tile of the other scan against that of the reference.
 
     Attributes
     ----------
@@ -171,14 +171,14 @@ class Shift:
         return near and alike and min(self.contrast) >= CONTRAST
 
 
-def measured(
-    reference: View,
-    other: View,
+def measure_shift(
+    reference: ScanView,
+    other: ScanView,
     alignment: Alignment,
     centre: tuple[float, float],
     pixels: int,
     scale: float,
-) -> Shift:
+) -> TileShift:
     """Measure the residual shift of an alignment at a point of the reference.
 
     Parameters
@@ -203,7 +203,7 @@ def measured(
 
 
 def on_reference(
-    other: View,
+    other: ScanView,
     alignment: Alignment,
     corner: tuple[float, float],
     size: tuple[int, int],
@@ -232,7 +232,7 @@ def on_reference(
     span = np.array(size) * scale
     centre = np.array(corner) + span / 2
     local = alignment.local_affine((float(centre[0]), float(centre[1])), float(span.max()) / 2)
-    ends = applied(local, np.array(corner) + span * [[0, 0], [1, 0], [0, 1], [1, 1]])
+    ends = apply_affine(local, np.array(corner) + span * [[0, 0], [1, 0], [0, 1], [1, 1]])
     by = scale * float(np.sqrt(abs(np.linalg.det(local[:, :2]))))
     by = by if by >= _FINER else 1.0
     start = np.floor(ends.min(axis=0)) - _MARGIN * by
@@ -241,7 +241,7 @@ def on_reference(
     image = other.read(float(start[0]), float(start[1]), extent, (by, by))
     # between pixel centres of the tile and of the image read
     linear = local[:, :2] * scale / by
-    first = (applied(local, np.array([corner]) + scale / 2)[0] - start) / by - 0.5
+    first = (apply_affine(local, np.array([corner]) + scale / 2)[0] - start) / by - 0.5
     return np.asarray(
         cv2.warpAffine(
             image,
@@ -260,11 +260,11 @@ def grey_of(image: UInt8) -> Float32:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
-def shift_between(first: Float32, second: Float32) -> Shift:
+def shift_between(first: Float32, second: Float32) -> TileShift:
     """Measure the shift of the second tile (n, n) against the first by phase correlation."""
-    x, y, response = displacement(first, second)
+    x, y, response = phase_shift(first, second)
     contrast = float(first.std()), float(second.std())
-    return Shift(x, y, _likeness(first, second, np.array([x, y])), response, contrast)
+    return TileShift(x, y, _likeness(first, second, np.array([x, y])), response, contrast)
 
 
 def _likeness(first: Float32, second: Float32, shift: Float64) -> float:
@@ -342,8 +342,8 @@ class Residual:
 
 
 def residual(
-    reference: View,
-    other: View,
+    reference: ScanView,
+    other: ScanView,
     alignment: Alignment,
     centre: tuple[float, float],
     tile: int = 256,
@@ -363,6 +363,6 @@ def residual(
         If a scan cannot be read.
     """
     with one_thread():
-        shift = measured(reference, other, alignment, centre, tile, 1.0)
+        shift = measure_shift(reference, other, alignment, centre, tile, 1.0)
     px = float(np.hypot(shift.x, shift.y)) if shift.is_sure(tile) else None
     return Residual(px, shift.likeness, max(shift.contrast) < CONTRAST)

@@ -13,7 +13,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
 
-__all__ = ["Alignment", "Field", "applied", "fitted_affine", "fitted_field"]
+__all__ = ["Alignment", "Field", "apply_affine", "fit_affine", "fit_field"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ class Alignment:
 
     def to_other(self, points: Float64) -> Float64:
         """Map points (V, 2) of the reference to the other scan, (V, 2)."""
-        mapped = applied(self.affine, points)
+        mapped = apply_affine(self.affine, points)
         return mapped if self.field is None else mapped + self.field.at(points)
 
     def local_affine(self, point: tuple[float, float], reach: float = 64.0) -> Float64:
@@ -97,7 +97,7 @@ class Alignment:
         return cls(np.array(value["affine"], dtype=np.float64), int(value["inliers"]), field)
 
 
-def applied(affine: Float64, points: Float64) -> Float64:
+def apply_affine(affine: Float64, points: Float64) -> Float64:
     """Apply an affine transform (2, 3) to points (V, 2)."""
     mapped: Float64 = points @ affine[:, :2].T + affine[:, 2]
     return mapped
@@ -156,7 +156,7 @@ class _Form:
 _FORMS: Final = (_Form(6, 0.4), _Form(12, 0.4), _Form(6, 0.6, 48))
 
 
-def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
+def fit_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
     """Fit an affine transform to pairs of points by iteratively reweighted least squares.
 
     Starts from the fit to all pairs, which suits bent glass, or from that of least median of
@@ -175,14 +175,14 @@ def fitted_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
     """
     affine = min(_starts(here, there), key=lambda start: _cost(start, here, there))
     for _ in range(_REWEIGHTINGS):
-        misfit = np.hypot(*(there - applied(affine, here)).T)
+        misfit = np.hypot(*(there - apply_affine(affine, here)).T)
         limit = _LOOSE * max(float(np.median(misfit)), _FLOOR)
         weights = _tukey(misfit, limit)
         affine = _least_squares(here, there, weights)
     return affine, weights > 0
 
 
-def fitted_field(here: Float64, left: Float64) -> Field | None:
+def fit_field(here: Float64, left: Float64) -> Field | None:
     """Smooth the residuals of an affine transform into a displacement field.
 
     Parameters
@@ -228,7 +228,7 @@ def _starts(here: Float64, there: Float64) -> Iterator[Float64]:
 
 
 def _cost(affine: Float64, here: Float64, there: Float64) -> float:
-    misfit = np.hypot(*(there - applied(affine, here)).T)
+    misfit = np.hypot(*(there - apply_affine(affine, here)).T)
     return float(np.square(np.minimum(misfit, _WILD)).sum())
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from skiptool.records import Bool, Float64, Int64, UInt8
 
-__all__ = ["empty_colour", "fill", "free_pixels", "free_square", "freest_square"]
+__all__ = ["empty_colour", "fill_background", "free_pixels", "free_square", "freest_square"]
 
 _BLOCK: Final = 8
 _WIDTHS: Final = (3.0, 8.0, 24.0, 72.0)
@@ -111,7 +111,7 @@ def square_sums(values: Bool, side: int) -> Int64:
     return counts
 
 
-def fill(image: UInt8, free: Bool, rng: np.random.Generator) -> UInt8:
+def fill_background(image: UInt8, free: Bool, rng: np.random.Generator) -> UInt8:
     """Replace all pixels that are not free by synthesised background.
 
     Parameters

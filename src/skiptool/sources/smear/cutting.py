@@ -25,7 +25,7 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.files import read_picture
 from skiptool.sources.smear.backdrop import (
     empty_colour,
-    fill,
+    fill_background,
     free_pixels,
     free_square,
     freest_square,
@@ -45,7 +45,7 @@ from skiptool.sources.smear.templates import (
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, UInt8
 
-__all__ = ["Slide", "cut_templates"]
+__all__ = ["Smear", "cut_templates"]
 
 # Lifting an object off a smear: separated from its neighbours, on clean glass.
 
@@ -65,7 +65,7 @@ on cells are taken to overlap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slide:
+class Smear:
     """A picture, the boxes of all objects on it, and derived masks.
 
     Attributes
@@ -88,10 +88,10 @@ class Slide:
     @classmethod
     def of(
         cls, picture: UInt8, boxes: Sequence[Box], free: Bool, rng: np.random.Generator
-    ) -> Slide:
+    ) -> Smear:
         """Derive the other attributes; ``rng`` draws the grain of the clean glass."""
         stain = stained(picture, empty_colour(picture))
-        return cls(picture, tuple(boxes), free, fill(picture, free, rng), stain)
+        return cls(picture, tuple(boxes), free, fill_background(picture, free, rng), stain)
 
     def lift(self, name: str, box: Box, pieces: bool = False) -> Template:
         """Cut out the object of a box, without its neighbours.
@@ -251,28 +251,28 @@ def cut_templates(
     return templates, tuple(f"{source}: {note}" for note in (*notes, *filled))
 
 
-def _slide(picture: UInt8, boxes: Sequence[Box], seed: int, source: Path) -> Slide:
+def _slide(picture: UInt8, boxes: Sequence[Box], seed: int, source: Path) -> Smear:
     free = free_pixels(picture, boxes)
     if free_square(free).height < _LEAST_EMPTY:
         raise SourceError(
             f"{source}: no empty square of {_LEAST_EMPTY} pixels on it; expected a thin smear "
             "with glass between the cells. Choose another picture"
         )
-    return Slide.of(picture, boxes, free, np.random.default_rng(seed))
+    return Smear.of(picture, boxes, free, np.random.default_rng(seed))
 
 
 def _boxes(labelled: Sequence[Labelled], *categories: str) -> list[Box]:
     return [one.box for one in labelled if one.category in categories]
 
 
-def _choose_cells(slide: Slide, infected: Sequence[Box]) -> list[Box]:
+def _choose_cells(slide: Smear, infected: Sequence[Box]) -> list[Box]:
     """Take the best three: whole ones with few neighbours; a bad one only if it is the best."""
     ranked = sorted(infected, key=slide.crowding)[:_WANTED]
     return ranked[:1] + [box for box in ranked[1:] if slide.crowding(box) <= (False, _HIDDEN)]
 
 
 def _lift(
-    slide: Slide, kind: str, boxes: Sequence[Box], pieces: bool = False
+    slide: Smear, kind: str, boxes: Sequence[Box], pieces: bool = False
 ) -> tuple[Template, ...]:
     return tuple(
         slide.lift(f"{kind}-{number}", box, pieces) for number, box in enumerate(boxes, start=1)
@@ -280,7 +280,7 @@ def _lift(
 
 
 def _choose_artifacts(
-    slide: Slide, labelled: Sequence[Labelled], given: Sequence[Box]
+    slide: Smear, labelled: Sequence[Labelled], given: Sequence[Box]
 ) -> tuple[list[Box], list[str]]:
     """Take the given boxes, or else the best three, with notes on unannotated ones."""
     if given:
@@ -297,7 +297,7 @@ def _choose_artifacts(
     return [box for _, box in found], notes
 
 
-def _candidates(slide: Slide, labelled: Sequence[Labelled]) -> Iterator[tuple[str, Box]]:
+def _candidates(slide: Smear, labelled: Sequence[Labelled]) -> Iterator[tuple[str, Box]]:
     """Yield possible artifacts with their kind, best first."""
     for category in ODD:
         for box in sorted(_boxes(labelled, category), key=slide.crowding):
@@ -308,7 +308,7 @@ def _candidates(slide: Slide, labelled: Sequence[Labelled]) -> Iterator[tuple[st
         yield "uninfected red cells", box
 
 
-def _strays(slide: Slide) -> list[Box]:
+def _strays(slide: Smear) -> list[Box]:
     """Find coloured stain outside all boxes, of medium size; the strongest first."""
     colour = empty_colour(slide.picture)
     labels, _ = ndimage.label(ndimage.binary_dilation(slide.stain, iterations=_STRAY_JOIN))
@@ -322,7 +322,7 @@ def _strays(slide: Slide) -> list[Box]:
     return [box for tint, box in ranked if tint > 0]
 
 
-def _may_be_stray(slide: Slide, box: Box) -> bool:
+def _may_be_stray(slide: Smear, box: Box) -> bool:
     least, most = _STRAY_SIDES
     if min(box.height, box.width) < least + 2 * _STRAY_JOIN or max(box.height, box.width) > most:
         return False
@@ -337,7 +337,7 @@ def _tint(patch: UInt8, stain: Bool, colour: UInt8) -> float:
     return float(spread.sum()) if strong else 0.0
 
 
-def _background(slide: Slide) -> tuple[UInt8, list[str]]:
+def _background(slide: Smear) -> tuple[UInt8, list[str]]:
     square = free_square(slide.free)
     if square.height >= _LEAST_BACKGROUND:
         return slide.picture[square.slices], []

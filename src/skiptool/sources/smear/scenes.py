@@ -34,8 +34,8 @@ __all__ = [
     "cell_count",
     "compose",
     "make_stamp",
+    "place_stamp",
     "prepare",
-    "press",
 ]
 
 # Templates prepared for fast placement.
@@ -69,7 +69,7 @@ class Stamp:
     mask: UInt8
 
 
-def press(image: UInt8, stamp: Stamp, place: tuple[slice, slice]) -> None:
+def place_stamp(image: UInt8, stamp: Stamp, place: tuple[slice, slice]) -> None:
     """Place a stamp on an image uint8 (H, W, 3), in place, at the given rows and columns."""
     view = image[place]
     blend = np.multiply(view, stamp.keep, dtype=np.uint16)
@@ -237,12 +237,12 @@ def compose(stage: Stage, seed: int, index: int) -> Scene:
     image = rotations[rng.integers(len(rotations))].copy()
     mask = np.zeros(image.shape[:2], dtype=np.uint8)
     for stamp, place in _scatter(stage.cells, count, stage.settings.canvas, rng):
-        press(image, stamp, place)
+        place_stamp(image, stamp, place)
         mask[place] |= stamp.mask
     for stamp, place in _scatter(
         stage.artifacts, stage.settings.artifacts, stage.settings.canvas, rng
     ):
-        press(image, stamp, place)
+        place_stamp(image, stamp, place)
     return Scene(image, mask, count)
 
 

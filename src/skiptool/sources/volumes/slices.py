@@ -82,7 +82,7 @@ def fitted(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, i
 
 
 def resampled_length(length: int, spacing: float, wanted: float) -> int:
-    """Return the pixels after resampling from ``spacing`` to ``wanted`` mm; at least 1."""
+    """Return the number of pixels, at least 1, when resampled from ``spacing`` to ``wanted`` mm."""
     return max(1, round(length * spacing / wanted))
 
 
