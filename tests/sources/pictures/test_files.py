@@ -275,7 +275,7 @@ def test_what_is_not_one_flat_picture_is_refused(
         read_picture(path)
 
 
-@pytest.mark.parametrize("oriented", [3, 6])
+@pytest.mark.parametrize("turned", [3, 6])
 def test_a_tiff_that_is_stored_turned_is_refused(tmp_path: Path, turned: int) -> None:
     """Pillow would turn the image, and a mask beside it would not follow."""
     path = tmp_path / "a.tif"
