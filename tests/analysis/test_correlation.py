@@ -29,7 +29,7 @@ DARK, DULL = Shift(ShiftKind.BRIGHTNESS, 0.5), Shift(ShiftKind.CONTRAST, 0.5)
 SCORES = [score(ORIGINAL, 0.75), score(DARK, 0.25), score(DULL, 0.5)]
 
 
-def test_a_distance_meets_the_loss_of_its_network_under_its_shift() -> None:
+def test_distances_are_joined_with_losses_by_network_and_shift() -> None:
     """Worked by hand; the second network has another loss at another distance."""
     second = {"model_id": "m1", "pruning": "L1-pruned"}
     found = join(
@@ -48,7 +48,9 @@ def test_a_distance_meets_the_loss_of_its_network_under_its_shift() -> None:
     assert (joined.split, joined.classes, joined.kin.family) == ("test", ("cell",), "resnet18")
     assert joined.layers == ("input", "enc1")
     assert [(point.pruning, point.change.shift) for point in joined.points] == [
-        *(("L1-pruned", "brightness"), ("baseline", "brightness"), ("baseline", "contrast")),
+        ("L1-pruned", "brightness"),
+        ("baseline", "brightness"),
+        ("baseline", "contrast"),
     ]
     assert joined.loss.tolist() == [0.125, 0.5, 0.25]
     np.testing.assert_array_equal(joined.distances, [[math.nan, 0.9, math.nan], [0.4, 0.7, 0.3]])
@@ -71,25 +73,25 @@ def test_points_without_both_scores_are_left_out_and_counted() -> None:
     assert join([], rows) == join(SCORES, as_layers([])) == []
 
 
-def test_equal_sides_are_no_comparison() -> None:
+def test_comparisons_of_a_set_with_itself_are_left_out() -> None:
     same = distance(ORIGINAL, 0.01)
     (joined,) = join(SCORES, as_layers([same, distance(DARK, 0.7)]))
     assert (len(joined.points), joined.left_out) == (1, 0)
 
 
-def test_features_that_do_not_say_what_they_are_of_are_passed_over() -> None:
+def test_features_of_unknown_origin_are_left_out() -> None:
     unknown = distance(DARK, 0.7, model_id=None)
     nothing = distance(DARK, 0.7, dataset=None)
     assert join(SCORES, as_layers([unknown, nothing])) == []
 
 
-def test_a_distance_that_is_not_known_leaves_the_point() -> None:
+def test_a_point_with_an_unknown_distance_is_kept() -> None:
     rows = [distance(DARK, None), distance(DARK, 0.5, layer="head"), distance(DULL, math.nan)]
     (joined,) = join(SCORES, as_layers(rows))
     np.testing.assert_array_equal(joined.distances, [[math.nan] * 2, [0.5, math.nan]])
 
 
-def test_what_stands_in_two_tables_counts_once() -> None:
+def test_duplicates_count_once() -> None:
     scores, layers = sweep()
     twice = {name: [*column, *column] for name, column in layers.items()}
     (once,), (again,) = join(scores, layers), join([*scores, *scores], twice)
@@ -107,14 +109,14 @@ def test_the_order_of_rows_does_not_matter() -> None:
     np.testing.assert_array_equal(one.loss, other.loss)
 
 
-def test_layers_stand_in_the_order_of_data_flow() -> None:
+def test_layers_are_in_the_order_of_data_flow() -> None:
     names = ["b.module", "a.module", *reversed(LAYERS)]
     rows = as_layers([distance(DARK, 0.5, layer=name) for name in names])
     (joined,) = join(SCORES, rows)
     assert joined.layers == (*LAYERS, "b.module", "a.module")
 
 
-def test_two_datasets_of_one_name_are_not_guessed_between() -> None:
+def test_scores_of_two_datasets_of_one_name_are_ambiguous() -> None:
     other = [replace(one, dataset_id="d2", miou=one.miou / 2) for one in SCORES[1:2]]
     rows = as_layers([distance(DARK, 0.7), distance(DULL, 0.3)])
     (joined,) = join([*SCORES, *other], rows)
@@ -125,11 +127,15 @@ def test_two_datasets_of_one_name_are_not_guessed_between() -> None:
 @pytest.mark.parametrize(
     "new",
     [
-        *({"metric": "kl"}, {"bins": 50}, {"range_rule": "p0.1"}, {"encoder": "resnet50"}),
-        *({"arch": "linknet"}, {"dataset": "b"}),
+        {"metric": "kl"},
+        {"bins": 50},
+        {"range_rule": "p0.1"},
+        {"encoder": "resnet50"},
+        {"arch": "linknet"},
+        {"dataset": "b"},
     ],
 )
-def test_kins_stand_apart_hellinger_first(new: dict[str, object]) -> None:
+def test_settings_are_separate_with_hellinger_first(new: dict[str, object]) -> None:
     rows = as_layers([distance(DARK, 0.5, **new), distance(DARK, 0.7)])
     second = [replace(one, dataset="b") for one in SCORES] if "dataset" in new else []
     found = join([*SCORES, *second], rows)
@@ -142,7 +148,7 @@ TRAIN = [replace(one, split="train", miou=one.miou / 2) for one in SCORES]
 UNSAID = {"reference_split": None, "split": None}
 
 
-def test_a_distance_meets_the_loss_of_its_own_split_only() -> None:
+def test_distances_are_joined_with_losses_of_their_split_only() -> None:
     rows = [distance(DARK, 0.7), distance(DARK, 0.4, reference_split="train", split="train")]
     first, second = join([*TRAIN, *SCORES], as_layers(rows))
     assert (first.split, *first.loss, *first.distances[0]) == ("test", 0.5, 0.7)
@@ -177,17 +183,18 @@ def test_images_of_another_dataset_are_another_domain() -> None:
 
 
 @pytest.mark.parametrize("split", [None, "all"])
-def test_where_a_table_names_no_split_a_distance_meets_the_loss_of_each(split: str | None) -> None:
+def test_distances_without_a_split_are_joined_with_losses_of_each(split: str | None) -> None:
     row = distance(DARK, 0.7, reference_split=split, split=split)
     first, second = join([*TRAIN, *SCORES], as_layers([row]))
     assert ((first.split, *first.loss), (second.split, *second.loss)) == (
-        *(("test", 0.5), ("train", 0.25)),
+        ("test", 0.5),
+        ("train", 0.25),
     )
     assert (len(first.assumed), len(second.assumed)) == (1, 1)
     assert first.points[0].change[-2:] == ("test", "test")
 
 
-def test_a_table_that_names_its_split_goes_before_one_that_does_not() -> None:
+def test_tables_that_name_their_split_take_precedence() -> None:
     rows = [distance(DARK, 0.9, **UNSAID), distance(DARK, 0.7), distance(DULL, 0.2, **UNSAID)]
     (joined,) = join(SCORES, as_layers(rows))
     assert joined.distances.tolist() == [[0.7, 0.2]]
@@ -195,14 +202,14 @@ def test_a_table_that_names_its_split_goes_before_one_that_does_not() -> None:
     assert joined.left_out == 0
 
 
-def test_the_ends_of_intervals_stand_with_their_distances() -> None:
+def test_ends_of_intervals_go_with_their_distances() -> None:
     rows = [distance(DARK, 0.7, ci_low=0.5), distance(DULL, 0.3, ci_high=None)]
     (joined,) = join(SCORES, as_layers(rows))
     np.testing.assert_allclose(joined.low, [[0.5, 0.28]])
     np.testing.assert_allclose(joined.high, [[0.72, math.nan]])
 
 
-def test_what_the_images_differ_in() -> None:
+def test_kinds_of_change() -> None:
     shifted = Change("a", "original", None, "a", "brightness", 0.5)
     elsewhere = Change("b", "original", None, "b", "brightness", 0.5)
     across = Change("a", "original", None, "b", "original", None)
@@ -212,14 +219,14 @@ def test_what_the_images_differ_in() -> None:
     assert shifted.cluster != Change("a", "original", None, "a", "brightness", 0.75).cluster
 
 
-def test_domains_are_compared_unshifted() -> None:
+def test_pairs_of_domains_are_changes() -> None:
     scores = [score(ORIGINAL, 0.75), score(ORIGINAL, 0.5, domain="b")]
     (joined,) = join(scores, as_layers([distance(ORIGINAL, 0.4, domain="b")]))
     assert joined.loss.tolist() == [0.25]
     assert joined.points[0].change.kind == "domain"
 
 
-def test_what_was_measured_is_known_without_scores() -> None:
+def test_distances_are_gathered_without_scores() -> None:
     rows = [distance(DARK, 0.3), distance(DARK, 0.9), distance(DARK, None, layer="head")]
     ((kin, points),) = measured(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
     ((point, by_layer),) = points.items()
@@ -248,13 +255,13 @@ def test_correlations_are_of_all_networks_under_all_shifts() -> None:
 
 
 @pytest.mark.parametrize("count", [FEWEST - 1, FEWEST])
-def test_of_fewer_than_four_shifts_nothing_is_said(count: int) -> None:
+def test_fewer_than_four_shifts_have_no_correlation(count: int) -> None:
     found = associations(*sweep(shifts=SHIFTS[:count]))
     assert len(found) == (count >= FEWEST)
 
 
 @pytest.mark.parametrize("count", [5, FEWEST_FOR_INTERVAL - 1, FEWEST_FOR_INTERVAL])
-def test_of_few_shifts_a_correlation_has_no_interval(count: int) -> None:
+def test_few_shifts_have_no_interval(count: int) -> None:
     (found,) = associations(*sweep(shifts=SHIFTS[:count]))
     assert np.isfinite(found.correlation).all()
     assert np.isfinite(found.low).all() == (count >= FEWEST_FOR_INTERVAL)
@@ -278,7 +285,7 @@ def ordered() -> tuple[list[Any], dict[str, list[Any]]]:
     return scores, as_layers(rows)
 
 
-def test_without_corrected_distances_nothing_is_said() -> None:
+def test_without_corrected_distances_there_is_no_correlation() -> None:
     scores, layers = sweep()
     layers["corrected"] = [None] * len(layers["corrected"])
     assert associations(scores, layers) == []
@@ -313,7 +320,7 @@ def test_the_interval_follows_level_and_seed() -> None:
     np.testing.assert_array_equal(other.correlation, usual.correlation)
 
 
-def test_a_layer_that_was_measured_less_often_says_so() -> None:
+def test_numbers_of_points_are_by_layer() -> None:
     scores, layers = sweep()
     gone = [
         place
@@ -327,7 +334,7 @@ def test_a_layer_that_was_measured_less_often_says_so() -> None:
     assert found.shifts == (9, 9, 6)
 
 
-def test_where_nothing_varies_no_layer_is_best() -> None:
+def test_without_variation_no_layer_is_best() -> None:
     scores, layers = sweep(layers=("input",))
     layers["corrected"] = [0.5] * len(layers["corrected"])
     (found,) = associations(scores, layers)
@@ -370,14 +377,14 @@ def test_one_fold_has_no_deviation() -> None:
         assert math.isnan(mean.sd_distances[0])
 
 
-def test_an_ensemble_without_features_is_no_point() -> None:
+def test_ensembles_without_features_are_left_out() -> None:
     scores, layers = sweep()
     together = [replace(one, fold=-1, model_id="all") for one in scores]
     (found,), (same,) = associations(scores, layers), associations([*scores, *together], layers)
     assert found.joined.points == same.joined.points
 
 
-def test_points_stand_by_kind_and_factor_of_their_shift() -> None:
+def test_points_are_sorted_by_kind_and_factor_of_shift() -> None:
     (found,) = associations(*sweep(layers=("input",), shifts=SHIFTS[::-1]))
     changes = [point.change for point in found.joined.points]
     assert list(dict.fromkeys((each.shift, each.factor) for each in changes)) == [

@@ -31,9 +31,19 @@ from skiptool.records import ORIGINAL, Shift
 
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
 PLAIN: dict[str, Any] = {
-    **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
-    **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0, "model_id": "m0"},
-    **{"shift": "original", "factor": None, "clean_skips": None, "subject": "s1"},
+    "dataset": "d.zarr",
+    "dataset_id": "d1",
+    "domain": "a",
+    "split": "test",
+    "arch": "unet",
+    "encoder": "resnet18",
+    "pruning": "baseline",
+    "fold": 0,
+    "model_id": "m0",
+    "shift": "original",
+    "factor": None,
+    "clean_skips": None,
+    "subject": "s1",
     "repeat": None,
 }
 COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
@@ -79,9 +89,17 @@ def test_the_iou_is_that_of_the_scores() -> None:
     names = ("ground", "a", "b")
     rows = [
         {
-            **{**PLAIN, "dataset_id": data, "pruning": pruning, "fold": fold, "model_id": model},
-            **{"shift": "contrast", "factor": factor, "subject": subject},
-            **{"truth": truth, "predicted": other, "pixels": int(rng.integers(0, 50))},
+            **PLAIN,
+            "dataset_id": data,
+            "pruning": pruning,
+            "fold": fold,
+            "model_id": model,
+            "shift": "contrast",
+            "factor": factor,
+            "subject": subject,
+            "truth": truth,
+            "predicted": other,
+            "pixels": int(rng.integers(0, 50)),
         }
         for data in ("d1", "d2")
         for pruning in ("L1-pruned", "baseline")
@@ -111,7 +129,7 @@ def test_the_iou_is_that_of_the_scores() -> None:
         np.testing.assert_allclose(found[key], score.miou)
 
 
-def test_domains_splits_and_datasets_stand_apart() -> None:
+def test_domains_splits_and_datasets_are_separate() -> None:
     found = subject_counts(
         columns(
             cells(1, 0, 0, 1),
@@ -122,8 +140,10 @@ def test_domains_splits_and_datasets_stand_apart() -> None:
         )
     )
     assert [(one.dataset_id, one.domain, one.split) for one in found] == [
-        *(("d1", "a", "test"), ("d1", "b", "test")),
-        *(("d1", "a", "train"), ("d2", "a", "test")),
+        ("d1", "a", "test"),
+        ("d1", "b", "test"),
+        ("d1", "a", "train"),
+        ("d2", "a", "test"),
     ]
     assert [one.subjects for one in found] == [("s1", "s2"), ("s9",), ("s1",), ("s1",)]
     pixels = [one.networks[BASELINE].pixels[0].sum() for one in found]
@@ -147,7 +167,7 @@ def test_ensembles_shifts_and_architectures_are_networks_of_their_own() -> None:
     ]
 
 
-def test_a_model_in_two_tables_counts_once_and_other_experiments_not_at_all() -> None:
+def test_duplicate_models_count_once_and_substitutions_never() -> None:
     once = columns(cells(9, 2, 1, 6))
     other = columns(
         cells(9, 2, 1, 6), cells(9, 2, 1, 6), cells(9, 0, 9, 0, clean_skips="1", subject="s2")
@@ -198,12 +218,12 @@ def test_a_fold_and_a_subject_may_have_no_name() -> None:
     assert counts.subjects == ("", "s1")
 
 
-def test_an_empty_table_has_nothing() -> None:
+def test_an_empty_table_has_no_counts() -> None:
     assert subject_counts(columns()) == []
     assert subject_counts(columns(cells(1, 0, 0, 1, clean_skips="1"))) == []
 
 
-def test_rows_with_clean_skips_are_networks_of_their_own_where_they_are_asked_for() -> None:
+def test_rows_with_clean_skips_are_networks_of_their_own_on_request() -> None:
     totals = columns(
         cells(9, 0, 2, 6, clean_skips="1"), cells(9, 0, 9, 0), cells(9, 0, 1, 7, clean_skips="2+3")
     )
@@ -218,9 +238,16 @@ def test_rows_with_clean_skips_are_networks_of_their_own_where_they_are_asked_fo
 
 
 PLAIN_PAIRED: dict[str, Any] = {
-    **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
-    **{"arch": "unet", "encoder": "resnet18", "shift": "original", "factor": None},
-    **{"clean_skips": None, "repeat": None},
+    "dataset": "d.zarr",
+    "dataset_id": "d1",
+    "domain": "a",
+    "split": "test",
+    "arch": "unet",
+    "encoder": "resnet18",
+    "shift": "original",
+    "factor": None,
+    "clean_skips": None,
+    "repeat": None,
 }
 
 
@@ -228,8 +255,14 @@ def rows(pruning: str, fold: int, both: dict[str, int], **facts: object) -> list
     """Rows of a model: of 100 pixels that are cell in each subject, so many are found."""
     return [
         {
-            **{**PLAIN_PAIRED, "pruning": pruning, "fold": fold, "model_id": f"{pruning} {fold}"},
-            **{**facts, "subject": subject, "truth": truth, "predicted": predicted},
+            **PLAIN_PAIRED,
+            "pruning": pruning,
+            "fold": fold,
+            "model_id": f"{pruning} {fold}",
+            **facts,
+            "subject": subject,
+            "truth": truth,
+            "predicted": predicted,
             "pixels": count,
         }
         for subject, found in both.items()
@@ -471,9 +504,12 @@ def by_definition(first: Array, second: Array) -> dict[str, float]:
     low, high = each.mean() - half, each.mean() + half
     p = 2 * stats.t.sf(abs(each.mean()) / np.sqrt(variance), freedom) if variance > 0 else np.nan
     return {
-        **{"value": each.mean(), "sd_trainings": each.std(ddof=1)},
-        **{"se_trainings": each.std(ddof=1) / np.sqrt(trainings)},
-        **{"se_subjects": np.sqrt(of_subject / cells), "ci_low": low, "ci_high": high},
+        "value": each.mean(),
+        "sd_trainings": each.std(ddof=1),
+        "se_trainings": each.std(ddof=1) / np.sqrt(trainings),
+        "se_subjects": np.sqrt(of_subject / cells),
+        "ci_low": low,
+        "ci_high": high,
         "p_value": p,
     }
 
@@ -587,7 +623,7 @@ def test_the_same_bits_whatever_else_is_compared() -> None:
         np.testing.assert_array_equal(getattr(together, name)[1:2], getattr(alone, name), name)
 
 
-def test_exchanging_the_networks_turns_the_sign() -> None:
+def test_exchanging_the_networks_changes_the_sign() -> None:
     first, second = many(2)
     one, other = (
         differences(*pair, everywhere(first)) for pair in ((first, second), (second, first))
@@ -607,13 +643,13 @@ def test_one_subject_has_neither_interval_nor_test() -> None:
         assert np.isnan(found.sd_trainings).all() == (trainings == 1)
 
 
-def test_networks_that_are_equal_do_not_differ() -> None:
+def test_equal_networks_do_not_differ() -> None:
     first, _ = many(1)
     found = differences(first, first, everywhere(first))
     assert (found.value[0], found.ci_low[0], found.ci_high[0], found.p_value[0]) == (0, 0, 0, 1)
 
 
-def test_the_level_is_kept() -> None:
+def test_the_level_is_respected() -> None:
     first, second = many(1)
     narrow, wide = (
         differences(first, second, everywhere(first), level=level) for level in (0.5, 0.99)

@@ -73,7 +73,7 @@ def test_folds_are_averaged_as_the_definition_says(folds: list[tuple[float, ...]
         ("skips-", ()),
     ],
 )
-def test_labels_say_which_skips_stay(pruning: str, skips: tuple[int, ...]) -> None:
+def test_labels_name_the_remaining_skips(pruning: str, skips: tuple[int, ...]) -> None:
     assert NetworkDistances("unet", "resnet18", pruning, ((0, 0),), 8, ()).skips == skips
 
 
@@ -111,7 +111,8 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
     found = by_layer(*TWO_FOLDS)
     assert list(found) == ["input", "enc1", "dec0"]
     assert {name: each.channels.tolist() for name, each in found.items()} == {
-        **{"input": [0.8, 0.5], "enc1": [0.2, 0.4, 0.6, 0.8]},
+        "input": [0.8, 0.5],
+        "enc1": [0.2, 0.4, 0.6, 0.8],
         "dec0": [0.1, 0.3, 0.8],
     }
     enc1, dec0 = found["enc1"], found["dec0"]
@@ -159,14 +160,14 @@ def test_shares_are_divided_fold_by_fold(
 
 
 @pytest.mark.parametrize("mean", [0.0, None, math.nan])
-def test_no_share_of_an_input_that_does_not_move(mean: float | None) -> None:
+def test_an_input_that_does_not_move_has_no_share(mean: float | None) -> None:
     found = by_layer(layer("input", [0.0], mean), layer("enc1", [0.2], 0.2))
     assert [each.share for each in found.values()] == [None, None]
     (enc1,) = by_layer(layer("enc1", [0.2], 0.2)).values()
     assert enc1.share is None
 
 
-def test_what_stands_in_two_tables_counts_once() -> None:
+def test_duplicates_count_once() -> None:
     """Also under another name, and where one table holds some channels and one all."""
     part = layer("enc1", [0.2], 0.3, **FIRST)
     copy = [({**row, "other": "copy.zarr"}, values) for row, values in TWO_FOLDS]
@@ -178,7 +179,7 @@ def test_what_stands_in_two_tables_counts_once() -> None:
     assert numbers[0] == numbers[1]
 
 
-def test_channels_stand_in_the_order_of_their_numbers() -> None:
+def test_channels_are_sorted_by_number() -> None:
     rows, channels = tables(layer("enc1", [0.2, math.nan, 0.6], 0.4))
     for name in ("channel", "value", "corrected"):
         channels[name] = [array[::-1] for array in channels[name]]
@@ -189,12 +190,18 @@ def test_channels_stand_in_the_order_of_their_numbers() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"domain": "b"}, {"shift": "contrast"}, {"factor": 0.75}, {"bins": 50}),
-        *({"range_rule": "p0.1"}, {"metric": "kl"}, {"dataset": "x"}),
-        *({"reference_domain": "b"}, {"reference_shift": "contrast", "reference_factor": 1.5}),
+        {"domain": "b"},
+        {"shift": "contrast"},
+        {"factor": 0.75},
+        {"bins": 50},
+        {"range_rule": "p0.1"},
+        {"metric": "kl"},
+        {"dataset": "x"},
+        {"reference_domain": "b"},
+        {"reference_shift": "contrast", "reference_factor": 1.5},
     ],
 )
-def test_what_is_compared_differently_stands_apart(change: dict[str, Any]) -> None:
+def test_different_comparisons_are_separate(change: dict[str, Any]) -> None:
     other = {**change, "other_id": "o2"}
     found = read_distances(*tables(layer("enc1", [0.2], 0.2), layer("enc1", [0.4], 0.4, **other)))
     assert [each.networks[0].layers[0].distance.value for each in found] == [0.2, 0.4]
@@ -214,7 +221,8 @@ def test_folds_are_counted_by_architecture() -> None:
         )
     )
     assert [(each.name, len(each.trainings), each.images) for each in found.networks] == [
-        *(("resnet18 baseline", 3, 9), ("resnet18 L1-pruned", 1, 9)),
+        ("resnet18 baseline", 3, 9),
+        ("resnet18 L1-pruned", 1, 9),
         ("unetplusplus resnet18 baseline", 1, 9),
     ]
 
@@ -228,7 +236,7 @@ def test_repeats_are_averaged_as_trainings_of_their_own() -> None:
     assert (enc1.distance.value, enc1.distance.trainings) == (pytest.approx(1.9 / 3), 3)
 
 
-def test_null_is_known_where_every_fold_has_one() -> None:
+def test_a_null_needs_one_of_every_fold() -> None:
     both = (0.1, 0.3)
     for nulls, expected in ((both, 0.2), ((0.1, None), math.nan), ((None, None), math.nan)):
         rows = [
@@ -238,7 +246,7 @@ def test_null_is_known_where_every_fold_has_one() -> None:
         assert by_layer(*rows)["enc1"].null_high == pytest.approx(expected, nan_ok=True)
 
 
-def test_features_of_no_known_model_go_by_the_names_of_their_files() -> None:
+def test_features_of_unknown_models_are_grouped_by_file() -> None:
     names = ("reference_id", "other_id", "arch", "encoder", "pruning", "dataset")
     shifts = ("domain", "reference_domain", "shift", "reference_shift", "factor")
     unknown: dict[str, Any] = dict.fromkeys((*names, *shifts))
@@ -259,19 +267,36 @@ def test_a_layer_without_channels_has_its_mean() -> None:
     assert (enc1.distance.value, enc1.channels.size) == (0.2, 0)
 
 
-def test_nothing_is_nothing() -> None:
+def test_empty_tables_have_no_distances() -> None:
     _, channels = tables()
     assert read_distances({name: [] for name in LAYER_COLUMNS}, channels) == []
 
 
 ROW: dict[str, Any] = {
     **dict.fromkeys(BEYOND_COLUMNS),
-    **{"reference": "r.zarr", "reference_id": "r", "other": "o.zarr", "other_id": "o"},
-    **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0, "dataset": "d"},
-    **{"reference_domain": "a", "reference_shift": "original", "domain": "a"},
-    **{"shift": "brightness", "factor": 0.5, "layer": "enc1", "metric": "hellinger"},
-    **{"bins": 100, "range_rule": "minmax", "value": 0.1, "unit": "image", "permutations": 199},
-    **{"n_reference": 8, "n_other": 9},
+    "reference": "r.zarr",
+    "reference_id": "r",
+    "other": "o.zarr",
+    "other_id": "o",
+    "arch": "unet",
+    "encoder": "resnet18",
+    "pruning": "baseline",
+    "fold": 0,
+    "dataset": "d",
+    "reference_domain": "a",
+    "reference_shift": "original",
+    "domain": "a",
+    "shift": "brightness",
+    "factor": 0.5,
+    "layer": "enc1",
+    "metric": "hellinger",
+    "bins": 100,
+    "range_rule": "minmax",
+    "value": 0.1,
+    "unit": "image",
+    "permutations": 199,
+    "n_reference": 8,
+    "n_other": 9,
 }
 
 
@@ -284,7 +309,7 @@ def read(*rows: dict[str, Any]) -> list[Network]:
     return read_beyond({name: [each[name] for each in rows] for name in BEYOND_COLUMNS})
 
 
-def test_measures_stand_by_metric_and_layer() -> None:
+def test_measures_are_by_metric_and_layer() -> None:
     (network,) = read(
         row("hellinger", value=0.3, corrected=0.2, p_adjusted=0.4, ci_low=0.1, ci_high=0.3),
         row("covariance", value=0.5, p_adjusted=0.01),
@@ -309,7 +334,7 @@ def test_measures_stand_by_metric_and_layer() -> None:
     ("corrected", "p_adjusted", "agrees"),
     [(0.1, 0.05, True), (0.1, 0.04, False), (0.0, 0.04, True), (None, None, False)],
 )
-def test_channels_agree_where_p_is_large_or_nothing_is_left(
+def test_channels_agree_if_p_is_large_or_nothing_is_left(
     corrected: float | None, p_adjusted: float | None, agrees: bool
 ) -> None:
     (network,) = read(
@@ -329,11 +354,12 @@ def test_folds_are_averaged_and_must_all_differ() -> None:
     assert (measure.folds, measure.differs, measure.agrees) == (2, False, False)
 
 
-def test_what_was_measured_twice_counts_once_and_of_sweeps_the_first() -> None:
+def test_duplicates_count_once_and_of_sweeps_the_first() -> None:
     twice = row("covariance", value=0.2, p_adjusted=0.01)
     found = read(
         *(row("hellinger", bins=bins, value=bins / 100, corrected=None) for bins in (10, 20)),
-        *(twice, twice),
+        twice,
+        twice,
     )
     measures = found[0].rows[0].measures
     assert measures[Metric.HELLINGER]["enc1"].value == 0.1
@@ -348,19 +374,21 @@ def test_networks_shifts_and_domains_are_kept_apart() -> None:
         *(row("covariance", domain=d, shift="original", factor=None, other_id=d) for d in "bc"),
     )
     assert [(n.pruning, len(n.rows)) for n in found] == [
-        *(("baseline", 2), ("L1-pruned", 1), ("baseline", 2))
+        ("baseline", 2),
+        ("L1-pruned", 1),
+        ("baseline", 2),
     ]
 
 
-def test_what_reaches_decoder_blocks_is_left_out() -> None:
+def test_inputs_of_decoder_blocks_are_left_out() -> None:
     (network,) = read(row("covariance"), row("covariance", layer="dec1.from_skip"))
     assert network.layers == ("enc1",)
 
 
-def test_distances_of_channels_alone_have_nothing_beside() -> None:
+def test_distances_of_channels_alone_have_no_measures() -> None:
     assert read(row("hellinger"), row("kl")) == []
 
 
-def test_other_exhibits_get_metrics_of_channels() -> None:
+def test_metrics_of_whole_layers_are_filtered_out() -> None:
     table = {"metric": ["kl", "covariance", "hellinger", "classifier"], "value": [1, 2, 3, 4]}
     assert of_channels(table) == {"metric": ["kl", "hellinger"], "value": [1, 3]}

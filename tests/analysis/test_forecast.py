@@ -107,7 +107,7 @@ def test_a_shift_without_a_score_is_forecast() -> None:
     assert len(one.points) == 16
 
 
-def test_the_level_is_that_of_the_kinds_whatever_the_points() -> None:
+def test_the_level_depends_on_kinds_not_on_points() -> None:
     for folds in (1, 5):
         assert of(fit_losses(*sweep(folds=folds))).level == 0.75
     two = of(fit_losses(*sweep(shifts=SHIFTS[:6])))
@@ -133,7 +133,7 @@ def test_few_images_widen_the_interval() -> None:
     assert wide.high == pytest.approx(one.line(np.array([0.6])).item() + one.bound)
 
 
-def test_where_no_shift_is_seen_no_loss_is_forecast() -> None:
+def test_without_a_visible_shift_no_loss_is_forecast() -> None:
     """A corrected distance of a few images can be large without any shift."""
     how = {"ci_low": -0.1, "ci_high": 0.5, "n_other": 8}
     one, row = one_row(abroad(0.3, p_value=0.67, **how))
@@ -175,7 +175,7 @@ def test_without_a_distance_and_its_interval_nothing_is_forecast(missing: str) -
         ([0.01, 0.01, 0.02, 0.5, 0.6], 0.02 * 5 / 3),
     ],
 )
-def test_p_values_of_networks_are_one(given: list[float], expected: float) -> None:
+def test_p_values_of_networks_are_combined(given: list[float], expected: float) -> None:
     assert combined_p(given) == pytest.approx(expected)
 
 
@@ -192,7 +192,7 @@ def test_a_combined_p_is_valid_for_networks_that_depend_on_each_other() -> None:
         assert alarms <= 0.06
 
 
-def test_intervals_end_at_what_a_loss_can_be() -> None:
+def test_intervals_end_at_possible_losses() -> None:
     scores, layers = sweep(folds=3)
     wild = [
         one
@@ -234,7 +234,7 @@ def test_a_domain_of_another_dataset_is_forecast() -> None:
     assert (row.change.domain, row.distance) == ("a (new.zarr)", 0.4)
 
 
-def test_where_tables_name_no_split_validation_scores_come_first() -> None:
+def test_without_named_splits_validation_scores_come_first() -> None:
     scores, layers = sweep(split=None)
     scores.append(score(ORIGINAL, 0.6, domain="b", **BASELINE))
     fold = [replace(one, split=VALIDATION, miou=one.miou / 2) for one in scores[:-1]]
@@ -247,7 +247,7 @@ def test_where_tables_name_no_split_validation_scores_come_first() -> None:
     assert fit_losses(train, layers) == []
 
 
-def test_of_one_kind_of_shift_nothing_is_fitted() -> None:
+def test_one_kind_of_shift_is_not_enough() -> None:
     assert fit_losses(*sweep(shifts=SHIFTS[:3])) == []
     assert fit_losses([], as_layers([])) == []
     twice = [*SHIFTS[:2], SHIFTS[3]]
@@ -266,7 +266,7 @@ def test_layers_must_be_measured_under_all_shifts() -> None:
     assert fit_losses(scores, layers) == []
 
 
-def test_what_does_not_depend_on_the_distance_is_no_better_than_the_mean() -> None:
+def test_losses_independent_of_the_distance_are_not_forecast_better() -> None:
     scores, layers = sweep()
     layers["corrected"] = [0.5] * len(layers["corrected"])
     one = of(fit_losses(scores, layers))
@@ -289,13 +289,15 @@ def test_other_references_are_not_forecast() -> None:
     assert of(fit_losses(scores, joint(layers, shifted, foreign))).expected == ()
 
 
-def test_domains_stand_before_shifts_in_the_order_of_factors() -> None:
+def test_domains_precede_shifts_in_the_order_of_factors() -> None:
     scores, layers = sweep()
     bright = [Shift.parse(f"brightness={factor}") for factor in (1.5, 1.25)]
     within = [abroad(0.3, "a", shift="brightness", factor=shift.factor) for shift in bright]
     one = of(fit_losses(scores, joint(layers, *within, abroad(0.3, "z"))))
     assert [(row.change.domain, row.change.factor) for row in one.expected] == [
-        *(("z", None), ("a", 1.25), ("a", 1.5)),
+        ("z", None),
+        ("a", 1.25),
+        ("a", 1.5),
     ]
 
 
@@ -321,7 +323,7 @@ def test_by_hand() -> None:
 
 
 @given(st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4), st.integers(0, 99))
-def test_what_is_left_out_is_never_seen(others: list[float], seed: int) -> None:
+def test_kinds_left_out_are_never_used(others: list[float], seed: int) -> None:
     """Other losses of a kind change its residuals, but neither its layer nor what is forecast."""
     rng = np.random.default_rng(seed)
     distances, loss = rng.random((3, 6)), rng.random(6)

@@ -31,7 +31,8 @@ ROWS = (
 def test_worked_by_hand() -> None:
     b, c, a = pairs(table(*ROWS))
     assert [(each.reference_domain, each.domain) for each in (b, c, a)] == [
-        *(("A", "B"), ("A", "C")),
+        ("A", "B"),
+        ("A", "C"),
         ("B", "A"),
     ]
     assert (b.slides, b.unaligned, b.patches, b.kept, b.share) == (2, 0, 3, 1, 1 / 3)
@@ -46,14 +47,14 @@ def test_worked_by_hand() -> None:
     assert (a.share, a.lost) == (1.0, {})
 
 
-def test_what_was_not_measured_is_nan() -> None:
+def test_missing_residuals_are_nan() -> None:
     unmeasured = pairs(table(*ROWS))[1].residuals["µm"]
     assert (unmeasured.measured, unmeasured.by_slide.size) == (0, 0)
     assert math.isnan(unmeasured.median)
     assert math.isnan(unmeasured.p90)
 
 
-def test_a_domain_of_which_no_scan_was_aligned() -> None:
+def test_a_domain_without_an_aligned_scan() -> None:
     (found,) = pairs(table(ROWS[6]))
     assert (found.slides, found.unaligned, found.patches, found.kept) == (1, 1, 0, 0)
     assert math.isnan(found.share)
@@ -65,10 +66,11 @@ def test_slides_of_two_subjects_may_have_one_name() -> None:
     assert found.slides == 2
 
 
-def test_pairs_of_one_reference_stand_together() -> None:
+def test_pairs_of_one_reference_are_adjacent() -> None:
     found = pairs(table(ROWS[0], ROWS[7], ROWS[1]))
     assert [(each.reference_domain, each.domain) for each in found] == [
-        *(("A", "B"), ("A", "C")),
+        ("A", "B"),
+        ("A", "C"),
         ("B", "A"),
     ]
 
@@ -110,7 +112,7 @@ def test_against_the_definition_row_by_row(drawn: list[tuple[Any, ...]]) -> None
                 np.testing.assert_allclose(pair.residuals[unit].by_slide, medians)
 
 
-def test_the_residual_that_was_allowed_stands_in_the_reason() -> None:
+def test_the_largest_residual_allowed_is_read_from_the_reason() -> None:
     reasons = ("residual above 2 px", "residual above 0.5 px", "residual above 1e-05 px", OFF)
     rows = [(*ROWS[2][:8], reason) for reason in reasons]
     found = residual_limits(pairs(table(*rows)))

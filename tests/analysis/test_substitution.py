@@ -160,7 +160,7 @@ def test_each_is_compared_with_its_own_plain_prediction() -> None:
     assert [one.regained.ensemble for one in found].count(True) == 1
 
 
-def test_nothing_without_a_plain_prediction_or_without_substitution() -> None:
+def test_no_effect_without_plain_prediction_or_substitution() -> None:
     assert substitution_effects(columns()) == []
     assert substitution_effects(columns(rows(DARK, None, (1,)))) == []
     assert substitution_effects(columns(rows(DARK, "1", (1,)), rows(BRIGHT, None, (1,)))) == []
@@ -196,10 +196,13 @@ def test_the_lowest_shift_is_that_of_all_plain_predictions() -> None:
     worse = Shift.parse("contrast=0.5")
     (one, other) = substitution_effects(
         columns(
-            *(rows(ORIGINAL, None, (90,)), rows(DARK, None, (20,)), rows(DARK, "1", (80,))),
-            *(rows(worse, None, (5,)), rows(worse, None, (95,), pruning="L1-pruned")),
-            *(rows(DARK, None, (30,), pruning="L1-pruned"),),
-            *(rows(DARK, "2", (70,), pruning="L1-pruned"),),
+            rows(ORIGINAL, None, (90,)),
+            rows(DARK, None, (20,)),
+            rows(DARK, "1", (80,)),
+            rows(worse, None, (5,)),
+            rows(worse, None, (95,), pruning="L1-pruned"),
+            rows(DARK, None, (30,), pruning="L1-pruned"),
+            rows(DARK, "2", (70,), pruning="L1-pruned"),
         )
     )
     assert one.lowest == (worse, pytest.approx(0.05))
@@ -238,7 +241,7 @@ def test_what_is_lost_is_against_the_clean_images_of_the_same_training() -> None
     assert one.lost.se_subjects == pytest.approx(0.1)
 
 
-def test_comparisons_with_the_baseline_pass_over_them() -> None:
+def test_comparisons_with_the_baseline_ignore_substitutions() -> None:
     totals = study(prunings=("baseline", "L1-pruned"), found={None: 20, "2": 60})
     plain = [clean is None for clean in totals["clean_skips"]]
     without = {
@@ -250,7 +253,7 @@ def test_comparisons_with_the_baseline_pass_over_them() -> None:
     assert found == paired_differences(without)
 
 
-def test_the_level_must_be_one() -> None:
+def test_the_level_must_be_valid() -> None:
     with pytest.raises(ArgumentError, match="level"):
         substitution_effects(study(), level=1.5)
 
@@ -270,7 +273,7 @@ def test_the_clean_images_may_be_of_another_domain() -> None:
     assert (lacking.is_shifted, lacking.original) == (True, None)
 
 
-def test_a_domain_that_is_its_own_clean_one_has_nothing_to_regain() -> None:
+def test_a_domain_that_is_its_own_clean_one_is_not_shifted() -> None:
     totals = columns(rows(ORIGINAL, None, (10, 20)), rows(ORIGINAL, "1", (10, 20)))
     (one,) = substitution_effects(totals, clean_domain="a")
     assert (one.clean_domain, one.is_shifted) == (None, False)

@@ -60,7 +60,7 @@ def test_the_epoch_known_to_be_kept_is_taken_where_it_was_measured() -> None:
         assert found.best_epoch == expected
 
 
-def test_without_a_validation_miou_nothing_is_best() -> None:
+def test_without_a_validation_miou_no_epoch_is_best() -> None:
     for found in (run(validation=[(1.0, NAN), (1.0, None)]), run(validation=[], train=[(1, 0.5)])):
         assert found.best_epoch is None
         assert math.isnan(found.best_miou)
@@ -76,7 +76,7 @@ def test_without_an_epoch_there_is_no_run() -> None:
     assert experiments([({}, strange)]) == []
 
 
-def test_rows_are_sorted_and_the_later_of_two_counts() -> None:
+def test_rows_are_sorted_and_the_last_duplicate_counts() -> None:
     once = columns([(3.0, 0.3), (2.0, 0.2), (1.0, 0.1), (2.5, 0.25)])
     once["epoch"] = [2, 1, 0, 1]
     found = read_run({}, once)
@@ -86,7 +86,7 @@ def test_rows_are_sorted_and_the_later_of_two_counts() -> None:
     assert found.epochs == 3
 
 
-def test_seconds_that_nobody_measured_are_unknown() -> None:
+def test_missing_seconds_are_unknown() -> None:
     found = read_run({}, columns([(1.0, 0.5)]) | {"seconds": [None]})
     assert found is not None
     assert math.isnan(found.seconds)
@@ -118,7 +118,7 @@ def test_the_mean_is_over_the_epochs_of_all(found: list[dict[int, float]]) -> No
     np.testing.assert_allclose(means, expected, rtol=1e-15)
 
 
-def test_the_mean_of_nothing() -> None:
+def test_the_mean_of_no_curves_is_empty() -> None:
     epochs, means = common_mean([])
     assert (epochs.size, means.size) == (0, 0)
 
@@ -134,7 +134,7 @@ def given_runs(*facts: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, A
     ]
 
 
-def test_runs_that_differ_in_network_and_fold_alone_stand_together() -> None:
+def test_runs_that_differ_in_network_and_fold_only_are_grouped() -> None:
     histories = given_runs({"fold": 0}, {"fold": 1}, {"pruning": "L1-pruned"}, {"encoder": "x"})
     (found,) = experiments(histories)
     assert (found.dataset, found.domain, dict(found.settings)) == ("d.zarr", "a", {})
@@ -164,6 +164,6 @@ def test_a_model_given_twice_counts_once(ids: tuple[str | None, ...], count: int
     assert len(found.runs) == count
 
 
-def test_runs_of_which_nothing_is_known_stand_together() -> None:
+def test_runs_of_unknown_origin_are_grouped() -> None:
     (found,) = experiments([({}, columns([(1.0, 0.5)]))] * 2)
     assert (found.dataset, found.domain, len(found.runs)) == (None, None, 2)

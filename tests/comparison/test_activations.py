@@ -52,7 +52,7 @@ from small_stores import refused
         ),
     ],
 )
-def test_settings_that_make_no_sense(wrong: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, Any], words: tuple[str, ...]) -> None:
     with refused(ArgumentError, *words):
         Settings(**wrong)
 
@@ -61,7 +61,7 @@ def command(**how: Any) -> str:  # noqa: ANN401
     return Making("hellinger", (), Settings(**how).asked).command
 
 
-def test_asked_are_the_options_of_the_command() -> None:
+def test_asked_returns_the_command_options() -> None:
     assert command() == (
         "skiptool hellinger --metric hellinger --bins 100 --range minmax --permutations 199 "
         "--seed 0"
@@ -79,7 +79,7 @@ def test_asked_are_the_options_of_the_command() -> None:
     assert "--range" not in command(range_rule=RangeRule.LITERAL)
 
 
-def test_what_does_not_shape_the_result_is_not_asked() -> None:
+def test_memory_and_workers_are_not_recorded() -> None:
     assert Settings(memory=999, workers=7).asked == Settings().asked
     told = {"metrics": "metric", "range_rule": "range"}
     shaping = {told.get(field.name, field.name) for field in fields(Settings)}
@@ -92,7 +92,7 @@ def test_the_budget_leaves_room_for_the_libraries() -> None:
 
 
 @pytest.mark.parametrize("kind", [ArrayActivations, FeatureStore])
-def test_all_that_can_be_compared_can_be_read_alike(kind: type) -> None:
+def test_all_kinds_of_activations_implement_the_protocol(kind: type) -> None:
     members = {name for name in vars(Activations) if not name.startswith("_")}
     assert {"read", "ranges"} <= members
     assert members | {"__len__"} <= set(dir(kind)) | set(kind.__annotations__)
@@ -101,7 +101,7 @@ def test_all_that_can_be_compared_can_be_read_alike(kind: type) -> None:
 X = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
 
 
-def test_an_array_alone_is_one_layer() -> None:
+def test_an_array_is_one_layer() -> None:
     found = as_activations(X, "reference")
     assert (found.layers, len(found), found.where) == (("features",), 4, "reference")
     assert found.shape("features") == (4, 3, 2)
@@ -129,7 +129,7 @@ def test_a_mapping_keeps_its_order_and_two_axes_are_one_vector() -> None:
     ],
     ids=["list", "big-endian", "half", "Fortran", "broadcast", "reversed"],
 )
-def test_whatever_numpy_takes(given: Any, dtype: type) -> None:  # noqa: ANN401
+def test_array_likes_are_accepted(given: Any, dtype: type) -> None:  # noqa: ANN401
     found = as_activations(given, "x")
     block = found.read("features", slice(1, 3))
     assert found.dtype("features") == block.dtype == np.dtype(dtype)
@@ -167,7 +167,7 @@ def test_groups_are_a_column() -> None:
         ({"a": X, "b": X[:2]}, ("'a': 4", "'b': 2", "one number")),
     ],
 )
-def test_what_is_no_features_is_refused(given: Any, words: tuple[str, ...]) -> None:  # noqa: ANN401
+def test_invalid_arrays_are_refused(given: Any, words: tuple[str, ...]) -> None:  # noqa: ANN401
     if "longdouble" in words and np.dtype(np.longdouble).itemsize == 8:
         pytest.skip("long double is float64 here")
     words = tuple(str(np.dtype(np.longdouble)) if w == "longdouble" else w for w in words)
@@ -175,7 +175,7 @@ def test_what_is_no_features_is_refused(given: Any, words: tuple[str, ...]) -> N
         as_activations(given, "other")
 
 
-def test_groups_are_one_an_image() -> None:
+def test_there_is_one_group_per_image() -> None:
     with refused(ArgumentError, "x: 3 groups for 4 images"):
         as_activations(X, "x", [1, 2, 3])
 
@@ -208,14 +208,14 @@ def test_every_image_is_counted_once_whatever_the_blocks(chunk: int, workers: in
     np.testing.assert_allclose(means, x.astype(np.float64).mean(axis=2), rtol=1e-15)
 
 
-def test_means_are_left_out_where_nobody_asks() -> None:
+def test_means_are_computed_on_request_only() -> None:
     given = noted()
     binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
     assert {each.means for each in count_blocks(given, "enc1", binning, ONE, means=False)} == {()}
 
 
 @pytest.mark.parametrize("means", [True, False])
-def test_blocks_merged_on_their_way_are_the_same(means: bool) -> None:
+def test_merged_blocks_hold_the_same_counts(means: bool) -> None:
     given = noted(chunk=1)
     binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
 
@@ -234,7 +234,7 @@ def test_blocks_merged_on_their_way_are_the_same(means: bool) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_extents_of_a_first_pass_are_those_that_may_be_kept(dtype: type, chunk: int) -> None:
+def test_computed_extents_equal_stored_ones(dtype: type, chunk: int) -> None:
     plain = noted(dtype, chunk=chunk)
     kept = noted(dtype, chunk=chunk, ranges=extremes(plain.arrays))
     for layer in plain.layers:
@@ -247,7 +247,7 @@ def test_extents_of_a_first_pass_are_those_that_may_be_kept(dtype: type, chunk: 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_first_pass_names_where_a_value_is_not_finite(value: float) -> None:
+def test_extents_name_the_place_of_a_value_that_is_not_finite(value: float) -> None:
     with refused(
         FormatError, "feats.zarr: layer enc1, image im004, channel 1:", "finite", f"{value:g}"
     ):
@@ -256,7 +256,7 @@ def test_a_first_pass_names_where_a_value_is_not_finite(value: float) -> None:
 
 @pytest.mark.parametrize("end", [0, 1])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_kept_ranges_must_be_finite(value: float, end: int) -> None:
+def test_stored_ranges_must_be_finite(value: float, end: int) -> None:
     given = noted()
     ranges = extremes(given.arrays)
     ranges["enc1"][end][6, 2] = value
@@ -265,7 +265,7 @@ def test_kept_ranges_must_be_finite(value: float, end: int) -> None:
         extents(given, "enc1", ONE)
 
 
-def test_kept_ranges_must_not_be_turned_round() -> None:
+def test_stored_ranges_must_not_be_reversed() -> None:
     given = noted()
     low, high = extremes(given.arrays)["enc1"]
     given.kept = {"enc1": (high + 1, low)}
@@ -273,7 +273,7 @@ def test_kept_ranges_must_not_be_turned_round() -> None:
         extents(given, "enc1", ONE)
 
 
-def test_images_without_ids_go_by_their_place() -> None:
+def test_images_without_ids_are_numbered() -> None:
     given = spoilt(np.nan)
     given.columns = {}
     with refused(FormatError, "layer enc1, image 4, channel 1"):
@@ -295,7 +295,7 @@ def binnings(given: Noted) -> dict[str, Any]:
 @pytest.mark.parametrize("rule", ["plain", "clamped", "quantile"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_counting_names_where_a_value_is_not_finite(
+def test_counting_names_the_place_of_a_value_that_is_not_finite(
     value: float, dtype: type, rule: str, workers: int
 ) -> None:
     given = spoilt(value, dtype)
@@ -309,14 +309,14 @@ def test_counting_names_where_a_value_is_not_finite(
         list(found)
 
 
-def test_values_outside_of_kept_ranges_are_told() -> None:
+def test_values_outside_stored_ranges_are_refused() -> None:
     given = spoilt(60.0, ranges=extremes(noted().arrays))
     binning = equal_width(joint_range(extents(given, "enc1", ONE)), 8)
     with refused(FormatError, "image im004, channel 1", "60 is outside the stored range"):
         list(count_blocks(given, "enc1", binning, ONE, means=False))
 
 
-def test_an_error_can_travel_with_what_it_carries() -> None:
+def test_errors_can_be_pickled() -> None:
     """A cluster pickles exceptions, with their causes where it can."""
     given = spoilt(np.nan)
     with pytest.raises(FormatError) as caught:
@@ -367,7 +367,7 @@ def test_work_can_be_sent_to_other_processes() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("merge", [False, True])
-def test_drawn_vectors_are_counted_beside_all(chunk: int, merge: bool) -> None:
+def test_drawn_vectors_are_counted_as_well_as_all(chunk: int, merge: bool) -> None:
     given = noted(chunk=chunk)
     x = given.arrays["enc1"]
     drawn = np.argsort(np.random.default_rng(0).random((IMAGES, 4)), axis=1)[:, :2]

@@ -48,7 +48,7 @@ def test_blocks_of_channels_are_what_was_put(limit: int, vectors: int, width: in
             np.testing.assert_array_equal(block, given[:, first : first + width])
 
 
-def test_the_limit_is_what_is_held() -> None:
+def test_the_limit_bounds_memory() -> None:
     size = np.prod(SHAPE) * 2
     with Counts(SHAPE, 9, 1, size) as fits, Counts(SHAPE, 9, 1, size - 1) as exceeds:
         assert (fits.in_memory, exceeds.in_memory) == (True, False)
@@ -64,7 +64,7 @@ def test_threads_share_the_file() -> None:
         np.testing.assert_array_equal(block[:, 0], given[:, number % SHAPE[1]])
 
 
-def test_the_file_has_no_name_and_goes_with_the_context(
+def test_the_file_of_counts_has_no_name_and_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -76,7 +76,7 @@ def test_the_file_has_no_name_and_goes_with_the_context(
         assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_file_that_was_cut_is_no_endless_loop() -> None:
+def test_reading_a_truncated_file_fails() -> None:
     found = Counts(SHAPE, 9, 2, 0)
     with found:
         found.put(0, np.ones((2, *SHAPE[1:]), np.uint16))
@@ -95,7 +95,7 @@ def test_what_is_read_is_what_was_written() -> None:
             np.testing.assert_array_equal(found, given)
 
 
-def test_writes_that_fall_short_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
     real, given = os.pwrite, np.arange(1000, dtype=np.int64)
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: real(file, data[:777], at))
     with Scratch() as scratch:
@@ -105,7 +105,9 @@ def test_writes_that_fall_short_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(found, given)
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -116,7 +118,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_device_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_device_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     device = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed by the scratch
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: device)
     with refused(SourceError, "No space left", "TMPDIR"), Scratch() as scratch:
@@ -129,7 +131,7 @@ def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path
         Scratch()
 
 
-def test_the_file_has_no_name_and_goes_with_the_context_of_scratch(
+def test_a_scratch_file_has_no_name_and_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -156,7 +158,7 @@ ALL = list(combinations(range(3), 2))
 
 
 @pytest.mark.parametrize("limit", [0, SIZE - 1, SIZE, 2 * SIZE + 5, 3 * SIZE])
-def test_everything_is_read_once_whatever_fits(limit: int) -> None:
+def test_everything_is_read_once_whatever_the_limit(limit: int) -> None:
     given = sets(3)
     with cached_blocks(given, ALL, "enc1", limit) as found:
         for _ in range(4):
@@ -181,7 +183,7 @@ def test_no_more_is_held_than_the_limit(
             scratch.write(0, np.ones(1))
 
 
-def test_sets_in_more_pairs_go_first_and_those_in_one_are_not_kept(
+def test_sets_in_more_pairs_are_cached_first_and_those_in_one_never(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given, made = sets(4), []
@@ -202,7 +204,7 @@ def test_other_layers_pass_through() -> None:
     assert given[0].reads == [("dec0", 0, 3)] * 2
 
 
-def test_a_kept_set_is_like_the_set() -> None:
+def test_a_cached_set_behaves_like_its_source() -> None:
     (given, _) = sets(2)
     given.dataset_id = "d"
     with cached_blocks([given, given], [(0, 1), (0, 1)], "enc1", 10 * SIZE) as (one, _):

@@ -63,12 +63,12 @@ def told(sets: Any, settings: Settings) -> tuple[Settings, list[str]]:  # noqa: 
     return counted_settings(sets, settings, lines.append), lines
 
 
-def test_settings_of_activations_are_left_alone() -> None:
+def test_settings_for_activations_do_not_change() -> None:
     settings = Settings(metrics=tuple(Metric), bins=(10, 20))
     assert told([Noted(values(3))], settings) == (settings, [])
 
 
-def test_the_default_range_gives_way_and_that_is_told_once() -> None:
+def test_the_default_range_is_replaced_with_one_warning() -> None:
     sets = [Noted(values(3)), Tallied(values(3), "a"), Tallied(values(3), "b")]
     found, lines = told(sets, PLAIN)
     assert found == replace(PLAIN, range_rule=RangeRule.REFERENCE)
@@ -135,7 +135,7 @@ def test_activations_are_counted_in_the_bins_of_the_counts() -> None:
         (Noted(values(9)), Tallied(values(9), held=[2] * 4 + [1]), "one --pool-images"),
     ],
 )
-def test_what_no_equal_draw_can_be_made_of_has_no_test(first: Any, second: Any, words: str) -> None:  # noqa: ANN401
+def test_without_an_equal_draw_there_is_no_test(first: Any, second: Any, words: str) -> None:  # noqa: ANN401
     one, two, paired = paired_units(first, second, PLAIN)
     draw, (warning,) = permutable_units((first, second), (one, two), paired=paired)
     assert draw is None
@@ -164,7 +164,7 @@ def test_rows_of_fewer_images_are_left_out_of_the_test() -> None:
     assert measured.mean["value"] != expected.mean["value"]
 
 
-def test_subjects_of_equally_many_images_need_no_draw_however_they_were_pooled() -> None:
+def test_subjects_of_equal_size_need_no_draw_however_they_were_pooled() -> None:
     subjects = ["a"] * 6 + ["b"] * 6 + ["c"] * 6 + ["d"] * 6
     one, two = values(24), values(24, seed=1)
     halves, thirds = ([name for name in "abcd" for _ in range(6 // n)] for n in (2, 3))

@@ -86,7 +86,7 @@ def test_the_value_by_hand() -> None:
     assert found.constant.tolist() == [False, True]
 
 
-def test_means_are_made_for_those_who_ask_only() -> None:
+def test_means_are_computed_for_the_representation_shift_only() -> None:
     x, y = pair()
     metrics = (Metric.HELLINGER, Metric.REPRESENTATION_SHIFT)
     _, shift = measure_layer(comparison(x, y, replace(PLAIN, metrics=metrics)), "enc1")
@@ -276,7 +276,7 @@ def test_rules_do_not_depend_on_the_scale_of_float32(
     assert (plain[0] > 0).all()
 
 
-def test_a_reference_that_is_constant_sets_apart_what_differs_from_it() -> None:
+def test_other_values_than_a_constant_reference_get_bins_of_their_own() -> None:
     x = np.full((2, 4, 3), 2.0, np.float16)
     y = np.full((2, 4, 3), 2.0, np.float16)
     y[:, 1], y[:, 2, 0], y[:, 3] = 3.0, 1.0, [0.0, 2.0, 4.0]
@@ -323,7 +323,7 @@ def budget(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 @pytest.mark.parametrize(("first", "second"), DTYPES)
 @pytest.mark.parametrize("rule", [RangeRule.PERCENTILES, RangeRule.QUANTILE])
-def test_parts_of_channels_do_not_show(
+def test_results_do_not_depend_on_blocks_of_channels(
     rule: RangeRule, first: type, second: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
@@ -367,7 +367,7 @@ def test_exact_wasserstein_by_keys_and_by_sorting_agree(monkeypatch: pytest.Monk
         np.testing.assert_array_equal(each, found[0])
 
 
-def test_parts_read_no_more_often_than_memory_demands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_read_no_more_often_than_memory_demands(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.zeros((3, 8, 2), np.float16)
     for size, passes in ((10**9, 1), (2 * 3 * 65_536 * 8, 4)):
         budget(monkeypatch, size)
@@ -510,7 +510,7 @@ def test_a_set_of_one_image_has_no_interval(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", ON_BINS)
-def test_a_relabelling_that_changes_nothing_is_a_tie(metric: Metric) -> None:
+def test_equivalent_relabellings_are_ties(metric: Metric) -> None:
     """Paired sets that differ in one value: whoever plays the reference, the distance is one."""
     x = np.abs(np.random.default_rng(0).normal(size=(40, 1, 64))).astype(np.float16)
     y = x.copy()
@@ -550,7 +550,7 @@ def test_a_thousandth_is_left_out_on_either_side() -> None:
     assert occupied_and_used(*[50.0] * 998, 0.0, 0.0, bins=100)[1] == 1.0
 
 
-def test_bins_of_equal_shares_have_no_range() -> None:
+def test_quantile_bins_have_no_range_used() -> None:
     x, y = pair_of_binned()
     edges = np.tile(np.array([0.5, 1.0]), (3, 1))
     settings = Settings(bins=(3,), range_rule=RangeRule.QUANTILE)
@@ -559,7 +559,7 @@ def test_bins_of_equal_shares_have_no_range() -> None:
     assert part.occupied is not None
 
 
-def test_the_literal_reading_has_values_only() -> None:
+def test_literal_eq5_has_values_only() -> None:
     # Four bins of width 1: p = (1, 1, 1, 0) / 4, q = (1, 1, 0, 0) / 4, the maximum is in no bin.
     x, y = np.array([[[0.0, 1.0, 2.0, 4.0]]]), np.array([[[0.0, 1.0, 4.0, 4.0]]])
     settings = Settings(bins=(4,), range_rule=RangeRule.LITERAL)
@@ -694,7 +694,7 @@ def test_one_unit_has_no_interval(paired: bool) -> None:
     assert np.isfinite(found.values).all()
 
 
-def test_the_test_takes_the_means_of_the_draw() -> None:
+def test_the_test_uses_the_means_of_the_equal_draw() -> None:
     few_x, few_y = X + 0.5, Y * 2.0
     rows = [[0, 1, 5], [2, 4, 6]]
     draw = EqualDraw(Units(np.array([3, 1, 4]), np.array([0, 1, 2])), alone(4))

@@ -60,7 +60,7 @@ def test_a_layer_has_one_row_and_no_channel_of_its_own() -> None:
         assert row["p_value"] is None or row["p_value"] <= row["p_adjusted"]
 
 
-def test_other_metrics_are_as_they_are_without() -> None:
+def test_other_metrics_do_not_change() -> None:
     x, y = activations(8), activations(7, 1)
     alone = rows(x, y, permutations=19, bins=9)
     with_others = rows(x, y, metrics=["covariance", "hellinger"], permutations=19, bins=9)
@@ -104,7 +104,7 @@ def test_the_classifier_takes_16_vectors_of_an_image_and_one_image_of_the_smalle
     assert (row["units_reference"], row["units_other"]) == (5, 12)
 
 
-def test_a_shift_is_told_and_none_is_not() -> None:
+def test_a_shift_is_detected_and_its_absence_is_not() -> None:
     x, y, z = np.random.default_rng(3).normal(size=(3, 20, 5, 8))
     z[:, 2] += 1.5
     alike = rows(x, y, metrics=ALL[:2])
@@ -164,7 +164,7 @@ def test_paired_differences_need_pairs_and_one_grid() -> None:
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_damage_is_one_line(metric: str) -> None:
+def test_damage_is_reported_in_one_line(metric: str) -> None:
     layers = activations(6)
     layers["dec0"][4, 1, 3] = np.nan
     finite = extremes(activations(6))
@@ -178,14 +178,14 @@ def test_damage_is_one_line(metric: str) -> None:
 
 
 @pytest.mark.parametrize("images", [(1, 1), (1, 3), (2, 2)])
-def test_few_images_are_no_error(images: tuple[int, int]) -> None:
+def test_few_images_are_accepted(images: tuple[int, int]) -> None:
     x, y = activations(images[0])["enc1"], activations(images[1], 1)["enc1"]
     paired = images[0] == images[1]
     for row in rows(x, y, metrics=ALL if paired else ALL[:2], paired=paired, permutations=5):
         assert np.isfinite(row["value"])
 
 
-def test_channels_that_never_vary_count_for_nothing() -> None:
+def test_constant_channels_are_ignored() -> None:
     x, y = activations(6)["enc1"], activations(6, 1)["enc1"]
     known = rows(x, y, metrics=ALL, paired=True, permutations=9)
     still = np.full((6, 1, 4), 3.25, dtype=x.dtype)
@@ -219,7 +219,7 @@ def test_a_table_of_stores(tmp_path: Path) -> None:
     assert len(outcome.tables[0].columns["metric"]) == 8
 
 
-def test_plain_arrays_are_known_by_their_values(tmp_path: Path) -> None:
+def test_ids_of_arrays_depend_on_their_values(tmp_path: Path) -> None:
     """Files without an id: the id of the table hangs on what was measured."""
     paths = [tmp_path / f"{seed}.npy" for seed in range(3)]
     for seed, path in enumerate(paths):
@@ -310,7 +310,7 @@ def test_units_of_unequal_size_weigh_the_same_in_the_value() -> None:
     assert abs(null[0] - value) > 1e-3  # of one image of each unit
 
 
-def test_the_test_of_unequal_grids_sees_as_many_vectors() -> None:
+def test_the_test_of_unequal_grids_uses_equally_many_vectors() -> None:
     how = design(grouped(*U), grouped(*U), [0, 2, 4, 6, 8, 10, 12])
     wide = np.repeat(Y[:7], 3, axis=2)
     value, null = measured(X, wide, how)
@@ -320,7 +320,7 @@ def test_the_test_of_unequal_grids_sees_as_many_vectors() -> None:
     assert measured(X, wide, replace(how, seed=1))[1].tolist() != null.tolist()
 
 
-def test_without_permutations_there_is_a_value_alone() -> None:
+def test_without_permutations_there_is_only_a_value() -> None:
     assert measured(X, Y, design(grouped(*U), grouped(*V)))[1] is None
 
 
@@ -443,7 +443,7 @@ def test_sets_of_unequal_units_need_a_draw(
 
 
 @pytest.mark.parametrize("most", [None, 3, 7])
-def test_every_unit_gives_what_the_equal_draw_says(most: int | None) -> None:
+def test_samples_follow_the_equal_draw(most: int | None) -> None:
     how = design_of_equal_draw([0] * 5 + [1] * 4, [0, 0, 1, 1, 2])
     assert how.draw is not None
     found = equal_samples(how, sets(how, 16, 9), "a", most)
@@ -530,7 +530,7 @@ def test_units_of_unequal_size_raise_no_false_alarms(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_without_equal_draws_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_equal_draws_there_are_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the test above is known to see what it looks for."""
     monkeypatch.setattr(layerwise, "is_exchangeable", lambda *_: True)
     found = alarms(UNEQUAL["few against many"])

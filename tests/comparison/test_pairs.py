@@ -133,8 +133,13 @@ def test_every_column_follows_from_the_definitions(
         vectors_drawn = drawn_of(x, y, name, 3)
         channels = [
             Channel(
-                *(x.arrays[name][:, d], y.arrays[name][:, d], units, metric.value, 8),
-                *(tested, vectors_drawn),
+                x.arrays[name][:, d],
+                y.arrays[name][:, d],
+                units,
+                metric.value,
+                8,
+                tested,
+                vectors_drawn,
             )
             for d in range(LAYERS[name][0])
         ]
@@ -175,7 +180,7 @@ def budget(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("group", ["image", "subject"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_bounds_threads_and_blocks_do_not_change_a_bit(
+def test_memory_threads_and_blocks_do_not_change_a_bit(
     dtype: type, group: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(MANY, group=group)
@@ -204,7 +209,7 @@ def test_the_order_of_paired_images_does_not_change_a_bit(group: str | None) -> 
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_ranges_that_are_kept_spare_a_pass_and_change_nothing(dtype: type) -> None:
+def test_stored_ranges_save_a_pass_and_change_nothing(dtype: type) -> None:
     x, y = noted(7, 0, dtype=dtype), noted(5, 1, dtype=dtype)
     expected = one(x, y, PLAIN)
     passes = len(x.reads)
@@ -263,7 +268,7 @@ def test_every_set_is_read_once_whatever_memory_allows(monkeypatch: pytest.Monke
     assert all(each.reads == 2 * once for each in sets)
 
 
-def test_nothing_is_kept_for_other_machines() -> None:
+def test_nothing_is_cached_for_other_machines() -> None:
     sets = [noted(6, s) for s in range(3)]
     measure_pairs(sets, [(0, 1), (0, 2)], PLAIN, ONE, keep=False)
     assert len(sets[0].reads) == 2 * len(sets[1].reads)
@@ -293,14 +298,14 @@ def test_progress_counts_every_image_of_every_pair_and_layer() -> None:
     assert list(dict.fromkeys(progress.notes)) == list(LAYERS)
 
 
-def test_layers_may_stand_in_another_order() -> None:
+def test_layers_may_be_in_another_order() -> None:
     x, y = noted(6, 0), noted(5, 1)
     expected = one(x, y, PLAIN)
     y.arrays = dict(reversed(y.arrays.items()))
     assert one(x, y, PLAIN) == expected
 
 
-def test_sets_that_are_not_alike() -> None:
+def test_incomparable_sets_are_refused() -> None:
     x = noted(3, 0)
     y = Noted({"head": np.zeros((3, 2, 6))}, "y")
     with refused(MismatchError, "y against x0", "no layer in common", "dec0", "head", "--layers"):
@@ -316,7 +321,7 @@ def test_sets_that_are_not_alike() -> None:
     check_comparable(x, y)
 
 
-def test_a_bad_value_in_the_last_layer_ends_it_all() -> None:
+def test_a_bad_value_in_the_last_layer_is_an_error() -> None:
     x, y = noted(6, 0), noted(6, 1)
     y.arrays["dec0"][4, 1, 3] = np.nan
     with refused(FormatError, "x1: layer dec0, image im004, channel 1"):
@@ -334,7 +339,7 @@ def test_equal_sets_are_at_0_and_certainly_so(rule: RangeRule) -> None:
             assert set(each["value"]) == {0.0}
 
 
-def test_the_literal_reading_has_no_statistics() -> None:
+def test_literal_eq5_has_no_statistics() -> None:
     settings = Settings(range_rule=RangeRule.LITERAL)
     for each in one(noted(6, 0), noted(5, 1), settings):
         assert all(value is not None for value in each["value"])
@@ -372,7 +377,14 @@ def measured(layer: str, value: float, estimate: float, *units: list[float]) -> 
     times = 12
     replicates = tuple(estimate + np.repeat(each, times) / times for each in units)
     return Measured(
-        *(layer, 0, Metric.HELLINGER, 100, None, np.zeros(1, bool), {}, {"value": value}),
+        layer,
+        0,
+        Metric.HELLINGER,
+        100,
+        None,
+        np.zeros(1, bool),
+        {},
+        {"value": value},
         estimate=estimate,
         replicates=replicates,
     )
@@ -419,7 +431,7 @@ def test_the_input_is_measured_in_its_standard_errors() -> None:
         assert each.mean["input_z"] == pytest.approx(0.5 / np.sqrt(variance))
 
 
-def test_what_moves_both_alike_leaves_the_share_sure() -> None:
+def test_common_variation_does_not_widen_the_interval() -> None:
     away = [0.02, -0.02, 0.01, -0.01]
     source = measured("input", 0.5, 0.5, away)
     layer = measured("enc1", 0.25, 0.25, [each / 2 for each in away])
@@ -478,7 +490,7 @@ def test_an_interval_without_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("estimate", [-0.05, 0.0, np.nan])
-def test_nothing_is_handed_on_of_nothing(estimate: float) -> None:
+def test_an_input_without_distance_has_no_transmission(estimate: float) -> None:
     source = measured("input", 0.2, estimate, [0.001, -0.001])
     layer = measured("enc1", 0.3, 0.3, [0.1, -0.1])
     add_transmission([source, layer])
@@ -487,7 +499,7 @@ def test_nothing_is_handed_on_of_nothing(estimate: float) -> None:
     assert layer.mean.get("input_z", 0.0) == 0.0
 
 
-def test_an_input_that_never_varies_is_sure() -> None:
+def test_an_input_that_never_varies_has_the_largest_z() -> None:
     source = measured("input", 0.5, 0.5, [0.0, 0.0, 0.0])
     layer = measured("enc1", 0.25, 0.25, [0.01, -0.01, 0.0])
     add_transmission([source, layer])
@@ -495,13 +507,13 @@ def test_an_input_that_never_varies_is_sure() -> None:
     assert np.isfinite(source.mean["input_z"])
 
 
-def test_without_the_input_nothing_stands_beside() -> None:
+def test_without_the_input_there_is_no_transmission() -> None:
     layer = measured("enc1", 0.3, 0.3, [0.1, -0.1])
     add_transmission([layer])
     assert set(layer.mean) == {"value"}
 
 
-def test_a_layer_below_its_noise_is_cut_at_nothing() -> None:
+def test_a_layer_below_its_noise_is_clipped_at_0() -> None:
     source = measured("input", 0.5, 0.5, [0.01, -0.01, 0.0])
     layer = measured("enc1", 0.01, -0.002, [0.01, -0.01, 0.0])
     add_transmission([source, layer])
@@ -568,7 +580,7 @@ def measured_of_rows(
     return Measured(layer, index, metric, bins, rule, CONSTANT, channels, mean)
 
 
-def test_the_layer_stands_before_its_channels() -> None:
+def test_the_row_of_the_layer_precedes_those_of_channels() -> None:
     channels = {
         "value": np.array([0.5, 0.0]),
         "p_value": np.array([0.1, 1.0]),
@@ -585,10 +597,19 @@ def test_the_layer_stands_before_its_channels() -> None:
     assert found["constant_channels"] == [1, 0, 1]
     assert found["null_high"] == found["range_used"] == [None, None, None]
     for name, value in {
-        **{"layer": "enc1", "layer_index": 0, "metric": "hellinger", "bins": 8},
-        **{"range_rule": "minmax", "paired": True, "unit": "image", "permutations": 19},
-        **{"units_reference": 2, "units_other": 2, "n_reference": 4, "n_other": 3},
-        **{"skiptool_version": version("skiptool")},
+        "layer": "enc1",
+        "layer_index": 0,
+        "metric": "hellinger",
+        "bins": 8,
+        "range_rule": "minmax",
+        "paired": True,
+        "unit": "image",
+        "permutations": 19,
+        "units_reference": 2,
+        "units_other": 2,
+        "n_reference": 4,
+        "n_other": 3,
+        "skiptool_version": version("skiptool"),
     }.items():
         assert found[name] == value, name
 
@@ -661,13 +682,13 @@ def sets(
 EIGHT = units(*[1] * 8)
 
 
-def test_nothing_is_said_of_a_sound_pair() -> None:
+def test_a_sound_pair_has_no_warnings() -> None:
     assert pair_warnings(sets(), design(EIGHT, EIGHT)) == ()
     alone = [f"s{number}" for number in range(8)]
     assert pair_warnings(sets(subjects=(alone, alone)), design(EIGHT, EIGHT)) == ()
 
 
-def test_images_of_subjects_that_count_as_independent_are_told() -> None:
+def test_pseudo_replication_is_a_warning() -> None:
     alone = [f"s{number}" for number in range(8)]
     given_ = sets(subjects=(alone, list("aabbccca")))
     (line,) = pair_warnings(given_, design(EIGHT, EIGHT))
@@ -678,7 +699,7 @@ def test_images_of_subjects_that_count_as_independent_are_told() -> None:
     assert ("8 images of 4" in first, "8 images of 3" in second) == (True, True)
 
 
-def test_too_few_units_for_a_p_value_are_told() -> None:
+def test_too_few_units_for_a_p_value_are_a_warning() -> None:
     three, four, five = (units(*[1] * n) for n in (3, 4, 5))
     (line,) = pair_warnings(sets(), design(three, three))
     assert line == "no p-value below 0.05 is possible with 3 and 3 units, so none is given"
@@ -688,7 +709,7 @@ def test_too_few_units_for_a_p_value_are_told() -> None:
     assert pair_warnings(sets(), design(three, three, permutations=0)) == ()
 
 
-def test_one_unit_has_no_interval_and_that_is_told() -> None:
+def test_a_single_unit_is_a_warning() -> None:
     one = units(1)
     line, other = pair_warnings(sets(), design(EIGHT, one))
     assert "no p-value below 0.05 is possible with 8 and 1 units" in line
@@ -697,7 +718,7 @@ def test_one_unit_has_no_interval_and_that_is_told() -> None:
     assert not any("interval needs" in each for each in pair_warnings(sets(), design(two, two)))
 
 
-def test_what_is_drawn_is_told() -> None:
+def test_an_equal_draw_is_a_warning() -> None:
     plain = design(EIGHT, EIGHT)
     (line,) = pair_warnings(sets(vectors=(9, 4)), plain)
     assert line == ("the test draws 4 of the vectors of each image, as the sets differ in size")
@@ -716,7 +737,7 @@ def unresolved(number: int, high: float, unit: str = "image") -> list[str]:
     return layer_warnings(measured_of_rows(mean=mean), design(EIGHT, EIGHT, unit=unit))
 
 
-def test_channels_that_too_few_units_share_are_told() -> None:
+def test_unresolved_channels_are_a_warning() -> None:
     assert unresolved(0, 0.5) == []
     assert unresolved(1, 0.5) == [
         "1 of 1 channels vary in too few images to estimate their distance (more are needed)"
@@ -736,13 +757,13 @@ def test_channels_that_too_few_units_share_are_told() -> None:
         (RangeRule.PERCENTILES, False),
     ],
 )
-def test_outliers_are_told_where_they_stretch_the_range(rule: RangeRule, told: bool) -> None:
+def test_outliers_that_stretch_the_range_are_a_warning(rule: RangeRule, told: bool) -> None:
     channels = {"value": np.zeros(2), "range_used": np.array([0.05, 1.0])}
     found = layer_warnings(replace(measured_of_rows(channels=channels), range_rule=rule), DESIGN)
     assert [("stretch the range of 1 channels" in line) for line in found] == [True] * told
 
 
-def test_warnings_stand_in_the_row_of_the_layer() -> None:
+def test_warnings_are_in_the_row_of_the_layer() -> None:
     mean = {"unresolved_channels": 1.0, "ci_high": 0.5, "tested": 0.3}
     channels = {"value": np.zeros(2), "unresolved_channels": np.array([1.0, 0.0])}
     given_ = replace(measured_of_rows(mean=mean, channels=channels), drawn=True)
@@ -757,7 +778,7 @@ def test_warnings_stand_in_the_row_of_the_layer() -> None:
     assert quiet["drawn"] is False
 
 
-def test_equal_names_of_other_subjects_are_told() -> None:
+def test_equal_names_of_different_subjects_are_a_warning() -> None:
     names = {"dataset": "d", "id": list("abcdefgh")}
     layers = {"enc1": np.zeros((8, 2, 4))}
     first = Noted(layers, subject=[f"s{n}" for n in range(8)], **names)

@@ -99,9 +99,11 @@ def cut(whole: BlockResult, *ends: int) -> list[BlockResult]:
         assert found is not None
         estimates = ChannelEstimates(
             found.squared,
-            *(found.plain[block], found.corrected[block]),
+            found.plain[block],
+            found.corrected[block],
             tuple(each[block] for each in found.replicates),
-            *(found.bins[block], found.ceiling[block]),
+            found.bins[block],
+            found.ceiling[block],
         )
         parts.append(BlockResult(**arrays, estimates=estimates))
     return parts
@@ -109,7 +111,7 @@ def cut(whole: BlockResult, *ends: int) -> list[BlockResult]:
 
 @pytest.mark.parametrize("squared", [True, False])
 @pytest.mark.parametrize("ends", [(3,), (1, 2, 3, 4, 5, 6), (1, 6)])
-def test_blocks_do_not_show_in_any_bit(ends: tuple[int, ...], squared: bool) -> None:
+def test_blocks_do_not_change_a_bit(ends: tuple[int, ...], squared: bool) -> None:
     whole = partial(squared=squared)
     channels, mean, null = joined([whole], CONSTANT)
     again, mean_again, null_again = joined(cut(whole, *ends), CONSTANT)
@@ -134,12 +136,18 @@ def test_layers_are_means_over_channels(seed: int, squared: bool) -> None:
     estimate, low, high, _ = layer_interval(known(whole), lift)
     p = (1 + (labelled[1:] >= labelled[0]).sum()) / (1 + R)
     for name, value in {
-        **{"value": whole.values.mean(), "value_live": whole.values[live].mean()},
+        "value": whole.values.mean(),
+        "value_live": whole.values[live].mean(),
         "effective_bins": whole.occupied[live].mean(),
-        **{"range_used": whole.used[live].mean(), "inference_bins": 4.0},
-        **{"tested": labelled[0], "null_mean": labelled[1:].mean(), "p_value": p},
-        **{"null_high": np.quantile(labelled[1:], 0.95), "unresolved_channels": 1},
-        **{"corrected": max(estimate, 0.0), "ci_high": max(high, 0.0)},
+        "range_used": whole.used[live].mean(),
+        "inference_bins": 4.0,
+        "tested": labelled[0],
+        "null_mean": labelled[1:].mean(),
+        "p_value": p,
+        "null_high": np.quantile(labelled[1:], 0.95),
+        "unresolved_channels": 1,
+        "corrected": max(estimate, 0.0),
+        "ci_high": max(high, 0.0),
         "ci_low": max(low, 0.0) if p <= 0.05 else 0.0,
     }.items():
         assert mean[name] == pytest.approx(value, abs=1e-12), name
@@ -184,7 +192,7 @@ def apart(rank: int) -> BlockResult:
 @pytest.mark.parametrize(
     ("rank", "least", "low"), [(0, 0.0, 0.5), (1, 0.0, 0.0), (0, 0.05, 0.5), (0, 0.051, 0.0)]
 )
-def test_intervals_reach_0_unless_the_test_says_otherwise(
+def test_intervals_reach_0_unless_the_test_is_significant(
     rank: int, least: float, low: float
 ) -> None:
     channels, mean, _ = joined([apart(rank)], np.zeros(D, np.bool_), least_p=least)
@@ -196,7 +204,7 @@ def test_intervals_reach_0_unless_the_test_says_otherwise(
     assert mean["tested"] == 0.5
 
 
-def test_without_a_test_intervals_are_left_alone() -> None:
+def test_without_a_test_intervals_do_not_change() -> None:
     channels, mean, null = joined([replace(apart(5), null=None)], np.zeros(D, np.bool_))
     assert null is None
     assert mean["ci_low"] == pytest.approx(0.5)
@@ -227,7 +235,7 @@ def test_a_layer_of_constant_channels() -> None:
     assert np.isnan([mean["value_live"], mean["effective_bins"], mean["range_used"]]).all()
 
 
-def test_distances_without_bound_are_not_cut_at_one() -> None:
+def test_unbounded_distances_are_not_clipped_at_1() -> None:
     def at(value: float) -> BlockResult:
         where = np.full(D, value)
         replicates = (np.full((D, U), value), np.full((D, V), value))
@@ -337,9 +345,11 @@ def test_the_order_of_channels_does_not_matter(
     order = np.random.default_rng(seed).permutation(len(constant))
     moved = ChannelEstimates(
         found.squared,
-        *(found.plain[order], found.corrected[order]),
+        found.plain[order],
+        found.corrected[order],
         tuple(each[order] for each in found.replicates),
-        *(found.bins[order], found.ceiling[order]),
+        found.bins[order],
+        found.ceiling[order],
     )
     first, second = (
         layer_estimate(found, constant, 0.01),
@@ -385,7 +395,9 @@ def test_the_ends_of_one_channel_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("square", "weak"), [(0.0299, True), (0.0301, False)])
-def test_three_standard_errors_part_clear_channels_from_others(square: float, weak: bool) -> None:
+def test_three_standard_errors_separate_clear_channels_from_others(
+    square: float, weak: bool
+) -> None:
     # The jackknife variance is 3/4 of the squared deviations: a standard error of 0.01.
     away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.01 / np.sqrt(3)
     both = np.array([square, 0.0])
@@ -442,7 +454,7 @@ def test_no_interval_above_half_unresolved(bins: Any, constant: Any, told: bool)
 
 @pytest.mark.parametrize("squared", [True, False])
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 4), (4, 1), (1,)])
-def test_one_unit_says_nothing(sizes: tuple[int, ...], squared: bool) -> None:
+def test_one_unit_has_no_estimate(sizes: tuple[int, ...], squared: bool) -> None:
     nothing = np.full(3, np.nan)
     replicates = tuple(np.full((3, size), np.nan) for size in sizes)
     found = ChannelEstimates(
@@ -457,7 +469,7 @@ def test_one_unit_says_nothing(sizes: tuple[int, ...], squared: bool) -> None:
 
 
 @given(given_=estimates(), cuts=st.sets(st.integers(1, 8)))
-def test_blocks_are_put_together_again(
+def test_blocks_are_concatenated(
     given_: tuple[ChannelEstimates, NDArray[Any]], cuts: set[int]
 ) -> None:
     found, _ = given_
@@ -466,9 +478,11 @@ def test_blocks_are_put_together_again(
     parts = [
         ChannelEstimates(
             found.squared,
-            *(found.plain[a:b], found.corrected[a:b]),
+            found.plain[a:b],
+            found.corrected[a:b],
             tuple(each[a:b] for each in found.replicates),
-            *(found.bins[a:b], found.ceiling[a:b]),
+            found.bins[a:b],
+            found.ceiling[a:b],
         )
         for a, b in pairwise(ends)
     ]

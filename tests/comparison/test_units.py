@@ -64,7 +64,7 @@ def test_ids_pair_images_of_one_dataset_in_any_order() -> None:
     ],
     ids=["another dataset", "no dataset", "other images"],
 )
-def test_other_sets_are_not_paired_unless_asked(other: dict[str, Any]) -> None:
+def test_other_sets_are_paired_on_request_only(other: dict[str, Any]) -> None:
     x, y = noted(2, dataset="d", id=["a", "b"]), noted(2, "y", **other)
     assert not paired_units(x, y, SETTINGS)[2]
     if other["id"] == ["a", "b"]:
@@ -78,18 +78,18 @@ def test_pairs_may_be_declined() -> None:
     assert (members(first), members(second), paired) == ([[0], [1]], [[0], [1]], False)
 
 
-def test_pairs_of_sets_without_ids_go_by_place() -> None:
+def test_sets_without_ids_are_paired_by_order() -> None:
     first, second, paired = paired_units(noted(2), noted(2), PAIRED)
     assert (members(first), members(second), paired) == ([[0], [1]], [[0], [1]], True)
 
 
-def test_ids_that_repeat_name_no_image() -> None:
+def test_repeated_ids_are_ignored() -> None:
     x, y = noted(3, id=["a", "a", "b"]), noted(3, id=["b", "a", "a"])
     first, second, _ = paired_units(x, y, PAIRED)
     assert members(first) == members(second) == [[0], [1], [2]]
 
 
-def test_pairs_that_are_none_are_refused_with_examples() -> None:
+def test_unpaired_units_are_refused_with_examples() -> None:
     x = noted(5, id=list("abcde"))
     with refused(MismatchError, "y against x", "2 of 5 units", "(d, e)", "--unpaired"):
         paired_units(x, noted(3, "y", id=list("cba")), PAIRED)
@@ -102,14 +102,14 @@ def test_pairs_that_are_none_are_refused_with_examples() -> None:
 GROUPED = replace(SETTINGS, group="subject")
 
 
-def test_groups_gather_images_wherever_they_stand() -> None:
+def test_groups_gather_images_in_any_order() -> None:
     x = noted(5, subject=["s1", "s0", "s1", "s2", "s0"])
     y = noted(2, subject=["s0", "s0"])
     first, second, paired = paired_units(x, y, GROUPED)
     assert (members(first), members(second), paired) == ([[0, 2], [1, 4], [3]], [[0, 1]], False)
 
 
-def test_paired_groups_go_by_name() -> None:
+def test_groups_are_paired_by_name() -> None:
     x = noted(4, dataset="d", id=list("abcd"), subject=["p", "q", "p", "q"])
     y = noted(4, dataset="d", id=list("dcba"), subject=["q", "p", "q", "p"])
     first, second, paired = paired_units(x, y, GROUPED)
@@ -123,7 +123,7 @@ def test_paired_groups_may_be_of_unequal_size() -> None:
     assert (members(first), members(second)) == ([[0, 2], [1]], [[1], [0]])
 
 
-def test_groups_need_not_be_texts() -> None:
+def test_groups_need_not_be_strings() -> None:
     x, y = noted(3, subject=np.array([7, 3, 7])), noted(1, subject=[3.5])
     first, second, _ = paired_units(x, y, GROUPED)
     assert (members(first), members(second)) == ([[0, 2], [1]], [[0]])
@@ -158,7 +158,7 @@ def test_counts_of_images_in_order_are_not_copied() -> None:
     np.testing.assert_array_equal(second.gathered(counts), counts[[2, 0, 1]])
 
 
-def test_subjects_are_the_units_where_they_repeat_in_either_set() -> None:
+def test_subjects_are_the_units_if_they_repeat_in_either_set() -> None:
     x, y = noted(4, subject=list("abca")), noted(3, "y", subject=list("pqr"))
     for first, second in ((x, y), (y, x), (x, x)):
         assert unit_column(first, second, SETTINGS) == "subject"
@@ -178,13 +178,13 @@ def test_subjects_are_the_units_where_they_repeat_in_either_set() -> None:
         ({"patient": list("aabb")}, {"patient": list("aabb")}),
     ],
 )
-def test_images_are_the_units_else(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_otherwise_images_are_the_units(first: dict[str, Any], second: dict[str, Any]) -> None:
     x, y = noted(4, **first), noted(4, "y", **second)
     assert unit_column(x, y, SETTINGS) is None
     assert [len(each) for each in paired_units(x, y, SETTINGS)[:2]] == [4, 4]
 
 
-def test_images_may_be_asked_for() -> None:
+def test_images_may_be_requested_as_units() -> None:
     x = noted(4, subject=list("aabb"), image=list("pqpq"))
     how = replace(SETTINGS, group="image")
     assert unit_column(x, x, how) is None
@@ -269,7 +269,7 @@ def test_pairs_end_with_the_same_size(units: tuple[Units, Units], seed: int) -> 
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9), order=SEEDS)
-def test_nothing_is_drawn_where_sizes_agree(sizes: list[int], order: int) -> None:
+def test_nothing_is_drawn_if_sizes_agree(sizes: list[int], order: int) -> None:
     moved = np.random.default_rng(order).permutation(sizes).tolist()
     rng = np.random.default_rng(0)
     assert equal_draw(sized(*sizes), sized(*moved), paired=False, rng=rng) is None
@@ -419,7 +419,7 @@ def test_vectors_are_drawn_at_random_where_no_window_fits(
     assert len(np.unique(found, axis=0)) > vectors  # not windows
 
 
-def test_grids_that_do_not_fit_the_vectors_are_taken_for_square() -> None:
+def test_grids_that_do_not_fit_the_vectors_are_assumed_square() -> None:
     rng = np.random.default_rng
     wrong = draw_vectors(50, 16, 4, ((3, 4), (2, 3)), rng(0))
     np.testing.assert_array_equal(wrong, draw_vectors(50, 16, 4, (None, None), rng(0)))
@@ -451,7 +451,7 @@ def test_units_weigh_equally(
     np.testing.assert_array_equal(plain, expected)
 
 
-def test_units_of_more_values_than_the_total_are_left_as_they_are() -> None:
+def test_units_of_more_values_than_the_total_are_not_scaled() -> None:
     counts = np.full((3, 1, 1), 2**25, np.uint32)
     found = Units(np.arange(3), np.array([0, 1])).gathered(counts)
     assert found.ravel().tolist() == [2**26, 2**26]
@@ -483,7 +483,7 @@ def test_the_least_p_value_by_enumeration(n: int, m: int) -> None:
         assert least_p_value(n, n, paired=True) == pytest.approx(reached)
 
 
-def test_equal_names_of_other_subjects_are_no_pairs() -> None:
+def test_equal_names_of_different_subjects_are_not_paired() -> None:
     """Two hospitals that both number their slices from 0 on; and one whose names are known."""
     names = {"dataset": "d", "id": ["0", "1", "2"]}
     x = noted(3, **names, subject=["p", "q", "r"])

@@ -1,1 +1,1 @@
-"""What metric tables say together: differences of architectures, distances beside losses of IoU."""
+"""Analysis of metric tables: differences between networks, distances of layers, losses of IoU."""
