@@ -26,7 +26,7 @@ from skiptool.names import Kind
 from skiptool.stores.features import (
     BLOCK_BYTES,
     Layer,
-    check_form,
+    check_layout,
     open_features,
     open_npy,
     three_axes,
@@ -381,8 +381,8 @@ def test_axes(shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "<f4", ">f4", "float64"])
 def test_forms_that_are_taken(dtype: str) -> None:
-    check_form((2, 3), np.dtype(dtype), "here")
-    check_form((2, 3, 4), np.dtype(dtype), "here")
+    check_layout((2, 3), np.dtype(dtype), "here")
+    check_layout((2, 3, 4), np.dtype(dtype), "here")
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_forms_that_are_taken(dtype: str) -> None:
 )
 def test_forms_that_are_refused(shape: tuple[int, ...], dtype: str, words: str) -> None:
     with refused(FormatError, words):
-        check_form(shape, np.dtype(dtype), "here")
+        check_layout(shape, np.dtype(dtype), "here")
 
 
 def test_a_block_is_contiguous_and_native() -> None:
@@ -414,9 +414,9 @@ def test_a_chunk_is_no_longer_than_the_layer(tmp_path: Path) -> None:
 
 
 def test_more_images_than_there_can_be() -> None:
-    check_form((10**8, 2), np.dtype("f4"), "here")
+    check_layout((10**8, 2), np.dtype("f4"), "here")
     with refused(FormatError, "here: is (100000001, 2)", "at most 100,000,000 images"):
-        check_form((10**8 + 1, 2), np.dtype("f4"), "here")
+        check_layout((10**8 + 1, 2), np.dtype("f4"), "here")
 
 
 @given(
@@ -813,6 +813,6 @@ def test_a_store_of_ours_that_lost_its_header_still_misses_its_chunks(features: 
 def test_every_chunk_is_believed(tmp_path: Path) -> None:
     add(zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3), "layers/x")
     set_attributes(tmp_path / "o.zarr/layers/x", every_chunk=True)
-    with refused(FormatError, "layer x: chunks are no whole rows"):
+    with refused(FormatError, "layer x: chunks are not whole rows"):
         open_features(tmp_path / "o.zarr")
     assert json.loads((tmp_path / "o.zarr/layers/x/zarr.json").read_text())["attributes"]

@@ -61,7 +61,7 @@ def test_an_unknown_fold_is_answered_with_the_known_ones(store: DatasetStore, fo
 def test_one_fold_leaves_nothing_to_train_on(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d.zarr", [train(0), train(1)])
     found = training_folds(open_dataset(tmp_path / "d.zarr"), None, None, seed=0)
-    with refused(ArgumentError, "domain a has 1 training subject, and training takes at least two"):
+    with refused(ArgumentError, "domain a has 1 training subject, and training needs at least two"):
         found.parts(0)
 
 

@@ -31,7 +31,7 @@ from skiptool.stores.dataset import DatasetStore, open_dataset, tell_network
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.lineage import lineage
 from skiptool.stores.masks import MaskWriter, open_masks
-from skiptool.stores.remote import RemoteFolder, each, explained, fetched, open_store
+from skiptool.stores.remote import RemoteFolder, fetch_file, map_items, open_store, read_error
 from small_stores import (
     CLASSES,
     MAKING,
@@ -414,7 +414,7 @@ def test_protocols_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_base_install_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fsspec", "fsspec.core"):
         monkeypatch.setitem(sys.modules, name, None)
-    for ask in (open_features, open_store, fetched, RemoteFolder):
+    for ask in (open_features, open_store, fetch_file, RemoteFolder):
         with refused(
             ArgumentError, "s3://a/b", "needs a package", "pip install 'skiptool[remote]'"
         ):
@@ -462,13 +462,13 @@ def test_places_on_this_machine_are_paths() -> None:
 def test_each_keeps_the_order(web: SimpleNamespace, features: Path) -> None:
     names = [str(number) for number in range(20)]
     for store in (open_store(web.url), LocalStore(features)):
-        assert each(store, int, names) == list(range(20))
+        assert map_items(store, int, names) == list(range(20))
 
 
 def test_explained_keeps_what_is_explained() -> None:
-    found = explained(SourceError("no answer"), "here", "is torn")
+    found = read_error(SourceError("no answer"), "here", "is torn")
     assert (type(found), str(found)) == (SourceError, "here: no answer")
-    found = explained(KeyError("x"), "here", "is torn")
+    found = read_error(KeyError("x"), "here", "is torn")
     assert (type(found), str(found)) == (FormatError, "here: is torn")
 
 

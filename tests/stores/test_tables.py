@@ -30,14 +30,12 @@ from skiptool.stores.tables import (
     SCHEMAS,
     SHIFT,
     TABLE_KEY,
+    MetricTable,
     TableWriter,
     as_table,
-    gathered,
-    lacking,
     open_table,
     prediction_columns,
     table_kind,
-    totals,
     write_table,
 )
 from small_stores import CLASSES, HOSTILE_JSON, MAKING, flip, refused
@@ -546,6 +544,10 @@ ROWS = st.lists(
 TYPES = {"layer": pa.string(), "bins": pa.int64(), "channel": pa.int64(), "value": pa.float64()}
 
 
+def metric_table(data: pa.Table) -> MetricTable:
+    return MetricTable(Path("t"), lineage(Kind.REPORT, MAKING, None), data)
+
+
 def as_data(rows: list[tuple[Any, ...]]) -> pa.Table:
     columns = {n: [row[place] for row in rows] for place, n in enumerate(TYPES)}
     return pa.table(columns, schema=pa.schema(list(TYPES.items())))
@@ -560,7 +562,7 @@ def test_groups_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]], cut: 
     for layer, bins, *numbers in rows:
         numbers = [math.nan if number is None else number for number in numbers]
         expected.setdefault((layer, bins), []).append(tuple(numbers))
-    found = gathered(data, ["layer", "bins"], ["channel", "value"])
+    found = metric_table(data).gathered(["layer", "bins"], ["channel", "value"])
     assert list(zip(found["layer"], found["bins"], strict=True)) == list(expected)
     for channel, value, group in zip(
         found["channel"], found["value"], expected.values(), strict=True
@@ -578,7 +580,7 @@ def test_totals_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]]) -> No
         before = expected.setdefault((layer, bins), None)
         if channel is not None:
             expected[layer, bins] = (before or 0) + channel
-    found = totals(as_data(rows), ["layer", "bins"], "channel")
+    found = metric_table(as_data(rows)).totals(["layer", "bins"], "channel")
     keys = list(zip(found["layer"], found["bins"], strict=True))
     assert (keys, found["channel"]) == (list(expected), list(expected.values()))
 
@@ -586,18 +588,20 @@ def test_totals_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]]) -> No
 @given(rows=ROWS)
 @settings(max_examples=30, deadline=None)
 def test_rows_that_lack_a_value_are_those_with_null(rows: list[tuple[Any, ...]]) -> None:
-    found = lacking(as_data(rows), "channel").to_pylist()
+    found = metric_table(as_data(rows)).lacking("channel").data.to_pylist()
     assert found == [row for row in as_data(rows).to_pylist() if row["channel"] is None]
 
 
 def test_no_rows_are_no_groups() -> None:
-    found = gathered(as_data([]), ["layer"], ["value"])
+    found = metric_table(as_data([])).gathered(["layer"], ["value"])
     assert found == {"layer": [], "value": []}
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_group_of_nulls_is_nan(size: int) -> None:
-    found = gathered(as_data([("enc1", 1, None, None)] * size), ["layer"], ["channel", "value"])
+    found = metric_table(as_data([("enc1", 1, None, None)] * size)).gathered(
+        ["layer"], ["channel", "value"]
+    )
     for name in ("channel", "value"):
         (array,) = found[name]
         np.testing.assert_array_equal(array, [math.nan] * size)

@@ -21,7 +21,7 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.stores import transfers
-from skiptool.stores.addresses import below, parent_of
+from skiptool.stores.addresses import join_url, parent_of
 from skiptool.stores.artifacts import (
     check_sound,
     check_unchanged,
@@ -29,7 +29,7 @@ from skiptool.stores.artifacts import (
     model_folders,
     model_places,
 )
-from skiptool.stores.copies import copies_held, shown
+from skiptool.stores.copies import copies_held, with_urls
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import open_features
 from skiptool.stores.lineage import Making
@@ -97,17 +97,17 @@ def test_a_model_from_a_web_server(web: SimpleNamespace, made: Path) -> None:
         tensors = found.tensors()
         assert all((tensors[name] == each).all() for name, each in local.tensors().items())
         assert names(folder) == ["config.json", "model.safetensors"]
-        assert shown(f"{folder}: is a model") == f"{web.host}/m/fold0: is a model"
+        assert with_urls(f"{folder}: is a model") == f"{web.host}/m/fold0: is a model"
         flip(folder / "model.safetensors")
         with refused(FormatError, folder, "weights are not as written"):
             open_model(folder).tensors()
     assert not folder.parent.exists()
-    assert shown(str(folder)) == str(folder)
+    assert with_urls(str(folder)) == str(folder)
 
 
 def test_a_web_server_lists_no_models(web: SimpleNamespace) -> None:
     where = f"{web.host}/m: no model folder, it has no config.json"
-    with refused(FormatError, where, "a web server does not list", "URL of each model folder"):
+    with refused(FormatError, where, "a web server lists no folders", "URL of each model folder"):
         fetch_models(f"{web.host}/m")
     web.answers["fold0"] = fail(500)
     with refused(SourceError, f"{web.host}/m/fold0/", "the server answers 500"):
@@ -135,7 +135,7 @@ def test_a_copy_that_nothing_holds_is_there_until_the_end(memory: AbstractFileSy
 def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:
     with copies_held():
         found = model_folders(["memory://all/runs", made])
-        where = [shown(str(folder)) for folder in found[:-1]]
+        where = [with_urls(str(folder)) for folder in found[:-1]]
         assert where == [
             f"memory://all/runs/{name}" for name in ("a/fold0", "a/fold1", "b/fold9", "b/fold10")
         ]
@@ -168,7 +168,7 @@ def test_stores_below_a_folder(memory: AbstractFileSystem) -> None:
     assert [is_folder_at(f"memory://all{name}") for name in ("", "/f.zarr", "/t.parquet")] == [
         *(True, False, False)
     ]
-    with refused(FormatError, "http://127.0.0.1:9/x: nothing", "a web server does not list"):
+    with refused(FormatError, "http://127.0.0.1:9/x: nothing", "a web server lists no folders"):
         feature_folder("http://127.0.0.1:9/x")
 
 
@@ -272,7 +272,7 @@ def test_a_store_of_too_many_chunks(web: SimpleNamespace, dataset: Path) -> None
 
 
 def test_addresses() -> None:
-    assert below("s3://b", "c/d") == "s3://b/c/d"
+    assert join_url("s3://b", "c/d") == "s3://b/c/d"
     assert parent_of("https://host/a/b/?sig=x/y") == "https://host/a"
 
 
@@ -569,7 +569,7 @@ def test_errors_name_the_url(memory_of_uploads: AbstractFileSystem, temporary: P
         writing("memory://b/t.parquet", write=fail)
     assert not [*temporary.iterdir()]
     assert not memory_of_uploads.store
-    assert shown("/tmp/x") == "/tmp/x"
+    assert with_urls("/tmp/x") == "/tmp/x"
 
 
 def test_folders_in_folders(

@@ -355,7 +355,7 @@ def test_arrays_of_others_may_lack_chunks(root_of_chunks: zarr.Group) -> None:
     made = root_of_chunks.create_array("b", shape=(4, 4), chunks=(2, 2), dtype="uint8")
     check_chunks(made, "here")
     made.attrs["every_chunk"] = True
-    with refused(FormatError, "here: chunks are no whole rows"):
+    with refused(FormatError, "here: chunks are not whole rows"):
         check_chunks(root_of_chunks["b"], "here")
 
 

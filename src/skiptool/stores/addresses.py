@@ -13,15 +13,15 @@ from pathlib import Path
 from skiptool.errors import ArgumentError
 
 __all__ = [
-    "below",
-    "beside",
     "check_slashes",
     "is_web",
+    "join_url",
     "last_part",
     "local",
     "located",
     "parent_of",
     "public",
+    "sibling_url",
     "without_host",
 ]
 
@@ -78,12 +78,12 @@ def last_part(place: str | Path) -> str:
     return public(place).rstrip("/").rpartition("/")[2]
 
 
-def below(url: str, name: str) -> str:
+def join_url(url: str, name: str) -> str:
     """Append a relative name to the URL of a folder, in front of its query.
 
     Examples
     --------
-    >>> below("https://host/f.zarr/?signature=abc", "a/zarr.json")
+    >>> join_url("https://host/f.zarr/?signature=abc", "a/zarr.json")
     'https://host/f.zarr/a/zarr.json?signature=abc'
     """
     address, mark, query = url.partition("?")
@@ -101,12 +101,12 @@ def parent_of(url: str) -> str:
     return url.partition("?")[0].rstrip("/").rpartition("/")[0]
 
 
-def beside(url: str, name: str) -> str:
+def sibling_url(url: str, name: str) -> str:
     """Return the URL of ``name`` in the same folder.
 
     Examples
     --------
-    >>> beside("s3://bucket/a/f.zarr/", "g.zarr"), beside("memory://f.zarr", "g.zarr")
+    >>> sibling_url("s3://bucket/a/f.zarr/", "g.zarr"), sibling_url("memory://f.zarr", "g.zarr")
     ('s3://bucket/a/g.zarr', 'memory://g.zarr')
     """
     return f"{parent_of(url)}/{name}"

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from reprlib import repr as brief
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -24,7 +24,7 @@ import zarr
 from skiptool.distances.counting import extent
 from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
-from skiptool.stores.addresses import below, last_part, located, public
+from skiptool.stores.addresses import join_url, last_part, located, public
 from skiptool.stores.counts import open_activations, open_counts, open_tallies, read_bins
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset, open_domain
 from skiptool.stores.features import FeatureStore, Layer, layer_names, open_features, open_layers
@@ -39,7 +39,7 @@ from skiptool.stores.lineage import (
 from skiptool.stores.masks import MaskEntries, open_masks
 from skiptool.stores.models import CONFIG, WEIGHTS, open_model, read_config
 from skiptool.stores.overlays import INDEX, damaged_pictures, open_overlays
-from skiptool.stores.remote import fetched
+from skiptool.stores.remote import fetch_file
 from skiptool.stores.seals import SEAL, broken_members, table_is_whole
 from skiptool.stores.staging import clear_leftovers
 from skiptool.stores.tables import check_extent, open_table, table_kind
@@ -73,6 +73,8 @@ __all__ = [
     "model_places",
 ]
 
+T = TypeVar("T", Path, str)
+
 # Folders of artifacts
 
 
@@ -98,29 +100,23 @@ def model_folders(places: Sequence[Path | str]) -> list[Path]:
     SourceError, ArgumentError
         If a URL cannot be read, or the copy does not fit on the disk.
     """
-    folders: list[Path] = []
-    for place in map(located, places):
-        if isinstance(place, Path):
-            folders += _models_below(place)
-        else:
-            folders += sorted(fetch_models(place), key=by_numbers)
-    return folders
+    return _replaced(places, fetch_models)
 
 
 def model_places(places: Sequence[Path | str]) -> list[Path | str]:
     """Like `model_folders`, but keep URLs and fetch nothing."""
-    models: list[Path | str] = []
+    return _replaced(places, models_at)
+
+
+def _replaced(places: Sequence[Path | str], remote: Callable[[str], Sequence[T]]) -> list[Path | T]:
+    """Replace folders by the models below them, and URLs by what ``remote`` returns."""
+    models: list[Path | T] = []
     for place in map(located, places):
         if isinstance(place, Path):
-            models += _models_below(place)
+            models += sorted(_below(place), key=by_numbers) or [place]
         else:
-            models += sorted(models_at(place), key=by_numbers)
+            models += sorted(remote(place), key=by_numbers)
     return models
-
-
-def _models_below(path: Path) -> list[Path]:
-    """Return the models below a local folder, or the folder itself."""
-    return sorted(_below(path), key=by_numbers) or [path]
 
 
 def _below(path: Path) -> Iterator[Path]:
@@ -212,7 +208,7 @@ def _kind(store: Path | str) -> str | None:
         if isinstance(store, Path):
             text = (store / "zarr.json").read_bytes()
         else:
-            text = fetched(below(store, "zarr.json"))
+            text = fetch_file(join_url(store, "zarr.json"))
         kind = json.loads(text)["attributes"]["kind"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError, FormatError):
         return None
@@ -246,7 +242,7 @@ def at_hand(place: Path | str) -> Iterator[Path]:
     where, name = public(here), last_part(here)
     with TemporaryDirectory() as folder:
         path = Path(folder, name if name.strip(".") else "file")
-        path.write_bytes(fetched(here))
+        path.write_bytes(fetch_file(here))
         try:
             yield path
         except SkiptoolError as error:

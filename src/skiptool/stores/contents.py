@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Domains = Mapping[str, Mapping[str, Any]]
 
-__all__ = ["CONTENTS", "Content", "content_of", "summed", "tell_contents"]
+__all__ = ["CONTENTS", "SampleContent", "count_content", "summarise", "tell_contents"]
 
 CONTENTS = "contents"
 
@@ -40,7 +40,7 @@ IGNORED = "ignored"
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class SampleContent:
     """Contents of one sample.
 
     Attributes
@@ -59,19 +59,19 @@ class Content:
         return {"pixels": dict(self.pixels), "even": self.even}
 
     @classmethod
-    def parse(cls, noted: Mapping[str, Any]) -> Content:
+    def parse(cls, noted: Mapping[str, Any]) -> SampleContent:
         """Parse what `as_json` returned."""
         return cls(dict(noted["pixels"]), bool(noted["even"]))
 
 
-def content_of(sample: Sample) -> Content:
+def count_content(sample: Sample) -> SampleContent:
     """Count the pixels of each label of a sample."""
     counts = np.bincount(sample.mask.ravel(), minlength=IGNORE + 1)
     pixels = {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
-    return Content(pixels, _is_even(sample.image))
+    return SampleContent(pixels, _is_even(sample.image))
 
 
-def summed(samples: Iterable[tuple[str, Content]]) -> dict[str, Any]:
+def summarise(samples: Iterable[tuple[str, SampleContent]]) -> dict[str, Any]:
     """Summarise the samples of a domain, each given with its id."""
     pixels: dict[str, int] = {}
     images: list[Any] = [0, ""]

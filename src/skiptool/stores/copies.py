@@ -2,7 +2,7 @@
 
 Models are fetched as a whole, and outputs for a URL are made here first (see ``transfers``). A copy
 is a temporary folder (``TMPDIR``), removed when the step ends. Users see nothing of it:
-:func:`shown` replaces its path in messages and lineages by the URL, without credentials.
+:func:`with_urls` replaces its path in messages and lineages by the URL, without credentials.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tempfile import mkdtemp
 from weakref import finalize
 
 from skiptool.errors import ArgumentError, ExistsError
-from skiptool.stores.addresses import beside, last_part, parent_of, public
+from skiptool.stores.addresses import last_part, parent_of, public, sibling_url
 
-__all__ = ["HEADERS", "Copy", "check_absent", "copies_held", "shown", "target_of"]
+__all__ = ["HEADERS", "LocalCopy", "check_absent", "copies_held", "target_of", "with_urls"]
 
 HEADERS = ("zarr.json", "config.json", "overlays.json")
 """First files to be read of artifacts that are folders: each has one of these."""
@@ -30,13 +30,13 @@ _URLS: dict[str, str] = {}
 _TARGETS: dict[str, str] = {}
 """Folder of each copy to be uploaded, and the URL of the output in it."""
 
-_HELD: ContextVar[list[Copy] | None] = ContextVar("copies", default=None)
+_HELD: ContextVar[list[LocalCopy] | None] = ContextVar("copies", default=None)
 
-_UNHELD: list[Copy] = []
+_UNHELD: list[LocalCopy] = []
 """Copies kept until the process ends."""
 
 
-class Copy:
+class LocalCopy:
     """A temporary folder that stands for the folder at a URL.
 
     Parameters
@@ -96,7 +96,7 @@ def copies_held() -> Iterator[None]:
 
     Copies made outside of such a block are removed when the process ends.
     """
-    held: list[Copy] = []
+    held: list[LocalCopy] = []
     token = _HELD.set(held)
     try:
         yield
@@ -106,12 +106,12 @@ def copies_held() -> Iterator[None]:
             copy.remove()
 
 
-def shown(text: str) -> str:
+def with_urls(text: str) -> str:
     """Replace the path of each copy in a text by its URL.
 
     Examples
     --------
-    >>> shown("runs/fold0: no model folder")
+    >>> with_urls("runs/fold0: no model folder")
     'runs/fold0: no model folder'
     """
     for folder, url in [*_URLS.items()]:
@@ -124,7 +124,7 @@ def target_of(out: Path) -> str | None:
     folder = next((parent for parent in out.parents if str(parent) in _TARGETS), None)
     if folder is None:
         return None
-    return beside(_TARGETS[str(folder)], out.relative_to(folder).as_posix())
+    return sibling_url(_TARGETS[str(folder)], out.relative_to(folder).as_posix())
 
 
 def check_absent(url: str, *, overwrite: bool) -> bool:

@@ -61,7 +61,7 @@ from skiptool.stores.features import (
     open_features,
 )
 from skiptool.stores.lineage import identifier, parse_lineage
-from skiptool.stores.remote import each
+from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
 from skiptool.stores.shards import rows_of
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
@@ -71,10 +71,8 @@ if TYPE_CHECKING:
     from skiptool.stores.zarrs import Rows
 
 __all__ = [
-    "COUNTING",
     "CountsStore",
     "open_activations",
-    "open_bins",
     "open_counts",
     "open_tallies",
     "ranges_id",
@@ -211,7 +209,7 @@ def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str
             (rows_of(low), rows_of(high)),
         )
 
-    return dict(zip(names, each(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, opened, names), strict=True))
 
 
 def open_bins(
@@ -227,7 +225,7 @@ def open_bins(
         )
         return low, span
 
-    return dict(zip(names, each(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, opened, names), strict=True))
 
 
 def read_bins(root: zarr.Group, names: Sequence[str], bins: int, where: str) -> dict[str, Binning]:

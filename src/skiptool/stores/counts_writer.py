@@ -244,7 +244,9 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
     def _shape(self, layer: _CountArrays) -> tuple[int, ...]:
         return len(layer.binning.low), self._vectors
 
-    def _count(self, name: str, block: Float32, binning: Binning, ids: AnyArray) -> Parts:
+    def _count(
+        self, name: str, block: Float32, binning: Binning, ids: Sequence[Any] | AnyArray
+    ) -> Parts:
         dtype = str(self._facts["dtype"])
         low, high = stored_extremes(name, block, dtype, ids)
         counts = count(block.astype(dtype, copy=False), binning)

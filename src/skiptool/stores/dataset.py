@@ -40,10 +40,10 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError, near
 from skiptool.names import IGNORE, Kind, Split
 from skiptool.records import Progress, Sample, check_name, is_name
 from skiptool.stores.addresses import last_part, located, public
-from skiptool.stores.contents import Content, content_of
+from skiptool.stores.contents import SampleContent, count_content
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.lineage import Lineage, identifier, parse_lineage
-from skiptool.stores.remote import each
+from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
 from skiptool.stores.shards import compress, rows_of
 from skiptool.stores.zarrs import (
@@ -64,14 +64,10 @@ if TYPE_CHECKING:
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
 __all__ = [
-    "IDENTITY_COLUMNS",
-    "IMAGE_FORMS",
     "DatasetStore",
     "Domain",
     "Packed",
     "StoredSamples",
-    "check_sample",
-    "chosen_domains",
     "column_kinds",
     "domains_of",
     "open_dataset",
@@ -212,7 +208,7 @@ class StoredSamples:
         store, images, masks = self._open()
         runs = _runs(rows)
         parts = [(array, run) for array in (images, masks) for run in runs]
-        blocks = each(store, self._run, parts)
+        blocks = map_items(store, self._run, parts)
         return _joined(blocks[: len(runs)]), _joined(blocks[len(runs) :])
 
     def _run(self, part: tuple[Rows, range]) -> AnyArray:
@@ -281,7 +277,7 @@ def open_dataset(place: Path | str) -> DatasetStore:
         if isinstance(place, str):
             remedy = "or its host lists none; make the dataset again, or copy it here first"
         raise FormatError(f"{where}: holds no domain; {remedy}")
-    opened = each(root.store, lambda name: open_domain(where, root, name), names)
+    opened = map_items(root.store, lambda name: open_domain(where, root, name), names)
     check_store(root, where)
     return DatasetStore(place, lineage, tuple(classes), dict(zip(names, opened, strict=True)))
 
@@ -353,7 +349,7 @@ class Packed:
     row: Mapping[str, Any]
     form: tuple[tuple[int, ...], str]
     chunks: tuple[bytes, bytes]
-    content: Content
+    content: SampleContent
 
 
 def pack(sample: Sample, classes: Sequence[str]) -> Packed:
@@ -370,7 +366,7 @@ def pack(sample: Sample, classes: Sequence[str]) -> Packed:
     check_sample(sample, classes)
     form = sample.image.shape, str(sample.image.dtype)
     chunks = compress(sample.image), compress(sample.mask)
-    return Packed(sample.domain, _row(sample), form, chunks, content_of(sample))
+    return Packed(sample.domain, _row(sample), form, chunks, count_content(sample))
 
 
 def check_sample(sample: Sample, classes: Sequence[str]) -> None:

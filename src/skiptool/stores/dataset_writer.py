@@ -11,7 +11,7 @@ import zarr
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import IGNORE, Kind
 from skiptool.records import Sample
-from skiptool.stores.contents import CONTENTS, Content, summed
+from skiptool.stores.contents import CONTENTS, SampleContent, summarise
 from skiptool.stores.dataset import Packed, column_kinds, pack
 from skiptool.stores.journal import Journal
 from skiptool.stores.lineage import Lineage, Making, lineage
@@ -55,7 +55,7 @@ class DatasetWriter:
         self.classes = tuple(classes)
         self._making = making
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._contents: dict[str, list[Content]] = {}
+        self._contents: dict[str, list[SampleContent]] = {}
         self._arrays: dict[str, Arrays] = {}
         self._buffers: dict[str, list[Packed]] = {}
         self._places: dict[str, dict[str, int]] = {}
@@ -130,19 +130,19 @@ class DatasetWriter:
         summary = {}
         for domain, contents in self._contents.items():
             ids = [row["id"] for row in self._rows[domain]]
-            summary[domain] = summed(zip(ids, contents, strict=True))
+            summary[domain] = summarise(zip(ids, contents, strict=True))
         return {CONTENTS: summary}
 
     def _resume(self) -> None:
         """Take over whole shards; the images of a last incomplete one come again."""
         sweep(self._path)
         noted: dict[str, list[dict[str, Any]]] = {}
-        contents: dict[str, list[Content]] = {}
+        contents: dict[str, list[SampleContent]] = {}
         for entry in self._journal.entries:
             rows = noted.setdefault(entry["domain"], [])
             rows[entry["start"] :] = entry["rows"]
             counted = contents.setdefault(entry["domain"], [])
-            counted[entry["start"] :] = map(Content.parse, entry.get("contents", ()))
+            counted[entry["start"] :] = map(SampleContent.parse, entry.get("contents", ()))
         for domain, rows in noted.items():
             whole = len(rows) // SHARD
             self._rows[domain] = rows[: whole * SHARD]

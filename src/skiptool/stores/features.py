@@ -72,7 +72,7 @@ from skiptool.records import repeat_of
 from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.lineage import Lineage, identifier, parse_lineage
-from skiptool.stores.remote import each, explained, fetched
+from skiptool.stores.remote import fetch_file, map_items, read_error
 from skiptool.stores.seals import check_store
 from skiptool.stores.shards import rows_of
 from skiptool.stores.staging import partial_of
@@ -94,30 +94,21 @@ if TYPE_CHECKING:
     Node = zarr.Array[Any] | zarr.Group
 
 __all__ = [
-    "BLOCK_BYTES",
     "FACTS",
-    "FLOATS",
-    "FORM",
     "FeatureStore",
     "Layer",
     "check_finished",
-    "check_form",
     "check_lengths",
     "facts_of",
     "layer_names",
-    "npy_in_memory",
     "open_features",
-    "open_foreign",
     "open_layers",
-    "open_npy",
-    "three_axes",
-    "zarr_layer",
 ]
 
 FLOATS = ("float16", "float32", "float64")
 """Data types of features."""
 
-FORM = "expected (N, D) or (N, D, K) of float16, float32 or float64"
+EXPECTED = "expected (N, D) or (N, D, K) of float16, float32 or float64"
 
 _HASHED_AT_ONCE = 4 << 20
 
@@ -277,11 +268,11 @@ class FeatureStore:
         return self.arrays[layer]
 
 
-def check_form(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+def check_layout(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
     """Check that a foreign array holds features."""
     if dtype.name not in FLOATS or len(shape) not in (2, 3):
         remedy = "; convert it with astype('float32')" if dtype.kind in "biu" else ""
-        raise FormatError(f"{where}: is {shape} {dtype}, {FORM}{remedy}")
+        raise FormatError(f"{where}: is {shape} {dtype}, {EXPECTED}{remedy}")
     if shape[0] > MOST_IMAGES:
         raise FormatError(f"{where}: is {shape}, expected at most {MOST_IMAGES:,} images; split it")
     if 0 in shape:
@@ -363,14 +354,14 @@ def open_npy(path: Path) -> Layer:
     except Exception as error:  # NumPy's reader raises many kinds
         raise _not_numpy(error, str(path)) from error
     if array is None:  # an archive, a pickle or text, none of which is opened
-        raise FormatError(f"{path}: is not a NumPy array; np.save it again, {FORM}")
-    check_form(array.shape, array.dtype, str(path))
+        raise FormatError(f"{path}: is not a NumPy array; np.save it again, {EXPECTED}")
+    check_layout(array.shape, array.dtype, str(path))
     order = "C" if array.flags.c_contiguous else "F"
     values = _NumpyFile(path, array.dtype, array.offset, array.shape, order)
     return _layer(values, array.shape, array.dtype)
 
 
-def npy_in_memory(content: bytes, where: str) -> Layer:
+def parse_npy(content: bytes, where: str) -> Layer:
     """Parse the bytes of a NumPy file."""
     file = BytesIO(content)
     try:
@@ -383,14 +374,14 @@ def npy_in_memory(content: bytes, where: str) -> Layer:
         values = whole.reshape(shape, order="F" if in_columns else "C")
     except Exception as error:  # NumPy's reader raises many kinds
         raise _not_numpy(error, where) from error
-    check_form(shape, dtype, where)
+    check_layout(shape, dtype, where)
     return _layer(values, shape, dtype)
 
 
 def _not_numpy(error: Exception, where: str) -> FormatError:
     reason = str(error).partition("\n")[0]
     return FormatError(
-        f"{where}: cannot be read as a NumPy array ({reason}); np.save it again, {FORM}"
+        f"{where}: cannot be read as a NumPy array ({reason}); np.save it again, {EXPECTED}"
     )
 
 
@@ -444,14 +435,14 @@ def _members(group: zarr.Group, where: str) -> Mapping[str, Node]:
         try:
             return dict(group.members())
         except Exception as error:  # Zarr's reader of JSON raises many kinds
-            raise explained(error, where, f"metadata cannot be read ({error})") from error
+            raise read_error(error, where, f"metadata cannot be read ({error})") from error
 
 
 def _foreign_layer(values: Node, ranges: Node | None, name: str, where: str) -> Layer:
     where = f"{where}: layer {name}"
     if not isinstance(values, zarr.Array):
-        raise FormatError(f"{where} is a group, {FORM}")
-    check_form(values.shape, values.dtype, where)
+        raise FormatError(f"{where} is a group, {EXPECTED}")
+    check_layout(values.shape, values.dtype, where)
     check_chunks(values, where)
     if not isinstance(ranges, zarr.Group):
         return zarr_layer(values, None)
@@ -523,7 +514,7 @@ def open_features(place: Path | str) -> FeatureStore:
 
 
 def _open_file(place: Path | str, where: str) -> FeatureStore:
-    layer = open_npy(place) if isinstance(place, Path) else npy_in_memory(fetched(place), where)
+    layer = open_npy(place) if isinstance(place, Path) else parse_npy(fetch_file(place), where)
     facts = dict.fromkeys(FACTS)
     return FeatureStore(place, where, None, facts, ("features",), {}, {"features": layer})
 
@@ -584,7 +575,7 @@ def open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str,
                 )
         return zarr_layer(values, (low, high))
 
-    return dict(zip(names, each(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, opened, names), strict=True))
 
 
 def _ranges(root: zarr.Group, where: str) -> zarr.Group | None:

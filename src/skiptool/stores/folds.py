@@ -127,8 +127,8 @@ def training_folds(
     holding = [name for name, candidate in store.domains.items() if candidate.select("train")]
     if not holding:
         raise FormatError(
-            f"{store.path}: holds no training samples in any domain ({', '.join(store.domains)}); "
-            "make it with a smaller test fraction, or your own split"
+            f"{store.path}: holds no training samples in any domain ({', '.join(store.domains)}), "
+            "expected some to train on; make it with a smaller test fraction, or your own split"
         )
     if domain is None and len(holding) != 1:
         raise ArgumentError(

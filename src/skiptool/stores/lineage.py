@@ -41,7 +41,7 @@ from typing import Any
 from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import public
-from skiptool.stores.copies import shown
+from skiptool.stores.copies import with_urls
 
 __all__ = [
     "FORMAT_VERSIONS",
@@ -277,7 +277,7 @@ def _check_version(found: object, where: str, kind: Kind) -> None:
 
 def _word(value: object) -> str:
     """Return a word of a command: URLs without credentials, and instead of their local copies."""
-    return public(shown(str(value)))
+    return public(with_urls(str(value)))
 
 
 def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type

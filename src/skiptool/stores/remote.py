@@ -1,6 +1,6 @@
 """Access to URLs: all use of fsspec, also by Zarr stores.
 
-A file (a table, a ``.npy``) is fetched as a whole, see :func:`fetched`. :class:`RemoteFolder`
+A file (a table, a ``.npy``) is fetched as a whole, see :func:`fetch_file`. :class:`RemoteFolder`
 lists, fetches, writes and removes single files. Zarr reads a missing chunk as its fill value;
 checking for each chunk in advance, as on a local disk, would cost a request per chunk. Instead
 :class:`RemoteStore` knows which arrays have all of their chunks and refuses a missing one when it
@@ -45,15 +45,14 @@ R = TypeVar("R")
 
 __all__ = [
     "AT_ONCE",
-    "MOST_FETCHED",
     "UPLOADING",
     "RemoteFolder",
     "RemoteStore",
-    "each",
-    "explained",
-    "fetched",
+    "fetch_file",
     "is_refusal",
+    "map_items",
     "open_store",
+    "read_error",
 ]
 
 MOST_FETCHED = 4 * 2**30
@@ -284,7 +283,7 @@ def open_store(url: str) -> RemoteStore:
     return cast("RemoteStore", store)  # of the class that was asked, says Zarr in prose only
 
 
-def fetched(url: str) -> bytes:
+def fetch_file(url: str) -> bytes:
     """Fetch a file.
 
     Raises
@@ -347,7 +346,7 @@ def _named(where: str, here: str = "", verb: str = "fetched") -> Iterator[None]:
         raise type(error)(f"{where}: {error}") from error
     except ValueError as error:
         raise ArgumentError(
-            f"{where}: is not a readable address ({public(str(error))}); expected a folder, or "
+            f"{where}: no address that can be read ({public(str(error))}); expected a folder, or "
             "a URL such as s3://bucket/feats.zarr or https://host/feats.zarr"
         ) from error
     except Exception as error:  # back ends raise many kinds
@@ -368,7 +367,7 @@ def _absent(error: FileNotFoundError, where: str, verb: str) -> SkiptoolError:
     return FormatError(f"{where}: no such file; check the address")
 
 
-def each(store: Store, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def map_items(store: Store, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Call a function for each item; concurrently for a remote store."""
     if not isinstance(store, RemoteStore):
         return [function(item) for item in items]
@@ -385,7 +384,7 @@ def is_refusal(error: BaseException | None) -> bool:
     return False
 
 
-def explained(error: Exception, where: str, damage: str) -> SkiptoolError:
+def read_error(error: Exception, where: str, damage: str) -> SkiptoolError:
     """Return the error to raise for one that passed through Zarr.
 
     Errors of skiptool keep their kind; any other means damaged data, which ``damage`` describes.

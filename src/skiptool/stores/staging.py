@@ -150,10 +150,9 @@ def check_form(out: Path | str, form: Form, option: str = "--out") -> None:
     Examples
     --------
     >>> check_form(Path("shift-0.5"), Form.TABLE)
-    >>> check_form(Path("r.pdf"), Form.PAGE)
+    >>> check_form(Path("r.pdf"), Form.PAGE)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    skiptool.errors.ArgumentError: --out r.pdf: the suffix .pdf promises another format, and a \
-    page (HTML) is written; give a name that ends in .html
+    skiptool.errors.ArgumentError: --out r.pdf: the suffix .pdf promises another format, ...
     """
     what, suffixes = form.value
     if isinstance(out, Path) and os.path.lexists(out) and out.is_dir() is form.is_file:
@@ -340,7 +339,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     if not out.parent.is_dir():
         raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
-        raise SourceError(f"{out}: the folder {out.parent} is not writable; choose another")
+        raise SourceError(f"{out}: the folder {out.parent} may not be written; choose another")
     if resume:
         return
     url = target_of(out)
@@ -355,7 +354,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
         )
     if os.path.lexists(partial_of(out)):
         raise LeftoverError(
-            f"{out}: {partial_of(out).name} remains of an interrupted run, or another process "
+            f"{out}: {partial_of(out).name} is left of an interrupted run, or another process "
             "writes it now; give --overwrite to start again"
         )
 

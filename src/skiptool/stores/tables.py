@@ -85,7 +85,7 @@ import pyarrow.parquet as pq
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.records import Shift
-from skiptool.stores.copies import shown
+from skiptool.stores.copies import with_urls
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.lineage import Lineage, parse_lineage
 from skiptool.stores.seals import TABLE_SEAL, UNSEALED, seal_table, table_is_whole
@@ -95,29 +95,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HISTORY",
-    "MOST_BYTES",
-    "MOST_IN_A_ROW",
-    "MOST_ROWS",
-    "OPTIONAL",
-    "OPTIONAL_IN_SHIFT",
     "PREDICTIONS",
     "REGISTRATION",
     "REPORT",
-    "SCHEMAS",
     "SHIFT",
-    "TABLE_KEY",
     "MetricTable",
     "TableWriter",
     "as_table",
     "check_extent",
-    "distinct",
-    "gathered",
-    "lacking",
-    "matching",
     "open_table",
     "prediction_columns",
     "table_kind",
-    "totals",
     "write_table",
 ]
 
@@ -216,74 +204,6 @@ TABLE_KEY = b"skiptool"
 """Key of the header in a Parquet file's metadata."""
 
 
-# Groups of rows, as arrays
-
-
-def gathered(data: pa.Table, keys: Sequence[str], values: Sequence[str]) -> dict[str, list[Any]]:
-    """Collect columns of numbers over all rows with equal ``keys``.
-
-    Parameters
-    ----------
-    keys : sequence of str
-        Columns that define the groups; null is a value like any other.
-    values : sequence of str
-        Columns of numbers, none of them in ``keys``.
-
-    Returns
-    -------
-    dict of str to list
-        One entry per group, in the order of first appearance: for each key its value, null as None;
-        for each of ``values`` a float64 array (rows of the group,) in row order, null as NaN.
-    """
-    grouped = _grouped(data, keys, [(name, "list") for name in values])
-    columns: dict[str, list[Any]] = grouped.select(list(keys)).to_pydict()
-    for name in values:
-        lists = pa.concat_arrays(grouped[f"{name}_list"].chunks or [pa.array([[]], _NUMBERS)[:0]])
-        rows = lists.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
-        ends = np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))
-        columns[name] = np.split(rows, ends[:-1].astype(np.int64)) if len(ends) else []
-    return columns
-
-
-def totals(data: pa.Table, keys: Sequence[str], value: str) -> dict[str, list[Any]]:
-    """Sum a column over all rows with equal ``keys``, groups in the order of appearance."""
-    grouped = _grouped(data, keys, [(value, "sum")])
-    groups: dict[str, list[Any]] = grouped.select(list(keys)).to_pydict()
-    return {**groups, value: grouped[f"{value}_sum"].to_pylist()}
-
-
-def distinct(data: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the distinct rows of some columns, in the order of first appearance."""
-    rows: dict[str, list[Any]] = _grouped(data, names, []).select(list(names)).to_pydict()
-    return rows
-
-
-def matching(data: pa.Table, facts: Mapping[str, str | int | float | None]) -> pa.Table:
-    """Return the rows in which columns have these values; None stands for null."""
-    kept = pc.scalar(True)
-    for name, value in facts.items():
-        column = pc.field(name)
-        kept = kept & (column.is_null() if value is None else column == pc.scalar(value))
-    return data.filter(kept)
-
-
-def lacking(data: pa.Table, name: str) -> pa.Table:
-    """Return the rows in which a column is null."""
-    return data.filter(pc.is_null(data[name]))
-
-
-_NUMBERS = pa.list_(pa.float64())
-
-
-def _grouped(data: pa.Table, keys: Sequence[str], sums: Sequence[tuple[str, str]]) -> pa.Table:
-    """Aggregate groups in the order of their first rows, which Arrow does not promise."""
-    names = list(dict.fromkeys([*keys, *(name for name, _ in sums)]))
-    row = "\N{NUMERO SIGN}"  # no column has this name
-    numbered = data.select(names).append_column(row, pa.array(np.arange(data.num_rows)))
-    grouped = numbered.group_by(list(keys), use_threads=False).aggregate([*sums, (row, "min")])
-    return grouped.sort_by(f"{row}_min")
-
-
 # Reading
 
 MOST_ROWS = 50_000_000
@@ -313,30 +233,74 @@ class MetricTable:
     def __len__(self) -> int:
         return int(self.data.num_rows)
 
-    def totals(self, keys: Sequence[str], value: str) -> dict[str, list[Any]]:
-        """Sum a column over all rows with equal ``keys``; return the groups as columns."""
-        return totals(self.data, keys, value)
-
-    def distinct(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Return the distinct rows of some columns, in the order of first appearance."""
-        return distinct(self.data, names)
+    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Return columns as Python lists, null as None."""
+        return _columns(self.data, names)
 
     def where(self, facts: Mapping[str, str | int | float | None]) -> MetricTable:
         """Return the rows in which columns have these values; None stands for null."""
-        return replace(self, data=matching(self.data, facts))
-
-    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Return columns as Python lists, null as None."""
-        columns: dict[str, list[Any]] = self.data.select(list(names)).to_pydict()
-        return columns
-
-    def gathered(self, keys: Sequence[str], values: Sequence[str]) -> dict[str, list[Any]]:
-        """Collect numbers of rows with equal ``keys``; see :func:`gathered`."""
-        return gathered(self.data, keys, values)
+        kept = pc.scalar(True)
+        for name, value in facts.items():
+            column = pc.field(name)
+            kept = kept & (column.is_null() if value is None else column == pc.scalar(value))
+        return replace(self, data=self.data.filter(kept))
 
     def lacking(self, name: str) -> MetricTable:
         """Return the rows in which a column is null, such as those of whole layers."""
-        return replace(self, data=lacking(self.data, name))
+        return replace(self, data=self.data.filter(pc.is_null(self.data[name])))
+
+    def distinct(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Return the distinct rows of some columns, in the order of first appearance."""
+        return _columns(_grouped(self.data, names, []), names)
+
+    def totals(self, keys: Sequence[str], value: str) -> dict[str, list[Any]]:
+        """Sum a column over all rows with equal ``keys``, groups in the order of appearance."""
+        grouped = _grouped(self.data, keys, [(value, "sum")])
+        return {**_columns(grouped, keys), value: grouped[f"{value}_sum"].to_pylist()}
+
+    def gathered(self, keys: Sequence[str], values: Sequence[str]) -> dict[str, list[Any]]:
+        """Collect columns of numbers over all rows with equal ``keys``.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Columns that define the groups; null is a value like any other.
+        values : sequence of str
+            Columns of numbers, none of them in ``keys``.
+
+        Returns
+        -------
+        dict of str to list
+            One entry per group, in the order of first appearance: for each key its value, null as
+            None; for each of ``values`` a float64 array (rows of the group,) in row order, null as
+            NaN.
+        """
+        grouped = _grouped(self.data, keys, [(name, "list") for name in values])
+        columns = _columns(grouped, keys)
+        for name in values:
+            chunks = grouped[f"{name}_list"].chunks
+            lists = pa.concat_arrays(chunks or [pa.array([[]], _NUMBERS)[:0]])
+            rows = lists.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
+            ends = np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))
+            columns[name] = np.split(rows, ends[:-1].astype(np.int64)) if len(ends) else []
+        return columns
+
+
+_NUMBERS = pa.list_(pa.float64())
+
+
+def _grouped(data: pa.Table, keys: Sequence[str], sums: Sequence[tuple[str, str]]) -> pa.Table:
+    """Aggregate groups in the order of their first rows, which Arrow does not promise."""
+    names = list(dict.fromkeys([*keys, *(name for name, _ in sums)]))
+    row = "\N{NUMERO SIGN}"  # no column has this name
+    numbered = data.select(names).append_column(row, pa.array(np.arange(data.num_rows)))
+    grouped = numbered.group_by(list(keys), use_threads=False).aggregate([*sums, (row, "min")])
+    return grouped.sort_by(f"{row}_min")
+
+
+def _columns(data: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = data.select(list(names)).to_pydict()
+    return columns
 
 
 def table_kind(path: Path) -> Kind:
@@ -528,7 +492,7 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, header: Lineage, failures: Sequence[str] = ()) -> None:
-        extra = {"failures": [*map(shown, failures)]} if failures else {}
+        extra = {"failures": [*map(with_urls, failures)]} if failures else {}
         metadata = {TABLE_KEY: json.dumps({**header.as_json(), **extra}).encode()}
         self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
         self._path = path

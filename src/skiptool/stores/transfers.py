@@ -33,8 +33,8 @@ import zarr
 from skiptool.errors import ArgumentError, ExistsError, FormatError, SkiptoolError, SourceError
 from skiptool.parallel import mapped
 from skiptool.records import SILENT, Outcome, Progress, Task
-from skiptool.stores.addresses import below, beside, last_part, located, public
-from skiptool.stores.copies import HEADERS, Copy, check_absent, copies_held, shown
+from skiptool.stores.addresses import join_url, last_part, located, public, sibling_url
+from skiptool.stores.copies import HEADERS, LocalCopy, check_absent, copies_held, with_urls
 from skiptool.stores.dataset import DatasetStore
 from skiptool.stores.models import CONFIG, WEIGHTS
 from skiptool.stores.overlays import INDEX
@@ -117,7 +117,7 @@ def fetch_models(url: str) -> list[Path]:
     """
     folder = RemoteFolder(url)
     names = _model_names(folder)
-    copy = Copy(url)
+    copy = LocalCopy(url)
     for name in names:
         files = [f"{name}/{file}".lstrip("/") for file in (CONFIG, WEIGHTS)]
         _fetch(folder, files, copy.path, SILENT)
@@ -126,7 +126,7 @@ def fetch_models(url: str) -> list[Path]:
 
 def models_at(url: str) -> list[str]:
     """Return the URL of the model at a URL, or those of the models in the folders below it."""
-    return [below(url, name) if name else url for name in _model_names(RemoteFolder(url))]
+    return [join_url(url, name) if name else url for name in _model_names(RemoteFolder(url))]
 
 
 def _model_names(folder: RemoteFolder) -> list[str]:
@@ -184,7 +184,7 @@ def entries_at(url: str) -> Iterator[tuple[str, str | None]]:
             f"{folder.where}: nothing of skiptool is there, and a web server lists no folders; "
             "give the URL of each store or table"
         )
-    yield from ((below(url, name), root) for name, root in _entries_below(folder, ""))
+    yield from ((join_url(url, name), root) for name, root in _entries_below(folder, ""))
 
 
 def _entries_below(folder: RemoteFolder, here: str) -> Iterator[tuple[str, str | None]]:
@@ -217,7 +217,7 @@ def fetch_artifact(url: str, progress: Progress = SILENT) -> Path:
     SourceError
         If the host cannot be reached or refuses, or the copy does not fit on the disk.
     """
-    folder, copy = RemoteFolder(url), Copy(url)
+    folder, copy = RemoteFolder(url), LocalCopy(url)
     root = root_of(folder)
     if root is None:
         return copy.path
@@ -272,7 +272,7 @@ def with_copy(store: DatasetStore, domain: str, progress: Progress) -> DatasetSt
     """
     if isinstance(store.place, Path):
         return store
-    folder, copy = RemoteFolder(store.place), Copy(store.place)
+    folder, copy = RemoteFolder(store.place), LocalCopy(store.place)
     members = [".", domain, f"{domain}/images", f"{domain}/masks"]
     chunks = _metadata(folder, members, copy.path)
     _fetch(folder, chunks, copy.path, progress, f"{public(store.place)}: domain {domain}")
@@ -401,9 +401,9 @@ def places_may_be_urls(
 
 def _replaced(
     arguments: dict[str, Any], outputs: Mapping[str, Form], progress: Progress
-) -> list[Copy]:
+) -> list[LocalCopy]:
     """Replace URLs of outputs by temporary paths, and return the copies."""
-    targets: list[Copy] = []
+    targets: list[LocalCopy] = []
     for name, form in outputs.items():
         place = arguments[name]
         arguments[name] = place = located(place) if isinstance(place, str) else place
@@ -415,7 +415,7 @@ def _replaced(
             raise ArgumentError(
                 f"{option} {public(place)}: is given twice; give each output its own"
             )
-        copy = Copy(place, target=True)
+        copy = LocalCopy(place, target=True)
         _check_ready(copy, form, arguments)
         targets.append(copy)
         arguments[name] = copy.path
@@ -423,7 +423,7 @@ def _replaced(
     return targets
 
 
-def _check_ready(copy: Copy, form: Form, arguments: Mapping[str, Any]) -> None:
+def _check_ready(copy: LocalCopy, form: Form, arguments: Mapping[str, Any]) -> None:
     """Ask the host, before any work starts, whether the output may be written."""
     kind = RemoteFolder(copy.url).kind()
     if kind is not None and (kind == "file") is not form.is_file:
@@ -439,9 +439,9 @@ def _check_ready(copy: Copy, form: Form, arguments: Mapping[str, Any]) -> None:
         _try_writing(copy)
 
 
-def _try_writing(copy: Copy) -> None:
+def _try_writing(copy: LocalCopy) -> None:
     """Write and remove an empty file next to the output: nothing else reveals permissions."""
-    trial = RemoteFolder(beside(copy.url, f"{copy.path.name}{UPLOADING}"))
+    trial = RemoteFolder(sibling_url(copy.url, f"{copy.path.name}{UPLOADING}"))
     trial.put(_empty(copy.folder))
     trial.remove()
 
@@ -452,15 +452,15 @@ def _empty(folder: Path) -> Path:
     return path
 
 
-def _upload_all(targets: Sequence[Copy], overwrite: bool, progress: Progress) -> None:
+def _upload_all(targets: Sequence[LocalCopy], overwrite: bool, progress: Progress) -> None:
     """Upload the temporary folders; keep those that are left if that fails."""
     for number, copy in enumerate(targets):
         try:
             for path in _visible(copy.folder):
-                url = beside(copy.url, path.name)
+                url = sibling_url(copy.url, path.name)
                 upload(path, url, overwrite=overwrite, progress=progress)
         except BaseException as error:
-            text = shown(str(error))
+            text = with_urls(str(error))
             for left in targets[number:]:
                 left.keep()
             kept = ", ".join(str(left.path) for left in targets[number:])
@@ -500,7 +500,7 @@ def upload(path: Path, url: str, *, overwrite: bool = False, progress: Progress 
         _upload_artifact(path, RemoteFolder(url), root, overwrite, progress)
         return
     for child in _visible(path):
-        upload(child, below(url, child.name), overwrite=overwrite, progress=progress)
+        upload(child, join_url(url, child.name), overwrite=overwrite, progress=progress)
 
 
 def _upload_artifact(
@@ -529,16 +529,16 @@ def naming_urls() -> Iterator[None]:
     try:
         yield
     except SkiptoolError as error:
-        text = shown(str(error))
+        text = with_urls(str(error))
         if text == str(error):
             raise
         raise type(error)(text) from error
     except OSError as error:
         path = str(error.filename or "")
-        if error.errno in FULL and shown(path) != path:
+        if error.errno in FULL and with_urls(path) != path:
             raise SourceError(
-                f"{shown(path)}: is made in {tempfile.gettempdir()} first, where no space is left; "
-                "set TMPDIR to a folder with more"
+                f"{with_urls(path)}: is made in {tempfile.gettempdir()} first, where no space is "
+                "left; set TMPDIR to a folder with more"
             ) from error
         raise
 
@@ -551,15 +551,15 @@ class _Naming:
 
     def task(self, text: str, total: int) -> AbstractContextManager[Task]:
         """Open a task of the wrapped progress."""
-        return self._progress.task(shown(text), total)
+        return self._progress.task(with_urls(text), total)
 
     def warn(self, line: str) -> None:
         """Show a line with URLs."""
-        self._progress.warn(shown(line))
+        self._progress.warn(with_urls(line))
 
     def say(self, line: str) -> None:
         """Show a line with URLs."""
-        self._progress.say(shown(line))
+        self._progress.say(with_urls(line))
 
     @property
     def quiet(self) -> bool:
@@ -571,12 +571,12 @@ def _named(outcome: Outcome) -> Outcome:
     """Name URLs, not temporary paths, in the outcome of a step."""
     return replace(
         outcome,
-        outputs=tuple(map(_as_shown, outcome.outputs)),
-        side_outputs=tuple(map(_as_shown, outcome.side_outputs)),
-        failures=tuple(map(shown, outcome.failures)),
+        outputs=tuple(map(_with_url, outcome.outputs)),
+        side_outputs=tuple(map(_with_url, outcome.side_outputs)),
+        failures=tuple(map(with_urls, outcome.failures)),
     )
 
 
-def _as_shown(path: Path | str) -> Path | str:
-    text = shown(str(path))
+def _with_url(path: Path | str) -> Path | str:
+    text = with_urls(str(path))
     return path if text == str(path) else text

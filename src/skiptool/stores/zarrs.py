@@ -31,8 +31,8 @@ from zarr.storage import LocalStore
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.records import Progress
 from skiptool.stores.addresses import public
-from skiptool.stores.copies import shown
-from skiptool.stores.remote import RemoteFolder, RemoteStore, each, explained, open_store
+from skiptool.stores.copies import with_urls
+from skiptool.stores.remote import RemoteFolder, RemoteStore, map_items, open_store, read_error
 from skiptool.stores.seals import SEAL, seal_store
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ __all__ = [
     "open_root",
     "read_columns",
     "read_rows",
-    "refuse_pipe",
     "sweep",
     "telling_failures",
     "write_columns",
@@ -118,7 +117,7 @@ def refuse_pipe(file: Path, where: str) -> None:
     except OSError:
         return
     if not stat.S_ISREG(mode):
-        raise FormatError(f"{where}: {file} is not a file; the store is damaged, make it again")
+        raise FormatError(f"{where}: {file} is no file; the store is damaged, make it again")
 
 
 def _is_filled(file: str) -> bool:
@@ -161,7 +160,7 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
             continue
         except Exception as error:  # Zarr's reader of JSON raises many kinds
             damage = f"metadata cannot be read ({error}); make it again"
-            raise explained(error, where, damage) from error
+            raise read_error(error, where, damage) from error
         if not isinstance(root.metadata.attributes, dict):
             raise FormatError(f"{where}: attributes are no JSON object; make it again")
         return root
@@ -215,7 +214,7 @@ def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
         return np.asarray(array[rows])
     except Exception as error:  # codecs raise many kinds
         damage = f"cannot be read ({error}); the file is damaged, make it again"
-        raise explained(error, where, damage) from error
+        raise read_error(error, where, damage) from error
 
 
 def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:
@@ -290,7 +289,7 @@ def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:
         values = read_rows(array, slice(None), f"{where}: column {name}")
         return values.astype(object) if values.dtype.kind in "TU" else values
 
-    return dict(zip(names, each(samples.store, column, names), strict=True))
+    return dict(zip(names, map_items(samples.store, column, names), strict=True))
 
 
 def member_names(group: zarr.Group, where: str) -> list[str]:
@@ -306,7 +305,7 @@ def member_names(group: zarr.Group, where: str) -> list[str]:
             return sorted(group.keys())
         except Exception as error:  # Zarr's reader of JSON raises many kinds
             damage = f"metadata cannot be read ({error}); make it again"
-            raise explained(error, where, damage) from error
+            raise read_error(error, where, damage) from error
     with os.scandir(folder_of(group)) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir())
 
@@ -327,7 +326,7 @@ def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array
         if is_lost(group, name, error):
             raise FormatError(f"{where}: has no {name!r}; make it again") from None
         damage = f"metadata of {name!r} cannot be read ({error}); make it again"
-        raise explained(error, where, damage) from error
+        raise read_error(error, where, damage) from error
 
 
 def _column_names(samples: zarr.Group, where: str) -> list[str]:
@@ -347,7 +346,8 @@ ATTRIBUTE = "failures"
 def keep_failures(path: Path, failures: Sequence[str]) -> None:
     """Record the failed inputs of a complete store, if any."""
     if failures:
-        zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = [*map(shown, failures)]
+        root = zarr.open_group(path, mode="r+", zarr_format=3)
+        root.attrs[ATTRIBUTE] = [*map(with_urls, failures)]
         seal_store(path)
 
 
