@@ -71,10 +71,8 @@ if TYPE_CHECKING:
     from skiptool.stores.zarrs import Rows
 
 __all__ = [
-    "COUNTING",
     "CountsStore",
     "open_activations",
-    "open_bins",
     "open_counts",
     "open_tallies",
     "ranges_id",

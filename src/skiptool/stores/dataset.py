@@ -64,14 +64,10 @@ if TYPE_CHECKING:
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
 __all__ = [
-    "IDENTITY_COLUMNS",
-    "IMAGE_FORMS",
     "DatasetStore",
     "Domain",
     "Packed",
     "StoredSamples",
-    "check_sample",
-    "chosen_domains",
     "column_kinds",
     "domains_of",
     "open_dataset",

@@ -94,24 +94,15 @@ if TYPE_CHECKING:
     Node = zarr.Array[Any] | zarr.Group
 
 __all__ = [
-    "BLOCK_BYTES",
-    "EXPECTED",
     "FACTS",
-    "FLOATS",
     "FeatureStore",
     "Layer",
     "check_finished",
-    "check_layout",
     "check_lengths",
     "facts_of",
     "layer_names",
     "open_features",
-    "open_foreign",
     "open_layers",
-    "open_npy",
-    "parse_npy",
-    "three_axes",
-    "zarr_layer",
 ]
 
 FLOATS = ("float16", "float32", "float64")

@@ -45,7 +45,6 @@ R = TypeVar("R")
 
 __all__ = [
     "AT_ONCE",
-    "MOST_FETCHED",
     "UPLOADING",
     "RemoteFolder",
     "RemoteStore",

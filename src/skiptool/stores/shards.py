@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GrowingShards",
-    "ShardedRows",
     "compress",
     "keep_shards",
     "rows_of",

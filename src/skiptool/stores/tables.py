@@ -95,17 +95,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HISTORY",
-    "MOST_BYTES",
-    "MOST_IN_A_ROW",
-    "MOST_ROWS",
-    "OPTIONAL",
-    "OPTIONAL_IN_SHIFT",
     "PREDICTIONS",
     "REGISTRATION",
     "REPORT",
-    "SCHEMAS",
     "SHIFT",
-    "TABLE_KEY",
     "MetricTable",
     "TableWriter",
     "as_table",

@@ -58,7 +58,6 @@ __all__ = [
     "open_root",
     "read_columns",
     "read_rows",
-    "refuse_pipe",
     "sweep",
     "telling_failures",
     "write_columns",
@@ -347,9 +346,8 @@ ATTRIBUTE = "failures"
 def keep_failures(path: Path, failures: Sequence[str]) -> None:
     """Record the failed inputs of a complete store, if any."""
     if failures:
-        zarr.open_group(path, mode="r+", zarr_format=3).attrs[ATTRIBUTE] = [
-            *map(with_urls, failures)
-        ]
+        root = zarr.open_group(path, mode="r+", zarr_format=3)
+        root.attrs[ATTRIBUTE] = [*map(with_urls, failures)]
         seal_store(path)
 
 
