@@ -59,10 +59,10 @@ def test_a_folder_of_another_dataset_is_no_leftover(
 ) -> None:
     """Any folder with a manifest once counted as done when a run was resumed."""
     fill(tmp_path / "pairs", other)
-    with refused(ExistsError, "pairs: holds what was exported of another dataset"):
+    with refused(ExistsError, "pairs: holds an export of another dataset"):
         check_export(tmp_path / "pairs", data.path, resume=True)
     with (
-        refused(ExistsError, "pairs: holds what was exported of another dataset"),
+        refused(ExistsError, "pairs: holds an export of another dataset"),
         exported(tmp_path / "pairs", data),
     ):
         pass
@@ -76,7 +76,7 @@ def test_a_folder_of_another_dataset_is_no_leftover(
 def test_a_damaged_note_is_none(tmp_path: Path, data: DatasetStore, text: str) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "lineage.json").write_text(text)
-    with refused(ExistsError, "pairs: is there already"):
+    with refused(ExistsError, "pairs: exists already"):
         check_export(tmp_path / "pairs", data.path, resume=True)
 
 
@@ -88,5 +88,5 @@ def test_free_places_are_fine(tmp_path: Path, data: DatasetStore) -> None:
     with refused(SourceError, "no does not exist"):
         check_export(tmp_path / "no" / "pairs", data.path, resume=False)
     (tmp_path / "file").touch()
-    with refused(ExistsError, "file: is there already"):
+    with refused(ExistsError, "file: exists already"):
         check_export(tmp_path / "file", data.path, resume=True)

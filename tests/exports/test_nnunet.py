@@ -145,6 +145,6 @@ def test_what_nnunet_cannot_hold_is_refused(tmp_path: Path) -> None:
         writer = DatasetWriter(out, classes, MAKING)
         writer.append(sample(1, "A", (8, 6, 3)))
         writer.finish()
-        with refused(MismatchError, f"a class {classes[1]} that means something else"):
+        with refused(MismatchError, f"a class {classes[1]}, a name that nnU-Net reserves"):
             export_nnunet(out, tmp_path / "n", SILENT)
     assert not (tmp_path / "n").exists()

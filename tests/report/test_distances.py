@@ -91,7 +91,7 @@ def test_the_interval_is_that_of_the_layer_averaged_over_folds() -> None:
     ends = [number[name] for name in ("ci_low", "ci_high", "level")]
     assert ends == pytest.approx([0.2, 0.4, 0.95])
     assert networks(*rows)[0].layers[0].interval == pytest.approx((0.2, 0.4))
-    assert "95 % interval over images" in found.caption
+    assert "95 % interval of the estimate over images" in found.caption
     assert "averaged over trainings" in found.caption
     (alone,) = violins(rows[0])
     assert "averaged over trainings" not in alone.caption
@@ -101,8 +101,8 @@ def test_one_fold_in_words() -> None:
     (found,) = violins(*TWO_FOLDS[:3])
     assert "one training. Violins" in found.caption
     assert tuple(found.sentences) == (
-        "resnet18 baseline: highest at enc1 (0.300, not told apart from dec0), lowest at enc1 "
-        "(0.300, not told apart from dec0).",
+        "resnet18 baseline: highest at enc1 (0.300, not distinguishable from dec0), lowest at enc1 "
+        "(0.300, not distinguishable from dec0).",
     )
     (only,) = violins(layer("input", [0.5], 0.5))
     assert tuple(only.sentences) == ()
@@ -258,8 +258,8 @@ def test_distance_and_share_of_the_input() -> None:
 def test_words_say_where_the_share_falls_below_half() -> None:
     plain, share = curves(*PRUNED, *BASELINE)
     assert tuple(share.sentences) == (
-        "resnet18 L1-pruned: falls below half of the input's distance at dec1 (0.25) and is above "
-        "it again at dec0 (0.62).",
+        "resnet18 L1-pruned: falls below half of the input's distance at dec1 (0.25) and rises "
+        "above it again at dec0 (0.62).",
         "resnet18 baseline: stays above half of the input's distance at every layer.",
     )
     assert tuple(plain.sentences) == (
@@ -280,7 +280,7 @@ def test_captions_tell_bands_and_null_where_they_are_drawn() -> None:
     bare = curves(*BASELINE)
     facts: dict[str, Any] = {"ci_low": 0.1, "ci_high": 0.9, "null_high": 0.05, "permutations": 99}
     full = curves(*network({"input": 0.8, "enc1": 0.5}, **facts))
-    words = ("Bands", "permutations", "interval over images of the share")
+    words = ("Bands", "permutations", "interval of the share over images")
     assert [[word in one.caption for word in words] for one in (*bare, *full)] == [
         *([False] * 3, [False] * 3, [True, True, False], [True, False, True]),
     ]
@@ -340,7 +340,7 @@ def test_both_sides_of_every_block() -> None:
     assert table["resnet18 baseline by skip connections"] == [0.1, 0.31, 0.7, None]
     assert table["resnet18 L4-pruned from below"] == [0.2, 0.3, 0.3, 0.4]
     assert "resnet18 L4-pruned by skip connections" not in table
-    assert "the layers below contribute, before the normalisation" in found.caption
+    assert "connection and of the layers below, before normalisation" in found.caption
 
 
 def test_every_number_says_what_it_is_of() -> None:
@@ -355,8 +355,8 @@ def test_every_number_says_what_it_is_of() -> None:
 def test_sentences_go_by_the_intervals() -> None:
     told = drawn(*of_network("baseline"), *of_network("L4-pruned")).sentences
     assert tuple(told) == (
-        "resnet18 baseline: farther away by the skip connection than from below at dec1 (0.700 "
-        "against 0.300); nearer at dec4 (0.100 against 0.200); intervals overlap at dec2.",
+        "resnet18 baseline: skip connection shifted more than the layers below at dec1 (0.700 "
+        "against 0.300); less at dec4 (0.100 against 0.200); intervals overlap at dec2.",
     )
 
 

@@ -177,7 +177,7 @@ def test_trainings_are_counted(rows: list[Layer], expected: str) -> None:
 
 def test_the_interval_is_explained_where_there_is_one() -> None:
     (with_one,) = read_distances(*tables(*(({**row, "unit": "slide"}, v) for row, v in FOLDS)))
-    assert interval_note(with_one).startswith("95 % interval over slides of the estimate")
+    assert interval_note(with_one).startswith("95 % interval of the estimate over slides")
     (without,) = read_distances(*tables(layer("enc1", [0.2], 0.2)))
     assert interval_note(without) == ""
     (number,) = layer_numbers(without, "distance", lambda found: found.distance)
@@ -224,8 +224,8 @@ def test_ties(
 
 def test_few_ties_are_named_and_many_are_counted() -> None:
     assert tied_text([]) == ""
-    assert tied_text(["a", "b", "c"]) == ", not told apart from a, b, c"
-    assert tied_text(["a", "b", "c", "d"]) == ", not told apart from a, b and 2 more"
+    assert tied_text(["a", "b", "c"]) == ", not distinguishable from a, b, c"
+    assert tied_text(["a", "b", "c", "d"]) == ", not distinguishable from a, b and 2 more"
 
 
 Training = tuple[int | None, int | None]

@@ -245,7 +245,7 @@ def test_what_was_left_out_is_told() -> None:
     caption = forecast_caption(lost)
     for part in (
         f"No forecast for 3 comparisons without a corrected distance and its interval at {layer}.",
-        "for want of a corrected distance under every shift: dec0, head.",
+        "without a corrected distance under every shift: dec0, head.",
         "7 of 18 points come from shift tables that do not name one split; their images are "
         "assumed to be the test images.",
     ):

@@ -83,7 +83,7 @@ def test_the_sentence_names_what_channels_hide() -> None:
         "resnet18 baseline, brightness 0.5 against original: at head the marginal distributions of "
         "channels agree (corrected Hellinger distance 0.00, p = 0.6), but the layer as a whole "
         "differs: covariance distance 0.25 (p = 0.005) and classifier accuracy 0.74 (p = 0.01); on "
-        "average an activation changes by 0.41 standard deviations. So it is at 2 of 2 layers "
+        "average an activation changes by 0.41 standard deviations. This holds at 2 of 2 layers "
         "(enc1, head).",
     )
 

@@ -74,7 +74,7 @@ def test_many_architectures_are_averaged_and_named() -> None:
     assert (last["quantity"], last["encoder"]) == ("mean distance", "resnet18")
     assert last["pruning"] == "x1, x2, x3, x4, x5, x6, x7"
     assert last["value"] == table["dec0"][-1]
-    assert "over the architectures named" in found.caption
+    assert "over the named architectures" in found.caption
 
 
 def test_domains_are_the_rows_where_they_are_compared_unshifted() -> None:

@@ -164,7 +164,7 @@ def test_one_subject_and_one_fold_are_drawn_without_interval(labels: Check) -> N
     assert all(math.isnan(float(str(number["p_adjusted"]))) for number in one.numbers)
     assert "neither an interval nor a test" in one.caption
     (sentence,) = one.sentences
-    assert sentence.startswith("One training of each network: nothing can be said of the archit")
+    assert sentence.startswith("One training of each network: no conclusion about the archit")
     assert not any("interval" in text for text in labels(one.draw()))
 
 
@@ -275,8 +275,8 @@ def test_nothing_found() -> None:
     more = replace(ONE, by_training=(0.1,) * 3, pairs=((0, 0), (1, 0), (2, 0)))
     (sentence,) = findings([ONE, wide, more], ["a"] * 3, [0.2, 0.9, 0.6])
     assert sentence == (
-        "None of 3 differences to the baseline over 2 to 3 trainings has p < 0.05 (Holm); their "
-        "intervals reach 0.05 to either side (median)."
+        "None of 3 differences to the baseline over 2 to 3 trainings has p < 0.05 (Holm); the "
+        "median half-width of their intervals is 0.05."
     )
 
 
@@ -286,9 +286,9 @@ def test_networks_that_were_trained_once_are_never_called_better() -> None:
     places = ["original", "brightness 0.5", "brightness 1.5"]
     (sentence,) = findings(found, places, [NAN] * 3)
     assert sentence == (
-        "One training of each network: nothing can be said of the architectures. These networks "
-        "minus their baseline: resnet18 L1-pruned +0.10 [+0.05, +0.15] (original), under shifts "
-        "−0.40 (brightness 0.5) to +0.20 (brightness 1.5)."
+        "One training of each network: no conclusion about the architectures is possible. These "
+        "networks minus their baselines: resnet18 L1-pruned +0.10 [+0.05, +0.15] (original), under "
+        "shifts −0.40 (brightness 0.5) to +0.20 (brightness 1.5)."
     )
     (sentence,) = findings(found[1:2], ["dark"], [NAN])
     assert sentence.endswith("resnet18 L1-pruned under shifts −0.40 (dark).")
@@ -305,16 +305,16 @@ def test_the_caption_says_what_the_interval_is_of() -> None:
     text = paired_caption([ONE] * 3, "cell IoU", 0.9)
     for part in (
         "Cell IoU of each pruned network minus that of the baseline of the same encoder, fold",
-        "mean over 2 folds, pale bars reach one standard deviation between trainings to",
+        "mean over 2 folds; pale bars: one standard deviation between trainings to",
         "90 % intervals and t-tests treat trainings and the 40 subjects as random",
-        "other trainings on these data, not on other data",
-        "Adjusted by Holm over 3 comparisons.",
+        "other trainings on these data, not to other data",
+        "Holm's adjustment over 3 comparisons.",
         "Filled marks: p < 0.05.",
     ):
         assert part in text, part
     assert "own and are the units" not in text
     nested = paired_caption([replace(ONE, nested=True)], "cell IoU", 0.9)
-    assert "Folds were measured on subjects of their own and are the units" in nested
+    assert "Folds were measured on disjoint subjects and are the units" in nested
 
 
 def test_the_caption_of_one_training() -> None:
@@ -325,12 +325,14 @@ def test_the_caption_of_one_training() -> None:
     assert "pale bars" not in text
     assert "Filled" not in text
     mixed = paired_caption([ALONE, ONE], "cell IoU", 0.95)
-    assert "over 1 comparisons; 1 of one training or an ensemble have intervals over subj" in mixed
+    assert (
+        "over 1 comparisons; 1 with one training or an ensemble have intervals over subj" in mixed
+    )
 
 
 def test_the_caption_says_what_is_left_out() -> None:
     text = paired_caption([ONE, replace(ONE, unpaired=3)], "cell IoU", 0.95)
-    assert "; up to 3 trainings without a partner are left out." in text
+    assert "; up to 3 trainings without a counterpart are left out." in text
 
 
 def test_the_caption_of_one_subject() -> None:
@@ -339,9 +341,11 @@ def test_the_caption_of_one_subject() -> None:
     assert text.endswith("With one subject there is neither an interval nor a test.")
     mixed = paired_caption([one, ONE], "cell IoU", 0.95)
     assert "the 1 to 40 subjects" in mixed
-    assert "one subject alone has neither an interval nor a test." in mixed
+    assert "comparisons on one subject have neither an interval nor a test." in mixed
 
 
 def test_one_subject_is_not_called_one_training() -> None:
     (sentence,) = findings([replace(ONE, subjects=1, p_value=NAN)], ["a"], [NAN])
-    assert sentence.startswith("Too few subjects for an interval or a test: nothing can be said")
+    assert sentence.startswith(
+        "Too few subjects for an interval or a test: no conclusion about other"
+    )

@@ -86,10 +86,10 @@ def test_in_words() -> None:
 def test_the_caption_says_what_was_allowed_and_how_much_there_was() -> None:
     caption = alone(*ROWS).caption
     assert "(dashed: the 2 px that were allowed)" in caption
-    assert caption.endswith("Up to 3 slides and 3 patches a pair.")
+    assert caption.endswith("Up to 3 slides and 3 patches per pair.")
     once = alone(ROWS[0]).caption
     assert "dashed" not in once
-    assert once.endswith("Up to 1 slide and 1 patches a pair.")
+    assert once.endswith("Up to 1 slide and 1 patches per pair.")
 
 
 def test_it_is_drawn_and_nothing_is_not() -> None:

@@ -200,7 +200,7 @@ def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None
     assert joined.title == "IoU by domain, d.zarr and e.zarr"
     assert joined.grid.columns == (Column("a (d.zarr)"), Column("a (e.zarr)"), Column("b"))
     np.testing.assert_allclose(joined.values, [[0.9, 0.5, 0.5]])
-    assert joined.images == "3 to 9 samples of 2 to 4 subjects a domain"
+    assert joined.images == "3 to 9 samples of 2 to 4 subjects per domain"
     assert apart.title == "IoU by domain, f.zarr"
     assert apart.grid.columns == (Column("c"),)
 
@@ -394,7 +394,7 @@ def test_by_hand() -> None:
     assert exhibit(FOUND_DIFFERENCES).topic == "difference"
     assert shown.title == "Difference to the baseline: IoU under shift, a"
     assert "mean over 2 trainings" in shown.caption
-    assert "colours end at −0.40 and +0.40" in shown.caption
+    assert "colour scale ends at −0.40 and +0.40" in shown.caption
 
 
 def test_a_difference_stands_right_behind_its_matrix() -> None:

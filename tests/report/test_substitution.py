@@ -117,7 +117,7 @@ def test_several_classes_are_a_mean() -> None:
             for number, label in enumerate(totals[name])
         ]
     first, second = substitutions(totals)
-    assert first.caption.startswith("Mean IoU where")
+    assert first.caption.startswith("Mean IoU when")
     assert second.caption.startswith("Mean IoU with")
 
 
@@ -142,11 +142,11 @@ def test_between_domains_the_clean_one_stands_first() -> None:
     facts = [(number["domain"], number["shift"]) for number in first.numbers[:2]]
     assert facts == [("b", "original"), ("a", "original")]
     assert (table["b"][0], table["a"][0]) == (pytest.approx(0.9), pytest.approx(0.2))
-    assert "in domain b, all others from that in domain a" in first.caption
+    assert "in domain b and all others from that in domain a" in first.caption
     (told,) = first.sentences
     assert told.startswith(
         "resnet18 baseline (one training): in domain a a clean L1 alone (the only one tried) "
-        "brings it from 0.20"
+        "raises it from 0.20"
     )
     assert told.endswith("; in domain b 0.90.")
 
@@ -175,14 +175,16 @@ def test_what_brings_a_network_back_where_it_is_worst() -> None:
     interval, _, tail = tail.partition("]")
     assert head == (
         "resnet18 baseline (mean over 2 trainings): under brightness 0.5, where its IoU is lowest, "
-        "a clean L1 alone brings it from 0.20 to 0.80 (+0.60"
+        "a clean L1 alone raises it from 0.20 to 0.80 (+0.60"
     )
     low, high = map(float, interval.split(", "))
     assert low <= 0.60 <= high
-    assert tail.startswith("); nothing else tried alone regains more than 0.02; with all skips cle")
-    assert "with all skips clean it is 0.90; shifted alone, L1 takes it to 0.22 (−0.73 [" in tail
-    assert "]), bottleneck takes it to 0.90 (−0.05 [" in tail
-    assert tail.endswith("; without a shift 0.95.")
+    assert tail.startswith(
+        "); no other single input that was tried regains more than 0.02; with all skips cle"
+    )
+    assert "with a single input shifted it is 0.22 for L1 (−0.73 [" in tail
+    assert "]), 0.90 for bottleneck (−0.05 [" in tail
+    assert tail.endswith("; unshifted 0.95.")
 
 
 def test_also_where_one_alone_regains_most() -> None:
@@ -192,10 +194,11 @@ def test_also_where_one_alone_regains_most() -> None:
         *(rows(bright, None, (30,)), rows(bright, "1", (30,)), rows(bright, "2", (70,))),
     ]
     assert findings({"net": found(columns(*groups))}) == (
-        "net (one training): under brightness 0.5, where its IoU is lowest, no clean feature map "
-        "of those tried alone (L1, L2) raises it (0.10).",
-        "net (one training): under brightness 1.5, where one alone regains most, a clean L2 alone "
-        "brings it from 0.30 to 0.70 (+0.40); nothing else tried alone regains anything.",
+        "net (one training): under brightness 0.5, where its IoU is lowest, none of the clean "
+        "feature maps tried alone (L1, L2) raises it (0.10).",
+        "net (one training): under brightness 1.5, where a single input regains most, a clean L2 "
+        "alone raises it from 0.30 to 0.70 (+0.40); no other single input that was tried regains "
+        "anything.",
     )
 
 
@@ -219,13 +222,16 @@ def test_no_winner_of_a_tie() -> None:
     (sentence,) = findings(
         {"net": found(columns(*(rows(DARK, clean, both) for clean, both in cells.items())))}
     )
-    assert "not told apart from L2 (+0.39); nothing else alone regains more than 0.05" in sentence
+    assert (
+        "not distinguishable from L2 (+0.39); no other single input regains more than 0.05"
+        in sentence
+    )
     cells["2"] = (40, 49, 42, 48)
     (sentence,) = findings(
         {"net": found(columns(*(rows(DARK, clean, both) for clean, both in cells.items())))}
     )
-    assert "not told apart" not in sentence
-    assert "; nothing else alone regains more than 0.25" in sentence
+    assert "not distinguishable" not in sentence
+    assert "; no other single input regains more than 0.25" in sentence
 
 
 def test_shifted_alone_is_told_as_a_loss_and_nothing_is_said_of_what_was_not_tried() -> None:
@@ -236,22 +242,22 @@ def test_shifted_alone_is_told_as_a_loss_and_nothing_is_said_of_what_was_not_tri
     groups.append(rows(replace(DARK, factor=None, kind=ORIGINAL.kind), None, (90, 92)))
     (sentence,) = findings({"net": found(columns(*groups))})
     assert sentence.startswith(
-        "net (one training): under brightness 0.5 no clean feature map of those tried alone "
+        "net (one training): under brightness 0.5 none of the clean feature maps tried alone "
         "(bottleneck) raises it (0.20)"
     )
-    order = [sentence.index(f"{name} takes it to") for name in ("L1", "L2", "bottleneck")]
+    order = [sentence.index(f" for {name} (") for name in ("L1", "L2", "bottleneck")]
     assert order == sorted(order)
-    assert "; shifted alone, L1 takes it to 0.52 (−0.39 [" in sentence
+    assert "; with a single input shifted it is 0.52 for L1 (−0.39 [" in sentence
 
 
 def test_what_is_there_is_told() -> None:
     assert told({None: 20, "1": 50}).endswith(
-        "a clean L1 alone (the only one tried) brings it from 0.20 to 0.50 (+0.30)."
+        "a clean L1 alone (the only one tried) raises it from 0.20 to 0.50 (+0.30)."
     )
-    assert told({None: 20, "1+2": 50}).endswith("L1, L2 clean bring it from 0.20 to 0.50 (+0.30).")
-    assert told({None: 20, "1+2": 10}).endswith("no choice of clean inputs raises it (0.20).")
+    assert told({None: 20, "1+2": 50}).endswith("clean L1, L2 raise it from 0.20 to 0.50 (+0.30).")
+    assert told({None: 20, "1+2": 10}).endswith("no combination of clean inputs raises it (0.20).")
     assert told({None: 20, "bottleneck": 50}, pruning="L4-pruned").endswith(
-        "a clean bottleneck (all that its decoder is fed) brings it from 0.20 to 0.50 (+0.30)."
+        "a clean bottleneck (the only input of its decoder) raises it from 0.20 to 0.50 (+0.30)."
     )
     assert told({None: 20, "1": 30}).startswith("net (one training): under brightness 0.5 a clean")
     long = told({None: 20, "x" * 300: 50})
@@ -274,9 +280,9 @@ def test_what_others_regain_is_rounded_up_so_that_it_is_true() -> None:
         (sentence,) = findings({"net": found(columns(*groups))})
         return sentence
 
-    assert of(60, 4).endswith("; nothing else alone regains more than 0.02.")
-    assert of(60, 1).endswith("; nothing else alone regains more than 0.01.")
-    assert of(60, 0).endswith("; nothing else alone regains anything.")
+    assert of(60, 4).endswith("; no other single input regains more than 0.02.")
+    assert of(60, 1).endswith("; no other single input regains more than 0.01.")
+    assert of(60, 0).endswith("; no other single input regains anything.")
     assert of(1, 0).endswith("no clean feature map alone raises it by 0.01 or more (0.20).")
     assert of(0, 0).endswith("no clean feature map alone raises it (0.20).")
 
@@ -311,12 +317,12 @@ def test_captions_say_what_it_rests_on() -> None:
     effects = found()
     text = substituted_caption(effects, "cell IoU")
     for part in (
-        "Cell IoU where the decoder is fed",
+        "Cell IoU when some inputs of the decoder",
         "the test samples of d.zarr (n = ",
         " subjects); mean over 2 trainings, standard deviation below it",
         "activation patching",
         "never saw in training",
-        "is enough to do so; whether it carries the shift alone, only its reverse says",
+        "is sufficient for it; whether this input alone carries the shift is",
     ):
         assert part in text
     scale = difference_scale(np.array([0.6]))
@@ -324,9 +330,9 @@ def test_captions_say_what_it_rests_on() -> None:
     for part in (
         "Cell IoU with clean inputs",
         "mean over 2 trainings",
-        "end at −0.60 and +0.60",
+        "ends at −0.60 and +0.60",
         "90 % intervals and t-tests treat trainings and the 16 subjects as random",
-        "Holm over 12 comparisons",
+        "adjustment over 12 comparisons",
     ):
         assert part in text
     single = found(study(folds=[0], subjects=1))
@@ -337,8 +343,8 @@ def test_captions_say_what_it_rests_on() -> None:
 def test_where_nothing_is_lost_nothing_can_be_regained() -> None:
     groups = [rows(DARK, None, (60,)), rows(DARK, "1", (60,)), rows(ORIGINAL, None, (60,))]
     assert findings({"net": found(columns(*groups))}) == (
-        "net (one training): under brightness 0.5 it is 0.60, so nothing is lost that could be "
-        "regained; without a shift 0.60.",
+        "net (one training): under brightness 0.5 it is 0.60, so there is no loss to "
+        "regain; unshifted 0.60.",
     )
 
 

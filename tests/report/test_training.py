@@ -102,14 +102,14 @@ def test_the_caption_says_how_it_was_trained() -> None:
     assert "log scale" not in caption
     one = alone(history(samples=(90, 30)))
     assert one.caption.startswith(
-        "1 run of 1 epoch, counted from 0; n = 90 training and 30 validation images a run. Left"
+        "1 run of 1 epoch, counted from 0; n = 90 training and 30 validation images per run. Left"
     )
     two = [history(samples=(90, 30)), history(fold=1, samples=(1080, 30))]
     assert "n = 90 to 1,080 training and 30 validation images" in alone(*two).caption
     assert "n =" not in alone(two[0], history(fold=1)).caption  # an older one does not say so
     assert "Thin lines" not in one.caption
     long = alone(history(epochs=200, fall=1)).caption
-    assert "mean loss an image, log scale;" in long
+    assert "mean loss per image, log scale;" in long
     assert long.endswith("The learning rate falls at 199 epochs.")
 
 

@@ -1,1 +1,1 @@
-"""What lies beside a dataset store: pictures to check it by, and its samples for other programs."""
+"""Exports of a dataset store: contact sheets, and samples for other programs."""

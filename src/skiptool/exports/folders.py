@@ -1,7 +1,7 @@
-"""Folders of exported pictures: whose they are, and that nothing replaces them.
+"""Folders of exported pictures, which are never overwritten.
 
-Pairs that were exported may have been corrected by hand since. ``lineage.json`` in the folder holds
-the header of the dataset that they were made from; a folder is whole where it is there.
+Exported masks may have been corrected by hand. ``lineage.json`` holds the header of the dataset
+that a folder was made from; a folder with this file is complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LINEAGE = "lineage.json"
 
 
 def qc_folder(out: Path, qc: Path | None) -> Path:
-    """Return the folder of pictures to check by eye: as asked for, or beside the store.
+    """Return the folder of pictures for visual checks, by default next to the store.
 
     Examples
     --------
@@ -32,23 +32,23 @@ def qc_folder(out: Path, qc: Path | None) -> Path:
 
 
 def check_export(folder: Path, out: Path, *, resume: bool) -> None:
-    """Refuse a folder that cannot be filled, before any work is done.
+    """Check that a folder can be filled, before any work starts.
 
     Parameters
     ----------
     folder : Path
-        Where the pictures are to go.
+        Destination of the pictures.
     out : Path
-        Store that they are made from; it need not be there yet.
+        Store that they are made from; it need not exist yet.
     resume : bool
-        A folder that the resumed run has filled is fine.
+        Accept a folder that was filled by the resumed run.
 
     Raises
     ------
     SourceError
-        If the parent folder is missing or may not be written.
+        If the parent folder is missing or not writable.
     ExistsError
-        If the folder holds anything else, pictures of another dataset too.
+        If the folder holds anything else, including pictures of another dataset.
     """
     check_free(folder, overwrite=False, resume=True)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -59,19 +59,19 @@ def check_export(folder: Path, out: Path, *, resume: bool) -> None:
             raise _of_another(folder, out)
         return
     raise ExistsError(
-        f"{folder}: is there already, and masks in it may have been corrected by hand; give "
-        "another --export, or remove it yourself"
+        f"{folder}: exists already, and its masks may have been corrected by hand; give another "
+        "--export, or remove it yourself"
     )
 
 
 @contextmanager
 def exported(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
-    """Yield a folder to fill, which takes the final name when it is whole; None if it is already.
+    """Yield a folder to fill, renamed when it is complete; None if it is complete already.
 
     Raises
     ------
     ExistsError
-        If the pictures that are there are of another dataset.
+        If the folder holds pictures of another dataset.
     """
     made_from = _made_from(folder)
     if made_from is not None and made_from != data.lineage.id:
@@ -86,20 +86,20 @@ def exported(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
 
 
 def keep_lineage(folder: Path, data: DatasetStore) -> None:
-    """Note in a filled folder which dataset it was made from."""
+    """Record in a filled folder which dataset it was made from."""
     text = json.dumps(data.lineage.as_json(), indent=2, ensure_ascii=False)
     (folder / LINEAGE).write_text(text + "\n", encoding="utf-8")
 
 
 def _of_another(folder: Path, out: Path | str) -> ExistsError:
     return ExistsError(
-        f"{folder}: holds what was exported of another dataset than {out}; give another --export, "
-        "or remove it yourself"
+        f"{folder}: holds an export of another dataset than {out}; give another --export, or "
+        "remove it yourself"
     )
 
 
 def _made_from(folder: Path) -> str | None:
-    """Return the id of the dataset that a folder was filled from, None where nothing says it."""
+    """Return the id of the dataset that a folder was filled from, None if unknown."""
     if not (folder / LINEAGE).is_file():
         return None
     try:

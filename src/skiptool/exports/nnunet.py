@@ -1,7 +1,7 @@
-"""Samples in nnU-Net's folder layout (its version 2), to be trained there or taken back.
+"""Export of samples in the folder layout of nnU-Net, version 2.
 
 See https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md and ignore_label.md. Colour
-images are one PNG of three channels a case, grey ones a 32-bit TIFF, so that no level is lost;
+images are one PNG of three channels per case, grey ones a 32-bit TIFF, so that no level is lost;
 nnU-Net reads both as natural images. Masks are plain grey, as its reader takes a palette for
 colours.
 """
@@ -31,7 +31,7 @@ from skiptool.stores.dataset import DatasetStore, open_dataset
 __all__ = ["SPLITS", "check_nnunet", "export_nnunet"]
 
 SPLITS = "splits_final.json"
-"""The folds, by subject, as nnU-Net looks for them in its folder of preprocessed data."""
+"""The folds, by subject, as nnU-Net expects them in its folder of preprocessed data."""
 
 _FOLDERS = {Split.TRAIN: ("imagesTr", "labelsTr"), Split.TEST: ("imagesTs", "labelsTs")}
 _CHANNELS = {3: ("R", "G", "B"), 1: ("grey",)}
@@ -39,25 +39,20 @@ _ENDINGS = {3: ".png", 1: ".tif"}
 
 
 def export_nnunet(store: Path, folder: Path, progress: Progress) -> Path:
-    """Write a dataset store as a folder of nnU-Net's; nothing happens where it is there already.
+    """Export a dataset store for nnU-Net and return the folder; a complete one is left as it is.
 
-    Test samples go to ``imagesTs`` and ``labelsTs``. Ignored pixels get the label behind the last
-    class, named ``ignore``. Label 0 must be called ``background`` there; what it is called here,
-    domains, subjects, ids, splits and folds stand in ``dataset.json`` and ``manifest.csv``, from
-    which ``skiptool extract images FOLDER`` takes them back.
+    Test samples go to ``imagesTs`` and ``labelsTs``. Ignored pixels get the label after the last
+    class, named ``ignore``. nnU-Net requires label 0 to be called ``background``; its own name,
+    domains, subjects, ids, splits and folds are kept in ``dataset.json`` and ``manifest.csv``, from
+    which ``skiptool extract images FOLDER`` reads them.
 
     Parameters
     ----------
     store : Path
-        Dataset store; its domains are one dataset of nnU-Net.
+        Dataset store; all its domains become one dataset of nnU-Net.
     folder : Path
-        Appears when it is whole. nnU-Net wants a name such as ``Dataset501_Cells``.
+        Created when it is complete. nnU-Net expects a name such as ``Dataset501_Cells``.
     progress : Progress
-
-    Returns
-    -------
-    Path
-        The folder.
 
     Raises
     ------
@@ -78,26 +73,20 @@ def export_nnunet(store: Path, folder: Path, progress: Progress) -> Path:
 
 
 def check_nnunet(channels: Iterable[int], classes: Sequence[str], where: str) -> int:
-    """Say how many channels all images have, before any work is done on them.
-
-    Raises
-    ------
-    MismatchError
-        As :func:`export_nnunet`.
-    """
-    found = set(channels)
-    if len(found) > 1:
+    """Return the number of channels of all images; raise `MismatchError` as `export_nnunet`."""
+    numbers = set(channels)
+    if len(numbers) > 1:
         raise MismatchError(
-            f"{where}: has domains of {' and '.join(map(str, sorted(found)))} channels, and "
-            "nnU-Net wants one number for all; export them as png, or give --channels"
+            f"{where}: has domains of {' and '.join(map(str, sorted(numbers)))} channels, and "
+            "nnU-Net needs one number for all; export them as png, or give --channels"
         )
     taken = [name for name in classes[1:] if name in (BACKGROUND, IGNORED)]
     if taken or classes[0] == IGNORED:
         raise MismatchError(
-            f"{where}: has a class {', '.join(taken) or IGNORED} that means something else in "
-            "nnU-Net; give it another name"
+            f"{where}: has a class {', '.join(taken) or IGNORED}, a name that nnU-Net reserves; "
+            "rename it"
         )
-    return found.pop()
+    return numbers.pop()
 
 
 def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) -> None:
@@ -131,7 +120,7 @@ def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) 
 
 
 def _cases(data: DatasetStore) -> Iterator[tuple[str, str, int]]:
-    """Name every sample so that it can be a file on any system: case, domain, place in it."""
+    """Yield a case name, valid as a file name on any system, domain and index of each sample."""
     taken: set[str] = set()
     for name, domain in data.domains.items():
         head = f"{name}_" if len(data.domains) > 1 else ""

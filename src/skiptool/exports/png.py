@@ -1,4 +1,4 @@
-"""Samples as pairs of PNG files, and the manifest by which they are taken back."""
+"""Export of samples as pairs of PNG files with a manifest, and contact sheets of domains."""
 
 from __future__ import annotations
 
@@ -26,29 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "draw_sheets", "export_pairs", "sheet_of", "spread", "write_pairs"]
 
 COLUMNS = ("image", "mask", "domain", "subject", "id", "split", "fold")
-"""Of the manifest."""
+"""Columns of the manifest."""
 
 PARTS = ("images", "masks")
 
 
 def export_pairs(store: Path, folder: Path, progress: Progress) -> Path:
-    """Write every sample as two PNG files; nothing happens where they are there already.
+    """Export each sample as two PNG files and return the folder; a complete one is left as it is.
 
-    ``skiptool extract images FOLDER`` reads the corrected masks under the same ids, subjects,
-    domains, splits and folds.
+    ``skiptool extract images FOLDER`` reads corrected masks with the same ids, subjects, domains,
+    splits and folds.
 
     Parameters
     ----------
     store : Path
         Dataset store.
     folder : Path
-        Appears when it is whole.
+        Created when it is complete.
     progress : Progress
-
-    Returns
-    -------
-    Path
-        The folder.
 
     Raises
     ------
@@ -72,7 +67,7 @@ def write_pairs(
     by_id: bool = False,
     colours: Sequence[tuple[int, int, int]] = (),
 ) -> None:
-    """Write pairs into a folder that is there.
+    """Write pairs into an existing folder.
 
     Parameters
     ----------
@@ -80,10 +75,10 @@ def write_pairs(
     folder : Path
     progress : Progress
     by_id : bool
-        Name files after ids, all in one folder; by default they are numbered in a folder a domain,
-        as any text may be an id.
+        Name files after ids, all in one folder; by default they are numbered in a folder for each
+        domain, as an id may be any text.
     colours : sequence of (red, green, blue)
-        How labels 0, 1, ... are shown; greys by default.
+        Palette of labels 0, 1, ...; greys by default.
     """
     rows = []
     with progress.task("export", sum(map(len, data.domains.values()))) as task:
@@ -109,27 +104,19 @@ def write_pairs(
     keep_lineage(folder, data)
 
 
-# -------------------------------------------------------------------------------------------------
-# Contact sheets of a dataset store: samples of each domain with the outlines of their masks.
-
+# Contact sheets: samples of each domain with the outlines of their masks.
 
 SHOWN = 48
-"""Samples on the sheet of a domain, from all parts of it."""
+"""Samples on the sheet of a domain, evenly spread."""
 
 PIXELS = 50_000_000
-"""Pixels on a sheet before it is drawn: fewer samples are shown where they are large."""
+"""Limit on the pixels of a sheet: fewer samples are shown if they are large."""
 
 
 def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None:
-    """Draw a sheet for each domain.
+    """Draw a sheet ``patches-DOMAIN.png`` for each domain into an existing folder.
 
-    Parameters
-    ----------
-    folder : Path
-        Is there; gets ``patches-DOMAIN.png``.
-    data : DatasetStore
-    what : str
-        What a sample is called on the sheet.
+    ``what`` is the word for samples on the sheet.
     """
     for name, domain in data.domains.items():
         ids = domain.columns["id"]
@@ -140,10 +127,10 @@ def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None
         side = f"{domain.width} px"
         if domain.width != domain.height:
             side = f"{domain.width} x {domain.height} px"
-        known = any((mask != IGNORE).any() for mask in masks)
+        labelled = any((mask != IGNORE).any() for mask in masks)
         figure = contact_sheet(
             images,
-            masks if known else None,
+            masks if labelled else None,
             data.classes,
             [str(ids[i]) for i in chosen],
             title=name,
@@ -154,15 +141,15 @@ def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None
 
 
 def sheet_of(folder: Path, domain: str) -> Path:
-    """Return where the sheet of a domain lies."""
+    """Return the path of the sheet of a domain."""
     return folder / f"patches-{domain}.png"
 
 
 def spread(number: int, most: int) -> Int64:
-    """Return at most so many places, evenly from first to last.
+    """Return at most ``most`` indices, evenly spread from first to last.
 
     >>> spread(10, 3).tolist(), spread(2, 48).tolist()
     ([0, 4, 9], [0, 1])
     """
-    found: Int64 = np.unique(np.linspace(0, number - 1, min(number, most)).round().astype(np.int64))
-    return found
+    indices: Int64 = np.unique(np.linspace(0, number - 1, min(number, most)).round().astype("i8"))
+    return indices

@@ -14,15 +14,21 @@ from skiptool.figures.style import readable
 from skiptool.metrics import Score
 from skiptool.names import Kind
 from skiptool.records import Table
-from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none
-from skiptool.report.wording import bins_suffix, measure_name, range_suffix, span, tied_with
+from skiptool.report.exhibit import Cell, Exhibit, group_by, kin_columns, nan_to_none
+from skiptool.report.wording import (
+    assumed_text,
+    bins_suffix,
+    measure_name,
+    range_suffix,
+    span,
+    tied_with,
+)
 from skiptool.stats.correlation import RESAMPLES
 
 if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
 
 __all__ = [
-    "assumed_text",
     "loss_correlations",
     "ranking_exhibit",
     "rivals_text",
@@ -113,9 +119,10 @@ def _scatter_caption(found: Association, means: Sequence[Mean]) -> str:
         f"{readable(joined.split)} images of {readable(joined.kin.dataset)}{images}). "
         f"Distance: {_distance(found)}; each panel has its own axis. Layers are in "
         f"the order of data flow. Point: {point}. ρ: {spearman_text([found])} Framed: the "
-        "greatest ρ."
+        "largest ρ."
     )
-    return " ".join(filter(None, (text, assumed_text(found), left_out)))
+    assumed = assumed_text(len(joined.assumed), len(joined.points), readable(joined.split))
+    return " ".join(filter(None, (text, assumed, left_out)))
 
 
 def _classes(classes: Sequence[str]) -> str:
@@ -124,32 +131,16 @@ def _classes(classes: Sequence[str]) -> str:
     return f"mean IoU of {', '.join(map(readable, classes))}"
 
 
-def assumed_text(found: Association) -> str:
-    """Count the points from tables that do not name their split; empty if all do."""
-    joined = found.joined
-    if not joined.assumed:
-        return ""
-    return (
-        f"{len(joined.assumed)} of {len(joined.points)} points come from shift tables that do not "
-        f"name one split; their images are assumed to be the {readable(joined.split)} images."
-    )
-
-
 def _point_numbers(found: Association, mean: Mean) -> list[Number]:
     kin = found.joined.kin
     facts = {
-        **_facts(found),
+        **kin_columns(kin),
         **mean.change._asdict(),
         "pruning": mean.pruning,
         "folds": mean.folds,
     }
     loss: Number = {"quantity": "loss of IoU", "value": mean.loss, "sd_folds": mean.sd_loss}
-    distance: Number = {
-        "quantity": "distance",
-        "metric": kin.metric,
-        "bins": kin.bins,
-        "level": LEVEL,
-    }
+    distance: Number = {**kin_columns(kin, metric=True), "quantity": "distance", "level": LEVEL}
     rows: list[Number] = [{**facts, **loss}]
     columns = (mean.distances, mean.sd_distances, mean.low, mean.high)
     for layer, value, spread, low, high in zip(found.joined.layers, *columns, strict=True):
@@ -169,15 +160,15 @@ def _best_layer(found: Association) -> list[str]:
         why = (
             f"{shifts} shifts are too few for an interval (at least {FEWEST_FOR_INTERVAL})"
             if shifts < FEWEST_FOR_INTERVAL
-            else "in a perfect order, of which resampling gives no interval"
+            else "the order is perfect, so that resampling gives no interval"
         )
         return [
-            f"{family}: the greatest rank correlation is at {layer}, "
+            f"{family}: the largest rank correlation is at {layer}, "
             f"ρ = {signed_correlation(value)}; {why}."
         ]
     ends = interval_text(found, best)
     if found.correlation[best] <= 0:
-        none = f"the loss of IoU grows with the distance at no layer; greatest ρ: {ends}"
+        none = f"the loss of IoU grows with the distance at no layer; largest ρ: {ends}"
         return [f"{family}: {none} at {layer}."]
     zero = " The interval includes 0." if found.low[best] <= 0 else ""
     text = f"{family}: the loss of IoU follows the distance at {layer} best, ρ = {ends}.{zero}"
@@ -227,7 +218,7 @@ def ranking_exhibit(found: Sequence[Association]) -> Exhibit:
         topic="rank-correlation",
         heading=_HEADING,
         title=title,
-        caption=f"Dot: {spearman_text(found)} The greatest of each panel is drawn larger. "
+        caption=f"Dot: {spearman_text(found)} The largest value of each panel has a larger dot. "
         f"Distance: {_distance(found[0])}. Layers are in the order of data flow.",
         sentences=_best_layers(found),
         table=Table(title, columns, uniform=("network",)),
@@ -256,7 +247,7 @@ def _best_layers(found: Sequence[Association]) -> list[str]:
         where = f"{names[0][1]} in all {len(best)} families"
     else:
         where = ", ".join(f"{layer} ({family})" for family, layer in names)
-    return [f"The greatest correlation is at {where}.{rest}"]
+    return [f"The largest correlation is at {where}.{rest}"]
 
 
 def _has_rivals(found: Association, best: int) -> bool:
@@ -318,23 +309,13 @@ def _columns(found: Association) -> dict[str, list[Cell]]:
     }
 
 
-def _facts(found: Association) -> dict[str, Cell]:
-    kin = found.joined.kin
-    return {
-        "dataset": kin.dataset,
-        "split": found.joined.split,
-        "arch": kin.arch or None,
-        "encoder": kin.encoder or None,
-    }
-
-
 def _correlation_numbers(found: Association) -> list[Number]:
     """Return the correlations, and the number of shifts behind each, as rows."""
     kin = found.joined.kin
     rows: list[Number] = []
     columns = _columns(found)
     for layer, rho, low, high, points, shifts in zip(*columns.values(), strict=True):
-        facts = {**_facts(found), "metric": kin.metric, "bins": kin.bins, "layer": layer}
+        facts = {**kin_columns(kin, metric=True), "split": found.joined.split, "layer": layer}
         ends = {"ci_low": low, "ci_high": high, "level": found.level, "points": points}
         rows.append({**facts, "quantity": "rank correlation", "value": rho, **ends})
         rows.append({**facts, "quantity": "shifts", "value": float(shifts)})

@@ -218,7 +218,7 @@ def _violin_caption(compared: Compared, measure: str, networks: Sequence[Network
     facts = compared.facts
     here, there = sides(facts)
     null = (
-        ". Shaded: up to where the estimate may lie without a shift (95 % of "
+        ". Shaded: range of the estimate without a shift (95 % of "
         f"{facts['permutations']} permutations)"
         if any(layer.null for network in networks for layer in network.layers)
         else ""
@@ -258,8 +258,8 @@ def _extremes(compared: Compared) -> list[str]:
 # Curves along the network: the distance at each layer, or its share of the input's.
 
 _INSENSITIVE: Final = (
-    " Not reported where the distance of the input is not clearly above 0. The input is averaged "
-    "over the cells of the grid, where blur, noise, sharpening and displaced colours hardly show."
+    " Not reported if the distance of the input is not clearly above 0. The input is averaged over "
+    "the cells of the grid, which hides most of blur, noise, sharpening and colour displacement."
 )
 
 
@@ -298,8 +298,8 @@ def _curve_caption(compared: Compared, measure: str, *, of_input: bool) -> str:
     facts = compared.facts
     here, there = sides(facts)
     what = (
-        f"How much of the shift is handed on: {measure} at each layer, corrected for bias, "
-        "divided by that at the input, training by training, then averaged"
+        f"Transmission of the shift: {measure} at each layer, corrected for bias, "
+        "divided by that at the input for each training, then averaged"
         if of_input
         else f"{measure} at each layer: estimated mean over channels, eq. (10), corrected for "
         "the bias of finite samples, and over trainings"
@@ -309,15 +309,15 @@ def _curve_caption(compared: Compared, measure: str, *, of_input: bool) -> str:
     crowded = any(len(networks) > MOST_BANDS for networks in families)
     bands = f". Bands{f' (of at most {MOST_BANDS} lines a panel)' if crowded else ''}: {note}"
     null = (
-        ". Grey: up to where the estimate may lie without a shift, of the architecture where "
-        f"that is highest (95 % of {facts['permutations']} permutations)"
+        f". Grey: range of the estimate without a shift (95 % of {facts['permutations']} "
+        "permutations), of the architecture where it is widest"
         if not of_input and any(map(_nulls, compared.networks))
         else ""
     )
     return (
         f"{what}, between {there} and {here}; layers in the order of data flow, "
         f"{sample_counts(facts)}{range_suffix(facts['bins'], facts['range_rule'])}, "
-        f"{trainings_behind(compared)}. Brackets: skip connections that an architecture has"
+        f"{trainings_behind(compared)}. Brackets: skip connections of the architectures"
         f"{bands if note else ''}{null}."
         f"{_INSENSITIVE if of_input else ''}{caution_text(compared.cautions)}"
     )
@@ -385,7 +385,7 @@ def _transmission(compared: Compared) -> list[str]:
         above = [name for name in names[names.index(first) + 1 :] if shares[name] >= _HALF]
         if above:
             again = ", ".join(f"{name} ({shares[name]:.2f})" for name in above)
-            text += f" and is above it again at {again}"
+            text += f" and rises above it again at {again}"
         sentences.append(f"{text}.")
     return sentences
 
@@ -458,12 +458,12 @@ def _decoder_input_caption(compared: Compared, measure: str) -> str:
     bands = f" Bands: {note}." if note else ""
     return (
         f"{measure} between {there} and {here} in the response of each decoder "
-        "block's first convolution, split by linearity into what its skip connection and what "
-        "the layers below contribute, before the normalisation; estimated mean over channels, "
+        "block's first convolution, split by linearity into the contributions of its skip "
+        "connection and of the layers below, before normalisation; estimated mean over channels, "
         "eq. (10), corrected for the bias of finite samples, and over trainings; "
         f"{sample_counts(facts)}{range_suffix(facts['bins'], facts['range_rule'])}, "
         f"{trainings_behind(compared)}.{bands} The distance "
-        "does not tell how much each weighs in their sum; skip substitution does."
+        "does not show how much each contributes to their sum; skip substitution does."
         f"{caution_text(compared.cautions)}"
     )
 
@@ -527,8 +527,8 @@ def _side_contrasts(compared: Compared) -> list[str]:
         parts = [
             f"{text} {', '.join(blocks)}"
             for text, blocks in (
-                ("farther away by the skip connection than from below at", more),
-                ("nearer at", less),
+                ("skip connection shifted more than the layers below at", more),
+                ("less at", less),
                 ("intervals overlap at", same),
             )
             if blocks

@@ -460,7 +460,7 @@ def _caption(chosen: Examples, names: Sequence[str]) -> str:
         f"Samples of {first.dataset}, domain {first.domain}, {first.split} split, with the "
         f"outlines of truth and prediction: under each shift those of lowest and of median "
         f"IoU{mean} by {names[0]}{fold}, {rated}. All rows ({', '.join(names)}) show the same "
-        "samples; below each stands the IoU of this sample alone."
+        "samples; the IoU below each is that of this sample alone."
         f"{lowest if chosen.lowest_of > 1 else ''}{further}{block_told(_block(chosen))}"
     )
 

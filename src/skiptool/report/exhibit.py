@@ -14,6 +14,7 @@ from skiptool.analysis.distances import (
     Averaged,
     Compared,
     LayerDistance,
+    Network,
     NetworkDistances,
 )
 from skiptool.names import Kind
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
+    from skiptool.analysis.correlation import Kin
     from skiptool.records import Table
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Number",
     "fact_columns",
     "group_by",
+    "kin_columns",
     "layer_numbers",
     "name_exhibits",
     "nan_to_none",
@@ -174,7 +177,15 @@ _FACTS: Final = (
 )
 
 
-def fact_columns(facts: Mapping[str, Any], network: NetworkDistances | None = None) -> Number:
+def kin_columns(kin: Kin, *, metric: bool = False) -> dict[str, Cell]:
+    """Return the columns that identify networks and their dataset, and the metric if asked for."""
+    columns = {"dataset": kin.dataset, "arch": kin.arch or None, "encoder": kin.encoder or None}
+    return {**columns, "metric": kin.metric, "bins": kin.bins} if metric else {**columns}
+
+
+def fact_columns(
+    facts: Mapping[str, Any], network: NetworkDistances | Network | None = None
+) -> Number:
     """Return the columns that say what a distance was measured between, and of which network."""
     columns = {name: facts[name] for name in _FACTS if facts[name] is not None}
     if network is not None:

@@ -13,8 +13,9 @@ from skiptool.figures.style import in_paper_order, readable
 from skiptool.metrics import Score
 from skiptool.names import VALIDATION, Kind
 from skiptool.records import Table
-from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none
+from skiptool.report.exhibit import Cell, Exhibit, group_by, kin_columns, nan_to_none
 from skiptool.report.wording import (
+    assumed_text,
     bins_suffix,
     count_noun,
     measure_name,
@@ -187,15 +188,7 @@ def _table(line: Fitted, title: str) -> Table:
 
 def _numbers(line: Fitted) -> list[Number]:
     """Return errors (``shift`` is the kind left out, null for their mean) and forecasts."""
-    kin = line.kin
-    facts: dict[str, Cell] = {
-        "dataset": kin.dataset,
-        "pruning": line.pruning,
-        "arch": kin.arch or None,
-        "encoder": kin.encoder or None,
-        "metric": kin.metric,
-        "bins": kin.bins,
-    }
+    facts = {**kin_columns(line.kin, metric=True), "pruning": line.pruning}
     here = {**facts, "domain": line.domain, "split": line.split}
     errors: list[tuple[str | None, str | None, int, float, float]] = [
         (one.kind, line.layers[one.layer], one.points, one.error, one.error_of_mean)
@@ -299,31 +292,27 @@ def _fit(line: Fitted) -> str:
 
 
 def _split(line: Fitted) -> str:
-    parts = []
-    if line.split != VALIDATION:
-        parts.append(
-            f"The line is fitted to {readable(line.split)} images because scores and distances "
-            "of validation images are not given (predict and features with --split fold)."
-        )
-    if line.assumed:
-        parts.append(
-            f"{line.assumed} of {len(line.points)} points come from shift tables that do not "
-            f"name one split; their images are assumed to be the {readable(line.split)} images."
-        )
-    return " ".join(parts)
+    split = readable(line.split)
+    fitted = (
+        ""
+        if line.split == VALIDATION
+        else f"The line is fitted to {split} images because scores and distances of validation "
+        "images are not given (predict and features with --split fold)."
+    )
+    return f"{fitted} {assumed_text(line.assumed, len(line.points), split)}".strip()
 
 
 def _error(line: Fitted) -> str:
     return (
         "Error: mean absolute error on a kind of shift that was left out, for each of "
         f"{count_noun(len(line.crossed.held), 'kind')} in turn, with the layer and the line chosen "
-        "from the other kinds; beside it the error of the mean loss of those kinds."
+        "from the other kinds; for comparison, the error of the mean loss of those kinds."
     )
 
 
 def _intervals(line: Fitted) -> str:
     if not line.expected:
-        return "There is nothing to forecast: no comparison leads to images without labels."
+        return "There is nothing to forecast: no comparison involves images without labels."
     if not line.better:
         return (
             "No loss is forecast: on kinds of shift left out, the line is no better than the mean."
@@ -335,12 +324,12 @@ def _intervals(line: Fitted) -> str:
         else ""
     )
     return (
-        "Right: forecast loss, mean over the networks of a comparison; diamond: true loss, where "
+        "Right: forecast loss, mean over the networks of a comparison; diamond: true loss, if "
         "there are labels. Interval: from the line at the lower end of the distance's 95 % "
         "interval to the line at its upper end, extended on both sides by "
-        f"{line.bound:.2f}, which bounds the error on kinds of shift left out, and limited "
-        "to what is possible: at most, the IoU on the original images is lost entirely or rises "
-        "to 1. For a further "
+        f"{line.bound:.2f}, which bounds the error on kinds of shift left out, and clipped to the "
+        "possible range: the IoU on the original images can at most be lost entirely or rise to "
+        "1. For a further "
         f"kind of controlled shift the bound holds at a level of {100 * line.level:.3g} % "
         f"(conformal prediction over kinds, Dunn et al. 2023{limit}). Another domain resembles "
         "the fitted shifts less than a further controlled shift does: no level holds for it. "
@@ -356,7 +345,7 @@ def _left_out(line: Fitted) -> str:
         parts.append(f"The table has {count_noun(further, 'further row')}.")
     if line.passed_over:
         parts.append(
-            f"Not considered for want of a corrected distance under every shift: "
+            f"Not considered, without a corrected distance under every shift: "
             f"{', '.join(map(readable, line.passed_over))}."
         )
     if line.left_out:

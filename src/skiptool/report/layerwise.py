@@ -20,6 +20,7 @@ from skiptool.figures.heatmap import Heat, HeatRow, heat_sheet
 from skiptool.names import Kind, Metric, ShiftKind
 from skiptool.records import Shade, Table
 from skiptool.report.exhibit import Cell, Exhibit, fact_columns, nan_to_none
+from skiptool.report.overview import heat_row
 from skiptool.report.wording import count_noun, range_suffix, shift_name, sides, span
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ _EXPLANATIONS: Final = {
     ),
     Metric.COVARIANCE: (
         "Covariance distance: between the covariance matrices of the standardised channels, 0 "
-        "equal and 1 nothing in common; above 0 on any finite sample."
+        "if equal and 1 with nothing in common; above 0 on any finite sample."
     ),
     Metric.CLASSIFIER: (
-        "Accuracy with which linear discriminant analysis tells the sets apart, balanced and "
-        "cross-validated over units: 0.5 is chance, 1 tells all. It does not see changes of "
+        "Accuracy with which linear discriminant analysis separates the sets, balanced and "
+        "cross-validated over units: 0.5 is chance, 1 is perfect. It is blind to changes of "
         "covariance alone."
     ),
     Metric.PAIRED_DIFFERENCE: (
@@ -119,9 +120,9 @@ def _caption(network: Network) -> str:
         f"Measures of each layer (columns) for each {'domain' if _by_domain(network) else 'shift'} "
         f"(rows), {facts['n_reference']} and {span(int(row.facts['n_other']) for row in rows)} "
         f"images, {count_noun(folds, 'training')}. {measures} Each "
-        f"matrix has a scale of its own, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
+        f"matrix has its own scale, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
         f"by permutation of {facts['unit'] or 'image'}s, adjusted over the layers, in every "
-        "training; grey: not."
+        "training; grey: otherwise."
     )
 
 
@@ -135,7 +136,13 @@ def _draw(network: Network, title: str) -> Figure:
         )
         for metric in network.metrics
     ]
-    rows = [_label(row, by_domain=_by_domain(network)) for row in network.rows]
+    by_domain = _by_domain(network)
+    rows = [
+        HeatRow(str(row.facts["other"]))
+        if row.facts["shift"] is None
+        else heat_row(row.facts, by_domain=by_domain or row.facts["shift"] == ShiftKind.ORIGINAL)
+        for row in network.rows
+    ]
     label = "lowest to highest, each matrix"
     return heat_sheet(heats, rows, network.layers, title=title, label=label, own_scales=True)
 
@@ -156,16 +163,6 @@ def _strong(network: Network, metric: Metric) -> Bool | None:
     if not any(cell.p_values for row in cells for cell in row if cell is not None):
         return None
     return np.array([[cell is not None and cell.differs for cell in row] for row in cells])
-
-
-def _label(row: Changed, *, by_domain: bool) -> HeatRow:
-    facts = row.facts
-    if facts["shift"] is None:
-        return HeatRow(str(facts["other"]))
-    if by_domain or facts["shift"] == ShiftKind.ORIGINAL:
-        return HeatRow(str(facts["domain"]))
-    factor = facts["factor"]
-    return HeatRow("" if factor is None else f"{factor:g}", str(facts["shift"]))
 
 
 def _table(network: Network, title: str) -> Table:
@@ -191,15 +188,12 @@ def _name(row: Changed) -> str:
 
 def _numbers(network: Network) -> list[Number]:
     numbers: list[Number] = []
-    named = {"arch": network.arch, "encoder": network.encoder, "pruning": network.pruning}
-    known = {name: value for name, value in named.items() if value}
     for row in network.rows:
         for metric, layers in row.measures.items():
-            facts = fact_columns({**row.facts, "metric": metric.value, "bins": None})
+            facts = fact_columns({**row.facts, "metric": metric.value, "bins": None}, network)
             numbers += [
                 {
                     **facts,
-                    **known,
                     "layer": layer,
                     "quantity": _QUANTITIES[metric],
                     **_columns(cell),
@@ -245,7 +239,7 @@ def _hidden_shift(network: Network, row: Changed) -> tuple[float, str] | None:
         moved = f"; on average an activation changes by {own:.2f} standard deviations"
     more = ""
     if len(layers) > 1:
-        more = f" So it is at {len(layers)} of {len(channels)} layers ({', '.join(layers)})."
+        more = f" This holds at {len(layers)} of {len(channels)} layers ({', '.join(layers)})."
     here, there = sides(row.facts)
     covariance = row.measures.get(Metric.COVARIANCE, {}).get(last)
     return 0.0 if covariance is None else covariance.value, (

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from skiptool.records import Float64
     from skiptool.report.exhibit import Number
 
-__all__ = ["divide", "overviews"]
+__all__ = ["divide", "heat_row", "overviews"]
 
 _MOST_MATRICES: Final = 6
 _MOST_ROWS: Final = 60  # of cells, one below the other: what a page holds
@@ -125,7 +125,7 @@ def _exhibit(rows: Sequence[Compared]) -> Exhibit:
         numbers=_numbers(rows, matrices, layers),
         draw=lambda: heat_sheet(
             [Heat(matrix.name, matrix.values) for matrix in matrices],
-            [_label(row.facts, by_domain=by_domain) for row in rows],
+            [heat_row(row.facts, by_domain=by_domain) for row in rows],
             layers,
             title=title,
             label=measure.split(",")[0],
@@ -134,7 +134,8 @@ def _exhibit(rows: Sequence[Compared]) -> Exhibit:
     )
 
 
-def _label(facts: Mapping[str, Any], *, by_domain: bool) -> HeatRow:
+def heat_row(facts: Mapping[str, Any], *, by_domain: bool) -> HeatRow:
+    """Label a row by its domain, or by its factor within the block of its shift."""
     if by_domain:
         return HeatRow(str(facts["domain"]))
     factor = facts["factor"]
@@ -145,15 +146,15 @@ def _caption(rows: Sequence[Compared], matrices: Sequence[_Matrix], *, by_domain
     facts = rows[0].facts
     images = span(int(row.facts["n_other"]) for row in rows)
     several = any(len(matrix.members) > 1 for matrix in matrices)
-    across = " and over the architectures named" if several else ""
+    across = " and over the named architectures" if several else ""
     reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
     return (
         f"{measure_name(facts['metric'])} between {'domains' if by_domain else 'shifted images'} "
         f"(rows) and {reference} at each layer (columns, in the order of data flow): estimated "
         "mean over channels, eq. (10), corrected for the bias of finite samples, and over "
         f"{trainings_behind(*rows)}{across}; {facts['n_reference']} and {images} images"
-        f"{range_suffix(facts['bins'], facts['range_rule'])}. Colours run from 0 to the "
-        f"greatest value; intervals and what is possible without a shift are in the figures of "
+        f"{range_suffix(facts['bins'], facts['range_rule'])}. Colours range from 0 to the "
+        f"largest value; intervals and the range without a shift are in the figures of "
         f"each comparison.{caution_text(caution for row in rows for caution in row.cautions)}"
     )
 

@@ -249,7 +249,7 @@ def paired_caption(differences: _Differences, measure: str, level: float) -> str
         f"the {first.split} subjects of {first.dataset}; {averaged}"
     )
     if several:
-        text += ", pale bars reach one standard deviation between trainings to either side"
+        text += "; pale bars: one standard deviation between trainings to either side"
     marks = f" Filled marks: p < {ALPHA}." if _is_tested(differences) else ""
     return f"{text}. {how_compared(differences, level)}{marks}"
 
@@ -270,12 +270,12 @@ def how_compared(differences: _Differences, level: float) -> str:
     tests = sum(not math.isnan(one.p_value) for one in differences)
     text = (
         f"{100 * level:g} % intervals and t-tests treat trainings and the {subjects} subjects as "
-        "random (two-way analysis of jackknife pseudo-values); they say what to expect of other "
-        "trainings on these data, not on other data"
+        "random (two-way analysis of jackknife pseudo-values); they generalise to other "
+        "trainings on these data, not to other data"
     )
     if any(one.nested for one in differences):
-        text += ". Folds were measured on subjects of their own and are the units of the analysis"
-    return f"{text}. Adjusted by Holm over {tests:,} comparisons{_exceptions(differences, few)}."
+        text += ". Folds were measured on disjoint subjects and are the units of the analysis"
+    return f"{text}. Holm's adjustment over {tests:,} comparisons{_exceptions(differences, few)}."
 
 
 def _exceptions(differences: _Differences, few: int) -> str:
@@ -284,13 +284,13 @@ def _exceptions(differences: _Differences, few: int) -> str:
     alone = sum(one.trainings == 1 for one in differences)
     if alone and _is_tested(differences):
         text += (
-            f"; {alone:,} of one training or an ensemble have intervals over subjects and no test"
+            f"; {alone:,} with one training or an ensemble have intervals over subjects and no test"
         )
     if few < 2:
-        text += "; one subject alone has neither an interval nor a test"
+        text += "; comparisons on one subject have neither an interval nor a test"
     unpaired = max(one.unpaired for one in differences)
     if unpaired:
-        text += f"; up to {unpaired} trainings without a partner are left out"
+        text += f"; up to {unpaired} trainings without a counterpart are left out"
     return text
 
 
@@ -333,8 +333,8 @@ def findings(
     made = sum(not math.isnan(p) for p in adjusted)
     reach = statistics.median((one.ci_high - one.ci_low) / 2 for one in with_p)
     return (
-        f"None of {made:,} differences to the baseline {over} has p < {ALPHA} (Holm); their "
-        f"intervals reach {reach:.2f} to either side (median).",
+        f"None of {made:,} differences to the baseline {over} has p < {ALPHA} (Holm); the "
+        f"median half-width of their intervals is {reach:.2f}.",
     )
 
 
@@ -369,10 +369,10 @@ def _untested(differences: _Differences, places: Sequence[str]) -> tuple[str, ..
     more = len(networks) - len(parts)
     tail = f"; and {more} more" if more else ""
     if all(one.trainings == 1 for one in differences):
-        why = "One training of each network: nothing can be said of the architectures. "
+        why = "One training of each network: no conclusion about the architectures"
     else:
-        why = "Too few subjects for an interval or a test: nothing can be said of other images. "
-    return (f"{why}These networks minus their baseline: {'; '.join(parts)}{tail}.",)
+        why = "Too few subjects for an interval or a test: no conclusion about other images"
+    return (f"{why} is possible. These networks minus their baselines: {'; '.join(parts)}{tail}.",)
 
 
 def _values(cells: _Cells) -> str:

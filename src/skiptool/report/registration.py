@@ -117,10 +117,10 @@ def _caption(found: Sequence[Pair]) -> str:
         f" (dashed: the {min(limits.values()):g} px that were allowed)" if len(limits) == 1 else ""
     )
     return (
-        "What is left of the misalignment between a scan and that of the reference domain, by "
-        "patch, in level-0 pixels of the reference and in micrometres: line from the 10 % to the "
-        "90 % quantile, box over the quartiles, bar at the median over all patches where it could "
-        f"be measured{allowed}; small marks: medians of the slides. Right: patches kept and left "
+        "Residual misalignment between a scan and that of the reference domain, by patch, in "
+        "level-0 pixels of the reference and in micrometres: line from the 10 % to the 90 % "
+        "quantile, box between the quartiles, bar at the median over all patches where it could be "
+        f"measured{allowed}; small marks: medians of the slides. Right: patches kept and left "
         f"out; a patch lost on one scan is left out in all domains. Up to {slides:,} "
-        f"slide{'' if slides == 1 else 's'} and {patches:,} patches a pair."
+        f"slide{'' if slides == 1 else 's'} and {patches:,} patches per pair."
     )

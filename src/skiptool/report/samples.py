@@ -78,8 +78,8 @@ def _caption(store: DatasetStore, domain: Domain, chosen: Sequence[int]) -> str:
         f"{len(chosen)} of {samples} samples{f' ({parts})' if parts else ''} of domain "
         f"{domain.name} of {store.name}, evenly spread, with the outlines of their masks; "
         f"{count_noun(subjects, 'subject')}; images of "
-        f"{_size(domain)}{_scale(domain)}. Below each: sample and subject, where it is not the "
-        f"sample itself.{block_told(_block(domain))}{_draws(domain)}"
+        f"{_size(domain)}{_scale(domain)}. Below each: sample, and subject if "
+        f"it differs.{block_told(_block(domain))}{_draws(domain)}"
     )
 
 
@@ -141,4 +141,4 @@ def _scale(domain: Domain) -> str:
 
 def _draws(domain: Domain) -> str:
     number = len(set(np.asarray(domain.columns.get("draw", ())).tolist()))
-    return f" Training patches were drawn {number} times; all count." if number > 1 else ""
+    return f" Training patches were drawn {number} times; all are counted." if number > 1 else ""

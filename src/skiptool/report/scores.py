@@ -46,7 +46,7 @@ __all__ = [
 _MOST_SENTENCES: Final = 12  # rows; of more, the extremes are listed
 _BASELINE: Final = "baseline"
 _ENSEMBLE: Final = (
-    " Ensemble: the mean of the class probabilities of all trainings, one network more."
+    " Ensemble: the mean of the class probabilities of all trainings, shown as another network."
 )
 
 _Sizes: TypeAlias = Mapping[tuple[str, str, str], tuple[int, int]]
@@ -394,7 +394,7 @@ def _images(group: Sequence[Score], sizes: _Sizes) -> str:
     if not counts:
         return ""
     samples, subjects = (span(numbers, ",") for numbers in zip(*counts, strict=True))
-    return f"{samples} samples of {subjects} subjects{' a domain' if len(counts) > 1 else ''}"
+    return f"{samples} samples of {subjects} subjects{' per domain' if len(counts) > 1 else ''}"
 
 
 def _caption(
@@ -416,8 +416,8 @@ def _caption(
     return (
         f"{capitalised(measure)}{classes} from confusion counts accumulated over the "
         f"{first.split} samples of {first.dataset}{f' (n = {images})' if images else ''}; "
-        f"{averaged}. Rows: architectures by number of "
-        f"uppermost skip connections removed.{ensemble}"
+        f"{averaged}. Rows: architectures, by the number "
+        f"of uppermost skip connections removed.{ensemble}"
     )
 
 
@@ -534,7 +534,7 @@ def _difference_caption(measure: str, values: Float64, trainings: int, images: s
         f"{capitalised(measure)} of the pruned network minus that of the baseline of "
         f"the same encoder, fold, repeat, domain and shift"
         f"{f', n = {images}' if images else ''}; {averaged}. Blue: better than the "
-        f"baseline, red: worse. The colours end at {low} and {high}, the greatest difference."
+        f"baseline, red: worse. The colour scale ends at {low} and {high}, the largest difference."
     )
 
 
@@ -566,8 +566,9 @@ def parameter_exhibit(counts: Mapping[tuple[str, str, str], int]) -> list[Exhibi
         topic="parameters",
         heading="Parameters",
         title="Trainable parameters",
-        caption="Trainable parameters of each network (Table II of the paper): for each pruned "
-        "level a U-net loses the skip's input channels of one convolution and nothing else.",
+        caption="Trainable parameters of each network (Table II of the paper): each pruned "
+        "level removes the input channels of one convolution that come from its skip connection, "
+        "and nothing else.",
         sentences=_fewest_parameters(by_family),
         table=parameter_table(by_family),
         numbers=numbers,

@@ -392,16 +392,16 @@ def substituted_caption(effects: Sequence[Substitution], measure: str) -> str:
         clean = f"the image of the same sample in domain {effects[0].clean_domain}"
         rest = f"that in domain {first.domain} (columns)"
     return (
-        f"{capitalised(measure)} where the decoder is fed some feature maps (rows: skip "
-        "connections, L1 the uppermost, or the deepest map of the encoder, the bottleneck) as the "
-        f"network computes them from {clean}, all others from {rest}. From confusion counts "
+        f"{capitalised(measure)} when some inputs of the decoder (rows: skip connections, L1 being "
+        "the uppermost, or the bottleneck, the deepest feature map of the encoder) are computed "
+        f"from {clean} and all others from {rest}. From confusion counts "
         f"accumulated over the {first.split} samples of {first.dataset} (n = {_subjects(effects)});"
         f" {_averaged(effects)}{spread}. Nothing "
-        "clean: the plain prediction. This is an intervention (activation patching). One part "
-        "clean that brings the IoU back is enough to do so; whether it carries the shift alone, "
-        "only its reverse says, in which that part alone is shifted (predict --shifted-skips). "
-        "Limits: the decoder is fed a mixture that it never saw in training, and a network that "
-        "is trained without the connection may behave otherwise."
+        "clean: the plain prediction. This is an intervention (activation patching). A clean input "
+        "that restores the IoU is sufficient for it; whether this input alone carries the shift is "
+        "shown only by the reverse, in which it alone is shifted (predict --shifted-skips). "
+        "Limits: the decoder receives a mixture that it never saw in training, and a network that "
+        "is trained without the connection may behave differently."
     )
 
 
@@ -413,7 +413,7 @@ def regained_caption(
     low, _, high = map(scale.written, scale.ticks)
     gains = [one.regained for one in effects]
     interval = (
-        "Below a value, where cells have room: its interval, zeros before the points left out. "
+        "Below each value, if there is room: its interval, without leading zeros. "
         if max(gain.subjects for gain in gains) > 1
         else ""
     )
@@ -421,7 +421,7 @@ def regained_caption(
         f"{capitalised(measure)} with clean inputs of the decoder (rows) minus that of the plain "
         "prediction by the same network under the same shift, over the same "
         f"{first.split} subjects of {first.dataset}; {_averaged(effects)}. Blue: regained, red: "
-        f"lost. The colours end at {low} and {high}, the greatest difference. {interval}"
+        f"lost. The colour scale ends at {low} and {high}, the largest difference. {interval}"
         f"{how_compared(gains, level)}"
     )
 
@@ -488,7 +488,7 @@ def _why_most(most: Shift, alone: Sequence[Substitution]) -> str:
     shifts = [*best]
     tied = [shifts[at] for at in tied_with(shifts.index(most), [*best.values()])]
     also = f" (as under {', '.join(map(shift_text, tied))})" if tied else ""
-    return f", where one alone regains most{also},"
+    return f", where a single input regains most{also},"
 
 
 def _where(one: Substitution) -> str:
@@ -507,7 +507,7 @@ def _effects_text(here: Sequence[Substitution]) -> str:
     if best.regained.value >= _NEGLIGIBLE:
         text = _regained_text(best, alone)
     elif original is not None and original.value - best.plain.value < _NEGLIGIBLE:
-        text = f"it is {best.plain.value:.2f}, so nothing is lost that could be regained"
+        text = f"it is {best.plain.value:.2f}, so there is no loss to regain"
     else:
         text = _nothing_regained(best, alone)
     by_label = {one.label: one for one in here if one is not best}
@@ -517,19 +517,19 @@ def _effects_text(here: Sequence[Substitution]) -> str:
     if original is None or math.isnan(original.value):
         return text
     clean = best.clean_domain
-    where = "without a shift" if clean is None else f"in domain {readable(clean, limit=64)}"
+    where = "unshifted" if clean is None else f"in domain {readable(clean, limit=64)}"
     return f"{text}; {where} {original.value:.2f}"
 
 
 def _nothing_regained(best: Substitution, alone: Sequence[Substitution]) -> str:
     by = " by 0.01 or more" if best.regained.value > 0 else ""
     if not alone:
-        none = "no choice of clean inputs"
+        none = "no combination of clean inputs"
     elif _all_tried(alone):
         none = "no clean feature map alone"
     else:
         names = ", ".join(readable(one.label) for one in sorted(alone, key=lambda one: one.order))
-        none = f"no clean feature map of those tried alone ({names})"
+        none = f"none of the clean feature maps tried alone ({names})"
     return f"{none} raises it{by} ({best.plain.value:.2f})"
 
 
@@ -537,22 +537,23 @@ def _regained_text(best: Substitution, alone: Sequence[Substitution]) -> str:
     name = readable(best.label)
     only = "alone"
     if best.shifted == ():
-        only = "(all that its decoder is fed)"
+        only = "(the only input of its decoder)"
     elif len(alone) == 1:
         only = "alone (the only one tried)"
-    who = f"a clean {name} {only} brings" if alone else f"{name} clean bring"
+    who = f"a clean {name} {only} raises" if alone else f"clean {name} raise"
     change = f"{signed(best.regained.value)}{_interval(best.regained)}"
     text = f"{who} it from {best.plain.value:.2f} to {best.clean.value:.2f} ({change})"
     others = sorted((one for one in alone if one is not best), key=lambda one: -one.regained.value)
     tied = [one for one in others if _is_tied(one)]
     if tied:
         names = (f"{readable(one.label)} ({signed(one.regained.value)})" for one in tied)
-        text += f", not told apart from {', '.join(names)}"
+        text += f", not distinguishable from {', '.join(names)}"
     rest = [one.regained.value for one in others if one not in tied]
     if rest:
         most = max(rest)
         limit = f"more than {math.ceil(100 * most - 1e-9) / 100:.2f}" if most > 0 else "anything"
-        text += f"; nothing else {'' if _all_tried(alone) else 'tried '}alone regains {limit}"
+        tried = "" if _all_tried(alone) else " that was tried"
+        text += f"; no other single input{tried} regains {limit}"
     return text
 
 
@@ -579,8 +580,8 @@ def _reverse(here: Sequence[Substitution]) -> str:
     for one in sorted(reverse, key=lambda one: one.clean.value):
         name = one.label.removeprefix("all but ") if one.label != "all skips" else "bottleneck"
         change = "" if one.lost is None else f" ({signed(one.lost.value)}{_interval(one.lost)})"
-        parts.append(f"{readable(name)} takes it to {one.clean.value:.2f}{change}")
-    return f"; shifted alone, {', '.join(parts)}"
+        parts.append(f"{one.clean.value:.2f} for {readable(name)}{change}")
+    return f"; with a single input shifted it is {', '.join(parts)}"
 
 
 def _interval(difference: PairedDifference) -> str:

@@ -174,8 +174,7 @@ def not_shown(inputs: Inputs, exhibits: Sequence[Exhibit], *, forecast: bool) ->
     topics = {exhibit.topic for exhibit in exhibits}
     lines = [_NO_FIT] if forecast and "forecast" not in topics else []
     lines += [
-        f"{name}: no pixel has a label, so there is no IoU of it"
-        for name in inputs.unlabelled().values()
+        f"{name}: no pixel has a label, so it has no IoU" for name in inputs.unlabelled().values()
     ]
     if inputs.predictions and inputs.shifts:
         lines += _uncompared(inputs)
@@ -197,8 +196,8 @@ def _uncompared(inputs: Inputs) -> Iterator[str]:
         for split in sorted(measured - scored):
             option = "fold" if split == VALIDATION else split
             yield (
-                f"{table.path.name}: distances of {split} images are compared with no loss of IoU "
-                f"for want of their scores; give a table of 'skiptool predict --split {option}'"
+                f"{table.path.name}: distances of {split} images are not compared with the loss of "
+                f"IoU without their scores; give a table of 'skiptool predict --split {option}'"
             )
         columns = table.lacking("channel").columns(["metric", "corrected"])
         pairs = zip(columns["metric"], columns["corrected"], strict=True)
@@ -207,5 +206,5 @@ def _uncompared(inputs: Inputs) -> Iterator[str]:
         if lost:
             yield (
                 f"{table.path.name}: {lost} of {len(means)} distances of layers have no corrected "
-                "value and are compared with no loss of IoU"
+                "value and are not compared with the loss of IoU"
             )

@@ -180,16 +180,16 @@ def _caption(runs: Sequence[Run]) -> str:
     lengths = {run.epochs for run in runs}
     losses = np.concatenate([np.r_[run.train.loss, run.validation.loss] for run in runs])
     several = (
-        f" Thin lines: the trainings of a network, {trainings}; thick: their mean, as far as all "
-        "of them reach."
+        f" Thin lines: the trainings of a network, {trainings}; thick: their mean, up to the end "
+        "of the shortest."
     )
     return (
         f"{count_noun(len(runs), 'run')} of {span(lengths)} "
         f"{'epoch' if lengths == {1} else 'epochs'}, counted from 0{_images(runs)}. Left: mean IoU "
         "of the foreground classes from counts accumulated over the validation fold; dots: the "
-        "epoch whose weights are kept, chosen and measured on the same images, hence a little too "
-        f"favourable. Right: mean loss an image{', log scale' if spans_decades(losses) else ''}; "
-        "solid: validation, dashed: training, on augmented images while the weights still move."
+        "epoch whose weights are kept, chosen and measured on the same images, hence slightly "
+        f"optimistic. Right: mean loss per image{', log scale' if spans_decades(losses) else ''}; "
+        "solid: validation, dashed: training, on augmented images while the weights change."
         f"{several if max(map(len, networks)) > 1 else ''}{_rate_drops(runs)}"
     )
 
@@ -200,7 +200,7 @@ def _images(runs: Sequence[Run]) -> str:
     if len(counts) < len(runs):
         return ""
     train, validation = (span(numbers, ",") for numbers in zip(*counts, strict=True))
-    return f"; n = {train} training and {validation} validation images a run"
+    return f"; n = {train} training and {validation} validation images per run"
 
 
 def _rate_drops(runs: Sequence[Run]) -> str:

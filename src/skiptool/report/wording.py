@@ -12,6 +12,7 @@ from skiptool.names import ShiftKind
 from skiptool.records import Shift
 
 __all__ = [
+    "assumed_text",
     "bins_suffix",
     "capitalised",
     "caution_text",
@@ -186,10 +187,10 @@ def interval_note(compared: Compared, *, of_input: bool = False) -> str:
     if all(layer.distance.interval is None for layer in layers):
         return ""
     once = all(len(network.trainings) == 1 for network in compared.networks)
-    ends = "" if once else ", its ends averaged over trainings"
+    ends = "" if once else ", with its ends averaged over trainings"
     quantity = "share" if of_input else "estimate"
     unit = compared.facts["unit"] or "image"
-    return f"{100 * LEVEL:g} % interval over {unit}s of the {quantity}{ends}"
+    return f"{100 * LEVEL:g} % interval of the {quantity} over {unit}s{ends}"
 
 
 def sample_counts(facts: Mapping[str, Any]) -> str:
@@ -306,6 +307,16 @@ def split_suffix(split: str) -> str:
     return "" if split == "test" else f", {split} images"
 
 
+def assumed_text(assumed: int, points: int, split: str) -> str:
+    """Count the points from shift tables that do not name their split; empty if all do."""
+    if not assumed:
+        return ""
+    return (
+        f"{assumed} of {points} points come from shift tables that do not name one split; their "
+        f"images are assumed to be the {split} images."
+    )
+
+
 # Ties: numbers that a sentence must not rank.
 
 _LISTED: Final = 3  # tied names in a sentence; more are counted
@@ -354,10 +365,10 @@ def tied_text(names: Sequence[str]) -> str:
     Examples
     --------
     >>> tied_text(["L1"]), tied_text(["L1", "L2", "L3", "L4"])
-    (', not told apart from L1', ', not told apart from L1, L2 and 2 more')
+    (', not distinguishable from L1', ', not distinguishable from L1, L2 and 2 more')
     """
     if not names:
         return ""
     listed = names if len(names) <= _LISTED else names[: _LISTED - 1]
     more = len(names) - len(listed)
-    return f", not told apart from {', '.join(listed)}{f' and {more} more' if more else ''}"
+    return f", not distinguishable from {', '.join(listed)}{f' and {more} more' if more else ''}"

@@ -387,7 +387,7 @@ def test_sheets_and_exports_lie_beside_the_store(tmp_path: Path) -> None:
             export=(ExportFormat.PNG, other(tmp_path)),
             resume=True,
         )
-    with pytest.raises(ExistsError, match="late: is there already"):
+    with pytest.raises(ExistsError, match="late: exists already"):
         extract_images(tmp_path / "x.zarr", **how, export=(ExportFormat.NNUNET, tmp_path / "late"))
     assert not (tmp_path / "x.zarr").exists()
 

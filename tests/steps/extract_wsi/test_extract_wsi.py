@@ -548,9 +548,9 @@ def test_exported_pairs_are_never_written_over(cohort: SimpleNamespace, tmp_path
     extract(cohort, out, COARSE, rows, export=pairs)
     corrected = next((pairs / "masks" / "A").iterdir())
     corrected.write_bytes(b"by hand")
-    with refused(ExistsError, "pairs: is there already", "corrected by hand"):
+    with refused(ExistsError, "pairs: exists already", "corrected by hand"):
         extract(cohort, tmp_path / "e.zarr", COARSE, rows, export=pairs)
-    with refused(ExistsError, "pairs: is there already"):
+    with refused(ExistsError, "pairs: exists already"):
         extract(cohort, out, COARSE, rows, export=pairs, overwrite=True)
     assert extract(cohort, out, COARSE, rows, export=pairs, resume=True).outputs == (out,)
     assert corrected.read_bytes() == b"by hand"
@@ -754,14 +754,14 @@ def test_what_an_interrupted_run_left_is_gone_on_with_or_replaced_when_asked(
 def test_exported_pairs_are_never_replaced(tmp_path: Path, how: str, name: str) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / name).touch()
-    with refused(ExistsError, "pairs: is there already", "corrected by hand", "another --export"):
+    with refused(ExistsError, "pairs: exists already", "corrected by hand", "another --export"):
         places(tmp_path, **HOW[how])
 
 
 def test_a_file_in_the_place_of_pairs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pairs").touch()
     for how in HOW.values():
-        with refused(ExistsError, "pairs: is there already"):
+        with refused(ExistsError, "pairs: exists already"):
             places(tmp_path, **how)
 
 

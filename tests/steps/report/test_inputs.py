@@ -162,10 +162,10 @@ def test_distances_that_stand_beside_no_loss_are_told(study: list[Path], tmp_pat
     write_report([sweep, changed], progress=shown)
     layers = table["channel"].null_count
     assert shown.lines == [
-        "fold.parquet: distances of validation images are compared with no loss of IoU for want "
-        "of their scores; give a table of 'skiptool predict --split fold'",
-        f"fold.parquet: 1 of {layers} distances of layers have no corrected value and are compared "
-        "with no loss of IoU",
+        "fold.parquet: distances of validation images are not compared with the loss of IoU "
+        "without their scores; give a table of 'skiptool predict --split fold'",
+        f"fold.parquet: 1 of {layers} distances of layers have no corrected value and are not "
+        "compared with the loss of IoU",
     ]
     shown.lines.clear()
     write_report(study, progress=shown)
@@ -236,7 +236,7 @@ def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
     assert summary[0].startswith(
         "resnet18 baseline (mean over 2 trainings): under brightness 0.5, where its IoU is lowest"
     )
-    assert "a clean L1 alone brings it from" in summary[0]
+    assert "a clean L1 alone raises it from" in summary[0]
     assert facts(inputs)["Samples predicted"] == "12"
     assert "Skip substitution" not in facts(inputs)
 
@@ -265,7 +265,7 @@ def test_one_training_says_nothing_about_the_next(tmp_path: Path) -> None:
     shown = page.read_text()
     head = shown[: shown.index("<nav")]
     assert f'role="note">{text}</p>' in head
-    assert "nothing can be said of the architectures" in head
+    assert "no conclusion about the architectures is possible" in head
     assert not re.search("[Bb]etter than the baseline, p|p &lt;", shown)
     write_report([twice], page, overwrite=True, progress=told)
     assert len(told.lines) == 1

@@ -1,1 +1,1 @@
-"""``skiptool report``: what metric tables say, as a page, as figures and as numbers."""
+"""``skiptool report``: a page, figures and numbers from metric tables."""
