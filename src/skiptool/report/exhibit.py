@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-    from skiptool.analysis.correlation import Kin
+    from skiptool.analysis.correlation import SettingKey
     from skiptool.records import Table
 
 __all__ = [
@@ -177,7 +177,7 @@ _FACTS: Final = (
 )
 
 
-def kin_columns(kin: Kin, *, metric: bool = False) -> dict[str, Cell]:
+def kin_columns(kin: SettingKey, *, metric: bool = False) -> dict[str, Cell]:
     """Return the columns that identify networks and their dataset, and the metric if asked for."""
     columns = {"dataset": kin.dataset, "arch": kin.arch or None, "encoder": kin.encoder or None}
     return {**columns, "metric": kin.metric, "bins": kin.bins} if metric else {**columns}
