@@ -12,17 +12,22 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from skiptool.analysis.training import Run
 from skiptool.errors import ArgumentError
-from skiptool.figures.curves import LayerCurve, curve_key, draw_curves, layer_curves, stairs
+from skiptool.figures.curves import (
+    LayerCurve,
+    draw_curves,
+    draw_layer_curves,
+    layer_curves,
+    stairs,
+)
 from skiptool.figures.style import (
     TWO_COLUMNS,
-    PictureFormat,
     architecture_colours,
     drawing,
     picture,
 )
-from skiptool.names import LAYERS
-from skiptool.names import PictureFormat as PictureFormat_of_epoch_curves
+from skiptool.names import LAYERS, PictureFormat
 from training_cases import run
 
 Check = Callable[[Figure], list[str]]
@@ -249,9 +254,7 @@ def test_names_from_data_are_text(labels: Check) -> None:
 
 @pytest.mark.long
 def test_same_runs_same_bytes() -> None:
-    first, second = (
-        picture(draw_curves([run(epochs=3)]), PictureFormat_of_epoch_curves.SVG) for _ in range(2)
-    )
+    first, second = (picture(draw_curves([run(epochs=3)]), PictureFormat.SVG) for _ in range(2))
     assert first == second
     assert b"validation mIoU</text>" in first
 
@@ -266,24 +269,28 @@ SUBSETS = ["skips-" + "+".join(levels) for k in (1, 2, 3) for levels in combinat
 
 def test_every_subset_of_the_skip_connections_has_a_pen_of_its_own() -> None:
     """There are sixteen, and eleven colours."""
-    prunings = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
     others = [name for name in SUBSETS if name not in ("skips-2+3+4", "skips-3+4", "skips-4")]
-    pens = curve_key([run(pruning=name) for name in prunings + others], 7.0, 0.5).pens
-    assert list(pens)[:5] == prunings
-    assert len(pens) == len(set(pens.values())) == 16
-    assert len({pen.colour for pen in pens.values()}) == 11
+    figure = draw_curves([run(pruning=name) for name in PRUNINGS + others])
+    entries = dict(zip(told(figure), figure.legends[0].get_lines(), strict=True))
+    assert list(entries)[:5] == PRUNINGS
+    pens = {(line.get_color(), str(line._dash_pattern)) for line in list(entries.values())[:16]}  # type: ignore[attr-defined]
+    assert len(pens) == 16
+    assert len({colour for colour, _ in pens}) == 11
+
+
+def told(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_only_what_is_drawn_is_explained() -> None:
-    def told(*runs: object) -> list[str]:
-        key = curve_key(runs, 7.0, 0.5)  # type: ignore[arg-type]
-        return [str(handle.get_label()) for handle in key.kinds]
+    def kinds(*runs: Run) -> list[str]:
+        return [text for text in told(draw_curves(runs)) if text not in PRUNINGS]
 
-    assert told(run()) == ["training loss", "weights kept"]
-    assert told(run(), run(fold=1))[:2] == ["mean over trainings", "one training"]
-    assert told(run(), run(encoder="x"), run(pruning="L1-pruned"))[0] == "training loss"
-    assert told(run(epochs=4, fall=2))[-1] == "learning rate falls"
-    assert told(run(miou=[None])) == ["training loss"]
+    assert kinds(run()) == ["training loss", "weights kept"]
+    assert kinds(run(), run(fold=1))[:2] == ["mean over trainings", "one training"]
+    assert kinds(run(), run(encoder="x"), run(pruning="L1-pruned"))[0] == "training loss"
+    assert kinds(run(epochs=4, fall=2))[-1] == "learning rate falls"
+    assert kinds(run(miou=[None])) == ["training loss"]
 
 
 def test_a_rate_that_falls_all_the_time_has_no_stairs() -> None:
@@ -291,13 +298,22 @@ def test_a_rate_that_falls_all_the_time_has_no_stairs() -> None:
     assert stairs([run(epochs=30, fall=1)]) == []
 
 
-def test_the_legend_takes_the_height_it_says(labels: object) -> None:
-    runs = [run(pruning=f"{name} of a long name") for name in SUBSETS]
-    key = curve_key(runs, TWO_COLUMNS, 0.5)
+def test_long_names_have_room_in_the_legend(labels: Check) -> None:
+    figure = draw_curves([run(pruning=f"{name} of a long name") for name in SUBSETS])
+    assert {f"{name} of a long name" for name in SUBSETS} <= set(labels(figure))
+
+
+@pytest.mark.parametrize(
+    ("top", "end"), [(0.5, 0.5), (0.51, 0.6), (0.02, 0.02), (1.0, 1.0), (7.1, 8.0)]
+)
+def test_the_scale_ends_at_the_next_round_number(top: float, end: float) -> None:
+    line = LayerCurve("baseline", "r", (), {"enc1": top})
+    (axes,) = layer_curves([line], ["enc1"], title="t", vertical="v").axes
+    assert axes.get_ylim() == (0.0, pytest.approx(1.02 * end))
+
+
+def test_lines_in_axes_of_ones_own(labels: Check) -> None:
     with drawing():
-        figure = Figure(figsize=(TWO_COLUMNS, 3.0))
-        key.draw(figure)
-    texts = labels(figure)  # type: ignore[operator]
-    assert len(texts) == len(SUBSETS) + 2
-    tops = [each.get_window_extent().y1 / figure.dpi for each in figure.legends]
-    assert 0.8 * key.height < max(tops) < key.height + 0.06
+        figure = Figure(layout="constrained")
+        draw_layer_curves(figure.add_subplot(), [curve("baseline")], LAYERS)
+    assert set(LAYERS) <= set(labels(figure))

@@ -5,26 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.forest import (
-    Mark,
-    Pen,
-    draw_marks,
-    forest,
-    pens_of,
-    plan_forest,
-)
+from skiptool.figures.forest import Mark, draw_forest, forest
 from skiptool.figures.heatmap import Column
-from skiptool.figures.style import TWO_COLUMNS, PictureFormat, architecture_colours, picture
+from skiptool.figures.style import TWO_COLUMNS, architecture_colours, drawing, picture
+from skiptool.names import PictureFormat
 
 Check = Callable[[Figure], list[str]]
 KEY = {"label": "cell IoU minus that of the baseline", "interval": "95 % interval over subjects"}
@@ -136,15 +129,15 @@ def test_an_interval_that_is_cut_is_told() -> None:
     wide = marks(2, 1, 1)
     wide[0] = replace(wide[0], low=-1.4)
     texts = [
-        [text.get_text() for text in drawn(each, SWEEP[:2]).texts]
+        [text.get_text() for text in drawn(each, SWEEP[:2]).legends[0].get_texts()]
         for each in (marks(2, 1, 1), wide)
     ]
     cut = f"{KEY['interval']}, cut at a difference of 1"
     assert [cut in each for each in texts] == [False, True]
 
 
-SHEET = plan_forest([Column("a"), Column("b")], 1, 1, [["L1-pruned"], []])
 NAN = math.nan
+ROWS = [Column("a"), Column("b")]
 
 
 def mark(**facts: Any) -> Mark:  # noqa: ANN401 - any field
@@ -153,135 +146,84 @@ def mark(**facts: Any) -> Mark:  # noqa: ANN401 - any field
     return Mark(**{**plain, **numbers, **facts})
 
 
-def drawn_of_forest_marks(*marks: Mark) -> Axes:
-    axes = Figure().add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set_xlim(-1.0, 1.0)
-    draw_marks(axes, SHEET, marks, pens_of(marks))
+def panel(*marks: Mark) -> Axes:
+    with drawing():
+        axes = Figure().add_subplot()
+        draw_forest(axes, marks, ROWS)
     return axes
 
 
-def segments(axes: Axes, place: int) -> list[list[float]]:
-    """Start and end of each line of a collection: the bars are the first, then the intervals."""
-    found = axes.collections[place]
-    assert isinstance(found, LineCollection)
-    return [line[:, 0].tolist() for line in found.get_segments() if len(line)]
+def bars(axes: Axes, width: float) -> list[list[float]]:
+    """Start and end of each bar of a width: the spreads are wide, the intervals thin."""
+    groups = [group for each in axes.containers for group in each.lines[2]]
+    lines = [
+        line
+        for group in groups
+        for line in group.get_segments()
+        if group.get_linewidth()[0] == pytest.approx(width)
+    ]
+    return [line[:, 0].tolist() for line in lines if line.size and np.isfinite(line).all()]
+
+
+def points(axes: Axes) -> list[Any]:
+    return [line for line in axes.lines if line.get_marker() in ("o", "s", "^", "v", "D")]
 
 
 def test_a_sure_mark_by_hand() -> None:
-    axes = drawn_of_forest_marks(mark(row=1))
-    assert segments(axes, 0) == [pytest.approx([0.15, 0.25])]
-    assert segments(axes, 1) == [[0.1, 0.4]]
-    (line,) = axes.lines
+    axes = panel(mark(row=1))
+    assert bars(axes, 0.75 * 0.09 * 72) == [pytest.approx([0.15, 0.25])]
+    assert bars(axes, 1.0) == [pytest.approx([0.1, 0.4])]
+    (line,) = points(axes)
     assert line.get_xdata() == pytest.approx([0.2])
-    assert line.get_ydata() == pytest.approx([SHEET.labels[1][1]])
+    assert line.get_ydata() == pytest.approx([axes.get_yticks()[1]])
     assert line.get_markerfacecolor() == architecture_colours(["L1-pruned"])["L1-pruned"]
 
 
-def test_the_line_of_an_open_mark_stops_at_its_edge() -> None:
-    axes = drawn_of_forest_marks(mark(sure=False))
-    (left, right) = segments(axes, 1)
-    assert (left[0], right[1]) == (0.1, 0.4)
-    assert left[1] < 0.2 < right[0]
-    assert right[0] - 0.2 == pytest.approx(0.2 - left[1])
-    assert axes.lines[0].get_markerfacecolor() == "none"
+def test_an_unsure_mark_is_pale_inside() -> None:
+    (sure,), (unsure,) = (points(panel(mark(sure=sure))) for sure in (True, False))
+    assert sure.get_color() == unsure.get_color() == sure.get_markerfacecolor()
+    assert to_hex(unsure.get_markerfacecolor()) == "#eaeef2"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.3, 0.4), (0.0, 0.1), (0.199, 0.201)])
-def test_a_line_never_leaves_its_interval(low: float, high: float) -> None:
-    """A percentile interval may lie beside the value, or within the open mark."""
-    for start, end in segments(drawn_of_forest_marks(mark(low=low, high=high, sure=False)), 1):
-        assert low <= start < end <= high
+def test_an_interval_need_not_hold_the_value(low: float, high: float) -> None:
+    """A percentile interval may lie beside the value."""
+    assert bars(panel(mark(low=low, high=high, sure=False)), 1.0) == [pytest.approx([low, high])]
 
 
 def test_what_is_not_known_is_not_drawn() -> None:
-    axes = drawn_of_forest_marks(
-        mark(low=NAN, high=NAN, spread=NAN, sure=False), mark(row=1, value=NAN)
-    )
-    assert segments(axes, 0) == segments(axes, 1) == []
-    (line,) = axes.lines
+    axes = panel(mark(low=NAN, high=NAN, spread=NAN, sure=False), mark(row=1, value=NAN))
+    assert bars(axes, 1.0) == bars(axes, 0.75 * 0.09 * 72) == []
+    (line,) = points(axes)
     assert len(line.get_xdata()) == 1
 
 
 def test_colours_that_come_anew_have_another_shape_and_ensembles_theirs() -> None:
     names = ["L1-pruned", *(f"skips-{place:02d}" for place in range(15))]
-    marks = [mark(pruning=name) for name in names]
-    pens = pens_of([*marks, mark(ensemble=True)])
-    assert list(pens)[:3] == [("L1-pruned", False), ("L1-pruned", True), ("skips-00", False)]
-    assert pens["L1-pruned", True].shape != pens["L1-pruned", False].shape
-    looks = {(pen.colour, pen.shape) for pen in pens.values()}
-    assert len(looks) == len(pens) == 17
+    found = points(panel(*(mark(pruning=name) for name in names), mark(ensemble=True)))
+    assert [line.get_marker() for line in found[:2]] == ["o", "D"]
+    assert found[0].get_color() == found[1].get_color()
+    assert len({(line.get_color(), line.get_marker()) for line in found}) == len(found) == 17
 
 
-def test_looks() -> None:
-    filled, empty = (Pen("#123456").looks(4.0, sure=sure) for sure in (True, False))
-    assert (filled["markerfacecolor"], empty["markerfacecolor"]) == ("#123456", "none")
-    assert filled["color"] == empty["color"] == "#123456"
-    assert np.isclose(filled["markersize"], 4.0)
-
-
-SWEEP_FOREST_SHEET = [Column("original")] + [
-    Column(f"{factor:g}", kind)
-    for kind in ("brightness", "contrast", "saturation")
-    for factor in (0.5, 0.75, 1.25, 1.5, 1.75)
-]
-KEYS = [["L1-pruned", "L2-pruned"], ["95 % interval over subjects", "p < 0.05", "p ≥ 0.05"]]
-
-
-@pytest.mark.parametrize(
-    "rows", [SWEEP_FOREST_SHEET[:1], SWEEP_FOREST_SHEET, [Column("a scanner of some length")] * 8]
-)
-@pytest.mark.parametrize(("panels", "places"), [(1, 1), (2, 4), (2, 19), (3, 8), (6, 4)])
-def test_all_stands_on_the_sheet_and_apart(rows: list[Column], panels: int, places: int) -> None:
-    sheet = plan_forest(rows, panels, places, KEYS)
-    width, height = sheet.size
-    assert sheet.lefts[-1] + sheet.width < width
-    assert sheet.bottom < height
-    assert (width <= TWO_COLUMNS + 1e-9) == (panels <= 3)
-    edges = sheet.edges
-    assert len(edges) == len(rows)
-    assert all(low >= high - 1e-9 for (_, high), (low, _) in pairwise(edges))
-    assert edges[-1][1] == pytest.approx(sheet.bottom)
-    for row, (top, bottom) in enumerate(edges):
-        first, last = (sheet.height(row, place, places) for place in (0, places - 1))
-        assert top < first <= last < bottom
-        assert (first + last) / 2 == pytest.approx((top + bottom) / 2)
-        assert sheet.labels[row][1] == pytest.approx((top + bottom) / 2)
-    left, low, wide, tall = sheet.rectangle(panels - 1)
-    assert 0 < left < left + wide < 1
-    assert 0 < low < low + tall < 1
+def test_networks_of_a_row_stand_below_one_another_within_it() -> None:
+    axes = panel(*(mark(row=row, pruning=f"skips-{n:02d}") for row in (0, 1) for n in range(19)))
+    heights = np.array([line.get_ydata() for line in points(axes)])
+    assert (np.diff(heights, axis=0) > 0).all()
+    np.testing.assert_allclose(heights.mean(axis=0), axes.get_yticks())
+    assert heights[-1, 0] < heights[0, 1]
+    assert 0.0 < heights.min() < heights.max() < axes.get_ylim()[0]
 
 
 def test_each_kind_has_its_head_before_its_first_row() -> None:
-    sheet = plan_forest(SWEEP_FOREST_SHEET, 2, 4, KEYS)
-    assert [name for name, _ in sheet.blocks] == ["brightness", "contrast", "saturation"]
-    for (_, y), row in zip(sheet.blocks, (1, 6, 11), strict=True):
-        assert sheet.edges[row - 1][1] < y < sheet.edges[row][0]
+    axes = drawn(marks(16, 4, 2), SWEEP[:16]).axes[0]
+    heads = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert list(heads) == ["brightness", "contrast"]
+    rows = axes.get_yticks()
+    for y, first in zip(heads.values(), (1, 11), strict=True):
+        assert rows[first - 1] < y < rows[first]
 
 
-def test_entries_of_a_key_flow_over_lines() -> None:
-    many = [[f"skips-1+2+{k}" for k in range(19)], KEYS[1]]
-    sheet = plan_forest(SWEEP_FOREST_SHEET, 1, 19, many)
-    first, second = sheet.keys
-    assert (len(first), len(second)) == (19, 3)
-    lines = sorted({y for _, y in first})
-    assert len(lines) > 1
-    assert min(y for _, y in second) > lines[-1]
-    assert all(0 < x < sheet.size[0] for x, _ in (*first, *second))
-    assert max(y for _, y in second) < sheet.size[1]
-    for line in lines:
-        xs = [x for x, y in first if y == line]
-        assert xs == sorted(set(xs))
-
-
-def test_more_networks_stand_closer_and_take_more_height() -> None:
-    sheets = [plan_forest(SWEEP_FOREST_SHEET, 2, places, KEYS) for places in (1, 4, 8, 12, 19)]
-    assert [sheet.pitch for sheet in sheets] == sorted([s.pitch for s in sheets], reverse=True)
-    assert [sheet.size[1] for sheet in sheets] == sorted(sheet.size[1] for sheet in sheets)
-
-
-def test_an_empty_key_takes_no_line() -> None:
-    with_key, without = (
-        plan_forest(SWEEP_FOREST_SHEET, 1, 1, [KEYS[0], key]) for key in (KEYS[1], [])
-    )
-    assert without.size[1] < with_key.size[1]
-    assert without.keys[1] == ()
+def test_more_networks_take_more_height() -> None:
+    heights = [drawn(marks(4, n, 1), SWEEP[:4]).axes[0].get_ylim()[0] for n in (1, 4, 8, 12, 19)]
+    assert heights == sorted(set(heights))

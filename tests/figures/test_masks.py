@@ -36,7 +36,6 @@ from skiptool.figures.masks import (
     compared_entries,
     compared_pens,
     dot_axes,
-    fitted,
     lay,
     mask_entries,
     multiple,
@@ -55,6 +54,7 @@ from skiptool.figures.style import (
     PictureFormat,
     architecture_colours,
     drawing,
+    fitted,
     picture,
     text_width,
 )

@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from skiptool.analysis.correlation import Association, associations
 from skiptool.errors import ArgumentError
-from skiptool.figures.scatter import correlation_strip, layers_of, loss_by_distance, ticks_between
-from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS, architecture_colours, picture
+from skiptool.figures.scatter import correlation_strip, draw_losses, layers_of, loss_by_distance
+from skiptool.figures.style import (
+    ONE_COLUMN,
+    TWO_COLUMNS,
+    architecture_colours,
+    drawing,
+    picture,
+)
 from skiptool.names import LAYERS, PictureFormat, ShiftKind
 from skiptool.records import Shift
 from sweeps import SHIFTS, as_layers, distance, score, sweep
@@ -66,12 +73,12 @@ def test_panels_share_the_loss_and_not_the_distance(labels: Check) -> None:
     assert "± standard deviation of trainings" in texts
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert len({axes.get_xlim() for axes in figure.axes}) == 3
-    heads = [axes.texts[0] for axes in figure.axes]
-    assert [text.get_text() for text in heads] == ["input", "enc1", "head"]
-    bold = [text.get_weight() == "bold" for text in heads]
+    heads = [axes.get_title("left") for axes in figure.axes]
+    assert heads == ["input", "enc1", "head"]
+    bold = [any(text.get_weight() == "bold" for text in axes.findobj(Text)) for axes in figure.axes]
     framed = [axes.spines["top"].get_visible() for axes in figure.axes]
     assert bold == framed == [number == found.best for number in range(3)]
-    assert figure.axes[2].texts[1].get_text().startswith(f"ρ = {found.correlation[2]:.2f} [")
+    assert figure.axes[2].texts[0].get_text().startswith(f"ρ = {found.correlation[2]:.2f} [")
 
 
 def test_whiskers_are_one_deviation_and_need_folds(labels: Check) -> None:
@@ -143,7 +150,7 @@ def test_a_layer_without_values_and_a_constant_one_are_drawn(labels: Check) -> N
     (found,) = associations(scores, layers)
     figure = loss_by_distance(found, "Hellinger distance")
     labels(figure)
-    assert [axes.texts[1].get_text() for axes in figure.axes[:2]] == ["ρ = –", "ρ = –"]
+    assert [axes.texts[0].get_text() for axes in figure.axes[:2]] == ["ρ = –", "ρ = –"]
     assert drawn(figure, 0) == []
 
 
@@ -166,9 +173,14 @@ def test_without_layers_there_is_nothing_to_draw() -> None:
         loss_by_distance(empty, "Hellinger distance")
 
 
-def test_ticks_are_round_and_inside() -> None:
-    assert ticks_between(-0.04, 0.61) == pytest.approx([0.0, 0.2, 0.4, 0.6])
-    assert ticks_between(0.21, 0.39) == pytest.approx([0.25, 0.3, 0.35])
+def test_a_scatter_plot_in_axes_of_ones_own(labels: Check) -> None:
+    found = one()
+    with drawing():
+        figure = Figure(layout="constrained")
+        draw_losses(figure.add_subplot(), found, 1)
+    labels(figure)
+    heights = {y for _, _, _, ys in drawn(figure, 0) for y in ys}
+    assert heights == {mean.loss for mean in found.means()}
 
 
 def families(count: int, layers: tuple[str, ...] = LAYERS) -> list[Association]:
@@ -189,8 +201,8 @@ def test_a_dot_and_an_interval_stand_in_the_row_of_their_layer(labels: Check) ->
     assert [float(np.ravel(dot.get_xdata())[0]) for dot in dots] == found.correlation.tolist()
     assert [float(np.ravel(dot.get_ydata())[0]) for dot in dots] == [0, 1, 2]
     assert axes.get_ylim() == (2.5, -0.5)  # the input above
-    ends = [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() in (0.8, 1.6)]
-    assert [low, high] in ends if (low := found.low[0]) and (high := found.high[0]) else False
+    ends = [bar.lines[2][0].get_segments()[0][:, 0] for bar in axes.containers]
+    np.testing.assert_allclose(ends, np.transpose([found.low, found.high]))
     sizes = [dot.get_markersize() for dot in dots]
     assert int(np.argmax(sizes)) == found.best
 

@@ -13,12 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.stats import gaussian_kde
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.style import PictureFormat, architecture_colours, picture
-from skiptool.figures.violin import LayerChannels, Network, layer_violins, outline
-from skiptool.names import LAYERS
+from skiptool.figures.style import architecture_colours, drawing, picture
+from skiptool.figures.violin import (
+    LayerChannels,
+    Network,
+    draw_violins,
+    layer_violins,
+    outline,
+)
+from skiptool.names import LAYERS, PictureFormat
 
 Check = Callable[[Figure], list[str]]
 CHANNELS = dict(zip(LAYERS, (3, 64, 64, 128, 256, 512, 256, 128, 64, 32, 16, 2), strict=True))
@@ -91,7 +98,7 @@ def test_skips_that_stay_are_joined_and_no_others() -> None:
     figure = layer_violins(nets, title="t")
     colours = architecture_colours(SKIPS)
     for axes, net in zip(figure.axes, nets, strict=True):
-        below = [line for line in axes.lines if len(line.get_xdata()) == 4]
+        below = [line for line in axes.findobj(Line2D) if len(line.get_xdata()) == 4]
         ends = [(line.get_xdata()[0], line.get_xdata()[-1]) for line in below]
         assert ends == [(level, 10 - level) for level in net.skips]
         assert {line.get_color() for line in below} <= {colours[net.pruning]}
@@ -136,6 +143,41 @@ def test_module_names_stand_upright(labels: Check) -> None:
     names = [f"encoder.layer{place}.0.conv1" for place in range(1, 9)]
     layers = tuple(LayerChannels(name, np.array([0.1, 0.2])) for name in names)
     assert set(names) <= set(labels(layer_violins([Network("x", "r", (), layers)], title="t")))
+
+
+def test_violins_in_axes_of_ones_own(labels: Check) -> None:
+    with drawing():
+        figure = Figure(layout="constrained")
+        draw_violins(figure.add_subplot(), network("L1-pruned"))
+    assert set(LAYERS) <= set(labels(figure))
+
+
+def test_prunings_go_down_and_encoders_across_whatever_the_order_given() -> None:
+    nets = [network(p, f"resnet{e}") for e in (34, 18) for p in ("L4-pruned", "baseline")]
+    axes = layer_violins(nets, title="t").axes
+    boxes = {
+        (net.pruning, net.encoder): a.get_position() for net, a in zip(nets, axes, strict=True)
+    }
+    first, below = boxes["baseline", "resnet34"], boxes["L4-pruned", "resnet34"]
+    assert first.y0 > below.y1
+    assert first.x0 == below.x0 < boxes["baseline", "resnet18"].x0
+
+
+def test_networks_of_many_encoders_stand_three_abreast_with_their_full_names(
+    labels: Check,
+) -> None:
+    nets = [network(p, e) for e in "abcd" for p in ("baseline", "L1-pruned")]
+    figure = layer_violins(nets, title="t")
+    assert {"d baseline", "d L1-pruned"} <= set(labels(figure))
+    assert len({round(axes.get_position().x0, 3) for axes in figure.axes}) == 3
+    assert len({round(axes.get_position().y0, 3) for axes in figure.axes}) == 3
+
+
+@pytest.mark.long
+def test_many_networks_fit_a_page() -> None:
+    """Journals have 9.5 inches or so; twenty panels need a little more."""
+    figure = layer_violins([network(f"skips-{place}") for place in range(20)], title="t")
+    assert figure.get_figheight() < 11.0
 
 
 def test_same_networks_same_bytes() -> None:

@@ -1,78 +1,89 @@
-"""Lines along the layers of networks, one a choice of skips, encoders side by side."""
+"""Lines: values along the layers of networks, and training curves by epoch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from skiptool.analysis.training import Curve, common_mean
 from skiptool.errors import ArgumentError
-from skiptool.figures.panels import CurveSheet, plan_curves
+from skiptool.figures.panels import (
+    draw_skips,
+    layer_axes,
+    layer_grid,
+    legend_below,
+    panel_grid,
+    panel_width,
+    settle,
+    skip_handle,
+)
 from skiptool.figures.style import (
     HOLE,
     INK,
     LINE,
     SOFT,
-    TWO_COLUMNS,
+    RoundLocator,
     architecture_colours,
     drawing,
+    fitted,
     in_paper_order,
     readable,
     set_scale,
     spans_decades,
-    text_width,
 )
-from skiptool.names import SKIP_LEVELS
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from skiptool.analysis.training import Run
     from skiptool.records import Float64, Int64
 
 __all__ = [
-    "KEPT",
     "MOST_BANDS",
-    "CurveKey",
     "LayerCurve",
-    "Pen",
-    "curve_key",
     "draw_curves",
+    "draw_epochs",
+    "draw_layer_curves",
     "layer_curves",
     "stairs",
 ]
 
+# Values along the layers of networks
+
 MOST_BANDS: Final = 6
-"""Lines of a panel that still leave their bands to be told apart."""
+"""Lines of a panel whose bands can still be told apart."""
 
 _DASHES: Final = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-_BRACKET: Final = Path([(-1.0, 0.7), (-1.0, -0.4), (1.0, -0.4), (1.0, 0.7)])
+_MARK: Final[dict[str, Any]] = {"color": SOFT, "linewidth": 0.7, "linestyle": (0, (4, 2))}
+_LAYER_HEIGHTS: Final = {1: 2.1, 2: 1.7}  # inches of a panel, by rows; else the next
+_LAYER_HEIGHT: Final = 1.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerCurve:
-    """One line.
+    """A value for each layer of a network.
 
     Attributes
     ----------
     pruning, encoder : str
-        Colour, and panel.
+        Give the colour and the panel.
     skips : tuple of int
-        Levels of the skip connections that it has.
+        Levels of its skip connections.
     values : mapping of layer to float
         NaN leaves a gap.
     bands : mapping of layer to (float, float)
+        Intervals.
     nulls : mapping of layer to float
-        Where values without a shift would end.
+        Upper end of the values expected without a shift.
     """
 
     pruning: str
@@ -91,16 +102,15 @@ def layer_curves(
     vertical: str,
     mark: float | None = None,
 ) -> Figure:
-    """Draw lines along layers.
+    """Draw lines along layers, one panel for each encoder.
 
     Parameters
     ----------
-    curves : sequence of Curve
-        In any order; those of one encoder share a panel.
+    curves : sequence of LayerCurve
     layers : sequence of str
         Names along the axis, in order.
     title, vertical : str
-        Above the panels; name of the vertical axis.
+        Title of the figure; name of the vertical axis.
     mark : float, optional
         Height of a dashed line through every panel.
 
@@ -118,64 +128,52 @@ def layer_curves(
     if not curves or not layers:
         raise ArgumentError("curves: found none, expected at least one with a layer; give a table")
     encoders = list(dict.fromkeys(curve.encoder for curve in curves))
-    groups = [[curve for curve in curves if curve.encoder == name] for name in encoders]
+    columns = {1: 1, 2: 2, 4: 2}.get(len(encoders), 3)
+    while columns > 1 and panel_width(columns) < 0.1 * len(layers):
+        columns -= 1
+    cells = [divmod(place, columns) for place in range(len(encoders))]
     with drawing():
-        names = [readable(name, 40) for name in layers]
         pens = _pens(curves)
-        handles = _legend(curves, pens, mark)
-        entries = [str(handle.get_label()) for handle in handles]
-        sheet = plan_curves(len(groups), names, entries)
-        figure = Figure(figsize=sheet.size)
-        top = _top(groups)
-        order = {layer: x for x, layer in enumerate(layers)}
-        for place, group in enumerate(groups):
-            axes = sheet.frame(figure, place, encoders[place], top)
-            _draw(axes, group, order, pens, mark)
-            _brackets(axes, group, order, sheet)
-        sheet.label(figure, readable(title, 100), vertical, handles)
+        figure, panels, width = layer_grid(cells, layers)
+        for encoder, axes in zip(encoders, panels, strict=True):
+            group = [curve for curve in curves if curve.encoder == encoder]
+            draw_layer_curves(axes, group, layers, pens, mark=mark)
+            axes.set_title(fitted(readable(encoder), 8.0, width), weight="bold")
+        groups = [[curve for curve in curves if curve.encoder == name] for name in encoders]
+        _zero_based(panels[0], max(map(_top, groups)))
+        figure.suptitle(readable(title, 100), x=0.01, ha="left")
+        figure.supylabel(vertical, color=SOFT)
+        legend_below(figure, _layer_handles(curves, pens, mark))
+        rows = 1 + cells[-1][0]
+        settle(figure, [_LAYER_HEIGHTS.get(rows, _LAYER_HEIGHT)] * rows)
     return figure
 
 
-def _pens(curves: Sequence[LayerCurve]) -> dict[str, dict[str, Any]]:
-    """Colour of each pruning, and dashes that tell apart those that share one."""
-    pens: dict[str, dict[str, Any]] = {}
-    used: list[str] = []
-    for pruning, colour in architecture_colours(curve.pruning for curve in curves).items():
-        pens[pruning] = {"color": colour, "linestyle": _DASHES[used.count(colour) % len(_DASHES)]}
-        used.append(colour)
-    return pens
-
-
-def _top(groups: Sequence[Sequence[LayerCurve]]) -> float:
-    drawn = [0.0]
-    for group in groups:
-        for curve in group:
-            drawn += [*curve.values.values(), *curve.nulls.values()]
-            if len(group) <= MOST_BANDS:
-                drawn += [high for _, high in curve.bands.values()]
-    return max((value for value in drawn if math.isfinite(value)), default=0.0) or 0.02
-
-
-def _draw(
+def draw_layer_curves(
     axes: Axes,
-    group: Sequence[LayerCurve],
-    order: Mapping[str, int],
-    pens: Mapping[str, Mapping[str, Any]],
-    mark: float | None,
+    curves: Sequence[LayerCurve],
+    layers: Sequence[str],
+    pens: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    mark: float | None = None,
 ) -> None:
-    nulls = [
-        (x, max(highs))
+    """Draw lines along layers into Axes; by default their pens are chosen and layers are named."""
+    if pens is None:
+        pens = _pens(curves)
+        layer_axes(axes, layers, axes.get_window_extent().width / axes.figure.dpi)
+    order = {layer: x for x, layer in enumerate(layers)}
+    nulls = {
+        x: max(highs)
         for layer, x in order.items()
-        if (highs := [curve.nulls[layer] for curve in group if layer in curve.nulls])
-    ]
+        if (highs := [curve.nulls[layer] for curve in curves if layer in curve.nulls])
+    }
     if nulls:
-        found = np.array(nulls)
-        axes.bar(found[:, 0], found[:, 1], width=1.0, color=HOLE, linewidth=0.3, zorder=1)
+        axes.bar([*nulls], [*nulls.values()], width=1.0, color=HOLE, linewidth=0.3, zorder=1)
     if mark is not None:
-        axes.axhline(mark, color=SOFT, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1.5)
-    few = len(group) <= MOST_BANDS
-    ranked = in_paper_order(curve.pruning for curve in group)
-    for curve in sorted(group, key=lambda each: -ranked.index(each.pruning)):  # baseline on top
+        axes.axhline(mark, zorder=1.5, **_MARK)
+    few = len(curves) <= MOST_BANDS
+    ranked = in_paper_order(curve.pruning for curve in curves)
+    for curve in sorted(curves, key=lambda each: -ranked.index(each.pruning)):  # baseline on top
         pen = pens[curve.pruning]
         on_axis = sorted((order[layer], layer) for layer in curve.values)
         places = [x for x, _ in on_axis]
@@ -187,29 +185,44 @@ def _draw(
         values = [curve.values[layer] for _, layer in on_axis]
         width, dot = (1.2, 2.6) if few else (0.8, 1.6)
         axes.plot(places, values, marker="o", markersize=dot, linewidth=width, zorder=3, **pen)
+    _zero_based(axes, _top(curves))
+    levels = sorted({level for curve in curves for level in curve.skips})
+    ends_of = [(level, order.get(f"enc{level}"), order.get(f"dec{level}")) for level in levels]
+    known = [(level, a, b) for level, a, b in ends_of if a is not None and b is not None]
+    draw_skips(axes, known, SOFT)
 
 
-def _brackets(
-    axes: Axes, group: Sequence[LayerCurve], order: Mapping[str, int], sheet: CurveSheet
-) -> None:
-    for level in sorted({level for curve in group for level in curve.skips}):
-        start, end = order.get(f"enc{level}"), order.get(f"dec{level}")
-        if start is not None and end is not None:
-            upper, lower = sheet.bracket(SKIP_LEVELS.index(level) / len(SKIP_LEVELS))
-            axes.plot(
-                [start, start, end, end],
-                [upper, lower, lower, upper],
-                transform=axes.get_xaxis_transform(),
-                color=SOFT,
-                linewidth=0.8,
-                clip_on=False,
-            )
+def _pens(curves: Sequence[LayerCurve]) -> dict[str, dict[str, Any]]:
+    """Colour of each pruning, and dashes that distinguish those of one colour."""
+    pens: dict[str, dict[str, Any]] = {}
+    used: list[str] = []
+    for pruning, colour in architecture_colours(curve.pruning for curve in curves).items():
+        pens[pruning] = {"color": colour, "linestyle": _DASHES[used.count(colour) % len(_DASHES)]}
+        used.append(colour)
+    return pens
 
 
-def _legend(
+def _top(curves: Sequence[LayerCurve]) -> float:
+    """Greatest value of a panel."""
+    drawn = [0.0]
+    for curve in curves:
+        drawn += [*curve.values.values(), *curve.nulls.values()]
+        if len(curves) <= MOST_BANDS:
+            drawn += [high for _, high in curve.bands.values()]
+    return max((value for value in drawn if math.isfinite(value)), default=0.0)
+
+
+def _zero_based(axes: Axes, top: float) -> None:
+    """Let the vertical axis run from 0 to the next round number above a value."""
+    steps = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(0.0, top or 0.02)
+    axes.set_ylim(0.0, 1.02 * min(float(end) for end in steps if end >= (top or 0.02)))
+    axes.yaxis.set_major_locator(RoundLocator(6))
+
+
+def _layer_handles(
     curves: Sequence[LayerCurve], pens: Mapping[str, Mapping[str, Any]], mark: float | None
-) -> list[Line2D | Patch]:
-    handles: list[Line2D | Patch] = [
+) -> list[Artist]:
+    handles: list[Artist] = [
         Line2D([], [], marker="o", markersize=2.6, linewidth=1.2, label=readable(name), **pen)
         for name, pen in pens.items()
     ]
@@ -222,165 +235,40 @@ def _legend(
     if any(curve.nulls for curve in curves):
         handles.append(Patch(color=HOLE, label="possible without a shift"))
     if mark is not None:
-        dashes: dict[str, Any] = {"linewidth": 0.7, "linestyle": (0, (4, 2))}
-        handles.append(Line2D([], [], color=SOFT, label=f"{mark:g}", **dashes))
+        handles.append(Line2D([], [], label=f"{mark:g}", **_MARK))
     if any(curve.skips for curve in curves):
-        bracket: dict[str, Any] = {"marker": _BRACKET, "markerfacecolor": "none", "markersize": 8}
-        handles.append(Line2D([], [], color=SOFT, lw=0, label="skip connection", **bracket))
+        handles.append(skip_handle(SOFT))
     return handles
 
 
-# -------------------------------------------------------------------------------------------------
-# What the lines of training curves mean: a pen for each pruning, and the legend below.
+# Training curves: for each encoder the validation mIoU and the loss by epoch
 
+_Dashes: TypeAlias = str | tuple[int, tuple[float, ...]]
 
-Dashes: TypeAlias = Literal["-"] | tuple[int, tuple[float, ...]]
-
-KEPT: Final[dict[str, Any]] = {
+_KEPT: Final[dict[str, Any]] = {
     "marker": "o",
     "linestyle": "none",
     "markeredgecolor": "#ffffff",
     "markeredgewidth": 0.4,
 }
-"""Look of the dot at the epoch whose weights are kept."""
+"""Dot at the epoch whose weights are kept."""
 
-_SOLID: Final[Dashes] = "-"
-_DASHED: Final[Dashes] = (0, (3.0, 1.4))
-_SECOND: Final[tuple[Dashes, Dashes]] = ((0, (7.0, 1.3, 1.3, 1.3)), (0, (1.0, 1.2)))
+_DASHED: Final[_Dashes] = (0, (3.0, 1.4))
+_SECOND: Final[tuple[_Dashes, _Dashes]] = ((0, (7.0, 1.3, 1.3, 1.3)), (0, (1.0, 1.2)))
 """Validation and training where a colour is used a second time."""
 
-_MOST_TICKS: Final = 12  # a rate that falls more often is a slope, not a stair
-_LINE: Final = 0.15
-_MARK: Final = 0.42  # a sample of the line, and what is left free around a label
+_MOST_TICKS: Final = 12  # a rate that falls more often is a slope, not a staircase
+_EPOCH_HEIGHTS: Final = {1: 2.1, 2: 1.7, 3: 1.45}
+_EPOCH_HEIGHT: Final = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
+class _Pen:
     """How the curves of one pruning are drawn."""
 
     colour: str
-    validation: Dashes = _SOLID
-    training: Dashes = _DASHED
-
-
-@dataclass(frozen=True, slots=True)
-class CurveKey:
-    """Pens by pruning, and the legend in two blocks: prunings, then kinds of lines.
-
-    Attributes
-    ----------
-    pens : mapping of str to Pen
-        In the paper's order.
-    kinds : tuple of Line2D
-    width, left : float
-        Width of the sheet and where the legend begins, in inches.
-    """
-
-    pens: Mapping[str, Pen]
-    kinds: tuple[Line2D, ...]
-    width: float
-    left: float
-
-    @property
-    def height(self) -> float:
-        """Height that the legend needs, in inches."""
-        return (self._lines(self._names) + self._lines(self.kinds)) * _LINE + 0.08
-
-    @property
-    def _names(self) -> tuple[Line2D, ...]:
-        return tuple(
-            Line2D([], [], color=p.colour, lw=1.3, ls=p.validation, label=readable(name) or "–")
-            for name, p in self.pens.items()
-        )
-
-    def draw(self, figure: Figure) -> None:
-        """Write the legend along the foot of a figure."""
-        foot = 0.0
-        for handles in (self.kinds, self._names):
-            figure.legend(
-                handles=handles,
-                ncols=self._across(handles),
-                loc="lower left",
-                bbox_to_anchor=(self.left / self.width - 0.01, foot),
-                borderaxespad=0.1,
-                borderpad=0.25,
-                frameon=False,
-                handlelength=2.8,
-                handletextpad=0.5,
-                columnspacing=1.4,
-                labelspacing=0.35,
-                fontsize=6.5,
-                labelcolor=INK,
-            )
-            foot += self._lines(handles) * _LINE / float(figure.get_size_inches()[1])
-
-    def _across(self, handles: Sequence[Line2D]) -> int:
-        widest = text_width([str(handle.get_label()) for handle in handles], 6.5)
-        return max(1, int((self.width - self.left) / (widest + _MARK)))
-
-    def _lines(self, handles: Sequence[Line2D]) -> int:
-        return -(-len(handles) // self._across(handles))
-
-
-def curve_key(runs: Sequence[Run], width: float, left: float) -> CurveKey:
-    """Choose pens for runs, and say what their legend needs.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-    width, left : float
-        Width of the sheet and where the legend begins, in inches.
-
-    Returns
-    -------
-    CurveKey
-        Prunings that share a colour (there are eleven) differ in their dashes.
-    """
-    colours = architecture_colours(run.pruning for run in runs)
-    used: list[str] = []
-    pens = {}
-    for name in in_paper_order(colours):
-        second = colours[name] in used
-        pens[name] = Pen(colours[name], *_SECOND) if second else Pen(colours[name])
-        used.append(colours[name])
-    return CurveKey(pens, tuple(_kinds(runs)), width, left)
-
-
-def stairs(runs: Sequence[Run]) -> list[int]:
-    """Return the epochs at which a learning rate falls; none if they are too many to be marked."""
-    drops = sorted({epoch for run in runs for epoch in run.train.drops()})
-    return drops if len(drops) <= _MOST_TICKS else []
-
-
-def _kinds(runs: Sequence[Run]) -> list[Line2D]:
-    networks = [(run.family, run.pruning) for run in runs]
-    found = []
-    if len(set(networks)) < len(networks):
-        found.append(Line2D([], [], color=INK, lw=1.3, label="mean over trainings"))
-        found.append(Line2D([], [], color=INK, lw=0.45, alpha=0.6, label="one training"))
-    if any(run.train.epochs.size for run in runs):
-        found.append(Line2D([], [], color=INK, lw=0.8, ls=_DASHED, label="training loss"))
-    if any(run.best_epoch is not None for run in runs):
-        found.append(Line2D([], [], color=INK, markersize=3.6, label="weights kept", **KEPT))
-    if stairs(runs):
-        tick: dict[str, Any] = {"marker": "|", "markersize": 5, "linestyle": "none"}
-        found.append(Line2D([], [], color=INK, label="learning rate falls", **tick))
-    return found
-
-
-# -------------------------------------------------------------------------------------------------
-# Training curves: for each encoder the validation mIoU and the loss by epoch, side by side.
-
-
-_LEFT: Final = 0.46
-_GAP: Final = 0.58
-_RIGHT: Final = 0.1
-_HEAD: Final = 0.22
-_NAME: Final = 0.26
-_FOOT: Final = 0.36
-_HEIGHTS: Final = {1: 2.1, 2: 1.7, 3: 1.45}
-_LOW: Final = 1.2
-_EPOCHS: Final = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    validation: _Dashes = "-"
+    training: _Dashes = _DASHED
 
 
 def draw_curves(runs: Sequence[Run]) -> Figure:
@@ -389,7 +277,8 @@ def draw_curves(runs: Sequence[Run]) -> Figure:
     Parameters
     ----------
     runs : sequence of Run
-        Panels for each encoder in the order of first appearance, a colour for each pruning.
+        A row of panels for each encoder in the order of first appearance, a colour for each
+        pruning.
 
     Returns
     -------
@@ -403,60 +292,74 @@ def draw_curves(runs: Sequence[Run]) -> Figure:
     """
     if not runs:
         raise ArgumentError("training curves: found no run, expected at least one; give a history")
-    names = list(dict.fromkeys(run.family for run in runs))
+    families = list(dict.fromkeys(run.family for run in runs))
+    cells = [(row, column) for row in range(len(families)) for column in (0, 1)]
     with drawing():
-        key = curve_key(runs, TWO_COLUMNS, _LEFT)
-        heights = _heights(len(names), any(names), key.height)
-        figure = Figure(figsize=(TWO_COLUMNS, heights[-1]))
-        for row, name in enumerate(names):
-            shown = [run for run in runs if run.family == name]
-            pair = _frames(figure, heights, row, last=row == len(names) - 1)
-            for pruning in in_paper_order(run.pruning for run in shown):
-                mine = [run for run in shown if run.pruning == pruning]
-                _draw_epochs(pair, mine, key.pens[pruning])
-            _head(figure, heights, row, readable(name, 60))
-            _ticks(pair, shown)
-        _scales(figure.axes, runs)
-        key.draw(figure)
+        pens = _epoch_pens(runs)
+        figure, panels = panel_grid(cells, sharey=False)
+        for row, family in enumerate(families):
+            pair = panels[2 * row], panels[2 * row + 1]
+            draw_epochs(pair, [run for run in runs if run.family == family], pens)
+            pair[0].set_title(readable(family, 60), weight="bold")
+            for axes, name in zip(pair, ("validation mIoU", "loss"), strict=True):
+                axes.set_ylabel(name)
+        for axes in panels[-2:]:
+            axes.set_xlabel("epoch")
+        _scales(panels, runs)
+        legend_below(figure, _epoch_handles(runs, pens))
+        settle(figure, [_EPOCH_HEIGHTS.get(len(families), _EPOCH_HEIGHT)] * len(families))
     return figure
 
 
-def _heights(rows: int, named: bool, key: float) -> tuple[float, float, float, float]:
-    """Height of a panel, from panel to panel, of the legend, and of the sheet, in inches."""
-    panel = _HEIGHTS.get(rows, _LOW)
-    pitch = panel + (_NAME if named else 0.12)
-    return panel, pitch, key, _HEAD + rows * pitch + _FOOT + key
-
-
-def _frames(
-    figure: Figure, heights: tuple[float, float, float, float], row: int, *, last: bool
-) -> tuple[Axes, Axes]:
-    panel, pitch, _, total = heights
-    width = (TWO_COLUMNS - _LEFT - _GAP - _RIGHT) / 2
-    bottom = total - _HEAD - (row + 1) * pitch
-    frames = []
-    for column, title in enumerate(("validation mIoU", "loss")):
-        left = _LEFT + column * (width + _GAP)
-        place = (left / TWO_COLUMNS, bottom / total, width / TWO_COLUMNS, panel / total)
-        axes = figure.add_axes(place)
+def draw_epochs(
+    pair: tuple[Axes, Axes], runs: Sequence[Run], pens: Mapping[str, _Pen] | None = None
+) -> None:
+    """Draw the validation mIoU and the loss of runs into two Axes."""
+    pens = _epoch_pens(runs) if pens is None else pens
+    for pruning in in_paper_order(run.pruning for run in runs):
+        _draw_pruning(pair, [run for run in runs if run.pruning == pruning], pens[pruning])
+    for axes in pair:
         axes.grid(axis="y")
-        axes.tick_params(axis="x", labelbottom=last)
-        if last:
-            axes.set_xlabel("epoch", color=SOFT, labelpad=2)
-        if row == 0:
-            top = 1 - 0.15 / total
-            figure.text(left / TWO_COLUMNS, top, title, size=8.0)
-        frames.append(axes)
-    return frames[0], frames[1]
+        for epoch in stairs(runs):
+            axes.axvline(epoch, 0.0, 0.05, color=INK, linewidth=0.7, clip_on=False, zorder=5)
 
 
-def _head(figure: Figure, heights: tuple[float, float, float, float], row: int, name: str) -> None:
-    panel, pitch, _, total = heights
-    place = total - _HEAD - (row + 1) * pitch + panel + 0.07
-    figure.text(_LEFT / TWO_COLUMNS, place / total, name, weight="bold")
+def stairs(runs: Sequence[Run]) -> list[int]:
+    """Return the epochs at which a learning rate falls; none if they are too many to mark."""
+    drops = sorted({epoch for run in runs for epoch in run.train.drops()})
+    return drops if len(drops) <= _MOST_TICKS else []
 
 
-def _draw_epochs(pair: tuple[Axes, Axes], runs: Sequence[Run], pen: Pen) -> None:
+def _epoch_pens(runs: Sequence[Run]) -> dict[str, _Pen]:
+    """Give each pruning its pen; those that share a colour differ in their dashes."""
+    pens: dict[str, _Pen] = {}
+    for name, colour in architecture_colours(run.pruning for run in runs).items():
+        used = any(pen.colour == colour for pen in pens.values())
+        pens[name] = _Pen(colour, *_SECOND) if used else _Pen(colour)
+    return pens
+
+
+def _epoch_handles(runs: Sequence[Run], pens: Mapping[str, _Pen]) -> list[Artist]:
+    """Legend entries: prunings, then kinds of lines."""
+    handles: list[Artist] = [
+        Line2D([], [], color=pen.colour, lw=1.3, ls=pen.validation, label=readable(name) or "–")
+        for name, pen in pens.items()
+    ]
+    networks = [(run.family, run.pruning) for run in runs]
+    if len(set(networks)) < len(networks):
+        handles.append(Line2D([], [], color=INK, lw=1.3, label="mean over trainings"))
+        handles.append(Line2D([], [], color=INK, lw=0.45, alpha=0.6, label="one training"))
+    if any(run.train.epochs.size for run in runs):
+        handles.append(Line2D([], [], color=INK, lw=0.8, ls=_DASHED, label="training loss"))
+    if any(run.best_epoch is not None for run in runs):
+        handles.append(Line2D([], [], color=INK, markersize=3.6, label="weights kept", **_KEPT))
+    if stairs(runs):
+        tick: dict[str, Any] = {"marker": "|", "markersize": 5, "linestyle": "none"}
+        handles.append(Line2D([], [], color=INK, label="learning rate falls", **tick))
+    return handles
+
+
+def _draw_pruning(pair: tuple[Axes, Axes], runs: Sequence[Run], pen: _Pen) -> None:
     colour, solid, dashed = pen.colour, pen.validation, pen.training
     single = len(runs) == 1
     for axes, value in zip(pair, ("miou", "loss"), strict=True):
@@ -472,7 +375,7 @@ def _draw_epochs(pair: tuple[Axes, Axes], runs: Sequence[Run], pen: Pen) -> None
     if kept:
         size = 4.0 if single else 2.4
         x, y = zip(*kept, strict=True)
-        pair[0].plot(x, y, color=colour, markersize=size, zorder=4, clip_on=False, **KEPT)
+        pair[0].plot(x, y, color=colour, markersize=size, zorder=4, clip_on=False, **_KEPT)
 
 
 def _values(curve: Curve, name: str) -> tuple[Int64, Float64]:
@@ -481,7 +384,7 @@ def _values(curve: Curve, name: str) -> tuple[Int64, Float64]:
 
 
 def _line(axes: Axes, curve: tuple[Int64, Float64], **look: Any) -> None:  # noqa: ANN401 - what Matplotlib takes
-    """Draw a curve with its gaps; a point between two gaps would be no line, hence a dot."""
+    """Draw a curve with its gaps; a single point between two gaps is drawn as a dot."""
     epochs, values = curve
     there = np.isfinite(values)
     axes.plot(epochs, values, **look)
@@ -492,20 +395,14 @@ def _line(axes: Axes, curve: tuple[Int64, Float64], **look: Any) -> None:  # noq
         axes.plot(epochs[alone], values[alone], **look)
 
 
-def _ticks(pair: tuple[Axes, Axes], runs: Sequence[Run]) -> None:
-    for axes in pair:
-        for epoch in stairs(runs):
-            axes.axvline(epoch, 0.0, 0.05, color=INK, linewidth=0.7, clip_on=False, zorder=5)
-
-
 def _scales(frames: Sequence[Axes], runs: Sequence[Run]) -> None:
-    """Give all panels the same epochs, and those of one measure the same scale."""
+    """Give all panels the same epochs, and those of one measure the same vertical scale."""
     epochs = np.concatenate([curve.epochs for run in runs for curve in (run.train, run.validation)])
     first, last = int(epochs.min()), int(epochs.max())
     room = max(0.02 * (last - first), 0.3)
     for axes in frames:
         axes.set_xlim(first - room, last + room)
-        axes.set_xticks([t for t in _EPOCHS.tick_values(first, last) if first <= t <= last])
+        axes.xaxis.set_major_locator(RoundLocator(6, integer=True))
     mious = np.concatenate([run.validation.miou for run in runs])
     losses = np.concatenate([np.r_[run.train.loss, run.validation.loss] for run in runs])
     for column, values in enumerate((mious, losses)):

@@ -1,4 +1,4 @@
-"""A fitted line with its points beside the forecasts, one row for each comparison."""
+"""A fitted line with its points next to the forecasts, one row for each comparison."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from skiptool.figures.masks import DOTS, fitted
-from skiptool.figures.scatter import MARKERS, ticks_between
+from skiptool.figures.panels import legend_below, settle
+from skiptool.figures.scatter import kind_handle, marker_of, set_ticks
 from skiptool.figures.style import (
     INK,
     ONE_COLUMN,
     SOFT,
     TWO_COLUMNS,
+    RoundLocator,
     architecture_colours,
     drawing,
-    readable,
-    text_width,
+    fitted,
 )
 
 if TYPE_CHECKING:
@@ -27,18 +27,16 @@ if TYPE_CHECKING:
 
     from skiptool.analysis.forecast import Expected, Fitted
 
-__all__ = ["MOST", "forecast_sheet"]
+__all__ = ["MOST", "draw_fit", "draw_forecasts", "forecast_sheet"]
 
 MOST: Final = 30
 """Rows of forecasts that are drawn."""
 
-_LEFT, _WIDE, _TALL, _TOP, _ROW = 0.5, 2.35, 1.9, 0.26, 0.17  # inches, as all that follows
-_FOOT: Final = 0.4  # below the panels: ticks and the name of the axis
-_RIGHT: Final = 0.12
-_STUB: Final = 1.7  # greatest width of a row's name
-_GAP: Final = 0.3
-_LEGEND: Final = 0.16
-_EDGE: Final = 0.1  # at either end of an axis that no number stands below
+_TALL: Final = 1.9  # inches of the fit
+_ROW: Final = 0.17  # inches of a forecast
+_FOOT: Final = 0.4  # inches of ticks and name below the fit
+_NAMES: Final = 1.7  # greatest width of a row's name in inches
+_DASHED: Final = (0, (3, 2))
 
 
 def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
@@ -50,117 +48,72 @@ def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
     names : sequence of str
         One for each of ``found.expected``; the first :data:`MOST` are drawn.
     measure : str
-        What the distance is, in words.
+        Name of the distance.
 
     Returns
     -------
     Figure
-        As wide as two journal columns; as one, with nothing to forecast or a fit that is no better
-        than the mean.
+        As wide as two journal columns; as one, without forecasts or if the fit is no better than
+        the mean.
     """
     rows = found.expected[:MOST] if found.better else ()
-    kinds = dict.fromkeys(point.change.kind for point in found.points)
     colour = architecture_colours([found.pruning])[found.pruning]
+    handles = _fit_handles(found, colour)
     with drawing():
-        tall = max(_TALL, _ROW * (len(rows) + 0.6))
-        height = _TOP + tall + _FOOT + 2 * _LEGEND
-        figure = Figure(figsize=(TWO_COLUMNS if rows else ONE_COLUMN, height))
-        wide = _WIDE if rows else ONE_COLUMN - _LEFT - _RIGHT
-        fit = _panel(figure, _LEFT, wide, _TALL)
-        _draw_fit(fit, found, list(kinds), colour)
-        layer = fitted(f"{measure} at {found.layers[found.layer]}", 7.0, (_WIDE + 0.3) * DOTS)
-        fit.set_xlabel(layer, color=SOFT)
-        fit.set_ylabel("loss of IoU", color=SOFT)
-        handles = [
-            Line2D([], [], lw=0, marker=_marker(kind), ms=4, mfc="none", color=INK, label=label)
-            for kind in kinds
-            for label in (readable(kind, 16),)
-        ]
-        handles.append(Line2D([], [], lw=0.9, color=INK, label="fit"))
-        if np.isfinite(found.low).any():
-            bar = Line2D([], [], lw=0.5, color=colour, label="95 % interval")
-            handles.append(bar)
-        _legend(figure, handles, _LEFT, _TOP + _TALL + _FOOT, 4)
-        stub = [fitted(name, 6.5, _STUB * DOTS) for name in names[: len(rows)]]
+        more = _ROW * (len(rows) + 0.6) - _TALL - _FOOT
+        heights = [_TALL, more] if more > 0 else [_TALL]
+        figure = Figure(figsize=(TWO_COLUMNS if rows else ONE_COLUMN, 1.0 + 1.5 * sum(heights)))
+        widths = [2.4, 3.0] if rows else [1.0]  # ratios; names of forecasts take their part
+        grid = figure.add_gridspec(
+            len(heights), len(widths), height_ratios=heights, width_ratios=widths
+        )
+        fit = figure.add_subplot(grid[0, 0])
+        draw_fit(fit, found)
+        fit.set_xlabel(fitted(f"{measure} at {found.layers[found.layer]}", 7.0, 2.6))
         if rows:
-            _draw_forecasts(figure, found, rows, stub, (tall, colour))
+            axes = figure.add_subplot(grid[:, 1])
+            draw_forecasts(axes, rows, names[: len(rows)], colour)
+            handles += _forecast_handles(rows, colour)
+        legend_below(figure, handles)
+        settle(figure, heights)
     return figure
 
 
-def _panel(figure: Figure, left: float, wide: float, tall: float) -> Axes:
-    width, height = figure.get_size_inches()
-    bottom = height - _TOP - tall
-    return figure.add_axes((left / width, bottom / height, wide / width, tall / height))
-
-
-def _legend(
-    figure: Figure, handles: Sequence[Line2D], left: float, top: float, columns: int
-) -> None:
-    width, height = figure.get_size_inches()
-    figure.legend(
-        handles=handles,
-        ncols=columns,
-        loc="upper left",
-        bbox_to_anchor=(left / width, 1 - top / height),
-        **{"borderaxespad": 0.0, "borderpad": 0.0, "handlelength": 1.2, "handletextpad": 0.4},
-        **{"columnspacing": 1.0, "labelspacing": 0.25, "frameon": False, "fontsize": 6.5},
-    )
-
-
-def _number_across(axes: Axes, wide: float) -> None:
-    """Write numbers below the horizontal axis, clear of the ends of its ``wide`` inches."""
-    low, high = axes.get_xlim()
-    edge = _EDGE * (high - low) / wide
-    ticks = ticks_between(low + edge, high - edge)
-    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
-
-
-def _marker(kind: str) -> str:
-    return MARKERS.get(kind, "X")
-
-
-def _draw_fit(axes: Axes, found: Fitted, kinds: Sequence[str], colour: str) -> None:
+def draw_fit(axes: Axes, found: Fitted) -> None:
+    """Draw the points and the fitted line into Axes."""
     at, loss = found.distances, found.loss
+    colour = architecture_colours([found.pruning])[found.pruning]
     reach = np.concatenate([at, found.low, found.high, [0.0]])
     least, most = float(np.nanmin(reach)), float(np.nanmax(reach))
-    air = 0.06 * (most - least or 0.1)
-    ends = np.array([least - air, most + air])
+    margin = 0.06 * (most - least or 0.1)
+    ends = np.array([least - margin, most + margin])
     x = np.concatenate([found.line.knots, ends[1:]])
     axes.axhline(0.0, color=SOFT, linewidth=0.6, zorder=1)
     axes.plot(x, found.line(x), color=INK, linewidth=0.9, zorder=2)
-    for kind in kinds:
+    for kind in dict.fromkeys(point.change.kind for point in found.points):
         own = [n for n, point in enumerate(found.points) if point.change.kind == kind]
-        x, y, marker = at[own], loss[own], _marker(kind)
+        x, y, marker = at[own], loss[own], marker_of(kind)
         axes.plot(x, y, marker, color=colour, markersize=3.2, mew=0, alpha=0.8, zorder=3)
     axes.hlines(loss, found.low, found.high, color=colour, linewidth=0.5, alpha=0.6, zorder=2)
     axes.set_xlim(*ends)
     low, high = min(0.0, float(loss.min())), max(0.0, float(loss.max()))
-    air = 0.07 * (high - low) or 0.05
-    axes.set_ylim(low - air, high + air)
-    axes.set_yticks(ticks_between(low - air, high + air))
-    _number_across(axes, _WIDE)  # its least width
+    margin = 0.07 * (high - low) or 0.05
+    axes.set_ylim(low - margin, high + margin)
+    set_ticks(axes)
     axes.grid(axis="y")
+    axes.set_ylabel("loss of IoU")
     note = "" if found.better else ": no better than the mean"
-    axes.set_title(f"fit under controlled shifts{note}", loc="left", size=7.0, pad=5)
+    axes.set_title(f"fit under controlled shifts{note}", pad=5)
 
 
-def _draw_forecasts(
-    figure: Figure,
-    found: Fitted,
-    rows: Sequence[Expected],
-    names: Sequence[str],
-    look: tuple[float, str],
-) -> None:
-    tall, colour = look
-    left = _LEFT + _WIDE + _GAP + text_width(names, 6.5) + 0.08
-    wide = TWO_COLUMNS - left - _RIGHT
-    axes = _panel(figure, left, wide, tall)
-    axes.set_ylim(len(rows) - 0.5 + 0.1, -0.5 - 0.1)
-    axes.set_yticks(range(len(rows)), names, color=INK)
+def draw_forecasts(axes: Axes, rows: Sequence[Expected], names: Sequence[str], colour: str) -> None:
+    """Draw forecasts with their intervals and, where known, the true losses into Axes."""
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [fitted(name, 6.5, _NAMES) for name in names], color=INK)
     axes.axvline(0.0, color=SOFT, linewidth=0.6, zorder=1)
     axes.grid(axis="x")
     for place, row in enumerate(rows):
-        style = "-" if row.seen else (0, (3, 2))
+        style = "-" if row.seen else _DASHED
         ends = [row.low, row.high]
         axes.plot(ends, [place] * 2, color=colour, linewidth=1.1, linestyle=style, zorder=2)
         if row.seen:
@@ -169,10 +122,19 @@ def _draw_forecasts(
             axes.plot(row.loss, place, "D", mfc="none", mec=INK, mew=0.9, markersize=4.2, zorder=4)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.02), max(high, 0.02))
-    _number_across(axes, wide)
-    axes.set_xlabel("loss of IoU", color=SOFT)
-    axes.set_title("forecast", loc="left", size=7.0, pad=5)
-    _legend(figure, _forecast_handles(rows, colour), left, _TOP + tall + _FOOT, 3)
+    axes.xaxis.set_major_locator(RoundLocator(edge=0.08))
+    axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:.3g}")
+    axes.set_xlabel("loss of IoU")
+    axes.set_title("forecast", pad=5)
+
+
+def _fit_handles(found: Fitted, colour: str) -> list[Line2D]:
+    kinds = dict.fromkeys(point.change.kind for point in found.points)
+    handles = [kind_handle(kind) for kind in kinds]
+    handles.append(Line2D([], [], lw=0.9, color=INK, label="fit"))
+    if np.isfinite(found.low).any():
+        handles.append(Line2D([], [], lw=0.5, color=colour, label="95 % interval"))
+    return handles
 
 
 def _forecast_handles(rows: Sequence[Expected], colour: str) -> list[Line2D]:
@@ -183,7 +145,7 @@ def _forecast_handles(rows: Sequence[Expected], colour: str) -> list[Line2D]:
             Line2D([], [], lw=1.1, color=colour, label="interval"),
         ]
     if not all(row.seen for row in rows):
-        dashed = Line2D([], [], lw=1.1, ls=(0, (3, 2)), color=colour, label="no shift seen")
+        dashed = Line2D([], [], lw=1.1, ls=_DASHED, color=colour, label="no shift seen")
         handles.append(dashed)
     if any(row.labelled for row in rows):
         true = Line2D([], [], lw=0, marker="D", ms=4, mfc="none", color=INK, label="true loss")

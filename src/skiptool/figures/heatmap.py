@@ -454,7 +454,7 @@ def heat_sheet(
     with drawing():
         labels, kinds = [row.label for row in rows], [row.group for row in rows]
         stub = text_width([*map(readable, labels)], 6.0) + text_width([*map(readable, kinds)], 6.0)
-        room = TWO_COLUMNS - stub - 0.26
+        room = TWO_COLUMNS - stub - 0.32
         across = 2 if len(blocks) > 1 and room - 0.12 >= 2 * _LAYER_WIDTHS[0] * len(layers) else 1
         width = (room - 0.12 * (across - 1)) / across / len(layers)
         return _sheet(
@@ -503,7 +503,7 @@ def _noted_matrix(
     with drawing():
         names = [readable(row.label) for row in rows]
         groups = [readable(row.group) for row in rows]
-        room = TWO_COLUMNS - max(text_width(names, 6.5), text_width(groups, 8.0)) - 0.18
+        room = TWO_COLUMNS - max(text_width(names, 6.5), text_width(groups, 8.0)) - 0.2
         width = _cell_width(columns, room, 0.0)
         if texts := list({text for line in notes or () for text in line if text}):
             need = text_width(texts, _NOTE_SIZES[0]) + _NOTE_MARGIN
@@ -574,7 +574,7 @@ def _sheet(
         figure.suptitle(readable(title, 100), x=0.06 / TWO_COLUMNS, ha="left")
     foot = figure.add_subplot(grid[-1, :], box_aspect=_BAR[1] / bar, anchor="SW")
     _colour_bar(foot, tiles[0].scale, readable(label), ticks=ticks)
-    settle(figure, widths, heights)
+    settle(figure, heights, widths)
     return figure
 
 

@@ -21,7 +21,15 @@ from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.style import HOLE, INK, LINE, SOFT, architecture_colours, readable, text_width
+from skiptool.figures.style import (
+    HOLE,
+    INK,
+    LINE,
+    SOFT,
+    architecture_colours,
+    fitted,
+    text_width,
+)
 from skiptool.names import IGNORE
 
 if TYPE_CHECKING:
@@ -30,7 +38,6 @@ if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Image, Int64, UInt8
 
 __all__ = [
-    "BOLD",
     "DOTS",
     "KEY_SIZE",
     "MARGIN",
@@ -51,7 +58,6 @@ __all__ = [
     "compared_entries",
     "compared_pens",
     "dot_axes",
-    "fitted",
     "lay",
     "mask_entries",
     "multiple",
@@ -177,30 +183,6 @@ def as_rgb(image: Image) -> UInt8:
 # Names from data cut or broken to the room that a picture has for them.
 
 
-BOLD: Final = 1.15
-"""Bold letters are about so many times as wide: fit them as if they were of a greater size."""
-
-_LONGEST: Final = 200
-
-
-def fitted(text: str, size: float, width: float) -> str:
-    """Cut the middle out of a text until it is at most ``width`` dots wide at ``size`` points.
-
-    Examples
-    --------
-    >>> fitted("CMU-1-Small-Region", 6.0, 200), fitted("CMU-1", 6.0, 200)
-    ('CMU-1-…egion', 'CMU-1')
-    """
-    low, high = 1, min(len(text), _LONGEST)
-    while low < high:  # the longest that fits
-        middle = (low + high + 1) // 2
-        if _fits(readable(text, middle), size, width):
-            low = middle
-        else:
-            high = middle - 1
-    return readable(text, low).strip()
-
-
 def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
     """Break a text at its line breaks or else between words; the last line is cut.
 
@@ -214,7 +196,7 @@ def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
     given = text.strip().splitlines()
     if len(given) > 1:
         kept = [*given[: lines - 1], *([" ".join(given[lines - 1 :])] * (len(given) >= lines))]
-        return [fitted(line, size, width) for line in kept]
+        return [fitted(line, size, width / DOTS) for line in kept]
     broken: list[str] = []
     rest = text.split()
     while rest and len(broken) < lines - 1:
@@ -223,7 +205,7 @@ def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
             count += 1
         broken.append(" ".join(rest[:count]))
         rest = rest[count:]
-    return [fitted(line, size, width) for line in [*broken, " ".join(rest)] if line]
+    return [fitted(line, size, width / DOTS) for line in [*broken, " ".join(rest)] if line]
 
 
 def _fits(text: str, size: float, width: float) -> bool:
@@ -573,7 +555,7 @@ def plan_key(entries: Sequence[Entry], width: int, limit: int = 24) -> Key:
     placed, places = [], []
     x = y = right = 0
     for entry in shown:
-        name = fitted(entry.name, KEY_SIZE, room)
+        name = fitted(entry.name, KEY_SIZE, room / DOTS)
         need = _SAMPLE + _GAP + round(text_width([name], KEY_SIZE) * DOTS)
         if x and x + need > width:
             x, y = 0, y + _ROW
@@ -638,7 +620,7 @@ class Heading:
 def plan_heading(title: str, notes: str, entries: Sequence[Entry], width: int) -> Heading:
     """Fit title, notes (at most three lines) and key into ``width`` dots."""
     key = plan_key(entries, width)
-    name = fitted(title, _TITLE[0], width)
+    name = fitted(title, _TITLE[0], width / DOTS)
     lines = wrapped(notes, _NOTES[0], width, lines=3)
     height = (_TITLE[1] if name else 0) + _NOTES[1] * len(lines) + key.height
     return Heading(name, tuple(lines), key, MARGIN + height + (_GAP_HEADING if height else 0))

@@ -14,12 +14,11 @@ from skiptool.figures.masks import (
     cell_size,
     compared_entries,
     dot_axes,
-    fitted,
     mask_entries,
     plan_heading,
     wrapped,
 )
-from skiptool.figures.style import ONE_COLUMN, SOFT, TWO_COLUMNS, drawing, text_width
+from skiptool.figures.style import ONE_COLUMN, SOFT, TWO_COLUMNS, drawing, fitted, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -198,7 +197,7 @@ def example_sheet(
                     cells.add_hole(left, top)
                 else:
                     cells.add(images[place], truths[place], mask, left, top)
-                below = fitted(texts[place], _SMALL, across)
+                below = fitted(texts[place], _SMALL, across / DOTS)
                 axes.text(left, top + cell[1] + 6, below, size=_SMALL, va="top", color=SOFT)
         cells.outline()
     return figure

@@ -43,6 +43,7 @@ __all__ = [
     "SOFT",
     "TONES",
     "TWO_COLUMNS",
+    "RoundLocator",
     "architecture_colours",
     "drawing",
     "fitted",
@@ -95,6 +96,7 @@ _STYLE: Final = {
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 7.0,
     "text.color": INK,
+    "text.hinting": "no_hinting",  # letters are as wide at any resolution
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
@@ -317,22 +319,30 @@ def round_ticks(low: float, high: float, *, log: bool = False, most: int = 5) ->
         first, last = np.ceil(np.log10(low)), np.floor(np.log10(high))
         step = max(1, -(-int(last - first + 1) // most))
         return [float(10.0**power) for power in np.arange(first, last + 1, step)]
-    found = MaxNLocator(most, steps=_STEPS).tick_values(low, high)
-    return [float(tick) for tick in found if low <= tick <= high]
+    return RoundLocator(most).tick_values(low, high)
+
+
+class RoundLocator(MaxNLocator):
+    """About ``most`` round ticks, none within a share ``edge`` of the ends of the axis."""
+
+    def __init__(self, most: int = 5, *, edge: float = 0.0, integer: bool = False) -> None:
+        steps = (1, 2, 5, 10) if integer else _STEPS
+        super().__init__(most, steps=steps, integer=integer, min_n_ticks=1)
+        self._edge = edge
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """Return the ticks between two ends."""
+        ticks = np.asarray(super().tick_values(vmin, vmax))
+        ticks[abs(ticks) < 1e-9 * (vmax - vmin)] = 0.0  # what rounding may leave of 0
+        free = self._edge * (vmax - vmin)
+        return [float(tick) for tick in ticks if vmin + free <= tick <= vmax - free]
 
 
 def set_scale(axes: Axes, which: Literal["x", "y"], low: float, high: float, *, log: bool) -> None:
     """Set the limits of an axis, with round ticks in plain decimal notation."""
-    kind = "log" if log else "linear"
-    if which == "x":
-        axes.set_xscale(kind)
-    else:
-        axes.set_yscale(kind)
     axis = axes.xaxis if which == "x" else axes.yaxis
+    axes.set(**{f"{which}scale": "log" if log else "linear"})
     axis.set_ticks(round_ticks(low, high, log=log))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
-    if which == "x":
-        axes.set_xlim(low, high)
-    else:
-        axes.set_ylim(low, high)
+    axes.set(**{f"{which}lim": (low, high)})
