@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from skiptool.analysis.differences import PairedDifference
+from skiptool.figures.style import HOLE
 from skiptool.metrics import KEYS
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
@@ -208,7 +209,7 @@ def test_marks_are_filled_where_the_adjusted_p_value_is_small(labels: Check) -> 
         (one,) = shown(study(folds=folds))
         figure = one.draw()
         lines = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
-        return {line.get_markerfacecolor() != "none" for line in lines}, labels(figure)
+        return {line.get_markerfacecolor() != HOLE for line in lines}, labels(figure)
 
     assert filled(range(4))[0] == {True}
     marks, texts = filled([0])
