@@ -35,7 +35,7 @@ LATEST = 300.0
 MODULES = (
     *(
         "skiptool.steps.synth",
-        "skiptool.steps.extract_images.extract_images",
+        "skiptool.steps.extract_images",
         "skiptool.steps.hellinger",
     ),
     *(
@@ -44,7 +44,7 @@ MODULES = (
         "skiptool.steps.info",
     ),
     *("skiptool.steps.train", "skiptool.steps.predict.predict", "skiptool.steps.features.features"),
-    *("skiptool.steps.report.report", "skiptool.model.lightning", "skiptool.stores.remote"),
+    *("skiptool.steps.report", "skiptool.model.lightning", "skiptool.stores.remote"),
     *("scipy.stats", "matplotlib.backends.backend_agg", "pyarrow.dataset", "pyarrow.compute"),
     *("skiptool.cli", "numba.np.arrayobj", "PIL.PngImagePlugin", "multiprocessing.synchronize"),
 )

@@ -53,7 +53,7 @@ from further_tables import forecast_table, substitution_tables
 from skiptool.errors import ArgumentError, SkiptoolError
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.permutation import holm
-from skiptool.steps.report.inputs import read_inputs
+from skiptool.steps.report import read_inputs
 from skiptool.stores.staging import staged
 
 BEGIN, END = "<!-- claims -->", "<!-- /claims -->"

@@ -44,7 +44,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skiptool.steps.extract_images.extract_images import extract_images
+    from skiptool.steps.extract_images import extract_images
     from skiptool.steps.extract_mri.extract_mri import extract_mri
     from skiptool.steps.extract_wsi.extract_wsi import extract_slides
     from skiptool.steps.features.features import extract_features
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from skiptool.steps.info import describe
     from skiptool.steps.load import load_model
     from skiptool.steps.predict.predict import predict_dataset
-    from skiptool.steps.report.report import write_report
+    from skiptool.steps.report import write_report
     from skiptool.steps.study import run_study
     from skiptool.steps.synth import synthesise_dataset
     from skiptool.steps.train import train_fold, train_models
@@ -79,7 +79,7 @@ _ROOMS = {
     "compare_features": "skiptool.steps.hellinger",
     "describe": "skiptool.steps.info",
     "extract_features": "skiptool.steps.features.features",
-    "extract_images": "skiptool.steps.extract_images.extract_images",
+    "extract_images": "skiptool.steps.extract_images",
     "extract_mri": "skiptool.steps.extract_mri.extract_mri",
     "extract_slides": "skiptool.steps.extract_wsi.extract_wsi",
     "load_model": "skiptool.steps.load",
@@ -90,7 +90,7 @@ _ROOMS = {
     "synthesise_dataset": "skiptool.steps.synth",
     "train_fold": "skiptool.steps.train",
     "train_models": "skiptool.steps.train",
-    "write_report": "skiptool.steps.report.report",
+    "write_report": "skiptool.steps.report",
 }
 
 

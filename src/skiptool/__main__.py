@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 
-__all__ = ["run"]
-
 
 def run() -> int:
     """Run the command line; Ctrl-C prints one line even while libraries are loading."""

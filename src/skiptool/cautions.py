@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Caution", "joined"]
-
 
 @dataclass(frozen=True, slots=True)
 class Caution:

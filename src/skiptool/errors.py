@@ -9,21 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = [
-    "ArgumentError",
-    "DivergedError",
-    "ExistsError",
-    "FormatError",
-    "LeftoverError",
-    "MismatchError",
-    "OutOfMemoryError",
-    "SkiptoolError",
-    "SourceError",
-    "WorkerError",
-    "first_line",
-    "near",
-]
-
 
 class SkiptoolError(Exception):
     """Base class of all errors with a message for the user."""

@@ -23,8 +23,6 @@ from skiptool.stores.lineage import Making
 from skiptool.stores.staging import check_free, staged
 from skiptool.stores.zarrs import keep_failures, kept_failures
 
-__all__ = ["Extraction", "ExtractionTarget", "attempt", "file_sizes", "survey_inputs"]
-
 Input = TypeVar("Input")
 Result = TypeVar("Result")
 

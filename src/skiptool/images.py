@@ -11,8 +11,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import Float32, UInt8
 
-__all__ = ["GREY_LEVELS", "GREY_WEIGHTS", "colour_distance", "grey"]
-
 GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the grey value g(x) of eqs. (2) and (3)."""
 

@@ -9,7 +9,7 @@
   shift.
 
 To add a score: write a function from counts (..., J, J) to (..., J), NaN where a class is absent
-from truth and prediction, add it to ``__all__``, and to ``BY_SETS`` in ``tests/test_metrics.py``
+from truth and prediction, and add it to ``BY_SETS`` in ``tests/test_metrics.py``
 with its definition by sets of pixels. Prediction tables hold counts, so it applies to stored
 predictions as well.
 """
@@ -28,19 +28,6 @@ from skiptool.records import Shift, family
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64, Int64, UInt8
-
-__all__ = [
-    "KEYS",
-    "Score",
-    "count",
-    "dice",
-    "iou",
-    "mean_and_spread",
-    "mean_iou",
-    "precision",
-    "recall",
-    "scores",
-]
 
 
 def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:

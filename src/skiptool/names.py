@@ -12,34 +12,6 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-__all__ = [
-    "DECODER_INPUTS",
-    "ENSEMBLE_FOLD",
-    "IGNORE",
-    "INPUT",
-    "LAYERS",
-    "LAYERWISE",
-    "SKIP_LEVELS",
-    "VALIDATION",
-    "Arch",
-    "ExportFormat",
-    "Kind",
-    "LoggerName",
-    "Loss",
-    "Metric",
-    "PatchMode",
-    "PictureFormat",
-    "Precision",
-    "RangeRule",
-    "ShiftKind",
-    "Split",
-    "composed",
-    "in_data_flow",
-    "quoted_name",
-    "split_names",
-    "unquoted_name",
-]
-
 IGNORE: Final = 255
 """Label of pixels that are ignored by losses and counts."""
 

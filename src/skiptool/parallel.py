@@ -17,8 +17,6 @@ from typing import Any, Final, TypeVar
 
 from skiptool.errors import ArgumentError
 
-__all__ = ["available_cores", "dask_mapper", "idle_cores", "mapped", "threaded"]
-
 STAT: Final = Path("/proc/stat")
 
 

@@ -32,34 +32,6 @@ if TYPE_CHECKING:
     AnyArray = NDArray[Any]
     Image = NDArray[np.uint8] | NDArray[np.float32]
 
-__all__ = [
-    "AS_IT_IS",
-    "ORIGINAL",
-    "PAPER_SWEEP",
-    "SILENT",
-    "STRIDE",
-    "Architecture",
-    "Normalisation",
-    "Outcome",
-    "Progress",
-    "Sample",
-    "SampleReader",
-    "Shade",
-    "Shift",
-    "Table",
-    "Task",
-    "Training",
-    "as_path",
-    "as_paths",
-    "as_places",
-    "as_table",
-    "check_name",
-    "family",
-    "is_name",
-    "repeat_of",
-    "training_name",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:

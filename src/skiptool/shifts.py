@@ -24,8 +24,6 @@ from skiptool.records import ORIGINAL, PAPER_SWEEP, Progress, Shift
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Image, UInt8
 
-__all__ = ["SWEEPS", "apply", "apply_all", "swept"]
-
 SWEEPS: Final = {"paper": PAPER_SWEEP}
 """Sets of shifts by name."""
 

@@ -26,19 +26,6 @@ from skiptool.records import Progress
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64
 
-__all__ = [
-    "ALL_DOMAINS",
-    "LEFT_OUT",
-    "SplitInput",
-    "SplitOptions",
-    "assign_folds",
-    "assign_splits",
-    "hold_out",
-    "hold_out_domains",
-    "split_hash",
-    "split_of",
-]
-
 ALL_DOMAINS = ""
 """Key of the value that holds for every domain without one of its own."""
 

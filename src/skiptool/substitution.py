@@ -13,15 +13,6 @@ from typing import Final
 from skiptool.errors import ArgumentError
 from skiptool.names import SKIP_LEVELS
 
-__all__ = [
-    "BOTTLENECK",
-    "PIXEL_SIZES",
-    "SAME_SCALE",
-    "Substitution",
-    "named_parts",
-    "substitutions",
-]
-
 BOTTLENECK: Final = len(SKIP_LEVELS) + 1
 """The last encoder stage, as level 5: the part that is not a skip connection."""
 

@@ -102,7 +102,7 @@ def run_experiment(folder: Path, seed: int) -> tuple[list[Any], Layers]:
     import torch
 
     import skiptool
-    from skiptool.steps.report.inputs import read_inputs
+    from skiptool.steps.report import read_inputs
 
     torch.set_num_threads(1)
     data = make_data(folder, seed)

@@ -37,7 +37,7 @@ from skiptool.analysis.differences import (
 from skiptool.metrics import Score, scores
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Training
 from skiptool.stats.permutation import holm
-from skiptool.steps.report.inputs import read_inputs
+from skiptool.steps.report import read_inputs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "paper"))
 from claim_measures import against

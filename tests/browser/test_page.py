@@ -17,7 +17,7 @@ from browser.look import OVERFLOW, Browser, found_browser, look
 from simulated import distances, predictions
 from skiptool.records import ORIGINAL, Shift
 from skiptool.sources.pictures.files import read_picture
-from skiptool.steps.report.report import write_report
+from skiptool.steps.report import write_report
 
 BROWSER = found_browser()
 

@@ -18,7 +18,7 @@ from skiptool.errors import MismatchError
 from skiptool.exports.nnunet import export_nnunet
 from skiptool.names import Split
 from skiptool.records import SILENT, Sample
-from skiptool.steps.extract_images.extract_images import extract_images
+from skiptool.steps.extract_images import extract_images
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from small_stores import MAKING, refused, sample, write_dataset

@@ -17,7 +17,7 @@ from skiptool.cli import app
 from skiptool.names import Precision
 from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.predict.predict import predict_dataset
-from skiptool.steps.report.report import write_report
+from skiptool.steps.report import write_report
 from small_models import sibling
 
 ROOT = Path(__file__).resolve().parents[2]

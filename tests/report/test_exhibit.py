@@ -34,7 +34,7 @@ from skiptool.report.wording import (
     tied_with,
     trainings_behind,
 )
-from skiptool.steps.report.inputs import read_inputs
+from skiptool.steps.report import read_inputs
 from skiptool.stores.tables import REPORT
 from small_shifts import FACTS, Layer, layer, tables
 

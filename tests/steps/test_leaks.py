@@ -20,7 +20,7 @@ from skiptool.names import PatchMode, Split
 from skiptool.records import SILENT
 from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.splits import SplitOptions, split_of
-from skiptool.steps.extract_images.extract_images import extract_images
+from skiptool.steps.extract_images import extract_images
 from skiptool.steps.extract_mri.extract_mri import extract_mri
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_wsi.extract_wsi import extract_slides

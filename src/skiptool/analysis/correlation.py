@@ -24,22 +24,6 @@ from skiptool.stats.correlation import rank_correlation, rank_interval
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = [
-    "COLUMNS",
-    "FEWEST",
-    "FEWEST_FOR_INTERVAL",
-    "Association",
-    "Change",
-    "Distance",
-    "Joined",
-    "Mean",
-    "Point",
-    "SettingKey",
-    "associations",
-    "join",
-    "measured",
-]
-
 FEWEST: Final = 4
 """Fewest different shifts (or pairs of domains) for which a correlation is reported."""
 

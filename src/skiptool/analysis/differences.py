@@ -30,22 +30,6 @@ from skiptool.stats.two_way import OverTrainings, over_trainings
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
 
-__all__ = [
-    "Differences",
-    "NetworkCondition",
-    "Overlap",
-    "PairedDifference",
-    "SubjectCounts",
-    "Training",
-    "baselines",
-    "compared_with",
-    "differences",
-    "iou_by_training",
-    "paired_differences",
-    "subject_counts",
-    "without_each",
-]
-
 Training: TypeAlias = tuple[int | None, int]
 """Fold and repeat of a training; see ``subject_counts`` for tables without repeats."""
 

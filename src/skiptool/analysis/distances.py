@@ -22,27 +22,6 @@ from skiptool.records import family
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = [
-    "BEYOND_COLUMNS",
-    "CHANNEL_KEYS",
-    "LAYER_COLUMNS",
-    "LEVEL",
-    "MEASURES",
-    "SIGNIFICANT",
-    "Averaged",
-    "Changed",
-    "Compared",
-    "LayerDistance",
-    "Measure",
-    "Network",
-    "NetworkDistances",
-    "averaged",
-    "levels_of",
-    "of_channels",
-    "read_beyond",
-    "read_distances",
-]
-
 LEVEL: Final = 0.95
 """Level of the intervals in shift tables."""
 

@@ -32,19 +32,6 @@ from skiptool.stats.isotonic import Monotone, conformal_width, fit_monotone
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = [
-    "CrossValidation",
-    "Expected",
-    "Fitted",
-    "HeldOutError",
-    "choose_layer",
-    "combined_p",
-    "cross_validate",
-    "error_bound",
-    "fit_from_origin",
-    "fit_losses",
-]
-
 SEEN: Final = 0.05
 """p-value up to which a shift counts as seen."""
 

@@ -14,8 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = ["ELSEWHERE", "UNITS", "Pair", "Residuals", "pairs", "residual_limits"]
-
 ELSEWHERE: Final = "lost on another scan"
 """Reason for leaving out a patch that is sound on this scan but not on another one."""
 

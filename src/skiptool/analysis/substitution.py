@@ -45,8 +45,6 @@ from skiptool.analysis.distances import levels_of
 from skiptool.metrics import mean_and_spread
 from skiptool.records import ORIGINAL, Shift
 
-__all__ = ["BOTTLENECK", "Substitution", "TrainingMean", "substitution_effects"]
-
 BOTTLENECK: Final = "bottleneck"
 """The deepest feature map of the encoder."""
 

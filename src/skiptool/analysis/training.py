@@ -15,8 +15,6 @@ from skiptool.records import family, repeat_of
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = ["Curve", "Experiment", "Run", "common_mean", "experiments", "read_run"]
-
 SPLITS: Final = ("train", "validation")
 
 

@@ -11,8 +11,6 @@ from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
 from skiptool.parallel import available_cores
 
-__all__ = ["comparison", "swept"]
-
 STEP = 10
 """Step of a sweep that is written as a span."""
 

@@ -28,16 +28,6 @@ from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
 from skiptool.stores.staging import guarded
 
-__all__ = [
-    "OnceCommand",
-    "Terminated",
-    "command",
-    "exit_code",
-    "open_streams",
-    "show_help",
-    "terminable",
-]
-
 # -------------------------------------------------------------------------------------------------
 # SIGTERM ends a command as Ctrl-C does: what can be resumed is kept, the rest is cleared away.
 

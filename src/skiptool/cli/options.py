@@ -21,42 +21,6 @@ from skiptool.names import (
 )
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
-__all__ = [
-    "ArchOption",
-    "DataStores",
-    "Device",
-    "Domains",
-    "DryRun",
-    "Models",
-    "Normalise",
-    "Overwrite",
-    "PrecisionOption",
-    "Resume",
-    "Seed",
-    "Shifts",
-    "SplitOption",
-    "Sweep",
-    "Threads",
-    "TrainDomain",
-    "Workers",
-    "boxes",
-    "choices",
-    "completed",
-    "export_folder",
-    "export_form",
-    "grid",
-    "label_words",
-    "listed",
-    "numbers",
-    "pair",
-    "shifts",
-    "skips",
-    "span",
-    "value_words",
-    "weights",
-    "words",
-]
-
 Choice = TypeVar("Choice", bound=StrEnum)
 
 

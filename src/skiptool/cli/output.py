@@ -34,22 +34,6 @@ from rich.text import Text
 from skiptool.errors import LeftoverError, SkiptoolError
 from skiptool.records import Outcome, Shade, Table, Task
 
-__all__ = [
-    "Terminal",
-    "as_given",
-    "complain",
-    "explain",
-    "grid",
-    "ground",
-    "luminance",
-    "matrices",
-    "one_line",
-    "open_console",
-    "print_result",
-    "show",
-    "visible",
-]
-
 # -------------------------------------------------------------------------------------------------
 # Ground behind the numbers of a matrix on a terminal: the colour says how high each is.
 

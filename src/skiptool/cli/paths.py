@@ -13,17 +13,6 @@ from skiptool.errors import ArgumentError
 from skiptool.stores.addresses import check_slashes, located, without_host
 from skiptool.stores.staging import Form, check_form, check_spared, check_target, protect
 
-__all__ = [
-    "check_outputs",
-    "goes_to_url",
-    "one_place",
-    "place",
-    "places",
-    "refuse_url",
-    "stdin_text",
-    "words_read",
-]
-
 
 def places(words: Sequence[str]) -> list[Path | str]:
     """Return input paths, and URLs as the text that they are; ``-`` stands for lines of stdin.

@@ -62,7 +62,7 @@ def report(
     if out is None and figures is None and "-" in tables:
         # The last command of a pipe has nobody to read its numbers: it leaves the page.
         out = PAGE
-    from skiptool.steps.report.report import write_report
+    from skiptool.steps.report import write_report
 
     return write_report(
         found,

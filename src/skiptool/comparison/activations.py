@@ -22,26 +22,6 @@ from skiptool.names import Metric, RangeRule
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64, Int64
 
-__all__ = [
-    "BINS",
-    "PERMUTATIONS",
-    "SWEPT",
-    "Activations",
-    "ArrayActivations",
-    "BlockCounts",
-    "Counted",
-    "Mapper",
-    "Settings",
-    "as_activations",
-    "count_blocks",
-    "extents",
-    "key_totals",
-    "read_finite",
-    "read_values",
-    "row_blocks",
-    "vectors_of",
-]
-
 BINS = 100
 """Default number of bins B of eq. (4), which the paper does not state."""
 

@@ -26,8 +26,6 @@ from skiptool.errors import SourceError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
-__all__ = ["Counts", "Scratch", "cached_blocks"]
-
 
 class Scratch:
     """Thread-safe store of arrays at offsets of an unnamed file; a context that deletes it.

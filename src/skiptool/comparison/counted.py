@@ -19,8 +19,6 @@ from skiptool.distances.counting import Binning
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import RangeRule
 
-__all__ = ["check_bins", "counted_settings", "permutable_units", "same_bins"]
-
 _ACTIVATIONS: Final = "compare feature stores (extract without --counts)"
 
 

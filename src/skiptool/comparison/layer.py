@@ -64,19 +64,6 @@ from skiptool.stats.jackknife import corrected
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = [
-    "Design",
-    "LayerCounts",
-    "PairComparison",
-    "binned_metrics",
-    "exact_wasserstein",
-    "layer_binning",
-    "measure_channels",
-    "measure_layer",
-    "measure_unbinned",
-    "reference_bins",
-]
-
 TAIL: Final = 0.001
 """Share of values on either side that rule ``p0.1`` leaves to the end bins, and ``range_used``
 leaves out."""

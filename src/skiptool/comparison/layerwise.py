@@ -48,23 +48,6 @@ from skiptool.stats.permutation import p_values
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = [
-    "MOST_VECTORS",
-    "Sets",
-    "Standardisation",
-    "VectorSample",
-    "check_layerwise",
-    "equal_samples",
-    "is_exchangeable",
-    "measure_classifier",
-    "measure_covariance",
-    "measure_layerwise",
-    "measure_paired_difference",
-    "standardisation",
-    "unit_numbers",
-    "whole_sample",
-]
-
 Sets = tuple[Activations, Activations]
 
 MOST_VECTORS: Final = 16

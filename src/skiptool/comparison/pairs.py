@@ -61,24 +61,6 @@ from skiptool.names import INPUT, Metric, RangeRule, in_data_flow
 from skiptool.records import SILENT, Progress
 from skiptool.stats.permutation import adjusted_p_values, relabellings
 
-__all__ = [
-    "FEWEST_UNITS",
-    "LEAST_INPUT_Z",
-    "MOST_BIAS",
-    "PRINTED",
-    "Pair",
-    "add_transmission",
-    "check_comparable",
-    "columns_of",
-    "common_layers",
-    "in_order",
-    "layer_warnings",
-    "left_out",
-    "measure_pairs",
-    "outlier_stretched",
-    "pair_warnings",
-]
-
 Pair = tuple[int, int]
 """Indices of the reference and of the other set."""
 

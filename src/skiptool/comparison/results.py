@@ -35,19 +35,6 @@ from skiptool.stats.permutation import p_values
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = [
-    "ALPHA",
-    "HIGH",
-    "BlockResult",
-    "ChannelEstimates",
-    "LayerEstimate",
-    "Measured",
-    "channel_intervals",
-    "combine_blocks",
-    "layer_estimate",
-    "null_excess",
-]
-
 HIGH = 0.95
 """Quantile of the null distribution that is reported."""
 

@@ -32,23 +32,6 @@ from skiptool.errors import ArgumentError, MismatchError, near
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Int64
 
-__all__ = [
-    "BLOCK",
-    "IMAGE",
-    "SUBJECT",
-    "EqualDraw",
-    "Units",
-    "draw_vectors",
-    "equal_draw",
-    "exchangeable_rows",
-    "images_per_row",
-    "least_p_value",
-    "mismatched_subject",
-    "paired_units",
-    "subjects_repeat",
-    "unit_column",
-]
-
 IMAGE: Final = "image"
 """Selects images as units, whatever columns there are."""
 

@@ -36,27 +36,6 @@ from skiptool.names import Metric
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = [
-    "DISTANCES",
-    "EPSILON",
-    "REACHED",
-    "Distance",
-    "RowDistance",
-    "bhattacharyya",
-    "bhattacharyya_complement",
-    "binned_wasserstein",
-    "hellinger",
-    "hellinger_literal",
-    "jensen_shannon",
-    "kolmogorov_smirnov",
-    "kullback_leibler",
-    "layer_mean",
-    "pool_bins",
-    "pooled_bins",
-    "rowwise",
-    "total_variation",
-]
-
 RowDistance: TypeAlias = "Callable[[Float64, Float64], Float64]"
 """Maps frequencies (..., D, B) of two sets to values (..., D)."""
 

@@ -22,28 +22,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = [
-    "MAX_BINS",
-    "Binning",
-    "Misfit",
-    "Range",
-    "check_features",
-    "constant_channels",
-    "count",
-    "division_terms",
-    "equal_width",
-    "extent",
-    "frequencies",
-    "joint_range",
-    "listed_channels",
-    "lowest_and_highest",
-    "merged",
-    "product_terms",
-    "quantile_bins",
-    "sweep",
-]
-
-
 # Value ranges
 
 

@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = [
-    "channel_blocks",
-    "check_samples",
-    "leave_one_out_wasserstein",
-    "permuted_wasserstein",
-    "representation_shift",
-    "subset_wasserstein",
-    "wasserstein",
-]
-
 _BLOCK: Final = 1 << 20
 """Values sorted at once: 8 MB in float64."""
 

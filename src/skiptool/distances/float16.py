@@ -19,8 +19,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float16, Float64
 
-__all__ = ["KEYS", "key_counts", "quantiles_from_keys", "values_of_keys", "wasserstein_from_keys"]
-
 KEYS: Final = 1 << 16
 """Number of float16 keys; those of infinities and NaN stay empty."""
 

@@ -29,17 +29,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Float64, Int64
 
-__all__ = [
-    "compiled",
-    "count_between_edges",
-    "count_equal_width",
-    "count_equal_width_half",
-    "inlined",
-    "left_out_hellinger",
-    "permuted_hellinger",
-    "permuted_totals",
-]
-
 try:
     from numba import njit
 except ValueError as error:  # an environment variable that numba reads on import is invalid

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float64
 
-__all__ = ["CovarianceParts", "paired_difference", "relative_distance", "row_parts"]
-
 _ROUNDING: Final = 1e-12
 """Relative distances below this are rounding, and reported as 0."""
 

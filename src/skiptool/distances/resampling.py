@@ -16,8 +16,6 @@ from skiptool.distances.kernels import left_out_hellinger, permuted_hellinger, p
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["left_out", "permuted"]
-
 _STRETCH: Final = 256
 """Units summed at a time: with 100 bins of 16 bit they fill half of a second-level cache."""
 

@@ -15,8 +15,6 @@ from skiptool.errors import ExistsError, FormatError
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.staging import check_free, clear_leftovers, staged
 
-__all__ = ["check_export", "exported", "keep_lineage", "qc_folder"]
-
 LINEAGE = "lineage.json"
 
 

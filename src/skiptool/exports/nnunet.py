@@ -28,8 +28,6 @@ from skiptool.sources.pictures.manifest import EXPORTED, guarded
 from skiptool.sources.pictures.nnunet import DATASET_JSON
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
-__all__ = ["SPLITS", "check_nnunet", "export_nnunet"]
-
 SPLITS = "splits_final.json"
 """The folds, by subject, as nnU-Net expects them in its folder of preprocessed data."""
 

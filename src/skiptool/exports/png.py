@@ -23,8 +23,6 @@ from skiptool.stores.staging import whole_file
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-__all__ = ["COLUMNS", "draw_sheets", "export_pairs", "sheet_of", "spread", "write_pairs"]
-
 COLUMNS = ("image", "mask", "domain", "subject", "id", "split", "fold")
 """Columns of the manifest."""
 

@@ -47,16 +47,6 @@ if TYPE_CHECKING:
     from skiptool.analysis.training import Run
     from skiptool.records import Float64, Int64
 
-__all__ = [
-    "MOST_BANDS",
-    "LayerCurve",
-    "draw_curves",
-    "draw_epochs",
-    "draw_layer_curves",
-    "layer_curves",
-    "stairs",
-]
-
 # Values along the layers of networks
 
 MOST_BANDS: Final = 6

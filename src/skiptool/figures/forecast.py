@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from skiptool.analysis.forecast import Expected, Fitted
 
-__all__ = ["MOST", "draw_fit", "draw_forecasts", "forecast_sheet"]
-
 MOST: Final = 30
 """Rows of forecasts that are drawn."""
 

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float64
 
-__all__ = ["Mark", "draw_forest", "forest"]
-
 _SIZE: Final = 4.2  # points of the largest mark
 _PALE: Final = 0.3  # opacity of the bars behind the marks
 _SHAPES: Final = "os^v"  # the next one where a colour is repeated

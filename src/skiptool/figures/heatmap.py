@@ -39,20 +39,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import AnyArray, Bool, Float64
 
-__all__ = [
-    "SHARES",
-    "Column",
-    "Heat",
-    "HeatRow",
-    "Row",
-    "Scale",
-    "difference_matrix",
-    "difference_scale",
-    "draw_matrix",
-    "heat_sheet",
-    "iou_matrix",
-]
-
 # Rows, columns and colours
 
 

@@ -37,41 +37,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Bool, Float64, Image, Int64, UInt8
 
-__all__ = [
-    "DOTS",
-    "KEY_SIZE",
-    "MARGIN",
-    "PLAIN",
-    "WIDTHS",
-    "Cells",
-    "ComparedCells",
-    "Entry",
-    "Heading",
-    "Key",
-    "Pen",
-    "as_rgb",
-    "block_side",
-    "block_sums",
-    "block_told",
-    "cell_size",
-    "class_pens",
-    "compared_entries",
-    "compared_pens",
-    "dot_axes",
-    "lay",
-    "mask_entries",
-    "multiple",
-    "outlines",
-    "plan_heading",
-    "plan_key",
-    "resized",
-    "small_image",
-    "small_mask",
-    "stamp",
-    "stroke",
-    "wrapped",
-]
-
 DOTS: Final = 300
 """Dots an inch, as :mod:`skiptool.figures.style` writes PNG files."""
 

@@ -28,22 +28,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float64
 
-__all__ = [
-    "LayerChannels",
-    "Network",
-    "draw_skips",
-    "greatest_distance",
-    "label_across",
-    "layer_axes",
-    "layer_grid",
-    "layer_order",
-    "legend_below",
-    "panel_grid",
-    "panel_width",
-    "settle",
-    "skip_handle",
-]
-
 # Grids of panels
 
 _LEFT: Final = 0.6  # inches of the numbers and the name of the vertical axis, about

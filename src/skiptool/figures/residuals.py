@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from skiptool.analysis.registration import Pair
 
-__all__ = ["draw_alignment", "draw_kept", "draw_residuals"]
-
 _GROUP: Final = 0.26  # inches above the rows of a reference
 _ROW: Final = 0.36  # inches
 _KEPT: Final = "#6d92c0"

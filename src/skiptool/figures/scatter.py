@@ -36,19 +36,6 @@ if TYPE_CHECKING:
 
     from skiptool.analysis.correlation import Association, Mean
 
-__all__ = [
-    "correlation_strip",
-    "draw_correlations",
-    "draw_losses",
-    "interval_text",
-    "kind_handle",
-    "layers_of",
-    "loss_by_distance",
-    "marker_of",
-    "set_ticks",
-    "signed",
-]
-
 _MARKERS: Final = {
     ShiftKind.BRIGHTNESS.value: "o",
     ShiftKind.CONTRAST.value: "s",

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Image, UInt8
 
-__all__ = ["compare_masks", "contact_sheet", "example_sheet", "matched_sheet"]
-
 _GAP: Final = 8
 _LINE: Final = 26  # height of a line of a caption in dots
 _SIZE: Final = 5.5  # of a caption in points

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Bool, Float64, UInt8
 
-__all__ = ["Marks", "box_lines", "gather_marks", "slide_overview"]
-
 # -------------------------------------------------------------------------------------------------
 # Annotations and patches of a slide, brought to the dots of a small picture of it.
 

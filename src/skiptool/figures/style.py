@@ -34,31 +34,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float64
 
-__all__ = [
-    "BASELINE_COLOUR",
-    "HOLE",
-    "INK",
-    "LINE",
-    "ONE_COLUMN",
-    "SOFT",
-    "TONES",
-    "TWO_COLUMNS",
-    "RoundLocator",
-    "architecture_colours",
-    "drawing",
-    "fitted",
-    "in_paper_order",
-    "inch_axes",
-    "ink_on",
-    "picture",
-    "readable",
-    "round_ticks",
-    "save",
-    "set_scale",
-    "spans_decades",
-    "text_width",
-]
-
 ONE_COLUMN: Final = 3.5
 """Width of one journal column in inches."""
 

@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from skiptool.figures.panels import (
-    LayerChannels,
     Network,
     draw_skips,
     greatest_distance,
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from skiptool.records import Float64
-
-__all__ = ["LayerChannels", "Network", "draw_violins", "layer_violins", "outline"]
 
 # Outline of a violin: a kernel density estimate of distances
 

@@ -34,8 +34,6 @@ from skiptool.names import IGNORE
 if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
 
-__all__ = ["AUGMENTATION", "AffineAugmentation", "augment", "augment_tensors", "draw_augmentation"]
-
 MIRROR = 0.5
 RESAMPLE = 0.5
 DEGREES = 180.0

@@ -42,23 +42,6 @@ if TYPE_CHECKING:
     Item = tuple[Image, UInt8] | tuple[Image, UInt8, tuple[float, ...]] | Exception
     Batch = tuple[torch.Tensor, ...] | Exception
 
-__all__ = [
-    "BatchLoader",
-    "RandomStream",
-    "Recalled",
-    "as_input",
-    "augment_batch",
-    "count_batches",
-    "exit_if_unsent",
-    "generator",
-    "seeded",
-    "stack_arrays",
-    "torch_seed",
-    "training_batches",
-    "usable_workers",
-    "validation_batches",
-]
-
 # Random streams
 
 

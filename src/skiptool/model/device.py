@@ -25,18 +25,6 @@ from skiptool.parallel import available_cores, idle_cores
 if TYPE_CHECKING:
     from skiptool.records import Progress
 
-__all__ = [
-    "autocast",
-    "choose_device",
-    "choose_precision",
-    "exact_float32",
-    "explain_training_errors",
-    "instructions",
-    "memory_told",
-    "threads_now",
-    "threads_used",
-]
-
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "mps")
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """torch's names of bfloat16 instructions of x86 and Arm processors."""

@@ -28,17 +28,6 @@ from skiptool.parallel import available_cores
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-__all__ = [
-    "ALONE",
-    "Ranks",
-    "RanksEnvironment",
-    "check_device",
-    "find_ranks",
-    "joined",
-    "mean_over_ranks",
-    "sum_over_ranks",
-]
-
 LOCAL = "127.0.0.1"
 
 

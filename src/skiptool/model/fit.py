@@ -29,18 +29,6 @@ if TYPE_CHECKING:
     from skiptool.names import Precision
     from skiptool.records import AnyArray, Architecture, Progress, SampleReader
 
-__all__ = [
-    "LAST",
-    "Fitted",
-    "check_batch",
-    "check_protocol",
-    "check_samples",
-    "check_shares",
-    "count_steps",
-    "fit",
-    "weights_of",
-]
-
 
 def check_protocol(training: Training) -> None:
     """Raise ArgumentError for a protocol with a number out of range."""

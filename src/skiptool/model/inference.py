@@ -39,25 +39,6 @@ if TYPE_CHECKING:
     from skiptool.names import Precision
     from skiptool.records import Image, Int64, UInt8
 
-__all__ = [
-    "Segmented",
-    "arithmetic",
-    "check_labels",
-    "count_cells",
-    "count_substituted",
-    "decode",
-    "forward_batches",
-    "most_probable",
-    "place",
-    "predict_labels",
-    "probabilities",
-    "read_ahead",
-    "segment",
-    "side_by_side",
-    "to_device",
-    "truth_cells",
-]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

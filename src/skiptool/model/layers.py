@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import Float32, Image
 
-__all__ = ["Tap", "Taps", "decoder_inputs", "existing_layers", "find_tap", "grid", "tap"]
-
 
 @dataclass(frozen=True, slots=True)
 class Tap:

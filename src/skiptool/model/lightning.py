@@ -57,19 +57,6 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, torch.Tensor]
     TrainingPart = Literal["train", "validation"]
 
-__all__ = [
-    "AtomicCheckpointIO",
-    "Epoch",
-    "EpochTotals",
-    "Logging",
-    "Segmenter",
-    "Watch",
-    "check_loggers",
-    "finish_loggers",
-    "run_trainer",
-]
-
-
 # The module
 
 

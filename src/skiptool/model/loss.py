@@ -15,8 +15,6 @@ from skiptool.errors import ArgumentError
 from skiptool.model.distributed import mean_over_ranks
 from skiptool.names import IGNORE, Loss
 
-__all__ = ["SegmentationLoss"]
-
 
 class SegmentationLoss(torch.nn.Module):
     r"""Loss of a batch, in float32 regardless of the network's precision.

@@ -11,8 +11,6 @@ from torch.nn.functional import interpolate
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Int64, UInt8
 
-__all__ = ["resize_images", "resize_masks"]
-
 
 def resize_images(images: UInt8, size: int) -> UInt8:
     """Resize images (N, H, W, C) to (N, size, size, C) by antialiased bicubic interpolation.

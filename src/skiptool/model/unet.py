@@ -67,23 +67,6 @@ from skiptool.records import AS_IT_IS, STRIDE
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Architecture, Normalisation
 
-__all__ = [
-    "MergeConvolution",
-    "PrunedLinknetBlock",
-    "PrunedMAnetBlock",
-    "PrunedNestedNode",
-    "PrunedUnetBlock",
-    "build",
-    "decoder_stage",
-    "merge_convolution",
-    "nested_below",
-    "parameter_count",
-    "prune",
-    "prune_nested",
-    "restore",
-    "state",
-]
-
 TOP = SKIP_LEVELS[-1]
 
 # U-Net++

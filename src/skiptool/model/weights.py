@@ -27,15 +27,6 @@ from segmentation_models_pytorch.base import SegmentationModel
 from skiptool.errors import ArgumentError, SourceError, first_line, near
 from skiptool.model.unet import TIMM
 
-__all__ = [
-    "EncoderWeights",
-    "Tensors",
-    "find_prefixes",
-    "load_encoder_weights",
-    "match_tensors",
-    "read_tensors",
-]
-
 Tensors = Mapping[str, torch.Tensor]
 
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from skiptool.records import Table
     from skiptool.report.inputs import Inputs
 
-__all__ = ["image_exhibits", "printed_tables", "table_exhibits"]
-
 
 def table_exhibits(
     inputs: Inputs, level: float, seed: int, *, forecast: bool = False

@@ -28,14 +28,6 @@ from skiptool.stats.correlation import RESAMPLES
 if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
 
-__all__ = [
-    "loss_correlations",
-    "ranking_exhibit",
-    "rivals_text",
-    "scatter_exhibit",
-    "spearman_text",
-]
-
 _HEADING: Final = "Distance and loss of IoU by layer"
 _NAMED: Final = 4
 """Layers named in a sentence; more are counted."""

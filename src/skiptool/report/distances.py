@@ -42,15 +42,6 @@ from skiptool.report.wording import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "comparisons",
-    "curve_exhibit",
-    "decoder_input_exhibit",
-    "layer_table",
-    "violin_exhibit",
-    "violin_networks",
-]
-
 _HALF: Final = 0.5
 
 _Pick = Callable[[LayerDistance], Averaged | None]

@@ -29,17 +29,6 @@ if TYPE_CHECKING:
     from skiptool.records import Float64, UInt8
     from skiptool.report.exhibit import Number
 
-__all__ = [
-    "Examples",
-    "check_masks",
-    "choose_examples",
-    "example_exhibit",
-    "examples",
-    "masked_scores",
-    "sample_ious",
-    "worst_and_median",
-]
-
 _ROWS: Final = 6
 _SHEETS: Final = 6
 _SIDE: Final = 256  # pixels of a sample in the page

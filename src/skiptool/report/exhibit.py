@@ -26,18 +26,6 @@ if TYPE_CHECKING:
     from skiptool.analysis.correlation import SettingKey
     from skiptool.records import Table
 
-__all__ = [
-    "Cell",
-    "Exhibit",
-    "Number",
-    "fact_columns",
-    "group_by",
-    "kin_columns",
-    "layer_numbers",
-    "name_exhibits",
-    "nan_to_none",
-]
-
 Cell: TypeAlias = str | int | float | None
 Number: TypeAlias = Mapping[str, Cell]
 """One number with what it was measured on: a row of the table ``report``."""

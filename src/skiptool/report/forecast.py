@@ -27,8 +27,6 @@ from skiptool.report.wording import (
 if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
 
-__all__ = ["forecast_caption", "forecast_sentences", "loss_forecasts"]
-
 _NO_FORECAST: Final = "no forecast possible"
 """Note of a row if the fit is no better than the mean."""
 

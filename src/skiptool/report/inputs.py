@@ -15,8 +15,6 @@ from skiptool.stores.lineage import FORMAT_VERSIONS, Lineage
 from skiptool.stores.masks import MaskStore
 from skiptool.stores.tables import MetricTable
 
-__all__ = ["Inputs", "concatenate"]
-
 _IMAGES: Final = ("dataset_id", "domain", "split")
 
 _MEASUREMENT: Final = (

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from skiptool.records import Bool, Float64
     from skiptool.report.exhibit import Number
 
-__all__ = ["beyond_marginals"]
-
 _NAMES: Final = {
     Metric.HELLINGER: "Hellinger distance of channels",
     Metric.COVARIANCE: "Covariance distance",

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from skiptool.records import Float64
     from skiptool.report.exhibit import Number
 
-__all__ = ["divide", "heat_row", "overviews"]
-
 _MOST_MATRICES: Final = 6
 _MOST_ROWS: Final = 60  # of cells, one below the other: what a page holds
 

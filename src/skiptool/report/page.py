@@ -28,8 +28,6 @@ from skiptool.report.exhibit import Cell, Exhibit, group_by
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Origin", "as_svg", "render_page"]
-
 _LINKED: Final = 3  # files that a caption names; more are counted
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"

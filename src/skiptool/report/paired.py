@@ -32,15 +32,6 @@ if TYPE_CHECKING:
 
     from skiptool.report.exhibit import Number
 
-__all__ = [
-    "ALPHA",
-    "findings",
-    "how_compared",
-    "interval_columns",
-    "paired_caption",
-    "paired_comparisons",
-]
-
 ALPHA: Final = 0.05
 """Significance level of the p-values after Holm's adjustment."""
 

@@ -16,8 +16,6 @@ from skiptool.report.exhibit import Cell, Exhibit, nan_to_none
 if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
 
-__all__ = ["registrations"]
-
 
 def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[Exhibit]:
     """Show the pairs of domains of a registration table.

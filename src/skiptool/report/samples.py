@@ -20,8 +20,6 @@ from skiptool.stores.dataset import DatasetStore, Domain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["data_sheets"]
-
 _MOST: Final = 16  # samples of a domain
 _FEWER: Final = 8  # with more than three domains
 _FEW_DOMAINS: Final = 3

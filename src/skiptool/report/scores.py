@@ -28,21 +28,6 @@ if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
     from skiptool.report.exhibit import Number
 
-__all__ = [
-    "ScoreGrid",
-    "ScoreMatrix",
-    "by_domain",
-    "by_shift",
-    "difference_exhibit",
-    "difference_to_baseline",
-    "iou_exhibit",
-    "parameter_exhibit",
-    "parameter_table",
-    "score_matrices",
-    "shift_column",
-    "shift_order",
-]
-
 _MOST_SENTENCES: Final = 12  # rows; of more, the extremes are listed
 _BASELINE: Final = "baseline"
 _ENSEMBLE: Final = (

@@ -41,14 +41,6 @@ if TYPE_CHECKING:
     from skiptool.records import Float64
     from skiptool.report.exhibit import Number
 
-__all__ = [
-    "findings",
-    "regained_caption",
-    "short_interval",
-    "substituted_caption",
-    "substitutions",
-]
-
 _HEADING: Final = "Which skip connection carries the shift"
 _PLAIN: Final = "nothing clean"
 _TOGETHER: Final = 6  # networks on a sheet; of more, each encoder has sheets of its own

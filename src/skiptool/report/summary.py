@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from skiptool.report.exhibit import Exhibit
     from skiptool.report.inputs import Inputs
 
-__all__ = ["facts", "findings", "not_estimated", "not_shown", "once_trained"]
-
 _FEW: Final = 3  # names are listed, more are counted
 
 

@@ -19,8 +19,6 @@ from skiptool.report.wording import count_noun, count_trainings, most_trainings,
 if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
 
-__all__ = ["training_curves"]
-
 _Key: TypeAlias = tuple[str, str, str]
 """Architecture, encoder and pruning."""
 

@@ -11,34 +11,6 @@ from skiptool.cautions import Caution, joined
 from skiptool.names import ShiftKind
 from skiptool.records import Shift
 
-__all__ = [
-    "assumed_text",
-    "bins_suffix",
-    "capitalised",
-    "caution_text",
-    "comparison_heading",
-    "comparison_part",
-    "comparison_title",
-    "count_noun",
-    "count_trainings",
-    "interval_note",
-    "iou_name",
-    "measure_name",
-    "most_trainings",
-    "range_suffix",
-    "sample_counts",
-    "shift_name",
-    "shift_text",
-    "sides",
-    "signed",
-    "span",
-    "split_suffix",
-    "splits_suffix",
-    "tied_text",
-    "tied_with",
-    "trainings_behind",
-]
-
 Training: TypeAlias = tuple[int | None, int | None]
 """Fold and repeat; None for a network of unknown training."""
 

@@ -9,8 +9,6 @@ import cv2
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-__all__ = ["otsu"]
-
 
 def otsu(values: UInt8) -> int:
     """Threshold that leaves the largest variance between two classes of grey levels.

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from skiptool.errors import SourceError
 
-__all__ = ["refuse_pipe", "refuse_pointer"]
-
 POINTER = b"version https://git-lfs"
 """First bytes of a Git LFS pointer."""
 

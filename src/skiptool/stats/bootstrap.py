@@ -16,8 +16,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = ["check_level", "percentile_interval", "resampling_weights", "standard_error"]
-
 
 def resampling_weights(units: int, resamples: int, rng: np.random.Generator) -> Int64:
     """Draw how often each of S units occurs in each of R resamples.

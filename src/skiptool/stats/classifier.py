@@ -20,8 +20,6 @@ from scipy.linalg import cho_factor, cho_solve
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-__all__ = ["FOLDS", "RIDGE", "balanced_accuracy", "folds_of"]
-
 FOLDS: Final = 5
 """Number of folds; with fewer units, each is a fold."""
 

@@ -15,8 +15,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
-__all__ = ["RESAMPLES", "rank_correlation", "rank_interval"]
-
 RESAMPLES: Final = 2000
 """R, enough for the second digit of the ends of a 95 % interval to be stable."""
 

@@ -14,8 +14,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = ["Monotone", "conformal_width", "fit_monotone"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Monotone:

@@ -17,8 +17,6 @@ from scipy.special import stdtrit
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["UNSURE", "corrected", "half_width", "interval", "spread"]
-
 UNSURE: Final = 0.1
 """Standard error of a bias correction as a fraction of it: bias is only partly removed."""
 

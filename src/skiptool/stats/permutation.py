@@ -11,8 +11,6 @@ from skiptool.errors import ArgumentError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = ["adjusted_p_values", "holm", "p_values", "relabellings"]
-
 _TIE = 1e-9
 """Relative difference up to which values count as tied: sums are taken in different orders."""
 

@@ -48,8 +48,6 @@ from skiptool.stats.bootstrap import check_level
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
 
-__all__ = ["OverTrainings", "over_trainings", "with_known_error"]
-
 
 @dataclass(frozen=True, slots=True)
 class OverTrainings:

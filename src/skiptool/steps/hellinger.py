@@ -50,8 +50,6 @@ from skiptool.stores.transfers import places_may_be_urls
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["compare_features", "grouped", "measure_shift", "measure_shifts"]
-
 REMOTE_READERS = 8
 """Threads that read stores behind a URL: they mostly wait for answers."""
 

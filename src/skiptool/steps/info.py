@@ -47,8 +47,6 @@ from skiptool.stores.transfers import (
 )
 from skiptool.stores.zarrs import kept_failures, open_root
 
-__all__ = ["describe"]
-
 
 @places_may_be_urls()
 def describe(

@@ -17,8 +17,6 @@ from skiptool.stores.transfers import naming_urls
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_model"]
-
 
 def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Module:
     """Build the network of a model folder with its weights.

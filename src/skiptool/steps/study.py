@@ -34,8 +34,6 @@ from skiptool.stores.features import open_features
 from skiptool.stores.staging import whole_file
 from skiptool.substitution import PIXEL_SIZES, SAME_SCALE
 
-__all__ = ["MEASURED", "Options", "run_study"]
-
 RECORD: Final = "study.json"
 """File of a study's folder that records its data and options."""
 

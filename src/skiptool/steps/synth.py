@@ -36,8 +36,6 @@ from skiptool.stores.transfers import places_may_be_urls
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-__all__ = ["CLASSES", "DOMAIN", "synthesise_dataset"]
-
 CLASSES = ("background", "cell")
 DOMAIN = "synthetic"
 COLOURS = ((0, 0, 0), (255, 255, 255))

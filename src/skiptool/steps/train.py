@@ -52,25 +52,6 @@ from skiptool.stores.transfers import places_may_be_urls, with_copy
 if TYPE_CHECKING:
     from skiptool.records import SampleReader
 
-__all__ = [
-    "LOGS",
-    "TrainingJob",
-    "TrainingRun",
-    "carry_over",
-    "check_folders",
-    "chosen_repeats",
-    "dry_run_summary",
-    "grid_progress",
-    "opened_journal",
-    "plan_job",
-    "plan_run",
-    "summary_tables",
-    "train_fold",
-    "train_models",
-    "trainings",
-    "write_trained",
-]
-
 LOGS = "logs"
 """Folder next to those of the models, for the files of loggers."""
 

@@ -12,19 +12,6 @@ from pathlib import Path
 
 from skiptool.errors import ArgumentError
 
-__all__ = [
-    "check_slashes",
-    "is_web",
-    "join_url",
-    "last_part",
-    "local",
-    "located",
-    "parent_of",
-    "public",
-    "sibling_url",
-    "without_host",
-]
-
 _URL = re.compile(r"://(?:[^/\s'\"]*@)?([^\s'\"?]*)(?:\?[^\s'\"]*)?")
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
 

@@ -55,24 +55,6 @@ from skiptool.stores.zarrs import member_names, open_root, read_columns
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
-__all__ = [
-    "TABLES",
-    "artifacts_below",
-    "at_hand",
-    "by_numbers",
-    "check_sound",
-    "check_unchanged",
-    "feature_folder",
-    "finished",
-    "is_artifact",
-    "is_folder",
-    "is_store",
-    "kind_of",
-    "lineage_of",
-    "model_folders",
-    "model_places",
-]
-
 T = TypeVar("T", Path, str)
 
 # Folders of artifacts

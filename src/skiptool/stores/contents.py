@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     Domains = Mapping[str, Mapping[str, Any]]
 
-__all__ = ["CONTENTS", "SampleContent", "count_content", "summarise", "tell_contents"]
-
 CONTENTS = "contents"
 
 IGNORED = "ignored"

@@ -19,8 +19,6 @@ from weakref import finalize
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.stores.addresses import last_part, parent_of, public, sibling_url
 
-__all__ = ["HEADERS", "LocalCopy", "check_absent", "copies_held", "target_of", "with_urls"]
-
 HEADERS = ("zarr.json", "config.json", "overlays.json")
 """First files to be read of artifacts that are folders: each has one of these."""
 

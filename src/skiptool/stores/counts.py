@@ -70,15 +70,6 @@ if TYPE_CHECKING:
     from skiptool.records import Int64
     from skiptool.stores.zarrs import Rows
 
-__all__ = [
-    "CountsStore",
-    "open_activations",
-    "open_counts",
-    "open_tallies",
-    "ranges_id",
-    "read_bins",
-]
-
 COUNTING = ("bins", "dtype", "vectors", "pool_images", "ranges_id", "reference_domain")
 """Attributes that a counts store has in addition to those of a feature store."""
 

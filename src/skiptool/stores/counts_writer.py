@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     Parts = tuple[AnyArray, AnyArray, AnyArray]
     """Counts (n, D, B), lows and highs (n, D) of images or rows."""
 
-__all__ = ["CountsWriter", "Rows", "begun_bins", "dealt", "tally_type"]
-
 _REDUCTIONS: Final = (np.add, np.minimum, np.maximum)
 """Reduce the counts, lows and highs of the images of a row."""
 

@@ -63,19 +63,6 @@ if TYPE_CHECKING:
 
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
-__all__ = [
-    "DatasetStore",
-    "Domain",
-    "Packed",
-    "StoredSamples",
-    "column_kinds",
-    "domains_of",
-    "open_dataset",
-    "open_domain",
-    "pack",
-    "tell_network",
-]
-
 IDENTITY_COLUMNS = ("id", "subject", "split", "fold", "digest")
 """Columns under ``samples/`` of every dataset; other writers may leave out the last."""
 

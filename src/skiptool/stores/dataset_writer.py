@@ -22,8 +22,6 @@ from skiptool.stores.zarrs import create_array, sweep, write_columns
 if TYPE_CHECKING:
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
-__all__ = ["SHARD", "DatasetWriter"]
-
 SHARD = 16
 """Images in one shard: the unit of writing and of resuming."""
 

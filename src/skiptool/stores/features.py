@@ -93,18 +93,6 @@ if TYPE_CHECKING:
 
     Node = zarr.Array[Any] | zarr.Group
 
-__all__ = [
-    "FACTS",
-    "FeatureStore",
-    "Layer",
-    "check_finished",
-    "check_lengths",
-    "facts_of",
-    "layer_names",
-    "open_features",
-    "open_layers",
-]
-
 FLOATS = ("float16", "float32", "float64")
 """Data types of features."""
 

@@ -35,15 +35,6 @@ if TYPE_CHECKING:
     Extremes = tuple[Float32, Float32]
     Shape = tuple[int, ...]
 
-__all__ = [
-    "CHUNK",
-    "ChunkedWriter",
-    "FeatureWriter",
-    "LayerArrays",
-    "chunks_per_shard",
-    "stored_extremes",
-]
-
 CHUNK = 16
 """Images in one chunk of every layer: the unit of writing and of resuming."""
 

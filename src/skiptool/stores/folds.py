@@ -22,15 +22,6 @@ from skiptool.stores.models import StoredModel
 if TYPE_CHECKING:
     from skiptool.records import Bool, Int64
 
-__all__ = [
-    "FOLD",
-    "TrainingFolds",
-    "Validated",
-    "nothing_left",
-    "training_folds",
-    "validated_samples",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class TrainingFolds:

@@ -21,8 +21,6 @@ from skiptool.stores.lineage import Lineage, Making, lineage
 from skiptool.stores.models import CONFIG, read_architecture, read_config, read_count
 from skiptool.stores.tables import MetricTable
 
-__all__ = ["history_facts"]
-
 _OF_THE_MODEL: Final = frozenset({"arch", "encoder", "skips", "fold", "repeat", "domain"})
 """Parameters that identify the model and its data; the others are the protocol."""
 

@@ -17,8 +17,6 @@ from skiptool.errors import FormatError
 from skiptool.stores.lineage import Making, check_same, prolongs
 from skiptool.stores.staging import whole_file
 
-__all__ = ["JOURNAL", "Journal"]
-
 JOURNAL = "journal.jsonl"
 
 

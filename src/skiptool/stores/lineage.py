@@ -43,18 +43,6 @@ from skiptool.names import Kind
 from skiptool.stores.addresses import public
 from skiptool.stores.copies import with_urls
 
-__all__ = [
-    "FORMAT_VERSIONS",
-    "Lineage",
-    "Making",
-    "check_same",
-    "digest",
-    "identifier",
-    "lineage",
-    "parse_lineage",
-    "prolongs",
-]
-
 FORMAT_VERSIONS: Mapping[Kind, int] = {
     **dict.fromkeys(Kind, 1),
     **dict.fromkeys((Kind.REPORT, Kind.SHIFT), 2),

@@ -43,8 +43,6 @@ from skiptool.stores.zarrs import (
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-__all__ = ["MaskEntries", "MaskStore", "MaskWriter", "open_masks"]
-
 SHARD = 16
 
 

@@ -55,20 +55,6 @@ from skiptool.stores.seals import check_object, sealed_object
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
-__all__ = [
-    "Ensemble",
-    "StoredModel",
-    "configuration",
-    "fold_ensembles",
-    "model_identity",
-    "open_model",
-    "read_architecture",
-    "read_config",
-    "read_count",
-    "write_config",
-    "write_model",
-]
-
 # Configuration
 
 BUILT: Mapping[str, Sequence[object]] = {

@@ -27,8 +27,6 @@ from skiptool.names import Kind
 from skiptool.stores.lineage import Lineage, identifier, parse_lineage
 from skiptool.stores.seals import check_object, sealed_object
 
-__all__ = ["INDEX", "damaged_pictures", "open_overlays", "safe_name", "write_index"]
-
 INDEX = "overlays.json"
 
 LONGEST = 60

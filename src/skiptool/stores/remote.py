@@ -43,18 +43,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-__all__ = [
-    "AT_ONCE",
-    "UPLOADING",
-    "RemoteFolder",
-    "RemoteStore",
-    "fetch_file",
-    "is_refusal",
-    "map_items",
-    "open_store",
-    "read_error",
-]
-
 MOST_FETCHED = 4 * 2**30
 """Bytes of a file that is fetched as a whole, at most."""
 

@@ -29,19 +29,6 @@ from zarr.storage import LocalStore
 from skiptool.errors import FormatError
 from skiptool.stores.lineage import ID_DIGITS, digest
 
-__all__ = [
-    "SEAL",
-    "TABLE_SEAL",
-    "UNSEALED",
-    "broken_members",
-    "check_object",
-    "check_store",
-    "seal_store",
-    "seal_table",
-    "sealed_object",
-    "table_is_whole",
-]
-
 SEAL = "seal"
 TABLE_SEAL = "skiptool.seal"
 

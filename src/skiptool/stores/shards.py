@@ -49,14 +49,6 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray
     from skiptool.stores.zarrs import Rows
 
-__all__ = [
-    "GrowingShards",
-    "compress",
-    "keep_shards",
-    "rows_of",
-    "write_shard",
-]
-
 NONE = 2**64 - 1
 """Offset and length of a chunk that is not in the shard."""
 

@@ -23,24 +23,6 @@ from skiptool.errors import ArgumentError, ExistsError, LeftoverError, SourceErr
 from skiptool.stores.addresses import check_slashes, is_web, last_part, located, public
 from skiptool.stores.copies import HEADERS, check_absent, target_of
 
-__all__ = [
-    "Form",
-    "check_form",
-    "check_free",
-    "check_spared",
-    "check_target",
-    "clear_leftovers",
-    "guarded",
-    "held",
-    "lock_of",
-    "parents_made",
-    "partial_of",
-    "protect",
-    "remove",
-    "staged",
-    "whole_file",
-]
-
 # Locks
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)

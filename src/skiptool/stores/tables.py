@@ -93,22 +93,6 @@ from skiptool.stores.seals import TABLE_SEAL, UNSEALED, seal_table, table_is_who
 if TYPE_CHECKING:
     from skiptool.records import Int64
 
-__all__ = [
-    "HISTORY",
-    "PREDICTIONS",
-    "REGISTRATION",
-    "REPORT",
-    "SHIFT",
-    "MetricTable",
-    "TableWriter",
-    "as_table",
-    "check_extent",
-    "open_table",
-    "prediction_columns",
-    "table_kind",
-    "write_table",
-]
-
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
 _TRANSMISSION = ("input_z", "transmission", "transmission_low", "transmission_high")

@@ -42,22 +42,6 @@ from skiptool.stores.remote import AT_ONCE, UPLOADING, RemoteFolder, is_refusal
 from skiptool.stores.seals import SEAL
 from skiptool.stores.staging import FULL, Form, check_target
 
-__all__ = [
-    "FILES",
-    "ZARR",
-    "entries_at",
-    "fetch_artifact",
-    "fetch_models",
-    "is_folder_at",
-    "is_store_at",
-    "models_at",
-    "naming_urls",
-    "places_may_be_urls",
-    "root_of",
-    "upload",
-    "with_copy",
-]
-
 ZARR = ("zarr.json", ".zgroup", ".zarray")
 """Every Zarr store, of either format, has one of these at its root."""
 

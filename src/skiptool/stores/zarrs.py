@@ -44,25 +44,6 @@ if TYPE_CHECKING:
         def __getitem__(self, rows: slice | int, /) -> object: ...
 
 
-__all__ = [
-    "check_chunks",
-    "codecs",
-    "create_array",
-    "folder_of",
-    "is_lost",
-    "keep_failures",
-    "kept_failures",
-    "member_names",
-    "open_array",
-    "open_group",
-    "open_root",
-    "read_columns",
-    "read_rows",
-    "sweep",
-    "telling_failures",
-    "write_columns",
-]
-
 if sys.flags.optimize:
     raise SkiptoolError(
         f"PYTHONOPTIMIZE is {sys.flags.optimize} (or python runs with -O): Zarr cannot read its "

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from scans import Scan, glass, scanned, turned
 from skiptool.sources.registration.align import align
-from skiptool.sources.registration.overlay import WIDE, overlay
 from skiptool.sources.registration.tiles import (
+    WIDE,
     ScanView,
     grey_of,
     hann,
     measure_shift,
     on_reference,
     one_thread,
+    overlay,
     phase_shift,
     residual,
     shift_between,

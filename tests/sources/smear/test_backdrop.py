@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
 
-from skiptool.sources.smear.backdrop import (
+from skiptool.sources.smear.cutting import (
     empty_colour,
     fill_background,
     free_pixels,

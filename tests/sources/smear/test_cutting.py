@@ -13,8 +13,7 @@ from scipy import ndimage
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.files import write_picture
-from skiptool.sources.smear.backdrop import free_pixels
-from skiptool.sources.smear.cutting import Smear, cut_templates
+from skiptool.sources.smear.cutting import Smear, cut_templates, free_pixels
 from skiptool.sources.smear.scenes import SceneSettings, compose, prepare
 from skiptool.sources.smear.templates import Box, Templates, load_templates, save_templates
 

@@ -23,14 +23,14 @@ from skiptool.sources.pictures.files import read_picture, write_mask, write_pict
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import Item, Reading, survey
 from skiptool.splits import SplitOptions
-from skiptool.steps.extract_images import extract_images as step
-from skiptool.steps.extract_images import extract_images as writing
-from skiptool.steps.extract_images.extract_images import (
+from skiptool.steps.extract_images import (
     EXPORTERS,
     assign_images,
     write_images,
     write_side_outputs,
 )
+from skiptool.steps.extract_images import extract_images as step
+from skiptool.steps.extract_images import extract_images as writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.zarrs import kept_failures

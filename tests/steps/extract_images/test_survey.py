@@ -16,7 +16,7 @@ from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import Item, Reading
-from skiptool.steps.extract_images.survey import (
+from skiptool.steps.extract_images import (
     DEFAULT_CLASSES,
     check_formats,
     list_images,

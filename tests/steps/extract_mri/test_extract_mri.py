@@ -19,6 +19,7 @@ from skiptool.errors import ArgumentError, ExistsError, SourceError
 from skiptool.records import SILENT, Task
 from skiptool.sources.volumes.manifest import VolumeRow
 from skiptool.steps.extract_mri.extract_mri import (
+    SlicePlan,
     check_domains,
     dry_run_table,
     extract_mri,
@@ -28,7 +29,6 @@ from skiptool.steps.extract_mri.extract_mri import (
 )
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import survey_volumes
-from skiptool.steps.extract_mri.writing import SlicePlan
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.zarrs import kept_failures
 from volume_cases import affine, challenge, cine, heart, image_of, row, save, write_table
@@ -158,7 +158,7 @@ def test_an_interrupted_run_is_resumed(
 ) -> None:
     out, whole = tmp_path / "d.zarr", tmp_path / "whole.zarr"
     extract(manifest, whole)
-    from skiptool.steps.extract_mri import writing
+    from skiptool.steps.extract_mri import extract_mri as writing
 
     read, calls = writing.read_volume, []
 

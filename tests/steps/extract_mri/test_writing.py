@@ -16,10 +16,8 @@ from skiptool.records import SILENT, Sample
 from skiptool.sources.pictures.files import read_picture
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.slices import rescaled
-from skiptool.steps.extract_mri import writing
-from skiptool.steps.extract_mri.settings import SliceSettings
-from skiptool.steps.extract_mri.survey import survey_volumes
-from skiptool.steps.extract_mri.writing import (
+from skiptool.steps.extract_mri import extract_mri as writing
+from skiptool.steps.extract_mri.extract_mri import (
     SlicePlan,
     _captions,
     draw_sheets,
@@ -27,6 +25,8 @@ from skiptool.steps.extract_mri.writing import (
     sheets_drawn,
     write_volumes,
 )
+from skiptool.steps.extract_mri.settings import SliceSettings
+from skiptool.steps.extract_mri.survey import survey_volumes
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Making

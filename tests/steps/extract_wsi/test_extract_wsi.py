@@ -25,7 +25,7 @@ from skiptool.sources.pictures.files import read_picture
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.slide import Slide
-from skiptool.steps.extract_images.extract_images import extract_images
+from skiptool.steps.extract_images import extract_images
 from skiptool.steps.extract_wsi import extract_wsi, registration, writing
 from skiptool.steps.extract_wsi.extract_wsi import (
     check_options,

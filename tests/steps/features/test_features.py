@@ -22,11 +22,11 @@ from skiptool.records import ORIGINAL, Shift
 from skiptool.shifts import apply
 from skiptool.steps.features import features
 from skiptool.steps.features.counting import Part
-from skiptool.steps.features.features import extract_features
-from skiptool.steps.features.jobs import (
+from skiptool.steps.features.features import (
     Job,
     Request,
     check_jobs,
+    extract_features,
     planned_job,
     sizes,
     tapped_network,

@@ -30,8 +30,7 @@ from skiptool.report.inputs import Inputs
 from skiptool.report.summary import facts, findings, not_shown, once_trained
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.predict.predict import predict_dataset
-from skiptool.steps.report.inputs import check_table, read_inputs
-from skiptool.steps.report.report import write_report
+from skiptool.steps.report import check_table, read_inputs, write_report
 from skiptool.stores.lineage import parse_lineage
 from skiptool.stores.tables import TABLE_KEY, open_table, write_table
 from small_activations import written

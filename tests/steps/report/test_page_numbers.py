@@ -17,8 +17,7 @@ from skiptool.records import PAPER_SWEEP
 from skiptool.report.contents import table_exhibits
 from skiptool.report.exhibit import name_exhibits
 from skiptool.steps.info import describe
-from skiptool.steps.report.inputs import read_inputs
-from skiptool.steps.report.report import write_report
+from skiptool.steps.report import read_inputs, write_report
 from skiptool.stores.tables import open_table
 
 pytestmark = pytest.mark.long

@@ -21,7 +21,7 @@ from skiptool.records import SILENT, Table
 from skiptool.report.exhibit import Exhibit, name_exhibits
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.predict.predict import predict_dataset
-from skiptool.steps.report.report import (
+from skiptool.steps.report import (
     FigureFolder,
     as_columns,
     draw,

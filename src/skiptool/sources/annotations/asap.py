@@ -39,8 +39,6 @@ from skiptool.sources.annotations.shapes import (
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = ["ROOT", "open_asap"]
-
 ROOT: Final = "ASAP_Annotations"
 """Name of the root element."""
 

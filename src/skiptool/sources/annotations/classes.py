@@ -11,8 +11,6 @@ from skiptool.errors import ArgumentError, near
 from skiptool.names import IGNORE, composed, quoted_name, split_names, unquoted_name
 from skiptool.sources.annotations.shapes import Shape
 
-__all__ = ["BACKGROUND", "IGNORED", "ClassMap", "by_name", "unmatched_names"]
-
 BACKGROUND: Final = "background"
 """Class of label 0, always present."""
 

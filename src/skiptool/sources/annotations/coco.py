@@ -46,8 +46,6 @@ from skiptool.sources.annotations.shapes import (
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = ["has_corners", "is_coco", "open_coco"]
-
 
 def is_coco(content: object) -> bool:
     """Recognise COCO by its lists."""

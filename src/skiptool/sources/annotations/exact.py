@@ -50,8 +50,6 @@ from skiptool.sources.annotations.shapes import (
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = ["is_exact", "open_exact"]
-
 _LEFT_OUT: Final = {"3": LINE, "4": LINE, "7": WHOLE}
 """Vector types without area: line, polyline, whole image."""
 

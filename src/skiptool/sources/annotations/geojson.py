@@ -44,8 +44,6 @@ from skiptool.sources.annotations.shapes import (
     vertices,
 )
 
-__all__ = ["is_geojson", "open_geojson"]
-
 _AREAS_AND_POINTS: Final = ("Polygon", "MultiPolygon", "Point", "MultiPoint")
 _LINES: Final = ("LineString", "MultiLineString")
 

@@ -33,8 +33,6 @@ from skiptool.sources.annotations.shapes import (
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
 from skiptool.sources.paths import refuse_pipe, refuse_pointer
 
-__all__ = ["KNOWN", "check_size", "choose_slide", "read_annotations"]
-
 # Selecting a slide of an annotation file.
 
 

@@ -16,38 +16,6 @@ from skiptool.errors import SourceError
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = [
-    "DELETED",
-    "LINE",
-    "NOWHERE",
-    "NUCLEUS",
-    "PLANE",
-    "SLIP",
-    "WHOLE",
-    "Annotated",
-    "AnnotationFile",
-    "Fields",
-    "ListedSlide",
-    "Parsed",
-    "Shape",
-    "Size",
-    "Skipped",
-    "box",
-    "circle",
-    "entries",
-    "file_name",
-    "label",
-    "objects",
-    "outer_first",
-    "point",
-    "polygon",
-    "read_record",
-    "records",
-    "size",
-    "size_of",
-    "vertices",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:

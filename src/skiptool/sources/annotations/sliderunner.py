@@ -49,8 +49,6 @@ from skiptool.sources.annotations.shapes import (
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = ["MAGIC", "open_sliderunner"]
-
 MAGIC: Final = b"SQLite format 3\x00"
 """First bytes of an SQLite database."""
 

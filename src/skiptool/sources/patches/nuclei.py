@@ -13,8 +13,6 @@ from skiptool.sources.otsu import otsu
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, UInt8
 
-__all__ = ["component_at", "haematoxylin", "stain_mask"]
-
 
 def component_at(mask: Bool, point: tuple[float, float], reach: float = 0.0) -> Bool:
     """Keep the connected component at a point.

@@ -19,8 +19,6 @@ from skiptool.sources.annotations.shapes import Shape
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64, UInt8
 
-__all__ = ["Areas", "Patch", "crossings", "inside", "outlines", "paint"]
-
 
 @dataclass(frozen=True, slots=True)
 class Patch:

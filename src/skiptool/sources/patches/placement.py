@@ -23,22 +23,6 @@ from skiptool.sources.patches.painting import Patch, crossings
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
 
-__all__ = [
-    "BACKGROUND",
-    "BACKGROUND_SHARE",
-    "EMPTY",
-    "TissueMap",
-    "TissueShare",
-    "around",
-    "centred",
-    "draw_empty",
-    "empty_cells",
-    "grid",
-    "point_in",
-    "portions",
-    "sampled",
-]
-
 
 class TissueShare(Protocol):
     """Anything that knows the share of tissue in a part of a slide."""

@@ -26,23 +26,6 @@ from skiptool.sources.paths import refuse_pointer
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
-__all__ = [
-    "UPRIGHT",
-    "DeepPicture",
-    "check_alpha",
-    "check_pyramid",
-    "deep_picture",
-    "inverted_error",
-    "is_opaque",
-    "oriented",
-    "over_white",
-    "refuse_as_mask",
-    "refuse_large",
-    "refuse_turned",
-    "shown_values",
-    "too_large_error",
-]
-
 # errors are raised here, not logged
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 

@@ -38,21 +38,6 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
-__all__ = [
-    "PICTURE_SUFFIXES",
-    "Colour",
-    "decoded",
-    "in_colours",
-    "read_indexed",
-    "read_mask",
-    "read_picture",
-    "refuse_inverted",
-    "write_grey",
-    "write_labels",
-    "write_mask",
-    "write_picture",
-]
-
 # Decoding: one complete picture of one page, or one line that says why not.
 
 _FORMATS: Final = ("PNG", "TIFF", "JPEG")

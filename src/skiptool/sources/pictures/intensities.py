@@ -30,8 +30,6 @@ from skiptool.sources.pictures.files import decoded, in_colours, write_grey, wri
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Image, UInt8
 
-__all__ = ["FULL", "Scale", "as_eight_bits", "read_intensities", "write_intensities"]
-
 _FULL, _MINMAX = "full", "minmax"
 
 

@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     Key = int | Colour
     """A pixel value, or a colour."""
 
-__all__ = [
-    "BACKGROUND",
-    "IGNORED",
-    "LabelMap",
-    "classes_of",
-    "colour_name",
-    "decode_colour",
-    "encode_colours",
-    "label_map",
-    "read_colours",
-]
-
 # Masks in which colours stand for classes, as annotation programs export them.
 
 

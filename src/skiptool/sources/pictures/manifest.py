@@ -19,25 +19,6 @@ from skiptool.names import Split, composed
 from skiptool.sources.paths import refuse_pipe
 from skiptool.sources.pictures.files import PICTURE_SUFFIXES
 
-__all__ = [
-    "DOMAIN",
-    "EXPORTED",
-    "LISTED",
-    "MaskPattern",
-    "NamePattern",
-    "Row",
-    "by_folders",
-    "guarded",
-    "identified",
-    "manifest_rows",
-    "pair_folders",
-    "parse_manifest",
-    "read_manifest",
-    "split_of",
-    "unguarded",
-    "whole_number",
-]
-
 Row = Mapping[str, str]
 """One line of a manifest: column name to text, paths absolute or relative to the working
 directory."""

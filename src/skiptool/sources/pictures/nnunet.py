@@ -29,8 +29,6 @@ from skiptool.sources.pictures.manifest import EXPORTED, NamePattern, Row, ident
 if TYPE_CHECKING:
     from skiptool.sources.pictures.labels import Key
 
-__all__ = ["CHANNEL_COLUMNS", "DATASET_JSON", "NnunetFolder", "read_nnunet"]
-
 DATASET_JSON = "dataset.json"
 """The file by which such a folder is recognised."""
 

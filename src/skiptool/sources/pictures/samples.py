@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
     from skiptool.sources.pictures.files import Colour
 
-__all__ = ["Item", "Reading", "read_samples", "survey", "tile_origins"]
-
 
 def tile_origins(height: int, width: int, size: int, stride: int) -> list[tuple[int, int]]:
     """Lay a grid of tiles over an image.

@@ -18,20 +18,6 @@ from skiptool.sources.registration.transforms import Alignment, apply_affine
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Float64, UInt8
 
-__all__ = [
-    "CONTRAST",
-    "Residual",
-    "ScanView",
-    "TileShift",
-    "grey_of",
-    "hann",
-    "measure_shift",
-    "on_reference",
-    "one_thread",
-    "phase_shift",
-    "residual",
-    "shift_between",
-]
 
 _BAND: Final = 1.5
 """Width (sigma, in pixels) of the peak between identical tiles. Narrower ones depend on details

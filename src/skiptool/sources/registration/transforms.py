@@ -13,8 +13,6 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
 
-__all__ = ["Alignment", "Field", "apply_affine", "fit_affine", "fit_field"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:

@@ -16,8 +16,6 @@ from skiptool.records import check_name
 from skiptool.sources.paths import refuse_pipe, refuse_pointer
 from skiptool.sources.pictures.manifest import Row, manifest_rows, split_of
 
-__all__ = ["AGAIN", "SlideRow", "check_file", "check_tiles", "content_key", "slide_rows"]
-
 _REQUIRED = ("path", "domain", "subject")
 _FILES = ("path", "annotations")
 _OPTIONAL = (

@@ -10,8 +10,6 @@ from typing import Final
 
 from skiptool.sources.slides.slide import Given, Slide, TileCache, open_slide
 
-__all__ = ["SlidePool"]
-
 CACHE_BYTES: Final = 32 << 20
 
 

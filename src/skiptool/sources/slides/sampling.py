@@ -13,19 +13,6 @@ from PIL import Image
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-__all__ = [
-    "SCALE_TOLERANCE",
-    "WHITE",
-    "Fetch",
-    "Pair",
-    "is_native",
-    "level_for",
-    "on_paper",
-    "over_white",
-    "resample",
-    "true_downsamples",
-]
-
 Pair = tuple[float, float]
 """A horizontal and a vertical value."""
 

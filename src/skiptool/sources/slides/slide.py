@@ -39,20 +39,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import UInt8
 
-__all__ = [
-    "LARGEST",
-    "SMALLEST",
-    "Given",
-    "Slide",
-    "TileCache",
-    "content_key",
-    "is_sane",
-    "open_slide",
-    "pixel_size",
-    "scale_of",
-    "snap",
-]
-
 SMALLEST: Final = 0.05
 LARGEST: Final = 20.0
 """Range of plausible pixel sizes of level 0 in µm: values beyond it are a writer's default

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from skiptool.sources.slides.sampling import Pair
     from skiptool.sources.slides.slide import Slide
 
-__all__ = ["Tissue", "background", "find_tissue"]
-
 _KERNEL: Final = (5, 5)
 
 _CONTRAST: Final = 8

@@ -26,18 +26,6 @@ if TYPE_CHECKING:
 
     UInt16 = NDArray[np.uint16]
 
-__all__ = [
-    "Scene",
-    "SceneSettings",
-    "Stage",
-    "Stamp",
-    "cell_count",
-    "compose",
-    "make_stamp",
-    "place_stamp",
-    "prepare",
-]
-
 # Templates prepared for fast placement.
 
 _FULL: Final = 256

@@ -35,23 +35,6 @@ from skiptool.sources.pictures.files import read_picture, write_picture
 if TYPE_CHECKING:
     from skiptool.records import Bool, UInt8
 
-__all__ = [
-    "INFECTED",
-    "ODD",
-    "RED_CELL",
-    "STAIN_CAP",
-    "Box",
-    "Labelled",
-    "Template",
-    "Templates",
-    "frame_colour",
-    "load_templates",
-    "object_mask",
-    "read_boxes",
-    "save_templates",
-    "stained",
-]
-
 STAIN_CAP: Final = 64
 """Grey levels at which distances are capped, so that a threshold separates the cell from the
 background rather than a dark parasite from its pale cell."""

@@ -29,8 +29,6 @@ from skiptool.sources.pictures.manifest import (
     whole_number,
 )
 
-__all__ = ["Frame", "VolumeRow", "folder_rows", "parse_frames", "volume_rows"]
-
 _REQUIRED = ("image", "domain", "subject")
 _FILES = ("image", "mask")
 _OPTIONAL = ("mask", "frames", "split", "centre", "id")

@@ -39,21 +39,6 @@ if TYPE_CHECKING:
 
     from skiptool.records import AnyArray, Float64
 
-__all__ = [
-    "DEFLATE",
-    "GZIP",
-    "Volume",
-    "check_end",
-    "check_room",
-    "nifti_version",
-    "open_volume",
-    "opened",
-    "packer_of",
-    "read_frames",
-    "stem_of",
-    "whole_labels",
-]
-
 DEFLATE = 1032
 """Largest compression ratio of gzip; bzip2 and xz have no limit."""
 

@@ -23,19 +23,6 @@ from skiptool.errors import SourceError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-__all__ = [
-    "AXES",
-    "Turn",
-    "View",
-    "as_stored",
-    "displacement",
-    "skewness",
-    "slice_axis",
-    "spacings",
-    "turn_onto",
-    "view_of",
-]
-
 COLUMNS: Final = np.array([-1.0, 0.0, 1.0])
 """Preferred direction of columns: left and head, in RAS+ millimetres."""
 

@@ -10,8 +10,6 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Float64
 
-__all__ = ["MULTIPLE", "fitted", "fitting_size", "resampled", "resampled_length", "rescaled"]
-
 MULTIPLE = 32
 """Sizes are multiples of this: a U-net of five stages halves them five times."""
 

@@ -16,8 +16,6 @@ from skiptool.splits import ALL_DOMAINS
 if TYPE_CHECKING:
     from skiptool.sources.pictures.labels import Key
 
-__all__ = ["HEART", "SliceSettings"]
-
 HEART = ("background", "LV", "MYO", "RV")
 """Classes of the M&Ms challenge, section III.D: index = label."""
 

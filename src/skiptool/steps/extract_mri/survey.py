@@ -36,15 +36,6 @@ from skiptool.steps.extract_mri.settings import SliceSettings
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Int64, UInt8
 
-__all__ = [
-    "SurveyedVolume",
-    "image_slices",
-    "label_slices",
-    "match_mask",
-    "resample_slices",
-    "survey_volumes",
-]
-
 PixelSpacing = tuple[float, float]
 """Millimetres from row to row and from column to column."""
 

@@ -52,8 +52,6 @@ from skiptool.stores.zarrs import telling_failures
 if TYPE_CHECKING:
     from skiptool.comparison.activations import Mapper
 
-__all__ = ["check_options", "check_target", "dry_run_table", "extract_slides", "input_ids"]
-
 ALL_SPLITS = "all"
 
 

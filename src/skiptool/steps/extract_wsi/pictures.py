@@ -16,7 +16,7 @@ from skiptool.figures.slide import slide_overview
 from skiptool.figures.style import picture
 from skiptool.names import PictureFormat
 from skiptool.sources.pictures.files import write_picture
-from skiptool.sources.registration.overlay import overlay
+from skiptool.sources.registration.align import overlay
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi.plan import PatchPlan
 from skiptool.steps.extract_wsi.settings import ExtractionContext
@@ -27,8 +27,6 @@ from skiptool.stores.staging import whole_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-__all__ = ["draw_pictures"]
 
 OVERVIEW_SIZE = 2048
 """Pixels of an overview along its longer side."""

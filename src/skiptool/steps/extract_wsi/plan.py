@@ -49,19 +49,6 @@ from skiptool.steps.extract_wsi.survey import (
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-__all__ = [
-    "PaintedSlide",
-    "PatchBatch",
-    "PatchPlan",
-    "make_plan",
-    "outline_objects",
-    "paint_mask",
-    "read_batch",
-    "reason_for_no_patches",
-    "reference_sites",
-    "unseen_classes",
-]
-
 Label = TypeVar("Label")
 
 REACH = 3.0

@@ -15,8 +15,6 @@ from skiptool.stores.models import open_model
 if TYPE_CHECKING:
     from skiptool.records import Bool, UInt8
 
-__all__ = ["load_segmenter"]
-
 
 def load_segmenter(folder: Path) -> Segmenter:
     """Load a model that segments all classes other than the background.

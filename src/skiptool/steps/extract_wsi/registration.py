@@ -35,17 +35,6 @@ from skiptool.steps.extract_wsi.settings import (
 )
 from skiptool.steps.extract_wsi.survey import ScanGroup, SlideScan, SurveyedSlide
 
-__all__ = [
-    "LabelledShapes",
-    "PatchSite",
-    "PatchView",
-    "align_groups",
-    "patch_at",
-    "place_sites",
-    "transfer_sites",
-    "with_measured_mpp",
-]
-
 LabelledShapes = Sequence[tuple[Shape, int | None]]
 """Annotations of a slide with their labels, None for names in no class."""
 

@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from skiptool.comparison.activations import Mapper
     from skiptool.records import Bool, UInt8
 
-__all__ = [
-    "ExtractionContext",
-    "PatchSettings",
-    "RegistrationCache",
-    "Segmenter",
-    "registration_cache_folder",
-]
-
 Segmenter = Callable[["UInt8"], "Bool"]
 """From an image (H, W, 3) to the pixels of all its objects (H, W)."""
 

@@ -33,17 +33,6 @@ from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-__all__ = [
-    "Labelling",
-    "ScanGroup",
-    "SlideScan",
-    "SurveyedSlide",
-    "assign_labels",
-    "assign_slides",
-    "group_scans",
-    "survey_slides",
-]
-
 _NO_ANNOTATIONS = Annotated((), None, False, "")
 
 

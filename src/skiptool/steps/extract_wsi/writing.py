@@ -22,8 +22,6 @@ from skiptool.stores.lineage import Making, lineage
 from skiptool.stores.staging import staged
 from skiptool.stores.tables import REGISTRATION, write_table
 
-__all__ = ["write_patches", "write_registration", "write_sites"]
-
 BATCH = 4
 """Sites read by one call: enough to make up for sending them, few enough to bound memory."""
 

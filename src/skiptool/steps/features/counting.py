@@ -23,8 +23,6 @@ from skiptool.stores.features import FeatureStore
 from skiptool.stores.folds import FOLD
 from skiptool.stores.models import StoredModel
 
-__all__ = ["MOST_ROWS", "Counting", "CountsOptions", "Grid", "Part", "planned_counts"]
-
 MOST_ROWS: Final = 1000
 """Rows of a counts store up to which each row is one image by default."""
 

@@ -34,17 +34,6 @@ from skiptool.substitution import PIXEL_SIZES, SAME_SCALE, Substitution, named_p
 if TYPE_CHECKING:
     from skiptool.records import Float64, Image, Int64, UInt8
 
-__all__ = [
-    "LoadedModel",
-    "Part",
-    "Prediction",
-    "Run",
-    "Sink",
-    "check_partners",
-    "check_substitutions",
-    "count_part",
-]
-
 CHUNK = 16
 """Images read at once: a shard of the store."""
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     Random: TypeAlias = np.random.Generator
 
-__all__ = ["dry_run_summary"]
-
 PIXELS, FEWEST, MOST = 2**21, 6, 32
 """Pixels per part to predict, and the fewest and most images."""
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     Facts = Mapping[str, str | int | float | None]
     Key = tuple[int, str]
 
-__all__ = ["MaskSink", "OverlaySink"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:

@@ -59,24 +59,6 @@ if TYPE_CHECKING:
 
     Totals: TypeAlias = Mapping[tuple[int, str, Shift, str | None], Int64]
 
-__all__ = [
-    "FOLD",
-    "SPLITS",
-    "OutputPaths",
-    "absent_classes",
-    "check_asked",
-    "check_fits",
-    "check_models_added",
-    "check_several",
-    "check_substitution",
-    "fold_parts",
-    "iou_table",
-    "load_models",
-    "predict_dataset",
-    "split_parts",
-    "substitution_parameters",
-]
-
 SPLITS = (*(split.value for split in Split), FOLD, "all")
 """Values of ``--split``."""
 

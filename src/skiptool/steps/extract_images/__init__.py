@@ -1,1 +1,0 @@
-"""``skiptool extract images``: pictures and masks that users already have."""

@@ -1,1 +1,0 @@
-"""``skiptool report``: a page, figures and numbers from metric tables."""
