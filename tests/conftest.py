@@ -129,7 +129,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable[[Path], dict[str, bytes]]:
-    """Return a function: bytes of every file of a folder, lineage about the making left out."""
+    """Return a function: bytes of every file of a folder, lineage about the invocation left out."""
     return _contents
 
 
@@ -204,9 +204,9 @@ def _boxes(figure: Figure) -> tuple[list[str], Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
-    from skiptool.figures.style import drawing
+    from skiptool.figures.style import drawing_style
 
-    with drawing():
+    with drawing_style():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         renderer = canvas.get_renderer()

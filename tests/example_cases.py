@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.metrics import count
-from skiptool.names import IGNORE, Kind, Split
+from skiptool.metrics import confusion_counts
+from skiptool.names import IGNORE_LABEL, Kind, Split
 from skiptool.records import ORIGINAL, Sample, Shift
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.masks import MaskStore, MaskWriter, open_masks
 from skiptool.stores.tables import MetricTable, TableWriter, open_table, prediction_columns
 
@@ -34,7 +34,7 @@ def network(pruning: str = "baseline", fold: int | None = 0, **new: object) -> d
 
 def dataset(path: Path, samples: int = 4, domains: Sequence[str] = ("a",), **new: Any) -> Path:  # noqa: ANN401
     """Write samples whose mask is the lower half."""
-    writer = DatasetWriter(path, new.pop("classes", CLASSES), Making("extract"))
+    writer = DatasetWriter(path, new.pop("classes", CLASSES), Invocation("extract"))
     shape = new.pop("shape", (SIDE, SIDE, 3))
     for domain in domains:
         for index in range(samples):
@@ -79,21 +79,23 @@ class Predicted:
     ) -> tuple[MetricTable, MaskStore]:
         """Write table and masks; pairs of pruning and shift may be left out of the masks."""
         store = self.store()
-        making = Making("predict", inputs={"dataset": store.lineage.id} | (inputs or {}))
+        invocation = Invocation("predict", inputs={"dataset": store.lineage.id} | (inputs or {}))
         table, masks = self.folder / f"{name}.parquet", self.folder / f"{name}.zarr"
-        writer = MaskWriter(masks, lineage(Kind.MASKS, making, name), store.classes)
-        with TableWriter(table, lineage(Kind.PREDICTIONS, making, name)) as rows:
+        writer = MaskWriter(masks, lineage(Kind.MASKS, invocation, name), store.classes)
+        with TableWriter(table, lineage(Kind.PREDICTIONS, invocation, name)) as rows:
             for facts in networks:
                 for domain in store.domains.values():
                     indices = range(len(domain))
                     truths = store.samples(domain.name, indices).read_many(indices)[1]
                     for shift in shifts:
                         missed = self.missed.get((facts["pruning"], shift), [0] * len(domain))
-                        labels = np.where(truths == IGNORE, 0, truths).astype(np.uint8)
+                        labels = np.where(truths == IGNORE_LABEL, 0, truths).astype(np.uint8)
                         for one, lacking in zip(labels, missed, strict=True):
                             one[len(one) - lacking :] = 0
                         pairs = zip(truths, labels, strict=True)
-                        counts = np.stack([count(a, b, len(store.classes)) for a, b in pairs])
+                        counts = np.stack(
+                            [confusion_counts(a, b, len(store.classes)) for a, b in pairs]
+                        )
                         columns = prediction_columns(facts, store, domain, shift, indices, counts)
                         rows.append(columns, counts.size)
                         if (facts["pruning"], shift) in leave_out:

@@ -144,8 +144,19 @@ class Lab:
         pictures(folder / "pictures")
         slides(folder / "slides")
         volumes(folder / "volumes")
-        making = ("--n", "40", "--size", "32", "--canvas", "200", "--cells", "1:3", "--folds", "2")
-        self._made("synth", *making, "-o", "data.zarr")
+        invocation = (
+            "--n",
+            "40",
+            "--size",
+            "32",
+            "--canvas",
+            "200",
+            "--cells",
+            "1:3",
+            "--folds",
+            "2",
+        )
+        self._made("synth", *invocation, "-o", "data.zarr")
         for name in ("train", "predict", "features", "hellinger"):
             self._made(*(word.removeprefix("../") for word in COMMANDS[name].words))
 

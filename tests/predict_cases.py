@@ -13,7 +13,7 @@ from skiptool.steps.predict.counting import Run
 from skiptool.steps.predict.predict import load_models, split_parts
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.models import fold_ensembles
 
 
@@ -36,7 +36,7 @@ def make_dataset(
     split: Split = Split.TEST,
     number: int = 18,
 ) -> None:
-    writer = DatasetWriter(path, ["background", "cell"], Making("extract"))
+    writer = DatasetWriter(path, ["background", "cell"], Invocation("extract"))
     rng = np.random.default_rng(0)
     for domain, height, width in sizes:
         for place in range(number):

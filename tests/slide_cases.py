@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from heard import Heard
 from pyramids import Pixels, write_pyramid
-from skiptool.parallel import threaded
+from skiptool.parallel import thread_map
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
@@ -209,7 +209,7 @@ def make_run(pool: SlidePool | None = None, seed: int = 0, **settings: Any) -> E
         PatchSettings(**settings),
         seed,
         pool or SlidePool(),
-        partial(threaded, workers=1),
+        partial(thread_map, workers=1),
         Heard(),
     )
 

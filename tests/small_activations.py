@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from skiptool.comparison.activations import Mapper, Settings
-from skiptool.parallel import mapped
+from skiptool.parallel import ordered_map
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 
 LAYERS = {"enc1": (3, 4), "dec0": (2, 6)}
 """Channels D and vectors K of each layer."""
@@ -103,7 +103,7 @@ def threads(workers: int) -> Mapper:
     """Return the mapper of so many threads."""
 
     def spread(function: Any, items: Iterable[Any], merge: Any = None) -> Any:  # noqa: ANN401
-        return mapped(function, items, workers)
+        return ordered_map(function, items, workers)
 
     return spread
 
@@ -126,11 +126,11 @@ def written(
 ) -> Path:
     """Write layers (N, D, K) as a feature store; ids are numbered where none are given."""
     inputs = {"model": model} | ({} if dataset is None else {"dataset": dataset})
-    making = Making("features", (), {}, {}, inputs)
+    invocation = Invocation("features", (), {}, {}, inputs)
     told = {"model": model, "domain": "A", "shift": "original", "dataset": "d.zarr"}
     images = len(next(iter(layers.values())))
     ids = {"id": columns.pop("id", numbered(images)), **columns}
-    writer = FeatureWriter(path, making, path.name, told | dict(facts or {}), ids, dtype)
+    writer = FeatureWriter(path, invocation, path.name, told | dict(facts or {}), ids, dtype)
     for start in range(0, images, CHUNK):
         block = {name: array[start : start + CHUNK] for name, array in layers.items()}
         writer.append({name: array.astype(np.float32) for name, array in block.items()})

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from skiptool.model.unet import build, parameter_count, state
+from skiptool.model.unet import build, parameter_count, state_arrays
 from skiptool.names import Kind, Split
 from skiptool.records import Architecture
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.models import model_identity, write_model
 from skiptool.stores.tables import write_table
 from small_models import settled
 from small_stores import CLASSES, sample, write_dataset
 
-MAKING = Making("train", ("data.zarr",), {"epochs": 1})
+MAKING = Invocation("train", ("data.zarr",), {"epochs": 1})
 ENCODER = "tu-mobilenetv3_small_050"
 
 
@@ -27,7 +27,7 @@ def write_small_model(folder: Path, skips: tuple[int, ...] = (1, 2, 3, 4)) -> Pa
     """Write a model folder of a network that has learnt nothing."""
     architecture = Architecture(ENCODER, skips, CLASSES, 3)
     network = settled(build(architecture))
-    tensors = state(network)
+    tensors = state_arrays(network)
     header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     folder.mkdir(parents=True)
     extra = {"fold": 0, "parameter_count": parameter_count(network), "training": {"epochs": 1}}

@@ -11,9 +11,9 @@ import numpy as np
 from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import Binning
 from skiptool.names import in_data_flow
-from skiptool.stores.counts_writer import CountsWriter, dealt
+from skiptool.stores.counts_writer import CountsWriter, assign_rows
 from skiptool.stores.features_writer import CHUNK
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from small_activations import numbered
 
 BINS = 8
@@ -48,16 +48,16 @@ def counts_writer(
     """Return the order in which images are to be counted, and what counts them."""
     inputs = {"model": model} | ({} if dataset is None else {"dataset": dataset})
     number = next(iter(bins.values())).bins
-    making = Making("features", (), {"bins": number, **(parameters or {})}, {}, inputs)
+    invocation = Invocation("features", (), {"bins": number, **(parameters or {})}, {}, inputs)
     told = {
         **{"model": model, "domain": "A", "shift": "original", "dataset": "d.zarr"},
         **{"grid": [1, vectors], "bins": number, "dtype": dtype, "pool_images": together},
     }
     ids = {"id": numbered(size), **columns}
-    order, rows = dealt(ids.get("subject", ()), size, together)
+    order, rows = assign_rows(ids.get("subject", ()), size, together)
     of_images = {name: np.asarray(values)[order] for name, values in ids.items()}
-    identity = [path.name, making.determinants]
-    how = (path, making, identity, told | dict(facts or {}), of_images, rows, bins)
+    identity = [path.name, invocation.determinants]
+    how = (path, invocation, identity, told | dict(facts or {}), of_images, rows, bins)
     return order, CountsWriter(*how)
 
 

@@ -13,7 +13,7 @@ import segmentation_models_pytorch as smp
 import torch
 from safetensors.numpy import load_file, save_file
 
-from skiptool.model.inference import place
+from skiptool.model.inference import prepare_for_inference
 from skiptool.stores.lineage import digest
 from skiptool.stores.models import model_identity, open_model, write_config
 from skiptool.stores.seals import sealed_object
@@ -52,4 +52,6 @@ def settled(network: smp.base.SegmentationModel) -> smp.base.SegmentationModel:
     shape = (4, network.encoder.out_channels[0], 64, 64)
     with torch.no_grad():
         network.train()(torch.rand(shape, generator=generator))
-    return place(network, "cpu")  # as inference does, so that no order of tests matters
+    return prepare_for_inference(
+        network, "cpu"
+    )  # as inference does, so that no order of tests matters

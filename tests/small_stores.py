@@ -19,13 +19,13 @@ from skiptool.names import Split
 from skiptool.records import Sample
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.seals import seal_store
 from skiptool.stores.zarrs import create_array
 
 CLASSES = ("background", "cell", "debris")
 
-MAKING = Making("synth", (), {"n": 40, "seed": 0}, {"out": "x.zarr"}, {"templates": "ab" * 16})
+MAKING = Invocation("synth", (), {"n": 40, "seed": 0}, {"out": "x.zarr"}, {"templates": "ab" * 16})
 
 FACTS: dict[str, Any] = {
     **{"model": "resnet18-L1/fold0", "arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned"},
@@ -62,9 +62,9 @@ def sample(
     return replace(made, **new)
 
 
-def write_dataset(path: Path, samples: Sequence[Sample], making: Making = MAKING) -> str:
+def write_dataset(path: Path, samples: Sequence[Sample], invocation: Invocation = MAKING) -> str:
     """Write a whole dataset and return its id."""
-    writer = DatasetWriter(path, CLASSES, making)
+    writer = DatasetWriter(path, CLASSES, invocation)
     for each in samples:
         writer.append(each)
     return writer.finish().id
@@ -93,10 +93,14 @@ def feature_columns(images: int) -> dict[str, Any]:
 
 
 def feature_writer(
-    path: Path, images: int, making: Making = MAKING, dtype: str = "float16", identity: object = 1
+    path: Path,
+    images: int,
+    invocation: Invocation = MAKING,
+    dtype: str = "float16",
+    identity: object = 1,
 ) -> FeatureWriter:
     """Begin a feature store, or go on with one."""
-    return FeatureWriter(path, making, identity, FACTS, feature_columns(images), dtype)
+    return FeatureWriter(path, invocation, identity, FACTS, feature_columns(images), dtype)
 
 
 def write_features(path: Path, images: int, **how: object) -> Path:

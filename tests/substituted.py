@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from skiptool.metrics import KEYS
+from skiptool.metrics import GROUP_COLUMNS
 from skiptool.records import ORIGINAL, Shift
 
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
-COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
+COLUMNS = tuple(dict.fromkeys((*GROUP_COLUMNS, "repeat", "subject", "pixels")))
 PLAIN: dict[str, Any] = {
     **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
     **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0},

@@ -9,7 +9,7 @@ import pytest
 
 from skiptool.errors import ExistsError, SourceError
 from skiptool.extraction import ExtractionTarget, attempt, file_sizes, survey_inputs
-from skiptool.parallel import threaded
+from skiptool.parallel import thread_map
 from skiptool.records import SILENT
 
 
@@ -28,7 +28,7 @@ def test_an_error_of_ours_becomes_a_line() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_inputs_keep_their_order_and_failures_are_lines(workers: int) -> None:
-    mapper = partial(threaded, workers=workers)
+    mapper = partial(thread_map, workers=workers)
     usable, failures = survey_inputs(halved, [4, 3, 8, 5, 0], mapper, SILENT)
     assert usable == [2, 4, 0]
     assert failures == ["3 is odd", "5 is odd"]

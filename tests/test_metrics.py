@@ -15,9 +15,9 @@ from torchmetrics.functional import classification
 
 from skiptool.errors import ArgumentError
 from skiptool.metrics import (
-    KEYS,
+    GROUP_COLUMNS,
     Score,
-    count,
+    confusion_counts,
     dice,
     iou,
     mean_and_spread,
@@ -45,20 +45,20 @@ def pixel_by_pixel(truth: Array, prediction: Array, classes: int) -> Array:
 def test_by_hand() -> None:
     truth = np.array([[0, 0, 1], [2, 255, 1]], dtype=np.uint8)
     prediction = np.array([[0, 1, 1], [0, 2, 1]], dtype=np.uint8)
-    counts = count(truth, prediction, 3)
+    counts = confusion_counts(truth, prediction, 3)
     assert counts.dtype == np.int64
     assert counts.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
 @given(case=labelled())
 def test_counts_pixel_by_pixel(case: Case) -> None:
-    np.testing.assert_array_equal(count(*case), pixel_by_pixel(*case))
+    np.testing.assert_array_equal(confusion_counts(*case), pixel_by_pixel(*case))
 
 
 @given(case=labelled(samples=3))
 def test_samples_are_counted_alone(case: Case) -> None:
     truth, prediction, classes = case
-    counts = count(truth, prediction, classes)
+    counts = confusion_counts(truth, prediction, classes)
     assert counts.shape == (3, classes, classes)
     for sample in range(3):
         expected = pixel_by_pixel(truth[sample], prediction[sample], classes)
@@ -68,12 +68,12 @@ def test_samples_are_counted_alone(case: Case) -> None:
 @given(case=labelled())
 def test_every_pixel_but_the_ignored_is_counted_once(case: Case) -> None:
     truth, _, _ = case
-    assert count(*case).sum() == (truth != 255).sum()
+    assert confusion_counts(*case).sum() == (truth != 255).sum()
 
 
 def test_no_sample_is_counted_as_none() -> None:
     empty = np.zeros((0, 4, 4), dtype=np.uint8)
-    assert count(empty, empty, 2).shape == (0, 2, 2)
+    assert confusion_counts(empty, empty, 2).shape == (0, 2, 2)
 
 
 @pytest.mark.parametrize("classes", [254, 255])
@@ -84,28 +84,28 @@ def test_as_many_classes_as_labels(classes: int) -> None:
     prediction = rng.integers(0, classes, (40, 40), dtype=np.uint8)
     prediction[0] = truth[-1] = classes - 1
     expected = pixel_by_pixel(truth, prediction, classes)
-    np.testing.assert_array_equal(count(truth, prediction, classes), expected)
+    np.testing.assert_array_equal(confusion_counts(truth, prediction, classes), expected)
 
 
 def test_takes_any_memory_layout() -> None:
     rng = np.random.default_rng(1)
     truth, prediction = (rng.integers(0, 3, (6, 5, 4), dtype=np.uint8) for _ in range(2))
     turned = truth.transpose(2, 1, 0), prediction.transpose(2, 1, 0)
-    expected = count(turned[0].copy(), turned[1].copy(), 3)
-    np.testing.assert_array_equal(count(*turned, 3), expected)
+    expected = confusion_counts(turned[0].copy(), turned[1].copy(), 3)
+    np.testing.assert_array_equal(confusion_counts(*turned, 3), expected)
 
 
 def test_refuses_labels_beyond_the_classes_by_name() -> None:
     good = np.zeros((2, 3), dtype=np.uint8)
     bad = np.array([[0, 7, 255], [3, 1, 7]], dtype=np.uint8)
     with pytest.raises(ArgumentError, match=r"truth contains label 3, 7, expected 0 to 1 or 255"):
-        count(bad, good, 2)
+        confusion_counts(bad, good, 2)
     with pytest.raises(
         ArgumentError, match=r"prediction contains label 3, 7, 255, expected 0 to 1;"
     ):
-        count(good, bad, 2)
+        confusion_counts(good, bad, 2)
     with pytest.raises(ArgumentError, match=r"truth contains label 254, expected 0 to 253"):
-        count(np.full((1, 1), 254, dtype=np.uint8), good[:1, :1], 254)
+        confusion_counts(np.full((1, 1), 254, dtype=np.uint8), good[:1, :1], 254)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_refuses_labels_beyond_the_classes_by_name() -> None:
 )
 def test_refuses_other_arrays(truth: Array, prediction: Array) -> None:
     with pytest.raises(ArgumentError, match=r"expected both uint8 and of the same shape"):
-        count(truth, prediction, 2)
+        confusion_counts(truth, prediction, 2)
 
 
 @pytest.mark.parametrize("classes", [0, 256])
 def test_refuses_other_numbers_of_classes(classes: int) -> None:
     mask = np.zeros((1, 1), dtype=np.uint8)
     with pytest.raises(ArgumentError, match=f"{classes} classes, expected 1 to 255"):
-        count(mask, mask, classes)
+        confusion_counts(mask, mask, classes)
 
 
 ScoreOverlap = Callable[[Array], Array]
@@ -160,7 +160,7 @@ def test_by_hand_of_overlap() -> None:
 @given(case=labelled())
 def test_equals_the_definition_by_sets(score: ScoreOverlap, case: Case) -> None:
     truth, prediction, classes = case
-    scores = score(count(*case))
+    scores = score(confusion_counts(*case))
     assert scores.shape == (classes,)
     for label in range(classes):
         true, found = (pixels_of(mask, label, truth) for mask in (truth, prediction))
@@ -188,12 +188,14 @@ def test_agrees_with_torchmetrics(score: ScoreOverlap, oracle: Callable[..., tor
         average="none",
         ignore_index=255,
     )
-    np.testing.assert_allclose(score(count(truth, prediction, 4)), expected.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        score(confusion_counts(truth, prediction, 4)), expected.numpy(), rtol=1e-6
+    )
 
 
 @given(case=labelled())
 def test_dice_is_a_function_of_iou(case: Case) -> None:
-    counts = count(*case)
+    counts = confusion_counts(*case)
     np.testing.assert_allclose(dice(counts), 2 * iou(counts) / (1 + iou(counts)), rtol=1e-14)
 
 
@@ -201,7 +203,7 @@ def test_dice_is_a_function_of_iou(case: Case) -> None:
 @given(case=labelled())
 def test_perfect_prediction_scores_one(score: ScoreOverlap, case: Case) -> None:
     truth, _, classes = case
-    counts = count(truth, np.where(truth == 255, 0, truth).astype(np.uint8), classes)
+    counts = confusion_counts(truth, np.where(truth == 255, 0, truth).astype(np.uint8), classes)
     scores = score(counts)
     present = np.isin(np.arange(classes), truth)
     assert (scores[present] == 1).all()
@@ -211,14 +213,14 @@ def test_perfect_prediction_scores_one(score: ScoreOverlap, case: Case) -> None:
 @ALL
 @given(case=labelled(samples=3))
 def test_samples_are_scored_alone(score: ScoreOverlap, case: Case) -> None:
-    counts = count(*case)
+    counts = confusion_counts(*case)
     each = np.stack([score(table) for table in counts])
     np.testing.assert_array_equal(score(counts), each)
 
 
 @given(case=labelled(samples=2))
 def test_mean_iou_is_the_mean_over_the_foreground(case: Case) -> None:
-    counts = count(*case)
+    counts = confusion_counts(*case)
     if case[2] == 1:
         with pytest.raises(ArgumentError, match="expected another class"):
             mean_iou(counts)
@@ -268,7 +270,7 @@ def totals(*tables: tuple[dict[str, Any], Sequence[Sequence[int]]]) -> dict[str,
         for t, line in enumerate(matrix)
         for p, pixels in enumerate(line)
     ]
-    return {name: [row[name] for row in rows] for name in (*KEYS, "pixels")}
+    return {name: [row[name] for row in rows] for name in (*GROUP_COLUMNS, "pixels")}
 
 
 def test_a_score_is_worked_by_hand() -> None:
@@ -300,7 +302,7 @@ def test_a_score_is_of_the_counts_summed_over_samples(
     classes = max(classes, 2)
     truth = np.where((truth < 3) | (truth == 255), truth, 0).astype(np.uint8)
     prediction = np.minimum(prediction, 2)
-    matrix = count(truth, prediction, 3).sum(axis=0)
+    matrix = confusion_counts(truth, prediction, 3).sum(axis=0)
     (score,) = scores(totals(({}, matrix.tolist())))
     known = truth != 255
     found = []
@@ -359,7 +361,7 @@ def test_pixels_of_a_class_that_is_only_predicted_count_too() -> None:
 
 
 def test_nothing_is_no_score() -> None:
-    assert scores({name: [] for name in (*KEYS, "pixels")}) == []
+    assert scores({name: [] for name in (*GROUP_COLUMNS, "pixels")}) == []
 
 
 @given(values=st.lists(st.floats(0, 1) | st.just(math.nan), max_size=8))

@@ -7,7 +7,7 @@ import pytest
 import segmentation_models_pytorch as smp
 
 from skiptool import errors, names
-from skiptool.cautions import Caution, joined
+from skiptool.cautions import Caution, merge_cautions
 from skiptool.errors import (
     ArgumentError,
     ExistsError,
@@ -15,11 +15,11 @@ from skiptool.errors import (
     SkiptoolError,
     WorkerError,
     first_line,
-    near,
+    suggestion,
 )
 from skiptool.names import (
     DECODER_INPUTS,
-    IGNORE,
+    IGNORE_LABEL,
     LAYERS,
     SKIP_LEVELS,
     Arch,
@@ -57,7 +57,7 @@ def test_every_skip_level_joins_two_layers() -> None:
 
 
 def test_words_that_stand_in_files() -> None:
-    assert IGNORE == 255
+    assert IGNORE_LABEL == 255
     assert [split.value for split in Split] == ["train", "test"]
     assert [kind.value for kind in ShiftKind] == [
         "original",
@@ -140,7 +140,7 @@ def test_lists_without_quotes_are_split_as_ever() -> None:
     ],
 )
 def test_near(name: str, known: list[str], expected: str) -> None:
-    assert near(name, known) == expected
+    assert suggestion(name, known) == expected
 
 
 def test_first_line() -> None:
@@ -149,7 +149,7 @@ def test_first_line() -> None:
 
 
 def test_near_offers_no_more_than_asked_and_takes_any_iterable() -> None:
-    assert near("enc", (f"enc{level}" for level in range(9)), limit=1).count("enc") == 1
+    assert suggestion("enc", (f"enc{level}" for level in range(9)), limit=1).count("enc") == 1
 
 
 @pytest.mark.parametrize("name", [name for name in vars(errors) if name.endswith("Error")])
@@ -169,7 +169,7 @@ FEW = "of {} channels vary in too few images to estimate their distance (more ar
 
 
 def test_what_differs_in_layers_comparisons_and_numbers_is_one() -> None:
-    found = joined(
+    found = merge_cautions(
         [
             Caution("the sets differ in size", (), ("b against a",)),
             Caution(f"3 {FEW.format(64)}", ("enc1",), ("b against a",)),
@@ -187,14 +187,17 @@ def test_what_differs_in_layers_comparisons_and_numbers_is_one() -> None:
 
 def test_numbers_within_names_are_no_numbers() -> None:
     cautions = [Caution("img-7.1 of 2 subjects"), Caution("3 subjects"), Caution("2,000 subjects")]
-    assert joined(cautions) == [Caution("img-7.1 of 2 subjects"), Caution("3 to 2,000 subjects")]
+    assert merge_cautions(cautions) == [
+        Caution("img-7.1 of 2 subjects"),
+        Caution("3 to 2,000 subjects"),
+    ]
 
 
 def test_what_is_about_all_layers_names_none() -> None:
     cautions = [Caution("2 units", ("enc1",)), Caution("3 units")]
-    assert [str(each) for each in joined(cautions)] == ["2 to 3 units"]
+    assert [str(each) for each in merge_cautions(cautions)] == ["2 to 3 units"]
     assert str(cautions[0]) == "enc1: 2 units"
-    assert joined([]) == []
+    assert merge_cautions([]) == []
 
 
 EVERY = [set(each) for size in range(5) for each in combinations(SKIP_LEVELS, size)]

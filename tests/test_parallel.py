@@ -27,8 +27,8 @@ from skiptool.parallel import (
     available_cores,
     dask_mapper,
     idle_cores,
-    mapped,
-    threaded,
+    ordered_map,
+    thread_map,
 )
 from skiptool.steps.hellinger import measure_shift
 from small_activations import Noted, activations, numbered, written
@@ -45,7 +45,7 @@ def slow_for_early(item: int) -> int:
 @WORKERS
 @pytest.mark.parametrize("length", [0, 1, 3, 40])
 def test_results_come_in_order(workers: int, length: int) -> None:
-    results = list(mapped(slow_for_early, range(length), workers))
+    results = list(ordered_map(slow_for_early, range(length), workers))
     assert results == [item * item for item in range(length)]
 
 
@@ -59,7 +59,7 @@ def test_reads_a_bounded_number_of_items_ahead(workers: int) -> None:
             read += 1
             yield read
 
-    results = mapped(str, endless(), workers)
+    results = ordered_map(str, endless(), workers)
     for yielded in range(1, 20):
         assert next(results) == str(yielded)
         assert read - yielded <= 2 * workers
@@ -73,18 +73,18 @@ def test_uses_its_threads_at_once() -> None:
         meeting.wait()
         return threading.current_thread().name
 
-    assert len(set(mapped(meet, range(3), workers=3))) == 3
+    assert len(set(ordered_map(meet, range(3), workers=3))) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_one_worker_is_the_caller_itself(workers: int) -> None:
-    threads = set(mapped(lambda _: threading.get_ident(), range(3), workers))
+    threads = set(ordered_map(lambda _: threading.get_ident(), range(3), workers))
     assert threads == {threading.get_ident()}
 
 
 @WORKERS
 def test_exceptions_come_in_place_of_their_result(workers: int) -> None:
-    results = mapped(lambda item: 1 // (3 - item), range(100), workers)
+    results = ordered_map(lambda item: 1 // (3 - item), range(100), workers)
     assert [next(results) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -98,7 +98,7 @@ def test_exceptions_of_the_items_come_through(workers: int) -> None:
         raise OSError("unreadable")
 
     with pytest.raises(OSError, match="unreadable"):
-        list(mapped(abs, broken(), workers))
+        list(ordered_map(abs, broken(), workers))
 
 
 @pytest.mark.parametrize("ending", [GeneratorExit, KeyboardInterrupt, RuntimeError])
@@ -111,7 +111,7 @@ def test_giving_up_cancels_what_waits_and_ends_the_threads(ending: type[BaseExce
         time.sleep(0.02)
         return item
 
-    results = mapped(work, range(1000), workers=2)
+    results = ordered_map(work, range(1000), workers=2)
     next(results)
     if ending is GeneratorExit:
         results.close()
@@ -127,7 +127,7 @@ def test_giving_up_cancels_what_waits_and_ends_the_threads(ending: type[BaseExce
 
 def test_nothing_starts_before_the_first_result_is_asked_for() -> None:
     before = threading.active_count()
-    mapped(pytest.fail, ["called"], workers=2)
+    ordered_map(pytest.fail, ["called"], workers=2)
     assert threading.active_count() == before
 
 
@@ -142,7 +142,7 @@ def test_available_cores_are_those_of_this_process(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_threads_need_no_merging(workers: int) -> None:
-    assert list(threaded(abs, [-1, -2], pytest.fail, workers=workers)) == [1, 2]
+    assert list(thread_map(abs, [-1, -2], pytest.fail, workers=workers)) == [1, 2]
 
 
 Mapper = Callable[..., Iterator[Any]]
@@ -213,7 +213,7 @@ def assert_equal(found: list[list[Measured]], known: list[list[Measured]]) -> No
 @pytest.mark.long
 def test_a_worker_that_dies_changes_nothing(cluster: Mapper, tmp_path: Path) -> None:
     pair = sets()
-    _, known = measure_pairs(pair, [(0, 1)], SETTINGS, partial(threaded, workers=2))
+    _, known = measure_pairs(pair, [(0, 1)], SETTINGS, partial(thread_map, workers=2))
     deadly = sets(partial(Deadly, tmp_path / "died"))
     _, found = measure_pairs(deadly, [(0, 1)], SETTINGS, cluster, keep=False)
     assert (tmp_path / "died").exists()

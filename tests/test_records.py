@@ -22,8 +22,8 @@ from skiptool.records import (
     Shade,
     Shift,
     Training,
+    architecture_family,
     check_name,
-    family,
 )
 
 CLASSES = ("background", "cell")
@@ -71,8 +71,8 @@ def test_folder_of_another_arch_or_an_encoder_with_a_slash() -> None:
 @pytest.mark.parametrize("arch", Arch)
 def test_every_arch_has_names_of_its_own(arch: Arch) -> None:
     assert Architecture("r", (), CLASSES, arch=arch.value).folder.endswith("r-L4")
-    assert len({family(each, "r") for each in Arch}) == len(Arch)
-    assert (family(arch, "r") == "r") == (arch is Arch.UNET)
+    assert len({architecture_family(each, "r") for each in Arch}) == len(Arch)
+    assert (architecture_family(arch, "r") == "r") == (arch is Arch.UNET)
 
 
 def test_an_unknown_arch_is_told_the_near_ones() -> None:

@@ -32,14 +32,14 @@ class Caution:
 _NUMBER: Final = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*(?!\w)")
 
 
-def joined(cautions: Iterable[Caution]) -> list[Caution]:
+def merge_cautions(cautions: Iterable[Caution]) -> list[Caution]:
     """Merge cautions that differ only in layers, comparisons and numbers.
 
     Examples
     --------
     >>> few = "{} of 64 channels vary"
     >>> both = [Caution(few.format(3), ("enc1",)), Caution(few.format(16), ("enc2", "dec0"))]
-    >>> str(*joined(both))
+    >>> str(*merge_cautions(both))
     'enc1, enc2, dec0: 3 to 16 of 64 channels vary'
     """
     alike: dict[str, list[Caution]] = {}

@@ -55,16 +55,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def near(name: str, known: Iterable[str], limit: int = 3) -> str:
+def suggestion(name: str, known: Iterable[str], limit: int = 3) -> str:
     """Suggest up to ``limit`` known names similar to an unknown one, for the end of a message.
 
     Empty if none is similar.
 
     Examples
     --------
-    >>> near("brightnes", ["brightness", "contrast"])
+    >>> suggestion("brightnes", ["brightness", "contrast"])
     '; did you mean brightness?'
-    >>> near("zzz", ["brightness"])
+    >>> suggestion("zzz", ["brightness"])
     ''
     """
     similar = get_close_matches(name, list(known), n=limit, cutoff=0.5)

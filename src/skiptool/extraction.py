@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 from skiptool.errors import SkiptoolError
 from skiptool.exports.folders import check_export
 from skiptool.records import Outcome, Progress
-from skiptool.stores.artifacts import finished
-from skiptool.stores.contents import tell_contents
-from skiptool.stores.lineage import Making
+from skiptool.stores.artifacts import is_complete
+from skiptool.stores.contents import contents_tables
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.staging import check_free, staged
-from skiptool.stores.zarrs import keep_failures, kept_failures
+from skiptool.stores.zarrs import record_failures, recorded_failures
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -110,7 +110,7 @@ class Extraction(ABC):
     Attributes
     ----------
     target : ExtractionTarget
-    making : Making
+    invocation : Invocation
         Recorded in the store; a run is only resumed with the same.
     failures : list of str
         One line for each input left out so far.
@@ -118,14 +118,14 @@ class Extraction(ABC):
     """
 
     target: ExtractionTarget
-    making: Making
+    invocation: Invocation
     failures: list[str]
     progress: Progress
 
     def run(self) -> Outcome:
         """Extract, or resume where an interrupted run stopped."""
         out, resume = self.target.out, self.target.resume
-        complete = finished(out, self.making, resume=resume, clear=not self.target.dry_run)
+        complete = is_complete(out, self.invocation, resume=resume, clear=not self.target.dry_run)
         if complete and (outcome := self.outcome_of_finished()) is not None:
             return outcome
         self.check_target()
@@ -134,13 +134,13 @@ class Extraction(ABC):
             if self.target.dry_run:
                 return self.dry_run_outcome()
             if complete:
-                self.failures = kept_failures(out)
+                self.failures = recorded_failures(out)
             else:
                 with staged(out, overwrite=self.target.overwrite, resume=resume) as partial_out:
                     self.write(partial_out)
-                    keep_failures(partial_out, self.failures)
+                    record_failures(partial_out, self.failures)
             side_outputs = self.write_side_outputs()
-        tables = tell_contents(out, self.progress)
+        tables = contents_tables(out, self.progress)
         return Outcome((out,), side_outputs, self.summary(), tuple(self.failures), tables)
 
     def check_target(self) -> None:

@@ -1,6 +1,7 @@
 """Segmentation scores from confusion counts: pixels of each pair of true and predicted class.
 
-- :func:`count` makes confusion counts of masks in NumPy. Prediction counts with torch; this is its
+- :func:`confusion_counts` makes confusion counts of masks in NumPy. Prediction counts with torch;
+  this is its
   reference in the tests.
 - :func:`iou`, :func:`dice`, :func:`precision`, :func:`recall` and :func:`mean_iou` are scores of
   counts (..., J, J), indexed [truth, predicted]. Sum counts over the samples of a split first: the
@@ -23,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skiptool.errors import ArgumentError
-from skiptool.names import ENSEMBLE_FOLD, IGNORE, ShiftKind
-from skiptool.records import Shift, family
+from skiptool.names import ENSEMBLE_FOLD, IGNORE_LABEL, ShiftKind
+from skiptool.records import Shift, architecture_family
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64, Int64, UInt8
 
 
-def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
+def confusion_counts(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     """Pixels of each pair of truth and predicted class.
 
     Parameters
@@ -56,15 +57,15 @@ def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     --------
     >>> truth = np.array([[0, 1, 1, 255]], dtype=np.uint8)
     >>> prediction = np.array([[0, 1, 0, 1]], dtype=np.uint8)
-    >>> count(truth, prediction, 2)
+    >>> confusion_counts(truth, prediction, 2)
     array([[1, 0],
            [1, 1]])
     """
     _check(truth, prediction, classes)
     # True label -> first cell of its row, with extra rows for ignored and for unknown labels.
-    rows = np.full(IGNORE + 1, classes + 1, dtype=np.uint16)
+    rows = np.full(IGNORE_LABEL + 1, classes + 1, dtype=np.uint16)
     rows[:classes] = np.arange(classes)
-    rows[IGNORE] = classes
+    rows[IGNORE_LABEL] = classes
     rows *= np.uint16(classes)
     shape, cells = truth.shape[:-2], classes * (classes + 2)
     pixels = truth.shape[-2] * truth.shape[-1]
@@ -73,13 +74,13 @@ def count(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     for table, (true, predicted) in zip(counts.reshape(-1, cells), samples, strict=True):
         table[:] = np.bincount(np.take(rows, true) + predicted, minlength=cells)
     if counts[..., classes + 1, :].any():
-        _refuse("truth", truth[truth != IGNORE], classes)
+        _refuse("truth", truth[truth != IGNORE_LABEL], classes)
     return counts[..., :classes, :]
 
 
 def _check(truth: UInt8, prediction: UInt8, classes: int) -> None:
-    if not 1 <= classes <= IGNORE:
-        raise ArgumentError(f"confusion: {classes} classes, expected 1 to {IGNORE}")
+    if not 1 <= classes <= IGNORE_LABEL:
+        raise ArgumentError(f"confusion: {classes} classes, expected 1 to {IGNORE_LABEL}")
     fitting = truth.dtype == prediction.dtype == np.uint8 and truth.ndim >= 2
     if truth.shape != prediction.shape or not fitting or 0 in truth.shape[-2:]:
         raise ArgumentError(
@@ -94,8 +95,8 @@ def _refuse(what: str, labels: AnyArray, classes: int) -> None:
     unknown = np.unique(labels[labels >= classes]).tolist()
     raise ArgumentError(
         f"confusion: {what} contains label {', '.join(map(str, unknown))}, expected 0 to "
-        f"{classes - 1}{f' or {IGNORE} (ignored)' if what == 'truth' else ''}; correct the masks "
-        "or the list of classes"
+        f"{classes - 1}{f' or {IGNORE_LABEL} (ignored)' if what == 'truth' else ''}; correct the "
+        "masks or the list of classes"
     )
 
 
@@ -203,7 +204,7 @@ def _ratio(part: Int64 | Float64, whole: Int64) -> Float64:
     return ratio
 
 
-KEYS = (
+GROUP_COLUMNS = (
     "dataset",
     "dataset_id",
     "domain",
@@ -256,7 +257,7 @@ class Score:
     @property
     def family(self) -> str:
         """Name of the group of rows: encoder, with the architecture unless ``unet``."""
-        return family(self.arch, self.encoder)
+        return architecture_family(self.arch, self.encoder)
 
     @property
     def network(self) -> str:
@@ -272,11 +273,11 @@ def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns :data:`KEYS` and ``pixels``, one row per group; the truths of a group are in the
-        order of their labels, background first.
+        The columns :data:`GROUP_COLUMNS` and ``pixels``, one row per group; the truths of a group
+        are in the order of their labels, background first.
     """
     groups: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
-    rows = zip(*(totals[key] for key in (*KEYS, "pixels")), strict=True)
+    rows = zip(*(totals[key] for key in (*GROUP_COLUMNS, "pixels")), strict=True)
     for *key, clean_skips, truth, predicted, pixels in rows:
         if clean_skips is None:
             groups.setdefault(tuple(key), {})[truth, predicted] = pixels
@@ -286,7 +287,7 @@ def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:
 def _score(key: tuple[Any, ...], cells: Mapping[tuple[str, str], int]) -> Score:
     names = list(dict.fromkeys([*(truth for truth, _ in cells), *(other for _, other in cells)]))
     matrix = np.array([[cells.get((a, b), 0) for b in names] for a in names], dtype=np.int64)
-    facts = dict(zip(KEYS, key, strict=False))
+    facts = dict(zip(GROUP_COLUMNS, key, strict=False))
     shift = Shift(ShiftKind(facts.pop("shift")), facts.pop("factor"))
     return Score(**facts, shift=shift, classes=tuple(names[1:]), miou=float(mean_iou(matrix)))
 

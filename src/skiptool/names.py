@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-IGNORE: Final = 255
+IGNORE_LABEL: Final = 255
 """Label of pixels that are ignored by losses and counts."""
 
 ENSEMBLE_FOLD: Final = -1
@@ -25,11 +25,11 @@ prediction tables, feature stores and shift tables."""
 SKIP_LEVELS: Final = (1, 2, 3, 4)
 """Skip connections of a five-stage U-net; level l connects ``enc{l}`` to ``dec{l}``."""
 
-INPUT: Final = "input"
+INPUT_LAYER: Final = "input"
 """The image itself, as a layer."""
 
 LAYERS: Final = (
-    INPUT,
+    INPUT_LAYER,
     "enc1",
     "enc2",
     "enc3",
@@ -218,13 +218,13 @@ _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?=[,;=]|\Z)')
 _MARKS = ",;="
 
 
-def composed(text: str) -> str:
+def normalise_unicode(text: str) -> str:
     r"""Return a text with each accented letter as one character (Unicode NFC).
 
     macOS writes accents in file names as separate characters, other systems do not, so one name has
     two spellings that look the same.
 
-    >>> composed("Mu\u0308ller") == "M\xfcller"
+    >>> normalise_unicode("Mu\u0308ller") == "M\xfcller"
     True
     """
     return unicodedata.normalize("NFC", text)

@@ -108,7 +108,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def mapped(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """Apply a function to items in threads; results come in the order of the items.
 
     An exception of ``function`` is raised in place of its result. After it, and when the iteration
@@ -126,7 +126,7 @@ def mapped(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iter
 
     Examples
     --------
-    >>> list(mapped(abs, [-1, -2, -3], workers=2))
+    >>> list(ordered_map(abs, [-1, -2, -3], workers=2))
     [1, 2, 3]
     """
     if workers <= 1:
@@ -145,15 +145,15 @@ def mapped(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iter
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def threaded(
+def thread_map(
     function: Callable[[T], R],
     items: Iterable[T],
     merge: Callable[[Sequence[R]], R] | None = None,
     *,
     workers: int,
 ) -> Iterator[R]:
-    """Map over threads as :func:`mapped`; ``merge`` is unused within a process."""
-    return mapped(function, items, workers)
+    """Map over threads as :func:`ordered_map`; ``merge`` is unused within a process."""
+    return ordered_map(function, items, workers)
 
 
 FAN_IN = 8
@@ -167,11 +167,11 @@ CONNECT_SECONDS = 10
 def dask_mapper(
     address: str, *, workers: int | None = None
 ) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Connect to a Dask cluster and yield a mapper like :func:`threaded` that works there.
+    """Connect to a Dask cluster and yield a mapper like :func:`thread_map` that works there.
 
     Functions and items must be picklable. Results that can be merged are merged on the workers,
     eight neighbours at a time, before transfer; they come in the order of the items, equal to
-    those of :func:`threaded`. Results lost with a worker are recomputed by another.
+    those of :func:`thread_map`. Results lost with a worker are recomputed by another.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from skiptool.errors import ArgumentError, MismatchError, near
+from skiptool.errors import ArgumentError, MismatchError, suggestion
 from skiptool.names import SKIP_LEVELS, Arch, Loss, Precision, ShiftKind, Split
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Shift:
         if name not in kinds:
             raise ArgumentError(
                 f"shift {text!r}: unknown kind {name!r}, expected one of {', '.join(kinds)}"
-                f"{near(name, kinds)}"
+                f"{suggestion(name, kinds)}"
             )
         kind = ShiftKind(name)
         if kind is ShiftKind.ORIGINAL:
@@ -186,7 +186,7 @@ class Architecture:
         if self.arch not in list(Arch):
             raise ArgumentError(
                 f"architecture {self.arch!r}: expected one of {', '.join(Arch)}"
-                f"{near(self.arch, Arch)}"
+                f"{suggestion(self.arch, Arch)}"
             )
         unknown = [level for level in self.skips if level not in SKIP_LEVELS]
         if unknown or tuple(sorted(set(self.skips))) != self.skips:
@@ -293,19 +293,19 @@ class Normalisation:
             )
 
 
-AS_IT_IS = Normalisation()
+NO_NORMALISATION = Normalisation()
 """No scaling beyond [0, 1], as for networks trained here."""
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet, by channel."""
 
 
-def family(arch: str | None, encoder: str | None) -> str:
+def architecture_family(arch: str | None, encoder: str | None) -> str:
     """Name a family of networks, which differ in their skip connections; ``unet`` is omitted.
 
     Examples
     --------
-    >>> family("unet", "resnet18"), family("linknet", "resnet18"), family(None, None)
+    >>> family("unet", "resnet18"), family("linknet", "resnet18"), architecture_family(None, None)
     ('resnet18', 'linknet resnet18', '')
     """
     named = "" if arch in (None, Arch.UNET) else f"{arch} "

@@ -32,7 +32,7 @@ _BLOCK: Final = 16384
 """Pixels blended at once: the float64 temporaries stay in the second-level cache."""
 
 
-def apply(image: Image, shift: Shift) -> Image:
+def apply_shift(image: Image, shift: Shift) -> Image:
     """Shift one image, eqs. (1) to (3).
 
     Parameters
@@ -70,9 +70,9 @@ def apply(image: Image, shift: Shift) -> Image:
     Examples
     --------
     >>> pixel = np.array([[[200, 100, 50]]], dtype=np.uint8)
-    >>> apply(pixel, Shift.parse("brightness=1.5")).tolist()
+    >>> apply_shift(pixel, Shift.parse("brightness=1.5")).tolist()
     [[[255, 150, 75]]]
-    >>> apply(pixel, Shift.parse("saturation=0")).tolist()
+    >>> apply_shift(pixel, Shift.parse("saturation=0")).tolist()
     [[[124, 124, 124]]]
     """
     colour = _is_colour(image)
@@ -88,11 +88,11 @@ def apply(image: Image, shift: Shift) -> Image:
     return _ONE_CHANNEL[shift.kind](cast("Float32", image), shift.factor)
 
 
-def apply_all(images: Image, shift: Shift) -> Image:
-    """Shift each of several images (N, H, W, C) separately, as :func:`apply`."""
+def apply_shifts(images: Image, shift: Shift) -> Image:
+    """Shift each of several images (N, H, W, C) separately, as :func:`apply_shift`."""
     shifted = np.empty_like(images)
     for index, image in enumerate(images):
-        shifted[index] = apply(image, shift)
+        shifted[index] = apply_shift(image, shift)
     return shifted
 
 
@@ -181,7 +181,7 @@ class _Domain(Protocol):
     def channels(self) -> int: ...
 
 
-def swept(
+def shifts_to_apply(
     sweep: str | None, shifts: Sequence[Shift], domains: Sequence[_Domain], progress: Progress
 ) -> tuple[Shift, ...]:
     """Return the shifts of a sweep and those given explicitly; the original if there are none.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.errors import ArgumentError, SourceError, near
+from skiptool.errors import ArgumentError, SourceError, suggestion
 from skiptool.names import Split
 from skiptool.records import Progress
 
@@ -427,7 +427,8 @@ def hold_out_domains(
     if not inside:
         names = sorted({str(name) for name in domains})
         raise ArgumentError(
-            f"--train-domain {domain}: expected one of {', '.join(names)}{near(domain, names)}"
+            f"--train-domain {domain}: expected one of "
+            f"{', '.join(names)}{suggestion(domain, names)}"
         )
     own = [str(subjects[place]) for place in inside]
     training = set(own)

@@ -13,12 +13,12 @@ from scipy.stats import spearmanr
 from skiptool.analysis.correlation import (
     FEWEST,
     FEWEST_FOR_INTERVAL,
-    Change,
     Distance,
+    ImagePair,
     Mean,
     SettingKey,
     associations,
-    join,
+    join_distances,
     measured,
 )
 from skiptool.names import LAYERS, ShiftKind
@@ -32,7 +32,7 @@ SCORES = [score(ORIGINAL, 0.75), score(DARK, 0.25), score(DULL, 0.5)]
 def test_distances_are_joined_with_losses_by_network_and_shift() -> None:
     """Worked by hand; the second network has another loss at another distance."""
     second = {"model_id": "m1", "pruning": "L1-pruned"}
-    found = join(
+    found = join_distances(
         [*SCORES, score(ORIGINAL, 1.0, **second), score(DARK, 0.875, **second)],
         as_layers(
             [
@@ -44,8 +44,8 @@ def test_distances_are_joined_with_losses_by_network_and_shift() -> None:
         ),
     )
     (joined,) = found
-    assert joined.kin == SettingKey("study", "hellinger", 100, "minmax", "unet", "resnet18")
-    assert (joined.split, joined.classes, joined.kin.family) == ("test", ("cell",), "resnet18")
+    assert joined.setting == SettingKey("study", "hellinger", 100, "minmax", "unet", "resnet18")
+    assert (joined.split, joined.classes, joined.setting.family) == ("test", ("cell",), "resnet18")
     assert joined.layers == ("input", "enc1")
     assert [(point.pruning, point.change.shift) for point in joined.points] == [
         ("L1-pruned", "brightness"),
@@ -60,41 +60,41 @@ def test_distances_are_joined_with_losses_by_network_and_shift() -> None:
 
 def test_points_without_both_scores_are_left_out_and_counted() -> None:
     rows = as_layers([distance(DARK, 0.7), distance(DULL, 0.3)])
-    (joined,) = join(SCORES[:2], rows)
+    (joined,) = join_distances(SCORES[:2], rows)
     assert ([point.change.shift for point in joined.points], joined.left_out) == (
         ["brightness"],
         1,
     )
-    (joined,) = join([*SCORES[:2], replace(SCORES[2], miou=math.nan)], rows)
+    (joined,) = join_distances([*SCORES[:2], replace(SCORES[2], miou=math.nan)], rows)
     assert (len(joined.points), joined.left_out) == (1, 1)
-    assert join(SCORES[1:], rows) == []  # no original
-    assert join([replace(one, model_id="other") for one in SCORES], rows) == []
-    assert join([replace(one, dataset="other") for one in SCORES], rows) == []
-    assert join([], rows) == join(SCORES, as_layers([])) == []
+    assert join_distances(SCORES[1:], rows) == []  # no original
+    assert join_distances([replace(one, model_id="other") for one in SCORES], rows) == []
+    assert join_distances([replace(one, dataset="other") for one in SCORES], rows) == []
+    assert join_distances([], rows) == join_distances(SCORES, as_layers([])) == []
 
 
 def test_comparisons_of_a_set_with_itself_are_left_out() -> None:
     same = distance(ORIGINAL, 0.01)
-    (joined,) = join(SCORES, as_layers([same, distance(DARK, 0.7)]))
+    (joined,) = join_distances(SCORES, as_layers([same, distance(DARK, 0.7)]))
     assert (len(joined.points), joined.left_out) == (1, 0)
 
 
 def test_features_of_unknown_origin_are_left_out() -> None:
     unknown = distance(DARK, 0.7, model_id=None)
     nothing = distance(DARK, 0.7, dataset=None)
-    assert join(SCORES, as_layers([unknown, nothing])) == []
+    assert join_distances(SCORES, as_layers([unknown, nothing])) == []
 
 
 def test_a_point_with_an_unknown_distance_is_kept() -> None:
     rows = [distance(DARK, None), distance(DARK, 0.5, layer="head"), distance(DULL, math.nan)]
-    (joined,) = join(SCORES, as_layers(rows))
+    (joined,) = join_distances(SCORES, as_layers(rows))
     np.testing.assert_array_equal(joined.distances, [[math.nan] * 2, [0.5, math.nan]])
 
 
 def test_duplicates_count_once() -> None:
     scores, layers = sweep()
     twice = {name: [*column, *column] for name, column in layers.items()}
-    (once,), (again,) = join(scores, layers), join([*scores, *scores], twice)
+    (once,), (again,) = join_distances(scores, layers), join_distances([*scores, *scores], twice)
     np.testing.assert_array_equal(once.distances, again.distances)
     np.testing.assert_array_equal(once.loss, again.loss)
     assert once.points == again.points
@@ -103,7 +103,7 @@ def test_duplicates_count_once() -> None:
 def test_the_order_of_rows_does_not_matter() -> None:
     scores, layers = sweep()
     back = {name: column[::-1] for name, column in layers.items()}
-    (one,), (other,) = join(scores, layers), join(scores[::-1], back)
+    (one,), (other,) = join_distances(scores, layers), join_distances(scores[::-1], back)
     assert (one.points, one.layers) == (other.points, other.layers)
     np.testing.assert_array_equal(one.distances, other.distances)
     np.testing.assert_array_equal(one.loss, other.loss)
@@ -112,14 +112,14 @@ def test_the_order_of_rows_does_not_matter() -> None:
 def test_layers_are_in_the_order_of_data_flow() -> None:
     names = ["b.module", "a.module", *reversed(LAYERS)]
     rows = as_layers([distance(DARK, 0.5, layer=name) for name in names])
-    (joined,) = join(SCORES, rows)
+    (joined,) = join_distances(SCORES, rows)
     assert joined.layers == (*LAYERS, "b.module", "a.module")
 
 
 def test_scores_of_two_datasets_of_one_name_are_ambiguous() -> None:
     other = [replace(one, dataset_id="d2", miou=one.miou / 2) for one in SCORES[1:2]]
     rows = as_layers([distance(DARK, 0.7), distance(DULL, 0.3)])
-    (joined,) = join([*SCORES, *other], rows)
+    (joined,) = join_distances([*SCORES, *other], rows)
     assert [point.change.shift for point in joined.points] == ["contrast"]
     assert joined.left_out == 1
 
@@ -138,9 +138,9 @@ def test_scores_of_two_datasets_of_one_name_are_ambiguous() -> None:
 def test_settings_are_separate_with_hellinger_first(new: dict[str, object]) -> None:
     rows = as_layers([distance(DARK, 0.5, **new), distance(DARK, 0.7)])
     second = [replace(one, dataset="b") for one in SCORES] if "dataset" in new else []
-    found = join([*SCORES, *second], rows)
+    found = join_distances([*SCORES, *second], rows)
     assert len(found) == 2
-    assert {one.kin.metric for one in found[:1]} == {"hellinger"}
+    assert {one.setting.metric for one in found[:1]} == {"hellinger"}
     assert sorted(float(one.distances[0, 0]) for one in found) == [0.5, 0.7]
 
 
@@ -150,12 +150,12 @@ UNSAID = {"reference_split": None, "split": None}
 
 def test_distances_are_joined_with_losses_of_their_split_only() -> None:
     rows = [distance(DARK, 0.7), distance(DARK, 0.4, reference_split="train", split="train")]
-    first, second = join([*TRAIN, *SCORES], as_layers(rows))
+    first, second = join_distances([*TRAIN, *SCORES], as_layers(rows))
     assert (first.split, *first.loss, *first.distances[0]) == ("test", 0.5, 0.7)
     assert (second.split, *second.loss, *second.distances[0]) == ("train", 0.25, 0.4)
     assert not first.assumed | second.assumed
-    assert join(TRAIN, as_layers(rows[:1])) == []
-    assert [one.split for one in join(SCORES, as_layers(rows))] == ["test"]
+    assert join_distances(TRAIN, as_layers(rows[:1])) == []
+    assert [one.split for one in join_distances(SCORES, as_layers(rows))] == ["test"]
 
 
 def test_the_sides_of_a_comparison_may_be_of_two_splits() -> None:
@@ -163,7 +163,7 @@ def test_the_sides_of_a_comparison_may_be_of_two_splits() -> None:
     fold = [replace(SCORES[0], split="validation", miou=0.8)]
     elsewhere = [score(ORIGINAL, 0.3, domain="b"), score(ORIGINAL, 0.1, domain="b", split="train")]
     row = distance(ORIGINAL, 0.4, domain="b", reference_split="validation", split="test")
-    (joined,) = join([*fold, *SCORES, *elsewhere], as_layers([row]))
+    (joined,) = join_distances([*fold, *SCORES, *elsewhere], as_layers([row]))
     assert joined.split == "validation"
     assert joined.loss.tolist() == [0.5]
     assert joined.points[0].change[-2:] == ("validation", "test")
@@ -174,18 +174,18 @@ def test_images_of_another_dataset_are_another_domain() -> None:
     new = [replace(one, dataset="new", dataset_id="d2", miou=0.125) for one in SCORES]
     far = distance(ORIGINAL, 0.4, dataset="new", reference_dataset="study")
     own = distance(DARK, 0.7, reference_dataset="study")
-    (joined,) = join([*SCORES, *new], as_layers([own, far]))
-    assert joined.kin.dataset == "study"
+    (joined,) = join_distances([*SCORES, *new], as_layers([own, far]))
+    assert joined.setting.dataset == "study"
     assert [point.change.domain for point in joined.points] == ["a", "a (new)"]
     assert joined.loss.tolist() == [0.5, 0.625]
-    (joined,) = join(SCORES, as_layers([own, far]))
+    (joined,) = join_distances(SCORES, as_layers([own, far]))
     assert (joined.loss.tolist(), joined.left_out) == ([0.5], 1)
 
 
 @pytest.mark.parametrize("split", [None, "all"])
 def test_distances_without_a_split_are_joined_with_losses_of_each(split: str | None) -> None:
     row = distance(DARK, 0.7, reference_split=split, split=split)
-    first, second = join([*TRAIN, *SCORES], as_layers([row]))
+    first, second = join_distances([*TRAIN, *SCORES], as_layers([row]))
     assert ((first.split, *first.loss), (second.split, *second.loss)) == (
         ("test", 0.5),
         ("train", 0.25),
@@ -196,7 +196,7 @@ def test_distances_without_a_split_are_joined_with_losses_of_each(split: str | N
 
 def test_tables_that_name_their_split_take_precedence() -> None:
     rows = [distance(DARK, 0.9, **UNSAID), distance(DARK, 0.7), distance(DULL, 0.2, **UNSAID)]
-    (joined,) = join(SCORES, as_layers(rows))
+    (joined,) = join_distances(SCORES, as_layers(rows))
     assert joined.distances.tolist() == [[0.7, 0.2]]
     assert [point.change.shift for point in joined.assumed] == ["contrast"]
     assert joined.left_out == 0
@@ -204,33 +204,33 @@ def test_tables_that_name_their_split_take_precedence() -> None:
 
 def test_ends_of_intervals_go_with_their_distances() -> None:
     rows = [distance(DARK, 0.7, ci_low=0.5), distance(DULL, 0.3, ci_high=None)]
-    (joined,) = join(SCORES, as_layers(rows))
+    (joined,) = join_distances(SCORES, as_layers(rows))
     np.testing.assert_allclose(joined.low, [[0.5, 0.28]])
     np.testing.assert_allclose(joined.high, [[0.72, math.nan]])
 
 
 def test_kinds_of_change() -> None:
-    shifted = Change("a", "original", None, "a", "brightness", 0.5)
-    elsewhere = Change("b", "original", None, "b", "brightness", 0.5)
-    across = Change("a", "original", None, "b", "original", None)
+    shifted = ImagePair("a", "original", None, "a", "brightness", 0.5)
+    elsewhere = ImagePair("b", "original", None, "b", "brightness", 0.5)
+    across = ImagePair("a", "original", None, "b", "original", None)
     assert [each.kind for each in (shifted, across)] == ["brightness", "domain"]
     assert shifted.cluster == elsewhere.cluster
-    assert across.cluster != Change("a", "original", None, "c", "original", None).cluster
-    assert shifted.cluster != Change("a", "original", None, "a", "brightness", 0.75).cluster
+    assert across.cluster != ImagePair("a", "original", None, "c", "original", None).cluster
+    assert shifted.cluster != ImagePair("a", "original", None, "a", "brightness", 0.75).cluster
 
 
 def test_pairs_of_domains_are_changes() -> None:
     scores = [score(ORIGINAL, 0.75), score(ORIGINAL, 0.5, domain="b")]
-    (joined,) = join(scores, as_layers([distance(ORIGINAL, 0.4, domain="b")]))
+    (joined,) = join_distances(scores, as_layers([distance(ORIGINAL, 0.4, domain="b")]))
     assert joined.loss.tolist() == [0.25]
     assert joined.points[0].change.kind == "domain"
 
 
 def test_distances_are_gathered_without_scores() -> None:
     rows = [distance(DARK, 0.3), distance(DARK, 0.9), distance(DARK, None, layer="head")]
-    ((kin, points),) = measured(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
+    ((setting, points),) = measured(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
     ((point, by_layer),) = points.items()
-    assert (kin.metric, point.model_id, point.change.shift) == ("hellinger", "m0", "brightness")
+    assert (setting.metric, point.model_id, point.change.shift) == ("hellinger", "m0", "brightness")
     expected = Distance(0.3, 0.28, 0.32, 0.005, 24, 24, 24, "image")
     assert by_layer["enc1"][:-1] == pytest.approx(expected[:-1])
     assert by_layer["enc1"].unit == "image"

@@ -25,7 +25,7 @@ from skiptool.analysis.differences import (
 )
 from skiptool.analysis.differences import differences as measured
 from skiptool.errors import ArgumentError
-from skiptool.metrics import KEYS, mean_iou, scores
+from skiptool.metrics import GROUP_COLUMNS, mean_iou, scores
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
 
@@ -46,7 +46,7 @@ PLAIN: dict[str, Any] = {
     "subject": "s1",
     "repeat": None,
 }
-COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
+COLUMNS = tuple(dict.fromkeys((*GROUP_COLUMNS, "repeat", "subject", "pixels")))
 BASELINE = NetworkCondition("unet", "resnet18", "baseline", False, ORIGINAL)
 
 
@@ -112,10 +112,10 @@ def test_the_iou_is_that_of_the_scores() -> None:
     totals = {name: [row[name] for row in rows] for name in COLUMNS}
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
-        key = tuple(row[name] for name in KEYS)
+        key = tuple(row[name] for name in GROUP_COLUMNS)
         groups.setdefault(key, {**row, "pixels": 0})["pixels"] += row["pixels"]
     summed = list(groups.values())
-    expected = scores({name: [row[name] for row in summed] for name in (*KEYS, "pixels")})
+    expected = scores({name: [row[name] for row in summed] for name in (*GROUP_COLUMNS, "pixels")})
     found = {
         (counts.dataset_id, network.pruning, fold, network.shift): float(np.mean(both / either))
         for counts in subject_counts(totals)

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from skiptool.analysis.distances import (
     BEYOND_COLUMNS,
     LAYER_COLUMNS,
-    Averaged,
     Compared,
     LayerDistance,
     Network,
     NetworkDistances,
-    averaged,
-    of_channels,
-    read_beyond,
+    TrainingAverage,
+    average_trainings,
+    channel_metric_rows,
     read_distances,
+    read_layer_metrics,
 )
 from skiptool.names import Metric
 from small_shifts import Layer, layer, tables
@@ -36,7 +36,7 @@ FOLDS = st.lists(
 @given(FOLDS)
 def test_folds_are_averaged_as_the_definition_says(folds: list[tuple[float, ...]]) -> None:
     """Against a loop: folds without a value do not count, their intervals neither."""
-    found = averaged(*np.array(folds).T)
+    found = average_trainings(*np.array(folds).T)
     known = [fold for fold in folds if not math.isnan(fold[0])]
     assert found.trainings == len(known)
     if not known:
@@ -79,7 +79,7 @@ def test_labels_name_the_remaining_skips(pruning: str, skips: tuple[int, ...]) -
 
 def test_names_and_layers_of_what_is_compared() -> None:
     def network(arch: str, *layers: str) -> NetworkDistances:
-        numbers = (np.array([0.1]), Averaged(0.1), None, math.nan)
+        numbers = (np.array([0.1]), TrainingAverage(0.1), None, math.nan)
         found = tuple(LayerDistance(name, *numbers) for name in layers)
         return NetworkDistances(arch, "resnet18", "L1-pruned", ((0, 0),), 8, found)
 
@@ -133,7 +133,7 @@ def test_images_of_two_splits_are_two_comparisons() -> None:
     assert [each.networks[0].layers[0].distance.trainings for each in found] == [1, 1]
 
 
-def assert_numbers(found: Averaged | None, *expected: float) -> None:
+def assert_numbers(found: TrainingAverage | None, *expected: float) -> None:
     assert found is not None
     numbers = (found.value, found.spread, found.low, found.high, found.trainings)
     assert numbers == pytest.approx(expected, nan_ok=True)
@@ -306,7 +306,7 @@ def row(metric: str, **facts: object) -> dict[str, Any]:
 
 
 def read(*rows: dict[str, Any]) -> list[Network]:
-    return read_beyond({name: [each[name] for each in rows] for name in BEYOND_COLUMNS})
+    return read_layer_metrics({name: [each[name] for each in rows] for name in BEYOND_COLUMNS})
 
 
 def test_measures_are_by_metric_and_layer() -> None:
@@ -391,4 +391,4 @@ def test_distances_of_channels_alone_have_no_measures() -> None:
 
 def test_metrics_of_whole_layers_are_filtered_out() -> None:
     table = {"metric": ["kl", "covariance", "hellinger", "classifier"], "value": [1, 2, 3, 4]}
-    assert of_channels(table) == {"metric": ["kl", "hellinger"], "value": [1, 3]}
+    assert channel_metric_rows(table) == {"metric": ["kl", "hellinger"], "value": [1, 3]}

@@ -52,11 +52,15 @@ def test_folds_of_a_pruning_are_one_fit() -> None:
     one = of(found)
     assert (len(one.points), one.domain, one.split) == (18, "a", "test")
     assert one.layers[one.layer] != "head"  # the noisy one
-    assert [held.kind for held in one.crossed.held] == ["brightness", "contrast", "saturation"]
-    assert one.error == pytest.approx(np.mean([held.error for held in one.crossed.held]))
+    assert [held.kind for held in one.cross_validation.held] == [
+        "brightness",
+        "contrast",
+        "saturation",
+    ]
+    assert one.error == pytest.approx(np.mean([held.error for held in one.cross_validation.held]))
     assert one.error < 0.05 < one.error_of_mean
     assert one.line(np.array([0.0])).item() == 0.0
-    assert one.bound == max(held.worst for held in one.crossed.held)
+    assert one.bound == max(held.worst for held in one.cross_validation.held)
     assert (one.asked, one.level) == (0.95, 0.75)
     assert one.better
     assert (np.diff(one.line.values) >= 0).all()
@@ -66,7 +70,7 @@ def test_folds_of_a_pruning_are_one_fit() -> None:
 def test_the_same_every_time() -> None:
     scores, layers = sweep()
     first, again = (of(fit_losses(given, layers)) for given in (scores, scores[::-1]))
-    assert first.crossed.held == again.crossed.held
+    assert first.cross_validation.held == again.cross_validation.held
     np.testing.assert_array_equal(first.line.values, again.line.values)
 
 
@@ -114,7 +118,7 @@ def test_the_level_depends_on_kinds_not_on_points() -> None:
     assert two.level == pytest.approx(2 / 3)
     lower = of(fit_losses(*sweep(), level=0.5))
     assert (lower.asked, lower.level) == (0.5, 0.5)
-    assert lower.bound == sorted(held.worst for held in lower.crossed.held)[1]
+    assert lower.bound == sorted(held.worst for held in lower.cross_validation.held)[1]
 
 
 def one_row(*rows: Layers) -> tuple[Fitted, Expected]:

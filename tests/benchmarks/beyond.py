@@ -27,9 +27,9 @@ import torch
 from scipy.ndimage import gaussian_filter, shift
 
 import skiptool
-from skiptool.metrics import count
+from skiptool.metrics import confusion_counts
 from skiptool.metrics import iou as iou_of
-from skiptool.model.layers import tap
+from skiptool.model.layers import pooled_activations
 from skiptool.names import LAYERS
 from skiptool.stores.dataset import open_dataset
 
@@ -159,14 +159,14 @@ def iou(network: Any, images: Any, masks: Any) -> float:  # noqa: ANN401
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             predicted = network(pixels).argmax(dim=1)[0].numpy().astype(np.uint8)
-        found += count(mask, predicted, 2)
+        found += confusion_counts(mask, predicted, 2)
     return float(iou_of(found)[1])
 
 
 def network_table(folder: Path) -> None:
     """Print IoU and measures at two layers under each shift."""
     network, pictures, masks = trained(folder)
-    reference = tap(network, pictures, list(LAYERS), "cpu")
+    reference = pooled_activations(network, pictures, list(LAYERS), "cpu")
     metrics = (*METRICS, "paired-difference")
     print(f"{len(pictures)} test images, paired.\n")
     print("| shift | IoU | layer | Hellinger, corrected | p | covariance | p | classifier | p | "
@@ -178,7 +178,7 @@ def network_table(folder: Path) -> None:
         if name == "none":
             print(f"| none | {score:.3f} | | | | | | | | |", flush=True)
             continue
-        other = tap(network, moved, list(LAYERS), "cpu")
+        other = pooled_activations(network, moved, list(LAYERS), "cpu")
         table = skiptool.compare_features(reference, other, metrics=metrics, paired=True)
         rows = {
             (row["layer"], row["metric"]): row

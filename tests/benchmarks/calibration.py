@@ -24,8 +24,13 @@ from skiptool.comparison.activations import Settings, as_activations
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.results import Measured
 from skiptool.distances.binned import pooled_bins
-from skiptool.distances.counting import count, equal_width, extent, joint_range
-from skiptool.parallel import threaded
+from skiptool.distances.counting import (
+    activation_extremes,
+    count_activations,
+    equal_width,
+    joint_range,
+)
+from skiptool.parallel import thread_map
 
 CHANNELS, VECTORS, BINS, RELABELLINGS = 8, 64, 100, 99
 
@@ -42,7 +47,7 @@ def compared(
     sets = [as_activations(x, "x", mine), as_activations(y, "y", theirs)]
     group = None if groups is None else "group"
     settings = Settings(permutations=RELABELLINGS, paired=paired, group=group)
-    _, ((measured,),) = measure_pairs(sets, [(0, 1)], settings, partial(threaded, workers=1))
+    _, ((measured,),) = measure_pairs(sets, [(0, 1)], settings, partial(thread_map, workers=1))
     return measured
 
 
@@ -142,9 +147,11 @@ def outcome(cell: Cell, seed: int, repeat: int) -> Outcome:
     fresh = x if cell.paired else draw(rng, cell.units[1], CHANNELS, VECTORS)
     y = shifted(cell.population, cell.shift, fresh)
     measured = compared(x, y, paired=cell.paired)
-    joint = joint_range(extent(x), extent(y))
+    joint = joint_range(activation_extremes(x), activation_extremes(y))
     binning = equal_width(joint, BINS)
-    bins = pooled_bins(count(x, binning), count(y, binning), paired=cell.paired)
+    bins = pooled_bins(
+        count_activations(x, binning), count_activations(y, binning), paired=cell.paired
+    )
     true, true_on_all = [], []
     for low, span, numbers in zip(joint.low, joint.span, bins, strict=True):
         edges = low + span * np.arange(1, BINS) / BINS

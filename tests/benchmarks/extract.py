@@ -21,7 +21,7 @@ import numpy as np
 from openslide import OpenSlide
 
 import skiptool
-from skiptool.parallel import mapped
+from skiptool.parallel import ordered_map
 from skiptool.steps.extract_wsi.settings import PatchSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -46,7 +46,7 @@ def read_all(slide: Path, side: int, workers: int) -> None:
     """Read every patch and throw it away."""
     handle = OpenSlide(slide)
     places = [(x, y) for y in range(0, side, SIZE) for x in range(0, side, SIZE)]
-    for _ in mapped(lambda at: handle.read_region(at, 0, (SIZE, SIZE)), places, workers):
+    for _ in ordered_map(lambda at: handle.read_region(at, 0, (SIZE, SIZE)), places, workers):
         pass
 
 

@@ -21,8 +21,8 @@ import torch
 import skiptool
 from skiptool.model.inference import (
     forward_batches,
-    place,
-    side_by_side,
+    map_concurrently,
+    prepare_for_inference,
     to_device,
 )
 from skiptool.model.unet import build
@@ -39,7 +39,7 @@ def settled(images: torch.Tensor) -> smp.Unet:
     network = build(Architecture("resnet18", (1, 2, 3, 4), ("background", "cell")))
     with torch.no_grad():
         network.train()(images)
-    return place(network, "cpu")
+    return prepare_for_inference(network, "cpu")
 
 
 def forward(network: smp.Unet, batches: Sequence[torch.Tensor], size: int) -> None:
@@ -58,7 +58,7 @@ def forward_beside(network: smp.Unet, batches: Sequence[torch.Tensor], size: int
             network(part)
 
     for batch in batches:
-        side_by_side(run, batch.split(size))
+        map_concurrently(run, batch.split(size))
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skiptool.analysis.correlation import COLUMNS, join
+from skiptool.analysis.correlation import COLUMNS, join_distances
 from skiptool.analysis.forecast import (
     choose_layer,
     cross_validate,
@@ -41,7 +41,7 @@ from skiptool.records import ORIGINAL, PAPER_SWEEP, Sample, Training
 from skiptool.stats.isotonic import conformal_width, fit_monotone
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 
 LEVEL = 0.95
 TRAINED, TEST = 90, 24
@@ -72,7 +72,7 @@ def make_data(folder: Path, seed: int) -> Path:
     whole = open_dataset(folder / "all.zarr")
     images, masks = whole.samples("synthetic", range(count)).read_many(range(count))
     names = ["A"] * (TRAINED + TEST) + [name for name, n in DOMAINS.items() for _ in range(n)]
-    writer = DatasetWriter(folder / "d.zarr", ["background", "cell"], Making("extract"))
+    writer = DatasetWriter(folder / "d.zarr", ["background", "cell"], Invocation("extract"))
     for name in ("A", *DOMAINS):
         for number in [place for place, each in enumerate(names) if each == name]:
             train = number < TRAINED
@@ -156,7 +156,7 @@ def experiment(seed: int) -> Iterator[str]:
         for column, cells in plain.items()
     }
     (fit,) = fit_losses(rated, layers)
-    (joined,) = [one for one in join(rated, within) if one.split == VALIDATION]
+    (joined,) = [one for one in join_distances(rated, within) if one.split == VALIDATION]
     before = by_version_0_1(joined, layers)
     yield (
         f"Fit at {fit.layers[fit.layer]}: error on kinds left out {fit.error:.2f}, of the mean "
@@ -281,10 +281,10 @@ def covered(drawn: Drawn, new: str, place: int, *, old: bool) -> Covered:
         residuals, layer = old_residuals(seen, loss, kinds, shifts)
         line, width = fit_monotone(seen[layer], loss), conformal_width(residuals, LEVEL)
     else:
-        crossed = cross_validate(seen, loss, kinds, shifts)
+        cross_validation = cross_validate(seen, loss, kinds, shifts)
         layer = choose_layer(seen, loss, kinds, shifts)
         line = fit_from_origin(seen[layer], loss)
-        width, _ = error_bound([one.worst for one in crossed.held], LEVEL)
+        width, _ = error_bound([one.worst for one in cross_validation.held], LEVEL)
     errors = np.abs(line(drawn.distances[layer, out]) - drawn.loss[out])
     return Covered(bool(errors[place] <= width), bool(errors.max() <= width), width)
 

@@ -22,10 +22,16 @@ import zarr
 from scipy.stats import wasserstein_distance
 
 from skiptool.comparison.activations import Settings
-from skiptool.distances.counting import Binning, count, equal_width, extent, joint_range
+from skiptool.distances.counting import (
+    Binning,
+    activation_extremes,
+    count_activations,
+    equal_width,
+    joint_range,
+)
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 
 IMAGES, CHANNELS, VECTORS, BINS = 200, 512, 256, 100
 LAYERS = {
@@ -57,17 +63,17 @@ def kernel(dtype: type[np.floating[Any]]) -> None:
     rng = np.random.default_rng(0)
     sets = [activations(rng, IMAGES, CHANNELS).astype(dtype) for _ in range(2)]
     wide = [x.astype(np.float32) for x in sets]
-    binning = equal_width(joint_range(*map(extent, sets)), BINS)
+    binning = equal_width(joint_range(*map(activation_extremes, sets)), BINS)
 
     def ours() -> None:
         for x in sets:
-            count(x, binning)
+            count_activations(x, binning)
 
     def once() -> None:
         for x in wide:
             x.sum()
 
-    count(sets[0][:1], binning)
+    count_activations(sets[0][:1], binning)
     one, floor = best(9, ours, once)
     print(f"{dtype.__name__}: counting {1e3 * one:.1f} ms of one core, sum {1e3 * floor:.1f} ms")
     print(f"  one core against the sum of the same values in float32: {one / floor:.1f}x")
@@ -81,7 +87,7 @@ def in_two(sets: list[Any], binning: Binning) -> None:
     """Count on two threads, a few images at a time."""
     blocks = [x[i : i + CHUNK] for x in sets for i in range(0, len(x), CHUNK)]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda block: count(block, binning), blocks))
+        list(pool.map(lambda block: count_activations(block, binning), blocks))
 
 
 def loops(sets: list[Any], binning: Binning, ours: Callable[[], None], sample: int = 4) -> None:
@@ -106,10 +112,10 @@ def loops(sets: list[Any], binning: Binning, ours: Callable[[], None], sample: i
 def write_store(path: Path, images: int, seed: int, factor: float) -> Path:
     """Write a simulated feature store of all layers."""
     rng = np.random.default_rng(seed)
-    making = Making("features", (), {}, {}, {"model": "m", "dataset": "d"})
+    invocation = Invocation("features", (), {}, {}, {"model": "m", "dataset": "d"})
     columns = {"id": [f"{image:05d}" for image in range(images)]}
     facts = {"model": "m", "domain": "a", "shift": "original", "dataset": "d"}
-    writer = FeatureWriter(path, making, [path.name], facts, columns)
+    writer = FeatureWriter(path, invocation, [path.name], facts, columns)
     for start in range(0, images, CHUNK):
         size = min(CHUNK, images - start)
         writer.append(

@@ -24,14 +24,14 @@ import skiptool
 from skiptool.model.device import autocast, choose_precision
 from skiptool.model.inference import (
     forward_batches,
-    place,
-    side_by_side,
+    map_concurrently,
+    prepare_for_inference,
     to_device,
 )
 from skiptool.model.unet import build
 from skiptool.names import Precision
 from skiptool.records import PAPER_SWEEP, Architecture
-from skiptool.shifts import apply_all
+from skiptool.shifts import apply_shifts
 from skiptool.steps.predict import predict as loading
 from skiptool.steps.predict.counting import CHUNK
 from skiptool.stores.dataset import open_dataset
@@ -49,7 +49,7 @@ def settled(images: torch.Tensor, seed: int) -> smp.Unet:
     network = build(ARCHITECTURE, seed)
     with torch.no_grad():
         network.train()(images)
-    return place(network, "cpu")
+    return prepare_for_inference(network, "cpu")
 
 
 def shifted_chunks(data: Path, images: int) -> list[Chunk]:
@@ -59,7 +59,7 @@ def shifted_chunks(data: Path, images: int) -> list[Chunk]:
     for at in range(0, images, CHUNK):
         read, _ = reader.read_many(range(at, min(at + CHUNK, images)))
         for shift in PAPER_SWEEP:
-            batches = forward_batches(apply_all(read, shift), "cpu")
+            batches = forward_batches(apply_shifts(read, shift), "cpu")
             found.append([to_device(batch, "cpu") for batch in batches])
     return found
 
@@ -76,7 +76,7 @@ def forward(
 
     for chunk in chunks:
         if beside:
-            side_by_side(run, chunk)
+            map_concurrently(run, chunk)
         else:
             for batch in chunk:
                 run(batch)
@@ -111,7 +111,7 @@ def main() -> None:
             "predict": predict,
         }
         print(f"{models} models, {images} images of {pixels} px, {precision}")
-        with patch.object(loading, "restore", lambda *_: next(ready)):
+        with patch.object(loading, "restore_network", lambda *_: next(ready)):
             print_ratios(runs, rounds)
 
 

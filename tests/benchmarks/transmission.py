@@ -24,7 +24,7 @@ import numpy as np
 
 from skiptool.comparison.activations import Settings, as_activations
 from skiptool.comparison.pairs import measure_pairs
-from skiptool.parallel import threaded
+from skiptool.parallel import thread_map
 
 CHANNELS, VECTORS, MANY, BINS = 6, 64, 6_000, 100
 KINDS = ("dense", "sparse", "heavy-tailed")
@@ -88,7 +88,7 @@ def measured(sides: list[Side], *, paired: bool) -> dict[str, Mapping[str, float
     """Measure every layer as the command does."""
     settings = Settings(permutations=0, paired=paired, bins=(BINS,))
     sets = [as_activations(side, f"side {place}") for place, side in enumerate(sides)]
-    mapper = partial(threaded, workers=1)
+    mapper = partial(thread_map, workers=1)
     _, (found,) = measure_pairs(sets, [(0, 1)], settings, mapper)
     return {each.layer: each.mean for each in found}
 

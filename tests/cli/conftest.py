@@ -95,7 +95,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, experiment: SimpleNamespace) -
     from skiptool.records import Sample
     from skiptool.sources.pictures.files import write_mask, write_picture
     from skiptool.stores.dataset_writer import DatasetWriter
-    from skiptool.stores.lineage import Making
+    from skiptool.stores.lineage import Invocation
 
     folder = tmp_path_factory.mktemp("odd")
     (folder / "empty").mkdir()
@@ -126,7 +126,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, experiment: SimpleNamespace) -
     (folder / "split.csv").write_text("\n".join(["image,mask,domain,subject,split", *rows]) + "\n")
     for name, channels, classes in (("grey.zarr", 1, 2), ("classes.zarr", 3, 3)):
         names = ["background", "left", "right"][:classes]
-        writer = DatasetWriter(folder / name, names, Making("extract"))
+        writer = DatasetWriter(folder / name, names, Invocation("extract"))
         for number in range(4):
             plain = np.zeros((32, 32, channels), dtype=np.uint8 if channels == 3 else np.float32)
             mask = np.full((32, 32), number % 2, dtype=np.uint8)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.zarrs import kept_failures
+from skiptool.stores.zarrs import recorded_failures
 from slide_cases import (
     POINTS,
     write_geojson,
@@ -108,9 +108,9 @@ def test_one_unreadable_picture_among_good_ones(run: Run, pictures: Path, tmp_pa
     assert line.startswith("skiptool: failed: ")
     assert "04.png" in line
     assert "04" not in open_dataset(tmp_path / "d.zarr").domain("A").columns["id"]
-    assert len(kept_failures(tmp_path / "d.zarr")) == 1
+    assert len(recorded_failures(tmp_path / "d.zarr")) == 1
     assert "04.png" in run("info", tmp_path / "d.zarr").out
-    assert run(*words, "-o", tmp_path / "e.zarr", "--json").json["failures"] == kept_failures(
+    assert run(*words, "-o", tmp_path / "e.zarr", "--json").json["failures"] == recorded_failures(
         tmp_path / "d.zarr"
     )
     # Resumed, it is whole.
@@ -273,7 +273,7 @@ def test_one_bad_volume_does_not_end_the_night(
     assert line.startswith("skiptool: failed: ")
     assert all(word in line for word in words), line
     assert len(open_dataset(out).domain("A")) == 18
-    assert kept_failures(out) == [line.removeprefix("skiptool: failed: ")]
+    assert recorded_failures(out) == [line.removeprefix("skiptool: failed: ")]
     alone = write_table(folder / f"{name.replace(' ', '-')}-alone.csv", [fault])
     found = run("extract", "mri", alone, "-o", tmp_path / "e.zarr", *QUICK, "--quiet")
     assert found.code == 1
@@ -547,7 +547,7 @@ def test_one_bad_slide_does_not_end_the_night(
     assert line.startswith("skiptool: failed: ")
     for word in words:
         assert word in line
-    assert kept_failures(out) == [line.removeprefix("skiptool: failed: ")]
+    assert recorded_failures(out) == [line.removeprefix("skiptool: failed: ")]
     assert set(open_dataset(out).domain("A").columns["slide"]) == {"s1", "s2"}
     assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
 

@@ -22,7 +22,7 @@ from limits import files_below
 from skiptool.cli import main
 from skiptool.errors import FormatError
 from skiptool.model.fit import LAST
-from skiptool.model.lightning import Segmenter, Watch
+from skiptool.model.lightning import HistoryCallback, Segmenter
 from skiptool.names import Split
 from skiptool.steps import train
 from skiptool.stores.dataset import StoredSamples
@@ -166,7 +166,7 @@ def test_no_space_for_the_checkpoint(
     limits: ExitStack,
 ) -> None:
     hurt(monkeypatch, lambda: limits.enter_context(files_below(size)))
-    monkeypatch.setattr(Watch, "on_exception", lambda *_: limits.close())  # space is made
+    monkeypatch.setattr(HistoryCallback, "on_exception", lambda *_: limits.close())  # space is made
     words = (f"partial/{LAST}: File too large", "ulimit -f", "give --resume")
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)
 
@@ -203,7 +203,7 @@ def test_data_that_fail_in_the_second_epoch(
     def fail(*_: object) -> Any:  # noqa: ANN401 - stands for a function that returns
         raise FormatError("d.zarr: chunk 3 is damaged")
 
-    monkeypatch.setattr("skiptool.model.fit.Recalled", lambda reader: reader)
+    monkeypatch.setattr("skiptool.model.fit.CachedReader", lambda reader: reader)
     hurt(monkeypatch, lambda: monkeypatch.setattr(StoredSamples, "read", fail))
     words = ("d.zarr: chunk 3 is damaged",)
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)

@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 
 from skiptool.cli import options
-from skiptool.cli.bins import comparison, swept
-from skiptool.cli.options import label_words, numbers, pair, value_words, words
+from skiptool.cli.bins import comparison_settings, parse_sweep
+from skiptool.cli.options import (
+    parse_interval,
+    parse_labels,
+    parse_numbers,
+    parse_values,
+    parse_words,
+)
 from skiptool.comparison.activations import Settings
 from skiptool.errors import ArgumentError
 from skiptool.names import ExportFormat, Metric, PictureFormat, RangeRule
@@ -22,44 +28,46 @@ from small_stores import refused
     ("text", "expected"), [("1:100", (1, 100)), ("0:0", (0, 0)), ("7", (7, 7)), (" 1 : 2 ", (1, 2))]
 )
 def test_span(text: str, expected: tuple[int, int]) -> None:
-    assert options.span(text, "--cells") == expected
+    assert options.parse_range(text, "--cells") == expected
 
 
 @pytest.mark.parametrize("text", ["", ":", "a:b", "1:2:3", "1.5:2"])
 def test_span_of_another_form(text: str) -> None:
     with pytest.raises(ArgumentError, match="expected LOW:HIGH"):
-        options.span(text, "--cells")
+        options.parse_range(text, "--cells")
 
 
 def test_listed() -> None:
-    assert options.listed(None) == ()
-    assert options.listed(["a, b", "c,,", ""]) == ("a", "b", "c")
+    assert options.parse_list(None) == ()
+    assert options.parse_list(["a, b", "c,,", ""]) == ("a", "b", "c")
 
 
 def test_shifts() -> None:
     half = Shift.parse("brightness=0.5")
-    assert options.shifts(None) == ()
-    assert options.shifts(["brightness=0.5"]) == (half,)
-    assert options.shifts(["original,brightness=0.5"]) == (ORIGINAL, half)
+    assert options.parse_shifts(None) == ()
+    assert options.parse_shifts(["brightness=0.5"]) == (half,)
+    assert options.parse_shifts(["original,brightness=0.5"]) == (ORIGINAL, half)
 
 
 def test_skips() -> None:
-    assert options.skips(None, None) == ((1, 2, 3, 4),)
-    assert options.skips([0, 1, 2, 3, 4], None) == (*((1, 2, 3, 4), (2, 3, 4), (3, 4), (4,), ()),)
-    assert options.skips(None, ["3,1", "none"]) == ((1, 3), ())
-    assert options.skips([1], ["2,3,4", "1"]) == ((2, 3, 4), (1,))  # one network, once
+    assert options.parse_skips(None, None) == ((1, 2, 3, 4),)
+    assert options.parse_skips([0, 1, 2, 3, 4], None) == (
+        *((1, 2, 3, 4), (2, 3, 4), (3, 4), (4,), ()),
+    )
+    assert options.parse_skips(None, ["3,1", "none"]) == ((1, 3), ())
+    assert options.parse_skips([1], ["2,3,4", "1"]) == ((2, 3, 4), (1,))  # one network, once
 
 
 @pytest.mark.parametrize("count", [-1, 5])
 def test_prune_out_of_range(count: int) -> None:
     with pytest.raises(ArgumentError, match=rf"--prune {count}: expected 0"):
-        options.skips([count], None)
+        options.parse_skips([count], None)
 
 
 @pytest.mark.parametrize("word", ["", "0", "5", "1+3", "1,", "all"])
 def test_skips_of_another_form(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected levels out of 1,2,3,4"):
-        options.skips(None, [word])
+        options.parse_skips(None, [word])
 
 
 def test_export_form() -> None:
@@ -80,76 +88,76 @@ def test_export_folder() -> None:
 
 
 def test_choices() -> None:
-    found = options.choices("pdf, png,pdf", PictureFormat, "--format")
+    found = options.parse_choices("pdf, png,pdf", PictureFormat, "--format")
     assert found == (PictureFormat.PDF, PictureFormat.PNG)
     for text in ("", "gif", "pdf,gif"):
         with pytest.raises(ArgumentError, match="expected some of pdf, svg, png"):
-            options.choices(text, PictureFormat, "--format")
+            options.parse_choices(text, PictureFormat, "--format")
 
 
 @pytest.mark.parametrize("word", ["", "1,2,3", "1,2,3,x", "5,2,5,9", "1,9,5,9", "-1,2,3,4"])
 def test_boxes_that_are_none(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected TOP,LEFT,BOTTOM,RIGHT"):
-        options.boxes([word], "--artifact-box")
+        options.parse_boxes([word], "--artifact-box")
 
 
 @pytest.mark.parametrize("text", ["", "8", "8x", "x8", "0x8", "8x8x8", "-1x2", "a x b"])
 def test_grid_of_another_form(text: str) -> None:
     with pytest.raises(ArgumentError, match="expected ROWSxCOLUMNS"):
-        options.grid(text)
+        options.parse_grid(text)
 
 
 def test_one_value_for_all_and_others_by_name() -> None:
-    assert numbers(["192", "B=320,C=256"], "--size") == {"": 192, "B": 320, "C": 256}
-    assert numbers(None, "--size") == {}
-    assert words(["A=1", "a=b=2b"], "--centre") == {"A": "1", "a=b": "2b"}
+    assert parse_numbers(["192", "B=320,C=256"], "--size") == {"": 192, "B": 320, "C": 256}
+    assert parse_numbers(None, "--size") == {}
+    assert parse_words(["A=1", "a=b=2b"], "--centre") == {"A": "1", "a=b": "2b"}
 
 
 @pytest.mark.parametrize("given", ["A=", "x", "1.5", "A=-3", "A=1x"])
 def test_what_is_no_number(given: str) -> None:
     with pytest.raises(ArgumentError, match="--size"):
-        numbers([given], "--size")
+        parse_numbers([given], "--size")
 
 
 @pytest.mark.parametrize("given", [["192", "256"], ["A=1", "A=1"]])
 def test_two_values_for_one_domain(given: list[str]) -> None:
     with pytest.raises(ArgumentError, match="a second value for the same"):
-        words(given, "--size")
+        parse_words(given, "--size")
 
 
 def test_pairs() -> None:
-    assert pair(None, "--percentiles") is None
-    assert pair("0.5, 99", "--percentiles") == (0.5, 99.0)
+    assert parse_interval(None, "--percentiles") is None
+    assert parse_interval("0.5, 99", "--percentiles") == (0.5, 99.0)
     for text in ("1", "1;99", "a,b", ""):
         with pytest.raises(ArgumentError, match="expected LOW,HIGH"):
-            pair(text, "--percentiles")
+            parse_interval(text, "--percentiles")
 
 
 def test_values() -> None:
-    assert label_words(None, "--labels") == {}
-    found = label_words(["0=background,1=cell", "65535=cell"], "--labels")
+    assert parse_labels(None, "--labels") == {}
+    found = parse_labels(["0=background,1=cell", "65535=cell"], "--labels")
     assert found == {0: "background", 1: "cell", 65535: "cell"}
-    assert label_words(["1=a=b"], "--labels") == {1: "a=b"}
+    assert parse_labels(["1=a=b"], "--labels") == {1: "a=b"}
 
 
 @pytest.mark.parametrize("word", ["=a", "1", "1=", "x=a", "-1=a", "1.0=a", "65536=a", "²=a"])
 def test_values_of_another_form(word: str) -> None:
     with pytest.raises(ArgumentError, match="--labels"):
-        label_words([word], "--labels")
+        parse_labels([word], "--labels")
 
 
 def test_values_given_twice() -> None:
     with pytest.raises(ArgumentError, match="value 1 is given a class twice"):
-        label_words(["1=a", "1=b"], "--labels")
+        parse_labels(["1=a", "1=b"], "--labels")
 
 
 def test_colours() -> None:
     red = {(255, 0, 0): "tumour"}
     for word in ("#ff0000=tumour", "#FF0000=tumour", "255,0,0=tumour", " 255, 0, 0 =tumour"):
-        assert label_words([word], "--labels") == red
-    mixed = label_words(["#ff0000=a,0,0,255=b", "0,0,0=c,#00ff00=d e"], "--labels")
+        assert parse_labels([word], "--labels") == red
+    mixed = parse_labels(["#ff0000=a,0,0,255=b", "0,0,0=c,#00ff00=d e"], "--labels")
     assert mixed == {(255, 0, 0): "a", (0, 0, 255): "b", (0, 0, 0): "c", (0, 255, 0): "d e"}
-    assert label_words(["1=a,2,3,4=b"], "--labels") == {1: "a", (2, 3, 4): "b"}
+    assert parse_labels(["1=a,2,3,4=b"], "--labels") == {1: "a", (2, 3, 4): "b"}
 
 
 @pytest.mark.parametrize(
@@ -157,35 +165,35 @@ def test_colours() -> None:
 )
 def test_colours_of_another_form(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected VALUE=CLASS or COLOUR=CLASS"):
-        label_words([word], "--labels")
+        parse_labels([word], "--labels")
 
 
 def test_a_colour_given_twice() -> None:
     with pytest.raises(ArgumentError, match="the value 255,0,0 is given a class twice"):
-        label_words(["#ff0000=a,255,0,0=b"], "--labels")
+        parse_labels(["#ff0000=a,255,0,0=b"], "--labels")
 
 
 def test_colours_are_refused_where_masks_hold_values() -> None:
-    assert value_words(["1=LV,2=MYO", "3=RV"], "--labels") == {1: "LV", 2: "MYO", 3: "RV"}
+    assert parse_values(["1=LV,2=MYO", "3=RV"], "--labels") == {1: "LV", 2: "MYO", 3: "RV"}
     with pytest.raises(ArgumentError, match=r"--labels: \(255, 0, 0\) is a colour"):
-        value_words(["1=LV", "#ff0000=RV"], "--labels")
+        parse_values(["1=LV", "#ff0000=RV"], "--labels")
 
 
 def test_a_class_with_a_comma_stands_in_quotes() -> None:
     words = ['1="Carcinoma, invasive",2=stroma', '#ff0000="a ""b"", c"', ' 3= "x=y, 4=z" ']
-    assert label_words(words, "--labels") == {
+    assert parse_labels(words, "--labels") == {
         **{1: "Carcinoma, invasive", 2: "stroma", (255, 0, 0): 'a "b", c', 3: "x=y, 4=z"}
     }
-    assert value_words(['1="LV, apex",2=MYO'], "--labels") == {1: "LV, apex", 2: "MYO"}
+    assert parse_values(['1="LV, apex",2=MYO'], "--labels") == {1: "LV, apex", 2: "MYO"}
     for word in ('1="",2=a', '1="a",2', '1="a,b'):
         with pytest.raises(ArgumentError, match="expected VALUE=CLASS"):
-            label_words([word], "--labels")
+            parse_labels([word], "--labels")
 
 
 def read(**words: Any) -> Settings:  # noqa: ANN401
     given = {"metric": None, "bins": "100", "sweep": None, "range_rule": "minmax"} | words
     literal = given.pop("literal", False)
-    return comparison((*given.values(), literal), workers=1)  # type: ignore[arg-type]
+    return comparison_settings((*given.values(), literal), workers=1)  # type: ignore[arg-type]
 
 
 def test_without_words_it_is_the_default() -> None:
@@ -219,10 +227,10 @@ def test_words_become_settings(words: dict[str, Any], settings: dict[str, Any]) 
 
 def test_workers_are_the_cores_unless_said() -> None:
     words = (None, "100", None, "minmax", False)
-    assert comparison(words, workers=None).workers == available_cores()
-    assert comparison(words, workers=3).workers == 3
-    assert comparison(words, workers=0).workers == 1
-    assert comparison(words, workers=1, seed=4, group="subject").group == "subject"
+    assert comparison_settings(words, workers=None).workers == available_cores()
+    assert comparison_settings(words, workers=3).workers == 3
+    assert comparison_settings(words, workers=0).workers == 1
+    assert comparison_settings(words, workers=1, seed=4, group="subject").group == "subject"
 
 
 @pytest.mark.parametrize(
@@ -263,4 +271,4 @@ def test_words_that_make_no_sense(words: dict[str, Any], said: tuple[str, ...]) 
 )  # fmt: skip
 def test_sweeps_that_are_none(text: str) -> None:
     with refused(ArgumentError, f"--sweep-bins {text!r}", "10..110"):
-        swept(text)
+        parse_sweep(text)

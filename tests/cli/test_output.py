@@ -22,14 +22,14 @@ from skiptool.cli import output as module
 from skiptool.cli.output import (
     Terminal,
     as_given,
-    complain,
-    explain,
+    cell_style,
+    error_text,
+    escape_controls,
     grid,
-    ground,
     luminance,
     matrices,
+    print_error,
     print_result,
-    visible,
 )
 from skiptool.cli.output import Terminal as Progress
 from skiptool.errors import LeftoverError, OutOfMemoryError, SourceError, WorkerError
@@ -374,7 +374,7 @@ def test_letters_are_legible_on_every_ground(
     shade: Shade, system: ColorSystem, share: float
 ) -> None:
     """Also where a terminal has 256 colours, of which rich takes the nearest."""
-    style = ground(shade.low + share * (shade.high - shade.low), shade)
+    style = cell_style(shade.low + share * (shade.high - shade.low), shade)
     assert style.bgcolor is not None
     behind, letters = style.bgcolor.downgrade(system).get_truecolor(), rgb(style.color)
     dark, light = sorted([luminance(behind), luminance(letters)])
@@ -382,21 +382,21 @@ def test_letters_are_legible_on_every_ground(
 
 
 def test_scales_begin_and_end_where_they_should() -> None:
-    found = [rgb(ground(value, WHOLE).bgcolor).hex for value in (-1.0, 0.0, 0.5, 1.0, 2.0)]
+    found = [rgb(cell_style(value, WHOLE).bgcolor).hex for value in (-1.0, 0.0, 0.5, 1.0, 2.0)]
     assert found == ["#440154", "#440154", "#21918c", "#fde725", "#fde725"]
-    found = [rgb(ground(value, EITHER).bgcolor).hex for value in (-0.5, 0.0, 0.5)]
+    found = [rgb(cell_style(value, EITHER).bgcolor).hex for value in (-0.5, 0.0, 0.5)]
     assert found == ["#67001f", "#f7f7f7", "#053061"]
 
 
 @given(low=st.floats(0.0, 1.0), high=st.floats(0.0, 1.0))
 def test_a_sequential_scale_gets_lighter(low: float, high: float) -> None:
-    dark, light = (luminance(rgb(ground(v, WHOLE).bgcolor)) for v in sorted((low, high)))
+    dark, light = (luminance(rgb(cell_style(v, WHOLE).bgcolor)) for v in sorted((low, high)))
     assert light >= dark - 0.003  # colours are whole numbers
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_has_no_colour(value: float) -> None:
-    assert not ground(value, WHOLE)
+    assert not cell_style(value, WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ GOES_ON = "; give --resume"
     ],
 )
 def test_lines(error: Exception, line: str) -> None:
-    assert explain(error, GOES_ON) == line
+    assert error_text(error, GOES_ON) == line
 
 
 def test_a_working_directory_that_was_deleted_is_named(
@@ -457,16 +457,18 @@ def test_a_working_directory_that_was_deleted_is_named(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    line = explain(FileNotFoundError(errno.ENOENT, "x"))
+    line = error_text(FileNotFoundError(errno.ENOENT, "x"))
     assert line == "the current working directory no longer exists; change to another one"
 
 
 def test_a_command_that_cannot_go_on_does_not_offer_to() -> None:
-    assert explain(LeftoverError("x: is left; give --overwrite")) == "x: is left; give --overwrite"
+    assert (
+        error_text(LeftoverError("x: is left; give --overwrite")) == "x: is left; give --overwrite"
+    )
 
 
 def test_control_characters_are_spelled_out() -> None:
-    assert visible("ä b\x1b]0;\x07\u202e") == "ä b\\x1b]0;\\x07\\u202e"
+    assert escape_controls("ä b\x1b]0;\x07\u202e") == "ä b\\x1b]0;\\x07\\u202e"
 
 
 Captured = pytest.CaptureFixture[str]
@@ -514,7 +516,7 @@ def test_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_complaint_without_a_name(capsys: Captured) -> None:
-    complain("", "a : b")
+    print_error("", "a : b")
     assert capsys.readouterr().err == "skiptool: a : b\n"
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from skiptool.cli import ORDER
-from skiptool.cli.paths import WRITTEN, one_place, places, stdin_text, words_read
+from skiptool.cli.paths import WRITTEN, input_path, input_paths, stdin_text, typed_inputs
 from skiptool.errors import ArgumentError
 
 
@@ -27,24 +27,24 @@ class Terminal(io.StringIO):
 
 
 def test_words_are_paths() -> None:
-    assert places(["a", "b/", "c d"]) == [Path("a"), Path("b"), Path("c d")]
+    assert input_paths(["a", "b/", "c d"]) == [Path("a"), Path("b"), Path("c d")]
     with pytest.raises(ArgumentError, match="empty path"):
-        places(["a", ""])
+        input_paths(["a", ""])
 
 
 def test_dash_stands_for_the_lines_of_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n\n  \nruns/ä\r\nlast "))
     expected = [Path("first"), Path("a b"), Path("runs/ä"), Path("last "), Path("z")]
-    assert places(["first", "-", "z"]) == expected
+    assert input_paths(["first", "-", "z"]) == expected
 
 
 def test_places_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "s3://bucket/f.zarr"
-    assert places(["a b", url]) == [Path("a b"), url]
+    assert input_paths(["a b", url]) == [Path("a b"), url]
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}/\r\nb.npy\n"))
-    assert places(["-", "c"]) == [f"{url}/", Path("b.npy"), Path("c")]
+    assert input_paths(["-", "c"]) == [f"{url}/", Path("b.npy"), Path("c")]
     with pytest.raises(ArgumentError, match="empty path"):
-        places([url, ""])
+        input_paths([url, ""])
 
 
 @pytest.mark.parametrize(
@@ -59,30 +59,32 @@ def test_urls_that_have_lost_a_slash_are_told_without_secrets(
     word: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ArgumentError) as caught:
-        places(["a", word])
+        input_paths(["a", word])
     assert str(caught.value).startswith(shown)
     assert "secret" not in str(caught.value)
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{word}\n"))
     with pytest.raises(ArgumentError, match="two slashes"):
-        one_place("-", "dataset store")
+        input_path("-", "dataset store")
 
 
 def test_files_may_be_urls_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [tmp_path / "a.zarr"]
     for start in ("file://", "file://localhost", "file:"):
-        assert places([f"{start}{tmp_path}/a.zarr"]) == expected
+        assert input_paths([f"{start}{tmp_path}/a.zarr"]) == expected
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:").mkdir()
     (tmp_path / "s3:" / "f.zarr").touch()
-    assert places(["s3:/f.zarr"]) == [Path("s3:/f.zarr")]  # it is there, whatever it looks like
+    assert input_paths(["s3:/f.zarr"]) == [
+        Path("s3:/f.zarr")
+    ]  # it is there, whatever it looks like
 
 
 def test_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("s.zarr\n"))
-    assert one_place("-", "dataset store") == Path("s.zarr")
+    assert input_path("-", "dataset store") == Path("s.zarr")
     monkeypatch.setattr(sys, "stdin", io.StringIO("a\nb\n"))
     with pytest.raises(ArgumentError, match="2 paths, expected one dataset store"):
-        one_place("-", "dataset store")
+        input_path("-", "dataset store")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_stdin_that_names_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
     with pytest.raises(ArgumentError, match=reason):
-        places(["-"])
+        input_paths(["-"])
 
 
 def test_text_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,9 +298,9 @@ def test_every_command_that_writes_says_where(run: Run) -> None:
 
 def test_options_that_are_written_are_not_read() -> None:
     given = {"models": ["a", "-"], "data": Path("d.zarr"), "masks": Path("m.zarr"), "out": "o"}
-    assert words_read("predict", given) == ["d.zarr", "a"]
-    assert words_read("extract images", {"images": Path("i"), "masks": Path("m")}) == ["i", "m"]
-    assert words_read("extract wsi", {"manifest": "m.csv", "mask": "model:runs"}) == [
+    assert typed_inputs("predict", given) == ["d.zarr", "a"]
+    assert typed_inputs("extract images", {"images": Path("i"), "masks": Path("m")}) == ["i", "m"]
+    assert typed_inputs("extract wsi", {"manifest": "m.csv", "mask": "model:runs"}) == [
         "m.csv",
         "runs",
     ]

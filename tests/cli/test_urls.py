@@ -68,7 +68,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def alike(first: Path, second: Path) -> None:
-    """Compare two tables but for what they say of their making."""
+    """Compare two tables but for what they say of their invocation."""
     tables = [pq.read_table(path).replace_schema_metadata(None) for path in (first, second)]
     assert tables[0].equals(tables[1])
 

@@ -20,12 +20,12 @@ from skiptool.comparison.activations import (
     key_totals,
     read_values,
 )
-from skiptool.distances.counting import count, equal_width, joint_range, quantile_bins
+from skiptool.distances.counting import count_activations, equal_width, joint_range, quantile_bins
 from skiptool.distances.float16 import key_counts
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Metric, RangeRule
 from skiptool.stores.features import FeatureStore
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from small_activations import ONE, Noted, activations, extremes, numbered, threads
 from small_stores import refused
 
@@ -58,7 +58,7 @@ def test_invalid_settings_are_refused(wrong: dict[str, Any], words: tuple[str, .
 
 
 def command(**how: Any) -> str:  # noqa: ANN401
-    return Making("hellinger", (), Settings(**how).asked).command
+    return Invocation("hellinger", (), Settings(**how).asked).command
 
 
 def test_asked_returns_the_command_options() -> None:
@@ -203,7 +203,7 @@ def test_every_image_is_counted_once_whatever_the_blocks(chunk: int, workers: in
     blocks = list(count_blocks(given, "enc1", binning, threads(workers), means=True))
     assert [block.start for block in blocks] == list(range(0, IMAGES, chunk))
     found = np.concatenate([block.counts[0] for block in blocks])
-    np.testing.assert_array_equal(found, count(x, binning))
+    np.testing.assert_array_equal(found, count_activations(x, binning))
     means = np.concatenate([block.means[0] for block in blocks])
     np.testing.assert_allclose(means, x.astype(np.float64).mean(axis=2), rtol=1e-15)
 
@@ -226,7 +226,7 @@ def test_merged_blocks_hold_the_same_counts(means: bool) -> None:
     (first, second) = count_blocks(given, "enc1", binning, merging, means=means)
     assert (first.start, second.start) == (0, 3)
     whole = np.concatenate([first.counts[0], second.counts[0]])
-    np.testing.assert_array_equal(whole, count(given.arrays["enc1"], binning))
+    np.testing.assert_array_equal(whole, count_activations(given.arrays["enc1"], binning))
     assert (len(first.means), len(second.means)) == ((1, 1) if means else (0, 0))
     if means:
         assert (len(first.means[0]), len(second.means[0])) == (3, 5)
@@ -362,7 +362,9 @@ def test_work_can_be_sent_to_other_processes() -> None:
         return iter([pickle.loads(pickle.dumps(partial(merge, parts)))()])
 
     (block,) = count_blocks(given, "enc1", binning, through_pickle, means=True)
-    np.testing.assert_array_equal(block.counts[0], count(noted().arrays["enc1"], binning))
+    np.testing.assert_array_equal(
+        block.counts[0], count_activations(noted().arrays["enc1"], binning)
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
@@ -381,6 +383,8 @@ def test_drawn_vectors_are_counted_as_well_as_all(chunk: int, merge: bool) -> No
     blocks = list(count_blocks(given, "enc1", binning, merging, means=True, drawn=drawn))
     for place, expected in enumerate((x, kept)):
         found = np.concatenate([block.counts[place] for block in blocks])
-        np.testing.assert_array_equal(found, count(np.ascontiguousarray(expected), binning))
+        np.testing.assert_array_equal(
+            found, count_activations(np.ascontiguousarray(expected), binning)
+        )
         means = np.concatenate([block.means[place] for block in blocks])
         np.testing.assert_allclose(means, expected.astype(float).mean(axis=2), rtol=1e-15)

@@ -29,13 +29,13 @@ from skiptool.comparison.layer import (
 from skiptool.comparison.results import ChannelEstimates
 from skiptool.comparison.units import EqualDraw, Units, paired_units
 from skiptool.distances.counting import (
-    count,
+    activation_extremes,
+    count_activations,
     equal_width,
-    extent,
     joint_range,
-    merged,
+    merge_counts,
     quantile_bins,
-    sweep,
+    sweep_binning,
 )
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
@@ -156,7 +156,7 @@ def counts(x: Any, y: Any, how: Settings, bins: int | None = None) -> tuple[Any,
     for each in sets:
         blocks = count_blocks(each, "f", binning, ONE, means=False)
         whole = np.concatenate([block.counts[0] for block in blocks]).sum(axis=0)
-        totals.append(merged(whole, binning, how.bins[0] if bins is None else bins))
+        totals.append(merge_counts(whole, binning, how.bins[0] if bins is None else bins))
     return totals[0], totals[1]
 
 
@@ -390,17 +390,17 @@ def design(n: int, m: int, *labellings: list[int], paired: bool = False) -> Desi
 
 def layer(x: Any, y: Any, settings: Settings, width: int = 9, **how: Any) -> LayerCounts:  # noqa: ANN401
     """Count two arrays (N, D, K) as :func:`measure_channels` takes them."""
-    joint = joint_range(extent(x), extent(y))
+    joint = joint_range(activation_extremes(x), activation_extremes(y))
     many = len(settings.bins) > 1
     binning = how.get("binning") or (
-        sweep(joint, settings.bins)
+        sweep_binning(joint, settings.bins)
         if many
         else equal_width(joint, settings.bins[0], literal=settings.literal)
     )
     both = []
     for each in (x, y):
         both.append(Counts((*each.shape[:2], binning.counters), each.shape[2], width, 10**9))
-        both[-1].put(0, count(each, binning))
+        both[-1].put(0, count_activations(each, binning))
     wanted = how.get("design") or design(len(x), len(y))
     return LayerCounts(binning, both[0], both[1], (x.shape[2], y.shape[2]), wanted, settings)
 
@@ -428,8 +428,10 @@ def test_values_and_their_resampling_by_hand(metric: Metric) -> None:
     rows = [[0, 1, 2, 3, 4, 9], [4, 5, 6, 7, 8, 9]]
     settings = Settings(metrics=(metric,), bins=(5,))
     (part,) = measure_channels(layer(x, y, settings, design=design(6, 4, *rows)), 0)
-    binning = equal_width(joint_range(extent(x), extent(y)), 5)
-    pooled = np.concatenate([count(x, binning), count(y, binning)]).astype(np.float64)
+    binning = equal_width(joint_range(activation_extremes(x), activation_extremes(y)), 5)
+    pooled = np.concatenate([count_activations(x, binning), count_activations(y, binning)]).astype(
+        np.float64
+    )
     define = DEFINITIONS[metric.value]
 
     def between(first: list[int], channel: int, out: tuple[int, ...] = ()) -> float:

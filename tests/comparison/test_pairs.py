@@ -26,10 +26,10 @@ from skiptool.comparison.pairs import (
     columns_of,
     in_order,
     layer_warnings,
-    left_out,
     measure_pairs,
     outlier_stretched,
     pair_warnings,
+    unshared_layers,
 )
 from skiptool.comparison.results import Measured
 from skiptool.comparison.units import (
@@ -37,8 +37,8 @@ from skiptool.comparison.units import (
     Units,
     draw_vectors,
     equal_draw,
-    least_p_value,
     paired_units,
+    smallest_p_value,
 )
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import LAYERWISE, Kind, Metric, RangeRule
@@ -143,7 +143,7 @@ def test_every_column_follows_from_the_definitions(
             )
             for d in range(LAYERS[name][0])
         ]
-        least = least_p_value(*sizes, paired=paired)
+        least = smallest_p_value(*sizes, paired=paired)
         expected[name], nulls[name] = columns_of_channels(
             channels, relabelled, paired, least_p=least
         )
@@ -312,7 +312,7 @@ def test_incomparable_sets_are_refused() -> None:
         check_comparable(x, y)
     y.arrays = {"enc1": np.zeros((3, 3, 4)), "head": np.zeros((3, 2, 6))}
     check_comparable(x, y)
-    assert left_out(x, y) == ("dec0", "head")
+    assert unshared_layers(x, y) == ("dec0", "head")
     y.arrays["dec0"] = np.zeros((3, 5, 6))
     with refused(MismatchError, "layer dec0 has 5 channels, the reference 2"):
         measure_pairs([x, y], [(0, 1)], PLAIN, ONE)

@@ -16,9 +16,9 @@ from skiptool.comparison.units import (
     draw_vectors,
     equal_draw,
     exchangeable_rows,
-    least_p_value,
     mismatched_subject,
     paired_units,
+    smallest_p_value,
     subjects_repeat,
     unit_column,
 )
@@ -473,14 +473,14 @@ def test_the_least_p_value_by_enumeration(n: int, m: int) -> None:
 
     ways = [apart(chosen) for chosen in combinations(everyone, n)]
     reached = np.mean([way >= apart(tuple(range(n))) - 1e-9 for way in ways])
-    assert least_p_value(n, m, paired=False) == pytest.approx(reached)
+    assert smallest_p_value(n, m, paired=False) == pytest.approx(reached)
     if n == m:
         pairs = [
             apart(tuple(i + n * swap for i, swap in enumerate(swaps)))
             for swaps in product((0, 1), repeat=n)
         ]
         reached = np.mean([way >= apart(tuple(range(n))) - 1e-9 for way in pairs])
-        assert least_p_value(n, n, paired=True) == pytest.approx(reached)
+        assert smallest_p_value(n, n, paired=True) == pytest.approx(reached)
 
 
 def test_equal_names_of_different_subjects_are_not_paired() -> None:

@@ -35,10 +35,10 @@ from skiptool.distances.binned import (
     total_variation,
 )
 from skiptool.distances.counting import (
+    activation_extremes,
     constant_channels,
-    count,
+    count_activations,
     equal_width,
-    extent,
     frequencies,
     joint_range,
 )
@@ -99,9 +99,12 @@ def by_the_equations(x: Array, y: Array, bins: int, literal: bool = False) -> li
 
 
 def measured(x: Array, y: Array, bins: int, literal: bool = False) -> Array:
-    binning = equal_width(joint_range(extent(x), extent(y)), bins, literal=literal)
+    binning = equal_width(
+        joint_range(activation_extremes(x), activation_extremes(y)), bins, literal=literal
+    )
     p, q = (
-        frequencies(count(z, binning).sum(axis=0), values=z.shape[0] * z.shape[2]) for z in (x, y)
+        frequencies(count_activations(z, binning).sum(axis=0), values=z.shape[0] * z.shape[2])
+        for z in (x, y)
     )
     return (hellinger_literal if literal else hellinger)(p, q)
 
@@ -132,7 +135,8 @@ def test_follows_the_equations_on_activations(dtype: type) -> None:
     np.testing.assert_allclose(measured(x, y, 100), expected, rtol=0, atol=TIGHT)
     assert expected[3:] == [0.0, 1.0]
     mean, live = layer_mean(
-        measured(x, y, 100), constant_channels(joint_range(extent(x), extent(y)))
+        measured(x, y, 100),
+        constant_channels(joint_range(activation_extremes(x), activation_extremes(y))),
     )
     assert mean == pytest.approx(sum(expected) / 5, abs=TIGHT)
     assert live == pytest.approx((sum(expected) - expected[3]) / 4, abs=TIGHT)

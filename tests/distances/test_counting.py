@@ -21,20 +21,20 @@ from skiptool.distances.counting import (
     _SHORT_BINS,
     MAX_BINS,
     Binning,
-    Misfit,
     Range,
+    UnbinnedActivation,
+    activation_extremes,
     constant_channels,
-    count,
+    count_activations,
     division_terms,
     equal_width,
-    extent,
     frequencies,
     joint_range,
     lowest_and_highest,
-    merged,
+    merge_counts,
     product_terms,
     quantile_bins,
-    sweep,
+    sweep_binning,
 )
 from skiptool.errors import ArgumentError
 from strategies import SEEDS, feature_pairs, features
@@ -44,7 +44,7 @@ FLOATS = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 
 
 def joint_of(*sets: Array) -> Range:
-    return joint_range(*(extent(x) for x in sets))
+    return joint_range(*(activation_extremes(x) for x in sets))
 
 
 def test_by_hand() -> None:
@@ -64,7 +64,7 @@ def test_extents_are_those_of_numpy(
     x = rng.normal(0.0, 100.0, shape).astype(dtype)
     if odd:  # infinite values are found, NaN spreads over its row
         x.ravel()[rng.integers(0, x.size, 3)] = rng.permutation([np.nan, np.inf, -np.inf])
-    low, high = extent(x)
+    low, high = activation_extremes(x)
     assert low.dtype == high.dtype == dtype
     np.testing.assert_array_equal(low, x.min(axis=2))
     np.testing.assert_array_equal(high, x.max(axis=2))
@@ -75,7 +75,7 @@ def test_extents_are_those_of_numpy(
 def test_extents_of_any_float(dtype: type, data: st.DataObject) -> None:
     elements = npst.from_dtype(np.dtype(dtype))  # including subnormal, infinite and NaN
     x = data.draw(npst.arrays(dtype, (1, 2, 5), elements=elements))
-    low, high = extent(x)
+    low, high = activation_extremes(x)
     np.testing.assert_array_equal(low, x.min(axis=2))
     np.testing.assert_array_equal(high, x.max(axis=2))
 
@@ -85,14 +85,14 @@ def test_extents_take_any_memory_layout_and_byte_order() -> None:
     x.setflags(write=False)
     turned = x.transpose(2, 1, 0)
     for each in (turned, turned.astype(">f4"), turned.astype(">f2").astype(">f8")):
-        np.testing.assert_array_equal(extent(each)[0], each.min(axis=2))
-        np.testing.assert_array_equal(extent(each)[1], each.max(axis=2))
-    assert extent(turned[:0])[0].shape == (0, 7)
+        np.testing.assert_array_equal(activation_extremes(each)[0], each.min(axis=2))
+        np.testing.assert_array_equal(activation_extremes(each)[1], each.max(axis=2))
+    assert activation_extremes(turned[:0])[0].shape == (0, 7)
 
 
 @given(pair=feature_pairs(np.float16))
 def test_extents_of_stored_ranges_give_the_same_joint_range(pair: tuple[Array, Array]) -> None:
-    stored = [tuple(bound.astype(np.float32) for bound in extent(x)) for x in pair]
+    stored = [tuple(bound.astype(np.float32) for bound in activation_extremes(x)) for x in pair]
     joint, again = joint_of(*pair), joint_range(*stored)
     np.testing.assert_array_equal(joint.low, again.low)
     np.testing.assert_array_equal(joint.span, again.span)
@@ -136,7 +136,7 @@ def test_joint_range_refuses_a_span_that_float64_cannot_hold() -> None:
 )
 def test_refuses_other_arrays(x: Array) -> None:
     with pytest.raises(ArgumentError, match=r"expected float16, float32 or float64 \(N, D, K\)"):
-        extent(x)
+        activation_extremes(x)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ FLOATS_BINNING = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def counted(x: Array, joint: Range, bins: int, **how: bool) -> Array:
-    return count(x, equal_width(joint, bins, **how))
+    return count_activations(x, equal_width(joint, bins, **how))
 
 
 def by_equation_5(x: Array, low: Fraction, span: Fraction, bins: int, literal: bool) -> list[int]:
@@ -347,7 +347,7 @@ def test_negative_zero_is_zero() -> None:
         assert counted(x[..., :3], joint_of(x[..., :3]), 4).tolist() == [[[2, 0, 0, 1]]]
         assert counted(x, joint_of(x), 4).tolist() == [[[1, 0, 2, 1]]]
         edges = quantile_bins(np.array([[0.0]]))
-        assert count(x, edges).tolist() == [[[1, 3]]]
+        assert count_activations(x, edges).tolist() == [[[1, 3]]]
 
 
 @given(x=features(np.float64))
@@ -376,7 +376,7 @@ def test_counters_hold_all_vectors(vectors: int, dtype: type, bins: int) -> None
     x[0, 1] = np.random.default_rng(0).integers(0, 500, vectors)
     joint = Range(np.zeros(2), np.array([0.0, 499.0]))
     for binning in (equal_width(joint, bins), quantile_bins(np.array([[0.5], [-1.0]]))):
-        counts = count(x, binning)
+        counts = count_activations(x, binning)
         assert counts.dtype == dtype
         assert (counts.sum(axis=2, dtype=np.int64) == vectors).all()
         assert counts[0, 0, 0] == vectors
@@ -393,8 +393,8 @@ def test_one_table_counts_as_four(dtype: type, bins: int) -> None:
     joint = joint_of(x)
     for binning in (equal_width(joint, bins), quantile_bins(np.linspace(0, 2, bins - 1)[None])):
         assert x.shape[2] < 2 * bins <= together.shape[2]
-        apart = count(x, binning).sum(axis=0, keepdims=True)
-        np.testing.assert_array_equal(count(together, binning), apart)
+        apart = count_activations(x, binning).sum(axis=0, keepdims=True)
+        np.testing.assert_array_equal(count_activations(together, binning), apart)
 
 
 @given(
@@ -449,8 +449,10 @@ def test_threads_count_as_one() -> None:
     x = np.random.default_rng(5).normal(size=(64, 8, 300)).astype(np.float16)
     binning = equal_width(joint_of(x), 100)
     with ThreadPoolExecutor(4) as pool:
-        parts = list(pool.map(lambda at: count(x[at : at + 4], binning), range(0, 64, 4)))
-    np.testing.assert_array_equal(np.concatenate(parts), count(x, binning))
+        parts = list(
+            pool.map(lambda at: count_activations(x[at : at + 4], binning), range(0, 64, 4))
+        )
+    np.testing.assert_array_equal(np.concatenate(parts), count_activations(x, binning))
 
 
 @pytest.mark.parametrize("bins", [1, 2, 5, 3000])
@@ -459,14 +461,25 @@ def test_constant_channels(bins: int) -> None:
     joint = joint_of(x)
     assert counted(x, joint, bins)[0, 0, 0] == 3
     assert counted(x, joint, bins, literal=True).sum() == 0
-    assert merged(count(x, sweep(joint, [bins, 3])), sweep(joint, [bins, 3]), bins)[0, 0, 0] == 3
+    assert (
+        merge_counts(
+            count_activations(x, sweep_binning(joint, [bins, 3])),
+            sweep_binning(joint, [bins, 3]),
+            bins,
+        )[0, 0, 0]
+        == 3
+    )
     # In a range of nearly zero width, values clamped from above are in the last bin; here too.
     x[0, 0, 0], x[0, 0, 1] = 7.0, -7.0
     expected = by_division(x, Range(joint.low, joint.span + 1e-9), bins)
     np.testing.assert_array_equal(counted(x, joint, bins, clamp=True), expected)
-    binning = sweep(joint, [bins, 3], clamp=True)
-    np.testing.assert_array_equal(merged(count(x, binning), binning, bins), expected)
-    with pytest.raises(Misfit, match="image 0, channel 0: activation 7 is outside the range"):
+    binning = sweep_binning(joint, [bins, 3], clamp=True)
+    np.testing.assert_array_equal(
+        merge_counts(count_activations(x, binning), binning, bins), expected
+    )
+    with pytest.raises(
+        UnbinnedActivation, match="image 0, channel 0: activation 7 is outside the range"
+    ):
         counted(x, joint, bins)
 
 
@@ -493,56 +506,56 @@ SWEEPS = st.lists(st.sampled_from([*range(1, 13), 20, 50, 100, 110]), min_size=1
 def test_a_sweep_is_every_count(pair: tuple[Array, Array], bins: list[int], clamp: bool) -> None:
     x, y = pair
     joint = joint_of(x) if clamp else joint_of(x, y)
-    binning = sweep(joint, bins, clamp=clamp)
-    counts = count(y, binning)
+    binning = sweep_binning(joint, bins, clamp=clamp)
+    counts = count_activations(y, binning)
     assert counts.shape[2] == binning.counters <= sum(bins)
     for each in bins:
         expected = counted(y, joint, each, clamp=clamp)
-        np.testing.assert_array_equal(merged(counts, binning, each), expected)
+        np.testing.assert_array_equal(merge_counts(counts, binning, each), expected)
 
 
 def test_a_sweep_of_many_numbers_on_activations() -> None:
     bins = range(10, 120, 10)
     x = np.maximum(np.random.default_rng(6).normal(size=(3, 2, 500)), 0.0).astype(np.float16)
-    binning = sweep(joint_of(x), bins)
-    counts = count(x, binning)
+    binning = sweep_binning(joint_of(x), bins)
+    counts = count_activations(x, binning)
     assert (binning.bins, counts.shape[2] < 500) == (277_200, True)
     totals = counts.sum(axis=0)
     for each in bins:
-        found = merged(counts, binning, each)
+        found = merge_counts(counts, binning, each)
         assert found.dtype == np.uint16
         np.testing.assert_array_equal(found, counted(x, joint_of(x), each))
-        np.testing.assert_array_equal(merged(totals, binning, each), found.sum(axis=0))
+        np.testing.assert_array_equal(merge_counts(totals, binning, each), found.sum(axis=0))
 
 
 def test_merging_needs_the_edges() -> None:
     joint = Range(np.zeros(1), np.ones(1))
-    binning = sweep(joint, [10, 15])
+    binning = sweep_binning(joint, [10, 15])
     x = np.random.default_rng(7).uniform(size=(1, 1, 99))
     x[0, 0, :2] = 0.0, 1.0
-    counts = count(x, binning)
+    counts = count_activations(x, binning)
     for each in (1, 2, 3, 5):  # their edges are among those of 10 and 15
-        np.testing.assert_array_equal(merged(counts, binning, each), counted(x, joint, each))
+        np.testing.assert_array_equal(merge_counts(counts, binning, each), counted(x, joint, each))
     for each in (6, 7, 30, 60):
         with pytest.raises(ArgumentError, match=f"not of {each} bins"):
-            merged(counts, binning, each)
+            merge_counts(counts, binning, each)
     plain = equal_width(joint, 10)
-    assert merged(count(x, plain), plain, 10).shape == (1, 1, 10)
+    assert merge_counts(count_activations(x, plain), plain, 10).shape == (1, 1, 10)
     with pytest.raises(ArgumentError, match="not of 5 bins"):
-        merged(count(x, plain), plain, 5)
+        merge_counts(count_activations(x, plain), plain, 5)
 
 
 def test_sweeps_that_are_refused() -> None:
     joint = Range(np.zeros(1), np.array([1e303]))
     with pytest.raises(ArgumentError, match="no number of bins"):
-        sweep(joint, [])
+        sweep_binning(joint, [])
     with pytest.raises(ArgumentError, match="bins is 0, expected 1 to 4096"):
-        sweep(joint, [10, 0])
+        sweep_binning(joint, [10, 0])
     with pytest.raises(ArgumentError, match=r"multiple is 16760835, at\s+most 1048576"):
-        sweep(joint, [4095, 4095 - 2, 1])
+        sweep_binning(joint, [4095, 4095 - 2, 1])
     with pytest.raises(ArgumentError, match="too far apart for float64"):
-        sweep(joint, [1023, 1024])  # each alone is accepted
-    assert sweep(joint, [512, 1024]).counters == 1024
+        sweep_binning(joint, [1023, 1024])  # each alone is accepted
+    assert sweep_binning(joint, [512, 1024]).counters == 1024
 
 
 @FLOATS_BINNING
@@ -553,7 +566,7 @@ def test_quantile_bins_follow_searchsorted(dtype: type, data: st.DataObject) -> 
     shape = (data.draw(st.integers(1, 3)), data.draw(st.integers(0, 9)))
     edges = np.sort(data.draw(npst.arrays(np.float64, shape, elements=values)), axis=1)
     x = data.draw(npst.arrays(dtype, (2, shape[0], 6), elements=values))
-    counts = count(x, quantile_bins(edges))
+    counts = count_activations(x, quantile_bins(edges))
     for image, channel in np.ndindex(x.shape[:2]):
         index = np.searchsorted(edges[channel], x[image, channel], side="right")
         expected = np.bincount(index, minlength=shape[1] + 1)
@@ -564,7 +577,7 @@ def test_quantile_bins_of_any_edges() -> None:
     rng = np.random.default_rng(8)
     x = rng.normal(size=(2, 3, 500)).astype(np.float32)
     edges = np.sort(rng.normal(size=(999, 3)), axis=0).T  # not contiguous
-    counts = count(x, quantile_bins(edges))
+    counts = count_activations(x, quantile_bins(edges))
     for image, channel in np.ndindex(2, 3):
         index = np.searchsorted(edges[channel], x[image, channel], side="right")
         np.testing.assert_array_equal(counts[image, channel], np.bincount(index, minlength=1000))
@@ -575,8 +588,8 @@ HOW: dict[str, Callable[[Range], Binning]] = {
     "clamp": lambda joint: equal_width(joint, 4, clamp=True),
     "literal": lambda joint: equal_width(joint, 4, literal=True),
     "many": lambda joint: equal_width(joint, 4000, clamp=True),
-    "sweep": lambda joint: sweep(joint, [4, 6]),
-    "clamped sweep": lambda joint: sweep(joint, [4, 6], clamp=True),
+    "sweep": lambda joint: sweep_binning(joint, [4, 6]),
+    "clamped sweep": lambda joint: sweep_binning(joint, [4, 6], clamp=True),
     "edges": lambda joint: quantile_bins(np.repeat(joint.low[:, np.newaxis], 3, axis=1)),
 }
 
@@ -589,8 +602,8 @@ def test_what_is_not_finite_is_refused_in_every_mode(dtype: type, bad: float, ho
         x = np.zeros((2, 3, 299), dtype=dtype)
         x[1, 2, place] = bad
         binning = HOW[how](Range(np.zeros(3), np.full(3, span)))
-        with pytest.raises(Misfit) as caught:
-            count(x, binning)
+        with pytest.raises(UnbinnedActivation) as caught:
+            count_activations(x, binning)
         error = caught.value
         assert (error.image, error.channel) == (1, 2)
         assert str(error) == f"image 1, channel 2: activation {bad:g} is not finite"
@@ -607,7 +620,9 @@ def test_refuses_values_outside_of_the_range(
     joint = Range(np.zeros(2), np.ones(2))
     x = np.full((2, 2, 3), 0.5, dtype=dtype)
     x[1, 1, 2] = value
-    with pytest.raises(Misfit, match=r"^image 1, channel 1: activation .* is outside the range"):
+    with pytest.raises(
+        UnbinnedActivation, match=r"^image 1, channel 1: activation .* is outside the range"
+    ):
         counted(x, joint, bins, literal=literal)
 
 
@@ -620,7 +635,7 @@ def test_refuses_the_neighbour_of_the_range(dtype: type, span: float, bins: int)
     for inside, outside in ((0.0, -np.inf), (span, np.inf)):
         value = np.nextafter(dtype(inside), dtype(outside))
         assert counted(np.full((1, 1, 1), inside, dtype), joint, bins).sum() == 1
-        with pytest.raises(Misfit, match="outside the range"):
+        with pytest.raises(UnbinnedActivation, match="outside the range"):
             counted(np.full((1, 1, 1), value), joint, bins)
 
 
@@ -643,7 +658,7 @@ def test_refuses_other_arrays_channels_or_numbers_of_bins() -> None:
 
 
 def distance(x: Array, y: Array, binning: Binning) -> Array:
-    p, q = (frequencies(count(z, binning).sum(axis=0, dtype=np.int64)) for z in (x, y))
+    p, q = (frequencies(count_activations(z, binning).sum(axis=0, dtype=np.int64)) for z in (x, y))
     return hellinger(p, q)
 
 

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from skiptool.distances.binned import DISTANCES, Distance
 from skiptool.distances.counting import frequencies
-from skiptool.distances.resampling import _LANES, _LINE, _rows, left_out, permuted
+from skiptool.distances.resampling import (
+    _LANES,
+    _LINE,
+    _rows,
+    leave_one_out_distances,
+    permuted_distances,
+)
 from skiptool.names import Metric
 from strategies import SEEDS
 
@@ -72,7 +78,7 @@ def test_permuted_agrees_with_sums_of_units(
     rng = np.random.default_rng(seed)
     a, b = (counts(rng, units, 2, bins, 50, dtype) for units in (n, m))
     chosen = drawn(rng, 5, n + m, n)  # n > m: the others are summed and the sets swapped
-    found = permuted(a, b, chosen, DISTANCES[metric])
+    found = permuted_distances(a, b, chosen, DISTANCES[metric])
     assert found.shape == (2, 5)
     np.testing.assert_allclose(found, permuted_slowly(a, b, chosen, DISTANCES[metric]), **CLOSE)
 
@@ -87,7 +93,7 @@ def test_direction_survives_summing_the_smaller_part() -> None:
         for p, q in ((a[0] * 5, b[0]), (b[0], a[0] * 5))
     )
     assert abs(forth - back) > 0.01
-    np.testing.assert_allclose(permuted(a, b, chosen, distance)[:, 0], forth, rtol=1e-12)
+    np.testing.assert_allclose(permuted_distances(a, b, chosen, distance)[:, 0], forth, rtol=1e-12)
 
 
 @ALL
@@ -111,7 +117,7 @@ def test_sums_do_not_overflow(metric: Metric, dtype: type, units: int, values: i
     a[:, 0] = counts(rng, n, 1, 3, min(values, 2**31 - 1), dtype)[:, 0]
     chosen = drawn(rng, 3, units, n)
     chosen[0] = np.arange(n)
-    found = permuted(a, b, chosen, DISTANCES[metric])
+    found = permuted_distances(a, b, chosen, DISTANCES[metric])
     np.testing.assert_allclose(found, permuted_slowly(a, b, chosen, DISTANCES[metric]), **CLOSE)
 
 
@@ -122,7 +128,7 @@ def test_unequal_units_and_types() -> None:
     b = counts(rng, 90, 2, 40, 60_000, np.uint32) * np.arange(1, 91, dtype=np.uint32)[:, None, None]
     for x, y in ((a, b), (b, a)):
         chosen = drawn(rng, 4, 390, len(x))
-        found = permuted(x, y, chosen, HELLINGER)
+        found = permuted_distances(x, y, chosen, HELLINGER)
         np.testing.assert_allclose(found, permuted_slowly(x, y, chosen, HELLINGER), **CLOSE)
 
 
@@ -131,7 +137,7 @@ def test_pairs_are_drawn_one_of_each(metric: Metric) -> None:
     rng = np.random.default_rng(2)
     a, b = (counts(rng, 300, 2, 33, 50, np.uint16) for _ in range(2))
     chosen = np.sort(np.arange(300) + 300 * rng.integers(0, 2, (4, 300)), axis=1).astype(np.int32)
-    found = permuted(a, b, chosen, DISTANCES[metric])
+    found = permuted_distances(a, b, chosen, DISTANCES[metric])
     np.testing.assert_allclose(found, permuted_slowly(a, b, chosen, DISTANCES[metric]), **CLOSE)
 
 
@@ -145,7 +151,7 @@ def test_the_relabelling_that_changes_nothing_ties(metric: Metric, size: int) ->
     b[0, :, :2] = b[0, :, 1::-1]
     distance = DISTANCES[metric]
     observed = distance.function(*(frequencies(x.sum(axis=0, dtype=np.int64)) for x in (a, b)))
-    found = permuted(a, b, np.arange(size, dtype=np.int32)[np.newaxis], distance)[:, 0]
+    found = permuted_distances(a, b, np.arange(size, dtype=np.int32)[np.newaxis], distance)[:, 0]
     np.testing.assert_allclose(found, observed, rtol=1e-9, atol=1e-15)
 
 
@@ -154,7 +160,7 @@ def test_the_relabelling_that_changes_nothing_ties(metric: Metric, size: int) ->
 def test_no_relabellings(metric: Metric, size: int) -> None:
     a, b = np.ones((size, 2, 3), np.uint16), np.ones((2, 2, 3), np.uint16)
     chosen = np.empty((0, size), np.int32)
-    assert permuted(a, b, chosen, DISTANCES[metric]).shape == (2, 0)
+    assert permuted_distances(a, b, chosen, DISTANCES[metric]).shape == (2, 0)
 
 
 def test_takes_any_memory_layout_and_leaves_its_input_alone() -> None:
@@ -164,11 +170,11 @@ def test_takes_any_memory_layout_and_leaves_its_input_alone() -> None:
     a.setflags(write=False)
     chosen = drawn(rng, 3, 9, 4)
     before = chosen.copy()
-    found = permuted(a, b, chosen, HELLINGER)
-    np.testing.assert_array_equal(found, permuted(a.copy(), b.copy(), chosen, HELLINGER))
+    found = permuted_distances(a, b, chosen, HELLINGER)
+    np.testing.assert_array_equal(found, permuted_distances(a.copy(), b.copy(), chosen, HELLINGER))
     for one, other in zip(
-        left_out(a, b, HELLINGER, paired=False),
-        left_out(a.copy(), b.copy(), HELLINGER, paired=False),
+        leave_one_out_distances(a, b, HELLINGER, paired=False),
+        leave_one_out_distances(a.copy(), b.copy(), HELLINGER, paired=False),
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
@@ -184,7 +190,7 @@ def test_left_out_agrees_with_measuring_again(
 ) -> None:
     rng = np.random.default_rng(seed)
     a, b = (counts(rng, units, 3, bins, 50, dtype) for units in (n, n if paired else m))
-    found = left_out(a, b, DISTANCES[metric], paired=paired)
+    found = leave_one_out_distances(a, b, DISTANCES[metric], paired=paired)
     expected = left_out_slowly(a, b, DISTANCES[metric], paired)
     assert [each.shape for each in found] == [each.shape for each in expected]
     for one, other in zip(found, expected, strict=True):
@@ -197,7 +203,7 @@ def test_left_out_of_full_counters(metric: Metric, paired: bool) -> None:
     rng = np.random.default_rng(5)
     a = counts(rng, 40, 2, 5, 65_535, np.uint16)
     b = counts(rng, 40, 2, 5, 70_000, np.uint32)  # K beyond 16 bit in one set
-    found = left_out(a, b, DISTANCES[metric], paired=paired)
+    found = leave_one_out_distances(a, b, DISTANCES[metric], paired=paired)
     expected = left_out_slowly(a, b, DISTANCES[metric], paired)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-14)
@@ -208,10 +214,12 @@ def test_left_out_of_full_counters(metric: Metric, paired: bool) -> None:
 def test_nothing_is_left_of_a_single_unit(metric: Metric, n: int, m: int) -> None:
     rng = np.random.default_rng(6)
     a, b = (counts(rng, units, 2, 5, 50, np.uint16) for units in (n, m))
-    for units, found in zip((n, m), left_out(a, b, DISTANCES[metric], paired=False), strict=True):
+    for units, found in zip(
+        (n, m), leave_one_out_distances(a, b, DISTANCES[metric], paired=False), strict=True
+    ):
         assert found.shape == (2, units)
         assert np.isnan(found).all() == (units == 1)
-    (pairs,) = left_out(a[:1], b[:1], DISTANCES[metric], paired=True)
+    (pairs,) = leave_one_out_distances(a[:1], b[:1], DISTANCES[metric], paired=True)
     assert pairs.shape == (2, 1)
     assert np.isnan(pairs).all()
 

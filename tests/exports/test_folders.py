@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skiptool.errors import ExistsError, SourceError
-from skiptool.exports.folders import check_export, exported, keep_lineage
+from skiptool.exports.folders import check_export, export_folder, write_lineage
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from small_stores import refused, sample, write_dataset
 
@@ -26,11 +26,11 @@ def other(tmp_path: Path) -> DatasetStore:
 
 
 def fill(folder: Path, data: DatasetStore) -> None:
-    with exported(folder, data) as partial:
+    with export_folder(folder, data) as partial:
         assert partial is not None
         assert not folder.exists()
         (partial / "mask.png").write_bytes(b"made")
-        keep_lineage(partial, data)
+        write_lineage(partial, data)
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path, data: DatasetStore) -> None:
@@ -41,7 +41,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path, data: DatasetStore) -
     ]
     kept = json.loads((tmp_path / "pairs" / "lineage.json").read_text())
     assert kept == data.lineage.as_json()
-    with refused(ValueError, "broken"), exported(tmp_path / "again", data):
+    with refused(ValueError, "broken"), export_folder(tmp_path / "again", data):
         raise ValueError("broken")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "pairs"]
 
@@ -49,7 +49,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path, data: DatasetStore) -
 def test_what_is_there_is_not_made_again(tmp_path: Path, data: DatasetStore) -> None:
     fill(tmp_path / "pairs", data)
     (tmp_path / "pairs" / "mask.png").write_bytes(b"by hand")
-    with exported(tmp_path / "pairs", data) as partial:
+    with export_folder(tmp_path / "pairs", data) as partial:
         assert partial is None
     assert (tmp_path / "pairs" / "mask.png").read_bytes() == b"by hand"
 
@@ -63,7 +63,7 @@ def test_a_folder_of_another_dataset_is_no_leftover(
         check_export(tmp_path / "pairs", data.path, resume=True)
     with (
         refused(ExistsError, "pairs: holds an export of another dataset"),
-        exported(tmp_path / "pairs", data),
+        export_folder(tmp_path / "pairs", data),
     ):
         pass
     check_export(tmp_path / "pairs", other.path, resume=True)

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from skiptool.exports import png
-from skiptool.exports.png import COLUMNS, draw_sheets, export_pairs, sheet_of, spread, write_pairs
+from skiptool.exports.png import (
+    COLUMNS,
+    draw_sheets,
+    evenly_spaced,
+    export_pairs,
+    sheet_of,
+    write_pairs,
+)
 from skiptool.records import SILENT
 from skiptool.sources.pictures.files import read_mask, read_picture
 from skiptool.sources.pictures.intensities import read_intensities
@@ -106,7 +113,7 @@ def test_large_samples_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("number", "most"), [(1, 48), (48, 48), (49, 48), (1000, 48), (5, 1)])
 def test_places_are_spread_from_first_to_last(number: int, most: int) -> None:
-    found = spread(number, most).tolist()
+    found = evenly_spaced(number, most).tolist()
     assert len(found) == min(number, most) == len(set(found))
     assert found[0] == 0
     assert found == sorted(found)

@@ -24,8 +24,8 @@ from skiptool.figures.curves import (
 from skiptool.figures.style import (
     TWO_COLUMNS,
     architecture_colours,
-    drawing,
-    picture,
+    drawing_style,
+    figure_bytes,
 )
 from skiptool.names import LAYERS, PictureFormat
 from training_cases import run
@@ -136,7 +136,7 @@ def test_a_value_that_is_missing_is_a_gap_and_a_layer_that_is_missing_none() -> 
 
 
 def test_same_lines_same_bytes() -> None:
-    first, second = (picture(draw(curve("baseline")), PictureFormat.SVG) for _ in range(2))
+    first, second = (figure_bytes(draw(curve("baseline")), PictureFormat.SVG) for _ in range(2))
     assert first == second
 
 
@@ -254,7 +254,9 @@ def test_names_from_data_are_text(labels: Check) -> None:
 
 @pytest.mark.long
 def test_same_runs_same_bytes() -> None:
-    first, second = (picture(draw_curves([run(epochs=3)]), PictureFormat.SVG) for _ in range(2))
+    first, second = (
+        figure_bytes(draw_curves([run(epochs=3)]), PictureFormat.SVG) for _ in range(2)
+    )
     assert first == second
     assert b"validation mIoU</text>" in first
 
@@ -313,7 +315,7 @@ def test_the_scale_ends_at_the_next_round_number(top: float, end: float) -> None
 
 
 def test_lines_in_axes_of_ones_own(labels: Check) -> None:
-    with drawing():
+    with drawing_style():
         figure = Figure(layout="constrained")
         draw_layer_curves(figure.add_subplot(), [curve("baseline")], LAYERS)
     assert set(LAYERS) <= set(labels(figure))

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from skiptool.analysis.correlation import Change
+from skiptool.analysis.correlation import ImagePair
 from skiptool.analysis.forecast import Expected, Fitted, fit_losses
 from skiptool.figures.forecast import MOST, forecast_sheet
 from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS
@@ -24,7 +24,7 @@ def made(rows: int) -> Fitted:
     return replace(one, expected=tuple(row(change, n) for n in range(rows)))
 
 
-def row(change: Change, number: int = 0, *, seen: bool = True) -> Expected:
+def row(change: ImagePair, number: int = 0, *, seen: bool = True) -> Expected:
     """Return a forecast; every second one has labels."""
     labelled = number % 2
     return Expected(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from skiptool.errors import ArgumentError
 from skiptool.figures.forest import Mark, draw_forest, forest
 from skiptool.figures.heatmap import Column
-from skiptool.figures.style import TWO_COLUMNS, architecture_colours, drawing, picture
+from skiptool.figures.style import TWO_COLUMNS, architecture_colours, drawing_style, figure_bytes
 from skiptool.names import PictureFormat
 
 Check = Callable[[Figure], list[str]]
@@ -108,13 +108,15 @@ def test_names_from_data_cannot_break_it(labels: Check) -> None:
     ]
     figure = drawn(found, [Column(name) for name in names])
     labels(figure)
-    svg = picture(figure, PictureFormat.SVG)
+    svg = figure_bytes(figure, PictureFormat.SVG)
     assert b"<script" not in svg
     assert b"&lt;script&gt;" in svg
 
 
 def test_the_same_bytes_again() -> None:
-    first, second = (picture(drawn(marks(3, 4, 2), SWEEP[:3]), PictureFormat.SVG) for _ in range(2))
+    first, second = (
+        figure_bytes(drawn(marks(3, 4, 2), SWEEP[:3]), PictureFormat.SVG) for _ in range(2)
+    )
     assert first == second
 
 
@@ -147,7 +149,7 @@ def mark(**facts: Any) -> Mark:  # noqa: ANN401 - any field
 
 
 def panel(*marks: Mark) -> Axes:
-    with drawing():
+    with drawing_style():
         axes = Figure().add_subplot()
         draw_forest(axes, marks, ROWS)
     return axes

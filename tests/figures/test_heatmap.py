@@ -29,7 +29,7 @@ from skiptool.figures.heatmap import (
     heat_sheet,
     iou_matrix,
 )
-from skiptool.figures.style import TWO_COLUMNS, drawing, ink_on, picture, text_width
+from skiptool.figures.style import TWO_COLUMNS, drawing_style, figure_bytes, ink_on, text_width
 from skiptool.names import LAYERS, PictureFormat
 
 Check = Callable[[Figure], list[str]]
@@ -140,7 +140,7 @@ def test_names_from_data_cannot_break_it(labels: Check) -> None:
     values = np.full((5, 5), 0.5)
     figure = iou_matrix(values, [Row(name) for name in names], [Column(name) for name in names])
     assert max(map(len, labels(figure))) <= 40
-    svg = picture(figure, PictureFormat.SVG)
+    svg = figure_bytes(figure, PictureFormat.SVG)
     assert b"<script" not in svg
     assert b"&lt;script&gt;" in svg
 
@@ -306,7 +306,7 @@ def test_a_sheet_that_is_wide_anyway_keeps_texts_that_need_no_more() -> None:
 
 
 def test_a_matrix_in_axes_of_ones_own(labels: Check) -> None:
-    with drawing():
+    with drawing_style():
         figure = Figure(figsize=(7, 3), layout="constrained")
         first = figure.subplots(1, 2)[0]
         values = np.array([[0.25, np.nan], [0.5, 0.75]])
@@ -439,7 +439,7 @@ def test_what_is_missing_is_a_hatched_hole(labels: Check) -> None:
 
 @pytest.mark.long
 def test_same_values_same_bytes() -> None:
-    first, second = (picture(sheet(blocks(2)), PictureFormat.SVG) for _ in range(2))
+    first, second = (figure_bytes(sheet(blocks(2)), PictureFormat.SVG) for _ in range(2))
     assert first == second
 
 

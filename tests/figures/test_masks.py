@@ -28,9 +28,9 @@ from skiptool.figures.masks import (
     Entry,
     Pen,
     as_rgb,
+    block_note,
     block_side,
     block_sums,
-    block_told,
     cell_size,
     class_pens,
     compared_entries,
@@ -53,9 +53,9 @@ from skiptool.figures.style import (
     TONES,
     PictureFormat,
     architecture_colours,
-    drawing,
-    fitted,
-    picture,
+    drawing_style,
+    figure_bytes,
+    shorten,
     text_width,
 )
 
@@ -76,7 +76,7 @@ def test_every_pixel_of_a_picture_is_a_dot_of_the_file(width: int, height: int) 
     image = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
     figure, axes = dot_axes(width + 18, height + 27)
     lay(axes, image, 5, 20)
-    written = imread(io.BytesIO(picture(figure, PictureFormat.PNG)))
+    written = imread(io.BytesIO(figure_bytes(figure, PictureFormat.PNG)))
     assert written.shape[:2] == (height + 27, width + 18)
     seen = np.rint(255 * written[20 : 20 + height, 5 : 5 + width, :3]).astype(np.uint8)
     assert (seen == image).all()
@@ -126,7 +126,7 @@ def test_no_line_is_wider_than_its_room(text: str, width: int, lines: int) -> No
 
 @given(TEXTS)
 def test_what_has_room_is_left_whole(text: str) -> None:
-    assert fitted(text, 6.5, 1e6) == " ".join(text.split())
+    assert shorten(text, 6.5, 1e6) == " ".join(text.split())
 
 
 def test_lines_break_where_asked_or_else_between_words() -> None:
@@ -139,8 +139,8 @@ def test_lines_break_where_asked_or_else_between_words() -> None:
 
 
 def test_nothing_fits_into_no_room() -> None:
-    assert fitted("", 6.5, 0) == ""
-    assert fitted("abc", 6.5, 0) == "…"
+    assert shorten("", 6.5, 0) == ""
+    assert shorten("abc", 6.5, 0) == "…"
 
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -183,8 +183,8 @@ def test_blocks_are_as_small_as_the_room_allows(height: int, width: int, most: i
 
 @pytest.mark.parametrize(("block", "told"), [(1, ""), (4, "blocks of 4 x 4 px")])
 def test_a_caption_says_so(block: int, told: str) -> None:
-    assert told in block_told(block)
-    assert (block_told(block) == "") == (block == 1)
+    assert told in block_note(block)
+    assert (block_note(block) == "") == (block == 1)
 
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.booleans())
@@ -319,7 +319,7 @@ def test_entries_stand_in_rows_within_the_width(labels: Check) -> None:
     key = plan_key(entries(12), 900)
     assert key.width <= 900
     assert len({y for _, y in key.places}) > 1
-    with drawing():
+    with drawing_style():
         figure, axes = dot_axes(900, key.height)
         key.draw(axes, 0, 0)
     assert labels(figure) == [f"class {place}" for place in range(12)]
@@ -353,7 +353,7 @@ def test_each_sample_shows_what_it_stands_for() -> None:
     ]
     images = []
     for entry in shown:
-        with drawing():
+        with drawing_style():
             figure, axes = dot_axes(120, 40)
             plan_key([entry], 120).draw(axes, 0, 0)
             canvas = FigureCanvasAgg(figure)
@@ -371,7 +371,7 @@ def test_each_sample_shows_what_it_stands_for() -> None:
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_it_ends_where_it_says(labels: Check, title: str, notes: str, count: int) -> None:
     heading = plan_heading(title, notes, [Entry(f"class {place}") for place in range(count)], 700)
-    with drawing():
+    with drawing_style():
         figure, axes = dot_axes(700 + 2 * MARGIN, heading.bottom)
         heading.draw(axes)
     if not (title or notes or count):

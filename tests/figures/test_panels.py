@@ -17,15 +17,15 @@ from skiptool.figures.panels import (
     LayerChannels,
     Network,
     draw_skips,
+    fit_layout,
     greatest_distance,
     label_across,
     layer_grid,
     layer_order,
     legend_below,
     panel_grid,
-    settle,
 )
-from skiptool.figures.style import TWO_COLUMNS, drawing
+from skiptool.figures.style import TWO_COLUMNS, drawing_style
 from skiptool.names import LAYERS
 
 Check = Callable[[Figure], list[str]]
@@ -39,7 +39,7 @@ def entries(count: int, name: str = "entry") -> list[Line2D]:
 
 def grid(cells: Cells, **shared: bool) -> tuple[Figure, list[Axes]]:
     """Make a grid with everything around its panels that figures have."""
-    with drawing():
+    with drawing_style():
         figure, panels = panel_grid(cells, **shared)
         rows = 1 + max(row for row, _ in cells)
         for axes in panels:
@@ -48,7 +48,7 @@ def grid(cells: Cells, **shared: bool) -> tuple[Figure, list[Axes]]:
         figure.supylabel("loss")
         figure.suptitle("all", x=0.01, ha="left")
         legend_below(figure, entries(5, "a rather long name"))
-        settle(figure, [1.25] * rows)
+        fit_layout(figure, [1.25] * rows)
     return figure, panels
 
 
@@ -89,17 +89,17 @@ def test_axes_are_labelled_at_the_outer_panels_only() -> None:
 
 @pytest.mark.parametrize("count", [1, 5, 20, 60])
 def test_legends_have_room_below_the_panels(labels: Check, count: int) -> None:
-    with drawing():
+    with drawing_style():
         figure, _ = panel_grid([(0, 0), (0, 1)])
         legend_below(figure, entries(count, "a rather long name"))
-        settle(figure, [1.0])
+        fit_layout(figure, [1.0])
     assert f"a rather long name {count - 1}" in labels(figure)
 
 
 def layered(panels: int, names: list[str]) -> Figure:
-    with drawing():
+    with drawing_style():
         figure, _, _ = layer_grid([(0, place) for place in range(panels)], names)
-        settle(figure, [1.0])
+        fit_layout(figure, [1.0])
     return figure
 
 

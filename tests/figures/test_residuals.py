@@ -13,7 +13,7 @@ from registration_cases import FAR, OFF, table
 from skiptool.analysis.registration import ELSEWHERE, pairs
 from skiptool.errors import ArgumentError
 from skiptool.figures.residuals import draw_alignment
-from skiptool.figures.style import TWO_COLUMNS, picture
+from skiptool.figures.style import TWO_COLUMNS, figure_bytes
 from skiptool.names import PictureFormat
 
 Check = Callable[[Figure], list[str]]
@@ -138,7 +138,7 @@ def test_all_in_place(labels: Check) -> None:
 def test_names_from_data_are_text(labels: Check) -> None:
     figure = drawn(row("<script>" + "x" * 200, reference="$y$" * 99, kept=False, why="z" * 500))
     assert all(len(text) <= 40 for text in labels(figure))
-    assert b"<script>" not in picture(figure, PictureFormat.SVG)
+    assert b"<script>" not in figure_bytes(figure, PictureFormat.SVG)
 
 
 def test_nothing_to_draw_is_refused() -> None:

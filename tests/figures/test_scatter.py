@@ -19,8 +19,8 @@ from skiptool.figures.style import (
     ONE_COLUMN,
     TWO_COLUMNS,
     architecture_colours,
-    drawing,
-    picture,
+    drawing_style,
+    figure_bytes,
 )
 from skiptool.names import LAYERS, PictureFormat, ShiftKind
 from skiptool.records import Shift
@@ -136,9 +136,9 @@ def test_any_number_of_panels_fits(labels: Check, facts: dict[str, Any]) -> None
     assert len(figure.axes) == count
     assert figure.get_figwidth() == (ONE_COLUMN if count < 3 else TWO_COLUMNS)
     assert figure.get_figheight() < 9.3
-    svg = picture(figure, PictureFormat.SVG)
+    svg = figure_bytes(figure, PictureFormat.SVG)
     assert b"<script" not in svg
-    assert svg == picture(loss_by_distance(found, "Hellinger distance"), PictureFormat.SVG)
+    assert svg == figure_bytes(loss_by_distance(found, "Hellinger distance"), PictureFormat.SVG)
 
 
 def test_a_layer_without_values_and_a_constant_one_are_drawn(labels: Check) -> None:
@@ -175,7 +175,7 @@ def test_without_layers_there_is_nothing_to_draw() -> None:
 
 def test_a_scatter_plot_in_axes_of_ones_own(labels: Check) -> None:
     found = one()
-    with drawing():
+    with drawing_style():
         figure = Figure(layout="constrained")
         draw_losses(figure.add_subplot(), found, 1)
     labels(figure)

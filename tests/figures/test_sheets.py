@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from skiptool.errors import ArgumentError
 from skiptool.figures.masks import compared_pens
 from skiptool.figures.sheets import compare_masks, contact_sheet, example_sheet, matched_sheet
-from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS, PictureFormat, picture
+from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS, PictureFormat, figure_bytes
 
 Check = Callable[[Figure], list[str]]
 RNG = np.random.default_rng(0)
@@ -63,7 +63,9 @@ def test_pixels_are_squares_of_whole_dots() -> None:
     images = patches(3, 100)
     sheet = imread(
         io.BytesIO(
-            picture(contact_sheet(images, None, CLASSES, [""] * 3, columns=2), PictureFormat.PNG)
+            figure_bytes(
+                contact_sheet(images, None, CLASSES, [""] * 3, columns=2), PictureFormat.PNG
+            )
         )
     )
     seen = np.rint(255 * sheet[..., :3]).astype(np.uint8)
@@ -82,7 +84,7 @@ def test_grey_images_and_images_of_several_sizes(labels: Check) -> None:
 def test_same_patches_same_bytes() -> None:
     images, covers = patches(4, 16), masks(4, 16)
     first, second = (
-        picture(contact_sheet(images, covers, CLASSES, list("abcd")), PictureFormat.PNG)
+        figure_bytes(contact_sheet(images, covers, CLASSES, list("abcd")), PictureFormat.PNG)
         for _ in range(2)
     )
     assert first == second
@@ -241,7 +243,7 @@ def masks_of_comparison(side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    found = imread(io.BytesIO(picture(figure, PictureFormat.PNG)))
+    found = imread(io.BytesIO(figure_bytes(figure, PictureFormat.PNG)))
     return np.rint(255 * found[..., :3]).astype(np.uint8)
 
 
@@ -302,7 +304,7 @@ def test_every_label_has_its_own_place_on_the_sheet_of_comparison(
 def test_the_same_input_gives_the_same_bytes() -> None:
     image = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     first, again = (
-        picture(
+        figure_bytes(
             compare_masks(image, *masks_of_comparison(64), CLASSES_COMPARISON, title="a"),
             PictureFormat.PNG,
         )

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.slide import box_lines, gather_marks, slide_overview
-from skiptool.figures.style import PictureFormat, picture
+from skiptool.figures.style import PictureFormat, figure_bytes
 
 Check = Callable[[Figure], list[str]]
 RNG = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def changed(**drawn: object) -> np.ndarray:
     """Where a thumbnail of 1100 x 1100 pixels, each of 2 x 2 level-0 pixels, is drawn upon."""
     image = np.full((1100, 1100, 3), 240, dtype=np.uint8)
     figure = slide_overview(image, (2.0, 2.0), **drawn)  # type: ignore[arg-type]
-    sheet = imread(io.BytesIO(picture(figure, PictureFormat.PNG)))
+    sheet = imread(io.BytesIO(figure_bytes(figure, PictureFormat.PNG)))
     seen = np.rint(255 * sheet[-1118:-18, 18:1118, :3]).astype(int)
     return (np.abs(seen - 240) > 30).any(axis=2)
 
@@ -118,7 +118,7 @@ def test_what_reaches_beyond_the_slide_is_cut_off() -> None:
     plain = slide_overview(image, (1.0, 1.0), title=" ", notes="n")
     drawn = slide_overview(image, (1.0, 1.0), areas=far, title=" ", notes="n")
     first, second = (
-        imread(io.BytesIO(picture(figure, PictureFormat.PNG))) for figure in (plain, drawn)
+        imread(io.BytesIO(figure_bytes(figure, PictureFormat.PNG))) for figure in (plain, drawn)
     )
     assert (first[-17:] == second[-17:]).all()
     assert (first[-418:, :17] == second[-418:, :17]).all()
@@ -139,9 +139,9 @@ def test_thousands_are_drawn_in_seconds() -> None:
         thumbnail(1000, 1000), (8.0, 8.0), areas=areas, points=points,
         patches=boxes(5000, 8000.0, 128.0),
     )  # fmt: skip
-    first = picture(figure, PictureFormat.PNG)
+    first = figure_bytes(figure, PictureFormat.PNG)
     assert time.process_time() - start < 10.0
-    assert first == picture(figure, PictureFormat.PNG)
+    assert first == figure_bytes(figure, PictureFormat.PNG)
 
 
 def test_boxes_of_another_shape_are_refused() -> None:

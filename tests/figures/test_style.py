@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from skiptool.errors import ArgumentError
 from skiptool.figures.style import (
     architecture_colours,
-    drawing,
+    drawing_style,
+    figure_bytes,
     in_paper_order,
     inch_axes,
-    picture,
-    readable,
+    label_text,
     round_ticks,
     save,
     set_scale,
@@ -98,7 +98,7 @@ def test_paper_order_is_one(names: list[str]) -> None:
 
 @given(st.text(), st.integers(5, 40))
 def test_labels_are_one_short_line_that_xml_can_hold(text: str, limit: int) -> None:
-    label = readable(text, limit)
+    label = label_text(text, limit)
     assert len(label) <= limit
     assert len(label.splitlines()) <= 1
     assert all(character >= " " for character in label)
@@ -106,7 +106,7 @@ def test_labels_are_one_short_line_that_xml_can_hold(text: str, limit: int) -> N
 
 
 def test_long_labels_keep_both_ends() -> None:
-    assert readable("a" * 100 + "z" * 100, 11) == "aaaaa…zzzzz"
+    assert label_text("a" * 100 + "z" * 100, 11) == "aaaaa…zzzzz"
 
 
 def test_text_width_is_that_of_the_widest_and_grows_with_the_size() -> None:
@@ -116,7 +116,7 @@ def test_text_width_is_that_of_the_widest_and_grows_with_the_size() -> None:
 
 
 def sheet() -> Figure:
-    with drawing():
+    with drawing_style():
         figure, axes = inch_axes(2.0, 1.0)
         axes.text(0.5, 0.5, "cost $5 in 東京", rotation=90)
         axes.plot([0.0, 1.0], [0.0, 1.0])
@@ -125,17 +125,17 @@ def sheet() -> Figure:
 
 @pytest.mark.parametrize("kind", PictureFormat)
 def test_same_figure_same_bytes(kind: PictureFormat) -> None:
-    first = picture(sheet(), kind)
-    assert first == picture(sheet(), kind)
+    first = figure_bytes(sheet(), kind)
+    assert first == figure_bytes(sheet(), kind)
     for trace in (b"Matplotlib v", b"matplotlib.org", b"CreationDate", b"dc:date", b"Producer"):
         assert trace not in first
 
 
 def test_settings_of_the_user_neither_show_nor_suffer() -> None:
-    plain = picture(sheet(), PictureFormat.SVG)
+    plain = figure_bytes(sheet(), PictureFormat.SVG)
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
         before = dict(matplotlib.rcParams)
-        assert picture(sheet(), PictureFormat.SVG) == plain
+        assert figure_bytes(sheet(), PictureFormat.SVG) == plain
         assert dict(matplotlib.rcParams) == before
 
 
@@ -149,8 +149,8 @@ def test_save_goes_by_the_suffix(tmp_path: Path, suffix: str, magic: bytes) -> N
 
 
 def test_pdf_embeds_truetype_and_svg_keeps_text() -> None:
-    assert b"/FontFile2" in picture(sheet(), PictureFormat.PDF)
-    assert "cost $5 in 東京</text>".encode() in picture(sheet(), PictureFormat.SVG)
+    assert b"/FontFile2" in figure_bytes(sheet(), PictureFormat.PDF)
+    assert "cost $5 in 東京</text>".encode() in figure_bytes(sheet(), PictureFormat.SVG)
 
 
 def test_save_names_the_formats(tmp_path: Path) -> None:

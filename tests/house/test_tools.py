@@ -15,7 +15,7 @@ from skiptool.errors import SkiptoolError
 from skiptool.model.loss import SegmentationLoss
 from skiptool.names import LAYERS, LAYERWISE, Kind, Loss, Metric, RangeRule, ShiftKind
 from skiptool.records import Shift
-from skiptool.shifts import apply
+from skiptool.shifts import apply_shift
 from skiptool.steps.hellinger import compare_features
 from skiptool.stores.lineage import FORMAT_VERSIONS
 
@@ -150,7 +150,7 @@ def test_package_face_is_lazy() -> None:
 def test_every_shift_is_applied(kind: ShiftKind) -> None:
     image = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
     factor = None if kind is ShiftKind.ORIGINAL else 0.5
-    changed = apply(image, Shift(kind, factor))
+    changed = apply_shift(image, Shift(kind, factor))
     assert (changed == image).all() == (kind is ShiftKind.ORIGINAL)
 
 

@@ -15,14 +15,14 @@ from skiptool.model.batches import (
     PIPE_WARNING,
     UNSENT_EXIT_CODE,
     BatchLoader,
+    CachedReader,
     RandomStream,
-    Recalled,
-    as_input,
     augment_batch,
     count_batches,
     exit_if_unsent,
     generator,
     seeded,
+    to_network_input,
     torch_seed,
     training_batches,
     usable_workers,
@@ -51,7 +51,7 @@ def same(left: list[Any], right: list[Any]) -> bool:
 
 def test_uint8_is_divided_by_255_and_nothing_else() -> None:
     images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(2, 16, 16, 3)
-    found = as_input(images)
+    found = to_network_input(images)
     assert found.shape == (2, 3, 16, 16)
     expected = np.arange(256, dtype=np.float32) / np.float32(255)
     np.testing.assert_array_equal(found[1, 2].reshape(-1).numpy(), expected)
@@ -60,7 +60,7 @@ def test_uint8_is_divided_by_255_and_nothing_else() -> None:
 
 def test_floats_stay() -> None:
     images = torch.rand(2, 5, 4, 1)
-    assert torch.equal(as_input(images), images.permute(0, 3, 1, 2))
+    assert torch.equal(to_network_input(images), images.permute(0, 3, 1, 2))
 
 
 def test_an_epoch_holds_every_sample_once_in_a_new_order(readers: ModuleType) -> None:
@@ -228,7 +228,7 @@ class Counted(readers.Squares):
 
 def test_is_read_once_and_stays_the_same() -> None:
     reader = Counted(5)
-    recalled = Recalled(reader)
+    recalled = CachedReader(reader)
     assert len(recalled) == 5
     for index in (3, 1, 3, 1, 3):
         for found, stored in zip(recalled.read(index), readers.Squares(5).read(index), strict=True):
@@ -240,7 +240,7 @@ def test_what_exceeds_the_limit_is_read_each_time() -> None:
     reader = Counted(3)
     size = sum(part.nbytes for part in reader.read(0))
     reader.reads = [0] * 3
-    recalled = Recalled(reader, most=2 * size)
+    recalled = CachedReader(reader, most=2 * size)
     for _ in range(2):
         for index in range(3):
             recalled.read(index)
@@ -248,7 +248,7 @@ def test_what_exceeds_the_limit_is_read_each_time() -> None:
 
 
 def test_what_is_kept_cannot_be_written_into() -> None:
-    image, mask = Recalled(readers.Squares(1)).read(0)
+    image, mask = CachedReader(readers.Squares(1)).read(0)
     for part in (image, mask):
         with pytest.raises(ValueError, match="read-only"):
             part[...] = 0
@@ -256,7 +256,7 @@ def test_what_is_kept_cannot_be_written_into() -> None:
 
 def test_a_sample_that_cannot_be_read_is_tried_anew() -> None:
     reader = Counted(2, broken=1)
-    recalled = Recalled(reader)
+    recalled = CachedReader(reader)
     for _ in range(2):
         with pytest.raises(FormatError, match="sample 1 is damaged"):
             recalled.read(1)

@@ -13,9 +13,9 @@ from skiptool.model.device import (
     choose_device,
     choose_precision,
     exact_float32,
+    explain_memory_errors,
     explain_training_errors,
-    memory_told,
-    threads_used,
+    use_threads,
 )
 from skiptool.names import Precision
 
@@ -144,7 +144,7 @@ MEMORY = {
 
 @pytest.mark.parametrize("name", MEMORY)
 def test_too_little_memory_is_one_line(name: str) -> None:
-    with pytest.raises(MemoryError) as told, memory_told("cuda:1", "2 networks"):
+    with pytest.raises(MemoryError) as told, explain_memory_errors("cuda:1", "2 networks"):
         MEMORY[name]()
     assert str(told.value) == "device cuda:1 has not enough memory for 2 networks"
 
@@ -194,7 +194,7 @@ def test_a_killed_worker(said: str) -> None:
     ],
 )
 def test_other_errors_pass(error: Exception) -> None:
-    for told in (memory_told("cpu", "x"), explain_training_errors("cpu", "x", 2)):
+    for told in (explain_memory_errors("cpu", "x"), explain_training_errors("cpu", "x", 2)):
         with pytest.raises(type(error)) as found, told:
             raise error
         assert found.value is error
@@ -235,7 +235,7 @@ def test_as_many_threads_as_cores_are_idle(
     machine: SimpleNamespace, idle: float, cores: int, expected: int
 ) -> None:
     machine.idle, machine.cores = idle, cores
-    with threads_used(None, "cpu", machine) as number:
+    with use_threads(None, "cpu", machine) as number:
         assert number == torch.get_num_threads() == expected
     assert torch.get_num_threads() == 8
     told = [
@@ -250,15 +250,15 @@ def test_what_is_asked_for_is_taken_and_nothing_said(
     machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.idle = 0.0
-    with threads_used(3, "cpu", machine) as number:
+    with use_threads(3, "cpu", machine) as number:
         assert number == torch.get_num_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    with threads_used(None, "cpu", machine) as number:
+    with use_threads(None, "cpu", machine) as number:
         assert number == 8
     assert machine.lines == []
 
 
 def test_the_number_is_given_back_after_an_error(machine: SimpleNamespace) -> None:
-    with pytest.raises(KeyError), threads_used(2, "cpu", machine):
+    with pytest.raises(KeyError), use_threads(2, "cpu", machine):
         raise KeyError
     assert torch.get_num_threads() == 8

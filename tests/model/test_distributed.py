@@ -18,8 +18,8 @@ from skiptool.model.distributed import (
     RanksEnvironment,
     check_device,
     find_ranks,
-    joined,
     mean_over_ranks,
+    process_group,
 )
 
 TORCHRUN = {
@@ -100,7 +100,7 @@ def together(readers: ModuleType) -> Any:  # noqa: ANN401 - a module that starte
 
 
 def test_alone_nothing_is_joined_or_averaged() -> None:
-    with joined(ALONE, "cpu", print) as ranks:
+    with process_group(ALONE, "cpu", print) as ranks:
         assert ranks is ALONE
         assert not distributed.is_initialized()
     assert mean_over_ranks(torch.tensor([3.0])).tolist() == [3.0]
@@ -111,7 +111,7 @@ def test_two_processes_count_and_learn_as_one(together: ModuleType) -> None:
     """Cross-entropy with frozen batch norm; ignored pixels are unevenly distributed."""
     alone, steps = together.gradients(ALONE)
     threads = torch.get_num_threads()
-    with joined(Ranks(size=2), "cpu", together.follow_gradients) as ranks:
+    with process_group(Ranks(size=2), "cpu", together.follow_gradients) as ranks:
         both, halves = together.gradients(ranks)
     assert not distributed.is_initialized()
     assert torch.get_num_threads() == threads
@@ -133,7 +133,7 @@ def test_two_processes_go_on_to_the_bit(together: ModuleType, tmp_path: Path) ->
         folder.mkdir()
         for epochs in parts:
             how = (folder, epochs, epochs > parts[0])
-            with joined(Ranks(size=2), "cpu", partial(together.follow, *how)) as ranks:
+            with process_group(Ranks(size=2), "cpu", partial(together.follow, *how)) as ranks:
                 fitted = together.learn(*how, ranks)
         found.append(fitted)
     assert [(row.loss, row.miou) for row in found[0].history] == [
@@ -155,7 +155,7 @@ def test_the_end_of_another_process_is_told(
 ) -> None:
     with (
         pytest.raises(error, match=expected),
-        joined(Ranks(size=2), "cpu", getattr(together, follow)) as ranks,
+        process_group(Ranks(size=2), "cpu", getattr(together, follow)) as ranks,
     ):
         together.gradients(ranks)
     assert not distributed.is_initialized()
@@ -168,6 +168,6 @@ def test_processes_that_do_not_find_each_other(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(distributed, "init_process_group", soon)
     with (
         pytest.raises(SourceError, match=r"process 1 cannot connect to 127\.0\.0\.1:1 "),
-        joined(lonely, "cpu", print),
+        process_group(lonely, "cpu", print),
     ):
         raise AssertionError

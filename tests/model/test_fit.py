@@ -18,16 +18,16 @@ from skiptool.model import batches
 from skiptool.model.augmentation import draw_augmentation
 from skiptool.model.fit import (
     LAST,
-    Fitted,
+    TrainingResult,
     check_batch,
+    check_divisible,
     check_protocol,
     check_samples,
-    check_shares,
     fit,
     weights_of,
 )
 from skiptool.model.inference import predict_labels
-from skiptool.model.unet import restore
+from skiptool.model.unet import restore_network
 from skiptool.names import Precision
 from skiptool.records import Architecture, SampleReader, Training
 
@@ -76,24 +76,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fitted(readers: ModuleType, folder: Path, shown: Counting) -> Fitted:
+def fitted(readers: ModuleType, folder: Path, shown: Counting) -> TrainingResult:
     """Train for three epochs on 13 images: the last batch would contain one."""
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     return fit(L1, PROTOCOL, train, validation, folder, progress=shown)
 
 
-def same(left: Fitted, right: Fitted) -> bool:
+def same(left: TrainingResult, right: TrainingResult) -> bool:
     return left.tensors.keys() == right.tensors.keys() and all(
         np.array_equal(array, right.tensors[name]) for name, array in left.tensors.items()
     )
 
 
-def scores(run: Fitted) -> list[tuple[int, str, float, float, float]]:
+def scores(run: TrainingResult) -> list[tuple[int, str, float, float, float]]:
     return [(row.epoch, row.split, row.loss, row.miou, row.lr) for row in run.history]
 
 
 @pytest.mark.long
-def test_the_history(fitted: Fitted) -> None:
+def test_the_history(fitted: TrainingResult) -> None:
     keys = [(row.epoch, row.split) for row in fitted.history]
     assert keys == [(epoch, split) for epoch in range(3) for split in ("train", "validation")]
     rates = [row.lr for row in fitted.history]
@@ -106,24 +106,26 @@ def test_the_history(fitted: Fitted) -> None:
 
 
 @pytest.mark.long
-def test_what_was_computed_with_is_recorded(fitted: Fitted) -> None:
+def test_what_was_computed_with_is_recorded(fitted: TrainingResult) -> None:
     assert fitted.precision is Precision.FLOAT32
     assert (fitted.device, fitted.threads) == ("cpu", torch.get_num_threads())
     assert (fitted.encoder_weights.source, fitted.encoder_weights.digest) == ("none", None)
 
 
-def test_the_best_tensors_score_what_the_history_says(fitted: Fitted, readers: ModuleType) -> None:
-    network = restore(L1, fitted.tensors)
+def test_the_best_tensors_score_what_the_history_says(
+    fitted: TrainingResult, readers: ModuleType
+) -> None:
+    network = restore_network(L1, fitted.tensors)
     reader = readers.Squares(6, seed=1)
     counts = np.zeros((2, 2), np.int64)
     for index in range(6):
         image, mask = reader.read(index)
         predicted = predict_labels(network, image[None], "cpu", Precision.FLOAT32)[0]
-        counts += metrics.count(mask, predicted, 2)
+        counts += metrics.confusion_counts(mask, predicted, 2)
     assert float(mean_iou(counts)) == pytest.approx(fitted.best_miou, abs=1e-3)
 
 
-def test_progress_reaches_its_total(fitted: Fitted, shown: Counting) -> None:
+def test_progress_reaches_its_total(fitted: TrainingResult, shown: Counting) -> None:
     assert shown.text == "resnet18-L1 fold 0"
     assert shown.done == shown.total == 3 * (3 + 2)
     assert shown.notes[0] == "epoch 1/3"
@@ -135,7 +137,7 @@ def test_progress_reaches_its_total(fitted: Fitted, shown: Counting) -> None:
 
 
 @pytest.mark.long
-def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) -> None:
+def test_the_last_epoch_is_kept_beside_the_best(fitted: TrainingResult, folder: Path) -> None:
     kept = torch.load(folder / LAST, weights_only=True)
     state = kept["callbacks"]["Watch"]  # the key of all versions
     assert [row["epoch"] for row in state["history"]] == [0, 0, 1, 1, 2, 2]
@@ -145,7 +147,7 @@ def test_the_last_epoch_is_kept_beside_the_best(fitted: Fitted, folder: Path) ->
 
 @pytest.mark.long
 def test_same_seed_same_bits_and_another_seed_others(
-    fitted: Fitted, readers: ModuleType, tmp_path: Path
+    fitted: TrainingResult, readers: ModuleType, tmp_path: Path
 ) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     torch.manual_seed(99)
@@ -158,7 +160,7 @@ def test_same_seed_same_bits_and_another_seed_others(
 
 @pytest.mark.long
 def test_a_killed_training_goes_on_as_if_nothing_had_been(
-    fitted: Fitted, readers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fitted: TrainingResult, readers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = 0
 
@@ -200,7 +202,7 @@ def test_a_training_that_no_longer_improves_ends_early(readers: ModuleType, tmp_
 
 @pytest.mark.long
 def test_gradients_are_scaled_down_where_asked(
-    fitted: Fitted, readers: ModuleType, tmp_path: Path
+    fitted: TrainingResult, readers: ModuleType, tmp_path: Path
 ) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     wide, narrow = (
@@ -213,7 +215,7 @@ def test_gradients_are_scaled_down_where_asked(
 
 @pytest.mark.long
 def test_weights_of_classes_reach_the_loss(
-    fitted: Fitted, readers: ModuleType, tmp_path: Path
+    fitted: TrainingResult, readers: ModuleType, tmp_path: Path
 ) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     one, two = (
@@ -234,7 +236,7 @@ DRAWS = ([0, 3, 6, 9, 11, 12], [1, 4, 7], [2, 5, 8, 10, 13, 14, 15, 16, 17])
 
 
 @pytest.fixture(scope="module")
-def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, int]]]:
+def drawn(readers: ModuleType, folder: Path) -> tuple[TrainingResult, list[tuple[str, int]]]:
     """Train four epochs on three draws; also return what was read of either part, in order."""
     seen: list[tuple[str, int]] = []
 
@@ -247,7 +249,7 @@ def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, in
     shown = Counting()
     protocol = replace(PROTOCOL, epochs=4)
     with pytest.MonkeyPatch.context() as patched:  # cached samples are not read again
-        patched.setattr("skiptool.model.fit.Recalled", lambda reader: reader)
+        patched.setattr("skiptool.model.fit.CachedReader", lambda reader: reader)
         found = fit(L1, protocol, train, validation, folder, draws=DRAWS, progress=shown)
     assert shown.done == shown.total == (2 + 1 + 2 + 2) + 4
     return found, seen
@@ -255,7 +257,7 @@ def drawn(readers: ModuleType, folder: Path) -> tuple[Fitted, list[tuple[str, in
 
 @pytest.mark.long
 def test_each_epoch_trains_on_its_draw_and_validates_on_all(
-    drawn: tuple[Fitted, list[tuple[str, int]]],
+    drawn: tuple[TrainingResult, list[tuple[str, int]]],
 ) -> None:
     fitted, seen = drawn
     epochs: list[tuple[set[int], list[int]]] = [(set(), [])]
@@ -282,7 +284,7 @@ def test_each_epoch_trains_on_its_draw_and_validates_on_all(
 def test_more_epochs_go_on_with_the_next_draw(
     first: int,
     workers: int,
-    drawn: tuple[Fitted, list[tuple[str, int]]],
+    drawn: tuple[TrainingResult, list[tuple[str, int]]],
     readers: ModuleType,
     tmp_path: Path,
 ) -> None:
@@ -297,7 +299,9 @@ def test_more_epochs_go_on_with_the_next_draw(
 
 
 @pytest.mark.slow
-def test_workers_change_nothing(fitted: Fitted, readers: ModuleType, tmp_path: Path) -> None:
+def test_workers_change_nothing(
+    fitted: TrainingResult, readers: ModuleType, tmp_path: Path
+) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     spawned = fit(L1, PROTOCOL, train, validation, tmp_path, workers=2)
     assert same(fitted, spawned)
@@ -447,6 +451,6 @@ def test_batches_of_one_pixel(readers: ModuleType) -> None:
     ],
 )
 def test_what_cannot_be_dealt_out(given: Any, expected: str) -> None:  # noqa: ANN401
-    check_shares(8, [range(9)], 4, 4)
+    check_divisible(8, [range(9)], 4, 4)
     with pytest.raises(ArgumentError, match=expected):
-        check_shares(*given)
+        check_divisible(*given)

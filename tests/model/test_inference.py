@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
-from skiptool.metrics import count
-from skiptool.model.batches import as_input
+from skiptool.metrics import confusion_counts
+from skiptool.model.batches import to_network_input
 from skiptool.model.inference import (
     check_labels,
     count_substituted,
     decode,
     forward_batches,
-    place,
+    map_concurrently,
     predict_labels,
+    prepare_for_inference,
     read_ahead,
     segment,
-    side_by_side,
     to_device,
 )
 from skiptool.model.unet import build
@@ -84,7 +84,7 @@ def test_a_network_in_training_is_not_trained() -> None:
 @pytest.mark.long
 def test_place_puts_channels_last() -> None:
     network = build(Architecture("resnet18", (), ("background", "cell")))
-    assert place(network, "cpu") is network
+    assert prepare_for_inference(network, "cpu") is network
     weight = network.encoder.layer1[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -163,7 +163,7 @@ def test_threads_are_shared_out(
             together.wait()  # that many run at once
         return batch.item(), torch.get_num_threads()
 
-    assert side_by_side(work, list(images)) == [(n, count // lanes) for n in range(batches)]
+    assert map_concurrently(work, list(images)) == [(n, count // lanes) for n in range(batches)]
     assert torch.get_num_threads() == count
     with ThreadPoolExecutor(1) as later:  # later threads use all
         assert later.submit(torch.get_num_threads).result() == count
@@ -172,7 +172,9 @@ def test_threads_are_shared_out(
 def test_what_work_raises_comes_out(threads: Callable[[int], None]) -> None:
     threads(2)
     with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda batch: 1 // int(batch.sum()), [np.zeros((1, 1, 1, 1), np.uint8)] * 2)
+        map_concurrently(
+            lambda batch: 1 // int(batch.sum()), [np.zeros((1, 1, 1, 1), np.uint8)] * 2
+        )
     assert torch.get_num_threads() == 2
 
 
@@ -190,7 +192,7 @@ def others(baseline: smp.Unet) -> list[smp.Unet]:
         for weight in network.segmentation_head.parameters():
             noise = torch.randn(weight.shape, generator=generator)
             weight.data += noise * weight.data.abs().max()
-        made.append(place(network, "cpu"))
+        made.append(prepare_for_inference(network, "cpu"))
     return made
 
 
@@ -216,7 +218,7 @@ def test_each_network_labels_and_counts_as_it_does_alone(
     assert (found.labels.dtype, found.counts.dtype) == (np.uint8, np.int64)
     for network, labels, counts in zip(networks, found.labels, found.counts, strict=True):
         np.testing.assert_array_equal(labels, predict_labels(network, images, *PLAIN))
-        np.testing.assert_array_equal(counts, count(truth, labels, 2))
+        np.testing.assert_array_equal(counts, confusion_counts(truth, labels, 2))
     assert (found.labels[0] != found.labels[1]).any()
     alone = segment(networks, [], images, truth, 2, *PLAIN)
     assert alone.labels is None
@@ -238,7 +240,7 @@ def test_an_ensemble_takes_the_class_of_highest_mean_probability(
         certain = np.abs(mean[:, 1] - mean[:, 0]) > 1e-4
         assert certain.mean() > 0.98
         np.testing.assert_array_equal(labels[certain], (mean[:, 1] > mean[:, 0])[certain])
-        np.testing.assert_array_equal(counts, count(truth, labels, 2))
+        np.testing.assert_array_equal(counts, confusion_counts(truth, labels, 2))
     assert (found.labels[3] != votes).any()  # probabilities are averaged, not labels
 
 
@@ -273,7 +275,7 @@ def test_counts_are_those_of_numpy(
     labels = rng.integers(0, classes, shape, dtype=np.uint8)
     images = np.zeros((*shape, 3), dtype=np.uint8)
     found = segment([Painted(labels, classes)], [], images, truth, classes, *PLAIN, keep=True)
-    np.testing.assert_array_equal(found.counts[0], count(truth, labels, classes))
+    np.testing.assert_array_equal(found.counts[0], confusion_counts(truth, labels, classes))
     np.testing.assert_array_equal(found.labels, labels[None])
 
 
@@ -309,9 +311,9 @@ PARTS = (1, 2, 3, 4, 5)
 def network_of(arch: str, skips: tuple[int, ...], images: Image) -> smp.Unet:
     """Build a network that assigns half of the pixels of some images to each class."""
     network = build(Architecture("resnet18", skips, ("background", "cell"), arch=arch), seed=3)
-    place(network, "cpu")
+    prepare_for_inference(network, "cpu")
     with torch.no_grad():
-        logits = network(as_input(torch.from_numpy(images)))
+        logits = network(to_network_input(torch.from_numpy(images)))
         network.segmentation_head[0].bias[1] -= (logits[:, 1] - logits[:, 0]).median()
     return network
 
@@ -342,7 +344,7 @@ def test_each_part_goes_into_the_decoder_where_the_encoder_left_it(
     baseline: smp.Unet, images: UInt8
 ) -> None:
     """Against SMP's own forward pass, its encoder's output exchanged by a hook."""
-    clean, shifted = (as_input(torch.from_numpy(each)) for each in (images, images // 2))
+    clean, shifted = (to_network_input(torch.from_numpy(each)) for each in (images, images // 2))
     with torch.no_grad():
         own, other = baseline.encoder(clean), baseline.encoder(shifted)
         for size in range(6):

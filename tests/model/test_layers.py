@@ -9,7 +9,13 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d, conv2d
 
 from skiptool.errors import ArgumentError
-from skiptool.model.layers import Taps, decoder_inputs, existing_layers, grid, tap
+from skiptool.model.layers import (
+    Taps,
+    decoder_inputs,
+    existing_layers,
+    pooled_activations,
+    pooled_size,
+)
 from skiptool.model.unet import build
 from skiptool.names import DECODER_INPUTS, LAYERS
 from skiptool.records import Architecture
@@ -26,11 +32,11 @@ def test_a_stage_without_channels() -> None:
     layers = existing_layers(network)
     assert layers == tuple(layer for layer in LAYERS if layer != "enc1")
     images = np.zeros((1, 64, 64, 3), np.uint8)
-    assert list(tap(network, images, layers, "cpu")) == list(layers)
+    assert list(pooled_activations(network, images, layers, "cpu")) == list(layers)
     with pytest.raises(
         ArgumentError, match=r"'enc1': the encoder has no channels there; choose from inp.*enc2"
     ):
-        tap(network, images, ["enc1"], "cpu")
+        pooled_activations(network, images, ["enc1"], "cpu")
 
 
 def test_all_layers_exist_in_a_resnet(baseline: smp.Unet) -> None:
@@ -50,7 +56,7 @@ def test_all_layers_exist_in_a_resnet(baseline: smp.Unet) -> None:
 )
 def test_unknown_layers(baseline: smp.Unet, images: UInt8, layer: str, expected: str) -> None:
     with pytest.raises(ArgumentError, match=expected):
-        tap(baseline, images, [layer], "cpu")
+        pooled_activations(baseline, images, [layer], "cpu")
 
 
 def network_of(arch: str, skips: tuple[int, ...]) -> smp.base.SegmentationModel:
@@ -92,7 +98,7 @@ NESTED = {4: 256, 3: 256, 2: 192, 1: 256, 0: 0}  # with the nodes of the row
 def test_a_block_gets_the_sum_of_both_inputs(arch: str, images: UInt8) -> None:
     network = network_of(arch, (1, 2, 3, 4))
     assert decoder_inputs(network) == DECODER_INPUTS
-    found = tap(network, images, DECODER_INPUTS, "cpu")
+    found = pooled_activations(network, images, DECODER_INPUTS, "cpu")
     for level, beside in (NESTED if arch == "unetplusplus" else SKIP_CHANNELS).items():
         parts = split(network, level, beside, images)
         for name in ("from_below", "from_skip") if beside else ("from_below",):
@@ -102,11 +108,11 @@ def test_a_block_gets_the_sum_of_both_inputs(arch: str, images: UInt8) -> None:
 
 
 def test_the_bias_comes_from_below(baseline: smp.Unet, images: UInt8) -> None:
-    before = tap(baseline, images, DECODER_INPUTS[-3:], "cpu")
+    before = pooled_activations(baseline, images, DECODER_INPUTS[-3:], "cpu")
     module = convolution(baseline, 1)
     module.bias = torch.nn.Parameter(torch.full((module.out_channels,), 7.0))
     try:
-        after = tap(baseline, images, DECODER_INPUTS[-3:], "cpu")
+        after = pooled_activations(baseline, images, DECODER_INPUTS[-3:], "cpu")
     finally:
         module.bias = None
     np.testing.assert_array_equal(after["dec1.from_skip"], before["dec1.from_skip"])
@@ -122,8 +128,8 @@ def test_a_pruned_level_has_nothing_from_a_skip(arch: str, images: UInt8) -> Non
     with pytest.raises(
         ArgumentError, match=r"'dec1.from_skip': this network has no skip connection of level 1; it"
     ):
-        tap(network, images, ["dec1.from_skip"], "cpu")
-    found = tap(network, images, ["dec1.from_below"], "cpu")["dec1.from_below"]
+        pooled_activations(network, images, ["dec1.from_skip"], "cpu")
+    found = pooled_activations(network, images, ["dec1.from_below"], "cpu")["dec1.from_below"]
     np.testing.assert_allclose(found, split(network, 1, 0, images)["from_below"], atol=1e-3)
 
 
@@ -139,7 +145,7 @@ def test_a_linknet_joins_nothing(images: UInt8) -> None:
     network = network_of("linknet", (1, 2, 3, 4))
     assert decoder_inputs(network) == ()
     with pytest.raises(ArgumentError, match="a LinkNet adds skip connections after its blocks"):
-        tap(network, images, ["dec2.from_below"], "cpu")
+        pooled_activations(network, images, ["dec2.from_below"], "cpu")
 
 
 def pooled(activations: torch.Tensor, rows: int, columns: int) -> np.ndarray[Any, Any]:
@@ -201,7 +207,7 @@ def test_the_twelve_layers_of_every_architecture(arch: str, skips: tuple[int, ..
     network = settled(build(Architecture("resnet18", skips, ("b", "c"), arch=arch)))
     images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), dtype=np.uint8)
     assert existing_layers(network) == LAYERS
-    found = tap(network, images, LAYERS, "cpu")
+    found = pooled_activations(network, images, LAYERS, "cpu")
     for layer, activations in layer_by_layer(network, images).items():
         np.testing.assert_allclose(
             found[layer], pooled(activations, 3, 2), rtol=2e-4, atol=2e-5, err_msg=layer
@@ -211,43 +217,47 @@ def test_the_twelve_layers_of_every_architecture(arch: str, skips: tuple[int, ..
 def test_a_node_without_inputs_has_no_activations(images: UInt8) -> None:
     network = build(Architecture("resnet18", (), ("b", "c"), arch="unetplusplus"))
     with pytest.raises(ArgumentError, match=r"x_1_1': its output is of shape \(2, 0, 12, 8\)"):
-        tap(network, images, ["decoder.blocks.x_1_1"], "cpu")
+        pooled_activations(network, images, ["decoder.blocks.x_1_1"], "cpu")
 
 
 def test_grid_rounds_up() -> None:
-    assert grid(96, 64) == (3, 2)
-    assert grid(240, 33) == (8, 2)
+    assert pooled_size(96, 64) == (3, 2)
+    assert pooled_size(240, 33) == (8, 2)
 
 
 @pytest.mark.parametrize("size", [(96, 64), (80, 50)], ids=str)
 def test_the_twelve_layers(baseline: smp.Unet, size: tuple[int, int]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
-    found = tap(baseline, images, LAYERS, "cpu")
+    found = pooled_activations(baseline, images, LAYERS, "cpu")
     assert tuple(found) == LAYERS
     for layer, activations in plain_forward(baseline, images).items():
         assert found[layer].dtype == np.float32
         assert found[layer].flags.c_contiguous
         np.testing.assert_allclose(
-            found[layer], pooled(activations, *grid(*size)), rtol=2e-4, atol=2e-5, err_msg=layer
+            found[layer],
+            pooled(activations, *pooled_size(*size)),
+            rtol=2e-4,
+            atol=2e-5,
+            err_msg=layer,
         )
 
 
 def test_the_input_is_the_image(baseline: smp.Unet, images: UInt8) -> None:
-    found = tap(baseline, images, ["input"], "cpu")["input"]
+    found = pooled_activations(baseline, images, ["input"], "cpu")["input"]
     blocks = images.reshape(2, 3, 32, 2, 32, 3).mean(axis=(2, 4)) / 255
     np.testing.assert_allclose(found, blocks.reshape(2, 6, 3).transpose(0, 2, 1), rtol=1e-5)
 
 
 def test_float_images_are_taken_as_they_are(grey_pruned: smp.Unet) -> None:
     images = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
-    found = tap(grey_pruned, images, ["input", "head"], "cpu")
+    found = pooled_activations(grey_pruned, images, ["input", "head"], "cpu")
     expected = images.astype(np.float64).reshape(2, 32, 2, 32).mean(axis=(1, 3)).ravel()
     np.testing.assert_allclose(found["input"][0, 0], expected, rtol=1e-5)
     assert found["head"].shape == (1, 3, 4)
 
 
 def test_layers_come_in_the_order_asked(baseline: smp.Unet, images: UInt8) -> None:
-    assert list(tap(baseline, images, ["head", "input", "dec3"], "cpu")) == [
+    assert list(pooled_activations(baseline, images, ["head", "input", "dec3"], "cpu")) == [
         "head",
         "input",
         "dec3",
@@ -267,7 +277,7 @@ def test_what_works_in_place_does_not_overwrite(baseline: smp.Unet, images: UInt
             kept[f"{name} copied"] = output.clone()
 
         handles.append(modules[name].register_forward_hook(keep))
-    found = tap(baseline, images, names, "cpu")
+    found = pooled_activations(baseline, images, names, "cpu")
     for handle in handles:
         handle.remove()
     for name in names:
@@ -278,7 +288,7 @@ def test_what_works_in_place_does_not_overwrite(baseline: smp.Unet, images: UInt
 
 def test_second_calls(baseline: smp.Unet, images: UInt8) -> None:
     name = "encoder.layer1.0.relu"
-    found = tap(baseline, images, [f"{name}@2", name, "encoder.layer1.0"], "cpu")
+    found = pooled_activations(baseline, images, [f"{name}@2", name, "encoder.layer1.0"], "cpu")
     np.testing.assert_array_equal(found[f"{name}@2"], found["encoder.layer1.0"])
     assert (found[name] != found[f"{name}@2"]).any()
 
@@ -298,8 +308,8 @@ def test_batches_are_cut_alike_and_joined(
     monkeypatch.setattr("skiptool.model.inference.PIXELS", 2 * 64 * 64)
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
     layers = ["input", "enc1", "head", "encoder.layer1.0.relu@2"]
-    found = tap(baseline, images, layers, "cpu")
-    parts = [tap(baseline, images[at : at + 2], layers, "cpu") for at in (0, 2, 4)]
+    found = pooled_activations(baseline, images, layers, "cpu")
+    parts = [pooled_activations(baseline, images[at : at + 2], layers, "cpu") for at in (0, 2, 4)]
     for layer, vectors in found.items():
         assert vectors.flags.c_contiguous
         np.testing.assert_array_equal(vectors, np.concatenate([part[layer] for part in parts]))
@@ -311,11 +321,11 @@ def test_batches_side_by_side_do_not_mix(
     monkeypatch.setattr("skiptool.model.inference.PIXELS", 64 * 64)
     images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     layers = [*LAYERS, "encoder.layer1.0.relu@2"]
-    alone = tap(baseline, images, layers, "cpu")
+    alone = pooled_activations(baseline, images, layers, "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = tap(baseline, images, layers, "cpu")
+        found = pooled_activations(baseline, images, layers, "cpu")
     finally:
         torch.set_num_threads(before)
     for layer, vectors in alone.items():
@@ -331,17 +341,21 @@ def test_no_hook_stays(baseline: smp.Unet, images: UInt8) -> None:
         assert hooks(baseline) == 11
     assert hooks(baseline) == 0
     with pytest.raises(ArgumentError):
-        tap(baseline, images, ["enc1", "encoder"], "cpu")
+        pooled_activations(baseline, images, ["enc1", "encoder"], "cpu")
     assert hooks(baseline) == 0
 
 
 def test_float32_even_where_mixed_precision_is_on(baseline: smp.Unet, images: UInt8) -> None:
-    expected = tap(baseline, images, ["head"], "cpu")["head"]
+    expected = pooled_activations(baseline, images, ["head"], "cpu")["head"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        np.testing.assert_array_equal(tap(baseline, images, ["head"], "cpu")["head"], expected)
+        np.testing.assert_array_equal(
+            pooled_activations(baseline, images, ["head"], "cpu")["head"], expected
+        )
 
 
 def test_outputs_without_rows_and_columns() -> None:
     network = build(Architecture("mit_b0", (1,), ("background", "cell")))
     with pytest.raises(ArgumentError, match=r"of shape \(1, 256, 32\), expected a tensor"):
-        tap(network, np.zeros((1, 64, 64, 3), np.uint8), ["encoder.block1.0.attn"], "cpu")
+        pooled_activations(
+            network, np.zeros((1, 64, 64, 3), np.uint8), ["encoder.block1.0.attn"], "cpu"
+        )

@@ -24,9 +24,9 @@ from skiptool.model.fit import fit
 from skiptool.model.lightning import (
     AtomicCheckpointIO,
     EpochTotals,
+    HistoryCallback,
     Logging,
     Segmenter,
-    Watch,
     _interruptible,
     check_loggers,
     finish_loggers,
@@ -60,7 +60,7 @@ def test_a_tally_is_the_confusion_matrix_of_all_batches() -> None:
         masks[:, :size] = 255
         tally.add(logits, masks, torch.tensor(loss))
         predicted = logits.argmax(1).to(torch.uint8).numpy()
-        batch = metrics.count(masks.numpy(), predicted, 3).sum(axis=0)
+        batch = metrics.confusion_counts(masks.numpy(), predicted, 3).sum(axis=0)
         counts += batch
         losses += [loss] * size
         alone.append(mean_iou(batch))
@@ -125,12 +125,12 @@ def test_labels_beyond_the_classes(segmenter: Segmenter) -> None:
         segmenter.on_before_batch_transfer((torch.zeros(1, 1, 4, 3), masks), 0)
 
 
-def start(folder: Path, train: SampleReader, validation: SampleReader) -> Watch:
+def start(folder: Path, train: SampleReader, validation: SampleReader) -> HistoryCallback:
     network = build(Architecture("resnet18", (), CLASSES))
     protocol = Training(fold=0, epochs=1, encoder_weights="none")
     segmenter = Segmenter(network, SegmentationLoss(Loss.CE_GDICE, 2), protocol, 2)
     with SILENT.task("", 1) as task:
-        watch = Watch(task, [2], folder / "last.ckpt")
+        watch = HistoryCallback(task, [2], folder / "last.ckpt")
         batches, checks = training_batches(train, 2, seed=0), validation_batches(validation, 2)
         run_trainer(segmenter, batches, checks, watch, "cpu", Precision.BFLOAT16, resume=False)
     return watch
@@ -187,7 +187,7 @@ def test_ctrl_c_before_lightning_knows_the_handlers(tmp_path: Path) -> None:
     """Lightning would leave SIGINT ignored, and a second Ctrl-C would do nothing."""
     handler = signal.getsignal(signal.SIGINT)
     with SILENT.task("", 1) as task:
-        watch = Watch(task, [1], tmp_path / "last.ckpt")
+        watch = HistoryCallback(task, [1], tmp_path / "last.ckpt")
 
     def leave() -> None:
         with _interruptible(watch):
@@ -213,9 +213,9 @@ def test_an_exit_of_somebody_else_passes(tmp_path: Path, readers: ModuleType) ->
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Watch:
+def watch(tmp_path: Path) -> HistoryCallback:
     with SILENT.task("", 1) as task:
-        return Watch(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
+        return HistoryCallback(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
 
 
 def tally(right: int, wrong: int, loss: float) -> EpochTotals:
@@ -228,7 +228,9 @@ def tally(right: int, wrong: int, loss: float) -> EpochTotals:
     return counted
 
 
-def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0, of: int = 10) -> bool:
+def end_epoch(
+    watch: HistoryCallback, epoch: int, right: int, loss: float = 1.0, of: int = 10
+) -> bool:
     """End an epoch with foreground IoU ``right`` / ``of``; return True if training is over."""
     segmenter: Any = SimpleNamespace(
         network=torch.nn.Conv2d(1, 1, 1),
@@ -251,7 +253,7 @@ def end_epoch(watch: Watch, epoch: int, right: int, loss: float = 1.0, of: int =
     return bool(trainer.should_stop)
 
 
-def test_the_best_is_the_earliest_of_the_highest(watch: Watch) -> None:
+def test_the_best_is_the_earliest_of_the_highest(watch: HistoryCallback) -> None:
     for epoch, right in enumerate([2, 7, 7, 3]):
         end_epoch(watch, epoch, right)
     assert watch.best_epoch == 1
@@ -259,21 +261,21 @@ def test_the_best_is_the_earliest_of_the_highest(watch: Watch) -> None:
     assert watch.best["weight"].item() == 1
 
 
-def test_every_epoch_is_saved_whole(watch: Watch) -> None:
+def test_every_epoch_is_saved_whole(watch: HistoryCallback) -> None:
     end_epoch(watch, 0, 2)
     assert [path.name for path in watch.checkpoint.parent.iterdir()] == ["last.ckpt"]
 
 
 def test_patience_counts_epochs_behind_the_best(tmp_path: Path) -> None:
     with SILENT.task("", 1) as task:
-        patient = Watch(task, [3] * 9, tmp_path / "last.ckpt", patience=2)
-        endless = Watch(task, [3] * 9, tmp_path / "last.ckpt")
+        patient = HistoryCallback(task, [3] * 9, tmp_path / "last.ckpt", patience=2)
+        endless = HistoryCallback(task, [3] * 9, tmp_path / "last.ckpt")
     rights = [2, 7, 7, 3]
     assert [end_epoch(patient, *each) for each in enumerate(rights)] == [False] * 3 + [True]
     assert not any(end_epoch(endless, *each) for each in enumerate(rights))
 
 
-def test_the_history_has_two_rows_an_epoch(watch: Watch) -> None:
+def test_the_history_has_two_rows_an_epoch(watch: HistoryCallback) -> None:
     end_epoch(watch, 0, 2, loss=0.5)
     train, validation = watch.history
     assert (train.epoch, train.split, train.loss, train.lr) == (0, "train", 2.0, 0.1)
@@ -283,17 +285,17 @@ def test_the_history_has_two_rows_an_epoch(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_training_that_diverges_ends(watch: Watch, loss: float) -> None:
+def test_a_training_that_diverges_ends(watch: HistoryCallback, loss: float) -> None:
     with pytest.raises(DivergedError, match=r"the validation loss of epoch 4 is .* lower the"):
         end_epoch(watch, 3, 5, loss)
 
 
-def test_what_is_kept_comes_back(watch: Watch, tmp_path: Path) -> None:
+def test_what_is_kept_comes_back(watch: HistoryCallback, tmp_path: Path) -> None:
     for epoch, right in enumerate([3, 4, 2]):
         end_epoch(watch, epoch, right)
     torch.save(watch.state_dict(), tmp_path / "state")
     with SILENT.task("", 1) as task:
-        again = Watch(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
+        again = HistoryCallback(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
     again.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     assert again.history == watch.history
     assert (again.best_epoch, again.best_miou) == (1, watch.best_miou)
@@ -303,7 +305,7 @@ def test_what_is_kept_comes_back(watch: Watch, tmp_path: Path) -> None:
 def test_epochs_of_a_checkpoint_are_shown_as_done(tmp_path: Path) -> None:
     advanced: list[int] = []
     task: Any = SimpleNamespace(advance=lambda steps, note: advanced.append(steps))
-    watch = Watch(task, [5, 3, 4], tmp_path / "last.ckpt")
+    watch = HistoryCallback(task, [5, 3, 4], tmp_path / "last.ckpt")
     assert (watch.epochs, watch.epochs_done) == (3, 0)
     for epoch in range(2):
         end_epoch(watch, epoch, 2)
@@ -317,17 +319,21 @@ def test_classes_that_no_mask_holds_are_told_once(tmp_path: Path) -> None:
     said: list[str] = []
     with SILENT.task("", 1) as task:
         last = tmp_path / "last.ckpt"
-        watch = Watch(task, [3] * 9, last, classes=("background", "cell"), warn=said.append)
+        watch = HistoryCallback(
+            task, [3] * 9, last, classes=("background", "cell"), warn=said.append
+        )
         end_epoch(watch, 0, 0)
         assert said == []
-        watch = Watch(task, [3] * 9, last, classes=("background", "cell"), warn=said.append)
+        watch = HistoryCallback(
+            task, [3] * 9, last, classes=("background", "cell"), warn=said.append
+        )
         for epoch in range(2):
             end_epoch(watch, epoch, 0, of=0)
     (line,) = said
     assert line.startswith("validation data: no pixel of cell in the masks of the first epoch")
 
 
-def test_ctrl_c_is_remembered(watch: Watch) -> None:
+def test_ctrl_c_is_remembered(watch: HistoryCallback) -> None:
     nothing: Any = None
     watch.on_exception(nothing, nothing, ValueError())
     assert not watch.interrupted

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.model.batches import RandomStream, seeded
-from skiptool.model.inference import place
+from skiptool.model.inference import prepare_for_inference
 from skiptool.model.unet import (
     PrunedLinknetBlock,
     PrunedMAnetBlock,
@@ -26,8 +26,8 @@ from skiptool.model.unet import (
     decoder_stage,
     parameter_count,
     prune,
-    restore,
-    state,
+    restore_network,
+    state_arrays,
 )
 from skiptool.names import Arch
 from skiptool.records import Architecture, Normalisation
@@ -91,7 +91,9 @@ def test_the_baseline_is_smp_to_the_bit(arch: Arch) -> None:
     theirs.load_state_dict(ours.state_dict())
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
-        assert torch.equal(place(theirs, "cpu")(images), place(ours, "cpu")(images))
+        assert torch.equal(
+            prepare_for_inference(theirs, "cpu")(images), prepare_for_inference(ours, "cpu")(images)
+        )
     assert type(ours) is type(theirs)
     assert parameter_count(ours) == sum(weight.numel() for weight in theirs.parameters())
 
@@ -121,8 +123,8 @@ def test_sizes_need_not_be_multiples_of_32(skips: tuple[int, ...], size: tuple[i
 def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings(arch: Arch) -> None:
     """Tensors of blocks that are not pruned differently have the same shape and values."""
     skips = [LEVELS, (2, 3, 4), (1, 2, 3), (1, 3), ()]
-    whole, *others = (state(build(architecture(arch, each), 3)) for each in skips)
-    again, other = (state(build(architecture(arch), seed)) for seed in (3, 4))
+    whole, *others = (state_arrays(build(architecture(arch, each), 3)) for each in skips)
+    again, other = (state_arrays(build(architecture(arch), seed)) for seed in (3, 4))
     for name, array in whole.items():
         np.testing.assert_array_equal(array, again[name])
     assert (whole["encoder.conv1.weight"] != other["encoder.conv1.weight"]).any()
@@ -139,8 +141,8 @@ def test_weights_are_those_that_smp_draws() -> None:
         theirs = smp.Unet("resnet18", encoder_weights=None, classes=2)
         theirs.decoder.blocks[3] = UnetDecoderBlock(64, 0, 32)
         initialize_decoder(theirs.decoder.blocks[3])
-    ours = state(build(Architecture("resnet18", (2, 3, 4), CLASSES), 3))
-    for name, array in state(theirs).items():
+    ours = state_arrays(build(Architecture("resnet18", (2, 3, 4), CLASSES), 3))
+    for name, array in state_arrays(theirs).items():
         np.testing.assert_array_equal(ours[name], array)
 
 
@@ -221,16 +223,16 @@ def test_classes_without_a_foreground() -> None:
 @pytest.mark.long
 def test_restore_gives_the_same_network(grey_pruned: smp.Unet) -> None:
     architecture = Architecture("resnet18", (2, 3, 4), ("b", "c", "d"), 1)
-    again = restore(architecture, state(grey_pruned))
+    again = restore_network(architecture, state_arrays(grey_pruned))
     assert not again.training
     images = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
-        assert torch.equal(place(again, "cpu")(images), grey_pruned(images))
+        assert torch.equal(prepare_for_inference(again, "cpu")(images), grey_pruned(images))
 
 
 def test_state_is_a_copy() -> None:
     network = build(Architecture("resnet18", (), CLASSES))
-    tensors = state(network)
+    tensors = state_arrays(network)
     with torch.no_grad():
         network.encoder.conv1.weight.zero_()
     assert tensors["encoder.conv1.weight"].any()
@@ -246,9 +248,9 @@ def test_state_is_a_copy() -> None:
     ],
 )
 def test_tensors_that_do_not_fit(baseline: smp.Unet, change: dict[str, Any], expected: str) -> None:
-    tensors = {k: v for k, v in {**state(baseline), **change}.items() if v is not None}
+    tensors = {k: v for k, v in {**state_arrays(baseline), **change}.items() if v is not None}
     with pytest.raises(FormatError, match=expected):
-        restore(Architecture("resnet18", LEVELS, CLASSES), tensors)
+        restore_network(Architecture("resnet18", LEVELS, CLASSES), tensors)
 
 
 def of_timm(**options: object) -> Architecture:
@@ -272,14 +274,14 @@ def test_arguments_of_the_encoder_are_honoured_or_refused(options: dict[str, Any
         return
     plain = smp.Unet("tu-resnet18", encoder_weights=None, classes=2)
     theirs = settled(theirs)
-    ours = place(restore(of_timm(**options), state(theirs)), "cpu")
+    ours = prepare_for_inference(restore_network(of_timm(**options), state_arrays(theirs)), "cpu")
     images = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(ours(images), theirs(images))
-    if state(plain).keys() == state(theirs).keys():
+    if state_arrays(plain).keys() == state_arrays(theirs).keys():
         plain.load_state_dict(theirs.state_dict())
         with torch.inference_mode():
-            assert not torch.equal(place(plain, "cpu")(images), theirs(images))
+            assert not torch.equal(prepare_for_inference(plain, "cpu")(images), theirs(images))
 
 
 @pytest.mark.parametrize(
@@ -305,8 +307,9 @@ def test_images_are_scaled_in_front_of_the_encoder() -> None:
     """As if done by hand, for the encoder and the network, with unchanged weights."""
     scaling = Normalisation.parse("imagenet")
     network = settled(build(Architecture("resnet18", LEVELS, CLASSES)))
-    scaled = place(
-        restore(Architecture("resnet18", LEVELS, CLASSES), state(network), scaling), "cpu"
+    scaled = prepare_for_inference(
+        restore_network(Architecture("resnet18", LEVELS, CLASSES), state_arrays(network), scaling),
+        "cpu",
     )
     images = torch.rand(2, 3, 64, 64)
     mean, std = (torch.tensor(part).reshape(1, 3, 1, 1) for part in (scaling.mean, scaling.std))
@@ -324,7 +327,9 @@ def test_a_single_logit() -> None:
     theirs = settled(smp.Unet("resnet18", encoder_weights=None, classes=1, activation="sigmoid"))
     images = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        logits = place(restore(architecture, state(theirs)), "cpu")(images)
+        logits = prepare_for_inference(restore_network(architecture, state_arrays(theirs)), "cpu")(
+            images
+        )
         assert torch.equal(logits.sigmoid(), theirs(images))
 
 
@@ -381,7 +386,7 @@ def test_pruned_is_what_smp_builds_for_an_encoder_without_channels_there(
 def test_a_linknet_adds_nothing_where_a_skip_is_gone(skips: tuple[int, ...]) -> None:
     """Its parameters are those of the whole network, to which a skip of zeros adds nothing."""
     whole, network = (pruned(Arch.LINKNET, each, 5) for each in (LEVELS, skips))
-    ours, theirs = state(network), state(whole)
+    ours, theirs = state_arrays(network), state_arrays(whole)
     assert list(ours) == list(theirs)
     assert all((ours[name] == theirs[name]).all() for name in theirs)
     zeroed = [f if k in (0, *skips, 5) else 0 * f for k, f in enumerate(features())]

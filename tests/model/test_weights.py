@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.model import weights
-from skiptool.model.unet import build, state
+from skiptool.model.unet import build, state_arrays
 from skiptool.model.weights import find_prefixes, load_encoder_weights, match_tensors
 from skiptool.records import Architecture
 from small_stores import refused
@@ -89,7 +89,7 @@ def test_a_safetensors_file_gives_the_same_digest_as_a_pickled_one(
 
 @pytest.mark.long
 def test_a_network_of_our_own(tmp_path: Path, baseline: smp.Unet) -> None:
-    save_arrays(state(baseline), tmp_path / "model.safetensors")
+    save_arrays(state_arrays(baseline), tmp_path / "model.safetensors")
     unet = network()
     load_encoder_weights(unet, "resnet18", str(tmp_path / "model.safetensors"))
     assert_loaded(unet, baseline.encoder.state_dict())

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 
 from skiptool.errors import FormatError
-from skiptool.model.fit import Fitted, fit
+from skiptool.model.fit import TrainingResult, fit
 from skiptool.model.lightning import Segmenter
 from skiptool.names import Loss, Precision
 from skiptool.records import Architecture, Training
@@ -57,7 +57,7 @@ def frozen(kept: list[dict[str, torch.Tensor]]) -> Iterator[None]:
         yield
 
 
-def gradients(ranks: Ranks) -> tuple[Fitted, list[dict[str, torch.Tensor]]]:
+def gradients(ranks: Ranks) -> tuple[TrainingResult, list[dict[str, torch.Tensor]]]:
     """Train one epoch on 13 images, dropping the last batch, and validate on 7."""
     from readers import Squares  # next to this file, on the path
 
@@ -68,7 +68,7 @@ def gradients(ranks: Ranks) -> tuple[Fitted, list[dict[str, torch.Tensor]]]:
     return found, kept
 
 
-def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> Fitted:
+def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> TrainingResult:
     """Train on 12 images with default settings."""
     from readers import Squares
 

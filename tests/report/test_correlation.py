@@ -288,13 +288,15 @@ def test_names_and_methods_in_words() -> None:
         "Loss of IoU against Hellinger distance by layer, resnet18, study test, B = 100"
     )
     assert "B = 100 bins of equal width over the joint range" in shown.caption
-    kin = found.joined.kin._replace(metric="new", bins=None, range_rule="", arch="", encoder="")
-    plain = replace(found, joined=replace(found.joined, kin=kin))
+    setting = found.joined.setting._replace(
+        metric="new", bins=None, range_rule="", arch="", encoder=""
+    )
+    plain = replace(found, joined=replace(found.joined, setting=setting))
     shown = scatter_exhibit(plain)
     assert shown.title == "Loss of IoU against new by layer, networks, study test"
     assert "bins" not in shown.caption
     assert "corrected for the finite number of images;" in shown.caption
-    odd = replace(found, joined=replace(found.joined, kin=kin._replace(bins=7)))
+    odd = replace(found, joined=replace(found.joined, setting=setting._replace(bins=7)))
     assert "B = 7 bins;" in scatter_exhibit(odd).caption
     text = spearman_text([found, replace(found, points=(1000,), shifts=(4,), level=0.9)])
     for part in ("n = 36 to 1,000 points", "one of 4 to 9 shifts (", "95 % interval", "R = 2,000"):

@@ -30,7 +30,7 @@ from skiptool.report.examples import (
     worst_and_median,
 )
 from skiptool.report.page import as_svg
-from skiptool.shifts import apply
+from skiptool.shifts import apply_shift
 from skiptool.stores.tables import as_table
 from small_stores import refused
 
@@ -115,7 +115,7 @@ def test_what_is_drawn_is_the_shifted_image_with_both_masks(
     reader = sheet.store.samples("a", [1, 3, 0, 1])
     for place, column in enumerate(sheet.columns):
         image, truth = reader.read(place)
-        np.testing.assert_array_equal(images[place], apply(image, column.shift))
+        np.testing.assert_array_equal(images[place], apply_shift(image, column.shift))
         np.testing.assert_array_equal(truths[place], truth)
     assert [mask.sum() for mask in predicted[0]] == [20, 30, 0, 10]
     assert [None if mask is None else mask.sum() for mask in predicted[1]] == [50, 50, None, None]

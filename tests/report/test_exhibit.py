@@ -21,6 +21,7 @@ from skiptool.report.exhibit import Exhibit, fact_columns, layer_numbers, name_e
 from skiptool.report.wording import (
     bins_suffix,
     caution_text,
+    compared_names,
     comparison_title,
     count_trainings,
     interval_note,
@@ -29,7 +30,6 @@ from skiptool.report.wording import (
     range_suffix,
     shift_name,
     shift_text,
-    sides,
     tied_text,
     tied_with,
     trainings_behind,
@@ -135,7 +135,7 @@ def test_bins_are_told_where_there_are_any() -> None:
 )
 def test_titles(change: dict[str, Any], title: str) -> None:
     assert comparison_title(facts(**change)) == title
-    assert title.startswith(" against ".join(sides(facts(**change))))
+    assert title.startswith(" against ".join(compared_names(facts(**change))))
 
 
 def test_shifts_are_named_with_their_factors() -> None:

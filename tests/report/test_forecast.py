@@ -233,7 +233,9 @@ def test_names_from_data_stay_names(labels: Check) -> None:
 def test_names() -> None:
     found = fit_losses(*sweep(encoder="resnet50"))[0]
     assert forecast_sentences(found)[0].startswith(f"resnet50 {found.pruning}: ")
-    plain = replace(found, kin=found.kin._replace(encoder="", arch="", metric="kl"), pruning="")
+    plain = replace(
+        found, setting=found.setting._replace(encoder="", arch="", metric="kl"), pruning=""
+    )
     assert forecast_sentences(plain)[0].startswith("networks: ")
     assert "Kullback-Leibler divergence at" in forecast_caption(plain)
 
@@ -257,8 +259,8 @@ def test_what_was_left_out_is_told() -> None:
 
 def test_kinds_that_the_fit_does_not_meet_are_named() -> None:
     found = fit_losses(*sweep())[0]
-    first, *others = found.crossed.held
+    first, *others = found.cross_validation.held
     worse = first._replace(error=first.error_of_mean)
-    crossed = found.crossed._replace(held=(worse, *others))
-    _, told = forecast_sentences(replace(found, crossed=crossed))
+    cross_validation = found.cross_validation._replace(held=(worse, *others))
+    _, told = forecast_sentences(replace(found, cross_validation=cross_validation))
     assert told == "On brightness alone it is no better than the mean."

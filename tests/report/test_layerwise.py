@@ -7,7 +7,7 @@ from matplotlib.text import Text
 
 from skiptool.analysis.distances import BEYOND_COLUMNS
 from skiptool.report.exhibit import Exhibit
-from skiptool.report.layerwise import beyond_marginals
+from skiptool.report.layerwise import layerwise_exhibits
 
 FACTS: dict[str, Any] = {
     **dict.fromkeys(BEYOND_COLUMNS),
@@ -34,7 +34,7 @@ def rows(layers: tuple[str, ...] = ("enc1", "head"), **facts: object) -> list[di
 
 
 def drawn(*found: dict[str, Any]) -> list[Exhibit]:
-    return beyond_marginals({name: [row[name] for row in found] for name in BEYOND_COLUMNS})
+    return layerwise_exhibits({name: [row[name] for row in found] for name in BEYOND_COLUMNS})
 
 
 def texts(shown: Exhibit) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from skiptool.analysis.distances import read_distances
 from skiptool.records import Shade
 from skiptool.report.exhibit import Exhibit
-from skiptool.report.overview import divide, overviews
+from skiptool.report.overview import divide_matrices, overviews
 from small_shifts import Layer, network, tables
 
 Check = Callable[[Figure], list[str]]
@@ -127,7 +127,7 @@ def keys(prunings: tuple[str, ...], *families: str) -> list[tuple[str, str]]:
 
 
 def test_few_architectures_have_a_matrix_each_families_side_by_side() -> None:
-    found = divide(keys(FIVE[1::-1], "r18", "r34"), rows=15)
+    found = divide_matrices(keys(FIVE[1::-1], "r18", "r34"), rows=15)
     assert [name for name, _ in found] == [
         *("r18 baseline", "r34 baseline", "r18 L1-pruned", "r34 L1-pruned")
     ]
@@ -135,7 +135,7 @@ def test_few_architectures_have_a_matrix_each_families_side_by_side() -> None:
 
 
 def test_of_many_the_baseline_stands_beside_the_mean_of_the_others() -> None:
-    found = divide(keys(FIVE, "r18", "r34"), rows=15)
+    found = divide_matrices(keys(FIVE, "r18", "r34"), rows=15)
     assert found == [
         ("r18 baseline", (("r18", "baseline"),)),
         ("r34 baseline", (("r34", "baseline"),)),
@@ -146,7 +146,7 @@ def test_of_many_the_baseline_stands_beside_the_mean_of_the_others() -> None:
 
 def test_of_many_families_all_are_averaged() -> None:
     families = [f"r{n}" for n in range(10)]
-    assert [name for name, _ in divide(keys(FIVE[:2], *families), rows=2)] == [
+    assert [name for name, _ in divide_matrices(keys(FIVE[:2], *families), rows=2)] == [
         *("baseline, mean of 10 encoders", "mean of 10 pruned networks")
     ]
 
@@ -154,13 +154,13 @@ def test_of_many_families_all_are_averaged() -> None:
 def test_many_rows_leave_room_for_fewer() -> None:
     """Four matrices are two rows of them: 60 rows of cells fit, 62 do not."""
     four = keys(FIVE[:2], "r18", "r34")
-    assert [len(divide(four, rows)) for rows in (30, 31)] == [4, 2]
+    assert [len(divide_matrices(four, rows)) for rows in (30, 31)] == [4, 2]
 
 
 @pytest.mark.parametrize("wanted", [keys(FIVE, *"abcdefgh"), keys(("x", "y"), "", "a"), [("", "")]])
 @pytest.mark.parametrize("rows", [1, 30, 200])
 def test_no_architecture_is_lost_or_counted_twice(wanted: list[tuple[str, str]], rows: int) -> None:
-    found = divide(wanted, rows)
+    found = divide_matrices(wanted, rows)
     members = [key for _, each in found for key in each]
     assert sorted(members) == sorted(wanted)
     assert len({name for name, _ in found}) == len(found) <= 6

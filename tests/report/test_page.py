@@ -18,7 +18,7 @@ from matplotlib.image import imread
 
 from skiptool.figures.heatmap import Column, Row, iou_matrix
 from skiptool.figures.masks import PLAIN, dot_axes, lay, stroke
-from skiptool.figures.style import INK, PictureFormat, drawing, inch_axes, picture
+from skiptool.figures.style import INK, PictureFormat, drawing_style, figure_bytes, inch_axes
 from skiptool.names import Kind
 from skiptool.records import Table
 from skiptool.report.exhibit import Exhibit
@@ -277,7 +277,7 @@ def test_text_is_text_and_nothing_drawn_is_lost() -> None:
     svg = as_svg(figure, "t", "d")
     for text in ("baseline", "resnet18", "original", "0.50", "–"):
         assert f">{text}</text>" in svg
-    whole = ElementTree.fromstring(picture(figure, PictureFormat.SVG))
+    whole = ElementTree.fromstring(figure_bytes(figure, PictureFormat.SVG))
     root = ElementTree.fromstring(svg)
     for tag in ("text", "path", "use", "pattern", "rect"):
         assert len(list(root.iter(SVG + tag))) == len(list(whole.iter(SVG + tag))), tag
@@ -287,7 +287,7 @@ def pictures(places: list[tuple[int, int]]) -> tuple[list[np.ndarray], Figure]:
     """Return a sheet with two images, the first of which comes at all places but one."""
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(2)]
-    with drawing():
+    with drawing_style():
         figure, axes = dot_axes(300, 200)
         lay(axes, images[1], 250, 150)
         for left, top in places:
@@ -314,7 +314,7 @@ def test_pictures_keep_every_pixel_and_stand_in_the_page_once() -> None:
 
 def test_outlines_are_written_short_and_stay_where_they_are() -> None:
     ring = np.array([(10, 10), (60, 10), (60, 40), (50, 50), (10, 50), (10, 10)], dtype=float)
-    with drawing():
+    with drawing_style():
         figure, axes = dot_axes(300, 100)
         stroke(axes, [ring], PLAIN, 1.0)
     assert 'd="M 2.4 2.4H14.4V9.6 L 12 12H2.4V2.4"' in as_svg(figure, "t", "d")
@@ -329,7 +329,7 @@ def test_tones_are_variables_with_the_printed_colour_behind() -> None:
 
 
 def test_places_are_rounded_by_less_than_can_be_seen() -> None:
-    with drawing():
+    with drawing_style():
         figure, axes = inch_axes(1.0, 1.0)
         axes.plot([1 / 3, 2 / 3], [1 / 3, 2 / 3])
     assert "M 24 24 L 48 48" in as_svg(figure, "t", "d")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from skiptool.analysis.differences import PairedDifference
 from skiptool.figures.style import HOLE
-from skiptool.metrics import KEYS
+from skiptool.metrics import GROUP_COLUMNS
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
 from skiptool.report.exhibit import Exhibit
@@ -26,7 +26,7 @@ from skiptool.report.paired import (
 from skiptool.stats.permutation import holm
 
 Check = Callable[[Figure], list[str]]
-COLUMNS = tuple(dict.fromkeys((*KEYS, "repeat", "subject", "pixels")))
+COLUMNS = tuple(dict.fromkeys((*GROUP_COLUMNS, "repeat", "subject", "pixels")))
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
 SWEEP = [ORIGINAL, *map(Shift.parse, ("saturation=0", "brightness=1.5", "brightness=0.5"))]
 THREE = ("L4-pruned", "baseline", "L1-pruned")

@@ -19,7 +19,7 @@ import skiptool
 from remote_hosts import in_memory
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.steps.info import describe
-from skiptool.stores.zarrs import keep_failures
+from skiptool.stores.zarrs import record_failures
 
 KINDS = {
     "data": "dataset",
@@ -71,7 +71,7 @@ def test_what_is_inside(experiment: SimpleNamespace) -> None:
 def test_failures_of_the_making_are_shown(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "s.zarr"
     shutil.copytree(experiment.data, copy)
-    keep_failures(copy, ["b.png: cut off"])
+    record_failures(copy, ["b.png: cut off"])
     assert describe([copy]).summary[str(copy)]["failures"] == ["b.png: cut off"]
     assert "b.png: cut off" in describe([copy]).text
     assert "failures" not in describe([experiment.data]).text

@@ -19,8 +19,8 @@ from safetensors.numpy import load_file
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError, SourceError
 from skiptool.model.augmentation import AUGMENTATION
-from skiptool.model.fit import LAST, Fitted
-from skiptool.model.lightning import Epoch, Watch
+from skiptool.model.fit import LAST, TrainingResult
+from skiptool.model.lightning import Epoch, HistoryCallback
 from skiptool.model.weights import EncoderWeights
 from skiptool.names import Kind, Precision, Split
 from skiptool.records import SILENT, Architecture, Progress, Training
@@ -44,7 +44,7 @@ from skiptool.stores.folds import TrainingFolds, training_folds
 from skiptool.stores.histories import history_facts
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.models import open_model
-from skiptool.stores.staging import held, partial_of
+from skiptool.stores.staging import lock_output, partial_of
 from skiptool.stores.tables import open_table
 from small_stores import refused, sample, set_json, unseal, write_dataset
 
@@ -142,12 +142,12 @@ def test_a_finished_training_can_be_prolonged(
     assert forecast.summary["models"] == 1
     assert not partial_of(folder).exists()
 
-    def interrupt(self: Watch, trainer: Any, *_: object) -> None:  # noqa: ANN401
+    def interrupt(self: HistoryCallback, trainer: Any, *_: object) -> None:  # noqa: ANN401
         if trainer.current_epoch == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "on_train_batch_end", interrupt)
+        patch.setattr(HistoryCallback, "on_train_batch_end", interrupt)
         with pytest.raises(KeyboardInterrupt):
             trained("runs", 3, resume=True)
     assert open_model(folder).id == before  # the shorter one stays until the longer one is whole
@@ -184,7 +184,7 @@ def test_another_number_of_threads_is_told(
         with pytest.raises(KeyboardInterrupt):
             train_models(experiment.data, tmp_path / "runs", **how)
     assert lines == []
-    monkeypatch.setattr(train, "threads_now", lambda: 3)
+    monkeypatch.setattr(train, "thread_count", lambda: 3)
     train_models(experiment.data, tmp_path / "runs", resume=True, **how)
     (line,) = lines
     assert "fold0: was begun with --threads 1, now 3; the weights may differ" in line
@@ -214,7 +214,7 @@ def test_interrupted_run_goes_on(
     out = tmp_path / "runs"
     with monkeypatch.context() as patch:
         if place == "training":
-            patch.setattr(Watch, "on_train_batch_end", interrupt)
+            patch.setattr(HistoryCallback, "on_train_batch_end", interrupt)
         else:
             patch.setattr(train, "write_trained", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -362,19 +362,19 @@ def test_epochs_take_turns_with_the_draws(tmp_path: Path, monkeypatch: pytest.Mo
     """Draw 0 is samples 0 to 3, draw 1 is 4 to 9; the odd ones are of fold 1, to validate on."""
     data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
     protocol = replace(PROTOCOL, epochs=3)
-    read, end, seen = StoredSamples.read, Watch.on_train_epoch_end, [[]]
+    read, end, seen = StoredSamples.read, HistoryCallback.on_train_epoch_end, [[]]
 
     def note(self: StoredSamples, index: int) -> Any:  # noqa: ANN401 - an image and a mask
         seen[-1].append(self.indices[index])
         return read(self, index)
 
-    def turn(self: Watch, *arguments: Any) -> None:  # noqa: ANN401 - what Lightning gives
+    def turn(self: HistoryCallback, *arguments: Any) -> None:  # noqa: ANN401 - what Lightning gives
         end(self, *arguments)
         seen.append([])
 
     monkeypatch.setattr(StoredSamples, "read", note)
-    monkeypatch.setattr("skiptool.model.fit.Recalled", lambda reader: reader)
-    monkeypatch.setattr(Watch, "on_train_epoch_end", turn)
+    monkeypatch.setattr("skiptool.model.fit.CachedReader", lambda reader: reader)
+    monkeypatch.setattr(HistoryCallback, "on_train_epoch_end", turn)
     found = train_models(data, tmp_path / "runs", fold=[1], protocol=protocol)
     # What is checked before the first epoch is of draw 0, too.
     assert [sorted({*epoch}) for epoch in seen] == [[0, 1, 2, 3], [1, 3, 4, 6, 8], [0, 1, 2, 3], []]
@@ -391,15 +391,15 @@ def test_draws_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.M
     data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
     how: dict[str, Any] = {"fold": [1], "protocol": replace(PROTOCOL, epochs=4)}
     whole = train_models(data, tmp_path / "whole", **how).outputs[0]
-    begin = Watch.on_train_epoch_start
+    begin = HistoryCallback.on_train_epoch_start
 
-    def start(self: Watch, trainer: Any, module: Any) -> None:  # noqa: ANN401 - Lightning's
+    def start(self: HistoryCallback, trainer: Any, module: Any) -> None:  # noqa: ANN401 - Lightning's
         if trainer.current_epoch == 1:
             raise KeyboardInterrupt
         begin(self, trainer, module)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "on_train_epoch_start", start)
+        patch.setattr(HistoryCallback, "on_train_epoch_start", start)
         with pytest.raises(KeyboardInterrupt):
             train_models(data, tmp_path / "runs", **how)
     again = train_models(data, tmp_path / "runs", resume=True, **how).outputs[0]
@@ -448,7 +448,7 @@ def test_two_tasks_do_not_make_the_same_model(
     monkeypatch.setattr(train, "fit", refuse)
     for repeat, name in enumerate(("fold0", "fold0-r1")):
         with (
-            held(folder / name),
+            lock_output(folder / name),
             pytest.raises(ExistsError, match=f"{name}: another process is making it now"),
         ):
             train_fold(
@@ -472,17 +472,17 @@ def job_of(plan: TrainingFolds, out: Path, protocol: Training = PROTOCOL_JOBS) -
 def test_what_determines_a_model(plan: TrainingFolds, tmp_path: Path) -> None:
     job = job_of(plan, tmp_path)
     assert job.folder == tmp_path / "resnet18-L1" / "fold1"
-    assert job.making.parameters["skips"] == "2,3,4"
-    assert "devices" not in job.making.parameters
-    assert job.making.inputs["split"] == plan.hash[:32]
-    assert "repeat" not in job.making.parameters
+    assert job.invocation.parameters["skips"] == "2,3,4"
+    assert "devices" not in job.invocation.parameters
+    assert job.invocation.inputs["split"] == plan.hash[:32]
+    assert "repeat" not in job.invocation.parameters
     third = job_of(plan, tmp_path, replace(PROTOCOL_JOBS, repeat=2))
     assert third.folder == tmp_path / "resnet18-L1" / "fold1-r2"
-    assert "--repeat 2" in third.making.command
-    assert "augmentation" not in third.making.command
-    assert "image_outside reflect" in third.making.determinants["parameters"]["augmentation"]
+    assert "--repeat 2" in third.invocation.command
+    assert "augmentation" not in third.invocation.command
+    assert "image_outside reflect" in third.invocation.determinants["parameters"]["augmentation"]
     both = job_of(plan, tmp_path, replace(PROTOCOL_JOBS, devices=2))
-    assert "--devices 2" in both.making.command
+    assert "--devices 2" in both.invocation.command
     with pytest.raises(ArgumentError, match="--fold 9: nothing"):
         job_of(plan, tmp_path, replace(PROTOCOL_JOBS, fold=9))
 
@@ -624,7 +624,7 @@ def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path)
         for split in ("train", "validation")
     )
     tensors, weights = {"w": np.zeros(3, np.float32)}, EncoderWeights("none", None)
-    fitted = Fitted(tensors, 1, 0.75, history, weights, Precision.FLOAT32, "cpu", 1)
+    fitted = TrainingResult(tensors, 1, 0.75, history, weights, Precision.FLOAT32, "cpu", 1)
     write_trained(tmp_path, plan, job, fitted)
     table = open_table(tmp_path / "history.parquet", Kind.HISTORY)
     beside = history_facts(table)

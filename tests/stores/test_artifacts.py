@@ -18,14 +18,14 @@ from skiptool.records import Architecture
 from skiptool.stores.artifacts import (
     check_sound,
     check_unchanged,
-    finished,
+    is_complete,
     kind_of,
     lineage_of,
     model_folders,
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import open_features
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.models import model_identity, write_model
 from skiptool.stores.tables import write_table
@@ -78,7 +78,7 @@ WRITERS: dict[Kind, Callable[[Path], None]] = {
     Kind.MODEL: write_model_at,
     **{kind: write_table_of(kind) for kind in (Kind.PREDICTIONS, Kind.SHIFT, Kind.HISTORY)},
 }
-OTHER = Making("synth", (), {"n": 41, "seed": 0}, {}, MAKING.inputs)
+OTHER = Invocation("synth", (), {"n": 41, "seed": 0}, {}, MAKING.inputs)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -96,18 +96,20 @@ def test_resuming_ends_where_the_output_is_whole_and_of_the_same_parameters(
     kind: Kind, tmp_path: Path
 ) -> None:
     out = tmp_path / "x"
-    assert not finished(out, MAKING, resume=True)
+    assert not is_complete(out, MAKING, resume=True)
     WRITERS[kind](out)
-    assert finished(out, MAKING, resume=True)
-    assert finished(out, Making("s", ("moved",), MAKING.parameters, {}, MAKING.inputs), resume=True)
-    assert not finished(out, MAKING, resume=False)
+    assert is_complete(out, MAKING, resume=True)
+    assert is_complete(
+        out, Invocation("s", ("moved",), MAKING.parameters, {}, MAKING.inputs), resume=True
+    )
+    assert not is_complete(out, MAKING, resume=False)
     with refused(ExistsError, out, "n was 40, now 41"):
-        finished(out, OTHER, resume=True)
+        is_complete(out, OTHER, resume=True)
     left = tmp_path / ".x.partial"
     left.mkdir()
-    assert finished(out, MAKING, resume=True)
+    assert is_complete(out, MAKING, resume=True)
     assert left.exists()
-    assert finished(out, MAKING, resume=True, clear=True)
+    assert is_complete(out, MAKING, resume=True, clear=True)
     assert not left.exists()
 
 
@@ -120,7 +122,7 @@ def test_resuming_leaves_alone_what_is_no_output(tmp_path: Path) -> None:
     set_json(tmp_path / "foreign/config.json", lineage=None)
     for name in ("file", "folder", "torn", "foreign"):
         with refused(ExistsError, tmp_path / name, "--overwrite"):
-            finished(tmp_path / name, MAKING, resume=True)
+            is_complete(tmp_path / name, MAKING, resume=True)
 
 
 def test_a_foreign_model_has_no_lineage(tmp_path: Path) -> None:

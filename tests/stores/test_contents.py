@@ -11,7 +11,7 @@ import pytest
 
 from heard import Heard
 from skiptool.records import Sample
-from skiptool.stores.contents import CONTENTS, tell_contents
+from skiptool.stores.contents import CONTENTS, contents_tables
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.journal import JOURNAL
@@ -28,7 +28,7 @@ def even(each: Sample, label: int) -> Sample:
 def test_shares_are_those_of_the_pixels(tmp_path: Path) -> None:
     path = tmp_path / "d.zarr"
     write_dataset(path, [*MIXED, even(sample(30), 1), even(sample(31), 255)])
-    (table,) = tell_contents(path, heard := Heard())
+    (table,) = contents_tables(path, heard := Heard())
     data = open_dataset(path)
     assert table.columns["domain"] == ["a", "b"]
     assert table.columns["samples"] == [22, 3]
@@ -55,19 +55,19 @@ def test_a_uniform_colour_is_one_value_and_a_single_other_pixel_is_not(tmp_path:
     spot = pink.copy()
     spot[3, 2, 1] += 1
     write_dataset(tmp_path / "d.zarr", [replace(one, image=pink), replace(sample(1), image=spot)])
-    (table,) = tell_contents(tmp_path / "d.zarr", Heard())
+    (table,) = contents_tables(tmp_path / "d.zarr", Heard())
     assert table.columns["images of one value"] == [1]
 
 
 def test_classes_without_a_pixel_are_told(tmp_path: Path) -> None:
     none = [replace(s, mask=np.where(s.mask == 2, 1, s.mask).astype(np.uint8)) for s in MIXED]
     write_dataset(tmp_path / "all.zarr", none)
-    tell_contents(tmp_path / "all.zarr", heard := Heard())
+    contents_tables(tmp_path / "all.zarr", heard := Heard())
     assert [line for line in heard.lines if line.startswith("class")] == [
         "class debris (label 2) has no pixels; check --classes and --labels"
     ]
     write_dataset(tmp_path / "b.zarr", [*MIXED[:20], *none[20:]])
-    tell_contents(tmp_path / "b.zarr", heard := Heard())
+    contents_tables(tmp_path / "b.zarr", heard := Heard())
     assert "class debris (label 2) has no pixels in domain b; check" in heard.lines[0]
 
 
@@ -81,7 +81,7 @@ def test_a_resumed_run_knows_what_the_first_one_wrote(tmp_path: Path) -> None:
     for each in MIXED[16:]:
         writer.append(each)
     writer.finish()
-    whole, resumed = (tell_contents(tmp_path / f"{n}.zarr", Heard()) for n in ("whole", "d"))
+    whole, resumed = (contents_tables(tmp_path / f"{n}.zarr", Heard()) for n in ("whole", "d"))
     assert whole == resumed
     assert whole[0].columns["samples"] == [20, 3]
 
@@ -90,7 +90,7 @@ def test_stores_that_do_not_say_have_no_table(tmp_path: Path) -> None:
     """Of early versions, and of runs that these began and this version ended."""
     write_dataset(tmp_path / "d.zarr", MIXED)
     set_attributes(unseal(tmp_path / "d.zarr"), **{CONTENTS: None})
-    assert tell_contents(tmp_path / "d.zarr", Heard()) == ()
+    assert contents_tables(tmp_path / "d.zarr", Heard()) == ()
     writer = DatasetWriter(tmp_path / "e.zarr", CLASSES, MAKING)
     for each in MIXED[:17]:
         writer.append(each)
@@ -102,7 +102,7 @@ def test_stores_that_do_not_say_have_no_table(tmp_path: Path) -> None:
     for each in MIXED[16:]:
         writer.append(each)
     writer.finish()
-    assert tell_contents(tmp_path / "e.zarr", Heard()) == ()
+    assert contents_tables(tmp_path / "e.zarr", Heard()) == ()
 
 
 def test_copies_under_another_subject_are_told(tmp_path: Path) -> None:
@@ -111,12 +111,12 @@ def test_copies_under_another_subject_are_told(tmp_path: Path) -> None:
     copy = replace(one, id="copy", subject="else", domain="b")
     blank = [replace(even(sample(n), 0), subject=f"s{n}") for n in (5, 6)]
     write_dataset(tmp_path / "d.zarr", [one, sample(1), *blank, other, copy])
-    tell_contents(tmp_path / "d.zarr", heard := Heard())
+    contents_tables(tmp_path / "d.zarr", heard := Heard())
     (line,) = [line for line in heard.lines if "pixel by pixel" in line]
     assert "another subject: 1 (000 of pätient 0 and copy of else, for example)" in line
     same = [one, replace(copy, subject=one.subject)]
     write_dataset(tmp_path / "e.zarr", same)
-    tell_contents(tmp_path / "e.zarr", heard := Heard())
+    contents_tables(tmp_path / "e.zarr", heard := Heard())
     assert not [line for line in heard.lines if "pixel by pixel" in line]
 
 
@@ -125,7 +125,7 @@ def test_classes_may_be_called_as_columns_are(tmp_path: Path) -> None:
     for each in MIXED:
         writer.append(each)
     writer.finish()
-    (table,) = tell_contents(tmp_path / "d.zarr", Heard())
+    (table,) = contents_tables(tmp_path / "d.zarr", Heard())
     assert list(table.columns) == [
         "domain",
         "samples",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.comparison.counted import same_bins
+from skiptool.comparison.stored_counts import equal_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe
@@ -50,7 +50,7 @@ def test_a_store_travels_to_other_processes(counts: Path) -> None:
     np.testing.assert_array_equal(
         travelled.read("enc1", slice(2, 5)), store.read("enc1", slice(2, 5))
     )
-    assert same_bins(travelled.counted("enc1").binning, store.counted("enc1").binning)
+    assert equal_bins(travelled.counted("enc1").binning, store.counted("enc1").binning)
 
 
 def test_a_store_that_is_replaced_while_it_is_read(counts: Path) -> None:

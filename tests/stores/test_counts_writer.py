@@ -11,10 +11,10 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.distances.counting import count
+from skiptool.distances.counting import count_activations
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.stores.counts import open_counts
-from skiptool.stores.counts_writer import dealt
+from skiptool.stores.counts_writer import assign_rows
 from skiptool.stores.journal import JOURNAL, Journal
 from skiptool.stores.shards import GrowingShards
 from small_activations import numbered
@@ -42,7 +42,7 @@ def layers(images: int = IMAGES, seed: int = 0) -> dict[str, Any]:
     st.integers(1, 7),
 )
 def test_every_image_is_dealt_once_in_order(subjects: list[str], together: int) -> None:
-    order, rows = dealt(subjects, len(subjects), together)
+    order, rows = assign_rows(subjects, len(subjects), together)
     assert sorted(order.tolist()) == list(range(len(subjects)))
     assert rows.held.sum() == len(subjects)
     assert 1 <= rows.held.min() <= rows.held.max() <= together
@@ -62,7 +62,7 @@ def test_every_image_is_dealt_once_in_order(subjects: list[str], together: int) 
 
 
 def test_unknown_subjects_keep_no_images_apart() -> None:
-    order, rows = dealt(["a", "", "a", "b"], 4, 3)
+    order, rows = assign_rows(["a", "", "a", "b"], 4, 3)
     assert (order.tolist(), rows.held.tolist()) == ([0, 1, 2, 3], [3, 1])
 
 
@@ -76,12 +76,12 @@ def test_rows_are_the_sums_of_their_images(
     how: dict[str, Any] = {} if subjects is None else {"subject": subjects}
     counted(tmp_path / "c.zarr", values, reference, together=together, dtype=dtype, **how)
     store, bins = open_counts(tmp_path / "c.zarr"), bins_of(reference, dtype=dtype)
-    order, rows = dealt(subjects or (), IMAGES, together)
+    order, rows = assign_rows(subjects or (), IMAGES, together)
     blocks = np.split(order, rows.first[1:])
     assert store.layers == ("enc1", "dec0")
     for name in store.layers:
         stored = values[name].astype(dtype)
-        of_images = count(stored, bins[name])
+        of_images = count_activations(stored, bins[name])
         expected = np.stack([of_images[block].sum(axis=0) for block in blocks])
         np.testing.assert_array_equal(store.read(name, slice(None)), expected)
         low, high = store.ranges(name)

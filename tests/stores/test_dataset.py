@@ -125,16 +125,16 @@ def test_the_id_is_of_the_content_only(
 ) -> None:
     from dataclasses import replace
 
-    from skiptool.stores.lineage import Making
+    from skiptool.stores.lineage import Invocation
 
     samples = [sample(index, domain) for index in range(3) for domain in ("a", "b")]
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
     first = write_dataset(tmp_path / "1.zarr", samples)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "2")
     (tmp_path / "else").mkdir()
-    making = Making("extract images", ("m.csv",), {"n": 2}, {"out": "y"}, {"files": "cd"})
+    invocation = Invocation("extract images", ("m.csv",), {"n": 2}, {"out": "y"}, {"files": "cd"})
     by_domain = sorted(samples, key=lambda each: each.domain, reverse=True)
-    assert write_dataset(tmp_path / "else" / "2.zarr", by_domain, making) == first
+    assert write_dataset(tmp_path / "else" / "2.zarr", by_domain, invocation) == first
     one = samples[0]
     image = one.image.copy()
     image[0, 0, 0] ^= 1

@@ -14,7 +14,7 @@ from skiptool.stores import dataset_writer
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.journal import JOURNAL, Journal
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.staging import staged
 from small_stores import CLASSES, MAKING, refused, sample, write_dataset
 
@@ -210,20 +210,23 @@ def test_without_a_journal_nothing_is_trusted(
 
 
 @pytest.mark.parametrize(
-    ("making", "words"),
+    ("invocation", "words"),
     [
-        (Making("synth", (), {"n": 41, "seed": 0}, {}, MAKING.inputs), ["n was 40, now 41"]),
-        (Making("synth", (), MAKING.parameters, {}, {"templates": "c"}), ["templates was", "'c'"]),
+        (Invocation("synth", (), {"n": 41, "seed": 0}, {}, MAKING.inputs), ["n was 40, now 41"]),
+        (
+            Invocation("synth", (), MAKING.parameters, {}, {"templates": "c"}),
+            ["templates was", "'c'"],
+        ),
     ],
 )
 def test_a_leftover_of_other_parameters_or_inputs_is_refused_and_kept(
-    tmp_path: Path, making: Making, words: list[str]
+    tmp_path: Path, invocation: Invocation, words: list[str]
 ) -> None:
     out = tmp_path / "d.zarr"
     with pytest.raises(KeyboardInterrupt):
         interrupt(out, BOTH[:20])
     with refused(ExistsError, *words, "--overwrite"), staged(out, resume=True) as partial:
-        DatasetWriter(partial, CLASSES, making)
+        DatasetWriter(partial, CLASSES, invocation)
     with staged(out, resume=True) as partial:
         assert DatasetWriter(partial, CLASSES, MAKING).written("a") == 16
         go_on(partial, BOTH)
@@ -243,8 +246,8 @@ def test_where_the_output_is_does_not_matter_for_resuming(tmp_path: Path) -> Non
     for each in COLOUR[:16]:
         writer.append(each)
     shutil.move(tmp_path / "a", tmp_path / "b")
-    making = Making("synth", (), MAKING.parameters, {"out": "elsewhere"}, MAKING.inputs)
-    assert DatasetWriter(tmp_path / "b", CLASSES, making).written("a") == 16
+    invocation = Invocation("synth", (), MAKING.parameters, {"out": "elsewhere"}, MAKING.inputs)
+    assert DatasetWriter(tmp_path / "b", CLASSES, invocation).written("a") == 16
 
 
 @pytest.mark.parametrize("loss", ["images", "masks", "shard"])

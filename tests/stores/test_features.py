@@ -86,7 +86,7 @@ def test_what_is_known_of_a_store(features: Path, tmp_path: Path) -> None:
     assert store.id == store.lineage.id
     assert (store.model_id, store.dataset_id) == (None, None)
     inputs = {"model": "1" * 32, "dataset": "2" * 32}
-    write_features(tmp_path / "g.zarr", 3, making=replace(MAKING, inputs=inputs))
+    write_features(tmp_path / "g.zarr", 3, invocation=replace(MAKING, inputs=inputs))
     store = open_features(tmp_path / "g.zarr")
     assert (store.model_id, store.dataset_id) == ("1" * 32, "2" * 32)
 

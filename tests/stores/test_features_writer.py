@@ -18,7 +18,7 @@ from skiptool.stores import features_writer
 from skiptool.stores.features import open_features
 from skiptool.stores.features_writer import CHUNK, chunks_per_shard
 from skiptool.stores.journal import JOURNAL, Journal
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.shards import GrowingShards
 from small_stores import (
     LAYERS,
@@ -64,11 +64,11 @@ def test_all_arithmetic_that_wrote_a_store_is_recorded(tmp_path: Path) -> None:
     )
     writer = feature_writer(tmp_path / "f.zarr", 20, first)
     writer.append(blocks(0, 16))
-    write_features(tmp_path / "f.zarr", 20, making=second)
+    write_features(tmp_path / "f.zarr", 20, invocation=second)
     header = open_features(tmp_path / "f.zarr").lineage
     assert header is not None
     assert header.arithmetic == {"device": "cpu", "threads": [1, 4]}
-    whole = write_features(tmp_path / "g.zarr", 20, making=second)
+    whole = write_features(tmp_path / "g.zarr", 20, invocation=second)
     other = open_features(whole)
     assert (other.lineage, other.id) != (None, "")
     assert other.id == header.id
@@ -298,18 +298,24 @@ def test_without_a_journal_nothing_is_trusted(
 
 
 @pytest.mark.parametrize(
-    ("making", "words"),
+    ("invocation", "words"),
     [
-        (Making("features", (), {"n": 40, "seed": 1}, {}, MAKING.inputs), ["seed was 0, now 1"]),
-        (Making("features", (), MAKING.parameters, {}, {"model": "x"}), ["model was None", "'x'"]),
+        (
+            Invocation("features", (), {"n": 40, "seed": 1}, {}, MAKING.inputs),
+            ["seed was 0, now 1"],
+        ),
+        (
+            Invocation("features", (), MAKING.parameters, {}, {"model": "x"}),
+            ["model was None", "'x'"],
+        ),
     ],
 )
 def test_a_leftover_of_other_parameters_or_inputs_is_refused(
-    tmp_path: Path, making: Making, words: list[str]
+    tmp_path: Path, invocation: Invocation, words: list[str]
 ) -> None:
     feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
     with refused(ExistsError, *words, "--overwrite"):
-        feature_writer(tmp_path / "f", IMAGES, making)
+        feature_writer(tmp_path / "f", IMAGES, invocation)
     assert feature_writer(tmp_path / "f", IMAGES).written == CHUNK
 
 

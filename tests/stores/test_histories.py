@@ -10,7 +10,7 @@ import pytest
 from skiptool.names import Kind
 from skiptool.records import Architecture
 from skiptool.stores.histories import history_facts
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.models import CONFIG, configuration
 from skiptool.stores.tables import open_table, write_table
 
@@ -27,8 +27,10 @@ MODEL_ID = "0123456789abcdef" * 2
 
 def write(path: Path, parameters: dict[str, Any] = PARAMETERS, model: str = MODEL_ID) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    making = Making("train", ("/data/d e.zarr",), parameters, {"out": "r"}, {"dataset": "d" * 32})
-    write_table(path, lineage(Kind.HISTORY, making, {"model": model}), COLUMNS, 2)
+    invocation = Invocation(
+        "train", ("/data/d e.zarr",), parameters, {"out": "r"}, {"dataset": "d" * 32}
+    )
+    write_table(path, lineage(Kind.HISTORY, invocation, {"model": model}), COLUMNS, 2)
     return path
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.stores.journal import JOURNAL, Journal
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from small_stores import HOSTILE_JSON, MAKING, refused
 
 
@@ -49,7 +49,9 @@ def test_other_parameters_are_refused_and_the_journal_is_left_alone(tmp_path: Pa
     begun(tmp_path)
     before = (tmp_path / JOURNAL).read_bytes()
     with refused(ExistsError, tmp_path, "seed was 0, now 1"):
-        Journal(tmp_path, Making("synth", (), {**MAKING.parameters, "seed": 1}, {}, MAKING.inputs))
+        Journal(
+            tmp_path, Invocation("synth", (), {**MAKING.parameters, "seed": 1}, {}, MAKING.inputs)
+        )
     assert (tmp_path / JOURNAL).read_bytes() == before
 
 

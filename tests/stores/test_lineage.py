@@ -13,7 +13,7 @@ from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind, Split
 from skiptool.stores.lineage import (
     FORMAT_VERSIONS,
-    Making,
+    Invocation,
     check_same,
     digest,
     identifier,
@@ -48,11 +48,11 @@ def test_an_identifier_is_sha256() -> None:
 
 def test_arithmetic_is_recorded_and_changes_no_id() -> None:
     one, other = (
-        lineage(Kind.FEATURES, Making("features", arithmetic={"threads": n}), 1) for n in (1, 2)
+        lineage(Kind.FEATURES, Invocation("features", arithmetic={"threads": n}), 1) for n in (1, 2)
     )
     assert (one.as_json()["arithmetic"], one.id) == ({"threads": 1}, other.id)
     assert parse_lineage(one.as_json(), "here", Kind.FEATURES) == one
-    check_same(one.as_json(), Making("features", arithmetic={"threads": 2}), "here")
+    check_same(one.as_json(), Invocation("features", arithmetic={"threads": 2}), "here")
     with refused(FormatError, "damaged in arithmetic"):
         parse_lineage(one.as_json() | {"arithmetic": 3}, "here", Kind.FEATURES)
 
@@ -70,9 +70,13 @@ def test_a_header_is_read_as_it_was_written(kind: Kind) -> None:
 
 def test_the_id_is_of_kind_and_content_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    first = lineage(Kind.SHIFT, Making("hellinger", ("a",), {"bins": 9}, {"out": "b"}), ["x", 1])
+    first = lineage(
+        Kind.SHIFT, Invocation("hellinger", ("a",), {"bins": 9}, {"out": "b"}), ["x", 1]
+    )
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "2")
-    other = lineage(Kind.SHIFT, Making("hellinger", ("c",), {"bins": 7}, {"out": "d"}), ["x", 1])
+    other = lineage(
+        Kind.SHIFT, Invocation("hellinger", ("c",), {"bins": 7}, {"out": "d"}), ["x", 1]
+    )
     assert first.id == other.id
     assert first.created != other.created
     assert lineage(Kind.MASKS, MAKING, ["x", 1]).id != first.id
@@ -93,13 +97,13 @@ def test_no_time_at_all_is_now(monkeypatch: pytest.MonkeyPatch, epoch: str) -> N
 
 
 def test_the_command_can_be_typed_again() -> None:
-    making = Making(
+    invocation = Invocation(
         "extract images",
         (Path("my list.csv"),),
         {"shift": ["original", "brightness=0.5"], "folds": None, "seed": 0},
         {"keep_last": True, "overwrite": False, "out": Path("a.zarr")},
     )
-    assert making.command == (
+    assert invocation.command == (
         "skiptool extract images 'my list.csv' --shift original --shift brightness=0.5 --seed 0 "
         "--keep-last --out a.zarr"
     )
@@ -107,7 +111,9 @@ def test_the_command_can_be_typed_again() -> None:
 
 def test_equal_determinants_pass_whatever_the_placement() -> None:
     found = {"parameters": {"n": 1, "s": ["a"]}, "inputs": {"data": "x"}}
-    check_same(found, Making("f", (), {"n": 1, "s": ("a",)}, {"out": "b"}, {"data": "x"}), "here")
+    check_same(
+        found, Invocation("f", (), {"n": 1, "s": ("a",)}, {"out": "b"}, {"data": "x"}), "here"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,27 +129,27 @@ def test_other_determinants_are_shown_old_and_new(
     found: Mapping[str, Any], words: list[str]
 ) -> None:
     with refused(ExistsError, "here", *words):
-        check_same(found, Making("f", (), {"n": 2}, {}, {"data": "x"}), "here")
+        check_same(found, Invocation("f", (), {"n": 2}, {}, {"data": "x"}), "here")
 
 
 def test_what_is_to_be_added_to_predictions_goes_into_a_table_of_its_own() -> None:
     found = {"parameters": {}, "inputs": {"model": "x"}}
-    more = Making("predict", inputs={"model": "x", "model2": "y"})
+    more = Invocation("predict", inputs={"model": "x", "model2": "y"})
     with pytest.raises(ExistsError, match="predict only these with another --out"):
         check_same(found, more, "p.parquet")
 
 
 def test_a_method_is_compared_too_but_is_no_option() -> None:
-    making = Making("f", (), {"n": 2}, {"out": "b"}, {}, {"way": "new"})
-    assert making.command == "skiptool f --n 2 --out b"
-    assert making.determinants["parameters"] == {"n": 2, "way": "new"}
-    check_same({"parameters": {"n": 2, "way": "new"}}, making, "here")
+    invocation = Invocation("f", (), {"n": 2}, {"out": "b"}, {}, {"way": "new"})
+    assert invocation.command == "skiptool f --n 2 --out b"
+    assert invocation.determinants["parameters"] == {"n": 2, "way": "new"}
+    check_same({"parameters": {"n": 2, "way": "new"}}, invocation, "here")
     for old, was in (({"n": 2}, "None"), ({"n": 2, "way": "old"}, "'old'")):
         words = (
             f"here: was begun by another version of skiptool, whose method differs (way was {was}"
         )
         with refused(ExistsError, words, "now 'new')", "--overwrite"):
-            check_same({"parameters": old}, making, "here")
+            check_same({"parameters": old}, invocation, "here")
 
 
 GOOD = lineage(Kind.DATASET, MAKING, 1).as_json()

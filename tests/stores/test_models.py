@@ -21,11 +21,11 @@ from hypothesis.extra import numpy as npst
 from safetensors.torch import save_file
 
 from skiptool.errors import ArgumentError, FormatError, MismatchError
-from skiptool.model.inference import place
-from skiptool.model.unet import build, parameter_count, restore, state
+from skiptool.model.inference import prepare_for_inference
+from skiptool.model.unet import build, parameter_count, restore_network, state_arrays
 from skiptool.names import ENSEMBLE_FOLD, Arch, Kind
 from skiptool.records import Architecture
-from skiptool.stores.lineage import Making, digest, lineage
+from skiptool.stores.lineage import Invocation, digest, lineage
 from skiptool.stores.models import (
     StoredModel,
     configuration,
@@ -58,11 +58,11 @@ def write(
     folder: Path,
     tensors: dict[str, AnyArray] = SMALL,
     architecture: Architecture = PRUNED,
-    making: Making = MAKING,
+    invocation: Invocation = MAKING,
     **extra: object,
 ) -> Path:
     folder.mkdir()
-    header = lineage(Kind.MODEL, making, model_identity(architecture, tensors))
+    header = lineage(Kind.MODEL, invocation, model_identity(architecture, tensors))
     write_model(folder, architecture, tensors, header, {"fold": 1, "parameter_count": 6, **extra})
     return folder
 
@@ -149,7 +149,7 @@ def test_the_id_is_of_architecture_and_weights_only(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
     first = open_model(write(tmp_path / "1")).id
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "2")
-    assert open_model(write(tmp_path / "2", making=Making("else"), fold=4)).id == first
+    assert open_model(write(tmp_path / "2", invocation=Invocation("else"), fold=4)).id == first
     wide = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
     more = Architecture("resnet18", (2, 3, 4), ("background", "cell", "x"))
     others: list[dict[str, Any]] = [
@@ -179,7 +179,7 @@ def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
     assert stored.lineage is None
     assert stored.parameter_count == 14_328_354  # Table II
     assert stored.id == digest(model_identity(stored.architecture, stored.tensors()))
-    network = restore(stored.architecture, stored.tensors())
+    network = restore_network(stored.architecture, stored.tensors())
     assert parameter_count(network) == stored.parameter_count
     theirs = smp.from_pretrained(foreign).eval()
     image = torch.rand(1, 3, 64, 64)
@@ -193,7 +193,7 @@ def test_smp_opens_a_baseline_of_every_architecture(arch: Arch, tmp_path: Path) 
     """Both ways: our folder by SMP, theirs by us, to equal logits; no hub is asked."""
     baseline = Architecture("resnet18", (1, 2, 3, 4), ("b", "c"), 1, arch.value)
     network = settled(build(baseline))
-    ours = write(tmp_path / "m", state(network), baseline)
+    ours = write(tmp_path / "m", state_arrays(network), baseline)
     images = torch.rand(2, 1, 64, 96)
     theirs = smp.from_pretrained(ours).eval()
     fresh = getattr(smp, arch.model_class)(
@@ -204,11 +204,11 @@ def test_smp_opens_a_baseline_of_every_architecture(arch: Arch, tmp_path: Path) 
     foreign = open_model(tmp_path / "theirs")
     assert (foreign.architecture.arch, foreign.facts()["arch"]) == (arch, arch)
     assert foreign.parameter_count == parameter_count(network)
-    again = restore(foreign.architecture, foreign.tensors())
+    again = restore_network(foreign.architecture, foreign.tensors())
     with torch.inference_mode():
         expected = network(images)
-        assert torch.equal(place(theirs, "cpu")(images), expected)
-        assert torch.equal(place(again, "cpu")(images), expected)
+        assert torch.equal(prepare_for_inference(theirs, "cpu")(images), expected)
+        assert torch.equal(prepare_for_inference(again, "cpu")(images), expected)
 
 
 def test_the_size_is_compared_where_the_architecture_needs_it(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_our_keys_are_those_of_smp_where_they_overlap(foreign: Path, tmp_path: P
 def test_smp_opens_our_baseline(tmp_path: Path) -> None:
     baseline = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
     network = build(baseline, seed=3).eval()
-    folder = write(tmp_path / "m", state(network), baseline)
+    folder = write(tmp_path / "m", state_arrays(network), baseline)
     theirs = smp.from_pretrained(folder).eval()
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
@@ -240,7 +240,7 @@ def test_smp_opens_our_baseline(tmp_path: Path) -> None:
 def test_the_parameters_of_a_pruned_network_are_counted(tmp_path: Path) -> None:
     """A foreign folder that says which skips stay; 14,309,922 is L1 in Table II."""
     network = build(PRUNED)
-    folder = write(tmp_path / "m", state(network))
+    folder = write(tmp_path / "m", state_arrays(network))
     set_json(folder / "config.json", lineage=None)
     stored = open_model(folder)
     assert stored.architecture == PRUNED
@@ -319,7 +319,7 @@ def test_half_precision_and_what_wrappers_put_before_names(foreign: Path, before
         expected = tensor.to(torch.bfloat16).float() if tensor.is_floating_point() else tensor
         assert np.array_equal(found[name], expected.numpy())
     assert stored.parameter_count == open_model(foreign).parameter_count
-    assert restore(stored.architecture, found) is not None
+    assert restore_network(stored.architecture, found) is not None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -344,7 +344,7 @@ def test_other_tensors_are_refused_where_the_network_is_built(model: Path) -> No
     with refused(FormatError, model / "model.safetensors", "weights are not as written"):
         stored.tensors()
     with pytest.raises(FormatError, match="is missing"):
-        restore(stored.architecture, {"else": np.zeros(3)})
+        restore_network(stored.architecture, {"else": np.zeros(3)})
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)

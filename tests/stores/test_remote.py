@@ -27,7 +27,7 @@ from skiptool.names import Kind
 from skiptool.records import SILENT
 from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.artifacts import check_unchanged
-from skiptool.stores.dataset import DatasetStore, open_dataset, tell_network
+from skiptool.stores.dataset import DatasetStore, announce_download, open_dataset
 from skiptool.stores.features import FeatureStore, open_features
 from skiptool.stores.lineage import lineage
 from skiptool.stores.masks import MaskWriter, open_masks
@@ -644,11 +644,11 @@ def test_how_much_is_read_is_told(web_of_remote_datasets: SimpleNamespace, datas
     progress = SimpleNamespace(say=lines.append)
     for place in (dataset, web_of_remote_datasets.url):
         store = open_dataset(place)
-        tell_network(store, [(store.domain("a"), 2), (store.domain("b grey"), 1)], progress)
+        announce_download(store, [(store.domain("a"), 2), (store.domain("b grey"), 1)], progress)
     size = 2 * 4 * 6 * (3 + 1) + 5 * 3 * (4 + 1)
     (line,) = lines
     assert line.startswith(f"{web_of_remote_datasets.url}: is read over the network, {size} bytes")
-    tell_network(open_dataset(web_of_remote_datasets.url), [], SILENT)
+    announce_download(open_dataset(web_of_remote_datasets.url), [], SILENT)
 
 
 FORKED = """

@@ -21,7 +21,7 @@ from skiptool.stores.seals import (
     table_is_whole,
 )
 from skiptool.stores.tables import open_table, write_table
-from skiptool.stores.zarrs import keep_failures, open_root
+from skiptool.stores.zarrs import open_root, record_failures
 from small_stores import MAKING, refused, sample, set_attributes, set_json, unseal, write_dataset
 
 
@@ -99,7 +99,7 @@ def test_only_a_store_without_a_seal_is_taken_unseen(store: Path, seal: object) 
 
 
 def test_a_store_is_sealed_anew(store: Path) -> None:
-    keep_failures(store, ["b.png: cut off"])
+    record_failures(store, ["b.png: cut off"])
     check(store)
     set_attributes(store, classes=["a", "b"])
     seal_store(store)

@@ -16,7 +16,7 @@ from skiptool.errors import ExistsError, FormatError, LeftoverError, SourceError
 from skiptool.stores.staging import (
     check_free,
     clear_leftovers,
-    held,
+    lock_output,
     parents_made,
     partial_of,
     remove,
@@ -255,7 +255,7 @@ def test_leftovers_beside_a_whole_output_go(tmp_path: Path) -> None:
     old_store(out)
     for left in (partial_of(out), tmp_path / ".x.replaced"):
         old_store(left)
-    with held(out):
+    with lock_output(out):
         clear_leftovers(out)
         assert len(os.listdir(tmp_path)) == 4  # somebody works on it
     clear_leftovers(out)
@@ -302,10 +302,10 @@ with held(Path(sys.argv[1])):
 def test_it_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     for _ in range(2):
-        with held(out):
+        with lock_output(out):
             assert [path.name for path in tmp_path.iterdir()] == [".d.zarr.lock"]
         assert not list(tmp_path.iterdir())
-    with pytest.raises(KeyError), held(out):
+    with pytest.raises(KeyError), lock_output(out):
         raise KeyError
     assert not list(tmp_path.iterdir())
 
@@ -316,11 +316,11 @@ def test_a_second_process_is_told_and_a_killed_one_is_in_nobodys_way(tmp_path: P
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(ExistsError, match=r"d\.zarr: another process is making it now"):
-            held(out).__enter__()
+            lock_output(out).__enter__()
         other.kill()
         other.wait()
     assert (tmp_path / ".d.zarr.lock").exists()
-    with held(out):
+    with lock_output(out):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -338,7 +338,7 @@ def test_a_file_that_was_deleted_before_it_was_locked_holds_nothing(
         real(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with held(out):
+    with lock_output(out):
         assert taken == [0, 1]
 
 
@@ -348,16 +348,16 @@ def test_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     number = errno.ENOLCK
-    with held(tmp_path / "d.zarr"):
+    with lock_output(tmp_path / "d.zarr"):
         pass
     number = errno.EIO
-    with pytest.raises(OSError, match="Input/output"), held(tmp_path / "d.zarr"):
+    with pytest.raises(OSError, match="Input/output"), lock_output(tmp_path / "d.zarr"):
         pass
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / ".s.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic links"), held(tmp_path / "s"):
+    with pytest.raises(OSError, match="symbolic links"), lock_output(tmp_path / "s"):
         raise AssertionError
     assert not (tmp_path / "elsewhere").exists()
 

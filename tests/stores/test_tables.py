@@ -20,7 +20,7 @@ from skiptool.names import Kind
 from skiptool.records import ORIGINAL, Architecture, Shift
 from skiptool.stores.artifacts import check_sound
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.models import StoredModel
 from skiptool.stores.tables import (
     HISTORY,
@@ -628,7 +628,9 @@ def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
     columns = prediction_columns(MODEL.facts(), store, store.domain("a"), shift, indices, matrices)
     assert set(columns) == set(PREDICTIONS)
     assert columns["clean_skips"] is None
-    write_table(tmp_path / "p", lineage(Kind.PREDICTIONS, Making("p"), 1), columns, matrices.size)
+    write_table(
+        tmp_path / "p", lineage(Kind.PREDICTIONS, Invocation("p"), 1), columns, matrices.size
+    )
     table = open_table(tmp_path / "p", Kind.PREDICTIONS)
     assert len(table) == 27
     found = table.columns(["sample", "subject", "split", "truth", "predicted", "pixels"])

@@ -29,21 +29,21 @@ from skiptool.stores.artifacts import (
     model_folders,
     model_places,
 )
-from skiptool.stores.copies import copies_held, with_urls
+from skiptool.stores.copies import restore_urls, temporary_copies
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import open_features
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.models import open_model
 from skiptool.stores.remote import RemoteFolder
-from skiptool.stores.staging import Form, check_free, guarded, staged
+from skiptool.stores.staging import Form, check_free, protect_inputs, staged
 from skiptool.stores.transfers import (
     entries_at,
     fetch_artifact,
     fetch_models,
     is_folder_at,
+    local_domain,
     places_may_be_urls,
     upload,
-    with_copy,
 )
 from small_artifacts import write_small_model
 from small_stores import flip, refused, unseal
@@ -90,19 +90,19 @@ def names(folder: Path) -> list[str]:
 
 def test_a_model_from_a_web_server(web: SimpleNamespace, made: Path) -> None:
     url = f"{web.host.replace('//', '//me:secret@')}/m/fold0?sig=secret"
-    with copies_held():
+    with temporary_copies():
         (folder,) = model_folders([url])
         found, local = open_model(folder), open_model(made / "m/fold0")
         assert (found.id, found.name, found.config) == (local.id, local.name, local.config)
         tensors = found.tensors()
         assert all((tensors[name] == each).all() for name, each in local.tensors().items())
         assert names(folder) == ["config.json", "model.safetensors"]
-        assert with_urls(f"{folder}: is a model") == f"{web.host}/m/fold0: is a model"
+        assert restore_urls(f"{folder}: is a model") == f"{web.host}/m/fold0: is a model"
         flip(folder / "model.safetensors")
         with refused(FormatError, folder, "weights are not as written"):
             open_model(folder).tensors()
     assert not folder.parent.exists()
-    assert with_urls(str(folder)) == str(folder)
+    assert restore_urls(str(folder)) == str(folder)
 
 
 def test_a_web_server_lists_no_models(web: SimpleNamespace) -> None:
@@ -117,7 +117,7 @@ def test_a_web_server_lists_no_models(web: SimpleNamespace) -> None:
 def test_a_web_server_that_refuses_what_is_not_there(web: SimpleNamespace) -> None:
     """Buckets behind https do where listing is not allowed."""
     web.answers[r"zarr\.json|zgroup|zarray|last\.ckpt"] = fail(403)
-    with copies_held():
+    with temporary_copies():
         assert open_model(fetch_models(f"{web.host}/m/fold0")[0]).fold == 0
         assert "history.parquet" in names(fetch_artifact(f"{web.host}/m/fold0"))
     with refused(SourceError, f"{web.host}/gone/zarr.json", "the server answers 403"):
@@ -133,9 +133,9 @@ def test_a_copy_that_nothing_holds_is_there_until_the_end(memory: AbstractFileSy
 
 
 def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:
-    with copies_held():
+    with temporary_copies():
         found = model_folders(["memory://all/runs", made])
-        where = [with_urls(str(folder)) for folder in found[:-1]]
+        where = [restore_urls(str(folder)) for folder in found[:-1]]
         assert where == [
             f"memory://all/runs/{name}" for name in ("a/fold0", "a/fold1", "b/fold9", "b/fold10")
         ]
@@ -175,8 +175,8 @@ def test_stores_below_a_folder(memory: AbstractFileSystem) -> None:
 def test_a_copy_holds_one_domain(web: SimpleNamespace, dataset: Path) -> None:
     lines: list[str] = []
     store, local = open_dataset(f"{web.host}/d.zarr"), open_dataset(dataset)
-    with copies_held():
-        copied = with_copy(store, "a", told(lines))
+    with temporary_copies():
+        copied = local_domain(store, "a", told(lines))
         assert copied.copy is not None
         assert {name.partition("/")[0] for name in names(copied.copy)} == {"a", "zarr.json"}
         del web.requests[:]
@@ -195,7 +195,7 @@ def test_a_copy_holds_one_domain(web: SimpleNamespace, dataset: Path) -> None:
         with refused(FormatError, f"{web.host}/d.zarr: domain a, sample 0", "damaged"):
             copied.samples("a", [0]).read(0)
     assert not copied.copy.exists()
-    assert with_copy(local, "a", told(lines)) is local
+    assert local_domain(local, "a", told(lines)) is local
 
 
 def told(lines: list[str]) -> SimpleNamespace:
@@ -208,25 +208,28 @@ def told(lines: list[str]) -> SimpleNamespace:
 def test_a_copy_lacks_what_is_lost(web: SimpleNamespace, dataset: Path) -> None:
     store = open_dataset(f"{web.host}/d.zarr")
     shutil.rmtree(dataset / "a/images/c/1")
-    with copies_held():
-        copied = with_copy(store, "a", told([]))
+    with temporary_copies():
+        copied = local_domain(store, "a", told([]))
         with refused(FormatError, f"{web.host}/d.zarr: domain a", "chunk c/1/0/0/0 is missing"):
             copied.samples("a", [0]).read(0)
     web.answers["/masks/c/1"] = fail(503)
-    with copies_held(), refused(SourceError, f"{web.host}/d.zarr/a/masks", "answers 503"):
-        with_copy(store, "a", told([]))
+    with temporary_copies(), refused(SourceError, f"{web.host}/d.zarr/a/masks", "answers 503"):
+        local_domain(store, "a", told([]))
 
 
 def test_a_copy_leaves_space(web: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     room = transfers._SPARED + 2000
     monkeypatch.setattr(transfers.shutil, "disk_usage", lambda _: SimpleNamespace(free=room))
     store = open_dataset(f"{web.host}/d.zarr")
-    with copies_held(), refused(SourceError, "bytes are copied to", f"{room:,} are free", "TMPDIR"):
-        with_copy(store, "a", told([]))
+    with (
+        temporary_copies(),
+        refused(SourceError, "bytes are copied to", f"{room:,} are free", "TMPDIR"),
+    ):
+        local_domain(store, "a", told([]))
 
 
 def test_whole_stores_without_a_list(web: SimpleNamespace, dataset: Path) -> None:
-    with copies_held():
+    with temporary_copies():
         copy = fetch_artifact(f"{web.host}/d.zarr")
         assert names(copy) == names(dataset)
         assert check_sound(copy, Kind.DATASET)
@@ -240,7 +243,7 @@ def test_whole_stores_without_a_list(web: SimpleNamespace, dataset: Path) -> Non
 
 def test_whole_stores_from_a_list(memory: AbstractFileSystem, dataset: Path) -> None:
     memory.pipe("/all/d.zarr/strange", b"")
-    with copies_held():
+    with temporary_copies():
         assert names(fetch_artifact("memory://all/d.zarr")) == sorted([*names(dataset), "strange"])
 
 
@@ -252,7 +255,7 @@ def test_names_lead_nowhere_else(web: SimpleNamespace, dataset: Path, tmp_path: 
     (tmp_path / "o").mkdir()
     index = {"pictures": [{"file": "../../stolen.png"}, {"file": "/stolen.png"}]}
     (tmp_path / "o/overlays.json").write_text(json.dumps(index))
-    with copies_held():
+    with temporary_copies():
         with refused(FormatError, "'../../stolen/zarr.json' is not a file name"):
             fetch_artifact(f"{web.host}/d.zarr")
         copy = fetch_artifact(f"{web.host}/o")
@@ -267,7 +270,10 @@ def test_a_store_of_too_many_chunks(web: SimpleNamespace, dataset: Path) -> None
     found = json.loads(file.read_text())
     found["shape"][0] = 10**12
     file.write_text(json.dumps(found))
-    with copies_held(), refused(FormatError, f"{web.host}/d.zarr: a/images/", "chunks; make it"):
+    with (
+        temporary_copies(),
+        refused(FormatError, f"{web.host}/d.zarr: a/images/", "chunks; make it"),
+    ):
         fetch_artifact(f"{web.host}/d.zarr")
 
 
@@ -319,7 +325,7 @@ def step(
         with staged(path, overwrite=overwrite) as partial:
             write(partial)
     if out:
-        Path(out).with_name("beside.txt").write_text(Making("x", (), {}, {"out": out}).command)
+        Path(out).with_name("beside.txt").write_text(Invocation("x", (), {}, {"out": out}).command)
     return Outcome(tuple(made[:1]), tuple(made[1:]), failures=(f"{out}: something",))
 
 
@@ -538,9 +544,9 @@ def test_no_input_is_written_over(memory_of_uploads: AbstractFileSystem) -> None
         ("memory://a/d.zarr/b", "or lies in one (memory://a/d.zarr)"),
         ("memory://a", "holds memory://a/d.zarr, an input"),
     ):
-        with guarded(inputs), refused(ArgumentError, url, words):
+        with protect_inputs(inputs), refused(ArgumentError, url, words):
             storing(url, overwrite=True)
-    with guarded(inputs):
+    with protect_inputs(inputs):
         writing(None, "memory://a")  # a folder that is added to
         writing("memory://a/d.zarr2")
         writing(None, "memory://runs")  # and one that inputs are in
@@ -569,7 +575,7 @@ def test_errors_name_the_url(memory_of_uploads: AbstractFileSystem, temporary: P
         writing("memory://b/t.parquet", write=fail)
     assert not [*temporary.iterdir()]
     assert not memory_of_uploads.store
-    assert with_urls("/tmp/x") == "/tmp/x"
+    assert restore_urls("/tmp/x") == "/tmp/x"
 
 
 def test_folders_in_folders(

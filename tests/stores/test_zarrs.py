@@ -24,17 +24,17 @@ from skiptool.stores.zarrs import (
     check_chunks,
     create_array,
     folder_of,
-    is_lost,
-    keep_failures,
-    kept_failures,
+    is_missing,
     member_names,
     open_array,
     open_group,
     open_root,
     read_columns,
     read_rows,
-    sweep,
-    telling_failures,
+    record_failures,
+    recorded_failures,
+    remove_partial_files,
+    report_failures,
     write_columns,
 )
 from small_stores import HOSTILE_JSON, flip, refused, sample, write_dataset, write_features
@@ -301,7 +301,7 @@ def test_sweeping_takes_what_zarr_was_writing_and_nothing_else(tmp_path: Path) -
     for file in (*keep, *torn):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("x")
-    sweep(store)
+    remove_partial_files(store)
     assert sorted(path for path in store.rglob("*") if path.is_file()) == sorted(keep)
 
 
@@ -386,44 +386,44 @@ def test_folders_are_local(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
 
 
 def test_what_is_lost_is_not_what_is_damaged(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
-    assert is_lost(root_of_chunks, "in/b", KeyError("in/b"))
+    assert is_missing(root_of_chunks, "in/b", KeyError("in/b"))
     (tmp_path / "s.zarr/in/a/zarr.json").write_text("{}")
-    assert not is_lost(root_of_chunks, "in/a", KeyError("node_type"))
+    assert not is_missing(root_of_chunks, "in/a", KeyError("node_type"))
     (tmp_path / "s.zarr/in/a/zarr.json").unlink()
-    assert is_lost(root_of_chunks, "in/a", KeyError("in/a"))
+    assert is_missing(root_of_chunks, "in/a", KeyError("in/a"))
     elsewhere = zarr.open_group(MemoryStore(), mode="w")
-    assert is_lost(elsewhere, "a", KeyError("a"))
-    assert not is_lost(elsewhere, "a", ValueError("no JSON"))
+    assert is_missing(elsewhere, "a", KeyError("a"))
+    assert not is_missing(elsewhere, "a", ValueError("no JSON"))
 
 
 def test_lines_come_back(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     zarr.open_group(path, mode="w", zarr_format=3).attrs["kind"] = "dataset"
-    keep_failures(path, [])
-    assert kept_failures(path) == []
+    record_failures(path, [])
+    assert recorded_failures(path) == []
     assert dict(zarr.open_group(path, mode="r").attrs) == {"kind": "dataset"}
-    keep_failures(path, ["ä.png: cut off", "b.png: gone"])
-    assert kept_failures(path) == ["ä.png: cut off", "b.png: gone"]
+    record_failures(path, ["ä.png: cut off", "b.png: gone"])
+    assert recorded_failures(path) == ["ä.png: cut off", "b.png: gone"]
     assert zarr.open_group(path, mode="r").attrs["kind"] == "dataset"
 
 
 def test_other_things_under_its_name_are_none(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3).attrs["failures"] = 3
-    assert kept_failures(tmp_path / "s.zarr") == []
+    assert recorded_failures(tmp_path / "s.zarr") == []
 
 
 def test_no_store(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no such dataset store"):
-        kept_failures(tmp_path / "gone.zarr")
+        recorded_failures(tmp_path / "gone.zarr")
 
 
 def test_an_error_does_not_hide_what_failed_before() -> None:
     heard = Heard()
     failed = ["a.png: broken", "b.png: cut"]
     words = "too few; besides, 2 inputs failed, the first: a.png: broken"
-    with refused(ArgumentError, words), telling_failures(failed, heard):
+    with refused(ArgumentError, words), report_failures(failed, heard):
         raise ArgumentError("too few")
     assert heard.lines == ["failed: a.png: broken", "failed: b.png: cut"]
-    with refused(ArgumentError, "too few"), telling_failures([], heard):
+    with refused(ArgumentError, "too few"), report_failures([], heard):
         raise ArgumentError("too few")
     assert len(heard.lines) == 2

@@ -18,7 +18,7 @@ import numpy as np
 
 from skiptool.metrics import Score, mean_and_spread
 from skiptool.names import DECODER_INPUTS, Metric, ShiftKind, in_data_flow
-from skiptool.records import family
+from skiptool.records import architecture_family
 from skiptool.stats.correlation import rank_correlation, rank_interval
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _METRICS: Final = {metric.value: number for number, metric in enumerate(Metric)}
 _KINDS: Final = {kind.value: number for number, kind in enumerate(ShiftKind)}
 
 
-class Change(NamedTuple):
+class ImagePair(NamedTuple):
     """Images of one domain and shift, compared with those of a reference.
 
     A split is None if the table does not name a single one. A domain of another dataset than that
@@ -75,7 +75,7 @@ class Change(NamedTuple):
         """Split of the reference, or of the other images if only they have one."""
         return self.reference_split or self.split
 
-    def on(self, split: str) -> Change:
+    def on(self, split: str) -> ImagePair:
         """Return it with this split where the table names none."""
         return self._replace(
             reference_split=self.reference_split or split, split=self.split or split
@@ -110,7 +110,7 @@ class SettingKey(NamedTuple):
     @property
     def family(self) -> str:
         """Encoder, with the architecture unless it is ``unet``."""
-        return family(self.arch or None, self.encoder)
+        return architecture_family(self.arch or None, self.encoder)
 
 
 class Point(NamedTuple):
@@ -118,7 +118,7 @@ class Point(NamedTuple):
 
     pruning: str
     model_id: str
-    change: Change
+    change: ImagePair
 
 
 class Distance(NamedTuple):
@@ -151,7 +151,7 @@ COLUMNS: Final = (
     "reference_dataset",
     "pruning",
     "model_id",
-    *Change._fields,
+    *ImagePair._fields,
     "layer",
     *_NUMBERS,
     *_COUNTS,
@@ -164,12 +164,12 @@ _Distances = dict[Point, dict[str, Distance]]  # by point and layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Joined:
+class LossAndDistance:
     """Points of one setting on one split of its dataset.
 
     Attributes
     ----------
-    kin : SettingKey
+    setting : SettingKey
     split : str
     classes : tuple of str
         Foreground classes that IoU is the mean over.
@@ -193,7 +193,7 @@ class Joined:
         ``split``.
     """
 
-    kin: SettingKey
+    setting: SettingKey
     split: str
     classes: tuple[str, ...]
     layers: tuple[str, ...]
@@ -214,7 +214,9 @@ class Joined:
         return np.array([numbers[cluster] for cluster in clusters], dtype=np.int64)
 
 
-def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[Joined]:
+def join_distances(
+    scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]
+) -> list[LossAndDistance]:
     """Join scores with distances by layer.
 
     Parameters
@@ -251,13 +253,14 @@ def join(scores: Iterable[Score], layers: Mapping[str, Sequence[Any]]) -> list[J
 def measured(layers: Mapping[str, Sequence[Any]]) -> dict[SettingKey, _Distances]:
     """Gather distances by setting, point and layer, whether IoU is known or not.
 
-    ``layers`` is as for :func:`join`. Inputs of decoder blocks are parts of a layer and left out.
+    ``layers`` is as for :func:`join_distances`. Inputs of decoder blocks are parts of a layer and
+    left out.
     """
     settings: dict[SettingKey, _Distances] = {}
     for values in zip(*(layers[name] for name in COLUMNS), strict=True):
         row = dict(zip(COLUMNS, values, strict=True))
         dataset, home = row["dataset"], row["reference_dataset"]
-        change = Change(*(row[name] for name in Change._fields))
+        change = ImagePair(*(row[name] for name in ImagePair._fields))
         change = change._replace(
             reference_split=None if change.reference_split == _POOLED else change.reference_split,
             split=None if change.split == _POOLED else change.split,
@@ -325,7 +328,7 @@ def _point_order(point: Point) -> tuple[object, ...]:
 
 def _joined(
     key: SettingKey, measured: _Distances, split: str, scores: Mapping[str, _Scores]
-) -> Joined:
+) -> LossAndDistance:
     by_point: dict[Point, dict[str, Distance]] = {}
     assumed: set[Point] = set()
     # Points with named splits first, so that they take precedence.
@@ -346,8 +349,8 @@ def _joined(
     numbers = np.array(rows, dtype=np.float64).reshape(len(layers), len(points), 3)
     own = (score for side, score in scores[split].items() if score and side[0] == key.dataset)
     images = [min(each.images for each in by_point[point].values()) for point in points]
-    return Joined(
-        kin=key,
+    return LossAndDistance(
+        setting=key,
         split=split,
         classes=tuple(dict.fromkeys(name for score in own for name in score.classes)),
         layers=tuple(layers),
@@ -389,7 +392,7 @@ class Mean(NamedTuple):
     """
 
     pruning: str
-    change: Change
+    change: ImagePair
     loss: float
     sd_loss: float
     distances: tuple[float, ...]
@@ -418,7 +421,7 @@ class Association:
         Numbers that each correlation is based on.
     """
 
-    joined: Joined
+    joined: LossAndDistance
     correlation: Float64
     low: Float64
     high: Float64
@@ -433,7 +436,7 @@ class Association:
 
     def means(self) -> list[Mean]:
         """Average the networks of each pruning under each change (trainings)."""
-        groups: dict[tuple[str, Change], list[int]] = {}
+        groups: dict[tuple[str, ImagePair], list[int]] = {}
         for number, point in enumerate(self.joined.points):
             groups.setdefault((point.pruning, point.change), []).append(number)
         means = []
@@ -459,15 +462,15 @@ def associations(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[Association]:
-    """Join scores with distances by layer, as :func:`join`, and correlate them.
+    """Join scores with distances by layer, as :func:`join_distances`, and correlate them.
 
     ``level`` and ``seed`` are those of the intervals.
 
     Returns
     -------
     list of Association
-        In the order of ``join``: those with at least :data:`FEWEST` different shifts and a
-        corrected distance.
+        In the order of ``join_distances``: those with at least :data:`FEWEST` different shifts and
+        a corrected distance.
 
     Notes
     -----
@@ -476,7 +479,7 @@ def associations(
     shifts, so shifts (kind and factor) are resampled for the interval, with all their points.
     """
     found = []
-    for joined in join(scores, layers):
+    for joined in join_distances(scores, layers):
         shifts, known = joined.shifts(), np.isfinite(joined.distances)
         if shifts.max() + 1 < FEWEST or not known.any():
             continue

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from skiptool.names import ENSEMBLE_FOLD, ShiftKind
-from skiptool.records import Shift, family
+from skiptool.records import Shift, architecture_family
 from skiptool.stats.two_way import OverTrainings, over_trainings
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def subject_counts(
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``, a row for each
+        The columns ``skiptool.metrics.GROUP_COLUMNS``, ``subject`` and ``pixels``, a row for each
         group of them. The classes of a dataset appear in the order of their labels, background
         first. Of rows that agree in all but ``pixels`` (a model in two tables) the last counts.
     substituted : bool
@@ -409,7 +409,7 @@ class PairedDifference:
     @property
     def family(self) -> str:
         """Encoder, with the architecture unless it is ``unet``."""
-        return family(self.arch, self.encoder)
+        return architecture_family(self.arch, self.encoder)
 
     @property
     def network(self) -> str:

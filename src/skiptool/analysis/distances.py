@@ -1,6 +1,6 @@
 """Distances along networks from the rows of shift tables, averaged over trainings.
 
-:func:`read_distances` gathers distances of channels layer by layer; :func:`read_beyond` puts
+:func:`read_distances` gathers distances of channels layer by layer; :func:`read_layer_metrics` puts
 measures of whole layers next to the distance of their channels.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from skiptool.cautions import Caution
 from skiptool.metrics import mean_and_spread
 from skiptool.names import DECODER_INPUTS, LAYERWISE, SKIP_LEVELS, Metric, ShiftKind, in_data_flow
-from skiptool.records import family
+from skiptool.records import architecture_family
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
@@ -29,7 +29,7 @@ SIGNIFICANT: Final = 0.05
 """p-value, adjusted over the layers, below which two sets are said to differ."""
 
 MEASURES: Final = (Metric.HELLINGER, *LAYERWISE)
-"""Measures that :func:`read_beyond` puts side by side, in this order."""
+"""Measures that :func:`read_layer_metrics` puts side by side, in this order."""
 
 _LABEL: Final = re.compile(r"L([1-4])-pruned|skips-([1-4](?:\+[1-4])*)")
 
@@ -50,7 +50,7 @@ _NETWORK: Final = ("arch", "encoder", "pruning", "fold")
 _COMMON: Final = CHANNEL_KEYS + _NETWORK + _REFERENCE + _OTHER + _SPLITS + _STATISTICS + _SIZES
 
 BEYOND_COLUMNS: Final = (*_COMMON, "p_adjusted")
-"""Columns that :func:`read_beyond` needs of the rows of layers, whose channel is null."""
+"""Columns that :func:`read_layer_metrics` needs of the rows of layers, whose channel is null."""
 
 LAYER_COLUMNS: Final = (
     *_COMMON,
@@ -69,7 +69,7 @@ _Table: TypeAlias = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Averaged:
+class TrainingAverage:
     """A mean over trainings; NaN if unknown.
 
     Attributes
@@ -95,19 +95,20 @@ class Averaged:
         return None if math.isnan(self.low + self.high) else (self.low, self.high)
 
 
-def averaged(means: Float64, lows: Float64, highs: Float64) -> Averaged:
+def average_trainings(means: Float64, lows: Float64, highs: Float64) -> TrainingAverage:
     """Average over trainings, from the value of each and the ends of its interval, NaN if unknown.
 
     Examples
     --------
-    >>> averaged(np.array([0.2, 0.4]), np.array([0.1, 0.2]), np.array([0.3, np.nan])).interval
+    >>> lows, highs = np.array([0.1, 0.2]), np.array([0.3, np.nan])
+    >>> average_trainings(np.array([0.2, 0.4]), lows, highs).interval
     """
     known = ~np.isnan(means)
     value, spread = mean_and_spread(means.tolist())
     if not known.any():
-        return Averaged(value, spread, trainings=0)
+        return TrainingAverage(value, spread, trainings=0)
     low, high = float(lows[known].mean()), float(highs[known].mean())
-    return Averaged(value, spread, low, high, int(known.sum()))
+    return TrainingAverage(value, spread, low, high, int(known.sum()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +134,8 @@ class LayerDistance:
 
     layer: str
     channels: Float64
-    distance: Averaged
-    share: Averaged | None
+    distance: TrainingAverage
+    share: TrainingAverage | None
     null_high: float
 
 
@@ -163,7 +164,7 @@ class NetworkDistances:
     @property
     def family(self) -> str:
         """Encoder, with the architecture unless it is ``unet``."""
-        return family(self.arch, self.encoder)
+        return architecture_family(self.arch, self.encoder)
 
     @property
     def name(self) -> str:
@@ -290,7 +291,7 @@ def _compared(rows: Sequence[_Row]) -> Compared:
     networks: dict[tuple[str, str], list[_Row]] = {}
     warnings: dict[str, dict[str, None]] = {}
     for row in rows:
-        key = (family(row["arch"], row["encoder"]), row["pruning"] or "")
+        key = (architecture_family(row["arch"], row["encoder"]), row["pruning"] or "")
         networks.setdefault(key, []).append(row)
         for warning in (row["warnings"] or "").split("; "):
             if warning:
@@ -319,14 +320,14 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
         if np.isnan(means).all() and not any(map(_is_unresolved, by_layer[layer])):
             means = plain
         excess = _null_excess(columns["null_mean"], columns["null_high"], rows[0]["metric"])
-        share = averaged(*(columns[name] for name in _SHARES))
+        share = average_trainings(*(columns[name] for name in _SHARES))
         layers.append(
             LayerDistance(
                 layer,
                 np.concatenate([row["channels"] for row in by_layer[layer]]),
-                averaged(means, lows, highs),
+                average_trainings(means, lows, highs),
                 share if share.trainings else None,
-                averaged(means, excess, excess).high,
+                average_trainings(means, excess, excess).high,
             )
         )
     first = rows[0]
@@ -408,7 +409,7 @@ class Network:
     @property
     def name(self) -> str:
         """Encoder and pruning."""
-        return f"{family(self.arch, self.encoder)} {self.pruning or ''}".strip()
+        return f"{architecture_family(self.arch, self.encoder)} {self.pruning or ''}".strip()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -422,13 +423,13 @@ class Network:
         return tuple(m for m in MEASURES if any(m in row.measures for row in self.rows))
 
 
-def of_channels(table: _Table) -> dict[str, list[Any]]:
+def channel_metric_rows(table: _Table) -> dict[str, list[Any]]:
     """Return the rows whose metric is one of channels, not of whole layers."""
     rows = [number for number, metric in enumerate(table["metric"]) if metric not in LAYERWISE]
     return {name: [column[number] for number in rows] for name, column in table.items()}
 
 
-def read_beyond(table: _Table) -> list[Network]:
+def read_layer_metrics(table: _Table) -> list[Network]:
     """Group the rows of shift tables by architecture and reference, if they have such measures.
 
     Parameters

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from skiptool.analysis.correlation import (
-    Change,
     Distance,
-    Joined,
+    ImagePair,
+    LossAndDistance,
     Point,
     SettingKey,
-    join,
+    join_distances,
     measured,
 )
 from skiptool.metrics import Score
@@ -226,7 +226,7 @@ class Expected(NamedTuple):
     split : str
     """
 
-    change: Change
+    change: ImagePair
     distance: float
     distance_low: float
     distance_high: float
@@ -251,7 +251,7 @@ class Fitted:
 
     Attributes
     ----------
-    kin : SettingKey
+    setting : SettingKey
     pruning, domain, split : str
         What the line is fitted to.
     classes, layers : tuple of str
@@ -262,7 +262,7 @@ class Fitted:
     layer : int
         Index of the chosen layer in ``layers``.
     line : Monotone
-    crossed : CrossValidation
+    cross_validation : CrossValidation
     asked, level : float
         Level of the intervals as requested, and as it holds for a further kind of shift.
     bound : float
@@ -278,7 +278,7 @@ class Fitted:
         Points of tables that do not name their split.
     """
 
-    kin: SettingKey
+    setting: SettingKey
     pruning: str
     domain: str
     split: str
@@ -291,7 +291,7 @@ class Fitted:
     loss: Float64
     layer: int
     line: Monotone
-    crossed: CrossValidation
+    cross_validation: CrossValidation
     asked: float
     level: float
     bound: float
@@ -304,22 +304,22 @@ class Fitted:
     @property
     def error(self) -> float:
         """Mean absolute error on kinds left out, each kind counting once."""
-        return float(np.mean([kind.error for kind in self.crossed.held]))
+        return float(np.mean([kind.error for kind in self.cross_validation.held]))
 
     @property
     def error_of_mean(self) -> float:
         """The same if the mean loss of the other kinds is the forecast."""
-        return float(np.mean([kind.error_of_mean for kind in self.crossed.held]))
+        return float(np.mean([kind.error_of_mean for kind in self.cross_validation.held]))
 
     @property
     def better(self) -> bool:
         """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
-        return self.crossed.better
+        return self.cross_validation.better
 
     @property
     def unmet(self) -> tuple[str, ...]:
         """Kinds of shift on which, left out, the line is no better than the mean."""
-        held = self.crossed.held
+        held = self.cross_validation.held
         return tuple(kind.kind for kind in held if kind.error >= kind.error_of_mean - _ROUNDING)
 
 
@@ -354,18 +354,18 @@ def fit_losses(
     Parameters
     ----------
     scores, layers
-        As for :func:`skiptool.analysis.correlation.join`.
+        As for :func:`skiptool.analysis.correlation.join_distances`.
     level : float
         Requested for the intervals; M kinds of shift allow at most M / (M + 1).
 
     Returns
     -------
     list of Fitted
-        In the order of ``join``, one for each pruning and domain with at least two kinds of shift
-        whose losses are known. If there are distances and scores of the networks' validation
-        samples, lines are fitted to these alone, else to test samples. Forecast are comparisons
-        with the original images of this domain that lead to another domain, or to images without a
-        known loss.
+        In the order of ``join_distances``, one for each pruning and domain with at least two kinds
+        of shift whose losses are known. If there are distances and scores of the networks'
+        validation samples, lines are fitted to these alone, else to test samples. Forecast are
+        comparisons with the original images of this domain that lead to another domain, or to
+        images without a known loss.
 
     Notes
     -----
@@ -375,9 +375,9 @@ def fit_losses(
     interval to the line at its upper end, widened by the bound of the error on either side, but no
     farther than a loss can be: from the networks' IoU on the original images minus 1 to that IoU.
     """
-    settings: dict[SettingKey, dict[str, Joined]] = {}
-    for joined in join(scores, layers):
-        settings.setdefault(joined.kin, {})[joined.split] = joined
+    settings: dict[SettingKey, dict[str, LossAndDistance]] = {}
+    for joined in join_distances(scores, layers):
+        settings.setdefault(joined.setting, {})[joined.split] = joined
     every = measured(layers) if settings else {}
     fits = []
     for key, by_split in settings.items():
@@ -390,7 +390,7 @@ def fit_losses(
     return [fit for fit in fits if fit is not None]
 
 
-def _sweeps(joined: Joined) -> dict[tuple[str, str], list[int]]:
+def _sweeps(joined: LossAndDistance) -> dict[tuple[str, str], list[int]]:
     """Find the points of controlled shifts, by pruning and domain, with at least two kinds."""
     original = ShiftKind.ORIGINAL.value
     sweeps: dict[tuple[str, str], list[int]] = {}
@@ -407,7 +407,7 @@ def _sweeps(joined: Joined) -> dict[tuple[str, str], list[int]]:
 
 
 def _fitted(
-    parts: Sequence[Joined],
+    parts: Sequence[LossAndDistance],
     key: tuple[str, str],
     numbers: list[int],
     every: Mapping[Point, Mapping[str, Distance]],
@@ -426,10 +426,10 @@ def _fitted(
     )
     loss = joined.loss[numbers]
     kinds, shifts = [point.change.kind for point in points], joined.shifts()[numbers].tolist()
-    crossed = cross_validate(distances, loss, kinds, shifts)
+    cross_validation = cross_validate(distances, loss, kinds, shifts)
     layer = choose_layer(distances, loss, kinds, shifts)
     line = fit_from_origin(distances[layer], loss)
-    bound, holds = error_bound([kind.worst for kind in crossed.held], level)
+    bound, holds = error_bound([kind.worst for kind in cross_validation.held], level)
     targets = _targets(every, points, pruning, domain, joined.split)
     bounded = {
         point: by_layer[layers[layer]]
@@ -437,7 +437,7 @@ def _fitted(
         if layers[layer] in by_layer and by_layer[layers[layer]].bounded
     }
     return Fitted(
-        kin=joined.kin,
+        setting=joined.setting,
         pruning=pruning,
         domain=domain,
         split=joined.split,
@@ -450,11 +450,11 @@ def _fitted(
         loss=loss,
         layer=layer,
         line=line,
-        crossed=crossed,
+        cross_validation=cross_validation,
         asked=level,
         level=holds,
         bound=bound,
-        expected=_forecast(bounded, line, bound if crossed.better else math.nan, parts),
+        expected=_forecast(bounded, line, bound if cross_validation.better else math.nan, parts),
         left_out=len(targets) - len(bounded),
         passed_over=tuple(joined.layers[row] for row in np.flatnonzero(~complete)),
         images=joined.images[numbers],
@@ -485,10 +485,13 @@ def _targets(
 
 
 def _forecast(
-    targets: Mapping[Point, Distance], line: Monotone, bound: float, parts: Sequence[Joined]
+    targets: Mapping[Point, Distance],
+    line: Monotone,
+    bound: float,
+    parts: Sequence[LossAndDistance],
 ) -> tuple[Expected, ...]:
     """Forecast the mean loss of the networks under each change, other domains first."""
-    groups: dict[Change, list[Point]] = {}
+    groups: dict[ImagePair, list[Point]] = {}
     for point in targets:
         groups.setdefault(point.change, []).append(point)
     ious = {
@@ -547,7 +550,7 @@ def _true_losses(
     return "", []
 
 
-def _change_order(change: Change) -> tuple[object, ...]:
+def _change_order(change: ImagePair) -> tuple[object, ...]:
     return (
         change.domain == change.reference_domain,
         str(change.domain),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from skiptool.records import family, repeat_of
+from skiptool.records import architecture_family, repeat_of
 
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
@@ -83,7 +83,7 @@ class Run:
     @property
     def family(self) -> str:
         """Encoder, with the architecture unless it is ``unet``."""
-        return family(self.arch, self.encoder)
+        return architecture_family(self.arch, self.encoder)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

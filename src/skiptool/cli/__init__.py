@@ -20,7 +20,7 @@ from skiptool.cli.extract import extract
 from skiptool.cli.features import features
 from skiptool.cli.hellinger import hellinger
 from skiptool.cli.info import info
-from skiptool.cli.output import complain
+from skiptool.cli.output import print_error
 from skiptool.cli.predict import predict
 from skiptool.cli.report import report
 from skiptool.cli.study import study
@@ -109,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         path = "skiptool" if context is None else str(context.command_path)
         name = path.removeprefix("skiptool").strip()
-        complain(name, f"{error.format_message().rstrip('. ')} (see '{path} --help')")
+        print_error(name, f"{error.format_message().rstrip('. ')} (see '{path} --help')")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        complain("", "interrupted")
+        print_error("", "interrupted")
         return 130
     return int(code or 0)

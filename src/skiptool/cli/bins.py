@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skiptool.cli.options import choices
+from skiptool.cli.options import parse_choices
 from skiptool.comparison.activations import BINS, SWEPT, Settings
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
@@ -17,7 +17,7 @@ STEP = 10
 Words = tuple[Sequence[str] | None, str, str | None, str, bool]
 
 
-def comparison(words: Words, *, workers: int | None, **rest: Any) -> Settings:  # noqa: ANN401
+def comparison_settings(words: Words, *, workers: int | None, **rest: Any) -> Settings:  # noqa: ANN401
     """Read ``--metric``, ``--bins``, ``--sweep-bins``, ``--range`` and ``--literal-eq5``.
 
     Raises
@@ -26,13 +26,13 @@ def comparison(words: Words, *, workers: int | None, **rest: Any) -> Settings:  
         If one is not known, or they exclude each other.
     """
     metric, bins, sweep, range_rule, literal = words
-    metrics = choices(",".join(metric or [Metric.HELLINGER.value]), Metric, "--metric")
+    metrics = parse_choices(",".join(metric or [Metric.HELLINGER.value]), Metric, "--metric")
     rule, sizes = _rule_and_bins(bins, sweep, range_rule, literal)
     cores = available_cores() if workers is None else max(1, workers)
     return Settings(metrics=metrics, bins=sizes, range_rule=rule, workers=cores, **rest)
 
 
-def swept(text: str) -> tuple[int, ...]:
+def parse_sweep(text: str) -> tuple[int, ...]:
     """Read ``10..110``, ``10..110:20`` (with its step) or ``10,50,100``.
 
     Raises
@@ -42,7 +42,7 @@ def swept(text: str) -> tuple[int, ...]:
 
     Examples
     --------
-    >>> swept("10..50"), swept("100..300:100"), swept("8,64")
+    >>> swept("10..50"), swept("100..300:100"), parse_sweep("8,64")
     ((10, 20, 30, 40, 50), (100, 200, 300), (8, 64))
     """
     span, _, step = text.partition(":")
@@ -78,7 +78,7 @@ def _rule_and_bins(
     if sweep:
         if bins != str(BINS):
             raise ArgumentError("--bins, --sweep-bins: give one of them")
-        return rule, swept(sweep)
+        return rule, parse_sweep(sweep)
     size = (number or str(BINS)) if quantile else bins
     if not size.isdecimal():
         raise ArgumentError(f"--bins {bins!r}: expected a number, quantile or quantile:50")

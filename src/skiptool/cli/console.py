@@ -22,11 +22,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from skiptool.cli.output import Terminal, complain, explain, print_result
-from skiptool.cli.paths import check_outputs, goes_to_url, words_read
+from skiptool.cli.output import Terminal, error_text, print_error, print_result
+from skiptool.cli.paths import check_outputs, goes_to_url, typed_inputs
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
-from skiptool.stores.staging import guarded
+from skiptool.stores.staging import protect_inputs
 
 # -------------------------------------------------------------------------------------------------
 # SIGTERM ends a command as Ctrl-C does: what can be resumed is kept, the rest is cleared away.
@@ -103,14 +103,14 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
         goes_on = "; give --resume to go on where it stopped" if resumed else _GOES_ON.get(name, "")
         try:
             _check(given)
-            with terminable(), guarded(words_read(name, given)):
+            with terminable(), protect_inputs(typed_inputs(name, given)):
                 check_outputs(name, given)
                 outcome = function(**given, progress=terminal)
         except Terminated:
-            complain(name, f"terminated{goes_on}")
+            print_error(name, f"terminated{goes_on}")
             return 143
         except KeyboardInterrupt:
-            complain(name, f"interrupted{goes_on}")
+            print_error(name, f"interrupted{goes_on}")
             return 130
         except Exception as error:  # whatever it is, the user reads one line
             return _fail(name, error, flags["debug"], goes_on)
@@ -211,5 +211,5 @@ def _check(given: Mapping[str, Any]) -> None:
 def _fail(name: str, error: Exception, debug: bool, goes_on: str = "") -> int:
     if debug:
         traceback.print_exception(error)
-    complain(name, explain(error, goes_on))
+    print_error(name, error_text(error, goes_on))
     return exit_code(error)

@@ -9,7 +9,7 @@ import typer
 
 from skiptool.cli import options, paths
 from skiptool.cli.console import OnceCommand, command, show_help
-from skiptool.cli.options import label_words, value_words
+from skiptool.cli.options import parse_labels, parse_values
 from skiptool.names import PatchMode
 from skiptool.records import Outcome, Progress
 
@@ -127,8 +127,8 @@ def extract_images(
         domain=domain,
         pattern=pattern,
         mask_pattern=mask_pattern,
-        classes=None if classes is None else options.listed([classes]),
-        labels=label_words(labels, "--labels"),
+        classes=None if classes is None else options.parse_list([classes]),
+        labels=parse_labels(labels, "--labels"),
         channels=channels,
         scale=scale,
         patch_size=patch_size,
@@ -239,22 +239,22 @@ def extract_mri(
     from skiptool.steps.extract_mri.settings import SliceSettings
 
     chosen = SliceSettings(
-        value_words(labels, "--labels"),
-        options.numbers(size, "--size"),
+        parse_values(labels, "--labels"),
+        options.parse_numbers(size, "--size"),
         spacing,
-        options.pair(percentiles, "--percentiles"),
-        options.words(centre, "--centre"),
-        options.numbers(train_subjects, "--train-subjects"),
-        options.numbers(test_subjects, "--test-subjects"),
+        options.parse_interval(percentiles, "--percentiles"),
+        options.parse_words(centre, "--centre"),
+        options.parse_numbers(train_subjects, "--train-subjects"),
+        options.parse_numbers(test_subjects, "--test-subjects"),
         keep_unlabelled,
-        options.numbers(slice_axis, "--slice-axis"),
+        options.parse_numbers(slice_axis, "--slice-axis"),
     )
     return step(
         paths.stdin_text("the manifest") if source == "-" else Path(source),
         out,
         table=table,
         settings=chosen,
-        domains=options.listed(domain),
+        domains=options.parse_list(domain),
         test_fraction=test_fraction,
         folds=folds,
         train_domain=train_domain,
@@ -390,7 +390,7 @@ def extract_wsi(
         paths.stdin_text("the manifest") if manifest == "-" else Path(manifest),
         out,
         settings=chosen,
-        domains=options.listed(domain),
+        domains=options.parse_list(domain),
         split=split,
         test_fraction=test_fraction,
         folds=folds,

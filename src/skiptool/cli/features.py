@@ -25,7 +25,7 @@ def features(
         typer.Option(
             metavar="enc1,...",
             help="Layers, or module names [default: all twelve].",
-            autocompletion=options.completed(*LAYERS),
+            autocompletion=options.complete_with(*LAYERS),
         ),
     ] = None,
     transmission: Annotated[
@@ -95,24 +95,24 @@ def features(
     Example: skiptool features runs/resnet18-L0/fold0 --data synth.zarr --shift original
     --shift brightness=0.75 -o feats
     """
-    found = paths.places(models)
-    source = None if ranges is None else paths.one_place(ranges, "store or folder")
-    shifts = options.shifts(shift)
-    from skiptool.model.device import threads_used
+    found = paths.input_paths(models)
+    source = None if ranges is None else paths.input_path(ranges, "store or folder")
+    shifts = options.parse_shifts(shift)
+    from skiptool.model.device import use_threads
     from skiptool.steps.features.features import extract_features
 
-    with threads_used(threads, device, progress):
+    with use_threads(threads, device, progress):
         return extract_features(
             found,
-            [paths.place(each) for each in data],
+            [paths.parse_path(each) for each in data],
             out,
             shifts=shifts,
             sweep=sweep,
             domains=domain or (),
             split=split,
-            layers=options.listed(layers),
+            layers=options.parse_list(layers),
             transmission=transmission,
-            grid=None if grid is None else options.grid(grid),
+            grid=None if grid is None else options.parse_grid(grid),
             dtype=dtype,
             counts=counts,
             bins=bins,

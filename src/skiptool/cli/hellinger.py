@@ -41,7 +41,7 @@ def hellinger(
             help="hellinger [default], bhattacharyya, jensen-shannon, total-variation, kl, "
             "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; of whole "
             "layers: covariance, classifier or paired-difference. May be repeated.",
-            autocompletion=options.completed(*Metric),
+            autocompletion=options.complete_with(*Metric),
         ),
     ] = None,
     bins: Annotated[
@@ -97,15 +97,15 @@ def hellinger(
 
     Example: skiptool hellinger features -o shift.parquet
     """
-    found = paths.places(stores)
-    from skiptool.cli.bins import comparison
+    found = paths.input_paths(stores)
+    from skiptool.cli.bins import comparison_settings
     from skiptool.steps.hellinger import measure_shifts
 
     return measure_shifts(
         found,
         out,
-        references=paths.places(reference or ()),
-        settings=comparison(
+        references=paths.input_paths(reference or ()),
+        settings=comparison_settings(
             (metric, bins, sweep_bins, range_rule, literal_eq5),
             permutations=permutations,
             group=group,

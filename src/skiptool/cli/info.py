@@ -28,7 +28,7 @@ def info(
 
     Example: skiptool info synth.zarr runs/resnet18-L1/fold0
     """
-    found = inputs.places(paths)
+    found = inputs.input_paths(paths)
     from skiptool.steps.info import describe
 
     return describe(found, command=command, check=check, progress=progress)

@@ -24,7 +24,7 @@ from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def completed(*names: str) -> Callable[[str], list[str]]:
+def complete_with(*names: str) -> Callable[[str], list[str]]:
     """Return the completion of an option that takes one of these names."""
 
     def complete(incomplete: str) -> list[str]:
@@ -39,7 +39,7 @@ ArchOption = Annotated[
         "--arch",
         metavar="NAME",
         help="unet, unetplusplus, linknet or manet.",
-        autocompletion=completed(*Arch),
+        autocompletion=complete_with(*Arch),
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
@@ -97,7 +97,7 @@ Shifts = Annotated[
         "--shift",
         metavar="KIND=FACTOR",
         help="Shift of the images, repeatable: brightness, contrast, saturation; or original.",
-        autocompletion=completed(*map(str, (ORIGINAL, *PAPER_SWEEP))),
+        autocompletion=complete_with(*map(str, (ORIGINAL, *PAPER_SWEEP))),
     ),
 ]
 Sweep = Annotated[
@@ -105,7 +105,7 @@ Sweep = Annotated[
     typer.Option(
         "--sweep",
         help="A set of shifts by name: paper (Fig. 7).",
-        autocompletion=completed("paper"),
+        autocompletion=complete_with("paper"),
     ),
 ]
 SplitOption = Annotated[
@@ -116,21 +116,21 @@ SplitOption = Annotated[
 ]
 
 
-def listed(words: Sequence[str] | None) -> tuple[str, ...]:
+def parse_list(words: Sequence[str] | None) -> tuple[str, ...]:
     """Split repeated and comma-separated values into one flat tuple.
 
     What holds a comma stands in double quotes.
 
     Examples
     --------
-    >>> listed(["enc1,enc2", 'head,"a, b"'])
+    >>> parse_list(["enc1,enc2", 'head,"a, b"'])
     ('enc1', 'enc2', 'head', 'a, b')
     """
     parts = [unquoted_name(part) for word in words or () for part in split_names(word, ",")]
     return tuple(part for part in parts if part)
 
 
-def span(text: str, option: str) -> tuple[int, int]:
+def parse_range(text: str, option: str) -> tuple[int, int]:
     """Read ``LOW:HIGH``, or one number for both.
 
     Raises
@@ -140,7 +140,7 @@ def span(text: str, option: str) -> tuple[int, int]:
 
     Examples
     --------
-    >>> span("1:100", "--cells"), span("20", "--cells")
+    >>> span("1:100", "--cells"), parse_range("20", "--cells")
     ((1, 100), (20, 20))
     """
     low, _, high = text.partition(":")
@@ -150,7 +150,7 @@ def span(text: str, option: str) -> tuple[int, int]:
         raise ArgumentError(f"{option} {text!r}: expected LOW:HIGH, such as 1:100") from None
 
 
-def grid(text: str) -> tuple[int, int]:
+def parse_grid(text: str) -> tuple[int, int]:
     """Read ``ROWSxCOLUMNS``.
 
     Raises
@@ -160,7 +160,7 @@ def grid(text: str) -> tuple[int, int]:
 
     Examples
     --------
-    >>> grid("8x6")
+    >>> parse_grid("8x6")
     (8, 6)
     """
     rows, _, columns = text.partition("x")
@@ -169,7 +169,7 @@ def grid(text: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int, int], ...]:
+def parse_boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int, int], ...]:
     """Read repeated ``TOP,LEFT,BOTTOM,RIGHT``, pixels.
 
     Raises
@@ -179,7 +179,7 @@ def boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int
 
     Examples
     --------
-    >>> boxes(["10,20,60,90"], "--artifact-box")
+    >>> parse_boxes(["10,20,60,90"], "--artifact-box")
     ((10, 20, 60, 90),)
     """
     found = []
@@ -225,7 +225,7 @@ def export_form(
     return ExportFormat(given[0]), given[1]
 
 
-def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float], ...]:
+def parse_weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float], ...]:
     """Read repeated ``CLASS=WEIGHT``.
 
     Raises
@@ -234,7 +234,7 @@ def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float]
         If one is not of that form.
     """
     found = []
-    for word in listed(words):
+    for word in parse_list(words):
         name, _, number = word.rpartition("=")
         try:
             found.append((unquoted_name(name), float(number)))
@@ -245,7 +245,7 @@ def weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float]
     return tuple(found)
 
 
-def shifts(words: Sequence[str] | None) -> tuple[Shift, ...]:
+def parse_shifts(words: Sequence[str] | None) -> tuple[Shift, ...]:
     """Return the shifts of ``--shift``.
 
     Raises
@@ -253,10 +253,12 @@ def shifts(words: Sequence[str] | None) -> tuple[Shift, ...]:
     ArgumentError
         If one is unknown.
     """
-    return tuple(Shift.parse(word) for word in listed(words))
+    return tuple(Shift.parse(word) for word in parse_list(words))
 
 
-def skips(prune: Sequence[int] | None, kept: Sequence[str] | None) -> tuple[tuple[int, ...], ...]:
+def parse_skips(
+    prune: Sequence[int] | None, kept: Sequence[str] | None
+) -> tuple[tuple[int, ...], ...]:
     """Return the subsets of skip levels that ``--prune`` and ``--skips`` name.
 
     Raises
@@ -266,7 +268,7 @@ def skips(prune: Sequence[int] | None, kept: Sequence[str] | None) -> tuple[tupl
 
     Examples
     --------
-    >>> skips([0, 1], ["1,3", "none"])
+    >>> parse_skips([0, 1], ["1,3", "none"])
     ((1, 2, 3, 4), (2, 3, 4), (1, 3), ())
     """
     found: list[tuple[int, ...]] = []
@@ -284,7 +286,7 @@ def skips(prune: Sequence[int] | None, kept: Sequence[str] | None) -> tuple[tupl
     return tuple(dict.fromkeys(found))
 
 
-def choices(text: str, known: type[Choice], option: str) -> tuple[Choice, ...]:
+def parse_choices(text: str, known: type[Choice], option: str) -> tuple[Choice, ...]:
     """Read a comma-separated list of the values of an enumeration.
 
     Raises
@@ -292,7 +294,7 @@ def choices(text: str, known: type[Choice], option: str) -> tuple[Choice, ...]:
     ArgumentError
         If one is unknown.
     """
-    found = listed([text])
+    found = parse_list([text])
     unknown = [word for word in found if word not in list(known)]
     if unknown or not found:
         raise ArgumentError(f"{option} {text!r}: expected some of {', '.join(known)}")
@@ -303,7 +305,7 @@ def choices(text: str, known: type[Choice], option: str) -> tuple[Choice, ...]:
 # Options whose value may differ from domain to domain: ``192`` or ``A=192``.
 
 
-def words(given: Sequence[str] | None, option: str) -> dict[str, str]:
+def parse_words(given: Sequence[str] | None, option: str) -> dict[str, str]:
     """Read repeated ``VALUE`` or ``DOMAIN=VALUE``; the key of a value for all is empty.
 
     Raises
@@ -313,11 +315,11 @@ def words(given: Sequence[str] | None, option: str) -> dict[str, str]:
 
     Examples
     --------
-    >>> words(["192", "B=320"], "--size")
+    >>> parse_words(["192", "B=320"], "--size")
     {'': '192', 'B': '320'}
     """
     found: dict[str, str] = {}
-    for word in listed(given):
+    for word in parse_list(given):
         domain, _, value = word.rpartition("=")
         if not value or domain in found:
             reason = "has no value" if not value else "a second value for the same"
@@ -326,16 +328,16 @@ def words(given: Sequence[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-def numbers(given: Sequence[str] | None, option: str) -> dict[str, int]:
+def parse_numbers(given: Sequence[str] | None, option: str) -> dict[str, int]:
     """Read repeated ``N`` or ``DOMAIN=N``, whole numbers.
 
     Raises
     ------
     ArgumentError
-        As :func:`words`, or if a value is no whole number.
+        As :func:`parse_words`, or if a value is no whole number.
     """
     found: dict[str, int] = {}
-    for domain, value in words(given, option).items():
+    for domain, value in parse_words(given, option).items():
         if not value.isdecimal():
             raise ArgumentError(
                 f"{option} {value!r}: expected a whole number, such as 16, or DOMAIN=16"
@@ -344,7 +346,7 @@ def numbers(given: Sequence[str] | None, option: str) -> dict[str, int]:
     return found
 
 
-def pair(text: str | None, option: str) -> tuple[float, float] | None:
+def parse_interval(text: str | None, option: str) -> tuple[float, float] | None:
     """Read ``LOW,HIGH``.
 
     Raises
@@ -354,7 +356,7 @@ def pair(text: str | None, option: str) -> tuple[float, float] | None:
 
     Examples
     --------
-    >>> pair("1,99.5", "--percentiles")
+    >>> parse_interval("1,99.5", "--percentiles")
     (1.0, 99.5)
     """
     if text is None:
@@ -377,7 +379,7 @@ _LABEL = re.compile(
 _LABELS = re.compile(rf"{_LABEL.pattern}(?:,{_LABEL.pattern})*,?", re.ASCII)
 
 
-def label_words(words: Sequence[str] | None, option: str) -> dict[int | tuple[int, int, int], str]:
+def parse_labels(words: Sequence[str] | None, option: str) -> dict[int | tuple[int, int, int], str]:
     """Read repeated ``VALUE=CLASS``, ``RED,GREEN,BLUE=CLASS`` or ``#RRGGBB=CLASS``.
 
     A class whose name holds a comma stands in double quotes.
@@ -390,7 +392,7 @@ def label_words(words: Sequence[str] | None, option: str) -> dict[int | tuple[in
 
     Examples
     --------
-    >>> label_words(["#ff0000=tumor,0,0,0=glass"], "--labels")
+    >>> parse_labels(["#ff0000=tumor,0,0,0=glass"], "--labels")
     {(255, 0, 0): 'tumor', (0, 0, 0): 'glass'}
     """
     found: dict[int | tuple[int, int, int], str] = {}
@@ -407,16 +409,16 @@ def label_words(words: Sequence[str] | None, option: str) -> dict[int | tuple[in
     return found
 
 
-def value_words(words: Sequence[str] | None, option: str) -> dict[int, str]:
+def parse_values(words: Sequence[str] | None, option: str) -> dict[int, str]:
     """Read repeated ``VALUE=CLASS``, where masks hold no colours.
 
     Raises
     ------
     ArgumentError
-        As `label_words`, or if one is of a colour.
+        As `parse_labels`, or if one is of a colour.
     """
     found: dict[int, str] = {}
-    for key, name in label_words(words, option).items():
+    for key, name in parse_labels(words, option).items():
         if not isinstance(key, int):
             raise ArgumentError(f"{option}: {key} is a colour, expected VALUE=CLASS such as 1=LV")
         found[key] = name

@@ -54,7 +54,7 @@ _DARKEST = 0.179
 """Luminance at which black and white letters are equally legible, 4.6 to 1 (WCAG 2.2, 1.4.3)."""
 
 
-def ground(value: float, shade: Shade) -> Style:
+def cell_style(value: float, shade: Shade) -> Style:
     """Return the colour behind a number, and of its letters: black or white, as is more legible.
 
     Parameters
@@ -65,7 +65,7 @@ def ground(value: float, shade: Shade) -> Style:
 
     Examples
     --------
-    >>> str(ground(1.2, Shade(0.0, 1.0))), str(ground(float("nan"), Shade(0.0, 1.0)))
+    >>> str(ground(1.2, Shade(0.0, 1.0))), str(cell_style(float("nan"), Shade(0.0, 1.0)))
     ('#000000 on #fde725', 'none')
     """
     if not math.isfinite(value):
@@ -106,7 +106,7 @@ FULL = {
 """What helps where there is no space for an output."""
 
 
-def explain(error: Exception, goes_on: str = "") -> str:
+def error_text(error: Exception, goes_on: str = "") -> str:
     """Put an error into words: where, what, remedy.
 
     Parameters
@@ -122,7 +122,7 @@ def explain(error: Exception, goes_on: str = "") -> str:
 
     Examples
     --------
-    >>> explain(OSError(28, "No space left on device", "a.zarr"), "; give --resume")
+    >>> error_text(OSError(28, "No space left on device", "a.zarr"), "; give --resume")
     'a.zarr: No space left on device; free space there; give --resume'
     """
     if isinstance(error, LeftoverError) and goes_on:
@@ -158,12 +158,12 @@ def _is_lost() -> bool:
     return False
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""Spell out control characters: names come from data and could rewrite the terminal.
 
     Examples
     --------
-    >>> visible("a\x1b[2Jb")
+    >>> escape_controls("a\x1b[2Jb")
     'a\\x1b[2Jb'
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -225,7 +225,7 @@ def matrices(table: Table, shade: Shade, width: int, coloured: bool) -> list[Ren
         for place, names in enumerate(zip(*(cells for _, cells in labels), strict=True)):
             cells = [_cell(column, place, shade if coloured else None) for column in columns]
             grid.add_row(*map(Text, names), *cells)
-        found.append(Group(Text(visible(title), style="italic"), grid, ""))
+        found.append(Group(Text(escape_controls(title), style="italic"), grid, ""))
     return found
 
 
@@ -235,8 +235,8 @@ def _labels(table: Table) -> list[tuple[str, list[str]]]:
     for place, (header, cells) in enumerate(table.columns.items()):
         if place and not any(isinstance(cell, str) for cell in cells):
             break
-        names = [visible("" if cell is None else str(cell)) for cell in cells]
-        found.append((visible(header), names))
+        names = [escape_controls("" if cell is None else str(cell)) for cell in cells]
+        found.append((escape_controls(header), names))
     if len(found) > 1:
         header, names = found[0]
         found[0] = (
@@ -249,7 +249,7 @@ def _labels(table: Table) -> list[tuple[str, list[str]]]:
 def _cell(column: _Column, place: int, shade: Shade | None) -> Text:
     text = Text(_padded(column.texts[place], column.width))
     if shade is not None:
-        text.stylize(ground(column.values[place], shade))
+        text.stylize(cell_style(column.values[place], shade))
     return text
 
 
@@ -294,7 +294,7 @@ def _column(table: Table, name: str, header: str, shade: Shade) -> _Column:
     values = [float("nan") if v is None else float(v) for v in table.columns[name]]
     texts = [_text(value, shade) for value in values]
     widest = max(map(cell_len, texts), default=0)
-    words = visible(header).split(" ")
+    words = escape_controls(header).split(" ")
     return _Column(_lines(words, max(widest, _HEADER)), texts, values)
 
 
@@ -343,7 +343,11 @@ def print_result(
         }
         print(json.dumps(found, allow_nan=False))
     elif outcome.text or paths:
-        print("\n".join(map(visible, outcome.text.split("\n"))) if outcome.text else _paths(paths))
+        print(
+            "\n".join(map(escape_controls, outcome.text.split("\n")))
+            if outcome.text
+            else _paths(paths)
+        )
     else:
         _print_tables(outcome.tables)
     sys.stdout.flush()
@@ -373,18 +377,18 @@ def grid(table: Table, width: int | None = None) -> Grid:
         Of the terminal; columns without any value are left out, and those that can be spared.
     """
     columns = table.columns if width is None else _fitting(table, width)
-    found = Grid(title=escape(visible(table.title)), title_justify="left")
+    found = Grid(title=escape(escape_controls(table.title)), title_justify="left")
     for header, cells in columns.items():
         number = any(isinstance(value, int | float) for value in cells)
         found.add_column(
-            escape(visible(header)), justify="right" if number else "left", overflow="fold"
+            escape(escape_controls(header)), justify="right" if number else "left", overflow="fold"
         )
     above = None
     for first, *rest in zip(*columns.values(), strict=True):
         # A name in the first column is written once for the rows that share it.
         texts = ["" if isinstance(first, str) and first == above else _short(first)]
         texts += [_short(value) for value in rest]
-        found.add_row(*(escape(visible(text)) for text in texts))
+        found.add_row(*(escape(escape_controls(text)) for text in texts))
         above = first
     return found
 
@@ -398,7 +402,7 @@ def open_console(kind: type[ConsoleT], **how: Any) -> ConsoleT:  # noqa: ANN401 
     return kind(highlight=False, color_system=None, **how) if found.no_color else found
 
 
-def show(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
     """Print a table for people, a matrix with its numbers shaded where there are the colours."""
     if table.shade is None:
         console.print(grid(table, console.width))
@@ -424,7 +428,7 @@ def _fitting(table: Table, width: int) -> dict[str, Sequence[str | int | float |
 
 def _width(columns: Mapping[str, Sequence[str | int | float | None]]) -> int:
     texts = [[header, *map(_short, cells)] for header, cells in columns.items()]
-    return sum(max(len(visible(text)) for text in each) + GAP for each in texts) + 1
+    return sum(max(len(escape_controls(text)) for text in each) + GAP for each in texts) + 1
 
 
 def _print_tables(tables: Sequence[Table]) -> None:
@@ -434,20 +438,24 @@ def _print_tables(tables: Sequence[Table]) -> None:
     """
     for number, table in enumerate(tables):
         if sys.stdout.isatty():
-            show(table, open_console(Console))
+            print_table(table, open_console(Console))
             continue
         if number:
             print()
         rows = zip(*table.columns.values(), strict=True)
         before = [("table", table.title)] if len(tables) > 1 else []
-        print("\t".join(visible(name) for name in [*dict(before), *table.columns]))
+        print("\t".join(escape_controls(name) for name in [*dict(before), *table.columns]))
         for row in rows:
-            print("\t".join(visible(_exact(value)) for value in [*dict(before).values(), *row]))
+            print(
+                "\t".join(
+                    escape_controls(_exact(value)) for value in [*dict(before).values(), *row]
+                )
+            )
 
 
 def _paths(paths: Sequence[str]) -> str:
     """Write paths as they are, for other programs; on a terminal nothing in them takes effect."""
-    return "\n".join(map(visible, paths) if sys.stdout.isatty() else paths)
+    return "\n".join(map(escape_controls, paths) if sys.stdout.isatty() else paths)
 
 
 def _short(value: object) -> str:
@@ -540,19 +548,19 @@ class Terminal:
                 self.say(f"{key}: {_plain(value)}")
         if outcome.outputs:
             for table in outcome.tables:
-                show(table, self.console)
+                print_table(table, self.console)
         for line in outcome.failures:
             # Errors of single inputs: --quiet does not hide them.
-            complain("", f"failed: {line}")
+            print_error("", f"failed: {line}")
 
 
 class _Bar:
     def __init__(self, bars: Bars, text: str, total: int) -> None:
         self._bars = bars
-        self._id = bars.add_task(escape(visible(text)), total=total, note="")
+        self._id = bars.add_task(escape(escape_controls(text)), total=total, note="")
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self._bars.update(self._id, advance=steps, note=escape(visible(note)))
+        self._bars.update(self._id, advance=steps, note=escape(escape_controls(note)))
 
     def remove(self) -> None:
         self._bars.remove_task(self._id)
@@ -582,7 +590,7 @@ class _Lines:
         return f", about {timedelta(seconds=round(seconds))} left"
 
 
-def complain(name: str, line: str) -> None:
+def print_error(name: str, line: str) -> None:
     """Print one error line of a command on stderr."""
     with suppress(BrokenPipeError):
         print(f"{f'skiptool {name}'.rstrip()}: {one_line(line)}", file=sys.stderr)
@@ -590,7 +598,7 @@ def complain(name: str, line: str) -> None:
 
 def one_line(text: str) -> str:
     """Join the lines of a text, and make visible what would move the cursor."""
-    return visible(re.sub(r"\s*[\r\n]+\s*", " ", text.strip()))
+    return escape_controls(re.sub(r"\s*[\r\n]+\s*", " ", text.strip()))
 
 
 def _plain(value: object) -> str:

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from skiptool.errors import ArgumentError
 from skiptool.stores.addresses import check_slashes, located, without_host
-from skiptool.stores.staging import Form, check_form, check_spared, check_target, protect
+from skiptool.stores.staging import Form, add_protected, check_form, check_not_input, check_target
 
 
-def places(words: Sequence[str]) -> list[Path | str]:
+def input_paths(words: Sequence[str]) -> list[Path | str]:
     """Return input paths, and URLs as the text that they are; ``-`` stands for lines of stdin.
 
-    None of them is written over from now on (:func:`skiptool.stores.staging.guarded`).
+    None of them is written over from now on (:func:`skiptool.stores.staging.protect_inputs`).
 
     Raises
     ------
@@ -28,12 +28,12 @@ def places(words: Sequence[str]) -> list[Path | str]:
     found: list[str] = []
     for word in words:
         found += _from_stdin() if word == "-" else [word]
-    located = [place(word) for word in found]
-    protect(located)
+    located = [parse_path(word) for word in found]
+    add_protected(located)
     return located
 
 
-def one_place(word: str, what: str) -> Path | str:
+def input_path(word: str, what: str) -> Path | str:
     """Return the one path or URL that a word or stdin names.
 
     Raises
@@ -41,13 +41,13 @@ def one_place(word: str, what: str) -> Path | str:
     ArgumentError
         If stdin names several.
     """
-    found = places([word])
+    found = input_paths([word])
     if len(found) != 1:
         raise ArgumentError(f"stdin names {len(found)} paths, expected one {what}")
     return found[0]
 
 
-def place(word: str) -> Path | str:
+def parse_path(word: str) -> Path | str:
     """Return the path or URL that an option names.
 
     Raises
@@ -191,7 +191,7 @@ def check_outputs(command: str, given: Mapping[str, Any]) -> None:
             if isinstance(place, str):
                 check_target(place, form, option, resume=bool(given.get("resume")))
             else:
-                check_spared(place)
+                check_not_input(place)
                 check_form(place, form, option)
             key = place.rstrip("/") if isinstance(place, str) else Path(os.path.realpath(place))
             if key in found:
@@ -205,7 +205,7 @@ def goes_to_url(command: str, given: Mapping[str, Any]) -> bool:
     return any(isinstance(located(word), str) for word in words)
 
 
-def words_read(command: str, given: Mapping[str, Any]) -> list[str]:
+def typed_inputs(command: str, given: Mapping[str, Any]) -> list[str]:
     """Return the paths that a command reads, as they were typed; stdin is not looked at."""
     written = WRITTEN.get(command, {})
     names = [name for name in _READ if name not in written]

@@ -82,15 +82,15 @@ def predict(
 
     Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
-    found = paths.places(models)
-    shifts = options.shifts(shift)
-    from skiptool.model.device import threads_used
+    found = paths.input_paths(models)
+    shifts = options.parse_shifts(shift)
+    from skiptool.model.device import use_threads
     from skiptool.steps.predict.predict import predict_dataset
 
-    with threads_used(threads, device, progress):
+    with use_threads(threads, device, progress):
         return predict_dataset(
             found,
-            [paths.place(each) for each in data],
+            [paths.parse_path(each) for each in data],
             out,
             shifts=shifts,
             sweep=sweep,

@@ -57,8 +57,8 @@ def report(
 
     Example: skiptool report predictions.parquet shift.parquet -o report.html
     """
-    found = paths.places(tables)
-    chosen = options.choices(formats, PictureFormat, "--format")
+    found = paths.input_paths(tables)
+    chosen = options.parse_choices(formats, PictureFormat, "--format")
     if out is None and figures is None and "-" in tables:
         # The last command of a pipe has nobody to read its numbers: it leaves the page.
         out = PAGE

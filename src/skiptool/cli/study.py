@@ -93,9 +93,9 @@ def study(
 
     Example: skiptool study data.zarr --train-domain A --fold 0 --epochs 20 -o study
     """
-    place = paths.one_place(data, "dataset store")
-    options.skips(prune, None)
-    named = [str(each) for each in options.shifts(shift) if each != ORIGINAL]
+    place = paths.input_path(data, "dataset store")
+    options.parse_skips(prune, None)
+    named = [str(each) for each in options.parse_shifts(shift) if each != ORIGINAL]
     from skiptool.steps.study import Options, run_study
 
     train = {
@@ -109,10 +109,10 @@ def study(
     compute = {"device": device, "threads": threads, "workers": workers}
     return run_study(
         place,
-        paths.place(out),
+        paths.parse_path(out),
         train_domain=train_domain,
-        test=None if test is None else paths.place(test),
-        models=[paths.place(each) for each in models or ()],
+        test=None if test is None else paths.parse_path(test),
+        models=[paths.parse_path(each) for each in models or ()],
         options=Options(
             train=train,
             predict={"precision": precision.value},

@@ -105,8 +105,8 @@ def train(
 
     Example: skiptool train synth.zarr --prune 0 --prune 1 --fold 0 -o runs
     """
-    place = paths.one_place(data, "dataset store")
-    kept = options.skips(prune, skips)
+    place = paths.input_path(data, "dataset store")
+    kept = options.parse_skips(prune, skips)
     protocol = Training(
         fold=0,
         epochs=epochs,
@@ -118,19 +118,19 @@ def train(
         encoder_weights=encoder_weights,
         precision=precision,
         seed=seed,
-        class_weights=options.weights(class_weight, "--class-weight"),
+        class_weights=options.parse_weights(class_weight, "--class-weight"),
         patience=patience,
         grad_clip=grad_clip,
         compile=compile_,
         deterministic=deterministic,
     )
-    from skiptool.model.device import threads_used
+    from skiptool.model.device import use_threads
     from skiptool.steps.train import train_models
 
-    with threads_used(threads, device, progress):
+    with use_threads(threads, device, progress):
         return train_models(
             place,
-            paths.place(out),
+            paths.parse_path(out),
             domain=domain,
             encoders=encoder or ("resnet18",),
             skips=kept,

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from skiptool.distances.counting import MAX_BINS, Binning, Misfit, check_features, count, extent
+from skiptool.distances.counting import (
+    MAX_BINS,
+    Binning,
+    UnbinnedActivation,
+    activation_extremes,
+    check_features,
+    count_activations,
+)
 from skiptool.distances.float16 import KEYS, key_counts
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Metric, RangeRule
@@ -379,8 +386,8 @@ def _count_block(
         chosen = drawn[rows][:, np.newaxis, :]
         parts.append(np.ascontiguousarray(np.take_along_axis(values, chosen, axis=2)))
     try:
-        counts = tuple(count(part, binning) for part in parts)
-    except Misfit as error:
+        counts = tuple(count_activations(part, binning) for part in parts)
+    except UnbinnedActivation as error:
         finite = np.isfinite(error.value)
         problem = "outside the stored range" if finite else "not finite"
         reason = f"activation {error.value:g} is {problem}"
@@ -410,7 +417,7 @@ def extents(activations: Activations, layer: str, mapper: Mapper) -> tuple[AnyAr
 
 
 def _block_extent(activations: Activations, layer: str, rows: slice) -> tuple[AnyArray, AnyArray]:
-    return extent(activations.read(layer, rows))
+    return activation_extremes(activations.read(layer, rows))
 
 
 def key_totals(activations: Activations, layer: str, channels: slice) -> AnyArray:

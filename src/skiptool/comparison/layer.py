@@ -33,7 +33,7 @@ from skiptool.comparison.units import (
     Units,
     draw_vectors,
     images_per_row,
-    least_p_value,
+    smallest_p_value,
 )
 from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal, pool_bins, pooled_bins
 from skiptool.distances.counting import (
@@ -43,9 +43,9 @@ from skiptool.distances.counting import (
     equal_width,
     frequencies,
     joint_range,
-    merged,
+    merge_counts,
     quantile_bins,
-    sweep,
+    sweep_binning,
 )
 from skiptool.distances.exact import (
     leave_one_out_wasserstein,
@@ -55,11 +55,11 @@ from skiptool.distances.exact import (
     wasserstein,
 )
 from skiptool.distances.float16 import KEYS, quantiles_from_keys, wasserstein_from_keys
-from skiptool.distances.resampling import left_out, permuted
+from skiptool.distances.resampling import leave_one_out_distances, permuted_distances
 from skiptool.names import LAYERWISE, Metric, RangeRule
-from skiptool.parallel import mapped
+from skiptool.parallel import ordered_map
 from skiptool.records import Task
-from skiptool.stats.jackknife import corrected
+from skiptool.stats.jackknife import bias_corrected
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
@@ -116,7 +116,7 @@ class Design:
     def least_p(self) -> float:
         """Smallest p-value that the number of units allows."""
         sides = self.tested
-        return least_p_value(len(sides.reference), len(sides.other), paired=self.paired)
+        return smallest_p_value(len(sides.reference), len(sides.other), paired=self.paired)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +142,7 @@ def measure_layer(pair: PairComparison, layer: str) -> list[Measured]:
     with ExitStack() as stack:
         counts, means = _count_layer(pair, layer, binning, width, stack)
         starts = range(0, len(constant), width)
-        blocks = list(mapped(partial(measure_channels, counts), starts, settings.workers))
+        blocks = list(ordered_map(partial(measure_channels, counts), starts, settings.workers))
     drawn = counts.tested is not None
     index, rule = pair.sets[0].layers.index(layer), settings.range_rule
     results = []
@@ -199,7 +199,7 @@ def layer_binning(
     if clamp:
         joint = _widened(joint, joint_range(*bounds).span > 0)
     if len(settings.bins) > 1:
-        return sweep(joint, settings.bins, clamp=clamp)
+        return sweep_binning(joint, settings.bins, clamp=clamp)
     return equal_width(joint, settings.bins[0], clamp=clamp, literal=settings.literal)
 
 
@@ -372,9 +372,10 @@ def measure_channels(layer: LayerCounts, first: int) -> list[BlockResult]:
     results = {}
     for bins in settings.bins:
         a, b, tested_a, tested_b = (
-            np.ascontiguousarray(merged(each, layer.binning, bins)) for each in (*units, *tested)
+            np.ascontiguousarray(merge_counts(each, layer.binning, bins))
+            for each in (*units, *tested)
         )
-        total_a, total_b = (merged(each, layer.binning, bins) for each in totals)
+        total_a, total_b = (merge_counts(each, layer.binning, bins) for each in totals)
         p, q, pooled = frequencies(total_a), frequencies(total_b), total_a + total_b
         occupied = np.asarray((pooled > 0).sum(axis=1), dtype=np.float64)
         used = _range_used(pooled) if layer.binning.edges is None else None
@@ -389,7 +390,7 @@ def measure_channels(layer: LayerCounts, first: int) -> list[BlockResult]:
             estimates = _estimates(own, other, left, values, distance, paired=design.paired)
             null = None
             if design.permutations:
-                null = permuted(tested_a, tested_b, design.labellings, distance)
+                null = permuted_distances(tested_a, tested_b, design.labellings, distance)
             results[metric, bins] = BlockResult(values, estimates, null, occupied, used)
     return [results[key] for key in binned_metrics(settings)]
 
@@ -428,8 +429,10 @@ def _estimates(
         without: tuple[Float64, ...] = _nothing_left(a.shape[1])
     else:
         # Sums along memory and across it round differently, and which it is depends on the block.
-        without = tuple(map(np.ascontiguousarray, left_out(a, b, distance, paired=paired)))
-    estimate, replicates = corrected(scaled, without)
+        without = tuple(
+            map(np.ascontiguousarray, leave_one_out_distances(a, b, distance, paired=paired))
+        )
+    estimate, replicates = bias_corrected(scaled, without)
     return ChannelEstimates(distance.squared, scaled, estimate, replicates, bins, ceiling)
 
 
@@ -462,7 +465,7 @@ def measure_unbinned(
         return BlockResult(exact_wasserstein(*sets, layer, settings))
     x, y = design.reference.averaged(means[0][0]), design.other.averaged(means[1][0])
     values = representation_shift(x, y)
-    estimate, replicates = corrected(values, _left_out_means(x, y, design.paired))
+    estimate, replicates = bias_corrected(values, _left_out_means(x, y, design.paired))
     bins = np.full(len(values), 2)
     estimates = ChannelEstimates(False, values, estimate, replicates, bins, values)
     null = None

@@ -40,9 +40,9 @@ from skiptool.distances.multivariate import (
 )
 from skiptool.errors import MismatchError
 from skiptool.names import LAYERWISE, Metric
-from skiptool.parallel import mapped
+from skiptool.parallel import ordered_map
 from skiptool.stats.classifier import balanced_accuracy, folds_of
-from skiptool.stats.jackknife import corrected, interval
+from skiptool.stats.jackknife import bias_corrected, interval
 from skiptool.stats.permutation import p_values
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class VectorSample:
         def read(rows: slice) -> tuple[Int64, AnyArray]:
             return self.images(rows), self.of(activations.read(layer, rows), rows)
 
-        return mapped(read, row_blocks(activations, layer), workers)
+        return ordered_map(read, row_blocks(activations, layer), workers)
 
 
 def unit_numbers(units: Units, images: int) -> Int64:
@@ -282,7 +282,7 @@ def _image_moments(
         variance = np.einsum("ndk,ndk->nd", block, block) / block.shape[2]
         return sample.images(rows), mean, variance
 
-    for numbers, mean, variance in mapped(moments, row_blocks(activations, layer), workers):
+    for numbers, mean, variance in ordered_map(moments, row_blocks(activations, layer), workers):
         means[numbers], variances[numbers] = mean, variance
     return means, variances
 
@@ -477,16 +477,16 @@ def measure_paired_difference(
 ) -> dict[str, float]:
     """Measure how far the activations of each image move, relative to their spread.
 
-    Returns ``value`` (:func:`skiptool.distances.multivariate.paired_difference`), ``corrected``,
-    ``ci_low`` and ``ci_high``: jackknife over pairs of units. ``constant`` (D,) channels are
-    ignored. There is no null distribution: |x - x*| does not depend on which of the two is called
-    the reference.
+    Returns ``value`` (:func:`skiptool.distances.multivariate.paired_difference`),
+    ``bias_corrected``, ``ci_low`` and ``ci_high``: jackknife over pairs of units. ``constant``
+    (D,) channels are ignored. There is no null distribution: |x - x*| does not depend on which of
+    the two is called the reference.
     """
     partners = _partners(sets, design)
     images, channels, _ = sets[0].shape(layer)
     parts = np.zeros((3, images, channels))
     function = partial(_paired_moments, sets, layer, partners)
-    for rows, block in mapped(function, row_blocks(sets[0], layer), workers):
+    for rows, block in ordered_map(function, row_blocks(sets[0], layer), workers):
         parts[:, rows] = block
     moved, means, variances = parts
     centre = means.mean(axis=0)
@@ -495,7 +495,7 @@ def measure_paired_difference(
         design.reference.averaged(each)[:, ~constant] for each in (moved, means - centre, squares)
     )
     value, without = paired_difference(apart, centred, squares)
-    estimate, (replicates,) = corrected(np.array([value]), (without[np.newaxis],))
+    estimate, (replicates,) = bias_corrected(np.array([value]), (without[np.newaxis],))
     low, high = interval(estimate, (replicates,))
     columns = {"value": value, "corrected": estimate[0], "ci_low": low[0], "ci_high": high[0]}
     return {name: float(np.maximum(each, 0.0)) for name, each in columns.items()}

@@ -40,10 +40,10 @@ from scipy.special import stdtrit
 
 from skiptool.comparison.activations import Activations, Mapper, Settings, vectors_of
 from skiptool.comparison.buffers import cached_blocks
-from skiptool.comparison.counted import check_bins, permutable_units
 from skiptool.comparison.layer import Design, PairComparison, measure_layer
 from skiptool.comparison.layerwise import check_layerwise, measure_layerwise
 from skiptool.comparison.results import ALPHA, Measured
+from skiptool.comparison.stored_counts import check_bins, permutable_units
 from skiptool.comparison.units import (
     BLOCK,
     IMAGE,
@@ -57,7 +57,7 @@ from skiptool.comparison.units import (
     unit_column,
 )
 from skiptool.errors import MismatchError
-from skiptool.names import INPUT, Metric, RangeRule, in_data_flow
+from skiptool.names import INPUT_LAYER, Metric, RangeRule, in_data_flow
 from skiptool.records import SILENT, Progress
 from skiptool.stats.permutation import adjusted_p_values, relabellings
 
@@ -149,7 +149,7 @@ def measure_pairs(
 
     Layers are processed one after the other, all pairs in each, and blocks of activations are
     cached, so that every set is read once (unless ``keep`` is off, for other machines). A pair is
-    measured at the layers that both sets have; :func:`left_out` returns the others.
+    measured at the layers that both sets have; :func:`unshared_layers` returns the others.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def common_layers(reference: Activations, other: Activations) -> tuple[str, ...]
     return tuple(name for name in reference.layers if name in other.layers)
 
 
-def left_out(reference: Activations, other: Activations) -> tuple[str, ...]:
+def unshared_layers(reference: Activations, other: Activations) -> tuple[str, ...]:
     """Return the layers that only one of two sets has, in data flow."""
     both = {*reference.layers} & {*other.layers}
     every = in_data_flow([*reference.layers, *other.layers])
@@ -283,7 +283,7 @@ def add_transmission(measured: Sequence[Measured]) -> None:
         input in its standard errors. If a transmission can be reported (see the module), a layer
         gets ``transmission``, ``transmission_low`` and ``transmission_high`` (95 %, at least 0).
     """
-    source = next((each for each in measured if each.layer == INPUT), None)
+    source = next((each for each in measured if each.layer == INPUT_LAYER), None)
     if source is None:
         return
     z = _standard_errors(source)

@@ -29,7 +29,7 @@ from scipy.special import gammaln
 
 from skiptool.distances.binned import layer_mean
 from skiptool.names import Metric, RangeRule
-from skiptool.stats.jackknife import UNSURE, half_width, spread
+from skiptool.stats.jackknife import UNSURE, half_width, jackknife_variance
 from skiptool.stats.permutation import p_values
 
 if TYPE_CHECKING:
@@ -354,7 +354,7 @@ def _mean_of_roots(
 ) -> tuple[float, float, float, tuple[Float64, ...]]:
     """Estimate the mean of the roots: value, ends of its interval, replicates."""
     squares, bias = estimates.corrected, estimates.plain - estimates.corrected
-    variance, _ = spread(estimates.replicates)
+    variance, _ = jackknife_variance(estimates.replicates)
     variance = variance + np.square(UNSURE * bias)
     clear: Bool = squares > CLEAR * np.sqrt(variance)
 

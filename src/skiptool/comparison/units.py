@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from skiptool.comparison.activations import Activations, Settings
-from skiptool.errors import ArgumentError, MismatchError, near
+from skiptool.errors import ArgumentError, MismatchError, suggestion
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Int64
@@ -198,7 +198,7 @@ def _unit_names(activations: Activations, group: str | None) -> list[str]:
         if group not in columns:
             raise ArgumentError(
                 f"{activations.where}: has no column {group!r} to group images by, it has "
-                f"{', '.join(columns) or 'none'}{near(group, columns)}"
+                f"{', '.join(columns) or 'none'}{suggestion(group, columns)}"
             )
         return [str(value) for value in columns[group]]
     if "id" in columns:
@@ -235,7 +235,7 @@ def _check_pairs(
 # Exchangeable units
 
 
-def least_p_value(reference: int, other: int, *, paired: bool) -> float:
+def smallest_p_value(reference: int, other: int, *, paired: bool) -> float:
     """Return the smallest p-value possible with these numbers of units.
 
     Swapping the two sets as a whole does not change a distance, so for sets of equal size at least
@@ -243,7 +243,7 @@ def least_p_value(reference: int, other: int, *, paired: bool) -> float:
 
     Examples
     --------
-    >>> least_p_value(3, 3, paired=False), least_p_value(5, 5, paired=True)
+    >>> least_p_value(3, 3, paired=False), smallest_p_value(5, 5, paired=True)
     (0.1, 0.0625)
     """
     ways = 2**reference if paired else comb(reference + other, reference)

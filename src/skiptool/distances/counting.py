@@ -41,7 +41,7 @@ class Range:
     span: Float64
 
 
-def extent(x: AnyArray) -> tuple[AnyArray, AnyArray]:
+def activation_extremes(x: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Lowest and highest activation of each image and channel, (N, D), of the type of ``x``.
 
     ``x`` is float16, float32 or float64 (N, D, K), else ArgumentError. The result is NaN where a
@@ -77,7 +77,7 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     Parameters
     ----------
     *extents : pairs of arrays, shape (..., D)
-        Lowest and highest values of each set, from ``extent`` or a feature store.
+        Lowest and highest values of each set, from ``activation_extremes`` or a feature store.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     Examples
     --------
     >>> x, y = np.array([[[0.0, 1.0]]]), np.array([[[3.0, 2.0]]])
-    >>> joint_range(extent(x), extent(y))
+    >>> joint_range(extent(x), activation_extremes(y))
     Range(low=array([0.]), span=array([3.]))
     """
     bounds = [bound for pair in extents for bound in pair]
@@ -243,7 +243,7 @@ _MOST_FINE: Final = 1 << 20
 """Maximum number of bins of the fine grid behind a sweep."""
 
 
-class Misfit(ArgumentError):
+class UnbinnedActivation(ArgumentError):
     """An activation that is NaN, infinite or out of range, with its position in the block."""
 
     def __init__(self, image: int, channel: int, value: float) -> None:
@@ -328,12 +328,12 @@ def quantile_bins(edges: Float64) -> Binning:
     return Binning(bins, unused, unused, edges=np.ascontiguousarray(edges))
 
 
-def sweep(joint: Range, bins: Sequence[int], *, clamp: bool = False) -> Binning:
-    """Count once for several numbers of bins; :func:`merged` gives the counts of each.
+def sweep_binning(joint: Range, bins: Sequence[int], *, clamp: bool = False) -> Binning:
+    """Count once for several numbers of bins; :func:`merge_counts` gives the counts of each.
 
     The edges of all binnings lie on a grid of their least common multiple, with one counter between
-    two neighbouring edges. The exactness of :func:`count` holds with the least common multiple in
-    place of B.
+    two neighbouring edges. The exactness of :func:`count_activations` holds with the least common
+    multiple in place of B.
 
     Raises
     ------
@@ -357,7 +357,7 @@ def sweep(joint: Range, bins: Sequence[int], *, clamp: bool = False) -> Binning:
     return Binning(fine, joint.low, joint.span, clamp, cells=np.cumsum(starts, dtype=np.int32) - 1)
 
 
-def merged(counts: AnyArray, binning: Binning, bins: int) -> AnyArray:
+def merge_counts(counts: AnyArray, binning: Binning, bins: int) -> AnyArray:
     """Turn counts (..., C) of a sweep into the counts (..., B) of one of its numbers of bins.
 
     Raises ArgumentError if the edges of that number were not counted.
@@ -372,7 +372,7 @@ def merged(counts: AnyArray, binning: Binning, bins: int) -> AnyArray:
     raise ArgumentError(f"counts are not of {bins} bins and cannot be merged into them")
 
 
-def count(x: AnyArray, binning: Binning) -> AnyArray:
+def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
     """Activations in each bin, per image and channel: the sums over k of eq. (4).
 
     Parameters
@@ -403,7 +403,7 @@ def count(x: AnyArray, binning: Binning) -> AnyArray:
     Examples
     --------
     >>> x = np.array([[[0.0, 0.5, 1.0, 2.0]]])
-    >>> count(x, equal_width(Range(np.zeros(1), np.full(1, 2.0)), bins=2))
+    >>> count_activations(x, equal_width(Range(np.zeros(1), np.full(1, 2.0)), bins=2))
     array([[[2, 2]]], dtype=uint16)
     """
     check_features(x)
@@ -448,12 +448,12 @@ def _check_spans(joint: Range, bins: int) -> None:
         raise ArgumentError(f"features: values of channel {wide[0]} are too far apart for float64")
 
 
-def _misfit(row: AnyArray, index: int, binning: Binning) -> Misfit:
+def _misfit(row: AnyArray, index: int, binning: Binning) -> UnbinnedActivation:
     image, channel = divmod(index, len(binning.low))
     offset = row.astype(np.float64) - binning.low[channel]
     outside = ~((offset >= 0) & (offset <= binning.span[channel]))
     wrong = ~np.isfinite(row) if binning.clamp or binning.edges is not None else outside
-    return Misfit(image, channel, float(row[np.flatnonzero(wrong)[0]]))
+    return UnbinnedActivation(image, channel, float(row[np.flatnonzero(wrong)[0]]))
 
 
 def frequencies(counts: AnyArray, values: int | None = None) -> Float64:

@@ -26,7 +26,7 @@ _LINE: Final = 64
 """Bytes of a cache line, and of the widest vector register."""
 
 
-def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> Float64:
+def permuted_distances(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> Float64:
     """Distances between the chosen of the pooled units and the rest, (D, R) float64.
 
     Parameters
@@ -60,7 +60,9 @@ def permuted(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> 
     return distance.function(q, p) if swapped else distance.function(p, q)
 
 
-def left_out(a: AnyArray, b: AnyArray, distance: Distance, *, paired: bool) -> tuple[Float64, ...]:
+def leave_one_out_distances(
+    a: AnyArray, b: AnyArray, distance: Distance, *, paired: bool
+) -> tuple[Float64, ...]:
     """Distances without each single unit, squared where ``distance.squared``.
 
     Parameters

@@ -63,7 +63,7 @@ def check_export(folder: Path, out: Path, *, resume: bool) -> None:
 
 
 @contextmanager
-def exported(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
+def export_folder(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
     """Yield a folder to fill, renamed when it is complete; None if it is complete already.
 
     Raises
@@ -83,7 +83,7 @@ def exported(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
         yield partial
 
 
-def keep_lineage(folder: Path, data: DatasetStore) -> None:
+def write_lineage(folder: Path, data: DatasetStore) -> None:
     """Record in a filled folder which dataset it was made from."""
     text = json.dumps(data.lineage.as_json(), indent=2, ensure_ascii=False)
     (folder / LINEAGE).write_text(text + "\n", encoding="utf-8")

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from skiptool.errors import MismatchError
-from skiptool.exports.folders import exported, keep_lineage
+from skiptool.exports.folders import export_folder, write_lineage
 from skiptool.exports.png import COLUMNS
-from skiptool.names import IGNORE, Split
+from skiptool.names import IGNORE_LABEL, Split
 from skiptool.records import Progress
 from skiptool.sources.pictures.files import write_labels
 from skiptool.sources.pictures.intensities import write_intensities
 from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
-from skiptool.sources.pictures.manifest import EXPORTED, guarded
+from skiptool.sources.pictures.manifest import EXPORTED, escape_formula
 from skiptool.sources.pictures.nnunet import DATASET_JSON
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
@@ -64,7 +64,7 @@ def export_nnunet(store: Path, folder: Path, progress: Progress) -> Path:
     data = open_dataset(store)
     domains = [domain.channels for domain in data.domains.values()]
     channels = check_nnunet(domains, data.classes, str(data.path))
-    with exported(folder, data) as partial:
+    with export_folder(folder, data) as partial:
         if partial is not None:
             _write(data, partial, channels, progress)
     return folder
@@ -102,19 +102,21 @@ def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) 
             images, masks = _FOLDERS[Split(columns["split"][index])]
             files = f"{images}/{case}_0000{ending}", f"{masks}/{case}{ending}"
             write_intensities(folder / files[0], image)
-            write_labels(folder / files[1], np.where(mask == IGNORE, np.uint8(behind), mask))
-            ignored |= bool((mask == IGNORE).any())
+            write_labels(folder / files[1], np.where(mask == IGNORE_LABEL, np.uint8(behind), mask))
+            ignored |= bool((mask == IGNORE_LABEL).any())
             facts = (columns[column][index] for column in ("subject", "id", "split", "fold"))
             rows.append((*files, domain, *facts))
             if columns["split"][index] == Split.TRAIN:
                 folds[case] = int(columns["fold"][index])
             task.advance()
     with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *([guarded(cell) for cell in row] for row in rows)])
+        csv.writer(file).writerows(
+            [COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)]
+        )
     _write_json(folder / DATASET_JSON, _description(data, channels, len(folds), ignored))
     if len(set(folds.values())) > 1:
         _write_json(folder / SPLITS, _splits(folds))
-    keep_lineage(folder, data)
+    write_lineage(folder, data)
 
 
 def _cases(data: DatasetStore) -> Iterator[tuple[str, str, int]]:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.exports.folders import exported, keep_lineage
+from skiptool.exports.folders import export_folder, write_lineage
 from skiptool.figures.sheets import contact_sheet
-from skiptool.figures.style import picture
-from skiptool.names import IGNORE, PictureFormat
+from skiptool.figures.style import figure_bytes
+from skiptool.names import IGNORE_LABEL, PictureFormat
 from skiptool.records import Progress
 from skiptool.sources.pictures.files import write_mask
 from skiptool.sources.pictures.intensities import write_intensities
-from skiptool.sources.pictures.manifest import EXPORTED, LISTED, guarded
+from skiptool.sources.pictures.manifest import EXPORTED, LISTED, escape_formula
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.staging import whole_file
 
@@ -51,7 +51,7 @@ def export_pairs(store: Path, folder: Path, progress: Progress) -> Path:
         If the store is damaged.
     """
     data = open_dataset(store)
-    with exported(folder, data) as partial:
+    with export_folder(folder, data) as partial:
         if partial is not None:
             write_pairs(data, partial, progress)
     return folder
@@ -96,10 +96,12 @@ def write_pairs(
                 rows.append((*files, name, *facts))
                 task.advance()
     with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *([guarded(cell) for cell in row] for row in rows)])
+        csv.writer(file).writerows(
+            [COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)]
+        )
     with (folder / LISTED).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(map(guarded, data.classes))
-    keep_lineage(folder, data)
+        csv.writer(file, lineterminator="\n").writerow(map(escape_formula, data.classes))
+    write_lineage(folder, data)
 
 
 # Contact sheets: samples of each domain with the outlines of their masks.
@@ -119,13 +121,13 @@ def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None
     for name, domain in data.domains.items():
         ids = domain.columns["id"]
         most = min(SHOWN, max(1, PIXELS // (domain.height * domain.width)))
-        chosen = spread(len(ids), most)
+        chosen = evenly_spaced(len(ids), most)
         reader = data.samples(name, chosen.tolist())
         images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
         side = f"{domain.width} px"
         if domain.width != domain.height:
             side = f"{domain.width} x {domain.height} px"
-        labelled = any((mask != IGNORE).any() for mask in masks)
+        labelled = any((mask != IGNORE_LABEL).any() for mask in masks)
         figure = contact_sheet(
             images,
             masks if labelled else None,
@@ -135,7 +137,7 @@ def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None
             notes=f"{len(chosen)} of {len(ids)} {what} of {side}",
         )
         with whole_file(sheet_of(folder, name)) as partial:
-            partial.write_bytes(picture(figure, PictureFormat.PNG))
+            partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))
 
 
 def sheet_of(folder: Path, domain: str) -> Path:
@@ -143,10 +145,10 @@ def sheet_of(folder: Path, domain: str) -> Path:
     return folder / f"patches-{domain}.png"
 
 
-def spread(number: int, most: int) -> Int64:
+def evenly_spaced(number: int, most: int) -> Int64:
     """Return at most ``most`` indices, evenly spread from first to last.
 
-    >>> spread(10, 3).tolist(), spread(2, 48).tolist()
+    >>> spread(10, 3).tolist(), evenly_spaced(2, 48).tolist()
     ([0, 4, 9], [0, 1])
     """
     indices: Int64 = np.unique(np.linspace(0, number - 1, min(number, most)).round().astype("i8"))

@@ -16,12 +16,12 @@ from skiptool.analysis.training import Curve, common_mean
 from skiptool.errors import ArgumentError
 from skiptool.figures.panels import (
     draw_skips,
+    fit_layout,
     layer_axes,
     layer_grid,
     legend_below,
     panel_grid,
     panel_width,
-    settle,
     skip_handle,
 )
 from skiptool.figures.style import (
@@ -31,11 +31,11 @@ from skiptool.figures.style import (
     SOFT,
     RoundLocator,
     architecture_colours,
-    drawing,
-    fitted,
+    drawing_style,
     in_paper_order,
-    readable,
+    label_text,
     set_scale,
+    shorten,
     spans_decades,
 )
 
@@ -122,20 +122,20 @@ def layer_curves(
     while columns > 1 and panel_width(columns) < 0.1 * len(layers):
         columns -= 1
     cells = [divmod(place, columns) for place in range(len(encoders))]
-    with drawing():
+    with drawing_style():
         pens = _pens(curves)
         figure, panels, width = layer_grid(cells, layers)
         for encoder, axes in zip(encoders, panels, strict=True):
             group = [curve for curve in curves if curve.encoder == encoder]
             draw_layer_curves(axes, group, layers, pens, mark=mark)
-            axes.set_title(fitted(readable(encoder), 8.0, width), weight="bold")
+            axes.set_title(shorten(label_text(encoder), 8.0, width), weight="bold")
         groups = [[curve for curve in curves if curve.encoder == name] for name in encoders]
         _zero_based(panels[0], max(map(_top, groups)))
-        figure.suptitle(readable(title, 100), x=0.01, ha="left")
+        figure.suptitle(label_text(title, 100), x=0.01, ha="left")
         figure.supylabel(vertical, color=SOFT)
         legend_below(figure, _layer_handles(curves, pens, mark))
         rows = 1 + cells[-1][0]
-        settle(figure, [_LAYER_HEIGHTS.get(rows, _LAYER_HEIGHT)] * rows)
+        fit_layout(figure, [_LAYER_HEIGHTS.get(rows, _LAYER_HEIGHT)] * rows)
     return figure
 
 
@@ -213,7 +213,7 @@ def _layer_handles(
     curves: Sequence[LayerCurve], pens: Mapping[str, Mapping[str, Any]], mark: float | None
 ) -> list[Artist]:
     handles: list[Artist] = [
-        Line2D([], [], marker="o", markersize=2.6, linewidth=1.2, label=readable(name), **pen)
+        Line2D([], [], marker="o", markersize=2.6, linewidth=1.2, label=label_text(name), **pen)
         for name, pen in pens.items()
     ]
     few = any(
@@ -284,20 +284,20 @@ def draw_curves(runs: Sequence[Run]) -> Figure:
         raise ArgumentError("training curves: found no run, expected at least one; give a history")
     families = list(dict.fromkeys(run.family for run in runs))
     cells = [(row, column) for row in range(len(families)) for column in (0, 1)]
-    with drawing():
+    with drawing_style():
         pens = _epoch_pens(runs)
         figure, panels = panel_grid(cells, sharey=False)
         for row, family in enumerate(families):
             pair = panels[2 * row], panels[2 * row + 1]
             draw_epochs(pair, [run for run in runs if run.family == family], pens)
-            pair[0].set_title(readable(family, 60), weight="bold")
+            pair[0].set_title(label_text(family, 60), weight="bold")
             for axes, name in zip(pair, ("validation mIoU", "loss"), strict=True):
                 axes.set_ylabel(name)
         for axes in panels[-2:]:
             axes.set_xlabel("epoch")
         _scales(panels, runs)
         legend_below(figure, _epoch_handles(runs, pens))
-        settle(figure, [_EPOCH_HEIGHTS.get(len(families), _EPOCH_HEIGHT)] * len(families))
+        fit_layout(figure, [_EPOCH_HEIGHTS.get(len(families), _EPOCH_HEIGHT)] * len(families))
     return figure
 
 
@@ -332,7 +332,7 @@ def _epoch_pens(runs: Sequence[Run]) -> dict[str, _Pen]:
 def _epoch_handles(runs: Sequence[Run], pens: Mapping[str, _Pen]) -> list[Artist]:
     """Legend entries: prunings, then kinds of lines."""
     handles: list[Artist] = [
-        Line2D([], [], color=pen.colour, lw=1.3, ls=pen.validation, label=readable(name) or "–")
+        Line2D([], [], color=pen.colour, lw=1.3, ls=pen.validation, label=label_text(name) or "–")
         for name, pen in pens.items()
     ]
     networks = [(run.family, run.pruning) for run in runs]

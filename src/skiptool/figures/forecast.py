@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from skiptool.figures.panels import legend_below, settle
+from skiptool.figures.panels import fit_layout, legend_below
 from skiptool.figures.scatter import kind_handle, marker_of, set_ticks
 from skiptool.figures.style import (
     INK,
@@ -18,8 +18,8 @@ from skiptool.figures.style import (
     TWO_COLUMNS,
     RoundLocator,
     architecture_colours,
-    drawing,
-    fitted,
+    drawing_style,
+    shorten,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
     rows = found.expected[:MOST] if found.better else ()
     colour = architecture_colours([found.pruning])[found.pruning]
     handles = _fit_handles(found, colour)
-    with drawing():
+    with drawing_style():
         more = _ROW * (len(rows) + 0.6) - _TALL - _FOOT
         heights = [_TALL, more] if more > 0 else [_TALL]
         figure = Figure(figsize=(TWO_COLUMNS if rows else ONE_COLUMN, 1.0 + 1.5 * sum(heights)))
@@ -67,13 +67,13 @@ def forecast_sheet(found: Fitted, names: Sequence[str], measure: str) -> Figure:
         )
         fit = figure.add_subplot(grid[0, 0])
         draw_fit(fit, found)
-        fit.set_xlabel(fitted(f"{measure} at {found.layers[found.layer]}", 7.0, 2.6))
+        fit.set_xlabel(shorten(f"{measure} at {found.layers[found.layer]}", 7.0, 2.6))
         if rows:
             axes = figure.add_subplot(grid[:, 1])
             draw_forecasts(axes, rows, names[: len(rows)], colour)
             handles += _forecast_handles(rows, colour)
         legend_below(figure, handles)
-        settle(figure, heights)
+        fit_layout(figure, heights)
     return figure
 
 
@@ -107,7 +107,7 @@ def draw_fit(axes: Axes, found: Fitted) -> None:
 def draw_forecasts(axes: Axes, rows: Sequence[Expected], names: Sequence[str], colour: str) -> None:
     """Draw forecasts with their intervals and, where known, the true losses into Axes."""
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [fitted(name, 6.5, _NAMES) for name in names], color=INK)
+    axes.set_yticks(range(len(rows)), [shorten(name, 6.5, _NAMES) for name in names], color=INK)
     axes.axvline(0.0, color=SOFT, linewidth=0.6, zorder=1)
     axes.grid(axis="x")
     for place, row in enumerate(rows):

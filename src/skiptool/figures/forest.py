@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.heatmap import Column
-from skiptool.figures.panels import label_across, legend_below, panel_grid, settle
+from skiptool.figures.panels import fit_layout, label_across, legend_below, panel_grid
 from skiptool.figures.style import (
     HOLE,
     INK,
@@ -27,9 +27,9 @@ from skiptool.figures.style import (
     TWO_COLUMNS,
     RoundLocator,
     architecture_colours,
-    drawing,
-    fitted,
-    readable,
+    drawing_style,
+    label_text,
+    shorten,
     text_width,
 )
 
@@ -117,9 +117,9 @@ def forest(
             "one of the rows"
         )
     families = list(dict.fromkeys(mark.family for mark in marks))
-    with drawing():
+    with drawing_style():
         looks = _looks(marks)
-        names = [readable(text) for row in rows for text in (row.label, row.block)]
+        names = [label_text(text) for row in rows for text in (row.label, row.block)]
         stub = text_width(names, 7.7) + 0.2
         columns = len(families)
         width = float(np.clip((TWO_COLUMNS - stub) / columns - 0.12, *_WIDTHS))
@@ -130,12 +130,12 @@ def forest(
         for axes, family in zip(panels, families, strict=True):
             mine = [mark for mark in marks if mark.family == family]
             draw_forest(axes, mine, rows, looks, blocks=axes is panels[0])
-            axes.set_title(fitted(family, 8.0, width), weight="bold")
+            axes.set_title(shorten(family, 8.0, width), weight="bold")
         axes.set_xlim(*_limits(marks))
         axes.xaxis.set_major_locator(RoundLocator(max(2, int(width / 0.55)), edge=0.12 / width))
-        label_across(panels, readable(label, 60))
+        label_across(panels, label_text(label, 60))
         legend_below(figure, [*_named(looks), *_meanings(marks, interval, sure, unsure)])
-        settle(figure, [height], [width] * columns)
+        fit_layout(figure, [height], [width] * columns)
     return figure
 
 
@@ -157,13 +157,13 @@ def draw_forest(
     pitch, half = _pitch(len(looks)), _height(len(looks)) / 2
     low, high = _limits(marks)
     axes.set(xlim=(low, high), ylim=(bottom, 0.0))
-    axes.set_yticks(middles, [readable(row.label) for row in rows])
+    axes.set_yticks(middles, [label_text(row.label) for row in rows])
     axes.tick_params("y", labelcolor=INK, labelsize=7.0)
     for middle, row, before in zip(middles, rows, [Column(""), *rows], strict=False):
         if blocks and row.block != before.block:
             where: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "ha": "right"}
             where |= {"textcoords": "offset points", "weight": "bold"}
-            axes.annotate(readable(row.block), (0.0, middle - half), (-3.5, 4.0), **where)
+            axes.annotate(label_text(row.block), (0.0, middle - half), (-3.5, 4.0), **where)
     axes.grid(axis="x")
     for middle in middles:
         axes.axhline(middle - half, color=LINE, linewidth=0.5, zorder=0.6)
@@ -266,7 +266,7 @@ def _named(looks: Mapping[_Network, Mapping[str, Any]]) -> list[Line2D]:
         Line2D(
             [],
             [],
-            label=readable(pruning) + (", ensemble" if ensemble else ""),
+            label=label_text(pruning) + (", ensemble" if ensemble else ""),
             **_look(look, sure=True),
         )
         for (pruning, ensemble), look in looks.items()

@@ -20,16 +20,16 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.panels import settle
+from skiptool.figures.panels import fit_layout
 from skiptool.figures.style import (
     HOLE,
     INK,
     LINE,
     SOFT,
     TWO_COLUMNS,
-    drawing,
+    drawing_style,
     ink_on,
-    readable,
+    label_text,
     text_width,
 )
 
@@ -246,7 +246,7 @@ def _across(columns: Sequence[Column], width: float) -> tuple[Float64, float]:
         count = len(list(block))
         start = end + _BLOCK_GAP
         edges += [start + place for place in range(count)]
-        end = start + max(count, text_width([readable(name)], 7.0) / width)
+        end = start + max(count, text_width([label_text(name)], 7.0) / width)
     return np.array(edges), end
 
 
@@ -260,10 +260,10 @@ def _cells(axes: Axes, x: Float64, y: Float64, values: AnyArray, mask: Bool) -> 
 
 
 def _name_rows(axes: Axes, rows: Sequence[Row], y: Float64, *, heads: bool) -> None:
-    labels = [readable(row.label) for row in rows]
+    labels = [label_text(row.label) for row in rows]
     axes.set_yticks(y + 0.5, labels)
     firsts = [n for n, row in enumerate(rows) if not n or row.group != rows[n - 1].group]
-    names = [readable(rows[n].group) for n in firsts]
+    names = [label_text(rows[n].group) for n in firsts]
     if heads:
         for n, name in zip(firsts, names, strict=True):
             where: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "ha": "right"}
@@ -279,7 +279,7 @@ def _name_columns(
     axes: Axes, columns: Sequence[Column], x: Float64, width: float, size: float
 ) -> None:
     """Label columns above the cells, upright in blocks where they are too wide; name the blocks."""
-    labels = [readable(column.label, 40) for column in columns]
+    labels = [label_text(column.label, 40) for column in columns]
     axes.xaxis.tick_top()
     axes.set_xticks(x + 0.5, labels)
     texts = axes.get_xticklabels()
@@ -295,7 +295,7 @@ def _name_columns(
     foot = ScaledTranslation(0.0, (above + 6.0) / 72.0, axes.figure.dpi_scale_trans)
     place = axes.get_xaxis_transform() + foot
     for run in runs:
-        if name := readable(columns[run[0]].block):
+        if name := label_text(columns[run[0]].block):
             left = x[run[0]] + _HAIRLINE
             right = max(x[run[-1]] + 1.0 - _HAIRLINE, left + text_width([name], 7.0) / width)
             rule = Line2D([left, right], [1, 1], transform=place, color=INK, lw=0.6, clip_on=False)
@@ -437,9 +437,11 @@ def heat_sheet(
         _Tile(block.values, _layer_scale(block.low, top), block.name, strong=block.strong)
         for block, top in zip(blocks, tops, strict=True)
     ]
-    with drawing():
+    with drawing_style():
         labels, kinds = [row.label for row in rows], [row.group for row in rows]
-        stub = text_width([*map(readable, labels)], 6.0) + text_width([*map(readable, kinds)], 6.0)
+        stub = text_width([*map(label_text, labels)], 6.0) + text_width(
+            [*map(label_text, kinds)], 6.0
+        )
         room = TWO_COLUMNS - stub - 0.32
         across = 2 if len(blocks) > 1 and room - 0.12 >= 2 * _LAYER_WIDTHS[0] * len(layers) else 1
         width = (room - 0.12 * (across - 1)) / across / len(layers)
@@ -486,9 +488,9 @@ def _noted_matrix(
 ) -> Figure:
     """Draw a matrix of IoU; its notes are left out where they would make it too wide."""
     _check(values, rows, columns, "values")
-    with drawing():
-        names = [readable(row.label) for row in rows]
-        groups = [readable(row.group) for row in rows]
+    with drawing_style():
+        names = [label_text(row.label) for row in rows]
+        groups = [label_text(row.group) for row in rows]
         room = TWO_COLUMNS - max(text_width(names, 6.5), text_width(groups, 8.0)) - 0.2
         width = _cell_width(columns, room, 0.0)
         if texts := list({text for line in notes or () for text in line if text}):
@@ -537,11 +539,11 @@ def _sheet(
     heads: bool = True,
 ) -> Figure:
     """Draw matrices into a grid whose ratios are inches, with a colour bar below."""
-    names = [readable(tile.name, 48) for tile in tiles]
+    names = [label_text(tile.name, 48) for tile in tiles]
     width = max(cell[0] * _across(columns, cell[0])[1], text_width(names, 8.0))
     height = cell[1] * _down(rows, cell[1], heads=heads)[1]
     down = -(-len(tiles) // across)
-    beside = text_width([readable(label)], 6.5) + 0.12
+    beside = text_width([label_text(label)], 6.5) + 0.12
     widths = [width] * across
     if sum(widths) < _SHORTEST + beside:
         widths.append(_SHORTEST + beside - sum(widths))
@@ -557,10 +559,10 @@ def _sheet(
         axes.set_title(names[place], weight="bold")
         axes.tick_params("y", which="both", labelleft=place % across == 0)
     if title:
-        figure.suptitle(readable(title, 100), x=0.06 / TWO_COLUMNS, ha="left")
+        figure.suptitle(label_text(title, 100), x=0.06 / TWO_COLUMNS, ha="left")
     foot = figure.add_subplot(grid[-1, :], box_aspect=_BAR[1] / bar, anchor="SW")
-    _colour_bar(foot, tiles[0].scale, readable(label), ticks=ticks)
-    settle(figure, heights, widths)
+    _colour_bar(foot, tiles[0].scale, label_text(label), ticks=ticks)
+    fit_layout(figure, heights, widths)
     return figure
 
 

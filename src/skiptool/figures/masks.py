@@ -27,10 +27,10 @@ from skiptool.figures.style import (
     LINE,
     SOFT,
     architecture_colours,
-    fitted,
+    shorten,
     text_width,
 )
-from skiptool.names import IGNORE
+from skiptool.names import IGNORE_LABEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,7 +161,7 @@ def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
     given = text.strip().splitlines()
     if len(given) > 1:
         kept = [*given[: lines - 1], *([" ".join(given[lines - 1 :])] * (len(given) >= lines))]
-        return [fitted(line, size, width / DOTS) for line in kept]
+        return [shorten(line, size, width / DOTS) for line in kept]
     broken: list[str] = []
     rest = text.split()
     while rest and len(broken) < lines - 1:
@@ -170,7 +170,7 @@ def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
             count += 1
         broken.append(" ".join(rest[:count]))
         rest = rest[count:]
-    return [fitted(line, size, width / DOTS) for line in [*broken, " ".join(rest)] if line]
+    return [shorten(line, size, width / DOTS) for line in [*broken, " ".join(rest)] if line]
 
 
 def _fits(text: str, size: float, width: float) -> bool:
@@ -192,7 +192,7 @@ def block_side(height: int, width: int, most: int) -> int:
     return max(1, -(-max(height, width) // most))
 
 
-def block_told(block: int) -> str:
+def block_note(block: int) -> str:
     """Say in a caption what blocks did, with a blank before it; nothing for blocks of one pixel."""
     if block == 1:
         return ""
@@ -520,7 +520,7 @@ def plan_key(entries: Sequence[Entry], width: int, limit: int = 24) -> Key:
     placed, places = [], []
     x = y = right = 0
     for entry in shown:
-        name = fitted(entry.name, KEY_SIZE, room / DOTS)
+        name = shorten(entry.name, KEY_SIZE, room / DOTS)
         need = _SAMPLE + _GAP + round(text_width([name], KEY_SIZE) * DOTS)
         if x and x + need > width:
             x, y = 0, y + _ROW
@@ -585,7 +585,7 @@ class Heading:
 def plan_heading(title: str, notes: str, entries: Sequence[Entry], width: int) -> Heading:
     """Fit title, notes (at most three lines) and key into ``width`` dots."""
     key = plan_key(entries, width)
-    name = fitted(title, _TITLE[0], width / DOTS)
+    name = shorten(title, _TITLE[0], width / DOTS)
     lines = wrapped(notes, _NOTES[0], width, lines=3)
     height = (_TITLE[1] if name else 0) + _NOTES[1] * len(lines) + key.height
     return Heading(name, tuple(lines), key, MARGIN + height + (_GAP_HEADING if height else 0))
@@ -625,15 +625,15 @@ def mask_entries(masks: Iterable[UInt8 | None], classes: Sequence[str]) -> list[
         If a label has no class.
     """
     found = {label for mask in masks if mask is not None for label in _labels(mask)}
-    unknown = sorted(label for label in found - {IGNORE} if label >= len(classes))
+    unknown = sorted(label for label in found - {IGNORE_LABEL} if label >= len(classes))
     if unknown:
         raise ArgumentError(
             f"patches to draw: found label {unknown[0]} in a mask, expected labels below "
-            f"{len(classes)}, the number of classes, or {IGNORE}; name every class"
+            f"{len(classes)}, the number of classes, or {IGNORE_LABEL}; name every class"
         )
     pens = class_pens(classes)
-    named = [Entry(classes[k], pens[classes[k]], _KEY) for k in sorted(found - {0, IGNORE})]
-    return named + [Entry("ignored", striped=True)] * (IGNORE in found)
+    named = [Entry(classes[k], pens[classes[k]], _KEY) for k in sorted(found - {0, IGNORE_LABEL})]
+    return named + [Entry("ignored", striped=True)] * (IGNORE_LABEL in found)
 
 
 @dataclass(slots=True)
@@ -680,7 +680,7 @@ class Cells:
         top += (self.size[1] - shown.shape[0]) // 2
         if mask is not None:
             _check(mask, (high, wide))
-            shown = _veiled(shown, mask == IGNORE, factor)
+            shown = _veiled(shown, mask == IGNORE_LABEL, factor)
             self._gather(mask, float(factor), left, top)
         lay(self.axes, shown, left, top)
         return factor, (left, top)
@@ -698,7 +698,7 @@ class Cells:
             stroke(self.axes, lines, pens[self.classes[label]], _WIDTH, inside=True)
 
     def _gather(self, mask: UInt8, factor: float, left: int, top: int) -> None:
-        for label in set(_labels(mask)) - {0, IGNORE}:
+        for label in set(_labels(mask)) - {0, IGNORE_LABEL}:
             self._lines[label] += [ring * factor + (left, top) for ring in outlines(mask == label)]
 
 
@@ -750,18 +750,18 @@ def compared_entries(
     pens = compared_pens(classes[1:])
     true = {label for mask in truths for label in _labels(mask)}
     predicted = {label for mask in predictions for label in _labels(mask)}
-    labels = sorted((true | predicted) - {0, IGNORE})
+    labels = sorted((true | predicted) - {0, IGNORE_LABEL})
     if labels and labels[-1] >= len(classes):
         raise ArgumentError(
             f"masks to compare: found label {labels[-1]}, expected labels below {len(classes)}, "
-            f"the number of classes, or {IGNORE}; name every class"
+            f"the number of classes, or {IGNORE_LABEL}; name every class"
         )
     entries = [
         Entry(f"{classes[label]}, {what}", pens[classes[label]][place], widths[place])
         for label in labels
         for place, what in enumerate(("truth", "prediction"))
     ]
-    return entries + [Entry("ignored", striped=True)] * (IGNORE in true)
+    return entries + [Entry("ignored", striped=True)] * (IGNORE_LABEL in true)
 
 
 @dataclass(slots=True)
@@ -800,11 +800,11 @@ class ComparedCells:
                 f"masks to compare: found one of shape {wrong[0]}, expected {image.shape[:2]} as "
                 "the image; give masks of this image"
             )
-        ignored = np.where(truth == IGNORE, truth, 0).astype(np.uint8)
+        ignored = np.where(truth == IGNORE_LABEL, truth, 0).astype(np.uint8)
         cells = Cells(self.axes, self.size, self.classes)
         factor, corner = cells.add(image, ignored, left, top)
         for place, mask in enumerate((truth, predicted)):
-            for label in set(_labels(mask)) - {0, IGNORE}:
+            for label in set(_labels(mask)) - {0, IGNORE_LABEL}:
                 rings = [ring * float(factor) + corner for ring in outlines(mask == label)]
                 self._lines[place, label] += rings
 

@@ -19,7 +19,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.style import INK, TWO_COLUMNS, readable, text_width
+from skiptool.figures.style import INK, TWO_COLUMNS, label_text, text_width
 from skiptool.names import SKIP_LEVELS, in_data_flow
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     figure.legend(handles=[*handles], loc="outside lower left", ncols=columns)
 
 
-def settle(figure: Figure, heights: Sequence[float], widths: Sequence[float] | None = None) -> None:
+def fit_layout(
+    figure: Figure, heights: Sequence[float], widths: Sequence[float] | None = None
+) -> None:
     """Lay out a figure so that the rows (and columns) of its grid have their sizes in inches.
 
     The figure grows or shrinks by what the labels around its first panel, in the first row and
@@ -129,7 +131,7 @@ def layer_grid(
 
 def layer_axes(axes: Axes, names: Sequence[str], width: float) -> None:
     """Name layers below Axes of a width in inches, upright where they would touch."""
-    labels = [readable(name, 40) for name in names]
+    labels = [label_text(name, 40) for name in names]
     upright = text_width(labels, _NAME_SIZE) > width / (len(labels) + 0.4) - 0.02
     axes.set_xlim(-0.7, len(labels) - 0.3)
     axes.set_xticks(range(len(labels)), labels, rotation=90 if upright else 0)
@@ -199,7 +201,8 @@ class LayerChannels:
 class Network:
     """One panel: a network with the skip levels that it has, and its layers.
 
-    ``encoder`` also names the architecture where it is not ``unet``, see `skiptool.records.family`.
+    ``encoder`` also names the architecture where it is not ``unet``, see
+    `skiptool.records.architecture_family`.
     """
 
     pruning: str

@@ -16,14 +16,14 @@ from matplotlib.patches import Patch
 
 from skiptool.analysis.registration import ELSEWHERE, UNITS, residual_limits
 from skiptool.errors import ArgumentError
-from skiptool.figures.panels import legend_below, panel_grid, settle
+from skiptool.figures.panels import fit_layout, legend_below, panel_grid
 from skiptool.figures.style import (
     HOLE,
     INK,
     LINE,
     SOFT,
-    drawing,
-    readable,
+    drawing_style,
+    label_text,
     set_scale,
     spans_decades,
 )
@@ -60,7 +60,7 @@ def draw_alignment(pairs: Sequence[Pair]) -> Figure:
     """
     if not pairs:
         raise ArgumentError("registration: found no pair of domains, expected at least one")
-    with drawing():
+    with drawing_style():
         figure, panels = panel_grid([(0, 0), (0, 1), (0, 2)], sharex=False)
         titles = ("residual, px", "residual, µm", "patches, %")
         for axes, title in zip(panels, titles, strict=True):
@@ -75,9 +75,9 @@ def draw_alignment(pairs: Sequence[Pair]) -> Figure:
         draw_kept(panels[2], pairs)
         _name_groups(panels[0], pairs)
         colours = _colours(pairs)
-        handles = [Patch(color=colour, label=readable(name)) for name, colour in colours.items()]
+        handles = [Patch(color=colour, label=label_text(name)) for name, colour in colours.items()]
         legend_below(figure, handles)
-        settle(figure, [_rows(pairs)[1]])
+        fit_layout(figure, [_rows(pairs)[1]])
     return figure
 
 
@@ -154,7 +154,7 @@ def _name_rows(axes: Axes, pairs: Sequence[Pair]) -> None:
     """Name rows by their domain and, in small type, the number of its slides."""
     tops, depth = _rows(pairs)
     axes.set_ylim(depth, 0.0)
-    axes.set_yticks(np.add(tops, 0.13), [readable(pair.domain, 24) for pair in pairs])
+    axes.set_yticks(np.add(tops, 0.13), [label_text(pair.domain, 24) for pair in pairs])
     axes.set_yticks(np.add(tops, 0.26), [_slides(pair) for pair in pairs], minor=True)
     axes.tick_params("y", labelsize=7.0, labelcolor=INK)
     axes.tick_params("y", which="minor", length=0.0, labelsize=5.8, labelcolor=SOFT)
@@ -165,7 +165,7 @@ def _name_groups(axes: Axes, pairs: Sequence[Pair]) -> None:
     previous = None
     for pair, top in zip(pairs, _rows(pairs)[0], strict=True):
         if pair.reference_domain != previous:
-            name = f"against {readable(pair.reference_domain, 18)}"
+            name = f"against {label_text(pair.reference_domain, 18)}"
             where: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "ha": "right"}
             where |= {"textcoords": "offset points", "weight": "bold"}
             axes.annotate(name, (0.0, top), (-3.5, 3.0), **where)

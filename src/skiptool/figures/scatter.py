@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.panels import label_across, legend_below, panel_grid, panel_width, settle
+from skiptool.figures.panels import fit_layout, label_across, legend_below, panel_grid, panel_width
 from skiptool.figures.style import (
     INK,
     LINE,
@@ -23,9 +23,9 @@ from skiptool.figures.style import (
     TWO_COLUMNS,
     RoundLocator,
     architecture_colours,
-    drawing,
-    fitted,
-    readable,
+    drawing_style,
+    label_text,
+    shorten,
     text_width,
 )
 from skiptool.names import ShiftKind, in_data_flow
@@ -74,7 +74,7 @@ def loss_by_distance(found: Association, measure: str) -> Figure:
     rows = -(-len(layers) // _ACROSS)
     columns = -(-len(layers) // rows)
     width = ONE_COLUMN if len(layers) < 3 else TWO_COLUMNS
-    with drawing():
+    with drawing_style():
         means = found.means()
         colours = architecture_colours(mean.pruning for mean in means)
         cells = [divmod(place, columns) for place in range(len(layers))]
@@ -83,13 +83,13 @@ def loss_by_distance(found: Association, measure: str) -> Figure:
         for layer, axes in enumerate(panels):
             draw_losses(axes, found, layer, colours)
             weight = "bold" if layer == found.best else "normal"
-            axes.set_title(fitted(layers[layer], 8.0, across), weight=weight, pad=13)
+            axes.set_title(shorten(layers[layer], 8.0, across), weight=weight, pad=13)
             rho: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
             axes.annotate(f"ρ = {interval_text(found, layer)}", (0, 1), (0, 4), size=6.2, **rho)
-        label_across(panels[(rows - 1) * columns :], readable(measure, 60))
+        label_across(panels[(rows - 1) * columns :], label_text(measure, 60))
         figure.supylabel("loss of IoU", color=SOFT)
         legend_below(figure, _handles(means, colours))
-        settle(figure, [float(np.clip(0.75 * across, *_HEIGHTS))] * rows)
+        fit_layout(figure, [float(np.clip(0.75 * across, *_HEIGHTS))] * rows)
     return figure
 
 
@@ -160,7 +160,7 @@ def kind_handle(kind: str) -> Line2D:
 
 
 def _label(name: str) -> str:
-    return readable(name, 24) or "not named"
+    return label_text(name, 24) or "not named"
 
 
 def _limits(pairs: Iterable[tuple[float, float]], *, zero: bool) -> tuple[float, float]:
@@ -255,19 +255,19 @@ def correlation_strip(found: Sequence[Association]) -> Figure:
     columns = min(len(found), _FAMILIES)
     width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
     cells = [divmod(place, columns) for place in range(len(found))]
-    with drawing():
+    with drawing_style():
         figure, panels = panel_grid(cells, width=width)
-        names = [fitted(layer, 6.5, _NAMES) for layer in layers]
+        names = [shorten(layer, 6.5, _NAMES) for layer in layers]
         across = (width - text_width(names, 6.8) - 0.2) / columns - 0.12
         for association, axes in zip(found, panels, strict=True):
             draw_correlations(axes, association, layers)
-            axes.set_title(fitted(association.joined.kin.family, 8.0, across), weight="bold")
+            axes.set_title(shorten(association.joined.setting.family, 8.0, across), weight="bold")
         low = _lowest(found)
         panels[0].set_xlim(low, 1.0)
         panels[0].set_xticks(np.arange(low, 1.01, 0.5 if low < -0.5 else 0.25))
         panels[0].set_yticks(range(len(names)), names)
         figure.supxlabel("rank correlation with loss of IoU", color=SOFT)
-        settle(figure, [_ROW * len(layers)] * (1 + cells[-1][0]))
+        fit_layout(figure, [_ROW * len(layers)] * (1 + cells[-1][0]))
     return figure
 
 
@@ -283,7 +283,7 @@ def draw_correlations(axes: Axes, found: Association, layers: Sequence[str] | No
     layers = layers_of([found]) if layers is None else layers
     axes.set(xlim=(_lowest([found]), 1.0), ylim=(len(layers) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
-    axes.set_yticks(range(len(layers)), [readable(layer) for layer in layers])
+    axes.set_yticks(range(len(layers)), [label_text(layer) for layer in layers])
     axes.tick_params("y", labelcolor=INK)
     axes.grid(axis="x")
     for place in range(len(layers)):

@@ -18,7 +18,7 @@ from skiptool.figures.masks import (
     plan_heading,
     wrapped,
 )
-from skiptool.figures.style import ONE_COLUMN, SOFT, TWO_COLUMNS, drawing, fitted, text_width
+from skiptool.figures.style import ONE_COLUMN, SOFT, TWO_COLUMNS, drawing_style, shorten, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def contact_sheet(
     captions = [wrapped(caption, _SIZE, cell[0]) for caption in titles]
     pitch = cell[1] + _LINE * max(map(len, captions)) + _GAP
     width = max(columns * (cell[0] + _GAP) - _GAP, round(ONE_COLUMN * DOTS) - 2 * MARGIN)
-    with drawing():
+    with drawing_style():
         head = plan_heading(title, notes, mask_entries(covers, classes), width)
         rows = -(-len(images) // columns)
         figure, axes = dot_axes(width + 2 * MARGIN, head.bottom + rows * pitch - _GAP + MARGIN)
@@ -170,7 +170,7 @@ def example_sheet(
     width = max(
         stub + len(columns) * pitch[0] - _GAP_EXAMPLES, round(ONE_COLUMN * DOTS) - 2 * MARGIN
     )
-    with drawing():
+    with drawing_style():
         found = [mask for row in predicted for mask in row if mask is not None]
         head = plan_heading("", "", compared_entries(truths, found, classes, _WIDTHS), width)
         first = head.bottom + _LINE_EXAMPLES * max(map(len, heads)) + _GAP_EXAMPLES
@@ -195,7 +195,7 @@ def example_sheet(
                     cells.add_hole(left, top)
                 else:
                     cells.add(images[place], truths[place], mask, left, top)
-                below = fitted(texts[place], _SMALL, across / DOTS)
+                below = shorten(texts[place], _SMALL, across / DOTS)
                 axes.text(left, top + cell[1] + 6, below, size=_SMALL, va="top", color=SOFT)
         cells.outline()
     return figure
@@ -273,7 +273,7 @@ def matched_sheet(
     heads = [wrapped(name, _SIZE_EXAMPLES, cell[0], _LINES) for name in domains]
     pitch = (cell[0] + _GAP, cell[1] + _GAP)
     width = max(stub + len(domains) * pitch[0] - _GAP, round(ONE_COLUMN * DOTS) - 2 * MARGIN)
-    with drawing():
+    with drawing_style():
         entries = mask_entries((mask for row in masks for mask in row), classes)
         head = plan_heading(title, notes, entries, width)
         first = head.bottom + _LINE_MATCHED_SHEET * max(map(len, heads)) + 8
@@ -354,7 +354,7 @@ def compare_masks(
     """
     cell = cell_size([image], _CELL_COMPARISON)
     lefts = (MARGIN, MARGIN + cell[0] + _GAP_EXAMPLES)
-    with drawing():
+    with drawing_style():
         width = lefts[1] + cell[0] - MARGIN
         entries = compared_entries([truth], [predicted], classes)
         head = plan_heading(title, notes, entries, width)

@@ -30,7 +30,7 @@ from skiptool.figures.masks import (
     stamp,
     stroke,
 )
-from skiptool.figures.style import INK, ONE_COLUMN, TWO_COLUMNS, drawing
+from skiptool.figures.style import INK, ONE_COLUMN, TWO_COLUMNS, drawing_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -210,7 +210,7 @@ def slide_overview(
     marks = gather_marks(areas, points, per_pixel)
     pens = {name: pen for name, pen in class_pens([*classes, *marks]).items() if name in marks}
     marker = _MARKER[sum(len(found.points) for found in marks.values()) >= _MANY]
-    with drawing():
+    with drawing_style():
         entries = [Entry("tissue", _TISSUE, _TISSUE_WIDTH)] * (tissue is not None)
         if len(boxes):
             entries.append(Entry(f"patches ({len(boxes):,})", _BOX, _BOX_WIDTH[0], boxed=True))

@@ -1,10 +1,10 @@
 """Common style of all figures, and their output as files.
 
-Figures are drawn inside :func:`drawing`, which starts from Matplotlib's defaults, so that neither
-a user's matplotlibrc nor an earlier plot affects them. DejaVu Sans ships with Matplotlib, so the
-layout is the same on every machine. Text stays text: embedded as TrueType in PDF; in SVG written
-as text, positioned by its anchor, so that it can be searched, read aloud and edited. Output is
-deterministic: the same input gives the same bytes, without date or version.
+Figures are drawn inside :func:`drawing_style`, which starts from Matplotlib's defaults, so that
+neither a user's matplotlibrc nor an earlier plot affects them. DejaVu Sans ships with Matplotlib,
+so the layout is the same on every machine. Text stays text: embedded as TrueType in PDF; in SVG
+written as text, positioned by its anchor, so that it can be searched, read aloud and edited.
+Output is deterministic: the same input gives the same bytes, without date or version.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ _DARK: Final = "#1b1b1b"
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def drawing_style() -> Iterator[None]:
     """Draw in this project's style while the context is open, then restore the caller's settings.
 
     Characters missing from DejaVu Sans are left to the reader's browser without a warning.
@@ -179,12 +179,12 @@ def architecture_colours(prunings: Iterable[str]) -> dict[str, str]:
     return {name: _PAPER.get(name) or further[name] for name in ordered}
 
 
-def readable(text: str, limit: int = 32) -> str:
+def label_text(text: str, limit: int = 32) -> str:
     r"""Turn a name from data into a label: one line, no control characters, limited length.
 
     Examples
     --------
-    >>> readable("slide\x00 one\nof two", limit=11)
+    >>> label_text("slide\x00 one\nof two", limit=11)
     'slide…f two'
     """
     line = " ".join(text.split())
@@ -202,22 +202,22 @@ def text_width(texts: Sequence[str], size: float) -> float:
     return max((measure(text, font, False)[0] for text in texts if text), default=0.0) / 72.0
 
 
-def fitted(text: str, size: float, width: float) -> str:
+def shorten(text: str, size: float, width: float) -> str:
     """Cut the middle out of a text until it is at most ``width`` inches wide at ``size`` points.
 
     Examples
     --------
-    >>> fitted("CMU-1-Small-Region", 6.0, 2 / 3), fitted("CMU-1", 6.0, 2 / 3)
+    >>> fitted("CMU-1-Small-Region", 6.0, 2 / 3), shorten("CMU-1", 6.0, 2 / 3)
     ('CMU-1-…egion', 'CMU-1')
     """
     low, high = 1, min(len(text), _LONGEST)
     while low < high:  # the longest that fits
         middle = (low + high + 1) // 2
-        if text_width([readable(text, middle)], size) <= width:
+        if text_width([label_text(text, middle)], size) <= width:
             low = middle
         else:
             high = middle - 1
-    return readable(text, low).strip()
+    return label_text(text, low).strip()
 
 
 def ink_on(colour: str | Float64) -> str:
@@ -254,13 +254,13 @@ def save(figure: Figure, path: Path) -> None:
             f"figure {path.name!r}: unknown picture format {suffix!r}, expected one of "
             f"{', '.join(known)}; give the file such a suffix"
         )
-    path.write_bytes(picture(figure, PictureFormat(suffix)))
+    path.write_bytes(figure_bytes(figure, PictureFormat(suffix)))
 
 
-def picture(figure: Figure, kind: PictureFormat, ground: str = "#ffffff") -> bytes:
+def figure_bytes(figure: Figure, kind: PictureFormat, ground: str = "#ffffff") -> bytes:
     """Return a figure as the bytes of a file, on a background colour (``none`` for none)."""
     sheet = io.BytesIO()
-    with drawing():
+    with drawing_style():
         figure.savefig(sheet, format=kind.value, metadata=_METADATA[kind], facecolor=ground)
     return sheet.getvalue()
 

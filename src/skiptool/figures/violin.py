@@ -21,12 +21,12 @@ from matplotlib.patches import Patch
 from skiptool.figures.panels import (
     Network,
     draw_skips,
+    fit_layout,
     greatest_distance,
     layer_axes,
     layer_grid,
     layer_order,
     legend_below,
-    settle,
     skip_handle,
 )
 from skiptool.figures.style import (
@@ -36,10 +36,10 @@ from skiptool.figures.style import (
     SOFT,
     RoundLocator,
     architecture_colours,
-    drawing,
-    fitted,
+    drawing_style,
     in_paper_order,
-    readable,
+    label_text,
+    shorten,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _FLAT: Final = 1e-9
 _REACH: Final = 7.0
 
 
-def outline(values: Float64) -> tuple[Float64, Float64] | None:
+def density_outline(values: Float64) -> tuple[Float64, Float64] | None:
     """Estimate the density of values between their minimum and maximum, scaled to a maximum of 1.
 
     Parameters
@@ -76,10 +76,10 @@ def outline(values: Float64) -> tuple[Float64, Float64] | None:
 
     Examples
     --------
-    >>> places, density = outline(np.array([0.2, 0.3, 0.3, 0.4]))
+    >>> places, density = density_outline(np.array([0.2, 0.3, 0.3, 0.4]))
     >>> float(places[0]), float(places[-1]), float(density.max())
     (0.2, 0.4, 1.0)
-    >>> outline(np.zeros(64)) is None
+    >>> density_outline(np.zeros(64)) is None
     True
     """
     if values.size < 2 or np.ptp(values) < _FLAT:
@@ -152,7 +152,7 @@ def layer_violins(
     encoders = list(dict.fromkeys(net.encoder for net in networks))
     headed = len(encoders) <= _BESIDE and any(encoders)
     cells = _cells(networks, encoders)
-    with drawing():
+    with drawing_style():
         figure, panels, width = layer_grid(cells, list(order))
         colours = architecture_colours(net.pruning for net in networks)
         baselines = {net.encoder: net for net in networks if net.pruning == _BASELINE}
@@ -163,19 +163,19 @@ def layer_violins(
             name = net.pruning if headed else f"{net.encoder} {net.pruning}".strip()
             above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
             axes.annotate("■", (0, 1), (0, 4), color=colour, **above)
-            axes.annotate(fitted(name, 7.0, width - 0.1), (0, 1), (8, 4), **above)
+            axes.annotate(shorten(name, 7.0, width - 0.1), (0, 1), (8, 4), **above)
         for column, encoder in enumerate(encoders if headed else ()):
             highest = min(row for row, other in cells if other == column)
             axes = panels[cells.index((highest, column))]
-            axes.set_title(fitted(readable(encoder), 8.0, width), weight="bold", pad=17)
+            axes.set_title(shorten(label_text(encoder), 8.0, width), weight="bold", pad=17)
         panels[0].set_ylim(0.0, 1.02 * _top(greatest_distance(networks)))
-        figure.suptitle(readable(title, 100), x=0.01, ha="left")
+        figure.suptitle(label_text(title, 100), x=0.01, ha="left")
         figure.supylabel(measure.split(",")[0], color=SOFT)
         legend_below(figure, _legend(networks, order))
         rows = 1 + max(row for row, _ in cells)
         free = _PAGE / rows - _BETWEEN
         height = _HEIGHTS.get(rows, min(_LOWEST[0], max(_LOWEST[1], free)))
-        settle(figure, [height] * rows)
+        fit_layout(figure, [height] * rows)
     return figure
 
 
@@ -255,7 +255,7 @@ def draw_violins(
 
 def _shape(x: float, values: Float64) -> Float64:
     """Return the corners (V, 2) of a violin, of a flat line where all values are equal."""
-    found = outline(values)
+    found = density_outline(values)
     if found is None:
         return np.array([[x - _HALF, values[0]], [x + _HALF, values[0]]])
     places, density = found

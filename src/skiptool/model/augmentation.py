@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
-from skiptool.names import IGNORE
+from skiptool.names import IGNORE_LABEL
 
 if TYPE_CHECKING:
     from skiptool.records import Image, UInt8
@@ -50,7 +50,7 @@ AUGMENTATION: Final[Mapping[str, Any]] = {
     "image_interpolation": "bilinear",
     "mask_interpolation": "nearest",
     "image_outside": "reflect",
-    "mask_outside": IGNORE,
+    "mask_outside": IGNORE_LABEL,
     "colour": "unchanged",
 }
 """Recorded under ``augmentation`` in a model's configuration.
@@ -159,7 +159,7 @@ def _image_at(grid: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
 def _mask_at(grid: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     inside = (grid[0].abs() < 1).all(dim=-1)
     labels = _sampled(grid, mask[None], "nearest", "border")[0]
-    return torch.where(inside, labels, IGNORE).to(mask.dtype)
+    return torch.where(inside, labels, IGNORE_LABEL).to(mask.dtype)
 
 
 def _sampled(grid: torch.Tensor, channels: torch.Tensor, mode: str, outside: str) -> torch.Tensor:

@@ -3,8 +3,8 @@
 The sampler passes each worker the epoch along with the index, so the augmentation of a sample
 depends only on (seed, epoch, index). If the samples come in several draws, each epoch uses one of
 them. Processes that train together share each batch: each takes every n-th sample. Batches are
-transferred as (N, H, W, C) in their stored dtype, a quarter of the size of floats; `as_input`
-converts them to network input on the device.
+transferred as (N, H, W, C) in their stored dtype, a quarter of the size of floats;
+`to_network_input` converts them to network input on the device.
 
 Transfer from worker processes: torch puts tensors into shared memory (``/dev/shm``) in a thread of
 the worker. If that memory is too small, as in a container with 64 MB by default, the thread prints
@@ -163,7 +163,7 @@ ONE_LINE_ERRORS = (SkiptoolError, OSError, MemoryError)
 """Errors with one-line messages, which torch would bury under a worker's traceback."""
 
 
-def as_input(images: torch.Tensor) -> torch.Tensor:
+def to_network_input(images: torch.Tensor) -> torch.Tensor:
     """Convert stored images (N, H, W, C) to network input, float32 (N, C, H, W).
 
     uint8 is divided by 255, float32 unchanged; channels stay last in memory.
@@ -366,7 +366,7 @@ CACHE_BYTES: Final = 1 << 29
 """Default size of the cache in bytes: 2,000 samples of 256 px."""
 
 
-class Recalled:
+class CachedReader:
     """A reader that caches samples as stored, before augmentation, up to ``most`` bytes.
 
     Beyond that, further samples are read each time and the cached ones stay: evicting the least

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from skiptool.errors import ArgumentError, OutOfMemoryError, SkiptoolError, WorkerError, near
+from skiptool.errors import ArgumentError, OutOfMemoryError, SkiptoolError, WorkerError, suggestion
 from skiptool.names import Precision
 from skiptool.parallel import available_cores, idle_cores
 
@@ -54,7 +54,7 @@ def choose_device(text: str) -> str:
             return "mps"
         raise ArgumentError("device 'mps': torch finds no Metal device here; use 'cpu' or 'auto'")
     raise ArgumentError(
-        f"device {text!r}: unknown, expected one of {', '.join(DEVICES)}{near(text, DEVICES)}"
+        f"device {text!r}: unknown, expected one of {', '.join(DEVICES)}{suggestion(text, DEVICES)}"
     )
 
 
@@ -96,12 +96,12 @@ def _cpu_bfloat16() -> list[str]:
     return [name for name in CPU_BFLOAT16 if capabilities.get(name) is True]
 
 
-def instructions(device: str) -> str:
+def instruction_set(device: str) -> str:
     """Name the CPU instruction set that torch uses, or the model of a GPU.
 
     Examples
     --------
-    >>> instructions("cpu") != ""
+    >>> instruction_set("cpu") != ""
     True
     """
     if device.startswith("cuda"):
@@ -139,7 +139,7 @@ COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 @contextmanager
-def memory_told(device: str, doing: str) -> Iterator[None]:
+def explain_memory_errors(device: str, doing: str) -> Iterator[None]:
     """Turn torch's out-of-memory errors into a one-line MemoryError."""
     try:
         yield
@@ -204,13 +204,13 @@ THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that also set the number of threads."""
 
 
-def threads_now() -> int:
+def thread_count() -> int:
     """Return torch's current number of threads."""
     return torch.get_num_threads()
 
 
 @contextmanager
-def threads_used(asked: int | None, device: str, progress: Progress) -> Iterator[int]:
+def use_threads(asked: int | None, device: str, progress: Progress) -> Iterator[int]:
     """Set torch's number of threads within the context, and yield it.
 
     Without a number: on a CPU as many as there are idle cores, with a warning if other processes

@@ -204,7 +204,7 @@ SECONDS = 10.0
 
 
 @contextmanager
-def joined(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Iterator[Ranks]:
+def process_group(ranks: Ranks, device: str, follow: Callable[[Ranks], None]) -> Iterator[Ranks]:
     """Connect the processes that train together, starting them if no launcher did.
 
     Parameters

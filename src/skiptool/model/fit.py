@@ -11,15 +11,22 @@ import torch
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.model.batches import (
-    Recalled,
+    CachedReader,
     count_batches,
     training_batches,
     usable_workers,
     validation_batches,
 )
-from skiptool.model.device import choose_precision, explain_training_errors, instructions
+from skiptool.model.device import choose_precision, explain_training_errors, instruction_set
 from skiptool.model.distributed import ALONE, Ranks
-from skiptool.model.lightning import Epoch, Logging, Segmenter, Watch, finish_loggers, run_trainer
+from skiptool.model.lightning import (
+    Epoch,
+    HistoryCallback,
+    Logging,
+    Segmenter,
+    finish_loggers,
+    run_trainer,
+)
 from skiptool.model.loss import SegmentationLoss
 from skiptool.model.unet import build
 from skiptool.model.weights import EncoderWeights, load_encoder_weights
@@ -104,7 +111,7 @@ def check_samples(reader: SampleReader, name: str, architecture: Architecture) -
     )
 
 
-def check_shares(
+def check_divisible(
     batch_size: int, draws: Sequence[Sequence[int]], validation: int, processes: int
 ) -> None:
     """Raise ArgumentError if batches or samples cannot be split among the processes.
@@ -143,7 +150,7 @@ LAST = "last.ckpt"
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class TrainingResult:
     """Result of a training.
 
     Attributes
@@ -187,7 +194,7 @@ def fit(
     resume: bool = False,
     ranks: Ranks = ALONE,
     logging: Logging | None = None,
-) -> Fitted:
+) -> TrainingResult:
     """Train a network and select its epoch by the validation fold.
 
     Parameters
@@ -239,7 +246,7 @@ def fit(
     check_samples(train, "training", architecture)
     check_samples(validation, "validation", architecture)
     draws = draws or (range(len(train)),)
-    check_shares(training.batch_size, draws, len(validation), ranks.size)
+    check_divisible(training.batch_size, draws, len(validation), ranks.size)
     check_batch(train, min(training.batch_size, *map(len, draws)) // ranks.size)
     network = build(architecture, training.random_seed).to(memory_format=torch.channels_last)
     weights = load_encoder_weights(network, architecture.encoder, training.encoder_weights)
@@ -250,7 +257,7 @@ def fit(
     size, seed, pin = training.batch_size, training.random_seed, device.startswith("cuda")
     workers = usable_workers(workers, progress)
     if not workers:  # each worker would have its own cache
-        train, validation = Recalled(train), Recalled(validation)
+        train, validation = CachedReader(train), CachedReader(validation)
     batches = training_batches(train, size, seed, workers, pin, draws, ranks, pin)
     checks = validation_batches(validation, size, workers, pin, ranks)
     batches.warn = progress.warn
@@ -262,7 +269,7 @@ def fit(
     explained = explain_training_errors(device, doing, workers)
     with explained, progress.task(title, sum(steps)) as task:
         names, warn, patience = architecture.classes, progress.warn, training.patience
-        history = Watch(task, steps, folder / LAST, patience, names, warn)
+        history = HistoryCallback(task, steps, folder / LAST, patience, names, warn)
         segmenter = Segmenter(network, loss, training, classes)
         parameters = {"architecture": architecture.folder, **training.recorded()}
         loggers = logging.open(parameters) if logging and ranks.leads else ()
@@ -272,7 +279,7 @@ def fit(
             )
         finally:
             finish_loggers(loggers)
-    return Fitted(
+    return TrainingResult(
         tensors=history.best,
         best_epoch=history.best_epoch,
         best_miou=history.best_miou,
@@ -281,7 +288,7 @@ def fit(
         precision=precision,
         device=device,
         threads=torch.get_num_threads(),
-        instructions=instructions(device),
+        instructions=instruction_set(device),
     )
 
 

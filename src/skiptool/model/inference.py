@@ -29,9 +29,9 @@ import numpy as np
 import torch
 
 from skiptool.errors import ArgumentError
-from skiptool.model.batches import as_input
-from skiptool.model.device import autocast, exact_float32, instructions, memory_told
-from skiptool.names import IGNORE
+from skiptool.model.batches import to_network_input
+from skiptool.model.device import autocast, exact_float32, explain_memory_errors, instruction_set
+from skiptool.names import IGNORE_LABEL
 
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
@@ -49,7 +49,7 @@ LANES = 4
 """Maximum number of concurrent batches: each holds its own feature maps and waits for the GIL."""
 
 
-def arithmetic(device: str, precision: Precision) -> dict[str, str | int]:
+def arithmetic_facts(device: str, precision: Precision) -> dict[str, str | int]:
     """Return what the last digits of results depend on, besides weights and images.
 
     ``device`` and ``precision`` are resolved; ``batch_pixels`` is the size of a forward pass.
@@ -59,12 +59,12 @@ def arithmetic(device: str, precision: Precision) -> dict[str, str | int]:
         "precision": precision.value,
         "threads": torch.get_num_threads(),
         "batch_pixels": PIXELS if device == "cpu" else GPU_PIXELS,
-        "instructions": instructions(device),
+        "instructions": instruction_set(device),
         "torch": torch.__version__,
     }
 
 
-def place(network: SegmentationModel, device: str) -> SegmentationModel:
+def prepare_for_inference(network: SegmentationModel, device: str) -> SegmentationModel:
     """Put a network on its device in evaluation mode, weights channels last, and return it."""
     network.eval()
     return network.to(device=device, memory_format=torch.channels_last)
@@ -73,7 +73,7 @@ def place(network: SegmentationModel, device: str) -> SegmentationModel:
 def to_device(images: Image, device: str) -> torch.Tensor:
     """Transfer images (N, H, W, C) to a device as network input (N, C, H, W)."""
     stored = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-    return as_input(stored.to(device))
+    return to_network_input(stored.to(device))
 
 
 def read_ahead(read: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
@@ -109,7 +109,7 @@ def forward_batches(images: Image, device: str) -> Iterator[Image]:
         yield images[start : start + size]
 
 
-def side_by_side(work: Callable[[T], R], batches: Sequence[T]) -> list[R]:
+def map_concurrently(work: Callable[[T], R], batches: Sequence[T]) -> list[R]:
     """Run torch on several batches concurrently, dividing its threads; results come in order.
 
     Threads that split one batch wait for each other at a hundred points of a network, and if one
@@ -171,7 +171,7 @@ def predict_labels(
     ``images`` (N, H, W, C), uint8 or float32, are one batch. The network is put on ``device`` and
     into evaluation mode; ``precision`` is resolved.
     """
-    place(network, device)
+    prepare_for_inference(network, device)
     exact = exact_float32(device)
     with torch.inference_mode(), exact, autocast(precision, device):
         labels = most_probable(network(to_device(images, device)))
@@ -180,7 +180,7 @@ def predict_labels(
 
 
 @dataclass(frozen=True, slots=True)
-class Segmented:
+class SegmentedBatch:
     """Predictions for a batch by networks, then by ensembles.
 
     Attributes
@@ -205,13 +205,13 @@ def segment(
     precision: Precision,
     *,
     keep: bool = False,
-) -> Segmented:
+) -> SegmentedBatch:
     """Segment one batch with several networks and with ensembles of them.
 
     Parameters
     ----------
     networks : sequence of SegmentationModel
-        In evaluation mode on the device (`place`).
+        In evaluation mode on the device (`prepare_for_inference`).
     ensembles : sequence of sequences of int
         Indices of the networks whose class probabilities (softmax in float32) are averaged.
     images : uint8 or float32, shape (N, H, W, C)
@@ -231,7 +231,7 @@ def segment(
     """
     _, height, width, _ = images.shape
     doing = f"{len(networks)} networks and a batch of {len(images)} images of {height} x {width} px"
-    with memory_told(device, doing), torch.inference_mode(), exact_float32(device):
+    with explain_memory_errors(device, doing), torch.inference_mode(), exact_float32(device):
         cells = truth_cells(truth, classes).to(device)
         inputs = to_device(images, device)
         labels = []
@@ -246,16 +246,18 @@ def segment(
         labels += [total.argmax(dim=1) for total in sums if total is not None]
         counts = torch.stack([count_cells(cells, predicted, classes) for predicted in labels])
         kept = torch.stack(labels).to(torch.uint8).cpu().numpy() if keep else None
-        return Segmented(counts.cpu().numpy(), kept)
+        return SegmentedBatch(counts.cpu().numpy(), kept)
 
 
 def check_labels(truth: UInt8, classes: int, where: str) -> None:
     """Raise ArgumentError for masks with a label that is neither below ``classes`` nor 255."""
-    unknown = np.flatnonzero(np.bincount(truth.ravel(), minlength=IGNORE + 1)[classes:IGNORE])
+    unknown = np.flatnonzero(
+        np.bincount(truth.ravel(), minlength=IGNORE_LABEL + 1)[classes:IGNORE_LABEL]
+    )
     if unknown.size:
         raise ArgumentError(
             f"{where}: masks contain label {', '.join(map(str, unknown + classes))}, expected 0 to "
-            f"{classes - 1} or {IGNORE} (ignored); correct the masks or the list of classes"
+            f"{classes - 1} or {IGNORE_LABEL} (ignored); correct the masks or the list of classes"
         )
 
 
@@ -334,7 +336,7 @@ def count_substituted(
     """
     count, height, width, _ = clean.shape
     doing = f"the feature maps of two times {count} images of {height} x {width} px"
-    with memory_told(device, doing), torch.inference_mode(), exact_float32(device):
+    with explain_memory_errors(device, doing), torch.inference_mode(), exact_float32(device):
         cells = truth_cells(truth, classes).to(device)
         counts = []
         with autocast(precision, device):

@@ -27,16 +27,16 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d, conv2d
 from torch.utils.hooks import RemovableHandle
 
-from skiptool.errors import ArgumentError, near
+from skiptool.errors import ArgumentError, suggestion
 from skiptool.model.device import autocast, exact_float32
 from skiptool.model.inference import (
     forward_batches,
-    place,
-    side_by_side,
+    map_concurrently,
+    prepare_for_inference,
     to_device,
 )
 from skiptool.model.unet import decoder_stage, merge_convolution
-from skiptool.names import DECODER_INPUTS, INPUT, LAYERS, Precision
+from skiptool.names import DECODER_INPUTS, INPUT_LAYER, LAYERS, Precision
 from skiptool.records import STRIDE
 
 if TYPE_CHECKING:
@@ -139,17 +139,17 @@ def _find_module(network: SegmentationModel, layer: str) -> Tap:
         known = [*LAYERS, *DECODER_INPUTS, *modules]
         raise ArgumentError(
             f"layer {layer!r}: not in this network, expected one of {', '.join(LAYERS)} or a "
-            f"module name, NAME@2 for its second call{near(name, known)}"
+            f"module name, NAME@2 for its second call{suggestion(name, known)}"
         )
     return Tap(layer, modules[name], call=int(call or 1))
 
 
-def grid(height: int, width: int) -> tuple[int, int]:
+def pooled_size(height: int, width: int) -> tuple[int, int]:
     """Return the size to which activations are pooled: 1/32 of the image, rounded up.
 
     Examples
     --------
-    >>> grid(512, 240)
+    >>> pooled_size(512, 240)
     (16, 8)
     """
     return -(-height // STRIDE), -(-width // STRIDE)
@@ -193,7 +193,7 @@ class Taps:
         self.network = network
         self.pooled_to = pooled_to
         self.layers = tuple(layers)
-        self._taps = [find_tap(network, layer) for layer in self.layers if layer != INPUT]
+        self._taps = [find_tap(network, layer) for layer in self.layers if layer != INPUT_LAYER]
         self._handles: list[RemovableHandle] = []
         self._pass = _Pass()
 
@@ -223,8 +223,10 @@ class Taps:
         """
         state = self._pass
         state.calls.clear()
-        state.grid = self.pooled_to or grid(*images.shape[2:])
-        state.pooled = {INPUT: _pool(images, state.grid)} if INPUT in self.layers else {}
+        state.grid = self.pooled_to or pooled_size(*images.shape[2:])
+        state.pooled = (
+            {INPUT_LAYER: _pool(images, state.grid)} if INPUT_LAYER in self.layers else {}
+        )
         self.network(images)
         for source in self._taps:
             if source.layer not in state.pooled:
@@ -267,7 +269,7 @@ def _check(activations: object, layer: str) -> None:
         )
 
 
-def tap(
+def pooled_activations(
     network: SegmentationModel,
     images: Image,
     layers: Sequence[str],
@@ -280,10 +282,10 @@ def tap(
     for `Taps`, with NaN and infinity passed on. The same images give the same bits: batches depend
     only on their number and size (`skiptool.model.inference.forward_batches`).
     """
-    place(network, device)
+    prepare_for_inference(network, device)
     batches = list(forward_batches(images, device))
     with Taps(network, layers, pooled_to) as taps:
-        parts = side_by_side(partial(_collect, taps, device), batches)
+        parts = map_concurrently(partial(_collect, taps, device), batches)
     whole = {layer: torch.cat([part[layer] for part in parts]) for layer in taps.layers}
     return {layer: vectors.cpu().numpy() for layer, vectors in whole.items()}
 

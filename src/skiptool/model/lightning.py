@@ -33,7 +33,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from skiptool.errors import ArgumentError, DivergedError, FormatError, SourceError, first_line
 from skiptool.metrics import mean_iou
-from skiptool.model.batches import RandomStream, as_input, augment_batch, torch_seed
+from skiptool.model.batches import RandomStream, augment_batch, to_network_input, torch_seed
 from skiptool.model.distributed import (
     ALONE,
     Ranks,
@@ -41,8 +41,8 @@ from skiptool.model.distributed import (
     mean_over_ranks,
     sum_over_ranks,
 )
-from skiptool.model.unet import state
-from skiptool.names import IGNORE, LoggerName, Precision
+from skiptool.model.unet import state_arrays
+from skiptool.names import IGNORE_LABEL, LoggerName, Precision
 from skiptool.records import SILENT
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class EpochTotals:
         """Count a batch: logits (N, J, H, W), masks (N, H, W), and its mean loss."""
         cells = self.classes**2
         pairs = masks.long() * self.classes + logits.detach().argmax(dim=1)
-        pairs = torch.where(masks == IGNORE, cells, pairs)
+        pairs = torch.where(masks == IGNORE_LABEL, cells, pairs)
         self.counts += torch.bincount(pairs.flatten(), minlength=cells + 1)[:cells]
         self.loss += loss.detach() * len(masks)
         self.images += len(masks)
@@ -122,11 +122,11 @@ class Segmenter(LightningModule):
         if isinstance(batch, Exception):
             raise batch
         masks = batch[1]
-        unknown = masks[(masks >= self.classes) & (masks != IGNORE)]
+        unknown = masks[(masks >= self.classes) & (masks != IGNORE_LABEL)]
         if unknown.numel():
             raise ArgumentError(
                 f"masks contain label {int(unknown[0])}, expected 0 to {self.classes - 1} or "
-                f"{IGNORE} (ignored); correct the masks or the list of classes"
+                f"{IGNORE_LABEL} (ignored); correct the masks or the list of classes"
             )
         self._changes = batch[2:]  # stay on the CPU, to be read without waiting
         return batch[0], masks
@@ -134,7 +134,7 @@ class Segmenter(LightningModule):
     def on_after_batch_transfer(self, batch: Tensors, dataloader_idx: int) -> Tensors:
         """Convert stored images to network input on the device, augmenting them if deferred."""
         images, masks = augment_batch(*batch, *self._changes) if self._changes else batch
-        return as_input(images), masks
+        return to_network_input(images), masks
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by epoch, so that a resumed training equals an uninterrupted one."""
@@ -230,7 +230,7 @@ def run_trainer(
     segmenter: Segmenter,
     batches: DataLoader[Any],
     checks: DataLoader[Any],
-    history: Watch,
+    history: HistoryCallback,
     device: str,
     precision: Precision,
     resume: bool,
@@ -338,7 +338,7 @@ def _own_random_state(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(history: Watch) -> Iterator[None]:
+def _interruptible(history: HistoryCallback) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -379,7 +379,7 @@ class Epoch:
     seconds: float
 
 
-class Watch(Callback):
+class HistoryCallback(Callback):
     """Keep the history, the best weights and ``last.ckpt``, and update the progress display.
 
     Best is the highest validation mIoU, the earliest among ties.
@@ -468,7 +468,7 @@ class Watch(Callback):
             )
         if row.miou > self.best_miou:
             self.best_epoch, self.best_miou = row.epoch, row.miou
-            self.best = state(segmenter.network)
+            self.best = state_arrays(segmenter.network)
         self._note = (
             f", loss {row.loss:.3f}, mIoU {row.miou:.3f} (best {self.best_miou:.3f}) in validation"
         )

@@ -13,7 +13,7 @@ import torch
 
 from skiptool.errors import ArgumentError
 from skiptool.model.distributed import mean_over_ranks
-from skiptool.names import IGNORE, Loss
+from skiptool.names import IGNORE_LABEL, Loss
 
 
 class SegmentationLoss(torch.nn.Module):
@@ -61,7 +61,7 @@ class SegmentationLoss(torch.nn.Module):
         self,
         kind: Loss,
         classes: int,
-        ignore: int = IGNORE,
+        ignore: int = IGNORE_LABEL,
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()

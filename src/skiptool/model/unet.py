@@ -59,10 +59,10 @@ from segmentation_models_pytorch.decoders.unetplusplus.decoder import (
 )
 from torch.nn.functional import interpolate
 
-from skiptool.errors import ArgumentError, FormatError, first_line, near
+from skiptool.errors import ArgumentError, FormatError, first_line, suggestion
 from skiptool.model.batches import RandomStream, seeded
 from skiptool.names import SKIP_LEVELS, Arch
-from skiptool.records import AS_IT_IS, STRIDE
+from skiptool.records import NO_NORMALISATION, STRIDE
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Architecture, Normalisation
@@ -324,7 +324,7 @@ def _check(architecture: Architecture) -> None:
         known = [*smp.encoders.get_encoder_names(), *(TIMM + other for other in timm.list_models())]
         raise ArgumentError(
             f"encoder {name!r}: unknown to segmentation-models-pytorch {smp.__version__}"
-            f"{near(name, known)}"
+            f"{suggestion(name, known)}"
         )
     _check_options(architecture)
 
@@ -407,7 +407,7 @@ def parameter_count(network: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 
-def state(network: torch.nn.Module) -> dict[str, AnyArray]:
+def state_arrays(network: torch.nn.Module) -> dict[str, AnyArray]:
     """Copy all weights and running statistics to NumPy, under SMP's parameter names."""
     return {
         name: np.array(tensor.detach().cpu().numpy(), order="C")
@@ -415,12 +415,12 @@ def state(network: torch.nn.Module) -> dict[str, AnyArray]:
     }
 
 
-def restore(
+def restore_network(
     architecture: Architecture,
     tensors: Mapping[str, AnyArray],
-    normalisation: Normalisation = AS_IT_IS,
+    normalisation: Normalisation = NO_NORMALISATION,
 ) -> SegmentationModel:
-    """Rebuild a network from the tensors of `state`, in evaluation mode on the CPU.
+    """Rebuild a network from the tensors of `state_arrays`, in evaluation mode on the CPU.
 
     ``normalisation`` scales images, which are in [0, 1], before the encoder of an external network.
     Raises FormatError if a tensor is missing, unexpected, or has another shape.

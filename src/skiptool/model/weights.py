@@ -24,7 +24,7 @@ import timm
 import torch
 from segmentation_models_pytorch.base import SegmentationModel
 
-from skiptool.errors import ArgumentError, SourceError, first_line, near
+from skiptool.errors import ArgumentError, SourceError, first_line, suggestion
 from skiptool.model.unet import TIMM
 
 Tensors = Mapping[str, torch.Tensor]
@@ -317,7 +317,7 @@ def _existing(source: str, encoder: str, known: Mapping[str, _HubFile]) -> Path:
     names = [NONE, *known]
     raise ArgumentError(
         f"encoder weights {source!r}: neither a file nor known for {encoder}, expected one of "
-        f"{', '.join(names)} or a file{near(source, names)}"
+        f"{', '.join(names)} or a file{suggestion(source, names)}"
     )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skiptool.analysis.distances import of_channels
+from skiptool.analysis.distances import channel_metric_rows
 from skiptool.metrics import scores
 from skiptool.report.correlation import loss_correlations
 from skiptool.report.distances import comparisons
 from skiptool.report.examples import examples
 from skiptool.report.exhibit import Exhibit
 from skiptool.report.forecast import loss_forecasts
-from skiptool.report.layerwise import beyond_marginals
+from skiptool.report.layerwise import layerwise_exhibits
 from skiptool.report.paired import paired_comparisons
 from skiptool.report.registration import registrations
 from skiptool.report.samples import data_sheets
@@ -45,7 +45,7 @@ def table_exhibits(
     """
     rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
     layers = inputs.layers()
-    of_layers = of_channels(layers) if inputs.shifts else {}
+    of_layers = channel_metric_rows(layers) if inputs.shifts else {}
     histories = [
         (history_facts(table), table.columns(tuple(HISTORY))) for table in inputs.histories
     ]
@@ -54,7 +54,7 @@ def table_exhibits(
         *_substitutions(inputs, by_subject, level),
         *paired_comparisons(by_subject, level=level),
         *(comparisons(of_layers, inputs.channels()) if inputs.shifts else ()),
-        *(beyond_marginals(layers) if inputs.shifts else ()),
+        *(layerwise_exhibits(layers) if inputs.shifts else ()),
         *(loss_correlations(rated, of_layers, level=level, seed=seed) if inputs.shifts else ()),
         *(loss_forecasts(rated, of_layers, level=level) if forecast and inputs.shifts else ()),
         *training_curves(histories),

@@ -10,17 +10,17 @@ from skiptool.analysis.correlation import FEWEST_FOR_INTERVAL, Association, Mean
 from skiptool.analysis.distances import LEVEL
 from skiptool.figures.scatter import correlation_strip, interval_text, loss_by_distance
 from skiptool.figures.scatter import signed as signed_correlation
-from skiptool.figures.style import readable
+from skiptool.figures.style import label_text
 from skiptool.metrics import Score
 from skiptool.names import Kind
 from skiptool.records import Table
-from skiptool.report.exhibit import Cell, Exhibit, group_by, kin_columns, nan_to_none
+from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none, setting_columns
 from skiptool.report.wording import (
     assumed_text,
     bins_suffix,
     measure_name,
+    number_range,
     range_suffix,
-    span,
     tied_with,
 )
 from skiptool.stats.correlation import RESAMPLES
@@ -45,7 +45,7 @@ def loss_correlations(
     Parameters
     ----------
     scores, layers
-        As for :func:`skiptool.analysis.correlation.join`.
+        As for :func:`skiptool.analysis.correlation.join_distances`.
     level, seed : float, int
         Of the intervals.
 
@@ -57,7 +57,7 @@ def loss_correlations(
     """
     exhibits: list[Exhibit] = []
     found = associations(scores, layers, level=level, seed=seed)
-    for group in group_by(found, lambda one: (*one.joined.kin[:4], one.joined.split)).values():
+    for group in group_by(found, lambda one: (*one.joined.setting[:4], one.joined.split)).values():
         exhibits += map(scatter_exhibit, group)
         exhibits.append(ranking_exhibit(group))
     return exhibits
@@ -93,13 +93,13 @@ def _scatter_caption(found: Association, means: Sequence[Mean]) -> str:
     joined = found.joined
     folds = [mean.folds for mean in means]
     point = (
-        f"mean over {span(folds)} trainings of one pruning under one shift, whiskers: one standard "
-        "deviation between trainings"
+        f"mean over {number_range(folds)} trainings of one pruning under one shift, whiskers: one "
+        "standard deviation between trainings"
         if max(folds) > 1
         else "one pruning, trained once, under one shift; horizontal bars: 95 % "
         "interval of the distance"
     )
-    images = f", {span(joined.images.tolist())} a network" if joined.images.min() else ""
+    images = f", {number_range(joined.images.tolist())} a network" if joined.images.min() else ""
     left_out = (
         f"Left out: {joined.left_out} comparisons without IoU on both sides."
         if joined.left_out
@@ -108,31 +108,35 @@ def _scatter_caption(found: Association, means: Sequence[Mean]) -> str:
     text = (
         f"Loss of {_classes(joined.classes)}: IoU on the reference minus IoU under the shift or in "
         f"the other domain, for the images that the distances are of (reference: "
-        f"{readable(joined.split)} images of {readable(joined.kin.dataset)}{images}). "
+        f"{label_text(joined.split)} images of {label_text(joined.setting.dataset)}{images}). "
         f"Distance: {_distance(found)}; each panel has its own axis. Layers are in "
         f"the order of data flow. Point: {point}. ρ: {spearman_text([found])} Framed: the "
         "largest ρ."
     )
-    assumed = assumed_text(len(joined.assumed), len(joined.points), readable(joined.split))
+    assumed = assumed_text(len(joined.assumed), len(joined.points), label_text(joined.split))
     return " ".join(filter(None, (text, assumed, left_out)))
 
 
 def _classes(classes: Sequence[str]) -> str:
     if len(classes) == 1:
-        return f"{readable(classes[0])} IoU"
-    return f"mean IoU of {', '.join(map(readable, classes))}"
+        return f"{label_text(classes[0])} IoU"
+    return f"mean IoU of {', '.join(map(label_text, classes))}"
 
 
 def _point_numbers(found: Association, mean: Mean) -> list[Number]:
-    kin = found.joined.kin
+    setting = found.joined.setting
     facts = {
-        **kin_columns(kin),
+        **setting_columns(setting),
         **mean.change._asdict(),
         "pruning": mean.pruning,
         "folds": mean.folds,
     }
     loss: Number = {"quantity": "loss of IoU", "value": mean.loss, "sd_folds": mean.sd_loss}
-    distance: Number = {**kin_columns(kin, metric=True), "quantity": "distance", "level": LEVEL}
+    distance: Number = {
+        **setting_columns(setting, metric=True),
+        "quantity": "distance",
+        "level": LEVEL,
+    }
     rows: list[Number] = [{**facts, **loss}]
     columns = (mean.distances, mean.sd_distances, mean.low, mean.high)
     for layer, value, spread, low, high in zip(found.joined.layers, *columns, strict=True):
@@ -146,7 +150,7 @@ def _best_layer(found: Association) -> list[str]:
     best, family = found.best, _family(found)
     if best is None:
         return [f"{family}: distance or loss of IoU is the same under all shifts."]
-    layer = readable(found.joined.layers[best])
+    layer = label_text(found.joined.layers[best])
     if math.isnan(found.low[best]):
         value, shifts = float(found.correlation[best]), found.shifts[best]
         why = (
@@ -180,7 +184,7 @@ def rivals_text(found: Association, best: int) -> str:
     near = [index for index in others if found.high[index] >= low and found.low[index] <= high]
     if not near:
         return "Its interval overlaps with that of no other layer."
-    names = [readable(found.joined.layers[index]) for index in near]
+    names = [label_text(found.joined.layers[index]) for index in near]
     if len(near) > _NAMED:
         some = f"all {len(others)}" if near == others else f"{len(near)} of the {len(others)}"
         rivals = f"The intervals at {some} other layers overlap"
@@ -234,7 +238,7 @@ def _best_layers(found: Sequence[Association]) -> list[str]:
     rest = (
         f" In {unsettled} of {len(best)} which layer is best is not settled." if unsettled else ""
     )
-    names = [(_family(one), readable(one.joined.layers[layer])) for one, layer in best]
+    names = [(_family(one), label_text(one.joined.layers[layer])) for one, layer in best]
     if len({layer for _, layer in names}) == 1:
         where = f"{names[0][1]} in all {len(best)} families"
     else:
@@ -253,32 +257,34 @@ def _has_rivals(found: Association, best: int) -> bool:
 
 
 def _measure(found: Association) -> str:
-    return readable(measure_name(found.joined.kin.metric))
+    return label_text(measure_name(found.joined.setting.metric))
 
 
 def _family(found: Association) -> str:
     """Name the networks; feature tables of other programs may not."""
-    return readable(found.joined.kin.family) or "networks"
+    return label_text(found.joined.setting.family) or "networks"
 
 
 def _images(found: Association) -> str:
     """Name dataset, split and number of bins, which tell exhibits apart."""
-    kin = found.joined.kin
-    return f"{readable(kin.dataset)} {readable(found.joined.split)}{bins_suffix(kin.bins)}"
+    setting = found.joined.setting
+    return (
+        f"{label_text(setting.dataset)} {label_text(found.joined.split)}{bins_suffix(setting.bins)}"
+    )
 
 
 def _distance(found: Association) -> str:
-    kin = found.joined.kin
+    setting = found.joined.setting
     return (
         f"{_measure(found)}, mean over the feature channels of a layer, eq. (10), corrected "
-        f"for the finite number of images{range_suffix(kin.bins, kin.range_rule)}"
+        f"for the finite number of images{range_suffix(setting.bins, setting.range_rule)}"
     )
 
 
 def spearman_text(found: Sequence[Association]) -> str:
     """Describe what a correlation is computed from, and its interval."""
-    points = span((number for one in found for number in one.points), ",")
-    shifts = span((number for one in found for number in one.shifts), ",")
+    points = number_range((number for one in found for number in one.points), ",")
+    shifts = number_range((number for one in found for number in one.shifts), ",")
     across = any(point.change.kind == "domain" for one in found for point in one.joined.points)
     what = "shifts or pairs of domains" if across else "shifts"
     return (
@@ -303,11 +309,15 @@ def _columns(found: Association) -> dict[str, list[Cell]]:
 
 def _correlation_numbers(found: Association) -> list[Number]:
     """Return the correlations, and the number of shifts behind each, as rows."""
-    kin = found.joined.kin
+    setting = found.joined.setting
     rows: list[Number] = []
     columns = _columns(found)
     for layer, rho, low, high, points, shifts in zip(*columns.values(), strict=True):
-        facts = {**kin_columns(kin, metric=True), "split": found.joined.split, "layer": layer}
+        facts = {
+            **setting_columns(setting, metric=True),
+            "split": found.joined.split,
+            "layer": layer,
+        }
         ends = {"ci_low": low, "ci_high": high, "level": found.level, "points": points}
         rows.append({**facts, "quantity": "rank correlation", "value": rho, **ends})
         rows.append({**facts, "quantity": "shifts", "value": float(shifts)})

@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from skiptool.analysis.distances import (
-    Averaged,
     Compared,
     LayerDistance,
     NetworkDistances,
+    TrainingAverage,
     read_distances,
 )
 from skiptool.figures.curves import MOST_BANDS, LayerCurve, layer_curves
 from skiptool.figures.panels import LayerChannels, Network
 from skiptool.figures.violin import layer_violins
-from skiptool.names import DECODER_INPUTS, INPUT, Kind, ShiftKind
+from skiptool.names import DECODER_INPUTS, INPUT_LAYER, Kind, ShiftKind
 from skiptool.records import Shade, Table
 from skiptool.report.exhibit import Cell, Exhibit, group_by, layer_numbers, nan_to_none
 from skiptool.report.overview import overviews
 from skiptool.report.wording import (
     bins_suffix,
     caution_text,
+    compared_names,
     comparison_heading,
     comparison_part,
     comparison_title,
@@ -33,7 +34,6 @@ from skiptool.report.wording import (
     measure_name,
     range_suffix,
     sample_counts,
-    sides,
     tied_text,
     tied_with,
     trainings_behind,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _HALF: Final = 0.5
 
-_Pick = Callable[[LayerDistance], Averaged | None]
+_Pick = Callable[[LayerDistance], TrainingAverage | None]
 
 
 def comparisons(
@@ -146,16 +146,16 @@ def _shaded(title: str, columns: Mapping[str, Sequence[Cell]], compared: Compare
     return Table(title, columns, shade=shade, groups=groups)
 
 
-def _picked(network: NetworkDistances, pick: _Pick) -> dict[str, Averaged]:
+def _picked(network: NetworkDistances, pick: _Pick) -> dict[str, TrainingAverage]:
     picked = ((layer.layer, pick(layer)) for layer in network.layers)
     return {layer: mean for layer, mean in picked if mean is not None}
 
 
-def _distance(layer: LayerDistance) -> Averaged:
+def _distance(layer: LayerDistance) -> TrainingAverage:
     return layer.distance
 
 
-def _share(layer: LayerDistance) -> Averaged | None:
+def _share(layer: LayerDistance) -> TrainingAverage | None:
     return layer.share
 
 
@@ -207,7 +207,7 @@ def _channels(layer: LayerDistance) -> LayerChannels:
 
 def _violin_caption(compared: Compared, measure: str, networks: Sequence[Network]) -> str:
     facts = compared.facts
-    here, there = sides(facts)
+    here, there = compared_names(facts)
     null = (
         ". Shaded: range of the estimate without a shift (95 % of "
         f"{facts['permutations']} permutations)"
@@ -232,7 +232,7 @@ def _extremes(compared: Compared) -> list[str]:
         inner = [
             layer
             for layer in network.layers
-            if layer.layer != INPUT and np.isfinite(layer.distance.value)
+            if layer.layer != INPUT_LAYER and np.isfinite(layer.distance.value)
         ]
         if not inner:
             continue
@@ -287,7 +287,7 @@ def curve_exhibit(compared: Compared, name: str, *, of_input: bool = False) -> E
 
 def _curve_caption(compared: Compared, measure: str, *, of_input: bool) -> str:
     facts = compared.facts
-    here, there = sides(facts)
+    here, there = compared_names(facts)
     what = (
         f"Transmission of the shift: {measure} at each layer, corrected for bias, "
         "divided by that at the input for each training, then averaged"
@@ -337,7 +337,7 @@ def _draw_curves(compared: Compared, title: str, measure: str, *, of_input: bool
 def _curve(
     network: NetworkDistances,
     panel: str,
-    means: Mapping[str, Averaged],
+    means: Mapping[str, TrainingAverage],
     *,
     skips: tuple[int, ...] = (),
     nulls: Mapping[str, float] | None = None,
@@ -358,7 +358,7 @@ def _transmission(compared: Compared) -> list[str]:
         shares = {
             layer: share.value
             for layer, share in _picked(network, _share).items()
-            if layer != INPUT
+            if layer != INPUT_LAYER
         }
         below = [layer for layer, share in shares.items() if share < _HALF]
         if not shares:
@@ -392,7 +392,7 @@ def _against_baseline(compared: Compared) -> list[str]:
         both = [
             (mean.value, baseline[layer].value, layer)
             for layer, mean in _picked(network, _distance).items()
-            if layer != INPUT
+            if layer != INPUT_LAYER
             and layer in baseline
             and math.isfinite(mean.value)
             and math.isfinite(baseline[layer].value)
@@ -444,7 +444,7 @@ def decoder_input_exhibit(compared: Compared, name: str) -> Exhibit:
 
 def _decoder_input_caption(compared: Compared, measure: str) -> str:
     facts = compared.facts
-    here, there = sides(facts)
+    here, there = compared_names(facts)
     note = interval_note(compared)
     bands = f" Bands: {note}." if note else ""
     return (
@@ -475,7 +475,7 @@ def _blocks(compared: Compared) -> list[str]:
     return list(dict.fromkeys(layer.split(_FROM)[0] for layer in compared.layers))
 
 
-def _side(network: NetworkDistances, side: str) -> dict[str, Averaged]:
+def _side(network: NetworkDistances, side: str) -> dict[str, TrainingAverage]:
     """Distances of one side by block."""
     end = f"{_FROM}{side}"
     return {

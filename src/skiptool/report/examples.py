@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from skiptool.errors import FormatError
-from skiptool.figures.masks import block_side, block_told, small_image, small_mask
+from skiptool.figures.masks import block_note, block_side, small_image, small_mask
 from skiptool.figures.sheets import example_sheet
-from skiptool.figures.style import in_paper_order, readable
-from skiptool.metrics import KEYS, Score, mean_iou, scores
+from skiptool.figures.style import in_paper_order, label_text
+from skiptool.metrics import GROUP_COLUMNS, Score, mean_iou, scores
 from skiptool.names import ENSEMBLE_FOLD, Kind
 from skiptool.records import ORIGINAL, Shift, Table
 from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none
 from skiptool.report.wording import shift_text
-from skiptool.shifts import apply
+from skiptool.shifts import apply_shift
 from skiptool.stores.dataset import DatasetStore
 from skiptool.stores.masks import MaskStore
 from skiptool.stores.tables import MetricTable
@@ -216,7 +216,7 @@ def masked_scores(tables: Iterable[MetricTable], masks: Iterable[MaskStore]) -> 
     for table in tables:
         if table.lineage.kind is not Kind.PREDICTIONS:
             continue
-        for score in scores(table.totals(KEYS, "pixels")):
+        for score in scores(table.totals(GROUP_COLUMNS, "pixels")):
             shift = (score.shift.kind.value, score.shift.factor)
             key = (score.dataset_id, score.model_id, score.domain, *shift)
             if key in entries:
@@ -406,8 +406,8 @@ def example_exhibit(chosen: Examples) -> Exhibit:
     cells: dict[str, list[Cell]] = {
         "chosen as": [column.which for column in chosen.columns],
         "shift": [shift_text(column.shift) for column in chosen.columns],
-        "sample": [readable(column.sample) for column in chosen.columns],
-        "subject": [readable(column.subject) for column in chosen.columns],
+        "sample": [label_text(column.sample) for column in chosen.columns],
+        "subject": [label_text(column.subject) for column in chosen.columns],
     }
     for name, row in zip(names, chosen.values.tolist(), strict=True):
         cells[name] = [*map(nan_to_none, row)]
@@ -450,7 +450,7 @@ def _caption(chosen: Examples, names: Sequence[str]) -> str:
         f"outlines of truth and prediction: under each shift those of lowest and of median "
         f"IoU{mean} by {names[0]}{fold}, {rated}. All rows ({', '.join(names)}) show the same "
         "samples; the IoU below each is that of this sample alone."
-        f"{lowest if chosen.lowest_of > 1 else ''}{further}{block_told(_block(chosen))}"
+        f"{lowest if chosen.lowest_of > 1 else ''}{further}{block_note(_block(chosen))}"
     )
 
 
@@ -464,7 +464,7 @@ def _worst(chosen: Examples, names: Sequence[str]) -> list[str]:
         best = 1 + int(np.nanargmax(others))
         sentences.append(
             f"Worst of {column.rated} samples ({shift_text(column.shift)}): "
-            f"{readable(column.sample)}, {names[0]} {chosen.values[0, index]:.2f}, best of the "
+            f"{label_text(column.sample)}, {names[0]} {chosen.values[0, index]:.2f}, best of the "
             f"others {names[best]} {chosen.values[best, index]:.2f}."
         )
     return sentences
@@ -511,7 +511,7 @@ def _draw(chosen: Examples, names: Sequence[str]) -> Figure:
     truths: list[UInt8] = []
     for index, column in enumerate(columns):
         image, truth = reader.read(index)
-        images.append(small_image(apply(image, column.shift), block))
+        images.append(small_image(apply_shift(image, column.shift), block))
         truths.append(small_mask(truth, block))
     predicted = [
         [

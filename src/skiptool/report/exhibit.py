@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from skiptool.analysis.distances import (
     LEVEL,
-    Averaged,
     Compared,
     LayerDistance,
     Network,
     NetworkDistances,
+    TrainingAverage,
 )
 from skiptool.names import Kind
 
@@ -165,10 +165,14 @@ _FACTS: Final = (
 )
 
 
-def kin_columns(kin: SettingKey, *, metric: bool = False) -> dict[str, Cell]:
+def setting_columns(setting: SettingKey, *, metric: bool = False) -> dict[str, Cell]:
     """Return the columns that identify networks and their dataset, and the metric if asked for."""
-    columns = {"dataset": kin.dataset, "arch": kin.arch or None, "encoder": kin.encoder or None}
-    return {**columns, "metric": kin.metric, "bins": kin.bins} if metric else {**columns}
+    columns = {
+        "dataset": setting.dataset,
+        "arch": setting.arch or None,
+        "encoder": setting.encoder or None,
+    }
+    return {**columns, "metric": setting.metric, "bins": setting.bins} if metric else {**columns}
 
 
 def fact_columns(
@@ -183,7 +187,7 @@ def fact_columns(
 
 
 def layer_numbers(
-    compared: Compared, quantity: str, pick: Callable[[LayerDistance], Averaged | None]
+    compared: Compared, quantity: str, pick: Callable[[LayerDistance], TrainingAverage | None]
 ) -> list[Number]:
     """Return one number of each network and layer as rows."""
     rows: list[Number] = []
@@ -197,7 +201,7 @@ def layer_numbers(
     return rows
 
 
-def _mean_columns(mean: Averaged) -> Number:
+def _mean_columns(mean: TrainingAverage) -> Number:
     columns: dict[str, float | int] = {"value": mean.value, "folds": mean.trainings}
     if mean.trainings > 1:
         columns["sd_folds"] = mean.spread

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 from skiptool.analysis.distances import LEVEL
 from skiptool.analysis.forecast import Expected, Fitted, fit_losses
 from skiptool.figures.forecast import MOST, forecast_sheet
-from skiptool.figures.style import in_paper_order, readable
+from skiptool.figures.style import in_paper_order, label_text
 from skiptool.metrics import Score
 from skiptool.names import VALIDATION, Kind
 from skiptool.records import Table
-from skiptool.report.exhibit import Cell, Exhibit, group_by, kin_columns, nan_to_none
+from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none, setting_columns
 from skiptool.report.wording import (
     assumed_text,
     bins_suffix,
     count_noun,
     measure_name,
+    number_range,
     range_suffix,
     shift_name,
-    span,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def loss_forecasts(
     Parameters
     ----------
     scores, layers
-        As for :func:`skiptool.analysis.correlation.join`.
+        As for :func:`skiptool.analysis.correlation.join_distances`.
     level : float
         Of the intervals.
 
@@ -60,19 +60,19 @@ def loss_forecasts(
     """
     lines = fit_losses(scores, layers, level=level)
     exhibits = []
-    for group in group_by(lines, lambda line: (line.kin, line.domain)).values():
+    for group in group_by(lines, lambda line: (line.setting, line.domain)).values():
         by_pruning = {line.pruning: line for line in group}
         exhibits += [_exhibit(by_pruning[pruning]) for pruning in in_paper_order(by_pruning)]
     return exhibits
 
 
 def _exhibit(line: Fitted) -> Exhibit:
-    kin = line.kin
-    measure = readable(measure_name(kin.metric))
-    images = f"{readable(kin.dataset)}, {readable(line.domain)}, {readable(line.split)}"
+    setting = line.setting
+    measure = label_text(measure_name(setting.metric))
+    images = f"{label_text(setting.dataset)}, {label_text(line.domain)}, {label_text(line.split)}"
     title = (
         f"Loss of IoU forecast from {measure}, {_networks(line)}, fitted to {images}"
-        f"{bins_suffix(kin.bins)}"
+        f"{bins_suffix(setting.bins)}"
     )
     return Exhibit(
         topic="forecast",
@@ -90,19 +90,19 @@ def _exhibit(line: Fitted) -> Exhibit:
 
 def _networks(line: Fitted) -> str:
     """Name the networks: ``resnet18 L1-pruned``."""
-    return f"{readable(line.kin.family)} {readable(line.pruning)}".strip() or "networks"
+    return f"{label_text(line.setting.family)} {label_text(line.pruning)}".strip() or "networks"
 
 
 def _layer(line: Fitted) -> str:
-    return readable(line.layers[line.layer])
+    return label_text(line.layers[line.layer])
 
 
 def _row_name(row: Expected, line: Fitted) -> str:
     """Name a comparison by the domain, the shift, or both."""
     facts = row.change._asdict()
     shift = "" if facts["shift"] == "original" else shift_name(facts)
-    domain = "" if row.change.domain == line.domain else readable(str(row.change.domain))
-    return ", ".join(filter(None, (domain, readable(shift)))) or "original"
+    domain = "" if row.change.domain == line.domain else label_text(str(row.change.domain))
+    return ", ".join(filter(None, (domain, label_text(shift)))) or "original"
 
 
 def _note(row: Expected, line: Fitted) -> str:
@@ -150,7 +150,7 @@ def _table(line: Fitted, title: str) -> Table:
             "error": one.error,
             "error of the mean": one.error_of_mean,
         }
-        for one in line.crossed.held
+        for one in line.cross_validation.held
     ]
     rows.append(
         {
@@ -186,11 +186,11 @@ def _table(line: Fitted, title: str) -> Table:
 
 def _numbers(line: Fitted) -> list[Number]:
     """Return errors (``shift`` is the kind left out, null for their mean) and forecasts."""
-    facts = {**kin_columns(line.kin, metric=True), "pruning": line.pruning}
+    facts = {**setting_columns(line.setting, metric=True), "pruning": line.pruning}
     here = {**facts, "domain": line.domain, "split": line.split}
     errors: list[tuple[str | None, str | None, int, float, float]] = [
         (one.kind, line.layers[one.layer], one.points, one.error, one.error_of_mean)
-        for one in line.crossed.held
+        for one in line.cross_validation.held
     ]
     errors.append((None, None, len(line.points), line.error, line.error_of_mean))
     rows: list[Number] = []
@@ -270,17 +270,17 @@ def forecast_caption(line: Fitted) -> str:
 def _fit(line: Fitted) -> str:
     networks = len({point.model_id for point in line.points})
     shifts = len({point.change.cluster for point in line.points})
-    classes = ", ".join(map(readable, line.classes))
+    classes = ", ".join(map(label_text, line.classes))
     mean = "mean " if len(line.classes) > 1 else ""
-    images = f"{readable(line.split)} images of {readable(line.kin.dataset)}, "
-    images += readable(line.domain)
+    images = f"{label_text(line.split)} images of {label_text(line.setting.dataset)}, "
+    images += label_text(line.domain)
     if line.images.min():
-        images += f" ({span(line.images.tolist())} a network)"
+        images += f" ({number_range(line.images.tolist())} a network)"
     return (
         f"Left: loss of {mean}IoU ({classes}) under controlled shifts against the "
-        f"{readable(measure_name(line.kin.metric))} at {_layer(line)}, corrected for the finite "
-        f"number of images{range_suffix(line.kin.bins, line.kin.range_rule)}; horizontal bars are "
-        f"its 95 % intervals. Each of the n = {len(line.points)} "
+        f"{label_text(measure_name(line.setting.metric))} at {_layer(line)}, corrected for the "
+        f"finite number of images{range_suffix(line.setting.bins, line.setting.range_rule)}; "
+        f"horizontal bars are its 95 % intervals. Each of the n = {len(line.points)} "
         f"points is one of {count_noun(networks, 'trained network')} (folds and repeats pooled) "
         f"under one of {count_noun(shifts, 'shift')}. "
         f"Distances and losses are of the {images}. Line: "
@@ -290,7 +290,7 @@ def _fit(line: Fitted) -> str:
 
 
 def _split(line: Fitted) -> str:
-    split = readable(line.split)
+    split = label_text(line.split)
     fitted = (
         ""
         if line.split == VALIDATION
@@ -303,8 +303,9 @@ def _split(line: Fitted) -> str:
 def _error(line: Fitted) -> str:
     return (
         "Error: mean absolute error on a kind of shift that was left out, for each of "
-        f"{count_noun(len(line.crossed.held), 'kind')} in turn, with the layer and the line chosen "
-        "from the other kinds; for comparison, the error of the mean loss of those kinds."
+        f"{count_noun(len(line.cross_validation.held), 'kind')} in turn, with the layer and the "
+        "line chosen from the other kinds; for comparison, the error of the mean loss of those "
+        "kinds."
     )
 
 
@@ -315,7 +316,7 @@ def _intervals(line: Fitted) -> str:
         return (
             "No loss is forecast: on kinds of shift left out, the line is no better than the mean."
         )
-    kinds = count_noun(len(line.crossed.held), "kind")
+    kinds = count_noun(len(line.cross_validation.held), "kind")
     limit = (
         f"; {100 * line.asked:g} % cannot be reached with {kinds}"
         if line.level < line.asked
@@ -344,7 +345,7 @@ def _left_out(line: Fitted) -> str:
     if line.passed_over:
         parts.append(
             f"Not considered, without a corrected distance under every shift: "
-            f"{', '.join(map(readable, line.passed_over))}."
+            f"{', '.join(map(label_text, line.passed_over))}."
         )
     if line.left_out:
         parts.append(
@@ -359,7 +360,9 @@ def _left_out(line: Fitted) -> str:
 
 def forecast_sentences(line: Fitted) -> list[str]:
     """State how well the line forecasts kinds left out, and what it forecasts."""
-    kinds = ", ".join(f"{readable(one.kind)} {one.error:.2f}" for one in line.crossed.held)
+    kinds = ", ".join(
+        f"{label_text(one.kind)} {one.error:.2f}" for one in line.cross_validation.held
+    )
     error, of_mean = f"{line.error:.2f} ({kinds})", f"{line.error_of_mean:.2f}"
     networks, layer = _networks(line), _layer(line)
     if not line.better:
@@ -379,7 +382,7 @@ def forecast_sentences(line: Fitted) -> list[str]:
         more = f"; {count_noun(further, 'further row')} in the table" if further > 0 else ""
         sentences.append(f"Forecast loss: {rows}{more}.")
     if line.unmet:
-        unmet = " and ".join(map(readable, line.unmet))
+        unmet = " and ".join(map(label_text, line.unmet))
         sentences.append(f"On {unmet} alone it is no better than the mean.")
     return [*sentences, *_checks(line)]
 
@@ -400,9 +403,9 @@ def _images(row: Expected) -> str:
     """Count the images, ``8 test images of 2 subjects``; empty if unknown."""
     if not row.images:
         return ""
-    split = "" if row.change.split is None else f"{readable(row.change.split)} "
+    split = "" if row.change.split is None else f"{label_text(row.change.split)} "
     grouped = row.units and row.unit not in ("", "image")
-    units = f" of {count_noun(row.units, readable(row.unit))}" if grouped else ""
+    units = f" of {count_noun(row.units, label_text(row.unit))}" if grouped else ""
     return f"{count_noun(row.images, f'{split}image')}{units}"
 
 

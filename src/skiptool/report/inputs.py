@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from skiptool.analysis import correlation
 from skiptool.analysis.distances import BEYOND_COLUMNS, CHANNEL_KEYS, LAYER_COLUMNS
-from skiptool.metrics import KEYS
+from skiptool.metrics import GROUP_COLUMNS
 from skiptool.names import Kind
 from skiptool.stores.dataset import DatasetStore
 from skiptool.stores.lineage import FORMAT_VERSIONS, Lineage
@@ -88,13 +88,13 @@ class Inputs:
     def totals(
         self, *further: str, tables: Sequence[MetricTable] | None = None
     ) -> dict[str, list[Any]]:
-        """Sum the pixels of prediction tables by ``skiptool.metrics.KEYS`` and further columns.
+        """Sum the pixels of prediction tables by `GROUP_COLUMNS` of `skiptool.metrics` and others.
 
         A measurement in several tables counts once. Domains without a labelled pixel
         (:meth:`unlabelled`) are left out. By default all prediction tables are summed.
         """
         unlabelled = self.unlabelled()
-        names = (*KEYS, *further)
+        names = (*GROUP_COLUMNS, *further)
         columns: dict[str, list[Any]] = {name: [] for name in (*names, "pixels")}
         known: set[tuple[Any, ...]] = set()
         for table in self.predictions if tables is None else tables:

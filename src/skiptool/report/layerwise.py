@@ -14,14 +14,20 @@ from skiptool.analysis.distances import (
     Changed,
     Measure,
     Network,
-    read_beyond,
+    read_layer_metrics,
 )
 from skiptool.figures.heatmap import Heat, HeatRow, heat_sheet
 from skiptool.names import Kind, Metric, ShiftKind
 from skiptool.records import Shade, Table
 from skiptool.report.exhibit import Cell, Exhibit, fact_columns, nan_to_none
 from skiptool.report.overview import heat_row
-from skiptool.report.wording import count_noun, range_suffix, shift_name, sides, span
+from skiptool.report.wording import (
+    compared_names,
+    count_noun,
+    number_range,
+    range_suffix,
+    shift_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,15 +71,15 @@ _CHANCE: Final = 0.5
 _TESTED: Final = (Metric.COVARIANCE, Metric.CLASSIFIER)
 
 
-def beyond_marginals(table: Mapping[str, Sequence[Any]]) -> list[Exhibit]:
+def layerwise_exhibits(table: Mapping[str, Sequence[Any]]) -> list[Exhibit]:
     """Show each architecture that has measures of whole layers: a matrix for each measure.
 
     Parameters
     ----------
     table : mapping of column name to values
-        See :func:`skiptool.analysis.distances.read_beyond`.
+        See :func:`skiptool.analysis.distances.read_layer_metrics`.
     """
-    return [_exhibit(network) for network in read_beyond(table)]
+    return [_exhibit(network) for network in read_layer_metrics(table)]
 
 
 def _exhibit(network: Network) -> Exhibit:
@@ -116,11 +122,12 @@ def _caption(network: Network) -> str:
     measures = " ".join(_EXPLANATIONS[metric].format(bins=bins) for metric in network.metrics)
     return (
         f"Measures of each layer (columns) for each {'domain' if _by_domain(network) else 'shift'} "
-        f"(rows), {facts['n_reference']} and {span(int(row.facts['n_other']) for row in rows)} "
-        f"images, {count_noun(folds, 'training')}. {measures} Each "
-        f"matrix has its own scale, from 0 (classifier: 0.5). Bold: p < {SIGNIFICANT:g} "
-        f"by permutation of {facts['unit'] or 'image'}s, adjusted over the layers, in every "
-        "training; grey: otherwise."
+        f"(rows), {facts['n_reference']} and "
+        f"{number_range(int(row.facts['n_other']) for row in rows)} images, "
+        f"{count_noun(folds, 'training')}. {measures} Each matrix has its own scale, from 0 "
+        f"(classifier: 0.5). Bold: p < {SIGNIFICANT:g} by permutation of "
+        f"{facts['unit'] or 'image'}s, adjusted over the layers, in every training; grey: "
+        "otherwise."
     )
 
 
@@ -238,7 +245,7 @@ def _hidden_shift(network: Network, row: Changed) -> tuple[float, str] | None:
     more = ""
     if len(layers) > 1:
         more = f" This holds at {len(layers)} of {len(channels)} layers ({', '.join(layers)})."
-    here, there = sides(row.facts)
+    here, there = compared_names(row.facts)
     covariance = row.measures.get(Metric.COVARIANCE, {}).get(last)
     return 0.0 if covariance is None else covariance.value, (
         f"{network.name}, {here} against {there}: at {last} the marginal distributions of channels "

@@ -26,9 +26,9 @@ from skiptool.report.wording import (
     bins_suffix,
     caution_text,
     measure_name,
+    number_range,
     range_suffix,
     shift_name,
-    span,
     splits_suffix,
     tied_text,
     tied_with,
@@ -100,7 +100,7 @@ def _exhibit(rows: Sequence[Compared]) -> Exhibit:
     keys = {_key(network): network for row in rows for network in row.networks}
     matrices = [
         _Matrix(name, members, _values(rows, members, layers))
-        for name, members in divide(list(keys), len(rows))
+        for name, members in divide_matrices(list(keys), len(rows))
     ]
     domain = facts["reference_domain"] if by_domain else facts["domain"]
     what = f"of other domains to {domain}" if by_domain else f"under shifts, {domain}"
@@ -142,7 +142,7 @@ def heat_row(facts: Mapping[str, Any], *, by_domain: bool) -> HeatRow:
 
 def _caption(rows: Sequence[Compared], matrices: Sequence[_Matrix], *, by_domain: bool) -> str:
     facts = rows[0].facts
-    images = span(int(row.facts["n_other"]) for row in rows)
+    images = number_range(int(row.facts["n_other"]) for row in rows)
     several = any(len(matrix.members) > 1 for matrix in matrices)
     across = " and over the named architectures" if several else ""
     reference = f"{facts['reference_domain']} {shift_name(facts, 'reference_')}"
@@ -241,7 +241,7 @@ def _values(rows: Sequence[Compared], members: Sequence[_Key], layers: Sequence[
 # Which architectures have a matrix of their own, so that a page holds the overview.
 
 
-def divide(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]:
+def divide_matrices(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]:
     """Divide architectures among named matrices.
 
     Parameters
@@ -259,9 +259,9 @@ def divide(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]
 
     Examples
     --------
-    >>> divide([("r18", "L1-pruned"), ("r18", "baseline")], rows=15)
+    >>> divide_matrices([("r18", "L1-pruned"), ("r18", "baseline")], rows=15)
     [('r18 baseline', (('r18', 'baseline'),)), ('r18 L1-pruned', (('r18', 'L1-pruned'),))]
-    >>> divide([(f"r{n}", "baseline") for n in range(7)], rows=15)[0][0]
+    >>> divide_matrices([(f"r{n}", "baseline") for n in range(7)], rows=15)[0][0]
     'baseline, mean of 7 encoders'
     """
     families = list(dict.fromkeys(family for family, _ in keys))

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from skiptool.figures.style import TONES, picture, readable
+from skiptool.figures.style import TONES, figure_bytes, label_text
 from skiptool.names import PictureFormat
 from skiptool.records import Table
 from skiptool.report.exhibit import Cell, Exhibit, group_by
@@ -219,7 +219,7 @@ def as_svg(figure: Figure, title: str, description: str) -> Markup:
     Markup
         One ``<svg role="img">`` with its printed ``width`` in points.
     """
-    raw = picture(figure, PictureFormat.SVG, ground="none")
+    raw = figure_bytes(figure, PictureFormat.SVG, ground="none")
     prefix = "f" + sha256(raw + title.encode(errors="replace")).hexdigest()[:10] + "-"
     root = ElementTree.fromstring(raw)
     values = [value for element in root.iter() for value in element.attrib.values()]
@@ -338,5 +338,5 @@ def _describe(root: ElementTree.Element, prefix: str, title: str, description: s
     )
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         child = ElementTree.Element(tag, {"id": prefix + tag})
-        child.text = readable(text, limit=2000)
+        child.text = label_text(text, limit=2000)
         root.insert(place, child)

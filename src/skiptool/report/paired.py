@@ -12,7 +12,7 @@ import numpy as np
 from skiptool.analysis.differences import PairedDifference, paired_differences
 from skiptool.figures.forest import Mark, forest
 from skiptool.figures.heatmap import Column
-from skiptool.figures.style import in_paper_order, readable
+from skiptool.figures.style import in_paper_order, label_text
 from skiptool.names import ENSEMBLE_FOLD, Kind, ShiftKind
 from skiptool.records import Table
 from skiptool.report.exhibit import Exhibit, group_by, nan_to_none
@@ -21,8 +21,8 @@ from skiptool.report.wording import (
     capitalised,
     count_trainings,
     iou_name,
+    number_range,
     signed,
-    span,
     split_suffix,
 )
 from skiptool.stats.permutation import holm
@@ -50,7 +50,7 @@ def paired_comparisons(
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``; see
+        The columns ``skiptool.metrics.GROUP_COLUMNS``, ``subject`` and ``pixels``; see
         :func:`skiptool.analysis.differences.subject_counts`.
     level : float
         Of the intervals.
@@ -127,7 +127,7 @@ def _exhibit(
         heading=heading,
         title=title,
         caption=paired_caption(differences, measure, level),
-        sentences=findings(differences, [readable(name) for name in names], adjusted),
+        sentences=findings(differences, [label_text(name) for name in names], adjusted),
         table=Table(f"{measure}: {title}", columns, uniform=("encoder",), spare=spare),
         numbers=[_number(one, p, level) for one, p in zip(differences, adjusted, strict=True)],
         draw=lambda: _draw(differences, places, adjusted, rows, measure, level),
@@ -248,7 +248,7 @@ def paired_caption(differences: _Differences, measure: str, level: float) -> str
 def how_compared(differences: _Differences, level: float) -> str:
     """Describe what the intervals cover and how differences were tested."""
     counts = [one.subjects for one in differences]
-    few, subjects = min(counts), span(counts)
+    few, subjects = min(counts), number_range(counts)
     if max(counts) < 2:
         return "With one subject there is neither an interval nor a test."
     if not _is_tested(differences):
@@ -313,7 +313,7 @@ def findings(
             side = better if one.value > 0 else worse
             side.setdefault(name, []).append((one.value, place))
     with_p = [one for one in differences if not math.isnan(one.p_value)]
-    over = f"over {span(one.trainings for one in with_p)} trainings"
+    over = f"over {number_range(one.trainings for one in with_p)} trainings"
     sentences = [
         f"{word} than the baseline {over}, p < {ALPHA} (Holm): {_significant(side, tested)}."
         for word, side in (("Better", better), ("Worse", worse))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.analysis.registration import Pair, pairs, residual_limits
 from skiptool.figures.residuals import draw_alignment
-from skiptool.figures.style import readable
+from skiptool.figures.style import label_text
 from skiptool.names import Kind
 from skiptool.records import Table
 from skiptool.report.exhibit import Cell, Exhibit, nan_to_none
@@ -64,7 +64,7 @@ def _table(found: Sequence[Pair], title: str, reasons: Sequence[str]) -> Table:
         "share kept": [nan_to_none(pair.share) for pair in found],
     }
     for reason in reasons:
-        columns[readable(reason, 48)] = [pair.lost.get(reason, 0) for pair in found]
+        columns[label_text(reason, 48)] = [pair.lost.get(reason, 0) for pair in found]
     for unit in ("px", "µm"):
         residuals = [pair.residuals[unit] for pair in found]
         columns[f"median, {unit}"] = [nan_to_none(each.median) for each in residuals]
@@ -94,12 +94,12 @@ def _numbers(pair: Pair, reasons: Sequence[str]) -> list[Number]:
 
 def _sentence(pair: Pair) -> str:
     """State how far two scans are apart, and what is lost by it."""
-    name = f"{readable(pair.domain)} against {readable(pair.reference_domain)}"
+    name = f"{label_text(pair.domain)} against {label_text(pair.reference_domain)}"
     px, um = pair.residuals["px"], pair.residuals["µm"]
     if not px.measured:
         return f"{name}: no residual was measured."
     length = "" if math.isnan(um.median) else f" ({um.median:.2g} µm)"
-    lost = ", ".join(f"{count:,} {readable(reason)}" for reason, count in pair.lost.items())
+    lost = ", ".join(f"{count:,} {label_text(reason)}" for reason, count in pair.lost.items())
     return (
         f"{name}: half of the patches are within {px.median:.2g} px{length}, 90 % within "
         f"{px.p90:.2g} px; {pair.kept:,} of {pair.patches:,} are kept"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.exports.png import spread
-from skiptool.figures.masks import block_side, block_told, small_image, small_mask
+from skiptool.exports.png import evenly_spaced
+from skiptool.figures.masks import block_note, block_side, small_image, small_mask
 from skiptool.figures.sheets import contact_sheet
-from skiptool.names import IGNORE, Kind, Split
+from skiptool.names import IGNORE_LABEL, Kind, Split
 from skiptool.records import Table
 from skiptool.report.exhibit import Cell, Exhibit
 from skiptool.report.wording import count_noun
@@ -32,7 +32,7 @@ def data_sheets(store: DatasetStore) -> list[Exhibit]:
     """Show up to 16 samples of each domain of a dataset, 8 for more than three domains."""
     most = _MOST if len(store.domains) <= _FEW_DOMAINS else _FEWER
     return [
-        _exhibit(store, domain, spread(len(domain), most).tolist())
+        _exhibit(store, domain, evenly_spaced(len(domain), most).tolist())
         for domain in store.domains.values()
     ]
 
@@ -77,7 +77,7 @@ def _caption(store: DatasetStore, domain: Domain, chosen: Sequence[int]) -> str:
         f"{domain.name} of {store.name}, evenly spread, with the outlines of their masks; "
         f"{count_noun(subjects, 'subject')}; images of "
         f"{_size(domain)}{_scale(domain)}. Below each: sample, and subject if "
-        f"it differs.{block_told(_block(domain))}{_draws(domain)}"
+        f"it differs.{block_note(_block(domain))}{_draws(domain)}"
     )
 
 
@@ -95,7 +95,7 @@ def _draw(store: DatasetStore, domain: Domain, chosen: Sequence[int]) -> Figure:
         image, mask = reader.read(index)
         images.append(small_image(image, block))
         masks.append(small_mask(mask, block))
-    labelled = any((mask != IGNORE).any() for mask in masks)
+    labelled = any((mask != IGNORE_LABEL).any() for mask in masks)
     columns = domain.columns
     pairs = [(str(columns["id"][i]), str(columns["subject"][i])) for i in chosen]
     return contact_sheet(

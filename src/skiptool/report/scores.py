@@ -12,14 +12,14 @@ from skiptool.figures.heatmap import Column, Row, difference_matrix, difference_
 from skiptool.figures.style import in_paper_order
 from skiptool.metrics import Score, mean_and_spread
 from skiptool.names import ENSEMBLE_FOLD, Kind, ShiftKind
-from skiptool.records import Shade, Shift, Table, family
+from skiptool.records import Shade, Shift, Table, architecture_family
 from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none
 from skiptool.report.wording import (
     Training,
     capitalised,
     iou_name,
     most_trainings,
-    span,
+    number_range,
     split_suffix,
     tied_with,
 )
@@ -378,7 +378,7 @@ def _images(group: Sequence[Score], sizes: _Sizes) -> str:
     counts = [sizes[key] for key in keys if key in sizes]
     if not counts:
         return ""
-    samples, subjects = (span(numbers, ",") for numbers in zip(*counts, strict=True))
+    samples, subjects = (number_range(numbers, ",") for numbers in zip(*counts, strict=True))
     return f"{samples} samples of {subjects} subjects{' per domain' if len(counts) > 1 else ''}"
 
 
@@ -536,7 +536,9 @@ def parameter_exhibit(counts: Mapping[tuple[str, str, str], int]) -> list[Exhibi
     """
     if not counts:
         return []
-    by_family = {(family(arch, encoder), p): n for (arch, encoder, p), n in counts.items()}
+    by_family = {
+        (architecture_family(arch, encoder), p): n for (arch, encoder, p), n in counts.items()
+    }
     numbers: list[dict[str, Any]] = [
         {
             "quantity": "parameters",

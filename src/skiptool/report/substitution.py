@@ -18,7 +18,7 @@ from skiptool.figures.heatmap import (
     difference_scale,
     iou_matrix,
 )
-from skiptool.figures.style import in_paper_order, readable
+from skiptool.figures.style import in_paper_order, label_text
 from skiptool.names import ENSEMBLE_FOLD, Kind
 from skiptool.records import ORIGINAL, Shade, Shift, Table
 from skiptool.report.exhibit import Exhibit, group_by, nan_to_none
@@ -64,8 +64,8 @@ def substitutions(
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns ``skiptool.metrics.KEYS``, ``subject`` and ``pixels``, of plain rows and those
-        with ``clean_skips``; see :mod:`skiptool.analysis.substitution`.
+        The columns ``skiptool.metrics.GROUP_COLUMNS``, ``subject`` and ``pixels``, of plain rows
+        and those with ``clean_skips``; see :mod:`skiptool.analysis.substitution`.
     clean_domain : str, optional
         Domain of the clean images if it is not that of the samples.
     level : float
@@ -454,7 +454,7 @@ def findings(networks: _Networks) -> tuple[str, ...]:
         if alone:
             most = max(alone, key=lambda one: one.regained.value).regained.shift
             reasons.setdefault(most, _why_most(most, alone))
-        head = f"{readable(name, limit=64)} ({_averaged(measured)})"
+        head = f"{label_text(name, limit=64)} ({_averaged(measured)})"
         for shift, reason in reasons.items():
             here = [one for one in measured if one.regained.shift == shift]
             sentences.append(f"{head}: {_where(here[0])}{reason} {_effects_text(here)}.")
@@ -487,7 +487,7 @@ def _where(one: Substitution) -> str:
     under = f"under {shift_text(one.regained.shift)}"
     if one.clean_domain is None:
         return under
-    domain = f"in domain {readable(one.regained.domain, limit=64)}"
+    domain = f"in domain {label_text(one.regained.domain, limit=64)}"
     return domain if one.regained.shift == ORIGINAL else f"{under} {domain}"
 
 
@@ -509,7 +509,7 @@ def _effects_text(here: Sequence[Substitution]) -> str:
     if original is None or math.isnan(original.value):
         return text
     clean = best.clean_domain
-    where = "unshifted" if clean is None else f"in domain {readable(clean, limit=64)}"
+    where = "unshifted" if clean is None else f"in domain {label_text(clean, limit=64)}"
     return f"{text}; {where} {original.value:.2f}"
 
 
@@ -520,13 +520,13 @@ def _nothing_regained(best: Substitution, alone: Sequence[Substitution]) -> str:
     elif _all_tried(alone):
         none = "no clean feature map alone"
     else:
-        names = ", ".join(readable(one.label) for one in sorted(alone, key=lambda one: one.order))
+        names = ", ".join(label_text(one.label) for one in sorted(alone, key=lambda one: one.order))
         none = f"none of the clean feature maps tried alone ({names})"
     return f"{none} raises it{by} ({best.plain.value:.2f})"
 
 
 def _regained_text(best: Substitution, alone: Sequence[Substitution]) -> str:
-    name = readable(best.label)
+    name = label_text(best.label)
     only = "alone"
     if best.shifted == ():
         only = "(the only input of its decoder)"
@@ -538,7 +538,7 @@ def _regained_text(best: Substitution, alone: Sequence[Substitution]) -> str:
     others = sorted((one for one in alone if one is not best), key=lambda one: -one.regained.value)
     tied = [one for one in others if _is_tied(one)]
     if tied:
-        names = (f"{readable(one.label)} ({signed(one.regained.value)})" for one in tied)
+        names = (f"{label_text(one.label)} ({signed(one.regained.value)})" for one in tied)
         text += f", not distinguishable from {', '.join(names)}"
     rest = [one.regained.value for one in others if one not in tied]
     if rest:
@@ -572,7 +572,7 @@ def _reverse(here: Sequence[Substitution]) -> str:
     for one in sorted(reverse, key=lambda one: one.clean.value):
         name = one.label.removeprefix("all but ") if one.label != "all skips" else "bottleneck"
         change = "" if one.lost is None else f" ({signed(one.lost.value)}{_interval(one.lost)})"
-        parts.append(f"{one.clean.value:.2f} for {readable(name)}{change}")
+        parts.append(f"{one.clean.value:.2f} for {label_text(name)}{change}")
     return f"; with a single input shifted it is {', '.join(parts)}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from skiptool.names import ENSEMBLE_FOLD, LAYERWISE, VALIDATION, ShiftKind
-from skiptool.records import family
+from skiptool.records import architecture_family
 from skiptool.report.inputs import concatenate
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def facts(inputs: Inputs) -> dict[str, str]:
     )
     # Apart from the others, as all combinations of both are nearly all rows.
     measured = inputs.distinct("dataset_id", "domain", "sample", "subject", predictions_only=True)
-    families = map(family, columns["arch"], columns["encoder"])
+    families = map(architecture_family, columns["arch"], columns["encoder"])
     networks = zip(families, columns["pruning"], strict=True)
     shifts = zip(columns["shift"], columns["factor"], strict=True)
     samples = zip(*(measured[name] for name in ("dataset_id", "domain", "sample")), strict=True)
@@ -90,7 +90,7 @@ def _counted(values: set[Any]) -> str:
 # Limits of the whole report.
 
 
-def once_trained(inputs: Inputs) -> str:
+def single_training_warning(inputs: Inputs) -> str:
     """Warn that a single training does not predict the next; empty if all have two or more."""
     columns = inputs.distinct("arch", "encoder", "pruning", "fold", "model_id")
     trainings: dict[tuple[Any, ...], set[str]] = {}
@@ -122,7 +122,7 @@ _COMPARISON: Final = (
 _UNITS: Final = ("units_reference", "units_other", "unit")
 
 
-def not_estimated(inputs: Inputs) -> str:
+def missing_estimates(inputs: Inputs) -> str:
     """Warn that distances without an estimate are left out, which does not make them 0.
 
     Returns
@@ -167,7 +167,7 @@ _NO_PLAIN: Final = (
 )
 
 
-def not_shown(inputs: Inputs, exhibits: Sequence[Exhibit], *, forecast: bool) -> list[str]:
+def unused_inputs(inputs: Inputs, exhibits: Sequence[Exhibit], *, forecast: bool) -> list[str]:
     """Return a line for each input or option that leads to no exhibit."""
     topics = {exhibit.topic for exhibit in exhibits}
     lines = [_NO_FIT] if forecast and "forecast" not in topics else []

@@ -9,12 +9,12 @@ import numpy as np
 
 from skiptool.analysis.training import Experiment, Run, experiments
 from skiptool.figures.curves import draw_curves, stairs
-from skiptool.figures.style import in_paper_order, readable, spans_decades
+from skiptool.figures.style import in_paper_order, label_text, spans_decades
 from skiptool.metrics import mean_and_spread
 from skiptool.names import Kind
 from skiptool.records import Table
 from skiptool.report.exhibit import Cell, Exhibit, group_by, nan_to_none
-from skiptool.report.wording import count_noun, count_trainings, most_trainings, span
+from skiptool.report.wording import count_noun, count_trainings, most_trainings, number_range
 
 if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
@@ -86,7 +86,7 @@ def _scored(runs: Sequence[Run]) -> list[Run]:
 
 
 def _setting(value: object) -> str:
-    return "none" if value is None else readable(str(value), 60)
+    return "none" if value is None else label_text(str(value), 60)
 
 
 def _table(runs: Sequence[Run], title: str) -> Table:
@@ -150,7 +150,7 @@ def _best_scores(runs: Sequence[Run]) -> list[str]:
     """State what each network reached, and which runs still improved at their end."""
     sentences = []
     for group in _by_network(runs).values():
-        name = readable(f"{group[0].family} {group[0].pruning}".strip(), 60)
+        name = label_text(f"{group[0].family} {group[0].pruning}".strip(), 60)
         scored = _scored(group)
         if not scored:
             sentences.append(f"{name}: no validation mIoU is known.")
@@ -161,7 +161,7 @@ def _best_scores(runs: Sequence[Run]) -> list[str]:
             trainings = count_trainings((run.fold, run.repeat) for run in scored)
             reached += f" ± {spread:.3f} over {trainings}"
         epochs = {run.best_epoch for run in scored if run.best_epoch is not None}
-        when = f"epoch{'' if len(epochs) == 1 else 's'} {span(epochs)}"
+        when = f"epoch{'' if len(epochs) == 1 else 's'} {number_range(epochs)}"
         sentences.append(f"{name}: best validation mIoU {reached}, at {when}.")
     rising = sum(run.epochs > 1 and run.best_epoch == run.last["validation"] for run in runs)
     if rising:
@@ -182,7 +182,7 @@ def _caption(runs: Sequence[Run]) -> str:
         "of the shortest."
     )
     return (
-        f"{count_noun(len(runs), 'run')} of {span(lengths)} "
+        f"{count_noun(len(runs), 'run')} of {number_range(lengths)} "
         f"{'epoch' if lengths == {1} else 'epochs'}, counted from 0{_images(runs)}. Left: mean IoU "
         "of the foreground classes from counts accumulated over the validation fold; dots: the "
         "epoch whose weights are kept, chosen and measured on the same images, hence slightly "
@@ -197,7 +197,7 @@ def _images(runs: Sequence[Run]) -> str:
     counts = [run.samples for run in runs if run.samples is not None]
     if len(counts) < len(runs):
         return ""
-    train, validation = (span(numbers, ",") for numbers in zip(*counts, strict=True))
+    train, validation = (number_range(numbers, ",") for numbers in zip(*counts, strict=True))
     return f"; n = {train} training and {validation} validation images per run"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from skiptool.analysis.distances import LEVEL, Compared
-from skiptool.cautions import Caution, joined
+from skiptool.cautions import Caution, merge_cautions
 from skiptool.names import ShiftKind
 from skiptool.records import Shift
 
@@ -28,12 +28,12 @@ def count_noun(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def span(numbers: Iterable[int], spec: str = "") -> str:
+def number_range(numbers: Iterable[int], spec: str = "") -> str:
     """Write the range of integers, each by a format specification.
 
     Examples
     --------
-    >>> span([3, 2]), span([1000, 1000], ",")
+    >>> span([3, 2]), number_range([1000, 1000], ",")
     ('2 to 3', '1,000')
     """
     ordered = sorted(numbers)
@@ -182,11 +182,11 @@ def caution_text(cautions: Iterable[Caution]) -> str:
     >>> caution_text([Caution("3 of 64 channels vary", ("enc1",)), Caution("the sets differ")])
     ' Caution: enc1: 3 of 64 channels vary; the sets differ.'
     """
-    texts = [str(caution) for caution in joined(cautions)]
+    texts = [str(caution) for caution in merge_cautions(cautions)]
     return f" Caution: {'; '.join(texts)}." if texts else ""
 
 
-def sides(facts: Mapping[str, Any]) -> tuple[str, str]:
+def compared_names(facts: Mapping[str, Any]) -> tuple[str, str]:
     """Name the two sets of a comparison by shift, and by domain if these differ; else by store."""
     if facts["shift"] is None or facts["reference_shift"] is None:
         return str(facts["other"]), str(facts["reference"])
@@ -229,7 +229,7 @@ def comparison_heading(name: str) -> str:
 
 def comparison_title(facts: Mapping[str, Any]) -> str:
     """Name a comparison: ``brightness 0.75 against original, Aperio CS2``."""
-    here, there = sides(facts)
+    here, there = compared_names(facts)
     same = facts["domain"] == facts["reference_domain"] and facts["domain"] is not None
     domain = f", {facts['domain']}" if same else ""
     return f"{here} against {there}{domain}{splits_suffix(facts)}"

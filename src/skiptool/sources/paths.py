@@ -33,7 +33,7 @@ def refuse_pipe(path: Path) -> None:
         raise SourceError(f"{path}: is a pipe or a device, expected a file; save it as one")
 
 
-def refuse_pointer(path: Path, start: bytes) -> None:
+def refuse_lfs_pointer(path: Path, start: bytes) -> None:
     """Refuse a Git LFS pointer, recognised by the first bytes of the file.
 
     Raises

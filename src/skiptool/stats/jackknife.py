@@ -21,7 +21,9 @@ UNSURE: Final = 0.1
 """Standard error of a bias correction as a fraction of it: bias is only partly removed."""
 
 
-def corrected(values: Float64, without: Sequence[Float64]) -> tuple[Float64, tuple[Float64, ...]]:
+def bias_corrected(
+    values: Float64, without: Sequence[Float64]
+) -> tuple[Float64, tuple[Float64, ...]]:
     """Correct the bias of a statistic.
 
     Parameters
@@ -51,7 +53,7 @@ def corrected(values: Float64, without: Sequence[Float64]) -> tuple[Float64, tup
     return values - bias, tuple(part - bias[:, np.newaxis] for part in without)
 
 
-def spread(replicates: Sequence[Float64]) -> tuple[Float64, Float64]:
+def jackknife_variance(replicates: Sequence[Float64]) -> tuple[Float64, Float64]:
     """Return the jackknife variance and its degrees of freedom (Welch-Satterthwaite), shape (...).
 
     ``replicates`` (..., U) and (..., V) are estimates without each unit of two independent sets.
@@ -82,13 +84,13 @@ def half_width(
     Parameters
     ----------
     replicates : sequence of float64, shapes (..., U), (..., V)
-        As for :func:`spread`.
+        As for :func:`jackknife_variance`.
     correction : float64, shape (...)
         Bias that was subtracted.
     unsure : float
         Fraction of it that counts as an additional standard error.
     """
-    variance, freedom = spread(replicates)
+    variance, freedom = jackknife_variance(replicates)
     error = np.sqrt(variance + np.square(unsure * np.asarray(correction)))
     return np.asarray(stdtrit(freedom, (1 + level) / 2) * error)
 

@@ -18,8 +18,8 @@ from skiptool.exports.folders import qc_folder
 from skiptool.exports.nnunet import check_nnunet, export_nnunet
 from skiptool.exports.png import draw_sheets, export_pairs
 from skiptool.extraction import Extraction, ExtractionTarget, file_sizes, survey_inputs
-from skiptool.names import IGNORE, ExportFormat, composed, quoted_name
-from skiptool.parallel import available_cores, mapped, threaded
+from skiptool.names import IGNORE_LABEL, ExportFormat, normalise_unicode, quoted_name
+from skiptool.parallel import available_cores, ordered_map, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path, as_table, check_name
 from skiptool.sources.pictures.intensities import FULL, Scale
 from skiptool.sources.pictures.labels import (
@@ -37,17 +37,17 @@ from skiptool.sources.pictures.manifest import (
     Row,
     manifest_rows,
     pair_folders,
-    unguarded,
+    unescape_formula,
 )
 from skiptool.sources.pictures.nnunet import CHANNEL_COLUMNS, DATASET_JSON, read_nnunet
-from skiptool.sources.pictures.samples import Item, Reading, read_samples, survey
+from skiptool.sources.pictures.samples import Item, ReadOptions, read_samples, survey
 from skiptool.splits import SplitInput, SplitOptions, assign_splits
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making, digest
+from skiptool.stores.lineage import Invocation, digest
 from skiptool.stores.staging import Form
 from skiptool.stores.transfers import places_may_be_urls
-from skiptool.stores.zarrs import telling_failures
+from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -188,7 +188,7 @@ def extract_images(
         **({} if mask_pattern is None else {"mask_pattern": mask_pattern}),
         **splits.recorded,
     }
-    making = Making(
+    invocation = Invocation(
         "extract images",
         () if manifest is None else (manifest if isinstance(manifest, Path) else "-",),
         parameters,
@@ -199,7 +199,7 @@ def extract_images(
         target=ExtractionTarget(
             out, qc_folder(out, qc), pictures, exported, overwrite, resume, dry_run
         ),
-        making=making,
+        invocation=invocation,
         failures=list(listed.failures),
         progress=progress,
         listed=listed,
@@ -213,7 +213,7 @@ def extract_images(
 @dataclass
 class _ImageExtraction(Extraction):
     listed: ListedImages
-    reading: Reading
+    reading: ReadOptions
     splits: SplitOptions
     export_format: ExportFormat | None
     threads: int
@@ -235,7 +235,7 @@ class _ImageExtraction(Extraction):
             self.listed.rows, self.reading, self.threads, self.progress
         )
         self.failures += failed
-        with telling_failures(self.failures, self.progress):
+        with report_failures(self.failures, self.progress):
             check_formats(self.items)
             if self.export_format is ExportFormat.NNUNET:
                 channels = {item.shape[2] for item in self.items}
@@ -248,7 +248,7 @@ class _ImageExtraction(Extraction):
         return Outcome(summary=summary, failures=tuple(self.failures))
 
     def write(self, path: Path) -> None:
-        writer = DatasetWriter(path, self.listed.classes, self.making)
+        writer = DatasetWriter(path, self.listed.classes, self.invocation)
         write_images(writer, self.items, self.fold, self.reading, self.threads, self.progress)
         writer.finish()
 
@@ -289,7 +289,7 @@ def write_images(
     writer: DatasetWriter,
     items: Sequence[Item],
     fold: Int64,
-    reading: Reading,
+    reading: ReadOptions,
     threads: int,
     progress: Progress,
 ) -> None:
@@ -306,7 +306,7 @@ def write_images(
 
     with progress.task("extract", len(items)) as task:
         task.advance(len(items) - len(todo))
-        for samples in mapped(read, todo, threads):
+        for samples in ordered_map(read, todo, threads):
             for sample in samples:
                 if not writer.holds(sample.domain, sample.id):
                     writer.append(sample)
@@ -340,7 +340,7 @@ def _reading(
     patch_size: int | None,
     stride: int | None,
     upright: bool,
-) -> Reading:
+) -> ReadOptions:
     if channels not in (None, 1, 3):
         raise ArgumentError(f"--channels {channels}: expected 1 (grey) or 3 (colour)")
     if stride is not None and patch_size is None:
@@ -349,7 +349,7 @@ def _reading(
         if value is not None and value < 1:
             raise ArgumentError(f"--{option} {value}: expected 1 or more")
     step = patch_size if stride is None else stride
-    return Reading(labels, Scale.parse(scale), channels, patch_size, step, upright)
+    return ReadOptions(labels, Scale.parse(scale), channels, patch_size, step, upright)
 
 
 def _label_options(labels: Mapping[Key, str]) -> list[str]:
@@ -496,7 +496,7 @@ def _exported_classes(path: Path) -> list[str]:
     """Read the classes of exported pairs: one line of a CSV."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(map(unguarded, next(csv.reader(file), [])))
+            return list(map(unescape_formula, next(csv.reader(file), [])))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(
             f"{path}: cannot be read ({error}); save it as UTF-8, or give --classes"
@@ -616,14 +616,16 @@ def _name(row: Row, depth: int) -> str:
     if row.get("id"):
         return row["id"]
     path = Path(row["image"])
-    return composed("-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem)))
+    return normalise_unicode(
+        "-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem))
+    )
 
 
 # Survey: every image and mask is read once.
 
 
 def survey_images(
-    rows: Sequence[Row], reading: Reading, threads: int, progress: Progress
+    rows: Sequence[Row], reading: ReadOptions, threads: int, progress: Progress
 ) -> tuple[list[Item], list[str]]:
     """Read every row; return the sound items in order, and a line for each of the others.
 
@@ -633,7 +635,7 @@ def survey_images(
         If none is sound.
     """
     items, failures = survey_inputs(
-        partial(survey, reading=reading), rows, partial(threaded, workers=threads), progress
+        partial(survey, reading=reading), rows, partial(thread_map, workers=threads), progress
     )
     if not items:
         raise SourceError(f"all {len(failures)} inputs failed, the first: {failures[0]}")
@@ -641,14 +643,14 @@ def survey_images(
     masked = [item for item in items if item.row.get("mask")]
     if all(item.foreground == 0 for item in masked) and any(item.ignored for item in masked):
         progress.warn(
-            f"no mask has any foreground, but pixels of value {IGNORE}, which means 'ignored'; if "
-            "it is a class, say so: --labels 255=foreground"
+            f"no mask has any foreground, but pixels of value {IGNORE_LABEL}, which means "
+            "'ignored'; if it is a class, say so: --labels 255=foreground"
         )
     _warn_of_palettes(items, reading, progress)
     return items, failures
 
 
-def _warn_of_intensities(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
+def _warn_of_intensities(items: Sequence[Item], reading: ReadOptions, progress: Progress) -> None:
     brightest = max((item.brightest for item in items if item.dtype == "float32"), default=1.0)
     if brightest < DARK and reading.scale == FULL:
         progress.warn(
@@ -663,7 +665,7 @@ def _warn_of_intensities(items: Sequence[Item], reading: Reading, progress: Prog
         )
 
 
-def _warn_of_palettes(items: Sequence[Item], reading: Reading, progress: Progress) -> None:
+def _warn_of_palettes(items: Sequence[Item], reading: ReadOptions, progress: Progress) -> None:
     """Warn once of palettes whose colours contradict the use of indices as labels."""
     remedy = "if the colours are meant, map them with --labels '#RRGGBB=CLASS'"
     first: dict[int, Item] = {}

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from skiptool.cautions import Caution, joined
+from skiptool.cautions import Caution, merge_cautions
 from skiptool.comparison.activations import BINS, PERMUTATIONS, Mapper, Settings, as_activations
-from skiptool.comparison.counted import check_bins, counted_settings
 from skiptool.comparison.layer import Design
 from skiptool.comparison.pairs import (
     PRINTED,
@@ -30,20 +29,21 @@ from skiptool.comparison.pairs import (
     columns_of,
     in_order,
     layer_warnings,
-    left_out,
     measure_pairs,
+    unshared_layers,
 )
 from skiptool.comparison.results import Measured
-from skiptool.errors import ArgumentError, FormatError, MismatchError, near
+from skiptool.comparison.stored_counts import check_bins, counted_settings
+from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
 from skiptool.names import Kind, Metric, RangeRule, ShiftKind
-from skiptool.parallel import available_cores, dask_mapper, threaded
+from skiptool.parallel import available_cores, dask_mapper, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
 from skiptool.stores.addresses import located, public
 from skiptool.stores.artifacts import check_unchanged, feature_folder, is_folder
 from skiptool.stores.counts import open_activations
 from skiptool.stores.features import FeatureStore
-from skiptool.stores.lineage import Making, lineage
-from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
+from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.staging import Form, check_form, check_free, protect_inputs, staged
 from skiptool.stores.tables import TableWriter, as_table
 from skiptool.stores.transfers import places_may_be_urls
 
@@ -56,7 +56,7 @@ REMOTE_READERS = 8
 MOST_SHOWN = 200
 """Rows up to which a table of several models is printed as well as written."""
 
-SPARE = (
+SPARE_MEMORY = (
     "input_value",
     "value_live",
     "constant_channels",
@@ -150,7 +150,7 @@ def measure_shift(
     return _compare_groups(
         [stores],
         as_path(out),
-        Making("hellinger", [store.where for store in stores]),
+        Invocation("hellinger", [store.where for store in stores]),
         settings or Settings(),
         all_pairs=all_pairs,
         per_channel=per_channel,
@@ -204,7 +204,7 @@ def measure_shifts(
     by_hand = not any(map(is_folder, places))
     named: list[FeatureStore] = []
     failures: tuple[str, ...] = ()
-    with guarded(places):
+    with protect_inputs(places):
         if by_hand and len(places) == 2 and not references:
             if len({_address(located(place)) for place in places}) < 2:
                 progress.warn(f"{places[0]}: is compared with itself: all distances are 0")
@@ -219,7 +219,7 @@ def measure_shifts(
         outcome = _compare_groups(
             groups,
             as_path(out),
-            Making("hellinger", arguments, placement=placement),
+            Invocation("hellinger", arguments, placement=placement),
             settings or Settings(),
             all_pairs=all_pairs,
             per_channel=per_channel,
@@ -247,7 +247,7 @@ def _check_models(first: FeatureStore, other: FeatureStore) -> None:
 def _compare_groups(
     groups: Sequence[Sequence[FeatureStore]],
     out: Path | None,
-    making: Making,
+    invocation: Invocation,
     settings: Settings,
     *,
     all_pairs: bool,
@@ -269,13 +269,13 @@ def _compare_groups(
     for reference, other in pairs:
         check_bins(reference, other)
     several = len(groups) > 1
-    with guarded(store.place for store in every), ExitStack() as stack:
+    with protect_inputs(store.place for store in every), ExitStack() as stack:
         if out is not None:
             check_form(out, Form.TABLE)
             check_free(out, overwrite=overwrite, resume=False)
         remote = any(isinstance(store.place, str) for store in every)
         readers = max(settings.workers, REMOTE_READERS) if remote else settings.workers
-        mapper: Mapper = partial(threaded, workers=readers)
+        mapper: Mapper = partial(thread_map, workers=readers)
         if dask is not None:
             mapper = stack.enter_context(dask_mapper(dask, workers=settings.workers))
         comparisons: list[_Comparison] = []
@@ -295,13 +295,13 @@ def _compare_groups(
             check_unchanged(store)
         _warn(comparisons, progress)
         if out is not None:
-            making = replace(
-                making,
+            invocation = replace(
+                invocation,
                 parameters={**settings.asked, "all_pairs": all_pairs},
-                placement={**making.placement, "out": out},
+                placement={**invocation.placement, "out": out},
                 inputs=_input_ids(groups),
             )
-            _write(out, making, comparisons, overwrite)
+            _write(out, invocation, comparisons, overwrite)
     table = _table(comparisons, settings, per_channel)
     long = out is not None and several and len(table.columns["layer"]) > MOST_SHOWN
     return Outcome(
@@ -517,7 +517,7 @@ def _warn(comparisons: Sequence[_Comparison], progress: Progress) -> None:
                 Caution(warning, (measured.layer,), names)
                 for warning in layer_warnings(measured, design)
             ]
-    for caution in joined(cautions):
+    for caution in merge_cautions(cautions):
         stretched = "outlying" in caution.text
         remedy = "; compare with --range p0.1 or --bins quantile" if stretched else ""
         progress.warn(f"{_first_and_count(caution.comparisons)}: {caution}{remedy}")
@@ -527,7 +527,7 @@ def _warn_left_out(comparisons: Sequence[_Comparison], progress: Progress) -> No
     """Warn of layers that only one store of a pair has, once for pairs with the same layers."""
     by_layers: dict[tuple[str, ...], list[str]] = {}
     for comparison in comparisons:
-        layers = left_out(comparison.reference, comparison.other)
+        layers = unshared_layers(comparison.reference, comparison.other)
         if layers:
             by_layers.setdefault(layers, []).append(comparison.name)
     for layers, names in by_layers.items():
@@ -553,12 +553,14 @@ def _input_ids(groups: Sequence[Sequence[FeatureStore]]) -> dict[str, str]:
     return inputs
 
 
-def _write(out: Path, making: Making, comparisons: Sequence[_Comparison], overwrite: bool) -> None:
+def _write(
+    out: Path, invocation: Invocation, comparisons: Sequence[_Comparison], overwrite: bool
+) -> None:
     # Stores without an id are identified by the values measured between them.
     values = []
     if any(None in (each.reference.id, each.other.id) for each in comparisons):
         values = [_values(measured) for each in comparisons for measured in each.measured]
-    header = lineage(Kind.SHIFT, making, {**making.determinants, "values": values})
+    header = lineage(Kind.SHIFT, invocation, {**invocation.determinants, "values": values})
     with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
         for each in comparisons:
             facts = _facts(each.reference, each.other)
@@ -635,7 +637,9 @@ def _table(comparisons: Sequence[_Comparison], settings: Settings, per_channel: 
     if not settings.literal:
         title += "; corrected for bias, with its 95 % interval"
     columns = {name: [row[name] for row in rows] for name in shown}
-    return Table(title, columns, uniform=("reference", "metric", "bins", "other"), spare=SPARE)
+    return Table(
+        title, columns, uniform=("reference", "metric", "bins", "other"), spare=SPARE_MEMORY
+    )
 
 
 def _cell(column: object, row: int) -> object:
@@ -720,14 +724,14 @@ def compare_features(
     own_groups, other_groups = groups or (None, None)
     first = as_activations(reference, "reference", own_groups)
     second = as_activations(other, "other", other_groups)
-    if left_out(first, second):  # an error, as the warnings of a function are rarely read
+    if unshared_layers(first, second):  # an error, as the warnings of a function are rarely read
         missing = ", ".join(name for name in first.layers if name not in second.layers) or "none"
         extra = ", ".join(name for name in second.layers if name not in first.layers) or "none"
         raise MismatchError(
             f"other against reference: layers differ (missing: {missing}; extra: {extra}); give "
             "both the same layers"
         )
-    mapper = partial(threaded, workers=settings.workers)
+    mapper = partial(thread_map, workers=settings.workers)
     (design,), (measured,) = measure_pairs([first, second], [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
     for each in in_order(measured, settings):
@@ -743,6 +747,6 @@ def compare_features(
 def _member(word: str, vocabulary: type[Word]) -> Word:
     if word not in list(vocabulary):
         raise ArgumentError(
-            f"{word!r}: expected one of {', '.join(vocabulary)}{near(str(word), vocabulary)}"
+            f"{word!r}: expected one of {', '.join(vocabulary)}{suggestion(str(word), vocabulary)}"
         )
     return vocabulary(word)

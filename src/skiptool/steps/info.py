@@ -17,15 +17,15 @@ from skiptool.stores.addresses import is_web, last_part, located, public
 from skiptool.stores.artifacts import (
     TABLES,
     artifacts_below,
-    at_hand,
-    by_numbers,
     check_sound,
     is_artifact,
     is_store,
     kind_of,
     lineage_of,
+    local_file,
+    natural_order,
 )
-from skiptool.stores.contents import tell_contents
+from skiptool.stores.contents import contents_tables
 from skiptool.stores.counts import open_counts
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import FeatureStore, open_features
@@ -45,7 +45,7 @@ from skiptool.stores.transfers import (
     places_may_be_urls,
     root_of,
 )
-from skiptool.stores.zarrs import kept_failures, open_root
+from skiptool.stores.zarrs import open_root, recorded_failures
 
 
 @places_may_be_urls()
@@ -117,14 +117,14 @@ def _below(place: Path | str) -> list[Path | str]:
         for path, root in entries_at(folder)
         if root or (root is None and last_part(path).endswith((*TABLES, ".npy")))
     ]
-    return sorted(below, key=by_numbers) or [folder]
+    return sorted(below, key=natural_order) or [folder]
 
 
 def _describe(place: Path | str, check: bool, progress: Progress) -> dict[str, Any]:
     artifact = located(place)
     if isinstance(artifact, str) and not last_part(artifact).endswith(FILES):
         return _at_url(artifact, check, progress)
-    with at_hand(artifact) as path:
+    with local_file(artifact) as path:
         return _described(path, check)
 
 
@@ -251,13 +251,13 @@ def _dataset(path: Path | str) -> dict[str, Any]:
             for name, domain in store.domains.items()
         },
         "contents": _contents(path),
-        "failures": kept_failures(path) or None,
+        "failures": recorded_failures(path) or None,
     }
 
 
 def _contents(path: Path | str) -> dict[str, Any] | None:
     """Return samples, shares of pixels and uniform images by domain."""
-    for table in tell_contents(path, SILENT):
+    for table in contents_tables(path, SILENT):
         domains, *others = table.columns.items()
         return {
             str(domain): {name: values[row] for name, values in others}
@@ -310,7 +310,7 @@ def _table(path: Path | str) -> dict[str, Any]:
 
 def _masks(path: Path | str) -> dict[str, Any]:
     entries = [{**facts, "images": shape[0]} for facts, shape in open_masks(path).entries()]
-    return {"entries": entries, "failures": kept_failures(path) or None}
+    return {"entries": entries, "failures": recorded_failures(path) or None}
 
 
 def _overlays(path: Path | str) -> dict[str, Any]:

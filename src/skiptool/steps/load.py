@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import ArgumentError
-from skiptool.model.unet import restore
+from skiptool.model.unet import restore_network
 from skiptool.records import Normalisation
 from skiptool.stores.addresses import located, public
 from skiptool.stores.artifacts import model_folders
-from skiptool.stores.copies import copies_held
+from skiptool.stores.copies import temporary_copies
 from skiptool.stores.models import open_model
-from skiptool.stores.transfers import naming_urls
+from skiptool.stores.transfers import urls_in_errors
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Modul
         models are below a URL.
     """
     place = located(path)
-    with copies_held(), naming_urls():
+    with temporary_copies(), urls_in_errors():
         folders = [place] if isinstance(place, Path) else model_folders([place])
         if len(folders) > 1:
             raise ArgumentError(
@@ -55,5 +55,5 @@ def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Modul
         if normalise is not None:
             stored = stored.normalised(Normalisation.parse(normalise))
         tensors = stored.tensors()
-    network: torch.nn.Module = restore(stored.architecture, tensors, stored.normalisation)
+    network: torch.nn.Module = restore_network(stored.architecture, tensors, stored.normalisation)
     return network

@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from skiptool.errors import ArgumentError, FormatError
-from skiptool.figures.style import picture
+from skiptool.figures.style import figure_bytes
 from skiptool.names import Kind, PictureFormat, ShiftKind
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_places
 from skiptool.report.contents import image_exhibits, printed_tables, table_exhibits
 from skiptool.report.exhibit import Exhibit, name_exhibits, nan_to_none
 from skiptool.report.inputs import Inputs
 from skiptool.report.page import Origin, as_svg, render_page
-from skiptool.report.summary import facts, findings, not_estimated, not_shown, once_trained
+from skiptool.report.summary import (
+    facts,
+    findings,
+    missing_estimates,
+    single_training_warning,
+    unused_inputs,
+)
 from skiptool.stores.addresses import last_part, located, public
-from skiptool.stores.artifacts import at_hand, kind_of, lineage_of
+from skiptool.stores.artifacts import kind_of, lineage_of, local_file
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.lineage import Lineage, Making, lineage
+from skiptool.stores.lineage import Invocation, Lineage, lineage
 from skiptool.stores.masks import open_masks
-from skiptool.stores.staging import Form, check_form, check_free, guarded, staged
+from skiptool.stores.staging import Form, check_form, check_free, protect_inputs, staged
 from skiptool.stores.tables import REPORT, MetricTable, open_table, write_table
 from skiptool.stores.transfers import is_store_at, places_may_be_urls
 
@@ -105,15 +111,17 @@ def write_report(
         raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
     if out is not None:
         check_form(out, Form.PAGE)
-    with guarded(tables):
+    with protect_inputs(tables):
         numbers = _numbers_path(out, figures)
         for path in filter(None, (out, numbers)):
             if path.parent != figures or figures.is_dir():  # otherwise it has to be created
                 check_free(path, overwrite=overwrite, resume=False)
         inputs = read_inputs(tables)
         exhibits = table_exhibits(inputs, level, seed, forecast=forecast)
-        _warn_all(not_shown(inputs, exhibits, forecast=forecast), progress)
-        caution = " ".join(filter(None, (not_estimated(inputs), once_trained(inputs))))
+        _warn_all(unused_inputs(inputs, exhibits, forecast=forecast), progress)
+        caution = " ".join(
+            filter(None, (missing_estimates(inputs), single_training_warning(inputs)))
+        )
         printed = () if out is not None else printed_tables(exhibits)
         if numbers is None:
             _caution(caution, progress)
@@ -129,9 +137,9 @@ def write_report(
         asked = {"forecast": True} if forecast else {}
         parameters = {"title": title, "level": level, "seed": seed, **asked}
         arguments = [public(str(table)) for table in tables]
-        making = Making("report", arguments, parameters, {"out": out, "figures": figures})
+        invocation = Invocation("report", arguments, parameters, {"out": out, "figures": figures})
         ids = [header.id for _, header in inputs.origins]
-        header = lineage(Kind.REPORT, making, [ids, level, seed, *asked])
+        header = lineage(Kind.REPORT, invocation, [ids, level, seed, *asked])
         with staged(numbers, overwrite=overwrite) as partial:
             write_table(partial, header, *as_columns(drawn, REPORT))
         if out is not None:
@@ -170,7 +178,7 @@ class FigureFolder:
         paths = self._paths(name)
         for path, kind in zip(paths, self.formats, strict=True):
             with staged(path, overwrite=self.overwrite) as partial:
-                partial.write_bytes(picture(figure, kind))
+                partial.write_bytes(figure_bytes(figure, kind))
         return paths
 
     def _paths(self, name: str) -> list[Path]:
@@ -318,7 +326,7 @@ def read_inputs(places: Sequence[Path | str]) -> Inputs:
         if isinstance(place, str) and is_store_at(place):
             _add(inputs, place, known)
             continue
-        with at_hand(place) as path:
+        with local_file(place) as path:
             _add(inputs, path, known)
     return inputs
 

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import ArgumentError
-from skiptool.exports.folders import exported
+from skiptool.exports.folders import export_folder
 from skiptool.exports.png import write_pairs
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
-from skiptool.parallel import available_cores, mapped
+from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path
 from skiptool.sources.smear.cutting import cut_templates
 from skiptool.sources.smear.scenes import (
+    PreparedScene,
     SceneSettings,
-    Stage,
     cell_count,
     compose,
     prepare,
 )
 from skiptool.sources.smear.templates import Box, Templates, load_templates, save_templates
 from skiptool.splits import assign_folds, hold_out
-from skiptool.stores.artifacts import finished
+from skiptool.stores.artifacts import is_complete
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.staging import Form, check_free, clear_leftovers, staged
 from skiptool.stores.transfers import places_may_be_urls
 
@@ -43,7 +43,7 @@ COLOURS = ((0, 0, 0), (255, 255, 255))
 
 @dataclass(frozen=True, slots=True)
 class _Renderer:
-    stage: Stage
+    stage: PreparedScene
     size: int
     seed: int
     folds: Int64
@@ -128,7 +128,7 @@ def synthesise_dataset(
     boxes = [Box(*corners) for corners in artifact_boxes]
     used = _templates(templates, source, annotations, boxes, progress)
     settings = SceneSettings(canvas=canvas, cells=cells, artifacts=artifacts)
-    making = Making(
+    invocation = Invocation(
         "synth",
         (),
         {
@@ -150,7 +150,7 @@ def synthesise_dataset(
         },
         {"templates": used.digest[:32]},
     )
-    done = finished(out, making, resume=resume, clear=True)
+    done = is_complete(out, invocation, resume=resume, clear=True)
     check_free(out, overwrite=overwrite, resume=resume)
     for folder in filter(None, (export, save_templates_to)):
         if not folder.is_dir() or any(folder.iterdir()):
@@ -159,7 +159,7 @@ def synthesise_dataset(
         assigned = _assign(settings, n, test_fraction, folds, seed)
         renderer = _Renderer(prepare(used, settings), size, seed, assigned)
         with staged(out, overwrite=overwrite, resume=resume) as partial:
-            _write(renderer, DatasetWriter(partial, CLASSES, making), workers, progress)
+            _write(renderer, DatasetWriter(partial, CLASSES, invocation), workers, progress)
     side = _side_outputs(out, used, export, save_templates_to, progress)
     domain = open_dataset(out).domain(DOMAIN)
     summary = {
@@ -219,7 +219,7 @@ def _write(
     threads = available_cores() if workers is None else workers
     with progress.task("synth", n) as task:
         task.advance(done)
-        for sample in mapped(renderer.render, range(done, n), threads):
+        for sample in ordered_map(renderer.render, range(done, n), threads):
             writer.append(sample)
             task.advance()
     writer.finish()
@@ -235,7 +235,7 @@ def _side_outputs(
             save_templates(templates, partial)
     if export is not None:
         data = open_dataset(out)
-        with exported(export, data) as pairs:
+        with export_folder(export, data) as pairs:
             if pairs is not None:
                 write_pairs(data, pairs, progress, by_id=True, colours=COLOURS)
     return tuple(filter(None, (saved, export)))

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.model.augmentation import AUGMENTATION
-from skiptool.model.device import choose_device, choose_precision, threads_now
-from skiptool.model.distributed import ALONE, Ranks, check_device, find_ranks, joined
+from skiptool.model.device import choose_device, choose_precision, thread_count
+from skiptool.model.distributed import ALONE, Ranks, check_device, find_ranks, process_group
 from skiptool.model.fit import (
     LAST,
-    Fitted,
+    TrainingResult,
+    check_divisible,
     check_protocol,
-    check_shares,
     count_steps,
     fit,
     weights_of,
@@ -39,15 +39,22 @@ from skiptool.records import (
     training_name,
 )
 from skiptool.stores.addresses import local
-from skiptool.stores.artifacts import check_unchanged, finished
+from skiptool.stores.artifacts import check_unchanged, is_complete
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.folds import TrainingFolds, training_folds
 from skiptool.stores.journal import Journal
-from skiptool.stores.lineage import Making, digest, lineage
+from skiptool.stores.lineage import Invocation, digest, lineage
 from skiptool.stores.models import model_identity, write_model
-from skiptool.stores.staging import check_free, held, parents_made, partial_of, staged, whole_file
+from skiptool.stores.staging import (
+    check_free,
+    lock_output,
+    parents_made,
+    partial_of,
+    staged,
+    whole_file,
+)
 from skiptool.stores.tables import write_table
-from skiptool.stores.transfers import places_may_be_urls, with_copy
+from skiptool.stores.transfers import local_domain, places_may_be_urls
 
 if TYPE_CHECKING:
     from skiptool.records import SampleReader
@@ -217,11 +224,11 @@ def train_models(
     waiting = [
         job
         for job in jobs
-        if not finished(job.folder, job.making, resume=resume, clear=not dry_run)
+        if not is_complete(job.folder, job.invocation, resume=resume, clear=not dry_run)
     ]
     check_folders(waiting, out, overwrite, resume)
     for job in waiting if resume and ranks.leads else ():
-        carry_over(job, dry_run=dry_run)
+        copy_checkpoint(job, dry_run=dry_run)
     if not dry_run or Path(protocol.encoder_weights).suffix:
         # Missing weights fail now, not after hours of training other models.
         for each in dict.fromkeys(job.architecture for job in waiting):
@@ -255,7 +262,7 @@ def _with_local_copy(
             f"{plan.store.path}: each of {ranks.size} processes would copy it; copy it to a disk "
             "that all of them see, and give that path"
         )
-    return replace(plan, store=with_copy(plan.store, plan.domain.name, progress))
+    return replace(plan, store=local_domain(plan.store, plan.domain.name, progress))
 
 
 def _train_all(
@@ -268,7 +275,7 @@ def _train_all(
     progress: Progress,
 ) -> bool:
     """Train and write all models; return False in a process that only follows."""
-    with joined(ranks, device, partial(_follow, runs)) as ranks:
+    with process_group(ranks, device, partial(_follow, runs)) as ranks:
         if not ranks.leads:
             _follow(runs, ranks)
             return False
@@ -293,11 +300,11 @@ def _train(
     progress: Progress,
 ) -> None:
     job = run.job
-    if ranks.size == 1 and finished(job.folder, job.making, resume=run.resume):
+    if ranks.size == 1 and is_complete(job.folder, job.invocation, resume=run.resume):
         return  # made meanwhile by another task of the same array
     growing = staged(job.folder, overwrite=overwrite, resume=run.resume, worth=LAST)
     with parents_made(job.folder), growing as folder:
-        journal = opened_journal(folder, job, threads_now(), progress)
+        journal = open_journal(folder, job, thread_count(), progress)
         write_trained(folder, plan, job, run.fit(ranks, progress))
         if not keep_last:
             (folder / LAST).unlink(missing_ok=True)
@@ -314,7 +321,7 @@ class TrainingJob:
     folder: Path
     architecture: Architecture
     training: Training
-    making: Making
+    invocation: Invocation
     parameter_count: int
 
 
@@ -334,7 +341,7 @@ class TrainingRun:
     resume: bool
     logging: Logging | None = None
 
-    def fit(self, ranks: Ranks = ALONE, progress: Progress = SILENT) -> Fitted:
+    def fit(self, ranks: Ranks = ALONE, progress: Progress = SILENT) -> TrainingResult:
         """Train in the partial folder of the model; raises as `skiptool.model.fit.fit`."""
         return fit(
             self.job.architecture,
@@ -402,7 +409,7 @@ def plan_job(
     plan.parts(training.fold)
     architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
     folder = out / architecture.folder / training_name(training.fold, training.repeat)
-    making = Making(
+    invocation = Invocation(
         "train",
         (plan.store.path,),
         {
@@ -418,7 +425,7 @@ def plan_job(
         {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
         grows="epochs",
     )
-    return TrainingJob(folder, architecture, training, making, parameters)
+    return TrainingJob(folder, architecture, training, invocation, parameters)
 
 
 def plan_run(
@@ -439,11 +446,11 @@ def plan_run(
     logging = None
     if loggers:
         out, name = job.folder.parents[1], f"{job.folder.parent.name}/{job.folder.name}"
-        logging = Logging(loggers, out / LOGS, name, digest(job.making.determinants))
+        logging = Logging(loggers, out / LOGS, name, digest(job.invocation.determinants))
     train, validation = plan.parts(job.training.fold)
     draws, protocol = plan.by_draw(train), job.training
     # Checked before any process is started, and before batches are counted.
-    check_shares(protocol.batch_size, draws, len(validation), protocol.devices * protocol.nodes)
+    check_divisible(protocol.batch_size, draws, len(validation), protocol.devices * protocol.nodes)
     return TrainingRun(
         job,
         plan.store.samples(plan.domain.name, train),
@@ -554,7 +561,7 @@ class _ModelTask:
 # Model folders
 
 
-def carry_over(job: TrainingJob, *, dry_run: bool) -> None:
+def copy_checkpoint(job: TrainingJob, *, dry_run: bool) -> None:
     """Copy the checkpoint of a finished model to where a longer training of it goes on.
 
     Nothing happens without such a model, or if the longer training has begun already.
@@ -574,19 +581,19 @@ def carry_over(job: TrainingJob, *, dry_run: bool) -> None:
         )
     if dry_run:
         return
-    with held(job.folder):
+    with lock_output(job.folder):
         growing.mkdir(exist_ok=True)
-        Journal(growing, job.making).begin()
+        Journal(growing, job.invocation).begin()
         with whole_file(growing / LAST) as copied:
             shutil.copyfile(last, copied)
 
 
-def opened_journal(folder: Path, job: TrainingJob, threads: int, progress: Progress) -> Journal:
+def open_journal(folder: Path, job: TrainingJob, threads: int, progress: Progress) -> Journal:
     """Begin or continue the journal of a partial model.
 
     Weights are bit-identical only for equal numbers of threads: warn if the number has changed.
     """
-    journal = Journal(folder, job.making)
+    journal = Journal(folder, job.invocation)
     folder.mkdir(exist_ok=True)
     if not journal.begun:
         journal.begin()
@@ -601,7 +608,9 @@ def opened_journal(folder: Path, job: TrainingJob, threads: int, progress: Progr
     return journal
 
 
-def write_trained(folder: Path, plan: TrainingFolds, job: TrainingJob, fitted: Fitted) -> None:
+def write_trained(
+    folder: Path, plan: TrainingFolds, job: TrainingJob, fitted: TrainingResult
+) -> None:
     """Write weights, configuration and history into the partial folder of a model.
 
     Raises
@@ -614,7 +623,7 @@ def write_trained(folder: Path, plan: TrainingFolds, job: TrainingJob, fitted: F
     except FormatError:
         (folder / LAST).unlink(missing_ok=True)
         raise
-    header = lineage(Kind.MODEL, job.making, model_identity(job.architecture, fitted.tensors))
+    header = lineage(Kind.MODEL, job.invocation, model_identity(job.architecture, fitted.tensors))
     train, validation = map(len, plan.parts(job.training.fold))
     extra = {
         "fold": job.training.fold,
@@ -635,7 +644,7 @@ def write_trained(folder: Path, plan: TrainingFolds, job: TrainingJob, fitted: F
     write_model(folder, job.architecture, fitted.tensors, header, extra)
     rows = [asdict(row) for row in fitted.history]
     columns = {"mIoU" if key == "miou" else key: [row[key] for row in rows] for key in rows[0]}
-    history = lineage(Kind.HISTORY, job.making, {"model": header.id})
+    history = lineage(Kind.HISTORY, job.invocation, {"model": header.id})
     write_table(folder / "history.parquet", history, columns, len(rows))
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from skiptool.distances.counting import extent
+from skiptool.distances.counting import activation_extremes
 from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.stores.addresses import join_url, last_part, located, public
@@ -29,12 +29,12 @@ from skiptool.stores.counts import open_activations, open_counts, open_tallies, 
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset, open_domain
 from skiptool.stores.features import FeatureStore, Layer, layer_names, open_features, open_layers
 from skiptool.stores.lineage import (
+    Invocation,
     Lineage,
-    Making,
     check_same,
+    extends_run,
     identifier,
     parse_lineage,
-    prolongs,
 )
 from skiptool.stores.masks import MaskEntries, open_masks
 from skiptool.stores.models import CONFIG, WEIGHTS, open_model, read_config
@@ -95,9 +95,9 @@ def _replaced(places: Sequence[Path | str], remote: Callable[[str], Sequence[T]]
     models: list[Path | T] = []
     for place in map(located, places):
         if isinstance(place, Path):
-            models += sorted(_below(place), key=by_numbers) or [place]
+            models += sorted(_below(place), key=natural_order) or [place]
         else:
-            models += sorted(remote(place), key=by_numbers)
+            models += sorted(remote(place), key=natural_order)
     return models
 
 
@@ -156,7 +156,7 @@ def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...
     if stores and files:
         others[".npy files"] += len(files)
     left_out = tuple(f"{number} {what}" for what, number in others.items() if number)
-    return sorted(stores or files, key=by_numbers), left_out
+    return sorted(stores or files, key=natural_order), left_out
 
 
 def _local_entries(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -202,7 +202,7 @@ def _is_model(path: Path) -> bool:
     return any((path / name).is_file() for name in (CONFIG, WEIGHTS))
 
 
-def by_numbers(path: Path | str) -> list[tuple[int, str]]:
+def natural_order(path: Path | str) -> list[tuple[int, str]]:
     """Sort key of paths: numbers in names by value."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]
@@ -215,7 +215,7 @@ TABLES = (".parquet", ".parq", ".pq")
 
 
 @contextmanager
-def at_hand(place: Path | str) -> Iterator[Path]:
+def local_file(place: Path | str) -> Iterator[Path]:
     """Yield the local path of a file or folder; fetch a file behind a URL temporarily."""
     here = located(place)
     if isinstance(here, Path):
@@ -278,7 +278,7 @@ def artifacts_below(folder: Path) -> list[Path]:
     """
     artifacts: list[Path] = []
     folders: list[Path] = []
-    for child in sorted(folder.iterdir(), key=by_numbers):
+    for child in sorted(folder.iterdir(), key=natural_order):
         if child.name.startswith("."):
             continue
         if child.is_dir():
@@ -304,13 +304,13 @@ def lineage_of(path: Path | str) -> Lineage | None:
     return parse_lineage(dict(open_root(path, kind.value).attrs), public(str(path)), kind)
 
 
-def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) -> bool:
+def is_complete(out: Path, invocation: Invocation, *, resume: bool, clear: bool = False) -> bool:
     """Tell whether a resumed run finds its output complete.
 
     Parameters
     ----------
     resume : bool
-        An output with less of ``making.grows`` than requested is not complete.
+        An output with less of ``invocation.grows`` than requested is not complete.
     clear : bool
         Remove what killed processes left next to it.
 
@@ -332,8 +332,8 @@ def finished(out: Path, making: Making, *, resume: bool, clear: bool = False) ->
     if header is None:
         raise ExistsError(f"{out}: exists already and was not made by skiptool; give --overwrite")
     made = {"parameters": header.parameters, "inputs": header.inputs}
-    check_same(made, making, str(out))
-    if prolongs(made, making):
+    check_same(made, invocation, str(out))
+    if extends_run(made, invocation):
         return False
     if clear:
         clear_leftovers(out)
@@ -455,7 +455,7 @@ def _layers(
 
 def _check_activations(root: zarr.Group, layer: str, path: Path) -> None:
     for start, block, ranges in _blocks(open_layers(root, [layer], str(path)), path):
-        low, high = extent(block)
+        low, high = activation_extremes(block)
         if ranges is not None and ((low != ranges[0]) | (high != ranges[1])).any():
             raise FormatError(
                 f"images from {start}: values are outside the stored range; extract the features "

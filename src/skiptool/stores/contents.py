@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.names import IGNORE, Split
+from skiptool.names import IGNORE_LABEL, Split
 from skiptool.records import Progress, Sample, Table
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
 
@@ -64,7 +64,7 @@ class SampleContent:
 
 def count_content(sample: Sample) -> SampleContent:
     """Count the pixels of each label of a sample."""
-    counts = np.bincount(sample.mask.ravel(), minlength=IGNORE + 1)
+    counts = np.bincount(sample.mask.ravel(), minlength=IGNORE_LABEL + 1)
     pixels = {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
     return SampleContent(pixels, _is_even(sample.image))
 
@@ -93,7 +93,7 @@ def summarise(samples: Iterable[tuple[str, SampleContent]]) -> dict[str, Any]:
     }
 
 
-def tell_contents(path: Path | str, progress: Progress) -> tuple[Table, ...]:
+def contents_tables(path: Path | str, progress: Progress) -> tuple[Table, ...]:
     """Tabulate the contents of a dataset store, and warn of likely mistakes.
 
     Warns of classes without pixels, constant images and masks, and samples of different subjects
@@ -119,7 +119,7 @@ def _table(root: zarr.Group, domains: Domains, classes: Sequence[str], where: st
     splits = [_subjects(root, name, where) for name in domains]
     for split in (Split.TRAIN, Split.TEST):
         columns[f"{split} subjects"] = [len(subjects.get(split, ())) for subjects in splits]
-    for label, name in (*enumerate(classes), (IGNORE, IGNORED)):
+    for label, name in (*enumerate(classes), (IGNORE_LABEL, IGNORED)):
         header = f"label {label}, {name}" if name in columns else name
         columns[header] = [
             content["pixels"].get(str(label), 0) / sum(content["pixels"].values())
@@ -155,7 +155,7 @@ def _doubts(domains: Domains, classes: Sequence[str]) -> Iterable[str]:
         yield _even("images are constant", images, total)
     labels = {int(label) for content in domains.values() for label in content["even_masks"]}
     for label in sorted(labels):
-        name = IGNORED if label == IGNORE else classes[label]
+        name = IGNORED if label == IGNORE_LABEL else classes[label]
         masks = {
             domain: content["even_masks"].get(str(label), [0, ""])
             for domain, content in domains.items()

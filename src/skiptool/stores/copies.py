@@ -2,7 +2,7 @@
 
 Models are fetched as a whole, and outputs for a URL are made here first (see ``transfers``). A copy
 is a temporary folder (``TMPDIR``), removed when the step ends. Users see nothing of it:
-:func:`with_urls` replaces its path in messages and lineages by the URL, without credentials.
+:func:`restore_urls` replaces its path in messages and lineages by the URL, without credentials.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _forget(folder: str) -> None:
 
 
 @contextmanager
-def copies_held() -> Iterator[None]:
+def temporary_copies() -> Iterator[None]:
     """Remove all copies made in the block when it ends.
 
     Copies made outside of such a block are removed when the process ends.
@@ -104,12 +104,12 @@ def copies_held() -> Iterator[None]:
             copy.remove()
 
 
-def with_urls(text: str) -> str:
+def restore_urls(text: str) -> str:
     """Replace the path of each copy in a text by its URL.
 
     Examples
     --------
-    >>> with_urls("runs/fold0: no model folder")
+    >>> restore_urls("runs/fold0: no model folder")
     'runs/fold0: no model folder'
     """
     for folder, url in [*_URLS.items()]:

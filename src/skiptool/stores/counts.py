@@ -22,10 +22,11 @@ subject if subjects repeat, of any subjects if every image is of another one. Ro
 the column ``images``, the number of images in the block; their ``id`` is that of the first image,
 and other columns are kept if they agree within every block.
 
-A value x is in bin floor((x - low) * B / span), see `skiptool.distances.counting.count`. The range
-is that of the reference, the values of the unshifted images of the training domain. The range of a
-channel that is constant there is widened minimally: one bin for the constant, one below and one
-above. Stores are comparable if their bins are equal.
+A value x is in bin floor((x - low) * B / span), see
+`skiptool.distances.counting.count_activations`. The range is that of the reference, the values of
+the unshifted images of the training domain. The range of a channel that is constant there is
+widened minimally: one bin for the constant, one below and one above. Stores are comparable if
+their bins are equal.
 
 Arrays of rows are sharded as in feature stores: up to 64 chunks in a file, 16 rows in a chunk
 (fewer if rows are blocks: about 16 images). Counts are compressed with Zstandard after a bit

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import zarr
 
-from skiptool.distances.counting import Binning, count
+from skiptool.distances.counting import Binning, count_activations
 from skiptool.errors import ExistsError
 from skiptool.names import Kind
 from skiptool.stores.counts import IMAGES, ranges_id, read_bins
@@ -28,7 +28,7 @@ from skiptool.stores.features_writer import (
     stored_extremes,
 )
 from skiptool.stores.journal import JOURNAL
-from skiptool.stores.lineage import Making, check_same
+from skiptool.stores.lineage import Invocation, check_same
 from skiptool.stores.zarrs import create_array
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Rows:
         return {**kept, IMAGES: self.held}
 
 
-def dealt(subjects: Sequence[object], images: int, together: int) -> tuple[Int64, Rows]:
+def assign_rows(subjects: Sequence[object], images: int, together: int) -> tuple[Int64, Rows]:
     """Assign images to rows, in their order.
 
     Parameters
@@ -109,7 +109,7 @@ def dealt(subjects: Sequence[object], images: int, together: int) -> tuple[Int64
 
     Examples
     --------
-    >>> order, rows = dealt(["a", "b", "a", "a"], 4, 2)
+    >>> order, rows = assign_rows(["a", "b", "a", "a"], 4, 2)
     >>> order.tolist(), rows.first.tolist(), rows.held.tolist()
     ([0, 2, 3, 1], [0, 2, 3], [2, 1, 1])
     """
@@ -187,7 +187,7 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
     def __init__(
         self,
         path: Path,
-        making: Making,
+        invocation: Invocation,
         identity: object,
         facts: Mapping[str, Any],
         columns: Mapping[str, Any],
@@ -199,7 +199,7 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
         self._dtype = tally_type(self._vectors, rows)
         self._chunk = max(1, CHUNK // rows.together)
         facts = {**facts, "vectors": self._vectors, "ranges_id": ranges_id(bins)}
-        super().__init__(path, making, identity, facts, columns, len(rows.first))
+        super().__init__(path, invocation, identity, facts, columns, len(rows.first))
         self._counted_before = rows.before(self._done)
         # Blocks are the same in every run, so that an image is computed with the same others. The
         # first may therefore hold images of rows that are written already: they are skipped.
@@ -247,7 +247,7 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
     ) -> Parts:
         dtype = str(self._facts["dtype"])
         low, high = stored_extremes(name, block, dtype, ids)
-        counts = count(block.astype(dtype, copy=False), binning)
+        counts = count_activations(block.astype(dtype, copy=False), binning)
         return counts.astype(self._dtype, copy=False), low, high
 
     def _write(self, whole: int) -> None:
@@ -294,7 +294,9 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
                 self._layers[name] = _CountArrays(self._reopen(name, parts), binning)
 
 
-def begun_bins(path: Path, making: Making, layers: Sequence[str]) -> dict[str, Binning] | None:
+def resumed_bins(
+    path: Path, invocation: Invocation, layers: Sequence[str]
+) -> dict[str, Binning] | None:
     """Return the bins of a store that an interrupted run has begun in ``path``, None without one.
 
     Raises
@@ -310,6 +312,6 @@ def begun_bins(path: Path, making: Making, layers: Sequence[str]) -> dict[str, B
         return None
     if not isinstance(begun, dict):
         return None
-    check_same(begun, making, str(path))
+    check_same(begun, invocation, str(path))
     root = zarr.open_group(path, mode="r", zarr_format=3)
-    return read_bins(root, layers, int(making.parameters["bins"]), str(path))
+    return read_bins(root, layers, int(invocation.parameters["bins"]), str(path))

@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from skiptool.errors import ArgumentError, FormatError, MismatchError, near
-from skiptool.names import IGNORE, Kind, Split
+from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
+from skiptool.names import IGNORE_LABEL, Kind, Split
 from skiptool.records import Progress, Sample, check_name, is_name
 from skiptool.stores.addresses import last_part, located, public
 from skiptool.stores.contents import SampleContent, count_content
@@ -136,7 +136,7 @@ class DatasetStore:
         if name not in self.domains:
             raise ArgumentError(
                 f"{self.path}: has no domain {name!r}, it has {', '.join(self.domains)}"
-                f"{near(name, self.domains)}"
+                f"{suggestion(name, self.domains)}"
             )
         return self.domains[name]
 
@@ -253,10 +253,10 @@ def open_dataset(place: Path | str) -> DatasetStore:
     lineage = parse_lineage(attributes, where, Kind.DATASET)
     classes = attributes.get("classes")
     named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if attributes.get("ignore_index") != IGNORE or not named or not classes:
+    if attributes.get("ignore_index") != IGNORE_LABEL or not named or not classes:
         raise FormatError(
-            f"{where}: attributes lack 'classes' (names) or 'ignore_index' {IGNORE}; make the "
-            "dataset again"
+            f"{where}: attributes lack 'classes' (names) or 'ignore_index' {IGNORE_LABEL}; make "
+            "the dataset again"
         )
     names = member_names(root, where)
     if not names:
@@ -366,8 +366,8 @@ def check_sample(sample: Sample, classes: Sequence[str]) -> None:
     if labels > len(classes):
         raise MismatchError(
             f"{where}: mask holds label {labels - 1}, the classes are 0 "
-            f"to {len(classes) - 1} ({', '.join(classes)}) and {IGNORE} for ignored; name every "
-            "class or correct the mask"
+            f"to {len(classes) - 1} ({', '.join(classes)}) and {IGNORE_LABEL} for ignored; name "
+            "every class or correct the mask"
         )
 
 
@@ -490,7 +490,7 @@ def domains_of(
     if unknown:
         raise ArgumentError(
             f"--domain {unknown[0]}: in none of {', '.join(str(store.path) for store in stores)}, "
-            f"they have {', '.join(dict.fromkeys(known))}{near(unknown[0], known)}"
+            f"they have {', '.join(dict.fromkeys(known))}{suggestion(unknown[0], known)}"
         )
     chosen = []
     for store in stores:
@@ -503,7 +503,7 @@ def domains_of(
     return chosen
 
 
-def tell_network(
+def announce_download(
     store: DatasetStore, read: Iterable[tuple[Domain, int]], progress: Progress
 ) -> None:
     """Announce how much will be read of a dataset behind a URL.

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from skiptool.errors import FormatError, MismatchError
-from skiptool.names import IGNORE, Kind
+from skiptool.names import IGNORE_LABEL, Kind
 from skiptool.records import Sample
 from skiptool.stores.contents import CONTENTS, SampleContent, summarise
 from skiptool.stores.dataset import Packed, column_kinds, pack
 from skiptool.stores.journal import Journal
-from skiptool.stores.lineage import Lineage, Making, lineage
+from skiptool.stores.lineage import Invocation, Lineage, lineage
 from skiptool.stores.seals import seal_store
 from skiptool.stores.shards import keep_shards, write_shard
-from skiptool.stores.zarrs import create_array, sweep, write_columns
+from skiptool.stores.zarrs import create_array, remove_partial_files, write_columns
 
 if TYPE_CHECKING:
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
@@ -37,7 +37,7 @@ class DatasetWriter:
         Folder in which the store grows (see ``staging``).
     classes : sequence of str
         Class names, index = label.
-    making : Making
+    invocation : Invocation
         Call of the step; remains of a run with other parameters are refused.
 
     Raises
@@ -48,16 +48,16 @@ class DatasetWriter:
         If ``path`` holds a store that does not match its journal.
     """
 
-    def __init__(self, path: Path, classes: Sequence[str], making: Making) -> None:
+    def __init__(self, path: Path, classes: Sequence[str], invocation: Invocation) -> None:
         self._path = path
         self.classes = tuple(classes)
-        self._making = making
+        self._making = invocation
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._contents: dict[str, list[SampleContent]] = {}
         self._arrays: dict[str, Arrays] = {}
         self._buffers: dict[str, list[Packed]] = {}
         self._places: dict[str, dict[str, int]] = {}
-        self._journal = Journal(path, making)
+        self._journal = Journal(path, invocation)
         if self._journal.begun:
             self._root = zarr.open_group(path, mode="a", zarr_format=3)
             self._resume()
@@ -113,7 +113,7 @@ class DatasetWriter:
             {
                 **header.as_json(),
                 "classes": list(self.classes),
-                "ignore_index": IGNORE,
+                "ignore_index": IGNORE_LABEL,
                 **self._summed_contents(),
             }
         )
@@ -133,7 +133,7 @@ class DatasetWriter:
 
     def _resume(self) -> None:
         """Take over whole shards; the images of a last incomplete one come again."""
-        sweep(self._path)
+        remove_partial_files(self._path)
         noted: dict[str, list[dict[str, Any]]] = {}
         contents: dict[str, list[SampleContent]] = {}
         for entry in self._journal.entries:

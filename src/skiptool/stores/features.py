@@ -66,7 +66,7 @@ from numpy.lib.format import (
 )
 from zarr.errors import ZarrUserWarning
 
-from skiptool.errors import ArgumentError, FormatError, near
+from skiptool.errors import ArgumentError, FormatError, suggestion
 from skiptool.names import Kind, in_data_flow
 from skiptool.records import repeat_of
 from skiptool.stores.addresses import last_part, located, public
@@ -78,7 +78,7 @@ from skiptool.stores.shards import rows_of
 from skiptool.stores.staging import partial_of
 from skiptool.stores.zarrs import (
     check_chunks,
-    is_lost,
+    is_missing,
     open_array,
     open_group,
     open_root,
@@ -251,7 +251,7 @@ class FeatureStore:
         if layer not in self.arrays:
             raise ArgumentError(
                 f"{self.where}: has no layer {layer!r}, it has {', '.join(self.layers)}"
-                f"{near(layer, self.layers)}"
+                f"{suggestion(layer, self.layers)}"
             )
         return self.arrays[layer]
 
@@ -571,7 +571,7 @@ def _ranges(root: zarr.Group, where: str) -> zarr.Group | None:
     try:
         root["ranges"]
     except Exception as error:  # Zarr's reader of JSON raises many kinds
-        if is_lost(root, "ranges", error):
+        if is_missing(root, "ranges", error):
             return None
     return open_group(root, "ranges", where)
 

@@ -24,10 +24,10 @@ import zarr
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import Kind, in_data_flow
 from skiptool.stores.journal import Journal
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.seals import seal_store
 from skiptool.stores.shards import GrowingShards
-from skiptool.stores.zarrs import create_array, sweep, write_columns
+from skiptool.stores.zarrs import create_array, remove_partial_files, write_columns
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32
@@ -90,17 +90,17 @@ class LayerArrays:
                 array.commit(size, whole=whole)
 
 
-L = TypeVar("L", bound=LayerArrays)
+LayerT = TypeVar("LayerT", bound=LayerArrays)
 
 
-class ChunkedWriter(Generic[L]):
+class ChunkedWriter(Generic[LayerT]):
     """Frame of the writers of feature and counts stores: append blocks, resume, finish.
 
     Parameters
     ----------
     path : Path
         Folder in which the store grows (see ``staging``).
-    making : Making
+    invocation : Invocation
         Call of the step; remains of a run with other parameters are refused.
     identity : JSON-able object
         All that determines the content.
@@ -132,7 +132,7 @@ class ChunkedWriter(Generic[L]):
     def __init__(
         self,
         path: Path,
-        making: Making,
+        invocation: Invocation,
         identity: object,
         facts: Mapping[str, Any],
         columns: Mapping[str, Sequence[Any] | AnyArray],
@@ -140,15 +140,15 @@ class ChunkedWriter(Generic[L]):
     ) -> None:
         self._path, self._facts, self._columns = path, dict(facts), columns
         self._length = length
-        self._header = lineage(self.kind, making, identity)
-        self._layers: dict[str, L] = {}
-        self._journal = Journal(path, making)
+        self._header = lineage(self.kind, invocation, identity)
+        self._layers: dict[str, LayerT] = {}
+        self._journal = Journal(path, invocation)
         parts, self._journal.entries = self._journal.entries, []
         self._arithmetic = [part.get("arithmetic", {}) for part in parts]
         self._done = int(parts[-1].get(self.counter, 0)) if parts else 0
         self._root = zarr.open_group(path, mode="a" if self._journal.begun else "w", zarr_format=3)
         if self._journal.begun:
-            sweep(path)
+            remove_partial_files(path)
             self._resume(parts)
         else:
             self._begin()
@@ -187,7 +187,7 @@ class ChunkedWriter(Generic[L]):
     def _stored_columns(self) -> Mapping[str, Any]:
         return self._columns
 
-    def _shape(self, layer: L) -> Shape:
+    def _shape(self, layer: LayerT) -> Shape:
         """Return (D, K) of the blocks of a layer."""
         raise NotImplementedError
 
@@ -318,14 +318,14 @@ class FeatureWriter(ChunkedWriter[_FeatureArrays]):
     def __init__(
         self,
         path: Path,
-        making: Making,
+        invocation: Invocation,
         identity: object,
         facts: Mapping[str, Any],
         columns: Mapping[str, Sequence[Any] | AnyArray],
         dtype: str = "float16",
     ) -> None:
         self._dtype = dtype
-        super().__init__(path, making, identity, facts, columns, len(columns["id"]))
+        super().__init__(path, invocation, identity, facts, columns, len(columns["id"]))
         self.written = self._done
 
     def append(self, blocks: Mapping[str, Float32]) -> None:

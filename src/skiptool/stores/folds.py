@@ -198,11 +198,11 @@ def validated_samples(
         except SkiptoolError as error:
             errors.append(error)
     if errors and not samples:
-        raise nothing_left(errors)
+        raise all_failed_error(errors)
     return samples, [str(error) for error in errors]
 
 
-def nothing_left(failed: Sequence[SkiptoolError]) -> SkiptoolError:
+def all_failed_error(failed: Sequence[SkiptoolError]) -> SkiptoolError:
     """Return the error to raise if every model failed."""
     if len(failed) == 1:
         return failed[0]

@@ -17,7 +17,7 @@ from skiptool.analysis.training import SPLITS
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import SKIP_LEVELS, Arch, Kind
 from skiptool.records import Architecture, repeat_of, training_name
-from skiptool.stores.lineage import Lineage, Making, lineage
+from skiptool.stores.lineage import Invocation, Lineage, lineage
 from skiptool.stores.models import CONFIG, read_architecture, read_config, read_count
 from skiptool.stores.tables import MetricTable
 
@@ -100,7 +100,7 @@ def _id(config: Mapping[str, Any]) -> str | None:
 def _is_of(header: Lineage, config: Mapping[str, Any]) -> bool:
     """Tell by its id whether a history is of the model of a configuration."""
     model = {"model": _id(config)}
-    return lineage(Kind.HISTORY, Making("train"), model).id == header.id
+    return lineage(Kind.HISTORY, Invocation("train"), model).id == header.id
 
 
 def _count(config: Mapping[str, Any], key: str) -> int | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from skiptool.errors import FormatError
-from skiptool.stores.lineage import Making, check_same, prolongs
+from skiptool.stores.lineage import Invocation, check_same, extends_run
 from skiptool.stores.staging import whole_file
 
 JOURNAL = "journal.jsonl"
@@ -43,17 +43,17 @@ class Journal:
         If the journal is damaged.
     """
 
-    def __init__(self, folder: Path, making: Making) -> None:
+    def __init__(self, folder: Path, invocation: Invocation) -> None:
         self._file = folder / JOURNAL
-        self._making = making
+        self._making = invocation
         self.entries: list[dict[str, Any]] = []
         lines = self._whole_lines() if self._file.is_file() else []
         self.begun = bool(lines)
         if self.begun:
-            check_same(lines[0], making, str(folder))
+            check_same(lines[0], invocation, str(folder))
             self.entries = lines[1:]
-            if prolongs(lines[0], making):  # record the longer run from now on
-                kept = [making.determinants, *self.entries]
+            if extends_run(lines[0], invocation):  # record the longer run from now on
+                kept = [invocation.determinants, *self.entries]
                 text = "".join(json.dumps(line) + "\n" for line in kept)
                 with whole_file(self._file) as partial:
                     partial.write_text(text)

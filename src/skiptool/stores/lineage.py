@@ -41,7 +41,7 @@ from typing import Any
 from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import public
-from skiptool.stores.copies import with_urls
+from skiptool.stores.copies import restore_urls
 
 FORMAT_VERSIONS: Mapping[Kind, int] = {
     **dict.fromkeys(Kind, 1),
@@ -58,7 +58,7 @@ _TYPES: Mapping[str, type] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class Invocation:
     """Call of a step.
 
     Attributes
@@ -83,7 +83,7 @@ class Making:
 
     Examples
     --------
-    >>> Making("synth", (), {"n": 40, "cells": None}, {"out": "a b.zarr"}).command
+    >>> Invocation("synth", (), {"n": 40, "cells": None}, {"out": "a b.zarr"}).command
     "skiptool synth --n 40 --out 'a b.zarr'"
     """
 
@@ -137,7 +137,7 @@ class Lineage:
         return {key: value for key, value in header.items() if value or key != "arithmetic"}
 
 
-def lineage(kind: Kind, making: Making, identity: object) -> Lineage:
+def lineage(kind: Kind, invocation: Invocation, identity: object) -> Lineage:
     """Create a header.
 
     Parameters
@@ -149,10 +149,10 @@ def lineage(kind: Kind, making: Making, identity: object) -> Lineage:
         kind=kind,
         format_version=FORMAT_VERSIONS[kind],
         skiptool_version=version("skiptool"),
-        command=making.command,
-        **making.determinants,
+        command=invocation.command,
+        **invocation.determinants,
         created=_now(),
-        arithmetic=dict(making.arithmetic),
+        arithmetic=dict(invocation.arithmetic),
         id=digest([kind.value, FORMAT_VERSIONS[kind], identity]),
     )
 
@@ -204,7 +204,7 @@ def identifier(*parts: bytes | memoryview) -> str:
     return whole.hexdigest()[:ID_DIGITS]
 
 
-def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
+def check_same(found: Mapping[str, Any], invocation: Invocation, where: str) -> None:
     """Compare the determinants of an earlier run with those of the run that resumes it.
 
     Raises
@@ -214,11 +214,11 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
     """
     changed = []
     other_method = False
-    for part, new in making.determinants.items():
-        old = _as_grown(found.get(part) or {}, new, making.grows)
+    for part, new in invocation.determinants.items():
+        old = _as_grown(found.get(part) or {}, new, invocation.grows)
         differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
         changed += [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in differing]
-        other_method |= any(name in making.method for name in differing)
+        other_method |= any(name in invocation.method for name in differing)
     if other_method:
         raise ExistsError(
             f"{where}: was begun by another version of skiptool, whose method differs "
@@ -233,14 +233,14 @@ def check_same(found: Mapping[str, Any], making: Making, where: str) -> None:
         raise ExistsError(
             f"{where}: was begun with other parameters ({'; '.join(changed)}); repeat the old "
             "ones to resume, or give --overwrite to start again"
-            f"{hint if making.step == 'predict' else ''}"
+            f"{hint if invocation.step == 'predict' else ''}"
         )
 
 
-def prolongs(found: Mapping[str, Any], making: Making) -> bool:
+def extends_run(found: Mapping[str, Any], invocation: Invocation) -> bool:
     """Tell whether a run extends an earlier one that is equal otherwise."""
     old = found.get("parameters") or {}
-    return _as_grown(old, making.determinants["parameters"], making.grows) != old
+    return _as_grown(old, invocation.determinants["parameters"], invocation.grows) != old
 
 
 def _as_grown(
@@ -265,7 +265,7 @@ def _check_version(found: object, where: str, kind: Kind) -> None:
 
 def _word(value: object) -> str:
     """Return a word of a command: URLs without credentials, and instead of their local copies."""
-    return public(with_urls(str(value)))
+    return public(restore_urls(str(value)))
 
 
 def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type

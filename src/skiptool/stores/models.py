@@ -42,8 +42,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from skiptool.errors import ArgumentError, FormatError, MismatchError, SkiptoolError
-from skiptool.names import ENSEMBLE_FOLD, IGNORE, SKIP_LEVELS, Arch, Kind
-from skiptool.records import AS_IT_IS, Architecture, Normalisation, repeat_of, training_name
+from skiptool.names import ENSEMBLE_FOLD, IGNORE_LABEL, SKIP_LEVELS, Arch, Kind
+from skiptool.records import NO_NORMALISATION, Architecture, Normalisation, repeat_of, training_name
 from skiptool.stores.lineage import (
     ID_DIGITS,
     Lineage,
@@ -84,7 +84,7 @@ In foreign folders all others are keyword arguments the library built the networ
 MONOTONE = (None, "identity", "sigmoid", "softmax", "softmax2d", "logsoftmax", "tanh", "argmax2d")
 """Activations that do not change the most probable class: they are dropped."""
 
-OF_ONE = (None, "identity", "sigmoid")
+SINGLE_LOGIT_ACTIVATIONS = (None, "identity", "sigmoid")
 """Activations of a single logit whose sigmoid is a probability."""
 
 _PLAIN = {"decoder_channels": [256, 128, 64, 32, 16], "decoder_interpolation": "nearest"}
@@ -153,7 +153,7 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
     if not (
         isinstance(encoder, str)
         and _within(channels, 1, MAX_CHANNELS)
-        and _within(count, 1, IGNORE)
+        and _within(count, 1, IGNORE_LABEL)
     ):
         raise FormatError(
             f"{where}: encoder_name {brief(encoder)}, in_channels {brief(channels)}, classes "
@@ -178,7 +178,7 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
 def _check_activation(where: Path, config: Mapping[str, Any]) -> None:
     """Refuse an activation that changes the meaning of the logits."""
     count = config.get("classes", 1)
-    accepted = OF_ONE if count == 1 else MONOTONE
+    accepted = SINGLE_LOGIT_ACTIVATIONS if count == 1 else MONOTONE
     if config.get("activation") not in accepted:
         raise FormatError(
             f"{where}: activation is {brief(config['activation'])}, expected one of "
@@ -270,7 +270,7 @@ class StoredModel:
     parameter_count: int | None
     config: Mapping[str, Any]
     lineage: Lineage | None
-    normalisation: Normalisation = AS_IT_IS
+    normalisation: Normalisation = NO_NORMALISATION
 
     def normalised(self, words: Normalisation | None) -> StoredModel:
         """Return the model with the scaling of its images given by ``--normalise``.

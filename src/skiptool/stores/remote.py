@@ -363,7 +363,7 @@ def map_items(store: Store, function: Callable[[T], R], items: Iterable[T]) -> l
         return list(pool.map(function, items))
 
 
-def is_refusal(error: BaseException | None) -> bool:
+def is_access_denied(error: BaseException | None) -> bool:
     """Tell whether a web server answered 401 or 403, as some do for missing files."""
     while error is not None:
         if getattr(error, "status", None) in (401, 403):

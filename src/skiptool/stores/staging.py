@@ -2,8 +2,8 @@
 
 An output ``dir/name`` grows as ``dir/.name.partial``. A killed process leaves that hidden sibling
 and nothing under the final name; ``--resume`` continues it, ``--overwrite`` starts again. One
-process at a time makes an output (see :func:`held`), and no output replaces an input of its command
-(see :func:`guarded`).
+process at a time makes an output (see :func:`lock_output`), and no output replaces an input of its
+command (see :func:`protect_inputs`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextmanager
-def held(out: Path) -> Iterator[None]:
+def lock_output(out: Path) -> Iterator[None]:
     """Lock ``out`` while the block runs; refuse if another process holds the lock.
 
     A hidden file next to it carries the lock (``flock``), which ends with the process in any case.
@@ -165,7 +165,7 @@ def check_target(url: str, form: Form, option: str, *, resume: bool = False) -> 
     ------
     ArgumentError
         If it is on a web server or a chain of protocols, has a wrong suffix, is to be resumed, or
-        is, holds or is part of an input (see :func:`guarded`).
+        is, holds or is part of an input (see :func:`protect_inputs`).
     """
     where = public(url)
     if is_web(url) or "::" in url:
@@ -215,22 +215,22 @@ def _plain(url: str) -> str:
 
 
 @contextmanager
-def guarded(inputs: Iterable[str | Path] = ()) -> Iterator[None]:
+def protect_inputs(inputs: Iterable[str | Path] = ()) -> Iterator[None]:
     """Refuse, while the block runs, every output that would destroy one of these inputs.
 
     :func:`check_free` and :func:`staged` compare the places, however they are spelled. Blocks nest;
-    :func:`protect` adds inputs that become known later.
+    :func:`add_protected` adds inputs that become known later.
     """
     token = _INPUTS.set(_INPUTS.get() or ())
     try:
-        protect(inputs)
+        add_protected(inputs)
         yield
     finally:
         _INPUTS.reset(token)
 
 
-def protect(inputs: Iterable[str | Path]) -> None:
-    """Add inputs to those of the enclosing block of :func:`guarded`."""
+def add_protected(inputs: Iterable[str | Path]) -> None:
+    """Add inputs to those of the enclosing block of :func:`protect_inputs`."""
     known = _INPUTS.get()
     if known is not None:
         places = map(located, inputs)
@@ -238,8 +238,8 @@ def protect(inputs: Iterable[str | Path]) -> None:
         _INPUTS.set((*known, *existing))
 
 
-def check_spared(out: Path, *, replaces: bool = False) -> None:
-    """Refuse an output that is an input (see :func:`guarded`), or an existing part of one.
+def check_not_input(out: Path, *, replaces: bool = False) -> None:
+    """Refuse an output that is an input (see :func:`protect_inputs`), or an existing part of one.
 
     ``replaces``: it takes the place of a folder, which must not hold an input either.
     """
@@ -307,7 +307,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     Raises
     ------
     ArgumentError
-        If it is, holds or is part of an input (see :func:`guarded`), or is a URL.
+        If it is, holds or is part of an input (see :func:`protect_inputs`), or is a URL.
     SourceError
         If the parent folder is missing, or the name cannot be a file.
     ExistsError
@@ -317,7 +317,7 @@ def check_free(out: Path, *, overwrite: bool, resume: bool) -> None:
     if out.name in ("", ".."):
         raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
     check_slashes(out)
-    check_spared(out, replaces=overwrite and out.is_dir())
+    check_not_input(out, replaces=overwrite and out.is_dir())
     if not out.parent.is_dir():
         raise SourceError(f"{out}: the folder {out.parent} does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
@@ -372,7 +372,7 @@ def staged(
         As :func:`check_free`; or if partial results hold a link to another place.
     """
     check_free(out, overwrite=overwrite, resume=resume)
-    with held(out):
+    with lock_output(out):
         # again, now that no other process can be making it
         check_free(out, overwrite=overwrite, resume=resume)
         partial = partial_of(out)
@@ -466,7 +466,7 @@ def clear_leftovers(out: Path) -> None:
     """
     leftovers = (partial_of(out), _replaced(out))
     if any(map(os.path.lexists, (*leftovers, lock_of(out)))):
-        with suppress(OSError), held(out):
+        with suppress(OSError), lock_output(out):
             for path in leftovers:
                 remove(path)
 

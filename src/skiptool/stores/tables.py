@@ -85,7 +85,7 @@ import pyarrow.parquet as pq
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.records import Shift
-from skiptool.stores.copies import with_urls
+from skiptool.stores.copies import restore_urls
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.lineage import Lineage, parse_lineage
 from skiptool.stores.seals import TABLE_SEAL, UNSEALED, seal_table, table_is_whole
@@ -476,7 +476,7 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, header: Lineage, failures: Sequence[str] = ()) -> None:
-        extra = {"failures": [*map(with_urls, failures)]} if failures else {}
+        extra = {"failures": [*map(restore_urls, failures)]} if failures else {}
         metadata = {TABLE_KEY: json.dumps({**header.as_json(), **extra}).encode()}
         self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
         self._path = path

@@ -31,14 +31,14 @@ from typing import Any, ParamSpec
 import zarr
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, SkiptoolError, SourceError
-from skiptool.parallel import mapped
+from skiptool.parallel import ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Task
 from skiptool.stores.addresses import join_url, last_part, located, public, sibling_url
-from skiptool.stores.copies import HEADERS, LocalCopy, check_absent, copies_held, with_urls
+from skiptool.stores.copies import HEADERS, LocalCopy, check_absent, restore_urls, temporary_copies
 from skiptool.stores.dataset import DatasetStore
 from skiptool.stores.models import CONFIG, WEIGHTS
 from skiptool.stores.overlays import INDEX
-from skiptool.stores.remote import AT_ONCE, UPLOADING, RemoteFolder, is_refusal
+from skiptool.stores.remote import AT_ONCE, UPLOADING, RemoteFolder, is_access_denied
 from skiptool.stores.seals import SEAL
 from skiptool.stores.staging import FULL, Form, check_target
 
@@ -148,7 +148,7 @@ def _root_at(folder: RemoteFolder) -> str | None:
             if folder.size(name) is not None:
                 return name
         except SourceError as error:
-            if not is_refusal(error):
+            if not is_access_denied(error):
                 raise
             refused = refused or error
     if refused is not None:
@@ -240,7 +240,7 @@ def _sealed(folder: RemoteFolder, path: Path) -> list[str]:
         ) from None
 
 
-def with_copy(store: DatasetStore, domain: str, progress: Progress) -> DatasetStore:
+def local_domain(store: DatasetStore, domain: str, progress: Progress) -> DatasetStore:
     """Copy the pixels of one domain of a dataset behind a URL into a temporary folder.
 
     Returns
@@ -266,7 +266,7 @@ def with_copy(store: DatasetStore, domain: str, progress: Progress) -> DatasetSt
 def _metadata(folder: RemoteFolder, members: Iterable[str], path: Path) -> list[str]:
     """Fetch the metadata of members of a Zarr store, and return the names of their chunks."""
     names = [f"{name}/zarr.json".removeprefix("./") for name in members]
-    for _ in mapped(lambda name: folder.fetch(name, path / name), names, AT_ONCE):
+    for _ in ordered_map(lambda name: folder.fetch(name, path / name), names, AT_ONCE):
         pass
     chunks: list[str] = []
     for name in names:
@@ -298,7 +298,7 @@ def _size(folder: RemoteFolder, name: str) -> int | None:
     try:
         return folder.size(name)
     except SourceError as error:
-        if folder.lists or not is_refusal(error):
+        if folder.lists or not is_access_denied(error):
             raise
         return None  # the file at the root was readable, so this one is missing
 
@@ -311,7 +311,7 @@ def _fetch(
     told: str = "",
 ) -> None:
     """Copy files concurrently, without those that do not exist; ``told`` names them to the user."""
-    sizes = list(mapped(partial(_size, folder), names, AT_ONCE))
+    sizes = list(ordered_map(partial(_size, folder), names, AT_ONCE))
     existing = [name for name, size in zip(names, sizes, strict=True) if size is not None]
     need = sum(size or 0 for size in sizes)
     here = tempfile.gettempdir()
@@ -327,7 +327,7 @@ def _fetch(
             "is removed at the end"
         )
     with progress.task(f"fetch {path.name}", len(existing)) as task:
-        for _ in mapped(lambda name: folder.fetch(name, path / name), existing, AT_ONCE):
+        for _ in ordered_map(lambda name: folder.fetch(name, path / name), existing, AT_ONCE):
             task.advance()
 
 
@@ -372,7 +372,7 @@ def places_may_be_urls(
             bound.apply_defaults()
             arguments = bound.arguments
             arguments["progress"] = progress = _Naming(arguments.get("progress", SILENT))
-            with copies_held(), naming_urls():
+            with temporary_copies(), urls_in_errors():
                 targets = _replaced(arguments, outputs, progress)
                 outcome = step(*bound.args, **bound.kwargs)
                 _upload_all(targets, bool(arguments.get("overwrite")), progress)
@@ -444,7 +444,7 @@ def _upload_all(targets: Sequence[LocalCopy], overwrite: bool, progress: Progres
                 url = sibling_url(copy.url, path.name)
                 upload(path, url, overwrite=overwrite, progress=progress)
         except BaseException as error:
-            text = with_urls(str(error))
+            text = restore_urls(str(error))
             for left in targets[number:]:
                 left.keep()
             kept = ", ".join(str(left.path) for left in targets[number:])
@@ -498,7 +498,7 @@ def _upload_artifact(
         place.remove(root)
     rest = [name for name in names if name != root]
     with progress.task(f"upload {path.name}", len(names)) as task:
-        for _ in mapped(lambda name: place.put(path / name, name), rest, AT_ONCE):
+        for _ in ordered_map(lambda name: place.put(path / name, name), rest, AT_ONCE):
             task.advance()
         for name in sorted({*before} - {*names, UPLOADING}):
             place.remove(name)
@@ -508,21 +508,21 @@ def _upload_artifact(
 
 
 @contextmanager
-def naming_urls() -> Iterator[None]:
+def urls_in_errors() -> Iterator[None]:
     """Name URLs, not temporary paths, in errors; name the temporary folder if it is full."""
     try:
         yield
     except SkiptoolError as error:
-        text = with_urls(str(error))
+        text = restore_urls(str(error))
         if text == str(error):
             raise
         raise type(error)(text) from error
     except OSError as error:
         path = str(error.filename or "")
-        if error.errno in FULL and with_urls(path) != path:
+        if error.errno in FULL and restore_urls(path) != path:
             raise SourceError(
-                f"{with_urls(path)}: is made in {tempfile.gettempdir()} first, where no space is "
-                "left; set TMPDIR to a folder with more"
+                f"{restore_urls(path)}: is made in {tempfile.gettempdir()} first, where no space "
+                "is left; set TMPDIR to a folder with more"
             ) from error
         raise
 
@@ -535,15 +535,15 @@ class _Naming:
 
     def task(self, text: str, total: int) -> AbstractContextManager[Task]:
         """Open a task of the wrapped progress."""
-        return self._progress.task(with_urls(text), total)
+        return self._progress.task(restore_urls(text), total)
 
     def warn(self, line: str) -> None:
         """Show a line with URLs."""
-        self._progress.warn(with_urls(line))
+        self._progress.warn(restore_urls(line))
 
     def say(self, line: str) -> None:
         """Show a line with URLs."""
-        self._progress.say(with_urls(line))
+        self._progress.say(restore_urls(line))
 
     @property
     def quiet(self) -> bool:
@@ -557,10 +557,10 @@ def _named(outcome: Outcome) -> Outcome:
         outcome,
         outputs=tuple(map(_with_url, outcome.outputs)),
         side_outputs=tuple(map(_with_url, outcome.side_outputs)),
-        failures=tuple(map(with_urls, outcome.failures)),
+        failures=tuple(map(restore_urls, outcome.failures)),
     )
 
 
 def _with_url(path: Path | str) -> Path | str:
-    text = with_urls(str(path))
+    text = restore_urls(str(path))
     return path if text == str(path) else text

@@ -31,7 +31,7 @@ from zarr.storage import LocalStore
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.records import Progress
 from skiptool.stores.addresses import public
-from skiptool.stores.copies import with_urls
+from skiptool.stores.copies import restore_urls
 from skiptool.stores.remote import RemoteFolder, RemoteStore, map_items, open_store, read_error
 from skiptool.stores.seals import SEAL, seal_store
 
@@ -81,7 +81,7 @@ def folder_of(node: zarr.Group | zarr.Array[Any]) -> Path:
     return store.root / node.path
 
 
-def is_lost(group: zarr.Group, name: str, error: Exception) -> bool:
+def is_missing(group: zarr.Group, name: str, error: Exception) -> bool:
     """Tell whether a member is missing, given the error of Zarr on opening it.
 
     Zarr raises ``KeyError`` for other damage too; a local disk is cheap to look at.
@@ -291,7 +291,7 @@ def member_names(group: zarr.Group, where: str) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
-def sweep(path: Path) -> None:
+def remove_partial_files(path: Path) -> None:
     """Remove files half written by a killed process from a growing store."""
     for file in path.rglob("*.partial"):
         if _UNFINISHED.search(file.name) and file.is_file():
@@ -304,7 +304,7 @@ def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array
     try:
         return group[name]
     except Exception as error:  # Zarr's reader of JSON raises many kinds
-        if is_lost(group, name, error):
+        if is_missing(group, name, error):
             raise FormatError(f"{where}: has no {name!r}; make it again") from None
         damage = f"metadata of {name!r} cannot be read ({error}); make it again"
         raise read_error(error, where, damage) from error
@@ -324,22 +324,22 @@ def _column_names(samples: zarr.Group, where: str) -> list[str]:
 ATTRIBUTE = "failures"
 
 
-def keep_failures(path: Path, failures: Sequence[str]) -> None:
+def record_failures(path: Path, failures: Sequence[str]) -> None:
     """Record the failed inputs of a complete store, if any."""
     if failures:
         root = zarr.open_group(path, mode="r+", zarr_format=3)
-        root.attrs[ATTRIBUTE] = [*map(with_urls, failures)]
+        root.attrs[ATTRIBUTE] = [*map(restore_urls, failures)]
         seal_store(path)
 
 
-def kept_failures(path: Path | str) -> list[str]:
+def recorded_failures(path: Path | str) -> list[str]:
     """Return the failed inputs of the store at a path or URL."""
     failures = open_root(path, "dataset").attrs.get(ATTRIBUTE, [])
     return [str(line) for line in failures] if isinstance(failures, list) else []
 
 
 @contextmanager
-def telling_failures(failures: Sequence[str], progress: Progress) -> Iterator[None]:
+def report_failures(failures: Sequence[str], progress: Progress) -> Iterator[None]:
     """Report the failures so far if an error ends a step before it reports them itself.
 
     The error is raised again with the first failure added to its message.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
-from skiptool.names import IGNORE
+from skiptool.names import IGNORE_LABEL
 from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
 from skiptool.sources.annotations.shapes import Shape
 
@@ -65,7 +65,11 @@ def test_background_is_label_0_wherever_it_stands(text: str) -> None:
 def test_ignored_names_have_label_255_and_are_no_class(text: str) -> None:
     mapping = ClassMap.parse(text)
     assert mapping.classes == ("background", "tumor")
-    assert [mapping.label(name) for name in ("fold", "Pen", "SCC")] == [IGNORE, IGNORE, 1]
+    assert [mapping.label(name) for name in ("fold", "Pen", "SCC")] == [
+        IGNORE_LABEL,
+        IGNORE_LABEL,
+        1,
+    ]
     assert unmatched_names([shapes("SCC", "Pen")], mapping) == ({}, {"Fold": ""})
 
 

@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.names import Split, composed
+from skiptool.names import Split, normalise_unicode
 from skiptool.sources.pictures.manifest import (
     MaskPattern,
     NamePattern,
     by_folders,
-    guarded,
-    identified,
+    escape_formula,
     manifest_rows,
     pair_folders,
     parse_manifest,
+    parse_name,
     read_manifest,
     split_of,
-    unguarded,
+    unescape_formula,
     whole_number,
 )
 from small_stores import refused
@@ -69,10 +69,10 @@ def test_what_other_programs_write_is_read(
     names = ("domain", "subject", "organ")
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)
-    writer.writerows([names, *([guarded(cell) for cell in row] for row in rows)])
+    writer.writerows([names, *([escape_formula(cell) for cell in row] for row in rows)])
     found = parse_manifest(mark + text.getvalue(), "m", Path(), ("domain", "subject"), ())
     assert [tuple(row[name] for name in names) for row in found] == [
-        tuple(map(composed, row)) for row in rows
+        tuple(map(normalise_unicode, row)) for row in rows
     ]
 
 
@@ -217,11 +217,11 @@ def test_a_text_stands_for_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "'=1", "''-x", "a=1", "'a'", "", "'"])
 def test_cells_are_guarded_and_read_as_they_were(text: str) -> None:
-    cell = guarded(text)
+    cell = escape_formula(text)
     assert isinstance(cell, str)
     assert not cell.startswith(("=", "+", "-", "@"))
-    assert unguarded(cell) == text
-    assert guarded(-1) == -1
+    assert unescape_formula(cell) == text
+    assert escape_formula(-1) == -1
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
@@ -343,7 +343,7 @@ def test_a_pattern_says_who_a_picture_is(tmp_path: Path) -> None:
 
 def test_one_name_in_two_domains_is_one_place() -> None:
     for domain in ("Aperio", "Hamamatsu"):
-        assert identified(f"{domain}/p1_3.png", None, None)["id"] == "p1_3"
+        assert parse_name(f"{domain}/p1_3.png", None, None)["id"] == "p1_3"
 
 
 def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_masks_may_lie_in_a_folder_of_the_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["A/b.png", "b.png"])
 def test_a_given_domain_stays(name: str) -> None:
-    assert identified(name, "D", None)["domain"] == "D"
+    assert parse_name(name, "D", None)["domain"] == "D"
 
 
 def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import (
     Item,
-    Reading,
+    ReadOptions,
     read_samples,
     survey,
     tile_origins,
@@ -28,7 +28,7 @@ from small_stores import refused
 CLASSES = ("background", "cell", "debris")
 IMAGE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 MASK = np.array([[0, 1, 2, 255, 0]] * 4, dtype=np.uint8)
-READING = Reading(label_map(CLASSES, None))
+READING = ReadOptions(label_map(CLASSES, None))
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_row_becomes_a_sample(row: dict[str, str], fold: int, split: Split) ->
 
 def test_a_mask_of_16_bits_is_mapped(row: dict[str, str], tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 5), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    reading = Reading(label_map(CLASSES, {40_000: "debris"}))
+    reading = ReadOptions(label_map(CLASSES, {40_000: "debris"}))
     (made,) = read_samples(survey({**row, "mask": str(tmp_path / "deep.png")}, reading), reading, 0)
     assert (made.mask == 2).all()
 

@@ -20,11 +20,11 @@ from skiptool.sources.registration.tiles import (
     hann,
     measure_shift,
     on_reference,
-    one_thread,
     overlay,
     phase_shift,
     residual,
     shift_between,
+    single_threaded,
 )
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.slide import Slide
@@ -189,16 +189,16 @@ def two_threads() -> Iterator[None]:
 
 
 def test_one_inside_and_as_before_outside() -> None:
-    with one_thread():
+    with single_threaded():
         assert cv2.getNumThreads() == 1
-        with one_thread():
+        with single_threaded():
             assert cv2.getNumThreads() == 1
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == 2
 
 
 def test_put_back_after_an_error() -> None:
-    with pytest.raises(ValueError, match="inside"), one_thread():
+    with pytest.raises(ValueError, match="inside"), single_threaded():
         raise ValueError("inside")
     assert cv2.getNumThreads() == 2
 
@@ -207,12 +207,12 @@ def test_the_last_of_several_callers_puts_it_back() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def inside() -> None:
-        with one_thread():
+        with single_threaded():
             entered.set()
             leave.wait(10)
 
     caller = threading.Thread(target=inside)
-    with one_thread():
+    with single_threaded():
         caller.start()
         assert entered.wait(10)
     assert cv2.getNumThreads() == 1

@@ -13,7 +13,7 @@ from skiptool.sources.slides import sampling
 from skiptool.sources.slides.sampling import (
     is_native,
     level_for,
-    on_paper,
+    on_white_canvas,
     over_white,
     resample,
     true_downsamples,
@@ -132,11 +132,11 @@ def test_opaque_colours_stay(image: np.ndarray) -> None:
 
 
 def test_paper_is_white_around_a_part() -> None:
-    found = on_paper(np.zeros((2, 1, 3), np.uint8), (3, 1), (5, 4))
+    found = on_white_canvas(np.zeros((2, 1, 3), np.uint8), (3, 1), (5, 4))
     assert found.shape == (4, 5, 3)
     assert np.argwhere(found[..., 0] == 0).tolist() == [[1, 3], [2, 3]]
     assert found.sum() == 255 * (4 * 5 - 2) * 3
-    assert on_paper(None, (0, 0), (2, 3)).min() == 255
+    assert on_white_canvas(None, (0, 0), (2, 3)).min() == 255
 
 
 @pytest.mark.parametrize(

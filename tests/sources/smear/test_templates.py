@@ -17,7 +17,7 @@ from skiptool.sources.pictures.files import read_picture, write_picture
 from skiptool.sources.smear.templates import (
     INFECTED,
     Box,
-    Labelled,
+    LabelledBox,
     Template,
     Templates,
     frame_colour,
@@ -149,8 +149,8 @@ def test_a_picture_is_found_by_its_name(tmp_path: Path, image: object) -> None:
         {"image": image, "objects": [item(1, 2, 11, 22), item(40, 50, 70, 80, "difficult")]},
     ]
     assert read_boxes(written(tmp_path, content), PICTURE, 50, 60) == [
-        Labelled(Box(1, 2, 11, 22), "ring"),
-        Labelled(Box(40, 50, 50, 60), "difficult"),
+        LabelledBox(Box(1, 2, 11, 22), "ring"),
+        LabelledBox(Box(40, 50, 50, 60), "difficult"),
     ]
 
 

@@ -21,7 +21,7 @@ from skiptool.names import ExportFormat
 from skiptool.records import SILENT, Progress, Sample
 from skiptool.sources.pictures.files import read_picture, write_mask, write_picture
 from skiptool.sources.pictures.labels import label_map
-from skiptool.sources.pictures.samples import Item, Reading, survey
+from skiptool.sources.pictures.samples import Item, ReadOptions, survey
 from skiptool.splits import SplitOptions
 from skiptool.steps.extract_images import (
     EXPORTERS,
@@ -33,7 +33,7 @@ from skiptool.steps.extract_images import extract_images as step
 from skiptool.steps.extract_images import extract_images as writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
-from skiptool.stores.zarrs import kept_failures
+from skiptool.stores.zarrs import recorded_failures
 from small_stores import MAKING, refused, sample, write_dataset
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -155,7 +155,7 @@ def test_some_inputs_fail_the_rest_is_usable(tmp_path: Path) -> None:
     assert any("d.png: no mask" in line for line in found.failures)
     assert found.summary["failed"] == 2
     assert list(open_dataset(tmp_path / "d.zarr").domain("images").columns["id"]) == ["a", "c", "e"]
-    assert kept_failures(tmp_path / "d.zarr") == list(found.failures)
+    assert recorded_failures(tmp_path / "d.zarr") == list(found.failures)
 
 
 def test_all_inputs_fail(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_every_fault_is_a_line_and_the_rest_is_done(tmp_path: Path) -> None:
     for line, words in zip(found.failures, expected, strict=True):
         assert all(word in line for word in words), line
         assert "\n" not in line
-    assert kept_failures(out) == list(found.failures)
+    assert recorded_failures(out) == list(found.failures)
 
 
 @pytest.mark.long
@@ -620,7 +620,7 @@ def test_subjects_of_two_spellings_are_warned_of() -> None:
 
 
 CLASSES = ("background", "cell")
-READING = Reading(label_map(CLASSES, None), patch_size=8)
+READING = ReadOptions(label_map(CLASSES, None), patch_size=8)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from skiptool.errors import ArgumentError, MismatchError, SourceError
 from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import label_map
-from skiptool.sources.pictures.samples import Item, Reading
+from skiptool.sources.pictures.samples import Item, ReadOptions
 from skiptool.steps.extract_images import (
     DEFAULT_CLASSES,
     check_formats,
@@ -24,7 +24,7 @@ from skiptool.steps.extract_images import (
 )
 from small_stores import refused
 
-READING = Reading(label_map(("background", "cell"), None))
+READING = ReadOptions(label_map(("background", "cell"), None))
 
 
 def rows(folder: Path, number: int, value: int = 1) -> list[dict[str, str]]:
@@ -104,7 +104,7 @@ def test_palettes_that_speak_against_the_labels_are_warned_of(
     survey_images(given, READING, 1, heard)
     assert len(heard.lines) == bool(words)
     assert all(words in line and "--labels '#RRGGBB=CLASS'" in line for line in heard.lines)
-    mapped = Reading(label_map(("background", "cell"), {0: "cell", 1: "background"}))
+    mapped = ReadOptions(label_map(("background", "cell"), {0: "cell", 1: "background"}))
     if palettes[0] == palettes[1]:
         survey_images(given, mapped, 1, quiet := Heard())
         assert quiet.lines == []

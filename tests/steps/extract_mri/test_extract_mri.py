@@ -30,7 +30,7 @@ from skiptool.steps.extract_mri.extract_mri import (
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import survey_volumes
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.zarrs import kept_failures
+from skiptool.stores.zarrs import recorded_failures
 from volume_cases import affine, challenge, cine, heart, image_of, row, save, write_table
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -260,7 +260,7 @@ def test_one_bad_volume_leaves_the_others(manifest: Path, tmp_path: Path) -> Non
     gone, early = found.failures
     assert "gone.nii.gz: no such file" in gone
     assert "bad_sa.nii.gz: the file is truncated or damaged" in early
-    assert kept_failures(tmp_path / "d.zarr") == [gone, early]
+    assert recorded_failures(tmp_path / "d.zarr") == [gone, early]
 
 
 def test_sources_of_which_nothing_is_left(manifest: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import survey_volumes
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from volume_cases import affine, cine, heart, save
 
 
@@ -123,8 +123,8 @@ def test_a_volume_that_ends_early_leaves_the_others(tmp_path: Path, rows: list[V
     whole = rows[0].image.read_bytes()
     rows[0].image.write_bytes(whole[: len(whole) // 2])
     failures = ["before"]
-    path, making = tmp_path / "d.zarr", Making("extract mri")
-    written = write_volumes(path, found, making, failures, 2, SILENT)
+    path, invocation = tmp_path / "d.zarr", Invocation("extract mri")
+    written = write_volumes(path, found, invocation, failures, 2, SILENT)
     assert [volume.name for volume in written] == ["b_sa"]
     assert "a_sa.nii.gz: the file is truncated or damaged" in failures[1]
     assert set(open_dataset(path).domain("A").columns["subject"]) == {"b"}
@@ -135,7 +135,7 @@ def test_nothing_at_all_is_an_error(tmp_path: Path, rows: list[VolumeRow]) -> No
     for row in rows:
         row.image.write_bytes(row.image.read_bytes()[:5000])
     with pytest.raises(SourceError, match=r"no volume could be read; the first failure: .*a_sa"):
-        write_volumes(tmp_path / "d.zarr", found, Making("extract mri"), [], 1, SILENT)
+        write_volumes(tmp_path / "d.zarr", found, Invocation("extract mri"), [], 1, SILENT)
 
 
 def test_slices_without_labels_are_whole_after_resuming(
@@ -157,8 +157,8 @@ def test_slices_without_labels_are_whole_after_resuming(
     with monkeypatch.context() as patch:
         patch.setattr(writing, "read_volume", stop)
         with pytest.raises(KeyboardInterrupt):
-            write_volumes(path, found, Making("extract mri"), [], 1, SILENT)
-    write_volumes(path, found, Making("extract mri"), [], 1, SILENT)
+            write_volumes(path, found, Invocation("extract mri"), [], 1, SILENT)
+    write_volumes(path, found, Invocation("extract mri"), [], 1, SILENT)
     store = open_dataset(path)
     reader = store.samples("A", list(range(27)))
     assert not any(reader.read(place)[1].any() for place in range(27))
@@ -180,7 +180,7 @@ def sample(place: int, domain: str, label: int) -> Sample:
 
 @pytest.mark.long
 def test_a_sheet_a_domain(tmp_path: Path) -> None:
-    writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV", "MYO", "RV"), Making("x"))
+    writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV", "MYO", "RV"), Invocation("x"))
     for place in range(60):
         writer.append(sample(place, "A", 1 + place % 3 if place % 2 else 0))
         writer.append(sample(place, "B", 255))
@@ -198,7 +198,7 @@ def test_a_sheet_a_domain(tmp_path: Path) -> None:
 
 def test_captions_tell_slices_of_two_volumes_of_a_subject_apart(tmp_path: Path) -> None:
     """Frames of a file each (ED and ES) are all frame 0."""
-    writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV"), Making("x"))
+    writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV"), Invocation("x"))
     for volume, phase in (("p_ED", ""), ("p_ES", ""), ("p_cine", "ED")):
         one = sample(0, "A", 1)
         facts = {**one.columns, "volume": volume, "phase": phase}

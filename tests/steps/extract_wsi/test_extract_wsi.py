@@ -18,7 +18,7 @@ from heard import Heard
 from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, ExistsError, FormatError, LeftoverError, SourceError
 from skiptool.extraction import ExtractionTarget
-from skiptool.names import IGNORE, Kind, PatchMode
+from skiptool.names import IGNORE_LABEL, Kind, PatchMode
 from skiptool.records import SILENT, Architecture, Outcome, Sample, Table
 from skiptool.sources.patches.painting import Patch
 from skiptool.sources.pictures.files import read_picture
@@ -43,7 +43,7 @@ from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import lineage
 from skiptool.stores.models import model_identity, write_model
 from skiptool.stores.staging import partial_of
-from skiptool.stores.zarrs import keep_failures, kept_failures
+from skiptool.stores.zarrs import record_failures, recorded_failures
 from slide_cases import (
     AREAS,
     POINTS,
@@ -126,8 +126,8 @@ def check_masks(store: DatasetStore, domain: str, zoom: float = 1.0) -> None:
         truth, sure = true_mask(row["x"] / zoom, row["y"] / zoom, len(image), scale, LABELS)
         assert (mask == truth)[sure].all(), row
         assert sure.mean() > 0.6
-        assert set(np.unique(mask)) <= {0, 1, 2, IGNORE}
-        known = mask != IGNORE
+        assert set(np.unique(mask)) <= {0, 1, 2, IGNORE_LABEL}
+        known = mask != IGNORE_LABEL
         share = (mask[known] > 0).mean() if known.any() else 0.0
         assert row["foreground"] == pytest.approx(share)
 
@@ -169,7 +169,7 @@ def test_names_that_nobody_sorted_are_ignored_and_told_by_the_exit_code(
     (line,) = found.failures
     assert "annotations in no class are ignored (255): Bone (2)" in line
     assert "'ignore=Bone'" in line
-    assert kept_failures(tmp_path / "d.zarr") == [line]
+    assert recorded_failures(tmp_path / "d.zarr") == [line]
     store = open_dataset(tmp_path / "d.zarr")
     assert store.classes == ("background", "tumor", "non-tumor")
     check_masks(store, "A")
@@ -238,7 +238,7 @@ def test_centred_on_points_of_a_database(tmp_path: Path) -> None:
         rows, columns = np.mgrid[:64, :64] + 0.5
         truth = np.hypot(columns - 32, rows - 32) < 12
         if label == 2:  # reaches beyond the slide, where nothing is known
-            assert (mask[:, :12] == IGNORE).all()
+            assert (mask[:, :12] == IGNORE_LABEL).all()
             truth, mask = truth[:, 12:], mask[:, 12:]
         assert ((mask == label) & truth).sum() / ((mask == label) | truth).sum() > 0.9
         assert set(np.unique(mask)) == {0, label}
@@ -252,7 +252,7 @@ def test_without_annotations_all_is_ignored(cohort: SimpleNamespace, tmp_path: P
     extract(cohort, tmp_path / "d.zarr", PatchSettings(patch_size=64), rows)
     store = open_dataset(tmp_path / "d.zarr")
     assert store.classes == ("background",)
-    assert all((mask == IGNORE).all() for _, _, mask in samples(store, "A"))
+    assert all((mask == IGNORE_LABEL).all() for _, _, mask in samples(store, "A"))
 
 
 def test_a_slide_whose_file_marks_nothing_is_tissue_unknown(
@@ -262,7 +262,7 @@ def test_a_slide_whose_file_marks_nothing_is_tissue_unknown(
     rows = [cohort.rows[0], cohort.rows[1] | {"annotations": "nothing.json"}]
     extract(cohort, tmp_path / "d.zarr", rows=rows)
     for row, _, mask in samples(open_dataset(tmp_path / "d.zarr"), "A"):
-        assert row["slide"] == "a0" or not (mask > 0)[mask != IGNORE].any()
+        assert row["slide"] == "a0" or not (mask > 0)[mask != IGNORE_LABEL].any()
 
 
 def test_a_slide_may_have_its_own_labels_and_offset(
@@ -401,7 +401,7 @@ def test_what_fails_is_listed_and_the_rest_is_whole(
     found = extract(cohort, tmp_path / "d.zarr", rows=rows)
     (line,) = found.failures
     assert "gone.tiff: no such slide" in line
-    assert kept_failures(tmp_path / "d.zarr") == [line]
+    assert recorded_failures(tmp_path / "d.zarr") == [line]
     assert found.summary["failed"] == 1
 
 
@@ -634,7 +634,7 @@ def test_what_lies_beside_the_store_is_resumed_too(
                 run(resume=number > 0)
         assert registration_cache_folder(out).is_dir()
         if number == 0:  # as if some patch had been unreadable, which only that run has seen
-            keep_failures(out, [*kept_failures(out), "a0.tiff: 1 patches could not be read"])
+            record_failures(out, [*recorded_failures(out), "a0.tiff: 1 patches could not be read"])
         stores.append(contents(out))
         assert (side / "registration.parquet").exists() == (number > 0)
         assert (side / "matched.png").exists() == (number > 1)
@@ -648,7 +648,7 @@ def test_what_lies_beside_the_store_is_resumed_too(
         (side / "registration.parquet", side, pairs),
     )
     assert (pairs / "manifest.csv").is_file()
-    assert list(found.failures) == kept_failures(out)
+    assert list(found.failures) == recorded_failures(out)
     gone, left_out, unread = found.failures
     assert "gone.tiff: no such slide" in gone
     assert left_out.startswith("slide s1: its scan in domain A failed")

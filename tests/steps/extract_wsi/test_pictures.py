@@ -18,7 +18,7 @@ from skiptool.steps.extract_wsi.settings import ExtractionContext
 from skiptool.steps.extract_wsi.survey import Labelling, ScanGroup, assign_labels, survey_slides
 from skiptool.steps.extract_wsi.writing import write_sites
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from slide_cases import POINTS, Affine, make_run, write_geojson, write_slide
 
 
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     labels, _ = assign_labels(slides, run.settings, run.progress)
     plan = make_plan(run, slides, rows, labels, [0, 0])
     out = folder / "d.zarr"
-    writer = DatasetWriter(out, labels.classes, Making("extract wsi"))
+    writer = DatasetWriter(out, labels.classes, Invocation("extract wsi"))
     write_sites(run, writer, plan)
     writer.finish()
     plan.groups[:] = [ScanGroup(0, {1: Affine([[1.0, 0, 0], [0, 1.0, 0]])})]

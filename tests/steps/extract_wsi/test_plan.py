@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pyramids import write_pyramid
-from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import Sample
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.painting import Areas, Patch
@@ -35,7 +35,7 @@ from skiptool.steps.extract_wsi.plan import (
 from skiptool.steps.extract_wsi.registration import PatchSite, PatchView
 from skiptool.steps.extract_wsi.settings import ExtractionContext, RegistrationCache
 from skiptool.steps.extract_wsi.survey import SurveyedSlide, assign_labels
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from slide_cases import (
     AREAS,
     SIZE,
@@ -83,7 +83,7 @@ def test_scenes_hold_what_is_painted_and_where_samples_belong(classes: str) -> N
     scene = plan.scenes[0]
     # What is in no class or may be ignored is painted as ignored; points are not painted.
     assert [(shape.record, label) for shape, label in scene.painted.shapes] == [
-        *(("1", 1), ("2", IGNORE), ("4", 0))
+        *(("1", 1), ("2", IGNORE_LABEL), ("4", 0))
     ]
     assert [(shape.record, label) for shape, label in scene.points] == [("3", 1)]
     assert (scene.annotated, scene.split, scene.fold) == (True, Split.TRAIN, TRAIN)
@@ -211,7 +211,7 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractionCon
     affine = Affine([[0.5, 0.0, 20.0], [0.0, 0.5, 10.0]])
     monkeypatch.setattr(registration, "_align", lambda *_: affine)
     monkeypatch.setattr(registration, "_judged", lambda *_: (0.25, ""))
-    cache = RegistrationCache(tmp_path / "d.zarr", Making("extract wsi"), resume=False)
+    cache = RegistrationCache(tmp_path / "d.zarr", Invocation("extract wsi"), resume=False)
     return replace(sampled(register="A"), cache=cache)
 
 
@@ -233,7 +233,7 @@ def test_annotations_and_patches_are_carried_over(registered: ExtractionContext)
     assert there.annotated
     (first, _), (second, label), _ = there.painted.shapes
     assert first.bounds == (70, 60, 120, 110)
-    assert (second.record, label) == ("2", IGNORE)
+    assert (second.record, label) == ("2", IGNORE_LABEL)
     assert there.points[0][0].centre == (170, 110)
     assert [row["sample"] for row in plan.rows] == [site.id for site in plan.sites]
     assert [group.reference for group in plan.groups] == [1]
@@ -420,7 +420,7 @@ def test_a_slide_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 SHAPES_PIXELS = [
     Shape(name, tuple(np.array(r, float) for r in rings), rec) for name, rings, rec in AREAS
 ]
-LABELS = (2, 1, IGNORE)
+LABELS = (2, 1, IGNORE_LABEL)
 
 
 @pytest.fixture(scope="module")
@@ -476,13 +476,13 @@ def test_a_patch_is_what_lies_there(
     # Between tissue and glass it is the smoothed pixels that decide: within 4 px either is right.
     tissue, edge = in_block(across, down), in_block(across, down, -4 * scale)
     edge &= ~in_block(across, down, 4 * scale)
-    mask = expected(patch, np.where(tissue, IGNORE, 0).astype(np.uint8))
-    mask[~inside] = IGNORE
+    mask = expected(patch, np.where(tissue, IGNORE_LABEL, 0).astype(np.uint8))
+    mask[~inside] = IGNORE_LABEL
     painted = (expected(patch, np.full((128, 128), 77, np.uint8)) != 77) | ~inside
     assert ((sample.mask == mask) | (edge & ~painted)).all()
-    assert {0, 1, 2, IGNORE} >= set(np.unique(sample.mask))
+    assert {0, 1, 2, IGNORE_LABEL} >= set(np.unique(sample.mask))
 
-    known = sample.mask != IGNORE
+    known = sample.mask != IGNORE_LABEL
     assert sample.columns["foreground"] == pytest.approx(float((sample.mask[known] > 0).mean()))
     facts = {"slide": "a", "x": x, "y": y, "mpp": 0.25 * scale, "level": 0, "tissue": 0.75}
     assert {name: sample.columns[name] for name in facts} == facts
@@ -490,7 +490,7 @@ def test_a_patch_is_what_lies_there(
 
 def test_without_annotations_all_is_ignored(slide: SimpleNamespace) -> None:
     (sample,) = read(slide.path, Patch(0, 0, 100), annotated=False)
-    assert (sample.mask == IGNORE).all()
+    assert (sample.mask == IGNORE_LABEL).all()
     assert sample.columns["foreground"] == 0.0
 
 
@@ -526,7 +526,7 @@ def test_what_lies_beside_the_slide_is_ignored_whatever_is_drawn_there(
         )
     across, down = centres(x, y, 128, scale)
     inside = (across >= 0) & (across < SIZE[0]) & (down >= 0) & (down < SIZE[1])
-    assert (sample.mask == np.where(inside, 1, IGNORE)).all()
+    assert (sample.mask == np.where(inside, 1, IGNORE_LABEL)).all()
 
 
 def test_pixels_of_unknown_size_are_recorded_as_such(slide: SimpleNamespace) -> None:

@@ -16,7 +16,7 @@ import pytest
 from heard import Heard
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.errors import SourceError
-from skiptool.names import IGNORE, PatchMode
+from skiptool.names import IGNORE_LABEL, PatchMode
 from skiptool.sources.patches.painting import Patch
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi import registration
@@ -31,7 +31,7 @@ from skiptool.steps.extract_wsi.registration import (
 )
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings, RegistrationCache
 from skiptool.steps.extract_wsi.survey import ScanGroup, SurveyedSlide
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from slide_cases import BLOCK, Affine, area, make_run, point, surveyed
 
 SHIFTED = [[2.0, 0.0, 10.0], [0.0, 2.0, -20.0]]
@@ -47,13 +47,13 @@ def scan(domain: str, subject: str = "s", **new: Any) -> SurveyedSlide:  # noqa:
 
 @pytest.fixture
 def run(tmp_path: Path) -> ExtractionContext:
-    cache = RegistrationCache(tmp_path / "d.zarr", Making("extract wsi"), resume=False)
+    cache = RegistrationCache(tmp_path / "d.zarr", Invocation("extract wsi"), resume=False)
     return replace(make_run(register="A", max_residual=2.0), cache=cache)
 
 
 def resumed(run: ExtractionContext, tmp_path: Path) -> ExtractionContext:
     return replace(
-        run, cache=RegistrationCache(tmp_path / "d.zarr", Making("extract wsi"), resume=True)
+        run, cache=RegistrationCache(tmp_path / "d.zarr", Invocation("extract wsi"), resume=True)
     )
 
 
@@ -345,7 +345,7 @@ AREAS = [
     (area("SCC", (100, 100, 200, 200), "1"), 1),
     (area("Dermis", (300, 100, 500, 400), "2"), 2),
     (area("Bone", (90, 300, 200, 400), "3"), None),
-    (area("Fold", (300, 100, 400, 200), "4"), IGNORE),
+    (area("Fold", (300, 100, 400, 200), "4"), IGNORE_LABEL),
 ]
 SAMPLED = PatchSettings(mode=PatchMode.SAMPLED, patch_size=32, patches=10, draws=3)
 

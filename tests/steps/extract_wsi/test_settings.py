@@ -17,7 +17,7 @@ from skiptool.steps.extract_wsi.settings import (
     RegistrationCache,
     registration_cache_folder,
 )
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from slide_cases import make_run
 from small_stores import refused
 
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_told_at_once(name: str) -> None:
 # Registration cache: kept over interruptions, refused for other parameters.
 
 
-MAKING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
+MAKING = Invocation("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
 ROWS = [{"residual": 0.1 + 0.2, "reason": None, "kept": True}, {"residual": None}]
 
 
@@ -133,7 +133,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
 def test_other_parameters_are_refused_and_a_new_run_starts_again(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     RegistrationCache(out, MAKING, resume=False).put(1, "a")
-    other = Making("extract wsi", (), {"seed": 1}, {}, {"files": "ab"})
+    other = Invocation("extract wsi", (), {"seed": 1}, {}, {"files": "ab"})
     with refused(ExistsError, "seed was 0, now 1"):
         RegistrationCache(out, other, resume=True)
     assert RegistrationCache(out, other, resume=False).get("a") is None

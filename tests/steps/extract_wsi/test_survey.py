@@ -16,7 +16,7 @@ import pytest
 from heard import Heard
 from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import SILENT, Progress
 from skiptool.sources.annotations.shapes import PLANE, SLIP
 from skiptool.sources.slides.manifest import SlideRow
@@ -473,7 +473,7 @@ def test_a_class_map_gives_the_labels_and_the_rest_is_told() -> None:
     found, (unsorted,) = assign_labels([slide], PAPER, heard)
     assert found.classes == ("background", "tumor", "non-tumor")
     assert [found.label(slide, shape) for shape in slide.shapes] == [1, 2, None, 1]
-    assert [found.name(label) for label in (0, 2, None, IGNORE)] == [
+    assert [found.name(label) for label in (0, 2, None, IGNORE_LABEL)] == [
         *("background", "non-tumor", "in no class", "ignored")
     ]
     assert unsorted == (
@@ -508,7 +508,12 @@ def test_what_may_be_ignored_is_no_class_and_no_failure(classes: str) -> None:
     found, failures = assign_labels([slide], PatchSettings(classes=classes), heard)
     assert (failures, heard.lines) == ([], [])
     assert found.classes == ("background", "tumor")
-    assert [found.label(slide, shape) for shape in slide.shapes] == [1, IGNORE, IGNORE, 1]
+    assert [found.label(slide, shape) for shape in slide.shapes] == [
+        1,
+        IGNORE_LABEL,
+        IGNORE_LABEL,
+        1,
+    ]
 
 
 STARRED = [area(name, BOX) for name in ("Ignore*", "Artefact*", "Tumor: Fold *", "SCC", "Ignore*")]
@@ -523,7 +528,7 @@ def test_names_with_a_star_are_ignored_and_counted(classes: str, mode: PatchMode
     assert failures == []
     assert len(found.classes) == 2
     labels = [found.label(slide, shape) for shape in slide.shapes]
-    assert labels == [IGNORE, IGNORE, IGNORE, 1, IGNORE]
+    assert labels == [IGNORE_LABEL, IGNORE_LABEL, IGNORE_LABEL, 1, IGNORE_LABEL]
     fate = "left out" if mode is PatchMode.CENTRED else "ignored (255)"
     assert heard.lines == [f"annotations whose class says that it is ignored are {fate}: {TOLD}"]
 
@@ -533,7 +538,7 @@ def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
     classes = "tumor=SCC;fold=tumor: fold*;ignore=ignore*"
     found, _ = assign_labels([slide], PatchSettings(classes=classes), heard)
     labels = [found.label(slide, shape) for shape in slide.shapes]
-    assert labels == [IGNORE, IGNORE, 2, 1, IGNORE]
+    assert labels == [IGNORE_LABEL, IGNORE_LABEL, 2, 1, IGNORE_LABEL]
     assert heard.lines == [
         "annotations whose class says that it is ignored are ignored (255): Artefact* (1)"
     ]
@@ -542,7 +547,7 @@ def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
 def test_a_name_that_means_ignored_is_counted_too() -> None:
     heard, slide = Heard(), surveyed(shapes=[area("ignore", BOX), area("SCC", BOX)])
     found, _ = assign_labels([slide], PatchSettings(), heard)
-    assert [found.label(slide, shape) for shape in slide.shapes] == [IGNORE, 1]
+    assert [found.label(slide, shape) for shape in slide.shapes] == [IGNORE_LABEL, 1]
     assert "ignore (1)" in heard.lines[0]
 
 
@@ -586,7 +591,7 @@ def test_one_file_in_two_domains_may_have_two_maps() -> None:
     ]
     found, _ = assign_labels(slides, PAPER, Heard())
     labels = [[found.label(slide, shape) for shape in SHAPES] for slide in slides]
-    assert labels == [[1, IGNORE, IGNORE, 1], [2, 2, 2, 2], [1, 2, None, 1]]
+    assert labels == [[1, IGNORE_LABEL, IGNORE_LABEL, 1], [2, 2, 2, 2], [1, 2, None, 1]]
 
 
 def test_own_maps_add_classes_where_none_are_asked_for() -> None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from skiptool.errors import FormatError, MismatchError, SourceError
-from skiptool.model.inference import place, predict_labels
-from skiptool.model.unet import build, restore, state
+from skiptool.model.inference import predict_labels, prepare_for_inference
+from skiptool.model.unet import build, restore_network, state_arrays
 from skiptool.names import Kind, Precision
 from skiptool.records import Architecture
 from skiptool.sources.annotations.classes import by_name
@@ -30,13 +30,13 @@ from skiptool.steps.extract_wsi.writing import (
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.models import model_identity, open_model, write_model
 from skiptool.stores.tables import open_table
 from slide_cases import area, make_run, surveyed, write_slide
 from small_stores import MAKING, refused
 
-MAKING_WRITING = Making("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
+MAKING_WRITING = Invocation("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
 CLASSES = ("background", "tumor")
 
 
@@ -191,7 +191,7 @@ def untrained(folder: Path, channels: int) -> Path:
     """Write a model with random weights."""
     torch.manual_seed(0)
     architecture = Architecture("resnet18", (), ("background", "cell"), channels=channels)
-    tensors = state(build(architecture))
+    tensors = state_arrays(build(architecture))
     header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     folder.mkdir()
     write_model(folder, architecture, tensors, header, {"fold": 0})
@@ -208,7 +208,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_marks_what_it_predicts(model: Path) -> None:
     segment, stored = load_segmenter(model), open_model(model)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    network = place(restore(stored.architecture, stored.tensors()), "cpu")
+    network = prepare_for_inference(restore_network(stored.architecture, stored.tensors()), "cpu")
     labels = predict_labels(network, image[None], "cpu", Precision.FLOAT32)[0]
     found = segment(image)
     assert found.dtype == bool

@@ -12,7 +12,7 @@ import pytest
 from heard import Heard
 from skiptool.comparison.activations import Settings
 from skiptool.comparison.layer import reference_bins
-from skiptool.distances.counting import count
+from skiptool.distances.counting import count_activations
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import RangeRule, Split
 from skiptool.records import ORIGINAL, Shift
@@ -86,7 +86,7 @@ def test_counts_are_those_of_what_a_feature_store_holds(
     store = open_counts(tmp_path / "c.zarr")
     known = reference_bins(*open_features(experiment.plain).ranges("enc1"), 7)
     values = open_features(experiment.dark).read("enc1", slice(None))
-    np.testing.assert_array_equal(store.read("enc1", slice(None)), count(values, known))
+    np.testing.assert_array_equal(store.read("enc1", slice(None)), count_activations(values, known))
     for found, expected in zip(
         store.ranges("enc1"), open_features(experiment.dark).ranges("enc1"), strict=True
     ):
@@ -383,7 +383,7 @@ def test_interrupted_run_goes_on(
         blocks.append(words)
         return extremes(*words)
 
-    monkeypatch.setattr(features, "tap", interrupted)
+    monkeypatch.setattr(features, "pooled_activations", interrupted)
     monkeypatch.setattr(features, "stored_extremes", first_pass)
     with pytest.raises(KeyboardInterrupt):
         extract_features(model, experiment.data, out, **how)
@@ -433,7 +433,7 @@ def test_a_first_pass_names_what_is_not_finite(
         found[3, 1, 2] = np.nan
         return dict.fromkeys(layers, found)
 
-    monkeypatch.setattr(features, "tap", broken)
+    monkeypatch.setattr(features, "pooled_activations", broken)
     with pytest.raises(FormatError, match=r"layer enc1, image .* not finite"):
         extract_features(
             [experiment.baseline], experiment.data, tmp_path / "c", layers=["enc1"], counts=True

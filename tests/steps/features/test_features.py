@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError
 from skiptool.names import DECODER_INPUTS, LAYERS, Split, in_data_flow
 from skiptool.records import ORIGINAL, Shift
-from skiptool.shifts import apply
+from skiptool.shifts import apply_shift
 from skiptool.steps.features import features
 from skiptool.steps.features.counting import Part
 from skiptool.steps.features.features import (
@@ -71,7 +71,7 @@ def test_values_are_pooled_activations(experiment: SimpleNamespace) -> None:
     data = open_dataset(experiment.data)
     indices = data.domain("synthetic").select("test")
     images = data.samples("synthetic", indices).read_many(range(len(indices)))[0]
-    shifted = np.stack([apply(image, DARK) for image in images]).astype(np.uint8)
+    shifted = np.stack([apply_shift(image, DARK) for image in images]).astype(np.uint8)
     store = open_features(experiment.dark)
     assert store.layers == LAYERS
     expected = forward(experiment.baseline, shifted)
@@ -209,7 +209,7 @@ def test_interrupted_run_goes_on(
             raise KeyboardInterrupt
         return tap(network, images, *words)
 
-    monkeypatch.setattr(features, "tap", interrupted)
+    monkeypatch.setattr(features, "pooled_activations", interrupted)
     with pytest.raises(KeyboardInterrupt):
         extract_features([experiment.baseline], experiment.data, out, **how)
     assert not out.exists()
@@ -247,7 +247,9 @@ def test_a_full_disk_stops_the_run_and_leaves_what_is_noted(
         append(self, blocks)
 
     with monkeypatch.context() as patch:
-        patch.setattr(features, "tap", lambda *words: (taps.append(words), tap(*words))[1])
+        patch.setattr(
+            features, "pooled_activations", lambda *words: (taps.append(words), tap(*words))[1]
+        )
         patch.setattr(FeatureWriter, "append", full)
         with pytest.raises(OSError, match="No space left"):
             extract_features([experiment.baseline], experiment.data, tmp_path / "f", **how)
@@ -382,7 +384,7 @@ def test_values_that_cannot_stand_leave_nothing(
         found[3, 1, 2] = value
         return dict.fromkeys(layers, found)
 
-    monkeypatch.setattr(features, "tap", broken)
+    monkeypatch.setattr(features, "pooled_activations", broken)
     name = open_dataset(experiment.data).domain("synthetic").select("test")[3]
     with pytest.raises(error, match=f"layer enc1, image {name:05d}.*{reason}"):
         extract_features(
@@ -504,7 +506,7 @@ def job(experiment: SimpleNamespace, tmp_path: Path) -> Job:
 def test_a_job_says_what_and_where(job: Job, tmp_path: Path) -> None:
     assert job.out == tmp_path / "resnet18-L0-fold0_synthetic_brightness-0.5.zarr"
     assert job.layers == ("enc1", "head")
-    assert job.making.parameters["layers"] == "enc1,head"
+    assert job.invocation.parameters["layers"] == "enc1,head"
     assert (job.facts["shift"], job.facts["factor"]) == ("brightness", 0.5)
     assert len(job.indices) == 5
 

@@ -15,17 +15,17 @@ import torch
 
 from predict_cases import Warned, make_dataset, make_run
 from skiptool.errors import ArgumentError, MismatchError
-from skiptool.metrics import count
+from skiptool.metrics import confusion_counts
 from skiptool.model.inference import predict_labels
 from skiptool.names import Precision, Split
 from skiptool.records import ORIGINAL, SILENT, Sample, Shift
-from skiptool.shifts import apply, apply_all
+from skiptool.shifts import apply_shift, apply_shifts
 from skiptool.steps.predict import counting
 from skiptool.steps.predict.counting import Part, Sink, count_part
 from skiptool.steps.predict.predict import predict_dataset
 from skiptool.stores.dataset import StoredSamples, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from small_stores import refused
 
 SHIFTS = (ORIGINAL, *map(Shift.parse, ("brightness=0.5", "saturation=0", "contrast=1.5")))
@@ -61,9 +61,9 @@ def test_counts_are_those_of_each_network_alone(runs: Path, two_sizes: Path) -> 
         images, truth = run.store.samples(part.domain.name, range(18)).read_many(range(18))
         for (number, shift, _), found in counts.items():
             labels = np.concatenate(held.found[number, shift])
-            np.testing.assert_array_equal(found, count(truth, labels, 2))
+            np.testing.assert_array_equal(found, confusion_counts(truth, labels, 2))
             if number < len(run.models):
-                shifted, network = apply_all(images, shift), run.models[number].network
+                shifted, network = apply_shifts(images, shift), run.models[number].network
                 alone = predict_labels(network, shifted, "cpu", Precision.FLOAT32)
                 assert (alone == labels).mean() > 0.999  # other batches, other rounding
         assert set(held.rows) == {(0, 16), (16, 18)}
@@ -98,11 +98,11 @@ def test_every_image_is_read_once_and_shifted_once_for_all_models(
 
     def counted_shift(images: Any, shift: Shift) -> Any:  # noqa: ANN401
         shifted[shift] += len(images)
-        return apply_all(images, shift)
+        return apply_shifts(images, shift)
 
     run = make_run(runs, two_sizes, SHIFTS, ensemble)
     monkeypatch.setattr(StoredSamples, "read_many", counted)
-    monkeypatch.setattr(counting, "apply_all", counted_shift)
+    monkeypatch.setattr(counting, "apply_shifts", counted_shift)
     count_part(run, run.parts[0], [Held(*wanted)], SILENT)
     assert rows == list(range(18))
     assert shifted == dict.fromkeys(SHIFTS, 18)
@@ -243,12 +243,12 @@ def paired(
     store = open_dataset(experiment.data)
     domain = store.domain(next(iter(store.domains)))
     rows = domain.select("test")
-    writer = DatasetWriter(path, store.classes, Making("extract"))
+    writer = DatasetWriter(path, store.classes, Invocation("extract"))
     reader = store.samples(domain.name, rows)
     for name, places in (("plain", range(len(rows))), ("dark", range(len(rows))[::-1])):
         for place in list(places)[drop if name == "plain" else 0 :]:
             image, mask = reader.read(place)
-            shown = image if name == "plain" else apply(image, DARK)
+            shown = image if name == "plain" else apply_shift(image, DARK)
             key = f"{place:03d}"
             subject = key + (subjects if name == "dark" else "")
             more = columns.get(name, {})

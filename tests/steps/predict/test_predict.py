@@ -26,7 +26,7 @@ from predict_cases import Warned, make_dataset, make_run
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError, SourceError
 from skiptool.metrics import mean_iou
 from skiptool.names import ENSEMBLE_FOLD, Kind, Precision, Split
-from skiptool.records import AS_IT_IS, ORIGINAL, Shift
+from skiptool.records import NO_NORMALISATION, ORIGINAL, Shift
 from skiptool.steps.features.features import extract_features
 from skiptool.steps.predict import counting, predict
 from skiptool.steps.predict.counting import LoadedModel, Run
@@ -48,7 +48,7 @@ from skiptool.stores.masks import open_masks
 from skiptool.stores.models import open_model
 from skiptool.stores.overlays import open_overlays
 from skiptool.stores.tables import open_table
-from skiptool.stores.zarrs import kept_failures
+from skiptool.stores.zarrs import recorded_failures
 from skiptool.substitution import substitutions
 from small_models import edit, settled, sibling
 from small_stores import refused, sample, set_attributes, set_json, unseal, write_dataset
@@ -311,7 +311,7 @@ def test_a_damaged_model_beside_good_ones(
     (line,) = found.failures
     assert "bad: no model folder, it has no model.safetensors" in line
     assert len(set(pq.read_table(out)["model"].to_pylist())) == 3
-    assert open_table(out, Kind.PREDICTIONS).failures == tuple(kept_failures(masks)) == (line,)
+    assert open_table(out, Kind.PREDICTIONS).failures == tuple(recorded_failures(masks)) == (line,)
     again = predict_dataset(models, experiment.data, out, masks=masks, **PLAIN, resume=True)
     assert (again.outputs, again.failures) == ((out,), (line,))
     dry = predict_dataset(models, experiment.data, tmp_path / "q", **PLAIN, dry_run=True)
@@ -490,7 +490,7 @@ def test_models_without_a_fold_are_left_out_and_the_parts_count_on(
 
 def load_of_loading(paths: Sequence[Path], data: Path) -> tuple[list[LoadedModel], list[str]]:
     store = open_dataset(data)
-    return load_models(paths, [(store, [*store.domains.values()])], "cpu", AS_IT_IS)
+    return load_models(paths, [(store, [*store.domains.values()])], "cpu", NO_NORMALISATION)
 
 
 def test_all_models_of_a_folder_are_ready(runs: Path, experiment: SimpleNamespace) -> None:
@@ -602,7 +602,7 @@ def test_too_little_memory_for_a_network_is_one_line(
     def greedy(*_: Any) -> Any:  # noqa: ANN401 - stands for another function
         raise torch.OutOfMemoryError("no\nmore")
 
-    monkeypatch.setattr(predict, "place", greedy)
+    monkeypatch.setattr(predict, "prepare_for_inference", greedy)
     with pytest.raises(MemoryError, match="not enough memory for the network of"):
         load_of_loading([experiment.baseline], experiment.data)
 

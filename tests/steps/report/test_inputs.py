@@ -27,7 +27,7 @@ from skiptool.records import ORIGINAL, Shift
 from skiptool.report.contents import image_exhibits, printed_tables, table_exhibits
 from skiptool.report.exhibit import Exhibit, name_exhibits
 from skiptool.report.inputs import Inputs
-from skiptool.report.summary import facts, findings, not_shown, once_trained
+from skiptool.report.summary import facts, findings, single_training_warning, unused_inputs
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.predict.predict import predict_dataset
 from skiptool.steps.report import check_table, read_inputs, write_report
@@ -200,7 +200,9 @@ def test_a_domain_without_labels_is_told_and_not_drawn(study: list[Path], tmp_pa
     columns = [table_exhibits(each, 0.95, 0)[0].table.columns["domain"] for each in (inputs, whole)]
     assert set(columns[1]) - set(columns[0]) == {table["domain"][0].as_py()}
     shown = table_exhibits(inputs, 0.95, 0)
-    assert any("no pixel has a label" in line for line in not_shown(inputs, shown, forecast=False))
+    assert any(
+        "no pixel has a label" in line for line in unused_inputs(inputs, shown, forecast=False)
+    )
     assert facts(inputs)["Without labels (no IoU)"] == name
     only = pq.read_table(path).filter(blank)
     pq.write_table(only, path)
@@ -254,9 +256,9 @@ def test_one_training_says_nothing_about_the_next(tmp_path: Path) -> None:
     once, twice = tmp_path / "once.parquet", tmp_path / "twice.parquet"
     simulated.predictions(once, ["A"], shifts, 4, folds=1)
     simulated.predictions(twice, ["A"], shifts, 4, folds=2)
-    text = once_trained(read_inputs([once]))
+    text = single_training_warning(read_inputs([once]))
     assert text.startswith("Each network was trained only once. Another training of the same arch")
-    assert once_trained(read_inputs([twice])) == once_trained(Inputs()) == ""
+    assert single_training_warning(read_inputs([twice])) == single_training_warning(Inputs()) == ""
     told = Heard()
     with pytest.warns(UserWarning, match="trained only once"):
         write_report([once], page, progress=told)
@@ -280,8 +282,10 @@ def test_some_networks_may_have_been_trained_once(tmp_path: Path) -> None:
     alone = [m != "resnet18-L1/fold1" for m in columns.column("model").to_pylist()]
     fewer = tmp_path / "fewer.parquet"
     pq.write_table(columns.filter(pa.array(alone)), fewer)
-    assert once_trained(inputs) == ""
-    assert once_trained(read_inputs([fewer])).startswith("1 of 10 architectures were trained only")
+    assert single_training_warning(inputs) == ""
+    assert single_training_warning(read_inputs([fewer])).startswith(
+        "1 of 10 architectures were trained only"
+    )
 
 
 def test_nothing_says_nothing() -> None:

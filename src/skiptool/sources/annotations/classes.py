@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from skiptool.errors import ArgumentError, near
-from skiptool.names import IGNORE, composed, quoted_name, split_names, unquoted_name
+from skiptool.errors import ArgumentError, suggestion
+from skiptool.names import IGNORE_LABEL, normalise_unicode, quoted_name, split_names, unquoted_name
 from skiptool.sources.annotations.shapes import Shape
 
 BACKGROUND: Final = "background"
@@ -88,7 +88,7 @@ class ClassMap:
         Case and blanks are ignored. A name ending in ``*`` is ignored (255) unless given
         explicitly.
         """
-        return self._keys.get(_key(name), IGNORE if _is_starred(name) else None)
+        return self._keys.get(_key(name), IGNORE_LABEL if _is_starred(name) else None)
 
 
 def by_name(names: Iterable[str]) -> ClassMap:
@@ -134,7 +134,7 @@ def unmatched_names(
     unmapped = {n: count for n, count in counts.most_common() if class_map.label(n) is None}
     present = {_key(name) for name in counts}
     nowhere = {
-        name: near(quoted_name(name), [quoted_name(other) for other in counts if other])
+        name: suggestion(quoted_name(name), [quoted_name(other) for other in counts if other])
         for name in class_map.named
         if _key(name) not in present
     }
@@ -170,7 +170,7 @@ def _numbered(grouped: Iterable[tuple[str, Sequence[str]]]) -> ClassMap:
     for target, names in grouped:
         if _key(target) not in (BACKGROUND, IGNORED):
             classes.append(target)
-        label = {BACKGROUND: 0, IGNORED: IGNORE}.get(_key(target), len(classes) - 1)
+        label = {BACKGROUND: 0, IGNORED: IGNORE_LABEL}.get(_key(target), len(classes) - 1)
         named |= dict.fromkeys(names, label)
     return ClassMap(tuple(classes), named)
 
@@ -180,4 +180,4 @@ def _is_starred(name: str) -> bool:
 
 
 def _key(name: str) -> str:
-    return composed("".join(name.split()).casefold())
+    return normalise_unicode("".join(name.split()).casefold())

@@ -16,8 +16,8 @@ from typing import Final
 from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from skiptool.errors import SourceError, near
-from skiptool.names import composed
+from skiptool.errors import SourceError, suggestion
+from skiptool.names import normalise_unicode
 from skiptool.sources.annotations.asap import ROOT, open_asap
 from skiptool.sources.annotations.coco import is_coco, open_coco
 from skiptool.sources.annotations.exact import is_exact, open_exact
@@ -31,7 +31,7 @@ from skiptool.sources.annotations.shapes import (
     Skipped,
 )
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
-from skiptool.sources.paths import refuse_pipe, refuse_pointer
+from skiptool.sources.paths import refuse_lfs_pointer, refuse_pipe
 
 # Selecting a slide of an annotation file.
 
@@ -58,7 +58,7 @@ def choose_slide(
     SourceError
         If no slide or several match.
     """
-    whole = [entry for entry in listed if composed(entry.name) == composed(slide)]
+    whole = [entry for entry in listed if normalise_unicode(entry.name) == normalise_unicode(slide)]
     matches = whole or [entry for entry in listed if _stem(entry.name) == _stem(slide)]
     if len(matches) > 1 and size is not None:
         matches = [entry for entry in matches if entry.size == size] or matches
@@ -74,8 +74,9 @@ def choose_slide(
     names = [entry.name for entry in listed]
     first = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
     raise SourceError(
-        f"{where}: has no slide {slide} among its {_count(listed)}{near(slide, names) or first}; "
-        "expected the file name of the slide, with or without its suffix"
+        f"{where}: has no slide {slide} among its "
+        f"{_count(listed)}{suggestion(slide, names) or first}; expected the file name of the "
+        "slide, with or without its suffix"
     )
 
 
@@ -94,7 +95,7 @@ def check_size(recorded: Size | None, size: Size | None, slide: str, where: str)
 
 
 def _stem(name: str) -> str:
-    return PurePath(composed(name)).stem.casefold()
+    return PurePath(normalise_unicode(name)).stem.casefold()
 
 
 def _count(listed: Sequence[ListedSlide]) -> str:
@@ -208,7 +209,7 @@ def _parsed(path: Path, *_: int) -> AnnotationFile:
     text = content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00")
     if not text:
         raise SourceError(f"{path}: is empty; expected one of {KNOWN}; export it again")
-    refuse_pointer(path, text)
+    refuse_lfs_pointer(path, text)
     if text.startswith(b"<"):
         return _open_xml(content.lstrip(), path)
     if text.startswith((b"{", b"[")):

@@ -21,7 +21,7 @@ import tifffile
 from PIL import Image
 
 from skiptool.errors import SourceError
-from skiptool.sources.paths import refuse_pointer
+from skiptool.sources.paths import refuse_lfs_pointer
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
@@ -94,7 +94,7 @@ def deep_picture(path: Path) -> DeepPicture | None:
             start = file.read(26)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error}); check its permissions") from None
-    refuse_pointer(path, start)
+    refuse_lfs_pointer(path, start)
     if start[:4] in _TIFF_STARTS:
         return _deep_tiff(path)
     if start[:8] == _PNG_START and start[24:25] == b"\x10" and start[25] in _PNG_COLOURS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.names import IGNORE
+from skiptool.names import IGNORE_LABEL
 from skiptool.sources.pictures.deep import check_alpha, deep_picture, refuse_as_mask
 from skiptool.sources.pictures.files import Colour, decoded, read_indexed, refuse_inverted
 
@@ -181,12 +181,17 @@ class LabelMap:
         others = f"; {several} values have no class" if several > 1 else ""
         smooth = ". They may be smooth (antialiased) edges, or object numbers instead of classes"
         smooth = smooth if several >= _SMOOTH else ""
-        labelled = [code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE]
+        labelled = [
+            code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE_LABEL
+        ]
         if labelled == [*range(len(self.classes))]:
             expected = f"the classes are 0 to {len(labelled) - 1} ({', '.join(self.classes)})"
             remedy = "name every class with --classes, or map the value with --labels VALUE=CLASS"
         else:
-            mapped = [*labelled, *([IGNORE] if self.table[IGNORE] != IGNORE else [])]
+            mapped = [
+                *labelled,
+                *([IGNORE_LABEL] if self.table[IGNORE_LABEL] != IGNORE_LABEL else []),
+            ]
             expected = f"--labels has {', '.join(map(str, sorted(mapped)))}"
             remedy = f"map it with --labels {value}=CLASS, or ={IGNORED}"
         return f"value {value} (at {at}{others}), {expected}; {remedy}{smooth}"
@@ -247,9 +252,9 @@ def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> Label
         If a class is named twice or is not among ``classes``, there are not 2 to 255, a value is
         impossible, or values and colours are mixed.
     """
-    if len(set(classes)) < len(classes) or not 2 <= len(classes) <= IGNORE:
+    if len(set(classes)) < len(classes) or not 2 <= len(classes) <= IGNORE_LABEL:
         raise ArgumentError(
-            f"--classes {','.join(classes)}: expected 2 to {IGNORE} different names, the "
+            f"--classes {','.join(classes)}: expected 2 to {IGNORE_LABEL} different names, the "
             "background first"
         )
     mapping = _labels(classes, labels or {})
@@ -262,7 +267,7 @@ def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> Label
         table = np.array([*(codes[int(code)] for code in known), -1], dtype=np.int64)
         return LabelMap(tuple(classes), table, known)
     table = np.full(_VALUES, -1, dtype=np.int64)
-    table[IGNORE] = IGNORE
+    table[IGNORE_LABEL] = IGNORE_LABEL
     if not mapping:
         table[: len(classes)] = np.arange(len(classes))
     for value, label in mapping.items():
@@ -278,7 +283,7 @@ def _labels(classes: Sequence[str], labels: Mapping[Key, str]) -> dict[Key, int]
             raise ArgumentError(f"--labels {text}: not in --classes {','.join(classes)}")
         if isinstance(key, int) and not 0 <= key < _VALUES:
             raise ArgumentError(f"--labels {text}: mask values are 0 to {_VALUES - 1}")
-        mapping[key] = classes.index(name) if name in classes else IGNORE
+        mapping[key] = classes.index(name) if name in classes else IGNORE_LABEL
     zero: Key = _BLACK if any(isinstance(key, tuple) for key in mapping) else 0
     if mapping and 0 not in mapping.values():
         mapping.setdefault(zero, 0)

@@ -14,8 +14,8 @@ from difflib import SequenceMatcher
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from skiptool.errors import ArgumentError, SourceError, near
-from skiptool.names import Split, composed
+from skiptool.errors import ArgumentError, SourceError, suggestion
+from skiptool.names import Split, normalise_unicode
 from skiptool.sources.paths import refuse_pipe
 from skiptool.sources.pictures.files import PICTURE_SUFFIXES
 
@@ -46,23 +46,23 @@ MISSING = ("na", "nan", "n/a", "none", "null", "<na>", "#n/a", "nat")
 """Spellings of a missing value in pandas, R and spreadsheets, in lower case."""
 
 
-def guarded(cell: object) -> object:
+def escape_formula(cell: object) -> object:
     """Prefix text that looks like a formula or a missing value to a spreadsheet with an apostrophe.
 
     Examples
     --------
-    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1), guarded("NA")
+    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1), escape_formula("NA")
     ("'=1+1", 'a=1', "''-5'", -1, "'NA")
     """
     return f"{_GUARD}{cell}" if isinstance(cell, str) and _is_hot(cell) else cell
 
 
-def unguarded(cell: str) -> str:
-    """Remove the apostrophe added by `guarded` or by a spreadsheet.
+def unescape_formula(cell: str) -> str:
+    """Remove the apostrophe added by `escape_formula` or by a spreadsheet.
 
     Examples
     --------
-    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'"), unguarded("'NA")
+    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'"), unescape_formula("'NA")
     ('=1+1', "'-5'", "'a'", 'NA')
     """
     return cell[1:] if cell.startswith(_GUARD) and _is_hot(cell) else cell
@@ -154,7 +154,7 @@ def parse_manifest(
             if not any(cells):
                 continue
             if names is None:
-                names = [composed(unguarded(cell)) for cell in cells]
+                names = [normalise_unicode(unescape_formula(cell)) for cell in cells]
                 _check_header(names, where, required, optional)
             else:
                 place = f"{where}, line {reader.line_num + bool(separator)}"
@@ -210,7 +210,7 @@ def _check_header(
     if missing:
         raise SourceError(
             f"{where}: has no column {', '.join(missing)} (columns: {', '.join(names) or 'none'})"
-            f"{near(missing[0], names)}"
+            f"{suggestion(missing[0], names)}"
         )
     duplicates = [name for name in names if name and names.count(name) > 1]
     if duplicates:
@@ -255,13 +255,14 @@ def _row(
                 "prefix it with an apostrophe if that is the name"
             )
     values = {
-        name: "" if cell.casefold() in MISSING else unguarded(cell) for name, cell in row.items()
+        name: "" if cell.casefold() in MISSING else unescape_formula(cell)
+        for name, cell in row.items()
     }
     empty = [name for name in required if not values[name]]
     if empty:
         raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
     return {
-        name: _existing(folder, value) if name in files and value else composed(value)
+        name: _existing(folder, value) if name in files and value else normalise_unicode(value)
         for name, value in values.items()
     }
 
@@ -317,7 +318,7 @@ class NamePattern:
         >>> NamePattern.parse("{domain}/{subject}_{}.png").read("A/patient_7_01.png")
         {'domain': 'A', 'subject': 'patient_7'}
         """
-        text = composed(text)
+        text = normalise_unicode(text)
         fields = _FIELD.findall(text)
         unknown = [name for name in fields if name not in (*FIELDS, "")]
         rest = _FIELD.sub("", text)
@@ -389,7 +390,7 @@ class MaskPattern:
         >>> MaskPattern.parse("gt_{}").mask_of("7")
         'gt_7'
         """
-        text = composed(text)
+        text = normalise_unicode(text)
         image, equals, mask = text.rpartition("=")
         sides = [side.split("{}") for side in ((image if equals else "{}"), mask)]
         if any(len(side) != 2 or _BRACE.search("".join(side)) for side in sides) or "/" in image:
@@ -554,8 +555,8 @@ def pair_folders(
                     else ""
                 )
                 raise SourceError(f"{image}: no mask named {mask_name}.* in {masks}{hint}")
-            relative = composed(image.relative_to(images).as_posix())
-            identity = identified(relative, domain, pattern)
+            relative = normalise_unicode(image.relative_to(images).as_posix())
+            identity = parse_name(relative, domain, pattern)
         except SourceError as error:
             failures.append(str(error))
         else:
@@ -587,7 +588,7 @@ def _refuse_other_names(masks: Path, images: Sequence[str], names: Sequence[str]
         )
 
 
-def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Mapping[str, str]:
+def parse_name(name: str, domain: str | None, pattern: NamePattern | None) -> Mapping[str, str]:
     """Return domain, subject, id and, if the pattern has it, split of a relative path.
 
     The id is the path without the folder that names the domain, so that the same name in two
@@ -600,7 +601,7 @@ def identified(name: str, domain: str | None, pattern: NamePattern | None) -> Ma
 
     Examples
     --------
-    >>> identified("A/p1/07.png", None, None)
+    >>> parse_name("A/p1/07.png", None, None)
     {'domain': 'A', 'subject': 'p1', 'id': 'p1-07'}
     """
     fields = by_folders(name, domain) if pattern is None else pattern.read(name)
@@ -632,7 +633,7 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
                 "files, fetch them first"
             )
         elif path.suffix.lower() in PICTURE_SUFFIXES:
-            name = composed(relative.with_suffix("").as_posix())
+            name = normalise_unicode(relative.with_suffix("").as_posix())
             pictures.setdefault(name, []).append(path)
         elif path.name.lower() not in _NOTES:
             failures.append(f"{path}: {_no_picture(path.name)}")

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import SourceError
-from skiptool.names import Split, composed
+from skiptool.names import Split, normalise_unicode
 from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
-from skiptool.sources.pictures.manifest import EXPORTED, NamePattern, Row, identified, read_manifest
+from skiptool.sources.pictures.manifest import EXPORTED, NamePattern, Row, parse_name, read_manifest
 
 if TYPE_CHECKING:
     from skiptool.sources.pictures.labels import Key
@@ -75,7 +75,7 @@ def read_nnunet(
     ----------
     folder : Path
     domain, pattern
-        As for `skiptool.sources.pictures.manifest.identified`, applied to the names of cases; the
+        As for `skiptool.sources.pictures.manifest.parse_name`, applied to the names of cases; the
         folder's own ``manifest.csv`` takes precedence.
 
     Returns
@@ -106,7 +106,7 @@ def read_nnunet(
                 "without masks (all pixels ignored)"
             )
         there = {
-            composed(path.name.removesuffix(ending)): path
+            normalise_unicode(path.name.removesuffix(ending)): path
             for path in _files(folder / masks)
             if path.name.endswith(ending)
         }
@@ -114,7 +114,7 @@ def read_nnunet(
             try:
                 if case not in there and not bare:
                     raise SourceError(f"{files[0]}: no mask {case}{ending} in {folder / masks}")
-                identity = known.get(case) or identified(f"{case}{ending}", domain, pattern)
+                identity = known.get(case) or parse_name(f"{case}{ending}", domain, pattern)
             except SourceError as error:
                 found.failures.append(str(error))
                 continue
@@ -213,7 +213,7 @@ def _cases(folder: Path, ending: str, channels: int) -> tuple[dict[str, list[Pat
         if name is None:
             failures.append(f"{path}: is not named CASE_0000{ending}; rename it")
         else:
-            found.setdefault(composed(name[1]), []).append(path)
+            found.setdefault(normalise_unicode(name[1]), []).append(path)
     whole = {}
     for case, files in found.items():
         numbers = [path.name.removesuffix(ending)[-4:] for path in files]
@@ -243,4 +243,4 @@ def _known(folder: Path) -> dict[str, Row]:
 
 def _case(row: Row) -> str:
     """Return the name of a case from its first file."""
-    return composed(re.sub(r"_\d{4}$", "", Path(row["image"]).stem))
+    return normalise_unicode(re.sub(r"_\d{4}$", "", Path(row["image"]).stem))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.names import IGNORE, Split
+from skiptool.names import IGNORE_LABEL, Split
 from skiptool.records import Sample
 from skiptool.sources.pictures.intensities import FULL, Scale, read_intensities
 from skiptool.sources.pictures.labels import LabelMap
@@ -71,7 +71,7 @@ def _starts(extent: int, size: int, stride: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """Options for reading pictures and masks.
 
     Attributes
@@ -182,7 +182,7 @@ class Item:
         return int(asked)
 
 
-def survey(row: Row, reading: Reading) -> Item:
+def survey(row: Row, reading: ReadOptions) -> Item:
     """Read and check the image and mask of a row.
 
     Raises
@@ -201,7 +201,7 @@ def survey(row: Row, reading: Reading) -> Item:
         dtype=str(image.dtype),
         tiles=None if tiles is None else tuple(tiles),
         foreground=_foreground(mask),
-        ignored=float((mask == IGNORE).mean()),
+        ignored=float((mask == IGNORE_LABEL).mean()),
         brightest=float(image.max()) / (255 if image.dtype == np.uint8 else 1),
         shown=shown,
         grey=image.shape[2] == 3 and np.array_equal(image[..., :2], image[..., 1:]),
@@ -210,7 +210,7 @@ def survey(row: Row, reading: Reading) -> Item:
     return item
 
 
-def read_samples(item: Item, reading: Reading, fold: int) -> Iterator[Sample]:
+def read_samples(item: Item, reading: ReadOptions, fold: int) -> Iterator[Sample]:
     """Read a row as samples, one per image or tile; ``fold`` is -1 for test. Raises as `survey`."""
     image = _image(item.row, reading)
     mask, _ = _mask(item.row, reading, image.shape[:2])
@@ -232,14 +232,16 @@ def read_samples(item: Item, reading: Reading, fold: int) -> Iterator[Sample]:
         )
 
 
-def _image(row: Row, reading: Reading) -> Image:
+def _image(row: Row, reading: ReadOptions) -> Image:
     paths = [Path(row[name]) for name in CHANNEL_COLUMNS if row.get(name)]
     return read_intensities(paths, reading.scale, reading.channels, upright=reading.upright)
 
 
-def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> tuple[UInt8, Mapping[int, Colour]]:
+def _mask(
+    row: Row, reading: ReadOptions, size: tuple[int, ...]
+) -> tuple[UInt8, Mapping[int, Colour]]:
     if not row.get("mask"):
-        return np.full(size, IGNORE, dtype=np.uint8), {}
+        return np.full(size, IGNORE_LABEL, dtype=np.uint8), {}
     labels, shown = reading.labels.read_shown(Path(row["mask"]))
     if labels.shape != size:
         raise SourceError(
@@ -250,5 +252,5 @@ def _mask(row: Row, reading: Reading, size: tuple[int, ...]) -> tuple[UInt8, Map
 
 
 def _foreground(mask: UInt8) -> float:
-    labelled = mask != IGNORE
+    labelled = mask != IGNORE_LABEL
     return float((mask[labelled] > 0).mean()) if labelled.any() else 0.0

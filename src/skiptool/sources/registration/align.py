@@ -24,7 +24,7 @@ from skiptool.sources.registration.tiles import (
     grey_of,
     measure_shift,
     on_reference,
-    one_thread,
+    single_threaded,
 )
 from skiptool.sources.registration.transforms import Alignment, apply_affine, fit_affine, fit_field
 
@@ -287,7 +287,7 @@ def align(reference: ScanView, other: ScanView) -> Alignment:
     SourceError
         If a scan cannot be read.
     """
-    with one_thread():
+    with single_threaded():
         alignment = coarse_alignment(reference, other)
         scales = _scales(reference, other, alignment)
         for scale in scales:

@@ -273,7 +273,7 @@ _BLAS: Final = ThreadpoolController()
 
 
 class _Callers:
-    """Callers inside `one_thread`, and how to restore the threads that the first one found."""
+    """Callers inside `single_threaded`, and how to restore the threads that the first one found."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -285,7 +285,7 @@ _CALLERS = _Callers()
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Keep OpenCV and BLAS from starting threads of their own while any caller is inside.
 
     Otherwise each of several workers starts as many as there are cores. The limits hold for the
@@ -348,7 +348,7 @@ def residual(
     SourceError
         If a scan cannot be read.
     """
-    with one_thread():
+    with single_threaded():
         shift = measure_shift(reference, other, alignment, centre, tile, 1.0)
     px = float(np.hypot(shift.x, shift.y)) if shift.is_sure(tile) else None
     return Residual(px, shift.likeness, max(shift.contrast) < CONTRAST)

@@ -13,7 +13,7 @@ from typing import Final
 from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import Split
 from skiptool.records import check_name
-from skiptool.sources.paths import refuse_pipe, refuse_pointer
+from skiptool.sources.paths import refuse_lfs_pointer, refuse_pipe
 from skiptool.sources.pictures.manifest import Row, manifest_rows, split_of
 
 _REQUIRED = ("path", "domain", "subject")
@@ -169,7 +169,7 @@ def check_file(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(_START)
         if start:
-            refuse_pointer(path, start)
+            refuse_lfs_pointer(path, start)
             return
     except FileNotFoundError:
         raise SourceError(f"{path}: no such slide; check the path") from None

@@ -139,7 +139,7 @@ def _is_opaque(rgba: UInt8) -> bool:
     return bool(rgba[..., 3].min() == WHITE)
 
 
-def on_paper(part: UInt8 | None, offset: tuple[int, int], size: tuple[int, int]) -> UInt8:
+def on_white_canvas(part: UInt8 | None, offset: tuple[int, int], size: tuple[int, int]) -> UInt8:
     """Place an image on a white one.
 
     Parameters

@@ -28,7 +28,7 @@ from skiptool.sources.slides.sampling import (
     Pair,
     is_native,
     level_for,
-    on_paper,
+    on_white_canvas,
     over_white,
     resample,
     true_downsamples,
@@ -253,14 +253,14 @@ class Slide:
         west, east = max(left, 0), min(left + width, limits[0])
         north, south = max(top, 0), min(top + height, limits[1])
         if west >= east or north >= south:
-            return on_paper(None, (0, 0), (width, height)), (left, top)
+            return on_white_canvas(None, (0, 0), (width, height)), (left, top)
         # OpenSlide takes integer pixels of level 0, divides by its own downsample and interpolates.
         # Only pixels on the level are requested, because it rounds negative positions differently.
         step = self._steps[level]
         place = round(west * step), round(north * step)
         part = self._colours(place, level, (east - west, south - north))
         corner = place[0] / step - (west - left), place[1] / step - (north - top)
-        return on_paper(part, (west - left, north - top), (width, height)), corner
+        return on_white_canvas(part, (west - left, north - top), (width, height)), corner
 
     def _colours(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
         # asarray takes ten times as long as tobytes

@@ -32,7 +32,7 @@ from skiptool.sources.smear.templates import (
     RED_CELL,
     STAIN_CAP,
     Box,
-    Labelled,
+    LabelledBox,
     Template,
     Templates,
     read_boxes,
@@ -259,7 +259,7 @@ def _slide(picture: UInt8, boxes: Sequence[Box], seed: int, source: Path) -> Sme
     return Smear.of(picture, boxes, free, np.random.default_rng(seed))
 
 
-def _boxes(labelled: Sequence[Labelled], *categories: str) -> list[Box]:
+def _boxes(labelled: Sequence[LabelledBox], *categories: str) -> list[Box]:
     return [one.box for one in labelled if one.category in categories]
 
 
@@ -278,7 +278,7 @@ def _lift(
 
 
 def _choose_artifacts(
-    slide: Smear, labelled: Sequence[Labelled], given: Sequence[Box]
+    slide: Smear, labelled: Sequence[LabelledBox], given: Sequence[Box]
 ) -> tuple[list[Box], list[str]]:
     """Take the given boxes, or else the best three, with notes on unannotated ones."""
     if given:
@@ -295,7 +295,7 @@ def _choose_artifacts(
     return [box for _, box in found], notes
 
 
-def _candidates(slide: Smear, labelled: Sequence[Labelled]) -> Iterator[tuple[str, Box]]:
+def _candidates(slide: Smear, labelled: Sequence[LabelledBox]) -> Iterator[tuple[str, Box]]:
     """Yield possible artifacts with their kind, best first."""
     for category in ODD:
         for box in sorted(_boxes(labelled, category), key=slide.crowding):

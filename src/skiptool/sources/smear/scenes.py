@@ -150,7 +150,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stage:
+class PreparedScene:
     """Settings and prepared templates for `compose`; immutable, so threads may share it.
 
     A background of canvas 1500 is stored in its four rotations, 27 MB.
@@ -162,7 +162,7 @@ class Stage:
     artifacts: tuple[Stamp, ...]
 
 
-def prepare(templates: Templates, settings: SceneSettings) -> Stage:
+def prepare(templates: Templates, settings: SceneSettings) -> PreparedScene:
     """Rotate and resize the backgrounds and prepare the templates.
 
     Raises
@@ -177,7 +177,7 @@ def prepare(templates: Templates, settings: SceneSettings) -> Stage:
                 f"canvas {settings.canvas}: template {template.name} is {width} x {height} and "
                 f"must lie wholly inside; expected a canvas of at least {max(height, width)}"
             )
-    return Stage(
+    return PreparedScene(
         settings,
         tuple(_rotations(picture, settings.canvas) for picture in templates.backgrounds),
         tuple(make_stamp(cell) for cell in templates.cells),
@@ -196,7 +196,7 @@ def cell_count(settings: SceneSettings, seed: int, index: int) -> int:
     return _draw_count(settings, _generator(seed, index))
 
 
-def compose(stage: Stage, seed: int, index: int) -> Scene:
+def compose(stage: PreparedScene, seed: int, index: int) -> Scene:
     """Compose image ``index`` of the dataset with this seed: steps 1 to 3 of section III.A.
 
     Parameters

@@ -350,14 +350,14 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledBox:
     """A box and its category."""
 
     box: Box
     category: str
 
 
-def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> list[Labelled]:
+def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> list[LabelledBox]:
     """Read the boxes of one picture, clipped to it and without empty ones.
 
     Parameters
@@ -390,7 +390,7 @@ def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> lis
         _check_size(entries[at], height, width, where)
         boxes += [_labelled(item, where) for item in _objects(entries[at], where)]
     whole = Box(0, 0, height, width)
-    clipped = [Labelled(one.box.within(whole), one.category) for one in boxes]
+    clipped = [LabelledBox(one.box.within(whole), one.category) for one in boxes]
     return [one for one in clipped if one.box.height > 0 and one.box.width > 0]
 
 
@@ -434,10 +434,10 @@ def _check_size(entry: dict[str, Any], height: int, width: int, where: str) -> N
         )
 
 
-def _labelled(item: Any, where: str) -> Labelled:  # noqa: ANN401
+def _labelled(item: Any, where: str) -> LabelledBox:  # noqa: ANN401
     try:
         low, high = (item["bounding_box"][key] for key in ("minimum", "maximum"))
         box = Box(int(low["r"]), int(low["c"]), int(high["r"]), int(high["c"]))
-        return Labelled(box, str(item["category"]))
+        return LabelledBox(box, str(item["category"]))
     except (KeyError, TypeError, ValueError, OverflowError):
         raise SourceError(f"{where}: an object without category or box; {_SCHEMA}") from None

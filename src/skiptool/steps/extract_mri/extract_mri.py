@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skiptool.errors import ArgumentError, SourceError, near
+from skiptool.errors import ArgumentError, SourceError, suggestion
 from skiptool.exports.folders import qc_folder
 from skiptool.extraction import Extraction, ExtractionTarget, attempt, file_sizes
 from skiptool.figures.sheets import contact_sheet
-from skiptool.figures.style import picture
-from skiptool.names import IGNORE, PictureFormat
-from skiptool.parallel import available_cores, mapped
+from skiptool.figures.style import figure_bytes
+from skiptool.names import IGNORE_LABEL, PictureFormat
+from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, Table, as_path, as_table
 from skiptool.sources.volumes.manifest import Frame, VolumeRow, folder_rows, volume_rows
 from skiptool.sources.volumes.slices import fitted, fitting_size, rescaled
@@ -33,10 +33,10 @@ from skiptool.steps.extract_mri.survey import (
 )
 from skiptool.stores.dataset import Domain, Packed, open_dataset, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making, digest
+from skiptool.stores.lineage import Invocation, digest
 from skiptool.stores.staging import Form, whole_file
 from skiptool.stores.transfers import places_may_be_urls
-from skiptool.stores.zarrs import telling_failures
+from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
     from skiptool.records import Int64, UInt8
@@ -121,7 +121,7 @@ def extract_mri(
     splits = SplitOptions(
         test_fraction, folds, seed, train_domain, chosen.train_subjects, chosen.test_subjects
     )
-    making = Making(
+    invocation = Invocation(
         "extract mri",
         (source if isinstance(source, Path) else "-",),
         {**chosen.asked, "domain": list(domains), **splits.recorded},
@@ -132,7 +132,7 @@ def extract_mri(
         target=ExtractionTarget(
             out, qc_folder(out, qc), pictures, None, overwrite, resume, dry_run
         ),
-        making=making,
+        invocation=invocation,
         failures=failures,
         progress=progress,
         rows=rows,
@@ -180,7 +180,7 @@ class _SliceExtraction(Extraction):
                 f"no volume can be used: {len(bare)} have no mask, {len(self.failures)} "
                 f"failed{first}"
             )
-        with telling_failures(self.failures, self.progress):
+        with report_failures(self.failures, self.progress):
             folds = assign_subjects(usable, self.splits, self.progress)
         taken = [volume for volume in usable if volume.row.subject in folds]
         if not taken:
@@ -204,7 +204,7 @@ class _SliceExtraction(Extraction):
 
     def write(self, path: Path) -> None:
         self.written = write_volumes(
-            path, self.plan, self.making, self.failures, self.threads, self.progress
+            path, self.plan, self.invocation, self.failures, self.threads, self.progress
         )
 
     def write_side_outputs(self) -> tuple[Path, ...]:
@@ -268,7 +268,7 @@ def check_domains(
             if name != ALL_DOMAINS and name not in domains:
                 raise ArgumentError(
                     f"--{option} {name}: the source's domains are {', '.join(sorted(domains))}"
-                    f"{near(name, domains)}"
+                    f"{suggestion(name, domains)}"
                 )
 
 
@@ -451,7 +451,7 @@ class SlicePlan:
 def write_volumes(
     path: Path,
     plan: SlicePlan,
-    making: Making,
+    invocation: Invocation,
     failures: list[str],
     threads: int,
     progress: Progress,
@@ -465,7 +465,7 @@ def write_volumes(
     SourceError
         If no volume can be read.
     """
-    writer = DatasetWriter(path, plan.settings.classes, making)
+    writer = DatasetWriter(path, plan.settings.classes, invocation)
     todo = [
         volume
         for volume in plan.volumes
@@ -474,7 +474,7 @@ def write_volumes(
     unread: set[str] = set()
     with progress.task("extract", len(plan.volumes)) as task:
         task.advance(len(plan.volumes) - len(todo))
-        results = mapped(partial(_packed, plan), todo, threads)
+        results = ordered_map(partial(_packed, plan), todo, threads)
         for volume, samples in zip(todo, results, strict=True):
             if isinstance(samples, str):
                 failures.append(samples)
@@ -514,12 +514,12 @@ def _samples(plan: SlicePlan, volume: SurveyedVolume) -> Iterator[Sample]:
         labels = resample_slices(masks[frame.number], volume.pixel, settings.spacing, labels=True)
         values = resample_slices(image, volume.pixel, settings.spacing)
         # around a frame without labels nothing is known
-        padding = 0 if frame.number in volume.labelled else IGNORE
+        padding = 0 if frame.number in volume.labelled else IGNORE_LABEL
         cropped, _, _ = fitted(labels, size, padding)
         for place, (slice_, mask) in enumerate(zip(values, cropped, strict=True)):
             scaled, low, high = rescaled(slice_, settings.percentiles)
             pixels, top, left = fitted(scaled, size)
-            known = mask != IGNORE
+            known = mask != IGNORE_LABEL
             yield Sample(
                 id=volume.id_of(frame, place),
                 image=np.ascontiguousarray(pixels)[..., None],
@@ -552,7 +552,7 @@ def _masks(volume: SurveyedVolume, settings: SliceSettings) -> dict[int, UInt8]:
     """Return the labels (S, H, W) of each frame; all 255 if it is not labelled."""
     shape = volume.volume.shape
     axes = (volume.view.through, volume.view.rows, volume.view.columns)
-    unknown: UInt8 = np.full([shape[axis] for axis in axes], IGNORE, dtype=np.uint8)
+    unknown: UInt8 = np.full([shape[axis] for axis in axes], IGNORE_LABEL, dtype=np.uint8)
     masks: dict[int, UInt8] = {frame.number: unknown for frame in volume.frames}
     if volume.mask is not None:
         labelled: list[Frame] = [f for f in volume.frames if f.number in volume.labelled]
@@ -577,7 +577,7 @@ def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
             chosen = _sheet_slices(domain)
             reader = data.samples(name, chosen.tolist())
             images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
-            known = any((mask != IGNORE).any() for mask in masks)
+            known = any((mask != IGNORE_LABEL).any() for mask in masks)
             captions = _captions(domain)
             figure = contact_sheet(
                 images,
@@ -588,7 +588,7 @@ def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
                 notes=f"{len(chosen)} of {len(domain)} slices of {images[0].shape[0]} px",
             )
             with whole_file(_sheet(folder, name)) as partial:
-                partial.write_bytes(picture(figure, PictureFormat.PNG))
+                partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))
             task.advance()
     return folder
 

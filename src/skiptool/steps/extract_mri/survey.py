@@ -16,8 +16,8 @@ import numpy as np
 
 from skiptool.errors import SourceError
 from skiptool.extraction import survey_inputs
-from skiptool.names import composed
-from skiptool.parallel import threaded
+from skiptool.names import normalise_unicode
+from skiptool.parallel import thread_map
 from skiptool.records import Progress
 from skiptool.sources.pictures.labels import LabelMap
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
@@ -113,7 +113,7 @@ def survey_volumes(
     Return the usable volumes in the order of the rows, and one line for each of the others.
     """
     volumes, failures = survey_inputs(
-        partial(_surveyed, settings), rows, partial(threaded, workers=threads), progress
+        partial(_surveyed, settings), rows, partial(thread_map, workers=threads), progress
     )
     return _with_unique_names(volumes, failures), failures
 
@@ -139,7 +139,7 @@ def _surveyed(settings: SliceSettings, row: VolumeRow) -> SurveyedVolume:
     none: Int64 = np.zeros(len(settings.classes), dtype=np.int64)
     surveyed = SurveyedVolume(
         row=row,
-        name=row.id or composed(stem_of(row.image)),
+        name=row.id or normalise_unicode(stem_of(row.image)),
         volume=volume,
         mask=mask,
         view=view,

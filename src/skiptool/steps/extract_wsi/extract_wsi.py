@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skiptool.errors import ArgumentError, ExistsError, SourceError, near
+from skiptool.errors import ArgumentError, ExistsError, SourceError, suggestion
 from skiptool.exports.folders import qc_folder
 from skiptool.exports.png import export_pairs
 from skiptool.extraction import Extraction, ExtractionTarget
 from skiptool.names import PatchMode, Split
-from skiptool.parallel import available_cores, dask_mapper, threaded
+from skiptool.parallel import available_cores, dask_mapper, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_table
 from skiptool.sources.slides.manifest import SlideRow, content_key, slide_rows
 from skiptool.sources.slides.pool import SlidePool
@@ -43,11 +43,11 @@ from skiptool.steps.extract_wsi.survey import (
     survey_slides,
 )
 from skiptool.steps.extract_wsi.writing import write_patches, write_registration
-from skiptool.stores.lineage import Making, digest
+from skiptool.stores.lineage import Invocation, digest
 from skiptool.stores.models import open_model
 from skiptool.stores.staging import Form
 from skiptool.stores.transfers import places_may_be_urls
-from skiptool.stores.zarrs import telling_failures
+from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
     from skiptool.comparison.activations import Mapper
@@ -134,7 +134,7 @@ def extract_slides(
     rows = [row for row in rows if row.domain in domains or not domains]
     rejected = [row for row in rejected if row.domain in domains or not domains]
     splits = SplitOptions(test_fraction, folds, seed, train_domain)
-    making = Making(
+    invocation = Invocation(
         "extract wsi",
         (manifest if isinstance(manifest, Path) else "-",),
         {**chosen.asked, "domain": list(domains), "split": split, **splits.recorded},
@@ -145,7 +145,7 @@ def extract_slides(
         target=ExtractionTarget(
             out, qc_folder(out, qc), pictures, export, overwrite, resume, dry_run
         ),
-        making=making,
+        invocation=invocation,
         failures=failures,
         progress=progress,
         rows=rows,
@@ -186,13 +186,13 @@ class _PatchExtraction(Extraction):
         with ExitStack() as stack:
             pool, cache = stack.enter_context(SlidePool()), None
             workers = available_cores() if self.workers is None else self.workers
-            mapper: Mapper = partial(threaded, workers=workers)
+            mapper: Mapper = partial(thread_map, workers=workers)
             if self.dask is not None:
                 mapper = stack.enter_context(dask_mapper(self.dask, workers=workers))
             if not self.target.dry_run:
                 resume = self.target.resume
                 cache = stack.enter_context(
-                    RegistrationCache(self.target.out, self.making, resume=resume)
+                    RegistrationCache(self.target.out, self.invocation, resume=resume)
                 )
             self.context = ExtractionContext(
                 self.settings, self.splits.seed, pool, mapper, self.progress, cache
@@ -227,7 +227,7 @@ class _PatchExtraction(Extraction):
                 f"all {len(self.failures)} slides failed, the first: {self.failures[0]}"
             )
         progress = SILENT if self.split == Split.TEST else self.progress
-        with telling_failures(self.failures, self.progress):
+        with report_failures(self.failures, self.progress):
             folds = assign_slides(slides, self.splits, progress)
         taken = [
             place for place, fold in enumerate(folds) if self.split in (ALL_SPLITS, split_of(fold))
@@ -242,12 +242,12 @@ class _PatchExtraction(Extraction):
         return dry_run_table(self.slides, sites, self.labels, self.settings, self.failures)
 
     def write(self, path: Path) -> None:
-        write_patches(self.context, path, self.plan, self.labels, self.making, self.failures)
+        write_patches(self.context, path, self.plan, self.labels, self.invocation, self.failures)
 
     def write_side_outputs(self) -> tuple[Path, ...]:
         target, made = self.target, []
         if self.settings.register is not None:
-            made.append(write_registration(target.qc, self.making, self.plan.rows))
+            made.append(write_registration(target.qc, self.invocation, self.plan.rows))
         if target.pictures:
             made.append(draw_pictures(self.context, target.qc, target.out, self.plan, self.labels))
         if target.export is not None:
@@ -290,7 +290,7 @@ def check_options(
             names = [each for each in domains if each in wanted or not wanted or option == "domain"]
             raise ArgumentError(
                 f"--{option} {name}: the manifest's domains are {', '.join(names)}"
-                f"{near(name, names)}"
+                f"{suggestion(name, names)}"
             )
 
 

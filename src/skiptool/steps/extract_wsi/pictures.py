@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SkiptoolError
-from skiptool.exports.png import draw_sheets, spread
+from skiptool.exports.png import draw_sheets, evenly_spaced
 from skiptool.figures.sheets import matched_sheet
 from skiptool.figures.slide import slide_overview
-from skiptool.figures.style import picture
+from skiptool.figures.style import figure_bytes
 from skiptool.names import PictureFormat
 from skiptool.sources.pictures.files import write_picture
 from skiptool.sources.registration.align import overlay
@@ -124,7 +124,7 @@ def _draw_matched(folder: Path, data: DatasetStore) -> None:
     shared = [key for key in indices[0] if all(key in others for others in indices[1:])]
     if not shared:
         return
-    chosen = [shared[i] for i in spread(len(shared), MATCHED_SITES)]
+    chosen = [shared[i] for i in evenly_spaced(len(shared), MATCHED_SITES)]
     columns = [
         [data.samples(name, [index[key]]).read(0) for key in chosen]
         for name, index in zip(data.domains, indices, strict=True)
@@ -150,4 +150,4 @@ def _file_name(slide: SlideScan) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     with whole_file(path) as partial:
-        partial.write_bytes(picture(figure, PictureFormat.PNG))
+        partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))

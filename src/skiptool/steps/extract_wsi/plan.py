@@ -17,7 +17,7 @@ import numpy as np
 
 from skiptool.errors import SkiptoolError
 from skiptool.extraction import attempt
-from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import Sample
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.nuclei import component_at, stain_mask
@@ -198,7 +198,7 @@ def _add_group(
     if not sites:
         plan.failures.append(reason_for_no_patches(slide, settings))
         return
-    areas = [(shape, IGNORE if label is None else label) for shape, label in objects]
+    areas = [(shape, IGNORE_LABEL if label is None else label) for shape, label in objects]
     points = [(shape, label) for shape, label in shapes if shape.is_point]
     annotated = bool(slide.shapes)
     plan.scenes[group.reference] = PaintedSlide(
@@ -218,7 +218,7 @@ def _add_group(
 def _labelled(slide: SurveyedSlide, labels: Labelling, settings: PatchSettings) -> LabelledShapes:
     labelled = [(shape, labels.label(slide, shape)) for shape in slide.shapes]
     if settings.mode is PatchMode.CENTRED:
-        return [(shape, label) for shape, label in labelled if label not in (None, IGNORE)]
+        return [(shape, label) for shape, label in labelled if label not in (None, IGNORE_LABEL)]
     return labelled
 
 
@@ -276,7 +276,7 @@ def unseen_classes(plan: PatchPlan, labels: Labelling, mode: PatchMode) -> list[
     for slide in plan.slides:
         for shape in slide.shapes:
             label = labels.label(slide, shape)
-            if label not in (None, 0, IGNORE):
+            if label not in (None, 0, IGNORE_LABEL):
                 shapes.setdefault(label, []).append(shape)
     unseen = set(shapes)
     for site in plan.sites:
@@ -428,7 +428,7 @@ def _sample(
     with pool.get(slide.row.path, slide.row.mpp) as opened:
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
     mask = paint_mask(patch, scene, _ground(image, scene, settings))
-    known = mask != IGNORE
+    known = mask != IGNORE_LABEL
     mpp, mpp_y = slide.patch_mpp or (math.nan, math.nan)
     columns: dict[str, str | int | float] = {
         "slide": slide.name,
@@ -464,7 +464,7 @@ def paint_mask(patch: Patch, scene: PaintedSlide, ground: UInt8) -> UInt8:
         (mask.T, patch.x, patch.scale[0], scene.slide.size[0]),
     ):
         middle = start + line * step
-        rows[(middle < 0) | (middle >= extent)] = IGNORE
+        rows[(middle < 0) | (middle >= extent)] = IGNORE_LABEL
     return mask
 
 
@@ -475,7 +475,7 @@ def _ground(image: UInt8, scene: PaintedSlide, settings: PatchSettings) -> UInt8
     """
     if settings.mode is PatchMode.CENTRED:
         return np.zeros(image.shape[:2], dtype=np.uint8)
-    ground = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
+    ground = np.full(image.shape[:2], IGNORE_LABEL, dtype=np.uint8)
     if scene.annotated:
         ground[background(image, scene.slide.threshold, scene.slide.black)] = 0
     return ground

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skiptool.errors import MismatchError
-from skiptool.model.inference import place, predict_labels
-from skiptool.model.unet import restore
+from skiptool.model.inference import predict_labels, prepare_for_inference
+from skiptool.model.unet import restore_network
 from skiptool.names import Precision
 from skiptool.steps.extract_wsi.settings import Segmenter
 from skiptool.stores.models import open_model
@@ -37,7 +37,7 @@ def load_segmenter(folder: Path) -> Segmenter:
             f"{folder}: takes images of {stored.architecture.channels} channel, slides have 3; "
             "give a model of colour images"
         )
-    network = place(restore(stored.architecture, stored.tensors()), "cpu")
+    network = prepare_for_inference(restore_network(stored.architecture, stored.tensors()), "cpu")
 
     def segment(image: UInt8) -> Bool:
         labels = predict_labels(network, image[None], "cpu", Precision.FLOAT32)

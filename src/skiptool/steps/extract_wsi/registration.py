@@ -17,7 +17,7 @@ import numpy as np
 
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.errors import SkiptoolError
-from skiptool.names import IGNORE, PatchMode, Split
+from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import Progress
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.painting import Patch
@@ -123,7 +123,7 @@ def _sampled_patches(
     for draw in range(settings.draws if split_of(fold) is Split.TRAIN else 1):
         drawn = sampled(
             [shape for shape, _ in shapes],
-            [None if label == IGNORE else label for _, label in shapes],
+            [None if label == IGNORE_LABEL else label for _, label in shapes],
             slide.tissue,
             slide.size,
             settings.size,

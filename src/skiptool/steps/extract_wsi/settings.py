@@ -14,7 +14,7 @@ from skiptool.records import Progress
 from skiptool.sources.annotations.classes import ClassMap
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.stores.journal import Journal
-from skiptool.stores.lineage import Making
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.staging import remove
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class RegistrationCache:
     ----------
     out : Path
         The store to be written.
-    making : Making
+    invocation : Invocation
     resume : bool
         Take over the results of an interrupted run.
 
@@ -187,12 +187,12 @@ class RegistrationCache:
         If its journal is damaged.
     """
 
-    def __init__(self, out: Path, making: Making, *, resume: bool) -> None:
+    def __init__(self, out: Path, invocation: Invocation, *, resume: bool) -> None:
         self._folder = registration_cache_folder(out)
         if not resume:
             remove(self._folder)
         self._folder.mkdir(exist_ok=True)
-        self._journal = Journal(self._folder, making)
+        self._journal = Journal(self._folder, invocation)
         if not self._journal.begun:
             self._journal.begin()
         self._results = {

@@ -17,7 +17,7 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.extraction import survey_inputs
-from skiptool.names import IGNORE, PatchMode, quoted_name
+from skiptool.names import IGNORE_LABEL, PatchMode, quoted_name
 from skiptool.records import Progress
 from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
 from skiptool.sources.annotations.read import read_annotations
@@ -337,14 +337,14 @@ class Labelling:
     def name(self, label: int | None) -> str:
         """Return the class of a label, for display."""
         if label is None or label >= len(self.classes):
-            return "ignored" if label == IGNORE else "in no class"
+            return "ignored" if label == IGNORE_LABEL else "in no class"
         return self.classes[label]
 
     def label(self, slide: SurveyedSlide, shape: Shape) -> int | None:
         """Return the label of an annotation; 255 if it is ignored, None if it is in no class."""
         mapping = self.own.get(_key(slide), self.common)
         label = mapping.label(shape.name)
-        if label is None or label == IGNORE:
+        if label is None or label == IGNORE_LABEL:
             return label
         return self.classes.index(mapping.classes[label])
 
@@ -410,7 +410,9 @@ def _warn_of_ignored(
     for slide in slides:
         mapping = own.get(_key(slide), common)
         typed = bool(settings.classes or slide.row.label_map)
-        ignored = [shape.name for shape in slide.shapes if mapping.label(shape.name) == IGNORE]
+        ignored = [
+            shape.name for shape in slide.shapes if mapping.label(shape.name) == IGNORE_LABEL
+        ]
         counts.update(name for name in ignored if not (typed and mapping.knows(name)))
     if counts:
         progress.warn(

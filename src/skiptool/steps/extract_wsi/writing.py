@@ -18,7 +18,7 @@ from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 from skiptool.steps.extract_wsi.survey import Labelling
 from skiptool.stores.dataset import Packed, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.staging import staged
 from skiptool.stores.tables import REGISTRATION, write_table
 
@@ -31,7 +31,7 @@ def write_patches(
     path: Path,
     plan: PatchPlan,
     labels: Labelling,
-    making: Making,
+    invocation: Invocation,
     failures: list[str],
 ) -> None:
     """Write all sites that a growing store lacks and finish it; add failures to the list.
@@ -41,7 +41,7 @@ def write_patches(
     SourceError
         If no site can be read.
     """
-    writer = DatasetWriter(path, labels.classes, making)
+    writer = DatasetWriter(path, labels.classes, invocation)
     unread = write_sites(context, writer, plan)
     failures += unread
     domains = {scene.slide.row.domain for scene in plan.scenes.values()}
@@ -106,12 +106,14 @@ def _batches(writer: DatasetWriter, plan: PatchPlan) -> Iterator[PatchBatch]:
             yield PatchBatch(batch, {place: plan.scenes[place] for place in sorted(places)})
 
 
-def write_registration(folder: Path, making: Making, rows: Sequence[dict[str, Any]]) -> Path:
+def write_registration(
+    folder: Path, invocation: Invocation, rows: Sequence[dict[str, Any]]
+) -> Path:
     """Write ``registration.parquet``: the residual of each patch on each scan."""
     folder.mkdir(exist_ok=True)
     path = folder / "registration.parquet"
     columns = {name: [row.get(name) for row in rows] for name in REGISTRATION}
-    header = lineage(Kind.REGISTRATION, making, [list(row.values()) for row in rows])
+    header = lineage(Kind.REGISTRATION, invocation, [list(row.values()) for row in rows])
     with staged(path, overwrite=True) as partial_path:
         write_table(partial_path, header, columns, len(rows))
     return path

@@ -13,7 +13,7 @@ from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import MAX_BINS, Binning
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind
-from skiptool.parallel import threaded
+from skiptool.parallel import thread_map
 from skiptool.records import Progress
 from skiptool.stores.addresses import located, public
 from skiptool.stores.artifacts import feature_folder, is_folder
@@ -258,7 +258,7 @@ def _taken(
     """Return the bins of a counts store, or make them from the ranges of a feature store."""
     if not isinstance(source, CountsStore):
         bins = BINS if options.bins is None else options.bins
-        mapper = partial(threaded, workers=1)
+        mapper = partial(thread_map, workers=1)
         given = {layer: reference_bins(*extents(source, layer, mapper), bins) for layer in layers}
         return Counting(bins, together, given=given, source=place)
     bins = int(source.facts["bins"])

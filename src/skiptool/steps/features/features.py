@@ -20,10 +20,10 @@ import numpy as np
 from skiptool.comparison.layer import reference_bins
 from skiptool.distances.counting import Binning
 from skiptool.errors import ArgumentError, ExistsError, MismatchError
-from skiptool.model.device import choose_device, memory_told
-from skiptool.model.inference import arithmetic, read_ahead
-from skiptool.model.layers import decoder_inputs, existing_layers, grid, tap
-from skiptool.model.unet import restore
+from skiptool.model.device import choose_device, explain_memory_errors
+from skiptool.model.inference import arithmetic_facts, read_ahead
+from skiptool.model.layers import decoder_inputs, existing_layers, pooled_activations, pooled_size
+from skiptool.model.unet import restore_network
 from skiptool.names import VALIDATION, Precision, Split, in_data_flow
 from skiptool.records import (
     SILENT,
@@ -34,22 +34,22 @@ from skiptool.records import (
     Task,
     as_places,
 )
-from skiptool.shifts import apply_all, swept
+from skiptool.shifts import apply_shifts, shifts_to_apply
 from skiptool.steps.features.counting import Counting, CountsOptions, Grid, Part, planned_counts
-from skiptool.stores.artifacts import check_unchanged, finished, model_folders
+from skiptool.stores.artifacts import check_unchanged, is_complete, model_folders
 from skiptool.stores.counts import open_counts, ranges_id
-from skiptool.stores.counts_writer import CountsWriter, Rows, begun_bins, dealt, tally_type
+from skiptool.stores.counts_writer import CountsWriter, Rows, assign_rows, resumed_bins, tally_type
 from skiptool.stores.dataset import (
     DatasetStore,
     Domain,
     StoredSamples,
+    announce_download,
     domains_of,
     open_dataset,
-    tell_network,
 )
 from skiptool.stores.features_writer import CHUNK, FeatureWriter, stored_extremes
 from skiptool.stores.folds import FOLD, validated_samples
-from skiptool.stores.lineage import Lineage, Making
+from skiptool.stores.lineage import Invocation, Lineage
 from skiptool.stores.models import StoredModel, open_model
 from skiptool.stores.staging import Form, check_free, parents_made, partial_of, staged
 from skiptool.stores.transfers import places_may_be_urls
@@ -186,7 +186,9 @@ def extract_features(
     _check_several(stores, split, counts=counts and ranges is None)
     held_split = Split.TRAIN.value if split == FOLD else split
     chosen = domains_of(stores, domains, held_split, progress)
-    shifts = swept(sweep, shifts, [domain for _, own in chosen for domain in own], progress)
+    shifts = shifts_to_apply(
+        sweep, shifts, [domain for _, own in chosen for domain in own], progress
+    )
     opened = [open_model(path).normalised(scaling) for path in model_folders(as_places(models))]
     source = None if ranges is None else as_places(ranges)[0]
     options = CountsOptions(bins, source, reference_domain, pool_images, grid)
@@ -200,7 +202,9 @@ def extract_features(
     check_jobs(jobs, out)
     _tell_rows(jobs, progress)
     done = {
-        job.out for job in jobs if finished(job.out, job.making, resume=resume, clear=not dry_run)
+        job.out
+        for job in jobs
+        if is_complete(job.out, job.invocation, resume=resume, clear=not dry_run)
     }
     waiting = [job for job in jobs if job.out not in done]
     for job in waiting:
@@ -322,7 +326,7 @@ def _extract(
     for job in waiting:
         by_images.setdefault((job.domain.name, tuple(job.indices)), []).append(job)
     read = [(alike[0].domain, len(alike[0].indices)) for alike in by_images.values()]
-    tell_network(store, read, progress)
+    announce_download(store, read, progress)
     for alike in by_images.values():
         domain, indices = alike[0].domain, list(alike[0].indices)
         columns = {name: values[indices] for name, values in domain.columns.items()}
@@ -341,13 +345,13 @@ def _extract(
 def _writer(
     job: Job, path: Path, columns: Mapping[str, Any], bins: Mapping[Counting, Bins]
 ) -> Writer:
-    identity = {**job.making.determinants, "pooling": job.facts["pooling"]}
+    identity = {**job.invocation.determinants, "pooling": job.facts["pooling"]}
     identity["input"] = "x / 255"  # further scaling is among the parameters
     if job.counting is None or job.rows is None:
-        dtype = job.making.parameters["dtype"]
-        return FeatureWriter(path, job.making, identity, job.facts, columns, dtype)
+        dtype = job.invocation.parameters["dtype"]
+        return FeatureWriter(path, job.invocation, identity, job.facts, columns, dtype)
     own = bins[job.counting]
-    return CountsWriter(path, job.making, identity, job.facts, columns, job.rows, own)
+    return CountsWriter(path, job.invocation, identity, job.facts, columns, job.rows, own)
 
 
 def _fill(
@@ -357,7 +361,7 @@ def _fill(
     begin, every = min(writer.written for _, writer in writers), range(len(reader))
     chunks = [every[at : at + CHUNK] for at in every[begin::CHUNK]]
     task.advance(begin)
-    with ThreadPoolExecutor(1) as thread, memory_told(device, f"{CHUNK} images at once"):
+    with ThreadPoolExecutor(1) as thread, explain_memory_errors(device, f"{CHUNK} images at once"):
         writing = thread.submit(lambda: None)
         for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
             for writer, blocks in _pooled(writers, images, rows.start, device):
@@ -371,11 +375,14 @@ def _pooled(
     writers: Sequence[tuple[Job, Writer]], images: Image, start: int, device: str
 ) -> Iterator[tuple[Writer, dict[str, Float32]]]:
     """Compute, store by store, the blocks of one chunk that are not yet written."""
-    shifted = cache(partial(apply_all, images))
+    shifted = cache(partial(apply_shifts, images))
     for job, writer in writers:
         if start >= writer.written:
             grid = tuple(job.facts["grid"])
-            yield writer, tap(job.network, shifted(job.shift), job.layers, device, grid)
+            yield (
+                writer,
+                pooled_activations(job.network, shifted(job.shift), job.layers, device, grid),
+            )
 
 
 # The first pass of ``--counts``
@@ -431,7 +438,7 @@ def _earlier_bins(counting: Counting, jobs: Sequence[Job], waiting: Sequence[Job
             continue
         bins: Bins | None
         if any(job is each for each in waiting):
-            bins = begun_bins(partial_of(job.out), job.making, job.layers)
+            bins = resumed_bins(partial_of(job.out), job.invocation, job.layers)
         else:
             made = open_counts(job.out)
             bins = {layer: made.counted(layer).binning for layer in job.layers}
@@ -457,13 +464,15 @@ def _measured_bins(
     ids, every = domain.columns["id"][list(reader.indices)], range(len(reader))
     chunks = [every[at : at + CHUNK] for at in every[::CHUNK]]
     extremes: dict[Counting, dict[str, Extremes]] = {counting: {} for counting in by_counting}
-    with memory_told(device, f"{CHUNK} images at once"):
+    with explain_memory_errors(device, f"{CHUNK} images at once"):
         for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
             names = ids[rows.start : rows.stop]
             for counting, job in by_counting.items():
                 grid = pooled_grid(domain, counting.grid, f"domain {domain.name}")
-                dtype, own = job.making.parameters["dtype"], extremes[counting]
-                for layer, block in tap(job.network, images, job.layers, device, grid).items():
+                dtype, own = job.invocation.parameters["dtype"], extremes[counting]
+                for layer, block in pooled_activations(
+                    job.network, images, job.layers, device, grid
+                ).items():
                     low, high = stored_extremes(layer, block, dtype, names)
                     low, high = low.min(axis=0), high.max(axis=0)
                     if layer in own:
@@ -492,7 +501,7 @@ class TappedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Options shared by all stores: ``grid`` is None unless the option is given."""
+    """Options shared by all stores: ``pooled_size`` is None unless the option is given."""
 
     out: Path
     split: str
@@ -515,7 +524,7 @@ class Job:
     layers: tuple[str, ...]
     domain: Domain
     shift: Shift
-    making: Making
+    invocation: Invocation
     facts: Mapping[str, Any]
     indices: Sequence[int]
     counting: Counting | None = None
@@ -526,7 +535,7 @@ def tapped_network(
     model: StoredModel, layers: Sequence[str], *, transmission: bool = False
 ) -> TappedNetwork:
     """Build the network of a model and choose its layers."""
-    network = restore(model.architecture, model.tensors(), model.normalisation)
+    network = restore_network(model.architecture, model.tensors(), model.normalisation)
     chosen = in_data_flow(layers or existing_layers(network))
     joining = decoder_inputs(network) if transmission else ()
     return TappedNetwork(model, network, tuple(in_data_flow([*chosen, *joining])))
@@ -569,13 +578,13 @@ def planned_job(
         parameters |= counting.parameters
         placement["ranges"] = counting.source
         inputs |= counting.inputs(tapped.layers)
-    making = Making(
+    invocation = Invocation(
         "features",
         (model.path,),
         parameters,
         placement,
         inputs,
-        arithmetic=arithmetic(request.device, Precision.FLOAT32),
+        arithmetic=arithmetic_facts(request.device, Precision.FLOAT32),
     )
     facts = {
         **{key: value for key, value in model.facts().items() if key != "model_id"},
@@ -590,14 +599,14 @@ def planned_job(
         "pooling": POOLING if grid is None else f"mean over a grid of {_grid_text(grid)}",
     }
     network, layers = tapped.network, tapped.layers
-    job = Job(out, network, layers, domain, shift, making, facts, part.indices)
+    job = Job(out, network, layers, domain, shift, invocation, facts, part.indices)
     return job if counting is None else _with_rows(job, counting, request.dtype)
 
 
 def _with_rows(job: Job, counting: Counting, dtype: str) -> Job:
     """Assign the images of a store to rows of counts."""
     subjects = job.domain.columns["subject"][list(job.indices)]
-    order, rows = dealt(subjects, len(job.indices), counting.together)
+    order, rows = assign_rows(subjects, len(job.indices), counting.together)
     facts = {
         **job.facts,
         "bins": counting.bins,
@@ -611,7 +620,7 @@ def _with_rows(job: Job, counting: Counting, dtype: str) -> Job:
 
 def pooled_grid(domain: Domain, asked: Grid | None, where: str = "") -> Grid:
     """Return the grid that feature maps of a domain are pooled to; refuse too fine a grid."""
-    finest = grid(domain.height, domain.width)
+    finest = pooled_size(domain.height, domain.width)
     pooled_to = asked or finest
     if pooled_to[0] > finest[0] or pooled_to[1] > finest[1]:
         raise MismatchError(
@@ -669,7 +678,7 @@ def sizes(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
     for job in jobs:
         channels = job.domain.channels
         smallest = np.zeros((1, 32, 32, channels), dtype=np.uint8 if channels == 3 else np.float32)
-        pooled = tap(job.network, smallest, job.layers, "cpu").values()
+        pooled = pooled_activations(job.network, smallest, job.layers, "cpu").values()
         depth = sum(vectors.shape[1] for vectors in pooled)
         vectors = prod(job.facts["grid"])
         if job.counting is None or job.rows is None:

@@ -15,18 +15,18 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.model.inference import (
-    Segmented,
+    SegmentedBatch,
     check_labels,
     count_substituted,
     forward_batches,
+    map_concurrently,
     read_ahead,
     segment,
-    side_by_side,
 )
 from skiptool.names import Precision
-from skiptool.parallel import available_cores, mapped
+from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import Progress, Shift
-from skiptool.shifts import apply_all
+from skiptool.shifts import apply_shifts
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.models import Ensemble, StoredModel
 from skiptool.substitution import PIXEL_SIZES, SAME_SCALE, Substitution, named_parts
@@ -172,7 +172,7 @@ class _Round:
     shifts: Sequence[Shift]
     predictors: Sequence[tuple[int, str | None]]
     passes: int
-    segment: Callable[[_Batch], list[Segmented]]
+    segment: Callable[[_Batch], list[SegmentedBatch]]
     sinks: Sequence[Sink] = ()
 
 
@@ -215,7 +215,7 @@ def count_part(
             check_labels(truth, classes, f"{run.store.path}: domain {domain}")
             batches = list(_batches(images, truth, clean, run.device))
             for each in rounds:
-                by_shift = zip(*side_by_side(each.segment, batches), strict=True)
+                by_shift = zip(*map_concurrently(each.segment, batches), strict=True)
                 for shift, segmented in zip(each.shifts, by_shift, strict=True):
                     _store(segmented, each, shift, rows, counts)
                 task.advance(len(rows) * each.passes, note=str(each.shifts[-1]))
@@ -274,7 +274,7 @@ def _sliced(shifts: Sequence[Shift], passes: int) -> Iterator[list[Shift]]:
 
 def _segment(
     run: Run, part: Part, shifts: Sequence[Shift], keep: bool, batch: _Batch
-) -> list[Segmented]:
+) -> list[SegmentedBatch]:
     """Segment a batch under each shift with the models of a part and with the ensembles."""
     positions = {number: position for position, number in enumerate(part.models)}
     return [
@@ -294,7 +294,7 @@ def _segment(
 
 def _substitute(
     run: Run, number: int, sets: Sequence[tuple[int, ...]], shifts: Sequence[Shift], batch: _Batch
-) -> list[Segmented]:
+) -> list[SegmentedBatch]:
     """Segment a batch under each shift with one model and each set of clean feature maps."""
     counts = count_substituted(
         run.models[number].network,
@@ -306,17 +306,17 @@ def _substitute(
         run.device,
         run.precision,
     )
-    return [Segmented(matrices, None) for matrices in counts]
+    return [SegmentedBatch(matrices, None) for matrices in counts]
 
 
 def _shifted(run: Run, images: Image, shifts: Sequence[Shift]) -> Iterator[Image]:
     """Shift images, on other cores while a GPU predicts."""
     workers = available_cores() if run.workers is None else max(1, run.workers)
-    return mapped(partial(apply_all, images), shifts, 1 if run.device == "cpu" else workers)
+    return ordered_map(partial(apply_shifts, images), shifts, 1 if run.device == "cpu" else workers)
 
 
 def _store(
-    batches: Sequence[Segmented],
+    batches: Sequence[SegmentedBatch],
     each: _Round,
     shift: Shift,
     rows: range,

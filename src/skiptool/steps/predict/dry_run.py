@@ -18,9 +18,9 @@ import numpy as np
 from skiptool.model.inference import check_labels, segment
 from skiptool.names import Kind
 from skiptool.records import Progress
-from skiptool.shifts import apply
+from skiptool.shifts import apply_shift
 from skiptool.steps.predict.counting import Part, Prediction, Run
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.tables import TableWriter, prediction_columns
 
@@ -61,7 +61,7 @@ class _Trial:
 
 
 def dry_run_summary(
-    runs: Sequence[Run], making: Making, masks: bool, progress: Progress
+    runs: Sequence[Run], invocation: Invocation, masks: bool, progress: Progress
 ) -> dict[str, int]:
     """Count what a run would make, and estimate the bytes of the table and, if kept, the masks."""
     first, images, rows = runs[0], 0, 0
@@ -75,9 +75,9 @@ def dry_run_summary(
         summary["ensembles"] = len(first.ensembles)
     trials = [[_trial(run, part, progress) for part in run.parts] for run in runs]
     with TemporaryDirectory() as name:
-        size = _table_bytes(runs, trials, making, rows, Path(name) / "t.parquet")
+        size = _table_bytes(runs, trials, invocation, rows, Path(name) / "t.parquet")
         if masks:
-            size += _mask_bytes(first, trials[0], making, Path(name))
+            size += _mask_bytes(first, trials[0], invocation, Path(name))
     return summary | {"bytes": size}
 
 
@@ -97,7 +97,7 @@ def _trial(run: Run, part: Part, progress: Progress) -> _Trial:
             truths.append(np.bincount(truth.ravel(), minlength=classes)[:classes])
             for _ in range(turn, count, len(sampled)):
                 number = part.models[int(rng.integers(len(part.models)))]
-                shifted = apply(image, run.shifts[int(rng.integers(len(run.shifts)))])
+                shifted = apply_shift(image, run.shifts[int(rng.integers(len(run.shifts)))])
                 segmented = segment(
                     [run.models[number].network],
                     [],
@@ -118,15 +118,15 @@ def _trial(run: Run, part: Part, progress: Progress) -> _Trial:
 def _table_bytes(
     runs: Sequence[Run],
     trials: Sequence[Sequence[_Trial]],
-    making: Making,
+    invocation: Invocation,
     rows: int,
     path: Path,
 ) -> int:
     """Write the whole table, or of a long one two parts from which its size is extrapolated."""
     if rows <= ROWS:
-        return _written(runs, trials, making, 1.0, path)[1]
+        return _written(runs, trials, invocation, 1.0, path)[1]
     (some, small), (more, large) = (
-        _written(runs, trials, making, share * ROWS / rows, path) for share in (0.5, 1.0)
+        _written(runs, trials, invocation, share * ROWS / rows, path) for share in (0.5, 1.0)
     )
     return round(large + (rows - more) * (large - small) / max(more - some, 1))
 
@@ -134,13 +134,15 @@ def _table_bytes(
 def _written(
     runs: Sequence[Run],
     trials: Sequence[Sequence[_Trial]],
-    making: Making,
+    invocation: Invocation,
     share: float,
     path: Path,
 ) -> tuple[int, int]:
     """Write a share of the predictions of a table; return its rows and bytes."""
     rng, rows, due = np.random.default_rng(1), 0, 0.0
-    with TableWriter(path, lineage(Kind.PREDICTIONS, making, making.determinants)) as writer:
+    with TableWriter(
+        path, lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
+    ) as writer:
         for run, own_trials in zip(runs, trials, strict=True):
             for part, trial in zip(run.parts, own_trials, strict=True):
                 size = len(part.indices)
@@ -191,10 +193,10 @@ def _drawn_counts(trial: _Trial, truths: Int64, rng: Random) -> Int64:
     return counts
 
 
-def _mask_bytes(run: Run, trials: Sequence[_Trial], making: Making, folder: Path) -> int:
+def _mask_bytes(run: Run, trials: Sequence[_Trial], invocation: Invocation, folder: Path) -> int:
     """Write one entry per part and scale its size up."""
     size = 0
-    header = lineage(Kind.MASKS, making, making.determinants)
+    header = lineage(Kind.MASKS, invocation, invocation.determinants)
     for number, (part, trial) in enumerate(zip(run.parts, trials, strict=True)):
         domain, path = part.domain, folder / f"{number}.zarr"
         writer = MaskWriter(path, header, run.store.classes)

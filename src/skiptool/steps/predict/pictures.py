@@ -18,7 +18,7 @@ from skiptool.figures.sheets import compare_masks
 from skiptool.figures.style import save
 from skiptool.metrics import iou, mean_iou
 from skiptool.records import ORIGINAL, Progress, Shift
-from skiptool.shifts import apply
+from skiptool.shifts import apply_shift
 from skiptool.steps.predict.counting import Part, Run
 from skiptool.stores.lineage import Lineage
 from skiptool.stores.masks import MaskWriter
@@ -120,7 +120,7 @@ class OverlaySink:
         reader = self._run.store.samples(domain, indices)
         for position, index in enumerate(indices):
             image, truth = reader.read(position)
-            yield index, apply(image, self._shift), truth
+            yield index, apply_shift(image, self._shift), truth
 
     def _chosen(self, domain: str, index: int) -> Iterator[tuple[Key, int, _Candidate]]:
         for key, worst in self._worst.items():

@@ -15,9 +15,9 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError, MismatchError, SkiptoolError
 from skiptool.metrics import iou, mean_and_spread, mean_iou
-from skiptool.model.device import choose_device, choose_precision, memory_told
-from skiptool.model.inference import arithmetic, place
-from skiptool.model.unet import restore
+from skiptool.model.device import choose_device, choose_precision, explain_memory_errors
+from skiptool.model.inference import arithmetic_facts, prepare_for_inference
+from skiptool.model.unet import restore_network
 from skiptool.names import VALIDATION, Arch, Kind, Precision, Split
 from skiptool.records import (
     SILENT,
@@ -29,7 +29,7 @@ from skiptool.records import (
     as_path,
     as_places,
 )
-from skiptool.shifts import swept
+from skiptool.shifts import shifts_to_apply
 from skiptool.steps.predict.counting import (
     LoadedModel,
     Part,
@@ -42,16 +42,22 @@ from skiptool.steps.predict.counting import (
 )
 from skiptool.steps.predict.dry_run import dry_run_summary
 from skiptool.steps.predict.pictures import MaskSink, OverlaySink
-from skiptool.stores.artifacts import check_unchanged, finished, lineage_of, model_folders
-from skiptool.stores.dataset import DatasetStore, Domain, domains_of, open_dataset, tell_network
-from skiptool.stores.folds import FOLD, Validated, nothing_left, validated_samples
-from skiptool.stores.lineage import Making, lineage
+from skiptool.stores.artifacts import check_unchanged, is_complete, lineage_of, model_folders
+from skiptool.stores.dataset import (
+    DatasetStore,
+    Domain,
+    announce_download,
+    domains_of,
+    open_dataset,
+)
+from skiptool.stores.folds import FOLD, Validated, all_failed_error, validated_samples
+from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.models import Ensemble, StoredModel, fold_ensembles, open_model
 from skiptool.stores.staging import Form, check_free, staged
 from skiptool.stores.tables import TableWriter, prediction_columns
 from skiptool.stores.transfers import places_may_be_urls
-from skiptool.stores.zarrs import keep_failures
+from skiptool.stores.zarrs import record_failures
 from skiptool.substitution import Substitution, substitutions
 
 if TYPE_CHECKING:
@@ -172,7 +178,7 @@ def predict_dataset(
     held_split = Split.TRAIN.value if split == FOLD else split
     chosen = domains_of(stores, domains, held_split, progress)
     read = [domain for _, own in chosen for domain in own]
-    shifts = swept(sweep, shifts, read, progress)
+    shifts = shifts_to_apply(sweep, shifts, read, progress)
     device = choose_device(device)
     precision = choose_precision(precision, device)
     models = as_places(models)
@@ -212,15 +218,15 @@ def predict_dataset(
         **substitution_parameters(clean_skips, shifted_skips, clean_domain),
         **({} if scaling is None else {"normalise": str(scaling)}),
     }
-    making = _making(models, runs, outputs, parameters)
-    done = _check_outputs(outputs, making, loaded, overwrite, resume, dry_run)
+    invocation = _making(models, runs, outputs, parameters)
+    done = _check_outputs(outputs, invocation, loaded, overwrite, resume, dry_run)
     if dry_run:
-        numbers = dry_run_summary(runs, making, masks is not None, progress)
+        numbers = dry_run_summary(runs, invocation, masks is not None, progress)
         return Outcome(summary=numbers, failures=tuple(failures))
     side = tuple(outputs.paths[1:])
     if done:
         return Outcome((outputs.out,), side, failures=tuple(failures))
-    tables = _write(runs, making, outputs, failures, progress)
+    tables = _write(runs, invocation, outputs, failures, progress)
     summary = {"precision": precision.value}
     return Outcome((outputs.out,), side, summary, failures=tuple(failures), tables=tables)
 
@@ -237,10 +243,10 @@ def _making(
     runs: Sequence[Run],
     outputs: OutputPaths,
     parameters: Mapping[str, Any],
-) -> Making:
+) -> Invocation:
     first = runs[0]
     datasets = {f"dataset{i or ''}": run.store.lineage.id for i, run in enumerate(runs)}
-    return Making(
+    return Invocation(
         "predict",
         tuple(models),
         parameters,
@@ -255,13 +261,13 @@ def _making(
             **datasets,
             **{f"model{i}": model.stored.id for i, model in enumerate(first.models)},
         },
-        arithmetic=arithmetic(first.device, first.precision),
+        arithmetic=arithmetic_facts(first.device, first.precision),
     )
 
 
 def _check_outputs(
     outputs: OutputPaths,
-    making: Making,
+    invocation: Invocation,
     models: Sequence[LoadedModel],
     overwrite: bool,
     resume: bool,
@@ -269,8 +275,10 @@ def _check_outputs(
 ) -> bool:
     """Refuse outputs that cannot be written; return True if a resumed run has them all."""
     if resume:
-        check_models_added(outputs.out, making, [model.stored.path for model in models])
-    done = [finished(path, making, resume=resume, clear=not dry_run) for path in outputs.paths]
+        check_models_added(outputs.out, invocation, [model.stored.path for model in models])
+    done = [
+        is_complete(path, invocation, resume=resume, clear=not dry_run) for path in outputs.paths
+    ]
     for path in outputs.paths:
         check_free(path, overwrite=overwrite, resume=resume)
     return all(done)
@@ -278,7 +286,7 @@ def _check_outputs(
 
 def _write(
     runs: Sequence[Run],
-    making: Making,
+    invocation: Invocation,
     outputs: OutputPaths,
     failures: Sequence[str],
     progress: Progress,
@@ -286,7 +294,7 @@ def _write(
     """Predict, write the outputs, and return a table of IoU for each dataset."""
     for run in runs:
         read = [(part.domain, len(part.indices)) for part in run.parts]
-        tell_network(run.store, read, progress)
+        announce_download(run.store, read, progress)
     first, totals = runs[0], []
     with ExitStack() as stack:
         partial = stack.enter_context(staged(outputs.out, overwrite=True))
@@ -294,16 +302,16 @@ def _write(
         masks = None
         if outputs.masks is not None:
             store = stack.enter_context(staged(outputs.masks, overwrite=True))
-            header = lineage(Kind.MASKS, making, making.determinants)
+            header = lineage(Kind.MASKS, invocation, invocation.determinants)
             masks = MaskWriter(store, header, first.store.classes)
-            keep_failures(store, failures)
+            record_failures(store, failures)
             sinks.append(MaskSink(first, masks))
         pictures = None
         if outputs.overlays is not None:
             folder = stack.enter_context(staged(outputs.overlays, overwrite=True))
             pictures = OverlaySink(first, folder, outputs.overlay_count)
             sinks.append(pictures)
-        header = lineage(Kind.PREDICTIONS, making, making.determinants)
+        header = lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
         with TableWriter(partial, header, failures) as writer:
             for run in runs:
                 totals.append(_count(run, writer, sinks, progress))
@@ -312,7 +320,7 @@ def _write(
         if masks is not None:
             masks.finish()
         if pictures is not None:
-            pictures.draw(lineage(Kind.OVERLAYS, making, making.determinants), progress)
+            pictures.draw(lineage(Kind.OVERLAYS, invocation, invocation.determinants), progress)
     tables = []
     for run, own_totals in zip(runs, totals, strict=True):
         absent = absent_classes(run, own_totals)
@@ -430,7 +438,7 @@ def check_several(stores: Sequence[DatasetStore], split: str, outputs: OutputPat
             )
 
 
-def check_models_added(out: Path, making: Making, paths: Sequence[Path]) -> None:
+def check_models_added(out: Path, invocation: Invocation, paths: Sequence[Path]) -> None:
     """Explain how to add models to a finished table, if models are all that was added.
 
     Parameters
@@ -447,7 +455,7 @@ def check_models_added(out: Path, making: Making, paths: Sequence[Path]) -> None
         header = lineage_of(out) if out.is_file() else None
     except FormatError:
         return
-    asked = making.determinants
+    asked = invocation.determinants
     if header is None or dict(header.parameters) != asked["parameters"]:
         return
 
@@ -589,15 +597,15 @@ def load_models(
         try:
             for store, domains in data:
                 check_fits(stored, store, domains)
-            network = restore(stored.architecture, stored.tensors(), stored.normalisation)
+            network = restore_network(stored.architecture, stored.tensors(), stored.normalisation)
         except SkiptoolError as error:
             named = re.search(rf"(?<![\w/]){re.escape(str(path))}(?!\w)", str(error))
             failed.append(error if named else type(error)(f"{path}: {error}"))
             continue
-        with memory_told(device, f"the network of {path}"):
-            loaded.append(LoadedModel(stored, place(network, device)))
+        with explain_memory_errors(device, f"the network of {path}"):
+            loaded.append(LoadedModel(stored, prepare_for_inference(network, device)))
     if not loaded:
-        raise nothing_left(failed)
+        raise all_failed_error(failed)
     _check_twice([model.stored for model in loaded])
     return loaded, [str(error) for error in failed]
 

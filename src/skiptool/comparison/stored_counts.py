@@ -68,7 +68,7 @@ def counted_settings(
     return replace(settings, range_rule=RangeRule.REFERENCE)
 
 
-def same_bins(first: Binning, second: Binning) -> bool:
+def equal_bins(first: Binning, second: Binning) -> bool:
     """Return whether two binnings of equal width sort all values into the same bins."""
     ranges = np.array_equal(first.low, second.low) and np.array_equal(first.span, second.span)
     return ranges and first.bins == second.bins
@@ -78,7 +78,7 @@ def check_bins(reference: Activations, other: Activations) -> None:
     """Raise MismatchError if two sets hold counts in different bins."""
     for layer in (name for name in reference.layers if name in other.layers):
         first, second = reference.counted(layer), other.counted(layer)
-        if first and second and not same_bins(first.binning, second.binning):
+        if first and second and not equal_bins(first.binning, second.binning):
             raise MismatchError(
                 f"{other.where} against {reference.where}: layer {layer} was counted in other "
                 f"bins; extract one of them again with --ranges of the other (skiptool features "

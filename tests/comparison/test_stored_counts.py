@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from skiptool.comparison.activations import Counted, Settings, vectors_of
-from skiptool.comparison.counted import check_bins, counted_settings, permutable_units
 from skiptool.comparison.pairs import measure_pairs
+from skiptool.comparison.stored_counts import check_bins, counted_settings, permutable_units
 from skiptool.comparison.units import paired_units
 from skiptool.distances.binned import DISTANCES
-from skiptool.distances.counting import count
+from skiptool.distances.counting import count_activations
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Metric, RangeRule
 from small_activations import ONE, PLAIN, Noted, extremes
@@ -38,7 +38,9 @@ class Tallied(Noted):
         ends = extremes(layers)
         super().__init__(
             {
-                name: np.add.reduceat(count(values, self.bins[name]), starts, dtype=np.uint16)
+                name: np.add.reduceat(
+                    count_activations(values, self.bins[name]), starts, dtype=np.uint16
+                )
                 for name, values in layers.items()
             },
             where,
