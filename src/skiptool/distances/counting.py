@@ -87,7 +87,7 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     Examples
     --------
     >>> x, y = np.array([[[0.0, 1.0]]]), np.array([[[3.0, 2.0]]])
-    >>> joint_range(extent(x), activation_extremes(y))
+    >>> joint_range(activation_extremes(x), activation_extremes(y))
     Range(low=array([0.]), span=array([3.]))
     """
     bounds = [bound for pair in extents for bound in pair]

@@ -148,7 +148,7 @@ def sheet_of(folder: Path, domain: str) -> Path:
 def evenly_spaced(number: int, most: int) -> Int64:
     """Return at most ``most`` indices, evenly spread from first to last.
 
-    >>> spread(10, 3).tolist(), evenly_spaced(2, 48).tolist()
+    >>> evenly_spaced(10, 3).tolist(), evenly_spaced(2, 48).tolist()
     ([0, 4, 9], [0, 1])
     """
     indices: Int64 = np.unique(np.linspace(0, number - 1, min(number, most)).round().astype("i8"))
