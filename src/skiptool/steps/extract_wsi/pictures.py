@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SkiptoolError
-from skiptool.exports.png import draw_sheets, evenly_spaced
+from skiptool.exports.sheets import draw_sheets, evenly_spaced
 from skiptool.figures.sheets import matched_sheet
 from skiptool.figures.slide import slide_overview
 from skiptool.figures.style import figure_bytes
 from skiptool.names import PictureFormat
 from skiptool.sources.pictures.files import write_picture
-from skiptool.sources.registration.align import overlay
+from skiptool.sources.registration.overlay import overlay
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi.plan import PatchPlan
 from skiptool.steps.extract_wsi.settings import ExtractionContext
