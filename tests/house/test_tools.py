@@ -157,9 +157,9 @@ SEEN_OR_DRAWN = {*PICTURES, "PIL", "matplotlib"}
     [
         ("info", {*COMPUTING, *SEEN_OR_DRAWN, "scipy"}),
         ("study", {*COMPUTING, *SEEN_OR_DRAWN, "scipy"}),
-        ("report.report", {*COMPUTING, *PICTURES}),
+        ("report", {*COMPUTING, *PICTURES}),
         ("hellinger", {"torch", "lightning", *SEEN_OR_DRAWN}),
-        ("extract_images.extract_images", {*COMPUTING, "openslide", "nibabel"}),
+        ("extract_images", {*COMPUTING, "openslide", "nibabel"}),
         ("extract_mri.extract_mri", {*COMPUTING, "openslide"}),
         ("extract_wsi.extract_wsi", {*COMPUTING, "nibabel"}),
         pytest.param("synth", {"numba", "matplotlib", "openslide"}, marks=pytest.mark.slow),

@@ -16,7 +16,7 @@ from skiptool.figures.slide import slide_overview
 from skiptool.figures.style import figure_bytes
 from skiptool.names import PictureFormat
 from skiptool.sources.pictures.files import write_picture
-from skiptool.sources.registration.overlay import overlay
+from skiptool.sources.registration.align import overlay
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.steps.extract_wsi.plan import PatchPlan
 from skiptool.steps.extract_wsi.settings import ExtractionContext
