@@ -135,6 +135,26 @@ class Metric(StrEnum):
     CLASSIFIER = "classifier"
     PAIRED_DIFFERENCE = "paired-difference"
 
+    @property
+    def label(self) -> str:
+        """Name in reports."""
+        return _METRIC_LABELS[self.value]
+
+
+_METRIC_LABELS: Final = {
+    "hellinger": "Hellinger distance",
+    "bhattacharyya": "Bhattacharyya distance 1 - BC",
+    "jensen-shannon": "Jensen-Shannon distance",
+    "total-variation": "Total variation distance",
+    "kl": "Kullback-Leibler divergence",
+    "kolmogorov-smirnov": "Kolmogorov-Smirnov distance",
+    "wasserstein": "Wasserstein distance, in shares of the range",
+    "wasserstein-exact": "Wasserstein distance of activations",
+    "representation-shift": "Representation shift",
+    "covariance": "Covariance distance",
+    "classifier": "Accuracy of a linear classifier",
+    "paired-difference": "Paired difference, relative to the spread",
+}
 
 LAYERWISE: Final = (Metric.COVARIANCE, Metric.CLASSIFIER, Metric.PAIRED_DIFFERENCE)
 """Measures of a layer as a whole, without values for single channels."""

@@ -5,8 +5,8 @@ without torch: float32 with fused multiply-adds, clamped to 0..255, then truncat
 
 To add a kind of shift: add its word to `skiptool.names.ShiftKind`, write a function for uint8
 colour and one for float32 single-channel images, and enter them in ``_COLOUR`` and
-``_ONE_CHANNEL``; test them in ``tests/test_shifts.py``. A marker in ``figures.scatter.MARKERS`` is
-optional. To add a sweep, add its tuple of shifts to :data:`SWEEPS`.
+``_ONE_CHANNEL``; test them in ``tests/test_shifts.py``. Options, help, completion and markers in
+figures follow. To add a sweep, add its tuple of shifts to :data:`SWEEPS`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from scipy.spatial import distance
 from scipy.spatial.distance import euclidean
 from scipy.stats import entropy, ks_2samp, wasserstein_distance
 
-from definitions import REACHED, pooled_groups
+from definitions import CUMULATED, DEFINITIONS, NO_METRIC, REACHED, SQUARED, pooled_groups
 from skiptool.distances import binned
 from skiptool.distances.binned import (
     DISTANCES,
@@ -44,20 +44,8 @@ Array = NDArray[Any]
 Function = Callable[[Array, Array], Array]
 TIGHT = 1e-12
 
-BIN_BY_BIN = (
-    Metric.HELLINGER,
-    Metric.BHATTACHARYYA,
-    Metric.JENSEN_SHANNON,
-    Metric.TOTAL_VARIATION,
-    Metric.KL,
-)
-METRICS = (
-    Metric.HELLINGER,
-    Metric.JENSEN_SHANNON,
-    Metric.TOTAL_VARIATION,
-    Metric.KOLMOGOROV_SMIRNOV,
-    Metric.WASSERSTEIN,
-)
+BIN_BY_BIN = set(DISTANCES) - set(CUMULATED)
+METRICS = [metric for metric in DISTANCES if metric not in NO_METRIC]
 ALL = pytest.mark.parametrize("metric", DISTANCES)
 
 
@@ -193,6 +181,21 @@ def test_disjoint_sets_are_at_one(metric: Metric) -> None:
     p = np.array([[1 / 3, 2 / 3, 0.0, 0.0]])
     values = DISTANCES[metric].function(p, p[:, ::-1])
     np.testing.assert_allclose(values, [1.0], rtol=0, atol=1e-15)
+
+
+@ALL
+@given(rows=frequency_rows(2))
+def test_follows_its_definition(metric: Metric, rows: list[Array]) -> None:
+    p, q = rows
+    expected = [DEFINITIONS[metric](*pair) for pair in zip(p, q, strict=True)]
+    # The root doubles the rounding of sums that cancel near 0.
+    found = DISTANCES[metric].function(p, q)
+    np.testing.assert_allclose(np.square(found), np.square(expected), rtol=1e-9, atol=TIGHT)
+
+
+def test_properties_are_those_of_the_definitions() -> None:
+    assert {metric for metric, each in DISTANCES.items() if each.squared} == set(SQUARED)
+    assert {metric for metric, each in DISTANCES.items() if not each.pooled} == set(CUMULATED)
 
 
 @ALL

@@ -16,6 +16,7 @@ from skiptool.names import (
     Arch,
     ExportFormat,
     Precision,
+    ShiftKind,
     split_names,
     unquoted_name,
 )
@@ -33,12 +34,34 @@ def complete_with(*names: str) -> Callable[[str], list[str]]:
     return complete
 
 
+def alternatives(names: Sequence[str]) -> str:
+    """List names of which one is chosen.
+
+    Examples
+    --------
+    >>> alternatives(["a", "b", "c"])
+    'a, b or c'
+    """
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+_SHIFTED_KINDS = tuple(kind for kind in ShiftKind if kind is not ShiftKind.ORIGINAL)
+"""Kinds of shift that take a factor."""
+
+
+def _shift_words() -> list[str]:
+    """Complete shifts of the paper, and ``KIND=`` of kinds beyond it."""
+    paper = {shift.kind for shift in PAPER_SWEEP}
+    further = [f"{kind}=" for kind in ShiftKind if kind not in paper]
+    return [*map(str, (ORIGINAL, *PAPER_SWEEP)), *further]
+
+
 ArchOption = Annotated[
     str,
     typer.Option(
         "--arch",
         metavar="NAME",
-        help="unet, unetplusplus, linknet or manet.",
+        help=f"{alternatives(list(Arch))}.",
         autocompletion=complete_with(*Arch),
     ),
 ]
@@ -96,8 +119,8 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="KIND=FACTOR",
-        help="Shift of the images, repeatable: brightness, contrast, saturation; or original.",
-        autocompletion=complete_with(*map(str, (ORIGINAL, *PAPER_SWEEP))),
+        help=f"Shift of the images, repeatable: {', '.join(_SHIFTED_KINDS)}; or original.",
+        autocompletion=complete_with(*_shift_words()),
     ),
 ]
 Sweep = Annotated[

@@ -4,11 +4,10 @@ Every distance takes relative frequencies ``p, q`` (..., D, B), float64, over th
 rows that sum to 1, and returns float64 (..., D). It raises ArgumentError if the shapes differ or a
 row does not sum to 1.
 
-To add a distance: add its word to `skiptool.names.Metric`, write its function here, decorated with
-:func:`rowwise`, enter it with its properties in :data:`DISTANCES`, and test it in
-``tests/distances/test_binned.py``. Options, null distributions, bias correction and tables work
-from that table. Reports show the word itself unless `skiptool.report.exhibit` has a name for it;
-one with ``squared=True`` must also be named in `skiptool.analysis.distances`.
+To add a distance: add its word and label to `skiptool.names.Metric`, write its function here,
+decorated with :func:`rowwise`, enter it with its properties in :data:`DISTANCES`, and write its
+definition in ``tests/definitions.py``, by which the tests of all distances measure it. Options,
+help, completion, null distributions, bias correction, tables and reports follow from these.
 
 Pooling. A distance between binned distributions is estimated with little bias only where several
 units (images or subjects) reach every bin. The tails of heavy-tailed channels and the positive part

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from skiptool.analysis.distances import LEVEL, Compared
 from skiptool.cautions import Caution, merge_cautions
-from skiptool.names import ShiftKind
+from skiptool.names import Metric, ShiftKind
 from skiptool.records import Shift
 
 Training: TypeAlias = tuple[int | None, int | None]
@@ -107,20 +107,7 @@ def most_trainings(networks: Iterable[Iterable[Training]]) -> str:
 
 # Comparisons of feature maps; ``facts`` are those of `skiptool.analysis.distances.Compared`.
 
-_MEASURES: Final = {
-    "hellinger": "Hellinger distance",
-    "bhattacharyya": "Bhattacharyya distance 1 - BC",
-    "jensen-shannon": "Jensen-Shannon distance",
-    "total-variation": "Total variation distance",
-    "kl": "Kullback-Leibler divergence",
-    "kolmogorov-smirnov": "Kolmogorov-Smirnov distance",
-    "wasserstein": "Wasserstein distance, in shares of the range",
-    "wasserstein-exact": "Wasserstein distance of activations",
-    "representation-shift": "Representation shift",
-    "covariance": "Covariance distance",
-    "classifier": "Accuracy of a linear classifier",
-    "paired-difference": "Paired difference, relative to the spread",
-}
+_MEASURES: Final = {metric.value: metric.label for metric in Metric}
 _RANGES: Final = {
     "minmax": "equal width over the joint range of each channel",
     "p0.1": "equal width between the 0.1 % and 99.9 % quantiles of each channel",
