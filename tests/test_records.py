@@ -24,6 +24,7 @@ from skiptool.records import (
     Training,
     architecture_family,
     check_name,
+    luminance,
 )
 
 CLASSES = ("background", "cell")
@@ -244,3 +245,11 @@ def test_a_scaling_is_read_as_it_is_written() -> None:
     Normalisation.parse("0.5/0.25").check_channels(1, "here")
     with pytest.raises(MismatchError, match="has 3 channels, here has 1"):
         same.check_channels(1, "here")
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [((0.0, 0.0, 0.0), 0.0), ((1.0, 1.0, 1.0), 1.0), ((1.0, 0.0, 0.0), 0.2126)],
+)
+def test_luminance_of_known_colours(colour: tuple[float, float, float], expected: float) -> None:
+    assert luminance(*colour) == pytest.approx(expected)

@@ -461,6 +461,21 @@ class Shade:
         return cls(-high if diverging else 0.0, high, diverging, digits)
 
 
+def luminance(red: float, green: float, blue: float) -> float:
+    """Relative luminance, in [0, 1], of an sRGB colour with channels in [0, 1] (WCAG 2.2).
+
+    Examples
+    --------
+    >>> luminance(1.0, 1.0, 1.0), luminance(1.0, 0.0, 0.0)
+    (1.0, 0.2126)
+    """
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (red, green, blue)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A small table for display, such as the summary of ``predict``.
