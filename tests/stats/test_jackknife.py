@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp, ttest_ind
 
-from skiptool.stats.jackknife import bias_corrected, half_width, interval, jackknife_variance
+from skiptool.stats.jackknife import correct_bias, half_width, interval, jackknife_variance
 
 Array = NDArray[Any]
 VALUES = st.integers(-80, 80).map(lambda value: value / 8)
@@ -38,7 +38,7 @@ def variances(x: Array) -> Array:
 
 @given(x=samples())
 def test_a_mean_has_no_bias(x: Array) -> None:
-    estimate, (replicates,) = bias_corrected(x.mean(axis=1), [means(x)])
+    estimate, (replicates,) = correct_bias(x.mean(axis=1), [means(x)])
     np.testing.assert_allclose(estimate, x.mean(axis=1), atol=1e-12)
     np.testing.assert_allclose(replicates, means(x), atol=1e-12)
 
@@ -46,7 +46,7 @@ def test_a_mean_has_no_bias(x: Array) -> None:
 @given(x=samples())
 def test_the_bias_of_a_variance_is_removed(x: Array) -> None:
     # The mean squared deviation divides by n; the correction is known to divide by n - 1.
-    estimate, (replicates,) = bias_corrected(x.var(axis=1), [variances(x)])
+    estimate, (replicates,) = correct_bias(x.var(axis=1), [variances(x)])
     np.testing.assert_allclose(estimate, x.var(axis=1, ddof=1), atol=1e-10)
     shift = x.var(axis=1, ddof=1) - x.var(axis=1)
     np.testing.assert_allclose(replicates, variances(x) + shift[:, np.newaxis], atol=1e-10)
@@ -59,7 +59,7 @@ def test_the_biases_of_two_sets_add_up(x: Array, y: Array) -> None:
         variances(x) - 3 * y.var(axis=1, keepdims=True),
         x.var(axis=1, keepdims=True) - 3 * variances(y),
     ]
-    estimate, replicates = bias_corrected(value, without)
+    estimate, replicates = correct_bias(value, without)
     expected = x.var(axis=1, ddof=1) - 3 * y.var(axis=1, ddof=1)
     np.testing.assert_allclose(estimate, expected, atol=1e-10)
     for found, given_ in zip(replicates, without, strict=True):
@@ -74,7 +74,7 @@ def test_the_bias_of_a_squared_difference_is_removed(x: Array, y: Array) -> None
         np.square(means(x) - y.mean(axis=1, keepdims=True)),
         np.square(x.mean(axis=1, keepdims=True) - means(y)),
     ]
-    estimate, replicates = bias_corrected(np.square(difference), without)
+    estimate, replicates = correct_bias(np.square(difference), without)
     bias = sum(z.var(axis=1, ddof=1) / z.shape[1] for z in (x, y))
     square = np.square(difference) - bias
     np.testing.assert_allclose(estimate, square, atol=1e-9)
@@ -85,10 +85,10 @@ def test_the_bias_of_a_squared_difference_is_removed(x: Array, y: Array) -> None
 
 def test_by_hand() -> None:
     # Leaving one out gives 0.1 and 0.3; the bias is (2 - 1) * (0.2 - 0.25) = -0.05.
-    estimate, (replicates,) = bias_corrected(np.array([0.25]), [np.array([[0.1, 0.3]])])
+    estimate, (replicates,) = correct_bias(np.array([0.25]), [np.array([[0.1, 0.3]])])
     np.testing.assert_allclose(estimate, [0.3])
     np.testing.assert_allclose(replicates, [[0.15, 0.35]])
-    estimate, (replicates,) = bias_corrected(np.array([0.01]), [np.array([[0.1, 0.1]])])
+    estimate, (replicates,) = correct_bias(np.array([0.01]), [np.array([[0.1, 0.1]])])
     np.testing.assert_allclose(estimate, [-0.08], atol=1e-15)
     np.testing.assert_allclose(replicates, [[0.01, 0.01]], atol=1e-15)
 
@@ -96,7 +96,7 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("sizes", [(1,), (1, 4), (4, 1), (1, 1)])
 def test_single_units_say_nothing(sizes: tuple[int, ...]) -> None:
     without = [np.full((2, size), np.nan if size == 1 else 0.5) for size in sizes]
-    estimate, replicates = bias_corrected(np.array([0.5, 0.25]), without)
+    estimate, replicates = correct_bias(np.array([0.5, 0.25]), without)
     assert estimate.shape == (2,)
     assert np.isnan(estimate).all()
     for found, given_ in zip(replicates, without, strict=True):

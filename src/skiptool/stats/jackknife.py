@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
 UNSURE: Final = 0.1
-"""Standard error of a bias correction as a fraction of it: bias is only partly removed."""
+"""Standard error of a bias correction as a fraction of it: some of the bias remains."""
 
 
-def bias_corrected(
+def correct_bias(
     values: Float64, without: Sequence[Float64]
 ) -> tuple[Float64, tuple[Float64, ...]]:
     """Correct the bias of a statistic.
