@@ -13,7 +13,7 @@ from skiptool.distances.counting import frequencies
 from skiptool.distances.resampling import (
     _LANES,
     _LINE,
-    _rows,
+    _aligned_zeros,
     leave_one_out_distances,
     permuted_distances,
 )
@@ -227,7 +227,7 @@ def test_nothing_is_left_of_a_single_unit(metric: Metric, n: int, m: int) -> Non
 @TYPES
 @given(number=st.integers(1, 9), lanes=st.integers(1, 5))
 def test_rows_begin_with_cache_lines(dtype: type, number: int, lanes: int) -> None:
-    rows = _rows(number, lanes * _LANES, np.dtype(dtype))
+    rows = _aligned_zeros(number, lanes * _LANES, np.dtype(dtype))
     assert rows.shape == (number, lanes * _LANES)
     assert rows.flags.c_contiguous
     assert all(row.ctypes.data % _LINE == 0 for row in rows)

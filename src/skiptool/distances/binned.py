@@ -10,14 +10,13 @@ To add a distance: add its word to `skiptool.names.Metric`, write its function h
 from that table. Reports show the word itself unless `skiptool.report.exhibit` has a name for it;
 one with ``squared=True`` must also be named in `skiptool.analysis.distances`.
 
-Pooling. A distance between binned distributions is estimated with little bias only where several
+Pooling. A distance between binned distributions is estimated with little bias only if several
 units (images or subjects) reach every bin. The tails of heavy-tailed channels and the positive part
-of sparse ones do not satisfy this: most of their bins hold values of one image, and what one set
-has there and the other lacks counts as distance. Neighbouring bins are therefore pooled, from the
-lowest to the highest, until enough units reach each pooled bin. The quantity estimated is then the
-distance between the two populations on the pooled bins, which never exceeds that on all bins. The
-rule considers both sets together, regardless of which unit belongs to which, so it does not favour
-a difference.
+of sparse ones violate this: most of their bins hold values of a single image, and values that one
+set has there and the other lacks count as distance. Neighbouring bins are therefore pooled, from
+the lowest to the highest, until enough units reach each pooled bin. The quantity estimated is then
+the distance between the two populations on the pooled bins, which never exceeds that on all bins.
+The rule treats both sets as one, so it does not favour a difference between them.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ def rowwise(least: float = 1.0) -> Callable[[RowDistance], RowDistance]:
 
     def decorate(distance: RowDistance) -> RowDistance:
         @wraps(distance)
-        def measured(p: Float64, q: Float64) -> Float64:
+        def by_rows(p: Float64, q: Float64) -> Float64:
             _check_shapes(p, q)
             bins = p.shape[-1]
             rows, others = p.reshape(-1, bins), q.reshape(-1, bins)
@@ -101,7 +100,7 @@ def rowwise(least: float = 1.0) -> Callable[[RowDistance], RowDistance]:
                 values[block] = distance(rows[block], others[block])
             return values.reshape(p.shape[:-1])
 
-        return measured
+        return by_rows
 
     return decorate
 
@@ -232,14 +231,14 @@ def jensen_shannon(p: Float64, q: Float64) -> Float64:
     >>> jensen_shannon(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))
     array([1.])
     """
-    both = p + q
-    part = np.abs(p - q)
-    np.divide(part, both, out=part, where=both > 0)
-    apart = part == 1.0
-    part[apart] = 0.0
-    bins = 2.0 * part * np.arctanh(part) + np.log1p(-np.square(part))
-    bins[apart] = 2.0 * np.log(2.0)  # the limit
-    divergence = (both * bins).sum(axis=-1) / (4.0 * np.log(2.0))
+    s = p + q
+    t = np.abs(p - q)
+    np.divide(t, s, out=t, where=s > 0)
+    disjoint = t == 1.0
+    t[disjoint] = 0.0
+    bins = 2.0 * t * np.arctanh(t) + np.log1p(-np.square(t))
+    bins[disjoint] = 2.0 * np.log(2.0)  # the limit
+    divergence = (s * bins).sum(axis=-1) / (4.0 * np.log(2.0))
     return np.asarray(np.sqrt(np.minimum(divergence, 1.0)))
 
 
@@ -323,7 +322,7 @@ def kolmogorov_smirnov(p: Float64, q: Float64) -> Float64:
     >>> kolmogorov_smirnov(np.array([[0.5, 0.5, 0.0]]), np.array([[0.25, 0.25, 0.5]]))
     array([0.5])
     """
-    return np.asarray(np.minimum(_gaps(p, q).max(axis=-1, initial=0.0), 1.0))
+    return np.asarray(np.minimum(_cumulative_differences(p, q).max(axis=-1, initial=0.0), 1.0))
 
 
 @rowwise()
@@ -350,11 +349,11 @@ def binned_wasserstein(p: Float64, q: Float64) -> Float64:
     array([0.5])
     """
     bins = p.shape[-1]
-    return np.asarray(np.minimum(_gaps(p, q).sum(axis=-1), bins - 1) / bins)
+    return np.asarray(np.minimum(_cumulative_differences(p, q).sum(axis=-1), bins - 1) / bins)
 
 
-def _gaps(p: Float64, q: Float64) -> Float64:
-    """Return differences of the cumulative frequencies (M, B) at the inner edges, (M, B - 1)."""
+def _cumulative_differences(p: Float64, q: Float64) -> Float64:
+    """Return absolute differences of the cumulative frequencies at the inner edges, (M, B - 1)."""
     return np.abs(np.cumsum((p - q)[:, :-1], axis=-1))
 
 
@@ -406,8 +405,8 @@ REACHED: Final = 2.5
 the populations ``TUNED`` and checked on ``HELD_OUT`` (``tests/benchmarks/calibration.py``)."""
 
 _ALMOST_ONE: Final = 1.0 - 1e-9
-"""Tolerance for rounding, so that the order of the units does not matter where the required number
-is just reached, as by five pairs that share a bin equally."""
+"""Tolerance for rounding, so that the order of the units does not matter if the required number is
+only just reached, for example by five pairs that share a bin equally."""
 
 
 def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
@@ -418,13 +417,13 @@ def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
     a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
         Counts of the units of both sets. All units of a set hold (nearly) equally many values.
     paired : bool
-        Unit i of both sets is one unit.
+        Units i of both sets count as one.
 
     Returns
     -------
     int64, shape (D, B)
         Index of the pooled bin of each bin, ascending from 0 in each channel. A channel whose
-        values too few units share has a single pooled bin, and no estimate.
+        values are shared by too few units has a single pooled bin, and no estimate.
 
     Notes
     -----
@@ -460,31 +459,31 @@ def _assign(
     paired: bool,
     scales: Float64,
     need: float,
-    held: Float64,
-    found: Int64,
+    shares: Float64,
+    index: Int64,
 ) -> None:
-    """Write the index of the pooled bin of each bin; ``held`` (units) is scratch."""
-    for d in range(found.shape[0]):
+    """Write the index of the pooled bin of each bin; ``shares`` (units) is scratch."""
+    for d in range(index.shape[0]):
         pooled = 0
-        held[:] = 0.0
-        for k in range(found.shape[1]):
-            found[d, k] = pooled
+        shares[:] = 0.0
+        for k in range(index.shape[1]):
+            index[d, k] = pooled
             total, squares = 0.0, 0.0
-            for u in range(held.size):
+            for u in range(shares.size):
                 if paired:
-                    held[u] += scales[0] * a[u, d, k] + scales[1] * b[u, d, k]
+                    shares[u] += scales[0] * a[u, d, k] + scales[1] * b[u, d, k]
                 elif u < a.shape[0]:
-                    held[u] += scales[0] * a[u, d, k]
+                    shares[u] += scales[0] * a[u, d, k]
                 else:
-                    held[u] += scales[1] * b[u - a.shape[0], d, k]
-                total += held[u]
-                squares += held[u] * held[u]
+                    shares[u] += scales[1] * b[u - a.shape[0], d, k]
+                total += shares[u]
+                squares += shares[u] * shares[u]
             if total * total >= need * squares * _ALMOST_ONE and squares > 0.0:
                 pooled += 1
-                held[:] = 0.0
+                shares[:] = 0.0
         if pooled > 0:  # too few units reach the remainder: it joins the last pooled bin
-            for k in range(found.shape[1]):
-                found[d, k] = min(found[d, k], pooled - 1)
+            for k in range(index.shape[1]):
+                index[d, k] = min(index[d, k], pooled - 1)
 
 
 @compiled

@@ -1,9 +1,9 @@
 """Value ranges, bins and counts of activations, eqs. (4) to (7), exact to the last value.
 
 Features are (N, D, K): N images, D channels, K vectors per image. The inner loops are in
-`skiptool.distances.kernels`; the numbers by which they find the bin of a value are computed here,
-for all channels at once, because every line inside the compiled loops lengthens the first start on
-a machine.
+`skiptool.distances.kernels`; the terms from which they compute the bin of a value are prepared
+here, for all channels at once, because every line inside the compiled loops lengthens the first
+start on a machine.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def lowest_and_highest(x: AnyArray, low: AnyArray, high: AnyArray) -> None:
     for r in range(x.shape[0]):
         least = x[r, 0]
         most = x[r, 0]
-        odd = 0
+        nans = 0
         for k in range(x.shape[1]):
             value = x[r, k]
             least = value if value < least else least
             most = value if value > most else most
-            odd += value != value
-        low[r], high[r] = (np.nan, np.nan) if odd else (least, most)
+            nans += value != value
+        low[r], high[r] = (np.nan, np.nan) if nans else (least, most)
 
 
 def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
@@ -87,7 +87,7 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     Examples
     --------
     >>> x, y = np.array([[[0.0, 1.0]]]), np.array([[[3.0, 2.0]]])
-    >>> joint_range(extent(x), activation_extremes(y))
+    >>> joint_range(activation_extremes(x), activation_extremes(y))
     Range(low=array([0.]), span=array([3.]))
     """
     bounds = [bound for pair in extents for bound in pair]
@@ -143,7 +143,8 @@ def _refuse(bad: Bool, reason: str) -> None:
 # Terms of the inner loops
 
 _NEAR = 1e-9
-"""Distance to an edge, in bins, where a product of float64 may err: by 5e-10 with 2**20 bins."""
+"""Distance to an edge, in bins, at which a product of float64 may be wrong: its error is at most
+5e-10 with 2**20 bins."""
 
 _NEAR_SHORT = 2.5e-7
 """The same for products of float32, as a fraction of B: their rounding is below 1.8e-7."""
@@ -152,7 +153,7 @@ _SHORT_BINS = 1024
 """Maximum number of bins for which float32 pays: beyond, too many values are near an edge."""
 
 _FAR = 1e30
-"""Larger offsets and positions are left to division, which distinguishes large from infinite."""
+"""Larger offsets and positions are left to division, which tells large from infinite."""
 
 
 def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal: bool) -> Float64:
@@ -173,8 +174,8 @@ def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal:
     Returns
     -------
     float64, shape (D, 7)
-        Low; smallest and largest offset from it in range; the offset above which a value is at the
-        upper end; B; the divisor; the position of the upper end, half a bin off its edge.
+        Low; smallest and largest offset from it that is in range; the offset above which a value is
+        at the upper end; B; the divisor; the position of the upper end, half a bin off its edge.
     """
     constant = span == 0.0
     terms = np.empty((len(low), 7))
@@ -224,12 +225,12 @@ def product_terms(
 
 
 def _upper_end(bins: int, literal: bool) -> float:
-    """Position of values at the upper end: in the last bin or, for literal counts, behind it."""
+    """Return the position of the upper end: in the last bin or, for literal counts, after it."""
     return bins + 0.5 if literal else bins - 0.5
 
 
 def _fits(low: Float64, span: Float64, bins: int) -> Bool:
-    """Where float32 differences and scales neither overflow nor lose digits below 2**-126."""
+    """Return channels in which float32 neither overflows nor loses digits below 2**-126."""
     exact = low.astype(np.float32) == low
     return np.asarray((bins <= _SHORT_BINS) & (span > 1e-30) & (span < 1e30) & exact)
 
@@ -390,7 +391,7 @@ def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
     ------
     ArgumentError
         If the shape or type does not fit.
-    Misfit
+    UnbinnedActivation
         If a value is not finite, or out of range and not to be clamped.
 
     Notes
@@ -415,13 +416,13 @@ def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
     images, channels, vectors = x.shape
     dtype = np.uint16 if vectors <= np.iinfo(np.uint16).max else np.uint32
     counts = np.zeros((images * channels, binning.counters), dtype)
-    # One table where clearing and summing four would cost more than the waiting they save.
+    # A single table if clearing and summing four would cost more than the stalls they avoid.
     tables = np.zeros((4 if 2 * binning.counters <= vectors else 1, binning.counters + 1), dtype)
     native = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
     rows = native.reshape(images * channels, vectors)
-    wrong = _count_rows(rows, binning, tables, counts)
-    if wrong >= 0:
-        raise _misfit(rows[wrong], wrong, binning)
+    failed = _count_rows(rows, binning, tables, counts)
+    if failed >= 0:
+        raise _unbinned(rows[failed], failed, binning)
     return counts.reshape(images, channels, binning.counters)
 
 
@@ -430,15 +431,15 @@ def _count_rows(rows: AnyArray, binning: Binning, tables: AnyArray, counts: AnyA
     wide = np.dtype(np.float32) if half else rows.dtype
     index, bits = np.empty((2, rows.shape[1]), np.uint32)
     cells = np.empty(0, np.int32) if binning.cells is None else binning.cells
-    rest = (cells, index, tables, counts)
+    buffers = (cells, index, tables, counts)
     if binning.edges is not None:
-        return int(kernels.count_between_edges(np.asarray(rows, wide), binning.edges, *rest))
+        return int(kernels.count_between_edges(np.asarray(rows, wide), binning.edges, *buffers))
     rule = (binning.low, binning.span, binning.bins, binning.clamp, binning.literal)
     exact, quick = division_terms(*rule), product_terms(*rule, wide)
     if not half:
-        return int(kernels.count_equal_width(rows, exact, quick, *rest))
+        return int(kernels.count_equal_width(rows, exact, quick, *buffers))
     patterns, values = rows.view(np.uint16), bits.view(np.float32)
-    return int(kernels.count_equal_width_half(patterns, bits, values, exact, quick, *rest))
+    return int(kernels.count_equal_width_half(patterns, bits, values, exact, quick, *buffers))
 
 
 def _check_spans(joint: Range, bins: int) -> None:
@@ -448,7 +449,7 @@ def _check_spans(joint: Range, bins: int) -> None:
         raise ArgumentError(f"features: values of channel {wide[0]} are too far apart for float64")
 
 
-def _misfit(row: AnyArray, index: int, binning: Binning) -> UnbinnedActivation:
+def _unbinned(row: AnyArray, index: int, binning: Binning) -> UnbinnedActivation:
     image, channel = divmod(index, len(binning.low))
     offset = row.astype(np.float64) - binning.low[channel]
     outside = ~((offset >= 0) & (offset <= binning.span[channel]))

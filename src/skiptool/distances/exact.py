@@ -4,7 +4,7 @@ Values are (n, D): n activations of each of D channels, float16, float32 or floa
 float64. Numbers of values are weights that stay integers, so only gaps between values are rounded.
 
 For permutations and leaving one out, the pooled values of a channel are sorted once. Every subset
-is then one pass along them: the distance is the sum, over neighbours, of their gap times the
+then takes one pass along them: the distance is the sum, over neighbours, of their gap times the
 difference of the two distribution functions there, and a value moved to the other set changes that
 difference only from its position on.
 """
@@ -82,8 +82,8 @@ def representation_shift(x: AnyArray, y: AnyArray) -> Float64:
     ----------
     K. Stacke, G. Eilertsen, J. Unger, C. Lundström, "Measuring domain shift for deep learning in
     histopathology", IEEE J Biomed Health Inform 25(2), 2021: reference [9] of the paper. Their
-    published example takes one vector per image, averaged over positions, scipy's distance for
-    each filter, and the mean over filters.
+    published example averages each image over positions, applies scipy's distance to each filter,
+    and takes the mean over filters.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def check_samples(*sets: AnyArray) -> None:
 
 
 def channel_blocks(channels: int, values: int) -> Iterator[slice]:
-    """Blocks of channels that together hold about a million values, ``values`` each."""
+    """Return blocks of channels of ``values`` values each, about a million values per block."""
     step = max(1, _BLOCK // values)
     return (slice(start, start + step) for start in range(0, channels, step))
 
@@ -231,7 +231,7 @@ def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
 
 
 def leave_one_out_wasserstein(x: AnyArray, y: AnyArray) -> tuple[Float64, Float64]:
-    """Wasserstein-1 distances without each one value of either set, for the jackknife.
+    """Wasserstein-1 distances without each single value of either set, for the jackknife.
 
     Parameters
     ----------
@@ -285,16 +285,16 @@ def _order_and_gaps(pooled: AnyArray) -> tuple[Int64, Float64]:
 
 
 def _without_one(own: Bool, gaps: Float64, positions: Int64) -> Float64:
-    """Return distances (D, n) without each own value, at these positions of the order."""
+    """Return distances (D, n) without each value of one set, at these positions of the order."""
     n, m = positions.shape[1], own.shape[1] - positions.shape[1]
     counts = np.cumsum(own[:, :-1], axis=1)
     others = np.arange(1, own.shape[1]) - counts
     below = np.abs(counts * m - others * (n - 1)) * gaps
     above = np.abs((counts - 1) * m - others * (n - 1)) * gaps
-    upto, onwards = np.zeros((2, *own.shape))
-    np.cumsum(below, axis=1, out=upto[:, 1:])
-    onwards[:, :-1] = np.cumsum(above[:, ::-1], axis=1)[:, ::-1]
-    return np.asarray(np.take_along_axis(upto + onwards, positions, axis=1) / ((n - 1) * m))
+    before, after = np.zeros((2, *own.shape))
+    np.cumsum(below, axis=1, out=before[:, 1:])
+    after[:, :-1] = np.cumsum(above[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(np.take_along_axis(before + after, positions, axis=1) / ((n - 1) * m))
 
 
 def _check_subsets(pooled: AnyArray, first: Bool, second: Bool) -> None:

@@ -1,9 +1,9 @@
-"""Exact distributions of float16 activations: how often each of its 65,536 bit patterns occurs.
+"""Exact distributions of float16 activations, as counts of each of the 65,536 bit patterns.
 
 A key is a bit pattern remapped so that keys sort like the values they represent, lowest finite
-value first. Counts of keys determine the empirical distribution function, have a fixed size
-whatever the number of values, and add up over parts of a set. Distances and quantiles of any number
-of values are therefore exact without holding the values.
+value first. Counts of keys determine the empirical distribution function, have a fixed size for any
+number of values, and add up over parts of a set. Distances and quantiles of any number of values
+are therefore exact without keeping the values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEYS: Final = 1 << 16
 
 
 def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
-    """Count how often each float16 value occurs in each channel.
+    """Count the occurrences of each float16 value in each channel.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
     counts = np.zeros((x.shape[1], KEYS), np.int64) if into is None else into
     _check_room(x, counts)
     patterns = np.ascontiguousarray(x).view(np.uint16)
-    wrong = np.zeros(x.shape[1], np.int64)
-    _count_wrong(patterns, wrong)
-    if wrong.any():
+    nonfinite = np.zeros(x.shape[1], np.int64)
+    _count_nonfinite(patterns, nonfinite)
+    if nonfinite.any():
         raise ArgumentError(
-            f"features: NaN or infinite in {listed_channels(wrong > 0)}; expected finite "
+            f"features: NaN or infinite in {listed_channels(nonfinite > 0)}; expected finite "
             "activations that float16 can hold"
         )
     _count_keys(patterns, counts)
@@ -158,16 +158,16 @@ def quantiles_from_keys(counts: AnyArray, probabilities: Float64) -> Float64:
     array([[0., 4., 5., 9.]])
     """
     _check_counts(counts)
-    asked = np.asarray(probabilities, dtype=np.float64)
-    if asked.ndim != 1 or not ((asked >= 0.0) & (asked <= 1.0)).all():
+    shares = np.asarray(probabilities, dtype=np.float64)
+    if shares.ndim != 1 or not ((shares >= 0.0) & (shares <= 1.0)).all():
         raise ArgumentError(
-            f"quantiles: probabilities {asked.tolist()}; expected a row of numbers from 0 to 1"
+            f"quantiles: probabilities {shares.tolist()}; expected a row of numbers from 0 to 1"
         )
-    keys = np.empty((len(counts), asked.size), dtype=np.int64)
+    keys = np.empty((len(counts), shares.size), dtype=np.int64)
     for d, row in enumerate(counts):
-        cumulated = np.cumsum(row, dtype=np.int64)
-        total = cumulated[-1]
-        keys[d] = np.searchsorted(cumulated / total, np.maximum(asked, 1 / total))
+        cumulative = np.cumsum(row, dtype=np.int64)
+        total = cumulative[-1]
+        keys[d] = np.searchsorted(cumulative / total, np.maximum(shares, 1 / total))
     return np.asarray(values_of_keys()[keys])
 
 
@@ -177,10 +177,10 @@ def _check_room(x: Float16, counts: AnyArray) -> None:
             f"keys: counts of shape {counts.shape} and type {counts.dtype}; expected int32 or "
             f"int64 ({x.shape[1]}, {KEYS})"
         )
-    held = int(counts[:1].sum(dtype=np.int64))  # every channel holds the same number
-    if held + x.shape[0] * x.shape[2] > np.iinfo(counts.dtype).max:
+    before = int(counts[:1].sum(dtype=np.int64))  # every channel holds the same number
+    if before + x.shape[0] * x.shape[2] > np.iinfo(counts.dtype).max:
         raise ArgumentError(
-            f"keys: {held} values per channel and {x.shape[0] * x.shape[2]} more do not fit "
+            f"keys: {before} values per channel and {x.shape[0] * x.shape[2]} more do not fit "
             f"{counts.dtype}; count in int64"
         )
 
@@ -197,13 +197,13 @@ def _check_counts(counts: AnyArray) -> None:
 
 
 @compiled
-def _count_wrong(patterns: AnyArray, wrong: AnyArray) -> None:
-    """Count to (D,) the patterns (N, D, K) with all bits of the exponent set: infinite or NaN."""
+def _count_nonfinite(patterns: AnyArray, nonfinite: AnyArray) -> None:
+    """Count the patterns (N, D, K) of infinities and NaN, with all exponent bits set, into (D,)."""
     for i in range(patterns.shape[0]):
         for d in range(patterns.shape[1]):
             row = patterns[i, d]
             for k in range(row.size):
-                wrong[d] += (row[k] & 0x7C00) == 0x7C00
+                nonfinite[d] += (row[k] & 0x7C00) == 0x7C00
 
 
 @compiled
